@@ -1,0 +1,184 @@
+"""The durable runtime's config, version v2: what is known of it, and its bounds (seeds 000 and 001; the manifest
+reference of the durable API for the rest).
+
+The models check; what travels is the document exactly as the caller wrote it, because to the provider absent, null
+and empty differ and because it alone fills defaults. Unknown keys pass through and are named in ``warnings``.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
+from pydantic.functional_validators import AfterValidator
+
+from gateway.domain.errors import pointer
+from gateway.domain.runtime import FieldWarning
+from gateway.domain.validation import INTEGRAL, Integer
+from gateway.domain.values import UUID_PATTERN
+
+NonEmpty = Annotated[str, Field(min_length=1)]
+Uuid = Annotated[str, Field(pattern=UUID_PATTERN, json_schema_extra={"format": "uuid"})]
+Port = Annotated[int, Field(ge=1, le=65535), INTEGRAL]
+Labels = dict[str, str]
+
+_LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST: Final = re.compile(rf"(?=.{{1,253}}\Z)(?:\*\.)?(?:{_LABEL}\.)+{_LABEL}\Z")
+_TCP: Final = re.compile(r"tcp://(\[[0-9a-f:.]+\]|[^:/\[\]]+):(\d{1,5})\Z")
+
+
+def _egress_target(target: str) -> str:
+    text = target.lower()
+    if match := _TCP.match(text):
+        if not 1 <= int(match[2]) <= 65535:
+            raise ValueError("the port of a tcp:// target is 1 to 65535")
+        text = match[1].strip("[]")
+        if text.startswith("*"):
+            raise ValueError("a tcp:// target names one host")
+    if _HOST.match(text):
+        return target
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        raise ValueError(
+            "a target is a dotted host name, *.suffix, an IP address, a CIDR block without host bits, or tcp://host:port"
+        ) from None
+    return target
+
+
+class Section(BaseModel):
+    """Base of the config's objects: known fields are checked, unknown ones pass."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, hide_input_in_errors=True)
+
+
+class BuildSource(Section):
+    """Where the runtime image comes from."""
+
+    kind: NonEmpty = "builtin"
+    ref: NonEmpty = "runtime"
+
+
+class Build(Section):
+    """How the runtime image is built. ``opensandbox`` is what self-hosted platforms name as theirs."""
+
+    profile: NonEmpty = "default"
+    provider: Literal["auto", "docker", "e2b", "opensandbox"] = "auto"
+    source: BuildSource = BuildSource()
+
+
+class ConfigCapability(Section):
+    """A capability to install. ``version`` left out tracks the latest."""
+
+    name: NonEmpty
+    version: NonEmpty | None = None
+    enabled: bool = True
+
+
+class Defaults(Section):
+    """What a session starts with when it names nothing else."""
+
+    agent: NonEmpty | None = None
+    capability: NonEmpty | None = None
+    model: NonEmpty | None = None
+    system_prompt: str | None = None
+
+
+class Metadata(Section):
+    """Free labels."""
+
+    labels: Labels = {}
+
+
+class Resources(Section):
+    """Compute. ``memory_mb`` in MiB; its bounds are not documented."""
+
+    cpu_cores: Annotated[int, Field(ge=1, le=32), INTEGRAL] = 2
+    memory_mb: Integer = 2048
+
+
+class RuntimeServer(Section):
+    """The server inside the sandbox. The values of ``env`` count as secrets."""
+
+    env: dict[str, str] = {}
+
+
+class Egress(Section):
+    """Where the sandbox may connect to: absent inherits the operator's floor, empty allows the platform only."""
+
+    allow: Annotated[list[Annotated[str, AfterValidator(_egress_target)]], Field(max_length=50)]
+
+
+class Sandbox(Section):
+    """The sandbox around the runtime. ``timeout_seconds`` has no documented bounds."""
+
+    exposed_ports: list[Port] = []
+    timeout_seconds: Integer | None = None
+    workspace_mount: bool = True
+    egress: Egress | None = None
+
+
+class Secrets(Section):
+    """Stored secrets to hand to the runtime, by UUID."""
+
+    secret_ids: list[Uuid] = []
+
+
+class RuntimeConfig(Section):
+    """A whole config. :attr:`document` is what the caller wrote; the attributes show it with the known defaults."""
+
+    version: Literal["v2"] = "v2"
+    build: Build = Build()
+    capabilities: list[ConfigCapability] = []
+    defaults: Defaults = Defaults()
+    metadata: Metadata = Metadata()
+    resources: Resources = Resources()
+    runtime_server: RuntimeServer = RuntimeServer()
+    sandbox: Sandbox = Sandbox()
+    secrets: Secrets = Secrets()
+
+    _document: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_document(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        parsed = handler(data)
+        if isinstance(data, Mapping):
+            parsed._document = dict(data)
+        return parsed
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The config exactly as the caller wrote it."""
+        return self._document
+
+    def __repr__(self) -> str:
+        return "RuntimeConfig(…)"
+
+    __str__ = __repr__
+
+    def secret_values(self) -> Iterator[str]:
+        """The values that must not show up anywhere: those of ``runtime_server.env``."""
+        yield from self.runtime_server.env.values()
+
+
+def unknown_keys(config: RuntimeConfig) -> list[FieldWarning]:
+    """A warning for every key of the config that this gateway does not know."""
+    return [
+        FieldWarning(pointer=where, detail="The gateway does not know this key; it was passed on as it is.")
+        for where in _unknown(config, ("config",))
+    ]
+
+
+def _unknown(section: BaseModel, at: tuple[str | int, ...]) -> Iterator[str]:
+    for name in section.model_extra or {}:
+        yield pointer(*at, name)
+    for name in section.model_fields_set & type(section).model_fields.keys():
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            yield from _unknown(value, (*at, name))
+        elif isinstance(value, list):
+            for index, item in enumerate(value):
+                if isinstance(item, BaseModel):
+                    yield from _unknown(item, (*at, name, index))

@@ -1,0 +1,95 @@
+"""How a create differs from the runtime that already has its name: pointers of fields the caller sent, never values."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gateway.domain.errors import FieldError, pointer
+from gateway.domain.requests import CreateBrowser, CreateDurable, CreateRequest, EphemeralLaunch, ProfileLaunch
+from gateway.domain.runtime import Runtime
+
+
+def differing_fields(
+    request: CreateRequest, existing: Runtime, config: Mapping[str, Any] | None = None
+) -> list[FieldError]:
+    """The fields of ``request`` that the existing runtime contradicts.
+
+    What the provider does not report cannot differ. ``config`` is the existing runtime's whole config, where known.
+    """
+    return [
+        FieldError("The runtime that has this name has another value here.", "differs", pointer=where)
+        for where in _pointers(request, existing, config)
+    ]
+
+
+def _pointers(request: CreateRequest, existing: Runtime, config: Mapping[str, Any] | None) -> Iterator[str]:
+    if isinstance(request, CreateDurable):
+        yield from _durable(request, existing, config)
+    elif isinstance(request, CreateBrowser):
+        yield from _browser(request, existing)
+
+
+def _durable(request: CreateDurable, existing: Runtime, config: Mapping[str, Any] | None) -> Iterator[str]:
+    for field in ("display_name", "description"):
+        if request.sent(field) and getattr(request, field) != getattr(existing, field):
+            yield pointer(field)
+    project = existing.durable.project if existing.durable else None
+    if request.project is not None and project is not None and request.project not in {project.id, project.key}:
+        yield pointer("project")
+    if config is None:
+        return
+    if request.config is not None:
+        yield from _changed(request.config.document, config, ("config",))
+    if request.sent("labels"):
+        metadata = config.get("metadata")
+        known = metadata.get("labels", {}) if isinstance(metadata, Mapping) else {}
+        if known != request.labels:
+            yield pointer("labels")
+
+
+def _changed(sent: Any, known: Any, at: tuple[str | int, ...]) -> Iterator[str]:
+    """Leaves of ``sent`` that ``known`` contradicts; lists of another length differ as a whole."""
+    if isinstance(sent, Mapping) and isinstance(known, Mapping):
+        if not sent and known and at[-1] in {"labels", "env"}:
+            yield pointer(*at)
+        for key, value in sent.items():
+            yield from _changed(value, known.get(key), (*at, key))
+    elif isinstance(sent, list) and isinstance(known, list) and len(sent) == len(known):
+        for index, (one, other) in enumerate(zip(sent, known, strict=True)):
+            yield from _changed(one, other, (*at, index))
+    elif sent != known and not (sent in ({}, []) and not known):
+        yield pointer(*at)
+
+
+def _browser(request: CreateBrowser, existing: Runtime) -> Iterator[str]:
+    browser = existing.browser
+    if browser is None:
+        yield pointer("kind")
+        return
+    if request.sent("driver") and browser.driver is not None and request.driver != browser.driver:
+        yield pointer("driver")
+    launch = browser.launch
+    if not request.sent("launch") or launch is None:
+        return
+    if launch.mode is not None and request.launch.mode != launch.mode:
+        yield pointer("launch", "mode")
+        return
+    if isinstance(request.launch, ProfileLaunch):
+        if launch.profile_id is not None and request.launch.profile_id.lower() != launch.profile_id.lower():
+            yield pointer("launch", "profile_id")
+    elif isinstance(request.launch, EphemeralLaunch):
+        yield from _ephemeral(request.launch, launch)
+
+
+def _ephemeral(sent: EphemeralLaunch, known: Any) -> Iterator[str]:
+    for field in ("extension_ids", "humanize", "humanize_persona_id", "solve_captchas"):
+        value = getattr(known, field)
+        if sent.sent(field) and value is not None and getattr(sent, field) != value:
+            yield pointer("launch", field)
+    if sent.sent("proxy") and known.proxy is not None:
+        if sent.proxy is None:
+            yield pointer("launch", "proxy")
+            return
+        for field in ("type", "host", "port", "username"):
+            value = getattr(known.proxy, field)
+            if value is not None and sent.proxy.sent(field) and getattr(sent.proxy, field) != value:
+                yield pointer("launch", "proxy", field)

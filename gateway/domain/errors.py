@@ -1,0 +1,307 @@
+"""Every way a request can end badly. A class per thing that a caller would do differently (SPEC §4).
+
+::
+
+    GatewayError
+    ├── ClientError                     the caller's to change
+    │   ├── InvalidRequest              400 invalid_request
+    │   ├── Unauthenticated             401 unauthenticated
+    │   ├── InsufficientCredits         402 insufficient_credits
+    │   ├── PermissionDenied            403 permission_denied
+    │   ├── NotFound                    404 not_found
+    │   ├── MethodNotAllowed            405 method_not_allowed
+    │   ├── RequestTimeout              408 request_timeout
+    │   ├── AlreadyExists               409 already_exists
+    │   ├── StateConflict               409 state_conflict
+    │   ├── IdempotencyInProgress       409 idempotency_in_progress
+    │   ├── RuntimeReplaced             410 runtime_replaced
+    │   ├── PreconditionFailed          412 precondition_failed
+    │   ├── PayloadTooLarge             413 payload_too_large
+    │   ├── UriTooLong                  414 uri_too_long
+    │   ├── UnsupportedMediaType        415 unsupported_media_type
+    │   ├── ProviderNotConfigured       421 provider_not_configured
+    │   ├── ValidationFailed            422 validation_failed
+    │   ├── UnsupportedFeature          422 unsupported_feature
+    │   ├── IdempotencyKeyReused        422 idempotency_key_reused
+    │   ├── RateLimited                 429 rate_limited
+    │   ├── QuotaExceeded               429 quota_exceeded
+    │   └── HeadersTooLarge             431 headers_too_large
+    ├── InternalError                   500 internal_error
+    ├── ProviderError                   502 provider_error
+    ├── ProviderBadResponse             502 provider_bad_response
+    ├── ProviderCredentialsRejected     502 provider_credentials_rejected
+    ├── ProviderUpgradeRequired         502 provider_upgrade_required
+    ├── ProviderUnavailable             503 provider_unavailable
+    ├── CapacityExceeded                503 capacity_exceeded
+    ├── Overloaded                      503 overloaded
+    ├── StoreUnavailable                503 store_unavailable
+    ├── ProviderTimeout                 504 provider_timeout     nothing can have happened
+    └── OutcomeUnknown                  504 outcome_unknown      something may have
+
+The classes are not HTTP exceptions: the status of each stands in one table of ``gateway.api.problems``, and what a
+provider's answer means stands in one table per adapter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+class Source(StrEnum):
+    """Whose fault an error is."""
+
+    CLIENT = "client"
+    GATEWAY = "gateway"
+    PROVIDER = "provider"
+
+
+class Retryable(StrEnum):
+    """Whether sending again can help: ``same_request`` means the identical request, same key and name."""
+
+    NO = "no"
+    YES = "yes"
+    SAME_REQUEST = "same_request"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One fault in what the caller sent. ``pointer`` is a URI-fragment JSON pointer (``#/config/version``);
+    exactly one of ``pointer``, ``parameter`` and ``header`` is set."""
+
+    detail: str
+    code: str
+    pointer: str | None = None
+    parameter: str | None = None
+    header: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderFailure:
+    """What a provider said when it failed, verbatim. ``status`` is its HTTP status, ``code`` its own error code."""
+
+    provider: str
+    status: int | None = None
+    code: str | None = None
+    detail: str | None = None
+    request_id: str | None = None
+
+
+def pointer(*parts: str | int) -> str:
+    """A URI-fragment JSON pointer of the given path: ``pointer("config", "a/b", 0)`` is ``#/config/a~1b/0``."""
+    return "#" + "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+
+
+class GatewayError(Exception):
+    """Base of the tree. ``detail`` is the gateway's own sentence for the caller: no secret, no internals.
+
+    ``retry_after`` is in seconds. ``extra`` holds further members of the problem document (``attempts``, ``name``).
+    """
+
+    code: ClassVar[str]
+    title: ClassVar[str]
+    default_source: ClassVar[Source] = Source.CLIENT
+    default_retryable: ClassVar[Retryable] = Retryable.NO
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        source: Source | None = None,
+        retryable: Retryable | None = None,
+        retry_after: float | None = None,
+        provider: str | None = None,
+        failure: ProviderFailure | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.source = source or (Source.PROVIDER if failure else self.default_source)
+        self.retryable = retryable or self.default_retryable
+        self.retry_after = retry_after
+        self.provider = provider or (failure.provider if failure else None)
+        self.failure = failure
+        self.extra = extra or {}
+
+    @classmethod
+    def at(cls, where: str, detail: str, *, code: str = "invalid", **options: Any) -> Self:
+        """An error about one field of the body. ``where`` is its pointer (see :func:`pointer`)."""
+        return cls(detail, errors=[FieldError(detail, code, pointer=where)], **options)
+
+
+class ClientError(GatewayError):
+    """The request has to change, or the caller has to wait, before it can succeed."""
+
+
+class InvalidRequest(ClientError):
+    code, title = "invalid_request", "The request cannot be read"
+
+
+class Unauthenticated(ClientError):
+    code, title = "unauthenticated", "A valid gateway key is needed"
+
+
+class InsufficientCredits(ClientError):
+    code, title = "insufficient_credits", "The provider account has no credits left"
+    default_source = Source.PROVIDER
+
+
+class PermissionDenied(ClientError):
+    code, title = "permission_denied", "Not allowed"
+
+
+class NotFound(ClientError):
+    code, title = "not_found", "There is no such thing"
+
+
+class MethodNotAllowed(ClientError):
+    code, title = "method_not_allowed", "This path does not know the method"
+
+    def __init__(self, detail: str, *, allowed: Sequence[str] = (), **options: Any) -> None:
+        super().__init__(detail, **options)
+        self.allowed = tuple(allowed)
+
+
+class RequestTimeout(ClientError):
+    code, title = "request_timeout", "The request did not arrive in time"
+    default_retryable = Retryable.YES
+
+
+class AlreadyExists(ClientError):
+    code, title = "already_exists", "The name is taken by something else"
+
+
+class StateConflict(ClientError):
+    code, title = "state_conflict", "Not possible in the current state"
+
+
+class IdempotencyInProgress(ClientError):
+    code, title = "idempotency_in_progress", "The same request is still running"
+    default_retryable = Retryable.SAME_REQUEST
+
+
+class RuntimeReplaced(ClientError):
+    code, title = "runtime_replaced", "The name now belongs to another runtime"
+
+
+class PreconditionFailed(ClientError):
+    code, title = "precondition_failed", "It has changed since it was read"
+
+
+class PayloadTooLarge(ClientError):
+    code, title = "payload_too_large", "The body is too large"
+
+
+class UriTooLong(ClientError):
+    code, title = "uri_too_long", "The request target is too long"
+
+
+class UnsupportedMediaType(ClientError):
+    code, title = "unsupported_media_type", "The body has to be JSON"
+
+
+class ProviderNotConfigured(ClientError):
+    code, title = "provider_not_configured", "This gateway does not know the provider"
+
+
+class ValidationFailed(ClientError):
+    code, title = "validation_failed", "A field is not valid"
+
+
+class UnsupportedFeature(ClientError):
+    code, title = "unsupported_feature", "No provider here can do that"
+
+
+class IdempotencyKeyReused(ClientError):
+    code, title = "idempotency_key_reused", "The key was used for another request"
+
+
+class RateLimited(ClientError):
+    code, title = "rate_limited", "Too many requests"
+    default_retryable = Retryable.YES
+
+
+class QuotaExceeded(ClientError):
+    code, title = "quota_exceeded", "A quota is used up"
+
+
+class HeadersTooLarge(ClientError):
+    code, title = "headers_too_large", "The headers are too large"
+
+
+class InternalError(GatewayError):
+    code, title = "internal_error", "The gateway made a mistake"
+    default_source = Source.GATEWAY
+
+
+class ProviderError(GatewayError):
+    code, title = "provider_error", "The provider failed"
+    default_source = Source.PROVIDER
+    default_retryable = Retryable.SAME_REQUEST
+
+
+class ProviderBadResponse(GatewayError):
+    code, title = "provider_bad_response", "The provider's answer makes no sense"
+    default_source = Source.PROVIDER
+
+
+class ProviderCredentialsRejected(GatewayError):
+    code, title = "provider_credentials_rejected", "The provider rejected the gateway's credentials"
+    default_source = Source.PROVIDER
+
+
+class ProviderUpgradeRequired(GatewayError):
+    code, title = "provider_upgrade_required", "The provider wants a newer client than this gateway"
+    default_source = Source.PROVIDER
+
+
+class ProviderUnavailable(GatewayError):
+    code, title = "provider_unavailable", "The provider cannot be reached"
+    default_source = Source.PROVIDER
+    default_retryable = Retryable.YES
+
+
+class CapacityExceeded(GatewayError):
+    code, title = "capacity_exceeded", "The provider has no capacity now"
+    default_source = Source.PROVIDER
+    default_retryable = Retryable.YES
+
+
+class Overloaded(GatewayError):
+    code, title = "overloaded", "The gateway has too much to do"
+    default_source = Source.GATEWAY
+    default_retryable = Retryable.YES
+
+
+class StoreUnavailable(GatewayError):
+    code, title = "store_unavailable", "The gateway's store cannot be reached"
+    default_source = Source.GATEWAY
+    default_retryable = Retryable.SAME_REQUEST
+
+
+class ProviderTimeout(GatewayError):
+    code, title = "provider_timeout", "The provider did not answer in time, and nothing has happened"
+    default_source = Source.PROVIDER
+    default_retryable = Retryable.YES
+
+
+class OutcomeUnknown(GatewayError):
+    code, title = "outcome_unknown", "Nobody knows yet whether it happened"
+    default_source = Source.PROVIDER
+    default_retryable = Retryable.SAME_REQUEST
+
+
+def error_classes() -> Iterator[type[GatewayError]]:
+    """Every class of the tree that has a code, in the order of the drawing."""
+    pending: list[type[GatewayError]] = [GatewayError]
+    while pending:
+        cls = pending.pop(0)
+        if "code" in cls.__dict__:
+            yield cls
+        pending[:0] = cls.__subclasses__()

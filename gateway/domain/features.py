@@ -1,0 +1,43 @@
+"""What a provider can do, by name. A provider's set is derived from its adapter's code (``gateway.ports.features``)."""
+
+from enum import StrEnum
+
+
+class Feature(StrEnum):
+    """Abilities that a verb or a part of the API needs."""
+
+    CONFIG = "config"
+    CAPABILITY_BINDINGS = "capability_bindings"
+    START = "start"
+    PAUSE = "pause"
+    STOP = "stop"
+    STOP_DISCARDS_STATE = "stop_discards_state"
+    RESET = "reset"
+    KEEPALIVE = "keepalive"
+    CONNECTIONS = "connections"
+    DELETE = "delete"
+
+
+class CreateFeature(StrEnum):
+    """Abilities that fields of a create need (``gateway.domain.requests`` says which field needs which)."""
+
+    LAUNCH_ON_CREATE = "launch_on_create"  # a create brings compute with it
+    CREATE_IDLE = "create_idle"  # a create can leave the runtime without compute
+    DISPLAY_NAME = "display_name"
+    DESCRIPTION = "description"
+    PROJECT = "project"
+    LABELS = "labels"
+    RUNTIME_LIMIT = "runtime_limit_seconds"
+    CONFIG_V2 = "config_v2"
+    DRIVER_PUPPETEER = "driver_puppeteer"
+    DRIVER_PLAYWRIGHT = "driver_playwright"
+    DRIVER_SELENIUM = "driver_selenium"
+    DRIVER_STAGEHAND = "driver_stagehand"
+    LAUNCH_PROFILE = "launch_profile"
+    LAUNCH_EPHEMERAL = "launch_ephemeral"
+    EXTENSIONS = "extension_ids"
+    HUMANIZE = "humanize"
+    HUMANIZE_PERSONA = "humanize_persona_id"
+    SOLVE_CAPTCHAS = "solve_captchas"
+    PROXY_HTTP = "proxy_http"
+    PROXY_SOCKS5 = "proxy_socks5"

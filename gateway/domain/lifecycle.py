@@ -1,0 +1,90 @@
+"""The verbs, the states each works from and leads to, and the ``actions`` that a runtime shows (SPEC §2, §3).
+
+One table, :data:`TRANSITIONS`, is the truth for the guard in front of every verb, for the ``actions`` map and for the
+generated verb table of the docs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import Final
+
+from gateway.domain.features import Feature
+from gateway.domain.runtime import Action
+from gateway.domain.values import State
+
+
+class Verb(StrEnum):
+    """What can be asked of an existing runtime besides reading it."""
+
+    START = "start"
+    PAUSE = "pause"
+    RESUME = "resume"
+    STOP = "stop"
+    RESET = "reset"
+    KEEPALIVE = "keepalive"
+    CONNECT = "connect"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """From where a verb works, and where it already has nothing left to do (answered with ``changed: false``)."""
+
+    feature: Feature
+    works_from: frozenset[State]
+    satisfied_by: frozenset[State] = frozenset()
+
+
+_HAS_COMPUTE: Final = frozenset({State.STARTING, State.RUNNING, State.PAUSED, State.FAILED, State.UNKNOWN})
+
+TRANSITIONS: Final[Mapping[Verb, Transition]] = {
+    Verb.START: Transition(
+        Feature.START, frozenset({State.IDLE, State.STOPPED, State.FAILED}), frozenset({State.STARTING, State.RUNNING})
+    ),
+    Verb.PAUSE: Transition(Feature.PAUSE, frozenset({State.RUNNING}), frozenset({State.PAUSED})),
+    Verb.RESUME: Transition(Feature.PAUSE, frozenset({State.PAUSED}), frozenset({State.RUNNING})),
+    Verb.STOP: Transition(Feature.STOP, _HAS_COMPUTE, frozenset({State.IDLE, State.STOPPING, State.STOPPED})),
+    Verb.RESET: Transition(Feature.RESET, _HAS_COMPUTE, frozenset({State.IDLE})),
+    Verb.KEEPALIVE: Transition(Feature.KEEPALIVE, frozenset({State.RUNNING})),
+    Verb.CONNECT: Transition(Feature.CONNECTIONS, frozenset({State.RUNNING})),
+    Verb.DELETE: Transition(Feature.DELETE, frozenset(State)),
+}
+
+DISCARD_STATE: Final = "discard_state"
+
+
+def works_from(verb: Verb) -> str:
+    """The states a verb works from, for a sentence: ``idle, stopped``."""
+    return ", ".join(state.value for state in State if state in TRANSITIONS[verb].works_from)
+
+
+@lru_cache(maxsize=1024)
+def actions(
+    features: frozenset[str],
+    state: State,
+    *,
+    instance_can_pause: bool | None = None,
+    owned: bool | None = None,
+) -> dict[str, Action]:
+    """Which verbs are possible now. The answer is shared: do not change it.
+
+    ``instance_can_pause`` is what the provider says of this very instance; ``owned`` is False for a runtime that only
+    somebody else may change.
+    """
+    shown: dict[str, Action] = {}
+    for verb, transition in TRANSITIONS.items():
+        if transition.feature not in features:
+            continue
+        if owned is False:
+            shown[verb] = Action(allowed=False, reason="only the runtime's owner may do this")
+        elif verb is Verb.PAUSE and instance_can_pause is False:
+            shown[verb] = Action(allowed=False, reason="this instance cannot pause")
+        elif state not in transition.works_from:
+            shown[verb] = Action(allowed=False, reason=f"works from: {works_from(verb)}")
+        elif verb is Verb.STOP and Feature.STOP_DISCARDS_STATE in features:
+            shown[verb] = Action(allowed=False, requires={DISCARD_STATE: True})
+        else:
+            shown[verb] = Action(allowed=True)
+    return shown

@@ -1,0 +1,68 @@
+"""The operations of the unified API on runtimes: how each is limited, timed and told in logs and metrics."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from gateway.domain.values import WorkClass
+
+
+class Operation(StrEnum):
+    """One use case on runtimes; also the name of the provider calls that it makes."""
+
+    CREATE = "create"
+    LIST = "list"
+    GET = "get"
+    GET_CONFIG = "get_config"
+    REPLACE_CONFIG = "replace_config"
+    LIST_CAPABILITIES = "list_capabilities"
+    INSTALL_CAPABILITY = "install_capability"
+    UPDATE_CAPABILITY = "update_capability"
+    REMOVE_CAPABILITY = "remove_capability"
+    RESOLVE_CAPABILITIES = "resolve_capabilities"
+    START = "start"
+    PAUSE = "pause"
+    RESUME = "resume"
+    STOP = "stop"
+    RESET = "reset"
+    KEEPALIVE = "keepalive"
+    CONNECT = "connect"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class OperationTraits:
+    """``deadline`` is the default time in seconds for all provider calls of one operation together.
+    ``mutates`` says that a call whose answer is lost may have changed something."""
+
+    work: WorkClass
+    mutates: bool
+    deadline: float
+
+
+_READ: Final = OperationTraits(WorkClass.READ, mutates=False, deadline=10)
+_WRITE: Final = OperationTraits(WorkClass.CREATE, mutates=True, deadline=30)
+_START: Final = OperationTraits(WorkClass.START, mutates=True, deadline=240)
+_RELEASE: Final = OperationTraits(WorkClass.RELEASE, mutates=True, deadline=60)
+
+TRAITS: Final[Mapping[Operation, OperationTraits]] = {
+    Operation.CREATE: OperationTraits(WorkClass.CREATE, mutates=True, deadline=60),
+    Operation.LIST: _READ,
+    Operation.GET: _READ,
+    Operation.GET_CONFIG: _READ,
+    Operation.REPLACE_CONFIG: _WRITE,
+    Operation.LIST_CAPABILITIES: _READ,
+    Operation.INSTALL_CAPABILITY: _WRITE,
+    Operation.UPDATE_CAPABILITY: _WRITE,
+    Operation.REMOVE_CAPABILITY: _WRITE,
+    Operation.RESOLVE_CAPABILITIES: _READ,
+    Operation.START: _START,
+    Operation.PAUSE: _RELEASE,
+    Operation.RESUME: _START,
+    Operation.STOP: _RELEASE,
+    Operation.RESET: _RELEASE,
+    Operation.KEEPALIVE: OperationTraits(WorkClass.START, mutates=True, deadline=30),
+    Operation.CONNECT: _START,
+    Operation.DELETE: _RELEASE,
+}

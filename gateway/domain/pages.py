@@ -1,0 +1,101 @@
+"""Lists: what is asked for, what one provider answers, and what the caller gets (SPEC §3)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from gateway.domain.errors import InvalidRequest
+from gateway.domain.runtime import Model, Runtime
+from gateway.domain.values import State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListFilter:
+    """What a list is narrowed to. Empty means everything."""
+
+    kinds: frozenset[str] = frozenset()
+    states: frozenset[State] = frozenset()
+    name: str | None = None
+    project: str | None = None  # a project's key or UUID
+    owned_by_me: bool = False
+
+    def accepts(self, runtime: Runtime) -> bool:
+        """Whether a runtime belongs to the list. Ownership that a provider does not report does not exclude."""
+        if self.kinds and runtime.kind not in self.kinds:
+            return False
+        if self.states and runtime.state not in self.states:
+            return False
+        if self.name is not None and runtime.name != self.name:
+            return False
+        durable = runtime.durable
+        if self.owned_by_me and durable is not None and durable.owned_by_me is False:
+            return False
+        if self.project is not None:
+            project = durable.project if durable else None
+            return project is not None and self.project in {project.id, project.key}
+        return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderQuery:
+    """One provider's share of a page. ``cursor`` is what the same adapter answered last time."""
+
+    scope: str
+    filter: ListFilter = field(default_factory=ListFilter)
+    limit: int = 50
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderPage:
+    """What one provider has for a page. ``next_cursor`` None: there is no more."""
+
+    items: Sequence[Runtime]
+    next_cursor: str | None = None
+
+
+class Incomplete(Model, frozen=True, kw_only=True):
+    """A provider whose runtimes are missing from a page, and the problem that it had."""
+
+    provider: str
+    problem: dict[str, Any]
+
+
+class Page(Model, frozen=True, kw_only=True):
+    """A page of runtimes. Pages may be short, even empty, while ``next_cursor`` is set."""
+
+    object: Literal["list"] = "list"
+    items: list[Runtime]
+    next_cursor: str | None = None
+    incomplete: list[Incomplete] = msgspec.field(default_factory=list)
+
+
+def _sort_key(runtime: Runtime) -> tuple[str, str]:
+    created = runtime.created_at or ""
+    try:
+        moment = datetime.fromisoformat(created)
+    except ValueError:
+        return created, runtime.provider_id
+    if moment.tzinfo is None:
+        return created, runtime.provider_id
+    return f"{moment.timestamp():020.6f}", runtime.provider_id
+
+
+def page_of_all(runtimes: Sequence[Runtime], query: ProviderQuery) -> ProviderPage:
+    """Page an unpaged provider: sorted by creation and id, resumed after the last key that was given out.
+
+    Whatever comes or goes between two pages, nothing that was there throughout is skipped or repeated.
+    Raises :class:`InvalidRequest` for a cursor that this function cannot have made.
+    """
+    ordered = sorted(((_sort_key(r), r) for r in runtimes if query.filter.accepts(r)), key=lambda pair: pair[0])
+    if query.cursor is not None:
+        created, separator, provider_id = query.cursor.partition("|")
+        if not separator:
+            raise InvalidRequest("The cursor is not one that this list gave out.")
+        ordered = [pair for pair in ordered if pair[0] > (created, provider_id)]
+    taken = ordered[: query.limit]
+    more = len(ordered) > len(taken)
+    return ProviderPage([runtime for _, runtime in taken], "|".join(taken[-1][0]) if more and taken else None)

@@ -1,0 +1,210 @@
+"""The runtime and what hangs off it, exactly as the unified API shows them (SPEC §2, §3).
+
+``None`` means that the provider does not report the value. Times are RFC 3339 strings as the provider wrote them.
+Fields of type ``X | UnsetType`` appear only in the answers they belong to.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from gateway.domain.values import State
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all that is answered."""
+
+
+class Action(Model, frozen=True, kw_only=True, omit_defaults=True):
+    """Whether a verb is possible now. ``requires`` names body fields that it needs; ``reason`` says why it is not."""
+
+    allowed: bool
+    requires: dict[str, Any] | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+
+
+class Cost(Model, frozen=True, kw_only=True):
+    """Credits of the current instance (durable): integers, as the provider counts them."""
+
+    billed_credits: int = 0
+    running_credits: int = 0
+    estimated_total_credits: int = 0
+
+
+class Project(Model, frozen=True, kw_only=True):
+    """The durable project a runtime belongs to."""
+
+    id: str | None = None
+    key: str | None = None
+    name: str | None = None
+
+
+class Instance(Model, frozen=True, kw_only=True):
+    """The compute behind a durable runtime right now. ``extra`` holds what the model has no place for."""
+
+    id: str | None = None
+    provider: str | None = None
+    provider_instance_id: str | None = None
+    url: str | None = None
+    state: str | None = None
+    pause_reason: str | None = None
+    created_at: str | None = None
+    expires_at: str | None = None
+    total_runtime_seconds: int | None = None
+    runtime_limit_seconds: int | None = None
+    supports_pause: bool | None = None
+    extra: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class DurablePart(Model, frozen=True, kw_only=True):
+    """What only a durable runtime has. ``config_pending``: the live instance is older than the config."""
+
+    project: Project | None = None
+    config_version: str | None = None
+    config_digest: str | None = None
+    config_pending: bool | None = None
+    created_by: str | None = None
+    owned_by_me: bool | None = None
+    instance: Instance | None = None
+
+
+class Proxy(Model, frozen=True, kw_only=True):
+    """An outbound proxy as it may be shown: never the password."""
+
+    type: str | None = None
+    host: str | None = None
+    port: int | None = None
+    username: str | None = None
+
+
+class Launch(Model, frozen=True, kw_only=True):
+    """How a browser was launched, as far as the provider reports it."""
+
+    mode: str | None = None
+    profile_id: str | None = None
+    extension_ids: list[str] | None = None
+    humanize: bool | None = None
+    humanize_persona_id: int | None = None
+    solve_captchas: bool | None = None
+    proxy: Proxy | None = None
+
+
+class BrowserPart(Model, frozen=True, kw_only=True):
+    """What a browser runtime has; also on ``desktop`` and ``spreadsheet``."""
+
+    driver: str | None = None
+    launch: Launch | None = None
+    running: bool | None = None
+    current_driver: str | None = None
+    default_context_id: str | None = None
+    default_page_id: str | None = None
+    storage_workspace: str | None = None
+
+
+class FieldWarning(Model, frozen=True, kw_only=True):
+    """Something that was accepted but is worth a look. ``pointer`` is a URI-fragment JSON pointer."""
+
+    pointer: str
+    detail: str
+
+
+class Runtime(Model, frozen=True, kw_only=True):
+    """The resource. ``etag`` is set where one whole runtime is answered, not in list rows."""
+
+    object: Literal["runtime"] = "runtime"
+    id: str
+    kind: str
+    provider: str
+    scope: str
+    provider_id: str
+    name: str | None = None
+    display_name: str | None = None
+    description: str | None = None
+    labels: dict[str, str] | None = None
+    state: State
+    state_reason: str | None = None
+    provider_state: dict[str, Any] = msgspec.field(default_factory=dict)
+    actions: dict[str, Action] = msgspec.field(default_factory=dict)
+    cost: Cost | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
+    expires_at: str | None = None
+    etag: str | None = None
+    durable: DurablePart | None = None
+    browser: BrowserPart | None = None
+    provider_data: dict[str, Any] = msgspec.field(default_factory=dict)
+    created: bool | UnsetType = UNSET
+    changed: bool | UnsetType = UNSET
+    warnings: list[FieldWarning] | UnsetType = UNSET
+
+
+class ConfigDocument(Model, frozen=True, kw_only=True):
+    """A durable runtime's whole config. The ``ETag`` of its answers is the quoted ``config_digest``."""
+
+    config: dict[str, Any]
+    config_version: str | None = None
+    config_digest: str | None = None
+    warnings: list[FieldWarning] | UnsetType = UNSET
+
+
+class CapabilityBinding(Model, frozen=True, kw_only=True):
+    """An agent capability installed on a durable runtime (seed 003)."""
+
+    id: str
+    name: str
+    version: str
+    enabled: bool
+    artifact_id: str
+    flags: dict[str, bool] | None = None
+    component_counts: dict[str, int] | None = None
+    description: str | None = None
+    latest_version: str | None = None
+    source: str | None = None
+
+
+class CapabilityBindings(Model, frozen=True, kw_only=True):
+    """All bindings of a runtime."""
+
+    items: list[CapabilityBinding]
+
+
+class ResolvedCapability(Model, frozen=True, kw_only=True):
+    """An enabled capability with the bundle it resolves to. Further members are the provider's own."""
+
+    name: str
+    version: str
+    artifact_digest: str
+    artifact_s3_prefix: str
+    runtime_digest: str
+    flags: dict[str, bool] | None = None
+    commands: list[Any] | None = None
+
+
+class ResolvedCapabilities(Model, frozen=True, kw_only=True):
+    """What the enabled bindings resolve to, with their combined digest."""
+
+    runtime_digest: str
+    capabilities: list[ResolvedCapability]
+
+
+class Lease(Model, frozen=True, kw_only=True):
+    """How long a runtime lives now, after a keepalive."""
+
+    id: str
+    expires_at: str | None
+
+
+class Connection(Model, frozen=True, kw_only=True):
+    """A way into a running runtime. ``token`` is a secret: the answer is never stored or cached."""
+
+    protocol: Literal["runtime_server", "cdp", "webdriver", "live_view"]
+    url: str
+    token: str | None = None
+    expires_at: str | None = None
+
+
+class Connections(Model, frozen=True, kw_only=True):
+    """All ways into a running runtime."""
+
+    items: list[Connection]

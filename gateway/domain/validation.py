@@ -1,0 +1,81 @@
+"""From what people sent to pydantic models, with every fault told by its JSON pointer."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from gateway.domain.errors import FieldError, ValidationFailed, pointer
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+_UNION_TAGS: Final = frozenset({"ephemeral", "profile"})
+_CODES: Final = {
+    "missing": "required",
+    "extra_forbidden": "unknown_field",
+    "union_tag_not_found": "required",
+    "union_tag_invalid": "not_allowed",
+    "literal_error": "not_allowed",
+}
+_DETAILS: Final = {
+    "missing": "This field is required.",
+    "extra_forbidden": "There is no field of this name here.",
+}
+
+
+def _integral(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+INTEGRAL: Final = BeforeValidator(_integral)
+"""Makes an ``int`` field take JSON integers: ``1`` and ``1.0`` are the same number, ``true`` and ``"1"`` are none."""
+
+Integer = Annotated[int, INTEGRAL]
+
+
+def optional(default: Any, **constraints: Any) -> Any:
+    """A field that may be left out but not be null, and whose absence means something of its own: ``default`` only
+    stands in for it in Python and is not told as a default in the schema. ``model_fields_set`` tells what was sent."""
+    return Field(default=default, json_schema_extra=_without_default, **constraints)
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    schema.pop("default", None)
+
+
+class Input(BaseModel):
+    """Base of all that is sent to the gateway: strict types, unknown fields refused, values hidden from messages."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+    def sent(self, field: str) -> bool:
+        """Whether the caller sent the field, be it with its default or with null."""
+        return field in self.model_fields_set
+
+
+def field_errors(exc: ValidationError, at: tuple[str | int, ...] = ()) -> list[FieldError]:
+    """Every fault of a pydantic error as field errors. ``at`` is the path of the model in the body."""
+    found = []
+    for error in exc.errors(include_url=False, include_input=False, include_context=False):
+        kind = error["type"]
+        path = [part for i, part in enumerate(error["loc"]) if not _is_union_tag(error["loc"], i)]
+        if kind in {"union_tag_not_found", "union_tag_invalid"}:
+            path.append("mode")
+        detail = _DETAILS.get(kind) or error["msg"].removeprefix("Value error, ").rstrip(".") + "."
+        found.append(FieldError(detail, _CODES.get(kind, kind), pointer=pointer(*at, *path)))
+    return found
+
+
+def _is_union_tag(loc: tuple[int | str, ...], index: int) -> bool:
+    return index > 0 and loc[index - 1] == "launch" and loc[index] in _UNION_TAGS
+
+
+def validate(model: type[ModelT], data: Mapping[str, Any], at: tuple[str | int, ...] = ()) -> ModelT:
+    """Parse ``data`` as ``model``. Raises :class:`ValidationFailed` with all faults and their pointers."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as exc:
+        errors = field_errors(exc, at)
+        first = errors[0]
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        raise ValidationFailed(f"{first.pointer}: {first.detail}{more}", errors=errors) from exc

@@ -1,0 +1,164 @@
+"""From a provider's answer to an error of the tree: the part that is the same for every adapter.
+
+An adapter keeps one table from (operation, HTTP status, provider code) to an error class and reads its own envelope;
+:func:`provider_error` finds the class and words the error. What is not in the provider's own envelope is judged by
+:func:`foreign_error` from its status alone: it comes from something in between.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+from gateway.domain import errors
+from gateway.domain.errors import FieldError, GatewayError, ProviderFailure, Retryable
+from gateway.domain.operations import TRAITS, Operation
+from gateway.ports.transport import Phase, TransportFailure, UpstreamResponse
+
+ErrorTable = Mapping[tuple[Operation | None, int, str | None], type[GatewayError]]
+"""Rules by (operation, status, code); None stands for any. The most specific rule wins, the code before the operation."""
+
+_SENTENCES: Final[Mapping[type[GatewayError], str]] = {
+    errors.InvalidRequest: "The provider {provider} refused the request as invalid.",
+    errors.InsufficientCredits: "The account at the provider {provider} has no credits left for this.",
+    errors.PermissionDenied: "The provider {provider} does not allow this to the gateway's account.",
+    errors.NotFound: "The provider {provider} has no such thing.",
+    errors.AlreadyExists: "The provider {provider} has another runtime of this name.",
+    errors.StateConflict: "The provider {provider} says that this is not possible in the runtime's current state.",
+    errors.ValidationFailed: "The provider {provider} refused a field.",
+    errors.RateLimited: "The provider {provider} limits the rate of requests.",
+    errors.QuotaExceeded: "A quota of the account at the provider {provider} is used up.",
+    errors.ProviderError: "The provider {provider} failed with status {status}.",
+    errors.ProviderBadResponse: "The provider {provider} answered with something that is not its API ({status}).",
+    errors.ProviderCredentialsRejected: "The provider {provider} rejected the credentials that this gateway has for it.",
+    errors.ProviderUpgradeRequired: "The provider {provider} wants a newer client than this gateway.",
+    errors.ProviderUnavailable: "The provider {provider} is not available now ({status}).",
+    errors.CapacityExceeded: "The provider {provider} has no capacity for this now.",
+    errors.ProviderTimeout: "The provider {provider} gave up waiting for itself ({status}).",
+    errors.OutcomeUnknown: "The provider {provider} answered with status {status}, which does not tell whether it happened.",
+}
+
+_FOREIGN_5XX: Final[Mapping[int, type[GatewayError]]] = {
+    502: errors.ProviderUnavailable,
+    503: errors.ProviderUnavailable,
+    504: errors.ProviderTimeout,
+}
+
+
+def provider_error(
+    table: ErrorTable,
+    operation: Operation,
+    failure: ProviderFailure,
+    *,
+    retry_after: float | None = None,
+    field_errors: Sequence[FieldError] = (),
+) -> GatewayError:
+    """The error that an answer in the provider's own envelope means.
+
+    A status without a rule is a provider error (5xx) or a bad response. After a mutation, an answer that does not
+    prove that nothing happened becomes :class:`OutcomeUnknown`: every 5xx of a create, and a 504 of the others.
+    """
+    status = failure.status or 0
+    for key in (
+        (operation, status, failure.code),
+        (None, status, failure.code),
+        (operation, status, None),
+        (None, status, None),
+    ):
+        if key in table:
+            return _worded(table[key], operation, failure, retry_after, field_errors)
+    fallback = errors.ProviderError if status >= 500 else errors.ProviderBadResponse
+    return _worded(fallback, operation, failure, retry_after, field_errors)
+
+
+def foreign_error(provider: str, operation: Operation, response: UpstreamResponse) -> GatewayError:
+    """The error that an answer outside the provider's envelope means: a proxy's page, a redirect, half a body."""
+    failure = ProviderFailure(provider, status=response.status)
+    cls: type[GatewayError]
+    if response.status == 429:
+        cls = errors.RateLimited
+    elif response.status >= 500:
+        cls = _FOREIGN_5XX.get(response.status, errors.ProviderError)
+    else:
+        cls = errors.ProviderBadResponse
+    return _worded(cls, operation, failure, retry_after_seconds(response.headers), ())
+
+
+def _worded(
+    cls: type[GatewayError],
+    operation: Operation,
+    failure: ProviderFailure,
+    retry_after: float | None,
+    field_errors: Sequence[FieldError],
+) -> GatewayError:
+    status = failure.status or 0
+    retryable: Retryable | None = None
+    if TRAITS[operation].mutates:
+        unclear_create = operation is Operation.CREATE and (
+            status >= 500 or (cls is errors.ProviderBadResponse and status < 400)
+        )
+        if unclear_create or cls is errors.ProviderTimeout:
+            cls = errors.OutcomeUnknown
+        elif cls is errors.ProviderUnavailable:
+            retryable = Retryable.SAME_REQUEST
+    sentence = _SENTENCES[cls].format(provider=failure.provider, status=failure.status)
+    return cls(sentence, failure=failure, retry_after=retry_after, errors=field_errors, retryable=retryable)
+
+
+_NEVER_SENT: Final = {
+    "refused": "refused the connection",
+    "dns": "has a host name that cannot be resolved",
+    "tls": "could not be reached over TLS",
+    "timeout": "could not be connected to in time",
+}
+
+
+def transport_error(provider: str, operation: Operation, failure: TransportFailure) -> GatewayError:
+    """The error that a missing answer means: nothing happened where nothing was sent or nothing is changed by the call,
+    and otherwise nobody knows."""
+    told = ProviderFailure(provider, status=failure.status)
+    if failure.phase <= Phase.CONNECTING:
+        what = _NEVER_SENT.get(failure.reason, "could not be connected to")
+        return errors.ProviderUnavailable(f"The provider {provider} {what}; nothing was sent.", failure=told)
+    if TRAITS[operation].mutates:
+        return errors.OutcomeUnknown(
+            f"The request was sent to the provider {provider}, and no whole answer came ({failure.reason}).",
+            failure=told,
+        )
+    if failure.reason == "timeout":
+        return errors.ProviderTimeout(f"The provider {provider} did not answer in time.", failure=told)
+    if failure.reason == "disconnected":
+        return errors.ProviderUnavailable(f"The provider {provider} closed the connection unanswered.", failure=told)
+    return errors.ProviderBadResponse(
+        f"The provider {provider} did not send a whole answer ({failure.reason}).",
+        failure=told,
+        retryable=Retryable.YES,
+    )
+
+
+_MAX_RETRY_AFTER: Final = 86_400.0
+_NUMBER: Final = re.compile(r"\d{1,12}(\.\d{1,6})?\Z", re.ASCII)
+
+
+def retry_after_seconds(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """When to come back, in seconds: from ``retry-after-ms``, or ``Retry-After`` in seconds or as an HTTP date.
+
+    Anything unreadable is None; the past is 0; more than a day is a day.
+    """
+    milliseconds = headers.get("retry-after-ms", "").strip()
+    if _NUMBER.match(milliseconds):
+        return min(float(milliseconds) / 1000, _MAX_RETRY_AFTER)
+    text = headers.get("Retry-After", "").strip()
+    if not text:
+        return None
+    if _NUMBER.match(text):
+        return min(float(text), _MAX_RETRY_AFTER)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    seconds = (moment - (now or datetime.now(UTC))).total_seconds()
+    return min(max(seconds, 0.0), _MAX_RETRY_AFTER)

@@ -1,0 +1,59 @@
+"""The settings that every provider has. An adapter's ``settings.py`` adds its own fields."""
+
+import re
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from gateway.domain.operations import TRAITS, Operation
+from gateway.domain.values import PROVIDER_NAME_PATTERN
+
+_PRINTABLE: Final = re.compile(r"[\x21-\x7e]+\Z")
+
+
+class ProviderSettings(BaseModel):
+    """One account at one provider API.
+
+    ``order``: the tier; lower ones are chosen first. ``weight``: the share inside a tier. Times in seconds.
+    ``deadlines`` overrides the time limit of single operations (names as in ``Operation``).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    name: Annotated[str, Field(pattern=PROVIDER_NAME_PATTERN)]
+    api: str
+    base_url: str
+    token: SecretStr
+    scope: str | None = None
+    order: Annotated[int, Field(ge=1, le=1000)] = 1
+    weight: Annotated[int, Field(ge=1, le=1000)] = 1
+    connect_timeout: Annotated[float, Field(gt=0, le=60)] = 5
+    read_timeout: Annotated[float, Field(gt=0, le=600)] = 250
+    deadlines: dict[Operation, Annotated[float, Field(gt=0, le=600)]] = {}
+    max_connections: Annotated[int, Field(ge=1, le=10_000)] = 100
+    max_response_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 8 << 20
+    ca_file: str | None = None
+
+    @field_validator("base_url")
+    @classmethod
+    def _absolute_http_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("the base URL starts with http:// or https:// and names a host")
+        if parts.username or parts.password:
+            raise ValueError("credentials do not belong into the base URL; use token")
+        if parts.query or parts.fragment:
+            raise ValueError("the base URL has no query and no fragment")
+        return value.rstrip("/")
+
+    @field_validator("token")
+    @classmethod
+    def _usable_in_a_header(cls, value: SecretStr) -> SecretStr:
+        if not _PRINTABLE.match(value.get_secret_value()):
+            raise ValueError("the token is empty or has characters that cannot stand in an HTTP header")
+        return value
+
+    def deadline(self, operation: Operation) -> float:
+        """The time limit of an operation in seconds."""
+        return self.deadlines.get(operation, TRAITS[operation].deadline)

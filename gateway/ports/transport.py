@@ -1,0 +1,102 @@
+"""How an adapter talks to its provider: one request, one whole answer, and a known phase for every failure."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from gateway.domain.operations import Operation
+
+
+class Phase(IntEnum):
+    """How far a request got, known from connection events. Up to ``CONNECTING`` the provider cannot have seen it."""
+
+    QUEUED = 0  # waiting for a connection of the pool
+    CONNECTING = 1  # name look-up, TCP, TLS
+    SENT = 2  # at least the head of the request was written
+    ANSWERED = 3  # the status line of an answer was read
+
+    @property
+    def label(self) -> str:
+        """The name used in logs."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """One call to the provider.
+
+    ``path`` starts with ``/`` and is percent-encoded already; it is appended to the provider's base URL. ``query``
+    holds plain text. ``body`` is JSON, or None for no body and no content type.
+    """
+
+    operation: Operation
+    method: str
+    path: str
+    query: Sequence[tuple[str, str]] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamResponse:
+    """A whole answer of any status. ``headers`` are looked up without regard to case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What is remembered of one upstream attempt. Times in seconds; ``outcome`` is a status or a failure's name."""
+
+    provider: str
+    operation: Operation
+    outcome: str
+    seconds: float
+    phase: Phase
+
+
+@dataclass(slots=True)
+class Call:
+    """What goes along with all provider calls made for one inbound request.
+
+    ``deadline`` is a moment of the clock's ``monotonic``: at that time the call fails, whatever it is doing.
+    ``attempts`` is added to by the transport.
+    """
+
+    deadline: float
+    request_id: str = ""
+    traceparent: str | None = None
+    attempts: list[Attempt] = field(default_factory=list)
+
+
+class TransportFailure(Exception):
+    """No whole answer came. ``phase`` tells whether the provider can have acted; ``reason`` is a bounded word
+    (``refused``, ``dns``, ``tls``, ``timeout``, ``disconnected``, ``cut_short``, ``too_large``, ``closed``).
+
+    ``status`` is set when the head of an answer was read before it failed.
+    """
+
+    def __init__(self, reason: str, phase: Phase, *, status: int | None = None) -> None:
+        super().__init__(f"{reason} while {phase.label}")
+        self.reason = reason
+        self.phase = phase
+        self.status = status
+
+
+class Transport(ABC):
+    """Sends requests to one provider's base URL, and nowhere else."""
+
+    @abstractmethod
+    async def send(self, request: UpstreamRequest, call: Call) -> UpstreamResponse:
+        """Send once and read the whole answer.
+
+        A redirect is an answer like any other: nothing is followed. Raises :class:`TransportFailure` when no whole
+        answer came within ``call.deadline`` or the size limit, and nothing else.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Give all connections back. Idempotent."""
