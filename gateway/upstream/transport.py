@@ -1,7 +1,8 @@
-"""The transport over aiohttp: one owned session per provider, one host, no redirects, no cookies, a phase per failure."""
+"""The transport over aiohttp: one owned session per provider, no redirects, no cookies, a known phase per failure."""
 
 import asyncio
 import ssl
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Final, Self
 from urllib.parse import quote_plus
@@ -16,6 +17,14 @@ from gateway.ports.transport import Attempt, Call, Phase, Transport, TransportFa
 
 _KEEPALIVE_SECONDS: Final = 15.0
 _USER_AGENT: Final = f"runtime-gateway/{__version__}"
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far one request got; written by connection events."""
+
+    phase: Phase = Phase.QUEUED
+    status: int | None = None
 
 
 class AiohttpTransport(Transport):
@@ -35,21 +44,22 @@ class AiohttpTransport(Transport):
 
     async def send(self, request: UpstreamRequest, call: Call) -> UpstreamResponse:
         began = self._clock.monotonic()
-        progress = SimpleNamespace(phase=Phase.QUEUED, status=None)
+        progress = _Progress()
         outcome = "cancelled"
         try:
             async with asyncio.timeout(call.deadline - began):
                 response = await self._exchange(request, call, progress)
-            outcome = str(response.status)
-            return response
         except (TimeoutError, aiohttp.ClientError, OSError, TransportFailure, ValueError) as exc:
             outcome = _reason(exc)
             raise TransportFailure(outcome, progress.phase, status=progress.status) from exc
+        else:
+            outcome = str(response.status)
+            return response
         finally:
             seconds = self._clock.monotonic() - began
             call.attempts.append(Attempt(self._settings.name, request.operation, outcome, seconds, progress.phase))
 
-    async def _exchange(self, request: UpstreamRequest, call: Call, progress: SimpleNamespace) -> UpstreamResponse:
+    async def _exchange(self, request: UpstreamRequest, call: Call, progress: _Progress) -> UpstreamResponse:
         url = self._settings.base_url + request.path
         if request.query:
             url += "?" + "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in request.query)
@@ -86,7 +96,7 @@ class AiohttpTransport(Transport):
         if self._session is None:
             if self._closed:
                 raise TransportFailure("closed", Phase.QUEUED)
-            tracing = aiohttp.TraceConfig(trace_config_ctx_factory=_request_context)
+            tracing = aiohttp.TraceConfig()
             tracing.on_connection_create_start.append(_connecting)
             tracing.on_connection_create_end.append(_connected)
             tracing.on_connection_reuseconn.append(_connected)
@@ -120,17 +130,13 @@ def _tls(settings: ProviderSettings) -> ssl.SSLContext | bool:
     return True if settings.ca_file is None else ssl.create_default_context(cafile=settings.ca_file)
 
 
-def _request_context(trace_request_ctx: SimpleNamespace | None = None) -> SimpleNamespace:
-    return trace_request_ctx or SimpleNamespace(phase=Phase.QUEUED, status=None)
+async def _connecting(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: Any) -> None:
+    context.trace_request_ctx.phase = Phase.CONNECTING
 
 
-async def _connecting(_session: aiohttp.ClientSession, progress: SimpleNamespace, _params: Any) -> None:
-    progress.phase = Phase.CONNECTING
-
-
-async def _connected(_session: aiohttp.ClientSession, progress: SimpleNamespace, _params: Any) -> None:
+async def _connected(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: Any) -> None:
     # From here on bytes may leave at any time, so the provider may have seen the request.
-    progress.phase = Phase.SENT
+    context.trace_request_ctx.phase = Phase.SENT
 
 
 _REASONS: Final[tuple[tuple[type[BaseException], str], ...]] = (
