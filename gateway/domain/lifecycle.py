@@ -1,7 +1,7 @@
 """The verbs, the states each works from and leads to, and the ``actions`` that a runtime shows (SPEC §2, §3).
 
 One table, :data:`TRANSITIONS`, is the truth for the guard in front of every verb, for the ``actions`` map and for the
-generated verb table of the docs.
+generated verb table of the docs. From ``unknown`` a verb goes through: the provider knows what its state means.
 """
 
 from collections.abc import Mapping
@@ -41,13 +41,15 @@ _HAS_COMPUTE: Final = frozenset({State.STARTING, State.RUNNING, State.PAUSED, St
 
 TRANSITIONS: Final[Mapping[Verb, Transition]] = {
     Verb.START: Transition(
-        Feature.START, frozenset({State.IDLE, State.STOPPED, State.FAILED}), frozenset({State.STARTING, State.RUNNING})
+        Feature.START,
+        frozenset({State.IDLE, State.STOPPED, State.FAILED, State.UNKNOWN}),
+        frozenset({State.STARTING, State.RUNNING}),
     ),
-    Verb.PAUSE: Transition(Feature.PAUSE, frozenset({State.RUNNING}), frozenset({State.PAUSED})),
-    Verb.RESUME: Transition(Feature.PAUSE, frozenset({State.PAUSED}), frozenset({State.RUNNING})),
+    Verb.PAUSE: Transition(Feature.PAUSE, frozenset({State.RUNNING, State.UNKNOWN}), frozenset({State.PAUSED})),
+    Verb.RESUME: Transition(Feature.PAUSE, frozenset({State.PAUSED, State.UNKNOWN}), frozenset({State.RUNNING})),
     Verb.STOP: Transition(Feature.STOP, _HAS_COMPUTE, frozenset({State.IDLE, State.STOPPING, State.STOPPED})),
     Verb.RESET: Transition(Feature.RESET, _HAS_COMPUTE, frozenset({State.IDLE})),
-    Verb.KEEPALIVE: Transition(Feature.KEEPALIVE, frozenset({State.RUNNING})),
+    Verb.KEEPALIVE: Transition(Feature.KEEPALIVE, frozenset({State.RUNNING, State.UNKNOWN})),
     Verb.CONNECT: Transition(Feature.CONNECTIONS, frozenset({State.RUNNING})),
     Verb.DELETE: Transition(Feature.DELETE, frozenset(State)),
 }

@@ -17,7 +17,7 @@ from gateway.domain.operations import TRAITS, Operation
 from gateway.ports.transport import Phase, TransportFailure, UpstreamResponse
 
 ErrorTable = Mapping[tuple[Operation | None, int, str | None], type[GatewayError]]
-"""Rules by (operation, status, code); None stands for any. The most specific rule wins, the code before the operation."""
+"""Rules by (operation, status, code), None for any. The most specific one wins, the code before the operation."""
 
 _SENTENCES: Final[Mapping[type[GatewayError], str]] = {
     errors.InvalidRequest: "The provider {provider} refused the request as invalid.",
@@ -31,12 +31,12 @@ _SENTENCES: Final[Mapping[type[GatewayError], str]] = {
     errors.QuotaExceeded: "A quota of the account at the provider {provider} is used up.",
     errors.ProviderError: "The provider {provider} failed with status {status}.",
     errors.ProviderBadResponse: "The provider {provider} answered with something that is not its API ({status}).",
-    errors.ProviderCredentialsRejected: "The provider {provider} rejected the credentials that this gateway has for it.",
+    errors.ProviderCredentialsRejected: "The provider {provider} rejected the gateway's credentials for it.",
     errors.ProviderUpgradeRequired: "The provider {provider} wants a newer client than this gateway.",
     errors.ProviderUnavailable: "The provider {provider} is not available now ({status}).",
     errors.CapacityExceeded: "The provider {provider} has no capacity for this now.",
     errors.ProviderTimeout: "The provider {provider} gave up waiting for itself ({status}).",
-    errors.OutcomeUnknown: "The provider {provider} answered with status {status}, which does not tell whether it happened.",
+    errors.OutcomeUnknown: "The provider {provider} answered {status}, which does not tell whether it happened.",
 }
 
 _FOREIGN_5XX: Final[Mapping[int, type[GatewayError]]] = {
@@ -118,6 +118,7 @@ def transport_error(provider: str, operation: Operation, failure: TransportFailu
     """The error that a missing answer means: nothing happened where nothing was sent or nothing is changed by the call,
     and otherwise nobody knows."""
     told = ProviderFailure(provider, status=failure.status)
+    operation = failure.operation or operation
     if failure.phase <= Phase.CONNECTING:
         what = _NEVER_SENT.get(failure.reason, "could not be connected to")
         return errors.ProviderUnavailable(f"The provider {provider} {what}; nothing was sent.", failure=told)

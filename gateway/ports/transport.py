@@ -76,14 +76,17 @@ class TransportFailure(Exception):
     """No whole answer came. ``phase`` tells whether the provider can have acted; ``reason`` is a bounded word
     (``refused``, ``dns``, ``tls``, ``timeout``, ``disconnected``, ``cut_short``, ``too_large``, ``closed``).
 
-    ``status`` is set when the head of an answer was read before it failed.
+    ``status`` is set when the head of an answer was read before it failed; ``operation`` is that of the request.
     """
 
-    def __init__(self, reason: str, phase: Phase, *, status: int | None = None) -> None:
+    def __init__(
+        self, reason: str, phase: Phase, *, status: int | None = None, operation: Operation | None = None
+    ) -> None:
         super().__init__(f"{reason} while {phase.label}")
         self.reason = reason
         self.phase = phase
         self.status = status
+        self.operation = operation
 
 
 class Transport(ABC):

@@ -51,7 +51,9 @@ class AiohttpTransport(Transport):
                 response = await self._exchange(request, call, progress)
         except (TimeoutError, aiohttp.ClientError, OSError, TransportFailure, ValueError) as exc:
             outcome = _reason(exc)
-            raise TransportFailure(outcome, progress.phase, status=progress.status) from exc
+            raise TransportFailure(
+                outcome, progress.phase, status=progress.status, operation=request.operation
+            ) from exc
         else:
             outcome = str(response.status)
             return response

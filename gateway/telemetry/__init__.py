@@ -1,0 +1,1 @@
+"""What is seen of the gateway: log events and metrics, their names in one place."""

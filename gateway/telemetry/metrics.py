@@ -1,0 +1,76 @@
+"""All metrics, with bounded labels only: route templates and configured names, never ids (the specification, §6)."""
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+
+from gateway import __version__
+
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 240)
+_OVERHEAD_SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1)
+
+
+class Metrics:
+    """One registry per application, so that several can live in one process."""
+
+    content_type: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+    def __init__(self) -> None:
+        registry = self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "rtgw_requests",
+            "Requests answered.",
+            ["surface", "operation", "status", "code", "source"],
+            registry=registry,
+        )
+        self.request_seconds = Histogram(
+            "rtgw_request_duration_seconds",
+            "Time from the head of a request to its answer.",
+            ["surface", "operation"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.overhead_seconds = Histogram(
+            "rtgw_gateway_overhead_seconds",
+            "Time of a request that was not spent waiting for providers.",
+            ["surface", "operation"],
+            buckets=_OVERHEAD_SECONDS,
+            registry=registry,
+        )
+        self.upstream_requests = Counter(
+            "rtgw_upstream_requests",
+            "Requests sent to providers, by their HTTP status or the word for why there was none.",
+            ["provider", "operation", "outcome"],
+            registry=registry,
+        )
+        self.upstream_seconds = Histogram(
+            "rtgw_upstream_request_duration_seconds",
+            "Time of requests to providers.",
+            ["provider", "operation"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.credentials_ok = Gauge(
+            "rtgw_provider_credentials_ok",
+            "1 after the provider last accepted the gateway's credentials, 0 after it last rejected them.",
+            ["provider"],
+            registry=registry,
+        )
+        self.event_loop_lag = Gauge(
+            "rtgw_event_loop_lag_seconds",
+            "By how much the event loop was last late.",
+            registry=registry,
+        )
+        self.dropped = Counter(
+            "rtgw_dropped",
+            "Things given up because a limit was reached.",
+            ["what"],
+            registry=registry,
+        )
+        build = Gauge("rtgw_build_info", "The version that runs.", ["version"], registry=registry)
+        build.labels(__version__).set(1)
+
+    def exposition(self) -> bytes:
+        """All values in the Prometheus text format."""
+        return generate_latest(self.registry)
