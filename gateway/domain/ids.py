@@ -31,20 +31,30 @@ class RuntimeRef:
     name: str | None = None
 
 
+def b64url_bytes(raw: bytes) -> str:
+    """URL-safe base64 without padding."""
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def bytes_from_b64url(text: str) -> bytes:
+    """Decode what :func:`b64url_bytes` made. Raises ``ValueError`` for anything that it cannot have made."""
+    try:
+        decoded = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except binascii.Error as exc:
+        raise ValueError("not URL-safe base64") from exc
+    if b64url_bytes(decoded) != text:
+        raise ValueError("not the canonical encoding")
+    return decoded
+
+
 def b64url(text: str) -> str:
-    """Encode free text for a reference: URL-safe base64 without padding."""
-    return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+    """Encode free text for a reference."""
+    return b64url_bytes(text.encode())
 
 
 def from_b64url(text: str) -> str:
     """Decode what :func:`b64url` made. Raises ``ValueError`` for anything that it cannot have made."""
-    try:
-        decoded = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError) as exc:
-        raise ValueError("not URL-safe base64 of text") from exc
-    if b64url(decoded) != text:
-        raise ValueError("not the canonical encoding")
-    return decoded
+    return bytes_from_b64url(text).decode()
 
 
 def format_runtime_id(provider: str, reference: str) -> str:

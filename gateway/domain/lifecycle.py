@@ -55,11 +55,19 @@ TRANSITIONS: Final[Mapping[Verb, Transition]] = {
 }
 
 DISCARD_STATE: Final = "discard_state"
+_ENDED: Final = frozenset({State.STOPPED, State.FAILED})
+
+
+def is_live(state: State) -> bool:
+    """Whether a runtime in this state holds its name: all but ``stopped`` and ``failed`` (the create promise, P1)."""
+    return state not in _ENDED
 
 
 def works_from(verb: Verb) -> str:
     """The states a verb works from, for a sentence: ``idle, stopped``."""
-    return ", ".join(state.value for state in State if state in TRANSITIONS[verb].works_from)
+    return ", ".join(
+        state.value for state in State if state in TRANSITIONS[verb].works_from and state is not State.UNKNOWN
+    )
 
 
 @lru_cache(maxsize=1024)

@@ -31,6 +31,7 @@ class Requirement:
 class CreateRequest(Input):
     """What every kind of create has in common."""
 
+    kind: str
     name: Name = optional("")
     provider: ProviderName = optional("")
     scope: Annotated[str, Field(min_length=1, max_length=200)] = optional("")

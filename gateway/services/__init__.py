@@ -1,0 +1,37 @@
+"""The use cases. They know the domain and the ports, and no HTTP."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from gateway.services.capabilities import CapabilityService
+from gateway.services.config import ConfigService
+from gateway.services.create import CreateService
+from gateway.services.fleet import Fleet
+from gateway.services.lifecycle import LifecycleService
+from gateway.services.listing import ListService
+from gateway.services.providers import ProviderService
+from gateway.services.routing import Router
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """All use cases over one fleet."""
+
+    create: CreateService
+    listing: ListService
+    lifecycle: LifecycleService
+    config: ConfigService
+    capabilities: CapabilityService
+    providers: ProviderService
+
+    @classmethod
+    def over(cls, fleet: Fleet) -> Self:
+        """The use cases of a fleet."""
+        return cls(
+            create=CreateService(fleet, Router(fleet)),
+            listing=ListService(fleet),
+            lifecycle=LifecycleService(fleet),
+            config=ConfigService(fleet),
+            capabilities=CapabilityService(fleet),
+            providers=ProviderService(fleet),
+        )

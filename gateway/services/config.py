@@ -1,0 +1,84 @@
+"""The config of a durable runtime: read, and replaced wholesale (seed 001)."""
+
+import asyncio
+import hashlib
+import json
+from typing import Any
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from gateway.domain.config import unknown_keys
+from gateway.domain.errors import FieldError, PreconditionFailed
+from gateway.domain.features import Feature
+from gateway.domain.ids import RuntimeRef
+from gateway.domain.operations import Operation
+from gateway.domain.requests import ReplaceConfig
+from gateway.domain.runtime import ConfigDocument
+from gateway.ports.transport import Call
+from gateway.services.context import RequestContext
+from gateway.services.fleet import Fleet, Provider
+
+
+def etag_of(document: ConfigDocument) -> str:
+    """The entity tag of a config: its quoted digest, or one of the gateway's own where the provider tells none."""
+    digest = document.config_digest
+    if digest is None:
+        canonical = json.dumps(document.config, sort_keys=True, separators=(",", ":")).encode()
+        digest = "sha256-" + hashlib.sha256(canonical).hexdigest()
+    return f'"{digest}"'
+
+
+class ConfigService:
+    """Reads and replaces configs."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def get(self, runtime_id: str, ctx: RequestContext) -> tuple[ConfigDocument, str]:
+        """The whole config and its entity tag."""
+        provider, ref = self._locate(runtime_id, ctx)
+        async with self._fleet.calling(provider, Operation.GET_CONFIG, ctx) as call:
+            document = await _read(provider, ref, call)
+        return document, etag_of(document)
+
+    async def replace(
+        self, runtime_id: str, request: ReplaceConfig, if_match: str | None, ctx: RequestContext
+    ) -> tuple[ConfigDocument, str]:
+        """Replace the config. ``if_match`` is a list of entity tags or ``*``; the providers know no precondition, so
+        the gateway compares under a lock of its own, which other replicas and the provider's own clients do not see.
+
+        Raises :class:`PreconditionFailed` when the current config has another tag.
+        """
+        provider, ref = self._locate(runtime_id, ctx)
+        lock = self._locks.setdefault(runtime_id, asyncio.Lock())
+        async with (
+            lock,
+            self._fleet.calling(provider, Operation.REPLACE_CONFIG, ctx, secrets=request.secret_values()) as call,
+        ):
+            if if_match is not None:
+                current = etag_of(await _read(provider, ref, call))
+                if if_match.strip() != "*" and current not in _tags(if_match):
+                    detail = "The config has changed since it was read."
+                    error = FieldError(detail, "does_not_match", header="If-Match")
+                    raise PreconditionFailed(detail, errors=[error])
+            adapter: Any = provider.adapter
+            document: ConfigDocument = await adapter.replace_config(ref, request.config, call)
+        document = msgspec.structs.replace(document, warnings=unknown_keys(request.config) or msgspec.UNSET)
+        return document, etag_of(document)
+
+    def _locate(self, runtime_id: str, ctx: RequestContext) -> tuple[Provider, RuntimeRef]:
+        provider, ref = self._fleet.locate(runtime_id, ctx)
+        provider.require(Feature.CONFIG, "config")
+        return provider, ref
+
+
+def _tags(if_match: str) -> list[str]:
+    return [tag.strip() for tag in if_match.split(",")]
+
+
+async def _read(provider: Provider, ref: RuntimeRef, call: Call) -> ConfigDocument:
+    adapter: Any = provider.adapter
+    document: ConfigDocument = await adapter.get_config(ref, call)
+    return document

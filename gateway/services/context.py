@@ -1,0 +1,25 @@
+"""One inbound request, as the use cases see it."""
+
+from dataclasses import dataclass, field
+
+from gateway.ports.transport import Attempt, Call
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """Who asks, under which id, and what is found out on the way for the log line.
+
+    ``attempts`` collects all upstream attempts. ``provider``, ``scope`` and ``runtime_id`` are set when they are known.
+    """
+
+    request_id: str
+    principal: str
+    traceparent: str | None = None
+    attempts: list[Attempt] = field(default_factory=list)
+    provider: str | None = None
+    scope: str | None = None
+    runtime_id: str | None = None
+
+    def call(self, deadline: float) -> Call:
+        """A provider call on behalf of this request. ``deadline`` is a moment of the monotonic clock."""
+        return Call(deadline, self.request_id, self.traceparent, self.attempts)

@@ -1,0 +1,165 @@
+"""The configured providers, and the one way to call any of them."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Any
+
+from gateway.domain.errors import (
+    FieldError,
+    GatewayError,
+    ProviderCredentialsRejected,
+    ProviderNotConfigured,
+    UnsupportedFeature,
+)
+from gateway.domain.features import Feature
+from gateway.domain.ids import RuntimeRef, parse_runtime_id
+from gateway.domain.operations import Operation
+from gateway.ports.answers import transport_error
+from gateway.ports.clock import Clock
+from gateway.ports.provider import ProviderAdapter
+from gateway.ports.transport import Call, TransportFailure
+from gateway.services.context import RequestContext
+
+
+@dataclass(slots=True)
+class Health:
+    """What this process last saw of a provider. Times are seconds since the epoch."""
+
+    last_success: float | None = None
+    last_failure: float | None = None
+    last_failure_code: str | None = None
+    credentials_ok: bool | None = None
+
+
+@dataclass(slots=True)
+class Provider:
+    """One configured provider: its adapter, and what was seen of it."""
+
+    adapter: ProviderAdapter[Any]
+    health: Health = field(default_factory=Health)
+
+    @property
+    def name(self) -> str:
+        """The configured name."""
+        return self.adapter.name
+
+    @property
+    def pinned_scope(self) -> str | None:
+        """The one scope that it is pinned to; None for an open one."""
+        scope: str | None = self.adapter.settings.scope
+        return scope
+
+    def require(self, feature: Feature, what: str) -> None:
+        """Raise :class:`UnsupportedFeature` unless the provider has the feature."""
+        if feature not in self.adapter.features:
+            raise UnsupportedFeature(
+                f"The provider {self.name} ({self.adapter.api}) has no {what}.",
+                provider=self.name,
+                extra={"feature": feature.value},
+            )
+
+
+class Fleet:
+    """All providers by name, in the order of the settings."""
+
+    def __init__(self, adapters: Iterable[ProviderAdapter[Any]], clock: Clock) -> None:
+        self.clock = clock
+        self._providers: Mapping[str, Provider] = {adapter.name: Provider(adapter) for adapter in adapters}
+
+    def __iter__(self) -> Iterator[Provider]:
+        return iter(self._providers.values())
+
+    def get(self, name: str) -> Provider | None:
+        """The provider of that name, if there is one."""
+        return self._providers.get(name)
+
+    @property
+    def names(self) -> str:
+        """All names, for a sentence."""
+        return ", ".join(self._providers)
+
+    def locate(self, runtime_id: str, ctx: RequestContext) -> tuple[Provider, RuntimeRef]:
+        """Who made a runtime, and how to address it there; nothing is looked up (promise P3).
+
+        Raises :class:`NotFound` for what is no id, and :class:`ProviderNotConfigured` for a provider unknown here.
+        """
+        name, reference = parse_runtime_id(runtime_id)
+        provider = self._providers.get(name)
+        if provider is None:
+            raise ProviderNotConfigured(
+                f"The runtime belongs to the provider {name}, which this gateway does not have.", provider=name
+            )
+        ref = provider.adapter.parse_reference(reference)
+        ctx.provider, ctx.scope, ctx.runtime_id = name, ref.scope, runtime_id
+        return provider, ref
+
+    def calling(
+        self, provider: Provider, operation: Operation, ctx: RequestContext, secrets: Iterable[str] = ()
+    ) -> "ProviderCalls":
+        """Call a provider within the time limit of an operation: ``async with fleet.calling(...) as call:``."""
+        ctx.provider = provider.name
+        return ProviderCalls(provider, operation, ctx, self.clock, tuple(secrets))
+
+
+class ProviderCalls:
+    """The provider calls of one operation: under one deadline, with every failure an error of the tree, whose texts
+    hold nothing of ``secrets`` (a provider may echo what it was sent)."""
+
+    def __init__(
+        self, provider: Provider, operation: Operation, ctx: RequestContext, clock: Clock, secrets: tuple[str, ...]
+    ) -> None:
+        self._provider = provider
+        self._operation = operation
+        self._ctx = ctx
+        self._clock = clock
+        self._secrets = secrets
+
+    async def __aenter__(self) -> Call:
+        limit = self._provider.adapter.settings.deadline(self._operation)
+        return self._ctx.call(self._clock.monotonic() + limit)
+
+    async def __aexit__(
+        self, _cls: type[BaseException] | None, exc: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        health = self._provider.health
+        if exc is None:
+            health.last_success = self._clock.now()
+            health.credentials_ok = True
+            return
+        if isinstance(exc, TransportFailure):
+            error: GatewayError = transport_error(self._provider.name, self._operation, exc)
+            self._observe(error)
+            raise error from exc
+        if isinstance(exc, GatewayError):
+            exc.provider = exc.provider or self._provider.name
+            self._observe(exc)
+            self._redact(exc)
+
+    def _observe(self, error: GatewayError) -> None:
+        if error.failure is None:
+            return
+        health = self._provider.health
+        if isinstance(error, ProviderCredentialsRejected):
+            health.credentials_ok = False
+        health.last_failure = self._clock.now()
+        health.last_failure_code = error.code
+
+    def _redact(self, error: GatewayError) -> None:
+        secrets = (*self._secrets, self._provider.adapter.settings.token.get_secret_value())
+        if error.failure is not None and error.failure.detail is not None:
+            error.failure = replace(error.failure, detail=redacted(error.failure.detail, secrets))
+        error.errors = tuple(
+            FieldError(redacted(e.detail, secrets), e.code, e.pointer, e.parameter, e.header) for e in error.errors
+        )
+
+
+_SHORT = 4
+
+
+def redacted(text: str, secrets: Iterable[str]) -> str:
+    """``text`` without any of the secrets. One that is too short to be cut out safely hides the whole text."""
+    for secret in secrets:
+        if secret and secret in text:
+            text = text.replace(secret, "[redacted]") if len(secret) >= _SHORT else "[redacted]"
+    return text

@@ -1,0 +1,194 @@
+"""One list over all providers, side by side, that ends whatever one of them does (SPEC §3)."""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import msgspec
+
+from gateway.domain.errors import FieldError, GatewayError, InvalidRequest, ProviderUnavailable
+from gateway.domain.ids import b64url_bytes, bytes_from_b64url
+from gateway.domain.operations import Operation
+from gateway.domain.pages import ListFilter, ProviderPage, ProviderQuery
+from gateway.domain.runtime import Runtime
+from gateway.services.context import RequestContext
+from gateway.services.fleet import Fleet, Provider
+
+_FAILURES_UNTIL_DONE: Final = 2
+_CHECK_BYTES: Final = 8
+_MAX_CURSOR: Final = 6000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListQuery:
+    """What the caller asked for. ``partial`` False: an incomplete page is an error."""
+
+    filter: ListFilter
+    providers: frozenset[str] = frozenset()
+    scopes: frozenset[str] = frozenset()
+    limit: int = 50
+    cursor: str | None = None
+    partial: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ListedPage:
+    """A page, and the providers that failed for it with what happened."""
+
+    items: list[Runtime]
+    next_cursor: str | None
+    failures: list[tuple[str, GatewayError]]
+
+
+class _Progress(msgspec.Struct, array_like=True):
+    """How far one participant is. ``failures`` counts those in a row."""
+
+    cursor: str | None = None
+    failures: int = 0
+    done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Participant:
+    """One provider in one scope. ``refusal`` is set when it cannot take part."""
+
+    provider: Provider
+    scope: str
+    refusal: GatewayError | None = None
+
+    @property
+    def key(self) -> str:
+        return f"{self.provider.name}/{self.scope}"
+
+
+class ListService:
+    """Lists runtimes of the whole fleet."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    async def page(self, query: ListQuery, ctx: RequestContext) -> ListedPage:
+        """One page. Raises :class:`InvalidRequest` for a cursor of another list, a mangled one and an unknown provider,
+        and :class:`ProviderUnavailable` (with ``incomplete`` in its ``extra``) when all fail, or one does and
+        ``partial`` is False."""
+        participants = self._participants(query)
+        progress = _decode(query)
+        first_page = query.cursor is None
+        unfinished = [p for p in participants if not progress.setdefault(p.key, _Progress()).done]
+        asked = unfinished[: query.limit]
+        share, rest = divmod(query.limit, len(asked)) if asked else (0, 0)
+        answers = await asyncio.gather(
+            *(
+                self._ask(participant, query, share + (index < rest), progress[participant.key].cursor, ctx)
+                for index, participant in enumerate(asked)
+            )
+        )
+        items: list[Runtime] = []
+        failures: list[tuple[str, GatewayError]] = []
+        for participant, answer in zip(asked, answers, strict=True):
+            state = progress[participant.key]
+            if isinstance(answer, GatewayError):
+                failures.append((participant.provider.name, answer))
+                state.failures += 1
+                state.done = participant.refusal is not None or state.failures >= _FAILURES_UNTIL_DONE
+            else:
+                items += answer.items
+                state.cursor, state.failures, state.done = answer.next_cursor, 0, answer.next_cursor is None
+        if failures and (not query.partial or (first_page and len(failures) == len(participants))):
+            raise _incomplete(failures)
+        going_on = any(not progress[p.key].done for p in participants)
+        return ListedPage(items, _encode(query, progress) if going_on else None, failures)
+
+    def _participants(self, query: ListQuery) -> list[_Participant]:
+        unknown = sorted(name for name in query.providers if self._fleet.get(name) is None)
+        if unknown:
+            detail = f"This gateway has no provider {unknown[0]}; it has: {self._fleet.names}."
+            raise InvalidRequest(detail, errors=[FieldError(detail, "unknown_provider", parameter="provider")])
+        found: list[_Participant] = []
+        for provider in self._fleet:
+            if query.providers and provider.name not in query.providers:
+                continue
+            if query.filter.kinds and not query.filter.kinds & provider.adapter.kinds:
+                continue
+            found += self._scopes(provider, query)
+        return found
+
+    def _scopes(self, provider: Provider, query: ListQuery) -> list[_Participant]:
+        wanted = []
+        for scope in sorted(query.scopes):
+            try:
+                wanted.append(provider.adapter.parse_scope(scope))
+            except ValueError:
+                continue  # a scope of another provider API
+        pinned = provider.pinned_scope
+        if pinned is not None:
+            return [_Participant(provider, pinned)] if not query.scopes or pinned in wanted else []
+        if not query.scopes:
+            detail = f"The provider {provider.name} is open: name the scopes to list with the parameter scope."
+            refusal = InvalidRequest(
+                detail, errors=[FieldError(detail, "required", parameter="scope")], provider=provider.name
+            )
+            return [_Participant(provider, "", refusal)]
+        return [_Participant(provider, scope) for scope in wanted]
+
+    async def _ask(
+        self, participant: _Participant, query: ListQuery, limit: int, cursor: str | None, ctx: RequestContext
+    ) -> ProviderPage | GatewayError:
+        if participant.refusal is not None:
+            return participant.refusal
+        asked = ProviderQuery(scope=participant.scope, filter=query.filter, limit=limit, cursor=cursor)
+        try:
+            async with self._fleet.calling(participant.provider, Operation.LIST, ctx) as call:
+                return await participant.provider.adapter.list(asked, call)
+        except GatewayError as error:
+            return error
+
+
+def _incomplete(failures: Sequence[tuple[str, GatewayError]]) -> ProviderUnavailable:
+    waits = [error.retry_after for _, error in failures if error.retry_after is not None]
+    names = ", ".join(dict.fromkeys(name for name, _ in failures))
+    return ProviderUnavailable(
+        f"The list is incomplete without: {names}.",
+        retry_after=min(waits, default=None),
+        extra={"incomplete": list(failures)},
+    )
+
+
+def _fingerprint(query: ListQuery) -> bytes:
+    narrowed = replace(query, limit=0, cursor=None, partial=True)
+    shape = msgspec.json.encode(
+        [
+            sorted(narrowed.providers),
+            sorted(narrowed.scopes),
+            sorted(narrowed.filter.kinds),
+            sorted(narrowed.filter.states),
+            narrowed.filter.name,
+            narrowed.filter.project,
+            narrowed.filter.owned_by_me,
+        ]
+    )
+    return hashlib.blake2b(shape, digest_size=_CHECK_BYTES).digest()
+
+
+def _encode(query: ListQuery, progress: dict[str, _Progress]) -> str:
+    payload = msgspec.msgpack.encode(progress)
+    check = hashlib.blake2b(payload, key=_fingerprint(query), digest_size=_CHECK_BYTES).digest()
+    return b64url_bytes(check + payload)
+
+
+def _decode(query: ListQuery) -> dict[str, _Progress]:
+    """The progress in a cursor. Its check covers the filters, so that of another list is as unreadable as a mangled
+    one. It guards against mistakes, not malice: a forged cursor only asks providers what the caller may ask anyway."""
+    if query.cursor is None:
+        return {}
+    try:
+        raw = bytes_from_b64url(query.cursor) if len(query.cursor) <= _MAX_CURSOR else b""
+        check, payload = raw[:_CHECK_BYTES], raw[_CHECK_BYTES:]
+        if check != hashlib.blake2b(payload, key=_fingerprint(query), digest_size=_CHECK_BYTES).digest():
+            raise ValueError("check")  # noqa: TRY301 (one answer for all that is unreadable)
+        return msgspec.msgpack.decode(payload, type=dict[str, _Progress])
+    except (ValueError, msgspec.MsgspecError) as exc:
+        detail = "The cursor is not one that this list gave out: keep the filters, and pass next_cursor unchanged."
+        raise InvalidRequest(detail, errors=[FieldError(detail, "invalid", parameter="cursor")]) from exc

@@ -1,0 +1,150 @@
+"""Which provider serves a create: those that fit, by tier, and inside a tier by weighted rendezvous hash (SPEC §3).
+
+The hash is over (principal, kind, name), so every replica chooses the same one without talking to the others.
+"""
+
+import asyncio
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.domain.errors import FieldError, GatewayError, UnsupportedFeature, ValidationFailed
+from gateway.domain.lifecycle import is_live
+from gateway.domain.operations import Operation
+from gateway.domain.requests import CreateRequest
+from gateway.services.context import RequestContext
+from gateway.services.fleet import Fleet, Provider
+
+_HASH_SPACE: Final = float(1 << 64)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a create goes."""
+
+    provider: Provider
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """Why a provider cannot serve a create. ``scope`` faults are the caller's to mend."""
+
+    error: FieldError
+    scope: bool = False
+
+
+def fit(provider: Provider, request: CreateRequest) -> Target | list[Misfit]:
+    """The target that a provider would be, or everything that speaks against it."""
+    adapter = provider.adapter
+    if request.kind not in adapter.kinds:
+        kinds = ", ".join(sorted(adapter.kinds))
+        return [Misfit(FieldError(f"{provider.name} serves only: {kinds}.", "unsupported", pointer="#/kind"))]
+    misfits = [
+        Misfit(
+            FieldError(
+                f"{provider.name} ({adapter.api}) has no {' or '.join(sorted(need.any_of))}.",
+                "unsupported",
+                pointer=need.pointer,
+            )
+        )
+        for need in request.requirements()
+        if not need.any_of & adapter.features
+    ]
+    scope = _scope(provider, request)
+    if isinstance(scope, Misfit):
+        misfits.append(scope)
+    elif not misfits:
+        return Target(provider, scope)
+    return misfits
+
+
+def _scope(provider: Provider, request: CreateRequest) -> str | Misfit:
+    pinned = provider.pinned_scope
+    if not request.sent("scope"):
+        if pinned is not None:
+            return pinned
+        return Misfit(FieldError(f"{provider.name} is open: name a scope.", "required", pointer="#/scope"), scope=True)
+    try:
+        scope = provider.adapter.parse_scope(request.scope)
+    except ValueError as exc:
+        return Misfit(FieldError(f"{provider.name}: {exc}", "invalid", pointer="#/scope"), scope=True)
+    if pinned is not None and scope != pinned:
+        detail = f"{provider.name} is pinned to another scope."
+        return Misfit(FieldError(detail, "unsupported", pointer="#/scope"), scope=True)
+    return scope
+
+
+def rank(targets: Sequence[Target], principal: str, kind: str, name: str) -> list[Target]:
+    """The targets from first to last choice."""
+
+    def score(target: Target) -> tuple[int, float]:
+        settings = target.provider.adapter.settings
+        seed = "\0".join((principal, kind, name, target.provider.name, target.scope)).encode()
+        draw = (int.from_bytes(hashlib.blake2b(seed, digest_size=8).digest(), "big") + 0.5) / _HASH_SPACE
+        return settings.order, math.log(draw) / settings.weight * -1
+
+    return sorted(targets, key=score)
+
+
+class Router:
+    """Chooses where a create goes."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    async def choose(self, request: CreateRequest, ctx: RequestContext) -> Target:
+        """The target of a create. A live runtime of the same name wins over the order and the hash.
+
+        Raises :class:`ValidationFailed` for an unknown provider or a scope that no fitting provider takes, and
+        :class:`UnsupportedFeature`, which says why for each provider, where none fits.
+        """
+        targets = self._fitting(request)
+        ranked = rank(targets, ctx.principal, request.kind, request.name)
+        if len(ranked) > 1:
+            holders = await asyncio.gather(*(self._holds(target, request.name, ctx) for target in ranked))
+            for target, holds in zip(ranked, holders, strict=True):
+                if holds:
+                    return target
+        return ranked[0]
+
+    def _fitting(self, request: CreateRequest) -> list[Target]:
+        if request.sent("provider"):
+            named = self._fleet.get(request.provider)
+            if named is None:
+                raise ValidationFailed.at(
+                    "#/provider",
+                    f"This gateway has no provider {request.provider}; it has: {self._fleet.names}.",
+                    code="unknown_provider",
+                )
+            candidates: Sequence[Provider] = [named]
+        else:
+            candidates = list(self._fleet)
+        targets: list[Target] = []
+        misfits: list[Misfit] = []
+        for provider in candidates:
+            found = fit(provider, request)
+            if isinstance(found, Target):
+                targets.append(found)
+            else:
+                misfits += found
+        if targets:
+            return targets
+        capable = [misfit for misfit in misfits if misfit.error.pointer != "#/kind"]
+        relevant = [misfit.error for misfit in capable or misfits]
+        if capable and all(misfit.scope for misfit in capable):
+            raise ValidationFailed(relevant[0].detail, errors=relevant)
+        if len(candidates) == 1:
+            raise UnsupportedFeature(relevant[0].detail, errors=relevant, provider=candidates[0].name)
+        raise UnsupportedFeature("No provider of this gateway can make this runtime.", errors=relevant)
+
+    async def _holds(self, target: Target, name: str, ctx: RequestContext) -> bool:
+        """Whether the target has a live runtime of the name. One that cannot be asked does not decide."""
+        try:
+            async with self._fleet.calling(target.provider, Operation.LIST, ctx) as call:
+                found = await target.provider.adapter.find(target.scope, name, call)
+        except GatewayError:
+            return False
+        return any(is_live(runtime.state) for runtime in found)
