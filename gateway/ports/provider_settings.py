@@ -38,7 +38,11 @@ class ProviderSettings(BaseModel):
     @field_validator("base_url")
     @classmethod
     def _absolute_http_url(cls, value: str) -> str:
-        parts = urlsplit(value)
+        try:
+            parts = urlsplit(value)
+            _ = parts.port
+        except ValueError:
+            raise ValueError("the host or the port of the base URL cannot be read") from None
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError("the base URL starts with http:// or https:// and names a host")
         if parts.username or parts.password:

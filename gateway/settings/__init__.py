@@ -1,0 +1,35 @@
+"""The settings file and the environment, read into typed settings."""
+
+from gateway.settings.listen import ListenAddress, parse_listen
+from gateway.settings.loader import LoadedSettings, load_settings
+from gateway.settings.model import (
+    NO_AUTH,
+    AdminSettings,
+    AuthSettings,
+    GatewayKey,
+    HttpSettings,
+    LogSettings,
+    Settings,
+    ShutdownSettings,
+)
+from gateway.settings.problems import Problem, SettingsError
+from gateway.settings.show import EffectiveSetting, effective
+
+__all__ = [
+    "NO_AUTH",
+    "AdminSettings",
+    "AuthSettings",
+    "EffectiveSetting",
+    "GatewayKey",
+    "HttpSettings",
+    "ListenAddress",
+    "LoadedSettings",
+    "LogSettings",
+    "Problem",
+    "Settings",
+    "SettingsError",
+    "ShutdownSettings",
+    "effective",
+    "load_settings",
+    "parse_listen",
+]

@@ -1,0 +1,95 @@
+"""Settings from the environment: ``RTGW_HTTP__LISTEN`` is ``http.listen``; what holds several values is JSON."""
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import reduce
+from operator import or_
+from typing import Any, Final
+
+from pydantic import create_model
+from pydantic_settings import BaseSettings, EnvSettingsSource
+from pydantic_settings import SettingsError as UnreadableVariable
+
+from gateway.ports.provider_settings import ProviderSettings
+from gateway.settings.document import Document
+from gateway.settings.model import Settings
+from gateway.settings.problems import Path, Problems
+
+PREFIX: Final = "RTGW_"
+CLIENT_VARIABLES: Final = frozenset({"RTGW_SERVER", "RTGW_API_KEY"})
+"""The command line client's own; they say nothing to the server."""
+
+
+class _OneVariable(EnvSettingsSource):
+    """Reads a single variable, so that its place and its faults are known to be its own."""
+
+    def __init__(self, shape: type[BaseSettings], name: str, value: str) -> None:
+        self._variable = {name.lower(): value}
+        super().__init__(shape, env_prefix=PREFIX.lower(), env_nested_delimiter="__")
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return self._variable
+
+
+def apply_environment(
+    document: Document,
+    environ: Mapping[str, str],
+    provider_models: Mapping[str, type[ProviderSettings]],
+    problems: Problems,
+) -> None:
+    """Put the ``RTGW_…`` variables of ``environ`` over the values of the file."""
+    shape = _shape(provider_models)
+    for variable in sorted(environ):
+        if not variable.startswith(PREFIX) or variable in CLIENT_VARIABLES:
+            continue
+        try:
+            values = _OneVariable(shape, variable, environ[variable])()
+        except UnreadableVariable:
+            problems.add((variable,), "is not the JSON that a setting with several values needs")
+            continue
+        if not values:
+            problems.add((variable,), "there is no setting of this name")
+        for at, value in _leaves(values, ()):
+            _put(document, at, value, variable, problems)
+
+
+def _shape(provider_models: Mapping[str, type[ProviderSettings]]) -> type[BaseSettings]:
+    fields: dict[str, Any] = {
+        name: (field.annotation, None) for name, field in Settings.model_fields.items() if name != "version"
+    }
+    provider: Any = reduce(or_, provider_models.values(), ProviderSettings)
+    fields["providers"] = (dict[str, provider], None)
+    return create_model("Environment", __base__=BaseSettings, **fields)
+
+
+def _leaves(values: Mapping[str, Any], at: Path) -> Iterator[tuple[Path, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, (*at, key))
+        else:
+            yield (*at, key), value
+
+
+def _put(document: Document, at: Path, value: Any, variable: str, problems: Problems) -> None:
+    section: Any = document.values
+    path: Path = ()
+    for depth, part in enumerate(at):
+        names = [name for name in section if _folded(name) == _folded(part)]
+        if len(names) > 1:
+            problems.add((variable,), f"could mean {' or '.join('.'.join((*path, name)) for name in names)}")
+            return
+        name = names[0] if names else part.replace("_", "-") if path == ("providers",) else part
+        path = (*path, name)
+        document.origins.setdefault(path, f"env {variable}")
+        if depth == len(at) - 1:
+            document.origins[path] = f"env {variable}"
+            section[name] = value
+            return
+        if not isinstance(section.get(name), dict):
+            section[name] = {}
+        section = section[name]
+
+
+def _folded(name: str) -> str:
+    """What a variable can tell of a name: no case, and no difference between ``-``, ``.`` and ``_``."""
+    return re.sub(r"[-.]", "_", name).lower()

@@ -1,0 +1,51 @@
+"""Addresses to listen on, as people write them: ``127.0.0.1:8080``, ``[::1]:8080``, ``localhost:8080``."""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Final
+
+_SPLIT: Final = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<host>[^:\[\]]+)):(?P<port>[0-9]{1,5})\Z", re.ASCII)
+_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*(?![0-9]+\Z){_LABEL}\Z", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAddress:
+    """A host (an IP address without brackets, or a name) and a TCP port; port 0 takes a free one."""
+
+    host: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect. A name other than ``localhost`` is taken to be reachable."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_listen(text: str) -> ListenAddress:
+    """Read ``host:port``. Raises ``ValueError`` with a sentence for anything else, so also for a port alone:
+    which interfaces are opened is always spelled out."""
+    match = _SPLIT.match(text)
+    if match is None:
+        raise ValueError("an address is host:port or [IPv6]:port, such as 127.0.0.1:8080")
+    port = int(match["port"])
+    if port > 65535:
+        raise ValueError("a port is 0 to 65535")
+    if match["v6"] is not None:
+        try:
+            return ListenAddress(str(ipaddress.IPv6Address(match["v6"])), port)
+        except ValueError:
+            raise ValueError("what stands in brackets is an IPv6 address") from None
+    try:
+        return ListenAddress(str(ipaddress.IPv4Address(match["host"])), port)
+    except ValueError:
+        if not _HOST_NAME.match(match["host"]):
+            raise ValueError("the host is an IP address or a host name") from None
+    return ListenAddress(match["host"].lower(), port)

@@ -1,0 +1,177 @@
+"""From all sources to the settings, or to every fault at once."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from gateway.ports.provider_settings import ProviderSettings
+from gateway.settings.document import Document, read_document
+from gateway.settings.environment import apply_environment
+from gateway.settings.model import NO_AUTH, AuthSettings, Section, Settings, contradictions
+from gateway.settings.problems import Path, Problems, SettingsError
+from gateway.settings.secret_files import with_secret_files
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+_ADD_KEYS: Final = "add auth.keys, or spell out auth: none"
+_MESSAGES: Final = {
+    "missing": "this setting is required",
+    "extra_forbidden": "there is no setting of this name",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSettings:
+    """The settings, and by dotted path where each that is not a default came from."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+def load_settings(
+    path: str | os.PathLike[str],
+    *,
+    provider_models: Mapping[str, type[ProviderSettings]],
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, object] | None = None,
+) -> LoadedSettings:
+    """Read the settings file; ``RTGW_…`` variables go over it, and ``overrides`` (flags, by dotted path) over both.
+
+    ``provider_models`` has the settings class of each provider API. ``environ`` is the process's own when left out.
+    Raises :class:`SettingsError` with every fault of every source.
+    """
+    file = FilePath(path)
+    environ = os.environ if environ is None else environ
+    problems = Problems()
+    document = read_document(file, environ, problems)
+    unread = document is None
+    document = document or Document()
+    apply_environment(document, environ, provider_models, problems)
+    for dotted, value in (overrides or {}).items():
+        _override(document, tuple(dotted.split(".")), value)
+    if not unread:
+        settings = _Reader(document, file.parent, provider_models, problems).settings()
+        if settings is not None:
+            return LoadedSettings(settings, {".".join(at): origin for at, origin in document.origins.items()})
+    raise SettingsError(problems.told(document.origins))
+
+
+def _override(document: Document, at: Path, value: object) -> None:
+    section = document.values
+    for part in at[:-1]:
+        if not isinstance(section.get(part), dict):
+            section[part] = {}
+        section = section[part]
+    section[at[-1]] = value
+    document.origins[at] = "flag"
+
+
+class _Reader:
+    """Validates section by section, so that a fault in one does not hide those in the others."""
+
+    def __init__(
+        self,
+        document: Document,
+        folder: FilePath,
+        provider_models: Mapping[str, type[ProviderSettings]],
+        problems: Problems,
+    ) -> None:
+        self._values = document.values
+        self._folder = folder
+        self._provider_models = provider_models
+        self._problems = problems
+
+    def settings(self) -> Settings | None:
+        """The settings, or None when there are problems."""
+        read: dict[str, Any] = {}
+        self._version()
+        for name in self._values:
+            if name not in Settings.model_fields:
+                self._problems.add((name,), _MESSAGES["extra_forbidden"])
+        for name, field in Settings.model_fields.items():
+            if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+                read[name] = self._validated(field.annotation, self._values.get(name), (name,))
+        read["auth"] = self._auth()
+        read["providers"] = self._providers()
+        for at, message in contradictions(**{name: read[name] for name in ("http", "admin", "auth", "providers")}):
+            self._problems.add(at, message)
+        return None if self._problems else Settings(**read)
+
+    def _version(self) -> None:
+        version = self._values.get("version")
+        if version is None:
+            self._problems.add(("version",), "this setting is required; write version: 1")
+        elif version != 1 or isinstance(version, bool):
+            self._problems.add(("version",), "this gateway reads version 1 only")
+
+    def _auth(self) -> AuthSettings | str | None:
+        value = self._values.get("auth")
+        if value == NO_AUTH:
+            return NO_AUTH
+        if not value or (isinstance(value, dict) and value.keys() == {"keys"} and not value["keys"]):
+            self._problems.add(("auth",), _ADD_KEYS)
+            return None
+        if not isinstance(value, dict):
+            self._problems.add(("auth",), f"this is neither a mapping nor the word none; {_ADD_KEYS}")
+            return None
+        return self._validated(AuthSettings, value, ("auth",))
+
+    def _providers(self) -> dict[str, ProviderSettings]:
+        entries = self._values.get("providers")
+        if not entries:
+            self._problems.add(("providers",), "at least one provider is needed")
+            return {}
+        if not isinstance(entries, dict):
+            self._problems.add(("providers",), "this is a mapping from a provider's name to its settings")
+            return {}
+        read = {name: self._provider(name, value) for name, value in entries.items()}
+        return {name: provider for name, provider in read.items() if provider is not None}
+
+    def _provider(self, name: str, value: Any) -> ProviderSettings | None:
+        at = ("providers", name)
+        value = {} if value is None else value
+        if not isinstance(value, dict):
+            self._problems.add(at, "this is a mapping of settings")
+            return None
+        if "name" in value:
+            self._problems.add((*at, "name"), "a provider's name is its key in providers")
+        api = value.get("api")
+        model = self._provider_models.get(api) if isinstance(api, str) else None
+        if model is None:
+            known = ", ".join(sorted(self._provider_models))
+            self._problems.add((*at, "api"), f"this names the provider's API, one of: {known}")
+            model = ProviderSettings
+            value = {key: inner for key, inner in value.items() if key in model.model_fields}
+        return self._validated(model, {**value, "name": name}, at)
+
+    def _validated(self, model: type[ModelT], value: Any, at: Path) -> ModelT | None:
+        """The section, or None when there is a fault at or inside it. An empty section is all defaults."""
+        value = {} if value is None else value
+        if not isinstance(value, dict):
+            self._problems.add(at, "this is a mapping of settings")
+            return None
+        value = with_secret_files(model, value, at, self._folder, self._problems)
+        try:
+            section = model.model_validate(value)
+        except ValidationError as exc:
+            for error in exc.errors(include_url=False, include_input=False, include_context=False):
+                self._problems.add(_place(at, error["loc"]), _message(error["type"], error["msg"]))
+            return None
+        return None if self._problems.within(at) else section
+
+
+def _place(at: Path, loc: tuple[int | str, ...]) -> Path:
+    if at[0] == "providers" and loc == ("name",):
+        return at
+    return (*at, *(str(part) for part in loc if part != "[key]"))
+
+
+def _message(kind: str, text: str) -> str:
+    if kind in _MESSAGES:
+        return _MESSAGES[kind]
+    text = text.removeprefix("Value error, ").rstrip(".")
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,179 @@
+"""The settings, typed. Sizes are in bytes, times in seconds."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    SerializeAsAny,
+    field_validator,
+    model_validator,
+)
+
+from gateway.ports.provider_settings import ProviderSettings
+from gateway.settings.listen import ListenAddress, parse_listen
+from gateway.settings.problems import Path
+
+NO_AUTH: Final = "none"
+
+_KEY: Final = re.compile(r"[\x21-\x7e]{16,512}\Z")
+
+Listen = Annotated[str, AfterValidator(lambda text: str(parse_listen(text)))]
+KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown settings are refused, and no value shows up in a message."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class HttpSettings(Section):
+    """The inbound HTTP server. ``max_line_bytes`` bounds the request line and each header,
+    ``max_header_bytes`` all headers together."""
+
+    listen: Listen = "127.0.0.1:8080"
+    max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 28)] = 1 << 20
+    max_header_bytes: Annotated[int, Field(ge=1024, le=1 << 20)] = 16 << 10
+    max_line_bytes: Annotated[int, Field(ge=1024, le=1 << 20)] = 8190
+    body_timeout: Annotated[float, Field(gt=0, le=600)] = 30
+    keepalive_timeout: Annotated[float, Field(ge=0, le=3600)] = 75
+
+    @property
+    def address(self) -> ListenAddress:
+        """Where the API listens."""
+        return parse_listen(self.listen)
+
+
+class AdminSettings(Section):
+    """Another address for ``/metrics`` and the probes, which then leave the API's address."""
+
+    listen: Listen | None = None
+
+    @property
+    def address(self) -> ListenAddress | None:
+        """Where metrics and probes listen, if not at the API's address."""
+        return None if self.listen is None else parse_listen(self.listen)
+
+
+class GatewayKey(Section):
+    """A key that callers present: the key itself, or the SHA-256 of its text in hex."""
+
+    key: SecretStr | None = None
+    key_sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
+
+    @field_validator("key")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _KEY.match(value.get_secret_value()):
+            raise ValueError("a key is 16 to 512 printable ASCII characters without spaces")
+        return value
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.key is None) == (self.key_sha256 is None):
+            raise ValueError("give exactly one of key and key_sha256")
+        return self
+
+    @property
+    def digest(self) -> bytes:
+        """The SHA-256 of the key, 32 bytes."""
+        if self.key is not None:
+            return hashlib.sha256(self.key.get_secret_value().encode()).digest()
+        return bytes.fromhex(self.key_sha256 or "")
+
+
+class AuthSettings(Section):
+    """The keys that callers present, by name. The name is the principal that logs show."""
+
+    keys: Annotated[dict[KeyName, GatewayKey], Field(min_length=1)]
+
+    @property
+    def names_by_digest(self) -> dict[bytes, str]:
+        """The name of each key by the SHA-256 of the key."""
+        return {key.digest: name for name, key in self.keys.items()}
+
+
+class LogSettings(Section):
+    """What is logged, and how a line looks."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console"] = "json"
+
+
+class ShutdownSettings(Section):
+    """How the gateway ends: ``grace`` is the time that requests in flight get after SIGTERM."""
+
+    grace: Annotated[float, Field(ge=0, le=600)] = 30
+
+
+class Settings(Section):
+    """All settings. Raises pydantic's ``ValidationError`` for sections that contradict each other."""
+
+    version: Literal[1] = 1
+    http: HttpSettings = HttpSettings()
+    admin: AdminSettings = AdminSettings()
+    auth: AuthSettings | Literal["none"]
+    log: LogSettings = LogSettings()
+    shutdown: ShutdownSettings = ShutdownSettings()
+    providers: Annotated[dict[str, SerializeAsAny[ProviderSettings]], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for at, message in contradictions(self.http, self.admin, self.auth, self.providers):
+            raise ValueError(f"{'.'.join(at)}: {message}")
+        return self
+
+
+def contradictions(
+    http: HttpSettings | None,
+    admin: AdminSettings | None,
+    auth: AuthSettings | str | None,
+    providers: Mapping[str, ProviderSettings],
+) -> Iterator[tuple[Path, str]]:
+    """What is wrong between sections that are each right; None stands for one that is not known to be."""
+    if http is not None and auth == NO_AUTH and not http.address.is_loopback:
+        yield ("auth",), f"auth: none is for loopback addresses only, and http.listen is {http.listen}; add auth.keys"
+    if http is not None and admin is not None and admin.listen == http.listen and http.address.port:
+        yield ("admin", "listen"), "this is the address of http.listen; leave it out to serve both there"
+    if isinstance(auth, AuthSettings):
+        yield from _shared_keys(auth)
+    yield from _shared_accounts(providers)
+
+
+def _shared_keys(auth: AuthSettings) -> Iterator[tuple[Path, str]]:
+    owners: dict[bytes, str] = {}
+    for name, key in auth.keys.items():
+        owner = owners.setdefault(key.digest, name)
+        if owner != name:
+            yield ("auth", "keys", name), f"{owner} has the same key; every name needs its own"
+
+
+def _shared_accounts(providers: Mapping[str, ProviderSettings]) -> Iterator[tuple[Path, str]]:
+    seen: dict[tuple[str, str, str], dict[str | None, str]] = {}
+    for name, provider in providers.items():
+        account = (provider.api, _same_url(provider.base_url), provider.token.get_secret_value())
+        scopes = seen.setdefault(account, {})
+        if provider.scope in scopes:
+            yield ("providers", name), f"providers.{scopes[provider.scope]} is the same account and scope"
+        elif scopes and (provider.scope is None or None in scopes):
+            other = scopes.get(None) or next(iter(scopes.values()))
+            yield (
+                ("providers", name),
+                f"providers.{other} is the same account; one of the two has no scope and so covers the other's",
+            )
+        scopes.setdefault(provider.scope, name)
+
+
+def _same_url(url: str) -> str:
+    """One form for the spellings of a URL that mean the same server and path."""
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}{parts.path.rstrip('/')}"

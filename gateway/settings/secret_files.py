@@ -1,0 +1,58 @@
+"""Secrets kept in files of their own: a secret setting whose value is ``file:PATH`` is what that file holds."""
+
+from pathlib import Path as FilePath
+from types import UnionType
+from typing import Any, Final, Union, get_args, get_origin
+
+from pydantic import BaseModel, SecretStr
+
+from gateway.settings.problems import Path, Problems
+
+_PREFIX: Final = "file:"
+_MAX_BYTES: Final = 64 << 10
+
+
+def with_secret_files(annotation: Any, value: Any, at: Path, folder: FilePath, problems: Problems) -> Any:
+    """``value`` with the contents of the files that its secrets name, found by the type of each setting.
+
+    A relative path starts at ``folder``. One newline at the end of a file is not part of the secret.
+    """
+    if annotation is SecretStr:
+        if isinstance(value, str) and value.startswith(_PREFIX):
+            return _content(folder / value.removeprefix(_PREFIX), at, problems)
+        return value
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel) and isinstance(value, dict):
+        fields = annotation.model_fields
+        return {
+            key: with_secret_files(fields[key].annotation, inner, (*at, key), folder, problems)
+            if key in fields
+            else inner
+            for key, inner in value.items()
+        }
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is dict and isinstance(value, dict):
+        return {
+            key: with_secret_files(arguments[1], inner, (*at, key), folder, problems) for key, inner in value.items()
+        }
+    if origin is list and isinstance(value, list):
+        return [
+            with_secret_files(arguments[0], inner, (*at, str(index)), folder, problems)
+            for index, inner in enumerate(value)
+        ]
+    if origin in {Union, UnionType} or hasattr(annotation, "__metadata__"):
+        for argument in arguments if origin in {Union, UnionType} else arguments[:1]:
+            value = with_secret_files(argument, value, at, folder, problems)
+    return value
+
+
+def _content(file: FilePath, at: Path, problems: Problems) -> str:
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            problems.add(at, f"the file {file} is larger than {_MAX_BYTES} bytes")
+        return content.decode().removesuffix("\n").removesuffix("\r")
+    except (OSError, ValueError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
+        problems.add(at, f"the file {file} cannot be read: {reason}")
+        return ""
