@@ -1,0 +1,170 @@
+"""The bctrl adapter: create, read, list and stop runtimes of a workspace.
+
+The API addresses a runtime by its alias, and an alias may come back as another runtime. Everything that acts on an
+existing runtime therefore reads first and refuses with :class:`RuntimeReplaced` when the UUID is another's.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import ClassVar, Final, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from adapters.bctrl import wire
+from adapters.bctrl.errors import error_of, unreadable
+from adapters.bctrl.mapping import Reader, create_body, create_features
+from adapters.bctrl.settings import BctrlSettings, workspace_id
+from gateway.domain.errors import FieldError, NotFound, RuntimeReplaced, UnsupportedFeature, ValidationFailed, pointer
+from gateway.domain.ids import SEPARATOR, RuntimeRef, from_b64url
+from gateway.domain.operations import Operation
+from gateway.domain.pages import ListFilter, ProviderPage, ProviderQuery, page_of_all
+from gateway.domain.requests import CreateBrowser, CreateRequest
+from gateway.domain.runtime import Runtime
+from gateway.domain.values import Kind, State, is_uuid
+from gateway.ports.provider import Created, Deduplication, ProviderAdapter, SupportsStop
+from gateway.ports.transport import Call, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
+
+AnswerT = TypeVar("AnswerT")
+
+_ENDED: Final = frozenset({State.STOPPED, State.FAILED})
+_WORKSPACES: Final = msgspec.json.Decoder(wire.Workspaces)
+
+
+class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
+    """One account at bctrl, pinned to a workspace or open."""
+
+    api: ClassVar[str] = "bctrl"
+    kinds: ClassVar[frozenset[Kind]] = frozenset(Kind(kind) for kind in wire.Kind)
+    create_features: ClassVar[frozenset[str]] = frozenset(create_features())
+    deduplication: ClassVar[Deduplication] = Deduplication.NONE
+
+    def __init__(self, settings: BctrlSettings, transport: Transport) -> None:
+        super().__init__(settings, transport)
+        self._reader = Reader(settings.name, self.features, pinned=settings.scope is not None)
+        self._headers = {"Authorization": f"Bearer {settings.token.get_secret_value()}"}
+
+    def parse_scope(self, scope: str) -> str:
+        return workspace_id(scope)
+
+    def parse_reference(self, reference: str) -> RuntimeRef:
+        *encoded, provider_id = reference.split(SEPARATOR)
+        try:
+            texts = [from_b64url(text) for text in encoded]
+            scope, alias = texts if self.settings.scope is None else (self.settings.scope, *texts)
+            workspace_id(scope)
+        except ValueError:
+            raise NotFound("There is no runtime of this id.", provider=self.name) from None
+        if not is_uuid(provider_id) or alias in {"", ".", ".."}:
+            raise NotFound("There is no runtime of this id.", provider=self.name)
+        return RuntimeRef(scope, provider_id.lower(), alias)
+
+    def reference(self, runtime: Runtime) -> RuntimeRef:
+        return RuntimeRef(runtime.scope, runtime.provider_id, runtime.name)
+
+    def check_create(self, request: CreateRequest) -> None:
+        self._checked(request)
+
+    def _checked(self, request: CreateRequest) -> CreateBrowser:
+        if not isinstance(request, CreateBrowser):
+            raise UnsupportedFeature.at("#/kind", f"The provider {self.name} creates browsers only.")
+        if unknown := [pointer("provider_options", key) for key in request.provider_options]:
+            detail = f"The provider {self.name} has no such option."
+            errors = [FieldError(detail, "unknown_field", pointer=where) for where in unknown]
+            raise ValidationFailed(f"{unknown[0]}: {detail}", errors=errors)
+        return request
+
+    async def create(self, request: CreateRequest, scope: str, call: Call) -> Created:
+        """Send one create. The API does not tell whether the runtime was there before, so ``created`` is True."""
+        body = create_body(self._checked(request))
+        response = await self._send(Operation.CREATE, "POST", self._path(scope), call, body)
+        runtime = self._read(
+            Operation.CREATE, response, lambda body: self._reader.runtime(body, scope), request.secret_values()
+        )
+        return Created(runtime, created=True)
+
+    async def get(self, ref: RuntimeRef, call: Call) -> Runtime:
+        response = await self._send(Operation.GET, "GET", self._path(ref.scope, ref.name), call)
+        return self._same(ref, response)
+
+    async def find(self, scope: str, name: str, call: Call) -> Sequence[Runtime]:
+        """All runtimes of this alias, the live ones first, each group newest first.
+
+        Asks the list, because reading by alias shows one runtime where there may be more.
+        """
+        everything = await self._all(scope, call)
+        query = ProviderQuery(scope=scope, filter=ListFilter(name=name), limit=len(everything))
+        newest_first = page_of_all(everything, query).items[::-1]
+        return sorted(newest_first, key=lambda runtime: runtime.state in _ENDED)
+
+    async def list(self, query: ProviderQuery, call: Call) -> ProviderPage:
+        return page_of_all(await self._all(query.scope, call), query)
+
+    async def stop(self, ref: RuntimeRef, call: Call) -> Runtime:
+        """Stop what the alias means, after a look that it still is the runtime of ``ref``.
+
+        Between the look and the stop somebody else may take the alias over; then another runtime was stopped, the
+        answer shows its UUID, and :class:`RuntimeReplaced` says so.
+        """
+        path = self._path(ref.scope, ref.name)
+        try:
+            looked = await self._send(Operation.STOP, "GET", path, call)
+        except TransportFailure as failure:
+            # The look belongs to the stop's class of work, but a look that is lost has changed nothing.
+            raise TransportFailure(
+                failure.reason, failure.phase, status=failure.status, operation=Operation.GET
+            ) from failure
+        self._same(ref, looked)
+        response = await self._send(Operation.STOP, "POST", f"{path}/stop", call)
+        stopped = self._read(Operation.STOP, response, lambda body: self._reader.runtime(body, ref.scope))
+        if stopped.provider_id != ref.provider_id:
+            raise self._replaced(
+                "The name came to belong to another runtime right before the stop was sent, and that other runtime may "
+                "have been stopped in place of this one, which no longer has its name."
+            )
+        return stopped
+
+    async def check_credentials(self, call: Call) -> None:
+        if self.settings.scope is not None:
+            await self._all(self.settings.scope, call)
+            return
+        response = await self._send(Operation.LIST, "GET", f"{self.settings.path_prefix}/workspaces", call)
+        self._read(Operation.LIST, response, _WORKSPACES.decode)
+
+    async def _all(self, scope: str, call: Call) -> Sequence[Runtime]:
+        response = await self._send(Operation.LIST, "GET", self._path(scope), call)
+        return self._read(Operation.LIST, response, lambda body: self._reader.runtimes(body, scope))
+
+    def _path(self, scope: str, alias: str | None = None) -> str:
+        path = f"{self.settings.path_prefix}/workspaces/{quote(scope, safe='')}/runtimes"
+        return path if alias is None else f"{path}/{quote(alias, safe='')}"
+
+    async def _send(
+        self, operation: Operation, method: str, path: str, call: Call, body: bytes | None = None
+    ) -> UpstreamResponse:
+        request = UpstreamRequest(operation, method, path, headers=self._headers, body=body)
+        return await self.transport.send(request, call)
+
+    def _same(self, ref: RuntimeRef, response: UpstreamResponse) -> Runtime:
+        runtime = self._read(Operation.GET, response, lambda body: self._reader.runtime(body, ref.scope))
+        if runtime.provider_id != ref.provider_id:
+            raise self._replaced("The name of this runtime now belongs to another one; nothing was done to it.")
+        return runtime
+
+    def _read(
+        self,
+        operation: Operation,
+        response: UpstreamResponse,
+        decode: Callable[[bytes], AnswerT],
+        secrets: Iterable[str] = (),
+    ) -> AnswerT:
+        """Decode a success (documented as 200; 201 is what later eras answer to a create) or raise what it means."""
+        if response.status not in {200, 201}:
+            token = self.settings.token.get_secret_value()
+            raise error_of(self.name, operation, response, secrets=(token, *secrets))
+        try:
+            return decode(response.body)
+        except (ValueError, RecursionError) as exc:
+            raise unreadable(self.name, operation, response) from exc
+
+    def _replaced(self, detail: str) -> RuntimeReplaced:
+        return RuntimeReplaced(detail, provider=self.name)

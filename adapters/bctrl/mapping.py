@@ -1,0 +1,159 @@
+"""Between the domain and the JSON of bctrl."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET
+from pydantic import SecretStr
+
+from adapters.bctrl import wire
+from gateway.domain.features import CreateFeature
+from gateway.domain.ids import SEPARATOR, RuntimeRef, b64url, format_runtime_id
+from gateway.domain.lifecycle import actions
+from gateway.domain.requests import CreateBrowser, EphemeralLaunch, ProfileLaunch, ProxyRequest
+from gateway.domain.runtime import BrowserPart, Launch, Runtime
+from gateway.domain.values import State
+
+STATES: Final[Mapping[str, State]] = {
+    wire.Status.ACTIVE: State.RUNNING,
+    wire.Status.STOPPED: State.STOPPED,
+    wire.Status.FAILED: State.FAILED,
+}
+
+_RUNTIME: Final = msgspec.json.Decoder(wire.Runtime)
+_RUNTIMES: Final = msgspec.json.Decoder(wire.Runtimes)
+_RAW: Final = msgspec.json.Decoder(dict[str, Any])
+_RAW_RUNTIMES: Final = msgspec.json.Decoder(wire.RawRuntimes)
+_KNOWN: Final = wire.members(wire.Runtime)
+_KNOWN_SUMMARY: Final = wire.members(wire.Summary)
+
+
+def _reveal(value: Any) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    raise NotImplementedError(f"{type(value).__name__} has no place in a request to bctrl")
+
+
+_ENCODER: Final = msgspec.json.Encoder(enc_hook=_reveal)
+
+
+def create_features() -> Iterator[str]:
+    """What a create can carry, read off the wire types. A create launches the browser; there is no start."""
+    yield CreateFeature.LAUNCH_ON_CREATE
+    for driver in wire.Driver:
+        yield CreateFeature(f"driver_{driver}")
+    for mode in wire.LaunchMode:
+        yield CreateFeature(f"launch_{mode}")
+    for proxy_type in wire.ProxyType:
+        yield CreateFeature(f"proxy_{proxy_type}")
+    fields = (*wire.EphemeralLaunch.__struct_fields__, *wire.LaunchConfig.__struct_fields__)
+    for field in fields:
+        if field not in {"mode", "config", "proxy"}:
+            yield CreateFeature(field)
+
+
+def create_body(request: CreateBrowser) -> bytes:
+    """The body of a create: exactly the fields that the caller sent."""
+    return _ENCODER.encode(
+        wire.CreateRuntime(
+            alias=request.name,
+            kind=request.kind,
+            driver=request.driver if request.sent("driver") else UNSET,
+            launch=_launch(request.launch) if request.sent("launch") else UNSET,
+        )
+    )
+
+
+def _launch(launch: ProfileLaunch | EphemeralLaunch) -> wire.ProfileLaunch | wire.EphemeralLaunch:
+    if isinstance(launch, ProfileLaunch):
+        return wire.ProfileLaunch(profile_id=launch.profile_id)
+    config = {field: getattr(launch, field) for field in ("humanize", "humanize_persona_id", "solve_captchas")}
+    config = {field: value for field, value in config.items() if launch.sent(field)}
+    if launch.sent("proxy"):
+        config["proxy"] = None if launch.proxy is None else _proxy(launch.proxy)
+    return wire.EphemeralLaunch(
+        extension_ids=launch.extension_ids if launch.sent("extension_ids") else UNSET,
+        config=wire.LaunchConfig(**config) if config else UNSET,
+    )
+
+
+def _proxy(proxy: ProxyRequest) -> wire.Proxy:
+    return wire.Proxy(
+        type=proxy.type,
+        host=proxy.host,
+        port=proxy.port,
+        username=proxy.username if proxy.sent("username") else UNSET,
+        password=proxy.password if proxy.sent("password") else UNSET,
+    )
+
+
+class Reader:
+    """Reads the runtimes of one configured provider. All methods raise ``ValueError`` or ``RecursionError`` for a body
+    that is not the API's."""
+
+    def __init__(self, provider: str, features: frozenset[str], *, pinned: bool) -> None:
+        self._provider = provider
+        self._pinned = pinned
+        self._actions = {state: actions(features, state) for state in State}
+
+    def runtime(self, body: bytes, scope: str) -> Runtime:
+        """The one runtime of an answer."""
+        return self._to_domain(_RUNTIME.decode(body), _RAW.decode(body), scope)
+
+    def runtimes(self, body: bytes, scope: str) -> list[Runtime]:
+        """All runtimes of a list, in its order."""
+        found = _RUNTIMES.decode(body).runtimes
+        raw = _RAW_RUNTIMES.decode(body).runtimes
+        return [self._to_domain(row, members, scope) for row, members in zip(found, raw, strict=True)]
+
+    def reference(self, ref: RuntimeRef) -> str:
+        """The reference part of the public id."""
+        parts = [] if self._pinned else [b64url(ref.scope)]
+        return SEPARATOR.join([*parts, b64url(ref.name or ""), ref.provider_id])
+
+    def _to_domain(self, row: wire.Runtime, members: dict[str, Any], scope: str) -> Runtime:
+        provider_id = str(row.id)
+        state = STATES.get(row.status, State.UNKNOWN)
+        return Runtime(
+            id=format_runtime_id(self._provider, self.reference(RuntimeRef(scope, provider_id, row.alias))),
+            kind=row.kind,
+            provider=self._provider,
+            scope=scope,
+            provider_id=provider_id,
+            name=row.alias,
+            state=state,
+            provider_state={"status": row.status},
+            actions=self._actions[state],
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+            browser=_browser(row),
+            provider_data=_unknown(row, members, scope),
+        )
+
+
+def _browser(row: wire.Runtime) -> BrowserPart:
+    summary = row.summary
+    if summary is None:
+        return BrowserPart(driver=row.driver)
+    told = summary.launch_mode is not None or summary.profile_id is not None
+    return BrowserPart(
+        driver=row.driver,
+        launch=Launch(mode=summary.launch_mode, profile_id=summary.profile_id) if told else None,
+        running=summary.browser_running,
+        current_driver=summary.current_driver,
+        default_context_id=summary.default_context_id,
+        default_page_id=summary.default_page_id,
+        storage_workspace=summary.storage_workspace,
+    )
+
+
+def _unknown(row: wire.Runtime, members: dict[str, Any], scope: str) -> dict[str, Any]:
+    """What the model has no place for; the workspace id where it is not the one in the path."""
+    unknown = {} if members.keys() <= _KNOWN else {key: members[key] for key in members.keys() - _KNOWN}
+    summary = members.get("summary")
+    if summary and not summary.keys() <= _KNOWN_SUMMARY:
+        unknown["summary"] = {key: summary[key] for key in summary.keys() - _KNOWN_SUMMARY}
+    if row.workspace_id is not None and row.workspace_id != scope:
+        unknown["workspaceId"] = row.workspace_id
+    return unknown

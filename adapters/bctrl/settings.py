@@ -1,0 +1,40 @@
+"""The settings of one bctrl account."""
+
+import re
+from typing import Final, Literal
+
+from pydantic import field_validator
+
+from gateway.ports.provider_settings import ProviderSettings
+
+_WORKSPACE: Final = re.compile(r"[^/\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{1,200}\Z")
+VERSION_PREFIX: Final = "/v1"
+
+
+def workspace_id(text: str) -> str:
+    """A workspace id as a person typed it; the API gives its path parameter no format (seed 004).
+
+    Raises ``ValueError`` for what cannot be one segment of a path.
+    """
+    if not _WORKSPACE.match(text) or text in {".", ".."}:
+        raise ValueError("a bctrl scope is a workspace id: 1 to 200 characters without '/' and control characters")
+    return text
+
+
+class BctrlSettings(ProviderSettings):
+    """One account at bctrl. ``scope`` pins it to a workspace id; without it the caller names the workspace.
+
+    ``base_url`` may end in ``/v1`` or not, as for the provider's own clients.
+    """
+
+    api: Literal["bctrl"]
+
+    @field_validator("scope")
+    @classmethod
+    def _one_workspace(cls, value: str | None) -> str | None:
+        return None if value is None else workspace_id(value)
+
+    @property
+    def path_prefix(self) -> str:
+        """What goes between the base URL and a path of the API."""
+        return "" if self.base_url.endswith(VERSION_PREFIX) else VERSION_PREFIX

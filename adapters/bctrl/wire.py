@@ -1,0 +1,208 @@
+"""The JSON of the API as seed 004 gives it, and the vocabularies of the provider.
+
+Answers are read leniently: of a runtime only what is needed to address it and to tell its state is required, because
+the members of list rows are not fully documented; enum values are plain text, since new ones may come.
+"""
+
+from enum import StrEnum
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from pydantic import SecretStr
+
+
+class Driver(StrEnum):
+    """What a create can ask to drive the browser with."""
+
+    PUPPETEER = "puppeteer"
+    PLAYWRIGHT = "playwright"
+    SELENIUM = "selenium"
+    STAGEHAND = "stagehand"
+
+
+class Kind(StrEnum):
+    """What a runtime can be; only ``browser`` can be created."""
+
+    BROWSER = "browser"
+    DESKTOP = "desktop"
+    SPREADSHEET = "spreadsheet"
+
+
+class Status(StrEnum):
+    """Where a runtime is."""
+
+    ACTIVE = "active"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class ProxyType(StrEnum):
+    """How a proxy is spoken to."""
+
+    HTTP = "http"
+    SOCKS5 = "socks5"
+
+
+class LaunchMode(StrEnum):
+    """With a saved profile, or with nothing kept."""
+
+    PROFILE = "profile"
+    EPHEMERAL = "ephemeral"
+
+
+class Outgoing(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Base of what is sent. A member that was not sent is ``UNSET`` and stays out of the JSON."""
+
+
+class Proxy(Outgoing, frozen=True, kw_only=True):
+    """``launch.config.proxy``."""
+
+    type: str
+    host: str
+    port: int
+    username: str | UnsetType = UNSET
+    password: SecretStr | UnsetType = UNSET
+
+
+class LaunchConfig(Outgoing, frozen=True, kw_only=True):
+    """``launch.config`` of an ephemeral launch."""
+
+    humanize: bool | UnsetType = UNSET
+    humanize_persona_id: int | UnsetType = UNSET
+    solve_captchas: bool | UnsetType = UNSET
+    proxy: Proxy | UnsetType | None = UNSET
+
+
+class EphemeralLaunch(Outgoing, frozen=True, kw_only=True):
+    """``launch`` without a profile. ``extensionIds`` stands beside ``config``, not in it."""
+
+    mode: str = LaunchMode.EPHEMERAL
+    extension_ids: list[str] | UnsetType = UNSET
+    config: LaunchConfig | UnsetType = UNSET
+
+
+class ProfileLaunch(Outgoing, frozen=True, kw_only=True):
+    """``launch`` with a saved profile."""
+
+    mode: str = LaunchMode.PROFILE
+    profile_id: str
+
+
+class CreateRuntime(Outgoing, frozen=True, kw_only=True):
+    """The body of a create."""
+
+    alias: str
+    kind: str
+    driver: str | UnsetType = UNSET
+    launch: ProfileLaunch | EphemeralLaunch | UnsetType = UNSET
+
+
+class Incoming(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Base of what is received."""
+
+
+class Summary(Incoming, frozen=True, kw_only=True):
+    """``summary`` of a runtime: what is known of its browser."""
+
+    browser_running: bool | None = None
+    current_driver: str | None = None
+    default_context_id: str | None = None
+    default_page_id: str | None = None
+    launch_mode: str | None = None
+    profile_id: str | None = None
+    storage_workspace: str | None = None
+
+
+class Runtime(Incoming, frozen=True, kw_only=True):
+    """A runtime, in every answer that has one."""
+
+    id: UUID
+    alias: str
+    kind: str
+    status: str
+    workspace_id: str | None = None
+    driver: str | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
+    summary: Summary | None = None
+
+
+class Runtimes(Incoming, frozen=True, kw_only=True):
+    """The list of a workspace: all of it, the API has no pages."""
+
+    runtimes: list[Runtime]
+
+
+class RawRuntimes(Incoming, frozen=True, kw_only=True):
+    """The same list, for the members that :class:`Runtime` does not know."""
+
+    runtimes: list[dict[str, Any]]
+
+
+class Workspaces(Incoming, frozen=True, kw_only=True):
+    """The list of an account's workspaces."""
+
+    workspaces: list[dict[str, Any]]
+
+
+def members(struct: type[msgspec.Struct]) -> frozenset[str]:
+    """The JSON names of a struct's fields."""
+    return frozenset(struct.__struct_encode_fields__)
+
+
+class Code(StrEnum):
+    """The error codes that the provider's later eras document; those of the seed's era are unknown."""
+
+    AUTH_REQUIRED = "auth.required"
+    AUTH_INVALID = "auth.invalid"
+    AUTH_FORBIDDEN = "auth.forbidden"
+    INSUFFICIENT_CREDITS = "billing.insufficient_credits"
+    BROWSER_NOT_FOUND = "browser.not_found"
+    BROWSER_NAME_CONFLICT = "browser.name_conflict"
+    BROWSER_NOT_RUNNING = "browser.not_running"
+    BROWSER_ALREADY_STARTED = "browser.already_started"
+    BROWSER_START_TIMEOUT = "browser.start_timeout"
+    BROWSER_STOP_PENDING = "browser.stop_pending"
+    BROWSER_CONCURRENT_QUOTA = "browser.concurrent_quota_exceeded"
+    BROWSER_NO_CONNECTIONS = "browser.connections_unavailable"
+    PROFILE_NOT_FOUND = "browser_profile.not_found"
+    EXTENSION_NOT_FOUND = "browser_extension.not_found"
+    RUNTIME_NOT_FOUND = "runtime.not_found"
+    RUNTIME_NAME_CONFLICT = "runtime.name_conflict"
+    RUNTIME_NOT_STOPPED = "runtime.not_stopped"
+    RUNTIME_NOT_ACTIVE = "runtime.not_active"
+    RUNTIME_NO_CAPACITY = "runtime.capacity_unavailable"
+    RUNTIME_START_FAILED = "runtime.start_failed"
+    RUNTIME_NO_WEBDRIVER = "runtime.webdriver_unavailable"
+    RUNTIME_CONTROLLER_BUSY = "runtime.controller_busy"
+    PROXY_PROTOCOL_INVALID = "proxy.protocol_invalid"
+    REQUEST_INVALID = "request.invalid"
+    REQUEST_INVALID_JSON = "request.invalid_json"
+    REQUEST_VERSION = "request.version_unsupported"
+    ROUTE_NOT_FOUND = "route.not_found"
+    IDEMPOTENCY_MISMATCH = "idempotency.mismatch"
+    IDEMPOTENCY_IN_PROGRESS = "idempotency_key_in_progress"
+    RATE_LIMIT = "rate_limit.exceeded"
+    CURSOR_INVALID = "pagination.cursor_invalid"
+    SPACE_NOT_FOUND = "space.not_found"
+    UPSTREAM_UNAVAILABLE = "upstream.unavailable"
+    INTERNAL = "internal.error"
+
+
+class ReasonClass(StrEnum):
+    """The coarse reasons beside the codes (flat and current eras)."""
+
+    INVALID_INPUT = "invalid_input"
+    UNAUTHORIZED = "unauthorized"
+    CAPABILITY_DENIED = "capability_denied"
+    CAPABILITY_LIMIT = "capability_limit_exceeded"
+    RATE_LIMITED = "rate_limited"
+    NOT_FOUND = "not_found"
+    CONFLICT = "conflict"
+    UPSTREAM = "upstream"
+    SERVER = "server"
+
+
+CODES: Final = frozenset(Code)
