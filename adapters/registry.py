@@ -1,0 +1,37 @@
+"""Finds the adapter folders. A new provider API is a new folder beside this file, and nothing else."""
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from functools import cache
+
+import adapters
+from gateway.ports.plugin import AdapterPlugin
+
+
+class AdapterFolderError(Exception):
+    """A folder under ``adapters`` breaks a rule of the house; the message says which one and where."""
+
+
+@cache
+def discover() -> Mapping[str, AdapterPlugin]:
+    """The plugin of every adapter folder by the name of its API, in the folders' alphabetical order.
+
+    Raises :class:`AdapterFolderError` for a folder without a ``PLUGIN``, one whose API is named otherwise than the
+    folder, and for two folders that claim one name of a demo provider.
+    """
+    found: dict[str, AdapterPlugin] = {}
+    demo_owners: dict[str, str] = {}
+    for module in sorted(pkgutil.iter_modules(adapters.__path__), key=lambda module: module.name):
+        if not module.ispkg:
+            continue
+        plugin = getattr(importlib.import_module(f"adapters.{module.name}"), "PLUGIN", None)
+        if not isinstance(plugin, AdapterPlugin):
+            raise AdapterFolderError(f"adapters/{module.name}/__init__.py does not define PLUGIN, an AdapterPlugin")
+        if not plugin.api == plugin.adapter.api == module.name:
+            raise AdapterFolderError(f"adapters/{module.name}: its API is called {plugin.api}, not as the folder")
+        owner = demo_owners.setdefault(plugin.demo.provider, module.name)
+        if owner != module.name:
+            raise AdapterFolderError(f"adapters/{module.name} and adapters/{owner} have one name of a demo provider")
+        found[module.name] = plugin
+    return found

@@ -1,0 +1,178 @@
+"""Where everything meets: settings, adapters, transports, use cases and the HTTP layer, and nothing else does."""
+
+import asyncio
+import gc
+import signal
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib import import_module
+from typing import Any, Final
+
+from aiohttp import web
+
+from adapters.registry import discover
+from gateway.api import HttpLimits, create_admin, create_api
+from gateway.api.openapi import openapi_document
+from gateway.api.server import GatewayRunner
+from gateway.ports.clock import Clock, SystemClock
+from gateway.ports.plugin import AdapterPlugin
+from gateway.ports.provider import ProviderAdapter
+from gateway.ports.provider_settings import ProviderSettings
+from gateway.services import Services
+from gateway.services.fleet import Fleet
+from gateway.settings import AuthSettings, Settings
+from gateway.telemetry.logs import Event, Logger, make_logger
+from gateway.telemetry.loop_lag import measure_loop_lag
+from gateway.telemetry.metrics import Metrics
+from gateway.upstream.observed import ObservedTransport
+from gateway.upstream.transport import AiohttpTransport
+
+__all__ = ["create_app", "create_emulator", "openapi_document", "plugins", "provider_models", "run", "serving"]
+
+ADMIN: Final = web.AppKey("admin", web.Application)
+
+_GC_THRESHOLD: Final = 50_000
+
+
+def plugins() -> Mapping[str, AdapterPlugin]:
+    """Every provider API that this gateway speaks, by name."""
+    return discover()
+
+
+def provider_models() -> Mapping[str, type[ProviderSettings]]:
+    """The settings model of each provider API."""
+    return {api: plugin.settings for api, plugin in discover().items()}
+
+
+def create_app(
+    settings: Settings,
+    *,
+    adapters: Iterable[ProviderAdapter[Any]] | None = None,
+    clock: Clock | None = None,
+    logger: Logger | None = None,
+) -> web.Application:
+    """The whole service as an aiohttp application.
+
+    ``adapters`` replaces those that the settings describe. Where ``admin.listen`` is set, the probes and metrics are
+    in a second application, at ``app[ADMIN]``.
+    """
+    clock = clock or SystemClock()
+    logger = logger or make_logger(settings.log.level, settings.log.format)
+    metrics = Metrics()
+    fleet_adapters = list(adapters) if adapters is not None else _adapters(settings, clock, metrics, logger)
+    services = Services.over(Fleet(fleet_adapters, clock))
+    separate_admin = settings.admin.listen is not None
+    app = create_api(
+        services,
+        metrics=metrics,
+        logger=logger,
+        clock=clock,
+        keys=_keys(settings),
+        limits=HttpLimits(
+            max_body_bytes=settings.http.max_body_bytes,
+            max_header_bytes=settings.http.max_header_bytes,
+            max_line_bytes=settings.http.max_line_bytes,
+            body_timeout=settings.http.body_timeout,
+        ),
+        with_admin=not separate_admin,
+    )
+    if separate_admin:
+        app[ADMIN] = create_admin(metrics=metrics)
+
+    async def transports(_app: web.Application) -> AsyncIterator[None]:
+        yield
+        for adapter in fleet_adapters:
+            await adapter.transport.close()
+
+    async def loop_lag(_app: web.Application) -> AsyncIterator[None]:
+        task = asyncio.create_task(measure_loop_lag(metrics, clock))
+        yield
+        task.cancel()
+
+    app.cleanup_ctx.extend((transports, loop_lag))
+    return app
+
+
+def _adapters(settings: Settings, clock: Clock, metrics: Metrics, logger: Logger) -> list[ProviderAdapter[Any]]:
+    known = discover()
+    return [
+        known[provider.api].adapter(
+            provider, ObservedTransport(AiohttpTransport(provider, clock), provider.name, metrics, logger)
+        )
+        for provider in settings.providers.values()
+    ]
+
+
+def _keys(settings: Settings) -> Mapping[str, bytes] | None:
+    """The digest of each key by its name; None where no key is asked for."""
+    if not isinstance(settings.auth, AuthSettings):
+        return None
+    return {name: key.digest for name, key in settings.auth.keys.items()}
+
+
+@asynccontextmanager
+async def serving(settings: Settings, app: web.Application | None = None) -> AsyncIterator[str]:
+    """Serve on the configured addresses; gives the base URL of the API. On leaving, stops accepting, and lets what is
+    in flight finish within ``shutdown.grace``."""
+    app = app or create_app(settings)
+    async with AsyncExitStack() as stack:
+        url = await _listen(stack, app, settings, settings.http.address.host, settings.http.address.port)
+        admin = settings.admin.address
+        if admin is not None:
+            await _listen(stack, app[ADMIN], settings, admin.host, admin.port)
+        yield url
+
+
+async def _listen(stack: AsyncExitStack, app: web.Application, settings: Settings, host: str, port: int) -> str:
+    runner = GatewayRunner(
+        app,
+        max_line_bytes=settings.http.max_line_bytes,
+        max_header_bytes=settings.http.max_header_bytes,
+        keepalive_timeout=settings.http.keepalive_timeout,
+        shutdown_timeout=settings.shutdown.grace,
+    )
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.TCPSite(runner, host, port, backlog=1024).start()
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{runner.addresses[0][1]}"
+
+
+def create_emulator(api: str, *, token: str, personality: Mapping[str, str] | None = None) -> web.Application:
+    """The emulator of a provider API; ``token`` is the one credential that it accepts."""
+    module, _, function = discover()[api].emulator.partition(":")
+    app: web.Application = getattr(import_module(module), function)(token=token, personality=personality)
+    return app
+
+
+async def until_told_to_stop() -> None:
+    """Wait for SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT. Raises ``OSError`` when an address cannot be listened on."""
+    logger = make_logger(settings.log.level, settings.log.format)
+
+    async def serve() -> None:
+        async with serving(settings, create_app(settings, logger=logger)) as url:
+            settle_memory()
+            logger.info(Event.STARTED, url=url, providers=list(settings.providers))
+            await until_told_to_stop()
+            logger.info(Event.STOPPING, grace_seconds=settings.shutdown.grace)
+        logger.info(Event.STOPPED)
+
+    asyncio.run(serve())
+    return 0
+
+
+def settle_memory() -> None:
+    """Keep what start-up made out of every later garbage collection, and collect less often: worth a quarter of the
+    time of a list."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD, 20, 20)
