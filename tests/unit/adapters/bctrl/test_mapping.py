@@ -1,0 +1,173 @@
+import re
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.bctrl import wire
+from adapters.bctrl.adapter import BctrlAdapter
+from adapters.bctrl.mapping import STATES, Reader, create_body
+from gateway.domain.requests import CreateBrowser
+from gateway.domain.runtime import BrowserPart, Launch
+from gateway.domain.validation import validate
+from gateway.domain.values import State
+from tests.unit.adapters.bctrl.fakes import UUID, WORKSPACE, row
+
+READER = Reader("bc", BctrlAdapter.features, pinned=True)
+
+_text = st.text(st.characters(exclude_categories=["Cs"]))
+_members = {
+    "extension_ids": st.lists(_text, max_size=3),
+    "humanize": st.booleans(),
+    "humanize_persona_id": st.integers(),
+    "solve_captchas": st.booleans(),
+    "proxy": st.none()
+    | st.fixed_dictionaries(
+        {"type": st.sampled_from(["http", "socks5"]), "host": _text, "port": st.integers(1, 65535)},
+        optional={"username": _text, "password": _text},
+    ),
+}
+_launches = st.fixed_dictionaries({"mode": st.just("ephemeral")}, optional=_members) | st.fixed_dictionaries(
+    {"mode": st.just("profile"), "profile_id": st.uuids().map(str)}
+)
+_creates = st.fixed_dictionaries(
+    {"kind": st.just("browser"), "name": st.from_regex(re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"), fullmatch=True)},
+    optional={"driver": st.sampled_from(list(wire.Driver)).map(str), "launch": _launches},
+)
+
+
+def _as_bctrl_writes_it(create: dict) -> dict:
+    """The body that seed 004 has for a create, written down independently of the adapter."""
+    body = {"alias": create["name"], "kind": "browser"}
+    if "driver" in create:
+        body["driver"] = create["driver"]
+    if "launch" in create:
+        launch = create["launch"]
+        body["launch"] = {"mode": launch["mode"]}
+        if "profile_id" in launch:
+            body["launch"]["profileId"] = launch["profile_id"]
+        if "extension_ids" in launch:
+            body["launch"]["extensionIds"] = launch["extension_ids"]
+        names = {"humanize": "humanize", "humanize_persona_id": "humanizePersonaId", "solve_captchas": "solveCaptchas"}
+        names["proxy"] = "proxy"
+        if config := {names[key]: value for key, value in launch.items() if key in names}:
+            body["launch"]["config"] = config
+    return body
+
+
+@given(_creates)
+def test_every_combination_of_fields_arrives_as_it_was_meant(create):
+    """Absent, null and empty are three things: nothing is filled in, nothing is left out."""
+    sent = msgspec.json.decode(create_body(validate(CreateBrowser, create)))
+    assert sent == _as_bctrl_writes_it(create)
+
+
+def test_absent_null_and_empty_stay_apart():
+    def sent(**launch: object) -> object:
+        request = {"kind": "browser", "name": "b", "launch": {"mode": "ephemeral", **launch}}
+        return msgspec.json.decode(create_body(validate(CreateBrowser, request)))["launch"]
+
+    assert sent() == {"mode": "ephemeral"}
+    assert sent(proxy=None) == {"mode": "ephemeral", "config": {"proxy": None}}
+    assert sent(extension_ids=[]) == {"mode": "ephemeral", "extensionIds": []}
+    assert sent(humanize=False) == {"mode": "ephemeral", "config": {"humanize": False}}
+
+
+def _read(**members: object):
+    return READER.runtime(msgspec.json.encode(row(**members)), WORKSPACE)
+
+
+def test_a_whole_runtime_is_read():
+    summary = {
+        "browserRunning": True,
+        "currentDriver": "playwright",
+        "defaultContextId": "ctx",
+        "defaultPageId": "page",
+        "launchMode": "profile",
+        "profileId": "f1d6b9a0-0000-4000-8000-000000000000",
+        "storageWorkspace": "store",
+    }
+    runtime = _read(summary=summary)
+    assert runtime.browser == BrowserPart(
+        driver="playwright",
+        launch=Launch(mode="profile", profile_id="f1d6b9a0-0000-4000-8000-000000000000"),
+        running=True,
+        current_driver="playwright",
+        default_context_id="ctx",
+        default_page_id="page",
+        storage_workspace="store",
+    )
+    assert (runtime.provider_id, runtime.name, runtime.scope, runtime.kind) == (
+        UUID,
+        "checkout-bot",
+        WORKSPACE,
+        "browser",
+    )
+    assert (runtime.created_at, runtime.updated_at) == ("2026-03-01T10:00:00Z", "2026-03-01T10:00:05Z")
+    assert (runtime.labels, runtime.cost, runtime.expires_at, runtime.durable) == (None, None, None, None)
+    assert runtime.provider_state == {"status": "active"}
+    assert runtime.provider_data == {}
+    assert runtime.actions.keys() == {"stop"}
+    assert runtime.actions["stop"].allowed
+
+
+def test_every_documented_status_has_a_state_of_its_own():
+    assert STATES.keys() == set(wire.Status)
+    assert [_read(status=status).state for status in wire.Status] == [State.RUNNING, State.STOPPED, State.FAILED]
+
+
+def test_a_stopped_runtime_cannot_be_stopped():
+    assert not _read(status="stopped").actions["stop"].allowed
+
+
+def test_an_unknown_status_reads_as_unknown_and_is_shown_as_it_came():
+    runtime = _read(status="hibernating")
+    assert runtime.state is State.UNKNOWN
+    assert runtime.provider_state == {"status": "hibernating"}
+    assert runtime.actions["stop"].allowed
+
+
+@pytest.mark.parametrize("kind", [*wire.Kind, "television"])
+def test_every_kind_is_read_also_one_that_is_new(kind):
+    runtime = _read(kind=kind)
+    assert runtime.kind == kind
+    assert runtime.browser is not None
+
+
+def test_new_enum_values_and_members_break_nothing_and_stay_visible():
+    runtime = _read(
+        driver="telepathy", region="moon", summary={"launchMode": "dream", "profileId": None, "gpu": {"cores": 7}}
+    )
+    assert runtime.browser is not None
+    assert runtime.browser.driver == "telepathy"
+    assert runtime.browser.launch == Launch(mode="dream")
+    assert runtime.provider_data == {"region": "moon", "summary": {"gpu": {"cores": 7}}}
+
+
+def test_a_row_with_only_what_addresses_it_is_read():
+    raw = {"id": UUID, "alias": "a", "kind": "browser", "status": "active"}
+    runtime = READER.runtime(msgspec.json.encode(raw), WORKSPACE)
+    assert runtime.browser == BrowserPart()
+    assert runtime.created_at is None
+
+
+def test_a_summary_that_says_nothing_of_the_launch_shows_none():
+    runtime = _read(summary={"browserRunning": False})
+    assert runtime.browser is not None
+    assert runtime.browser.launch is None
+    assert runtime.browser.running is False
+
+
+def test_the_scope_is_the_workspace_of_the_path_and_another_answered_one_is_shown():
+    runtime = _read(workspaceId="other")
+    assert runtime.scope == WORKSPACE
+    assert runtime.provider_data == {"workspaceId": "other"}
+
+
+@pytest.mark.parametrize("missing", ["id", "alias", "kind", "status"])
+def test_a_runtime_without_what_identifies_it_is_not_read(missing):
+    raw = row()
+    del raw[missing]
+    with pytest.raises(ValueError, match=missing):
+        READER.runtime(msgspec.json.encode(raw), WORKSPACE)
