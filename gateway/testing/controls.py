@@ -1,0 +1,83 @@
+"""The part of an emulator that is for tests only. It asks for no credentials.
+
+=======================  =====================================================================================
+``GET /__requests``      the last requests (``?operation=`` for one): ``{"items": [...]}`` of ``recording.Received``
+``GET /__stats``         requests and commits per operation, what exists, faults fired, calls that wait
+``POST /__reset``        back to the beginning: no runtimes, rules, records or counts
+``POST /__faults``       adds a rule or a list of them (``gateway.testing.faults``); GET shows, DELETE ends them
+``POST /__release``      lets held calls go on and shows what lags behind (``?operation=``: only held calls of it)
+=======================  =====================================================================================
+"""
+
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+
+from gateway.testing.faults import BadRule, parse_rules
+from gateway.testing.recording import parse_json
+
+if TYPE_CHECKING:
+    from gateway.testing.emulator import Emulator
+
+PREFIX: Final = "/__"
+
+
+def add_to(app: web.Application, emulator: "Emulator") -> None:
+    """Add the routes."""
+    controls = _Controls(emulator)
+    app.router.add_get("/__requests", controls.show_requests)
+    app.router.add_get("/__stats", controls.show_stats)
+    app.router.add_post("/__reset", controls.reset)
+    app.router.add_post("/__release", controls.release)
+    app.router.add_get("/__faults", controls.show_faults)
+    app.router.add_post("/__faults", controls.add_faults)
+    app.router.add_delete("/__faults", controls.end_faults)
+
+
+class _Controls:
+    def __init__(self, emulator: "Emulator") -> None:
+        self._emulator = emulator
+        self._operations = sorted(set(emulator.operations.values()))
+
+    async def show_requests(self, request: web.Request) -> web.Response:
+        entries = self._emulator.requests.received(request.query.get("operation"))
+        return web.json_response({"items": [entry.shown() for entry in entries]})
+
+    async def show_stats(self, _: web.Request) -> web.Response:
+        return web.json_response(self._emulator.stats())
+
+    async def reset(self, _: web.Request) -> web.Response:
+        self._emulator.reset()
+        return web.json_response(self._emulator.stats())
+
+    async def release(self, request: web.Request) -> web.Response:
+        operation = request.query.get("operation")
+        if operation is not None and operation not in self._operations:
+            return _bad("operation", f"there is none of this name; there are {', '.join(self._operations)}")
+        return web.json_response({"released": self._emulator.release(operation)})
+
+    async def show_faults(self, _: web.Request) -> web.Response:
+        return self._rules(200)
+
+    async def add_faults(self, request: web.Request) -> web.Response:
+        try:
+            data: Any = parse_json(await request.read())
+        except ValueError as exc:
+            return _bad("body", str(exc))
+        try:
+            self._emulator.faults.add(parse_rules(data, self._operations))
+        except BadRule as bad:
+            return _bad(bad.field, bad.detail)
+        return self._rules(201)
+
+    async def end_faults(self, _: web.Request) -> web.Response:
+        return web.json_response({"ended": self._emulator.faults.end_all()})
+
+    def _rules(self, status: int) -> web.Response:
+        faults = self._emulator.faults
+        body = {"items": faults.shown(), "fired": dict(faults.fired), "operations": self._operations}
+        return web.json_response(body, status=status)
+
+
+def _bad(field: str, detail: str) -> web.Response:
+    return web.json_response({"error": f"{field}: {detail}", "field": field, "detail": detail}, status=400)

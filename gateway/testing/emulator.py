@@ -1,0 +1,258 @@
+"""The base of the emulators: real HTTP servers that behave like a provider, and badly when told to (SPEC §8).
+
+An emulator says how callers are authenticated, what an error looks like, and what each route does. A route's handler
+is a plain function from ``Call`` to ``Answer``: it commits and answers in one step, or raises ``Refusal`` having
+changed nothing. All else is here: the envelope on every error, the record of requests, the counts, and the faults
+around the commit, which take place also when the client has left.
+"""
+
+import asyncio
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from aiohttp import web
+
+from gateway.testing import controls
+from gateway.testing.delivery import hang_up, mangle, respond
+from gateway.testing.exchange import Answer, Call, Refusal, Route
+from gateway.testing.faults import Delay, Faults, Lag, Rule, Stage, Status
+from gateway.testing.recording import Received, RequestLog, body_of
+from gateway.testing.waiting import Gate, Unseen, Watch
+
+_LOG: Final = logging.getLogger(__name__)
+_ENTRY: Final = web.RequestKey("entry", Received)
+_LOOK_AT_CLIENT: Final = 0.1  # seconds; aiohttp does not tell a handler that its client has left
+
+
+class Emulator(ABC):
+    """Base of all emulators. ``now`` is the time in seconds since the epoch; ``sleep`` waits out the delays."""
+
+    def __init__(
+        self,
+        *,
+        now: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        kept_requests: int = 1000,
+    ) -> None:
+        self.now = now
+        self.requests = RequestLog(kept_requests)
+        self.committed: Counter[str] = Counter()
+        self.creates = 0
+        self.faults = Faults()
+        self.gate = Gate()
+        self.unseen = Unseen()
+        self.watch = Watch()
+        self.waiting = 0
+        self.operations: Mapping[web.AbstractRoute, str] = {}
+        self._sleep = sleep
+        self._tasks: set[asyncio.Task[tuple[Answer, Rule | None]]] = set()
+        self._stopping = asyncio.Event()
+
+    @abstractmethod
+    def authenticate(self, headers: Mapping[str, str]) -> str:
+        """Who calls. Raises ``Refusal``."""
+
+    @abstractmethod
+    def failure(self, status: int, detail: str, code: str | None = None) -> Answer:
+        """An error in the provider's own envelope; without ``code`` the one that goes with the status."""
+
+    @abstractmethod
+    def routes(self) -> Iterable[Route]:
+        """The whole API. The first route that matches serves."""
+
+    @abstractmethod
+    def clear(self) -> None:
+        """Forget everything that was made."""
+
+    @abstractmethod
+    def counts(self) -> Mapping[str, int]:
+        """What exists now: ``runtimes``, and ``live_runtimes`` (those that cost)."""
+
+    def bad_json(self, detail: str) -> Answer:
+        """The answer to a body that is not JSON."""
+        return self.failure(400, f"The body is not JSON: {detail}")
+
+    def application(self, *, max_body: int = 1 << 20) -> web.Application:
+        """The server. Bodies above ``max_body`` bytes are answered with 413."""
+        app = web.Application(middlewares=[self._envelope], client_max_size=max_body)
+        app[EMULATOR] = self
+        self.operations = {
+            app.router.add_route(route.method, route.path, self._handler(route)): route.operation
+            for route in self.routes()
+        }
+        controls.add_to(app, self)
+        app.on_shutdown.append(self._stop)
+        return app
+
+    def reset(self) -> None:
+        """Back to the beginning. Calls that are held go on."""
+        self.faults.end_all()
+        self.faults.fired.clear()
+        self.requests.clear()
+        self.committed.clear()
+        self.creates = 0
+        self.release()
+        self.clear()
+
+    def release(self, operation: str | None = None) -> dict[str, int]:
+        """Let held calls of one operation, or all, go on; without an operation also show what lags behind."""
+        shown = self.unseen.release() if operation is None else 0
+        return {"calls": self.gate.release(operation), "runtimes": shown}
+
+    def stats(self) -> dict[str, Any]:
+        """The counts as JSON."""
+        return {
+            "requests": dict(self.requests.per_operation),
+            "committed": dict(self.committed),
+            "creates_committed": self.creates,
+            "faults_fired": dict(self.faults.fired),
+            "waiting": self.waiting,
+            **self.counts(),
+        }
+
+    async def until_waiting(self, count: int = 1) -> None:
+        """Return as soon as so many calls are in a delay, a hold or a hang."""
+        await self.watch.until(lambda: self.waiting >= count)
+
+    async def until_committed(self, operation: str, count: int = 1) -> None:
+        """Return as soon as so many calls of an operation have committed."""
+        await self.watch.until(lambda: self.committed[operation] >= count)
+
+    @web.middleware
+    async def _envelope(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        if request.path.startswith(controls.PREFIX):
+            return await handler(request)
+        operation = self.operations.get(request.match_info.route)
+        entry = request[_ENTRY] = self.requests.add(request, operation)
+        response: web.StreamResponse
+        try:
+            entry.body = body_of(await request.read())
+            response = await handler(request)
+        except Refusal as refusal:
+            response = respond(refusal.answer)
+        except web.HTTPException as exc:
+            response = respond(self.failure(exc.status, exc.reason))
+            if "Allow" in exc.headers:
+                response.headers["Allow"] = exc.headers["Allow"]
+        if request.transport is not None and not request.transport.is_closing():
+            entry.status = response.status
+        self.watch.changed()
+        return response
+
+    def _handler(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            call = Call(
+                operation=route.operation,
+                path=dict(request.match_info),
+                query=tuple(request.query.items()),
+                headers=request.headers,
+                raw=await request.read(),
+                caller=self.authenticate(request.headers),
+                unseen=self.unseen,
+                bad_json=self.bad_json,
+            )
+            task = asyncio.create_task(self._perform(route, call))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            await asyncio.wait([task])
+            if task.cancelled():
+                hang_up(request)
+                return web.Response(status=500)
+            answer, end = task.result()
+            if end is None:
+                return respond(answer)
+            if end.fault in {"hang", "hang_after"}:
+                await self._hang(request)
+            return await mangle(request, answer, end)
+
+        return handle
+
+    async def _perform(self, route: Route, call: Call) -> tuple[Answer, Rule | None]:
+        """Commit, with the faults around it. Runs in a task of its own, so that it outlives the request."""
+        await self._wait(call.operation, Stage.WAIT_BEFORE)
+        end = next(self.faults.firing(call.operation, Stage.END_BEFORE), None)
+        if end is not None:
+            return self._ended(Answer(503), end)
+        answer = self._commit(route, call)
+        if answer.status < 400:
+            self._affect(route, call, answer.created)
+        await self._wait(call.operation, Stage.WAIT_AFTER)
+        committed = answer.status < 400
+        ends = self.faults.firing(
+            call.operation, Stage.END_AFTER, lambda rule: committed or rule.fault != "status_after"
+        )
+        end = next(ends, None)
+        return (answer, None) if end is None else self._ended(answer, end)
+
+    def _affect(self, route: Route, call: Call, created: str | None) -> None:
+        for rule in self.faults.firing(
+            call.operation, Stage.EFFECT, lambda rule: created is not None or not isinstance(rule, Lag)
+        ):
+            if not isinstance(rule, Lag):
+                self._commit(route, replace(call, repeated=True))
+            elif created is not None:
+                self.unseen.hide("list" if rule.fault == "list_lag" else "get", created, rule.reads)
+
+    def _commit(self, route: Route, call: Call) -> Answer:
+        try:
+            answer = route.handle(call)
+        except Refusal as refusal:
+            return refusal.answer
+        except Exception:  # noqa: BLE001 - a fault of the emulator is told in the log and as a 500
+            _LOG.exception("the emulator failed in %s", route.operation)
+            return self.failure(500, "The emulator itself failed; its log says why.")
+        self.committed[route.operation] += 1
+        self.creates += answer.created is not None
+        self.watch.changed()
+        return answer
+
+    def _ended(self, answer: Answer, end: Rule) -> tuple[Answer, Rule | None]:
+        if not isinstance(end, Status):
+            return answer, end
+        headers = {} if end.retry_after is None else {"Retry-After": str(end.retry_after)}
+        native = self.failure(end.status, end.detail or f"The fault {end.fault} was asked for.", end.code)
+        if "body" not in end.model_fields_set:
+            return replace(native, headers={**native.headers, **headers}), None
+        text = end.content_type or ("text/plain" if isinstance(end.body, str) else None)
+        return Answer(end.status, end.body, headers, text), None
+
+    async def _wait(self, operation: str, stage: Stage) -> None:
+        for rule in self.faults.firing(operation, stage):
+            self.waiting += 1
+            self.watch.changed()
+            try:
+                if isinstance(rule, Delay):
+                    await self._sleep(rule.seconds)
+                else:
+                    await self.gate.wait(operation)
+            finally:
+                self.waiting -= 1
+
+    async def _hang(self, request: web.Request) -> None:
+        self.waiting += 1
+        self.watch.changed()
+        try:
+            while request.transport is not None and not self._stopping.is_set():
+                try:
+                    await asyncio.wait_for(self._stopping.wait(), _LOOK_AT_CLIENT)
+                except TimeoutError:
+                    continue
+        finally:
+            self.waiting -= 1
+
+    async def _stop(self, _: web.Application) -> None:
+        self._stopping.set()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+EMULATOR: Final = web.AppKey("emulator", Emulator)
+"""Where an application keeps its emulator, for tests in the same process."""

@@ -1,0 +1,156 @@
+"""A TCP proxy whose faults lie below HTTP: refused, reset and stalled connections, for real."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from enum import Enum
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+_CHUNK: Final = 1 << 16
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+
+
+class Mode(Enum):
+    """What happens to connections: ``STALL`` accepts and holds all bytes back, both ways."""
+
+    FORWARD = "forward"
+    REFUSE = "refuse"
+    RESET = "reset"
+    STALL = "stall"
+
+
+class TcpFaultProxy:
+    """Listens on a loopback port and forwards to ``target`` (a URL), in mode ``FORWARD`` at first.
+
+    The port stays the same, and reserved, through all modes. ``accepted``, ``forwarded`` and ``was_reset`` count
+    connections; refused ones are never seen. Use as an async context manager.
+    """
+
+    def __init__(self, target: str) -> None:
+        parts = urlsplit(target)
+        if parts.hostname is None or parts.port is None:
+            raise ValueError("the target is a URL with a host and a port")
+        self._target = (parts.hostname, parts.port)
+        self._mode = Mode.FORWARD
+        self._reserved: socket.socket | None = None
+        self._server: asyncio.Server | None = None
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self.port = 0
+        self.accepted = 0
+        self.forwarded = 0
+        self.was_reset = 0
+
+    @property
+    def url(self) -> str:
+        """Where clients connect to."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def open_connections(self) -> int:
+        """The connections of clients that are open now."""
+        return len(self._open)
+
+    async def __aenter__(self) -> Self:
+        self._reserved = self._bound(0)
+        self.port = self._reserved.getsockname()[1]
+        await self._listen()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close_listener()
+        await self.cut()
+        if self._reserved is not None:
+            self._reserved.close()
+
+    async def set_mode(self, mode: Mode) -> None:
+        """Behave like this from now on. Open connections go on, except that ``STALL`` holds them back as well."""
+        self._mode = mode
+        if mode is Mode.STALL:
+            self._flowing.clear()
+        else:
+            self._flowing.set()
+        if mode is Mode.REFUSE:
+            self._close_listener()
+        elif self._server is None:
+            await self._listen()
+
+    async def cut(self) -> None:
+        """Reset all open connections."""
+        tasks = list(self._open)
+        for task, writer in self._open.items():
+            _reset(writer)
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    @staticmethod
+    def _bound(port: int) -> socket.socket:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.setblocking(False)
+        sock.bind(("127.0.0.1", port))
+        return sock
+
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(self._accept, sock=self._bound(self.port))
+
+    def _close_listener(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.accepted += 1
+        if self._mode is Mode.RESET:
+            self.was_reset += 1
+            _reset(writer)
+            return
+        self._open[task] = writer
+        try:
+            await self._forward(reader, writer)
+        except OSError:
+            _reset(writer)  # one side failed: the other is told in the same way
+        except asyncio.CancelledError:
+            _reset(writer)  # cut: the streams' callback would log a task that ends as cancelled
+        finally:
+            del self._open[task]
+            writer.close()
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._flowing.wait()
+        target_reader, target_writer = await asyncio.open_connection(*self._target)
+        self.forwarded += 1
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pump(reader, target_writer))
+                group.create_task(self._pump(target_reader, writer))
+        except* OSError:
+            _reset(writer)
+        finally:
+            target_writer.close()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await reader.read(_CHUNK):
+            await self._flowing.wait()
+            writer.write(chunk)
+            await writer.drain()
+        await self._flowing.wait()
+        if writer.can_write_eof() and not writer.is_closing():
+            writer.write_eof()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    sock = writer.get_extra_info("socket")
+    if sock is not None:
+        with contextlib.suppress(OSError):  # closed already
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    writer.transport.abort()

@@ -1,0 +1,401 @@
+"""The faults of the emulator kit, seen from a client over a real socket."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any
+
+import aiohttp
+import pytest
+
+from gateway.testing.emulator import Emulator
+from gateway.testing.exchange import Answer, Call, Refusal, Route
+from gateway.testing.servers import running
+
+
+class Shelf(Emulator):
+    """The smallest provider: things with a name."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.things: list[str] = []
+
+    def authenticate(self, headers: Mapping[str, str]) -> str:
+        if headers.get("Authorization") != "Bearer secret":
+            raise Refusal(self.failure(401, "who are you"))
+        return "me"
+
+    def failure(self, status: int, detail: str, code: str | None = None) -> Answer:
+        return Answer(status, {"oops": detail, "kind": code or str(status)})
+
+    def routes(self) -> Iterable[Route]:
+        yield Route("create", "POST", "/things", self.create)
+        yield Route("list", "GET", "/things", self.list)
+        yield Route("get", "GET", "/things/{name}", self.get)
+
+    def clear(self) -> None:
+        self.things.clear()
+
+    def counts(self) -> Mapping[str, int]:
+        return {"runtimes": len(self.things), "live_runtimes": 0}
+
+    def create(self, call: Call) -> Answer:
+        body = call.json()
+        if not isinstance(body, dict) or "name" not in body:
+            raise Refusal(self.failure(422, "no name"))
+        if body["name"] == "bug":
+            raise RuntimeError("an unforeseen case")
+        name = body["name"] + ("-again" if call.repeated else "")
+        self.things.append(name)
+        return Answer(201, {"name": name}, created=name)
+
+    def list(self, call: Call) -> Answer:
+        hidden = call.unseen.in_list()
+        return Answer(body={"items": [thing for thing in self.things if thing not in hidden]})
+
+    def get(self, call: Call) -> Answer:
+        name = call.path["name"]
+        if name not in self.things or call.unseen.in_get(name):
+            raise Refusal(self.failure(404, "no such thing"))
+        return Answer(body={"name": name})
+
+
+class Sleeps:
+    """Stands in for time: every sleep lasts until ``wake``."""
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+        self.wake = asyncio.Event()
+
+    async def __call__(self, seconds: float) -> None:
+        self.asked.append(seconds)
+        await self.wake.wait()
+
+
+class Client:
+    def __init__(self, session: aiohttp.ClientSession, emulator: Shelf) -> None:
+        self.session = session
+        self.emulator = emulator
+
+    async def call(self, method: str, path: str, body: Any = None, **options: Any) -> tuple[int, Any]:
+        async with self.session.request(method, path, json=body, **options) as response:
+            return response.status, await response.json()
+
+    async def fault(self, operation: str, fault: str, **parameters: Any) -> None:
+        status, _ = await self.call("POST", "/__faults", {"operation": operation, "fault": fault, **parameters})
+        assert status == 201
+
+    async def create(self, name: str = "one") -> tuple[int, Any]:
+        return await self.call("POST", "/things", {"name": name})
+
+    async def stats(self) -> dict[str, Any]:
+        stats: dict[str, Any] = (await self.call("GET", "/__stats"))[1]
+        return stats
+
+
+@pytest.fixture
+def sleeps() -> Sleeps:
+    return Sleeps()
+
+
+@pytest.fixture
+async def client(sleeps: Sleeps) -> AsyncIterator[Client]:
+    emulator = Shelf(sleep=sleeps)
+    async with (
+        running(emulator.application(max_body=1000)) as url,
+        aiohttp.ClientSession(url, headers={"Authorization": "Bearer secret"}) as session,
+    ):
+        yield Client(session, emulator)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options", "status"),
+    [
+        ("GET", "/nowhere", {}, 404),
+        ("PUT", "/things", {}, 405),
+        ("POST", "/things", {"data": b"{nope"}, 400),
+        ("POST", "/things", {"data": b'{"name": NaN}'}, 400),
+        ("POST", "/things", {"data": b"[" * 900}, 400),
+        ("POST", "/things", {"data": b"\xff"}, 400),
+        ("POST", "/things", {"data": b"x" * 1001}, 413),
+        ("POST", "/things", {"json": {}}, 422),
+        ("POST", "/things", {"json": {"name": "x"}, "headers": {"Authorization": "Bearer other"}}, 401),
+    ],
+)
+async def test_every_error_is_in_the_providers_envelope(
+    client: Client, method: str, path: str, options: dict[str, Any], status: int
+) -> None:
+    async with client.session.request(method, path, **options) as response:
+        assert (response.status, response.content_type) == (status, "application/json")
+        assert (await response.json())["kind"] == str(status)
+        assert ("Allow" in response.headers) == (status == 405)
+    assert client.emulator.things == []
+
+
+async def test_a_bug_of_the_emulator_is_a_500_and_in_its_log(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    assert (await client.create("bug"))[0] == 500
+    assert "an unforeseen case" in caplog.text
+
+
+async def test_what_was_received_is_shown_without_credentials(client: Client) -> None:
+    await client.call("POST", "/things?a=1&a=2", {"name": "one"}, headers={"X-API-Key": "hush", "X-Request-ID": "r1"})
+    await client.call("GET", "/things")
+    async with client.session.post("/things", data=b"{nope") as response:
+        assert response.status == 400
+    items = (await client.call("GET", "/__requests", params={"operation": "create"}))[1]["items"]
+    assert [item["body"] for item in items] == [{"name": "one"}, "{nope"]
+    first = items[0]
+    assert (first["number"], first["method"], first["path"], first["status"]) == (1, "POST", "/things", 201)
+    assert first["query"] == [["a", "1"], ["a", "2"]]
+    assert first["headers"]["x-request-id"] == "r1"
+    assert "secret" not in str(items)
+    assert "hush" not in str(items)
+    assert (await client.stats())["requests"] == {"create": 2, "list": 1}
+
+
+async def test_the_record_of_requests_is_bounded() -> None:
+    emulator = Shelf(kept_requests=3)
+    async with running(emulator.application()) as url, aiohttp.ClientSession(url) as session:
+        for index in range(5):
+            async with session.get(f"/things/{index}") as response:
+                assert response.status == 401
+    assert [entry.path for entry in emulator.requests.received()] == ["/things/2", "/things/3", "/things/4"]
+    assert emulator.stats()["requests"] == {"get": 5}
+
+
+async def test_a_delay_waits_on_the_sleep_that_was_given(client: Client, sleeps: Sleeps) -> None:
+    await client.fault("create", "delay_before", seconds=30, times=1)
+    pending = asyncio.create_task(client.create())
+    await client.emulator.until_waiting()
+    assert (sleeps.asked, client.emulator.things) == ([30.0], [])
+    sleeps.wake.set()
+    assert await pending == (201, {"name": "one"})
+
+
+@pytest.mark.parametrize("fault", ["delay_before", "hold"])
+async def test_the_commit_takes_place_after_the_client_has_left(client: Client, sleeps: Sleeps, fault: str) -> None:
+    await client.fault("create", fault, **({"seconds": 30} if fault == "delay_before" else {}))
+    pending = asyncio.create_task(client.create())
+    await client.emulator.until_waiting()
+    pending.cancel()
+    await asyncio.gather(pending, return_exceptions=True)
+    assert client.emulator.things == []
+    sleeps.wake.set()
+    client.emulator.release("create")
+    await client.emulator.until_committed("create")
+    assert client.emulator.things == ["one"]
+
+
+@pytest.mark.parametrize("fault", ["delay_after", "hold_after"])
+async def test_what_waits_after_the_commit_has_committed(client: Client, sleeps: Sleeps, fault: str) -> None:
+    await client.fault("create", fault, **({"seconds": 30} if fault == "delay_after" else {}))
+    pending = asyncio.create_task(client.create())
+    await client.emulator.until_waiting()
+    assert client.emulator.things == ["one"]
+    assert (await client.stats())["waiting"] == 1
+    sleeps.wake.set()
+    client.emulator.release()
+    assert (await pending)[0] == 201
+    assert (await client.stats())["waiting"] == 0
+
+
+async def test_a_release_lets_go_of_one_operation_and_says_how_many(client: Client) -> None:
+    await client.fault("*", "hold", times=2)
+    creating, listing = (asyncio.create_task(client.create()), asyncio.create_task(client.call("GET", "/things")))
+    await client.emulator.until_waiting(2)
+    assert await client.call("POST", "/__release?operation=list") == (200, {"released": {"calls": 1, "runtimes": 0}})
+    assert await listing == (200, {"items": []})
+    assert await client.call("POST", "/__release") == (200, {"released": {"calls": 1, "runtimes": 0}})
+    assert (await creating)[0] == 201
+    assert (await client.call("POST", "/__release?operation=other"))[0] == 400
+
+
+@pytest.mark.parametrize(("fault", "made"), [("hang", []), ("hang_after", ["one"])])
+async def test_a_hang_lasts_until_the_client_leaves(client: Client, fault: str, made: list[str]) -> None:
+    await client.fault("create", fault, times=1)
+    pending = asyncio.create_task(client.create())
+    await client.emulator.until_waiting()
+    pending.cancel()
+    await asyncio.gather(pending, return_exceptions=True)
+    await client.emulator.watch.until(lambda: client.emulator.waiting == 0)
+    assert client.emulator.things == made
+
+
+@pytest.mark.parametrize("fault", ["hang", "hold", "hold_after"])
+async def test_an_emulator_that_stops_leaves_nobody_waiting(fault: str) -> None:
+    emulator = Shelf()
+    async with aiohttp.ClientSession(headers={"Authorization": "Bearer secret"}) as session:
+        async with running(emulator.application()) as url:
+            async with session.post(f"{url}/__faults", json={"operation": "create", "fault": fault}) as response:
+                assert response.status == 201
+            pending = asyncio.create_task(session.post(f"{url}/things", json={"name": "one"}))
+            await emulator.until_waiting()
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await pending
+
+
+@pytest.mark.parametrize(
+    ("fault", "made"),
+    [("drop_before", []), ("drop_after", ["one"])],
+)
+async def test_a_dropped_call_has_no_answer(client: Client, fault: str, made: list[str]) -> None:
+    await client.fault("create", fault, times=1)
+    with pytest.raises(aiohttp.ServerDisconnectedError):
+        await client.create()
+    assert client.emulator.things == made
+    assert client.emulator.requests.received("create")[0].status is None
+
+
+async def test_a_status_is_answered_instead_of_the_commit(client: Client) -> None:
+    await client.fault("create", "status", status=429, retry_after=7, code="slow_down", detail="Too fast.", times=1)
+    async with client.session.post("/things", json={"name": "one"}) as response:
+        assert (response.status, response.headers["Retry-After"]) == (429, "7")
+        assert await response.json() == {"oops": "Too fast.", "kind": "slow_down"}
+    assert client.emulator.things == []
+    assert await client.create() == (201, {"name": "one"})
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "told"),
+    [("gone fishing", None, "text/plain"), ("<html>", "text/html", "text/html"), ({"a": 1}, None, "application/json")],
+)
+async def test_a_status_can_have_any_body(client: Client, body: Any, content_type: str | None, told: str) -> None:
+    more = {"content_type": content_type} if content_type else {}
+    await client.fault("list", "status", status=503, body=body, **more)
+    async with client.session.get("/things") as response:
+        assert (response.status, response.content_type) == (503, told)
+        assert (await response.json() if told == "application/json" else await response.text()) == body
+
+
+@pytest.mark.parametrize("status", [402, 409, 429, 500, 503])
+async def test_a_status_after_the_commit_hides_that_it_worked(client: Client, status: int) -> None:
+    await client.fault("create", "status_after", status=status)
+    assert (await client.create())[0] == status
+    assert client.emulator.things == ["one"]
+    assert (await client.stats())["creates_committed"] == 1
+
+
+async def test_a_refused_call_does_not_fire_what_needs_a_commit(client: Client) -> None:
+    await client.fault("create", "status_after", status=500, times=1)
+    await client.fault("create", "commit_twice", times=1)
+    assert (await client.call("POST", "/things", {}))[0] == 422
+    assert (await client.stats())["faults_fired"] == {}
+    assert (await client.create())[0] == 500
+    assert (await client.stats())["faults_fired"] == {"status_after": 1, "commit_twice": 1}
+
+
+async def test_a_call_can_commit_twice(client: Client) -> None:
+    await client.fault("create", "commit_twice", times=1)
+    assert await client.create() == (201, {"name": "one"})
+    assert client.emulator.things == ["one", "one-again"]
+    stats = await client.stats()
+    assert (stats["creates_committed"], stats["committed"], stats["runtimes"]) == (2, {"create": 2}, 2)
+
+
+async def test_half_a_body_breaks_off(client: Client) -> None:
+    await client.fault("create", "half_body")
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await client.create()
+    assert client.emulator.things == ["one"]
+
+
+async def test_malformed_json_comes_whole_and_cannot_be_parsed(client: Client) -> None:
+    await client.fault("create", "malformed_json")
+    with pytest.raises(ValueError, match="delimiter"):
+        await client.create()
+    assert client.emulator.things == ["one"]
+
+
+async def test_a_web_page_can_stand_for_the_answer(client: Client) -> None:
+    await client.fault("create", "html", status=200)
+    async with client.session.post("/things", json={"name": "one"}) as response:
+        assert (response.status, response.content_type) == (200, "text/html")
+    assert client.emulator.things == ["one"]
+
+
+async def test_lists_lag_for_so_many_reads(client: Client) -> None:
+    await client.fault("create", "list_lag", reads=2, times=1)
+    await client.create()
+    await client.create("two")
+    seen = [(await client.call("GET", "/things"))[1]["items"] for _ in range(3)]
+    assert seen == [["two"], ["two"], ["one", "two"]]
+    assert (await client.call("GET", "/things/one"))[0] == 200
+
+
+async def test_gets_lag_until_released(client: Client) -> None:
+    await client.fault("create", "get_lag")
+    await client.create()
+    assert [(await client.call("GET", "/things/one"))[0] for _ in range(3)] == [404, 404, 404]
+    assert (await client.call("GET", "/things"))[1] == {"items": ["one"]}
+    assert (await client.call("POST", "/__release"))[1] == {"released": {"calls": 0, "runtimes": 1}}
+    assert (await client.call("GET", "/things/one"))[0] == 200
+
+
+async def test_a_rule_fires_after_so_many_calls_and_so_many_times(client: Client) -> None:
+    await client.fault("list", "status", status=500, after=1, times=2)
+    assert [(await client.call("GET", "/things"))[0] for _ in range(5)] == [200, 500, 500, 200, 200]
+    rule = (await client.call("GET", "/__faults"))[1]["items"][0]
+    assert (rule["seen"], rule["fired"], rule["status"]) == (5, 2, 500)
+
+
+async def test_chance_repeats_itself_with_the_same_seed(client: Client) -> None:
+    async def statuses(seed: int) -> list[int]:
+        await client.call("DELETE", "/__faults")
+        await client.fault("list", "status", status=500, probability=0.5, seed=seed)
+        return [(await client.call("GET", "/things"))[0] for _ in range(12)]
+
+    first = await statuses(7)
+    assert set(first) == {200, 500}
+    assert await statuses(7) == first
+    assert await statuses(8) != first
+
+
+async def test_rules_that_have_ended_do_not_fire(client: Client) -> None:
+    await client.fault("*", "status", status=500)
+    assert (await client.create())[0] == 500
+    assert await client.call("DELETE", "/__faults") == (200, {"ended": 1})
+    assert (await client.create())[0] == 201
+
+
+async def test_a_reset_forgets_everything(client: Client) -> None:
+    await client.fault("create", "list_lag")
+    await client.create()
+    await client.fault("*", "status", status=500)
+    stats = (await client.call("POST", "/__reset"))[1]
+    assert stats == {
+        "requests": {},
+        "committed": {},
+        "creates_committed": 0,
+        "faults_fired": {},
+        "waiting": 0,
+        "runtimes": 0,
+        "live_runtimes": 0,
+    }
+    await client.create()
+    assert (await client.call("GET", "/things"))[1] == {"items": ["one"]}
+
+
+@pytest.mark.parametrize(
+    ("rules", "field"),
+    [
+        ({"operation": "create"}, "[0].fault"),
+        ({"operation": "create", "fault": "meteor"}, "[0].fault"),
+        ({"fault": "hang"}, "[0].operation"),
+        ({"operation": "destroy", "fault": "hang"}, "[0].operation"),
+        ([{"operation": "create", "fault": "hang"}, {"operation": "*", "fault": "status"}], "[1].status"),
+        ({"operation": "create", "fault": "delay_after", "seconds": -1}, "[0].seconds"),
+        ({"operation": "create", "fault": "hang", "times": 0}, "[0].times"),
+        ({"operation": "create", "fault": "hang", "times": "2"}, "[0].times"),
+        ({"operation": "create", "fault": "hang", "probability": 1.5}, "[0].probability"),
+        ({"operation": "create", "fault": "hang", "seconds": 1}, "[0].seconds"),
+        ([7], "[0]"),
+    ],
+)
+async def test_a_bad_rule_is_refused_by_its_field_and_none_takes_effect(client: Client, rules: Any, field: str) -> None:
+    status, body = await client.call("POST", "/__faults", rules)
+    assert (status, body["field"]) == (400, field)
+    assert (await client.call("GET", "/__faults"))[1]["items"] == []
+
+
+async def test_rules_that_are_not_json_are_refused(client: Client) -> None:
+    async with client.session.post("/__faults", data=b"{") as response:
+        assert (response.status, (await response.json())["field"]) == (400, "body")
