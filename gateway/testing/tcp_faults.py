@@ -4,10 +4,13 @@ import asyncio
 import contextlib
 import socket
 import struct
+from collections.abc import Callable
 from enum import Enum
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
+
+from gateway.testing.waiting import Watch
 
 _CHUNK: Final = 1 << 16
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
@@ -40,6 +43,7 @@ class TcpFaultProxy:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._watch = Watch()
         self.port = 0
         self.accepted = 0
         self.forwarded = 0
@@ -81,6 +85,10 @@ class TcpFaultProxy:
         elif self._server is None:
             await self._listen()
 
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Return as soon as a condition on the connections holds."""
+        await self._watch.until(condition)
+
     async def cut(self) -> None:
         """Reset all open connections."""
         tasks = list(self._open)
@@ -115,6 +123,7 @@ class TcpFaultProxy:
             _reset(writer)
             return
         self._open[task] = writer
+        self._watch.changed()
         try:
             await self._forward(reader, writer)
         except OSError:
@@ -124,6 +133,7 @@ class TcpFaultProxy:
         finally:
             del self._open[task]
             writer.close()
+            self._watch.changed()
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._flowing.wait()
