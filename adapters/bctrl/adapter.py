@@ -16,17 +16,17 @@ from adapters.bctrl.mapping import Reader, create_body, create_features
 from adapters.bctrl.settings import BctrlSettings, workspace_id
 from gateway.domain.errors import FieldError, NotFound, RuntimeReplaced, UnsupportedFeature, ValidationFailed, pointer
 from gateway.domain.ids import SEPARATOR, RuntimeRef, from_b64url
+from gateway.domain.lifecycle import is_live
 from gateway.domain.operations import Operation
 from gateway.domain.pages import ListFilter, ProviderPage, ProviderQuery, page_of_all
 from gateway.domain.requests import CreateBrowser, CreateRequest
 from gateway.domain.runtime import Runtime
-from gateway.domain.values import Kind, State, is_uuid
+from gateway.domain.values import Kind, is_uuid
 from gateway.ports.provider import Created, Deduplication, ProviderAdapter, SupportsStop
 from gateway.ports.transport import Call, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
 
 AnswerT = TypeVar("AnswerT")
 
-_ENDED: Final = frozenset({State.STOPPED, State.FAILED})
 _WORKSPACES: Final = msgspec.json.Decoder(wire.Workspaces)
 
 
@@ -94,7 +94,7 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
         everything = await self._all(scope, call)
         query = ProviderQuery(scope=scope, filter=ListFilter(name=name), limit=len(everything))
         newest_first = page_of_all(everything, query).items[::-1]
-        return sorted(newest_first, key=lambda runtime: runtime.state in _ENDED)
+        return sorted(newest_first, key=lambda runtime: not is_live(runtime.state))
 
     async def list(self, query: ProviderQuery, call: Call) -> ProviderPage:
         return page_of_all(await self._all(query.scope, call), query)
