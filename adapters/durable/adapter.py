@@ -1,0 +1,254 @@
+"""The adapter of the durable API: what each operation sends to one configured account, and what the answers mean."""
+
+from collections.abc import Sequence
+
+from adapters.durable import mapping, wire
+from adapters.durable.calls import DurableCalls
+from adapters.durable.listing import find_by_name, list_page
+from adapters.durable.settings import DurableSettings, parse_scope
+from gateway.domain.config import RuntimeConfig
+from gateway.domain.errors import (
+    FieldError,
+    GatewayError,
+    NotFound,
+    OutcomeUnknown,
+    ProviderFailure,
+    UnsupportedFeature,
+    ValidationFailed,
+    pointer,
+)
+from gateway.domain.ids import SEPARATOR, RuntimeRef, format_runtime_id, from_b64url
+from gateway.domain.operations import Operation
+from gateway.domain.pages import ProviderPage, ProviderQuery
+from gateway.domain.requests import CreateDurable, CreateRequest, InstallCapability, StartRequest, UpdateCapability
+from gateway.domain.runtime import CapabilityBinding, ConfigDocument, Connection, Lease, ResolvedCapabilities, Runtime
+from gateway.domain.values import Kind, State, is_uuid
+from gateway.ports.provider import (
+    Created,
+    Deduplication,
+    ProviderAdapter,
+    SupportsCapabilityBindings,
+    SupportsConfig,
+    SupportsConnections,
+    SupportsKeepalive,
+    SupportsPause,
+    SupportsReset,
+    SupportsStart,
+)
+from gateway.ports.transport import Call, Transport, TransportFailure, UpstreamResponse
+
+
+class DurableAdapter(
+    ProviderAdapter[DurableSettings],
+    SupportsConfig,
+    SupportsCapabilityBindings,
+    SupportsStart,
+    SupportsPause,
+    SupportsReset,
+    SupportsKeepalive,
+    SupportsConnections,
+):
+    """One account at the durable API. The API has neither a stop nor a delete."""
+
+    api = "durable"
+    kinds = frozenset({Kind.DURABLE})
+    create_features = mapping.CREATE_FEATURES
+    deduplication = Deduplication.BY_NAME
+
+    def __init__(self, settings: DurableSettings, transport: Transport) -> None:
+        super().__init__(settings, transport)
+        self._calls = DurableCalls(settings, transport, self.features)
+
+    def parse_scope(self, scope: str) -> str:
+        return parse_scope(scope)
+
+    def parse_reference(self, reference: str) -> RuntimeRef:
+        scope, runtime_id = self.settings.scope, reference
+        if scope is None:
+            encoded, _, runtime_id = reference.partition(SEPARATOR)
+            try:
+                scope = parse_scope(from_b64url(encoded))
+            except ValueError as exc:
+                raise NotFound("There is no runtime of this id.") from exc
+        if not is_uuid(runtime_id):
+            raise NotFound("There is no runtime of this id.")
+        return RuntimeRef(scope, runtime_id.lower())
+
+    def reference(self, runtime: Runtime) -> RuntimeRef:
+        return RuntimeRef(runtime.scope, runtime.provider_id)
+
+    def check_create(self, request: CreateRequest) -> None:
+        if mapping.labels_disagree(_durable(request)):
+            raise ValidationFailed.at("#/labels", "The labels differ from config.metadata.labels, where they would go.")
+        if request.provider_options:
+            detail = "The durable API has no options of its own."
+            raise ValidationFailed(
+                detail,
+                errors=[
+                    FieldError(detail, "unknown_field", pointer=pointer("provider_options", name))
+                    for name in request.provider_options
+                ],
+            )
+
+    async def create(self, request: CreateRequest, scope: str, call: Call) -> Created:
+        durable = _durable(request)
+        response = await self._calls.send(
+            Operation.CREATE,
+            "POST",
+            self._calls.runtimes_path(scope),
+            call,
+            body=mapping.create_body(durable),
+            hidden=durable.secret_values(),
+        )
+        body, raw = self._calls.decoded(Operation.CREATE, response, wire.runtime_body)
+        created = body.created if isinstance(body.created, bool) else response.status == 201
+        return Created(self._calls.to_domain(body, raw, scope), created)
+
+    async def get(self, ref: RuntimeRef, call: Call) -> Runtime:
+        return await self._whole(Operation.GET, "GET", ref, call)
+
+    async def find(self, scope: str, name: str, call: Call) -> Sequence[Runtime]:
+        return await find_by_name(self._calls, scope, name, call)
+
+    async def list(self, query: ProviderQuery, call: Call) -> ProviderPage:
+        return await list_page(self._calls, query, call)
+
+    async def check_credentials(self, call: Call) -> None:
+        if self.settings.scope is not None:
+            await self._calls.page(self.settings.scope, [("limit", "1")], call)
+            return
+        response = await self._calls.send(Operation.GET, "GET", self._calls.user_path, call)
+        self._calls.decoded(Operation.GET, response, wire.any_object.decode)
+
+    async def start(self, ref: RuntimeRef, options: StartRequest, call: Call) -> Runtime:
+        return await self._whole(Operation.START, "POST", ref, call, "start", body=mapping.start_body(options))
+
+    async def pause(self, ref: RuntimeRef, call: Call) -> Runtime:
+        return await self._whole(Operation.PAUSE, "POST", ref, call, "pause")
+
+    async def resume(self, ref: RuntimeRef, call: Call) -> Runtime:
+        return await self._whole(Operation.RESUME, "POST", ref, call, "resume")
+
+    async def reset(self, ref: RuntimeRef, call: Call) -> Runtime:
+        return await self._whole(Operation.RESET, "POST", ref, call, "reset")
+
+    async def keepalive(self, ref: RuntimeRef, extend_seconds: int, call: Call) -> Lease:
+        body = mapping.encode({"extend_seconds": extend_seconds}, "#/extend_seconds")
+        response = await self._send(Operation.KEEPALIVE, "POST", ref, call, "keepalive", body=body)
+        answer = self._calls.decoded(Operation.KEEPALIVE, response, wire.keepalive_answer.decode)
+        reference = mapping.reference(ref.scope, ref.provider_id, pinned=self.settings.scope is not None)
+        return Lease(id=format_runtime_id(self.name, reference), expires_at=answer.expires_at)
+
+    async def connections(self, ref: RuntimeRef, call: Call) -> Sequence[Connection]:
+        # Only a start tells the token; on a running runtime it reads the credential and changes nothing.
+        response = await self._send(Operation.CONNECT, "POST", ref, call, "start", body=b"{}")
+        runtime, token = self._calls.runtime_and_token(Operation.CONNECT, ref, response)
+        instance = runtime.durable.instance if runtime.durable else None
+        if runtime.state is not State.RUNNING or instance is None or not instance.url or not token:
+            return []
+        return [
+            Connection(protocol="runtime_server", url=instance.url, token=token, expires_at=instance.expires_at),
+        ]
+
+    async def get_config(self, ref: RuntimeRef, call: Call) -> ConfigDocument:
+        response = await self._send(Operation.GET_CONFIG, "GET", ref, call, "config")
+        return mapping.config_document(
+            self._calls.decoded(Operation.GET_CONFIG, response, wire.config_body.decode),
+        )
+
+    async def replace_config(self, ref: RuntimeRef, config: RuntimeConfig, call: Call) -> ConfigDocument:
+        body = mapping.encode({"config": config.document}, "#/config")
+        operation, hidden = Operation.REPLACE_CONFIG, tuple(config.secret_values())
+        response = await self._send(operation, "PUT", ref, call, "config", body=body, hidden=hidden)
+        return mapping.config_document(self._calls.decoded(operation, response, wire.config_body.decode))
+
+    async def list_capabilities(self, ref: RuntimeRef, call: Call) -> Sequence[CapabilityBinding]:
+        response = await self._send(Operation.LIST_CAPABILITIES, "GET", ref, call, "capabilities")
+        body = self._calls.decoded(Operation.LIST_CAPABILITIES, response, wire.bindings_body.decode)
+        return [mapping.capability_binding(item) for item in body.items or ()]
+
+    async def install_capability(self, ref: RuntimeRef, request: InstallCapability, call: Call) -> CapabilityBinding:
+        body = mapping.capability_body(request)
+        response = await self._send(Operation.INSTALL_CAPABILITY, "POST", ref, call, "capabilities", body=body)
+        answered = _binding(response)
+        if answered is not None:
+            return answered
+        return await self._read_back(Operation.INSTALL_CAPABILITY, response, ref, call, name=request.name)
+
+    async def update_capability(
+        self, ref: RuntimeRef, binding_id: str, request: UpdateCapability, call: Call
+    ) -> CapabilityBinding:
+        body, operation = mapping.capability_body(request), Operation.UPDATE_CAPABILITY
+        response = await self._send(operation, "PATCH", ref, call, "capabilities", binding_id, body=body)
+        answered = _binding(response)
+        if answered is not None:
+            return answered
+        return await self._read_back(operation, response, ref, call, binding_id=binding_id)
+
+    async def remove_capability(self, ref: RuntimeRef, binding_id: str, call: Call) -> None:
+        await self._send(Operation.REMOVE_CAPABILITY, "DELETE", ref, call, "capabilities", binding_id)
+
+    async def resolved_capabilities(self, ref: RuntimeRef, call: Call) -> ResolvedCapabilities:
+        operation = Operation.RESOLVE_CAPABILITIES
+        response = await self._send(operation, "GET", ref, call, "capabilities", "resolved")
+        return mapping.resolved_capabilities(
+            self._calls.decoded(operation, response, wire.resolved_list_body.decode),
+        )
+
+    async def _send(
+        self,
+        operation: Operation,
+        method: str,
+        ref: RuntimeRef,
+        call: Call,
+        *below: str,
+        body: bytes | None = None,
+        hidden: Sequence[str] = (),
+    ) -> UpstreamResponse:
+        path = self._calls.runtimes_path(ref.scope, ref.provider_id, *below)
+        return await self._calls.send(operation, method, path, call, body=body, hidden=hidden)
+
+    async def _whole(
+        self, operation: Operation, method: str, ref: RuntimeRef, call: Call, *below: str, body: bytes | None = None
+    ) -> Runtime:
+        response = await self._send(operation, method, ref, call, *below, body=body)
+        return self._calls.runtime(operation, ref, response)
+
+    async def _read_back(
+        self,
+        operation: Operation,
+        answer: UpstreamResponse,
+        ref: RuntimeRef,
+        call: Call,
+        *,
+        name: str | None = None,
+        binding_id: str | None = None,
+    ) -> CapabilityBinding:
+        """The binding that a change whose answer holds none has made. It has happened: a failure to read it back must
+        not be told as one that changed nothing."""
+        try:
+            bindings = await self.list_capabilities(ref, call)
+        except (GatewayError, TransportFailure) as exc:
+            raise OutcomeUnknown(
+                f"The provider {self.name} accepted the change, but it could not be read back.",
+                failure=ProviderFailure(self.name, status=answer.status),
+            ) from exc
+        for binding in bindings:
+            if binding_id == binding.id or name == binding.name:
+                return binding
+        raise self._calls.bad_response(answer, f"accepted {operation.value} and shows no such binding")
+
+
+def _durable(request: CreateRequest) -> CreateDurable:
+    if not isinstance(request, CreateDurable):
+        detail = "The durable API creates runtimes of kind durable only."
+        raise UnsupportedFeature.at("#/kind", detail, code="unsupported")
+    return request
+
+
+def _binding(response: UpstreamResponse) -> CapabilityBinding | None:
+    """The binding of an answer whose form is not documented, if it is one."""
+    try:
+        return mapping.capability_binding(wire.binding_body.decode(response.body))
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,118 @@
+"""Calls to one durable account: from a path to a whole answer, and from an answer to runtimes."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from adapters.durable import mapping, wire
+from adapters.durable.errors import failed
+from adapters.durable.settings import DurableSettings
+from gateway.domain.errors import NotFound, ProviderBadResponse, ProviderFailure
+from gateway.domain.ids import RuntimeRef
+from gateway.domain.operations import Operation
+from gateway.domain.pages import ProviderPage
+from gateway.domain.runtime import Runtime
+from gateway.ports.answers import foreign_error
+from gateway.ports.transport import Call, Transport, UpstreamRequest, UpstreamResponse
+
+DecodedT = TypeVar("DecodedT")
+
+
+class DurableCalls:
+    """What all operations share. ``features`` are the adapter's, for the ``actions`` of runtimes."""
+
+    def __init__(self, settings: DurableSettings, transport: Transport, features: frozenset[str]) -> None:
+        self._provider = settings.name
+        self._pinned = settings.scope is not None
+        self._prefix = settings.path_prefix
+        self._headers = settings.headers()
+        self._transport = transport
+        self._features = features
+
+    def runtimes_path(self, scope: str, *segments: str) -> str:
+        """The path of a scope's runtimes, or of something below them. Every segment is percent-encoded.
+
+        Raises :class:`NotFound` for a segment that would lead somewhere else.
+        """
+        org, _, workspace = scope.partition("/")
+        for segment in segments:
+            if segment in {"", ".", ".."}:
+                raise NotFound("There is nothing of this id: it has no characters of its own.")
+        below = "".join(f"/{quote(segment, safe='')}" for segment in segments)
+        return f"{self._prefix}/org/{quote(org, safe='')}/ws/{quote(workspace, safe='')}/runtimes{below}"
+
+    @property
+    def user_path(self) -> str:
+        """The path of the account itself: the one read that needs no scope."""
+        return f"{self._prefix}/user"
+
+    async def send(
+        self,
+        operation: Operation,
+        method: str,
+        path: str,
+        call: Call,
+        *,
+        query: Sequence[tuple[str, str]] = (),
+        body: bytes | None = None,
+        hidden: Iterable[str] = (),
+    ) -> UpstreamResponse:
+        """One request and its successful answer. Raises the error that any other answer means; ``hidden`` are the
+        secret values of the body, which that error must not quote."""
+        request = UpstreamRequest(operation, method, path, query, self._headers, body)
+        response = await self._transport.send(request, call)
+        if 200 <= response.status < 300:
+            return response
+        raise failed(self._provider, operation, response, hidden)
+
+    def decoded(
+        self, operation: Operation, response: UpstreamResponse, decode: Callable[[bytes], DecodedT]
+    ) -> DecodedT:
+        """The body of a successful answer.
+
+        Raises :class:`ProviderBadResponse` when it is not what it has to be; after a create, which may have happened,
+        :class:`OutcomeUnknown`.
+        """
+        try:
+            return decode(response.body)
+        except (ValueError, RecursionError) as exc:
+            raise foreign_error(self._provider, operation, response) from exc
+
+    def runtime(self, operation: Operation, ref: RuntimeRef, response: UpstreamResponse) -> Runtime:
+        """The runtime of an answer, which has to be the one that was asked for."""
+        return self.runtime_and_token(operation, ref, response)[0]
+
+    def runtime_and_token(
+        self, operation: Operation, ref: RuntimeRef, response: UpstreamResponse
+    ) -> tuple[Runtime, str | None]:
+        """The same, with the sandbox's token. Raises :class:`ProviderBadResponse` for another runtime's."""
+        body, raw = self.decoded(operation, response, wire.runtime_body)
+        if str(body.id) != ref.provider_id:
+            raise self.bad_response(response, "answered with another runtime than the one that was asked for")
+        return self.to_domain(body, raw, ref.scope), body.sandbox_token
+
+    async def page(self, scope: str, query: Sequence[tuple[str, str]], call: Call) -> ProviderPage:
+        """One page of a scope's runtimes, as the provider narrows it.
+
+        Raises :class:`ProviderBadResponse` when its cursor is the one that was sent: following it would never end.
+        """
+        response = await self.send(Operation.LIST, "GET", self.runtimes_path(scope), call, query=query)
+        body, raws = self.decoded(Operation.LIST, response, wire.list_body)
+        cursor = body.next_cursor or None
+        if cursor is not None and ("cursor", cursor) in query:
+            raise self.bad_response(response, "repeats the cursor of its list")
+        items: list[Runtime] = [
+            self.to_domain(item, None if raws is None else raws[index], scope) for index, item in enumerate(body.items)
+        ]
+        return ProviderPage(items, cursor)
+
+    def to_domain(self, body: wire.RuntimeBody, raw: Mapping[str, Any] | None, scope: str) -> Runtime:
+        """A runtime of this account."""
+        return mapping.to_domain(
+            body, raw, provider=self._provider, scope=scope, pinned=self._pinned, features=self._features
+        )
+
+    def bad_response(self, response: UpstreamResponse, what: str) -> ProviderBadResponse:
+        """The error for a well-formed answer that makes no sense."""
+        failure = ProviderFailure(self._provider, status=response.status)
+        return ProviderBadResponse(f"The provider {self._provider} {what}.", failure=failure)

@@ -1,0 +1,202 @@
+"""What the durable API's failures mean: one table from (operation, HTTP status, ``type``), after seed 003.
+
+The HTTP status decides, and the ``type`` refines it: a ``type`` under a status that it does not belong to, or a body
+``code`` that disagrees with the status, changes nothing. No text is ever read to decide.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from adapters.durable.wire import any_object
+from gateway.domain import errors
+from gateway.domain.errors import FieldError, GatewayError, ProviderFailure, pointer
+from gateway.domain.operations import Operation
+from gateway.ports.answers import ErrorTable, foreign_error, provider_error, retry_after_seconds
+from gateway.ports.transport import UpstreamResponse
+
+_STATUSES: Final[Mapping[int, type[GatewayError]]] = {
+    400: errors.InvalidRequest,
+    401: errors.ProviderCredentialsRejected,
+    402: errors.InsufficientCredits,
+    403: errors.PermissionDenied,
+    404: errors.NotFound,
+    409: errors.StateConflict,
+    422: errors.ValidationFailed,
+    426: errors.ProviderUpgradeRequired,
+    429: errors.RateLimited,
+    500: errors.ProviderError,
+    502: errors.ProviderUnavailable,
+    503: errors.ProviderUnavailable,
+    504: errors.ProviderTimeout,
+}
+"""The 11 codes, with 402 and 503 for a platform that comes to use them."""
+
+_TYPES: Final[Mapping[type[GatewayError], Mapping[str, tuple[int, ...]]]] = {
+    errors.InvalidRequest: {
+        "invalid_error": (400,),
+        "invalid_flag_error": (400,),
+        "invalid_username_error": (400,),
+        "app_error": (400,),
+        "task_error": (400,),
+    },
+    errors.ProviderCredentialsRejected: {
+        "authentication_error": (401,),
+        "expired_signature_error": (401,),
+        "expired_token_error": (401,),
+        "token_error": (401,),
+    },
+    errors.PermissionDenied: {
+        "forbidden_error": (403,),
+        "group_error": (403,),
+        "user_verification_error": (403,),
+    },
+    errors.NotFound: {"not_found_error": (404,)},
+    errors.StateConflict: {
+        "already_exists_error": (409,),
+        "conflict_error": (409,),
+        "member_exists_error": (409,),
+    },
+    errors.ValidationFailed: {"validation_error": (422,)},
+    errors.ProviderUpgradeRequired: {"upgrade_required_error": (426,)},
+    errors.RateLimited: {"e2b_rate_limit_error": (429,)},
+    # What an organization or a member may use is a quota of the account: waiting a second does not help.
+    errors.QuotaExceeded: {
+        "usage_limit_exceeded_error": (403, 429),
+        "member_limit_exceeded_error": (403, 409, 429),
+        "org_sandbox_capacity_exceeded_error": (403, 409, 429),
+    },
+    errors.ProviderError: {
+        "server_error": (500,),
+        "aws_error": (500,),
+        "s3_error": (500,),
+        "dynamodb_error": (500,),
+        "database_error": (500,),
+        "configuration_error": (500,),
+        "oauth_config_error": (500,),
+        "mail_error": (500,),
+        "stripe_error": (500,),
+        "e2b_error": (500, 502),
+    },
+    errors.ProviderUnavailable: {"bad_gateway_error": (502,), "migration_lock_timeout_error": (500, 503)},
+    errors.ProviderTimeout: {"gateway_timeout_error": (504,)},
+}
+"""The 35 types at the statuses that they belong to; only authentication_error's is documented."""
+
+TABLE: Final[ErrorTable] = {
+    **{(None, status, None): cls for status, cls in _STATUSES.items()},
+    **{(None, status, name): cls for cls, types in _TYPES.items() for name, at in types.items() for status in at},
+    # A create conflicts with the runtime that has its key (seed 000: "Already exists").
+    (Operation.CREATE, 409, None): errors.AlreadyExists,
+    (Operation.CREATE, 409, "already_exists_error"): errors.AlreadyExists,
+    (Operation.CREATE, 409, "conflict_error"): errors.AlreadyExists,
+    # A list has no body: what is wrong is a query parameter.
+    (Operation.LIST, 422, None): errors.InvalidRequest,
+    (Operation.LIST, 422, "validation_error"): errors.InvalidRequest,
+}
+"""What a failure in the provider's own envelope means."""
+
+_TYPE_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+_MAX_DETAIL: Final = 4096
+_MAX_ERRORS: Final = 100
+_HIDDEN_FROM: Final = 4
+
+
+class Envelope(msgspec.Struct):
+    """``APIErrorPayload`` (seed 003), as far as it can be read."""
+
+    detail: str
+    type: str | None
+    errors: Sequence[Any]
+
+
+def read_envelope(body: bytes) -> Envelope | None:
+    """The provider's own error object: ``detail`` and one of ``type`` and ``code``. None for anything else."""
+    try:
+        found = any_object.decode(body)
+    except (ValueError, RecursionError):
+        return None
+    detail, kind, code, items = (found.get(name) for name in ("detail", "type", "code", "errors"))
+    if not isinstance(detail, str) or not (isinstance(kind, str) or isinstance(code, int)):
+        return None
+    return Envelope(detail, _type_name(kind), items[:_MAX_ERRORS] if isinstance(items, list) else ())
+
+
+def _type_name(kind: object) -> str | None:
+    return kind if isinstance(kind, str) and _TYPE_NAME.match(kind) else None
+
+
+def failed(provider: str, operation: Operation, response: UpstreamResponse, hidden: Iterable[str] = ()) -> GatewayError:
+    """The error that an answer which is no success means. ``hidden`` are the secret values that were sent: the
+    provider may quote them, the error must not."""
+    envelope = read_envelope(response.body)
+    if envelope is None and response.status != 401:
+        return foreign_error(provider, operation, response)
+    failure = ProviderFailure(
+        provider,
+        status=response.status,
+        code=envelope.type if envelope else None,
+        detail=_without(envelope.detail, hidden)[:_MAX_DETAIL] if envelope else None,
+        request_id=response.headers.get("X-Request-ID"),
+    )
+    return provider_error(
+        TABLE,
+        operation,
+        failure,
+        retry_after=retry_after_seconds(response.headers),
+        field_errors=list(_field_errors(operation, envelope.errors)) if envelope else (),
+    )
+
+
+def _without(text: str, hidden: Iterable[str]) -> str:
+    for value in sorted(hidden, key=len, reverse=True):
+        if len(value) >= _HIDDEN_FROM:
+            text = text.replace(value, "***")
+    return text
+
+
+_OUR_NAMES: Final[Mapping[Operation, Mapping[object, str]]] = {
+    Operation.CREATE: {
+        "key": "name",
+        "name": "display_name",
+        "requested_runtime_limit_seconds": "runtime_limit_seconds",
+    },
+    Operation.START: {"requested_runtime_limit_seconds": "runtime_limit_seconds"},
+    Operation.LIST: {"project_id": "project"},
+}
+
+# In the gateway's own words: the provider's message may quote the value.
+_DETAILS: Final[Mapping[str, str]] = {
+    "missing": "The provider requires this field.",
+    "extra_forbidden": "The provider does not know this field.",
+    "string_too_short": "The provider wants a longer text here.",
+    "string_too_long": "The provider wants a shorter text here.",
+    "string_pattern_mismatch": "The provider wants a text of another form here.",
+    "greater_than": "The provider wants a larger number here.",
+    "greater_than_equal": "The provider wants a larger number here.",
+    "less_than": "The provider wants a smaller number here.",
+    "less_than_equal": "The provider wants a smaller number here.",
+    "too_short": "The provider wants more items here.",
+    "too_long": "The provider wants fewer items here.",
+    "literal_error": "The provider allows other values here.",
+    "enum": "The provider allows other values here.",
+}
+
+
+def _field_errors(operation: Operation, items: Iterable[Any]) -> Iterable[FieldError]:
+    names = _OUR_NAMES.get(operation, {})
+    for item in items:
+        if not isinstance(item, Mapping) or not isinstance(item.get("loc"), list):
+            continue
+        parts = [part for part in item["loc"] if isinstance(part, str | int)]
+        where, path = parts[:1], parts[1:]
+        code = _type_name(item.get("type")) or "invalid"
+        detail = _DETAILS.get(code, "The provider refused this value.")
+        if path and isinstance(path[0], str):
+            path[0] = names.get(path[0], path[0])
+        if where == ["body"]:
+            yield FieldError(detail, code, pointer=pointer(*path))
+        elif where == ["query"] and path:
+            yield FieldError(detail, code, parameter=str(path[0]))

@@ -1,0 +1,110 @@
+"""Pages of runtimes and the look-up by name, with what the provider cannot narrow narrowed here."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Final
+
+from adapters.durable import wire
+from adapters.durable.calls import DurableCalls
+from adapters.durable.mapping import STATES
+from gateway.domain.errors import InvalidRequest, NotFound, ProviderBadResponse, ValidationFailed
+from gateway.domain.operations import Operation
+from gateway.domain.pages import ListFilter, ProviderPage, ProviderQuery
+from gateway.domain.runtime import Runtime
+from gateway.domain.values import Kind, State, is_uuid
+from gateway.ports.transport import Call
+
+MAX_LIMIT: Final = 100
+"""The largest page (the list operation's reference)."""
+
+NAME_PAGES: Final = 20
+"""How many pages one call of a list by name reads at most."""
+
+FIND_PAGES: Final = 50
+"""How many pages a look-up by name reads at most."""
+
+_REPORTED: Final = frozenset(STATES.values())
+_OWNERSHIP: Final = {True: 0, None: 1, False: 2}
+
+
+async def list_page(calls: DurableCalls, query: ProviderQuery, call: Call) -> ProviderPage:
+    """A page, narrowed by the whole filter. By name only this side can filter: pages are read until one has it."""
+    wanted = query.filter
+    if wanted.project is not None and is_uuid(wanted.project):
+        wanted = replace(wanted, project=wanted.project.lower())
+    if (wanted.kinds and Kind.DURABLE not in wanted.kinds) or (
+        wanted.states and not wanted.states & {*_REPORTED, State.UNKNOWN}
+    ):
+        return ProviderPage([])
+    by_name = wanted.name is not None
+    narrowed = [("limit", str(MAX_LIMIT if by_name else min(query.limit, MAX_LIMIT))), *_parameters(wanted)]
+    cursor = query.cursor
+    for _ in range(NAME_PAGES if by_name else 1):
+        page = await calls.page(query.scope, narrowed if cursor is None else [*narrowed, ("cursor", cursor)], call)
+        found = [runtime for runtime in page.items if _accepts(wanted, runtime)]
+        cursor = page.next_cursor
+        if found or cursor is None:
+            break
+    return ProviderPage(found, cursor)
+
+
+def _parameters(wanted: ListFilter) -> Iterator[tuple[str, str]]:
+    """What the provider can narrow by itself: known states, a project by UUID, the caller's own."""
+    if wanted.states and State.UNKNOWN not in wanted.states:
+        yield "state", ",".join(status for status, state in STATES.items() if state in wanted.states)
+    if wanted.project is not None and is_uuid(wanted.project):
+        yield "project_id", wanted.project
+    if wanted.owned_by_me:
+        yield "owner", "me"
+
+
+def _accepts(wanted: ListFilter, runtime: Runtime) -> bool:
+    if wanted.accepts(runtime):
+        return True
+    # A row may leave its project out; the provider has narrowed by the UUID already.
+    silent = runtime.durable is not None and runtime.durable.project is None
+    return (
+        silent
+        and wanted.project is not None
+        and is_uuid(wanted.project)
+        and replace(wanted, project=None).accepts(runtime)
+    )
+
+
+async def find_by_name(calls: DurableCalls, scope: str, name: str, call: Call) -> Sequence[Runtime]:
+    """All runtimes of a key, the account's own first, then the newest.
+
+    A read by key that answers with a runtime which is not somebody else's is enough. Otherwise the list is the truth:
+    not every platform reads by key, and keys may be unique per owner only. Raises :class:`ProviderBadResponse` when
+    the list does not end within ``FIND_PAGES`` pages and the key was not found: that is no proof of absence.
+    """
+    direct = await _read_by_key(calls, scope, name, call)
+    if direct is not None and _owned(direct) is not False:
+        return [direct]
+    found = {} if direct is None else {direct.provider_id: direct}
+    query = [("limit", str(MAX_LIMIT))]
+    for _ in range(FIND_PAGES):
+        page = await calls.page(scope, query, call)
+        found.update((runtime.provider_id, runtime) for runtime in page.items if runtime.name == name)
+        if page.next_cursor is None:
+            break
+        query = [query[0], ("cursor", page.next_cursor)]
+    else:
+        if not found:
+            raise ProviderBadResponse(f"The list of {scope} did not end within {FIND_PAGES} pages.")
+    newest = sorted(found.values(), key=lambda runtime: runtime.created_at or "", reverse=True)
+    return sorted(newest, key=lambda runtime: _OWNERSHIP[_owned(runtime)])
+
+
+async def _read_by_key(calls: DurableCalls, scope: str, name: str, call: Call) -> Runtime | None:
+    """The runtime that ``GET`` answers for a key, if the platform reads by key and has one."""
+    try:
+        response = await calls.send(Operation.GET, "GET", calls.runtimes_path(scope, name), call)
+        body, raw = calls.decoded(Operation.GET, response, wire.runtime_body)
+    except (NotFound, ValidationFailed, InvalidRequest, ProviderBadResponse):
+        return None
+    return calls.to_domain(body, raw, scope) if body.key == name else None
+
+
+def _owned(runtime: Runtime) -> bool | None:
+    return runtime.durable.owned_by_me if runtime.durable else None

@@ -1,0 +1,282 @@
+"""Between the domain and the durable API's JSON: what goes out, and what comes in."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from adapters.durable.wire import (
+    BindingBody,
+    ConfigBody,
+    CreateRuntimeBody,
+    InstanceBody,
+    Number,
+    ResolvedListBody,
+    RuntimeBody,
+    StartBody,
+)
+from gateway.domain.errors import ValidationFailed
+from gateway.domain.features import CreateFeature
+from gateway.domain.ids import SEPARATOR, b64url, format_runtime_id
+from gateway.domain.lifecycle import actions
+from gateway.domain.requests import CreateDurable, InstallCapability, StartRequest, UpdateCapability
+from gateway.domain.runtime import (
+    CapabilityBinding,
+    ConfigDocument,
+    Cost,
+    DurablePart,
+    Instance,
+    Project,
+    ResolvedCapabilities,
+    ResolvedCapability,
+    Runtime,
+)
+from gateway.domain.values import State
+
+STATES: Final[Mapping[str, State]] = {
+    "idle": State.IDLE,
+    "running": State.RUNNING,
+    "paused": State.PAUSED,
+}
+"""The provider's ``status`` values; any other reads as unknown."""
+
+_CARRIED: Final[Mapping[str, frozenset[CreateFeature]]] = {
+    "key": frozenset(),
+    "name": frozenset({CreateFeature.DISPLAY_NAME}),
+    "description": frozenset({CreateFeature.DESCRIPTION}),
+    "project": frozenset({CreateFeature.PROJECT}),
+    "config": frozenset({CreateFeature.CONFIG_V2, CreateFeature.LABELS}),
+    "requested_runtime_limit_seconds": frozenset({CreateFeature.RUNTIME_LIMIT}),
+}
+
+CREATE_FEATURES: Final[frozenset[str]] = frozenset({CreateFeature.CREATE_IDLE}).union(
+    *(_CARRIED[field] for field in CreateRuntimeBody.__struct_fields__)
+)
+"""What a create can carry, from the fields of its body. A create reserves no compute."""
+
+_RUNTIME_MEMBERS: Final = frozenset(RuntimeBody.__struct_fields__)
+_INSTANCE_MEMBERS: Final = frozenset(InstanceBody.__struct_fields__)
+_UNPLACED: Final = tuple(field.name for field in msgspec.structs.fields(InstanceBody) if field.default is UNSET)
+_SECRET: Final = re.compile("token|secret|password|credential|api_?key", re.IGNORECASE)
+
+
+def create_body(request: CreateDurable) -> bytes:
+    """The body of a create: exactly the fields that the caller sent, the config as it was written.
+
+    Top-level labels go to ``config.metadata.labels``. Raises :class:`ValidationFailed` for what JSON cannot carry.
+    """
+    body = CreateRuntimeBody(key=request.name, config=_config(request))
+    if request.sent("display_name"):
+        body.name = request.display_name
+    if request.sent("description"):
+        body.description = request.description
+    if request.sent("project"):
+        body.project = request.project
+    if request.sent("runtime_limit_seconds"):
+        body.requested_runtime_limit_seconds = request.runtime_limit_seconds
+    return encode(body, "#/config")
+
+
+def labels_disagree(request: CreateDurable) -> bool:
+    """Whether labels were sent in both places that mean the same, and differ."""
+    metadata = request.config.metadata if request.config is not None else None
+    twice = request.sent("labels") and metadata is not None and "labels" in metadata.model_fields_set
+    return twice and metadata is not None and metadata.labels != request.labels
+
+
+def _config(request: CreateDurable) -> dict[str, Any] | UnsetType | None:
+    document: dict[str, Any] | UnsetType | None = UNSET
+    if request.sent("config"):
+        document = None if request.config is None else request.config.document
+    if not request.sent("labels"):
+        return document
+    document = document or {}
+    return {**document, "metadata": {**document.get("metadata", {}), "labels": request.labels}}
+
+
+def start_body(request: StartRequest) -> bytes:
+    """The body of a start: an object, be it empty."""
+    body = StartBody()
+    if request.sent("secret_ids"):
+        body.secret_ids = request.secret_ids
+    if request.sent("runtime_limit_seconds"):
+        body.requested_runtime_limit_seconds = request.runtime_limit_seconds
+    return msgspec.json.encode(body)
+
+
+def capability_body(request: InstallCapability | UpdateCapability) -> bytes:
+    """The body of an install or of a change of a binding: exactly the fields that the caller sent."""
+    return encode({field: getattr(request, field) for field in sorted(request.model_fields_set)}, "#")
+
+
+def encode(body: object, where: str) -> bytes:
+    """JSON. Raises :class:`ValidationFailed` at the pointer ``where`` for what JSON cannot carry."""
+    try:
+        return msgspec.json.encode(body)
+    except (UnicodeEncodeError, RecursionError) as exc:
+        what = "is nested too deeply" if isinstance(exc, RecursionError) else "holds text that is not Unicode"
+        raise ValidationFailed.at(where, f"This {what}.") from exc
+
+
+def reference(scope: str, runtime_id: str, *, pinned: bool) -> str:
+    """The reference of a public id: the UUID, and before it the scope where the provider is open."""
+    return runtime_id if pinned else f"{b64url(scope)}{SEPARATOR}{runtime_id}"
+
+
+def to_domain(
+    body: RuntimeBody,
+    raw: Mapping[str, Any] | None,
+    *,
+    provider: str,
+    scope: str,
+    pinned: bool,
+    features: frozenset[str],
+) -> Runtime:
+    """A whole runtime. ``raw`` is the same as plain JSON, if it has members that the model does not know."""
+    runtime_id = str(body.id)
+    status, instance = body.status, body.instance
+    state = STATES.get(status or "", State.UNKNOWN)
+    data = {} if raw is None else _unknown(raw, _RUNTIME_MEMBERS)
+    created_by = body.created_by
+    if created_by is not None and not isinstance(created_by, str):
+        data["created_by"], created_by = _public(created_by), None
+    return Runtime(
+        id=format_runtime_id(provider, reference(scope, runtime_id, pinned=pinned)),
+        kind="durable",
+        provider=provider,
+        scope=scope,
+        provider_id=runtime_id,
+        name=body.key,
+        display_name=body.name,
+        description=body.description,
+        labels=None if body.config is None else _labels(body.config),
+        state=state,
+        state_reason=instance.pause_reason if instance is not None and state is State.PAUSED else None,
+        provider_state={"status": status, "instance": None if instance is None else instance.state},
+        actions=actions(
+            features,
+            state,
+            instance_can_pause=None if instance is None else instance.supports_pause,
+            owned=body.owned_by_me,
+        ),
+        cost=None if instance is None else _cost(instance),
+        created_at=body.created_at,
+        updated_at=body.updated_at,
+        # A paused instance keeps the stale expiry of its last start: only a running one is on a clock.
+        expires_at=instance.expires_at if instance is not None and state is State.RUNNING else None,
+        durable=DurablePart(
+            project=_project(body),
+            config_version=body.config_version,
+            config_digest=body.config_digest,
+            config_pending=body.materialization_stale,
+            created_by=created_by,
+            owned_by_me=body.owned_by_me,
+            instance=None if instance is None else _instance(instance, raw),
+        ),
+        provider_data=data,
+    )
+
+
+def _instance(body: InstanceBody, raw: Mapping[str, Any] | None) -> Instance:
+    known = None if raw is None else raw.get("instance")
+    extra = _unknown(known, _INSTANCE_MEMBERS) if isinstance(known, Mapping) else {}
+    for name in _UNPLACED:
+        value = getattr(body, name)
+        if value is not UNSET:
+            extra[name] = _public(value)
+    return Instance(
+        id=body.sandbox_id,
+        provider=body.provider,
+        provider_instance_id=body.provider_sandbox_id,
+        url=body.sandbox_url,
+        state=body.state,
+        pause_reason=body.pause_reason,
+        created_at=body.created_at,
+        expires_at=body.expires_at,
+        total_runtime_seconds=_integer(body.total_runtime_seconds),
+        runtime_limit_seconds=_integer(body.actual_runtime_limit_seconds),
+        supports_pause=body.supports_pause,
+        extra=extra,
+    )
+
+
+def _cost(body: InstanceBody) -> Cost:
+    return Cost(
+        billed_credits=int(body.billed_credits or 0),
+        running_credits=int(body.running_credits or 0),
+        estimated_total_credits=int(body.estimated_total_credits or 0),
+    )
+
+
+def _project(body: RuntimeBody) -> Project | None:
+    if body.project_id is None and body.project_key is None and body.project_name is None:
+        return None
+    return Project(id=body.project_id, key=body.project_key, name=body.project_name)
+
+
+def _integer(number: Number | None) -> int | None:
+    return None if number is None else int(number)
+
+
+def _labels(config: Any) -> dict[str, str] | None:
+    """The labels of a config, should an answer carry one. The rest of it stays away: its env holds secrets."""
+    metadata = config.get("metadata") if isinstance(config, Mapping) else None
+    labels = metadata.get("labels") if isinstance(metadata, Mapping) else None
+    if not isinstance(labels, Mapping) or not all(isinstance(value, str) for value in labels.values()):
+        return None
+    return dict(labels)
+
+
+def _unknown(raw: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
+    return {name: _public(raw[name]) for name in raw.keys() - known if not _SECRET.search(name)}
+
+
+def _public(value: Any) -> Any:
+    """Without what its name tells to be a secret, at any depth."""
+    if isinstance(value, Mapping):
+        return {name: _public(inner) for name, inner in value.items() if not _SECRET.search(name)}
+    if isinstance(value, list):
+        return [_public(inner) for inner in value]
+    return value
+
+
+def config_document(body: ConfigBody) -> ConfigDocument:
+    """A whole config. What the answer does not tell is not made up."""
+    return ConfigDocument(config=body.config, config_version=body.config_version, config_digest=body.config_digest)
+
+
+def capability_binding(body: BindingBody) -> CapabilityBinding:
+    """A binding; the provider's ``capability_name`` is its name."""
+    return CapabilityBinding(
+        id=body.id,
+        name=body.capability_name,
+        version=body.version,
+        enabled=body.enabled,
+        artifact_id=body.artifact_id,
+        flags=body.flags,
+        component_counts=body.component_counts,
+        description=body.description,
+        latest_version=body.latest_version,
+        source=body.source,
+    )
+
+
+def resolved_capabilities(body: ResolvedListBody) -> ResolvedCapabilities:
+    """The resolved capabilities, in the provider's order."""
+    return ResolvedCapabilities(
+        runtime_digest=body.runtime_digest,
+        capabilities=[
+            ResolvedCapability(
+                name=one.name,
+                version=one.version,
+                artifact_digest=one.artifact_digest,
+                artifact_s3_prefix=one.artifact_s3_prefix,
+                runtime_digest=one.runtime_digest,
+                flags=one.flags,
+                commands=one.commands,
+            )
+            for one in body.capabilities
+        ],
+    )

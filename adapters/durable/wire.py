@@ -1,0 +1,231 @@
+"""The durable API's JSON, as far as it is known. What may be absent, null or of an unknown type is not insisted on.
+
+Answers are decoded once, by decoders that refuse unknown members. Only when one of those meets an unknown member is
+the body decoded again, leniently and as plain JSON, so that the members which the model does not know can be shown:
+fields that a provider adds later cost time, and never break a call.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+ERROR_TYPES: Final = (
+    "already_exists_error",
+    "app_error",
+    "authentication_error",
+    "conflict_error",
+    "aws_error",
+    "configuration_error",
+    "database_error",
+    "dynamodb_error",
+    "e2b_error",
+    "e2b_rate_limit_error",
+    "expired_signature_error",
+    "expired_token_error",
+    "forbidden_error",
+    "group_error",
+    "invalid_error",
+    "invalid_flag_error",
+    "invalid_username_error",
+    "mail_error",
+    "member_exists_error",
+    "member_limit_exceeded_error",
+    "migration_lock_timeout_error",
+    "not_found_error",
+    "oauth_config_error",
+    "org_sandbox_capacity_exceeded_error",
+    "bad_gateway_error",
+    "gateway_timeout_error",
+    "s3_error",
+    "server_error",
+    "task_error",
+    "stripe_error",
+    "token_error",
+    "upgrade_required_error",
+    "usage_limit_exceeded_error",
+    "user_verification_error",
+    "validation_error",
+)
+"""Every ``type`` of an error, in the order of seed 003."""
+
+ERROR_CODES: Final = (400, 401, 403, 404, 409, 422, 426, 429, 500, 502, 504)
+"""Every ``code`` of an error, in the order of seed 003."""
+
+Number = int | float
+
+
+class CreateRuntimeBody(msgspec.Struct, kw_only=True):
+    """Body of ``POST /runtimes`` (seed 000). What is unset is not sent."""
+
+    key: str
+    name: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    project: str | UnsetType | None = UNSET
+    config: dict[str, Any] | UnsetType | None = UNSET
+    requested_runtime_limit_seconds: int | UnsetType = UNSET
+
+
+class StartBody(msgspec.Struct, kw_only=True):
+    """Body of ``POST /runtimes/{id}/start``."""
+
+    secret_ids: Sequence[str] | UnsetType | None = UNSET
+    requested_runtime_limit_seconds: int | UnsetType | None = UNSET
+
+
+class InstanceBody(msgspec.Struct, kw_only=True):
+    """The sandbox behind a runtime (``RuntimeInstanceData``)."""
+
+    sandbox_id: str | None = None
+    provider: str | None = None
+    provider_sandbox_id: str | None = None
+    sandbox_url: str | None = None
+    state: str | None = None
+    created_at: str | None = None
+    expires_at: str | None = None
+    pause_reason: str | None = None
+    billed_credits: Number | None = None
+    running_credits: Number | None = None
+    estimated_total_credits: Number | None = None
+    total_runtime_seconds: Number | None = None
+    actual_runtime_limit_seconds: Number | None = None
+    supports_pause: bool | None = None
+    requested_runtime_limit_seconds: Any = UNSET
+    configured_runtime_limit_seconds: Any = UNSET
+    requested_runtime_limit_source_level: Any = UNSET
+    configured_runtime_limit_source_level: Any = UNSET
+    startup_timing: Any = UNSET
+
+
+class RuntimeBody(msgspec.Struct, kw_only=True):
+    """A runtime, in every answer that holds one: list rows, create, get, start and the other verbs."""
+
+    id: UUID
+    key: str | None = None
+    name: str | None = None
+    description: str | None = None
+    status: str | None = None
+    instance: InstanceBody | None = None
+    project_id: str | None = None
+    project_key: str | None = None
+    project_name: str | None = None
+    config_version: str | None = None
+    config_digest: str | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
+    created_by: Any = None
+    owned_by_me: bool | None = None
+    created: Any = None
+    sandbox_token: str | None = None
+    materialization_stale: bool | None = None
+    config: Any = None
+
+
+class ListBody(msgspec.Struct, kw_only=True):
+    """Answer of ``GET /runtimes`` (seed 002)."""
+
+    items: list[RuntimeBody]
+    next_cursor: str | None = None
+
+
+class ConfigBody(msgspec.Struct, kw_only=True):
+    """Answer of ``GET`` and ``PUT /runtimes/{id}/config`` (seed 001)."""
+
+    config: dict[str, Any]
+    config_version: str | None = None
+    config_digest: str | None = None
+
+
+class KeepaliveAnswer(msgspec.Struct, kw_only=True):
+    """Answer of ``POST /runtimes/{id}/keepalive``."""
+
+    expires_at: str
+
+
+class BindingBody(msgspec.Struct, kw_only=True):
+    """A capability installed on a runtime (``RuntimeCapabilityBinding``, seed 003)."""
+
+    id: str
+    artifact_id: str
+    capability_name: str
+    version: str
+    enabled: bool
+    flags: dict[str, bool] | None = None
+    component_counts: dict[str, int] | None = None
+    description: str | None = None
+    latest_version: str | None = None
+    source: str | None = None
+
+
+class BindingsBody(msgspec.Struct, kw_only=True):
+    """Answer of ``GET /runtimes/{id}/capabilities``. ``items`` is not required there (seed 003)."""
+
+    items: list[BindingBody] | None = None
+
+
+class ResolvedBody(msgspec.Struct, kw_only=True):
+    """A capability with its bundle, in the answer of ``GET /runtimes/{id}/capabilities/resolved``."""
+
+    name: str
+    version: str
+    artifact_digest: str
+    artifact_s3_prefix: str
+    runtime_digest: str
+    flags: dict[str, bool] | None = None
+    commands: list[Any] | None = None
+
+
+class ResolvedListBody(msgspec.Struct, kw_only=True):
+    """Answer of ``GET /runtimes/{id}/capabilities/resolved``."""
+
+    runtime_digest: str
+    capabilities: list[ResolvedBody]
+
+
+class _ExactInstance(InstanceBody, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class _ExactRuntime(RuntimeBody, kw_only=True, forbid_unknown_fields=True):
+    instance: _ExactInstance | None = None
+
+
+class _ExactList(ListBody, kw_only=True, forbid_unknown_fields=True):
+    items: list[_ExactRuntime]  # type: ignore[assignment]
+
+
+config_body: Final = msgspec.json.Decoder(ConfigBody)
+keepalive_answer: Final = msgspec.json.Decoder(KeepaliveAnswer)
+binding_body: Final = msgspec.json.Decoder(BindingBody)
+bindings_body: Final = msgspec.json.Decoder(BindingsBody)
+resolved_list_body: Final = msgspec.json.Decoder(ResolvedListBody)
+any_object: Final = msgspec.json.Decoder(dict[str, Any])
+
+_exact_runtime: Final = msgspec.json.Decoder(_ExactRuntime)
+_exact_list: Final = msgspec.json.Decoder(_ExactList)
+_runtime: Final = msgspec.json.Decoder(RuntimeBody)
+_list: Final = msgspec.json.Decoder(ListBody)
+
+
+def runtime_body(body: bytes) -> tuple[RuntimeBody, Mapping[str, Any] | None]:
+    """A runtime, and the same as plain JSON if it has members that are not known here.
+
+    Raises ``ValueError`` or ``RecursionError`` when it is no runtime.
+    """
+    try:
+        return _exact_runtime.decode(body), None
+    except msgspec.ValidationError:
+        return _runtime.decode(body), any_object.decode(body)
+
+
+def list_body(body: bytes) -> tuple[ListBody, Sequence[Mapping[str, Any]] | None]:
+    """A page of runtimes, and its items as plain JSON if there are members that are not known here.
+
+    Raises ``ValueError`` or ``RecursionError`` when it is no such page.
+    """
+    try:
+        return _exact_list.decode(body), None
+    except msgspec.ValidationError:
+        return _list.decode(body), any_object.decode(body)["items"]
