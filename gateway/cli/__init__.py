@@ -1,0 +1,38 @@
+"""The command line: ``runtime-gateway``. Each command imports what it needs when it runs, so ``--help`` is fast."""
+
+import click
+
+from gateway import __version__
+from gateway.cli.capabilities import capabilities
+from gateway.cli.config import config
+from gateway.cli.lifecycle import LIFECYCLE_COMMANDS
+from gateway.cli.providers import providers
+from gateway.cli.runtime_config import runtime_config
+from gateway.cli.runtimes import runtimes
+from gateway.cli.server import demo, emulate, openapi, serve
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="runtime-gateway", message="%(prog)s %(version)s")
+def cli() -> None:
+    """One HTTP API in front of every provider of agent runtimes.
+
+    \b
+    Try it, with emulated providers and nothing to configure:
+      runtime-gateway demo
+    Serve your own:
+      runtime-gateway serve --config gateway.yaml
+    Use a running gateway (RTGW_SERVER and RTGW_API_KEY say which):
+      runtime-gateway runtimes list
+    """
+
+
+for _command in (serve, demo, emulate, config, openapi, runtimes, providers):
+    cli.add_command(_command)
+for _command in (*LIFECYCLE_COMMANDS, runtime_config, capabilities):
+    runtimes.add_command(_command)
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    cli(prog_name="runtime-gateway")

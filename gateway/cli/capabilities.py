@@ -1,0 +1,162 @@
+"""``runtimes capabilities``: the agent capabilities of a durable runtime."""
+
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from gateway.cli.options import any_output, connection_options, output_option, pairs
+from gateway.cli.output import Columns, note, show_list, show_one
+
+if TYPE_CHECKING:
+    from gateway.cli.client import Connection
+
+_COLUMNS: Final[Columns] = {
+    "ID": lambda item: item.get("id"),
+    "NAME": lambda item: item.get("name"),
+    "VERSION": lambda item: item.get("version"),
+    "LATEST": lambda item: item.get("latest_version"),
+    "ENABLED": lambda item: {True: "yes", False: "no"}.get(item.get("enabled") is True),
+    "SOURCE": lambda item: item.get("source"),
+}
+_RESOLVED_COLUMNS: Final[Columns] = {
+    "NAME": lambda item: item.get("name"),
+    "VERSION": lambda item: item.get("version"),
+    "ARTIFACT": lambda item: item.get("artifact_digest"),
+    "RUNTIME DIGEST": lambda item: item.get("runtime_digest"),
+}
+_FLAGS: Final = {"true": True, "false": False, "default": None}
+
+
+@click.group()
+def capabilities() -> None:
+    """Install, change and remove the agent capabilities of a durable runtime.
+
+    \b
+    Example:
+      runtime-gateway runtimes capabilities install $ID web-search
+    """
+
+
+@capabilities.command("list")
+@click.argument("runtime_id", metavar="ID")
+@connection_options
+@any_output
+def list_capabilities(connection: "Connection", runtime_id: str, output: str) -> None:
+    """List what is installed.
+
+    \b
+    Example:
+      runtime-gateway runtimes capabilities list $ID
+    """
+    from gateway.cli.client import path
+
+    answer = connection.run(lambda client: client.call("GET", path("runtimes", runtime_id, "capabilities")))
+    show_list(answer.body, output, _COLUMNS)
+
+
+@capabilities.command()
+@click.argument("runtime_id", metavar="ID")
+@click.argument("name")
+@click.option("--version", help="The version; the latest when left out.")
+@connection_options
+@any_output
+def install(connection: "Connection", runtime_id: str, name: str, version: str | None, output: str) -> None:
+    """Install a capability.
+
+    \b
+    Examples:
+      runtime-gateway runtimes capabilities install $ID web-search
+      runtime-gateway runtimes capabilities install $ID web-search --version 1.4.0
+    """
+    from gateway.cli.client import path
+
+    body = {"name": name} if version is None else {"name": name, "version": version}
+    target = path("runtimes", runtime_id, "capabilities")
+    answer = connection.run(lambda client: client.call("POST", target, body=body))
+    show_one(answer.body, output, _COLUMNS)
+
+
+@capabilities.command()
+@click.argument("runtime_id", metavar="ID")
+@click.argument("binding_id", metavar="BINDING")
+@click.option("--enable/--disable", "enabled", default=None, help="Turn it on or off.")
+@click.option("--flag", multiple=True, metavar="NAME=true|false|default", help="Set or clear a flag. Repeatable.")
+@click.option("--version", help="Move to this version.")
+@connection_options
+@any_output
+def update(
+    connection: "Connection",
+    runtime_id: str,
+    binding_id: str,
+    enabled: bool | None,
+    flag: tuple[str, ...],
+    version: str | None,
+    output: str,
+) -> None:
+    """Change one thing of an installed capability.
+
+    \b
+    Examples:
+      runtime-gateway runtimes capabilities update $ID $BINDING --disable
+      runtime-gateway runtimes capabilities update $ID $BINDING --flag verbose=true --flag trace=default
+    """
+    from gateway.cli.client import path
+
+    body: dict[str, Any] = {}
+    if enabled is not None:
+        body["enabled"] = enabled
+    if flag:
+        body["flags"] = _flags(flag)
+    if version is not None:
+        body["version"] = version
+    if len(body) != 1:
+        raise click.UsageError("Give exactly one of --enable or --disable, --flag, and --version.")
+    target = path("runtimes", runtime_id, "capabilities", binding_id)
+    answer = connection.run(lambda client: client.call("PATCH", target, body=body))
+    show_one(answer.body, output, _COLUMNS)
+
+
+def _flags(values: tuple[str, ...]) -> dict[str, bool | None]:
+    flags = pairs(values, "--flag")
+    for name, value in flags.items():
+        if value not in _FLAGS:
+            raise click.BadParameter(f"{name} is true, false or default", param_hint="--flag")
+    return {name: _FLAGS[value] for name, value in flags.items()}
+
+
+@capabilities.command()
+@click.argument("runtime_id", metavar="ID")
+@click.argument("binding_id", metavar="BINDING")
+@connection_options
+def remove(connection: "Connection", runtime_id: str, binding_id: str) -> None:
+    """Uninstall a capability.
+
+    \b
+    Example:
+      runtime-gateway runtimes capabilities remove $ID $BINDING
+    """
+    from gateway.cli.client import path
+
+    target = path("runtimes", runtime_id, "capabilities", binding_id)
+    connection.run(lambda client: client.call("DELETE", target))
+    note(f"removed: {binding_id}")
+
+
+@capabilities.command()
+@click.argument("runtime_id", metavar="ID")
+@connection_options
+@output_option("table", "json", "yaml")
+def resolved(connection: "Connection", runtime_id: str, output: str) -> None:
+    """Print what the enabled capabilities resolve to.
+
+    \b
+    Example:
+      runtime-gateway runtimes capabilities resolved $ID -o json
+    """
+    from gateway.cli.client import path
+
+    answer = connection.run(lambda client: client.call("GET", path("runtimes", runtime_id, "capabilities", "resolved")))
+    if output == "table":
+        show_list({"items": answer.body["capabilities"]}, output, _RESOLVED_COLUMNS)
+    else:
+        show_list(answer.body, output, _RESOLVED_COLUMNS)

@@ -1,0 +1,133 @@
+"""The client of a gateway's API: failures are told apart by what may have happened."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self, TypeVar
+from urllib.parse import quote
+
+import aiohttp
+from yarl import URL
+
+from gateway import __version__
+from gateway.cli.failures import ExitCode, Failure, Refused, Unreachable
+
+T = TypeVar("T")
+
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=330, sock_connect=10)
+_NOT_CONNECTED: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer below 400. ``body`` is the JSON, None when there is none."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+
+
+def path(*parts: str) -> str:
+    """A path below ``/v1`` from its plain parts: ``path("runtimes", id, "start")``."""
+    return "/v1/" + "/".join(quote(part, safe="") for part in parts)
+
+
+class Client:
+    """Sends requests to one gateway. An async context manager."""
+
+    def __init__(self, server: str, api_key: str | None) -> None:
+        self._server = server
+        self._headers = {"Accept": "application/json", "User-Agent": f"runtime-gateway-cli/{__version__}"}
+        if api_key is not None:
+            self._headers["Authorization"] = f"Bearer {api_key}"
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            headers=self._headers, timeout=_TIMEOUT, cookie_jar=aiohttp.DummyCookieJar()
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    async def call(
+        self,
+        method: str,
+        target: str,
+        *,
+        query: Sequence[tuple[str, str]] = (),
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Send once. Raises :class:`Refused` for an answer of 400 and above, :class:`Unreachable` when nothing was
+        sent, and a failure that says ``outcome_unknown`` when a write went out and no whole answer came."""
+        try:
+            async with self._session.request(
+                method,
+                URL(self._server + target, encoded=True).extend_query(query),
+                json=body,
+                headers=headers,
+                allow_redirects=False,
+            ) as response:
+                raw = await response.read()
+        except _NOT_CONNECTED as exc:
+            raise Unreachable(self._server, _reason(exc)) from exc
+        except (aiohttp.ClientError, TimeoutError) as exc:
+            raise self._unanswered(method, exc) from exc
+        return self._read(response, raw)
+
+    def _unanswered(self, method: str, exc: Exception) -> Failure:
+        if method == "GET":
+            return Failure("no_answer", f"{self._server} did not answer: {_reason(exc)}")
+        return Failure(
+            "outcome_unknown",
+            f"the request was sent, and {self._server} did not answer: {_reason(exc)}; it may have happened",
+            exit_code=ExitCode.OUTCOME_UNKNOWN,
+        )
+
+    def _read(self, response: aiohttp.ClientResponse, raw: bytes) -> Answer:
+        try:
+            body = json.loads(raw) if raw else None
+        except ValueError:
+            body = None
+        status = response.status
+        if status >= 400 and isinstance(body, dict):
+            raise Refused(status, body, _seconds(response.headers.get("Retry-After")))
+        if status >= 300 or (body is None and status != 204):
+            exit_code = ExitCode.AUTH if status in {401, 403} else ExitCode.FAILED
+            detail = f"{self._server} answered with status {status} and {response.content_type}, which is not this API"
+            raise Failure("not_a_gateway", detail, exit_code=exit_code)
+        return Answer(status, response.headers, body)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Which gateway to use, and as whom. ``api_key`` stays out of the repr."""
+
+    server: str
+    api_key: str | None
+
+    def __repr__(self) -> str:
+        return f"Connection({self.server})"
+
+    def run(self, work: Callable[[Client], Awaitable[T]]) -> T:
+        """Run ``work`` with a client, and return what it returns."""
+
+        async def running() -> T:
+            async with Client(self.server, self.api_key) as client:
+                return await work(client)
+
+        return asyncio.run(running())
+
+
+def _reason(exc: Exception) -> str:
+    if isinstance(exc, TimeoutError):
+        return "no answer in time"
+    if isinstance(exc, aiohttp.ClientConnectorError) and exc.os_error.strerror:
+        return exc.os_error.strerror
+    return str(exc) or type(exc).__name__
+
+
+def _seconds(text: str | None) -> float | None:
+    return float(text) if text is not None and text.isascii() and text.isdigit() else None

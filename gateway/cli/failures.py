@@ -1,0 +1,93 @@
+"""How a command fails: one line on stderr, and an exit code that says what to do about it."""
+
+import re
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Any, Final
+
+import click
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+class ExitCode(IntEnum):
+    """The exit codes. 2 is also what click itself uses for a command that cannot be read."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    PARTIAL = 3  # the list may lack runtimes of a provider that failed
+    AUTH = 4
+    OUTCOME_UNKNOWN = 5  # it may have happened
+    SETTINGS = 78  # EX_CONFIG of sysexits.h
+
+
+def one_line(text: object) -> str:
+    """``text`` on one line and without control characters, which could act on a terminal."""
+    return _CONTROL.sub(" ", str(text))
+
+
+class Failure(click.ClickException):
+    """Ends the command with ``error: code: detail`` and further lines."""
+
+    def __init__(
+        self, code: str, detail: str, *, exit_code: ExitCode = ExitCode.FAILED, lines: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.exit_code = exit_code  # type: ignore[misc] # click reads it from the instance
+        self.lines = lines
+
+    def show(self, file: Any = None) -> None:  # noqa: ARG002 (click's signature; errors go to stderr)
+        click.echo(f"error: {one_line(self.code)}: {one_line(self.message)}", err=True)
+        for line in self.lines:
+            click.echo(f"  {one_line(line)}", err=True)
+
+
+class Unreachable(Failure):
+    """No connection: nothing was sent."""
+
+    def __init__(self, server: str, reason: str) -> None:
+        super().__init__(
+            "unreachable",
+            f"cannot connect to {server}: {reason} (is the gateway running there? see --server and RTGW_SERVER)",
+        )
+
+
+class Refused(Failure):
+    """The gateway answered with a problem document."""
+
+    def __init__(self, status: int, problem: Mapping[str, Any], retry_after: float | None = None) -> None:
+        code = str(problem.get("code") or status)
+        super().__init__(
+            code,
+            str(problem.get("detail") or problem.get("title") or f"the gateway answered with status {status}"),
+            exit_code=_exit_code(status, problem),
+            lines=tuple(_lines(problem)),
+        )
+        self.status = status
+        self.problem = problem
+        self.retry_after = retry_after
+
+    @property
+    def passes(self) -> bool:
+        """Whether the same read may well succeed a little later."""
+        return self.problem.get("retryable") in {"yes", "same_request"}
+
+
+def _exit_code(status: int, problem: Mapping[str, Any]) -> ExitCode:
+    if problem.get("code") == "outcome_unknown":
+        return ExitCode.OUTCOME_UNKNOWN
+    return ExitCode.AUTH if status in {401, 403} else ExitCode.FAILED
+
+
+def _lines(problem: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for error in problem.get("errors") or ():
+        where = error.get("pointer") or error.get("parameter") or error.get("header") or "request"
+        lines.append(f"{where}: {error.get('detail')}")
+    if problem.get("provider_detail"):
+        lines.append(f"{problem.get('provider')} said: {problem['provider_detail']}")
+    if problem.get("request_id"):
+        lines.append(f"request id: {problem['request_id']}")
+    return lines

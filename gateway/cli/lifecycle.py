@@ -1,0 +1,166 @@
+"""``runtimes start`` and the other verbs that bring a runtime from one state to another."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from gateway.cli.options import any_output, connection_options, output_option, wait_options
+from gateway.cli.output import note, show_details, show_one
+
+if TYPE_CHECKING:
+    from gateway.cli.client import Client, Connection
+
+_TARGETS: Final = {
+    "start": frozenset({"running"}),
+    "resume": frozenset({"running"}),
+    "pause": frozenset({"paused"}),
+    "stop": frozenset({"idle", "stopped"}),
+    "reset": frozenset({"idle"}),
+}
+_ENDS: Final = frozenset({"stop", "reset"})  # these work from failed, so it can still be seen after them
+
+
+def _transition(
+    connection: "Connection", verb: str, runtime_id: str, body: Mapping[str, Any], output: str, wait: float | None
+) -> None:
+    """Send a verb, wait ``wait`` seconds for its state if asked to, and print the runtime."""
+
+    async def work(client: "Client") -> Mapping[str, Any]:
+        from gateway.cli.client import path
+        from gateway.cli.waiting import wait_for
+
+        answer = await client.call("POST", path("runtimes", runtime_id, verb), body=body)
+        runtime: Mapping[str, Any] = answer.body
+        if runtime.get("changed") is False:
+            note(f"note: nothing to do, {runtime_id} is {runtime.get('state')}")
+        if wait is None or runtime.get("state") in _TARGETS[verb]:
+            return runtime
+        return await wait_for(client, runtime_id, _TARGETS[verb], wait, failed_ends=verb not in _ENDS)
+
+    show_one(connection.run(work), output)
+
+
+@click.command()
+@click.argument("runtime_id", metavar="ID")
+@click.option("--secret-id", multiple=True, help="A stored secret to hand over, instead of the config's. Repeatable.")
+@click.option("--runtime-limit", type=click.IntRange(min=60), metavar="SECONDS", help="How long it may run.")
+@wait_options
+@connection_options
+@any_output
+def start(
+    connection: "Connection",
+    runtime_id: str,
+    secret_id: tuple[str, ...],
+    runtime_limit: int | None,
+    wait: bool,
+    timeout: float,
+    output: str,
+) -> None:
+    """Bring compute to a runtime that has none.
+
+    \b
+    Examples:
+      runtime-gateway runtimes start $ID --wait
+      runtime-gateway runtimes start $ID --runtime-limit 3600
+    """
+    body: dict[str, Any] = {}
+    if secret_id:
+        body["secret_ids"] = list(secret_id)
+    if runtime_limit is not None:
+        body["runtime_limit_seconds"] = runtime_limit
+    _transition(connection, "start", runtime_id, body, output, timeout if wait else None)
+
+
+@click.command()
+@click.argument("runtime_id", metavar="ID")
+@wait_options
+@connection_options
+@any_output
+def pause(connection: "Connection", runtime_id: str, wait: bool, timeout: float, output: str) -> None:
+    """Freeze the compute of a running runtime, and keep its state.
+
+    \b
+    Example:
+      runtime-gateway runtimes pause $ID --wait
+    """
+    _transition(connection, "pause", runtime_id, {}, output, timeout if wait else None)
+
+
+@click.command()
+@click.argument("runtime_id", metavar="ID")
+@wait_options
+@connection_options
+@any_output
+def resume(connection: "Connection", runtime_id: str, wait: bool, timeout: float, output: str) -> None:
+    """Wake a paused runtime.
+
+    \b
+    Example:
+      runtime-gateway runtimes resume $ID --wait --timeout 60
+    """
+    _transition(connection, "resume", runtime_id, {}, output, timeout if wait else None)
+
+
+@click.command()
+@click.argument("runtime_id", metavar="ID")
+@wait_options
+@connection_options
+@any_output
+def reset(connection: "Connection", runtime_id: str, wait: bool, timeout: float, output: str) -> None:
+    """Throw the compute and the state inside away, and keep the runtime.
+
+    \b
+    Example:
+      runtime-gateway runtimes reset $ID
+    """
+    _transition(connection, "reset", runtime_id, {}, output, timeout if wait else None)
+
+
+@click.command()
+@click.argument("runtime_id", metavar="ID")
+@click.option("--discard-state", is_flag=True, help="Agree that the state inside is lost, where stopping loses it.")
+@wait_options
+@connection_options
+@any_output
+def stop(
+    connection: "Connection", runtime_id: str, discard_state: bool, wait: bool, timeout: float, output: str
+) -> None:
+    """End the compute. A durable runtime would lose the state inside: it needs --discard-state, or pause instead.
+
+    \b
+    Examples:
+      runtime-gateway runtimes stop $BROWSER_ID
+      runtime-gateway runtimes stop $DURABLE_ID --discard-state --wait
+    """
+    body = {"discard_state": True} if discard_state else {}
+    _transition(connection, "stop", runtime_id, body, output, timeout if wait else None)
+
+
+@click.command()
+@click.argument("runtime_id", metavar="ID")
+@click.option(
+    "--extend",
+    type=click.IntRange(60, 3600),
+    default=300,
+    show_default=True,
+    metavar="SECONDS",
+    help="By how much to push the expiry.",
+)
+@connection_options
+@output_option("table", "json", "yaml")
+def keepalive(connection: "Connection", runtime_id: str, extend: int, output: str) -> None:
+    """Push the expiry of a running runtime.
+
+    \b
+    Example:
+      runtime-gateway runtimes keepalive $ID --extend 900
+    """
+    from gateway.cli.client import path
+
+    target = path("runtimes", runtime_id, "keepalive")
+    answer = connection.run(lambda client: client.call("POST", target, body={"extend_seconds": extend}))
+    show_details(answer.body, output)
+
+
+LIFECYCLE_COMMANDS: Final = (start, pause, resume, reset, stop, keepalive)

@@ -1,0 +1,106 @@
+"""The options that client commands share."""
+
+import functools
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import click
+
+if TYPE_CHECKING:
+    from gateway.cli.client import Connection
+
+Command = Callable[..., Any]
+
+DEFAULT_SERVER: Final = "http://127.0.0.1:8080"
+
+_KEY: Final = re.compile(r"[\x21-\x7e]+\Z")
+
+
+def connection_options(command: Command) -> Command:
+    """Add ``--server`` and ``--api-key``; the command gets them as ``connection``."""
+
+    @click.option(
+        "--server",
+        envvar="RTGW_SERVER",
+        default=DEFAULT_SERVER,
+        show_default=True,
+        show_envvar=True,
+        callback=_server,
+        help="Base URL of the gateway.",
+    )
+    @click.option(
+        "--api-key",
+        envvar="RTGW_API_KEY",
+        show_envvar=True,
+        callback=_api_key,
+        help="Your key for the gateway. The variable keeps it out of the process list.",
+    )
+    @functools.wraps(command)
+    def connected(*args: Any, server: str, api_key: str | None, **kwargs: Any) -> Any:
+        return command(*args, connection=_connection(server, api_key), **kwargs)
+
+    return connected
+
+
+def output_option(*choices: str) -> Callable[[Command], Command]:
+    """Add ``-o``; the first choice is the default."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(choices),
+        default=choices[0],
+        show_default=True,
+        help="How to print the result.",
+    )
+
+
+any_output = output_option("table", "json", "yaml", "name")
+
+
+def wait_options(command: Command) -> Command:
+    """Add ``--wait`` and ``--timeout``."""
+    command = click.option(
+        "--timeout",
+        type=click.FloatRange(min=0),
+        default=300,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long --wait waits.",
+    )(command)
+    return click.option("--wait", is_flag=True, help="Return when the runtime has got there, not before.")(command)
+
+
+def _connection(server: str, api_key: str | None) -> "Connection":
+    from gateway.cli.client import Connection
+
+    return Connection(server, api_key)
+
+
+def _server(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in {"http", "https"} and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable or parts.query or parts.fragment or parts.username:
+        raise click.BadParameter("this is a base URL such as http://127.0.0.1:8080")
+    return value.rstrip("/")
+
+
+def _api_key(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    if value and not _KEY.match(value):
+        raise click.BadParameter("a key is printable ASCII without spaces")
+    return value or None
+
+
+def pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
+    """The mapping that repeated ``KEY=VALUE`` options mean."""
+    found = {}
+    for value in values:
+        key, separator, text = value.partition("=")
+        if not separator or not key:
+            raise click.BadParameter(f"{value!r} is not KEY=VALUE", param_hint=option)
+        found[key] = text
+    return found

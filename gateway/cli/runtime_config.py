@@ -1,0 +1,77 @@
+"""``runtimes config``: read a durable runtime's config, and replace it as a whole."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gateway.cli.documents import put, read_file
+from gateway.cli.options import connection_options, output_option
+from gateway.cli.output import note, show_document
+
+if TYPE_CHECKING:
+    from gateway.cli.client import Connection
+
+
+@click.group("config")
+def runtime_config() -> None:
+    """Read or replace the config of a durable runtime.
+
+    \b
+    Example:
+      runtime-gateway runtimes config get $ID > config.yaml
+    """
+
+
+@runtime_config.command("get")
+@click.argument("runtime_id", metavar="ID")
+@connection_options
+@output_option("yaml", "json")
+def get_config(connection: "Connection", runtime_id: str, output: str) -> None:
+    """Print the config with its version and digest.
+
+    \b
+    Examples:
+      runtime-gateway runtimes config get $ID
+      runtime-gateway runtimes config get $ID -o json
+    """
+    from gateway.cli.client import path
+
+    answer = connection.run(lambda client: client.call("GET", path("runtimes", runtime_id, "config")))
+    show_document(answer.body, output)
+
+
+@runtime_config.command("set")
+@click.argument("runtime_id", metavar="ID")
+@click.option("-f", "--file", "stream", type=click.File(), required=True, help="YAML or JSON; - is stdin.")
+@click.option("--set", "assignments", multiple=True, metavar="PATH=VALUE", help="Change the file's config. Repeatable.")
+@click.option("--if-match", metavar="DIGEST", help="Only when the config still has this digest.")
+@connection_options
+@output_option("yaml", "json")
+def set_config(
+    connection: "Connection",
+    runtime_id: str,
+    stream: Any,
+    assignments: tuple[str, ...],
+    if_match: str | None,
+    output: str,
+) -> None:
+    """Replace the whole config: what the file leaves out goes back to its default.
+
+    The file holds a config, or what `config get` printed.
+
+    \b
+    Examples:
+      runtime-gateway runtimes config set $ID -f config.yaml
+      runtime-gateway runtimes config set $ID -f config.yaml --set resources.cpu_cores=4 --if-match $DIGEST
+    """
+    from gateway.cli.client import path
+
+    document = read_file(stream)
+    config = document["config"] if isinstance(document.get("config"), dict) else document
+    put(config, assignments)
+    headers = {} if if_match is None else {"If-Match": '"' + if_match.strip('"') + '"'}
+    target = path("runtimes", runtime_id, "config")
+    answer = connection.run(lambda client: client.call("PUT", target, body={"config": config}, headers=headers))
+    for warning in answer.body.get("warnings") or ():
+        note(f"warning: {warning.get('pointer')}: {warning.get('detail')}")
+    show_document(answer.body, output)

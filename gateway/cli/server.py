@@ -1,0 +1,148 @@
+"""Commands that run something: the gateway, the demo, an emulator; and the API document."""
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gateway.cli.failures import ExitCode, Failure, one_line
+from gateway.cli.options import output_option, pairs
+from gateway.cli.output import show_document
+
+if TYPE_CHECKING:
+    from gateway.ports.plugin import AdapterPlugin
+    from gateway.settings import LoadedSettings, SettingsError
+
+config_option = click.option(
+    "--config",
+    "-c",
+    "file",
+    required=True,
+    type=click.Path(),
+    help="The settings file.",
+)
+port_range = click.IntRange(0, 65535)
+
+
+def load(file: str, overrides: Mapping[str, object] | None = None) -> "LoadedSettings":
+    """The settings of this process. Raises ``SettingsError``."""
+    from gateway.app import provider_models
+    from gateway.settings import load_settings
+
+    return load_settings(file, provider_models=provider_models(), overrides=overrides)
+
+
+def tell_problems(error: "SettingsError") -> None:
+    """Every fault of the settings on a line of its own."""
+    for problem in error.problems:
+        click.echo(f"error: {one_line(problem)}", err=True)
+
+
+@click.command()
+@config_option
+@click.option("--listen", metavar="HOST:PORT", help="Listen here instead of at http.listen.")
+def serve(file: str, listen: str | None) -> None:
+    """Serve the API until SIGTERM or SIGINT.
+
+    Faults of the settings are told all at once, and end the command with 78.
+
+    \b
+    Examples:
+      runtime-gateway serve --config gateway.yaml
+      runtime-gateway serve --config gateway.yaml --listen 127.0.0.1:9000
+    """
+    from gateway.app import run
+    from gateway.settings import SettingsError
+
+    try:
+        settings = load(file, {} if listen is None else {"http.listen": listen}).settings
+    except SettingsError as error:
+        tell_problems(error)
+        sys.exit(ExitCode.SETTINGS)
+    try:
+        sys.exit(run(settings))
+    except OSError as exc:
+        raise Failure("cannot_listen", str(exc)) from exc
+
+
+@click.command()
+@click.option(
+    "--port", type=port_range, default=8080, show_default=True, help="Port of the gateway; 0 takes a free one."
+)
+@click.option("--api-key", help="The key that callers need; made up when left out.")
+def demo(port: int, api_key: str | None) -> None:
+    """Run a gateway in front of emulated providers: nothing to configure, nothing kept.
+
+    \b
+    Examples:
+      runtime-gateway demo
+      runtime-gateway demo --port 9000 --api-key a-key-for-my-tests
+    """
+    from gateway.app import run_demo
+
+    try:
+        sys.exit(run_demo(port=port, api_key=api_key))
+    except OSError as exc:
+        raise Failure("cannot_listen", str(exc)) from exc
+
+
+@click.command()
+@click.argument("api")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=port_range, default=8090, show_default=True, help="Port; 0 takes a free one.")
+@click.option("--token", default="emulator-token", show_default=True, help="The one credential that it accepts.")
+@click.option(
+    "--personality",
+    multiple=True,
+    metavar="NAME=CHOICE",
+    help="How it behaves where the provider's behaviour is not known. Repeatable.",
+)
+def emulate(api: str, host: str, port: int, token: str, personality: tuple[str, ...]) -> None:
+    """Run a server that behaves like a provider API, for tests and for trying things out.
+
+    Faults can be switched on at /__faults.
+
+    \b
+    Examples:
+      runtime-gateway emulate durable
+      runtime-gateway emulate bctrl --port 0 --personality live_alias=return
+    """
+    from gateway.app import plugins, run_emulator
+
+    known = plugins()
+    if api not in known:
+        raise click.BadParameter(
+            f"there is no emulator of {api!r}; there are: {', '.join(sorted(known))}", param_hint="API"
+        )
+    choices = _choices(known[api], pairs(personality, "--personality"))
+    try:
+        sys.exit(run_emulator(api, host=host, port=port, token=token, personality=choices))
+    except OSError as exc:
+        raise Failure("cannot_listen", str(exc)) from exc
+
+
+def _choices(plugin: "AdapterPlugin", chosen: dict[str, str]) -> dict[str, str]:
+    for name, choice in chosen.items():
+        if choice not in plugin.personalities.get(name, ()):
+            offered = "; ".join(f"{key}: {', '.join(values)}" for key, values in plugin.personalities.items())
+            raise click.BadParameter(
+                f"{name}={choice} is none of {plugin.api}'s ({offered or 'it has none'})", param_hint="--personality"
+            )
+    return chosen
+
+
+@click.command()
+@output_option("json", "yaml")
+def openapi(output: str) -> None:
+    """Print the OpenAPI document of the unified API.
+
+    \b
+    Examples:
+      runtime-gateway openapi > openapi.json
+      runtime-gateway openapi -o yaml
+    """
+    from gateway.app import openapi_document
+
+    document: dict[str, Any] = openapi_document()
+    show_document(document, output)
