@@ -1,0 +1,281 @@
+"""What the emulated platform remembers: workspaces, projects, runtimes and their instances, and how these move."""
+
+import hashlib
+import json
+import secrets
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from gateway.testing.exchange import timestamp
+
+CREDITS_PER_SECOND: Final = 0.0552
+DEFAULT_LIMIT: Final = 3600  # seconds; what an organization without settings of its own gets
+PLATFORM_MAX_LIMIT: Final = 86_400
+LATEST: Final = "1.0.0"
+_NAMES: Final = uuid.UUID("6f1c6f0e-58a5-4a52-9f0b-1f1f5d1d6c01")
+
+
+def stable_uuid(*parts: str) -> str:
+    """The same UUID for the same parts, for what exists by being named."""
+    return str(uuid.uuid5(_NAMES, "\n".join(parts)))
+
+
+def digest(value: Any) -> str:
+    """The digest of a JSON value, whatever the order of its members."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A project of a workspace."""
+
+    id: str
+    key: str
+    name: str
+    description: str | None
+    created_at: float
+
+
+@dataclass(slots=True)
+class Binding:
+    """An agent capability installed on a runtime."""
+
+    id: str
+    name: str
+    version: str
+    enabled: bool = True
+    flags: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def artifact(self) -> str:
+        """What the version's bundle digests to."""
+        return digest([self.name, self.version])
+
+
+@dataclass(slots=True)
+class Instance:
+    """The compute behind a runtime: one sandbox, running or paused. Times in seconds since the epoch."""
+
+    sandbox_id: str
+    provider: str
+    provider_sandbox_id: str
+    token: str
+    materialised: str
+    created_at: float
+    since: float
+    expires_at: float
+    limit: int
+    requested: int | None
+    configured: int
+    ran: float = 0.0
+    paused: bool = False
+    pause_reason: str | None = None
+
+    def seconds(self, now: float) -> float:
+        """How long it has run in all."""
+        return self.ran if self.paused else self.ran + max(0.0, now - self.since)
+
+    def pause(self, at: float, reason: str) -> None:
+        """Stop the clock and the credits. The expiry stays as it was."""
+        self.ran = self.seconds(at)
+        self.paused, self.pause_reason = True, reason
+
+    def resume(self, now: float) -> None:
+        """Run on, on a fresh clock."""
+        self.since, self.expires_at = now, now + self.limit
+        self.paused, self.pause_reason = False, None
+
+    def shown(self, now: float) -> dict[str, Any]:
+        """As ``RuntimeInstanceData``."""
+        billed = int(self.ran * CREDITS_PER_SECOND)
+        total = int(self.seconds(now) * CREDITS_PER_SECOND)
+        return {
+            "sandbox_id": self.sandbox_id,
+            "provider": self.provider,
+            "provider_sandbox_id": self.provider_sandbox_id,
+            "sandbox_url": f"https://{self.provider_sandbox_id}.sandbox.invalid",
+            "state": "paused" if self.paused else "running",
+            "created_at": timestamp(self.created_at),
+            "expires_at": timestamp(self.expires_at),
+            "pause_reason": self.pause_reason,
+            "billed_credits": billed,
+            "running_credits": total - billed,
+            "estimated_total_credits": total,
+            "total_runtime_seconds": int(self.seconds(now)),
+            "actual_runtime_limit_seconds": self.limit,
+            "requested_runtime_limit_seconds": self.requested,
+            "requested_runtime_limit_source_level": None if self.requested is None else "l4_requested",
+            "configured_runtime_limit_seconds": self.configured,
+            "configured_runtime_limit_source_level": "l3_org_default",
+            "supports_pause": True,
+            "startup_timing": {
+                "total_sec": 3.2,
+                "api_pre_provision_sec": 0.4,
+                "provider_provision_sec": 2.1,
+                "ready_detect_lag_sec": 0.1,
+                "phases": {"provision": 2.1, "ready": 0.7},
+                "runtime": {"timings": {"serve_entered": 0.3, "ready": 0.7}, "durations": {}},
+            },
+        }
+
+
+@dataclass(slots=True)
+class Runtime:
+    """A durable runtime. ``owner`` names the user who made it."""
+
+    id: str
+    key: str
+    name: str
+    description: str | None
+    project: Project
+    owner: str
+    config: dict[str, Any]
+    requested_limit: int | None
+    created_at: float
+    updated_at: float
+    instance: Instance | None = None
+    bindings: dict[str, Binding] = field(default_factory=dict)
+
+    @property
+    def status(self) -> str:
+        """``idle``, ``running`` or ``paused``."""
+        if self.instance is None:
+            return "idle"
+        return "paused" if self.instance.paused else "running"
+
+    @property
+    def config_digest(self) -> str:
+        """Of the normalised config."""
+        return digest(self.config)
+
+    @property
+    def materialisation(self) -> str:
+        """What a sandbox started now would be made of: the config and the enabled capabilities."""
+        enabled = [[b.name, b.version, b.flags] for b in self.bindings.values() if b.enabled]
+        return digest([self.config, enabled])
+
+    def settle(self, now: float) -> None:
+        """An instance that has outlived its time is paused since then (one of the two documented ways)."""
+        instance = self.instance
+        if instance is not None and not instance.paused and instance.expires_at <= now:
+            instance.pause(instance.expires_at, "timeout")
+            self.updated_at = instance.expires_at
+
+    def provision(self, now: float, requested: int | None) -> Instance:
+        """Bring up a sandbox."""
+        timeout = self.config["sandbox"]["timeout_seconds"]
+        configured = timeout if timeout and timeout > 0 else DEFAULT_LIMIT
+        requested = self.requested_limit if requested is None else requested
+        limit = min(configured if requested is None else requested, PLATFORM_MAX_LIMIT)
+        wanted = self.config["build"]["provider"]
+        self.instance = Instance(
+            sandbox_id=str(uuid.uuid4()),
+            provider="e2b" if wanted == "auto" else wanted,
+            provider_sandbox_id=f"i{secrets.token_hex(10)}",
+            token=f"sbx_{secrets.token_urlsafe(24)}",
+            materialised=self.materialisation,
+            created_at=now,
+            since=now,
+            expires_at=now + limit,
+            limit=limit,
+            requested=requested,
+            configured=configured,
+        )
+        return self.instance
+
+    def shown(self, now: float, caller: str) -> dict[str, Any]:
+        """As ``RuntimeResponse``, which is also the list's item."""
+        return {
+            "id": self.id,
+            "key": self.key,
+            "name": self.name,
+            "description": self.description,
+            "project_id": self.project.id,
+            "project_key": self.project.key,
+            "project_name": self.project.name,
+            "status": self.status,
+            "config_version": self.config["version"],
+            "config_digest": self.config_digest,
+            "created_by": stable_uuid("user", self.owner),
+            "owned_by_me": self.owner == caller,
+            "created_at": timestamp(self.created_at),
+            "updated_at": timestamp(self.updated_at),
+            "instance": None if self.instance is None else self.instance.shown(now),
+        }
+
+
+class Workspace:
+    """One workspace of one organization, with its default project."""
+
+    def __init__(self, org: str, key: str, now: float) -> None:
+        self.org = org
+        self.key = key
+        self.id = stable_uuid("workspace", org, key)
+        self.created_at = now
+        self.projects: dict[str, Project] = {}
+        self.runtimes: dict[str, Runtime] = {}
+        self.default_project = self.add_project("default", "Default", None, now)
+
+    def add_project(self, key: str, name: str, description: str | None, now: float) -> Project:
+        """Make a project."""
+        project = Project(stable_uuid("project", self.id, key), key, name, description, now)
+        self.projects[project.id] = project
+        return project
+
+    def project(self, key_or_id: str) -> Project | None:
+        """A project by its key or its UUID."""
+        by_id = self.projects.get(key_or_id.lower())
+        return by_id or next((project for project in self.projects.values() if project.key == key_or_id), None)
+
+    def ordered(self) -> list[Runtime]:
+        """All runtimes, oldest first."""
+        return sorted(self.runtimes.values(), key=lambda runtime: (runtime.created_at, runtime.id))
+
+    def keyed(self, key: str, owner: str | None) -> Runtime | None:
+        """The oldest runtime of a key, of one owner or of any."""
+        return next(
+            (runtime for runtime in self.ordered() if runtime.key == key and owner in {None, runtime.owner}), None
+        )
+
+
+class World:
+    """All organizations. Every one that is named exists."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._workspaces: dict[tuple[str, str], Workspace] = {}
+        self._organizations: dict[str, float] = {}
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._workspaces.clear()
+        self._organizations.clear()
+
+    def organization(self, org: str) -> float:
+        """When the organization was made: when it was first named."""
+        return self._organizations.setdefault(org, self._now())
+
+    def organizations(self) -> list[str]:
+        """Those that were named."""
+        return list(self._organizations)
+
+    def workspace(self, org: str, key: str) -> Workspace:
+        """A workspace."""
+        self.organization(org)
+        if (org, key) not in self._workspaces:
+            self._workspaces[org, key] = Workspace(org, key, self._now())
+        return self._workspaces[org, key]
+
+    def workspaces(self, org: str) -> list[Workspace]:
+        """The workspaces of an organization that were named; the first one is its default."""
+        return [workspace for (of, _), workspace in self._workspaces.items() if of == org]
+
+    def runtimes(self) -> Iterator[Runtime]:
+        """All runtimes, as they are now."""
+        now = self._now()
+        for workspace in self._workspaces.values():
+            for runtime in workspace.runtimes.values():
+                runtime.settle(now)
+                yield runtime
