@@ -152,6 +152,7 @@ class DurableEmulator(Emulator):
         notes = checks.Notes()
         if body is None and empty is None:
             notes.note(("body",), "missing", "Field required")
+            self.accept(notes)
         result: Any = check(empty if body is None else body, ("body",), notes)
         self.accept(notes)
         return dict(result)
