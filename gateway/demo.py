@@ -1,0 +1,112 @@
+"""The demo: the gateway in front of an emulator of every provider API, all on loopback, nothing kept."""
+
+import asyncio
+import secrets
+from contextlib import AsyncExitStack
+from typing import Any
+
+from aiohttp import web
+
+from gateway.app import create_app, create_emulator, plugins, serving, settle_memory, until_told_to_stop
+from gateway.settings import AuthSettings, GatewayKey, HttpSettings, LogSettings, Settings, ShutdownSettings
+from gateway.telemetry.logs import make_logger
+
+_HOST = "127.0.0.1"
+
+
+async def _serve_emulator(stack: AsyncExitStack, app: web.Application, host: str, port: int) -> str:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.TCPSite(runner, host, port).start()
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{runner.addresses[0][1]}"
+
+
+async def start_emulators(stack: AsyncExitStack) -> dict[str, dict[str, Any]]:
+    """Start an emulator of every provider API on a free port; gives the provider settings that reach them."""
+    providers: dict[str, dict[str, Any]] = {}
+    for api, plugin in plugins().items():
+        token = f"emulated-{secrets.token_hex(16)}"
+        url = await _serve_emulator(stack, create_emulator(api, token=token), _HOST, 0)
+        providers[plugin.demo.provider] = {
+            "api": api,
+            "base_url": url + plugin.demo.base_path,
+            "token": token,
+            "scope": plugin.demo.scope,
+            **(plugin.demo.options or {}),
+        }
+    return providers
+
+
+def demo_settings(providers: dict[str, dict[str, Any]], *, port: int, api_key: str) -> Settings:
+    """The settings of a demo over the given providers, with one key called ``demo``."""
+    known = plugins()
+    return Settings(
+        http=HttpSettings(listen=f"{_HOST}:{port}"),
+        auth=AuthSettings(keys={"demo": GatewayKey.model_validate({"key": api_key})}),
+        log=LogSettings(format="console"),
+        shutdown=ShutdownSettings(grace=2),
+        providers={
+            name: known[options["api"]].settings.model_validate({"name": name, **options})
+            for name, options in providers.items()
+        },
+    )
+
+
+def _welcome(url: str, api_key: str, providers: dict[str, dict[str, Any]]) -> str:
+    listed = "\n".join(
+        f"    {name:<14} {options['api']:<16} scope {options['scope']}" for name, options in providers.items()
+    )
+    return f"""runtime-gateway demo: everything runs on this machine, and nothing is kept
+
+  API   {url}/v1
+  docs  {url}/docs
+  key   {api_key}
+  providers (emulated)
+{listed}
+
+Paste into another terminal, in this folder:
+
+  export RTGW_SERVER={url} RTGW_API_KEY={api_key} PATH="$PWD/.venv/bin:$PATH"
+  runtime-gateway runtimes create --kind durable --name checkout-agent
+  runtime-gateway runtimes list
+
+Ctrl-C ends it.
+"""
+
+
+def run_demo(*, port: int, api_key: str | None) -> int:
+    """Run the demo until SIGTERM or SIGINT. Raises ``OSError`` when the port is taken, and pydantic's
+    ``ValidationError`` for a key that is too short."""
+    key = api_key or f"demo-{secrets.token_urlsafe(24)}"
+
+    async def serve() -> None:
+        async with AsyncExitStack() as stack:
+            providers = await start_emulators(stack)
+            settings = demo_settings(providers, port=port, api_key=key)
+            app = create_app(settings, logger=make_logger("info", "console"))
+            url = await stack.enter_async_context(serving(settings, app))
+            settle_memory()
+            print(_welcome(url, key, providers), flush=True)  # noqa: T201 (this is what the demo is for)
+            await until_told_to_stop()
+
+    asyncio.run(serve())
+    return 0
+
+
+def run_emulator(api: str, *, host: str, port: int, token: str | None, personality: dict[str, str]) -> int:
+    """Run one emulator until SIGTERM or SIGINT. Raises ``OSError`` when the port is taken."""
+    accepted = token or f"emulated-{secrets.token_hex(16)}"
+
+    async def serve() -> None:
+        async with AsyncExitStack() as stack:
+            app = create_emulator(api, token=accepted, personality=personality)
+            url = await _serve_emulator(stack, app, host, port)
+            print(  # noqa: T201 (a person or a test has to learn the address)
+                f"{api} emulator on {url}\ntoken {accepted}\nfaults: {url}/__faults", flush=True
+            )
+            await until_told_to_stop()
+
+    asyncio.run(serve())
+    return 0
