@@ -98,7 +98,6 @@ class DurableAdapter(
             self._calls.runtimes_path(scope),
             call,
             body=mapping.create_body(durable),
-            hidden=durable.secret_values(),
         )
         body, raw = self._calls.decoded(Operation.CREATE, response, wire.runtime_body)
         created = body.created if isinstance(body.created, bool) else response.status == 201
@@ -158,9 +157,10 @@ class DurableAdapter(
 
     async def replace_config(self, ref: RuntimeRef, config: RuntimeConfig, call: Call) -> ConfigDocument:
         body = mapping.encode({"config": config.document}, "#/config")
-        operation, hidden = Operation.REPLACE_CONFIG, tuple(config.secret_values())
-        response = await self._send(operation, "PUT", ref, call, "config", body=body, hidden=hidden)
-        return mapping.config_document(self._calls.decoded(operation, response, wire.config_body.decode))
+        response = await self._send(Operation.REPLACE_CONFIG, "PUT", ref, call, "config", body=body)
+        return mapping.config_document(
+            self._calls.decoded(Operation.REPLACE_CONFIG, response, wire.config_body.decode),
+        )
 
     async def list_capabilities(self, ref: RuntimeRef, call: Call) -> Sequence[CapabilityBinding]:
         response = await self._send(Operation.LIST_CAPABILITIES, "GET", ref, call, "capabilities")
@@ -203,10 +203,9 @@ class DurableAdapter(
         call: Call,
         *below: str,
         body: bytes | None = None,
-        hidden: Sequence[str] = (),
     ) -> UpstreamResponse:
         path = self._calls.runtimes_path(ref.scope, ref.provider_id, *below)
-        return await self._calls.send(operation, method, path, call, body=body, hidden=hidden)
+        return await self._calls.send(operation, method, path, call, body=body)
 
     async def _whole(
         self, operation: Operation, method: str, ref: RuntimeRef, call: Call, *below: str, body: bytes | None = None

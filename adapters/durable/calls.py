@@ -1,6 +1,6 @@
 """Calls to one durable account: from a path to a whole answer, and from an answer to runtimes."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -55,15 +55,13 @@ class DurableCalls:
         *,
         query: Sequence[tuple[str, str]] = (),
         body: bytes | None = None,
-        hidden: Iterable[str] = (),
     ) -> UpstreamResponse:
-        """One request and its successful answer. Raises the error that any other answer means; ``hidden`` are the
-        secret values of the body, which that error must not quote."""
+        """One request and its successful answer. Raises the error that any other answer means."""
         request = UpstreamRequest(operation, method, path, query, self._headers, body)
         response = await self._transport.send(request, call)
         if 200 <= response.status < 300:
             return response
-        raise failed(self._provider, operation, response, hidden)
+        raise failed(self._provider, operation, response)
 
     def decoded(
         self, operation: Operation, response: UpstreamResponse, decode: Callable[[bytes], DecodedT]

@@ -99,9 +99,8 @@ TABLE: Final[ErrorTable] = {
 """What a failure in the provider's own envelope means."""
 
 _TYPE_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
-_MAX_DETAIL: Final = 4096
+_MAX_DETAIL: Final = 4096  # a longer one is no message, and cut short it might end in half a secret
 _MAX_ERRORS: Final = 100
-_HIDDEN_FROM: Final = 4
 
 
 class Envelope(msgspec.Struct):
@@ -128,9 +127,8 @@ def _type_name(kind: object) -> str | None:
     return kind if isinstance(kind, str) and _TYPE_NAME.match(kind) else None
 
 
-def failed(provider: str, operation: Operation, response: UpstreamResponse, hidden: Iterable[str] = ()) -> GatewayError:
-    """The error that an answer which is no success means. ``hidden`` are the secret values that were sent: the
-    provider may quote them, the error must not."""
+def failed(provider: str, operation: Operation, response: UpstreamResponse) -> GatewayError:
+    """The error that an answer which is no success means. A 401 means the gateway's credentials, whoever sends it."""
     envelope = read_envelope(response.body)
     if envelope is None and response.status != 401:
         return foreign_error(provider, operation, response)
@@ -138,7 +136,7 @@ def failed(provider: str, operation: Operation, response: UpstreamResponse, hidd
         provider,
         status=response.status,
         code=envelope.type if envelope else None,
-        detail=_without(envelope.detail, hidden)[:_MAX_DETAIL] if envelope else None,
+        detail=envelope.detail if envelope and len(envelope.detail) <= _MAX_DETAIL else None,
         request_id=response.headers.get("X-Request-ID"),
     )
     return provider_error(
@@ -148,13 +146,6 @@ def failed(provider: str, operation: Operation, response: UpstreamResponse, hidd
         retry_after=retry_after_seconds(response.headers),
         field_errors=list(_field_errors(operation, envelope.errors)) if envelope else (),
     )
-
-
-def _without(text: str, hidden: Iterable[str]) -> str:
-    for value in sorted(hidden, key=len, reverse=True):
-        if len(value) >= _HIDDEN_FROM:
-            text = text.replace(value, "***")
-    return text
 
 
 _OUR_NAMES: Final[Mapping[Operation, Mapping[object, str]]] = {
