@@ -1,0 +1,68 @@
+"""Every adapter passes the adapter contract in front of its emulator, over the transport that the gateway uses."""
+
+import pkgutil
+
+import aiohttp
+import pytest
+
+import adapters
+from adapters import bctrl, durable
+from gateway.domain.errors import RuntimeReplaced
+from gateway.domain.requests import CreateBrowser, CreateDurable, CreateRequest
+from gateway.domain.validation import validate
+from gateway.ports.provider_settings import ProviderSettings
+from gateway.ports.transport import Transport
+from gateway.testing.adapter_contract import AdapterContract, Subject
+from gateway.upstream.transport import AiohttpTransport
+
+
+class OverAiohttp(AdapterContract):
+    def make_transport(self, settings: ProviderSettings) -> Transport:
+        return AiohttpTransport(settings)
+
+
+class TestBctrl(OverAiohttp):
+    plugin = bctrl.PLUGIN
+
+    def create_request(self, name: str) -> CreateRequest:
+        proxy = {"type": "socks5", "host": "proxy.test", "port": 1080, "username": "u", "password": "hunter2-proxy"}
+        launch = {"mode": "ephemeral", "proxy": proxy}
+        return validate(CreateBrowser, {"kind": "browser", "name": name, "launch": launch})
+
+    async def test_a_runtime_whose_alias_is_anothers_now_is_neither_shown_nor_stopped(self, subject: Subject) -> None:
+        adapter = subject.adapter
+        old = adapter.reference(await subject.create("bot"))
+        await _put_in(subject, alias="bot")
+        with pytest.raises(RuntimeReplaced):
+            await adapter.get(old, subject.call())
+        with pytest.raises(RuntimeReplaced):
+            await adapter.stop(old, subject.call())
+        assert subject.emulator.counts()["live_runtimes"] == 2
+
+    async def test_every_kind_and_state_that_bctrl_can_answer_is_read(self, subject: Subject) -> None:
+        for kind, status in (("desktop", "active"), ("spreadsheet", "stopped"), ("browser", "failed")):
+            await _put_in(subject, alias=f"a {kind}/ü", kind=kind, status=status)
+            (found,) = await subject.adapter.find(subject.scope, f"a {kind}/ü", subject.call())
+            got = await subject.adapter.get(subject.adapter.reference(found), subject.call())
+            assert (got.id, got.kind, got.provider_state) == (found.id, kind, {"status": status})
+
+
+async def _put_in(subject: Subject, **runtime: str) -> None:
+    async with aiohttp.ClientSession(subject.url) as session:
+        response = await session.post("/__runtimes", json={"workspaceId": subject.scope, **runtime})
+        assert response.status == 201
+
+
+class TestDurable(OverAiohttp):
+    plugin = durable.PLUGIN
+
+    def create_request(self, name: str) -> CreateRequest:
+        config = {"version": "v2", "runtime_server": {"env": {"PASSWORD": "hunter2-env"}}}
+        return validate(CreateDurable, {"kind": "durable", "name": name, "config": config})
+
+
+def test_every_adapter_has_its_contract_suite_here():
+    """A new folder under ``adapters`` asks for a class like those above."""
+    found = {module.name for module in pkgutil.iter_modules(adapters.__path__) if module.ispkg}
+    covered = {contract.plugin.api for contract in OverAiohttp.__subclasses__()}
+    assert not found - covered, f"no contract suite for {found - covered}: add a subclass of OverAiohttp to this module"
