@@ -73,7 +73,14 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
             raise ValidationFailed(f"{unknown[0]}: {detail}", errors=errors)
         return request
 
-    async def create(self, request: CreateRequest, scope: str, call: Call) -> Created:
+    async def create(
+        self,
+        request: CreateRequest,
+        scope: str,
+        call: Call,
+        *,
+        idempotency_key: str | None = None,  # noqa: ARG002
+    ) -> Created:
         """Send one create. The API does not tell whether the runtime was there before, so ``created`` is True."""
         body = create_body(self._checked(request))
         response = await self._send(Operation.CREATE, "POST", self._path(scope), call, body)
@@ -99,12 +106,15 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
     async def list(self, query: ProviderQuery, call: Call) -> ProviderPage:
         return page_of_all(await self._all(query.scope, call), query)
 
-    async def stop(self, ref: RuntimeRef, call: Call) -> Runtime:
+    async def stop(self, ref: RuntimeRef, call: Call, *, discard_state: bool = False) -> Runtime:
         """Stop what the alias means, after a look that it still is the runtime of ``ref``.
 
         Between the look and the stop somebody else may take the alias over; then another runtime was stopped, the
         answer shows its UUID, and :class:`RuntimeReplaced` says so.
         """
+        if discard_state:
+            detail = f"The provider {self.name} ends browsers in its own way; this cannot be asked of it."
+            raise UnsupportedFeature.at("#/discard_state", detail, code="unsupported", provider=self.name)
         path = self._path(ref.scope, ref.name)
         try:
             looked = await self._send(Operation.STOP, "GET", path, call)

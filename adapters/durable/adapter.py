@@ -90,7 +90,14 @@ class DurableAdapter(
                 ],
             )
 
-    async def create(self, request: CreateRequest, scope: str, call: Call) -> Created:
+    async def create(
+        self,
+        request: CreateRequest,
+        scope: str,
+        call: Call,
+        *,
+        idempotency_key: str | None = None,  # noqa: ARG002
+    ) -> Created:
         durable = _durable(request)
         response = await self._calls.send(
             Operation.CREATE,

@@ -99,8 +99,12 @@ class ProviderAdapter(ABC, Generic[SettingsT]):
         and fields without an equivalent. Raises :class:`ValidationFailed` or :class:`UnsupportedFeature`. No I/O."""
 
     @abstractmethod
-    async def create(self, request: CreateRequest, scope: str, call: Call) -> Created:
-        """Send one create. ``request.name`` is always set. Exactly the fields that the caller sent go out."""
+    async def create(
+        self, request: CreateRequest, scope: str, call: Call, *, idempotency_key: str | None = None
+    ) -> Created:
+        """Send one create. ``request.name`` is always set. Exactly the fields that the caller sent go out.
+
+        ``idempotency_key`` goes out where the provider knows such keys; elsewhere it is not used."""
 
     @abstractmethod
     async def get(self, ref: RuntimeRef, call: Call) -> Runtime:
@@ -145,8 +149,9 @@ class SupportsPause(Protocol):
 class SupportsStop(Protocol):
     """Has a stop of its own, which is the normal end and destroys nothing that the caller expects to keep."""
 
-    async def stop(self, ref: RuntimeRef, call: Call) -> Runtime:
-        """Stop, and answer with the runtime as it is then. Raises :class:`RuntimeReplaced` as ``get`` does."""
+    async def stop(self, ref: RuntimeRef, call: Call, *, discard_state: bool = False) -> Runtime:
+        """Stop, and answer with the runtime as it is then. Raises :class:`RuntimeReplaced` as ``get`` does, and
+        :class:`UnsupportedFeature`, having done nothing, where ``discard_state`` cannot be asked of the provider."""
 
 
 @runtime_checkable

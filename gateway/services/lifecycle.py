@@ -64,16 +64,13 @@ class LifecycleService:
         provider, _ = self._fleet.locate(runtime_id, ctx)
         provider.require(Feature.STOP, "stop")
         discards = Feature.STOP_DISCARDS_STATE in provider.adapter.features
-        if options.discard_state and not discards:
-            raise UnsupportedFeature.at(
-                "#/discard_state",
-                f"The provider {provider.name} ends runtimes in its own way; discard_state cannot be asked of it.",
-                code="unsupported",
-                provider=provider.name,
-            )
         if not discards:
             return await self._act(
-                runtime_id, Verb.STOP, Operation.STOP, ctx, lambda adapter, ref, call: adapter.stop(ref, call)
+                runtime_id,
+                Verb.STOP,
+                Operation.STOP,
+                ctx,
+                lambda adapter, ref, call: adapter.stop(ref, call, discard_state=options.discard_state),
             )
 
         async def reset(adapter: Any, ref: RuntimeRef, call: Call) -> Runtime:
