@@ -1,0 +1,114 @@
+"""The aiohttp applications: the API with its site, and the probes alone."""
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any, Final
+
+from aiohttp import web
+
+from gateway.api.auth import Authenticator
+from gateway.api.bodies import BodyReader
+from gateway.api.endpoints import AiohttpHandler, Endpoints
+from gateway.api.handlers import Handlers
+from gateway.api.limits import HttpLimits
+from gateway.api.openapi import openapi_json
+from gateway.api.routes import V1_ROUTES, Route, Surface
+from gateway.api.server import ENDPOINTS
+from gateway.api.site import PROBE_ROUTES, SITE_ROUTES, Probes, Site
+from gateway.ports.clock import Clock, SystemClock
+from gateway.services import Services
+from gateway.telemetry.logs import Logger, make_logger
+from gateway.telemetry.metrics import Metrics
+
+_ALL_PATHS: Final = "/{path:.*}"
+_V1_PATHS: Final = "/v1/{path:.*}"
+
+
+def create_api(
+    services: Services,
+    *,
+    metrics: Metrics,
+    logger: Logger,
+    clock: Clock,
+    keys: Mapping[str, bytes] | None,
+    limits: HttpLimits,
+    with_admin: bool = True,
+) -> web.Application:
+    """The unified API, the OpenAPI document and the documentation, to be served by ``GatewayRunner``.
+
+    ``keys`` maps key names to SHA-256 digests; None asks nobody for a key. ``with_admin`` False leaves the probes and
+    metrics to :func:`create_admin`.
+    """
+    endpoints = Endpoints(authenticator=Authenticator(keys), metrics=metrics, logger=logger, clock=clock, limits=limits)
+    app = web.Application(client_max_size=limits.max_body_bytes)
+    routes = _Routes(endpoints)
+    routes.add(V1_ROUTES, Handlers(services, BodyReader(limits)))
+    routes.add(SITE_ROUTES, Site(openapi_json))
+    if with_admin:
+        routes.add(PROBE_ROUTES, _probes(app, metrics))
+    routes.register(app)
+    return app
+
+
+def create_admin(*, metrics: Metrics, logger: Logger | None = None, clock: Clock | None = None) -> web.Application:
+    """The probes and metrics alone, for an address of their own."""
+    endpoints = Endpoints(
+        authenticator=Authenticator(None),
+        metrics=metrics,
+        logger=logger or make_logger("warning"),
+        clock=clock or SystemClock(),
+        limits=HttpLimits(),
+    )
+    app = web.Application()
+    routes = _Routes(endpoints)
+    routes.add(PROBE_ROUTES, _probes(app, metrics))
+    routes.register(app)
+    return app
+
+
+def _probes(app: web.Application, metrics: Metrics) -> Probes:
+    probes = Probes(metrics)
+
+    async def stop(_app: web.Application) -> None:
+        probes.stopping = True
+
+    app.on_shutdown.append(stop)
+    return probes
+
+
+class _Routes:
+    """Collects the methods of each path, so that other methods and other paths are answered as well."""
+
+    def __init__(self, endpoints: Endpoints) -> None:
+        self._endpoints = endpoints
+        self._methods: dict[str, dict[str, AiohttpHandler]] = {}
+        self._surfaces: dict[str, Surface] = {}
+
+    def add(self, routes: Iterable[Route], handlers: Any) -> None:
+        """Bind the handlers of ``routes`` to the object that they belong to."""
+        for route in routes:
+            handler = self._endpoints.bind(route, partial(route.handler, handlers))
+            for path in (route.path, *route.aliases):
+                self._surfaces[path] = route.surface
+                methods = self._methods.setdefault(path, {})
+                methods[route.method] = handler
+                if route.method == "GET":
+                    methods["HEAD"] = handler
+
+    def register(self, app: web.Application) -> None:
+        """Give everything to the application."""
+        for path, methods in self._methods.items():
+            resource = app.router.add_resource(path)
+            for method, handler in methods.items():
+                resource.add_route(method, handler, expect_handler=_expect)
+            allowed = tuple(sorted(methods))
+            refuse = self._endpoints.wrong_method(self._surfaces[path], path, allowed)
+            resource.add_route("*", refuse, expect_handler=_expect)
+        for path, surface in ((_V1_PATHS, Surface.V1), (_ALL_PATHS, Surface.SITE)):
+            unknown = self._endpoints.unknown_path(surface)
+            app.router.add_resource(path).add_route("*", unknown, expect_handler=_expect)
+        app[ENDPOINTS] = self._endpoints
+
+
+async def _expect(_request: web.Request) -> None:
+    """Leave ``100 Continue`` to the reader of the body; any other expectation may be ignored (RFC 9110, 10.1.1)."""

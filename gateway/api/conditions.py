@@ -1,0 +1,31 @@
+"""Conditional requests: entity tags of runtimes, ``If-None-Match`` and ``If-Match`` (RFC 9110, section 13)."""
+
+import re
+from hashlib import blake2b
+from typing import Final
+
+from gateway.domain.errors import FieldError, InvalidRequest
+
+_TAG: Final = r'(?:W/)?"[\x21\x23-\x7e]*"'
+_TAGS: Final = re.compile(rf"\s*(?:\*|{_TAG}(?:\s*,\s*{_TAG})*)\s*\Z", re.ASCII)
+_OPAQUE: Final = re.compile(r'"[^"]*"')
+
+
+def entity_tag(representation: bytes) -> str:
+    """The strong entity tag of what is answered."""
+    return f'"{blake2b(representation, digest_size=16).hexdigest()}"'
+
+
+def none_match(if_none_match: str | None, etag: str) -> bool:
+    """Whether the caller has to be sent the whole thing. A malformed header is ignored, as if it were not there."""
+    if if_none_match is None or _TAGS.match(if_none_match) is None:
+        return True
+    return if_none_match.strip() != "*" and etag not in _OPAQUE.findall(if_none_match)
+
+
+def if_match(sent: str | None) -> str | None:
+    """The ``If-Match`` header, checked: ``*`` or a list of entity tags. Raises :class:`InvalidRequest`."""
+    if sent is None or _TAGS.match(sent) is not None:
+        return sent
+    detail = 'If-Match has to be an entity tag in double quotes, such as "v1", a list of them, or *.'
+    raise InvalidRequest(detail, errors=[FieldError(detail, "invalid", header="If-Match")])

@@ -1,0 +1,262 @@
+"""What happens around every handler, in one layer: request id, authentication, problems, headers, metrics, log line.
+
+A handler is wrapped once, when its route is bound; aiohttp's own middlewares are not used, which saves two layers
+per request. Whatever a handler raises ends here, so that every path leads to an answer, a log line and a count.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from aiohttp import hdrs, web
+from multidict import istr
+
+from gateway import __version__
+from gateway.api.auth import Authenticator
+from gateway.api.bodies import ClientAborted
+from gateway.api.limits import HttpLimits
+from gateway.api.problems import internal_error, problem_response
+from gateway.api.queries import refuse_query
+from gateway.api.request_ids import request_id, trace_context
+from gateway.api.routes import Route, Surface
+from gateway.domain.errors import (
+    FieldError,
+    GatewayError,
+    HeadersTooLarge,
+    MethodNotAllowed,
+    NotFound,
+    UnsupportedFeature,
+)
+from gateway.ports.clock import Clock
+from gateway.services.context import RequestContext
+from gateway.telemetry.logs import Event, Logger
+from gateway.telemetry.metrics import Metrics
+
+UNMATCHED: Final = "unmatched"
+UNREADABLE: Final = "unreadable"
+
+Handler = Callable[[web.Request, RequestContext], Awaitable[web.Response]]
+AiohttpHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_REQUEST_ID: Final = istr("X-Request-ID")
+_TRACEPARENT: Final = istr("traceparent")
+_IDEMPOTENCY_KEY: Final = istr("Idempotency-Key")
+_NOSNIFF: Final = istr("X-Content-Type-Options")
+_SERVER_NAME: Final = f"runtime-gateway/{__version__}"
+_CLIENT_CLOSED: Final = 499
+
+
+class Outcome:
+    """How a request ended. ``status`` 0: the gateway went away before there was an answer."""
+
+    __slots__ = ("aborted", "code", "error", "source", "status")
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.code = ""
+        self.source = ""
+        self.error: GatewayError | None = None
+        self.aborted = False
+
+    def failed(self, error: GatewayError) -> None:
+        """The request ended with ``error``."""
+        self.error = error
+        self.code, self.source = error.code, error.source.value
+
+
+class Recorder:
+    """Counts, times and logs the requests of one route."""
+
+    def __init__(self, metrics: Metrics, logger: Logger, surface: Surface, operation: str, path: str) -> None:
+        self._requests = metrics.requests
+        self._seconds = metrics.request_seconds.labels(surface.value, operation)
+        self._overhead = metrics.overhead_seconds.labels(surface.value, operation)
+        self._children: dict[tuple[int, str, str], Any] = {}
+        self._surface, self._operation, self._path = surface.value, operation, path
+        self._log = logger.info if surface is Surface.V1 else logger.debug
+
+    def record(self, method: str, ctx: RequestContext, outcome: Outcome, seconds: float) -> None:
+        """Remember one request that took ``seconds``. Empty fields are left out of the log line."""
+        upstream = 0.0
+        for attempt in ctx.attempts:
+            upstream += attempt.seconds
+        key = (outcome.status, outcome.code, outcome.source)
+        counter = self._children.get(key)
+        if counter is None:
+            counter = self._children[key] = self._requests.labels(self._surface, self._operation, *key)
+        counter.inc()
+        self._seconds.observe(seconds)
+        self._overhead.observe(max(seconds - upstream, 0.0))
+        fields: dict[str, Any] = {
+            "request_id": ctx.request_id,
+            "surface": self._surface,
+            "operation": self._operation,
+            "method": method,
+            "path": self._path,
+            "status": outcome.status,
+            "duration_ms": round(seconds * 1000, 3),
+        }
+        for name in ("principal", "traceparent", "provider", "scope", "runtime_id"):
+            value = getattr(ctx, name)
+            if value:
+                fields[name] = value
+        if ctx.attempts:
+            fields["attempts"] = len(ctx.attempts)
+            fields["upstream_ms"] = round(upstream * 1000, 3)
+        if outcome.code:
+            fields["code"], fields["source"] = outcome.code, outcome.source
+        if outcome.error is not None:
+            fields |= _error_fields(outcome.error)
+        if outcome.aborted:
+            fields["client_aborted"] = True
+        self._log(Event.REQUEST, **fields)
+
+
+def _error_fields(error: GatewayError) -> dict[str, Any]:
+    fields: dict[str, Any] = {"retryable": error.retryable.value}
+    if error.provider is not None:
+        fields["provider"] = error.provider
+    if error.failure is not None and error.failure.request_id is not None:
+        fields["provider_request_id"] = error.failure.request_id
+    return fields
+
+
+class Endpoints:
+    """Turns handlers into aiohttp handlers."""
+
+    def __init__(
+        self,
+        *,
+        authenticator: Authenticator,
+        metrics: Metrics,
+        logger: Logger,
+        clock: Clock,
+        limits: HttpLimits,
+    ) -> None:
+        self._authenticator = authenticator
+        self._max_header_bytes = limits.max_header_bytes
+        self._metrics = metrics
+        self._logger = logger
+        self._clock = clock
+        self._unreadable = self._recorder(Surface.SITE, UNREADABLE, UNREADABLE)
+
+    def bind(self, route: Route, handler: Handler) -> AiohttpHandler:
+        """The aiohttp handler of a route."""
+        recorder = self._recorder(route.surface, route.operation_id, route.path)
+        guarded = self._guarded(handler, route) if route.secured else handler
+        return self._endpoint(guarded, recorder, private=route.secured)
+
+    def wrong_method(self, surface: Surface, path: str, allowed: tuple[str, ...]) -> AiohttpHandler:
+        """Answers the methods that a known path does not know."""
+
+        async def refuse(request: web.Request, _ctx: RequestContext) -> web.Response:
+            raise MethodNotAllowed(f"{request.method} does not work here; it takes {', '.join(allowed)}.", allowed=allowed)
+
+        return self._endpoint(refuse, self._recorder(surface, UNMATCHED, path), private=True)
+
+    def unknown_path(self, surface: Surface) -> AiohttpHandler:
+        """Answers all paths that do not exist."""
+
+        async def refuse(_request: web.Request, _ctx: RequestContext) -> web.Response:
+            raise NotFound("There is no such path; /openapi.json lists those that there are.")
+
+        return self._endpoint(refuse, self._recorder(surface, UNMATCHED, UNMATCHED), private=True)
+
+    def refuse_unreadable(self, request: web.BaseRequest, error: GatewayError) -> web.Response:
+        """The answer to a request that never reached a handler. The connection is closed after it."""
+        ctx = RequestContext(request_id=request_id(request.headers.get(_REQUEST_ID)), principal="")
+        response = problem_response(error, ctx.request_id)
+        _finish(response, ctx, private=True)
+        response.force_close()
+        outcome = Outcome()
+        outcome.failed(error)
+        outcome.status = response.status
+        self._unreadable.record(request.method, ctx, outcome, 0.0)
+        return response
+
+    def unexpected(self, message: str, **fields: Any) -> None:
+        """Log the exception that is being handled."""
+        self._logger.exception(Event.UNEXPECTED_ERROR, detail=message, **fields)
+
+    def _recorder(self, surface: Surface, operation: str, path: str) -> Recorder:
+        return Recorder(self._metrics, self._logger, surface, operation, path)
+
+    def _guarded(self, handler: Handler, route: Route) -> Handler:
+        authenticator = self._authenticator
+        takes_query = bool(route.parameters)
+
+        async def guarded(request: web.Request, ctx: RequestContext) -> web.Response:
+            headers = request.headers
+            ctx.principal = authenticator.principal(headers)
+            if _IDEMPOTENCY_KEY in headers:
+                detail = "Idempotency-Key is not supported by this version; send the request without it."
+                fault = FieldError(detail, "unsupported", header="Idempotency-Key")
+                raise UnsupportedFeature(detail, errors=[fault])
+            if not takes_query and request.rel_url.raw_query_string:
+                refuse_query(request.rel_url.raw_query_string)
+            return await handler(request, ctx)
+
+        return guarded
+
+    def _endpoint(self, handler: Handler, recorder: Recorder, *, private: bool) -> AiohttpHandler:
+        clock = self._clock.monotonic
+        max_header_bytes = self._max_header_bytes
+
+        async def endpoint(request: web.Request) -> web.StreamResponse:
+            began = clock()
+            headers = request.headers
+            ctx = RequestContext(
+                request_id=request_id(headers.get(_REQUEST_ID)),
+                principal="",
+                traceparent=trace_context(headers.get(_TRACEPARENT)),
+            )
+            outcome = Outcome()
+            try:
+                _bound_headers(request, max_header_bytes)
+                response = await handler(request, ctx)
+            except GatewayError as error:
+                outcome.failed(error)
+                response = problem_response(error, ctx.request_id)
+            except ClientAborted:
+                outcome.code, outcome.source = "client_aborted", "client"
+                response = web.Response(status=_CLIENT_CLOSED)
+            except asyncio.CancelledError:
+                outcome.code, outcome.source = "cancelled", "gateway"
+                recorder.record(request.method, ctx, outcome, clock() - began)
+                raise
+            except Exception as exc:
+                outcome.failed(internal_error())
+                self._logger.exception(
+                    Event.UNEXPECTED_ERROR,
+                    request_id=ctx.request_id,
+                    error=type(exc).__name__,
+                    runtime_id=ctx.runtime_id,
+                )
+                response = problem_response(internal_error(), ctx.request_id)
+            outcome.status = response.status
+            outcome.aborted = request.transport is None
+            _finish(response, ctx, private=private)
+            if not request.content.is_eof():
+                # The rest of the body is not wanted: say so, rather than read it to keep the connection.
+                response.force_close()
+            recorder.record(request.method, ctx, outcome, clock() - began)
+            return response
+
+        return endpoint
+
+
+def _bound_headers(request: web.Request, most: int) -> None:
+    size = 0
+    for name, value in request.raw_headers:
+        size += len(name) + len(value)
+    if size > most:
+        raise HeadersTooLarge(f"The headers are larger than {most} bytes together.")
+
+
+def _finish(response: web.Response, ctx: RequestContext, *, private: bool) -> None:
+    headers = response.headers
+    headers[_REQUEST_ID] = ctx.request_id
+    headers[_NOSNIFF] = "nosniff"
+    headers[hdrs.SERVER] = _SERVER_NAME
+    if private:
+        headers[hdrs.CACHE_CONTROL] = "no-store"

@@ -1,0 +1,146 @@
+"""The calls of ``/v1``: from a request to a use case, and from its result to an answer."""
+
+from aiohttp import hdrs, web
+
+from gateway.api.answers import json_answer, raw_json_answer, tagged
+from gateway.api.bodies import BodyReader
+from gateway.api.conditions import if_match, none_match
+from gateway.api.problems import problem_document
+from gateway.api.queries import parse_list_query
+from gateway.domain.errors import GatewayError, NotFound
+from gateway.domain.pages import Incomplete, Page
+from gateway.domain.requests import (
+    ConnectRequest,
+    InstallCapability,
+    KeepaliveRequest,
+    NoOptions,
+    ReplaceConfig,
+    StartRequest,
+    StopRequest,
+    UpdateCapability,
+)
+from gateway.domain.runtime import ConfigDocument, Runtime
+from gateway.services import Services
+from gateway.services.context import RequestContext
+
+_MAX_BINDING_ID = 200
+
+
+class Handlers:
+    """Every handler takes the request and its context, answers a success, and raises :class:`GatewayError`."""
+
+    def __init__(self, services: Services, bodies: BodyReader) -> None:
+        self._services = services
+        self._bodies = bodies
+
+    async def create(self, request: web.Request, ctx: RequestContext) -> web.Response:
+        runtime = await self._services.create.create(await self._bodies.read_create(request), ctx)
+        body, _ = tagged(runtime)
+        if runtime.created is not True:
+            return raw_json_answer(body)
+        return raw_json_answer(body, status=201, headers={hdrs.LOCATION: f"/v1/runtimes/{runtime.id}"})
+
+    async def list(self, request: web.Request, ctx: RequestContext) -> web.Response:
+        page = await self._services.listing.page(parse_list_query(request.rel_url.raw_query_string), ctx)
+        incomplete = [_incomplete(name, error, ctx) for name, error in page.failures]
+        return json_answer(Page(items=page.items, next_cursor=page.next_cursor, incomplete=incomplete))
+
+    async def get(self, request: web.Request, ctx: RequestContext) -> web.Response:
+        body, etag = tagged(await self._services.lifecycle.get(_id(request), ctx))
+        if none_match(request.headers.get(hdrs.IF_NONE_MATCH), etag):
+            return raw_json_answer(body, headers={hdrs.ETAG: etag})
+        return web.Response(status=304, headers={hdrs.ETAG: etag})
+
+    async def delete(self, request: web.Request, ctx: RequestContext) -> web.Response:
+        await self._services.lifecycle.delete(_id(request), ctx)
+        return web.Response(status=204)
+
+    async def start(self, request: web.Request, ctx: RequestContext) -> web.Response:
+        options = await self._bodies.read(request, StartRequest)
+        return _runtime(await self._services.lifecycle.start(_id(request), options, ctx))
+
+    async def pause(self, request: web.Request, ctx: RequestContext) -> web.Response:
+        await self._bodies.read(request, NoOptions)
+        return _runtime(await self._services.lifecycle.pause(_id(request), ctx))
+
+    async def resume(self, request: web.Request, ctx: RequestContext) -> web.Response:
+        await self._bodies.read(request, NoOptions)
+        return _runtime(await self._services.lifecycle.resume(_id(request), ctx))
+
+    async def stop(self, request: web.Request, ctx: RequestContext) -> web.Response:
+        options = await self._bodies.read(request, StopRequest)
+        return _runtime(await self._services.lifecycle.stop(_id(request), options, ctx))
+
+    async def reset(self, request: web.Request, ctx: RequestContext) -> web.Response:
+        await self._bodies.read(request, NoOptions)
+        return _runtime(await self._services.lifecycle.reset(_id(request), ctx))
+
+    async def keepalive(self, request: web.Request, ctx: RequestContext) -> web.Response:
+        options = await self._bodies.read(request, KeepaliveRequest)
+        return json_answer(await self._services.lifecycle.keepalive(_id(request), options, ctx))
+
+    async def connections(self, request: web.Request, ctx: RequestContext) -> web.Response:
+        options = await self._bodies.read(request, ConnectRequest)
+        return json_answer(await self._services.lifecycle.connections(_id(request), options, ctx))
+
+    async def get_config(self, request: web.Request, ctx: RequestContext) -> web.Response:
+        document, etag = await self._services.config.get(_id(request), ctx)
+        if none_match(request.headers.get(hdrs.IF_NONE_MATCH), etag):
+            return _config(document, etag)
+        return web.Response(status=304, headers={hdrs.ETAG: etag})
+
+    async def replace_config(self, request: web.Request, ctx: RequestContext) -> web.Response:
+        condition = if_match(request.headers.get(hdrs.IF_MATCH))
+        replacement = await self._bodies.read(request, ReplaceConfig)
+        return _config(*await self._services.config.replace(_id(request), replacement, condition, ctx))
+
+    async def list_capabilities(self, request: web.Request, ctx: RequestContext) -> web.Response:
+        return json_answer(await self._services.capabilities.list(_id(request), ctx))
+
+    async def install_capability(self, request: web.Request, ctx: RequestContext) -> web.Response:
+        wanted = await self._bodies.read(request, InstallCapability)
+        return json_answer(await self._services.capabilities.install(_id(request), wanted, ctx), status=201)
+
+    async def update_capability(self, request: web.Request, ctx: RequestContext) -> web.Response:
+        binding_id = _binding_id(request)
+        change = await self._bodies.read(request, UpdateCapability)
+        return json_answer(await self._services.capabilities.update(_id(request), binding_id, change, ctx))
+
+    async def remove_capability(self, request: web.Request, ctx: RequestContext) -> web.Response:
+        await self._services.capabilities.remove(_id(request), _binding_id(request), ctx)
+        return web.Response(status=204)
+
+    async def resolved_capabilities(self, request: web.Request, ctx: RequestContext) -> web.Response:
+        return json_answer(await self._services.capabilities.resolved(_id(request), ctx))
+
+    async def list_providers(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
+        return json_answer(self._services.providers.all())
+
+    async def get_provider(self, request: web.Request, ctx: RequestContext) -> web.Response:
+        name = request.match_info["name"]
+        view = self._services.providers.one(name)
+        ctx.provider = view.name
+        return json_answer(view)
+
+
+def _id(request: web.Request) -> str:
+    return request.match_info["id"]
+
+
+def _binding_id(request: web.Request) -> str:
+    binding_id = request.match_info["binding_id"]
+    if len(binding_id) > _MAX_BINDING_ID or not binding_id.isprintable():
+        raise NotFound("There is no capability binding of this id.")
+    return binding_id
+
+
+def _runtime(runtime: Runtime) -> web.Response:
+    return raw_json_answer(tagged(runtime)[0])
+
+
+def _config(document: ConfigDocument, etag: str) -> web.Response:
+    return json_answer(document, headers={hdrs.ETAG: etag})
+
+
+def _incomplete(name: str, error: GatewayError, ctx: RequestContext) -> Incomplete:
+    return Incomplete(provider=name, problem=problem_document(error, ctx.request_id))

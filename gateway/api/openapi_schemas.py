@@ -1,0 +1,149 @@
+"""The JSON schemas of the OpenAPI document: pydantic's for what is sent, msgspec's for what is answered."""
+
+from collections.abc import Iterable
+from typing import Any, Final, get_args
+
+import msgspec
+from msgspec import UnsetType
+from pydantic.json_schema import models_json_schema
+
+from gateway.api.routes import Route
+from gateway.domain.errors import Retryable, Source, error_classes
+from gateway.domain.pages import Incomplete
+from gateway.domain.requests import UpdateCapability
+from gateway.domain.values import State
+
+Schema = dict[str, Any]
+
+_TEMPLATE: Final = "#/components/schemas/{model}"
+
+
+def ref(name: str) -> Schema:
+    """A reference to a schema."""
+    return {"$ref": _TEMPLATE.format(model=name)}
+
+
+def schemas(routes: Iterable[Route]) -> dict[str, Schema]:
+    """The schemas of all bodies and answers, by name. Raises ``ValueError`` when two models share a name."""
+    routes = tuple(routes)
+    found: dict[str, Schema] = {"Problem": _problem(), "FieldError": _field_error()}
+    for more in (_requests(routes), _answers(routes)):
+        clashes = found.keys() & more.keys()
+        if clashes:
+            raise ValueError(f"two models are called {', '.join(sorted(clashes))}")
+        found |= more
+    return dict(sorted(found.items()))
+
+
+def _requests(routes: Iterable[Route]) -> dict[str, Schema]:
+    models = list(dict.fromkeys(body for route in routes for body in route.bodies))
+    _, top = models_json_schema([(model, "validation") for model in models], ref_template=_TEMPLATE)
+    definitions: dict[str, Schema] = top["$defs"]
+    exactly_one = definitions[UpdateCapability.__name__]
+    exactly_one |= {"minProperties": 1, "maxProperties": 1}
+    return definitions
+
+
+def _answers(routes: Iterable[Route]) -> dict[str, Schema]:
+    models = {success.model for route in routes for success in route.successes.values() if success.model is not None}
+    _, components = msgspec.json.schema_components(
+        sorted(models, key=lambda model: model.__name__), ref_template="#/components/schemas/{name}"
+    )
+    for struct in _structs(models):
+        components[struct.__name__]["required"] = _always_there(struct)
+    components[State.__name__] = {
+        "type": "string",
+        "description": f"Where a runtime is now. More may come. Today: {', '.join(State)}.",
+        "examples": [state.value for state in State],
+    }
+    problem = components[Incomplete.__name__]["properties"]
+    problem["problem"] = ref("Problem")
+    return components
+
+
+def _structs(models: Iterable[type]) -> Iterable[type[msgspec.Struct]]:
+    """The struct types among ``models`` and in their fields, each once."""
+    seen: dict[type[msgspec.Struct], None] = {}
+    pending: list[Any] = list(models)
+    while pending:
+        candidate = pending.pop()
+        if isinstance(candidate, type) and issubclass(candidate, msgspec.Struct):
+            if candidate in seen:
+                continue
+            seen[candidate] = None
+            pending += [field.type for field in msgspec.structs.fields(candidate)]
+        else:
+            pending += get_args(candidate)
+    return seen
+
+
+def _always_there(struct: type[msgspec.Struct]) -> list[str]:
+    """The members that every answer has: all but those that may be unset."""
+    return [field.encode_name for field in msgspec.structs.fields(struct) if UnsetType not in get_args(field.type)]
+
+
+def _field_error() -> Schema:
+    where = {
+        "pointer": "A JSON pointer into the body, as a URI fragment: #/config/version.",
+        "parameter": "The name of a query parameter.",
+        "header": "The name of a header.",
+    }
+    return {
+        "type": "object",
+        "title": "FieldError",
+        "description": "One fault in what was sent; exactly one of pointer, parameter and header says where.",
+        "properties": {
+            "detail": {"type": "string"},
+            "code": {"type": "string"},
+            **{name: {"type": "string", "description": text} for name, text in where.items()},
+        },
+        "required": ["detail", "code"],
+    }
+
+
+def _problem() -> Schema:
+    codes = [cls.code for cls in error_classes()]
+    nullable = {"type": ["string", "null"]}
+    return {
+        "type": "object",
+        "title": "Problem",
+        "description": "A problem document (RFC 9457). Further members may come.",
+        "properties": {
+            "type": {"type": "string", "description": "The page about the code: /docs/errors/{code}."},
+            "title": {"type": "string"},
+            "status": {"type": "integer", "minimum": 400, "maximum": 599},
+            "detail": {"type": "string", "description": "The gateway's own sentence."},
+            "instance": {"type": "string", "description": "urn:uuid: of the request."},
+            "code": {"type": "string", "description": f"More may come. Today: {', '.join(codes)}.", "examples": codes},
+            "source": {"type": "string", "enum": [source.value for source in Source], "description": "Whose fault."},
+            "provider": {"type": "string", "description": "The provider that is concerned."},
+            "provider_status": {"type": ["integer", "null"]},
+            "provider_code": nullable,
+            "provider_detail": {**nullable, "description": "What the provider said, verbatim."},
+            "provider_request_id": nullable,
+            "retryable": {
+                "type": "string",
+                "enum": [value.value for value in Retryable],
+                "description": "same_request: only the identical request, with the same name.",
+            },
+            "retry_after": {"type": "number", "minimum": 0, "description": "Seconds to wait."},
+            "request_id": {"type": "string"},
+            "errors": {"type": "array", "items": ref("FieldError"), "minItems": 1},
+            "incomplete": {
+                "type": "array",
+                "items": ref("Incomplete"),
+                "description": "Of a list that could not be answered: each provider that failed.",
+            },
+        },
+        "required": [
+            "type",
+            "title",
+            "status",
+            "detail",
+            "instance",
+            "code",
+            "source",
+            "retryable",
+            "request_id",
+        ],
+    }

@@ -1,0 +1,163 @@
+"""Query parameters: declared once, for the parser and for the OpenAPI document."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import unquote_plus
+
+from gateway.domain.errors import FieldError, InvalidRequest
+from gateway.domain.pages import ListFilter
+from gateway.domain.values import NAME_PATTERN, PROVIDER_NAME_PATTERN, Kind, State
+from gateway.services.listing import ListQuery
+
+
+@dataclass(frozen=True, slots=True)
+class QueryParameter:
+    """One parameter. ``accepts`` checks one plain value, ``expected`` ends the sentence "… has to be", ``schema`` is
+    the JSON schema of one value; ``many``: repeatable, and comma-joined."""
+
+    name: str
+    description: str
+    schema: Mapping[str, Any]
+    accepts: Callable[[str], bool]
+    expected: str
+    many: bool = False
+
+
+def _matches(pattern: str) -> Callable[[str], bool]:
+    compiled = re.compile(pattern.removesuffix("$") + r"\Z")
+    return lambda value: compiled.match(value) is not None
+
+
+def _text(longest: int) -> Callable[[str], bool]:
+    return lambda value: 0 < len(value) <= longest and value.isprintable()
+
+
+def _one_of(name: str, description: str, values: Sequence[str], *, many: bool = False) -> QueryParameter:
+    known = frozenset(values)
+    expected = f"one of: {', '.join(values)}" if len(values) > 1 else values[0]
+    return QueryParameter(
+        name, description, {"type": "string", "enum": list(values)}, known.__contains__, expected, many
+    )
+
+
+_LIMIT: Final = re.compile(r"[0-9]{1,3}\Z", re.ASCII)
+
+LIST_PARAMETERS: Final = (
+    _one_of("kind", "Only runtimes of these kinds.", [kind.value for kind in Kind], many=True),
+    QueryParameter(
+        "provider",
+        "Only these providers, by name; others are not asked.",
+        {"type": "string", "pattern": PROVIDER_NAME_PATTERN},
+        _matches(PROVIDER_NAME_PATTERN),
+        "the name of a provider",
+        many=True,
+    ),
+    QueryParameter(
+        "scope",
+        "Only these scopes. An open provider is only asked for scopes that are named here.",
+        {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[^,]+$"},
+        _text(200),
+        "a scope of at most 200 characters",
+        many=True,
+    ),
+    _one_of("state", "Only runtimes in these states.", [state.value for state in State], many=True),
+    QueryParameter(
+        "name",
+        "Only runtimes of this name.",
+        {"type": "string", "pattern": NAME_PATTERN},
+        _matches(NAME_PATTERN),
+        "the name of a runtime",
+    ),
+    QueryParameter(
+        "project",
+        "Only durable runtimes of this project, by its key or UUID.",
+        {"type": "string", "minLength": 1, "maxLength": 200},
+        _text(200),
+        "a project's key or UUID",
+    ),
+    _one_of("owner", "Without the durable runtimes that are known to be somebody else's.", ["me"]),
+    _one_of("partial", "deny: a provider that fails makes the whole list fail with 503.", ["allow", "deny"]),
+    QueryParameter(
+        "limit",
+        "How many runtimes a page holds at most, unless a provider returns more than it was asked for.",
+        {"type": "integer", "minimum": 1, "maximum": 100, "default": 50},
+        lambda value: _LIMIT.match(value) is not None and 1 <= int(value) <= 100,
+        "a whole number from 1 to 100",
+    ),
+    QueryParameter(
+        "cursor",
+        "next_cursor of the page before, unchanged and with the same filters.",
+        {"type": "string", "minLength": 1, "maxLength": 8000},
+        _text(8000),
+        "the next_cursor of another page",
+    ),
+)
+"""The parameters of ``GET /v1/runtimes``."""
+
+_BY_NAME: Final = {parameter.name: parameter for parameter in LIST_PARAMETERS}
+
+
+def parse_list_query(raw: str) -> ListQuery:
+    """The list that a raw (still encoded) query string asks for. Raises :class:`InvalidRequest` with every fault."""
+    values = parse_query(raw, _BY_NAME)
+    return ListQuery(
+        filter=ListFilter(
+            kinds=frozenset(values.get("kind", ())),
+            states=frozenset(map(State, values.get("state", ()))),
+            name=_single(values, "name"),
+            project=_single(values, "project"),
+            owned_by_me="owner" in values,
+        ),
+        providers=frozenset(values.get("provider", ())),
+        scopes=frozenset(values.get("scope", ())),
+        limit=int(_single(values, "limit") or 50),
+        cursor=_single(values, "cursor"),
+        partial=_single(values, "partial") != "deny",
+    )
+
+
+def refuse_query(raw: str) -> None:
+    """Raise :class:`InvalidRequest` for any parameter: the call takes none."""
+    parse_query(raw, {})
+
+
+def parse_query(raw: str, known: Mapping[str, QueryParameter]) -> dict[str, list[str]]:
+    """The plain values by parameter. Raises :class:`InvalidRequest` with every fault."""
+    found: dict[str, list[str]] = {}
+    faults: list[FieldError] = []
+    for pair in raw.split("&"):
+        if not pair:
+            continue
+        name, _, encoded = pair.partition("=")
+        name = unquote_plus(name)
+        parameter = known.get(name)
+        if parameter is None:
+            faults.append(FieldError("There is no such parameter here.", "unknown_parameter", parameter=_shown(name)))
+            continue
+        try:
+            value = unquote_plus(encoded, errors="strict")
+        except UnicodeDecodeError:
+            faults.append(FieldError("The value is not UTF-8.", "invalid", parameter=name))
+            continue
+        if name in found and not parameter.many:
+            faults.append(FieldError("This parameter may stand once.", "repeated", parameter=name))
+            continue
+        values = value.split(",") if parameter.many else [value]
+        if not all(map(parameter.accepts, values)):
+            faults.append(FieldError(f"This has to be {parameter.expected}.", "invalid", parameter=name))
+        found.setdefault(name, []).extend(values)
+    if faults:
+        first = faults[0]
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise InvalidRequest(f"Query parameter {first.parameter}: {first.detail}{more}", errors=faults)
+    return found
+
+
+def _single(values: Mapping[str, list[str]], name: str) -> str | None:
+    return values[name][0] if name in values else None
+
+
+def _shown(name: str) -> str:
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in name[:100])

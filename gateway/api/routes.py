@@ -1,0 +1,334 @@
+"""The route table: from it come aiohttp's routes and the OpenAPI document, so that neither can forget one."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+from aiohttp import web
+
+from gateway.api.handlers import Handlers
+from gateway.api.queries import LIST_PARAMETERS, QueryParameter
+from gateway.domain import errors
+from gateway.domain.errors import GatewayError
+from gateway.domain.pages import Page
+from gateway.domain.requests import (
+    ConnectRequest,
+    CreateBrowser,
+    CreateDurable,
+    InstallCapability,
+    KeepaliveRequest,
+    NoOptions,
+    ReplaceConfig,
+    StartRequest,
+    StopRequest,
+    UpdateCapability,
+)
+from gateway.domain.runtime import (
+    CapabilityBinding,
+    CapabilityBindings,
+    ConfigDocument,
+    Connections,
+    Lease,
+    ResolvedCapabilities,
+    Runtime,
+)
+from gateway.domain.validation import Input
+from gateway.services.context import RequestContext
+from gateway.services.providers import ProviderList, ProviderView
+
+Errors = tuple[type[GatewayError], ...]
+
+
+class Surface(StrEnum):
+    """Which part of the service a request belongs to; a label of the metrics."""
+
+    V1 = "v1"
+    SITE = "site"  # probes, metrics, documentation, and what belongs to nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """One way in which a call succeeds. ``model`` None: no body, or one that is no JSON model."""
+
+    description: str
+    model: type | None = None
+    headers: tuple[str, ...] = ()
+    media_type: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One call.
+
+    ``handler`` takes the object that its group of handlers is bound to, the request and its context. ``bodies`` are
+    the models that the body may have; ``request_headers`` are those that mean something to this call alone;
+    ``errors`` the classes that it can end with besides those that any call can.
+    """
+
+    method: str
+    path: str
+    operation_id: str
+    summary: str
+    description: str = ""
+    handler: Callable[[Any, web.Request, RequestContext], Awaitable[web.Response]]
+    successes: Mapping[int, Success]
+    bodies: tuple[type[Input], ...] = ()
+    body_required: bool = False
+    parameters: tuple[QueryParameter, ...] = ()
+    request_headers: tuple[str, ...] = ()
+    errors: Errors = ()
+    surface: Surface = Surface.V1
+    secured: bool = True
+    tag: str = "runtimes"
+    aliases: tuple[str, ...] = field(default=())
+
+
+_ANY_CALL: Final[Errors] = (errors.InvalidRequest, errors.Unauthenticated, errors.UnsupportedFeature)
+_BODY: Final[Errors] = (
+    errors.RequestTimeout,
+    errors.PayloadTooLarge,
+    errors.UnsupportedMediaType,
+    errors.ValidationFailed,
+)
+_PROVIDER: Final[Errors] = (
+    errors.PermissionDenied,
+    errors.RateLimited,
+    errors.InternalError,
+    errors.ProviderError,
+    errors.ProviderBadResponse,
+    errors.ProviderCredentialsRejected,
+    errors.ProviderUpgradeRequired,
+    errors.ProviderUnavailable,
+    errors.Overloaded,
+    errors.ProviderTimeout,
+)
+_ONE: Final[Errors] = (
+    *_ANY_CALL,
+    *_PROVIDER,
+    errors.NotFound,
+    errors.RuntimeReplaced,
+    errors.ProviderNotConfigured,
+)
+_CHANGE: Final[Errors] = (*_ONE, *_BODY, errors.StateConflict, errors.OutcomeUnknown)
+_COMPUTE: Final[Errors] = (*_CHANGE, errors.InsufficientCredits, errors.QuotaExceeded, errors.CapacityExceeded)
+
+_RUNTIME: Final = {200: Success("The runtime as it is then; changed says whether this call did it.", Runtime)}
+
+
+def _verb(
+    name: str, summary: str, description: str = "", *, body: type[Input] = NoOptions, ends: Errors = _CHANGE
+) -> Route:
+    return Route(
+        method="POST",
+        path=f"/v1/runtimes/{{id}}/{name}",
+        operation_id=f"{name}Runtime",
+        summary=summary,
+        description=description,
+        handler=getattr(Handlers, name),
+        bodies=(body,),
+        successes=_RUNTIME,
+        errors=ends,
+        tag="verbs",
+    )
+
+
+V1_ROUTES: Final[tuple[Route, ...]] = (
+    Route(
+        method="POST",
+        path="/v1/runtimes",
+        operation_id="createRuntime",
+        summary="Create a runtime",
+        description="A runtime that has the name already is answered with 200 and created: false, unless it differs in "
+        "what was sent, or if_exists is fail.",
+        handler=Handlers.create,
+        bodies=(CreateDurable, CreateBrowser),
+        body_required=True,
+        successes={
+            201: Success("It was made.", Runtime, ("Location",)),
+            200: Success("It existed.", Runtime),
+        },
+        errors=(
+            *_ANY_CALL,
+            *_BODY,
+            *_PROVIDER,
+            errors.InsufficientCredits,
+            errors.NotFound,
+            errors.AlreadyExists,
+            errors.StateConflict,
+            errors.QuotaExceeded,
+            errors.CapacityExceeded,
+            errors.OutcomeUnknown,
+        ),
+    ),
+    Route(
+        method="GET",
+        path="/v1/runtimes",
+        operation_id="listRuntimes",
+        summary="List runtimes of all providers",
+        description="Pages may be short, even empty, while next_cursor is set. A provider that fails is named in "
+        "incomplete and asked again for the next page.",
+        handler=Handlers.list,
+        parameters=LIST_PARAMETERS,
+        successes={200: Success("A page.", Page)},
+        errors=(*_ANY_CALL, errors.InternalError, errors.ProviderUnavailable),
+    ),
+    Route(
+        method="GET",
+        path="/v1/runtimes/{id}",
+        operation_id="getRuntime",
+        summary="Read a runtime",
+        handler=Handlers.get,
+        request_headers=("If-None-Match",),
+        successes={
+            200: Success("The runtime.", Runtime, ("ETag",)),
+            304: Success("It is as the caller knows it.", None, ("ETag",)),
+        },
+        errors=_ONE,
+    ),
+    Route(
+        method="DELETE",
+        path="/v1/runtimes/{id}",
+        operation_id="deleteRuntime",
+        summary="Delete a runtime for good",
+        handler=Handlers.delete,
+        successes={204: Success("It is gone.")},
+        errors=(*_ONE, errors.StateConflict, errors.OutcomeUnknown),
+    ),
+    _verb("start", "Bring compute to a runtime", body=StartRequest, ends=_COMPUTE),
+    _verb("pause", "Freeze the compute"),
+    _verb("resume", "Wake a paused runtime", ends=_COMPUTE),
+    _verb(
+        "stop",
+        "End the compute",
+        "A stop never destroys silently: where the state inside is lost, discard_state has to be true.",
+        body=StopRequest,
+    ),
+    _verb("reset", "Throw the compute away, with the state inside"),
+    Route(
+        method="POST",
+        path="/v1/runtimes/{id}/keepalive",
+        operation_id="keepaliveRuntime",
+        summary="Push the expiry",
+        handler=Handlers.keepalive,
+        bodies=(KeepaliveRequest,),
+        successes={200: Success("The new expiry.", Lease)},
+        errors=_CHANGE,
+        tag="verbs",
+    ),
+    Route(
+        method="POST",
+        path="/v1/runtimes/{id}/connections",
+        operation_id="connectRuntime",
+        summary="Ways into a running runtime, secrets included",
+        handler=Handlers.connections,
+        bodies=(ConnectRequest,),
+        successes={200: Success("All ways in, or those of the protocol that was asked for.", Connections)},
+        errors=_COMPUTE,
+        tag="verbs",
+    ),
+    Route(
+        method="GET",
+        path="/v1/runtimes/{id}/config",
+        operation_id="getRuntimeConfig",
+        summary="Read the config",
+        handler=Handlers.get_config,
+        request_headers=("If-None-Match",),
+        successes={
+            200: Success("The whole config.", ConfigDocument, ("ETag",)),
+            304: Success("It is as the caller knows it.", None, ("ETag",)),
+        },
+        errors=_ONE,
+        tag="config",
+    ),
+    Route(
+        method="PUT",
+        path="/v1/runtimes/{id}/config",
+        operation_id="replaceRuntimeConfig",
+        summary="Replace the config wholesale",
+        description="What is left out goes back to the provider's default. If-Match is checked by the gateway under a "
+        "lock of its own: changes made elsewhere in the same moment are not seen.",
+        handler=Handlers.replace_config,
+        bodies=(ReplaceConfig,),
+        body_required=True,
+        request_headers=("If-Match",),
+        successes={200: Success("The config as it is then.", ConfigDocument, ("ETag",))},
+        errors=(*_CHANGE, errors.PreconditionFailed),
+        tag="config",
+    ),
+    Route(
+        method="GET",
+        path="/v1/runtimes/{id}/capabilities/resolved",
+        operation_id="getResolvedCapabilities",
+        summary="What the enabled capabilities resolve to",
+        handler=Handlers.resolved_capabilities,
+        successes={200: Success("The bundles.", ResolvedCapabilities)},
+        errors=_ONE,
+        tag="capabilities",
+    ),
+    Route(
+        method="GET",
+        path="/v1/runtimes/{id}/capabilities",
+        operation_id="listCapabilities",
+        summary="List the installed capabilities",
+        handler=Handlers.list_capabilities,
+        successes={200: Success("All bindings.", CapabilityBindings)},
+        errors=_ONE,
+        tag="capabilities",
+    ),
+    Route(
+        method="POST",
+        path="/v1/runtimes/{id}/capabilities",
+        operation_id="installCapability",
+        summary="Install a capability",
+        handler=Handlers.install_capability,
+        bodies=(InstallCapability,),
+        body_required=True,
+        successes={201: Success("The binding.", CapabilityBinding)},
+        errors=(*_CHANGE, errors.AlreadyExists),
+        tag="capabilities",
+    ),
+    Route(
+        method="PATCH",
+        path="/v1/runtimes/{id}/capabilities/{binding_id}",
+        operation_id="updateCapability",
+        summary="Change one thing of an installed capability",
+        description="Exactly one of enabled, flags and version. A flag set to null goes back to its default.",
+        handler=Handlers.update_capability,
+        bodies=(UpdateCapability,),
+        body_required=True,
+        successes={200: Success("The binding.", CapabilityBinding)},
+        errors=(*_CHANGE, errors.AlreadyExists),
+        tag="capabilities",
+    ),
+    Route(
+        method="DELETE",
+        path="/v1/runtimes/{id}/capabilities/{binding_id}",
+        operation_id="removeCapability",
+        summary="Uninstall a capability",
+        handler=Handlers.remove_capability,
+        successes={204: Success("It is gone.")},
+        errors=(*_ONE, errors.StateConflict, errors.OutcomeUnknown),
+        tag="capabilities",
+    ),
+    Route(
+        method="GET",
+        path="/v1/providers",
+        operation_id="listProviders",
+        summary="List the providers",
+        handler=Handlers.list_providers,
+        successes={200: Success("All providers, in the order of the settings.", ProviderList)},
+        errors=(*_ANY_CALL, errors.InternalError),
+        tag="providers",
+    ),
+    Route(
+        method="GET",
+        path="/v1/providers/{name}",
+        operation_id="getProvider",
+        summary="Read a provider",
+        handler=Handlers.get_provider,
+        successes={200: Success("The provider, as this process last saw it.", ProviderView)},
+        errors=(*_ANY_CALL, errors.NotFound, errors.InternalError),
+        tag="providers",
+    ),
+)

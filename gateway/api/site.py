@@ -1,0 +1,114 @@
+"""What is served beside the API, without a key: probes, metrics, the OpenAPI document, the documentation."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from aiohttp import hdrs, web
+
+from gateway.api.answers import json_answer, raw_json_answer
+from gateway.api.docs_site import DocsSite, Document
+from gateway.api.routes import Errors, Route, Success, Surface
+from gateway.domain.errors import NotFound, Overloaded
+from gateway.services.context import RequestContext
+from gateway.telemetry.metrics import Metrics
+
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+class Probes:
+    """Liveness, readiness and metrics. Readiness never depends on a provider: one that is down must not take down
+    the access to the others."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self.stopping = False
+
+    async def live(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
+        return json_answer({"status": "ok"})
+
+    async def ready(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
+        if self.stopping:
+            raise Overloaded("The gateway is shutting down.")
+        return json_answer({"status": "ready"})
+
+    async def metrics(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
+        return web.Response(body=self._metrics.exposition(), headers={hdrs.CONTENT_TYPE: self._metrics.content_type})
+
+
+class Site:
+    """The OpenAPI document and the documentation."""
+
+    def __init__(self, openapi: Callable[[], bytes], docs: DocsSite | None = None) -> None:
+        self._openapi = openapi
+        self._docs = docs or DocsSite()
+
+    async def openapi(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
+        return raw_json_answer(self._openapi())
+
+    async def docs(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
+        return _document(self._docs.index())
+
+    async def docs_page(self, request: web.Request, _ctx: RequestContext) -> web.Response:
+        return _document(self._docs.page(request.match_info["page"]))
+
+    async def docs_error(self, request: web.Request, _ctx: RequestContext) -> web.Response:
+        return _document(self._docs.error(request.match_info["code"]))
+
+    async def docs_explorer(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
+        return _document(self._docs.explorer())
+
+    async def docs_asset(self, request: web.Request, _ctx: RequestContext) -> web.Response:
+        return _document(self._docs.asset(request.match_info["name"]))
+
+
+def _document(document: Document) -> web.Response:
+    return web.Response(
+        body=document.body,
+        headers={hdrs.CONTENT_TYPE: document.content_type, hdrs.CONTENT_SECURITY_POLICY: _POLICY},
+    )
+
+
+def _route(
+    path: str,
+    operation_id: str,
+    summary: str,
+    handler: Callable[[Any, web.Request, RequestContext], Awaitable[web.Response]],
+    media_type: str = "application/json",
+    *,
+    aliases: tuple[str, ...] = (),
+    errors: Errors = (),
+) -> Route:
+    return Route(
+        method="GET",
+        path=path,
+        operation_id=operation_id,
+        summary=summary,
+        handler=handler,
+        successes={200: Success(summary, media_type=media_type)},
+        aliases=aliases,
+        errors=errors,
+        surface=Surface.SITE,
+        secured=False,
+        tag="site",
+    )
+
+
+PROBE_ROUTES: Final = (
+    _route("/livez", "getLiveness", "The process answers", Probes.live, aliases=("/healthz",)),
+    _route("/readyz", "getReadiness", "The gateway takes requests", Probes.ready, errors=(Overloaded,)),
+    _route("/metrics", "getMetrics", "Metrics in the Prometheus text format", Probes.metrics, "text/plain"),
+)
+
+SITE_ROUTES: Final = (
+    _route("/openapi.json", "getOpenapi", "This document", Site.openapi),
+    _route("/docs", "getDocs", "The documentation", Site.docs, "text/html"),
+    _route("/docs/explorer", "getExplorer", "Swagger UI", Site.docs_explorer, "text/html"),
+    _route("/docs/assets/{name}", "getDocsAsset", "A file of the pages", Site.docs_asset, "*/*", errors=(NotFound,)),
+    _route("/docs/errors/{code}", "getDocsError", "An error code", Site.docs_error, "text/html", errors=(NotFound,)),
+    _route(
+        "/docs/{page}", "getDocsPage", "A page of the documentation", Site.docs_page, "text/html", errors=(NotFound,)
+    ),
+)
