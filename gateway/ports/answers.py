@@ -39,7 +39,9 @@ _SENTENCES: Final[Mapping[type[GatewayError], str]] = {
     errors.OutcomeUnknown: "The provider {provider} answered {status}, which does not tell whether it happened.",
 }
 
-_FOREIGN_5XX: Final[Mapping[int, type[GatewayError]]] = {
+_BY_STATUS: Final[Mapping[int, type[GatewayError]]] = {
+    408: errors.ProviderTimeout,
+    429: errors.RateLimited,
     502: errors.ProviderUnavailable,
     503: errors.ProviderUnavailable,
     504: errors.ProviderTimeout,
@@ -56,8 +58,8 @@ def provider_error(
 ) -> GatewayError:
     """The error that an answer in the provider's own envelope means.
 
-    A status without a rule is a provider error (5xx) or a bad response. After a mutation, an answer that does not
-    prove that nothing happened becomes :class:`OutcomeUnknown`: every 5xx of a create, and a 504 of the others.
+    A status without a rule is judged as in :func:`foreign_error`. After a mutation, an answer that does not prove that
+    nothing happened becomes :class:`OutcomeUnknown`: every 5xx of a create, and a 408 or 504 of any.
     """
     status = failure.status or 0
     for key in (
@@ -68,21 +70,17 @@ def provider_error(
     ):
         if key in table:
             return _worded(table[key], operation, failure, retry_after, field_errors)
-    fallback = errors.ProviderError if status >= 500 else errors.ProviderBadResponse
-    return _worded(fallback, operation, failure, retry_after, field_errors)
+    return _worded(_by_status(status), operation, failure, retry_after, field_errors)
 
 
 def foreign_error(provider: str, operation: Operation, response: UpstreamResponse) -> GatewayError:
     """The error that an answer outside the provider's envelope means: a proxy's page, a redirect, half a body."""
     failure = ProviderFailure(provider, status=response.status)
-    cls: type[GatewayError]
-    if response.status == 429:
-        cls = errors.RateLimited
-    elif response.status >= 500:
-        cls = _FOREIGN_5XX.get(response.status, errors.ProviderError)
-    else:
-        cls = errors.ProviderBadResponse
-    return _worded(cls, operation, failure, retry_after_seconds(response.headers), ())
+    return _worded(_by_status(response.status), operation, failure, retry_after_seconds(response.headers), ())
+
+
+def _by_status(status: int) -> type[GatewayError]:
+    return _BY_STATUS.get(status, errors.ProviderError if status >= 500 else errors.ProviderBadResponse)
 
 
 def _worded(

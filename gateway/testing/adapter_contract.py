@@ -1,8 +1,9 @@
 """The contract of every adapter, as a suite that ships with the package.
 
-Subclass :class:`AdapterContract` in a module of tests, say which plugin it is for and how to make a transport and a
-create, and provide a pytest fixture ``subject`` over :func:`subject_of`, for each of ``setups(plugin)``. The adapter
-then talks over that transport to its emulator, in every personality. A wrapper of an adapter passes the same suite.
+Subclass :class:`AdapterContract` in a module of tests, say which plugin it is for, what its provider calls a rate
+limit and a quota, and how to make a transport and a create. Provide a pytest fixture ``subject`` over
+:func:`subject_of`, for each of ``setups(plugin)``. The adapter then talks over that transport to its emulator, in every
+personality. A wrapper of an adapter passes the same suite.
 """
 
 from abc import ABC, abstractmethod

@@ -1,7 +1,7 @@
 """The part of the adapter contract about failures: whose fault it is, whether anything happened, and no secrets."""
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from gateway.domain import errors
 from gateway.domain.errors import GatewayError
@@ -16,7 +16,8 @@ _READS: Final[list[tuple[dict[str, Any], type[GatewayError]]]] = [
     ({"fault": "status", "status": 401}, errors.ProviderCredentialsRejected),
     ({"fault": "status", "status": 402}, errors.InsufficientCredits),
     ({"fault": "status", "status": 403}, errors.PermissionDenied),
-    ({"fault": "status", "status": 429}, errors.RateLimited),
+    ({"fault": "status", "status": 408}, errors.ProviderTimeout),
+    ({"fault": "status", "status": 408, **_PAGE}, errors.ProviderTimeout),
     ({"fault": "status", "status": 500}, errors.ProviderError),
     ({"fault": "status", "status": 502}, errors.ProviderUnavailable),
     ({"fault": "status", "status": 503}, errors.ProviderUnavailable),
@@ -40,8 +41,8 @@ _CREATES: Final[list[tuple[dict[str, Any], type[GatewayError]]]] = [
     ({"fault": "status", "status": 402}, errors.InsufficientCredits),
     ({"fault": "status", "status": 403}, errors.PermissionDenied),
     ({"fault": "status", "status": 409}, errors.AlreadyExists),
-    ({"fault": "status", "status": 429}, errors.RateLimited),
     ({"fault": "status", "status": 408}, errors.OutcomeUnknown),
+    ({"fault": "status", "status": 408, **_PAGE}, errors.OutcomeUnknown),
     ({"fault": "status", "status": 500}, errors.OutcomeUnknown),
     ({"fault": "status", "status": 502}, errors.OutcomeUnknown),
     ({"fault": "status", "status": 503}, errors.OutcomeUnknown),
@@ -60,7 +61,13 @@ _CREATES: Final[list[tuple[dict[str, Any], type[GatewayError]]]] = [
 
 
 class FailureContract:
-    """Every failure is told as what it is, after exactly one request, and without secrets."""
+    """Every failure is told as what it is, after exactly one request, and without secrets.
+
+    ``rate_limit_code`` and ``quota_code`` are what the provider calls these two in an answer of status 429.
+    """
+
+    rate_limit_code: ClassVar[str]
+    quota_code: ClassVar[str]
 
     async def test_a_failed_get_is_told_as_what_it_is(self, subject: Subject) -> None:
         """A read that fails has changed nothing, whatever it failed with."""
@@ -93,10 +100,18 @@ class FailureContract:
 
     async def test_the_time_to_come_back_reaches_the_caller(self, subject: Subject) -> None:
         """``Retry-After`` is kept, from the provider and from a proxy in between."""
-        for body in ({}, _PAGE):
+        for body in ({"code": self.rate_limit_code}, _PAGE):
             subject.fault(fault="status", status=429, retry_after=7, **body)
             for operation in (Operation.GET, Operation.LIST, Operation.CREATE):
                 assert (await subject.failure(operation)).retry_after == 7
+
+    async def test_a_rate_limit_and_a_quota_are_two_things(self, subject: Subject) -> None:
+        """One passes with time, the other does not."""
+        for operation in (Operation.GET, Operation.LIST, Operation.CREATE):
+            subject.fault(fault="status", status=429, code=self.rate_limit_code)
+            assert type(await subject.failure(operation)) is errors.RateLimited
+            subject.fault(fault="status", status=429, code=self.quota_code)
+            assert type(await subject.failure(operation)) is errors.QuotaExceeded
 
     async def test_what_the_provider_said_is_kept(self, subject: Subject) -> None:
         """Its status and its own words."""

@@ -23,6 +23,8 @@ class OverAiohttp(AdapterContract):
 
 class TestBctrl(OverAiohttp):
     plugin = bctrl.PLUGIN
+    rate_limit_code = "rate_limit.exceeded"
+    quota_code = "browser.concurrent_quota_exceeded"
 
     def create_request(self, name: str) -> CreateRequest:
         proxy = {"type": "socks5", "host": "proxy.test", "port": 1080, "username": "u", "password": "hunter2-proxy"}
@@ -55,6 +57,8 @@ async def _put_in(subject: Subject, **runtime: str) -> None:
 
 class TestDurable(OverAiohttp):
     plugin = durable.PLUGIN
+    rate_limit_code = "e2b_rate_limit_error"
+    quota_code = "usage_limit_exceeded_error"
 
     def create_request(self, name: str) -> CreateRequest:
         config = {"version": "v2", "runtime_server": {"env": {"PASSWORD": "hunter2-env"}}}
