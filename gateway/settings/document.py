@@ -91,10 +91,10 @@ class _Builder:
         lines: dict[str, int] = {}
         for key, value in node.value:
             line = key.start_mark.line + 1
+            where = (*at, key.value if isinstance(key, ScalarNode) else f"line {line}")
             if not isinstance(key, ScalarNode) or key.tag == _MERGE_TAG:
-                self._problems.add((*at, f"line {line}"), "a setting's name is plain text, and << is not supported")
+                self._problems.add(where, "a setting's name is plain text, and << is not supported")
                 continue
-            where = (*at, key.value)
             if key.value in lines:
                 self._problems.add(where, f"given again in line {line}, first in line {lines[key.value]}")
                 continue

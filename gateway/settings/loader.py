@@ -159,15 +159,14 @@ class _Reader:
             section = model.model_validate(value)
         except ValidationError as exc:
             for error in exc.errors(include_url=False, include_input=False, include_context=False):
-                self._problems.add(_place(at, error["loc"]), _message(error["type"], error["msg"]))
+                loc = error["loc"]
+                if at[0] == "providers" and loc == ("name",):
+                    self._problems.add(at, "a provider's name is 1 to 40 of a to z, 0 to 9 and -")
+                else:
+                    place = (*at, *(str(part) for part in loc if part != "[key]"))
+                    self._problems.add(place, _message(error["type"], error["msg"]))
             return None
         return None if self._problems.within(at) else section
-
-
-def _place(at: Path, loc: tuple[int | str, ...]) -> Path:
-    if at[0] == "providers" and loc == ("name",):
-        return at
-    return (*at, *(str(part) for part in loc if part != "[key]"))
 
 
 def _message(kind: str, text: str) -> str:

@@ -36,8 +36,7 @@ class Section(BaseModel):
 
 
 class HttpSettings(Section):
-    """The inbound HTTP server. ``max_line_bytes`` bounds the request line and each header,
-    ``max_header_bytes`` all headers together."""
+    """The inbound HTTP server. ``max_line_bytes`` bounds the request target, ``max_header_bytes`` one header field."""
 
     listen: Listen = "127.0.0.1:8080"
     max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 28)] = 1 << 20

@@ -1,0 +1,134 @@
+"""The example file and the settings page have every setting of every model, found in the models themselves."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+import pytest
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
+from ruamel.yaml import YAML
+
+from adapters.registry import discover
+from gateway.domain.operations import TRAITS
+from gateway.ports.provider_settings import ProviderSettings
+from gateway.settings import Settings, load_settings
+
+ROOT = Path(__file__).parents[3]
+EXAMPLE = ROOT / "config" / "gateway.example.yaml"
+PAGE = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+MODELS = {api: plugin.settings for api, plugin in discover().items()}
+REQUIRED = object()
+
+
+def settings_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The path of every setting and its default, ``NAME`` standing for names that the user makes up."""
+    for name, field in model.model_fields.items():
+        sections = list(_sections(field.annotation, f"{prefix}{name}."))
+        if sections:
+            for section, path in sections:
+                yield from settings_of(section, path)
+        if not sections or field.is_required():
+            yield f"{prefix}{name}", REQUIRED if field.is_required() else field.get_default(call_default_factory=True)
+
+
+def _sections(annotation: Any, path: str) -> Iterator[tuple[type[BaseModel], str]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation, path
+    elif get_origin(annotation) is dict:
+        yield from _sections(get_args(annotation)[1], path + "NAME.")
+    elif get_origin(annotation) in {Union, UnionType} or hasattr(annotation, "__metadata__"):
+        for argument in get_args(annotation):
+            yield from _sections(argument, path)
+
+
+GENERAL = {path: default for path, default in settings_of(Settings) if not path.startswith("providers.NAME.name")}
+GENERAL["version"] = REQUIRED  # of the file; settings made in code are of the current version
+COMMON = {path for path, _ in settings_of(ProviderSettings)}
+OF_APIS = [
+    (api, path, default) for api, model in MODELS.items() for path, default in settings_of(model) if path != "name"
+]
+
+
+def _present(values: Any, path: str) -> bool:
+    name, _, rest = path.partition(".")
+    if not isinstance(values, dict):
+        return False
+    inner = list(values.values()) if name == "NAME" else [values[name]] if name in values else []
+    return any(not rest or _present(value, rest) for value in inner)
+
+
+@pytest.fixture(scope="module")
+def example() -> Any:
+    return YAML(typ="safe", pure=True).load(EXAMPLE)
+
+
+def _environ() -> dict[str, str]:
+    names = set(re.findall(r"(?<!\$)\$\{([A-Z0-9_]{2,})\}", EXAMPLE.read_text(encoding="utf-8"))) - {"NAME"}
+    assert names
+    return {name: "a" * 64 if name.endswith("SHA256") else f"value-of-{name.lower()}" for name in names}
+
+
+def test_the_models_were_found() -> None:
+    assert {"http.listen", "auth.keys.NAME.key_sha256", "providers.NAME.deadlines", "shutdown.grace"} <= set(GENERAL)
+    assert {"durable", "bctrl"} <= set(MODELS)
+
+
+@pytest.mark.parametrize("path", GENERAL)
+def test_the_example_has_every_setting(example: Any, path: str) -> None:
+    assert _present(example, path)
+
+
+@pytest.mark.parametrize(("api", "path"), [(api, path) for api, path, _ in OF_APIS])
+def test_the_example_has_every_setting_of_every_provider_api(example: Any, api: str, path: str) -> None:
+    assert any(entry["api"] == api and _present(entry, path) for entry in example["providers"].values())
+
+
+def test_the_example_is_without_faults_and_shows_the_defaults() -> None:
+    settings = load_settings(EXAMPLE, provider_models=MODELS, environ=_environ()).settings
+    for section in ("http", "admin", "log", "shutdown"):
+        assert getattr(settings, section) == Settings.model_fields[section].default
+    for provider in settings.providers.values():
+        for name, field in type(provider).model_fields.items():
+            if not field.is_required() and name not in {"api", "scope"}:
+                assert getattr(provider, name) == field.get_default(call_default_factory=True), name
+
+
+def _rows(page: str) -> dict[str, str]:
+    return dict(re.findall(r"^\| `([a-zA-Z0-9_.]+)` \| `?([^|`]+?)`? \|", page, re.MULTILINE))
+
+
+def _told(default: Any) -> str:
+    if default is REQUIRED:
+        return "required"
+    plain = to_jsonable_python(default)
+    return plain if isinstance(plain, str) else json.dumps(plain)
+
+
+@pytest.mark.parametrize("path", GENERAL)
+def test_the_page_has_every_setting_with_its_default(path: str) -> None:
+    assert _rows(PAGE)[path] == _told(GENERAL[path])
+
+
+@pytest.mark.parametrize(("api", "path", "default"), [entry for entry in OF_APIS if entry[1] not in COMMON])
+def test_the_page_has_every_setting_of_every_provider_api(api: str, path: str, default: Any) -> None:
+    section = PAGE.split(f"\n### {api}\n")[1].split("\n#")[0]
+    assert _rows(section)[f"providers.NAME.{path}"] == _told(default)
+
+
+def test_the_page_has_no_setting_that_does_not_exist() -> None:
+    known = set(GENERAL) | {f"providers.NAME.{path}" for _, path, _ in OF_APIS}
+    assert set(_rows(PAGE)) <= known
+
+
+def test_the_page_has_the_default_deadline_of_every_operation() -> None:
+    table = PAGE.split("| operations | default |")[1].split("\n\n")[0]
+    told = {
+        operation: float(seconds)
+        for names, seconds in re.findall(r"^\| (`.+`) \| (\d+) \|$", table, re.MULTILINE)
+        for operation in re.findall(r"`(\w+)`", names)
+    }
+    assert told == {operation.value: traits.deadline for operation, traits in TRAITS.items()}

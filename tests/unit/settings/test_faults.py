@@ -1,0 +1,242 @@
+"""Every fault of the settings is told at once, with its path and where it is."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.settings import SettingsError, load_settings
+
+from .conftest import AUTH, GOOD, MODELS, PROVIDERS, Faults, Load
+
+ADD_KEYS = "add auth.keys, or spell out auth: none"
+
+
+def test_all_faults_of_all_sources_are_told_together(faults: Faults) -> None:
+    text = """\
+version: 2
+http:
+  listen: nowhere
+  max_body_bytes: lots
+log: {level: loud}
+surplus: 1
+providers:
+  Bad_Name: {api: red, base_url: http://red.test, token: t}
+  a: {api: green, base_url: "ftp://red.test", token: t, tokn: 1}
+  b: {api: red, token: "${UNSET}", base_url: http://red.test:99999, name: b}
+  c: {api: red, base_url: http://red.test, token: file:missing, deadlines: {nap: 1, create: 0}}
+"""
+    environ = {"RTGW_HTTP__PORT": "1", "RTGW_SPEED": "9", "RTGW_SHUTDOWN__GRACE": "long", "RTGW_ADMIN": "x"}
+    assert faults(text, environ) == {
+        "version": "this gateway reads version 1 only (gateway.yaml:1)",
+        "http.listen": "an address is host:port or [IPv6]:port, such as 127.0.0.1:8080 (gateway.yaml:3)",
+        "http.max_body_bytes": (
+            "input should be a valid integer, unable to parse string as an integer (gateway.yaml:4)"
+        ),
+        "http.port": "there is no setting of this name (env RTGW_HTTP__PORT)",
+        "log.level": "input should be 'debug', 'info', 'warning' or 'error' (gateway.yaml:5)",
+        "surplus": "there is no setting of this name (gateway.yaml:6)",
+        "shutdown.grace": (
+            "input should be a valid number, unable to parse string as a number (env RTGW_SHUTDOWN__GRACE)"
+        ),
+        "RTGW_SPEED": "there is no setting of this name",
+        "RTGW_ADMIN": "is not the JSON that a setting with several values needs",
+        "auth": ADD_KEYS,
+        "providers.Bad_Name": "a provider's name is 1 to 40 of a to z, 0 to 9 and - (gateway.yaml:8)",
+        "providers.a.api": "this names the provider's API, one of: blue, red (gateway.yaml:9)",
+        "providers.a.base_url": "the base URL starts with http:// or https:// and names a host (gateway.yaml:9)",
+        "providers.b.token": "the environment variable UNSET is not set (gateway.yaml:10)",
+        "providers.b.base_url": "the host or the port of the base URL cannot be read (gateway.yaml:10)",
+        "providers.b.name": "a provider's name is its key in providers (gateway.yaml:10)",
+        "providers.c.token": "the file missing cannot be read: No such file or directory (gateway.yaml:11)",
+        "providers.c.deadlines.create": "input should be greater than 0 (gateway.yaml:11)",
+        "providers.c.deadlines.nap": faults(text)["providers.c.deadlines.nap"],
+    }
+
+
+def test_a_key_that_is_given_twice_is_told_with_both_lines(faults: Faults) -> None:
+    found = faults(GOOD + "log: {level: info,\n  level: debug}\nversion: 1\n")
+    assert found == {
+        "log.level": "given again in line 5, first in line 4 (gateway.yaml:4)",
+        "version": "given again in line 6, first in line 1 (gateway.yaml:1)",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("version: [1\nauth: 2", "gateway.yaml:2:5"),
+        ("a: *nobody", "gateway.yaml:1:4"),
+        ("a: 1\n---\nb: 2\n", "gateway.yaml:2:1"),
+        ("a: \x01", "gateway.yaml"),
+        ("- a list", "gateway.yaml:1"),
+    ],
+)
+def test_a_file_that_is_not_one_yaml_mapping_is_told_with_its_place(faults: Faults, text: str, path: str) -> None:
+    assert list(faults(text)) == [path]
+
+
+def test_variables_are_checked_even_when_the_file_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(tmp_path / "none.yaml", provider_models=MODELS, environ={"RTGW_NOPE": "1"})
+    assert caught.value.problems == [
+        (f"{tmp_path}/none.yaml", "cannot be read: No such file or directory"),
+        ("RTGW_NOPE", "there is no setting of this name"),
+    ]
+
+
+def test_a_file_that_is_not_utf8_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_bytes(b"version: \xff")
+    with pytest.raises(SettingsError, match="is not UTF-8 text"):
+        load_settings(file, provider_models=MODELS, environ={})
+
+
+def test_odd_yaml_is_told_at_its_path(faults: Faults) -> None:
+    found = faults(
+        GOOD + "http: &h {listen: *h}\nlog: {<<: {level: info}}\nadmin: {listen: !!python/name:os.system x}\n"
+        "shutdown: {[a]: 1, grace: !!int x}\n"
+    )
+    assert found == {
+        "http.listen": "this alias refers to a place that it is itself part of (gateway.yaml:4)",
+        "log.<<": "a setting's name is plain text, and << is not supported (gateway.yaml:5)",
+        "admin.listen": "the value does not fit its YAML tag (gateway.yaml:6)",
+        "shutdown.line 7": "a setting's name is plain text, and << is not supported (gateway.yaml:7)",
+        "shutdown.grace": "the value does not fit its YAML tag (gateway.yaml:7)",
+    }
+
+
+@pytest.mark.parametrize("auth", ["", "auth:\n", "auth: {}\n", "auth: {keys: {}}\n", "auth: {keys: }\n"])
+def test_without_keys_and_without_the_word_none_it_refuses(faults: Faults, auth: str) -> None:
+    (message,) = [message for path, message in faults("version: 1\n" + auth + PROVIDERS).items() if path == "auth"]
+    assert message.startswith(ADD_KEYS)
+
+
+@pytest.mark.parametrize("auth", ["auth: nobody\n", "auth: true\n", "auth: [none]\n"])
+def test_auth_is_keys_or_none_and_nothing_else(faults: Faults, auth: str) -> None:
+    assert list(faults("version: 1\n" + auth + PROVIDERS)) == ["auth"]
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:80", "[::]:80", "gateway.internal:80", "10.0.0.1:80"])
+def test_auth_none_is_refused_beyond_loopback_addresses(faults: Faults, listen: str) -> None:
+    found = faults(f"version: 1\nauth: none\nhttp: {{listen: '{listen}'}}\n" + PROVIDERS)
+    assert found == {
+        "auth": f"auth: none is for loopback addresses only, and http.listen is {listen}; add auth.keys "
+        "(gateway.yaml:2)"
+    }
+
+
+def test_auth_none_is_refused_when_a_variable_moves_the_address_beyond_loopback(faults: Faults) -> None:
+    found = faults("version: 1\nauth: none\n" + PROVIDERS, {"RTGW_HTTP__LISTEN": "0.0.0.0:80"})
+    assert list(found) == ["auth"]
+
+
+def test_keys_are_long_named_and_given_once(faults: Faults) -> None:
+    sha256 = "a" * 64
+    found = faults(
+        "version: 1\nauth:\n  keys:\n"
+        "    short: {key: too-short}\n"
+        "    spaced: {key: 'sixteen and a space'}\n"
+        f"    both: {{key: 0123456789abcdef, key_sha256: {sha256}}}\n"
+        "    neither: {}\n"
+        "    'a b': {key: 0123456789abcdef}\n"
+        "    digest: {key_sha256: abc}\n" + PROVIDERS
+    )
+    assert set(found) == {
+        "auth.keys.short.key",
+        "auth.keys.spaced.key",
+        "auth.keys.both",
+        "auth.keys.neither",
+        "auth.keys.a b",
+        "auth.keys.digest.key_sha256",
+    }
+
+
+def test_two_names_with_one_key_are_refused_also_when_one_is_a_digest(faults: Faults) -> None:
+    digest = "9f9f5111f7b27a781f1f1ddde5ebc2dd2b796bfc7365c9c28b548e564176929f"  # of 0123456789abcdef
+    found = faults(
+        "version: 1\n"
+        f"auth: {{keys: {{a: {{key: 0123456789abcdef}}, b: {{key_sha256: {digest.upper()}}}}}}}\n" + PROVIDERS
+    )
+    assert found == {"auth.keys.b": "a has the same key; every name needs its own (gateway.yaml:2)"}
+
+
+@pytest.mark.parametrize("providers", ["", "providers:\n", "providers: {}\n"])
+def test_at_least_one_provider_is_needed(faults: Faults, providers: str) -> None:
+    (message,) = faults("version: 1\n" + AUTH + providers).values()
+    assert message.startswith("at least one provider is needed")
+
+
+def test_sections_of_the_wrong_shape_are_told(faults: Faults) -> None:
+    found = faults("version: 1\n" + AUTH + "http: 8080\nproviders: {a: text}\nlog: [info]\n")
+    assert found == {
+        "http": "this is a mapping of settings (gateway.yaml:3)",
+        "log": "this is a mapping of settings (gateway.yaml:5)",
+        "providers.a": "this is a mapping of settings (gateway.yaml:4)",
+    }
+    assert list(faults("version: 1\n" + AUTH + "providers: [a]\n")) == ["providers"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("scope: one", "scope: one"),
+        ("scope: one", "scope: null"),
+        ("scope: null", "scope: one"),
+        ("scope: null", "scope: null"),
+    ],
+)
+@pytest.mark.parametrize("url", ["http://red.test", "http://RED.test:80/"])
+def test_two_providers_on_one_account_and_scope_are_refused(faults: Faults, first: str, second: str, url: str) -> None:
+    found = faults(
+        "version: 1\n" + AUTH + "providers:\n"
+        f"  a: {{api: red, base_url: 'http://red.test', token: t, {first}}}\n"
+        f"  b: {{api: red, base_url: '{url}', token: t, {second}}}\n"
+    )
+    assert list(found) == ["providers.b"]
+    assert found["providers.b"].startswith("providers.a is the same account")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "api: red, base_url: 'http://red.test', token: t, scope: two",
+        "api: red, base_url: 'http://red.test', token: other, scope: one",
+        "api: red, base_url: 'http://red.test/eu', token: t, scope: one",
+        "api: red, base_url: 'https://red.test', token: t, scope: one",
+        "api: blue, base_url: 'http://red.test', token: t, scope: one",
+    ],
+)
+def test_providers_that_differ_in_scope_or_account_may_stand_together(load: Load, other: str) -> None:
+    loaded = load(
+        "version: 1\n" + AUTH + "providers:\n"
+        "  a: {api: red, base_url: 'http://red.test', token: t, scope: one}\n"
+        f"  b: {{{other}}}\n"
+    )
+    assert list(loaded.settings.providers) == ["a", "b"]
+
+
+def test_an_unset_variable_is_the_only_fault_told_of_its_place(faults: Faults) -> None:
+    providers = "providers:\n" + "".join(
+        f"  {name}: {{api: red, base_url: '${{URL}}', token: '${{TOKEN}}'}}\n" for name in "ab"
+    )
+    assert faults("version: 1\n" + AUTH + providers) == {
+        f"providers.{name}.{field}": f"the environment variable {variable} is not set (gateway.yaml:{line})"
+        for name, line in (("a", 4), ("b", 5))
+        for field, variable in (("base_url", "URL"), ("token", "TOKEN"))
+    }
+
+
+def test_the_admin_address_is_not_the_apis(faults: Faults) -> None:
+    assert list(faults(GOOD + "http: {listen: '127.0.0.1:1'}\nadmin: {listen: '127.0.0.1:1'}\n")) == ["admin.listen"]
+
+
+def test_no_message_holds_a_secret(faults: Faults) -> None:
+    secret = "s3cr3t value"
+    found = faults(
+        f"version: 1\nauth: {{keys: {{ci: {{key: '{secret}'}}}}}}\n"
+        "providers:\n"
+        f"  a: {{api: red, base_url: 'http://u:{secret}@h', token: '{secret}', passphrase: ['{secret}']}}\n",
+        {"RTGW_AUTH__KEYS__OPS__KEY": secret, "RTGW_LOG": secret},
+    )
+    assert len(found) == 6
+    assert secret not in str(found)
