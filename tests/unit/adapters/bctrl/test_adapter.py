@@ -251,3 +251,10 @@ async def test_no_secret_is_in_the_repr_of_what_is_sent():
     shown = f"{sent!r}{bctrl!r}{bctrl.settings!r}"
     assert "hunter2!" not in shown
     assert TOKEN not in shown
+
+
+async def test_a_stop_cannot_discard_state_and_sends_nothing_when_asked_to():
+    bctrl, transport = adapter()
+    with pytest.raises(UnsupportedFeature):
+        await bctrl.stop(REF, CALL, discard_state=True)
+    assert not transport.sent
