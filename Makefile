@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN_STAMP := $(VENV)/.run-$(shell cksum config/requirements.txt pyproject.toml | cksum | cut -d' ' -f1)
 DEV_STAMP := $(VENV)/.dev-$(shell cksum config/requirements-dev.txt pyproject.toml | cksum | cut -d' ' -f1)
 
-.PHONY: help run test check format lock build clean
+.PHONY: help run test check format docs lock build clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,9 @@ check: $(DEV_STAMP) ## Lint, formatting, types and import rules
 
 format: $(DEV_STAMP) ## Format the code and mend what the linter can
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+docs: $(DEV_STAMP) ## Write the generated tables of docs/model.md anew
+	@$(BIN)/python -m gateway.generated_docs docs/model.md
 
 build: $(DEV_STAMP) ## Build the wheel into dist/
 	@$(BIN)/python -m build --wheel --no-isolation --outdir dist .
