@@ -23,6 +23,7 @@ _STATUSES: Final[Mapping[int, type[GatewayError]]] = {
     402: errors.InsufficientCredits,
     403: errors.PermissionDenied,
     404: errors.NotFound,
+    408: errors.ProviderTimeout,
     409: errors.StateConflict,
     422: errors.ValidationFailed,
     426: errors.ProviderUpgradeRequired,
@@ -32,7 +33,7 @@ _STATUSES: Final[Mapping[int, type[GatewayError]]] = {
     503: errors.ProviderUnavailable,
     504: errors.ProviderTimeout,
 }
-"""The 11 codes, with 402 and 503 for a platform that comes to use them."""
+"""The 11 codes, with 402, 408 and 503 for a platform that comes to use them."""
 
 _TYPES: Final[Mapping[type[GatewayError], Mapping[str, tuple[int, ...]]]] = {
     errors.InvalidRequest: {

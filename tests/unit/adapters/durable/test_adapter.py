@@ -1,0 +1,248 @@
+"""What the verbs, the config and the capabilities send, and what their answers mean."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.domain.config import RuntimeConfig
+from gateway.domain.errors import NotFound, OutcomeUnknown, ProviderBadResponse, StateConflict, ValidationFailed
+from gateway.domain.ids import RuntimeRef, b64url
+from gateway.domain.operations import Operation
+from gateway.domain.requests import InstallCapability, ReplaceConfig, StartRequest, UpdateCapability
+from gateway.domain.runtime import CapabilityBinding, ConfigDocument, Connection, Lease
+from gateway.domain.validation import validate
+from gateway.domain.values import State
+from gateway.ports.transport import Phase, TransportFailure
+from tests.unit.adapters.durable.fakes import CALL, OTHER, REF, UUID, W, adapter, answer, failure, instance, row
+
+HERE = f"{W}/{UUID}"
+RUNNING = {"status": "running", "instance": instance()}
+BINDING = {
+    "id": OTHER,
+    "artifact_id": UUID,
+    "capability_name": "browse",
+    "version": "1.2.0",
+    "enabled": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "body"),
+    [
+        ({}, b"{}"),
+        (
+            {"secret_ids": None, "runtime_limit_seconds": None},
+            b'{"secret_ids":null,"requested_runtime_limit_seconds":null}',
+        ),
+        ({"secret_ids": []}, b'{"secret_ids":[]}'),
+        ({"secret_ids": [UUID], "runtime_limit_seconds": 90}, None),
+    ],
+)
+async def test_a_start_sends_an_object_with_exactly_what_was_sent(options, body):
+    durable, transport = adapter(answer(200, row(**RUNNING, sandbox_token="hunter2")))
+    started = await durable.start(REF, validate(StartRequest, options), CALL)
+    (sent,) = transport.sent
+    assert (sent.operation, sent.method, sent.path) == (Operation.START, "POST", f"{HERE}/start")
+    assert sent.body == body or msgspec.json.decode(sent.body) == {
+        "secret_ids": [UUID],
+        "requested_runtime_limit_seconds": 90,
+    }
+    assert started.state is State.RUNNING
+    assert "hunter2" not in repr(started)
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume", "reset"])
+async def test_a_verb_without_options_has_no_body(verb):
+    durable, transport = adapter(answer(200, row()), failure(409, "conflict_error"))
+    assert (await getattr(durable, verb)(REF, CALL)).provider_id == UUID
+    (sent,) = transport.sent
+    assert (sent.operation, sent.method, sent.path, sent.body) == (Operation(verb), "POST", f"{HERE}/{verb}", None)
+    with pytest.raises(StateConflict):
+        await getattr(durable, verb)(REF, CALL)
+
+
+async def test_a_keepalive_answers_with_the_public_id():
+    for scope, reference in (("acme/research", UUID), (None, f"{b64url('acme/research')}~{UUID}")):
+        durable, transport = adapter(answer(200, {"expires_at": "2026-03-01T11:05:00Z"}), scope=scope)
+        lease = await durable.keepalive(REF, 300, CALL)
+        assert lease == Lease(id=f"dn.{reference}", expires_at="2026-03-01T11:05:00Z")
+        assert (transport.sent[0].path, transport.sent[0].body) == (f"{HERE}/keepalive", b'{"extend_seconds":300}')
+    durable, _ = adapter(answer(200, {}))
+    with pytest.raises(ProviderBadResponse):
+        await durable.keepalive(REF, 300, CALL)
+
+
+async def test_a_connection_is_the_sandboxs_url_with_its_token():
+    durable, transport = adapter(answer(200, row(**RUNNING, sandbox_token="hunter2")))
+    assert await durable.connections(REF, CALL) == [
+        Connection(
+            protocol="runtime_server",
+            url="https://sandbox.test",
+            token="hunter2",
+            expires_at="2026-03-01T11:00:00Z",
+        )
+    ]
+    (sent,) = transport.sent
+    assert (sent.operation, sent.path, sent.body) == (Operation.CONNECT, f"{HERE}/start", b"{}")
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        RUNNING,
+        {**RUNNING, "sandbox_token": ""},
+        {"status": "running", "instance": instance(sandbox_url=None), "sandbox_token": "t"},
+        {"status": "running", "instance": None, "sandbox_token": "t"},
+        {"status": "paused", "instance": instance(state="paused"), "sandbox_token": "t"},
+    ],
+)
+async def test_there_is_no_connection_without_url_token_and_running_compute(members):
+    durable, _ = adapter(answer(200, row(**members)))
+    assert await durable.connections(REF, CALL) == []
+
+
+async def test_a_config_is_read_whole_and_what_is_not_told_is_not_made_up():
+    config = {"version": "v2", "x-new": {"a": None}}
+    durable, transport = adapter(
+        answer(200, {"config": config, "config_digest": "d1", "config_version": "v2", "runtime_id": UUID}),
+        answer(200, {"config": config}),
+        answer(200, {"config_digest": "d1"}),
+    )
+    assert await durable.get_config(REF, CALL) == ConfigDocument(config=config, config_version="v2", config_digest="d1")
+    assert await durable.get_config(REF, CALL) == ConfigDocument(config=config)
+    with pytest.raises(ProviderBadResponse):
+        await durable.get_config(REF, CALL)
+    assert (transport.sent[0].method, transport.sent[0].path) == ("GET", f"{HERE}/config")
+
+
+async def test_a_config_is_replaced_with_the_document_as_it_was_written():
+    durable, transport = adapter(answer(200, {"config": {"version": "v2"}, "config_digest": "d2"}))
+    request = validate(ReplaceConfig, {"config": {"sandbox": {"egress": None}, "defaults": {}}})
+    assert (await durable.replace_config(REF, request.config, CALL)).config_digest == "d2"
+    (sent,) = transport.sent
+    assert (sent.operation, sent.method, sent.path) == (Operation.REPLACE_CONFIG, "PUT", f"{HERE}/config")
+    assert sent.body == b'{"config":{"sandbox":{"egress":null},"defaults":{}}}'
+
+
+async def test_a_config_with_text_that_is_not_unicode_is_not_sent():
+    durable, transport = adapter()
+    with pytest.raises(ValidationFailed):
+        await durable.replace_config(REF, RuntimeConfig.model_validate({"x": "\ud800"}), CALL)
+    assert transport.sent == []
+
+
+async def test_bindings_are_listed_and_a_list_without_items_is_empty():
+    durable, transport = adapter(
+        answer(200, {"items": [{**BINDING, "flags": {"a": True}, "source": "user", "new": 1}]}),
+        answer(200, {}),
+        answer(200, {"items": None}),
+        answer(200, {"items": [{}]}),
+    )
+    assert await durable.list_capabilities(REF, CALL) == [_binding(flags={"a": True}, source="user")]
+    assert await durable.list_capabilities(REF, CALL) == []
+    assert await durable.list_capabilities(REF, CALL) == []
+    with pytest.raises(ProviderBadResponse):
+        await durable.list_capabilities(REF, CALL)
+    assert (transport.sent[0].method, transport.sent[0].path) == ("GET", f"{HERE}/capabilities")
+
+
+def _binding(**members: Any) -> CapabilityBinding:
+    return CapabilityBinding(
+        **{"id": OTHER, "name": "browse", "version": "1.2.0", "enabled": True, "artifact_id": UUID, **members}
+    )
+
+
+@pytest.mark.parametrize("status", [200, 201])
+async def test_an_install_sends_what_was_sent_and_takes_the_binding_of_its_answer(status):
+    for options in ({"name": "browse"}, {"name": "browse", "version": "1.2.0"}):
+        durable, transport = adapter(answer(status, BINDING))
+        installed = await durable.install_capability(REF, validate(InstallCapability, options), CALL)
+        assert installed == _binding()
+        (sent,) = transport.sent
+        assert (sent.operation, sent.method, sent.path) == (
+            Operation.INSTALL_CAPABILITY,
+            "POST",
+            f"{HERE}/capabilities",
+        )
+        assert msgspec.json.decode(sent.body) == options
+
+
+@pytest.mark.parametrize("answered", [answer(200, {"ok": True}), answer(204, b""), answer(200, b"[]")])
+async def test_a_change_whose_answer_is_no_binding_is_read_back_from_the_list(answered):
+    listed = answer(200, {"items": [{**BINDING, "id": UUID, "capability_name": "other"}, BINDING]})
+    durable, transport = adapter(answered, listed)
+    assert await durable.install_capability(REF, validate(InstallCapability, {"name": "browse"}), CALL) == _binding()
+    durable, transport = adapter(answered, listed)
+    change = validate(UpdateCapability, {"enabled": True})
+    assert await durable.update_capability(REF, OTHER, change, CALL) == _binding()
+    assert [sent.operation for sent in transport.sent] == [Operation.UPDATE_CAPABILITY, Operation.LIST_CAPABILITIES]
+
+
+@pytest.mark.parametrize("broken", [answer(503, b""), TransportFailure("refused", Phase.CONNECTING)])
+async def test_a_change_that_cannot_be_read_back_is_not_told_as_one_that_did_not_happen(broken):
+    durable, _ = adapter(answer(200, {}), broken)
+    with pytest.raises(OutcomeUnknown):
+        await durable.install_capability(REF, validate(InstallCapability, {"name": "browse"}), CALL)
+
+
+async def test_an_accepted_change_that_no_list_shows_is_a_bad_response():
+    durable, _ = adapter(answer(200, {}), answer(200, {"items": [BINDING]}))
+    with pytest.raises(ProviderBadResponse, match="no such binding"):
+        await durable.install_capability(REF, validate(InstallCapability, {"name": "other"}), CALL)
+
+
+@pytest.mark.parametrize("change", [{"enabled": False}, {"flags": {"a": None, "b": True}}, {"version": "2"}])
+async def test_a_change_sends_exactly_its_one_field(change):
+    durable, transport = adapter(answer(200, BINDING))
+    await durable.update_capability(REF, "b/1 ü", validate(UpdateCapability, change), CALL)
+    (sent,) = transport.sent
+    assert (sent.method, sent.path) == ("PATCH", f"{HERE}/capabilities/b%2F1%20%C3%BC")
+    assert msgspec.json.decode(sent.body) == change
+
+
+@pytest.mark.parametrize("answered", [answer(204, b""), answer(200, {"ok": True}), answer(200, b"<html>")])
+async def test_the_body_of_an_uninstall_is_not_looked_at(answered):
+    durable, transport = adapter(answered)
+    await durable.remove_capability(REF, OTHER, CALL)
+    (sent,) = transport.sent
+    assert (sent.method, sent.path, sent.body) == ("DELETE", f"{HERE}/capabilities/{OTHER}", None)
+
+
+@pytest.mark.parametrize("binding_id", ["", ".", ".."])
+async def test_a_binding_id_that_would_lead_elsewhere_is_not_found_without_a_call(binding_id):
+    durable, transport = adapter()
+    with pytest.raises(NotFound):
+        await durable.remove_capability(REF, binding_id, CALL)
+    assert transport.sent == []
+
+
+async def test_the_resolved_capabilities_keep_their_digests():
+    one = {
+        "name": "browse",
+        "version": "1.2.0",
+        "artifact_digest": "a1",
+        "artifact_s3_prefix": "s3://x",
+        "runtime_digest": "r1",
+    }
+    durable, transport = adapter(
+        answer(200, {"runtime_digest": "r", "capabilities": [one, {**one, "commands": ["go"]}]})
+    )
+    resolved = await durable.resolved_capabilities(REF, CALL)
+    assert (resolved.runtime_digest, [item.commands for item in resolved.capabilities]) == ("r", [None, ["go"]])
+    assert resolved.capabilities[0].artifact_digest == "a1"
+    assert transport.sent[0].path == f"{HERE}/capabilities/resolved"
+
+
+async def test_a_missing_answer_passes_as_it_is():
+    broken = TransportFailure("disconnected", Phase.SENT)
+    durable, _ = adapter(broken)
+    with pytest.raises(TransportFailure) as caught:
+        await durable.pause(REF, CALL)
+    assert caught.value is broken
+
+
+async def test_a_verb_that_answers_with_another_runtime_is_a_bad_response():
+    durable, _ = adapter(answer(200, row(id=OTHER)))
+    with pytest.raises(ProviderBadResponse, match="another runtime"):
+        await durable.pause(RuntimeRef("acme/research", UUID), CALL)

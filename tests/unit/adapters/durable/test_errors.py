@@ -1,0 +1,225 @@
+"""What every failure of the durable API means."""
+
+import msgspec
+import pytest
+
+from adapters.durable.errors import TABLE, failed
+from adapters.durable.wire import ERROR_CODES, ERROR_TYPES
+from gateway.domain import errors
+from gateway.domain.errors import FieldError
+from gateway.domain.operations import Operation
+from tests.unit.adapters.durable.fakes import answer, failure
+
+MEANINGS = {
+    ("already_exists_error", 409): errors.StateConflict,
+    ("app_error", 400): errors.InvalidRequest,
+    ("authentication_error", 401): errors.ProviderCredentialsRejected,
+    ("conflict_error", 409): errors.StateConflict,
+    ("aws_error", 500): errors.ProviderError,
+    ("configuration_error", 500): errors.ProviderError,
+    ("database_error", 500): errors.ProviderError,
+    ("dynamodb_error", 500): errors.ProviderError,
+    ("e2b_error", 502): errors.ProviderError,
+    ("e2b_rate_limit_error", 429): errors.RateLimited,
+    ("expired_signature_error", 401): errors.ProviderCredentialsRejected,
+    ("expired_token_error", 401): errors.ProviderCredentialsRejected,
+    ("forbidden_error", 403): errors.PermissionDenied,
+    ("group_error", 403): errors.PermissionDenied,
+    ("invalid_error", 400): errors.InvalidRequest,
+    ("invalid_flag_error", 400): errors.InvalidRequest,
+    ("invalid_username_error", 400): errors.InvalidRequest,
+    ("mail_error", 500): errors.ProviderError,
+    ("member_exists_error", 409): errors.StateConflict,
+    ("member_limit_exceeded_error", 403): errors.QuotaExceeded,
+    ("migration_lock_timeout_error", 500): errors.ProviderUnavailable,
+    ("not_found_error", 404): errors.NotFound,
+    ("oauth_config_error", 500): errors.ProviderError,
+    ("org_sandbox_capacity_exceeded_error", 429): errors.QuotaExceeded,
+    ("bad_gateway_error", 502): errors.ProviderUnavailable,
+    ("gateway_timeout_error", 504): errors.ProviderTimeout,
+    ("s3_error", 500): errors.ProviderError,
+    ("server_error", 500): errors.ProviderError,
+    ("task_error", 400): errors.InvalidRequest,
+    ("stripe_error", 500): errors.ProviderError,
+    ("token_error", 401): errors.ProviderCredentialsRejected,
+    ("upgrade_required_error", 426): errors.ProviderUpgradeRequired,
+    ("usage_limit_exceeded_error", 429): errors.QuotaExceeded,
+    ("user_verification_error", 403): errors.PermissionDenied,
+    ("validation_error", 422): errors.ValidationFailed,
+}
+
+STATUSES = {
+    400: errors.InvalidRequest,
+    401: errors.ProviderCredentialsRejected,
+    403: errors.PermissionDenied,
+    404: errors.NotFound,
+    409: errors.StateConflict,
+    422: errors.ValidationFailed,
+    426: errors.ProviderUpgradeRequired,
+    429: errors.RateLimited,
+    500: errors.ProviderError,
+    502: errors.ProviderUnavailable,
+    504: errors.ProviderTimeout,
+}
+
+
+def test_every_documented_type_and_code_has_a_meaning_here():
+    assert [kind for kind, _ in MEANINGS] == list(ERROR_TYPES)
+    assert list(STATUSES) == list(ERROR_CODES)
+    assert len(ERROR_TYPES) == 35
+    assert {kind for _, _, kind in TABLE if kind is not None} == set(ERROR_TYPES)
+
+
+@pytest.mark.parametrize(("kind", "status"), MEANINGS)
+def test_a_type_at_its_status_means_one_thing(kind, status):
+    error = failed("dn", Operation.GET, failure(status, kind))
+    assert type(error) is MEANINGS[kind, status]
+    assert error.failure == errors.ProviderFailure("dn", status, kind, "the provider's words")
+    assert error.source is errors.Source.PROVIDER
+
+
+@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("kind", [None, "brand_new_error", "not_found_error!"])
+def test_a_code_without_a_known_type_is_judged_by_its_status(status, kind):
+    assert type(failed("dn", Operation.GET, failure(status, kind))) is STATUSES[status]
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_a_body_code_that_disagrees_with_the_status_loses(status):
+    for code in STATUSES:
+        assert type(failed("dn", Operation.GET, failure(status, code=code))) is STATUSES[status]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "expected"),
+    [
+        (500, "not_found_error", errors.ProviderError),
+        (502, "authentication_error", errors.ProviderUnavailable),
+        (404, "server_error", errors.NotFound),
+        (402, "usage_limit_exceeded_error", errors.InsufficientCredits),
+        (503, "server_error", errors.ProviderUnavailable),
+        (418, "app_error", errors.ProviderBadResponse),
+        (599, "server_error", errors.ProviderError),
+        (403, "usage_limit_exceeded_error", errors.QuotaExceeded),
+        (409, "member_limit_exceeded_error", errors.QuotaExceeded),
+    ],
+)
+def test_the_status_decides_and_the_type_refines(status, kind, expected):
+    assert type(failed("dn", Operation.GET, failure(status, kind))) is expected
+
+
+@pytest.mark.parametrize("kind", [None, "already_exists_error", "conflict_error"])
+def test_a_conflict_of_a_create_is_with_the_runtime_that_has_the_name(kind):
+    assert type(failed("dn", Operation.CREATE, failure(409, kind))) is errors.AlreadyExists
+    for operation in (Operation.PAUSE, Operation.REPLACE_CONFIG, Operation.INSTALL_CAPABILITY):
+        assert type(failed("dn", operation, failure(409, kind))) is errors.StateConflict
+
+
+def test_the_word_credit_decides_nothing():
+    for status, expected in ((429, errors.RateLimited), (400, errors.InvalidRequest)):
+        answered = answer(status, {"code": status, "detail": "no credits left", "type": "new_error"})
+        assert type(failed("dn", Operation.START, answered)) is expected
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_after_a_create_no_5xx_proves_that_nothing_was_made(status):
+    for kind in (None, "server_error", "e2b_error", "migration_lock_timeout_error"):
+        assert type(failed("dn", Operation.CREATE, failure(status, kind))) is errors.OutcomeUnknown
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>bad gateway</html>",
+        b'["detail"]',
+        b'"detail"',
+        b'{"detail": "Not Found"}',
+        b'{"code": 404, "type": "not_found_error"}',
+        b'{"code": "404", "detail": "x"}',
+        b'{"detail": ["x"], "type": "not_found_error"}',
+        b"\xff",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+    ],
+)
+def test_what_is_not_the_providers_envelope_proves_nothing_of_a_runtime(body):
+    assert type(failed("dn", Operation.GET, answer(404, body))) is errors.ProviderBadResponse
+    assert type(failed("dn", Operation.GET, answer(503, body))) is errors.ProviderUnavailable
+    assert type(failed("dn", Operation.CREATE, answer(307, body))) is errors.OutcomeUnknown
+
+
+def test_a_401_means_the_gateways_credentials_whoever_sends_it():
+    for body in (b"", b"<html>", b'{"detail": "Not authenticated"}'):
+        assert type(failed("dn", Operation.LIST, answer(401, body))) is errors.ProviderCredentialsRejected
+
+
+def test_when_to_come_back_and_the_providers_request_id_are_kept():
+    body = {"code": 429, "detail": "slow down", "type": "e2b_rate_limit_error"}
+    error = failed("dn", Operation.GET, answer(429, body, retry_after="7", x_request_id="r-1"))
+    assert error.retry_after == 7
+    assert error.failure == errors.ProviderFailure("dn", 429, "e2b_rate_limit_error", "slow down", "r-1")
+
+
+def test_a_detail_as_long_as_a_page_is_left_out():
+    error = failed("dn", Operation.GET, failure(400, "invalid_error", detail="x" * 4097))
+    assert error.failure is not None
+    assert error.failure.detail is None
+
+
+def _fields(operation: Operation, *items: object, status: int = 422) -> list[FieldError]:
+    return list(failed("dn", operation, failure(status, "validation_error", errors=list(items))).errors)
+
+
+def _item(*loc: object, kind: str = "missing") -> dict[str, object]:
+    return {"loc": list(loc), "msg": "hunter2 is not allowed", "type": kind}
+
+
+def test_the_fields_of_a_create_are_told_under_our_names():
+    told = _fields(
+        Operation.CREATE,
+        _item("body", "config", "version", kind="literal_error"),
+        _item("body", "key"),
+        _item("body", "name"),
+        _item("body", "requested_runtime_limit_seconds", kind="greater_than_equal"),
+        _item("body", "config", "capabilities", 0, "name"),
+        _item("body", "config", "runtime_server", "env", "A/B~C"),
+        _item("body"),
+    )
+    assert [field.pointer for field in told] == [
+        "#/config/version",
+        "#/name",
+        "#/display_name",
+        "#/runtime_limit_seconds",
+        "#/config/capabilities/0/name",
+        "#/config/runtime_server/env/A~1B~0C",
+        "#",
+    ]
+    assert [field.code for field in told[:4]] == ["literal_error", "missing", "missing", "greater_than_equal"]
+
+
+def test_a_capabilitys_name_is_called_as_it_is():
+    assert [field.pointer for field in _fields(Operation.INSTALL_CAPABILITY, _item("body", "name"))] == ["#/name"]
+
+
+def test_a_bad_parameter_of_a_list_is_a_bad_request_with_our_parameter():
+    error = failed(
+        "dn",
+        Operation.LIST,
+        failure(422, "validation_error", errors=[_item("query", "project_id"), _item("query", "state", 0)]),
+    )
+    assert type(error) is errors.InvalidRequest
+    assert [field.parameter for field in error.errors] == ["project", "state"]
+
+
+def test_no_value_that_the_provider_quotes_is_in_a_field_error():
+    told = _fields(Operation.CREATE, *(_item("body", "key", kind=kind) for kind in ("missing", "value_error", "a b")))
+    assert [field.code for field in told] == ["missing", "value_error", "invalid"]
+    assert "hunter2" not in str(told)
+
+
+def test_items_of_another_shape_are_passed_over():
+    odd = [None, 3, "x", {}, {"loc": "body"}, _item(), _item("path", "runtime_id"), _item("query"), _item("body", None)]
+    assert [field.pointer for field in _fields(Operation.CREATE, *odd)] == ["#"]
+    body = msgspec.json.encode({"code": 422, "detail": "x", "type": "validation_error", "errors": {"a": 1}})
+    assert failed("dn", Operation.CREATE, answer(422, body)).errors == ()

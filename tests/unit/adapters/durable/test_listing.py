@@ -1,0 +1,187 @@
+"""Lists, and the look-up by name."""
+
+import pytest
+
+from gateway.domain.errors import (
+    InvalidRequest,
+    PermissionDenied,
+    ProviderBadResponse,
+    ProviderUnavailable,
+    RateLimited,
+)
+from gateway.domain.operations import Operation
+from gateway.domain.pages import ListFilter, ProviderQuery
+from gateway.domain.values import State
+from gateway.ports.transport import Phase, TransportFailure
+from tests.unit.adapters.durable.fakes import CALL, OTHER, PROJECT, SCOPE, UUID, W, adapter, answer, failure, page, row
+
+THIRD = "33333333-2ee2-4e00-8ec9-32d5f69181c0"
+
+
+def _query(limit: int = 50, cursor: str | None = None, **wanted: object) -> ProviderQuery:
+    return ProviderQuery(scope=SCOPE, filter=ListFilter(**wanted), limit=limit, cursor=cursor)
+
+
+@pytest.mark.parametrize(
+    ("query", "parameters"),
+    [
+        (_query(), [("limit", "50")]),
+        (_query(limit=7, cursor="c&="), [("limit", "7"), ("cursor", "c&=")]),
+        (_query(limit=500), [("limit", "100")]),
+        (
+            _query(states=frozenset({State.PAUSED, State.IDLE, State.FAILED})),
+            [("limit", "50"), ("state", "idle,paused")],
+        ),
+        (_query(states=frozenset({State.IDLE, State.UNKNOWN})), [("limit", "50")]),
+        (_query(project=PROJECT.upper()), [("limit", "50"), ("project_id", PROJECT)]),
+        (_query(project="shop"), [("limit", "50")]),
+        (_query(owned_by_me=True, kinds=frozenset({"durable", "browser"})), [("limit", "50"), ("owner", "me")]),
+        (_query(limit=3, name="agent"), [("limit", "100")]),
+    ],
+)
+async def test_what_the_provider_can_narrow_it_is_asked_to(query, parameters):
+    durable, transport = adapter(page(row()))
+    assert [runtime.name for runtime in (await durable.list(query, CALL)).items] == ["agent"]
+    (sent,) = transport.sent
+    assert (sent.operation, sent.method, sent.path) == (Operation.LIST, "GET", W)
+    assert list(sent.query) == parameters
+
+
+@pytest.mark.parametrize("wanted", [{"kinds": frozenset({"browser"})}, {"states": frozenset({State.STOPPED})}])
+async def test_what_a_durable_runtime_cannot_be_is_answered_without_a_call(wanted):
+    durable, transport = adapter()
+    answered = await durable.list(_query(**wanted), CALL)
+    assert (list(answered.items), answered.next_cursor, transport.sent) == ([], None, [])
+
+
+async def test_what_the_provider_does_not_narrow_is_narrowed_after():
+    rows = [row(), row(id=OTHER, status="running", project_key="x", project_id=OTHER), row(id=THIRD, owned_by_me=False)]
+    for wanted, kept in (
+        ({"states": frozenset({State.IDLE})}, [UUID, THIRD]),
+        ({"project": "shop"}, [UUID, THIRD]),
+        ({"project": PROJECT}, [UUID, THIRD]),
+        ({"owned_by_me": True}, [UUID, OTHER]),
+        ({"states": frozenset({State.UNKNOWN})}, []),
+    ):
+        durable, _ = adapter(page(*rows))
+        assert [runtime.provider_id for runtime in (await durable.list(_query(**wanted), CALL)).items] == kept
+
+
+async def test_a_row_that_leaves_its_project_out_is_believed_to_be_of_the_one_asked_for():
+    silent = row(project_id=None, project_key=None, project_name=None)
+    durable, _ = adapter(page(silent, {**silent, "id": OTHER, "status": "paused"}))
+    answered = await durable.list(_query(project=PROJECT, states=frozenset({State.IDLE})), CALL)
+    assert [runtime.provider_id for runtime in answered.items] == [UUID]
+    durable, _ = adapter(page(silent))
+    assert not (await durable.list(_query(project="shop"), CALL)).items
+
+
+async def test_only_the_next_cursor_says_whether_there_is_more():
+    durable, _ = adapter(page(cursor="c2"), page(row(), cursor=""), answer(200, {"items": []}))
+    assert (await durable.list(_query(), CALL)).next_cursor == "c2"
+    assert (await durable.list(_query(), CALL)).next_cursor is None
+    assert (await durable.list(_query(), CALL)).next_cursor is None
+
+
+async def test_a_cursor_that_repeats_itself_ends_the_list_with_an_error():
+    durable, _ = adapter(page(row(), cursor="c2"))
+    with pytest.raises(ProviderBadResponse, match="repeats"):
+        await durable.list(_query(cursor="c2"), CALL)
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"items": None}, {"items": {}}, [], {"items": [{}]}, {"items": [], "next_cursor": 3}, b"<html>"]
+)
+async def test_a_page_without_items_is_no_empty_page(body):
+    durable, _ = adapter(answer(200, body))
+    with pytest.raises(ProviderBadResponse):
+        await durable.list(_query(), CALL)
+
+
+async def test_a_mangled_cursor_is_a_bad_request_whichever_status_it_gets():
+    for status, kind in ((400, "invalid_error"), (422, "validation_error")):
+        durable, _ = adapter(failure(status, kind))
+        with pytest.raises(InvalidRequest):
+            await durable.list(_query(cursor="x"), CALL)
+
+
+async def test_a_name_is_looked_for_over_the_pages_until_one_has_it():
+    durable, transport = adapter(
+        page(row(key="a"), cursor="c1"), page(cursor="c2"), page(row(id=OTHER), cursor="c3"), page()
+    )
+    answered = await durable.list(_query(name="agent"), CALL)
+    assert ([runtime.provider_id for runtime in answered.items], answered.next_cursor) == ([OTHER], "c3")
+    assert [dict(sent.query).get("cursor") for sent in transport.sent] == [None, "c1", "c2"]
+
+
+async def test_a_name_on_no_page_reads_twenty_pages_and_hands_on_the_cursor():
+    durable, transport = adapter(*(page(cursor=f"c{number}") for number in range(99)))
+    answered = await durable.list(_query(name="agent"), CALL)
+    assert (list(answered.items), answered.next_cursor, len(transport.sent)) == ([], "c19", 20)
+
+
+async def test_a_read_by_key_that_is_not_anothers_is_enough():
+    for owned in ({"owned_by_me": True}, {"owned_by_me": None}):
+        durable, transport = adapter(answer(200, row(**owned)))
+        found = await durable.find(SCOPE, "agent", CALL)
+        assert [runtime.provider_id for runtime in found] == [UUID]
+        assert [(sent.operation, sent.path) for sent in transport.sent] == [(Operation.GET, f"{W}/agent")]
+
+
+@pytest.mark.parametrize(
+    "direct",
+    [
+        failure(404, "not_found_error"),
+        failure(422, "validation_error"),
+        failure(400, "invalid_error"),
+        answer(404, b'{"detail": "Not Found"}'),
+        answer(200, b"<html>"),
+        answer(200, row(key="another")),
+    ],
+)
+async def test_without_a_read_by_key_the_whole_list_is_the_truth(direct):
+    durable, transport = adapter(direct, page(row(key="x"), cursor="c1"), page(cursor="c2"), page(row()))
+    found = await durable.find(SCOPE, "agent", CALL)
+    assert [runtime.provider_id for runtime in found] == [UUID]
+    assert [list(sent.query) for sent in transport.sent[1:]] == [
+        [("limit", "100")],
+        [("limit", "100"), ("cursor", "c1")],
+        [("limit", "100"), ("cursor", "c2")],
+    ]
+    durable, _ = adapter(direct, page())
+    assert await durable.find(SCOPE, "agent", CALL) == []
+
+
+async def test_the_accounts_own_come_first_then_the_newest():
+    foreign = row(id=OTHER, owned_by_me=False, created_at="2026-09-01T00:00:00Z")
+    silent = row(id=THIRD, owned_by_me=None, created_at="2026-08-01T00:00:00Z")
+    newer = row(id=PROJECT, created_at="2026-05-01T00:00:00Z")
+    durable, _ = adapter(answer(200, foreign), page(foreign, silent, cursor="c"), page(row(), newer))
+    found = await durable.find(SCOPE, "agent", CALL)
+    assert [runtime.provider_id for runtime in found] == [PROJECT, UUID, THIRD, OTHER]
+
+
+@pytest.mark.parametrize(
+    ("answered", "expected"),
+    [
+        (failure(403, "forbidden_error"), PermissionDenied),
+        (failure(429, "e2b_rate_limit_error"), RateLimited),
+        (answer(503, b""), ProviderUnavailable),
+        (TransportFailure("refused", Phase.CONNECTING), TransportFailure),
+    ],
+)
+async def test_a_look_up_that_could_not_ask_is_no_proof_of_absence(answered, expected):
+    for before in ([], [failure(404, "not_found_error")], [failure(404, "not_found_error"), page(cursor="c")]):
+        durable, _ = adapter(*before, answered)
+        with pytest.raises(expected):
+            await durable.find(SCOPE, "agent", CALL)
+
+
+async def test_a_list_that_does_not_end_proves_nothing():
+    pages = [page(cursor=f"c{number}") for number in range(99)]
+    durable, transport = adapter(failure(404, "not_found_error"), *pages)
+    with pytest.raises(ProviderBadResponse, match="50 pages"):
+        await durable.find(SCOPE, "agent", CALL)
+    assert len(transport.sent) == 51
+    durable, _ = adapter(failure(404, "not_found_error"), page(row(), cursor="c"), *pages)
+    assert [runtime.provider_id for runtime in await durable.find(SCOPE, "agent", CALL)] == [UUID]

@@ -1,0 +1,165 @@
+"""How a runtime of the durable API reads."""
+
+import pytest
+
+from gateway.domain.errors import ProviderBadResponse
+from gateway.domain.lifecycle import Action
+from gateway.domain.pages import ProviderQuery
+from gateway.domain.runtime import Cost, DurablePart, Instance, Project, Runtime
+from gateway.domain.values import State
+from tests.unit.adapters.durable.fakes import CALL, OTHER, PROJECT, REF, UUID, adapter, answer, instance, page, row
+
+
+async def _got(body: object) -> Runtime:
+    durable, _ = adapter(answer(200, body))
+    return await durable.get(REF, CALL)
+
+
+async def test_a_running_runtime_reads_whole():
+    runtime = await _got(row(status="running", instance=instance(), materialization_stale=True))
+    assert runtime == Runtime(
+        id=f"dn.{UUID}",
+        kind="durable",
+        provider="dn",
+        scope="acme/research",
+        provider_id=UUID,
+        name="agent",
+        display_name="Agent",
+        description=None,
+        labels=None,
+        state=State.RUNNING,
+        state_reason=None,
+        provider_state={"status": "running", "instance": "running"},
+        actions=runtime.actions,
+        cost=Cost(billed_credits=3, running_credits=4, estimated_total_credits=7),
+        created_at="2026-03-01T09:00:00Z",
+        updated_at="2026-03-01T09:00:05Z",
+        expires_at="2026-03-01T11:00:00Z",
+        durable=DurablePart(
+            project=Project(id=PROJECT, key="shop", name="Shop"),
+            config_version="v2",
+            config_digest="d1",
+            config_pending=True,
+            created_by=OTHER,
+            owned_by_me=True,
+            instance=Instance(
+                id=OTHER,
+                provider="e2b",
+                provider_instance_id="i0123",
+                url="https://sandbox.test",
+                state="running",
+                created_at="2026-03-01T10:00:00Z",
+                expires_at="2026-03-01T11:00:00Z",
+                total_runtime_seconds=60,
+                runtime_limit_seconds=3600,
+                supports_pause=True,
+            ),
+        ),
+    )
+    assert runtime.actions["pause"] == Action(allowed=True)
+    assert runtime.actions["stop"] == Action(allowed=False, requires={"discard_state": True})
+    assert "delete" not in runtime.actions
+
+
+async def test_an_old_platforms_sparse_runtime_reads_with_what_is_missing_as_not_reported():
+    runtime = await _got({"id": UUID, "status": "idle", "instance": {"pause_reason": "timeout", "state": "running"}})
+    assert (runtime.name, runtime.state, runtime.state_reason, runtime.expires_at) == (None, State.IDLE, None, None)
+    assert runtime.provider_state == {"status": "idle", "instance": "running"}
+    assert runtime.cost == Cost()
+    assert runtime.durable == DurablePart(instance=Instance(state="running", pause_reason="timeout"))
+
+
+async def test_no_instance_costs_nothing_that_is_reported():
+    runtime = await _got(row())
+    assert (runtime.cost, runtime.expires_at, runtime.provider_state) == (
+        None,
+        None,
+        {"status": "idle", "instance": None},
+    )
+
+
+async def test_a_paused_runtime_tells_why_and_is_on_no_clock():
+    runtime = await _got(row(status="paused", instance=instance(state="paused", pause_reason="insufficient_credits")))
+    assert (runtime.state, runtime.state_reason) == (State.PAUSED, "insufficient_credits")
+    assert runtime.expires_at is None
+    assert runtime.durable.instance.expires_at == "2026-03-01T11:00:00Z"
+
+
+async def test_a_killed_instance_is_kept_as_it_was_reported():
+    runtime = await _got(row(status="idle", instance=instance(state="killed")))
+    assert (runtime.state, runtime.durable.instance.state) == (State.IDLE, "killed")
+
+
+@pytest.mark.parametrize("status", ["hibernating", "", None])
+async def test_an_unknown_status_reads_as_unknown(status):
+    runtime = await _got(row(status=status))
+    assert (runtime.state, runtime.provider_state["status"]) == (State.UNKNOWN, status)
+
+
+async def test_what_the_model_has_no_place_for_is_shown_beside_it():
+    timing = {"total_sec": 1.5, "phases": {"boot": 1}}
+    body = row(
+        status="running",
+        instance=instance(startup_timing=timing, requested_runtime_limit_source_level="l4_requested", region="eu"),
+        created_by={"id": OTHER},
+        workspace_id=PROJECT,
+    )
+    for runtime in (await _got(body), (await _listed(row(id=OTHER), body))[1]):
+        assert runtime.provider_data == {"workspace_id": PROJECT, "created_by": {"id": OTHER}}
+        assert runtime.durable.created_by is None
+        assert runtime.durable.instance.extra == {
+            "startup_timing": timing,
+            "requested_runtime_limit_source_level": "l4_requested",
+            "region": "eu",
+        }
+
+
+async def test_a_row_with_something_new_changes_nothing_of_the_others():
+    plain, new = await _listed(row(), row(id=OTHER, altitude=3))
+    assert (plain.provider_data, new.provider_data) == ({}, {"altitude": 3})
+
+
+async def test_secrets_are_in_no_runtime():
+    body = row(
+        sandbox_token="hunter2",
+        api_key="hunter2",
+        access={"Token": "hunter2", "ways": [{"password": "hunter2", "kind": "ssh"}]},
+        config={"runtime_server": {"env": {"A": "hunter2"}}, "metadata": {"labels": {"team": "shop"}}},
+        status="running",
+        instance=instance(client_secret="hunter2", startup_timing={"token": "hunter2"}),
+    )
+    runtime = await _got(body)
+    assert "hunter2" not in repr(runtime)
+    assert runtime.provider_data == {"access": {"ways": [{"kind": "ssh"}]}}
+    assert runtime.labels == {"team": "shop"}
+
+
+@pytest.mark.parametrize("config", ["x", {"metadata": None}, {"metadata": {"labels": {"a": 1}}}, {"metadata": {}}])
+async def test_labels_of_another_form_are_not_reported(config):
+    assert (await _got(row(config=config))).labels is None
+
+
+async def test_numbers_may_be_written_as_floats():
+    runtime = await _got(row(status="running", instance=instance(billed_credits=2.0, total_runtime_seconds=1.9)))
+    assert (runtime.cost.billed_credits, runtime.durable.instance.total_runtime_seconds) == (2, 1)
+
+
+async def test_only_its_owner_may_act_on_a_runtime():
+    runtime = await _got(row(owned_by_me=False))
+    assert not any(action.allowed for action in runtime.actions.values())
+
+
+async def test_an_instance_that_cannot_pause_says_so():
+    runtime = await _got(row(status="running", instance=instance(supports_pause=False)))
+    assert runtime.actions["pause"] == Action(allowed=False, reason="this instance cannot pause")
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"{}", b"[]", b"null", row(id=OTHER), row(key=3), row(instance=[])])
+async def test_another_runtime_or_none_at_all_is_a_bad_response(body):
+    with pytest.raises(ProviderBadResponse):
+        await _got(body)
+
+
+async def _listed(*rows: dict[str, object]) -> list[Runtime]:
+    durable, _ = adapter(page(*rows))
+    return list((await durable.list(ProviderQuery(scope="acme/research"), CALL)).items)
