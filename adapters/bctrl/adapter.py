@@ -167,8 +167,8 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
         decode: Callable[[bytes], AnswerT],
         secrets: Iterable[str] = (),
     ) -> AnswerT:
-        """Decode a success (documented as 200; 201 is what later eras answer to a create) or raise what it means."""
-        if response.status not in {200, 201}:
+        """Decode a success (documented as 200; later eras answer 201 to a create) or raise what the answer means."""
+        if not 200 <= response.status < 300:
             token = self.settings.token.get_secret_value()
             raise error_of(self.name, operation, response, secrets=(token, *secrets))
         try:

@@ -151,7 +151,7 @@ def error_of(
 
     ``secrets`` are values of the request; a provider that repeats one in its message does not get it shown.
     """
-    envelope = read_envelope(response.body) if response.status >= 400 else None
+    envelope = read_envelope(response.body)
     if envelope is None:
         return foreign_error(provider, operation, response)
     failure = ProviderFailure(

@@ -106,10 +106,11 @@ class FailureContract:
                 assert (await subject.failure(operation)).retry_after == 7
 
     async def test_a_rate_limit_and_a_quota_are_two_things(self, subject: Subject) -> None:
-        """One passes with time, the other does not."""
+        """One passes with time, the other does not. What the provider has no known word for counts as the first."""
         for operation in (Operation.GET, Operation.LIST, Operation.CREATE):
-            subject.fault(fault="status", status=429, code=self.rate_limit_code)
-            assert type(await subject.failure(operation)) is errors.RateLimited
+            for code in (self.rate_limit_code, "a-word-that-is-new"):
+                subject.fault(fault="status", status=429, code=code)
+                assert type(await subject.failure(operation)) is errors.RateLimited
             subject.fault(fault="status", status=429, code=self.quota_code)
             assert type(await subject.failure(operation)) is errors.QuotaExceeded
 

@@ -38,6 +38,15 @@ async def test_a_create_that_is_answered_with_201_is_a_success_too():
     assert (await bctrl.create(CREATE, WORKSPACE, CALL)).runtime.name == "checkout-bot"
 
 
+@pytest.mark.parametrize(("status", "body"), [(204, b""), (202, b'{"message": "accepted"}')])
+async def test_a_success_that_shows_no_runtime_leaves_a_mutation_unclear(status, body):
+    bctrl, _ = adapter(answer(status, body), answer(200, row()), answer(status, body))
+    with pytest.raises(OutcomeUnknown):
+        await bctrl.create(CREATE, WORKSPACE, CALL)
+    with pytest.raises(OutcomeUnknown):
+        await bctrl.stop(REF, CALL)
+
+
 async def test_a_base_url_that_ends_in_v1_gets_no_second_one():
     bctrl, transport = adapter(answer(200, row()), base_url="http://bctrl.test/v1/")
     await bctrl.get(REF, CALL)
