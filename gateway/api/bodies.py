@@ -48,15 +48,7 @@ class BodyReader:
 
     async def read_create(self, request: web.Request) -> CreateRequest:
         """The body of a create, of the kind that it says. Raises as :meth:`read`."""
-        body = await self.read_object(request)
-        known = ", ".join(CREATE_REQUESTS)
-        if "kind" not in body:
-            raise ValidationFailed.at("#/kind", f"Say what to create, kind is one of: {known}.", code="required")
-        kind = body["kind"]
-        model = CREATE_REQUESTS.get(kind) if isinstance(kind, str) else None
-        if model is None:
-            raise ValidationFailed.at("#/kind", f"The kinds that can be created are: {known}.", code="not_allowed")
-        return validate(model, body)
+        return parse_create(await self.read_object(request))
 
     async def read_object(self, request: web.Request) -> dict[str, Any]:
         """The body as a JSON object.
@@ -129,6 +121,18 @@ def _is_json(content_type: str) -> bool:
         for parameter in parameters
         if parameter.startswith("charset=")
     )
+
+
+def parse_create(body: dict[str, Any]) -> CreateRequest:
+    """The create that a body asks for, of the kind that it says. Raises :class:`ValidationFailed` with every fault."""
+    known = ", ".join(CREATE_REQUESTS)
+    if "kind" not in body:
+        raise ValidationFailed.at("#/kind", f"Say what to create, kind is one of: {known}.", code="required")
+    kind = body["kind"]
+    model = CREATE_REQUESTS.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        raise ValidationFailed.at("#/kind", f"The kinds that can be created are: {known}.", code="not_allowed")
+    return validate(model, body)
 
 
 def decode(raw: bytes) -> Any:

@@ -67,13 +67,22 @@ class Outcome:
 class Recorder:
     """Counts, times and logs the requests of one route."""
 
-    def __init__(self, metrics: Metrics, logger: Logger, surface: Surface, operation: str, path: str) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        logger: Logger,
+        surface: Surface,
+        operation: str,
+        path: str,
+        event: Event = Event.REQUEST,
+    ) -> None:
         self._requests = metrics.requests
         self._seconds = metrics.request_seconds.labels(surface.value, operation)
         self._overhead = metrics.overhead_seconds.labels(surface.value, operation)
         self._children: dict[tuple[int, str, str], Any] = {}
         self._surface, self._operation, self._path = surface.value, operation, path
-        self._log = logger.info if surface is Surface.V1 else logger.debug
+        self._event = event
+        self._log = logger.debug if surface is Surface.SITE and event is Event.REQUEST else logger.info
 
     def record(self, method: str, ctx: RequestContext, outcome: Outcome, seconds: float) -> None:
         """Remember one request that took ``seconds``. Empty fields are left out of the log line."""
@@ -109,7 +118,7 @@ class Recorder:
             fields |= _error_fields(outcome.error)
         if outcome.aborted:
             fields["client_aborted"] = True
-        self._log(Event.REQUEST, **fields)
+        self._log(self._event, **fields)
 
 
 def _error_fields(error: GatewayError) -> dict[str, Any]:
@@ -138,7 +147,9 @@ class Endpoints:
         self._metrics = metrics
         self._logger = logger
         self._clock = clock
-        self._unreadable = self._recorder(Surface.SITE, UNREADABLE, UNREADABLE)
+        self._unreadable = Recorder(
+            metrics, logger, Surface.SITE, UNREADABLE, UNREADABLE, event=Event.UNREADABLE_REQUEST
+        )
 
     def bind(self, route: Route, handler: Handler) -> AiohttpHandler:
         """The aiohttp handler of a route."""
@@ -150,7 +161,9 @@ class Endpoints:
         """Answers the methods that a known path does not know."""
 
         async def refuse(request: web.Request, _ctx: RequestContext) -> web.Response:
-            raise MethodNotAllowed(f"{request.method} does not work here; it takes {', '.join(allowed)}.", allowed=allowed)
+            raise MethodNotAllowed(
+                f"{request.method} does not work here; it takes {', '.join(allowed)}.", allowed=allowed
+            )
 
         return self._endpoint(refuse, self._recorder(surface, UNMATCHED, path), private=True)
 

@@ -35,6 +35,7 @@ class Handlers:
 
     async def create(self, request: web.Request, ctx: RequestContext) -> web.Response:
         runtime = await self._services.create.create(await self._bodies.read_create(request), ctx)
+        ctx.provider, ctx.scope, ctx.runtime_id = runtime.provider, runtime.scope, runtime.id
         body, _ = tagged(runtime)
         if runtime.created is not True:
             return raw_json_answer(body)

@@ -1,0 +1,109 @@
+"""The OpenAPI document."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from gateway.api.openapi import ROUTES, openapi_document, openapi_json
+from gateway.api.problems import STATUS, problem_document
+from gateway.domain.errors import FieldError, ProviderFailure, error_classes
+from gateway.domain.requests import CREATE_REQUESTS
+
+DOCUMENT = openapi_document()
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in DOCUMENT["paths"].items():
+        for method, operation in methods.items():
+            yield method, path, operation
+
+
+def references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if isinstance(value.get("$ref"), str):
+            yield value["$ref"]
+        for inner in value.values():
+            yield from references(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from references(inner)
+
+
+def validator(name: str) -> Any:
+    schema = {"$ref": f"#/components/schemas/{name}", "components": DOCUMENT["components"]}
+    return jsonschema_rs.validator_for(schema)
+
+
+def test_it_is_one_json_document() -> None:
+    assert json.loads(openapi_json()) == DOCUMENT
+    assert DOCUMENT["openapi"] == "3.1.0"
+
+
+def test_every_route_is_in_it_with_an_operation_id_of_its_own() -> None:
+    assert len(list(operations())) == sum(1 + len(route.aliases) for route in ROUTES)
+    ids = [operation["operationId"] for _, _, operation in operations()]
+    assert len(set(ids)) == len(ids)
+
+
+def test_every_reference_leads_somewhere() -> None:
+    for reference in set(references(DOCUMENT)):
+        target: Any = DOCUMENT
+        for part in reference.removeprefix("#/").split("/"):
+            target = target[part]
+        assert target
+
+
+def test_every_schema_is_a_valid_one() -> None:
+    for name in DOCUMENT["components"]["schemas"]:
+        validator(name)
+
+
+def test_every_path_parameter_is_declared() -> None:
+    for _, path, operation in operations():
+        declared = {p["name"] for p in operation.get("parameters", ()) if p["in"] == "path"}
+        assert declared == set(re.findall(r"\{(\w+)\}", path))
+
+
+def test_what_needs_a_key_says_so_and_how_it_refuses() -> None:
+    for _, path, operation in operations():
+        assert bool(operation["security"]) is path.startswith("/v1/")
+        assert ("401" in operation["responses"]) is path.startswith("/v1/")
+
+
+@pytest.mark.parametrize("cls", list(error_classes()), ids=lambda cls: cls.code)
+def test_every_problem_is_what_its_schema_says(cls: Any) -> None:
+    error = cls(
+        "What happened.",
+        failure=ProviderFailure("p", status=503),
+        retry_after=1.5,
+        errors=[FieldError("Bad.", "invalid", header="If-Match")],
+        extra={"incomplete": [("p", cls("Inner."))]},
+    )
+    document = problem_document(error, "id")
+    assert document["status"] == STATUS[cls]
+    validator("Problem").validate(document)
+
+
+def test_a_create_is_discriminated_by_kind() -> None:
+    body = DOCUMENT["paths"]["/v1/runtimes"]["post"]["requestBody"]["content"]["application/json"]
+    assert set(body["schema"]["discriminator"]["mapping"]) == set(CREATE_REQUESTS)
+    for example in body["examples"].values():
+        wanted = CREATE_REQUESTS[example["value"]["kind"]]
+        validator(wanted.__name__).validate(example["value"])
+        wanted.model_validate(example["value"])
+
+
+def test_answers_may_gain_states_and_members() -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+    assert "enum" not in schemas["State"]
+    assert "additionalProperties" not in schemas["Runtime"]
+
+
+def test_members_that_are_always_answered_are_required_and_the_others_are_not() -> None:
+    required = set(DOCUMENT["components"]["schemas"]["Runtime"]["required"])
+    assert {"id", "state", "etag", "provider_data"} <= required
+    assert not {"created", "changed", "warnings"} & required

@@ -1,0 +1,126 @@
+"""Query parameters."""
+
+from urllib.parse import quote_plus, urlencode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.api.queries import LIST_PARAMETERS, QueryParameter, parse_list_query, refuse_query
+from gateway.domain.errors import InvalidRequest
+from gateway.domain.pages import ListFilter
+from gateway.domain.values import State
+from gateway.services.listing import ListQuery
+
+
+def test_no_query_lists_everything_by_fifty() -> None:
+    assert parse_list_query("") == ListQuery(filter=ListFilter(), limit=50)
+
+
+def test_every_parameter_reaches_its_place() -> None:
+    raw = urlencode(
+        {
+            "kind": "durable,browser",
+            "provider": "a-1",
+            "scope": "acme/research",
+            "state": "running",
+            "name": "x",
+            "project": "Pro ject",
+            "owner": "me",
+            "partial": "deny",
+            "limit": "007",
+            "cursor": "abc",
+        }
+    )
+    assert parse_list_query(raw) == ListQuery(
+        filter=ListFilter(
+            kinds=frozenset({"durable", "browser"}),
+            states=frozenset({State.RUNNING}),
+            name="x",
+            project="Pro ject",
+            owned_by_me=True,
+        ),
+        providers=frozenset({"a-1"}),
+        scopes=frozenset({"acme/research"}),
+        limit=7,
+        cursor="abc",
+        partial=False,
+    )
+
+
+def test_lists_may_be_repeated_and_joined_by_commas() -> None:
+    assert parse_list_query("state=idle&state=paused,running").filter.states == {
+        State.IDLE,
+        State.PAUSED,
+        State.RUNNING,
+    }
+
+
+@pytest.mark.parametrize(
+    ("raw", "parameter", "code"),
+    [
+        ("nope=1", "nope", "unknown_parameter"),
+        ("Kind=durable", "Kind", "unknown_parameter"),
+        ("=1", "", "unknown_parameter"),
+        ("kind=", "kind", "invalid"),
+        ("kind=durable,", "kind", "invalid"),
+        ("kind=house", "kind", "invalid"),
+        ("state=gone", "state", "invalid"),
+        ("provider=UP", "provider", "invalid"),
+        ("name=-x", "name", "invalid"),
+        ("name=x%0A", "name", "invalid"),
+        ("name=a&name=b", "name", "repeated"),
+        ("project=", "project", "invalid"),
+        ("project=%00", "project", "invalid"),
+        ("scope=" + "s" * 201, "scope", "invalid"),
+        ("owner=you", "owner", "invalid"),
+        ("partial=yes", "partial", "invalid"),
+        ("limit=0", "limit", "invalid"),
+        ("limit=101", "limit", "invalid"),
+        ("limit=-1", "limit", "invalid"),
+        ("limit=5.0", "limit", "invalid"),
+        ("limit=%D9%A3", "limit", "invalid"),
+        ("limit", "limit", "invalid"),
+        ("limit=5&limit=5", "limit", "repeated"),
+        ("cursor=", "cursor", "invalid"),
+        ("name=%ff", "name", "invalid"),
+    ],
+)
+def test_a_bad_parameter_is_named(raw: str, parameter: str, code: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_list_query(raw)
+    (fault,) = caught.value.errors
+    assert (fault.parameter, fault.code) == (parameter, code)
+
+
+def test_all_faults_are_told_at_once() -> None:
+    with pytest.raises(InvalidRequest, match="and 2 more") as caught:
+        parse_list_query("limit=0&nope=1&kind=x")
+    assert [fault.parameter for fault in caught.value.errors] == ["limit", "nope", "kind"]
+
+
+def test_a_call_without_parameters_refuses_all() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        refuse_query("verbose=1")
+    assert caught.value.errors[0].parameter == "verbose"
+    refuse_query("&")
+
+
+def outcome(raw: str) -> ListQuery | InvalidRequest:
+    try:
+        return parse_list_query(raw)
+    except InvalidRequest as error:
+        return error
+
+
+@given(st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=126), max_size=80))
+def test_an_arbitrary_query_is_a_list_or_refused(raw: str) -> None:
+    result = outcome(raw)
+    assert result.errors if isinstance(result, InvalidRequest) else 1 <= result.limit <= 100
+
+
+@given(st.sampled_from(LIST_PARAMETERS), st.text(max_size=30))
+def test_an_arbitrary_value_is_taken_or_named(parameter: QueryParameter, value: str) -> None:
+    result = outcome(f"{parameter.name}={quote_plus(value, errors='replace')}")
+    if isinstance(result, InvalidRequest):
+        assert [fault.parameter for fault in result.errors] == [parameter.name]
