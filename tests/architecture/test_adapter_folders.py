@@ -1,0 +1,199 @@
+"""An adapter is a folder: one more is found, served and used with no edit anywhere else."""
+
+import asyncio
+import importlib
+import os
+import re
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+import adapters
+from adapters.registry import AdapterFolderError, discover
+from gateway.domain.values import State
+from gateway.ports.plugin import AdapterPlugin
+
+ROOT = Path(__file__).parents[2]
+FILES = {"__init__.py", "settings.py", "wire.py", "mapping.py", "errors.py", "adapter.py", "emulator.py", "README.md"}
+KEY = "key-of-the-third-folder"
+
+# A copy's name, the folder that it is a copy of, and a create that it can serve.
+COPIES = {
+    "lagoon": ("durable", {"kind": "durable", "name": "third", "labels": {"team": "shop"}}),
+    "reef": ("bctrl", {"kind": "browser", "name": "third", "launch": {"mode": "ephemeral"}}),
+}
+
+
+@pytest.fixture(params=sorted(discover()))
+def api(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def test_every_folder_holds_the_same_files(api: str):
+    """Whoever knows one adapter finds the way in every other."""
+    folder = ROOT / "adapters" / api
+    assert not FILES - {path.name for path in folder.iterdir()}
+
+
+def test_further_files_of_an_emulator_say_so(api: str):
+    """The import rules know an emulator by its file's name."""
+    folder = ROOT / "adapters" / api
+    using = {path.name for path in folder.glob("*.py") if "gateway.testing" in path.read_text("utf-8")}
+    assert using == {name for name in using if name.startswith("emulator")} != set()
+
+
+def test_every_mapping_has_the_table_of_states(api: str):
+    """The documentation shows it."""
+    states = importlib.import_module(f"adapters.{api}.mapping").STATES
+    assert states
+    assert set(states.values()) <= set(State)
+    assert State.UNKNOWN not in states.values()
+
+
+def test_a_plugin_is_consistent(api: str):
+    """Its parts name the same API, its demo provider can be configured, its emulator starts without choices."""
+    plugin = discover()[api]
+    demo = plugin.demo
+    options = {"name": demo.provider, "api": api, "base_url": "http://127.0.0.1:1", "token": "t", "scope": demo.scope}
+    settings = plugin.settings.model_validate({**options, **(demo.options or {})})
+    assert settings.scope == demo.scope
+    assert plugin.adapter.api == api
+    assert plugin.adapter.kinds
+    assert plugin.adapter.features > plugin.adapter.create_features
+    assert all(choices for choices in plugin.personalities.values())
+    module, _, function = plugin.emulator.partition(":")
+    assert module.startswith(f"adapters.{api}.emulator")
+    assert callable(getattr(importlib.import_module(module), function))
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty place for adapter folders, which the registry looks at instead of the real one."""
+    monkeypatch.setattr(adapters, "__path__", [str(tmp_path)])
+    known = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - known:
+        monkeypatch.delitem(sys.modules, name)
+    for name in list(vars(adapters)):
+        if (tmp_path / name).is_dir():
+            monkeypatch.delattr(adapters, name)
+
+
+def test_a_folder_without_a_plugin_is_refused(folders: Path):
+    """A mistake is told when the gateway starts, with the place where it is."""
+    (folders / "hollow").mkdir()
+    (folders / "hollow" / "__init__.py").write_text("PLUGIN = 'hollow'\n")
+    with pytest.raises(AdapterFolderError, match="adapters/hollow/__init__.py does not define PLUGIN"):
+        discover.__wrapped__()
+
+
+def test_an_api_of_another_name_than_its_folder_is_refused(folders: Path):
+    """The name in the settings is the folder's."""
+    (folders / "otherwise").mkdir()
+    (folders / "otherwise" / "__init__.py").write_text("from adapters.durable import PLUGIN\n")
+    with pytest.raises(AdapterFolderError, match="adapters/otherwise: its API is called durable"):
+        discover.__wrapped__()
+
+
+def test_two_folders_with_one_demo_provider_are_refused(folders: Path):
+    """The demo could only configure one of them."""
+    for name in ("atoll", "bay"):
+        (folders / name).mkdir()
+        (folders / name / "__init__.py").write_text(
+            "from dataclasses import replace\n"
+            "from adapters.durable import PLUGIN as ORIGINAL\n"
+            f"adapter = type('Adapter', (ORIGINAL.adapter,), {{'api': {name!r}}})\n"
+            f"PLUGIN = replace(ORIGINAL, api={name!r}, adapter=adapter)\n"
+        )
+    with pytest.raises(AdapterFolderError, match="adapters/bay and adapters/atoll have one name of a demo provider"):
+        discover.__wrapped__()
+
+
+def test_what_is_no_folder_is_no_adapter(folders: Path):
+    """The registry itself lies there too."""
+    (folders / "notes.py").write_text("raise AssertionError('imported')\n")
+    assert discover.__wrapped__() == {}
+
+
+def test_every_demo_provider_has_a_name_of_its_own():
+    plugins: list[AdapterPlugin] = list(discover().values())
+    assert len({plugin.demo.provider for plugin in plugins}) == len(plugins)
+
+
+@pytest.fixture(scope="module")
+def with_copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the whole of ``adapters`` and, beside the original folders, copies that differ in their names."""
+    place = tmp_path_factory.mktemp("with-copies")
+    shutil.copytree(ROOT / "adapters", place / "adapters", ignore=shutil.ignore_patterns("__pycache__"))
+    for copy, (original, _) in COPIES.items():
+        shutil.copytree(place / "adapters" / original, place / "adapters" / copy)
+        for module in (place / "adapters" / copy).glob("*.py"):
+            module.write_text(_renamed(module.read_text("utf-8"), original, copy), "utf-8")
+    return place
+
+
+def _renamed(text: str, original: str, copy: str) -> str:
+    """The copy's own name in its imports, its API and its demo provider, and nothing else."""
+    text = re.sub(rf"\badapters\.{original}\b", f"adapters.{copy}", text)
+    text = re.sub(rf'\b(api\b[^=\n]*= ?)"{original}"', rf'\1"{copy}"', text)
+    text = text.replace(f'api: Literal["{original}"]', f'api: Literal["{copy}"]')
+    return text.replace(f'"{original}-demo"', f'"{copy}-demo"')
+
+
+@asynccontextmanager
+async def demo(place: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, aiohttp.ClientSession]]:
+    """``runtime-gateway demo`` with the adapters of ``place``, as a process of its own, and a client of it."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        f"import sys; from gateway.demo import run_demo; sys.exit(run_demo(port=0, api_key={KEY!r}))",
+        cwd=place,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(place), str(ROOT)))},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        url = await asyncio.wait_for(_url(process), 60)
+        async with aiohttp.ClientSession(url, headers={"Authorization": f"Bearer {KEY}"}) as client:
+            yield process, client
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def _url(process: asyncio.subprocess.Process) -> str:
+    assert process.stdout is not None
+    async for line in process.stdout:
+        if found := re.search(rb"(http://\S+)/v1", line):
+            return found[1].decode()
+    raise AssertionError("the demo ended before it said where it listens")
+
+
+async def answer(client: aiohttp.ClientSession, method: str, path: str, status: int, **options: Any) -> Any:
+    async with client.request(method, path, **options) as response:
+        assert response.status == status, await response.text()
+        return await response.json()
+
+
+async def test_a_new_folder_is_found_served_and_used_with_no_edit_elsewhere(with_copies: Path):
+    """Copies of both adapters under names of their own create, read and list runtimes in the demo."""
+    async with demo(with_copies) as (process, client):
+        providers = (await answer(client, "GET", "/v1/providers", 200))["items"]
+        assert {provider["api"] for provider in providers} == {*discover(), *COPIES}
+        for copy, (original, body) in COPIES.items():
+            made = await answer(client, "POST", "/v1/runtimes", 201, json={**body, "provider": f"{copy}-demo"})
+            assert made["id"].startswith(f"{copy}-demo.")
+            got = await answer(client, "GET", f"/v1/runtimes/{made['id']}", 200)
+            assert (got["provider"], got["provider_id"]) == (f"{copy}-demo", made["provider_id"])
+            listed = await answer(client, "GET", f"/v1/runtimes?provider={copy}-demo", 200)
+            assert [runtime["id"] for runtime in listed["items"]] == [made["id"]]
+            assert not (await answer(client, "GET", f"/v1/runtimes?provider={original}-demo", 200))["items"]
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0

@@ -1,0 +1,107 @@
+"""The import rules of the house hold, and a violation of each is caught."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# Of each rule one violation: the module that gets a line, the line, and how import-linter tells it.
+VIOLATIONS = {
+    "a lower layer imports a higher one": (
+        "gateway/services/routing.py",
+        "import gateway.api.problems",
+        "gateway.services.routing -> gateway.api.problems",
+    ),
+    "a package that no layer names": ("gateway/misc/__init__.py", "", "gateway.misc"),
+    "the domain knows HTTP": ("gateway/domain/values.py", "import yarl", "gateway.domain.values -> yarl"),
+    "the API imports an adapter": (
+        "gateway/api/bodies.py",
+        "import adapters.bctrl.wire",
+        "gateway.api.bodies -> adapters.bctrl.wire",
+    ),
+    "the running gateway imports the tools for tests": (
+        "gateway/demo.py",
+        "import gateway.testing.servers",
+        "gateway.demo -> gateway.testing.servers",
+    ),
+    "an adapter uses an HTTP library": (
+        "adapters/durable/calls.py",
+        "import aiohttp",
+        "adapters.durable.calls -> aiohttp",
+    ),
+    "an adapter uses the HTTP of the standard library": (
+        "adapters/durable/wire.py",
+        "import http.client",
+        "adapters.durable.wire -> http",
+    ),
+    "an adapter uses a library that nobody agreed on": (
+        "adapters/bctrl/wire.py",
+        "import cachetools",
+        "adapters.bctrl.wire -> cachetools",
+    ),
+    "an adapter imports another adapter": (
+        "adapters/durable/mapping.py",
+        "import adapters.bctrl.mapping",
+        "adapters.durable.mapping -> adapters.bctrl.mapping",
+    ),
+    "an adapter uses the tools for tests": (
+        "adapters/bctrl/adapter.py",
+        "import gateway.testing.servers",
+        "adapters.bctrl.adapter -> gateway.testing.servers",
+    ),
+    "an emulator reaches into the gateway": (
+        "adapters/durable/emulator_world.py",
+        "import gateway.services.fleet",
+        "adapters.durable.emulator_world -> gateway.services.fleet",
+    ),
+    "a folder that is new": ("adapters/lagoon/__init__.py", "import aiohttp", "adapters.lagoon -> aiohttp"),
+    "the registry knows an adapter by name": (
+        "adapters/registry.py",
+        "import adapters.bctrl.wire",
+        "adapters.registry -> adapters.bctrl.wire",
+    ),
+}
+
+
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as run; run()", "--no-cache"]
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env={"PYTHONPATH": str(folder), "COLUMNS": "400", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.fixture(scope="module")
+def told_of_violations(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What import-linter says of a copy of the code that breaks every rule once."""
+    copy = tmp_path_factory.mktemp("copy")
+    for package in ("gateway", "adapters", "tests/architecture"):
+        shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", copy)
+    for path, line, _ in VIOLATIONS.values():
+        (copy / path).parent.mkdir(exist_ok=True)
+        with (copy / path).open("a") as module:
+            module.write(f"\n{line}\n")
+    result = lint_imports(copy)
+    assert result.returncode == 1, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_every_import_rule_holds():
+    result = lint_imports(ROOT)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "0 broken" in result.stdout
+
+
+@pytest.mark.parametrize("rule", VIOLATIONS)
+def test_a_violation_is_caught(told_of_violations: str, rule: str):
+    assert VIOLATIONS[rule][2] in told_of_violations
