@@ -46,6 +46,7 @@ class Client:
         self._session = aiohttp.ClientSession(
             headers=self._headers, timeout=_TIMEOUT, cookie_jar=aiohttp.DummyCookieJar()
         )
+        self._session._retry_connection = False  # else a DELETE whose answer is lost is sent again, and told as 404
         return self
 
     async def __aexit__(self, *_: object) -> None:

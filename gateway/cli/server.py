@@ -66,11 +66,22 @@ def serve(file: str, listen: str | None) -> None:
         raise Failure("cannot_listen", str(exc)) from exc
 
 
+def _demo_key(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    from gateway.settings import GatewayKey
+
+    if value is not None:
+        try:
+            GatewayKey.model_validate({"key": value})
+        except ValueError:
+            raise click.BadParameter("a key is 16 to 512 printable ASCII characters without spaces") from None
+    return value
+
+
 @click.command()
 @click.option(
     "--port", type=port_range, default=8080, show_default=True, help="Port of the gateway; 0 takes a free one."
 )
-@click.option("--api-key", help="The key that callers need; made up when left out.")
+@click.option("--api-key", callback=_demo_key, help="The key that callers need; made up when left out.")
 def demo(port: int, api_key: str | None) -> None:
     """Run a gateway in front of emulated providers: nothing to configure, nothing kept.
 
@@ -79,7 +90,7 @@ def demo(port: int, api_key: str | None) -> None:
       runtime-gateway demo
       runtime-gateway demo --port 9000 --api-key a-key-for-my-tests
     """
-    from gateway.app import run_demo
+    from gateway.demo import run_demo
 
     try:
         sys.exit(run_demo(port=port, api_key=api_key))
@@ -108,7 +119,8 @@ def emulate(api: str, host: str, port: int, token: str, personality: tuple[str, 
       runtime-gateway emulate durable
       runtime-gateway emulate bctrl --port 0 --personality live_alias=return
     """
-    from gateway.app import plugins, run_emulator
+    from gateway.app import plugins
+    from gateway.demo import run_emulator
 
     known = plugins()
     if api not in known:

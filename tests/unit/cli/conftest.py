@@ -1,0 +1,135 @@
+"""A gateway that answers what a test tells it to, on loopback in a thread, and a way to run commands against it."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiohttp import web
+from click.testing import CliRunner, Result
+
+from gateway.cli import cli
+from gateway.ports.clock import Clock
+
+KEY = "a-key-for-the-tests"
+
+Reply = Callable[[web.Request], web.StreamResponse]
+
+
+@dataclass
+class Seen:
+    """A request as it arrived."""
+
+    method: str
+    path: str
+    query: list[tuple[str, str]]
+    headers: Mapping[str, str]
+    body: Any
+
+
+@dataclass
+class ScriptedGateway:
+    """Answers requests in the order of ``script``, and keeps what it saw."""
+
+    url: str = ""
+    script: list[Reply] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
+
+    def answers(self, body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
+        """Answer the next request with JSON."""
+        self.script.append(lambda _: web.json_response(body, status=status, headers=headers))
+
+    def refuses(self, status: int, code: str, headers: Mapping[str, str] | None = None, **members: Any) -> None:
+        """Answer the next request with a problem document."""
+        problem = {"status": status, "code": code, "detail": f"the detail of {code}", "request_id": "r-1", **members}
+        self.script.append(
+            lambda _: web.json_response(
+                problem, status=status, headers=headers, content_type="application/problem+json"
+            )
+        )
+
+    def hangs_up(self) -> None:
+        """Close the connection of the next request without an answer."""
+
+        def closing(request: web.Request) -> web.StreamResponse:
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
+
+        self.script.append(closing)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json() if request.can_read_body else None
+        self.seen.append(
+            Seen(request.method, request.raw_path.partition("?")[0], [*request.query.items()], request.headers, body)
+        )
+        if not self.script:
+            return web.json_response({"code": "unexpected", "detail": "nothing is scripted"}, status=500)
+        return self.script.pop(0)(request)
+
+
+class SteppedClock(Clock):
+    """Goes on only when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.time
+
+    def now(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.time += seconds
+
+
+@pytest.fixture
+def gateway() -> Iterator[ScriptedGateway]:
+    scripted = ScriptedGateway()
+    loop = asyncio.new_event_loop()
+
+    async def start() -> web.AppRunner:
+        app = web.Application()
+        app.router.add_route("*", "/{rest:.*}", scripted.handle)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        scripted.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        return runner
+
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    runner = asyncio.run_coroutine_threadsafe(start(), loop).result()
+    yield scripted
+    asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+    assert not scripted.script, "every scripted answer was asked for"
+
+
+@pytest.fixture
+def clock() -> SteppedClock:
+    return SteppedClock()
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(gateway: ScriptedGateway, clock: SteppedClock) -> Run:
+    """Runs a command line against the scripted gateway."""
+
+    def running(*arguments: str, stdin: str | None = None, env: Mapping[str, str] | None = None) -> Result:
+        environ = {"RTGW_SERVER": gateway.url, "RTGW_API_KEY": KEY, **(env or {})}
+        result = CliRunner().invoke(cli, list(arguments), input=stdin, env=environ, obj=clock)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return running

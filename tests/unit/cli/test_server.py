@@ -1,0 +1,203 @@
+"""The commands that run something, with the application itself replaced."""
+
+import inspect
+import json
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, Literal
+
+import pytest
+from click.testing import CliRunner, Result
+from ruamel.yaml import YAML
+
+from gateway import __version__
+from gateway.cli import cli
+from gateway.ports.provider_settings import ProviderSettings
+
+GOOD = """\
+version: 1
+auth: {keys: {ci: {key: 0123456789abcdef}}}
+providers: {main: {api: red, base_url: http://red.test, token: t0ken}}
+"""
+
+
+class RedSettings(ProviderSettings):
+    api: Literal["red"]
+
+
+class FakeApp(ModuleType):
+    """Stands in for ``gateway.app`` and ``gateway.demo``: notes what it was called with, and ends with 7."""
+
+    def __init__(self) -> None:
+        super().__init__("gateway.app")
+        self.calls: list[tuple[str, Any]] = []
+        self.error: OSError | None = None
+
+    def plugins(self) -> Mapping[str, Any]:
+        return {"red": SimpleNamespace(api="red", personalities={"mood": ("calm", "wild")})}
+
+    def provider_models(self) -> Mapping[str, type[ProviderSettings]]:
+        return {"red": RedSettings}
+
+    def run(self, settings: Any) -> int:
+        return self._called("run", settings)
+
+    def run_demo(self, *, port: int, api_key: str | None) -> int:
+        return self._called("run_demo", (port, api_key))
+
+    def run_emulator(self, api: str, *, host: str, port: int, token: str, personality: Mapping[str, str]) -> int:
+        return self._called("run_emulator", (api, host, port, token, personality))
+
+    def openapi_document(self) -> dict[str, Any]:
+        return {"openapi": "3.1.0"}
+
+    def _called(self, name: str, arguments: Any) -> int:
+        if self.error is not None:
+            raise self.error
+        self.calls.append((name, arguments))
+        return 7
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch) -> FakeApp:
+    fake = FakeApp()
+    monkeypatch.setitem(sys.modules, "gateway.app", fake)
+    monkeypatch.setitem(sys.modules, "gateway.demo", fake)
+    return fake
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "gateway.yaml"
+    path.write_text(GOOD)
+    return path
+
+
+def run(*arguments: str, env: Mapping[str, str] | None = None) -> Result:
+    result = CliRunner().invoke(cli, list(arguments), env=env)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        *(("gateway.app", name) for name in ("plugins", "provider_models", "run", "openapi_document")),
+        *(("gateway.demo", name) for name in ("run_demo", "run_emulator")),
+    ],
+)
+def test_the_application_offers_what_the_commands_call(module: str, name: str) -> None:
+    def shape(function: Callable[..., Any]) -> list[tuple[str, Any]]:
+        return [(p.name, p.kind) for p in inspect.signature(function).parameters.values()]
+
+    assert shape(getattr(FakeApp(), name)) == shape(getattr(import_module(module), name))
+
+
+def test_version_is_the_packages() -> None:
+    assert run("--version").stdout == f"runtime-gateway {__version__}\n"
+
+
+def test_serve_runs_the_settings_and_ends_as_they_do(app: FakeApp, file: Path) -> None:
+    result = run("serve", "--config", str(file), "--listen", "127.0.0.1:9999", env={"RTGW_LOG__LEVEL": "debug"})
+    assert result.exit_code == 7
+    ((_, settings),) = app.calls
+    assert (settings.http.listen, settings.log.level) == ("127.0.0.1:9999", "debug")
+
+
+@pytest.mark.parametrize("command", [("serve",), ("config", "check"), ("config", "show")])
+def test_faults_of_the_settings_end_with_78_and_a_line_each(app: FakeApp, file: Path, command: tuple[str, ...]) -> None:
+    file.write_text(GOOD + "log: {level: loud}\nsurplus: 1\n")
+    result = run(*command, "--config", str(file))
+    assert (result.exit_code, result.stdout, app.calls) == (78, "", [])
+    assert result.stderr.splitlines() == [
+        f"error: surplus: there is no setting of this name ({file}:5)",
+        f"error: log.level: input should be 'debug', 'info', 'warning' or 'error' ({file}:4)",
+    ]
+
+
+def test_serving_beyond_this_machine_without_keys_is_refused_in_one_line(app: FakeApp, file: Path) -> None:
+    file.write_text(GOOD.replace("auth: {keys: {ci: {key: 0123456789abcdef}}}", "auth: none"))
+    result = run("serve", "--config", str(file), "--listen", "0.0.0.0:8080")
+    assert (result.exit_code, app.calls) == (78, [])
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: auth: auth: none is for loopback addresses only")
+
+
+def test_a_missing_file_is_a_fault_of_the_settings(app: FakeApp, tmp_path: Path) -> None:
+    result = run("serve", "--config", str(tmp_path / "none.yaml"))
+    assert result.exit_code == 78
+    assert "cannot be read: No such file or directory" in result.stderr
+
+
+@pytest.mark.parametrize("command", [("serve", "--config"), ("demo",), ("emulate", "red")])
+def test_an_address_that_is_taken_is_an_error_in_one_line(app: FakeApp, file: Path, command: tuple[str, ...]) -> None:
+    app.error = OSError(98, "address already in use")
+    result = run(*command, *([str(file)] if command[0] == "serve" else []))
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: cannot_listen: ")
+
+
+def test_check_tells_that_all_is_well(app: FakeApp, file: Path) -> None:
+    result = run("config", "check", "--config", str(file))
+    assert (result.exit_code, result.stdout) == (0, f"{file}: ok, providers: main\n")
+    assert json.loads(run("config", "check", "--config", str(file), "-o", "json").stdout)["ok"] is True
+
+
+def test_check_tells_faults_to_programs_on_stdout(app: FakeApp, file: Path) -> None:
+    file.write_text(GOOD + "surplus: 1\n")
+    result = run("config", "check", "--config", str(file), "-o", "json")
+    assert result.exit_code == 78
+    (problem,) = json.loads(result.stdout)["problems"]
+    assert problem["path"] == "surplus"
+
+
+@pytest.mark.parametrize("output", ["table", "json", "yaml"])
+def test_show_tells_each_setting_its_origin_and_no_secret(app: FakeApp, file: Path, output: str) -> None:
+    result = run("config", "show", "--config", str(file), "-o", output, env={"RTGW_LOG__LEVEL": "debug"})
+    assert result.exit_code == 0
+    assert "t0ken" not in result.output
+    assert "0123456789abcdef" not in result.output
+    if output == "table":
+        rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines()}
+    else:
+        read = json.loads(result.stdout) if output == "json" else YAML(typ="safe", pure=True).load(result.stdout)
+        rows = {item["setting"]: [item["value"], *item["origin"].split()] for item in read["items"]}
+    assert rows["log.level"] == ["debug", "env", "RTGW_LOG__LEVEL"]
+    assert rows["http.listen"] == ["127.0.0.1:8080", "default"]
+    assert rows["providers.main.token"] == ["**********", f"{file}:3"]
+
+
+def test_demo_passes_its_options_on(app: FakeApp) -> None:
+    assert run("demo").exit_code == 7
+    assert run("demo", "--port", "0", "--api-key", "a-key-for-my-tests").exit_code == 7
+    assert app.calls == [("run_demo", (8080, None)), ("run_demo", (0, "a-key-for-my-tests"))]
+
+
+def test_a_demo_key_that_no_gateway_takes_is_a_usage_error(app: FakeApp) -> None:
+    assert run("demo", "--api-key", "short").exit_code == 2
+    assert app.calls == []
+
+
+def test_emulate_passes_its_options_on(app: FakeApp) -> None:
+    arguments = ("--port", "0", "--token", "t", "--host", "::1", "--personality", "mood=wild")
+    assert run("emulate", "red", *arguments).exit_code == 7
+    assert app.calls == [("run_emulator", ("red", "::1", 0, "t", {"mood": "wild"}))]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("green",), ("red", "--personality", "mood=sad"), ("red", "--personality", "x=y")]
+)
+def test_emulate_names_what_there_is_when_asked_for_something_else(app: FakeApp, arguments: tuple[str, ...]) -> None:
+    result = run("emulate", *arguments)
+    assert (result.exit_code, app.calls) == (2, [])
+    assert "red" in result.stderr
+
+
+def test_openapi_prints_the_document(app: FakeApp) -> None:
+    assert json.loads(run("openapi").stdout) == {"openapi": "3.1.0"}
+    assert run("openapi", "-o", "yaml").stdout == "openapi: 3.1.0\n"
