@@ -15,7 +15,7 @@ from typing import Final
 from gateway.domain.errors import NotFound
 
 SEPARATOR: Final = "~"
-_ID: Final = re.compile(r"([a-z0-9-]{1,40})\.([A-Za-z0-9_~-]{1,600})\Z")
+_ID: Final = re.compile(r"([a-z0-9-]{1,40})\.([A-Za-z0-9_~-]{1,4096})\Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,10 +92,12 @@ def page_of_all(runtimes: Sequence[Runtime], query: ProviderQuery) -> ProviderPa
     """
     ordered = sorted(((_sort_key(r), r) for r in runtimes if query.filter.accepts(r)), key=lambda pair: pair[0])
     if query.cursor is not None:
-        created, separator, provider_id = query.cursor.partition("|")
-        if not separator:
-            raise InvalidRequest("The cursor is not one that this list gave out.")
-        ordered = [pair for pair in ordered if pair[0] > (created, provider_id)]
+        try:
+            last = msgspec.json.decode(query.cursor, type=tuple[str, str])
+        except msgspec.MsgspecError as exc:
+            raise InvalidRequest("The cursor is not one that this list gave out.") from exc
+        ordered = [pair for pair in ordered if pair[0] > last]
     taken = ordered[: query.limit]
     more = len(ordered) > len(taken)
-    return ProviderPage([runtime for _, runtime in taken], "|".join(taken[-1][0]) if more and taken else None)
+    cursor = msgspec.json.encode(taken[-1][0]).decode() if more and taken else None
+    return ProviderPage([runtime for _, runtime in taken], cursor)

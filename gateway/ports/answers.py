@@ -155,7 +155,7 @@ def retry_after_seconds(headers: Mapping[str, str], now: datetime | None = None)
         return min(float(text), _MAX_RETRY_AFTER)
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

@@ -3,13 +3,15 @@
 import asyncio
 import hashlib
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 from weakref import WeakValueDictionary
 
 import msgspec
 
 from gateway.domain.config import unknown_keys
-from gateway.domain.errors import FieldError, PreconditionFailed
+from gateway.domain.errors import FieldError, Overloaded, PreconditionFailed
 from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.operations import Operation
@@ -34,7 +36,7 @@ class ConfigService:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[tuple[str, RuntimeRef], asyncio.Lock] = WeakValueDictionary()
 
     async def get(self, runtime_id: str, ctx: RequestContext) -> tuple[ConfigDocument, str]:
         """The whole config and its entity tag."""
@@ -49,12 +51,12 @@ class ConfigService:
         """Replace the config. ``if_match`` is a list of entity tags or ``*``; the providers know no precondition, so
         the gateway compares under a lock of its own, which other replicas and the provider's own clients do not see.
 
-        Raises :class:`PreconditionFailed` when the current config has another tag.
+        Raises :class:`PreconditionFailed` when the current config has another tag, and :class:`Overloaded` when other
+        writers of this config are still at it after the time limit of a replacement.
         """
         provider, ref = self._locate(runtime_id, ctx)
-        lock = self._locks.setdefault(runtime_id, asyncio.Lock())
         async with (
-            lock,
+            self._turn(provider, ref),
             self._fleet.calling(provider, Operation.REPLACE_CONFIG, ctx, secrets=request.secret_values()) as call,
         ):
             if if_match is not None:
@@ -67,6 +69,19 @@ class ConfigService:
             document: ConfigDocument = await adapter.replace_config(ref, request.config, call)
         document = msgspec.structs.replace(document, warnings=unknown_keys(request.config) or msgspec.UNSET)
         return document, etag_of(document)
+
+    @asynccontextmanager
+    async def _turn(self, provider: Provider, ref: RuntimeRef) -> AsyncIterator[None]:
+        lock = self._locks.setdefault((provider.name, ref), asyncio.Lock())
+        try:
+            async with asyncio.timeout(provider.adapter.settings.deadline(Operation.REPLACE_CONFIG)):
+                await lock.acquire()
+        except TimeoutError as exc:
+            raise Overloaded("Too many others are replacing this config; nothing was sent.") from exc
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _locate(self, runtime_id: str, ctx: RequestContext) -> tuple[Provider, RuntimeRef]:
         provider, ref = self._fleet.locate(runtime_id, ctx)

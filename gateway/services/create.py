@@ -8,7 +8,7 @@ from gateway.domain.config import unknown_keys
 from gateway.domain.differences import differing_fields
 from gateway.domain.errors import AlreadyExists, GatewayError, OutcomeUnknown
 from gateway.domain.features import CreateFeature
-from gateway.domain.lifecycle import is_live
+from gateway.domain.lifecycle import TRANSITIONS, Verb, is_live
 from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateDurable, CreateRequest, StartRequest
 from gateway.domain.runtime import FieldWarning, Runtime
@@ -33,12 +33,11 @@ class CreateService:
         ``if_exists`` is ``fail``; :class:`OutcomeUnknown` when nobody knows whether it was made; and what
         :meth:`Router.choose` and the adapter raise.
         """
-        if not request.sent("name"):
+        named = request.sent("name")
+        if not named:
             request = request.model_copy(update={"name": f"{request.kind}-{secrets.token_hex(8)}"})
-        target = await self._router.choose(request, ctx)
+        target = await self._router.choose(request, ctx, name_may_exist=named)
         ctx.scope = target.scope
-        adapter = target.provider.adapter
-        adapter.check_create(request)
         try:
             async with self._fleet.calling(
                 target.provider, Operation.CREATE, ctx, secrets=request.secret_values()
@@ -109,7 +108,7 @@ class CreateService:
             if made.created:
                 runtime, told = await self._start(target, runtime, ctx)
                 warnings += told
-            else:
+            elif runtime.state not in TRANSITIONS[Verb.START].satisfied_by:
                 warnings.append(FieldWarning(pointer="#/start", detail="It existed already and was not started."))
         return msgspec.structs.replace(runtime, created=made.created, warnings=warnings or msgspec.UNSET)
 

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any
 
 from gateway.domain.errors import (
+    ClientError,
     FieldError,
     GatewayError,
     ProviderCredentialsRejected,
@@ -140,6 +141,9 @@ class ProviderCalls:
         if error.failure is None:
             return
         health = self._provider.health
+        if isinstance(error, ClientError):  # it answered, and the caller is at fault: a missing runtime is no illness
+            health.last_success = self._clock.now()
+            return
         if isinstance(error, ProviderCredentialsRejected):
             health.credentials_ok = False
         health.last_failure = self._clock.now()
@@ -147,8 +151,14 @@ class ProviderCalls:
 
     def _redact(self, error: GatewayError) -> None:
         secrets = (*self._secrets, self._provider.adapter.settings.token.get_secret_value())
-        if error.failure is not None and error.failure.detail is not None:
-            error.failure = replace(error.failure, detail=redacted(error.failure.detail, secrets))
+        failure = error.failure
+        if failure is not None:
+            error.failure = replace(
+                failure,
+                code=_redacted(failure.code, secrets),
+                detail=_redacted(failure.detail, secrets),
+                request_id=_redacted(failure.request_id, secrets),
+            )
         error.errors = tuple(
             FieldError(redacted(e.detail, secrets), e.code, e.pointer, e.parameter, e.header) for e in error.errors
         )
@@ -158,8 +168,13 @@ _SHORT = 4
 
 
 def redacted(text: str, secrets: Iterable[str]) -> str:
-    """``text`` without any of the secrets. One that is too short to be cut out safely hides the whole text."""
-    for secret in secrets:
+    """``text`` without any of the secrets, the longest first: one may be part of another. One that is too short to be
+    cut out safely hides the whole text."""
+    for secret in sorted(secrets, key=len, reverse=True):
         if secret and secret in text:
             text = text.replace(secret, "[redacted]") if len(secret) >= _SHORT else "[redacted]"
     return text
+
+
+def _redacted(text: str | None, secrets: tuple[str, ...]) -> str | None:
+    return None if text is None else redacted(text, secrets)

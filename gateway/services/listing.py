@@ -8,7 +8,14 @@ from typing import Final
 
 import msgspec
 
-from gateway.domain.errors import FieldError, GatewayError, InvalidRequest, ProviderUnavailable
+from gateway.domain.errors import (
+    FieldError,
+    GatewayError,
+    InvalidRequest,
+    ProviderBadResponse,
+    ProviderFailure,
+    ProviderUnavailable,
+)
 from gateway.domain.ids import b64url_bytes, bytes_from_b64url
 from gateway.domain.operations import Operation
 from gateway.domain.pages import ListFilter, ProviderPage, ProviderQuery
@@ -19,6 +26,7 @@ from gateway.services.fleet import Fleet, Provider
 _FAILURES_UNTIL_DONE: Final = 2
 _CHECK_BYTES: Final = 8
 _MAX_CURSOR: Final = 6000
+_MAX_PROVIDER_CURSOR: Final = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +78,12 @@ class ListService:
         self._fleet = fleet
 
     async def page(self, query: ListQuery, ctx: RequestContext) -> ListedPage:
-        """One page. Raises :class:`InvalidRequest` for a cursor of another list, a mangled one and an unknown provider,
-        and :class:`ProviderUnavailable` (with ``incomplete`` in its ``extra``) when all fail, or one does and
-        ``partial`` is False."""
+        """One page.
+
+        Raises :class:`InvalidRequest` for a cursor of another list, a mangled one and an unknown provider; and when all
+        fail, or one does and ``partial`` is False, :class:`ProviderUnavailable` (with ``incomplete`` in its ``extra``),
+        or :class:`InvalidRequest` where nothing but a scope is missing.
+        """
         participants = self._participants(query)
         progress = _decode(query)
         first_page = query.cursor is None
@@ -85,6 +96,8 @@ class ListService:
                 for index, participant in enumerate(asked)
             )
         )
+        if len(asked) > 1:
+            ctx.provider = None  # the calls went to several
         items: list[Runtime] = []
         failures: list[tuple[str, GatewayError]] = []
         for participant, answer in zip(asked, answers, strict=True):
@@ -97,7 +110,8 @@ class ListService:
                 items += answer.items
                 state.cursor, state.failures, state.done = answer.next_cursor, 0, answer.next_cursor is None
         if failures and (not query.partial or (first_page and len(failures) == len(participants))):
-            raise _incomplete(failures)
+            refused = [participant.refusal for participant in asked if participant.refusal is not None]
+            raise refused[0] if len(refused) == len(failures) else _incomplete(failures)
         going_on = any(not progress[p.key].done for p in participants)
         return ListedPage(items, _encode(query, progress) if going_on else None, failures)
 
@@ -131,7 +145,7 @@ class ListService:
                 detail, errors=[FieldError(detail, "required", parameter="scope")], provider=provider.name
             )
             return [_Participant(provider, "", refusal)]
-        return [_Participant(provider, scope) for scope in wanted]
+        return [_Participant(provider, scope) for scope in dict.fromkeys(wanted)]
 
     async def _ask(
         self, participant: _Participant, query: ListQuery, limit: int, cursor: str | None, ctx: RequestContext
@@ -141,7 +155,13 @@ class ListService:
         asked = ProviderQuery(scope=participant.scope, filter=query.filter, limit=limit, cursor=cursor)
         try:
             async with self._fleet.calling(participant.provider, Operation.LIST, ctx) as call:
-                return await participant.provider.adapter.list(asked, call)
+                page = await participant.provider.adapter.list(asked, call)
+                if page.next_cursor is not None and len(page.next_cursor) > _MAX_PROVIDER_CURSOR:
+                    raise ProviderBadResponse(
+                        f"The provider {participant.provider.name} answered with a cursor too long to be passed on.",
+                        failure=ProviderFailure(participant.provider.name),
+                    )
+                return page
         except GatewayError as error:
             return error
 
@@ -175,7 +195,11 @@ def _fingerprint(query: ListQuery) -> bytes:
 def _encode(query: ListQuery, progress: dict[str, _Progress]) -> str:
     payload = msgspec.msgpack.encode(progress)
     check = hashlib.blake2b(payload, key=_fingerprint(query), digest_size=_CHECK_BYTES).digest()
-    return b64url_bytes(check + payload)
+    cursor = b64url_bytes(check + payload)
+    if len(cursor) > _MAX_CURSOR:
+        detail = "The list goes over too much for one cursor: narrow it to fewer scopes or providers."
+        raise InvalidRequest(detail, errors=[FieldError(detail, "too_many", parameter="scope")])
+    return cursor
 
 
 def _decode(query: ListQuery) -> dict[str, _Progress]:

@@ -95,15 +95,17 @@ class Router:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
 
-    async def choose(self, request: CreateRequest, ctx: RequestContext) -> Target:
-        """The target of a create. A live runtime of the same name wins over the order and the hash.
+    async def choose(self, request: CreateRequest, ctx: RequestContext, *, name_may_exist: bool = True) -> Target:
+        """The target of a create. A live runtime of the same name wins over the order and the hash; with
+        ``name_may_exist`` False, for a name that was just made up, nobody is asked.
 
-        Raises :class:`ValidationFailed` for an unknown provider or a scope that no fitting provider takes, and
-        :class:`UnsupportedFeature`, which says why for each provider, where none fits.
+        Raises :class:`ValidationFailed` for an unknown provider or a scope that no fitting provider takes,
+        :class:`UnsupportedFeature`, which says why for each provider, where none fits, and what the adapters'
+        ``check_create`` raises where all that fit refuse.
         """
         targets = self._fitting(request)
         ranked = rank(targets, ctx.principal, request.kind, request.name)
-        if len(ranked) > 1:
+        if len(ranked) > 1 and name_may_exist:
             holders = await asyncio.gather(*(self._holds(target, request.name, ctx) for target in ranked))
             for target, holds in zip(ranked, holders, strict=True):
                 if holds:
@@ -124,14 +126,22 @@ class Router:
             candidates = list(self._fleet)
         targets: list[Target] = []
         misfits: list[Misfit] = []
+        refusals: list[GatewayError] = []
         for provider in candidates:
             found = fit(provider, request)
-            if isinstance(found, Target):
-                targets.append(found)
-            else:
+            if not isinstance(found, Target):
                 misfits += found
+                continue
+            try:
+                provider.adapter.check_create(request)
+            except (ValidationFailed, UnsupportedFeature) as refusal:
+                refusals.append(refusal)
+            else:
+                targets.append(found)
         if targets:
             return targets
+        if refusals:
+            raise refusals[0]
         capable = [misfit for misfit in misfits if misfit.error.pointer != "#/kind"]
         relevant = [misfit.error for misfit in capable or misfits]
         if capable and all(misfit.scope for misfit in capable):

@@ -1,5 +1,7 @@
 """Counts and logs every upstream attempt of the transport it wraps."""
 
+from dataclasses import replace
+
 from gateway.ports.transport import Call, Transport, UpstreamRequest, UpstreamResponse
 from gateway.telemetry.logs import Event, Logger
 from gateway.telemetry.metrics import Metrics
@@ -15,12 +17,14 @@ class ObservedTransport(Transport):
         self._logger = logger
 
     async def send(self, request: UpstreamRequest, call: Call) -> UpstreamResponse:
-        known = len(call.attempts)
+        # Calls for one request may run side by side and share a list: only this send's own attempts count here.
+        own = replace(call, attempts=[])
         response: UpstreamResponse | None = None
         try:
-            response = await self._inner.send(request, call)
+            response = await self._inner.send(request, own)
         finally:
-            for attempt in call.attempts[known:]:
+            call.attempts += own.attempts
+            for attempt in own.attempts:
                 operation = attempt.operation.value
                 self._metrics.upstream_requests.labels(self._provider, operation, attempt.outcome).inc()
                 self._metrics.upstream_seconds.labels(self._provider, operation).observe(attempt.seconds)

@@ -65,7 +65,9 @@ class AiohttpTransport(Transport):
         url = self._settings.base_url + request.path
         if request.query:
             url += "?" + "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in request.query)
-        headers = {"Accept": "application/json", "X-Request-ID": call.request_id, **request.headers}
+        headers = {"Accept": "application/json", **request.headers}
+        if call.request_id:
+            headers["X-Request-ID"] = call.request_id
         if request.body is not None:
             headers["Content-Type"] = "application/json"
         if call.traceparent is not None:
@@ -85,7 +87,9 @@ class AiohttpTransport(Transport):
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         limit = self._settings.max_response_bytes
         length = response.content_length
-        if length is not None and length <= limit and "Content-Encoding" not in response.headers:
+        if length is not None and length > limit:
+            raise TransportFailure("too_large", Phase.ANSWERED)
+        if length is not None and "Content-Encoding" not in response.headers:
             return await response.read()
         body = bytearray()
         async for chunk in response.content.iter_any():
@@ -119,6 +123,9 @@ class AiohttpTransport(Transport):
                 trace_configs=[tracing],
                 trust_env=False,
             )
+            # aiohttp sends GET, PUT and DELETE again by itself when a kept connection ends unanswered: the provider
+            # would act twice, and a refused second try would tell that nothing was sent.
+            self._session._retry_connection = False
         return self._session
 
     async def close(self) -> None:
