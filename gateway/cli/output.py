@@ -81,7 +81,13 @@ def _leaves(item: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, object]
         elif isinstance(value, Mapping):
             yield from _leaves(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", ", ".join(map(str, value)) if isinstance(value, list) else value
+            yield f"{prefix}{key}", ", ".join(map(_plain, value)) if isinstance(value, list) else value
+
+
+def _plain(value: object) -> str:
+    if value is None:
+        return "-"
+    return str(value).lower() if isinstance(value, bool) else one_line(value)
 
 
 def _possible(action: Mapping[str, Any]) -> bool:
@@ -104,7 +110,7 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     for title in titles:
         table.add_column(title, no_wrap=True)
     for row in rows:
-        table.add_row(*(Text("-" if cell is None else one_line(cell)) for cell in row))
+        table.add_row(*(Text(_plain(cell)) for cell in row))
     stream = StringIO()
     terminal = sys.stdout.isatty()
     console = Console(file=stream, force_terminal=terminal, highlight=False, width=10_000)

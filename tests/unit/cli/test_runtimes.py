@@ -66,13 +66,14 @@ def test_an_id_is_one_segment_of_the_path_whatever_it_holds(gateway: ScriptedGat
 
 
 def test_get_prints_a_row_for_each_member_that_has_a_value(gateway: ScriptedGateway, run: Run) -> None:
-    gateway.answers(runtime())
+    gateway.answers(runtime(durable={"owned_by_me": True, "project": None}, ports=[80, 443]))
     lines = run("runtimes", "get", ID).stdout.splitlines()
     rows = dict(line.split(maxsplit=1) for line in lines)
     assert rows["id"] == ID
     assert rows["labels.team"] == "shop"
     assert rows["actions"] == "start, stop (discard_state)"
-    assert "state_reason" not in rows
+    assert (rows["durable.owned_by_me"], rows["ports"]) == ("true", "80, 443")
+    assert not {"state_reason", "durable.project"} & rows.keys()
 
 
 @pytest.mark.parametrize("output", ["json", "yaml"])
