@@ -28,7 +28,7 @@ from gateway.domain.errors import (
     UnsupportedFeature,
 )
 from gateway.ports.clock import Clock
-from gateway.services.context import RequestContext
+from gateway.ports.context import RequestContext
 from gateway.telemetry.logs import Event, Logger
 from gateway.telemetry.metrics import Metrics
 

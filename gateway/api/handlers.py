@@ -20,8 +20,8 @@ from gateway.domain.requests import (
     UpdateCapability,
 )
 from gateway.domain.runtime import ConfigDocument, Runtime
+from gateway.ports.context import RequestContext
 from gateway.services import Services
-from gateway.services.context import RequestContext
 
 _MAX_BINDING_ID = 200
 

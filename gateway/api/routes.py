@@ -34,7 +34,7 @@ from gateway.domain.runtime import (
     Runtime,
 )
 from gateway.domain.validation import Input
-from gateway.services.context import RequestContext
+from gateway.ports.context import RequestContext
 from gateway.services.providers import ProviderList, ProviderView
 
 Errors = tuple[type[GatewayError], ...]

@@ -9,7 +9,7 @@ from gateway.api.answers import json_answer, raw_json_answer
 from gateway.api.docs_site import DocsSite, Document
 from gateway.api.routes import Errors, Route, Success, Surface
 from gateway.domain.errors import NotFound, Overloaded
-from gateway.services.context import RequestContext
+from gateway.ports.context import RequestContext
 from gateway.telemetry.metrics import Metrics
 
 _POLICY: Final = (

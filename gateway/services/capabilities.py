@@ -7,7 +7,7 @@ from gateway.domain.ids import RuntimeRef
 from gateway.domain.operations import Operation
 from gateway.domain.requests import InstallCapability, UpdateCapability
 from gateway.domain.runtime import CapabilityBinding, CapabilityBindings, ResolvedCapabilities
-from gateway.services.context import RequestContext
+from gateway.ports.context import RequestContext
 from gateway.services.fleet import Fleet, Provider
 
 

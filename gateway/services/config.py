@@ -17,8 +17,8 @@ from gateway.domain.ids import RuntimeRef
 from gateway.domain.operations import Operation
 from gateway.domain.requests import ReplaceConfig
 from gateway.domain.runtime import ConfigDocument
+from gateway.ports.context import RequestContext
 from gateway.ports.transport import Call
-from gateway.services.context import RequestContext
 from gateway.services.fleet import Fleet, Provider
 
 

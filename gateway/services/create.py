@@ -12,9 +12,9 @@ from gateway.domain.lifecycle import TRANSITIONS, Verb, is_live
 from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateDurable, CreateRequest, StartRequest
 from gateway.domain.runtime import FieldWarning, Runtime
+from gateway.ports.context import RequestContext
 from gateway.ports.provider import Created, Deduplication, SupportsConfig, SupportsStart
 from gateway.ports.transport import Call
-from gateway.services.context import RequestContext
 from gateway.services.fleet import Fleet
 from gateway.services.routing import Router, Target
 

@@ -18,9 +18,9 @@ from gateway.domain.ids import RuntimeRef, parse_runtime_id
 from gateway.domain.operations import Operation
 from gateway.ports.answers import transport_error
 from gateway.ports.clock import Clock
+from gateway.ports.context import RequestContext
 from gateway.ports.provider import ProviderAdapter
 from gateway.ports.transport import Call, TransportFailure
-from gateway.services.context import RequestContext
 
 
 @dataclass(slots=True)

@@ -13,8 +13,8 @@ from gateway.domain.operations import Operation
 from gateway.domain.requests import ConnectRequest, KeepaliveRequest, StartRequest, StopRequest
 from gateway.domain.runtime import Connections, Lease, Runtime
 from gateway.domain.values import State
+from gateway.ports.context import RequestContext
 from gateway.ports.transport import Call
-from gateway.services.context import RequestContext
 from gateway.services.fleet import Fleet, Provider
 
 Act = Callable[[Any, RuntimeRef, Call], Awaitable[Runtime]]

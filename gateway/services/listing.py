@@ -20,7 +20,7 @@ from gateway.domain.ids import b64url_bytes, bytes_from_b64url
 from gateway.domain.operations import Operation
 from gateway.domain.pages import ListFilter, ProviderPage, ProviderQuery
 from gateway.domain.runtime import Runtime
-from gateway.services.context import RequestContext
+from gateway.ports.context import RequestContext
 from gateway.services.fleet import Fleet, Provider
 
 _FAILURES_UNTIL_DONE: Final = 2

@@ -14,7 +14,7 @@ from gateway.domain.errors import FieldError, GatewayError, UnsupportedFeature, 
 from gateway.domain.lifecycle import is_live
 from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateRequest
-from gateway.services.context import RequestContext
+from gateway.ports.context import RequestContext
 from gateway.services.fleet import Fleet, Provider
 
 _HASH_SPACE: Final = float(1 << 64)
