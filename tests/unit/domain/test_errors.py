@@ -1,0 +1,57 @@
+"""The tree of errors: drawn, complete, and each class with a code of its own."""
+
+import re
+
+import pytest
+
+from gateway.domain import errors
+from gateway.domain.errors import FieldError, GatewayError, ProviderFailure, Retryable, Source, error_classes, pointer
+
+CLASSES = list(error_classes())
+
+
+def _drawn() -> list[tuple[str, str]]:
+    drawing = errors.__doc__ or ""
+    return re.findall(r"[├└]── (\w+) +\d{3} (\w+)", drawing)
+
+
+def test_the_drawing_shows_every_class_with_its_code_in_order() -> None:
+    assert _drawn() == [(cls.__name__, cls.code) for cls in CLASSES]
+
+
+def test_every_code_is_used_once_and_is_a_word() -> None:
+    codes = [cls.code for cls in CLASSES]
+    assert len(codes) == len(set(codes)) == 33
+    assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", code) for code in codes)
+
+
+def test_every_class_without_a_code_is_only_a_base() -> None:
+    def below(cls: type[GatewayError]) -> set[type[GatewayError]]:
+        return {cls, *(deeper for child in cls.__subclasses__() for deeper in below(child))}
+
+    assert below(GatewayError) - set(CLASSES) == {GatewayError, errors.ClientError}
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_an_error_that_a_provider_told_is_the_providers(cls: type[GatewayError]) -> None:
+    told = cls("Sentence.", failure=ProviderFailure("durable-demo", status=500))
+    assert (told.source, told.provider) == (Source.PROVIDER, "durable-demo")
+    assert str(told) == told.detail == "Sentence."
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_an_error_of_nobody_else_has_the_source_of_its_class(cls: type[GatewayError]) -> None:
+    assert cls("x").source is cls.default_source
+    assert cls("x").retryable is cls.default_retryable
+
+
+def test_what_may_have_happened_is_retried_only_as_the_same_request() -> None:
+    assert errors.OutcomeUnknown("x").retryable is Retryable.SAME_REQUEST
+    assert errors.ProviderTimeout("x").retryable is Retryable.YES
+
+
+def test_pointers_are_escaped() -> None:
+    assert pointer("config", "a/b", 0, "c~d") == "#/config/a~1b/0/c~0d"
+    assert pointer() == "#"
+    fault = errors.ValidationFailed.at("#/name", "Bad.", code="required").errors
+    assert fault == (FieldError("Bad.", "required", pointer="#/name"),)
