@@ -90,7 +90,7 @@ def test_a_folder_without_a_plugin_is_refused(folders: Path):
     """A mistake is told when the gateway starts, with the place where it is."""
     (folders / "hollow").mkdir()
     (folders / "hollow" / "__init__.py").write_text("PLUGIN = 'hollow'\n")
-    with pytest.raises(AdapterFolderError, match="adapters/hollow/__init__.py does not define PLUGIN"):
+    with pytest.raises(AdapterFolderError, match=r"adapters/hollow/__init__\.py does not define PLUGIN"):
         discover.__wrapped__()
 
 
