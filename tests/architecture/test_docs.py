@@ -1,54 +1,178 @@
-"""What the service has is in its documentation."""
+"""The documentation is complete where the code says what there is, and its links and examples work."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from prometheus_client.metrics_core import Metric
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from ruamel.yaml import YAML
 
-from gateway.api.docs_site import error_row
-from gateway.api.openapi import ROUTES
-from gateway.api.problems import STATUS
-from gateway.domain.errors import GatewayError, error_classes
+from gateway import generated_docs
+from gateway.app import plugins
+from gateway.domain.errors import Source, error_classes
+from gateway.domain.features import CreateFeature, Feature
+from gateway.domain.lifecycle import Verb
+from gateway.domain.operations import Operation
+from gateway.domain.runtime import Runtime
+from gateway.domain.values import Kind, State
 from gateway.telemetry.logs import Event
 from gateway.telemetry.metrics import Metrics
 
-DOCS = Path(__file__).parents[2] / "docs"
-ERRORS, API, METRICS = ((DOCS / f"{name}.md").read_text("utf-8") for name in ("errors", "api", "metrics"))
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+TEXTS = [*PAGES, *sorted((ROOT / "adapters").glob("*/README.md")), *sorted(ROOT.glob("*.md"))]
+MARKDOWN = MarkdownIt("commonmark").enable("table")
 
 
-@pytest.mark.parametrize("cls", list(error_classes()), ids=lambda cls: cls.code)
-def test_every_error_code_is_documented_as_it_is(cls: type[GatewayError]) -> None:
-    head, cells = error_row(ERRORS, cls.code)
-    row = dict(zip(head, cells, strict=True))
-    assert row["status"] == str(STATUS[cls])
-    assert row["retry?"] == cls.default_retryable.value
-    assert cls.default_source.value in row["whose fault"] or "gateway" in row["whose fault"]
-    assert row["cause"]
-    assert row["what to do"]
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
 
 
-def test_no_error_code_is_documented_that_does_not_exist() -> None:
-    documented = set(re.findall(r"^\| `([a-z_]+)` \| \d{3} \|", ERRORS, re.MULTILINE))
-    assert documented == {cls.code for cls in error_classes()}
+def text(page: str) -> str:
+    return (DOCS / page).read_text("utf-8")
 
 
-@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.operation_id)
-def test_every_route_is_documented(route: object) -> None:
-    for path in (route.path, *route.aliases):  # type: ignore[attr-defined]
-        assert f"`{route.method} {path}`" in API  # type: ignore[attr-defined]
+def tokens(path: Path) -> Iterator[Token]:
+    for token in MARKDOWN.parse(path.read_text("utf-8")):
+        yield token
+        yield from token.children or ()
 
 
-def families() -> list[Metric]:
-    return list(Metrics().registry.collect())
+def links(path: Path) -> Iterator[str]:
+    """The relative links of a page."""
+    for token in tokens(path):
+        target = str(token.attrGet("href") or "")
+        if target and not re.match(r"[a-z]+:|/", target):
+            yield target
 
 
-@pytest.mark.parametrize("family", families(), ids=lambda family: family.name)
-def test_every_metric_is_documented(family: Metric) -> None:
-    name = f"{family.name}_total" if family.type == "counter" else family.name
-    assert f"| `{name}` | {family.type} |" in METRICS
+def anchors(path: Path) -> set[str]:
+    """Where the headings of a page can be linked to, both on GitHub and on the gateway's own pages."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-") for heading in headings}
 
 
-@pytest.mark.parametrize("event", list(Event))
-def test_every_event_is_documented(event: Event) -> None:
-    assert f"`{event.value}`" in METRICS
+@pytest.mark.parametrize("path", PAGES, ids=named)
+def test_the_index_leads_to_every_page(path: Path):
+    linked = {(DOCS / target.partition("#")[0]).resolve() for target in links(DOCS / "index.md")}
+    assert path in linked | {DOCS / "index.md"}
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=named)
+def test_no_relative_link_is_dead(path: Path):
+    for target in links(path):
+        page, _, anchor = target.partition("#")
+        linked = (path.parent / page).resolve() if page else path
+        assert linked.exists(), f"{named(path)} links to {target}"
+        assert linked.is_relative_to(ROOT), f"{named(path)} links out of the repository: {target}"
+        if anchor:
+            assert anchor in anchors(linked), f"{named(path)} links to {target}, where there is no such heading"
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=named)
+def test_a_page_begins_with_its_title(path: Path):
+    assert path.read_text("utf-8").startswith("# ")
+
+
+def test_the_generated_tables_are_up_to_date():
+    page = text("model.md")
+    assert re.findall(r"\(generated: (\w+)\)", page) == list(generated_docs.BLOCKS)
+    assert generated_docs.with_tables(page) == page, "run: make docs"
+
+
+def test_a_table_that_was_edited_by_hand_is_noticed():
+    page = text("model.md")
+    edited = page.replace("| `create_idle` |", "| `create_idle` | yes |")
+    assert edited != page
+    assert generated_docs.with_tables(edited) == page
+
+
+@pytest.mark.parametrize("word", [*Kind, *State, *Verb, *Feature, *CreateFeature, *Runtime.__struct_fields__], ids=str)
+def test_every_word_of_the_model_is_explained(word: str):
+    assert f"`{word}`" in text("model.md")
+
+
+@pytest.mark.parametrize("operation", Operation, ids=str)
+def test_every_operation_has_its_deadline_in_the_settings_page(operation: Operation):
+    assert f"`{operation}`" in text("settings.md")
+
+
+@pytest.mark.parametrize("event", Event, ids=str)
+def test_every_log_event_is_in_the_runbook_and_beside_the_metrics(event: Event):
+    assert f"`{event}`" in text("runbook.md")
+    assert f"`{event}`" in text("metrics.md")
+
+
+def test_every_error_that_is_not_the_callers_is_in_the_runbook():
+    """And all of them are in the table of errors."""
+    for cls in error_classes():
+        assert f"| `{cls.code}` |" in text("errors.md")
+        if cls.default_source is not Source.CLIENT:
+            assert f"| `{cls.code}` |" in text("runbook.md")
+
+
+def test_every_metric_is_documented_and_no_other_is_used():
+    there_are = {
+        name
+        for family in Metrics().registry.collect()
+        for name in (family.name, f"{family.name}_total", f"{family.name}_bucket")
+    }
+    documented = {family.name for family in Metrics().registry.collect()}
+    page = text("metrics.md")
+    assert all(f"`{name}`" in page or f"`{name}_total`" in page for name in documented)
+    for path in PAGES:
+        assert set(re.findall(r"\brtgw_\w+", path.read_text("utf-8"))) <= there_are, named(path)
+
+
+def test_every_make_target_is_in_the_documentation():
+    """A command that nobody reads of is never used."""
+    targets = re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    everything = "".join(path.read_text("utf-8") for path in TEXTS)
+    assert targets
+    assert not [target for target in targets if f"make {target}" not in everything]
+
+
+def test_every_make_target_of_the_documentation_exists():
+    targets = set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    for path in TEXTS:
+        used = set(re.findall(r"(?:`|^)make ([a-z]+)", path.read_text("utf-8"), re.MULTILINE))
+        assert used <= targets, named(path)
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if path.parent.name == "adr"], ids=named)
+def test_a_decision_has_its_number_status_and_parts(path: Path):
+    decision = path.read_text("utf-8")
+    number, _, _ = path.stem.partition("-")
+    assert decision.startswith(f"# {int(number)}. ")
+    assert re.search(r"^Status: (proposed|accepted|superseded by \[\d+\])", decision, re.MULTILINE)
+    assert re.findall(r"^## (.+)$", decision, re.MULTILINE) == ["Context", "Decision", "Consequences"]
+
+
+def examples() -> Iterator[Any]:
+    for path in TEXTS:
+        for token in tokens(path):
+            if token.type == "fence" and token.info.startswith("yaml"):
+                document = YAML(typ="safe").load(token.content)
+                for name, provider in (document or {}).get("providers", {}).items():
+                    yield pytest.param(name, provider, id=f"{named(path)}-{name}")
+
+
+@pytest.mark.parametrize(("name", "provider"), list(examples()))
+def test_a_provider_in_an_example_is_valid(name: str, provider: dict[str, Any]):
+    plugins()[provider["api"]].settings.model_validate({"name": name, **provider})
+
+
+def test_the_adapter_guide_names_what_the_code_has():
+    """Every protocol with its feature, and every file that an adapter folder must hold."""
+    guide = text("adding-a-provider.md")
+    ports = (ROOT / "gateway/ports/provider.py").read_text("utf-8")
+    for protocol, feature in re.findall(r"\((Supports\w+), Feature\.(\w+)\)", ports):
+        assert f"| `{protocol}` | `{Feature[feature]}`" in guide
+    for method in re.findall(r"@abstractmethod\n +(?:async )?def (\w+)", ports):
+        assert f"`{method}`" in guide
+    for path in ("__init__.py", "settings.py", "wire.py", "mapping.py", "errors.py", "adapter.py", "emulator.py"):
+        assert f"| `{path}` |" in guide
