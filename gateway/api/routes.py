@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from gateway.api.call_errors import ANY_CALL, BODY, CHANGE, COMPUTE, ONE, PROVIDER, Errors
 from gateway.api.handlers import Handlers
 from gateway.api.queries import LIST_PARAMETERS, QueryParameter
 from gateway.domain import errors
-from gateway.domain.errors import GatewayError
 from gateway.domain.pages import Page
 from gateway.domain.requests import (
     ConnectRequest,
@@ -36,8 +36,6 @@ from gateway.domain.runtime import (
 from gateway.domain.validation import Input
 from gateway.ports.context import RequestContext
 from gateway.services.providers import ProviderList, ProviderView
-
-Errors = tuple[type[GatewayError], ...]
 
 
 class Surface(StrEnum):
@@ -84,40 +82,11 @@ class Route:
     aliases: tuple[str, ...] = field(default=())
 
 
-_ANY_CALL: Final[Errors] = (errors.InvalidRequest, errors.Unauthenticated, errors.UnsupportedFeature)
-_BODY: Final[Errors] = (
-    errors.RequestTimeout,
-    errors.PayloadTooLarge,
-    errors.UnsupportedMediaType,
-    errors.ValidationFailed,
-)
-_PROVIDER: Final[Errors] = (
-    errors.PermissionDenied,
-    errors.RateLimited,
-    errors.InternalError,
-    errors.ProviderError,
-    errors.ProviderBadResponse,
-    errors.ProviderCredentialsRejected,
-    errors.ProviderUpgradeRequired,
-    errors.ProviderUnavailable,
-    errors.Overloaded,
-    errors.ProviderTimeout,
-)
-_ONE: Final[Errors] = (
-    *_ANY_CALL,
-    *_PROVIDER,
-    errors.NotFound,
-    errors.RuntimeReplaced,
-    errors.ProviderNotConfigured,
-)
-_CHANGE: Final[Errors] = (*_ONE, *_BODY, errors.StateConflict, errors.OutcomeUnknown)
-_COMPUTE: Final[Errors] = (*_CHANGE, errors.InsufficientCredits, errors.QuotaExceeded, errors.CapacityExceeded)
-
 _RUNTIME: Final = {200: Success("The runtime as it is then; changed says whether this call did it.", Runtime)}
 
 
 def _verb(
-    name: str, summary: str, description: str = "", *, body: type[Input] = NoOptions, ends: Errors = _CHANGE
+    name: str, summary: str, description: str = "", *, body: type[Input] = NoOptions, ends: Errors = CHANGE
 ) -> Route:
     return Route(
         method="POST",
@@ -149,9 +118,9 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
             200: Success("It existed.", Runtime),
         },
         errors=(
-            *_ANY_CALL,
-            *_BODY,
-            *_PROVIDER,
+            *ANY_CALL,
+            *BODY,
+            *PROVIDER,
             errors.InsufficientCredits,
             errors.NotFound,
             errors.AlreadyExists,
@@ -171,7 +140,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         handler=Handlers.list,
         parameters=LIST_PARAMETERS,
         successes={200: Success("A page.", Page)},
-        errors=(*_ANY_CALL, errors.InternalError, errors.ProviderUnavailable),
+        errors=(*ANY_CALL, errors.InternalError, errors.ProviderUnavailable),
     ),
     Route(
         method="GET",
@@ -184,7 +153,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
             200: Success("The runtime.", Runtime, ("ETag",)),
             304: Success("It is as the caller knows it.", None, ("ETag",)),
         },
-        errors=_ONE,
+        errors=ONE,
     ),
     Route(
         method="DELETE",
@@ -193,11 +162,11 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         summary="Delete a runtime for good",
         handler=Handlers.delete,
         successes={204: Success("It is gone.")},
-        errors=(*_ONE, errors.StateConflict, errors.OutcomeUnknown),
+        errors=(*ONE, errors.StateConflict, errors.OutcomeUnknown),
     ),
-    _verb("start", "Bring compute to a runtime", body=StartRequest, ends=_COMPUTE),
+    _verb("start", "Bring compute to a runtime", body=StartRequest, ends=COMPUTE),
     _verb("pause", "Freeze the compute"),
-    _verb("resume", "Wake a paused runtime", ends=_COMPUTE),
+    _verb("resume", "Wake a paused runtime", ends=COMPUTE),
     _verb(
         "stop",
         "End the compute",
@@ -213,7 +182,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         handler=Handlers.keepalive,
         bodies=(KeepaliveRequest,),
         successes={200: Success("The new expiry.", Lease)},
-        errors=_CHANGE,
+        errors=CHANGE,
         tag="verbs",
     ),
     Route(
@@ -224,7 +193,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         handler=Handlers.connections,
         bodies=(ConnectRequest,),
         successes={200: Success("All ways in, or those of the protocol that was asked for.", Connections)},
-        errors=_COMPUTE,
+        errors=COMPUTE,
         tag="verbs",
     ),
     Route(
@@ -238,7 +207,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
             200: Success("The whole config.", ConfigDocument, ("ETag",)),
             304: Success("It is as the caller knows it.", None, ("ETag",)),
         },
-        errors=_ONE,
+        errors=ONE,
         tag="config",
     ),
     Route(
@@ -253,7 +222,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         body_required=True,
         request_headers=("If-Match",),
         successes={200: Success("The config as it is then.", ConfigDocument, ("ETag",))},
-        errors=(*_CHANGE, errors.PreconditionFailed),
+        errors=(*CHANGE, errors.PreconditionFailed),
         tag="config",
     ),
     Route(
@@ -263,7 +232,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         summary="What the enabled capabilities resolve to",
         handler=Handlers.resolved_capabilities,
         successes={200: Success("The bundles.", ResolvedCapabilities)},
-        errors=_ONE,
+        errors=ONE,
         tag="capabilities",
     ),
     Route(
@@ -273,7 +242,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         summary="List the installed capabilities",
         handler=Handlers.list_capabilities,
         successes={200: Success("All bindings.", CapabilityBindings)},
-        errors=_ONE,
+        errors=ONE,
         tag="capabilities",
     ),
     Route(
@@ -285,7 +254,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         bodies=(InstallCapability,),
         body_required=True,
         successes={201: Success("The binding.", CapabilityBinding)},
-        errors=(*_CHANGE, errors.AlreadyExists),
+        errors=(*CHANGE, errors.AlreadyExists),
         tag="capabilities",
     ),
     Route(
@@ -298,7 +267,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         bodies=(UpdateCapability,),
         body_required=True,
         successes={200: Success("The binding.", CapabilityBinding)},
-        errors=(*_CHANGE, errors.AlreadyExists),
+        errors=(*CHANGE, errors.AlreadyExists),
         tag="capabilities",
     ),
     Route(
@@ -308,7 +277,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         summary="Uninstall a capability",
         handler=Handlers.remove_capability,
         successes={204: Success("It is gone.")},
-        errors=(*_ONE, errors.StateConflict, errors.OutcomeUnknown),
+        errors=(*ONE, errors.StateConflict, errors.OutcomeUnknown),
         tag="capabilities",
     ),
     Route(
@@ -318,7 +287,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         summary="List the providers",
         handler=Handlers.list_providers,
         successes={200: Success("All providers, in the order of the settings.", ProviderList)},
-        errors=(*_ANY_CALL, errors.InternalError),
+        errors=(*ANY_CALL, errors.InternalError),
         tag="providers",
     ),
     Route(
@@ -328,7 +297,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         summary="Read a provider",
         handler=Handlers.get_provider,
         successes={200: Success("The provider, as this process last saw it.", ProviderView)},
-        errors=(*_ANY_CALL, errors.NotFound, errors.InternalError),
+        errors=(*ANY_CALL, errors.NotFound, errors.InternalError),
         tag="providers",
     ),
 )

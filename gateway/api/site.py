@@ -6,8 +6,9 @@ from typing import Any, Final
 from aiohttp import hdrs, web
 
 from gateway.api.answers import json_answer, raw_json_answer
+from gateway.api.call_errors import Errors
 from gateway.api.docs_site import DocsSite, Document
-from gateway.api.routes import Errors, Route, Success, Surface
+from gateway.api.routes import Route, Success, Surface
 from gateway.domain.errors import NotFound, Overloaded
 from gateway.ports.context import RequestContext
 from gateway.telemetry.metrics import Metrics
