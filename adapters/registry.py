@@ -2,11 +2,16 @@
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from functools import cache
+from typing import Final
 
 import adapters
+from gateway.ports.dialect import Dialect
 from gateway.ports.plugin import AdapterPlugin
+
+_VARIABLE: Final = re.compile(r"\{[^}]*\}")
 
 
 class AdapterFolderError(Exception):
@@ -18,7 +23,7 @@ def discover() -> Mapping[str, AdapterPlugin]:
     """The plugin of every adapter folder by the name of its API, in the folders' alphabetical order.
 
     Raises :class:`AdapterFolderError` for a folder without a ``PLUGIN``, one whose API is named otherwise than the
-    folder, and for two folders that claim one name of a demo provider.
+    folder, and for two folders that claim one name of a demo provider or one path of a dialect.
     """
     found: dict[str, AdapterPlugin] = {}
     demo_owners: dict[str, str] = {}
@@ -34,4 +39,19 @@ def discover() -> Mapping[str, AdapterPlugin]:
         if owner != module.name:
             raise AdapterFolderError(f"adapters/{module.name} and adapters/{owner} have one name of a demo provider")
         found[module.name] = plugin
+    _refuse_clashes(plugin.dialect for plugin in found.values() if plugin.dialect is not None)
     return found
+
+
+def _refuse_clashes(dialects: Iterable[type[Dialect]]) -> None:
+    """Several folders may share a prefix, but neither a route nor a family of paths below it."""
+    owners: dict[tuple[str, ...], str] = {}
+    for dialect in dialects:
+        claims: list[tuple[str, ...]] = [
+            (dialect.prefix, route.method, _VARIABLE.sub("{}", route.path)) for route in dialect.routes
+        ]
+        claims += [(dialect.prefix, family) for family in dialect.families]
+        for claim in claims:
+            owner = owners.setdefault(claim, dialect.__module__)
+            if owner != dialect.__module__:
+                raise AdapterFolderError(f"{dialect.__module__} and {owner} both claim /{' '.join(claim)}")

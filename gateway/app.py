@@ -15,10 +15,12 @@ from gateway.api import HttpLimits, create_admin, create_api
 from gateway.api.openapi import openapi_document
 from gateway.api.server import GatewayRunner
 from gateway.ports.clock import Clock, SystemClock
+from gateway.ports.dialect import Dialect, DialectGateway
 from gateway.ports.plugin import AdapterPlugin
 from gateway.ports.provider import ProviderAdapter
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.services import Services
+from gateway.services.dialects import DialectRule, DialectService
 from gateway.services.fleet import Fleet
 from gateway.settings import AuthSettings, Settings
 from gateway.telemetry.logs import Event, Logger, make_logger
@@ -60,7 +62,8 @@ def create_app(
     logger = logger or make_logger(settings.log.level, settings.log.format)
     metrics = Metrics()
     fleet_adapters = list(adapters) if adapters is not None else _adapters(settings, clock, metrics, logger)
-    services = Services.over(Fleet(fleet_adapters, clock))
+    fleet = Fleet(fleet_adapters, clock)
+    services = Services.over(fleet)
     separate_admin = settings.admin.listen is not None
     app = create_api(
         services,
@@ -74,6 +77,7 @@ def create_app(
             max_line_bytes=settings.http.max_line_bytes,
             body_timeout=settings.http.body_timeout,
         ),
+        dialects=_dialects(DialectService(fleet, services.create, _dialect_rules(settings))),
         with_admin=not separate_admin,
     )
     if separate_admin:
@@ -101,6 +105,17 @@ def _adapters(settings: Settings, clock: Clock, metrics: Metrics, logger: Logger
         )
         for provider in settings.providers.values()
     ]
+
+
+def _dialects(gateway: DialectGateway) -> list[Dialect]:
+    return [plugin.dialect(gateway) for plugin in discover().values() if plugin.dialect is not None]
+
+
+def _dialect_rules(settings: Settings) -> dict[str, list[DialectRule]]:
+    return {
+        prefix: [DialectRule(route.scope, route.provider, route.target_scope, route.era) for route in dialect.routes]
+        for prefix, dialect in settings.dialects.items()
+    }
 
 
 def _keys(settings: Settings) -> Mapping[str, bytes] | None:

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from gateway.api.auth import Authenticator
 from gateway.api.bodies import BodyReader
+from gateway.api.dialects import register_dialects
 from gateway.api.endpoints import AiohttpHandler, Endpoints
 from gateway.api.handlers import Handlers
 from gateway.api.limits import HttpLimits
@@ -16,6 +17,7 @@ from gateway.api.routes import V1_ROUTES, Route, Surface
 from gateway.api.server import ENDPOINTS
 from gateway.api.site import PROBE_ROUTES, SITE_ROUTES, Probes, Site
 from gateway.ports.clock import Clock, SystemClock
+from gateway.ports.dialect import Dialect
 from gateway.services import Services
 from gateway.telemetry.logs import Logger, make_logger
 from gateway.telemetry.metrics import Metrics
@@ -32,17 +34,20 @@ def create_api(
     clock: Clock,
     keys: Mapping[str, bytes] | None,
     limits: HttpLimits,
+    dialects: Iterable[Dialect] = (),
     with_admin: bool = True,
 ) -> web.Application:
     """The unified API, the OpenAPI document and the documentation, to be served by ``GatewayRunner``.
 
     ``keys`` maps key names to SHA-256 digests; None asks nobody for a key. ``with_admin`` False leaves the probes and
-    metrics to :func:`create_admin`.
+    metrics to :func:`create_admin`. ``dialects`` are served below their prefixes.
     """
     endpoints = Endpoints(authenticator=Authenticator(keys), metrics=metrics, logger=logger, clock=clock, limits=limits)
     app = web.Application(client_max_size=limits.max_body_bytes)
     routes = _Routes(endpoints)
-    routes.add(V1_ROUTES, Handlers(services, BodyReader(limits)))
+    bodies = BodyReader(limits)
+    register_dialects(app, dialects, endpoints, bodies)
+    routes.add(V1_ROUTES, Handlers(services, bodies))
     routes.add(SITE_ROUTES, Site(openapi_json))
     if with_admin:
         routes.add(PROBE_ROUTES, _probes(app, metrics))

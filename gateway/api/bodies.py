@@ -57,11 +57,7 @@ class BodyReader:
         :class:`InvalidRequest` for what is not JSON, :class:`ValidationFailed` at ``#`` for other JSON than an object,
         and :class:`ClientAborted`.
         """
-        if not request.body_exists:
-            return {}
-        if (request.content_length or 0) > self._limits.max_body_bytes:
-            raise self._too_large()
-        raw = await self._whole(request)
+        raw = await self.read_raw(request)
         if not raw:
             return {}
         _require_json(request.headers)
@@ -69,6 +65,15 @@ class BodyReader:
         if not isinstance(body, dict):
             raise ValidationFailed.at("#", "The body has to be a JSON object.", code="type")
         return body
+
+    async def read_raw(self, request: web.Request) -> bytes:
+        """The body as it was sent, empty where there is none. Raises :class:`PayloadTooLarge`,
+        :class:`RequestTimeout`, :class:`InvalidRequest` and :class:`ClientAborted`."""
+        if not request.body_exists:
+            return b""
+        if (request.content_length or 0) > self._limits.max_body_bytes:
+            raise self._too_large()
+        return await self._whole(request)
 
     async def _whole(self, request: web.Request) -> bytes:
         try:

@@ -35,7 +35,10 @@ from gateway.telemetry.metrics import Metrics
 UNMATCHED: Final = "unmatched"
 UNREADABLE: Final = "unreadable"
 
-Handler = Callable[[web.Request, RequestContext], Awaitable[web.Response]]
+Handler = Callable[[web.Request, RequestContext], Awaitable[web.StreamResponse]]
+Failed = Callable[[GatewayError, web.Request, str], web.Response]
+"""How a surface answers an error, given the request and its id."""
+
 AiohttpHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _REQUEST_ID: Final = istr("X-Request-ID")
@@ -71,16 +74,16 @@ class Recorder:
         self,
         metrics: Metrics,
         logger: Logger,
-        surface: Surface,
+        surface: str,
         operation: str,
         path: str,
         event: Event = Event.REQUEST,
     ) -> None:
         self._requests = metrics.requests
-        self._seconds = metrics.request_seconds.labels(surface.value, operation)
-        self._overhead = metrics.overhead_seconds.labels(surface.value, operation)
+        self._seconds = metrics.request_seconds.labels(surface, operation)
+        self._overhead = metrics.overhead_seconds.labels(surface, operation)
         self._children: dict[tuple[int, str, str], Any] = {}
-        self._surface, self._operation, self._path = surface.value, operation, path
+        self._surface, self._operation, self._path = str(surface), operation, path
         self._event = event
         self._log = logger.debug if surface is Surface.SITE and event is Event.REQUEST else logger.info
 
@@ -130,6 +133,10 @@ def _error_fields(error: GatewayError) -> dict[str, Any]:
     return fields
 
 
+def _problem(error: GatewayError, _request: web.Request, request_id: str) -> web.Response:
+    return problem_response(error, request_id)
+
+
 class Endpoints:
     """Turns handlers into aiohttp handlers."""
 
@@ -156,6 +163,17 @@ class Endpoints:
         recorder = self._recorder(route.surface, route.operation_id, route.path)
         guarded = self._guarded(handler, route) if route.secured else handler
         return self._endpoint(guarded, recorder, private=route.secured)
+
+    def foreign(self, surface: str, operation: str, path: str, handler: Handler, failed: Failed) -> AiohttpHandler:
+        """The aiohttp handler of a surface that words its own errors: callers have a key there too, but the query,
+        the body and the headers are the handler's own affair."""
+        authenticator = self._authenticator
+
+        async def guarded(request: web.Request, ctx: RequestContext) -> web.StreamResponse:
+            ctx.principal = authenticator.principal(request.headers)
+            return await handler(request, ctx)
+
+        return self._endpoint(guarded, self._recorder(surface, operation, path), private=True, failed=failed)
 
     def wrong_method(self, surface: Surface, path: str, allowed: tuple[str, ...]) -> AiohttpHandler:
         """Answers the methods that a known path does not know."""
@@ -191,14 +209,14 @@ class Endpoints:
         """Log the exception that is being handled."""
         self._logger.exception(Event.UNEXPECTED_ERROR, detail=message, **fields)
 
-    def _recorder(self, surface: Surface, operation: str, path: str) -> Recorder:
+    def _recorder(self, surface: str, operation: str, path: str) -> Recorder:
         return Recorder(self._metrics, self._logger, surface, operation, path)
 
     def _guarded(self, handler: Handler, route: Route) -> Handler:
         authenticator = self._authenticator
         takes_query = bool(route.parameters)
 
-        async def guarded(request: web.Request, ctx: RequestContext) -> web.Response:
+        async def guarded(request: web.Request, ctx: RequestContext) -> web.StreamResponse:
             headers = request.headers
             ctx.principal = authenticator.principal(headers)
             if _IDEMPOTENCY_KEY in headers:
@@ -211,7 +229,9 @@ class Endpoints:
 
         return guarded
 
-    def _endpoint(self, handler: Handler, recorder: Recorder, *, private: bool) -> AiohttpHandler:
+    def _endpoint(
+        self, handler: Handler, recorder: Recorder, *, private: bool, failed: Failed = _problem
+    ) -> AiohttpHandler:
         clock = self._clock.monotonic
         max_header_bytes = self._max_header_bytes
 
@@ -224,12 +244,13 @@ class Endpoints:
                 traceparent=trace_context(headers.get(_TRACEPARENT)),
             )
             outcome = Outcome()
+            response: web.StreamResponse
             try:
                 _bound_headers(request, max_header_bytes)
                 response = await handler(request, ctx)
             except GatewayError as error:
                 outcome.failed(error)
-                response = problem_response(error, ctx.request_id)
+                response = failed(error, request, ctx.request_id)
             except ClientAborted:
                 outcome.code, outcome.source = "client_aborted", "client"
                 response = web.Response(status=_CLIENT_CLOSED)
@@ -245,7 +266,7 @@ class Endpoints:
                     error=type(exc).__name__,
                     runtime_id=ctx.runtime_id,
                 )
-                response = problem_response(internal_error(), ctx.request_id)
+                response = failed(internal_error(), request, ctx.request_id)
             outcome.status = response.status
             outcome.aborted = request.transport is None
             _finish(response, ctx, private=private)
@@ -266,7 +287,7 @@ def _bound_headers(request: web.Request, most: int) -> None:
         raise HeadersTooLarge(f"The headers are larger than {most} bytes together.")
 
 
-def _finish(response: web.Response, ctx: RequestContext, *, private: bool) -> None:
+def _finish(response: web.StreamResponse, ctx: RequestContext, *, private: bool) -> None:
     headers = response.headers
     headers[_REQUEST_ID] = ctx.request_id
     headers[_NOSNIFF] = "nosniff"

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.ports.dialect import Dialect
 from gateway.ports.provider import ProviderAdapter
 from gateway.ports.provider_settings import ProviderSettings
 
@@ -27,7 +28,7 @@ class AdapterPlugin:
 
     ``emulator`` is ``module:function``, imported only when an emulator runs; the function takes the keyword arguments
     ``token`` (the one credential it accepts) and ``personality`` (a mapping of choices) and returns an aiohttp
-    application. ``personalities`` names the choices, first the default.
+    application. ``personalities`` names the choices, first the default. ``dialect`` speaks the API inbound.
     """
 
     api: str
@@ -36,3 +37,4 @@ class AdapterPlugin:
     emulator: str
     demo: Demo
     personalities: Mapping[str, tuple[str, ...]]
+    dialect: type[Dialect] | None = None

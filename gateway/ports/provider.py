@@ -14,7 +14,7 @@ Rules for all methods that take a :class:`Call`:
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -48,10 +48,15 @@ class Deduplication(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """The outcome of a create. ``created`` False: it was there before."""
+    """The outcome of a create. ``created`` False: it was there before.
+
+    ``native`` is the provider's own answer, for a dialect of the same API: bytes of JSON that may hold secrets, and so
+    are neither logged nor kept.
+    """
 
     runtime: Runtime
     created: bool
+    native: bytes | None = field(default=None, repr=False)
 
 
 class ProviderAdapter(ABC, Generic[SettingsT]):

@@ -37,26 +37,45 @@ class CreateService:
         if not named:
             request = request.model_copy(update={"name": f"{request.kind}-{secrets.token_hex(8)}"})
         target = await self._router.choose(request, ctx, name_may_exist=named)
+        made = await self._made(target, request, ctx, None, judge=True)
+        return await self._finish(target, request, made, ctx)
+
+    async def create_at(self, target: Target, request: CreateRequest, ctx: RequestContext, key: str | None) -> Created:
+        """Make a runtime at a target, for a dialect. ``key`` goes out where the provider knows such keys.
+
+        Where the provider itself ensures a name, its own judgement of what was there before is the answer. Raises as
+        :meth:`create`.
+        """
+        target.provider.adapter.check_create(request)
+        judge = target.provider.adapter.deduplication is Deduplication.NONE
+        return await self._made(target, request, ctx, key, judge=judge)
+
+    async def _made(
+        self, target: Target, request: CreateRequest, ctx: RequestContext, key: str | None, *, judge: bool
+    ) -> Created:
         ctx.scope = target.scope
         try:
             async with self._fleet.calling(
                 target.provider, Operation.CREATE, ctx, secrets=request.secret_values()
             ) as call:
-                made = await self._ensure(target, request, call)
+                if judge:
+                    made = await self._ensure(target, request, call, key)
+                else:
+                    made = await target.provider.adapter.create(request, target.scope, call, idempotency_key=key)
         except OutcomeUnknown as error:
             error.extra.setdefault("name", request.name)
             raise
         ctx.runtime_id = made.runtime.id
-        return await self._finish(target, request, made, ctx)
+        return made
 
-    async def _ensure(self, target: Target, request: CreateRequest, call: Call) -> Created:
+    async def _ensure(self, target: Target, request: CreateRequest, call: Call, key: str | None) -> Created:
         adapter = target.provider.adapter
         if adapter.deduplication is Deduplication.NONE:
             existing = await self._live(target, request.name, call)
             if existing is not None:
                 return await self._existing(target, request, existing, call)
         try:
-            made = await adapter.create(request, target.scope, call)
+            made = await adapter.create(request, target.scope, call, idempotency_key=key)
         except AlreadyExists as error:
             existing = await self._live(target, request.name, call)
             if existing is None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.settings.document import Document, read_document
 from gateway.settings.environment import apply_environment
-from gateway.settings.model import NO_AUTH, AuthSettings, Section, Settings, contradictions
+from gateway.settings.model import NO_AUTH, AuthSettings, DialectSettings, Section, Settings, contradictions
 from gateway.settings.problems import Path, Problems, SettingsError
 from gateway.settings.secret_files import with_secret_files
 
@@ -97,7 +97,9 @@ class _Reader:
                 read[name] = self._validated(field.annotation, self._values.get(name), (name,))
         read["auth"] = self._auth()
         read["providers"] = self._providers()
-        for at, message in contradictions(**{name: read[name] for name in ("http", "admin", "auth", "providers")}):
+        read["dialects"] = self._dialects()
+        checked = ("http", "admin", "auth", "providers", "dialects")
+        for at, message in contradictions(**{name: read[name] for name in checked}):
             self._problems.add(at, message)
         return None if self._problems else Settings(**read)
 
@@ -130,6 +132,14 @@ class _Reader:
             return {}
         read = {name: self._provider(name, value) for name, value in entries.items()}
         return {name: provider for name, provider in read.items() if provider is not None}
+
+    def _dialects(self) -> dict[str, DialectSettings]:
+        entries = self._values.get("dialects") or {}
+        if not isinstance(entries, dict):
+            self._problems.add(("dialects",), "this is a mapping from a dialect's name to its settings")
+            return {}
+        read = {name: self._validated(DialectSettings, value, ("dialects", name)) for name, value in entries.items()}
+        return {name: dialect for name, dialect in read.items() if dialect is not None}
 
     def _provider(self, name: str, value: Any) -> ProviderSettings | None:
         at = ("providers", name)

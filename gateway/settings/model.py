@@ -113,6 +113,23 @@ class ShutdownSettings(Section):
     grace: Annotated[float, Field(ge=0, le=600)] = 30
 
 
+class DialectRouteSettings(Section):
+    """Which provider serves a scope in a dialect. ``scope`` is the one in the caller's path, ``target_scope`` the one
+    at the provider, the same when left out. ``era`` narrows the rule to one era of the bctrl dialect."""
+
+    scope: Annotated[str, Field(min_length=1, max_length=200)]
+    provider: KeyName
+    target_scope: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    era: Literal["workspaces", "flat", "browsers"] | None = None
+
+
+class DialectSettings(Section):
+    """How one dialect finds its providers. The first route that fits counts; without one, the provider that is pinned
+    to the scope serves it, else the first open one."""
+
+    routes: list[DialectRouteSettings] = []
+
+
 class Settings(Section):
     """All settings. Raises pydantic's ``ValidationError`` for sections that contradict each other."""
 
@@ -122,11 +139,12 @@ class Settings(Section):
     auth: AuthSettings | Literal["none"]
     log: LogSettings = LogSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
+    dialects: dict[Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,40}$")], DialectSettings] = {}
     providers: Annotated[dict[str, SerializeAsAny[ProviderSettings]], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for at, message in contradictions(self.http, self.admin, self.auth, self.providers):
+        for at, message in contradictions(self.http, self.admin, self.auth, self.providers, self.dialects):
             raise ValueError(f"{'.'.join(at)}: {message}")
         return self
 
@@ -136,6 +154,7 @@ def contradictions(
     admin: AdminSettings | None,
     auth: AuthSettings | str | None,
     providers: Mapping[str, ProviderSettings],
+    dialects: Mapping[str, DialectSettings],
 ) -> Iterator[tuple[Path, str]]:
     """What is wrong between sections that are each right; None stands for one that is not known to be."""
     if http is not None and auth == NO_AUTH and not http.address.is_loopback:
@@ -145,6 +164,10 @@ def contradictions(
     if isinstance(auth, AuthSettings):
         yield from _shared_keys(auth)
     yield from _shared_accounts(providers)
+    for name, dialect in dialects.items():
+        for index, route in enumerate(dialect.routes):
+            if route.provider not in providers:
+                yield ("dialects", name, "routes", str(index), "provider"), f"there is no provider {route.provider}"
 
 
 def _shared_keys(auth: AuthSettings) -> Iterator[tuple[Path, str]]:

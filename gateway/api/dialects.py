@@ -1,0 +1,111 @@
+"""Serves the dialects: providers' own APIs, at a prefix each, with their own errors."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Final
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+
+from gateway.api.bodies import BodyReader
+from gateway.api.endpoints import AiohttpHandler, Endpoints
+from gateway.domain.errors import GatewayError, InvalidRequest, MethodNotAllowed, NotFound, Unauthenticated
+from gateway.ports.context import RequestContext
+from gateway.ports.dialect import JSON, Dialect, DialectAnswer, DialectRequest, DialectRoute
+
+UNMATCHED: Final = "unmatched"
+_MAX_QUERY_FIELDS: Final = 100
+
+
+def register_dialects(
+    app: web.Application, dialects: Iterable[Dialect], endpoints: Endpoints, bodies: BodyReader
+) -> None:
+    """Add the routes of all dialects, and below each prefix native answers to everything else."""
+    by_prefix: dict[str, list[Dialect]] = defaultdict(list)
+    for dialect in dialects:
+        by_prefix[dialect.prefix].append(dialect)
+    for prefix, sharing in by_prefix.items():
+        _Prefix(prefix, sharing, endpoints, bodies).register(app)
+
+
+class _Prefix:
+    """All dialects of one prefix."""
+
+    def __init__(self, prefix: str, dialects: Sequence[Dialect], endpoints: Endpoints, bodies: BodyReader) -> None:
+        self._prefix = prefix
+        self._dialects = dialects
+        self._endpoints = endpoints
+        self._bodies = bodies
+
+    def register(self, app: web.Application) -> None:
+        methods: dict[str, dict[str, AiohttpHandler]] = defaultdict(dict)
+        for dialect in self._dialects:
+            for route in dialect.routes:
+                handler = self._endpoints.foreign(
+                    self._prefix,
+                    route.operation,
+                    f"/{self._prefix}{route.path}",
+                    partial(self._serve, dialect, route),
+                    self._failed,
+                )
+                methods[route.path][route.method] = handler
+                if route.method == "GET":
+                    methods[route.path]["HEAD"] = handler
+        for path, handlers in methods.items():
+            resource = app.router.add_resource(f"/{self._prefix}{path}")
+            for method, handler in handlers.items():
+                resource.add_route(method, handler)
+            resource.add_route("*", self._refusing(f"/{self._prefix}{path}", tuple(sorted(handlers))))
+        for rest in (f"/{self._prefix}", f"/{self._prefix}/{{path:.*}}"):
+            app.router.add_resource(rest).add_route("*", self._refusing(UNMATCHED, ()))
+
+    def _refusing(self, path: str, allowed: tuple[str, ...]) -> AiohttpHandler:
+        async def refuse(request: web.Request, _ctx: RequestContext) -> web.StreamResponse:
+            if allowed:
+                detail = f"{request.method} does not work here; it takes {', '.join(allowed)}."
+                raise MethodNotAllowed(detail, allowed=allowed)
+            raise NotFound("There is no such path.")
+
+        return self._endpoints.foreign(self._prefix, UNMATCHED, path, refuse, self._failed)
+
+    async def _serve(
+        self, dialect: Dialect, route: DialectRoute, request: web.Request, ctx: RequestContext
+    ) -> web.StreamResponse:
+        raw_query = request.rel_url.raw_query_string
+        try:
+            query = parse_qsl(raw_query, keep_blank_values=True, max_num_fields=_MAX_QUERY_FIELDS, errors="strict")
+        except ValueError as exc:
+            raise InvalidRequest("The query of the URL cannot be read.") from exc
+        answer = await route.handler(
+            dialect,
+            DialectRequest(
+                method=request.method,
+                path=self._below(request),
+                parameters=request.match_info,
+                query=query,
+                headers=request.headers,
+                body=await self._bodies.read_raw(request),
+            ),
+            ctx,
+        )
+        return _response(answer)
+
+    def _failed(self, error: GatewayError, request: web.Request, request_id: str) -> web.Response:
+        path = self._below(request)
+        owner = next((d for d in self._dialects if path.startswith(d.families)), self._dialects[0])
+        response = _response(owner.failure(error, path, request_id))
+        if isinstance(error, Unauthenticated):
+            response.headers.setdefault("WWW-Authenticate", "Bearer")
+        if isinstance(error, MethodNotAllowed):
+            response.headers.setdefault("Allow", ", ".join(error.allowed))
+        return response
+
+    def _below(self, request: web.Request) -> str:
+        return request.path.removeprefix(f"/{self._prefix}")
+
+
+def _response(answer: DialectAnswer) -> web.Response:
+    if answer.body is None:
+        return web.Response(status=answer.status, headers=answer.headers)
+    return web.Response(status=answer.status, body=answer.body, headers=answer.headers, content_type=JSON)

@@ -1,0 +1,86 @@
+"""What dialects may use of the gateway: who serves a scope, calls to it, and the one create."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.domain.errors import NotFound
+from gateway.domain.operations import Operation
+from gateway.domain.requests import CreateRequest
+from gateway.ports.context import RequestContext
+from gateway.ports.dialect import DialectGateway, DialectTarget
+from gateway.ports.provider import Created, Deduplication, ProviderAdapter
+from gateway.ports.transport import Call
+from gateway.services.create import CreateService
+from gateway.services.fleet import Fleet, Provider
+from gateway.services.provider_keys import provider_key
+from gateway.services.routing import Target
+
+
+@dataclass(frozen=True, slots=True)
+class DialectRule:
+    """A rule of the settings: requests for ``scope`` (of an ``era``, or of any) go to ``provider``, and there to
+    ``target_scope``, or to the same scope."""
+
+    scope: str
+    provider: str
+    target_scope: str | None = None
+    era: str | None = None
+
+
+class DialectService(DialectGateway):
+    """Serves all dialects over one fleet. ``rules`` are the settings' by prefix."""
+
+    def __init__(self, fleet: Fleet, create: CreateService, rules: Mapping[str, Sequence[DialectRule]]) -> None:
+        self._fleet = fleet
+        self._create = create
+        self._rules = rules
+
+    def target(self, prefix: str, api: str, scope: str, era: str | None = None) -> DialectTarget:
+        for rule in self._rules.get(prefix, ()):
+            if rule.scope == scope and rule.era in {None, era}:
+                named = self._fleet.get(rule.provider)
+                if named is not None and named.adapter.api == api:
+                    return DialectTarget(named.adapter, rule.target_scope or named.pinned_scope or scope, scope)
+        providers = [provider for provider in self._fleet if provider.adapter.api == api]
+        for provider in sorted(providers, key=lambda provider: provider.adapter.settings.order):
+            if provider.pinned_scope == scope:
+                return DialectTarget(provider.adapter, scope, scope)
+        for provider in sorted(providers, key=lambda provider: provider.adapter.settings.order):
+            if provider.pinned_scope is None and (resolved := _scope(provider, scope)) is not None:
+                return DialectTarget(provider.adapter, resolved, scope)
+        raise NotFound(f"No provider of this gateway serves {scope}.")
+
+    def adapters(self, api: str) -> Sequence[ProviderAdapter[Any]]:
+        return [provider.adapter for provider in self._fleet if provider.adapter.api == api]
+
+    def calling(
+        self,
+        adapter: ProviderAdapter[Any],
+        operation: Operation,
+        ctx: RequestContext,
+        secrets: Sequence[str] = (),
+    ) -> AbstractAsyncContextManager[Call]:
+        return self._fleet.calling(self._provider(adapter), operation, ctx, secrets)
+
+    async def create(
+        self, target: DialectTarget, request: CreateRequest, ctx: RequestContext, *, idempotency_key: str | None = None
+    ) -> Created:
+        adapter = target.adapter
+        key = None
+        if idempotency_key is not None and adapter.deduplication is Deduplication.BY_KEY:
+            key = provider_key(adapter, target.scope, ctx.principal, idempotency_key)
+        return await self._create.create_at(Target(self._provider(adapter), target.scope), request, ctx, key)
+
+    def _provider(self, adapter: ProviderAdapter[Any]) -> Provider:
+        provider = self._fleet.get(adapter.name)
+        assert provider is not None  # noqa: S101 (adapters come from this fleet)
+        return provider
+
+
+def _scope(provider: Provider, scope: str) -> str | None:
+    try:
+        return provider.adapter.parse_scope(scope)
+    except ValueError:
+        return None
