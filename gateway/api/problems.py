@@ -129,5 +129,5 @@ def _incomplete(failures: Sequence[tuple[str, GatewayError]], request_id: str) -
 
 
 def _seconds(value: float) -> float:
-    rounded = round(max(value, 0.0), 3)
+    rounded = round(max(float(value), 0.0), 3)
     return int(rounded) if rounded.is_integer() else rounded

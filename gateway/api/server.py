@@ -92,7 +92,8 @@ class GatewayRunner(web.AppRunner):
         keepalive_timeout: float = 75.0,
         shutdown_timeout: float = 60.0,
     ) -> None:
-        super().__init__(app, shutdown_timeout=shutdown_timeout)
+        # To aiohttp a time of 0 has no end; here it means at once.
+        super().__init__(app, shutdown_timeout=max(shutdown_timeout, 0.001))
         self._options: dict[str, Any] = {
             "max_line_size": max_line_bytes,
             "max_field_size": max_line_bytes + 1 if max_header_bytes >= max_line_bytes else max_header_bytes,

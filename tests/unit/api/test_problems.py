@@ -56,7 +56,9 @@ def test_what_a_provider_said_is_shown_with_null_for_what_it_did_not_say() -> No
     ]
 
 
-@pytest.mark.parametrize(("seconds", "shown", "header"), [(2.0, 2, "2"), (0.2504, 0.25, "1"), (-3, 0, "0")])
+@pytest.mark.parametrize(
+    ("seconds", "shown", "header"), [(2, 2, "2"), (2.0, 2, "2"), (0.2504, 0.25, "1"), (-3, 0, "0")]
+)
 def test_a_wait_is_told_in_seconds_and_rounded_up_in_the_header(seconds: float, shown: float, header: str) -> None:
     response = problem_response(errors.RateLimited("Slow down.", retry_after=seconds), REQUEST_ID)
     assert json.loads(response.body)["retry_after"] == shown

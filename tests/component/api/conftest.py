@@ -1,0 +1,176 @@
+"""The API on a real port, with use cases that a test can replace, and raw connections to it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from gateway.api import HttpLimits, create_api
+from gateway.api.server import GatewayRunner
+from gateway.ports.clock import SystemClock
+from gateway.services import Services
+from gateway.services.fleet import Fleet
+from gateway.telemetry.metrics import Metrics
+from gateway.testing.waiting import Watch
+
+KEY = "a-key-of-a-shop-1234"
+LIMITS = HttpLimits(max_body_bytes=2048, max_header_bytes=4096, max_line_bytes=1024, body_timeout=30)
+
+
+class RecordingLogger:
+    """Keeps events, and lets a test wait for one."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str, dict[str, Any]]] = []
+        self.watch = Watch()
+
+    def _log(self, level: str, event: str, **fields: Any) -> None:
+        self.events.append((level, event, fields))
+        self.watch.changed()
+
+    def debug(self, event: str, **fields: Any) -> None:
+        self._log("debug", event, **fields)
+
+    def info(self, event: str, **fields: Any) -> None:
+        self._log("info", event, **fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        self._log("warning", event, **fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        self._log("error", event, **fields)
+
+    def exception(self, event: str, **fields: Any) -> None:
+        self._log("exception", event, **fields)
+
+    async def one(self, event: str) -> dict[str, Any]:
+        """The fields of the first such event, once it is there."""
+        await self.watch.until(lambda: any(name == event for _, name, _ in self.events))
+        return next(fields for _, name, fields in self.events if name == event)
+
+
+@dataclass
+class Answer:
+    """One HTTP answer as it came over the wire."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Connection:
+    """One TCP connection to the API."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    def send(self, raw: bytes) -> None:
+        self.writer.write(raw)
+
+    async def answer(self, *, head: bool = False) -> Answer:
+        """The next answer; ``head``: it has no body, whatever its Content-Length says."""
+        top = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        status_line, *lines = top.strip().split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        length = 0 if head else int(headers.get("content-length", "0"))
+        return Answer(int(status_line.split()[1]), headers, await self.reader.readexactly(length))
+
+    async def closed(self) -> bool:
+        """Whether nothing more comes; returns when the other side has closed."""
+        return await self.reader.read() == b""
+
+
+@dataclass
+class Served:
+    """A running API."""
+
+    port: int
+    app: web.Application
+    runner: GatewayRunner
+    logger: RecordingLogger
+    metrics: Metrics
+    connections: list[Connection] = field(default_factory=list)
+
+    async def connect(self) -> Connection:
+        connection = Connection(*await asyncio.open_connection("127.0.0.1", self.port))
+        self.connections.append(connection)
+        return connection
+
+    async def exchange(self, raw: bytes, *, head: bool = False) -> Answer:
+        """Send bytes on a connection of their own, and read one answer."""
+        connection = await self.connect()
+        connection.send(raw)
+        return await connection.answer(head=head)
+
+    async def call(self, method: str, target: str, body: bytes | None = None, **headers: str) -> Answer:
+        """A well-formed request with the key, and a JSON body if there is one."""
+        lines = {"Host": "gateway", "Authorization": f"Bearer {KEY}"}
+        if body is not None:
+            lines |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        lines |= {name.replace("_", "-"): value for name, value in headers.items()}
+        top = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        raw = f"{method} {target} HTTP/1.1\r\n{top}\r\n".encode("latin-1") + (body or b"")
+        return await self.exchange(raw, head=method == "HEAD")
+
+    def counted(self, **labels: str) -> float | None:
+        """How many requests were counted under these labels."""
+        shown = {"surface": "v1", "code": "", "source": "", **labels}
+        return self.metrics.registry.get_sample_value("rtgw_requests_total", shown)
+
+
+Serve = Callable[..., Any]
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """``async with serve(lifecycle=..., limits=...) as api``: use cases over no provider, some of them replaced."""
+    async with AsyncExitStack() as stack:
+
+        @asynccontextmanager
+        async def start(
+            *, limits: HttpLimits = LIMITS, keys: bool = True, shutdown_timeout: float = 1, **services: Any
+        ) -> AsyncIterator[Served]:
+            clock, logger, metrics = SystemClock(), RecordingLogger(), Metrics()
+            app = create_api(
+                replace(Services.over(Fleet([], clock)), **services),
+                metrics=metrics,
+                logger=logger,
+                clock=clock,
+                keys={"shop": sha256(KEY.encode()).digest()} if keys else None,
+                limits=limits,
+            )
+            runner = GatewayRunner(
+                app,
+                max_line_bytes=limits.max_line_bytes,
+                max_header_bytes=limits.max_header_bytes,
+                shutdown_timeout=shutdown_timeout,
+            )
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            served = Served(runner.addresses[0][1], app, runner, logger, metrics)
+            try:
+                yield served
+            finally:
+                for connection in served.connections:
+                    connection.writer.close()
+                await runner.cleanup()
+
+        yield lambda **options: stack.enter_async_context(start(**options))
+
+
+@pytest.fixture
+async def api(serve: Serve) -> Served:
+    """The API over no provider."""
+    served: Served = await serve()
+    return served

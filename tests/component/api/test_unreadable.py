@@ -1,0 +1,123 @@
+"""What is refused before any handler: every path ends in a problem, a log line and a count."""
+
+import uuid
+from typing import Any
+
+import pytest
+
+HOST = b"Host: gateway\r\n"
+
+CASES = {
+    "no HTTP at all": (b"GARBAGE\r\n\r\n", 400, "invalid_request"),
+    "TLS on a plain port": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400, "invalid_request"),
+    "a method in lower case": (b"get / HTTP/1.1\r\n" + HOST + b"\r\n", 400, "invalid_request"),
+    "an unknown method": (b"BREW /v1/runtimes HTTP/1.1\r\n" + HOST + b"\r\n", 400, "invalid_request"),
+    "no Host": (b"GET /v1/runtimes HTTP/1.1\r\n\r\n", 400, "invalid_request"),
+    "two Hosts": (b"GET /v1/runtimes HTTP/1.1\r\n" + HOST + HOST + b"\r\n", 400, "invalid_request"),
+    "a NUL in the target": (b"GET /v1/\x00 HTTP/1.1\r\n" + HOST + b"\r\n", 400, "invalid_request"),
+    "a byte beyond ASCII in the target": (b"GET /v1/\xff HTTP/1.1\r\n" + HOST + b"\r\n", 400, "invalid_request"),
+    "a broken absolute target": (b"GET http://[::1 HTTP/1.1\r\n" + HOST + b"\r\n", 400, "invalid_request"),
+    "a header without a colon": (b"GET / HTTP/1.1\r\n" + HOST + b"nonsense\r\n\r\n", 400, "invalid_request"),
+    "a negative length": (
+        b"POST /v1/runtimes HTTP/1.1\r\n" + HOST + b"Content-Length: -1\r\n\r\n",
+        400,
+        "invalid_request",
+    ),
+    "length and chunks": (
+        b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+        400,
+        "invalid_request",
+    ),
+    "a long target": (b"GET /" + b"a" * 2000 + b" HTTP/1.1\r\n" + HOST + b"\r\n", 414, "uri_too_long"),
+    "a long query": (b"GET /v1/runtimes?name=" + b"a" * 2000 + b" HTTP/1.1\r\n" + HOST + b"\r\n", 414, "uri_too_long"),
+    "a long header": (b"GET / HTTP/1.1\r\n" + HOST + b"X: " + b"a" * 2000 + b"\r\n\r\n", 431, "headers_too_large"),
+    "a long header name": (b"GET / HTTP/1.1\r\n" + HOST + b"X" * 2000 + b": a\r\n\r\n", 431, "headers_too_large"),
+    "many headers": (b"GET / HTTP/1.1\r\n" + HOST + b"X: a\r\n" * 200 + b"\r\n", 431, "headers_too_large"),
+}
+
+
+@pytest.mark.parametrize(("raw", "status", "code"), CASES.values(), ids=CASES)
+async def test_it_is_a_problem_and_the_connection_ends(api: Any, raw: bytes, status: int, code: str) -> None:
+    connection = await api.connect()
+    connection.send(raw)
+    answer = await connection.answer()
+    assert answer.status == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    problem = answer.json
+    assert (problem["code"], problem["status"], problem["source"]) == (code, status, "client")
+    assert uuid.UUID(problem["request_id"])
+    assert answer.headers["x-request-id"] == problem["request_id"]
+    assert await connection.closed()
+    line = await api.logger.one("unreadable_request")
+    assert (line["request_id"], line["status"], line["code"]) == (problem["request_id"], status, code)
+    labels = {"surface": "site", "operation": "unreadable", "status": str(status), "code": code, "source": "client"}
+    assert api.counted(**labels) == 1
+    assert not any(level == "exception" for level, _, _ in api.logger.events)
+
+
+async def test_headers_that_are_large_only_together_are_refused_too(api: Any) -> None:
+    answer = await api.exchange(b"GET /livez HTTP/1.1\r\n" + HOST + (b"X: " + b"a" * 900 + b"\r\n") * 5 + b"\r\n")
+    assert (answer.status, answer.json["code"]) == (431, "headers_too_large")
+
+
+@pytest.mark.parametrize("target", ["/", "/nope", "//", "/v1", "/v1/", "/v1/nope", "/v1/runtimes/", "/v1/runtimes/a/b"])
+async def test_an_unknown_path_is_a_problem(api: Any, target: str) -> None:
+    answer = await api.call("GET", target)
+    assert (answer.status, answer.json["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "%00",
+        "%ff%fe",
+        "%zz",
+        "%",
+        "a%2Fb",
+        "..%2f..%2fetc",
+        "%0d%0aX: y".replace(" ", "%20"),
+        "a.%00",
+        "%F0%9F%92%A9",
+        "{}",
+    ],
+)
+@pytest.mark.parametrize("rest", ["", "/config", "/capabilities"])
+async def test_garbage_in_the_place_of_an_id_is_not_found(api: Any, target: str, rest: str) -> None:
+    answer = await api.call("GET", f"/v1/runtimes/{target}{rest}")
+    assert (answer.status, answer.json["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("binding", ["%00", "%0A", "b" * 201])
+async def test_garbage_in_the_place_of_a_binding_is_not_found(api: Any, binding: str) -> None:
+    answer = await api.call("DELETE", f"/v1/runtimes/p.x/capabilities/{binding}")
+    assert (answer.status, answer.json["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "allowed"),
+    [
+        ("PATCH", "/v1/runtimes", "GET, HEAD, POST"),
+        ("TRACE", "/v1/runtimes", "GET, HEAD, POST"),
+        ("OPTIONS", "/v1/runtimes/x", "DELETE, GET, HEAD"),
+        ("GET", "/v1/runtimes/x/start", "POST"),
+        ("POST", "/v1/runtimes/x/capabilities/resolved", "GET, HEAD"),
+        ("GET", "/v1/runtimes/x/capabilities/y", "DELETE, PATCH"),
+        ("POST", "/livez", "GET, HEAD"),
+        ("DELETE", "/docs", "GET, HEAD"),
+    ],
+)
+async def test_a_wrong_method_is_told_the_right_ones(api: Any, method: str, target: str, allowed: str) -> None:
+    answer = await api.call(method, target)
+    assert (answer.status, answer.json["code"], answer.headers["allow"]) == (405, "method_not_allowed", allowed)
+
+
+@pytest.mark.parametrize("line", [b"CONNECT gateway:80", b"OPTIONS *"])
+@pytest.mark.parametrize("expect", [b"", b"Expect: the-unexpected\r\n"])
+async def test_what_has_no_path_is_a_problem(api: Any, line: bytes, expect: bytes) -> None:
+    answer = await api.exchange(line + b" HTTP/1.1\r\n" + HOST + expect + b"\r\n")
+    assert (answer.status, answer.json["code"]) == (404, "not_found")
+
+
+async def test_an_expectation_that_nobody_knows_is_ignored(api: Any) -> None:
+    assert (await api.call("GET", "/v1/providers", Expect="the-unexpected")).status == 200
