@@ -7,7 +7,10 @@ from typing import Final
 from gateway.domain.errors import FieldError, InvalidRequest
 
 _TAG: Final = r'(?:W/)?"[\x21\x23-\x7e]*"'
-_TAGS: Final = re.compile(rf"\s*(?:\*|{_TAG}(?:\s*,\s*{_TAG})*)\s*\Z", re.ASCII)
+ENTITY_TAGS: Final = rf"^\s*(?:\*|{_TAG}(?:\s*,\s*{_TAG})*)\s*$"
+"""What an ``If-Match`` looks like."""
+
+_TAGS: Final = re.compile(ENTITY_TAGS.removesuffix("$") + r"\Z", re.ASCII)
 _OPAQUE: Final = re.compile(r'"[^"]*"')
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final, get_args
 import msgspec
 
 from gateway import __version__
+from gateway.api.conditions import ENTITY_TAGS
 from gateway.api.openapi_schemas import ref, schemas
 from gateway.api.problems import CONTENT_TYPE, STATUS
 from gateway.api.queries import QueryParameter
@@ -147,7 +148,8 @@ def _query_parameter(parameter: QueryParameter) -> dict[str, Any]:
 
 def _header_parameters(route: Route) -> Iterator[dict[str, Any]]:
     for name in route.request_headers:
-        yield {"name": name, "in": "header", "description": _REQUEST_HEADERS[name], "schema": {"type": "string"}}
+        schema = {"type": "string", **({"pattern": ENTITY_TAGS} if name == "If-Match" else {})}
+        yield {"name": name, "in": "header", "description": _REQUEST_HEADERS[name], "schema": schema}
 
 
 def _request_body(route: Route) -> dict[str, Any]:
