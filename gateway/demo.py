@@ -2,7 +2,10 @@
 
 import asyncio
 import secrets
+import shlex
+import sys
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -54,6 +57,14 @@ def demo_settings(providers: dict[str, dict[str, Any]], *, port: int, api_key: s
     )
 
 
+def _command_folder() -> str:
+    """What to add to the line that is pasted, so that another terminal finds the command of this environment."""
+    folder = Path(sys.executable).parent
+    if sys.prefix == sys.base_prefix or not (folder / "runtime-gateway").is_file():
+        return ""
+    return f' PATH={shlex.quote(str(folder))}:"$PATH"'
+
+
 def _welcome(url: str, api_key: str, providers: dict[str, dict[str, Any]]) -> str:
     listed = "\n".join(
         f"    {name:<14} {options['api']:<16} scope {options['scope']}" for name, options in providers.items()
@@ -66,9 +77,9 @@ def _welcome(url: str, api_key: str, providers: dict[str, dict[str, Any]]) -> st
   providers (emulated)
 {listed}
 
-Paste into another terminal, in this folder:
+Paste into another terminal:
 
-  export RTGW_SERVER={url} RTGW_API_KEY={api_key} PATH="$PWD/.venv/bin:$PATH"
+  export RTGW_SERVER={url} RTGW_API_KEY={shlex.quote(api_key)}{_command_folder()}
   runtime-gateway runtimes create --kind durable --name checkout-agent
   runtime-gateway runtimes list
 

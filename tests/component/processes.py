@@ -1,0 +1,137 @@
+"""The command line as real processes, for what only a process has: signals, exit codes, streams, a folder to be in."""
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+
+ROOT = Path(__file__).parents[2]
+COMMAND = (sys.executable, "-c", "from gateway.cli import main; main()")
+URL = re.compile(r"http://[0-9.]+:[0-9]+")
+
+_HANGS = 60  # seconds after which a process that says nothing counts as hanging
+
+
+def clean_environment(**variables: str) -> dict[str, str]:
+    """The environment of a process: nothing of this one's settings, and the code of this checkout."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RTGW_", "PYTEST_", "COV_"))}
+    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **variables}
+
+
+@dataclass
+class Ended:
+    """A process that has ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+@dataclass
+class Running:
+    """A process that runs until it is told to stop. ``output`` is both of its streams, as far as they were read."""
+
+    process: asyncio.subprocess.Process
+    output: str = ""
+    _more: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def read(self) -> None:
+        """Read until the end."""
+        assert self.process.stdout is not None
+        while chunk := await self.process.stdout.readline():
+            async with self._more:
+                self.output += chunk.decode(errors="replace")
+                self._more.notify_all()
+        async with self._more:
+            self._more.notify_all()
+
+    async def says(self, pattern: str) -> re.Match[str]:
+        """The first place in the output that matches, as soon as it is there."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(_HANGS), self._more:
+            while (found := re.search(pattern, self.output)) is None:
+                assert not self.process.stdout.at_eof(), f"it ended without saying {pattern!r}:\n{self.output}"
+                await self._more.wait()
+        return found
+
+    async def url(self) -> str:
+        """The first address that it tells."""
+        return (await self.says(URL.pattern + r"(?=\D)"))[0]
+
+    def tell(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    async def ended(self) -> int:
+        """The exit code, when there is one."""
+        async with asyncio.timeout(_HANGS):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def running(
+    *arguments: str,
+    cwd: Path,
+    command: tuple[str, ...] = COMMAND,
+    environment: Mapping[str, str] | None = None,
+) -> AsyncIterator[Running]:
+    """Start ``runtime-gateway ARGUMENTS…`` in a folder; it is killed at the end if it still runs."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        *arguments,
+        cwd=cwd,
+        env=clean_environment(**(environment or {})),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    started = Running(process)
+    reader = asyncio.create_task(started.read())
+    try:
+        yield started
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        await reader
+
+
+async def finished(
+    *arguments: str,
+    cwd: Path,
+    command: tuple[str, ...] = COMMAND,
+    environment: Mapping[str, str] | None = None,
+) -> Ended:
+    """Run ``runtime-gateway ARGUMENTS…`` to its end."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        *arguments,
+        cwd=cwd,
+        env=clean_environment(**(environment or {})),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(_HANGS * 4):
+            stdout, stderr = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise
+    assert process.returncode is not None
+    return Ended(process.returncode, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+
+
+def client(url: str, key: str | None = None) -> aiohttp.ClientSession:
+    """A session whose paths start at ``url``, with the key if there is one."""
+    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    return aiohttp.ClientSession(url, headers=headers, timeout=aiohttp.ClientTimeout(total=_HANGS))

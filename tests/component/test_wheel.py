@@ -1,0 +1,100 @@
+"""The wheel is all that is needed: what is in it, and the demo from it, in an empty folder."""
+
+import re
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.component.processes import ROOT, client, finished, running
+
+KEY = "a-key-for-the-wheel"
+PYTHON = (sys.executable, "-m")
+
+
+@pytest.fixture
+async def wheel(tmp_path: Path) -> Path:
+    """The wheel of this checkout."""
+    folder = tmp_path / "dist"
+    built = await finished(
+        *("build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)), command=PYTHON, cwd=tmp_path
+    )
+    assert built.code == 0, built.stdout + built.stderr
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def in_package(folder: str, pattern: str, packaged: str) -> set[str]:
+    """Where the files of a folder of the checkout are inside the wheel."""
+    source = ROOT / folder
+    return {f"{packaged}/{path.relative_to(source)}" for path in source.rglob(pattern) if path.is_file()}
+
+
+async def test_the_wheel_holds_the_code_the_pages_and_the_example_and_nothing_else(wheel: Path) -> None:
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    pages = in_package("docs", "*.md", "gateway/docs_pages")
+    assert pages
+    code = in_package("gateway", "*.py", "gateway") | in_package("adapters", "*.py", "adapters")
+    data = in_package("gateway/api/static", "*", "gateway/api/static") | in_package("adapters", "*.md", "adapters")
+    example = "gateway/settings/gateway.example.yaml"
+    assert held == code | data | pages | {example, "gateway/py.typed"}
+
+
+async def test_the_demo_of_an_installed_wheel_serves_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
+    """It makes runtimes at every provider, shows every page, writes nothing and ends with 0."""
+    site, empty = tmp_path / "site", tmp_path / "empty"
+    empty.mkdir()
+    installed = await finished(
+        *("pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(site), str(wheel)),
+        command=PYTHON,
+        cwd=tmp_path,
+    )
+    assert installed.code == 0, installed.stderr
+    script = (str(site / "bin" / "runtime-gateway"),)
+    environment = {"PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"}
+    async with running(
+        "demo", "--port", "0", "--api-key", KEY, cwd=empty, command=script, environment=environment
+    ) as demo:
+        url = await demo.url()
+        await creates_everywhere(url)
+        await shows_all_pages(url)
+        demo.tell()
+        assert await demo.ended() == 0
+    assert list(empty.iterdir()) == []
+
+
+async def creates_everywhere(url: str) -> None:
+    """Make a runtime of each kind that can be made, at each provider, and find them all in one list."""
+    async with client(url, KEY) as session:
+        providers = (await (await session.get("/v1/providers")).json())["items"]
+        made = {}
+        for provider in providers:
+            for kind in {"durable", "browser"} & set(provider["kinds"]):
+                body = {"kind": kind, "provider": provider["name"], "name": f"of-{provider['name']}"}
+                answer = await session.post("/v1/runtimes", json=body)
+                runtime = await answer.json()
+                assert (answer.status, runtime["provider"], runtime["kind"]) == (201, provider["name"], kind)
+                made[runtime["id"]] = kind
+        listed = await (await session.get("/v1/runtimes")).json()
+        assert {runtime["id"]: runtime["kind"] for runtime in listed["items"]} == made
+        assert {*made.values()} == {"durable", "browser"}
+
+
+async def shows_all_pages(url: str) -> None:
+    """Follow every link of the documentation, from its index, as long as it stays on this server."""
+    async with client(url) as session:
+        pending, seen = ["/docs", "/docs/errors/validation_failed", "/docs/api"], dict[str, str]()
+        while pending:
+            path = pending.pop()
+            answer = await session.get(path)
+            assert answer.status == 200, path
+            body = await answer.text(errors="replace")
+            seen[path] = body
+            if answer.content_type == "text/html":
+                links = re.findall(r'(?:href|src)="(/[^"#]*)', body)
+                pending += {link for link in links if link not in seen and link not in pending}
+    pages = {f"/docs/{page.stem}" for page in (ROOT / "docs").glob("*.md")}
+    assert pages <= seen.keys()
+    assert {"/openapi.json", "/docs/explorer", "/docs/assets/swagger-ui-bundle.js"} <= seen.keys()
+    assert "pointer" in seen["/docs/errors/validation_failed"]
