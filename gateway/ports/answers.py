@@ -26,6 +26,8 @@ _SENTENCES: Final[Mapping[type[GatewayError], str]] = {
     errors.NotFound: "The provider {provider} has no such thing.",
     errors.AlreadyExists: "The provider {provider} has another runtime of this name.",
     errors.StateConflict: "The provider {provider} says that this is not possible in the runtime's current state.",
+    errors.IdempotencyInProgress: "The provider {provider} is still working on this very request.",
+    errors.IdempotencyKeyReused: "The provider {provider} knows this idempotency key from another request.",
     errors.ValidationFailed: "The provider {provider} refused a field.",
     errors.RateLimited: "The provider {provider} limits the rate of requests.",
     errors.QuotaExceeded: "A quota of the account at the provider {provider} is used up.",

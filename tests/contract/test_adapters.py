@@ -6,8 +6,8 @@ import aiohttp
 import pytest
 
 import adapters
-from adapters import bctrl, durable
-from gateway.domain.errors import RuntimeReplaced
+from adapters import bctrl, bctrl_browsers, durable
+from gateway.domain.errors import AlreadyExists, RuntimeReplaced
 from gateway.domain.requests import CreateBrowser, CreateDurable, CreateRequest
 from gateway.domain.validation import validate
 from gateway.ports.provider_settings import ProviderSettings
@@ -53,6 +53,37 @@ async def _put_in(subject: Subject, **runtime: str) -> None:
     async with aiohttp.ClientSession(subject.url) as session:
         response = await session.post("/__runtimes", json={"workspaceId": subject.scope, **runtime})
         assert response.status == 201
+
+
+class TestBctrlBrowsers(OverAiohttp):
+    plugin = bctrl_browsers.PLUGIN
+    rate_limit_code = "rate_limit.exceeded"
+    quota_code = "browser.concurrent_quota_exceeded"
+
+    def create_request(self, name: str) -> CreateRequest:
+        proxy = {"type": "http", "host": "proxy.test", "port": 3128, "username": "u", "password": "hunter2-proxy"}
+        launch = {"mode": "ephemeral", "extension_ids": ["ext_1"], "proxy": proxy}
+        return validate(CreateBrowser, {"kind": "browser", "name": name, "labels": {"team": "shop"}, "launch": launch})
+
+    async def test_a_create_sent_twice_under_one_key_makes_one_browser_where_keys_are_remembered(
+        self, subject: Subject
+    ) -> None:
+        """Where they are forgotten, unique names still refuse the second; where names are free too, there are two."""
+        request, setup = subject.create_request("bot"), subject.setup.personality
+        remembered, free = setup["keys"] == "remembered", setup["names"] == "free"
+
+        async def create() -> str:
+            made = await subject.adapter.create(request, subject.scope, subject.call(), idempotency_key="k-1")
+            return made.runtime.id
+
+        first = await create()
+        if remembered or free:
+            assert (await create() == first) is remembered
+        else:
+            with pytest.raises(AlreadyExists):
+                await create()
+        found = await subject.adapter.find(subject.scope, "bot", subject.call())
+        assert len(found) == subject.emulator.creates == (2 if free and not remembered else 1)
 
 
 class TestDurable(OverAiohttp):

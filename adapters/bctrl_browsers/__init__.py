@@ -1,0 +1,14 @@
+"""The bctrl browser API of today: ``/v1/browsers``, version 2026-10-03."""
+
+from adapters.bctrl_browsers.adapter import BctrlBrowsersAdapter
+from adapters.bctrl_browsers.settings import BctrlBrowsersSettings
+from gateway.ports.plugin import AdapterPlugin, Demo
+
+PLUGIN = AdapterPlugin(
+    api="bctrl_browsers",
+    adapter=BctrlBrowsersAdapter,
+    settings=BctrlBrowsersSettings,
+    emulator="adapters.bctrl_browsers.emulator:create_emulator",
+    demo=Demo(provider="browsers-demo", scope="sp_demo"),
+    personalities={"names": ("unique", "free"), "keys": ("remembered", "forgotten")},
+)

@@ -1,0 +1,251 @@
+"""The adapter of bctrl's browser API: what each operation sends to one configured account.
+
+The API addresses a browser by its id or by its name. Public ids hold the id alone, and an answer that is another
+browser's is never taken for the one that was asked for.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import ClassVar, Final, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from adapters.bctrl_browsers import mapping, wire
+from adapters.bctrl_browsers.errors import error_of, unreadable
+from adapters.bctrl_browsers.mapping import Reader, create_body
+from adapters.bctrl_browsers.options import check_options
+from adapters.bctrl_browsers.settings import BctrlBrowsersSettings, space_id
+from gateway.domain.errors import NotFound, ProviderBadResponse, ProviderFailure, RuntimeReplaced, UnsupportedFeature
+from gateway.domain.ids import SEPARATOR, RuntimeRef, from_b64url
+from gateway.domain.lifecycle import is_live
+from gateway.domain.operations import Operation
+from gateway.domain.pages import ListFilter, ProviderPage, ProviderQuery
+from gateway.domain.requests import CreateBrowser, CreateRequest, StartRequest
+from gateway.domain.runtime import Connection, Runtime
+from gateway.domain.values import Kind, State
+from gateway.ports.provider import (
+    Created,
+    Deduplication,
+    ProviderAdapter,
+    SupportsConnections,
+    SupportsDelete,
+    SupportsStart,
+    SupportsStop,
+)
+from gateway.ports.transport import Call, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
+
+AnswerT = TypeVar("AnswerT")
+Query = Sequence[tuple[str, str]]
+
+MAX_LIMIT: Final = 100
+"""The largest page that is asked for; the API's own bound is not documented."""
+
+FIND_PAGES: Final = 20
+"""How many pages a look-up by name reads at most."""
+
+_WITH_A_RUN: Final = frozenset({State.STARTING, State.RUNNING, State.PAUSED, State.STOPPING, State.FAILED})
+_REPORTED: Final = frozenset({*mapping.STATES.values(), State.UNKNOWN})
+_DELETED: Final = msgspec.json.Decoder(wire.DeletedBody)
+
+
+class BctrlBrowsersAdapter(
+    ProviderAdapter[BctrlBrowsersSettings], SupportsStart, SupportsStop, SupportsConnections, SupportsDelete
+):
+    """One account at bctrl, pinned to a space or open."""
+
+    api: ClassVar[str] = "bctrl_browsers"
+    kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.BROWSER})
+    create_features: ClassVar[frozenset[str]] = mapping.CREATE_FEATURES
+    deduplication: ClassVar[Deduplication] = Deduplication.BY_KEY
+
+    def __init__(self, settings: BctrlBrowsersSettings, transport: Transport) -> None:
+        super().__init__(settings, transport)
+        self._reader = Reader(settings.name, self.features, pinned=settings.scope is not None)
+        self._headers = {
+            "Authorization": f"Bearer {settings.token.get_secret_value()}",
+            "BCTRL-Version": wire.API_VERSION,
+        }
+
+    def parse_scope(self, scope: str) -> str:
+        return space_id(scope)
+
+    def parse_reference(self, reference: str) -> RuntimeRef:
+        scope, rest = self.settings.scope, reference
+        try:
+            if scope is None:
+                encoded, _, rest = reference.partition(SEPARATOR)
+                scope = space_id(from_b64url(encoded))
+            return RuntimeRef(scope, mapping.browser_id(rest))
+        except ValueError:
+            raise NotFound("There is no runtime of this id.", provider=self.name) from None
+
+    def reference(self, runtime: Runtime) -> RuntimeRef:
+        return RuntimeRef(runtime.scope, runtime.provider_id)
+
+    def check_create(self, request: CreateRequest) -> None:
+        self._body(request, self.settings.scope or "")
+
+    def _body(self, request: CreateRequest, scope: str) -> bytes:
+        if not isinstance(request, CreateBrowser):
+            raise UnsupportedFeature.at("#/kind", f"The provider {self.name} creates browsers only.")
+        check_options(request)
+        return create_body(request, scope)
+
+    async def create(
+        self, request: CreateRequest, scope: str, call: Call, *, idempotency_key: str | None = None
+    ) -> Created:
+        """Send one create. A replay under the same key has the same answer as the first, so ``created`` is True."""
+        response = await self._send(
+            Operation.CREATE,
+            "POST",
+            "",
+            call,
+            query=self._wait(Operation.CREATE),
+            body=self._body(request, scope),
+            headers={} if idempotency_key is None else {"Idempotency-Key": idempotency_key},
+        )
+        runtime = self._read(
+            Operation.CREATE, response, lambda body: self._reader.runtime(body, scope), request.secret_values()
+        )
+        return Created(runtime, created=True)
+
+    async def get(self, ref: RuntimeRef, call: Call) -> Runtime:
+        """Read one browser. Raises :class:`NotFound` also when the provider took the id for another one's name."""
+        response = await self._send_to(Operation.GET, "GET", ref, call)
+        return self._runtime(Operation.GET, ref, response)
+
+    async def find(self, scope: str, name: str, call: Call) -> Sequence[Runtime]:
+        """All browsers of this name, live ones first, each group newest first.
+
+        Raises :class:`ProviderBadResponse` when the list does not end and the name was not found: no proof of absence.
+        """
+        found: list[Runtime] = []
+        cursor = None
+        for _ in range(FIND_PAGES):
+            query = ProviderQuery(scope=scope, filter=ListFilter(name=name), limit=MAX_LIMIT, cursor=cursor)
+            page = await self.list(query, call)
+            found += page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        if cursor is not None and not found:
+            raise ProviderBadResponse(f"The list of {scope} did not end within {FIND_PAGES} pages.", provider=self.name)
+        newest_first = found[::-1]
+        return sorted(newest_first, key=lambda runtime: not is_live(runtime.state))
+
+    async def list(self, query: ProviderQuery, call: Call) -> ProviderPage:
+        """A page, oldest first: what is made meanwhile comes after the cursor."""
+        wanted = query.filter
+        if (
+            (wanted.kinds and Kind.BROWSER not in wanted.kinds)
+            or (wanted.states and not wanted.states & _REPORTED)
+            or wanted.project is not None
+        ):
+            return ProviderPage([])
+        parameters = [("spaceId", query.scope), ("order", "asc"), ("limit", str(min(query.limit, MAX_LIMIT)))]
+        if wanted.name is not None:
+            parameters.append(("name", wanted.name))
+        if wanted.states and wanted.states <= _WITH_A_RUN:
+            parameters.append(("status", wire.Status.RUNNING))
+        if query.cursor is not None:
+            parameters.append(("cursor", query.cursor))
+        response = await self._send(Operation.LIST, "GET", "", call, query=parameters)
+        items, cursor = self._read(Operation.LIST, response, lambda body: self._reader.page(body, query.scope))
+        if cursor is not None and cursor == query.cursor:
+            failure = ProviderFailure(self.name, status=response.status)
+            raise ProviderBadResponse(f"The provider {self.name} repeats the cursor of its list.", failure=failure)
+        return ProviderPage([runtime for runtime in items if wanted.accepts(runtime)], cursor)
+
+    async def check_credentials(self, call: Call) -> None:
+        """Read one row of the pinned space, or of the account's default one."""
+        await self.list(ProviderQuery(scope=self.settings.scope or "default", limit=1), call)
+
+    async def start(self, ref: RuntimeRef, options: StartRequest, call: Call) -> Runtime:
+        """Start. A browser that has a current run is answered as it is; one that is stopping is started after."""
+        for field in ("secret_ids", "runtime_limit_seconds"):
+            if getattr(options, field) is not None:
+                detail = f"The provider {self.name} has no such option of a start."
+                raise UnsupportedFeature.at(f"#/{field}", detail, code="unsupported", provider=self.name)
+        response = await self._send_to(Operation.START, "POST", ref, call, "/start", body=b"{}")
+        return self._runtime(Operation.START, ref, response)
+
+    async def stop(self, ref: RuntimeRef, call: Call, *, discard_state: bool = False) -> Runtime:
+        """Stop. The browser's saved state is kept, or erased with ``discard_state``."""
+        body = b'{"discardState":true}' if discard_state else b"{}"
+        response = await self._send_to(Operation.STOP, "POST", ref, call, "/stop", body=body)
+        return self._runtime(Operation.STOP, ref, response)
+
+    async def connections(self, ref: RuntimeRef, call: Call) -> Sequence[Connection]:
+        try:
+            response = await self._send_to(Operation.CONNECT, "GET", ref, call)
+        except TransportFailure as failure:
+            # It belongs to the work class of starts, but a read that is lost has changed nothing.
+            raise TransportFailure(
+                failure.reason, failure.phase, status=failure.status, operation=Operation.GET
+            ) from failure
+        self._runtime(Operation.GET, ref, response)
+        return self._read(Operation.GET, response, mapping.connections)
+
+    async def delete(self, ref: RuntimeRef, call: Call) -> None:
+        """Delete the browser with its saved state; a current run is stopped."""
+        response = await self._send_to(Operation.DELETE, "DELETE", ref, call)
+        answer = self._read(Operation.DELETE, response, _DELETED.decode)
+        if not answer.deleted:
+            raise unreadable(self.name, Operation.DELETE, response)
+        self._same(Operation.DELETE, ref, answer.id)
+
+    def _wait(self, operation: Operation) -> Query:
+        seconds = self.settings.wait(operation)
+        return [("wait", str(seconds))] if seconds else []
+
+    async def _send_to(
+        self, operation: Operation, method: str, ref: RuntimeRef, call: Call, verb: str = "", body: bytes | None = None
+    ) -> UpstreamResponse:
+        query = [("spaceId", ref.scope), *(self._wait(operation) if verb else ())]
+        return await self._send(
+            operation, method, f"/{quote(ref.provider_id, safe='')}{verb}", call, query=query, body=body
+        )
+
+    async def _send(
+        self,
+        operation: Operation,
+        method: str,
+        below: str,
+        call: Call,
+        *,
+        query: Query,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> UpstreamResponse:
+        path = f"{self.settings.path_prefix}/browsers{below}"
+        request = UpstreamRequest(operation, method, path, query, {**self._headers, **(headers or {})}, body)
+        return await self.transport.send(request, call)
+
+    def _runtime(self, operation: Operation, ref: RuntimeRef, response: UpstreamResponse) -> Runtime:
+        runtime = self._read(operation, response, lambda body: self._reader.runtime(body, ref.scope))
+        self._same(operation, ref, runtime.provider_id)
+        return runtime
+
+    def _same(self, operation: Operation, ref: RuntimeRef, answered: str) -> None:
+        if answered == ref.provider_id:
+            return
+        if operation is Operation.GET:
+            raise NotFound("There is no runtime of this id; another browser has it as its name.", provider=self.name)
+        detail = f"No browser has this id any more; another one, which has it as its name, got the {operation} instead."
+        raise RuntimeReplaced(detail, provider=self.name)
+
+    def _read(
+        self,
+        operation: Operation,
+        response: UpstreamResponse,
+        decode: Callable[[bytes], AnswerT],
+        secrets: Iterable[str] = (),
+    ) -> AnswerT:
+        """Decode a success (201 for a create, 200 for the rest, any 2xx is read) or raise what the answer means."""
+        if not 200 <= response.status < 300:
+            token = self.settings.token.get_secret_value()
+            raise error_of(self.name, operation, response, secrets=(token, *secrets))
+        try:
+            return decode(response.body)
+        except (ValueError, RecursionError) as exc:
+            raise unreadable(self.name, operation, response) from exc

@@ -1,0 +1,221 @@
+"""The browsers of an emulated account, and their runs."""
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from adapters.bctrl_browsers.wire import RunStatus, Status
+from gateway.testing.exchange import timestamp
+
+DEFAULT_SPACE: Final = "sp_demo"
+"""The id of the account's own space, which ``default`` means."""
+
+STARTUP: Final = 1.0
+"""How many seconds a run is starting."""
+
+SHUTDOWN: Final = 1.0
+"""How many seconds a run is stopping."""
+
+CONNECTIONS_LAST: Final = 3600
+
+DEFAULTS: Final = {
+    "autoUpgrade": True,
+    "expireAfterIdleDays": 7,
+    "extensions": [],
+    "forceOpenShadowRoots": False,
+    "gpu": False,
+    "headless": False,
+    "location": "auto",
+    "metadata": {},
+    "recording": True,
+    "standbyAfterSeconds": 0,
+    "stealth": "normal",
+    "timeoutSeconds": 3600,
+    "viewport": {"width": 1920, "height": 1080},
+    "webRtcProxyOnly": True,
+}
+
+
+def new_id(prefix: str) -> str:
+    """An id as the provider makes them."""
+    return f"{prefix}_{secrets.token_hex(10)}"
+
+
+@dataclass(slots=True)
+class Run:
+    """One life of a browser. ``active_at`` and ``ended_at`` are when it gets there, seconds since the epoch."""
+
+    requested_at: float
+    active_at: float
+    recording: bool
+    ended_at: float | None = None
+    discard: bool = False
+    id: str = field(default_factory=lambda: new_id("run"))
+    credential: str = field(default_factory=lambda: secrets.token_urlsafe(18))
+
+    def status(self, now: float) -> RunStatus:
+        """Where it is."""
+        if self.ended_at is not None:
+            return RunStatus.STOPPING if now < self.ended_at else RunStatus.ENDED
+        return RunStatus.STARTING if now < self.active_at else RunStatus.ACTIVE
+
+    def connections(self, now: float) -> dict[str, str]:
+        """The ways in. Every URL is a credential."""
+        host, key = f"{self.id.replace('_', '-')}.browsers.invalid", f"key={self.credential}"
+        return {
+            "cdpUrl": f"wss://{host}/cdp?{key}",
+            "webdriverUrl": f"https://{host}/webdriver?{key}",
+            "liveViewUrl": f"https://{host}/view?{key}",
+            "liveViewReadOnlyUrl": f"https://{host}/view?{key}&readOnly=1",
+            "expiresAt": timestamp(now + CONNECTIONS_LAST),
+        }
+
+
+@dataclass(slots=True)
+class Browser:
+    """A browser of a space. ``config`` holds what was set, ``run`` the current run or the one that just ended."""
+
+    space: str
+    name: str
+    created: float
+    config: dict[str, Any] = field(default_factory=dict)
+    id: str = field(default_factory=lambda: new_id("br"))
+    updated: float = 0.0
+    used: float = 0.0
+    run: Run | None = None
+    saved: bool = False
+    copied_from: dict[str, Any] | None = None
+    flat: dict[str, Any] = field(default_factory=dict)
+
+    def settle(self, now: float) -> None:
+        """Let a run that has ended be gone, and its state saved."""
+        if self.run is not None and self.run.status(now) is RunStatus.ENDED:
+            self.saved = not self.run.discard
+            self.run = None
+
+    def start(self, now: float) -> Run:
+        """Request a run. A current one is kept; one that is stopping is waited for, here by ending it now."""
+        if self.run is not None and self.run.ended_at is None:
+            return self.run
+        self.hurry(now)
+        recording = {**DEFAULTS, **self.config}["recording"]
+        self.run = Run(now, now + STARTUP, recording)
+        self.used = now
+        return self.run
+
+    def stop(self, now: float, *, discard: bool = False) -> None:
+        """Request the run to stop; what is stopping or idle stays so."""
+        if discard:
+            self.saved = False
+        if self.run is not None:
+            self.run.discard = self.run.discard or discard
+            if self.run.ended_at is None:
+                self.run.ended_at = now + SHUTDOWN
+
+    def hurry(self, now: float) -> None:
+        """Let what is under way be done."""
+        if self.run is not None:
+            self.run.active_at = min(self.run.active_at, now)
+            if self.run.ended_at is not None:
+                self.run.ended_at = min(self.run.ended_at, now)
+        self.settle(now)
+
+    def shown(self, now: float) -> dict[str, Any]:
+        """As the API shows it, with all members that its client requires."""
+        return {
+            "object": "browser",
+            "type": "browser",
+            "id": self.id,
+            "name": self.name,
+            "spaceId": self.space,
+            "status": Status.IDLE if self.run is None else Status.RUNNING,
+            "createdAt": timestamp(self.created),
+            "updatedAt": timestamp(max(self.updated, self.created)),
+            "lastUsedAt": timestamp(max(self.used, self.created)),
+            **DEFAULTS,
+            **self.config,
+            **({"proxy": shown_proxy(self.config["proxy"])} if "proxy" in self.config else {}),
+            "savedState": {"status": "saved", "sizeBytes": 4096} if self.saved else {"status": "none"},
+            **({"copiedFrom": self.copied_from} if self.copied_from else {}),
+            "currentRun": None if self.run is None else self._shown_run(self.run, now),
+        }
+
+    def _shown_run(self, run: Run, now: float) -> dict[str, Any]:
+        status = run.status(now)
+        active = status is RunStatus.ACTIVE
+        since = timestamp(run.active_at if active else run.requested_at)
+        return {
+            "object": "run",
+            "id": run.id,
+            "resourceId": self.id,
+            "resourceType": "browser",
+            "spaceId": self.space,
+            "status": status,
+            "createdAt": timestamp(run.requested_at),
+            "updatedAt": since,
+            "startedAt": since if active else None,
+            "endedAt": None,
+            "endReason": None,
+            "location": "us-east",
+            "control": {"holder": "agent" if active else "none", "since": since},
+            "recording": {"enabled": run.recording},
+            **({"connections": run.connections(now)} if active else {}),
+        }
+
+
+def shown_proxy(proxy: Any) -> Any:
+    """A proxy as answers show it: without its password."""
+    if isinstance(proxy, str):
+        proxy = {"url": proxy}
+    if isinstance(proxy, dict) and "url" in proxy:
+        parts = urlsplit(proxy["url"])
+        rest = {name: value for name, value in proxy.items() if name != "url"}
+        userinfo = {"username": parts.username, "password": parts.password}
+        given = {name: value for name, value in userinfo.items() if value is not None}
+        proxy = {"protocol": parts.scheme, "host": parts.hostname, "port": parts.port, **given, **rest}
+    if isinstance(proxy, dict) and "host" in proxy:
+        shown = {name: value for name, value in proxy.items() if name != "password"}
+        return {**shown, "type": "custom", "hasPassword": "password" in proxy}
+    return proxy
+
+
+class World:
+    """All browsers of the account, in the order in which they were made."""
+
+    def __init__(self) -> None:
+        self._browsers: dict[str, Browser] = {}
+
+    def clear(self) -> None:
+        """Forget them."""
+        self._browsers.clear()
+
+    def all(self, now: float) -> Iterator[Browser]:
+        """Every browser, as it is now."""
+        for browser in self._browsers.values():
+            browser.settle(now)
+            yield browser
+
+    def add(self, browser: Browser) -> None:
+        """Keep a browser."""
+        self._browsers[browser.id] = browser
+
+    def remove(self, browser: Browser) -> None:
+        """Delete a browser, its saved state and its run."""
+        del self._browsers[browser.id]
+
+    def of(self, space: str, now: float) -> list[Browser]:
+        """The browsers of a space."""
+        return [browser for browser in self.all(now) if browser.space == space]
+
+    def namesakes(self, space: str, name: str, now: float) -> list[Browser]:
+        """The browsers of a name, oldest first."""
+        return [browser for browser in self.of(space, now) if browser.name == name]
+
+    def meant(self, space: str, id_or_name: str, now: float) -> Browser | None:
+        """The browser of an id, or else the newest one of a name."""
+        browsers = self.of(space, now)
+        by_id = [browser for browser in browsers if browser.id == id_or_name]
+        by_name = [browser for browser in browsers if browser.name == id_or_name]
+        return (by_name + by_id)[-1] if by_name or by_id else None

@@ -1,0 +1,248 @@
+"""Between the domain and the JSON of the browser API."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+from pydantic import SecretStr
+
+from adapters.bctrl_browsers import wire
+from gateway.domain.errors import ValidationFailed
+from gateway.domain.features import CreateFeature
+from gateway.domain.ids import SEPARATOR, RuntimeRef, b64url, format_runtime_id, from_b64url
+from gateway.domain.lifecycle import actions
+from gateway.domain.requests import CreateBrowser, EphemeralLaunch, ProxyRequest
+from gateway.domain.runtime import BrowserPart, Connection, Launch, Proxy, Runtime
+from gateway.domain.values import Kind, State, is_uuid
+
+STATES: Final[Mapping[str, State]] = {
+    wire.Status.IDLE: State.IDLE,
+    wire.Status.RUNNING: State.RUNNING,
+    wire.RunStatus.STARTING: State.STARTING,
+    wire.RunStatus.ACTIVE: State.RUNNING,
+    wire.RunStatus.STANDBY: State.PAUSED,
+    wire.RunStatus.STOPPING: State.STOPPING,
+    wire.RunStatus.ENDED: State.IDLE,
+    wire.RunStatus.FAILED: State.FAILED,
+}
+"""The words for a browser (the first two) and for its current run, which tells more while the browser is running."""
+
+CREATE_FEATURES: Final[frozenset[str]] = frozenset(
+    {
+        CreateFeature.LAUNCH_ON_CREATE,
+        CreateFeature.LABELS,
+        CreateFeature.LAUNCH_EPHEMERAL,
+        CreateFeature.EXTENSIONS,
+        CreateFeature.SOLVE_CAPTCHAS,
+        *(CreateFeature(f"proxy_{protocol}") for protocol in wire.ProxyProtocol),
+    }
+)
+"""What a create can carry. It requests a first run; drivers, profiles and humanize have no equivalent."""
+
+_OWN_LABEL: Final = "rgw_"
+_TYPED_ID: Final = re.compile(r"[a-z]{1,16}_[A-Za-z0-9_-]{1,111}\Z")
+_SECRET: Final = re.compile("token|secret|password|credential|api_?key", re.IGNORECASE)
+_URL: Final = re.compile("connections$|url$", re.IGNORECASE)
+_USERINFO: Final = re.compile(r"(?<=://)[^/?#\s]*@")
+_PLACED: Final = frozenset(wire.BrowserBody.__struct_encode_fields__) | {"object", "type"}
+_RUN_PLACED: Final = frozenset({"object", "resourceId", "resourceType", "spaceId", "status"})
+
+_BROWSER: Final = msgspec.json.Decoder(wire.BrowserBody)
+_BROWSERS: Final = msgspec.json.Decoder(wire.BrowsersBody)
+_RAW: Final = msgspec.json.Decoder(dict[str, Any])
+_RAW_BROWSERS: Final = msgspec.json.Decoder(wire.RawBrowsersBody)
+
+
+def _reveal(value: Any) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    raise NotImplementedError(f"{type(value).__name__} has no place in a request to bctrl")
+
+
+_ENCODER: Final = msgspec.json.Encoder(enc_hook=_reveal)
+
+
+def create_body(request: CreateBrowser, scope: str) -> bytes:
+    """The body of a create: exactly the fields that the caller sent, and the space.
+
+    Raises :class:`ValidationFailed` for what JSON cannot carry.
+    """
+    body = {"name": request.name, "spaceId": scope, **request.provider_options}
+    if request.sent("labels"):
+        body["metadata"] = request.labels
+    if request.sent("launch") and isinstance(request.launch, EphemeralLaunch):
+        body.update(_launch(request.launch))
+    try:
+        return _ENCODER.encode(body)
+    except (UnicodeEncodeError, RecursionError) as exc:
+        what = "is nested too deeply" if isinstance(exc, RecursionError) else "holds text that is not Unicode"
+        raise ValidationFailed.at("#", f"The request {what}.") from exc
+
+
+def _launch(launch: EphemeralLaunch) -> Iterator[tuple[str, Any]]:
+    if launch.sent("extension_ids"):
+        yield "extensions", launch.extension_ids
+    if launch.sent("solve_captchas"):
+        yield "captcha", {"autoSolve": launch.solve_captchas}
+    if launch.sent("proxy"):
+        yield "proxy", None if launch.proxy is None else dict(_proxy(launch.proxy))
+
+
+def _proxy(proxy: ProxyRequest) -> Iterator[tuple[str, Any]]:
+    yield "type", "custom"
+    yield "protocol", proxy.type
+    yield "host", proxy.host
+    yield "port", proxy.port
+    if proxy.sent("username"):
+        yield "username", proxy.username
+    if proxy.sent("password"):
+        yield "password", proxy.password
+
+
+def reference(ref: RuntimeRef, *, pinned: bool) -> str:
+    """The reference part of the public id: the browser's id, and before it the space where the provider is open.
+
+    An id of another form than the provider's known ones (``br_…``, a UUID) is encoded, so that no name is taken for an
+    id: the provider addresses browsers by either.
+    """
+    plain = _TYPED_ID.match(ref.provider_id) or is_uuid(ref.provider_id)
+    shown = ref.provider_id if plain else SEPARATOR + b64url(ref.provider_id)
+    return shown if pinned else f"{b64url(ref.scope)}{SEPARATOR}{shown}"
+
+
+def browser_id(reference: str) -> str:
+    """The id in a reference, without the space. Raises ``ValueError`` for none that :func:`reference` can have made."""
+    if reference.startswith(SEPARATOR):
+        decoded = from_b64url(reference.removeprefix(SEPARATOR))
+        if decoded in {"", ".", ".."} or _TYPED_ID.match(decoded) or is_uuid(decoded):
+            raise ValueError("this id is not encoded in a reference")
+        return decoded
+    if is_uuid(reference):
+        return reference.lower()
+    if not _TYPED_ID.match(reference):
+        raise ValueError("not an id of a browser")
+    return reference
+
+
+class Reader:
+    """Reads the browsers of one configured provider. All methods raise ``ValueError`` or ``RecursionError`` for a body
+    that is not the API's."""
+
+    def __init__(self, provider: str, features: frozenset[str], *, pinned: bool) -> None:
+        self._provider = provider
+        self._pinned = pinned
+        self._actions = {state: actions(features, state) for state in State}
+
+    def runtime(self, body: bytes, scope: str) -> Runtime:
+        """The one browser of an answer."""
+        return self._to_domain(_BROWSER.decode(body), _RAW.decode(body), scope)
+
+    def page(self, body: bytes, scope: str) -> tuple[list[Runtime], str | None]:
+        """The browsers of a page in their order, and the cursor of the next one."""
+        page, raw = _BROWSERS.decode(body), _RAW_BROWSERS.decode(body).data
+        found = [self._to_domain(row, members, scope) for row, members in zip(page.data, raw, strict=True)]
+        return found, None if page.has_more is False else page.next_cursor or None
+
+    def _to_domain(self, row: wire.BrowserBody, members: Mapping[str, Any], scope: str) -> Runtime:
+        run = row.current_run
+        state = state_of(row)
+        metadata = row.metadata or {}
+        return Runtime(
+            id=format_runtime_id(self._provider, reference(RuntimeRef(scope, row.id), pinned=self._pinned)),
+            kind=Kind.BROWSER,
+            provider=self._provider,
+            scope=scope,
+            provider_id=row.id,
+            name=row.name,
+            labels=None if row.metadata is None else {k: v for k, v in metadata.items() if _is_label(k, v)},
+            state=state,
+            state_reason=run.end_reason if run is not None and state is State.FAILED else None,
+            provider_state={"status": row.status, "run": None if run is None else run.status},
+            actions=self._actions[state],
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+            browser=BrowserPart(
+                launch=_launched(row), running=None if state is State.UNKNOWN else state is State.RUNNING
+            ),
+            provider_data=dict(_unplaced(row, members, scope)),
+        )
+
+
+def state_of(row: wire.BrowserBody) -> State:
+    """The state of a browser: the run's, while the browser is running and has one."""
+    if row.status == wire.Status.RUNNING and row.current_run is not None:
+        return STATES.get(row.current_run.status, State.UNKNOWN)
+    return {wire.Status.IDLE.value: State.IDLE, wire.Status.RUNNING.value: State.RUNNING}.get(row.status, State.UNKNOWN)
+
+
+def connections(body: bytes) -> list[Connection]:
+    """The ways into the current run; none while it has none. The live view comes twice: to act in, and to look at."""
+    run = _BROWSER.decode(body).current_run
+    ways = None if run is None or run.status != wire.RunStatus.ACTIVE else run.connections
+    if ways is None:
+        return []
+    found: list[Connection] = []
+    if ways.cdp_url:
+        found.append(Connection(protocol="cdp", url=ways.cdp_url, expires_at=ways.expires_at))
+    if ways.webdriver_url:
+        found.append(Connection(protocol="webdriver", url=ways.webdriver_url, expires_at=ways.expires_at))
+    views = filter(None, (ways.live_view_url, ways.live_view_read_only_url))
+    return found + [Connection(protocol="live_view", url=url, expires_at=ways.expires_at) for url in views]
+
+
+def _is_label(name: str, value: Any) -> bool:
+    return isinstance(value, str) and not name.startswith(_OWN_LABEL)
+
+
+def _launched(row: wire.BrowserBody) -> Launch:
+    return Launch(
+        extension_ids=row.extensions,
+        solve_captchas=row.captcha.auto_solve if row.captcha else None,
+        proxy=_shown_proxy(row.proxy),
+    )
+
+
+def _shown_proxy(proxy: Any) -> Proxy | None:
+    """A proxy by host and port; the provider's own forms stand in ``provider_data``."""
+    if not isinstance(proxy, Mapping) or not isinstance(proxy.get("host"), str):
+        return None
+    protocol, port, username = proxy.get("protocol"), proxy.get("port"), proxy.get("username")
+    return Proxy(
+        type=protocol if isinstance(protocol, str) else None,
+        host=_public(proxy["host"]),
+        port=port if isinstance(port, int) and not isinstance(port, bool) else None,
+        username=username if isinstance(username, str) else None,
+    )
+
+
+def _unplaced(row: wire.BrowserBody, members: Mapping[str, Any], scope: str) -> Iterator[tuple[str, Any]]:
+    """What the model has no place for, without secrets; the space's id where it is not the scope."""
+    for name in members.keys() - _PLACED:
+        if not _hidden(name, members[name]):
+            yield name, _public(members[name])
+    if metadata := {k: _public(v) for k, v in (row.metadata or {}).items() if not _is_label(k, v)}:
+        yield "metadata", metadata
+    if row.proxy is not None and _shown_proxy(row.proxy) is None:
+        yield "proxy", _public(row.proxy)
+    if row.space_id is not None and row.space_id != scope:
+        yield "spaceId", row.space_id
+    run = members.get("currentRun")
+    if run and (shown := _public({k: v for k, v in run.items() if k not in _RUN_PLACED and not _URL.search(k)})):
+        yield "currentRun", shown
+
+
+def _hidden(name: str, value: Any) -> bool:
+    """A member whose name tells of a secret. A number or a flag is none: ``aiTokensTotal``, ``hasPassword``."""
+    return isinstance(value, str | list | dict) and _SECRET.search(name) is not None
+
+
+def _public(value: Any) -> Any:
+    """Without members that hold secrets, at any depth, and without user and password in URLs."""
+    if isinstance(value, str):
+        return _USERINFO.sub("", value)
+    if isinstance(value, list):
+        return [_public(inner) for inner in value]
+    if isinstance(value, Mapping):
+        return {name: _public(inner) for name, inner in value.items() if not _hidden(name, inner)}
+    return value

@@ -1,0 +1,212 @@
+"""``provider_options`` of a create: the fields of the provider's own create that the model has no place for.
+
+They are checked in the provider's own spelling and then sent as they were written. What the model does have a place for
+(``name``, the space, a proxy's password) is not taken here, and what was sent in both places is refused.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+from gateway.domain.config import NonEmpty, Port
+from gateway.domain.errors import FieldError, ValidationFailed, pointer
+from gateway.domain.requests import CreateBrowser, EphemeralLaunch
+from gateway.domain.validation import INTEGRAL, Input, Integer, optional, validate
+
+_AT: Final = "provider_options"
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Pixels = Annotated[int, Field(ge=1), INTEGRAL]
+
+
+class Option(Input):
+    """Base of the provider's objects, in its own spelling."""
+
+    model_config = ConfigDict(alias_generator=to_camel)
+
+
+class Viewport(Option):
+    """Size of the page in pixels."""
+
+    width: Pixels
+    height: Pixels
+
+
+class Captcha(Option):
+    """What to do about captchas."""
+
+    auto_solve: bool = optional(False)
+
+
+class Audit(Option):
+    """How closely file writes are recorded."""
+
+    files: Literal["summary", "full"]
+
+
+class NetworkTraffic(Option):
+    """What the browser may load."""
+
+    block_ads: bool = optional(False)
+    block_trackers: bool = optional(False)
+    block_resource_types: list[Literal["media", "texttrack", "font", "image", "ping", "prefetch", "beacon"]] = optional(
+        []
+    )
+    saver: Literal["none", "light", "medium", "high"] = optional("none")
+    url_allowlist: list[str] = optional([])
+    url_blocklist: list[str] = optional([])
+
+
+class Options(Option):
+    """All that ``provider_options`` may hold. ``proxy`` is checked by its form (:data:`_PROXIES`)."""
+
+    audit: Audit = optional(None)
+    auto_upgrade: bool = optional(False)
+    captcha: Captcha = optional(None)
+    expire_after_idle_days: Integer = optional(0)
+    extensions: list[str] = optional([])
+    force_open_shadow_roots: bool = optional(False)
+    from_browser: NonEmpty = optional("")
+    gpu: bool = optional(False)
+    headless: bool = optional(False)
+    location: NonEmpty = optional("")
+    metadata: dict[str, Any] = optional({})
+    network_traffic: NetworkTraffic = optional(None)
+    persona: Literal["same", "new"] = optional("same")
+    proxy: Any = optional(None)
+    recording: bool = optional(False)
+    standby_after_seconds: Number = optional(0)
+    stealth: Literal["normal", "best", "experimental"] = optional("normal")
+    timeout_seconds: Integer = optional(0)
+    viewport: Viewport = optional(None)
+    web_rtc_proxy_only: bool = optional(False)
+
+    @model_validator(mode="after")
+    def _copy_names_its_persona(self) -> Self:
+        if self.sent("from_browser") and not self.sent("persona"):
+            raise ValueError("fromBrowser needs persona")
+        return self
+
+
+class _Routing(Option):
+    dns_resolution: Literal["local", "proxy"] = optional("proxy")
+    udp_mode: Literal["disabled", "auto", "required"] = optional("auto")
+
+
+class _Custom(_Routing):
+    type: Literal["custom"] = optional("custom")
+    username: str = optional("")
+
+
+class HostProxy(_Custom):
+    """A proxy by host and port."""
+
+    host: NonEmpty
+    port: Port
+    protocol: Literal["http", "socks5"]
+
+
+class UrlProxy(_Custom):
+    """A proxy by URL."""
+
+    url: NonEmpty
+
+
+class SavedProxy(_Routing):
+    """A proxy saved at the provider, with what it may override."""
+
+    id: NonEmpty
+    pool: NonEmpty = optional("")
+    protocol: Literal["http", "socks5"] = optional("http")
+    city: str = optional("")
+    country: str = optional("")
+    device: str = optional("")
+    geo_id: str = optional("")
+    ip_family: str = optional("")
+    isp: str = optional("")
+    preference: str = optional("")
+    region: str = optional("")
+    rotation: str = optional("")
+    state: str = optional("")
+    sticky_key: str = optional("")
+
+
+class ManagedProxy(SavedProxy):
+    """A rotating proxy of the provider's."""
+
+    type: Literal["managed-rotating"]
+    id: NonEmpty = optional("")
+
+
+_PROXIES: Final[tuple[tuple[str, type[Option]], ...]] = (
+    ("host", HostProxy),
+    ("url", UrlProxy),
+    ("type", ManagedProxy),
+    ("id", SavedProxy),
+)
+"""The form of a proxy by the first of these members that it has."""
+
+_TWICE: Final[Mapping[str, str]] = {
+    "extension_ids": "extensions",
+    "solve_captchas": "captcha",
+    "proxy": "proxy",
+}
+
+
+def check_options(request: CreateBrowser) -> None:
+    """Raises :class:`ValidationFailed` for options that do not exist, are not valid, or were also given elsewhere."""
+    given = request.provider_options
+    validate(Options, given, at=(_AT,))
+    if "proxy" in given:
+        _check_proxy(given["proxy"])
+    if twice := list(_given_twice(request)):
+        detail = "The same was given in another field of the request."
+        errors = [FieldError(detail, "given_twice", pointer=pointer(_AT, name)) for name in twice]
+        raise ValidationFailed(f"{errors[0].pointer}: {detail}", errors=errors)
+
+
+def _check_proxy(proxy: Any) -> None:
+    at = (_AT, "proxy")
+    if proxy is None:
+        return
+    if isinstance(proxy, str):
+        _check_url(proxy, at)
+        return
+    form = next((form for member, form in _PROXIES if isinstance(proxy, dict) and member in proxy), None)
+    if form is None:
+        raise ValidationFailed.at(pointer(*at), "A proxy is a URL, or an object with host, url, id or type.")
+    if "password" in proxy:
+        raise _secret((*at, "password"))
+    validate(form, proxy, at=at)
+    if form is UrlProxy:
+        _check_url(proxy["url"], (*at, "url"))
+
+
+def _check_url(url: str, at: tuple[str, ...]) -> None:
+    try:
+        parts = urlsplit(url)
+        complete = bool(parts.hostname and parts.port)
+    except ValueError:
+        complete = False
+    if not complete or parts.scheme not in {"http", "socks5"}:
+        raise ValidationFailed.at(pointer(*at), "A proxy's URL is http:// or socks5:// with a host and a port.")
+    if "@" in parts.netloc:
+        raise _secret(at)
+
+
+def _secret(at: tuple[str, ...]) -> ValidationFailed:
+    detail = "A proxy with credentials goes into launch.proxy, where they are kept secret."
+    return ValidationFailed.at(pointer(*at), detail, code="secret")
+
+
+def _given_twice(request: CreateBrowser) -> Iterator[str]:
+    given = request.provider_options
+    if request.sent("labels") and "metadata" in given:
+        yield "metadata"
+    if request.sent("launch") and isinstance(request.launch, EphemeralLaunch):
+        for field, name in _TWICE.items():
+            if request.launch.sent(field) and name in given:
+                yield name

@@ -1,0 +1,44 @@
+"""The settings of one account at bctrl's browser API."""
+
+import re
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, field_validator
+
+from gateway.domain.operations import Operation
+from gateway.ports.provider_settings import ProviderSettings
+
+_SPACE: Final = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
+VERSION_PREFIX: Final = "/v1"
+
+
+def space_id(text: str) -> str:
+    """A space as a person typed it: its id, or ``default`` for the account's own. Raises ``ValueError`` for none."""
+    if not _SPACE.match(text):
+        raise ValueError("a scope of the browser API is a space: its id of letters, digits, - and _, or default")
+    return text
+
+
+class BctrlBrowsersSettings(ProviderSettings):
+    """One account at bctrl. ``scope`` pins it to a space; without it the caller names the space.
+
+    ``base_url`` may end in ``/v1`` or not, as for the provider's own clients. ``wait_seconds`` is how long a create, a
+    start and a stop ask the provider to wait for the browser, so that the answer shows it running or idle.
+    """
+
+    api: Literal["bctrl_browsers"]
+    wait_seconds: Annotated[int, Field(ge=0, le=60)] = 15
+
+    @field_validator("scope")
+    @classmethod
+    def _one_space(cls, value: str | None) -> str | None:
+        return None if value is None else space_id(value)
+
+    @property
+    def path_prefix(self) -> str:
+        """What goes between the base URL and a path of the API."""
+        return "" if self.base_url.endswith(VERSION_PREFIX) else VERSION_PREFIX
+
+    def wait(self, operation: Operation) -> int:
+        """For how many seconds the provider may wait before it answers: at most half of the time that there is."""
+        return int(min(self.wait_seconds, self.deadline(operation) / 2, self.read_timeout / 2))

@@ -1,0 +1,180 @@
+"""The JSON of the browser API, and the vocabularies of the provider.
+
+Answers are read leniently: of a browser only what is needed to address it and to tell its state is required. What is
+read is what the model has a place for; the rest of an answer stays plain JSON.
+"""
+
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+API_VERSION: Final = "2026-10-03"
+
+
+class Status(StrEnum):
+    """Of a browser: ``running`` while it has a current run."""
+
+    IDLE = "idle"
+    RUNNING = "running"
+
+
+class RunStatus(StrEnum):
+    """Of a run: one life of a browser's process."""
+
+    STARTING = "starting"
+    ACTIVE = "active"
+    STANDBY = "standby"
+    STOPPING = "stopping"
+    ENDED = "ended"
+    FAILED = "failed"
+
+
+class ProxyProtocol(StrEnum):
+    """How a proxy is spoken to. Seed 004 calls this the proxy's type."""
+
+    HTTP = "http"
+    SOCKS5 = "socks5"
+
+
+class Incoming(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Base of what is received."""
+
+
+class ConnectionsBody(Incoming, frozen=True, kw_only=True):
+    """``currentRun.connections``. Every URL is a credential."""
+
+    cdp_url: str | None = None
+    webdriver_url: str | None = None
+    live_view_url: str | None = None
+    live_view_read_only_url: str | None = None
+    expires_at: str | None = None
+
+
+class RunBody(Incoming, frozen=True, kw_only=True):
+    """``currentRun``, which is missing until a run is admitted."""
+
+    status: str
+    end_reason: str | None = None
+    connections: ConnectionsBody | None = None
+
+
+class CaptchaBody(Incoming, frozen=True, kw_only=True):
+    """``captcha``."""
+
+    auto_solve: bool | None = None
+
+
+class BrowserBody(Incoming, frozen=True, kw_only=True):
+    """A browser, in every answer that has one. ``proxy`` has five forms."""
+
+    id: str
+    name: str
+    status: str
+    space_id: str | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
+    current_run: RunBody | None = None
+    extensions: list[str] | None = None
+    captcha: CaptchaBody | None = None
+    metadata: dict[str, Any] | None = None
+    proxy: Any = None
+
+
+class BrowsersBody(Incoming, frozen=True, kw_only=True):
+    """A page of browsers."""
+
+    data: list[BrowserBody]
+    has_more: bool | None = None
+    next_cursor: str | None = None
+
+
+class RawBrowsersBody(Incoming, frozen=True, kw_only=True):
+    """The same page, for the members that :class:`BrowserBody` does not know."""
+
+    data: list[dict[str, Any]]
+
+
+class DeletedBody(Incoming, frozen=True, kw_only=True):
+    """What a delete answers."""
+
+    id: str
+    deleted: bool
+
+
+class Code(StrEnum):
+    """The error codes that matter here, of some 480 that the provider's client lists."""
+
+    AUTH_REQUIRED = "auth.required"
+    AUTH_INVALID = "auth.invalid"
+    AUTH_EXPIRED = "auth.expired"
+    AUTH_UNAUTHORIZED = "auth.unauthorized"
+    AUTH_FORBIDDEN = "auth.forbidden"
+    AUTH_RATE_LIMITED = "auth.rate_limited"
+    INSUFFICIENT_CREDITS = "billing.insufficient_credits"
+    INSUFFICIENT_PURCHASED_CREDITS = "billing.insufficient_purchased_credits"
+    BROWSER_NOT_FOUND = "browser.not_found"
+    BROWSER_NAME_CONFLICT = "browser.name_conflict"
+    BROWSER_CHANGED = "browser.changed"
+    BROWSER_NOT_RUNNING = "browser.not_running"
+    BROWSER_ALREADY_STARTED = "browser.already_started"
+    BROWSER_STATE_SAVING = "browser.state_saving"
+    BROWSER_START_TIMEOUT = "browser.start_timeout"
+    BROWSER_STOP_PENDING = "browser.stop_pending"
+    BROWSER_IDENTITY_IN_USE = "browser.identity_in_use"
+    BROWSER_PERSONA_REQUIRED = "browser.persona_required"
+    BROWSER_NO_SAVED_STATE = "browser.no_saved_state"
+    BROWSER_CONCURRENT_QUOTA = "browser.concurrent_quota_exceeded"
+    BROWSER_NO_CONNECTIONS = "browser.connections_unavailable"
+    EXTENSION_NOT_FOUND = "browser_extension.not_found"
+    RUNTIME_NOT_FOUND = "runtime.not_found"
+    RUNTIME_NAME_CONFLICT = "runtime.name_conflict"
+    RUNTIME_NOT_STOPPED = "runtime.not_stopped"
+    RUNTIME_NOT_ACTIVE = "runtime.not_active"
+    RUNTIME_START_IN_PROGRESS = "runtime.start_in_progress"
+    RUNTIME_STOPPING = "runtime.stopping"
+    RUNTIME_NO_CAPACITY = "runtime.capacity_unavailable"
+    RUNTIME_START_FAILED = "runtime.start_failed"
+    PROXY_NOT_FOUND = "proxy.not_found"
+    PROXY_OUT_OF_STOCK = "proxy.pool_out_of_stock"
+    PROXY_PROTOCOL_INVALID = "proxy.protocol_invalid"
+    PROXY_PROTOCOL_UNSUPPORTED = "proxy.protocol_unsupported"
+    PROXY_URL_INVALID = "proxy.url_invalid"
+    REQUEST_INVALID = "request.invalid"
+    REQUEST_INVALID_JSON = "request.invalid_json"
+    REQUEST_METHOD = "request.method_not_allowed"
+    REQUEST_RATE_LIMITED = "request.rate_limited"
+    REQUEST_VERSION = "request.version_unsupported"
+    ROUTE_NOT_FOUND = "route.not_found"
+    IDEMPOTENCY_MISMATCH = "idempotency.mismatch"
+    IDEMPOTENCY_IN_PROGRESS = "idempotency_key_in_progress"
+    IDEMPOTENCY_UNCERTAIN = "idempotency_key_uncertain"
+    IDEMPOTENCY_FINALIZATION = "idempotency.finalization_uncertain"
+    IDEMPOTENCY_NOT_REPLAYABLE = "idempotency.not_replayable"
+    IDEMPOTENCY_RECONCILIATION = "idempotency.reconciliation_required"
+    RATE_LIMIT = "rate_limit.exceeded"
+    CURSOR_INVALID = "pagination.cursor_invalid"
+    SPACE_NOT_FOUND = "space.not_found"
+    SPACE_DELETING = "space.deleting"
+    UPSTREAM_UNAVAILABLE = "upstream.unavailable"
+    INTERNAL = "internal.error"
+
+
+class ReasonClass(StrEnum):
+    """The coarse reasons beside the codes. The client knows the last two as "do not send a write again"."""
+
+    INVALID_INPUT = "invalid_input"
+    UNAUTHORIZED = "unauthorized"
+    CAPABILITY_DENIED = "capability_denied"
+    CAPABILITY_LIMIT = "capability_limit_exceeded"
+    RATE_LIMITED = "rate_limited"
+    NOT_FOUND = "not_found"
+    CONFLICT = "conflict"
+    UPSTREAM = "upstream"
+    SERVER = "server"
+    UNKNOWN = "unknown"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+
+
+CODES: Final = frozenset(Code)
+UNCLEAR: Final = frozenset({ReasonClass.UNKNOWN, ReasonClass.OUTCOME_UNKNOWN})
