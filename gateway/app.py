@@ -6,7 +6,7 @@ import signal
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 
@@ -22,7 +22,7 @@ from gateway.ports.provider_settings import ProviderSettings
 from gateway.services import Services
 from gateway.services.dialects import DialectRule, DialectService
 from gateway.services.fleet import Fleet
-from gateway.settings import AuthSettings, Settings
+from gateway.settings import AuthSettings, ListenAddress, Settings
 from gateway.telemetry.logs import Event, Logger, make_logger
 from gateway.telemetry.loop_lag import measure_loop_lag
 from gateway.telemetry.metrics import Metrics
@@ -125,20 +125,26 @@ def _keys(settings: Settings) -> Mapping[str, bytes] | None:
     return {name: key.digest for name, key in settings.auth.keys.items()}
 
 
+class Addresses(NamedTuple):
+    """The base URLs of what is served. ``admin`` is None where the API's address has metrics and probes too."""
+
+    api: str
+    admin: str | None
+
+
 @asynccontextmanager
-async def serving(settings: Settings, app: web.Application | None = None) -> AsyncIterator[str]:
-    """Serve on the configured addresses; gives the base URL of the API. On leaving, stops accepting, and lets what is
-    in flight finish within ``shutdown.grace``."""
+async def serving(settings: Settings, app: web.Application | None = None) -> AsyncIterator[Addresses]:
+    """Serve on the configured addresses. On leaving, stops accepting, and lets what is in flight finish within
+    ``shutdown.grace``. Raises ``OSError`` whose ``strerror`` names the address that cannot be listened on."""
     app = app or create_app(settings)
     async with AsyncExitStack() as stack:
-        url = await _listen(stack, app, settings, settings.http.address.host, settings.http.address.port)
-        admin = settings.admin.address
-        if admin is not None:
-            await _listen(stack, app[ADMIN], settings, admin.host, admin.port)
-        yield url
+        admin = None
+        if settings.admin.address is not None:  # first, so that it is closed last, when the API has drained
+            admin = await _listen(stack, app[ADMIN], settings, settings.admin.address)
+        yield Addresses(await _listen(stack, app, settings, settings.http.address), admin)
 
 
-async def _listen(stack: AsyncExitStack, app: web.Application, settings: Settings, host: str, port: int) -> str:
+async def _listen(stack: AsyncExitStack, app: web.Application, settings: Settings, address: ListenAddress) -> str:
     runner = GatewayRunner(
         app,
         max_line_bytes=settings.http.max_line_bytes,
@@ -148,9 +154,17 @@ async def _listen(stack: AsyncExitStack, app: web.Application, settings: Setting
     )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    await web.TCPSite(runner, host, port, backlog=1024).start()
-    name = f"[{host}]" if ":" in host else host
-    return f"http://{name}:{runner.addresses[0][1]}"
+    return await listen(runner, address)
+
+
+async def listen(runner: web.AppRunner, address: ListenAddress) -> str:
+    """Accept connections at the address, and give the base URL. Raises ``OSError`` whose ``strerror`` names it."""
+    try:
+        await web.TCPSite(runner, address.host, address.port, backlog=1024).start()
+    except OSError as exc:
+        reason = (exc.strerror or str(exc)).rpartition(": ")[2]
+        raise OSError(exc.errno, f"{address}: {reason}") from exc
+    return f"http://{ListenAddress(address.host, runner.addresses[0][1])}"
 
 
 def create_emulator(api: str, *, token: str, personality: Mapping[str, str] | None = None) -> web.Application:
@@ -174,9 +188,9 @@ def run(settings: Settings) -> int:
     logger = make_logger(settings.log.level, settings.log.format)
 
     async def serve() -> None:
-        async with serving(settings, create_app(settings, logger=logger)) as url:
+        async with serving(settings, create_app(settings, logger=logger)) as addresses:
             settle_memory()
-            logger.info(Event.STARTED, url=url, providers=list(settings.providers))
+            logger.info(Event.STARTED, url=addresses.api, admin_url=addresses.admin, providers=list(settings.providers))
             await until_told_to_stop()
             logger.info(Event.STOPPING, grace_seconds=settings.shutdown.grace)
         logger.info(Event.STOPPED)

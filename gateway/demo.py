@@ -10,8 +10,16 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.app import create_app, create_emulator, plugins, serving, settle_memory, until_told_to_stop
-from gateway.settings import AuthSettings, GatewayKey, HttpSettings, LogSettings, Settings, ShutdownSettings
+from gateway.app import create_app, create_emulator, listen, plugins, serving, settle_memory, until_told_to_stop
+from gateway.settings import (
+    AuthSettings,
+    GatewayKey,
+    HttpSettings,
+    ListenAddress,
+    LogSettings,
+    Settings,
+    ShutdownSettings,
+)
 from gateway.telemetry.logs import make_logger
 
 _HOST = "127.0.0.1"
@@ -21,9 +29,7 @@ async def _serve_emulator(stack: AsyncExitStack, app: web.Application, host: str
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    await web.TCPSite(runner, host, port).start()
-    name = f"[{host}]" if ":" in host else host
-    return f"http://{name}:{runner.addresses[0][1]}"
+    return await listen(runner, ListenAddress(host, port))
 
 
 async def start_emulators(stack: AsyncExitStack) -> dict[str, dict[str, Any]]:
@@ -97,7 +103,7 @@ def run_demo(*, port: int, api_key: str | None) -> int:
             providers = await start_emulators(stack)
             settings = demo_settings(providers, port=port, api_key=key)
             app = create_app(settings, logger=make_logger("info", "console"))
-            url = await stack.enter_async_context(serving(settings, app))
+            url = (await stack.enter_async_context(serving(settings, app))).api
             settle_memory()
             print(_welcome(url, key, providers), flush=True)  # noqa: T201 (this is what the demo is for)
             await until_told_to_stop()

@@ -39,6 +39,11 @@ def tell_problems(error: "SettingsError") -> None:
         click.echo(f"error: {one_line(problem)}", err=True)
 
 
+def cannot_listen(error: OSError) -> Failure:
+    """The end of a command that cannot serve at the address it was told."""
+    return Failure("cannot_listen", error.strerror or str(error))
+
+
 @click.command()
 @config_option
 @click.option("--listen", metavar="HOST:PORT", help="Listen here instead of at http.listen.")
@@ -63,7 +68,7 @@ def serve(file: str, listen: str | None) -> None:
     try:
         sys.exit(run(settings))
     except OSError as exc:
-        raise Failure("cannot_listen", str(exc)) from exc
+        raise cannot_listen(exc) from exc
 
 
 def _demo_key(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
@@ -95,7 +100,7 @@ def demo(port: int, api_key: str | None) -> None:
     try:
         sys.exit(run_demo(port=port, api_key=api_key))
     except OSError as exc:
-        raise Failure("cannot_listen", str(exc)) from exc
+        raise cannot_listen(exc) from exc
 
 
 @click.command()
@@ -131,7 +136,7 @@ def emulate(api: str, host: str, port: int, token: str, personality: tuple[str, 
     try:
         sys.exit(run_emulator(api, host=host, port=port, token=token, personality=choices))
     except OSError as exc:
-        raise Failure("cannot_listen", str(exc)) from exc
+        raise cannot_listen(exc) from exc
 
 
 def _choices(plugin: "AdapterPlugin", chosen: dict[str, str]) -> dict[str, str]:

@@ -158,7 +158,7 @@ def contradictions(
 ) -> Iterator[tuple[Path, str]]:
     """What is wrong between sections that are each right; None stands for one that is not known to be."""
     if http is not None and auth == NO_AUTH and not http.address.is_loopback:
-        yield ("auth",), f"auth: none is for loopback addresses only, and http.listen is {http.listen}; add auth.keys"
+        yield ("auth",), f"none is for loopback addresses only, and http.listen is {http.listen}; add auth.keys"
     if http is not None and admin is not None and admin.listen == http.listen and http.address.port:
         yield ("admin", "listen"), "this is the address of http.listen; leave it out to serve both there"
     if isinstance(auth, AuthSettings):

@@ -65,9 +65,9 @@ class Checked:
 async def gateway() -> AsyncIterator[Checked]:
     async with AsyncExitStack() as stack:
         providers = await emulators(stack)
-        url = await stack.enter_async_context(serving(demo_settings(providers, port=0, api_key=KEY)))
+        served = await stack.enter_async_context(serving(demo_settings(providers, port=0, api_key=KEY)))
         headers = {"Authorization": f"Bearer {KEY}"}
-        yield Checked(url, await stack.enter_async_context(aiohttp.ClientSession(headers=headers)))
+        yield Checked(served.api, await stack.enter_async_context(aiohttp.ClientSession(headers=headers)))
 
 
 async def test_the_life_of_a_durable_runtime(gateway: Checked) -> None:
@@ -158,9 +158,9 @@ async def test_a_provider_that_cannot_be_reached_is_named_in_the_list_and_fails_
     async with AsyncExitStack() as stack:
         providers = await emulators(stack)
         providers["durable-demo"]["base_url"] = "http://127.0.0.1:9"
-        url = await stack.enter_async_context(serving(demo_settings(providers, port=0, api_key=KEY)))
+        served = await stack.enter_async_context(serving(demo_settings(providers, port=0, api_key=KEY)))
         session = await stack.enter_async_context(aiohttp.ClientSession(headers={"X-API-Key": KEY}))
-        gateway = Checked(url, session)
+        gateway = Checked(served.api, session)
         page = await gateway.call("GET", "/v1/runtimes")
         (failure,) = page["incomplete"]
         assert (failure["provider"], failure["problem"]["code"]) == ("durable-demo", "provider_unavailable")

@@ -124,7 +124,7 @@ def test_serving_beyond_this_machine_without_keys_is_refused_in_one_line(app: Fa
     result = run("serve", "--config", str(file), "--listen", "0.0.0.0:8080")
     assert (result.exit_code, app.calls) == (78, [])
     (line,) = result.stderr.splitlines()
-    assert line.startswith("error: auth: auth: none is for loopback addresses only")
+    assert line.startswith("error: auth: none is for loopback addresses only")
 
 
 def test_a_missing_file_is_a_fault_of_the_settings(app: FakeApp, tmp_path: Path) -> None:

@@ -120,8 +120,7 @@ def test_auth_is_keys_or_none_and_nothing_else(faults: Faults, auth: str) -> Non
 def test_auth_none_is_refused_beyond_loopback_addresses(faults: Faults, listen: str) -> None:
     found = faults(f"version: 1\nauth: none\nhttp: {{listen: '{listen}'}}\n" + PROVIDERS)
     assert found == {
-        "auth": f"auth: none is for loopback addresses only, and http.listen is {listen}; add auth.keys "
-        "(gateway.yaml:2)"
+        "auth": f"none is for loopback addresses only, and http.listen is {listen}; add auth.keys (gateway.yaml:2)"
     }
 
 
