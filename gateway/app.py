@@ -62,7 +62,7 @@ def create_app(
     logger = logger or make_logger(settings.log.level, settings.log.format)
     metrics = Metrics()
     fleet_adapters = list(adapters) if adapters is not None else _adapters(settings, clock, metrics, logger)
-    fleet = Fleet(fleet_adapters, clock)
+    fleet = Fleet(fleet_adapters, clock, on_credentials=lambda name, ok: metrics.credentials_ok.labels(name).set(ok))
     services = Services.over(fleet)
     separate_admin = settings.admin.listen is not None
     app = create_api(

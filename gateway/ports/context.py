@@ -9,7 +9,8 @@ from gateway.ports.transport import Attempt, Call
 class RequestContext:
     """Who asks, under which id, and what is found out on the way for the log line.
 
-    ``attempts`` collects all upstream attempts. ``provider``, ``scope`` and ``runtime_id`` are set when they are known.
+    ``attempts`` collects all upstream attempts, those of each operation when it ends.
+    ``provider``, ``scope`` and ``runtime_id`` are set when they are known.
     """
 
     request_id: str
@@ -22,4 +23,4 @@ class RequestContext:
 
     def call(self, deadline: float) -> Call:
         """A provider call on behalf of this request. ``deadline`` is a moment of the monotonic clock."""
-        return Call(deadline, self.request_id, self.traceparent, self.attempts)
+        return Call(deadline, self.request_id, self.traceparent)

@@ -1,6 +1,6 @@
 """The configured providers, and the one way to call any of them."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
@@ -64,8 +64,17 @@ class Provider:
 class Fleet:
     """All providers by name, in the order of the settings."""
 
-    def __init__(self, adapters: Iterable[ProviderAdapter[Any]], clock: Clock) -> None:
+    def __init__(
+        self,
+        adapters: Iterable[ProviderAdapter[Any]],
+        clock: Clock,
+        *,
+        on_credentials: Callable[[str, bool], None] | None = None,
+    ) -> None:
+        """``on_credentials`` hears when a provider (by name) begins to accept the gateway's credentials or to reject
+        them."""
         self.clock = clock
+        self.on_credentials = on_credentials
         self._providers: Mapping[str, Provider] = {adapter.name: Provider(adapter) for adapter in adapters}
 
     def __iter__(self) -> Iterator[Provider]:
@@ -100,7 +109,7 @@ class Fleet:
     ) -> "ProviderCalls":
         """Call a provider within the time limit of an operation: ``async with fleet.calling(...) as call:``."""
         ctx.provider = provider.name
-        return ProviderCalls(provider, operation, ctx, self.clock, tuple(secrets))
+        return ProviderCalls(self, provider, operation, ctx, tuple(secrets))
 
 
 class ProviderCalls:
@@ -108,25 +117,28 @@ class ProviderCalls:
     hold nothing of ``secrets`` (a provider may echo what it was sent)."""
 
     def __init__(
-        self, provider: Provider, operation: Operation, ctx: RequestContext, clock: Clock, secrets: tuple[str, ...]
+        self, fleet: Fleet, provider: Provider, operation: Operation, ctx: RequestContext, secrets: tuple[str, ...]
     ) -> None:
+        self._fleet = fleet
         self._provider = provider
         self._operation = operation
         self._ctx = ctx
-        self._clock = clock
         self._secrets = secrets
 
     async def __aenter__(self) -> Call:
         limit = self._provider.adapter.settings.deadline(self._operation)
-        return self._ctx.call(self._clock.monotonic() + limit)
+        self._call = self._ctx.call(self._fleet.clock.monotonic() + limit)
+        return self._call
 
     async def __aexit__(
         self, _cls: type[BaseException] | None, exc: BaseException | None, _traceback: TracebackType | None
     ) -> None:
-        health = self._provider.health
+        asked = self._call.attempts
+        self._ctx.attempts += asked
         if exc is None:
-            health.last_success = self._clock.now()
-            health.credentials_ok = True
+            if asked:
+                self._provider.health.last_success = self._fleet.clock.now()
+                self._credentials(accepted=True)
             return
         if isinstance(exc, TransportFailure):
             error: GatewayError = transport_error(self._provider.name, self._operation, exc)
@@ -142,12 +154,19 @@ class ProviderCalls:
             return
         health = self._provider.health
         if isinstance(error, ClientError):  # it answered, and the caller is at fault: a missing runtime is no illness
-            health.last_success = self._clock.now()
+            health.last_success = self._fleet.clock.now()
             return
         if isinstance(error, ProviderCredentialsRejected):
-            health.credentials_ok = False
-        health.last_failure = self._clock.now()
+            self._credentials(accepted=False)
+        health.last_failure = self._fleet.clock.now()
         health.last_failure_code = error.code
+
+    def _credentials(self, *, accepted: bool) -> None:
+        health = self._provider.health
+        if health.credentials_ok is not accepted:
+            health.credentials_ok = accepted
+            if self._fleet.on_credentials is not None:
+                self._fleet.on_credentials(self._provider.name, accepted)
 
     def _redact(self, error: GatewayError) -> None:
         secrets = (*self._secrets, self._provider.adapter.settings.token.get_secret_value())
