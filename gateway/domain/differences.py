@@ -22,7 +22,9 @@ def differing_fields(
 
 
 def _pointers(request: CreateRequest, existing: Runtime, config: Mapping[str, Any] | None) -> Iterator[str]:
-    if isinstance(request, CreateDurable):
+    if request.kind != existing.kind:
+        yield pointer("kind")
+    elif isinstance(request, CreateDurable):
         yield from _durable(request, existing, config)
     elif isinstance(request, CreateBrowser):
         yield from _browser(request, existing)
@@ -63,7 +65,6 @@ def _changed(sent: Any, known: Any, at: tuple[str | int, ...]) -> Iterator[str]:
 def _browser(request: CreateBrowser, existing: Runtime) -> Iterator[str]:
     browser = existing.browser
     if browser is None:
-        yield pointer("kind")
         return
     if request.sent("driver") and browser.driver is not None and request.driver != browser.driver:
         yield pointer("driver")

@@ -14,12 +14,12 @@ PROJECT = "11111111-2ee2-4e00-89ec-32d5f69181c0"
 PROFILE = "2489e9ad-2ee2-4e00-89ec-32d5f69181c0"
 
 
-def _existing(**fields: Any) -> Runtime:
-    return Runtime(id="p.1", kind="x", provider="p", scope="s", provider_id="1", state=State.RUNNING, **fields)
+def _existing(kind: str, **fields: Any) -> Runtime:
+    return Runtime(id="p.1", kind=kind, provider="p", scope="s", provider_id="1", state=State.RUNNING, **fields)
 
 
 DURABLE = _existing(
-    display_name="Agent", description=None, durable=DurablePart(project=Project(id=PROJECT, key="shop"))
+    "durable", display_name="Agent", description=None, durable=DurablePart(project=Project(id=PROJECT, key="shop"))
 )
 CONFIG = {
     "version": "v2",
@@ -73,6 +73,7 @@ def test_a_config_that_is_not_known_cannot_differ() -> None:
 
 
 BROWSER = _existing(
+    "browser",
     browser=BrowserPart(
         driver="playwright",
         launch=Launch(
@@ -81,7 +82,7 @@ BROWSER = _existing(
             humanize=True,
             proxy=Proxy(type="http", host="h", port=1, username="u"),
         ),
-    )
+    ),
 )
 
 
@@ -109,7 +110,7 @@ def test_of_a_browser_create_only_what_was_sent_and_differs_is_named(body: dict[
 
 
 def test_profiles_are_compared_as_uuids() -> None:
-    known = _existing(browser=BrowserPart(launch=Launch(mode="profile", profile_id=PROFILE)))
+    known = _existing("browser", browser=BrowserPart(launch=Launch(mode="profile", profile_id=PROFILE)))
     launch = {"mode": "profile", "profile_id": PROFILE.upper()}
     assert _pointers({"kind": "browser", "launch": launch}, known) == []
     other = {"mode": "profile", "profile_id": PROJECT}
@@ -121,3 +122,13 @@ def test_no_value_is_ever_told() -> None:
     told = differing_fields(validate(CREATE_REQUESTS["durable"], body), DURABLE, CONFIG)
     assert told
     assert not any("hunter2" in str(fault) or "old" in str(fault) for fault in told)
+
+
+def test_a_name_that_something_of_another_kind_has_differs_in_kind_alone() -> None:
+    """A desktop answers where a browser was asked for only at the price of a surprise."""
+    desktop = _existing("desktop", browser=BrowserPart(driver="selenium"))
+    assert _pointers({"kind": "browser", "driver": "playwright"}, desktop) == ["#/kind"]
+
+
+def test_a_browser_whose_details_are_not_reported_cannot_differ() -> None:
+    assert _pointers({"kind": "browser", "driver": "playwright"}, _existing("browser")) == []

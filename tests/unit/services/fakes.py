@@ -1,0 +1,289 @@
+"""A provider that does what a test tells it, over no transport at all, and a fleet of such."""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from gateway.domain.config import RuntimeConfig
+from gateway.domain.errors import GatewayError, NotFound, UnsupportedFeature, ValidationFailed
+from gateway.domain.features import CreateFeature
+from gateway.domain.ids import RuntimeRef, b64url, format_runtime_id, from_b64url
+from gateway.domain.lifecycle import actions
+from gateway.domain.operations import Operation
+from gateway.domain.pages import ProviderPage, ProviderQuery, page_of_all
+from gateway.domain.requests import CREATE_REQUESTS, CreateRequest, StartRequest
+from gateway.domain.runtime import BrowserPart, ConfigDocument, Connection, Lease, Runtime
+from gateway.domain.validation import validate
+from gateway.domain.values import Kind, State
+from gateway.ports.clock import Clock
+from gateway.ports.context import RequestContext
+from gateway.ports.provider import (
+    Created,
+    Deduplication,
+    ProviderAdapter,
+    SupportsConfig,
+    SupportsConnections,
+    SupportsDelete,
+    SupportsKeepalive,
+    SupportsPause,
+    SupportsReset,
+    SupportsStart,
+    SupportsStop,
+)
+from gateway.ports.provider_settings import ProviderSettings
+from gateway.ports.transport import Attempt, Call, Phase, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
+from gateway.services.fleet import Fleet
+
+TOKEN = "provider-token-4711"
+Failure = GatewayError | TransportFailure
+
+
+class FakeClock(Clock):
+    """A clock that stands still."""
+
+    def __init__(self) -> None:
+        self.time = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.time
+
+    def now(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+
+class NoTransport(Transport):
+    """Never used."""
+
+    async def send(self, request: UpstreamRequest, call: Call) -> UpstreamResponse:
+        raise AssertionError(f"the fake adapters send nothing, and not {request.operation} until {call.deadline}")
+
+    async def close(self) -> None:
+        return None
+
+
+@dataclass
+class World:
+    """What a fake provider has, what was asked of it, and how it fails.
+
+    ``failures`` holds per method the next failures, taken one by one; None lets that call through. ``before`` is run
+    ahead of the method of its name.
+    """
+
+    runtimes: dict[str, Runtime] = field(default_factory=dict)
+    configs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)
+    queries: list[ProviderQuery] = field(default_factory=list)
+    failures: dict[str, list[Failure | None]] = field(default_factory=dict)
+    before: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    starts: list[StartRequest] = field(default_factory=list)
+    connections: dict[str, Sequence[Connection]] = field(default_factory=dict)
+
+    async def enter(self, method: str, call: Call) -> None:
+        """Note the call, and fail if that is its turn."""
+        self.asked.append(method)
+        self.calls.append(call)
+        call.attempts.append(Attempt("fake", Operation.GET, "done", 0.0, Phase.ANSWERED))
+        if method in self.before:
+            await self.before[method]()
+        pending = self.failures.get(method)
+        failure = pending.pop(0) if pending else None
+        if failure is not None:
+            raise failure
+
+    def fail(self, method: str, *failures: Failure | None) -> None:
+        """Let the next calls of a method fail like this."""
+        self.failures.setdefault(method, []).extend(failures)
+
+
+class FakeAdapter(ProviderAdapter[ProviderSettings]):
+    """An adapter on a :class:`World`. It has no optional ability."""
+
+    api = "fake"
+    kinds = frozenset({Kind.DURABLE})
+    create_features = frozenset(
+        {
+            CreateFeature.CREATE_IDLE,
+            CreateFeature.DISPLAY_NAME,
+            CreateFeature.DESCRIPTION,
+            CreateFeature.PROJECT,
+            CreateFeature.LABELS,
+            CreateFeature.CONFIG_V2,
+        }
+    )
+    deduplication = Deduplication.BY_NAME
+    options: frozenset[str] = frozenset()
+
+    def __init__(self, name: str = "one", **settings: Any) -> None:
+        known = {"name": name, "api": self.api, "base_url": "http://fake.test", "token": TOKEN, "scope": "home"}
+        super().__init__(ProviderSettings.model_validate({**known, **settings}), NoTransport())
+        self.world = World()
+
+    def put(self, name: str, state: State = State.IDLE, scope: str = "home", **fields: Any) -> Runtime:
+        """Let a runtime exist."""
+        provider_id = fields.pop("provider_id", f"{name}-{len(self.world.runtimes)}")
+        if Kind.BROWSER in self.kinds:
+            fields.setdefault("browser", BrowserPart())
+        runtime = self.shown(
+            Runtime(
+                id="",
+                kind=fields.pop("kind", min(self.kinds)),
+                provider=self.name,
+                scope=scope,
+                provider_id=provider_id,
+                name=name,
+                state=state,
+                **fields,
+            )
+        )
+        self.world.runtimes[provider_id] = runtime
+        self.world.configs[provider_id] = {"version": "v2"}
+        return runtime
+
+    def shown(self, runtime: Runtime) -> Runtime:
+        """With its id and actions."""
+        reference = runtime.provider_id
+        if self.settings.scope is None:
+            reference = f"{b64url(runtime.scope)}~{reference}"
+        return msgspec.structs.replace(
+            runtime, id=format_runtime_id(self.name, reference), actions=actions(self.features, runtime.state)
+        )
+
+    def move(self, provider_id: str, state: State) -> Runtime:
+        """Put a runtime into another state."""
+        moved = self.shown(msgspec.structs.replace(self.world.runtimes[provider_id], state=state))
+        self.world.runtimes[provider_id] = moved
+        return moved
+
+    def parse_scope(self, scope: str) -> str:
+        if not scope.isalnum():
+            raise ValueError("a scope is one word")
+        return scope.lower()
+
+    def parse_reference(self, reference: str) -> RuntimeRef:
+        scope, provider_id = self.settings.scope, reference
+        if scope is None:
+            encoded, _, provider_id = reference.partition("~")
+            try:
+                scope = from_b64url(encoded)
+            except ValueError as exc:
+                raise NotFound("There is no runtime of this id.") from exc
+        return RuntimeRef(scope, provider_id.lower())
+
+    def reference(self, runtime: Runtime) -> RuntimeRef:
+        return RuntimeRef(runtime.scope, runtime.provider_id)
+
+    def check_create(self, request: CreateRequest) -> None:
+        for option in request.provider_options.keys() - self.options:
+            raise ValidationFailed.at(f"#/provider_options/{option}", "There is no such option.")
+
+    async def create(
+        self, request: CreateRequest, scope: str, call: Call, *, idempotency_key: str | None = None
+    ) -> Created:
+        self.world.keys.append(idempotency_key)
+        await self.world.enter("create", call)
+        if self.deduplication is Deduplication.BY_NAME:
+            for runtime in self.world.runtimes.values():
+                if (runtime.scope, runtime.name) == (scope, request.name):
+                    return Created(runtime, created=False)
+        state = State.RUNNING if CreateFeature.LAUNCH_ON_CREATE in self.features else State.IDLE
+        return Created(self.put(request.name, state, scope, kind=request.kind), created=True)
+
+    async def get(self, ref: RuntimeRef, call: Call) -> Runtime:
+        await self.world.enter("get", call)
+        if ref.provider_id not in self.world.runtimes:
+            raise NotFound("There is no such runtime.", provider=self.name)
+        return self.world.runtimes[ref.provider_id]
+
+    async def find(self, scope: str, name: str, call: Call) -> Sequence[Runtime]:
+        await self.world.enter("find", call)
+        return [row for row in self.world.runtimes.values() if (row.scope, row.name) == (scope, name)]
+
+    async def list(self, query: ProviderQuery, call: Call) -> ProviderPage:
+        self.world.queries.append(query)
+        await self.world.enter("list", call)
+        return page_of_all([row for row in self.world.runtimes.values() if row.scope == query.scope], query)
+
+    async def check_credentials(self, call: Call) -> None:
+        await self.world.enter("check_credentials", call)
+
+
+class DurableLike(FakeAdapter, SupportsStart, SupportsPause, SupportsReset, SupportsKeepalive, SupportsConfig):
+    """All verbs of a durable runtime, and a config whose digest is its number of changes."""
+
+    async def start(self, ref: RuntimeRef, options: StartRequest, call: Call) -> Runtime:
+        self.world.starts.append(options)
+        return await self._verb("start", ref, State.RUNNING, call)
+
+    async def pause(self, ref: RuntimeRef, call: Call) -> Runtime:
+        return await self._verb("pause", ref, State.PAUSED, call)
+
+    async def resume(self, ref: RuntimeRef, call: Call) -> Runtime:
+        return await self._verb("resume", ref, State.RUNNING, call)
+
+    async def reset(self, ref: RuntimeRef, call: Call) -> Runtime:
+        return await self._verb("reset", ref, State.IDLE, call)
+
+    async def _verb(self, verb: str, ref: RuntimeRef, state: State, call: Call) -> Runtime:
+        await self.world.enter(verb, call)
+        return self.move(ref.provider_id, state)
+
+    async def keepalive(self, ref: RuntimeRef, extend_seconds: int, call: Call) -> Lease:
+        await self.world.enter("keepalive", call)
+        return Lease(id=f"{self.name}.{ref.provider_id}", expires_at=f"+{extend_seconds}")
+
+    async def get_config(self, ref: RuntimeRef, call: Call) -> ConfigDocument:
+        await self.world.enter("get_config", call)
+        config = self.world.configs[ref.provider_id]
+        return ConfigDocument(config=config, config_digest=f"d{config.get('n', 0)}")
+
+    async def replace_config(self, ref: RuntimeRef, config: RuntimeConfig, call: Call) -> ConfigDocument:
+        await self.world.enter("replace_config", call)
+        self.world.configs[ref.provider_id] = config.document
+        return ConfigDocument(config=config.document, config_digest=f"d{config.document.get('n', 0)}")
+
+
+class BrowserLike(FakeAdapter, SupportsStop, SupportsConnections, SupportsDelete):
+    """A browser: launched by its create, ended by its own stop, and nothing recognises a second create."""
+
+    kinds = frozenset({Kind.BROWSER})
+    create_features = frozenset(
+        {CreateFeature.LAUNCH_ON_CREATE, CreateFeature.LAUNCH_EPHEMERAL, CreateFeature.DRIVER_PLAYWRIGHT}
+    )
+    deduplication = Deduplication.NONE
+
+    async def stop(self, ref: RuntimeRef, call: Call, *, discard_state: bool = False) -> Runtime:
+        if discard_state:
+            raise UnsupportedFeature.at("#/discard_state", "It ends in its own way.")
+        await self.world.enter("stop", call)
+        return self.move(ref.provider_id, State.STOPPED)
+
+    async def connections(self, ref: RuntimeRef, call: Call) -> Sequence[Connection]:
+        await self.world.enter("connections", call)
+        return self.world.connections.get(ref.provider_id, ())
+
+    async def delete(self, ref: RuntimeRef, call: Call) -> None:
+        await self.world.enter("delete", call)
+        if self.world.runtimes.pop(ref.provider_id, None) is None:
+            raise NotFound("It is gone.", provider=self.name)
+
+
+def fleet_of(adapters: Iterable[ProviderAdapter[Any]], clock: Clock | None = None) -> Fleet:
+    """A fleet of these."""
+    return Fleet(adapters, clock or FakeClock())
+
+
+def context(principal: str = "alice") -> RequestContext:
+    """A request of somebody."""
+    return RequestContext(request_id="request-1", principal=principal)
+
+
+def create(kind: str = "durable", **fields: Any) -> CreateRequest:
+    """A create as the API reads it."""
+    return validate(CREATE_REQUESTS[kind], {"kind": kind, **fields})

@@ -1,0 +1,232 @@
+"""Verbs on one runtime: read first, refuse what cannot work, act, and tell whether anything changed."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from gateway.domain.errors import (
+    NotFound,
+    OutcomeUnknown,
+    ProviderFailure,
+    ProviderTimeout,
+    StateConflict,
+    UnsupportedFeature,
+)
+from gateway.domain.lifecycle import TRANSITIONS, Verb
+from gateway.domain.operations import Operation
+from gateway.domain.requests import ConnectRequest, KeepaliveRequest, StartRequest, StopRequest
+from gateway.domain.runtime import Connection, DurablePart, Instance, Runtime
+from gateway.domain.validation import validate
+from gateway.domain.values import State
+from gateway.ports.transport import Phase, TransportFailure
+from gateway.services.lifecycle import LifecycleService
+from tests.unit.services.fakes import BrowserLike, DurableLike, FakeAdapter, context, fleet_of
+
+CONFLICT = StateConflict("no", failure=ProviderFailure("one", status=409))
+DISCARD = StopRequest(discard_state=True)
+
+
+def _service(*adapters: FakeAdapter) -> LifecycleService:
+    return LifecycleService(fleet_of(adapters))
+
+
+VERBS: dict[Verb, Callable[[LifecycleService, str], Awaitable[Runtime]]] = {
+    Verb.START: lambda service, at: service.start(at, StartRequest(), context()),
+    Verb.PAUSE: lambda service, at: service.pause(at, context()),
+    Verb.RESUME: lambda service, at: service.resume(at, context()),
+    Verb.STOP: lambda service, at: service.stop(at, DISCARD, context()),
+    Verb.RESET: lambda service, at: service.reset(at, context()),
+}
+TARGETS = {
+    Verb.START: State.RUNNING,
+    Verb.PAUSE: State.PAUSED,
+    Verb.RESUME: State.RUNNING,
+    Verb.STOP: State.IDLE,
+    Verb.RESET: State.IDLE,
+}
+CALLED = {**{verb: verb.value for verb in VERBS}, Verb.STOP: "reset"}
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("verb", VERBS)
+async def test_every_verb_from_every_state_acts_has_nothing_to_do_or_says_from_where_it_works(
+    verb: Verb, state: State
+) -> None:
+    adapter = DurableLike("one")
+    runtime = adapter.put("agent", state)
+    transition = TRANSITIONS[verb]
+    conflict: StateConflict | None = None
+    try:
+        after = await VERBS[verb](_service(adapter), runtime.id)
+    except StateConflict as refused:
+        conflict = refused
+    if state in transition.satisfied_by:
+        assert (after.state, after.changed) == (state, False)
+        assert adapter.world.asked == ["get"]
+    elif state in transition.works_from:
+        assert (after.state, after.changed) == (TARGETS[verb], True)
+        assert adapter.world.asked == ["get", CALLED[verb]]
+    else:
+        assert conflict is not None
+        assert conflict.extra == {"state": state.value}
+        for possible in transition.works_from - {State.UNKNOWN}:
+            assert possible.value in conflict.detail
+        assert adapter.world.asked == ["get"]
+
+
+@pytest.mark.parametrize("state", [State.RUNNING, State.PAUSED, State.FAILED])
+async def test_a_stop_that_would_lose_state_has_to_be_asked_for(state: State) -> None:
+    adapter = DurableLike("one")
+    runtime = adapter.put("agent", state)
+    with pytest.raises(StateConflict) as caught:
+        await _service(adapter).stop(runtime.id, StopRequest(), context())
+    assert [fault.pointer for fault in caught.value.errors] == ["#/discard_state"]
+    assert adapter.world.asked == ["get"]
+    assert adapter.world.runtimes[runtime.provider_id].state is state
+
+
+async def test_a_stop_without_anything_to_lose_needs_no_word() -> None:
+    adapter = DurableLike("one")
+    runtime = adapter.put("agent", State.IDLE)
+    assert (await _service(adapter).stop(runtime.id, StopRequest(), context())).changed is False
+
+
+async def test_a_browsers_stop_is_its_normal_end() -> None:
+    adapter = BrowserLike("one")
+    runtime = adapter.put("bot", State.RUNNING)
+    after = await _service(adapter).stop(runtime.id, StopRequest(), context())
+    assert (after.state, after.changed) == (State.STOPPED, True)
+    again = await _service(adapter).stop(runtime.id, StopRequest(), context())
+    assert again.changed is False
+
+
+async def test_discarding_state_cannot_be_asked_of_a_provider_that_ends_runtimes_in_its_own_way() -> None:
+    adapter = BrowserLike("one")
+    runtime = adapter.put("bot", State.RUNNING)
+    with pytest.raises(UnsupportedFeature) as caught:
+        await _service(adapter).stop(runtime.id, DISCARD, context())
+    assert caught.value.errors[0].pointer == "#/discard_state"
+    assert adapter.world.runtimes[runtime.provider_id].state is State.RUNNING
+
+
+@pytest.mark.parametrize("verb", [Verb.START, Verb.PAUSE, Verb.RESUME, Verb.RESET])
+async def test_a_verb_that_the_provider_lacks_is_unsupported_without_a_call(verb: Verb) -> None:
+    adapter = BrowserLike("one")
+    runtime = adapter.put("bot", State.RUNNING)
+    with pytest.raises(UnsupportedFeature) as caught:
+        await VERBS[verb](_service(adapter), runtime.id)
+    assert caught.value.provider == "one"
+    assert adapter.world.asked == []
+
+
+async def test_a_conflict_because_somebody_was_faster_is_read_back_as_done() -> None:
+    adapter = DurableLike("one")
+    runtime = adapter.put("agent", State.RUNNING)
+
+    async def somebody_pauses() -> None:
+        adapter.move(runtime.provider_id, State.PAUSED)
+
+    adapter.world.before["pause"] = somebody_pauses
+    adapter.world.fail("pause", CONFLICT)
+    after = await _service(adapter).pause(runtime.id, context())
+    assert (after.state, after.changed) == (State.PAUSED, False)
+    assert adapter.world.asked == ["get", "pause", "get"]
+
+
+async def test_a_conflict_that_reading_does_not_explain_stays_the_providers() -> None:
+    adapter = DurableLike("one")
+    runtime = adapter.put("agent", State.RUNNING)
+    adapter.world.fail("pause", CONFLICT)
+    with pytest.raises(StateConflict) as caught:
+        await _service(adapter).pause(runtime.id, context())
+    assert caught.value.failure is not None
+    assert caught.value.failure.status == 409
+
+
+async def test_an_instance_that_cannot_pause_is_not_asked_to() -> None:
+    adapter = DurableLike("one")
+    part = DurablePart(instance=Instance(supports_pause=False))
+    runtime = adapter.put("agent", State.RUNNING, durable=part)
+    with pytest.raises(StateConflict):
+        await _service(adapter).pause(runtime.id, context())
+    assert adapter.world.asked == ["get"]
+
+
+async def test_the_options_of_a_start_reach_the_adapter() -> None:
+    adapter = DurableLike("one")
+    runtime = adapter.put("agent")
+    options = validate(StartRequest, {"runtime_limit_seconds": 60})
+    await _service(adapter).start(runtime.id, options, context())
+    assert adapter.world.starts == [options]
+
+
+async def test_a_lost_look_before_a_stop_has_changed_nothing_and_a_lost_stop_is_open() -> None:
+    adapter = DurableLike("one")
+    runtime = adapter.put("agent", State.RUNNING)
+    adapter.world.fail("get", TransportFailure("timeout", Phase.SENT, operation=Operation.GET))
+    with pytest.raises(ProviderTimeout):
+        await _service(adapter).reset(runtime.id, context())
+    adapter.world.fail("reset", TransportFailure("timeout", Phase.SENT, operation=Operation.RESET))
+    with pytest.raises(OutcomeUnknown):
+        await _service(adapter).reset(runtime.id, context())
+
+
+async def test_look_and_verb_share_one_time_limit() -> None:
+    adapter = DurableLike("one", deadlines={"reset": 9})
+    runtime = adapter.put("agent", State.RUNNING)
+    await _service(adapter).reset(runtime.id, context())
+    assert [call.deadline for call in adapter.world.calls] == [1_009.0, 1_009.0]
+
+
+async def test_a_keepalive_pushes_the_expiry_of_what_runs_only() -> None:
+    adapter = DurableLike("one")
+    running, idle = adapter.put("a", State.RUNNING), adapter.put("b", State.IDLE)
+    lease = await _service(adapter).keepalive(running.id, KeepaliveRequest(), context())
+    assert lease.expires_at == "+300"
+    with pytest.raises(StateConflict) as caught:
+        await _service(adapter).keepalive(idle.id, KeepaliveRequest(), context())
+    assert "running" in caught.value.detail
+    assert adapter.world.asked == ["get", "keepalive", "get"]
+
+
+CDP = Connection(protocol="cdp", url="ws://x", token="secret")
+LIVE = Connection(protocol="live_view", url="http://x")
+
+
+async def test_connections_are_all_or_those_of_a_protocol() -> None:
+    adapter = BrowserLike("one")
+    runtime = adapter.put("bot", State.RUNNING)
+    adapter.world.connections[runtime.provider_id] = [CDP, LIVE]
+    service = _service(adapter)
+    assert (await service.connections(runtime.id, ConnectRequest(), context())).items == [CDP, LIVE]
+    assert (await service.connections(runtime.id, ConnectRequest(protocol="cdp"), context())).items == [CDP]
+    with pytest.raises(UnsupportedFeature) as caught:
+        await service.connections(runtime.id, ConnectRequest(protocol="webdriver"), context())
+    assert caught.value.errors[0].pointer == "#/protocol"
+    assert "cdp, live_view" in caught.value.detail
+
+
+@pytest.mark.parametrize("state", [State.STOPPED, State.RUNNING])
+async def test_connections_of_what_has_none_yet_are_a_conflict_of_states(state: State) -> None:
+    adapter = BrowserLike("one")
+    runtime = adapter.put("bot", state)
+    with pytest.raises(StateConflict):
+        await _service(adapter).connections(runtime.id, ConnectRequest(), context())
+
+
+async def test_a_delete_removes_and_again_finds_nothing() -> None:
+    adapter = BrowserLike("one")
+    runtime = adapter.put("bot", State.RUNNING)
+    service = _service(adapter)
+    await service.delete(runtime.id, context())
+    with pytest.raises(NotFound):
+        await service.delete(runtime.id, context())
+    with pytest.raises(UnsupportedFeature):
+        await _service(DurableLike("two")).delete("two.x", context())
+
+
+async def test_a_read_goes_to_the_provider_in_the_id_and_nowhere_else() -> None:
+    one, two = DurableLike("one"), DurableLike("two")
+    runtime = two.put("agent")
+    assert (await _service(one, two).get(runtime.id, context())).id == runtime.id
+    assert (one.world.asked, two.world.asked) == ([], ["get"])
