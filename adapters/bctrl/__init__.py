@@ -1,6 +1,7 @@
 """The bctrl browser-runtime API of the workspaces era (seed 004): ``/v1/workspaces/{id}/runtimes``."""
 
 from adapters.bctrl.adapter import BctrlAdapter
+from adapters.bctrl.dialect import BctrlDialect
 from adapters.bctrl.settings import BctrlSettings
 from gateway.ports.plugin import AdapterPlugin, Demo
 
@@ -14,4 +15,5 @@ PLUGIN = AdapterPlugin(
         "live_alias": ("conflict", "return", "second"),
         "stopped_alias": ("reusable", "taken"),
     },
+    dialect=BctrlDialect,
 )

@@ -87,7 +87,7 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
         runtime = self._read(
             Operation.CREATE, response, lambda body: self._reader.runtime(body, scope), request.secret_values()
         )
-        return Created(runtime, created=True)
+        return Created(runtime, created=True, native=response.body)
 
     async def get(self, ref: RuntimeRef, call: Call) -> Runtime:
         response = await self._send(Operation.GET, "GET", self._path(ref.scope, ref.name), call)
@@ -139,6 +139,20 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
             return
         response = await self._send(Operation.LIST, "GET", f"{self.settings.path_prefix}/workspaces", call)
         self._read(Operation.LIST, response, _WORKSPACES.decode)
+
+    async def native(
+        self, operation: Operation, scope: str, call: Call, alias: str | None = None
+    ) -> tuple[bytes, Runtime | None]:
+        """A list, a get or a stop in the API's own words: the body of the answer as it came, and the runtime in it.
+
+        ``alias`` is whatever runtime has it at that moment. Raises as the operation's own method does.
+        """
+        method, verb = ("POST", "/stop") if operation is Operation.STOP else ("GET", "")
+        response = await self._send(operation, method, f"{self._path(scope, alias)}{verb}", call)
+        if alias is None:
+            self._read(operation, response, lambda body: self._reader.runtimes(body, scope))
+            return response.body, None
+        return response.body, self._read(operation, response, lambda body: self._reader.runtime(body, scope))
 
     async def _all(self, scope: str, call: Call) -> Sequence[Runtime]:
         response = await self._send(Operation.LIST, "GET", self._path(scope), call)
