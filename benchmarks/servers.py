@@ -1,0 +1,138 @@
+"""The servers that a comparison needs, each a process of its own: ``python -m benchmarks.servers NAME [UPSTREAM]``.
+
+``upstream`` answers fixed bytes at once, so that what is measured is what stands in front of it. ``passthrough`` is a
+bare aiohttp proxy of the same body. ``gateway`` is the gateway with keys, metrics and its access log (to nowhere).
+All have the same loop, garbage collection settings and timeouts. Each prints its address when it serves.
+"""
+
+import asyncio
+import sys
+from typing import Any
+
+import aiohttp
+import msgspec
+from aiohttp import web
+
+from gateway.app import create_app, provider_models, serving, settle_memory
+from gateway.settings import AuthSettings, GatewayKey, HttpSettings, Settings
+from gateway.telemetry.logs import make_logger
+
+KEY = "benchmark-key-0123456789"
+RUNTIME_ID = "2489e9ad-2ee2-4e00-8ec9-32d5f69181c0"
+SCOPE = "acme/research"
+RUNTIMES = f"/api/v1/org/{SCOPE.replace('/', '/ws/')}/runtimes"
+
+
+def runtime(number: int = 0) -> dict[str, Any]:
+    """A durable runtime with a running instance, about 1 KB as a list row of the provider."""
+    return {
+        "id": f"{RUNTIME_ID[:-4]}{number:04x}" if number else RUNTIME_ID,
+        "key": f"agent-{number}",
+        "name": f"Agent {number}",
+        "description": None,
+        "status": "running",
+        "config_version": "v2",
+        "config_digest": "918e3197e97f7d0f092e7c82d21743d2c9f62ab51d4cee49e43e15a9ed23c8d7",
+        "project_id": "2eadae94-fff7-4579-aacf-04286ff2a667",
+        "project_key": "default",
+        "project_name": "Default",
+        "created_at": "2026-11-22T00:28:26.405393Z",
+        "updated_at": "2026-11-22T00:28:31.295928Z",
+        "owned_by_me": True,
+        "instance": {
+            "sandbox_id": "f75f4d19-6af9-41ce-9cf7-16051d4de698",
+            "provider": "e2b",
+            "provider_sandbox_id": "i085fb26c6a443a0b423d",
+            "sandbox_url": None,
+            "state": "running",
+            "created_at": "2026-11-22T00:28:31.295928Z",
+            "expires_at": "2026-11-22T01:28:31.295928Z",
+            "pause_reason": None,
+            "billed_credits": 12,
+            "running_credits": 3,
+            "estimated_total_credits": 15,
+            "total_runtime_seconds": 271,
+        },
+    }
+
+
+def upstream() -> web.Application:
+    """Answers a runtime, and a list of 50."""
+    one = msgspec.json.encode(runtime())
+    many = msgspec.json.encode({"items": [slim(number) for number in range(50)], "next_cursor": None})
+
+    async def get(_request: web.Request) -> web.Response:
+        return web.Response(body=one, content_type="application/json")
+
+    async def listed(_request: web.Request) -> web.Response:
+        return web.Response(body=many, content_type="application/json")
+
+    app = web.Application()
+    app.router.add_get(RUNTIMES, listed)
+    app.router.add_get(RUNTIMES + "/{id}", get)
+    return app
+
+
+def slim(number: int) -> dict[str, Any]:
+    """A list row of about 400 bytes: an idle runtime, so that 50 of them are about 20 KB."""
+    row = runtime(number)
+    for name in ("config_digest", "project_name", "description"):
+        row.pop(name)
+    return {**row, "status": "idle", "instance": None, "config_digest": "918e3197e97f7d0f"}
+
+
+def passthrough(target: str) -> web.Application:
+    """Sends every GET on and the whole answer back, and does nothing else."""
+    app = web.Application()
+    session = web.AppKey("session", aiohttp.ClientSession)
+
+    async def forward(request: web.Request) -> web.Response:
+        async with request.app[session].get(target + request.raw_path, headers={"X-API-Key": "t"}) as answer:
+            return web.Response(body=await answer.read(), status=answer.status, content_type="application/json")
+
+    async def own_session(app: web.Application) -> Any:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=250)
+        app[session] = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=100), timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()
+        )
+        yield
+        await app[session].close()
+
+    app.cleanup_ctx.append(own_session)
+    app.router.add_get("/{path:.*}", forward)
+    return app
+
+
+def gateway_settings(target: str) -> Settings:
+    """One durable provider, one key."""
+    provider = {"name": "bench", "api": "durable", "base_url": target, "token": "t", "scope": SCOPE}
+    return Settings(
+        http=HttpSettings(listen="127.0.0.1:0"),
+        auth=AuthSettings(keys={"bench": GatewayKey.model_validate({"key": KEY})}),
+        providers={"bench": provider_models()["durable"].model_validate(provider)},
+    )
+
+
+async def _serve(name: str, target: str) -> None:
+    if name == "gateway":
+        settings = gateway_settings(target)
+        with open("/dev/null", "w") as nowhere:  # noqa: PTH123, ASYNC230 (opened once, before serving)
+            app = create_app(settings, logger=make_logger("info", "json", nowhere))
+            async with serving(settings, app) as url:
+                await _serving(url)
+        return
+    app = upstream() if name == "upstream" else passthrough(target)
+    runner = web.AppRunner(app, access_log=None, keepalive_timeout=75)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
+    await _serving(f"http://127.0.0.1:{runner.addresses[0][1]}")
+
+
+async def _serving(url: str) -> None:
+    settle_memory()
+    print(url, flush=True)  # noqa: T201 (whoever started it has to learn the address)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""))
