@@ -1,6 +1,7 @@
 """The durable provider API: runtimes of an organization's workspace (seeds 000 to 003)."""
 
 from adapters.durable.adapter import DurableAdapter
+from adapters.durable.dialect import DurableDialect
 from adapters.durable.settings import DurableSettings
 from gateway.ports.plugin import AdapterPlugin, Demo
 
@@ -11,4 +12,5 @@ PLUGIN = AdapterPlugin(
     emulator="adapters.durable.emulator:create_emulator",
     demo=Demo(provider="durable-demo", scope="acme/research"),
     personalities={"key_uniqueness": ("workspace", "owner"), "get_by_key": ("yes", "no")},
+    dialect=DurableDialect,
 )

@@ -57,7 +57,7 @@ class DurableAdapter(
 
     def __init__(self, settings: DurableSettings, transport: Transport) -> None:
         super().__init__(settings, transport)
-        self._calls = DurableCalls(settings, transport, self.features)
+        self.calls = DurableCalls(settings, transport, self.features)
 
     def parse_scope(self, scope: str) -> str:
         return parse_scope(scope)
@@ -99,32 +99,32 @@ class DurableAdapter(
         idempotency_key: str | None = None,  # noqa: ARG002
     ) -> Created:
         durable = _durable(request)
-        response = await self._calls.send(
+        response = await self.calls.send(
             Operation.CREATE,
             "POST",
-            self._calls.runtimes_path(scope),
+            self.calls.runtimes_path(scope),
             call,
             body=mapping.create_body(durable),
         )
-        body, raw = self._calls.decoded(Operation.CREATE, response, wire.runtime_body)
+        body, raw = self.calls.decoded(Operation.CREATE, response, wire.runtime_body)
         created = body.created if isinstance(body.created, bool) else response.status == 201
-        return Created(self._calls.to_domain(body, raw, scope), created)
+        return Created(self.calls.to_domain(body, raw, scope), created, native=response.body)
 
     async def get(self, ref: RuntimeRef, call: Call) -> Runtime:
         return await self._whole(Operation.GET, "GET", ref, call)
 
     async def find(self, scope: str, name: str, call: Call) -> Sequence[Runtime]:
-        return await find_by_name(self._calls, scope, name, call)
+        return await find_by_name(self.calls, scope, name, call)
 
     async def list(self, query: ProviderQuery, call: Call) -> ProviderPage:
-        return await list_page(self._calls, query, call)
+        return await list_page(self.calls, query, call)
 
     async def check_credentials(self, call: Call) -> None:
         if self.settings.scope is not None:
-            await self._calls.page(self.settings.scope, [("limit", "1")], call)
+            await self.calls.page(self.settings.scope, [("limit", "1")], call)
             return
-        response = await self._calls.send(Operation.GET, "GET", self._calls.user_path, call)
-        self._calls.decoded(Operation.GET, response, wire.any_object.decode)
+        response = await self.calls.send(Operation.GET, "GET", self.calls.user_path, call)
+        self.calls.decoded(Operation.GET, response, wire.any_object.decode)
 
     async def start(self, ref: RuntimeRef, options: StartRequest, call: Call) -> Runtime:
         return await self._whole(Operation.START, "POST", ref, call, "start", body=mapping.start_body(options))
@@ -141,14 +141,14 @@ class DurableAdapter(
     async def keepalive(self, ref: RuntimeRef, extend_seconds: int, call: Call) -> Lease:
         body = mapping.encode({"extend_seconds": extend_seconds}, "#/extend_seconds")
         response = await self._send(Operation.KEEPALIVE, "POST", ref, call, "keepalive", body=body)
-        answer = self._calls.decoded(Operation.KEEPALIVE, response, wire.keepalive_answer.decode)
+        answer = self.calls.decoded(Operation.KEEPALIVE, response, wire.keepalive_answer.decode)
         reference = mapping.reference(ref.scope, ref.provider_id, pinned=self.settings.scope is not None)
         return Lease(id=format_runtime_id(self.name, reference), expires_at=answer.expires_at)
 
     async def connections(self, ref: RuntimeRef, call: Call) -> Sequence[Connection]:
         # Only a start tells the token; on a running runtime it reads the credential and changes nothing.
         response = await self._send(Operation.CONNECT, "POST", ref, call, "start", body=b"{}")
-        runtime, token = self._calls.runtime_and_token(Operation.CONNECT, ref, response)
+        runtime, token = self.calls.runtime_and_token(Operation.CONNECT, ref, response)
         instance = runtime.durable.instance if runtime.durable else None
         if runtime.state is not State.RUNNING or instance is None or not instance.url or not token:
             return []
@@ -159,19 +159,19 @@ class DurableAdapter(
     async def get_config(self, ref: RuntimeRef, call: Call) -> ConfigDocument:
         response = await self._send(Operation.GET_CONFIG, "GET", ref, call, "config")
         return mapping.config_document(
-            self._calls.decoded(Operation.GET_CONFIG, response, wire.config_body.decode),
+            self.calls.decoded(Operation.GET_CONFIG, response, wire.config_body.decode),
         )
 
     async def replace_config(self, ref: RuntimeRef, config: RuntimeConfig, call: Call) -> ConfigDocument:
         body = mapping.encode({"config": config.document}, "#/config")
         response = await self._send(Operation.REPLACE_CONFIG, "PUT", ref, call, "config", body=body)
         return mapping.config_document(
-            self._calls.decoded(Operation.REPLACE_CONFIG, response, wire.config_body.decode),
+            self.calls.decoded(Operation.REPLACE_CONFIG, response, wire.config_body.decode),
         )
 
     async def list_capabilities(self, ref: RuntimeRef, call: Call) -> Sequence[CapabilityBinding]:
         response = await self._send(Operation.LIST_CAPABILITIES, "GET", ref, call, "capabilities")
-        body = self._calls.decoded(Operation.LIST_CAPABILITIES, response, wire.bindings_body.decode)
+        body = self.calls.decoded(Operation.LIST_CAPABILITIES, response, wire.bindings_body.decode)
         return [mapping.capability_binding(item) for item in body.items or ()]
 
     async def install_capability(self, ref: RuntimeRef, request: InstallCapability, call: Call) -> CapabilityBinding:
@@ -199,7 +199,7 @@ class DurableAdapter(
         operation = Operation.RESOLVE_CAPABILITIES
         response = await self._send(operation, "GET", ref, call, "capabilities", "resolved")
         return mapping.resolved_capabilities(
-            self._calls.decoded(operation, response, wire.resolved_list_body.decode),
+            self.calls.decoded(operation, response, wire.resolved_list_body.decode),
         )
 
     async def _send(
@@ -211,14 +211,14 @@ class DurableAdapter(
         *below: str,
         body: bytes | None = None,
     ) -> UpstreamResponse:
-        path = self._calls.runtimes_path(ref.scope, ref.provider_id, *below)
-        return await self._calls.send(operation, method, path, call, body=body)
+        path = self.calls.runtimes_path(ref.scope, ref.provider_id, *below)
+        return await self.calls.send(operation, method, path, call, body=body)
 
     async def _whole(
         self, operation: Operation, method: str, ref: RuntimeRef, call: Call, *below: str, body: bytes | None = None
     ) -> Runtime:
         response = await self._send(operation, method, ref, call, *below, body=body)
-        return self._calls.runtime(operation, ref, response)
+        return self.calls.runtime(operation, ref, response)
 
     async def _read_back(
         self,
@@ -242,7 +242,7 @@ class DurableAdapter(
         for binding in bindings:
             if binding_id == binding.id or name == binding.name:
                 return binding
-        raise self._calls.bad_response(answer, f"accepted {operation.value} and shows no such binding")
+        raise self.calls.bad_response(answer, f"accepted {operation.value} and shows no such binding")
 
 
 def _durable(request: CreateRequest) -> CreateDurable:

@@ -29,22 +29,29 @@ class DurableCalls:
         self._transport = transport
         self._features = features
 
-    def runtimes_path(self, scope: str, *segments: str) -> str:
-        """The path of a scope's runtimes, or of something below them. Every segment is percent-encoded.
+    def path(self, *segments: str) -> str:
+        """A path of the API. Every segment is percent-encoded.
 
         Raises :class:`NotFound` for a segment that would lead somewhere else.
         """
-        org, _, workspace = scope.partition("/")
         for segment in segments:
             if segment in {"", ".", ".."}:
                 raise NotFound("There is nothing of this id: it has no characters of its own.")
-        below = "".join(f"/{quote(segment, safe='')}" for segment in segments)
-        return f"{self._prefix}/org/{quote(org, safe='')}/ws/{quote(workspace, safe='')}/runtimes{below}"
+        return self._prefix + "".join(f"/{quote(segment, safe='')}" for segment in segments)
+
+    def workspace_path(self, scope: str, *segments: str) -> str:
+        """The path of a scope, or of something below it. Raises as :meth:`path`."""
+        org, _, workspace = scope.partition("/")
+        return self.path("org", org, "ws", workspace, *segments)
+
+    def runtimes_path(self, scope: str, *segments: str) -> str:
+        """The path of a scope's runtimes, or of something below them. Raises as :meth:`path`."""
+        return self.workspace_path(scope, "runtimes", *segments)
 
     @property
     def user_path(self) -> str:
         """The path of the account itself: the one read that needs no scope."""
-        return f"{self._prefix}/user"
+        return self.path("user")
 
     async def send(
         self,

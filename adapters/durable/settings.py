@@ -41,8 +41,11 @@ class DurableSettings(ProviderSettings):
         base URL's path ends in ``/api/v1`` or ``/api``, else ``/api/v1``."""
         return "" if urlsplit(self.base_url).path.endswith(("/api/v1", "/api")) else "/api/v1"
 
+    def credential_headers(self) -> dict[str, str]:
+        """The header that carries the token."""
+        token = self.token.get_secret_value()
+        return {"X-API-Key": token} if self.auth == "x_api_key" else {"Authorization": f"Bearer {token}"}
+
     def headers(self) -> dict[str, str]:
         """The headers of every request. They hold the token."""
-        token = self.token.get_secret_value()
-        credentials = {"X-API-Key": token} if self.auth == "x_api_key" else {"Authorization": f"Bearer {token}"}
-        return {**credentials, "X-Dreadnode-Network": self.network}
+        return {**self.credential_headers(), "X-Dreadnode-Network": self.network}

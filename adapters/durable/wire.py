@@ -184,6 +184,19 @@ class ResolvedListBody(msgspec.Struct, kw_only=True):
     capabilities: list[ResolvedBody]
 
 
+class AnyPage(msgspec.Struct, kw_only=True):
+    """A page of runtimes, of which only the frame matters."""
+
+    items: list[dict[str, Any]]
+    next_cursor: str | None = None
+
+
+class WorkspacesBody(msgspec.Struct, kw_only=True):
+    """Answer of ``GET /org/{org}/ws``, where it is an object."""
+
+    workspaces: list[dict[str, Any]]
+
+
 class _ExactInstance(InstanceBody, kw_only=True, forbid_unknown_fields=True):
     pass
 
@@ -202,11 +215,15 @@ binding_body: Final = msgspec.json.Decoder(BindingBody)
 bindings_body: Final = msgspec.json.Decoder(BindingsBody)
 resolved_list_body: Final = msgspec.json.Decoder(ResolvedListBody)
 any_object: Final = msgspec.json.Decoder(dict[str, Any])
+any_objects: Final = msgspec.json.Decoder(list[dict[str, Any]])
+any_page: Final = msgspec.json.Decoder(AnyPage)
+any_json: Final = msgspec.json.Decoder()
 
 _exact_runtime: Final = msgspec.json.Decoder(_ExactRuntime)
 _exact_list: Final = msgspec.json.Decoder(_ExactList)
 _runtime: Final = msgspec.json.Decoder(RuntimeBody)
 _list: Final = msgspec.json.Decoder(ListBody)
+_workspaces: Final = msgspec.json.Decoder(WorkspacesBody)
 
 
 def runtime_body(body: bytes) -> tuple[RuntimeBody, Mapping[str, Any] | None]:
@@ -229,3 +246,14 @@ def list_body(body: bytes) -> tuple[ListBody, Sequence[Mapping[str, Any]] | None
         return _exact_list.decode(body), None
     except msgspec.ValidationError:
         return _list.decode(body), any_object.decode(body)["items"]
+
+
+def workspaces(body: bytes) -> list[dict[str, Any]]:
+    """Workspaces of an organization: an array, or an object with it in ``workspaces`` (the client reads both).
+
+    Raises ``ValueError`` or ``RecursionError`` for anything else.
+    """
+    try:
+        return any_objects.decode(body)
+    except msgspec.ValidationError:
+        return _workspaces.decode(body).workspaces

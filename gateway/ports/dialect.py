@@ -73,6 +73,10 @@ class DialectGateway(Protocol):
         """Who serves a scope: what ``dialects.{prefix}.routes`` of the settings says, else the first provider of the
         API that is pinned to it, else the first open one. Raises :class:`NotFound` where there is none."""
 
+    def targets(self, prefix: str, api: str) -> Sequence[DialectTarget]:
+        """Every scope that is served by its name: those of the settings' rules, and those that providers are pinned
+        to, each with what :meth:`target` answers for it."""
+
     def adapters(self, api: str) -> Sequence[ProviderAdapter[Any]]:
         """All providers of an API, by their order in the settings."""
 

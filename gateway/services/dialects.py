@@ -52,6 +52,21 @@ class DialectService(DialectGateway):
                 return DialectTarget(provider.adapter, resolved, scope)
         raise NotFound(f"No provider of this gateway serves {scope}.")
 
+    def targets(self, prefix: str, api: str) -> Sequence[DialectTarget]:
+        known = [rule.scope for rule in self._rules.get(prefix, ())]
+        known += [
+            provider.pinned_scope
+            for provider in self._fleet
+            if provider.adapter.api == api and provider.pinned_scope is not None
+        ]
+        found = []
+        for scope in dict.fromkeys(known):
+            try:
+                found.append(self.target(prefix, api, scope))
+            except NotFound:  # a rule of another API that shares the prefix
+                continue
+        return found
+
     def adapters(self, api: str) -> Sequence[ProviderAdapter[Any]]:
         return [provider.adapter for provider in self._fleet if provider.adapter.api == api]
 

@@ -1,0 +1,117 @@
+"""The errors of the durable dialect: one table from the gateway's codes to the API's 11 codes and 35 types (seed 003).
+
+What a provider said in its own envelope is passed on as it said it. The provider's own client reads nothing but the
+status and ``detail``: 401, 404 and 409 are classes of their own to it, and so is a 429 whose ``detail`` speaks of
+credit; it tries a project where a runtime is 404. It sends nothing again by itself.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from adapters.durable.wire import ERROR_CODES, ERROR_TYPES
+from gateway.domain import errors
+from gateway.domain.errors import FieldError, GatewayError
+from gateway.ports.dialect import DialectAnswer
+
+_BAD_GATEWAY: Final = (502, "bad_gateway_error")
+_INVALID: Final = (400, "invalid_error")
+_UNSURE: Final = (504, "gateway_timeout_error")
+
+FORMS: Final[Mapping[str, tuple[int, str]]] = {
+    errors.InvalidRequest.code: _INVALID,
+    errors.Unauthenticated.code: (401, "authentication_error"),
+    errors.InsufficientCredits.code: (429, "usage_limit_exceeded_error"),
+    errors.PermissionDenied.code: (403, "forbidden_error"),
+    errors.NotFound.code: (404, "not_found_error"),
+    errors.MethodNotAllowed.code: _INVALID,
+    errors.RequestTimeout.code: _INVALID,
+    errors.AlreadyExists.code: (409, "already_exists_error"),
+    errors.StateConflict.code: (409, "conflict_error"),
+    errors.IdempotencyInProgress.code: (409, "conflict_error"),
+    # No 404: the client would take that for "no such runtime", and make one.
+    errors.RuntimeReplaced.code: (409, "conflict_error"),
+    errors.PreconditionFailed.code: (409, "conflict_error"),
+    errors.PayloadTooLarge.code: _INVALID,
+    errors.UriTooLong.code: _INVALID,
+    errors.UnsupportedMediaType.code: _INVALID,
+    errors.ProviderNotConfigured.code: _BAD_GATEWAY,
+    errors.ValidationFailed.code: (422, "validation_error"),
+    errors.UnsupportedFeature.code: (422, "validation_error"),
+    errors.IdempotencyKeyReused.code: (422, "validation_error"),
+    errors.RateLimited.code: (429, "e2b_rate_limit_error"),
+    errors.QuotaExceeded.code: (429, "usage_limit_exceeded_error"),
+    errors.HeadersTooLarge.code: _INVALID,
+    errors.InternalError.code: (500, "server_error"),
+    errors.ProviderError.code: _BAD_GATEWAY,
+    errors.ProviderBadResponse.code: _BAD_GATEWAY,
+    errors.ProviderCredentialsRejected.code: _BAD_GATEWAY,
+    errors.ProviderUpgradeRequired.code: _BAD_GATEWAY,
+    errors.ProviderUnavailable.code: _BAD_GATEWAY,
+    errors.CapacityExceeded.code: _BAD_GATEWAY,
+    errors.Overloaded.code: _BAD_GATEWAY,
+    errors.StoreUnavailable.code: _BAD_GATEWAY,
+    errors.ProviderTimeout.code: _UNSURE,
+    errors.OutcomeUnknown.code: _UNSURE,
+}
+"""HTTP status (also the ``code``) and ``type`` of each gateway code."""
+
+# What the provider says to the gateway about the gateway: the caller's key and client are fine.
+_BETWEEN_US: Final = (errors.ProviderCredentialsRejected, errors.ProviderUpgradeRequired)
+
+_NATIVE_KINDS: Final[Mapping[str, str]] = {
+    "required": "missing",
+    "unknown_field": "extra_forbidden",
+    "not_allowed": "enum",
+}
+
+
+def native_error(error: GatewayError) -> DialectAnswer:
+    """The ``APIErrorPayload`` of an error."""
+    status, kind = _form(error)
+    body: dict[str, Any] = {"code": status, "detail": _detail(error), "type": kind}
+    if error.errors:
+        body["errors"] = [_item(fault) for fault in error.errors]
+    headers = {}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(math.ceil(max(error.retry_after, 0)))
+    return DialectAnswer(status, msgspec.json.encode(body), headers)
+
+
+def location(fault: FieldError) -> list[str | int]:
+    """Where a fault is, as ``loc`` of the API: ``["body", "config", "version"]``, ``["query", "limit"]``."""
+    if fault.parameter is not None:
+        return ["query", fault.parameter]
+    if fault.header is not None:
+        return ["header", fault.header]
+    return ["body", *_path(fault.pointer or "#")]
+
+
+def _form(error: GatewayError) -> tuple[int, str]:
+    failure = error.failure
+    if failure is not None and not isinstance(error, _BETWEEN_US):
+        status, kind = failure.status, failure.code
+        if status in ERROR_CODES and kind in ERROR_TYPES:
+            return status, kind
+    return FORMS[error.code]
+
+
+def _detail(error: GatewayError) -> str:
+    failure = error.failure
+    said = failure.detail if failure is not None and not isinstance(error, _BETWEEN_US) else None
+    detail = said or error.detail
+    if isinstance(error, errors.InsufficientCredits) and "credit" not in detail.lower():
+        return f"Insufficient credits: {detail}"
+    return detail
+
+
+def _item(fault: FieldError) -> dict[str, Any]:
+    return {"loc": location(fault), "msg": fault.detail, "type": _NATIVE_KINDS.get(fault.code, fault.code)}
+
+
+def _path(pointer: str) -> Iterator[str | int]:
+    for part in pointer.split("/")[1:]:
+        name = part.replace("~1", "/").replace("~0", "~")
+        yield int(name) if name.isdecimal() and name.isascii() else name
