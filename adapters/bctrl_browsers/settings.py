@@ -2,6 +2,7 @@
 
 import re
 from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
@@ -37,7 +38,7 @@ class BctrlBrowsersSettings(ProviderSettings):
     @property
     def path_prefix(self) -> str:
         """What goes between the base URL and a path of the API."""
-        return "" if self.base_url.endswith(VERSION_PREFIX) else VERSION_PREFIX
+        return "" if urlsplit(self.base_url).path.endswith(VERSION_PREFIX) else VERSION_PREFIX
 
     def wait(self, operation: Operation) -> int:
         """For how many seconds the provider may wait before it answers: at most half of the time that there is."""

@@ -1,0 +1,271 @@
+import msgspec
+import pytest
+
+from gateway.domain.errors import (
+    InvalidRequest,
+    NotFound,
+    OutcomeUnknown,
+    ProviderBadResponse,
+    RuntimeReplaced,
+    UnsupportedFeature,
+    ValidationFailed,
+)
+from gateway.domain.ids import RuntimeRef, b64url
+from gateway.domain.operations import Operation
+from gateway.domain.pages import ListFilter, ProviderQuery
+from gateway.domain.requests import CreateDurable, StartRequest
+from gateway.domain.validation import validate
+from gateway.domain.values import State
+from gateway.ports.transport import Phase, TransportFailure
+from tests.unit.adapters.bctrl_browsers.fakes import (
+    CALL,
+    ID,
+    SPACE,
+    TOKEN,
+    adapter,
+    answer,
+    create,
+    row,
+    running,
+    settings,
+)
+
+REF = RuntimeRef(SPACE, ID)
+OTHER = row(id="br_another", name=ID)
+
+
+def _page(*rows: dict, cursor: str | None = None) -> object:
+    return answer(200, {"data": list(rows), "hasMore": cursor is not None, "nextCursor": cursor})
+
+
+async def test_a_create_names_the_space_waits_and_carries_the_key():
+    browsers, transport = adapter(answer(201, running()))
+    created = await browsers.create(create(), SPACE, CALL, idempotency_key="k-1")
+    (sent,) = transport.sent
+    assert (sent.operation, sent.method, sent.path, sent.query) == (
+        Operation.CREATE,
+        "POST",
+        "/v1/browsers",
+        [("wait", "15")],
+    )
+    assert sent.headers == {
+        "Authorization": f"Bearer {TOKEN}",
+        "BCTRL-Version": "2026-10-03",
+        "Idempotency-Key": "k-1",
+    }
+    assert msgspec.json.decode(sent.body or b"") == {"name": "checkout-bot", "spaceId": SPACE}
+    assert created.created
+    assert created.runtime.state is State.RUNNING
+
+
+async def test_without_a_key_none_is_sent_and_without_waiting_no_wait():
+    browsers, transport = adapter(answer(200, row()), wait_seconds=0)
+    await browsers.create(create(), SPACE, CALL)
+    assert "Idempotency-Key" not in transport.sent[0].headers
+    assert transport.sent[0].query == []
+
+
+async def test_what_a_create_cannot_carry_is_refused_before_anything_is_sent():
+    browsers, transport = adapter()
+    durable = validate(CreateDurable, {"kind": "durable", "name": "d"})
+    for request, error in ((durable, UnsupportedFeature), (create(provider_options={"x": 1}), ValidationFailed)):
+        with pytest.raises(error):
+            browsers.check_create(request)
+        with pytest.raises(error):
+            await browsers.create(request, SPACE, CALL)
+    assert not transport.sent
+
+
+@pytest.mark.parametrize(
+    ("base_url", "path"),
+    [("http://b.test", "/v1/browsers"), ("http://b.test/v1/", "/browsers"), ("http://v1", "/v1/browsers")],
+)
+async def test_the_base_url_may_end_in_v1_or_not(base_url, path):
+    browsers, transport = adapter(_page(), base_url=base_url)
+    await browsers.check_credentials(CALL)
+    assert transport.sent[0].path == path
+
+
+async def test_every_operation_on_a_browser_names_its_space():
+    browsers, transport = adapter(
+        answer(200, row()), answer(200, running()), answer(200, row()), answer(200, {"id": ID, "deleted": True})
+    )
+    await browsers.get(REF, CALL)
+    await browsers.start(REF, StartRequest(), CALL)
+    await browsers.stop(REF, CALL)
+    await browsers.delete(REF, CALL)
+    assert [(sent.method, sent.path, sent.query, sent.body) for sent in transport.sent] == [
+        ("GET", f"/v1/browsers/{ID}", [("spaceId", SPACE)], None),
+        ("POST", f"/v1/browsers/{ID}/start", [("spaceId", SPACE), ("wait", "15")], b"{}"),
+        ("POST", f"/v1/browsers/{ID}/stop", [("spaceId", SPACE), ("wait", "15")], b"{}"),
+        ("DELETE", f"/v1/browsers/{ID}", [("spaceId", SPACE)], None),
+    ]
+
+
+async def test_a_stop_erases_the_state_only_when_it_was_asked_to():
+    browsers, transport = adapter(answer(200, row()))
+    await browsers.stop(REF, CALL, discard_state=True)
+    assert transport.sent[0].body == b'{"discardState":true}'
+
+
+async def test_an_id_of_any_form_stays_one_segment_of_the_path():
+    browsers, transport = adapter(answer(200, row(id="a b/ü")))
+    await browsers.get(RuntimeRef(SPACE, "a b/ü"), CALL)
+    assert transport.sent[0].path == "/v1/browsers/a%20b%2F%C3%BC"
+
+
+@pytest.mark.parametrize(
+    ("options", "pointer"),
+    [({"secret_ids": []}, "#/secret_ids"), ({"runtime_limit_seconds": 60}, "#/runtime_limit_seconds")],
+)
+async def test_options_of_a_start_without_an_equivalent_are_refused(options, pointer):
+    browsers, transport = adapter()
+    with pytest.raises(UnsupportedFeature) as caught:
+        await browsers.start(REF, StartRequest.model_validate(options), CALL)
+    assert [error.pointer for error in caught.value.errors] == [pointer]
+    assert not transport.sent
+
+
+async def test_a_read_that_answers_with_a_namesake_of_the_id_found_nothing():
+    browsers, _ = adapter(answer(200, OTHER), answer(200, OTHER))
+    with pytest.raises(NotFound):
+        await browsers.get(REF, CALL)
+    with pytest.raises(NotFound):
+        await browsers.connections(REF, CALL)
+
+
+async def test_a_verb_that_reached_a_namesake_of_the_id_says_so():
+    browsers, _ = adapter(answer(200, OTHER), answer(200, OTHER), answer(200, {"id": "br_another", "deleted": True}))
+    with pytest.raises(RuntimeReplaced, match="got the start instead"):
+        await browsers.start(REF, StartRequest(), CALL)
+    with pytest.raises(RuntimeReplaced, match="got the stop instead"):
+        await browsers.stop(REF, CALL)
+    with pytest.raises(RuntimeReplaced, match="got the delete instead"):
+        await browsers.delete(REF, CALL)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", {"id": ID}, {"id": ID, "deleted": False}])
+async def test_a_delete_that_is_not_confirmed_is_unclear(body):
+    browsers, _ = adapter(answer(200, body))
+    with pytest.raises(OutcomeUnknown):
+        await browsers.delete(REF, CALL)
+
+
+async def test_a_lost_look_for_connections_has_changed_nothing():
+    browsers, transport = adapter(TransportFailure("timeout", Phase.SENT, operation=Operation.CONNECT))
+    with pytest.raises(TransportFailure) as caught:
+        await browsers.connections(REF, CALL)
+    assert caught.value.operation is Operation.GET
+    assert transport.sent[0].operation is Operation.CONNECT
+
+
+async def test_a_list_is_in_the_order_of_creation_and_narrowed_where_the_provider_can():
+    browsers, transport = adapter(_page(running(), cursor="next"))
+    wanted = ListFilter(name="checkout-bot", states=frozenset({State.RUNNING, State.FAILED}))
+    page = await browsers.list(ProviderQuery(scope=SPACE, filter=wanted, limit=7, cursor="c"), CALL)
+    assert transport.sent[0].query == [
+        ("spaceId", SPACE),
+        ("order", "asc"),
+        ("limit", "7"),
+        ("name", "checkout-bot"),
+        ("status", "running"),
+        ("cursor", "c"),
+    ]
+    assert ([runtime.provider_id for runtime in page.items], page.next_cursor) == ([ID], "next")
+
+
+@pytest.mark.parametrize("states", [{State.IDLE}, {State.UNKNOWN, State.RUNNING}, {State.IDLE, State.RUNNING}])
+async def test_states_that_need_a_look_at_every_browser_are_filtered_here(states):
+    """A browser that is called running may have no live run, and then it is idle."""
+    browsers, transport = adapter(_page(row(), running("ended"), running(), row(status="odd")))
+    page = await browsers.list(ProviderQuery(scope=SPACE, filter=ListFilter(states=frozenset(states))), CALL)
+    assert "status" not in dict(transport.sent[0].query)
+    assert {runtime.state for runtime in page.items} == states
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        ListFilter(kinds=frozenset({"durable"})),
+        ListFilter(states=frozenset({State.STOPPED})),
+        ListFilter(project="p"),
+    ],
+)
+async def test_what_cannot_be_here_is_not_asked_for(wanted):
+    browsers, transport = adapter()
+    page = await browsers.list(ProviderQuery(scope=SPACE, filter=wanted), CALL)
+    assert (page.items, page.next_cursor, transport.sent) == ([], None, [])
+
+
+async def test_a_list_that_repeats_its_cursor_is_a_bad_response():
+    browsers, _ = adapter(_page(row(), cursor="c"))
+    with pytest.raises(ProviderBadResponse, match="repeats the cursor"):
+        await browsers.list(ProviderQuery(scope=SPACE, cursor="c"), CALL)
+
+
+async def test_a_cursor_that_the_provider_does_not_take_is_the_callers_fault():
+    error = {"code": "pagination.cursor_invalid", "message": "no", "reasonClass": "invalid_input", "requestId": "r"}
+    browsers, _ = adapter(answer(400, {"error": error}))
+    with pytest.raises(InvalidRequest):
+        await browsers.list(ProviderQuery(scope=SPACE, cursor="mangled"), CALL)
+
+
+async def test_find_reads_all_pages_takes_equal_names_only_and_shows_live_ones_first():
+    old, new = row(id="br_old", createdAt="1"), row(id="br_new", createdAt="3")
+    failed = {**running("failed"), "id": "br_failed"}
+    browsers, transport = adapter(
+        _page(old, row(id="br_longer", name="checkout-bot-2"), cursor="2"), _page(new, cursor="3"), _page(failed)
+    )
+    found = await browsers.find(SPACE, "checkout-bot", CALL)
+    assert [runtime.provider_id for runtime in found] == ["br_new", "br_old", "br_failed"]
+    assert {dict(sent.query)["name"] for sent in transport.sent} == {"checkout-bot"}
+
+
+async def test_a_look_up_that_does_not_end_proves_no_absence():
+    browsers, _ = adapter(*[_page(cursor=str(number)) for number in range(20)])
+    with pytest.raises(ProviderBadResponse, match="did not end"):
+        await browsers.find(SPACE, "checkout-bot", CALL)
+
+
+async def test_a_look_up_that_found_something_in_a_list_without_end_shows_it():
+    browsers, _ = adapter(_page(row(), cursor="first"), *[_page(cursor=str(number)) for number in range(19)])
+    assert [runtime.provider_id for runtime in await browsers.find(SPACE, "checkout-bot", CALL)] == [ID]
+
+
+async def test_an_open_provider_checks_its_credentials_in_the_default_space():
+    browsers, transport = adapter(_page(), scope=None)
+    await browsers.check_credentials(CALL)
+    assert dict(transport.sent[0].query)["spaceId"] == "default"
+
+
+def test_an_open_provider_puts_the_space_into_the_reference():
+    browsers, _ = adapter(scope=None)
+    assert browsers.parse_reference(f"{b64url('sp_9')}~{ID}") == RuntimeRef("sp_9", ID)
+    for reference in (ID, f"{b64url('a/b')}~{ID}", f"~{ID}", f"{b64url('sp_9')}~my-bot", f"{b64url('sp_9')}"):
+        with pytest.raises(NotFound):
+            browsers.parse_reference(reference)
+
+
+@pytest.mark.parametrize("scope", ["default", "sp_1", "A-b_9"])
+def test_a_scope_is_a_space_as_it_is(scope):
+    assert settings(scope=scope).scope == scope
+
+
+@pytest.mark.parametrize("scope", ["", "a b", "a/b", "ü", "x" * 129, "..", "a\n"])
+def test_what_cannot_be_a_space_is_no_scope(scope):
+    with pytest.raises(ValueError, match="a scope of the browser API is a space"):
+        settings(scope=scope)
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds"),
+    [
+        ({}, 15),
+        ({"wait_seconds": 60}, 30),
+        ({"deadlines": {"create": 9}}, 4),
+        ({"read_timeout": 3}, 1),
+        ({"wait_seconds": 0}, 0),
+    ],
+)
+def test_a_wait_leaves_half_of_the_time_for_the_answer(options, seconds):
+    assert settings(**options).wait(Operation.CREATE) == seconds

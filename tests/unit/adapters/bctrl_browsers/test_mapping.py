@@ -1,0 +1,250 @@
+import msgspec
+import pytest
+
+from adapters.bctrl_browsers import wire
+from adapters.bctrl_browsers.adapter import BctrlBrowsersAdapter
+from adapters.bctrl_browsers.mapping import STATES, Reader, browser_id, connections, create_body, reference
+from gateway.domain.errors import ValidationFailed
+from gateway.domain.ids import RuntimeRef, b64url
+from gateway.domain.runtime import BrowserPart, Launch, Proxy
+from gateway.domain.values import State
+from tests.unit.adapters.bctrl_browsers.fakes import ID, SPACE, create, row, running
+
+READER = Reader("bb", BctrlBrowsersAdapter.features, pinned=True)
+UUID = "2489e9ad-2ee2-4e00-89ec-32d5f69181c0"
+
+
+def _sent(**members: object) -> dict:
+    return msgspec.json.decode(create_body(create(**members), SPACE))
+
+
+def _read(body: object = None, **members: object):
+    return READER.runtime(msgspec.json.encode(row(**members) if body is None else body), SPACE)
+
+
+def test_a_create_sends_exactly_what_the_caller_sent():
+    assert _sent() == {"name": "checkout-bot", "spaceId": SPACE}
+    assert _sent(launch={"mode": "ephemeral"}) == {"name": "checkout-bot", "spaceId": SPACE}
+
+
+def test_every_launch_field_has_its_own_place():
+    proxy = {"type": "socks5", "host": "p.test", "port": 1080, "username": "u", "password": "hunter2"}
+    launch = {"mode": "ephemeral", "extension_ids": ["a", "b"], "solve_captchas": False, "proxy": proxy}
+    assert _sent(labels={"team": "shop"}, launch=launch, provider_options={"gpu": True, "standbyAfterSeconds": 0}) == {
+        "name": "checkout-bot",
+        "spaceId": SPACE,
+        "metadata": {"team": "shop"},
+        "extensions": ["a", "b"],
+        "captcha": {"autoSolve": False},
+        "proxy": {
+            "type": "custom",
+            "protocol": "socks5",
+            "host": "p.test",
+            "port": 1080,
+            "username": "u",
+            "password": "hunter2",
+        },
+        "gpu": True,
+        "standbyAfterSeconds": 0,
+    }
+
+
+def test_absent_null_and_empty_stay_apart():
+    assert _sent(launch={"mode": "ephemeral", "proxy": None})["proxy"] is None
+    assert _sent(launch={"mode": "ephemeral", "extension_ids": []})["extensions"] == []
+    assert _sent(labels={})["metadata"] == {}
+    proxy = {"type": "http", "host": "p", "port": 1}
+    assert _sent(launch={"mode": "ephemeral", "proxy": proxy})["proxy"].keys() == {"type", "protocol", "host", "port"}
+
+
+@pytest.mark.parametrize("metadata", [{"a": "\ud800"}, {"a": None}])
+def test_what_json_cannot_carry_is_refused(metadata):
+    if metadata["a"] is None:
+        nested: list = []
+        for _ in range(100_000):
+            nested = [nested]
+        metadata = {"a": nested}
+    request = create().model_copy(update={"provider_options": {"metadata": metadata}})
+    with pytest.raises(ValidationFailed, match=r"nested too deeply|not Unicode"):
+        create_body(request, SPACE)
+
+
+@pytest.mark.parametrize("provider_id", [ID, UUID, "my-bot", "Ym90", "br", "a b/ü", "BR_1", "br_" + "x" * 200])
+@pytest.mark.parametrize("pinned", [True, False])
+def test_every_id_comes_back_from_its_reference(provider_id, pinned):
+    made = reference(RuntimeRef(SPACE, provider_id), pinned=pinned)
+    rest = made if pinned else made.removeprefix(f"{b64url(SPACE)}~")
+    assert browser_id(rest) == provider_id
+    assert (rest == provider_id) is (provider_id in {ID, UUID})
+
+
+@pytest.mark.parametrize("rest", ["", "~", "my-bot", "Ym90", "BR_1", "_x", "br_", "~" + b64url(ID), "~" + b64url(UUID)])
+def test_a_name_or_a_second_form_of_an_id_is_no_reference(rest):
+    with pytest.raises(ValueError, match="id"):
+        browser_id(rest)
+
+
+@pytest.mark.parametrize("decoded", ["", ".", ".."])
+def test_an_id_that_would_lead_elsewhere_is_no_reference(decoded):
+    with pytest.raises(ValueError, match="not encoded"):
+        browser_id("~" + b64url(decoded))
+
+
+def test_every_status_has_a_state():
+    assert STATES.keys() == {*wire.Status, *wire.RunStatus}
+
+
+@pytest.mark.parametrize(
+    ("status", "run", "expected"),
+    [
+        ("idle", None, State.IDLE),
+        ("idle", "failed", State.IDLE),
+        ("running", None, State.RUNNING),
+        ("running", "starting", State.STARTING),
+        ("running", "active", State.RUNNING),
+        ("running", "standby", State.PAUSED),
+        ("running", "stopping", State.STOPPING),
+        ("running", "ended", State.IDLE),
+        ("running", "failed", State.FAILED),
+        ("running", "dancing", State.UNKNOWN),
+        ("hovering", "active", State.UNKNOWN),
+        ("active", None, State.UNKNOWN),
+    ],
+)
+def test_the_run_tells_the_state_of_a_running_browser(status, run, expected):
+    runtime = _read(status=status, currentRun=None if run is None else {"status": run})
+    assert runtime.state is expected
+    assert runtime.provider_state == {"status": status, "run": run}
+
+
+def test_a_failed_run_says_why():
+    assert _read(running("failed", endReason="out of memory")).state_reason == "out of memory"
+    assert _read(running("active", endReason=None)).state_reason is None
+
+
+def test_a_whole_browser_is_read():
+    proxy = {"type": "custom", "protocol": "http", "host": "p", "port": 80, "username": "u", "hasPassword": True}
+    runtime = _read(captcha={"autoSolve": True}, proxy=proxy)
+    assert (runtime.id, runtime.provider_id, runtime.name, runtime.scope) == (f"bb.{ID}", ID, "checkout-bot", SPACE)
+    assert runtime.browser == BrowserPart(
+        launch=Launch(
+            extension_ids=["ext_1"], solve_captchas=True, proxy=Proxy(type="http", host="p", port=80, username="u")
+        ),
+        running=False,
+    )
+    assert runtime.labels == {"team": "shop"}
+    assert (runtime.created_at, runtime.updated_at) == ("2026-10-04T10:00:00Z", "2026-10-04T10:00:05Z")
+    assert (runtime.cost, runtime.expires_at, runtime.durable) == (None, None, None)
+    assert {name for name, action in runtime.actions.items() if action.allowed} == {"start", "delete"}
+    assert runtime.provider_data["stealth"] == "normal"
+    assert not runtime.provider_data.keys() & {"id", "name", "spaceId", "proxy", "metadata", "captcha", "currentRun"}
+
+
+def test_a_browser_with_only_what_addresses_it_is_read():
+    runtime = _read({"id": ID, "name": "n", "status": "running"})
+    assert runtime.labels is None
+    assert runtime.browser == BrowserPart(launch=Launch(), running=True)
+    assert runtime.provider_data == {}
+
+
+@pytest.mark.parametrize("missing", ["id", "name", "status"])
+def test_a_browser_without_what_identifies_it_is_not_read(missing):
+    body = row()
+    del body[missing]
+    with pytest.raises(ValueError, match=missing):
+        _read(body)
+
+
+def test_only_text_members_of_the_metadata_are_labels_and_the_gateways_own_are_not():
+    runtime = _read(metadata={"team": "shop", "shards": 3, "rgw_mark": "x"})
+    assert runtime.labels == {"team": "shop"}
+    assert runtime.provider_data["metadata"] == {"shards": 3, "rgw_mark": "x"}
+
+
+def test_another_space_than_the_scope_is_shown():
+    assert _read(spaceId="sp_9").provider_data["spaceId"] == "sp_9"
+
+
+@pytest.mark.parametrize(
+    ("proxy", "shown"),
+    [
+        ("http://u:hunter2@p.test:80/x", "http://p.test:80/x"),
+        ({"id": "px_1"}, {"id": "px_1"}),
+        ({"url": "http://u:hunter2@p.test", "password": "hunter2"}, {"url": "http://p.test"}),
+        (
+            {"type": "managed-rotating", "pool": "pool1", "token": "hunter2"},
+            {"type": "managed-rotating", "pool": "pool1"},
+        ),
+    ],
+)
+def test_the_providers_own_forms_of_a_proxy_are_shown_without_credentials(proxy, shown):
+    runtime = _read(proxy=proxy)
+    assert runtime.browser is not None
+    assert runtime.browser.launch is not None
+    assert runtime.browser.launch.proxy is None
+    assert runtime.provider_data["proxy"] == shown
+
+
+def test_no_secret_of_a_running_browser_is_shown():
+    """Connections, URLs of the run, members named like secrets, users in URLs; numbers and flags may be named so."""
+    ways = {"cdpUrl": "wss://hunter2/", "webdriverUrl": "https://hunter2/", "expiresAt": "2026-10-04T11:00:00Z"}
+    body = running(
+        connections=ways, viewerUrl="https://hunter2", usage={"aiTokensTotal": 7}, note={"apiKey": "hunter2", "n": 1}
+    )
+    body |= {
+        "accessToken": "hunter2",
+        "callback": "see https://u:hunter2@x.test/y",
+        "nested": [{"password": "hunter2"}],
+    }
+    body["proxy"] = {"host": "x", "password": "hunter2", "protocol": 3, "port": True, "username": None}
+    runtime = _read(body)
+    assert "hunter2" not in msgspec.json.encode(runtime).decode()
+    assert runtime.provider_data["callback"] == "see https://x.test/y"
+    run = runtime.provider_data["currentRun"]
+    assert run["usage"] == {"aiTokensTotal": 7}
+    assert run["note"] == {"n": 1}
+    assert run["id"] == "run_1"
+    assert "status" not in run
+
+
+def test_an_unknown_member_is_shown():
+    assert _read(altitude={"metres": 3}).provider_data["altitude"] == {"metres": 3}
+
+
+def test_the_ways_in_are_told_in_order():
+    ways = {
+        "cdpUrl": "wss://c",
+        "webdriverUrl": "https://w",
+        "liveViewUrl": "https://v",
+        "liveViewReadOnlyUrl": "https://r",
+        "expiresAt": "2026-10-04T11:00:00Z",
+    }
+    found = connections(msgspec.json.encode(running(connections=ways)))
+    assert [(way.protocol, way.url) for way in found] == [
+        ("cdp", "wss://c"),
+        ("webdriver", "https://w"),
+        ("live_view", "https://v"),
+        ("live_view", "https://r"),
+    ]
+    assert {(way.token, way.expires_at) for way in found} == {(None, "2026-10-04T11:00:00Z")}
+
+
+@pytest.mark.parametrize("body", [row(), running("active"), running("stopping", connections={"cdpUrl": "wss://c"})])
+def test_without_an_active_run_with_connections_there_is_no_way_in(body):
+    assert connections(msgspec.json.encode(body)) == []
+
+
+@pytest.mark.parametrize(
+    ("page", "cursor"),
+    [
+        ({"hasMore": True, "nextCursor": "c"}, "c"),
+        ({"nextCursor": "c"}, "c"),
+        ({"hasMore": False, "nextCursor": "c"}, None),
+        ({"hasMore": True, "nextCursor": ""}, None),
+        ({"hasMore": True}, None),
+    ],
+)
+def test_a_page_tells_whether_more_follows(page, cursor):
+    items, following = READER.page(msgspec.json.encode({"data": [row()], **page}), SPACE)
+    assert [item.provider_id for item in items] == [ID]
+    assert following == cursor
