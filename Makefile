@@ -1,5 +1,6 @@
 # Everything is run through the virtual environment in .venv, which the first command sets up from the locked
-# dependencies in config/. Needs make and Python 3.11 or newer; choose one with PYTHON=python3.12.
+# dependencies in config/. The providers' own clients, which some tests run, have one each. Needs make and Python 3.11 or
+# newer; choose one with PYTHON=python3.12.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,6 +8,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN_STAMP := $(VENV)/.run-$(shell cksum config/requirements.txt pyproject.toml | cksum | cut -d' ' -f1)
 DEV_STAMP := $(VENV)/.dev-$(shell cksum config/requirements-dev.txt pyproject.toml | cksum | cut -d' ' -f1)
+CLIENTS := $(basename $(notdir $(wildcard config/clients/*.txt)))
+CLIENT_STAMPS := $(foreach name,$(CLIENTS),.venv-clients/$(name)/.made-$(shell cksum < config/clients/$(name).txt | cut -d' ' -f1))
+# A client's list begins with the client itself; the rest is all that it needs for what the tests do with it.
+LOCK_CLIENT := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --quiet --upgrade
 
 .PHONY: help run test check format docs lock build clean
 
@@ -16,8 +21,8 @@ help: ## Show the commands
 run: $(RUN_STAMP) ## Start the gateway with an emulator of every provider on 127.0.0.1:8080 (ARGS="--port 9000")
 	@$(BIN)/runtime-gateway demo $(ARGS)
 
-test: $(DEV_STAMP) ## Run the whole test suite (ARGS="-k name")
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(DEV_STAMP) $(CLIENT_STAMPS) ## Run the whole test suite (ARGS="-k name")
+	@RTGW_TEST_CLIENTS=required $(BIN)/python -m pytest $(ARGS)
 
 check: $(DEV_STAMP) ## Lint, formatting, types and import rules
 	@$(BIN)/ruff check .
@@ -40,9 +45,12 @@ lock: $(DEV_STAMP) ## Lock the newest dependencies that pyproject.toml allows
 	    --no-header --quiet --upgrade --output-file config/requirements.txt
 	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --generate-hashes --python-version 3.11 \
 	    --no-header --quiet --upgrade --output-file config/requirements-dev.txt
+	@for list in config/clients/*.in; do \
+	    { head -n 1 $$list | $(LOCK_CLIENT) --no-deps - && tail -n +2 $$list | $(LOCK_CLIENT) - ; } > $${list%.in}.txt || exit 1; \
+	done
 
-clean: ## Remove the virtual environment and everything that tools left behind
-	@rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean: ## Remove the virtual environments and everything that tools left behind
+	@rm -rf $(VENV) .venv-clients dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -60,3 +68,10 @@ $(DEV_STAMP): $(BIN)/python
 	@$(PIP) install --require-hashes --requirement config/requirements-dev.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@ $(RUN_STAMP)
+
+$(CLIENT_STAMPS):
+	@echo "Setting up $(notdir $(@D)) to test with (once) …"
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes \
+	    --ignore-requires-python --requirement config/clients/$(notdir $(@D)).txt
+	@touch $@
