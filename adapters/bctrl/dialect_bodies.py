@@ -15,7 +15,7 @@ from gateway.domain.validation import Input, Integer, optional, validate
 NATIVE_CODE: Final = "native_code"
 """The member of an error's ``extra`` that says which of the API's codes it has, where its class does not tell."""
 
-ALIAS_PATTERN: Final = r"^(?!\.{1,2}$)[^\x00-\x1f\x7f]{1,200}$"
+ALIAS_PATTERN: Final = r"^(?:\.{0,2}[^\x00-\x1f\x7f.]|\.{3})[^\x00-\x1f\x7f]*$"
 """An alias is any text to the API; what cannot be one segment of its paths could not be stopped again."""
 
 
@@ -62,7 +62,7 @@ class NativeProfile(Native):
 class NativeCreate(Native):
     """The body of a create."""
 
-    alias: Annotated[str, Field(pattern=ALIAS_PATTERN)]
+    alias: Annotated[str, Field(max_length=200, pattern=ALIAS_PATTERN)]
     kind: Literal["browser"]
     driver: Literal["puppeteer", "playwright", "selenium", "stagehand"] = optional("playwright")
     launch: Annotated[NativeProfile | NativeEphemeral, Field(discriminator="mode")] = optional(None)
