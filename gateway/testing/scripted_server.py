@@ -1,0 +1,140 @@
+"""A server of raw bytes on loopback: it says what a test tells it, be it HTTP or not, and notes what it heard."""
+
+import asyncio
+import gzip
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from types import TracebackType
+from typing import Any, Final, Self
+
+from gateway.testing.waiting import Watch
+
+_HEAD: Final = b"HTTP/1.1 %d Scripted\r\n"
+
+
+class Then(Enum):
+    """What comes after the bytes of an answer."""
+
+    KEEP = "keep"
+    CLOSE = "close"
+    HANG = "hang"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Bytes to be sent, and what is done with the connection then."""
+
+    raw: bytes
+    then: Then = Then.KEEP
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One request. Header names are in lower case; ``connection`` counts from 0 in the order of accepting."""
+
+    connection: int
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+
+def reply(
+    body: Any = None,
+    *,
+    status: int = 200,
+    headers: Iterable[tuple[str, str]] = (),
+    length: int | None = None,
+    then: Then = Then.KEEP,
+) -> Reply:
+    """A whole answer with a JSON body, or with these very bytes; ``length`` is what ``Content-Length`` claims instead
+    of the truth."""
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    lines = [
+        ("Content-Type", "application/json"),
+        *headers,
+        ("Content-Length", str(len(raw) if length is None else length)),
+    ]
+    head = _HEAD % status + b"".join(f"{name}: {value}\r\n".encode() for name, value in lines)
+    return Reply(head + b"\r\n" + raw, then)
+
+
+def chunked(*chunks: bytes, whole: bool = True, then: Then = Then.KEEP) -> Reply:
+    """An answer in chunks; without its end, if it is not ``whole``."""
+    head = _HEAD % 200 + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    body = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
+    return Reply(head + body + (b"0\r\n\r\n" if whole else b""), then)
+
+
+def gzipped(raw: bytes) -> Reply:
+    """An answer whose body is compressed."""
+    return reply(gzip.compress(raw), headers=[("Content-Encoding", "gzip")])
+
+
+DROP: Final = Reply(b"", Then.CLOSE)
+HANG: Final = Reply(b"", Then.HANG)
+
+
+@dataclass(slots=True)
+class ScriptedServer:
+    """Answers requests in their order from ``script``, and with ``{}`` when that is used up.
+
+    An async context manager; ``url`` has no slash at the end. ``heard`` holds whole requests only.
+    """
+
+    script: list[Reply] = field(default_factory=list)
+    heard: list[Heard] = field(default_factory=list)
+    connections: int = 0
+    url: str = ""
+    watch: Watch = field(default_factory=Watch)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def until_heard(self, count: int) -> None:
+        """Return as soon as so many whole requests have come."""
+        await self.watch.until(lambda: len(self.heard) >= count)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(self.connections, reader, writer))
+        self.connections += 1
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while await self._answer(number, reader, writer):
+                pass
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # the client has left, which is its right
+        finally:
+            writer.close()
+
+    async def _answer(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        method, target, _ = head[0].split(" ", 2)
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
+        body = await reader.readexactly(int(headers.get("content-length", 0)))
+        self.heard.append(Heard(number, method, target, headers, body))
+        self.watch.changed()
+        answer = self.script.pop(0) if self.script else reply({})
+        writer.write(answer.raw)
+        await writer.drain()
+        if answer.then is Then.HANG:
+            await reader.read()  # until the client gives up
+        return answer.then is Then.KEEP

@@ -1,0 +1,197 @@
+"""The transport over aiohttp, and what wraps it, on real sockets."""
+
+import asyncio
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+
+import msgspec
+import pytest
+from aiohttp import web
+
+from gateway.ports.provider_settings import ProviderSettings
+from gateway.ports.transport import Call, Phase, Transport
+from gateway.telemetry.logs import make_logger
+from gateway.telemetry.metrics import Metrics
+from gateway.testing.scripted_server import DROP, HANG, ScriptedServer, reply
+from gateway.testing.servers import running
+from gateway.testing.tcp_faults import Mode, TcpFaultProxy
+from gateway.testing.transport_contract import TransportContract, call, failure_of, request
+from gateway.upstream.observed import ObservedTransport
+from gateway.upstream.transport import AiohttpTransport
+
+
+class TestAiohttpTransport(TransportContract):
+    def make_transport(self, settings: ProviderSettings) -> Transport:
+        return AiohttpTransport(settings)
+
+
+class TestObservedTransport(TransportContract):
+    def make_transport(self, settings: ProviderSettings) -> Transport:
+        return ObservedTransport(AiohttpTransport(settings), settings.name, Metrics(), make_logger(stream=StringIO()))
+
+
+def _transport(url: str, **options: object) -> AiohttpTransport:
+    known = {"name": "p", "api": "test", "base_url": url, "token": "t"}
+    return AiohttpTransport(ProviderSettings.model_validate({**known, **options}))
+
+
+@pytest.fixture
+def full_port() -> Iterator[int]:
+    """A port whose queue of connections is full: further ones are neither accepted nor refused."""
+    with socket.socket() as listening, socket.socket() as waiting, socket.socket() as another:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        port: int = listening.getsockname()[1]
+        for client in (waiting, another):
+            client.setblocking(False)
+            client.connect_ex(("127.0.0.1", port))
+        yield port
+
+
+async def test_a_connection_that_is_not_accepted_in_time_has_sent_nothing(full_port: int) -> None:
+    async with _transport(f"http://127.0.0.1:{full_port}", connect_timeout=0.1) as transport:
+        failure = await failure_of(transport, request("POST", body=b"{}"), call())
+    assert (failure.reason, failure.phase) == ("timeout", Phase.CONNECTING)
+
+
+async def test_a_deadline_while_connecting_has_sent_nothing(full_port: int) -> None:
+    async with _transport(f"http://127.0.0.1:{full_port}") as transport:
+        failure = await failure_of(transport, request("POST", body=b"{}"), call(0.1))
+    assert (failure.reason, failure.phase) == ("timeout", Phase.CONNECTING)
+
+
+async def test_a_connection_that_is_accepted_and_held_counts_as_sent() -> None:
+    async with ScriptedServer() as server, TcpFaultProxy(server.url) as proxy:
+        await proxy.set_mode(Mode.STALL)
+        async with _transport(proxy.url) as transport:
+            failure = await failure_of(transport, request("POST", body=b"{}"), call(0.1))
+    assert (failure.reason, failure.phase) == ("timeout", Phase.SENT)
+    assert server.heard == []
+
+
+async def test_a_silent_provider_is_given_up_after_the_read_timeout() -> None:
+    async with ScriptedServer([HANG]) as server, _transport(server.url, read_timeout=0.1) as transport:
+        failure = await failure_of(transport, request(), call())
+    assert (failure.reason, failure.phase) == ("timeout", Phase.SENT)
+
+
+async def test_waiting_for_a_connection_of_the_pool_has_sent_nothing() -> None:
+    async with ScriptedServer([HANG]) as server, _transport(server.url, max_connections=1) as transport:
+        holding = asyncio.create_task(transport.send(request(path="/first"), call()))
+        await server.until_heard(1)
+        failure = await failure_of(transport, request("POST", "/second"), call(0.1))
+        holding.cancel()
+        await asyncio.wait([holding])
+        assert (failure.reason, failure.phase) == ("timeout", Phase.QUEUED)
+        assert (await transport.send(request(path="/third"), call())).status == 200
+    assert [heard.target for heard in server.heard] == ["/first", "/third"]
+
+
+async def test_a_name_that_cannot_be_resolved_has_sent_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unknown(*_args: object, **_options: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
+    async with _transport("http://nowhere.test") as transport:
+        failure = await failure_of(transport, request("POST"), call())
+    assert (failure.reason, failure.phase) == ("dns", Phase.CONNECTING)
+
+
+async def test_a_provider_that_does_not_speak_tls_is_told_apart() -> None:
+    async with (
+        running(web.Application()) as url,
+        _transport(url.replace("http:", "https:")) as transport,
+    ):
+        failure = await failure_of(transport, request("POST"), call())
+    assert (failure.reason, failure.phase) == ("tls", Phase.CONNECTING)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that signs itself, and its key."""
+    if shutil.which("openssl") is None:
+        if os.environ.get("CI"):
+            pytest.fail("openssl is missing; CI installs it")
+        pytest.skip("openssl is not installed")
+    folder = tmp_path_factory.mktemp("tls")
+    made, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout {key} -out {made} "
+        "-days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1".split(),
+        check=True,
+        capture_output=True,
+    )
+    return made, key
+
+
+async def test_a_certificate_is_checked_against_the_configured_authority(certificate: tuple[Path, Path]) -> None:
+    async def handle(_request: web.Request) -> web.Response:
+        return web.json_response({})
+
+    app = web.Application()
+    app.router.add_get("/things", handle)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*certificate)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+        url = f"https://127.0.0.1:{runner.addresses[0][1]}"
+        async with _transport(url, ca_file=str(certificate[0])) as trusting:
+            assert (await trusting.send(request(), call())).status == 200
+        async with _transport(url) as strict:
+            failure = await failure_of(strict, request(), call())
+        assert (failure.reason, failure.phase) == ("tls", Phase.CONNECTING)
+    finally:
+        await runner.cleanup()
+
+
+async def test_every_attempt_is_counted_and_logged_with_its_own_provider() -> None:
+    """Also where calls for one inbound request run side by side and share what is remembered of it."""
+    metrics, stream = Metrics(), StringIO()
+    logger = make_logger(stream=stream)
+    shared = call(request_id="r-1")
+    headers = [("X-Request-ID", "theirs")]
+    async with (
+        ScriptedServer([reply({}, headers=headers)]) as well,
+        ScriptedServer([DROP]) as sick,
+        _transport(well.url, name="well") as to_well,
+        _transport(sick.url, name="sick") as to_sick,
+    ):
+        one = ObservedTransport(to_well, "well", metrics, logger)
+        other = ObservedTransport(to_sick, "sick", metrics, logger)
+        await asyncio.gather(one.send(request(), shared), failure_of(other, request(), shared))
+    lines = [msgspec.json.decode(line) for line in stream.getvalue().splitlines()]
+    fields = ("provider", "outcome", "phase", "provider_request_id", "request_id")
+    told = sorted(tuple(line[field] for field in fields) for line in lines)
+    assert told == [("sick", "disconnected", "sent", None, "r-1"), ("well", "200", "answered", "theirs", "r-1")]
+    assert sorted(attempt.provider for attempt in shared.attempts) == ["sick", "well"]
+    samples = {
+        (sample.labels["provider"], sample.labels["outcome"]): sample.value
+        for family in metrics.registry.collect()
+        if family.name == "rtgw_upstream_requests"
+        for sample in family.samples
+        if sample.name.endswith("_total")
+    }
+    assert samples == {("well", "200"): 1, ("sick", "disconnected"): 1}
+
+
+async def test_what_is_sent_and_its_credentials_show_in_no_log_line() -> None:
+    stream = StringIO()
+    async with ScriptedServer([reply({"echo": "hunter2"})]) as server, _transport(server.url) as plain:
+        observed = ObservedTransport(plain, "p", Metrics(), make_logger("debug", stream=stream))
+        secret = request("POST", "/x", headers={"Authorization": "Bearer hunter2"}, body=b'"hunter2"')
+        await observed.send(secret, call())
+    assert stream.getvalue()
+    assert "hunter2" not in stream.getvalue() + repr(secret)
+
+
+async def test_a_deadline_far_away_is_no_problem() -> None:
+    async with ScriptedServer() as server, _transport(server.url) as transport:
+        assert (await transport.send(request(), Call(deadline=float("inf")))).status == 200
