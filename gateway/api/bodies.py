@@ -27,6 +27,7 @@ from gateway.domain.validation import validate
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 MAX_DEPTH: Final = 64
+_MAX_DIGITS: Final = 308  # of an integer that every JSON reader can at least hold as a double
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _DECODER: Final = msgspec.json.Decoder()
 
@@ -149,13 +150,19 @@ def decode(raw: bytes) -> Any:
         raise InvalidRequest(f"The body is nested deeper than {MAX_DEPTH} levels.")
     try:
         _DECODER.decode(raw)
-        return json.loads(raw, object_pairs_hook=_without_repeats)
+        return json.loads(raw, object_pairs_hook=_without_repeats, parse_int=_within_a_double)
     except msgspec.DecodeError as exc:
         raise InvalidRequest(f"The body is not valid JSON: {exc}.") from exc
     except UnicodeDecodeError as exc:
         raise InvalidRequest("The body is not valid JSON: it is not UTF-8.") from exc
     except ValueError as exc:
         raise InvalidRequest("The body is not valid JSON: a number has too many digits.") from exc
+
+
+def _within_a_double(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError
+    return int(digits)
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

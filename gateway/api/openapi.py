@@ -14,7 +14,7 @@ from gateway.api.problems import CONTENT_TYPE, STATUS
 from gateway.api.queries import QueryParameter
 from gateway.api.routes import V1_ROUTES, Route, Success
 from gateway.api.site import PROBE_ROUTES, SITE_ROUTES
-from gateway.domain.errors import GatewayError, Unauthenticated
+from gateway.domain.errors import GatewayError, HeadersTooLarge, InvalidRequest, Unauthenticated, UriTooLong
 
 ROUTES: Final = (*V1_ROUTES, *PROBE_ROUTES, *SITE_ROUTES)
 """Every call of the service."""
@@ -46,6 +46,9 @@ _REQUEST_HEADERS: Final = {
     "If-Match": "Entity tags of the config that may be replaced, or *.",
     "If-None-Match": "Entity tags that the caller has already; 304 if it is still one of them.",
 }
+_ANY_REQUEST: Final[tuple[type[GatewayError], ...]] = (InvalidRequest, UriTooLong, HeadersTooLarge)
+"""What is refused before it is known which call it is."""
+
 _CREATE_EXAMPLES: Final = {
     "durable": {
         "summary": "A durable runtime",
@@ -172,7 +175,7 @@ def _request_body(route: Route) -> dict[str, Any]:
 def _responses(route: Route) -> dict[str, Any]:
     responses = {str(status): _success(success) for status, success in route.successes.items()}
     by_status: dict[int, list[type[GatewayError]]] = {}
-    for cls in dict.fromkeys(route.errors):
+    for cls in dict.fromkeys((*route.errors, *_ANY_REQUEST)):
         by_status.setdefault(STATUS[cls], []).append(cls)
     for status in sorted(by_status):
         responses[str(status)] = _failure(by_status[status])

@@ -20,6 +20,7 @@ _CODES: Final = {
 _DETAILS: Final = {
     "missing": "This field is required.",
     "extra_forbidden": "There is no field of this name here.",
+    "union_tag_not_found": "This field is required.",
 }
 
 
@@ -56,12 +57,14 @@ class Input(BaseModel):
 def field_errors(exc: ValidationError, at: tuple[str | int, ...] = ()) -> list[FieldError]:
     """Every fault of a pydantic error as field errors. ``at`` is the path of the model in the body."""
     found = []
-    for error in exc.errors(include_url=False, include_input=False, include_context=False):
+    for error in exc.errors(include_url=False, include_input=False):
         kind = error["type"]
         path = [part for i, part in enumerate(error["loc"]) if not _is_union_tag(error["loc"], i)]
         if kind in {"union_tag_not_found", "union_tag_invalid"}:
             path.append("mode")
         detail = _DETAILS.get(kind) or error["msg"].removeprefix("Value error, ").rstrip(".") + "."
+        if kind == "union_tag_invalid":  # the message would repeat what was sent
+            detail = f"Input should be one of {error['ctx']['expected_tags']}."
         found.append(FieldError(detail, _CODES.get(kind, kind), pointer=pointer(*at, *path)))
     return found
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-c", "from gateway.cli import main; main()")
 URL = re.compile(r"http://[0-9.]+:[0-9]+")
 
-_HANGS = 60  # seconds after which a process that says nothing counts as hanging
+HANGS = 60  # seconds after which a process that says nothing counts as hanging
 
 
 def clean_environment(**variables: str) -> dict[str, str]:
@@ -56,7 +56,7 @@ class Running:
     async def says(self, pattern: str) -> re.Match[str]:
         """The first place in the output that matches, as soon as it is there."""
         assert self.process.stdout is not None
-        async with asyncio.timeout(_HANGS), self._more:
+        async with asyncio.timeout(HANGS), self._more:
             while (found := re.search(pattern, self.output)) is None:
                 assert not self.process.stdout.at_eof(), f"it ended without saying {pattern!r}:\n{self.output}"
                 await self._more.wait()
@@ -72,7 +72,7 @@ class Running:
 
     async def ended(self) -> int:
         """The exit code, when there is one."""
-        async with asyncio.timeout(_HANGS):
+        async with asyncio.timeout(HANGS):
             return await self.process.wait()
 
 
@@ -121,7 +121,7 @@ async def finished(
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(_HANGS * 4):
+        async with asyncio.timeout(HANGS * 4):
             stdout, stderr = await process.communicate()
     except TimeoutError:
         process.kill()
@@ -134,4 +134,4 @@ async def finished(
 def client(url: str, key: str | None = None) -> aiohttp.ClientSession:
     """A session whose paths start at ``url``, with the key if there is one."""
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-    return aiohttp.ClientSession(url, headers=headers, timeout=aiohttp.ClientTimeout(total=_HANGS))
+    return aiohttp.ClientSession(url, headers=headers, timeout=aiohttp.ClientTimeout(total=HANGS))

@@ -48,6 +48,7 @@ def test_what_is_json_is_decoded_as_it_was_meant(value: Any) -> None:
         b"\xef\xbb\xbf{}",
         b"{} {}",
         b"9" * 5000,
+        b"9" * 309,
     ],
 )
 def test_what_is_not_quite_json_is_refused(raw: bytes) -> None:

@@ -204,3 +204,15 @@ def test_secrets_of_a_create_are_known_and_show_in_no_repr() -> None:
     durable = validate(CreateDurable, _durable(config={"runtime_server": {"env": {"A": "hunter2"}}}))
     assert list(durable.secret_values()) == ["hunter2"]
     assert "hunter2" not in repr(durable)
+
+
+@pytest.mark.parametrize(
+    ("launch", "detail"), [({"mode": "hunter2"}, "one of 'profile', 'ephemeral'"), ({}, "required")]
+)
+def test_a_bad_mode_is_told_without_repeating_what_was_sent(launch: dict[str, Any], detail: str) -> None:
+    with pytest.raises(ValidationFailed) as raised:
+        validate(CreateBrowser, {"kind": "browser", "launch": launch})
+    (fault,) = raised.value.errors
+    assert fault.pointer == "#/launch/mode"
+    assert detail in fault.detail
+    assert "hunter2" not in fault.detail

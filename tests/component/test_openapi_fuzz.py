@@ -1,0 +1,55 @@
+"""The OpenAPI document, held against the running demo by schemathesis: what is sent at random, and in sequences."""
+
+import sys
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.component.processes import client, finished, running
+
+KEY = "a-key-for-the-fuzzer"
+SEED = "20260719"
+MAX_EXAMPLES = "12"
+
+CONFIG = f"""
+[auth.openapi.bearer]
+bearer = "{KEY}"
+
+[auth.openapi.apiKey]
+api_key = "{KEY}"
+
+[checks]
+# Methods that a path does not know are answered with 405, also TRACE and those that nobody knows.
+unsupported_method.enabled = false
+# What a schema allows may still be impossible: a provider without the feature, a name that is taken.
+positive_data_acceptance.enabled = false
+
+[checks.negative_data_rejection]
+expected-statuses = [400, 401, 403, 404, 405, 406, 409, 410, 412, 413, 414, 415, 421, 422, 428, 431]
+"""
+
+
+async def test_every_answer_is_as_the_openapi_document_says(tmp_path: Path) -> None:
+    """Nor is there a 500 among them, and the calls reach what lies behind validation."""
+    (tmp_path / "schemathesis.toml").write_text(CONFIG)
+    async with running("demo", "--port", "0", "--api-key", KEY, cwd=tmp_path) as demo:
+        url = await demo.url()
+        fuzzed = await finished(
+            *("run", f"{url}/openapi.json", "--seed", SEED, "--max-examples", MAX_EXAMPLES, "--no-color"),
+            command=(sys.executable, "-m", "schemathesis.cli"),
+            cwd=tmp_path,
+        )
+        assert fuzzed.code == 0, fuzzed.stdout[-20_000:] + fuzzed.stderr
+        async with client(url) as session:
+            metrics = await (await session.get("/metrics")).text()
+        assert "unexpected_error" not in demo.output
+    answered = {
+        (sample.labels["operation"], int(sample.labels["status"]))
+        for family in text_string_to_metric_families(metrics)
+        for sample in family.samples
+        if sample.name == "rtgw_requests_total"
+    }
+    assert not [(operation, status) for operation, status in answered if status >= 500]
+    succeeded = {operation for operation, status in answered if status < 300}
+    assert {"createRuntime", "getRuntime", "listRuntimes", "startRuntime", "replaceRuntimeConfig"} <= succeeded
+    assert "installCapability" in succeeded

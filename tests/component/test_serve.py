@@ -1,0 +1,154 @@
+"""``serve`` as a process: when it is ready, what it refuses to start with, where it listens, how it ends."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.component.fleets import KEY, Fleet
+from tests.component.processes import HANGS, Ended, client, finished, running
+
+PROVIDER = {"api": "durable", "base_url": "http://127.0.0.1:9", "token": "canary-token", "scope": "acme/research"}
+
+
+def settings(folder: Path, **sections: Any) -> Path:
+    """A settings file with one provider that is never asked."""
+    document = {"version": 1, "http": {"listen": "127.0.0.1:0"}, "providers": {"main": PROVIDER}, **sections}
+    file = folder / "gateway.yaml"
+    file.write_text(json.dumps({name: value for name, value in document.items() if value is not None}))
+    return file
+
+
+async def refused(file: Path, *arguments: str) -> Ended:
+    """A start that has to fail, without a word on stdout and without a traceback."""
+    ended = await finished("serve", "--config", str(file), *arguments, cwd=file.parent)
+    assert ended.stdout == ""
+    assert "Traceback" not in ended.stderr
+    assert "canary" not in ended.stderr
+    return ended
+
+
+async def test_it_is_ready_though_no_provider_can_be_reached(tmp_path: Path) -> None:
+    file = settings(tmp_path, auth={"keys": {"tests": {"key": KEY}}})
+    async with running("serve", "--config", str(file), cwd=tmp_path) as process, client(await process.url()) as session:
+        for probe in ("/livez", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"):
+            assert (await session.get(probe)).status == 200
+        assert (await session.get("/v1/runtimes")).status == 401
+
+
+async def test_a_runtime_of_every_provider_can_be_made_through_it(fleet: Fleet) -> None:
+    async with fleet.gateway() as gateway:
+        providers = await gateway.call("GET", "/v1/providers", 200)
+        for provider in providers["items"]:
+            kind = "durable" if "durable" in provider["kinds"] else "browser"
+            made = await gateway.call("POST", "/v1/runtimes", 201, {"kind": kind, "provider": provider["name"]})
+            assert (await gateway.call("GET", f"/v1/runtimes/{made['id']}", 200))["provider"] == provider["name"]
+        assert len((await gateway.call("GET", "/v1/runtimes", 200))["items"]) == len(fleet.emulators)
+
+
+async def test_sigterm_lets_a_request_in_flight_finish_and_ends_with_0(fleet: Fleet) -> None:
+    """Nobody new gets in meanwhile (promise P8)."""
+    durable = fleet.emulators["durable-demo"]
+    async with fleet.gateway() as gateway:
+        made = await gateway.call("POST", "/v1/runtimes", 201, {"kind": "durable"})
+        durable.fault("start", "hold")
+        start = asyncio.create_task(gateway.call("POST", f"/v1/runtimes/{made['id']}/start", 200))
+        await durable.emulator.until_waiting()
+        gateway.process.tell()
+        await gateway.process.says('"event":"stopping"')
+        async with asyncio.timeout(HANGS):
+            while await lets_in(gateway.url):  # the listening socket closes just after the line is written
+                pass
+        assert not start.done()
+        durable.emulator.release()
+        assert (await start)["state"] in {"starting", "running"}
+        assert await gateway.process.ended() == 0
+        assert '"code":"cancelled"' not in gateway.process.output
+        await gateway.process.says('"event":"stopped"')
+
+
+async def lets_in(url: str) -> bool:
+    """Whether a new connection is accepted."""
+    async with client(url) as session:
+        try:
+            await session.get("/livez")
+        except aiohttp.ClientConnectionError:
+            return False
+        return True
+
+
+async def test_every_fault_of_the_settings_is_told_at_once_with_its_path(tmp_path: Path) -> None:
+    file = settings(
+        tmp_path,
+        version=3,
+        http={"listen": "127.0.0.1:123456", "max_body_bytes": "much", "colour": "red"},
+        auth={"keys": {"tests": {"key": "canary-short"}}},
+        log={"level": "canary"},
+        providers={
+            "main": {**PROVIDER, "base_url": "ftp://canary", "token": "${UNSET_CANARY_OF_THIS_TEST}"},
+            "Other": {**PROVIDER, "api": "canary"},
+        },
+    )
+    ended = await finished("serve", "--config", str(file), cwd=tmp_path)
+    assert ended.code == 78
+    told = {line.split(": ")[1]: line for line in ended.stderr.splitlines()}
+    assert set(told) == {
+        "version",
+        "http.listen",
+        "http.max_body_bytes",
+        "http.colour",
+        "auth.keys.tests.key",
+        "log.level",
+        "providers.main.base_url",
+        "providers.main.token",
+        "providers.Other",
+        "providers.Other.api",
+    }
+    assert all(line.startswith("error: ") for line in told.values())
+    assert "canary" not in ended.stderr
+
+
+@pytest.mark.parametrize("auth", [None, "none"])
+async def test_it_never_listens_beyond_this_machine_without_keys(tmp_path: Path, auth: str | None) -> None:
+    ended = await refused(settings(tmp_path, auth=auth), "--listen", "0.0.0.0:0")
+    (line,) = ended.stderr.splitlines()
+    assert (ended.code, line.split(": ")[:2]) == (78, ["error", "auth"])
+    assert "auth.keys" in line
+
+
+async def test_on_loopback_it_serves_without_keys_only_if_told_so(tmp_path: Path) -> None:
+    assert (await refused(settings(tmp_path))).code == 78
+    file = settings(tmp_path, auth="none")
+    async with running("serve", "--config", str(file), cwd=tmp_path) as process, client(await process.url()) as session:
+        assert (await session.get("/v1/providers")).status == 200
+
+
+async def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
+    file = settings(tmp_path, auth="none")
+    async with running("serve", "--config", str(file), cwd=tmp_path) as process:
+        address = (await process.url()).removeprefix("http://")
+        ended = await refused(file, "--listen", address)
+        demo = await finished("demo", "--port", address.rpartition(":")[2], cwd=tmp_path)
+    for failed in (ended, demo):
+        assert (failed.code, failed.stderr) == (1, f"error: cannot_listen: {address}: address already in use\n")
+
+
+async def test_admin_listen_moves_metrics_and_probes(tmp_path: Path) -> None:
+    file = settings(tmp_path, auth="none", admin={"listen": "127.0.0.1:0"})
+    async with running("serve", "--config", str(file), cwd=tmp_path) as process:
+        url = await process.url()
+        admin = (await process.says(r'"admin_url":"([^"]+)"'))[1]
+        assert admin != url
+        async with client(url) as at_api, client(admin) as at_admin:
+            for probe in ("/livez", "/healthz", "/readyz", "/metrics"):
+                assert (await at_admin.get(probe)).status == 200
+                assert (await at_api.get(probe)).status == 404
+            assert (await at_admin.get("/v1/providers")).status == 404
+            assert (await at_api.get("/v1/providers")).status == 200
+            assert "getProviders" not in await (await at_admin.get("/metrics")).text()
+            assert 'operation="listProviders"' in await (await at_admin.get("/metrics")).text()
+        process.tell()
+        assert await process.ended() == 0
