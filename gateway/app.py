@@ -27,6 +27,7 @@ from gateway.telemetry.logs import Event, Logger, make_logger
 from gateway.telemetry.loop_lag import measure_loop_lag
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.observed import ObservedTransport
+from gateway.upstream.passthrough import PassThrough
 from gateway.upstream.transport import AiohttpTransport
 
 __all__ = ["create_app", "create_emulator", "openapi_document", "plugins", "provider_models", "run", "serving"]
@@ -64,6 +65,10 @@ def create_app(
     fleet_adapters = list(adapters) if adapters is not None else _adapters(settings, clock, metrics, logger)
     fleet = Fleet(fleet_adapters, clock, on_credentials=lambda name, ok: metrics.credentials_ok.labels(name).set(ok))
     services = Services.over(fleet)
+    native = {
+        adapter.name: PassThrough(adapter.settings, metrics=metrics, logger=logger, clock=clock)
+        for adapter in fleet_adapters
+    }
     separate_admin = settings.admin.listen is not None
     app = create_api(
         services,
@@ -77,6 +82,7 @@ def create_app(
             max_line_bytes=settings.http.max_line_bytes,
             body_timeout=settings.http.body_timeout,
         ),
+        native=native,
         dialects=_dialects(DialectService(fleet, services.create, _dialect_rules(settings))),
         with_admin=not separate_admin,
     )
@@ -87,6 +93,7 @@ def create_app(
         yield
         for adapter in fleet_adapters:
             await adapter.transport.close()
+            await native[adapter.name].close()
 
     async def loop_lag(_app: web.Application) -> AsyncIterator[None]:
         task = asyncio.create_task(measure_loop_lag(metrics, clock))

@@ -12,6 +12,7 @@ from gateway.api.dialects import register_dialects
 from gateway.api.endpoints import AiohttpHandler, Endpoints
 from gateway.api.handlers import Handlers
 from gateway.api.limits import HttpLimits
+from gateway.api.native import register_native
 from gateway.api.openapi import openapi_json
 from gateway.api.routes import V1_ROUTES, Route, Surface
 from gateway.api.server import ENDPOINTS
@@ -21,6 +22,7 @@ from gateway.ports.dialect import Dialect
 from gateway.services import Services
 from gateway.telemetry.logs import Logger, make_logger
 from gateway.telemetry.metrics import Metrics
+from gateway.upstream.passthrough import PassThrough
 
 _ALL_PATHS: Final = "/{path:.*}"
 _V1_PATHS: Final = "/v1/{path:.*}"
@@ -35,18 +37,21 @@ def create_api(
     keys: Mapping[str, bytes] | None,
     limits: HttpLimits,
     dialects: Iterable[Dialect] = (),
+    native: Mapping[str, PassThrough] | None = None,
     with_admin: bool = True,
 ) -> web.Application:
     """The unified API, the OpenAPI document and the documentation, to be served by ``GatewayRunner``.
 
     ``keys`` maps key names to SHA-256 digests; None asks nobody for a key. ``with_admin`` False leaves the probes and
-    metrics to :func:`create_admin`. ``dialects`` are served below their prefixes.
+    metrics to :func:`create_admin`. ``dialects`` are served below their prefixes, the providers of
+    ``native`` as they are below ``/native``.
     """
     endpoints = Endpoints(authenticator=Authenticator(keys), metrics=metrics, logger=logger, clock=clock, limits=limits)
     app = web.Application(client_max_size=limits.max_body_bytes)
     routes = _Routes(endpoints)
     bodies = BodyReader(limits)
     register_dialects(app, dialects, endpoints, bodies)
+    register_native(app, native or {}, endpoints, limits)
     routes.add(V1_ROUTES, Handlers(services, bodies))
     routes.add(SITE_ROUTES, Site(openapi_json))
     if with_admin:

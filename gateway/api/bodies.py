@@ -81,7 +81,7 @@ class BodyReader:
             if request.content.is_eof():
                 return await request.read()
             async with asyncio.timeout(self._limits.body_timeout):
-                await _invite(request)
+                await invite_body(request)
                 return await request.read()
         except HTTPRequestEntityTooLarge as exc:
             raise self._too_large() from exc
@@ -98,8 +98,9 @@ class BodyReader:
         return PayloadTooLarge(f"The body is larger than {self._limits.max_body_bytes} bytes.")
 
 
-async def _invite(request: web.Request) -> None:
-    # Only now, when the head is known to be good, so that a refused request is not sent in vain.
+async def invite_body(request: web.Request) -> None:
+    """Answer ``Expect: 100-continue``, so that the body comes: only when the head is known to be good, so that a
+    refused request is not sent in vain."""
     if request.version == HttpVersion11 and request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
         await request.writer.write(_CONTINUE)
         request.writer.output_size = 0

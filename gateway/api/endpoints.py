@@ -164,16 +164,24 @@ class Endpoints:
         guarded = self._guarded(handler, route) if route.secured else handler
         return self._endpoint(guarded, recorder, private=route.secured)
 
-    def foreign(self, surface: str, operation: str, path: str, handler: Handler, failed: Failed) -> AiohttpHandler:
-        """The aiohttp handler of a surface that words its own errors: callers have a key there too, but the query,
-        the body and the headers are the handler's own affair."""
+    def foreign(
+        self,
+        surface: str,
+        operation: str,
+        path: str,
+        handler: Handler,
+        failed: Failed | None = None,
+    ) -> AiohttpHandler:
+        """The aiohttp handler of a surface where the query, the body and the headers are the handler's own affair;
+        callers have a key there too. ``failed`` words its errors, which are problems otherwise."""
         authenticator = self._authenticator
 
         async def guarded(request: web.Request, ctx: RequestContext) -> web.StreamResponse:
             ctx.principal = authenticator.principal(request.headers)
             return await handler(request, ctx)
 
-        return self._endpoint(guarded, self._recorder(surface, operation, path), private=True, failed=failed)
+        recorder = self._recorder(surface, operation, path)
+        return self._endpoint(guarded, recorder, private=True, failed=failed or _problem)
 
     def wrong_method(self, surface: Surface, path: str, allowed: tuple[str, ...]) -> AiohttpHandler:
         """Answers the methods that a known path does not know."""
@@ -197,7 +205,7 @@ class Endpoints:
         """The answer to a request that never reached a handler. The connection is closed after it."""
         ctx = RequestContext(request_id=request_id(request.headers.get(_REQUEST_ID)), principal="")
         response = problem_response(error, ctx.request_id)
-        _finish(response, ctx, private=True)
+        finish_headers(response, ctx, private=True)
         response.force_close()
         outcome = Outcome()
         outcome.failed(error)
@@ -268,8 +276,9 @@ class Endpoints:
                 )
                 response = failed(internal_error(), request, ctx.request_id)
             outcome.status = response.status
-            outcome.aborted = request.transport is None
-            _finish(response, ctx, private=private)
+            # (Either side may end a WebSocket: that the caller has is no abort.)
+            outcome.aborted = request.transport is None and response.status != 101
+            finish_headers(response, ctx, private=private)
             if not request.content.is_eof():
                 # The rest of the body is not wanted: say so, rather than read it to keep the connection.
                 response.force_close()
@@ -287,10 +296,11 @@ def _bound_headers(request: web.Request, most: int) -> None:
         raise HeadersTooLarge(f"The headers are larger than {most} bytes together.")
 
 
-def _finish(response: web.StreamResponse, ctx: RequestContext, *, private: bool) -> None:
+def finish_headers(response: web.StreamResponse, ctx: RequestContext, *, private: bool) -> None:
+    """The headers that every answer has. ``private``: not to be stored, unless the handler says otherwise."""
     headers = response.headers
     headers[_REQUEST_ID] = ctx.request_id
     headers[_NOSNIFF] = "nosniff"
     headers[hdrs.SERVER] = _SERVER_NAME
     if private:
-        headers[hdrs.CACHE_CONTROL] = "no-store"
+        headers.setdefault(hdrs.CACHE_CONTROL, "no-store")

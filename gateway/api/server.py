@@ -1,5 +1,6 @@
 """The HTTP server around an application: what cannot be read is refused with a problem too."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from aiohttp import web
@@ -18,13 +19,24 @@ _TOO_MANY: Final = ("Too many headers received",)
 
 
 class GatewayRequestHandler(RequestHandler):
-    """One connection. aiohttp answers some requests before any handler: those end here."""
+    """One connection. aiohttp answers some requests before any handler: those end here.
 
-    __slots__ = ("_endpoints",)
+    ``when_lost`` is called, once, when the connection is lost: aiohttp lets a handler run on, and one that streams
+    would hold a provider for nobody.
+    """
+
+    __slots__ = ("_endpoints", "when_lost")
 
     def __init__(self, server: web.Server, endpoints: Endpoints, **options: Any) -> None:
         super().__init__(server, **options)
         self._endpoints = endpoints
+        self.when_lost: Callable[[], None] | None = None
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        when_lost, self.when_lost = self.when_lost, None
+        if when_lost is not None:
+            when_lost()
 
     def handle_error(
         self,

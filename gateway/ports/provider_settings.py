@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from gateway.domain.operations import TRAITS, Operation
 from gateway.domain.values import PROVIDER_NAME_PATTERN
+from gateway.ports.native import NativeSettings
 
 _PRINTABLE: Final = re.compile(r"[\x21-\x7e]+\Z")
 
@@ -34,6 +35,7 @@ class ProviderSettings(BaseModel):
     max_connections: Annotated[int, Field(ge=1, le=10_000)] = 100
     max_response_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 8 << 20
     ca_file: str | None = None
+    native: NativeSettings = NativeSettings()
 
     @field_validator("base_url")
     @classmethod
@@ -61,3 +63,7 @@ class ProviderSettings(BaseModel):
     def deadline(self, operation: Operation) -> float:
         """The time limit of an operation in seconds."""
         return self.deadlines.get(operation, TRAITS[operation].deadline)
+
+    def credential_headers(self) -> dict[str, str]:
+        """The headers that carry the token. An adapter whose API wants others overrides this."""
+        return {"Authorization": f"Bearer {self.token.get_secret_value()}"}

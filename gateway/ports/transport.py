@@ -49,10 +49,11 @@ class UpstreamResponse:
 
 @dataclass(slots=True)
 class Attempt:
-    """What is remembered of one upstream attempt. Times in seconds; ``outcome`` is a status or a failure's name."""
+    """What is remembered of one upstream attempt. Times in seconds; ``outcome`` is a status or a failure's name.
+    ``operation`` is an :class:`Operation`, or ``native`` for what is passed through."""
 
     provider: str
-    operation: Operation
+    operation: str
     outcome: str
     seconds: float
     phase: Phase

@@ -51,6 +51,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self.native_in_flight = Gauge(
+            "rtgw_native_in_flight",
+            "Requests that are being passed through to a provider, streams and WebSockets included.",
+            ["provider"],
+            registry=registry,
+        )
         self.credentials_ok = Gauge(
             "rtgw_provider_credentials_ok",
             "1 after the provider last accepted the gateway's credentials, 0 after it last rejected them.",

@@ -25,7 +25,7 @@ class ObservedTransport(Transport):
         finally:
             call.attempts += own.attempts
             for attempt in own.attempts:
-                operation = attempt.operation.value
+                operation = str(attempt.operation)
                 self._metrics.upstream_requests.labels(self._provider, operation, attempt.outcome).inc()
                 self._metrics.upstream_seconds.labels(self._provider, operation).observe(attempt.seconds)
                 self._logger.info(

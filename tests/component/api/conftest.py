@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -14,10 +14,12 @@ from aiohttp import web
 from gateway.api import HttpLimits, create_api
 from gateway.api.server import GatewayRunner
 from gateway.ports.clock import SystemClock
+from gateway.ports.provider_settings import ProviderSettings
 from gateway.services import Services
 from gateway.services.fleet import Fleet
 from gateway.telemetry.metrics import Metrics
 from gateway.testing.waiting import Watch
+from gateway.upstream.passthrough import PassThrough
 
 KEY = "a-key-of-a-shop-1234"
 LIMITS = HttpLimits(max_body_bytes=2048, max_header_bytes=4096, max_line_bytes=1024, body_timeout=30)
@@ -134,14 +136,21 @@ Serve = Callable[..., Any]
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
-    """``async with serve(lifecycle=..., limits=...) as api``: use cases over no provider, some of them replaced."""
+    """``await serve(lifecycle=..., limits=...)``: use cases over no provider, some of them replaced; ``native`` names the
+    providers that requests are passed through to."""
     async with AsyncExitStack() as stack:
 
         @asynccontextmanager
         async def start(
-            *, limits: HttpLimits = LIMITS, keys: bool = True, shutdown_timeout: float = 1, **services: Any
+            *,
+            limits: HttpLimits = LIMITS,
+            keys: bool = True,
+            shutdown_timeout: float = 1,
+            native: Iterable[ProviderSettings] = (),
+            **services: Any,
         ) -> AsyncIterator[Served]:
             clock, logger, metrics = SystemClock(), RecordingLogger(), Metrics()
+            passed = {p.name: PassThrough(p, metrics=metrics, logger=logger, clock=clock) for p in native}
             app = create_api(
                 replace(Services.over(Fleet([], clock)), **services),
                 metrics=metrics,
@@ -149,6 +158,7 @@ async def serve() -> AsyncIterator[Serve]:
                 clock=clock,
                 keys={"shop": sha256(KEY.encode()).digest()} if keys else None,
                 limits=limits,
+                native=passed,
             )
             runner = GatewayRunner(
                 app,
@@ -165,6 +175,8 @@ async def serve() -> AsyncIterator[Serve]:
                 for connection in served.connections:
                     connection.writer.close()
                 await runner.cleanup()
+                for passthrough in passed.values():
+                    await passthrough.close()
 
         yield lambda **options: stack.enter_async_context(start(**options))
 

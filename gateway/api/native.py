@@ -1,0 +1,241 @@
+"""The pass-through: ``/native/{provider}/…`` is the provider's own API, with the gateway's credentials there.
+
+The provider's answers pass as they are, errors included; the gateway's own errors are problems. ``Proxy-Status``
+(RFC 9209) marks what comes from a provider.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from aiohttp import ClientResponse, hdrs, web
+from aiohttp.web_protocol import RequestPayloadError
+from multidict import CIMultiDict, istr
+
+from gateway.api.bodies import BodyReader, ClientAborted, invite_body
+from gateway.api.endpoints import Endpoints, finish_headers
+from gateway.api.limits import HttpLimits
+from gateway.api.native_headers import is_websocket, to_caller, to_provider
+from gateway.api.native_target import parse_target
+from gateway.api.native_websocket import switched_to_websocket, tunnel
+from gateway.domain.errors import (
+    InvalidRequest,
+    PayloadTooLarge,
+    PermissionDenied,
+    ProviderBadResponse,
+    ProviderFailure,
+    ProviderNotConfigured,
+    RequestTimeout,
+    Retryable,
+)
+from gateway.domain.operations import Operation
+from gateway.ports.answers import transport_error
+from gateway.ports.context import RequestContext
+from gateway.ports.native import WEBSOCKET
+from gateway.ports.transport import TransportFailure
+from gateway.upstream.passthrough import NATIVE, Exchange, NativeRequest, PassThrough
+
+ROUTE: Final = "/native/{provider}/{path}"
+
+_IN_ONE_PIECE: Final = 64 << 10
+"""Bodies of a declared length up to this many bytes are read and written whole, which costs a fraction."""
+
+_SAFE: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS})
+_PROXY_STATUS: Final = istr("Proxy-Status")
+
+
+def register_native(
+    app: web.Application, providers: Mapping[str, PassThrough], endpoints: Endpoints, limits: HttpLimits
+) -> None:
+    """Add the pass-through to all ``providers``, by name."""
+    native = _Native(providers, limits)
+    handler = endpoints.foreign(NATIVE, NATIVE, ROUTE, native.forward)
+    for path in ("/native", "/native/{target:.*}"):
+        app.router.add_resource(path).add_route("*", handler, expect_handler=_expect)
+
+
+async def _expect(_request: web.Request) -> None:
+    """Leave ``100 Continue`` to the moment when the body is wanted."""
+
+
+class _Native:
+    def __init__(self, providers: Mapping[str, PassThrough], limits: HttpLimits) -> None:
+        self._providers = providers
+        self._bodies = BodyReader(replace(limits, max_body_bytes=min(limits.max_body_bytes, _IN_ONE_PIECE)))
+        self._in_one_piece = min(limits.max_body_bytes, _IN_ONE_PIECE)
+
+    async def forward(self, request: web.Request, ctx: RequestContext) -> web.StreamResponse:
+        """Check where the request wants to go, and pass it on."""
+        target = parse_target(request.raw_path)
+        provider = self._providers.get(target.provider)
+        if provider is None:
+            raise ProviderNotConfigured(f"This gateway has no provider {target.provider}.", provider=target.provider)
+        ctx.provider = provider.name
+        websocket = is_websocket(request)
+        if not provider.rules.allow(WEBSOCKET if websocket else request.method, target.segments):
+            raise PermissionDenied(
+                f"{'A WebSocket' if websocket else request.method} to this path is not among the rules of "
+                f"providers.{provider.name}.native.allow in the gateway's settings.",
+                provider=provider.name,
+            )
+        headers = to_provider(request.headers, websocket=websocket, traced=ctx.traceparent is not None)
+        upload = _Upload(request, provider.limits.max_body_bytes)
+        outgoing = NativeRequest(request.method, target.path + target.query, headers)
+        if upload.length is not None and upload.length <= self._in_one_piece:
+            outgoing.body = await self._bodies.read_raw(request) or None
+        return await _Forwarding(request, ctx, provider, upload).run(outgoing, websocket=websocket)
+
+
+class _Upload:
+    """The body of a request, as it comes. ``length`` None: not declared. ``error`` is why it is not whole."""
+
+    def __init__(self, request: web.Request, most: int) -> None:
+        self.length = request.content_length if request.body_exists else 0
+        self.error: Exception | None = None
+        self.waiting = False
+        self._request = request
+        self._most = most
+        if self.length is not None and self.length > most:
+            raise self._too_large()
+
+    async def pieces(self, exchange: Exchange) -> AsyncIterator[bytes]:
+        """The body, piece by piece; what goes wrong stops the exchange."""
+        content = self._request.content
+        size = 0
+        try:
+            await invite_body(self._request)
+            while True:
+                self.waiting = True
+                piece = await content.readany()
+                self.waiting = False
+                if not piece:
+                    return
+                size += len(piece)
+                if size > self._most:
+                    raise self._too_large()
+                exchange.moved()
+                yield piece
+        except (RequestPayloadError, ConnectionError, PayloadTooLarge) as exc:
+            if isinstance(exc, PayloadTooLarge):
+                self.error = exc
+            elif self._request.transport is None:
+                self.error = ClientAborted()
+            else:
+                self.error = InvalidRequest("The body breaks the rules of HTTP.")
+            exchange.stop()
+            raise
+
+    def _too_large(self) -> PayloadTooLarge:
+        return PayloadTooLarge(f"The body is larger than {self._most} bytes.")
+
+
+class _Forwarding:
+    """One request on its way: there, back, and whose fault it is when that fails."""
+
+    def __init__(self, request: web.Request, ctx: RequestContext, provider: PassThrough, upload: _Upload) -> None:
+        self._request = request
+        self._ctx = ctx
+        self._provider = provider
+        self._upload = upload
+        self._begun: web.StreamResponse | None = None
+        self._writing = False
+
+    async def run(self, outgoing: NativeRequest, *, websocket: bool) -> web.StreamResponse:
+        """Send, and answer. Raises what the caller is told, or :class:`ClientAborted` when it has gone."""
+        protocol: Any = self._request.protocol
+        try:
+            async with self._provider.exchange(self._ctx) as exchange:
+                protocol.when_lost = exchange.stop
+                if outgoing.body is None and self._upload.length != 0:
+                    outgoing.body = self._upload.pieces(exchange)
+                response = await exchange.send(outgoing)
+                headers = self._headers(response)
+                if response.status == 101:
+                    # The caller's last bytes may come with its leaving; the tunnel sees both in their order.
+                    protocol.when_lost = None
+                    return await self._switch(response, headers, exchange, asked=websocket)
+                return await self._answer(response, headers, exchange)
+        except TransportFailure as failure:
+            raise self._meaning(failure, outgoing.method) from failure
+        finally:
+            protocol.when_lost = None
+
+    def _headers(self, response: ClientResponse) -> CIMultiDict[str]:
+        headers = to_caller(response.headers, self._provider.without_credentials)
+        headers.add(_PROXY_STATUS, f"runtime-gateway; received-status={response.status}")
+        return headers
+
+    async def _answer(
+        self, response: ClientResponse, headers: CIMultiDict[str], exchange: Exchange
+    ) -> web.StreamResponse:
+        content, length = response.content, response.content_length
+        if content.is_eof() or (length is not None and length <= _IN_ONE_PIECE):
+            body = await response.read()
+            return web.Response(status=response.status, reason=response.reason, headers=headers, body=body or None)
+        out = web.StreamResponse(status=response.status, reason=response.reason, headers=headers)
+        await self._begin(out)
+        while piece := await content.readany():
+            exchange.moved()
+            await self._write(out, piece)
+        await self._write(out, None)
+        return out
+
+    async def _switch(
+        self, response: ClientResponse, headers: CIMultiDict[str], exchange: Exchange, *, asked: bool
+    ) -> web.StreamResponse:
+        if not asked or not switched_to_websocket(response):
+            raise ProviderBadResponse(
+                f"The provider {self._provider.name} switched to a protocol that it was not asked for.",
+                failure=ProviderFailure(self._provider.name, status=response.status),
+            )
+        headers[hdrs.UPGRADE], headers[hdrs.CONNECTION] = "websocket", "Upgrade"
+        out = web.StreamResponse(status=101, reason=response.reason, headers=headers)
+        out.force_close()
+        await self._begin(out)
+        await tunnel(self._request, response, out, exchange.moved)
+        return out
+
+    async def _begin(self, out: web.StreamResponse) -> None:
+        finish_headers(out, self._ctx, private=True)
+        try:
+            await out.prepare(self._request)
+        except ConnectionError as exc:
+            raise ClientAborted from exc
+        self._begun = out
+
+    async def _write(self, out: web.StreamResponse, piece: bytes | None) -> None:
+        """Write a piece, or the end (None). What a slow caller does not take is not read from the provider either."""
+        self._writing = True
+        try:
+            await (out.write_eof() if piece is None else out.write(piece))
+        except ConnectionError as exc:
+            raise ClientAborted from exc
+        self._writing = False
+
+    def _meaning(self, failure: TransportFailure, method: str) -> Exception:
+        """What a failure means for the caller. One that has the beginning of an answer must not take it for all."""
+        transport = self._request.transport
+        if transport is None:
+            return ClientAborted()
+        if self._begun is not None:
+            _cut(transport, self._begun)
+        if self._upload.error is not None:
+            return self._upload.error
+        if failure.reason == "timeout" and self._writing:
+            return RequestTimeout("The caller did not read the answer in time.")
+        if failure.reason == "timeout" and self._upload.waiting and self._begun is None:
+            return RequestTimeout("The rest of the body did not arrive in time.")
+        # Only whether something may have happened counts here, and that is the same for all that changes anything.
+        judged_as = Operation.GET if method in _SAFE else Operation.REPLACE_CONFIG
+        error = transport_error(self._provider.name, judged_as, failure)
+        if error.retryable is Retryable.SAME_REQUEST:
+            error.retryable = Retryable.NO  # nobody here makes one request of two
+        return error
+
+
+def _cut(transport: asyncio.Transport, begun: web.StreamResponse) -> None:
+    if hdrs.TRANSFER_ENCODING in begun.headers or hdrs.CONTENT_LENGTH in begun.headers:
+        transport.close()
+    else:
+        transport.abort()  # a connection that ends in order would be the regular end of this answer

@@ -1,0 +1,66 @@
+"""Where a request under ``/native/…`` may go: read from the raw request target, and nowhere but below the base URL.
+
+Only one spelling of each path passes, so that the gateway, its rules and the provider cannot read it differently. What
+could mean another place to any of them is refused; all else goes out byte for byte.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from gateway.domain.errors import InvalidRequest, NotFound
+
+PREFIX: Final = "/native/"
+
+_TARGET: Final = re.compile(r"/native/(?P<provider>[a-z0-9-]{1,40})(?P<path>(?:/[^?#]*)?)(?P<query>(?:\?[^#]*)?)\Z")
+_PATH: Final = re.compile(r"(?:[A-Za-z0-9/._~!$&'()*+,=:@-]|%[0-9A-Fa-f]{2})*\Z")  # RFC 3986, 3.3, without ;
+_QUERY: Final = re.compile(r"[\x21\x22\x24-\x7e]*\Z")
+_NO_SEGMENT: Final = re.compile(r"[\x00-\x1f\x7f-\x9f/\\]")
+_DOTS: Final = re.compile(r"[. ]+(?:;|\Z)")
+
+
+@dataclass(frozen=True, slots=True)
+class NativeTarget:
+    """``path`` and ``query`` (with its ``?``) as they were sent; ``segments`` are those of the path, decoded once."""
+
+    provider: str
+    path: str
+    query: str
+    segments: tuple[str, ...]
+
+
+def parse_target(raw: str) -> NativeTarget:
+    """The target of a request, as it stands in the request line.
+
+    Raises :class:`NotFound` for what is not below ``/native/{provider}``, and :class:`InvalidRequest` for a path that
+    is no URL's or has ``.``, ``..`` or empty segments, ``;``, an encoded slash, backslash or control character.
+    """
+    if not raw.startswith("/"):
+        raise InvalidRequest("The request target has to be a path, not a whole URL.")
+    match = _TARGET.match(raw)
+    if match is None:
+        raise NotFound("There is no such path; what a provider answers itself is at /native/{provider}/….")
+    path, query = match["path"], match["query"]
+    if _PATH.match(path) is None:
+        raise InvalidRequest("The path has a character that has to be percent-encoded, or a ; or a broken encoding.")
+    if _QUERY.match(query) is None:
+        raise InvalidRequest("The query has a character that has to be percent-encoded.")
+    segments = path[1:].split("/") if path else []
+    if "%" in path:
+        segments = [_decoded(segment) for segment in segments]
+    if "" in segments[:-1] or path == "//":
+        raise InvalidRequest("The path has an empty segment.")
+    if any(_DOTS.match(segment) for segment in segments):
+        raise InvalidRequest("The path has a segment of dots.")
+    return NativeTarget(match["provider"], path, query, tuple(segments))
+
+
+def _decoded(segment: str) -> str:
+    try:
+        text = unquote_to_bytes(segment).decode()
+    except UnicodeDecodeError as exc:
+        raise InvalidRequest("The path has percent-encoded bytes that are no UTF-8.") from exc
+    if _NO_SEGMENT.search(text):
+        raise InvalidRequest("The path has an encoded slash, backslash or control character.")
+    return text

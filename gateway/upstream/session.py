@@ -1,0 +1,89 @@
+"""The client session of one provider: no redirects, no cookies, no proxies of the environment, a known phase."""
+
+import ssl
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+
+from gateway import __version__
+from gateway.ports.provider_settings import ProviderSettings
+from gateway.ports.transport import Phase, TransportFailure
+
+_KEEPALIVE_SECONDS: Final = 15.0
+_USER_AGENT: Final = f"runtime-gateway/{__version__}"
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far one request got. ``connection`` is the one that it was given."""
+
+    phase: Phase = Phase.QUEUED
+    status: int | None = None
+    connection: aiohttp.connector.Connection | None = None
+
+
+PROGRESS: Final[ContextVar[Progress]] = ContextVar("progress")
+"""Set by whoever sends a request, in the task that sends it; written by the connector."""
+
+
+class PhasedConnector(aiohttp.TCPConnector):
+    """Tells the phase of a request, which a TraceConfig could as well, at a higher price."""
+
+    async def connect(self, *args: Any, **options: Any) -> aiohttp.connector.Connection:
+        connection = await super().connect(*args, **options)
+        progress = PROGRESS.get()
+        # From here on bytes may leave at any time, so the provider may have seen the request.
+        progress.phase, progress.connection = Phase.SENT, connection
+        return connection
+
+    async def _create_connection(self, *args: Any, **options: Any) -> Any:
+        PROGRESS.get().phase = Phase.CONNECTING
+        return await super()._create_connection(*args, **options)
+
+
+def open_session(
+    settings: ProviderSettings, *, max_connections: int, read_timeout: float | None, passes_bodies_on: bool = False
+) -> aiohttp.ClientSession:
+    """A session for one provider. ``read_timeout``: seconds without a byte of the answer. ``passes_bodies_on`` leaves
+    bodies as they are encoded, and adds no header about what is accepted or sent."""
+    session = aiohttp.ClientSession(
+        connector=PhasedConnector(limit=max_connections, keepalive_timeout=_KEEPALIVE_SECONDS, ssl=_tls(settings)),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout, sock_read=read_timeout),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": _USER_AGENT},
+        skip_auto_headers=("Content-Type", "Accept", "Accept-Encoding") if passes_bodies_on else ("Content-Type",),
+        auto_decompress=not passes_bodies_on,
+        trust_env=False,
+    )
+    # aiohttp sends GET, PUT and DELETE again by itself when a kept connection ends unanswered: the provider
+    # would act twice, and a refused second try would tell that nothing was sent.
+    session._retry_connection = False
+    return session
+
+
+def _tls(settings: ProviderSettings) -> ssl.SSLContext | bool:
+    return True if settings.ca_file is None else ssl.create_default_context(cafile=settings.ca_file)
+
+
+_REASONS: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (TimeoutError, "timeout"),
+    (aiohttp.ClientConnectorDNSError, "dns"),
+    (aiohttp.ClientSSLError, "tls"),
+    (aiohttp.ClientConnectorError, "refused"),
+    (aiohttp.ServerDisconnectedError, "disconnected"),
+    (aiohttp.ClientPayloadError, "cut_short"),
+    (aiohttp.ClientResponseError, "unreadable"),
+    (OSError, "disconnected"),
+)
+
+
+def reason_of(exc: BaseException) -> str:
+    """The bounded word for why no whole answer came (see ``TransportFailure``)."""
+    if isinstance(exc, TransportFailure):
+        return exc.reason
+    for cls, reason in _REASONS:
+        if isinstance(exc, cls):
+            return reason
+    return "failed"
