@@ -1,6 +1,7 @@
 """The bctrl browser API of today: ``/v1/browsers``, version 2026-10-03."""
 
 from adapters.bctrl_browsers.adapter import BctrlBrowsersAdapter
+from adapters.bctrl_browsers.dialect import BctrlBrowsersDialect
 from adapters.bctrl_browsers.settings import BctrlBrowsersSettings
 from gateway.ports.plugin import AdapterPlugin, Demo
 
@@ -11,4 +12,5 @@ PLUGIN = AdapterPlugin(
     emulator="adapters.bctrl_browsers.emulator:create_emulator",
     demo=Demo(provider="browsers-demo", scope="sp_demo"),
     personalities={"names": ("unique", "free"), "keys": ("remembered", "forgotten")},
+    dialect=BctrlBrowsersDialect,
 )

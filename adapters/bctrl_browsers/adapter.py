@@ -13,6 +13,7 @@ import msgspec
 from adapters.bctrl_browsers import mapping, wire
 from adapters.bctrl_browsers.errors import error_of, unreadable
 from adapters.bctrl_browsers.mapping import Reader, create_body
+from adapters.bctrl_browsers.native import NativeAnswer, NativeCreate
 from adapters.bctrl_browsers.options import check_options
 from adapters.bctrl_browsers.settings import BctrlBrowsersSettings, space_id
 from gateway.domain.errors import NotFound, ProviderBadResponse, ProviderFailure, RuntimeReplaced, UnsupportedFeature
@@ -100,14 +101,14 @@ class BctrlBrowsersAdapter(
             "POST",
             "",
             call,
-            query=self._wait(Operation.CREATE),
+            query=self._wait(Operation.CREATE, request.wait if isinstance(request, NativeCreate) else None),
             body=self._body(request, scope),
             headers={} if idempotency_key is None else {"Idempotency-Key": idempotency_key},
         )
         runtime = self._read(
             Operation.CREATE, response, lambda body: self._reader.runtime(body, scope), request.secret_values()
         )
-        return Created(runtime, created=True)
+        return Created(runtime, created=True, native=response.body)
 
     async def get(self, ref: RuntimeRef, call: Call) -> Runtime:
         """Read one browser. Raises :class:`NotFound` also when the provider took the id for another one's name."""
@@ -194,8 +195,42 @@ class BctrlBrowsersAdapter(
             raise unreadable(self.name, Operation.DELETE, response)
         self._same(Operation.DELETE, ref, answer.id)
 
-    def _wait(self, operation: Operation) -> Query:
-        seconds = self.settings.wait(operation)
+    async def native(
+        self,
+        operation: Operation,
+        scope: str,
+        call: Call,
+        *,
+        method: str = "GET",
+        below: str = "",
+        query: Query = (),
+        body: bytes | None = None,
+        idempotency_key: str | None = None,
+    ) -> NativeAnswer:
+        """Pass a call on in the API's own words, and check that a success is one of the API's.
+
+        ``below`` is what follows ``/browsers`` in the path, percent-encoded. Raises what the answer means.
+        """
+        headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+        query = [("spaceId", scope), *query]
+        response = await self._send(operation, method, below, call, query=query, body=body, headers=headers)
+        if operation is Operation.LIST:
+            rows, cursor = self._read(operation, response, lambda body: self._reader.page(body, scope))
+            return NativeAnswer(response.body, rows, cursor)
+        if operation is Operation.DELETE:
+            if not self._read(operation, response, _DELETED.decode).deleted:
+                raise unreadable(self.name, operation, response)
+            return NativeAnswer(response.body)
+        runtime = self._read(operation, response, lambda body: self._reader.runtime(body, scope))
+        return NativeAnswer(response.body, [runtime])
+
+    def read(self, body: bytes, scope: str) -> NativeAnswer:
+        """The same of a browser's JSON that was checked before."""
+        return NativeAnswer(body, [self._reader.runtime(body, scope)])
+
+    def _wait(self, operation: Operation, seconds: int | None = None) -> Query:
+        if seconds is None:
+            seconds = self.settings.wait(operation)
         return [("wait", str(seconds))] if seconds else []
 
     async def _send_to(

@@ -8,6 +8,7 @@ import msgspec
 from pydantic import SecretStr
 
 from adapters.bctrl_browsers import wire
+from adapters.bctrl_browsers.native import NativeCreate
 from gateway.domain.errors import ValidationFailed
 from gateway.domain.features import CreateFeature
 from gateway.domain.ids import SEPARATOR, RuntimeRef, b64url, format_runtime_id, from_b64url
@@ -73,6 +74,8 @@ def create_body(request: CreateBrowser, scope: str) -> bytes:
         body["metadata"] = request.labels
     if request.sent("launch") and isinstance(request.launch, EphemeralLaunch):
         body.update(_launch(request.launch))
+    if isinstance(request, NativeCreate) and request.proxy_json is not None:
+        body["proxy"] = msgspec.Raw(request.proxy_json.get_secret_value().encode())
     try:
         return _ENCODER.encode(body)
     except (UnicodeEncodeError, RecursionError) as exc:

@@ -161,31 +161,35 @@ def check_options(request: CreateBrowser) -> None:
     given = request.provider_options
     validate(Options, given, at=(_AT,))
     if "proxy" in given:
-        _check_proxy(given["proxy"])
+        check_proxy(given["proxy"], (_AT, "proxy"))
     if twice := list(_given_twice(request)):
         detail = "The same was given in another field of the request."
         errors = [FieldError(detail, "given_twice", pointer=pointer(_AT, name)) for name in twice]
         raise ValidationFailed(f"{errors[0].pointer}: {detail}", errors=errors)
 
 
-def _check_proxy(proxy: Any) -> None:
-    at = (_AT, "proxy")
+def check_proxy(proxy: Any, at: tuple[str, ...], *, secrets: bool = False) -> None:
+    """Raises :class:`ValidationFailed` for what is none of the forms of a proxy, and unless ``secrets`` for one that
+    has credentials. ``at`` is its path in the body."""
     if proxy is None:
         return
     if isinstance(proxy, str):
-        _check_url(proxy, at)
+        _check_url(proxy, at, secrets=secrets)
         return
     form = next((form for member, form in _PROXIES if isinstance(proxy, dict) and member in proxy), None)
     if form is None:
         raise ValidationFailed.at(pointer(*at), "A proxy is a URL, or an object with host, url, id or type.")
-    if "password" in proxy:
+    if "password" in proxy and not secrets:
         raise _secret((*at, "password"))
-    validate(form, proxy, at=at)
+    if issubclass(form, _Custom) and not isinstance(proxy.get("password", ""), str):
+        raise ValidationFailed.at(pointer(*at, "password"), "Input should be a valid string.", code="string_type")
+    known = {name: value for name, value in proxy.items() if name != "password" or not issubclass(form, _Custom)}
+    validate(form, known, at=at)
     if form is UrlProxy:
-        _check_url(proxy["url"], (*at, "url"))
+        _check_url(proxy["url"], (*at, "url"), secrets=secrets)
 
 
-def _check_url(url: str, at: tuple[str, ...]) -> None:
+def _check_url(url: str, at: tuple[str, ...], *, secrets: bool) -> None:
     try:
         parts = urlsplit(url)
         complete = bool(parts.hostname and parts.port)
@@ -193,7 +197,7 @@ def _check_url(url: str, at: tuple[str, ...]) -> None:
         complete = False
     if not complete or parts.scheme not in {"http", "socks5"}:
         raise ValidationFailed.at(pointer(*at), "A proxy's URL is http:// or socks5:// with a host and a port.")
-    if "@" in parts.netloc:
+    if "@" in parts.netloc and not secrets:
         raise _secret(at)
 
 

@@ -40,6 +40,10 @@ class BctrlBrowsersSettings(ProviderSettings):
         """What goes between the base URL and a path of the API."""
         return "" if urlsplit(self.base_url).path.endswith(VERSION_PREFIX) else VERSION_PREFIX
 
+    def longest_wait(self, operation: Operation, wanted: int) -> int:
+        """As much of a caller's own wait, in seconds, as leaves time for the answer."""
+        return max(int(min(wanted, self.deadline(operation) - 5, self.read_timeout - 5)), 0)
+
     def wait(self, operation: Operation) -> int:
         """For how many seconds the provider may wait before it answers: at most half of the time that there is."""
         return int(min(self.wait_seconds, self.deadline(operation) / 2, self.read_timeout / 2))

@@ -96,6 +96,10 @@ class DialectGateway(Protocol):
         """Create at a target, exactly as the unified API does. ``idempotency_key`` is the caller's own; what goes out
         is derived from it. Raises what the unified API's create raises."""
 
+    def provider_key(self, target: DialectTarget, ctx: RequestContext, idempotency_key: str) -> str:
+        """The key for the provider that a caller's own is derived to, for writes other than creates. Two principals
+        with one key get different ones; the same on every replica."""
+
 
 class Dialect(ABC):
     """One provider API spoken inbound, over one gateway.

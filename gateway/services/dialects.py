@@ -85,8 +85,11 @@ class DialectService(DialectGateway):
         adapter = target.adapter
         key = None
         if idempotency_key is not None and adapter.deduplication is Deduplication.BY_KEY:
-            key = provider_key(adapter, target.scope, ctx.principal, idempotency_key)
+            key = self.provider_key(target, ctx, idempotency_key)
         return await self._create.create_at(Target(self._provider(adapter), target.scope), request, ctx, key)
+
+    def provider_key(self, target: DialectTarget, ctx: RequestContext, idempotency_key: str) -> str:
+        return provider_key(target.adapter, target.scope, ctx.principal, idempotency_key)
 
     def _provider(self, adapter: ProviderAdapter[Any]) -> Provider:
         provider = self._fleet.get(adapter.name)

@@ -1,0 +1,150 @@
+"""What clients of today's API may send: queries, headers and bodies in the provider's own spelling."""
+
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final
+
+import msgspec
+from pydantic import Field, SecretStr
+
+from adapters.bctrl_browsers.native import NativeCreate, proxy_secrets
+from adapters.bctrl_browsers.options import Options, check_proxy
+from adapters.bctrl_browsers.wire import API_VERSION, Code
+from gateway.domain.errors import FieldError, InvalidRequest, ValidationFailed
+from gateway.domain.validation import optional, validate
+from gateway.ports.dialect import DialectRequest
+
+NATIVE_CODE: Final = "native_code"
+"""The member of an error's ``extra`` that says which of the API's codes it has, where its class does not tell."""
+
+MAX_WAIT: Final = 60
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Query = Mapping[str, Sequence[str]]
+
+_DECODER: Final = msgspec.json.Decoder()
+
+
+class NativeUpdate(Options):
+    """The members of an update: those of a create without the space and without what makes a copy."""
+
+    name: Name = optional("")
+
+
+class NativeOptions(NativeUpdate):
+    """The members of a create."""
+
+    space_id: str = optional("")
+
+
+def read_object(request: DialectRequest) -> dict[str, Any]:
+    """The body, where none is the same as an empty one. Raises :class:`InvalidRequest` for what is not JSON, and
+    :class:`ValidationFailed` for other JSON than an object."""
+    if not request.body.strip():
+        return {}
+    try:
+        body = _DECODER.decode(request.body)
+    except (ValueError, RecursionError) as exc:
+        raise InvalidRequest("The body is not JSON.", extra={NATIVE_CODE: Code.REQUEST_INVALID_JSON}) from exc
+    if not isinstance(body, dict):
+        raise ValidationFailed.at("#", "The body has to be a JSON object.", code="type")
+    return body
+
+
+def read_query(request: DialectRequest, *allowed: str) -> Query:
+    """The query by name. Raises :class:`InvalidRequest` for a parameter that the call does not have."""
+    found: dict[str, list[str]] = {}
+    for name, value in request.query:
+        if name not in allowed:
+            raise bad_parameter(name, "There is no such query parameter here.")
+        found.setdefault(name, []).append(value)
+    return found
+
+
+def bad_parameter(name: str, detail: str) -> InvalidRequest:
+    """A fault of a query parameter."""
+    return InvalidRequest(f"{name}: {detail}", errors=[FieldError(detail, "invalid", parameter=name)])
+
+
+def bad_header(name: str, detail: str, code: str) -> InvalidRequest:
+    """A fault of a header, which has a code of the API's own."""
+    fault = FieldError(detail, "not_allowed", header=name)
+    return InvalidRequest(detail, errors=[fault], extra={NATIVE_CODE: code})
+
+
+def wait_of(query: Query) -> int:
+    """For how many seconds the caller wants to wait."""
+    values = query.get("wait", ["0"])
+    text = values[0]
+    if len(values) != 1 or not (text.isascii() and text.isdigit() and len(text) <= 3 and int(text) <= MAX_WAIT):
+        raise bad_parameter("wait", f"A number of seconds, 0 to {MAX_WAIT}.")
+    return int(text)
+
+
+def check_headers(request: DialectRequest, *, versioned: bool) -> None:
+    """Refuse what is asked for in headers and cannot be honoured: another version, and another account."""
+    if versioned and request.headers.get("BCTRL-Version", API_VERSION) != API_VERSION:
+        raise bad_header("BCTRL-Version", f"The only version is {API_VERSION}.", Code.REQUEST_VERSION)
+    if request.headers.get("BCTRL-Subaccount-Id"):
+        raise bad_header(
+            "BCTRL-Subaccount-Id",
+            "The gateway calls with an account of its own; it cannot act for a subaccount.",
+            "auth.subaccount_context_unsupported",
+        )
+
+
+def idempotency_key(request: DialectRequest) -> str | None:
+    """The caller's key; a blank one is none."""
+    return request.headers.get("Idempotency-Key", "").strip() or None
+
+
+def space_named(request: DialectRequest, query: Query, body: Mapping[str, Any] | None = None) -> str | None:
+    """The space that a request names: in its body, else its query, else its header ``BCTRL-Space``."""
+    in_body, in_query = (body or {}).get("spaceId"), "".join(query.get("spaceId", ())[:1])
+    named = in_body if isinstance(in_body, str) and in_body else in_query or request.headers.get("BCTRL-Space")
+    return named or None
+
+
+def check_update(body: Mapping[str, Any]) -> None:
+    """Raises :class:`ValidationFailed` for an update that cannot be."""
+    options = validate(NativeUpdate, {name: value for name, value in body.items() if name != "proxy"})
+    for field, name in (("from_browser", "fromBrowser"), ("persona", "persona")):
+        if options.sent(field):
+            raise ValidationFailed.at(f"#/{name}", "Only a create takes this.", code="unknown_field")
+    check_proxy(body.get("proxy"), ("proxy",), secrets=True)
+
+
+def native_create(body: Mapping[str, Any], *, wait: int, made_up_name: str) -> NativeCreate:
+    """The create that a body in the words of today's API asks for. A name is taken as it is, also where the unified API
+    would not take it for one. Raises :class:`ValidationFailed` with native pointers."""
+    options = validate(NativeOptions, {name: value for name, value in body.items() if name != "proxy"})
+    proxy_json = None
+    if "proxy" in body:
+        check_proxy(body["proxy"], ("proxy",), secrets=True)
+        proxy_json = SecretStr(msgspec.json.encode(body["proxy"]).decode())
+    given = {name: value for name, value in body.items() if name not in {"name", "spaceId", "proxy"}}
+    create = NativeCreate(kind="browser", provider_options=given, proxy_json=proxy_json, wait=wait)
+    return create.model_copy(update={"name": options.name if options.sent("name") else made_up_name})
+
+
+def made_up_name(prefix: str, provider_key: str | None) -> str:
+    """A name for a create without one. With a key it is the same each time, so that the same request is sent again."""
+    if provider_key is None:
+        return f"{prefix}-{secrets.token_hex(8)}"
+    return f"{prefix}-{hashlib.sha256(provider_key.encode()).hexdigest()[:16]}"
+
+
+def secrets_of(body: Mapping[str, Any]) -> list[str]:
+    """The values of a body that must not show up anywhere."""
+    return list(proxy_secrets(body.get("proxy")))
+
+
+def native_member(fault: FieldError) -> str | None:
+    """The member of a native body that a fault is about (``proxy.port``); None for a fault of something else."""
+    if fault.pointer is None:
+        return fault.parameter or fault.header
+    parts = [part.replace("~1", "/").replace("~0", "~") for part in fault.pointer.split("/")[1:]]
+    if parts[:1] == ["provider_options"]:
+        del parts[0]
+    return ".".join(parts) or None

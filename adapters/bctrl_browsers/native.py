@@ -1,0 +1,52 @@
+"""What passes between the dialect and the adapter: creates and answers in the provider's own words."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+from pydantic import SecretStr
+
+from gateway.domain.requests import CreateBrowser
+from gateway.domain.runtime import Runtime
+
+
+class NativeCreate(CreateBrowser):
+    """A create that came in the provider's own words.
+
+    ``proxy_json`` is its proxy in whichever of the provider's forms, credentials included; ``wait`` for how many
+    seconds the provider may wait before it answers. Everything else stands in ``provider_options``.
+    """
+
+    proxy_json: SecretStr | None = None
+    wait: int = 0
+
+    def secret_values(self) -> Iterator[str]:
+        yield from super().secret_values()
+        if self.proxy_json is not None:
+            yield from proxy_secrets(msgspec.json.decode(self.proxy_json.get_secret_value()))
+
+
+@dataclass(frozen=True, slots=True)
+class NativeAnswer:
+    """The body of a success as it came, the browsers in it, and the cursor of the next page."""
+
+    body: bytes = field(repr=False)
+    runtimes: Sequence[Runtime] = ()
+    next_cursor: str | None = None
+
+
+def proxy_secrets(proxy: Any) -> Iterator[str]:
+    """The passwords in a proxy of any form, as they are written and as they are meant."""
+    if isinstance(proxy, dict):
+        password = proxy.get("password")
+        if isinstance(password, str):
+            yield password
+        proxy = proxy.get("url")
+    if isinstance(proxy, str):
+        userinfo, at, _ = urlsplit(proxy).netloc.rpartition("@")
+        _, _, password = userinfo.partition(":")
+        if at and password:
+            yield password
+            yield unquote(password)
