@@ -1,0 +1,147 @@
+"""The durable API twice: an emulator by itself, and the gateway's dialect in front of another just like it."""
+
+import io
+import json
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+from adapters.durable.emulator import DurableEmulator, create_emulator
+from gateway.app import create_app, provider_models, serving
+from gateway.settings import AuthSettings, GatewayKey, HttpSettings, LogSettings, Settings, ShutdownSettings
+from gateway.telemetry.logs import make_logger
+from gateway.testing.emulator import EMULATOR
+from gateway.testing.servers import running
+
+TOKEN = "dn_key_of_the_account"
+KEY = "dn_key_of_the_gateway"
+PROVIDER = "dn"
+
+_MASKS = (
+    (re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "uuid"),
+    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z"), "time"),
+    (re.compile(r"\bi[0-9a-f]{20}\b"), "sandbox"),
+    (re.compile(r"\bsbx_[\w-]+"), "token"),
+    (re.compile(r"http://127\.0\.0\.1:\d+(?:/durable)?"), "server"),
+    (re.compile(r'(?<="next_cursor": ")[^"]+'), "cursor"),
+)
+
+
+class Ticks:
+    """A clock that goes on a millisecond whenever it is looked at."""
+
+    def __init__(self) -> None:
+        self.seconds = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        self.seconds += 0.001
+        return self.seconds
+
+
+@dataclass
+class Side:
+    """One way to the durable API: ``url`` is what clients are given as server, ``key`` as API key."""
+
+    url: str
+    key: str
+    emulator: DurableEmulator
+    emulator_url: str
+    gateway_url: str = ""
+    log: io.StringIO = field(default_factory=io.StringIO)
+    _known: dict[str, str] = field(default_factory=dict)
+
+    def masked(self, text: str) -> str:
+        """``text`` with what chance has made in it replaced, the same by the same."""
+        for pattern, name in _MASKS:
+            text = pattern.sub(lambda found, name=name: self._mask(found[0], name), text)
+        return text
+
+    def _mask(self, value: str, name: str) -> str:
+        if name in {"time", "server", "cursor"}:
+            return f"<{name}>"
+        return self._known.setdefault(value, f"<{name} {len(self._known)}>")
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        raw: bytes | None = None,
+    ) -> tuple[int, Any, Mapping[str, str]]:
+        """Status, decoded body (None for none) and headers of one call below ``/api/v1``."""
+        sent = {"X-API-Key": self.key, **(headers or {})}
+        data = io.BytesIO(raw) if raw is not None else None if body is None else json.dumps(body).encode()
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(method, f"{self.url}/api/v1{path}", data=data, headers=sent) as response,
+        ):
+            text = await response.text()
+            return response.status, json.loads(text) if text else None, response.headers
+
+    async def v1(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Status and body of a call of the unified API."""
+        headers = {"Authorization": f"Bearer {self.key}"}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(method, f"{self.gateway_url}/v1{path}", json=body, headers=headers) as response,
+        ):
+            return response.status, json.loads(await response.text())
+
+    async def fault(self, operation: str, fault: str, **parameters: Any) -> None:
+        """Put a fault in force in the emulator."""
+        rule = {"operation": operation, "fault": fault, **parameters}
+        async with aiohttp.ClientSession() as session:
+            response = await session.post(f"{self.emulator_url}/__faults", json=rule)
+            assert response.status < 300, await response.text()
+
+    async def end_faults(self) -> None:
+        """End all faults."""
+        async with aiohttp.ClientSession() as session:
+            response = await session.delete(f"{self.emulator_url}/__faults")
+            assert response.status < 300
+
+
+@asynccontextmanager
+async def emulated(**personality: str) -> AsyncIterator[Side]:
+    """An emulator by itself."""
+    app = create_emulator(token=TOKEN, personality=personality, now=Ticks())
+    emulator = app[EMULATOR]
+    assert isinstance(emulator, DurableEmulator)
+    async with running(app) as url:
+        yield Side(url, TOKEN, emulator, url)
+
+
+@asynccontextmanager
+async def through_the_gateway(
+    *, scope: str | None = "acme/research", dialects: Mapping[str, Any] | None = None, **personality: str
+) -> AsyncIterator[Side]:
+    """The dialect of a gateway in front of an emulator."""
+    async with emulated(**personality) as behind:
+        options = {"name": PROVIDER, "api": "durable", "base_url": behind.url, "token": TOKEN, "scope": scope}
+        settings = Settings(
+            http=HttpSettings(listen="127.0.0.1:0"),
+            auth=AuthSettings(keys={"shop": GatewayKey.model_validate({"key": KEY})}),
+            log=LogSettings(),
+            shutdown=ShutdownSettings(grace=1),
+            dialects=dialects or {},
+            providers={PROVIDER: provider_models()["durable"].model_validate(options)},
+        )
+        log = io.StringIO()
+        app = create_app(settings, logger=make_logger("info", "json", log))
+        async with serving(settings, app) as addresses:
+            url = addresses.api
+            yield Side(f"{url}/durable", KEY, behind.emulator, behind.url, url, log)
+
+
+@asynccontextmanager
+async def both(**personality: str) -> AsyncIterator[tuple[Side, Side]]:
+    """The emulator by itself, and the gateway in front of another."""
+    async with AsyncExitStack() as stack:
+        direct = await stack.enter_async_context(emulated(**personality))
+        yield direct, await stack.enter_async_context(through_the_gateway(**personality))
