@@ -142,7 +142,7 @@ def with_copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _renamed(text: str, original: str, copy: str) -> str:
     """The copy's own name in its imports, its API, its dialect's prefix and its demo provider, and nothing else."""
     text = re.sub(rf"\badapters\.{original}\b", f"adapters.{copy}", text)
-    text = re.sub(rf'\b((?:api|prefix)\b[^=\n]*= ?)"{original}"', rf'\1"{copy}"', text)
+    text = re.sub(rf'\b((?:api|prefix|PREFIX)\b[^=\n]*= ?)"{original}"', rf'\1"{copy}"', text)
     text = text.replace(f'api: Literal["{original}"]', f'api: Literal["{copy}"]')
     return text.replace(f'"{original}-demo"', f'"{copy}-demo"')
 
