@@ -1,0 +1,303 @@
+"""What a caller means is what the provider gets: absent, null and empty stay apart, and bad input is never sent."""
+
+import asyncio
+import itertools
+import json
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.component.whole_gateway import Answer, Gateway, Upstream, whole_gateway
+
+UUIDS = st.uuids().map(str)
+TEXT = st.text(max_size=20)
+SOME = st.text(min_size=1, max_size=20)
+MAP = st.dictionaries(SOME, TEXT, max_size=3)
+FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+_numbers = itertools.count()
+
+
+class Running:
+    """The gateway in a loop that lives as long as the module."""
+
+    def __init__(self, runner: asyncio.Runner, gateway: Gateway) -> None:
+        self._runner = runner
+        self._gateway = gateway
+        self.durable: Upstream = gateway.upstreams["durable"]
+        self.bctrl: Upstream = gateway.upstreams["bctrl"]
+
+    def call(self, method: str, path: str, body: Any = None) -> Answer:
+        return self._runner.run(self._gateway.call(method, path, body))
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[Running]:
+    stack = AsyncExitStack()
+    with asyncio.Runner() as runner:
+        gateway = runner.run(stack.enter_async_context(whole_gateway()))
+        yield Running(runner, gateway)
+        runner.run(stack.aclose())
+
+
+def some_of(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """An object with any of these members."""
+    return st.fixed_dictionaries({}, optional=fields)
+
+
+def null_or(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.none() | values
+
+
+TARGETS = st.sampled_from(["a.test", "*.A.test", "10.0.0.0/8", "::1", "tcp://a.test:443"])
+CAPABILITY = st.fixed_dictionaries({"name": SOME}, optional={"version": null_or(SOME), "enabled": st.booleans()})
+CONFIG = some_of(
+    version=st.just("v2"),
+    build=some_of(
+        profile=SOME,
+        provider=st.sampled_from(["auto", "docker", "e2b"]),
+        source=some_of(kind=SOME, ref=SOME),
+        cache=st.booleans(),
+    ),
+    capabilities=st.lists(CAPABILITY, max_size=3),
+    defaults=some_of(agent=null_or(SOME), capability=null_or(SOME), model=null_or(SOME), system_prompt=null_or(TEXT)),
+    metadata=some_of(labels=MAP),
+    resources=some_of(cpu_cores=st.integers(1, 32), memory_mb=st.integers()),
+    runtime_server=some_of(env=MAP),
+    sandbox=some_of(
+        exposed_ports=st.lists(st.integers(1, 65535), max_size=3),
+        timeout_seconds=null_or(st.integers()),
+        workspace_mount=st.booleans(),
+        egress=null_or(st.fixed_dictionaries({"allow": st.lists(TARGETS, max_size=3)})),
+    ),
+    secrets=some_of(secret_ids=st.lists(UUIDS, max_size=2)),
+    unheard_of=st.lists(st.none() | st.integers() | TEXT, max_size=2),
+)
+DURABLE = some_of(
+    display_name=st.text(min_size=1, max_size=100),
+    description=st.text(max_size=500),
+    project=null_or(st.sampled_from(["shop", "blog"])),
+    runtime_limit_seconds=st.integers(min_value=60),
+    labels=MAP,
+    config=null_or(CONFIG),
+)
+
+
+def _exactly(value: Any) -> str:
+    """JSON that tells 1 from true and 1.0."""
+    return json.dumps(value, sort_keys=True)
+
+
+def _meant_for_durable(body: dict[str, Any]) -> dict[str, Any]:
+    renamed = {"name": "key", "display_name": "name", "runtime_limit_seconds": "requested_runtime_limit_seconds"}
+    kept = {"name", "display_name", "description", "project", "runtime_limit_seconds", "config"}
+    meant = {renamed.get(name, name): value for name, value in body.items() if name in kept}
+    if "labels" in body:
+        config = body.get("config") or {}
+        meant["config"] = {**config, "metadata": {**config.get("metadata", {}), "labels": body["labels"]}}
+    return meant
+
+
+def _within(sent: Any, shown: Any) -> bool:
+    """Whether everything of ``sent`` is in ``shown``, which may have defaults beside it."""
+    if isinstance(sent, dict):
+        return isinstance(shown, dict) and all(name in shown and _within(sent[name], shown[name]) for name in sent)
+    if isinstance(sent, list):
+        return len(sent) == len(shown) and all(map(_within, sent, shown))
+    return _exactly(sent) == _exactly(shown)
+
+
+@FEW
+@given(fields=DURABLE)
+def test_every_field_of_a_durable_create_reaches_the_provider_and_comes_back(
+    app: Running, fields: dict[str, Any]
+) -> None:
+    config = fields.get("config")
+    if "labels" in fields and config and "labels" in config.get("metadata", {}):
+        fields = {**fields, "labels": config["metadata"]["labels"]}
+    body = {"kind": "durable", "name": f"agent-{next(_numbers)}", **fields}
+    answer = app.call("POST", "/v1/runtimes", body)
+    assert answer.status == 201, answer.text
+    received = app.durable.emulator.requests.received("create")[-1].body
+    meant = _meant_for_durable(body)
+    assert _exactly(received) == _exactly(meant)
+
+    runtime = answer.json
+    assert (runtime["name"], runtime["created"], runtime["state"]) == (body["name"], True, "idle")
+    assert runtime["display_name"] == fields.get("display_name", body["name"])
+    assert runtime["description"] == fields.get("description")
+    assert runtime["durable"]["project"]["key"] == (fields.get("project") or "default")
+    unknown = {"#/config/unheard_of", "#/config/build/cache"} & _pointers_of(config)
+    assert {warning["pointer"] for warning in runtime.get("warnings", [])} == unknown
+
+    shown = app.call("GET", f"/v1/runtimes/{runtime['id']}/config")
+    assert _within(meant.get("config") or {}, shown.json["config"])
+    assert shown.headers["ETag"] == f'"{runtime["durable"]["config_digest"]}"'
+    assert app.call("GET", f"/v1/runtimes/{runtime['id']}").json["display_name"] == runtime["display_name"]
+
+
+def _pointers_of(config: dict[str, Any] | None) -> set[str]:
+    found = {f"#/config/{name}" for name in config or {}}
+    return found | {f"#/config/build/{name}" for name in (config or {}).get("build", {})}
+
+
+@FEW
+@given(first=CONFIG, second=CONFIG)
+def test_a_config_is_replaced_wholesale_by_what_was_written(
+    app: Running, first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    body = {"kind": "durable", "name": f"agent-{next(_numbers)}", "config": first}
+    identity = app.call("POST", "/v1/runtimes", body).json["id"]
+    answer = app.call("PUT", f"/v1/runtimes/{identity}/config", {"config": second})
+    assert answer.status == 200, answer.text
+    assert _exactly(app.durable.emulator.requests.received("replace_config")[-1].body) == _exactly({"config": second})
+    assert _within(second, answer.json["config"])
+    if "unheard_of" not in second:
+        assert "unheard_of" not in answer.json["config"]
+
+
+PROXY = st.fixed_dictionaries(
+    {"type": st.sampled_from(["http", "socks5"]), "host": TEXT, "port": st.integers(1, 65535)},
+    optional={"username": TEXT, "password": TEXT},
+)
+EPHEMERAL = st.fixed_dictionaries(
+    {"mode": st.just("ephemeral")},
+    optional={
+        "extension_ids": st.lists(TEXT, max_size=3),
+        "humanize": st.booleans(),
+        "humanize_persona_id": st.integers(),
+        "solve_captchas": st.booleans(),
+        "proxy": null_or(PROXY),
+    },
+)
+PROFILE = st.fixed_dictionaries({"mode": st.just("profile"), "profile_id": UUIDS})
+BROWSER = some_of(
+    driver=st.sampled_from(["puppeteer", "playwright", "selenium", "stagehand"]), launch=PROFILE | EPHEMERAL
+)
+CONFIG_MEMBERS = {
+    "humanize": "humanize",
+    "humanize_persona_id": "humanizePersonaId",
+    "solve_captchas": "solveCaptchas",
+    "proxy": "proxy",
+}
+
+
+def _meant_for_bctrl(body: dict[str, Any]) -> dict[str, Any]:
+    meant = {"alias": body["name"], "kind": "browser"} | {k: body[k] for k in ("driver",) if k in body}
+    if "launch" not in body:
+        return meant
+    launch = body["launch"]
+    meant["launch"] = {"mode": launch["mode"]}
+    if "profile_id" in launch:
+        meant["launch"]["profileId"] = launch["profile_id"]
+    if "extension_ids" in launch:
+        meant["launch"]["extensionIds"] = launch["extension_ids"]
+    config = {theirs: launch[ours] for ours, theirs in CONFIG_MEMBERS.items() if ours in launch}
+    if config:
+        meant["launch"]["config"] = config
+    return meant
+
+
+@FEW
+@given(fields=BROWSER)
+def test_every_field_of_a_browser_create_reaches_the_provider_and_comes_back(
+    app: Running, fields: dict[str, Any]
+) -> None:
+    body = {"kind": "browser", "name": f"bot-{next(_numbers)}", **fields}
+    answer = app.call("POST", "/v1/runtimes", body)
+    assert answer.status == 201, answer.text
+    received = app.bctrl.emulator.requests.received("create")[-1].body
+    assert _exactly(received) == _exactly(_meant_for_bctrl(body))
+
+    runtime = answer.json
+    assert (runtime["name"], runtime["created"], runtime["state"]) == (body["name"], True, "running")
+    launch = fields.get("launch", {})
+    assert runtime["browser"]["driver"] == fields.get("driver", "playwright")
+    assert runtime["browser"]["launch"]["mode"] == launch.get("mode", "ephemeral")
+    assert runtime["browser"]["launch"]["profile_id"] == launch.get("profile_id")
+    password = (launch.get("proxy") or {}).get("password", "")
+    if len(password) > 3:
+        assert json.dumps(password)[1:-1] not in answer.text
+
+
+UUID = "2489e9ad-2ee2-4e00-89ec-32d5f69181c0"
+
+
+def _durable(**fields: Any) -> dict[str, Any]:
+    return {"kind": "durable", **fields}
+
+
+def _config(**config: Any) -> dict[str, Any]:
+    return _durable(config=config)
+
+
+def _launch(**launch: Any) -> dict[str, Any]:
+    return {"kind": "browser", "launch": {"mode": "ephemeral", **launch}}
+
+
+def _proxy(**proxy: Any) -> dict[str, Any]:
+    return _launch(proxy={"type": "http", "host": "h", "port": 1, **proxy})
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({}, "#/kind"),
+    ({"kind": "desktop"}, "#/kind"),
+    (_durable(nmae="x"), "#/nmae"),
+    (_durable(name="a b"), "#/name"),
+    (_durable(name="a" * 101), "#/name"),
+    (_durable(display_name=""), "#/display_name"),
+    (_durable(display_name="a" * 101), "#/display_name"),
+    (_durable(description="a" * 501), "#/description"),
+    (_durable(description=None), "#/description"),
+    (_durable(runtime_limit_seconds=59), "#/runtime_limit_seconds"),
+    (_durable(project=1), "#/project"),
+    (_durable(labels={"a": None}), "#/labels/a"),
+    (_durable(labels={"a": "1"}, config={"metadata": {"labels": {"a": "2"}}}), "#/config"),
+    (_durable(labels={}, config={"metadata": {"labels": {"a": "2"}}}), "#/labels"),
+    (_durable(provider_options={"gpu": 1}), "#/provider_options/gpu"),
+    (_durable(provider="nobody"), "#/provider"),
+    (_durable(scope="not-a-scope"), "#/scope"),
+    (_config(version="v1"), "#/config/version"),
+    (_config(build={"profile": ""}), "#/config/build/profile"),
+    (_config(build={"provider": "x"}), "#/config/build/provider"),
+    (_config(build={"source": {"kind": ""}}), "#/config/build/source/kind"),
+    (_config(build={"source": {"ref": ""}}), "#/config/build/source/ref"),
+    (_config(capabilities=[{"version": "1"}]), "#/config/capabilities/0/name"),
+    (_config(defaults={"model": ""}), "#/config/defaults/model"),
+    (_config(metadata={"labels": {"a": 1}}), "#/config/metadata/labels/a"),
+    (_config(resources={"cpu_cores": 0}), "#/config/resources/cpu_cores"),
+    (_config(resources={"cpu_cores": 33}), "#/config/resources/cpu_cores"),
+    (_config(resources={"memory_mb": "2048"}), "#/config/resources/memory_mb"),
+    (_config(runtime_server={"env": {"A": 1}}), "#/config/runtime_server/env/A"),
+    (_config(sandbox={"exposed_ports": [0]}), "#/config/sandbox/exposed_ports/0"),
+    (_config(sandbox={"exposed_ports": [65536]}), "#/config/sandbox/exposed_ports/0"),
+    (_config(sandbox={"egress": {"allow": ["*"]}}), "#/config/sandbox/egress/allow/0"),
+    (_config(secrets={"secret_ids": ["x"]}), "#/config/secrets/secret_ids/0"),
+    ({"kind": "browser", "driver": "firefox"}, "#/driver"),
+    ({"kind": "browser", "launch": {}}, "#/launch/mode"),
+    ({"kind": "browser", "launch": {"mode": "profile"}}, "#/launch/profile_id"),
+    ({"kind": "browser", "launch": {"mode": "profile", "profile_id": "x"}}, "#/launch/profile_id"),
+    ({"kind": "browser", "launch": {"mode": "profile", "profile_id": UUID, "proxy": None}}, "#/launch/proxy"),
+    (_launch(extension_ids=[1]), "#/launch/extension_ids/0"),
+    (_launch(humanize="yes"), "#/launch/humanize"),
+    (_launch(humanize_persona_id=0.5), "#/launch/humanize_persona_id"),
+    (_launch(solve_captchas=None), "#/launch/solve_captchas"),
+    (_proxy(type="https"), "#/launch/proxy/type"),
+    (_proxy(port=0), "#/launch/proxy/port"),
+    (_proxy(port=65536), "#/launch/proxy/port"),
+    (_proxy(username=None), "#/launch/proxy/username"),
+]
+
+
+@pytest.mark.parametrize(("body", "where"), REFUSED, ids=lambda value: str(value)[:60])
+def test_what_is_out_of_bounds_is_refused_at_its_pointer_and_reaches_nobody(
+    app: Running, body: dict[str, Any], where: str
+) -> None:
+    before = app.durable.received(), app.bctrl.received()
+    answer = app.call("POST", "/v1/runtimes", body)
+    assert (answer.status, answer.json["code"], answer.json["source"]) == (422, "validation_failed", "client")
+    assert [fault["pointer"] for fault in answer.json["errors"]] == [where]
+    assert (app.durable.received(), app.bctrl.received()) == before
