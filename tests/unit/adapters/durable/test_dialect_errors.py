@@ -1,6 +1,7 @@
 """The errors of the durable dialect: every code of the gateway has a form, and a provider's own words pass."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -144,3 +145,11 @@ def test_faults_are_told_with_their_place():
 @pytest.mark.parametrize(("seconds", "shown"), [(0, "0"), (0.2, "1"), (30, "30"), (-1, "0")])
 def test_a_wait_is_told_in_whole_seconds(seconds: float, shown: str):
     assert native_error(errors.RateLimited("-", retry_after=seconds)).headers == {"Retry-After": shown}
+
+
+@pytest.mark.parametrize("code", sorted(CLASSES))
+def test_the_adapters_page_tells_the_form_of_every_code(code: str):
+    page = (Path(__file__).parents[4] / "adapters" / "durable" / "README.md").read_text("utf-8")
+    status, kind = FORMS[code]
+    (told,) = [row for row in page.split("### Errors")[1].splitlines() if row.startswith("| `") and f"`{code}`" in row]
+    assert f"| {status} `{kind}`" in told
