@@ -75,7 +75,8 @@ class Call:
 
 class TransportFailure(Exception):
     """No whole answer came. ``phase`` tells whether the provider can have acted; ``reason`` is a bounded word
-    (``refused``, ``dns``, ``tls``, ``timeout``, ``disconnected``, ``cut_short``, ``too_large``, ``closed``).
+    (``refused``, ``dns``, ``tls``, ``timeout``, ``disconnected``, ``unreadable``, ``cut_short``, ``too_large``,
+    ``closed``, ``failed``).
 
     ``status`` is set when the head of an answer was read before it failed; ``operation`` is that of the request.
     """
