@@ -13,7 +13,7 @@ import msgspec
 from adapters.bctrl.dialect_bodies import NATIVE_CODE, native_member
 from adapters.bctrl.wire import Code, ReasonClass
 from gateway.domain import errors
-from gateway.domain.errors import GatewayError, MethodNotAllowed
+from gateway.domain.errors import GatewayError, MethodNotAllowed, Retryable
 from gateway.ports.dialect import DialectAnswer
 
 OUTCOME_UNKNOWN: Final = "outcome_unknown"
@@ -43,7 +43,7 @@ FORMS: Final[Mapping[type[GatewayError], tuple[int, str, str]]] = {
     errors.QuotaExceeded: (429, "capability.limit_exceeded", ReasonClass.CAPABILITY_LIMIT),
     errors.HeadersTooLarge: (400, Code.REQUEST_INVALID, ReasonClass.INVALID_INPUT),
     errors.InternalError: (500, Code.INTERNAL, ReasonClass.SERVER),
-    errors.ProviderError: (502, Code.UPSTREAM_UNAVAILABLE, ReasonClass.UPSTREAM),
+    errors.ProviderError: (502, Code.UPSTREAM_UNAVAILABLE, ReasonClass.SERVER),
     errors.ProviderBadResponse: (502, "route.bad_gateway", ReasonClass.UPSTREAM),
     errors.ProviderCredentialsRejected: (502, "gateway.misconfigured", ReasonClass.UPSTREAM),
     errors.ProviderUpgradeRequired: (502, "gateway.misconfigured", ReasonClass.UPSTREAM),
@@ -67,6 +67,13 @@ OURS: Final = frozenset(
 )
 """Classes that are worded by the gateway also when the provider said something: it said that to the gateway."""
 
+HINTS: Final[Mapping[Retryable, str]] = {
+    Retryable.NO: "Change the request, or what it is about: the same again ends the same way.",
+    Retryable.YES: "Wait, then send it again.",
+    Retryable.SAME_REQUEST: "Send the same request again, with the same key and name, to learn what became of it.",
+}
+"""The next step; the API promises one with every 4xx."""
+
 
 def failure_of(error: GatewayError, request_id: str) -> DialectAnswer:
     """The answer to a request that ended with ``error``. What the provider said of the caller's request passes
@@ -81,6 +88,8 @@ def failure_of(error: GatewayError, request_id: str) -> DialectAnswer:
         "reasonClass": reason,
         "requestId": request_id,
     }
+    if status < 500:
+        body["hint"] = HINTS[error.retryable]
     faults = [{"member": native_member(fault), "message": fault.detail} for fault in error.errors]
     if faults:
         body["details"] = {"errors": faults}

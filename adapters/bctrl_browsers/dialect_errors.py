@@ -14,7 +14,7 @@ import msgspec
 from adapters.bctrl_browsers.dialect_bodies import NATIVE_CODE, native_member
 from adapters.bctrl_browsers.wire import Code, ReasonClass
 from gateway.domain import errors
-from gateway.domain.errors import GatewayError, MethodNotAllowed
+from gateway.domain.errors import GatewayError, MethodNotAllowed, Retryable
 from gateway.ports.dialect import DialectAnswer
 
 Forms = Mapping[type[GatewayError], tuple[int, str, ReasonClass]]
@@ -43,7 +43,7 @@ FORMS: Final[Forms] = {
     errors.QuotaExceeded: (429, Code.BROWSER_CONCURRENT_QUOTA, ReasonClass.CAPABILITY_LIMIT),
     errors.HeadersTooLarge: (400, Code.REQUEST_INVALID, ReasonClass.INVALID_INPUT),
     errors.InternalError: (500, Code.INTERNAL, ReasonClass.UNKNOWN),
-    errors.ProviderError: (502, Code.UPSTREAM_UNAVAILABLE, ReasonClass.UPSTREAM),
+    errors.ProviderError: (502, Code.UPSTREAM_UNAVAILABLE, ReasonClass.SERVER),
     errors.ProviderBadResponse: (502, "route.bad_gateway", ReasonClass.UNKNOWN),
     errors.ProviderCredentialsRejected: (502, "gateway.misconfigured", ReasonClass.UPSTREAM),
     errors.ProviderUpgradeRequired: (502, "gateway.misconfigured", ReasonClass.UPSTREAM),
@@ -79,6 +79,13 @@ OURS: Final = frozenset(
 )
 """Classes that are worded by the gateway also when the provider said something: it said that to the gateway."""
 
+HINTS: Final[Mapping[Retryable, str]] = {
+    Retryable.NO: "Change the request, or what it is about: the same again ends the same way.",
+    Retryable.YES: "Wait, then send it again.",
+    Retryable.SAME_REQUEST: "Send the same request again, with the same key and name, to learn what became of it.",
+}
+"""The next step; the API promises one with every 4xx."""
+
 
 def failure_of(error: GatewayError, request_id: str, *, flat: bool) -> DialectAnswer:
     """The answer to a request that ended with ``error``. What the provider said of the caller's request passes
@@ -92,6 +99,8 @@ def failure_of(error: GatewayError, request_id: str, *, flat: bool) -> DialectAn
         "reasonClass": reason,
         "requestId": request_id,
     }
+    if status < 500:
+        told["hint"] = HINTS[error.retryable]
     faults = [{"member": native_member(fault), "message": fault.detail} for fault in error.errors]
     if faults:
         told["details"] = {"errors": faults}

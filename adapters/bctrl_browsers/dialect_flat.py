@@ -43,7 +43,7 @@ from gateway.domain.values import State
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import DialectAnswer, DialectGateway, DialectRequest, DialectTarget
 
-ERA: Final = "runtimes"
+ERA: Final = "flat"
 MAX_LOOKS: Final = 3
 """How often a run that starts is waited for; each time at most as long as the provider may wait."""
 

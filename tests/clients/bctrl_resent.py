@@ -1,0 +1,40 @@
+"""Creates through the provider's own clients; the answer is lost. Prints what the program was told, and what when it
+asked again under the same key. ``python bctrl_resent.py '{"module": "bctrl", "today": true, "fault": {…}, …}'``."""
+
+import json
+import sys
+from importlib import import_module
+from typing import Any
+from urllib.request import Request, urlopen
+
+OPTIONS = json.loads(sys.argv[1])
+SDK = import_module(OPTIONS["module"])
+TODAY = OPTIONS["today"]
+
+
+def control(path: str, body: Any = None) -> Any:
+    """Ask the emulator itself."""
+    raw = None if body is None else json.dumps(body).encode()
+    with urlopen(Request(OPTIONS["control"] + path, data=raw)) as answer:  # noqa: S310 (loopback)
+        return json.loads(answer.read())
+
+
+def create(key: str) -> Any:
+    """Create under a key; gives the id, or what was raised."""
+    try:
+        if TODAY:
+            return {"id": api.browsers.create(name="billed", idempotency_key=key).id}
+        return {"id": api.runtimes.create(type="browser", name="billed", start=True, idempotency_key=key)["id"]}
+    except SDK.BctrlError as error:
+        told = error.body["error"] if TODAY else error.body
+        return {"raised": type(error).__name__, "status": error.status_code, "reason": told["reasonClass"]}
+
+
+secret = {"token" if TODAY else "api_key": OPTIONS["key"]}
+api = SDK.Bctrl(**secret, base_url=OPTIONS["url"])
+control("/__faults", {"operation": "create", "times": 1, **OPTIONS["fault"]})
+first = create("bill-once")
+sent = control("/__stats")["requests"]["create"]
+second = create("bill-once")
+stats = control("/__stats")
+sys.stdout.write(json.dumps({"first": first, "sent": sent, "second": second, "made": stats["creates_committed"]}))

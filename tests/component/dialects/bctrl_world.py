@@ -1,0 +1,139 @@
+"""A gateway in front of emulators of both of bctrl's APIs, and one more emulator that is talked to directly."""
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from io import StringIO
+from typing import Any, Final
+
+import aiohttp
+
+from gateway.app import create_app, create_emulator, serving
+from gateway.demo import demo_settings
+from gateway.settings.model import DialectSettings
+from gateway.telemetry.logs import make_logger
+from gateway.testing.emulator import EMULATOR, Emulator
+from gateway.testing.faults import parse_rules
+from gateway.testing.servers import running
+
+KEY: Final = "a-key-of-a-shop-1234"
+WORKSPACE: Final = "7d0c5a4e-93b1-4f0a-8c62-5e1b2a9f6d34"
+SPACE: Final = "sp_demo"
+TOKEN: Final = "token-of-bctrl-4711"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer, read as a whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    json: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Something that speaks an API at an address, to whoever has the key."""
+
+    url: str
+    key: str
+    session: aiohttp.ClientSession
+
+    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> Reply:
+        """One call. ``body`` is JSON, or these very bytes."""
+        raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        sent = {"Authorization": f"Bearer {self.key}"}
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        if raw is not None:
+            sent["Content-Type"] = "application/json"
+        async with self.session.request(method, self.url + path, data=raw, headers=sent) as response:
+            text = await response.text()
+            return Reply(response.status, response.headers, json.loads(text) if text else None)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """``gateway`` is the whole gateway, ``dialect`` its ``/bctrl``, ``direct`` a browsers emulator that it does not
+    know, ``seed`` one of the workspaces API. ``emulators`` and ``urls`` are of those behind the gateway, by the name of
+    their provider."""
+
+    gateway: Server
+    dialect: Server
+    direct: Server
+    seed: Server
+    emulators: Mapping[str, Emulator]
+    urls: Mapping[str, str]
+    direct_emulator: Emulator
+    log: StringIO
+
+    @property
+    def browsers(self) -> Emulator:
+        """The emulator behind the provider ``browsers-demo``."""
+        return self.emulators["browsers-demo"]
+
+    @property
+    def workspaces(self) -> Emulator:
+        """The emulator behind the provider ``bctrl-demo``."""
+        return self.emulators["bctrl-demo"]
+
+
+def fault(emulator: Emulator, operation: str, kind: str, **more: Any) -> None:
+    """Let the next call of an operation fail in this way; with ``times`` more of them."""
+    rule = {"operation": operation, "fault": kind, "times": 1, **more}
+    emulator.faults.add(parse_rules(rule, set(emulator.operations.values())))
+
+
+def provider(api: str, **options: Any) -> dict[str, Any]:
+    """The settings of a provider; ``personality`` is its emulator's."""
+    return {"api": api, "token": TOKEN, **options}
+
+
+PROVIDERS: Final[Mapping[str, dict[str, Any]]] = {
+    "bctrl-demo": provider("bctrl", scope=WORKSPACE),
+    "browsers-demo": provider("bctrl_browsers", scope=SPACE),
+}
+
+
+@asynccontextmanager
+async def world(
+    providers: Mapping[str, dict[str, Any]] = PROVIDERS,
+    *,
+    routes: Sequence[Mapping[str, Any]] = (),
+    **personality: str,
+) -> AsyncIterator[World]:
+    """Start everything. ``personality`` is that of all browsers emulators; each of them has its own browsers, but for
+    providers with one ``account``, which share an emulator."""
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        started: dict[str, tuple[str, Emulator]] = {}
+        known, emulators, urls = {}, {}, {}
+        for name, given in providers.items():
+            options = dict(given)
+            account = options.pop("account", name)
+            if account not in started:
+                app = create_emulator(
+                    options["api"], token=TOKEN, personality=personality if options["api"] == "bctrl_browsers" else {}
+                )
+                started[account] = (await stack.enter_async_context(running(app)), app[EMULATOR])
+            urls[name], emulators[name] = started[account]
+            known[name] = {"base_url": urls[name], **options}
+        direct_app = create_emulator("bctrl_browsers", token=KEY, personality=personality)
+        direct = await stack.enter_async_context(running(direct_app))
+        seed = await stack.enter_async_context(running(create_emulator("bctrl", token=KEY)))
+        settings = demo_settings(known, port=0, api_key=KEY)
+        if routes:
+            settings = settings.model_copy(update={"dialects": {"bctrl": DialectSettings(routes=list(routes))}})
+        log = StringIO()
+        gateway_app = create_app(settings, logger=make_logger("debug", "json", log))
+        address = (await stack.enter_async_context(serving(settings, gateway_app))).api
+        yield World(
+            gateway=Server(address, KEY, session),
+            dialect=Server(f"{address}/bctrl", KEY, session),
+            direct=Server(direct, KEY, session),
+            seed=Server(seed, KEY, session),
+            emulators=emulators,
+            urls=urls,
+            direct_emulator=direct_app[EMULATOR],
+            log=log,
+        )
