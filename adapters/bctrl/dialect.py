@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from adapters.bctrl.adapter import BctrlAdapter
-from adapters.bctrl.dialect_bodies import NATIVE_CODE, read_create
+from adapters.bctrl.dialect_bodies import NATIVE_CODE, native_fault, read_create
 from adapters.bctrl.dialect_errors import failure_of
 from adapters.bctrl.wire import Code
 from gateway.domain.errors import FieldError, GatewayError, InvalidRequest, NotFound, RuntimeReplaced
@@ -34,7 +34,11 @@ class BctrlDialect(Dialect):
         """Launch a browser. A live alias answers with its runtime where nothing is seen to differ, else with 409."""
         target = self._target(request)
         create = read_create(request.body)
-        made = await self.gateway.create(target, create, ctx)
+        try:
+            made = await self.gateway.create(target, create, ctx)
+        except GatewayError as error:
+            error.errors = tuple(native_fault(fault) for fault in error.errors)
+            raise
         body = made.native
         if body is None:
             body, found = await self._passed_on(Operation.GET, target, ctx, create.name)

@@ -8,7 +8,7 @@ from pydantic.alias_generators import to_camel
 
 from adapters.bctrl.wire import Code
 from gateway.domain.config import Port, Uuid
-from gateway.domain.errors import FieldError, InvalidRequest, ValidationFailed
+from gateway.domain.errors import FieldError, InvalidRequest, ValidationFailed, pointer
 from gateway.domain.requests import CreateBrowser
 from gateway.domain.validation import Input, Integer, optional, validate
 
@@ -107,12 +107,20 @@ _TOP: Final = {"name": "alias"}
 _IN_CONFIG: Final = frozenset(NativeConfig.model_fields)
 
 
-def native_member(fault: FieldError) -> str | None:
-    """The member of a native body that a fault is about (``launch.config.proxy.port``), whichever API's pointer it
-    has; None for a fault of something else."""
+def native_fault(fault: FieldError) -> FieldError:
+    """A fault of a field of the create, as one of the member of the native body."""
     if fault.pointer is None:
-        return fault.parameter or fault.header
-    parts = [part.replace("~1", "/").replace("~0", "~") for part in fault.pointer.split("/")[1:]]
+        return fault
+    parts = fault.pointer.split("/")[1:]
     if len(parts) > 1 and parts[0] == "launch" and parts[1] in _IN_CONFIG:
         parts.insert(1, "config")
-    return ".".join(to_camel(_TOP.get(part, part)) for part in parts) or None
+    where = pointer(*(to_camel(_TOP.get(part, part)) for part in parts))
+    return FieldError(fault.detail, fault.code, pointer=where)
+
+
+def native_member(fault: FieldError) -> str | None:
+    """The member of a native body that a fault is about (``launch.config.proxy.port``), or the parameter or header;
+    None for one of the whole body."""
+    if fault.pointer is None:
+        return fault.parameter or fault.header
+    return fault.pointer.removeprefix("#").removeprefix("/").replace("/", ".") or None
