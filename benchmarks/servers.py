@@ -118,8 +118,8 @@ async def _serve(name: str, target: str) -> None:
         settings = gateway_settings(target)
         with open("/dev/null", "w") as nowhere:  # noqa: PTH123, ASYNC230 (opened once, before serving)
             app = create_app(settings, logger=make_logger("info", "json", nowhere))
-            async with serving(settings, app) as url:
-                await _serving(url)
+            async with serving(settings, app) as addresses:
+                await _serving(addresses.api)
         return
     app = upstream() if name == "upstream" else passthrough(target)
     runner = web.AppRunner(app, access_log=None, keepalive_timeout=75)
