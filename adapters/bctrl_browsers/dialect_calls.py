@@ -106,8 +106,8 @@ class Calls:
                 body=body,
                 idempotency_key=key,
             )
-        if method != "GET" or path:
-            ctx.runtime_id = answer.runtimes[0].id if answer.runtimes else ctx.runtime_id
+        if operation is not Operation.LIST and answer.runtimes:
+            ctx.runtime_id = answer.runtimes[0].id
         return answer
 
     async def page(
