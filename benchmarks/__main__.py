@@ -23,6 +23,8 @@ from benchmarks.servers import KEY, RUNTIME_ID, RUNTIMES
 WORK = {
     "get, translated and validated": (f"/v1/runtimes/bench.{RUNTIME_ID}", f"{RUNTIMES}/{RUNTIME_ID}", 0.70),
     "list of 50 from one provider": ("/v1/runtimes?limit=50", f"{RUNTIMES}?limit=50", 0.35),
+    "get, passed through as it is": (f"/native/bench{RUNTIMES}/{RUNTIME_ID}", f"{RUNTIMES}/{RUNTIME_ID}", 0.80),
+    "list of 50, passed through as it is": (f"/native/bench{RUNTIMES}?limit=50", f"{RUNTIMES}?limit=50", 0.80),
 }
 
 

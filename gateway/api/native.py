@@ -5,6 +5,8 @@ The provider's answers pass as they are, errors included; the gateway's own erro
 """
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -237,5 +239,9 @@ class _Forwarding:
 def _cut(transport: asyncio.Transport, begun: web.StreamResponse) -> None:
     if hdrs.TRANSFER_ENCODING in begun.headers or hdrs.CONTENT_LENGTH in begun.headers:
         transport.close()
-    else:
-        transport.abort()  # a connection that ends in order would be the regular end of this answer
+        return
+    # A connection that ends in order would be the regular end of this answer, so it has to end with a reset.
+    connection: socket.socket | None = transport.get_extra_info("socket")
+    if connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()

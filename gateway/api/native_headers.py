@@ -85,7 +85,7 @@ def to_provider(headers: Any, *, websocket: bool, traced: bool) -> CIMultiDict[s
     passed = CIMultiDict([(name, value) for name, value in headers.items() if name.lower() not in kept_back])
     for name, value in passed.items():
         if not value.isascii():
-            _require_utf8(name, value)
+            _require_utf8(str(name), value)
     if not traced:
         passed.popall("tracestate", None)
     if websocket:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooLong
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 
 from gateway.api.endpoints import Endpoints
 from gateway.api.problems import internal_error
@@ -31,6 +31,14 @@ class GatewayRequestHandler(RequestHandler):
         super().__init__(server, **options)
         self._endpoints = endpoints
         self.when_lost: Callable[[], None] | None = None
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
+            request = self._current_request
+            if request is not None and not request.content.is_eof():
+                # aiohttp tells it after this request, whose body can never be whole now: somebody may wait for it.
+                request._cancel(RequestPayloadError("the rest of the body breaks the rules"))
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)

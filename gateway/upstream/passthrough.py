@@ -27,6 +27,8 @@ from gateway.upstream.session import PROGRESS, Progress, open_session, reason_of
 NATIVE: Final = "native"
 """The operation of these requests in metrics and logs."""
 
+_LONG: Final = 8
+
 
 @dataclass(slots=True)
 class NativeRequest:
@@ -113,8 +115,9 @@ class PassThrough:
         metrics.native_in_flight.labels(self.name).set_function(lambda: self._in_flight)
 
     def without_credentials(self, value: str) -> str:
-        """A header's value without the provider's token, which a provider may echo."""
-        return value.replace(self._token, "[redacted]") if self._token in value else value
+        """A header's value without the provider's token, which a provider may echo. (One that is too short to be told
+        from other text stays.)"""
+        return value.replace(self._token, "[redacted]") if self._token in value and len(self._token) >= _LONG else value
 
     @property
     def read_timeout(self) -> float:

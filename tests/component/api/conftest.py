@@ -136,7 +136,7 @@ Serve = Callable[..., Any]
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
-    """``await serve(lifecycle=..., limits=...)``: use cases over no provider, some of them replaced; ``native`` names the
+    """``await serve(lifecycle=..., limits=...)``: use cases over no provider, some of them replaced; ``native`` are the
     providers that requests are passed through to."""
     async with AsyncExitStack() as stack:
 

@@ -1,0 +1,291 @@
+"""Bodies pass as they come, in both directions, for as long as something moves."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+KEY = "a-key-of-a-shop-1234"
+HEAD = f"Host: gateway\r\nAuthorization: Bearer {KEY}\r\n"
+
+
+def request(method: str, headers: str = "", target: str = "/native/raw/a") -> bytes:
+    return f"{method} {target} HTTP/1.1\r\n{HEAD}{headers}\r\n".encode()
+
+
+async def test_a_chunked_upload_arrives_piece_by_piece(gateway: Any, provider: Any) -> None:
+    connection = await gateway.connect()
+    connection.send(request("POST", "Transfer-Encoding: chunked\r\n") + b"3\r\none\r\n")
+    inbound = await provider.accept()
+    line, sent = await inbound.head()
+    assert (line, sent["transfer-encoding"]) == ("POST /base/v1/a HTTP/1.1", "chunked")
+    assert await inbound.reader.readexactly(8) == b"3\r\none\r\n"
+    connection.send(b"3\r\ntwo\r\n")
+    assert await inbound.reader.readexactly(8) == b"3\r\ntwo\r\n"
+    connection.send(b"0\r\n\r\n")
+    assert await inbound.reader.readexactly(5) == b"0\r\n\r\n"
+    inbound.answer(b"done")
+    assert (await connection.answer()).body == b"done"
+
+
+async def test_a_long_upload_keeps_its_declared_length(gateway: Any, provider: Any) -> None:
+    body = b"x" * 300_000
+    call = asyncio.create_task(gateway.call("PUT", "/native/raw/a", body))
+    inbound = await provider.accept()
+    _, sent = await inbound.head()
+    assert (sent["content-length"], sent.get("transfer-encoding")) == ("300000", None)
+    assert await inbound.reader.readexactly(300_000) == body
+    inbound.answer()
+    assert (await call).status == 200
+
+
+async def test_a_body_is_invited_when_the_provider_is_there_and_not_before(gateway: Any, provider: Any) -> None:
+    connection = await gateway.connect()
+    connection.send(request("POST", "Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n"))
+    inbound = await provider.accept()
+    assert await connection.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    connection.send(b"2\r\nok\r\n0\r\n\r\n")
+    _, sent = await inbound.head()
+    assert "expect" not in sent
+    assert await inbound.reader.readexactly(12) == b"2\r\nok\r\n0\r\n\r\n"
+    inbound.answer()
+    assert (await connection.answer()).status == 200
+
+
+async def test_a_body_that_is_refused_is_never_invited(serve: Any, provider: Any) -> None:
+    gateway = await serve(native=[provider.settings(native={"allow": []})])
+    answer = await gateway.exchange(request("POST", "Content-Length: 5\r\nExpect: 100-continue\r\n"))
+    assert answer.status == 403
+
+
+async def test_events_arrive_while_the_stream_is_open(gateway: Any, provider: Any) -> None:
+    connection = await gateway.connect()
+    connection.send(request("GET", "Accept: text/event-stream\r\n"))
+    inbound = await provider.accept()
+    await inbound.head()
+    inbound.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+    head = await connection.reader.readuntil(b"\r\n\r\n")
+    assert b"content-type: text/event-stream" in head.lower()
+    assert b"x-request-id: " in head.lower()
+    assert b"server: runtime-gateway/" in head.lower()
+    for event in (b"data: 1\n\n", b"data: 2\n\n"):
+        inbound.send(b"9\r\n" + event + b"\r\n")
+        assert await connection.reader.readexactly(14) == b"9\r\n" + event + b"\r\n"
+    inbound.send(b"0\r\n\r\n")
+    assert await connection.reader.readexactly(5) == b"0\r\n\r\n"
+    assert (await gateway.logger.one("request"))["status"] == 200
+
+
+async def test_an_answer_that_ends_with_its_connection_is_told_in_chunks(gateway: Any, provider: Any) -> None:
+    connection = await gateway.connect()
+    connection.send(request("GET"))
+    inbound = await provider.accept()
+    await inbound.head()
+    inbound.send(b"HTTP/1.0 200 OK\r\n\r\nall of it")
+    inbound.writer.close()
+    head = await connection.reader.readuntil(b"\r\n\r\n")
+    assert b"transfer-encoding: chunked" in head.lower()
+    assert await connection.reader.readuntil(b"0\r\n\r\n") == b"9\r\nall of it\r\n0\r\n\r\n"
+
+
+async def test_a_provider_that_answers_before_the_upload_is_whole_is_heard(gateway: Any, provider: Any) -> None:
+    connection = await gateway.connect()
+    connection.send(request("POST", "Transfer-Encoding: chunked\r\n") + b"3\r\none\r\n")
+    inbound = await provider.accept()
+    await inbound.head()
+    inbound.answer(b"enough", status="413 Payload Too Large")
+    answer = await connection.answer()
+    assert (answer.status, answer.body, answer.headers["connection"]) == (413, b"enough", "close")
+
+
+async def test_when_the_caller_leaves_the_provider_is_left_at_once(gateway: Any, provider: Any) -> None:
+    connection = await gateway.connect()
+    connection.send(request("GET"))
+    inbound = await provider.accept()
+    await inbound.head()
+    inbound.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+    await connection.reader.readuntil(b"1\r\na\r\n")
+    connection.writer.close()
+    assert await inbound.gone()
+    request_line = await gateway.logger.one("request")
+    assert (request_line["status"], request_line["code"]) == (499, "client_aborted")
+    assert (await gateway.logger.one("upstream"))["outcome"] == "cancelled"
+
+
+async def test_when_the_caller_leaves_before_any_answer_the_provider_is_left_too(gateway: Any, provider: Any) -> None:
+    connection = await gateway.connect()
+    connection.send(request("GET"))
+    inbound = await provider.accept()
+    await inbound.head()
+    connection.writer.close()
+    assert await inbound.gone()
+    assert (await gateway.logger.one("request"))["code"] == "client_aborted"
+
+
+async def test_an_upload_that_the_caller_breaks_off_has_no_end_at_the_provider(gateway: Any, provider: Any) -> None:
+    connection = await gateway.connect()
+    connection.send(request("POST", "Transfer-Encoding: chunked\r\n") + b"3\r\none\r\n")
+    inbound = await provider.accept()
+    await inbound.head()
+    assert await inbound.reader.readexactly(8) == b"3\r\none\r\n"
+    connection.writer.close()
+    assert await inbound.gone()
+    assert (await gateway.logger.one("request"))["code"] == "client_aborted"
+
+
+async def test_a_provider_that_breaks_off_cuts_the_caller_off(gateway: Any, provider: Any) -> None:
+    """No end of the chunks comes, so nobody takes half an answer for the whole."""
+    connection = await gateway.connect()
+    connection.send(request("GET"))
+    inbound = await provider.accept()
+    await inbound.head()
+    inbound.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
+    await connection.reader.readuntil(b"half\r\n")
+    inbound.writer.close()
+    assert await connection.closed()
+    line = await gateway.logger.one("request")
+    assert (line["code"], line["source"], line["provider"]) == ("provider_bad_response", "provider", "raw")
+    upstream = await gateway.logger.one("upstream")
+    assert (upstream["outcome"], upstream["phase"]) == ("cut_short", "answered")
+
+
+async def test_a_caller_of_http_1_0_is_cut_off_with_a_reset(gateway: Any, provider: Any) -> None:
+    """To it the end of the connection is the end of the answer, so that one must not come."""
+    connection = await gateway.connect()
+    connection.send(f"GET /native/raw/a HTTP/1.0\r\n{HEAD}\r\n".encode())
+    inbound = await provider.accept()
+    await inbound.head()
+    inbound.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
+    await connection.reader.readuntil(b"half")
+    inbound.writer.close()
+    with pytest.raises(ConnectionResetError):
+        await connection.reader.read()
+
+
+async def test_half_of_a_short_body_is_a_problem(gateway: Any, provider: Any) -> None:
+    """What was held back anyway can still be told as what it is."""
+    call = asyncio.create_task(gateway.call("GET", "/native/raw/a"))
+    inbound = await provider.accept()
+    await inbound.head()
+    inbound.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+    inbound.writer.close()
+    answer = await call
+    assert (answer.status, answer.json["code"]) == (502, "provider_bad_response")
+
+
+async def test_a_lost_answer_to_a_change_is_an_unknown_outcome_that_is_not_to_be_repeated(
+    gateway: Any, provider: Any
+) -> None:
+    call = asyncio.create_task(gateway.call("POST", "/native/raw/a", b"{}"))
+    inbound = await provider.accept()
+    await inbound.head()
+    inbound.writer.close()
+    answer = await call
+    assert (answer.status, answer.json["code"], answer.json["retryable"]) == (504, "outcome_unknown", "no")
+    assert provider.connections.empty()
+
+
+async def test_a_provider_that_is_not_there_is_503(serve: Any, provider: Any) -> None:
+    gateway = await serve(native=[provider.settings(base_url="http://127.0.0.1:1")])
+    answer = await gateway.call("POST", "/native/raw/a", b"{}")
+    assert (answer.status, answer.json["code"], answer.json["retryable"]) == (503, "provider_unavailable", "yes")
+    assert (await gateway.logger.one("upstream"))["phase"] == "connecting"
+
+
+async def test_a_provider_that_never_answers_is_given_up(serve: Any, provider: Any) -> None:
+    gateway = await serve(native=[provider.settings(native={"answer_timeout": 0.05})])
+    answer = await gateway.call("GET", "/native/raw/a")
+    assert (answer.status, answer.json["code"]) == (504, "provider_timeout")
+    inbound = await provider.accept()
+    await inbound.head()
+    assert await inbound.gone()
+
+
+async def test_a_stream_in_which_nothing_moves_is_cut(serve: Any, provider: Any) -> None:
+    gateway = await serve(native=[provider.settings(read_timeout=0.05)])
+    connection = await gateway.connect()
+    connection.send(request("GET"))
+    inbound = await provider.accept()
+    await inbound.head()
+    inbound.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+    await connection.reader.readuntil(b"1\r\na\r\n")
+    assert await connection.closed()
+    assert await inbound.gone()
+    assert (await gateway.logger.one("request"))["code"] == "provider_timeout"
+
+
+async def test_a_caller_that_stops_sending_is_told_so(serve: Any, provider: Any) -> None:
+    gateway = await serve(native=[provider.settings(native={"answer_timeout": 0.05})])
+    connection = await gateway.connect()
+    connection.send(request("POST", "Transfer-Encoding: chunked\r\n") + b"3\r\none\r\n")
+    answer = await connection.answer()
+    assert (answer.status, answer.json["code"], answer.json["source"]) == (408, "request_timeout", "client")
+
+
+async def test_a_caller_that_does_not_read_slows_the_provider_down_and_is_given_up(serve: Any, provider: Any) -> None:
+    """What is held for it is bounded, whatever the provider has to send."""
+    gateway = await serve(native=[provider.settings(read_timeout=0.2)])
+    connection = await gateway.connect()
+    connection.reader._transport.pause_reading()  # type: ignore[attr-defined]
+    connection.send(request("GET"))
+    inbound = await provider.accept()
+    await inbound.head()
+    total = 1 << 28
+    inbound.send(f"HTTP/1.1 200 OK\r\nContent-Length: {total}\r\n\r\n".encode())
+    sent, piece = 0, bytes(1 << 16)
+    try:
+        while sent < total:
+            inbound.send(piece)
+            await inbound.writer.drain()
+            sent += len(piece)
+    except ConnectionError:
+        pass
+    assert sent < total / 4
+    line = await gateway.logger.one("request")
+    assert (line["code"], line["source"]) == ("request_timeout", "client")
+
+
+async def test_too_large_a_body_is_refused_before_it_is_sent_or_as_soon_as_it_shows(serve: Any, provider: Any) -> None:
+    gateway = await serve(native=[provider.settings(native={"max_body_bytes": 1024})])
+    answer = await gateway.call("POST", "/native/raw/a", b"x" * 2000)
+    assert (answer.status, answer.json["code"]) == (413, "payload_too_large")
+    assert provider.connections.empty()
+    connection = await gateway.connect()
+    connection.send(request("POST", "Transfer-Encoding: chunked\r\n") + b"7d0\r\n" + b"x" * 2000 + b"\r\n")
+    answer = await connection.answer()
+    assert (answer.status, answer.json["code"]) == (413, "payload_too_large")
+    inbound = await provider.accept()
+    assert b"0\r\n\r\n" not in await inbound.rest()
+
+
+async def test_a_body_that_breaks_the_rules_is_the_callers_fault(gateway: Any, provider: Any) -> None:
+    connection = await gateway.connect()
+    connection.send(request("POST", "Transfer-Encoding: chunked\r\n") + b"3\r\none\r\n")
+    inbound = await provider.accept()
+    await inbound.head()
+    connection.send(b"nonsense\r\n")
+    answer = await connection.answer()
+    assert (answer.status, answer.json["code"]) == (400, "invalid_request")
+
+
+async def test_more_than_max_in_flight_are_refused_and_counted(serve: Any, provider: Any) -> None:
+    gateway = await serve(native=[provider.settings(native={"max_in_flight": 1})])
+    first = asyncio.create_task(gateway.call("GET", "/native/raw/a"))
+    inbound = await provider.accept()
+    await inbound.head()
+    answer = await gateway.call("GET", "/native/raw/a")
+    assert (answer.status, answer.json["code"], answer.json["source"]) == (503, "overloaded", "gateway")
+    assert "native.max_in_flight" in answer.json["detail"]
+    assert gateway.metrics.registry.get_sample_value("rtgw_dropped_total", {"what": "native"}) == 1
+    inbound.answer()
+    assert (await first).status == 200
+
+
+async def test_a_provider_that_switches_protocols_unasked_is_not_followed(gateway: Any, provider: Any) -> None:
+    call = asyncio.create_task(gateway.call("GET", "/native/raw/a"))
+    inbound = await provider.accept()
+    await inbound.head()
+    inbound.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+    answer = await call
+    assert (answer.status, answer.json["code"]) == (502, "provider_bad_response")
+    assert await inbound.gone()

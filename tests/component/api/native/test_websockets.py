@@ -1,0 +1,188 @@
+"""A WebSocket through the gateway is the provider's own, byte for byte."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession, WSMsgType, web
+
+from gateway.ports.provider_settings import ProviderSettings
+from gateway.testing.servers import running
+
+KEY = "a-key-of-a-shop-1234"
+UPGRADE = (
+    "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: chat\r\n"
+)
+SWITCH = (
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\nSet-Cookie: a=b\r\n\r\n"
+)
+REQUEST = f"GET /native/raw/ws?x=1 HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {KEY}\r\n{UPGRADE}\r\n".encode()
+
+
+async def opened(gateway: Any, provider: Any) -> tuple[Any, Any, bytes]:
+    connection = await gateway.connect()
+    connection.send(REQUEST)
+    inbound = await provider.accept()
+    await inbound.head()
+    inbound.send(SWITCH)
+    return connection, inbound, await connection.reader.readuntil(b"\r\n\r\n")
+
+
+async def test_messages_pings_and_close_codes_of_two_real_ends_pass(serve: Any) -> None:
+    async def echo(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(autoping=False, protocols=("chat",), max_msg_size=0)
+        await socket.prepare(request)
+        async for message in socket:
+            if message.type is WSMsgType.PING:
+                await socket.pong(message.data)
+            elif message.data == "bye":
+                await socket.close(code=4321, message=b"as asked")
+            else:
+                await socket.send_str(message.data)
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/base/ws", echo)
+    async with running(app) as url:
+        settings = {
+            "name": "raw",
+            "api": "durable",
+            "base_url": f"{url}/base",
+            "token": "a-token",
+            "native": {"allow": ["* /**"]},
+        }
+        gateway = await serve(native=[ProviderSettings.model_validate(settings)])
+        async with (
+            ClientSession(headers={"X-API-Key": KEY}) as session,
+            session.ws_connect(
+                f"http://127.0.0.1:{gateway.port}/native/raw/ws",
+                autoping=False,
+                protocols=("chat",),
+                compress=15,
+                max_msg_size=0,
+            ) as socket,
+        ):
+            assert (socket.protocol, socket.compress) == ("chat", 15)
+            for text in ("a", "b" * 3_000_000):
+                await socket.send_str(text)
+                assert (await socket.receive()).data == text
+            await socket.ping(b"there?")
+            message = await socket.receive()
+            assert (message.type, message.data) == (WSMsgType.PONG, b"there?")
+            await socket.send_str("bye")
+            message = await socket.receive()
+            assert (message.type, message.data, message.extra) == (WSMsgType.CLOSE, 4321, "as asked")
+        line = await gateway.logger.one("request")
+        assert (line["status"], line["surface"], "client_aborted" in line) == (101, "native", False)
+        assert (await gateway.logger.one("upstream"))["outcome"] == "101"
+
+
+async def test_the_handshake_carries_the_credentials_and_the_two_ends_own_headers(gateway: Any, provider: Any) -> None:
+    connection = await gateway.connect()
+    connection.send(REQUEST)
+    inbound = await provider.accept()
+    line, sent = await inbound.head()
+    assert line == "GET /base/v1/ws?x=1 HTTP/1.1"
+    assert (sent["connection"], sent["upgrade"]) == ("Upgrade", "websocket")
+    assert (sent["sec-websocket-key"], sent["sec-websocket-protocol"]) == ("dGhlIHNhbXBsZSBub25jZQ==", "chat")
+    assert (sent["authorization"], KEY in str(sent)) == ("Bearer canary-of-the-provider", False)
+    inbound.send(SWITCH + b"first")
+    head = (await connection.reader.readuntil(b"\r\n\r\n")).decode().lower()
+    assert head.startswith("http/1.1 101 ")
+    for header in ("upgrade: websocket", "connection: upgrade", "sec-websocket-accept: s3pp", "sec-websocket-protocol"):
+        assert header in head
+    assert "set-cookie" not in head
+    assert await connection.reader.readexactly(5) == b"first"
+
+
+async def test_bytes_that_come_along_with_the_handshake_are_not_lost(gateway: Any, provider: Any) -> None:
+    connection = await gateway.connect()
+    connection.send(REQUEST + b"early")
+    inbound = await provider.accept()
+    await inbound.head()
+    inbound.send(SWITCH)
+    assert await inbound.reader.readexactly(5) == b"early"
+    connection.send(b"later")
+    assert await inbound.reader.readexactly(5) == b"later"
+
+
+async def test_what_the_caller_says_last_arrives_before_its_leaving(gateway: Any, provider: Any) -> None:
+    connection, inbound, _ = await opened(gateway, provider)
+    connection.send(b"the close frame")
+    connection.writer.close()
+    assert await inbound.reader.read() == b"the close frame"
+
+
+async def test_what_the_provider_says_last_arrives_before_its_leaving(gateway: Any, provider: Any) -> None:
+    connection, inbound, _ = await opened(gateway, provider)
+    inbound.send(b"the close frame")
+    inbound.writer.close()
+    assert await connection.reader.read() == b"the close frame"
+
+
+async def test_a_handshake_that_the_provider_refuses_is_its_plain_answer(gateway: Any, provider: Any) -> None:
+    connection = await gateway.connect()
+    connection.send(REQUEST)
+    inbound = await provider.accept()
+    await inbound.head()
+    inbound.answer(b"no such socket", status="404 Not Found")
+    answer = await connection.answer()
+    assert (answer.status, answer.body) == (404, b"no such socket")
+
+
+async def test_a_rule_for_get_does_not_open_a_websocket(serve: Any, provider: Any) -> None:
+    gateway = await serve(native=[provider.settings(native={"allow": ["GET /**"]})])
+    answer = await gateway.exchange(REQUEST)
+    assert (answer.status, answer.json["code"]) == (403, "permission_denied")
+    assert "A WebSocket" in answer.json["detail"]
+    assert provider.connections.empty()
+
+
+async def test_a_rule_for_websockets_opens_one(serve: Any, provider: Any) -> None:
+    gateway = await serve(native=[provider.settings(native={"allow": ["WEBSOCKET /ws"]})])
+    _, _, head = await opened(gateway, provider)
+    assert head.startswith(b"HTTP/1.1 101 ")
+
+
+async def test_another_protocol_than_asked_for_is_not_followed(gateway: Any, provider: Any) -> None:
+    connection = await gateway.connect()
+    connection.send(REQUEST)
+    inbound = await provider.accept()
+    await inbound.head()
+    inbound.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
+    answer = await connection.answer()
+    assert (answer.status, answer.json["code"]) == (502, "provider_bad_response")
+
+
+async def test_a_silent_websocket_is_cut_after_the_read_timeout(serve: Any, provider: Any) -> None:
+    gateway = await serve(native=[provider.settings(read_timeout=0.05)])
+    connection, inbound, _ = await opened(gateway, provider)
+    assert await inbound.gone()
+    with pytest.raises(ConnectionResetError):
+        await connection.reader.read()
+    assert (await gateway.logger.one("upstream"))["outcome"] == "timeout"
+
+
+async def test_a_caller_that_does_not_read_slows_the_provider_down(serve: Any, provider: Any) -> None:
+    gateway = await serve(native=[provider.settings(read_timeout=0.2)])
+    connection, inbound, _ = await opened(gateway, provider)
+    connection.reader._transport.pause_reading()
+    sent, most, piece = 0, 1 << 28, bytes(1 << 16)
+    try:
+        while sent < most:
+            inbound.send(piece)
+            await inbound.writer.drain()
+            sent += len(piece)
+    except ConnectionError:
+        pass
+    assert sent < most / 4
+
+
+async def test_the_shutdown_ends_websockets(gateway: Any, provider: Any) -> None:
+    """After the time that all requests in flight have to finish."""
+    _, inbound, _ = await opened(gateway, provider)
+    ending = asyncio.create_task(gateway.runner.cleanup())
+    assert await inbound.gone()
+    await ending
