@@ -22,7 +22,7 @@ run: $(RUN_STAMP) ## Start the gateway with an emulator of every provider on 127
 	@$(BIN)/runtime-gateway demo $(ARGS)
 
 test: $(DEV_STAMP) $(CLIENT_STAMPS) ## Run the whole test suite (ARGS="-k name")
-	@RTGW_TEST_CLIENTS=required $(BIN)/python -m pytest $(ARGS)
+	@TEST_CLIENTS=required $(BIN)/python -m pytest $(ARGS)
 
 check: $(DEV_STAMP) ## Lint, formatting, types and import rules
 	@$(BIN)/ruff check .

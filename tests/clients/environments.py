@@ -16,7 +16,7 @@ def python_of(client: str) -> str:
     python = ROOT / ".venv-clients" / client / "bin" / "python"
     if not python.exists():
         message = f"there is no environment of {client}: make test makes it"
-        if os.environ.get("RTGW_TEST_CLIENTS") == "required":
+        if os.environ.get("TEST_CLIENTS") == "required":
             pytest.fail(message)
         pytest.skip(message)
     return str(python)

@@ -22,7 +22,7 @@ def interpreter(version: str) -> Path:
     """The interpreter that has a version of the client; ``make test`` sets it up and asks for it."""
     python = ROOT / ".venv-clients" / f"bctrl-{version}" / "bin" / "python"
     if not python.exists():
-        assert os.environ.get("RTGW_TEST_CLIENTS") != "required", f"{python} is missing"
+        assert os.environ.get("TEST_CLIENTS") != "required", f"{python} is missing"
         pytest.skip(f"no environment for bctrl {version}: run make test")
     return python
 
