@@ -1,5 +1,6 @@
 """The configured providers, and the one way to call any of them."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -105,11 +106,19 @@ class Fleet:
         return provider, ref
 
     def calling(
-        self, provider: Provider, operation: Operation, ctx: RequestContext, secrets: Iterable[str] = ()
+        self,
+        provider: Provider,
+        operation: Operation,
+        ctx: RequestContext,
+        secrets: Iterable[str] = (),
+        *,
+        at_most: float = math.inf,
     ) -> "ProviderCalls":
-        """Call a provider within the time limit of an operation: ``async with fleet.calling(...) as call:``."""
+        """Call a provider within the time limit of an operation, or ``at_most`` so many seconds:
+        ``async with fleet.calling(...) as call:``."""
         ctx.provider = provider.name
-        return ProviderCalls(self, provider, operation, ctx, tuple(secrets))
+        limit = min(provider.adapter.settings.deadline(operation), at_most)
+        return ProviderCalls(self, provider, operation, ctx, tuple(secrets), limit)
 
 
 class ProviderCalls:
@@ -117,17 +126,23 @@ class ProviderCalls:
     hold nothing of ``secrets`` (a provider may echo what it was sent)."""
 
     def __init__(
-        self, fleet: Fleet, provider: Provider, operation: Operation, ctx: RequestContext, secrets: tuple[str, ...]
+        self,
+        fleet: Fleet,
+        provider: Provider,
+        operation: Operation,
+        ctx: RequestContext,
+        secrets: tuple[str, ...],
+        limit: float,
     ) -> None:
         self._fleet = fleet
         self._provider = provider
         self._operation = operation
         self._ctx = ctx
         self._secrets = secrets
+        self._limit = limit
 
     async def __aenter__(self) -> Call:
-        limit = self._provider.adapter.settings.deadline(self._operation)
-        self._call = self._ctx.call(self._fleet.clock.monotonic() + limit)
+        self._call = self._ctx.call(self._fleet.clock.monotonic() + self._limit)
         return self._call
 
     async def __aexit__(

@@ -18,6 +18,7 @@ from gateway.ports.context import RequestContext
 from gateway.services.fleet import Fleet, Provider
 
 _HASH_SPACE: Final = float(1 << 64)
+_LOOK_SECONDS: Final = 2.0  # what one provider that hangs may cost the creates that go to others
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +152,9 @@ class Router:
         raise UnsupportedFeature("No provider of this gateway can make this runtime.", errors=relevant)
 
     async def _holds(self, target: Target, name: str, ctx: RequestContext) -> bool:
-        """Whether the target has a live runtime of the name. One that cannot be asked does not decide."""
+        """Whether the target has a live runtime of the name. One that cannot be asked in time does not decide."""
         try:
-            async with self._fleet.calling(target.provider, Operation.LIST, ctx) as call:
+            async with self._fleet.calling(target.provider, Operation.LIST, ctx, at_most=_LOOK_SECONDS) as call:
                 found = await target.provider.adapter.find(target.scope, name, call)
         except GatewayError:
             return False

@@ -15,11 +15,13 @@ from gateway.domain.errors import (
     UnsupportedFeature,
     ValidationFailed,
 )
+from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateRequest
 from gateway.domain.values import State
+from gateway.ports.transport import Phase, TransportFailure
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.routing import Router, Target, rank
-from tests.unit.services.fakes import BrowserLike, DurableLike, FakeAdapter, context, create, fleet_of
+from tests.unit.services.fakes import BrowserLike, DurableLike, FakeAdapter, FakeClock, context, create, fleet_of
 
 DOWN = ProviderUnavailable("down", failure=ProviderFailure("x"))
 
@@ -89,6 +91,28 @@ async def test_a_provider_that_cannot_be_asked_for_the_name_does_not_decide() ->
     assert (await _chosen(fleet_of([first, second]), create(name="agent"))).provider.name == "second"
     second.world.fail("find", DOWN)
     assert (await _chosen(fleet_of([first, second]), create(name="agent"))).provider.name == "first"
+
+
+async def test_a_provider_that_hangs_holds_a_create_for_another_up_for_two_seconds_and_no_longer() -> None:
+    clock = FakeClock()
+    hanging, well = DurableLike("hanging", order=2), DurableLike("well", order=1)
+
+    async def hang() -> None:
+        await clock.sleep(hanging.world.calls[-1].deadline - clock.monotonic())
+        raise TransportFailure("timeout", Phase.SENT, operation=Operation.LIST)
+
+    hanging.world.before["find"] = hang
+    began = clock.monotonic()
+    assert (await _chosen(fleet_of([hanging, well], clock), create(name="agent"))).provider.name == "well"
+    assert clock.monotonic() - began == 2.0
+
+
+async def test_a_shorter_limit_of_the_settings_bounds_the_look_for_a_name_too() -> None:
+    clock = FakeClock()
+    brisk, other = DurableLike("brisk", deadlines={"list": 0.5}), DurableLike("other")
+    await _chosen(fleet_of([brisk, other], clock), create(name="agent"))
+    deadlines = [adapter.world.calls[-1].deadline - clock.monotonic() for adapter in (brisk, other)]
+    assert deadlines == [0.5, 2.0]
 
 
 async def test_nobody_is_asked_for_the_name_where_there_is_nothing_to_choose() -> None:
