@@ -87,7 +87,7 @@ def create_app(
         with_admin=not separate_admin,
     )
     if separate_admin:
-        app[ADMIN] = create_admin(metrics=metrics)
+        app[ADMIN] = create_admin(app, metrics=metrics)
 
     async def transports(_app: web.Application) -> AsyncIterator[None]:
         yield

@@ -60,8 +60,11 @@ def create_api(
     return app
 
 
-def create_admin(*, metrics: Metrics, logger: Logger | None = None, clock: Clock | None = None) -> web.Application:
-    """The probes and metrics alone, for an address of their own."""
+def create_admin(
+    api: web.Application, *, metrics: Metrics, logger: Logger | None = None, clock: Clock | None = None
+) -> web.Application:
+    """The probes and metrics alone, for an address of their own. It is served until ``api`` has drained, and not ready
+    as soon as ``api`` begins to."""
     endpoints = Endpoints(
         authenticator=Authenticator(None),
         metrics=metrics,
@@ -71,18 +74,18 @@ def create_admin(*, metrics: Metrics, logger: Logger | None = None, clock: Clock
     )
     app = web.Application()
     routes = _Routes(endpoints)
-    routes.add(PROBE_ROUTES, _probes(app, metrics))
+    routes.add(PROBE_ROUTES, _probes(api, metrics))
     routes.register(app)
     return app
 
 
-def _probes(app: web.Application, metrics: Metrics) -> Probes:
+def _probes(api: web.Application, metrics: Metrics) -> Probes:
     probes = Probes(metrics)
 
-    async def stop(_app: web.Application) -> None:
+    async def stop(_api: web.Application) -> None:
         probes.stopping = True
 
-    app.on_shutdown.append(stop)
+    api.on_shutdown.append(stop)
     return probes
 
 

@@ -70,6 +70,27 @@ async def test_sigterm_lets_a_request_in_flight_finish_and_ends_with_0(fleet: Fl
         await gateway.process.says('"event":"stopped"')
 
 
+async def test_probes_of_their_own_address_answer_while_it_drains_and_are_not_ready(fleet: Fleet) -> None:
+    durable = fleet.emulators["durable-demo"]
+    async with fleet.gateway(admin={"listen": "127.0.0.1:0"}) as gateway:
+        admin = (await gateway.process.says(r'"admin_url":"([^"]+)"'))[1]
+        made = await gateway.call("POST", "/v1/runtimes", 201, {"kind": "durable"})
+        durable.fault("start", "hold")
+        start = asyncio.create_task(gateway.call("POST", f"/v1/runtimes/{made['id']}/start", 200))
+        await durable.emulator.until_waiting()
+        gateway.process.tell()
+        async with client(admin) as session, asyncio.timeout(HANGS):
+            while (await session.get("/readyz")).status == 200:  # until the signal has arrived
+                pass
+            assert (await session.get("/readyz")).status == 503
+            assert (await session.get("/livez")).status == 200
+            assert 'operation="createRuntime"' in await (await session.get("/metrics")).text()
+        assert not start.done()
+        durable.emulator.release()
+        assert (await start)["state"] in {"starting", "running"}
+        assert await gateway.process.ended() == 0
+
+
 async def lets_in(url: str) -> bool:
     """Whether a new connection is accepted."""
     async with client(url) as session:
