@@ -14,6 +14,7 @@ from gateway.domain.lifecycle import actions
 from gateway.domain.requests import CreateBrowser, EphemeralLaunch, ProfileLaunch, ProxyRequest
 from gateway.domain.runtime import BrowserPart, Launch, Runtime
 from gateway.domain.values import State
+from gateway.ports.disclosure import without_secrets
 
 STATES: Final[Mapping[str, State]] = {
     wire.Status.ACTIVE: State.RUNNING,
@@ -149,11 +150,16 @@ def _browser(row: wire.Runtime) -> BrowserPart:
 
 
 def _unknown(row: wire.Runtime, members: dict[str, Any], scope: str) -> dict[str, Any]:
-    """What the model has no place for; the workspace id where it is not the one in the path."""
-    unknown = {} if members.keys() <= _KNOWN else {key: members[key] for key in members.keys() - _KNOWN}
+    """What the model has no place for, without secrets; the workspace id where it is not the one in the path."""
+    unknown = {} if members.keys() <= _KNOWN else _public(members, _KNOWN)
     summary = members.get("summary")
-    if summary and not summary.keys() <= _KNOWN_SUMMARY:
-        unknown["summary"] = {key: summary[key] for key in summary.keys() - _KNOWN_SUMMARY}
+    if summary and (told := _public(summary, _KNOWN_SUMMARY)):
+        unknown["summary"] = told
     if row.workspace_id is not None and row.workspace_id != scope:
         unknown["workspaceId"] = row.workspace_id
     return unknown
+
+
+def _public(members: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
+    shown: dict[str, Any] = without_secrets({key: members[key] for key in members.keys() - known})
+    return shown

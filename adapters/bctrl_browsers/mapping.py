@@ -16,6 +16,7 @@ from gateway.domain.lifecycle import actions
 from gateway.domain.requests import CreateBrowser, EphemeralLaunch, ProxyRequest
 from gateway.domain.runtime import BrowserPart, Connection, Launch, Proxy, Runtime
 from gateway.domain.values import Kind, State, is_uuid
+from gateway.ports.disclosure import is_secret, without_secrets
 
 STATES: Final[Mapping[str, State]] = {
     wire.Status.IDLE: State.IDLE,
@@ -43,9 +44,7 @@ CREATE_FEATURES: Final[frozenset[str]] = frozenset(
 
 _OWN_LABEL: Final = "rgw_"
 _TYPED_ID: Final = re.compile(r"[a-z]{1,16}_[A-Za-z0-9_-]{1,111}\Z")
-_SECRET: Final = re.compile("token|secret|password|credential|api_?key", re.IGNORECASE)
 _URL: Final = re.compile("connections$|url$", re.IGNORECASE)
-_USERINFO: Final = re.compile(r"(?<=://)[^/?#\s]*@")
 _PLACED: Final = frozenset(wire.BrowserBody.__struct_encode_fields__) | {"object", "type"}
 _RUN_PLACED: Final = frozenset({"object", "resourceId", "resourceType", "spaceId", "status"})
 
@@ -213,7 +212,7 @@ def _shown_proxy(proxy: Any) -> Proxy | None:
     protocol, port, username = proxy.get("protocol"), proxy.get("port"), proxy.get("username")
     return Proxy(
         type=protocol if isinstance(protocol, str) else None,
-        host=_public(proxy["host"]),
+        host=without_secrets(proxy["host"]),
         port=port if isinstance(port, int) and not isinstance(port, bool) else None,
         username=username if isinstance(username, str) else None,
     )
@@ -222,30 +221,14 @@ def _shown_proxy(proxy: Any) -> Proxy | None:
 def _unplaced(row: wire.BrowserBody, members: Mapping[str, Any], scope: str) -> Iterator[tuple[str, Any]]:
     """What the model has no place for, without secrets; the space's id where it is not the scope."""
     for name in members.keys() - _PLACED:
-        if not _hidden(name, members[name]):
-            yield name, _public(members[name])
-    if metadata := {k: _public(v) for k, v in (row.metadata or {}).items() if not _is_label(k, v)}:
+        if not is_secret(name, members[name]):
+            yield name, without_secrets(members[name])
+    if metadata := {k: without_secrets(v) for k, v in (row.metadata or {}).items() if not _is_label(k, v)}:
         yield "metadata", metadata
     if row.proxy is not None and _shown_proxy(row.proxy) is None:
-        yield "proxy", _public(row.proxy)
+        yield "proxy", without_secrets(row.proxy)
     if row.space_id is not None and row.space_id != scope:
         yield "spaceId", row.space_id
-    run = members.get("currentRun")
-    if run and (shown := _public({k: v for k, v in run.items() if k not in _RUN_PLACED and not _URL.search(k)})):
-        yield "currentRun", shown
-
-
-def _hidden(name: str, value: Any) -> bool:
-    """A member whose name tells of a secret. A number or a flag is none: ``aiTokensTotal``, ``hasPassword``."""
-    return isinstance(value, str | list | dict) and _SECRET.search(name) is not None
-
-
-def _public(value: Any) -> Any:
-    """Without members that hold secrets, at any depth, and without user and password in URLs."""
-    if isinstance(value, str):
-        return _USERINFO.sub("", value)
-    if isinstance(value, list):
-        return [_public(inner) for inner in value]
-    if isinstance(value, Mapping):
-        return {name: _public(inner) for name, inner in value.items() if not _hidden(name, inner)}
-    return value
+    run = members.get("currentRun") or {}
+    if told := {name: run[name] for name in run.keys() - _RUN_PLACED if not _URL.search(name)}:
+        yield "currentRun", without_secrets(told)

@@ -1,6 +1,5 @@
 """Between the domain and the durable API's JSON: what goes out, and what comes in."""
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -34,6 +33,7 @@ from gateway.domain.runtime import (
     Runtime,
 )
 from gateway.domain.values import State
+from gateway.ports.disclosure import without_secrets
 
 STATES: Final[Mapping[str, State]] = {
     "idle": State.IDLE,
@@ -59,7 +59,6 @@ CREATE_FEATURES: Final[frozenset[str]] = frozenset({CreateFeature.CREATE_IDLE}).
 _RUNTIME_MEMBERS: Final = frozenset(RuntimeBody.__struct_fields__)
 _INSTANCE_MEMBERS: Final = frozenset(InstanceBody.__struct_fields__)
 _UNPLACED: Final = tuple(field.name for field in msgspec.structs.fields(InstanceBody) if field.default is UNSET)
-_SECRET: Final = re.compile("token|secret|password|credential|api_?key", re.IGNORECASE)
 
 
 def create_body(request: CreateDurable) -> bytes:
@@ -141,7 +140,7 @@ def to_domain(
     data = {} if raw is None else _unknown(raw, _RUNTIME_MEMBERS)
     created_by = body.created_by
     if created_by is not None and not isinstance(created_by, str):
-        data["created_by"], created_by = _public(created_by), None
+        data["created_by"], created_by = without_secrets(created_by), None
     return Runtime(
         id=format_runtime_id(provider, reference(scope, runtime_id, pinned=pinned)),
         kind="durable",
@@ -185,7 +184,7 @@ def _instance(body: InstanceBody, raw: Mapping[str, Any] | None) -> Instance:
     for name in _UNPLACED:
         value = getattr(body, name)
         if value is not UNSET:
-            extra[name] = _public(value)
+            extra[name] = without_secrets(value)
     return Instance(
         id=body.sandbox_id,
         provider=body.provider,
@@ -230,16 +229,8 @@ def _labels(config: Any) -> dict[str, str] | None:
 
 
 def _unknown(raw: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
-    return {name: _public(raw[name]) for name in raw.keys() - known if not _SECRET.search(name)}
-
-
-def _public(value: Any) -> Any:
-    """Without what its name tells to be a secret, at any depth."""
-    if isinstance(value, Mapping):
-        return {name: _public(inner) for name, inner in value.items() if not _SECRET.search(name)}
-    if isinstance(value, list):
-        return [_public(inner) for inner in value]
-    return value
+    shown: dict[str, Any] = without_secrets({name: raw[name] for name in raw.keys() - known})
+    return shown
 
 
 def config_document(body: ConfigBody) -> ConfigDocument:

@@ -128,7 +128,7 @@ class AdapterContract(AbilityContract, FailureContract, ABC):
         assert subject.emulator.creates == 1
 
     async def test_what_the_provider_adds_later_breaks_nothing(self, subject: Subject) -> None:
-        """An unknown state reads as unknown, a new member is shown, and every way to read goes on."""
+        """An unknown state reads as unknown, a new member is shown without secrets, and every way to read goes on."""
         made = await subject.create("one")
         later = subject.make(wrap=_Later)
         got = await later.get(later.reference(made), subject.call())
@@ -139,6 +139,7 @@ class AdapterContract(AbilityContract, FailureContract, ABC):
             assert runtime.state is State.UNKNOWN
             assert runtime.provider_state["status"] == "levitating"
             assert runtime.provider_data["altitude"] == {"metres": 3}
+            assert _CANARY not in repr(runtime)
 
     async def test_an_empty_scope_has_an_empty_list(self, subject: Subject) -> None:
         """One page, and no more after it."""
@@ -207,9 +208,12 @@ async def _names(subject: Subject, wanted: ListFilter) -> Sequence[str]:
     raise AssertionError("the pages do not end")
 
 
+_CANARY: Final = "hunter2-of-a-later-version"
+
+
 class _Later(Transport):
-    """A transport to a later version of the provider: every object with a status has one that is new, and a member
-    more."""
+    """A transport to a later version of the provider: every object with a status has one that is new, and members
+    more, secrets among them."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -230,5 +234,9 @@ def _aged(value: Any) -> Any:
         return value
     aged = {name: _aged(member) for name, member in value.items()}
     if isinstance(aged.get("status"), str):
-        aged |= {"status": "levitating", "altitude": {"metres": 3}}
+        aged |= {
+            "status": "levitating",
+            "altitude": {"metres": 3, "radioToken": _CANARY},
+            "towerPassword": _CANARY,
+        }
     return aged
