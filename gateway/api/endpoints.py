@@ -6,6 +6,7 @@ per request. Whatever a handler raises ends here, so that every path leads to an
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import cache, partial
 from typing import Any, Final
 
 from aiohttp import hdrs, web
@@ -79,10 +80,9 @@ class Recorder:
         path: str,
         event: Event = Event.REQUEST,
     ) -> None:
-        self._requests = metrics.requests
+        self._requests = cache(partial(metrics.requests.labels, str(surface), operation))
         self._seconds = metrics.request_seconds.labels(surface, operation)
         self._overhead = metrics.overhead_seconds.labels(surface, operation)
-        self._children: dict[tuple[int, str, str], Any] = {}
         self._surface, self._operation, self._path = str(surface), operation, path
         self._event = event
         self._log = logger.debug if surface is Surface.SITE and event is Event.REQUEST else logger.info
@@ -92,11 +92,7 @@ class Recorder:
         upstream = 0.0
         for attempt in ctx.attempts:
             upstream += attempt.seconds
-        key = (outcome.status, outcome.code, outcome.source)
-        counter = self._children.get(key)
-        if counter is None:
-            counter = self._children[key] = self._requests.labels(self._surface, self._operation, *key)
-        counter.inc()
+        self._requests(outcome.status, outcome.code, outcome.source).inc()
         self._seconds.observe(seconds)
         self._overhead.observe(max(seconds - upstream, 0.0))
         fields: dict[str, Any] = {

@@ -1,6 +1,6 @@
 """Counts and logs every upstream attempt of the transport it wraps."""
 
-from dataclasses import replace
+from functools import cache
 
 from gateway.ports.transport import Call, Transport, UpstreamRequest, UpstreamResponse
 from gateway.telemetry.logs import Event, Logger
@@ -13,26 +13,27 @@ class ObservedTransport(Transport):
     def __init__(self, inner: Transport, provider: str, metrics: Metrics, logger: Logger) -> None:
         self._inner = inner
         self._provider = provider
-        self._metrics = metrics
+        # Labels are bounded, and looking them up anew costs as much as counting.
+        self._requests = cache(metrics.upstream_requests.labels)
+        self._seconds = cache(metrics.upstream_seconds.labels)
         self._logger = logger
 
     async def send(self, request: UpstreamRequest, call: Call) -> UpstreamResponse:
         # Calls for one request may run side by side and share a list: only this send's own attempts count here.
-        own = replace(call, attempts=[])
+        own = Call(call.deadline, call.request_id, call.traceparent)
         response: UpstreamResponse | None = None
         try:
             response = await self._inner.send(request, own)
         finally:
             call.attempts += own.attempts
             for attempt in own.attempts:
-                operation = str(attempt.operation)
-                self._metrics.upstream_requests.labels(self._provider, operation, attempt.outcome).inc()
-                self._metrics.upstream_seconds.labels(self._provider, operation).observe(attempt.seconds)
+                self._requests(self._provider, attempt.operation, attempt.outcome).inc()
+                self._seconds(self._provider, attempt.operation).observe(attempt.seconds)
                 self._logger.info(
                     Event.UPSTREAM,
                     request_id=call.request_id,
                     provider=self._provider,
-                    operation=operation,
+                    operation=attempt.operation,
                     method=request.method,
                     outcome=attempt.outcome,
                     phase=attempt.phase.label,

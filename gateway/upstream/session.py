@@ -53,7 +53,7 @@ def open_session(
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout, sock_read=read_timeout),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": _USER_AGENT},
-        skip_auto_headers=("Content-Type", "Accept", "Accept-Encoding") if passes_bodies_on else ("Content-Type",),
+        skip_auto_headers=("Content-Type", "Accept", "Accept-Encoding") if passes_bodies_on else None,
         auto_decompress=not passes_bodies_on,
         trust_env=False,
     )

@@ -1,16 +1,21 @@
 """The transport over aiohttp: one owned session per provider, no redirects, no cookies, a known phase per failure."""
 
 import asyncio
-from typing import Self
+from typing import Final, Self
 from urllib.parse import quote_plus
 
 import aiohttp
+from aiohttp import hdrs
+from multidict import CIMultiDict, istr
 from yarl import URL
 
 from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Attempt, Call, Phase, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
 from gateway.upstream.session import PROGRESS, Progress, open_session, reason_of
+
+_REQUEST_ID: Final = istr("X-Request-ID")
+_TRACEPARENT: Final = istr("traceparent")
 
 
 class AiohttpTransport(Transport):
@@ -19,6 +24,10 @@ class AiohttpTransport(Transport):
     def __init__(self, settings: ProviderSettings, clock: Clock | None = None) -> None:
         self._settings = settings
         self._clock = clock or SystemClock()
+        self._until_silent, self._until_deadline = (
+            aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout, sock_read=silence)
+            for silence in (settings.read_timeout, None)
+        )
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
 
@@ -34,8 +43,11 @@ class AiohttpTransport(Transport):
         PROGRESS.set(progress)
         outcome = "cancelled"
         try:
-            async with asyncio.timeout(call.deadline - began):
-                response = await self._exchange(request, call, progress)
+            limit = call.deadline - began
+            # Where the deadline comes before any silence is too long, a timer that every byte restarts is wasted.
+            times = self._until_deadline if limit <= self._settings.read_timeout else self._until_silent
+            async with asyncio.timeout(limit):
+                response = await self._exchange(request, call, progress, times)
         except (TimeoutError, aiohttp.ClientError, OSError, TransportFailure, ValueError) as exc:
             outcome = reason_of(exc)
             raise TransportFailure(
@@ -48,22 +60,28 @@ class AiohttpTransport(Transport):
             seconds = self._clock.monotonic() - began
             call.attempts.append(Attempt(self._settings.name, request.operation, outcome, seconds, progress.phase))
 
-    async def _exchange(self, request: UpstreamRequest, call: Call, progress: Progress) -> UpstreamResponse:
+    async def _exchange(
+        self, request: UpstreamRequest, call: Call, progress: Progress, times: aiohttp.ClientTimeout
+    ) -> UpstreamResponse:
         url = self._settings.base_url + request.path
         if request.query:
             url += "?" + "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in request.query)
-        headers = {"Accept": "application/json", **request.headers}
+        headers = CIMultiDict(request.headers)
+        headers.setdefault(hdrs.ACCEPT, "application/json")
         if call.request_id:
-            headers["X-Request-ID"] = call.request_id
+            headers[_REQUEST_ID] = call.request_id
         if request.body is not None:
-            headers["Content-Type"] = "application/json"
+            headers[hdrs.CONTENT_TYPE] = "application/json"
         if call.traceparent is not None:
-            headers["traceparent"] = call.traceparent
+            headers[_TRACEPARENT] = call.traceparent
         async with self._open_session().request(
             request.method,
             URL(url, encoded=True),
             data=request.body,
             headers=headers,
+            timeout=times,
+            # (A GET gets no content type anyway, and skipping one costs time.)
+            skip_auto_headers=None if request.method == hdrs.METH_GET else (hdrs.CONTENT_TYPE,),
             allow_redirects=False,
         ) as response:
             progress.phase = Phase.ANSWERED
