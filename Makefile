@@ -33,8 +33,8 @@ check: $(DEV_STAMP) ## Lint, formatting, types and import rules
 format: $(DEV_STAMP) ## Format the code and mend what the linter can
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
-docs: $(DEV_STAMP) ## Write the generated tables of docs/model.md anew
-	@$(BIN)/python -m gateway.generated_docs docs/model.md
+docs: $(DEV_STAMP) ## Write the generated tables of docs/ anew
+	@$(BIN)/python -m gateway.generated_docs docs/*.md
 
 build: $(DEV_STAMP) ## Build the wheel into dist/
 	@$(BIN)/python -m build --wheel --no-isolation --outdir dist .

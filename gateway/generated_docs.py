@@ -1,19 +1,24 @@
-"""The tables of ``docs/model.md`` that follow from the code: states, verbs and features of every provider API.
+"""The tables of ``docs/`` that follow from the code: states, verbs and features of every provider API, and what each
+dialect serves and how it words errors.
 
-``python -m gateway.generated_docs docs/model.md`` writes them between their marks; a test fails while they differ.
+``python -m gateway.generated_docs docs/*.md`` writes them between their marks; a test fails while they differ.
 """
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 from gateway.app import plugins
+from gateway.domain.errors import GatewayError, error_classes
 from gateway.domain.features import CreateFeature, Feature
 from gateway.domain.lifecycle import TRANSITIONS, Transition, Verb
 from gateway.domain.values import State
+from gateway.ports.compatibility import Compatibility
+from gateway.ports.dialect import Dialect, DialectGateway
 from gateway.ports.plugin import AdapterPlugin
 
 Plugins = Mapping[str, AdapterPlugin]
@@ -76,10 +81,99 @@ def _features(known: Plugins) -> Iterator[str]:
         yield _row(f"`{feature}`", *("yes" if feature in plugin.adapter.features else "–" for plugin in known.values()))
 
 
+def compatibility(plugin: AdapterPlugin) -> Sequence[Compatibility]:
+    """What an adapter's folder declares in its ``compatibility.py``; nothing where it has no dialect."""
+    if plugin.dialect is None:
+        return ()
+    folder = plugin.dialect.__module__.rpartition(".")[0]
+    declared: Sequence[Compatibility] = import_module(f"{folder}.compatibility").COMPATIBILITY
+    return declared
+
+
+def _spoken(known: Plugins) -> Iterator[tuple[str, type[Dialect], Compatibility]]:
+    for api, plugin in known.items():
+        for declared in compatibility(plugin):
+            assert plugin.dialect is not None  # noqa: S101 (said by compatibility)
+            yield api, plugin.dialect, declared
+
+
+def _clients(known: Plugins) -> Iterator[str]:
+    yield from _head("client", "base URL", "key")
+    for _, _, declared in _spoken(known):
+        for client in declared.clients:
+            yield _row(client.name, client.base_url, client.key)
+
+
+def _client_calls(known: Plugins) -> Iterator[str]:
+    for _, _, declared in _spoken(known):
+        yield from (f"### {declared.title.replace('`', '')}", "")
+        yield from _head("call", *(client.name for client in declared.clients), "note")
+        for call in declared.calls:
+            name = "everything else" if call.name == "*" else f"`{call.name}`"
+            answers = (str(call.support) if call.exists_in(client) else "–" for client in declared.clients)
+            yield _row(name, *answers, call.note)
+        yield ""
+
+
+def _dialect_routes(known: Plugins) -> Iterator[str]:
+    yield from _head("request", "served by", "era", "operation", "calls that may end there")
+    for api, plugin in known.items():
+        if plugin.dialect is None:
+            continue
+        for route in plugin.dialect.routes:
+            calls = ", ".join(
+                name
+                for declared in compatibility(plugin)
+                if declared.era == route.era
+                for name in _ending_at(route.operation, declared)
+            )
+            path = f"`{route.method} /{plugin.dialect.prefix}{route.path}`"
+            yield _row(path, f"`{api}`", f"`{route.era}`" if route.era else "–", f"`{route.operation}`", calls)
+
+
+def _ending_at(operation: str, declared: Compatibility) -> Sequence[str]:
+    served = [call for call in declared.calls if call.routes]
+    names = [f"`{call.name}`" for call in served if operation in call.routes]
+    return [f"all of “{declared.title}”"] if len(names) == len(served) > 1 else names
+
+
+def _dialect_errors(known: Plugins) -> Iterator[str]:
+    """As the dialects word an error that no provider had a part in."""
+    spoken = {(api, declared.era): (dialect, declared) for api, dialect, declared in _spoken(known)}
+    columns = [_worded(dialect, declared) for dialect, declared in spoken.values()]
+    yield from _head("code", *(name for name, _ in columns))
+    for cls in error_classes():
+        yield _row(f"`{cls.code}`", *(worded(cls) for _, worded in columns))
+
+
+def _worded(dialect: type[Dialect], declared: Compatibility) -> tuple[str, Callable[[type[GatewayError]], str]]:
+    """The beginning of an era's paths, and how its errors look."""
+    path = next(route.path for route in dialect.routes if route.era == declared.era)
+    family = max((family for family in dialect.families if path.startswith(family)), key=len)
+    speaker = dialect(cast("DialectGateway", None))  # to word an error it asks the gateway nothing
+
+    def worded(cls: type[GatewayError]) -> str:
+        answer = speaker.failure(cls("It failed."), path, "request")
+        body = json.loads(answer.body or b"{}")
+        return " ".join((str(answer.status), *(f"`{_member(body, name)}`" for name in declared.error_members)))
+
+    return f"`/{dialect.prefix}{family.rstrip('/')}`", worded
+
+
+def _member(body: Any, name: str) -> str:
+    for part in name.split("."):
+        body = body[part]
+    return str(body)
+
+
 BLOCKS: Final[Mapping[str, Callable[[Plugins], Iterable[str]]]] = {
     "states": _states,
     "verbs": _verbs,
     "features": _features,
+    "clients": _clients,
+    "client_calls": _client_calls,
+    "dialect_routes": _dialect_routes,
+    "dialect_errors": _dialect_errors,
 }
 """What renders each block."""
 

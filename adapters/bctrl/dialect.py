@@ -95,10 +95,10 @@ class BctrlDialect(Dialect):
             raise NotFound(exc.detail, extra={NATIVE_CODE: "workspace.not_found"}) from exc
 
     routes: ClassVar[tuple[DialectRoute, ...]] = (
-        DialectRoute("POST", _RUNTIMES, "workspaces_create", create),
-        DialectRoute("GET", _RUNTIMES, "workspaces_list", list_all),
-        DialectRoute("GET", f"{_RUNTIMES}/{{alias}}", "workspaces_get", get),
-        DialectRoute("POST", f"{_RUNTIMES}/{{alias}}/stop", "workspaces_stop", stop),
+        DialectRoute("POST", _RUNTIMES, "workspaces_create", create, ERA),
+        DialectRoute("GET", _RUNTIMES, "workspaces_list", list_all, ERA),
+        DialectRoute("GET", f"{_RUNTIMES}/{{alias}}", "workspaces_get", get, ERA),
+        DialectRoute("POST", f"{_RUNTIMES}/{{alias}}/stop", "workspaces_stop", stop, ERA),
     )
 
 

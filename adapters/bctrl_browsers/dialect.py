@@ -5,8 +5,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Final
 
 from adapters.bctrl_browsers.dialect_calls import PREFIX
+from adapters.bctrl_browsers.dialect_current import ERA as CURRENT
 from adapters.bctrl_browsers.dialect_current import CurrentEra
 from adapters.bctrl_browsers.dialect_errors import failure_of
+from adapters.bctrl_browsers.dialect_flat import ERA as FLAT
 from adapters.bctrl_browsers.dialect_flat import FlatEra
 from gateway.domain.errors import GatewayError
 from gateway.ports.context import RequestContext
@@ -22,7 +24,7 @@ def _current(
     async def handler(dialect: "BctrlBrowsersDialect", request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         return await handle(dialect.current, request, ctx)
 
-    return DialectRoute(method, f"{_BROWSERS}{below}", f"browsers_{operation}", handler)
+    return DialectRoute(method, f"{_BROWSERS}{below}", f"browsers_{operation}", handler, CURRENT)
 
 
 def _flat(
@@ -31,7 +33,7 @@ def _flat(
     async def handler(dialect: "BctrlBrowsersDialect", request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         return await handle(dialect.flat, request, ctx)
 
-    return DialectRoute(method, f"{_RUNTIMES}{below}", f"runtimes_{operation}", handler)
+    return DialectRoute(method, f"{_RUNTIMES}{below}", f"runtimes_{operation}", handler, FLAT)
 
 
 class BctrlBrowsersDialect(Dialect):

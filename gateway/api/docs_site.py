@@ -74,7 +74,7 @@ class DocsSite:
         return known or self._kept(f"page {name}", self._titles[name], self._render(self._sources[name]))
 
     def error(self, code: str) -> Document:
-        """What an error code means and what to do, from the table in ``errors.md``."""
+        """What an error code means, what to do, and how each dialect shows it, from the tables in ``errors.md``."""
         cls = next((cls for cls in error_classes() if cls.code == code), None)
         if cls is None:
             raise NotFound("There is no such error code; /docs/errors lists those that there are.")
@@ -110,7 +110,7 @@ class DocsSite:
     def _error(self, cls: type[GatewayError]) -> str:
         head, cells = error_row(self._sources.get("errors", ""), cls.code)
         rows = "".join(
-            f"<tr><th>{escape(name)}</th><td>{self._markdown.renderInline(cell)}</td></tr>"
+            f"<tr><th>{self._markdown.renderInline(name)}</th><td>{self._markdown.renderInline(cell)}</td></tr>"
             for name, cell in zip(head, cells, strict=False)
         )
         return (
@@ -144,15 +144,17 @@ class DocsSite:
 
 
 def error_row(text: str, code: str) -> tuple[list[str], list[str]]:
-    """The column names and the cells of the row of ``code`` in a Markdown table, without the first column."""
+    """The column names and the cells of the rows of ``code`` in all Markdown tables, without the first column."""
+    columns: list[str] = []
     head: list[str] = []
+    found: list[str] = []
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
         if cells[0] == "code":
-            head = cells[1:]
+            columns = cells[1:]
         elif cells[0] == f"`{code}`":
-            return head, cells[1:]
-    return [], []
+            head, found = head + columns, found + cells[1:]
+    return head, found
 
 
 def _slug(heading: str) -> str:

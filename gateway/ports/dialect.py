@@ -49,12 +49,14 @@ DialectHandler = Callable[[Any, DialectRequest, RequestContext], Awaitable[Diale
 @dataclass(frozen=True, slots=True)
 class DialectRoute:
     """One call. ``path`` is a template below the prefix (``/v1/browsers/{id}``); ``operation`` is its name in metrics
-    and logs; ``handler`` a method of the dialect."""
+    and logs; ``handler`` a method of the dialect; ``era`` is the provider API's own, where it has had several: what
+    ``dialects.{prefix}.routes`` of the settings can tell apart."""
 
     method: str
     path: str
     operation: str
     handler: DialectHandler
+    era: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ def test_links_between_pages_lead_to_where_the_pages_are_served(tmp_path: Path) 
 @pytest.mark.parametrize("cls", list(error_classes()), ids=lambda cls: cls.code)
 def test_every_error_code_has_a_page_that_says_what_to_do(cls: type) -> None:
     page = text(SITE.error(cls.code).body)  # type: ignore[attr-defined]
-    for column in ("cause", "whose fault", "retry?", "what to do"):
+    for column in ("cause", "whose fault", "retry?", "what to do", "<code>/durable</code>"):
         assert f"<th>{column}</th>" in page
 
 
@@ -76,3 +76,8 @@ def test_a_page_is_rendered_once() -> None:
 def test_a_code_that_is_not_in_the_table_has_no_row() -> None:
     assert error_row("| code | cause |\n|---|---|\n| `a` | b |", "x") == ([], [])
     assert error_row("| code | cause |\n|---|---|\n| `a` | b |", "a") == (["cause"], ["b"])
+
+
+def test_the_rows_of_a_code_in_several_tables_are_one() -> None:
+    tables = "| code | cause |\n|---|---|\n| `a` | b |\n\n| code | here | there |\n|---|---|---|\n| `a` | 1 | 2 |"
+    assert error_row(tables, "a") == (["cause", "here", "there"], ["b", "1", "2"])

@@ -1,0 +1,37 @@
+"""What the dialect answers to whoever speaks the workspaces API."""
+
+from typing import Final
+
+from adapters.bctrl.dialect import ERA
+from gateway.ports.compatibility import Client, ClientCall, Compatibility
+
+_RUNTIMES: Final = "/v1/workspaces/{id}/runtimes"
+
+COMPATIBILITY: Final = (
+    Compatibility(
+        title="Workspaces era: plain HTTP, as no client of it can be had",
+        era=ERA,
+        clients=(
+            Client(
+                "plain HTTP",
+                None,
+                "`http://HOST/bctrl`, before the `/v1` of the paths",
+                "the header `Authorization: Bearer KEY`",
+            ),
+        ),
+        calls=(
+            ClientCall(
+                f"POST {_RUNTIMES}",
+                ("workspaces_create",),
+                "A live alias is answered with its runtime where nothing that can be seen differs, else 409 "
+                "`runtime.name_conflict`. Members that the API does not have are refused.",
+            ),
+            ClientCall(f"GET {_RUNTIMES}", ("workspaces_list",)),
+            ClientCall(f"GET {_RUNTIMES}/{{alias}}", ("workspaces_get",)),
+            ClientCall(f"POST {_RUNTIMES}/{{alias}}/stop", ("workspaces_stop",)),
+            ClientCall("*", note="Workspaces themselves, `execute`, and the rest: 404 `route.not_found`."),
+        ),
+        error_members=("code", "reasonClass"),
+    ),
+)
+"""The seed's era; its successors are ``bctrl_browsers``'s."""

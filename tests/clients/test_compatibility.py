@@ -1,0 +1,168 @@
+"""What is declared of the providers' own clients is what they get: every call that a client has is made through the
+gateway, and ends at a route that the declaration names, or at none where it says refused."""
+
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from fnmatch import fnmatchcase
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from gateway.app import plugins
+from gateway.generated_docs import compatibility
+from gateway.ports.compatibility import Client, ClientCall, Compatibility, Support
+from tests.clients.environments import environment, python_of
+from tests.component.dialects.bctrl_world import world
+from tests.component.dialects.durable_sides import through_the_gateway
+
+ROOT = Path(__file__).parents[2]
+DECLARED = {declared.title: declared for plugin in plugins().values() for declared in compatibility(plugin)}
+FLAT, TODAY = (declared for title, declared in DECLARED.items() if title.startswith(("Flat", "Today")))
+COMMANDS, LIBRARY = (declared for title, declared in DECLARED.items() if title.startswith(("The command", "The lib")))
+UNMATCHED = "unmatched"
+LOOKED_UP_BEFORE = {"list_workspaces", "get_project"}
+"""Where some calls that are refused ask first in what workspace or project they are."""
+
+# How each client is made; a client is told apart by its name, since one environment may hold several.
+MADE = {
+    "`bctrl` 0.1.0, 0.1.1": ("bctrl", "Bctrl", "api_key"),
+    "`bctrl` 0.1.2 to 0.1.5": ("bctrl", "Bctrl", "api_key"),
+    "`bctrl.legacy` of 0.3.0": ("bctrl.legacy", "Bctrl", "api_key"),
+    "`Bctrl` of `bctrl` 0.3.0": ("bctrl", "Bctrl", "token"),
+    "`AsyncBctrl` of `bctrl` 0.3.0": ("bctrl", "AsyncBctrl", "token"),
+    "`dreadnode.app.api.client.ApiClient` of 2.0.52": ("dreadnode.app.api.client", "ApiClient", "api_key"),
+}
+
+
+async def asked(client: Client, home: Path, **options: object) -> list[str]:
+    """What ``client_calls.py`` prints in the client's own environment."""
+    assert client.environment is not None
+    process = await asyncio.create_subprocess_exec(
+        python_of(client.environment),
+        str(ROOT / "tests" / "clients" / "client_calls.py"),
+        json.dumps(options),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=home,
+        env=environment(home),
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    names: list[str] = json.loads(out)
+    return names
+
+
+def ended_at(marks: Collection[str], log: StringIO) -> dict[str, set[str]]:
+    """The operations of the gateway's log at which the requests after each mark ended."""
+    found: dict[str, set[str]] = {name: set() for name in marks}
+    current = ""
+    for line in map(json.loads, log.getvalue().splitlines()):
+        if line.get("event") == "request":
+            if line["request_id"] in found:
+                current = line["request_id"]
+            else:
+                found[current].add(line["operation"])
+    return found
+
+
+async def called(client: Client, home: Path, url: str, key: str, log: StringIO) -> dict[str, set[str]]:
+    """Every call that a client has, with where it ended."""
+    module, name, secret = MADE[client.name]
+    options = {"base_url": url, secret: key}
+    made = await asked(client, home, module=module, options=options, mark=url, **{"class": name})
+    found = ended_at(made, log)
+    silent = [name for name, operations in found.items() if not operations]
+    assert len(silent) < len(made) / 10, f"too many calls sent nothing: {silent}"
+    return found
+
+
+def check(declared: Compatibility, client: Client, found: Mapping[str, set[str]]) -> None:
+    """Every call that there is has its line, every line its calls, and each ended as its line says."""
+    by_line: dict[str, set[str]] = defaultdict(set)
+    for name, operations in found.items():
+        line = line_of(declared, client, name)
+        by_line[line.name] |= operations
+        if line.name == "*":
+            assert operations - LOOKED_UP_BEFORE <= {UNMATCHED}, (name, operations)
+    for line in declared.calls:
+        if not line.exists_in(client):
+            assert line.name not in by_line
+        elif line.support is Support.REFUSED:
+            assert by_line[line.name] - LOOKED_UP_BEFORE == {UNMATCHED}, line.name
+        else:
+            assert by_line[line.name], line.name
+            assert by_line[line.name] <= set(line.routes), line.name
+
+
+def line_of(declared: Compatibility, client: Client, name: str) -> ClientCall:
+    """The first line that names a call."""
+    return next(line for line in declared.calls if line.exists_in(client) and fnmatchcase(name, line.name))
+
+
+@pytest.mark.parametrize(
+    ("declared", "client"),
+    [pytest.param(each, client, id=client.name) for each in (FLAT, TODAY) for client in each.clients],
+)
+async def test_every_call_of_bctrls_clients_ends_where_it_is_declared(
+    declared: Compatibility, client: Client, tmp_path: Path
+) -> None:
+    async with world() as w:
+        found = await called(client, tmp_path, w.dialect.url, w.dialect.key, w.log)
+    check(declared, client, found)
+
+
+async def test_every_call_of_dreadnodes_library_ends_where_it_is_declared(tmp_path: Path) -> None:
+    async with through_the_gateway() as side:
+        (client,) = LIBRARY.clients
+        found = await called(client, tmp_path, side.url, side.key, side.log)
+    check(LIBRARY, client, found)
+
+
+ARGUMENTS = {
+    "dn runtime list": [],
+    "dn runtime get": ["any"],
+    "dn runtime create": ["--key", "any", "--name", "Any"],
+    "dn runtime start": ["any"],
+    "dn runtime pause": ["any"],
+    "dn runtime resume": ["any"],
+    "dn runtime keepalive": ["any"],
+    "dn runtime reset": ["any", "--yes"],
+    "dn runtime config-get": ["any"],
+    "dn runtime config-set": ["any", "--egress", "one.test"],
+    "dn whoami": [],
+    "dn login": [],
+    "dn secret list": [],
+    "dn sandbox logs": ["any"],
+}
+REFUSED = {"dn sandbox list": [], "dn sandbox usage": [], "dn sandbox get": ["any"], "dn capability list": []}
+
+
+async def test_every_command_of_dn_for_runtimes_ends_where_it_is_declared(tmp_path: Path) -> None:
+    """And the other ones that are declared; a few that are not end nowhere."""
+    lines = {line.name: line for line in COMMANDS.calls}
+    assert ARGUMENTS.keys() | {"*"} == lines.keys()
+    async with through_the_gateway() as side:
+        way = ["--server", side.url, "--api-key", side.key, "--organization", "acme"]
+        commands = {name: [*name.split()[1:], *more, *way] for name, more in (ARGUMENTS | REFUSED).items()}
+        commands["dn login"] = ["login", side.key, "--server", side.url, "--organization", "acme"]
+        (client,) = COMMANDS.clients
+        known = await asked(client, tmp_path, commands=commands, mark=side.url)
+        found = ended_at([name.replace(" ", ".") for name in commands], side.log)
+    assert {f"dn runtime {name}" for name in known} == {name for name in lines if name.startswith("dn runtime ")}
+    asking = found["dn.whoami"]
+    assert asking
+    for name, operations in ((name.replace(".", " "), operations) for name, operations in found.items()):
+        if name in REFUSED:
+            assert operations - asking == {UNMATCHED}, name
+        else:
+            assert operations <= set(lines[name].routes), name
+            assert operations - asking or name == "dn whoami", name
+
+
+def test_every_environment_that_clients_are_tested_in_is_declared() -> None:
+    """A client that is pinned to test with has its column, and a column its client."""
+    declared = {client.environment for each in DECLARED.values() for client in each.clients} - {None}
+    assert declared == {path.stem for path in (ROOT / "config" / "clients").glob("*.in")}
