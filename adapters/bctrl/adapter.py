@@ -6,7 +6,6 @@ existing runtime therefore reads first and refuses with :class:`RuntimeReplaced`
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, Final, TypeVar
-from urllib.parse import quote
 
 import msgspec
 
@@ -23,7 +22,14 @@ from gateway.domain.requests import CreateBrowser, CreateRequest
 from gateway.domain.runtime import Runtime
 from gateway.domain.values import Kind, is_uuid
 from gateway.ports.provider import Created, Deduplication, ProviderAdapter, SupportsStop
-from gateway.ports.transport import Call, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
+from gateway.ports.transport import (
+    Call,
+    Transport,
+    TransportFailure,
+    UpstreamRequest,
+    UpstreamResponse,
+    path_segment,
+)
 
 AnswerT = TypeVar("AnswerT")
 
@@ -159,8 +165,8 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
         return self._read(Operation.LIST, response, lambda body: self._reader.runtimes(body, scope))
 
     def _path(self, scope: str, alias: str | None = None) -> str:
-        path = f"{self.settings.path_prefix}/workspaces/{quote(scope, safe='')}/runtimes"
-        return path if alias is None else f"{path}/{quote(alias, safe='')}"
+        path = f"{self.settings.path_prefix}/workspaces/{path_segment(scope)}/runtimes"
+        return path if alias is None else f"{path}/{path_segment(alias)}"
 
     async def _send(
         self, operation: Operation, method: str, path: str, call: Call, body: bytes | None = None

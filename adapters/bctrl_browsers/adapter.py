@@ -6,7 +6,6 @@ browser's is never taken for the one that was asked for.
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, Final, TypeVar
-from urllib.parse import quote
 
 import msgspec
 
@@ -33,7 +32,14 @@ from gateway.ports.provider import (
     SupportsStart,
     SupportsStop,
 )
-from gateway.ports.transport import Call, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
+from gateway.ports.transport import (
+    Call,
+    Transport,
+    TransportFailure,
+    UpstreamRequest,
+    UpstreamResponse,
+    path_segment,
+)
 
 AnswerT = TypeVar("AnswerT")
 Query = Sequence[tuple[str, str]]
@@ -238,7 +244,7 @@ class BctrlBrowsersAdapter(
     ) -> UpstreamResponse:
         query = [("spaceId", ref.scope), *(self._wait(operation) if verb else ())]
         return await self._send(
-            operation, method, f"/{quote(ref.provider_id, safe='')}{verb}", call, query=query, body=body
+            operation, method, f"/{path_segment(ref.provider_id)}{verb}", call, query=query, body=body
         )
 
     async def _send(

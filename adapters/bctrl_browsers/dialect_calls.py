@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
-from urllib.parse import quote
 
 import msgspec
 
@@ -14,6 +13,7 @@ from gateway.domain.errors import NotFound, ProviderBadResponse
 from gateway.domain.operations import Operation
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import DialectGateway, DialectRequest, DialectTarget
+from gateway.ports.transport import path_segment
 
 PREFIX: Final = "bctrl"
 DEFAULT_SPACE: Final = "default"
@@ -24,7 +24,7 @@ _RAW: Final = msgspec.json.Decoder(dict[str, Any])
 
 def below(browser: str, verb: str = "") -> str:
     """The path of a browser, by id or name, below ``/browsers``."""
-    return f"/{quote(browser, safe='')}{verb}"
+    return f"/{path_segment(browser)}{verb}"
 
 
 class Calls:

@@ -2,18 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 from adapters.durable import mapping, wire
 from adapters.durable.errors import failed
 from adapters.durable.settings import DurableSettings
-from gateway.domain.errors import NotFound, ProviderBadResponse, ProviderFailure
+from gateway.domain.errors import ProviderBadResponse, ProviderFailure
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.operations import Operation
 from gateway.domain.pages import ProviderPage
 from gateway.domain.runtime import Runtime
 from gateway.ports.answers import foreign_error
-from gateway.ports.transport import Call, Transport, UpstreamRequest, UpstreamResponse
+from gateway.ports.transport import Call, Transport, UpstreamRequest, UpstreamResponse, path_segment
 
 DecodedT = TypeVar("DecodedT")
 
@@ -34,10 +33,7 @@ class DurableCalls:
 
         Raises :class:`NotFound` for a segment that would lead somewhere else.
         """
-        for segment in segments:
-            if segment in {"", ".", ".."}:
-                raise NotFound("There is nothing of this id: it has no characters of its own.")
-        return self._prefix + "".join(f"/{quote(segment, safe='')}" for segment in segments)
+        return self._prefix + "".join(f"/{path_segment(segment)}" for segment in segments)
 
     def workspace_path(self, scope: str, *segments: str) -> str:
         """The path of a scope, or of something below it. Raises as :meth:`path`."""

@@ -1,11 +1,17 @@
 """How an adapter talks to its provider: one request, one whole answer, and a known phase for every failure."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Final
+from urllib.parse import quote
 
+from gateway.domain.errors import NotFound
 from gateway.domain.operations import Operation
+
+_PARTS: Final = re.compile(r"[/\\]")
 
 
 class Phase(IntEnum):
@@ -20,6 +26,17 @@ class Phase(IntEnum):
     def label(self) -> str:
         """The name used in logs."""
         return self.name.lower()
+
+
+def path_segment(text: str) -> str:
+    """What somebody else chose (an id, a name, a scope) as one segment of a path, percent-encoded.
+
+    Raises :class:`NotFound` for what would lead somewhere else: nothing at all, and dots, also those between encoded
+    slashes, which servers and what stands before them may resolve after decoding.
+    """
+    if not text or not {".", ".."}.isdisjoint(_PARTS.split(text)):
+        raise NotFound("There is nothing of this id: it has no characters of its own.")
+    return quote(text, safe="")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,42 @@
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from yarl import URL
+
+from gateway.domain.errors import NotFound
+from gateway.ports.transport import path_segment
+
+
+@pytest.mark.parametrize("text", ["", ".", "..", "../x", "x/..", "a/./b", "..\\x", "x/../../y"])
+def test_what_would_lead_somewhere_else_is_no_segment(text: str):
+    with pytest.raises(NotFound):
+        path_segment(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "encoded"),
+    [
+        ("a b", "a%20b"),
+        ("a/b", "a%2Fb"),
+        ("?x=#y", "%3Fx%3D%23y"),
+        ("...", "..."),
+        ("%2e%2e", "%252e%252e"),
+        ("é", "%C3%A9"),
+    ],
+)
+def test_all_else_is_one_segment(text: str, encoded: str):
+    assert path_segment(text) == encoded
+
+
+@given(st.text())
+def test_a_segment_is_read_back_as_it_was_meant_and_moves_nothing_around_it(text: str):
+    try:
+        segment = path_segment(text)
+    except (NotFound, UnicodeEncodeError):  # (a lone surrogate is no text that HTTP could carry)
+        return
+    assert unquote(segment, errors="strict") == text
+    assert len(URL(f"http://host/v1/browsers/{segment}/start").raw_parts) == len(
+        ("/", "v1", "browsers", "one", "start")
+    )
