@@ -16,11 +16,17 @@ _CODES: Final = {
     "union_tag_not_found": "required",
     "union_tag_invalid": "not_allowed",
     "literal_error": "not_allowed",
+    "model_type": "object_type",
+    "model_attributes_type": "object_type",
+    "dict_type": "object_type",
 }
 _DETAILS: Final = {
     "missing": "This field is required.",
     "extra_forbidden": "There is no field of this name here.",
     "union_tag_not_found": "This field is required.",
+    "model_type": "Input should be an object.",
+    "model_attributes_type": "Input should be an object.",
+    "dict_type": "Input should be an object.",
 }
 
 

@@ -132,6 +132,25 @@ def test_the_edges_are_accepted(model: type[BaseModel], body: dict[str, Any]) ->
     validate(model, body)
 
 
+@pytest.mark.parametrize(
+    ("model", "body"),
+    [
+        (ReplaceConfig, {"config": None}),
+        (ReplaceConfig, {"config": {"resources": "many"}}),
+        (CreateBrowser, {"kind": "browser", "launch": None}),
+        (CreateBrowser, _ephemeral(proxy="http://proxy.test:1080")),
+        (CreateDurable, _durable(labels=["a"])),
+    ],
+    ids=lambda value: str(value)[:70],
+)
+def test_what_has_to_be_an_object_is_told_in_the_words_of_json(model: type[BaseModel], body: dict[str, Any]) -> None:
+    with pytest.raises(ValidationFailed) as caught:
+        validate(model, body)
+    assert [(fault.code, fault.detail) for fault in caught.value.errors] == [
+        ("object_type", "Input should be an object.")
+    ]
+
+
 def test_absent_null_and_empty_are_three_things() -> None:
     assert not validate(CreateDurable, _durable()).sent("project")
     null = validate(CreateDurable, _durable(project=None, config=None))
