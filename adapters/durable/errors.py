@@ -93,6 +93,8 @@ TABLE: Final[ErrorTable] = {
     (Operation.CREATE, 409, None): errors.AlreadyExists,
     (Operation.CREATE, 409, "already_exists_error"): errors.AlreadyExists,
     (Operation.CREATE, 409, "conflict_error"): errors.AlreadyExists,
+    # So does a second install of a capability; any other conflict of an install is with the runtime's state.
+    (Operation.INSTALL_CAPABILITY, 409, "already_exists_error"): errors.AlreadyExists,
     # A list has no body: what is wrong is a query parameter.
     (Operation.LIST, 422, None): errors.InvalidRequest,
     (Operation.LIST, 422, "validation_error"): errors.InvalidRequest,

@@ -23,7 +23,7 @@ _SENTENCES: Final[Mapping[type[GatewayError], str]] = {
     errors.InvalidRequest: "The provider {provider} refused the request as invalid.",
     errors.InsufficientCredits: "The account at the provider {provider} has no credits left for this.",
     errors.PermissionDenied: "The provider {provider} does not allow this to the gateway's account.",
-    errors.NotFound: "The provider {provider} has no such thing.",
+    errors.NotFound: "The provider {provider} has no such runtime.",
     errors.AlreadyExists: "The provider {provider} has another runtime of this name.",
     errors.StateConflict: "The provider {provider} says that this is not possible in the runtime's current state.",
     errors.IdempotencyInProgress: "The provider {provider} is still working on this very request.",
@@ -39,6 +39,18 @@ _SENTENCES: Final[Mapping[type[GatewayError], str]] = {
     errors.CapacityExceeded: "The provider {provider} has no capacity for this now.",
     errors.ProviderTimeout: "The provider {provider} gave up waiting for itself ({status}).",
     errors.OutcomeUnknown: "The provider {provider} answered {status}, which does not tell whether it happened.",
+}
+
+_SENTENCES_OF: Final[Mapping[tuple[type[GatewayError], Operation], str]] = {
+    (errors.NotFound, Operation.CREATE): "The provider {provider} does not know something that this create names.",
+    (errors.NotFound, Operation.LIST): "The provider {provider} has no such scope.",
+    (
+        errors.NotFound,
+        Operation.INSTALL_CAPABILITY,
+    ): "The provider {provider} has no such runtime or no such capability.",
+    (errors.NotFound, Operation.UPDATE_CAPABILITY): "The provider {provider} has no such runtime or no such binding.",
+    (errors.NotFound, Operation.REMOVE_CAPABILITY): "The provider {provider} has no such runtime or no such binding.",
+    (errors.AlreadyExists, Operation.INSTALL_CAPABILITY): "The capability is installed on this runtime already.",
 }
 
 _BY_STATUS: Final[Mapping[int, type[GatewayError]]] = {
@@ -102,8 +114,9 @@ def _worded(
             cls = errors.OutcomeUnknown
         elif cls is errors.ProviderUnavailable:
             retryable = Retryable.SAME_REQUEST
-    sentence = _SENTENCES[cls].format(provider=failure.provider, status=failure.status)
-    return cls(sentence, failure=failure, retry_after=retry_after, errors=field_errors, retryable=retryable)
+    sentence = _SENTENCES_OF.get((cls, operation), _SENTENCES[cls])
+    told = sentence.format(provider=failure.provider, status=failure.status)
+    return cls(told, failure=failure, retry_after=retry_after, errors=field_errors, retryable=retryable)
 
 
 _NEVER_SENT: Final = {

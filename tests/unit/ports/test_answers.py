@@ -49,6 +49,21 @@ def test_the_most_specific_rule_wins_and_the_code_before_the_operation(
     assert type(_told(operation, 409, code)) is expected
 
 
+@pytest.mark.parametrize(
+    ("operation", "missing"),
+    [
+        (Operation.GET, "runtime"),
+        (Operation.PAUSE, "runtime"),
+        (Operation.LIST, "scope"),
+        (Operation.CREATE, "something that this create names"),
+        (Operation.INSTALL_CAPABILITY, "capability"),
+        (Operation.REMOVE_CAPABILITY, "binding"),
+    ],
+)
+def test_what_was_not_found_is_told_by_what_was_asked(operation: Operation, missing: str) -> None:
+    assert missing in _told(operation, 404).detail
+
+
 @pytest.mark.parametrize(("status", "expected"), [(501, errors.ProviderError), (418, errors.ProviderBadResponse)])
 def test_a_status_without_a_rule_is_an_error_of_the_provider(status: int, expected: type[GatewayError]) -> None:
     error = _told(Operation.GET, status)

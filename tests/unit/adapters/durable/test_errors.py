@@ -111,8 +111,22 @@ def test_the_status_decides_and_the_type_refines(status, kind, expected):
 @pytest.mark.parametrize("kind", [None, "already_exists_error", "conflict_error"])
 def test_a_conflict_of_a_create_is_with_the_runtime_that_has_the_name(kind):
     assert type(failed("dn", Operation.CREATE, failure(409, kind))) is errors.AlreadyExists
-    for operation in (Operation.PAUSE, Operation.REPLACE_CONFIG, Operation.INSTALL_CAPABILITY):
+    for operation in (Operation.PAUSE, Operation.REPLACE_CONFIG, Operation.UPDATE_CAPABILITY):
         assert type(failed("dn", operation, failure(409, kind))) is errors.StateConflict
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("already_exists_error", errors.AlreadyExists),
+        ("conflict_error", errors.StateConflict),
+        (None, errors.StateConflict),
+    ],
+)
+def test_a_second_install_of_a_capability_is_no_matter_of_the_runtimes_state(kind, expected):
+    error = failed("dn", Operation.INSTALL_CAPABILITY, failure(409, kind))
+    assert type(error) is expected
+    assert ("installed" in error.detail) is (expected is errors.AlreadyExists)
 
 
 def test_the_word_credit_decides_nothing():
