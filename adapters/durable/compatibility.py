@@ -80,7 +80,7 @@ _LIBRARY: Final = Compatibility(
         ClientCall("update_runtime_capability", (Operation.UPDATE_CAPABILITY,)),
         ClientCall("uninstall_runtime_capability", (Operation.REMOVE_CAPABILITY,)),
         ClientCall("get_runtime_capabilities_resolved", (Operation.RESOLVE_CAPABILITIES,)),
-        ClientCall("get_user", ("get_user",), "The user of the gateway's first durable account."),
+        ClientCall("get_user", ("get_user",), "The gateway's user, not the caller's."),
         ClientCall(
             "list_user_organizations",
             ("list_organizations",),
