@@ -14,6 +14,7 @@ from gateway.domain.errors import FieldError, GatewayError, UnsupportedFeature, 
 from gateway.domain.lifecycle import is_live
 from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateRequest
+from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
 from gateway.services.fleet import Fleet, Provider
 
@@ -152,10 +153,15 @@ class Router:
         raise UnsupportedFeature("No provider of this gateway can make this runtime.", errors=relevant)
 
     async def _holds(self, target: Target, name: str, ctx: RequestContext) -> bool:
-        """Whether the target has a live runtime of the name. One that cannot be asked in time does not decide."""
+        """Whether the target has a live runtime of the name that is not known to be another account's. One that cannot
+        be asked in time does not decide."""
         try:
             async with self._fleet.calling(target.provider, Operation.LIST, ctx, at_most=_LOOK_SECONDS) as call:
                 found = await target.provider.adapter.find(target.scope, name, call)
         except GatewayError:
             return False
-        return any(is_live(runtime.state) for runtime in found)
+        return any(is_live(runtime.state) and _may_be_own(runtime) for runtime in found)
+
+
+def _may_be_own(runtime: Runtime) -> bool:
+    return runtime.durable is None or runtime.durable.owned_by_me is not False

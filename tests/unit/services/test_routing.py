@@ -17,6 +17,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateRequest
+from gateway.domain.runtime import DurablePart
 from gateway.domain.values import State
 from gateway.ports.transport import Phase, TransportFailure
 from gateway.services.fleet import Fleet, Provider
@@ -76,6 +77,16 @@ async def test_a_live_runtime_of_the_name_wins_over_order_and_hash() -> None:
     second.put("agent")
     assert (await _chosen(fleet, create(name="agent"))).provider.name == "second"
     assert (await _chosen(fleet, create(name="other"))).provider.name == "first"
+
+
+async def test_of_two_accounts_that_see_a_runtime_of_the_name_the_one_that_owns_it_is_chosen() -> None:
+    stranger, owner = DurableLike("stranger", order=1), DurableLike("owner", order=2)
+    stranger.put("agent", durable=DurablePart(owned_by_me=False))
+    owner.put("agent", durable=DurablePart(owned_by_me=True))
+    assert (await _chosen(fleet_of([stranger, owner]), create(name="agent"))).provider.name == "owner"
+    silent = DurableLike("silent", order=3)  # an old platform does not tell
+    silent.put("agent", durable=DurablePart(owned_by_me=None))
+    assert (await _chosen(fleet_of([stranger, silent]), create(name="agent"))).provider.name == "silent"
 
 
 async def test_an_ended_runtime_of_the_name_does_not_hold_it() -> None:
