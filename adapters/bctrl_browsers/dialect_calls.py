@@ -41,7 +41,7 @@ class Calls:
         try:
             return self._gateway.target(PREFIX, api, space or DEFAULT_SPACE, self._era)
         except NotFound as exc:
-            adapters = sorted(self._gateway.adapters(api), key=lambda adapter: adapter.settings.order)
+            adapters = self._gateway.adapters(api)
             if space in {None, DEFAULT_SPACE} and adapters and adapters[0].settings.scope is not None:
                 return self._gateway.target(PREFIX, api, adapters[0].settings.scope, self._era)
             raise NotFound(exc.detail, extra={NATIVE_CODE: Code.SPACE_NOT_FOUND}) from exc

@@ -1,32 +1,46 @@
 """What the durable API's clients ask before and beside runtimes: users, organizations, workspaces, projects, logs.
 
 All of it is read from the provider. A scope that a rule of the settings leads somewhere else is shown under the keys
-that it was asked for, so that a client which follows what it reads stays in it.
+that it was asked for, so that a client which follows what it reads stays in it. What tells of the account is shown
+without what its names tell to be secrets: the account is the gateway's, not the caller's.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Final
 
 from adapters.durable import wire
 from adapters.durable.adapter import DurableAdapter
 from adapters.durable.dialect_bodies import in_native_names, parse_project
 from adapters.durable.dialect_forwarding import API, accounts, answered, durable, read, workspace
+from adapters.durable.listing import FIND_PAGES, MAX_LIMIT
 from adapters.durable.mapping import encode
-from gateway.domain.errors import GatewayError, NotFound
+from gateway.domain.errors import GatewayError, NotFound, ProviderBadResponse
 from gateway.domain.operations import Operation
+from gateway.domain.pages import ListFilter, ProviderQuery
+from gateway.domain.runtime import Runtime
+from gateway.domain.values import State
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import Dialect, DialectAnswer, DialectRequest, DialectRoute, DialectTarget
+from gateway.ports.disclosure import without_secrets
+from gateway.ports.transport import Call
 
 _ORG: Final = "/api/v1/org/{org}"
 _WORKSPACE: Final = _ORG + "/ws/{workspace}"
 
 
 async def get_user(dialect: Dialect, _request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-    """The user of the gateway's first account."""
-    adapter = _first(dialect)
-    async with dialect.gateway.calling(adapter, Operation.GET, ctx) as call:
-        answer, _ = await read(adapter, adapter.calls.user_path, call)
-    return answer
+    """The user of the gateway's first account that answers: every command of ``dn`` asks for it, also those for the
+    workspace of another account."""
+    failed: GatewayError | None = None
+    for adapter in _distinct(dialect):
+        try:
+            async with dialect.gateway.calling(adapter, Operation.GET, ctx) as call:
+                _, found = await read(adapter, adapter.calls.user_path, call)
+        except GatewayError as error:
+            failed = failed or error
+        else:
+            return answered(without_secrets(found))
+    raise failed or _no_provider()
 
 
 async def list_organizations(dialect: Dialect, _request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
@@ -40,18 +54,22 @@ async def list_organizations(dialect: Dialect, _request: DialectRequest, ctx: Re
         served = found if pinned is None else [org for org in found if org.get("key") == _org_of(pinned)]
         for org in served:
             shown.setdefault(str(org.get("key")), org)
-    return answered(list(shown.values()))
+    return answered(without_secrets(list(shown.values())))
 
 
 async def list_secrets(dialect: Dialect, _request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
     """The stored secrets of the gateway's account, masked by the provider. Their path names no scope: over several
     accounts an id of one could be sent to another, so there they are refused."""
-    adapter = _first(dialect)
-    if len({_account(each) for each in accounts(dialect.gateway)}) > 1:
+    known = _distinct(dialect)
+    if len(known) > 1:
         raise NotFound("This gateway has several accounts, and secrets belong to one; name them by secrets.secret_ids.")
-    async with dialect.gateway.calling(adapter, Operation.GET, ctx) as call:
-        answer, _ = await read(adapter, adapter.calls.path("user", "secrets"), call)
-    return answer
+    for adapter in known:
+        async with dialect.gateway.calling(adapter, Operation.GET, ctx) as call:
+            _, found = await read(
+                adapter, adapter.calls.path("user", "secrets"), call, decode=wire.stored_secrets.decode
+            )
+        return answered(found)
+    raise _no_provider()
 
 
 async def get_organization(dialect: Dialect, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
@@ -59,8 +77,8 @@ async def get_organization(dialect: Dialect, request: DialectRequest, ctx: Reque
     asked = request.parameters["org"]
     adapter, org = next(_serving(dialect, asked))
     async with dialect.gateway.calling(adapter, Operation.GET, ctx) as call:
-        answer, found = await read(adapter, adapter.calls.path("org", org), call)
-    return answer if org == asked else answered({**found, "key": asked})
+        _, found = await read(adapter, adapter.calls.path("org", org), call)
+    return answered(without_secrets({**found, "key": asked}))
 
 
 async def list_workspaces(dialect: Dialect, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
@@ -82,7 +100,7 @@ async def list_workspaces(dialect: Dialect, request: DialectRequest, ctx: Reques
             shown.setdefault(str(found.get("key")), found)
     elif not shown:
         raise _nobody(asked)
-    return answered(list(shown.values()))
+    return answered(without_secrets(list(shown.values())))
 
 
 async def get_workspace(dialect: Dialect, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
@@ -90,8 +108,8 @@ async def get_workspace(dialect: Dialect, request: DialectRequest, ctx: RequestC
     target, asked = _workspace(dialect, request, ctx), request.parameters["workspace"]
     adapter = durable(target.adapter)
     async with dialect.gateway.calling(adapter, Operation.GET, ctx) as call:
-        answer, found = await read(adapter, adapter.calls.workspace_path(target.scope), call)
-    return answer if found.get("key") == asked else answered({**found, "key": asked})
+        _, found = await read(adapter, adapter.calls.workspace_path(target.scope), call)
+    return answered(without_secrets({**found, "key": asked}))
 
 
 async def list_projects(dialect: Dialect, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
@@ -130,18 +148,21 @@ async def create_project(dialect: Dialect, request: DialectRequest, ctx: Request
 
 
 async def get_logs(dialect: Dialect, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-    """The logs of a sandbox. The path names no workspace: the accounts of the organization are asked in turn."""
+    """The logs of a sandbox. The path names no workspace: the accounts of the organization are asked in turn, each only
+    for sandboxes of the workspaces that it serves."""
+    org, sandbox = request.parameters["org"], request.parameters["sandbox"]
     missing: NotFound | None = None
-    for adapter, org in _serving(dialect, request.parameters["org"]):
-        path = adapter.calls.path("org", org, "sandboxes", request.parameters["sandbox"], "logs")
+    for adapter, there in _serving(dialect, org):
+        path = adapter.calls.path("org", there, "sandboxes", sandbox, "logs")
+        scopes = _pinned_scopes(dialect, adapter, there)
         try:
             async with dialect.gateway.calling(adapter, Operation.GET, ctx) as call:
-                answer, _ = await read(adapter, path, call)
+                if scopes is None or await _is_in_use(adapter, scopes, sandbox, call):
+                    answer, _ = await read(adapter, path, call)
+                    return answer
         except NotFound as error:
             missing = missing or error
-        else:
-            return answer
-    raise missing or _nobody(request.parameters["org"])
+    raise missing or NotFound("Sandbox not found")
 
 
 LOOKUPS: Final = (
@@ -163,10 +184,12 @@ def _workspace(dialect: Dialect, request: DialectRequest, ctx: RequestContext) -
     return workspace(dialect.gateway, dialect.prefix, request.parameters["org"], request.parameters["workspace"], ctx)
 
 
-def _first(dialect: Dialect) -> DurableAdapter:
+def _distinct(dialect: Dialect) -> Collection[DurableAdapter]:
+    """One provider of each account, in the order in which they are preferred."""
+    found: dict[tuple[str, str], DurableAdapter] = {}
     for adapter in accounts(dialect.gateway):
-        return adapter
-    raise NotFound("This gateway has no provider of this API.")
+        found.setdefault(_account(adapter), adapter)
+    return found.values()
 
 
 def _targets(dialect: Dialect, org: str) -> Iterator[DialectTarget]:
@@ -208,12 +231,49 @@ def _serving(dialect: Dialect, org: str) -> Iterator[tuple[DurableAdapter, str]]
     yield from distinct.values()
 
 
+def _pinned_scopes(dialect: Dialect, adapter: DurableAdapter, org: str) -> Collection[str] | None:
+    """The workspaces of an organization in which an account serves; None where it serves all of them."""
+    scopes = [each.settings.scope for each in accounts(dialect.gateway) if _account(each) == _account(adapter)]
+    if None in scopes:
+        return None
+    return [scope for scope in scopes if scope is not None and _org_of(scope) == org]
+
+
+async def _is_in_use(adapter: DurableAdapter, scopes: Iterable[str], sandbox: str, call: Call) -> bool:
+    """Whether a runtime of one of the workspaces has this sandbox now.
+
+    Raises :class:`ProviderBadResponse` where their lists do not end: that proves nothing.
+    """
+    wanted = ListFilter(states=frozenset({State.RUNNING, State.PAUSED}))
+    for scope in scopes:
+        cursor = None
+        for _ in range(FIND_PAGES):
+            page = await adapter.list(ProviderQuery(scope=scope, filter=wanted, limit=MAX_LIMIT, cursor=cursor), call)
+            if any(sandbox in _sandboxes(runtime) for runtime in page.items):
+                return True
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        else:
+            raise ProviderBadResponse(f"The list of {scope} did not end within {FIND_PAGES} pages.")
+    return False
+
+
+def _sandboxes(runtime: Runtime) -> Collection[str | None]:
+    instance = runtime.durable.instance if runtime.durable is not None else None
+    return () if instance is None else (instance.provider_instance_id, instance.id)
+
+
 def _account(adapter: DurableAdapter) -> tuple[str, str]:
     return adapter.settings.base_url, adapter.settings.token.get_secret_value()
 
 
 def _org_of(scope: str) -> str:
     return scope.partition("/")[0]
+
+
+def _no_provider() -> NotFound:
+    return NotFound("This gateway has no provider of this API.")
 
 
 def _nobody(org: str) -> NotFound:

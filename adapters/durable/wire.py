@@ -197,6 +197,23 @@ class WorkspacesBody(msgspec.Struct, kw_only=True):
     workspaces: list[dict[str, Any]]
 
 
+class StoredSecret(msgspec.Struct, kw_only=True):
+    """One stored secret, as its owner lists it: everything that is known of it but its value."""
+
+    id: str
+    name: str
+    masked_value: Any = UNSET
+    created_at: Any = UNSET
+    updated_at: Any = UNSET
+
+
+class StoredSecrets(msgspec.Struct, kw_only=True):
+    """``GET /user/secrets``. Members that are not known stay out: one of them could be the value."""
+
+    secrets: list[StoredSecret]
+    total: Any = UNSET
+
+
 class _ExactInstance(InstanceBody, kw_only=True, forbid_unknown_fields=True):
     pass
 
@@ -216,6 +233,7 @@ bindings_body: Final = msgspec.json.Decoder(BindingsBody)
 resolved_list_body: Final = msgspec.json.Decoder(ResolvedListBody)
 any_object: Final = msgspec.json.Decoder(dict[str, Any])
 any_objects: Final = msgspec.json.Decoder(list[dict[str, Any]])
+stored_secrets: Final = msgspec.json.Decoder(StoredSecrets)
 any_page: Final = msgspec.json.Decoder(AnyPage)
 any_json: Final = msgspec.json.Decoder()
 

@@ -43,11 +43,11 @@ class DialectService(DialectGateway):
                 named = self._fleet.get(rule.provider)
                 if named is not None and named.adapter.api == api:
                     return DialectTarget(named.adapter, rule.target_scope or named.pinned_scope or scope, scope)
-        providers = [provider for provider in self._fleet if provider.adapter.api == api]
-        for provider in sorted(providers, key=lambda provider: provider.adapter.settings.order):
+        providers = self._preferred(api)
+        for provider in providers:
             if provider.pinned_scope == scope:
                 return DialectTarget(provider.adapter, scope, scope)
-        for provider in sorted(providers, key=lambda provider: provider.adapter.settings.order):
+        for provider in providers:
             if provider.pinned_scope is None and (resolved := _scope(provider, scope)) is not None:
                 return DialectTarget(provider.adapter, resolved, scope)
         raise NotFound(f"No provider of this gateway serves {scope}.")
@@ -68,7 +68,7 @@ class DialectService(DialectGateway):
         return found
 
     def adapters(self, api: str) -> Sequence[ProviderAdapter[Any]]:
-        return [provider.adapter for provider in self._fleet if provider.adapter.api == api]
+        return [provider.adapter for provider in self._preferred(api)]
 
     def calling(
         self,
@@ -90,6 +90,10 @@ class DialectService(DialectGateway):
 
     def provider_key(self, target: DialectTarget, ctx: RequestContext, idempotency_key: str) -> str:
         return provider_key(target.adapter, target.scope, ctx.principal, idempotency_key)
+
+    def _preferred(self, api: str) -> Sequence[Provider]:
+        providers = (provider for provider in self._fleet if provider.adapter.api == api)
+        return sorted(providers, key=lambda provider: provider.adapter.settings.order)
 
     def _provider(self, adapter: ProviderAdapter[Any]) -> Provider:
         provider = self._fleet.get(adapter.name)

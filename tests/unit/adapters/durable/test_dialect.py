@@ -1,104 +1,34 @@
 """The durable dialect: what a request becomes at the provider, and what is refused before."""
 
 import json
-from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from adapters.durable.adapter import DurableAdapter
-from adapters.durable.dialect import EMPTY_PAGES, DurableDialect
+from adapters.durable.dialect import EMPTY_PAGES
 from gateway.domain.errors import AlreadyExists, GatewayError, NotFound, OutcomeUnknown, ValidationFailed
 from gateway.ports.context import RequestContext
-from gateway.ports.dialect import DialectAnswer, DialectRequest
 from gateway.ports.provider import Created
 from gateway.ports.transport import Phase, TransportFailure, UpstreamResponse
-from gateway.services import Services
-from gateway.services.dialects import DialectRule, DialectService
-from gateway.services.fleet import Fleet
+from tests.unit.adapters.durable.asked import Asked, where
 from tests.unit.adapters.durable.fakes import (
     OTHER,
     PROJECT,
     UUID,
-    FakeTransport,
     W,
     answer,
     failure,
     page,
     row,
-    settings,
 )
-from tests.unit.services.fakes import FakeClock
 
 ROOT = "/api/v1/org/acme/ws/research"
 RUNTIMES = f"{ROOT}/runtimes"
 PROJECTS = W.removesuffix("runtimes") + "projects"
 
 
-class Asked:
-    """A dialect over providers with scripted answers, and a way to ask it."""
-
-    def __init__(self, *answers: UpstreamResponse | TransportFailure, rules: Sequence[DialectRule] = ()) -> None:
-        self.transport = FakeTransport(*answers)
-        self.adapters = [DurableAdapter(settings(), self.transport)]
-        self.rules = rules
-        self.ctx = RequestContext("r", "shop")
-
-    def beside(self, *answers: UpstreamResponse, **options: Any) -> FakeTransport:
-        """One more provider."""
-        transport = FakeTransport(*answers)
-        self.adapters.append(DurableAdapter(settings(**options), transport))
-        return transport
-
-    def dialect(self) -> DurableDialect:
-        fleet = Fleet(self.adapters, FakeClock())
-        return DurableDialect(DialectService(fleet, Services.over(fleet).create, {"durable": self.rules}))
-
-    async def ask(self, method: str, target: str, body: Any = b"") -> DialectAnswer:
-        """Call the handler of the route that fits, as the server would."""
-        dialect, parts = self.dialect(), urlsplit(target)
-        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        for route in dialect.routes:
-            parameters = _match(route.path, parts.path)
-            if route.method == method and parameters is not None:
-                query = parse_qsl(parts.query, keep_blank_values=True)
-                request = DialectRequest(method, parts.path, parameters, query, {}, raw)
-                return await route.handler(dialect, request, self.ctx)
-        raise AssertionError(f"no route for {method} {target}")
-
-    async def refused(self, method: str, target: str, body: Any = b"") -> GatewayError:
-        """The error that it ends with, having sent nothing."""
-        with pytest.raises(GatewayError) as caught:
-            await self.ask(method, target, body)
-        assert not self.transport.sent
-        return caught.value
-
-    @property
-    def sent(self) -> list[tuple[str, str, Any]]:
-        """Method, path and decoded body of all that was sent."""
-        return [
-            (request.method, request.path, json.loads(request.body) if request.body else None)
-            for request in self.transport.sent
-        ]
-
-
-def _match(template: str, path: str) -> Mapping[str, str] | None:
-    wanted, given = template.split("/"), path.split("/")
-    if len(wanted) != len(given):
-        return None
-    pairs = list(zip(wanted, given, strict=True))
-    if any(name != value and not name.startswith("{") for name, value in pairs):
-        return None
-    return {name.strip("{}"): value for name, value in pairs if name.startswith("{")}
-
-
 def made(status: int = 201, **members: Any) -> UpstreamResponse:
     return answer(status, row(created=status == 201, **members))
-
-
-def where(error: GatewayError) -> list[str | None]:
-    return [fault.pointer or fault.parameter for fault in error.errors]
 
 
 async def test_a_create_goes_out_as_it_came_in_and_comes_back_as_it_was_answered():
@@ -434,118 +364,3 @@ async def test_a_scope_that_nobody_serves_is_not_found():
     assert isinstance(await Asked().refused("GET", "/api/v1/org/acme/ws/other/runtimes"), NotFound)
     assert isinstance(await Asked().refused("GET", "/api/v1/org/other"), NotFound)
     assert isinstance(await Asked().refused("GET", "/api/v1/org/other/ws"), NotFound)
-
-
-class TestLookUps:
-    """What clients ask before and beside runtimes."""
-
-    async def test_the_user_is_the_first_accounts(self):
-        asked = Asked(answer(200, {"id": "u", "novel": 1}))
-        other = asked.beside(name="b", scope="acme/prod")
-        assert (await asked.ask("GET", "/api/v1/user")).body == answer(200, {"id": "u", "novel": 1}).body
-        assert asked.sent == [("GET", "/api/v1/user", None)]
-        assert not other.sent
-
-    async def test_without_a_provider_there_is_no_user(self):
-        asked = Asked()
-        asked.adapters.clear()
-        assert isinstance(await asked.refused("GET", "/api/v1/user"), NotFound)
-
-    async def test_organizations_are_those_that_are_served(self):
-        asked = Asked(answer(200, [{"key": "acme", "n": 1}, {"key": "secret"}]))
-        asked.beside(answer(200, [{"key": "acme", "n": 2}, {"key": "zeta"}]), name="b", scope=None, token="other")
-        shown = await asked.ask("GET", "/api/v1/user/organizations")
-        assert json.loads(shown.body or b"") == [{"key": "acme", "n": 1}, {"key": "zeta"}]
-
-    async def test_secrets_of_one_account_are_shown(self):
-        asked = Asked(answer(200, {"secrets": []}))
-        asked.beside(name="b", scope="acme/prod")
-        assert (await asked.ask("GET", "/api/v1/user/secrets")).status == 200
-
-    async def test_secrets_of_several_accounts_are_not_mixed(self):
-        """Their path does not say which runtime they are for."""
-        asked = Asked()
-        asked.beside(name="b", scope="acme/prod", token="other")
-        assert isinstance(await asked.refused("GET", "/api/v1/user/secrets"), NotFound)
-
-    async def test_what_a_rule_leads_elsewhere_is_shown_as_it_was_asked_for(self):
-        rules = [DialectRule("old/lab", "dn", "acme/research")]
-        asked = Asked(
-            answer(200, {"id": "o", "key": "acme"}),
-            answer(200, {"id": "w", "key": "research"}),
-            answer(200, {"id": "w", "key": "research", "is_default": True}),
-            page(),
-            rules=rules,
-        )
-        shown = [
-            json.loads((await asked.ask("GET", path)).body or b"")
-            for path in ("/api/v1/org/old", "/api/v1/org/old/ws/lab", "/api/v1/org/old/ws")
-        ]
-        await asked.ask("GET", "/api/v1/org/old/ws/lab/runtimes")
-        assert shown == [
-            {"id": "o", "key": "old"},
-            {"id": "w", "key": "lab"},
-            [{"id": "w", "key": "lab", "is_default": True}],
-        ]
-        assert [path for _, path, _ in asked.sent] == [
-            "/api/v1/org/acme",
-            "/api/v1/org/acme/ws/research",
-            "/api/v1/org/acme/ws/research",
-            W,
-        ]
-        assert asked.ctx.scope == "acme/research"
-
-    @pytest.mark.parametrize("listed", [[{"key": "research"}, {"key": "x"}], {"workspaces": [{"key": "x"}]}])
-    async def test_workspaces_are_those_that_are_named_and_those_that_an_open_provider_shows(self, listed: Any):
-        asked = Asked(answer(200, {"key": "research", "n": 1}))
-        asked.beside(answer(200, listed), name="b", scope=None, token="other")
-        shown = await asked.ask("GET", "/api/v1/org/acme/ws")
-        assert json.loads(shown.body or b"") == [{"key": "research", "n": 1}, {"key": "x"}]
-
-    async def test_an_organization_that_only_an_open_provider_can_have_is_asked_there(self):
-        asked = Asked()
-        other = asked.beside(answer(200, {"key": "zeta"}), name="b", scope=None, token="other")
-        assert (await asked.ask("GET", "/api/v1/org/zeta")).body == b'{"key":"zeta"}'
-        assert [request.path for request in other.sent] == ["/api/v1/org/zeta"]
-
-    async def test_projects_are_the_providers(self):
-        asked = Asked(answer(200, [{"key": "a"}]), answer(200, {"key": "a"}), answer(201, {"key": "b"}))
-        listed = await asked.ask("GET", f"{ROOT}/projects")
-        got = await asked.ask("GET", f"{ROOT}/projects/a")
-        created = await asked.ask("POST", f"{ROOT}/projects", {"name": "B", "key": "b"})
-        assert [shown.body for shown in (listed, got, created)] == [b'[{"key":"a"}]', b'{"key":"a"}', b'{"key":"b"}']
-        assert created.status == 201
-        assert asked.sent[2] == ("POST", PROJECTS, {"name": "B", "key": "b"})
-
-    @pytest.mark.parametrize(
-        ("body", "at"), [({}, "#/name"), ({"name": "a", "id": "x"}, "#/id"), ({"name": ""}, "#/name")]
-    )
-    async def test_a_bad_project_reaches_no_provider(self, body: Any, at: str):
-        assert where(await Asked().refused("POST", f"{ROOT}/projects", body)) == [at]
-
-    async def test_what_is_wrong_with_a_project_keeps_the_apis_names(self):
-        items = [{"loc": ["body", name], "msg": "m", "type": "t"} for name in ("key", "name")]
-        asked = Asked(failure(422, "validation_error", errors=items))
-        with pytest.raises(ValidationFailed) as caught:
-            await asked.ask("POST", f"{ROOT}/projects", {"name": "a"})
-        assert where(caught.value) == ["#/key", "#/name"]
-
-    async def test_logs_are_asked_of_each_account_of_the_organization(self):
-        asked = Asked(failure(404, "not_found_error"))
-        asked.beside(name="same-account", scope="acme/prod")
-        other = asked.beside(answer(200, {"logs": "l"}), name="b", scope="acme/lab", token="other")
-        assert (await asked.ask("GET", "/api/v1/org/acme/sandboxes/i0123/logs")).body == b'{"logs":"l"}'
-        assert [request.path for request in other.sent] == ["/api/v1/org/acme/sandboxes/i0123/logs"]
-
-    async def test_logs_that_no_account_has_are_not_found(self):
-        asked = Asked(failure(404, "not_found_error"))
-        with pytest.raises(NotFound) as caught:
-            await asked.ask("GET", "/api/v1/org/acme/sandboxes/i0123/logs")
-        assert caught.value.failure is not None
-
-    async def test_a_provider_that_cannot_be_asked_does_not_make_logs_missing(self):
-        asked = Asked(failure(404, "not_found_error"))
-        asked.beside(failure(502, "bad_gateway_error"), name="b", scope="acme/lab", token="other")
-        with pytest.raises(GatewayError) as caught:
-            await asked.ask("GET", "/api/v1/org/acme/sandboxes/i0123/logs")
-        assert caught.value.code == "provider_unavailable"
