@@ -11,7 +11,15 @@ from pydantic import BaseModel, ValidationError
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.settings.document import Document, read_document
 from gateway.settings.environment import apply_environment
-from gateway.settings.model import NO_AUTH, AuthSettings, DialectSettings, Section, Settings, contradictions
+from gateway.settings.model import (
+    NO_AUTH,
+    AuthSettings,
+    DialectSettings,
+    HttpSettings,
+    Section,
+    Settings,
+    contradictions,
+)
 from gateway.settings.problems import Path, Problems, SettingsError
 from gateway.settings.secret_files import with_secret_files
 
@@ -98,10 +106,19 @@ class _Reader:
         read["auth"] = self._auth()
         read["providers"] = self._providers()
         read["dialects"] = self._dialects()
-        checked = ("http", "admin", "auth", "providers", "dialects")
-        for at, message in contradictions(**{name: read[name] for name in checked}):
+        checked = {name: read[name] for name in ("http", "admin", "auth", "providers", "dialects")}
+        checked["http"] = checked["http"] or self._http_address()
+        for at, message in contradictions(**checked):
             self._problems.add(at, message)
         return None if self._problems else Settings(**read)
+
+    def _http_address(self) -> HttpSettings | None:
+        """The http section with nothing but its address, for when something else in it is wrong."""
+        section: Any = self._values.get("http")
+        try:
+            return HttpSettings.model_validate({"listen": section["listen"]})
+        except (KeyError, TypeError, ValidationError):
+            return None  # its own fault is told already, or it is the default, which contradicts nothing
 
     def _version(self) -> None:
         version = self._values.get("version")

@@ -124,6 +124,14 @@ def test_auth_none_is_refused_beyond_loopback_addresses(faults: Faults, listen: 
     }
 
 
+def test_auth_none_is_refused_beyond_loopback_also_where_something_else_of_http_is_wrong(faults: Faults) -> None:
+    http = "http: {listen: '0.0.0.0:80', body_timeout: 0, colour: red}\n"
+    found = faults("version: 1\nauth: none\n" + http + PROVIDERS)
+    assert set(found) == {"auth", "http.body_timeout", "http.colour"}
+    for http in ("http: {listen: nowhere}\n", "http: [1]\n", "http: {colour: red}\n"):
+        assert len(faults("version: 1\nauth: none\n" + http + PROVIDERS)) == 1
+
+
 def test_auth_none_is_refused_when_a_variable_moves_the_address_beyond_loopback(faults: Faults) -> None:
     found = faults("version: 1\nauth: none\n" + PROVIDERS, {"RTGW_HTTP__LISTEN": "0.0.0.0:80"})
     assert list(found) == ["auth"]
