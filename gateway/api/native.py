@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from aiohttp import ClientResponse, hdrs, web
+from aiohttp import hdrs, web
 from aiohttp.web_protocol import RequestPayloadError
 from multidict import CIMultiDict, istr
 
@@ -36,7 +36,8 @@ from gateway.ports.answers import transport_error
 from gateway.ports.context import RequestContext
 from gateway.ports.native import WEBSOCKET
 from gateway.ports.transport import TransportFailure
-from gateway.upstream.passthrough import NATIVE, Exchange, NativeRequest, PassThrough
+from gateway.upstream.exchange import Exchange, NativeAnswer, NativeRequest
+from gateway.upstream.passthrough import NATIVE, PassThrough
 
 ROUTE: Final = "/native/{provider}/{path}"
 
@@ -151,31 +152,26 @@ class _Forwarding:
                 protocol.when_lost = exchange.stop
                 if outgoing.body is None and self._upload.length != 0:
                     outgoing.body = self._upload.pieces(exchange)
-                response = await exchange.send(outgoing)
-                headers = self._headers(response)
-                if response.status == 101:
+                self._provider.sign(outgoing.headers, self._ctx)
+                answer = await exchange.send(outgoing, self._provider.origin)
+                headers = to_caller(answer.headers, self._provider.without_credentials)
+                headers.add(_PROXY_STATUS, f"runtime-gateway; received-status={answer.status}")
+                if answer.status == 101:
                     # The caller's last bytes may come with its leaving; the tunnel sees both in their order.
                     protocol.when_lost = None
-                    return await self._switch(response, headers, exchange, asked=websocket)
-                return await self._answer(response, headers, exchange)
+                    return await self._switch(answer, headers, exchange, asked=websocket)
+                return await self._answer(answer, headers, exchange)
         except TransportFailure as failure:
             raise self._meaning(failure, outgoing.method) from failure
         finally:
             protocol.when_lost = None
 
-    def _headers(self, response: ClientResponse) -> CIMultiDict[str]:
-        headers = to_caller(response.headers, self._provider.without_credentials)
-        headers.add(_PROXY_STATUS, f"runtime-gateway; received-status={response.status}")
-        return headers
-
-    async def _answer(
-        self, response: ClientResponse, headers: CIMultiDict[str], exchange: Exchange
-    ) -> web.StreamResponse:
-        content, length = response.content, response.content_length
+    async def _answer(self, answer: NativeAnswer, headers: CIMultiDict[str], exchange: Exchange) -> web.StreamResponse:
+        content, length = answer.content, answer.length
         if content.is_eof() or (length is not None and length <= _IN_ONE_PIECE):
-            body = await response.read()
-            return web.Response(status=response.status, reason=response.reason, headers=headers, body=body or None)
-        out = web.StreamResponse(status=response.status, reason=response.reason, headers=headers)
+            body = await content.read()
+            return web.Response(status=answer.status, reason=_reason(answer), headers=headers, body=body or None)
+        out = web.StreamResponse(status=answer.status, reason=_reason(answer), headers=headers)
         await self._begin(out)
         while piece := await content.readany():
             exchange.moved()
@@ -184,18 +180,18 @@ class _Forwarding:
         return out
 
     async def _switch(
-        self, response: ClientResponse, headers: CIMultiDict[str], exchange: Exchange, *, asked: bool
+        self, answer: NativeAnswer, headers: CIMultiDict[str], exchange: Exchange, *, asked: bool
     ) -> web.StreamResponse:
-        if not asked or not switched_to_websocket(response):
+        if not asked or not switched_to_websocket(answer):
             raise ProviderBadResponse(
                 f"The provider {self._provider.name} switched to a protocol that it was not asked for.",
-                failure=ProviderFailure(self._provider.name, status=response.status),
+                failure=ProviderFailure(self._provider.name, status=answer.status),
             )
         headers[hdrs.UPGRADE], headers[hdrs.CONNECTION] = "websocket", "Upgrade"
-        out = web.StreamResponse(status=101, reason=response.reason, headers=headers)
+        out = web.StreamResponse(status=101, reason=_reason(answer), headers=headers)
         out.force_close()
         await self._begin(out)
-        await tunnel(self._request, response, out, exchange.moved)
+        await tunnel(self._request, answer, out, exchange.moved)
         return out
 
     async def _begin(self, out: web.StreamResponse) -> None:
@@ -234,6 +230,10 @@ class _Forwarding:
         if error.retryable is Retryable.SAME_REQUEST:
             error.retryable = Retryable.NO  # nobody here makes one request of two
         return error
+
+
+def _reason(answer: NativeAnswer) -> str | None:
+    return answer.reason if answer.reason.isascii() and answer.reason.isprintable() else None
 
 
 def _cut(transport: asyncio.Transport, begun: web.StreamResponse) -> None:

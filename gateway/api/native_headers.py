@@ -1,5 +1,6 @@
 """Which headers pass through, in both directions."""
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -64,6 +65,9 @@ _NOT_TO_CALLER: Final = _HOP_BY_HOP | {
 }
 
 
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
 def is_websocket(request: web.Request) -> bool:
     """Whether the request asks to become a WebSocket (RFC 6455, 4.1)."""
     headers = request.headers
@@ -81,11 +85,13 @@ def to_provider(headers: Any, *, websocket: bool, traced: bool) -> CIMultiDict[s
     """The headers of the caller that go out. Raises :class:`InvalidRequest` for one that is no text.
 
     ``traced`` False: the caller sent no trace context that can be passed on, and so none of what belongs to one."""
-    kept_back = _NOT_TO_PROVIDER | _named(headers.getall(hdrs.CONNECTION, ()))
+    kept_back = _NOT_TO_PROVIDER
+    if hdrs.CONNECTION in headers:
+        kept_back |= _named(headers.getall(hdrs.CONNECTION))
     passed = CIMultiDict([(name, value) for name, value in headers.items() if name.lower() not in kept_back])
     for name, value in passed.items():
-        if not value.isascii():
-            _require_utf8(str(name), value)
+        if not (value.isascii() and value.isprintable()):
+            _require_text(str(name), value)
     if not traced:
         passed.popall("tracestate", None)
     if websocket:
@@ -95,7 +101,9 @@ def to_provider(headers: Any, *, websocket: bool, traced: bool) -> CIMultiDict[s
 
 def to_caller(headers: Any, cleaned: Callable[[str], str]) -> CIMultiDict[str]:
     """The headers of the provider that go back, each value ``cleaned``."""
-    kept_back = _NOT_TO_CALLER | _named(headers.getall(hdrs.CONNECTION, ()))
+    kept_back = _NOT_TO_CALLER
+    if hdrs.CONNECTION in headers:
+        kept_back |= _named(headers.getall(hdrs.CONNECTION))
     return CIMultiDict(
         [(name, cleaned(_readable(value))) for name, value in headers.items() if name.lower() not in kept_back]
     )
@@ -105,20 +113,27 @@ def _named(values: Iterable[str]) -> frozenset[str]:
     return frozenset(name.strip().lower() for value in values for name in value.split(","))
 
 
-def _require_utf8(name: str, value: str) -> None:
+def _require_text(name: str, value: str) -> None:
     try:
         value.encode()
     except UnicodeEncodeError as exc:
-        detail = f"The header {name} has bytes that are no UTF-8."
-        raise InvalidRequest(detail, errors=[FieldError(detail, "not_allowed", header=name)]) from exc
+        raise _no_text(name) from exc
+    if _CONTROL.search(value):
+        raise _no_text(name)
+
+
+def _no_text(name: str) -> InvalidRequest:
+    detail = f"The header {name} has bytes that are no UTF-8, or control characters."
+    return InvalidRequest(detail, errors=[FieldError(detail, "not_allowed", header=name)])
 
 
 def _readable(value: str) -> str:
-    """A value as it can be sent: bytes that are no UTF-8 are Latin-1, as headers once were."""
-    if value.isascii():
+    """A value as it can be sent: without control characters, and bytes that are no UTF-8 read as Latin-1."""
+    if value.isascii() and value.isprintable():
         return value
     raw = value.encode(errors="surrogateescape")
     try:
-        return raw.decode()
+        text = raw.decode()
     except UnicodeDecodeError:
-        return raw.decode("latin-1")
+        text = raw.decode("latin-1")
+    return _CONTROL.sub("", text)

@@ -14,7 +14,7 @@ from gateway.domain.errors import InvalidRequest, NotFound
 PREFIX: Final = "/native/"
 
 _TARGET: Final = re.compile(r"/native/(?P<provider>[a-z0-9-]{1,40})(?P<path>(?:/[^?#]*)?)(?P<query>(?:\?[^#]*)?)\Z")
-_PATH: Final = re.compile(r"(?:[A-Za-z0-9/._~!$&'()*+,=:@-]|%[0-9A-Fa-f]{2})*\Z")  # RFC 3986, 3.3, without ;
+_PATH: Final = re.compile(r"(?:[A-Za-z0-9/._~!$&'()*+,=:@-]++|%[0-9A-Fa-f]{2})*+\Z")  # RFC 3986, 3.3, without ;
 _QUERY: Final = re.compile(r"[\x21\x22\x24-\x7e]*\Z")
 _NO_SEGMENT: Final = re.compile(r"[\x00-\x1f\x7f-\x9f/\\]")
 _DOTS: Final = re.compile(r"[. ]+(?:;|\Z)")
@@ -51,7 +51,7 @@ def parse_target(raw: str) -> NativeTarget:
         segments = [_decoded(segment) for segment in segments]
     if "" in segments[:-1] or path == "//":
         raise InvalidRequest("The path has an empty segment.")
-    if any(_DOTS.match(segment) for segment in segments):
+    if ("/." in path or "%" in path) and any(_DOTS.match(segment) for segment in segments):
         raise InvalidRequest("The path has a segment of dots.")
     return NativeTarget(match["provider"], path, query, tuple(segments))
 

@@ -6,12 +6,13 @@ gateway never holds more than a few pieces of one: whoever reads slowly slows th
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from aiohttp import ClientResponse, StreamReader, hdrs, web
+from aiohttp import StreamReader, hdrs, web
 from aiohttp.http import StreamWriter
 
 from gateway.api.bodies import ClientAborted
+from gateway.upstream.exchange import NativeAnswer
 
 _BUFFER_BYTES: Final = 1 << 16
 
@@ -30,24 +31,20 @@ class _Inlet:
         self._stream.feed_eof()
 
 
-def switched_to_websocket(response: ClientResponse) -> bool:
+def switched_to_websocket(answer: NativeAnswer) -> bool:
     """Whether the provider's connection is a WebSocket from now on."""
-    return response.status == 101 and response.headers.get(hdrs.UPGRADE, "").strip().lower() == "websocket"
+    return answer.status == 101 and answer.headers.get(hdrs.UPGRADE, "").strip().lower() == "websocket"
 
 
 async def tunnel(
-    request: web.Request, response: ClientResponse, out: web.StreamResponse, moved: Callable[[], None]
+    request: web.Request, answer: NativeAnswer, out: web.StreamResponse, moved: Callable[[], None]
 ) -> None:
     """Pass all bytes on, until either side has closed. ``out`` is the 101 that the caller already has.
 
     Raises :class:`ClientAborted` or an aiohttp error when a side is gone without having closed.
     """
     loop = asyncio.get_running_loop()
-    connection = response.connection
-    provider: Any = connection.protocol if connection is not None else None
-    if provider is None:  # it has closed already
-        return
-    caller: Any = request.protocol
+    provider, caller = answer.protocol, cast("Any", request.protocol)
     from_provider = StreamReader(provider, _BUFFER_BYTES, loop=loop)
     from_caller = StreamReader(caller, _BUFFER_BYTES, loop=loop)
 

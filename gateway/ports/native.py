@@ -50,6 +50,8 @@ class Rule:
     def covers(self, segments: Sequence[str]) -> bool:
         """Whether the path is one of the pattern's."""
         mine = self.segments
+        if not mine and self.open:
+            return True
         if len(segments) < len(mine) or (len(segments) > len(mine) and not self.open):
             return False
         return all(part is None or part == segment for part, segment in zip(mine, segments, strict=False))
@@ -70,7 +72,11 @@ class Rules:
         if method in NEVER:
             return False
         segments = _normal(segments)
-        return any(rule.covers(segments) for name in (method, "*") for rule in self._by_method.get(name, ()))
+        for name in (method, "*"):
+            for rule in self._by_method.get(name, ()):
+                if rule.covers(segments):
+                    return True
+        return False
 
 
 def _normal(segments: Sequence[str]) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""The client session of one provider: no redirects, no cookies, no proxies of the environment, a known phase."""
+"""How connections to one provider are made: no cookies, no proxies of the environment, a known phase."""
 
 import ssl
 from contextvars import ContextVar
@@ -6,22 +6,22 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
+from aiohttp.http import HttpProcessingError
 
 from gateway import __version__
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Phase, TransportFailure
 
 _KEEPALIVE_SECONDS: Final = 15.0
-_USER_AGENT: Final = f"runtime-gateway/{__version__}"
+USER_AGENT: Final = f"runtime-gateway/{__version__}"
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far one request got. ``connection`` is the one that it was given."""
+    """How far one request got."""
 
     phase: Phase = Phase.QUEUED
     status: int | None = None
-    connection: aiohttp.connector.Connection | None = None
 
 
 PROGRESS: Final[ContextVar[Progress]] = ContextVar("progress")
@@ -33,9 +33,8 @@ class PhasedConnector(aiohttp.TCPConnector):
 
     async def connect(self, *args: Any, **options: Any) -> aiohttp.connector.Connection:
         connection = await super().connect(*args, **options)
-        progress = PROGRESS.get()
         # From here on bytes may leave at any time, so the provider may have seen the request.
-        progress.phase, progress.connection = Phase.SENT, connection
+        PROGRESS.get().phase = Phase.SENT
         return connection
 
     async def _create_connection(self, *args: Any, **options: Any) -> Any:
@@ -43,28 +42,30 @@ class PhasedConnector(aiohttp.TCPConnector):
         return await super()._create_connection(*args, **options)
 
 
-def open_session(
-    settings: ProviderSettings, *, max_connections: int, read_timeout: float | None, passes_bodies_on: bool = False
-) -> aiohttp.ClientSession:
-    """A session for one provider. ``read_timeout``: seconds without a byte of the answer. ``passes_bodies_on`` leaves
-    bodies as they are encoded, and adds no header about what is accepted or sent."""
+def open_connector(
+    settings: ProviderSettings, limit: int, kind: type[aiohttp.TCPConnector] = aiohttp.TCPConnector
+) -> aiohttp.TCPConnector:
+    """A pool of at most ``limit`` connections to one provider."""
+    tls = True if settings.ca_file is None else ssl.create_default_context(cafile=settings.ca_file)
+    return kind(limit=limit, keepalive_timeout=_KEEPALIVE_SECONDS, ssl=tls)
+
+
+def open_session(settings: ProviderSettings) -> aiohttp.ClientSession:
+    """A session for one provider, with a pool of its own."""
     session = aiohttp.ClientSession(
-        connector=PhasedConnector(limit=max_connections, keepalive_timeout=_KEEPALIVE_SECONDS, ssl=_tls(settings)),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout, sock_read=read_timeout),
+        connector=open_connector(settings, settings.max_connections, PhasedConnector),
+        timeout=aiohttp.ClientTimeout(
+            total=None, sock_connect=settings.connect_timeout, sock_read=settings.read_timeout
+        ),
         cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": _USER_AGENT},
-        skip_auto_headers=("Content-Type", "Accept", "Accept-Encoding") if passes_bodies_on else None,
-        auto_decompress=not passes_bodies_on,
+        headers={"User-Agent": USER_AGENT},
+        skip_auto_headers=("Content-Type",),
         trust_env=False,
     )
     # aiohttp sends GET, PUT and DELETE again by itself when a kept connection ends unanswered: the provider
     # would act twice, and a refused second try would tell that nothing was sent.
     session._retry_connection = False
     return session
-
-
-def _tls(settings: ProviderSettings) -> ssl.SSLContext | bool:
-    return True if settings.ca_file is None else ssl.create_default_context(cafile=settings.ca_file)
 
 
 _REASONS: Final[tuple[tuple[type[BaseException], str], ...]] = (
@@ -75,6 +76,7 @@ _REASONS: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (aiohttp.ServerDisconnectedError, "disconnected"),
     (aiohttp.ClientPayloadError, "cut_short"),
     (aiohttp.ClientResponseError, "unreadable"),
+    (HttpProcessingError, "unreadable"),
     (OSError, "disconnected"),
 )
 

@@ -106,11 +106,7 @@ class AiohttpTransport(Transport):
         if self._session is None:
             if self._closed:
                 raise TransportFailure("closed", Phase.QUEUED)
-            self._session = open_session(
-                self._settings,
-                max_connections=self._settings.max_connections,
-                read_timeout=self._settings.read_timeout,
-            )
+            self._session = open_session(self._settings)
         return self._session
 
     async def close(self) -> None:

@@ -60,8 +60,7 @@ async def test_it_arrives_below_the_base_path_as_it_was_sent_or_not_at_all(
     received.clear()
     answer = await guarded.call("GET", f"/native/raw{target}")
     if answer.status == 200:
-        path, _, query = target.partition("?")
-        assert received == [f"/base/v1{path}" + (f"?{query}" if query else "")]
+        assert received == [f"/base/v1{target}"]
     else:
         assert answer.status in {400, 404, 421}
         assert answer.headers["content-type"] == "application/problem+json"
