@@ -25,10 +25,17 @@ FILES = {"__init__.py", "settings.py", "wire.py", "mapping.py", "errors.py", "ad
 KEY = "key-of-the-third-folder"
 
 # A copy's name, the folder that it is a copy of, and a create that it can serve.
+BROWSER = {"kind": "browser", "name": "third", "launch": {"mode": "ephemeral"}}
 COPIES = {
-    "lagoon": ("durable", {"kind": "durable", "name": "third", "labels": {"team": "shop"}}),
-    "reef": ("bctrl", {"kind": "browser", "name": "third", "launch": {"mode": "ephemeral"}}),
+    "lagoon": (
+        "durable",
+        {"kind": "durable", "name": "third", "labels": {"team": "shop"}},
+        "/api/v1/org/{scope}/runtimes/",
+    ),
+    "reef": ("bctrl", BROWSER, "/v1/workspaces/{scope}/runtimes/"),
+    "atoll": ("bctrl_browsers", BROWSER, "/v1/browsers/"),
 }
+"""What each is a copy of, a create that it takes, and where its dialect has runtimes by name."""
 
 
 @pytest.fixture(params=sorted(discover()))
@@ -132,7 +139,7 @@ def with_copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the whole of ``adapters`` and, beside the original folders, copies that differ in their names."""
     place = tmp_path_factory.mktemp("with-copies")
     shutil.copytree(ROOT / "adapters", place / "adapters", ignore=shutil.ignore_patterns("__pycache__"))
-    for copy, (original, _) in COPIES.items():
+    for copy, (original, *_) in COPIES.items():
         shutil.copytree(place / "adapters" / original, place / "adapters" / copy)
         for module in (place / "adapters" / copy).glob("*.py"):
             module.write_text(_renamed(module.read_text("utf-8"), original, copy), "utf-8")
@@ -142,9 +149,10 @@ def with_copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _renamed(text: str, original: str, copy: str) -> str:
     """The copy's own name in its imports, its API, its dialect's prefix and its demo provider, and nothing else."""
     text = re.sub(rf"\badapters\.{original}\b", f"adapters.{copy}", text)
-    text = re.sub(rf'\b((?:api|prefix|PREFIX)\b[^=\n]*= ?)"{original}"', rf'\1"{copy}"', text)
+    text = re.sub(rf'\b(api\b[^=\n]*= ?)"{original}"', rf'\1"{copy}"', text)
+    text = re.sub(r'\b((?:prefix|PREFIX): [^=\n]*= )"\w+"', rf'\1"{copy}"', text)
     text = text.replace(f'api: Literal["{original}"]', f'api: Literal["{copy}"]')
-    return text.replace(f'"{original}-demo"', f'"{copy}-demo"')
+    return re.sub(r'(provider=)"\w+-demo"', rf'\1"{copy}-demo"', text)
 
 
 @asynccontextmanager
@@ -183,17 +191,22 @@ async def answer(client: aiohttp.ClientSession, method: str, path: str, status: 
 
 
 async def test_a_new_folder_is_found_served_and_used_with_no_edit_elsewhere(with_copies: Path):
-    """Copies of both adapters under names of their own create, read and list runtimes in the demo."""
+    """Copies of all adapters under names of their own create, read and list runtimes in the demo, and speak their
+    dialects."""
     async with demo(with_copies) as (process, client):
         providers = (await answer(client, "GET", "/v1/providers", 200))["items"]
         assert {provider["api"] for provider in providers} == {*discover(), *COPIES}
-        for copy, (original, body) in COPIES.items():
+        originals = {provider["api"]: provider["name"] for provider in providers}
+        for copy, (original, body, runtimes) in COPIES.items():
             made = await answer(client, "POST", "/v1/runtimes", 201, json={**body, "provider": f"{copy}-demo"})
             assert made["id"].startswith(f"{copy}-demo.")
             got = await answer(client, "GET", f"/v1/runtimes/{made['id']}", 200)
             assert (got["provider"], got["provider_id"]) == (f"{copy}-demo", made["provider_id"])
             listed = await answer(client, "GET", f"/v1/runtimes?provider={copy}-demo", 200)
             assert [runtime["id"] for runtime in listed["items"]] == [made["id"]]
-            assert not (await answer(client, "GET", f"/v1/runtimes?provider={original}-demo", 200))["items"]
+            assert not (await answer(client, "GET", f"/v1/runtimes?provider={originals[original]}", 200))["items"]
+            where = runtimes.replace("{scope}", made["scope"].replace("/", "/ws/"))
+            native = await answer(client, "GET", f"/{copy}{where}third", 200)
+            assert native["id"] == made["provider_id"]
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0
