@@ -1,7 +1,8 @@
 """Calls to one durable account: from a path to a whole answer, and from an answer to runtimes."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Final, TypeVar
 
 from adapters.durable import mapping, wire
 from adapters.durable.errors import failed
@@ -16,29 +17,34 @@ from gateway.ports.transport import Call, Transport, UpstreamRequest, UpstreamRe
 
 DecodedT = TypeVar("DecodedT")
 
+_CACHED_SCOPES: Final = 256
+
 
 class DurableCalls:
     """What all operations share. ``features`` are the adapter's, for the ``actions`` of runtimes."""
 
     def __init__(self, settings: DurableSettings, transport: Transport, features: frozenset[str]) -> None:
         self._provider = settings.name
-        self._pinned = settings.scope is not None
         self._prefix = settings.path_prefix
         self._headers = settings.headers()
         self._transport = transport
-        self._features = features
+        self._scope_path = lru_cache(_CACHED_SCOPES)(self._path_of_scope)
+        self.to_domain = mapping.Reader(settings.name, features, pinned=settings.scope is not None).runtime
 
     def path(self, *segments: str) -> str:
         """A path of the API. Every segment is percent-encoded.
 
         Raises :class:`NotFound` for a segment that would lead somewhere else.
         """
-        return self._prefix + "".join(f"/{path_segment(segment)}" for segment in segments)
+        return self._prefix + _below(segments)
 
     def workspace_path(self, scope: str, *segments: str) -> str:
         """The path of a scope, or of something below it. Raises as :meth:`path`."""
+        return self._scope_path(scope) + _below(segments)
+
+    def _path_of_scope(self, scope: str) -> str:
         org, _, workspace = scope.partition("/")
-        return self.path("org", org, "ws", workspace, *segments)
+        return self.path("org", org, "ws", workspace)
 
     def runtimes_path(self, scope: str, *segments: str) -> str:
         """The path of a scope's runtimes, or of something below them. Raises as :meth:`path`."""
@@ -88,7 +94,7 @@ class DurableCalls:
     ) -> tuple[Runtime, str | None]:
         """The same, with the sandbox's token. Raises :class:`ProviderBadResponse` for another runtime's."""
         body, raw = self.decoded(operation, response, wire.runtime_body)
-        if str(body.id) != ref.provider_id:
+        if body.id.lower() != ref.provider_id:
             raise self.bad_response(response, "answered with another runtime than the one that was asked for")
         return self.to_domain(body, raw, ref.scope), body.sandbox_token
 
@@ -107,13 +113,11 @@ class DurableCalls:
         ]
         return ProviderPage(items, cursor)
 
-    def to_domain(self, body: wire.RuntimeBody, raw: Mapping[str, Any] | None, scope: str) -> Runtime:
-        """A runtime of this account."""
-        return mapping.to_domain(
-            body, raw, provider=self._provider, scope=scope, pinned=self._pinned, features=self._features
-        )
-
     def bad_response(self, response: UpstreamResponse, what: str) -> ProviderBadResponse:
         """The error for a well-formed answer that makes no sense."""
         failure = ProviderFailure(self._provider, status=response.status)
         return ProviderBadResponse(f"The provider {self._provider} {what}.", failure=failure)
+
+
+def _below(segments: Sequence[str]) -> str:
+    return "".join([f"/{path_segment(segment)}" for segment in segments])

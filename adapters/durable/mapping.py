@@ -1,6 +1,7 @@
 """Between the domain and the durable API's JSON: what goes out, and what comes in."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -124,58 +125,55 @@ def reference(scope: str, runtime_id: str, *, pinned: bool) -> str:
     return runtime_id if pinned else f"{b64url(scope)}{SEPARATOR}{runtime_id}"
 
 
-def to_domain(
-    body: RuntimeBody,
-    raw: Mapping[str, Any] | None,
-    *,
-    provider: str,
-    scope: str,
-    pinned: bool,
-    features: frozenset[str],
-) -> Runtime:
-    """A whole runtime. ``raw`` is the same as plain JSON, if it has members that the model does not know."""
-    runtime_id = str(body.id)
-    status, instance = body.status, body.instance
-    state = STATES.get(status or "", State.UNKNOWN)
-    data = {} if raw is None else _unknown(raw, _RUNTIME_MEMBERS)
-    created_by = body.created_by
-    if created_by is not None and not isinstance(created_by, str):
-        data["created_by"], created_by = without_secrets(created_by), None
-    return Runtime(
-        id=format_runtime_id(provider, reference(scope, runtime_id, pinned=pinned)),
-        kind="durable",
-        provider=provider,
-        scope=scope,
-        provider_id=runtime_id,
-        name=body.key,
-        display_name=body.name,
-        description=body.description,
-        labels=None if body.config is None else _labels(body.config),
-        state=state,
-        state_reason=instance.pause_reason if instance is not None and state is State.PAUSED else None,
-        provider_state={"status": status, "instance": None if instance is None else instance.state},
-        actions=actions(
-            features,
-            state,
-            instance_can_pause=None if instance is None else instance.supports_pause,
-            owned=body.owned_by_me,
-        ),
-        cost=None if instance is None else _cost(instance),
-        created_at=body.created_at,
-        updated_at=body.updated_at,
-        # A paused instance keeps the stale expiry of its last start: only a running one is on a clock.
-        expires_at=instance.expires_at if instance is not None and state is State.RUNNING else None,
-        durable=DurablePart(
-            project=_project(body),
-            config_version=body.config_version,
-            config_digest=body.config_digest,
-            config_pending=body.materialization_stale,
-            created_by=created_by,
-            owned_by_me=body.owned_by_me,
-            instance=None if instance is None else _instance(instance, raw),
-        ),
-        provider_data=data,
-    )
+class Reader:
+    """Reads the runtimes of one configured provider, whose ``features`` the ``actions`` of each come from."""
+
+    def __init__(self, provider: str, features: frozenset[str], *, pinned: bool) -> None:
+        self._provider = provider
+        self._pinned = pinned
+        self._actions = cache(
+            lambda state, can_pause, owned: actions(features, state, instance_can_pause=can_pause, owned=owned)
+        )
+
+    def runtime(self, body: RuntimeBody, raw: Mapping[str, Any] | None, scope: str) -> Runtime:
+        """A whole runtime. ``raw`` is the same as plain JSON, if it has members that the model does not know."""
+        runtime_id = body.id.lower()
+        status, instance = body.status, body.instance
+        state = STATES.get(status or "", State.UNKNOWN)
+        data = {} if raw is None else _unknown(raw, _RUNTIME_MEMBERS)
+        created_by = body.created_by
+        if created_by is not None and not isinstance(created_by, str):
+            data["created_by"], created_by = without_secrets(created_by), None
+        return Runtime(
+            id=format_runtime_id(self._provider, reference(scope, runtime_id, pinned=self._pinned)),
+            kind="durable",
+            provider=self._provider,
+            scope=scope,
+            provider_id=runtime_id,
+            name=body.key,
+            display_name=body.name,
+            description=body.description,
+            labels=None if body.config is None else _labels(body.config),
+            state=state,
+            state_reason=instance.pause_reason if instance is not None and state is State.PAUSED else None,
+            provider_state={"status": status, "instance": None if instance is None else instance.state},
+            actions=self._actions(state, None if instance is None else instance.supports_pause, body.owned_by_me),
+            cost=None if instance is None else _cost(instance),
+            created_at=body.created_at,
+            updated_at=body.updated_at,
+            # A paused instance keeps the stale expiry of its last start: only a running one is on a clock.
+            expires_at=instance.expires_at if instance is not None and state is State.RUNNING else None,
+            durable=DurablePart(
+                project=_project(body),
+                config_version=body.config_version,
+                config_digest=body.config_digest,
+                config_pending=body.materialization_stale,
+                created_by=created_by,
+                owned_by_me=body.owned_by_me,
+                instance=None if instance is None else _instance(instance, raw),
+            ),
+            provider_data=data,
+        )
 
 
 def _instance(body: InstanceBody, raw: Mapping[str, Any] | None) -> Instance:

@@ -7,10 +7,11 @@ fields that a provider adds later cost time, and never break a call.
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
-from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, UnsetType
+
+from gateway.domain.values import is_uuid
 
 ERROR_TYPES: Final = (
     "already_exists_error",
@@ -102,7 +103,7 @@ class InstanceBody(msgspec.Struct, kw_only=True):
 class RuntimeBody(msgspec.Struct, kw_only=True):
     """A runtime, in every answer that holds one: list rows, create, get, start and the other verbs."""
 
-    id: UUID
+    id: str
     key: str | None = None
     name: str | None = None
     description: str | None = None
@@ -249,10 +250,13 @@ def runtime_body(body: bytes) -> tuple[RuntimeBody, Mapping[str, Any] | None]:
 
     Raises ``ValueError`` or ``RecursionError`` when it is no runtime.
     """
+    found: RuntimeBody
     try:
-        return _exact_runtime.decode(body), None
+        found, raw = _exact_runtime.decode(body), None
     except msgspec.ValidationError:
-        return _runtime.decode(body), any_object.decode(body)
+        found, raw = _runtime.decode(body), any_object.decode(body)
+    _check_id(found)
+    return found, raw
 
 
 def list_body(body: bytes) -> tuple[ListBody, Sequence[Mapping[str, Any]] | None]:
@@ -260,10 +264,20 @@ def list_body(body: bytes) -> tuple[ListBody, Sequence[Mapping[str, Any]] | None
 
     Raises ``ValueError`` or ``RecursionError`` when it is no such page.
     """
+    found: ListBody
     try:
-        return _exact_list.decode(body), None
+        found, raws = _exact_list.decode(body), None
     except msgspec.ValidationError:
-        return _list.decode(body), any_object.decode(body)["items"]
+        found, raws = _list.decode(body), any_object.decode(body)["items"]
+    for runtime in found.items:
+        _check_id(runtime)
+    return found, raws
+
+
+def _check_id(runtime: RuntimeBody) -> None:
+    # (As a uuid.UUID it would be made, and made text again: three times the time.)
+    if not is_uuid(runtime.id):
+        raise ValueError("the id of a runtime is no UUID")
 
 
 def workspaces(body: bytes) -> list[dict[str, Any]]:
