@@ -20,6 +20,8 @@ NATIVE_CODE: Final = "native_code"
 
 MAX_WAIT: Final = 60
 
+_REPEATABLE: Final = frozenset({"status", "status[]"})
+
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Query = Mapping[str, Sequence[str]]
 
@@ -53,11 +55,14 @@ def read_object(request: DialectRequest) -> dict[str, Any]:
 
 
 def read_query(request: DialectRequest, *allowed: str) -> Query:
-    """The query by name. Raises :class:`InvalidRequest` for a parameter that the call does not have."""
+    """The query by name. Raises :class:`InvalidRequest` for a parameter that the call does not have, and for one that
+    is there twice but can only mean one thing."""
     found: dict[str, list[str]] = {}
     for name, value in request.query:
         if name not in allowed:
             raise bad_parameter(name, "There is no such query parameter here.")
+        if name in found and name not in _REPEATABLE:
+            raise bad_parameter(name, "There can be only one.")
         found.setdefault(name, []).append(value)
     return found
 

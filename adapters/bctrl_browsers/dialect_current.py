@@ -5,7 +5,6 @@ from typing import Final
 import msgspec
 
 from adapters.bctrl_browsers.dialect_bodies import (
-    bad_parameter,
     check_headers,
     check_update,
     made_up_name,
@@ -55,8 +54,6 @@ class CurrentEra:
         """A page of browsers; empty only where it is the last."""
         check_headers(request, versioned=True)
         query = read_query(request, "spaceId", *_LIST_QUERY)
-        if len(query.get("cursor", ())) > 1:
-            raise bad_parameter("cursor", "There can be only one.")
         target = self._calls.target(space_named(request, query))
         passed = [(name, value) for name, value in request.query if name != "spaceId"]
         answer = await self._calls.page(target, ctx, passed, lambda page: not page.runtimes)

@@ -4,6 +4,7 @@ A runtime is a browser, its id the browser's. Paths of the era name no space, so
 the gateway serves by name. Today's API launches what it creates: the ``start`` that follows answers with that run.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -96,9 +97,6 @@ class FlatEra:
         """A page of runtimes; empty only where it is the last."""
         check_headers(request, versioned=False)
         query = read_query(request, "spaceId", "status", "status[]", *_LIST_QUERY)
-        for name in _LIST_QUERY:
-            if len(query.get(name, ())) > 1:
-                raise bad_parameter(name, "There can be only one.")
         wanted = frozenset((*query.get("status", ()), *query.get("status[]", ())))
         if unknown := wanted - set(STATUSES.values()):
             raise bad_parameter("status", f"There is no status {min(unknown)}.")
@@ -186,25 +184,38 @@ class FlatEra:
     async def _locate(
         self, request: DialectRequest, ctx: RequestContext, *parameters: str
     ) -> tuple[Found, Mapping[str, Sequence[str]]]:
-        """The runtime of the path. A space that cannot be asked is told only where no other one has it."""
+        """The runtime of the path. All spaces that can have it are asked side by side, so that one that hangs delays
+        nobody; one that cannot be asked is told only where no other one has it."""
         check_headers(request, versioned=False)
         query = read_query(request, "spaceId", *parameters)
         space, wanted = space_named(request, query), request.parameters["id"]
         targets = [self._calls.target(space)] if space else list(self._calls.all_targets())
+        looks = [asyncio.ensure_future(self._look(target, wanted, ctx)) for target in targets]
         unasked: GatewayError | None = None
-        for target in targets:
-            try:
-                answer = await self._calls.send(Operation.GET, target, ctx, path=below(wanted))
-            except NotFound:
-                continue
-            except GatewayError as error:
-                unasked = unasked or error
-                continue
-            if answer.runtimes[0].provider_id == wanted:
-                return _found(target, answer), query
-        if unasked is not None:
-            raise unasked
-        raise NotFound("There is no runtime of this id.", extra={NATIVE_CODE: Code.RUNTIME_NOT_FOUND})
+        try:
+            for look in asyncio.as_completed(looks):
+                try:
+                    found = await look
+                except NotFound:
+                    continue
+                except GatewayError as error:
+                    unasked = unasked or error
+                else:
+                    adapter = adapter_of(found.target)
+                    ctx.provider, ctx.scope, ctx.runtime_id = adapter.name, found.target.scope, found.runtime.id
+                    return found, query
+        finally:
+            for look in looks:
+                look.cancel()
+            await asyncio.gather(*looks, return_exceptions=True)
+        ctx.runtime_id = None
+        raise unasked or NotFound("There is no runtime of this id.", extra={NATIVE_CODE: Code.RUNTIME_NOT_FOUND})
+
+    async def _look(self, target: DialectTarget, wanted: str, ctx: RequestContext) -> Found:
+        answer = await self._calls.send(Operation.GET, target, ctx, path=below(wanted))
+        if answer.runtimes[0].provider_id != wanted:
+            raise NotFound("There is no runtime of this id; another one has it as its name.")
+        return _found(target, answer)
 
     async def _act(
         self,

@@ -1,6 +1,7 @@
 """bctrl's APIs spoken inbound, over real sockets: as the provider answers, on top of the same use cases."""
 
 import asyncio
+import json
 import re
 from typing import Any
 
@@ -437,6 +438,18 @@ async def test_the_flat_era_finds_an_id_in_every_space_that_is_served_by_name() 
         assert (await w.dialect.call("GET", runtime)).status == 200
         fault(w.emulators["main"], "get", "status", status=503)
         assert (await w.dialect.call("GET", "/v1/runtimes/br_nowhere")).status == 503
+
+
+async def test_a_space_that_hangs_does_not_delay_the_runtimes_of_others() -> None:
+    async with world({name: SPACES[name] for name in ("main", "second")}) as w:
+        made = await w.dialect.call("POST", "/v1/runtimes", {"type": "browser", "spaceId": "sp_two"})
+        fault(w.emulators["main"], "get", "hang")
+        assert (await w.dialect.call("GET", f"/v1/runtimes/{made.json['id']}")).status == 200
+        lines = [json.loads(line) for line in w.log.getvalue().splitlines()]
+        (asked,) = [line["outcome"] for line in lines if line.get("operation") == "get" and line["provider"] == "main"]
+        assert asked == "cancelled", "it was given up as soon as the other one had answered"
+        assert lines[-1]["provider"] == "second"
+        assert lines[-1]["runtime_id"] == f"second.{made.json['id']}"
 
 
 async def test_the_flat_era_makes_nothing_where_it_could_not_find_it_again() -> None:

@@ -141,6 +141,15 @@ def test_the_space_is_named_by_the_body_before_the_query_before_the_header():
     assert space_named(request(), {}) is None
 
 
+def test_a_parameter_that_can_only_mean_one_thing_is_there_once():
+    for name in ("spaceId", "cursor", "wait"):
+        with pytest.raises(InvalidRequest):
+            read_query(request([(name, "a"), (name, "b")]), name)
+    assert read_query(request([("status", "active"), ("status", "failed")]), "status") == {
+        "status": ["active", "failed"]
+    }
+
+
 def test_a_body_is_a_json_object_or_nothing():
     """In UTF-8."""
     assert read_object(request(body=b" ")) == {}
