@@ -5,13 +5,13 @@ from typing import Any
 
 import msgspec
 
-from gateway.domain.errors import FieldError, StateConflict, UnsupportedFeature
+from gateway.domain.errors import FieldError, StateConflict, UnsupportedFeature, pointer
 from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.lifecycle import DISCARD_STATE, TRANSITIONS, Verb, works_from
 from gateway.domain.operations import Operation
 from gateway.domain.requests import ConnectRequest, KeepaliveRequest, StartRequest, StopRequest
-from gateway.domain.runtime import Connections, Lease, Runtime
+from gateway.domain.runtime import Connections, FieldWarning, Lease, Runtime
 from gateway.domain.values import State
 from gateway.ports.context import RequestContext
 from gateway.ports.transport import Call
@@ -33,10 +33,17 @@ class LifecycleService:
             return await provider.adapter.get(ref, call)
 
     async def start(self, runtime_id: str, options: StartRequest, ctx: RequestContext) -> Runtime:
-        """Bring compute to a runtime that has none."""
-        return await self._act(
+        """Bring compute to a runtime that has none. Where it has, options have no effect, which a warning tells."""
+        runtime = await self._act(
             runtime_id, Verb.START, Operation.START, ctx, lambda adapter, ref, call: adapter.start(ref, options, call)
         )
+        if runtime.changed or not options.model_fields_set:
+            return runtime
+        unused = [
+            FieldWarning(pointer=pointer(field), detail="It was started before; this has no effect on it.")
+            for field in sorted(options.model_fields_set)
+        ]
+        return msgspec.structs.replace(runtime, warnings=unused)
 
     async def pause(self, runtime_id: str, ctx: RequestContext) -> Runtime:
         """Freeze a running runtime."""

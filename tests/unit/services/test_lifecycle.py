@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 import pytest
+from msgspec import UNSET
 
 from gateway.domain.errors import (
     NotFound,
@@ -28,6 +29,18 @@ DISCARD = StopRequest(discard_state=True)
 
 def _service(*adapters: FakeAdapter) -> LifecycleService:
     return LifecycleService(fleet_of(adapters))
+
+
+async def test_options_of_a_start_that_has_nothing_to_do_are_told_to_have_no_effect() -> None:
+    adapter = DurableLike("one")
+    options = StartRequest(runtime_limit_seconds=60)
+    running = adapter.put("running", State.RUNNING)
+    again = await _service(adapter).start(running.id, options, context())
+    assert again.changed is False
+    assert isinstance(again.warnings, list)
+    assert [warning.pointer for warning in again.warnings] == ["#/runtime_limit_seconds"]
+    started = await _service(adapter).start(adapter.put("idle", State.IDLE).id, options, context())
+    assert (started.changed, started.warnings) == (True, UNSET)
 
 
 VERBS: dict[Verb, Callable[[LifecycleService, str], Awaitable[Runtime]]] = {
