@@ -150,6 +150,8 @@ class _Forwarding:
         try:
             async with self._provider.exchange(self._ctx) as exchange:
                 protocol.when_lost = exchange.stop
+                if self._request.transport is None:
+                    raise ClientAborted
                 if outgoing.body is None and self._upload.length != 0:
                     outgoing.body = self._upload.pieces(exchange)
                 self._provider.sign(outgoing.headers, self._ctx)

@@ -105,7 +105,11 @@ def to_caller(headers: Any, cleaned: Callable[[str], str]) -> CIMultiDict[str]:
     if hdrs.CONNECTION in headers:
         kept_back |= _named(headers.getall(hdrs.CONNECTION))
     return CIMultiDict(
-        [(name, cleaned(_readable(value))) for name, value in headers.items() if name.lower() not in kept_back]
+        [
+            (name, cleaned(value if value.isascii() and value.isprintable() else _readable(value)))
+            for name, value in headers.items()
+            if name.lower() not in kept_back
+        ]
     )
 
 
@@ -129,8 +133,6 @@ def _no_text(name: str) -> InvalidRequest:
 
 def _readable(value: str) -> str:
     """A value as it can be sent: without control characters, and bytes that are no UTF-8 read as Latin-1."""
-    if value.isascii() and value.isprintable():
-        return value
     raw = value.encode(errors="surrogateescape")
     try:
         text = raw.decode()

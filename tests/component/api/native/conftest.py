@@ -1,7 +1,6 @@
 """A provider that a test plays itself, byte by byte, and the gateway in front of it."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
@@ -95,13 +94,3 @@ def serve(serve: Any) -> Any:
 async def gateway(serve: Any, provider: RawProvider) -> Any:
     """The gateway, with everything at the provider ``raw`` allowed."""
     return await serve(native=[provider.settings()])
-
-
-@pytest.fixture
-def texts(request: pytest.FixtureRequest) -> Any:
-    """Whether a text shows up in anything that was logged."""
-
-    def logged(api: Any, text: str) -> bool:
-        return bool(re.search(re.escape(text), repr(api.logger.events)))
-
-    return logged

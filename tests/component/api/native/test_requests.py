@@ -88,7 +88,7 @@ async def test_a_dubious_target_is_refused_without_a_call(gateway: Any, provider
     assert provider.connections.empty()
 
 
-async def test_the_credentials_are_swapped(gateway: Any, provider: Any, texts: Any) -> None:
+async def test_the_credentials_are_swapped(gateway: Any, provider: Any) -> None:
     answer, _, sent = await forwarded(
         gateway,
         provider,
@@ -105,8 +105,8 @@ async def test_the_credentials_are_swapped(gateway: Any, provider: Any, texts: A
     assert {"cookie", "proxy-authorization", "x-forwarded-for", "forwarded", "x-api-key"} & sent.keys() == set()
     assert TOKEN not in str(answer.headers)
     await gateway.logger.one("request")
-    assert not texts(gateway, TOKEN)
-    assert not texts(gateway, KEY)
+    assert TOKEN not in repr(gateway.logger.events)
+    assert KEY not in repr(gateway.logger.events)
 
 
 async def test_a_key_in_x_api_key_is_as_good_and_does_not_go_out(gateway: Any, provider: Any) -> None:

@@ -1,0 +1,39 @@
+"""The whole service passes requests through to every provider API with the credentials that its adapter uses."""
+
+from collections.abc import Mapping
+
+import pytest
+from aiohttp import ClientSession
+
+from gateway.app import create_app, create_emulator, plugins, provider_models, serving
+from gateway.settings import AuthSettings, GatewayKey, HttpSettings, Settings
+from gateway.telemetry.logs import make_logger
+from gateway.testing.servers import running
+
+KEY = "a-key-of-a-shop-1234"
+TOKEN = "the-token-of-the-provider"
+LISTS: Mapping[str, str] = {
+    "durable": "/api/v1/org/acme/ws/research/runtimes",
+    "bctrl": "/v1/workspaces/research/runtimes",
+    "bctrl_browsers": "/v1/browsers",
+}
+"""A read of each provider API."""
+
+
+@pytest.mark.parametrize("api", plugins())
+async def test_the_credentials_of_every_adapter_go_in(api: str) -> None:
+    async with running(create_emulator(api, token=TOKEN)) as url:
+        provider = provider_models()[api].model_validate({"name": "p", "api": api, "base_url": url, "token": TOKEN})
+        settings = Settings(
+            http=HttpSettings(listen="127.0.0.1:0"),
+            auth=AuthSettings(keys={"shop": GatewayKey.model_validate({"key": KEY})}),
+            providers={"p": provider},
+        )
+        app = create_app(settings, logger=make_logger("error"))
+        async with serving(settings, app) as addresses, ClientSession(headers={"X-API-Key": KEY}) as session:
+            async with session.get(f"{addresses.api}/native/p{LISTS[api]}") as answer:
+                assert answer.status == 200, await answer.text()
+                assert answer.headers["Proxy-Status"] == "runtime-gateway; received-status=200"
+            async with session.post(f"{addresses.api}/native/p{LISTS[api]}", json={}) as answer:
+                assert answer.status == 403
+                assert (await answer.json())["code"] == "permission_denied"
