@@ -147,8 +147,7 @@ def decode(raw: bytes) -> Any:
 
     Raises :class:`InvalidRequest`. The first decoder refuses what is no JSON, the second sees every member.
     """
-    if (raw.count(b"{") + raw.count(b"[")) > MAX_DEPTH and _depth(raw) > MAX_DEPTH:
-        raise InvalidRequest(f"The body is nested deeper than {MAX_DEPTH} levels.")
+    refuse_deep(raw)
     try:
         _DECODER.decode(raw)
         return json.loads(raw, object_pairs_hook=_without_repeats, parse_int=_within_a_double)
@@ -158,6 +157,13 @@ def decode(raw: bytes) -> Any:
         raise InvalidRequest("The body is not valid JSON: it is not UTF-8.") from exc
     except ValueError as exc:
         raise InvalidRequest("The body is not valid JSON: a number has too many digits.") from exc
+
+
+def refuse_deep(raw: bytes) -> None:
+    """Raise :class:`InvalidRequest` for JSON of more than :data:`MAX_DEPTH` levels: what a provider keeps of it would
+    come back in lists that nobody could read any more."""
+    if (raw.count(b"{") + raw.count(b"[")) > MAX_DEPTH and _depth(raw) > MAX_DEPTH:
+        raise InvalidRequest(f"The body is nested deeper than {MAX_DEPTH} levels.")
 
 
 def _within_a_double(digits: str) -> int:

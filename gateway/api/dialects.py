@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from gateway.api.bodies import BodyReader
+from gateway.api.bodies import BodyReader, refuse_deep
 from gateway.api.endpoints import AiohttpHandler, Endpoints
 from gateway.domain.errors import GatewayError, InvalidRequest, MethodNotAllowed, NotFound, Unauthenticated
 from gateway.ports.context import RequestContext
@@ -77,6 +77,8 @@ class _Prefix:
             query = parse_qsl(raw_query, keep_blank_values=True, max_num_fields=_MAX_QUERY_FIELDS, errors="strict")
         except ValueError as exc:
             raise InvalidRequest("The query of the URL cannot be read.") from exc
+        body = await self._bodies.read_raw(request)
+        refuse_deep(body)
         answer = await route.handler(
             dialect,
             DialectRequest(
@@ -85,7 +87,7 @@ class _Prefix:
                 parameters=request.match_info,
                 query=query,
                 headers=request.headers,
-                body=await self._bodies.read_raw(request),
+                body=body,
             ),
             ctx,
         )
