@@ -36,6 +36,12 @@ _NOT_TO_PROVIDER: Final = _HOP_BY_HOP | {
     "expect",
     "x-request-id",
     "traceparent",
+    # another method or path than the rules have seen
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
     # the way to the gateway, which is the provider's business as little
     "forwarded",
     "via",

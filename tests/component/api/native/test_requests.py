@@ -161,6 +161,19 @@ async def test_headers_of_one_connection_stay_on_it_in_both_directions(gateway: 
     assert answer.headers["cache-control"] == "no-store"
 
 
+async def test_no_header_makes_another_request_of_the_one_that_the_rules_have_seen(gateway: Any, provider: Any) -> None:
+    others = {"X_HTTP_Method_Override": "DELETE", "X_Method_Override": "DELETE", "X_HTTP_Method": "DELETE"}
+    call = asyncio.create_task(
+        gateway.call("GET", "/native/raw/a", **others, X_Original_URL="/admin", X_Rewrite_URL="/admin", X_End="2")
+    )
+    inbound = await provider.accept()
+    line, sent = await inbound.head()
+    assert line.startswith("GET ")
+    assert [name for name in sent if name.startswith("x-")] == ["x-end", "x-request-id"]
+    inbound.answer()
+    assert (await call).status == 200
+
+
 async def test_nothing_is_added_to_what_a_caller_accepts(gateway: Any, provider: Any) -> None:
     """A provider must not compress for a caller that cannot read it."""
     _, _, sent = await forwarded(gateway, provider, "POST", "/native/raw/a")
