@@ -238,10 +238,42 @@ class TransportContract(ABC):
         assert len(on.attempts) == 20
 
     async def test_a_connection_is_used_again(self) -> None:
-        async with self.scripted() as (server, transport):
-            for _ in range(3):
-                await transport.send(request(), call())
+        empty = reply(b"", status=204)
+        async with self.scripted(reply({}), empty, reply({}), chunked(b"{}")) as (server, transport):
+            for method in ("GET", "DELETE", "POST", "GET", "GET"):
+                await transport.send(request(method), call())
         assert server.connections == 1
+
+    async def test_what_comes_before_an_answer_is_none(self) -> None:
+        early = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}"
+        async with self.scripted(Reply(early)) as (_, transport):
+            response = await transport.send(request("POST", body=b"{}"), call())
+        assert (response.status, response.body) == (201, b"{}")
+
+    async def test_another_protocol_is_an_answer_that_nothing_follows(self) -> None:
+        switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+        async with self.scripted(Reply(switch)) as (server, transport):
+            assert (await transport.send(request(), call())).status == 101
+            assert (await transport.send(request(), call())).status == 200
+        assert server.connections == 2
+
+    async def test_an_answer_is_taken_before_the_whole_body_was_read_and_nothing_follows_it(self) -> None:
+        async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            connections.append(writer)
+            writer.write(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\n{}")
+            await done.wait()
+            writer.transport.abort()
+
+        connections: list[asyncio.StreamWriter] = []
+        done = asyncio.Event()
+        async with await asyncio.start_server(refuse, "127.0.0.1", 0, limit=1024) as server:
+            async with self.transport_to(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as transport:
+                for body in (b" " * 20_000_000, None):
+                    response = await transport.send(request("POST", body=body), call(5))
+                    assert (response.status, response.body) == (413, b"{}")
+            done.set()
+        assert len(connections) == 2
 
     async def test_closing_is_final_and_may_be_repeated(self) -> None:
         async with self.scripted() as (server, transport):

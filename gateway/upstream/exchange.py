@@ -16,7 +16,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from gateway.ports.transport import Phase, TransportFailure
-from gateway.upstream.session import reason_of
+from gateway.upstream.connections import reason_of
 
 _READ_BYTES: Final = 1 << 16
 _FAILURES: Final = (TimeoutError, aiohttp.ClientError, HttpProcessingError, OSError, TransportFailure)

@@ -17,8 +17,8 @@ from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Attempt, Phase, TransportFailure
 from gateway.telemetry.logs import Event, Logger
 from gateway.telemetry.metrics import Metrics
+from gateway.upstream.connections import USER_AGENT, open_connector
 from gateway.upstream.exchange import Exchange, Origin
-from gateway.upstream.session import USER_AGENT, open_connector
 
 NATIVE: Final = "native"
 """The operation of these requests in metrics and logs."""

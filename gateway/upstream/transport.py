@@ -1,34 +1,44 @@
-"""The transport over aiohttp: one owned session per provider, no redirects, no cookies, a known phase per failure."""
+"""The transport over aiohttp: one pool of connections per provider, and a known phase per failure.
+
+Requests go straight over the pool's connections (see :mod:`gateway.upstream.exchange`): there are no redirects, no
+cookies, no proxies of the environment, and nothing is ever sent twice.
+"""
 
 import asyncio
-from typing import Final, Self
+from collections.abc import Mapping
+from typing import Any, Final, Self
 from urllib.parse import quote_plus
 
 import aiohttp
 from aiohttp import hdrs
+from aiohttp.http import HttpProcessingError, StreamWriter
 from multidict import CIMultiDict, istr
-from yarl import URL
 
 from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Attempt, Call, Phase, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
-from gateway.upstream.session import PROGRESS, Progress, open_session, reason_of
+from gateway.upstream.connections import PROGRESS, USER_AGENT, PhasedConnector, Progress, open_connector, reason_of
+from gateway.upstream.exchange import Origin
 
+_READ_BYTES: Final = 1 << 16
 _REQUEST_ID: Final = istr("X-Request-ID")
 _TRACEPARENT: Final = istr("traceparent")
+_WITH_BODY: Final = frozenset({hdrs.METH_POST, hdrs.METH_PUT, hdrs.METH_PATCH})
+_ALWAYS: Final = {
+    hdrs.ACCEPT: "application/json",
+    hdrs.ACCEPT_ENCODING: "gzip, deflate",
+    hdrs.USER_AGENT: USER_AGENT,
+}
 
 
 class AiohttpTransport(Transport):
-    """Sends to one provider's base URL. The session is opened with the first request and closed by :meth:`close`."""
+    """Sends to one provider's base URL. Connections are made with the first request and closed by :meth:`close`."""
 
     def __init__(self, settings: ProviderSettings, clock: Clock | None = None) -> None:
         self._settings = settings
         self._clock = clock or SystemClock()
-        self._until_silent, self._until_deadline = (
-            aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout, sock_read=silence)
-            for silence in (settings.read_timeout, None)
-        )
-        self._session: aiohttp.ClientSession | None = None
+        self._connector: aiohttp.TCPConnector | None = None
+        self._origin: Origin | None = None
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -44,11 +54,9 @@ class AiohttpTransport(Transport):
         outcome = "cancelled"
         try:
             limit = call.deadline - began
-            # Where the deadline comes before any silence is too long, a timer that every byte restarts is wasted.
-            times = self._until_deadline if limit <= self._settings.read_timeout else self._until_silent
             async with asyncio.timeout(limit):
-                response = await self._exchange(request, call, progress, times)
-        except (TimeoutError, aiohttp.ClientError, OSError, TransportFailure, ValueError) as exc:
+                response = await self._exchange(request, call, progress, limit)
+        except (TimeoutError, aiohttp.ClientError, HttpProcessingError, OSError, TransportFailure, ValueError) as exc:
             outcome = reason_of(exc)
             raise TransportFailure(
                 outcome, progress.phase, status=progress.status, operation=request.operation
@@ -61,56 +69,88 @@ class AiohttpTransport(Transport):
             call.attempts.append(Attempt(self._settings.name, request.operation, outcome, seconds, progress.phase))
 
     async def _exchange(
-        self, request: UpstreamRequest, call: Call, progress: Progress, times: aiohttp.ClientTimeout
+        self, request: UpstreamRequest, call: Call, progress: Progress, limit: float
     ) -> UpstreamResponse:
-        url = self._settings.base_url + request.path
+        origin = self._open()
+        connection = await origin.connect()
+        protocol: Any = connection.protocol
+        whole = False
+        try:
+            silence = self._settings.read_timeout
+            protocol.set_response_params(
+                skip_payload=request.method == hdrs.METH_HEAD,
+                read_until_eof=True,
+                # Where the deadline comes before any silence is too long, a timer that every byte restarts is wasted.
+                read_timeout=silence if silence < limit else None,
+                read_bufsize=_READ_BYTES,
+            )
+            await self._write(request, call, origin, protocol)
+            protocol.start_timeout()
+            while True:
+                head, content = await protocol.read()
+                if head.code >= 200 or head.code == 101:
+                    break
+            progress.phase, progress.status = Phase.ANSWERED, head.code
+            response = UpstreamResponse(head.code, head.headers, await self._read(head.headers, content))
+            # (After an answer that came before the end of the request, nothing else can follow.)
+            whole = request.body is None or not protocol.transport or not protocol.transport.get_write_buffer_size()
+            return response
+        finally:
+            if whole:
+                connection.release()
+            else:
+                if protocol.transport is not None:
+                    protocol.transport.abort()
+                connection.close()
+
+    async def _write(self, request: UpstreamRequest, call: Call, origin: Origin, protocol: Any) -> None:
+        target = origin.prefix + request.path
         if request.query:
-            url += "?" + "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in request.query)
-        headers = CIMultiDict(request.headers)
-        headers.setdefault(hdrs.ACCEPT, "application/json")
+            target += "?" + "&".join([f"{quote_plus(name)}={quote_plus(value)}" for name, value in request.query])
+        headers = CIMultiDict(_ALWAYS)
+        headers[hdrs.HOST] = origin.host
+        headers.update(request.headers)
         if call.request_id:
             headers[_REQUEST_ID] = call.request_id
-        if request.body is not None:
-            headers[hdrs.CONTENT_TYPE] = "application/json"
         if call.traceparent is not None:
             headers[_TRACEPARENT] = call.traceparent
-        async with self._open_session().request(
-            request.method,
-            URL(url, encoded=True),
-            data=request.body,
-            headers=headers,
-            timeout=times,
-            # (A GET gets no content type anyway, and skipping one costs time.)
-            skip_auto_headers=None if request.method == hdrs.METH_GET else (hdrs.CONTENT_TYPE,),
-            allow_redirects=False,
-        ) as response:
-            progress.phase = Phase.ANSWERED
-            progress.status = response.status
-            return UpstreamResponse(response.status, response.headers, await self._read(response))
+        body = request.body
+        if body is not None:
+            headers[hdrs.CONTENT_TYPE] = "application/json"
+            headers[hdrs.CONTENT_LENGTH] = str(len(body))
+        elif request.method in _WITH_BODY:
+            headers[hdrs.CONTENT_LENGTH] = "0"
+        writer = StreamWriter(protocol, asyncio.get_running_loop())
+        await writer.write_headers(f"{request.method} {target} HTTP/1.1", headers)
+        if body is not None:
+            # Not waiting until all of it is read: a provider may have its answer ready before.
+            await writer.write(body, drain=False)
+        writer.set_eof()
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _read(self, headers: Mapping[str, str], content: aiohttp.StreamReader) -> bytes:
         limit = self._settings.max_response_bytes
-        length = response.content_length
-        if length is not None and length > limit:
+        length = headers.get(hdrs.CONTENT_LENGTH)
+        if length is not None and int(length) > limit:
             raise TransportFailure("too_large", Phase.ANSWERED)
-        if length is not None and "Content-Encoding" not in response.headers:
-            return await response.read()
+        if length is not None and hdrs.CONTENT_ENCODING not in headers:
+            return await content.read()
         body = bytearray()
-        async for chunk in response.content.iter_any():
+        async for chunk in content.iter_any():
             body += chunk
             if len(body) > limit:
                 raise TransportFailure("too_large", Phase.ANSWERED)
         return bytes(body)
 
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
+    def _open(self) -> Origin:
+        if self._origin is None:
             if self._closed:
                 raise TransportFailure("closed", Phase.QUEUED)
-            self._session = open_session(self._settings)
-        return self._session
+            self._connector = open_connector(self._settings, self._settings.max_connections, PhasedConnector)
+            self._origin = Origin(self._settings.base_url, self._connector, self._settings.connect_timeout)
+        return self._origin
 
     async def close(self) -> None:
         self._closed = True
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        connector, self._connector, self._origin = self._connector, None, None
+        if connector is not None:
+            await connector.close()

@@ -50,24 +50,6 @@ def open_connector(
     return kind(limit=limit, keepalive_timeout=_KEEPALIVE_SECONDS, ssl=tls)
 
 
-def open_session(settings: ProviderSettings) -> aiohttp.ClientSession:
-    """A session for one provider, with a pool of its own."""
-    session = aiohttp.ClientSession(
-        connector=open_connector(settings, settings.max_connections, PhasedConnector),
-        timeout=aiohttp.ClientTimeout(
-            total=None, sock_connect=settings.connect_timeout, sock_read=settings.read_timeout
-        ),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": USER_AGENT},
-        skip_auto_headers=("Content-Type",),
-        trust_env=False,
-    )
-    # aiohttp sends GET, PUT and DELETE again by itself when a kept connection ends unanswered: the provider
-    # would act twice, and a refused second try would tell that nothing was sent.
-    session._retry_connection = False
-    return session
-
-
 _REASONS: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (TimeoutError, "timeout"),
     (aiohttp.ClientConnectorDNSError, "dns"),
