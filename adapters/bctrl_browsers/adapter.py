@@ -14,7 +14,7 @@ from adapters.bctrl_browsers.errors import error_of, unreadable
 from adapters.bctrl_browsers.mapping import Reader, create_body
 from adapters.bctrl_browsers.native import NativeAnswer, NativeCreate
 from adapters.bctrl_browsers.options import check_options
-from adapters.bctrl_browsers.settings import BctrlBrowsersSettings, space_id
+from adapters.bctrl_browsers.settings import DEFAULT_SPACE, BctrlBrowsersSettings, space_id
 from gateway.domain.errors import NotFound, ProviderBadResponse, ProviderFailure, RuntimeReplaced, UnsupportedFeature
 from gateway.domain.ids import SEPARATOR, RuntimeRef, from_b64url
 from gateway.domain.lifecycle import is_live
@@ -161,11 +161,11 @@ class BctrlBrowsersAdapter(
         if cursor is not None and cursor == query.cursor:
             failure = ProviderFailure(self.name, status=response.status)
             raise ProviderBadResponse(f"The provider {self.name} repeats the cursor of its list.", failure=failure)
-        return ProviderPage([runtime for runtime in items if wanted.accepts(runtime)], cursor)
+        return ProviderPage([row for row in items if wanted.accepts(row) and not mapping.is_elsewhere(row)], cursor)
 
     async def check_credentials(self, call: Call) -> None:
         """Read one row of the pinned space, or of the account's default one."""
-        await self.list(ProviderQuery(scope=self.settings.scope or "default", limit=1), call)
+        await self.list(ProviderQuery(scope=self.settings.scope or DEFAULT_SPACE, limit=1), call)
 
     async def start(self, ref: RuntimeRef, options: StartRequest, call: Call) -> Runtime:
         """Start. A browser that has a current run is answered as it is; one that is stopping is started after."""
@@ -228,6 +228,7 @@ class BctrlBrowsersAdapter(
                 raise unreadable(self.name, operation, response)
             return NativeAnswer(response.body)
         runtime = self._read(operation, response, lambda body: self._reader.runtime(body, scope))
+        self._not_elsewhere(operation, runtime)
         return NativeAnswer(response.body, [runtime])
 
     def read(self, body: bytes, scope: str) -> NativeAnswer:
@@ -265,7 +266,13 @@ class BctrlBrowsersAdapter(
     def _runtime(self, operation: Operation, ref: RuntimeRef, response: UpstreamResponse) -> Runtime:
         runtime = self._read(operation, response, lambda body: self._reader.runtime(body, ref.scope))
         self._same(operation, ref, runtime.provider_id)
+        self._not_elsewhere(operation, runtime)
         return runtime
+
+    def _not_elsewhere(self, operation: Operation, runtime: Runtime) -> None:
+        """Not every API that takes a space insists on it where an id says all; a scope has to hold all the same."""
+        if operation is Operation.GET and mapping.is_elsewhere(runtime):
+            raise NotFound("There is no runtime of this id in this space.", provider=self.name)
 
     def _same(self, operation: Operation, ref: RuntimeRef, answered: str) -> None:
         if answered == ref.provider_id:

@@ -8,6 +8,7 @@ import msgspec
 from adapters.bctrl_browsers.adapter import BctrlBrowsersAdapter
 from adapters.bctrl_browsers.dialect_bodies import NATIVE_CODE, idempotency_key
 from adapters.bctrl_browsers.native import NativeAnswer, NativeCreate
+from adapters.bctrl_browsers.settings import DEFAULT_SPACE
 from adapters.bctrl_browsers.wire import Code
 from gateway.domain.errors import NotFound, ProviderBadResponse
 from gateway.domain.operations import Operation
@@ -16,7 +17,6 @@ from gateway.ports.dialect import DialectGateway, DialectRequest, DialectTarget
 from gateway.ports.transport import path_segment
 
 PREFIX: Final = "bctrl"
-DEFAULT_SPACE: Final = "default"
 MAX_EMPTY_PAGES: Final = 50
 
 _RAW: Final = msgspec.json.Decoder(dict[str, Any])

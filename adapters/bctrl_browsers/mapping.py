@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from adapters.bctrl_browsers import wire
 from adapters.bctrl_browsers.native import NativeCreate
+from adapters.bctrl_browsers.settings import DEFAULT_SPACE
 from gateway.domain.errors import ValidationFailed
 from gateway.domain.features import CreateFeature
 from gateway.domain.ids import SEPARATOR, RuntimeRef, b64url, format_runtime_id, from_b64url
@@ -216,6 +217,11 @@ def _shown_proxy(proxy: Any) -> Proxy | None:
         port=port if isinstance(port, int) and not isinstance(port, bool) else None,
         username=username if isinstance(username, str) else None,
     )
+
+
+def is_elsewhere(runtime: Runtime) -> bool:
+    """Whether the provider says that a browser is in another space than the one that was asked for by its id."""
+    return runtime.scope != DEFAULT_SPACE and "spaceId" in runtime.provider_data
 
 
 def _unplaced(row: wire.BrowserBody, members: Mapping[str, Any], scope: str) -> Iterator[tuple[str, Any]]:

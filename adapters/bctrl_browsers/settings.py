@@ -13,6 +13,10 @@ _SPACE: Final = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
 VERSION_PREFIX: Final = "/v1"
 
 
+DEFAULT_SPACE: Final = "default"
+"""What the API calls the space of an account that names none."""
+
+
 def space_id(text: str) -> str:
     """A space as a person typed it: its id, or ``default`` for the account's own. Raises ``ValueError`` for none."""
     if not _SPACE.match(text):

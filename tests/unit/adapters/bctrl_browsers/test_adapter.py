@@ -232,6 +232,23 @@ async def test_a_look_up_that_found_something_in_a_list_without_end_shows_it():
     assert [runtime.provider_id for runtime in await browsers.find(SPACE, "checkout-bot", CALL)] == [ID]
 
 
+async def test_a_browser_of_another_space_is_not_there_whatever_the_provider_says():
+    """A pinned scope holds also where the provider does not insist on the space of an id."""
+    elsewhere = row(spaceId="sp_other")
+    browsers, _ = adapter(answer(200, elsewhere), answer(200, elsewhere), _page(elsewhere, row()))
+    ref = RuntimeRef(SPACE, ID)
+    with pytest.raises(NotFound):
+        await browsers.get(ref, CALL)
+    with pytest.raises(NotFound):
+        await browsers.native(Operation.GET, SPACE, CALL, below=f"/{ID}")
+    assert len((await browsers.list(ProviderQuery(scope=SPACE, limit=5), CALL)).items) == 1
+
+
+async def test_the_default_space_has_a_name_of_its_own():
+    browsers, _ = adapter(answer(200, row(spaceId="sp_real")), scope="default")
+    assert (await browsers.get(RuntimeRef("default", ID), CALL)).provider_data["spaceId"] == "sp_real"
+
+
 async def test_an_open_provider_checks_its_credentials_in_the_default_space():
     browsers, transport = adapter(_page(), scope=None)
     await browsers.check_credentials(CALL)
