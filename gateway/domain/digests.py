@@ -1,0 +1,73 @@
+"""Telling whether two creates are the same request: a keyed digest of what the caller sent, before any default.
+
+Unset, null and empty are different requests; the order of keys is none, and ``1`` and ``1.0`` are one number. The
+digest is keyed, so that a stolen store cannot be asked whether a guessed password was in a request.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Any, Final
+
+import rfc8785
+from pydantic import BaseModel, SecretStr
+
+from gateway.domain.config import RuntimeConfig
+
+DIGEST_RULE: Final = "1"
+"""The version of the rule below; it is stored beside every digest, and changes whenever equal requests could get
+another digest than before."""
+
+_LARGEST: Final = 2**53 - 1  # what RFC 8785 holds exactly
+
+
+def request_document(request: BaseModel) -> dict[str, Any]:
+    """What was sent, as plain JSON: only the fields that were, secrets included, a config exactly as written."""
+    return {field: _plain(getattr(request, field)) for field in request.model_fields_set}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, RuntimeConfig):
+        return value.document
+    if isinstance(value, BaseModel):
+        return request_document(value)
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    return value
+
+
+def canonical(document: Any) -> bytes:
+    """RFC 8785 of a JSON value, followed by every integer that a double cannot hold, by its place.
+
+    RFC 8785 knows no numbers but doubles, yet two requests that differ in such an integer are not one. Raises
+    ``ValueError`` for what JSON cannot carry: NaN, infinities and lone surrogates.
+    """
+    large: list[str] = []
+    text = rfc8785.dumps(_doubles(document, large, ""))
+    return b"\n".join([text, *(line.encode() for line in sorted(large))])
+
+
+def _doubles(value: Any, large: list[str], at: str) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _doubles(item, large, f"{at}/{len(key)}:{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_doubles(item, large, f"{at}/{index}") for index, item in enumerate(value)]
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _LARGEST:
+        try:
+            nearest = float(value)
+        except OverflowError:
+            nearest = 0.0
+        if nearest != value:
+            large.append(f"{at}={value:x}")
+        return nearest
+    return value
+
+
+def request_digest(operation: str, document: Mapping[str, Any], key: bytes) -> bytes:
+    """HMAC-SHA-256 of a request to ``operation``. ``document`` is :func:`request_document` of it; waits, request ids
+    and headers are no part of it. Compare with :func:`hmac.compare_digest`."""
+    return hmac.digest(key, canonical([DIGEST_RULE, operation, document]), hashlib.sha256)

@@ -1,0 +1,212 @@
+"""The store in PostgreSQL, for several replicas."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+
+import asyncpg
+from pydantic import SecretStr
+
+from gateway.storage.migrations import SchemaStatus, read_status, status_of, upgrade
+from gateway.storage.sql_store import SqlStore, unavailable
+from gateway.storage.statements import TRIES, Dialect, Operation, TryAgain, Undo
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection: TypeAlias = asyncpg.Connection[Any] | PoolConnectionProxy[Any]
+
+T = TypeVar("T")
+
+POSTGRES: Final = Dialect(
+    now="CAST(extract(epoch FROM clock_timestamp()) AS DOUBLE PRECISION)",
+    locked=" FOR UPDATE",
+    unlocked_only=" FOR UPDATE SKIP LOCKED",
+    binary="BYTEA",
+    writable="SELECT 1 WHERE current_setting('transaction_read_only') = 'off'",
+    migration_lock="SELECT pg_advisory_xact_lock(7270941862014537)",
+)
+_CONFLICTS: Final = (
+    asyncpg.UniqueViolationError,
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    TryAgain,
+)
+_WAITING: Final = 1000  # operations that run or wait for a connection; more are refused
+_UPGRADE: Final = 60.0  # seconds that a migration may take
+
+
+class PostgresStore(SqlStore):
+    """A store in the database at ``dsn``, over at most ``connections`` connections. ``timeout`` bounds every call, in
+    seconds, and every statement at the server."""
+
+    def __init__(self, dsn: SecretStr, *, connections: int = 4, timeout: float = 5.0) -> None:
+        self._dsn = dsn
+        self._connections = connections
+        self._timeout = timeout
+        self._pool: asyncpg.Pool | None = None
+        self._running = 0
+
+    async def open(self) -> None:
+        if self._pool is None:
+            self._pool = await asyncpg.create_pool(
+                self._dsn.get_secret_value(),
+                min_size=0,
+                max_size=self._connections,
+                timeout=self._timeout,
+                init=_check,
+                reset=_as_it_is,
+                server_settings=_settings(self._timeout),
+            )
+
+    async def close(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        try:
+            async with asyncio.timeout(self._timeout):
+                await pool.close()
+        except TimeoutError:
+            pool.terminate()
+
+    async def ping(self) -> None:
+        async with self._connection() as connection:
+            writable = await connection.fetch(POSTGRES.writable)
+        if not writable:
+            raise unavailable("The store cannot be written to.")
+
+    async def schema(self) -> SchemaStatus:
+        async with self._alone(self._timeout) as connection:
+            if await connection.fetchval("SELECT to_regclass('store_schema')") is None:
+                return status_of(0, 0)
+            return await _run(connection, read_status)
+
+    async def upgrade(self) -> SchemaStatus:
+        async with self._alone(_UPGRADE) as connection:
+            return await _transact(connection, lambda: upgrade(POSTGRES))
+
+    async def _write(self, operation: Operation[T]) -> T:
+        async with self._connection() as connection:
+            for _ in range(TRIES):
+                try:
+                    return await _transact(connection, operation)
+                except _CONFLICTS:
+                    continue
+        raise unavailable("Others kept changing the same thing.")
+
+    async def _read(self, operation: Operation[T]) -> T:
+        async with self._connection() as connection:
+            return await _run(connection, operation)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        """A connection of the pool. One that was interrupted is thrown away, because whoever waits for a server that
+        hangs, be it only to be rid of it, hangs too. Raises :class:`StoreUnavailable`, after ``timeout`` at the
+        latest."""
+        pool = self._pool
+        if pool is None:
+            raise unavailable("The store is not open.")
+        if self._running >= _WAITING:
+            raise unavailable("The store has too much to do.")
+        self._running += 1
+        try:
+            async with _bounded(self._timeout):
+                connection = await pool.acquire()
+                try:
+                    yield connection
+                except (asyncio.CancelledError, asyncpg.ReadOnlySQLTransactionError):
+                    connection.terminate()  # the second: a primary that has become a standby
+                    raise
+                finally:
+                    await pool.release(connection)
+        finally:
+            self._running -= 1
+
+    @asynccontextmanager
+    async def _alone(self, seconds: float) -> AsyncIterator[Connection]:
+        """A connection outside of the pool, whatever the schema is."""
+        async with _bounded(seconds):
+            connection = await asyncpg.connect(
+                self._dsn.get_secret_value(), timeout=self._timeout, server_settings=_settings(seconds)
+            )
+            try:
+                yield connection
+            finally:
+                connection.terminate()
+
+
+@asynccontextmanager
+async def _bounded(seconds: float) -> AsyncIterator[None]:
+    """Every trouble as :class:`StoreUnavailable`, and taking longer than ``seconds`` too."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as exc:
+        raise unavailable("The store took too long.") from exc
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as exc:
+        raise unavailable("The store cannot be used now.") from exc
+
+
+def _settings(seconds: float) -> dict[str, str]:
+    """What the server is asked for: it gives up when we do, and says that a commit is done when it is on the disk."""
+    bound = f"{int(seconds * 1000)}ms"
+    return {
+        "application_name": "runtime-gateway",
+        "statement_timeout": bound,
+        "lock_timeout": bound,
+        "idle_in_transaction_session_timeout": bound,
+        "default_transaction_isolation": "read committed",
+        "synchronous_commit": "on",
+        "jit": "off",
+    }
+
+
+async def _check(connection: Connection) -> None:
+    """Use no connection whose commits may be lost, as one through a pooler that drops our settings, and no schema
+    that this version does not know."""
+    if await connection.fetchval("SELECT current_setting('synchronous_commit')") != "on":
+        raise unavailable("The store cannot be used: its commits need synchronous_commit=on.")
+    try:
+        fault = (await _run(connection, read_status)).fault
+    except asyncpg.UndefinedTableError:
+        fault = status_of(0, 0).fault
+    if fault is not None:
+        raise unavailable(f"The store cannot be used: {fault}.")
+
+
+async def _as_it_is(_: Connection) -> None:
+    """No operation leaves anything behind in its session, so nothing is reset between two."""
+
+
+async def _transact(connection: Connection, operation: Operation[T]) -> T:
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        result = await _driven(connection, operation)
+    except Exception:
+        await transaction.rollback()
+        raise
+    if isinstance(result, Undo):
+        await transaction.rollback()
+        return result.result
+    await transaction.commit()
+    return result
+
+
+async def _run(connection: Connection, operation: Operation[T]) -> T:
+    result = await _driven(connection, operation)
+    return result.result if isinstance(result, Undo) else result
+
+
+async def _driven(connection: Connection, operation: Operation[T]) -> T | Undo[T]:
+    steps = operation()
+    try:
+        statement = next(steps)
+        while True:
+            statement = steps.send(await connection.fetch(POSTGRES.render(statement.sql), *statement.values))
+    except StopIteration as end:
+        result: T | Undo[T] = end.value
+        return result

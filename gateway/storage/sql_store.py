@@ -1,0 +1,156 @@
+"""The store over any SQL database: every operation as steps, for a subclass that runs steps in a transaction."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeVar
+
+from gateway.domain.errors import StoreUnavailable
+from gateway.domain.intents import Intent, IntentState, NewIntent, Who, transition
+from gateway.ports.store import (
+    NO_CHANGES,
+    Begun,
+    Changes,
+    Counts,
+    Decided,
+    Decision,
+    Existing,
+    IntentQuery,
+    Lost,
+    Moved,
+    NameTaken,
+    Store,
+    Version,
+)
+from gateway.storage import intent_steps, reading_steps
+from gateway.storage.migrations import SchemaStatus
+from gateway.storage.statements import Operation
+
+T = TypeVar("T")
+
+RETRY_AFTER: Final = 2.0  # seconds that a caller is told to wait when the store is down
+_WHERE_IT_GOES: Final = frozenset({"namespace", "provider", "scope"})
+
+
+def unavailable(why: str) -> StoreUnavailable:
+    """The error for any trouble of the store. ``why`` is a sentence without anything of the inside."""
+    return StoreUnavailable(why, retry_after=RETRY_AFTER)
+
+
+class SqlStore(Store):
+    """All of the contract but how statements reach the database."""
+
+    @abstractmethod
+    async def schema(self) -> SchemaStatus:
+        """How far the schema is. Raises :class:`StoreUnavailable`."""
+
+    @abstractmethod
+    async def upgrade(self) -> SchemaStatus:
+        """Bring the schema up to date, one process at a time, and make the store where there is none. Idempotent.
+        Raises :class:`StoreUnavailable`."""
+
+    @abstractmethod
+    async def _write(self, operation: Operation[T]) -> T:
+        """Run the steps in one transaction that is on the disk when this returns."""
+
+    @abstractmethod
+    async def _read(self, operation: Operation[T]) -> T:
+        """Run steps that only read."""
+
+    async def now(self) -> float:
+        return await self._read(reading_steps.now)
+
+    async def begin(
+        self, new: NewIntent, holder: str, lease: float, *, instead_of: Version | None = None
+    ) -> Begun | Existing:
+        return await self._write(lambda: intent_steps.begin(new, holder, lease, instead_of))
+
+    async def move(
+        self,
+        version: Version,
+        to: IntentState,
+        who: Who,
+        holder: str,
+        *,
+        lease: float | None = None,
+        look_in: float | None = None,
+        changes: Changes = NO_CHANGES,
+    ) -> Moved | Lost | NameTaken:
+        step = transition(version.state, to, who)
+        if to is IntentState.DONE or who is Who.OPERATOR:
+            raise ValueError("proof goes through found, and a person's decision through decide")
+        if step.next_epoch and lease is None:
+            raise ValueError("an open intent needs a lease")
+        if not step.next_epoch:
+            _stays_there(changes)
+        return await self._write(lambda: intent_steps.move(version, to, who, holder, lease, look_in, changes))
+
+    async def keep(
+        self,
+        version: Version,
+        holder: str,
+        *,
+        lease: float | None = None,
+        look_in: float | None = None,
+        changes: Changes = NO_CHANGES,
+    ) -> Moved | Lost:
+        _stays_there(changes)
+        return await self._write(lambda: intent_steps.keep(version, holder, lease, look_in, changes))
+
+    async def found(self, intent_id: str, runtime_id: str, *, changes: Changes = NO_CHANGES) -> Intent | None:
+        _stays_there(changes)
+        return await self._write(lambda: intent_steps.found(intent_id, runtime_id, changes))
+
+    async def decide(
+        self,
+        version: Version,
+        decision: Decision,
+        operator: str,
+        *,
+        runtime_id: str | None = None,
+        note: str | None = None,
+        changes: Changes = NO_CHANGES,
+    ) -> Moved | Lost:
+        _stays_there(changes)
+        if (decision is Decision.MADE) != (runtime_id is not None):
+            raise ValueError("what was made has an id, and what is absent has none")
+        return await self._write(
+            lambda: intent_steps.decide(version, decision, operator, runtime_id, note, changes),
+        )
+
+    async def due(self, holder: str, lease: float, limit: int) -> Sequence[Intent]:
+        return await self._write(lambda: intent_steps.due(holder, lease, limit))
+
+    async def get(self, intent_id: str) -> Intent | None:
+        return await self._read(lambda: reading_steps.get(intent_id))
+
+    async def by_key(self, principal: str, key: str) -> Intent | None:
+        return await self._read(lambda: reading_steps.by_key(principal, key))
+
+    async def by_name(self, namespace: str, kind: str, name: str) -> Intent | None:
+        return await self._read(lambda: reading_steps.by_name(namespace, kind, name))
+
+    async def list(self, query: IntentQuery) -> Sequence[Intent]:
+        return await self._read(lambda: reading_steps.listed(query))
+
+    async def counts(self) -> Counts:
+        return await self._read(reading_steps.counts)
+
+    async def decisions(self, limit: int) -> Sequence[Decided]:
+        return await self._read(lambda: reading_steps.decisions(limit))
+
+    async def keep_spec(self, namespace: str, runtime_id: str, sealed: bytes) -> None:
+        await self._write(lambda: reading_steps.keep_spec(namespace, runtime_id, sealed))
+
+    async def specs(self, namespace: str, runtime_ids: Sequence[str]) -> Mapping[str, bytes]:
+        return await self._read(lambda: reading_steps.specs(namespace, runtime_ids))
+
+    async def drop_spec(self, namespace: str, runtime_id: str) -> None:
+        await self._write(lambda: reading_steps.drop_spec(namespace, runtime_id))
+
+    async def purge(self, *, settled: float, kept: float, limit: int) -> int:
+        return await self._write(lambda: reading_steps.purge(settled, kept, limit))
+
+
+def _stays_there(changes: Changes) -> None:
+    if _WHERE_IT_GOES & changes.set().keys():
+        raise ValueError("only a step to open may change where an intent goes")

@@ -1,0 +1,146 @@
+"""The store in one SQLite file, for all processes of one machine (not for a network file system).
+
+Writes go through one thread, which commits what waits together: a flush to the disk is what a commit costs, and thirty
+creates at once share one. Reads have a thread and a connection of their own, so none waits for a write.
+"""
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar
+from urllib.parse import quote
+
+from gateway.storage.migrations import SchemaStatus, read_status, status_of, upgrade
+from gateway.storage.sql_store import SqlStore, unavailable
+from gateway.storage.sqlite_thread import SqliteThread, run_steps
+from gateway.storage.statements import Dialect, Operation
+
+T = TypeVar("T")
+
+SQLITE: Final = Dialect(
+    now="rtgw_now()",
+    locked="",
+    unlocked_only="",
+    binary="BLOB",
+    writable="SELECT 1",
+    migration_lock="SELECT 1",  # BEGIN IMMEDIATE is the lock
+)
+_OLDEST: Final = (3, 35, 0)  # the first SQLite with RETURNING
+_WAITING: Final = 1000  # operations in line; more are refused
+
+
+class SqliteStore(SqlStore):
+    """A store in the file at ``path``. ``timeout`` bounds every call, in seconds; ``clock`` is the database's clock.
+
+    The file is made by :meth:`upgrade` only, for its owner alone (0600): a file that vanishes while the gateway runs
+    is trouble, not an empty store.
+    """
+
+    def __init__(self, path: Path, *, timeout: float = 5.0, clock: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._timeout = timeout
+        self._clock = clock
+        self._threads: tuple[SqliteThread, SqliteThread] | None = None
+
+    async def open(self) -> None:
+        if sqlite3.sqlite_version_info < _OLDEST:
+            raise ValueError(f"SQLite {'.'.join(map(str, _OLDEST))} or newer is needed, not {sqlite3.sqlite_version}")
+        if self._threads is None:
+            connect = self._connect
+            self._threads = (
+                SqliteThread(connect, self._path, SQLITE, writes=True, limit=_WAITING),
+                SqliteThread(connect, self._path, SQLITE, writes=False, limit=_WAITING),
+            )
+
+    async def close(self) -> None:
+        threads, self._threads = self._threads, None
+        for thread in threads or ():
+            await asyncio.to_thread(thread.close, self._timeout)
+
+    async def ping(self) -> None:
+        await self._write(read_status)
+
+    async def schema(self) -> SchemaStatus:
+        return await self._alone(self._status)
+
+    async def upgrade(self) -> SchemaStatus:
+        return await self._alone(self._upgrade)
+
+    async def _write(self, operation: Operation[T]) -> T:
+        return await self._on(0, operation)
+
+    async def _read(self, operation: Operation[T]) -> T:
+        return await self._on(1, operation)
+
+    async def _on(self, thread: int, operation: Operation[T]) -> T:
+        if self._threads is None:
+            raise unavailable("The store is not open.")
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await asyncio.wrap_future(self._threads[thread].submit(operation))
+        except TimeoutError as exc:
+            raise unavailable("The store took too long.") from exc
+
+    async def _alone(self, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.to_thread(work)
+        except (sqlite3.Error, OSError) as exc:
+            raise unavailable("The store cannot be opened.") from exc
+
+    def _status(self) -> SchemaStatus:
+        if not self._path.exists():
+            return status_of(0, 0)
+        connection = self._raw("ro")
+        try:
+            known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'store_schema'").fetchone()
+            return run_steps(connection, SQLITE, read_status) if known else status_of(0, 0)
+        finally:
+            connection.close()
+
+    def _upgrade(self) -> SchemaStatus:
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+        connection = self._raw("rw")
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            status = run_steps(connection, SQLITE, lambda: upgrade(SQLITE))
+            connection.execute("COMMIT")
+            return status
+        finally:
+            connection.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        """A connection to a store that is ready for this program. Raises :class:`StoreUnavailable` else."""
+        connection = self._raw("rw")
+        try:
+            fault = run_steps(connection, SQLITE, read_status).fault
+        except sqlite3.OperationalError:
+            fault = status_of(0, 0).fault
+        if fault is not None:
+            connection.close()
+            raise unavailable(f"The store cannot be used: {fault}.")
+        return connection
+
+    def _raw(self, mode: str) -> sqlite3.Connection:
+        place = f"file:{quote(str(self._path.absolute()))}?mode={mode}"
+        # A little less than a call may take, so that the call hears why it could not be served.
+        connection = sqlite3.connect(place, uri=True, isolation_level=None, timeout=self._timeout * 0.8)
+        try:
+            connection.create_function("rtgw_now", 0, self._clock)
+            if mode != "ro":
+                _durable(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _durable(connection: sqlite3.Connection) -> None:
+    """What a commit needs to survive a loss of power."""
+    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise sqlite3.OperationalError(f"the file system does not support a write-ahead log (journal mode {mode})")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA journal_size_limit = {64 * 1024 * 1024}")

@@ -1,0 +1,114 @@
+"""One SQL for both databases: statements as data, the few words that differ, and rows as intents.
+
+An operation of the store is a generator: it yields statements and is sent their rows, and knows no database. Whoever
+drives it runs all of it in one transaction.
+"""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
+
+import msgspec
+
+from gateway.domain.intents import Intent, IntentAttempt, IntentState, Look, NewIntent
+
+T = TypeVar("T")
+Row: TypeAlias = Sequence[Any]
+
+
+class Statement(NamedTuple):
+    """SQL with ``$1``, ``$2``… and their values. Words in braces are the dialect's: ``{now}``, ``{locked}``,
+    ``{unlocked_only}``."""
+
+    sql: str
+    values: Sequence[Any] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Undo(Generic[T]):
+    """The result of an operation that must leave nothing behind: its transaction is rolled back."""
+
+    result: T
+
+
+class TryAgain(Exception):
+    """Another transaction came in between: the operation starts over."""
+
+
+Steps: TypeAlias = Generator[Statement, Sequence[Row], T | Undo[T]]
+Operation: TypeAlias = Callable[[], Steps[T]]
+
+TRIES: Final = 5  # of one operation, when others come in between
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What a database calls things. ``writable`` is a statement without rows where nothing can be written."""
+
+    now: str
+    locked: str
+    unlocked_only: str
+    binary: str
+    writable: str
+    migration_lock: str
+
+    @lru_cache(maxsize=512)  # noqa: B019 (there are two dialects, and both stay)
+    def render(self, sql: str) -> str:
+        """The SQL in this database's words."""
+        words = {"{now}": self.now, "{locked}": self.locked, "{unlocked_only}": self.unlocked_only}
+        for word, own in words.items():
+            sql = sql.replace(word, own)
+        return sql
+
+
+_COLUMN_OF: Final = {"key": "client_key", "before": "before_send"}
+_FIELDS: Final = tuple(field.name for field in fields(Intent))
+_LISTS: Final[Mapping[str, Any]] = {
+    "before": msgspec.json.Decoder(Look | None),
+    "attempts": msgspec.json.Decoder(tuple[IntentAttempt, ...]),
+    "looks": msgspec.json.Decoder(tuple[Look, ...]),
+    "surplus": msgspec.json.Decoder(tuple[str, ...]),
+}
+_READ: Final[Mapping[str, Callable[[Any], Any]]] = {
+    **{name: decoder.decode for name, decoder in _LISTS.items()},
+    "pinned": bool,
+    "state": IntentState,
+}
+
+COLUMNS: Final = ", ".join(_COLUMN_OF.get(name, name) for name in _FIELDS)
+"""The columns that :func:`intent_of` reads, in its order; more may follow."""
+
+
+def intent_of(row: Row) -> Intent:
+    """The intent that a row of :data:`COLUMNS` holds."""
+    values = dict(zip(_FIELDS, row, strict=False))
+    for name, read in _READ.items():
+        values[name] = read(values[name])
+    return Intent(**values)
+
+
+def columns_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of an intent as columns and what is stored in them."""
+    return {_COLUMN_OF.get(name, name): _stored(name, value) for name, value in values.items()}
+
+
+def columns_of_new(new: NewIntent) -> dict[str, Any]:
+    """A new intent as columns and what is stored in them, without those that say how far it has come."""
+    return columns_of({field.name: getattr(new, field.name) for field in fields(NewIntent)})
+
+
+def _stored(name: str, value: Any) -> Any:
+    if name in _LISTS:
+        return msgspec.json.encode(value).decode()
+    return int(value) if name == "pinned" else value
+
+
+def placeholders(count: int, first: int = 1) -> str:
+    """``$1, $2, …``"""
+    return ", ".join(f"${number}" for number in range(first, first + count))
+
+
+def in_states(states: Sequence[IntentState]) -> str:
+    """A list of states for ``IN``, as literals, so that partial indexes are used."""
+    return "(" + ", ".join(f"'{state}'" for state in states) + ")"
