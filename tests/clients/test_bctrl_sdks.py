@@ -7,30 +7,20 @@ import asyncio
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.clients.environments import ROOT, python_of
 from tests.component.dialects.bctrl_world import World, world
 
-ROOT = Path(__file__).parents[2]
 FLAT = [("0.1.0", "bctrl"), ("0.1.5", "bctrl"), ("0.3.0", "bctrl.legacy")]
-
-
-def interpreter(version: str) -> Path:
-    """The interpreter that has a version of the client; ``make test`` sets it up and asks for it."""
-    python = ROOT / ".venv-clients" / f"bctrl-{version}" / "bin" / "python"
-    if not python.exists():
-        assert os.environ.get("TEST_CLIENTS") != "required", f"{python} is missing"
-        pytest.skip(f"no environment for bctrl {version}: run make test")
-    return python
 
 
 async def run(version: str, program: str, **options: Any) -> Any:
     """Run a program; gives what it printed."""
     process = await asyncio.create_subprocess_exec(
-        interpreter(version),
+        python_of(f"bctrl-{version}"),
         "-W",
         "error::DeprecationWarning:__main__",
         ROOT / "tests" / "clients" / program,

@@ -1,0 +1,44 @@
+"""The idempotency keys that go to providers."""
+
+import re
+from typing import Any
+
+import pytest
+
+from gateway.ports.context import RequestContext
+from gateway.ports.dialect import DialectTarget
+from gateway.services import Services
+from gateway.services.dialects import DialectService
+from gateway.services.fleet import Fleet
+from tests.unit.adapters.bctrl_browsers.fakes import adapter
+from tests.unit.services.fakes import FakeClock
+
+
+def key(principal: str = "shop", scope: str = "sp_1", mine: str = "mine", **settings: Any) -> str:
+    """What goes out for a caller's own key."""
+    browsers, _ = adapter(**settings)
+    fleet = Fleet([browsers], FakeClock())
+    service = DialectService(fleet, Services.over(fleet).create, {})
+    return service.provider_key(DialectTarget(browsers, scope, scope), RequestContext("r", principal), mine)
+
+
+def test_a_key_is_the_same_on_every_replica():
+    assert key() == key(name="another-name-of-the-provider")
+    assert re.fullmatch(r"rtgw-[0-9a-f]{40}", key())
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"principal": "bank"},
+        {"scope": "sp_2"},
+        {"mine": "other"},
+        {"base_url": "http://elsewhere.test"},
+        {"principal": 'shop","', "mine": "mine"},
+        {"principal": "", "mine": "shopmine"},
+    ],
+    ids=str,
+)
+def test_nobody_uses_the_key_of_another(other: dict[str, str]):
+    """Two principals with one key make two runtimes, and neither is answered with the other's."""
+    assert key(**other) != key()
