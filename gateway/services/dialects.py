@@ -42,7 +42,7 @@ class DialectService(DialectGateway):
             if rule.scope == scope and rule.era in {None, era}:
                 named = self._fleet.get(rule.provider)
                 if named is not None and named.adapter.api == api:
-                    return DialectTarget(named.adapter, rule.target_scope or named.pinned_scope or scope, scope)
+                    return DialectTarget(named.adapter, named.pinned_scope or rule.target_scope or scope, scope)
         providers = self._preferred(api)
         for provider in providers:
             if provider.pinned_scope == scope:

@@ -166,8 +166,17 @@ def contradictions(
     yield from _shared_accounts(providers)
     for name, dialect in dialects.items():
         for index, route in enumerate(dialect.routes):
-            if route.provider not in providers:
-                yield ("dialects", name, "routes", str(index), "provider"), f"there is no provider {route.provider}"
+            for member, message in _misled(route, providers):
+                yield ("dialects", name, "routes", str(index), member), message
+
+
+def _misled(route: DialectRouteSettings, providers: Mapping[str, ProviderSettings]) -> Iterator[tuple[str, str]]:
+    if route.provider not in providers:
+        yield "provider", f"there is no provider {route.provider}"
+        return
+    pinned = providers[route.provider].scope
+    if pinned is not None and route.target_scope not in {None, pinned}:
+        yield "target_scope", f"the provider {route.provider} is pinned to {pinned}, and no route leads out of that"
 
 
 def _shared_keys(auth: AuthSettings) -> Iterator[tuple[Path, str]]:

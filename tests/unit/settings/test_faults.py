@@ -222,6 +222,30 @@ def test_providers_that_differ_in_scope_or_account_may_stand_together(load: Load
     assert list(loaded.settings.providers) == ["a", "b"]
 
 
+def test_a_route_of_a_dialect_leads_to_a_provider_that_there_is_and_not_out_of_its_scope(faults: Faults) -> None:
+    text = (
+        AUTH
+        + """\
+providers:
+  a: {api: red, base_url: http://red.test, token: t, scope: one}
+  b: {api: red, base_url: http://other.test, token: t}
+dialects:
+  red:
+    routes:
+      - {scope: old, provider: nobody}
+      - {scope: old, provider: a, target_scope: two}
+      - {scope: old, provider: a, target_scope: one}
+      - {scope: old, provider: a}
+      - {scope: old, provider: b, target_scope: anything}
+"""
+    )
+    found = faults(text)
+    assert {path: message.partition(" (")[0] for path, message in found.items()} == {
+        "dialects.red.routes.0.provider": "there is no provider nobody",
+        "dialects.red.routes.1.target_scope": "the provider a is pinned to one, and no route leads out of that",
+    }
+
+
 def test_an_unset_variable_is_the_only_fault_told_of_its_place(faults: Faults) -> None:
     providers = "providers:\n" + "".join(
         f"  {name}: {{api: red, base_url: '${{URL}}', token: '${{TOKEN}}'}}\n" for name in "ab"
