@@ -224,7 +224,8 @@ def test_providers_that_differ_in_scope_or_account_may_stand_together(load: Load
 
 def test_a_route_of_a_dialect_leads_to_a_provider_that_there_is_and_not_out_of_its_scope(faults: Faults) -> None:
     text = (
-        AUTH
+        "version: 1\n"
+        + AUTH
         + """\
 providers:
   a: {api: red, base_url: http://red.test, token: t, scope: one}
