@@ -38,10 +38,11 @@ async def list_page(calls: DurableCalls, query: ProviderQuery, call: Call) -> Pr
         return ProviderPage([])
     by_name = wanted.name is not None
     narrowed = [("limit", str(MAX_LIMIT if by_name else min(query.limit, MAX_LIMIT))), *_parameters(wanted)]
+    narrows = wanted != ListFilter()
     cursor = query.cursor
     for _ in range(NAME_PAGES if by_name else 1):
         page = await calls.page(query.scope, narrowed if cursor is None else [*narrowed, ("cursor", cursor)], call)
-        found = [runtime for runtime in page.items if _accepts(wanted, runtime)]
+        found = [runtime for runtime in page.items if _accepts(wanted, runtime)] if narrows else page.items
         cursor = page.next_cursor
         if found or cursor is None:
             break

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from adapters.durable.wire import (
     BindingBody,
@@ -144,7 +145,8 @@ class Reader:
         created_by = body.created_by
         if created_by is not None and not isinstance(created_by, str):
             data["created_by"], created_by = without_secrets(created_by), None
-        return Runtime(
+        # More than 15 keyword arguments go through a dict, which takes four times the time: hence in two steps.
+        runtime = Runtime(
             id=format_runtime_id(self._provider, reference(scope, runtime_id, pinned=self._pinned)),
             kind="durable",
             provider=self._provider,
@@ -153,16 +155,11 @@ class Reader:
             name=body.key,
             display_name=body.name,
             description=body.description,
-            labels=None if body.config is None else _labels(body.config),
             state=state,
-            state_reason=instance.pause_reason if instance is not None and state is State.PAUSED else None,
             provider_state={"status": status, "instance": None if instance is None else instance.state},
             actions=self._actions(state, None if instance is None else instance.supports_pause, body.owned_by_me),
-            cost=None if instance is None else _cost(instance),
             created_at=body.created_at,
             updated_at=body.updated_at,
-            # A paused instance keeps the stale expiry of its last start: only a running one is on a clock.
-            expires_at=instance.expires_at if instance is not None and state is State.RUNNING else None,
             durable=DurablePart(
                 project=_project(body),
                 config_version=body.config_version,
@@ -172,6 +169,16 @@ class Reader:
                 owned_by_me=body.owned_by_me,
                 instance=None if instance is None else _instance(instance, raw),
             ),
+        )
+        if instance is None and body.config is None and not data:
+            return runtime
+        return replace(
+            runtime,
+            labels=None if body.config is None else _labels(body.config),
+            state_reason=instance.pause_reason if instance is not None and state is State.PAUSED else None,
+            cost=None if instance is None else _cost(instance),
+            # A paused instance keeps the stale expiry of its last start: only a running one is on a clock.
+            expires_at=instance.expires_at if instance is not None and state is State.RUNNING else None,
             provider_data=data,
         )
 

@@ -6,17 +6,16 @@ import msgspec
 from aiohttp import web
 
 from gateway.api.conditions import entity_tag
-from gateway.domain.runtime import Runtime
+from gateway.domain.runtime import ENCODER, Runtime
 
 JSON: Final = "application/json"
 
-_ENCODER: Final = msgspec.json.Encoder()
 _NO_TAG: Final = b'"etag":null'
 
 
 def json_answer(model: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     """``model`` as JSON."""
-    return raw_json_answer(_ENCODER.encode(model), status=status, headers=headers)
+    return raw_json_answer(ENCODER.encode(model), status=status, headers=headers)
 
 
 def raw_json_answer(body: bytes, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
@@ -30,15 +29,15 @@ def tagged(runtime: Runtime) -> tuple[bytes, str]:
     The tag covers the runtime and not what an answer says beside it (``created``, ``changed``, ``warnings``), so that
     the answer of a verb and a later read of the same runtime carry the same one.
     """
-    body = _ENCODER.encode(runtime)
+    body = ENCODER.encode(runtime)
     bare = msgspec.UNSET
     if runtime.created is bare and runtime.changed is bare and runtime.warnings is bare:
         tag = entity_tag(body)
     else:
         tag = entity_tag(
-            _ENCODER.encode(msgspec.structs.replace(runtime, created=bare, changed=bare, warnings=bare, etag=None))
+            ENCODER.encode(msgspec.structs.replace(runtime, created=bare, changed=bare, warnings=bare, etag=None))
         )
     if body.count(_NO_TAG) == 1:
-        return body.replace(_NO_TAG, b'"etag":' + _ENCODER.encode(tag)), tag
+        return body.replace(_NO_TAG, b'"etag":' + ENCODER.encode(tag)), tag
     # A free-form member is called etag too: encode again rather than guess which one is meant.
-    return _ENCODER.encode(msgspec.structs.replace(runtime, etag=tag)), tag
+    return ENCODER.encode(msgspec.structs.replace(runtime, etag=tag)), tag

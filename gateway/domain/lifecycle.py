@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Final
 
 from gateway.domain.features import Feature
-from gateway.domain.runtime import Action
+from gateway.domain.runtime import Action, Actions
 from gateway.domain.values import State
 
 
@@ -77,8 +77,8 @@ def actions(
     *,
     instance_can_pause: bool | None = None,
     owned: bool | None = None,
-) -> dict[str, Action]:
-    """Which verbs are possible now. The answer is shared: do not change it.
+) -> Actions:
+    """Which verbs are possible now.
 
     ``instance_can_pause`` is what the provider says of this very instance; ``owned`` is False for a runtime that only
     somebody else may change.
@@ -97,4 +97,4 @@ def actions(
             shown[verb] = Action(allowed=False, requires={DISCARD_STATE: True})
         else:
             shown[verb] = Action(allowed=True)
-    return shown
+    return Actions(shown)

@@ -4,7 +4,9 @@
 Fields of type ``X | UnsetType`` appear only in the answers they belong to.
 """
 
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from operator import attrgetter
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -22,6 +24,26 @@ class Action(Model, frozen=True, kw_only=True, omit_defaults=True):
     allowed: bool
     requires: dict[str, Any] | UnsetType = UNSET
     reason: str | UnsetType = UNSET
+
+
+class Actions(Mapping[str, Action]):
+    """The actions by verb. Many runtimes share one, which is encoded once: that saves half the time of a list."""
+
+    def __init__(self, by_verb: Mapping[str, Action]) -> None:
+        self._by_verb = dict(by_verb)
+        self.encoded = msgspec.Raw(msgspec.json.encode(self._by_verb))
+
+    def __getitem__(self, verb: str) -> Action:
+        return self._by_verb[verb]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_verb)
+
+    def __len__(self) -> int:
+        return len(self._by_verb)
+
+    def __repr__(self) -> str:
+        return f"Actions({self._by_verb!r})"
 
 
 class Cost(Model, frozen=True, kw_only=True):
@@ -125,7 +147,7 @@ class Runtime(Model, frozen=True, kw_only=True):
     state: State
     state_reason: str | None = None
     provider_state: dict[str, Any] = msgspec.field(default_factory=dict)
-    actions: dict[str, Action] = msgspec.field(default_factory=dict)
+    actions: Mapping[str, Action] = msgspec.field(default_factory=dict)
     cost: Cost | None = None
     created_at: str | None = None
     updated_at: str | None = None
@@ -208,3 +230,7 @@ class Connections(Model, frozen=True, kw_only=True):
     """All ways into a running runtime."""
 
     items: list[Connection]
+
+
+ENCODER: Final = msgspec.json.Encoder(enc_hook=attrgetter("encoded"))
+"""Encodes every model, and whatever msgspec knows."""

@@ -90,12 +90,12 @@ class ListService:
         unfinished = [p for p in participants if not progress.setdefault(p.key, _Progress()).done]
         asked = unfinished[: query.limit]
         share, rest = divmod(query.limit, len(asked)) if asked else (0, 0)
-        answers = await asyncio.gather(
-            *(
-                self._ask(participant, query, share + (index < rest), progress[participant.key].cursor, ctx)
-                for index, participant in enumerate(asked)
-            )
-        )
+        asking = [
+            self._ask(participant, query, share + (index < rest), progress[participant.key].cursor, ctx)
+            for index, participant in enumerate(asked)
+        ]
+        # (One alone needs no task of its own.)
+        answers = [await asking[0]] if len(asking) == 1 else await asyncio.gather(*asking)
         if len(asked) > 1:
             ctx.provider = None  # the calls went to several
         items: list[Runtime] = []

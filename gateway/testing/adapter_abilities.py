@@ -2,12 +2,10 @@
 
 from typing import Any
 
-import msgspec
-
 from gateway.domain.errors import NotFound
 from gateway.domain.features import CreateFeature, Feature
 from gateway.domain.requests import InstallCapability, ReplaceConfig, StartRequest, UpdateCapability
-from gateway.domain.runtime import Runtime
+from gateway.domain.runtime import ENCODER, Runtime
 from gateway.domain.validation import validate
 from gateway.domain.values import State
 from gateway.ports.provider import (
@@ -119,7 +117,7 @@ class AbilityContract:
         ref = adapter.reference(running)
         connections = await adapter.connections(ref, subject.call())
         assert connections
-        shown = msgspec.json.encode(await adapter.get(ref, subject.call())).decode()
+        shown = ENCODER.encode(await adapter.get(ref, subject.call())).decode()
         assert not [c for c in connections if c.token is not None and c.token in shown]
         await _finds_nothing(adapter.connections(subject.missing(running), subject.call()))
 

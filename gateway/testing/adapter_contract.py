@@ -17,7 +17,7 @@ from gateway.domain.errors import InvalidRequest, NotFound
 from gateway.domain.ids import parse_runtime_id
 from gateway.domain.pages import ListFilter, ProviderQuery
 from gateway.domain.requests import CreateRequest
-from gateway.domain.runtime import Runtime
+from gateway.domain.runtime import ENCODER, Runtime
 from gateway.domain.values import State, is_uuid
 from gateway.ports.plugin import AdapterPlugin
 from gateway.ports.provider import Deduplication, SupportsDelete
@@ -68,7 +68,7 @@ class AdapterContract(AbilityContract, FailureContract, ABC):
         assert (made.durable is None) == (made.kind != "durable")
         assert (made.browser is None) == (made.kind == "durable")
         assert made.provider_state
-        assert msgspec.json.decode(msgspec.json.encode(made), type=Runtime) == made
+        assert msgspec.json.decode(ENCODER.encode(made), type=Runtime) == made
 
     async def test_an_id_is_all_that_is_needed_to_address_a_runtime(self, subject: Subject) -> None:
         """A fresh adapter, which has stored nothing, reads the runtime by the id alone."""

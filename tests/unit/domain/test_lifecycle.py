@@ -1,9 +1,11 @@
 """Which verbs are possible when: the table that guards every verb and tells frontends what to offer."""
 
+import msgspec
 import pytest
 
 from gateway.domain.features import Feature
 from gateway.domain.lifecycle import TRANSITIONS, Verb, actions, is_live, works_from
+from gateway.domain.runtime import ENCODER, Action
 from gateway.domain.values import State
 
 ALL = frozenset(Feature) - {Feature.STOP_DISCARDS_STATE}
@@ -58,3 +60,15 @@ def test_an_instance_that_cannot_pause_and_a_runtime_of_somebody_else_say_so() -
 
 def test_all_but_ended_runtimes_hold_their_name() -> None:
     assert {state for state in State if not is_live(state)} == {State.STOPPED, State.FAILED}
+
+
+@pytest.mark.parametrize("state", State)
+def test_the_encoded_form_of_the_actions_is_that_of_each(state):
+    shown = actions(ALL | {Feature.STOP_DISCARDS_STATE}, state)
+    assert msgspec.json.decode(ENCODER.encode(shown), type=dict[str, Action]) == dict(shown)
+    assert shown == dict(shown)
+    assert len(shown) == len(list(shown)) == len(Verb)
+
+
+def test_actions_show_themselves_in_a_failed_comparison():
+    assert "Action(allowed=True)" in repr(actions(ALL, State.RUNNING))

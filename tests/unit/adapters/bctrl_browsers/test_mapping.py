@@ -6,7 +6,7 @@ from adapters.bctrl_browsers.adapter import BctrlBrowsersAdapter
 from adapters.bctrl_browsers.mapping import STATES, Reader, browser_id, connections, create_body, reference
 from gateway.domain.errors import ValidationFailed
 from gateway.domain.ids import RuntimeRef, b64url
-from gateway.domain.runtime import BrowserPart, Launch, Proxy
+from gateway.domain.runtime import ENCODER, BrowserPart, Launch, Proxy
 from gateway.domain.values import State
 from tests.unit.adapters.bctrl_browsers.fakes import ID, SPACE, create, row, running
 
@@ -198,7 +198,7 @@ def test_no_secret_of_a_running_browser_is_shown():
     }
     body["proxy"] = {"host": "x", "password": "hunter2", "protocol": 3, "port": True, "username": None}
     runtime = _read(body)
-    assert "hunter2" not in msgspec.json.encode(runtime).decode()
+    assert "hunter2" not in ENCODER.encode(runtime).decode()
     assert runtime.provider_data["callback"] == "see https://x.test/y"
     run = runtime.provider_data["currentRun"]
     assert run["usage"] == {"aiTokensTotal": 7}
