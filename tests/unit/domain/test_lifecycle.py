@@ -71,4 +71,4 @@ def test_the_encoded_form_of_the_actions_is_that_of_each(state):
 
 
 def test_actions_show_themselves_in_a_failed_comparison():
-    assert "Action(allowed=True)" in repr(actions(ALL, State.RUNNING))
+    assert "Action(allowed=True" in repr(actions(ALL, State.RUNNING))
