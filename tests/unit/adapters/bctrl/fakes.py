@@ -1,42 +1,16 @@
-"""A transport that answers from a list, and the JSON that bctrl answers with."""
+"""The JSON that bctrl answers with."""
 
 from typing import Any
 
-import msgspec
-
 from adapters.bctrl.adapter import BctrlAdapter
 from adapters.bctrl.settings import BctrlSettings
-from gateway.ports.transport import Call, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
+from gateway.ports.transport import TransportFailure, UpstreamResponse
+from tests.unit.adapters.fakes import FakeTransport
 
 TOKEN = "bctrl-token-4711"
 WORKSPACE = "7d0c5a4e-93b1-4f0a-8c62-5e1b2a9f6d34"
 UUID = "2489e9ad-2ee2-4e00-89ec-32d5f69181c0"
 OTHER = "99999999-2ee2-4e00-89ec-32d5f69181c0"
-
-
-class FakeTransport(Transport):
-    """Records what is sent; answers in order with responses, or raises failures."""
-
-    def __init__(self, *answers: UpstreamResponse | TransportFailure) -> None:
-        self.answers = list(answers)
-        self.sent: list[UpstreamRequest] = []
-        self.calls: list[Call] = []
-
-    async def send(self, request: UpstreamRequest, call: Call) -> UpstreamResponse:
-        self.sent.append(request)
-        self.calls.append(call)
-        answer = self.answers.pop(0)
-        if isinstance(answer, TransportFailure):
-            raise answer
-        return answer
-
-    async def close(self) -> None:
-        pass
-
-
-def answer(status: int, body: Any, headers: dict[str, str] | None = None) -> UpstreamResponse:
-    """An answer with a JSON body, or with these very bytes."""
-    return UpstreamResponse(status, headers or {}, body if isinstance(body, bytes) else msgspec.json.encode(body))
 
 
 def row(**members: Any) -> dict[str, Any]:
@@ -64,6 +38,3 @@ def adapter(*answers: UpstreamResponse | TransportFailure, **options: Any) -> tu
     """An adapter on a transport with these answers."""
     transport = FakeTransport(*answers)
     return BctrlAdapter(settings(**options), transport), transport
-
-
-CALL = Call(deadline=float("inf"))

@@ -16,7 +16,8 @@ from gateway.domain.validation import validate
 from gateway.domain.values import State
 from gateway.ports.answers import transport_error
 from gateway.ports.transport import Phase, TransportFailure
-from tests.unit.adapters.bctrl.fakes import CALL, OTHER, TOKEN, UUID, WORKSPACE, adapter, answer, row, settings
+from tests.unit.adapters.bctrl.fakes import OTHER, TOKEN, UUID, WORKSPACE, adapter, row, settings
+from tests.unit.adapters.fakes import CALL, answer
 
 REF = RuntimeRef(WORKSPACE, UUID, "checkout-bot")
 CREATE = validate(CreateBrowser, {"kind": "browser", "name": "checkout-bot"})

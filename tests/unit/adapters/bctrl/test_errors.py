@@ -7,7 +7,8 @@ from gateway.domain import errors
 from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateBrowser
 from gateway.domain.validation import validate
-from tests.unit.adapters.bctrl.fakes import CALL, TOKEN, WORKSPACE, adapter, answer
+from tests.unit.adapters.bctrl.fakes import TOKEN, WORKSPACE, adapter
+from tests.unit.adapters.fakes import CALL, answer
 
 
 def _error(operation: Operation, status: int, body: object, **headers: str) -> errors.GatewayError:

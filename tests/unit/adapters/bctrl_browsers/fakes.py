@@ -1,44 +1,17 @@
-"""A transport that answers from a list, and the JSON that the browser API answers with."""
+"""The JSON that the browser API answers with."""
 
 from typing import Any
-
-import msgspec
 
 from adapters.bctrl_browsers.adapter import BctrlBrowsersAdapter
 from adapters.bctrl_browsers.settings import BctrlBrowsersSettings
 from gateway.domain.requests import CreateBrowser
 from gateway.domain.validation import validate
-from gateway.ports.transport import Call, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
+from gateway.ports.transport import TransportFailure, UpstreamResponse
+from tests.unit.adapters.fakes import FakeTransport
 
 TOKEN = "browsers-token-4711"
 SPACE = "sp_1"
 ID = "br_4f1c2a9e"
-CALL = Call(deadline=float("inf"))
-
-
-class FakeTransport(Transport):
-    """Records what is sent; answers in order with responses, or raises failures."""
-
-    def __init__(self, *answers: UpstreamResponse | TransportFailure) -> None:
-        self.answers = list(answers)
-        self.sent: list[UpstreamRequest] = []
-        self.calls: list[Call] = []
-
-    async def send(self, request: UpstreamRequest, call: Call) -> UpstreamResponse:
-        self.sent.append(request)
-        self.calls.append(call)
-        answer = self.answers.pop(0)
-        if isinstance(answer, TransportFailure):
-            raise answer
-        return answer
-
-    async def close(self) -> None:
-        pass
-
-
-def answer(status: int, body: Any, headers: dict[str, str] | None = None) -> UpstreamResponse:
-    """An answer with a JSON body, or with these very bytes."""
-    return UpstreamResponse(status, headers or {}, body if isinstance(body, bytes) else msgspec.json.encode(body))
 
 
 def row(**members: Any) -> dict[str, Any]:

@@ -17,18 +17,8 @@ from gateway.domain.requests import CreateDurable, StartRequest
 from gateway.domain.validation import validate
 from gateway.domain.values import State
 from gateway.ports.transport import Phase, TransportFailure
-from tests.unit.adapters.bctrl_browsers.fakes import (
-    CALL,
-    ID,
-    SPACE,
-    TOKEN,
-    adapter,
-    answer,
-    create,
-    row,
-    running,
-    settings,
-)
+from tests.unit.adapters.bctrl_browsers.fakes import ID, SPACE, TOKEN, adapter, create, row, running, settings
+from tests.unit.adapters.fakes import CALL, answer
 
 REF = RuntimeRef(SPACE, ID)
 OTHER = row(id="br_another", name=ID)

@@ -16,7 +16,8 @@ from gateway.ports.transport import TransportFailure, UpstreamResponse
 from gateway.services import Services
 from gateway.services.dialects import DialectRule, DialectService
 from gateway.services.fleet import Fleet
-from tests.unit.adapters.durable.fakes import FakeTransport, settings
+from tests.unit.adapters.durable.fakes import settings
+from tests.unit.adapters.fakes import FakeTransport
 from tests.unit.services.fakes import FakeClock
 
 

@@ -1,16 +1,14 @@
-"""A transport that answers from a list, and the JSON that the durable API answers with."""
+"""The JSON that the durable API answers with."""
 
 from typing import Any
-
-import msgspec
-from multidict import CIMultiDict
 
 from adapters.durable.adapter import DurableAdapter
 from adapters.durable.settings import DurableSettings
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.requests import CreateDurable
 from gateway.domain.validation import validate
-from gateway.ports.transport import Call, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
+from gateway.ports.transport import TransportFailure, UpstreamResponse
+from tests.unit.adapters.fakes import FakeTransport, answer
 
 TOKEN = "dn_key_4711"
 SCOPE = "acme/research"
@@ -19,34 +17,6 @@ UUID = "2489e9ad-2ee2-4e00-8ec9-32d5f69181c0"
 OTHER = "99999999-2ee2-4e00-8ec9-32d5f69181c0"
 PROJECT = "5d2f1f6e-0c53-4a6e-9f0b-6d1b1c3a7e55"
 REF = RuntimeRef(SCOPE, UUID)
-CALL = Call(deadline=float("inf"))
-
-
-class FakeTransport(Transport):
-    """Records what is sent; answers in order with responses, or raises failures."""
-
-    def __init__(self, *answers: UpstreamResponse | TransportFailure) -> None:
-        self.answers = list(answers)
-        self.sent: list[UpstreamRequest] = []
-        self.calls: list[Call] = []
-
-    async def send(self, request: UpstreamRequest, call: Call) -> UpstreamResponse:
-        self.sent.append(request)
-        self.calls.append(call)
-        answered = self.answers.pop(0)
-        if isinstance(answered, TransportFailure):
-            raise answered
-        return answered
-
-    async def close(self) -> None:
-        pass
-
-
-def answer(status: int, body: Any, **headers: str) -> UpstreamResponse:
-    """An answer with a JSON body, or with these very bytes."""
-    raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
-    named = CIMultiDict((name.replace("_", "-"), value) for name, value in headers.items())
-    return UpstreamResponse(status, named, raw)
 
 
 def failure(status: int, kind: str | None = None, *, code: int | None = None, **members: Any) -> UpstreamResponse:

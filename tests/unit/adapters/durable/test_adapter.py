@@ -14,7 +14,8 @@ from gateway.domain.runtime import CapabilityBinding, ConfigDocument, Connection
 from gateway.domain.validation import validate
 from gateway.domain.values import State
 from gateway.ports.transport import Phase, TransportFailure
-from tests.unit.adapters.durable.fakes import CALL, OTHER, REF, UUID, W, adapter, answer, failure, instance, row
+from tests.unit.adapters.durable.fakes import OTHER, REF, UUID, W, adapter, failure, instance, row
+from tests.unit.adapters.fakes import CALL, answer
 
 HERE = f"{W}/{UUID}"
 RUNNING = {"status": "running", "instance": instance()}

@@ -11,7 +11,8 @@ from adapters.durable.mapping import create_body
 from gateway.domain.errors import OutcomeUnknown, UnsupportedFeature, ValidationFailed
 from gateway.domain.requests import CreateBrowser
 from gateway.domain.validation import validate
-from tests.unit.adapters.durable.fakes import CALL, SCOPE, UUID, W, adapter, answer, create, failure, row
+from tests.unit.adapters.durable.fakes import SCOPE, UUID, W, adapter, create, failure, row
+from tests.unit.adapters.fakes import CALL, answer
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 NUMBERS = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)

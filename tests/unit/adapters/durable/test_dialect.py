@@ -11,16 +11,8 @@ from gateway.ports.context import RequestContext
 from gateway.ports.provider import Created
 from gateway.ports.transport import Phase, TransportFailure, UpstreamResponse
 from tests.unit.adapters.durable.asked import Asked, where
-from tests.unit.adapters.durable.fakes import (
-    OTHER,
-    PROJECT,
-    UUID,
-    W,
-    answer,
-    failure,
-    page,
-    row,
-)
+from tests.unit.adapters.durable.fakes import OTHER, PROJECT, UUID, W, failure, page, row
+from tests.unit.adapters.fakes import answer
 
 ROOT = "/api/v1/org/acme/ws/research"
 RUNTIMES = f"{ROOT}/runtimes"

@@ -12,7 +12,8 @@ from adapters.durable.wire import ERROR_CODES, ERROR_TYPES
 from gateway.domain import errors
 from gateway.domain.errors import FieldError, GatewayError, ProviderFailure, error_classes
 from gateway.domain.operations import Operation
-from tests.unit.adapters.durable.fakes import answer, failure
+from tests.unit.adapters.durable.fakes import failure
+from tests.unit.adapters.fakes import answer
 
 CLASSES = {cls.code: cls for cls in error_classes()}
 

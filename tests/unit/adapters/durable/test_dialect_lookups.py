@@ -9,7 +9,8 @@ from adapters.durable.listing import FIND_PAGES
 from gateway.domain.errors import GatewayError, NotFound, ProviderBadResponse, ValidationFailed
 from gateway.services.dialects import DialectRule
 from tests.unit.adapters.durable.asked import Asked, where
-from tests.unit.adapters.durable.fakes import W, answer, failure, instance, page, row
+from tests.unit.adapters.durable.fakes import W, failure, instance, page, row
+from tests.unit.adapters.fakes import answer
 
 ROOT = "/api/v1/org/acme/ws/research"
 PROJECTS = W.removesuffix("runtimes") + "projects"

@@ -8,7 +8,8 @@ from adapters.durable.wire import ERROR_CODES, ERROR_TYPES
 from gateway.domain import errors
 from gateway.domain.errors import FieldError
 from gateway.domain.operations import Operation
-from tests.unit.adapters.durable.fakes import answer, failure
+from tests.unit.adapters.durable.fakes import failure
+from tests.unit.adapters.fakes import answer
 
 MEANINGS = {
     ("already_exists_error", 409): errors.StateConflict,

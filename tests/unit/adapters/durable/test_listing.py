@@ -13,7 +13,8 @@ from gateway.domain.operations import Operation
 from gateway.domain.pages import ListFilter, ProviderQuery
 from gateway.domain.values import State
 from gateway.ports.transport import Phase, TransportFailure
-from tests.unit.adapters.durable.fakes import CALL, OTHER, PROJECT, SCOPE, UUID, W, adapter, answer, failure, page, row
+from tests.unit.adapters.durable.fakes import OTHER, PROJECT, SCOPE, UUID, W, adapter, failure, page, row
+from tests.unit.adapters.fakes import CALL, answer
 
 THIRD = "33333333-2ee2-4e00-8ec9-32d5f69181c0"
 

@@ -7,7 +7,8 @@ from gateway.domain.lifecycle import Action
 from gateway.domain.pages import ProviderQuery
 from gateway.domain.runtime import Cost, DurablePart, Instance, Project, Runtime
 from gateway.domain.values import State
-from tests.unit.adapters.durable.fakes import CALL, OTHER, PROJECT, REF, UUID, adapter, answer, instance, page, row
+from tests.unit.adapters.durable.fakes import OTHER, PROJECT, REF, UUID, adapter, instance, page, row
+from tests.unit.adapters.fakes import CALL, answer
 
 
 async def _got(body: object) -> Runtime:

@@ -4,7 +4,8 @@ from pydantic import ValidationError
 from adapters.durable import PLUGIN
 from gateway.domain.errors import NotFound
 from gateway.domain.ids import RuntimeRef, b64url
-from tests.unit.adapters.durable.fakes import CALL, OTHER, SCOPE, TOKEN, UUID, adapter, answer, page, settings
+from tests.unit.adapters.durable.fakes import OTHER, SCOPE, TOKEN, UUID, adapter, page, settings
+from tests.unit.adapters.fakes import CALL, answer
 
 
 @pytest.mark.parametrize(
