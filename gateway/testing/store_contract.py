@@ -1,0 +1,285 @@
+"""The contract of stores: what :class:`gateway.ports.store.Store` promises, as tests.
+
+Subclass :class:`StoreContract` in a test module, provide a fixture ``stores`` that gives a fresh
+:class:`gateway.testing.store_subject.StoreSubject`, and run it with pytest and pytest-asyncio in its auto mode.
+"""
+
+import asyncio
+
+import pytest
+
+from gateway.domain.errors import StoreUnavailable
+from gateway.domain.intents import NAMED, UNSETTLED, IntentState, Who
+from gateway.ports.store import Begun, By, Decision, Existing, IntentQuery, Version
+from gateway.testing.store_proof import ProofContract
+from gateway.testing.store_settling import SettlingContract
+from gateway.testing.store_subject import (
+    HERE,
+    LEASE,
+    SEEN,
+    THERE,
+    StoreSubject,
+    begun,
+    bring,
+    create,
+    identity,
+    moved,
+    settle,
+)
+
+_STATES = pytest.mark.parametrize("state", IntentState)
+
+
+class StoreContract(SettlingContract, ProofContract):
+    """What every store does, whatever its database."""
+
+    async def test_an_intent_is_open_and_holds_what_it_was_begun_with(self, stores: StoreSubject) -> None:
+        """Bytes, texts and numbers come back as they were, and other replicas see them."""
+        new = create(
+            "näme", key='k"1', request=bytes(range(256)), provider_key="rtgw-1", generation=3, before=SEEN, pinned=True
+        )
+        intent = begun(await stores.store.begin(new, "me", LEASE))
+        assert identity(intent) == identity(new)
+        assert (intent.state, intent.epoch, intent.holder) == (IntentState.OPEN, 1, "me")
+        assert (intent.attempts, intent.looks, intent.surplus) == ((), (), ())
+        assert (intent.outcome, intent.runtime_id, intent.settled_at) == (None, None, None)
+        assert await (await stores.another()).get(new.id) == intent
+
+    async def test_times_are_the_databases(self, stores: StoreSubject) -> None:
+        await stores.advance(1_000_000)
+        before = await stores.store.now()
+        intent = begun(await stores.store.begin(create(), "me", LEASE))
+        after = await stores.store.now()
+        assert before <= intent.created_at <= after
+        assert intent.lease_until is not None
+        assert before + LEASE <= intent.lease_until <= after + LEASE
+        assert intent.due_at == pytest.approx(intent.lease_until, abs=1)
+
+    async def test_a_key_belongs_to_its_principal(self, stores: StoreSubject) -> None:
+        """One key of one principal is one intent, whatever else differs; two principals have two."""
+        first = begun(await stores.store.begin(create("one", key="k"), "me", LEASE))
+        again = await stores.store.begin(create("two", key="k", namespace=THERE, kind="browser"), "you", LEASE)
+        assert again == Existing(first, By.KEY)
+        other = begun(await stores.store.begin(create("two", key="k", principal="bob"), "you", LEASE))
+        assert other.id != first.id
+        assert await stores.store.by_key("alice", "k") == first
+        assert await stores.store.by_key("bob", "k") == other
+        assert await stores.store.by_key("bob", "other") is None
+
+    @_STATES
+    async def test_a_key_stays_with_its_intent_in_every_state(self, stores: StoreSubject, state: IntentState) -> None:
+        intent = await bring(stores.store, begun(await stores.store.begin(create("one", key="k"), "me", LEASE)), state)
+        assert await stores.store.begin(create("two", key="k"), "you", LEASE) == Existing(intent, By.KEY)
+
+    @_STATES
+    async def test_a_name_is_one_intents_while_it_may_come_to_exist(
+        self, stores: StoreSubject, state: IntentState
+    ) -> None:
+        """Within its namespace and kind, whoever asks."""
+        intent = await bring(stores.store, begun(await stores.store.begin(create(), "me", LEASE)), state)
+        answer = await stores.store.begin(create(principal="bob", key="k"), "you", LEASE)
+        if state in NAMED:
+            assert answer == Existing(intent, By.NAME)
+            assert await stores.store.by_key("bob", "k") is None
+        else:
+            assert begun(answer).id != intent.id
+        begun(await stores.store.begin(create(namespace=THERE), "you", LEASE))
+        begun(await stores.store.begin(create(kind="browser"), "you", LEASE))
+
+    async def test_the_key_answers_before_the_name(self, stores: StoreSubject) -> None:
+        named = begun(await stores.store.begin(create("one"), "me", LEASE))
+        keyed = begun(await stores.store.begin(create("two", key="k"), "me", LEASE))
+        assert await stores.store.begin(create("one", key="k"), "you", LEASE) == Existing(keyed, By.KEY)
+        assert await stores.store.begin(create("one", key="other"), "you", LEASE) == Existing(named, By.NAME)
+
+    async def test_beginning_the_same_again_begins_nothing_new(self, stores: StoreSubject) -> None:
+        """An acknowledgement that was lost is asked for again, until somebody else has acted."""
+        for key in ("k", None):
+            new = create(f"name-{key}", key=key)
+            intent = begun(await stores.store.begin(new, "me", LEASE))
+            assert await stores.store.begin(new, "me", LEASE) == Begun(intent)
+            assert isinstance(await stores.store.begin(new, "you", LEASE), Existing)
+            unknown = await bring(stores.store, intent, IntentState.UNKNOWN)
+            assert await stores.store.begin(new, "me", LEASE) == Existing(unknown, By.KEY)
+
+    @_STATES
+    async def test_a_create_without_a_provider_stays_where_the_others_are(
+        self, stores: StoreSubject, state: IntentState
+    ) -> None:
+        """Until that was refused; a create that names its provider is free."""
+        first = await bring(stores.store, begun(await stores.store.begin(create(pinned=True), "me", LEASE)), state)
+        elsewhere = await stores.store.begin(create(pinned=True, namespace=THERE), "you", LEASE)
+        if state is IntentState.REFUSED:
+            assert begun(elsewhere).namespace == THERE
+        else:
+            assert elsewhere == Existing(first, By.PIN)
+            begun(await stores.store.begin(create(namespace=THERE), "you", LEASE))
+        begun(await stores.store.begin(create(pinned=True, namespace=THERE, principal="bob", name="bob"), "y", LEASE))
+
+    async def test_a_refused_create_lets_nobody_go_while_another_one_stays(self, stores: StoreSubject) -> None:
+        done = await bring(
+            stores.store, begun(await stores.store.begin(create(pinned=True), "me", LEASE)), IntentState.DONE
+        )
+        refused = begun(await stores.store.begin(create(pinned=True), "me", LEASE))
+        await bring(stores.store, refused, IntentState.REFUSED)
+        answer = await stores.store.begin(create(pinned=True, namespace=THERE), "you", LEASE)
+        assert answer == Existing(done, By.PIN)
+        await stores.advance(90_000)
+        assert await stores.store.purge(settled=86_400, kept=86_400, limit=10) == 2
+        begun(await stores.store.begin(create(pinned=True, namespace=THERE), "you", LEASE))
+
+    async def test_an_absent_intent_gives_its_name_to_one_that_asks_for_it(self, stores: StoreSubject) -> None:
+        """It is still found by its key, and late proof still makes it done."""
+        old = begun(await stores.store.begin(create(key="old"), "me", LEASE))
+        old = await bring(stores.store, old, IntentState.ABSENT)
+        new = create(key="new")
+        intent = begun(await stores.store.begin(new, "you", LEASE, instead_of=Version.of(old)))
+        assert begun(await stores.store.begin(new, "you", LEASE, instead_of=Version.of(old))) == intent
+        assert await stores.store.by_name(HERE, "durable", "one") == intent
+        known = await stores.store.by_key("alice", "old")
+        assert known is not None
+        assert (known.state, known.superseded_by) == (IntentState.ABSENT, new.id)
+        late = await stores.store.found(old.id, "late")
+        assert late is not None
+        assert (late.state, late.runtime_id) == (IntentState.DONE, "late")
+
+    async def test_only_an_absent_intent_gives_its_name_away(self, stores: StoreSubject) -> None:
+        old = begun(await stores.store.begin(create(), "me", LEASE))
+        claimed = Version(old.id, IntentState.ABSENT, old.epoch)
+        assert await stores.store.begin(create(), "you", LEASE, instead_of=claimed) == Existing(old, By.NAME)
+        assert await stores.store.get(old.id) == old
+
+    async def test_of_many_that_begin_at_once_one_is_first(self, stores: StoreSubject) -> None:
+        """Over two replicas, by key, by name, and without a provider."""
+        both = (stores.store, await stores.another())
+        for options in ({"key": "k"}, {}, {"pinned": True}):
+            racers = [
+                both[number % 2].begin(
+                    create(
+                        f"race-{len(options)}-{options}",
+                        **options,
+                        namespace=(HERE, THERE)[number // 2 % 2] if "pinned" in options else HERE,
+                    ),
+                    f"racer-{number}",
+                    LEASE,
+                )
+                for number in range(16)
+            ]
+            answers = await asyncio.gather(*racers)
+            (first,) = [answer.intent for answer in answers if isinstance(answer, Begun)]
+            assert {answer.intent.id for answer in answers} == {first.id}
+
+    async def test_a_name_is_found_with_who_has_it_or_had_it_last(self, stores: StoreSubject) -> None:
+        assert await stores.store.by_name(HERE, "durable", "one") is None
+        first = await bring(stores.store, begun(await stores.store.begin(create(), "me", LEASE)), IntentState.ABSENT)
+        second = begun(await stores.store.begin(create(), "me", LEASE, instead_of=Version.of(first)))
+        refused = await bring(stores.store, second, IntentState.REFUSED)
+        assert await stores.store.by_name(HERE, "durable", "one") == refused
+        third = begun(await stores.store.begin(create(), "me", LEASE))
+        assert await stores.store.by_name(HERE, "durable", "one") == third
+
+    async def test_pages_of_intents_are_newest_first_and_complete(self, stores: StoreSubject) -> None:
+        """Also where several are of one moment, and while others come."""
+        made = [begun(await stores.store.begin(create(f"n-{number}"), "me", LEASE)) for number in range(7)]
+        seen: list[str] = []
+        before = None
+        while page := await stores.store.list(IntentQuery(limit=2, before=before)):
+            seen += [intent.id for intent in page]
+            before = (page[-1].created_at, page[-1].id)
+            begun(await stores.store.begin(create(f"later-{len(seen)}"), "me", LEASE))
+        expected = sorted(made, key=lambda intent: (intent.created_at, intent.id), reverse=True)
+        assert seen == [intent.id for intent in expected]
+
+    async def test_intents_are_listed_by_state_and_surplus(self, stores: StoreSubject) -> None:
+        made = {
+            state: await bring(stores.store, begun(await stores.store.begin(create(state), "me", LEASE)), state)
+            for state in IntentState
+        }
+        for state in IntentState:
+            assert await stores.store.list(IntentQuery(states=frozenset({state}))) == [made[state]]
+        assert await stores.store.list(IntentQuery(surplus_only=True)) == []
+        surplus = await stores.store.found(made[IntentState.DONE].id, "second")
+        assert await stores.store.list(IntentQuery(surplus_only=True)) == [surplus]
+
+    async def test_what_is_unsettled_is_counted(self, stores: StoreSubject) -> None:
+        empty = await stores.store.counts()
+        assert (dict(empty.unsettled), empty.surplus, empty.oldest_age) == ({}, 0, 0.0)
+        for state in IntentState:
+            await bring(stores.store, begun(await stores.store.begin(create(state), "me", LEASE)), state)
+        await stores.advance(500)
+        await bring(stores.store, begun(await stores.store.begin(create(), "me", LEASE)), IntentState.UNKNOWN)
+        counts = await stores.store.counts()
+        assert dict(counts.unsettled) == {state: 1 + (state is IntentState.UNKNOWN) for state in UNSETTLED}
+        assert 500 <= counts.oldest_age < 600
+
+    async def test_decisions_are_told_newest_first(self, stores: StoreSubject) -> None:
+        """And outlive the intents that they are about."""
+        for name, decision in (("one", Decision.MADE), ("two", Decision.ABSENT)):
+            intent = begun(await stores.store.begin(create(name), "me", LEASE))
+            await settle(stores.store, await bring(stores.store, intent, IntentState.PARKED), decision)
+            await stores.advance(1)
+        await stores.advance(200_000)
+        assert await stores.store.purge(settled=86_400, kept=86_400, limit=10) == 2
+        told = await stores.store.decisions(10)
+        assert [(line.operator, line.decision) for line in told] == [
+            ("olga", Decision.ABSENT),
+            ("olga", Decision.MADE),
+        ]
+        assert await stores.store.decisions(1) == told[:1]
+
+    async def test_specs_are_kept_replaced_and_forgotten(self, stores: StoreSubject) -> None:
+        store = stores.store
+        await store.keep_spec(HERE, "a", b"\x00one")
+        await store.keep_spec(HERE, "a", b"two\xff")
+        await store.keep_spec(HERE, "b", b"three")
+        await store.keep_spec(THERE, "a", b"other")
+        assert await store.specs(HERE, ["a", "b", "c"]) == {"a": b"two\xff", "b": b"three"}
+        assert await store.specs(HERE, []) == {}
+        await store.drop_spec(HERE, "a")
+        await store.drop_spec(HERE, "a")
+        assert await store.specs(HERE, ["a"]) == {}
+        assert await store.specs(THERE, ["a"]) == {"a": b"other"}
+
+    async def test_old_specs_are_purged(self, stores: StoreSubject) -> None:
+        await stores.store.keep_spec(HERE, "old", b"1")
+        await stores.advance(100)
+        await stores.store.keep_spec(HERE, "new", b"2")
+        assert await stores.store.purge(settled=1000, kept=50, limit=10) == 1
+        assert await stores.store.specs(HERE, ["old", "new"]) == {"new": b"2"}
+
+    async def test_a_purge_drops_what_settled_long_ago(self, stores: StoreSubject) -> None:
+        """Nothing unsettled, nothing that is being looked at, and nothing with surplus before that is old too."""
+        made = {}
+        for state in IntentState:
+            intent = begun(await stores.store.begin(create(state, key=state), "me", 1_000_000))
+            made[state] = await bring(stores.store, intent, state)
+        surplus = begun(await stores.store.begin(create("surplus"), "me", LEASE))
+        for runtime in ("first", "second"):
+            await stores.store.found(surplus.id, runtime)
+        held = begun(await stores.store.begin(create("looked-at"), "me", LEASE))
+        absent = moved(await stores.store.move(Version.of(held), IntentState.ABSENT, Who.HOLDER, "me", lease=5000))
+        await stores.advance(1000)
+        assert await stores.store.purge(settled=1001, kept=1001, limit=10) == 0
+        assert await stores.store.purge(settled=900, kept=5000, limit=2) == 2
+        assert await stores.store.purge(settled=900, kept=5000, limit=2) == 1
+        left = {intent.id for intent in await stores.store.list(IntentQuery())}
+        assert left == {made[state].id for state in UNSETTLED} | {surplus.id, absent.id}
+        assert await stores.store.purge(settled=900, kept=900, limit=9) == 1
+        begun(await stores.store.begin(create(key=IntentState.DONE), "me", LEASE))
+
+    async def test_a_store_answers_that_it_is_there(self, stores: StoreSubject) -> None:
+        await stores.store.ping()
+        assert await stores.store.now() > 1_700_000_000
+        await stores.store.open()
+
+    async def test_a_closed_store_is_unavailable(self, stores: StoreSubject) -> None:
+        """It may be closed twice, and opened again."""
+        other = await stores.another()
+        await other.close()
+        await other.close()
+        for call in (other.ping(), other.now(), other.get("in_x"), other.begin(create(), "me", LEASE)):
+            with pytest.raises(StoreUnavailable) as told:
+                await call
+            assert told.value.retry_after
+        await other.open()
+        begun(await other.begin(create(), "me", LEASE))
