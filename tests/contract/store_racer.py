@@ -1,0 +1,90 @@
+"""A process that does with a store what it is told: one JSON command a line in, one JSON answer a line out."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from gateway.domain.intents import IntentState, Who, new_intent_id
+from gateway.ports.store import Begun, Moved, Version
+from gateway.storage.postgres import PostgresStore
+from gateway.storage.sql_store import SqlStore
+from gateway.storage.sqlite import SqliteStore
+from gateway.testing.store_subject import HERE, LEASE, THERE, create
+
+
+class Racer:
+    """One replica. Every command works on many intents, several at a time."""
+
+    def __init__(self, store: SqlStore, name: str) -> None:
+        self._store = store
+        self._name = name
+
+    async def begin(self, names: list[str]) -> dict[str, tuple[bool, str]]:
+        """Begin creates of these names, each with a key, and pinned to one of two places: who began it and its id."""
+
+        async def one(name: str) -> tuple[bool, str]:
+            where = HERE if self._name < "racer-2" else THERE
+            new = create(name, id=new_intent_id(), key=f"key-{name}", pinned=True, namespace=where)
+            answer = await self._store.begin(new, self._name, LEASE)
+            return isinstance(answer, Begun), answer.intent.id
+
+        return dict(zip(names, await self._some(one, names), strict=True))
+
+    async def step(self, ids: list[str]) -> dict[str, bool]:
+        """Move open intents of epoch 1, whose lease has ended, to unknown: who did."""
+
+        async def one(intent_id: str) -> bool:
+            version = Version(intent_id, IntentState.OPEN, 1)
+            answer = await self._store.move(
+                version, IntentState.UNKNOWN, Who.ANYONE, self._name, lease=LEASE, look_in=-1.0
+            )
+            return isinstance(answer, Moved)
+
+        return dict(zip(ids, await self._some(one, ids), strict=True))
+
+    async def expire(self, ids: list[str]) -> int:
+        """End the leases of one's own unknown intents."""
+        versions = [Version(intent_id, IntentState.UNKNOWN, 1) for intent_id in ids]
+        return len([await self._store.keep(version, self._name, look_in=-1.0) for version in versions])
+
+    async def due(self, limit: int) -> list[str]:
+        """Take what is due, in portions, until there is nothing more."""
+        taken: list[str] = []
+        while portion := await self._store.due(self._name, LEASE, limit):
+            taken += [intent.id for intent in portion]
+        return taken
+
+    async def found(self, ids: list[str]) -> int:
+        """Prove for each intent a runtime of this replica's."""
+
+        async def one(intent_id: str) -> object:
+            return await self._store.found(intent_id, f"runtime-of-{self._name}")
+
+        return len(await self._some(one, ids))
+
+    async def upgrade(self, _: None) -> int:
+        """Bring the schema up to date."""
+        return (await self._store.upgrade()).version
+
+    async def _some(self, one: Callable[[str], Awaitable[Any]], of: list[str]) -> list[Any]:
+        return await asyncio.gather(*(one(item) for item in of))
+
+
+async def main(kind: str, place: str, name: str) -> None:
+    store = SqliteStore(Path(place)) if kind == "sqlite" else PostgresStore(SecretStr(place))
+    await store.open()
+    racer = Racer(store, name)
+    print("null", flush=True)  # noqa: T201 (it is the protocol)
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        command, argument = json.loads(line)
+        print(json.dumps(await getattr(racer, command)(argument)), flush=True)  # noqa: T201
+    await store.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

@@ -1,0 +1,97 @@
+"""The transition table says what the promise says, row by row."""
+
+import pytest
+
+from gateway.domain.intents import (
+    NAMED,
+    TRANSITIONS,
+    UNSETTLED,
+    Condition,
+    ForbiddenTransition,
+    IntentState,
+    LeaseRule,
+    Who,
+    namespace_of,
+    new_intent_id,
+    transition,
+)
+
+# The promise's own rows: from, to, who, and whether the lease has to be the mover's (own), must not be another's (free)
+# or does not matter (any). A step to open raises the epoch.
+PROMISE = """
+open     done     anyone          any
+open     refused  holder          own
+open     open     holder          own
+open     absent   holder          own
+open     unknown  holder          own
+open     unknown  anyone          free
+unknown  open     waiting_caller  free
+unknown  open     reconciler      own
+unknown  done     anyone          any
+unknown  absent   reconciler      own
+unknown  parked   reconciler      own
+absent   open     waiting_caller  free
+refused  open     waiting_caller  free
+absent   done     anyone          any
+refused  done     anyone          any
+parked   done     anyone          any
+parked   done     operator        any
+parked   absent   operator        any
+"""
+
+
+def test_there_are_the_steps_of_the_promise_and_no_others():
+    promised = {tuple(line.split()) for line in PROMISE.strip().splitlines()}
+    assert {(step.source, step.target, step.who, step.lease) for step in TRANSITIONS} == promised
+    assert len(TRANSITIONS) == len(promised)
+
+
+def test_every_state_but_done_can_become_done_by_proof_from_anyone():
+    for state in set(IntentState) - {IntentState.DONE}:
+        assert transition(state, IntentState.DONE, Who.ANYONE).lease is LeaseRule.ANY
+
+
+def test_nothing_leaves_done():
+    assert not [step for step in TRANSITIONS if step.source is IntentState.DONE]
+
+
+def test_a_new_send_and_nothing_else_raises_the_epoch():
+    assert all(step.next_epoch == (step.target is IntentState.OPEN) for step in TRANSITIONS)
+
+
+def test_no_new_send_follows_a_doubt_unless_the_provider_dedupes():
+    """From unknown only with the same bytes to the same target; the reconciler only where a create is free."""
+    for step in TRANSITIONS:
+        if (step.source, step.target) == (IntentState.UNKNOWN, IntentState.OPEN):
+            (needed,) = step.conditions
+            assert needed >= {Condition.DEDUPLICATED, Condition.SAME_TARGET, Condition.SAME_BYTES}
+            assert (Condition.FREE_OF_CHARGE in needed) == (step.who is Who.RECONCILER)
+
+
+def test_a_negative_conclusion_is_never_anyones():
+    """Only who has the lease says that nothing was made; a person says it on record."""
+    for step in TRANSITIONS:
+        if step.target in {IntentState.REFUSED, IntentState.ABSENT}:
+            assert step.lease is LeaseRule.OWN or step.conditions == (frozenset({Condition.RECORDED}),)
+
+
+@pytest.mark.parametrize("who", Who)
+def test_a_step_that_is_not_in_the_table_is_a_mistake(who: Who):
+    with pytest.raises(ForbiddenTransition, match="from done to open"):
+        transition(IntentState.DONE, IntentState.OPEN, who)
+
+
+def test_what_is_unsettled_has_its_name_for_itself_and_an_absent_one_too():
+    assert set(NAMED) - set(UNSETTLED) == {IntentState.ABSENT}
+    assert set(IntentState) - set(NAMED) == {IntentState.DONE, IntentState.REFUSED}
+
+
+def test_a_namespace_is_the_account_and_its_scope_however_the_url_ends():
+    assert namespace_of("durable", "https://a/", "acc", "o/w") == namespace_of("durable", "https://a", "acc", "o/w")
+    parts = ("durable", "https://a", "acc", "o/w")
+    others = {namespace_of(*parts[:i], "other", *parts[i + 1 :]) for i in range(4)}
+    assert len(others | {namespace_of(*parts)}) == 5
+
+
+def test_every_intent_has_an_id_of_its_own():
+    assert len({new_intent_id() for _ in range(100)}) == 100

@@ -1,0 +1,114 @@
+"""What is sealed opens with the right key at the right place, and nowhere else."""
+
+import base64
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from gateway.ports.sealing import Cell, Unreadable
+from gateway.storage.sealing import Keyring, KeyUnusable, key_from_file, new_key
+
+CELL = Cell("intents", "in_1", "request")
+PLAIN = b'{"password": "canary"}'
+
+
+def test_what_was_sealed_is_opened():
+    keys = Keyring([new_key()])
+    for plain in (PLAIN, b"", bytes(100_000)):
+        assert keys.unseal(keys.seal(plain, CELL), CELL) == plain
+
+
+def test_two_seals_of_one_text_differ_and_show_nothing_of_it():
+    keys = Keyring([new_key()])
+    sealed = {keys.seal(PLAIN, CELL) for _ in range(20)}
+    assert len(sealed) == 20
+    assert not any(b"canary" in one for one in sealed)
+
+
+@pytest.mark.parametrize(
+    "other", [replace(CELL, table="specs"), replace(CELL, row="in_2"), replace(CELL, column="outcome")]
+)
+def test_a_value_that_was_moved_to_another_cell_does_not_open(other: Cell):
+    keys = Keyring([new_key()])
+    with pytest.raises(Unreadable):
+        keys.unseal(keys.seal(PLAIN, CELL), other)
+
+
+def test_no_byte_can_be_changed_or_left_out():
+    keys = Keyring([new_key()])
+    sealed = keys.seal(PLAIN, CELL)
+    for index in range(len(sealed)):
+        with pytest.raises(Unreadable):
+            keys.unseal(sealed[:index] + bytes([sealed[index] ^ 1]) + sealed[index + 1 :], CELL)
+        with pytest.raises(Unreadable):
+            keys.unseal(sealed[:index], CELL)
+
+
+def test_a_rotated_key_still_opens_and_no_longer_seals():
+    old, new = new_key(), new_key()
+    before, both, after = Keyring([old]), Keyring([new, old]), Keyring([new])
+    sealed = before.seal(PLAIN, CELL)
+    assert both.unseal(sealed, CELL) == PLAIN
+    assert after.unseal(both.seal(PLAIN, CELL), CELL) == PLAIN
+    with pytest.raises(Unreadable):
+        after.unseal(sealed, CELL)
+
+
+def test_a_digest_is_compared_with_the_key_that_it_was_made_with():
+    old, new = new_key(), new_key()
+    before, both, after = Keyring([old]), Keyring([new, old]), Keyring([new])
+    version, document = before.digest_version, {"kind": "durable"}
+    made = before.digest("create", document, version)
+    assert both.digest("create", document, version) == made
+    assert both.digest_version == after.digest_version != version
+    assert both.digest("create", document, both.digest_version) != made
+    for unknown in (version, f"9.{after.digest_version.partition('.')[2]}", "", "1"):
+        with pytest.raises(Unreadable):
+            after.digest("create", document, unknown)
+
+
+@pytest.mark.parametrize(
+    ("keys", "why"),
+    [
+        ([], "at least one"),
+        ([SecretStr("not base64!")], "base64"),
+        ([SecretStr("ümlaut")], "base64"),
+        ([SecretStr(base64.b64encode(bytes(31)).decode())], "32 bytes"),
+        ([SecretStr(base64.b64encode(bytes(32)).decode())] * 2, "twice"),
+    ],
+)
+def test_a_key_that_cannot_be_used_is_told_and_not_shown(keys: list[SecretStr], why: str):
+    with pytest.raises(KeyUnusable, match=why) as told:
+        Keyring(keys)
+    assert not any(key.get_secret_value() in str(told.value) for key in keys)
+
+
+def test_a_key_file_is_made_once_for_its_owner_only(tmp_path: Path):
+    """Also when several processes start at the same moment; nothing else is left there."""
+    path = tmp_path / "store.key"
+    with ThreadPoolExecutor(8) as threads:
+        keys = {key.get_secret_value() for key in threads.map(lambda _: key_from_file(path), range(16))}
+    assert len(keys) == 1
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+    Keyring([key_from_file(path)])
+
+
+def test_a_key_file_that_others_may_read_is_refused(tmp_path: Path):
+    path = tmp_path / "store.key"
+    key_from_file(path)
+    path.chmod(0o640)
+    with pytest.raises(KeyUnusable, match="chmod 600"):
+        key_from_file(path)
+
+
+def test_a_key_file_without_a_key_is_refused_and_kept(tmp_path: Path):
+    """What was sealed with a key that somebody cut short is not to be lost behind a new one."""
+    path = tmp_path / "store.key"
+    path.touch(0o600)
+    with pytest.raises(KeyUnusable):
+        key_from_file(path)
+    assert path.read_bytes() == b""
