@@ -18,6 +18,7 @@ from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Attempt, Call, Phase, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
 from gateway.upstream.connections import PROGRESS, USER_AGENT, PhasedConnector, Progress, open_connector, reason_of
+from gateway.upstream.deadlines import Deadlines
 from gateway.upstream.exchange import Origin
 
 _READ_BYTES: Final = 1 << 16
@@ -37,6 +38,7 @@ class AiohttpTransport(Transport):
     def __init__(self, settings: ProviderSettings, clock: Clock | None = None) -> None:
         self._settings = settings
         self._clock = clock or SystemClock()
+        self._deadlines = Deadlines()
         self._connector: aiohttp.TCPConnector | None = None
         self._origin: Origin | None = None
         self._closed = False
@@ -54,7 +56,7 @@ class AiohttpTransport(Transport):
         outcome = "cancelled"
         try:
             limit = call.deadline - began
-            async with asyncio.timeout(limit):
+            with self._deadlines.within(limit):
                 response = await self._exchange(request, call, progress, limit)
         except (TimeoutError, aiohttp.ClientError, HttpProcessingError, OSError, TransportFailure, ValueError) as exc:
             outcome = reason_of(exc)
@@ -107,8 +109,7 @@ class AiohttpTransport(Transport):
         target = origin.prefix + request.path
         if request.query:
             target += "?" + "&".join([f"{quote_plus(name)}={quote_plus(value)}" for name, value in request.query])
-        headers = CIMultiDict(_ALWAYS)
-        headers[hdrs.HOST] = origin.host
+        headers = self._headers.copy()
         headers.update(request.headers)
         if call.request_id:
             headers[_REQUEST_ID] = call.request_id
@@ -133,7 +134,7 @@ class AiohttpTransport(Transport):
         if length is not None and int(length) > limit:
             raise TransportFailure("too_large", Phase.ANSWERED)
         if length is not None and hdrs.CONTENT_ENCODING not in headers:
-            return await content.read()
+            return content.read_nowait() if content.is_eof() else await content.read()
         body = bytearray()
         async for chunk in content.iter_any():
             body += chunk
@@ -147,6 +148,7 @@ class AiohttpTransport(Transport):
                 raise TransportFailure("closed", Phase.QUEUED)
             self._connector = open_connector(self._settings, self._settings.max_connections, PhasedConnector)
             self._origin = Origin(self._settings.base_url, self._connector, self._settings.connect_timeout)
+            self._headers = CIMultiDict({hdrs.HOST: self._origin.host, **_ALWAYS})
         return self._origin
 
     async def close(self) -> None:

@@ -1,0 +1,149 @@
+"""Deadlines on one timer behave as ``asyncio.timeout`` does."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import pytest
+
+from gateway.upstream.deadlines import Deadlines
+
+Within = Callable[[float], AbstractAsyncContextManager[Any]]
+
+
+@pytest.fixture(params=["deadlines", "asyncio.timeout"])
+def within(request: pytest.FixtureRequest) -> Within:
+    """The same tests pass with what it stands in for."""
+    if request.param == "asyncio.timeout":
+        return asyncio.timeout
+    deadlines = Deadlines()
+
+    @asynccontextmanager
+    async def block(seconds: float) -> AsyncIterator[None]:
+        with deadlines.within(seconds):
+            yield
+
+    return block
+
+
+async def forever() -> None:
+    await asyncio.Event().wait()
+
+
+async def test_what_ends_in_time_is_left_alone(within: Within) -> None:
+    async with within(60):
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+
+async def test_what_does_not_end_in_time_is_cancelled_and_times_out(within: Within) -> None:
+    with pytest.raises(TimeoutError):
+        async with within(0.001):
+            await forever()
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_an_earlier_deadline_is_not_kept_waiting_by_a_later_one(within: Within) -> None:
+    async def wait(seconds: float) -> None:
+        async with within(seconds):
+            await forever()
+
+    late = asyncio.create_task(wait(60))
+    await asyncio.sleep(0)
+    with pytest.raises(TimeoutError):
+        await wait(0.001)
+    assert not late.done()
+    late.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await late
+
+
+async def test_a_deadline_stands_after_an_earlier_wait_was_over(within: Within) -> None:
+    async with within(0.001):
+        pass
+    with pytest.raises(TimeoutError):
+        async with within(0.002):
+            await forever()
+
+
+async def test_each_of_many_ends_at_its_own_deadline(within: Within) -> None:
+    ended: list[float] = []
+
+    async def wait(seconds: float) -> None:
+        try:
+            async with within(seconds):
+                await forever()
+        except TimeoutError:
+            ended.append(seconds)
+
+    await asyncio.gather(*(wait(seconds) for seconds in (0.03, 0.01, 0.02, -1)))
+    assert ended == [-1, 0.01, 0.02, 0.03]
+
+
+async def test_an_error_of_the_block_is_its_own(within: Within) -> None:
+    with pytest.raises(KeyError):
+        async with within(60):
+            raise KeyError
+
+
+async def test_who_cancels_the_task_sees_it_cancelled(within: Within) -> None:
+    async def wait() -> None:
+        async with within(60):
+            await forever()
+
+    task = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_cancellation_from_outside_wins_over_a_deadline_at_the_same_time(within: Within) -> None:
+    async def wait() -> None:
+        async with within(0.001):
+            try:
+                await forever()
+            finally:
+                task.cancel()
+
+    task = asyncio.create_task(wait())
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_one_timer_is_set_for_many_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    set_for: list[float] = []
+    call_at = loop.call_at
+
+    def counted(when: float, *args: Any, **options: Any) -> asyncio.TimerHandle:
+        set_for.append(when)
+        return call_at(when, *args, **options)
+
+    monkeypatch.setattr(loop, "call_at", counted)
+    deadlines = Deadlines()
+    for _ in range(100):
+        with deadlines.within(60):
+            await asyncio.sleep(0)
+    assert len(set_for) == 1
+
+
+async def test_nothing_begins_without_time_left() -> None:
+    with pytest.raises(TimeoutError), Deadlines().within(0):
+        pytest.fail("the block was entered")
+
+
+async def test_only_a_task_can_wait() -> None:
+    def outside() -> None:
+        try:
+            with Deadlines().within(1):
+                pass
+        except RuntimeError as exc:
+            refused.set_result(str(exc))
+
+    refused: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(outside)
+    assert "only a task" in await refused
