@@ -28,7 +28,7 @@ class DurableCalls:
         self._prefix = settings.path_prefix
         self._headers = settings.headers()
         self._transport = transport
-        self._scope_path = lru_cache(_CACHED_SCOPES)(self._path_of_scope)
+        self._runtimes_path = lru_cache(_CACHED_SCOPES)(lambda scope: self.workspace_path(scope, "runtimes"))
         self.to_domain = mapping.Reader(settings.name, features, pinned=settings.scope is not None).runtime
 
     def path(self, *segments: str) -> str:
@@ -40,15 +40,12 @@ class DurableCalls:
 
     def workspace_path(self, scope: str, *segments: str) -> str:
         """The path of a scope, or of something below it. Raises as :meth:`path`."""
-        return self._scope_path(scope) + _below(segments)
-
-    def _path_of_scope(self, scope: str) -> str:
         org, _, workspace = scope.partition("/")
-        return self.path("org", org, "ws", workspace)
+        return self.path("org", org, "ws", workspace, *segments)
 
     def runtimes_path(self, scope: str, *segments: str) -> str:
         """The path of a scope's runtimes, or of something below them. Raises as :meth:`path`."""
-        return self.workspace_path(scope, "runtimes", *segments)
+        return self._runtimes_path(scope) + _below(segments)
 
     @property
     def user_path(self) -> str:

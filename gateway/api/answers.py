@@ -3,13 +3,15 @@
 from typing import Any, Final
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
 
 from gateway.api.conditions import entity_tag
 from gateway.domain.runtime import ENCODER, Runtime
 
 JSON: Final = "application/json"
 
+_HEADERS: Final = CIMultiDict({hdrs.CONTENT_TYPE: JSON})
 _NO_TAG: Final = b'"etag":null'
 
 
@@ -20,7 +22,10 @@ def json_answer(model: Any, *, status: int = 200, headers: dict[str, str] | None
 
 def raw_json_answer(body: bytes, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     """JSON that is encoded already."""
-    return web.Response(status=status, body=body, headers={"Content-Type": JSON, **(headers or {})})
+    all_headers = _HEADERS.copy()
+    if headers is not None:
+        all_headers.update(headers)
+    return web.Response(status=status, body=body, headers=all_headers)
 
 
 def tagged(runtime: Runtime) -> tuple[bytes, str]:

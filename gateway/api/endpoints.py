@@ -104,10 +104,16 @@ class Recorder:
             "status": outcome.status,
             "duration_ms": round(seconds * 1000, 3),
         }
-        for name in ("principal", "traceparent", "provider", "scope", "runtime_id"):
-            value = getattr(ctx, name)
-            if value:
-                fields[name] = value
+        if ctx.principal:
+            fields["principal"] = ctx.principal
+        if ctx.traceparent:
+            fields["traceparent"] = ctx.traceparent
+        if ctx.provider:
+            fields["provider"] = ctx.provider
+        if ctx.scope:
+            fields["scope"] = ctx.scope
+        if ctx.runtime_id:
+            fields["runtime_id"] = ctx.runtime_id
         if ctx.attempts:
             fields["attempts"] = len(ctx.attempts)
             fields["upstream_ms"] = round(upstream * 1000, 3)

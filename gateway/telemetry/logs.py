@@ -63,9 +63,8 @@ class JsonLogger:
     def __init__(self, level: str, stream: TextIO) -> None:
         self._least = LEVELS[level]
         self._stream = stream  # (one that nobody holds is closed)
-        binary = getattr(stream, "buffer", None)
-        self._write = binary.write if binary is not None else lambda line: stream.write(line.decode())
-        self._flush = stream.flush if binary is None else binary.flush
+        self._sink = getattr(stream, "buffer", None) or _Text(stream)
+        self._raw = getattr(self._sink, "raw", None)
 
     def debug(self, event: str, **fields: Any) -> None:
         if self._least <= logging.DEBUG:
@@ -88,8 +87,24 @@ class JsonLogger:
 
     def _line(self, level: str, event: str, fields: dict[str, Any]) -> None:
         line = {"timestamp": datetime.now(UTC), "level": level, "event": event, **fields}
-        self._write(_encoded(line))
-        self._flush()
+        encoded = _encoded(line)
+        written = None if self._raw is None else self._raw.write(encoded)
+        if written != len(encoded):  # (a pipe that is full takes a part)
+            self._sink.write(encoded[written or 0 :])
+            self._sink.flush()
+
+
+class _Text:
+    """A stream that takes only text."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, line: bytes) -> None:
+        self._stream.write(line.decode())
+
+    def flush(self) -> None:
+        self._stream.flush()
 
 
 def _encoded(line: dict[str, Any]) -> bytes:

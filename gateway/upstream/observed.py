@@ -1,10 +1,13 @@
 """Counts and logs every upstream attempt of the transport it wraps."""
 
 from functools import cache
+from typing import Final
 
-from gateway.ports.transport import Call, Transport, UpstreamRequest, UpstreamResponse
+from gateway.ports.transport import Call, Phase, Transport, UpstreamRequest, UpstreamResponse
 from gateway.telemetry.logs import Event, Logger
 from gateway.telemetry.metrics import Metrics
+
+_LABELS: Final = {phase: phase.label for phase in Phase}
 
 
 class ObservedTransport(Transport):
@@ -36,7 +39,7 @@ class ObservedTransport(Transport):
                     operation=attempt.operation,
                     method=request.method,
                     outcome=attempt.outcome,
-                    phase=attempt.phase.label,
+                    phase=_LABELS[attempt.phase],
                     duration_ms=round(attempt.seconds * 1000, 3),
                     provider_request_id=response.headers.get("X-Request-ID") if response is not None else None,
                 )

@@ -1,7 +1,7 @@
 """Log lines: what is in them, which are left out, and that no value keeps one from being written."""
 
 from datetime import datetime, timedelta
-from io import BytesIO, StringIO, TextIOWrapper
+from io import BufferedWriter, BytesIO, RawIOBase, StringIO, TextIOWrapper
 from typing import Any
 
 import msgspec
@@ -78,3 +78,25 @@ def test_a_line_is_out_as_soon_as_it_is_logged() -> None:
     logger = make_logger(stream=TextIOWrapper(raw, encoding="utf-8"))
     logger.info(Event.STARTED, name="ä")
     assert msgspec.json.decode(raw.getvalue())["name"] == "ä"
+
+
+class Narrow(RawIOBase):
+    """A pipe that takes little at once."""
+
+    def __init__(self) -> None:
+        self.taken = b""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.taken += bytes(data[:10])
+        return min(len(data), 10)
+
+
+def test_a_line_is_whole_also_where_a_pipe_takes_it_in_pieces() -> None:
+    pipe = Narrow()
+    logger = make_logger(stream=TextIOWrapper(BufferedWriter(pipe), encoding="utf-8"))
+    logger.info(Event.STARTED)
+    logger.info(Event.STOPPED)
+    assert [msgspec.json.decode(line)["event"] for line in pipe.taken.splitlines()] == ["started", "stopped"]
