@@ -9,6 +9,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
 from urllib.parse import quote
@@ -101,7 +102,9 @@ class SqliteStore(SqlStore):
             connection.close()
 
     def _upgrade(self) -> SchemaStatus:
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+        # A file that is there is not opened: to close it again would end the locks that this process has on it.
+        with suppress(FileExistsError):
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         connection = self._raw("rw")
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -130,17 +133,25 @@ class SqliteStore(SqlStore):
         try:
             connection.create_function("rtgw_now", 0, self._clock)
             if mode != "ro":
-                _durable(connection)
+                self._make_durable(connection)
         except BaseException:
             connection.close()
             raise
         return connection
 
-
-def _durable(connection: sqlite3.Connection) -> None:
-    """What a commit needs to survive a loss of power."""
-    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-    if mode != "wal":
-        raise sqlite3.OperationalError(f"the file system does not support a write-ahead log (journal mode {mode})")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute(f"PRAGMA journal_size_limit = {64 * 1024 * 1024}")
+    def _make_durable(self, connection: sqlite3.Connection) -> None:
+        """See to what a commit needs to survive a loss of power. The journal's mode stays with the file; to change it
+        nobody else may have the file open, and SQLite does not wait for that by itself."""
+        until = time.monotonic() + self._timeout * 0.8
+        while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            try:
+                mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            except sqlite3.OperationalError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.01)
+            else:
+                if mode != "wal":
+                    raise sqlite3.OperationalError(f"no write-ahead log is possible there (journal mode {mode})")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA journal_size_limit = {64 * 1024 * 1024}")

@@ -113,8 +113,8 @@ async def test_a_server_that_hangs_holds_nobody_up(stores: PostgresSubject):
 
 
 async def test_a_row_that_somebody_keeps_locked_is_waited_for_only_so_long(stores: PostgresSubject):
-    """Reads go on meanwhile."""
-    known = begun(await stores.store.begin(create(), "me", LEASE))
+    """Reads go on meanwhile, and the reconciler passes it over."""
+    known = begun(await stores.store.begin(create(), "me", 0.0))
     async with opened(stores.dsn, timeout=SOON) as store, connected(stores.dsn) as other:
         async with other.transaction():
             await other.execute("SELECT 1 FROM intents FOR UPDATE")
@@ -122,6 +122,7 @@ async def test_a_row_that_somebody_keeps_locked_is_waited_for_only_so_long(store
                 await store.found(known.id, "r")
             assert await store.get(known.id) == known
             assert list(await store.due("me", LEASE, 5)) == []
+        assert [intent.id for intent in await store.due("me", LEASE, 5)] == [known.id]
         assert await store.found(known.id, "r") is not None
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.domain.errors import StoreUnavailable
-from gateway.ports.store import Begun
+from gateway.ports.store import Begun, IntentQuery
 from gateway.storage.sqlite import SqliteStore
 from gateway.storage.statements import Statement, Steps
 from gateway.testing.store_subject import LEASE, begun, create
@@ -113,6 +114,32 @@ async def test_nothing_is_written_to_a_file_that_was_removed_or_replaced(store: 
     assert await store.get(kept.id) == kept
     assert await store.get(lost.id) is None
     begun(await store.begin(create("lost"), "me", LEASE))
+
+
+async def test_a_file_that_was_replaced_is_the_store_from_then_on(store: SqliteStore, path: Path):
+    """Restored from a copy in the midst of work, with no call in between."""
+    kept = begun(await store.begin(create("kept"), "me", LEASE))
+    backup = backup_of(path)
+    begun(await store.begin(create("lost"), "me", LEASE))
+    remove(path)
+    move(backup, path)
+    after = begun(await store.begin(create("lost"), "me", LEASE))
+    assert await store.get(after.id) == after
+    other = SqliteStore(path)
+    await other.open()
+    assert {intent.id for intent in await other.list(IntentQuery())} == {kept.id, after.id}
+    await other.close()
+
+
+async def test_an_upgrade_leaves_the_locks_of_a_store_in_use_alone(store: SqliteStore, path: Path):
+    """The system ends all locks that a process has on a file when the process closes any handle on it. Another process
+    would then take itself for the last one and remove the log."""
+    begun(await store.begin(create(), "me", LEASE))
+    await SqliteStore(path).upgrade()
+    visit = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT * FROM intents'); c.close()"
+    visitor = await asyncio.create_subprocess_exec(sys.executable, "-c", visit, path)
+    assert await visitor.wait() == 0
+    assert "store.db-wal" in modes(path)
 
 
 async def test_a_file_that_is_no_database_is_told_as_such(store: SqliteStore, path: Path):
