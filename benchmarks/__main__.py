@@ -1,18 +1,24 @@
 """Side-by-side figures of the gateway and a bare pass-through: ``python -m benchmarks``.
 
-One upstream; the two are measured in turn, round by round, so that a machine whose speed drifts is fair to both. The
-server under test has processor 0 where there are two, upstream and load the other. Figures are medians of the rounds.
+One upstream; the two are measured in turn, in many short rounds, so that a machine whose speed drifts is fair to both.
+The server under test has processor 0 where there are two, upstream and load the other. Figures are medians of the
+rounds; the ratios are medians of each round's own.
 """
 
 import argparse
 import asyncio
+import gc
 import os
+import re
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from rich.console import Console
@@ -20,103 +26,213 @@ from rich.table import Table
 
 from benchmarks.servers import KEY, RUNTIME_ID, RUNTIMES
 
-WORK = {
+WORK: Final = {
     "get, translated and validated": (f"/v1/runtimes/bench.{RUNTIME_ID}", f"{RUNTIMES}/{RUNTIME_ID}", 0.70),
     "list of 50 from one provider": ("/v1/runtimes?limit=50", f"{RUNTIMES}?limit=50", 0.35),
     "get, passed through as it is": (f"/native/bench{RUNTIMES}/{RUNTIME_ID}", f"{RUNTIMES}/{RUNTIME_ID}", 0.80),
     "list of 50, passed through as it is": (f"/native/bench{RUNTIMES}?limit=50", f"{RUNTIMES}?limit=50", 0.80),
 }
 
+_LENGTH: Final = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+_WIDE: Final = 180
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that runs, on a processor of its own."""
+
+    url: str
+    pid: int
+
+    def processor_seconds(self) -> float | None:
+        """How long it has computed so far; None where the system does not tell."""
+        try:
+            return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0]) / 1e9
+        except FileNotFoundError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a load saw: the seconds that each answer took, and those that the server computed."""
+
+    took: list[float]
+    computed: float | None
+
+    @property
+    def each(self) -> float:
+        """Seconds of the server's processor for one request; not a number where that is not known."""
+        return float("nan") if self.computed is None else self.computed / len(self.took)
+
 
 @contextmanager
-def server(name: str, *arguments: str, processor: int) -> Iterator[str]:
-    """Run a server of ``benchmarks.servers``; gives its base URL."""
+def server(name: str, *arguments: str, processor: int) -> Iterator[Server]:
+    """Run a server of ``benchmarks.servers``."""
     command = [sys.executable, "-m", "benchmarks.servers", name, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 (our own module)
         try:
             if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
                 os.sched_setaffinity(process.pid, {processor})
             assert process.stdout is not None  # noqa: S101 (a pipe was asked for)
-            yield process.stdout.readline().strip()
+            yield Server(process.stdout.readline().strip(), process.pid)
         finally:
             process.terminate()
 
 
-async def _one(host: str, port: int, request: bytes, until: float, seconds: list[float]) -> None:
-    reader, writer = await asyncio.open_connection(host, port)
-    while time.perf_counter() < until:
-        began = time.perf_counter()
-        writer.write(request)
-        head = await reader.readuntil(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 200"):
-            raise RuntimeError(head.decode(errors="replace").splitlines()[0])
-        length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-        await reader.readexactly(length)
-        seconds.append(time.perf_counter() - began)
-    writer.close()
+class _Client(asyncio.Protocol):
+    """One connection that asks again as soon as its answer is whole. (As little code as can be: it competes with the
+    upstream for its processor.)"""
+
+    def __init__(self, request: bytes, until: float, took: list[float]) -> None:
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._request = request
+        self._until = until
+        self._took = took
+        self._head = b""
+        self._missing = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 (a stream)
+        self._transport = transport
+        self._ask()
+
+    def _ask(self) -> None:
+        self._head = b""
+        self._began = time.perf_counter()
+        self._transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        if self._head.endswith(b"\r\n\r\n"):
+            self._missing -= len(data)
+        else:
+            head, end, body = (self._head + data).partition(b"\r\n\r\n")
+            self._head = head + end
+            length = _LENGTH.search(head)
+            if not end:
+                return
+            if not head.startswith(b"HTTP/1.1 200") or length is None:
+                self._fail(head.decode(errors="replace").splitlines()[0])
+                return
+            self._missing = int(length[1]) - len(body)
+        if self._missing > 0:
+            return
+        now = time.perf_counter()
+        self._took.append(now - self._began)
+        if now < self._until:
+            self._ask()
+        elif not self.done.done():
+            self.done.set_result(None)
+            self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._fail(f"the connection was lost: {exc}")
+
+    def _fail(self, what: str) -> None:
+        if not self.done.done():
+            self.done.set_exception(RuntimeError(what))
 
 
-async def load(url: str, path: str, in_flight: int, duration: float) -> list[float]:
-    """Ask for ``path`` over ``in_flight`` connections for ``duration`` seconds; the seconds that each answer took."""
+async def _load(url: str, path: str, in_flight: int, seconds: float) -> list[float]:
     parts = urlsplit(url)
     request = f"GET {path} HTTP/1.1\r\nHost: bench\r\nX-API-Key: {KEY}\r\nAccept: */*\r\n\r\n".encode()
-    seconds: list[float] = []
-    until = time.perf_counter() + duration
-    await asyncio.gather(
-        *(_one(parts.hostname or "", parts.port or 80, request, until, seconds) for _ in range(in_flight))
-    )
-    return seconds
+    took: list[float] = []
+    until = time.perf_counter() + seconds
+    loop = asyncio.get_running_loop()
+    clients = [
+        (await loop.create_connection(lambda: _Client(request, until, took), parts.hostname or "", parts.port or 80))[1]
+        for _ in range(in_flight)
+    ]
+    await asyncio.gather(*(client.done for client in clients))
+    return took
+
+
+def load(server: Server, path: str, in_flight: int, seconds: float) -> Sample:
+    """Ask for ``path`` over ``in_flight`` connections for so many seconds."""
+    before = server.processor_seconds()
+    took = asyncio.run(_load(server.url, path, in_flight, seconds))
+    after = server.processor_seconds()
+    return Sample(took, None if before is None or after is None else after - before)
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What is compared: both under load, and both at one request in flight, where the upstream alone is ``direct``."""
+
+    bare: Sample
+    ours: Sample
+    direct: Sample
+    single_bare: Sample
+    single_ours: Sample
 
 
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each round")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--seconds", type=float, default=0.5, help="of each measurement of a round")
     parser.add_argument("--in-flight", type=int, default=32)
+    parser.add_argument("--only", default="", metavar="TEXT", help="the work whose name begins like this")
     options = parser.parse_args()
-    console = Console(stderr=True)
-    table = Table("work", "pass-through /s", "gateway /s", "ratio", "goal", "p99 ratio", "added p50 ms", "added p99 ms")
+    progress = Console(stderr=True)
+    table = Table(
+        "work",
+        "pass-through /s",
+        "gateway /s",
+        "ratio",
+        "goal",
+        "processor µs each",
+        "their ratio",
+        "p99 ratio",
+        "added p50 ms",
+        "added p99 ms",
+    )
     if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, {1})
+    gc.freeze()
     with ExitStack() as stack:
         upstream = stack.enter_context(server("upstream", processor=1))
-        bare = stack.enter_context(server("passthrough", upstream, processor=0))
-        ours = stack.enter_context(server("gateway", upstream, processor=0))
+        bare = stack.enter_context(server("passthrough", upstream.url, processor=0))
+        ours = stack.enter_context(server("gateway", upstream.url, processor=0))
         for work, (our_path, bare_path, goal) in WORK.items():
-            rounds = []
+            if not work.startswith(options.only):
+                continue
+            rounds: list[Round] = []
             for number in range(options.rounds + 1):
-                console.print(f"{work}: round {number} of {options.rounds}", highlight=False)
-                pair = [
-                    asyncio.run(load(bare, bare_path, options.in_flight, options.seconds)),
-                    asyncio.run(load(ours, our_path, options.in_flight, options.seconds)),
-                    asyncio.run(load(upstream, bare_path, 1, options.seconds / 4)),
-                    asyncio.run(load(ours, our_path, 1, options.seconds / 2)),
-                ]
+                progress.print(f"{work}: round {number} of {options.rounds}", highlight=False)
+                measured = Round(
+                    bare=load(bare, bare_path, options.in_flight, options.seconds),
+                    ours=load(ours, our_path, options.in_flight, options.seconds),
+                    direct=load(upstream, bare_path, 1, options.seconds / 2),
+                    single_bare=load(bare, bare_path, 1, options.seconds / 2),
+                    single_ours=load(ours, our_path, 1, options.seconds / 2),
+                )
                 if number:  # the first one warms up
-                    rounds.append(pair)
+                    rounds.append(measured)
             table.add_row(work, *_figures(rounds, options.seconds, goal))
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
 
 
-def _figures(rounds: list[list[list[float]]], seconds: float, goal: float) -> Iterator[str]:
-    def median(values: Iterator[float]) -> float:
-        return statistics.median(list(values))
+def _figures(rounds: list[Round], seconds: float, goal: float) -> Iterator[str]:
+    def median(figure: Callable[[Round], float]) -> float:
+        return statistics.median(map(figure, rounds))
 
-    yield f"{median(len(bare) / seconds for bare, *_ in rounds):.0f}"
-    yield f"{median(len(ours) / seconds for _, ours, *_ in rounds):.0f}"
-    yield f"{median(len(ours) / len(bare) for bare, ours, *_ in rounds):.2f}"
+    def added(through: Callable[[Round], Sample], percent: int) -> str:
+        figure = median(lambda r: _percentile(through(r).took, percent) - _percentile(r.direct.took, percent))
+        return f"{figure * 1000:.2f}"
+
+    yield f"{median(lambda r: len(r.bare.took)) / seconds:.0f}"
+    yield f"{median(lambda r: len(r.ours.took)) / seconds:.0f}"
+    yield f"{median(lambda r: len(r.ours.took) / len(r.bare.took)):.2f}"
     yield f"{goal:.2f}"
-    yield f"{median(_percentile(ours, 99) / _percentile(bare, 99) for bare, ours, *_ in rounds):.2f}"
+    yield f"{median(lambda r: r.bare.each) * 1e6:.0f} : {median(lambda r: r.ours.each) * 1e6:.0f}"
+    yield f"{median(lambda r: r.bare.each / r.ours.each):.2f}"
+    yield f"{median(lambda r: _percentile(r.ours.took, 99) / _percentile(r.bare.took, 99)):.2f}"
     for percent in (50, 99):
-        added = median(
-            (_percentile(single, percent) - _percentile(direct, percent)) * 1000 for *_, direct, single in rounds
-        )
-        yield f"{added:.2f}"
+        yield f"{added(lambda r: r.single_bare, percent)} : {added(lambda r: r.single_ours, percent)}"
 
 
-def _percentile(seconds: list[float], percent: int) -> float:
-    return statistics.quantiles(seconds, n=100)[percent - 1]
+def _percentile(took: list[float], percent: int) -> float:
+    return statistics.quantiles(took, n=100)[percent - 1]
 
 
 if __name__ == "__main__":
