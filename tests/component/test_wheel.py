@@ -37,6 +37,7 @@ async def test_the_wheel_holds_the_code_the_pages_and_the_example_and_nothing_el
     assert pages
     code = in_package("gateway", "*.py", "gateway") | in_package("adapters", "*.py", "adapters")
     data = in_package("gateway/api/static", "*", "gateway/api/static") | in_package("adapters", "*.md", "adapters")
+    data |= in_package("gateway/storage/migrations", "*.sql", "gateway/storage/migrations")
     example = "gateway/settings/gateway.example.yaml"
     assert held == code | data | pages | {example, "gateway/py.typed"}
 
