@@ -232,7 +232,7 @@ def _figures(rounds: list[Round], seconds: float, goal: float) -> Iterator[str]:
 
 
 def _percentile(took: list[float], percent: int) -> float:
-    return statistics.quantiles(took, n=100)[percent - 1]
+    return statistics.quantiles(took, n=100)[percent - 1] if len(took) > 1 else took[0]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Errors as problem documents (RFC 9457): one table from error class to HTTP status, and one renderer."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -82,7 +81,7 @@ def problem_document(error: GatewayError, request_id: str) -> dict[str, Any]:
             "provider_status": error.failure.status,
             "provider_code": error.failure.code,
             "provider_detail": error.failure.detail,
-            "provider_request_id": error.failure.request_id,
+            "provider_request_id": _readable(error.failure.request_id),
         }
     document["retryable"] = error.retryable.value
     if error.retry_after is not None:
@@ -104,15 +103,14 @@ def problem_response(error: GatewayError, request_id: str) -> web.Response:
         headers["WWW-Authenticate"] = 'Bearer realm="runtime-gateway"'
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = ", ".join(error.allowed)
-    return web.Response(status=STATUS[type(error)], body=_encode(problem_document(error, request_id)), headers=headers)
+    return web.Response(
+        status=STATUS[type(error)], body=_ENCODER.encode(problem_document(error, request_id)), headers=headers
+    )
 
 
-def _encode(document: dict[str, Any]) -> bytes:
-    try:
-        return _ENCODER.encode(document)
-    except UnicodeEncodeError:
-        # What a provider says in headers may hold bytes that are no UTF-8.
-        return json.dumps(document).encode()
+def _readable(header: str | None) -> str | None:
+    # What a provider says in headers may hold bytes that are no UTF-8, and JSON has no place for those.
+    return None if header is None else header.encode(errors="replace").decode()
 
 
 def _field(fault: FieldError) -> dict[str, str]:
