@@ -26,7 +26,6 @@ POSTGRES: Final = Dialect(
     locked=" FOR UPDATE",
     unlocked_only=" FOR UPDATE SKIP LOCKED",
     binary="BYTEA",
-    writable="SELECT 1 WHERE current_setting('transaction_read_only') = 'off'",
     migration_lock="SELECT pg_advisory_xact_lock(7270941862014537)",
 )
 _CONFLICTS: Final = (
@@ -35,6 +34,7 @@ _CONFLICTS: Final = (
     asyncpg.DeadlockDetectedError,
     TryAgain,
 )
+_WRITABLE: Final = "SELECT current_setting('transaction_read_only') = 'off'"
 _WAITING: Final = 1000  # operations that run or wait for a connection; more are refused
 _UPGRADE: Final = 60.0  # seconds that a migration may take
 
@@ -74,7 +74,7 @@ class PostgresStore(SqlStore):
 
     async def ping(self) -> None:
         async with self._connection() as connection:
-            writable = await connection.fetch(POSTGRES.writable)
+            writable = await connection.fetchval(_WRITABLE)
         if not writable:
             raise unavailable("The store cannot be written to.")
 

@@ -26,7 +26,6 @@ SQLITE: Final = Dialect(
     locked="",
     unlocked_only="",
     binary="BLOB",
-    writable="SELECT 1",
     migration_lock="SELECT 1",  # BEGIN IMMEDIATE is the lock
 )
 _OLDEST: Final = (3, 35, 0)  # the first SQLite with RETURNING

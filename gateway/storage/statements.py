@@ -44,13 +44,12 @@ TRIES: Final = 5  # of one operation, when others come in between
 
 @dataclass(frozen=True)
 class Dialect:
-    """What a database calls things. ``writable`` is a statement without rows where nothing can be written."""
+    """What a database calls things. ``migration_lock`` is the first statement of an upgrade."""
 
     now: str
     locked: str
     unlocked_only: str
     binary: str
-    writable: str
     migration_lock: str
 
     @lru_cache(maxsize=512)  # noqa: B019 (there are two dialects, and both stay)

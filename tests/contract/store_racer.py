@@ -75,8 +75,13 @@ class Racer:
         return await asyncio.gather(*(one(item) for item in of))
 
 
+def store_at(kind: str, place: str) -> SqlStore:
+    """A store in a file, or in a database."""
+    return SqliteStore(Path(place)) if kind == "sqlite" else PostgresStore(SecretStr(place))
+
+
 async def main(kind: str, place: str, name: str) -> None:
-    store = SqliteStore(Path(place)) if kind == "sqlite" else PostgresStore(SecretStr(place))
+    store = store_at(kind, place)
     await store.open()
     racer = Racer(store, name)
     print("null", flush=True)  # noqa: T201 (it is the protocol)

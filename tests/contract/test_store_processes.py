@@ -16,8 +16,10 @@ import pytest
 
 from gateway.domain.intents import IntentState
 from gateway.ports.store import IntentQuery
+from gateway.storage.sql_store import SqlStore
 from gateway.testing.store_subject import LEASE, begun, create
-from tests.contract.store_subjects import PostgresSubject, SqliteSubject, database, postgres_stores, sqlite_stores
+from tests.contract.store_racer import store_at
+from tests.contract.store_subjects import database
 
 ROOT = Path(__file__).parents[2]
 RACERS = 4
@@ -74,18 +76,24 @@ async def replicas(*place: str) -> AsyncIterator[list[Replica]]:
         yield made
 
 
-@asynccontextmanager
-async def subjects(kind: str, request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[Any]:
-    if kind == "sqlite":
-        async with sqlite_stores(folder) as sqlite:
-            yield sqlite
+@pytest.fixture(params=["sqlite", "postgres"])
+async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[tuple[str, str]]:
+    """Where there is no store yet, and of which kind it is to be."""
+    if request.param == "sqlite":
+        yield request.param, str(tmp_path / "store.db")
     else:
-        async with postgres_stores(request.getfixturevalue("postgres")) as postgres:
-            yield postgres
+        async with database(request.getfixturevalue("postgres")) as dsn:
+            yield request.param, dsn
 
 
-def place_of(stores: SqliteSubject | PostgresSubject) -> tuple[str, str]:
-    return ("sqlite", str(stores.path)) if isinstance(stores, SqliteSubject) else ("postgres", stores.dsn)
+@asynccontextmanager
+async def opened(kind: str, where: str) -> AsyncIterator[SqlStore]:
+    store = store_at(kind, where)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
 
 
 async def all_told(racers: list[Replica], command: str, argument: Any = None) -> list[Any]:
@@ -97,20 +105,19 @@ def once(answers: list[dict[str, bool]]) -> Counter[str]:
     return Counter(name for answer in answers for name, succeeded in answer.items() if succeeded)
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-async def test_of_several_processes_one_begins_one_steps_and_one_is_due(
-    kind: str, request: pytest.FixtureRequest, tmp_path: Path
-):
+async def test_of_several_processes_one_makes_the_schema_begins_steps_and_takes_what_is_due(place: tuple[str, str]):
     """Also where they begin at different places without naming a provider; and no proof is lost."""
-    async with subjects(kind, request, tmp_path) as stores, replicas(*place_of(stores)) as racers:
+    async with replicas(*place) as racers, opened(*place) as store:
+        assert len(set(await all_told(racers, "upgrade"))) == 1
+
         names = [f"race-{number}" for number in range(INTENTS)]
         answers = await all_told(racers, "begin", names)
         assert once([{n: began for n, (began, _) in answer.items()} for answer in answers]) == dict.fromkeys(names, 1)
         ids = [answers[0][name][1] for name in names]
         assert all([answer[name][1] for name in names] == ids for answer in answers)
-        assert {intent.id for intent in await stores.store.list(IntentQuery(limit=1000))} == set(ids)
+        assert {intent.id for intent in await store.list(IntentQuery(limit=1000))} == set(ids)
 
-        ended = [begun(await stores.store.begin(create(f"ended-{n}"), "gone", 0.0)).id for n in range(INTENTS)]
+        ended = [begun(await store.begin(create(f"ended-{n}"), "gone", 0.0)).id for n in range(INTENTS)]
         steps = await all_told(racers, "step", ended)
         assert once(steps) == dict.fromkeys(ended, 1)
         for racer, mine in zip(racers, steps, strict=True):
@@ -120,40 +127,24 @@ async def test_of_several_processes_one_begins_one_steps_and_one_is_due(
         assert Counter(intent_id for share in shares for intent_id in share) == dict.fromkeys(ended, 1)
 
         await all_told(racers, "found", ended)
-        done = await stores.store.list(IntentQuery(states=frozenset({IntentState.DONE}), limit=1000))
+        done = await store.list(IntentQuery(states=frozenset({IntentState.DONE}), limit=1000))
         assert {intent.id for intent in done} == set(ended)
         everyones = {f"runtime-of-{racer.name}" for racer in racers}
         assert all({intent.runtime_id, *intent.surplus} == everyones for intent in done)
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-async def test_what_a_killed_process_was_told_is_written_is_there(
-    kind: str, request: pytest.FixtureRequest, tmp_path: Path
-):
+async def test_what_a_killed_process_was_told_is_written_is_there(place: tuple[str, str]):
     """And it is in nobody's way."""
-    async with subjects(kind, request, tmp_path) as stores, replica("racer-0", *place_of(stores)) as racer:
+    async with replica("racer-0", *place) as racer, opened(*place) as store:
         await racer.answer()
+        await racer.told("upgrade")
         answer = await racer.told("begin", ["one", "two"])
         assert racer.process.stdin is not None
         racer.process.stdin.write(json.dumps(["begin", [f"more-{n}" for n in range(50)]]).encode() + b"\n")
         os.kill(racer.process.pid, signal.SIGKILL)
         await racer.process.wait()
         for name, (_, intent_id) in answer.items():
-            intent = await stores.store.get(intent_id)
+            intent = await store.get(intent_id)
             assert intent is not None
             assert (intent.name, intent.state) == (name, IntentState.OPEN)
-        begun(await stores.store.begin(create("after"), "me", LEASE))
-
-
-@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-async def test_processes_that_start_together_make_one_schema(kind: str, request: pytest.FixtureRequest, tmp_path: Path):
-    async with AsyncExitStack() as stack:
-        place = (
-            str(tmp_path / "new.db")
-            if kind == "sqlite"
-            else await stack.enter_async_context(database(request.getfixturevalue("postgres")))
-        )
-        racers = await stack.enter_async_context(replicas(kind, place))
-        assert len(set(await all_told(racers, "upgrade"))) == 1
-        answers = await all_told(racers, "begin", ["one"])
-        assert sum(answer["one"][0] for answer in answers) == 1
+        begun(await store.begin(create("after"), "me", LEASE))

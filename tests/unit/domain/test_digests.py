@@ -57,13 +57,13 @@ def normal(value: Any) -> Any:
     return ("boolean", value) if isinstance(value, bool) else value
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(documents, st.randoms(use_true_random=False))
 def test_order_of_keys_and_the_way_a_number_is_written_do_not_matter(document: Any, order: random.Random):
     assert canonical(shuffled(document, order)) == canonical(document)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(documents, documents)
 def test_different_documents_have_different_forms(one: Any, other: Any):
     assert (canonical(one) == canonical(other)) == (normal(one) == normal(other))
