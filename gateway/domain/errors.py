@@ -1,4 +1,4 @@
-"""Every way a request can end badly. A class per thing that a caller would do differently (SPEC §4).
+"""Every way a request can end badly. A class per thing that a caller would do differently (specification §4).
 
 ::
 

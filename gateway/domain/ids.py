@@ -1,7 +1,7 @@
 """Public runtime ids: ``{provider name}.{reference}``.
 
 The provider name says who made the runtime, and the reference is all that the adapter needs to address it there, so any
-replica, after any restart or loss of the store, sends an operation to the right provider (SPEC §2, promise P3). What a
+replica, after any restart or loss of the store, sends an operation to the right provider (promise P3). What a
 reference holds is the adapter's own affair; the pieces it is made of are joined with ``~`` and encoded with ``b64url``
 where they are free text.
 """

@@ -1,4 +1,4 @@
-"""The verbs, the states each works from and leads to, and the ``actions`` that a runtime shows (SPEC §2, §3).
+"""The verbs, the states each works from and leads to, and the ``actions`` that a runtime shows (specification §2, §3).
 
 One table, :data:`TRANSITIONS`, is the truth for the guard in front of every verb, for the ``actions`` map and for the
 generated verb table of the docs. From ``unknown`` a verb goes through: the provider knows what its state means.

@@ -1,4 +1,4 @@
-"""Lists: what is asked for, what one provider answers, and what the caller gets (SPEC §3)."""
+"""Lists: what is asked for, what one provider answers, and what the caller gets (specification §3)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

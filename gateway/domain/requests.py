@@ -1,4 +1,4 @@
-"""What can be asked of the gateway, parsed: the bodies of SPEC §3.
+"""What can be asked of the gateway, parsed: the bodies of specification §3.
 
 A field that was not sent is not in ``model_fields_set``; adapters send exactly the fields that were, so that absent,
 null and empty stay apart all the way to the provider.

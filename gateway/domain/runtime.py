@@ -1,4 +1,4 @@
-"""The runtime and what hangs off it, exactly as the unified API shows them (SPEC §2, §3).
+"""The runtime and what hangs off it, exactly as the unified API shows them (specification §2, §3).
 
 ``None`` means that the provider does not report the value. Times are RFC 3339 strings as the provider wrote them.
 Fields of type ``X | UnsetType`` appear only in the answers they belong to.

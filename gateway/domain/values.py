@@ -1,4 +1,4 @@
-"""The closed vocabularies of the model (SPEC §1, §2) and the small parsers of what people type."""
+"""The closed vocabularies of the model (specification §1, §2) and the small parsers of what people type."""
 
 import re
 from enum import StrEnum

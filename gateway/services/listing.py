@@ -1,4 +1,4 @@
-"""One list over all providers, side by side, that ends whatever one of them does (SPEC §3)."""
+"""One list over all providers, side by side, that ends whatever one of them does (specification §3)."""
 
 import asyncio
 import hashlib

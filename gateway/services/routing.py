@@ -1,4 +1,4 @@
-"""Which provider serves a create: those that fit, by tier, and inside a tier by weighted rendezvous hash (SPEC §3).
+"""Which provider serves a create: those that fit, by tier, and inside a tier by weighted rendezvous hash.
 
 The hash is over (principal, kind, name), so every replica chooses the same one without talking to the others.
 """

@@ -1,4 +1,4 @@
-"""The base of the emulators: real HTTP servers that behave like a provider, and badly when told to (SPEC §8).
+"""The base of the emulators: real HTTP servers that behave like a provider, and badly when told to (specification §8).
 
 An emulator says how callers are authenticated, what an error looks like, and what each route does. A route's handler
 is a plain function from ``Call`` to ``Answer``: it commits and answers in one step, or raises ``Refusal`` having

@@ -1,4 +1,4 @@
-"""The faults that an emulator can be told to have, as rules per operation (SPEC §8).
+"""The faults that an emulator can be told to have, as rules per operation (specification §8).
 
 A rule is a JSON object: ``operation`` (a name, or ``*`` for all), ``fault``, the fault's own parameters, and when it
 fires: ``times`` (at most so many calls), ``probability`` (of each call, drawn from a generator seeded with ``seed``),
