@@ -10,7 +10,7 @@ from typing import ClassVar, Final, TypeVar
 import msgspec
 
 from adapters.bctrl import wire
-from adapters.bctrl.errors import error_of, unreadable
+from adapters.bctrl.errors import error_of
 from adapters.bctrl.mapping import Reader, create_body, create_features
 from adapters.bctrl.settings import BctrlSettings, workspace_id
 from gateway.domain.errors import FieldError, NotFound, RuntimeReplaced, UnsupportedFeature, ValidationFailed, pointer
@@ -21,6 +21,7 @@ from gateway.domain.pages import ListFilter, ProviderPage, ProviderQuery, page_o
 from gateway.domain.requests import CreateBrowser, CreateRequest
 from gateway.domain.runtime import Runtime
 from gateway.domain.values import Kind, is_uuid
+from gateway.ports.answers import unreadable
 from gateway.ports.provider import Created, Deduplication, ProviderAdapter, SupportsStop
 from gateway.ports.transport import (
     Call,

@@ -14,7 +14,7 @@ import msgspec
 from adapters.bctrl.wire import CODES, Code, ReasonClass
 from gateway.domain import errors
 from gateway.domain.errors import FieldError, GatewayError, ProviderFailure
-from gateway.domain.operations import TRAITS, Operation
+from gateway.domain.operations import Operation
 from gateway.ports.answers import ErrorTable, foreign_error, provider_error, retry_after_seconds
 from gateway.ports.transport import UpstreamResponse
 
@@ -177,16 +177,6 @@ def error_of(
         return errors.NotFound(f"The provider {provider} has no such workspace.", failure=failure)
     error.failure = failure
     return error
-
-
-def unreadable(provider: str, operation: Operation, response: UpstreamResponse) -> GatewayError:
-    """The error that a success with a body outside the API means: after a mutation, something may have happened."""
-    if not TRAITS[operation].mutates:
-        return foreign_error(provider, operation, response)
-    return errors.OutcomeUnknown(
-        f"The provider {provider} reported success ({response.status}) with a body that is not its API's.",
-        failure=ProviderFailure(provider, status=response.status),
-    )
 
 
 def _without(text: str | None, secrets: Iterable[str]) -> str | None:

@@ -10,7 +10,7 @@ from typing import ClassVar, Final, TypeVar
 import msgspec
 
 from adapters.bctrl_browsers import mapping, wire
-from adapters.bctrl_browsers.errors import error_of, unreadable
+from adapters.bctrl_browsers.errors import error_of
 from adapters.bctrl_browsers.mapping import Reader, create_body
 from adapters.bctrl_browsers.native import NativeAnswer, NativeCreate
 from adapters.bctrl_browsers.options import check_options
@@ -23,6 +23,7 @@ from gateway.domain.pages import ListFilter, ProviderPage, ProviderQuery
 from gateway.domain.requests import CreateBrowser, CreateRequest, StartRequest
 from gateway.domain.runtime import Connection, Runtime
 from gateway.domain.values import Kind, State
+from gateway.ports.answers import unreadable
 from gateway.ports.provider import (
     Created,
     Deduplication,

@@ -228,16 +228,6 @@ def error_of(
     return error
 
 
-def unreadable(provider: str, operation: Operation, response: UpstreamResponse) -> GatewayError:
-    """The error that a success with a body outside the API means: after a mutation, something may have happened."""
-    if not TRAITS[operation].mutates:
-        return foreign_error(provider, operation, response)
-    return errors.OutcomeUnknown(
-        f"The provider {provider} reported success ({response.status}) with a body that is not its API's.",
-        failure=ProviderFailure(provider, status=response.status),
-    )
-
-
 def _without(text: str | None, secrets: Iterable[str]) -> str | None:
     for secret in secrets:
         if text and secret:

@@ -93,6 +93,16 @@ def foreign_error(provider: str, operation: Operation, response: UpstreamRespons
     return _worded(_by_status(response.status), operation, failure, retry_after_seconds(response.headers), ())
 
 
+def unreadable(provider: str, operation: Operation, response: UpstreamResponse) -> GatewayError:
+    """The error that a success with a body outside the API means: after a mutation, something may have happened."""
+    if not TRAITS[operation].mutates:
+        return foreign_error(provider, operation, response)
+    return errors.OutcomeUnknown(
+        f"The provider {provider} reported success ({response.status}) with a body that is not its API's.",
+        failure=ProviderFailure(provider, status=response.status),
+    )
+
+
 def _by_status(status: int) -> type[GatewayError]:
     return _BY_STATUS.get(status, errors.ProviderError if status >= 500 else errors.ProviderBadResponse)
 

@@ -1,5 +1,6 @@
 """The stores under test: SQLite over a file, PostgreSQL over a database of the tests' own cluster."""
 
+from abc import abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -41,8 +42,9 @@ class _Opened(StoreSubject):
     def __init__(self) -> None:
         self.opened: list[SqlStore] = []
 
+    @abstractmethod
     def make(self) -> SqlStore:
-        raise NotImplementedError
+        """A store that nobody has opened."""
 
     async def another(self) -> Store:
         store = self.make()

@@ -2,10 +2,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from adapters.bctrl_browsers.errors import TABLE, error_of, read_envelope, reason_key, retry_after, unreadable
+from adapters.bctrl_browsers.errors import TABLE, error_of, read_envelope, reason_key, retry_after
 from adapters.bctrl_browsers.wire import CODES, UNCLEAR, ReasonClass
 from gateway.domain import errors
 from gateway.domain.operations import TRAITS, Operation
+from gateway.ports.answers import unreadable
 from tests.unit.adapters.fakes import answer
 
 MUTATING = [operation for operation, traits in TRAITS.items() if traits.mutates]
