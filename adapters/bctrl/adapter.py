@@ -22,7 +22,7 @@ from gateway.domain.requests import CreateBrowser, CreateRequest
 from gateway.domain.runtime import Runtime
 from gateway.domain.values import Kind, is_uuid
 from gateway.ports.answers import unreadable
-from gateway.ports.provider import Created, Deduplication, ProviderAdapter, SupportsStop
+from gateway.ports.provider import Created, Deduplication, ProviderAdapter, SupportsStop, WireCreate
 from gateway.ports.transport import (
     Call,
     Transport,
@@ -44,6 +44,7 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
     kinds: ClassVar[frozenset[Kind]] = frozenset(Kind(kind) for kind in wire.Kind)
     create_features: ClassVar[frozenset[str]] = frozenset(create_features())
     deduplication: ClassVar[Deduplication] = Deduplication.NONE
+    nothing_made: ClassVar[frozenset[int]] = frozenset({400, 401, 403, 404, 422, 426})
 
     def __init__(self, settings: BctrlSettings, transport: Transport) -> None:
         super().__init__(settings, transport)
@@ -80,20 +81,20 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
             raise ValidationFailed(f"{unknown[0]}: {detail}", errors=errors)
         return request
 
-    async def create(
+    def wire_create(self, request: CreateRequest, scope: str, *, marker: str | None = None) -> WireCreate:  # noqa: ARG002
+        return WireCreate(create_body(self._checked(request)))
+
+    async def send_create(
         self,
-        request: CreateRequest,
+        wire: WireCreate,
         scope: str,
         call: Call,
         *,
         idempotency_key: str | None = None,  # noqa: ARG002
     ) -> Created:
         """Send one create. The API does not tell whether the runtime was there before, so ``created`` is True."""
-        body = create_body(self._checked(request))
-        response = await self._send(Operation.CREATE, "POST", self._path(scope), call, body)
-        runtime = self._read(
-            Operation.CREATE, response, lambda body: self._reader.runtime(body, scope), request.secret_values()
-        )
+        response = await self._send(Operation.CREATE, "POST", self._path(scope), call, wire.body)
+        runtime = self._read(Operation.CREATE, response, lambda body: self._reader.runtime(body, scope))
         return Created(runtime, created=True, native=response.body)
 
     async def get(self, ref: RuntimeRef, call: Call) -> Runtime:

@@ -32,6 +32,7 @@ from gateway.ports.provider import (
     SupportsDelete,
     SupportsStart,
     SupportsStop,
+    WireCreate,
 )
 from gateway.ports.transport import (
     Call,
@@ -65,6 +66,7 @@ class BctrlBrowsersAdapter(
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.BROWSER})
     create_features: ClassVar[frozenset[str]] = mapping.CREATE_FEATURES
     deduplication: ClassVar[Deduplication] = Deduplication.BY_KEY
+    nothing_made: ClassVar[frozenset[int]] = frozenset({400, 401, 403, 404})
 
     def __init__(self, settings: BctrlBrowsersSettings, transport: Transport) -> None:
         super().__init__(settings, transport)
@@ -99,22 +101,19 @@ class BctrlBrowsersAdapter(
         check_options(request)
         return create_body(request, scope)
 
-    async def create(
-        self, request: CreateRequest, scope: str, call: Call, *, idempotency_key: str | None = None
+    def wire_create(self, request: CreateRequest, scope: str, *, marker: str | None = None) -> WireCreate:  # noqa: ARG002
+        wait = self._wait(Operation.CREATE, request.wait if isinstance(request, NativeCreate) else None)
+        return WireCreate(self._body(request, scope), tuple(wait))
+
+    async def send_create(
+        self, wire: WireCreate, scope: str, call: Call, *, idempotency_key: str | None = None
     ) -> Created:
         """Send one create. A replay under the same key has the same answer as the first, so ``created`` is True."""
+        headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
         response = await self._send(
-            Operation.CREATE,
-            "POST",
-            "",
-            call,
-            query=self._wait(Operation.CREATE, request.wait if isinstance(request, NativeCreate) else None),
-            body=self._body(request, scope),
-            headers={} if idempotency_key is None else {"Idempotency-Key": idempotency_key},
+            Operation.CREATE, "POST", "", call, query=wire.query, body=wire.body, headers=headers
         )
-        runtime = self._read(
-            Operation.CREATE, response, lambda body: self._reader.runtime(body, scope), request.secret_values()
-        )
+        runtime = self._read(Operation.CREATE, response, lambda body: self._reader.runtime(body, scope))
         return Created(runtime, created=True, native=response.body)
 
     async def get(self, ref: RuntimeRef, call: Call) -> Runtime:

@@ -6,6 +6,7 @@ from adapters.durable import mapping, wire
 from adapters.durable.calls import DurableCalls
 from adapters.durable.listing import find_by_name, list_page
 from adapters.durable.settings import DurableSettings, parse_scope
+from adapters.durable.wire import runtime_body
 from gateway.domain.config import RuntimeConfig
 from gateway.domain.errors import (
     FieldError,
@@ -34,6 +35,7 @@ from gateway.ports.provider import (
     SupportsPause,
     SupportsReset,
     SupportsStart,
+    WireCreate,
 )
 from gateway.ports.transport import Call, Transport, TransportFailure, UpstreamResponse
 
@@ -54,6 +56,8 @@ class DurableAdapter(
     kinds = frozenset({Kind.DURABLE})
     create_features = mapping.CREATE_FEATURES
     deduplication = Deduplication.BY_NAME
+    nothing_made = frozenset({400, 401, 403, 404, 422, 426})
+    creates_free_of_charge = True
 
     def __init__(self, settings: DurableSettings, transport: Transport) -> None:
         super().__init__(settings, transport)
@@ -90,23 +94,20 @@ class DurableAdapter(
                 ],
             )
 
-    async def create(
+    def wire_create(self, request: CreateRequest, scope: str, *, marker: str | None = None) -> WireCreate:  # noqa: ARG002
+        return WireCreate(mapping.create_body(_durable(request)))
+
+    async def send_create(
         self,
-        request: CreateRequest,
+        wire: WireCreate,
         scope: str,
         call: Call,
         *,
         idempotency_key: str | None = None,  # noqa: ARG002
     ) -> Created:
-        durable = _durable(request)
-        response = await self.calls.send(
-            Operation.CREATE,
-            "POST",
-            self.calls.runtimes_path(scope),
-            call,
-            body=mapping.create_body(durable),
-        )
-        body, raw = self.calls.decoded(Operation.CREATE, response, wire.runtime_body)
+        path = self.calls.runtimes_path(scope)
+        response = await self.calls.send(Operation.CREATE, "POST", path, call, body=wire.body)
+        body, raw = self.calls.decoded(Operation.CREATE, response, runtime_body)
         created = body.created if isinstance(body.created, bool) else response.status == 201
         return Created(self.calls.to_domain(body, raw, scope), created, native=response.body)
 

@@ -82,13 +82,17 @@ class FieldError:
 
 @dataclass(frozen=True, slots=True)
 class ProviderFailure:
-    """What a provider said when it failed, verbatim. ``status`` is its HTTP status, ``code`` its own error code."""
+    """What a provider said when it failed, verbatim. ``status`` is its HTTP status, ``code`` its own error code.
+
+    ``own_envelope``: it said so in its own form, so that it was the provider and nothing in between.
+    """
 
     provider: str
     status: int | None = None
     code: str | None = None
     detail: str | None = None
     request_id: str | None = None
+    own_envelope: bool = False
 
 
 def pointer(*parts: str | int) -> str:

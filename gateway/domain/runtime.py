@@ -131,8 +131,19 @@ class FieldWarning(Model, frozen=True, kw_only=True):
     detail: str
 
 
+class CreateAttempt(Model, frozen=True, kw_only=True):
+    """A provider that was tried before, which provably made nothing. ``code`` is that of its error."""
+
+    provider: str
+    code: str
+
+
 class Runtime(Model, frozen=True, kw_only=True):
-    """The resource. ``etag`` is set where one whole runtime is answered, not in list rows."""
+    """The resource. ``etag`` is set where one whole runtime is answered, not in list rows.
+
+    ``adopted``: the answer of the create was lost, and this is the one runtime that appeared under the name since.
+    ``attempts``: the providers that a create went to before this one.
+    """
 
     object: Literal["runtime"] = "runtime"
     id: str
@@ -157,6 +168,8 @@ class Runtime(Model, frozen=True, kw_only=True):
     browser: BrowserPart | None = None
     provider_data: dict[str, Any] = msgspec.field(default_factory=dict)
     created: bool | UnsetType = UNSET
+    adopted: bool | UnsetType = UNSET
+    attempts: list[CreateAttempt] | UnsetType = UNSET
     changed: bool | UnsetType = UNSET
     warnings: list[FieldWarning] | UnsetType = UNSET
 

@@ -7,6 +7,7 @@ An adapter keeps one table from (operation, HTTP status, provider code) to an er
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -75,6 +76,7 @@ def provider_error(
     A status without a rule is judged as in :func:`foreign_error`. After a mutation, an answer that does not prove that
     nothing happened becomes :class:`OutcomeUnknown`: every 5xx of a create, and a 408 or 504 of any.
     """
+    failure = replace(failure, own_envelope=True)
     status = failure.status or 0
     for key in (
         (operation, status, failure.code),
@@ -130,6 +132,7 @@ def _worded(
 
 
 _NEVER_SENT: Final = {
+    "circuit_open": "failed too often just now and is given a rest",
     "refused": "refused the connection",
     "dns": "has a host name that cannot be resolved",
     "tls": "could not be reached over TLS",
@@ -142,9 +145,17 @@ def transport_error(provider: str, operation: Operation, failure: TransportFailu
     and otherwise nobody knows."""
     told = ProviderFailure(provider, status=failure.status)
     operation = failure.operation or operation
+    if failure.reason == "overloaded":
+        return errors.Overloaded(
+            f"Too many requests to the provider {provider} are under way; nothing was sent.",
+            provider=provider,
+            retry_after=failure.retry_after,
+        )
     if failure.phase <= Phase.CONNECTING:
         what = _NEVER_SENT.get(failure.reason, "could not be connected to")
-        return errors.ProviderUnavailable(f"The provider {provider} {what}; nothing was sent.", failure=told)
+        return errors.ProviderUnavailable(
+            f"The provider {provider} {what}; nothing was sent.", failure=told, retry_after=failure.retry_after
+        )
     if TRAITS[operation].mutates:
         return errors.OutcomeUnknown(
             f"The request was sent to the provider {provider}, and no whole answer came ({failure.reason}).",

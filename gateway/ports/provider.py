@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
+import msgspec
+
 from gateway.domain.config import RuntimeConfig
 from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef
@@ -59,16 +61,40 @@ class Created:
     native: bytes | None = field(default=None, repr=False)
 
 
+class WireCreate(msgspec.Struct, frozen=True):
+    """A create as it goes out, without credentials: it is kept sealed, and sent again byte for byte if need be."""
+
+    body: bytes
+    query: tuple[tuple[str, str], ...] = ()
+
+    def __repr__(self) -> str:
+        return f"WireCreate({len(self.body)} bytes)"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A runtime that a look by name shows. ``marker`` is what the create that made it was marked with, if it was."""
+
+    runtime: Runtime
+    marker: str | None = None
+
+
 class ProviderAdapter(ABC, Generic[SettingsT]):
     """Translates between the domain and one provider API, for one configured provider.
 
     ``create_features`` names what a create can carry (``CreateFeature``), derived from the adapter's wire types.
+    ``nothing_made`` are the statuses of a refusal, in the provider's own envelope, that prove that a create made
+    nothing. ``creates_free_of_charge``: a create starts no compute. ``key_life``: for so many seconds a provider that
+    deduplicates ``BY_KEY`` is trusted to remember a key.
     """
 
     api: ClassVar[str]
     kinds: ClassVar[frozenset[Kind]]
     create_features: ClassVar[frozenset[str]]
     deduplication: ClassVar[Deduplication]
+    nothing_made: ClassVar[frozenset[int]]
+    creates_free_of_charge: ClassVar[bool] = False
+    key_life: ClassVar[float] = 3600.0
     features: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -104,12 +130,40 @@ class ProviderAdapter(ABC, Generic[SettingsT]):
         and fields without an equivalent. Raises :class:`ValidationFailed` or :class:`UnsupportedFeature`. No I/O."""
 
     @abstractmethod
+    def wire_create(self, request: CreateRequest, scope: str, *, marker: str | None = None) -> WireCreate:
+        """A create as it goes out. ``request.name`` is always set. Exactly the fields that the caller sent go out.
+
+        ``marker`` goes into a place of the runtime's own that callers do not see, where the provider has one. Raises
+        as :meth:`check_create`. No I/O."""
+
+    @abstractmethod
+    async def send_create(
+        self, wire: WireCreate, scope: str, call: Call, *, idempotency_key: str | None = None
+    ) -> Created:
+        """Send one create, as it was written by :meth:`wire_create` of this version or an older one.
+
+        ``idempotency_key`` goes out where the provider knows such keys; elsewhere it is not used. A request that never
+        reaches the network for a reason of its own raises a :class:`GatewayError` without ``failure``."""
+
     async def create(
         self, request: CreateRequest, scope: str, call: Call, *, idempotency_key: str | None = None
     ) -> Created:
-        """Send one create. ``request.name`` is always set. Exactly the fields that the caller sent go out.
+        """Write one create and send it, with no marker."""
+        return await self.send_create(self.wire_create(request, scope), scope, call, idempotency_key=idempotency_key)
 
-        ``idempotency_key`` goes out where the provider knows such keys; elsewhere it is not used."""
+    async def account(self, call: Call) -> str:  # noqa: ARG002
+        """What the provider calls the account of the credentials; empty where its API tells none. Two credentials of
+        one account have the same. Raises as any read does."""
+        return ""
+
+    async def name_scope(self, scope: str, call: Call) -> str:  # noqa: ARG002
+        """The one name of the place in which runtimes made in ``scope`` have unique names: a scope may have several
+        (an alias and an id), and this is the same for all. Raises as any read does."""
+        return scope
+
+    async def look(self, scope: str, name: str, call: Call) -> Sequence[Seen]:
+        """:meth:`find`, with the markers of the runtimes."""
+        return [Seen(runtime) for runtime in await self.find(scope, name, call)]
 
     @abstractmethod
     async def get(self, ref: RuntimeRef, call: Call) -> Runtime:

@@ -227,12 +227,16 @@ class Store(ABC):
         holder's. ``look_in`` as in :meth:`move`."""
 
     @abstractmethod
-    async def found(self, intent_id: str, runtime_id: str, *, changes: Changes = NO_CHANGES) -> Intent | None:
+    async def found(
+        self, intent_id: str, runtime_id: str, *, look_in: float | None = None, changes: Changes = NO_CHANGES
+    ) -> Intent | None:
         """Take proof that a runtime exists, from anyone and in any epoch: the intent is ``done`` and its lease ended.
 
-        ``changes`` are taken only by the call that makes it done. Nothing is due any more. The id of one that is done
-        never changes: the same id changes nothing, a second one is added to ``surplus`` once. Answers with the intent,
-        None when it is gone.
+        ``changes`` are taken only by the call that makes it done; except that an ``outcome`` is also taken by a later
+        call of the same runtime as long as there is none: the first one stays for good. ``look_in``: the reconciler is
+        due then, for a second runtime that may yet turn up; None: never; taken only by the call that makes it done.
+        The id of one that is done never changes: a second one is added to ``surplus`` once. Answers with the intent as
+        it is then, None when it is gone.
         """
 
     @abstractmethod
@@ -263,8 +267,9 @@ class Store(ABC):
         """The intent of a principal's ``Idempotency-Key``."""
 
     @abstractmethod
-    async def by_name(self, namespace: str, kind: str, name: str) -> Intent | None:
-        """The intent that has the name for itself, or else the newest one that had it."""
+    async def by_name(self, namespace: str, kind: str, name: str, *, other_than: str | None = None) -> Intent | None:
+        """The intent that has the name for itself, or else the newest one that had it; never the one whose id is
+        ``other_than``."""
 
     @abstractmethod
     async def list(self, query: IntentQuery) -> Sequence[Intent]:
@@ -289,6 +294,11 @@ class Store(ABC):
     @abstractmethod
     async def drop_spec(self, namespace: str, runtime_id: str) -> None:
         """Forget what was kept for a runtime. Nothing to forget is fine."""
+
+    @abstractmethod
+    async def lead(self, duty: str, holder: str, lease: float) -> bool:
+        """Take or keep a duty that one replica has at a time (active probes) for ``lease`` seconds; whether it is the
+        holder's now. An ended lease is free for anyone."""
 
     @abstractmethod
     async def purge(self, *, settled: float, kept: float, limit: int) -> int:

@@ -3,6 +3,7 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
@@ -81,31 +82,45 @@ class Call:
     """What goes along with all provider calls made for one inbound request.
 
     ``deadline`` is a moment of the clock's ``monotonic``: at that time the call fails, whatever it is doing.
-    ``attempts`` is added to by the transport.
+    ``settling`` marks the reads that find out what became of a create: they have a small bulkhead of their own, so that
+    a flood of other requests does not keep them waiting. ``attempts`` is added to by the transport, which also keeps
+    the ``Date`` of the last answer in ``provider_date``: ages are told apart by the provider's own clock.
+    ``queued`` is how many seconds the call waited for its turn in this gateway.
     """
 
     deadline: float
     request_id: str = ""
     traceparent: str | None = None
+    settling: bool = False
     attempts: list[Attempt] = field(default_factory=list)
+    provider_date: str | None = None
+    queued: float = 0.0
 
 
 class TransportFailure(Exception):
     """No whole answer came. ``phase`` tells whether the provider can have acted; ``reason`` is a bounded word
     (``refused``, ``dns``, ``tls``, ``timeout``, ``disconnected``, ``unreadable``, ``cut_short``, ``too_large``,
-    ``closed``, ``failed``).
+    ``closed``, ``failed``; and where the gateway itself did not let it go out, ``circuit_open`` and ``overloaded``).
 
-    ``status`` is set when the head of an answer was read before it failed; ``operation`` is that of the request.
+    ``status`` is set when the head of an answer was read before it failed; ``operation`` is that of the request;
+    ``retry_after`` in seconds, where it is known when another try has a chance.
     """
 
     def __init__(
-        self, reason: str, phase: Phase, *, status: int | None = None, operation: Operation | None = None
+        self,
+        reason: str,
+        phase: Phase,
+        *,
+        status: int | None = None,
+        operation: Operation | None = None,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(f"{reason} while {phase.label}")
         self.reason = reason
         self.phase = phase
         self.status = status
         self.operation = operation
+        self.retry_after = retry_after
 
 
 class Transport(ABC):
@@ -118,6 +133,12 @@ class Transport(ABC):
         A redirect is an answer like any other: nothing is followed. Raises :class:`TransportFailure` when no whole
         answer came within ``call.deadline`` or the size limit, and nothing else.
         """
+
+    def reserve(self, operation: Operation, call: Call) -> AbstractAsyncContextManager[None]:  # noqa: ARG002
+        """Hold what this gateway lets an operation have (a place in the bulkhead, a breaker that lets it through) from
+        now on, so that what is sent inside is not held up or refused by the gateway any more. A transport without
+        policies has nothing to hold. Raises :class:`TransportFailure` of the phase ``QUEUED``."""
+        return nullcontext()
 
     @abstractmethod
     async def close(self) -> None:

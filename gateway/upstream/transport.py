@@ -65,6 +65,7 @@ class AiohttpTransport(Transport):
             ) from exc
         else:
             outcome = str(response.status)
+            call.provider_date = response.headers.get(hdrs.DATE)
             return response
         finally:
             seconds = self._clock.monotonic() - began

@@ -31,6 +31,7 @@ from gateway.ports.provider import (
     SupportsReset,
     SupportsStart,
     SupportsStop,
+    WireCreate,
 )
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Attempt, Call, Phase, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
@@ -118,6 +119,8 @@ class FakeAdapter(ProviderAdapter[ProviderSettings]):
         }
     )
     deduplication = Deduplication.BY_NAME
+    nothing_made = frozenset({400, 401, 403, 404, 422, 426})
+    creates_free_of_charge = True
     options: frozenset[str] = frozenset()
 
     def __init__(self, name: str = "one", **settings: Any) -> None:
@@ -183,17 +186,23 @@ class FakeAdapter(ProviderAdapter[ProviderSettings]):
         for option in request.provider_options.keys() - self.options:
             raise ValidationFailed.at(f"#/provider_options/{option}", "There is no such option.")
 
-    async def create(
-        self, request: CreateRequest, scope: str, call: Call, *, idempotency_key: str | None = None
+    def wire_create(self, request: CreateRequest, scope: str, *, marker: str | None = None) -> WireCreate:
+        self.check_create(request)
+        sent = {"scope": scope, "name": request.name, "kind": request.kind, "marker": marker}
+        return WireCreate(msgspec.json.encode(sent))
+
+    async def send_create(
+        self, wire: WireCreate, scope: str, call: Call, *, idempotency_key: str | None = None
     ) -> Created:
         self.world.keys.append(idempotency_key)
         await self.world.enter("create", call)
+        sent = msgspec.json.decode(wire.body)
         if self.deduplication is Deduplication.BY_NAME:
             for runtime in self.world.runtimes.values():
-                if (runtime.scope, runtime.name) == (scope, request.name):
+                if (runtime.scope, runtime.name) == (scope, sent["name"]):
                     return Created(runtime, created=False)
         state = State.RUNNING if CreateFeature.LAUNCH_ON_CREATE in self.features else State.IDLE
-        return Created(self.put(request.name, state, scope, kind=request.kind), created=True)
+        return Created(self.put(sent["name"], state, scope, kind=sent["kind"]), created=True)
 
     async def get(self, ref: RuntimeRef, call: Call) -> Runtime:
         await self.world.enter("get", call)
@@ -257,6 +266,7 @@ class BrowserLike(FakeAdapter, SupportsStop, SupportsConnections, SupportsDelete
         {CreateFeature.LAUNCH_ON_CREATE, CreateFeature.LAUNCH_EPHEMERAL, CreateFeature.DRIVER_PLAYWRIGHT}
     )
     deduplication = Deduplication.NONE
+    creates_free_of_charge = False
 
     async def stop(self, ref: RuntimeRef, call: Call, *, discard_state: bool = False) -> Runtime:
         if discard_state:
