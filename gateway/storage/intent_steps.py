@@ -166,7 +166,7 @@ def keep(
     return Moved((yield from _write(intent, intent.state, intent.epoch, holder, lease, look_in, changes.set())))
 
 
-def found(intent_id: str, runtime_id: str, changes: Changes) -> Steps[Intent | None]:
+def found(intent_id: str, runtime_id: str, look_in: float | None, changes: Changes) -> Steps[Intent | None]:
     """See :meth:`gateway.ports.store.Store.found`."""
     held = yield from _held(intent_id)
     if held is None:
@@ -177,12 +177,22 @@ def found(intent_id: str, runtime_id: str, changes: Changes) -> Steps[Intent | N
         if intent.pinned and intent.state is IntentState.REFUSED:
             yield from _pin(intent, intent.namespace)
         values = {**changes.set(), "runtime_id": runtime_id}
-        return (yield from _write(intent, IntentState.DONE, intent.epoch, "anyone", None, None, values))
-    if runtime_id == intent.runtime_id or runtime_id in intent.surplus:
+        return (yield from _write(intent, IntentState.DONE, intent.epoch, "anyone", None, look_in, values))
+    if runtime_id == intent.runtime_id:
+        outcome = changes.set().get("outcome")
+        if outcome is None or intent.outcome is not None:
+            return Undo(intent)
+        return (yield from _add(intent, "outcome", outcome))
+    if runtime_id in intent.surplus:
         return Undo(intent)
-    surplus = columns_of({"surplus": (*intent.surplus, runtime_id)})["surplus"]
+    return (yield from _add(intent, "surplus", (*intent.surplus, runtime_id)))
+
+
+def _add(intent: Intent, name: str, value: object) -> Generator[Statement, Sequence[Row], Intent]:
+    """Change one field of an intent, and neither its lease nor when it is due."""
+    ((column, stored),) = columns_of({name: value}).items()
     rows = yield Statement(
-        f"UPDATE intents SET surplus = $2, updated_at = {{now}} WHERE id = $1 RETURNING {COLUMNS}", (intent_id, surplus)
+        f"UPDATE intents SET {column} = $2, updated_at = {{now}} WHERE id = $1 RETURNING {COLUMNS}", (intent.id, stored)
     )
     return intent_of(rows[0])
 

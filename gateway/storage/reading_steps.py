@@ -13,7 +13,7 @@ _UNSETTLED: Final = in_states(sorted(UNSETTLED))
 _BY_ID: Final = f"SELECT {COLUMNS} FROM intents WHERE id = $1"
 _BY_KEY: Final = f"SELECT {COLUMNS} FROM intents WHERE principal = $1 AND client_key = $2"
 _BY_NAME: Final = (
-    f"SELECT {COLUMNS} FROM intents WHERE namespace = $1 AND kind = $2 AND name = $3"
+    f"SELECT {COLUMNS} FROM intents WHERE namespace = $1 AND kind = $2 AND name = $3 AND id <> $4"
     f" ORDER BY CASE WHEN state IN {in_states(sorted(NAMED))} AND superseded_by IS NULL THEN 0 ELSE 1 END,"
     " created_at DESC, id DESC LIMIT 1"
 )
@@ -29,6 +29,11 @@ _KEEP: Final = (
     " ON CONFLICT (namespace, runtime_id) DO UPDATE SET sealed = excluded.sealed, kept_at = excluded.kept_at"
 )
 _FORGET: Final = "DELETE FROM specs WHERE namespace = $1 AND runtime_id = $2"
+_LEAD: Final = (
+    "INSERT INTO leases (duty, holder, lease_until) VALUES ($1, $2, {now} + $3) ON CONFLICT (duty)"
+    " DO UPDATE SET holder = excluded.holder, lease_until = excluded.lease_until"
+    " WHERE leases.holder = excluded.holder OR leases.lease_until <= {now} RETURNING holder"
+)
 _OLD: Final = (
     "SELECT id, principal, kind, name, pinned FROM intents WHERE settled_at <= (SELECT {now}) - $1"
     " AND (surplus = '[]' OR settled_at <= (SELECT {now}) - $2)"
@@ -58,9 +63,9 @@ def by_key(principal: str, key: str) -> Steps[Intent | None]:
     return intent_of(rows[0]) if rows else None
 
 
-def by_name(namespace: str, kind: str, name: str) -> Steps[Intent | None]:
+def by_name(namespace: str, kind: str, name: str, other_than: str | None) -> Steps[Intent | None]:
     """By name: who has it, else who had it last."""
-    rows = yield Statement(_BY_NAME, (namespace, kind, name))
+    rows = yield Statement(_BY_NAME, (namespace, kind, name, other_than or ""))
     return intent_of(rows[0]) if rows else None
 
 
@@ -117,6 +122,11 @@ def drop_spec(namespace: str, runtime_id: str) -> Steps[None]:
     """Forget one."""
     yield Statement(_FORGET, (namespace, runtime_id))
     return None
+
+
+def lead(duty: str, holder: str, lease: float) -> Steps[bool]:
+    """Take or keep a duty, unless another holder has it."""
+    return bool((yield Statement(_LEAD, (duty, holder, lease))))
 
 
 def purge(settled: float, kept: float, limit: int) -> Steps[int]:

@@ -96,9 +96,11 @@ class SqlStore(Store):
         _stays_there(changes)
         return await self._write(lambda: intent_steps.keep(version, holder, lease, look_in, changes))
 
-    async def found(self, intent_id: str, runtime_id: str, *, changes: Changes = NO_CHANGES) -> Intent | None:
+    async def found(
+        self, intent_id: str, runtime_id: str, *, look_in: float | None = None, changes: Changes = NO_CHANGES
+    ) -> Intent | None:
         _stays_there(changes)
-        return await self._write(lambda: intent_steps.found(intent_id, runtime_id, changes))
+        return await self._write(lambda: intent_steps.found(intent_id, runtime_id, look_in, changes))
 
     async def decide(
         self,
@@ -126,8 +128,8 @@ class SqlStore(Store):
     async def by_key(self, principal: str, key: str) -> Intent | None:
         return await self._read(lambda: reading_steps.by_key(principal, key))
 
-    async def by_name(self, namespace: str, kind: str, name: str) -> Intent | None:
-        return await self._read(lambda: reading_steps.by_name(namespace, kind, name))
+    async def by_name(self, namespace: str, kind: str, name: str, *, other_than: str | None = None) -> Intent | None:
+        return await self._read(lambda: reading_steps.by_name(namespace, kind, name, other_than))
 
     async def list(self, query: IntentQuery) -> Sequence[Intent]:
         return await self._read(lambda: reading_steps.listed(query))
@@ -146,6 +148,9 @@ class SqlStore(Store):
 
     async def drop_spec(self, namespace: str, runtime_id: str) -> None:
         await self._write(lambda: reading_steps.drop_spec(namespace, runtime_id))
+
+    async def lead(self, duty: str, holder: str, lease: float) -> bool:
+        return await self._write(lambda: reading_steps.lead(duty, holder, lease))
 
     async def purge(self, *, settled: float, kept: float, limit: int) -> int:
         return await self._write(lambda: reading_steps.purge(settled, kept, limit))

@@ -177,6 +177,10 @@ class StoreContract(SettlingContract, ProofContract):
         assert await stores.store.by_name(HERE, "durable", "one") == refused
         third = begun(await stores.store.begin(create(), "me", LEASE))
         assert await stores.store.by_name(HERE, "durable", "one") == third
+        assert await stores.store.by_name(HERE, "durable", "one", other_than=third.id) == refused
+        assert await stores.store.by_name(HERE, "durable", "one", other_than=refused.id) == third
+        only = begun(await stores.store.begin(create("two"), "me", LEASE))
+        assert await stores.store.by_name(HERE, "durable", "two", other_than=only.id) is None
 
     async def test_pages_of_intents_are_newest_first_and_complete(self, stores: StoreSubject) -> None:
         """Also where several are of one moment, and while others come."""
@@ -246,6 +250,24 @@ class StoreContract(SettlingContract, ProofContract):
         await stores.store.keep_spec(HERE, "new", b"2")
         assert await stores.store.purge(settled=1000, kept=50, limit=10) == 1
         assert await stores.store.specs(HERE, ["old", "new"]) == {"new": b"2"}
+
+    async def test_a_duty_is_one_holders_until_its_lease_ends(self, stores: StoreSubject) -> None:
+        """Who has it may renew it or give it back; another duty is another matter."""
+        both = (stores.store, await stores.another())
+        racers = [both[number % 2].lead("probes", f"racer-{number}", LEASE) for number in range(8)]
+        first = [number for number, leads in enumerate(await asyncio.gather(*racers)) if leads]
+        assert len(first) == 1
+        leader, store = f"racer-{first[0]}", both[1 - first[0] % 2]
+        await stores.advance(LEASE - 10)
+        assert await store.lead("probes", leader, LEASE)
+        await stores.advance(LEASE - 10)
+        assert not await store.lead("probes", "other", LEASE)
+        assert await store.lead("purge", "other", LEASE)
+        await stores.advance(20)
+        assert await store.lead("probes", "other", LEASE)
+        assert not await store.lead("probes", leader, LEASE)
+        assert await store.lead("probes", "other", 0.0)
+        assert await store.lead("probes", leader, LEASE)
 
     async def test_a_purge_drops_what_settled_long_ago(self, stores: StoreSubject) -> None:
         """Nothing unsettled, nothing that is being looked at, and nothing with surplus before that is old too."""

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.domain.intents import IntentState, Who
+from gateway.domain.intents import IntentState, Look, Who
 from gateway.ports.store import Changes, Decision, Lost, Version
 from gateway.testing.store_subject import LEASE, StoreSubject, begun, bring, create, current, moved
 
@@ -38,6 +38,69 @@ class ProofContract:
         assert (after.runtime_id, after.outcome, after.settled_at) == ("r-1", b"first", done.settled_at)
         assert sorted(after.surplus) == ["r-2", "r-3"]
         assert (await stores.store.counts()).surplus == 1
+
+    async def test_an_outcome_is_added_once_to_what_was_proven_without_one(self, stores: StoreSubject) -> None:
+        """By proof of the same runtime only, and the first one stays; nothing else that comes along is taken."""
+        intent = begun(await stores.store.begin(create(), "me", LEASE))
+        proven = await stores.store.found(intent.id, "r-1", look_in=30.0, changes=Changes(reason="looked"))
+        assert proven is not None
+        assert (proven.outcome, proven.reason) == (None, "looked")
+        other = await stores.store.found(intent.id, "r-2", changes=Changes(outcome=b"of another"))
+        assert other is not None
+        assert other.outcome is None
+        again = await stores.store.found(intent.id, "r-1", changes=Changes(reason="late"))
+        assert again == other
+        both = (stores.store, await stores.another())
+        answers = await asyncio.gather(
+            *(
+                both[number % 2].found(
+                    intent.id, "r-1", look_in=9e9, changes=Changes(outcome=b"answer-%d" % number, reason="late")
+                )
+                for number in range(6)
+            )
+        )
+        after = await current(stores.store, intent)
+        assert {answer.outcome for answer in answers if answer is not None} == {after.outcome}
+        assert after.outcome is not None
+        assert after.outcome.startswith(b"answer-")
+        assert (after.reason, after.due_at, after.settled_at) == ("looked", proven.due_at, proven.settled_at)
+        assert (after.runtime_id, after.surplus) == ("r-1", ("r-2",))
+
+    async def test_what_is_done_is_looked_at_again_where_that_was_asked_for(self, stores: StoreSubject) -> None:
+        """A second runtime may yet turn up. Who is handed it may put the look off, end it, and drop the request."""
+        intent = begun(await stores.store.begin(create(request=b"sealed"), "me", LEASE))
+        done = await stores.store.found(intent.id, "r-1", look_in=30.0)
+        assert done is not None
+        assert done.due_at == pytest.approx(await stores.store.now() + 30, abs=5)
+        assert await stores.store.due("you", LEASE, 5) == []
+        await stores.advance(60)
+        (due,) = await stores.store.due("you", LEASE, 5)
+        assert (due.id, due.state, due.runtime_id, due.holder) == (intent.id, IntentState.DONE, "r-1", "you")
+        assert await stores.store.keep(Version.of(due), "me") == Lost(due)
+        kept = moved(
+            await stores.store.keep(
+                Version.of(due), "you", look_in=600.0, changes=Changes(looks=(Look(9.0, ("r-1",)),))
+            )
+        )
+        assert (kept.state, kept.holder, kept.looks) == (IntentState.DONE, None, (Look(9.0, ("r-1",)),))
+        assert (kept.settled_at, kept.request) == (done.settled_at, b"sealed")
+        assert kept.due_at == pytest.approx(await stores.store.now() + 600, abs=5)
+        await stores.advance(700)
+        (due,) = await stores.store.due("you", LEASE, 5)
+        last = moved(await stores.store.keep(Version.of(due), "you", changes=Changes(request=None)))
+        assert (last.holder, last.lease_until, last.due_at, last.request) == (None, None, None, None)
+        assert (last.runtime_id, last.settled_at) == ("r-1", done.settled_at)
+        await stores.advance(10_000)
+        assert await stores.store.due("you", LEASE, 5) == []
+
+    async def test_proof_of_a_second_runtime_leaves_a_look_and_its_lease_alone(self, stores: StoreSubject) -> None:
+        intent = begun(await stores.store.begin(create(), "me", LEASE))
+        await stores.store.found(intent.id, "r-1", look_in=-1.0)
+        (due,) = await stores.store.due("you", LEASE, 5)
+        after = await stores.store.found(intent.id, "r-2")
+        assert after is not None
+        assert (after.surplus, after.holder, after.lease_until) == (("r-2",), "you", due.lease_until)
+        assert moved(await stores.store.keep(Version.of(due), "you")).surplus == ("r-2",)
 
     async def test_proof_of_an_intent_that_is_gone_is_told_so(self, stores: StoreSubject) -> None:
         assert await stores.store.found("in_none", "r") is None

@@ -30,7 +30,8 @@ _EMPTY: list[bytes] = []  # a file with the schema
 _WITH_A_CLOCK: WeakSet[PostgresCluster] = WeakSet()
 # Faster than to truncate them, because they are small and have many indexes.
 _RESET = """
-DELETE FROM intents; DELETE FROM pins; DELETE FROM decisions; DELETE FROM specs; UPDATE shifted.by SET seconds = 0
+DELETE FROM intents; DELETE FROM pins; DELETE FROM decisions; DELETE FROM specs; DELETE FROM leases;
+UPDATE shifted.by SET seconds = 0
 """
 _BUSY = """
 SELECT query FROM pg_stat_activity
