@@ -85,7 +85,8 @@ class ProviderAdapter(ABC, Generic[SettingsT]):
     ``create_features`` names what a create can carry (``CreateFeature``), derived from the adapter's wire types.
     ``nothing_made`` are the statuses of a refusal, in the provider's own envelope, that prove that a create made
     nothing. ``creates_free_of_charge``: a create starts no compute. ``key_life``: for so many seconds a provider that
-    deduplicates ``BY_KEY`` is trusted to remember a key.
+    deduplicates ``BY_KEY`` is trusted to remember a key. ``marks_creates``: a create carries its marker, and
+    :meth:`look` reads it back.
     """
 
     api: ClassVar[str]
@@ -95,6 +96,7 @@ class ProviderAdapter(ABC, Generic[SettingsT]):
     nothing_made: ClassVar[frozenset[int]]
     creates_free_of_charge: ClassVar[bool] = False
     key_life: ClassVar[float] = 3600.0
+    marks_creates: ClassVar[bool] = False
     features: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
