@@ -1,4 +1,4 @@
-"""The stores under test: SQLite over a file, PostgreSQL over a database of the tests' own cluster."""
+"""The stores under test: SQLite over a file, PostgreSQL over a database of the tests' own cluster, and memory."""
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator
@@ -15,6 +15,8 @@ from gateway.ports.store import Store
 from gateway.storage.postgres import PostgresStore
 from gateway.storage.sql_store import SqlStore
 from gateway.storage.sqlite import SqliteStore
+from gateway.testing.memory_rows import MemoryRows
+from gateway.testing.memory_store import MemoryStore
 from gateway.testing.postgres_cluster import PostgresCluster
 from gateway.testing.store_subject import StoreSubject
 
@@ -52,6 +54,26 @@ class _Opened(StoreSubject):
         self.opened.append(store)
         await store.open()
         return store
+
+
+class MemorySubject(StoreSubject):
+    """Rows in memory, and a clock that goes on a little whenever it is read."""
+
+    def __init__(self) -> None:
+        self._rows = MemoryRows()
+        self._time = 1_800_000_000.0
+
+    def _now(self) -> float:
+        self._time += 0.001
+        return self._time
+
+    async def another(self) -> Store:
+        store = MemoryStore(self._now, rows=self._rows)
+        await store.open()
+        return store
+
+    async def advance(self, seconds: float) -> None:
+        self._time += seconds
 
 
 class SqliteSubject(_Opened):
@@ -127,6 +149,14 @@ async def _with_the_schema(subject: SqliteSubject) -> None:
     else:
         await subject.make().upgrade()
         _EMPTY.append(subject.path.read_bytes())
+
+
+@asynccontextmanager
+async def memory_stores() -> AsyncIterator[MemorySubject]:
+    """Nothing yet."""
+    subject = MemorySubject()
+    subject.store = await subject.another()
+    yield subject
 
 
 @asynccontextmanager

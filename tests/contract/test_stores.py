@@ -1,23 +1,28 @@
-"""The store contract, on every database."""
+"""The store contract, on every database and in memory."""
 
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
 
 from gateway.testing.store_contract import StoreContract
 from gateway.testing.store_subject import StoreSubject
-from tests.contract.store_subjects import postgres_stores, sqlite_stores
+from tests.contract.store_subjects import memory_stores, postgres_stores, sqlite_stores
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreSubject]:
-    made = (
-        sqlite_stores(tmp_path) if request.param == "sqlite" else postgres_stores(request.getfixturevalue("postgres"))
-    )
+    made: AbstractAsyncContextManager[StoreSubject]
+    if request.param == "memory":
+        made = memory_stores()
+    elif request.param == "sqlite":
+        made = sqlite_stores(tmp_path)
+    else:
+        made = postgres_stores(request.getfixturevalue("postgres"))
     async with made as subject:
         yield subject
 
 
 class TestStores(StoreContract):
-    """SQLite and PostgreSQL keep the same promises."""
+    """SQLite, PostgreSQL and the store in memory keep the same promises."""

@@ -1,0 +1,180 @@
+"""A store in memory: the whole contract, without a database, a thread or a wait of its own.
+
+For the tests of what uses a store. It forgets everything at the end; no gateway runs on it.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, TypeAlias, TypeVar
+
+from gateway.domain.errors import StoreUnavailable
+from gateway.domain.intents import Intent, IntentState, NewIntent, Who, transition
+from gateway.ports.store import (
+    NO_CHANGES,
+    Begun,
+    Changes,
+    Counts,
+    Decided,
+    Decision,
+    Existing,
+    IntentQuery,
+    Lost,
+    Moved,
+    NameTaken,
+    Store,
+    Version,
+)
+from gateway.testing.memory_rows import MemoryRows
+
+T = TypeVar("T")
+
+OnCall: TypeAlias = Callable[[str, bool], Awaitable[None]]
+"""Is given the name of a method, before it does anything (False) and once it has done it, before it answers (True).
+It may wait, and it may raise :class:`StoreUnavailable`."""
+
+_WHERE_IT_GOES: Final = frozenset({"namespace", "provider", "scope"})
+
+
+class MemoryStore(Store):
+    """A store over rows in memory. Two over the same rows are two replicas."""
+
+    def __init__(
+        self, clock: Callable[[], float], *, rows: MemoryRows | None = None, on_call: OnCall | None = None
+    ) -> None:
+        """``clock`` is the database's own: seconds since the epoch."""
+        self.rows: Final = rows if rows is not None else MemoryRows()
+        self._clock = clock
+        self._on_call = on_call
+        self._opened = False
+
+    async def open(self) -> None:
+        self._opened = True
+
+    async def close(self) -> None:
+        self._opened = False
+
+    async def ping(self) -> None:
+        await self._run("ping", self._clock)
+
+    async def now(self) -> float:
+        return await self._run("now", self._clock)
+
+    async def begin(
+        self, new: NewIntent, holder: str, lease: float, *, instead_of: Version | None = None
+    ) -> Begun | Existing:
+        return await self._run("begin", lambda: self.rows.begin(new, holder, lease, instead_of, self._clock()))
+
+    async def move(
+        self,
+        version: Version,
+        to: IntentState,
+        who: Who,
+        holder: str,
+        *,
+        lease: float | None = None,
+        look_in: float | None = None,
+        changes: Changes = NO_CHANGES,
+    ) -> Moved | Lost | NameTaken:
+        step = transition(version.state, to, who)
+        if to is IntentState.DONE or who is Who.OPERATOR:
+            raise ValueError("proof goes through found, and a person's decision through decide")
+        if step.next_epoch and lease is None:
+            raise ValueError("an open intent needs a lease")
+        if not step.next_epoch:
+            _stays_there(changes)
+        return await self._run(
+            "move", lambda: self.rows.move(version, to, who, holder, lease, look_in, changes, self._clock())
+        )
+
+    async def keep(
+        self,
+        version: Version,
+        holder: str,
+        *,
+        lease: float | None = None,
+        look_in: float | None = None,
+        changes: Changes = NO_CHANGES,
+    ) -> Moved | Lost:
+        _stays_there(changes)
+        return await self._run("keep", lambda: self.rows.keep(version, holder, lease, look_in, changes, self._clock()))
+
+    async def found(
+        self, intent_id: str, runtime_id: str, *, look_in: float | None = None, changes: Changes = NO_CHANGES
+    ) -> Intent | None:
+        _stays_there(changes)
+        return await self._run("found", lambda: self.rows.found(intent_id, runtime_id, look_in, changes, self._clock()))
+
+    async def decide(
+        self,
+        version: Version,
+        decision: Decision,
+        operator: str,
+        *,
+        runtime_id: str | None = None,
+        note: str | None = None,
+        changes: Changes = NO_CHANGES,
+    ) -> Moved | Lost:
+        _stays_there(changes)
+        if (decision is Decision.MADE) != (runtime_id is not None):
+            raise ValueError("what was made has an id, and what is absent has none")
+        return await self._run(
+            "decide",
+            lambda: self.rows.decide(version, decision, operator, runtime_id, note, changes, self._clock()),
+        )
+
+    async def due(self, holder: str, lease: float, limit: int) -> Sequence[Intent]:
+        return await self._run("due", lambda: self.rows.due(holder, lease, limit, self._clock()))
+
+    async def get(self, intent_id: str) -> Intent | None:
+        return await self._run("get", lambda: self.rows.intents.get(intent_id))
+
+    async def by_key(self, principal: str, key: str) -> Intent | None:
+        return await self._run("by_key", lambda: self.rows.by_key(principal, key))
+
+    async def by_name(self, namespace: str, kind: str, name: str, *, other_than: str | None = None) -> Intent | None:
+        return await self._run("by_name", lambda: self.rows.by_name(namespace, kind, name, other_than))
+
+    async def list(self, query: IntentQuery) -> Sequence[Intent]:
+        return await self._run("list", lambda: self.rows.list(query))
+
+    async def counts(self) -> Counts:
+        return await self._run("counts", lambda: self.rows.counts(self._clock()))
+
+    async def decisions(self, limit: int) -> Sequence[Decided]:
+        return await self._run("decisions", lambda: self.rows.told[: -limit - 1 : -1])
+
+    async def keep_spec(self, namespace: str, runtime_id: str, sealed: bytes) -> None:
+        def keep() -> None:
+            self.rows.specs[namespace, runtime_id] = (sealed, self._clock())
+
+        await self._run("keep_spec", keep)
+
+    async def specs(self, namespace: str, runtime_ids: Sequence[str]) -> Mapping[str, bytes]:
+        def kept() -> dict[str, bytes]:
+            found = ((one, self.rows.specs.get((namespace, one))) for one in runtime_ids)
+            return {one: spec[0] for one, spec in found if spec is not None}
+
+        return await self._run("specs", kept)
+
+    async def drop_spec(self, namespace: str, runtime_id: str) -> None:
+        await self._run("drop_spec", lambda: self.rows.specs.pop((namespace, runtime_id), None))
+
+    async def lead(self, duty: str, holder: str, lease: float) -> bool:
+        return await self._run("lead", lambda: self.rows.lead(duty, holder, lease, self._clock()))
+
+    async def purge(self, *, settled: float, kept: float, limit: int) -> int:
+        return await self._run("purge", lambda: self.rows.purge(settled, kept, limit, self._clock()))
+
+    async def _run(self, call: str, operation: Callable[[], T]) -> T:
+        if not self._opened:
+            raise StoreUnavailable("The store is closed.", retry_after=2.0)
+        if self._on_call is None:
+            return operation()
+        await self._on_call(call, False)
+        result = operation()
+        await self._on_call(call, True)
+        return result
+
+
+def _stays_there(changes: Changes) -> None:
+    if _WHERE_IT_GOES & changes.set().keys():
+        raise ValueError("only a step to open may change where an intent goes")
