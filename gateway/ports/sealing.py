@@ -1,9 +1,24 @@
 """Keeping what is secret unreadable in the store, and telling requests apart without keeping them."""
 
+import base64
+import binascii
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+KEY_BYTES: Final = 32
+
+
+def key_bytes(text: str) -> bytes:
+    """The key that a text holds: 32 bytes in base64. Raises ``ValueError`` that says why not, and nothing of it."""
+    try:
+        key = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError("an encryption key has to be base64") from None
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"an encryption key has to be {KEY_BYTES} bytes in base64, not {len(key)}")
+    return key
 
 
 class Unreadable(Exception):

@@ -16,11 +16,13 @@ from gateway.settings.model import (
 )
 from gateway.settings.problems import Problem, SettingsError
 from gateway.settings.show import EffectiveSetting, effective
+from gateway.settings.store import CreatesSettings, StoreSettings
 
 __all__ = [
     "NO_AUTH",
     "AdminSettings",
     "AuthSettings",
+    "CreatesSettings",
     "DialectRouteSettings",
     "DialectSettings",
     "EffectiveSetting",
@@ -33,6 +35,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "ShutdownSettings",
+    "StoreSettings",
     "effective",
     "load_settings",
     "parse_listen",

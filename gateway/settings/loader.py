@@ -16,12 +16,12 @@ from gateway.settings.model import (
     AuthSettings,
     DialectSettings,
     HttpSettings,
-    Section,
     Settings,
     contradictions,
 )
 from gateway.settings.problems import Path, Problems, SettingsError
 from gateway.settings.secret_files import with_secret_files
+from gateway.settings.section import Section
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -103,6 +103,8 @@ class _Reader:
         for name, field in Settings.model_fields.items():
             if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
                 read[name] = self._validated(field.annotation, self._values.get(name), (name,))
+        if read["store"] is not None:
+            read["store"] = read["store"].beside(self._folder)
         read["auth"] = self._auth()
         read["providers"] = self._providers()
         read["dialects"] = self._dialects()

@@ -8,8 +8,6 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     SerializeAsAny,
@@ -20,6 +18,8 @@ from pydantic import (
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.settings.listen import ListenAddress, parse_listen
 from gateway.settings.problems import Path
+from gateway.settings.section import Section
+from gateway.settings.store import CreatesSettings, StoreSettings
 
 NO_AUTH: Final = "none"
 
@@ -27,12 +27,6 @@ _KEY: Final = re.compile(r"[\x21-\x7e]{16,512}\Z")
 
 Listen = Annotated[str, AfterValidator(lambda text: str(parse_listen(text)))]
 KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown settings are refused, and no value shows up in a message."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class HttpSettings(Section):
@@ -139,6 +133,8 @@ class Settings(Section):
     auth: AuthSettings | Literal["none"]
     log: LogSettings = LogSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
+    store: StoreSettings = StoreSettings()
+    creates: CreatesSettings = CreatesSettings()
     dialects: dict[Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,40}$")], DialectSettings] = {}
     providers: Annotated[dict[str, SerializeAsAny[ProviderSettings]], Field(min_length=1)]
 

@@ -1,7 +1,6 @@
 """Sealing with AES-256-GCM, under keys that can be rotated, and the file that keeps a key where none is configured."""
 
 import base64
-import binascii
 import hashlib
 import hmac
 import os
@@ -17,10 +16,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import SecretStr
 
 from gateway.domain.digests import DIGEST_RULE, request_digest
-from gateway.ports.sealing import Cell, Sealer, Unreadable
+from gateway.ports.sealing import KEY_BYTES, Cell, Sealer, Unreadable, key_bytes
 
 _FORMAT: Final = b"\x01"
-_KEY: Final = 32  # bytes
 _ID: Final = 6  # bytes
 _NONCE: Final = 12  # bytes; random ones are good for 2**32 seals with one key
 
@@ -91,17 +89,14 @@ def _bound(head: bytes, cell: Cell) -> bytes:
 
 def _decoded(key: SecretStr) -> bytes:
     try:
-        secret = base64.b64decode(key.get_secret_value(), validate=True)
-    except (binascii.Error, ValueError):
-        raise KeyUnusable("an encryption key has to be base64") from None
-    if len(secret) != _KEY:
-        raise KeyUnusable(f"an encryption key has to be {_KEY} bytes in base64, not {len(secret)}")
-    return secret
+        return key_bytes(key.get_secret_value())
+    except ValueError as exc:
+        raise KeyUnusable(str(exc)) from None
 
 
 def new_key() -> SecretStr:
     """A fresh key."""
-    return SecretStr(base64.b64encode(secrets.token_bytes(_KEY)).decode())
+    return SecretStr(base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode())
 
 
 def key_from_file(path: Path) -> SecretStr:

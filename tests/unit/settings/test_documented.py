@@ -8,14 +8,14 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic_core import to_jsonable_python
 from ruamel.yaml import YAML
 
 from adapters.registry import discover
 from gateway.domain.operations import TRAITS
 from gateway.ports.provider_settings import ProviderSettings
-from gateway.settings import Settings, load_settings
+from gateway.settings import Settings, StoreSettings, load_settings
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "config" / "gateway.example.yaml"
@@ -89,8 +89,9 @@ def test_the_example_has_every_setting_of_every_provider_api(example: Any, api: 
 
 def test_the_example_is_without_faults_and_shows_the_defaults() -> None:
     settings = load_settings(EXAMPLE, provider_models=MODELS, environ=_environ()).settings
-    for section in ("http", "admin", "log", "shutdown"):
+    for section in ("http", "admin", "log", "shutdown", "creates"):
         assert getattr(settings, section) == Settings.model_fields[section].default
+    assert settings.store == StoreSettings().beside(EXAMPLE.parent)
     for provider in settings.providers.values():
         for name, field in type(provider).model_fields.items():
             if not field.is_required() and name not in {"api", "scope"}:
@@ -104,7 +105,7 @@ def _rows(page: str) -> dict[str, str]:
 def _told(default: Any) -> str:
     if default is REQUIRED:
         return "required"
-    plain = to_jsonable_python(default)
+    plain = to_jsonable_python(default.get_secret_value() if isinstance(default, SecretStr) else default)
     return plain if isinstance(plain, str) else json.dumps(plain)
 
 

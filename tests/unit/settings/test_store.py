@@ -1,0 +1,115 @@
+"""Where the store is, and what its secrets must be."""
+
+import base64
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from gateway.settings import Settings, StoreSettings, effective
+
+from .conftest import GOOD, Faults, Load
+
+KEY, OTHER = (base64.b64encode(bytes([number] * 32)).decode() for number in (1, 2))
+POSTGRES = "postgresql://gateway:s3cr3t@db.test:5432/gateway?password=s3cr3t"
+
+
+def test_the_default_is_a_file_beside_the_settings_file(load: Load, tmp_path: Path) -> None:
+    loaded = load(GOOD)
+    assert loaded.settings.store.file == tmp_path / "runtime-gateway.db"
+    assert ("store.url", f"sqlite:///{tmp_path}/runtime-gateway.db", "default") in effective(loaded)
+
+
+@pytest.mark.parametrize(
+    ("url", "file"),
+    [
+        ("sqlite:///store.db", "{folder}/store.db"),
+        ("sqlite:///data/a b#%20.db", "{folder}/data/a b#%20.db"),
+        ("sqlite:////var/lib/store.db", "/var/lib/store.db"),
+    ],
+)
+def test_a_relative_file_starts_at_the_folder_of_the_settings(load: Load, tmp_path: Path, url: str, file: str) -> None:
+    settings = load(GOOD + f"store: {{url: '{url}'}}\n").settings
+    assert str(settings.store.file) == file.format(folder=tmp_path)
+
+
+def test_settings_made_in_code_say_where_the_file_is(load: Load, tmp_path: Path) -> None:
+    """Relative to the working directory, as nothing else is known."""
+    settings = Settings.model_validate({**dict(load(GOOD).settings), "store": StoreSettings.in_file(tmp_path / "x.db")})
+    assert settings.store.file == tmp_path / "x.db"
+    assert StoreSettings().file == Path("runtime-gateway.db")
+
+
+def test_the_address_of_postgresql_and_the_keys_are_secrets(load: Load, tmp_path: Path) -> None:
+    """They may come from files and variables, and are shown nowhere."""
+    (tmp_path / "address").write_text(POSTGRES + "\n")
+    (tmp_path / "key").write_text(KEY + "\n")
+    loaded = load(
+        GOOD + "store: {url: 'file:address', encryption_keys: ['file:key', '${OTHER}']}\n",
+        {"OTHER": OTHER, "RTGW_STORE__MIGRATE": "manual", "RTGW_CREATES__WAIT_OUT": "2"},
+    )
+    store = loaded.settings.store
+    assert (store.file, store.url.get_secret_value(), store.migrate) == (None, POSTGRES, "manual")
+    assert [key.get_secret_value() for key in store.encryption_keys] == [KEY, OTHER]
+    assert loaded.settings.creates.wait_out == 2
+    shown = effective(loaded)
+    assert [item.value for item in shown if item.path == "store.url"] == ["**********"]
+    for text in (str(shown), repr(loaded), loaded.settings.model_dump_json(), str(loaded.settings.model_dump())):
+        assert not any(secret in text for secret in ("s3cr3t", KEY, OTHER))
+
+
+def test_keys_may_come_from_a_variable(load: Load) -> None:
+    environ = {"RTGW_STORE__URL": POSTGRES, "RTGW_STORE__ENCRYPTION_KEYS": f'["{KEY}"]'}
+    assert load(GOOD, environ).settings.store.encryption_keys == [SecretStr(KEY)]
+
+
+@pytest.mark.parametrize(
+    ("store", "path", "message"),
+    [
+        ("url: 'sqlite:///'", "url", "a SQLite store is a file"),
+        ("url: 'sqlite:////'", "url", "a SQLite store is a file"),
+        ("url: 'sqlite:///folder/'", "url", "a SQLite store is a file"),
+        ("url: 'sqlite:///:memory:'", "url", "a SQLite store is a file"),
+        ("url: 'sqlite:///s3cr3t.db?mode=ro'", "url", "a SQLite store is a file"),
+        ("url: 'sqlite://s3cr3t.db'", "url", "the store is sqlite:///FILE or"),
+        ("url: 'mysql://u:s3cr3t@h/d'", "url", "the store is sqlite:///FILE or"),
+        ("url: 'postgresql://u:s3cr3t@h:port/d'", "url", "the host or the port"),
+        ("url: 'postgresql://u:s3cr3t@[h/d'", "url", "the host or the port"),
+        ("url: 'postgresql://u:s3cr3t@h/d'", "encryption_keys", "at least one key is needed for PostgreSQL"),
+        ("encryption_keys: [s3cr3t]", "encryption_keys", "an encryption key has to be base64"),
+        (f"encryption_keys: ['{KEY[:-4]}']", "encryption_keys", "an encryption key has to be 32 bytes in base64"),
+        (f"encryption_keys: ['{KEY}', '{KEY}']", "encryption_keys", "an encryption key stands there twice"),
+        ("migrate: never", "migrate", "input should be 'auto' or 'manual'"),
+        ("timeout: 0", "timeout", "input should be greater than or equal to 0.1"),
+        ("connections: 0", "connections", "input should be greater than or equal to 1"),
+    ],
+)
+def test_a_store_that_can_never_work_is_told_without_its_secrets(
+    faults: Faults, store: str, path: str, message: str
+) -> None:
+    (told,) = faults(GOOD + f"store: {{{store}}}\n").items()
+    assert told[0] == f"store.{path}"
+    assert told[1].startswith(message)
+    assert "s3cr3t" not in told[1]
+    assert KEY[:8] not in told[1]
+
+
+@pytest.mark.parametrize(
+    ("setting", "bad"),
+    [
+        *(("wait_out", value) for value in (0, 43_201)),
+        *(("join_wait", value) for value in (-1, 61)),
+        *(("send_within", value) for value in (0, 61)),
+        *(("lease_margin", value) for value in (0, 601)),
+        *(("retention", value) for value in (59, 2_592_001)),
+        *(("settle_every", value) for value in (0, 61)),
+        *(("settling_in_flight", value) for value in (0, 65)),
+    ],
+)
+def test_times_and_numbers_of_creates_are_bounded(faults: Faults, setting: str, bad: float) -> None:
+    assert list(faults(GOOD + f"creates: {{{setting}: {bad}}}\n")) == [f"creates.{setting}"]
+
+
+def test_postgresql_without_a_key_is_refused_in_code_too() -> None:
+    with pytest.raises(ValidationError, match="at least one key is needed for PostgreSQL"):
+        StoreSettings(url=SecretStr(POSTGRES))
