@@ -68,6 +68,32 @@ class Metrics:
             "By how much the event loop was last late.",
             registry=registry,
         )
+        self.requests_in_flight = Gauge(
+            "rtgw_requests_in_flight",
+            "Requests of the API and the dialects that are being worked on.",
+            registry=registry,
+        )
+        self.connections = Gauge(
+            "rtgw_connections",
+            "Connections of clients that are open.",
+            registry=registry,
+        )
+        self.requests_rejected = Counter(
+            "rtgw_requests_rejected",
+            "Requests and connections turned away because a limit was reached.",
+            ["reason"],
+            registry=registry,
+        )
+        self.reload_successful = Gauge(
+            "rtgw_config_last_reload_successful",
+            "1 when the settings were last read without a fault, 0 when those in force are older ones.",
+            registry=registry,
+        )
+        self.reload_seconds = Gauge(
+            "rtgw_config_last_reload_success_timestamp_seconds",
+            "When the settings in force were read, in seconds since the epoch.",
+            registry=registry,
+        )
         self.dropped = Counter(
             "rtgw_dropped",
             "Things given up because a limit was reached.",
