@@ -26,20 +26,23 @@ from gateway.ports.transport import Call, TransportFailure
 
 @dataclass(slots=True)
 class Health:
-    """What this process last saw of a provider. Times are seconds since the epoch."""
+    """What this process last saw of a provider. Times are seconds since the epoch; ``probed`` tells whether the last
+    thing seen was the answer to a probe of the gateway's own, and None that nothing was seen yet."""
 
     last_success: float | None = None
     last_failure: float | None = None
     last_failure_code: str | None = None
     credentials_ok: bool | None = None
+    probed: bool | None = None
 
 
 @dataclass(slots=True)
 class Provider:
-    """One configured provider: its adapter, and what was seen of it."""
+    """One configured provider: its adapter, what was seen of it, and how many calls to it are under way."""
 
     adapter: ProviderAdapter[Any]
     health: Health = field(default_factory=Health)
+    calls: int = 0
 
     @property
     def name(self) -> str:
@@ -78,6 +81,14 @@ class Fleet:
         self.on_credentials = on_credentials
         self._providers: Mapping[str, Provider] = {adapter.name: Provider(adapter) for adapter in adapters}
 
+    def replace(self, adapters: Iterable[ProviderAdapter[Any]]) -> list[Provider]:
+        """Have these adapters from now on, all at once, and return the providers that are in the fleet no more: whoever
+        has one goes on with it. An adapter that was there already keeps its provider, and what was seen of it."""
+        before = self._providers
+        kept = {provider.adapter: provider for provider in before.values()}
+        self._providers = {adapter.name: kept.pop(adapter, None) or Provider(adapter) for adapter in adapters}
+        return list(kept.values())
+
     def __iter__(self) -> Iterator[Provider]:
         return iter(self._providers.values())
 
@@ -113,12 +124,13 @@ class Fleet:
         secrets: Iterable[str] = (),
         *,
         at_most: float = math.inf,
+        probing: bool = False,
     ) -> "ProviderCalls":
         """Call a provider within the time limit of an operation, or ``at_most`` so many seconds:
-        ``async with fleet.calling(...) as call:``."""
+        ``async with fleet.calling(...) as call:``. ``probing``: nobody asked for it but the gateway itself."""
         ctx.provider = provider.name
         limit = min(provider.adapter.settings.deadline(operation), at_most)
-        return ProviderCalls(self, provider, operation, ctx, tuple(secrets), limit)
+        return ProviderCalls(self, provider, operation, ctx, tuple(secrets), limit, probing=probing)
 
 
 class ProviderCalls:
@@ -133,6 +145,8 @@ class ProviderCalls:
         ctx: RequestContext,
         secrets: tuple[str, ...],
         limit: float,
+        *,
+        probing: bool = False,
     ) -> None:
         self._fleet = fleet
         self._provider = provider
@@ -140,24 +154,29 @@ class ProviderCalls:
         self._ctx = ctx
         self._secrets = secrets
         self._limit = limit
+        self._probing = probing
 
     async def __aenter__(self) -> Call:
+        self._provider.calls += 1
         self._call = self._ctx.call(self._fleet.clock.monotonic() + self._limit)
         return self._call
 
     async def __aexit__(
         self, _cls: type[BaseException] | None, exc: BaseException | None, _traceback: TracebackType | None
     ) -> None:
+        self._provider.calls -= 1
         asked = self._call.attempts
         self._ctx.attempts += asked
         if exc is None:
             if asked:
-                self._provider.health.last_success = self._fleet.clock.now()
+                health = self._provider.health
+                health.last_success, health.probed = self._fleet.clock.now(), self._probing
                 self._credentials(accepted=True)
             return
         if isinstance(exc, TransportFailure):
             error: GatewayError = transport_error(self._provider.name, self._operation, exc)
-            self._observe(error)
+            if exc.reason not in _NOT_ASKED:
+                self._observe(error)
             raise error from exc
         if isinstance(exc, GatewayError):
             exc.provider = exc.provider or self._provider.name
@@ -168,6 +187,7 @@ class ProviderCalls:
         if error.failure is None:
             return
         health = self._provider.health
+        health.probed = self._probing
         if isinstance(error, ClientError):  # it answered, and the caller is at fault: a missing runtime is no illness
             health.last_success = self._fleet.clock.now()
             return
@@ -180,7 +200,8 @@ class ProviderCalls:
         health = self._provider.health
         if health.credentials_ok is not accepted:
             health.credentials_ok = accepted
-            if self._fleet.on_credentials is not None:
+            current = self._fleet.get(self._provider.name) is self._provider  # one that was replaced tells of the past
+            if self._fleet.on_credentials is not None and current:
                 self._fleet.on_credentials(self._provider.name, accepted)
 
     def _redact(self, error: GatewayError) -> None:
@@ -198,6 +219,7 @@ class ProviderCalls:
         )
 
 
+_NOT_ASKED = frozenset({"circuit_open", "closed"})  # the gateway itself did not let the request out
 _SHORT = 4
 
 
