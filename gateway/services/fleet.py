@@ -4,24 +4,25 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 from gateway.domain.errors import (
     ClientError,
     FieldError,
     GatewayError,
+    NotFound,
     ProviderCredentialsRejected,
     ProviderNotConfigured,
     UnsupportedFeature,
 )
 from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef, parse_runtime_id
-from gateway.domain.operations import Operation
+from gateway.domain.operations import TRAITS, Operation
 from gateway.ports.answers import transport_error
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import ProviderAdapter
-from gateway.ports.transport import Call, TransportFailure
+from gateway.ports.transport import Attempt, Call, Phase, TransportFailure
 
 
 @dataclass(slots=True)
@@ -79,6 +80,9 @@ class Fleet:
         them."""
         self.clock = clock
         self.on_credentials = on_credentials
+        self.on_write: Callable[[str, RuntimeRef | None], None] | None = None
+        """Hears, when an operation ends, that it wrote at a provider (by name) or may have: on one runtime, or on what
+        is not known (None)."""
         self._providers: Mapping[str, Provider] = {adapter.name: Provider(adapter) for adapter in adapters}
 
     def replace(self, adapters: Iterable[ProviderAdapter[Any]]) -> list[Provider]:
@@ -167,6 +171,9 @@ class ProviderCalls:
         self._provider.calls -= 1
         asked = self._call.attempts
         self._ctx.attempts += asked
+        self._ctx.queued += self._call.queued
+        if self._fleet.on_write is not None and any(map(_may_have_written, asked)):
+            self._fleet.on_write(self._provider.name, self._runtime())
         if exc is None:
             if asked:
                 health = self._provider.health
@@ -182,6 +189,16 @@ class ProviderCalls:
             exc.provider = exc.provider or self._provider.name
             self._observe(exc)
             self._redact(exc)
+
+    def _runtime(self) -> RuntimeRef | None:
+        """What the request is about, as far as it is known. (A provider may have made up an id that no path can hold.)"""
+        if self._ctx.runtime_id is None:
+            return None
+        try:
+            name, reference = parse_runtime_id(self._ctx.runtime_id)
+            return self._provider.adapter.parse_reference(reference) if name == self._provider.name else None
+        except NotFound:
+            return None
 
     def _observe(self, error: GatewayError) -> None:
         if error.failure is None:
@@ -220,6 +237,13 @@ class ProviderCalls:
 
 
 _NOT_ASKED = frozenset({"circuit_open", "closed"})  # the gateway itself did not let the request out
+_WRITES: Final = frozenset(operation for operation, traits in TRAITS.items() if traits.mutates)
+
+
+def _may_have_written(attempt: Attempt) -> bool:
+    return attempt.phase >= Phase.SENT and attempt.operation in _WRITES
+
+
 _SHORT = 4
 
 
