@@ -20,6 +20,13 @@ class Event(StrEnum):
 
     REQUEST = "request"
     UPSTREAM = "upstream"
+    INTENT_UNKNOWN = "intent_unknown"
+    INTENT_DONE_LATE = "intent_done_late"
+    INTENT_PARKED = "intent_parked"
+    SURPLUS_RUNTIME = "surplus_runtime"
+    OPERATOR_DECISION = "operator_decision"
+    STORE_DOWN = "store_down"
+    STORE_UP = "store_up"
     STARTED = "started"
     STOPPING = "stopping"
     STOPPED = "stopped"

@@ -63,6 +63,33 @@ class Metrics:
             ["provider"],
             registry=registry,
         )
+        self.intents_open = Gauge(
+            "rtgw_intents_open",
+            "Creates whose outcome is not settled, as the store last told.",
+            ["state"],
+            registry=registry,
+        )
+        self.intent_oldest_age = Gauge(
+            "rtgw_intent_oldest_age_seconds",
+            "The age of the oldest create whose outcome is not settled; 0 when there is none.",
+            registry=registry,
+        )
+        self.intents_surplus = Gauge(
+            "rtgw_intents_surplus",
+            "Creates of which more than one runtime was found.",
+            registry=registry,
+        )
+        self.intents_settled = Counter(
+            "rtgw_intents_settled",
+            "Creates whose outcome this process settled, and those that it parked.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.store_up = Gauge(
+            "rtgw_store_up",
+            "1 while the store answers and can be written to, 0 while it does not.",
+            registry=registry,
+        )
         self.event_loop_lag = Gauge(
             "rtgw_event_loop_lag_seconds",
             "By how much the event loop was last late.",
