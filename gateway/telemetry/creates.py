@@ -1,0 +1,78 @@
+"""What is seen of creates and their store: gauges, counts and log lines."""
+
+from gateway.domain.intents import UNSETTLED, Intent, IntentState
+from gateway.ports.store import Counts, Decided
+from gateway.telemetry.logs import Event, Logger
+from gateway.telemetry.metrics import Metrics
+
+
+class CreateSignals:
+    """Tells of the store (a ``StoreObserver``) and of what becomes of intents. Lines have ids, metrics never do."""
+
+    def __init__(self, metrics: Metrics, logger: Logger) -> None:
+        self._metrics = metrics
+        self._logger = logger
+
+    def store_up(self, down_for: float | None) -> None:
+        """The store answers: for the first time (None), or again after so many seconds."""
+        self._metrics.store_up.set(1)
+        if down_for is not None:
+            self._logger.info(Event.STORE_UP, down_seconds=round(down_for, 1))
+
+    def store_down(self, reason: str, cause: str | None) -> None:
+        """The store does not answer."""
+        self._metrics.store_up.set(0)
+        self._logger.error(Event.STORE_DOWN, reason=reason, cause=cause)
+
+    def counted(self, counts: Counts) -> None:
+        """How much is unsettled."""
+        for state in UNSETTLED:
+            self._metrics.intents_open.labels(state).set(counts.unsettled.get(state, 0))
+        self._metrics.intent_oldest_age.set(counts.oldest_age)
+        self._metrics.intents_surplus.set(counts.surplus)
+
+    def decided(self, decision: Decided) -> None:
+        """A person decided about a parked intent."""
+        self._logger.info(
+            Event.OPERATOR_DECISION,
+            intent=decision.intent_id,
+            operator=decision.operator,
+            decision=decision.decision,
+            provider_runtime_id=decision.runtime_id,
+            note=decision.note,
+        )
+
+    def settled(self, outcome: IntentState) -> None:
+        """An intent came to an end: done, refused, absent, or parked for a person."""
+        self._metrics.intents_settled.labels(outcome).inc()
+
+    def unknown(self, intent: Intent) -> None:
+        """The attempts of a create are over and nothing is proven."""
+        self._tell_of(intent, Event.INTENT_UNKNOWN)
+
+    def done_late(self, intent: Intent) -> None:
+        """A runtime was found after its create had been answered otherwise."""
+        self._tell_of(intent, Event.INTENT_DONE_LATE)
+
+    def parked(self, intent: Intent) -> None:
+        """A person has to decide."""
+        self._tell_of(intent, Event.INTENT_PARKED, urgent=True)
+
+    def surplus(self, intent: Intent) -> None:
+        """A further runtime of one create turned up: somebody pays for it."""
+        self._tell_of(intent, Event.SURPLUS_RUNTIME, urgent=True)
+
+    def _tell_of(self, intent: Intent, event: Event, *, urgent: bool = False) -> None:
+        tell = self._logger.error if urgent else self._logger.warning
+        tell(
+            event,
+            intent=intent.id,
+            principal=intent.principal,
+            provider=intent.provider,
+            scope=intent.scope,
+            kind=intent.kind,
+            name=intent.name,
+            reason=intent.reason,
+            provider_runtime_id=intent.runtime_id,
+            surplus=list(intent.surplus) or None,
+        )

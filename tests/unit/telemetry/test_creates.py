@@ -1,0 +1,114 @@
+"""What is seen of creates and their store."""
+
+import json
+from io import StringIO
+
+import pytest
+
+from gateway.domain.intents import Intent, IntentState
+from gateway.ports.store import Counts, Decided, Decision
+from gateway.telemetry.creates import CreateSignals
+from gateway.telemetry.logs import make_logger
+from gateway.telemetry.metrics import Metrics
+from gateway.testing.store_subject import create, identity
+
+INTENT = Intent(
+    **{**identity(create("agent")), "request": b"sealed-request"},
+    state=IntentState.UNKNOWN,
+    epoch=1,
+    holder=None,
+    lease_until=None,
+    due_at=None,
+    attempts=(),
+    looks=(),
+    outcome=b"sealed-outcome",
+    runtime_id="r-1",
+    surplus=("r-2",),
+    reason="timeout",
+    created_at=1.0,
+    updated_at=1.0,
+)
+
+
+class Told:
+    """Signals, and what they led to."""
+
+    def __init__(self) -> None:
+        self._stream = StringIO()
+        self._metrics = Metrics()
+        self.signals = CreateSignals(self._metrics, make_logger(stream=self._stream))
+
+    def lines(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self._stream.getvalue().splitlines()]
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self._metrics.registry.get_sample_value(name, labels)
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+def test_the_store_is_up_or_down_and_each_change_is_a_line(told: Told) -> None:
+    """That it is up from the start is none."""
+    told.signals.store_up(None)
+    assert told.value("rtgw_store_up") == 1
+    assert told.lines() == []
+    told.signals.store_down("The store took too long.", "TimeoutError: ")
+    assert told.value("rtgw_store_up") == 0
+    told.signals.store_up(12.34)
+    assert told.value("rtgw_store_up") == 1
+    down, up = told.lines()
+    assert (down["event"], down["level"], down["cause"]) == ("store_down", "error", "TimeoutError: ")
+    assert (up["event"], up["down_seconds"]) == ("store_up", 12.3)
+
+
+def test_every_unsettled_state_has_its_number_also_when_there_is_none(told: Told) -> None:
+    told.signals.counted(Counts(unsettled={IntentState.UNKNOWN: 3, IntentState.PARKED: 1}, surplus=2, oldest_age=7.5))
+    told.signals.counted(Counts(unsettled={IntentState.UNKNOWN: 2}, surplus=2, oldest_age=7.5))
+    states = {state: told.value("rtgw_intents_open", state=state) for state in ("open", "unknown", "parked")}
+    assert states == {"open": 0, "unknown": 2, "parked": 0}
+    assert told.value("rtgw_intents_surplus") == 2
+    assert told.value("rtgw_intent_oldest_age_seconds") == 7.5
+
+
+def test_what_was_settled_is_counted_by_its_outcome(told: Told) -> None:
+    told.signals.settled(IntentState.DONE)
+    assert told.value("rtgw_intents_settled_total", outcome="done") == 1
+
+
+@pytest.mark.parametrize(
+    ("signal", "event", "level"),
+    [
+        ("unknown", "intent_unknown", "warning"),
+        ("done_late", "intent_done_late", "warning"),
+        ("parked", "intent_parked", "error"),
+        ("surplus", "surplus_runtime", "error"),
+    ],
+)
+def test_what_becomes_of_an_intent_is_a_line_that_finds_it(told: Told, signal: str, event: str, level: str) -> None:
+    """Without anything that is sealed."""
+    getattr(told.signals, signal)(INTENT)
+    (line,) = told.lines()
+    assert (line["event"], line["level"]) == (event, level)
+    del line["timestamp"], line["event"], line["level"]
+    assert line == {
+        "intent": INTENT.id,
+        "principal": "alice",
+        "provider": "durable-main",
+        "scope": "acme/research",
+        "kind": "durable",
+        "name": "agent",
+        "reason": "timeout",
+        "provider_runtime_id": "r-1",
+        "surplus": ["r-2"],
+    }
+
+
+def test_a_decision_is_a_line_with_who_made_it(told: Told) -> None:
+    told.signals.decided(Decided(1.0, "olga", "in_1", Decision.MADE, "r-1", "seen by hand"))
+    (line,) = told.lines()
+    assert {line[name] for name in ("event", "operator", "intent", "decision", "provider_runtime_id", "note")} == {
+        *("operator_decision", "olga", "in_1", "made", "r-1", "seen by hand")
+    }
