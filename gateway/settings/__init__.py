@@ -12,10 +12,11 @@ from gateway.settings.model import (
     HttpSettings,
     LogSettings,
     Settings,
-    ShutdownSettings,
 )
 from gateway.settings.problems import Problem, SettingsError
+from gateway.settings.service import HealthSettings, ReloadSettings, ShutdownSettings
 from gateway.settings.show import EffectiveSetting, effective
+from gateway.settings.source import SettingsSource
 from gateway.settings.store import CreatesSettings, StoreSettings
 
 __all__ = [
@@ -27,13 +28,16 @@ __all__ = [
     "DialectSettings",
     "EffectiveSetting",
     "GatewayKey",
+    "HealthSettings",
     "HttpSettings",
     "ListenAddress",
     "LoadedSettings",
     "LogSettings",
     "Problem",
+    "ReloadSettings",
     "Settings",
     "SettingsError",
+    "SettingsSource",
     "ShutdownSettings",
     "StoreSettings",
     "effective",

@@ -20,7 +20,7 @@ from gateway.settings.model import (
     contradictions,
 )
 from gateway.settings.problems import Path, Problems, SettingsError
-from gateway.settings.secret_files import with_secret_files
+from gateway.settings.secret_files import Stamp, stamp, with_secret_files
 from gateway.settings.section import Section
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -34,10 +34,12 @@ _MESSAGES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class LoadedSettings:
-    """The settings, and by dotted path where each that is not a default came from."""
+    """The settings, by dotted path where each that is not a default came from, and every file that was read or that
+    they name, as it was then."""
 
     settings: Settings
     origins: Mapping[str, str]
+    files: Mapping[FilePath, Stamp]
 
 
 def load_settings(
@@ -55,6 +57,7 @@ def load_settings(
     file = FilePath(path)
     environ = os.environ if environ is None else environ
     problems = Problems()
+    files = {file: stamp(file)}
     document = read_document(file, environ, problems)
     unread = document is None
     document = document or Document()
@@ -62,10 +65,13 @@ def load_settings(
     for dotted, value in (overrides or {}).items():
         _override(document, tuple(dotted.split(".")), value)
     if not unread:
-        settings = _Reader(document, file.parent, provider_models, problems).settings()
+        settings = _Reader(document, file.parent, provider_models, problems, files).settings()
         if settings is not None:
-            return LoadedSettings(settings, {".".join(at): origin for at, origin in document.origins.items()})
-    raise SettingsError(problems.told(document.origins))
+            named = [FilePath(provider.ca_file) for provider in settings.providers.values() if provider.ca_file]
+            files |= {file: stamp(file) for file in named}
+            origins = {".".join(at): origin for at, origin in document.origins.items()}
+            return LoadedSettings(settings, origins, files)
+    raise SettingsError(problems.told(document.origins), files)
 
 
 def _override(document: Document, at: Path, value: object) -> None:
@@ -87,7 +93,9 @@ class _Reader:
         folder: FilePath,
         provider_models: Mapping[str, type[ProviderSettings]],
         problems: Problems,
+        files: dict[FilePath, Stamp],
     ) -> None:
+        self._files = files
         self._values = document.values
         self._folder = folder
         self._provider_models = provider_models
@@ -183,7 +191,7 @@ class _Reader:
         if not isinstance(value, dict):
             self._problems.add(at, "this is a mapping of settings")
             return None
-        value = with_secret_files(model, value, at, self._folder, self._problems)
+        value = with_secret_files(model, value, at, self._folder, self._problems, self._files)
         try:
             section = model.model_validate(value)
         except ValidationError as exc:

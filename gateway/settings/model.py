@@ -19,6 +19,7 @@ from gateway.ports.provider_settings import ProviderSettings
 from gateway.settings.listen import ListenAddress, parse_listen
 from gateway.settings.problems import Path
 from gateway.settings.section import Section
+from gateway.settings.service import HealthSettings, ReloadSettings, ShutdownSettings
 from gateway.settings.store import CreatesSettings, StoreSettings
 
 NO_AUTH: Final = "none"
@@ -30,7 +31,8 @@ KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 
 
 class HttpSettings(Section):
-    """The inbound HTTP server. ``max_line_bytes`` bounds the request target, ``max_header_bytes`` one header field."""
+    """The inbound HTTP server. ``max_line_bytes`` bounds the request target, ``max_header_bytes`` one header field;
+    ``write_timeout`` is for how long a client may take no byte of its answer."""
 
     listen: Listen = "127.0.0.1:8080"
     max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 28)] = 1 << 20
@@ -38,6 +40,9 @@ class HttpSettings(Section):
     max_line_bytes: Annotated[int, Field(ge=1024, le=1 << 20)] = 8190
     body_timeout: Annotated[float, Field(gt=0, le=600)] = 30
     keepalive_timeout: Annotated[float, Field(ge=0, le=3600)] = 75
+    write_timeout: Annotated[float, Field(gt=0, le=3600)] = 60
+    max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
+    max_requests_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
 
     @property
     def address(self) -> ListenAddress:
@@ -101,12 +106,6 @@ class LogSettings(Section):
     format: Literal["json", "console"] = "json"
 
 
-class ShutdownSettings(Section):
-    """How the gateway ends: ``grace`` is the time that requests in flight get after SIGTERM."""
-
-    grace: Annotated[float, Field(ge=0, le=600)] = 30
-
-
 class DialectRouteSettings(Section):
     """Which provider serves a scope in a dialect. ``scope`` is the one in the caller's path, ``target_scope`` the one
     at the provider, the same when left out. ``era`` narrows the rule to one era of the bctrl dialect."""
@@ -132,6 +131,8 @@ class Settings(Section):
     admin: AdminSettings = AdminSettings()
     auth: AuthSettings | Literal["none"]
     log: LogSettings = LogSettings()
+    reload: ReloadSettings = ReloadSettings()
+    health: HealthSettings = HealthSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
     store: StoreSettings = StoreSettings()
     creates: CreatesSettings = CreatesSettings()

@@ -1,6 +1,7 @@
 """Faults of the settings, gathered so that all are told at once."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path as FilePath
 from typing import NamedTuple
 
 Path = tuple[str, ...]
@@ -21,11 +22,13 @@ class Problem(NamedTuple):
 
 
 class SettingsError(Exception):
-    """The settings cannot be used. ``problems`` holds every fault of every source; no message holds a value."""
+    """The settings cannot be used. ``problems`` holds every fault of every source; no message holds a value. ``files``
+    are those that were read, or could not be, each as it was then."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Problem], files: Mapping[FilePath, object] | None = None) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = list(problems)
+        self.files = files or {}
 
 
 class Problems:

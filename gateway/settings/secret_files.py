@@ -11,20 +11,37 @@ from gateway.settings.problems import Path, Problems
 _PREFIX: Final = "file:"
 _MAX_BYTES: Final = 64 << 10
 
+Stamp = tuple[int, int, int] | None
+"""What changes with a file: its time of modification, its size, its inode. None: it cannot be read."""
 
-def with_secret_files(annotation: Any, value: Any, at: Path, folder: FilePath, problems: Problems) -> Any:
+
+def stamp(file: FilePath) -> Stamp:
+    """How a file is now."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def with_secret_files(
+    annotation: Any, value: Any, at: Path, folder: FilePath, problems: Problems, files: dict[FilePath, Stamp]
+) -> Any:
     """``value`` with the contents of the files that its secrets name, found by the type of each setting.
 
-    A relative path starts at ``folder``. One newline at the end of a file is not part of the secret.
+    A relative path starts at ``folder``. One newline at the end of a file is not part of the secret. The files are
+    added to ``files``, as they were before they were read.
     """
     if annotation is SecretStr:
         if isinstance(value, str) and value.startswith(_PREFIX):
-            return _content(folder / value.removeprefix(_PREFIX), at, problems)
+            file = folder / value.removeprefix(_PREFIX)
+            files[file] = stamp(file)
+            return _content(file, at, problems)
         return value
     if isinstance(annotation, type) and issubclass(annotation, BaseModel) and isinstance(value, dict):
         fields = annotation.model_fields
         return {
-            key: with_secret_files(fields[key].annotation, inner, (*at, key), folder, problems)
+            key: with_secret_files(fields[key].annotation, inner, (*at, key), folder, problems, files)
             if key in fields
             else inner
             for key, inner in value.items()
@@ -32,16 +49,17 @@ def with_secret_files(annotation: Any, value: Any, at: Path, folder: FilePath, p
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is dict and isinstance(value, dict):
         return {
-            key: with_secret_files(arguments[1], inner, (*at, key), folder, problems) for key, inner in value.items()
+            key: with_secret_files(arguments[1], inner, (*at, key), folder, problems, files)
+            for key, inner in value.items()
         }
     if origin is list and isinstance(value, list):
         return [
-            with_secret_files(arguments[0], inner, (*at, str(index)), folder, problems)
+            with_secret_files(arguments[0], inner, (*at, str(index)), folder, problems, files)
             for index, inner in enumerate(value)
         ]
     if origin in {Union, UnionType} or hasattr(annotation, "__metadata__"):
         for argument in arguments if origin in {Union, UnionType} else arguments[:1]:
-            value = with_secret_files(argument, value, at, folder, problems)
+            value = with_secret_files(argument, value, at, folder, problems, files)
     return value
 
 
