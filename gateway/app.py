@@ -28,6 +28,7 @@ from gateway.telemetry.loop_lag import measure_loop_lag
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.observed import ObservedTransport
 from gateway.upstream.passthrough import PassThrough
+from gateway.upstream.policies import guarded
 from gateway.upstream.transport import AiohttpTransport
 
 __all__ = ["create_app", "create_emulator", "openapi_document", "plugins", "provider_models", "run", "serving"]
@@ -106,12 +107,12 @@ def create_app(
 
 def _adapters(settings: Settings, clock: Clock, metrics: Metrics, logger: Logger) -> list[ProviderAdapter[Any]]:
     known = discover()
-    return [
-        known[provider.api].adapter(
-            provider, ObservedTransport(AiohttpTransport(provider, clock), provider.name, metrics, logger)
-        )
-        for provider in settings.providers.values()
-    ]
+    adapters: list[ProviderAdapter[Any]] = []
+    for provider in settings.providers.values():
+        observed = ObservedTransport(AiohttpTransport(provider, clock), provider.name, metrics, logger)
+        transport = guarded(observed, provider, clock=clock, metrics=metrics, logger=logger)
+        adapters.append(known[provider.api].adapter(provider, transport))
+    return adapters
 
 
 def _dialects(gateway: DialectGateway) -> list[Dialect]:

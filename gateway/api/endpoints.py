@@ -81,6 +81,7 @@ class Recorder:
         event: Event = Event.REQUEST,
     ) -> None:
         self._requests = cache(partial(metrics.requests.labels, str(surface), operation))
+        self._cache = cache(partial(metrics.cache_requests.labels, operation))
         self._seconds = metrics.request_seconds.labels(surface, operation)
         self._overhead = metrics.overhead_seconds.labels(surface, operation)
         self._surface, self._operation, self._path = str(surface), operation, path
@@ -94,7 +95,7 @@ class Recorder:
             upstream += attempt.seconds
         self._requests(outcome.status, outcome.code, outcome.source).inc()
         self._seconds.observe(seconds)
-        self._overhead.observe(max(seconds - upstream, 0.0))
+        self._overhead.observe(max(seconds - upstream - ctx.queued, 0.0))
         fields: dict[str, Any] = {
             "request_id": ctx.request_id,
             "surface": self._surface,
@@ -114,9 +115,14 @@ class Recorder:
             fields["scope"] = ctx.scope
         if ctx.runtime_id:
             fields["runtime_id"] = ctx.runtime_id
+        if ctx.cache:
+            fields["cache"] = ctx.cache
+            self._cache(ctx.cache).inc()
         if ctx.attempts:
             fields["attempts"] = len(ctx.attempts)
             fields["upstream_ms"] = round(upstream * 1000, 3)
+        if ctx.queued:
+            fields["queue_ms"] = round(ctx.queued * 1000, 3)
         if outcome.code:
             fields["code"], fields["source"] = outcome.code, outcome.source
         if outcome.error is not None:

@@ -9,17 +9,23 @@ from gateway.ports.transport import Attempt, Call
 class RequestContext:
     """Who asks, under which id, and what is found out on the way for the log line.
 
-    ``attempts`` collects all upstream attempts, those of each operation when it ends.
-    ``provider``, ``scope`` and ``runtime_id`` are set when they are known.
+    ``attempts`` collects all upstream attempts, those of each operation when it ends; ``queued`` adds up the seconds
+    that they waited for their turn in this gateway.
+    ``provider``, ``scope`` and ``runtime_id`` are set when they are known; ``cache`` is what became of a read that may
+    be answered from memory.
     """
 
     request_id: str
     principal: str
     traceparent: str | None = None
     attempts: list[Attempt] = field(default_factory=list)
+    queued: float = 0.0
     provider: str | None = None
     scope: str | None = None
     runtime_id: str | None = None
+    cache: str | None = None
+    intent_id: str | None = None
+    idempotency: str | None = None
 
     def call(self, deadline: float) -> Call:
         """A provider call on behalf of this request. ``deadline`` is a moment of the monotonic clock."""

@@ -92,7 +92,7 @@ class NativeSettings(BaseModel):
     """What may pass, and how much. Sizes in bytes, times in seconds.
 
     ``answer_timeout`` is for how long nothing may move until the answer begins; after that ``read_timeout`` counts.
-    ``max_in_flight`` bounds the exchanges at once, streams and WebSockets included, apart from ``max_connections``.
+    ``max_in_flight`` bounds the exchanges at once, streams and WebSockets included, apart from those of ``policies``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from gateway.domain.operations import TRAITS, Operation
 from gateway.domain.values import PROVIDER_NAME_PATTERN
 from gateway.ports.native import NativeSettings
+from gateway.ports.policies import PolicySettings
 
 _PRINTABLE: Final = re.compile(r"[\x21-\x7e]+\Z")
 
@@ -32,9 +33,9 @@ class ProviderSettings(BaseModel):
     connect_timeout: Annotated[float, Field(gt=0, le=60)] = 5
     read_timeout: Annotated[float, Field(gt=0, le=600)] = 250
     deadlines: dict[Operation, Annotated[float, Field(gt=0, le=600)]] = {}
-    max_connections: Annotated[int, Field(ge=1, le=10_000)] = 100
     max_response_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 8 << 20
     ca_file: str | None = None
+    policies: PolicySettings = PolicySettings()
     native: NativeSettings = NativeSettings()
 
     @field_validator("base_url")

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import quote
 
 from gateway.domain.errors import NotFound
 from gateway.domain.operations import Operation
+from gateway.domain.values import WorkClass
 
 _PARTS: Final = re.compile(r"[/\\]")
 
@@ -123,6 +124,20 @@ class TransportFailure(Exception):
         self.retry_after = retry_after
 
 
+@dataclass(slots=True)
+class WorkStatus:
+    """Where one class of work at a provider stands now: calls under way and waiting for their turn, each with its limit
+    (None: there is none), and the ``breaker`` (``closed``, ``open``, ``half_open``). ``retry_after`` is in how many
+    seconds it lets something through again, None where it does."""
+
+    in_flight: int = 0
+    max_in_flight: int | None = None
+    waiting: int = 0
+    max_waiting: int | None = None
+    breaker: Literal["closed", "open", "half_open"] = "closed"
+    retry_after: float | None = None
+
+
 class Transport(ABC):
     """Sends requests to one provider's base URL, and nowhere else."""
 
@@ -139,6 +154,10 @@ class Transport(ABC):
         now on, so that what is sent inside is not held up or refused by the gateway any more. A transport without
         policies has nothing to hold. Raises :class:`TransportFailure` of the phase ``QUEUED``."""
         return nullcontext()
+
+    def status(self) -> dict[WorkClass, WorkStatus]:
+        """Where each class of work stands now. A transport without policies has no limits to tell of."""
+        return {work: WorkStatus() for work in WorkClass}
 
     @abstractmethod
     async def close(self) -> None:

@@ -191,7 +191,7 @@ class ProviderCalls:
             self._redact(exc)
 
     def _runtime(self) -> RuntimeRef | None:
-        """What the request is about, as far as it is known. (A provider may have made up an id that no path can hold.)"""
+        """What the request is about, as far as it is known. (Providers may make up ids that no path can hold.)"""
         if self._ctx.runtime_id is None:
             return None
         try:

@@ -8,6 +8,7 @@ from typing import Literal
 from gateway.domain.errors import NotFound
 from gateway.domain.operations import Operation
 from gateway.domain.runtime import Model
+from gateway.ports.transport import WorkStatus
 from gateway.services.fleet import Fleet, Provider
 
 
@@ -21,8 +22,21 @@ class HealthView(Model, frozen=True, kw_only=True):
     credentials_ok: bool | None = None
 
 
+class PolicyView(Model, frozen=True, kw_only=True):
+    """Where one class of work at a provider stands in one gateway process: calls under way and waiting, each with its
+    limit, and the breaker. ``retry_after``: seconds until it lets something through again; null where it does."""
+
+    in_flight: int
+    max_in_flight: int | None
+    waiting: int
+    max_waiting: int | None
+    breaker: Literal["closed", "open", "half_open"]
+    retry_after: float | None
+
+
 class ProviderView(Model, frozen=True, kw_only=True):
-    """One provider. ``scope`` null: it is open, and callers name the scope. ``deadlines``: seconds per operation."""
+    """One provider. ``scope`` null: it is open, and callers name the scope. ``deadlines``: seconds per operation.
+    ``policies`` are those of each class of work: ``read``, ``create``, ``start``, ``release``."""
 
     object: Literal["provider"] = "provider"
     name: str
@@ -33,7 +47,7 @@ class ProviderView(Model, frozen=True, kw_only=True):
     order: int
     weight: int
     deadlines: dict[str, float]
-    max_connections: int
+    policies: dict[str, PolicyView]
     health: HealthView
     observed_by: str
 
@@ -75,7 +89,7 @@ class ProviderService:
             order=settings.order,
             weight=settings.weight,
             deadlines={operation.value: settings.deadline(operation) for operation in Operation},
-            max_connections=settings.max_connections,
+            policies={work.value: _policy(status) for work, status in provider.adapter.transport.status().items()},
             health=HealthView(
                 status=_status(health.last_success, health.last_failure),
                 last_success_at=_time(health.last_success),
@@ -85,6 +99,17 @@ class ProviderService:
             ),
             observed_by=self._observer,
         )
+
+
+def _policy(status: WorkStatus) -> PolicyView:
+    return PolicyView(
+        in_flight=status.in_flight,
+        max_in_flight=status.max_in_flight,
+        waiting=status.waiting,
+        max_waiting=status.max_waiting,
+        breaker=status.breaker,
+        retry_after=None if status.retry_after is None else round(status.retry_after, 3),
+    )
 
 
 def _status(success: float | None, failure: float | None) -> Literal["unknown", "ok", "failing"]:

@@ -20,6 +20,7 @@ class Event(StrEnum):
 
     REQUEST = "request"
     UPSTREAM = "upstream"
+    BREAKER = "breaker"
     INTENT_UNKNOWN = "intent_unknown"
     INTENT_DONE_LATE = "intent_done_late"
     INTENT_PARKED = "intent_parked"

@@ -51,9 +51,51 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self.upstream_retries = Counter(
+            "rtgw_upstream_retries",
+            "Requests to providers that were sent again, by what had failed.",
+            ["provider", "reason"],
+            registry=registry,
+        )
+        self.breaker_state = Gauge(
+            "rtgw_breaker_state",
+            "1 for the state that the breaker of a class of work is in, 0 for the others.",
+            ["provider", "class", "state"],
+            registry=registry,
+        )
+        self.bulkhead_in_flight = Gauge(
+            "rtgw_bulkhead_in_flight",
+            "Provider calls of a class of work that are under way.",
+            ["provider", "class"],
+            registry=registry,
+        )
+        self.bulkhead_waiting = Gauge(
+            "rtgw_bulkhead_waiting",
+            "Provider calls of a class of work that wait for their turn.",
+            ["provider", "class"],
+            registry=registry,
+        )
+        self.bulkhead_limit = Gauge(
+            "rtgw_bulkhead_limit",
+            "How many provider calls of a class of work may be under way at once.",
+            ["provider", "class"],
+            registry=registry,
+        )
+        self.bulkhead_rejected = Counter(
+            "rtgw_bulkhead_rejected",
+            "Provider calls that were refused because too many were under way and waiting.",
+            ["provider", "class"],
+            registry=registry,
+        )
         self.native_in_flight = Gauge(
             "rtgw_native_in_flight",
             "Requests that are being passed through to a provider, streams and WebSockets included.",
+            ["provider"],
+            registry=registry,
+        )
+        self.native_in_flight_limit = Gauge(
+            "rtgw_native_in_flight_limit",
+            "How many requests may be passed through to a provider at once.",
             ["provider"],
             registry=registry,
         )
@@ -119,6 +161,22 @@ class Metrics:
         self.reload_seconds = Gauge(
             "rtgw_config_last_reload_success_timestamp_seconds",
             "When the settings in force were read, in seconds since the epoch.",
+            registry=registry,
+        )
+        self.cache_requests = Counter(
+            "rtgw_cache_requests",
+            "Reads that may be answered from memory, by what became of them.",
+            ["operation", "result"],
+            registry=registry,
+        )
+        self.cache_entries = Gauge(
+            "rtgw_cache_entries",
+            "Answers that are kept in memory.",
+            registry=registry,
+        )
+        self.cache_bytes = Gauge(
+            "rtgw_cache_bytes",
+            "What the answers that are kept in memory take, about.",
             registry=registry,
         )
         self.dropped = Counter(

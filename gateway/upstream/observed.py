@@ -6,15 +6,16 @@ from typing import Final
 from gateway.ports.transport import Call, Phase, Transport, UpstreamRequest, UpstreamResponse
 from gateway.telemetry.logs import Event, Logger
 from gateway.telemetry.metrics import Metrics
+from gateway.upstream.wrapping import WrappingTransport
 
 _LABELS: Final = {phase: phase.label for phase in Phase}
 
 
-class ObservedTransport(Transport):
+class ObservedTransport(WrappingTransport):
     """Wraps the transport of one provider. It changes nothing about what is sent or answered."""
 
     def __init__(self, inner: Transport, provider: str, metrics: Metrics, logger: Logger) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._provider = provider
         # Labels are bounded, and looking them up anew costs as much as counting.
         self._requests = cache(metrics.upstream_requests.labels)
@@ -26,9 +27,10 @@ class ObservedTransport(Transport):
         own = Call(call.deadline, call.request_id, call.traceparent)
         response: UpstreamResponse | None = None
         try:
-            response = await self._inner.send(request, own)
+            response = await self.inner.send(request, own)
         finally:
             call.attempts += own.attempts
+            call.provider_date = own.provider_date or call.provider_date
             for attempt in own.attempts:
                 self._requests(self._provider, attempt.operation, attempt.outcome).inc()
                 self._seconds(self._provider, attempt.operation).observe(attempt.seconds)
@@ -44,6 +46,3 @@ class ObservedTransport(Transport):
                     provider_request_id=response.headers.get("X-Request-ID") if response is not None else None,
                 )
         return response
-
-    async def close(self) -> None:
-        await self._inner.close()

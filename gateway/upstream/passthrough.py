@@ -50,6 +50,7 @@ class PassThrough:
         self._closed = False
         self._in_flight = 0
         metrics.native_in_flight.labels(self.name).set_function(lambda: self._in_flight)
+        metrics.native_in_flight_limit.labels(self.name).set(self.limits.max_in_flight)
 
     def exchange(self, ctx: RequestContext) -> Exchange:
         """What one request is sent with (:attr:`origin` says where to). It has to be entered at once.

@@ -147,7 +147,7 @@ class AiohttpTransport(Transport):
         if self._origin is None:
             if self._closed:
                 raise TransportFailure("closed", Phase.QUEUED)
-            self._connector = open_connector(self._settings, self._settings.max_connections, PhasedConnector)
+            self._connector = open_connector(self._settings, self._settings.policies.connections, PhasedConnector)
             self._origin = Origin(self._settings.base_url, self._connector, self._settings.connect_timeout)
             self._headers = CIMultiDict({hdrs.HOST: self._origin.host, **_ALWAYS})
         return self._origin

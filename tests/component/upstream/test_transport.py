@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from gateway.ports.policies import PolicySettings
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Call, Phase, Transport
 from gateway.telemetry.logs import make_logger
@@ -82,15 +83,18 @@ async def test_a_silent_provider_is_given_up_after_the_read_timeout() -> None:
 
 
 async def test_waiting_for_a_connection_of_the_pool_has_sent_nothing() -> None:
-    async with ScriptedServer([HANG]) as server, _transport(server.url, max_connections=1) as transport:
-        holding = asyncio.create_task(transport.send(request(path="/first"), call()))
-        await server.until_heard(1)
+    one_of_each = dict.fromkeys(PolicySettings().lanes(), {"in_flight": 1, "waiting": 0})
+    size = len(one_of_each)
+    async with ScriptedServer([HANG] * size) as server, _transport(server.url, policies=one_of_each) as transport:
+        holding = [asyncio.create_task(transport.send(request(path="/first"), call())) for _ in range(size)]
+        await server.until_heard(size)
         failure = await failure_of(transport, request("POST", "/second"), call(0.1))
-        holding.cancel()
-        await asyncio.wait([holding])
+        for task in holding:
+            task.cancel()
+        await asyncio.wait(holding)
         assert (failure.reason, failure.phase) == ("timeout", Phase.QUEUED)
         assert (await transport.send(request(path="/third"), call())).status == 200
-    assert [heard.target for heard in server.heard] == ["/first", "/third"]
+    assert [heard.target for heard in server.heard] == ["/first"] * size + ["/third"]
 
 
 async def test_a_name_that_cannot_be_resolved_has_sent_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

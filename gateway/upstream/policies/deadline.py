@@ -1,0 +1,40 @@
+"""Ends every try in time."""
+
+from typing import Final
+
+from gateway.domain.operations import TRAITS
+from gateway.ports.clock import Clock
+from gateway.ports.transport import Call, Phase, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
+from gateway.upstream.deadlines import Deadlines
+from gateway.upstream.wrapping import WrappingTransport
+
+GRACE: Final = 0.05
+"""Seconds in which a transport whose time is over may say how far it got, before it is cut off."""
+
+
+class Deadline(WrappingTransport):
+    """Gives a try of a read so large a ``share`` of the time left, so that there is some for another one; and a call
+    that changes something all of it. What does not end by itself is cut off."""
+
+    def __init__(self, inner: Transport, share: float, clock: Clock) -> None:
+        super().__init__(inner)
+        self._shares = {operation: 1.0 if traits.mutates else share for operation, traits in TRAITS.items()}
+        self._clock = clock
+        self._deadlines = Deadlines()
+
+    async def send(self, request: UpstreamRequest, call: Call) -> UpstreamResponse:
+        now = self._clock.monotonic()
+        seconds = (call.deadline - now) * self._shares[request.operation]
+        if seconds <= 0:
+            raise TransportFailure("timeout", Phase.QUEUED, operation=request.operation)
+        attempt = Call(now + seconds, call.request_id, call.traceparent, call.settling)
+        try:
+            with self._deadlines.within(seconds + GRACE):
+                return await self.inner.send(request, attempt)
+        except TimeoutError as exc:
+            # Where it has not said how far it got, it may have got all the way.
+            phase = attempt.attempts[-1].phase if attempt.attempts else Phase.SENT
+            raise TransportFailure("timeout", phase, operation=request.operation) from exc
+        finally:
+            call.attempts += attempt.attempts
+            call.provider_date = attempt.provider_date or call.provider_date

@@ -1,0 +1,112 @@
+"""Tries again what another try may mend and cannot do twice."""
+
+import random
+from collections.abc import Callable
+from typing import Final
+
+from gateway.domain.operations import TRAITS, Operation
+from gateway.domain.values import WorkClass
+from gateway.ports.answers import retry_after_seconds
+from gateway.ports.clock import Clock
+from gateway.ports.policies import RetrySettings
+from gateway.ports.transport import Call, Phase, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
+from gateway.upstream.wrapping import WrappingTransport
+
+_NEVER_CONNECTED: Final = frozenset({"refused", "dns", "timeout", "disconnected"})
+_READS_ONLY: Final = frozenset({"timeout", "disconnected"})
+_STATUSES_OF_READS: Final = frozenset({429, 502, 503, 504})
+_BURST: Final = 10.0
+
+
+class Budget:
+    """Retries that one class of work has earned: so much by each request, and never more than a burst of 10."""
+
+    __slots__ = ("_share", "left")
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self.left = _BURST
+
+    def earn(self) -> None:
+        """A request was made."""
+        if self.left < _BURST:
+            self.left = min(self.left + self._share, _BURST)
+
+    def spend(self) -> bool:
+        """Pay for a retry; False when there is too little left."""
+        if self.left < 1:
+            return False
+        self.left -= 1
+        return True
+
+
+class Retry(WrappingTransport):
+    """An allow list by what failed and what was asked.
+
+    Whatever never got a connection is tried again. After that only reads are: when the connection broke or the time of
+    one try was over, and after 429, 502, 503 and 504. A ``Retry-After`` is waited for, where it is not longer than what
+    is left. Who waits here waits in :attr:`Call.queued`. ``retried`` hears of each retry: a failure's reason or status.
+    """
+
+    def __init__(
+        self,
+        inner: Transport,
+        settings: RetrySettings,
+        clock: Clock,
+        retried: Callable[[str], None],
+        draw: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        super().__init__(inner)
+        self._settings = settings
+        self._clock = clock
+        self._retried = retried
+        self._draw = draw
+        budgets = {work: Budget(settings.budget) for work in WorkClass}
+        self._budgets = {operation: budgets[traits.work] for operation, traits in TRAITS.items()}
+
+    async def send(self, request: UpstreamRequest, call: Call) -> UpstreamResponse:
+        self._budgets[request.operation].earn()
+        last = min(call.deadline, self._clock.monotonic() + self._settings.total_seconds)
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                response = await self.inner.send(request, call)
+            except TransportFailure as failure:
+                pause = self._pause(request.operation, tries, last, failure)
+                if pause is None:
+                    raise
+                reason = failure.reason
+            else:
+                if response.status not in _STATUSES_OF_READS:
+                    return response
+                pause = self._pause(request.operation, tries, last, response)
+                if pause is None:
+                    return response
+                reason = str(response.status)
+            self._retried(reason)
+            await self._clock.sleep(pause)
+            call.queued += pause
+
+    def _pause(
+        self, operation: Operation, tries: int, last: float, outcome: TransportFailure | UpstreamResponse
+    ) -> float | None:
+        """Seconds until the next try; None when there is none."""
+        settings = self._settings
+        if tries >= settings.tries or not _may_help(operation, outcome):
+            return None
+        pause = self._draw(0, min(settings.backoff * 2 ** (tries - 1), settings.max_backoff))
+        if isinstance(outcome, UpstreamResponse):
+            pause += retry_after_seconds(outcome.headers) or 0
+        if self._clock.monotonic() + pause >= last or not self._budgets[operation].spend():
+            return None
+        return pause
+
+
+def _may_help(operation: Operation, outcome: TransportFailure | UpstreamResponse) -> bool:
+    reads = not TRAITS[operation].mutates
+    if isinstance(outcome, UpstreamResponse):
+        return reads
+    if outcome.phase <= Phase.CONNECTING:
+        return outcome.reason in _NEVER_CONNECTED
+    return reads and outcome.reason in _READS_ONLY

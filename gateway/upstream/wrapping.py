@@ -1,0 +1,24 @@
+"""The base of transports that wrap another one."""
+
+from contextlib import AbstractAsyncContextManager
+from typing import Final
+
+from gateway.domain.operations import Operation
+from gateway.domain.values import WorkClass
+from gateway.ports.transport import Call, Transport, WorkStatus
+
+
+class WrappingTransport(Transport):
+    """Passes on to the transport inside all that a wrapper has no part in."""
+
+    def __init__(self, inner: Transport) -> None:
+        self.inner: Final = inner
+
+    def reserve(self, operation: Operation, call: Call) -> AbstractAsyncContextManager[None]:
+        return self.inner.reserve(operation, call)
+
+    def status(self) -> dict[WorkClass, WorkStatus]:
+        return self.inner.status()
+
+    async def close(self) -> None:
+        await self.inner.close()
