@@ -22,7 +22,8 @@ from gateway.ports.provider_settings import ProviderSettings
 from gateway.services import Services
 from gateway.services.dialects import DialectRule, DialectService
 from gateway.services.fleet import Fleet
-from gateway.settings import AuthSettings, ListenAddress, Settings
+from gateway.services.read_cache import ReadCache
+from gateway.settings import AuthSettings, CacheSettings, ListenAddress, Settings
 from gateway.telemetry.logs import Event, Logger, make_logger
 from gateway.telemetry.loop_lag import measure_loop_lag
 from gateway.telemetry.metrics import Metrics
@@ -65,7 +66,7 @@ def create_app(
     metrics = Metrics()
     fleet_adapters = list(adapters) if adapters is not None else _adapters(settings, clock, metrics, logger)
     fleet = Fleet(fleet_adapters, clock, on_credentials=lambda name, ok: metrics.credentials_ok.labels(name).set(ok))
-    services = Services.over(fleet)
+    services = Services.over(fleet, reads=_read_cache(settings.cache, fleet, metrics))
     native = {
         adapter.name: PassThrough(adapter.settings, metrics=metrics, logger=logger, clock=clock)
         for adapter in fleet_adapters
@@ -113,6 +114,21 @@ def _adapters(settings: Settings, clock: Clock, metrics: Metrics, logger: Logger
         transport = guarded(observed, provider, clock=clock, metrics=metrics, logger=logger)
         adapters.append(known[provider.api].adapter(provider, transport))
     return adapters
+
+
+def _read_cache(cache: CacheSettings, fleet: Fleet, metrics: Metrics) -> ReadCache | None:
+    if not cache.enabled:
+        return None
+    reads = ReadCache(
+        fleet,
+        ttl=cache.ttl,
+        stale_if_error=cache.stale_if_error,
+        max_entries=cache.max_entries,
+        max_bytes=cache.max_bytes,
+    )
+    metrics.cache_entries.set_function(lambda: len(reads))
+    metrics.cache_bytes.set_function(lambda: reads.size)
+    return reads
 
 
 def _dialects(gateway: DialectGateway) -> list[Dialect]:

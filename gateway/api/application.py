@@ -51,7 +51,8 @@ def create_api(
     routes = _Routes(endpoints)
     bodies = BodyReader(limits)
     register_dialects(app, dialects, endpoints, bodies)
-    register_native(app, native or {}, endpoints, limits)
+    on_write = services.reads.written if services.reads is not None else None
+    register_native(app, native or {}, endpoints, limits, on_write)
     routes.add(V1_ROUTES, Handlers(services, bodies))
     routes.add(SITE_ROUTES, Site(openapi_json))
     if with_admin:

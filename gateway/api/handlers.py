@@ -4,7 +4,8 @@ from aiohttp import hdrs, web
 
 from gateway.api.answers import json_answer, raw_json_answer, tagged
 from gateway.api.bodies import BodyReader
-from gateway.api.conditions import if_match, none_match
+from gateway.api.cached_reads import answer, answer_read
+from gateway.api.conditions import entity_tag, if_match, none_match
 from gateway.api.problems import problem_document
 from gateway.api.queries import parse_list_query
 from gateway.domain.errors import GatewayError, NotFound
@@ -19,9 +20,10 @@ from gateway.domain.requests import (
     StopRequest,
     UpdateCapability,
 )
-from gateway.domain.runtime import ConfigDocument, Runtime
+from gateway.domain.runtime import ENCODER, ConfigDocument, Runtime
 from gateway.ports.context import RequestContext
 from gateway.services import Services
+from gateway.services.read_cache import Answer, Key
 
 _MAX_BINDING_ID = 200
 
@@ -42,15 +44,30 @@ class Handlers:
         return raw_json_answer(body, status=201, headers={hdrs.LOCATION: f"/v1/runtimes/{runtime.id}"})
 
     async def list(self, request: web.Request, ctx: RequestContext) -> web.Response:
-        page = await self._services.listing.page(parse_list_query(request.rel_url.raw_query_string), ctx)
-        incomplete = [_incomplete(name, error, ctx) for name, error in page.failures]
-        return json_answer(Page(items=page.items, next_cursor=page.next_cursor, incomplete=incomplete))
+        raw = request.rel_url.raw_query_string
+
+        async def read() -> Answer:
+            page = await self._services.listing.page(parse_list_query(raw), ctx)
+            incomplete = [_incomplete(name, error, ctx) for name, error in page.failures]
+            body = ENCODER.encode(Page(items=page.items, next_cursor=page.next_cursor, incomplete=incomplete))
+            return Answer(body, None if incomplete else entity_tag(body), page.providers, whole=not incomplete)
+
+        reads = self._services.reads
+        if reads is None or "cursor=" in raw:
+            return answer(await read(), request)
+        return await answer_read(reads, Key(ctx.principal, query=raw), read, request, ctx)
 
     async def get(self, request: web.Request, ctx: RequestContext) -> web.Response:
-        body, etag = tagged(await self._services.lifecycle.get(_id(request), ctx))
-        if none_match(request.headers.get(hdrs.IF_NONE_MATCH), etag):
-            return raw_json_answer(body, headers={hdrs.ETAG: etag})
-        return web.Response(status=304, headers={hdrs.ETAG: etag})
+        runtime_id = _id(request)
+
+        async def read() -> Answer:
+            runtime = await self._services.lifecycle.get(runtime_id, ctx)
+            return Answer(*tagged(runtime), (runtime.provider,))
+
+        reads = self._services.reads
+        if reads is None:
+            return answer(await read(), request)
+        return await answer_read(reads, reads.key_of(runtime_id, ctx), read, request, ctx)
 
     async def delete(self, request: web.Request, ctx: RequestContext) -> web.Response:
         await self._services.lifecycle.delete(_id(request), ctx)

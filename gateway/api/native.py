@@ -7,8 +7,9 @@ The provider's answers pass as they are, errors included; the gateway's own erro
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import hdrs, web
@@ -49,10 +50,15 @@ _PROXY_STATUS: Final = istr("Proxy-Status")
 
 
 def register_native(
-    app: web.Application, providers: Mapping[str, PassThrough], endpoints: Endpoints, limits: HttpLimits
+    app: web.Application,
+    providers: Mapping[str, PassThrough],
+    endpoints: Endpoints,
+    limits: HttpLimits,
+    on_write: Callable[[str], None] | None = None,
 ) -> None:
-    """Add the pass-through to all ``providers``, by name."""
-    native = _Native(providers, limits)
+    """Add the pass-through to all ``providers``, by name. ``on_write`` hears of which provider something may have been
+    written to."""
+    native = _Native(providers, limits, on_write)
     handler = endpoints.foreign(NATIVE, NATIVE, ROUTE, native.forward)
     for path in ("/native", "/native/{target:.*}"):
         app.router.add_resource(path).add_route("*", handler, expect_handler=_expect)
@@ -63,8 +69,11 @@ async def _expect(_request: web.Request) -> None:
 
 
 class _Native:
-    def __init__(self, providers: Mapping[str, PassThrough], limits: HttpLimits) -> None:
+    def __init__(
+        self, providers: Mapping[str, PassThrough], limits: HttpLimits, on_write: Callable[[str], None] | None
+    ) -> None:
         self._providers = providers
+        self._on_write = on_write
         self._bodies = BodyReader(replace(limits, max_body_bytes=min(limits.max_body_bytes, _IN_ONE_PIECE)))
         self._in_one_piece = min(limits.max_body_bytes, _IN_ONE_PIECE)
 
@@ -87,7 +96,10 @@ class _Native:
         outgoing = NativeRequest(request.method, target.path + target.query, headers)
         if upload.length is not None and upload.length <= self._in_one_piece:
             outgoing.body = await self._bodies.read_raw(request) or None
-        return await _Forwarding(request, ctx, provider, upload).run(outgoing, websocket=websocket)
+        forwarding = _Forwarding(request, ctx, provider, upload)
+        if self._on_write is not None and (websocket or request.method not in _SAFE):
+            forwarding.on_write = partial(self._on_write, provider.name)
+        return await forwarding.run(outgoing, websocket=websocket)
 
 
 class _Upload:
@@ -134,7 +146,10 @@ class _Upload:
 
 
 class _Forwarding:
-    """One request on its way: there, back, and whose fault it is when that fails."""
+    """One request on its way: there, back, and whose fault it is when that fails. ``on_write`` is called as soon as
+    there is an answer, and at the end."""
+
+    on_write: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(self, request: web.Request, ctx: RequestContext, provider: PassThrough, upload: _Upload) -> None:
         self._request = request
@@ -156,6 +171,7 @@ class _Forwarding:
                     outgoing.body = self._upload.pieces(exchange)
                 self._provider.sign(outgoing.headers, self._ctx)
                 answer = await exchange.send(outgoing, self._provider.origin)
+                self.on_write()
                 headers = to_caller(answer.headers, self._provider.without_credentials)
                 headers.add(_PROXY_STATUS, f"runtime-gateway; received-status={answer.status}")
                 if answer.status == 101:
@@ -167,6 +183,7 @@ class _Forwarding:
             raise self._meaning(failure, outgoing.method) from failure
         finally:
             protocol.when_lost = None
+            self.on_write()
 
     async def _answer(self, answer: NativeAnswer, headers: CIMultiDict[str], exchange: Exchange) -> web.StreamResponse:
         content, length = answer.content, answer.length

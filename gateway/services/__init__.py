@@ -10,6 +10,7 @@ from gateway.services.fleet import Fleet
 from gateway.services.lifecycle import LifecycleService
 from gateway.services.listing import ListService
 from gateway.services.providers import ProviderService
+from gateway.services.read_cache import ReadCache
 from gateway.services.routing import Router
 
 
@@ -23,10 +24,11 @@ class Services:
     config: ConfigService
     capabilities: CapabilityService
     providers: ProviderService
+    reads: ReadCache | None = None
 
     @classmethod
-    def over(cls, fleet: Fleet) -> Self:
-        """The use cases of a fleet."""
+    def over(cls, fleet: Fleet, *, reads: ReadCache | None = None) -> Self:
+        """The use cases of a fleet. ``reads`` keeps what was read; None asks anew each time."""
         return cls(
             create=CreateService(fleet, Router(fleet)),
             listing=ListService(fleet),
@@ -34,4 +36,5 @@ class Services:
             config=ConfigService(fleet),
             capabilities=CapabilityService(fleet),
             providers=ProviderService(fleet),
+            reads=reads,
         )

@@ -43,11 +43,12 @@ class ListQuery:
 
 @dataclass(frozen=True, slots=True)
 class ListedPage:
-    """A page, and the providers that failed for it with what happened."""
+    """A page, the providers that were asked for it, and those that failed with what happened."""
 
     items: list[Runtime]
     next_cursor: str | None
     failures: list[tuple[str, GatewayError]]
+    providers: tuple[str, ...] = ()
 
 
 class _Progress(msgspec.Struct, array_like=True):
@@ -113,7 +114,8 @@ class ListService:
             refused = [participant.refusal for participant in asked if participant.refusal is not None]
             raise refused[0] if len(refused) == len(failures) else _incomplete(failures)
         going_on = any(not progress[p.key].done for p in participants)
-        return ListedPage(items, _encode(query, progress) if going_on else None, failures)
+        names = tuple(dict.fromkeys(p.provider.name for p in participants))
+        return ListedPage(items, _encode(query, progress) if going_on else None, failures, names)
 
     def _participants(self, query: ListQuery) -> list[_Participant]:
         unknown = sorted(name for name in query.providers if self._fleet.get(name) is None)

@@ -14,7 +14,8 @@ from typing import Final
 from gateway.domain import errors
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import RuntimeRef
-from gateway.ports.clock import Clock
+from gateway.ports.context import RequestContext
+from gateway.services.fleet import Fleet
 from gateway.services.stored_reads import Answer, Key, Stored, StoredReads
 
 __all__ = ["Answer", "Key", "Read", "ReadCache", "Result", "Served", "Terms"]
@@ -113,13 +114,14 @@ class ReadCache:
     """Keeps answers per principal. An answer is fresh for ``ttl`` seconds, and for ``stale_if_error`` seconds after
     that it is given where the provider fails (0: never).
 
-    The gateway's own writes end that (:meth:`written`); one that was made elsewhere is seen when the time is over.
+    The gateway's own writes end that (:meth:`written`, which the fleet calls); one that was made elsewhere is seen when
+    the time is over.
     """
 
-    def __init__(
-        self, clock: Clock, *, ttl: float, stale_if_error: float, max_entries: int, max_bytes: int = 32 << 20
-    ) -> None:
-        self._now = clock.monotonic
+    def __init__(self, fleet: Fleet, *, ttl: float, stale_if_error: float, max_entries: int, max_bytes: int) -> None:
+        fleet.on_write = self.written
+        self._fleet = fleet
+        self._now = fleet.clock.monotonic
         self._ttl = ttl
         self._longest = ttl + stale_if_error
         self._kept = StoredReads(max_entries, max_bytes)
@@ -133,6 +135,11 @@ class ReadCache:
     def size(self) -> float:
         """Bytes that the answers take, about."""
         return self._kept.currsize
+
+    def key_of(self, runtime_id: str, ctx: RequestContext) -> Key:
+        """The key of a runtime's read. Raises as :meth:`Fleet.locate`."""
+        provider, ref = self._fleet.locate(runtime_id, ctx)
+        return Key(ctx.principal, provider.name, ref)
 
     def fresh(self, key: Key, terms: Terms = ANY) -> Served | None:
         """The answer to a read if it is fresh, and young enough for the caller."""

@@ -1,5 +1,6 @@
 """The settings file and the environment, read into typed settings."""
 
+from gateway.settings.cache import CacheSettings
 from gateway.settings.listen import ListenAddress, parse_listen
 from gateway.settings.loader import LoadedSettings, load_settings
 from gateway.settings.model import (
@@ -23,6 +24,7 @@ __all__ = [
     "NO_AUTH",
     "AdminSettings",
     "AuthSettings",
+    "CacheSettings",
     "CreatesSettings",
     "DialectRouteSettings",
     "DialectSettings",

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from gateway.ports.provider_settings import ProviderSettings
+from gateway.settings.cache import CacheSettings
 from gateway.settings.listen import ListenAddress, parse_listen
 from gateway.settings.problems import Path
 from gateway.settings.section import Section
@@ -136,6 +137,7 @@ class Settings(Section):
     shutdown: ShutdownSettings = ShutdownSettings()
     store: StoreSettings = StoreSettings()
     creates: CreatesSettings = CreatesSettings()
+    cache: CacheSettings = CacheSettings()
     dialects: dict[Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,40}$")], DialectSettings] = {}
     providers: Annotated[dict[str, SerializeAsAny[ProviderSettings]], Field(min_length=1)]
 

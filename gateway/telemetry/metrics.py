@@ -123,7 +123,7 @@ class Metrics:
         )
         self.intents_settled = Counter(
             "rtgw_intents_settled",
-            "Creates whose outcome this process settled, and those that it parked.",
+            "Creates that this process settled.",
             ["outcome"],
             registry=registry,
         )
