@@ -1,5 +1,9 @@
 """What is seen of creates and their store: gauges, counts and log lines."""
 
+from collections.abc import Callable
+from typing import Any
+
+from gateway.domain.errors import StoreUnavailable
 from gateway.domain.intents import UNSETTLED, Intent, IntentState
 from gateway.ports.store import Counts, Decided
 from gateway.telemetry.logs import Event, Logger
@@ -7,7 +11,8 @@ from gateway.telemetry.metrics import Metrics
 
 
 class CreateSignals:
-    """Tells of the store (a ``StoreObserver``) and of what becomes of intents. Lines have ids, metrics never do."""
+    """Tells of the store (a ``StoreObserver``) and of what becomes of intents (an ``IntentObserver``). Lines have ids,
+    metrics never do."""
 
     def __init__(self, metrics: Metrics, logger: Logger) -> None:
         self._metrics = metrics
@@ -42,28 +47,30 @@ class CreateSignals:
             note=decision.note,
         )
 
-    def settled(self, outcome: IntentState) -> None:
-        """An intent came to an end: done, refused, absent, or parked for a person."""
-        self._metrics.intents_settled.labels(outcome).inc()
+    def settled(self, intent: Intent, *, late: bool) -> None:
+        """An intent came to an end. ``late``: it was not the create's own answer that told."""
+        done_late = late and intent.state is IntentState.DONE
+        self._metrics.intents_settled.labels("done_late" if done_late else intent.state).inc()
+        if done_late:
+            self._tell_of(intent, Event.INTENT_DONE_LATE, self._logger.info)
 
     def unknown(self, intent: Intent) -> None:
         """The attempts of a create are over and nothing is proven."""
-        self._tell_of(intent, Event.INTENT_UNKNOWN)
-
-    def done_late(self, intent: Intent) -> None:
-        """A runtime was found after its create had been answered otherwise."""
-        self._tell_of(intent, Event.INTENT_DONE_LATE)
+        self._tell_of(intent, Event.INTENT_UNKNOWN, self._logger.warning)
 
     def parked(self, intent: Intent) -> None:
         """A person has to decide."""
-        self._tell_of(intent, Event.INTENT_PARKED, urgent=True)
+        self._tell_of(intent, Event.INTENT_PARKED, self._logger.error)
 
-    def surplus(self, intent: Intent) -> None:
+    def surplus(self, intent: Intent, runtime_id: str) -> None:
         """A further runtime of one create turned up: somebody pays for it."""
-        self._tell_of(intent, Event.SURPLUS_RUNTIME, urgent=True)
+        self._tell_of(intent, Event.SURPLUS_RUNTIME, self._logger.error, surplus_runtime_id=runtime_id)
 
-    def _tell_of(self, intent: Intent, event: Event, *, urgent: bool = False) -> None:
-        tell = self._logger.error if urgent else self._logger.warning
+    def not_written(self, intent_id: str, error: StoreUnavailable) -> None:
+        """What was learned could not be written down."""
+        self._logger.warning(Event.INTENT_NOT_WRITTEN, intent=intent_id, reason=str(error))
+
+    def _tell_of(self, intent: Intent, event: Event, tell: Callable[..., Any], **more: str) -> None:
         tell(
             event,
             intent=intent.id,
@@ -74,5 +81,5 @@ class CreateSignals:
             name=intent.name,
             reason=intent.reason,
             provider_runtime_id=intent.runtime_id,
-            surplus=list(intent.surplus) or None,
+            **more,
         )

@@ -1,10 +1,12 @@
 """What is seen of creates and their store."""
 
 import json
+from dataclasses import replace
 from io import StringIO
 
 import pytest
 
+from gateway.domain.errors import StoreUnavailable
 from gateway.domain.intents import Intent, IntentState
 from gateway.ports.store import Counts, Decided, Decision
 from gateway.telemetry.creates import CreateSignals
@@ -74,17 +76,23 @@ def test_every_unsettled_state_has_its_number_also_when_there_is_none(told: Told
 
 
 def test_what_was_settled_is_counted_by_its_outcome(told: Told) -> None:
-    told.signals.settled(IntentState.DONE)
-    assert told.value("rtgw_intents_settled_total", outcome="done") == 1
+    """A runtime that was found after its create had been answered otherwise is a line, too."""
+    done = replace(INTENT, state=IntentState.DONE)
+    told.signals.settled(done, late=False)
+    told.signals.settled(replace(INTENT, state=IntentState.ABSENT), late=True)
+    assert told.lines() == []
+    told.signals.settled(done, late=True)
+    values = {name: told.value("rtgw_intents_settled_total", outcome=name) for name in ("done", "done_late", "absent")}
+    assert values == {"done": 1, "done_late": 1, "absent": 1}
+    (line,) = told.lines()
+    assert (line["event"], line["level"], line["intent"]) == ("intent_done_late", "info", INTENT.id)
 
 
 @pytest.mark.parametrize(
     ("signal", "event", "level"),
     [
         ("unknown", "intent_unknown", "warning"),
-        ("done_late", "intent_done_late", "warning"),
         ("parked", "intent_parked", "error"),
-        ("surplus", "surplus_runtime", "error"),
     ],
 )
 def test_what_becomes_of_an_intent_is_a_line_that_finds_it(told: Told, signal: str, event: str, level: str) -> None:
@@ -102,8 +110,20 @@ def test_what_becomes_of_an_intent_is_a_line_that_finds_it(told: Told, signal: s
         "name": "agent",
         "reason": "timeout",
         "provider_runtime_id": "r-1",
-        "surplus": ["r-2"],
     }
+
+
+def test_a_second_runtime_is_a_line_with_its_id(told: Told) -> None:
+    told.signals.surplus(INTENT, "r-2")
+    (line,) = told.lines()
+    assert (line["event"], line["level"], line["provider_runtime_id"]) == ("surplus_runtime", "error", "r-1")
+    assert line["surplus_runtime_id"] == "r-2"
+
+
+def test_what_could_not_be_written_is_a_line(told: Told) -> None:
+    told.signals.not_written("in_1", StoreUnavailable("The store took too long."))
+    (line,) = told.lines()
+    assert (line["event"], line["intent"], line["reason"]) == ("intent_not_written", "in_1", "The store took too long.")
 
 
 def test_a_decision_is_a_line_with_who_made_it(told: Told) -> None:
