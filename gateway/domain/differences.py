@@ -3,6 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
+from gateway.domain.config import RuntimeConfig
 from gateway.domain.errors import FieldError, pointer
 from gateway.domain.requests import CreateBrowser, CreateDurable, CreateRequest, EphemeralLaunch, ProfileLaunch
 from gateway.domain.runtime import Runtime
@@ -13,12 +16,25 @@ def differing_fields(
 ) -> list[FieldError]:
     """The fields of ``request`` that the existing runtime contradicts.
 
-    What the provider does not report cannot differ. ``config`` is the existing runtime's whole config, where known.
+    What is not known of it cannot differ: ``existing`` comes with what was kept of its create, where its provider is
+    silent. ``config`` is its whole config, where known.
     """
     return [
         FieldError("The runtime that has this name has another value here.", "differs", pointer=where)
         for where in _pointers(request, existing, config)
     ]
+
+
+def same_config(sent: RuntimeConfig, known: Mapping[str, Any]) -> bool:
+    """Whether a provider's config is what a replacement with ``sent`` makes of it: with the known defaults in both.
+
+    A default that this gateway does not know makes them differ: then it cannot be told.
+    """
+    try:
+        there = RuntimeConfig.model_validate(known)
+    except ValidationError:
+        return False
+    return there.model_dump() == sent.model_dump()
 
 
 def _pointers(request: CreateRequest, existing: Runtime, config: Mapping[str, Any] | None) -> Iterator[str]:
@@ -37,15 +53,18 @@ def _durable(request: CreateDurable, existing: Runtime, config: Mapping[str, Any
     project = existing.durable.project if existing.durable else None
     if request.project is not None and project is not None and request.project not in {project.id, project.key}:
         yield pointer("project")
-    if config is None:
-        return
-    if request.config is not None:
-        yield from _changed(request.config.document, config, ("config",))
-    if request.sent("labels"):
+    labels = existing.labels
+    if config is not None:
+        if request.config is not None:
+            yield from _changed(request.config.document, config, ("config",))
         metadata = config.get("metadata")
-        known = metadata.get("labels", {}) if isinstance(metadata, Mapping) else {}
-        if known != request.labels:
-            yield pointer("labels")
+        labels = (metadata.get("labels") if isinstance(metadata, Mapping) else None) or {}
+    yield from _labels(request, labels)
+
+
+def _labels(request: CreateRequest, known: Any) -> Iterator[str]:
+    if request.sent("labels") and known is not None and known != request.labels:
+        yield pointer("labels")
 
 
 def _changed(sent: Any, known: Any, at: tuple[str | int, ...]) -> Iterator[str]:
@@ -63,6 +82,7 @@ def _changed(sent: Any, known: Any, at: tuple[str | int, ...]) -> Iterator[str]:
 
 
 def _browser(request: CreateBrowser, existing: Runtime) -> Iterator[str]:
+    yield from _labels(request, existing.labels)
     browser = existing.browser
     if browser is None:
         return

@@ -1,4 +1,7 @@
-"""The config of a durable runtime: read, and replaced wholesale (seed 001)."""
+"""The config of a durable runtime: read, and replaced wholesale (seed 001).
+
+A replacement whose answer was lost is not sent again: one look tells whether the config is what was sent.
+"""
 
 import asyncio
 import hashlib
@@ -11,7 +14,8 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from gateway.domain.config import unknown_keys
-from gateway.domain.errors import FieldError, Overloaded, PreconditionFailed
+from gateway.domain.differences import same_config
+from gateway.domain.errors import FieldError, GatewayError, NotFound, Overloaded, PreconditionFailed
 from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.operations import Operation
@@ -20,6 +24,8 @@ from gateway.domain.runtime import ConfigDocument
 from gateway.ports.context import RequestContext
 from gateway.ports.transport import Call
 from gateway.services.fleet import Fleet, Provider
+from gateway.services.read_back import in_doubt, look_after
+from gateway.services.specs import SpecKeeper
 
 
 def etag_of(document: ConfigDocument) -> str:
@@ -34,8 +40,10 @@ def etag_of(document: ConfigDocument) -> str:
 class ConfigService:
     """Reads and replaces configs."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, specs: SpecKeeper | None = None) -> None:
+        """``specs`` hears of the labels in new configs."""
         self._fleet = fleet
+        self._specs = specs or SpecKeeper(None, None, fleet.clock)
         self._locks: WeakValueDictionary[tuple[str, RuntimeRef], asyncio.Lock] = WeakValueDictionary()
 
     async def get(self, runtime_id: str, ctx: RequestContext) -> tuple[ConfigDocument, str]:
@@ -51,24 +59,56 @@ class ConfigService:
         """Replace the config. ``if_match`` is a list of entity tags or ``*``; the providers know no precondition, so
         the gateway compares under a lock of its own, which other replicas and the provider's own clients do not see.
 
-        Raises :class:`PreconditionFailed` when the current config has another tag, and :class:`Overloaded` when other
-        writers of this config are still at it after the time limit of a replacement.
+        A precondition that fails because the config is already what was sent is no failure: so the retry of a
+        replacement whose answer was lost succeeds. Raises :class:`PreconditionFailed` when the current config is
+        another one, and :class:`Overloaded` when other writers of this config are still at it after the time limit of
+        a replacement.
         """
         provider, ref = self._locate(runtime_id, ctx)
-        async with (
-            self._turn(provider, ref),
-            self._fleet.calling(provider, Operation.REPLACE_CONFIG, ctx, secrets=request.secret_values()) as call,
-        ):
-            if if_match is not None:
-                current = etag_of(await _read(provider, ref, call))
-                if if_match.strip() != "*" and current not in _tags(if_match):
-                    detail = "The config has changed since it was read."
-                    error = FieldError(detail, "does_not_match", header="If-Match")
-                    raise PreconditionFailed(detail, errors=[error])
-            adapter: Any = provider.adapter
-            document: ConfigDocument = await adapter.replace_config(ref, request.config, call)
+        async with self._turn(provider, ref):
+            document = await self._replaced(provider, ref, request, if_match, ctx)
+        self._specs.config_replaced(provider.adapter, ref, document)
         document = msgspec.structs.replace(document, warnings=unknown_keys(request.config) or msgspec.UNSET)
         return document, etag_of(document)
+
+    async def _replaced(
+        self, provider: Provider, ref: RuntimeRef, request: ReplaceConfig, if_match: str | None, ctx: RequestContext
+    ) -> ConfigDocument:
+        adapter: Any = provider.adapter
+        sent = False
+        try:
+            async with self._fleet.calling(
+                provider, Operation.REPLACE_CONFIG, ctx, secrets=request.secret_values()
+            ) as call:
+                if if_match is not None:
+                    current = await _read(provider, ref, call)
+                    if if_match.strip() != "*" and etag_of(current) not in _tags(if_match):
+                        if same_config(request.config, current.config):
+                            return current
+                        detail = "The config has changed since it was read."
+                        error = FieldError(detail, "does_not_match", header="If-Match")
+                        raise PreconditionFailed(detail, errors=[error])
+                sent = True
+                document: ConfigDocument = await adapter.replace_config(ref, request.config, call)
+                return document
+        except GatewayError as error:
+            if not sent or not in_doubt(error):
+                raise
+            try:
+                current = await look_after(
+                    error,
+                    self._fleet,
+                    provider,
+                    Operation.GET_CONFIG,
+                    ctx,
+                    call,
+                    lambda looking: _read(provider, ref, looking),
+                )
+            except NotFound as gone:
+                raise error from gone
+            if not same_config(request.config, current.config):
+                raise
+            return current
 
     @asynccontextmanager
     async def _turn(self, provider: Provider, ref: RuntimeRef) -> AsyncIterator[None]:

@@ -1,11 +1,25 @@
-"""Reading one runtime and the verbs on it: read first, refuse what cannot work, act, tell whether anything changed."""
+"""Reading one runtime and the verbs on it: read first, refuse what cannot work, act, tell whether anything changed.
+
+A verb whose answer was lost is not sent again: one look tells whether it happened (:mod:`gateway.services.read_back`).
+"""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from gateway.domain.errors import FieldError, StateConflict, UnsupportedFeature, pointer
+from gateway.domain.errors import (
+    FieldError,
+    GatewayError,
+    NotFound,
+    OutcomeUnknown,
+    PreconditionFailed,
+    Retryable,
+    RuntimeReplaced,
+    StateConflict,
+    UnsupportedFeature,
+    pointer,
+)
 from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.lifecycle import DISCARD_STATE, TRANSITIONS, Verb, works_from
@@ -16,21 +30,28 @@ from gateway.domain.values import State
 from gateway.ports.context import RequestContext
 from gateway.ports.transport import Call
 from gateway.services.fleet import Fleet, Provider
+from gateway.services.read_back import has_another, in_doubt, is_later, look_after, lost_before
+from gateway.services.specs import SpecKeeper
 
 Act = Callable[[Any, RuntimeRef, Call], Awaitable[Runtime]]
+Precondition = Callable[[Runtime], bool]
+"""Whether the runtime is still as the caller knows it."""
 
 
 class LifecycleService:
     """Everything that is asked of one runtime but its config and capabilities."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, specs: SpecKeeper | None = None) -> None:
+        """``specs`` fills in what providers leave out."""
         self._fleet = fleet
+        self._specs = specs or SpecKeeper(None, None, fleet.clock)
 
     async def get(self, runtime_id: str, ctx: RequestContext) -> Runtime:
         """Read a runtime at the provider that made it."""
         provider, ref = self._fleet.locate(runtime_id, ctx)
+        self._specs.prefetch(provider.adapter, ref)
         async with self._fleet.calling(provider, Operation.GET, ctx) as call:
-            return await provider.adapter.get(ref, call)
+            return self._specs.fill(provider.adapter, await provider.adapter.get(ref, call))
 
     async def start(self, runtime_id: str, options: StartRequest, ctx: RequestContext) -> Runtime:
         """Bring compute to a runtime that has none. Where it has, options have no effect, which a warning tells."""
@@ -57,16 +78,30 @@ class LifecycleService:
             runtime_id, Verb.RESUME, Operation.RESUME, ctx, lambda adapter, ref, call: adapter.resume(ref, call)
         )
 
-    async def reset(self, runtime_id: str, ctx: RequestContext) -> Runtime:
-        """Throw the compute away, with the state inside."""
+    async def reset(self, runtime_id: str, ctx: RequestContext, *, precondition: Precondition | None = None) -> Runtime:
+        """Throw the compute away, with the state inside. Raises :class:`PreconditionFailed`, having done nothing, where
+        there is compute and the precondition does not hold."""
         return await self._act(
-            runtime_id, Verb.RESET, Operation.RESET, ctx, lambda adapter, ref, call: adapter.reset(ref, call)
+            runtime_id,
+            Verb.RESET,
+            Operation.RESET,
+            ctx,
+            lambda adapter, ref, call: adapter.reset(ref, call),
+            precondition,
         )
 
-    async def stop(self, runtime_id: str, options: StopRequest, ctx: RequestContext) -> Runtime:
+    async def stop(
+        self,
+        runtime_id: str,
+        options: StopRequest,
+        ctx: RequestContext,
+        *,
+        precondition: Precondition | None = None,
+    ) -> Runtime:
         """End the compute. It never destroys silently: where a stop loses the state inside, the caller has to say so.
 
-        Raises :class:`StateConflict` at ``#/discard_state`` where that was not said.
+        Raises :class:`StateConflict` at ``#/discard_state`` where that was not said, and :class:`PreconditionFailed` as
+        :meth:`reset`.
         """
         provider, _ = self._fleet.locate(runtime_id, ctx)
         provider.require(Feature.STOP, "stop")
@@ -78,6 +113,7 @@ class LifecycleService:
                 Operation.STOP,
                 ctx,
                 lambda adapter, ref, call: adapter.stop(ref, call, discard_state=options.discard_state),
+                precondition,
             )
 
         async def reset(adapter: Any, ref: RuntimeRef, call: Call) -> Runtime:
@@ -89,25 +125,43 @@ class LifecycleService:
             stopped: Runtime = await adapter.reset(ref, call)
             return stopped
 
-        return await self._act(runtime_id, Verb.STOP, Operation.STOP, ctx, reset)
+        return await self._act(runtime_id, Verb.STOP, Operation.STOP, ctx, reset, precondition)
 
     async def keepalive(self, runtime_id: str, options: KeepaliveRequest, ctx: RequestContext) -> Lease:
         """Push the expiry of a running runtime."""
         provider, ref = self._fleet.locate(runtime_id, ctx)
         provider.require(Feature.KEEPALIVE, "keepalive")
-        async with self._fleet.calling(provider, Operation.KEEPALIVE, ctx) as call:
-            _refuse_unless_possible(await provider.adapter.get(ref, call), Verb.KEEPALIVE)
-            adapter: Any = provider.adapter
-            lease: Lease = await adapter.keepalive(ref, options.extend_seconds, call)
-            return lease
+        adapter: Any = provider.adapter
+        before: Runtime | None = None
+        try:
+            async with self._fleet.calling(provider, Operation.KEEPALIVE, ctx) as call:
+                before = await provider.adapter.get(ref, call)
+                _refuse_unless_possible(before, Verb.KEEPALIVE)
+                lease: Lease = await adapter.keepalive(ref, options.extend_seconds, call)
+                return lease
+        except GatewayError as error:
+            if before is None or not in_doubt(error):
+                raise
+            now = await self._look_after(error, provider, ref, ctx, call)
+            if now is None or not is_later(now.expires_at, before.expires_at):
+                raise
+            return Lease(id=now.id, expires_at=now.expires_at)
 
     async def delete(self, runtime_id: str, ctx: RequestContext) -> None:
         """Remove a runtime for good. Raises :class:`NotFound` when it is gone already."""
         provider, ref = self._fleet.locate(runtime_id, ctx)
         provider.require(Feature.DELETE, "delete")
-        async with self._fleet.calling(provider, Operation.DELETE, ctx) as call:
-            adapter: Any = provider.adapter
-            await adapter.delete(ref, call)
+        adapter: Any = provider.adapter
+        try:
+            async with self._fleet.calling(provider, Operation.DELETE, ctx) as call:
+                await adapter.delete(ref, call)
+        except NotFound:
+            if not lost_before(call.attempts, Operation.DELETE):
+                raise
+        except GatewayError as error:
+            if not in_doubt(error) or await self._look_after(error, provider, ref, ctx, call) is not None:
+                raise
+        self._specs.forget(provider.adapter, ref)
 
     async def connections(self, runtime_id: str, options: ConnectRequest, ctx: RequestContext) -> Connections:
         """The ways into a running runtime, secrets included.
@@ -131,34 +185,81 @@ class LifecycleService:
             )
         return Connections(items=wanted)
 
-    async def _act(self, runtime_id: str, verb: Verb, operation: Operation, ctx: RequestContext, act: Act) -> Runtime:
+    async def _act(
+        self,
+        runtime_id: str,
+        verb: Verb,
+        operation: Operation,
+        ctx: RequestContext,
+        act: Act,
+        precondition: Precondition | None = None,
+    ) -> Runtime:
         provider, ref = self._fleet.locate(runtime_id, ctx)
         provider.require(TRANSITIONS[verb].feature, verb.value)
-        async with self._fleet.calling(provider, operation, ctx) as call:
-            before = await provider.adapter.get(ref, call)
-            if before.state in TRANSITIONS[verb].satisfied_by:
-                return _answer(before, changed=False)
-            _refuse_unless_possible(before, verb)
-            try:
+        self._specs.prefetch(provider.adapter, ref)
+        before: Runtime | None = None
+        try:
+            async with self._fleet.calling(provider, operation, ctx) as call:
+                looked = await provider.adapter.get(ref, call)
+                if looked.state in TRANSITIONS[verb].satisfied_by:
+                    return self._answer(provider, looked, changed=False)
+                _refuse_unless_possible(looked, verb)
+                self._hold_to(precondition, provider, looked)
+                before = looked
                 after = await act(provider.adapter, ref, call)
-            except StateConflict as conflict:
-                if conflict.failure is None:
-                    raise
-                return await self._settled_by_somebody_else(provider, ref, verb, call, conflict)
-        return _answer(after, changed=after.state is not before.state)
+        except GatewayError as error:
+            ours = in_doubt(error) or lost_before(call.attempts, operation)
+            refused = isinstance(error, StateConflict) and error.failure is not None
+            if before is None or not (ours or refused):
+                raise
+            told = error.retryable
+            if ours and not _may_be_repeated(verb, provider, precondition):
+                error.retryable = Retryable.NO
+            now = await self._look_after(error, provider, ref, ctx, call)
+            if now is not None and (
+                now.state in TRANSITIONS[verb].satisfied_by or (ours and verb in _ENDING and has_another(before, now))
+            ):
+                return self._answer(provider, now, changed=ours)
+            if not isinstance(error, OutcomeUnknown):
+                error.retryable = told  # it failed, and is seen to have changed nothing
+            raise
+        return self._answer(provider, after, changed=after.state is not before.state)
 
-    async def _settled_by_somebody_else(
-        self, provider: Provider, ref: RuntimeRef, verb: Verb, call: Call, conflict: StateConflict
-    ) -> Runtime:
-        """The provider refused although the state allowed it: somebody else was faster, or it knows better."""
-        now = await provider.adapter.get(ref, call)
-        if now.state in TRANSITIONS[verb].satisfied_by:
-            return _answer(now, changed=False)
-        raise conflict
+    def _answer(self, provider: Provider, runtime: Runtime, *, changed: bool) -> Runtime:
+        return msgspec.structs.replace(self._specs.fill(provider.adapter, runtime), changed=changed)
+
+    def _hold_to(self, precondition: Precondition | None, provider: Provider, runtime: Runtime) -> None:
+        """The caller may have read the runtime with what was kept of its create or, from another process, without."""
+        if precondition is None or precondition(runtime) or precondition(self._specs.fill(provider.adapter, runtime)):
+            return
+        detail = "The runtime has changed since it was read; nothing was done to it."
+        error = FieldError(detail, "does_not_match", header="If-Match")
+        raise PreconditionFailed(detail, errors=[error], provider=provider.name)
+
+    async def _look_after(
+        self, error: GatewayError, provider: Provider, ref: RuntimeRef, ctx: RequestContext, change: Call
+    ) -> Runtime | None:
+        """The runtime as it is after a change that ended in ``error``; None when it is gone. Raises ``error`` when that
+        cannot be seen."""
+
+        def get(call: Call) -> Awaitable[Runtime]:
+            return provider.adapter.get(ref, call)
+
+        try:
+            return await look_after(error, self._fleet, provider, Operation.GET, ctx, change, get)
+        except NotFound:
+            return None
+        except RuntimeReplaced as replaced:
+            raise error from replaced
 
 
-def _answer(runtime: Runtime, *, changed: bool) -> Runtime:
-    return msgspec.structs.replace(runtime, changed=changed)
+_ENDING: Final = frozenset({Verb.STOP, Verb.RESET})
+
+
+def _may_be_repeated(verb: Verb, provider: Provider, precondition: Precondition | None) -> bool:
+    """Whether the same request again can do no harm. A stop or reset without a precondition would end whatever instance
+    has been started since; unless the provider never starts a runtime a second time."""
+    return verb not in _ENDING or precondition is not None or Feature.START not in provider.adapter.features
 
 
 def _refuse_unless_possible(runtime: Runtime, verb: Verb) -> None:

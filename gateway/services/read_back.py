@@ -1,0 +1,93 @@
+"""Finding out what became of a change whose answer was lost: one look at what there is now, before the caller is told.
+
+A lost answer is known by its error (:func:`in_doubt`), or by the attempts of the call where a policy has sent the
+change again by itself (:func:`lost_before`). Nothing here sends a change.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Final, TypeVar
+
+from gateway.domain import errors
+from gateway.domain.errors import GatewayError
+from gateway.domain.operations import Operation
+from gateway.domain.runtime import Runtime
+from gateway.ports.context import RequestContext
+from gateway.ports.transport import Attempt, Call, Phase
+from gateway.services.fleet import Fleet, Provider
+
+SETTLING_SECONDS: Final = 5.0
+"""What a look gets at least, also when the change has used up all of its own time."""
+
+FoundT = TypeVar("FoundT")
+
+_MAYBE_DONE: Final = (
+    errors.OutcomeUnknown,
+    errors.ProviderError,
+    errors.ProviderBadResponse,
+    errors.ProviderTimeout,
+)
+
+
+def in_doubt(error: GatewayError) -> bool:
+    """Whether a change that ended like this may have happened all the same: its answer was lost, or tells of trouble
+    that may have begun after the change (every 5xx, and what is not the provider's own answer)."""
+    if isinstance(error, errors.ProviderUnavailable):
+        return error.failure is not None and error.failure.status is not None  # without a status nothing was sent
+    return isinstance(error, _MAYBE_DONE)
+
+
+def lost_before(attempts: Sequence[Attempt], operation: Operation) -> bool:
+    """Whether the last attempt of ``operation`` came after one that the provider may have carried out. Then its refusal
+    is about the second try, and says nothing about the first."""
+    own = [attempt for attempt in attempts if attempt.operation == operation]
+    return any(
+        attempt.phase >= Phase.SENT and (not attempt.outcome.isdigit() or attempt.outcome >= "500")
+        for attempt in own[:-1]
+    )
+
+
+async def look_after(
+    error: GatewayError,
+    fleet: Fleet,
+    provider: Provider,
+    operation: Operation,
+    ctx: RequestContext,
+    change: Call,
+    read: Callable[[Call], Awaitable[FoundT]],
+) -> FoundT:
+    """Read once after ``change`` has ended in ``error``, within what is left of its time, or :data:`SETTLING_SECONDS`.
+
+    ``operation`` is the read's. Raises ``error`` itself where the look fails: nothing more is known then.
+    :class:`NotFound` and :class:`RuntimeReplaced` pass, for they are an answer.
+    """
+    left = max(change.deadline - fleet.clock.monotonic(), SETTLING_SECONDS)
+    try:
+        async with fleet.calling(provider, operation, ctx, at_most=left) as call:
+            call.settling = True
+            return await read(call)
+    except (errors.NotFound, errors.RuntimeReplaced):
+        raise
+    except GatewayError as unclear:
+        raise error from unclear
+
+
+def has_another(before: Runtime, now: Runtime) -> bool:
+    """Whether the runtime's instance is another one by now, so that the one before has ended."""
+    was, is_now = _instance_id(before), _instance_id(now)
+    return None not in {was, is_now} and was != is_now
+
+
+def _instance_id(runtime: Runtime) -> str | None:
+    instance = runtime.durable.instance if runtime.durable else None
+    return instance.id if instance else None
+
+
+def is_later(now: str | None, before: str | None) -> bool:
+    """Whether a time (RFC 3339) is known to be later than another."""
+    if now is None or before is None:
+        return False
+    try:
+        return datetime.fromisoformat(now) > datetime.fromisoformat(before)
+    except (ValueError, TypeError):  # no time, or only one of them has a zone
+        return False

@@ -1,0 +1,101 @@
+"""What of a create is worth keeping, and what of it may be shown of the runtime where its provider says nothing."""
+
+from typing import Any
+
+import msgspec
+
+from gateway.domain.requests import CreateBrowser, CreateDurable, CreateRequest, EphemeralLaunch, ProfileLaunch
+from gateway.domain.runtime import BrowserPart, ConfigDocument, Launch, Proxy, Runtime
+from gateway.ports.disclosure import without_secrets
+
+
+class Spec(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was sent and may be shown. ``config_digest`` is that of the config which the labels are part of: under
+    another one they are somebody's past."""
+
+    labels: dict[str, str] | None = None
+    config_digest: str | None = None
+    driver: str | None = None
+    launch: Launch | None = None
+
+
+def spec_of(request: CreateRequest, runtime: Runtime | None = None) -> Spec | None:
+    """What of a create is worth keeping: never a password, a token or a config. ``runtime`` is the answer to it."""
+    durable = runtime.durable if runtime is not None else None
+    labels: dict[str, str] | None = request.labels if request.sent("labels") else None
+    if labels is None and isinstance(request, CreateDurable) and request.config is not None:
+        labels = request.config.metadata.labels
+    driver = launch = None
+    if isinstance(request, CreateBrowser):
+        driver = request.driver if request.sent("driver") else None
+        launch = _launch(request.launch) if request.sent("launch") else None
+    if not labels and driver is None and launch is None:
+        return None
+    return Spec(labels or None, durable.config_digest if durable else None, driver, launch)
+
+
+def _launch(sent: ProfileLaunch | EphemeralLaunch) -> Launch:
+    if isinstance(sent, ProfileLaunch):
+        return Launch(mode=sent.mode, profile_id=sent.profile_id)
+    fields = ("extension_ids", "humanize", "humanize_persona_id", "solve_captchas")
+    plain: dict[str, Any] = {field: getattr(sent, field) for field in fields if sent.sent(field)}
+    proxy = None
+    if sent.proxy is not None:
+        proxy = Proxy(
+            type=sent.proxy.type,
+            host=without_secrets(sent.proxy.host),
+            port=sent.proxy.port,
+            username=sent.proxy.username if sent.proxy.sent("username") else None,
+        )
+    return Launch(mode=sent.mode, proxy=proxy, **plain)
+
+
+def filled(runtime: Runtime, spec: Spec) -> Runtime:
+    """The runtime with what its provider does not report. What it does report stays."""
+    changes: dict[str, Any] = {}
+    if runtime.labels is None and spec.labels is not None and not is_outdated(runtime, spec):
+        changes["labels"] = spec.labels
+    browser = runtime.browser
+    if browser is not None:
+        driver, launch = browser.driver or spec.driver, _merged(browser.launch, spec.launch)
+        if driver != browser.driver or launch is not browser.launch:
+            changes["browser"] = msgspec.structs.replace(browser, driver=driver, launch=launch)
+    return msgspec.structs.replace(runtime, **changes) if changes else runtime
+
+
+def _merged(told: Launch | None, sent: Launch | None) -> Launch | None:
+    if told is None or sent is None:
+        return sent if told is None else told
+    if told.mode not in {None, sent.mode}:
+        return told
+    silent = {
+        field: getattr(sent, field)
+        for field in Launch.__struct_fields__
+        if getattr(told, field) is None and getattr(sent, field) is not None
+    }
+    return msgspec.structs.replace(told, **silent) if silent else told
+
+
+def is_outdated(runtime: Runtime, spec: Spec) -> bool:
+    durable = runtime.durable
+    return durable is not None and (durable.config_digest is None or durable.config_digest != spec.config_digest)
+
+
+def leaves_out(runtime: Runtime) -> bool:
+    """Whether the provider leaves out what a create can have sent."""
+    browser = runtime.browser
+    return runtime.labels is None if browser is None else _browser_leaves_out(browser) or runtime.labels is None
+
+
+def _browser_leaves_out(browser: BrowserPart) -> bool:
+    launch = browser.launch
+    return browser.driver is None or launch is None or None in msgspec.structs.astuple(launch)
+
+
+def labels_of(document: ConfigDocument) -> dict[str, str] | None:
+    """The labels in a config; None where there are none."""
+    metadata = document.config.get("metadata")
+    labels = metadata.get("labels") if isinstance(metadata, dict) else None
+    if isinstance(labels, dict) and labels and all(isinstance(value, str) for value in labels.values()):
+        return labels
+    return None
