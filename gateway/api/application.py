@@ -56,7 +56,7 @@ def create_api(
     routes.add(V1_ROUTES, Handlers(services, bodies))
     routes.add(SITE_ROUTES, Site(openapi_json))
     if with_admin:
-        routes.add(PROBE_ROUTES, _probes(app, metrics))
+        routes.add(PROBE_ROUTES, Probes(metrics, endpoints.in_flight))
     routes.register(app)
     return app
 
@@ -75,19 +75,9 @@ def create_admin(
     )
     app = web.Application()
     routes = _Routes(endpoints)
-    routes.add(PROBE_ROUTES, _probes(api, metrics))
+    routes.add(PROBE_ROUTES, Probes(metrics, api[ENDPOINTS].in_flight))
     routes.register(app)
     return app
-
-
-def _probes(api: web.Application, metrics: Metrics) -> Probes:
-    probes = Probes(metrics)
-
-    async def stop(_api: web.Application) -> None:
-        probes.stopping = True
-
-    api.on_shutdown.append(stop)
-    return probes
 
 
 class _Routes:

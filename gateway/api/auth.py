@@ -19,6 +19,10 @@ class Authenticator:
     """Finds the principal of a request. ``keys`` maps the name of each key to its SHA-256 digest; None lets all in."""
 
     def __init__(self, keys: Mapping[str, bytes] | None) -> None:
+        self.replace(keys)
+
+    def replace(self, keys: Mapping[str, bytes] | None) -> None:
+        """Know these keys from now on, and no others."""
         self._keys = None if keys is None else tuple(keys.items())
 
     def principal(self, headers: Mapping[str, str]) -> str:

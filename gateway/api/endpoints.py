@@ -7,7 +7,7 @@ per request. Whatever a handler raises ends here, so that every path leads to an
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import cache, partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiohttp import hdrs, web
 from multidict import istr
@@ -15,6 +15,7 @@ from multidict import istr
 from gateway import __version__
 from gateway.api.auth import Authenticator
 from gateway.api.bodies import ClientAborted
+from gateway.api.in_flight import InFlight, Task
 from gateway.api.limits import HttpLimits
 from gateway.api.problems import internal_error, problem_response
 from gateway.api.queries import refuse_query
@@ -26,6 +27,7 @@ from gateway.domain.errors import (
     HeadersTooLarge,
     MethodNotAllowed,
     NotFound,
+    Overloaded,
     UnsupportedFeature,
 )
 from gateway.ports.clock import Clock
@@ -157,11 +159,15 @@ class Endpoints:
         clock: Clock,
         limits: HttpLimits,
     ) -> None:
-        self._authenticator = authenticator
+        self.authenticator = authenticator
+        self.in_flight = InFlight(limits.max_requests_in_flight, metrics)
+        self.connections = metrics.connections
         self._max_header_bytes = limits.max_header_bytes
         self._metrics = metrics
         self._logger = logger
         self._clock = clock
+        self._turned_away = metrics.requests_rejected.labels("connections")
+        self._slow_readers = metrics.dropped.labels("slow_reader")
         self._unreadable = Recorder(
             metrics, logger, Surface.SITE, UNREADABLE, UNREADABLE, event=Event.UNREADABLE_REQUEST
         )
@@ -170,7 +176,8 @@ class Endpoints:
         """The aiohttp handler of a route."""
         recorder = self._recorder(route.surface, route.operation_id, route.path)
         guarded = self._guarded(handler, route) if route.secured else handler
-        return self._endpoint(guarded, recorder, private=route.secured)
+        tasks = self.in_flight.site if route.surface is Surface.SITE else self.in_flight.api
+        return self._endpoint(guarded, recorder, tasks, private=route.secured)
 
     def foreign(
         self,
@@ -179,17 +186,21 @@ class Endpoints:
         path: str,
         handler: Handler,
         failed: Failed | None = None,
+        *,
+        bounded: bool = True,
     ) -> AiohttpHandler:
         """The aiohttp handler of a surface where the query, the body and the headers are the handler's own affair;
-        callers have a key there too. ``failed`` words its errors, which are problems otherwise."""
-        authenticator = self._authenticator
+        callers have a key there too. ``failed`` words its errors, which are problems otherwise. What is not ``bounded``
+        has its own limit of requests in flight."""
+        authenticator = self.authenticator
 
         async def guarded(request: web.Request, ctx: RequestContext) -> web.StreamResponse:
             ctx.principal = authenticator.principal(request.headers)
             return await handler(request, ctx)
 
         recorder = self._recorder(surface, operation, path)
-        return self._endpoint(guarded, recorder, private=True, failed=failed or _problem)
+        tasks = self.in_flight.api if bounded else self.in_flight.native
+        return self._endpoint(guarded, recorder, tasks, private=True, failed=failed or _problem)
 
     def wrong_method(self, surface: Surface, path: str, allowed: tuple[str, ...]) -> AiohttpHandler:
         """Answers the methods that a known path does not know."""
@@ -199,7 +210,7 @@ class Endpoints:
                 f"{request.method} does not work here; it takes {', '.join(allowed)}.", allowed=allowed
             )
 
-        return self._endpoint(refuse, self._recorder(surface, UNMATCHED, path), private=True)
+        return self._endpoint(refuse, self._recorder(surface, UNMATCHED, path), self.in_flight.site, private=True)
 
     def unknown_path(self, surface: Surface) -> AiohttpHandler:
         """Answers all paths that do not exist."""
@@ -207,7 +218,7 @@ class Endpoints:
         async def refuse(_request: web.Request, _ctx: RequestContext) -> web.Response:
             raise NotFound("There is no such path; /openapi.json lists those that there are.")
 
-        return self._endpoint(refuse, self._recorder(surface, UNMATCHED, UNMATCHED), private=True)
+        return self._endpoint(refuse, self._recorder(surface, UNMATCHED, UNMATCHED), self.in_flight.site, private=True)
 
     def refuse_unreadable(self, request: web.BaseRequest, error: GatewayError) -> web.Response:
         """The answer to a request that never reached a handler. The connection is closed after it."""
@@ -221,6 +232,27 @@ class Endpoints:
         self._unreadable.record(request.method, ctx, outcome, 0.0)
         return response
 
+    def turned_away(self) -> bytes:
+        """The whole answer to a connection for which there is no room; nothing of its request was read."""
+        self._turned_away.inc()
+        response = problem_response(
+            Overloaded("As many connections as http.max_connections allows are open.", retry_after=1), request_id(None)
+        )
+        body = cast("bytes", response.body)
+        headers = {**response.headers, hdrs.CONTENT_LENGTH: str(len(body)), hdrs.CONNECTION: "close"}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        return f"HTTP/1.1 {response.status} {response.reason}\r\n{lines}\r\n".encode() + body
+
+    def slow_reader(self) -> None:
+        """Note that a client was cut off that did not read its answer."""
+        self._slow_readers.inc()
+        self._logger.info(Event.SLOW_READER)
+
+    async def drain(self, seconds: float) -> None:
+        """Let the requests in flight end within so many seconds; those that have not are interrupted, and answered."""
+        if interrupted := await self.in_flight.drain(seconds):
+            self._logger.warning(Event.INTERRUPTED, requests=interrupted)
+
     def unexpected(self, message: str, **fields: Any) -> None:
         """Log the exception that is being handled."""
         self._logger.exception(Event.UNEXPECTED_ERROR, detail=message, **fields)
@@ -229,7 +261,7 @@ class Endpoints:
         return Recorder(self._metrics, self._logger, surface, operation, path)
 
     def _guarded(self, handler: Handler, route: Route) -> Handler:
-        authenticator = self._authenticator
+        authenticator = self.authenticator
         takes_query = bool(route.parameters)
 
         async def guarded(request: web.Request, ctx: RequestContext) -> web.StreamResponse:
@@ -246,9 +278,18 @@ class Endpoints:
         return guarded
 
     def _endpoint(
-        self, handler: Handler, recorder: Recorder, *, private: bool, failed: Failed = _problem
+        self,
+        handler: Handler,
+        recorder: Recorder,
+        tasks: set[Task],
+        *,
+        private: bool,
+        failed: Failed = _problem,
     ) -> AiohttpHandler:
+        """``tasks`` are those in flight that it belongs to."""
         clock = self._clock.monotonic
+        in_flight = self.in_flight
+        bounded = tasks is in_flight.api
         max_header_bytes = self._max_header_bytes
 
         async def endpoint(request: web.Request) -> web.StreamResponse:
@@ -261,7 +302,11 @@ class Endpoints:
             )
             outcome = Outcome()
             response: web.StreamResponse
+            task = cast("Task", asyncio.current_task())
+            tasks.add(task)
             try:
+                if bounded:
+                    in_flight.admit()
                 _bound_headers(request, max_header_bytes)
                 response = await handler(request, ctx)
             except GatewayError as error:
@@ -271,9 +316,14 @@ class Endpoints:
                 outcome.code, outcome.source = "client_aborted", "client"
                 response = web.Response(status=_CLIENT_CLOSED)
             except asyncio.CancelledError:
-                outcome.code, outcome.source = "cancelled", "gateway"
-                recorder.record(request.method, ctx, outcome, clock() - began)
-                raise
+                if not in_flight.interrupted or request.transport is None or request.writer.output_size > 0:
+                    outcome.code, outcome.source = "cancelled", "gateway"
+                    recorder.record(request.method, ctx, outcome, clock() - began)
+                    raise
+                task.uncancel()
+                interruption = in_flight.interruption(request.method, ctx)
+                outcome.failed(interruption)
+                response = failed(interruption, request, ctx.request_id)
             except Exception as exc:
                 outcome.failed(internal_error())
                 self._logger.exception(
@@ -283,12 +333,14 @@ class Endpoints:
                     runtime_id=ctx.runtime_id,
                 )
                 response = failed(internal_error(), request, ctx.request_id)
+            finally:
+                tasks.discard(task)
             outcome.status = response.status
             # (Either side may end a WebSocket: that the caller has is no abort.)
             outcome.aborted = request.transport is None and response.status != 101
             finish_headers(response, ctx, private=private)
-            if not request.content.is_eof():
-                # The rest of the body is not wanted: say so, rather than read it to keep the connection.
+            if in_flight.draining or not request.content.is_eof():
+                # (The rest of a body that is not wanted is not read to keep the connection.)
                 response.force_close()
             recorder.record(request.method, ctx, outcome, clock() - began)
             return response

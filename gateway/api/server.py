@@ -1,7 +1,8 @@
 """The HTTP server around an application: what cannot be read is refused with a problem too."""
 
+import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooLong
@@ -15,6 +16,7 @@ from gateway.domain.errors import GatewayError
 ENDPOINTS: Final = web.AppKey("endpoints", Endpoints)
 
 _LINGERING_SECONDS: Final = 2.0
+_LAST_WORDS_SECONDS: Final = 2.0
 _TOO_MANY: Final = ("Too many headers received",)
 
 
@@ -22,15 +24,66 @@ class GatewayRequestHandler(RequestHandler):
     """One connection. aiohttp answers some requests before any handler: those end here.
 
     ``when_lost`` is called, once, when the connection is lost: aiohttp lets a handler run on, and one that streams
-    would hold a provider for nobody.
+    would hold a provider for nobody. A client that takes nothing of an answer for ``write_timeout`` seconds is cut off,
+    and a connection beyond those that the server admits is turned away.
     """
 
-    __slots__ = ("_endpoints", "when_lost")
+    __slots__ = (
+        "_admitted",
+        "_endpoints",
+        "_reader_check",
+        "_server",
+        "_unread",
+        "_wire",
+        "_write_timeout",
+        "when_lost",
+    )
 
-    def __init__(self, server: web.Server, endpoints: Endpoints, **options: Any) -> None:
+    def __init__(self, server: "GatewayServer", endpoints: Endpoints, write_timeout: float, **options: Any) -> None:
         super().__init__(server, **options)
+        self._server = server
         self._endpoints = endpoints
+        self._write_timeout = write_timeout
+        self._admitted = False
+        self._wire: asyncio.Transport | None = None
+        self._reader_check: asyncio.TimerHandle | None = None
+        self._unread = 0
         self.when_lost: Callable[[], None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._wire = wire = cast("asyncio.Transport", transport)
+        if not self._server.admit():
+            wire.write(self._endpoints.turned_away())
+            wire.close()
+            return
+        self._admitted = True
+        super().connection_made(transport)
+        if self._task_handler is not None:
+            self._task_handler.add_done_callback(self._watch_reader)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_reader()
+
+    def _watch_reader(self, _ended: object = None) -> None:
+        """See to it that the client takes what was written, also when the connection is being closed."""
+        if self._reader_check is not None:
+            self._reader_check.cancel()
+            self._reader_check = None
+        if self._wire is not None and (unread := self._wire.get_write_buffer_size()):
+            self._unread = unread
+            self._reader_check = self._loop.call_later(self._write_timeout, self._check_reader)
+
+    def _check_reader(self) -> None:
+        self._reader_check = None
+        wire = self._wire
+        if wire is None or not (unread := wire.get_write_buffer_size()):
+            return
+        if unread >= self._unread:
+            self._endpoints.slow_reader()
+            wire.abort()
+        else:
+            self._watch_reader()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -41,6 +94,12 @@ class GatewayRequestHandler(RequestHandler):
                 request._cancel(RequestPayloadError("the rest of the body breaks the rules"))
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        self._wire = None
+        if self._reader_check is not None:
+            self._reader_check.cancel()
+        if self._admitted:
+            self._admitted = False
+            self._server.left()
         super().connection_lost(exc)
         when_lost, self.when_lost = self.when_lost, None
         if when_lost is not None:
@@ -84,15 +143,32 @@ class GatewayRequestHandler(RequestHandler):
 
 
 class GatewayServer(web.Server):
-    """Makes the handler of each connection."""
+    """Makes the handler of each connection, for at most ``most`` of them at once."""
 
-    def __init__(self, handler: Any, *, endpoints: Endpoints, request_factory: Any, options: dict[str, Any]) -> None:
+    def __init__(
+        self, handler: Any, *, endpoints: Endpoints, request_factory: Any, most: int, options: dict[str, Any]
+    ) -> None:
         super().__init__(handler, request_factory=request_factory)
         self._endpoints = endpoints
+        self._most = most
+        self._open = 0
         self._options = options
 
     def __call__(self) -> RequestHandler:
         return GatewayRequestHandler(self, self._endpoints, loop=self._loop, **self._options)
+
+    def admit(self) -> bool:
+        """Count a new connection in; False if there are too many."""
+        if self._open >= self._most:
+            return False
+        self._open += 1
+        self._endpoints.connections.inc()
+        return True
+
+    def left(self) -> None:
+        """Count a connection out."""
+        self._open -= 1
+        self._endpoints.connections.dec()
 
 
 class GatewayRunner(web.AppRunner):
@@ -100,7 +176,8 @@ class GatewayRunner(web.AppRunner):
 
     ``max_line_bytes`` bounds the request target and each header, ``max_header_bytes`` each header too (all of them
     together are counted by the application). ``keepalive_timeout`` is how many seconds a connection may be idle, also
-    before its first request; ``shutdown_timeout`` how many seconds requests in flight have to finish.
+    before its first request; ``write_timeout`` how many seconds a client may take nothing of an answer;
+    ``shutdown_timeout`` how many seconds requests in flight have to finish, before those that have not are interrupted.
     """
 
     def __init__(
@@ -110,14 +187,19 @@ class GatewayRunner(web.AppRunner):
         max_line_bytes: int = 8190,
         max_header_bytes: int = 16 << 10,
         keepalive_timeout: float = 75.0,
+        write_timeout: float = 60.0,
+        max_connections: int = 2000,
         shutdown_timeout: float = 60.0,
     ) -> None:
-        # To aiohttp a time of 0 has no end; here it means at once.
-        super().__init__(app, shutdown_timeout=max(shutdown_timeout, 0.001))
+        # What aiohttp does at the end is for answers that are being written.
+        super().__init__(app, shutdown_timeout=_LAST_WORDS_SECONDS)
+        self.grace = shutdown_timeout
+        self._max_connections = max_connections
         self._options: dict[str, Any] = {
             "max_line_size": max_line_bytes,
             "max_field_size": max_line_bytes + 1 if max_header_bytes >= max_line_bytes else max_header_bytes,
             "keepalive_timeout": keepalive_timeout,
+            "write_timeout": write_timeout,
             "lingering_time": _LINGERING_SECONDS,
             "auto_decompress": False,
             "access_log": None,
@@ -129,5 +211,11 @@ class GatewayRunner(web.AppRunner):
             plain.request_handler,
             endpoints=self.app[ENDPOINTS],
             request_factory=plain.request_factory,
+            most=self._max_connections,
             options=self._options,
         )
+
+    async def shutdown(self) -> None:
+        """Let the requests in flight end. By now nothing new is accepted, and idle connections are closed."""
+        await self.app[ENDPOINTS].drain(self.grace)
+        await super().shutdown()

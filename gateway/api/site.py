@@ -8,6 +8,7 @@ from aiohttp import hdrs, web
 from gateway.api.answers import json_answer, raw_json_answer
 from gateway.api.call_errors import Errors
 from gateway.api.docs_site import DocsSite, Document
+from gateway.api.in_flight import InFlight
 from gateway.api.routes import Route, Success, Surface
 from gateway.domain.errors import NotFound, Overloaded
 from gateway.ports.context import RequestContext
@@ -23,15 +24,15 @@ class Probes:
     """Liveness, readiness and metrics. Readiness never depends on a provider: one that is down must not take down
     the access to the others."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, in_flight: InFlight) -> None:
         self._metrics = metrics
-        self.stopping = False
+        self._in_flight = in_flight
 
     async def live(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
         return json_answer({"status": "ok"})
 
     async def ready(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
-        if self.stopping:
+        if self._in_flight.draining:
             raise Overloaded("The gateway is shutting down.")
         return json_answer({"status": "ready"})
 

@@ -37,6 +37,10 @@ class DialectService(DialectGateway):
         self._create = create
         self._rules = rules
 
+    def replace_rules(self, rules: Mapping[str, Sequence[DialectRule]]) -> None:
+        """Go by these rules from now on, and no others."""
+        self._rules = rules
+
     def target(self, prefix: str, api: str, scope: str, era: str | None = None) -> DialectTarget:
         for rule in self._rules.get(prefix, ()):
             if rule.scope == scope and rule.era in {None, era}:
@@ -96,9 +100,9 @@ class DialectService(DialectGateway):
         return sorted(providers, key=lambda provider: provider.adapter.settings.order)
 
     def _provider(self, adapter: ProviderAdapter[Any]) -> Provider:
+        """The provider of an adapter that was handed out, also when the fleet has had another one since."""
         provider = self._fleet.get(adapter.name)
-        assert provider is not None  # noqa: S101 (adapters come from this fleet)
-        return provider
+        return provider if provider is not None and provider.adapter is adapter else Provider(adapter)
 
 
 def _scope(provider: Provider, scope: str) -> str | None:

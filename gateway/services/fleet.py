@@ -90,7 +90,9 @@ class Fleet:
         has one goes on with it. An adapter that was there already keeps its provider, and what was seen of it."""
         before = self._providers
         kept = {provider.adapter: provider for provider in before.values()}
-        self._providers = {adapter.name: kept.pop(adapter, None) or Provider(adapter) for adapter in adapters}
+        self._providers = {
+            adapter.name: kept.pop(adapter) if adapter in kept else Provider(adapter) for adapter in adapters
+        }
         return list(kept.values())
 
     def __iter__(self) -> Iterator[Provider]:
