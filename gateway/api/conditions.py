@@ -26,6 +26,11 @@ def none_match(if_none_match: str | None, etag: str) -> bool:
     return if_none_match.strip() != "*" and etag not in _OPAQUE.findall(if_none_match)
 
 
+def matches(if_match: str, etag: str) -> bool:
+    """Whether a checked ``If-Match`` lets a change through, by the strong comparison."""
+    return if_match.strip() == "*" or etag in [tag.strip() for tag in if_match.split(",")]
+
+
 def if_match(sent: str | None) -> str | None:
     """The ``If-Match`` header, checked: ``*`` or a list of entity tags. Raises :class:`InvalidRequest`."""
     if sent is None or _TAGS.match(sent) is not None:

@@ -1,11 +1,13 @@
 """The calls of ``/v1``: from a request to a use case, and from its result to an answer."""
 
+from collections.abc import Callable
+
 from aiohttp import hdrs, web
 
 from gateway.api.answers import json_answer, raw_json_answer, tagged
 from gateway.api.bodies import BodyReader
 from gateway.api.cached_reads import answer, answer_read
-from gateway.api.conditions import entity_tag, if_match, none_match
+from gateway.api.conditions import entity_tag, if_match, matches, none_match
 from gateway.api.problems import problem_document
 from gateway.api.queries import parse_list_query
 from gateway.domain.errors import GatewayError, NotFound
@@ -87,11 +89,13 @@ class Handlers:
 
     async def stop(self, request: web.Request, ctx: RequestContext) -> web.Response:
         options = await self._bodies.read(request, StopRequest)
-        return _runtime(await self._services.lifecycle.stop(_id(request), options, ctx))
+        condition = _precondition(request)
+        return _runtime(await self._services.lifecycle.stop(_id(request), options, ctx, precondition=condition))
 
     async def reset(self, request: web.Request, ctx: RequestContext) -> web.Response:
         await self._bodies.read(request, NoOptions)
-        return _runtime(await self._services.lifecycle.reset(_id(request), ctx))
+        condition = _precondition(request)
+        return _runtime(await self._services.lifecycle.reset(_id(request), ctx, precondition=condition))
 
     async def keepalive(self, request: web.Request, ctx: RequestContext) -> web.Response:
         options = await self._bodies.read(request, KeepaliveRequest)
@@ -143,6 +147,12 @@ class Handlers:
 
 def _id(request: web.Request) -> str:
     return request.match_info["id"]
+
+
+def _precondition(request: web.Request) -> Callable[[Runtime], bool] | None:
+    """Whether a runtime is still the one that ``If-Match`` is about; None where there is no such header."""
+    condition = if_match(request.headers.get(hdrs.IF_MATCH))
+    return None if condition is None else lambda runtime: matches(condition, tagged(runtime)[1])
 
 
 def _binding_id(request: web.Request) -> str:

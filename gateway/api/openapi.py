@@ -43,7 +43,7 @@ _PATH_PARAMETERS: Final = {
     "page": "The name of a page.",
 }
 _REQUEST_HEADERS: Final = {
-    "If-Match": "Entity tags of the config that may be replaced, or *.",
+    "If-Match": "Entity tags of the config or runtime that this may be done to, or *.",
     "If-None-Match": "Entity tags that the caller has already; 304 if it is still one of them.",
 }
 _ANY_REQUEST: Final[tuple[type[GatewayError], ...]] = (InvalidRequest, UriTooLong, HeadersTooLarge)

@@ -86,7 +86,13 @@ _RUNTIME: Final = {200: Success("The runtime as it is then; changed says whether
 
 
 def _verb(
-    name: str, summary: str, description: str = "", *, body: type[Input] = NoOptions, ends: Errors = CHANGE
+    name: str,
+    summary: str,
+    description: str = "",
+    *,
+    body: type[Input] = NoOptions,
+    request_headers: tuple[str, ...] = (),
+    ends: Errors = CHANGE,
 ) -> Route:
     return Route(
         method="POST",
@@ -96,6 +102,7 @@ def _verb(
         description=description,
         handler=getattr(Handlers, name),
         bodies=(body,),
+        request_headers=request_headers,
         successes=_RUNTIME,
         errors=ends,
         tag="verbs",
@@ -170,10 +177,19 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
     _verb(
         "stop",
         "End the compute",
-        "A stop never destroys silently: where the state inside is lost, discard_state has to be true.",
+        "A stop never destroys silently: where the state inside is lost, discard_state has to be true. With If-Match "
+        "it ends what the caller knows, and nothing that was started since.",
         body=StopRequest,
+        request_headers=("If-Match",),
+        ends=(*CHANGE, errors.PreconditionFailed),
     ),
-    _verb("reset", "Throw the compute away, with the state inside"),
+    _verb(
+        "reset",
+        "Throw the compute away, with the state inside",
+        "With If-Match it ends what the caller knows, and nothing that was started since.",
+        request_headers=("If-Match",),
+        ends=(*CHANGE, errors.PreconditionFailed),
+    ),
     Route(
         method="POST",
         path="/v1/runtimes/{id}/keepalive",
@@ -216,7 +232,8 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         operation_id="replaceRuntimeConfig",
         summary="Replace the config wholesale",
         description="What is left out goes back to the provider's default. If-Match is checked by the gateway under a "
-        "lock of its own: changes made elsewhere in the same moment are not seen.",
+        "lock of its own: changes made elsewhere in the same moment are not seen. A config that is already what was "
+        "sent is a success, whatever If-Match says.",
         handler=Handlers.replace_config,
         bodies=(ReplaceConfig,),
         body_required=True,

@@ -12,6 +12,7 @@ from gateway.services.listing import ListService
 from gateway.services.providers import ProviderService
 from gateway.services.read_cache import ReadCache
 from gateway.services.routing import Router
+from gateway.services.specs import SpecKeeper
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +28,14 @@ class Services:
     reads: ReadCache | None = None
 
     @classmethod
-    def over(cls, fleet: Fleet, *, reads: ReadCache | None = None) -> Self:
-        """The use cases of a fleet. ``reads`` keeps what was read; None asks anew each time."""
+    def over(cls, fleet: Fleet, *, reads: ReadCache | None = None, specs: SpecKeeper | None = None) -> Self:
+        """The use cases of a fleet. ``reads`` keeps what was read; None asks anew each time. ``specs`` keeps what was
+        sent; None shows what the providers report, and no more."""
         return cls(
             create=CreateService(fleet, Router(fleet)),
-            listing=ListService(fleet),
-            lifecycle=LifecycleService(fleet),
-            config=ConfigService(fleet),
+            listing=ListService(fleet, specs),
+            lifecycle=LifecycleService(fleet, specs),
+            config=ConfigService(fleet, specs),
             capabilities=CapabilityService(fleet),
             providers=ProviderService(fleet),
             reads=reads,

@@ -101,7 +101,7 @@ class ConfigService:
                     provider,
                     Operation.GET_CONFIG,
                     ctx,
-                    call,
+                    call.deadline,
                     lambda looking: _read(provider, ref, looking),
                 )
             except NotFound as gone:

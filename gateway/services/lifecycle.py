@@ -246,7 +246,7 @@ class LifecycleService:
             return provider.adapter.get(ref, call)
 
         try:
-            return await look_after(error, self._fleet, provider, Operation.GET, ctx, change, get)
+            return await look_after(error, self._fleet, provider, Operation.GET, ctx, change.deadline, get)
         except NotFound:
             return None
         except RuntimeReplaced as replaced:

@@ -22,6 +22,7 @@ from gateway.domain.pages import ListFilter, ProviderPage, ProviderQuery
 from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
 from gateway.services.fleet import Fleet, Provider
+from gateway.services.specs import SpecKeeper
 
 _FAILURES_UNTIL_DONE: Final = 2
 _CHECK_BYTES: Final = 8
@@ -75,8 +76,10 @@ class _Participant:
 class ListService:
     """Lists runtimes of the whole fleet."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, specs: SpecKeeper | None = None) -> None:
+        """``specs`` fills in what providers leave out."""
         self._fleet = fleet
+        self._specs = specs or SpecKeeper(None, None, fleet.clock)
 
     async def page(self, query: ListQuery, ctx: RequestContext) -> ListedPage:
         """One page.
@@ -108,7 +111,7 @@ class ListService:
                 state.failures += 1
                 state.done = participant.refusal is not None or state.failures >= _FAILURES_UNTIL_DONE
             else:
-                items += answer.items
+                items += self._specs.fill_all(participant.provider.adapter, answer.items)
                 state.cursor, state.failures, state.done = answer.next_cursor, 0, answer.next_cursor is None
         if failures and (not query.partial or (first_page and len(failures) == len(participants))):
             refused = [participant.refusal for participant in asked if participant.refusal is not None]

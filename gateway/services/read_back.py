@@ -53,15 +53,16 @@ async def look_after(
     provider: Provider,
     operation: Operation,
     ctx: RequestContext,
-    change: Call,
+    until: float,
     read: Callable[[Call], Awaitable[FoundT]],
 ) -> FoundT:
-    """Read once after ``change`` has ended in ``error``, within what is left of its time, or :data:`SETTLING_SECONDS`.
+    """Read once after a change has ended in ``error``, within what is left of its time (``until`` is its deadline), or
+    :data:`SETTLING_SECONDS`.
 
     ``operation`` is the read's. Raises ``error`` itself where the look fails: nothing more is known then.
     :class:`NotFound` and :class:`RuntimeReplaced` pass, for they are an answer.
     """
-    left = max(change.deadline - fleet.clock.monotonic(), SETTLING_SECONDS)
+    left = max(until - fleet.clock.monotonic(), SETTLING_SECONDS)
     try:
         async with fleet.calling(provider, operation, ctx, at_most=left) as call:
             call.settling = True
