@@ -29,9 +29,11 @@ def call(seconds: float = 30.0, **options: Any) -> Call:
     return Call(deadline=time.monotonic() + seconds, **options)
 
 
-def request(method: str = "GET", path: str = "/things", **options: Any) -> UpstreamRequest:
+def request(
+    method: str = "GET", path: str = "/things", *, operation: Operation = Operation.GET, **options: Any
+) -> UpstreamRequest:
     """A request as adapters make them."""
-    return UpstreamRequest(Operation.GET, method, path, **options)
+    return UpstreamRequest(operation, method, path, **options)
 
 
 async def failure_of(transport: Transport, asked: UpstreamRequest, on: Call) -> TransportFailure:
@@ -44,11 +46,20 @@ async def failure_of(transport: Transport, asked: UpstreamRequest, on: Call) -> 
 
 
 class TransportContract(ABC):
-    """The suite. Every test has a server and a transport of its own."""
+    """The suite. Every test has a server and a transport of its own.
+
+    ``operation`` is that of the requests. A wrapper that sends some operations again is tested with another one.
+    """
+
+    operation: Operation = Operation.GET
 
     @abstractmethod
     def make_transport(self, settings: ProviderSettings) -> Transport:
         """The transport under test, over the system's clock."""
+
+    def request(self, method: str = "GET", path: str = "/things", **options: Any) -> UpstreamRequest:
+        """A request of :attr:`operation`."""
+        return request(method, path, operation=self.operation, **options)
 
     @asynccontextmanager
     async def transport_to(self, url: str, **options: Any) -> AsyncIterator[Transport]:
@@ -70,20 +81,20 @@ class TransportContract(ABC):
         for status in (200, 201, 400, 404, 429, 500, 503):
             body = {"status": status}
             async with self.scripted(reply(body, status=status, headers=[("X-Some", "thing")])) as (_, transport):
-                response = await transport.send(request(), call())
+                response = await transport.send(self.request(), call())
             assert (response.status, response.headers["x-some"]) == (status, "thing")
             assert response.body == b'{"status": %d}' % status
 
     async def test_chunks_and_compression_make_no_difference(self) -> None:
         async with self.scripted(chunked(b'{"a":', b"1}"), gzipped(b'{"a":1}')) as (_, transport):
-            assert (await transport.send(request(), call())).body == b'{"a":1}'
-            assert (await transport.send(request(), call())).body == b'{"a":1}'
+            assert (await transport.send(self.request(), call())).body == b'{"a":1}'
+            assert (await transport.send(self.request(), call())).body == b'{"a":1}'
 
     async def test_method_path_query_and_body_arrive_as_they_were_meant(self) -> None:
         query = [("a b", "c&d=é"), ("a b", "+"), ("empty", "")]
         for method in _METHODS:
             async with self.scripted(path="/base/path") as (server, transport):
-                asked = request(method, "/x%2Fy/%C3%A9/../z", query=query, body=b'{"k": "\xc3\xa9"}')
+                asked = self.request(method, "/x%2Fy/%C3%A9/../z", query=query, body=b'{"k": "\xc3\xa9"}')
                 await transport.send(asked, call())
             (heard,) = server.heard
             assert heard.method == method
@@ -92,16 +103,16 @@ class TransportContract(ABC):
 
     async def test_a_body_is_json_and_no_body_has_no_content_type(self) -> None:
         async with self.scripted() as (server, transport):
-            await transport.send(request("POST", body=b"{}"), call())
-            await transport.send(request("POST"), call())
+            await transport.send(self.request("POST", body=b"{}"), call())
+            await transport.send(self.request("POST"), call())
         assert [heard.headers.get("content-type") for heard in server.heard] == ["application/json", None]
         assert [heard.headers["accept"] for heard in server.heard] == ["application/json"] * 2
 
     async def test_headers_of_the_request_and_of_the_call_are_sent_and_no_others_are_made_up(self) -> None:
         async with self.scripted() as (server, transport):
             on = call(request_id="r-1", traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-            await transport.send(request(headers={"Authorization": "Bearer t"}), on)
-            await transport.send(request(), call())
+            await transport.send(self.request(headers={"Authorization": "Bearer t"}), on)
+            await transport.send(self.request(), call())
         first, second = (heard.headers for heard in server.heard)
         assert (first["authorization"], first["x-request-id"], first["traceparent"]) == (
             "Bearer t",
@@ -113,37 +124,37 @@ class TransportContract(ABC):
     async def test_a_redirect_is_an_answer_and_not_followed(self) -> None:
         for status in (301, 302, 303, 307, 308):
             async with self.scripted(reply(status=status, headers=[("Location", "/elsewhere")])) as (server, transport):
-                response = await transport.send(request("POST", body=b"{}"), call())
+                response = await transport.send(self.request("POST", body=b"{}"), call())
             assert response.status == status
             assert len(server.heard) == 1
 
     async def test_cookies_are_not_kept(self) -> None:
         async with self.scripted(reply(headers=[("Set-Cookie", "session=1; Path=/")])) as (server, transport):
-            await transport.send(request(), call())
-            await transport.send(request(), call())
+            await transport.send(self.request(), call())
+            await transport.send(self.request(), call())
         assert [heard.headers.get("cookie") for heard in server.heard] == [None, None]
 
     async def test_proxies_of_the_environment_are_not_used(self) -> None:
         dead = dict.fromkeys(("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"), "http://127.0.0.1:9")
         with patch.dict(os.environ, dead):
             async with self.scripted() as (_, transport):
-                assert (await transport.send(request(), call())).status == 200
+                assert (await transport.send(self.request(), call())).status == 200
 
     async def test_a_refused_connection_has_sent_nothing(self) -> None:
         async with ScriptedServer() as server, TcpFaultProxy(server.url) as proxy:
             await proxy.set_mode(Mode.REFUSE)
             async with self.transport_to(proxy.url) as transport:
-                failure = await failure_of(transport, request("POST", body=b"{}"), call())
+                failure = await failure_of(transport, self.request("POST", body=b"{}"), call())
                 assert (failure.reason, failure.phase, failure.status) == ("refused", Phase.CONNECTING, None)
                 await proxy.set_mode(Mode.FORWARD)
-                assert (await transport.send(request(), call())).status == 200
+                assert (await transport.send(self.request(), call())).status == 200
 
     async def test_a_connection_that_ends_unanswered_may_have_been_heard_and_is_not_tried_again(self) -> None:
         """Not even for methods that are said to be idempotent, and not on a connection that was in use before."""
         for method in _METHODS:
             async with self.scripted(reply({}), DROP) as (server, transport):
-                await transport.send(request(), call())
-                failure = await failure_of(transport, request(method, body=b"{}"), call())
+                await transport.send(self.request(), call())
+                failure = await failure_of(transport, self.request(method, body=b"{}"), call())
             assert (failure.reason, failure.phase, failure.status) == ("disconnected", Phase.SENT, None), method
             assert [heard.method for heard in server.heard] == ["GET", method]
             assert [heard.connection for heard in server.heard] == [0, 0]
@@ -152,70 +163,70 @@ class TransportContract(ABC):
         async with ScriptedServer() as server, TcpFaultProxy(server.url) as proxy:
             await proxy.set_mode(Mode.RESET)
             async with self.transport_to(proxy.url) as transport:
-                failure = await failure_of(transport, request("POST", body=b"{}"), call())
+                failure = await failure_of(transport, self.request("POST", body=b"{}"), call())
         assert (failure.reason, failure.phase) == ("disconnected", Phase.SENT)
 
     async def test_half_a_body_is_no_answer(self) -> None:
         for cut in (reply({"a": 1}, length=1000, then=Then.CLOSE), chunked(b'{"a":', whole=False, then=Then.CLOSE)):
             async with self.scripted(cut) as (_, transport):
-                failure = await failure_of(transport, request(), call())
+                failure = await failure_of(transport, self.request(), call())
                 assert (failure.reason, failure.phase, failure.status) == ("cut_short", Phase.ANSWERED, 200)
-                assert (await transport.send(request(), call())).status == 200
+                assert (await transport.send(self.request(), call())).status == 200
 
     async def test_what_is_not_http_is_no_answer(self) -> None:
         for garbage in (b"220 mail.test ESMTP\r\n\r\n", b"HTTP/1.1 999999\r\n\r\n", b"\x16\x03\x01\x00\x00\r\n\r\n"):
             async with self.scripted(Reply(garbage, Then.CLOSE)) as (_, transport):
-                failure = await failure_of(transport, request(), call())
+                failure = await failure_of(transport, self.request(), call())
                 assert failure.phase is Phase.SENT
                 assert failure.reason in {"unreadable", "disconnected"}
 
     async def test_a_broken_compression_is_no_answer(self) -> None:
         broken = reply(b"\x1f\x8b no gzip at all", headers=[("Content-Encoding", "gzip")])
         async with self.scripted(broken) as (_, transport):
-            failure = await failure_of(transport, request(), call())
+            failure = await failure_of(transport, self.request(), call())
         assert (failure.reason, failure.phase, failure.status) == ("cut_short", Phase.ANSWERED, 200)
 
     async def test_a_hang_ends_at_the_deadline(self) -> None:
         async with self.scripted(HANG) as (server, transport):
-            failure = await failure_of(transport, request("POST", body=b"{}"), call(_SOON))
+            failure = await failure_of(transport, self.request("POST", body=b"{}"), call(_SOON))
         assert (failure.reason, failure.phase, failure.status) == ("timeout", Phase.SENT, None)
         assert len(server.heard) == 1
 
     async def test_a_body_that_hangs_ends_at_the_deadline(self) -> None:
         for slow in (reply({"a": 1}, length=1000, then=Then.HANG), chunked(b"{", whole=False, then=Then.HANG)):
             async with self.scripted(slow) as (_, transport):
-                failure = await failure_of(transport, request(), call(_SOON))
+                failure = await failure_of(transport, self.request(), call(_SOON))
             assert (failure.reason, failure.phase, failure.status) == ("timeout", Phase.ANSWERED, 200)
 
     async def test_a_deadline_that_has_passed_sends_nothing(self) -> None:
         async with self.scripted() as (server, transport):
             for heard in (0, 1):
-                failure = await failure_of(transport, request("POST", body=b"{}"), call(-1))
+                failure = await failure_of(transport, self.request("POST", body=b"{}"), call(-1))
                 assert failure.reason == "timeout"
                 assert failure.phase <= Phase.CONNECTING
                 assert len(server.heard) == heard
-                await transport.send(request(), call())
+                await transport.send(self.request(), call())
 
     async def test_an_answer_of_the_largest_size_is_taken_and_one_byte_more_is_not(self) -> None:
         largest = b'"' + b"x" * (_LIMIT - 2) + b'"'
         more = largest + b" "
         async with self.scripted(reply(largest), chunked(largest), gzipped(largest)) as (_, transport):
             for _ in range(3):
-                assert len((await transport.send(request(), call())).body) == _LIMIT
+                assert len((await transport.send(self.request(), call())).body) == _LIMIT
         for answer in (reply(more), chunked(more[:9], more[9:]), gzipped(more), gzipped(b" " * 50_000_000)):
             async with self.scripted(answer) as (_, transport):
-                failure = await failure_of(transport, request(), call())
+                failure = await failure_of(transport, self.request(), call())
                 assert (failure.reason, failure.phase, failure.status) == ("too_large", Phase.ANSWERED, 200)
-                assert (await transport.send(request(), call())).status == 200
+                assert (await transport.send(self.request(), call())).status == 200
 
     async def test_a_failure_names_the_operation_and_every_attempt_is_noted(self) -> None:
         async with self.scripted(reply(status=404), DROP) as (_, transport):
             on = call()
-            await transport.send(request(), on)
+            await transport.send(self.request(), on)
             failure = await failure_of(transport, UpstreamRequest(Operation.STOP, "POST", "/stop"), on)
         assert failure.operation is Operation.STOP
         assert [_told(attempt) for attempt in on.attempts] == [
-            ("under-test", Operation.GET, "404", Phase.ANSWERED),
+            ("under-test", self.operation, "404", Phase.ANSWERED),
             ("under-test", Operation.STOP, failure.reason, Phase.SENT),
         ]
         assert all(0 <= attempt.seconds < 30 for attempt in on.attempts)
@@ -223,19 +234,19 @@ class TransportContract(ABC):
     async def test_a_call_that_is_given_up_is_noted_and_harms_no_other(self) -> None:
         async with self.scripted(HANG) as (server, transport):
             on = call()
-            task = asyncio.create_task(transport.send(request(), on))
+            task = asyncio.create_task(transport.send(self.request(), on))
             await server.until_heard(1)
             task.cancel()
             await asyncio.wait([task])
             assert task.cancelled()
             assert [_told(attempt)[2:] for attempt in on.attempts] == [("cancelled", Phase.SENT)]
-            assert (await transport.send(request(), call())).status == 200
+            assert (await transport.send(self.request(), call())).status == 200
 
     async def test_calls_side_by_side_get_their_own_answers(self) -> None:
         script = [reply({}) for _ in range(20)]
         async with self.scripted(*script) as (server, transport):
             on = call()
-            await asyncio.gather(*(transport.send(request(path=f"/{number}"), on) for number in range(20)))
+            await asyncio.gather(*(transport.send(self.request(path=f"/{number}"), on) for number in range(20)))
         assert sorted(heard.target for heard in server.heard) == sorted(f"/{number}" for number in range(20))
         assert len(on.attempts) == 20
 
@@ -243,20 +254,20 @@ class TransportContract(ABC):
         empty = reply(b"", status=204)
         async with self.scripted(reply({}), empty, reply({}), chunked(b"{}")) as (server, transport):
             for method in ("GET", "DELETE", "POST", "GET", "GET"):
-                await transport.send(request(method), call())
+                await transport.send(self.request(method), call())
         assert server.connections == 1
 
     async def test_what_comes_before_an_answer_is_none(self) -> None:
         early = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}"
         async with self.scripted(Reply(early)) as (_, transport):
-            response = await transport.send(request("POST", body=b"{}"), call())
+            response = await transport.send(self.request("POST", body=b"{}"), call())
         assert (response.status, response.body) == (201, b"{}")
 
     async def test_another_protocol_is_an_answer_that_nothing_follows(self) -> None:
         switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
         async with self.scripted(Reply(switch)) as (server, transport):
-            assert (await transport.send(request(), call())).status == 101
-            assert (await transport.send(request(), call())).status == 200
+            assert (await transport.send(self.request(), call())).status == 101
+            assert (await transport.send(self.request(), call())).status == 200
         assert server.connections == 2
 
     async def test_an_answer_is_taken_before_the_whole_body_was_read_and_nothing_follows_it(self) -> None:
@@ -272,17 +283,17 @@ class TransportContract(ABC):
         async with await asyncio.start_server(refuse, "127.0.0.1", 0, limit=1024) as server:
             async with self.transport_to(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as transport:
                 for body in (b" " * 20_000_000, None):
-                    response = await transport.send(request("POST", body=body), call(5))
+                    response = await transport.send(self.request("POST", body=body), call(5))
                     assert (response.status, response.body) == (413, b"{}")
             done.set()
         assert len(connections) == 2
 
     async def test_closing_is_final_and_may_be_repeated(self) -> None:
         async with self.scripted() as (server, transport):
-            await transport.send(request(), call())
+            await transport.send(self.request(), call())
             await transport.close()
             await transport.close()
-            failure = await failure_of(transport, request(), call())
+            failure = await failure_of(transport, self.request(), call())
         assert (failure.reason, failure.phase) == ("closed", Phase.QUEUED)
         assert len(server.heard) == 1
 

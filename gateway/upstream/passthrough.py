@@ -30,7 +30,7 @@ _USER_AGENT: Final = istr("User-Agent")
 
 
 class PassThrough:
-    """The way to one provider. ``rules`` say what may take it."""
+    """The way to one provider. ``rules`` say what may take it; ``calls`` is how many requests are on it."""
 
     def __init__(self, settings: ProviderSettings, *, metrics: Metrics, logger: Logger, clock: Clock) -> None:
         self.name = settings.name
@@ -48,8 +48,8 @@ class PassThrough:
         self._connector: Any = None
         self._origin: Origin | None = None
         self._closed = False
-        self._in_flight = 0
-        metrics.native_in_flight.labels(self.name).set_function(lambda: self._in_flight)
+        self.calls = 0
+        self._in_flight = metrics.native_in_flight.labels(self.name)
         metrics.native_in_flight_limit.labels(self.name).set(self.limits.max_in_flight)
 
     def exchange(self, ctx: RequestContext) -> Exchange:
@@ -57,14 +57,15 @@ class PassThrough:
 
         Raises :class:`Overloaded` when there are too many of them.
         """
-        if self._in_flight >= self.limits.max_in_flight:
+        if self.calls >= self.limits.max_in_flight:
             self._dropped.inc()
             raise Overloaded(
                 f"As many requests as providers.{self.name}.native.max_in_flight allows "
                 f"({self.limits.max_in_flight}) are on their way to the provider {self.name}.",
                 provider=self.name,
             )
-        self._in_flight += 1
+        self.calls += 1
+        self._in_flight.inc()
         return Exchange(
             self._finished(ctx, self._clock.monotonic()),
             until_answer=self.limits.answer_timeout,
@@ -97,7 +98,8 @@ class PassThrough:
 
     def _finished(self, ctx: RequestContext, began: float) -> Callable[[Exchange, str], None]:
         def finished(exchange: Exchange, outcome: str) -> None:
-            self._in_flight -= 1
+            self.calls -= 1
+            self._in_flight.dec()
             seconds = self._clock.monotonic() - began
             ctx.attempts.append(Attempt(self.name, NATIVE, outcome, seconds, exchange.phase))
             counter = self._counters.get(outcome)

@@ -50,10 +50,10 @@ def _is_in(circuit: Circuit, state: State) -> float:
 
 
 def _changed(work: WorkClass, circuit: Circuit, places: Places, provider: str, logger: Logger, state: State) -> None:
+    told = {"provider": provider, "class": work, "state": state}
     if state is State.OPEN:
         places.turn_away()
-        logger.warning(
-            Event.BREAKER, provider=provider, work=work, state=state, retry_after=round(circuit.refuses_for() or 0, 3)
-        )
+        rest = round(circuit.refuses_for() or 0, 3)
+        logger.warning(Event.BREAKER, **told, retry_after=rest)
     else:
-        logger.info(Event.BREAKER, provider=provider, work=work, state=state)
+        logger.info(Event.BREAKER, **told)

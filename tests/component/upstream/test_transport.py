@@ -83,7 +83,7 @@ async def test_a_silent_provider_is_given_up_after_the_read_timeout() -> None:
 
 
 async def test_waiting_for_a_connection_of_the_pool_has_sent_nothing() -> None:
-    one_of_each = dict.fromkeys(PolicySettings().lanes(), {"in_flight": 1, "waiting": 0})
+    one_of_each = {lane: {"in_flight": 1, "waiting": 0} for lane in PolicySettings().lanes()}
     size = len(one_of_each)
     async with ScriptedServer([HANG] * size) as server, _transport(server.url, policies=one_of_each) as transport:
         holding = [asyncio.create_task(transport.send(request(path="/first"), call())) for _ in range(size)]

@@ -1,0 +1,170 @@
+"""One class of work never takes another's room, and nobody waits for longer than their deadline."""
+
+import asyncio
+
+import pytest
+
+from gateway.domain.operations import Operation
+from gateway.domain.values import WorkClass
+from gateway.ports.policies import BreakerSettings
+from gateway.ports.transport import Phase, TransportFailure
+from gateway.upstream.policies.bulkhead import Bulkhead
+from gateway.upstream.policies.circuit import Circuit
+from gateway.upstream.policies.places import Places
+from tests.unit.upstream.policies.simulation import LoopClock, Told, call, outcome_of, request, simulated
+
+
+class Room:
+    """A bulkhead of 2 places and 3 that wait per lane, in front of a provider that takes ``seconds``."""
+
+    def __init__(self, seconds: float = 1.0) -> None:
+        self.inner = Told(seconds=seconds)
+        self.lanes = {lane: Places(2, 3) for lane in [*WorkClass, "settling"]}
+        self.circuits = {work: Circuit(BreakerSettings(minimum=1), LoopClock()) for work in WorkClass}
+        self.rejected: list[str] = []
+        self.transport = Bulkhead(self.inner, self.lanes, self.circuits, LoopClock(), self.rejected.append)
+
+    def free(self) -> bool:
+        """Whether every place was given back."""
+        return not any(places.in_flight or places.waiting for places in self.lanes.values())
+
+
+@simulated
+async def test_beyond_the_places_calls_wait_and_beyond_the_row_they_are_refused_at_once() -> None:
+    room = Room()
+    began = asyncio.get_running_loop().time()
+    outcomes = await asyncio.gather(*(outcome_of(room.transport, request(), call()) for _ in range(7)))
+    assert outcomes == ["200"] * 5 + ["overloaded"] * 2
+    assert [moment - began for moment, _ in room.inner.sent] == [0, 0, 1, 1, 2]
+    assert room.inner.most_in_flight == 2
+    assert room.rejected == ["read", "read"]
+    assert room.free()
+
+
+@simulated
+async def test_a_refusal_says_when_to_come_back_and_that_nothing_was_sent() -> None:
+    room = Room()
+    tasks = [asyncio.create_task(room.transport.send(request(), call())) for _ in range(5)]
+    await asyncio.sleep(0)
+    with pytest.raises(TransportFailure) as caught:
+        await room.transport.send(request(), call())
+    refused = caught.value
+    assert (refused.reason, refused.phase, refused.retry_after) == ("overloaded", Phase.QUEUED, 1)
+    assert refused.operation is Operation.GET
+    await asyncio.gather(*tasks)
+
+
+@simulated
+async def test_who_waits_until_the_deadline_hears_that_there_was_too_much() -> None:
+    room = Room(seconds=100)
+    holding = [asyncio.create_task(room.transport.send(request(), call())) for _ in range(2)]
+    await asyncio.sleep(0)
+    on = call(2.5)
+    assert await outcome_of(room.transport, request(), on) == "overloaded"
+    assert on.queued == 2.5
+    assert await outcome_of(room.transport, request(), call(0)) == "overloaded"
+    assert len(room.inner.sent) == 2
+    await asyncio.gather(*holding)
+    assert room.free()
+
+
+@simulated
+async def test_how_long_a_call_waited_is_noted() -> None:
+    room = Room()
+    calls = [call() for _ in range(5)]
+    await asyncio.gather(*(room.transport.send(request(), on) for on in calls))
+    assert [on.queued for on in calls] == [0, 0, 1, 1, 2]
+
+
+@simulated
+async def test_every_class_has_its_own_room() -> None:
+    room = Room(seconds=60)
+    flood = [asyncio.create_task(outcome_of(room.transport, request(Operation.CREATE), call())) for _ in range(50)]
+    await asyncio.sleep(0)
+    for operation in (Operation.STOP, Operation.START, Operation.GET):
+        on = call(90)
+        assert await outcome_of(room.transport, request(operation), on) == "200"
+        assert on.queued == 0
+    await asyncio.gather(*flood)
+    assert room.free()
+
+
+@simulated
+async def test_reads_that_settle_a_create_do_not_wait_behind_others() -> None:
+    room = Room(seconds=5)
+    flood = [asyncio.create_task(outcome_of(room.transport, request(), call())) for _ in range(50)]
+    await asyncio.sleep(0)
+    on = call(settling=True)
+    assert await outcome_of(room.transport, request(), on) == "200"
+    assert on.queued == 0
+    await asyncio.gather(*flood)
+
+
+@simulated
+async def test_a_reservation_is_one_place_for_all_that_is_sent_inside() -> None:
+    room = Room()
+    creates = room.lanes[WorkClass.CREATE]
+    on = call()
+    async with room.transport.reserve(Operation.CREATE, on):
+        assert creates.in_flight == 1
+        for _ in range(2):
+            async with room.transport.reserve(Operation.CREATE, on):
+                await room.transport.send(request(Operation.CREATE), on)
+            assert creates.in_flight == 1
+        sending = asyncio.create_task(room.transport.send(request(Operation.CREATE), call()))
+        reading = asyncio.create_task(room.transport.send(request(), on))
+        await asyncio.sleep(0)
+        assert (creates.in_flight, room.lanes[WorkClass.READ].in_flight) == (2, 1)
+        await asyncio.gather(sending, reading)
+    assert room.free()
+
+
+@simulated
+async def test_what_is_reserved_waits_for_nobody_and_a_reservation_waits_as_a_call_does() -> None:
+    room = Room()
+    first, second, third = call(), call(), call(0.5)
+    async with room.transport.reserve(Operation.CREATE, first), room.transport.reserve(Operation.CREATE, second):
+        with pytest.raises(TransportFailure, match="overloaded"):
+            async with room.transport.reserve(Operation.CREATE, third):
+                pytest.fail("there was no place")
+        await room.transport.send(request(Operation.CREATE), first)
+        assert (first.queued, third.queued) == (0, 0.5)
+    assert room.free()
+
+
+@simulated
+async def test_nobody_waits_before_an_open_breaker_and_who_waits_is_told() -> None:
+    room = Room(seconds=10)
+    circuit, reads = room.circuits[WorkClass.READ], room.lanes[WorkClass.READ]
+    circuit.changed = lambda _state: reads.turn_away()
+    holding = [asyncio.create_task(outcome_of(room.transport, request(), call())) for _ in range(2)]
+    waiting = [asyncio.create_task(outcome_of(room.transport, request(), call())) for _ in range(3)]
+    await asyncio.sleep(1)
+    circuit.failed(circuit.era)
+    assert await outcome_of(room.transport, request(), call()) == "circuit_open"
+    assert await asyncio.gather(*waiting) == ["circuit_open"] * 3
+    assert room.rejected == []
+    assert await asyncio.gather(*holding) == ["200"] * 2
+    assert room.free()
+
+
+@simulated
+async def test_whoever_is_cancelled_gives_the_place_back() -> None:
+    room = Room()
+    tasks = [asyncio.create_task(room.transport.send(request(), call())) for _ in range(5)]
+    await asyncio.sleep(0.5)
+    for task in (tasks[0], tasks[3]):
+        task.cancel()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [isinstance(outcome, asyncio.CancelledError) for outcome in outcomes] == [True, False, False, True, False]
+    assert room.free()
+
+
+@simulated
+async def test_the_state_of_each_class_can_be_seen() -> None:
+    room = Room()
+    tasks = [asyncio.create_task(room.transport.send(request(Operation.STOP), call())) for _ in range(3)]
+    await asyncio.sleep(0)
+    status = room.transport.status()[WorkClass.RELEASE]
+    assert (status.in_flight, status.max_in_flight, status.waiting, status.max_waiting) == (2, 2, 1, 3)
+    await asyncio.gather(*tasks)

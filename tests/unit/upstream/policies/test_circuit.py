@@ -1,0 +1,156 @@
+"""When a breaker opens and closes, by a clock that is moved by hand."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.ports.policies import BreakerSettings
+from gateway.upstream.policies.circuit import Circuit, State
+from tests.unit.services.fakes import FakeClock
+
+SETTINGS = BreakerSettings(share=0.5, minimum=4, window=10, rest=1, max_rest=4, probes=2)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def circuit(clock: FakeClock) -> Circuit:
+    return Circuit(SETTINGS, clock)
+
+
+def fail(circuit: Circuit, times: int = 1) -> None:
+    for _ in range(times):
+        assert circuit.enter() is None
+        circuit.failed(circuit.era)
+
+
+def succeed(circuit: Circuit, times: int = 1) -> None:
+    for _ in range(times):
+        assert circuit.enter() is None
+        circuit.succeeded(circuit.era)
+
+
+def test_it_opens_once_enough_calls_failed(circuit: Circuit) -> None:
+    fail(circuit, 3)
+    assert circuit.state is State.CLOSED
+    fail(circuit)
+    assert circuit.state is State.OPEN
+    assert circuit.enter() == circuit.refuses_for() == 1
+
+
+def test_it_stays_closed_while_a_smaller_share_fails(circuit: Circuit) -> None:
+    fail(circuit)
+    succeed(circuit, 4)
+    fail(circuit, 2)
+    assert circuit.state is State.CLOSED
+    fail(circuit)
+    assert circuit.state is State.OPEN
+
+
+def test_failures_of_an_earlier_window_are_forgotten(circuit: Circuit, clock: FakeClock) -> None:
+    fail(circuit, 3)
+    clock.time += SETTINGS.window
+    fail(circuit, 3)
+    assert circuit.state is State.CLOSED
+
+
+def test_successes_before_the_first_failure_do_not_hide_it(circuit: Circuit) -> None:
+    succeed(circuit, 1000)
+    fail(circuit, 4)
+    assert circuit.state is State.OPEN
+
+
+def test_after_its_rest_it_lets_so_many_probes_through(circuit: Circuit, clock: FakeClock) -> None:
+    fail(circuit, 4)
+    clock.time += 0.5
+    assert circuit.enter() == 0.5
+    clock.time += 0.5
+    assert circuit.refuses_for() is None
+    assert [circuit.enter(), circuit.enter(), circuit.enter()] == [None, None, 1]
+    assert circuit.state is State.HALF_OPEN
+
+
+def test_a_probe_that_succeeds_closes_it_and_the_next_rest_is_short_again(circuit: Circuit, clock: FakeClock) -> None:
+    fail(circuit, 4)
+    clock.time += 1
+    fail(circuit)
+    clock.time += 2
+    succeed(circuit)
+    assert circuit.state is State.CLOSED
+    fail(circuit, 3)
+    assert circuit.state is State.CLOSED
+    fail(circuit)
+    assert circuit.refuses_for() == 1
+
+
+def test_each_further_rest_is_twice_as_long_up_to_the_longest(circuit: Circuit, clock: FakeClock) -> None:
+    fail(circuit, 4)
+    rests = []
+    for _ in range(4):
+        rests.append(circuit.refuses_for())
+        clock.time += rests[-1] or 0
+        fail(circuit)
+    assert rests == [1, 2, 4, 4]
+
+
+def test_a_call_from_before_says_nothing_about_now(circuit: Circuit, clock: FakeClock) -> None:
+    before = circuit.era
+    fail(circuit, 4)
+    circuit.succeeded(before)
+    assert circuit.state is State.OPEN
+    clock.time += 1
+    assert circuit.enter() is None
+    circuit.failed(before)
+    circuit.succeeded(before)
+    assert circuit.state is State.HALF_OPEN
+    circuit.succeeded(circuit.era)
+    for _ in range(10):
+        circuit.failed(before)
+    assert circuit.state is State.CLOSED
+
+
+def test_a_probe_that_tells_nothing_leaves_its_place_to_another(circuit: Circuit, clock: FakeClock) -> None:
+    fail(circuit, 4)
+    clock.time += 1
+    assert [circuit.enter(), circuit.enter()] == [None, None]
+    circuit.leave(circuit.era)
+    assert [circuit.enter(), circuit.enter()] == [None, 1]
+
+
+def test_probes_that_hang_do_not_keep_others_from_finding_out(circuit: Circuit, clock: FakeClock) -> None:
+    fail(circuit, 4)
+    clock.time += 1
+    assert [circuit.enter(), circuit.enter(), circuit.enter()] == [None, None, 1]
+    clock.time += 1
+    succeed(circuit)
+    assert circuit.state is State.CLOSED
+
+
+def test_every_change_is_told(circuit: Circuit, clock: FakeClock) -> None:
+    told: list[State] = []
+    circuit.changed = told.append
+    fail(circuit, 4)
+    clock.time += 1
+    succeed(circuit)
+    assert told == [State.OPEN, State.HALF_OPEN, State.CLOSED]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["enter", "failed", "succeeded", "leave"]), st.floats(0, 5)), max_size=60))
+def test_whatever_happened_it_lets_something_through_within_the_longest_rest(steps: list[tuple[str, float]]) -> None:
+    clock = FakeClock()
+    circuit = Circuit(SETTINGS, clock)
+    eras = [circuit.era]
+    for step, seconds in steps:
+        clock.time += seconds
+        if step == "enter":
+            refused = circuit.enter()
+            assert refused is None or 0 < refused <= SETTINGS.max_rest
+            eras.append(circuit.era)
+        else:
+            getattr(circuit, step)(eras[len(steps) % len(eras)] if seconds > 2 else eras[-1])
+    clock.time += SETTINGS.max_rest
+    succeed(circuit)
+    assert circuit.state is State.CLOSED

@@ -1,0 +1,186 @@
+"""The policies together: their order, and what is seen of them."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from io import StringIO
+
+import msgspec
+import pytest
+
+from gateway.domain.operations import Operation
+from gateway.domain.values import WorkClass
+from gateway.ports.policies import PolicySettings
+from gateway.ports.provider_settings import ProviderSettings
+from gateway.ports.transport import Phase, Transport, TransportFailure, UpstreamResponse
+from gateway.telemetry.logs import make_logger
+from gateway.telemetry.metrics import Metrics
+from gateway.upstream.policies import guarded
+from gateway.upstream.policies.breaker import Breaker
+from gateway.upstream.policies.bulkhead import Bulkhead
+from gateway.upstream.policies.deadline import Deadline
+from gateway.upstream.policies.retry import Retry
+from gateway.upstream.wrapping import WrappingTransport
+from tests.unit.upstream.policies.simulation import LoopClock, Told, call, outcome_of, request, simulated
+
+
+class Guarded:
+    """A provider behind all policies, with what they tell."""
+
+    def __init__(
+        self,
+        outcomes: Sequence[int | TransportFailure | UpstreamResponse] = (),
+        *,
+        seconds: float = 0,
+        **policies: dict[str, float],
+    ) -> None:
+        self.inner = Told(outcomes, seconds)
+        self.metrics, self.log = Metrics(), StringIO()
+        known = {"name": "one", "api": "test", "base_url": "http://p.test", "token": "t", "policies": policies}
+        self.transport: Transport = guarded(
+            self.inner,
+            ProviderSettings.model_validate(known),
+            clock=LoopClock(),
+            metrics=self.metrics,
+            logger=make_logger(stream=self.log),
+        )
+
+    def sample(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(name, {"provider": "one", **labels})
+
+    def events(self) -> list[dict[str, object]]:
+        return [msgspec.json.decode(line) for line in self.log.getvalue().splitlines()]
+
+
+def layers(transport: Transport) -> Iterator[type[Transport]]:
+    while isinstance(transport, WrappingTransport):
+        yield type(transport)
+        transport = transport.inner
+
+
+@simulated
+async def test_the_order_from_the_outside_is_bulkhead_retry_breaker_deadline() -> None:
+    assert list(layers(Guarded().transport)) == [Bulkhead, Retry, Breaker, Deadline]
+
+
+@simulated
+async def test_a_call_keeps_its_place_while_it_is_tried_again() -> None:
+    guard = Guarded([503], retry={"backoff": 2, "total_seconds": 30}, read={"in_flight": 1, "waiting": 1})
+    first, second = call(), call()
+    calls = [asyncio.create_task(guard.transport.send(request(), on)) for on in (first, second)]
+    await asyncio.gather(*calls)
+    assert [attempt.outcome for attempt in first.attempts] == ["503", "200"]
+    assert [attempt.outcome for attempt in second.attempts] == ["200"]
+    assert second.queued == pytest.approx(first.queued)
+
+
+@simulated
+async def test_every_try_counts_at_the_breaker_and_an_open_one_is_not_tried_again() -> None:
+    guard = Guarded([503] * 9, breaker={"minimum": 2}, retry={"tries": 5})
+    assert await outcome_of(guard.transport, request(), call()) == "circuit_open"
+    assert len(guard.inner.sent) == 2
+
+
+@simulated
+async def test_a_try_whose_time_is_over_counts_at_the_breaker_and_is_followed_by_another() -> None:
+    hang = [TransportFailure("timeout", Phase.SENT)] * 2
+    guard = Guarded(hang, seconds=0.1, breaker={"minimum": 2})
+    assert await outcome_of(guard.transport, request(), call(10)) == "circuit_open"
+    assert guard.sample("rtgw_breaker_state", **{"class": "read", "state": "open"}) == 1
+
+
+@simulated
+async def test_a_reservation_holds_a_place_and_asks_the_breaker() -> None:
+    guard = Guarded([500] * 2, breaker={"minimum": 2}, create={"in_flight": 1, "waiting": 0})
+    on = call()
+    async with guard.transport.reserve(Operation.CREATE, on):
+        assert guard.transport.status()[WorkClass.CREATE].in_flight == 1
+        assert await outcome_of(guard.transport, request(Operation.CREATE), call()) == "overloaded"
+        for outcome in ("500", "500", "200"):
+            assert await outcome_of(guard.transport, request(Operation.CREATE), on) == outcome
+    assert guard.transport.status()[WorkClass.CREATE].in_flight == 0
+    with pytest.raises(TransportFailure, match="circuit_open"):
+        async with guard.transport.reserve(Operation.CREATE, on):
+            pytest.fail("it was let through")
+    assert guard.transport.status()[WorkClass.CREATE].in_flight == 0
+
+
+@simulated
+async def test_while_creates_fail_a_stop_goes_through_at_once() -> None:
+    guard = Guarded([500] * 10)
+    for _ in range(10):
+        await guard.transport.send(request(Operation.CREATE), call())
+    assert await outcome_of(guard.transport, request(Operation.CREATE), call()) == "circuit_open"
+    on = call()
+    assert await outcome_of(guard.transport, request(Operation.STOP), on) == "200"
+    assert on.queued == 0
+
+
+@simulated
+async def test_a_burst_waits_its_turn_and_nothing_of_it_is_lost_or_doubled() -> None:
+    """500 creates of 2 seconds each."""
+    guard = Guarded(seconds=2)
+    outcomes = await asyncio.gather(
+        *(outcome_of(guard.transport, request(Operation.CREATE), call(60)) for _ in range(500))
+    )
+    assert outcomes == ["200"] * 500
+    assert len(guard.inner.sent) == 500
+    assert guard.inner.most_in_flight == PolicySettings().create.in_flight
+
+
+@simulated
+async def test_the_places_are_to_be_seen_in_the_metrics() -> None:
+    guard = Guarded(seconds=1, release={"in_flight": 1, "waiting": 1})
+    tasks = [asyncio.create_task(outcome_of(guard.transport, request(Operation.STOP), call())) for _ in range(3)]
+    await asyncio.sleep(0.5)
+    names = ("limit", "in_flight", "waiting", "rejected_total")
+    release = {"class": "release"}
+    assert [guard.sample(f"rtgw_bulkhead_{name}", **release) for name in names] == [1, 1, 1, 1]
+    await asyncio.gather(*tasks)
+    assert [guard.sample(f"rtgw_bulkhead_{name}", **release) for name in names] == [1, 0, 0, 1]
+    for lane, limits in PolicySettings().lanes().items():
+        if lane != "release":
+            assert guard.sample("rtgw_bulkhead_limit", **{"class": lane}) == limits.in_flight
+
+
+@simulated
+async def test_a_breaker_is_to_be_seen_in_the_metrics_and_tells_of_every_change() -> None:
+    guard = Guarded([500] * 3, breaker={"minimum": 2, "rest": 1})
+
+    def states() -> list[float | None]:
+        names = ("closed", "open", "half_open")
+        return [guard.sample("rtgw_breaker_state", **{"class": "create", "state": state}) for state in names]
+
+    assert states() == [1, 0, 0]
+    for _ in range(2):
+        await guard.transport.send(request(Operation.CREATE), call())
+    assert states() == [0, 1, 0]
+    for _ in range(2):
+        await asyncio.sleep(2)
+        await guard.transport.send(request(Operation.CREATE), call())
+    assert states() == [1, 0, 0]
+    assert [(event["level"], event["state"], event.get("retry_after")) for event in guard.events()] == [
+        ("warning", "open", 1.0),
+        ("info", "half_open", None),
+        ("warning", "open", 2.0),
+        ("info", "half_open", None),
+        ("info", "closed", None),
+    ]
+    assert {(event["event"], event["provider"], event["class"]) for event in guard.events()} == {
+        ("breaker", "one", "create")
+    }
+
+
+@simulated
+async def test_retries_are_counted_by_what_had_failed() -> None:
+    guard = Guarded([TransportFailure("refused", Phase.CONNECTING), 503])
+    await guard.transport.send(request(), call())
+    assert guard.sample("rtgw_upstream_retries_total", reason="refused") == 1
+    assert guard.sample("rtgw_upstream_retries_total", reason="503") == 1
+
+
+@simulated
+async def test_where_retries_are_off_a_read_has_all_the_time() -> None:
+    guard = Guarded(retry={"tries": 1})
+    slow = Guarded(retry={"tries": 1}, seconds=9.9)
+    assert await outcome_of(guard.transport, request(), call(10)) == "200"
+    assert await outcome_of(slow.transport, request(), call(10)) == "200"

@@ -1,0 +1,199 @@
+"""What is tried again, how often, and when; and what never is."""
+
+import asyncio
+import itertools
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain.operations import TRAITS, Operation
+from gateway.domain.values import WorkClass
+from gateway.ports.policies import RetrySettings
+from gateway.ports.transport import Phase, TransportFailure, UpstreamResponse
+from gateway.upstream.policies.retry import Budget, Retry
+from tests.unit.upstream.policies.simulation import LoopClock, Told, call, outcome_of, request, simulated
+
+Outcome = int | TransportFailure | UpstreamResponse
+READS = [operation for operation, traits in TRAITS.items() if traits.work is WorkClass.READ]
+MUTATIONS = [operation for operation in Operation if operation not in READS]
+REFUSED = TransportFailure("refused", Phase.CONNECTING)
+DROPPED = TransportFailure("disconnected", Phase.SENT)
+
+
+def trying(
+    outcomes: Sequence[Outcome], *, seconds: float = 0, draw: float = 1.0, **settings: float
+) -> tuple[Retry, Told]:
+    """A retry whose pauses are this part of the longest, around a provider that answers like that."""
+    inner = Told(outcomes, seconds)
+    retry = Retry(
+        inner, RetrySettings.model_validate(settings), LoopClock(), lambda _reason: None, lambda _low, high: high * draw
+    )
+    return retry, inner
+
+
+def tries(inner: Told) -> list[float]:
+    """The seconds between the tries."""
+    return [round(later - earlier, 6) for (earlier, _), (later, _) in itertools.pairwise(inner.sent)]
+
+
+def sent(operation: Operation, outcome: Outcome) -> int:
+    """How often a request is sent that always ends like that."""
+    retry, inner = trying([outcome] * 20)
+
+    @simulated
+    async def run() -> None:
+        await outcome_of(retry, request(operation), call())
+
+    run()
+    return len(inner.sent)
+
+
+@pytest.mark.parametrize("operation", Operation)
+@pytest.mark.parametrize("reason", ["refused", "dns", "timeout", "disconnected"])
+def test_what_never_got_a_connection_is_tried_again_whatever_it_was(operation: Operation, reason: str) -> None:
+    assert sent(operation, TransportFailure(reason, Phase.CONNECTING)) == 3
+
+
+@pytest.mark.parametrize("operation", READS)
+@pytest.mark.parametrize("outcome", [429, 502, 503, 504, DROPPED, TransportFailure("timeout", Phase.SENT)], ids=str)
+def test_reads_are_tried_again_after_what_passes(operation: Operation, outcome: Outcome) -> None:
+    assert sent(operation, outcome) == 3
+
+
+@pytest.mark.parametrize("operation", MUTATIONS)
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        *(TransportFailure(reason, Phase.SENT) for reason in ("timeout", "disconnected", "unreadable", "failed")),
+        *(TransportFailure(reason, Phase.ANSWERED, status=200) for reason in ("timeout", "cut_short", "too_large")),
+        *(200, 201, 307, 400, 408, 409, 425, 429, 500, 502, 503, 504),
+    ],
+    ids=str,
+)
+def test_what_may_have_changed_something_is_never_sent_twice(operation: Operation, outcome: Outcome) -> None:
+    assert sent(operation, outcome) == 1
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        *(TransportFailure(reason, Phase.QUEUED) for reason in ("overloaded", "circuit_open", "closed")),
+        TransportFailure("tls", Phase.CONNECTING),
+        TransportFailure("unreadable", Phase.SENT),
+        TransportFailure("too_large", Phase.ANSWERED, status=200),
+        *(200, 304, 400, 401, 403, 404, 409, 500, 501),
+    ],
+    ids=str,
+)
+def test_what_another_try_does_not_mend_is_told_at_once(outcome: Outcome) -> None:
+    assert sent(Operation.GET, outcome) == 1
+
+
+@simulated
+async def test_the_answer_of_the_try_that_worked_is_the_answer() -> None:
+    retry, inner = trying([REFUSED, 503])
+    on = call()
+    assert await outcome_of(retry, request(), on) == "200"
+    assert [attempt.outcome for attempt in on.attempts] == ["refused", "503", "200"]
+    assert tries(inner) == [0.1, 0.2]
+    assert on.queued == pytest.approx(0.3)
+
+
+@simulated
+async def test_the_last_answer_or_failure_is_told_as_it_is() -> None:
+    retry, _ = trying([503, 503, 504])
+    assert await outcome_of(retry, request(), call()) == "504"
+    retry, _ = trying([503, REFUSED, DROPPED])
+    assert await outcome_of(retry, request(), call()) == "disconnected"
+
+
+@simulated
+async def test_pauses_double_up_to_the_longest_and_are_drawn_from_zero() -> None:
+    retry, inner = trying([503] * 6, tries=6, backoff=0.5, max_backoff=1.5)
+    await retry.send(request(), call())
+    assert tries(inner) == [0.5, 1, 1.5, 1.5, 1.5]
+    retry, inner = trying([503] * 6, draw=0)
+    await retry.send(request(), call())
+    assert tries(inner) == [0, 0]
+
+
+@simulated
+async def test_a_retry_after_is_waited_for() -> None:
+    retry, inner = trying([UpstreamResponse(429, {"Retry-After": "4"}, b"")])
+    assert await outcome_of(retry, request(), call()) == "200"
+    assert tries(inner) == [4.1]
+
+
+@simulated
+async def test_a_retry_after_that_is_longer_than_what_is_left_is_the_callers() -> None:
+    retry, inner = trying([UpstreamResponse(429, {"Retry-After": "4"}, b"")] * 3)
+    for on in (call(3), call(4)):
+        response = await retry.send(request(), on)
+        assert (response.status, response.headers["Retry-After"], on.queued) == (429, "4", 0)
+    assert len(inner.sent) == 2
+
+
+@simulated
+async def test_no_try_begins_after_the_deadline_or_the_total_time() -> None:
+    for seconds, settings in ((3.0, {}), (30.0, {"total_seconds": 3.0})):
+        retry, inner = trying([503] * 20, seconds=1, tries=10, backoff=1, max_backoff=1, budget=1, **settings)
+        assert await outcome_of(retry, request(), call(seconds)) == "503"
+        assert len(inner.sent) == 2
+
+
+@simulated
+async def test_one_try_is_the_end_where_retries_are_off() -> None:
+    retry, inner = trying([REFUSED], tries=1)
+    assert await outcome_of(retry, request(), call()) == "refused"
+    assert len(inner.sent) == 1
+
+
+@simulated
+async def test_a_provider_that_is_down_gets_few_retries_on_top_of_its_requests() -> None:
+    retry, inner = trying([503] * 1000)
+    for _ in range(200):
+        await retry.send(request(), call())
+    assert len(inner.sent) <= 200 + 10 + 200 * 0.1
+
+
+@simulated
+async def test_failing_reads_do_not_use_up_the_retries_of_a_release() -> None:
+    retry, inner = trying([503] * 200 + [REFUSED])
+    while len(inner.sent) < 200:
+        await retry.send(request(), call())
+    assert await outcome_of(retry, request(Operation.STOP), call()) == "200"
+
+
+@simulated
+async def test_every_retry_is_told_with_its_reason() -> None:
+    told: list[str] = []
+    retry = Retry(Told([REFUSED, 503]), RetrySettings(), LoopClock(), told.append)
+    assert await outcome_of(retry, request(), call()) == "200"
+    assert told == ["refused", "503"]
+
+
+@simulated
+async def test_who_is_cancelled_in_a_pause_is_not_tried_again() -> None:
+    retry, inner = trying([503])
+    task = asyncio.create_task(retry.send(request(), call()))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert len(inner.sent) == 1
+
+
+@given(share=st.floats(0, 1), steps=st.lists(st.booleans(), max_size=300))
+def test_a_budget_is_never_overdrawn(share: float, steps: list[bool]) -> None:
+    budget = Budget(share)
+    spent = earned = 0
+    for retry in steps:
+        if retry:
+            spent += budget.spend()
+        else:
+            budget.earn()
+            earned += 1
+        assert 0 <= budget.left <= 10
+        assert spent <= 10 + share * earned + 1e-6
