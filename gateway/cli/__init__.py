@@ -5,6 +5,8 @@ import click
 from gateway import __version__
 from gateway.cli.capabilities import capabilities
 from gateway.cli.config import config
+from gateway.cli.db import db
+from gateway.cli.intents import intents
 from gateway.cli.lifecycle import LIFECYCLE_COMMANDS
 from gateway.cli.providers import providers
 from gateway.cli.runtime_config import runtime_config
@@ -24,10 +26,12 @@ def cli() -> None:
       runtime-gateway serve --config gateway.yaml
     Use a running gateway (RTGW_SERVER and RTGW_API_KEY say which):
       runtime-gateway runtimes list
+    Look after its store:
+      runtime-gateway intents list --config gateway.yaml --state parked
     """
 
 
-for _command in (serve, demo, emulate, config, openapi, runtimes, providers):
+for _command in (serve, demo, emulate, config, openapi, runtimes, providers, db, intents):
     cli.add_command(_command)
 for _command in (*LIFECYCLE_COMMANDS, runtime_config, capabilities):
     runtimes.add_command(_command)

@@ -11,19 +11,24 @@ from gateway.storage.sql_store import SqlStore
 from gateway.storage.sqlite import SqliteStore
 
 
-def open_store(settings: StoreSettings) -> tuple[SqlStore, Sealer]:
-    """The store that the settings describe, which is not connected to before its own ``open``, and its sealer.
-
-    Where a SQLite store has no key in the settings, its key file is read, or made before there is a database. Raises
-    :class:`KeyUnusable`, in one line, when that cannot be done.
-    """
-    file = settings.file
-    keyring = Keyring(settings.encryption_keys or ([_kept_beside(file)] if file is not None else []))
-    if file is not None:
-        return SqliteStore(file, timeout=settings.timeout), keyring
+def store_of(settings: StoreSettings) -> SqlStore:
+    """The store that the settings describe. Nothing is connected to before its own ``open``."""
+    if settings.file is not None:
+        return SqliteStore(settings.file, timeout=settings.timeout)
     from gateway.storage.postgres import PostgresStore  # noqa: PLC0415 (asyncpg costs memory where it is not needed)
 
-    return PostgresStore(settings.url, connections=settings.connections, timeout=settings.timeout), keyring
+    return PostgresStore(settings.url, connections=settings.connections, timeout=settings.timeout)
+
+
+def open_store(settings: StoreSettings) -> tuple[SqlStore, Sealer]:
+    """That store, and what seals for it. Call it before an upgrade makes a database, which has to have a key.
+
+    Where a SQLite store has no key in the settings, its key file is read, or made where there is no database yet.
+    Raises :class:`KeyUnusable`, in one line, when that cannot be done.
+    """
+    file = settings.file
+    keys = settings.encryption_keys or ([_kept_beside(file)] if file is not None else [])
+    return store_of(settings), Keyring(keys)
 
 
 def key_file(database: Path) -> Path:

@@ -1,0 +1,143 @@
+"""Intents as the commands print them: everything but what is sealed, with times that people can read."""
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from gateway.cli.output import Columns
+
+if TYPE_CHECKING:
+    from gateway.domain.intents import Intent, IntentAttempt, Look
+    from gateway.ports.store import Decided
+
+STATES: Final = ("open", "unknown", "done", "refused", "absent", "parked")
+
+INTENT_COLUMNS: Final[Columns] = {
+    "ID": lambda item: item["id"],
+    "STATE": lambda item: item["state"],
+    "PROVIDER": lambda item: item["provider"],
+    "SCOPE": lambda item: item["scope"],
+    "NAME": lambda item: item["name"],
+    "RUNTIME": lambda item: item["provider_runtime_id"],
+    "SURPLUS": lambda item: len(item["surplus"]),
+    "CREATED": lambda item: item["created_at"],
+}
+ATTEMPT_COLUMNS: Final[Columns] = {
+    "ATTEMPT": lambda item: item["epoch"],
+    "FIRST SEND": lambda item: item["first_send"],
+    "LAST SEND": lambda item: item["last_send"],
+    "PHASE": lambda item: item["phase"],
+    "STATUS": lambda item: item["status"],
+    "MADE": lambda item: item["made"],
+}
+LOOK_COLUMNS: Final[Columns] = {
+    "LOOKED AT": lambda item: item["at"],
+    "WHEN": lambda item: item["when"],
+    "FOUND": lambda item: ", ".join(item["found"]) or "nothing",
+}
+DECISION_COLUMNS: Final[Columns] = {
+    "AT": lambda item: item["at"],
+    "OPERATOR": lambda item: item["operator"],
+    "DECISION": lambda item: item["decision"],
+    "INTENT": lambda item: item["intent"],
+    "RUNTIME": lambda item: item["provider_runtime_id"],
+    "NOTE": lambda item: item["note"],
+}
+
+
+def intent_document(intent: "Intent") -> dict[str, Any]:
+    """All that is remembered of a create. What is sealed is told by its size in bytes."""
+    return {
+        "object": "intent",
+        "id": intent.id,
+        "state": str(intent.state),
+        "reason": intent.reason,
+        "provider": intent.provider,
+        "scope": intent.scope,
+        "kind": intent.kind,
+        "name": intent.name,
+        "provider_runtime_id": intent.runtime_id,
+        "surplus": list(intent.surplus),
+        "created_at": _time(intent.created_at),
+        "updated_at": _time(intent.updated_at),
+        "settled_at": _time(intent.settled_at),
+        "due_at": _time(intent.due_at),
+        "principal": intent.principal,
+        "key": intent.key,
+        "operation": intent.operation,
+        "pinned": intent.pinned,
+        "namespace": intent.namespace,
+        "target": intent.target,
+        "provider_key": intent.provider_key,
+        "generation": intent.generation,
+        "epoch": intent.epoch,
+        "holder": intent.holder,
+        "lease_until": _time(intent.lease_until),
+        "superseded_by": intent.superseded_by,
+        "digest_version": intent.digest_version,
+        "request_bytes": _size(intent.request),
+        "outcome_bytes": _size(intent.outcome),
+        "attempts": [_attempt(attempt) for attempt in intent.attempts],
+        "looks": [
+            *([_look(intent.before, "before the send")] if intent.before is not None else []),
+            *(_look(look, "after the send") for look in intent.looks),
+        ],
+    }
+
+
+def decision_document(decided: "Decided") -> dict[str, Any]:
+    """A line of the audit trail."""
+    return {
+        "object": "decision",
+        "at": _time(decided.at),
+        "operator": decided.operator,
+        "decision": str(decided.decision),
+        "intent": decided.intent_id,
+        "provider_runtime_id": decided.runtime_id,
+        "note": decided.note,
+    }
+
+
+def _attempt(attempt: "IntentAttempt") -> dict[str, Any]:
+    return {
+        "epoch": attempt.epoch,
+        "target": attempt.target,
+        "first_send": _time(attempt.first_send),
+        "last_send": _time(attempt.last_send),
+        "phase": attempt.phase,
+        "status": attempt.status,
+        "made": attempt.made,
+    }
+
+
+def _look(look: "Look", when: str) -> dict[str, Any]:
+    return {"at": _time(look.at), "when": when, "found": list(look.found)}
+
+
+def _time(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _size(sealed: bytes | None) -> int | None:
+    return None if sealed is None else len(sealed)
+
+
+def cursor_after(intent: "Intent") -> str:
+    """Where the page after this intent begins."""
+    return base64.urlsafe_b64encode(f"{intent.created_at!r} {intent.id}".encode()).decode()
+
+
+def parse_cursor(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[float, str] | None:
+    """The place that a cursor names."""
+    if value is None:
+        return None
+    try:
+        created_at, _, intent_id = base64.b64decode(value, altchars=b"-_", validate=True).decode().partition(" ")
+        return float(created_at), intent_id
+    except (binascii.Error, ValueError):
+        raise click.BadParameter("this is next_cursor of the page before") from None

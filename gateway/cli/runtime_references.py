@@ -1,0 +1,68 @@
+"""How people name a runtime to ``intents resolve``: by its public id, or by the provider's own."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from gateway.domain.errors import NotFound
+from gateway.domain.ids import RuntimeRef, parse_runtime_id
+from gateway.domain.intents import Intent, namespace_of
+
+if TYPE_CHECKING:
+    from gateway.ports.provider_settings import ProviderSettings
+    from gateway.settings import Settings
+
+_HINT = "--made"
+
+
+def provider_runtime_id(settings: "Settings", intent: Intent, made: str) -> str:
+    """The provider's id of the runtime that is meant. Raises a usage error when it cannot be this create's."""
+    try:
+        name, reference = parse_runtime_id(made)
+    except NotFound:
+        return _own_id(made)
+    provider = settings.providers.get(name)
+    if provider is None:
+        raise click.BadParameter(
+            f"there is no provider {name} in the settings; give the provider's own id of the runtime", param_hint=_HINT
+        )
+    if not _same_place(provider, intent):
+        raise click.BadParameter(
+            f"that is a runtime of {name}, and this create went to {intent.provider}", param_hint=_HINT
+        )
+    ref = _parsed(provider, reference)
+    if ref.scope != intent.scope:
+        raise click.BadParameter(
+            f"that is a runtime in the scope {ref.scope}, and this create went to {intent.scope};"
+            " if both are one place, give the provider's own id of the runtime",
+            param_hint=_HINT,
+        )
+    return ref.provider_id
+
+
+def _own_id(made: str) -> str:
+    if not made.isascii() or not made.isprintable() or " " in made or not 1 <= len(made) <= 200:
+        raise click.BadParameter("this is a runtime's id, or the provider's own id of it", param_hint=_HINT)
+    from gateway.domain.values import is_uuid
+
+    return made.lower() if is_uuid(made) else made
+
+
+def _same_place(provider: "ProviderSettings", intent: Intent) -> bool:
+    """Whether it is the provider that the create went to, under whichever name it is configured now."""
+    import msgspec
+
+    here = msgspec.json.decode(namespace_of(provider.api, provider.base_url, "", ""))
+    there = msgspec.json.decode(intent.namespace)
+    return bool(here[:2] == there[:2]) and provider.scope in {None, intent.scope}
+
+
+def _parsed(provider: "ProviderSettings", reference: str) -> RuntimeRef:
+    from gateway.app import plugins
+    from gateway.upstream.transport import AiohttpTransport
+
+    adapter = plugins()[provider.api].adapter(provider, AiohttpTransport(provider))
+    try:
+        return adapter.parse_reference(reference)
+    except NotFound as exc:
+        raise click.BadParameter("there is no runtime of this id", param_hint=_HINT) from exc
