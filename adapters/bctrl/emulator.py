@@ -25,7 +25,7 @@ from adapters.bctrl import PLUGIN
 from adapters.bctrl.emulator_checks import create_fault
 from adapters.bctrl.wire import Code, Driver, Kind, LaunchMode, ReasonClass, Status
 from gateway.testing.emulator import Emulator
-from gateway.testing.exchange import Answer, Call, Refusal, Route, timestamp
+from gateway.testing.exchange import Answer, Call, Made, Refusal, Route, timestamp
 from gateway.testing.recording import parse_json
 
 _CODES: Final[Mapping[int, Code]] = {
@@ -157,6 +157,10 @@ class BctrlEmulator(Emulator):
     def counts(self) -> Mapping[str, int]:
         runtimes = [runtime for workspace in self._workspaces.values() for runtime in workspace]
         return {"runtimes": len(runtimes), "live_runtimes": sum(runtime.live for runtime in runtimes)}
+
+    def made(self) -> Iterable[Made]:
+        for name, workspace in self._workspaces.items():
+            yield from (Made(runtime.id, runtime.alias, name, runtime.live) for runtime in workspace)
 
     def application(self, *, max_body: int = 1 << 20) -> web.Application:
         app = super().application(max_body=max_body)

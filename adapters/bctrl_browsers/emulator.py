@@ -24,9 +24,9 @@ from adapters.bctrl_browsers.emulator_checks import Check, fault
 from adapters.bctrl_browsers.emulator_flat import FlatEra, flat_errors
 from adapters.bctrl_browsers.emulator_listing import page_of
 from adapters.bctrl_browsers.emulator_world import DEFAULT_SPACE, Browser, World, new_id
-from adapters.bctrl_browsers.wire import API_VERSION, Code, ReasonClass, RunStatus
+from adapters.bctrl_browsers.wire import API_VERSION, MARKER, Code, ReasonClass, RunStatus
 from gateway.testing.emulator import Emulator
-from gateway.testing.exchange import Answer, Call, Refusal, Route, timestamp
+from gateway.testing.exchange import Answer, Call, Made, Refusal, Route, timestamp
 
 Handle = Callable[[Call], Answer]
 
@@ -90,6 +90,7 @@ class BrowsersEmulator(Emulator):
         yield Route("start", "POST", f"{one}/start", self._write(self._start))
         yield Route("stop", "POST", f"{one}/stop", self._write(self._stop_run))
         yield Route("revoke", "POST", f"{one}/connections/revoke", self._write(self._revoke))
+        yield Route("whoami", "GET", "/v1/auth/whoami", self._read(self._whoami))
         yield from FlatEra(self).routes()
 
     def clear(self) -> None:
@@ -99,6 +100,11 @@ class BrowsersEmulator(Emulator):
     def counts(self) -> Mapping[str, int]:
         browsers = list(self.world.all(self.now()))
         return {"runtimes": len(browsers), "live_runtimes": sum(browser.run is not None for browser in browsers)}
+
+    def made(self) -> Iterable[Made]:
+        for browser in self.world.all(self.now()):
+            marker = browser.config.get("metadata", {}).get(MARKER)
+            yield Made(browser.id, browser.name, browser.space, live=True, marker=marker, key=browser.key)
 
     def application(self, *, max_body: int = 1 << 20) -> web.Application:
         app = super().application(max_body=max_body)
@@ -176,7 +182,8 @@ class BrowsersEmulator(Emulator):
         name = body.get("name") or f"browser-{secrets.token_hex(4)}"
         self.check_name(space, name, call)
         config = {key: value for key, value in body.items() if key not in _CREATE_ONLY}
-        browser = self._copied(Browser(space, name, now, config), body)
+        fresh = Browser(space, name, now, config, key=call.headers.get("Idempotency-Key"))
+        browser = self._copied(fresh, body)
         browser.start(now)
         self._waited(call, browser)
         self.world.add(browser)
@@ -243,6 +250,11 @@ class BrowsersEmulator(Emulator):
             raise self.refuse(409, "The browser is not running.", Code.BROWSER_NOT_RUNNING)
         browser.run.credential = new_id("key")
         return self._shown(browser)
+
+    def _whoami(self, _: Call) -> Answer:
+        where = {"organizationId": "org_demo", "defaultSpaceId": DEFAULT_SPACE, "scope": "organization"}
+        body = {"object": "identity", "keyId": "key_demo", "plan": "developer", **where, "effectiveScope": where}
+        return Answer(200, body)
 
     def _shown(self, browser: Browser) -> Answer:
         return Answer(200, browser.shown(self.now()))

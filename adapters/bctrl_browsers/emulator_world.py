@@ -75,7 +75,8 @@ class Run:
 
 @dataclass(slots=True)
 class Browser:
-    """A browser of a space. ``config`` holds what was set, ``run`` the current run or the one that just ended."""
+    """A browser of a space. ``config`` holds what was set, ``run`` the current run or the one that just ended, ``key``
+    the idempotency key of its create."""
 
     space: str
     name: str
@@ -88,6 +89,7 @@ class Browser:
     saved: bool = False
     copied_from: dict[str, Any] | None = None
     flat: dict[str, Any] = field(default_factory=dict)
+    key: str | None = None
 
     def settle(self, now: float) -> None:
         """Let a run that has ended be gone, and its state saved."""

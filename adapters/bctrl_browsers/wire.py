@@ -11,6 +11,9 @@ import msgspec
 
 API_VERSION: Final = "2026-10-03"
 
+MARKER: Final = "rgw_intent"
+"""The member of a browser's ``metadata`` in which the gateway keeps what its create was marked with."""
+
 
 class Status(StrEnum):
     """Of a browser: ``running`` while it has a current run."""
@@ -93,6 +96,13 @@ class RawBrowsersBody(Incoming, frozen=True, kw_only=True):
     """The same page, for the members that :class:`BrowserBody` does not know."""
 
     data: list[dict[str, Any]]
+
+
+class WhoamiBody(Incoming, frozen=True, kw_only=True):
+    """Whose credentials these are."""
+
+    organization_id: str
+    default_space_id: str | None = None
 
 
 class DeletedBody(Incoming, frozen=True, kw_only=True):

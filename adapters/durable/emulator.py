@@ -38,7 +38,7 @@ from adapters.durable.emulator_lifecycle import LifecycleRoutes
 from adapters.durable.emulator_lookups import LookupRoutes
 from adapters.durable.emulator_world import Project, Runtime, Workspace, World, digest
 from gateway.testing.emulator import Emulator
-from gateway.testing.exchange import Answer, Call, Refusal, Route
+from gateway.testing.exchange import Answer, Call, Made, Refusal, Route
 
 WORKSPACE: Final = "/api/v1/org/{org}/ws/{workspace}"
 RUNTIME: Final = WORKSPACE + "/runtimes/{runtime}"
@@ -137,6 +137,11 @@ class DurableEmulator(Emulator):
             "live_runtimes": sum(runtime.instance is not None for runtime in runtimes),
             "running_runtimes": sum(runtime.status == "running" for runtime in runtimes),
         }
+
+    def made(self) -> Iterable[Made]:
+        """Nothing ends for good here: all are live."""
+        for workspace, runtime in self.world.placed():
+            yield Made(runtime.id, runtime.key, f"{workspace.org}/{workspace.key}", live=True)
 
     def refused(self, status: int, detail: str, code: str | None = None) -> Refusal:
         """To be raised."""

@@ -274,8 +274,12 @@ class World:
 
     def runtimes(self) -> Iterator[Runtime]:
         """All runtimes, as they are now."""
+        return (runtime for _, runtime in self.placed())
+
+    def placed(self) -> Iterator[tuple[Workspace, Runtime]]:
+        """The same, each with its workspace."""
         now = self._now()
         for workspace in self._workspaces.values():
             for runtime in workspace.runtimes.values():
                 runtime.settle(now)
-                yield runtime
+                yield workspace, runtime

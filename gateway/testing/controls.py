@@ -3,12 +3,14 @@
 =======================  =====================================================================================
 ``GET /__requests``      the last requests (``?operation=`` for one): ``{"items": [...]}`` of ``recording.Received``
 ``GET /__stats``         requests and commits per operation, what exists, faults fired, calls that wait
+``GET /__runtimes``      what exists (``?name=`` for one name): ``{"items": [...]}`` of ``exchange.Made``
 ``POST /__reset``        back to the beginning: no runtimes, rules, records or counts
 ``POST /__faults``       adds a rule or a list of them (``gateway.testing.faults``); GET shows, DELETE ends them
 ``POST /__release``      lets held calls go on and shows what lags behind (``?operation=``: only held calls of it)
 =======================  =====================================================================================
 """
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -27,6 +29,7 @@ def add_to(app: web.Application, emulator: "Emulator") -> None:
     controls = _Controls(emulator)
     app.router.add_get("/__requests", controls.show_requests)
     app.router.add_get("/__stats", controls.show_stats)
+    app.router.add_get("/__runtimes", controls.show_runtimes)
     app.router.add_post("/__reset", controls.reset)
     app.router.add_post("/__release", controls.release)
     app.router.add_get("/__faults", controls.show_faults)
@@ -45,6 +48,11 @@ class _Controls:
 
     async def show_stats(self, _: web.Request) -> web.Response:
         return web.json_response(self._emulator.stats())
+
+    async def show_runtimes(self, request: web.Request) -> web.Response:
+        wanted = request.query.get("name")
+        found = [asdict(made) for made in self._emulator.made() if wanted in {None, made.name}]
+        return web.json_response({"items": found})
 
     async def reset(self, _: web.Request) -> web.Response:
         self._emulator.reset()

@@ -11,18 +11,21 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
 from gateway.testing import controls
 from gateway.testing.delivery import hang_up, mangle, respond
-from gateway.testing.exchange import Answer, Call, Refusal, Route
-from gateway.testing.faults import Delay, Faults, Lag, Rule, Stage, Status
+from gateway.testing.exchange import Answer, Call, Made, Refusal, Route
+from gateway.testing.faults import Delay, Faults, Lag, Late, Rule, Stage, Status
 from gateway.testing.recording import Received, RequestLog, body_of
 from gateway.testing.waiting import Gate, Unseen, Watch
+
+T = TypeVar("T")
 
 _LOG: Final = logging.getLogger(__name__)
 _ENTRY: Final = web.RequestKey("entry", Received)
@@ -50,7 +53,7 @@ class Emulator(ABC):
         self.waiting = 0
         self.operations: Mapping[web.AbstractRoute, str] = {}
         self._sleep = sleep
-        self._tasks: set[asyncio.Task[tuple[Answer, Rule | None]]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._stopping = asyncio.Event()
 
     @abstractmethod
@@ -72,6 +75,10 @@ class Emulator(ABC):
     @abstractmethod
     def counts(self) -> Mapping[str, int]:
         """What exists now: ``runtimes``, and ``live_runtimes`` (those that cost)."""
+
+    @abstractmethod
+    def made(self) -> Iterable[Made]:
+        """The runtimes that exist, whatever reads show of them; those of a scope oldest first."""
 
     def bad_json(self, detail: str) -> Answer:
         """The answer to a body that is not JSON."""
@@ -158,9 +165,7 @@ class Emulator(ABC):
                 unseen=self.unseen,
                 bad_json=self.bad_json,
             )
-            task = asyncio.create_task(self._perform(route, call))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task = self._in_the_background(self._perform(route, call))
             await asyncio.wait([task])
             if task.cancelled():
                 hang_up(request)
@@ -179,10 +184,10 @@ class Emulator(ABC):
         await self._wait(call.operation, Stage.WAIT_BEFORE)
         end = next(self.faults.firing(call.operation, Stage.END_BEFORE), None)
         if end is not None:
+            if isinstance(end, Late):
+                self._in_the_background(self._commit_late(route, call, end))
             return self._ended(Answer(503), end)
         answer = self._commit(route, call)
-        if answer.status < 400:
-            self._affect(route, call, answer.created)
         await self._wait(call.operation, Stage.WAIT_AFTER)
         committed = answer.status < 400
         ends = self.faults.firing(
@@ -191,16 +196,36 @@ class Emulator(ABC):
         end = next(ends, None)
         return (answer, None) if end is None else self._ended(answer, end)
 
+    def _in_the_background(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _commit_late(self, route: Route, call: Call, rule: Late) -> None:
+        with self._waits():
+            if rule.seconds is None:
+                await self.gate.wait(call.operation)
+            else:
+                await self._sleep(rule.seconds)
+        self._commit(route, call)
+
     def _affect(self, route: Route, call: Call, created: str | None) -> None:
         for rule in self.faults.firing(
             call.operation, Stage.EFFECT, lambda rule: created is not None or not isinstance(rule, Lag)
         ):
             if not isinstance(rule, Lag):
-                self._commit(route, replace(call, repeated=True))
+                self._commit_once(route, replace(call, repeated=True))
             elif created is not None:
                 self.unseen.hide("list" if rule.fault == "list_lag" else "get", created, rule.reads)
 
     def _commit(self, route: Route, call: Call) -> Answer:
+        answer = self._commit_once(route, call)
+        if answer.status < 400:
+            self._affect(route, call, answer.created)
+        return answer
+
+    def _commit_once(self, route: Route, call: Call) -> Answer:
         try:
             answer = route.handle(call)
         except Refusal as refusal:
@@ -216,7 +241,8 @@ class Emulator(ABC):
     def _ended(self, answer: Answer, end: Rule) -> tuple[Answer, Rule | None]:
         if not isinstance(end, Status):
             return answer, end
-        headers = {} if end.retry_after is None else {"Retry-After": str(end.retry_after)}
+        told = {"Retry-After": end.retry_after, "Location": end.location}
+        headers = {name: str(value) for name, value in told.items() if value is not None}
         native = self.failure(end.status, end.detail or f"The fault {end.fault} was asked for.", end.code)
         if "body" not in end.model_fields_set:
             return replace(native, headers={**native.headers, **headers}), None
@@ -225,25 +251,26 @@ class Emulator(ABC):
 
     async def _wait(self, operation: str, stage: Stage) -> None:
         for rule in self.faults.firing(operation, stage):
-            self.waiting += 1
-            self.watch.changed()
-            try:
+            with self._waits():
                 if isinstance(rule, Delay):
                     await self._sleep(rule.seconds)
                 else:
                     await self.gate.wait(operation)
-            finally:
-                self.waiting -= 1
 
     async def _hang(self, request: web.Request) -> None:
-        self.waiting += 1
-        self.watch.changed()
-        try:
+        with self._waits():
             while request.transport is not None and not self._stopping.is_set():
                 try:
                     await asyncio.wait_for(self._stopping.wait(), _LOOK_AT_CLIENT)
                 except TimeoutError:
                     continue
+
+    @contextmanager
+    def _waits(self) -> Iterator[None]:
+        self.waiting += 1
+        self.watch.changed()
+        try:
+            yield
         finally:
             self.waiting -= 1
 

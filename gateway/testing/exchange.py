@@ -26,6 +26,20 @@ class Answer:
     created: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A runtime that exists. ``live``: it holds its name, whether or not it has compute; one that was stopped for good
+    or has failed does not. ``marker`` is what its create was marked with, ``key`` the idempotency key that it came
+    under."""
+
+    id: str
+    name: str
+    scope: str
+    live: bool
+    marker: str | None = None
+    key: str | None = None
+
+
 class Refusal(Exception):
     """The call is refused with this answer, and nothing was changed."""
 

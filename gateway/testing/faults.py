@@ -9,6 +9,7 @@ fires: ``times`` (at most so many calls), ``probability`` (of each call, drawn f
 ``hold, hold_after``           the same, until ``POST /__release``
 ``hang, hang_after``           never answer; without and with the commit
 ``status``                     answer with ``status`` instead of committing
+``commit_late``                the same, and commit ``seconds`` later (without ``seconds``: at ``POST /__release``)
 ``status_after``               commit, then answer with ``status``
 ``drop_before, drop_after``    close the connection unanswered; without and with the commit
 ``commit_twice``               commit, and once more as if it were another; the answer is the first one's
@@ -65,16 +66,26 @@ class Delay(Rule):
 
 
 class Status(Rule):
-    """Answer with a status. ``retry_after`` goes into the header as it is. Without ``body`` the answer is in the
-    provider's own envelope, with ``detail`` and ``code``; a string is sent as text of ``content_type``."""
+    """Answer with a status. ``retry_after`` and ``location`` go into the headers as they are. Without ``body`` the
+    answer is in the provider's own envelope, with ``detail`` and ``code``; a string is sent as text of
+    ``content_type``."""
 
     fault: Literal["status", "status_after"]
     status: HttpStatus
     retry_after: int | str | None = None
+    location: str | None = None
     detail: str | None = None
     code: str | None = None
     body: Any = None
     content_type: str | None = None
+
+
+class Late(Status):
+    """Answer as something in between that gave up waiting, while the call goes on behind it."""
+
+    fault: Literal["commit_late"]  # type: ignore[assignment]
+    status: HttpStatus = 504
+    seconds: Seconds | None = None
 
 
 class Html(Rule):
@@ -113,6 +124,7 @@ STAGES: Final = {
     "hang": Stage.END_BEFORE,
     "status": Stage.END_BEFORE,
     "drop_before": Stage.END_BEFORE,
+    "commit_late": Stage.END_BEFORE,
     "commit_twice": Stage.EFFECT,
     "list_lag": Stage.EFFECT,
     "get_lag": Stage.EFFECT,
@@ -127,7 +139,7 @@ STAGES: Final = {
 }
 """Every fault there is, and when it has its effect."""
 
-_AnyRule = Annotated[Delay | Status | Html | Lag | Plain, Field(discriminator="fault")]
+_AnyRule = Annotated[Delay | Status | Late | Html | Lag | Plain, Field(discriminator="fault")]
 _RULES: Final = TypeAdapter(list[_AnyRule])
 
 

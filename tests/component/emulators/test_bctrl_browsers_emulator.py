@@ -436,6 +436,29 @@ async def test_what_lags_is_shown_later(lag, era):
         assert made["id"] in str((await _send(session, "GET", path))[1])
 
 
+async def test_what_exists_is_told_with_its_marker_and_its_key():
+    """Also what is idle: it holds its name. What was deleted is gone."""
+    async with _emulator(keys="forgotten") as session:
+        made = await _create(session, "one", metadata={"rgw_intent": "m-1", "team": "shop"})
+        body, headers = {"name": "two"}, {"Idempotency-Key": "k-2"}
+        _, other = await _send(session, "POST", f"{BROWSERS}?spaceId=sp_2", body, headers=headers)
+        await _send(session, "POST", f"{BROWSERS}/{made['id']}/stop")
+        told = (await _send(session, "GET", "/__runtimes"))[1]["items"]
+        assert [tuple(item.values()) for item in told] == [
+            (made["id"], "one", "sp_demo", True, "m-1", None),
+            (other["id"], "two", "sp_2", True, None, "k-2"),
+        ]
+        await _send(session, "DELETE", f"{BROWSERS}/{made['id']}")
+        told = (await _send(session, "GET", "/__runtimes"))[1]["items"]
+        assert [item["name"] for item in told] == ["two"]
+
+
+async def test_the_credentials_tell_their_organization_and_its_default_space():
+    async with _emulator() as session:
+        _, identity = await _send(session, "GET", "/v1/auth/whoami")
+        assert (identity["organizationId"], identity["defaultSpaceId"]) == ("org_demo", "sp_demo")
+
+
 async def test_the_era_before_creates_starts_and_stops_the_same_browsers():
     async with _emulator() as session:
         status, made = await _send(

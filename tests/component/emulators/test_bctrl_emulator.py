@@ -138,6 +138,17 @@ async def test_whether_the_alias_of_an_ended_runtime_can_be_used_again_is_a_pers
         assert answered == status
 
 
+async def test_what_exists_is_told_with_whether_it_lives():
+    async with _emulator() as session:
+        _, made = await _create(session, "ended")
+        await _send(session, "POST", f"{RUNTIMES}/ended/stop")
+        _, other = await _create(session, "bot")
+        told = (await _send(session, "GET", "/__runtimes"))[1]["items"]
+        shown = [(item["id"], item["name"], item["live"]) for item in told]
+        assert shown == [(made["id"], "ended", False), (other["id"], "bot", True)]
+        assert {item["scope"] for item in told} == {RUNTIMES.split("/")[3]}
+
+
 async def test_an_alias_means_the_newest_live_runtime_and_else_the_newest():
     async with _emulator(live_alias="second") as session:
         made = [(await _create(session))[1]["id"] for _ in range(3)]

@@ -626,6 +626,15 @@ async def test_a_create_whose_answer_is_lost_has_happened_once(client: Client) -
     assert (stats["creates_committed"], stats["requests"]["create"], stats["faults_fired"]) == (1, 2, {"drop_after": 1})
 
 
+async def test_what_exists_is_told_by_its_key_whatever_reads_show(client: Client) -> None:
+    await client.fault("create", "list_lag")
+    made = await client.create(key="agent", name="Agent")
+    told = (await client.ok("GET", "/__runtimes"))["items"]
+    assert [(item["id"], item["name"], item["scope"], item["live"]) for item in told] == [
+        (made["id"], "agent", "acme/research", True)
+    ]
+
+
 async def test_a_create_that_commits_twice_leaves_two_of_one_key(client: Client) -> None:
     await client.fault("create", "commit_twice", times=1)
     first = await client.create(key="agent")

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from gateway.testing.emulator import Emulator
-from gateway.testing.exchange import Answer, Call, Refusal, Route
+from gateway.testing.exchange import Answer, Call, Made, Refusal, Route
 from gateway.testing.servers import running
 
 
@@ -37,6 +37,9 @@ class Shelf(Emulator):
 
     def counts(self) -> Mapping[str, int]:
         return {"runtimes": len(self.things), "live_runtimes": 0}
+
+    def made(self) -> Iterable[Made]:
+        return [Made(thing, thing, "shelf", live=True) for thing in self.things]
 
     def create(self, call: Call) -> Answer:
         body = call.json()
@@ -266,10 +269,47 @@ async def test_a_status_can_have_any_body(client: Client, body: Any, content_typ
         assert (await response.json() if told == "application/json" else await response.text()) == body
 
 
-@pytest.mark.parametrize("status", [402, 409, 429, 500, 503])
+async def test_a_redirect_says_where_to(client: Client) -> None:
+    await client.fault("create", "status", status=307, location="/things", times=1)
+    async with client.session.post("/things", json={"name": "one"}, allow_redirects=False) as response:
+        assert (response.status, response.headers["Location"]) == (307, "/things")
+    assert client.emulator.things == []
+
+
+@pytest.mark.parametrize("seconds", [30, None])
+async def test_a_late_commit_comes_after_its_answer(client: Client, sleeps: Sleeps, seconds: float | None) -> None:
+    """As behind a proxy that gave up; it is a whole commit, with what else was asked for."""
+    after = {} if seconds is None else {"seconds": seconds}
+    await client.fault("create", "commit_late", **after, body="<html>", content_type="text/html", times=1)
+    await client.fault("create", "get_lag", reads=1)
+    async with client.session.post("/things", json={"name": "one"}) as response:
+        assert (response.status, response.content_type) == (504, "text/html")
+    await client.emulator.until_waiting()
+    assert client.emulator.things == []
+    sleeps.wake.set()
+    client.emulator.release("create")
+    await client.emulator.until_committed("create")
+    assert sleeps.asked == ([] if seconds is None else [30.0])
+    assert (await client.stats())["creates_committed"] == 1
+    assert [(await client.call("GET", "/things/one"))[0] for _ in range(2)] == [404, 200]
+
+
+async def test_what_exists_is_shown_whatever_reads_show(client: Client) -> None:
+    await client.fault("create", "list_lag")
+    await client.create("one")
+    await client.create("two")
+    assert (await client.call("GET", "/things"))[1] == {"items": []}
+    shown = {"scope": "shelf", "live": True, "marker": None, "key": None}
+    items = (await client.call("GET", "/__runtimes"))[1]["items"]
+    assert items == [{"id": name, "name": name, **shown} for name in ("one", "two")]
+    assert (await client.call("GET", "/__runtimes", params={"name": "two"}))[1]["items"] == items[1:]
+
+
+@pytest.mark.parametrize("status", [307, 402, 408, 409, 429, 500, 502, 503, 504])
 async def test_a_status_after_the_commit_hides_that_it_worked(client: Client, status: int) -> None:
     await client.fault("create", "status_after", status=status)
-    assert (await client.create())[0] == status
+    body = {"name": "one"}
+    assert (await client.call("POST", "/things", body, allow_redirects=False))[0] == status
     assert client.emulator.things == ["one"]
     assert (await client.stats())["creates_committed"] == 1
 
@@ -302,6 +342,13 @@ async def test_malformed_json_comes_whole_and_cannot_be_parsed(client: Client) -
     await client.fault("create", "malformed_json")
     with pytest.raises(ValueError, match="delimiter"):
         await client.create()
+    assert client.emulator.things == ["one"]
+
+
+async def test_a_refusal_by_a_web_page_hides_that_it_worked(client: Client) -> None:
+    await client.fault("create", "html", status=403)
+    async with client.session.post("/things", json={"name": "one"}) as response:
+        assert (response.status, response.content_type) == (403, "text/html")
     assert client.emulator.things == ["one"]
 
 
