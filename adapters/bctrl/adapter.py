@@ -4,7 +4,7 @@ The API addresses a runtime by its alias, and an alias may come back as another 
 existing runtime therefore reads first and refuses with :class:`RuntimeReplaced` when the UUID is another's.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Final, TypeVar
 
 import msgspec
@@ -182,17 +182,10 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
             raise self._replaced("The name of this runtime now belongs to another one; nothing was done to it.")
         return runtime
 
-    def _read(
-        self,
-        operation: Operation,
-        response: UpstreamResponse,
-        decode: Callable[[bytes], AnswerT],
-        secrets: Iterable[str] = (),
-    ) -> AnswerT:
+    def _read(self, operation: Operation, response: UpstreamResponse, decode: Callable[[bytes], AnswerT]) -> AnswerT:
         """Decode a success (documented as 200; later eras answer 201 to a create) or raise what the answer means."""
         if not 200 <= response.status < 300:
-            token = self.settings.token.get_secret_value()
-            raise error_of(self.name, operation, response, secrets=(token, *secrets))
+            raise error_of(self.name, operation, response)
         try:
             return decode(response.body)
         except (ValueError, RecursionError) as exc:

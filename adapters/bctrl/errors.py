@@ -2,10 +2,11 @@
 
 The seed documents no error body. An envelope counts as the provider's own when it is a JSON object in the form of the
 flat era (``{"error": "text", "code", "requestId", "reasonClass"}``), of the current one (the same inside ``error``), or
-has a ``message`` or ``detail``.
+has a ``message`` or ``detail``. For a 4xx of a create any JSON object will do: a refusal in a form that nobody has
+documented would otherwise leave every refused create with an unknown outcome.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -119,8 +120,9 @@ class Envelope:
     request_id: str | None = None
 
 
-def read_envelope(body: bytes) -> Envelope | None:
-    """The error body in any of the known forms; None for what is not the provider's."""
+def read_envelope(body: bytes, *, any_object: bool = False) -> Envelope | None:
+    """The error body in any of the known forms, or with ``any_object`` in an unknown one, which then says nothing.
+    None for what is not the provider's."""
     try:
         document = msgspec.json.decode(body)
     except (ValueError, RecursionError):
@@ -133,7 +135,7 @@ def read_envelope(body: bytes) -> Envelope | None:
     for member in ("error", "message", "detail"):
         if isinstance(document.get(member), str):
             return _envelope(document, document[member])
-    return None
+    return Envelope() if any_object else None
 
 
 def _envelope(members: Mapping[str, Any], message: Any) -> Envelope:
@@ -144,22 +146,19 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def error_of(
-    provider: str, operation: Operation, response: UpstreamResponse, *, secrets: Iterable[str] = ()
-) -> GatewayError:
-    """The error that an answer other than a success means.
-
-    ``secrets`` are values of the request; a provider that repeats one in its message does not get it shown.
-    """
-    envelope = read_envelope(response.body)
+def error_of(provider: str, operation: Operation, response: UpstreamResponse) -> GatewayError:
+    """The error that an answer other than a success means."""
+    refused_create = operation is Operation.CREATE and 400 <= response.status < 500
+    envelope = read_envelope(response.body, any_object=refused_create)
     if envelope is None:
         return foreign_error(provider, operation, response)
     failure = ProviderFailure(
         provider,
         status=response.status,
-        code=_without(envelope.code, secrets),
-        detail=_without(envelope.message, secrets),
+        code=envelope.code,
+        detail=envelope.message,
         request_id=envelope.request_id or response.headers.get("x-request-id"),
+        own_envelope=True,
     )
     looked_up = failure
     if envelope.code not in CODES and envelope.reason_class is not None:
@@ -177,10 +176,3 @@ def error_of(
         return errors.NotFound(f"The provider {provider} has no such workspace.", failure=failure)
     error.failure = failure
     return error
-
-
-def _without(text: str | None, secrets: Iterable[str]) -> str | None:
-    for secret in secrets:
-        if text and secret:
-            text = text.replace(secret, "***")
-    return text

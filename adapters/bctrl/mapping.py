@@ -103,10 +103,13 @@ class Reader:
         return self._to_domain(_RUNTIME.decode(body), _RAW.decode(body), scope)
 
     def runtimes(self, body: bytes, scope: str) -> list[Runtime]:
-        """All runtimes of a list, in its order."""
-        found = _RUNTIMES.decode(body).runtimes
+        """All runtimes of a list, in its order. A list that says that there is more is not the API's: what it leaves
+        out would be taken for what does not exist."""
+        answer = _RUNTIMES.decode(body)
+        if answer.has_more or answer.next_cursor:
+            raise ValueError("a list of the whole workspace has no further pages")
         raw = _RAW_RUNTIMES.decode(body).runtimes
-        return [self._to_domain(row, members, scope) for row, members in zip(found, raw, strict=True)]
+        return [self._to_domain(row, members, scope) for row, members in zip(answer.runtimes, raw, strict=True)]
 
     def reference(self, ref: RuntimeRef) -> str:
         """The reference part of the public id."""

@@ -130,9 +130,11 @@ class Runtime(Incoming, frozen=True, kw_only=True):
 
 
 class Runtimes(Incoming, frozen=True, kw_only=True):
-    """The list of a workspace: all of it, the API has no pages."""
+    """The list of a workspace: all of it, the API has no pages. Later eras do, and say so with the other two."""
 
     runtimes: list[Runtime]
+    has_more: bool | None = None
+    next_cursor: str | None = None
 
 
 class RawRuntimes(Incoming, frozen=True, kw_only=True):

@@ -4,14 +4,15 @@ The API addresses a browser by its id or by its name. Public ids hold the id alo
 browser's is never taken for the one that was asked for.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Final, TypeVar
 
 import msgspec
 
 from adapters.bctrl_browsers import mapping, wire
-from adapters.bctrl_browsers.errors import error_of
+from adapters.bctrl_browsers.errors import error_of, read_envelope
 from adapters.bctrl_browsers.mapping import Reader, create_body
+from adapters.bctrl_browsers.marker import unmarked
 from adapters.bctrl_browsers.native import NativeAnswer, NativeCreate
 from adapters.bctrl_browsers.options import check_options
 from adapters.bctrl_browsers.settings import DEFAULT_SPACE, BctrlBrowsersSettings, space_id
@@ -28,6 +29,7 @@ from gateway.ports.provider import (
     Created,
     Deduplication,
     ProviderAdapter,
+    Seen,
     SupportsConnections,
     SupportsDelete,
     SupportsStart,
@@ -54,6 +56,7 @@ FIND_PAGES: Final = 20
 
 _WITH_A_RUN: Final = frozenset({State.STARTING, State.RUNNING, State.PAUSED, State.STOPPING, State.FAILED})
 _REPORTED: Final = frozenset({*mapping.STATES.values(), State.UNKNOWN})
+_WHOAMI: Final = msgspec.json.Decoder(wire.WhoamiBody)
 _DELETED: Final = msgspec.json.Decoder(wire.DeletedBody)
 
 
@@ -95,15 +98,16 @@ class BctrlBrowsersAdapter(
     def check_create(self, request: CreateRequest) -> None:
         self._body(request, self.settings.scope or "")
 
-    def _body(self, request: CreateRequest, scope: str) -> bytes:
+    def _body(self, request: CreateRequest, scope: str, marker: str | None = None) -> bytes:
         if not isinstance(request, CreateBrowser):
             raise UnsupportedFeature.at("#/kind", f"The provider {self.name} creates browsers only.")
         check_options(request)
-        return create_body(request, scope)
+        return create_body(request, scope, marker)
 
-    def wire_create(self, request: CreateRequest, scope: str, *, marker: str | None = None) -> WireCreate:  # noqa: ARG002
+    def wire_create(self, request: CreateRequest, scope: str, *, marker: str | None = None) -> WireCreate:
+        """A create as it goes out. ``marker`` is a member of the browser's metadata."""
         wait = self._wait(Operation.CREATE, request.wait if isinstance(request, NativeCreate) else None)
-        return WireCreate(self._body(request, scope), tuple(wait))
+        return WireCreate(self._body(request, scope, marker), tuple(wait))
 
     async def send_create(
         self, wire: WireCreate, scope: str, call: Call, *, idempotency_key: str | None = None
@@ -114,7 +118,27 @@ class BctrlBrowsersAdapter(
             Operation.CREATE, "POST", "", call, query=wire.query, body=wire.body, headers=headers
         )
         runtime = self._read(Operation.CREATE, response, lambda body: self._reader.runtime(body, scope))
-        return Created(runtime, created=True, native=response.body)
+        return Created(runtime, created=True, native=unmarked(response.body))
+
+    async def account(self, call: Call) -> str:
+        """The organization; a subaccount's spaces are told apart by their ids."""
+        identity = await self._whoami(call)
+        return "" if identity is None else identity.organization_id
+
+    async def name_scope(self, scope: str, call: Call) -> str:
+        """The id of the space, also of the one that is called ``default``. Where the API does not tell, the alias."""
+        if scope != DEFAULT_SPACE:
+            return scope
+        identity = await self._whoami(call)
+        return (identity and identity.default_space_id) or scope
+
+    async def _whoami(self, call: Call) -> wire.WhoamiBody | None:
+        """Whose credentials these are; None where they may not know, or the API has no such route."""
+        path = f"{self.settings.path_prefix}/auth/whoami"
+        response = await self.transport.send(UpstreamRequest(Operation.GET, "GET", path, (), self._headers), call)
+        if response.status in {403, 404} and read_envelope(response.body) is not None:
+            return None
+        return self._read(Operation.GET, response, _WHOAMI.decode)
 
     async def get(self, ref: RuntimeRef, call: Call) -> Runtime:
         """Read one browser. Raises :class:`NotFound` also when the provider took the id for another one's name."""
@@ -122,23 +146,24 @@ class BctrlBrowsersAdapter(
         return self._runtime(Operation.GET, ref, response)
 
     async def find(self, scope: str, name: str, call: Call) -> Sequence[Runtime]:
-        """All browsers of this name, live ones first, each group newest first.
+        """All browsers of this name, live ones first, each group newest first. Raises as :meth:`look`."""
+        return [seen.runtime for seen in await self.look(scope, name, call)]
 
-        Raises :class:`ProviderBadResponse` when the list does not end and the name was not found: no proof of absence.
+    async def look(self, scope: str, name: str, call: Call) -> Sequence[Seen]:
+        """The same, with their markers.
+
+        Raises :class:`ProviderBadResponse` when the list does not end: what it did not show may be the one.
         """
-        found: list[Runtime] = []
+        found: dict[str, Seen] = {}
         cursor = None
         for _ in range(FIND_PAGES):
             query = ProviderQuery(scope=scope, filter=ListFilter(name=name), limit=MAX_LIMIT, cursor=cursor)
-            page = await self.list(query, call)
-            found += page.items
-            cursor = page.next_cursor
+            page, cursor = await self._page(query, call)
+            found.update((seen.runtime.provider_id, seen) for seen in page)
             if cursor is None:
-                break
-        if cursor is not None and not found:
-            raise ProviderBadResponse(f"The list of {scope} did not end within {FIND_PAGES} pages.", provider=self.name)
-        newest_first = found[::-1]
-        return sorted(newest_first, key=lambda runtime: not is_live(runtime.state))
+                newest_first = list(found.values())[::-1]
+                return sorted(newest_first, key=lambda seen: not is_live(seen.runtime.state))
+        raise ProviderBadResponse(f"The list of {scope} did not end within {FIND_PAGES} pages.", provider=self.name)
 
     async def list(self, query: ProviderQuery, call: Call) -> ProviderPage:
         """A page, oldest first: what is made meanwhile comes after the cursor."""
@@ -149,6 +174,11 @@ class BctrlBrowsersAdapter(
             or wanted.project is not None
         ):
             return ProviderPage([])
+        page, cursor = await self._page(query, call)
+        return ProviderPage([seen.runtime for seen in page], cursor)
+
+    async def _page(self, query: ProviderQuery, call: Call) -> tuple[Sequence[Seen], str | None]:
+        wanted = query.filter
         parameters = [("spaceId", query.scope), ("order", "asc"), ("limit", str(min(query.limit, MAX_LIMIT)))]
         if wanted.name is not None:
             parameters.append(("name", wanted.name))
@@ -161,7 +191,8 @@ class BctrlBrowsersAdapter(
         if cursor is not None and cursor == query.cursor:
             failure = ProviderFailure(self.name, status=response.status)
             raise ProviderBadResponse(f"The provider {self.name} repeats the cursor of its list.", failure=failure)
-        return ProviderPage([row for row in items if wanted.accepts(row) and not mapping.is_elsewhere(row)], cursor)
+        kept = [seen for seen in items if wanted.accepts(seen.runtime) and not mapping.is_elsewhere(seen.runtime)]
+        return kept, cursor
 
     async def check_credentials(self, call: Call) -> None:
         """Read one row of the pinned space, or of the account's default one."""
@@ -213,7 +244,7 @@ class BctrlBrowsersAdapter(
         body: bytes | None = None,
         idempotency_key: str | None = None,
     ) -> NativeAnswer:
-        """Pass a call on in the API's own words, and check that a success is one of the API's.
+        """Pass a call on in the API's own words, and check that a success is one of the API's. Markers are taken off.
 
         ``below`` is what follows ``/browsers`` in the path, percent-encoded. Raises what the answer means.
         """
@@ -222,14 +253,14 @@ class BctrlBrowsersAdapter(
         response = await self._send(operation, method, below, call, query=query, body=body, headers=headers)
         if operation is Operation.LIST:
             rows, cursor = self._read(operation, response, lambda body: self._reader.page(body, scope))
-            return NativeAnswer(response.body, rows, cursor)
+            return NativeAnswer(unmarked(response.body), [seen.runtime for seen in rows], cursor)
         if operation is Operation.DELETE:
             if not self._read(operation, response, _DELETED.decode).deleted:
                 raise unreadable(self.name, operation, response)
             return NativeAnswer(response.body)
-        runtime = self._read(operation, response, lambda body: self._reader.runtime(body, scope))
-        self._not_elsewhere(operation, runtime)
-        return NativeAnswer(response.body, [runtime])
+        seen = self._read(operation, response, lambda body: self._reader.seen(body, scope))
+        self._not_elsewhere(operation, seen.runtime)
+        return NativeAnswer(unmarked(response.body), [seen.runtime], marker=seen.marker)
 
     def read(self, body: bytes, scope: str) -> NativeAnswer:
         """The same of a browser's JSON that was checked before."""
@@ -282,17 +313,10 @@ class BctrlBrowsersAdapter(
         detail = f"No browser has this id any more; another one, which has it as its name, got the {operation} instead."
         raise RuntimeReplaced(detail, provider=self.name)
 
-    def _read(
-        self,
-        operation: Operation,
-        response: UpstreamResponse,
-        decode: Callable[[bytes], AnswerT],
-        secrets: Iterable[str] = (),
-    ) -> AnswerT:
+    def _read(self, operation: Operation, response: UpstreamResponse, decode: Callable[[bytes], AnswerT]) -> AnswerT:
         """Decode a success (201 for a create, 200 for the rest, any 2xx is read) or raise what the answer means."""
         if not 200 <= response.status < 300:
-            token = self.settings.token.get_secret_value()
-            raise error_of(self.name, operation, response, secrets=(token, *secrets))
+            raise error_of(self.name, operation, response)
         try:
             return decode(response.body)
         except (ValueError, RecursionError) as exc:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from pydantic import Field, SecretStr
 
+from adapters.bctrl_browsers.marker import check_unmarked
 from adapters.bctrl_browsers.native import NativeCreate, proxy_secrets
 from adapters.bctrl_browsers.options import Options, check_proxy
 from adapters.bctrl_browsers.wire import API_VERSION, Code
@@ -117,6 +118,7 @@ def check_update(body: Mapping[str, Any]) -> None:
     for field, name in (("from_browser", "fromBrowser"), ("persona", "persona")):
         if options.sent(field):
             raise ValidationFailed.at(f"#/{name}", "Only a create takes this.", code="unknown_field")
+    check_unmarked(body.get("metadata"), "metadata")
     check_proxy(body.get("proxy"), ("proxy",), secrets=True)
 
 

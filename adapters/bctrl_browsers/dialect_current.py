@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 
 from adapters.bctrl_browsers.dialect_bodies import (
+    Query,
     check_headers,
     check_update,
     made_up_name,
@@ -16,12 +17,13 @@ from adapters.bctrl_browsers.dialect_bodies import (
     wait_of,
 )
 from adapters.bctrl_browsers.dialect_calls import Calls, adapter_of, below, shown
+from adapters.bctrl_browsers.marker import marked
 from adapters.bctrl_browsers.options import Option
 from gateway.domain.errors import ValidationFailed
 from gateway.domain.operations import Operation
 from gateway.domain.validation import optional, validate
 from gateway.ports.context import RequestContext
-from gateway.ports.dialect import DialectAnswer, DialectGateway, DialectRequest
+from gateway.ports.dialect import DialectAnswer, DialectGateway, DialectRequest, DialectTarget
 
 ERA: Final = "browsers"
 
@@ -64,11 +66,19 @@ class CurrentEra:
         return await self._pass_on(Operation.GET, request, ctx, may_wait=True)
 
     async def update(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Change the configuration of the next run."""
+        """Change the configuration of the next run. New metadata takes the place of the old, so the marker of the
+        create is read first and put into it; the change then goes to the very browser that was read."""
         body = read_object(request)
         check_update(body)
+        browser = request.parameters["id"]
+        if "metadata" in body:
+            _, target = self._target(request)
+            seen = await self._calls.send(Operation.GET, target, ctx, path=below(browser))
+            body, browser = marked(body, seen.marker), seen.runtimes[0].provider_id
         raw = msgspec.json.encode(body)
-        return await self._pass_on(Operation.REPLACE_CONFIG, request, ctx, body=raw, secrets=secrets_of(body))
+        return await self._pass_on(
+            Operation.REPLACE_CONFIG, request, ctx, browser=browser, body=raw, secrets=secrets_of(body)
+        )
 
     async def delete(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         """Delete a browser."""
@@ -98,26 +108,31 @@ class CurrentEra:
         request: DialectRequest,
         ctx: RequestContext,
         *,
+        browser: str | None = None,
         verb: str = "",
         body: bytes | None = None,
         may_wait: bool = False,
         secrets: list[str] | None = None,
     ) -> DialectAnswer:
-        check_headers(request, versioned=True)
-        query = read_query(request, "spaceId", *(["wait"] if may_wait else []))
-        target = self._calls.target(space_named(request, query))
+        query, target = self._target(request, *(["wait"] if may_wait else []))
         answer = await self._calls.send(
             operation,
             target,
             ctx,
             method="GET" if request.method == "HEAD" else request.method,
-            path=below(request.parameters["id"], verb),
+            path=below(browser or request.parameters["id"], verb),
             wait=wait_of(query),
             body=body,
             key=None if operation is Operation.GET else self._calls.key_for(target, request, ctx),
             secrets=secrets or (),
         )
         return DialectAnswer(200, shown(answer.body, target))
+
+    def _target(self, request: DialectRequest, *parameters: str) -> tuple[Query, DialectTarget]:
+        """The query of a call on one browser, and who serves its space."""
+        check_headers(request, versioned=True)
+        query = read_query(request, "spaceId", *parameters)
+        return query, self._calls.target(space_named(request, query))
 
 
 def _refuse_members(request: DialectRequest) -> None:

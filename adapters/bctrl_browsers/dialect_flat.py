@@ -34,6 +34,7 @@ from adapters.bctrl_browsers.dialect_flat_bodies import (
     detail,
     summary,
 )
+from adapters.bctrl_browsers.marker import marked
 from adapters.bctrl_browsers.native import NativeAnswer
 from adapters.bctrl_browsers.wire import Code, Status
 from gateway.domain.errors import GatewayError, NotFound, StateConflict, ValidationFailed
@@ -56,11 +57,12 @@ _COMING: Final = frozenset({State.STARTING, State.RUNNING})
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A browser, who serves it, and what the provider shows of it."""
+    """A browser, who serves it, what the provider shows of it, and what its create was marked with."""
 
     target: DialectTarget
     browser: Mapping[str, Any]
     runtime: Runtime
+    marker: str | None = None
 
     @property
     def path(self) -> str:
@@ -125,6 +127,8 @@ class FlatEra:
         """Change the name, the metadata, or the configuration of the next run."""
         current = current_body(read_object(request), FlatUpdate)
         found, _ = await self._locate(request, ctx)
+        if "metadata" in current:
+            current = marked(current, found.marker)
         answer = await self._act(
             Operation.REPLACE_CONFIG, found, request, ctx, method="PATCH", body=current, secrets=secrets_of(current)
         )
@@ -276,7 +280,7 @@ class FlatEra:
 
 
 def _found(target: DialectTarget, answer: NativeAnswer) -> Found:
-    return Found(target, document(answer.body, target), answer.runtimes[0])
+    return Found(target, document(answer.body, target), answer.runtimes[0], answer.marker)
 
 
 def _ways(found: Found) -> dict[str, Any]:

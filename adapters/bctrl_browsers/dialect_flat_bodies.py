@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from adapters.bctrl_browsers.dialect_bodies import Name
+from adapters.bctrl_browsers.marker import check_unmarked
 from adapters.bctrl_browsers.options import NetworkTraffic, Option, check_proxy
 from gateway.domain.errors import ValidationFailed
 from gateway.domain.runtime import Runtime
@@ -95,6 +96,7 @@ def current_body(body: Mapping[str, Any], model: type[FlatUpdate]) -> dict[str, 
         detail = "Today's API launches every browser that it creates: leave start out, and stop the runtime after."
         raise ValidationFailed.at("#/start", detail, code="unsupported")
     current = {name: body[name] for name in ("name", "spaceId", "recording") if name in body}
+    check_unmarked(body.get("metadata"), "metadata")
     if body.get("metadata") is not None:
         current["metadata"] = body["metadata"]
     current |= {name: config[name] for name in _SAME if name in config}

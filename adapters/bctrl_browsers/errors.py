@@ -5,7 +5,7 @@ where it is known, else the ``reasonClass``, else the status; except that a writ
 outcome is unknown has an unknown outcome, as the provider's own client has it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -198,13 +198,8 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
     return min(max(seconds, 0.0), _MAX_RETRY_AFTER)
 
 
-def error_of(
-    provider: str, operation: Operation, response: UpstreamResponse, *, secrets: Iterable[str] = ()
-) -> GatewayError:
-    """The error that an answer other than a success means.
-
-    ``secrets`` are values of the request; a provider that repeats one in its message does not get it shown.
-    """
+def error_of(provider: str, operation: Operation, response: UpstreamResponse) -> GatewayError:
+    """The error that an answer other than a success means."""
     envelope = read_envelope(response.body)
     if envelope is None:
         return foreign_error(provider, operation, response)
@@ -212,9 +207,10 @@ def error_of(
     failure = ProviderFailure(
         provider,
         status=response.status,
-        code=_without(envelope.code, secrets),
-        detail=_without(envelope.message, secrets),
+        code=envelope.code,
+        detail=envelope.message,
         request_id=envelope.request_id or response.headers.get("x-request-id"),
+        own_envelope=True,
     )
     unclear = envelope.reason_class in UNCLEAR and TRAITS[operation].mutates
     by_reason = envelope.reason_class is not None and (unclear or code not in CODES)
@@ -226,10 +222,3 @@ def error_of(
         return errors.NotFound(f"The provider {provider} has no such space.", failure=failure)
     error.failure = failure
     return error
-
-
-def _without(text: str | None, secrets: Iterable[str]) -> str | None:
-    for secret in secrets:
-        if text and secret:
-            text = text.replace(secret, "***")
-    return text

@@ -8,6 +8,7 @@ import msgspec
 from pydantic import SecretStr
 
 from adapters.bctrl_browsers import wire
+from adapters.bctrl_browsers.marker import marked, marker_of
 from adapters.bctrl_browsers.native import NativeCreate
 from adapters.bctrl_browsers.settings import DEFAULT_SPACE
 from gateway.domain.errors import ValidationFailed
@@ -18,6 +19,7 @@ from gateway.domain.requests import CreateBrowser, EphemeralLaunch, ProxyRequest
 from gateway.domain.runtime import BrowserPart, Connection, Launch, Proxy, Runtime
 from gateway.domain.values import Kind, State, is_uuid
 from gateway.ports.disclosure import is_secret, without_secrets
+from gateway.ports.provider import Seen
 
 STATES: Final[Mapping[str, State]] = {
     wire.Status.IDLE: State.IDLE,
@@ -64,8 +66,8 @@ def _reveal(value: Any) -> str:
 _ENCODER: Final = msgspec.json.Encoder(enc_hook=_reveal)
 
 
-def create_body(request: CreateBrowser, scope: str) -> bytes:
-    """The body of a create: exactly the fields that the caller sent, and the space.
+def create_body(request: CreateBrowser, scope: str, marker: str | None = None) -> bytes:
+    """The body of a create: exactly the fields that the caller sent, the space, and the marker.
 
     Raises :class:`ValidationFailed` for what JSON cannot carry.
     """
@@ -77,7 +79,7 @@ def create_body(request: CreateBrowser, scope: str) -> bytes:
     if isinstance(request, NativeCreate) and request.proxy_json is not None:
         body["proxy"] = msgspec.Raw(request.proxy_json.get_secret_value().encode())
     try:
-        return _ENCODER.encode(body)
+        return _ENCODER.encode(marked(body, marker))
     except (UnicodeEncodeError, RecursionError) as exc:
         what = "is nested too deeply" if isinstance(exc, RecursionError) else "holds text that is not Unicode"
         raise ValidationFailed.at("#", f"The request {what}.") from exc
@@ -139,12 +141,22 @@ class Reader:
 
     def runtime(self, body: bytes, scope: str) -> Runtime:
         """The one browser of an answer."""
-        return self._to_domain(_BROWSER.decode(body), _RAW.decode(body), scope)
+        return self.seen(body, scope).runtime
 
-    def page(self, body: bytes, scope: str) -> tuple[list[Runtime], str | None]:
+    def seen(self, body: bytes, scope: str) -> Seen:
+        """The same, with its marker."""
+        row = _BROWSER.decode(body)
+        return Seen(self._to_domain(row, _RAW.decode(body), scope), marker_of(row))
+
+    def page(self, body: bytes, scope: str) -> tuple[list[Seen], str | None]:
         """The browsers of a page in their order, and the cursor of the next one."""
         page, raw = _BROWSERS.decode(body), _RAW_BROWSERS.decode(body).data
-        found = [self._to_domain(row, members, scope) for row, members in zip(page.data, raw, strict=True)]
+        if page.has_more and not page.next_cursor:
+            raise ValueError("there is more, and no cursor to it")
+        found = [
+            Seen(self._to_domain(row, members, scope), marker_of(row))
+            for row, members in zip(page.data, raw, strict=True)
+        ]
         return found, None if page.has_more is False else page.next_cursor or None
 
     def _to_domain(self, row: wire.BrowserBody, members: Mapping[str, Any], scope: str) -> Runtime:
@@ -198,6 +210,10 @@ def _is_label(name: str, value: Any) -> bool:
     return isinstance(value, str) and not name.startswith(_OWN_LABEL)
 
 
+def _is_told(name: str, value: Any) -> bool:
+    return name != wire.MARKER and not _is_label(name, value)
+
+
 def _launched(row: wire.BrowserBody) -> Launch:
     return Launch(
         extension_ids=row.extensions,
@@ -229,7 +245,7 @@ def _unplaced(row: wire.BrowserBody, members: Mapping[str, Any], scope: str) -> 
     for name in members.keys() - _PLACED:
         if not is_secret(name, members[name]):
             yield name, without_secrets(members[name])
-    if metadata := {k: without_secrets(v) for k, v in (row.metadata or {}).items() if not _is_label(k, v)}:
+    if metadata := {k: without_secrets(v) for k, v in (row.metadata or {}).items() if _is_told(k, v)}:
         yield "metadata", metadata
     if row.proxy is not None and _shown_proxy(row.proxy) is None:
         yield "proxy", without_secrets(row.proxy)

@@ -30,11 +30,13 @@ class NativeCreate(CreateBrowser):
 
 @dataclass(frozen=True, slots=True)
 class NativeAnswer:
-    """The body of a success as it came, the browsers in it, and the cursor of the next page."""
+    """The body of a success as it came but for markers, the browsers in it, the cursor of the next page, and for a
+    single browser its marker."""
 
     body: bytes = field(repr=False)
     runtimes: Sequence[Runtime] = ()
     next_cursor: str | None = None
+    marker: str | None = None
 
 
 def proxy_secrets(proxy: Any) -> Iterator[str]:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
+from adapters.bctrl_browsers.marker import check_unmarked
 from gateway.domain.config import NonEmpty, Port
 from gateway.domain.errors import FieldError, ValidationFailed, pointer
 from gateway.domain.requests import CreateBrowser, EphemeralLaunch
@@ -157,9 +158,12 @@ _TWICE: Final[Mapping[str, str]] = {
 
 
 def check_options(request: CreateBrowser) -> None:
-    """Raises :class:`ValidationFailed` for options that do not exist, are not valid, or were also given elsewhere."""
+    """Raises :class:`ValidationFailed` for options that do not exist, are not valid, or were also given elsewhere, and
+    for a name of the gateway's own among the metadata or the labels."""
     given = request.provider_options
     validate(Options, given, at=(_AT,))
+    check_unmarked(given.get("metadata"), _AT, "metadata")
+    check_unmarked(request.labels, "labels")
     if "proxy" in given:
         check_proxy(given["proxy"], (_AT, "proxy"))
     if twice := list(_given_twice(request)):

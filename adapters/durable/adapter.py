@@ -111,6 +111,9 @@ class DurableAdapter(
         created = body.created if isinstance(body.created, bool) else response.status == 201
         return Created(self.calls.to_domain(body, raw, scope), created, native=response.body)
 
+    async def account(self, call: Call) -> str:
+        return await self.calls.account(call)
+
     async def get(self, ref: RuntimeRef, call: Call) -> Runtime:
         return await self._whole(Operation.GET, "GET", ref, call)
 

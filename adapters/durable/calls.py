@@ -63,11 +63,33 @@ class DurableCalls:
         body: bytes | None = None,
     ) -> UpstreamResponse:
         """One request and its successful answer. Raises the error that any other answer means."""
-        request = UpstreamRequest(operation, method, path, query, self._headers, body)
-        response = await self._transport.send(request, call)
+        response = await self._answer(operation, method, path, call, query, body)
         if 200 <= response.status < 300:
             return response
         raise failed(self._provider, operation, response)
+
+    async def account(self, call: Call) -> str:
+        """The id of the user whose credentials these are; empty where the API has no such route, which it says in JSON.
+        Raises :class:`ProviderBadResponse` for a user without an id."""
+        response = await self._answer(Operation.GET, "GET", self.user_path, call)
+        if response.status == 404 and _is_object(response.body):
+            return ""
+        if not 200 <= response.status < 300:
+            raise failed(self._provider, Operation.GET, response)
+        user: wire.UserBody = self.decoded(Operation.GET, response, wire.user_body.decode)
+        return user.id
+
+    async def _answer(
+        self,
+        operation: Operation,
+        method: str,
+        path: str,
+        call: Call,
+        query: Sequence[tuple[str, str]] = (),
+        body: bytes | None = None,
+    ) -> UpstreamResponse:
+        request = UpstreamRequest(operation, method, path, query, self._headers, body)
+        return await self._transport.send(request, call)
 
     def decoded(
         self, operation: Operation, response: UpstreamResponse, decode: Callable[[bytes], DecodedT]
@@ -114,6 +136,14 @@ class DurableCalls:
         """The error for a well-formed answer that makes no sense."""
         failure = ProviderFailure(self._provider, status=response.status)
         return ProviderBadResponse(f"The provider {self._provider} {what}.", failure=failure)
+
+
+def _is_object(body: bytes) -> bool:
+    try:
+        wire.any_object.decode(body)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _below(segments: Sequence[str]) -> str:

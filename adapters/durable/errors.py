@@ -142,13 +142,16 @@ def failed(provider: str, operation: Operation, response: UpstreamResponse) -> G
         detail=envelope.detail if envelope and len(envelope.detail) <= _MAX_DETAIL else None,
         request_id=response.headers.get("X-Request-ID"),
     )
-    return provider_error(
+    error = provider_error(
         TABLE,
         operation,
         failure,
         retry_after=retry_after_seconds(response.headers),
         field_errors=list(_field_errors(operation, envelope.errors)) if envelope else (),
     )
+    if envelope is None:
+        error.failure = failure
+    return error
 
 
 _OUR_NAMES: Final[Mapping[Operation, Mapping[object, str]]] = {

@@ -77,22 +77,25 @@ async def find_by_name(calls: DurableCalls, scope: str, name: str, call: Call) -
 
     A read by key that answers with a runtime which is not somebody else's is enough. Otherwise the list is the truth:
     not every platform reads by key, and keys may be unique per owner only. Raises :class:`ProviderBadResponse` when
-    the list does not end within ``FIND_PAGES`` pages and the key was not found: that is no proof of absence.
+    the list shows none but other owners', and does not end within ``FIND_PAGES`` pages or has rows without a key:
+    that is no proof of absence.
     """
     direct = await _read_by_key(calls, scope, name, call)
     if direct is not None and _owned(direct) is not False:
         return [direct]
     found = {} if direct is None else {direct.provider_id: direct}
-    query = [("limit", str(MAX_LIMIT))]
+    query, nameless = [("limit", str(MAX_LIMIT))], False
+    unclear = f"did not end within {FIND_PAGES} pages"
     for _ in range(FIND_PAGES):
         page = await calls.page(scope, query, call)
         found.update((runtime.provider_id, runtime) for runtime in page.items if runtime.name == name)
+        nameless = nameless or any(runtime.name is None for runtime in page.items)
         if page.next_cursor is None:
+            unclear = "has runtimes without a key" if nameless else ""
             break
         query = [query[0], ("cursor", page.next_cursor)]
-    else:
-        if not found:
-            raise ProviderBadResponse(f"The list of {scope} did not end within {FIND_PAGES} pages.")
+    if unclear and all(_owned(runtime) is False for runtime in found.values()):
+        raise ProviderBadResponse(f"The list of {scope} {unclear}.")
     newest = sorted(found.values(), key=lambda runtime: runtime.created_at or "", reverse=True)
     return sorted(newest, key=lambda runtime: _OWNERSHIP[_owned(runtime)])
 

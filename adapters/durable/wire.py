@@ -6,7 +6,7 @@ fields that a provider adds later cost time, and never break a call.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -215,6 +215,12 @@ class StoredSecrets(msgspec.Struct, kw_only=True):
     total: Any = UNSET
 
 
+class UserBody(msgspec.Struct, kw_only=True):
+    """``GET /user``: whose credentials these are."""
+
+    id: Annotated[str, msgspec.Meta(min_length=1)]
+
+
 class _ExactInstance(InstanceBody, kw_only=True, forbid_unknown_fields=True):
     pass
 
@@ -232,6 +238,7 @@ keepalive_answer: Final = msgspec.json.Decoder(KeepaliveAnswer)
 binding_body: Final = msgspec.json.Decoder(BindingBody)
 bindings_body: Final = msgspec.json.Decoder(BindingsBody)
 resolved_list_body: Final = msgspec.json.Decoder(ResolvedListBody)
+user_body: Final = msgspec.json.Decoder(UserBody)
 any_object: Final = msgspec.json.Decoder(dict[str, Any])
 any_objects: Final = msgspec.json.Decoder(list[dict[str, Any]])
 stored_secrets: Final = msgspec.json.Decoder(StoredSecrets)

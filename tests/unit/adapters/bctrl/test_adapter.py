@@ -196,6 +196,30 @@ async def test_find_shows_every_runtime_of_the_alias_live_ones_first_and_newest_
     assert [runtime.provider_id for runtime in found] == [_uuid(3), _uuid(2), _uuid(6), _uuid(1)]
 
 
+@pytest.mark.parametrize("more", [{"nextCursor": "c"}, {"hasMore": True}])
+async def test_a_list_that_says_it_is_not_whole_is_no_proof_of_absence(more):
+    """The era has no pages; one that came to have them must not look like one with nothing in it."""
+    bctrl, _ = adapter(*[answer(200, {"runtimes": [], **more})] * 2)
+    with pytest.raises(ProviderBadResponse):
+        await bctrl.find(WORKSPACE, "checkout-bot", CALL)
+    with pytest.raises(ProviderBadResponse):
+        await bctrl.list(ProviderQuery(scope=WORKSPACE), CALL)
+
+
+@pytest.mark.parametrize("unreadable", [{"id": "no-uuid"}, {"status": None}, {"alias": 7}])
+async def test_a_row_that_cannot_be_read_may_be_the_one_that_is_looked_for(unreadable):
+    bctrl, _ = adapter(answer(200, {"runtimes": [row(), row(**unreadable)]}))
+    with pytest.raises(ProviderBadResponse):
+        await bctrl.find(WORKSPACE, "another", CALL)
+
+
+async def test_the_api_tells_no_account_and_a_workspace_has_one_name():
+    bctrl, transport = adapter()
+    assert await bctrl.account(CALL) == ""
+    assert await bctrl.name_scope(WORKSPACE, CALL) == WORKSPACE
+    assert not transport.sent
+
+
 async def test_find_in_an_empty_workspace_finds_nothing():
     bctrl, _ = adapter(answer(200, {"runtimes": []}))
     assert not await bctrl.find(WORKSPACE, "checkout-bot", CALL)

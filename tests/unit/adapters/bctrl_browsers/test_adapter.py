@@ -6,6 +6,8 @@ from gateway.domain.errors import (
     NotFound,
     OutcomeUnknown,
     ProviderBadResponse,
+    ProviderCredentialsRejected,
+    ProviderUnavailable,
     RuntimeReplaced,
     UnsupportedFeature,
     ValidationFailed,
@@ -36,7 +38,7 @@ async def test_a_create_names_the_space_waits_and_carries_the_key():
         Operation.CREATE,
         "POST",
         "/v1/browsers",
-        [("wait", "15")],
+        (("wait", "15"),),
     )
     assert sent.headers == {
         "Authorization": f"Bearer {TOKEN}",
@@ -52,7 +54,7 @@ async def test_without_a_key_none_is_sent_and_without_waiting_no_wait():
     browsers, transport = adapter(answer(200, row()), wait_seconds=0)
     await browsers.create(create(), SPACE, CALL)
     assert "Idempotency-Key" not in transport.sent[0].headers
-    assert transport.sent[0].query == []
+    assert transport.sent[0].query == ()
 
 
 async def test_what_a_create_cannot_carry_is_refused_before_anything_is_sent():
@@ -217,9 +219,66 @@ async def test_a_look_up_that_does_not_end_proves_no_absence():
         await browsers.find(SPACE, "checkout-bot", CALL)
 
 
-async def test_a_look_up_that_found_something_in_a_list_without_end_shows_it():
+async def test_a_look_up_that_found_something_in_a_list_without_end_may_have_missed_the_one():
     browsers, _ = adapter(_page(row(), cursor="first"), *[_page(cursor=str(number)) for number in range(19)])
-    assert [runtime.provider_id for runtime in await browsers.find(SPACE, "checkout-bot", CALL)] == [ID]
+    with pytest.raises(ProviderBadResponse, match="did not end"):
+        await browsers.look(SPACE, "checkout-bot", CALL)
+
+
+@pytest.mark.parametrize("unreadable", [{"id": None}, {"name": None}, {"status": 7}, {"metadata": []}])
+async def test_a_row_that_cannot_be_read_may_be_the_one_that_is_looked_for(unreadable):
+    browsers, _ = adapter(_page(row(), row(**unreadable)))
+    with pytest.raises(ProviderBadResponse):
+        await browsers.find(SPACE, "another", CALL)
+
+
+async def test_a_browser_that_two_pages_show_is_one():
+    browsers, _ = adapter(_page(row(), cursor="2"), _page(row(updatedAt="2026-10-04T10:01:00Z")))
+    (seen,) = await browsers.look(SPACE, "checkout-bot", CALL)
+    assert seen.runtime.updated_at == "2026-10-04T10:01:00Z"
+
+
+WHOAMI = {"object": "identity", "organizationId": "org_1", "defaultSpaceId": "sp_1", "subaccountId": "sub_1"}
+REFUSED = {"error": {"code": "auth.forbidden", "message": "no", "reasonClass": "capability_denied", "requestId": "r"}}
+
+
+async def test_the_account_is_the_organization():
+    browsers, transport = adapter(answer(200, WHOAMI))
+    assert await browsers.account(CALL) == "org_1"
+    (sent,) = transport.sent
+    assert (sent.method, sent.path, sent.operation) == ("GET", "/v1/auth/whoami", Operation.GET)
+
+
+async def test_the_default_space_and_its_id_are_one_place_of_names():
+    browsers, transport = adapter(answer(200, WHOAMI))
+    assert await browsers.name_scope("default", CALL) == await browsers.name_scope("sp_1", CALL) == "sp_1"
+    assert len(transport.sent) == 1
+
+
+@pytest.mark.parametrize("status", [403, 404])
+async def test_where_the_api_does_not_tell_whose_credentials_these_are_the_alias_stays(status):
+    browsers, _ = adapter(answer(status, REFUSED), answer(status, REFUSED), answer(200, {"organizationId": "org_1"}))
+    assert await browsers.account(CALL) == ""
+    assert await browsers.name_scope("default", CALL) == "default"
+    assert await browsers.name_scope("default", CALL) == "default"
+
+
+@pytest.mark.parametrize(
+    ("answered", "error"),
+    [
+        (answer(404, b"<html>"), ProviderBadResponse),
+        (answer(200, {"object": "identity"}), ProviderBadResponse),
+        (answer(503, b""), ProviderUnavailable),
+        (answer(401, REFUSED), ProviderCredentialsRejected),
+    ],
+)
+async def test_an_answer_that_tells_nothing_leaves_the_account_open(answered, error):
+    """Taken for "none", it would move creates to another place of names."""
+    browsers, _ = adapter(answered, answered)
+    with pytest.raises(error):
+        await browsers.account(CALL)
+    with pytest.raises(error):
+        await browsers.name_scope("default", CALL)
 
 
 async def test_a_browser_of_another_space_is_not_there_whatever_the_provider_says():

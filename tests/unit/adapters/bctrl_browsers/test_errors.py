@@ -161,16 +161,25 @@ def test_the_time_to_come_back_is_read_from_every_header_that_the_client_knows(h
     assert retry_after(headers, NOW) == seconds
 
 
+@pytest.mark.parametrize(
+    "code",
+    ["browser.name_conflict", "idempotency.mismatch", "idempotency_key_in_progress", "browser.not_found", "new.one"],
+)
+def test_a_refusal_keeps_its_status_and_that_the_provider_said_it(code):
+    for status in (400, 404, 409, 422):
+        failure = _error(Operation.CREATE, status, _body(code)).failure
+        assert failure == errors.ProviderFailure("bb", status, code, "Something failed", "req-1", own_envelope=True)
+
+
+@pytest.mark.parametrize("status", [302, 400, 403, 404, 409, 502])
+@pytest.mark.parametrize("body", [b"<html>", b"", {}, {"error": "flat"}])
+def test_a_refusal_in_another_form_is_not_the_providers(status, body):
+    assert _error(Operation.CREATE, status, body).failure == errors.ProviderFailure("bb", status)
+
+
 def test_a_key_in_progress_tells_when_to_come_back():
     error = _error(Operation.CREATE, 409, _body("idempotency_key_in_progress"), **{"Retry-After": "3"})
     assert (error.retry_after, error.retryable) == (3, errors.Retryable.SAME_REQUEST)
-
-
-def test_a_secret_that_the_provider_repeats_is_not_shown():
-    response = answer(400, _body("request.invalid", message="bad password hunter2"))
-    error = error_of("bb", Operation.CREATE, response, secrets=("", "hunter2"))
-    assert error.failure is not None
-    assert error.failure.detail == "bad password ***"
 
 
 def test_a_success_that_cannot_be_read_is_unclear_after_a_write_only():

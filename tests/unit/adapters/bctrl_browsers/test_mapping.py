@@ -240,11 +240,16 @@ def test_without_an_active_run_with_connections_there_is_no_way_in(body):
         ({"hasMore": True, "nextCursor": "c"}, "c"),
         ({"nextCursor": "c"}, "c"),
         ({"hasMore": False, "nextCursor": "c"}, None),
-        ({"hasMore": True, "nextCursor": ""}, None),
-        ({"hasMore": True}, None),
+        ({}, None),
     ],
 )
 def test_a_page_tells_whether_more_follows(page, cursor):
     items, following = READER.page(msgspec.json.encode({"data": [row()], **page}), SPACE)
-    assert [item.provider_id for item in items] == [ID]
+    assert [item.runtime.provider_id for item in items] == [ID]
     assert following == cursor
+
+
+@pytest.mark.parametrize("page", [{"hasMore": True, "nextCursor": ""}, {"hasMore": True}])
+def test_a_page_with_more_behind_it_and_no_way_there_is_not_taken_for_the_last(page):
+    with pytest.raises(ValueError, match="no cursor"):
+        READER.page(msgspec.json.encode({"data": [row()], **page}), SPACE)

@@ -75,7 +75,7 @@ def test_every_documented_type_and_code_has_a_meaning_here():
 def test_a_type_at_its_status_means_one_thing(kind, status):
     error = failed("dn", Operation.GET, failure(status, kind))
     assert type(error) is MEANINGS[kind, status]
-    assert error.failure == errors.ProviderFailure("dn", status, kind, "the provider's words")
+    assert error.failure == errors.ProviderFailure("dn", status, kind, "the provider's words", own_envelope=True)
     assert error.source is errors.Source.PROVIDER
 
 
@@ -169,11 +169,24 @@ def test_a_401_means_the_gateways_credentials_whoever_sends_it():
         assert type(failed("dn", Operation.LIST, answer(401, body))) is errors.ProviderCredentialsRejected
 
 
+def test_a_401_that_is_not_the_platforms_means_the_credentials_and_proves_nothing():
+    error = failed("dn", Operation.CREATE, answer(401, b"<html>"))
+    assert type(error) is errors.ProviderCredentialsRejected
+    assert error.failure == errors.ProviderFailure("dn", 401)
+
+
+@pytest.mark.parametrize("kind", ["already_exists_error", "conflict_error"])
+def test_a_conflict_of_a_create_is_about_its_key(kind):
+    error = failed("dn", Operation.CREATE, failure(409, kind))
+    assert type(error) is errors.AlreadyExists
+    assert error.failure == errors.ProviderFailure("dn", 409, kind, "the provider's words", own_envelope=True)
+
+
 def test_when_to_come_back_and_the_providers_request_id_are_kept():
     body = {"code": 429, "detail": "slow down", "type": "e2b_rate_limit_error"}
     error = failed("dn", Operation.GET, answer(429, body, retry_after="7", x_request_id="r-1"))
     assert error.retry_after == 7
-    assert error.failure == errors.ProviderFailure("dn", 429, "e2b_rate_limit_error", "slow down", "r-1")
+    assert error.failure == errors.ProviderFailure("dn", 429, "e2b_rate_limit_error", "slow down", "r-1", True)
 
 
 def test_a_detail_as_long_as_a_page_is_left_out():

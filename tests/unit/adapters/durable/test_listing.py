@@ -186,3 +186,20 @@ async def test_a_list_that_does_not_end_proves_nothing():
     assert len(transport.sent) == 51
     durable, _ = adapter(failure(404, "not_found_error"), page(row(), cursor="c"), *pages)
     assert [runtime.provider_id for runtime in await durable.find(SCOPE, "agent", CALL)] == [UUID]
+    durable, _ = adapter(failure(404, "not_found_error"), page(row(owned_by_me=False), cursor="c"), *pages)
+    with pytest.raises(ProviderBadResponse, match="50 pages"):
+        await durable.find(SCOPE, "agent", CALL)
+
+
+async def test_a_row_without_a_key_may_be_the_one_that_is_looked_for():
+    durable, _ = adapter(failure(404, "not_found_error"), page(row(key=None), row(id=OTHER, owned_by_me=False)))
+    with pytest.raises(ProviderBadResponse, match="without a key"):
+        await durable.find(SCOPE, "agent", CALL)
+    durable, _ = adapter(failure(404, "not_found_error"), page(row(key=None), row(id=OTHER)))
+    assert [runtime.provider_id for runtime in await durable.find(SCOPE, "agent", CALL)] == [OTHER]
+
+
+async def test_a_look_tells_when_an_own_runtime_was_made():
+    durable, _ = adapter(answer(200, row()))
+    (seen,) = await durable.look(SCOPE, "agent", CALL)
+    assert (seen.runtime.created_at, seen.marker) == ("2026-03-01T09:00:00Z", None)

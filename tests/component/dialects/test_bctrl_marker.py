@@ -1,0 +1,103 @@
+"""What the gateway keeps in a browser's metadata: never seen by a client of bctrl's APIs, and kept by updates."""
+
+import pytest
+
+from tests.component.dialects.bctrl_world import SPACE, Reply, World, world
+
+MARKER = "rgw_intent"
+
+
+async def _marked(w: World, **metadata: object) -> str:
+    """A browser that was made under a marker."""
+    async with w.gateway.session.post(
+        f"{w.urls['browsers-demo']}/v1/browsers?wait=10",
+        json={"name": "one", "spaceId": SPACE, "metadata": {**metadata, MARKER: "m-1"}},
+        headers={"Authorization": "Bearer token-of-bctrl-4711"},
+    ) as response:
+        assert response.status == 201
+        made: str = (await response.json())["id"]
+        return made
+
+
+def _kept(w: World) -> str | None:
+    (made,) = w.browsers.made()
+    return made.marker
+
+
+def _without(reply: Reply) -> Reply:
+    assert reply.status == 200, reply.json
+    assert MARKER not in str(reply.json)
+    return reply
+
+
+async def test_no_answer_of_todays_api_shows_it() -> None:
+    """And the metadata is empty where it was all there is."""
+    async with world() as w:
+        one = f"/v1/browsers/{await _marked(w)}"
+        assert _without(await w.dialect.call("GET", one)).json["metadata"] == {}
+        listed = _without(await w.dialect.call("GET", "/v1/browsers"))
+        assert [row["metadata"] for row in listed.json["data"]] == [{}]
+        for verb in ("connections/revoke", "stop?wait=10", "start?wait=10"):
+            assert _without(await w.dialect.call("POST", f"{one}/{verb}")).json["metadata"] == {}
+        assert _without(await w.dialect.call("PATCH", one, {"recording": False})).json["metadata"] == {}
+        assert _kept(w) == "m-1"
+        _without(await w.dialect.call("DELETE", one))
+
+
+async def test_no_answer_of_the_flat_era_shows_it() -> None:
+    async with world() as w:
+        one = f"/v1/runtimes/{await _marked(w, team='shop')}"
+        assert _without(await w.dialect.call("GET", one)).json["metadata"] == {"team": "shop"}
+        _without(await w.dialect.call("GET", "/v1/runtimes"))
+        for verb in ("stop", "start"):
+            _without(await w.dialect.call("POST", f"{one}/{verb}"))
+        assert _without(await w.dialect.call("PATCH", one, {"recording": False})).json["metadata"] == {"team": "shop"}
+        _without(await w.dialect.call("DELETE", f"{one}?force=true"))
+
+
+@pytest.mark.parametrize("era", ["browsers", "runtimes"])
+async def test_an_update_of_the_metadata_keeps_it(era: str) -> None:
+    """The provider replaces metadata as a whole."""
+    async with world() as w:
+        one = f"/v1/{era}/{await _marked(w, team='shop')}"
+        for metadata in ({"team": "ops"}, {}):
+            changed = _without(await w.dialect.call("PATCH", one, {"metadata": metadata}))
+            assert changed.json["metadata"] == metadata
+            assert _kept(w) == "m-1"
+
+
+async def test_an_update_by_name_reaches_the_browser_whose_marker_was_read() -> None:
+    """A name may be another's a moment later."""
+    async with world() as w:
+        made = await _marked(w)
+        _without(await w.dialect.call("PATCH", "/v1/browsers/one", {"metadata": {"a": 1}, "name": "two"}))
+        (sent,) = w.browsers.requests.received("update")
+        assert sent.path == f"/v1/browsers/{made}"
+        assert sent.body == {"metadata": {"a": 1, MARKER: "m-1"}, "name": "two"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/v1/browsers", {}),
+        ("PATCH", "/v1/browsers/br_1", {}),
+        ("POST", "/v1/runtimes", {"type": "browser"}),
+        ("PATCH", "/v1/runtimes/br_1", {}),
+    ],
+)
+async def test_a_client_that_sends_it_is_refused_in_the_form_of_its_api(method: str, path: str, body: dict) -> None:
+    async with world() as w:
+        reply = await w.dialect.call(method, path, {**body, "metadata": {MARKER: "mine"}})
+        told = reply.json["error"] if "browsers" in path else reply.json
+        assert (reply.status, told["code"]) == (400, "request.invalid")
+        assert told["details"]["errors"][0]["member"] == f"metadata.{MARKER}"
+        assert list(w.browsers.made()) == []
+
+
+async def test_the_unified_api_does_not_show_it() -> None:
+    async with world() as w:
+        await _marked(w, team="shop")
+        listed = _without(await w.gateway.call("GET", "/v1/runtimes"))
+        (shown,) = listed.json["items"]
+        assert shown["labels"] == {"team": "shop"}
+        assert "metadata" not in shown["provider_data"]
