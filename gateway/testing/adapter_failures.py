@@ -10,23 +10,24 @@ from gateway.domain.requests import CreateRequest
 from gateway.ports.transport import TransportFailure
 from gateway.testing.adapter_subject import TOKEN, Subject, expecting
 
-_PAGE: Final = {"body": "<html><h1>proxy</h1></html>", "content_type": "text/html"}
+PAGE: Final = {"body": "<html><h1>proxy</h1></html>", "content_type": "text/html"}
+"""The body of a status fault that stands for a proxy's answer."""
 
-_READS: Final[list[tuple[dict[str, Any], type[GatewayError]]]] = [
+READS: Final[list[tuple[dict[str, Any], type[GatewayError]]]] = [
     ({"fault": "status", "status": 401}, errors.ProviderCredentialsRejected),
     ({"fault": "status", "status": 402}, errors.InsufficientCredits),
     ({"fault": "status", "status": 403}, errors.PermissionDenied),
     ({"fault": "status", "status": 408}, errors.ProviderTimeout),
-    ({"fault": "status", "status": 408, **_PAGE}, errors.ProviderTimeout),
+    ({"fault": "status", "status": 408, **PAGE}, errors.ProviderTimeout),
     ({"fault": "status", "status": 500}, errors.ProviderError),
     ({"fault": "status", "status": 502}, errors.ProviderUnavailable),
     ({"fault": "status", "status": 503}, errors.ProviderUnavailable),
     ({"fault": "status", "status": 504}, errors.ProviderTimeout),
-    ({"fault": "status", "status": 200, **_PAGE}, errors.ProviderBadResponse),
-    ({"fault": "status", "status": 307, **_PAGE}, errors.ProviderBadResponse),
-    ({"fault": "status", "status": 404, **_PAGE}, errors.ProviderBadResponse),
-    ({"fault": "status", "status": 429, **_PAGE}, errors.RateLimited),
-    ({"fault": "status", "status": 503, **_PAGE}, errors.ProviderUnavailable),
+    ({"fault": "status", "status": 200, **PAGE}, errors.ProviderBadResponse),
+    ({"fault": "status", "status": 307, **PAGE}, errors.ProviderBadResponse),
+    ({"fault": "status", "status": 404, **PAGE}, errors.ProviderBadResponse),
+    ({"fault": "status", "status": 429, **PAGE}, errors.RateLimited),
+    ({"fault": "status", "status": 503, **PAGE}, errors.ProviderUnavailable),
     ({"fault": "html", "status": 502}, errors.ProviderUnavailable),
     ({"fault": "html", "status": 504}, errors.ProviderTimeout),
     ({"fault": "malformed_json"}, errors.ProviderBadResponse),
@@ -42,15 +43,15 @@ _CREATES: Final[list[tuple[dict[str, Any], type[GatewayError]]]] = [
     ({"fault": "status", "status": 403}, errors.PermissionDenied),
     ({"fault": "status", "status": 409}, errors.AlreadyExists),
     ({"fault": "status", "status": 408}, errors.OutcomeUnknown),
-    ({"fault": "status", "status": 408, **_PAGE}, errors.OutcomeUnknown),
+    ({"fault": "status", "status": 408, **PAGE}, errors.OutcomeUnknown),
     ({"fault": "status", "status": 500}, errors.OutcomeUnknown),
     ({"fault": "status", "status": 502}, errors.OutcomeUnknown),
     ({"fault": "status", "status": 503}, errors.OutcomeUnknown),
     ({"fault": "status", "status": 504}, errors.OutcomeUnknown),
     ({"fault": "status_after", "status": 500}, errors.OutcomeUnknown),
-    ({"fault": "status", "status": 200, **_PAGE}, errors.OutcomeUnknown),
-    ({"fault": "status", "status": 307, **_PAGE}, errors.OutcomeUnknown),
-    ({"fault": "status", "status": 404, **_PAGE}, errors.ProviderBadResponse),
+    ({"fault": "status", "status": 200, **PAGE}, errors.OutcomeUnknown),
+    ({"fault": "status", "status": 307, **PAGE}, errors.OutcomeUnknown),
+    ({"fault": "status", "status": 404, **PAGE}, errors.ProviderBadResponse),
     ({"fault": "html", "status": 502}, errors.OutcomeUnknown),
     ({"fault": "malformed_json"}, errors.OutcomeUnknown),
     ({"fault": "half_body"}, errors.OutcomeUnknown),
@@ -72,11 +73,11 @@ class FailureContract:
     async def test_a_failed_get_is_told_as_what_it_is(self, subject: Subject) -> None:
         """A read that fails has changed nothing, whatever it failed with."""
         await subject.create("faulty")
-        await self._check(subject, Operation.GET, _READS)
+        await self._check(subject, Operation.GET, READS)
 
     async def test_a_failed_list_is_told_as_what_it_is(self, subject: Subject) -> None:
         """A list that fails is never an empty list."""
-        await self._check(subject, Operation.LIST, _READS)
+        await self._check(subject, Operation.LIST, READS)
 
     async def test_a_failed_create_is_told_as_what_it_is(self, subject: Subject) -> None:
         """After a create, only the provider's own refusal says that nothing was made."""
@@ -100,7 +101,7 @@ class FailureContract:
 
     async def test_the_time_to_come_back_reaches_the_caller(self, subject: Subject) -> None:
         """``Retry-After`` is kept, from the provider and from a proxy in between."""
-        for body in ({"code": self.rate_limit_code}, _PAGE):
+        for body in ({"code": self.rate_limit_code}, PAGE):
             subject.fault(fault="status", status=429, retry_after=7, **body)
             for operation in (Operation.GET, Operation.LIST, Operation.CREATE):
                 assert (await subject.failure(operation)).retry_after == 7

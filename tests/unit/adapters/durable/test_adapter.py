@@ -6,7 +6,15 @@ import msgspec
 import pytest
 
 from gateway.domain.config import RuntimeConfig
-from gateway.domain.errors import NotFound, OutcomeUnknown, ProviderBadResponse, StateConflict, ValidationFailed
+from gateway.domain.errors import (
+    NotFound,
+    OutcomeUnknown,
+    PermissionDenied,
+    ProviderBadResponse,
+    ProviderUnavailable,
+    StateConflict,
+    ValidationFailed,
+)
 from gateway.domain.ids import RuntimeRef, b64url
 from gateway.domain.operations import Operation
 from gateway.domain.requests import InstallCapability, ReplaceConfig, StartRequest, UpdateCapability
@@ -247,3 +255,34 @@ async def test_a_verb_that_answers_with_another_runtime_is_a_bad_response():
     durable, _ = adapter(answer(200, row(id=OTHER)))
     with pytest.raises(ProviderBadResponse, match="another runtime"):
         await durable.pause(RuntimeRef("acme/research", UUID), CALL)
+
+
+async def test_the_account_is_the_user_of_the_credentials():
+    durable, transport = adapter(answer(200, {"id": "u-1", "username": "me", "email_address": "me@x.test"}))
+    assert await durable.account(CALL) == "u-1"
+    (sent,) = transport.sent
+    assert (sent.method, sent.path, sent.operation) == ("GET", "/api/v1/user", Operation.GET)
+
+
+@pytest.mark.parametrize("absent", [failure(404, "not_found_error"), answer(404, {"detail": "Not Found"})])
+async def test_an_api_without_users_has_no_account_to_tell(absent):
+    durable, _ = adapter(absent)
+    assert await durable.account(CALL) == ""
+
+
+@pytest.mark.parametrize(
+    ("answered", "error"),
+    [
+        (answer(404, b"<html>"), ProviderBadResponse),
+        (answer(200, {"username": "me"}), ProviderBadResponse),
+        (answer(200, {"id": ""}), ProviderBadResponse),
+        (answer(200, b""), ProviderBadResponse),
+        (failure(403, "forbidden_error"), PermissionDenied),
+        (answer(503, b""), ProviderUnavailable),
+    ],
+)
+async def test_an_answer_that_tells_no_user_leaves_the_account_open(answered, error):
+    """Taken for "none", it would move creates to another place of names."""
+    durable, _ = adapter(answered)
+    with pytest.raises(error):
+        await durable.account(CALL)

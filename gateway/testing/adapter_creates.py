@@ -1,0 +1,177 @@
+"""The part of the adapter contract about the create promise: what goes out, what a look finds, what proves what."""
+
+from typing import Any, Final
+
+from gateway.domain.errors import AlreadyExists, GatewayError
+from gateway.domain.operations import Operation
+from gateway.domain.runtime import ENCODER, Runtime
+from gateway.domain.values import State
+from gateway.ports.provider import Created, Deduplication, Seen, SupportsReset, SupportsStop, WireCreate
+from gateway.ports.transport import Call, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
+from gateway.testing.adapter_failures import PAGE, READS
+from gateway.testing.adapter_subject import Subject, expecting
+
+_MARKER: Final = "marker-of-one-create-81f3"
+_KEY: Final = "key-of-one-create-5c07"
+_NO_PROOF: Final = frozenset({402, 408, 409, 429})
+
+
+class CreateContract:
+    """A create is written once and sent as it was written; afterwards a look shows what it made, or fails."""
+
+    async def test_writing_a_create_is_pure(self, subject: Subject) -> None:
+        """The same request is the same bytes each time, from every adapter of the same settings, without a call."""
+        request, fresh = subject.create_request("one"), subject.make()
+        for marker in (None, _MARKER):
+            first = subject.adapter.wire_create(request, subject.scope, marker=marker)
+            assert first == subject.adapter.wire_create(request, subject.scope, marker=marker)
+            assert first == fresh.wire_create(subject.create_request("one"), subject.scope, marker=marker)
+            assert not [secret for secret in request.secret_values() if secret in repr(first)]
+        assert subject.sent() == 0
+
+    async def test_a_create_goes_out_as_it_was_written(self, subject: Subject) -> None:
+        """Byte for byte, also when an older version wrote it, with the key where the provider knows such keys."""
+        recorder = _Recorder()
+        adapter = subject.make(wrap=recorder.around)
+        wire = adapter.wire_create(subject.create_request("one"), subject.scope, marker=_MARKER)
+        older = WireCreate(wire.body + b"\n", wire.query)
+        await adapter.send_create(older, subject.scope, subject.call(), idempotency_key=_KEY)
+        (sent,) = recorder.sent
+        assert (sent.operation, sent.body, tuple(sent.query)) == (Operation.CREATE, older.body, older.query)
+        by_key = adapter.deduplication is Deduplication.BY_KEY
+        assert list(sent.headers.values()).count(_KEY) == by_key
+        assert subject.emulator.creates == 1
+
+    async def test_a_create_without_a_key_sends_none(self, subject: Subject) -> None:
+        """The header of keys is there for a key only."""
+        recorder = _Recorder()
+        adapter = subject.make(wrap=recorder.around)
+        wire = adapter.wire_create(subject.create_request("one"), subject.scope)
+        await adapter.send_create(wire, subject.scope, subject.call())
+        assert "idempotency-key" not in {name.lower() for name in recorder.sent[0].headers}
+
+    async def test_a_marker_comes_back_from_a_look_and_is_shown_nowhere_else(self, subject: Subject) -> None:
+        """Where the provider has no place for it, it does not go out, and a look has none."""
+        adapter = subject.adapter
+        wire = adapter.wire_create(subject.create_request("one"), subject.scope, marker=_MARKER)
+        created = await adapter.send_create(wire, subject.scope, subject.call())
+        carried = _MARKER.encode() in wire.body
+        (seen,) = await adapter.look(subject.scope, "one", subject.call())
+        assert seen.marker == (_MARKER if carried else None)
+        assert [made.marker for made in subject.emulator.made()] == [_MARKER if carried else None]
+        for runtime in (created.runtime, seen.runtime, await _got(subject, created)):
+            assert _MARKER.encode() not in ENCODER.encode(runtime)
+        assert _MARKER.encode() not in (created.native or b"")
+
+    async def test_a_create_without_a_marker_has_none(self, subject: Subject) -> None:
+        """And neither has what somebody else made."""
+        await subject.create("one")
+        (seen,) = await subject.adapter.look(subject.scope, "one", subject.call())
+        assert seen.marker is None
+
+    async def test_a_look_shows_all_that_creates_made(self, subject: Subject) -> None:
+        """Also two of one name, which a provider may come to have, and none of another name."""
+        await subject.create("another")
+        subject.fault(operation="create", fault="commit_twice", times=1)
+        created = await subject.adapter.create(subject.create_request("one"), subject.scope, subject.call())
+        made = {made.id for made in subject.emulator.made() if made.name == "one"}
+        assert len(made) == 2
+        seen = [seen.runtime.provider_id for seen in await _look(subject)]
+        if subject.adapter.deduplication is Deduplication.BY_NAME:
+            assert set(seen) <= made, "a provider that dedupes by name may show the one that it means by it"
+        else:
+            assert sorted(seen) == sorted(made)
+        assert created.runtime.provider_id in made
+
+    async def test_a_look_shows_what_has_ended_with_its_state(self, subject: Subject) -> None:
+        """A name whose runtime was stopped is not a name that nobody has."""
+        adapter = subject.adapter
+        ref = adapter.reference(await subject.create_running("one"))
+        if isinstance(adapter, SupportsStop):
+            ended = await adapter.stop(ref, subject.call())
+        else:
+            assert isinstance(adapter, SupportsReset)
+            ended = await adapter.reset(ref, subject.call())
+        (seen,) = await _look(subject)
+        assert (seen.runtime.id, seen.runtime.state) == (ended.id, ended.state)
+        assert seen.runtime.state is not State.RUNNING
+        assert seen.runtime.created_at
+
+    async def test_a_look_that_fails_shows_nothing_by_failing(self, subject: Subject) -> None:
+        """Whatever it failed with, it is no proof of absence."""
+        for rule, _ in READS:
+            subject.fault(**rule)
+            with expecting(Exception, f"a look with {rule} ended as if there were nothing") as caught:
+                await _look(subject)
+            assert isinstance(caught[0], GatewayError | TransportFailure)
+
+    async def test_a_refusal_that_proves_that_nothing_was_made_is_the_providers_own(self, subject: Subject) -> None:
+        """The same status of a page in between, and after a commit, proves nothing."""
+        adapter = subject.adapter
+        assert adapter.nothing_made
+        assert not [status for status in adapter.nothing_made if status in _NO_PROOF or not 400 <= status < 500]
+        for status in sorted(adapter.nothing_made):
+            subject.emulator.reset()
+            assert await self._refused(subject, fault="status", status=status)
+            assert not await self._refused(subject, fault="status", status=status, **PAGE)
+            assert subject.emulator.creates == 0
+            assert not await self._refused(subject, fault="html", status=status)
+            assert subject.emulator.creates == 1
+
+    async def test_only_what_the_provider_said_itself_counts_as_its_word(self, subject: Subject) -> None:
+        """A failure in its envelope does, whatever the status; a web page does not."""
+        for status in (402, 408, 409, 429, 500, 502, 503, 504):
+            assert await self._refused(subject, fault="status", status=status)
+            assert not await self._refused(subject, fault="status", status=status, **PAGE)
+
+    async def _refused(self, subject: Subject, **rule: Any) -> bool:
+        """Whether the failure of a create with this fault is the provider's own."""
+        subject.fault(**rule)
+        failure = (await subject.failure(Operation.CREATE)).failure
+        assert failure is not None
+        assert failure.status == rule["status"]
+        return failure.own_envelope
+
+    async def test_a_name_that_is_taken_is_told_as_that(self, subject: Subject) -> None:
+        """In the provider's own words, with its status."""
+        subject.fault(fault="status", status=409)
+        error = await subject.failure(Operation.CREATE)
+        assert type(error) is AlreadyExists
+        assert error.failure is not None
+        assert (error.failure.status, error.failure.own_envelope) == (409, True)
+
+    async def test_the_place_of_a_name_is_the_same_however_it_is_asked_for(self, subject: Subject) -> None:
+        """The account and the one name of the scope, each by reading only."""
+        pinned, opened = subject.make(pinned=True), subject.make(pinned=False)
+        place = await pinned.name_scope(subject.scope, subject.call())
+        assert place == await opened.name_scope(subject.scope, subject.call())
+        assert place == await opened.name_scope(place, subject.call())
+        assert await pinned.account(subject.call()) == await opened.account(subject.call())
+        assert {entry.method for entry in subject.emulator.requests.received()} <= {"GET"}
+
+
+async def _look(subject: Subject) -> list[Seen]:
+    return list(await subject.adapter.look(subject.scope, "one", subject.call()))
+
+
+async def _got(subject: Subject, created: Created) -> Runtime:
+    return await subject.adapter.get(subject.adapter.reference(created.runtime), subject.call())
+
+
+class _Recorder(Transport):
+    """Keeps what is sent through it."""
+
+    def __init__(self) -> None:
+        self.sent: list[UpstreamRequest] = []
+
+    def around(self, transport: Transport) -> "_Recorder":
+        """Record what goes to this transport."""
+        self._transport = transport
+        return self
+
+    async def send(self, request: UpstreamRequest, call: Call) -> UpstreamResponse:
+        self.sent.append(request)
+        return await self._transport.send(request, call)
+
+    async def close(self) -> None:
+        await self._transport.close()
