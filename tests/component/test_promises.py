@@ -94,7 +94,7 @@ async def test_whatever_fails_is_told_as_a_problem_that_names_whose_fault_it_was
         assert '"code":"client_aborted","source":"client"' in line[0]
 
         for html, status in ((200, 502), (403, 502), (404, 502), (502, 503)):
-            durable.fault("get", "html", status=html)
+            durable.fault("get", "html", status=html, times=3 if html == 502 else 1)
             problem = await gateway.call("GET", path, status)
             assert (problem["source"], problem["provider"]) == ("provider", "durable-demo")
             assert problem["provider_status"] == html
@@ -272,7 +272,7 @@ async def test_a_list_has_what_the_other_providers_know_when_one_fails(fleet: Fl
     providers = {name: emulator.settings for name, emulator in fleet.emulators.items()} | {"durable-demo": durable}
     async with fleet.gateway(providers=providers) as gateway:
         made = await gateway.call("POST", "/v1/runtimes", 201, BROWSER)
-        fleet.emulators["durable-demo"].fault("list", fault)
+        fleet.emulators["durable-demo"].fault("list", fault, times=3)
         page = await gateway.call("GET", "/v1/runtimes", 200)
         assert [runtime["id"] for runtime in page["items"]] == [made["id"]]
         (missing,) = page["incomplete"]

@@ -44,8 +44,8 @@ class Retry(WrappingTransport):
     """An allow list by what failed and what was asked.
 
     Whatever never got a connection is tried again. After that only reads are: when the connection broke or the time of
-    one try was over, and after 429, 502, 503 and 504. A ``Retry-After`` is waited for, where it is not longer than what
-    is left. Who waits here waits in :attr:`Call.queued`. ``retried`` hears of each retry: a failure's reason or status.
+    one try was over, and after 429, 502, 503 and 504. A ``Retry-After`` is waited for, where it is not longer than the
+    longest pause and what is left. Who waits here waits in :attr:`Call.queued`. ``retried`` hears of each retry: a failure's reason or status.
     """
 
     def __init__(
@@ -97,7 +97,10 @@ class Retry(WrappingTransport):
             return None
         pause = self._draw(0, min(settings.backoff * 2 ** (tries - 1), settings.max_backoff))
         if isinstance(outcome, UpstreamResponse):
-            pause += retry_after_seconds(outcome.headers) or 0
+            told = retry_after_seconds(outcome.headers) or 0
+            if told > settings.max_backoff:  # the caller waits better than we do: without a place
+                return None
+            pause += told
         if self._clock.monotonic() + pause >= last or not self._budgets[operation].spend():
             return None
         return pause

@@ -294,7 +294,7 @@ async def test_a_created_runtime_without_a_connection_is_told_with_its_id_and_no
     settings = {**provider("bctrl_browsers", scope=SPACE), "deadlines": {"create": 5}}
     async with world({"browsers-demo": settings}) as w:
         w.browsers.now = lambda: 1_790_000_000.0
-        fault(w.browsers, "get", "status", status=503)
+        fault(w.browsers, "get", "status", status=503, times=3)
         reply = await w.dialect.call("POST", "/v1/runtimes", {"type": "browser", "name": "slow", "start": True})
         assert (reply.status, reply.json["code"]) == (409, "runtime.start_in_progress")
         found = (await w.dialect.call("GET", "/v1/runtimes")).json["data"]
@@ -434,9 +434,9 @@ async def test_the_flat_era_finds_an_id_in_every_space_that_is_served_by_name() 
         assert (await w.dialect.call("POST", f"{runtime}/stop")).json["stopped"] is True
         by_name = await w.dialect.call("GET", "/v1/runtimes/b")
         assert (by_name.status, by_name.json["code"]) == (404, "runtime.not_found")
-        fault(w.emulators["main"], "get", "status", status=503)
+        fault(w.emulators["main"], "get", "status", status=503, times=3)
         assert (await w.dialect.call("GET", runtime)).status == 200
-        fault(w.emulators["main"], "get", "status", status=503)
+        fault(w.emulators["main"], "get", "status", status=503, times=3)
         assert (await w.dialect.call("GET", "/v1/runtimes/br_nowhere")).status == 503
 
 

@@ -121,17 +121,19 @@ async def test_pauses_double_up_to_the_longest_and_are_drawn_from_zero() -> None
 
 @simulated
 async def test_a_retry_after_is_waited_for() -> None:
-    retry, inner = trying([UpstreamResponse(429, {"Retry-After": "4"}, b"")])
+    retry, inner = trying([UpstreamResponse(429, {"Retry-After": "2"}, b"")])
     assert await outcome_of(retry, request(), call()) == "200"
-    assert tries(inner) == [4.1]
+    assert tries(inner) == [2.1]
 
 
 @simulated
 async def test_a_retry_after_that_is_longer_than_what_is_left_is_the_callers() -> None:
-    retry, inner = trying([UpstreamResponse(429, {"Retry-After": "4"}, b"")] * 3)
-    for on in (call(3), call(4)):
+    """Or than the longest pause."""
+    told = [UpstreamResponse(429, {"Retry-After": seconds}, b"") for seconds in ("2", "3")]
+    retry, inner = trying(told)
+    for on, seconds in ((call(2), "2"), (call(30), "3")):
         response = await retry.send(request(), on)
-        assert (response.status, response.headers["Retry-After"], on.queued) == (429, "4", 0)
+        assert (response.status, response.headers["Retry-After"], on.queued) == (429, seconds, 0)
     assert len(inner.sent) == 2
 
 
