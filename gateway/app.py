@@ -3,8 +3,9 @@
 import asyncio
 import gc
 import signal
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib import import_module
 from typing import Any, Final, NamedTuple
 
@@ -13,17 +14,22 @@ from aiohttp import web
 from adapters.registry import discover
 from gateway.api import HttpLimits, create_admin, create_api
 from gateway.api.openapi import openapi_document
-from gateway.api.server import GatewayRunner
+from gateway.api.server import ENDPOINTS, GatewayRunner
+from gateway.creates import assemble
 from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.dialect import Dialect, DialectGateway
 from gateway.ports.plugin import AdapterPlugin
 from gateway.ports.provider import ProviderAdapter
 from gateway.ports.provider_settings import ProviderSettings
+from gateway.ports.sealing import Sealer
+from gateway.ports.store import Store
+from gateway.reload import Reloader, dialect_rules, key_digests
 from gateway.services import Services
-from gateway.services.dialects import DialectRule, DialectService
+from gateway.services.dialects import DialectService
 from gateway.services.fleet import Fleet
+from gateway.services.health import HealthService
 from gateway.services.read_cache import ReadCache
-from gateway.settings import AuthSettings, CacheSettings, ListenAddress, Settings
+from gateway.settings import CacheSettings, ListenAddress, Settings, SettingsSource
 from gateway.telemetry.logs import Event, Logger, make_logger
 from gateway.telemetry.loop_lag import measure_loop_lag
 from gateway.telemetry.metrics import Metrics
@@ -35,6 +41,7 @@ from gateway.upstream.transport import AiohttpTransport
 __all__ = ["create_app", "create_emulator", "openapi_document", "plugins", "provider_models", "run", "serving"]
 
 ADMIN: Final = web.AppKey("admin", web.Application)
+RELOADER: Final = web.AppKey("reloader", Reloader)
 
 _GC_THRESHOLD: Final = 50_000
 
@@ -53,67 +60,107 @@ def create_app(
     settings: Settings,
     *,
     adapters: Iterable[ProviderAdapter[Any]] | None = None,
+    store: tuple[Store, Sealer] | None = None,
     clock: Clock | None = None,
     logger: Logger | None = None,
 ) -> web.Application:
     """The whole service as an aiohttp application.
 
-    ``adapters`` replaces those that the settings describe. Where ``admin.listen`` is set, the probes and metrics are
+    ``adapters`` and ``store`` replace those that the settings describe. Where ``admin.listen`` is set, the probes and metrics are
     in a second application, at ``app[ADMIN]``.
     """
     clock = clock or SystemClock()
     logger = logger or make_logger(settings.log.level, settings.log.format)
     metrics = Metrics()
-    fleet_adapters = list(adapters) if adapters is not None else _adapters(settings, clock, metrics, logger)
-    fleet = Fleet(fleet_adapters, clock, on_credentials=lambda name, ok: metrics.credentials_ok.labels(name).set(ok))
-    services = Services.over(fleet, reads=_read_cache(settings.cache, fleet, metrics))
-    native = {
-        adapter.name: PassThrough(adapter.settings, metrics=metrics, logger=logger, clock=clock)
-        for adapter in fleet_adapters
-    }
+
+    def make_adapter(provider: ProviderSettings) -> ProviderAdapter[Any]:
+        return _adapter(provider, clock, metrics, logger)
+
+    def make_native(provider: ProviderSettings) -> PassThrough:
+        return PassThrough(provider, metrics=metrics, logger=logger, clock=clock)
+
+    def on_credentials(provider: str, ok: bool) -> None:
+        metrics.credentials_ok.labels(provider).set(ok)
+        (logger.info if ok else logger.warning)(Event.CREDENTIALS, provider=provider, accepted=ok)
+
+    fleet_adapters = list(adapters) if adapters is not None else list(map(make_adapter, settings.providers.values()))
+    fleet = Fleet(fleet_adapters, clock, on_credentials=on_credentials)
+    creates = assemble(settings, fleet, clock=clock, metrics=metrics, logger=logger, store=store)
+    reads = _read_cache(settings.cache, fleet, metrics)
+    services = Services.over(fleet, creates.intents, reads=reads, specs=creates.specs)
+    native = {adapter.name: make_native(adapter.settings) for adapter in fleet_adapters}
+    dialects = DialectService(fleet, services.create, dialect_rules(settings))
+    health = HealthService(fleet, timeout=settings.health.timeout)
     separate_admin = settings.admin.listen is not None
     app = create_api(
         services,
         metrics=metrics,
         logger=logger,
         clock=clock,
-        keys=_keys(settings),
+        keys=key_digests(settings),
         limits=HttpLimits(
             max_body_bytes=settings.http.max_body_bytes,
             max_header_bytes=settings.http.max_header_bytes,
             max_line_bytes=settings.http.max_line_bytes,
             body_timeout=settings.http.body_timeout,
+            max_requests_in_flight=settings.http.max_requests_in_flight,
         ),
         native=native,
-        dialects=_dialects(DialectService(fleet, services.create, _dialect_rules(settings))),
+        dialects=_dialects(dialects),
         with_admin=not separate_admin,
     )
     if separate_admin:
         app[ADMIN] = create_admin(app, metrics=metrics)
 
-    async def transports(_app: web.Application) -> AsyncIterator[None]:
-        yield
-        for adapter in fleet_adapters:
-            await adapter.transport.close()
-            await native[adapter.name].close()
+    reloader = app[RELOADER] = Reloader(
+        settings,
+        fleet=fleet,
+        native=native,
+        dialects=dialects,
+        authenticator=app[ENDPOINTS].authenticator,
+        in_flight=app[ENDPOINTS].in_flight,
+        health=health,
+        reads=services.reads,
+        make_adapter=make_adapter,
+        make_native=make_native,
+        metrics=metrics,
+        logger=logger,
+        clock=clock,
+    )
 
-    async def loop_lag(_app: web.Application) -> AsyncIterator[None]:
-        task = asyncio.create_task(measure_loop_lag(metrics, clock))
+    async def providers(_app: web.Application) -> AsyncIterator[None]:
         yield
-        task.cancel()
+        await reloader.close()
 
-    app.cleanup_ctx.extend((transports, loop_lag))
+    app.cleanup_ctx.extend(
+        (
+            providers,
+            creates.running,
+            _background(partial(measure_loop_lag, metrics, clock)),
+            _background(reloader.look_after_providers),
+        )
+    )
     return app
 
 
-def _adapters(settings: Settings, clock: Clock, metrics: Metrics, logger: Logger) -> list[ProviderAdapter[Any]]:
-    known = discover()
-    adapters: list[ProviderAdapter[Any]] = []
-    for provider in settings.providers.values():
-        observed = ObservedTransport(AiohttpTransport(provider, clock), provider.name, metrics, logger)
-        transport = guarded(observed, provider, clock=clock, metrics=metrics, logger=logger)
-        adapters.append(known[provider.api].adapter(provider, transport))
-    return adapters
+def _background(
+    work: Callable[[], Coroutine[Any, Any, None]],
+) -> Callable[[web.Application], AsyncIterator[None]]:
+    """``work`` for as long as the application serves."""
+
+    async def running(_app: web.Application) -> AsyncIterator[None]:
+        task = asyncio.create_task(work())
+        yield
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    return running
+
+
+def _adapter(provider: ProviderSettings, clock: Clock, metrics: Metrics, logger: Logger) -> ProviderAdapter[Any]:
+    observed = ObservedTransport(AiohttpTransport(provider, clock), provider.name, metrics, logger)
+    transport = guarded(observed, provider, clock=clock, metrics=metrics, logger=logger)
+    return discover()[provider.api].adapter(provider, transport)
 
 
 def _read_cache(cache: CacheSettings, fleet: Fleet, metrics: Metrics) -> ReadCache | None:
@@ -135,20 +182,6 @@ def _dialects(gateway: DialectGateway) -> list[Dialect]:
     return [plugin.dialect(gateway) for plugin in discover().values() if plugin.dialect is not None]
 
 
-def _dialect_rules(settings: Settings) -> dict[str, list[DialectRule]]:
-    return {
-        prefix: [DialectRule(route.scope, route.provider, route.target_scope, route.era) for route in dialect.routes]
-        for prefix, dialect in settings.dialects.items()
-    }
-
-
-def _keys(settings: Settings) -> Mapping[str, bytes] | None:
-    """The digest of each key by its name; None where no key is asked for."""
-    if not isinstance(settings.auth, AuthSettings):
-        return None
-    return {name: key.digest for name, key in settings.auth.keys.items()}
-
-
 class Addresses(NamedTuple):
     """The base URLs of what is served. ``admin`` is None where the API's address has metrics and probes too."""
 
@@ -158,8 +191,8 @@ class Addresses(NamedTuple):
 
 @asynccontextmanager
 async def serving(settings: Settings, app: web.Application | None = None) -> AsyncIterator[Addresses]:
-    """Serve on the configured addresses. On leaving, stops accepting, and lets what is in flight finish within
-    ``shutdown.grace``. Raises ``OSError`` whose ``strerror`` names the address that cannot be listened on."""
+    """Serve on the configured addresses. On leaving, stops accepting, and lets what is in flight finish within the
+    ``shutdown.grace`` of then. Raises ``OSError`` whose ``strerror`` names the address that cannot be listened on."""
     app = app or create_app(settings)
     async with AsyncExitStack() as stack:
         admin = None
@@ -174,6 +207,8 @@ async def _listen(stack: AsyncExitStack, app: web.Application, settings: Setting
         max_line_bytes=settings.http.max_line_bytes,
         max_header_bytes=settings.http.max_header_bytes,
         keepalive_timeout=settings.http.keepalive_timeout,
+        write_timeout=settings.http.write_timeout,
+        max_connections=settings.http.max_connections,
         shutdown_timeout=settings.shutdown.grace,
     )
     await runner.setup()
@@ -198,29 +233,56 @@ def create_emulator(api: str, *, token: str, personality: Mapping[str, str] | No
     return app
 
 
-async def until_told_to_stop() -> None:
-    """Wait for SIGTERM or SIGINT."""
+async def until_told_to_stop(again: Callable[[], None] | None = None) -> None:
+    """Wait for SIGTERM or SIGINT; the next one calls ``again``."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await stop.wait()
+    if again is not None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, again)
 
 
-def run(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT. Raises ``OSError`` when an address cannot be listened on."""
+def run(settings: Settings, source: SettingsSource | None = None) -> int:
+    """Serve until SIGTERM or SIGINT. Settings that change in ``source`` come into force on SIGHUP, and by themselves.
+    Raises ``OSError`` when an address cannot be listened on."""
     logger = make_logger(settings.log.level, settings.log.format)
 
     async def serve() -> None:
-        async with serving(settings, create_app(settings, logger=logger)) as addresses:
+        app = create_app(settings, logger=logger)
+        reloader, in_flight = app[RELOADER], app[ENDPOINTS].in_flight
+        async with serving(settings, app) as addresses:
             settle_memory()
-            logger.info(Event.STARTED, url=addresses.api, admin_url=addresses.admin, providers=list(settings.providers))
-            await until_told_to_stop()
-            logger.info(Event.STOPPING, grace_seconds=settings.shutdown.grace)
+            async with _reloading(reloader, source):
+                logger.info(
+                    Event.STARTED, url=addresses.api, admin_url=addresses.admin, providers=list(settings.providers)
+                )
+                await until_told_to_stop(in_flight.hurry)
+                in_flight.draining = True
+                shutdown = reloader.settings.shutdown
+                logger.info(Event.STOPPING, delay_seconds=shutdown.delay, grace_seconds=shutdown.grace)
+                await in_flight.wait(shutdown.delay)
         logger.info(Event.STOPPED)
 
     asyncio.run(serve())
     return 0
+
+
+@asynccontextmanager
+async def _reloading(reloader: Reloader, source: SettingsSource | None) -> AsyncIterator[None]:
+    if source is None:
+        yield
+        return
+    hangup = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
+    task = asyncio.create_task(reloader.watch(source, hangup))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def settle_memory() -> None:

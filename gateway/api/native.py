@@ -59,7 +59,7 @@ def register_native(
     """Add the pass-through to all ``providers``, by name. ``on_write`` hears of which provider something may have been
     written to."""
     native = _Native(providers, limits, on_write)
-    handler = endpoints.foreign(NATIVE, NATIVE, ROUTE, native.forward)
+    handler = endpoints.foreign(NATIVE, NATIVE, ROUTE, native.forward, bounded=False)
     for path in ("/native", "/native/{target:.*}"):
         app.router.add_resource(path).add_route("*", handler, expect_handler=_expect)
 
@@ -96,6 +96,7 @@ class _Native:
         outgoing = NativeRequest(request.method, target.path + target.query, headers)
         if upload.length is not None and upload.length <= self._in_one_piece:
             outgoing.body = await self._bodies.read_raw(request) or None
+            provider = self._providers.get(target.provider, provider)  # the settings may have changed meanwhile
         forwarding = _Forwarding(request, ctx, provider, upload)
         if self._on_write is not None and (websocket or request.method not in _SAFE):
             forwarding.on_write = partial(self._on_write, provider.name)

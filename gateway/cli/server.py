@@ -12,7 +12,7 @@ from gateway.cli.output import show_document
 
 if TYPE_CHECKING:
     from gateway.ports.plugin import AdapterPlugin
-    from gateway.settings import LoadedSettings, SettingsError
+    from gateway.settings import LoadedSettings, SettingsError, SettingsSource
 
 config_option = click.option(
     "--config",
@@ -25,12 +25,19 @@ config_option = click.option(
 port_range = click.IntRange(0, 65535)
 
 
-def load(file: str, overrides: Mapping[str, object] | None = None) -> "LoadedSettings":
-    """The settings of this process. Raises ``SettingsError``."""
-    from gateway.app import provider_models
-    from gateway.settings import load_settings
+def source(file: str, overrides: Mapping[str, object] | None = None) -> "SettingsSource":
+    """Where the settings of this process come from."""
+    from pathlib import Path
 
-    return load_settings(file, provider_models=provider_models(), overrides=overrides)
+    from gateway.app import provider_models
+    from gateway.settings import SettingsSource
+
+    return SettingsSource(Path(file), provider_models(), overrides or {})
+
+
+def load(file: str) -> "LoadedSettings":
+    """The settings of this process. Raises ``SettingsError``."""
+    return source(file).load()
 
 
 def tell_problems(error: "SettingsError") -> None:
@@ -50,7 +57,8 @@ def cannot_listen(error: OSError) -> Failure:
 def serve(file: str, listen: str | None) -> None:
     """Serve the API until SIGTERM or SIGINT.
 
-    Faults of the settings are told all at once, and end the command with 78.
+    Faults of the settings are told all at once, and end the command with 78. A changed file comes into force without a
+    restart, also on SIGHUP.
 
     \b
     Examples:
@@ -61,12 +69,13 @@ def serve(file: str, listen: str | None) -> None:
     from gateway.settings import SettingsError
 
     try:
-        settings = load(file, {} if listen is None else {"http.listen": listen}).settings
+        origin = source(file, {} if listen is None else {"http.listen": listen})
+        settings = origin.load().settings
     except SettingsError as error:
         tell_problems(error)
         sys.exit(ExitCode.SETTINGS)
     try:
-        sys.exit(run(settings))
+        sys.exit(run(settings, origin))
     except OSError as exc:
         raise cannot_listen(exc) from exc
 

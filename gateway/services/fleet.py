@@ -37,7 +37,7 @@ class Health:
     probed: bool | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Provider:
     """One configured provider: its adapter, what was seen of it, and how many calls to it are under way."""
 

@@ -179,6 +179,12 @@ class Metrics:
             "What the answers that are kept in memory take, about.",
             registry=registry,
         )
+        self.queue_depth = Gauge(
+            "rtgw_queue_depth",
+            "What is under way or waits inside the gateway.",
+            ["queue"],
+            registry=registry,
+        )
         self.dropped = Counter(
             "rtgw_dropped",
             "Things given up because a limit was reached.",
@@ -187,6 +193,18 @@ class Metrics:
         )
         build = Gauge("rtgw_build_info", "The version that runs.", ["version"], registry=registry)
         build.labels(__version__).set(1)
+
+    def forget_provider(self, name: str) -> None:
+        """Show the state of this provider no more: there is none."""
+        for gauge in (
+            self.native_in_flight,
+            self.credentials_ok,
+            self.breaker_state,
+            self.bulkhead_in_flight,
+            self.bulkhead_waiting,
+            self.bulkhead_limit,
+        ):
+            gauge.remove_by_labels({"provider": name})
 
     def exposition(self) -> bytes:
         """All values in the Prometheus text format."""

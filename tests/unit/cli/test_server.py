@@ -42,7 +42,8 @@ class FakeApp(ModuleType):
     def provider_models(self) -> Mapping[str, type[ProviderSettings]]:
         return {"red": RedSettings}
 
-    def run(self, settings: Any) -> int:
+    def run(self, settings: Any, source: Any = None) -> int:
+        self.source = source
         return self._called("run", settings)
 
     def run_demo(self, *, port: int, api_key: str | None) -> int:
@@ -106,6 +107,7 @@ def test_serve_runs_the_settings_and_ends_as_they_do(app: FakeApp, file: Path) -
     assert result.exit_code == 7
     ((_, settings),) = app.calls
     assert (settings.http.listen, settings.log.level) == ("127.0.0.1:9999", "debug")
+    assert app.source.load().settings.http.listen == "127.0.0.1:9999"  # flags go over a reloaded file too
 
 
 @pytest.mark.parametrize("command", [("serve",), ("config", "check"), ("config", "show")])
