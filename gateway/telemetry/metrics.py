@@ -198,6 +198,7 @@ class Metrics:
         """Show the state of this provider no more: there is none."""
         for gauge in (
             self.native_in_flight,
+            self.native_in_flight_limit,
             self.credentials_ok,
             self.breaker_state,
             self.bulkhead_in_flight,
