@@ -173,6 +173,12 @@ class Runtime(Model, frozen=True, kw_only=True):
     changed: bool | UnsetType = UNSET
     warnings: list[FieldWarning] | UnsetType = UNSET
 
+    @property
+    def instance_id(self) -> str | None:
+        """The id of its compute, where the provider tells one: another one after every start that follows a stop."""
+        instance = self.durable.instance if self.durable else None
+        return instance.id if instance else None
+
 
 class ConfigDocument(Model, frozen=True, kw_only=True):
     """A durable runtime's whole config. The ``ETag`` of its answers is the quoted ``config_digest``."""

@@ -75,13 +75,7 @@ async def look_after(
 
 def has_another(before: Runtime, now: Runtime) -> bool:
     """Whether the runtime's instance is another one by now, so that the one before has ended."""
-    was, is_now = _instance_id(before), _instance_id(now)
-    return None not in {was, is_now} and was != is_now
-
-
-def _instance_id(runtime: Runtime) -> str | None:
-    instance = runtime.durable.instance if runtime.durable else None
-    return instance.id if instance else None
+    return None not in {before.instance_id, now.instance_id} and before.instance_id != now.instance_id
 
 
 def is_later(now: str | None, before: str | None) -> bool:
