@@ -1,4 +1,5 @@
-"""Side-by-side figures of the gateway and a bare pass-through: ``python -m benchmarks``.
+"""Side-by-side figures of the gateway and a bare pass-through: ``python -m benchmarks``. What is answered from memory
+is compared with a bare server that answers the same bytes.
 
 One upstream; the two are measured in turn, in many short rounds, so that a machine whose speed drifts is fair to both.
 The server under test has processor 0 where there are two, upstream and load the other. Figures are medians of the
@@ -26,11 +27,19 @@ from rich.table import Table
 
 from benchmarks.servers import KEY, RUNTIME_ID, RUNTIMES
 
+_GET: Final = f"/v1/runtimes/bench.{RUNTIME_ID}"
+_LIST: Final = "/v1/runtimes?limit=50"
+
 WORK: Final = {
-    "get, translated and validated": (f"/v1/runtimes/bench.{RUNTIME_ID}", f"{RUNTIMES}/{RUNTIME_ID}", 0.70),
-    "list of 50 from one provider": ("/v1/runtimes?limit=50", f"{RUNTIMES}?limit=50", 0.35),
+    "get, translated and validated": (_GET, f"{RUNTIMES}/{RUNTIME_ID}", 0.70),
+    "list of 50 from one provider": (_LIST, f"{RUNTIMES}?limit=50", 0.35),
     "get, passed through as it is": (f"/native/bench{RUNTIMES}/{RUNTIME_ID}", f"{RUNTIMES}/{RUNTIME_ID}", 0.80),
     "list of 50, passed through as it is": (f"/native/bench{RUNTIMES}?limit=50", f"{RUNTIMES}?limit=50", 0.80),
+}
+
+FROM_MEMORY: Final = {
+    "cached get": (_GET, _GET, 0.60),
+    "cached list of 50": (_LIST, _LIST, 0.60),
 }
 
 _LENGTH: Final = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
@@ -156,7 +165,8 @@ def load(server: Server, path: str, in_flight: int, seconds: float) -> Sample:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What is compared: both under load, and both at one request in flight, where the upstream alone is ``direct``."""
+    """What is compared: both under load, and both at one request in flight, where the upstream alone (from memory: the
+    bare server) is ``direct``."""
 
     bare: Sample
     ours: Sample
@@ -176,7 +186,7 @@ def main() -> None:
     progress = Console(stderr=True)
     table = Table(
         "work",
-        "pass-through /s",
+        "bare /s",
         "gateway /s",
         "ratio",
         "goal",
@@ -193,9 +203,13 @@ def main() -> None:
         upstream = stack.enter_context(server("upstream", processor=1))
         bare = stack.enter_context(server("passthrough", upstream.url, processor=0))
         ours = stack.enter_context(server("gateway", upstream.url, processor=0))
-        for work, (our_path, bare_path, goal) in WORK.items():
+        caching = stack.enter_context(server("caching", upstream.url, processor=0))
+        memory = stack.enter_context(server("bare", caching.url, processor=0))
+        for work, (our_path, bare_path, goal) in {**WORK, **FROM_MEMORY}.items():
             if not work.startswith(options.only):
                 continue
+            if work in FROM_MEMORY:
+                upstream, bare, ours = memory, memory, caching
             rounds: list[Round] = []
             for number in range(options.rounds + 1):
                 progress.print(f"{work}: round {number} of {options.rounds}", highlight=False)

@@ -1,7 +1,8 @@
 """The servers that a comparison needs, each a process of its own: ``python -m benchmarks.servers NAME [UPSTREAM]``.
 
 ``upstream`` answers fixed bytes at once, so that what is measured is what stands in front of it. ``passthrough`` is a
-bare aiohttp proxy of the same body. ``gateway`` is the gateway with keys, metrics and its access log (to nowhere).
+bare aiohttp proxy of the same body. ``gateway`` is the gateway with keys, metrics and its access log (to nowhere), but
+without its read cache, which ``caching`` has. ``bare`` answers what its upstream answered once, and does nothing else.
 All have the same loop, garbage collection settings and timeouts. Each prints its address when it serves.
 """
 
@@ -14,7 +15,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.app import create_app, provider_models, serving, settle_memory
-from gateway.settings import AuthSettings, GatewayKey, HttpSettings, Settings
+from gateway.settings import AuthSettings, CacheSettings, GatewayKey, HttpSettings, Settings
 from gateway.telemetry.logs import make_logger
 
 KEY = "benchmark-key-0123456789"
@@ -103,25 +104,45 @@ def passthrough(target: str) -> web.Application:
     return app
 
 
-def gateway_settings(target: str) -> Settings:
+def bare(target: str) -> web.Application:
+    """Answers each path with the bytes that the target gave for it the first time."""
+    app = web.Application()
+    known: dict[str, bytes] = {}
+
+    async def answer(request: web.Request) -> web.Response:
+        body = known.get(request.raw_path)
+        if body is None:
+            async with (
+                aiohttp.ClientSession(headers={"X-API-Key": KEY}) as session,
+                session.get(target + request.raw_path, raise_for_status=True) as first,
+            ):
+                body = known[request.raw_path] = await first.read()
+        return web.Response(body=body, content_type="application/json")
+
+    app.router.add_get("/{path:.*}", answer)
+    return app
+
+
+def gateway_settings(target: str, *, caching: bool = False) -> Settings:
     """One durable provider, one key."""
     provider = {"name": "bench", "api": "durable", "base_url": target, "token": "t", "scope": SCOPE}
     return Settings(
         http=HttpSettings(listen="127.0.0.1:0"),
+        cache=CacheSettings(enabled=caching),
         auth=AuthSettings(keys={"bench": GatewayKey.model_validate({"key": KEY})}),
         providers={"bench": provider_models()["durable"].model_validate(provider)},
     )
 
 
 async def _serve(name: str, target: str) -> None:
-    if name == "gateway":
-        settings = gateway_settings(target)
+    if name in {"gateway", "caching"}:
+        settings = gateway_settings(target, caching=name == "caching")
         with open("/dev/null", "w") as nowhere:  # noqa: PTH123, ASYNC230 (opened once, before serving)
             app = create_app(settings, logger=make_logger("info", "json", nowhere))
             async with serving(settings, app) as addresses:
                 await _serving(addresses.api)
         return
-    app = upstream() if name == "upstream" else passthrough(target)
+    app = {"upstream": lambda _: upstream(), "passthrough": passthrough, "bare": bare}[name](target)
     runner = web.AppRunner(app, access_log=None, keepalive_timeout=75)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()

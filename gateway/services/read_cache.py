@@ -5,11 +5,10 @@ provider, the comparison of an ``If-Match``, the reads that settle a create) ask
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.domain import errors
 from gateway.domain.errors import GatewayError
@@ -75,8 +74,7 @@ class Terms:
 ANY: Final = Terms()
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(NamedTuple):
     """An answer, and where it is from. ``age`` and ``ttl`` (what is left of its freshness) are seconds; ``age`` is None
     for a new one. ``error`` is why a stale one was given."""
 
@@ -126,7 +124,7 @@ class ReadCache:
         self._longest = ttl + stale_if_error
         self._kept = StoredReads(max_entries, max_bytes)
         self._flights: dict[Key, _Flight] = {}
-        self._rounds: Counter[str | None] = Counter()
+        self._rounds: dict[str | None, int] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -144,12 +142,12 @@ class ReadCache:
     def fresh(self, key: Key, terms: Terms = ANY) -> Served | None:
         """The answer to a read if it is fresh, and young enough for the caller."""
         stored = self._kept.get(key)
-        if stored is None or not self._is_fresh(key, stored):
+        if stored is None:
             return None
         age = self._now() - stored.since
-        if not terms.accept(age):
+        if not self._is_fresh(key, stored, age) or not terms.accept(age):
             return None
-        return Served(stored.answer, Result.HIT, age=age, ttl=self._ttl - age)
+        return Served(stored.answer, Result.HIT, None, age, self._ttl - age)
 
     async def read(self, key: Key, ask: Read, terms: Terms = ANY) -> Served:
         """The answer to a read that is not fresh here: of one that is on its way, or of ``ask``, which has all the time
@@ -161,7 +159,8 @@ class ReadCache:
         stored = self._kept.get(key)
         forward = Forward.URI_MISS
         if stored is not None:
-            forward = Forward.REQUEST if self._is_fresh(key, stored) else Forward.STALE
+            age = self._now() - stored.since
+            forward = Forward.REQUEST if self._is_fresh(key, stored, age) else Forward.STALE
         result = Result.BYPASS if forward is Forward.REQUEST else Result.MISS
         outcome: Answer | GatewayError | None = None
         kept: Stored | None = None
@@ -184,7 +183,7 @@ class ReadCache:
         """
         self._kept.forget((provider, None))
         if runtime is None:
-            self._rounds[provider] += 1
+            self._rounds[provider] = self._rounds.get(provider, 0) + 1
         else:
             self._kept.forget((provider, runtime))
         for key in [key for key in self._flights if _concerns(key, provider, runtime)]:
@@ -197,15 +196,15 @@ class ReadCache:
             flight.outdated = True
         self._flights.clear()
 
-    def _is_fresh(self, key: Key, stored: Stored) -> bool:
-        return self._now() - stored.since < self._ttl and stored.round == self._rounds[key.provider]
+    def _is_fresh(self, key: Key, stored: Stored, age: float) -> bool:
+        return age < self._ttl and stored.round == self._rounds.get(key.provider, 0)
 
     async def _ask(self, key: Key, ask: Read, terms: Terms) -> tuple[Answer | GatewayError, Stored | None]:
         flight = _Flight()
         older, self._flights[key] = self._flights.get(key), flight
         if older is not None:
             older.outdated = True
-        since, in_round = self._now(), self._rounds[key.provider]
+        since, in_round = self._now(), self._rounds.get(key.provider, 0)
         outcome: Answer | GatewayError | None = None
         stored = None
         try:
