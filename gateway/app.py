@@ -2,10 +2,12 @@
 
 import asyncio
 import gc
+import os
+import secrets
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from importlib import import_module
 from typing import Any, Final, NamedTuple
 
@@ -66,8 +68,8 @@ def create_app(
 ) -> web.Application:
     """The whole service as an aiohttp application.
 
-    ``adapters`` and ``store`` replace those that the settings describe. Where ``admin.listen`` is set, the probes and metrics are
-    in a second application, at ``app[ADMIN]``.
+    ``adapters`` and ``store`` replace those that the settings describe. Where ``admin.listen`` is set, the probes and
+    metrics are in a second application, at ``app[ADMIN]``.
     """
     clock = clock or SystemClock()
     logger = logger or make_logger(settings.log.level, settings.log.format)
@@ -90,7 +92,12 @@ def create_app(
     services = Services.over(fleet, creates.intents, reads=reads, specs=creates.specs)
     native = {adapter.name: make_native(adapter.settings) for adapter in fleet_adapters}
     dialects = DialectService(fleet, services.create, dialect_rules(settings))
-    health = HealthService(fleet, timeout=settings.health.timeout)
+    this_process = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+    async def lead(duty: str, seconds: float) -> bool:
+        return await creates.store.lead(duty, this_process, seconds)
+
+    health = HealthService(fleet, timeout=settings.health.timeout, lead=lead)
     separate_admin = settings.admin.listen is not None
     app = create_api(
         services,
@@ -132,29 +139,23 @@ def create_app(
         yield
         await reloader.close()
 
-    app.cleanup_ctx.extend(
-        (
-            providers,
-            creates.running,
-            _background(partial(measure_loop_lag, metrics, clock)),
-            _background(reloader.look_after_providers),
-        )
-    )
+    async def loop_lag(_app: web.Application) -> AsyncIterator[None]:
+        async with _beside(measure_loop_lag(metrics, clock)):
+            yield
+
+    app.cleanup_ctx.extend((providers, creates.running, loop_lag))
     return app
 
 
-def _background(
-    work: Callable[[], Coroutine[Any, Any, None]],
-) -> Callable[[web.Application], AsyncIterator[None]]:
-    """``work`` for as long as the application serves."""
-
-    async def running(_app: web.Application) -> AsyncIterator[None]:
-        task = asyncio.create_task(work())
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """``work`` runs for as long as the block does."""
+    task = asyncio.create_task(work)
+    try:
         yield
+    finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-    return running
 
 
 def _adapter(provider: ProviderSettings, clock: Clock, metrics: Metrics, logger: Logger) -> ProviderAdapter[Any]:
@@ -197,22 +198,29 @@ async def serving(settings: Settings, app: web.Application | None = None) -> Asy
     async with AsyncExitStack() as stack:
         admin = None
         if settings.admin.address is not None:  # first, so that it is closed last, when the API has drained
-            admin = await _listen(stack, app[ADMIN], settings, settings.admin.address)
-        yield Addresses(await _listen(stack, app, settings, settings.http.address), admin)
+            admin = await _listen(stack, app[ADMIN], settings.admin.address, app[RELOADER])
+        addresses = Addresses(await _listen(stack, app, settings.http.address, app[RELOADER]), admin)
+        async with _beside(app[RELOADER].look_after_providers()):
+            yield addresses
 
 
-async def _listen(stack: AsyncExitStack, app: web.Application, settings: Settings, address: ListenAddress) -> str:
+async def _listen(stack: AsyncExitStack, app: web.Application, address: ListenAddress, reloader: Reloader) -> str:
+    http = reloader.settings.http
     runner = GatewayRunner(
         app,
-        max_line_bytes=settings.http.max_line_bytes,
-        max_header_bytes=settings.http.max_header_bytes,
-        keepalive_timeout=settings.http.keepalive_timeout,
-        write_timeout=settings.http.write_timeout,
-        max_connections=settings.http.max_connections,
-        shutdown_timeout=settings.shutdown.grace,
+        max_line_bytes=http.max_line_bytes,
+        max_header_bytes=http.max_header_bytes,
+        keepalive_timeout=http.keepalive_timeout,
+        write_timeout=http.write_timeout,
+        max_connections=http.max_connections,
     )
+
+    async def end() -> None:
+        runner.grace = reloader.settings.shutdown.grace
+        await runner.cleanup()
+
     await runner.setup()
-    stack.push_async_callback(runner.cleanup)
+    stack.push_async_callback(end)
     return await listen(runner, address)
 
 
@@ -277,12 +285,8 @@ async def _reloading(reloader: Reloader, source: SettingsSource | None) -> Async
         return
     hangup = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
-    task = asyncio.create_task(reloader.watch(source, hangup))
-    try:
+    async with _beside(reloader.watch(source, hangup)):
         yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 def settle_memory() -> None:

@@ -14,6 +14,7 @@ from gateway.app import create_app, create_emulator, listen, plugins, serving, s
 from gateway.settings import (
     AuthSettings,
     GatewayKey,
+    HealthSettings,
     HttpSettings,
     ListenAddress,
     LogSettings,
@@ -55,6 +56,7 @@ def demo_settings(providers: dict[str, dict[str, Any]], *, port: int, api_key: s
         http=HttpSettings(listen=f"{_HOST}:{port}"),
         auth=AuthSettings(keys={"demo": GatewayKey.model_validate({"key": api_key})}),
         log=LogSettings(format="console"),
+        health=HealthSettings(probe=False),  # emulators are never ill by themselves
         shutdown=ShutdownSettings(grace=2),
         providers={
             name: known[options["api"]].settings.model_validate({"name": name, **options})

@@ -106,15 +106,14 @@ class Reloader:
         return False
 
     async def look_after_providers(self) -> None:
-        """Ask all providers how they are now, and on the beat from then on. Does not end."""
+        """Ask all providers how they are now, and on the beat from then on, unless the settings say not to. Does not
+        end."""
         beat = False
         while True:
             settings = self.settings.health
             try:
-                if not beat:
-                    await self._health.check_all()
-                elif settings.probe:
-                    await self._health.beat(settings.every)
+                if settings.probe:
+                    await (self._health.beat(settings.every) if beat else self._health.check_all())
             except Exception:  # one probe that fails by a mistake of the gateway's must not be the last
                 self._logger.exception(Event.UNEXPECTED_ERROR, detail="the providers were not probed")
             beat = True
@@ -153,7 +152,8 @@ class Reloader:
         self.settings, self._identities = settings, identities
         self._tell(change)
         self._retire(retired)
-        if fresh := [provider for provider in self._fleet if provider.name not in kept]:
+        fresh = [provider for provider in self._fleet if provider.name not in kept]
+        if fresh and settings.health.probe:
             self._begin(self._health.check_all(fresh))
         return change
 

@@ -13,13 +13,15 @@ from gateway.services.fleet import Fleet, Provider
 
 
 class HealthView(Model, frozen=True, kw_only=True):
-    """What one gateway process last saw of a provider; null where it has seen nothing yet. Times are RFC 3339."""
+    """What one gateway process last saw of a provider; null where it has seen nothing yet. Times are RFC 3339.
+    ``observation``: whether the last of it came of the gateway's own asking or of a request."""
 
     status: Literal["unknown", "ok", "failing"]
     last_success_at: str | None = None
     last_failure_at: str | None = None
     last_failure_code: str | None = None
     credentials_ok: bool | None = None
+    observation: Literal["active", "passive"] | None = None
 
 
 class PolicyView(Model, frozen=True, kw_only=True):
@@ -96,6 +98,7 @@ class ProviderService:
                 last_failure_at=_time(health.last_failure),
                 last_failure_code=health.last_failure_code,
                 credentials_ok=health.credentials_ok,
+                observation=None if health.probed is None else "active" if health.probed else "passive",
             ),
             observed_by=self._observer,
         )

@@ -16,8 +16,8 @@ class ReloadSettings(Section):
 
 
 class HealthSettings(Section):
-    """Asking each provider whether it answers and takes the gateway's credentials, every ``every`` seconds, for at most
-    ``timeout`` seconds. At the start and after a change it is asked once, also without ``probe``."""
+    """Whether to ask each provider if it answers and takes the gateway's credentials: at the start, after a change of
+    its settings, and every ``every`` seconds, for at most ``timeout`` seconds."""
 
     probe: bool = True
     every: Annotated[float, Field(ge=0.05, le=3600)] = 30

@@ -64,6 +64,7 @@ class Fleet:
             "version": 1,
             "http": {"listen": "127.0.0.1:0"},
             "auth": {"keys": {"tests": {"key": KEY}}},
+            "health": {"probe": False},  # so that tests count what they asked for
             "providers": {name: emulated.settings for name, emulated in self.emulators.items()},
             **sections,
         }

@@ -12,7 +12,15 @@ import aiohttp
 
 from adapters.durable.emulator import DurableEmulator, create_emulator
 from gateway.app import create_app, provider_models, serving
-from gateway.settings import AuthSettings, GatewayKey, HttpSettings, LogSettings, Settings, ShutdownSettings
+from gateway.settings import (
+    AuthSettings,
+    GatewayKey,
+    HealthSettings,
+    HttpSettings,
+    LogSettings,
+    Settings,
+    ShutdownSettings,
+)
 from gateway.telemetry.logs import make_logger
 from gateway.testing.emulator import EMULATOR
 from gateway.testing.servers import running
@@ -128,6 +136,7 @@ async def through_the_gateway(
             http=HttpSettings(listen="127.0.0.1:0"),
             auth=AuthSettings(keys={"shop": GatewayKey.model_validate({"key": KEY})}),
             log=LogSettings(),
+            health=HealthSettings(probe=False),
             shutdown=ShutdownSettings(grace=1),
             dialects=dialects or {},
             providers={PROVIDER: provider_models()["durable"].model_validate(options)},
