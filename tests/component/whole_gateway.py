@@ -80,12 +80,13 @@ class Gateway:
 
 
 @asynccontextmanager
-async def whole_gateway(**options: Mapping[str, Any]) -> AsyncIterator[Gateway]:
-    """Start everything. ``options`` are further settings of providers, by API."""
+async def whole_gateway(*apis: str, **options: Mapping[str, Any]) -> AsyncIterator[Gateway]:
+    """Start everything, in front of emulators of ``apis``, or of :data:`APIS`. ``options`` are further settings of
+    providers, by API."""
     async with AsyncExitStack() as stack:
         upstreams: dict[str, Upstream] = {}
         providers: dict[str, dict[str, Any]] = {}
-        for api in APIS:
+        for api in apis or APIS:
             demo = plugins()[api].demo
             token = f"token-of-{api}-4711"
             app = create_emulator(api, token=token)
