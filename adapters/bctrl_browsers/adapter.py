@@ -4,19 +4,19 @@ The API addresses a browser by its id or by its name. Public ids hold the id alo
 browser's is never taken for the one that was asked for.
 """
 
-from collections.abc import Callable, Sequence
-from typing import ClassVar, Final, TypeVar
+from collections.abc import Sequence
+from typing import ClassVar, Final
 
 import msgspec
 
 from adapters.bctrl_browsers import mapping, wire
-from adapters.bctrl_browsers.errors import error_of, read_envelope
-from adapters.bctrl_browsers.mapping import Reader, create_body
+from adapters.bctrl_browsers.calls import MAX_LIMIT, BrowserCalls, Query
+from adapters.bctrl_browsers.mapping import create_body
 from adapters.bctrl_browsers.marker import unmarked
 from adapters.bctrl_browsers.native import NativeAnswer, NativeCreate
 from adapters.bctrl_browsers.options import check_options
 from adapters.bctrl_browsers.settings import DEFAULT_SPACE, BctrlBrowsersSettings, space_id
-from gateway.domain.errors import NotFound, ProviderBadResponse, ProviderFailure, RuntimeReplaced, UnsupportedFeature
+from gateway.domain.errors import NotFound, ProviderBadResponse, RuntimeReplaced, UnsupportedFeature
 from gateway.domain.ids import SEPARATOR, RuntimeRef, from_b64url
 from gateway.domain.lifecycle import is_live
 from gateway.domain.operations import Operation
@@ -40,23 +40,14 @@ from gateway.ports.transport import (
     Call,
     Transport,
     TransportFailure,
-    UpstreamRequest,
     UpstreamResponse,
     path_segment,
 )
 
-AnswerT = TypeVar("AnswerT")
-Query = Sequence[tuple[str, str]]
-
-MAX_LIMIT: Final = 100
-"""The largest page that is asked for; the API's own bound is not documented."""
-
 FIND_PAGES: Final = 20
 """How many pages a look-up by name reads at most."""
 
-_WITH_A_RUN: Final = frozenset({State.STARTING, State.RUNNING, State.PAUSED, State.STOPPING, State.FAILED})
 _REPORTED: Final = frozenset({*mapping.STATES.values(), State.UNKNOWN})
-_WHOAMI: Final = msgspec.json.Decoder(wire.WhoamiBody)
 _DELETED: Final = msgspec.json.Decoder(wire.DeletedBody)
 
 
@@ -73,11 +64,7 @@ class BctrlBrowsersAdapter(
 
     def __init__(self, settings: BctrlBrowsersSettings, transport: Transport) -> None:
         super().__init__(settings, transport)
-        self._reader = Reader(settings.name, self.features, pinned=settings.scope is not None)
-        self._headers = {
-            "Authorization": f"Bearer {settings.token.get_secret_value()}",
-            "BCTRL-Version": wire.API_VERSION,
-        }
+        self._calls = BrowserCalls(settings, transport, self.features)
 
     def parse_scope(self, scope: str) -> str:
         return space_id(scope)
@@ -113,32 +100,29 @@ class BctrlBrowsersAdapter(
         self, wire: WireCreate, scope: str, call: Call, *, idempotency_key: str | None = None
     ) -> Created:
         """Send one create. A replay under the same key has the same answer as the first, so ``created`` is True."""
-        headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
-        response = await self._send(
-            Operation.CREATE, "POST", "", call, query=wire.query, body=wire.body, headers=headers
+        response = await self._calls.send(
+            Operation.CREATE,
+            "POST",
+            "/browsers",
+            call,
+            query=wire.query,
+            body=wire.body,
+            idempotency_key=idempotency_key,
         )
-        runtime = self._read(Operation.CREATE, response, lambda body: self._reader.runtime(body, scope))
+        runtime = self._calls.read(Operation.CREATE, response, lambda body: self._calls.reader.runtime(body, scope))
         return Created(runtime, created=True, native=unmarked(response.body))
 
     async def account(self, call: Call) -> str:
         """The organization; a subaccount's spaces are told apart by their ids."""
-        identity = await self._whoami(call)
+        identity = await self._calls.whoami(call)
         return "" if identity is None else identity.organization_id
 
     async def name_scope(self, scope: str, call: Call) -> str:
         """The id of the space, also of the one that is called ``default``. Where the API does not tell, the alias."""
         if scope != DEFAULT_SPACE:
             return scope
-        identity = await self._whoami(call)
+        identity = await self._calls.whoami(call)
         return (identity and identity.default_space_id) or scope
-
-    async def _whoami(self, call: Call) -> wire.WhoamiBody | None:
-        """Whose credentials these are; None where they may not know, or the API has no such route."""
-        path = f"{self.settings.path_prefix}/auth/whoami"
-        response = await self.transport.send(UpstreamRequest(Operation.GET, "GET", path, (), self._headers), call)
-        if response.status in {403, 404} and read_envelope(response.body) is not None:
-            return None
-        return self._read(Operation.GET, response, _WHOAMI.decode)
 
     async def get(self, ref: RuntimeRef, call: Call) -> Runtime:
         """Read one browser. Raises :class:`NotFound` also when the provider took the id for another one's name."""
@@ -158,7 +142,7 @@ class BctrlBrowsersAdapter(
         cursor = None
         for _ in range(FIND_PAGES):
             query = ProviderQuery(scope=scope, filter=ListFilter(name=name), limit=MAX_LIMIT, cursor=cursor)
-            page, cursor = await self._page(query, call)
+            page, cursor = await self._calls.page(query, call)
             found.update((seen.runtime.provider_id, seen) for seen in page)
             if cursor is None:
                 newest_first = list(found.values())[::-1]
@@ -174,25 +158,8 @@ class BctrlBrowsersAdapter(
             or wanted.project is not None
         ):
             return ProviderPage([])
-        page, cursor = await self._page(query, call)
+        page, cursor = await self._calls.page(query, call)
         return ProviderPage([seen.runtime for seen in page], cursor)
-
-    async def _page(self, query: ProviderQuery, call: Call) -> tuple[Sequence[Seen], str | None]:
-        wanted = query.filter
-        parameters = [("spaceId", query.scope), ("order", "asc"), ("limit", str(min(query.limit, MAX_LIMIT)))]
-        if wanted.name is not None:
-            parameters.append(("name", wanted.name))
-        if wanted.states and wanted.states <= _WITH_A_RUN:
-            parameters.append(("status", wire.Status.RUNNING))
-        if query.cursor is not None:
-            parameters.append(("cursor", query.cursor))
-        response = await self._send(Operation.LIST, "GET", "", call, query=parameters)
-        items, cursor = self._read(Operation.LIST, response, lambda body: self._reader.page(body, query.scope))
-        if cursor is not None and cursor == query.cursor:
-            failure = ProviderFailure(self.name, status=response.status)
-            raise ProviderBadResponse(f"The provider {self.name} repeats the cursor of its list.", failure=failure)
-        kept = [seen for seen in items if wanted.accepts(seen.runtime) and not mapping.is_elsewhere(seen.runtime)]
-        return kept, cursor
 
     async def check_credentials(self, call: Call) -> None:
         """Read one row of the pinned space, or of the account's default one."""
@@ -222,12 +189,12 @@ class BctrlBrowsersAdapter(
                 failure.reason, failure.phase, status=failure.status, operation=Operation.GET
             ) from failure
         self._runtime(Operation.GET, ref, response)
-        return self._read(Operation.GET, response, mapping.connections)
+        return self._calls.read(Operation.GET, response, mapping.connections)
 
     async def delete(self, ref: RuntimeRef, call: Call) -> None:
         """Delete the browser with its saved state; a current run is stopped."""
         response = await self._send_to(Operation.DELETE, "DELETE", ref, call)
-        answer = self._read(Operation.DELETE, response, _DELETED.decode)
+        answer = self._calls.read(Operation.DELETE, response, _DELETED.decode)
         if not answer.deleted:
             raise unreadable(self.name, Operation.DELETE, response)
         self._same(Operation.DELETE, ref, answer.id)
@@ -248,23 +215,29 @@ class BctrlBrowsersAdapter(
 
         ``below`` is what follows ``/browsers`` in the path, percent-encoded. Raises what the answer means.
         """
-        headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
-        query = [("spaceId", scope), *query]
-        response = await self._send(operation, method, below, call, query=query, body=body, headers=headers)
+        response = await self._calls.send(
+            operation,
+            method,
+            f"/browsers{below}",
+            call,
+            query=[("spaceId", scope), *query],
+            body=body,
+            idempotency_key=idempotency_key,
+        )
         if operation is Operation.LIST:
-            rows, cursor = self._read(operation, response, lambda body: self._reader.page(body, scope))
+            rows, cursor = self._calls.read(operation, response, lambda body: self._calls.reader.page(body, scope))
             return NativeAnswer(unmarked(response.body), [seen.runtime for seen in rows], cursor)
         if operation is Operation.DELETE:
-            if not self._read(operation, response, _DELETED.decode).deleted:
+            if not self._calls.read(operation, response, _DELETED.decode).deleted:
                 raise unreadable(self.name, operation, response)
             return NativeAnswer(response.body)
-        seen = self._read(operation, response, lambda body: self._reader.seen(body, scope))
+        seen = self._calls.read(operation, response, lambda body: self._calls.reader.seen(body, scope))
         self._not_elsewhere(operation, seen.runtime)
         return NativeAnswer(unmarked(response.body), [seen.runtime], marker=seen.marker)
 
     def read(self, body: bytes, scope: str) -> NativeAnswer:
         """The same of a browser's JSON that was checked before."""
-        return NativeAnswer(body, [self._reader.runtime(body, scope)])
+        return NativeAnswer(body, [self._calls.reader.runtime(body, scope)])
 
     def _wait(self, operation: Operation, seconds: int | None = None) -> Query:
         if seconds is None:
@@ -275,27 +248,11 @@ class BctrlBrowsersAdapter(
         self, operation: Operation, method: str, ref: RuntimeRef, call: Call, verb: str = "", body: bytes | None = None
     ) -> UpstreamResponse:
         query = [("spaceId", ref.scope), *(self._wait(operation) if verb else ())]
-        return await self._send(
-            operation, method, f"/{path_segment(ref.provider_id)}{verb}", call, query=query, body=body
-        )
-
-    async def _send(
-        self,
-        operation: Operation,
-        method: str,
-        below: str,
-        call: Call,
-        *,
-        query: Query,
-        body: bytes | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> UpstreamResponse:
-        path = f"{self.settings.path_prefix}/browsers{below}"
-        request = UpstreamRequest(operation, method, path, query, {**self._headers, **(headers or {})}, body)
-        return await self.transport.send(request, call)
+        path = f"/browsers/{path_segment(ref.provider_id)}{verb}"
+        return await self._calls.send(operation, method, path, call, query=query, body=body)
 
     def _runtime(self, operation: Operation, ref: RuntimeRef, response: UpstreamResponse) -> Runtime:
-        runtime = self._read(operation, response, lambda body: self._reader.runtime(body, ref.scope))
+        runtime = self._calls.read(operation, response, lambda body: self._calls.reader.runtime(body, ref.scope))
         self._same(operation, ref, runtime.provider_id)
         self._not_elsewhere(operation, runtime)
         return runtime
@@ -312,12 +269,3 @@ class BctrlBrowsersAdapter(
             raise NotFound("There is no runtime of this id; another browser has it as its name.", provider=self.name)
         detail = f"No browser has this id any more; another one, which has it as its name, got the {operation} instead."
         raise RuntimeReplaced(detail, provider=self.name)
-
-    def _read(self, operation: Operation, response: UpstreamResponse, decode: Callable[[bytes], AnswerT]) -> AnswerT:
-        """Decode a success (201 for a create, 200 for the rest, any 2xx is read) or raise what the answer means."""
-        if not 200 <= response.status < 300:
-            raise error_of(self.name, operation, response)
-        try:
-            return decode(response.body)
-        except (ValueError, RecursionError) as exc:
-            raise unreadable(self.name, operation, response) from exc
