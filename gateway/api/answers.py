@@ -1,5 +1,6 @@
 """Answers of the unified API: one encoder, and the entity tag of a runtime."""
 
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -13,6 +14,10 @@ JSON: Final = "application/json"
 
 _HEADERS: Final = CIMultiDict({hdrs.CONTENT_TYPE: JSON})
 _NO_TAG: Final = b'"etag":null'
+_BESIDE: Final = ("created", "adopted", "attempts", "changed", "warnings")
+_SAID_BESIDE: Final = attrgetter(*_BESIDE)
+_NOTHING: Final = (msgspec.UNSET,) * len(_BESIDE)
+_BARE: Final[dict[str, Any]] = {**dict.fromkeys(_BESIDE, msgspec.UNSET), "etag": None}
 
 
 def json_answer(model: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
@@ -31,17 +36,14 @@ def raw_json_answer(body: bytes, *, status: int = 200, headers: dict[str, str] |
 def tagged(runtime: Runtime) -> tuple[bytes, str]:
     """A runtime as JSON with its ``etag`` in it, and that tag.
 
-    The tag covers the runtime and not what an answer says beside it (``created``, ``changed``, ``warnings``), so that
-    the answer of a verb and a later read of the same runtime carry the same one.
+    The tag covers the runtime and not what an answer says beside it (``created``, ``changed``, …), so that the answer
+    of a verb and a later read of the same runtime carry the same one.
     """
     body = ENCODER.encode(runtime)
-    bare = msgspec.UNSET
-    if runtime.created is bare and runtime.changed is bare and runtime.warnings is bare:
+    if _SAID_BESIDE(runtime) == _NOTHING:
         tag = entity_tag(body)
     else:
-        tag = entity_tag(
-            ENCODER.encode(msgspec.structs.replace(runtime, created=bare, changed=bare, warnings=bare, etag=None))
-        )
+        tag = entity_tag(ENCODER.encode(msgspec.structs.replace(runtime, **_BARE)))
     if body.count(_NO_TAG) == 1:
         return body.replace(_NO_TAG, b'"etag":' + ENCODER.encode(tag)), tag
     # A free-form member is called etag too: encode again rather than guess which one is meant.

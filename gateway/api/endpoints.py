@@ -15,6 +15,7 @@ from multidict import istr
 from gateway import __version__
 from gateway.api.auth import Authenticator
 from gateway.api.bodies import ClientAborted
+from gateway.api.idempotency import IDEMPOTENCY_KEY
 from gateway.api.in_flight import InFlight, Task
 from gateway.api.limits import HttpLimits
 from gateway.api.problems import internal_error, problem_response
@@ -46,7 +47,6 @@ AiohttpHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _REQUEST_ID: Final = istr("X-Request-ID")
 _TRACEPARENT: Final = istr("traceparent")
-_IDEMPOTENCY_KEY: Final = istr("Idempotency-Key")
 _NOSNIFF: Final = istr("X-Content-Type-Options")
 _SERVER_NAME: Final = f"runtime-gateway/{__version__}"
 _CLIENT_CLOSED: Final = 499
@@ -120,22 +120,26 @@ class Recorder:
         if ctx.cache:
             fields["cache"] = ctx.cache
             self._cache(ctx.cache).inc()
+        if ctx.intent_id:
+            fields |= {"intent_id": ctx.intent_id, "idempotency": ctx.idempotency}
         if ctx.attempts:
             fields["attempts"] = len(ctx.attempts)
             fields["upstream_ms"] = round(upstream * 1000, 3)
         if ctx.queued:
             fields["queue_ms"] = round(ctx.queued * 1000, 3)
         if outcome.code:
-            fields["code"], fields["source"] = outcome.code, outcome.source
-        if outcome.error is not None:
-            fields |= _error_fields(outcome.error)
+            fields |= _failure_fields(outcome)
         if outcome.aborted:
             fields["client_aborted"] = True
         self._log(self._event, **fields)
 
 
-def _error_fields(error: GatewayError) -> dict[str, Any]:
-    fields: dict[str, Any] = {"retryable": error.retryable.value}
+def _failure_fields(outcome: Outcome) -> dict[str, Any]:
+    fields: dict[str, Any] = {"code": outcome.code, "source": outcome.source}
+    error = outcome.error
+    if error is None:
+        return fields
+    fields["retryable"] = error.retryable.value
     if error.provider is not None:
         fields["provider"] = error.provider
     if error.failure is not None and error.failure.request_id is not None:
@@ -263,12 +267,13 @@ class Endpoints:
     def _guarded(self, handler: Handler, route: Route) -> Handler:
         authenticator = self.authenticator
         takes_query = bool(route.parameters)
+        takes_key = IDEMPOTENCY_KEY in route.request_headers
 
         async def guarded(request: web.Request, ctx: RequestContext) -> web.StreamResponse:
             headers = request.headers
             ctx.principal = authenticator.principal(headers)
-            if _IDEMPOTENCY_KEY in headers:
-                detail = "Idempotency-Key is not supported by this version; send the request without it."
+            if IDEMPOTENCY_KEY in headers and not takes_key:
+                detail = "Only a create takes an Idempotency-Key; send this request without it."
                 fault = FieldError(detail, "unsupported", header="Idempotency-Key")
                 raise UnsupportedFeature(detail, errors=[fault])
             if not takes_query and request.rel_url.raw_query_string:

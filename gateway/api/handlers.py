@@ -8,6 +8,7 @@ from gateway.api.answers import json_answer, raw_json_answer, tagged
 from gateway.api.bodies import BodyReader
 from gateway.api.cached_reads import answer, answer_read
 from gateway.api.conditions import entity_tag, if_match, matches, none_match
+from gateway.api.idempotency import REPLAYED, idempotency_key
 from gateway.api.problems import problem_document
 from gateway.api.queries import parse_list_query
 from gateway.domain.errors import GatewayError, NotFound
@@ -38,12 +39,16 @@ class Handlers:
         self._bodies = bodies
 
     async def create(self, request: web.Request, ctx: RequestContext) -> web.Response:
-        runtime = await self._services.create.create(await self._bodies.read_create(request), ctx)
+        key = idempotency_key(request.headers)
+        ensured = await self._services.create.create(await self._bodies.read_create(request), ctx, key)
+        runtime = ensured.created.runtime
         ctx.provider, ctx.scope, ctx.runtime_id = runtime.provider, runtime.scope, runtime.id
+        headers: dict[str, str] = {REPLAYED: "true"} if ensured.replayed else {}
         body, _ = tagged(runtime)
         if runtime.created is not True:
-            return raw_json_answer(body)
-        return raw_json_answer(body, status=201, headers={hdrs.LOCATION: f"/v1/runtimes/{runtime.id}"})
+            return raw_json_answer(body, headers=headers)
+        headers[hdrs.LOCATION] = f"/v1/runtimes/{runtime.id}"
+        return raw_json_answer(body, status=201, headers=headers)
 
     async def list(self, request: web.Request, ctx: RequestContext) -> web.Response:
         raw = request.rel_url.raw_query_string
@@ -150,9 +155,12 @@ def _id(request: web.Request) -> str:
 
 
 def _precondition(request: web.Request) -> Callable[[Runtime], bool] | None:
-    """Whether a runtime is still the one that ``If-Match`` is about; None where there is no such header."""
+    """Whether a runtime is still as ``If-Match`` says: by its entity tag, which changes with every second that is
+    billed, or by the id of its instance. None where there is no such header."""
     condition = if_match(request.headers.get(hdrs.IF_MATCH))
-    return None if condition is None else lambda runtime: matches(condition, tagged(runtime)[1])
+    if condition is None:
+        return None
+    return lambda runtime: matches(condition, tagged(runtime)[1]) or matches(condition, f'"{runtime.instance_id}"')
 
 
 def _binding_id(request: web.Request) -> str:

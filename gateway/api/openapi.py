@@ -30,6 +30,10 @@ _HEADERS: Final[dict[str, dict[str, Any]]] = {
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
     },
     "ETag": {"description": "The entity tag of what is answered.", "schema": {"type": "string"}},
+    "Idempotency-Replayed": {
+        "description": "true: this is the answer that was given to the same key before.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
     "Location": {"description": "Where the new runtime is.", "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 0}},
     "WWW-Authenticate": {"description": "How to authenticate.", "schema": {"type": "string"}},
@@ -43,7 +47,9 @@ _PATH_PARAMETERS: Final = {
     "page": "The name of a page.",
 }
 _REQUEST_HEADERS: Final = {
-    "If-Match": "Entity tags of the config or runtime that this may be done to, or *.",
+    "Idempotency-Key": "1 to 255 characters that name this create: sent again, it makes no second runtime.",
+    "If-Match": "Entity tags of what this may be done to, or *. For a stop or reset also the id of a durable runtime's "
+    "instance, in double quotes.",
     "If-None-Match": "Entity tags that the caller has already; 304 if it is still one of them.",
 }
 _ANY_REQUEST: Final[tuple[type[GatewayError], ...]] = (InvalidRequest, UriTooLong, HeadersTooLarge)

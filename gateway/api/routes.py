@@ -116,13 +116,15 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         operation_id="createRuntime",
         summary="Create a runtime",
         description="A runtime that has the name already is answered with 200 and created: false, unless it differs in "
-        "what was sent, or if_exists is fail.",
+        "what was sent, or if_exists is fail. With an Idempotency-Key the same request can be sent again for a day: it "
+        "makes one runtime, and is answered the same each time.",
         handler=Handlers.create,
+        request_headers=("Idempotency-Key",),
         bodies=(CreateDurable, CreateBrowser),
         body_required=True,
         successes={
-            201: Success("It was made.", Runtime, ("Location",)),
-            200: Success("It existed.", Runtime),
+            201: Success("It was made.", Runtime, ("Location", "Idempotency-Replayed")),
+            200: Success("It existed.", Runtime, ("Idempotency-Replayed",)),
         },
         errors=(
             *ANY_CALL,
@@ -132,8 +134,11 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
             errors.NotFound,
             errors.AlreadyExists,
             errors.StateConflict,
+            errors.IdempotencyInProgress,
+            errors.IdempotencyKeyReused,
             errors.QuotaExceeded,
             errors.CapacityExceeded,
+            errors.StoreUnavailable,
             errors.OutcomeUnknown,
         ),
     ),

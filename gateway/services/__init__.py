@@ -7,6 +7,7 @@ from gateway.services.capabilities import CapabilityService
 from gateway.services.config import ConfigService
 from gateway.services.create import CreateService
 from gateway.services.fleet import Fleet
+from gateway.services.intents import IntentService
 from gateway.services.lifecycle import LifecycleService
 from gateway.services.listing import ListService
 from gateway.services.providers import ProviderService
@@ -28,11 +29,13 @@ class Services:
     reads: ReadCache | None = None
 
     @classmethod
-    def over(cls, fleet: Fleet, *, reads: ReadCache | None = None, specs: SpecKeeper | None = None) -> Self:
-        """The use cases of a fleet. ``reads`` keeps what was read; None asks anew each time. ``specs`` keeps what was
-        sent; None shows what the providers report, and no more."""
+    def over(
+        cls, fleet: Fleet, intents: IntentService, *, reads: ReadCache | None = None, specs: SpecKeeper | None = None
+    ) -> Self:
+        """The use cases of a fleet. ``intents`` ensures creates; ``reads`` keeps what was read, and None asks anew each
+        time; ``specs`` keeps what was sent, and None shows what the providers report and no more."""
         return cls(
-            create=CreateService(fleet, Router(fleet)),
+            create=CreateService(fleet, Router(fleet), intents),
             listing=ListService(fleet, specs),
             lifecycle=LifecycleService(fleet, specs),
             config=ConfigService(fleet, specs),

@@ -1,121 +1,114 @@
-"""Creating a runtime: under its name, at one provider, told apart from one that was there before."""
+"""Creating a runtime: named, at a provider that fits, once, and started where that was asked for."""
 
+import hashlib
 import secrets
+from typing import Final
 
 import msgspec
 
 from gateway.domain.config import unknown_keys
-from gateway.domain.differences import differing_fields
-from gateway.domain.errors import AlreadyExists, GatewayError, OutcomeUnknown
+from gateway.domain.errors import GatewayError
 from gateway.domain.features import CreateFeature
-from gateway.domain.lifecycle import TRANSITIONS, Verb, is_live
+from gateway.domain.lifecycle import TRANSITIONS, Verb
 from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateDurable, CreateRequest, StartRequest
 from gateway.domain.runtime import FieldWarning, Runtime
 from gateway.ports.context import RequestContext
-from gateway.ports.provider import Created, Deduplication, SupportsConfig, SupportsStart
-from gateway.ports.transport import Call
+from gateway.ports.provider import Created, Deduplication, SupportsStart
 from gateway.services.fleet import Fleet
+from gateway.services.intents import Ensured, IntentService, Wanted, document_of
 from gateway.services.routing import Router, Target
+
+_OF_DIALECTS: Final = "{api}.create"
 
 
 class CreateService:
     """The create of every kind."""
 
-    def __init__(self, fleet: Fleet, router: Router) -> None:
+    def __init__(self, fleet: Fleet, router: Router, intents: IntentService) -> None:
         self._fleet = fleet
         self._router = router
+        self._intents = intents
 
-    async def create(self, request: CreateRequest, ctx: RequestContext) -> Runtime:
-        """Make a runtime, or answer with the one of that name (``created: false``).
+    async def create(self, request: CreateRequest, ctx: RequestContext, key: str | None = None) -> Ensured:
+        """Make a runtime, or answer with the one of that name (``created: false``) or of that ``Idempotency-Key``.
 
         Raises :class:`AlreadyExists` with pointers of what differs from the one of that name, or always when
-        ``if_exists`` is ``fail``; :class:`OutcomeUnknown` when nobody knows whether it was made; and what
-        :meth:`Router.choose` and the adapter raise.
+        ``if_exists`` is ``fail``; what :meth:`IntentService.ensure` raises; and what :meth:`Router.choose` and the
+        adapter raise.
         """
+        document = document_of(request)
         named = request.sent("name")
         if not named:
-            request = request.model_copy(update={"name": f"{request.kind}-{secrets.token_hex(8)}"})
-        target = await self._router.choose(request, ctx, name_may_exist=named)
-        made = await self._made(target, request, ctx, None, judge=True)
-        return await self._finish(target, request, made, ctx)
+            request = request.model_copy(update={"name": _made_up_name(request, ctx, key)})
+
+        async def choose() -> list[Target]:
+            return await self._router.choose(request, ctx, name_may_exist=named)
+
+        async def finish(target: Target, made: Created) -> Created:
+            return await self._finished(target, request, made, ctx)
+
+        return await self._intents.ensure(
+            Wanted(
+                request=request,
+                document=document,
+                key=key,
+                operation=Operation.CREATE,
+                judged=True,
+                pinned=not request.sent("provider"),
+                name_is_new=not named and key is None,
+                choose=choose,
+                finish=finish,
+                starts=self._starts(request),
+            ),
+            ctx,
+        )
 
     async def create_at(self, target: Target, request: CreateRequest, ctx: RequestContext, key: str | None) -> Created:
-        """Make a runtime at a target, for a dialect. ``key`` goes out where the provider knows such keys.
+        """Make a runtime at a target, for a dialect, under the caller's own ``key``, if it has one.
 
         Where the provider itself ensures a name, its own judgement of what was there before is the answer. Raises as
         :meth:`create`.
         """
-        target.provider.adapter.check_create(request)
-        judge = target.provider.adapter.deduplication is Deduplication.NONE
-        return await self._made(target, request, ctx, key, judge=judge)
-
-    async def _made(
-        self, target: Target, request: CreateRequest, ctx: RequestContext, key: str | None, *, judge: bool
-    ) -> Created:
-        ctx.scope = target.scope
-        try:
-            async with self._fleet.calling(
-                target.provider, Operation.CREATE, ctx, secrets=request.secret_values()
-            ) as call:
-                if judge:
-                    made = await self._ensure(target, request, call, key)
-                else:
-                    made = await target.provider.adapter.create(request, target.scope, call, idempotency_key=key)
-        except OutcomeUnknown as error:
-            error.extra.setdefault("name", request.name)
-            raise
-        ctx.runtime_id = made.runtime.id
-        return made
-
-    async def _ensure(self, target: Target, request: CreateRequest, call: Call, key: str | None) -> Created:
         adapter = target.provider.adapter
-        if adapter.deduplication is Deduplication.NONE:
-            existing = await self._live(target, request.name, call)
-            if existing is not None:
-                return await self._existing(target, request, existing, call)
-        try:
-            made = await adapter.create(request, target.scope, call, idempotency_key=key)
-        except AlreadyExists as error:
-            existing = await self._live(target, request.name, call)
-            if existing is None:
-                raise
-            return await self._existing(target, request, existing, call, conflict=error)
-        if not made.created:
-            return await self._existing(target, request, made.runtime, call)
-        return made
+        adapter.check_create(request)
 
-    async def _live(self, target: Target, name: str, call: Call) -> Runtime | None:
-        found = await target.provider.adapter.find(target.scope, name, call)
-        return next((runtime for runtime in found if is_live(runtime.state)), None)
+        async def choose() -> list[Target]:
+            return [target]
 
-    async def _existing(
-        self,
-        target: Target,
-        request: CreateRequest,
-        existing: Runtime,
-        call: Call,
-        conflict: AlreadyExists | None = None,
-    ) -> Created:
-        """Answer a create whose name is taken. ``conflict`` is the provider's own refusal, which stands even where
-        nothing that the caller sent can be seen to differ."""
-        if request.if_exists == "fail":
-            raise AlreadyExists("A runtime of this name exists already.", provider=target.provider.name) from conflict
-        adapter = target.provider.adapter
-        config = None
-        if conflict is not None and isinstance(adapter, SupportsConfig):
-            config = (await adapter.get_config(adapter.reference(existing), call)).config
-        differing = differing_fields(request, existing, config)
-        if differing or (conflict is not None and adapter.deduplication is Deduplication.BY_NAME):
-            raise AlreadyExists(
-                "A runtime of this name exists already and differs from this request.",
-                errors=differing,
-                provider=target.provider.name,
-                failure=conflict.failure if conflict else None,
-            ) from conflict
-        return Created(existing, created=False)
+        async def finish(_target: Target, made: Created) -> Created:
+            return made
 
-    async def _finish(self, target: Target, request: CreateRequest, made: Created, ctx: RequestContext) -> Runtime:
+        ensured = await self._intents.ensure(
+            Wanted(
+                request=request,
+                document={**document_of(request), "scope": target.scope, "provider": target.provider.name},
+                key=key,
+                operation=_OF_DIALECTS.format(api=adapter.api),
+                judged=adapter.deduplication is Deduplication.NONE,
+                pinned=False,
+                name_is_new=False,
+                choose=choose,
+                finish=finish,
+            ),
+            ctx,
+        )
+        return ensured.created
+
+    async def drain(self) -> None:
+        """Cut off the creates that are still under way; what became of them is found out later."""
+        await self._intents.drain()
+
+    def _starts(self, request: CreateRequest) -> bool:
+        """Whether a start of its own follows the create, at the providers whose create does not launch."""
+        if not request.sent("start") or not request.start:
+            return False
+        return any(
+            request.kind in provider.adapter.kinds and CreateFeature.LAUNCH_ON_CREATE not in provider.adapter.features
+            for provider in self._fleet
+        )
+
+    async def _finished(self, target: Target, request: CreateRequest, made: Created, ctx: RequestContext) -> Created:
         runtime, warnings = made.runtime, []
         if isinstance(request, CreateDurable) and request.config is not None:
             warnings += unknown_keys(request.config)
@@ -124,12 +117,15 @@ class CreateService:
             and request.start
             and CreateFeature.LAUNCH_ON_CREATE not in target.provider.adapter.features
         ):
-            if made.created:
+            if made.created and runtime.state not in TRANSITIONS[Verb.START].satisfied_by:
                 runtime, told = await self._start(target, runtime, ctx)
                 warnings += told
             elif runtime.state not in TRANSITIONS[Verb.START].satisfied_by:
                 warnings.append(FieldWarning(pointer="#/start", detail="It existed already and was not started."))
-        return msgspec.structs.replace(runtime, created=made.created, warnings=warnings or msgspec.UNSET)
+        runtime = msgspec.structs.replace(
+            runtime, created=made.created, adopted=made.runtime.adopted, warnings=warnings or msgspec.UNSET
+        )
+        return Created(runtime, made.created, made.native)
 
     async def _start(self, target: Target, runtime: Runtime, ctx: RequestContext) -> tuple[Runtime, list[FieldWarning]]:
         """Start what was just made. It exists whatever happens now, so a failed start is told in a warning."""
@@ -141,3 +137,11 @@ class CreateService:
         except GatewayError as error:
             detail = f"The runtime was made, but not started: {error.code}: {error.detail}"
             return runtime, [FieldWarning(pointer="#/start", detail=detail)]
+
+
+def _made_up_name(request: CreateRequest, ctx: RequestContext, key: str | None) -> str:
+    """A name for a create that has none: the same for the same key of the same principal, else a new one."""
+    if key is None:
+        return f"{request.kind}-{secrets.token_hex(8)}"
+    digest = hashlib.sha256(msgspec.json.encode([ctx.principal, key])).hexdigest()
+    return f"{request.kind}-{digest[:32]}"

@@ -10,7 +10,7 @@ from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateRequest
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import DialectGateway, DialectTarget
-from gateway.ports.provider import Created, Deduplication, ProviderAdapter
+from gateway.ports.provider import Created, ProviderAdapter
 from gateway.ports.transport import Call
 from gateway.services.create import CreateService
 from gateway.services.fleet import Fleet, Provider
@@ -86,11 +86,8 @@ class DialectService(DialectGateway):
     async def create(
         self, target: DialectTarget, request: CreateRequest, ctx: RequestContext, *, idempotency_key: str | None = None
     ) -> Created:
-        adapter = target.adapter
-        key = None
-        if idempotency_key is not None and adapter.deduplication is Deduplication.BY_KEY:
-            key = self.provider_key(target, ctx, idempotency_key)
-        return await self._create.create_at(Target(self._provider(adapter), target.scope), request, ctx, key)
+        provider = self._provider(target.adapter)
+        return await self._create.create_at(Target(provider, target.scope), request, ctx, idempotency_key)
 
     def provider_key(self, target: DialectTarget, ctx: RequestContext, idempotency_key: str) -> str:
         return provider_key(target.adapter, target.scope, ctx.principal, idempotency_key)

@@ -45,9 +45,7 @@ class HealthService:
         error = None
         ctx = RequestContext(request_id=PROBER, principal="")
         try:
-            async with self._fleet.calling(
-                provider, Operation.LIST, ctx, at_most=self.timeout, probing=True
-            ) as call:
+            async with self._fleet.calling(provider, Operation.LIST, ctx, at_most=self.timeout, probing=True) as call:
                 await provider.adapter.check_credentials(call)
         except GatewayError as exc:
             error = exc

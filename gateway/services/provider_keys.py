@@ -18,3 +18,13 @@ def provider_key(
     namespace = [adapter.api, adapter.settings.base_url, scope]
     digest = hashlib.sha256(msgspec.json.encode([namespace, principal, client_key, generation])).hexdigest()
     return f"rtgw-{digest[:40]}"
+
+
+def create_key(namespace: str, principal: str, client_key: str, generation: int) -> str:
+    """The key that a create goes out under: it survives the loss of the store where the caller gave a key.
+
+    ``client_key`` is the caller's own, or the intent's id. ``generation`` rises only for a new attempt after all before
+    it provably made nothing.
+    """
+    digest = hashlib.sha256(msgspec.json.encode([namespace, principal, client_key, generation])).hexdigest()
+    return f"rtgw-{digest[:40]}"

@@ -97,9 +97,9 @@ class Router:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
 
-    async def choose(self, request: CreateRequest, ctx: RequestContext, *, name_may_exist: bool = True) -> Target:
-        """The target of a create. A live runtime of the same name wins over the order and the hash; with
-        ``name_may_exist`` False, for a name that was just made up, nobody is asked.
+    async def choose(self, request: CreateRequest, ctx: RequestContext, *, name_may_exist: bool = True) -> list[Target]:
+        """The targets of a create, first choice first. A live runtime of the same name wins over the order and the
+        hash, and is the only choice; with ``name_may_exist`` False, for a name that was just made up, nobody is asked.
 
         Raises :class:`ValidationFailed` for an unknown provider or a scope that no fitting provider takes,
         :class:`UnsupportedFeature`, which says why for each provider, where none fits, and what the adapters'
@@ -111,8 +111,8 @@ class Router:
             holders = await asyncio.gather(*(self._holds(target, request.name, ctx) for target in ranked))
             for target, holds in zip(ranked, holders, strict=True):
                 if holds:
-                    return target
-        return ranked[0]
+                    return [target]
+        return ranked
 
     def _fitting(self, request: CreateRequest) -> list[Target]:
         if request.sent("provider"):

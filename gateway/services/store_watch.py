@@ -1,5 +1,6 @@
 """Watching the store: whether it answers, how much in it is unsettled, and what people decided."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
@@ -49,6 +50,7 @@ class StoreWatch:
         self._up: bool | None = None
         self._down_since = 0.0
         self._known: frozenset[Decided] | None = None
+        self.first_look = asyncio.Event()
 
     @property
     def up(self) -> bool:
@@ -59,6 +61,7 @@ class StoreWatch:
         """Look for as long as the task lives."""
         while True:
             await self.look()
+            self.first_look.set()
             await self._clock.sleep(self._every)
 
     async def look(self) -> None:

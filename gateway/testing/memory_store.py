@@ -44,7 +44,7 @@ class MemoryStore(Store):
         self.rows: Final = rows if rows is not None else MemoryRows()
         self._clock = clock
         self._on_call = on_call
-        self._opened = False
+        self._opened = True  # (there is nothing to get ready)
 
     async def open(self) -> None:
         self._opened = True

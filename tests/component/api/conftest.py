@@ -15,7 +15,6 @@ from gateway.api import HttpLimits, create_api
 from gateway.api.server import GatewayRunner
 from gateway.ports.clock import SystemClock
 from gateway.ports.provider_settings import ProviderSettings
-from gateway.services import Services
 from gateway.services.fleet import Fleet
 from gateway.telemetry.metrics import Metrics
 from gateway.testing.waiting import Watch
@@ -152,7 +151,7 @@ async def serve() -> AsyncIterator[Serve]:
             clock, logger, metrics = SystemClock(), RecordingLogger(), Metrics()
             passed = {p.name: PassThrough(p, metrics=metrics, logger=logger, clock=clock) for p in native}
             app = create_api(
-                replace(Services.over(Fleet([], clock)), **services),
+                replace(services_of(Fleet([], clock)), **services),
                 metrics=metrics,
                 logger=logger,
                 clock=clock,

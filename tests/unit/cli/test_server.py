@@ -3,7 +3,7 @@
 import inspect
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 
 from gateway import __version__
 from gateway.cli import cli
+from gateway.domain.errors import ProviderCredentialsRejected
 from gateway.ports.provider_settings import ProviderSettings
 
 GOOD = """\
@@ -45,6 +46,13 @@ class FakeApp(ModuleType):
     def run(self, settings: Any, source: Any = None) -> int:
         self.source = source
         return self._called("run", settings)
+
+    def check_providers(self, settings: Any, names: Sequence[str] | None = None) -> list[Any]:
+        rejected = ProviderCredentialsRejected("It says no.")
+        return [
+            SimpleNamespace(provider=name, seconds=0.25, error=rejected if "bad" in name else None)
+            for name in names or settings.providers
+        ]
 
     def run_demo(self, *, port: int, api_key: str | None) -> int:
         return self._called("run_demo", (port, api_key))
@@ -87,7 +95,10 @@ def run(*arguments: str, env: Mapping[str, str] | None = None) -> Result:
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        *(("gateway.app", name) for name in ("plugins", "provider_models", "run", "openapi_document")),
+        *(
+            ("gateway.app", name)
+            for name in ("plugins", "provider_models", "run", "check_providers", "openapi_document")
+        ),
         *(("gateway.demo", name) for name in ("run_demo", "run_emulator")),
     ],
 )
@@ -203,3 +214,34 @@ def test_emulate_names_what_there_is_when_asked_for_something_else(app: FakeApp,
 def test_openapi_prints_the_document(app: FakeApp) -> None:
     assert json.loads(run("openapi").stdout) == {"openapi": "3.1.0"}
     assert run("openapi", "-o", "yaml").stdout == "openapi: 3.1.0\n"
+
+
+TWO = GOOD.replace("main:", "bad-one: {api: red, base_url: http://blue.test, token: t0ken}, main:")
+
+
+@pytest.mark.parametrize("command", [("config", "check", "--online"), ("providers", "test", "bad-one")])
+def test_credentials_that_a_provider_rejects_end_with_4(app: FakeApp, file: Path, command: tuple[str, ...]) -> None:
+    file.write_text(TWO)
+    result = run(*command, "--config", str(file))
+    assert result.exit_code == 4
+    assert "bad-one" in result.stdout
+    assert "provider_credentials_rejected" in result.stdout
+    assert "t0ken" not in result.output
+
+
+def test_config_check_online_tells_how_each_provider_took_its_credentials(app: FakeApp, file: Path) -> None:
+    file.write_text(TWO)
+    document = json.loads(run("config", "check", "--online", "--config", str(file), "-o", "json").stdout)
+    assert (document["ok"], document["problems"]) == (False, [])
+    told = {item["provider"]: (item["ok"], item["code"]) for item in document["providers"]}
+    assert told == {"bad-one": (False, "provider_credentials_rejected"), "main": (True, None)}
+
+
+def test_providers_test_asks_one_provider_of_a_file(app: FakeApp, file: Path) -> None:
+    file.write_text(TWO)
+    result = run("providers", "test", "main", "--config", str(file))
+    assert result.exit_code == 0
+    assert "bad-one" not in result.stdout
+    assert run("providers", "test", "nobody", "--config", str(file)).exit_code == 2
+    file.write_text("version: 1\n")
+    assert run("providers", "test", "main", "--config", str(file)).exit_code == 78

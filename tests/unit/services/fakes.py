@@ -1,10 +1,13 @@
 """A provider that does what a test tells it, over no transport at all, and a fleet of such."""
 
+import asyncio
+import base64
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from pydantic import SecretStr
 
 from gateway.domain.config import RuntimeConfig
 from gateway.domain.errors import GatewayError, NotFound, UnsupportedFeature, ValidationFailed
@@ -34,8 +37,13 @@ from gateway.ports.provider import (
     WireCreate,
 )
 from gateway.ports.provider_settings import ProviderSettings
+from gateway.ports.store import Store
 from gateway.ports.transport import Attempt, Call, Phase, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
+from gateway.services import Services
 from gateway.services.fleet import Fleet
+from gateway.services.intents import Contents, CreateRules, IntentService, Parts, Places
+from gateway.storage.sealing import Keyring
+from gateway.testing.memory_store import MemoryStore
 
 TOKEN = "provider-token-4711"
 Failure = GatewayError | TransportFailure
@@ -55,6 +63,7 @@ class FakeClock(Clock):
 
     async def sleep(self, seconds: float) -> None:
         self.time += seconds
+        await asyncio.sleep(0)
 
 
 class NoTransport(Transport):
@@ -287,6 +296,29 @@ class BrowserLike(FakeAdapter, SupportsStop, SupportsConnections, SupportsDelete
 def fleet_of(adapters: Iterable[ProviderAdapter[Any]], clock: Clock | None = None) -> Fleet:
     """A fleet of these."""
     return Fleet(adapters, clock or FakeClock())
+
+
+def intents_of(fleet: Fleet, store: Store | None = None, rules: CreateRules | None = None) -> IntentService:
+    """Creates over a store in memory."""
+    return IntentService(parts_of(fleet, store, rules))
+
+
+def parts_of(fleet: Fleet, store: Store | None = None, rules: CreateRules | None = None) -> Parts:
+    """What the create promise works with, over a store in memory."""
+    sealer = Keyring([SecretStr(base64.b64encode(b"k" * 32).decode())])
+    return Parts(
+        fleet=fleet,
+        store=store or MemoryStore(fleet.clock.now),
+        places=Places(fleet, sealer),
+        contents=Contents(sealer),
+        clock=fleet.clock,
+        rules=rules or CreateRules(),
+    )
+
+
+def services_of(fleet: Fleet) -> Services:
+    """All use cases of a fleet."""
+    return Services.over(fleet, intents_of(fleet))
 
 
 def context(principal: str = "alice") -> RequestContext:

@@ -20,14 +20,23 @@ from gateway.domain.values import State
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import Deduplication
 from gateway.ports.transport import Phase, TransportFailure
-from gateway.services import Services
-from tests.unit.services.fakes import TOKEN, BrowserLike, DurableLike, FakeAdapter, context, create, fleet_of
+from tests.unit.services.fakes import (
+    TOKEN,
+    BrowserLike,
+    DurableLike,
+    FakeAdapter,
+    context,
+    create,
+    fleet_of,
+    services_of,
+)
 
-CONFLICT = ProviderFailure("one", status=409, code="already_exists_error", detail="exists")
+CONFLICT = ProviderFailure("one", status=409, code="already_exists_error", detail="exists", own_envelope=True)
 
 
 async def _create(request: CreateRequest, *adapters: FakeAdapter, ctx: RequestContext | None = None) -> Runtime:
-    return await Services.over(fleet_of(adapters)).create.create(request, ctx or context())
+    ensured = await services_of(fleet_of(adapters)).create.create(request, ctx or context())
+    return ensured.created.runtime
 
 
 async def test_a_new_runtime_is_told_as_created() -> None:
@@ -227,7 +236,10 @@ async def test_what_the_adapter_refuses_reaches_no_provider() -> None:
 async def test_secrets_that_a_provider_echoes_are_cut_out_of_the_error() -> None:
     adapter = DurableLike("one")
     echoed = f"bad value hunter2-env for {TOKEN}"
-    failure = ProviderFailure("one", status=409, code=f"c-{TOKEN}", detail=echoed, request_id="hunter2-env")
+    adapter.put("agent")
+    failure = ProviderFailure(
+        "one", status=409, code=f"c-{TOKEN}", detail=echoed, request_id="hunter2-env", own_envelope=True
+    )
     adapter.world.fail("create", AlreadyExists("x", failure=failure))
     env = {"KEY": "hunter2-env"}
     with pytest.raises(AlreadyExists) as caught:

@@ -7,18 +7,17 @@ import pytest
 
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import DialectTarget
-from gateway.services import Services
 from gateway.services.dialects import DialectService
 from gateway.services.fleet import Fleet
 from tests.unit.adapters.bctrl_browsers.fakes import adapter
-from tests.unit.services.fakes import FakeClock
+from tests.unit.services.fakes import FakeClock, services_of
 
 
 def key(principal: str = "shop", scope: str = "sp_1", mine: str = "mine", **settings: Any) -> str:
     """What goes out for a caller's own key."""
     browsers, _ = adapter(**settings)
     fleet = Fleet([browsers], FakeClock())
-    service = DialectService(fleet, Services.over(fleet).create, {})
+    service = DialectService(fleet, services_of(fleet).create, {})
     return service.provider_key(DialectTarget(browsers, scope, scope), RequestContext("r", principal), mine)
 
 

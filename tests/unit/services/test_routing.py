@@ -28,7 +28,7 @@ DOWN = ProviderUnavailable("down", failure=ProviderFailure("x"))
 
 
 async def _chosen(fleet: Fleet, request: CreateRequest, principal: str = "alice") -> Target:
-    return await Router(fleet).choose(request, context(principal))
+    return (await Router(fleet).choose(request, context(principal)))[0]
 
 
 def _targets(*adapters: FakeAdapter) -> list[Target]:

@@ -12,13 +12,19 @@ from adapters.durable.dialect import DurableDialect
 from gateway.domain.errors import GatewayError
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import DialectAnswer, DialectRequest
-from gateway.ports.transport import TransportFailure, UpstreamResponse
-from gateway.services import Services
+from gateway.ports.transport import Call, TransportFailure, UpstreamResponse
 from gateway.services.dialects import DialectRule, DialectService
 from gateway.services.fleet import Fleet
 from tests.unit.adapters.durable.fakes import settings
 from tests.unit.adapters.fakes import FakeTransport
-from tests.unit.services.fakes import FakeClock
+from tests.unit.services.fakes import FakeClock, services_of
+
+
+class _Adapter(DurableAdapter):
+    """An adapter whose account is known, so that nothing is asked before the first create."""
+
+    async def account(self, call: Call) -> str:  # noqa: ARG002
+        return "account-1"
 
 
 class Asked:
@@ -26,19 +32,19 @@ class Asked:
 
     def __init__(self, *answers: UpstreamResponse | TransportFailure, rules: Sequence[DialectRule] = ()) -> None:
         self.transport = FakeTransport(*answers)
-        self.adapters = [DurableAdapter(settings(), self.transport)]
+        self.adapters = [_Adapter(settings(), self.transport)]
         self.rules = rules
         self.ctx = RequestContext("r", "shop")
 
     def beside(self, *answers: UpstreamResponse, **options: Any) -> FakeTransport:
         """One more provider."""
         transport = FakeTransport(*answers)
-        self.adapters.append(DurableAdapter(settings(**options), transport))
+        self.adapters.append(_Adapter(settings(**options), transport))
         return transport
 
     def dialect(self) -> DurableDialect:
         fleet = Fleet(self.adapters, FakeClock())
-        return DurableDialect(DialectService(fleet, Services.over(fleet).create, {"durable": self.rules}))
+        return DurableDialect(DialectService(fleet, services_of(fleet).create, {"durable": self.rules}))
 
     async def ask(self, method: str, target: str, body: Any = b"") -> DialectAnswer:
         """Call the handler of the route that fits, as the server would."""

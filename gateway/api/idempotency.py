@@ -1,0 +1,39 @@
+"""The ``Idempotency-Key`` of a create: ``"abc"``, as the standards draft has it, and ``abc``, as clients write it."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from multidict import istr
+
+from gateway.domain.errors import FieldError, InvalidRequest
+
+IDEMPOTENCY_KEY: Final = istr("Idempotency-Key")
+REPLAYED: Final = istr("Idempotency-Replayed")
+
+MAX_LENGTH: Final = 255
+"""Characters of a key, without its quotes."""
+
+_ESCAPED: Final = re.compile(r'\\(["\\])')
+_PRINTABLE: Final = re.compile(r"[\x20-\x7e]+\Z")
+
+
+def idempotency_key(headers: Mapping[str, str]) -> str | None:
+    """The key that a request carries, None without one. Raises :class:`InvalidRequest` for one that cannot be used."""
+    if IDEMPOTENCY_KEY not in headers:
+        return None
+    values = headers.getall(IDEMPOTENCY_KEY) if hasattr(headers, "getall") else [headers[IDEMPOTENCY_KEY]]
+    text = values[0].strip()
+    if len(values) > 1:
+        raise _unusable("Send one Idempotency-Key, not several.")
+    if text.startswith('"'):
+        if len(text) < 2 or not text.endswith('"') or text[:-1].endswith("\\"):
+            raise _unusable("An Idempotency-Key that begins with a quote has to end with one.")
+        text = _ESCAPED.sub(r"\1", text[1:-1])
+    if not text or len(text) > MAX_LENGTH or not _PRINTABLE.match(text):
+        raise _unusable(f"An Idempotency-Key is 1 to {MAX_LENGTH} printable ASCII characters.")
+    return text
+
+
+def _unusable(detail: str) -> InvalidRequest:
+    return InvalidRequest(detail, errors=[FieldError(detail, "invalid", header="Idempotency-Key")])

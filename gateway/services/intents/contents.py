@@ -1,0 +1,97 @@
+"""What is kept of a create besides its state: the request as it goes out and the answer that was given, both sealed."""
+
+import hmac
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from pydantic import ValidationError
+
+from gateway.domain.digests import request_document
+from gateway.domain.intents import Intent
+from gateway.domain.requests import CREATE_REQUESTS, CreateRequest
+from gateway.domain.runtime import ENCODER, Runtime
+from gateway.ports.provider import Created, WireCreate
+from gateway.ports.sealing import Cell, Sealer, Unreadable
+
+_TABLE: Final = "intents"
+
+
+class SentCreate(msgspec.Struct, frozen=True):
+    """A create as it goes out, and what the caller asked for, to compare with what is found. ``judged``: the gateway
+    itself judges a runtime that has the name already, rather than the provider."""
+
+    wire: WireCreate
+    document: dict[str, Any]
+    judged: bool
+
+    def request(self) -> CreateRequest | None:
+        """What the caller asked for, as far as this version understands it."""
+        model = CREATE_REQUESTS.get(str(self.document.get("kind")))
+        if model is None:
+            return None
+        known = {name: value for name, value in self.document.items() if name in model.model_fields}
+        try:
+            return model.model_validate(known).model_copy(update={"name": known.get("name", "")})
+        except ValidationError:
+            return None
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    runtime: msgspec.Raw
+    created: bool
+    native: msgspec.Raw | None = None
+
+
+_SENT: Final = msgspec.msgpack.Decoder(SentCreate)
+_ANSWER: Final = msgspec.json.Decoder(_Answer)
+_RUNTIME: Final = msgspec.json.Decoder(Runtime)
+
+
+class Contents:
+    """Seals and unseals what belongs to intents."""
+
+    def __init__(self, sealer: Sealer) -> None:
+        self._sealer = sealer
+
+    def seal_request(self, intent_id: str, sent: SentCreate) -> bytes:
+        """The request of an intent, for its row."""
+        return self._sealer.seal(msgspec.msgpack.encode(sent), Cell(_TABLE, intent_id, "request"))
+
+    def request(self, intent: Intent) -> SentCreate | None:
+        """What was sent; None when it was dropped, or nobody can read it any more."""
+        if intent.request is None:
+            return None
+        try:
+            return _SENT.decode(self._sealer.unseal(intent.request, Cell(_TABLE, intent.id, "request")))
+        except (Unreadable, msgspec.MsgspecError):
+            return None
+
+    def seal_outcome(self, intent_id: str, created: Created) -> bytes:
+        """An answer, for the row of its intent."""
+        native = None if created.native is None else msgspec.Raw(created.native)
+        answer = _Answer(msgspec.Raw(ENCODER.encode(created.runtime)), created.created, native)
+        return self._sealer.seal(msgspec.json.encode(answer), Cell(_TABLE, intent_id, "outcome"))
+
+    def outcome(self, intent: Intent) -> Created | None:
+        """The answer that was given; None when there is none yet. Raises :class:`Unreadable`."""
+        if intent.outcome is None:
+            return None
+        answer = _ANSWER.decode(self._sealer.unseal(intent.outcome, Cell(_TABLE, intent.id, "outcome")))
+        native = None if answer.native is None else bytes(answer.native)
+        return Created(_RUNTIME.decode(answer.runtime), answer.created, native)
+
+    def digest(self, operation: str, document: Mapping[str, Any]) -> tuple[bytes, str]:
+        """The digest of a request to an operation, and its version."""
+        version = self._sealer.digest_version
+        return self._sealer.digest(operation, document, version), version
+
+    def is_same(self, intent: Intent, operation: str, document: Mapping[str, Any]) -> bool:
+        """Whether an intent is of this very request. Raises :class:`Unreadable`."""
+        digest = self._sealer.digest(operation, document, intent.digest_version)
+        return hmac.compare_digest(digest, intent.digest)
+
+
+def document_of(request: CreateRequest) -> dict[str, Any]:
+    """What the caller sent, as plain JSON, for the digest and for comparing."""
+    return request_document(request)

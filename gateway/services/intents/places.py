@@ -1,0 +1,107 @@
+"""Where a create goes, told apart by what stays the same: the provider's API, address, account and scope."""
+
+import hmac
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import msgspec
+
+from gateway.domain.intents import Intent, namespace_of
+from gateway.domain.operations import Operation
+from gateway.ports.context import RequestContext
+from gateway.ports.provider import ProviderAdapter
+from gateway.ports.sealing import Sealer, Unreadable
+from gateway.services.fleet import Fleet, Provider
+from gateway.services.routing import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A target and its namespace. ``account`` is empty where the provider tells none; then the credentials stand in
+    for it in the fingerprint, but not in the namespace, which outlives them."""
+
+    target: Target
+    namespace: str
+    account: str
+
+    @property
+    def provider(self) -> Provider:
+        """The configured provider."""
+        return self.target.provider
+
+    @property
+    def adapter(self) -> ProviderAdapter[Any]:
+        """Its adapter."""
+        return self.target.provider.adapter
+
+    @property
+    def scope(self) -> str:
+        """The scope there."""
+        return self.target.scope
+
+
+class Places:
+    """Finds out where targets are. What a provider says of its account is asked once per set of credentials."""
+
+    def __init__(self, fleet: Fleet, sealer: Sealer) -> None:
+        self._fleet = fleet
+        self._sealer = sealer
+        self._accounts: WeakKeyDictionary[ProviderAdapter[Any], str] = WeakKeyDictionary()
+        self._scopes: WeakKeyDictionary[ProviderAdapter[Any], dict[str, str]] = WeakKeyDictionary()
+
+    async def of(self, target: Target, ctx: RequestContext) -> Place:
+        """The place of a target. Raises as any read at the provider does."""
+        adapter = target.provider.adapter
+        scopes = self._scopes.setdefault(adapter, {})
+        if adapter not in self._accounts or target.scope not in scopes:
+            async with self._fleet.calling(target.provider, Operation.GET, ctx) as call:
+                call.settling = True
+                if adapter not in self._accounts:
+                    self._accounts[adapter] = await adapter.account(call)
+                if len(scopes) >= _MOST_SCOPES:
+                    scopes.clear()
+                scopes[target.scope] = await adapter.name_scope(target.scope, call)
+        account = self._accounts[adapter]
+        namespace = namespace_of(adapter.api, adapter.settings.base_url, account, scopes[target.scope])
+        return Place(target, namespace, account)
+
+    async def of_intent(self, intent: Intent, ctx: RequestContext) -> Place | None:
+        """The place that an intent was sent to, under whichever name it is configured now; None when it is not, or
+        with other credentials of an unknown account."""
+        named = self._fleet.get(intent.provider)
+        candidates = [provider for provider in self._fleet if provider is not named]
+        for provider in [named, *candidates] if named else candidates:
+            if provider.pinned_scope not in {None, intent.scope} or not _same_address(provider, intent):
+                continue
+            place = await self.of(Target(provider, intent.scope), ctx)
+            if place.namespace == intent.namespace and self.is_target(place, intent.target):
+                return place
+        return None
+
+    def fingerprint(self, place: Place) -> str:
+        """What tells a target from another one, keyed, so that nothing can be guessed from it."""
+        version = self._sealer.digest_version
+        return f"{version}:{self._digest(place, version).hex()}"
+
+    def is_target(self, place: Place, fingerprint: str) -> bool:
+        """Whether a fingerprint is of this place."""
+        version, _, digest = fingerprint.partition(":")
+        try:
+            known = self._digest(place, version).hex()
+        except Unreadable:
+            return False
+        return hmac.compare_digest(known, digest)
+
+    def _digest(self, place: Place, version: str) -> bytes:
+        known = place.account or place.adapter.settings.token.get_secret_value()
+        return self._sealer.digest("target", {"namespace": place.namespace, "account": known}, version)
+
+
+_MOST_SCOPES = 10_000  # of an open provider; callers name them
+
+
+def _same_address(provider: Provider, intent: Intent) -> bool:
+    adapter = provider.adapter
+    known = msgspec.json.decode(intent.namespace, type=list[str])
+    return known[:2] == [adapter.api, adapter.settings.base_url.rstrip("/")]

@@ -1,0 +1,77 @@
+"""The loop that settles what no caller waits for, on every replica: each intent is handed to one of them."""
+
+import asyncio
+import secrets
+from typing import Final
+
+from gateway.domain.errors import StoreUnavailable
+from gateway.domain.intents import Intent
+from gateway.services.intents.parts import Parts
+from gateway.services.intents.rules import LONGEST_PAUSE, SURPLUS_KEPT
+from gateway.services.intents.settling import Settling
+
+_PURGE_EVERY: Final = 60.0
+_PURGED_AT_ONCE: Final = 500
+
+
+class Reconciler:
+    """Settles due intents, at most ``settling_in_flight`` side by side, and drops what is past its retention."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._instance = secrets.token_hex(8)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._purged = parts.clock.monotonic()
+
+    @property
+    def in_flight(self) -> int:
+        """How many intents are being settled here now."""
+        return len(self._tasks)
+
+    async def run(self) -> None:
+        """Settle until cancelled. A store that is down is asked again, less and less often."""
+        rules, failures = self._parts.rules, 0
+        try:
+            while True:
+                try:
+                    full = await self.settle_due()
+                    await self._purge()
+                    failures = 0
+                except StoreUnavailable:
+                    full, failures = False, failures + 1
+                await self._parts.clock.sleep(0 if full else min(rules.settle_every * 2**failures, LONGEST_PAUSE))
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def settle_due(self) -> bool:
+        """Take what is due and settle it; whether there may be more. Raises :class:`StoreUnavailable`."""
+        room = self._parts.rules.settling_in_flight
+        holder = f"{self._instance}-{secrets.token_hex(4)}"
+        lease = self._parts.rules.lease_margin + LONGEST_PAUSE
+        due = await self._parts.store.due(holder, lease, room)
+        for intent in due:
+            task = asyncio.create_task(self._settle(intent, holder))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        return len(due) == room
+
+    async def _settle(self, intent: Intent, holder: str) -> None:
+        try:
+            await Settling(self._parts, holder).settle(intent)
+        except StoreUnavailable as error:
+            self._parts.observer.not_written(intent.id, error)
+
+    async def _purge(self) -> None:
+        now = self._parts.clock.monotonic()
+        if now - self._purged < _PURGE_EVERY:
+            return
+        dropped = _PURGED_AT_ONCE
+        while dropped == _PURGED_AT_ONCE:
+            dropped = await self._parts.store.purge(
+                settled=self._parts.rules.retention, kept=SURPLUS_KEPT, limit=_PURGED_AT_ONCE
+            )
+        self._purged = now

@@ -1,0 +1,59 @@
+"""One runtime per create: whoever asks, however often, whatever fails (the create promise)."""
+
+import asyncio
+
+from gateway.ports.context import RequestContext
+from gateway.services.intents.joining import Ensured, Joining
+from gateway.services.intents.opening import Opening
+from gateway.services.intents.parts import Parts, Wanted
+
+
+class IntentService:
+    """Ensures creates. Every create runs in a task of the service: no client that leaves ends it."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._joining = Joining(parts)
+        self._opening = Opening(parts, self._joining)
+        self._tasks: set[asyncio.Task[Ensured]] = set()
+
+    @property
+    def in_flight(self) -> int:
+        """How many creates are under way in this process."""
+        return len(self._tasks)
+
+    async def ensure(self, wanted: Wanted, ctx: RequestContext) -> Ensured:
+        """Make the runtime, or answer with the one that this key or name has already.
+
+        Raises :class:`IdempotencyKeyReused`, :class:`IdempotencyInProgress`, :class:`AlreadyExists`,
+        :class:`OutcomeUnknown` with ``intent``, ``name`` and ``idempotency_key``, :class:`StoreUnavailable`, and what
+        the choice of a provider and the provider itself have to say.
+        """
+        task = asyncio.create_task(self._ensure(wanted, ctx))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    async def drain(self) -> None:
+        """Cut off the creates that are still under way; each writes down how far it came."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[Ensured]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # a caller who has left does not hear it; it is in the intent
+
+    async def _ensure(self, wanted: Wanted, ctx: RequestContext) -> Ensured:
+        until = self._parts.clock.monotonic() + self._parts.rules.join_wait
+        again = None
+        if wanted.key is not None:
+            known = await self._parts.store.by_key(ctx.principal, wanted.key)
+            if known is not None:
+                joined = await self._joining.of_key(known, wanted, ctx, until)
+                if isinstance(joined, Ensured):
+                    return joined
+                again = joined
+        return await self._opening.open(wanted, await wanted.choose(), ctx, until, again)
