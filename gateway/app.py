@@ -6,7 +6,8 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import import_module
 from typing import Any, Final, NamedTuple
@@ -29,7 +30,7 @@ from gateway.reload import Reloader, dialect_rules, key_digests
 from gateway.services import Services
 from gateway.services.dialects import DialectService
 from gateway.services.fleet import Fleet
-from gateway.services.health import HealthService
+from gateway.services.health import Checked, HealthService
 from gateway.services.read_cache import ReadCache
 from gateway.settings import CacheSettings, ListenAddress, Settings, SettingsSource
 from gateway.telemetry.logs import Event, Logger, make_logger
@@ -40,7 +41,16 @@ from gateway.upstream.passthrough import PassThrough
 from gateway.upstream.policies import guarded
 from gateway.upstream.transport import AiohttpTransport
 
-__all__ = ["create_app", "create_emulator", "openapi_document", "plugins", "provider_models", "run", "serving"]
+__all__ = [
+    "check_providers",
+    "create_app",
+    "create_emulator",
+    "openapi_document",
+    "plugins",
+    "provider_models",
+    "run",
+    "serving",
+]
 
 ADMIN: Final = web.AppKey("admin", web.Application)
 RELOADER: Final = web.AppKey("reloader", Reloader)
@@ -232,6 +242,23 @@ async def listen(runner: web.AppRunner, address: ListenAddress) -> str:
         reason = (exc.strerror or str(exc)).rpartition(": ")[2]
         raise OSError(exc.errno, f"{address}: {reason}") from exc
     return f"http://{ListenAddress(address.host, runner.addresses[0][1])}"
+
+
+def check_providers(settings: Settings, names: Sequence[str] | None = None) -> list[Checked]:
+    """Ask providers (all, if no names are given) whether they answer and take these credentials, without serving.
+    Raises ``KeyError`` for a name that is none."""
+    clock, metrics, logger = SystemClock(), Metrics(), make_logger("error", settings.log.format, sys.stderr)
+    asked = [settings.providers[name] for name in names or settings.providers]
+
+    async def check() -> list[Checked]:
+        adapters = [_adapter(provider, clock, metrics, logger) for provider in asked]
+        try:
+            return await HealthService(Fleet(adapters, clock), timeout=settings.health.timeout).check_all()
+        finally:
+            for adapter in adapters:
+                await adapter.transport.close()
+
+    return asyncio.run(check())
 
 
 def create_emulator(api: str, *, token: str, personality: Mapping[str, str] | None = None) -> web.Application:

@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from gateway.cli.credentials import checked, tell_checked
 from gateway.cli.failures import ExitCode
 from gateway.cli.options import output_option
 from gateway.cli.output import Columns, show_document, show_list
@@ -29,15 +30,18 @@ def config() -> None:
 
 @config.command()
 @config_option
+@click.option("--online", is_flag=True, help="Ask every provider too whether it takes the credentials.")
 @output_option("table", "json", "yaml")
-def check(file: str, output: str) -> None:
+def check(file: str, output: str, *, online: bool) -> None:
     """Check the settings of the file and the environment, and tell every fault at once.
 
-    Ends with 78 when there is one.
+    Ends with 78 when there is one; with --online also with 4 when a provider rejects the credentials, and 1 when one
+    cannot be asked.
 
     \b
     Examples:
       runtime-gateway config check --config gateway.yaml
+      runtime-gateway config check --config gateway.yaml --online
       runtime-gateway config check --config gateway.yaml -o json
     """
     from gateway.settings import SettingsError
@@ -50,7 +54,9 @@ def check(file: str, output: str) -> None:
         else:
             show_document({"ok": False, "problems": [problem._asdict() for problem in error.problems]}, output)
         sys.exit(ExitCode.SETTINGS)
-    if output == "table":
+    if online:
+        tell_checked(checked(loaded.settings), output)
+    elif output == "table":
         click.echo(f"{file}: ok, providers: {', '.join(loaded.settings.providers)}")
     else:
         show_document({"ok": True, "problems": []}, output)

@@ -1,10 +1,12 @@
 """``providers``: what the gateway has behind it."""
 
-from typing import TYPE_CHECKING, Final
+import sys
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gateway.cli.options import any_output, connection_options
+from gateway.cli.failures import ExitCode
+from gateway.cli.options import any_output, connection_options, output_option
 from gateway.cli.output import Columns, show_details, show_list
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ _COLUMNS: Final[Columns] = {
 
 @click.group()
 def providers() -> None:
-    """Show the providers that the gateway has, what they can do and how they are.
+    """Show the providers that the gateway has, what they can do and how they are; test one.
 
     \b
     Example:
@@ -61,3 +63,50 @@ def get(connection: "Connection", name: str, output: str) -> None:
 
     answer = connection.run(lambda client: client.call("GET", path("providers", name)))
     show_details(answer.body, output, name="name")
+
+
+@providers.command()
+@click.argument("name")
+@click.option("--config", "-c", "file", type=click.Path(), help="Ask the provider itself, with these settings.")
+@connection_options
+@output_option("table", "json", "yaml")
+def test(connection: "Connection", name: str, file: str | None, output: str) -> None:
+    """Tell whether a provider answers and takes the gateway's credentials.
+
+    With --config the provider is asked now, with the credentials of that file, and no gateway has to run. Without it, a
+    running gateway says what it last saw: it asks its providers regularly. Ends with 0 if all is well, with 4 if the
+    provider rejects the credentials, and with 1 if it fails or was not seen yet.
+
+    \b
+    Examples:
+      runtime-gateway providers test durable-main --config gateway.yaml
+      runtime-gateway providers test durable-demo
+    """
+    if file is not None:
+        _test_directly(file, name, output)
+        return
+    from gateway.cli.client import path
+
+    answer = connection.run(lambda client: client.call("GET", path("providers", name)))
+    health: dict[str, Any] = answer.body["health"]
+    show_details({"provider": name, **health}, output, name="provider")
+    if health["credentials_ok"] is False:
+        sys.exit(ExitCode.AUTH)
+    if health["status"] != "ok":
+        sys.exit(ExitCode.FAILED)
+
+
+def _test_directly(file: str, name: str, output: str) -> None:
+    from gateway.cli.credentials import checked, tell_checked
+    from gateway.cli.server import load, tell_problems
+    from gateway.settings import SettingsError
+
+    try:
+        settings = load(file).settings
+    except SettingsError as error:
+        tell_problems(error)
+        sys.exit(ExitCode.SETTINGS)
+    if name not in settings.providers:
+        known = ", ".join(settings.providers)
+        raise click.BadParameter(f"there is no provider {name!r}; there are: {known}", param_hint="NAME")
+    tell_checked(checked(settings, [name]), output)

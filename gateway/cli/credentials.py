@@ -1,0 +1,53 @@
+"""Asking providers whether they take the credentials of a settings file, and telling what they say."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.cli.failures import ExitCode
+from gateway.cli.output import Columns, show_document, show_list
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
+
+Result = Mapping[str, Any]
+
+_REJECTED: Final = frozenset({"provider_credentials_rejected", "permission_denied"})
+_COLUMNS: Final[Columns] = {
+    "PROVIDER": lambda item: item["provider"],
+    "API": lambda item: item["api"],
+    "CREDENTIALS": lambda item: "ok" if item["ok"] else item["code"],
+    "SECONDS": lambda item: f"{item['seconds']:.3f}",
+    "DETAIL": lambda item: item["detail"],
+}
+
+
+def checked(settings: "Settings", names: Sequence[str] | None = None) -> list[Result]:
+    """How each provider (all, if no names are given) took its credentials. ``code`` and ``detail`` are those of the
+    problem, None for none; ``seconds`` is how long it took."""
+    from gateway.app import check_providers
+
+    return [
+        {
+            "provider": check.provider,
+            "api": settings.providers[check.provider].api,
+            "ok": check.error is None,
+            "code": None if check.error is None else check.error.code,
+            "detail": None if check.error is None else check.error.detail,
+            "seconds": round(check.seconds, 3),
+        }
+        for check in check_providers(settings, names)
+    ]
+
+
+def tell_checked(results: Sequence[Result], output: str) -> None:
+    """Print the results; ends with 4 if a provider rejects its credentials, with 1 if one cannot be asked."""
+    ok = all(result["ok"] for result in results)
+    if output == "table":
+        show_list({"items": results}, output, _COLUMNS)
+    else:
+        show_document({"ok": ok, "problems": [], "providers": results}, output)
+    if any(result["code"] in _REJECTED for result in results):
+        sys.exit(ExitCode.AUTH)
+    if not ok:
+        sys.exit(ExitCode.FAILED)
