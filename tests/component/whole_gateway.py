@@ -11,6 +11,8 @@ import aiohttp
 
 from gateway.app import create_app, create_emulator, plugins, serving
 from gateway.demo import demo_settings
+from gateway.ports.clock import Clock
+from gateway.settings import AuthSettings, CacheSettings, GatewayKey
 from gateway.telemetry.logs import make_logger
 from gateway.testing.emulator import EMULATOR, Emulator
 from gateway.testing.faults import parse_rules
@@ -18,6 +20,8 @@ from gateway.testing.servers import running
 from gateway.testing.tcp_faults import TcpFaultProxy
 
 KEY: Final = "a-key-of-a-shop-1234"
+NO_CACHE: Final = CacheSettings(enabled=False)
+"""What a test sees is what the provider says then."""
 APIS: Final = ("durable", "bctrl")
 _names: Final = itertools.count()
 
@@ -80,9 +84,15 @@ class Gateway:
 
 
 @asynccontextmanager
-async def whole_gateway(*apis: str, **options: Mapping[str, Any]) -> AsyncIterator[Gateway]:
-    """Start everything, in front of emulators of ``apis``, or of :data:`APIS`. ``options`` are further settings of
-    providers, by API."""
+async def whole_gateway(
+    *apis: str,
+    cache: CacheSettings = NO_CACHE,
+    keys: Mapping[str, str] | None = None,
+    clock: Clock | None = None,
+    **options: Mapping[str, Any],
+) -> AsyncIterator[Gateway]:
+    """Start everything, in front of emulators of ``apis``, or of :data:`APIS`. ``keys`` are of other principals by
+    name; ``options`` are further settings of providers, by API."""
     async with AsyncExitStack() as stack:
         upstreams: dict[str, Upstream] = {}
         providers: dict[str, dict[str, Any]] = {}
@@ -103,8 +113,12 @@ async def whole_gateway(*apis: str, **options: Mapping[str, Any]) -> AsyncIterat
                 **options.get(api, {}),
             }
         settings = demo_settings(providers, port=0, api_key=KEY)
+        assert isinstance(settings.auth, AuthSettings)
+        others = {name: GatewayKey.model_validate({"key": key}) for name, key in (keys or {}).items()}
+        auth = AuthSettings(keys={**settings.auth.keys, **others})
+        settings = settings.model_copy(update={"cache": cache, "auth": auth})
         log = StringIO()
-        gateway = create_app(settings, logger=make_logger("debug", "json", log))
+        gateway = create_app(settings, logger=make_logger("debug", "json", log), clock=clock)
         addresses = await stack.enter_async_context(serving(settings, gateway))
         client = aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"})
         await stack.enter_async_context(client)
