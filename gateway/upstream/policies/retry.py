@@ -45,7 +45,8 @@ class Retry(WrappingTransport):
 
     Whatever never got a connection is tried again. After that only reads are: when the connection broke or the time of
     one try was over, and after 429, 502, 503 and 504. A ``Retry-After`` is waited for, where it is not longer than the
-    longest pause and what is left. Who waits here waits in :attr:`Call.queued`. ``retried`` hears of each retry: a failure's reason or status.
+    longest pause and what is left. Who waits here waits in :attr:`Call.queued`. ``retried`` hears of each retry: a
+    failure's reason, or a status.
     """
 
     def __init__(
