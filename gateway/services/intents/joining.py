@@ -248,9 +248,16 @@ async def reopened(parts: Parts, intent: Intent, place: Place, changes: Changes)
 
 
 async def end_of_lease(parts: Parts, intent: Intent, holder: str, *, lease: float | None = None) -> Moved | Lost | None:
-    """Take an open intent whose holder is gone for unknown: its send may have gone out at any time of its lease."""
+    """Take an open intent whose holder is gone for unknown: its send may have gone out at any time of its lease.
+
+    ``lease``: who takes it goes on with it for so many seconds, and was handed it as due, which told when that lease
+    had ended; if that one dies too, the intent is due again at the end of this lease."""
+    before = [attempt.last_send for attempt in intent.attempts if attempt.last_send is not None]
     presumed = IntentAttempt(
-        epoch=intent.epoch, target=intent.target, first_send=intent.updated_at, last_send=intent.lease_until
+        epoch=intent.epoch,
+        target=intent.target,
+        first_send=max(before, default=intent.created_at),
+        last_send=intent.lease_until if lease is None else intent.updated_at,
     )
     moved = await parts.store.move(
         Version.of(intent),
@@ -258,7 +265,7 @@ async def end_of_lease(parts: Parts, intent: Intent, holder: str, *, lease: floa
         Who.ANYONE,
         holder,
         lease=lease,
-        look_in=None if lease is not None else 0.0,
+        look_in=lease or 0.0,
         changes=Changes(attempts=(*intent.attempts, presumed), reason="lease_ended"),
     )
     if isinstance(moved, Moved):
