@@ -34,4 +34,5 @@ ONE: Final[Errors] = (
     errors.ProviderNotConfigured,
 )
 CHANGE: Final[Errors] = (*ONE, *BODY, errors.StateConflict, errors.OutcomeUnknown)
+CONDITIONAL: Final[Errors] = (*CHANGE, errors.PreconditionFailed)
 COMPUTE: Final[Errors] = (*CHANGE, errors.InsufficientCredits, errors.QuotaExceeded, errors.CapacityExceeded)

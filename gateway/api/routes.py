@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from gateway.api.call_errors import ANY_CALL, BODY, CHANGE, COMPUTE, ONE, PROVIDER, Errors
+from gateway.api.call_errors import ANY_CALL, BODY, CHANGE, COMPUTE, CONDITIONAL, ONE, PROVIDER, Errors
 from gateway.api.handlers import Handlers
 from gateway.api.queries import LIST_PARAMETERS, QueryParameter
 from gateway.domain import errors
@@ -85,13 +85,15 @@ class Route:
 _RUNTIME: Final = {200: Success("The runtime as it is then; changed says whether this call did it.", Runtime)}
 
 
+_SPARES: Final = "With If-Match it ends what the caller knows, and nothing that was started since."
+
+
 def _verb(
     name: str,
     summary: str,
     description: str = "",
     *,
     body: type[Input] = NoOptions,
-    request_headers: tuple[str, ...] = (),
     ends: Errors = CHANGE,
 ) -> Route:
     return Route(
@@ -102,7 +104,7 @@ def _verb(
         description=description,
         handler=getattr(Handlers, name),
         bodies=(body,),
-        request_headers=request_headers,
+        request_headers=("If-Match",) if ends is CONDITIONAL else (),
         successes=_RUNTIME,
         errors=ends,
         tag="verbs",
@@ -182,19 +184,11 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
     _verb(
         "stop",
         "End the compute",
-        "A stop never destroys silently: where the state inside is lost, discard_state has to be true. With If-Match "
-        "it ends what the caller knows, and nothing that was started since.",
+        f"A stop never destroys silently: where the state inside is lost, discard_state has to be true. {_SPARES}",
         body=StopRequest,
-        request_headers=("If-Match",),
-        ends=(*CHANGE, errors.PreconditionFailed),
+        ends=CONDITIONAL,
     ),
-    _verb(
-        "reset",
-        "Throw the compute away, with the state inside",
-        "With If-Match it ends what the caller knows, and nothing that was started since.",
-        request_headers=("If-Match",),
-        ends=(*CHANGE, errors.PreconditionFailed),
-    ),
+    _verb("reset", "Throw the compute away, with the state inside", _SPARES, ends=CONDITIONAL),
     Route(
         method="POST",
         path="/v1/runtimes/{id}/keepalive",
@@ -244,7 +238,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         body_required=True,
         request_headers=("If-Match",),
         successes={200: Success("The config as it is then.", ConfigDocument, ("ETag",))},
-        errors=(*CHANGE, errors.PreconditionFailed),
+        errors=CONDITIONAL,
         tag="config",
     ),
     Route(

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from gateway.api.answers import tagged
-from gateway.api.conditions import if_match, none_match
+from gateway.api.conditions import if_match, matches, none_match
 from gateway.api.request_ids import new_uuid, request_id, trace_context
 from gateway.domain.errors import InvalidRequest
 from gateway.domain.runtime import FieldWarning, Runtime
@@ -94,3 +94,11 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 def test_an_invalid_trace_context_is_dropped(sent: str | None) -> None:
     assert trace_context(TRACE) == TRACE
     assert trace_context(sent) is None
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [('"a"', True), ('"b", "a"', True), (" * ", True), ('"b"', False), ('W/"a"', False)],
+)
+def test_a_change_goes_through_when_a_strong_tag_is_that_of_what_there_is(sent: str, expected: bool) -> None:
+    assert matches(sent, '"a"') is expected

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.differences import differing_fields
+from gateway.domain.config import RuntimeConfig
+from gateway.domain.differences import differing_fields, same_config
 from gateway.domain.requests import CREATE_REQUESTS
 from gateway.domain.runtime import BrowserPart, DurablePart, Launch, Project, Proxy, Runtime
 from gateway.domain.validation import validate
@@ -132,3 +133,32 @@ def test_a_name_that_something_of_another_kind_has_differs_in_kind_alone() -> No
 
 def test_a_browser_whose_details_are_not_reported_cannot_differ() -> None:
     assert _pointers({"kind": "browser", "driver": "playwright"}, _existing("browser")) == []
+
+
+@pytest.mark.parametrize("kind", ["durable", "browser"])
+def test_labels_are_compared_where_they_are_known_without_a_config(kind: str) -> None:
+    known = _existing(kind, labels={"team": "shop"})
+    assert _pointers({"kind": kind, "labels": {"team": "bank"}}, known) == ["#/labels"]
+    assert _pointers({"kind": kind, "labels": {"team": "shop"}}, known) == []
+    assert _pointers({"kind": kind, "labels": {"team": "bank"}}, _existing(kind)) == []
+
+
+@pytest.mark.parametrize(
+    ("sent", "known", "expected"),
+    [
+        ({"version": "v2"}, {}, True),
+        ({"resources": {"cpu_cores": 4}}, {"version": "v2", "resources": {"cpu_cores": 4, "memory_mb": 2048}}, True),
+        ({"resources": {"cpu_cores": 4}}, {"version": "v2", "resources": {"cpu_cores": 2}}, False),
+        ({"version": "v2"}, {"version": "v2", "resources": {"cpu_cores": 4}}, False),
+        ({"unheard_of": 1}, {"unheard_of": 1}, True),
+        ({"unheard_of": 1}, {}, False),
+        ({}, {"unheard_of": 1}, False),
+        ({"version": "v2"}, {"version": "v3"}, False),
+        ({"capabilities": [{"name": "a"}]}, {"capabilities": [{"name": "a", "version": None, "enabled": True}]}, True),
+    ],
+    ids=str,
+)
+def test_a_config_is_the_same_when_it_is_with_the_defaults_filled_in(
+    sent: dict[str, Any], known: dict[str, Any], expected: bool
+) -> None:
+    assert same_config(RuntimeConfig.model_validate(sent), known) is expected
