@@ -95,8 +95,9 @@ async def test_a_provider_that_hangs_fills_its_own_places_and_nobody_elses(sick:
         metrics = (await gateway.call("GET", "/metrics")).text
         assert f'rtgw_bulkhead_rejected_total{{class="read",provider="{ill.name}"}} 1.0' in metrics
         assert f'rtgw_bulkhead_rejected_total{{class="read",provider="{well.name}"}} 0.0' in metrics
-        stuck.cancel()
-        await asyncio.wait([stuck])
+        ill.emulator.release()
+        assert (await asyncio.wait_for(stuck, PATIENCE)).status == 200
+        assert (await policies(gateway, ill))["read"]["in_flight"] == 0
 
 
 async def test_how_long_a_request_waited_for_its_turn_is_logged() -> None:
