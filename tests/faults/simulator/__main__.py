@@ -1,0 +1,25 @@
+"""Run one interleaving again, and tell it step by step: ``python -m tests.faults.simulator 'none, one key' 0.0.3``."""
+
+import sys
+
+from tests.faults.simulator.promises import Violation
+from tests.faults.simulator.replica import IntentGateway
+from tests.faults.simulator.scenarios import SCENARIOS
+from tests.faults.simulator.search import Choices, path_of
+from tests.faults.simulator.world import World
+
+
+def main(title: str, path: str) -> int:
+    """The exit status: 1 for a broken promise."""
+    world = World(SCENARIOS[title], Choices(path_of(path)), IntentGateway)
+    try:
+        world.run()
+    except Violation as violation:
+        sys.stdout.write(f"{world.told()}\n{violation}\n")
+        return 1
+    sys.stdout.write(f"{world.told()}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:3]))

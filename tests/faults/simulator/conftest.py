@@ -1,0 +1,20 @@
+"""Says at the end how many interleavings were tried."""
+
+from collections import Counter
+
+import pytest
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    tried: Counter[str] = Counter()
+    seeds = set()
+    for report in terminalreporter.getreports("passed"):
+        told = dict(report.user_properties)
+        if "interleavings" in told:
+            tried.update({name: told[name] for name in ("interleavings", "steps")})
+            seeds.add(told["seed"])
+    if tried:
+        terminalreporter.write_line(
+            f"simulator: {tried['interleavings']:,} interleavings of {tried['steps']:,} steps, "
+            f"seed {', '.join(map(str, sorted(seeds)))}"
+        )
