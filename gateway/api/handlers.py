@@ -160,7 +160,12 @@ def _precondition(request: web.Request) -> Callable[[Runtime], bool] | None:
     condition = if_match(request.headers.get(hdrs.IF_MATCH))
     if condition is None:
         return None
-    return lambda runtime: matches(condition, tagged(runtime)[1]) or matches(condition, f'"{runtime.instance_id}"')
+
+    def holds(runtime: Runtime) -> bool:
+        instance = runtime.instance_id
+        return matches(condition, tagged(runtime)[1]) or (instance is not None and matches(condition, f'"{instance}"'))
+
+    return holds
 
 
 def _binding_id(request: web.Request) -> str:
