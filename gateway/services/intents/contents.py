@@ -1,8 +1,9 @@
 """What is kept of a create besides its state: the request as it goes out and the answer that was given, both sealed."""
 
 import hmac
+import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 from pydantic import ValidationError
@@ -18,19 +19,25 @@ _TABLE: Final = "intents"
 
 
 class SentCreate(msgspec.Struct, frozen=True):
-    """A create as it goes out, and what the caller asked for, to compare with what is found. ``judged``: the gateway
-    itself judges a runtime that has the name already, rather than the provider."""
+    """A create as it goes out, and what the caller asked for, as JSON, to compare with what is found. ``judged``: the
+    gateway itself judges a runtime that has the name already, rather than the provider."""
 
     wire: WireCreate
-    document: dict[str, Any]
+    document: str
     judged: bool
+
+    @classmethod
+    def of(cls, wire: WireCreate, document: Mapping[str, Any], *, judged: bool) -> Self:
+        """From what the caller asked for, integers of any size included."""
+        return cls(wire, json.dumps(document), judged)
 
     def request(self) -> CreateRequest | None:
         """What the caller asked for, as far as this version understands it."""
-        model = CREATE_REQUESTS.get(str(self.document.get("kind")))
+        document = json.loads(self.document)
+        model = CREATE_REQUESTS.get(str(document.get("kind")))
         if model is None:
             return None
-        known = {name: value for name, value in self.document.items() if name in model.model_fields}
+        known = {name: value for name, value in document.items() if name in model.model_fields}
         try:
             return model.model_validate(known).model_copy(update={"name": known.get("name", "")})
         except ValidationError:
@@ -40,7 +47,7 @@ class SentCreate(msgspec.Struct, frozen=True):
 class _Answer(msgspec.Struct, frozen=True):
     runtime: msgspec.Raw
     created: bool
-    native: msgspec.Raw | None = None
+    native: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET  # (not None: msgspec reads Raw | None as None)
 
 
 _SENT: Final = msgspec.msgpack.Decoder(SentCreate)
@@ -69,7 +76,7 @@ class Contents:
 
     def seal_outcome(self, intent_id: str, created: Created) -> bytes:
         """An answer, for the row of its intent."""
-        native = None if created.native is None else msgspec.Raw(created.native)
+        native = msgspec.UNSET if created.native is None else msgspec.Raw(created.native)
         answer = _Answer(msgspec.Raw(ENCODER.encode(created.runtime)), created.created, native)
         return self._sealer.seal(msgspec.json.encode(answer), Cell(_TABLE, intent_id, "outcome"))
 
@@ -78,7 +85,7 @@ class Contents:
         if intent.outcome is None:
             return None
         answer = _ANSWER.decode(self._sealer.unseal(intent.outcome, Cell(_TABLE, intent.id, "outcome")))
-        native = None if answer.native is None else bytes(answer.native)
+        native = None if answer.native is msgspec.UNSET else bytes(answer.native)
         return Created(_RUNTIME.decode(answer.runtime), answer.created, native)
 
     def digest(self, operation: str, document: Mapping[str, Any]) -> tuple[bytes, str]:
