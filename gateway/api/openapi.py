@@ -34,6 +34,14 @@ _HEADERS: Final[dict[str, dict[str, Any]]] = {
         "description": "true: this is the answer that was given to the same key before.",
         "schema": {"type": "string", "enum": ["true"]},
     },
+    "Cache-Status": {
+        "description": "Where the answer is from (RFC 9211); absent where nothing is kept.",
+        "schema": {"type": "string"},
+    },
+    "Age": {
+        "description": "How many seconds ago the provider was asked, where it was not asked now.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
     "Location": {"description": "Where the new runtime is.", "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 0}},
     "WWW-Authenticate": {"description": "How to authenticate.", "schema": {"type": "string"}},
@@ -50,6 +58,7 @@ _REQUEST_HEADERS: Final = {
     "Idempotency-Key": "1 to 255 characters that name this create: sent again, it makes no second runtime.",
     "If-Match": "Entity tags of what this may be done to, or *. For a stop or reset also the id of a durable runtime's "
     "instance, in double quotes.",
+    "Cache-Control": "no-cache or max-age=0: ask the provider. max-age: take nothing older, in seconds.",
     "If-None-Match": "Entity tags that the caller has already; 304 if it is still one of them.",
 }
 _ANY_REQUEST: Final[tuple[type[GatewayError], ...]] = (InvalidRequest, UriTooLong, HeadersTooLarge)

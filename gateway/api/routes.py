@@ -111,6 +111,9 @@ def _verb(
     )
 
 
+_READ: Final = ("If-None-Match", "Cache-Control")
+_READ_ANSWER: Final = ("ETag", "Cache-Status", "Age")
+
 V1_ROUTES: Final[tuple[Route, ...]] = (
     Route(
         method="POST",
@@ -153,7 +156,11 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         "incomplete and asked again for the next page.",
         handler=Handlers.list,
         parameters=LIST_PARAMETERS,
-        successes={200: Success("A page.", Page)},
+        request_headers=_READ,
+        successes={
+            200: Success("A page. ETag where no provider is missing.", Page, _READ_ANSWER),
+            304: Success("It is as the caller knows it.", None, _READ_ANSWER),
+        },
         errors=(*ANY_CALL, errors.InternalError, errors.ProviderUnavailable),
     ),
     Route(
@@ -162,10 +169,10 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         operation_id="getRuntime",
         summary="Read a runtime",
         handler=Handlers.get,
-        request_headers=("If-None-Match",),
+        request_headers=_READ,
         successes={
-            200: Success("The runtime.", Runtime, ("ETag",)),
-            304: Success("It is as the caller knows it.", None, ("ETag",)),
+            200: Success("The runtime.", Runtime, _READ_ANSWER),
+            304: Success("It is as the caller knows it.", None, _READ_ANSWER),
         },
         errors=ONE,
     ),
