@@ -27,10 +27,10 @@ def test_a_create_makes_one_runtime_and_forgets_none(
     title: str, record_property: Callable[[str, object], None]
 ) -> None:
     """Whatever stops, dies, gets lost or overtakes at any await, in either replica."""
-    steps = 0
+    steps = shown = 0
 
     def run(choices: Choices) -> None:
-        nonlocal steps
+        nonlocal steps, shown
         world = World(SCENARIOS[title], choices, IntentGateway)
         try:
             world.run()
@@ -38,6 +38,7 @@ def test_a_create_makes_one_runtime_and_forgets_none(
             again = f"python -m tests.faults.simulator '{title}' {text_of(choices.told())}"
             pytest.fail(f"{violation}\n{world.told()}\nagain: {again}", pytrace=False)
         steps += world.scheduler.steps
+        shown += any(intent.surplus for intent in world.rows.intents.values())
 
     gc.collect()
     gc.disable()  # worlds are full of cycles, and small
@@ -48,6 +49,8 @@ def test_a_create_makes_one_runtime_and_forgets_none(
         gc.collect()
     assert explored.complete >= 1, "not even every single trouble was tried"
     assert explored.runs >= SHARE - WALKS
+    if not SCENARIOS[title].promised:
+        assert shown, "no second runtime was made, although nothing prevents it"
     for name, value in (("interleavings", explored.runs), ("steps", steps), ("seed", SEED)):
         record_property(name, value)
     print(f"{title}: {explored.runs} interleavings, seed {SEED}")  # noqa: T201 (asked for with -s)
