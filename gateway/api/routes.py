@@ -111,8 +111,8 @@ def _verb(
     )
 
 
-_READ: Final = ("If-None-Match", "Cache-Control")
-_READ_ANSWER: Final = ("ETag", "Cache-Status", "Age")
+_READ: Final = ("ETag", "Cache-Status", "Age")
+_UNCHANGED: Final = Success("It is as the caller knows it.", None, _READ)
 
 V1_ROUTES: Final[tuple[Route, ...]] = (
     Route(
@@ -156,11 +156,8 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         "incomplete and asked again for the next page.",
         handler=Handlers.list,
         parameters=LIST_PARAMETERS,
-        request_headers=_READ,
-        successes={
-            200: Success("A page. ETag where no provider is missing.", Page, _READ_ANSWER),
-            304: Success("It is as the caller knows it.", None, _READ_ANSWER),
-        },
+        request_headers=("If-None-Match", "Cache-Control"),
+        successes={200: Success("A page. ETag where no provider is missing.", Page, _READ), 304: _UNCHANGED},
         errors=(*ANY_CALL, errors.InternalError, errors.ProviderUnavailable),
     ),
     Route(
@@ -169,11 +166,8 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         operation_id="getRuntime",
         summary="Read a runtime",
         handler=Handlers.get,
-        request_headers=_READ,
-        successes={
-            200: Success("The runtime.", Runtime, _READ_ANSWER),
-            304: Success("It is as the caller knows it.", None, _READ_ANSWER),
-        },
+        request_headers=("If-None-Match", "Cache-Control"),
+        successes={200: Success("The runtime.", Runtime, _READ), 304: _UNCHANGED},
         errors=ONE,
     ),
     Route(
