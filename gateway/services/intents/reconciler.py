@@ -49,8 +49,7 @@ class Reconciler:
         """Take what is due and settle it; whether there may be more. Raises :class:`StoreUnavailable`."""
         room = self._parts.rules.settling_in_flight
         holder = f"{self._instance}-{secrets.token_hex(4)}"
-        lease = self._parts.rules.lease_margin + LONGEST_PAUSE
-        due = await self._parts.store.due(holder, lease, room)
+        due = await self._parts.store.due(holder, self._parts.rules.settling_lease, room)
         for intent in due:
             task = asyncio.create_task(self._settle(intent, holder))
             self._tasks.add(task)

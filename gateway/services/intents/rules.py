@@ -23,6 +23,12 @@ class CreateRules:
     settle_every: float = 1.0
     settling_in_flight: int = 4
 
+    @property
+    def settling_lease(self) -> float:
+        """For how long the reconciler takes a create that is due, which nobody else can go on with meanwhile: long
+        enough to find out where it is and to look, and no longer, because it may die."""
+        return self.lease_margin + min(2 * LOOK_SECONDS, self.wait_out)
+
 
 REPLAY_AGE: Final = 3600.0
 """Older creates are not sent again, whatever the provider remembers."""

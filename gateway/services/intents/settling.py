@@ -16,7 +16,7 @@ from gateway.services.intents.joining import end_of_lease
 from gateway.services.intents.looks import Looked, look, ours
 from gateway.services.intents.parts import Parts
 from gateway.services.intents.places import Place
-from gateway.services.intents.rules import GIVE_UP, LONGEST_PAUSE, REPLAY_AGE, pause_before
+from gateway.services.intents.rules import GIVE_UP, REPLAY_AGE, pause_before
 from gateway.services.intents.turns import Origin, Turn
 
 _KEPT_LOOKS: Final = 20
@@ -36,7 +36,7 @@ class Settling:
         A provider that cannot be asked proves nothing: it is asked again later. Raises :class:`StoreUnavailable`."""
         ctx = RequestContext(request_id=f"settle-{secrets.token_hex(8)}", principal=intent.principal)
         if intent.state is IntentState.OPEN:
-            moved = await end_of_lease(self.parts, intent, self.holder, lease=self._lease())
+            moved = await end_of_lease(self.parts, intent, self.holder, lease=self.parts.rules.settling_lease)
             if not isinstance(moved, Moved):
                 return
             intent = moved.intent
@@ -50,9 +50,6 @@ class Settling:
             if isinstance(error, StoreUnavailable):
                 raise
             await self._later(intent, _RETRY_LOOK)
-
-    def _lease(self) -> float:
-        return self.parts.rules.lease_margin + LONGEST_PAUSE
 
     async def _unknown(self, intent: Intent, place: Place | None, ctx: RequestContext) -> None:
         now = await self.parts.store.now()
