@@ -6,6 +6,7 @@ import shlex
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from aiohttp import web
@@ -20,6 +21,7 @@ from gateway.settings import (
     LogSettings,
     Settings,
     ShutdownSettings,
+    StoreSettings,
 )
 from gateway.telemetry.logs import make_logger
 
@@ -49,8 +51,8 @@ async def start_emulators(stack: AsyncExitStack) -> dict[str, dict[str, Any]]:
     return providers
 
 
-def demo_settings(providers: dict[str, dict[str, Any]], *, port: int, api_key: str) -> Settings:
-    """The settings of a demo over the given providers, with one key called ``demo``."""
+def demo_settings(providers: dict[str, dict[str, Any]], *, port: int, api_key: str, folder: Path) -> Settings:
+    """The settings of a demo over the given providers, with one key called ``demo`` and its store in ``folder``."""
     known = plugins()
     return Settings(
         http=HttpSettings(listen=f"{_HOST}:{port}"),
@@ -58,6 +60,7 @@ def demo_settings(providers: dict[str, dict[str, Any]], *, port: int, api_key: s
         log=LogSettings(format="console"),
         health=HealthSettings(probe=False),  # emulators are never ill by themselves
         shutdown=ShutdownSettings(grace=2),
+        store=StoreSettings.in_file(folder / "demo.db"),
         providers={
             name: known[options["api"]].settings.model_validate({"name": name, **options})
             for name, options in providers.items()
@@ -103,7 +106,8 @@ def run_demo(*, port: int, api_key: str | None) -> int:
     async def serve() -> None:
         async with AsyncExitStack() as stack:
             providers = await start_emulators(stack)
-            settings = demo_settings(providers, port=port, api_key=key)
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="runtime-gateway-")))
+            settings = demo_settings(providers, port=port, api_key=key, folder=folder)
             app = create_app(settings, logger=make_logger("info", "console"))
             url = (await stack.enter_async_context(serving(settings, app))).api
             settle_memory()

@@ -9,6 +9,7 @@ from gateway.app import create_app, create_emulator, plugins, provider_models, s
 from gateway.settings import AuthSettings, GatewayKey, HttpSettings, Settings
 from gateway.telemetry.logs import make_logger
 from gateway.testing.servers import running
+from tests.component.stores import in_memory
 
 KEY = "a-key-of-a-shop-1234"
 TOKEN = "the-token-of-the-provider"
@@ -29,7 +30,7 @@ async def test_the_credentials_of_every_adapter_go_in(api: str) -> None:
             auth=AuthSettings(keys={"shop": GatewayKey.model_validate({"key": KEY})}),
             providers={"p": provider},
         )
-        app = create_app(settings, logger=make_logger("error"))
+        app = create_app(settings, store=in_memory(), logger=make_logger("error"))
         async with serving(settings, app) as addresses, ClientSession(headers={"X-API-Key": KEY}) as session:
             async with session.get(f"{addresses.api}/native/p{LISTS[api]}") as answer:
                 assert answer.status == 200, await answer.text()

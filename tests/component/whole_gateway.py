@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import aiohttp
@@ -112,7 +114,8 @@ async def whole_gateway(
                 **(demo.options or {}),
                 **options.get(api, {}),
             }
-        settings = demo_settings(providers, port=0, api_key=KEY)
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        settings = demo_settings(providers, port=0, api_key=KEY, folder=folder)
         assert isinstance(settings.auth, AuthSettings)
         others = {name: GatewayKey.model_validate({"key": key}) for name, key in (keys or {}).items()}
         auth = AuthSettings(keys={**settings.auth.keys, **others})

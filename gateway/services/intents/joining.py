@@ -90,7 +90,8 @@ class Joining:
         while True:
             match intent.state:
                 case IntentState.DONE:
-                    return None if wanted.key is not None else await self._made_by_another(intent, wanted, ctx)
+                    own_row = wanted.key is not None or not wanted.judged
+                    return None if own_row else await self._made_by_another(intent, wanted, ctx)
                 case IntentState.REFUSED | IntentState.ABSENT:
                     return None
                 case IntentState.PARKED:

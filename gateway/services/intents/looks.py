@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Final
 
 from gateway.domain.differences import differing_fields
 from gateway.domain.intents import Intent, Look
@@ -16,6 +17,9 @@ from gateway.ports.provider import Deduplication, Seen
 from gateway.services.fleet import Fleet
 from gateway.services.intents.places import Place
 from gateway.services.intents.rules import LOOK_SECONDS
+
+
+_CLOCKS_AGREE: Final = 2.0  # seconds; a runtime that is made later than now has the time of another clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +67,11 @@ def ours(
     """
     if place.adapter.marks_creates:
         return [seen for seen in looked.seen if seen.marker == intent.id]
+    again = len(intent.attempts) > 1 or intent.epoch > 1
+    if refused and not again and place.adapter.deduplication is Deduplication.BY_NAME:
+        return []  # it would have answered the double of its own first with that one
     known = {*others, *(intent.before.found if intent.before else ())}
     first_send = min((a.first_send for a in intent.attempts if a.first_send is not None), default=intent.created_at)
-    again = len(intent.attempts) > 1 or intent.epoch > 1
     trusting = again or (intent.before is not None and not refused)
     found = []
     for seen in looked.seen:
@@ -91,12 +97,14 @@ def _made_since(runtime: Runtime, age_of_send: float, provider_now: float | None
     runtime and the database's for the send, so that the clocks need not agree.
 
     The provider tells its time to the second only: ``trusting`` takes what may be younger, else it has to be for sure.
-    A provider that tells no times is believed: then what was there before decides.
+    Where the times are missing, or make no sense together, trust alone decides.
     """
     made = _moment(runtime.created_at)
     if made is None or provider_now is None:
         return trusting
     age = provider_now - made
+    if age < -_CLOCKS_AGREE:
+        return trusting
     return age <= age_of_send + 1.0 if trusting else age + 1.0 <= age_of_send
 
 

@@ -107,7 +107,7 @@ class Wanted:
     def sent_to(self, place: Place, intent_id: str) -> SentCreate:
         """What goes out to a place, marked with the intent."""
         wire = place.adapter.wire_create(self.request, place.scope, marker=intent_id)
-        return SentCreate(wire, {**self.document, "name": self.request.name}, self.judged)
+        return SentCreate.of(wire, {**self.document, "name": self.request.name}, judged=self.judged)
 
 
 def outcome_unknown(

@@ -14,6 +14,7 @@ from gateway.domain.errors import (
     NotFound,
     Overloaded,
     RuntimeReplaced,
+    StateConflict,
 )
 from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef
@@ -105,8 +106,9 @@ class Turn:
 
     async def _look_before(self) -> Created | None:
         new_name = self._wanted is not None and self._wanted.name_is_new
-        if not needs_a_look_before(self._place, name_is_new=new_name):
-            return None
+        first_and_natively = self._origin is Origin.FIRST and not self._sent.judged
+        if first_and_natively or not needs_a_look_before(self._place, name_is_new=new_name):
+            return None  # (natively, the provider itself says what it makes of the name)
         try:
             looked = await self._look()
         except GatewayError as error:
@@ -207,6 +209,10 @@ class Turn:
         if mine := self._ours(looked, refused=True):
             return await self._proven(mine)
         if not looked.seen:
+            if isinstance(evidence.error, StateConflict) and self._origin is not Origin.AFTER_UNKNOWN:
+                # A conflict with something else than the name or the key: likely nothing, as after a 402 or 429.
+                await self.holding.end(IntentState.ABSENT)
+                raise evidence.error
             raise await self._unknown(evidence) from evidence.error
         live = [seen.runtime for seen in looked.seen if is_live(seen.runtime.state)]
         if not live or not self._sent.judged:

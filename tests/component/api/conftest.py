@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -19,6 +19,7 @@ from gateway.services.fleet import Fleet
 from gateway.telemetry.metrics import Metrics
 from gateway.testing.waiting import Watch
 from gateway.upstream.passthrough import PassThrough
+from tests.unit.services.fakes import services_of
 
 KEY = "a-key-of-a-shop-1234"
 LIMITS = HttpLimits(max_body_bytes=2048, max_header_bytes=4096, max_line_bytes=1024, body_timeout=30)
@@ -136,7 +137,7 @@ Serve = Callable[..., Any]
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
     """``await serve(lifecycle=..., limits=...)``: use cases over no provider, some of them replaced; ``native`` are the
-    providers that requests are passed through to."""
+    providers that requests are passed through to; ``server`` further options of the runner."""
     async with AsyncExitStack() as stack:
 
         @asynccontextmanager
@@ -145,6 +146,7 @@ async def serve() -> AsyncIterator[Serve]:
             limits: HttpLimits = LIMITS,
             keys: bool = True,
             shutdown_timeout: float = 1,
+            server: Mapping[str, Any] | None = None,
             native: Iterable[ProviderSettings] = (),
             **services: Any,
         ) -> AsyncIterator[Served]:
@@ -164,6 +166,7 @@ async def serve() -> AsyncIterator[Serve]:
                 max_line_bytes=limits.max_line_bytes,
                 max_header_bytes=limits.max_header_bytes,
                 shutdown_timeout=shutdown_timeout,
+                **(server or {}),
             )
             await runner.setup()
             await web.TCPSite(runner, "127.0.0.1", 0).start()

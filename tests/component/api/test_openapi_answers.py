@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import aiohttp
@@ -10,7 +12,7 @@ import jsonschema_rs
 import pytest
 
 from gateway.api.openapi import openapi_document
-from gateway.app import create_emulator, plugins, serving
+from gateway.app import Addresses, create_emulator, plugins, serving
 from gateway.demo import demo_settings
 from gateway.testing.servers import running
 
@@ -61,11 +63,16 @@ class Checked:
             return decoded
 
 
+def _served(providers: dict[str, dict[str, Any]], stack: AsyncExitStack) -> AbstractAsyncContextManager[Addresses]:
+    folder = Path(stack.enter_context(TemporaryDirectory()))
+    return serving(demo_settings(providers, port=0, api_key=KEY, folder=folder))
+
+
 @pytest.fixture
 async def gateway() -> AsyncIterator[Checked]:
     async with AsyncExitStack() as stack:
         providers = await emulators(stack)
-        served = await stack.enter_async_context(serving(demo_settings(providers, port=0, api_key=KEY)))
+        served = await stack.enter_async_context(_served(providers, stack))
         headers = {"Authorization": f"Bearer {KEY}"}
         yield Checked(served.api, await stack.enter_async_context(aiohttp.ClientSession(headers=headers)))
 
@@ -158,7 +165,7 @@ async def test_a_provider_that_cannot_be_reached_is_named_in_the_list_and_fails_
     async with AsyncExitStack() as stack:
         providers = await emulators(stack)
         providers["durable-demo"]["base_url"] = "http://127.0.0.1:9"
-        served = await stack.enter_async_context(serving(demo_settings(providers, port=0, api_key=KEY)))
+        served = await stack.enter_async_context(_served(providers, stack))
         session = await stack.enter_async_context(aiohttp.ClientSession(headers={"X-API-Key": KEY}))
         gateway = Checked(served.api, session)
         page = await gateway.call("GET", "/v1/runtimes")

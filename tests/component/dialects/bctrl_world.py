@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from io import StringIO
+from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -16,6 +17,7 @@ from gateway.telemetry.logs import make_logger
 from gateway.testing.emulator import EMULATOR, Emulator
 from gateway.testing.faults import parse_rules
 from gateway.testing.servers import running
+from tests.component.stores import in_memory
 
 KEY: Final = "a-key-of-a-shop-1234"
 WORKSPACE: Final = "7d0c5a4e-93b1-4f0a-8c62-5e1b2a9f6d34"
@@ -121,11 +123,11 @@ async def world(
         direct_app = create_emulator("bctrl_browsers", token=KEY, personality=personality)
         direct = await stack.enter_async_context(running(direct_app))
         seed = await stack.enter_async_context(running(create_emulator("bctrl", token=KEY)))
-        settings = demo_settings(known, port=0, api_key=KEY)
+        settings = demo_settings(known, port=0, api_key=KEY, folder=Path("unused"))
         if routes:
             settings = settings.model_copy(update={"dialects": {"bctrl": DialectSettings(routes=list(routes))}})
         log = StringIO()
-        gateway_app = create_app(settings, logger=make_logger("debug", "json", log))
+        gateway_app = create_app(settings, store=in_memory(), logger=make_logger("debug", "json", log))
         address = (await stack.enter_async_context(serving(settings, gateway_app))).api
         yield World(
             gateway=Server(address, KEY, session),

@@ -24,6 +24,7 @@ from gateway.settings import (
 from gateway.telemetry.logs import make_logger
 from gateway.testing.emulator import EMULATOR
 from gateway.testing.servers import running
+from tests.component.stores import in_memory
 
 TOKEN = "dn_key_of_the_account"
 KEY = "dn_key_of_the_gateway"
@@ -142,7 +143,7 @@ async def through_the_gateway(
             providers={PROVIDER: provider_models()["durable"].model_validate(options)},
         )
         log = io.StringIO()
-        app = create_app(settings, logger=make_logger("info", "json", log))
+        app = create_app(settings, store=in_memory(), logger=make_logger("info", "json", log))
         async with serving(settings, app) as addresses:
             url = addresses.api
             yield Side(f"{url}/durable", KEY, behind.emulator, behind.url, url, log)

@@ -138,7 +138,7 @@ async def test_what_the_provider_finds_wrong_keeps_the_apis_names():
 
 
 async def test_a_conflict_is_the_providers_own():
-    asked = Asked(failure(409, "already_exists_error"), answer(200, {"items": [row()], "next_cursor": None}))
+    asked = Asked(failure(409, "already_exists_error"), answer(200, row()))
     with pytest.raises(AlreadyExists) as caught:
         await asked.ask("POST", RUNTIMES, {"key": "agent", "config": {}})
     shown = asked.dialect().failure(caught.value, "/x", "r")

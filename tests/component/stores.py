@@ -1,0 +1,16 @@
+"""Stores for gateways that are not about their store."""
+
+import base64
+import time
+
+from pydantic import SecretStr
+
+from gateway.ports.sealing import Sealer
+from gateway.ports.store import Store
+from gateway.storage.sealing import Keyring
+from gateway.testing.memory_store import MemoryStore
+
+
+def in_memory() -> tuple[Store, Sealer]:
+    """A store that is gone with the gateway."""
+    return MemoryStore(time.time), Keyring([SecretStr(base64.b64encode(b"k" * 32).decode())])
