@@ -18,7 +18,6 @@ from gateway.services.fleet import Fleet
 from gateway.services.intents.places import Place
 from gateway.services.intents.rules import LOOK_SECONDS
 
-
 _CLOCKS_AGREE: Final = 2.0  # seconds; a runtime that is made later than now has the time of another clock
 
 

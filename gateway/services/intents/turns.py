@@ -11,16 +11,11 @@ from gateway.domain.errors import (
     AlreadyExists,
     FieldError,
     GatewayError,
-    NotFound,
     Overloaded,
-    RuntimeReplaced,
     StateConflict,
 )
-from gateway.domain.features import Feature
-from gateway.domain.ids import RuntimeRef
 from gateway.domain.intents import IntentState
 from gateway.domain.lifecycle import is_live
-from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateRequest
 from gateway.domain.runtime import CreateAttempt, Runtime
 from gateway.ports.context import RequestContext
@@ -123,28 +118,6 @@ class Turn:
         if not self._place.adapter.marks_creates and self.holding.intent.before is None:
             await self.holding.renew(Changes(before=looked.as_look(self.holding.now())))
         return None
-
-    async def _hidden_predecessor(self, looked: Looked) -> Runtime | None:
-        """A runtime of the name that this gateway made a short time ago and that the look does not show: a list may
-        lag behind. It is asked for by its id, and where runtimes cannot be deleted it is there in any case."""
-        intent = self.holding.intent
-        earlier = await self._parts.store.by_name(intent.namespace, intent.kind, intent.name, other_than=intent.id)
-        if earlier is None or earlier.state is not IntentState.DONE or earlier.runtime_id is None:
-            return None
-        recent = self.holding.now() - (earlier.settled_at or 0.0) < self._parts.rules.wait_out
-        if not recent or any(seen.runtime.provider_id == earlier.runtime_id for seen in looked.seen):
-            return None
-        try:
-            runtime = await self._get(RuntimeRef(earlier.scope, earlier.runtime_id, earlier.name))
-        except (NotFound, RuntimeReplaced):
-            if Feature.DELETE in self._place.adapter.features:
-                return None
-            try:
-                told = self._parts.contents.outcome(earlier)
-            except Unreadable:
-                return None
-            return told.runtime if told is not None else None
-        return runtime if is_live(runtime.state) else None
 
     async def _send(self, call: Call) -> Created:
         try:
@@ -329,18 +302,3 @@ class Turn:
     def _ours(self, looked: Looked, *, refused: bool = False) -> list[Seen]:
         intent, now = self.holding.intent, self.holding.now()
         return ours(self._place, intent, looked, now=now, request=self._request, refused=refused)
-
-    async def _get(self, ref: RuntimeRef) -> Runtime:
-        async with self._parts.fleet.calling(self._place.provider, Operation.GET, self._ctx) as call:
-            call.settling = True
-            return await self._place.adapter.get(ref, call)
-
-    async def _config(self, runtime: Runtime) -> dict[str, object] | None:
-        adapter = self._place.adapter
-        assert isinstance(adapter, SupportsConfig)  # noqa: S101 (asked for by the caller)
-        try:
-            async with self._parts.fleet.calling(self._place.provider, Operation.GET_CONFIG, self._ctx) as call:
-                call.settling = True
-                return (await adapter.get_config(self._place.adapter.reference(runtime), call)).config
-        except GatewayError:
-            return None  # the provider says that it differs; only the pointers stay unknown
