@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.api.server import ENDPOINTS
 from gateway.domain.errors import ProviderError, ProviderFailure
 from gateway.domain.operations import Operation
 from gateway.domain.runtime import Runtime
@@ -149,16 +150,16 @@ async def test_a_timeout_inside_is_no_timeout_of_the_caller(serve: Any) -> None:
     assert (await api.call("GET", "/v1/runtimes/p.1")).json["code"] == "internal_error"
 
 
-async def test_a_request_that_the_shutdown_ends_is_logged(serve: Any) -> None:
+async def test_a_read_that_the_shutdown_interrupts_is_told_to_come_back_and_logged(serve: Any) -> None:
     lifecycle = Endless()
     api = await serve(lifecycle=lifecycle, shutdown_timeout=0)
     call = asyncio.create_task(api.call("GET", "/v1/runtimes/p.1"))
     await lifecycle.reading.wait()
     await api.runner.cleanup()
     line = await api.logger.one("request")
-    assert (line["status"], line["code"], line["source"]) == (0, "cancelled", "gateway")
-    with pytest.raises(asyncio.IncompleteReadError):
-        await call
+    assert (line["status"], line["code"], line["source"]) == (503, "overloaded", "gateway")
+    answer = await call
+    assert (answer.status, answer.json["retryable"], answer.headers["connection"]) == (503, "yes", "close")
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -230,7 +231,7 @@ async def test_the_site_needs_no_key_and_no_other_site(api: Any, target: str, co
 
 
 async def test_a_gateway_that_stops_is_not_ready_but_alive(api: Any) -> None:
-    await api.app.shutdown()
+    api.app[ENDPOINTS].in_flight.draining = True
     assert (await api.call("GET", "/readyz")).json["code"] == "overloaded"
     assert (await api.call("GET", "/livez")).status == 200
 

@@ -1,0 +1,89 @@
+"""How much there may be at once: connections, requests, and what a client leaves unread."""
+
+import asyncio
+import json
+from typing import Any
+
+from aiohttp import web
+
+from gateway.api import HttpLimits
+from gateway.ports.provider_settings import ProviderSettings
+from gateway.testing.servers import running
+
+PROBES = ("/livez", "/readyz", "/metrics")
+
+
+def rejected(gateway: Any, reason: str) -> float | None:
+    value: float | None = gateway.metrics.registry.get_sample_value("rtgw_requests_rejected_total", {"reason": reason})
+    return value
+
+
+async def in_flight(gateway: Any) -> Any:
+    """A request whose body does not come, as soon as it is being worked on."""
+    connection = await gateway.connect()
+    connection.send(
+        b"POST /v1/runtimes HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer a-key-of-a-shop-1234\r\n"
+        b"Content-Type: application/json\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+    )
+    await connection.reader.readuntil(b"100 Continue\r\n\r\n")
+    return connection
+
+
+async def test_requests_beyond_the_limit_are_refused_at_once_and_probes_pass(serve: Any) -> None:
+    gateway = await serve(limits=HttpLimits(max_requests_in_flight=1))
+    first = await in_flight(gateway)
+    assert gateway.metrics.registry.get_sample_value("rtgw_requests_in_flight") == 1
+    refused = await gateway.call("GET", "/v1/providers")
+    assert (refused.status, refused.json["code"], refused.json["source"]) == (503, "overloaded", "gateway")
+    assert (refused.headers["retry-after"], refused.json["retryable"]) == ("1", "yes")
+    assert rejected(gateway, "requests") == 1
+    for probe in PROBES:
+        assert (await gateway.call("GET", probe)).status == 200
+    first.send(b"{}")
+    assert (await first.answer()).status == 422
+    assert (await gateway.call("GET", "/v1/providers")).status == 200
+    assert gateway.metrics.registry.get_sample_value("rtgw_requests_in_flight") == 0
+
+
+async def test_a_connection_beyond_the_limit_is_told_so_and_closed(serve: Any) -> None:
+    gateway = await serve(server={"max_connections": 1})
+    first = await gateway.connect()
+    first.send(b"GET /livez HTTP/1.1\r\nHost: g\r\n\r\n")
+    assert (await first.answer()).status == 200
+    second = await gateway.connect()
+    answer = await second.answer()
+    assert (answer.status, answer.headers["retry-after"], answer.headers["connection"]) == (503, "1", "close")
+    assert json.loads(answer.body)["code"] == "overloaded"
+    assert await second.closed()
+    assert rejected(gateway, "connections") == 1
+    assert gateway.metrics.registry.get_sample_value("rtgw_connections") == 1
+    first.writer.close()
+    await first.writer.wait_closed()
+    async with asyncio.timeout(30):
+        while (await gateway.call("GET", "/livez")).status != 200:  # until it has noticed that there is room again
+            pass
+
+
+async def test_a_client_that_does_not_read_its_answer_is_cut_off(serve: Any) -> None:
+    """And the provider of a stream is given up then, rather than held for it."""
+    left = asyncio.Event()
+
+    async def flood(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        try:
+            while True:
+                await answer.write(b"x" * 65_536)
+        finally:
+            left.set()
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", flood)
+    async with running(app) as url:
+        provider = ProviderSettings.model_validate({"name": "raw", "api": "durable", "base_url": url, "token": "t0ken"})
+        gateway = await serve(native=[provider], server={"write_timeout": 0.05})
+        connection = await gateway.connect()
+        connection.send(b"GET /native/raw/a HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer a-key-of-a-shop-1234\r\n\r\n")
+        async with asyncio.timeout(30):
+            await left.wait()
+        assert gateway.metrics.registry.get_sample_value("rtgw_dropped_total", {"what": "slow_reader"}) == 1

@@ -1,0 +1,124 @@
+"""Probes: what they ask, what they leave in a provider's health, and who asks."""
+
+from typing import Any
+
+import pytest
+
+from gateway.domain.errors import ProviderCredentialsRejected, ProviderFailure, StoreUnavailable
+from gateway.domain.operations import Operation
+from gateway.ports.transport import Attempt, Call, Phase, TransportFailure
+from gateway.services.fleet import Fleet, Provider
+from gateway.services.health import DUTY, HealthService
+from gateway.services.providers import ProviderService
+from tests.unit.services.fakes import DurableLike, FakeClock, context
+
+
+class Asked(DurableLike):
+    """Counts its probes, and answers them with ``failure``, if there is one."""
+
+    failure: Exception | None = None
+
+    def __init__(self, name: str = "one", **settings: Any) -> None:
+        super().__init__(name, **settings)
+        self.calls: list[Call] = []
+
+    async def check_credentials(self, call: Call) -> None:
+        self.calls.append(call)
+        call.attempts.append(Attempt(self.name, "list", "200", 0.1, Phase.ANSWERED))
+        if self.failure is not None:
+            raise self.failure
+
+
+def rejected(provider: str) -> ProviderCredentialsRejected:
+    return ProviderCredentialsRejected("No.", failure=ProviderFailure(provider, status=401, own_envelope=True))
+
+
+async def test_a_probe_is_seen_in_the_health_as_active_and_a_request_as_passive() -> None:
+    adapter = Asked()
+    fleet = Fleet([adapter], FakeClock())
+    providers = ProviderService(fleet)
+    assert providers.one("one").health.observation is None
+    (checked,) = await HealthService(fleet, timeout=5).check_all()
+    assert (checked.provider, checked.error) == ("one", None)
+    seen = providers.one("one").health
+    assert (seen.status, seen.credentials_ok, seen.observation) == ("ok", True, "active")
+    (provider,) = fleet
+    async with fleet.calling(provider, Operation.GET, context()) as call:
+        call.attempts.append(Attempt("one", "get", "200", 0.1, Phase.ANSWERED))
+    assert providers.one("one").health.observation == "passive"
+
+
+async def test_a_provider_that_fails_is_told_and_the_others_are_asked_all_the_same() -> None:
+    bad, down, good = Asked("bad"), Asked("down"), Asked("good")
+    bad.failure, down.failure = rejected("bad"), TransportFailure("refused", Phase.CONNECTING)
+    fleet = Fleet([bad, down, good], FakeClock())
+    told = {
+        checked.provider: checked.error and checked.error.code
+        for checked in await HealthService(fleet, timeout=5).check_all()
+    }
+    assert told == {"bad": "provider_credentials_rejected", "down": "provider_unavailable", "good": None}
+    health = {provider.name: provider.health.credentials_ok for provider in fleet}
+    assert health == {"bad": False, "down": None, "good": True}
+
+
+async def test_a_probe_has_its_own_time_limit() -> None:
+    adapter, clock = Asked(), FakeClock()
+    await HealthService(Fleet([adapter], clock), timeout=0.5).check_all()
+    assert adapter.calls[0].deadline == clock.monotonic() + 0.5
+
+
+async def test_what_the_gateway_did_not_let_out_says_nothing_of_the_provider() -> None:
+    adapter = Asked()
+    adapter.failure = TransportFailure("circuit_open", Phase.QUEUED)
+    fleet = Fleet([adapter], FakeClock())
+    await HealthService(fleet, timeout=5).check_all()
+    assert ProviderService(fleet).one("one").health.status == "unknown"
+
+
+@pytest.mark.parametrize("leads", [True, False])
+async def test_on_the_beat_only_the_replica_that_has_the_duty_asks(leads: bool) -> None:
+    adapter, asked = Asked(), []
+
+    async def lead(duty: str, seconds: float) -> bool:
+        asked.append((duty, seconds))
+        return leads
+
+    await HealthService(Fleet([adapter], FakeClock()), timeout=5, lead=lead).beat(30)
+    assert asked == [(DUTY, 60)]
+    assert len(adapter.calls) == (1 if leads else 0)
+
+
+async def test_while_the_store_is_down_every_replica_asks() -> None:
+    adapter = Asked()
+
+    async def lead(_duty: str, _seconds: float) -> bool:
+        raise StoreUnavailable("It is gone.")
+
+    await HealthService(Fleet([adapter], FakeClock()), timeout=5, lead=lead).beat(30)
+    assert len(adapter.calls) == 1
+
+
+async def test_a_provider_that_was_replaced_says_nothing_of_the_credentials_in_force() -> None:
+    """A call that was under way with yesterday's token ends with 401 today."""
+    told: list[tuple[str, bool]] = []
+    old, new = Asked(), Asked()
+    fleet = Fleet([old], FakeClock(), on_credentials=lambda name, ok: told.append((name, ok)))
+    (before,) = fleet
+    assert fleet.replace([new]) == [before]
+    old.failure = rejected("one")
+    health = HealthService(fleet, timeout=5)
+    assert (await health.check(before)).error is not None
+    await health.check_all()
+    assert told == [("one", True)]
+
+
+def test_an_adapter_that_stays_keeps_what_was_seen_of_it() -> None:
+    staying, going, coming = Asked("staying"), Asked("going"), Asked("coming")
+    fleet = Fleet([staying, going], FakeClock())
+    kept, gone = fleet
+    kept.health.last_success = 7.0
+    assert fleet.replace([coming, staying]) == [gone]
+    assert [provider.name for provider in fleet] == ["coming", "staying"]
+    assert fleet.get("staying") is kept
+    assert fleet.get("going") is None
+    assert isinstance(fleet.get("coming"), Provider)

@@ -1,0 +1,62 @@
+"""A source of settings knows every file that they come from."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.settings import SettingsError, SettingsSource
+from tests.unit.settings.conftest import AUTH, GOOD, MODELS
+
+FILED = (
+    "version: 1\n"
+    + AUTH
+    + "providers: {main: {api: red, base_url: 'http://red.test', token: 'file:token', ca_file: %s}}\n"
+)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> SettingsSource:
+    (tmp_path / "token").write_text("t0ken")
+    (tmp_path / "ca.pem").write_text("one")
+    file = tmp_path / "gateway.yaml"
+    file.write_text(FILED % (tmp_path / "ca.pem"))
+    return SettingsSource(file, MODELS)
+
+
+@pytest.mark.parametrize("name", ["gateway.yaml", "token", "ca.pem"])
+def test_a_change_of_any_file_is_noticed_until_it_was_read(source: SettingsSource, tmp_path: Path, name: str) -> None:
+    source.load()
+    assert not source.changed()
+    file = tmp_path / name
+    file.write_text(file.read_text() + "\n")
+    assert source.changed()
+    source.load()
+    assert not source.changed()
+
+
+def test_another_file_in_its_place_is_a_change(source: SettingsSource, tmp_path: Path) -> None:
+    """As a mounted secret changes: by a link to another folder."""
+    source.load()
+    other = tmp_path / "other"
+    other.write_text("t0ken")
+    other.replace(tmp_path / "token")
+    assert source.changed()
+
+
+def test_a_file_of_bad_settings_is_watched_too(source: SettingsSource, tmp_path: Path) -> None:
+    (tmp_path / "token").unlink()
+    with pytest.raises(SettingsError):
+        source.load()
+    assert not source.changed()
+    (tmp_path / "token").write_text("t0ken")
+    assert source.changed()
+    assert source.load().settings.providers["main"].token.get_secret_value() == "t0ken"
+
+
+def test_flags_go_over_the_file_each_time(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(GOOD)
+    source = SettingsSource(file, MODELS, {"log.level": "debug"})
+    assert source.load().settings.log.level == "debug"
+    file.write_text(GOOD + "log: {level: error}\n")
+    assert source.load().settings.log.level == "debug"
