@@ -6,7 +6,6 @@ from enum import Enum, auto
 
 import msgspec
 
-from gateway.domain.differences import differing_fields
 from gateway.domain.errors import (
     AlreadyExists,
     FieldError,
@@ -19,7 +18,7 @@ from gateway.domain.lifecycle import is_live
 from gateway.domain.requests import CreateRequest
 from gateway.domain.runtime import CreateAttempt, Runtime
 from gateway.ports.context import RequestContext
-from gateway.ports.provider import Created, Deduplication, Seen, SupportsConfig
+from gateway.ports.provider import Created, Deduplication, Seen
 from gateway.ports.sealing import Unreadable
 from gateway.ports.store import Changes
 from gateway.ports.transport import Call, TransportFailure
@@ -27,6 +26,7 @@ from gateway.services.intents.contents import SentCreate
 from gateway.services.intents.evidence import Evidence, Proof, evidence_of
 from gateway.services.intents.holding import Holding, TooSlow
 from gateway.services.intents.looks import Looked, look, moment_of_header, needs_a_look_before, ours
+from gateway.services.intents.namesakes import compared, hidden_predecessor
 from gateway.services.intents.parts import Parts, Wanted, outcome_unknown
 from gateway.services.intents.places import Place
 
@@ -112,7 +112,10 @@ class Turn:
             return await self._proven(mine)
         if live := looked.live:
             return await self._existing(live[0].runtime)
-        hidden = await self._hidden_predecessor(looked)
+        try:
+            hidden = await self._hidden_predecessor(looked)
+        except GatewayError as error:
+            return await self._after_nothing(Evidence(Proof.NOTHING_MADE, error, "queued", None))
         if hidden is not None:
             return await self._existing(hidden)
         if not self._place.adapter.marks_creates and self.holding.intent.before is None:
@@ -201,13 +204,9 @@ class Turn:
             taken = AlreadyExists("A runtime of this name exists already.", provider=adapter.name)
             return await self.refuse(taken, conflict)
         differing: Sequence[FieldError] = ()
-        if self._parts.specs is not None:
-            runtime = await self._parts.specs.known(adapter, runtime)
         if request is not None:
-            config = None
-            if conflict is not None and isinstance(adapter, SupportsConfig):
-                config = await self._config(runtime)
-            differing = differing_fields(request, runtime, config)
+            whole = conflict is not None
+            runtime, differing = await compared(self._parts, self._place, request, runtime, self._ctx, whole=whole)
         if differing or (conflict is not None and adapter.deduplication is Deduplication.BY_NAME):
             taken = AlreadyExists(
                 "A runtime of this name exists already and differs from this request.",
@@ -298,6 +297,10 @@ class Turn:
 
     async def _look(self) -> Looked:
         return await look(self._parts.fleet, self._place, self.holding.intent.name, self._ctx)
+
+    async def _hidden_predecessor(self, looked: Looked) -> Runtime | None:
+        holding = self.holding
+        return await hidden_predecessor(self._parts, self._place, holding.intent, looked, holding.now(), self._ctx)
 
     def _ours(self, looked: Looked, *, refused: bool = False) -> list[Seen]:
         intent, now = self.holding.intent, self.holding.now()
