@@ -35,7 +35,7 @@ class Services:
         """The use cases of a fleet. ``intents`` ensures creates; ``reads`` keeps what was read, and None asks anew each
         time; ``specs`` keeps what was sent, and None shows what the providers report and no more."""
         return cls(
-            create=CreateService(fleet, Router(fleet), intents),
+            create=CreateService(fleet, Router(fleet), intents, shows_what_was_sent=specs is not None),
             listing=ListService(fleet, specs),
             lifecycle=LifecycleService(fleet, specs),
             config=ConfigService(fleet, specs),

@@ -18,6 +18,7 @@ from gateway.ports.provider import Created, Deduplication, SupportsStart
 from gateway.services.fleet import Fleet
 from gateway.services.intents import Ensured, IntentService, Wanted, document_of
 from gateway.services.routing import Router, Target
+from gateway.services.sent_spec import filled, spec_of
 
 _OF_DIALECTS: Final = "{api}.create"
 
@@ -25,10 +26,14 @@ _OF_DIALECTS: Final = "{api}.create"
 class CreateService:
     """The create of every kind."""
 
-    def __init__(self, fleet: Fleet, router: Router, intents: IntentService) -> None:
+    def __init__(
+        self, fleet: Fleet, router: Router, intents: IntentService, *, shows_what_was_sent: bool = False
+    ) -> None:
+        """``shows_what_was_sent``: it is kept, so that later reads show it where the provider is silent, too."""
         self._fleet = fleet
         self._router = router
         self._intents = intents
+        self._shows_what_was_sent = shows_what_was_sent
 
     async def create(self, request: CreateRequest, ctx: RequestContext, key: str | None = None) -> Ensured:
         """Make a runtime, or answer with the one of that name (``created: false``) or of that ``Idempotency-Key``.
@@ -122,6 +127,9 @@ class CreateService:
                 warnings += told
             elif runtime.state not in TRANSITIONS[Verb.START].satisfied_by:
                 warnings.append(FieldWarning(pointer="#/start", detail="It existed already and was not started."))
+        spec = spec_of(request, runtime) if made.created and self._shows_what_was_sent else None
+        if spec is not None:
+            runtime = filled(runtime, spec)
         runtime = msgspec.structs.replace(
             runtime, created=made.created, adopted=made.runtime.adopted, warnings=warnings or msgspec.UNSET
         )

@@ -5,7 +5,6 @@ from typing import Final
 
 import msgspec
 
-from gateway.domain.differences import differing_fields
 from gateway.domain.errors import AlreadyExists, IdempotencyKeyReused, NotFound, RuntimeReplaced
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.intents import Intent, IntentAttempt, IntentState, Who
@@ -18,6 +17,7 @@ from gateway.ports.sealing import Unreadable
 from gateway.ports.store import Changes, Lost, Moved, NameTaken, Version
 from gateway.services.intents.holding import Asked, Holding
 from gateway.services.intents.looks import look, ours
+from gateway.services.intents.namesakes import compared
 from gateway.services.intents.parts import Parts, Wanted, needs_a_person, new_holder, outcome_unknown, still_running
 from gateway.services.intents.places import Place
 from gateway.services.intents.rules import REPLAY_AGE
@@ -145,7 +145,7 @@ class Joining:
             return None
         if not is_live(runtime.state):
             return None
-        differing = differing_fields(wanted.request, runtime)
+        runtime, differing = await compared(self._parts, place, wanted.request, runtime, ctx, whole=False)
         if wanted.request.if_exists == "fail" or differing:
             raise AlreadyExists(
                 "A runtime of this name exists already" + (" and differs from this request." if differing else "."),
