@@ -1,0 +1,160 @@
+"""Gateways as real processes that can be killed, stopped, and started again, over one store and one settings file."""
+
+import asyncio
+import contextlib
+import json
+import re
+import secrets
+import signal
+from base64 import b64encode
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.testing.waiting import Watch
+from tests.component.processes import COMMAND, HANGS, URL, clean_environment
+
+KEY: Final = "a-key-of-the-fault-tests-1234"
+OTHER_KEY: Final = "a-key-of-somebody-else-5678"
+
+QUICK: Final = {
+    "wait_out": 2,
+    "join_wait": 2,
+    "send_within": 1,
+    "lease_margin": 1,
+    "settle_every": 0.1,
+    "settling_in_flight": 16,
+}
+"""The settings of creates here: W is two seconds, and what a killed gateway held is free three seconds later."""
+
+DEADLINE: Final = 1.0
+"""Seconds that a create may take at a provider."""
+
+
+class Replica:
+    """One gateway, through all of its lives. ``lines`` is what it said in all of them."""
+
+    def __init__(self, settings: Path, command: tuple[str, ...] = COMMAND) -> None:
+        self._settings = settings
+        self._command = command
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._watch = Watch()
+        self.url: str | None = None
+        self.lines: list[str] = []
+        self.kills = 0
+
+    async def start(self) -> None:
+        """Start it, and return when it listens."""
+        assert self._process is None
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command,
+            "serve",
+            "--config",
+            str(self._settings),
+            cwd=self._settings.parent,
+            env=clean_environment(),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        self._reader = asyncio.create_task(self._read(self._process))
+        async with asyncio.timeout(HANGS):
+            await self._watch.until(lambda: self.url is not None or self._reader_is_done())
+        assert self.url is not None, "it did not start:\n" + "".join(self.lines[-20:])
+
+    async def kill(self) -> None:
+        """End it with ``kill -9``."""
+        self.kills += 1
+        await self._end(signal.SIGKILL)
+
+    async def terminate(self) -> int:
+        """End it with SIGTERM; gives its exit code."""
+        return await self._end(signal.SIGTERM)
+
+    def freeze(self) -> None:
+        """Stop it where it is, with SIGSTOP."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on, with SIGCONT."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def events(self, event: str) -> list[dict[str, Any]]:
+        """The log lines of one event."""
+        marked = f'"{event}"'
+        lines = [json.loads(line) for line in self.lines if marked in line and line.startswith("{")]
+        return [line for line in lines if line["event"] == event]
+
+    async def close(self) -> None:
+        """End it if it runs."""
+        if self._process is not None:
+            await self._end(signal.SIGKILL)
+
+    async def _end(self, number: signal.Signals) -> int:
+        process, self._process, self.url = self._process, None, None
+        assert process is not None
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(number)
+        async with asyncio.timeout(HANGS):
+            code = await process.wait()
+        assert self._reader is not None
+        await self._reader
+        return code
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        begun = False
+        try:
+            while raw := await process.stdout.readline():
+                line = raw.decode(errors="replace")
+                self.lines.append(line)
+                if not begun and (found := re.search(URL.pattern + r"(?=\D)", line)):
+                    begun, self.url = True, found[0]
+                    self._watch.changed()
+        finally:
+            self._watch.changed()
+
+    def _reader_is_done(self) -> bool:
+        return self._reader is not None and self._reader.done()
+
+
+def write_settings(
+    folder: Path, providers: Mapping[str, Mapping[str, Any]], store: Mapping[str, Any], **sections: Any
+) -> Path:
+    """The settings file of gateways over a store. JSON is YAML."""
+    creates = {**QUICK, **sections.pop("creates", {})}
+    document = {
+        "version": 1,
+        "http": {"listen": "127.0.0.1:0"},
+        "auth": {"keys": {"caller": {"key": KEY}, "other": {"key": OTHER_KEY}}},
+        "shutdown": {"grace": 2},
+        "store": dict(store),
+        "creates": creates,
+        "providers": {name: dict(settings) for name, settings in providers.items()},
+        **sections,
+    }
+    path = folder / "gateway.yaml"
+    path.write_text(json.dumps(document))
+    return path
+
+
+def encryption_key() -> str:
+    """A key to seal with."""
+    return b64encode(secrets.token_bytes(32)).decode()
+
+
+@asynccontextmanager
+async def replicas(settings: Path, count: int) -> AsyncIterator[list[Replica]]:
+    """So many gateways over the same settings."""
+    made = [Replica(settings) for _ in range(count)]
+    try:
+        await made[0].start()  # the first one makes the schema
+        await asyncio.gather(*(replica.start() for replica in made[1:]))
+        yield made
+    finally:
+        for replica in made:
+            await replica.close()
