@@ -1,0 +1,89 @@
+"""The page about limits is complete: every setting that bounds something, with the value that the code has."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE
+
+from gateway.api.bodies import MAX_DEPTH
+from gateway.api.dialects import _MAX_QUERY_FIELDS
+from gateway.api.idempotency import MAX_LENGTH
+from gateway.ports.provider_settings import ProviderSettings
+from gateway.services.listing import _MAX_CURSOR, _MAX_PROVIDER_CURSOR
+from gateway.services.specs import MAX_WAITING, MEMORY_BYTES
+from gateway.settings import Settings
+from gateway.storage.sqlite import _WAITING
+from tests.unit.settings.test_documented import settings_of
+
+PAGE = (Path(__file__).parents[2] / "docs" / "limits.md").read_text("utf-8")
+ROWS = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in PAGE.splitlines()
+    if line.startswith("| ") and not line.startswith(("| what |", "|---"))
+]
+BOUNDS = re.compile(
+    r"\.(max_(?!rest\b|backoff\b)\w+|\w+_timeout|timeout|grace|in_flight|waiting|connections|settling_in_flight)$"
+)
+
+OURS = {path: default for path, default in settings_of(Settings) if not path.startswith("providers.")}
+THEIRS = {f"providers.NAME.{path}": default for path, default in settings_of(ProviderSettings)}
+ALL = OURS | THEIRS
+
+
+def general(path: str) -> str:
+    return re.sub(r"policies\.\w+\.", "policies.CLASS.", path) if path.endswith(("in_flight", "waiting")) else path
+
+
+def by_setting(setting: str) -> list[str]:
+    return next(row for row in ROWS if f"`{setting}`" in row[2])
+
+
+def told(value: Any) -> str:
+    """A default as the page writes it."""
+    if isinstance(value, int) and value >= 1 << 10 and value % (1 << 10) == 0:
+        return f"{value >> 20} MiB" if value % (1 << 20) == 0 else f"{value >> 10} KiB"
+    return f"{value:g}"
+
+
+@pytest.mark.parametrize("path", [path for path in ALL if BOUNDS.search(path)])
+def test_every_setting_that_bounds_something_has_a_row_with_its_default(path: str) -> None:
+    limit = by_setting(general(path))[1]
+    if ALL[path] is not None:  # what is derived from others is told in words
+        assert re.search(rf"\b{told(ALL[path])}\b", limit), limit
+
+
+def test_every_setting_on_the_page_exists() -> None:
+    known = {general(path) for path in ALL} | {"providers.NAME.deadlines"}
+    named = {setting for row in ROWS for setting in re.findall(r"`([a-zA-Z_.]+)`", row[2])}
+    assert named <= known
+    assert len(named) > 20
+
+
+@pytest.mark.parametrize(
+    ("beginning", "values"),
+    [
+        ("depth of a JSON body", [MAX_DEPTH]),
+        ("fields of a query", [_MAX_QUERY_FIELDS]),
+        ("`Idempotency-Key`", [MAX_LENGTH]),
+        ("cursor", [_MAX_CURSOR, _MAX_PROVIDER_CURSOR]),
+        ("requests sent ahead", [MAX_MSG_QUEUE_SIZE]),
+        ("operations that wait for SQLite", [_WAITING]),
+        ("such specs waiting", [MAX_WAITING]),
+        ("what runtimes were made with", [MEMORY_BYTES]),
+    ],
+)
+def test_a_limit_without_a_setting_is_the_one_of_the_code(beginning: str, values: list[int]) -> None:
+    (row,) = [row for row in ROWS if row[0].startswith(beginning)]
+    assert row[2] == "–"
+    for value in values:
+        assert re.search(rf"\b{told(value)}\b", row[1]), row[1]
+
+
+def test_no_queue_of_the_gateway_is_without_bound() -> None:
+    """Queues of the standard library have none unless they are given one."""
+    unbounded = re.compile(r"\b(?:Simple|Lifo|Priority)?Queue\(\)|\bSimpleQueue\b|maxsize=0\b")
+    sources = (Path(__file__).parents[2] / "gateway").rglob("*.py")
+    found = [str(path) for path in sources if "testing" not in path.parts and unbounded.search(path.read_text("utf-8"))]
+    assert found == []
