@@ -61,6 +61,7 @@ class BctrlBrowsersAdapter(
     create_features: ClassVar[frozenset[str]] = mapping.CREATE_FEATURES
     deduplication: ClassVar[Deduplication] = Deduplication.BY_KEY
     nothing_made: ClassVar[frozenset[int]] = frozenset({400, 401, 403, 404})
+    marks_creates: ClassVar[bool] = True
 
     def __init__(self, settings: BctrlBrowsersSettings, transport: Transport) -> None:
         super().__init__(settings, transport)

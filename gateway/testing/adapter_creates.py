@@ -51,11 +51,12 @@ class CreateContract:
         assert "idempotency-key" not in {name.lower() for name in recorder.sent[0].headers}
 
     async def test_a_marker_comes_back_from_a_look_and_is_shown_nowhere_else(self, subject: Subject) -> None:
-        """Where the provider has no place for it, it does not go out, and a look has none."""
+        """Where the provider has no place for it, it does not go out, a look has none, and the adapter says so."""
         adapter = subject.adapter
         wire = adapter.wire_create(subject.create_request("one"), subject.scope, marker=_MARKER)
         created = await adapter.send_create(wire, subject.scope, subject.call())
         carried = _MARKER.encode() in wire.body
+        assert carried == adapter.marks_creates
         (seen,) = await adapter.look(subject.scope, "one", subject.call())
         assert seen.marker == (_MARKER if carried else None)
         assert [made.marker for made in subject.emulator.made()] == [_MARKER if carried else None]
