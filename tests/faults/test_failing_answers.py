@@ -1,0 +1,87 @@
+"""Answers that say that a create failed, after it took place: none of them is believed too far."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.domain.intents import IntentState
+from tests.faults.callers import post
+from tests.faults.conftest import StorePlace
+from tests.faults.eventually import eventually
+from tests.faults.providers import APIS, KINDS, Setup, body
+from tests.faults.world import a_name, world
+
+AFTER_THE_COMMIT: dict[str, dict[str, Any]] = {
+    **{str(status): {"fault": "status_after", "status": status} for status in (402, 408, 409, 429, 500, 502, 503, 504)},
+    "HTML 403": {"fault": "html", "status": 403},
+    "307": {"fault": "status_after", "status": 307, "body": "", "content_type": "text/plain"},
+    "disconnect": {"fault": "drop_after"},
+}
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("rule", AFTER_THE_COMMIT.values(), ids=AFTER_THE_COMMIT.keys())
+async def test_case_04_a_failure_after_the_commit_is_no_reason_to_go_elsewhere(
+    rule: dict[str, Any], api: str, sqlite_place: StorePlace, tmp_path: Path
+) -> None:
+    """With two providers to choose from: one runtime, and one POST more only where the provider tells repeats."""
+    setups = [Setup(api, "one", {}), Setup(api, "two", {})]
+    async with (
+        world(tmp_path, sqlite_place, deadline=1, setups=setups) as w,
+        w.gateway(creates={"wait_out": 1}) as gateway,
+    ):
+        for upstream in w.providers.values():
+            upstream.fault(**rule, times=1)
+        create = body(None, KINDS[api], a_name())
+        first = await post(w.client, gateway.url, create, "k")
+        asked = [upstream for upstream in w.providers.values() if upstream.posts()]
+        assert len(asked) == 1
+        assert asked[0].posts() == 1
+        (other,) = set(w.providers.values()) - set(asked)
+        other.emulator.faults.end_all()
+        last = first
+
+        async def is_made() -> bool:
+            nonlocal last
+            last = await post(w.client, gateway.url, create, "k")
+            return last.status < 300
+
+        await eventually(is_made, "the create is answered")
+        # A conflict may be about what somebody else has made a moment ago: then it is told as there before.
+        assert last.status in ({200, 201} if rule.get("status") == 409 else {201})
+        assert [made.id for made in asked[0].live()] == [last.json["provider_id"]]
+        assert other.made() == []
+        assert other.posts() == 0
+        assert await w.unsettled() == []
+        assert (await w.intent("k")).surplus == ()
+        if api == "bctrl":
+            assert asked[0].posts() == 1
+
+
+@pytest.mark.parametrize("api", ["durable", "bctrl_browsers"])
+@pytest.mark.parametrize("status", [401, 429])
+async def test_case_06_a_replay_that_is_refused_proves_nothing_about_the_create(
+    status: int, api: str, sqlite_place: StorePlace, tmp_path: Path
+) -> None:
+    async with world(tmp_path, sqlite_place, deadline=1) as w, w.gateway(creates={"wait_out": 30}):
+        upstream, name = w.providers[api.replace("_", "-")], a_name()
+        upstream.fault("drop_after", times=1)
+        upstream.fault("status", status=status, after=1)
+        upstream.fault("list_lag", times=1)
+        upstream.fault("get_lag", times=1)
+        assert (await w.create(upstream, name, "k")).code == "outcome_unknown"
+
+        async def is_refused() -> bool:
+            answer = await w.create(upstream, name, "k")
+            assert answer.status >= 400
+            return upstream.fired("status") > 0
+
+        await eventually(is_refused, "the replay is refused")
+        assert (await w.intent("k")).state in {IntentState.UNKNOWN, IntentState.OPEN}
+        await w.becomes("k", IntentState.UNKNOWN)
+        upstream.emulator.faults.end_all()
+        upstream.emulator.release()
+        answer = await w.made(upstream, name, "k")
+        assert answer.status == 201
+        assert [made.id for made in upstream.live()] == [answer.json["provider_id"]]
