@@ -14,7 +14,8 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
-from gateway.app import create_app, provider_models, serving, settle_memory
+from gateway.app import create_app, provider_models, serving
+from gateway.serving import settle_memory
 from gateway.settings import AuthSettings, CacheSettings, GatewayKey, HttpSettings, Settings
 from gateway.telemetry.logs import make_logger
 

@@ -1,23 +1,21 @@
 """Where everything meets: settings, adapters, transports, use cases and the HTTP layer, and nothing else does."""
 
 import asyncio
-import gc
 import os
 import secrets
-import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from importlib import import_module
-from typing import Any, Final, NamedTuple
+from typing import Any
 
 from aiohttp import web
 
 from adapters.registry import discover
 from gateway.api import HttpLimits, create_admin, create_api
 from gateway.api.openapi import openapi_document
-from gateway.api.server import ENDPOINTS, GatewayRunner
+from gateway.api.server import ENDPOINTS
 from gateway.creates import assemble
 from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.dialect import Dialect, DialectGateway
@@ -32,7 +30,8 @@ from gateway.services.dialects import DialectService
 from gateway.services.fleet import Fleet
 from gateway.services.health import Checked, HealthService
 from gateway.services.read_cache import ReadCache
-from gateway.settings import CacheSettings, ListenAddress, Settings, SettingsSource
+from gateway.serving import ADMIN, RELOADER, Addresses, at_its_addresses, beside, until_stopped
+from gateway.settings import CacheSettings, Settings, SettingsSource
 from gateway.telemetry.logs import Event, Logger, make_logger
 from gateway.telemetry.loop_lag import measure_loop_lag
 from gateway.telemetry.metrics import Metrics
@@ -51,11 +50,6 @@ __all__ = [
     "run",
     "serving",
 ]
-
-ADMIN: Final = web.AppKey("admin", web.Application)
-RELOADER: Final = web.AppKey("reloader", Reloader)
-
-_GC_THRESHOLD: Final = 50_000
 
 
 def plugins() -> Mapping[str, AdapterPlugin]:
@@ -150,22 +144,11 @@ def create_app(
         await reloader.close()
 
     async def loop_lag(_app: web.Application) -> AsyncIterator[None]:
-        async with _beside(measure_loop_lag(metrics, clock)):
+        async with beside(measure_loop_lag(metrics, clock)):
             yield
 
     app.cleanup_ctx.extend((providers, creates.running, loop_lag))
     return app
-
-
-@asynccontextmanager
-async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """``work`` runs for as long as the block does."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 def _adapter(provider: ProviderSettings, clock: Clock, metrics: Metrics, logger: Logger) -> ProviderAdapter[Any]:
@@ -193,57 +176,6 @@ def _dialects(gateway: DialectGateway) -> list[Dialect]:
     return [plugin.dialect(gateway) for plugin in discover().values() if plugin.dialect is not None]
 
 
-class Addresses(NamedTuple):
-    """The base URLs of what is served. ``admin`` is None where the API's address has metrics and probes too."""
-
-    api: str
-    admin: str | None
-
-
-@asynccontextmanager
-async def serving(settings: Settings, app: web.Application | None = None) -> AsyncIterator[Addresses]:
-    """Serve on the configured addresses. On leaving, stops accepting, and lets what is in flight finish within the
-    ``shutdown.grace`` of then. Raises ``OSError`` whose ``strerror`` names the address that cannot be listened on."""
-    app = app or create_app(settings)
-    async with AsyncExitStack() as stack:
-        admin = None
-        if settings.admin.address is not None:  # first, so that it is closed last, when the API has drained
-            admin = await _listen(stack, app[ADMIN], settings.admin.address, app[RELOADER])
-        addresses = Addresses(await _listen(stack, app, settings.http.address, app[RELOADER]), admin)
-        async with _beside(app[RELOADER].look_after_providers()):
-            yield addresses
-
-
-async def _listen(stack: AsyncExitStack, app: web.Application, address: ListenAddress, reloader: Reloader) -> str:
-    http = reloader.settings.http
-    runner = GatewayRunner(
-        app,
-        max_line_bytes=http.max_line_bytes,
-        max_header_bytes=http.max_header_bytes,
-        keepalive_timeout=http.keepalive_timeout,
-        write_timeout=http.write_timeout,
-        max_connections=http.max_connections,
-    )
-
-    async def end() -> None:
-        runner.grace = reloader.settings.shutdown.grace
-        await runner.cleanup()
-
-    await runner.setup()
-    stack.push_async_callback(end)
-    return await listen(runner, address)
-
-
-async def listen(runner: web.AppRunner, address: ListenAddress) -> str:
-    """Accept connections at the address, and give the base URL. Raises ``OSError`` whose ``strerror`` names it."""
-    try:
-        await web.TCPSite(runner, address.host, address.port, backlog=1024).start()
-    except OSError as exc:
-        reason = (exc.strerror or str(exc)).rpartition(": ")[2]
-        raise OSError(exc.errno, f"{address}: {reason}") from exc
-    return f"http://{ListenAddress(address.host, runner.addresses[0][1])}"
-
-
 def check_providers(settings: Settings, names: Sequence[str] | None = None) -> list[Checked]:
     """Ask providers (all, if no names are given) whether they answer and take these credentials, without serving.
     Raises ``KeyError`` for a name that is none."""
@@ -268,57 +200,18 @@ def create_emulator(api: str, *, token: str, personality: Mapping[str, str] | No
     return app
 
 
-async def until_told_to_stop(again: Callable[[], None] | None = None) -> None:
-    """Wait for SIGTERM or SIGINT; the next one calls ``again``."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    await stop.wait()
-    if again is not None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, again)
+def serving(settings: Settings, app: web.Application | None = None) -> AbstractAsyncContextManager[Addresses]:
+    """Serve ``app``, or one made of the settings, as :func:`gateway.serving.at_its_addresses` does."""
+    return at_its_addresses(app or create_app(settings))
 
 
 def run(settings: Settings, source: SettingsSource | None = None) -> int:
     """Serve until SIGTERM or SIGINT. Settings that change in ``source`` come into force on SIGHUP, and by themselves.
     Raises ``OSError`` when an address cannot be listened on."""
-    logger = make_logger(settings.log.level, settings.log.format)
 
     async def serve() -> None:
-        app = create_app(settings, logger=logger)
-        reloader, in_flight = app[RELOADER], app[ENDPOINTS].in_flight
-        async with serving(settings, app) as addresses:
-            settle_memory()
-            async with _reloading(reloader, source):
-                logger.info(
-                    Event.STARTED, url=addresses.api, admin_url=addresses.admin, providers=list(settings.providers)
-                )
-                await until_told_to_stop(in_flight.hurry)
-                in_flight.draining = True
-                shutdown = reloader.settings.shutdown
-                logger.info(Event.STOPPING, delay_seconds=shutdown.delay, grace_seconds=shutdown.grace)
-                await in_flight.wait(shutdown.delay)
-        logger.info(Event.STOPPED)
+        logger = make_logger(settings.log.level, settings.log.format)
+        await until_stopped(create_app(settings, logger=logger), source, logger)
 
     asyncio.run(serve())
     return 0
-
-
-@asynccontextmanager
-async def _reloading(reloader: Reloader, source: SettingsSource | None) -> AsyncIterator[None]:
-    if source is None:
-        yield
-        return
-    hangup = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
-    async with _beside(reloader.watch(source, hangup)):
-        yield
-
-
-def settle_memory() -> None:
-    """Keep what start-up made out of every later garbage collection, and collect less often: worth a quarter of the
-    time of a list."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_GC_THRESHOLD, 20, 20)

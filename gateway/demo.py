@@ -11,7 +11,8 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.app import create_app, create_emulator, listen, plugins, serving, settle_memory, until_told_to_stop
+from gateway.app import create_app, create_emulator, plugins, serving
+from gateway.serving import listen, settle_memory, until_told_to_stop
 from gateway.settings import (
     AuthSettings,
     GatewayKey,
