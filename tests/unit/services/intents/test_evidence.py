@@ -1,0 +1,123 @@
+"""What the end of a send proves: only what never left, and what a provider's own refusal says for sure."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.bctrl.adapter import BctrlAdapter
+from adapters.bctrl_browsers.adapter import BctrlBrowsersAdapter
+from adapters.durable.adapter import DurableAdapter
+from gateway.domain import errors
+from gateway.domain.errors import GatewayError, ProviderFailure, error_classes
+from gateway.ports.transport import Phase, TransportFailure
+from gateway.services.intents.evidence import Evidence, Proof, evidence_of
+from tests.unit.services.fakes import FakeAdapter
+
+TABLES = {
+    DurableAdapter: {400, 401, 403, 404, 422, 426},
+    BctrlAdapter: {400, 401, 403, 404, 422, 426},
+    BctrlBrowsersAdapter: {400, 401, 403, 404},
+}
+STATUSES = range(100, 600)
+BEFORE_SENDING = (Phase.QUEUED, Phase.CONNECTING)
+
+
+def an_adapter(table: frozenset[int]) -> FakeAdapter:
+    """One that refuses for sure with these statuses."""
+
+    class Refusing(FakeAdapter):
+        nothing_made = table
+
+    return Refusing()
+
+
+def answered(adapter: FakeAdapter, status: int, *, own: bool) -> Evidence:
+    """A whole answer of any status, whatever error it was read as."""
+    return evidence_of(adapter, errors.ProviderError("x", failure=ProviderFailure("one", status, own_envelope=own)))
+
+
+@pytest.mark.parametrize("real", TABLES)
+@pytest.mark.parametrize("own", [True, False])
+def test_a_status_proves_something_only_in_the_providers_own_envelope(
+    real: type[DurableAdapter | BctrlAdapter | BctrlBrowsersAdapter], own: bool
+) -> None:
+    assert real.nothing_made == TABLES[real]
+    adapter = an_adapter(real.nothing_made)
+    for status in STATUSES:
+        if 200 <= status < 300:
+            expected = Proof.MADE
+        elif not own:
+            expected = Proof.NONE
+        elif status in TABLES[real]:
+            expected = Proof.NOTHING_MADE
+        elif status == 409:
+            expected = Proof.CONFLICT
+        else:
+            expected = Proof.REFUSED_FOR_NOW if status in {402, 429} else Proof.NONE
+        evidence = answered(adapter, status, own=own)
+        assert (evidence.proof, evidence.status, evidence.phase) == (expected, status, "answered")
+
+
+@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize("reason", ["timeout", "disconnected", "unreadable", "cut_short", "overloaded", "failed"])
+def test_without_an_answer_the_phase_decides_and_never_the_reason(phase: Phase, reason: str) -> None:
+    evidence = evidence_of(FakeAdapter(), TransportFailure(reason, phase))
+    assert evidence.proof is (Proof.NOTHING_MADE if phase in BEFORE_SENDING else Proof.NONE)
+    assert evidence.phase == phase.label
+
+
+@pytest.mark.parametrize("status", [200, 201, 307, 400, 409, 429, 500])
+def test_the_head_of_an_answer_proves_only_that_something_was_made(status: int) -> None:
+    """What is cut short has no envelope to be the provider's own."""
+    evidence = evidence_of(FakeAdapter(), TransportFailure("cut_short", Phase.ANSWERED, status=status))
+    assert evidence.proof is (Proof.MADE if status < 300 else Proof.NONE)
+    assert evidence.status == status
+
+
+@pytest.mark.parametrize("error", list(error_classes()))
+def test_an_error_that_no_answer_led_to_was_raised_before_anything_was_sent(error: type[GatewayError]) -> None:
+    """Except where it speaks of an answer."""
+    evidence = evidence_of(FakeAdapter(), error("x"))
+    unclear = error in {errors.OutcomeUnknown, errors.ProviderBadResponse, errors.ProviderError}
+    assert evidence.proof is (Proof.NONE if unclear else Proof.NOTHING_MADE)
+
+
+def test_what_was_made_is_known_unknown_or_denied() -> None:
+    told = {proof: Evidence(proof, errors.ProviderError("x"), "sent", None).made for proof in Proof}
+    assert told == {
+        Proof.NOTHING_MADE: False,
+        Proof.MADE: True,
+        Proof.CONFLICT: None,
+        Proof.REFUSED_FOR_NOW: None,
+        Proof.NONE: None,
+    }
+
+
+_FAILURES = st.one_of(
+    st.builds(
+        TransportFailure,
+        st.text(max_size=12),
+        st.sampled_from(Phase),
+        status=st.none() | st.integers(100, 599),
+    ),
+    st.builds(
+        lambda cls, status, own: cls("x", failure=ProviderFailure("one", status, own_envelope=own)),
+        st.sampled_from(sorted(error_classes(), key=lambda cls: cls.code)),
+        st.integers(100, 599),
+        st.booleans(),
+    ),
+)
+
+
+@given(failure=_FAILURES, table=st.frozensets(st.sampled_from([400, 401, 403, 404, 422, 426])))
+def test_nothing_else_than_never_connected_and_the_table_proves_that_nothing_was_made(
+    failure: TransportFailure | GatewayError, table: frozenset[int]
+) -> None:
+    if evidence_of(an_adapter(table), failure).proof is not Proof.NOTHING_MADE:
+        return
+    if isinstance(failure, TransportFailure):
+        assert failure.phase in BEFORE_SENDING
+    else:
+        assert failure.failure is not None
+        assert failure.failure.own_envelope
+        assert failure.failure.status in table
