@@ -46,20 +46,24 @@ class Holding:
 
     def __init__(self, parts: Parts, place: Place, intent: Intent, holder: str, asked: Asked) -> None:
         self.place = place
-        self.intent = intent
         self._parts = parts
         self._holder = holder
-        self._asked = asked
-        self._told = intent.updated_at  # the database's time, at some moment after ``asked``
         self._sending_since: float | None = None
+        self.intent: Intent
+        self._hold(intent, asked)
 
     @property
     def is_sending(self) -> bool:
         """Whether a send has begun in this epoch."""
         return self._sending_since is not None
 
+    @property
+    def slack(self) -> float:
+        """How much later than the truth :meth:`now` may be: so long the database took to tell its time."""
+        return self._heard - self._asked.monotonic
+
     def now(self) -> float:
-        """The database's time, from when it last told it."""
+        """The database's time, at the latest, from when it last told it."""
         return self._told + max(self._parts.clock.monotonic() - self._asked.monotonic, 0.0)
 
     async def stay_fresh(self) -> None:
@@ -93,7 +97,7 @@ class Holding:
 
     def begin_send(self) -> None:
         """From now on bytes may leave."""
-        self._sending_since = self.now()
+        self._sending_since = self.now() - self.slack  # at the earliest
 
     def end_send(self, phase: str, status: int | None, *, made: bool | None) -> None:
         """Remember how the send ended."""
@@ -196,7 +200,9 @@ class Holding:
         return True
 
     def _hold(self, intent: Intent, asked: Asked) -> None:
-        self.intent, self._asked, self._told = intent, asked, intent.updated_at
+        self.intent, self._asked = intent, asked
+        self._told = intent.updated_at  # the database's time, at some moment between ``asked`` and now
+        self._heard = self._parts.clock.monotonic()
 
     async def _write(self, writing: Awaitable[T]) -> T | None:
         try:

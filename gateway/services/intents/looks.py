@@ -53,6 +53,7 @@ def ours(
     looked: Looked,
     *,
     now: float,
+    slack: float = 0.0,
     request: CreateRequest | None,
     others: Sequence[str] = (),
     refused: bool = False,
@@ -61,8 +62,8 @@ def ours(
 
     A marker decides where creates are marked. Elsewhere it is a runtime of the caller's own that was not there before,
     was made after the first send, fits what can be compared, and is nobody else's (``others``, by their ids). ``now``
-    is the database's time of the look. ``refused``: the last send was refused, so that only an earlier one, or its own
-    double, can have made it.
+    is the database's time of the look, at most ``slack`` seconds too late. ``refused``: the last send was refused, so
+    that only an earlier one, or its own double, can have made it.
     """
     if place.adapter.marks_creates:
         return [seen for seen in looked.seen if seen.marker == intent.id]
@@ -77,7 +78,8 @@ def ours(
         runtime = seen.runtime
         if runtime.provider_id in known or not _may_be_own(runtime):
             continue
-        if not _made_since(runtime, now - first_send, looked.provider_now, trusting=trusting):
+        age_of_send = now - first_send if trusting else now - slack - first_send
+        if not _made_since(runtime, age_of_send, looked.provider_now, trusting=trusting):
             continue
         if request is not None and differing_fields(request, runtime):
             continue

@@ -303,5 +303,6 @@ class Turn:
         return await hidden_predecessor(self._parts, self._place, holding.intent, looked, holding.now(), self._ctx)
 
     def _ours(self, looked: Looked, *, refused: bool = False) -> list[Seen]:
-        intent, now = self.holding.intent, self.holding.now()
-        return ours(self._place, intent, looked, now=now, request=self._request, refused=refused)
+        holding, request = self.holding, self._request
+        now, slack = holding.now(), holding.slack
+        return ours(self._place, holding.intent, looked, now=now, slack=slack, request=request, refused=refused)

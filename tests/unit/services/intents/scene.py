@@ -121,10 +121,10 @@ class Heard:
     def parked(self, intent: Intent) -> None:
         self.told.append(("parked", intent.reason))
 
-    def surplus(self, intent: Intent, runtime_id: str) -> None:
+    def surplus(self, intent: Intent, runtime_id: str) -> None:  # noqa: ARG002
         self.told.append(("surplus", runtime_id))
 
-    def not_written(self, intent_id: str, error: StoreUnavailable) -> None:
+    def not_written(self, intent_id: str, error: StoreUnavailable) -> None:  # noqa: ARG002
         self.told.append(("not_written", error.code))
 
 

@@ -83,6 +83,13 @@ def test_after_a_refusal_only_what_is_younger_for_sure_is_ours(made: float, is_o
     assert found(looked, refused=True) == (["r-1"] if is_ours else [])
 
 
+def test_after_a_refusal_a_clock_that_is_not_known_exactly_counts_against_a_runtime() -> None:
+    looked = seen(runtime(at=SENT_AT + 3.0), provider_now=SENT_AT + 10.0)
+    assert found(looked, refused=True, slack=2.0) == ["r-1"]
+    assert found(looked, refused=True, slack=2.5) == []
+    assert found(looked, slack=2.5) == ["r-1"]
+
+
 @given(skew=st.floats(-600, 600), age=st.floats(0, 10), took=st.floats(0, 30))
 def test_nothing_that_was_made_between_the_send_and_the_look_is_overlooked(
     skew: float, age: float, took: float
