@@ -181,7 +181,7 @@ async def test_where_no_keys_are_asked_for_everybody_is_anonymous(serve: Any) ->
     assert (await api.logger.one("request"))["principal"] == "anonymous"
 
 
-@pytest.mark.parametrize(("method", "target"), [("GET", "/v1/providers"), ("POST", "/v1/runtimes")])
+@pytest.mark.parametrize(("method", "target"), [("GET", "/v1/providers"), ("POST", "/v1/runtimes/p.1/start")])
 async def test_an_idempotency_key_is_refused_rather_than_ignored(api: Any, method: str, target: str) -> None:
     answer = await api.call(method, target, Idempotency_Key="k")
     assert (answer.status, answer.json["code"]) == (422, "unsupported_feature")
