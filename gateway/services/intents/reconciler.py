@@ -29,34 +29,42 @@ class Reconciler:
         return len(self._tasks)
 
     async def run(self) -> None:
-        """Settle until cancelled. A store that is down is asked again, less and less often."""
+        """Settle until cancelled: what takes long holds up nothing but its own place. A store that is down is asked
+        again, less and less often."""
         rules, failures = self._parts.rules, 0
         try:
             while True:
                 try:
-                    full = await self.settle_due()
+                    full = await self._take()
                     await self._purge()
                     failures = 0
                 except StoreUnavailable:
                     full, failures = False, failures + 1
-                await self._parts.clock.sleep(0 if full else min(rules.settle_every * 2**failures, LONGEST_PAUSE))
+                if full:
+                    await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+                else:
+                    await self._parts.clock.sleep(min(rules.settle_every * 2**failures, LONGEST_PAUSE))
         finally:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def settle_due(self) -> bool:
-        """Take what is due and settle it; whether there may be more. Raises :class:`StoreUnavailable`."""
-        room = self._parts.rules.settling_in_flight
-        holder = f"{self._instance}-{secrets.token_hex(4)}"
-        due = await self._parts.store.due(holder, self._parts.rules.settling_lease, room)
-        for intent in due:
-            task = asyncio.create_task(self._settle(intent, holder))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+    async def settle_due(self) -> None:
+        """Settle what is due, and wait until that is done. Raises :class:`StoreUnavailable`."""
+        await self._take()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        return len(due) == room
+
+    async def _take(self) -> bool:
+        """Begin to settle as much of what is due as there is room for; whether that fills it."""
+        room = self._parts.rules.settling_in_flight - len(self._tasks)
+        if room > 0:
+            holder = f"{self._instance}-{secrets.token_hex(4)}"
+            for intent in await self._parts.store.due(holder, self._parts.rules.settling_lease, room):
+                task = asyncio.create_task(self._settle(intent, holder))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+        return len(self._tasks) >= self._parts.rules.settling_in_flight
 
     async def _settle(self, intent: Intent, holder: str) -> None:
         try:
