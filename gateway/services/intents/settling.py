@@ -99,7 +99,7 @@ class Settling:
 
     async def _not_found(self, intent: Intent, looked: Look, age: float) -> None:
         looks = _kept(intent, looked)
-        last_send = max((a.last_send for a in intent.attempts if a.last_send is not None), default=intent.updated_at)
+        last_send = max((a.last_send for a in intent.attempts if a.last_send is not None), default=intent.created_at)
         left = last_send + self.parts.rules.wait_out - looked.at
         if age > GIVE_UP:
             await self._park(intent, "too_old", looks)
