@@ -155,6 +155,8 @@ class Holding:
         """Let go of the intent in a state. A store that cannot take it leaves the lease to end by itself."""
         if self.intent.state is not IntentState.OPEN:
             return
+        earlier = (attempt for attempt in self.intent.attempts if attempt.epoch < self.intent.epoch)
+        doubtful = state is not IntentState.REFUSED or any(attempt.made is not False for attempt in earlier)
         pause = pause_before(len(self.intent.looks), self._parts.rules.wait_out)
         moved = await self._write(
             self._parts.store.move(
@@ -162,7 +164,7 @@ class Holding:
                 state,
                 Who.HOLDER,
                 self._holder,
-                look_in=None if state is IntentState.REFUSED else pause,
+                look_in=pause if doubtful else None,
                 changes=Changes(attempts=self.intent.attempts, reason=reason),
             )
         )

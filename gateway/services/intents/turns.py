@@ -3,14 +3,17 @@
 import asyncio
 from collections.abc import Sequence
 from enum import Enum, auto
+from typing import Final
 
 import msgspec
 
 from gateway.domain.errors import (
     AlreadyExists,
+    CapacityExceeded,
     FieldError,
     GatewayError,
     Overloaded,
+    QuotaExceeded,
     StateConflict,
 )
 from gateway.domain.intents import IntentState
@@ -29,6 +32,9 @@ from gateway.services.intents.looks import Looked, look, moment_of_header, needs
 from gateway.services.intents.namesakes import compared, hidden_predecessor
 from gateway.services.intents.parts import Parts, Wanted, outcome_unknown
 from gateway.services.intents.places import Place
+
+_CONFLICTS: Final = (AlreadyExists, StateConflict, QuotaExceeded, CapacityExceeded)
+"""What a 409 may say against a create for good. Anything else is about the key, or the provider's own doubts."""
 
 
 class Origin(Enum):
@@ -95,8 +101,10 @@ class Turn:
         return await self.holding.go_elsewhere(place, sent, key)
 
     async def refuse(self, error: GatewayError, cause: GatewayError | None = None) -> Created:
-        """Nothing of ours was made: write that down, and raise ``error``."""
-        await self.holding.end(IntentState.REFUSED)
+        """Nothing of ours was made: write that down, and raise ``error``. After an unknown send only the provider's own
+        refusal because of the name tells; that there is a namesake proves nothing."""
+        proven = (cause or error).failure is not None or self._origin is not Origin.AFTER_UNKNOWN
+        await self.holding.end(IntentState.REFUSED if proven else IntentState.UNKNOWN)
         raise error from cause
 
     async def _look_before(self) -> Created | None:
@@ -184,13 +192,15 @@ class Turn:
             raise await self._unknown(evidence) from evidence.error
         if mine := self._ours(looked, refused=True):
             return await self._proven(mine)
-        if not looked.seen:
-            if isinstance(evidence.error, StateConflict) and self._origin is not Origin.AFTER_UNKNOWN:
-                # A conflict with something else than the name or the key: likely nothing, as after a 402 or 429.
-                await self.holding.end(IntentState.ABSENT)
-                raise evidence.error
-            raise await self._unknown(evidence) from evidence.error
         live = [seen.runtime for seen in looked.seen if is_live(seen.runtime.state)]
+        by_name = isinstance(evidence.error, AlreadyExists)
+        unclear = not isinstance(evidence.error, _CONFLICTS) or (by_name and not looked.seen)
+        if unclear or (not live and self._origin is Origin.AFTER_UNKNOWN):
+            raise await self._unknown(evidence) from evidence.error
+        if not live and not by_name:
+            # A conflict with something else than the name or the key: likely nothing, as after a 402 or 429.
+            await self.holding.end(IntentState.ABSENT)
+            raise evidence.error
         if not live or not self._sent.judged:
             return await self.refuse(evidence.error)
         own = [seen.runtime for seen in looked.live]
