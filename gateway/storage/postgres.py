@@ -117,8 +117,9 @@ class PostgresStore(SqlStore):
                 connection = await pool.acquire()
                 try:
                     yield connection
-                except (asyncio.CancelledError, asyncpg.ReadOnlySQLTransactionError):
-                    connection.terminate()  # the second: a primary that has become a standby
+                except (asyncio.CancelledError, asyncpg.ReadOnlySQLTransactionError, asyncpg.InternalClientError):
+                    # the second: a primary that has become a standby; the third: used while the server was ending it
+                    connection.terminate()
                     raise
                 finally:
                     await pool.release(connection)
@@ -146,7 +147,7 @@ async def _bounded(seconds: float) -> AsyncIterator[None]:
             yield
     except TimeoutError as exc:
         raise unavailable("The store took too long.") from exc
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as exc:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as exc:
         raise unavailable("The store cannot be used now.") from exc
 
 

@@ -96,6 +96,24 @@ async def test_it_works_again_after_all_connections_were_lost(stores: PostgresSu
             raise AssertionError("it did not recover")
 
 
+async def test_a_connection_that_the_server_ends_just_when_it_is_used_is_trouble_of_the_store(
+    stores: PostgresSubject, monkeypatch: pytest.MonkeyPatch
+):
+    """The driver then has an error of its own, which says that it is confused."""
+
+    async def confused(*_: Any) -> None:
+        raise asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress")
+
+    async with opened(stores.dsn, connections=1) as store:
+        pid = await asked(store, "SELECT pg_backend_pid()")
+        for call in (lambda: store.get("in_x"), lambda: store.begin(create(), "me", LEASE)):
+            with monkeypatch.context() as patched:
+                patched.setattr(asyncpg.Connection, "fetch", confused)
+                with pytest.raises(StoreUnavailable):
+                    await call()
+            assert await asked(store, "SELECT pg_backend_pid()") != pid
+
+
 async def test_a_server_that_hangs_holds_nobody_up(stores: PostgresSubject):
     """Neither a call nor a close; and afterwards nothing of it is left."""
     store = PostgresStore(SecretStr(stores.dsn), connections=1, timeout=SOON)
