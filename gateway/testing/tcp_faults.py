@@ -44,6 +44,7 @@ class TcpFaultProxy:
         self._flowing.set()
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._watch = Watch()
+        self._changing = asyncio.Lock()
         self.port = 0
         self.accepted = 0
         self.forwarded = 0
@@ -75,15 +76,16 @@ class TcpFaultProxy:
 
     async def set_mode(self, mode: Mode) -> None:
         """Behave like this from now on. Open connections go on, except that ``STALL`` holds them back as well."""
-        self._mode = mode
-        if mode is Mode.STALL:
-            self._flowing.clear()
-        else:
-            self._flowing.set()
-        if mode is Mode.REFUSE:
-            self._close_listener()
-        elif self._server is None:
-            await self._listen()
+        async with self._changing:
+            self._mode = mode
+            if mode is Mode.STALL:
+                self._flowing.clear()
+            else:
+                self._flowing.set()
+            if mode is Mode.REFUSE:
+                self._close_listener()
+            elif self._server is None:
+                await self._listen()
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Return as soon as a condition on the connections holds."""
