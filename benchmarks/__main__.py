@@ -9,11 +9,14 @@ rounds; the ratios are medians of each round's own.
 import argparse
 import asyncio
 import gc
+import itertools
 import os
 import re
+import secrets
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -42,8 +45,49 @@ FROM_MEMORY: Final = {
     "cached list of 50": (_LIST, _LIST, 0.60),
 }
 
+CREATES: Final = {
+    "create, its intent on disk first": (False, 0.25),
+    "create with an Idempotency-Key": (True, 0.25),
+}
+"""Each asks for runtimes of new names only; whether with a key of its own, too."""
+
 _LENGTH: Final = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _WIDE: Final = 180
+_DISK: Final = Path("/var/tmp")  # noqa: S108 (a folder of its own is made there; /tmp may be in memory)
+
+
+Ask = Callable[[], bytes]
+"""The next request."""
+
+
+def reading(path: str) -> Ask:
+    """The same read, over and over."""
+    request = f"GET {path} HTTP/1.1\r\nHost: bench\r\nX-API-Key: {KEY}\r\nAccept: */*\r\n\r\n".encode()
+    return lambda: request
+
+
+def creating(path: str, document: str, *, keyed: bool) -> Ask:
+    """Creates of names that nobody had before; ``document`` has ``NAME`` where each one's name belongs."""
+    this_run, numbers = secrets.token_hex(4), itertools.count()
+
+    def ask() -> bytes:
+        name = f"agent-{this_run}-{next(numbers):08}"
+        body, key = document.replace("NAME", name), f"Idempotency-Key: {name}\r\n" if keyed else ""
+        return (
+            f"POST {path} HTTP/1.1\r\nHost: bench\r\nX-API-Key: {KEY}\r\n{key}"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+        ).encode()
+
+    return ask
+
+
+def work() -> Iterator[tuple[str, Ask, Ask, float]]:
+    """Each line's name, what the gateway is asked for it, what the server beside it, and the goal."""
+    for name, (our_path, bare_path, goal) in {**WORK, **FROM_MEMORY}.items():
+        yield name, reading(our_path), reading(bare_path), goal
+    for name, (keyed, goal) in CREATES.items():
+        ours = creating("/v1/runtimes", '{"kind": "durable", "name": "NAME"}', keyed=keyed)
+        yield name, ours, creating(RUNTIMES, '{"key": "NAME"}', keyed=False), goal
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +98,9 @@ class Server:
     pid: int
 
     def processor_seconds(self) -> float | None:
-        """How long it has computed so far; None where the system does not tell."""
-        try:
-            return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0]) / 1e9
-        except FileNotFoundError:
-            return None
+        """How long its threads have computed so far; None where the system does not tell."""
+        threads = [int(path.read_text().split()[0]) for path in Path(f"/proc/{self.pid}/task").glob("*/schedstat")]
+        return sum(threads) / 1e9 if threads else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +134,9 @@ class _Client(asyncio.Protocol):
     """One connection that asks again as soon as its answer is whole. (As little code as can be: it competes with the
     upstream for its processor.)"""
 
-    def __init__(self, request: bytes, until: float, took: list[float]) -> None:
+    def __init__(self, ask: Ask, until: float, took: list[float]) -> None:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._request = request
+        self._next = ask
         self._until = until
         self._took = took
         self._head = b""
@@ -108,7 +150,7 @@ class _Client(asyncio.Protocol):
     def _ask(self) -> None:
         self._head = b""
         self._began = time.perf_counter()
-        self._transport.write(self._request)
+        self._transport.write(self._next())
 
     def data_received(self, data: bytes) -> None:
         if self._head.endswith(b"\r\n\r\n"):
@@ -119,7 +161,7 @@ class _Client(asyncio.Protocol):
             length = _LENGTH.search(head)
             if not end:
                 return
-            if not head.startswith(b"HTTP/1.1 200") or length is None:
+            if not head.startswith(b"HTTP/1.1 20") or length is None:
                 self._fail(head.decode(errors="replace").splitlines()[0])
                 return
             self._missing = int(length[1]) - len(body)
@@ -141,24 +183,23 @@ class _Client(asyncio.Protocol):
             self.done.set_exception(RuntimeError(what))
 
 
-async def _load(url: str, path: str, in_flight: int, seconds: float) -> list[float]:
+async def _load(url: str, ask: Ask, in_flight: int, seconds: float) -> list[float]:
     parts = urlsplit(url)
-    request = f"GET {path} HTTP/1.1\r\nHost: bench\r\nX-API-Key: {KEY}\r\nAccept: */*\r\n\r\n".encode()
     took: list[float] = []
     until = time.perf_counter() + seconds
     loop = asyncio.get_running_loop()
     clients = [
-        (await loop.create_connection(lambda: _Client(request, until, took), parts.hostname or "", parts.port or 80))[1]
+        (await loop.create_connection(lambda: _Client(ask, until, took), parts.hostname or "", parts.port or 80))[1]
         for _ in range(in_flight)
     ]
     await asyncio.gather(*(client.done for client in clients))
     return took
 
 
-def load(server: Server, path: str, in_flight: int, seconds: float) -> Sample:
-    """Ask for ``path`` over ``in_flight`` connections for so many seconds."""
+def load(server: Server, ask: Ask, in_flight: int, seconds: float) -> Sample:
+    """Send what ``ask`` gives over ``in_flight`` connections for so many seconds."""
     before = server.processor_seconds()
-    took = asyncio.run(_load(server.url, path, in_flight, seconds))
+    took = asyncio.run(_load(server.url, ask, in_flight, seconds))
     after = server.processor_seconds()
     return Sample(took, None if before is None or after is None else after - before)
 
@@ -200,29 +241,29 @@ def main() -> None:
         os.sched_setaffinity(0, {1})
     gc.freeze()
     with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(dir=_DISK if _DISK.is_dir() else None))
         upstream = stack.enter_context(server("upstream", processor=1))
         bare = stack.enter_context(server("passthrough", upstream.url, processor=0))
-        ours = stack.enter_context(server("gateway", upstream.url, processor=0))
-        caching = stack.enter_context(server("caching", upstream.url, processor=0))
+        ours = stack.enter_context(server("gateway", upstream.url, f"{folder}/gateway.db", processor=0))
+        caching = stack.enter_context(server("caching", upstream.url, f"{folder}/caching.db", processor=0))
         memory = stack.enter_context(server("bare", caching.url, processor=0))
-        for work, (our_path, bare_path, goal) in {**WORK, **FROM_MEMORY}.items():
-            if not work.startswith(options.only):
+        for name, our_ask, bare_ask, goal in work():
+            if not name.startswith(options.only):
                 continue
-            if work in FROM_MEMORY:
-                upstream, bare, ours = memory, memory, caching
+            alone, beside, gateway = (memory, memory, caching) if name in FROM_MEMORY else (upstream, bare, ours)
             rounds: list[Round] = []
             for number in range(options.rounds + 1):
-                progress.print(f"{work}: round {number} of {options.rounds}", highlight=False)
+                progress.print(f"{name}: round {number} of {options.rounds}", highlight=False)
                 measured = Round(
-                    bare=load(bare, bare_path, options.in_flight, options.seconds),
-                    ours=load(ours, our_path, options.in_flight, options.seconds),
-                    direct=load(upstream, bare_path, 1, options.seconds / 2),
-                    single_bare=load(bare, bare_path, 1, options.seconds / 2),
-                    single_ours=load(ours, our_path, 1, options.seconds / 2),
+                    bare=load(beside, bare_ask, options.in_flight, options.seconds),
+                    ours=load(gateway, our_ask, options.in_flight, options.seconds),
+                    direct=load(alone, bare_ask, 1, options.seconds / 2),
+                    single_bare=load(beside, bare_ask, 1, options.seconds / 2),
+                    single_ours=load(gateway, our_ask, 1, options.seconds / 2),
                 )
                 if number:  # the first one warms up
                     rounds.append(measured)
-            table.add_row(work, *_figures(rounds, options.seconds, goal))
+            table.add_row(name, *_figures(rounds, options.seconds, goal))
     Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
 
 

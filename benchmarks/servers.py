@@ -1,4 +1,5 @@
-"""The servers that a comparison needs, each a process of its own: ``python -m benchmarks.servers NAME [UPSTREAM]``.
+"""The servers that a comparison needs, each a process of its own:
+``python -m benchmarks.servers NAME [UPSTREAM [STORE]]``.
 
 ``upstream`` answers fixed bytes at once, so that what is measured is what stands in front of it. ``passthrough`` is a
 bare aiohttp proxy of the same body. ``gateway`` is the gateway with keys, metrics and its access log (to nowhere), but
@@ -8,7 +9,9 @@ All have the same loop, garbage collection settings and timeouts. Each prints it
 
 import asyncio
 import sys
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
 import msgspec
@@ -16,7 +19,7 @@ from aiohttp import web
 
 from gateway.app import create_app, provider_models, serving
 from gateway.serving import settle_memory
-from gateway.settings import AuthSettings, CacheSettings, GatewayKey, HttpSettings, Settings
+from gateway.settings import AuthSettings, CacheSettings, GatewayKey, HttpSettings, Settings, StoreSettings
 from gateway.telemetry.logs import make_logger
 
 KEY = "benchmark-key-0123456789"
@@ -59,7 +62,7 @@ def runtime(number: int = 0) -> dict[str, Any]:
 
 
 def upstream() -> web.Application:
-    """Answers a runtime, and a list of 50."""
+    """Answers a runtime, a list of 50, a create with a runtime of that name, and whose credentials these are."""
     one = msgspec.json.encode(runtime())
     many = msgspec.json.encode({"items": [slim(number) for number in range(50)], "next_cursor": None})
 
@@ -69,7 +72,18 @@ def upstream() -> web.Application:
     async def listed(_request: web.Request) -> web.Response:
         return web.Response(body=many, content_type="application/json")
 
+    async def create(request: web.Request) -> web.Response:
+        asked = msgspec.json.decode(await request.read())
+        made = msgspec.json.encode({**created, "id": str(uuid4()), "key": asked["key"]})
+        return web.Response(body=made, status=201, content_type="application/json")
+
+    async def user(_request: web.Request) -> web.Response:
+        return web.json_response({"id": "d0b6a2cc-5d4d-4c37-9f43-7d1c9d8f2a61"})
+
+    created = {**runtime(), "status": "idle", "instance": None}
     app = web.Application()
+    app.router.add_get("/api/v1/user", user)
+    app.router.add_post(RUNTIMES, create)
     app.router.add_get(RUNTIMES, listed)
     app.router.add_get(RUNTIMES + "/{id}", get)
     return app
@@ -84,12 +98,17 @@ def slim(number: int) -> dict[str, Any]:
 
 
 def passthrough(target: str) -> web.Application:
-    """Sends every GET on and the whole answer back, and does nothing else."""
+    """Sends every GET and POST on and the whole answer back, and does nothing else."""
     app = web.Application()
     session = web.AppKey("session", aiohttp.ClientSession)
 
     async def forward(request: web.Request) -> web.Response:
         async with request.app[session].get(target + request.raw_path, headers={"X-API-Key": "t"}) as answer:
+            return web.Response(body=await answer.read(), status=answer.status, content_type="application/json")
+
+    async def forward_body(request: web.Request) -> web.Response:
+        url, headers = target + request.raw_path, {"X-API-Key": "t", "Content-Type": "application/json"}
+        async with request.app[session].post(url, data=await request.read(), headers=headers) as answer:
             return web.Response(body=await answer.read(), status=answer.status, content_type="application/json")
 
     async def own_session(app: web.Application) -> Any:
@@ -102,6 +121,7 @@ def passthrough(target: str) -> web.Application:
 
     app.cleanup_ctx.append(own_session)
     app.router.add_get("/{path:.*}", forward)
+    app.router.add_post("/{path:.*}", forward_body)
     return app
 
 
@@ -124,20 +144,21 @@ def bare(target: str) -> web.Application:
     return app
 
 
-def gateway_settings(target: str, *, caching: bool = False) -> Settings:
-    """One durable provider, one key."""
+def gateway_settings(target: str, store: Path, *, caching: bool = False) -> Settings:
+    """One durable provider, one key, a store in a file."""
     provider = {"name": "bench", "api": "durable", "base_url": target, "token": "t", "scope": SCOPE}
     return Settings(
         http=HttpSettings(listen="127.0.0.1:0"),
         cache=CacheSettings(enabled=caching),
         auth=AuthSettings(keys={"bench": GatewayKey.model_validate({"key": KEY})}),
+        store=StoreSettings.in_file(store),
         providers={"bench": provider_models()["durable"].model_validate(provider)},
     )
 
 
-async def _serve(name: str, target: str) -> None:
+async def _serve(name: str, target: str, store: str) -> None:
     if name in {"gateway", "caching"}:
-        settings = gateway_settings(target, caching=name == "caching")
+        settings = gateway_settings(target, Path(store), caching=name == "caching")
         with open("/dev/null", "w") as nowhere:  # noqa: PTH123, ASYNC230 (opened once, before serving)
             app = create_app(settings, logger=make_logger("info", "json", nowhere))
             async with serving(settings, app) as addresses:
@@ -157,4 +178,4 @@ async def _serving(url: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""))
+    asyncio.run(_serve(*sys.argv[1:], *[""] * (4 - len(sys.argv))))
