@@ -175,6 +175,7 @@ class Joining:
             return await self._resend(intent, wanted, ctx, Origin.AFTER_UNKNOWN)
         request = sent.request() if sent is not None else None
         looked = await look(parts.fleet, place, intent.name, ctx)
+        now = await parts.store.now()
         others = await self._claimed_by_others(intent)
         mine = ours(place, intent, looked, now=now, request=request, others=others)
         if len(mine) == 1 or (mine and place.adapter.marks_creates):
