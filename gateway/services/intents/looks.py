@@ -104,7 +104,7 @@ def _made_since(runtime: Runtime, age_of_send: float, provider_now: float | None
     if made is None or provider_now is None:
         return trusting
     age = provider_now - made
-    if age < -_CLOCKS_AGREE:
+    if age < -_CLOCKS_AGREE or age_of_send < 0:  # the database's clock was put back
         return trusting
     return age <= age_of_send + 1.0 if trusting else age + 1.0 <= age_of_send
 

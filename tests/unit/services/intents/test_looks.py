@@ -110,6 +110,14 @@ def test_without_times_that_make_sense_it_counts_whether_the_name_was_looked_up_
         assert found(seen(runtime(at=at), provider_now=provider_now), of=of) == (["r-1"] if is_ours else [])
 
 
+@pytest.mark.parametrize(("before", "is_ours"), [((), True), (None, False)])
+def test_where_the_databases_clock_was_put_back_it_counts_whether_the_name_was_looked_up_before(
+    before: tuple[str, ...] | None, is_ours: bool
+) -> None:
+    looked = seen(runtime(at=SENT_AT + 1), provider_now=SENT_AT + 10)
+    assert found(looked, of=intent(before=before), now=SENT_AT - 60) == (["r-1"] if is_ours else [])
+
+
 def test_an_unreadable_time_is_no_time() -> None:
     looked = seen(runtime(created_at="yesterday"), provider_now=SENT_AT)
     assert found(looked) == ["r-1"]
