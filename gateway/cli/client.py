@@ -76,7 +76,7 @@ class Client:
             raise Unreachable(self._server, _reason(exc)) from exc
         except (aiohttp.ClientError, TimeoutError) as exc:
             raise self._unanswered(method, exc) from exc
-        return self._read(response, raw)
+        return self._read(method, response, raw)
 
     def _unanswered(self, method: str, exc: Exception) -> Failure:
         if method == "GET":
@@ -87,7 +87,7 @@ class Client:
             exit_code=ExitCode.OUTCOME_UNKNOWN,
         )
 
-    def _read(self, response: aiohttp.ClientResponse, raw: bytes) -> Answer:
+    def _read(self, method: str, response: aiohttp.ClientResponse, raw: bytes) -> Answer:
         try:
             body = json.loads(raw) if raw else None
         except ValueError:
@@ -98,6 +98,8 @@ class Client:
         if status >= 300 or (body is None and status != 204):
             exit_code = ExitCode.AUTH if status in {401, 403} else ExitCode.FAILED
             detail = f"{self._server} answered with status {status} and {response.content_type}, which is not this API"
+            if status >= 500 and method != "GET":  # something in between lost the gateway's own answer
+                raise Failure("outcome_unknown", f"{detail}; it may have happened", exit_code=ExitCode.OUTCOME_UNKNOWN)
             raise Failure("not_a_gateway", detail, exit_code=exit_code)
         return Answer(status, response.headers, body)
 

@@ -88,6 +88,8 @@ def _lines(problem: Mapping[str, Any]) -> list[str]:
         lines.append(f"{where}: {error.get('detail')}")
     if problem.get("provider_detail"):
         lines.append(f"{problem.get('provider')} said: {problem['provider_detail']}")
+    if problem.get("intent"):
+        lines.append(f"intent: {problem['intent']}")
     if problem.get("request_id"):
         lines.append(f"request id: {problem['request_id']}")
     return lines

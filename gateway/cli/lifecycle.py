@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gateway.cli.options import any_output, connection_options, output_option, wait_options
+from gateway.cli.options import any_output, connection_options, if_match_option, output_option, wait_options
 from gateway.cli.output import note, show_details, show_one
 
 if TYPE_CHECKING:
@@ -18,11 +18,20 @@ _TARGETS: Final = {
     "stop": frozenset({"idle", "stopped"}),
     "reset": frozenset({"idle"}),
 }
+_which_instance = if_match_option(
+    "TAG", "Only while it is the instance that you mean: durable.instance.id, or the runtime's etag."
+)
 _ENDS: Final = frozenset({"stop", "reset"})  # these work from failed, so it can still be seen after them
 
 
 def _transition(
-    connection: "Connection", verb: str, runtime_id: str, body: Mapping[str, Any], output: str, wait: float | None
+    connection: "Connection",
+    verb: str,
+    runtime_id: str,
+    body: Mapping[str, Any],
+    output: str,
+    wait: float | None,
+    headers: Mapping[str, str] | None = None,
 ) -> None:
     """Send a verb, wait ``wait`` seconds for its state if asked to, and print the runtime."""
 
@@ -30,7 +39,7 @@ def _transition(
         from gateway.cli.client import path
         from gateway.cli.waiting import wait_for
 
-        answer = await client.call("POST", path("runtimes", runtime_id, verb), body=body)
+        answer = await client.call("POST", path("runtimes", runtime_id, verb), body=body, headers=headers)
         runtime: Mapping[str, Any] = answer.body
         if runtime.get("changed") is False:
             note(f"note: nothing to do, {runtime_id} is {runtime.get('state')}")
@@ -104,27 +113,38 @@ def resume(connection: "Connection", runtime_id: str, wait: bool, timeout: float
 
 @click.command()
 @click.argument("runtime_id", metavar="ID")
+@_which_instance
 @wait_options
 @connection_options
 @any_output
-def reset(connection: "Connection", runtime_id: str, wait: bool, timeout: float, output: str) -> None:
+def reset(
+    connection: "Connection", runtime_id: str, if_match: dict[str, str], wait: bool, timeout: float, output: str
+) -> None:
     """Throw the compute and the state inside away, and keep the runtime.
 
     \b
-    Example:
+    Examples:
       runtime-gateway runtimes reset $ID
+      runtime-gateway runtimes reset $ID --if-match $INSTANCE_ID
     """
-    _transition(connection, "reset", runtime_id, {}, output, timeout if wait else None)
+    _transition(connection, "reset", runtime_id, {}, output, timeout if wait else None, if_match)
 
 
 @click.command()
 @click.argument("runtime_id", metavar="ID")
 @click.option("--discard-state", is_flag=True, help="Agree that the state inside is lost, where stopping loses it.")
+@_which_instance
 @wait_options
 @connection_options
 @any_output
 def stop(
-    connection: "Connection", runtime_id: str, discard_state: bool, wait: bool, timeout: float, output: str
+    connection: "Connection",
+    runtime_id: str,
+    discard_state: bool,
+    if_match: dict[str, str],
+    wait: bool,
+    timeout: float,
+    output: str,
 ) -> None:
     """End the compute. A durable runtime would lose the state inside: it needs --discard-state, or pause instead.
 
@@ -132,9 +152,10 @@ def stop(
     Examples:
       runtime-gateway runtimes stop $BROWSER_ID
       runtime-gateway runtimes stop $DURABLE_ID --discard-state --wait
+      runtime-gateway runtimes stop $DURABLE_ID --discard-state --if-match $INSTANCE_ID
     """
     body = {"discard_state": True} if discard_state else {}
-    _transition(connection, "stop", runtime_id, body, output, timeout if wait else None)
+    _transition(connection, "stop", runtime_id, body, output, timeout if wait else None, if_match)
 
 
 @click.command()

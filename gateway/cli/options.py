@@ -16,6 +16,8 @@ Command = Callable[..., Any]
 DEFAULT_SERVER: Final = "http://127.0.0.1:8080"
 
 _KEY: Final = re.compile(r"[\x21-\x7e]+\Z")
+_PRINTABLE: Final = re.compile(r"[\x20-\x7e]+\Z")
+_TAG: Final = re.compile(r"[\x21\x23-\x7e]+\Z")
 
 
 def connection_options(command: Command) -> Command:
@@ -72,6 +74,29 @@ def wait_options(command: Command) -> Command:
     return click.option("--wait", is_flag=True, help="Return when the runtime has got there, not before.")(command)
 
 
+def idempotency_options(command: Command) -> Command:
+    """Add ``--idempotency-key`` and ``--retry-for``."""
+    command = click.option(
+        "--retry-for",
+        type=click.FloatRange(min=0),
+        default=360,  # longer than creates.wait_out, after which a create that was not found can be sent once more
+        show_default=True,
+        metavar="SECONDS",
+        help="How long it is sent again while nobody knows whether it was made.",
+    )(command)
+    return click.option(
+        "--idempotency-key",
+        metavar="KEY",
+        callback=_idempotency_key,
+        help="The key under which it is one create, also when sent anew; made up for this command if left out.",
+    )(command)
+
+
+def if_match_option(what: str, help_text: str) -> Callable[[Command], Command]:
+    """Add ``--if-match``; the command gets ``if_match``, the headers to send."""
+    return click.option("--if-match", metavar=what, callback=_if_match, help=help_text)
+
+
 def _connection(server: str, api_key: str | None) -> "Connection":
     from gateway.cli.client import Connection
 
@@ -93,6 +118,21 @@ def _api_key(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
     if value and not _KEY.match(value):
         raise click.BadParameter("a key is printable ASCII without spaces")
     return value or None
+
+
+def _idempotency_key(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    if value is not None and (value.strip() != value or not _PRINTABLE.match(value)):
+        raise click.BadParameter("a key is 1 to 255 printable ASCII characters")
+    return value
+
+
+def _if_match(_ctx: click.Context, _param: click.Parameter, value: str | None) -> dict[str, str]:
+    if value is None:
+        return {}
+    tag = value.removeprefix('"').removesuffix('"')
+    if not _TAG.match(tag):
+        raise click.BadParameter("this is one tag, of printable ASCII characters without spaces and quotes")
+    return {"If-Match": f'"{tag}"'}
 
 
 def pairs(values: tuple[str, ...], option: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.documents import put, read_file
-from gateway.cli.options import connection_options, output_option
+from gateway.cli.options import connection_options, if_match_option, output_option
 from gateway.cli.output import note, show_document
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def get_config(connection: "Connection", runtime_id: str, output: str) -> None:
 @click.argument("runtime_id", metavar="ID")
 @click.option("-f", "--file", "stream", type=click.File(), required=True, help="YAML or JSON; - is stdin.")
 @click.option("--set", "assignments", multiple=True, metavar="PATH=VALUE", help="Change the file's config. Repeatable.")
-@click.option("--if-match", metavar="DIGEST", help="Only when the config still has this digest.")
+@if_match_option("DIGEST", "Only when the config still has this digest.")
 @connection_options
 @output_option("yaml", "json")
 def set_config(
@@ -52,7 +52,7 @@ def set_config(
     runtime_id: str,
     stream: Any,
     assignments: tuple[str, ...],
-    if_match: str | None,
+    if_match: dict[str, str],
     output: str,
 ) -> None:
     """Replace the whole config: what the file leaves out goes back to its default.
@@ -69,9 +69,8 @@ def set_config(
     document = read_file(stream)
     config = document["config"] if isinstance(document.get("config"), dict) else document
     put(config, assignments)
-    headers = {} if if_match is None else {"If-Match": '"' + if_match.strip('"') + '"'}
     target = path("runtimes", runtime_id, "config")
-    answer = connection.run(lambda client: client.call("PUT", target, body={"config": config}, headers=headers))
+    answer = connection.run(lambda client: client.call("PUT", target, body={"config": config}, headers=if_match))
     for warning in answer.body.get("warnings") or ():
         note(f"warning: {warning.get('pointer')}: {warning.get('detail')}")
     show_document(answer.body, output)

@@ -1,6 +1,5 @@
 """``runtimes``: list, read, create and delete."""
 
-import secrets
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -9,7 +8,7 @@ import click
 
 from gateway.cli.documents import put, read_file
 from gateway.cli.failures import ExitCode, Failure
-from gateway.cli.options import any_output, connection_options, output_option, pairs, wait_options
+from gateway.cli.options import any_output, connection_options, idempotency_options, output_option, pairs, wait_options
 from gateway.cli.output import RUNTIME_COLUMNS, Columns, note, show_details, show_list, show_one
 
 if TYPE_CHECKING:
@@ -127,7 +126,7 @@ def get(connection: "Connection", runtime_id: str, output: str) -> None:
 @runtimes.command()
 @click.option("-f", "--file", "stream", type=click.File(), help="The request as YAML or JSON; - is stdin.")
 @click.option("--kind", help="durable or browser.")
-@click.option("--name", help="The handle; made up when left out.")
+@click.option("--name", help="The handle; the gateway makes one up when left out.")
 @click.option("--provider", help="The provider; chosen when left out.")
 @click.option("--scope", help="The provider's scope; an open provider needs one.")
 @click.option("--project", help="durable: the project (key or id).")
@@ -136,6 +135,7 @@ def get(connection: "Connection", runtime_id: str, output: str) -> None:
 @click.option("--start/--no-start", default=None, help="With or without compute; the kind's own way when left out.")
 @click.option("--if-exists", type=click.Choice(["return", "fail"]), help="What to do when the name is taken.")
 @click.option("--set", "assignments", multiple=True, metavar="PATH=VALUE", help="Any other field. Repeatable.")
+@idempotency_options
 @wait_options
 @connection_options
 @any_output
@@ -145,19 +145,23 @@ def create(
     stream: Any,
     label: tuple[str, ...],
     assignments: tuple[str, ...],
+    idempotency_key: str | None,
+    retry_for: float,
     wait: bool,
     timeout: float,
     **fields: Any,
 ) -> None:
-    """Create a runtime. Flags go over the file, and --set over both.
+    """Create a runtime, one however often it is sent. Flags go over the file, and --set over both.
 
-    Ends with 5 when it may or may not have been created, and then tells the name to look for.
+    When nobody knows whether it was made, the same request is sent again under the same key. Ends with 5 when that is
+    not known in the end either, and then tells the command to go on with: under that key it never makes a second one.
 
     \b
     Examples:
       runtime-gateway runtimes create --kind durable --name research-agent --label team=shop --start --wait
       runtime-gateway runtimes create --kind browser --set launch.mode=ephemeral --set launch.humanize=true
       runtime-gateway runtimes create -f agent.yaml --set config.resources.cpu_cores=4
+      runtime-gateway runtimes create -f agent.yaml --idempotency-key order-4711 --retry-for 600
     """
     body = read_file(stream) if stream is not None else {}
     body.update({name: value for name, value in fields.items() if value is not None})
@@ -166,13 +170,8 @@ def create(
     put(body, assignments)
     if "kind" not in body:
         raise click.UsageError("Give --kind, or a file that has it.")
-    body.setdefault("name", f"{body['kind']}-{secrets.token_hex(8)}")
-    try:
-        runtime = connection.run(lambda client: _create(client, body, timeout if wait else None))
-    except Failure as failure:
-        if failure.exit_code == ExitCode.OUTCOME_UNKNOWN:
-            note(f"note: to see whether it was made: runtime-gateway runtimes list --name {body['name']}")
-        raise
+    patience = timeout if wait else None
+    runtime = connection.run(lambda client: _create(client, body, idempotency_key, retry_for, patience))
     if runtime.get("created") is False:
         note(f"note: {runtime.get('id')} was there before")
     for warning in runtime.get("warnings") or ():
@@ -180,12 +179,13 @@ def create(
     show_one(runtime, output)
 
 
-async def _create(client: "Client", body: Mapping[str, Any], patience: float | None) -> Mapping[str, Any]:
-    from gateway.cli.client import path
+async def _create(
+    client: "Client", body: Mapping[str, Any], key: str | None, retry_for: float, patience: float | None
+) -> Mapping[str, Any]:
+    from gateway.cli.creating import Creating, new_key
     from gateway.cli.waiting import SETTLED, wait_for
 
-    answer = await client.call("POST", path("runtimes"), body=body)
-    runtime: Mapping[str, Any] = answer.body
+    runtime = await Creating(body, key or new_key(), retry_for).send(client)
     if patience is None:
         return runtime
     states = frozenset({"running"}) if body.get("start") is True else SETTLED

@@ -13,9 +13,20 @@ from gateway.ports.clock import Clock, SystemClock
 SETTLED: Final = frozenset({"idle", "running", "paused", "stopped"})
 """Where a runtime can stay."""
 
-_FIRST_DELAY: Final = 1.0
-_LONGEST_DELAY: Final = 10.0
-_GROWTH: Final = 1.5
+FIRST_DELAY: Final = 1.0
+"""Seconds between the first two requests."""
+
+LONGEST_DELAY: Final = 10.0
+"""Seconds that the pauses grow to."""
+
+GROWTH: Final = 1.5
+"""By how much each pause is longer than the one before."""
+
+
+def clock_of_command() -> Clock:
+    """The clock that the running command was given, else the machine's."""
+    clock = click.get_current_context().obj
+    return clock if isinstance(clock, Clock) else SystemClock()
 
 
 async def wait_for(
@@ -57,12 +68,11 @@ class _Waiting:
     """One wait: its deadline, the growing pauses, and what was told already."""
 
     def __init__(self, runtime_id: str, patience: float) -> None:
-        clock = click.get_current_context().obj
-        self._clock = clock if isinstance(clock, Clock) else SystemClock()
+        self._clock = clock_of_command()
         self._runtime_id = runtime_id
         self._patience = patience
         self._deadline = self._clock.monotonic() + patience
-        self._delay = _FIRST_DELAY
+        self._delay = FIRST_DELAY
         self._state = "not readable"
 
     async def read(self, client: Client) -> Mapping[str, Any] | None:
@@ -92,4 +102,4 @@ class _Waiting:
         if left <= 0:
             raise Failure("timeout", f"{self._runtime_id} is {self._state} after {self._patience:g} s")
         await self._clock.sleep(min(self._delay, left))
-        self._delay = min(self._delay * _GROWTH, _LONGEST_DELAY)
+        self._delay = min(self._delay * GROWTH, LONGEST_DELAY)

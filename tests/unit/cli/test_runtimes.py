@@ -190,23 +190,6 @@ def test_flags_go_over_the_file_and_set_over_both(
     }
 
 
-def test_a_create_without_a_name_makes_one_up_so_that_it_can_be_looked_for(gateway: ScriptedGateway, run: Run) -> None:
-    gateway.hangs_up()
-    result = run("runtimes", "create", "--kind", "browser")
-    name = gateway.seen[0].body["name"]
-    assert name.startswith("browser-")
-    assert result.exit_code == 5
-    assert result.stdout == ""
-    note, error = result.stderr.splitlines()
-    assert note.endswith(f"runtimes list --name {name}")
-    assert error.startswith("error: outcome_unknown: the request was sent")
-
-
-def test_an_outcome_that_the_gateway_does_not_know_ends_with_5(gateway: ScriptedGateway, run: Run) -> None:
-    gateway.refuses(504, "outcome_unknown")
-    assert run("runtimes", "create", "--kind", "browser", "--name", "n").exit_code == 5
-
-
 def test_a_read_that_gets_no_answer_is_an_error_like_any_other(gateway: ScriptedGateway, run: Run) -> None:
     gateway.hangs_up()
     result = run("runtimes", "get", ID)
@@ -245,6 +228,11 @@ def test_what_was_there_before_and_warnings_are_notes(gateway: ScriptedGateway, 
         ("runtimes", "create", "--kind", "durable", "--set", "kind.b=1"),
         ("runtimes", "create", "--kind", "durable", "--set", "a=[1"),
         ("runtimes", "create", "-f", "no-such-file.yaml"),
+        ("runtimes", "create", "--kind", "durable", "--idempotency-key", "a\nb"),
+        ("runtimes", "create", "--kind", "durable", "--idempotency-key", " "),
+        ("runtimes", "create", "--kind", "durable", "--retry-for", "-1"),
+        ("runtimes", "stop", ID, "--if-match", 'a"b'),
+        ("runtimes", "reset", ID, "--if-match", ""),
         ("runtimes", "list", "--limit", "0"),
         ("runtimes", "list", "--server", "gateway:8080"),
         ("runtimes", "list", "--server", "http://h:port"),
@@ -295,6 +283,16 @@ def test_a_verb_sends_its_options_and_prints_the_runtime(
     assert result.stderr == f"note: nothing to do, {ID} is idle\n"
     assert (gateway.seen[0].method, gateway.seen[0].path) == ("POST", f"/v1/runtimes/{ID}/{target}")
     assert gateway.seen[0].body == body
+
+
+@pytest.mark.parametrize("verb", ["stop", "reset"])
+@pytest.mark.parametrize("tag", ["i-1", '"i-1"'])
+def test_a_stop_or_reset_can_be_bound_to_an_instance(gateway: ScriptedGateway, run: Run, verb: str, tag: str) -> None:
+    gateway.answers(runtime("idle"))
+    gateway.answers(runtime("idle"))
+    assert run("runtimes", verb, ID, "--if-match", tag).exit_code == 0
+    assert run("runtimes", verb, ID).exit_code == 0
+    assert [seen.headers.get("If-Match") for seen in gateway.seen] == ['"i-1"', None]
 
 
 def test_keepalive_connect_and_delete_send_what_the_api_takes(gateway: ScriptedGateway, run: Run) -> None:

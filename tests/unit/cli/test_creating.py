@@ -1,0 +1,184 @@
+"""``runtimes create`` sends one create until it hears what came of it, and never another one."""
+
+import os
+import shlex
+import signal
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from .conftest import Run, ScriptedGateway, SteppedClock
+from .test_runtimes import ID, runtime
+
+CREATE = ("runtimes", "create", "--kind", "browser")
+
+
+def keys(gateway: ScriptedGateway) -> list[str | None]:
+    return [seen.headers.get("Idempotency-Key") for seen in gateway.seen]
+
+
+def way_on(stderr: str) -> list[str]:
+    """The command line that the error says to go on with."""
+    (error,) = (line for line in stderr.splitlines() if line.startswith("error: "))
+    return shlex.split(error.removesuffix(")").partition("to go on: ")[2])
+
+
+def test_each_command_is_a_create_of_its_own(gateway: ScriptedGateway, run: Run) -> None:
+    gateway.answers(runtime(), 201)
+    gateway.answers(runtime(), 201)
+    assert run(*CREATE).exit_code == 0
+    assert run(*CREATE).exit_code == 0
+    first, second = keys(gateway)
+    assert None not in {first, second}
+    assert first != second
+    assert gateway.seen[0].body == {"kind": "browser"}, "the gateway makes the name up, from the key"
+
+
+def test_a_key_that_is_given_is_sent_as_it_is(gateway: ScriptedGateway, run: Run) -> None:
+    gateway.answers(runtime(), 201)
+    run(*CREATE, "--idempotency-key", "order 4711")
+    assert keys(gateway) == ["order 4711"]
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(504, "outcome_unknown"), (409, "idempotency_in_progress"), (503, "store_unavailable")],
+)
+def test_what_may_pass_is_sent_again_as_the_same_request(
+    gateway: ScriptedGateway, run: Run, clock: SteppedClock, status: int, code: str
+) -> None:
+    gateway.refuses(status, code, retryable="same_request", headers={"Retry-After": "7"})
+    gateway.refuses(status, code, retryable="same_request")
+    gateway.answers(runtime(), 201)
+    result = run(*CREATE, "-o", "name")
+    assert (result.exit_code, result.stdout) == (0, ID + "\n")
+    assert clock.slept == [7.0, 1.5]
+    assert len(set(keys(gateway))) == 1
+    assert gateway.seen[0].body == gateway.seen[1].body == gateway.seen[2].body
+    assert result.stderr.splitlines() == [
+        f"retrying: {code}: the same create again in 7 s",
+        f"retrying: {code}: the same create again in 1.5 s",
+    ]
+
+
+@pytest.mark.parametrize("status", [500, 502, 504])
+def test_a_lost_answer_and_that_of_something_in_between_are_followed_up(
+    gateway: ScriptedGateway, run: Run, status: int
+) -> None:
+    gateway.hangs_up()
+    gateway.script.append(lambda _: web.Response(status=status, text="<html>", content_type="text/html"))
+    gateway.answers(runtime(), 201)
+    assert run(*CREATE).exit_code == 0
+    assert len(set(keys(gateway))) == 1
+
+
+def test_once_it_may_have_been_made_all_that_may_pass_is_waited_out(gateway: ScriptedGateway, run: Run) -> None:
+    gateway.refuses(504, "outcome_unknown", retryable="same_request")
+    gateway.refuses(503, "overloaded", retryable="yes")
+    gateway.answers(runtime(), 201)
+    assert run(*CREATE).exit_code == 0
+
+
+def test_a_refusal_that_proves_that_nothing_was_made_is_not_sent_again(gateway: ScriptedGateway, run: Run) -> None:
+    gateway.refuses(503, "provider_unavailable", retryable="yes")
+    result = run(*CREATE)
+    assert (result.exit_code, len(gateway.seen)) == (1, 1)
+    assert "to go on" not in result.stderr
+
+
+def test_giving_up_tells_the_key_and_the_command_that_goes_on_with_it(
+    gateway: ScriptedGateway, run: Run, clock: SteppedClock
+) -> None:
+    for _ in range(3):
+        gateway.refuses(504, "outcome_unknown", retryable="same_request", intent="in_1", headers={"Retry-After": "2"})
+    result = run(*CREATE, "--name", "it's", "--label", "a=1", "--label", "b=2", "--no-start", "--retry-for", "5")
+    assert (result.exit_code, result.stdout) == (5, "")
+    assert clock.slept == [2.0, 2.0]
+    assert "error: outcome_unknown: the detail of outcome_unknown (Idempotency-Key: cli-" in result.stderr
+    assert "  intent: in_1\n" in result.stderr
+    key = keys(gateway)[0]
+    assert key is not None
+    words = way_on(result.stderr)
+    assert words[-2:] == ["--idempotency-key", key]
+
+    gateway.answers(runtime(), 201)
+    assert run(*words[words.index("runtimes") :]).exit_code == 0
+    assert keys(gateway) == [key] * 4
+    assert gateway.seen[3].body == gateway.seen[0].body
+
+
+def test_the_command_that_goes_on_shows_no_secret(gateway: ScriptedGateway, run: Run) -> None:
+    gateway.hangs_up()
+    result = run(
+        *("runtimes", "create", "-f", "-", "--api-key", "s3cret-key", "--set", "launch.proxy.password=hunter2"),
+        *("--retry-for", "0"),
+        stdin="kind: browser\n",
+    )
+    assert result.exit_code == 5
+    assert "--file - --set launch.proxy.password=... --retry-for 0" in result.stderr
+    assert "hunter2" not in result.stderr
+    assert "s3cret-key" not in result.stderr
+
+
+def test_what_a_person_has_to_decide_is_not_sent_again(gateway: ScriptedGateway, run: Run) -> None:
+    gateway.refuses(504, "outcome_unknown", retryable="no")
+    result = run(*CREATE, "--idempotency-key", "mine")
+    assert (result.exit_code, len(gateway.seen)) == (5, 1)
+    assert way_on(result.stderr)[-2:] == ["--idempotency-key", "mine"]
+
+
+def test_a_rejected_key_says_nothing_of_the_send_before_it(gateway: ScriptedGateway, run: Run) -> None:
+    gateway.hangs_up()
+    gateway.refuses(401, "unauthenticated", retryable="no")
+    result = run(*CREATE)
+    assert result.exit_code == 5
+    assert result.stderr.splitlines()[1].startswith("error: unauthenticated: ")
+
+
+def test_the_provider_s_refusal_does_answer_for_the_send_before_it(gateway: ScriptedGateway, run: Run) -> None:
+    gateway.hangs_up()
+    gateway.refuses(409, "already_exists", retryable="no")
+    assert run(*CREATE).exit_code == 1
+
+
+def test_a_store_that_stays_away_has_made_nothing(gateway: ScriptedGateway, run: Run) -> None:
+    gateway.refuses(503, "store_unavailable", retryable="same_request")
+    assert run(*CREATE, "--retry-for", "0").exit_code == 1
+
+
+def test_a_gateway_that_goes_away_after_the_send_is_waited_for(
+    gateway: ScriptedGateway, run: Run, clock: SteppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gateway.cli.client import Client
+    from gateway.cli.failures import Unreachable
+
+    call, calls = Client.call, 0
+
+    async def down_for_the_second(self: Client, *arguments: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise Unreachable("http://gateway", "connection refused")
+        return await call(self, *arguments, **named)
+
+    monkeypatch.setattr(Client, "call", down_for_the_second)
+    gateway.hangs_up()
+    gateway.answers(runtime(), 201)
+    assert run(*CREATE).exit_code == 0
+    assert clock.slept == [1.0, 1.5]
+
+
+def test_who_interrupts_it_hears_how_to_go_on(gateway: ScriptedGateway, run: Run) -> None:
+    def interrupting(request: web.Request) -> web.StreamResponse:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    gateway.script.append(interrupting)
+    result = run(*CREATE, "--idempotency-key", "mine")
+    assert result.exit_code == 1
+    assert "interrupted: it may have been made; to go on: " in result.stderr
+    assert "--kind browser --idempotency-key mine\n" in result.stderr
+    assert len(gateway.seen) == 1
