@@ -1,0 +1,70 @@
+"""The ``Idempotency-Key`` of a create, as the standards draft writes it and as clients do."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from gateway.api.idempotency import MAX_LENGTH, idempotency_key
+from gateway.domain.errors import InvalidRequest
+
+
+def key_of(*values: str) -> str | None:
+    return idempotency_key(CIMultiDict([("idempotency-key", value) for value in values]))
+
+
+def test_no_header_is_no_key() -> None:
+    assert key_of() is None
+
+
+@pytest.mark.parametrize(
+    ("value", "key"),
+    [
+        ("abc", "abc"),
+        ('"abc"', "abc"),
+        ("  abc\t", "abc"),
+        (' "abc" ', "abc"),
+        ('" abc "', " abc "),
+        ("a b", "a b"),
+        ("8e03978e-40d5-43e8-bc93-6894a57f9324", "8e03978e-40d5-43e8-bc93-6894a57f9324"),
+        ('a"b', 'a"b'),
+        ('"a\\"b\\\\c"', 'a"b\\c'),
+        ("a\\b", "a\\b"),
+        ("'abc'", "'abc'"),
+        ("x" * MAX_LENGTH, "x" * MAX_LENGTH),
+        (f'"{"x" * MAX_LENGTH}"', "x" * MAX_LENGTH),
+    ],
+)
+def test_a_key_is_what_stands_there_or_between_the_quotes(value: str, key: str) -> None:
+    assert key_of(value) == key
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "   ", '""', '"', '"abc', '"abc\\"', "é", '"é"', "a\tb", "a\x7fb", "x" * (MAX_LENGTH + 1), f'"{"x" * 256}"'],
+)
+def test_what_is_no_key_is_refused_and_said_of_the_header(value: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        key_of(value)
+    assert [(fault.header, fault.code) for fault in caught.value.errors] == [("Idempotency-Key", "invalid")]
+    assert value.strip() == "" or value not in caught.value.detail
+
+
+@pytest.mark.parametrize("values", [("a", "a"), ("a", "b")])
+def test_two_keys_are_none(values: tuple[str, ...]) -> None:
+    with pytest.raises(InvalidRequest, match="not several"):
+        key_of(*values)
+
+
+_KEYS = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=MAX_LENGTH)
+
+
+@given(key=_KEYS)
+def test_every_printable_key_can_be_written_in_quotes(key: str) -> None:
+    escaped = key.replace("\\", "\\\\").replace('"', '\\"')
+    assert key_of(f'"{escaped}"') == key
+
+
+@given(key=_KEYS.filter(lambda key: key == key.strip() and not key.startswith('"')))
+def test_with_and_without_quotes_it_is_one_key(key: str) -> None:
+    assert key_of(key) == key
