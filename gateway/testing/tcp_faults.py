@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from gateway.testing.waiting import Watch
 
 _CHUNK: Final = 1 << 16
+_TURNS: Final = 5  # of the loop, after which asyncio has handed over what it was accepting
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
@@ -70,6 +71,8 @@ class TcpFaultProxy:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._close_listener()
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
         await self.cut()
         if self._reserved is not None:
             self._reserved.close()
