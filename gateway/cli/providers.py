@@ -1,6 +1,7 @@
 """``providers``: what the gateway has behind it."""
 
 import sys
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -18,7 +19,18 @@ _COLUMNS: Final[Columns] = {
     "KINDS": lambda item: ", ".join(item.get("kinds") or ()),
     "SCOPE": lambda item: item.get("scope"),
     "HEALTH": lambda item: (item.get("health") or {}).get("status"),
+    "TROUBLE": lambda item: ", ".join(_trouble(item)) or None,
 }
+
+
+def _trouble(item: Mapping[str, Any]) -> Iterator[str]:
+    """What a provider is held back by: rejected credentials, and the classes of work whose breaker is not closed."""
+    if (item.get("health") or {}).get("credentials_ok") is False:
+        yield "credentials rejected"
+    for work, policy in (item.get("policies") or {}).items():
+        state = policy.get("breaker")
+        if state in {"open", "half_open"}:
+            yield f"{work} {state.replace('_', '-')}"
 
 
 @click.group()
@@ -35,7 +47,10 @@ def providers() -> None:
 @connection_options
 @any_output
 def list_providers(connection: "Connection", output: str) -> None:
-    """List the providers in the order of the settings.
+    """List the providers in the order of the settings, and what holds one back.
+
+    TROUBLE tells rejected credentials, and each class of work (read, create, start, release) whose circuit breaker is
+    open or half-open. `providers get` shows all of it.
 
     \b
     Examples:
@@ -53,11 +68,12 @@ def list_providers(connection: "Connection", output: str) -> None:
 @connection_options
 @any_output
 def get(connection: "Connection", name: str, output: str) -> None:
-    """Show one provider.
+    """Show one provider: its features, its health, and each class of work with its limits and its breaker.
 
     \b
-    Example:
+    Examples:
       runtime-gateway providers get durable-demo
+      runtime-gateway providers get durable-demo -o json
     """
     from gateway.cli.client import path
 
