@@ -8,7 +8,7 @@ import msgspec
 from pydantic import SecretStr
 
 from adapters.bctrl_browsers import wire
-from adapters.bctrl_browsers.marker import marked, marker_of
+from adapters.bctrl_browsers.marker import RESERVED, marked, marker_of
 from adapters.bctrl_browsers.native import NativeCreate
 from adapters.bctrl_browsers.settings import DEFAULT_SPACE
 from gateway.domain.errors import ValidationFailed
@@ -45,7 +45,6 @@ CREATE_FEATURES: Final[frozenset[str]] = frozenset(
 )
 """What a create can carry. It requests a first run; drivers, profiles and humanize have no equivalent."""
 
-_OWN_LABEL: Final = "rgw_"
 _TYPED_ID: Final = re.compile(r"[a-z]{1,16}_[A-Za-z0-9_-]{1,111}\Z")
 _URL: Final = re.compile("connections$|url$", re.IGNORECASE)
 _PLACED: Final = frozenset(wire.BrowserBody.__struct_encode_fields__) | {"object", "type"}
@@ -207,7 +206,7 @@ def connections(body: bytes) -> list[Connection]:
 
 
 def _is_label(name: str, value: Any) -> bool:
-    return isinstance(value, str) and not name.startswith(_OWN_LABEL)
+    return isinstance(value, str) and not name.startswith(RESERVED)
 
 
 def _is_told(name: str, value: Any) -> bool:

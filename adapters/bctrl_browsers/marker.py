@@ -1,7 +1,7 @@
 """The marker of a create: where it stands in what is sent, and how it is taken off what is shown.
 
-A browser's ``metadata`` is the caller's but for the one member :data:`~adapters.bctrl_browsers.wire.MARKER`. A caller
-neither sets nor sees it.
+A browser's ``metadata`` is the caller's but for the one member :data:`~adapters.bctrl_browsers.wire.MARKER`, which no
+caller sees. Nor does one set a name that begins as it does (:data:`RESERVED`): it would not be shown among the labels.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,10 @@ from typing import Any, Final
 import msgspec
 
 from adapters.bctrl_browsers.wire import MARKER, BrowserBody
-from gateway.domain.errors import ValidationFailed, pointer
+from gateway.domain.errors import FieldError, ValidationFailed, pointer
+
+RESERVED: Final = "rgw_"
+"""How the names begin that are the gateway's own."""
 
 _SOUGHT: Final = MARKER.encode()
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -18,10 +21,13 @@ _ROWS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def check_unmarked(metadata: Any, *at: str) -> None:
-    """Raises :class:`ValidationFailed` for a caller's metadata or labels that have the marker. ``at`` is their path."""
-    if isinstance(metadata, Mapping) and MARKER in metadata:
-        detail = "This name is the gateway's own; choose another one."
-        raise ValidationFailed.at(pointer(*at, MARKER), detail, code="reserved")
+    """Raises :class:`ValidationFailed` for a caller's metadata or labels with names that begin like the gateway's own.
+    ``at`` is their path."""
+    names = metadata if isinstance(metadata, Mapping) else ()
+    if reserved := [name for name in names if name.startswith(RESERVED)]:
+        detail = f"Names that begin with {RESERVED} are the gateway's own; choose another one."
+        errors = [FieldError(detail, "reserved", pointer=pointer(*at, name)) for name in reserved]
+        raise ValidationFailed(f"{errors[0].pointer}: {detail}", errors=errors)
 
 
 def marked(body: Mapping[str, Any], marker: str | None) -> dict[str, Any]:

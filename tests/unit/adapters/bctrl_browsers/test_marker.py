@@ -66,6 +66,24 @@ def test_a_caller_cannot_set_it(request_, pointer):
 
 
 @pytest.mark.parametrize(
+    ("request_", "pointers"),
+    [
+        (create(labels={"team": "shop", "rgw_a": "1", "rgw_b": "2"}), ["#/labels/rgw_a", "#/labels/rgw_b"]),
+        (create(provider_options={"metadata": {"rgw_a/b": [1]}}), ["#/provider_options/metadata/rgw_a~1b"]),
+        (native_create({"metadata": {"rgw_": ""}}, wait=0, made_up_name="n"), ["#/provider_options/metadata/rgw_"]),
+    ],
+)
+def test_a_name_that_would_be_hidden_among_the_labels_is_refused_where_it_stands(request_, pointers):
+    browsers, _ = adapter()
+    for refuse in (browsers.check_create, lambda r: browsers.wire_create(r, SPACE)):
+        with pytest.raises(ValidationFailed) as caught:
+            refuse(request_)
+        assert [(fault.pointer, fault.code) for fault in caught.value.errors] == [(p, "reserved") for p in pointers]
+    browsers.check_create(create(labels={"rgw": "1", "x_rgw_": "2", "RGW_a": "3"}))
+
+
+@pytest.mark.parametrize("name", [MARKER, "rgw_team"])
+@pytest.mark.parametrize(
     "refuse",
     [
         check_update,
@@ -73,10 +91,10 @@ def test_a_caller_cannot_set_it(request_, pointer):
         lambda body: current_body(body, FlatUpdate),
     ],
 )
-def test_a_client_of_the_providers_api_cannot_set_it_either(refuse):
+def test_a_client_of_the_providers_api_cannot_set_one_either(refuse, name):
     with pytest.raises(ValidationFailed) as caught:
-        refuse({"metadata": {"team": "shop", MARKER: "mine"}})
-    assert native_member(caught.value.errors[0]) == f"metadata.{MARKER}"
+        refuse({"metadata": {"team": "shop", name: "mine"}})
+    assert native_member(caught.value.errors[0]) == f"metadata.{name}"
 
 
 async def test_a_look_tells_each_browsers_own_marker():
