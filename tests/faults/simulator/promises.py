@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.domain.errors import AlreadyExists
 from gateway.domain.intents import Intent, IntentState
+from gateway.ports.provider import Deduplication
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -119,8 +120,8 @@ class Ledger:
         left = [_told(one) for one in self._rows.intents.values() if one.state in _UNFINISHED]
         self._check(not left, f"left unsettled: {left}")
         unshown = self._unshown()
-        parked = {one.name for one in self._rows.intents.values() if one.state is IntentState.PARKED}
-        lost = [made.id for made in unshown if made.name not in parked]
+        shown = {one.name for one in self._rows.intents.values() if one.state in self._shows_its_name()}
+        lost = [made.id for made in unshown if made.name not in shown]
         self._check(not lost, f"made and never shown: {lost}")
         for one in heard:
             others = [made for made in self._made() if made.name == one.ask.name and made.sent is None]
@@ -144,6 +145,12 @@ class Ledger:
             or not self._promised
         )
         self._check(known, f"{made.id} exists, and all that is known is {self._of(made.name)}")
+
+    def _shows_its_name(self) -> frozenset[IntentState]:
+        """The states in which it is enough that the name is shown: a person decides, or the provider ensures the name,
+        and its 402 or 429 was told as what it was."""
+        ensured = all(upstream.deduplication is Deduplication.BY_NAME for upstream in self.upstreams)
+        return frozenset({IntentState.PARKED, IntentState.ABSENT} if ensured else {IntentState.PARKED})
 
     def _unshown(self) -> list[Made]:
         shown = {

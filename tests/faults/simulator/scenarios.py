@@ -18,6 +18,7 @@ def _scenarios() -> Iterator[Scenario]:
         yield Scenario(f"{way}, one key", [way], _ONE_KEY)
         yield Scenario(f"{way}, one name", [way], _ONE_NAME)
         yield Scenario(f"{way}, two keys for one name", [way], _TWO_KEYS)
+        yield Scenario(f"{way}, asked once", [way], [Ask("box", key="k", tries=1)])
         yield Scenario(f"{way}, clocks that disagree", [way], _ONE_KEY, clocks=(60.0, -600.0, 600.0))
         yield Scenario(f"{way}, a name that is taken", [way], _ONE_KEY, taken="box")
     for way in (_BY_KEY, _NONE):

@@ -1,6 +1,6 @@
 """The create promise under every interleaving that there is time for.
 
-``INTERLEAVINGS`` is how many to try in all, ``FAULTS_SEED`` draws those of which not all can be tried.
+``INTERLEAVINGS`` is how many to try in all at least, ``FAULTS_SEED`` draws those of which not all can be tried.
 """
 
 import gc
@@ -16,7 +16,7 @@ from tests.faults.simulator.scenarios import SCENARIOS
 from tests.faults.simulator.search import Choices, explore, text_of
 from tests.faults.simulator.world import World
 
-INTERLEAVINGS: Final = int(os.environ.get("INTERLEAVINGS") or 10_500)
+INTERLEAVINGS: Final = int(os.environ.get("INTERLEAVINGS") or 10_000)
 SEED: Final = int(os.environ.get("FAULTS_SEED") or 1)
 SHARE: Final = -(-INTERLEAVINGS // len(SCENARIOS))
 WALKS: Final = SHARE // 10
@@ -43,12 +43,12 @@ def test_a_create_makes_one_runtime_and_forgets_none(
     gc.collect()
     gc.disable()  # worlds are full of cycles, and small
     try:
-        explored = explore(run, runs=SHARE - WALKS, walks=WALKS, seed=SEED)
+        explored = explore(run, runs=SHARE, walks=WALKS, seed=SEED)
     finally:
         gc.enable()
         gc.collect()
     assert explored.complete >= 1, "not even every single trouble was tried"
-    assert explored.runs >= SHARE - WALKS
+    assert explored.runs >= SHARE
     if not SCENARIOS[title].promised:
         assert shown, "no second runtime was made, although nothing prevents it"
     for name, value in (("interleavings", explored.runs), ("steps", steps), ("seed", SEED)):

@@ -56,13 +56,13 @@ _PAUSES: Final = (1.0, 5.0, 20.0, 40.0, 60.0, 90.0, 120.0)
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A client: what it asks for, and from which moment on, of which replica first."""
+    """A client: what it asks for, of which replica first, and how often at most."""
 
     name: str
     key: str | None = None
     principal: str = "alice"
-    at: float = 0.0
     first: int = 0
+    tries: int = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,8 +264,7 @@ class World:
 
     async def _client(self, heard: Heard) -> None:
         """Ask until there is an answer, of one replica and then of the other one."""
-        await asyncio.sleep(heard.ask.at)
-        for number, pause in enumerate(_PAUSES):
+        for number, pause in enumerate(_PAUSES[: heard.ask.tries]):
             replica = self.replicas[(heard.ask.first + number) % 2]
             if replica.life.dead or replica.life.ending:
                 replica = self.replicas[(heard.ask.first + number + 1) % 2]
