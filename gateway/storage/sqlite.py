@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from gateway.storage.migrations import SchemaStatus, read_status, status_of, upgrade
@@ -27,6 +27,7 @@ SQLITE: Final = Dialect(
     unlocked_only="",
     binary="BLOB",
     migration_lock="SELECT 1",  # BEGIN IMMEDIATE is the lock
+    parameter="?",
 )
 _OLDEST: Final = (3, 35, 0)  # the first SQLite with RETURNING
 _WAITING: Final = 1000  # operations in line; more are refused
@@ -78,11 +79,12 @@ class SqliteStore(SqlStore):
     async def _on(self, thread: int, operation: Operation[T]) -> T:
         if self._threads is None:
             raise unavailable("The store is not open.")
+        future = self._threads[thread].submit(operation)
+        timer = future.get_loop().call_later(self._timeout, _too_long, future)
         try:
-            async with asyncio.timeout(self._timeout):
-                return await asyncio.wrap_future(self._threads[thread].submit(operation))
-        except TimeoutError as exc:
-            raise unavailable("The store took too long.") from exc
+            return await future
+        finally:
+            timer.cancel()
 
     async def _alone(self, work: Callable[[], T]) -> T:
         try:
@@ -154,3 +156,8 @@ class SqliteStore(SqlStore):
                     raise sqlite3.OperationalError(f"no write-ahead log is possible there (journal mode {mode})")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA journal_size_limit = {64 * 1024 * 1024}")
+
+
+def _too_long(future: "asyncio.Future[Any]") -> None:
+    if not future.done():
+        future.set_exception(unavailable("The store took too long."))

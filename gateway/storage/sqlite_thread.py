@@ -1,13 +1,13 @@
 """A thread that owns one SQLite connection and runs what it is given, in order."""
 
+import asyncio
 import queue
 import sqlite3
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.storage.sql_store import unavailable
@@ -17,6 +17,7 @@ T = TypeVar("T")
 Connect: TypeAlias = Callable[[], sqlite3.Connection]
 
 _TOGETHER: Final = 64  # operations that one commit takes along, at most
+_READS_TOGETHER: Final = 8  # that are answered at once
 
 
 def run_steps(connection: sqlite3.Connection, dialect: Dialect, operation: Operation[T]) -> T:
@@ -30,28 +31,40 @@ def _driven(connection: sqlite3.Connection, dialect: Dialect, operation: Operati
     try:
         statement = next(steps)
         while True:
-            values = {str(number): value for number, value in enumerate(statement.values, 1)}
-            statement = steps.send(connection.execute(dialect.render(statement.sql), values).fetchall())
+            statement = steps.send(connection.execute(dialect.render(statement.sql), statement.values).fetchall())
     except StopIteration as end:
         result: T | Undo[T] = end.value
         return result
 
 
-class _Job:
-    """An operation and who waits for it. A caller that gave up before its turn is skipped."""
+class _Job(Generic[T]):
+    """An operation and who waits for it, in an event loop. One that nobody waits for when its turn comes is skipped."""
 
-    def __init__(self, operation: Operation[Any]) -> None:
+    __slots__ = ("error", "future", "operation", "result")
+
+    def __init__(self, operation: Operation[T], future: "asyncio.Future[T]") -> None:
         self.operation = operation
-        self.future: Future[Any] = Future()
+        self.future = future
         self.result: Any = None
+        self.error: BaseException | None = None
 
-    def fail(self, error: BaseException) -> None:
-        if self.future.running() or self.future.set_running_or_notify_cancel():
-            self.future.set_exception(error)
+    def tell(self) -> None:
+        """Let the caller know, in its event loop. It may have given up meanwhile."""
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+def _tell(jobs: "list[_Job[Any]]") -> None:
+    for job in jobs:
+        job.tell()
 
 
 class SqliteThread:
-    """Runs operations on a connection of its own.
+    """Runs operations on a connection of its own. All who ask for them are in one event loop.
 
     Any trouble with the file closes the connection, and the next operation opens another one. So does a file that was
     replaced: what is written to the old one would be lost.
@@ -62,8 +75,9 @@ class SqliteThread:
         self._path = path
         self._dialect = dialect
         self._run = self._commit if writes else self._answer
-        self._together = _TOGETHER if writes else 1
-        self._jobs: queue.Queue[_Job | None] = queue.Queue(limit)
+        self._together = _TOGETHER if writes else _READS_TOGETHER
+        self._limit = limit
+        self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._closing = threading.Event()
@@ -71,25 +85,23 @@ class SqliteThread:
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    def submit(self, operation: Operation[T]) -> "Future[T]":
-        """Get in line. Raises :class:`StoreUnavailable` when the line is too long."""
-        job = _Job(operation)
-        try:
-            self._jobs.put_nowait(job)
-        except queue.Full:
-            raise unavailable("The store has too much to do.") from None
+    def submit(self, operation: Operation[T]) -> "asyncio.Future[T]":
+        """Get in line, in the running event loop. Raises :class:`StoreUnavailable` when the line is too long."""
+        if self._jobs.qsize() >= self._limit:
+            raise unavailable("The store has too much to do.")
+        job = _Job(operation, asyncio.get_running_loop().create_future())
+        self._jobs.put(job)
         return job.future
 
     def close(self, seconds: float) -> None:
         """Finish what is in line and end, or leave it after so many seconds. Nothing is submitted any more."""
         self._closing.set()
-        with suppress(queue.Full):
-            self._jobs.put_nowait(None)  # only to wake it up
+        self._jobs.put(None)  # only to wake it up
         self._thread.join(seconds)
 
     def _work(self) -> None:
         while not (self._closing.is_set() and self._jobs.empty()):
-            jobs = self._next()
+            jobs = [job for job in self._next() if not job.future.done()]
             if not jobs:
                 continue
             try:
@@ -102,22 +114,21 @@ class SqliteThread:
                 self._fail(jobs, error)
             except BaseException as exc:  # noqa: BLE001 (nobody may wait for ever, whatever went wrong)
                 self._fail(jobs, exc)
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                jobs[0].future.get_loop().call_soon_threadsafe(_tell, jobs)
         self._disconnect()
 
-    def _next(self) -> list[_Job]:
+    def _next(self) -> list[_Job[Any]]:
         jobs = [self._jobs.get()]
-        while len(jobs) < self._together:
-            try:
+        with suppress(queue.Empty):
+            while len(jobs) < self._together:
                 jobs.append(self._jobs.get_nowait())
-            except queue.Empty:
-                break
         return [job for job in jobs if job is not None]
 
-    def _fail(self, jobs: list[_Job], error: BaseException) -> None:
+    def _fail(self, jobs: list[_Job[Any]], error: BaseException) -> None:
         self._disconnect()
         for job in jobs:
-            if not job.future.done():
-                job.fail(error)
+            job.error = job.error or error
 
     def _ready(self) -> sqlite3.Connection:
         found = self._path.stat()
@@ -133,21 +144,19 @@ class SqliteThread:
             with suppress(sqlite3.Error):  # it may be the reason why the connection is given up
                 connection.close()
 
-    def _answer(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
+    def _answer(self, connection: sqlite3.Connection, jobs: list[_Job[Any]]) -> None:
         for job in jobs:
-            if job.future.set_running_or_notify_cancel():
-                job.future.set_result(run_steps(connection, self._dialect, job.operation))
+            job.result = run_steps(connection, self._dialect, job.operation)
 
-    def _commit(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
-        """Run every job in a savepoint of its own, and tell nobody before all is on the disk."""
+    def _commit(self, connection: sqlite3.Connection, jobs: list[_Job[Any]]) -> None:
+        """Run every job in a savepoint of its own. Nobody is told before all is on the disk."""
         connection.execute("BEGIN IMMEDIATE")
-        ran = [job for job in jobs if job.future.set_running_or_notify_cancel() and self._within(connection, job)]
+        for job in jobs:
+            self._within(connection, job)
         connection.execute("COMMIT")
-        for job in ran:
-            job.future.set_result(job.result)
 
-    def _within(self, connection: sqlite3.Connection, job: _Job) -> bool:
-        """Run one job. False when it failed for a reason of its own, of which its caller has been told."""
+    def _within(self, connection: sqlite3.Connection, job: _Job[Any]) -> None:
+        """Run one job, which may fail for a reason of its own."""
         for _ in range(TRIES):
             connection.execute("SAVEPOINT job")
             try:
@@ -161,13 +170,12 @@ class SqliteThread:
             except Exception as exc:  # noqa: BLE001 (the caller's, who hears it)
                 connection.execute("ROLLBACK TO job")
                 connection.execute("RELEASE job")
-                job.future.set_exception(exc)
-                return False
+                job.error = exc
+                return
             if isinstance(result, Undo):
                 connection.execute("ROLLBACK TO job")
                 result = result.result
             connection.execute("RELEASE job")
             job.result = result
-            return True
-        job.future.set_exception(unavailable("Others kept changing the same thing."))
-        return False
+            return
+        job.error = unavailable("Others kept changing the same thing.")

@@ -42,20 +42,22 @@ Operation: TypeAlias = Callable[[], Steps[T]]
 TRIES: Final = 5  # of one operation, when others come in between
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dialect:
-    """What a database calls things. ``migration_lock`` is the first statement of an upgrade."""
+    """What a database calls things. ``migration_lock`` is the first statement of an upgrade; ``parameter`` comes before
+    the number of a value."""
 
     now: str
     locked: str
     unlocked_only: str
     binary: str
     migration_lock: str
+    parameter: str = "$"
 
     @lru_cache(maxsize=512)  # noqa: B019 (there are two dialects, and both stay)
     def render(self, sql: str) -> str:
         """The SQL in this database's words."""
-        words = {"{now}": self.now, "{locked}": self.locked, "{unlocked_only}": self.unlocked_only}
+        words = {"{now}": self.now, "{locked}": self.locked, "{unlocked_only}": self.unlocked_only, "$": self.parameter}
         for word, own in words.items():
             sql = sql.replace(word, own)
         return sql
