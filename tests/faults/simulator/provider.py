@@ -105,7 +105,7 @@ class Upstream:
         self.made[made.id] = made
         return made
 
-    def accept(self, sent: Sent) -> "asyncio.Future[Made | tuple[Made, bool] | Exception]":
+    def accept(self, sent: Sent) -> "asyncio.Future[tuple[Made, bool] | Exception]":
         """Take a create that reached the wire; what is answered, whenever that is."""
         self.sent.append(sent)
         self.on_sent(sent)
