@@ -1,5 +1,6 @@
 """Where a create goes, told apart by what stays the same: the provider's API, address, account and scope."""
 
+import asyncio
 import hmac
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
+from gateway.domain.errors import GatewayError
 from gateway.domain.intents import Intent, namespace_of
 from gateway.domain.operations import Operation
 from gateway.ports.context import RequestContext
@@ -49,12 +51,30 @@ class Places:
         self._sealer = sealer
         self._accounts: WeakKeyDictionary[ProviderAdapter[Any], str] = WeakKeyDictionary()
         self._scopes: WeakKeyDictionary[ProviderAdapter[Any], dict[str, str]] = WeakKeyDictionary()
+        self._asking: dict[tuple[ProviderAdapter[Any], str], asyncio.Future[GatewayError | None]] = {}
 
     async def of(self, target: Target, ctx: RequestContext) -> Place:
         """The place of a target. Raises as any read at the provider does."""
         adapter = target.provider.adapter
         scopes = self._scopes.setdefault(adapter, {})
-        if adapter not in self._accounts or target.scope not in scopes:
+        while adapter not in self._accounts or target.scope not in scopes:
+            await self._ask(target, scopes, ctx)
+        account = self._accounts[adapter]
+        namespace = namespace_of(adapter.api, adapter.settings.base_url, account, scopes[target.scope])
+        return Place(target, namespace, account)
+
+    async def _ask(self, target: Target, scopes: dict[str, str], ctx: RequestContext) -> None:
+        """Ask what is not known yet. Who comes meanwhile waits for that answer, or error, so that a burst of creates
+        is one question; when the asker is cancelled, the next one asks."""
+        adapter, key = target.provider.adapter, (target.provider.adapter, target.scope)
+        ctx.provider = target.provider.name
+        error: GatewayError | None = None
+        if (asked := self._asking.get(key)) is not None:
+            if (error := await asyncio.shield(asked)) is not None:
+                raise error
+            return
+        asking = self._asking[key] = asyncio.get_running_loop().create_future()
+        try:
             async with self._fleet.calling(target.provider, Operation.GET, ctx) as call:
                 call.settling = True
                 if adapter not in self._accounts:
@@ -62,9 +82,12 @@ class Places:
                 if len(scopes) >= _MOST_SCOPES:
                     scopes.clear()
                 scopes[target.scope] = await adapter.name_scope(target.scope, call)
-        account = self._accounts[adapter]
-        namespace = namespace_of(adapter.api, adapter.settings.base_url, account, scopes[target.scope])
-        return Place(target, namespace, account)
+        except GatewayError as failure:
+            error = failure
+            raise
+        finally:
+            del self._asking[key]
+            asking.set_result(error)
 
     async def of_intent(self, intent: Intent, ctx: RequestContext) -> Place | None:
         """The place that an intent was sent to, under whichever name it is configured now; None when it is not, or
@@ -85,12 +108,13 @@ class Places:
         return f"{version}:{self._digest(place, version).hex()}"
 
     def is_target(self, place: Place, fingerprint: str) -> bool:
-        """Whether a fingerprint is of this place."""
+        """Whether a fingerprint is of this place, in whose namespace the intent is. With a key that is not known any
+        more only the namespace tells, where it has the account."""
         version, _, digest = fingerprint.partition(":")
         try:
             known = self._digest(place, version).hex()
         except Unreadable:
-            return False
+            return place.account != ""
         return hmac.compare_digest(known, digest)
 
     def _digest(self, place: Place, version: str) -> bytes:

@@ -12,6 +12,7 @@ from gateway.services.intents.settling import Settling
 
 _PURGE_EVERY: Final = 60.0
 _PURGED_AT_ONCE: Final = 500
+_MOST_DOUBLINGS: Final = 10  # a store may be away for days, and a float ends at 2**1024
 
 
 class Reconciler:
@@ -43,7 +44,8 @@ class Reconciler:
                 if full:
                     await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
                 else:
-                    await self._parts.clock.sleep(min(rules.settle_every * 2**failures, LONGEST_PAUSE))
+                    pause = rules.settle_every * 2 ** min(failures, _MOST_DOUBLINGS)
+                    await self._parts.clock.sleep(min(pause, LONGEST_PAUSE))
         finally:
             for task in self._tasks:
                 task.cancel()

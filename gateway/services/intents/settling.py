@@ -105,7 +105,7 @@ class Settling:
             await self._park(intent, "too_old", looks)
         elif left >= 0 or len(looks) < 2:
             pause = pause_before(len(looks), self.parts.rules.wait_out)
-            await self._later(intent, min(pause, left + 0.1) if left > 0 else 0.0, looks)
+            await self._later(intent, min(pause, left + 0.1) if left >= 0 else 0.0, looks)
         elif any(attempt.made for attempt in intent.attempts):
             await self._park(intent, "made_but_not_found", looks)
         else:
