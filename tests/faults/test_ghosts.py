@@ -57,18 +57,23 @@ async def test_case_01_a_commit_after_a_kill_is_the_one_runtime_of_the_retry(
             assert all(task.exception() is not None for task in asked)
             for upstream in w.providers.values():
                 upstream.emulator.release("create")
-            for name, upstream in w.providers.items():
-                answer = await w.made(upstream, f"ghost-{name}", f"k-{name}", url=other.url)
+            answers = await asyncio.gather(
+                *(
+                    w.made(upstream, f"ghost-{name}", f"k-{name}", url=other.url)
+                    for name, upstream in w.providers.items()
+                )
+            )
+            for upstream, answer in zip(w.providers.values(), answers, strict=True):
                 assert answer.status == 201
                 assert [made.id for made in upstream.live()] == [answer.json["provider_id"]]
-                assert (await w.becomes(f"k-{name}", IntentState.DONE)).surplus == ()
+                assert (await w.becomes(f"k-{upstream.name}", IntentState.DONE)).surplus == ()
 
 
 @pytest.mark.parametrize("api", ["bctrl", "bctrl_browsers"])
 async def test_case_01_a_commit_after_the_wait_is_found_late_and_told(
-    api: str, store_place: StorePlace, tmp_path: Path
+    api: str, sqlite_place: StorePlace, tmp_path: Path
 ) -> None:
-    async with world(tmp_path, store_place, deadline=0.3) as w, w.gateway(creates=SHORT) as gateway:
+    async with world(tmp_path, sqlite_place, deadline=0.3) as w, w.gateway(creates=SHORT) as gateway:
         upstream, name = w.providers[api.replace("_", "-")], a_name()
         upstream.fault("hold", times=1)
         assert (await w.create(upstream, name, "k")).code == "outcome_unknown"
@@ -92,10 +97,10 @@ async def test_case_01_a_commit_after_the_wait_is_found_late_and_told(
     ids=lambda setup: setup.api,
 )
 async def test_case_01_a_second_runtime_after_the_wait_is_shown_counted_and_told_and_nobody_stops_it(
-    setup: Setup, store_place: StorePlace, tmp_path: Path
+    setup: Setup, sqlite_place: StorePlace, tmp_path: Path
 ) -> None:
     """What cannot be promised: the provider knows no keys and lets names be taken twice."""
-    async with world(tmp_path, store_place, deadline=0.3, setups=[setup]) as w, w.gateway(creates=SHORT) as gateway:
+    async with world(tmp_path, sqlite_place, deadline=0.3, setups=[setup]) as w, w.gateway(creates=SHORT) as gateway:
         upstream, name = w.providers[setup.name], a_name()
         upstream.fault("hold", times=1)
         assert (await w.create(upstream, name, "k")).code == "outcome_unknown"
@@ -122,10 +127,10 @@ async def test_case_01_a_second_runtime_after_the_wait_is_shown_counted_and_told
 
 @pytest.mark.parametrize("api", ["bctrl", "bctrl_browsers"])
 async def test_case_03_half_an_answer_and_a_look_up_that_lags_is_for_a_person_and_not_absent(
-    api: str, store_place: StorePlace, tmp_path: Path
+    api: str, sqlite_place: StorePlace, tmp_path: Path
 ) -> None:
     """The status line said that something was made, so that nothing is found proves nothing; late proof is taken."""
-    async with world(tmp_path, store_place, deadline=1) as w, w.gateway(creates=SHORT):
+    async with world(tmp_path, sqlite_place, deadline=1) as w, w.gateway(creates=SHORT):
         upstream, name = w.providers[api.replace("_", "-")], a_name()
         for fault in ("half_body", "list_lag", "get_lag"):
             upstream.fault(fault, times=1)
@@ -142,9 +147,9 @@ async def test_case_03_half_an_answer_and_a_look_up_that_lags_is_for_a_person_an
         assert upstream.posts() == 1
 
 
-async def test_case_03_a_free_create_is_simply_sent_again(store_place: StorePlace, tmp_path: Path) -> None:
+async def test_case_03_a_free_create_is_simply_sent_again(sqlite_place: StorePlace, tmp_path: Path) -> None:
     """durable makes one runtime per key, and an idle one costs nothing: no caller is needed, and no look."""
-    async with world(tmp_path, store_place, deadline=1) as w, w.gateway(creates=SHORT):
+    async with world(tmp_path, sqlite_place, deadline=1) as w, w.gateway(creates=SHORT):
         upstream, name = w.providers["durable"], a_name()
         for fault in ("half_body", "list_lag", "get_lag"):
             upstream.fault(fault, times=1)

@@ -1,0 +1,32 @@
+"""A gateway that ends itself with ``kill -9`` at an exact point: ``python -m tests.faults.dying POINT serve …``.
+
+``before:METHOD`` is right before a call of the store, ``after:METHOD`` right after it, when its commit is on the disk.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from gateway.cli import main
+from gateway.storage.sql_store import SqlStore
+
+
+def arm(point: str) -> None:
+    """Let this process die at the point."""
+    when, _, method = point.partition(":")
+    call: Callable[..., Awaitable[Any]] = getattr(SqlStore, method)
+
+    async def deadly(*arguments: Any, **options: Any) -> Any:
+        if when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        await call(*arguments, **options)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(SqlStore, method, deadly)
+
+
+if __name__ == "__main__":
+    arm(sys.argv.pop(1))
+    main()
