@@ -267,9 +267,16 @@ class Store(ABC):
         """The intent of a principal's ``Idempotency-Key``."""
 
     @abstractmethod
-    async def by_name(self, namespace: str, kind: str, name: str, *, other_than: str | None = None) -> Intent | None:
+    async def by_name(
+        self, namespace: str, kind: str, name: str, *, other_than: str | None = None, done: bool = False
+    ) -> Intent | None:
         """The intent that has the name for itself, or else the newest one that had it; never the one whose id is
-        ``other_than``."""
+        ``other_than``. ``done``: only among those that are done."""
+
+    @abstractmethod
+    async def made_under(self, namespace: str, kind: str, name: str, *, other_than: str) -> frozenset[str]:
+        """The provider's ids of all runtimes that intents of the name are done with, surplus included; without those
+        of the intent ``other_than``."""
 
     @abstractmethod
     async def list(self, query: IntentQuery) -> Sequence[Intent]:

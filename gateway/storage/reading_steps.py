@@ -6,14 +6,15 @@ from typing import Final
 from gateway.domain.intents import NAMED, UNSETTLED, Intent, IntentState
 from gateway.ports.store import Counts, Decided, Decision, IntentQuery
 from gateway.storage.intent_steps import lock_pin, unpin
-from gateway.storage.statements import COLUMNS, Statement, Steps, in_states, intent_of, placeholders
+from gateway.storage.statements import COLUMNS, Statement, Steps, in_states, intent_of, placeholders, surplus_of
 
 _UNSETTLED: Final = in_states(sorted(UNSETTLED))
 
 _BY_ID: Final = f"SELECT {COLUMNS} FROM intents WHERE id = $1"
 _BY_KEY: Final = f"SELECT {COLUMNS} FROM intents WHERE principal = $1 AND client_key = $2"
-_BY_NAME: Final = (
-    f"SELECT {COLUMNS} FROM intents WHERE namespace = $1 AND kind = $2 AND name = $3 AND id <> $4"
+_OF_NAME: Final = "FROM intents WHERE namespace = $1 AND kind = $2 AND name = $3 AND id <> $4"
+_DONE: Final = " AND state = 'done'"
+_HAS_IT_OR_NEWEST: Final = (
     f" ORDER BY CASE WHEN state IN {in_states(sorted(NAMED))} AND superseded_by IS NULL THEN 0 ELSE 1 END,"
     " created_at DESC, id DESC LIMIT 1"
 )
@@ -63,10 +64,18 @@ def by_key(principal: str, key: str) -> Steps[Intent | None]:
     return intent_of(rows[0]) if rows else None
 
 
-def by_name(namespace: str, kind: str, name: str, other_than: str | None) -> Steps[Intent | None]:
+def by_name(namespace: str, kind: str, name: str, other_than: str | None, *, done: bool) -> Steps[Intent | None]:
     """By name: who has it, else who had it last."""
-    rows = yield Statement(_BY_NAME, (namespace, kind, name, other_than or ""))
+    sql = f"SELECT {COLUMNS} {_OF_NAME}{_DONE if done else ''}{_HAS_IT_OR_NEWEST}"
+    rows = yield Statement(sql, (namespace, kind, name, other_than or ""))
     return intent_of(rows[0]) if rows else None
+
+
+def made_under(namespace: str, kind: str, name: str, other_than: str) -> Steps[frozenset[str]]:
+    """The runtimes of a name that are known."""
+    sql = f"SELECT DISTINCT runtime_id, surplus {_OF_NAME}{_DONE}"
+    rows = yield Statement(sql, (namespace, kind, name, other_than))
+    return frozenset(one for made, surplus in rows for one in (made, *surplus_of(surplus)))
 
 
 def listed(query: IntentQuery) -> Steps[Sequence[Intent]]:

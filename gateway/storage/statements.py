@@ -89,6 +89,12 @@ def intent_of(row: Row) -> Intent:
     return Intent(**values)
 
 
+def surplus_of(stored: str) -> tuple[str, ...]:
+    """The ids in a column ``surplus``."""
+    ids: tuple[str, ...] = _LISTS["surplus"].decode(stored)
+    return ids
+
+
 def columns_of(values: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of an intent as columns and what is stored in them."""
     return {_COLUMN_OF.get(name, name): _stored(name, value) for name, value in values.items()}

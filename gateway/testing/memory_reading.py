@@ -29,10 +29,18 @@ class MemoryReading:
             return None
         return next((one for one in self.intents.values() if (one.principal, one.key) == (principal, key)), None)
 
-    def by_name(self, namespace: str, kind: str, name: str, other_than: str | None) -> Intent | None:
+    def by_name(
+        self, namespace: str, kind: str, name: str, other_than: str | None, *, done: bool = False
+    ) -> Intent | None:
         """See :meth:`gateway.ports.store.Store.by_name`."""
-        of_name = (one for one in self._of_name(namespace, kind, name) if one.id != other_than)
+        states = {IntentState.DONE} if done else set(IntentState)
+        of_name = (o for o in self._of_name(namespace, kind, name) if o.id != other_than and o.state in states)
         return max(of_name, key=lambda one: (has_its_name(one), one.created_at, one.id), default=None)
+
+    def made_under(self, namespace: str, kind: str, name: str, other_than: str) -> frozenset[str]:
+        """See :meth:`gateway.ports.store.Store.made_under`."""
+        others = (one for one in self._of_name(namespace, kind, name) if one.id != other_than)
+        return frozenset(made for one in others if one.runtime_id for made in (one.runtime_id, *one.surplus))
 
     def list(self, query: IntentQuery) -> Sequence[Intent]:
         """See :meth:`gateway.ports.store.Store.list`."""

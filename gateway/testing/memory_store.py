@@ -130,8 +130,13 @@ class MemoryStore(Store):
     async def by_key(self, principal: str, key: str) -> Intent | None:
         return await self._run("by_key", lambda: self.rows.by_key(principal, key))
 
-    async def by_name(self, namespace: str, kind: str, name: str, *, other_than: str | None = None) -> Intent | None:
-        return await self._run("by_name", lambda: self.rows.by_name(namespace, kind, name, other_than))
+    async def by_name(
+        self, namespace: str, kind: str, name: str, *, other_than: str | None = None, done: bool = False
+    ) -> Intent | None:
+        return await self._run("by_name", lambda: self.rows.by_name(namespace, kind, name, other_than, done=done))
+
+    async def made_under(self, namespace: str, kind: str, name: str, *, other_than: str) -> frozenset[str]:
+        return await self._run("made_under", lambda: self.rows.made_under(namespace, kind, name, other_than))
 
     async def list(self, query: IntentQuery) -> Sequence[Intent]:
         return await self._run("list", lambda: self.rows.list(query))

@@ -1,12 +1,13 @@
 """The part of the contract of stores that is about what ends a doubt: proof, a person, and the reconciler's turn."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from gateway.domain.intents import IntentState, Look, Who
 from gateway.ports.store import Changes, Decision, Lost, Version
-from gateway.testing.store_subject import LEASE, StoreSubject, begun, bring, create, current, moved
+from gateway.testing.store_subject import HERE, LEASE, StoreSubject, begun, bring, create, current, moved
 
 
 class ProofContract:
@@ -175,3 +176,22 @@ class ProofContract:
         parked = await bring(stores.store, new, IntentState.PARKED)
         await stores.store.decide(Version.of(parked), Decision.ABSENT, "olga")
         assert [intent.id for intent in await stores.store.due("you", LEASE, 5)] == [new.id]
+
+    async def test_what_was_made_under_a_name_is_known_whoever_had_the_name_since(self, stores: StoreSubject) -> None:
+        """Of all that are done, with what turned up besides; another name's is none of it."""
+        done: list[Any] = []
+        for number in range(3):
+            new = begun(await stores.store.begin(create(), "me", LEASE))
+            done.append(await stores.store.found(new.id, f"rt-{number}"))
+            await stores.advance(1)
+        await stores.store.found(done[0].id, "rt-more")
+        await bring(stores.store, begun(await stores.store.begin(create(), "me", LEASE)), IntentState.REFUSED)
+        last = begun(await stores.store.begin(create(), "me", LEASE))
+        other = begun(await stores.store.begin(create("two"), "me", LEASE))
+        await stores.store.found(other.id, "rt-two")
+        name = (HERE, "durable", "one")
+        assert await stores.store.made_under(*name, other_than=last.id) == {"rt-0", "rt-1", "rt-2", "rt-more"}
+        assert await stores.store.made_under(*name, other_than=done[0].id) == {"rt-1", "rt-2"}
+        assert await stores.store.by_name(*name, done=True) == done[2]
+        assert await stores.store.by_name(*name, done=True, other_than=done[2].id) == done[1]
+        assert await stores.store.by_name(HERE, "durable", "two", other_than=other.id, done=True) is None

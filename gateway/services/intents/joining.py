@@ -17,7 +17,7 @@ from gateway.ports.sealing import Unreadable
 from gateway.ports.store import Changes, Lost, Moved, NameTaken, Version
 from gateway.services.intents.holding import Asked, Holding
 from gateway.services.intents.looks import look, ours
-from gateway.services.intents.namesakes import compared
+from gateway.services.intents.namesakes import compared, made_by_others
 from gateway.services.intents.parts import Parts, Wanted, needs_a_person, new_holder, outcome_unknown, still_running
 from gateway.services.intents.places import Place
 from gateway.services.intents.rules import REPLAY_AGE
@@ -176,7 +176,7 @@ class Joining:
         request = sent.request() if sent is not None else None
         looked = await look(parts.fleet, place, intent.name, ctx)
         now = await parts.store.now()
-        others = await self._claimed_by_others(intent)
+        others = await made_by_others(parts, intent)
         mine = ours(place, intent, looked, now=now, request=request, others=others)
         if len(mine) == 1 or (mine and place.adapter.marks_creates):
             reason = None if place.adapter.marks_creates else "adopted"
@@ -194,12 +194,6 @@ class Joining:
                 "made. Send the same request again later, with the same key and name."
             ),
         )
-
-    async def _claimed_by_others(self, intent: Intent) -> tuple[str, ...]:
-        other = await self._parts.store.by_name(intent.namespace, intent.kind, intent.name, other_than=intent.id)
-        if other is None or other.runtime_id is None:
-            return ()
-        return (other.runtime_id, *other.surplus)
 
     async def _resend(
         self, intent: Intent, wanted: Wanted | None, ctx: RequestContext, origin: Origin

@@ -1,6 +1,6 @@
 """Uncached looks by name for what became of a create, and what they show (the create promise, settling)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -55,7 +55,7 @@ def ours(
     now: float,
     slack: float = 0.0,
     request: CreateRequest | None,
-    others: Sequence[str] = (),
+    others: Collection[str] = (),
     refused: bool = False,
 ) -> list[Seen]:
     """The runtimes that the attempts of an intent have made, as far as that can be told.

@@ -6,7 +6,7 @@ from gateway.domain.differences import differing_fields
 from gateway.domain.errors import FieldError, GatewayError, IdempotencyInProgress, NotFound, RuntimeReplaced
 from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef
-from gateway.domain.intents import Intent, IntentState
+from gateway.domain.intents import Intent
 from gateway.domain.lifecycle import is_live
 from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateRequest
@@ -14,24 +14,24 @@ from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import SupportsConfig
 from gateway.ports.sealing import Unreadable
+from gateway.services.intents.holding import Holding
 from gateway.services.intents.looks import Looked
 from gateway.services.intents.parts import Parts
 from gateway.services.intents.places import Place
 
 
-async def hidden_predecessor(
-    parts: Parts, place: Place, intent: Intent, looked: Looked, now: float, ctx: RequestContext
-) -> Runtime | None:
+async def hidden_predecessor(parts: Parts, holding: Holding, looked: Looked, ctx: RequestContext) -> Runtime | None:
     """A live runtime of the name that this gateway made a short time ago and that a look does not show: a list may lag
-    behind. ``now`` is the database's time.
+    behind.
 
     It is asked for by its id. Where runtimes cannot be deleted it is there even if that lags too; then what was
     answered before is the answer. Raises :class:`IdempotencyInProgress` where nothing was, and as any read does.
     """
-    earlier = await parts.store.by_name(intent.namespace, intent.kind, intent.name, other_than=intent.id)
-    if earlier is None or earlier.state is not IntentState.DONE or earlier.runtime_id is None:
+    intent, place = holding.intent, holding.place
+    earlier = await parts.store.by_name(intent.namespace, intent.kind, intent.name, other_than=intent.id, done=True)
+    if earlier is None or earlier.runtime_id is None:
         return None
-    recent = now - (earlier.settled_at or 0.0) < parts.rules.wait_out
+    recent = holding.now() - (earlier.settled_at or 0.0) < parts.rules.wait_out
     if not recent or any(seen.runtime.provider_id == earlier.runtime_id for seen in looked.seen):
         return None
     try:
@@ -41,6 +41,12 @@ async def hidden_predecessor(
     except (NotFound, RuntimeReplaced):
         return None if Feature.DELETE in place.adapter.features else _answered_before(parts, earlier)
     return runtime if is_live(runtime.state) else None
+
+
+async def made_by_others(parts: Parts, intent: Intent) -> frozenset[str]:
+    """The runtimes of the name, by the provider's ids, that other creates are known to have made or to have found
+    there. Raises :class:`StoreUnavailable`."""
+    return await parts.store.made_under(intent.namespace, intent.kind, intent.name, other_than=intent.id)
 
 
 def _answered_before(parts: Parts, earlier: Intent) -> Runtime:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.domain.errors import GatewayError, StoreUnavailable
-from gateway.domain.intents import Intent, IntentState, Look, Who
+from gateway.domain.intents import UNSETTLED, Intent, IntentState, Look, Who
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import Deduplication, Seen
 from gateway.ports.store import Changes, Moved, Version
@@ -14,6 +14,7 @@ from gateway.services.intents.contents import SentCreate
 from gateway.services.intents.holding import Asked, Holding
 from gateway.services.intents.joining import end_of_lease
 from gateway.services.intents.looks import Looked, look, ours
+from gateway.services.intents.namesakes import made_by_others
 from gateway.services.intents.parts import Parts
 from gateway.services.intents.places import Place
 from gateway.services.intents.rules import GIVE_UP, REPLAY_AGE, pause_before
@@ -124,15 +125,17 @@ class Settling:
         """Evidence that comes after the conclusion, looked for during a day."""
         now = await self.parts.store.now()
         settled = intent.settled_at if intent.settled_at is not None else intent.updated_at
+        contested = False
         if place is not None:
             sent = self.parts.contents.request(intent)
             looked = await look(self.parts.fleet, place, intent.name, ctx)
+            contested = not place.adapter.marks_creates and await self._may_be_anothers(intent)
             mine = await self._mine(intent, place, sent, looked, await self.parts.store.now())
-            if intent.state is not IntentState.DONE and len(mine) > 1 and not place.adapter.marks_creates:
-                mine = []  # nobody can tell which; a person has to
-            if mine and await self._found(intent, place, mine, late=True):
+            one = place.adapter.marks_creates or intent.state is IntentState.DONE or len(mine) == 1
+            # Of several nobody can tell which; a person has to. Whose it is, later looks tell.
+            if mine and one and not contested and await self._found(intent, place, mine, late=True):
                 return
-        doubtful = any(attempt.made is not True for attempt in intent.attempts)
+        doubtful = contested or any(attempt.made is not True for attempt in intent.attempts)
         passed = now - settled
         if passed > GIVE_UP or (intent.state is IntentState.DONE and not doubtful):
             await self._end(intent)
@@ -143,9 +146,13 @@ class Settling:
         self, intent: Intent, place: Place, sent: SentCreate | None, looked: Looked, now: float
     ) -> Sequence[Seen]:
         request = sent.request() if sent is not None else None
-        other = await self.parts.store.by_name(intent.namespace, intent.kind, intent.name, other_than=intent.id)
-        others = () if other is None or other.runtime_id is None else (other.runtime_id, *other.surplus)
+        others = await made_by_others(self.parts, intent)
         return ours(place, intent, looked, now=now, request=request, others=others)
+
+    async def _may_be_anothers(self, intent: Intent) -> bool:
+        """Whether another create has the name by now, of which nothing is proven yet."""
+        other = await self.parts.store.by_name(intent.namespace, intent.kind, intent.name, other_than=intent.id)
+        return other is not None and other.state in UNSETTLED
 
     async def _found(self, intent: Intent, place: Place, mine: Sequence[Seen], *, late: bool) -> bool:
         """Take the proof. Whether the intent became done by it; one that was done stays due."""

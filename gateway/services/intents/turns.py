@@ -29,7 +29,7 @@ from gateway.services.intents.contents import SentCreate
 from gateway.services.intents.evidence import Evidence, Proof, evidence_of
 from gateway.services.intents.holding import Holding, TooSlow
 from gateway.services.intents.looks import Looked, look, moment_of_header, needs_a_look_before, ours
-from gateway.services.intents.namesakes import compared, hidden_predecessor
+from gateway.services.intents.namesakes import compared, hidden_predecessor, made_by_others
 from gateway.services.intents.parts import Parts, Wanted, outcome_unknown
 from gateway.services.intents.places import Place
 
@@ -79,6 +79,7 @@ class Turn:
         self._origin = origin
         self._wanted = wanted
         self._tried = tried
+        self._others: frozenset[str] = frozenset()
         self._request: CreateRequest | None = wanted.request if wanted is not None else sent.request()
         ctx.intent_id = holding.intent.id
 
@@ -89,6 +90,8 @@ class Turn:
     async def run(self, call: Call) -> Created:
         """Take the turn. ``call`` is the create's own, with its time limit."""
         try:
+            if self._origin is not Origin.FIRST:
+                self._others = await made_by_others(self._parts, self.holding.intent)
             found = await self._look_before()
             return found if found is not None else await self._send(call)
         except asyncio.CancelledError:
@@ -121,7 +124,7 @@ class Turn:
         if live := looked.live:
             return await self._existing(live[0].runtime)
         try:
-            hidden = await self._hidden_predecessor(looked)
+            hidden = await hidden_predecessor(self._parts, self.holding, looked, self._ctx)
         except GatewayError as error:
             return await self._after_nothing(Evidence(Proof.NOTHING_MADE, error, "queued", None))
         if hidden is not None:
@@ -308,11 +311,9 @@ class Turn:
     async def _look(self) -> Looked:
         return await look(self._parts.fleet, self._place, self.holding.intent.name, self._ctx)
 
-    async def _hidden_predecessor(self, looked: Looked) -> Runtime | None:
-        holding = self.holding
-        return await hidden_predecessor(self._parts, self._place, holding.intent, looked, holding.now(), self._ctx)
-
     def _ours(self, looked: Looked, *, refused: bool = False) -> list[Seen]:
-        holding, request = self.holding, self._request
-        now, slack = holding.now(), holding.slack
-        return ours(self._place, holding.intent, looked, now=now, slack=slack, request=request, refused=refused)
+        holding = self.holding
+        return ours(
+            self._place, holding.intent, looked, now=holding.now(), slack=holding.slack, request=self._request,
+            others=self._others, refused=refused,
+        )  # fmt: skip
