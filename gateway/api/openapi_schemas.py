@@ -11,6 +11,7 @@ from gateway.api.routes import Route
 from gateway.domain.errors import Retryable, Source, error_classes
 from gateway.domain.pages import Incomplete
 from gateway.domain.requests import UpdateCapability
+from gateway.domain.runtime import CreateAttempt
 from gateway.domain.values import State
 
 Schema = dict[str, Any]
@@ -124,7 +125,7 @@ def _problem() -> Schema:
             "retryable": {
                 "type": "string",
                 "enum": [value.value for value in Retryable],
-                "description": "same_request: only the identical request, with the same name.",
+                "description": "same_request: only the identical request, with the same name and Idempotency-Key.",
             },
             "retry_after": {"type": "number", "minimum": 0, "description": "Seconds to wait."},
             "request_id": {"type": "string"},
@@ -134,6 +135,25 @@ def _problem() -> Schema:
                 "items": ref("Incomplete"),
                 "description": "Of a list that could not be answered: each provider that failed.",
             },
+            "intent": {
+                "type": "string",
+                "description": "Of a create that is unknown or under way: what it is kept as.",
+            },
+            "name": {
+                "type": "string",
+                "description": "Of the same: the name that its runtime has or will have, also where it was made up.",
+            },
+            "idempotency_key": {
+                "type": "string",
+                "description": "Of an unknown create: the key that it was sent with.",
+            },
+            "attempts": {
+                "type": "array",
+                "items": ref(CreateAttempt.__name__),
+                "description": "Of a create: the providers that were tried, in order, each with the code of its error.",
+            },
+            "state": {**ref(State.__name__), "description": "Where the runtime is that the verb does not work on."},
+            "feature": {"type": "string", "description": "What the provider does not have."},
         },
         "required": [
             "type",

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from gateway.domain.errors import IdempotencyInProgress, OutcomeUnknown, ProviderFailure, Retryable, StoreUnavailable
 from gateway.domain.intents import Intent
@@ -21,6 +21,8 @@ from gateway.services.intents.places import Place, Places
 from gateway.services.intents.rules import CreateRules
 from gateway.services.routing import Target
 from gateway.services.specs import SpecKeeper
+
+_LOOK_AGAIN_AFTER: Final = 2.0  # seconds
 
 
 class IntentObserver(Protocol):
@@ -118,11 +120,18 @@ def outcome_unknown(
     retryable: Retryable = Retryable.SAME_REQUEST,
     failure: ProviderFailure | None = None,
 ) -> OutcomeUnknown:
-    """What a caller hears of a create of which nothing is proven."""
+    """What a caller hears of a create of which nothing is proven. The same request looks after it anew."""
     extra = {"intent": intent.id, "name": intent.name}
     if key is not None:
         extra["idempotency_key"] = key
-    return OutcomeUnknown(detail, retryable=retryable, provider=intent.provider, failure=failure, extra=extra)
+    return OutcomeUnknown(
+        detail,
+        retryable=retryable,
+        retry_after=_LOOK_AGAIN_AFTER if retryable is Retryable.SAME_REQUEST else None,
+        provider=intent.provider,
+        failure=failure,
+        extra=extra,
+    )
 
 
 def needs_a_person(intent: Intent, key: str | None) -> OutcomeUnknown:

@@ -1,16 +1,19 @@
 """The OpenAPI document."""
 
+import ast
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
 import pytest
 
+import gateway
 from gateway.api.openapi import ROUTES, openapi_document, openapi_json
 from gateway.api.problems import STATUS, problem_document
-from gateway.domain.errors import FieldError, ProviderFailure, error_classes
+from gateway.domain.errors import FieldError, OutcomeUnknown, ProviderFailure, error_classes
 from gateway.domain.requests import CREATE_REQUESTS
 
 DOCUMENT = openapi_document()
@@ -86,6 +89,37 @@ def test_every_problem_is_what_its_schema_says(cls: Any) -> None:
     document = problem_document(error, "id")
     assert document["status"] == STATUS[cls]
     validator("Problem").validate(document)
+
+
+def test_the_problem_of_an_unknown_create_is_described_whole() -> None:
+    members = {"intent": "in_1", "name": "n", "idempotency_key": "k"}
+    tried = {"attempts": [{"provider": "p", "code": "provider_unavailable"}], "state": "idle", "feature": "pause"}
+    document = problem_document(OutcomeUnknown("Nobody knows.", retry_after=2.0, extra={**members, **tried}), "id")
+    validator("Problem").validate(document)
+    for name in {**members, **tried}:
+        assert not validator("Problem").is_valid({**document, name: 1})
+
+
+def _members_set_on_errors(tree: ast.AST) -> Iterator[str]:
+    """The keys of dicts that are given or assigned as ``extra``, and those that are put into one later."""
+    for node in ast.walk(tree):
+        given = [node.value] if isinstance(node, ast.keyword) and node.arg == "extra" else []
+        if isinstance(node, ast.Assign):
+            target = node.targets[0]
+            if isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Constant):
+                if "extra" in {getattr(target.value, "id", None), getattr(target.value, "attr", None)}:
+                    yield str(target.slice.value)
+            elif getattr(target, "id", None) == "extra":
+                given = [node.value]
+        for inner in (part for value in given for part in ast.walk(value) if isinstance(part, ast.Dict)):
+            yield from (str(key.value) for key in inner.keys if isinstance(key, ast.Constant))
+
+
+def test_every_member_that_an_error_carries_beside_the_usual_is_described() -> None:
+    sources = (Path(gateway.__file__).parent / "services").rglob("*.py")
+    members = {name for source in sources for name in _members_set_on_errors(ast.parse(source.read_text("utf-8")))}
+    assert {"intent", "name", "idempotency_key", "attempts", "incomplete", "state", "feature"} <= members
+    assert members <= DOCUMENT["components"]["schemas"]["Problem"]["properties"].keys()
 
 
 def test_a_create_is_discriminated_by_kind() -> None:

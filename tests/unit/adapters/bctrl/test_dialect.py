@@ -48,8 +48,9 @@ def test_every_way_of_retrying_has_a_hint():
 
 def test_nothing_that_clients_send_again_is_told_of_an_unknown_outcome():
     """408, 429 and 5xx are what they repeat on their own."""
-    status, body, _ = said(errors.OutcomeUnknown("Nobody knows."))
+    status, body, headers = said(errors.OutcomeUnknown("Nobody knows.", retry_after=2.0))
     assert (status, body["reasonClass"]) == (409, "outcome_unknown")
+    assert headers == {"Retry-After": "2"}, "for people and loops of their own; it makes no client send again"
 
 
 @pytest.mark.parametrize("cls", ALL, ids=lambda cls: cls.code)

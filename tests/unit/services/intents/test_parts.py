@@ -1,0 +1,25 @@
+"""What a caller hears of a create of which nothing is proven."""
+
+import pytest
+
+from gateway.domain.errors import OutcomeUnknown, Retryable
+from gateway.domain.intents import IntentState, Who
+from gateway.ports.store import Version
+from tests.unit.services.intents.scene import LOST, Durable, Scene
+
+
+async def test_it_says_when_to_ask_again_as_long_as_asking_helps() -> None:
+    adapter = Durable()
+    adapter.world.fail("create", LOST)
+    scene = Scene(adapter)
+    with pytest.raises(OutcomeUnknown) as unknown:
+        await scene.create(key="k")
+    assert (unknown.value.retryable, unknown.value.retry_after) == (Retryable.SAME_REQUEST, 2.0)
+    assert unknown.value.extra == {"intent": scene.intent.id, "name": "box", "idempotency_key": "k"}
+
+    scene.clock.time += 60.0
+    await scene.store.due("settler", 10.0, 1)
+    await scene.store.move(Version.of(scene.intent), IntentState.PARKED, Who.RECONCILER, "settler")
+    with pytest.raises(OutcomeUnknown) as left_to_a_person:
+        await scene.create(key="k")
+    assert (left_to_a_person.value.retryable, left_to_a_person.value.retry_after) == (Retryable.NO, None)
