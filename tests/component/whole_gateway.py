@@ -1,7 +1,7 @@
 """The whole gateway on a real port, in front of the emulators of both mission APIs, each behind a proxy of faults."""
 
 import itertools
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from io import StringIO
@@ -91,28 +91,33 @@ async def whole_gateway(
     cache: CacheSettings = NO_CACHE,
     keys: Mapping[str, str] | None = None,
     clock: Clock | None = None,
+    twice: Sequence[str] = (),
     **options: Mapping[str, Any],
 ) -> AsyncIterator[Gateway]:
     """Start everything, in front of emulators of ``apis``, or of :data:`APIS`. ``keys`` are of other principals by
-    name; ``options`` are further settings of providers, by API."""
+    name; ``options`` are further settings of providers, by API. ``twice``: APIs with a second provider and emulator,
+    called ``API-2``, where creates go second."""
     async with AsyncExitStack() as stack:
         upstreams: dict[str, Upstream] = {}
         providers: dict[str, dict[str, Any]] = {}
-        for api in apis or APIS:
+        for label in (*(apis or APIS), *(f"{api}-2" for api in twice)):
+            api = label.removesuffix("-2")
             demo = plugins()[api].demo
             token = f"token-of-{api}-4711"
             app = create_emulator(api, token=token)
             url = await stack.enter_async_context(running(app))
             proxy = await stack.enter_async_context(TcpFaultProxy(url))
             kind = "durable" if api == "durable" else "browser"
-            upstreams[api] = Upstream(demo.provider, kind, token, app[EMULATOR], proxy)
-            providers[demo.provider] = {
+            provider = demo.provider + label[len(api) :]
+            upstreams[label] = Upstream(provider, kind, token, app[EMULATOR], proxy)
+            providers[provider] = {
                 "api": api,
                 "base_url": proxy.url + demo.base_path,
                 "token": token,
                 "scope": demo.scope,
                 **(demo.options or {}),
-                **options.get(api, {}),
+                "order": 1 if label == api else 2,
+                **options.get(label, {}),
             }
         folder = Path(stack.enter_context(TemporaryDirectory()))
         settings = demo_settings(providers, port=0, api_key=KEY, folder=folder)
