@@ -2,7 +2,7 @@
 
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self
 
 import msgspec
@@ -30,6 +30,14 @@ class SentCreate(msgspec.Struct, frozen=True):
     def of(cls, wire: WireCreate, document: Mapping[str, Any], *, judged: bool) -> Self:
         """From what the caller asked for, integers of any size included."""
         return cls(wire, json.dumps(document), judged)
+
+    def __repr__(self) -> str:
+        return f"SentCreate({self.wire!r})"
+
+    def secret_values(self) -> Sequence[str]:
+        """What in it nobody may read in an error or a log."""
+        request = self.request()
+        return () if request is None else tuple(request.secret_values())
 
     def request(self) -> CreateRequest | None:
         """What the caller asked for, as far as this version understands it."""

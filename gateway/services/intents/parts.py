@@ -96,7 +96,7 @@ class Wanted:
     """
 
     request: CreateRequest
-    document: dict[str, Any]
+    document: dict[str, Any] = field(repr=False)
     key: str | None
     operation: str
     judged: bool
