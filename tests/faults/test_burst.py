@@ -54,6 +54,9 @@ class Burst:
         self.under_way += count
         self._watch.changed()
 
+    async def _all_but_refused(self, left: int) -> None:
+        await self._watch.until(lambda: self.under_way == min(left, IN_FLIGHT + WAITING))
+
     async def in_rounds(self) -> None:
         """The provider finishes its creates only when it has as many as it gets, and everybody else is in the row or
         has been refused."""
@@ -61,8 +64,7 @@ class Burst:
         while left := self._creates - done:
             due = min(left, IN_FLIGHT)
             await emulator.until_waiting(due)
-            here = min(left, IN_FLIGHT + WAITING)
-            await self._watch.until(lambda here=here: self.under_way == here)
+            await self._all_but_refused(left)
             assert emulator.waiting == due
             emulator.release("create")
             done += due
