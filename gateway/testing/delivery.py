@@ -1,5 +1,6 @@
 """How an answer leaves the emulator, whole or not."""
 
+import contextlib
 import json
 from typing import Final
 
@@ -35,8 +36,9 @@ async def mangle(request: web.Request, answer: Answer, rule: Rule) -> web.Stream
     if rule.fault == "half_body" and body:
         response = web.StreamResponse(status=whole.status, headers=whole.headers)
         response.content_length = len(body)
-        await response.prepare(request)
-        await response.write(body[: len(body) // 2])
+        with contextlib.suppress(ConnectionError):  # the client has left before
+            await response.prepare(request)
+            await response.write(body[: len(body) // 2])
         hang_up(request)
         return response
     hang_up(request)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from gateway.testing.waiting import Watch
 
 _CHUNK: Final = 1 << 16
-_TURNS: Final = 5  # of the loop, after which asyncio has handed over what it was accepting
+_BACKLOG: Final = 100
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
@@ -40,12 +40,12 @@ class TcpFaultProxy:
         self._target = (parts.hostname, parts.port)
         self._mode = Mode.FORWARD
         self._reserved: socket.socket | None = None
-        self._server: asyncio.Server | None = None
+        self._listening: socket.socket | None = None
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._watch = Watch()
-        self._changing = asyncio.Lock()
         self.port = 0
         self.accepted = 0
         self.forwarded = 0
@@ -64,31 +64,28 @@ class TcpFaultProxy:
     async def __aenter__(self) -> Self:
         self._reserved = self._bound(0)
         self.port = self._reserved.getsockname()[1]
-        await self._listen()
+        self._listen()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._close_listener()
-        for _ in range(_TURNS):
-            await asyncio.sleep(0)
         await self.cut()
         if self._reserved is not None:
             self._reserved.close()
 
     async def set_mode(self, mode: Mode) -> None:
         """Behave like this from now on. Open connections go on, except that ``STALL`` holds them back as well."""
-        async with self._changing:
-            self._mode = mode
-            if mode is Mode.STALL:
-                self._flowing.clear()
-            else:
-                self._flowing.set()
-            if mode is Mode.REFUSE:
-                self._close_listener()
-            elif self._server is None:
-                await self._listen()
+        self._mode = mode
+        if mode is Mode.STALL:
+            self._flowing.clear()
+        else:
+            self._flowing.set()
+        if mode is Mode.REFUSE:
+            self._close_listener()
+        elif self._listening is None:
+            self._listen()
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Return as soon as a condition on the connections holds."""
@@ -96,9 +93,11 @@ class TcpFaultProxy:
 
     async def cut(self) -> None:
         """Reset all open connections."""
-        tasks = list(self._open)
-        for task, writer in self._open.items():
-            _reset(writer)
+        await asyncio.sleep(0)  # so that what was just accepted has begun
+        tasks = list(self._tasks)
+        for task in tasks:
+            if task in self._open:
+                _reset(self._open[task])
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -111,30 +110,44 @@ class TcpFaultProxy:
         sock.bind(("127.0.0.1", port))
         return sock
 
-    async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._accept, sock=self._bound(self.port))
+    def _listen(self) -> None:
+        # Not asyncio's server: when that is closed it drops, unclosed, what it is just accepting.
+        self._listening = self._bound(self.port)
+        self._listening.listen(_BACKLOG)
+        asyncio.get_running_loop().add_reader(self._listening, self._take, self._listening)
 
     def _close_listener(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._listening is not None:
+            asyncio.get_running_loop().remove_reader(self._listening)
+            self._listening.close()
+            self._listening = None
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _take(self, listening: socket.socket) -> None:
+        try:
+            connection, _ = listening.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # the client has left again
+        connection.setblocking(False)
         self.accepted += 1
         if self._mode is Mode.RESET:
             self.was_reset += 1
-            _reset(writer)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            connection.close()
             return
+        task = asyncio.get_running_loop().create_task(self._accept(connection))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self, connection: socket.socket) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        reader, writer = await asyncio.open_connection(sock=connection)
         self._open[task] = writer
         self._watch.changed()
         try:
             await self._forward(reader, writer)
         except OSError:
             _reset(writer)  # one side failed: the other is told in the same way
-        except asyncio.CancelledError:
-            _reset(writer)  # cut: the streams' callback would log a task that ends as cancelled
         finally:
             del self._open[task]
             writer.close()
