@@ -7,8 +7,10 @@ digest is keyed, so that a stolen store cannot be asked whether a guessed passwo
 import hashlib
 import hmac
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
+import msgspec
 import rfc8785
 from pydantic import BaseModel, SecretStr
 
@@ -46,9 +48,25 @@ def canonical(document: Any) -> bytes:
     RFC 8785 knows no numbers but doubles, yet two requests that differ in such an integer are not one. Raises
     ``ValueError`` for what JSON cannot carry: NaN, infinities and lone surrogates.
     """
+    if _is_plain(document):
+        with suppress(UnicodeEncodeError):  # RFC 8785 has words of its own for a lone surrogate
+            return msgspec.json.encode(document, order="sorted")
     large: list[str] = []
     text = rfc8785.dumps(_doubles(document, large, ""))
     return b"\n".join([text, *(line.encode() for line in sorted(large))])
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether this is among what msgspec writes as RFC 8785 does, ten times as fast: no doubles, integers that a double
+    holds, and only keys whose order is the same in UTF-8 and UTF-16."""
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return True
+    if kind is int:
+        return bool(-_LARGEST <= value <= _LARGEST)
+    if kind is dict:
+        return all(type(key) is str and key.isascii() and _is_plain(item) for key, item in value.items())
+    return (kind is list or kind is tuple) and all(map(_is_plain, value))
 
 
 def _doubles(value: Any, large: list[str], at: str) -> Any:
@@ -70,4 +88,4 @@ def _doubles(value: Any, large: list[str], at: str) -> Any:
 def request_digest(operation: str, document: Mapping[str, Any], key: bytes) -> bytes:
     """HMAC-SHA-256 of a request to ``operation``. ``document`` is :func:`request_document` of it; waits, request ids
     and headers are no part of it. Compare with :func:`hmac.compare_digest`."""
-    return hmac.digest(key, canonical([DIGEST_RULE, operation, document]), hashlib.sha256)
+    return hmac.digest(key, canonical([DIGEST_RULE, str(operation), document]), hashlib.sha256)

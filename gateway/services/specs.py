@@ -103,6 +103,10 @@ class SpecKeeper:
         self._resting_until = 0.0
         self._task: asyncio.Task[None] | None = None
 
+    def keeps(self, request: CreateRequest) -> bool:
+        """Whether there is anything to :meth:`remember` of a create."""
+        return self._store is not None and spec_of(request) is not None
+
     async def remember(
         self, adapter: ProviderAdapter[Any], scope: str, runtime: Runtime, request: CreateRequest
     ) -> None:

@@ -6,22 +6,24 @@ no two transactions wait for each other.
 
 import secrets
 from collections.abc import Generator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from gateway.domain.intents import NAMED, Intent, IntentState, LeaseRule, NewIntent, Who, transition
 from gateway.ports.store import Begun, By, Changes, Decision, Existing, Lost, Moved, NameTaken, Version
 from gateway.storage.statements import (
     COLUMNS,
+    NEW_COLUMNS,
     Row,
     Statement,
     Steps,
     TryAgain,
     Undo,
     columns_of,
-    columns_of_new,
     in_states,
     intent_of,
     placeholders,
+    stored_of_new,
 )
 
 _NAMED: Final = in_states(sorted(NAMED))
@@ -48,6 +50,14 @@ _SUPERSEDE: Final = (
     "UPDATE intents SET superseded_by = $1, updated_at = {now} WHERE id = $2 AND epoch = $3 AND state = 'absent'"
     " AND superseded_by IS NULL"
 )
+_HOLDER: Final = len(NEW_COLUMNS) + 1
+_INSERT: Final = (
+    f"INSERT INTO intents ({', '.join(NEW_COLUMNS)}, state, epoch, attempts, looks, surplus, holder, moved_by,"
+    " created_at, updated_at, lease_until, due_at)"
+    f" VALUES ({placeholders(len(NEW_COLUMNS))}, 'open', 1, '[]', '[]', '[]', ${_HOLDER}, ${_HOLDER},"
+    f" {{now}}, {{now}}, {{now}} + ${_HOLDER + 1}, {{now}} + ${_HOLDER + 1})"
+    f" ON CONFLICT DO NOTHING RETURNING {COLUMNS}"
+)
 _DUE: Final = (
     f"SELECT {COLUMNS} FROM intents WHERE due_at <= (SELECT {{now}})"
     " AND (lease_until IS NULL OR lease_until <= (SELECT {now})) ORDER BY due_at LIMIT $1{unlocked_only}"
@@ -69,22 +79,7 @@ def begin(new: NewIntent, holder: str, lease: float, instead_of: Version | None)
         return Undo(Existing(other, By.PIN))
     if instead_of is not None:
         yield Statement(_SUPERSEDE, (new.id, instead_of.id, instead_of.epoch))
-    columns = columns_of_new(new) | {
-        "state": IntentState.OPEN,
-        "epoch": 1,
-        "attempts": "[]",
-        "looks": "[]",
-        "surplus": "[]",
-        "holder": holder,
-        "moved_by": holder,
-    }
-    names, count = ", ".join(columns), len(columns)
-    written = yield Statement(
-        f"INSERT INTO intents ({names}, created_at, updated_at, lease_until, due_at)"
-        f" VALUES ({placeholders(count)}, {{now}}, {{now}}, {{now}} + ${count + 1}, {{now}} + ${count + 1})"
-        f" ON CONFLICT DO NOTHING RETURNING {COLUMNS}",
-        (*columns.values(), lease),
-    )
+    written = yield Statement(_INSERT, (*stored_of_new(new), holder, lease))
     if written:
         return Begun(intent_of(written[0]))
     holders = yield Statement(_OF_NAME, (new.namespace, new.kind, new.name, new.id))
@@ -261,12 +256,16 @@ def _write(
     if look_in is None and to is IntentState.OPEN:
         look_in = lease or 0.0
     settled = intent.settled_at if to is intent.state else None
+    settling = "{now}" if to in _SETTLED and settled is None else "settled_at" if settled else "NULL"
+    rows = yield Statement(_update(tuple(columns), settling), (intent.id, lease, look_in, *columns.values()))
+    return intent_of(rows[0])
+
+
+@lru_cache(maxsize=128)
+def _update(columns: tuple[str, ...], settled_at: str) -> str:
     sets = [f"{name} = ${number}" for number, name in enumerate(columns, 4)]
-    rows = yield Statement(
+    return (
         f"UPDATE intents SET {', '.join(sets)}, updated_at = {{now}},"
         " lease_until = {now} + CAST($2 AS DOUBLE PRECISION), due_at = {now} + CAST($3 AS DOUBLE PRECISION),"
-        f" settled_at = {'{now}' if to in _SETTLED and settled is None else 'settled_at' if settled else 'NULL'}"
-        f" WHERE id = $1 RETURNING {COLUMNS}",
-        (intent.id, lease, look_in, *columns.values()),
+        f" settled_at = {settled_at} WHERE id = $1 RETURNING {COLUMNS}"
     )
-    return intent_of(rows[0])

@@ -77,6 +77,10 @@ _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     "state": IntentState,
 }
 
+_NEW_FIELDS: Final = tuple(field.name for field in fields(NewIntent))
+NEW_COLUMNS: Final = tuple(_COLUMN_OF.get(name, name) for name in _NEW_FIELDS)
+"""The columns of a new intent, without those that say how far it has come."""
+
 COLUMNS: Final = ", ".join(_COLUMN_OF.get(name, name) for name in _FIELDS)
 """The columns that :func:`intent_of` reads, in its order; more may follow."""
 
@@ -100,9 +104,9 @@ def columns_of(values: Mapping[str, Any]) -> dict[str, Any]:
     return {_COLUMN_OF.get(name, name): _stored(name, value) for name, value in values.items()}
 
 
-def columns_of_new(new: NewIntent) -> dict[str, Any]:
-    """A new intent as columns and what is stored in them, without those that say how far it has come."""
-    return columns_of({field.name: getattr(new, field.name) for field in fields(NewIntent)})
+def stored_of_new(new: NewIntent) -> tuple[Any, ...]:
+    """What is stored of a new intent in :data:`NEW_COLUMNS`."""
+    return tuple(_stored(name, getattr(new, name)) for name in _NEW_FIELDS)
 
 
 def _stored(name: str, value: Any) -> Any:

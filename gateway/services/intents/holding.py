@@ -116,23 +116,23 @@ class Holding:
         self,
         created: Created,
         *,
-        outcome: Created | None = None,
+        outcome: bytes | None = None,
         request: CreateRequest | None = None,
         doubtful: bool = False,
         reason: str | None = None,
     ) -> Intent | None:
-        """Take the proof of a runtime: the intent is done. ``outcome`` is the answer to keep, ``request`` what to keep
-        as sent at creation. ``doubtful``: a second one may yet turn up. None when it could not be written."""
+        """Take the proof of a runtime: the intent is done. ``outcome`` is the answer to keep, sealed, ``request`` what
+        to keep as sent at creation. ``doubtful``: a second one may yet turn up. None when it could not be written."""
         parts, runtime_id = self._parts, created.runtime.provider_id
         changes = Changes(
             attempts=self.intent.attempts,
             reason=reason,
             request=msgspec.UNSET if doubtful else None,
-            outcome=msgspec.UNSET if outcome is None else parts.contents.seal_outcome(self.intent.id, outcome),
+            outcome=msgspec.UNSET if outcome is None else outcome,
         )
         look_in = parts.rules.wait_out if doubtful else None
         writing = self._write(parts.store.found(self.intent.id, runtime_id, look_in=look_in, changes=changes))
-        if parts.specs is not None and request is not None:
+        if parts.specs is not None and request is not None and parts.specs.keeps(request):
             kept = parts.specs.remember(self.place.adapter, self.place.scope, created.runtime, request)
             settled, _ = await asyncio.gather(writing, kept)
         else:

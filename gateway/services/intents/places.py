@@ -51,6 +51,7 @@ class Places:
         self._sealer = sealer
         self._accounts: WeakKeyDictionary[ProviderAdapter[Any], str] = WeakKeyDictionary()
         self._scopes: WeakKeyDictionary[ProviderAdapter[Any], dict[str, str]] = WeakKeyDictionary()
+        self._digests: WeakKeyDictionary[ProviderAdapter[Any], dict[tuple[str, str], bytes]] = WeakKeyDictionary()
         self._asking: dict[tuple[ProviderAdapter[Any], str], asyncio.Future[GatewayError | None]] = {}
 
     async def of(self, target: Target, ctx: RequestContext) -> Place:
@@ -118,8 +119,15 @@ class Places:
         return hmac.compare_digest(known, digest)
 
     def _digest(self, place: Place, version: str) -> bytes:
-        known = place.account or place.adapter.settings.token.get_secret_value()
-        return self._sealer.digest("target", {"namespace": place.namespace, "account": known}, version)
+        digests = self._digests.setdefault(place.adapter, {})
+        digest = digests.get((version, place.namespace))
+        if digest is None:
+            known = place.account or place.adapter.settings.token.get_secret_value()
+            digest = self._sealer.digest("target", {"namespace": place.namespace, "account": known}, version)
+            if len(digests) >= _MOST_SCOPES:
+                digests.clear()
+            digests[version, place.namespace] = digest
+        return digest
 
 
 _MOST_SCOPES = 10_000  # of an open provider; callers name them

@@ -256,11 +256,11 @@ class Turn:
             await self.holding.found(created, request=request, doubtful=doubtful, reason=reason)
             request = None
         answer = self._with_attempts(await wanted.finish(target, created))
-        kept = answer if wanted.key is not None else None
+        kept = self._parts.contents.seal_outcome(self.holding.intent.id, answer) if wanted.key is not None else None
         if kept is None and wanted.starts:
             return answer
         settled = await self.holding.found(created, outcome=kept, request=request, doubtful=doubtful, reason=reason)
-        if settled is None or kept is None:
+        if settled is None or kept is None or settled.outcome == kept:
             return answer
         try:
             return self._parts.contents.outcome(settled) or answer

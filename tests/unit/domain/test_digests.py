@@ -5,6 +5,7 @@ import random
 from typing import Any
 
 import pytest
+import rfc8785
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,13 +24,19 @@ scalars = (
     | st.text(st.characters(codec="utf-8"), max_size=5)
 )
 keys = st.text(st.characters(codec="utf-8"), max_size=3)
-documents = st.recursive(
-    scalars,
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=3), inner, max_size=3)
-    ),
-    max_leaves=12,
+
+
+def nested(leaves: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.recursive(
+        leaves,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
+        max_leaves=12,
+    )
+
+
+documents = nested(scalars)
+exact = nested(
+    st.none() | st.booleans() | st.integers(1 - 2**53, 2**53 - 1) | st.text(st.characters(codec="utf-8"), max_size=5)
 )
 
 
@@ -61,6 +68,17 @@ def normal(value: Any) -> Any:
 @given(documents, st.randoms(use_true_random=False))
 def test_order_of_keys_and_the_way_a_number_is_written_do_not_matter(document: Any, order: random.Random):
     assert canonical(shuffled(document, order)) == canonical(document)
+
+
+@settings(max_examples=150, deadline=None)
+@given(exact)
+def test_the_form_is_that_of_rfc_8785(document: Any):
+    assert canonical(document) == rfc8785.dumps(document)
+
+
+def test_every_character_that_json_escapes_is_escaped_as_in_rfc_8785():
+    text = "".join(map(chr, range(0x100))) + "\u2028\u2029\ufeff"
+    assert canonical({text[:0x80]: text}) == rfc8785.dumps({text[:0x80]: text})
 
 
 @settings(max_examples=150, deadline=None)
