@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.domain.errors import AlreadyExists, IdempotencyKeyReused, NotFound, RuntimeReplaced
+from gateway.domain.errors import AlreadyExists, IdempotencyKeyReused, NotFound, OutcomeUnknown, RuntimeReplaced
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.intents import Intent, IntentAttempt, IntentState, Who
 from gateway.domain.lifecycle import is_live
@@ -172,7 +172,15 @@ class Joining:
         now = await parts.store.now()
         deduplicates = place.adapter.deduplication is not Deduplication.NONE
         if deduplicates and sent is not None and now - intent.created_at <= min(REPLAY_AGE, place.adapter.key_life):
-            return await self._resend(intent, wanted, ctx, Origin.AFTER_UNKNOWN)
+            try:
+                return await self._resend(intent, wanted, ctx, Origin.AFTER_UNKNOWN)
+            except AlreadyExists as refused:  # that is about the request of the intent, whoever waits for it
+                if wanted is not None:
+                    raise
+                now_known = await parts.store.get(intent.id)
+                if now_known is None or now_known.state is not IntentState.UNKNOWN:
+                    return None
+                raise _not_known(intent, wanted) from refused
         request = sent.request() if sent is not None else None
         looked = await look(parts.fleet, place, intent.name, ctx)
         now = await parts.store.now()
@@ -186,14 +194,7 @@ class Joining:
             if settled is not None:
                 parts.observer.settled(settled, late=True)
             return None
-        raise outcome_unknown(
-            intent,
-            key=_key(wanted),
-            detail=(
-                f"The provider {intent.provider} was asked for this runtime, and it is not known yet whether it was "
-                "made. Send the same request again later, with the same key and name."
-            ),
-        )
+        raise _not_known(intent, wanted)
 
     async def _resend(
         self, intent: Intent, wanted: Wanted | None, ctx: RequestContext, origin: Origin
@@ -209,8 +210,7 @@ class Joining:
             if wanted is None or origin is Origin.AFTER_UNKNOWN:
                 raise needs_a_person(intent, _key(wanted))
             sent = wanted.sent_to(place, intent.id)
-        secret_values = wanted.request.secret_values() if wanted is not None else ()
-        async with parts.creating(place, ctx, secret_values) as call:
+        async with parts.creating(place, ctx, sent.secret_values()) as call:
             holding = await reopened(parts, intent, place, Changes())
             if not isinstance(holding, Holding):
                 return None
@@ -267,6 +267,17 @@ async def end_of_lease(parts: Parts, intent: Intent, holder: str, *, lease: floa
     if isinstance(moved, Moved):
         parts.observer.unknown(moved.intent)
     return moved if not isinstance(moved, NameTaken) else None
+
+
+def _not_known(intent: Intent, wanted: Wanted | None) -> OutcomeUnknown:
+    return outcome_unknown(
+        intent,
+        key=_key(wanted),
+        detail=(
+            f"The provider {intent.provider} was asked for this runtime, and it is not known yet whether it was "
+            "made. Send the same request again later, with the same key and name."
+        ),
+    )
 
 
 def _key(wanted: Wanted | None) -> str | None:

@@ -82,7 +82,7 @@ class Settling:
     async def _send_again(self, intent: Intent, place: Place, sent: SentCreate, ctx: RequestContext) -> None:
         """The same bytes once more, where a create costs nothing and the provider tells the second from the first."""
         parts = self.parts
-        async with parts.creating(place, ctx) as call:
+        async with parts.creating(place, ctx, sent.secret_values()) as call:
             asked, lease = Asked.now(parts.clock), parts.lease(place)
             changes = Changes(looks=_kept(intent, Look(intent.updated_at, ())))
             moved = await parts.store.move(
