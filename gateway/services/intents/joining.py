@@ -123,7 +123,7 @@ class Joining:
 
     async def _rebuilt(self, intent: Intent, wanted: Wanted, ctx: RequestContext) -> Created:
         """The answer of a create that is done and was never answered: from the runtime as it is now."""
-        place = await self._parts.places.of_intent(intent, ctx)
+        place = await self._parts.places.of_intent(intent, ctx, looking=True)
         if place is None or intent.runtime_id is None:
             raise needs_a_person(intent, wanted.key)
         runtime = await self._read(place, intent, ctx)
@@ -165,13 +165,14 @@ class Joining:
         """Find out what became of an unknown create on behalf of a caller who waits: by sending it again where the
         provider tells the second one from the first, else by a look. None when somebody else is at it."""
         parts = self._parts
-        place = await parts.places.of_intent(intent, ctx)
+        place = await parts.places.of_intent(intent, ctx, looking=True)
         sent = parts.contents.request(intent)
         if place is None:
             raise needs_a_person(intent, _key(wanted))
         now = await parts.store.now()
         deduplicates = place.adapter.deduplication is not Deduplication.NONE
-        if deduplicates and sent is not None and now - intent.created_at <= min(REPLAY_AGE, place.adapter.key_life):
+        may_be_sent = deduplicates and parts.places.is_target(place, intent.target)
+        if may_be_sent and sent is not None and now - intent.created_at <= min(REPLAY_AGE, place.adapter.key_life):
             try:
                 return await self._resend(intent, wanted, ctx, Origin.AFTER_UNKNOWN)
             except AlreadyExists as refused:  # that is about the request of the intent, whoever waits for it

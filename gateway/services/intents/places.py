@@ -11,8 +11,9 @@ import msgspec
 from gateway.domain.errors import GatewayError
 from gateway.domain.intents import Intent, namespace_of
 from gateway.domain.operations import Operation
+from gateway.domain.values import is_uuid
 from gateway.ports.context import RequestContext
-from gateway.ports.provider import ProviderAdapter
+from gateway.ports.provider import Deduplication, ProviderAdapter
 from gateway.ports.sealing import Sealer, Unreadable
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.routing import Target
@@ -90,18 +91,26 @@ class Places:
             del self._asking[key]
             asking.set_result(error)
 
-    async def of_intent(self, intent: Intent, ctx: RequestContext) -> Place | None:
+    async def of_intent(self, intent: Intent, ctx: RequestContext, *, looking: bool = False) -> Place | None:
         """The place that an intent was sent to, under whichever name it is configured now; None when it is not, or
-        with other credentials of an unknown account."""
+        with other credentials of an unknown account.
+
+        ``looking``: nothing is sent there, so that other credentials do if what they show is proof whosever they are.
+        """
         named = self._fleet.get(intent.provider)
         candidates = [provider for provider in self._fleet if provider is not named]
+        seen_by_others = None
         for provider in [named, *candidates] if named else candidates:
             if provider.pinned_scope not in {None, intent.scope} or not _same_address(provider, intent):
                 continue
             place = await self.of(Target(provider, intent.scope), ctx)
-            if place.namespace == intent.namespace and self.is_target(place, intent.target):
+            if place.namespace != intent.namespace:
+                continue
+            if self.is_target(place, intent.target):
                 return place
-        return None
+            if looking and seen_by_others is None and _is_the_same_to_all(place):
+                seen_by_others = place
+        return seen_by_others
 
     def fingerprint(self, place: Place) -> str:
         """What tells a target from another one, keyed, so that nothing can be guessed from it."""
@@ -131,6 +140,13 @@ class Places:
 
 
 _MOST_SCOPES = 10_000  # of an open provider; callers name them
+
+
+def _is_the_same_to_all(place: Place) -> bool:
+    """Whether what is found at a place is what it is, whoever looks: it carries the mark of its create; or a name has
+    no owner there, and the place is a UUID, not an alias that means another one to each account."""
+    adapter = place.adapter
+    return adapter.marks_creates or (adapter.deduplication is Deduplication.NONE and is_uuid(place.scope))
 
 
 def _same_address(provider: Provider, intent: Intent) -> bool:

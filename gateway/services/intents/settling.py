@@ -42,7 +42,7 @@ class Settling:
                 return
             intent = moved.intent
         try:
-            place = await self.parts.places.of_intent(intent, ctx)
+            place = await self.parts.places.of_intent(intent, ctx, looking=True)
             if intent.state is IntentState.UNKNOWN:
                 await self._unknown(intent, place, ctx)
             else:
@@ -59,8 +59,10 @@ class Settling:
             return
         sent = self.parts.contents.request(intent)
         age = now - intent.created_at
+        same_target = self.parts.places.is_target(place, intent.target)
         if (
-            place.adapter.creates_free_of_charge
+            same_target
+            and place.adapter.creates_free_of_charge
             and place.adapter.deduplication is not Deduplication.NONE
             and sent is not None
             and age <= REPLAY_AGE
@@ -77,7 +79,7 @@ class Settling:
         elif sent is None:
             await self._park(intent, "unreadable")
         else:
-            await self._not_found(intent, looked.as_look(now), age)
+            await self._not_found(intent, looked.as_look(now), age, same_target=same_target)
 
     async def _send_again(self, intent: Intent, place: Place, sent: SentCreate, ctx: RequestContext) -> None:
         """The same bytes once more, where a create costs nothing and the provider tells the second from the first."""
@@ -98,7 +100,7 @@ class Settling:
                     raise
                 # What it means is written down.
 
-    async def _not_found(self, intent: Intent, looked: Look, age: float) -> None:
+    async def _not_found(self, intent: Intent, looked: Look, age: float, *, same_target: bool) -> None:
         looks = _kept(intent, looked)
         last_send = max((a.last_send for a in intent.attempts if a.last_send is not None), default=intent.created_at)
         left = last_send + self.parts.rules.wait_out - looked.at
@@ -109,6 +111,8 @@ class Settling:
             await self._later(intent, min(pause, left + 0.1) if left >= 0 else 0.0, looks)
         elif any(attempt.made for attempt in intent.attempts):
             await self._park(intent, "made_but_not_found", looks)
+        elif not same_target:
+            await self._park(intent, "target_changed", looks)  # others may not see what its owner would
         else:
             moved = await self.parts.store.move(
                 Version.of(intent),
