@@ -418,3 +418,4 @@ async def test_what_may_have_been_doubled_on_its_way_is_looked_for_once_more(
     scene = Scene(adapter_of())
     await scene.create(key="k")
     assert scene.intent.due_at == (scene.clock.time + W if looks_again else None)
+    assert (scene.intent.request is not None) == looks_again, "what is found is compared with it"
