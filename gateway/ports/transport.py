@@ -10,7 +10,7 @@ from typing import Final, Literal
 from urllib.parse import quote
 
 from gateway.domain.errors import NotFound
-from gateway.domain.operations import Operation
+from gateway.domain.operations import TRAITS, Operation
 from gateway.domain.values import WorkClass
 
 _PARTS: Final = re.compile(r"[/\\]")
@@ -83,6 +83,8 @@ class Call:
     """What goes along with all provider calls made for one inbound request.
 
     ``deadline`` is a moment of the clock's ``monotonic``: at that time the call fails, whatever it is doing.
+    ``work`` is the class of what it is all for: a read on the way to a stop has the place of a stop, whatever becomes
+    of other reads. None: each request is of its own class.
     ``settling`` marks the reads that find out what became of a create: they have a small bulkhead of their own, so that
     a flood of other requests does not keep them waiting. ``attempts`` is added to by the transport, which also keeps
     the ``Date`` of the last answer in ``provider_date``: ages are told apart by the provider's own clock.
@@ -96,6 +98,12 @@ class Call:
     attempts: list[Attempt] = field(default_factory=list)
     provider_date: str | None = None
     queued: float = 0.0
+    work: WorkClass | None = None
+
+    def work_of(self, operation: Operation) -> WorkClass:
+        """The class that a request of this call belongs to: a read to what it is for, else its own."""
+        traits = TRAITS[operation]
+        return traits.work if self.work is None or self.settling or traits.mutates else self.work
 
 
 class TransportFailure(Exception):

@@ -165,6 +165,7 @@ class ProviderCalls:
     async def __aenter__(self) -> Call:
         self._provider.calls += 1
         self._call = self._ctx.call(self._fleet.clock.monotonic() + self._limit)
+        self._call.work = TRAITS[self._operation].work
         return self._call
 
     async def __aexit__(

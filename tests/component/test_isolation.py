@@ -100,6 +100,23 @@ async def test_a_provider_that_hangs_fills_its_own_places_and_nobody_elses(sick:
         assert (await policies(gateway, ill))["read"]["in_flight"] == 0
 
 
+@pytest.mark.parametrize("sick", APIS)
+async def test_while_reads_hang_in_all_their_places_a_stop_goes_through(sick: str) -> None:
+    async with whole_gateway(**{sick: quick("read")}) as gateway:
+        ill = gateway.upstreams[sick]
+        made = await gateway.create(ill, start=True)
+        ill.fault("list", fault="hold")
+        stuck = asyncio.create_task(gateway.call("GET", f"/v1/runtimes?provider={ill.name}"))
+        await asyncio.wait_for(ill.emulator.until_waiting(1), PATIENCE)
+        path = f"/v1/runtimes/{made['id']}"
+        assert (await gateway.call("GET", path)).json["code"] == "overloaded"
+        body = {"discard_state": True} if sick == "durable" else {}
+        stopped = await gateway.call("POST", f"{path}/stop", body)
+        assert (stopped.status, stopped.json["changed"]) == (200, True)
+        ill.emulator.release()
+        assert (await asyncio.wait_for(stuck, PATIENCE)).status == 200
+
+
 async def test_how_long_a_request_waited_for_its_turn_is_logged() -> None:
     lanes = {"read": {"in_flight": 1, "waiting": 10}}
     async with whole_gateway(durable={"policies": lanes}) as gateway:

@@ -40,7 +40,7 @@ def guarded(
         metrics.bulkhead_waiting.labels(name, lane).set_function(partial(getattr, places, "waiting"))
 
     one_try = policies.retry.attempt_share if policies.retry.tries > 1 else 1.0
-    breaker = Breaker(Deadline(inner, one_try, clock), circuits)
+    breaker = Breaker(Deadline(inner, one_try, clock, settings.deadline), circuits)
     retry = Retry(breaker, policies.retry, clock, lambda reason: retries(reason).inc())
     return Bulkhead(retry, lanes, circuits, clock, lambda lane: rejections[lane].inc())
 

@@ -23,19 +23,21 @@ _SICK: Final = frozenset({"refused", "dns", "tls", "timeout", "disconnected", "c
 
 
 class Breaker(WrappingTransport):
-    """One circuit per class of work. Raises :class:`TransportFailure` (``circuit_open``) while it is open."""
+    """One circuit per class of work. Raises :class:`TransportFailure` (``circuit_open``) while it is open.
+
+    A read on the way to something else counts there when it fails, for then nothing comes of it. That it succeeds tells
+    nothing about what is to follow.
+    """
 
     def __init__(self, inner: Transport, circuits: Mapping[WorkClass, Circuit]) -> None:
         super().__init__(inner)
         self._circuits = circuits
-        self._of = {operation: circuits[traits.work] for operation, traits in TRAITS.items()}
         self._reserved: dict[tuple[int, WorkClass], int] = {}
 
     async def send(self, request: UpstreamRequest, call: Call) -> UpstreamResponse:
-        circuit = self._of[request.operation]
-        reserved = None
-        if self._reserved:
-            reserved = self._reserved.get((id(call), TRAITS[request.operation].work))
+        work = call.work_of(request.operation)
+        circuit = self._circuits[work]
+        reserved = self._reserved.get((id(call), work)) if self._reserved else None
         if reserved is None and circuit.state is not State.CLOSED:
             enter(circuit, request.operation)
         era = circuit.era if reserved is None else reserved
@@ -49,8 +51,10 @@ class Breaker(WrappingTransport):
             raise
         if response.status >= 500:
             circuit.failed(era)
-        else:
+        elif work is TRAITS[request.operation].work:
             circuit.succeeded(era)
+        elif reserved is None:
+            circuit.leave(era)
         return response
 
     @asynccontextmanager

@@ -44,7 +44,6 @@ class Bulkhead(WrappingTransport):
     ) -> None:
         super().__init__(inner)
         self._lanes = lanes
-        self._of = {operation: lanes[traits.work] for operation, traits in TRAITS.items()}
         self._settling = lanes[SETTLING]
         self._circuits = circuits
         self._clock = clock
@@ -82,10 +81,10 @@ class Bulkhead(WrappingTransport):
     def _places(self, operation: Operation, call: Call) -> Places:
         if call.settling and TRAITS[operation].work is WorkClass.READ:
             return self._settling
-        return self._of[operation]
+        return self._lanes[call.work_of(operation)]
 
     async def _wait(self, places: Places, operation: Operation, call: Call) -> None:
-        circuit = self._circuits[TRAITS[operation].work]
+        circuit = self._circuits[call.work_of(operation)]
         refused = circuit.refuses_for()
         if refused is not None:
             raise circuit_open(operation, refused)

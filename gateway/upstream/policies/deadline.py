@@ -1,8 +1,10 @@
 """Ends every try in time."""
 
+import math
+from collections.abc import Callable
 from typing import Final
 
-from gateway.domain.operations import TRAITS
+from gateway.domain.operations import TRAITS, Operation
 from gateway.ports.clock import Clock
 from gateway.ports.transport import Call, Phase, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
 from gateway.upstream.deadlines import Deadlines
@@ -13,18 +15,22 @@ GRACE: Final = 0.05
 
 
 class Deadline(WrappingTransport):
-    """Gives a try of a read so large a ``share`` of the time left, so that there is some for another one; and a call
-    that changes something all of it. What does not end by itself is cut off."""
+    """Gives a try of a read a ``share`` of the time left, so that there is some for another one, and never more than of
+    what a read has alone (``limit``, in seconds): one on the way to a start must not hang for minutes. A call that
+    changes something has all the time. What does not end by itself is cut off."""
 
-    def __init__(self, inner: Transport, share: float, clock: Clock) -> None:
+    def __init__(self, inner: Transport, share: float, clock: Clock, limit: Callable[[Operation], float]) -> None:
         super().__init__(inner)
+        self._limits = {
+            operation: math.inf if traits.mutates else limit(operation) for operation, traits in TRAITS.items()
+        }
         self._shares = {operation: 1.0 if traits.mutates else share for operation, traits in TRAITS.items()}
         self._clock = clock
         self._deadlines = Deadlines()
 
     async def send(self, request: UpstreamRequest, call: Call) -> UpstreamResponse:
         now = self._clock.monotonic()
-        seconds = (call.deadline - now) * self._shares[request.operation]
+        seconds = min(call.deadline - now, self._limits[request.operation]) * self._shares[request.operation]
         if seconds <= 0:
             raise TransportFailure("timeout", Phase.QUEUED, operation=request.operation)
         attempt = Call(now + seconds, call.request_id, call.traceparent, call.settling)

@@ -34,7 +34,7 @@ def circuits() -> dict[WorkClass, Circuit]:
 
 class TestDeadline(TransportContract):
     def make_transport(self, settings: ProviderSettings) -> Transport:
-        return Deadline(AiohttpTransport(settings), 0.6, CLOCK)
+        return Deadline(AiohttpTransport(settings), 0.6, CLOCK, settings.deadline)
 
 
 class TestBreaker(TransportContract):

@@ -116,6 +116,62 @@ async def test_while_creates_fail_a_stop_goes_through_at_once() -> None:
 
 
 @simulated
+async def test_a_stop_looks_and_acts_at_once_while_reads_fill_all_their_places() -> None:
+    guard = Guarded(seconds=1, read={"in_flight": 1, "waiting": 0})
+    flood = asyncio.create_task(outcome_of(guard.transport, request(), call()))
+    await asyncio.sleep(0)
+    stop = call(work=WorkClass.RELEASE)
+    assert await outcome_of(guard.transport, request(), call()) == "overloaded"
+    assert await outcome_of(guard.transport, request(), stop) == "200"
+    assert await outcome_of(guard.transport, request(Operation.STOP), stop) == "200"
+    assert stop.queued == 0
+    assert await flood == "200"
+
+
+@simulated
+async def test_a_stop_looks_and_acts_while_reads_are_given_a_rest() -> None:
+    guard = Guarded([500] * 10)
+    for _ in range(10):
+        await guard.transport.send(request(), call())
+    assert await outcome_of(guard.transport, request(), call()) == "circuit_open"
+    assert await outcome_of(guard.transport, request(), call(work=WorkClass.RELEASE)) == "200"
+
+
+@simulated
+async def test_looks_that_fail_are_failures_of_what_they_are_for_and_those_that_succeed_no_success() -> None:
+    guard = Guarded([500] * 10, breaker={"minimum": 10, "rest": 1})
+    starting = [call(work=WorkClass.START) for _ in range(12)]
+    for on in starting[:10]:
+        await guard.transport.send(request(), on)
+    assert await outcome_of(guard.transport, request(), starting[10]) == "circuit_open"
+    assert await outcome_of(guard.transport, request(), call()) == "200"
+    await asyncio.sleep(1)
+    assert await outcome_of(guard.transport, request(), starting[10]) == "200"
+    assert guard.sample("rtgw_breaker_state", **{"class": "start", "state": "half_open"}) == 1
+    assert await outcome_of(guard.transport, request(Operation.START), starting[10]) == "200"
+    assert guard.sample("rtgw_breaker_state", **{"class": "start", "state": "closed"}) == 1
+
+
+@simulated
+async def test_a_look_in_a_reservation_takes_no_second_place() -> None:
+    guard = Guarded(create={"in_flight": 1, "waiting": 0}, read={"in_flight": 1, "waiting": 0})
+    on = call(work=WorkClass.CREATE)
+    async with guard.transport.reserve(Operation.CREATE, on):
+        for operation in (Operation.LIST, Operation.CREATE):
+            assert await outcome_of(guard.transport, request(operation), on) == "200"
+    assert guard.transport.status()[WorkClass.CREATE].in_flight == 0
+
+
+@simulated
+async def test_a_settling_look_keeps_to_the_places_and_the_breaker_of_its_own() -> None:
+    guard = Guarded([500] * 2, breaker={"minimum": 2})
+    for _ in range(2):
+        await guard.transport.send(request(Operation.CREATE), call())
+    on = call(work=WorkClass.CREATE, settling=True)
+    assert await outcome_of(guard.transport, request(Operation.LIST), on) == "200"
+
+
+@simulated
 async def test_a_burst_waits_its_turn_and_nothing_of_it_is_lost_or_doubled() -> None:
     """500 creates of 2 seconds each."""
     guard = Guarded(seconds=2)

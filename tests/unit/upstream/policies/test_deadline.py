@@ -37,10 +37,15 @@ class Endless(Transport):
         return None
 
 
+def limit(_operation: Operation) -> float:
+    """What a read has alone."""
+    return 20
+
+
 async def ended(inner: Endless, operation: Operation, seconds: float) -> tuple[float, TransportFailure, Call]:
     on, began = call(seconds), asyncio.get_running_loop().time()
     with pytest.raises(TransportFailure) as caught:
-        await Deadline(inner, 0.6, LoopClock()).send(request(operation), on)
+        await Deadline(inner, 0.6, LoopClock(), limit).send(request(operation), on)
     return asyncio.get_running_loop().time() - began, caught.value, on
 
 
@@ -51,6 +56,12 @@ async def test_a_try_of_a_read_leaves_time_for_another() -> None:
     assert took == pytest.approx(6 + GRACE)
     assert inner.calls[0].deadline == pytest.approx(on.deadline - 4)
     assert (failure.reason, failure.operation) == ("timeout", Operation.LIST)
+
+
+@simulated
+async def test_a_read_on_the_way_to_a_start_ends_as_soon_as_one_alone() -> None:
+    took, _, _ = await ended(Endless(), Operation.GET, 240)
+    assert took == pytest.approx(12 + GRACE)
 
 
 @simulated
@@ -93,7 +104,7 @@ async def test_what_the_transport_learns_of_a_call_is_kept() -> None:
             return UpstreamResponse(200, {}, b"")
 
     on = call(request_id="r-1", traceparent="t", settling=True)
-    await Deadline(Dated(), 0.6, LoopClock()).send(request(), on)
+    await Deadline(Dated(), 0.6, LoopClock(), limit).send(request(), on)
     assert on.provider_date == "Sun, 22 Nov 2026 03:00:00 GMT"
     assert len(on.attempts) == 1
 
@@ -101,7 +112,7 @@ async def test_what_the_transport_learns_of_a_call_is_kept() -> None:
 @simulated
 async def test_who_cancels_the_caller_sees_it_cancelled() -> None:
     inner = Endless()
-    task = asyncio.create_task(Deadline(inner, 0.6, LoopClock()).send(request(), call()))
+    task = asyncio.create_task(Deadline(inner, 0.6, LoopClock(), limit).send(request(), call()))
     await asyncio.sleep(1)
     task.cancel()
     await asyncio.wait([task])
