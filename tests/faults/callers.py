@@ -35,6 +35,11 @@ class Answer:
         return found
 
     @property
+    def is_final(self) -> bool:
+        """Whether a patient caller is done. Credits and quotas may be there again later."""
+        return self.status < 300 or (self.json["retryable"] == "no" and self.status not in {402, 429})
+
+    @property
     def replayed(self) -> bool:
         """Whether it says that it was given before."""
         return self.headers.get("Idempotency-Replayed") == "true"
@@ -86,7 +91,7 @@ class Caller:
                 async with first_try:
                     told = await self._try(create, create.number)
                 for turn in itertools.count(create.number + 1):
-                    if isinstance(told, Answer) and (told.status < 300 or told.json["retryable"] == "no"):
+                    if isinstance(told, Answer) and told.is_final:
                         return told
                     await asyncio.sleep(_pause_after(told))
                     told = await self._try(create, turn)

@@ -103,8 +103,8 @@ def count() -> int:
 
 
 @pytest.fixture
-def seed(request: pytest.FixtureRequest) -> int:
+def seed(count: int) -> int:
     """What all chance is drawn from; it is printed when the test fails."""
     chosen = int(os.environ.get("FAULTS_SEED") or random.SystemRandom().randrange(1 << 30))
-    print(f"again: make faults N={os.environ.get('FAULTS_N', '')} SEED={chosen}")  # noqa: T201 (of a failed run)
+    print(f"again: make faults N={count} SEED={chosen}")  # noqa: T201 (of a failed run)
     return chosen
