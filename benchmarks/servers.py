@@ -1,9 +1,10 @@
 """The servers that a comparison needs, each a process of its own:
-``python -m benchmarks.servers NAME [UPSTREAM [STORE]]``.
+``python -m benchmarks.servers NAME [UPSTREAM [STORE [OTHER]]]``.
 
 ``upstream`` answers fixed bytes at once, so that what is measured is what stands in front of it. ``passthrough`` is a
 bare aiohttp proxy of the same body. ``gateway`` is the gateway with keys, metrics and its access log (to nowhere), but
 without its read cache, which ``caching`` has. ``bare`` answers what its upstream answered once, and does nothing else.
+``sick`` is a provider in trouble, of the kind that its path begins with; OTHER is the base URL of a second provider.
 All have the same loop, garbage collection settings and timeouts. Each prints its address when it serves.
 """
 
@@ -18,6 +19,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.app import create_app, provider_models, serving
+from gateway.ports.provider_settings import ProviderSettings
 from gateway.serving import settle_memory
 from gateway.settings import AuthSettings, CacheSettings, GatewayKey, HttpSettings, Settings, StoreSettings
 from gateway.telemetry.logs import make_logger
@@ -25,6 +27,10 @@ from gateway.telemetry.logs import make_logger
 KEY = "benchmark-key-0123456789"
 RUNTIME_ID = "2489e9ad-2ee2-4e00-8ec9-32d5f69181c0"
 SCOPE = "acme/research"
+OTHER = "other"
+SICK_DEADLINE = 0.5
+"""Seconds that a read has at the other provider."""
+
 RUNTIMES = f"/api/v1/org/{SCOPE.replace('/', '/ws/')}/runtimes"
 
 
@@ -144,27 +150,55 @@ def bare(target: str) -> web.Application:
     return app
 
 
-def gateway_settings(target: str, store: Path, *, caching: bool = False) -> Settings:
-    """One durable provider, one key, a store in a file."""
-    provider = {"name": "bench", "api": "durable", "base_url": target, "token": "t", "scope": SCOPE}
+def sick() -> web.Application:
+    """Hangs (for longer than anybody waits), refuses everybody as one too many, or fails."""
+    app = web.Application()
+
+    async def hang(_request: web.Request) -> web.Response:
+        await asyncio.sleep(10 * SICK_DEADLINE)
+        raise web.HTTPServiceUnavailable
+
+    async def flood(_request: web.Request) -> web.Response:
+        return web.json_response({"detail": "too many"}, status=429, headers={"Retry-After": "30"})
+
+    async def fail(_request: web.Request) -> web.Response:
+        return web.json_response({"detail": "failed"}, status=500)
+
+    for mode, handler in {"hang": hang, "429": flood, "500": fail}.items():
+        app.router.add_get(f"/{mode}/{{path:.*}}", handler)
+    return app
+
+
+def gateway_settings(target: str, store: Path, *, caching: bool = False, other: str = "") -> Settings:
+    """A durable provider, maybe an ``other`` one beside it, one key, a store in a file."""
+    model = provider_models()["durable"]
+
+    def provider(name: str, base_url: str, **more: Any) -> ProviderSettings:
+        settings = {"name": name, "api": "durable", "base_url": base_url, "token": name, "scope": SCOPE}
+        return model.model_validate({**settings, **more})
+
+    providers = [provider("bench", target)]
+    if other:
+        providers.append(provider(OTHER, other, deadlines={"get": SICK_DEADLINE}))
     return Settings(
         http=HttpSettings(listen="127.0.0.1:0"),
         cache=CacheSettings(enabled=caching),
         auth=AuthSettings(keys={"bench": GatewayKey.model_validate({"key": KEY})}),
         store=StoreSettings.in_file(store),
-        providers={"bench": provider_models()["durable"].model_validate(provider)},
+        providers={each.name: each for each in providers},
     )
 
 
-async def _serve(name: str, target: str, store: str) -> None:
+async def _serve(name: str, target: str, store: str, other: str) -> None:
     if name in {"gateway", "caching"}:
-        settings = gateway_settings(target, Path(store), caching=name == "caching")
+        settings = gateway_settings(target, Path(store), caching=name == "caching", other=other)
         with open("/dev/null", "w") as nowhere:  # noqa: PTH123, ASYNC230 (opened once, before serving)
             app = create_app(settings, logger=make_logger("info", "json", nowhere))
             async with serving(settings, app) as addresses:
                 await _serving(addresses.api)
         return
-    app = {"upstream": lambda _: upstream(), "passthrough": passthrough, "bare": bare}[name](target)
+    alone = {"upstream": upstream, "sick": sick}
+    app = alone[name]() if name in alone else {"passthrough": passthrough, "bare": bare}[name](target)
     runner = web.AppRunner(app, access_log=None, keepalive_timeout=75)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
@@ -178,4 +212,4 @@ async def _serving(url: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(*sys.argv[1:], *[""] * (4 - len(sys.argv))))
+    asyncio.run(_serve(*sys.argv[1:], *[""] * (5 - len(sys.argv))))
