@@ -6,14 +6,13 @@ from typing import Final
 
 _ACCEPTED: Final = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 _TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
-_VARIANT: Final = "89ab"
+_VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 
 
 def new_uuid() -> str:
     """A random UUID (version 4). Formatting the bytes by hand takes a third of the time of :func:`uuid.uuid4`."""
     text = os.urandom(16).hex()
-    variant = _VARIANT[int(text[16], 16) & 3]
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
 
 
 def request_id(sent: str | None) -> str:

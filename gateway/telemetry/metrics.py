@@ -2,10 +2,11 @@
 
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.exposition import generate_latest
 
 from gateway import __version__
+from gateway.telemetry.durations import Durations
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 240)
 _OVERHEAD_SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1)
@@ -24,19 +25,19 @@ class Metrics:
             ["surface", "operation", "status", "code", "source"],
             registry=registry,
         )
-        self.request_seconds = Histogram(
+        self.request_seconds = Durations(
             "rtgw_request_duration_seconds",
             "Time from the head of a request to its answer.",
             ["surface", "operation"],
-            buckets=_SECONDS,
-            registry=registry,
+            _SECONDS,
+            registry,
         )
-        self.overhead_seconds = Histogram(
+        self.overhead_seconds = Durations(
             "rtgw_gateway_overhead_seconds",
             "Time of a request that was not spent waiting for providers.",
             ["surface", "operation"],
-            buckets=_OVERHEAD_SECONDS,
-            registry=registry,
+            _OVERHEAD_SECONDS,
+            registry,
         )
         self.upstream_requests = Counter(
             "rtgw_upstream_requests",
@@ -44,12 +45,12 @@ class Metrics:
             ["provider", "operation", "outcome"],
             registry=registry,
         )
-        self.upstream_seconds = Histogram(
+        self.upstream_seconds = Durations(
             "rtgw_upstream_request_duration_seconds",
             "Time of requests to providers.",
             ["provider", "operation"],
-            buckets=_SECONDS,
-            registry=registry,
+            _SECONDS,
+            registry,
         )
         self.upstream_retries = Counter(
             "rtgw_upstream_retries",

@@ -1,0 +1,41 @@
+"""The gateway's own histogram shows what the client library's shows, whatever it is given."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+
+from gateway.telemetry.durations import Durations
+
+BOUNDS = (0.001, 0.01, 0.5, 240)
+LABELS = ["surface", "operation"]
+
+
+def lines(registry: CollectorRegistry) -> list[str]:
+    return [line for line in generate_latest(registry).decode().splitlines() if "_created" not in line]
+
+
+@given(st.lists(st.sampled_from(BOUNDS) | st.floats(min_value=0, max_value=1e6), max_size=20))
+def test_every_observation_is_in_the_same_buckets(seconds: Sequence[float]) -> None:
+    own, theirs = CollectorRegistry(), CollectorRegistry()
+    durations = Durations("rtgw_seconds", "How long.", LABELS, BOUNDS, own)
+    histogram = Histogram("rtgw_seconds", "How long.", LABELS, buckets=BOUNDS, registry=theirs)
+    for number, duration in enumerate(seconds):
+        durations.labels("api", f"operation-{number % 2}").observe(duration)
+        histogram.labels("api", f"operation-{number % 2}").observe(duration)
+    assert lines(own) == lines(theirs)
+
+
+def test_a_name_is_taken_once() -> None:
+    registry = CollectorRegistry()
+    Durations("rtgw_seconds", "How long.", LABELS, BOUNDS, registry)
+    with pytest.raises(ValueError, match="Duplicated"):
+        Durations("rtgw_seconds", "How long.", LABELS, BOUNDS, registry)
+
+
+def test_a_series_has_a_value_for_each_label() -> None:
+    durations = Durations("rtgw_seconds", "How long.", LABELS, BOUNDS, CollectorRegistry())
+    with pytest.raises(ValueError, match="surface, operation"):
+        durations.labels("api")
