@@ -9,7 +9,7 @@ from typing import Any, Final
 from gateway.testing.tcp_faults import Mode
 from tests.faults.callers import Create
 from tests.faults.providers import KINDS, Upstream, body
-from tests.faults.replicas import DEADLINE
+from tests.faults.replicas import DEADLINE, QUICK
 
 REFUSED: Final = 0.10
 """The share of creates during which the provider refuses connections."""
@@ -17,7 +17,7 @@ REFUSED: Final = 0.10
 MIX: Final[Sequence[tuple[float, Mapping[str, Any]]]] = (
     (0.20, {"fault": "drop_after"}),
     (0.05, {"fault": "delay_after", "seconds": DEADLINE + 0.5}),
-    (0.05, {"fault": "delay_before", "seconds": DEADLINE + 0.2}),
+    (0.05, {"fault": "delay_before", "seconds": 0.9 * QUICK["wait_out"]}),
     *(
         (0.10 / 6, {"fault": fault, "status": status})
         for fault in ("status", "status_after")
