@@ -1,5 +1,6 @@
 """What is seen of creates and their store: gauges, counts and log lines."""
 
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -69,6 +70,11 @@ class CreateSignals:
     def not_written(self, intent_id: str, error: StoreUnavailable) -> None:
         """What was learned could not be written down."""
         self._logger.warning(Event.INTENT_NOT_WRITTEN, intent=intent_id, reason=str(error))
+
+    def failed(self, error: Exception) -> None:
+        """Settling failed by a mistake of the gateway's own."""
+        trace = "".join(traceback.format_exception(error))
+        self._logger.error(Event.UNEXPECTED_ERROR, detail="a create was not settled", exception=trace)
 
     def _tell_of(self, intent: Intent, event: Event, tell: Callable[..., Any], **more: str) -> None:
         tell(

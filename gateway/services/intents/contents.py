@@ -92,9 +92,14 @@ class Contents:
         """The answer that was given; None when there is none yet. Raises :class:`Unreadable`."""
         if intent.outcome is None:
             return None
-        answer = _ANSWER.decode(self._sealer.unseal(intent.outcome, Cell(_TABLE, intent.id, "outcome")))
+        unsealed = self._sealer.unseal(intent.outcome, Cell(_TABLE, intent.id, "outcome"))
+        try:
+            answer = _ANSWER.decode(unsealed)
+            runtime = _RUNTIME.decode(answer.runtime)
+        except msgspec.MsgspecError as exc:  # another version wrote it
+            raise Unreadable from exc
         native = None if answer.native is msgspec.UNSET else bytes(answer.native)
-        return Created(_RUNTIME.decode(answer.runtime), answer.created, native)
+        return Created(runtime, answer.created, native)
 
     def digest(self, operation: str, document: Mapping[str, Any]) -> tuple[bytes, str]:
         """The digest of a request to an operation, and its version."""

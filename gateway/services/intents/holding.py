@@ -110,7 +110,8 @@ class Holding:
             status=status,
             made=made,
         )
-        self.intent = replace(self.intent, attempts=(*self.intent.attempts, attempt)[-_KEPT_ATTEMPTS:])
+        first, latest = self.intent.attempts[:1], self.intent.attempts[1:][-_KEPT_ATTEMPTS:]
+        self.intent = replace(self.intent, attempts=(*first, *latest, attempt))
 
     async def found(
         self,
@@ -131,12 +132,15 @@ class Holding:
             outcome=msgspec.UNSET if outcome is None else outcome,
         )
         look_in = parts.rules.wait_out if doubtful else None
-        writing = self._write(parts.store.found(self.intent.id, runtime_id, look_in=look_in, changes=changes))
+        # Who is cut off here leaves it as unknown; the proof is taken all the same, before that or after it.
+        writing = asyncio.ensure_future(
+            self._write(parts.store.found(self.intent.id, runtime_id, look_in=look_in, changes=changes))
+        )
         if parts.specs is not None and request is not None and parts.specs.keeps(request):
             kept = parts.specs.remember(self.place.adapter, self.place.scope, created.runtime, request)
-            settled, _ = await asyncio.gather(writing, kept)
+            settled, _ = await asyncio.gather(asyncio.shield(writing), kept)
         else:
-            settled = await writing
+            settled = await asyncio.shield(writing)
         if settled is not None:
             if settled.runtime_id != runtime_id:
                 parts.observer.surplus(settled, runtime_id)
@@ -157,7 +161,8 @@ class Holding:
             return
         earlier = (attempt for attempt in self.intent.attempts if attempt.epoch < self.intent.epoch)
         doubtful = state is not IntentState.REFUSED or any(attempt.made is not False for attempt in earlier)
-        pause = pause_before(len(self.intent.looks), self._parts.rules.wait_out)
+        times = len(self.intent.looks) + len(self.intent.attempts[1:])
+        pause = pause_before(times, self._parts.rules.wait_out)
         moved = await self._write(
             self._parts.store.move(
                 Version.of(self.intent),

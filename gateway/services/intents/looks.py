@@ -67,11 +67,12 @@ def ours(
     """
     if place.adapter.marks_creates:
         return [seen for seen in looked.seen if seen.marker == intent.id]
-    again = len(intent.attempts) > 1 or intent.epoch > 1
+    sends = [attempt for attempt in intent.attempts if attempt.made is not False]
+    again = len(sends) > 1 or any(attempt.epoch < intent.epoch for attempt in sends)
     if refused and not again and place.adapter.deduplication is Deduplication.BY_NAME:
         return []  # it would have answered the double of its own first with that one
     known = {*others, *(intent.before.found if intent.before else ())}
-    first_send = min((a.first_send for a in intent.attempts if a.first_send is not None), default=intent.created_at)
+    first_send = min((a.first_send for a in sends if a.first_send is not None), default=intent.created_at)
     trusting = again or (intent.before is not None and not refused)
     found = []
     for seen in looked.seen:

@@ -43,6 +43,9 @@ class IntentObserver(Protocol):
     def not_written(self, intent_id: str, error: StoreUnavailable) -> None:
         """What was learned could not be written down; it will be found out again."""
 
+    def failed(self, error: Exception) -> None:
+        """Settling failed by a mistake of the gateway's own; it is tried again later."""
+
 
 class Unobserved:
     """An observer that does nothing."""
@@ -52,6 +55,7 @@ class Unobserved:
     def parked(self, intent: Intent) -> None: ...
     def surplus(self, intent: Intent, runtime_id: str) -> None: ...
     def not_written(self, intent_id: str, error: StoreUnavailable) -> None: ...
+    def failed(self, error: Exception) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

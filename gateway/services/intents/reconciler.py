@@ -41,6 +41,9 @@ class Reconciler:
                     failures = 0
                 except StoreUnavailable:
                     full, failures = False, failures + 1
+                except Exception as error:  # noqa: BLE001 (told, and no reason to settle nothing any more)
+                    self._parts.observer.failed(error)
+                    full, failures = False, failures + 1
                 if full:
                     await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
                 else:
@@ -73,6 +76,8 @@ class Reconciler:
             await Settling(self._parts, holder).settle(intent)
         except StoreUnavailable as error:
             self._parts.observer.not_written(intent.id, error)
+        except Exception as error:  # noqa: BLE001 (the same)
+            self._parts.observer.failed(error)
 
     async def _purge(self) -> None:
         now = self._parts.clock.monotonic()

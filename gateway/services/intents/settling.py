@@ -86,9 +86,8 @@ class Settling:
         parts = self.parts
         async with parts.creating(place, ctx, sent.secret_values()) as call:
             asked, lease = Asked.now(parts.clock), parts.lease(place)
-            changes = Changes(looks=_kept(intent, Look(intent.updated_at, ())))
             moved = await parts.store.move(
-                Version.of(intent), IntentState.OPEN, Who.RECONCILER, self.holder, lease=lease, changes=changes
+                Version.of(intent), IntentState.OPEN, Who.RECONCILER, self.holder, lease=lease
             )
             if not isinstance(moved, Moved):
                 return
@@ -102,8 +101,7 @@ class Settling:
 
     async def _not_found(self, intent: Intent, looked: Look, age: float, *, same_target: bool) -> None:
         looks = _kept(intent, looked)
-        last_send = max((a.last_send for a in intent.attempts if a.last_send is not None), default=intent.created_at)
-        left = last_send + self.parts.rules.wait_out - looked.at
+        left = _last_send(intent) + self.parts.rules.wait_out - looked.at
         if age > GIVE_UP:
             await self._park(intent, "too_old", looks)
         elif left >= 0 or len(looks) < 2:
@@ -128,7 +126,9 @@ class Settling:
     async def _late(self, intent: Intent, place: Place | None, ctx: RequestContext) -> None:
         """Evidence that comes after the conclusion, looked for during a day."""
         now = await self.parts.store.now()
-        settled = intent.settled_at if intent.settled_at is not None else intent.updated_at
+        since = intent.settled_at  # a parked one has not settled
+        if since is None:
+            since = max([_last_send(intent), *(seen.at for seen in intent.looks)])
         contested = False
         if place is not None:
             sent = self.parts.contents.request(intent)
@@ -140,7 +140,7 @@ class Settling:
             if mine and one and not contested and await self._found(intent, place, mine, late=True):
                 return
         doubtful = contested or any(attempt.made is not True for attempt in intent.attempts)
-        passed = now - settled
+        passed = now - since
         if passed > GIVE_UP or (intent.state is IntentState.DONE and not doubtful):
             await self._end(intent)
         else:
@@ -199,6 +199,11 @@ class Settling:
     async def _end(self, intent: Intent) -> None:
         """Nothing more is looked for, and what was sent is not kept any longer."""
         await self.parts.store.keep(Version.of(intent), self.holder, changes=Changes(request=None))
+
+
+def _last_send(intent: Intent) -> float:
+    """The last moment at which a byte of it can have left."""
+    return max((a.last_send for a in intent.attempts if a.last_send is not None), default=intent.created_at)
 
 
 def _kept(intent: Intent, looked: Look) -> tuple[Look, ...]:

@@ -132,3 +132,12 @@ def test_a_decision_is_a_line_with_who_made_it(told: Told) -> None:
     assert {line[name] for name in ("event", "operator", "intent", "decision", "provider_runtime_id", "note")} == {
         *("operator_decision", "olga", "in_1", "made", "r-1", "seen by hand")
     }
+
+
+def test_a_mistake_of_the_gateway_while_it_settles_is_told_with_where_it_was(told: Told) -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        _ = 1 / 0
+    told.signals.failed(caught.value)
+    (line,) = told.lines()
+    assert (line["event"], line["level"]) == ("unexpected_error", "error")
+    assert "_ = 1 / 0" in line["exception"]

@@ -127,6 +127,9 @@ class Heard:
     def not_written(self, intent_id: str, error: StoreUnavailable) -> None:  # noqa: ARG002
         self.told.append(("not_written", error.code))
 
+    def failed(self, error: Exception) -> None:
+        self.told.append(("failed", type(error)))
+
 
 OnStore = Callable[[str, bool], Awaitable[None]]
 

@@ -1,0 +1,174 @@
+"""Settling ends when there is nothing to find any more, and for no other reason."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from gateway.domain.errors import AlreadyExists, OutcomeUnknown, PermissionDenied, ProviderError
+from gateway.domain.intents import Intent, IntentState
+from gateway.ports.sealing import Cell, Unreadable
+from gateway.services.intents import Contents
+from gateway.services.intents.rules import GIVE_UP
+from gateway.storage.sealing import Keyring, new_key
+from gateway.testing.store_subject import create, identity
+from tests.unit.services.intents.scene import LOST, Durable, Plain, Scene, W, asked, said
+
+INTENT = Intent(
+    **identity(create()),
+    state=IntentState.DONE,
+    epoch=1,
+    holder=None,
+    lease_until=None,
+    due_at=None,
+    attempts=(),
+    looks=(),
+    created_at=1.0,
+    updated_at=1.0,
+)
+GARBAGE = said(201, OutcomeUnknown)
+FAILED = said(500, ProviderError)
+
+
+async def test_a_parked_create_is_looked_for_during_a_day_and_then_no_more() -> None:
+    adapter = Plain()
+    adapter.world.fail("create", GARBAGE)
+    scene = Scene(adapter)
+    with pytest.raises(OutcomeUnknown):
+        await scene.create(key="k")
+    began, looks = scene.clock.time, 0
+    while scene.intent.due_at is not None:
+        scene.clock.time = max(scene.clock.time, scene.intent.due_at)
+        looks = asked(adapter, "find")
+        await scene.settle()
+        assert scene.clock.time - began < 3 * GIVE_UP
+    assert scene.intent.state is IntentState.PARKED
+    assert scene.clock.time - began > GIVE_UP
+    assert looks < 50
+    assert scene.intent.request is None
+
+
+async def test_what_is_sent_again_is_not_counted_as_a_look_and_comes_less_and_less_often() -> None:
+    adapter = Durable()
+    adapter.world.fail("create", LOST, *[FAILED] * 4)
+    scene = Scene(adapter)
+    with pytest.raises(OutcomeUnknown):
+        await scene.create(key="k")
+    pauses = []
+    for _ in range(4):
+        assert scene.intent.due_at is not None
+        pauses.append(scene.intent.due_at - scene.clock.time)
+        scene.clock.time = scene.intent.due_at
+        await scene.settle()
+    assert pauses == [2.0, 4.0, 8.0, 16.0]
+    assert scene.intent.looks == ()
+    assert len(scene.intent.attempts) == 5
+
+
+async def test_however_often_it_was_sent_the_first_send_is_remembered() -> None:
+    adapter = Durable()
+    adapter.world.fail("create", LOST, *[FAILED] * 100)
+    scene = Scene(adapter)
+    with pytest.raises(OutcomeUnknown):
+        await scene.create(key="k")
+    (first,) = scene.intent.attempts
+    for _ in range(60):
+        scene.clock.time += 20.0
+        with pytest.raises(OutcomeUnknown):
+            await scene.create(key="k")
+    assert scene.intent.attempts[0] == first
+    assert len(scene.intent.attempts) <= 52
+
+
+async def test_an_unexpected_failure_of_one_is_told_and_the_others_are_settled() -> None:
+    adapter = Plain()
+    scene = Scene(adapter)
+    for name in ("bad", "good"):
+        adapter.lost.append(LOST)
+        with pytest.raises(OutcomeUnknown):
+            await scene.create(name)
+    find = adapter.find
+
+    async def find_or_fail(scope: str, name: str, call: object) -> object:
+        if name == "bad":
+            raise ZeroDivisionError
+        return await find(scope, name, call)  # type: ignore[arg-type]
+
+    adapter.find = find_or_fail  # type: ignore[assignment,method-assign]
+    await scene.settle(after=2.0)
+    assert scene.states == [IntentState.UNKNOWN, IntentState.DONE]
+    assert ("failed", ZeroDivisionError) in scene.heard.told
+    adapter.find = find  # type: ignore[method-assign]
+    await scene.settle(after=W)
+    assert scene.states == [IntentState.DONE, IntentState.DONE]
+
+
+async def test_an_unexpected_failure_of_the_store_does_not_end_settling() -> None:
+    adapter = Durable()
+    adapter.lost.append(LOST)
+    scene = Scene(adapter)
+    with pytest.raises(OutcomeUnknown):
+        await scene.create()
+    failures = 0
+
+    async def fail_twice(call: str, done: bool) -> None:
+        nonlocal failures
+        if call == "due" and not done and failures < 2:
+            failures += 1
+            raise ZeroDivisionError
+
+    scene.on_store = fail_twice
+    running = asyncio.create_task(scene.reconciler.run())
+    for _ in range(200):
+        await asyncio.sleep(0)
+    assert not running.done()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert scene.heard.told.count(("failed", ZeroDivisionError)) == 2
+    assert scene.intent.state is IntentState.DONE
+
+
+async def test_a_proof_is_written_down_though_its_create_is_cut_off_meanwhile() -> None:
+    """Known ids are not to be found out again, where nobody may find them."""
+    adapter = Plain()
+    scene = Scene(adapter)
+    reached = asyncio.Event()
+
+    async def hold(call: str, done: bool) -> None:
+        if call == "found" and not done:
+            reached.set()
+            for _ in range(10):
+                await asyncio.sleep(0)
+
+    scene.on_store = hold
+    asking = asyncio.create_task(scene.create(key="k"))
+    await reached.wait()
+    await scene.intents.drain()
+    await asyncio.gather(asking, return_exceptions=True)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    (made,) = adapter.world.runtimes
+    assert (scene.intent.state, scene.intent.runtime_id) == (IntentState.DONE, made)
+
+
+async def test_a_namesake_made_right_before_a_failover_is_not_taken_for_ones_own() -> None:
+    """A send that never got there has made nothing: what is younger than that one only is somebody else's."""
+    one, two = Durable("one"), Durable("two", order=2)
+    scene = Scene(one, two)
+    one.world.fail("create", said(403, PermissionDenied))
+
+    async def native() -> None:
+        two.put("box")
+        two.world.fail("create", said(409, AlreadyExists, provider="two"))
+
+    two.world.before["create"] = native
+    with pytest.raises(AlreadyExists):
+        await scene.create(key="k")
+    assert scene.intent.state is IntentState.REFUSED
+
+
+def test_an_answer_that_another_version_wrote_is_unreadable() -> None:
+    sealer = Keyring([new_key()])
+    intent = replace(INTENT, outcome=sealer.seal(b'{"runtime": 1}', Cell("intents", INTENT.id, "outcome")))
+    with pytest.raises(Unreadable):
+        Contents(sealer).outcome(intent)
