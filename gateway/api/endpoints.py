@@ -214,9 +214,10 @@ class Endpoints:
             response: web.StreamResponse
             task = cast("Task", asyncio.current_task())
             tasks.add(task)
+            visit = None
             try:
                 if bounded:
-                    in_flight.admit()
+                    visit = ctx.admission = in_flight.admit()
                 _bound_headers(request, max_header_bytes)
                 response = await handler(request, ctx)
             except GatewayError as error:
@@ -245,6 +246,8 @@ class Endpoints:
                 response = failed(internal_error(), request, ctx.request_id)
             finally:
                 tasks.discard(task)
+                if visit is not None:
+                    visit.end()
             outcome.status = response.status
             # (Either side may end a WebSocket: that the caller has is no abort.)
             outcome.aborted = request.transport is None and response.status != 101

@@ -5,7 +5,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from gateway.domain.errors import GatewayError, OutcomeUnknown, Overloaded, Source
-from gateway.ports.context import RequestContext
+from gateway.ports.context import Admission, RequestContext
 from gateway.telemetry.metrics import Metrics
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -30,18 +30,42 @@ class InFlight:
         self.interrupted = False
         self._most = most
         self._rejected = metrics.requests_rejected.labels("requests")
+        self._too_many_of_one = metrics.requests_rejected.labels("provider")
+        self._needed: dict[str, int] = {}
         self._dropped = metrics.dropped.labels("interrupted")
         self._hurry = asyncio.Event()
         metrics.requests_in_flight.set_function(lambda: len(self.api))
 
-    def admit(self) -> None:
-        """Raise :class:`Overloaded` when there are more requests than there may be, the last one among them."""
+    def admit(self) -> "Visit":
+        """The part that the last request of the API has in what there may be. Raises :class:`Overloaded` when it is
+        one too many."""
         if len(self.api) > self._most:
             self._rejected.inc()
             raise Overloaded(
                 f"As many requests as http.max_requests_in_flight allows ({self._most}) are being worked on.",
                 retry_after=1,
             )
+        return Visit(self)
+
+    def enter(self, provider: str, *, always: bool) -> None:
+        """One more request needs a provider. Those that do may be no more than there is room for others: whatever a
+        sick one keeps waiting, as much is left, and of that the same holds for a second one."""
+        needed = self._needed.get(provider, 0)
+        if not always and needed > self._most - len(self.api):
+            self._too_many_of_one.inc()
+            raise Overloaded(
+                f"Too many of the requests that http.max_requests_in_flight allows ({self._most}) are for the "
+                f"provider {provider}; nothing was sent.",
+                provider=provider,
+                retry_after=1,
+            )
+        self._needed[provider] = needed + 1
+
+    def leave(self, provider: str) -> None:
+        """One request less needs it."""
+        self._needed[provider] -= 1
+        if not self._needed[provider]:
+            del self._needed[provider]
 
     async def ended(self) -> None:
         """Wait for the end of all requests of the API that are in flight now."""
@@ -95,6 +119,34 @@ class InFlight:
             source=Source.GATEWAY,
             provider=ctx.provider,
         )
+
+
+class Visit(Admission):
+    """The part of one request."""
+
+    __slots__ = ("_in_flight", "_providers")
+
+    def __init__(self, in_flight: InFlight) -> None:
+        self._in_flight = in_flight
+        self._providers: list[str] | None = []
+
+    def enter(self, provider: str, *, always: bool = False) -> bool:
+        if self._providers is None or provider in self._providers:
+            return False
+        self._in_flight.enter(provider, always=always)
+        self._providers.append(provider)
+        return True
+
+    def leave(self, provider: str) -> None:
+        if self._providers is not None:
+            self._providers.remove(provider)
+            self._in_flight.leave(provider)
+
+    def end(self) -> None:
+        """The request has ended; what goes on without it is not counted."""
+        providers, self._providers = self._providers or (), None
+        for provider in providers:
+            self._in_flight.leave(provider)
 
 
 async def _ended(tasks: AbstractSet[Task]) -> None:

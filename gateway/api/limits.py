@@ -13,4 +13,4 @@ class HttpLimits:
     max_header_bytes: int = 16 << 10
     max_line_bytes: int = 8190
     body_timeout: float = 30.0
-    max_requests_in_flight: int = 1000
+    max_requests_in_flight: int = 1500

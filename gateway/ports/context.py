@@ -1,8 +1,21 @@
 """One inbound request, as the use cases see it."""
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from gateway.ports.transport import Attempt, Call
+
+
+class Admission(Protocol):
+    """A request's part in how many may be worked on at once, so that those for one provider leave room for the others.
+    A provider's name stands for it."""
+
+    def enter(self, provider: str, *, always: bool = False) -> bool:
+        """The request needs a provider from now on; False: it did before. Raises :class:`Overloaded`, unless
+        ``always``, where too many others need that one."""
+
+    def leave(self, provider: str) -> None:
+        """It does not any more. (The end of the request leaves all.)"""
 
 
 @dataclass(slots=True)
@@ -12,7 +25,7 @@ class RequestContext:
     ``attempts`` collects all upstream attempts, those of each operation when it ends; ``queued`` adds up the seconds
     that they waited for their turn in this gateway.
     ``provider``, ``scope`` and ``runtime_id`` are set when they are known; ``cache`` is what became of a read that may
-    be answered from memory.
+    be answered from memory. ``admission`` is None for what no client asked for.
     """
 
     request_id: str
@@ -26,6 +39,7 @@ class RequestContext:
     cache: str | None = None
     intent_id: str | None = None
     idempotency: str | None = None
+    admission: Admission | None = field(default=None, repr=False)
 
     def call(self, deadline: float) -> Call:
         """A provider call on behalf of this request. ``deadline`` is a moment of the monotonic clock."""

@@ -18,9 +18,10 @@ from gateway.domain.errors import (
 from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef, parse_runtime_id
 from gateway.domain.operations import TRAITS, Operation
+from gateway.domain.values import WorkClass
 from gateway.ports.answers import transport_error
 from gateway.ports.clock import Clock
-from gateway.ports.context import RequestContext
+from gateway.ports.context import Admission, RequestContext
 from gateway.ports.provider import ProviderAdapter
 from gateway.ports.transport import Attempt, Call, Phase, TransportFailure
 
@@ -107,10 +108,13 @@ class Fleet:
         """All names, for a sentence."""
         return ", ".join(self._providers)
 
-    def locate(self, runtime_id: str, ctx: RequestContext) -> tuple[Provider, RuntimeRef]:
-        """Who made a runtime, and how to address it there; nothing is looked up (promise P3).
+    def locate(
+        self, runtime_id: str, ctx: RequestContext, work: WorkClass | None = None
+    ) -> tuple[Provider, RuntimeRef]:
+        """Who made a runtime, and how to address it there; nothing is looked up (promise P3). ``work`` is what for.
 
-        Raises :class:`NotFound` for what is no id, and :class:`ProviderNotConfigured` for a provider unknown here.
+        Raises :class:`NotFound` for what is no id, :class:`ProviderNotConfigured` for a provider unknown here, and
+        :class:`Overloaded` where too many other requests are about that one, which a release never is.
         """
         name, reference = parse_runtime_id(runtime_id)
         provider = self._providers.get(name)
@@ -120,6 +124,8 @@ class Fleet:
             )
         ref = provider.adapter.parse_reference(reference)
         ctx.provider, ctx.scope, ctx.runtime_id = name, ref.scope, runtime_id
+        if ctx.admission is not None:
+            ctx.admission.enter(name, always=work is WorkClass.RELEASE)
         return provider, ref
 
     def calling(
@@ -161,17 +167,23 @@ class ProviderCalls:
         self._secrets = secrets
         self._limit = limit
         self._probing = probing
+        self._admission: Admission | None = None  # a list leaves each provider that has answered
 
     async def __aenter__(self) -> Call:
+        work, admission = TRAITS[self._operation].work, self._ctx.admission
+        if admission is not None and admission.enter(self._provider.name, always=work is WorkClass.RELEASE):
+            self._admission = admission if self._operation is Operation.LIST else None
         self._provider.calls += 1
         self._call = self._ctx.call(self._fleet.clock.monotonic() + self._limit)
-        self._call.work = TRAITS[self._operation].work
+        self._call.work = work
         return self._call
 
     async def __aexit__(
         self, _cls: type[BaseException] | None, exc: BaseException | None, _traceback: TracebackType | None
     ) -> None:
         self._provider.calls -= 1
+        if self._admission is not None:
+            self._admission.leave(self._provider.name)
         asked = self._call.attempts
         self._ctx.attempts += asked
         self._ctx.queued += self._call.queued

@@ -23,10 +23,10 @@ from gateway.domain.errors import (
 from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.lifecycle import DISCARD_STATE, TRANSITIONS, Verb, works_from
-from gateway.domain.operations import Operation
+from gateway.domain.operations import TRAITS, Operation
 from gateway.domain.requests import ConnectRequest, KeepaliveRequest, StartRequest, StopRequest
 from gateway.domain.runtime import Connections, FieldWarning, Lease, Runtime
-from gateway.domain.values import State
+from gateway.domain.values import State, WorkClass
 from gateway.ports.context import RequestContext
 from gateway.ports.transport import Call
 from gateway.services.fleet import Fleet, Provider
@@ -103,7 +103,7 @@ class LifecycleService:
         Raises :class:`StateConflict` at ``#/discard_state`` where that was not said, and :class:`PreconditionFailed` as
         :meth:`reset`.
         """
-        provider, _ = self._fleet.locate(runtime_id, ctx)
+        provider, _ = self._fleet.locate(runtime_id, ctx, WorkClass.RELEASE)
         provider.require(Feature.STOP, "stop")
         discards = Feature.STOP_DISCARDS_STATE in provider.adapter.features
         if not discards:
@@ -149,7 +149,7 @@ class LifecycleService:
 
     async def delete(self, runtime_id: str, ctx: RequestContext) -> None:
         """Remove a runtime for good. Raises :class:`NotFound` when it is gone already."""
-        provider, ref = self._fleet.locate(runtime_id, ctx)
+        provider, ref = self._fleet.locate(runtime_id, ctx, WorkClass.RELEASE)
         provider.require(Feature.DELETE, "delete")
         adapter: Any = provider.adapter
         try:
@@ -194,7 +194,7 @@ class LifecycleService:
         act: Act,
         precondition: Precondition | None = None,
     ) -> Runtime:
-        provider, ref = self._fleet.locate(runtime_id, ctx)
+        provider, ref = self._fleet.locate(runtime_id, ctx, TRAITS[operation].work)
         provider.require(TRANSITIONS[verb].feature, verb.value)
         self._specs.prefetch(provider.adapter, ref)
         before: Runtime | None = None

@@ -40,6 +40,10 @@ _DOWN: Final = (
 )
 
 
+_MOST_WAITING: Final = 256
+"""How many lists wait at most for the answer of another one: which provider they wait for, nobody can tell."""
+
+
 class Result(StrEnum):
     """What became of a read, for metrics and logs."""
 
@@ -125,6 +129,7 @@ class ReadCache:
         self._kept = StoredReads(max_entries, max_bytes)
         self._flights: dict[Key, _Flight] = {}
         self._rounds: dict[str | None, int] = {}
+        self._lists_waiting = 0
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -165,8 +170,8 @@ class ReadCache:
         outcome: Answer | GatewayError | None = None
         kept: Stored | None = None
         if terms.max_age is None and terms.store:
-            while outcome is None and (flight := self._flights.get(key)) is not None:
-                outcome, result = await flight.landed(), Result.COLLAPSED
+            while outcome is None and (flight := self._flight_to_share(key)) is not None:
+                outcome, result = await self._landed(flight, key), Result.COLLAPSED
         if outcome is None:
             result = Result.MISS if result is Result.COLLAPSED else result
             outcome, kept = await self._ask(key, ask, terms)
@@ -198,6 +203,18 @@ class ReadCache:
 
     def _is_fresh(self, key: Key, stored: Stored, age: float) -> bool:
         return age < self._ttl and stored.round == self._rounds.get(key.provider, 0)
+
+    def _flight_to_share(self, key: Key) -> _Flight | None:
+        return None if key.provider is None and self._lists_waiting >= _MOST_WAITING else self._flights.get(key)
+
+    async def _landed(self, flight: _Flight, key: Key) -> Answer | GatewayError | None:
+        if key.provider is not None:
+            return await flight.landed()
+        self._lists_waiting += 1
+        try:
+            return await flight.landed()
+        finally:
+            self._lists_waiting -= 1
 
     async def _ask(self, key: Key, ask: Read, terms: Terms) -> tuple[Answer | GatewayError, Stored | None]:
         flight = _Flight()

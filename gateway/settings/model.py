@@ -43,7 +43,7 @@ class HttpSettings(Section):
     keepalive_timeout: Annotated[float, Field(ge=0, le=3600)] = 75
     write_timeout: Annotated[float, Field(gt=0, le=3600)] = 60
     max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
-    max_requests_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    max_requests_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = 1500
 
     @property
     def address(self) -> ListenAddress:

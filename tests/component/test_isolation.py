@@ -117,6 +117,33 @@ async def test_while_reads_hang_in_all_their_places_a_stop_goes_through(sick: st
         assert (await asyncio.wait_for(stuck, PATIENCE)).status == 200
 
 
+@pytest.mark.parametrize("sick", APIS)
+async def test_the_callers_of_a_provider_that_hangs_leave_room_for_those_of_the_others(sick: str) -> None:
+    """And for a stop at the very same one."""
+    async with whole_gateway(most_requests=8, **{sick: {"deadlines": {"get": 60}}}) as gateway:
+        ill, well = gateway.upstreams[sick], gateway.upstreams[(set(APIS) - {sick}).pop()]
+        made, running = await gateway.create(well), await gateway.create(ill, start=True)
+        ill.fault("get", fault="hold", times=4)
+        ill.fault("list", fault="hold", times=4)
+        path = f"/v1/runtimes/{running['id']}"
+        stuck = [asyncio.create_task(gateway.call("GET", path)) for _ in range(4)]
+        await asyncio.wait_for(ill.emulator.until_waiting(4), PATIENCE)
+
+        for refused in (await gateway.call("GET", path), await gateway.call("POST", f"{path}/start")):
+            assert (refused.status, refused.json["code"], refused.json["provider"]) == (503, "overloaded", ill.name)
+        listed = await gateway.call("GET", "/v1/runtimes")
+        assert [part["problem"]["code"] for part in listed.json["incomplete"]] == ["overloaded"]
+        assert (await gateway.call("GET", f"/v1/runtimes/{made['id']}")).status == 200
+        stopped = await gateway.call("POST", f"{path}/stop", {"discard_state": True} if sick == "durable" else {})
+        assert (stopped.status, stopped.json["changed"]) == (200, True)
+
+        ill.emulator.release()
+        assert {answer.status for answer in await asyncio.wait_for(asyncio.gather(*stuck), PATIENCE)} == {200}
+        assert (await gateway.call("GET", path)).status == 200
+        metrics = (await gateway.call("GET", "/metrics")).text
+        assert 'rtgw_requests_rejected_total{reason="provider"} 3.0' in metrics
+
+
 async def test_how_long_a_request_waited_for_its_turn_is_logged() -> None:
     lanes = {"read": {"in_flight": 1, "waiting": 10}}
     async with whole_gateway(durable={"policies": lanes}) as gateway:

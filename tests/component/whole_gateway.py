@@ -92,11 +92,12 @@ async def whole_gateway(
     keys: Mapping[str, str] | None = None,
     clock: Clock | None = None,
     twice: Sequence[str] = (),
+    most_requests: int | None = None,
     **options: Mapping[str, Any],
 ) -> AsyncIterator[Gateway]:
     """Start everything, in front of emulators of ``apis``, or of :data:`APIS`. ``keys`` are of other principals by
     name; ``options`` are further settings of providers, by API. ``twice``: APIs with a second provider and emulator,
-    called ``API-2``, where creates go second."""
+    called ``API-2``, where creates go second. ``most_requests`` may be in flight at once."""
     async with AsyncExitStack() as stack:
         upstreams: dict[str, Upstream] = {}
         providers: dict[str, dict[str, Any]] = {}
@@ -125,6 +126,9 @@ async def whole_gateway(
         others = {name: GatewayKey.model_validate({"key": key}) for name, key in (keys or {}).items()}
         auth = AuthSettings(keys={**settings.auth.keys, **others})
         settings = settings.model_copy(update={"cache": cache, "auth": auth})
+        if most_requests is not None:
+            http = settings.http.model_copy(update={"max_requests_in_flight": most_requests})
+            settings = settings.model_copy(update={"http": http})
         log = StringIO()
         gateway = create_app(settings, logger=make_logger("debug", "json", log), clock=clock)
         addresses = await stack.enter_async_context(serving(settings, gateway))

@@ -71,6 +71,24 @@ async def test_a_read_is_answered_from_memory_until_its_time_is_over() -> None:
     )
 
 
+async def test_no_more_than_256_lists_wait_for_another_one() -> None:
+    """Else those of a provider that hangs would fill the gateway: the next one asks, and is refused there."""
+    cache, answer = Cache(), asyncio.Event()
+
+    async def when_told() -> None:
+        await answer.wait()
+
+    cache.meanwhile = when_told
+    tasks = [asyncio.create_task(cache.read(LIST)) for _ in range(258)]
+    await asyncio.sleep(0)
+    assert cache.asked == 2
+    answer.set()
+    assert {served.answer.body for served in await asyncio.gather(*tasks)} == {b"answer 1", b"answer 2"}
+    tasks = [asyncio.create_task(cache.read(GET)) for _ in range(258)]
+    await asyncio.gather(*tasks)
+    assert cache.asked == 3
+
+
 async def test_the_age_counts_from_the_moment_when_the_provider_was_asked() -> None:
     cache = Cache()
 
