@@ -10,7 +10,6 @@ from enum import StrEnum
 from typing import Any, Final, Literal, Protocol, TextIO
 
 import msgspec
-import structlog
 
 LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -97,6 +96,8 @@ class ConsoleLogger(_Leveled):
 
     def __init__(self, level: str, stream: TextIO) -> None:
         super().__init__(level)
+        import structlog  # noqa: PLC0415 (with rich, it is a seventh of what a start takes, and memory)
+
         self._lines: Any = structlog.wrap_logger(
             structlog.PrintLogger(stream),
             [
