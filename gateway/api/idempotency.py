@@ -14,6 +14,7 @@ REPLAYED: Final = istr("Idempotency-Replayed")
 MAX_LENGTH: Final = 255
 """Characters of a key, without its quotes."""
 
+_QUOTED: Final = re.compile(r'"((?:[^"\\]|\\["\\])*)"')  # a string of structured fields (RFC 9651)
 _ESCAPED: Final = re.compile(r'\\(["\\])')
 _PRINTABLE: Final = re.compile(r"[\x20-\x7e]+\Z")
 
@@ -27,9 +28,12 @@ def idempotency_key(headers: Mapping[str, str]) -> str | None:
     if len(values) > 1:
         raise _unusable("Send one Idempotency-Key, not several.")
     if text.startswith('"'):
-        if len(text) < 2 or not text.endswith('"') or text[:-1].endswith("\\"):
-            raise _unusable("An Idempotency-Key that begins with a quote has to end with one.")
-        text = _ESCAPED.sub(r"\1", text[1:-1])
+        quoted = _QUOTED.fullmatch(text)
+        if quoted is None:
+            raise _unusable(
+                "An Idempotency-Key that begins with a quote has to end with one, with \\ before those between."
+            )
+        text = _ESCAPED.sub(r"\1", quoted[1])
     if not text or len(text) > MAX_LENGTH or not _PRINTABLE.match(text):
         raise _unusable(f"An Idempotency-Key is 1 to {MAX_LENGTH} printable ASCII characters.")
     return text

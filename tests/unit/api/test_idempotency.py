@@ -30,6 +30,7 @@ def test_no_header_is_no_key() -> None:
         ('a"b', 'a"b'),
         ('"a\\"b\\\\c"', 'a"b\\c'),
         ("a\\b", "a\\b"),
+        ('"a\\\\"', "a\\"),
         ("'abc'", "'abc'"),
         ("x" * MAX_LENGTH, "x" * MAX_LENGTH),
         (f'"{"x" * MAX_LENGTH}"', "x" * MAX_LENGTH),
@@ -41,7 +42,22 @@ def test_a_key_is_what_stands_there_or_between_the_quotes(value: str, key: str) 
 
 @pytest.mark.parametrize(
     "value",
-    ["", "   ", '""', '"', '"abc', '"abc\\"', "é", '"é"', "a\tb", "a\x7fb", "x" * (MAX_LENGTH + 1), f'"{"x" * 256}"'],
+    [
+        "",
+        "   ",
+        '""',
+        '"',
+        '"abc',
+        '"abc\\"',
+        '"a"b"',
+        '"a\\b"',
+        "é",
+        '"é"',
+        "a\tb",
+        "a\x7fb",
+        "x" * (MAX_LENGTH + 1),
+        f'"{"x" * 256}"',
+    ],
 )
 def test_what_is_no_key_is_refused_and_said_of_the_header(value: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
