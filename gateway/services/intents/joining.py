@@ -189,11 +189,14 @@ class Joining:
         mine = ours(place, intent, looked, now=now, request=request, others=others)
         if len(mine) == 1 or (mine and place.adapter.marks_creates):
             reason = None if place.adapter.marks_creates else "adopted"
+            found = mine[0].runtime.provider_id
             settled = await parts.store.found(
-                intent.id, mine[0].runtime.provider_id, changes=Changes(reason=reason), look_in=parts.rules.wait_out
+                intent.id, found, changes=Changes(reason=reason), look_in=parts.rules.wait_out
             )
-            if settled is not None:
+            if settled is not None and settled.runtime_id == found:
                 parts.observer.settled(settled, late=True)
+            elif settled is not None:
+                parts.observer.surplus(settled, found)
             return None
         raise _not_known(intent, wanted)
 

@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.errors import AlreadyExists, OutcomeUnknown, ProviderError, ProviderFailure
+from gateway.domain.errors import AlreadyExists, NotFound, OutcomeUnknown, ProviderError, ProviderFailure
 from gateway.domain.intents import IntentState
+from gateway.domain.values import State
 from gateway.ports.provider import WireCreate
 from gateway.services.intents.contents import SentCreate
-from tests.unit.services.intents.scene import LOST, Durable, Keyed, Scene, asked, said
+from tests.unit.services.intents.scene import LOST, Durable, Keyed, Plain, Scene, asked, said
 
 LONG_AGO = "1970-01-01T00:00:00Z"
 PASSWORD = "hunter2-4711"
@@ -20,7 +21,7 @@ class Proxied(Keyed):
     create_features = Keyed.create_features | {"proxy_http"}
 
 
-async def _lost(adapter: Durable | Keyed, **fields: Any) -> Scene:
+async def _lost(adapter: Durable | Keyed | Plain, **fields: Any) -> Scene:
     """A create of bob's whose answer was lost."""
     adapter.world.fail("create", LOST)
     scene = Scene(adapter)
@@ -68,3 +69,21 @@ async def test_what_a_provider_echoes_of_the_other_ones_secrets_is_told_to_nobod
 def test_what_was_sent_shows_nothing_of_itself() -> None:
     sent = SentCreate.of(WireCreate(PASSWORD.encode()), {"kind": "browser", "env": PASSWORD}, judged=True)
     assert PASSWORD not in repr(sent)
+
+
+async def test_a_second_runtime_that_only_a_waiting_caller_sees_is_told() -> None:
+    """The proof of the first one came while the caller looked."""
+    adapter = Plain()
+    scene = await _lost(adapter)
+    second = adapter.put("box", State.RUNNING)
+
+    async def prove_the_first(call: str, done: bool) -> None:
+        if call == "found" and not done:
+            scene.on_store = None
+            await scene.store.found(scene.intent.id, "first")
+
+    scene.on_store = prove_the_first
+    with pytest.raises(NotFound):
+        await scene.create(key="k", principal="bob")
+    assert scene.intent.surplus == (second.provider_id,)
+    assert ("surplus", second.provider_id) in scene.heard.told
