@@ -53,7 +53,7 @@ class Created:
     """The outcome of a create. ``created`` False: it was there before.
 
     ``native`` is the provider's own answer, for a dialect of the same API: bytes of JSON that may hold secrets, and so
-    are neither logged nor kept.
+    are never logged, and kept only sealed.
     """
 
     runtime: Runtime
