@@ -1,6 +1,7 @@
 """From all sources to the settings, or to every fault at once."""
 
 import os
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
@@ -67,8 +68,6 @@ def load_settings(
     if not unread:
         settings = _Reader(document, file.parent, provider_models, problems, files).settings()
         if settings is not None:
-            named = [FilePath(provider.ca_file) for provider in settings.providers.values() if provider.ca_file]
-            files |= {file: stamp(file) for file in named}
             origins = {".".join(at): origin for at, origin in document.origins.items()}
             return LoadedSettings(settings, origins, files)
     raise SettingsError(problems.told(document.origins), files)
@@ -183,7 +182,23 @@ class _Reader:
             self._problems.add((*at, "api"), f"this names the provider's API, one of: {known}")
             model = ProviderSettings
             value = {key: inner for key, inner in value.items() if key in model.model_fields}
-        return self._validated(model, {**value, "name": name}, at)
+        provider = self._validated(model, {**value, "name": name}, at)
+        return None if provider is None else self._with_authorities(provider, (*at, "ca_file"))
+
+    def _with_authorities(self, provider: ProviderSettings, at: Path) -> ProviderSettings:
+        """The provider with the place of its ``ca_file``, which has to hold certificates: else it would only be seen
+        when nothing can be sent any more."""
+        if provider.ca_file is None:
+            return provider
+        file = self._folder / provider.ca_file
+        self._files[file] = stamp(file)
+        try:
+            ssl.create_default_context(cafile=file)
+        except ssl.SSLError:
+            self._problems.add(at, f"the file {file} holds no certificate in PEM that can be read")
+        except OSError as exc:
+            self._problems.add(at, f"the file {file} cannot be read: {exc.strerror}")
+        return provider.model_copy(update={"ca_file": str(file)})
 
     def _validated(self, model: type[ModelT], value: Any, at: Path) -> ModelT | None:
         """The section, or None when there is a fault at or inside it. An empty section is all defaults."""

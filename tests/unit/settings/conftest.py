@@ -1,10 +1,15 @@
 """A settings file in a folder of its own, and a way to load it."""
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import SecretStr
 
 from gateway.ports.provider_settings import ProviderSettings
@@ -29,6 +34,16 @@ GOOD = "version: 1\n" + AUTH + PROVIDERS
 
 Load = Callable[..., LoadedSettings]
 Faults = Callable[..., dict[str, str]]
+
+
+@pytest.fixture(scope="session")
+def certificate() -> str:
+    """A certificate that signs itself, in PEM."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tests")])
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    made = made.not_valid_before(now).not_valid_after(now + timedelta(days=2))
+    return made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ FILED = (
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> SettingsSource:
+def source(tmp_path: Path, certificate: str) -> SettingsSource:
     (tmp_path / "token").write_text("t0ken")
-    (tmp_path / "ca.pem").write_text("one")
+    (tmp_path / "ca.pem").write_text(certificate)
     file = tmp_path / "gateway.yaml"
     file.write_text(FILED % (tmp_path / "ca.pem"))
     return SettingsSource(file, MODELS)
@@ -51,6 +51,30 @@ def test_a_file_of_bad_settings_is_watched_too(source: SettingsSource, tmp_path:
     (tmp_path / "token").write_text("t0ken")
     assert source.changed()
     assert source.load().settings.providers["main"].token.get_secret_value() == "t0ken"
+
+
+@pytest.mark.parametrize("content", [None, "", "-----BEGIN CERTIFICATE-----\nMIIB"])
+def test_a_certificate_that_cannot_be_used_is_a_fault_until_it_can(
+    source: SettingsSource, tmp_path: Path, certificate: str, content: str | None
+) -> None:
+    """Half of a file that is being written must not replace connections that work."""
+    (tmp_path / "ca.pem").unlink()
+    if content is not None:
+        (tmp_path / "ca.pem").write_text(content)
+    with pytest.raises(SettingsError) as refused:
+        source.load()
+    assert [problem.path for problem in refused.value.problems] == ["providers.main.ca_file"]
+    assert not source.changed()
+    (tmp_path / "ca.pem").write_text(certificate)
+    assert source.changed()
+    source.load()
+
+
+def test_a_relative_certificate_lies_beside_the_settings(tmp_path: Path, certificate: str) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(GOOD.replace("scope: one", "scope: one, ca_file: ca.pem"))
+    (tmp_path / "ca.pem").write_text(certificate)
+    assert SettingsSource(file, MODELS).load().settings.providers["main"].ca_file == str(tmp_path / "ca.pem")
 
 
 def test_flags_go_over_the_file_each_time(tmp_path: Path) -> None:
