@@ -70,21 +70,24 @@ _DECIDED: Final = (
 
 def begin(new: NewIntent, holder: str, lease: float, instead_of: Version | None) -> Steps[Begun | Existing]:
     """See :meth:`gateway.ports.store.Store.begin`."""
-    found = yield Statement(_OF_CALLER, (new.id, new.principal, new.key))
-    if found:
-        known = intent_of(found[0])
-        again = (known.id, known.state, known.epoch, found[0][-1]) == (new.id, IntentState.OPEN, 1, holder)
-        return Begun(known) if again else Undo(Existing(known, By.KEY))
-    if new.pinned and (other := (yield from _pin(new, new.namespace))) is not None:
-        return Undo(Existing(other, By.PIN))
-    if instead_of is not None:
-        yield Statement(_SUPERSEDE, (new.id, instead_of.id, instead_of.epoch))
-    written = yield Statement(_INSERT, (*stored_of_new(new), holder, lease))
-    if written:
-        return Begun(intent_of(written[0]))
+    pinned_by = (yield from _pin(new, new.namespace)) if new.pinned else None
+    if pinned_by is None:
+        if instead_of is not None:
+            yield Statement(_SUPERSEDE, (new.id, instead_of.id, instead_of.epoch))
+        written = yield Statement(_INSERT, (*stored_of_new(new), holder, lease))
+        if written:
+            return Begun(intent_of(written[0]))
+    # What was done so far is undone, whatever is in the way.
+    callers = yield Statement(_OF_CALLER, (new.id, new.principal, new.key))
+    if callers:
+        known = intent_of(callers[0])
+        again = (known.id, known.state, known.epoch, callers[0][-1]) == (new.id, IntentState.OPEN, 1, holder)
+        return Undo(Begun(known) if again else Existing(known, By.KEY))
+    if pinned_by is not None:
+        return Undo(Existing(pinned_by, By.PIN))
     holders = yield Statement(_OF_NAME, (new.namespace, new.kind, new.name, new.id))
     if not holders:
-        raise TryAgain  # it was another one of the same key, or the name was given back just now
+        raise TryAgain  # the name or the key was given back just now
     return Undo(Existing(intent_of(holders[0]), By.NAME))
 
 
