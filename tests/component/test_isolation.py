@@ -144,6 +144,29 @@ async def test_the_callers_of_a_provider_that_hangs_leave_room_for_those_of_the_
         assert 'rtgw_requests_rejected_total{reason="provider"} 3.0' in metrics
 
 
+@pytest.mark.parametrize("sick", APIS)
+async def test_callers_that_wait_for_a_create_of_another_leave_room_too(sick: str) -> None:
+    async with whole_gateway(most_requests=8, **{sick: {"deadlines": {"create": 60}}}) as gateway:
+        ill, well = gateway.upstreams[sick], gateway.upstreams[(set(APIS) - {sick}).pop()]
+        made = await gateway.create(well)
+        ill.fault("create", fault="hold")
+        body = {"kind": ill.kind, "provider": ill.name, "name": "slow"}
+
+        async def create() -> Any:
+            return await gateway.call("POST", "/v1/runtimes", body, **{"Idempotency-Key": "again"})
+
+        waiting = [asyncio.create_task(create())]
+        await asyncio.wait_for(ill.emulator.until_waiting(1), PATIENCE)
+        waiting += [asyncio.create_task(create()) for _ in range(7)]
+        hasty, _ = await asyncio.wait(waiting, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        assert {each.result().json["code"] for each in hasty} == {"idempotency_in_progress"}
+        assert (await gateway.call("GET", f"/v1/runtimes/{made['id']}")).status == 200
+        ill.emulator.release()
+        answers = await asyncio.wait_for(asyncio.gather(*waiting), 2 * PATIENCE)
+        assert len({answer.json["id"] for answer in answers if answer.status == 201}) == 1
+        assert {answer.status for answer in answers} == {201, 409}
+
+
 async def test_how_long_a_request_waited_for_its_turn_is_logged() -> None:
     lanes = {"read": {"in_flight": 1, "waiting": 10}}
     async with whole_gateway(durable={"policies": lanes}) as gateway:

@@ -5,7 +5,14 @@ from typing import Final
 
 import msgspec
 
-from gateway.domain.errors import AlreadyExists, IdempotencyKeyReused, NotFound, OutcomeUnknown, RuntimeReplaced
+from gateway.domain.errors import (
+    AlreadyExists,
+    IdempotencyKeyReused,
+    NotFound,
+    OutcomeUnknown,
+    Overloaded,
+    RuntimeReplaced,
+)
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.intents import Intent, IntentAttempt, IntentState, Who
 from gateway.domain.lifecycle import is_live
@@ -76,7 +83,7 @@ class Joining:
                     raise needs_a_person(intent, wanted.key)
                 case IntentState.OPEN if not await self._is_held(intent):
                     await end_of_lease(self._parts, intent, new_holder())
-            now = await self._waited(intent, until, pause)
+            now = await self._waited(intent, ctx, until, pause)
             if now is None:
                 return None
             intent, pause = now, min(pause * 2, _LONGEST_POLL)
@@ -100,7 +107,7 @@ class Joining:
                     await self._settle(intent, None, ctx)
                 case IntentState.OPEN if not await self._is_held(intent):
                     await end_of_lease(self._parts, intent, new_holder())
-            now = await self._waited(intent, until, pause)
+            now = await self._waited(intent, ctx, until, pause)
             if now is None:
                 return None
             intent, pause = now, min(pause * 2, _LONGEST_POLL)
@@ -227,10 +234,16 @@ class Joining:
             return False
         return intent.lease_until > await self._parts.store.now()
 
-    async def _waited(self, intent: Intent, until: float, pause: float) -> Intent | None:
-        """The intent a moment later. Raises :class:`IdempotencyInProgress` when the caller has waited long enough."""
+    async def _waited(self, intent: Intent, ctx: RequestContext, until: float, pause: float) -> Intent | None:
+        """The intent a moment later. Raises :class:`IdempotencyInProgress` when the caller has waited long enough, or
+        when too many wait for the same provider."""
         if self._parts.clock.monotonic() >= until:
             raise still_running(intent)
+        if ctx.admission is not None:
+            try:
+                ctx.admission.enter(intent.provider)
+            except Overloaded as exc:
+                raise still_running(intent) from exc
         await self._parts.clock.sleep(pause)
         return await self._parts.store.get(intent.id)
 
