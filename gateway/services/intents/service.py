@@ -32,7 +32,12 @@ class IntentService:
         task = asyncio.create_task(self._ensure(wanted, ctx))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if ctx.provider is None:  # nobody was asked, which the caller may be told: then nobody is asked any more
+                task.cancel()
+            raise
 
     async def drain(self) -> None:
         """Cut off the creates that are still under way; each writes down how far it came."""

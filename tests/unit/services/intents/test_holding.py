@@ -270,3 +270,26 @@ async def test_a_caller_who_leaves_ends_nothing() -> None:
     again = await scene.create(key="k")
     assert again.replayed
     assert (scene.intent.state, asked(adapter)) == (IntentState.DONE, 1)
+
+
+async def test_a_create_that_is_cut_off_before_anybody_was_asked_asks_nobody_any_more() -> None:
+    """Its caller is told that nothing was done."""
+    adapter = Durable()
+    scene = Scene(adapter)
+    looking, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hang(call: str, done: bool) -> None:
+        if call == "by_key" and not done:
+            looking.set()
+            await go_on.wait()
+
+    scene.on_store = hang
+    asking = asyncio.create_task(scene.create(key="k"))
+    await looking.wait()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    go_on.set()
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert (scene.intents.in_flight, asked(adapter), scene.rows.intents) == (0, 0, {})
