@@ -37,6 +37,11 @@ class Health:
     credentials_ok: bool | None = None
     probed: bool | None = None
 
+    @property
+    def failing(self) -> bool:
+        """Whether it failed when it was last seen."""
+        return self.last_failure is not None and self.last_failure >= (self.last_success or 0)
+
 
 @dataclass(slots=True, eq=False)
 class Provider:

@@ -8,7 +8,7 @@ from typing import Final
 from gateway.domain.errors import GatewayError, StoreUnavailable
 from gateway.domain.operations import Operation
 from gateway.ports.context import RequestContext
-from gateway.services.fleet import Fleet, Provider
+from gateway.services.fleet import Fleet, Health, Provider
 
 DUTY: Final = "health"
 """The name under which replicas agree who probes."""
@@ -57,10 +57,14 @@ class HealthService:
 
     async def beat(self, seconds: float) -> None:
         """Ask all, unless another replica has the duty; it has it for two beats of ``seconds``, so that one late beat
-        loses it to nobody. While the store cannot say who has it, every replica asks."""
+        loses it to nobody. While the store cannot say who has it, every replica asks. And every one asks those that it
+        saw failing itself: without requests it would tell so for ever."""
         try:
             leads = self._lead is None or await self._lead(DUTY, 2 * seconds)
         except StoreUnavailable:
             leads = True
-        if leads:
-            await self.check_all()
+        await self.check_all([provider for provider in self._fleet if leads or _looks_bad(provider.health)])
+
+
+def _looks_bad(health: Health) -> bool:
+    return health.failing or health.credentials_ok is False

@@ -9,7 +9,7 @@ from gateway.domain.errors import NotFound
 from gateway.domain.operations import Operation
 from gateway.domain.runtime import Model
 from gateway.ports.transport import WorkStatus
-from gateway.services.fleet import Fleet, Provider
+from gateway.services.fleet import Fleet, Health, Provider
 
 
 class HealthView(Model, frozen=True, kw_only=True):
@@ -93,7 +93,7 @@ class ProviderService:
             deadlines={operation.value: settings.deadline(operation) for operation in Operation},
             policies={work.value: _policy(status) for work, status in provider.adapter.transport.status().items()},
             health=HealthView(
-                status=_status(health.last_success, health.last_failure),
+                status=_status(health),
                 last_success_at=_time(health.last_success),
                 last_failure_at=_time(health.last_failure),
                 last_failure_code=health.last_failure_code,
@@ -115,10 +115,10 @@ def _policy(status: WorkStatus) -> PolicyView:
     )
 
 
-def _status(success: float | None, failure: float | None) -> Literal["unknown", "ok", "failing"]:
-    if success is None and failure is None:
-        return "unknown"
-    return "failing" if failure is not None and failure >= (success or 0) else "ok"
+def _status(health: Health) -> Literal["unknown", "ok", "failing"]:
+    if health.failing:
+        return "failing"
+    return "unknown" if health.last_success is None else "ok"
 
 
 def _time(seconds: float | None) -> str | None:

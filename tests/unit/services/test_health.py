@@ -75,6 +75,27 @@ async def test_what_the_gateway_did_not_let_out_says_nothing_of_the_provider() -
     assert ProviderService(fleet).one("one").health.status == "unknown"
 
 
+async def test_a_replica_without_the_duty_asks_those_that_it_saw_failing() -> None:
+    bad, good = Asked("bad"), Asked("good")
+
+    async def lead(_duty: str, _seconds: float) -> bool:
+        return False
+
+    clock = FakeClock()
+    fleet = Fleet([bad, good], clock)
+    health = HealthService(fleet, timeout=5, lead=lead)
+    bad.failure = rejected("bad")
+    await health.check_all()
+    bad.failure = None
+    clock.time += 30
+    await health.beat(30)
+    assert (len(bad.calls), len(good.calls)) == (2, 1)
+    assert {one.health.credentials_ok for one in fleet} == {True}
+    clock.time += 30
+    await health.beat(30)
+    assert (len(bad.calls), len(good.calls)) == (2, 1)
+
+
 @pytest.mark.parametrize("leads", [True, False])
 async def test_on_the_beat_only_the_replica_that_has_the_duty_asks(leads: bool) -> None:
     adapter, asked = Asked(), []
