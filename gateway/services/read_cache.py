@@ -227,7 +227,7 @@ class ReadCache:
         try:
             outcome = await ask()
             if outcome.whole and terms.store and not flight.outdated:
-                stored = Stored(outcome, since, in_round)
+                stored = Stored(outcome, since, in_round, len(key.query))
                 self._kept[key] = stored
         except GatewayError as error:
             outcome = error

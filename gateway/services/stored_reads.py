@@ -34,16 +34,18 @@ class Key(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Stored:
     """An answer, and the monotonic moment when its read began: what the provider did later is not in it. ``round`` is
-    the provider's at that time; in a later one the answer is not fresh."""
+    the provider's at that time; in a later one the answer is not fresh. ``key_bytes`` is the length of what the caller
+    chose of its key, which may be longer than the answer."""
 
     answer: Answer
     since: float
     round: int
+    key_bytes: int = 0
 
     @property
     def size(self) -> int:
         """Bytes that it takes, about."""
-        return len(self.answer.body) + _ENTRY_BYTES
+        return len(self.answer.body) + self.key_bytes + _ENTRY_BYTES
 
 
 class StoredReads(LRUCache[Key, Stored]):

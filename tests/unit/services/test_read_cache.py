@@ -71,6 +71,13 @@ async def test_a_read_is_answered_from_memory_until_its_time_is_over() -> None:
     )
 
 
+async def test_long_queries_take_from_the_room_for_answers() -> None:
+    cache = Cache(max_bytes=1 << 16)
+    for number in range(100):
+        await cache.read(Key("alice", query=f"name={number:08000}"))
+    assert len(cache.reads) * 8000 < cache.reads.size <= 1 << 16
+
+
 async def test_no_more_than_256_lists_wait_for_another_one() -> None:
     """Else those of a provider that hangs would fill the gateway: the next one asks, and is refused there."""
     cache, answer = Cache(), asyncio.Event()
