@@ -76,8 +76,7 @@ class SqliteThread:
         self._dialect = dialect
         self._run = self._commit if writes else self._answer
         self._together = _TOGETHER if writes else _READS_TOGETHER
-        self._limit = limit
-        self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        self._jobs: queue.Queue[_Job[Any] | None] = queue.Queue(limit)
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._closing = threading.Event()
@@ -87,16 +86,18 @@ class SqliteThread:
 
     def submit(self, operation: Operation[T]) -> "asyncio.Future[T]":
         """Get in line, in the running event loop. Raises :class:`StoreUnavailable` when the line is too long."""
-        if self._jobs.qsize() >= self._limit:
-            raise unavailable("The store has too much to do.")
         job = _Job(operation, asyncio.get_running_loop().create_future())
-        self._jobs.put(job)
+        try:
+            self._jobs.put_nowait(job)
+        except queue.Full:
+            raise unavailable("The store has too much to do.") from None
         return job.future
 
     def close(self, seconds: float) -> None:
         """Finish what is in line and end, or leave it after so many seconds. Nothing is submitted any more."""
         self._closing.set()
-        self._jobs.put(None)  # only to wake it up
+        with suppress(queue.Full):
+            self._jobs.put_nowait(None)  # only to wake it up
         self._thread.join(seconds)
 
     def _work(self) -> None:
