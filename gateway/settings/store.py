@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationInfo, field_serializer, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_serializer, field_validator, model_validator
 
 from gateway.ports.sealing import key_bytes
 from gateway.settings.section import Section
@@ -98,3 +98,9 @@ class CreatesSettings(Section):
     retention: Annotated[float, Field(ge=60, le=2_592_000)] = 86400
     settle_every: Annotated[float, Field(ge=0.05, le=60)] = 1
     settling_in_flight: Annotated[int, Field(ge=1, le=64)] = 4
+
+    @model_validator(mode="after")
+    def _remembered_long_enough(self) -> Self:
+        if self.retention < self.wait_out:
+            raise ValueError("retention is shorter than wait_out: a create would be forgotten before it is settled")
+        return self

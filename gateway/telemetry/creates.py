@@ -41,7 +41,7 @@ class CreateSignals:
         """A person decided about a parked intent."""
         self._logger.info(
             Event.OPERATOR_DECISION,
-            intent=decision.intent_id,
+            intent_id=decision.intent_id,
             operator=decision.operator,
             decision=decision.decision,
             provider_runtime_id=decision.runtime_id,
@@ -69,7 +69,7 @@ class CreateSignals:
 
     def not_written(self, intent_id: str, error: StoreUnavailable) -> None:
         """What was learned could not be written down."""
-        self._logger.warning(Event.INTENT_NOT_WRITTEN, intent=intent_id, reason=str(error))
+        self._logger.warning(Event.INTENT_NOT_WRITTEN, intent_id=intent_id, reason=str(error))
 
     def failed(self, error: Exception) -> None:
         """Settling failed by a mistake of the gateway's own."""
@@ -79,7 +79,7 @@ class CreateSignals:
     def _tell_of(self, intent: Intent, event: Event, tell: Callable[..., Any], **more: str) -> None:
         tell(
             event,
-            intent=intent.id,
+            intent_id=intent.id,
             principal=intent.principal,
             provider=intent.provider,
             scope=intent.scope,

@@ -175,7 +175,7 @@ class Joining:
         place = await parts.places.of_intent(intent, ctx, looking=True)
         sent = parts.contents.request(intent)
         if place is None:
-            raise needs_a_person(intent, _key(wanted))
+            raise _not_known(intent, wanted)
         now = await parts.store.now()
         deduplicates = place.adapter.deduplication is not Deduplication.NONE
         may_be_sent = deduplicates and parts.places.is_target(place, intent.target)

@@ -123,15 +123,18 @@ def outcome_unknown(
     detail: str,
     retryable: Retryable = Retryable.SAME_REQUEST,
     failure: ProviderFailure | None = None,
+    retry_after: float | None = None,
 ) -> OutcomeUnknown:
-    """What a caller hears of a create of which nothing is proven. The same request looks after it anew."""
+    """What a caller hears of a create of which nothing is proven. The same request looks after it anew: after what the
+    provider itself said, if that was its own answer, else in a moment."""
     extra = {"intent": intent.id, "name": intent.name}
     if key is not None:
         extra["idempotency_key"] = key
+    hints = retryable is Retryable.SAME_REQUEST and (failure is None or not failure.own_envelope)
     return OutcomeUnknown(
         detail,
         retryable=retryable,
-        retry_after=_LOOK_AGAIN_AFTER if retryable is Retryable.SAME_REQUEST else None,
+        retry_after=_LOOK_AGAIN_AFTER if hints else retry_after,
         provider=intent.provider,
         failure=failure,
         extra=extra,

@@ -17,7 +17,7 @@ from gateway.services.intents.looks import Looked, look, ours
 from gateway.services.intents.namesakes import made_by_others
 from gateway.services.intents.parts import Parts
 from gateway.services.intents.places import Place
-from gateway.services.intents.rules import GIVE_UP, REPLAY_AGE, pause_before
+from gateway.services.intents.rules import GIVE_UP, LONGEST_PAUSE, REPLAY_AGE, pause_before
 from gateway.services.intents.turns import Origin, Turn
 
 _KEPT_LOOKS: Final = 20
@@ -55,7 +55,11 @@ class Settling:
     async def _unknown(self, intent: Intent, place: Place | None, ctx: RequestContext) -> None:
         now = await self.parts.store.now()
         if place is None:
-            await self._park(intent, "target_changed")
+            left = _last_send(intent) + self.parts.rules.wait_out - now
+            if left > 0:  # another replica may have loaded settings that this one is about to load
+                await self._later(intent, min(left + 0.1, LONGEST_PAUSE))
+            else:
+                await self._park(intent, "target_changed")
             return
         sent = self.parts.contents.request(intent)
         age = now - intent.created_at

@@ -295,6 +295,7 @@ class Turn:
                 "out. Send the same request again, with the same key and name, to hear what came of it."
             ),
             failure=error.failure if error is not None else None,
+            retry_after=error.retry_after if error is not None else None,
         )
 
     async def _leave(self) -> None:

@@ -85,7 +85,7 @@ def test_what_was_settled_is_counted_by_its_outcome(told: Told) -> None:
     values = {name: told.value("rtgw_intents_settled_total", outcome=name) for name in ("done", "done_late", "absent")}
     assert values == {"done": 1, "done_late": 1, "absent": 1}
     (line,) = told.lines()
-    assert (line["event"], line["level"], line["intent"]) == ("intent_done_late", "info", INTENT.id)
+    assert (line["event"], line["level"], line["intent_id"]) == ("intent_done_late", "info", INTENT.id)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_what_becomes_of_an_intent_is_a_line_that_finds_it(told: Told, signal: s
     assert (line["event"], line["level"]) == (event, level)
     del line["timestamp"], line["event"], line["level"]
     assert line == {
-        "intent": INTENT.id,
+        "intent_id": INTENT.id,
         "principal": "alice",
         "provider": "durable-main",
         "scope": "acme/research",
@@ -123,13 +123,13 @@ def test_a_second_runtime_is_a_line_with_its_id(told: Told) -> None:
 def test_what_could_not_be_written_is_a_line(told: Told) -> None:
     told.signals.not_written("in_1", StoreUnavailable("The store took too long."))
     (line,) = told.lines()
-    assert (line["event"], line["intent"], line["reason"]) == ("intent_not_written", "in_1", "The store took too long.")
+    assert (line["event"], line["intent_id"], line["reason"]) == ("intent_not_written", "in_1", "The store took too long.")
 
 
 def test_a_decision_is_a_line_with_who_made_it(told: Told) -> None:
     told.signals.decided(Decided(1.0, "olga", "in_1", Decision.MADE, "r-1", "seen by hand"))
     (line,) = told.lines()
-    assert {line[name] for name in ("event", "operator", "intent", "decision", "provider_runtime_id", "note")} == {
+    assert {line[name] for name in ("event", "operator", "intent_id", "decision", "provider_runtime_id", "note")} == {
         *("operator_decision", "olga", "in_1", "made", "r-1", "seen by hand")
     }
 

@@ -139,7 +139,7 @@ async def test_a_namesake_that_may_be_somebody_elses_is_not_taken(
     first = adapter_of(scope=scope)
     scene = await lost(first, made=True)
     now = renew(scene, first)
-    await told(scene, Retryable.NO)
+    await told(scene, Retryable.SAME_REQUEST)
     await until_settled(scene)
     assert (scene.intent.state, scene.intent.reason) == (IntentState.PARKED, "target_changed")
     assert (asked(now), asked(now, "find")) == (1, 0 if adapter_of is Durable else 1)
