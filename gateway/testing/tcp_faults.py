@@ -18,7 +18,8 @@ _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
 class Mode(Enum):
-    """What happens to connections: ``STALL`` accepts and holds all bytes back, both ways."""
+    """What happens to connections: ``RESET`` ends them at the first byte that is sent, ``STALL`` accepts them and holds
+    all bytes back, both ways."""
 
     FORWARD = "forward"
     REFUSE = "refuse"
@@ -129,14 +130,22 @@ class TcpFaultProxy:
             return  # the client has left again
         connection.setblocking(False)
         self.accepted += 1
-        if self._mode is Mode.RESET:
+        served = self._reset(connection) if self._mode is Mode.RESET else self._accept(connection)
+        task = asyncio.get_running_loop().create_task(served)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _reset(self, connection: socket.socket) -> None:
+        """Only once something was sent: earlier it would be as good as refused."""
+        try:
+            await asyncio.get_running_loop().sock_recv(connection, 1)
+        except OSError:
+            pass  # the client was faster
+        finally:
             self.was_reset += 1
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             connection.close()
-            return
-        task = asyncio.get_running_loop().create_task(self._accept(connection))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+            self._watch.changed()
 
     async def _accept(self, connection: socket.socket) -> None:
         task = asyncio.current_task()
