@@ -1,7 +1,7 @@
 """The id of a request, and the W3C trace context that came with it."""
 
-import os
 import re
+from random import getrandbits
 from typing import Final
 
 _ACCEPTED: Final = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
@@ -10,8 +10,9 @@ _VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 
 
 def new_uuid() -> str:
-    """A random UUID (version 4). Formatting the bytes by hand takes a third of the time of :func:`uuid.uuid4`."""
-    text = os.urandom(16).hex()
+    """A random UUID (version 4), and no secret: asking the system for random bytes would take twice as long, and
+    :func:`uuid.uuid4` five times."""
+    text = f"{getrandbits(128):032x}"
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
 
 

@@ -147,7 +147,13 @@ class WorkStatus:
 
 
 class Transport(ABC):
-    """Sends requests to one provider's base URL, and nowhere else."""
+    """Sends requests to one provider's base URL, and nowhere else.
+
+    ``ends_in_time`` promises that :meth:`send` is over by ``call.deadline`` whatever happens, so that whoever wraps it
+    needs no timer of its own.
+    """
+
+    ends_in_time = False
 
     @abstractmethod
     async def send(self, request: UpstreamRequest, call: Call) -> UpstreamResponse:

@@ -139,7 +139,10 @@ class SpecKeeper:
         """Ask the store for a runtime that is about to be read, unless it is known. Waits for nothing."""
         if self._store is not None:
             key = _key(adapter, ref.scope, ref.provider_id)
-            self._want(() if self._fresh(self._memory.get(key)) else (key,))
+            if not self._fresh(self._memory.get(key)):
+                self._want((key,))
+            elif self._unwritten:
+                self._wake()
 
     def fill(self, adapter: ProviderAdapter[Any], runtime: Runtime) -> Runtime:
         """The runtime with what its provider leaves out, as far as it is in memory. No I/O."""

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.exposition import generate_latest
 
 from gateway import __version__
+from gateway.telemetry.counts import Counts
 from gateway.telemetry.durations import Durations
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 240)
@@ -19,11 +20,11 @@ class Metrics:
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
-        self.requests = Counter(
+        self.requests = Counts(
             "rtgw_requests",
             "Requests answered.",
             ["surface", "operation", "status", "code", "source"],
-            registry=registry,
+            registry,
         )
         self.request_seconds = Durations(
             "rtgw_request_duration_seconds",
@@ -39,11 +40,11 @@ class Metrics:
             _OVERHEAD_SECONDS,
             registry,
         )
-        self.upstream_requests = Counter(
+        self.upstream_requests = Counts(
             "rtgw_upstream_requests",
             "Requests sent to providers, by their HTTP status or the word for why there was none.",
             ["provider", "operation", "outcome"],
-            registry=registry,
+            registry,
         )
         self.upstream_seconds = Durations(
             "rtgw_upstream_request_duration_seconds",
@@ -164,11 +165,11 @@ class Metrics:
             "When the settings in force were read, in seconds since the epoch.",
             registry=registry,
         )
-        self.cache_requests = Counter(
+        self.cache_requests = Counts(
             "rtgw_cache_requests",
             "Reads that may be answered from memory, by what became of them.",
             ["operation", "result"],
-            registry=registry,
+            registry,
         )
         self.cache_entries = Gauge(
             "rtgw_cache_entries",

@@ -35,6 +35,8 @@ _ALWAYS: Final = {
 class AiohttpTransport(Transport):
     """Sends to one provider's base URL. Connections are made with the first request and closed by :meth:`close`."""
 
+    ends_in_time = True
+
     def __init__(self, settings: ProviderSettings, clock: Clock | None = None) -> None:
         self._settings = settings
         self._clock = clock or SystemClock()

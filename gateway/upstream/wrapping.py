@@ -13,6 +13,7 @@ class WrappingTransport(Transport):
 
     def __init__(self, inner: Transport) -> None:
         self.inner: Final = inner
+        self.ends_in_time = inner.ends_in_time
 
     def reserve(self, operation: Operation, call: Call) -> AbstractAsyncContextManager[None]:
         return self.inner.reserve(operation, call)

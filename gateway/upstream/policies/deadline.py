@@ -17,7 +17,7 @@ GRACE: Final = 0.05
 class Deadline(WrappingTransport):
     """Gives a try of a read a ``share`` of the time left, so that there is some for another one, and never more than of
     what a read has alone (``limit``, in seconds): one on the way to a start must not hang for minutes. A call that
-    changes something has all the time. What does not end by itself is cut off."""
+    changes something has all the time. What does not promise to end by itself is cut off."""
 
     def __init__(self, inner: Transport, share: float, clock: Clock, limit: Callable[[Operation], float]) -> None:
         super().__init__(inner)
@@ -35,6 +35,8 @@ class Deadline(WrappingTransport):
             raise TransportFailure("timeout", Phase.QUEUED, operation=request.operation)
         attempt = Call(now + seconds, call.request_id, call.traceparent, call.settling)
         try:
+            if self.ends_in_time:
+                return await self.inner.send(request, attempt)
             with self._deadlines.within(seconds + GRACE):
                 return await self.inner.send(request, attempt)
         except TimeoutError as exc:

@@ -117,3 +117,22 @@ async def test_who_cancels_the_caller_sees_it_cancelled() -> None:
     task.cancel()
     await asyncio.wait([task])
     assert task.cancelled()
+
+
+@simulated
+async def test_a_transport_that_promises_to_end_in_time_is_not_timed_a_second_time() -> None:
+    """Nothing else ends it: this one breaks its promise, and goes on."""
+
+    class Promising(Transport):
+        ends_in_time = True
+
+        async def send(self, request: UpstreamRequest, call: Call) -> UpstreamResponse:
+            await asyncio.sleep(call.deadline - asyncio.get_running_loop().time() + 60)
+            return UpstreamResponse(200, {"operation": request.operation}, b"")
+
+        async def close(self) -> None:
+            return None
+
+    deadline = Deadline(Promising(), 0.6, LoopClock(), limit)
+    assert deadline.ends_in_time
+    assert (await deadline.send(request(Operation.GET), call(10))).status == 200

@@ -1,0 +1,44 @@
+"""The gateway's own counter shows what the client library's shows, whatever is counted."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+
+from gateway.telemetry.counts import Counts
+
+LABELS = ["operation", "status"]
+
+
+def lines(registry: CollectorRegistry) -> list[str]:
+    return [line for line in generate_latest(registry).decode().splitlines() if "_created" not in line]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["get", "li\nst", 'cr"eate']), st.sampled_from([200, 404, "timeout"])), max_size=20
+    )
+)
+def test_every_set_of_labels_has_the_same_count(counted: Sequence[tuple[str, object]]) -> None:
+    own, theirs = CollectorRegistry(), CollectorRegistry()
+    counts = Counts("rtgw_requests", "How many.", LABELS, own)
+    counter = Counter("rtgw_requests", "How many.", LABELS, registry=theirs)
+    for operation, status in counted:
+        counts.labels(operation, status).inc()
+        counter.labels(operation, status).inc()
+    assert lines(own) == lines(theirs)
+
+
+def test_a_name_is_taken_once() -> None:
+    registry = CollectorRegistry()
+    Counts("rtgw_requests", "How many.", LABELS, registry)
+    with pytest.raises(ValueError, match="Duplicated"):
+        Counts("rtgw_requests", "How many.", LABELS, registry)
+
+
+def test_a_count_has_a_value_for_each_label() -> None:
+    counts = Counts("rtgw_requests", "How many.", LABELS, CollectorRegistry())
+    with pytest.raises(ValueError, match="operation, status"):
+        counts.labels("get")
