@@ -1,15 +1,32 @@
 """When a class of work at a provider gets a rest, and how it comes back: the state of one breaker, without any I/O.
 
-While it is ``closed``, everything goes through and is counted in windows; a window begins with a failure. When too
-many of a window's calls failed, the circuit is ``open`` for a while and nothing goes through. Then it is ``half_open``:
-a few calls find out. One that succeeds closes it; one that fails opens it again, for twice as long.
+While it is ``closed``, everything goes through and is counted. When too many of the last ``window``'s calls failed, or
+so many in a row, the circuit is ``open`` for a while and nothing goes through. Then it is ``half_open``: a few calls
+find out. One that succeeds closes it; one that fails opens it again, for twice as long.
+
+A success costs one addition and no look at the clock. A failure notes how much was counted when it came; of these
+notes a few are kept, spread over the window, and the share is that of the calls since the oldest. So the window begins
+with a failure, rolls on in steps, and is up to a step shorter than ``window``.
 """
 
+from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
+from typing import Final, NamedTuple
 
 from gateway.ports.clock import Clock
 from gateway.ports.policies import BreakerSettings
+
+STEPS: Final = 6
+"""In how many steps a window rolls on."""
+
+
+class _Note(NamedTuple):
+    """How many calls had failed and succeeded before the failure of the moment ``at``."""
+
+    at: float
+    failed: int
+    succeeded: int
 
 
 class State(StrEnum):
@@ -28,8 +45,8 @@ class Circuit:
     """
 
     __slots__ = (
-        "_clock", "_failed", "_probing", "_rest", "_settings", "_succeeded", "_until", "_window_ends", "changed", "era",
-        "state",
+        "_before_row", "_clock", "_failed", "_notes", "_probing", "_rest", "_row", "_settings", "_succeeded", "_until",
+        "changed", "era", "state",
     )  # fmt: skip
 
     def __init__(self, settings: BreakerSettings, clock: Clock) -> None:
@@ -40,8 +57,10 @@ class Circuit:
         self._clock = clock
         self._rest = settings.rest
         self._until = 0.0
-        self._window_ends = self._clock.monotonic()
         self._failed = self._succeeded = self._probing = 0
+        self._notes: deque[_Note] = deque()
+        self._row: deque[float] = deque(maxlen=settings.minimum)  # when the last failures came, none succeeding between
+        self._before_row = 0  # how many calls had succeeded by then
 
     def refuses_for(self) -> float | None:
         """For how many more seconds nothing goes through; None: it does."""
@@ -80,7 +99,8 @@ class Circuit:
             self._succeeded += 1
         elif self.state is State.HALF_OPEN:
             self._rest = self._settings.rest
-            self._window_ends = self._clock.monotonic()
+            self._notes.clear()
+            self._row.clear()
             self._change(State.CLOSED)
 
     def failed(self, era: int) -> None:
@@ -92,13 +112,31 @@ class Circuit:
             self._rest = min(self._rest * 2, self._settings.max_rest)
             self._open(now)
         elif self.state is State.CLOSED:
-            if now >= self._window_ends:
-                self._window_ends = now + self._settings.window
-                self._failed = self._succeeded = 0
-            self._failed += 1
-            seen = self._failed + self._succeeded
-            if seen >= self._settings.minimum and self._failed >= self._settings.share * seen:
+            self._note(now)
+            if self._all_failed(now) or self._too_many_failed():
                 self._open(now)
+
+    def _note(self, now: float) -> None:
+        notes, row, window = self._notes, self._row, self._settings.window
+        while notes and notes[0].at <= now - window:
+            notes.popleft()
+        if not notes or notes[-1].at <= now - window / STEPS:
+            notes.append(_Note(now, self._failed, self._succeeded))
+        if self._before_row != self._succeeded:
+            self._before_row = self._succeeded
+            row.clear()
+        row.append(now)
+        self._failed += 1
+
+    def _all_failed(self, now: float) -> bool:
+        """Whether the last calls did; then it does not matter how many succeeded before in the same window."""
+        return len(self._row) == self._settings.minimum and self._row[0] > now - self._settings.window
+
+    def _too_many_failed(self) -> bool:
+        oldest = self._notes[0]
+        failed = self._failed - oldest.failed
+        seen = failed + self._succeeded - oldest.succeeded
+        return seen >= self._settings.minimum and failed >= self._settings.share * seen
 
     def _open(self, now: float) -> None:
         self._until = now + self._rest

@@ -59,8 +59,50 @@ def test_failures_of_an_earlier_window_are_forgotten(circuit: Circuit, clock: Fa
 
 def test_successes_before_the_first_failure_do_not_hide_it(circuit: Circuit) -> None:
     succeed(circuit, 1000)
-    fail(circuit, 4)
+    fail(circuit, 2)
+    succeed(circuit)
+    fail(circuit)
     assert circuit.state is State.OPEN
+
+
+def test_an_outage_right_after_a_single_failure_under_much_traffic_opens_it_at_once(circuit: Circuit) -> None:
+    fail(circuit)
+    succeed(circuit, 10_000)
+    fail(circuit, 3)
+    assert circuit.state is State.CLOSED
+    fail(circuit)
+    assert circuit.state is State.OPEN
+
+
+def test_failures_in_a_row_count_wherever_the_window_began(circuit: Circuit, clock: FakeClock) -> None:
+    fail(circuit)
+    succeed(circuit, 100)
+    clock.time += SETTINGS.window - 0.1
+    fail(circuit, 2)
+    clock.time += 0.2
+    fail(circuit)
+    assert circuit.state is State.CLOSED
+    fail(circuit)
+    assert circuit.state is State.OPEN
+
+
+def test_the_window_rolls_on_and_leaves_behind_what_succeeded_in_it(circuit: Circuit, clock: FakeClock) -> None:
+    fail(circuit)
+    succeed(circuit, 1000)
+    clock.time += SETTINGS.window / 2
+    fail(circuit, 2)
+    clock.time += SETTINGS.window / 2
+    succeed(circuit)
+    assert circuit.state is State.CLOSED
+    fail(circuit)
+    assert circuit.state is State.OPEN
+
+
+def test_failures_in_a_row_that_are_far_apart_do_not_open_it(circuit: Circuit, clock: FakeClock) -> None:
+    for _ in range(50):
+        fail(circuit)
+        clock.time += 0.35 * SETTINGS.window
+    assert circuit.state is State.CLOSED
 
 
 def test_after_its_rest_it_lets_so_many_probes_through(circuit: Circuit, clock: FakeClock) -> None:
@@ -136,6 +178,68 @@ def test_every_change_is_told(circuit: Circuit, clock: FakeClock) -> None:
     clock.time += 1
     succeed(circuit)
     assert told == [State.OPEN, State.HALF_OPEN, State.CLOSED]
+
+
+outcomes = st.lists(
+    st.tuples(st.sampled_from(["failed", "succeeded", "leave"]), st.integers(1, 20), st.floats(0, 8)), max_size=60
+)
+some_settings = st.builds(
+    BreakerSettings, share=st.sampled_from([0.1, 0.5, 0.9, 1.0]), minimum=st.integers(1, 8), window=st.just(10.0)
+)
+
+
+def lead(circuit: Circuit, clock: FakeClock, past: list[tuple[str, int, float]]) -> None:
+    """Calls that go through one after the other, and a pause after each few."""
+    for outcome, times, pause in past:
+        for _ in range(times):
+            if circuit.enter() is None:
+                getattr(circuit, outcome)(circuit.era)
+        clock.time += pause
+
+
+@given(settings=some_settings, past=outcomes, data=st.data())
+def test_whatever_came_before_as_many_failures_in_a_row_as_must_be_open_it(
+    settings: BreakerSettings, past: list[tuple[str, int, float]], data: st.DataObject
+) -> None:
+    clock = FakeClock()
+    circuit = Circuit(settings, clock)
+    lead(circuit, clock, past)
+    longest = 0.99 * settings.window / settings.minimum
+    for _ in range(settings.minimum):
+        clock.time += data.draw(st.floats(0, longest))
+        if circuit.enter() is None:
+            circuit.failed(circuit.era)
+    assert circuit.state is State.OPEN
+
+
+@given(settings=some_settings, past=outcomes)
+def test_it_opens_only_when_that_share_of_enough_calls_failed_within_a_window(
+    settings: BreakerSettings, past: list[tuple[str, int, float]]
+) -> None:
+    clock = FakeClock()
+    circuit = Circuit(settings, clock)
+    ended: list[tuple[float, bool]] = []
+    opened: list[bool] = []
+
+    def changed(state: State) -> None:
+        if state is not State.OPEN:
+            ended.clear()
+        elif ended:  # else it was a probe that failed
+            recent = [failed for at, failed in ended if at > clock.time - settings.window]
+            shares = [recent[first:] for first, failed in enumerate(recent) if failed]
+            opened.append(
+                any(len(part) >= settings.minimum and sum(part) >= settings.share * len(part) for part in shares)
+            )
+
+    circuit.changed = changed
+    for outcome, times, pause in past:
+        for _ in range(times):
+            if circuit.enter() is None:
+                if circuit.state is State.CLOSED and outcome != "leave":
+                    ended.append((clock.time, outcome == "failed"))
+                getattr(circuit, outcome)(circuit.era)
+        clock.time += pause
+    assert all(opened)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["enter", "failed", "succeeded", "leave"]), st.floats(0, 5)), max_size=60))
