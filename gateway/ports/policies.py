@@ -63,9 +63,9 @@ class SettlingLane(LaneSettings):
 class BreakerSettings(Section):
     """When a class of work at a provider gets a rest, and how it comes back.
 
-    It rests once at least ``minimum`` calls of the last ``window`` failed or succeeded, and ``share`` of them failed, or
-    ``minimum`` in a row whatever came before. The first rest lasts ``rest``, each further one twice as long, up to
-    ``max_rest``; after it, ``probes`` calls find out.
+    It rests once at least ``minimum`` calls of the last ``window`` failed or succeeded and ``share`` of them failed, or
+    once ``minimum`` in a row failed, whatever came before. The first rest lasts ``rest``, each further one twice as
+    long, up to ``max_rest``; after it, ``probes`` calls find out.
     """
 
     share: Annotated[float, Field(gt=0, le=1)] = 0.5
