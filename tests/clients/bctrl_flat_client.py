@@ -14,6 +14,7 @@ from urllib.request import Request, urlopen
 OPTIONS = json.loads(sys.argv[1])
 SDK = import_module(OPTIONS["module"])
 STEPS: dict[str, Any] = {}
+TRIES = 3  # of the gateway for a read
 
 
 def control(path: str, body: Any = None) -> Any:
@@ -26,6 +27,12 @@ def control(path: str, body: Any = None) -> Any:
 def fault(operation: str, **rule: Any) -> None:
     """Let the next call of an operation fail."""
     control("/__faults", {"operation": OPTIONS["prefix"] + operation, "times": 1, **rule})
+
+
+def no_faults() -> None:
+    """Let nothing fail any more."""
+    with urlopen(Request(OPTIONS["control"] + "/__faults", method="DELETE")):  # noqa: S310 (loopback)
+        pass
 
 
 def step(name: str, work: Callable[[], Any]) -> Any:
@@ -102,12 +109,14 @@ step("not valid", lambda: api.runtimes.create(type="spaceship"))
 step("delete", lambda: api.runtimes.delete(ids[0])["deleted"])
 step("deleted", lambda: api.runtimes.get(ids[0]))
 step("wrong key", client(api_key="not-the-key-of-anybody").runtimes.list)
-fault("list", fault="status", status=429, retry_after=0)
+fault("list", fault="status", status=429, retry_after=0, times=TRIES)
 step("rate limited", once.runtimes.list)
+no_faults()
 fault("list", fault="status", status=429, retry_after=0)
 step("rate limited, then sent again", lambda: len(api.runtimes.list()["data"]))
-fault("list", fault="status", status=503)
+fault("list", fault="status", status=503, times=TRIES)
 step("unavailable", once.runtimes.list)
+no_faults()
 fault("create", fault="status", status=402)
 step("no credits", lambda: once.runtimes.create(type="browser", name="unpaid"))
 sys.stdout.write(json.dumps({"steps": STEPS, "live": control("/__stats")["live_runtimes"]}))

@@ -1,5 +1,5 @@
 """Creates through the provider's own clients; the answer is lost. Prints what the program was told, and what when it
-asked again under the same key. ``python bctrl_resent.py '{"module": "bctrl", "today": true, "fault": {…}, …}'``."""
+asked again under the same key. ``python bctrl_resent.py '{"module": "bctrl", "today": true, "fault": {…}, "once": "bill-1", …}'``."""
 
 import json
 import sys
@@ -23,8 +23,8 @@ def create(key: str) -> Any:
     """Create under a key; gives the id, or what was raised."""
     try:
         if TODAY:
-            return {"id": api.browsers.create(name="billed", idempotency_key=key).id}
-        return {"id": api.runtimes.create(type="browser", name="billed", start=True, idempotency_key=key)["id"]}
+            return {"id": api.browsers.create(name=key, idempotency_key=key).id}
+        return {"id": api.runtimes.create(type="browser", name=key, start=True, idempotency_key=key)["id"]}
     except SDK.BctrlError as error:
         told = error.body["error"] if TODAY else error.body
         return {"raised": type(error).__name__, "status": error.status_code, "reason": told["reasonClass"]}
@@ -33,8 +33,8 @@ def create(key: str) -> Any:
 secret = {"token" if TODAY else "api_key": OPTIONS["key"]}
 api = SDK.Bctrl(**secret, base_url=OPTIONS["url"])
 control("/__faults", {"operation": "create", "times": 1, **OPTIONS["fault"]})
-first = create("bill-once")
+first = create(OPTIONS["once"])
 sent = control("/__stats")["requests"]["create"]
-second = create("bill-once")
+second = create(OPTIONS["once"])
 stats = control("/__stats")
 sys.stdout.write(json.dumps({"first": first, "sent": sent, "second": second, "made": stats["creates_committed"]}))

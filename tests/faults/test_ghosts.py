@@ -120,7 +120,7 @@ async def test_case_01_a_second_runtime_after_the_wait_is_shown_counted_and_told
         assert len(upstream.live(name)) == 2
         (told,) = _events(gateway.log.getvalue(), "surplus_runtime")
         assert told["level"] == "error"
-        assert (told["intent"], told["provider"]) == (intent.id, upstream.name)
+        assert (told["intent_id"], told["provider"]) == (intent.id, upstream.name)
         await _shows_metric(w, gateway.url, "rtgw_intents_surplus 1.0")
         assert upstream.posts("stop") == upstream.posts("delete") == 0
 
