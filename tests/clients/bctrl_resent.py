@@ -1,5 +1,5 @@
 """Creates through the provider's own clients; the answer is lost. Prints what the program was told, and what when it
-asked again under the same key. ``python bctrl_resent.py '{"module": "bctrl", "today": true, "fault": {…}, "once": "bill-1", …}'``."""
+asked again under the same key, ``once``. ``python bctrl_resent.py '{"module": "bctrl", "fault": {…}, "once": …}'``."""
 
 import json
 import sys
