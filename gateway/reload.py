@@ -76,6 +76,7 @@ class Reloader:
         self._identities = _identities(settings)
         self._retired: set[Provider | PassThrough] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._applied = asyncio.Event()
         self._succeeded()
 
     async def watch(self, source: SettingsSource, hangup: asyncio.Event) -> None:
@@ -106,18 +107,35 @@ class Reloader:
         return False
 
     async def look_after_providers(self) -> None:
-        """Ask all providers how they are now, and on the beat from then on, unless the settings say not to. Does not
-        end."""
-        beat = False
+        """Ask all providers how they are now, and on the beat from then on, unless the settings say not to. A beat
+        that is changed counts from the last time they were asked. Does not end."""
+        asked: float | None = None
         while True:
+            self._applied.clear()
             settings = self.settings.health
-            try:
-                if settings.probe:
-                    await (self._health.beat(settings.every) if beat else self._health.check_all())
-            except Exception:  # one probe that fails by a mistake of the gateway's must not be the last
-                self._logger.exception(Event.UNEXPECTED_ERROR, detail="the providers were not probed")
-            beat = True
-            await self._clock.sleep(settings.every)
+            if not settings.probe:
+                asked = None
+                await self._applied.wait()
+            elif asked is not None and (left := asked + settings.every - self._clock.monotonic()) > 0:
+                await self._pause(left)
+            else:
+                await self._ask(None if asked is None else settings.every)
+                asked = self._clock.monotonic()
+
+    async def _ask(self, every: float | None) -> None:
+        try:
+            await (self._health.check_all() if every is None else self._health.beat(every))
+        except Exception:  # one probe that fails by a mistake of the gateway's must not be the last
+            self._logger.exception(Event.UNEXPECTED_ERROR, detail="the providers were not probed")
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait for so long, or until other settings are in force."""
+        sleeping, applied = asyncio.create_task(self._clock.sleep(seconds)), asyncio.create_task(self._applied.wait())
+        try:
+            await asyncio.wait((sleeping, applied), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            applied.cancel()
 
     def apply(self, settings: Settings) -> Change:
         """Put settings in force. Raises :class:`SettingsError` when they contradict those that need a restart, and
@@ -150,6 +168,7 @@ class Reloader:
         for name in change.removed:
             self._metrics.forget_provider(name)
         self.settings, self._identities = settings, identities
+        self._applied.set()
         self._tell(change)
         self._retire(retired)
         fresh = [provider for provider in self._fleet if provider.name not in kept]

@@ -18,6 +18,7 @@ from gateway.reload import LIVE, Reloader, dialect_rules, key_digests
 from gateway.services.dialects import DialectService
 from gateway.services.fleet import Fleet
 from gateway.services.health import HealthService
+from gateway.serving import beside
 from gateway.settings import (
     AuthSettings,
     GatewayKey,
@@ -32,6 +33,7 @@ from gateway.telemetry.metrics import Metrics
 from gateway.upstream.passthrough import PassThrough
 from tests.unit.services.fakes import FakeClock, NoTransport, context, services_of
 from tests.unit.services.test_health import Asked
+from tests.unit.upstream.policies.simulation import LoopClock, simulated
 
 DOCS = Path(__file__).parents[2] / "docs"
 KEYS = AuthSettings(keys={"shop": GatewayKey.model_validate({"key": "a-key-of-a-shop-1234"})})
@@ -89,7 +91,7 @@ class World:
             dialects=DialectService(self.fleet, services_of(self.fleet).create, dialect_rules(first)),
             authenticator=self.authenticator,
             in_flight=self.in_flight,
-            health=HealthService(self.fleet, timeout=1),
+            health=HealthService(self.fleet, timeout=first.health.timeout),
             reads=None,
             make_adapter=self.make,
             make_native=native,
@@ -217,6 +219,54 @@ async def test_the_state_of_a_provider_that_is_gone_is_not_shown_any_more(clock:
     assert len(by_provider) > 3
     for gauge in by_provider:
         assert {sample.labels["provider"] for family in gauge.collect() for sample in family.samples} == {"a"}
+
+
+class Beats(World):
+    """Notes when each round of probes was."""
+
+    def __init__(self, health: HealthSettings) -> None:
+        super().__init__(settings(provider("a"), health=health), LoopClock())
+        self.began = asyncio.get_running_loop().time()
+
+    async def until(self, second: float, **health: Any) -> list[float]:
+        """The rounds until then, when other settings come into force, if any are given."""
+        await asyncio.sleep(self.began + second - asyncio.get_running_loop().time())
+        if health:
+            self.reloader.apply(settings(provider("a"), health=HealthSettings(**health)))
+        await self.settle()
+        (one,) = self.fleet
+        assert isinstance(one.adapter, Asked)
+        return [round(call.deadline - self.reloader.settings.health.timeout - self.began) for call in one.adapter.calls]
+
+
+@simulated
+async def test_a_shorter_beat_of_probes_comes_into_force_within_the_pause_of_the_old_one() -> None:
+    world = Beats(HealthSettings(every=3600))
+    async with beside(world.reloader.look_after_providers()):
+        assert await world.until(0) == [0]
+        assert await world.until(10, every=30) == [0]
+        assert await world.until(61) == [0, 30, 60]
+        assert await world.until(85, every=10) == [0, 30, 60, 85]
+        assert await world.until(96) == [0, 30, 60, 85, 95]
+
+
+@simulated
+async def test_a_longer_beat_counts_from_the_last_probes() -> None:
+    world = Beats(HealthSettings(every=30))
+    async with beside(world.reloader.look_after_providers()):
+        assert await world.until(29, every=100) == [0]
+        assert await world.until(99) == [0]
+        assert await world.until(101) == [0, 100]
+
+
+@simulated
+async def test_probes_begin_and_end_at_once_when_the_settings_say_so() -> None:
+    world = Beats(HealthSettings(every=3600, probe=False))
+    async with beside(world.reloader.look_after_providers()):
+        assert await world.until(5) == []
+        assert await world.until(8, probe=True, every=10) == [8]
+        assert await world.until(15, probe=False, every=10) == [8]
+        assert await world.until(100) == [8]
 
 
 def test_the_page_about_deploying_tells_of_every_section_whether_it_needs_a_restart() -> None:
