@@ -3,7 +3,8 @@
 import asyncio
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Iterator
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from shutil import copy, move
@@ -14,7 +15,7 @@ import pytest
 from gateway.domain.errors import StoreUnavailable
 from gateway.ports.store import Begun, IntentQuery
 from gateway.storage.sqlite import SqliteStore
-from gateway.storage.statements import Statement, Steps
+from gateway.storage.statements import Statement, Steps, TryAgain, Undo
 from gateway.testing.store_subject import LEASE, begun, create
 
 SOON = 0.2  # seconds that a call may take here, where it is to take too long
@@ -229,3 +230,59 @@ async def test_a_store_whose_disk_is_full_is_unavailable_and_recovers(store: Sql
     assert "full" in str(told.value.__cause__)
     assert await store.get(known.id) == known
     begun(await store.begin(create("after"), "me", LEASE))
+
+
+def pinning(name: str, end: Callable[[], Any] = lambda: None) -> Callable[[], Steps[Any]]:
+    """An operation that writes one row, and then ends like this."""
+
+    def operation() -> Steps[Any]:
+        yield Statement("INSERT INTO pins (principal, kind, name, namespace) VALUES ('p', 'durable', $1, 'n')", (name,))
+        return end()
+
+    return operation
+
+
+def pinned() -> Steps[list[str]]:
+    return [name for (name,) in (yield Statement("SELECT name FROM pins ORDER BY name"))]
+
+
+def fails() -> None:
+    raise LookupError("of its own")
+
+
+def comes_too_late() -> None:
+    raise TryAgain
+
+
+@pytest.mark.parametrize(
+    ("trouble", "outcome"),
+    [
+        (pinning("x", lambda: Undo("undone")), "undone"),
+        (pinning("x", fails), LookupError),
+        (pinning("x", comes_too_late), StoreUnavailable),
+        (pinning("a"), StoreUnavailable),  # a row of that key is there
+    ],
+    ids=["undone", "failed", "too late", "against a rule"],
+)
+async def test_what_one_operation_undoes_is_its_own_in_a_commit_of_many(
+    store: SqliteStore, trouble: Callable[[], Steps[Any]], outcome: Any
+) -> None:
+    """More than once, since those after one that was undone are committed in another way."""
+    for names in (["a", "b"], ["c", "d"], ["e", "f"]):
+        gate = threading.Event()
+
+        def waits(gate: threading.Event = gate) -> Steps[bool]:
+            yield Statement("SELECT 1")
+            return gate.wait(5)
+
+        writes = [waits, pinning(names[0]), trouble, pinning(names[1])]
+        tasks = [asyncio.create_task(store._write(write)) for write in writes]
+        await asyncio.sleep(0)  # all but the first are in line now
+        gate.set()
+        let_go, *ended = await asyncio.gather(*tasks, return_exceptions=True)
+        assert let_go
+        assert ended[0] is None
+        assert ended[2] is None
+        assert ended[1] == outcome if isinstance(outcome, str) else isinstance(ended[1], outcome)
+        assert names == (await store._read(pinned))[-2:]
+    assert await store._read(pinned) == list("abcdef")
