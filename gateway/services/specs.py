@@ -42,6 +42,9 @@ ASK_AGAIN: Final = 30.0
 REST: Final = 5.0
 """Seconds for which a store that failed is left alone."""
 
+LAST_WRITES: Final = 2.0
+"""Seconds that the end waits for what is to be written."""
+
 _ENTRY_BYTES: Final = 400
 
 
@@ -101,6 +104,7 @@ class SpecKeeper:
         self._wanted: dict[_Key, None] = {}
         self._unwritten: dict[_Key, Spec | None] = {}  # None: to be dropped
         self._resting_until = 0.0
+        self._writing = False
         self._task: asyncio.Task[None] | None = None
 
     def keeps(self, request: CreateRequest) -> bool:
@@ -183,8 +187,13 @@ class SpecKeeper:
         return self.fill(adapter, runtime)
 
     async def close(self) -> None:
-        """Stop speaking to the store."""
+        """Write what waits to be written, for :data:`LAST_WRITES` at most, then stop speaking to the store."""
+        self._wanted.clear()
+        self._resting_until = 0.0  # the store is asked once more, for there is no later
+        self._wake()
         if self._task is not None:
+            if self._unwritten or self._writing:
+                await asyncio.wait({self._task}, timeout=LAST_WRITES)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
@@ -248,7 +257,9 @@ class SpecKeeper:
                     self._failed(Trouble.NOT_LOADED)
             else:
                 key = next(iter(self._unwritten))
+                self._writing = True
                 await self._write(key, self._unwritten.pop(key))
+                self._writing = False
 
     async def _load(self, namespace: str, runtime_ids: Sequence[str]) -> None:
         assert self._store is not None  # noqa: S101 (nobody gets here without one)

@@ -12,7 +12,7 @@ from gateway.api.dialects import _MAX_QUERY_FIELDS
 from gateway.api.idempotency import MAX_LENGTH
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.services.listing import _MAX_CURSOR, _MAX_PROVIDER_CURSOR
-from gateway.services.specs import MAX_WAITING, MEMORY_BYTES
+from gateway.services.specs import LAST_WRITES, MAX_WAITING, MEMORY_BYTES
 from gateway.settings import Settings
 from gateway.storage.sqlite import _WAITING
 from tests.unit.settings.test_documented import settings_of
@@ -71,6 +71,7 @@ def test_every_setting_on_the_page_exists() -> None:
         ("requests sent ahead", [MAX_MSG_QUEUE_SIZE]),
         ("operations that wait for SQLite", [_WAITING]),
         ("such specs waiting", [MAX_WAITING]),
+        ("writing them when the gateway ends", [LAST_WRITES]),
         ("what runtimes were made with", [MEMORY_BYTES]),
     ],
 )

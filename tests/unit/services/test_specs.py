@@ -20,6 +20,7 @@ from gateway.services.specs import SpecKeeper, Trouble
 from gateway.storage.sealing import Keyring, new_key
 from gateway.testing.memory_store import MemoryStore
 from tests.unit.services.fakes import BrowserLike, DurableLike, FakeAdapter, FakeClock, context, create, fleet_of
+from tests.unit.upstream.policies.simulation import simulated
 
 PASSWORD = "canary-proxy-password"
 PROXY = {"type": "socks5", "host": "proxy.example", "port": 1080, "username": "shop", "password": PASSWORD}
@@ -379,3 +380,61 @@ async def test_a_slow_answer_of_the_store_does_not_undo_what_was_written_meanwhi
     await asyncio.sleep(0)
     assert _launch_of(here.keeper.fill(adapter, runtime)).humanize is True
     await here.keeper.close()
+
+
+async def asked_to_forget(here: Kept, *names: str) -> None:
+    """Let runtimes have been made that are gone since."""
+    adapter = BrowserLike("one")
+    for name in names:
+        runtime = await remembered(here, adapter, name)
+        here.keeper.forget(adapter, adapter.reference(runtime))
+
+
+async def test_what_waits_to_be_written_is_written_before_the_end() -> None:
+    here = await Kept.open()
+    await asked_to_forget(here, "one", "two", "three")
+    assert "drop_spec" not in here.asked
+    await here.keeper.close()
+    assert here.asked.count("drop_spec") == 3
+
+
+async def test_what_a_store_did_not_take_is_tried_once_more_before_the_end() -> None:
+    here = await Kept.open()
+    here.down = True
+    await remembered(here, BrowserLike("one"))
+    here.down = False
+    await here.keeper.close()
+    assert here.asked == ["keep_spec", "keep_spec"]
+
+
+async def test_a_store_that_is_down_is_tried_once_at_the_end() -> None:
+    here = await Kept.open()
+    await asked_to_forget(here, "one", "two", "three")
+    here.down = True
+    await here.keeper.close()
+    assert here.asked.count("drop_spec") == 1
+    assert here.troubles == [Trouble.NOT_SAVED]
+
+
+@simulated
+async def test_the_end_waits_for_a_write_that_is_under_way_but_not_for_long() -> None:
+    here = await Kept.open()
+    loop = asyncio.get_running_loop()
+    await asked_to_forget(here, "one")
+    here.hold = asyncio.Event()
+    await settled(lambda: "drop_spec" in here.asked)
+    began = loop.time()
+    await here.keeper.close()
+    assert loop.time() - began == pytest.approx(kept.LAST_WRITES)
+
+
+@simulated
+async def test_the_end_waits_for_no_read() -> None:
+    here, adapter = await Kept.open(), BrowserLike("one")
+    loop = asyncio.get_running_loop()
+    here.hold = asyncio.Event()
+    here.keeper.prefetch(adapter, RuntimeRef("home", "bot"))
+    await settled(lambda: here.asked == ["specs"])
+    began = loop.time()
+    await here.keeper.close()
+    assert loop.time() == began
