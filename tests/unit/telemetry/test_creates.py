@@ -123,7 +123,11 @@ def test_a_second_runtime_is_a_line_with_its_id(told: Told) -> None:
 def test_what_could_not_be_written_is_a_line(told: Told) -> None:
     told.signals.not_written("in_1", StoreUnavailable("The store took too long."))
     (line,) = told.lines()
-    assert (line["event"], line["intent_id"], line["reason"]) == ("intent_not_written", "in_1", "The store took too long.")
+    assert (line["event"], line["intent_id"], line["reason"]) == (
+        "intent_not_written",
+        "in_1",
+        "The store took too long.",
+    )
 
 
 def test_a_decision_is_a_line_with_who_made_it(told: Told) -> None:
