@@ -103,3 +103,16 @@ def _failure_fields(outcome: Outcome) -> dict[str, Any]:
     if error.failure is not None and error.failure.request_id is not None:
         fields["provider_request_id"] = error.failure.request_id
     return fields
+
+
+def let_go(error: BaseException) -> None:
+    """Drop the tracebacks of an error that was told, and of all that led to it. Their frames and the errors hold each
+    other, which only a garbage collection would end, and that stops the requests of everybody else."""
+    pending: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while pending:
+        one = pending.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            one.__traceback__ = None
+            pending += (one.__cause__, one.__context__)

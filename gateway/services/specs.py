@@ -35,6 +35,9 @@ LARGEST: Final = 32 * 1024
 MAX_WAITING: Final = 1000
 """How many runtimes wait at most to be asked for, and as many to be written."""
 
+MAX_NOTHING: Final = 20_000
+"""How many runtimes are known to have nothing kept; all are asked for again when there are more."""
+
 BATCH: Final = 100
 ASK_AGAIN: Final = 30.0
 """Seconds until the store is asked again for a runtime that it had nothing, or something outdated, about."""
@@ -78,9 +81,9 @@ def _key(adapter: ProviderAdapter[Any], scope: str, runtime_id: str) -> _Key:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """What is known of a runtime since the monotonic moment ``since``; None: that nothing is kept."""
+    """What is known of a runtime since the monotonic moment ``since``."""
 
-    spec: Spec | None
+    spec: Spec
     since: float
     size: int
 
@@ -101,6 +104,7 @@ class SpecKeeper:
         self._clock = clock
         self._on_trouble = on_trouble
         self._memory: LRUCache[_Key, _Held] = LRUCache(MEMORY_BYTES, getsizeof=lambda held: held.size)
+        self._nothing: dict[tuple[str, str], float] = {}  # kept, says the store, which is not asked until that moment
         self._wanted: dict[_Key, None] = {}
         self._unwritten: dict[_Key, Spec | None] = {}  # None: to be dropped
         self._resting_until = 0.0
@@ -143,7 +147,7 @@ class SpecKeeper:
         """Ask the store for a runtime that is about to be read, unless it is known. Waits for nothing."""
         if self._store is not None:
             key = _key(adapter, ref.scope, ref.provider_id)
-            if not self._fresh(self._memory.get(key)):
+            if not self._is_known(key):
                 self._want((key,))
             elif self._unwritten:
                 self._wake()
@@ -153,23 +157,30 @@ class SpecKeeper:
         if self._store is None or not leaves_out(runtime):
             return runtime
         held = self._memory.get(_key(adapter, runtime.scope, runtime.provider_id))
-        return runtime if held is None or held.spec is None else filled(runtime, held.spec)
+        return runtime if held is None else filled(runtime, held.spec)
 
     def fill_all(self, adapter: ProviderAdapter[Any], rows: Sequence[Runtime]) -> Sequence[Runtime]:
         """The same for the rows of a list; the store is asked for those that are not in memory, for the next one."""
         if self._store is None:
             return rows
-        shown, missing = [], []
-        for row in rows:
-            if leaves_out(row):
-                key = _key(adapter, row.scope, row.provider_id)
-                held = self._memory.get(key)
-                if held is not None and held.spec is not None:
-                    row = filled(row, held.spec)  # noqa: PLW2901 (the same row, with more in it)
-                if not self._fresh(held) or (held is not None and held.spec is not None and self._stale(row, held)):
-                    missing.append(key)
-            shown.append(row)
-        self._want(missing)
+        shown, missing, now, nothing = list(rows), [], self._clock.monotonic(), self._nothing
+        scope, namespace = None, ""
+        for index, row in enumerate(shown):
+            if row.scope != scope:
+                scope = row.scope
+                namespace = _namespace(adapter.api, adapter.settings.base_url, scope)
+            if nothing.get((namespace, row.provider_id), 0.0) > now or not leaves_out(row):  # (most rows of most lists)
+                continue
+            key = _key(adapter, row.scope, row.provider_id)
+            held = self._memory.get(key)
+            if held is not None:
+                row = shown[index] = filled(row, held.spec)  # noqa: PLW2901 (the same row, with more in it)
+            if held is None or self._stale(row, held):
+                missing.append(key)
+        if missing:
+            self._want(missing)
+        elif self._unwritten:
+            self._wake()
         return shown
 
     async def known(self, adapter: ProviderAdapter[Any], runtime: Runtime) -> Runtime:
@@ -178,8 +189,7 @@ class SpecKeeper:
         if self._store is None or not leaves_out(runtime):
             return runtime
         key = _key(adapter, runtime.scope, runtime.provider_id)
-        held = self._memory.get(key)
-        if held is None or held.spec is None:
+        if self._memory.get(key) is None:
             try:
                 await self._load(key.namespace, [key.runtime_id])
             except StoreUnavailable:
@@ -197,25 +207,31 @@ class SpecKeeper:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def _fresh(self, held: _Held | None) -> bool:
-        return held is not None and (held.spec is not None or self._clock.monotonic() < held.since + ASK_AGAIN)
+    def _is_known(self, key: _Key) -> bool:
+        return self._nothing.get(key, 0.0) > self._clock.monotonic() or self._memory.get(key) is not None
 
     def _stale(self, row: Runtime, held: _Held) -> bool:
         """Whether the config has changed since, so that there may be newer labels by another process."""
         spec = held.spec
         return (
-            spec is not None
-            and spec.labels is not None
+            spec.labels is not None
             and row.labels is None
             and is_outdated(row, spec)
             and self._clock.monotonic() >= held.since + ASK_AGAIN
         )
 
     def _hold(self, key: _Key, spec: Spec | None) -> bool:
-        size = 0 if spec is None else len(msgspec.json.encode(spec))
+        if spec is None:
+            self._memory.pop(key, None)
+            if len(self._nothing) >= MAX_NOTHING:
+                self._nothing.clear()
+            self._nothing[key] = self._clock.monotonic() + ASK_AGAIN
+            return True
+        size = len(msgspec.json.encode(spec))
         if size > LARGEST:
             self._on_trouble(Trouble.TOO_LARGE)
             return False
+        self._nothing.pop(key, None)
         self._memory[key] = _Held(spec, self._clock.monotonic(), size + _ENTRY_BYTES)
         return True
 
@@ -269,8 +285,7 @@ class SpecKeeper:
             if key not in self._unwritten:  # what waits to be written is newer
                 sealed = found.get(runtime_id)
                 spec = None if sealed is None else self._opened(sealed, key)
-                held = self._memory.get(key)
-                if spec is not None or held is None or held.spec is None:  # else it was written in the meantime
+                if spec is not None or self._memory.get(key) is None:  # else it was written in the meantime
                     self._hold(key, spec)
 
     def _opened(self, sealed: bytes, key: _Key) -> Spec | None:
