@@ -19,7 +19,7 @@ from gateway.api.in_flight import InFlight, Task
 from gateway.api.limits import HttpLimits
 from gateway.api.problems import internal_error, problem_response
 from gateway.api.queries import refuse_query
-from gateway.api.recorder import Outcome, Recorder, let_go
+from gateway.api.recorder import Outcome, Recorder
 from gateway.api.request_ids import request_id, trace_context
 from gateway.api.routes import Route, Surface
 from gateway.domain.errors import (
@@ -223,7 +223,6 @@ class Endpoints:
             except GatewayError as error:
                 outcome.failed(error)
                 response = failed(error, request, ctx.request_id)
-                let_go(error)
             except ClientAborted:
                 outcome.code, outcome.source = "client_aborted", "client"
                 response = web.Response(status=_CLIENT_CLOSED)

@@ -23,8 +23,9 @@ class Outcome:
         self.aborted = False
 
     def failed(self, error: GatewayError) -> None:
-        """The request ended with ``error``."""
+        """The request ended with ``error``, whose traceback nobody will ask for."""
         self.error = error
+        _let_go(error)
         self.code, self.source = error.code, error.source.value
 
 
@@ -105,7 +106,7 @@ def _failure_fields(outcome: Outcome) -> dict[str, Any]:
     return fields
 
 
-def let_go(error: BaseException) -> None:
+def _let_go(error: BaseException) -> None:
     """Drop the tracebacks of an error that was told, and of all that led to it. Their frames and the errors hold each
     other, which only a garbage collection would end, and that stops the requests of everybody else."""
     pending: list[BaseException | None] = [error]
