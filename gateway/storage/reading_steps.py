@@ -25,6 +25,10 @@ _SURPLUS: Final = "SELECT count(*) FROM intents WHERE surplus <> '[]'"
 _DECISIONS: Final = (
     "SELECT at, operator, intent_id, decision, runtime_id, note FROM decisions ORDER BY at DESC, id DESC LIMIT $1"
 )
+_ANY_DUE: Final = (
+    "SELECT 1 FROM intents WHERE due_at <= (SELECT {now})"
+    " AND (lease_until IS NULL OR lease_until <= (SELECT {now})) LIMIT 1"
+)
 _KEEP: Final = (
     "INSERT INTO specs (namespace, runtime_id, sealed, kept_at) VALUES ($1, $2, $3, {now})"
     " ON CONFLICT (namespace, runtime_id) DO UPDATE SET sealed = excluded.sealed, kept_at = excluded.kept_at"
@@ -150,3 +154,8 @@ def purge(settled: float, kept: float, limit: int) -> Steps[int]:
         yield from unpin(principal, kind, name, intent_id)
     gone = yield Statement(_OLD_SPECS, (kept, limit))
     return len(old) + len(gone)
+
+
+def is_any_due() -> Steps[bool]:
+    """Whether there is anything to hand out."""
+    return bool((yield Statement(_ANY_DUE)))

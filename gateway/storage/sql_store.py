@@ -120,6 +120,8 @@ class SqlStore(Store):
         )
 
     async def due(self, holder: str, lease: float, limit: int) -> Sequence[Intent]:
+        if not await self._read(reading_steps.is_any_due):
+            return []  # without a turn at writing, which every replica would take for nothing every second
         return await self._write(lambda: intent_steps.due(holder, lease, limit))
 
     async def get(self, intent_id: str) -> Intent | None:
