@@ -69,6 +69,7 @@ class Retry(WrappingTransport):
         self._budgets[request.operation].earn()
         last = min(call.deadline, self._clock.monotonic() + self._settings.total_seconds)
         tries = 0
+        before: TransportFailure | None = None
         while True:
             tries += 1
             try:
@@ -76,8 +77,10 @@ class Retry(WrappingTransport):
             except TransportFailure as failure:
                 pause = self._pause(request.operation, tries, last, failure)
                 if pause is None:
+                    if before is not None and failure.reason == "timeout" and before.phase > failure.phase:
+                        raise before from failure  # what was left of the time tells less than the try before
                     raise
-                reason = failure.reason
+                reason, before = failure.reason, failure
             else:
                 if response.status not in _STATUSES_OF_READS:
                     return response

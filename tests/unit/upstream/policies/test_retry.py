@@ -110,6 +110,19 @@ async def test_the_last_answer_or_failure_is_told_as_it_is() -> None:
 
 
 @simulated
+async def test_a_try_that_had_no_time_to_connect_does_not_hide_what_the_one_before_told() -> None:
+    silent, out_of_time = TransportFailure("timeout", Phase.SENT), TransportFailure("timeout", Phase.CONNECTING)
+    retry, _ = trying([silent, silent, out_of_time])
+    with pytest.raises(TransportFailure) as told:
+        await retry.send(request(), call())
+    assert told.value.phase is Phase.SENT
+    retry, _ = trying([silent, silent, REFUSED])
+    with pytest.raises(TransportFailure) as told:
+        await retry.send(request(), call())
+    assert told.value.reason == "refused", "that is news"
+
+
+@simulated
 async def test_pauses_double_up_to_the_longest_and_are_drawn_from_zero() -> None:
     retry, inner = trying([503] * 6, tries=6, backoff=0.5, max_backoff=1.5)
     await retry.send(request(), call())
