@@ -1,8 +1,9 @@
 """A gateway that answers what a test tells it to, on loopback in a thread, and a way to run commands against it."""
 
 import asyncio
+import inspect
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ from gateway.ports.clock import Clock
 
 KEY = "a-key-for-the-tests"
 
-Reply = Callable[[web.Request], web.StreamResponse]
+Reply = Callable[[web.Request], web.StreamResponse | Awaitable[web.StreamResponse]]
 
 
 @dataclass
@@ -67,7 +68,8 @@ class ScriptedGateway:
         )
         if not self.script:
             return web.json_response({"code": "unexpected", "detail": "nothing is scripted"}, status=500)
-        return self.script.pop(0)(request)
+        reply = self.script.pop(0)(request)
+        return await reply if inspect.isawaitable(reply) else reply
 
 
 class SteppedClock(Clock):
@@ -96,7 +98,7 @@ def gateway() -> Iterator[ScriptedGateway]:
     async def start() -> web.AppRunner:
         app = web.Application()
         app.router.add_route("*", "/{rest:.*}", scripted.handle)
-        runner = web.AppRunner(app)
+        runner = web.AppRunner(app, handler_cancellation=True)  # a reply can wait until the client has closed
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         scripted.url = f"http://127.0.0.1:{runner.addresses[0][1]}"

@@ -1,8 +1,9 @@
 """``runtimes create`` sends one create until it hears what came of it, and never another one."""
 
-import os
+import asyncio
 import shlex
 import signal
+import threading
 from typing import Any
 
 import pytest
@@ -169,12 +170,16 @@ def test_a_gateway_that_goes_away_after_the_send_is_waited_for(
     assert clock.slept == [1.0, 1.5]
 
 
-def test_who_interrupts_it_hears_how_to_go_on(gateway: ScriptedGateway, run: Run) -> None:
-    def interrupting(request: web.Request) -> web.StreamResponse:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert request.transport is not None
-        request.transport.abort()
-        return web.Response()
+def test_an_interrupted_create_prints_the_command_that_continues_it(gateway: ScriptedGateway, run: Run) -> None:
+    main_thread = threading.main_thread().ident
+    assert main_thread is not None
+
+    async def interrupting(request: web.Request) -> web.StreamResponse:
+        signal.pthread_kill(main_thread, signal.SIGINT)
+        # A signal that arrives right before the client's loop waits for its sockets does not wake it; the head does.
+        await web.StreamResponse().prepare(request)
+        await asyncio.Event().wait()  # cancelled when the client has closed the connection
+        raise AssertionError("unreachable")
 
     gateway.script.append(interrupting)
     result = run(*CREATE, "--idempotency-key", "mine")
