@@ -1,5 +1,5 @@
-"""The tables of ``docs/`` that follow from the code: states, verbs and features of every provider API, and what each
-dialect serves and how it words errors.
+"""The tables of ``docs/`` that follow from the code: kinds, states, verbs and features of every provider API, and what
+each dialect serves and how it words errors.
 
 ``python -m gateway.generated_docs docs/*.md`` writes them between their marks; a test fails while they differ.
 """
@@ -38,6 +38,13 @@ def with_tables(page: str) -> str:
         return f"{match['begin']}\n{lines}\n\n{match['end']}"
 
     return _BLOCK.sub(rendered, page)
+
+
+def _kinds(known: Plugins) -> Iterator[str]:
+    yield from _head("provider API", "lists (`kinds`)", "creates (`creates`)")
+    for api, plugin in known.items():
+        columns = (plugin.adapter.kinds, plugin.adapter.creates)
+        yield _row(f"`{api}`", *(", ".join(f"`{kind}`" for kind in sorted(kinds)) for kinds in columns))
 
 
 def _states(known: Plugins) -> Iterator[str]:
@@ -167,6 +174,7 @@ def _member(body: Any, name: str) -> str:
 
 
 BLOCKS: Final[Mapping[str, Callable[[Plugins], Iterable[str]]]] = {
+    "kinds": _kinds,
     "states": _states,
     "verbs": _verbs,
     "features": _features,

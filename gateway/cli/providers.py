@@ -17,6 +17,7 @@ _COLUMNS: Final[Columns] = {
     "NAME": lambda item: item.get("name"),
     "API": lambda item: item.get("api"),
     "KINDS": lambda item: ", ".join(item.get("kinds") or ()),
+    "CREATES": lambda item: ", ".join(item.get("creates") or ()),
     "SCOPE": lambda item: item.get("scope"),
     "HEALTH": lambda item: (item.get("health") or {}).get("status"),
     "TROUBLE": lambda item: ", ".join(_trouble(item)) or None,
@@ -49,6 +50,7 @@ def providers() -> None:
 def list_providers(connection: "Connection", output: str) -> None:
     """List the providers in the order of the settings, and what holds one back.
 
+    KINDS are the kinds of runtimes that a provider lists, CREATES those that it can create.
     TROUBLE tells rejected credentials, and each class of work (read, create, start, release) whose circuit breaker is
     open or half-open. `providers get` shows all of it.
 

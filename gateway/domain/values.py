@@ -6,7 +6,7 @@ from typing import Final
 
 
 class Kind(StrEnum):
-    """What a runtime is. ``desktop`` and ``spreadsheet`` can only be answered by a provider, never created."""
+    """What a runtime is. ``desktop`` and ``spreadsheet`` can only be listed and read, never created."""
 
     DURABLE = "durable"
     BROWSER = "browser"

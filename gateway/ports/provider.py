@@ -24,7 +24,13 @@ from gateway.domain.config import RuntimeConfig
 from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.pages import ProviderPage, ProviderQuery
-from gateway.domain.requests import CreateRequest, InstallCapability, StartRequest, UpdateCapability
+from gateway.domain.requests import (
+    CREATE_REQUESTS,
+    CreateRequest,
+    InstallCapability,
+    StartRequest,
+    UpdateCapability,
+)
 from gateway.domain.runtime import (
     CapabilityBinding,
     ConfigDocument,
@@ -82,6 +88,8 @@ class Seen:
 class ProviderAdapter(ABC, Generic[SettingsT]):
     """Translates between the domain and one provider API, for one configured provider.
 
+    ``kinds`` are the kinds of runtime that its reads can show, ``creates`` those that a create can make: where a class
+    states ``kinds`` only, all of them that the API has a create body for. :meth:`check_create` refuses any other kind.
     ``create_features`` names what a create can carry (``CreateFeature``), derived from the adapter's wire types.
     ``nothing_made`` are the statuses of a refusal, in the provider's own envelope, that prove that a create made
     nothing. ``creates_free_of_charge``: a create starts no compute. ``key_life``: for so many seconds a provider that
@@ -91,6 +99,7 @@ class ProviderAdapter(ABC, Generic[SettingsT]):
 
     api: ClassVar[str]
     kinds: ClassVar[frozenset[Kind]]
+    creates: ClassVar[frozenset[Kind]]
     create_features: ClassVar[frozenset[str]]
     deduplication: ClassVar[Deduplication]
     nothing_made: ClassVar[frozenset[int]]
@@ -101,6 +110,8 @@ class ProviderAdapter(ABC, Generic[SettingsT]):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "kinds" in vars(cls) and "creates" not in vars(cls):
+            cls.creates = frozenset(kind for kind in cls.kinds if kind in CREATE_REQUESTS)
         if hasattr(cls, "create_features"):
             cls.features = derive_features(cls)
 

@@ -109,7 +109,7 @@ class CreateService:
         if not request.sent("start") or not request.start:
             return False
         return any(
-            request.kind in provider.adapter.kinds and CreateFeature.LAUNCH_ON_CREATE not in provider.adapter.features
+            request.kind in provider.adapter.creates and CreateFeature.LAUNCH_ON_CREATE not in provider.adapter.features
             for provider in self._fleet
         )
 

@@ -37,13 +37,15 @@ class PolicyView(Model, frozen=True, kw_only=True):
 
 
 class ProviderView(Model, frozen=True, kw_only=True):
-    """One provider. ``scope`` null: it is open, and callers name the scope. ``deadlines``: seconds per operation.
+    """One provider. ``kinds`` are those of the runtimes that it lists, ``creates`` those that a create can make there.
+    ``scope`` null: it is open, and callers name the scope. ``deadlines``: seconds per operation.
     ``policies`` are those of each class of work: ``read``, ``create``, ``start``, ``release``."""
 
     object: Literal["provider"] = "provider"
     name: str
     api: str
     kinds: list[str]
+    creates: list[str]
     scope: str | None
     features: list[str]
     order: int
@@ -86,6 +88,7 @@ class ProviderService:
             name=provider.name,
             api=provider.adapter.api,
             kinds=sorted(provider.adapter.kinds),
+            creates=sorted(provider.adapter.creates),
             scope=provider.pinned_scope,
             features=sorted(provider.adapter.features),
             order=settings.order,

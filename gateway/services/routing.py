@@ -41,9 +41,9 @@ class Misfit:
 def fit(provider: Provider, request: CreateRequest) -> Target | list[Misfit]:
     """The target that a provider would be, or everything that speaks against it."""
     adapter = provider.adapter
-    if request.kind not in adapter.kinds:
-        kinds = ", ".join(sorted(adapter.kinds))
-        return [Misfit(FieldError(f"{provider.name} serves only: {kinds}.", "unsupported", pointer="#/kind"))]
+    if request.kind not in adapter.creates:
+        creates = ", ".join(sorted(adapter.creates)) or "nothing"
+        return [Misfit(FieldError(f"{provider.name} creates only: {creates}.", "unsupported", pointer="#/kind"))]
     misfits = [
         Misfit(
             FieldError(

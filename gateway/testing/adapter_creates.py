@@ -2,14 +2,14 @@
 
 from typing import Any, Final
 
-from gateway.domain.errors import AlreadyExists, GatewayError
+from gateway.domain.errors import AlreadyExists, GatewayError, UnsupportedFeature
 from gateway.domain.operations import Operation
 from gateway.domain.runtime import ENCODER, Runtime
-from gateway.domain.values import State
+from gateway.domain.values import Kind, State
 from gateway.ports.provider import Created, Deduplication, Seen, SupportsReset, SupportsStop, WireCreate
 from gateway.ports.transport import Call, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
 from gateway.testing.adapter_failures import PAGE, READS
-from gateway.testing.adapter_subject import Subject, expecting
+from gateway.testing.adapter_subject import Subject, expecting, minimal_create
 
 _MARKER: Final = "marker-of-one-create-81f3"
 _KEY: Final = "key-of-one-create-5c07"
@@ -18,6 +18,24 @@ _NO_PROOF: Final = frozenset({402, 408, 409, 429})
 
 class CreateContract:
     """A create is written once and sent as it was written; afterwards a look shows what it made, or fails."""
+
+    async def test_a_minimal_create_of_every_kind_in_creates_is_accepted(self, subject: Subject) -> None:
+        """``check_create`` lets it pass, and the provider makes a runtime of that kind."""
+        adapter = subject.adapter
+        assert adapter.creates
+        for kind in sorted(adapter.creates):
+            request = minimal_create(kind, f"a-{kind}")
+            adapter.check_create(request)
+            created = await adapter.create(request, subject.scope, subject.call())
+            assert (created.runtime.kind, created.runtime.name) == (kind, f"a-{kind}")
+
+    async def test_a_create_of_every_other_kind_is_refused_without_a_call(self, subject: Subject) -> None:
+        """Also of a kind that the provider lists, at the member that names it."""
+        for kind in sorted(frozenset(Kind) - subject.adapter.creates):
+            with expecting(UnsupportedFeature, f"a create of a {kind} was accepted") as caught:
+                subject.adapter.check_create(minimal_create(kind, "one"))
+            assert [error.pointer for error in caught[0].errors] == ["#/kind"]
+        assert subject.sent() == 0
 
     async def test_writing_a_create_is_pure(self, subject: Subject) -> None:
         """The same request is the same bytes each time, from every adapter of the same settings, without a call."""

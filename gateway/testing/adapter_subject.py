@@ -6,14 +6,15 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.operations import Operation
 from gateway.domain.pages import ProviderQuery
-from gateway.domain.requests import CreateRequest, StartRequest
+from gateway.domain.requests import CREATE_REQUESTS, CreateRequest, StartRequest
 from gateway.domain.runtime import Runtime
+from gateway.domain.validation import validate
 from gateway.domain.values import State
 from gateway.ports.answers import transport_error
 from gateway.ports.plugin import AdapterPlugin
@@ -23,6 +24,8 @@ from gateway.ports.transport import Call, Transport, TransportFailure
 from gateway.testing.emulator import EMULATOR, Emulator
 from gateway.testing.faults import parse_rules
 from gateway.testing.servers import running
+
+ErrorT = TypeVar("ErrorT", bound=Exception)
 
 MakeTransport = Callable[[ProviderSettings], Transport]
 
@@ -164,10 +167,15 @@ class Subject:
             await adapter.get(ref, call)
 
 
+def minimal_create(kind: str, name: str) -> CreateRequest:
+    """A create of that kind with nothing but a name; the base of all creates for a kind that has no create body."""
+    return validate(CREATE_REQUESTS.get(kind, CreateRequest), {"kind": kind, "name": name})
+
+
 @contextmanager
-def expecting(error: type[Exception], otherwise: str) -> Iterator[list[Exception]]:
+def expecting(error: type[ErrorT], otherwise: str) -> Iterator[list[ErrorT]]:
     """The block has to end in this error, which is then in the list. ``otherwise`` says what it means if not."""
-    caught: list[Exception] = []
+    caught: list[ErrorT] = []
     try:
         yield caught
     except error as exc:

@@ -72,7 +72,8 @@ def test_a_plugin_is_consistent(api: str):
     settings = plugin.settings.model_validate({**options, **(demo.options or {})})
     assert settings.scope == demo.scope
     assert plugin.adapter.api == api
-    assert plugin.adapter.kinds
+    assert plugin.adapter.creates
+    assert plugin.adapter.creates <= plugin.adapter.kinds
     assert plugin.adapter.features > plugin.adapter.create_features
     assert all(choices for choices in plugin.personalities.values())
     module, _, function = plugin.emulator.partition(":")

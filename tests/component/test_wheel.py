@@ -71,7 +71,7 @@ async def creates_everywhere(url: str) -> None:
         providers = (await (await session.get("/v1/providers")).json())["items"]
         made = {}
         for provider in providers:
-            for kind in {"durable", "browser"} & set(provider["kinds"]):
+            for kind in provider["creates"]:
                 body = {"kind": kind, "provider": provider["name"], "name": f"of-{provider['name']}"}
                 answer = await session.post("/v1/runtimes", json=body)
                 runtime = await answer.json()

@@ -7,18 +7,39 @@ import pytest
 
 import adapters
 from adapters import bctrl, bctrl_browsers, durable
-from gateway.domain.errors import AlreadyExists, RuntimeReplaced
+from gateway.domain.errors import AlreadyExists, RuntimeReplaced, UnsupportedFeature
 from gateway.domain.requests import CreateBrowser, CreateDurable, CreateRequest
 from gateway.domain.validation import validate
+from gateway.domain.values import Kind
+from gateway.ports.clock import SystemClock
+from gateway.ports.context import RequestContext
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Transport
+from gateway.services.fleet import Fleet
+from gateway.services.routing import Router
 from gateway.testing.adapter_contract import AdapterContract, Subject
+from gateway.testing.adapter_subject import minimal_create
 from gateway.upstream.transport import AiohttpTransport
 
 
 class OverAiohttp(AdapterContract):
     def make_transport(self, settings: ProviderSettings) -> Transport:
         return AiohttpTransport(settings)
+
+    async def test_routing_accepts_the_kinds_in_creates_and_refuses_every_other_kind(self, subject: Subject) -> None:
+        router = Router(Fleet([subject.adapter], SystemClock()))
+        context = RequestContext(request_id="request-1", principal="alice")
+        scope = {} if subject.setup.pinned else {"scope": subject.scope}
+        for kind in Kind:
+            request = minimal_create(kind, "one").model_copy(update=scope)
+            if kind in subject.adapter.creates:
+                (target,) = await router.choose(request, context)
+                assert (target.provider.adapter, target.scope) == (subject.adapter, subject.scope)
+            else:
+                with pytest.raises(UnsupportedFeature, match="creates only: ") as caught:
+                    await router.choose(request, context)
+                assert [error.pointer for error in caught.value.errors] == ["#/kind"]
+        assert subject.sent() == 0
 
 
 class TestBctrl(OverAiohttp):

@@ -475,11 +475,15 @@ def test_resolved_capabilities_are_printed(gateway: ScriptedGateway, run: Run, o
 
 
 def test_providers_are_listed_and_shown_by_name(gateway: ScriptedGateway, run: Run) -> None:
-    provider = {"name": "p", "api": "durable", "kinds": ["durable"], "scope": None, "health": {"status": "ok"}}
+    provider = {"name": "p", "api": "bctrl", "kinds": ["browser", "desktop"], "creates": ["browser"], "scope": None}
+    provider["health"] = {"status": "ok"}
     gateway.answers({"object": "list", "items": [provider]})
-    assert run("providers", "list").stdout.splitlines()[1].split() == ["p", "durable", "durable", "-", "ok", "-"]
+    header, row = run("providers", "list").stdout.splitlines()
+    assert header.split() == ["NAME", "API", "KINDS", "CREATES", "SCOPE", "HEALTH", "TROUBLE"]
+    assert row.split() == ["p", "bctrl", "browser,", "desktop", "browser", "-", "ok", "-"]
     gateway.answers(provider)
-    assert "health.status" in run("providers", "get", "p").stdout
+    shown = dict(line.split(maxsplit=1) for line in run("providers", "get", "p").stdout.splitlines())
+    assert (shown["kinds"], shown["creates"], shown["health.status"]) == ("browser, desktop", "browser", "ok")
     gateway.answers(provider)
     assert run("providers", "get", "p", "-o", "name").stdout == "p\n"
     assert [seen.path for seen in gateway.seen] == ["/v1/providers", "/v1/providers/p", "/v1/providers/p"]

@@ -134,7 +134,7 @@ def test_no_secret_is_left_in_any_text(secrets: list[str], filler: str, data: st
 
 def test_a_provider_is_described_with_what_it_can_do_and_how_long_it_may_take() -> None:
     view = ProviderService(fleet_of([DurableLike("one", order=2, deadlines={"list": 0.5})])).one("one")
-    assert (view.api, view.kinds, view.scope, view.order) == ("fake", ["durable"], "home", 2)
+    assert (view.api, view.kinds, view.creates, view.scope, view.order) == ("fake", ["durable"], ["durable"], "home", 2)
     assert {"start", "pause", "reset", "stop", "stop_discards_state", "config"} <= set(view.features)
     assert "delete" not in view.features
     assert set(view.deadlines) == {operation.value for operation in Operation}

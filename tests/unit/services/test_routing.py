@@ -18,10 +18,11 @@ from gateway.domain.errors import (
 from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateRequest
 from gateway.domain.runtime import DurablePart
-from gateway.domain.values import State
+from gateway.domain.values import Kind, State
 from gateway.ports.transport import Phase, TransportFailure
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.routing import Router, Target, rank
+from gateway.testing.adapter_subject import minimal_create
 from tests.unit.services.fakes import BrowserLike, DurableLike, FakeAdapter, FakeClock, context, create, fleet_of
 
 DOWN = ProviderUnavailable("down", failure=ProviderFailure("x"))
@@ -162,10 +163,30 @@ async def test_where_none_fits_every_provider_of_the_kind_says_why() -> None:
     assert told == {("#/driver", "one"), ("#/driver", "two"), ("#/start", "one"), ("#/start", "two")}
 
 
-async def test_where_nobody_serves_the_kind_all_say_so() -> None:
-    with pytest.raises(UnsupportedFeature) as caught:
-        await _chosen(fleet_of([DurableLike("one"), DurableLike("two")]), create("browser"))
-    assert [fault.pointer for fault in caught.value.errors] == ["#/kind", "#/kind"]
+class ListsMore(BrowserLike):
+    """Lists kinds that it does not create."""
+
+    kinds = frozenset({Kind.BROWSER, Kind.DURABLE, Kind.DESKTOP})
+    creates = frozenset({Kind.BROWSER})
+
+
+async def test_a_kind_that_no_provider_creates_is_refused_with_a_reason_for_each_before_any_call() -> None:
+    adapters = [BrowserLike("one"), ListsMore("two")]
+    for request in (create("durable", name="agent"), minimal_create("desktop", "desk")):
+        with pytest.raises(UnsupportedFeature) as caught:
+            await _chosen(fleet_of(adapters), request)
+        assert [(fault.pointer, fault.detail) for fault in caught.value.errors] == [
+            ("#/kind", "one creates only: browser."),
+            ("#/kind", "two creates only: browser."),
+        ]
+    assert [adapter.world.asked for adapter in adapters] == [[], []]
+
+
+async def test_a_create_goes_to_the_provider_that_creates_its_kind_and_not_to_one_that_only_lists_it() -> None:
+    fleet = fleet_of([ListsMore("lists", order=1), DurableLike("creates", order=2)])
+    assert (await _chosen(fleet, create("durable", name="agent"))).provider.name == "creates"
+    with pytest.raises(UnsupportedFeature, match="lists creates only: browser"):
+        await _chosen(fleet, create("durable", name="agent", provider="lists"))
 
 
 async def test_a_feature_chooses_between_providers() -> None:

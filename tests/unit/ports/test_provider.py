@@ -1,0 +1,30 @@
+"""What a class of adapters says about itself, and what is derived from that."""
+
+from gateway.domain.values import Kind
+from tests.unit.services.fakes import BrowserLike, FakeAdapter
+
+
+def test_a_class_that_names_its_kinds_only_creates_those_that_have_a_create_body() -> None:
+    class Office(FakeAdapter):
+        kinds = frozenset(Kind)
+
+    assert Office.creates == {Kind.DURABLE, Kind.BROWSER}
+
+
+def test_a_class_that_names_what_it_creates_is_taken_at_its_word() -> None:
+    class Office(FakeAdapter):
+        kinds = frozenset(Kind)
+        creates = frozenset({Kind.BROWSER})
+
+    assert Office.creates == {Kind.BROWSER}
+
+
+def test_a_subclass_with_other_kinds_derives_again_what_it_creates() -> None:
+    class Desk(BrowserLike):
+        kinds = frozenset({Kind.DESKTOP})
+
+    class Lamp(BrowserLike):
+        """Names no kinds of its own."""
+
+    assert Desk.creates == frozenset()
+    assert Lamp.creates == BrowserLike.creates == {Kind.BROWSER}
