@@ -33,6 +33,13 @@ STATES: Final[Mapping[str, State]] = {
 }
 """The words for a browser (the first two) and for its current run, which tells more while the browser is running."""
 
+DRIVERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "cdp": ("playwright", "puppeteer", "stagehand"),
+    "webdriver": ("selenium",),
+}
+"""The drivers that each way into a run serves. A run has both, so a create takes any driver. The API has no field for
+it: the driver is not sent, and the gateway shows the one that it keeps."""
+
 CREATE_FEATURES: Final[frozenset[str]] = frozenset(
     {
         CreateFeature.LAUNCH_ON_CREATE,
@@ -40,10 +47,11 @@ CREATE_FEATURES: Final[frozenset[str]] = frozenset(
         CreateFeature.LAUNCH_EPHEMERAL,
         CreateFeature.EXTENSIONS,
         CreateFeature.SOLVE_CAPTCHAS,
+        *(CreateFeature(f"driver_{driver}") for drivers in DRIVERS.values() for driver in drivers),
         *(CreateFeature(f"proxy_{protocol}") for protocol in wire.ProxyProtocol),
     }
 )
-"""What a create can carry. It requests a first run; drivers, profiles and humanize have no equivalent."""
+"""What a create can carry. It requests a first run; profiles and humanize have no equivalent."""
 
 _TYPED_ID: Final = re.compile(r"[a-z]{1,16}_[A-Za-z0-9_-]{1,111}\Z")
 _URL: Final = re.compile("connections$|url$", re.IGNORECASE)

@@ -1,11 +1,14 @@
+from typing import get_args
+
 import msgspec
 import pytest
 
 from adapters.bctrl_browsers import wire
 from adapters.bctrl_browsers.adapter import BctrlBrowsersAdapter
-from adapters.bctrl_browsers.mapping import STATES, Reader, browser_id, connections, create_body, reference
+from adapters.bctrl_browsers.mapping import DRIVERS, STATES, Reader, browser_id, connections, create_body, reference
 from gateway.domain.errors import ValidationFailed
 from gateway.domain.ids import RuntimeRef, b64url
+from gateway.domain.requests import CreateBrowser
 from gateway.domain.runtime import ENCODER, BrowserPart, Launch, Proxy
 from gateway.domain.values import State
 from tests.unit.adapters.bctrl_browsers.fakes import ID, SPACE, create, row, running
@@ -47,6 +50,18 @@ def test_every_launch_field_has_its_own_place():
         "gpu": True,
         "standbyAfterSeconds": 0,
     }
+
+
+@pytest.mark.parametrize("driver", get_args(CreateBrowser.model_fields["driver"].annotation))
+def test_every_driver_is_offered_and_none_is_sent(driver):
+    assert f"driver_{driver}" in BctrlBrowsersAdapter.features
+    assert _sent(driver=driver) == _sent()
+
+
+def test_a_run_has_every_way_in_that_a_driver_needs():
+    ways = {"cdpUrl": "wss://c", "webdriverUrl": "https://w", "liveViewUrl": "https://v"}
+    found = connections(msgspec.json.encode(running(connections=ways)))
+    assert DRIVERS.keys() <= {way.protocol for way in found}
 
 
 def test_absent_null_and_empty_stay_apart():

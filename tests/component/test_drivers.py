@@ -1,0 +1,73 @@
+"""``driver`` at a provider API that has no such field: accepted, not sent, kept, and shown by every read."""
+
+import asyncio
+from typing import Any, get_args
+
+import pytest
+
+from gateway.domain.requests import CreateBrowser
+from tests.component.fleets import Emulated, Fleet, Gateway
+from tests.component.processes import HANGS
+
+DRIVERS = get_args(CreateBrowser.model_fields["driver"].annotation)
+PROVIDER = "browsers-demo"
+
+
+def _browsers(fleet: Fleet) -> Emulated:
+    return fleet.emulators[PROVIDER]
+
+
+async def _create(gateway: Gateway, name: str, status: int = 201, **fields: Any) -> Any:
+    body = {"kind": "browser", "name": name, "provider": PROVIDER, **fields}
+    return await gateway.call("POST", "/v1/runtimes", status, body)
+
+
+async def test_every_driver_is_shown_by_the_create_a_read_and_a_list_and_not_sent(fleet: Fleet) -> None:
+    async with fleet.gateway() as gateway:
+        for driver in DRIVERS:
+            made = await _create(gateway, f"with-{driver}", driver=driver)
+            read = await gateway.call("GET", f"/v1/runtimes/{made['id']}", 200)
+            assert (made["browser"]["driver"], read["browser"]["driver"]) == (driver, driver)
+            sent = _browsers(fleet).emulator.requests.received("create")[-1].body
+            assert sent == {"name": f"with-{driver}", "spaceId": "sp_demo", "metadata": sent["metadata"]}
+            assert driver not in str(sent["metadata"])
+        listed = await gateway.call("GET", "/v1/runtimes", 200)
+        assert {row["name"]: row["browser"]["driver"] for row in listed["items"]} == {
+            f"with-{driver}": driver for driver in DRIVERS
+        }
+
+
+async def test_the_driver_is_shown_after_a_restart(fleet: Fleet) -> None:
+    async with fleet.gateway() as gateway:
+        made = await _create(gateway, "bot", driver="selenium")
+    async with fleet.gateway() as gateway, asyncio.timeout(HANGS):
+        shown = None
+        while shown is None:  # no read waits for the store, so it may take a second one
+            path = f"/v1/runtimes/{made['id']}"
+            read = await gateway.call("GET", path, 200, headers={"Cache-Control": "no-cache"})
+            shown = read["browser"]["driver"]
+        assert shown == "selenium"
+
+
+async def test_without_a_driver_none_is_shown(fleet: Fleet) -> None:
+    async with fleet.gateway() as gateway:
+        assert (await _create(gateway, "bot"))["browser"]["driver"] is None
+
+
+async def test_a_name_that_was_created_with_another_driver_is_already_taken(fleet: Fleet) -> None:
+    async with fleet.gateway() as gateway:
+        made = await _create(gateway, "bot", driver="puppeteer")
+        again = await _create(gateway, "bot", 200, driver="puppeteer")
+        assert (again["id"], again["created"]) == (made["id"], False)
+        problem = await _create(gateway, "bot", 409, driver="selenium")
+        assert problem["code"] == "already_exists"
+        assert [error["pointer"] for error in problem["errors"]] == ["#/driver"]
+
+
+@pytest.mark.parametrize("driver", ["firefox", "Playwright", "", None, ["playwright"]])
+async def test_an_unknown_driver_is_refused_at_its_pointer_before_any_call(fleet: Fleet, driver: Any) -> None:
+    async with fleet.gateway() as gateway:
+        problem = await _create(gateway, "bot", 422, driver=driver)
+        assert problem["code"] == "validation_failed"
+        assert [error["pointer"] for error in problem["errors"]] == ["#/driver"]
+    assert _browsers(fleet).requests() == 0
