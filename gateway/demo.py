@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from gateway.app import create_app, create_emulator, plugins, serving
+from gateway.domain.features import Feature
 from gateway.serving import listen, settle_memory, until_told_to_stop
 from gateway.settings import (
     AuthSettings,
@@ -37,7 +38,11 @@ async def _serve_emulator(stack: AsyncExitStack, app: web.Application, host: str
 
 
 async def start_emulators(stack: AsyncExitStack) -> dict[str, dict[str, Any]]:
-    """Start an emulator of every provider API on a free port; gives the provider settings that reach them."""
+    """Start an emulator of every provider API on a free port; gives the provider settings that reach them.
+
+    A provider whose runtimes can be connected to comes before one that has no connections: what a create makes without
+    naming a provider can then be used.
+    """
     providers: dict[str, dict[str, Any]] = {}
     for api, plugin in plugins().items():
         token = f"emulated-{secrets.token_hex(16)}"
@@ -47,6 +52,7 @@ async def start_emulators(stack: AsyncExitStack) -> dict[str, dict[str, Any]]:
             "base_url": url + plugin.demo.base_path,
             "token": token,
             "scope": plugin.demo.scope,
+            "order": 1 if Feature.CONNECTIONS in plugin.adapter.features else 2,
             **(plugin.demo.options or {}),
         }
     return providers

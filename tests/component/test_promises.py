@@ -265,6 +265,18 @@ async def test_bad_input_is_refused_before_any_provider_is_asked(fleet: Fleet) -
         assert emulator.requests() == 0
 
 
+async def test_a_kind_that_no_provider_creates_is_refused_with_a_reason_for_each_before_any_call(fleet: Fleet) -> None:
+    providers = {name: fleet.emulators[name].settings for name in ("bctrl-demo", "browsers-demo")}
+    async with fleet.gateway(providers=providers) as gateway:
+        problem = await gateway.call("POST", "/v1/runtimes", 422, {"kind": "durable", "name": "agent"})
+    assert problem["code"] == "unsupported_feature"
+    assert [(error["pointer"], error["detail"]) for error in problem["errors"]] == [
+        ("#/kind", "bctrl-demo creates only: browser."),
+        ("#/kind", "browsers-demo creates only: browser."),
+    ]
+    assert [emulator.requests() for emulator in fleet.emulators.values()] == [0] * len(fleet.emulators)
+
+
 @pytest.mark.parametrize("fault", ["hang", "drop_before", "malformed_json"])
 async def test_a_list_has_what_the_other_providers_know_when_one_fails(fleet: Fleet, fault: str) -> None:
     """And says what is missing, and why (promise P4: one sick provider takes down nothing else)."""

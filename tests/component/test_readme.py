@@ -15,7 +15,9 @@ _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _VOLATILE = (
     (re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "<uuid>"),
     (re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z"), "<time>"),
-    (re.compile(r"\bi[0-9a-f]+(?=\.sandbox\.invalid)"), "<host>"),
+    (re.compile(r"\bbr_[0-9a-f]{20}\b"), "<id>"),
+    (re.compile(r"\b(?:i|run-)[0-9a-f]+(?=\.(?:sandbox|browsers)\.invalid)"), "<host>"),
+    (re.compile(r"\bkey=[A-Za-z0-9_-]{24}"), "key=<key>"),
     (re.compile(r"\bsbx_[A-Za-z0-9_-]+"), "<token>"),
 )
 
