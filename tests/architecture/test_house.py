@@ -53,6 +53,15 @@ def test_no_name_is_one_for_everything():
     assert not vague
 
 
+def test_the_classifiers_name_the_python_version_that_ci_runs():
+    """A version that nothing runs with is not claimed."""
+    (ci,) = re.findall(r"^PYTHON_VERSION=(3\.\d+)$", (ROOT / ".ci" / "run").read_text("utf-8"), re.MULTILINE)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    prefix = "Programming Language :: Python :: "
+    assert [name.removeprefix(prefix) for name in project["classifiers"] if name.startswith(prefix)] == [ci]
+    assert project["requires-python"] == f">={ci}", "the oldest version that is allowed is the one that is tested"
+
+
 def test_every_ignored_lint_rule_has_its_reason():
     """In a comment beside it."""
     text = (ROOT / "pyproject.toml").read_text("utf-8")
