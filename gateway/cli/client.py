@@ -16,7 +16,13 @@ from gateway.cli.failures import ExitCode, Failure, Refused, Unreachable
 T = TypeVar("T")
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=330, sock_connect=10)
-_NOT_CONNECTED: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+_PROBLEM: Final = "application/problem+json"
+_NOT_SENT: Final = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.InvalidURL,
+    aiohttp.NonHttpUrlClientError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,7 @@ class Client:
                 allow_redirects=False,
             ) as response:
                 raw = await response.read()
-        except _NOT_CONNECTED as exc:
+        except _NOT_SENT as exc:
             raise Unreachable(self._server, _reason(exc)) from exc
         except (aiohttp.ClientError, TimeoutError) as exc:
             raise self._unanswered(method, exc) from exc
@@ -88,20 +94,32 @@ class Client:
         )
 
     def _read(self, method: str, response: aiohttp.ClientResponse, raw: bytes) -> Answer:
-        try:
-            body = json.loads(raw) if raw else None
-        except ValueError:
-            body = None
         status = response.status
-        if status >= 400 and isinstance(body, dict):
+        if status == 204:
+            return Answer(status, response.headers, None)
+        body = _object(raw)
+        if body is not None and 200 <= status < 300:
+            return Answer(status, response.headers, body)
+        if body is not None and status >= 400 and response.content_type == _PROBLEM and "code" in body:
             raise Refused(status, body, _seconds(response.headers.get("Retry-After")))
-        if status >= 300 or (body is None and status != 204):
-            exit_code = ExitCode.AUTH if status in {401, 403} else ExitCode.FAILED
-            detail = f"{self._server} answered with status {status} and {response.content_type}, which is not this API"
-            if status >= 500 and method != "GET":  # something in between lost the gateway's own answer
-                raise Failure("outcome_unknown", f"{detail}; it may have happened", exit_code=ExitCode.OUTCOME_UNKNOWN)
-            raise Failure("not_a_gateway", detail, exit_code=exit_code)
-        return Answer(status, response.headers, body)
+        raise self._foreign(method, response)
+
+    def _foreign(self, method: str, response: aiohttp.ClientResponse) -> Failure:
+        """The failure that an answer means which is not the gateway's: a proxy's, or another server's."""
+        status = response.status
+        code, exit_code = "not_a_gateway", ExitCode.AUTH if status in {401, 403} else ExitCode.FAILED
+        detail = f"{self._server} answered with status {status} and {response.content_type}, which is not this API"
+        damaged = status < 300 and response.content_type == "application/json"
+        if method != "GET" and (status >= 500 or damaged):  # the gateway's own answer was lost on its way
+            code, exit_code, detail = "outcome_unknown", ExitCode.OUTCOME_UNKNOWN, f"{detail}; it may have happened"
+        request_id = response.headers.get("X-Request-ID")
+        return Failure(
+            code,
+            detail,
+            exit_code=exit_code,
+            lines=() if request_id is None else (f"request id: {request_id}",),
+            retry_after=_seconds(response.headers.get("Retry-After")),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +142,20 @@ class Connection:
         return asyncio.run(running())
 
 
+def _object(raw: bytes) -> dict[str, Any] | None:
+    """The JSON object of a body; None for anything else, which the API does not answer."""
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+    return body if isinstance(body, dict) else None
+
+
 def _reason(exc: Exception) -> str:
     if isinstance(exc, TimeoutError):
         return "no answer in time"
+    if isinstance(exc, aiohttp.InvalidURL):
+        return exc.description or "this is not a URL of a server"
     if isinstance(exc, aiohttp.ClientConnectorError) and exc.os_error.strerror:
         return exc.os_error.strerror
     return str(exc) or type(exc).__name__

@@ -62,8 +62,7 @@ class Creating:
             # What refuses the caller, rather than the create, tells nothing of an earlier send.
             leaves_doubt = unknown or (self._doubtful and failure.exit_code == ExitCode.AUTH)
             raise self._with_a_way_on(failure) if leaves_doubt else failure
-        told = failure.retry_after if isinstance(failure, Refused) else None
-        pause = max(self._delay, told or 0.0)
+        pause = max(self._delay, failure.retry_after or 0.0)
         if self._clock.monotonic() + pause > self._end:
             raise self._with_a_way_on(failure) if self._doubtful else failure
         note(f"retrying: {failure.code}: the same create again in {pause:g} s")

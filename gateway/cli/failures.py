@@ -28,15 +28,23 @@ def one_line(text: object) -> str:
 
 
 class Failure(click.ClickException):
-    """Ends the command with ``error: code: detail`` and further lines."""
+    """Ends the command with ``error: code: detail`` and further lines. ``retry_after``: for how many seconds the answer
+    asks to wait, where there was one that says so."""
 
     def __init__(
-        self, code: str, detail: str, *, exit_code: ExitCode = ExitCode.FAILED, lines: tuple[str, ...] = ()
+        self,
+        code: str,
+        detail: str,
+        *,
+        exit_code: ExitCode = ExitCode.FAILED,
+        lines: tuple[str, ...] = (),
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(detail)
         self.code = code
         self.exit_code = exit_code  # type: ignore[misc] # click reads it from the instance
         self.lines = lines
+        self.retry_after = retry_after
 
     def show(self, file: Any = None) -> None:  # noqa: ARG002 (click's signature; errors go to stderr)
         click.echo(f"error: {one_line(self.code)}: {one_line(self.message)}", err=True)
@@ -64,10 +72,10 @@ class Refused(Failure):
             str(problem.get("detail") or problem.get("title") or f"the gateway answered with status {status}"),
             exit_code=_exit_code(status, problem),
             lines=tuple(_lines(problem)),
+            retry_after=retry_after,
         )
         self.status = status
         self.problem = problem
-        self.retry_after = retry_after
 
     @property
     def passes(self) -> bool:

@@ -107,6 +107,7 @@ def _server(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     try:
         parts = urlsplit(value)
         usable = parts.scheme in {"http", "https"} and parts.hostname and (parts.port is None or parts.port > 0)
+        (parts.hostname or "").encode("idna")  # else the name resolution fails with an error that is not aiohttp's
     except ValueError:
         usable = False
     if not usable or parts.query or parts.fragment or parts.username:

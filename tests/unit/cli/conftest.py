@@ -1,18 +1,21 @@
-"""A gateway that answers what a test tells it to, on loopback in a thread, and a way to run commands against it."""
+"""Ways to run commands: against a gateway that answers what a test scripts, on loopback in a thread, and against
+scripted answers of the HTTP client itself, for tables of what can come back."""
 
 import asyncio
 import inspect
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from aiohttp import web
+from aioresponses import aioresponses
 from click.testing import CliRunner, Result
 
 from gateway.cli import cli
 from gateway.ports.clock import Clock
+from tests.client_session_mocks import scripted_answers
 
 KEY = "a-key-for-the-tests"
 
@@ -135,3 +138,41 @@ def run(gateway: ScriptedGateway, clock: SteppedClock) -> Run:
         return result
 
     return running
+
+
+SERVER: Final = "http://gateway.test"
+ID: Final = "durable-demo.2489e9ad-2ee2-8e00-8ec9-32d5f69181c0"
+CREATES: Final = f"{SERVER}/v1/runtimes"
+RUNTIME: Final = f"{CREATES}/{ID}"
+
+GET: Final = ("runtimes", "get", ID)
+DELETE: Final = ("runtimes", "delete", ID)
+CREATE: Final = ("runtimes", "create", "--kind", "browser", "--idempotency-key", "k-1")
+ALL: Final = ((GET, "GET", RUNTIME), (DELETE, "DELETE", RUNTIME), (CREATE, "POST", CREATES))
+"""Commands, with the method and the URL of what they send to :data:`SERVER`."""
+
+
+@pytest.fixture
+def answers() -> Iterator[aioresponses]:
+    """What :data:`SERVER`, which does not exist, answers to the commands of ``ask``."""
+    with scripted_answers() as scripted:
+        yield scripted
+
+
+@pytest.fixture
+def ask(answers: aioresponses, clock: SteppedClock) -> Run:
+    """Runs a command line against the scripted answers, with what was sent and slept before forgotten."""
+
+    def asking(*arguments: str) -> Result:
+        answers.requests.clear()
+        clock.slept.clear()
+        result = CliRunner().invoke(cli, [*arguments, "--server", SERVER, "--api-key", KEY], obj=clock)
+        assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
+        return result
+
+    return asking
+
+
+def sends(answers: aioresponses) -> list[Any]:
+    """Every request of the last command, in order."""
+    return [call for calls in answers.requests.values() for call in calls]

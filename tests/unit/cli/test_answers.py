@@ -1,0 +1,138 @@
+"""What a command makes of every answer: exit code, message, and whether a create is sent again."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pytest
+from aioresponses import aioresponses
+
+from gateway.api.problems import CONTENT_TYPE, STATUS, problem_response
+from gateway.domain.errors import GatewayError
+
+from .conftest import ALL, CREATE, CREATES, DELETE, GET, RUNTIME, SERVER, Run, SteppedClock, sends
+from .test_runtimes import runtime
+
+# What the gateway's problems mean to a command; every code that is in neither ends with 1 and is not sent again.
+EXIT_CODES: Final = {"unauthenticated": 4, "permission_denied": 4, "outcome_unknown": 5}
+SENT_AGAIN: Final = {"outcome_unknown", "idempotency_in_progress", "store_unavailable"}
+
+STATUSES: Final = sorted({*STATUS.values(), 200, 201, 202, 302, 304, 307})
+FOREIGN: Final = {
+    "a page": ("text/html", "<html>"),
+    "text": ("text/plain", "upstream connect error"),
+    "nothing": ("application/octet-stream", ""),
+    "a list": ("application/json", "[1]"),
+    "cut JSON": ("application/json", '{"id": "b'),
+    "JSON that is nested too deeply": ("application/json", "[" * 100_000),
+}
+"""Bodies that are not the gateway's, with their type."""
+
+FOREIGN_ERRORS: Final = {
+    "another API's error": ("application/json", '{"code": "bad_gateway", "message": "Bad gateway"}'),
+    "another API's problem": (CONTENT_TYPE, '{"title": "Bad gateway"}'),
+}
+"""Bodies that are not the gateway's with a status of 300 or more; below, any object is an answer of the API."""
+
+
+def problem(error: type[GatewayError], headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The answer that the gateway itself gives for an error."""
+    answer = problem_response(error("The detail."), "r-1")
+    assert isinstance(answer.body, bytes)
+    return {
+        "status": answer.status,
+        "body": answer.body,
+        "content_type": CONTENT_TYPE,
+        "headers": {"X-Request-ID": "r-1", **(headers or {})},
+    }
+
+
+def shown(code: str) -> list[str]:
+    """What a command prints of a problem."""
+    return [f"error: {code}: The detail.", "  request id: r-1"]
+
+
+def test_a_problem_ends_a_read_with_its_sentence_and_its_request_id(answers: aioresponses, ask: Run) -> None:
+    for error in STATUS:
+        answers.get(RUNTIME, **problem(error, {"Retry-After": "7"}))
+        result = ask(*GET)
+        assert (result.exit_code, result.stdout) == (EXIT_CODES.get(error.code, 1), ""), error.code
+        assert result.stderr.splitlines() == shown(error.code)
+        assert len(sends(answers)) == 1, error.code
+
+
+def test_only_a_problem_that_leaves_the_create_open_is_sent_again(
+    answers: aioresponses, ask: Run, clock: SteppedClock
+) -> None:
+    for error in STATUS:
+        answers.clear()
+        answers.post(CREATES, **problem(error, {"Retry-After": "7"}))
+        answers.post(CREATES, status=201, payload=runtime())
+        result = ask(*CREATE)
+        if error.code in SENT_AGAIN:
+            assert (result.exit_code, clock.slept) == (0, [7.0]), error.code
+            assert result.stderr == f"retrying: {error.code}: the same create again in 7 s\n"
+            first, second = sends(answers)
+            assert first == second, error.code
+            assert first.kwargs["headers"]["Idempotency-Key"] == "k-1"
+        else:
+            assert (result.exit_code, clock.slept) == (EXIT_CODES.get(error.code, 1), []), error.code
+            assert result.stderr.splitlines() == shown(error.code)
+            assert len(sends(answers)) == 1, error.code
+
+
+@pytest.mark.parametrize("header", [None, "7", "0", "-7", "1.5", "soon", "", "Wed, 21 Oct 2015 07:28:00 GMT", "٣"])
+@pytest.mark.parametrize("foreign", [False, True])
+def test_a_create_waits_as_long_as_the_answer_asks_in_whole_seconds_and_at_least_a_second(
+    answers: aioresponses, ask: Run, clock: SteppedClock, header: str | None, foreign: bool
+) -> None:
+    headers = {} if header is None else {"Retry-After": header}
+    (unknown,) = (error for error in STATUS if error.code == "outcome_unknown")
+    page = {"status": 503, "body": "<html>", "content_type": "text/html", "headers": headers}
+    answers.post(CREATES, **(page if foreign else problem(unknown, headers)))
+    answers.post(CREATES, status=201, payload=runtime())
+    assert ask(*CREATE).exit_code == 0
+    assert clock.slept == [7.0 if header == "7" else 1.0]
+
+
+@pytest.mark.parametrize("body", [*FOREIGN, *FOREIGN_ERRORS])
+def test_an_answer_that_is_not_the_gateways_says_so_whatever_its_status(
+    answers: aioresponses, ask: Run, body: str
+) -> None:
+    """A read failed; a write may have happened where the gateway's own answer can have been lost."""
+    content_type, text = (FOREIGN | FOREIGN_ERRORS)[body]
+    for status in STATUSES:
+        if body in FOREIGN_ERRORS and status < 300:
+            continue
+        answer = {"status": status, "body": text, "content_type": content_type, "headers": {"X-Request-ID": "proxy-1"}}
+        said = f"{SERVER} answered with status {status} and {content_type}, which is not this API"
+        lost = status >= 500 or (status < 300 and content_type == "application/json")
+        for command, method, target in ALL:
+            answers.add(target, method, **answer)
+            result = ask(*command, *(("--retry-for", "0") if command is CREATE else ()))
+            first, *rest = result.stderr.splitlines()
+            where = (status, command)
+            if lost and command is not GET:
+                assert (result.exit_code, len(sends(answers))) == (5, 1), where
+                assert first.startswith(f"error: outcome_unknown: {said}; it may have happened"), where
+                assert ("to go on: " in first) == (command is CREATE), where
+            else:
+                assert (result.exit_code, len(sends(answers))) == (4 if status in {401, 403} else 1, 1), where
+                assert first == f"error: not_a_gateway: {said}", where
+            assert rest == ["  request id: proxy-1"], where
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_a_create_whose_answer_something_in_between_lost_is_sent_again(
+    answers: aioresponses, ask: Run, status: int
+) -> None:
+    answers.post(CREATES, status=status, body="<html>", content_type="text/html")
+    answers.post(CREATES, status=201, payload=runtime())
+    result = ask(*CREATE)
+    assert (result.exit_code, result.stderr) == (0, "retrying: outcome_unknown: the same create again in 1 s\n")
+    first, second = sends(answers)
+    assert first == second
+
+
+def test_an_answer_without_a_body_is_a_success_where_the_api_has_one(answers: aioresponses, ask: Run) -> None:
+    answers.delete(RUNTIME, status=204)
+    assert ask(*DELETE).exit_code == 0
