@@ -78,6 +78,7 @@ def create_app(
     clock = clock or SystemClock()
     logger = logger or make_logger(settings.log.level, settings.log.format)
     metrics = Metrics()
+    logger.on_lost(metrics.dropped.labels("log_line").inc)
 
     def make_adapter(provider: ProviderSettings) -> ProviderAdapter[Any]:
         return _adapter(provider, clock, metrics, logger)

@@ -131,15 +131,15 @@ class Endpoints:
 
     def refuse_unreadable(self, request: web.BaseRequest, error: GatewayError) -> web.Response:
         """The answer to a request that never reached a handler. The connection is closed after it."""
-        ctx = RequestContext(request_id=request_id(request.headers.get(_REQUEST_ID)), principal="")
-        response = problem_response(error, ctx.request_id)
-        finish_headers(response, ctx, private=True)
-        response.force_close()
-        outcome = Outcome()
-        outcome.failed(error)
-        outcome.status = response.status
-        self._unreadable.record(request.method, ctx, outcome, 0.0)
-        return response
+        with RequestContext(request_id=request_id(request.headers.get(_REQUEST_ID)), principal="") as ctx:
+            response = problem_response(error, ctx.request_id)
+            finish_headers(response, ctx, private=True)
+            response.force_close()
+            outcome = Outcome()
+            outcome.failed(error)
+            outcome.status = response.status
+            self._unreadable.record(request.method, ctx, outcome, 0.0)
+            return response
 
     def turned_away(self) -> bytes:
         """The whole answer to a connection for which there is no room; nothing of its request was read."""
@@ -205,58 +205,57 @@ class Endpoints:
         async def endpoint(request: web.Request) -> web.StreamResponse:
             began = clock()
             headers = request.headers
-            ctx = RequestContext(
+            with RequestContext(
                 request_id=request_id(headers.get(_REQUEST_ID)),
                 principal="",
                 traceparent=trace_context(headers.get(_TRACEPARENT)),
-            )
-            outcome = Outcome()
-            response: web.StreamResponse
-            task = cast("Task", asyncio.current_task())
-            tasks.add(task)
-            visit = None
-            try:
-                if bounded:
-                    visit = ctx.admission = in_flight.admit()
-                _bound_headers(request, max_header_bytes)
-                response = await handler(request, ctx)
-            except GatewayError as error:
-                outcome.failed(error)
-                response = failed(error, request, ctx.request_id)
-            except ClientAborted:
-                outcome.code, outcome.source = "client_aborted", "client"
-                response = web.Response(status=_CLIENT_CLOSED)
-            except asyncio.CancelledError:
-                if not in_flight.interrupted or request.transport is None or request.writer.output_size > 0:
-                    outcome.code, outcome.source = "cancelled", "gateway"
-                    recorder.record(request.method, ctx, outcome, clock() - began)
-                    raise
-                task.uncancel()
-                interruption = in_flight.interruption(request.method, ctx)
-                outcome.failed(interruption)
-                response = failed(interruption, request, ctx.request_id)
-            except Exception as exc:
-                outcome.failed(internal_error())
-                self._logger.exception(
-                    Event.UNEXPECTED_ERROR,
-                    request_id=ctx.request_id,
-                    error=type(exc).__name__,
-                    runtime_id=ctx.runtime_id,
-                )
-                response = failed(internal_error(), request, ctx.request_id)
-            finally:
-                tasks.discard(task)
-                if visit is not None:
-                    visit.end()
-            outcome.status = response.status
-            # (Either side may end a WebSocket: that the caller has is no abort.)
-            outcome.aborted = request.transport is None and response.status != 101
-            finish_headers(response, ctx, private=private)
-            if in_flight.draining or not request.content.is_eof():
-                # (The rest of a body that is not wanted is not read to keep the connection.)
-                response.force_close()
-            recorder.record(request.method, ctx, outcome, clock() - began)
-            return response
+            ) as ctx:
+                outcome = Outcome()
+                response: web.StreamResponse
+                task = cast("Task", asyncio.current_task())
+                tasks.add(task)
+                visit = None
+                try:
+                    if bounded:
+                        visit = ctx.admission = in_flight.admit()
+                    _bound_headers(request, max_header_bytes)
+                    response = await handler(request, ctx)
+                except GatewayError as error:
+                    outcome.failed(error)
+                    response = failed(error, request, ctx.request_id)
+                except ClientAborted:
+                    outcome.code, outcome.source = "client_aborted", "client"
+                    response = web.Response(status=_CLIENT_CLOSED)
+                except asyncio.CancelledError:
+                    if not in_flight.interrupted or request.transport is None or request.writer.output_size > 0:
+                        outcome.code, outcome.source = "cancelled", "gateway"
+                        recorder.record(request.method, ctx, outcome, clock() - began)
+                        raise
+                    task.uncancel()
+                    interruption = in_flight.interruption(request.method, ctx)
+                    outcome.failed(interruption)
+                    response = failed(interruption, request, ctx.request_id)
+                except Exception as exc:
+                    outcome.failed(internal_error())
+                    self._logger.exception(
+                        Event.UNEXPECTED_ERROR,
+                        error=type(exc).__name__,
+                        runtime_id=ctx.runtime_id,
+                    )
+                    response = failed(internal_error(), request, ctx.request_id)
+                finally:
+                    tasks.discard(task)
+                    if visit is not None:
+                        visit.end()
+                outcome.status = response.status
+                # (Either side may end a WebSocket: that the caller has is no abort.)
+                outcome.aborted = request.transport is None and response.status != 101
+                finish_headers(response, ctx, private=private)
+                if in_flight.draining or not request.content.is_eof():
+                    # (The rest of a body that is not wanted is not read to keep the connection.)
+                    response.force_close()
+                recorder.record(request.method, ctx, outcome, clock() - began)
+                return response
 
         return endpoint
 

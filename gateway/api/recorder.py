@@ -45,12 +45,12 @@ class Recorder:
         self._cache = cache(partial(metrics.cache_requests.labels, operation))
         self._seconds = metrics.request_seconds.labels(surface, operation)
         self._overhead = metrics.overhead_seconds.labels(surface, operation)
-        self._surface, self._operation, self._path = str(surface), operation, path
         self._event = event
-        self._log = logger.debug if surface is Surface.SITE and event is Event.REQUEST else logger.info
+        self._logger = logger.bind(surface=str(surface), operation=operation, path=path)
+        self._level = "debug" if surface is Surface.SITE and event is Event.REQUEST else "info"
 
     def record(self, method: str, ctx: RequestContext, outcome: Outcome, seconds: float) -> None:
-        """Remember one request that took ``seconds``. Empty fields are left out of the log line."""
+        """Remember one request that took ``seconds``, within its context. Empty fields are left out of the log line."""
         upstream = 0.0
         for attempt in ctx.attempts:
             upstream += attempt.seconds
@@ -58,11 +58,7 @@ class Recorder:
         self._seconds.observe(seconds)
         self._overhead.observe(max(seconds - upstream - ctx.queued, 0.0))
         fields: dict[str, Any] = {
-            "request_id": ctx.request_id,
-            "surface": self._surface,
-            "operation": self._operation,
             "method": method,
-            "path": self._path,
             "status": outcome.status,
             "duration_ms": round(seconds * 1000, 3),
         }
@@ -90,7 +86,7 @@ class Recorder:
             fields |= _failure_fields(outcome)
         if outcome.aborted:
             fields["client_aborted"] = True
-        self._log(self._event, **fields)
+        getattr(self._logger, self._level)(self._event, **fields)
 
 
 def _failure_fields(outcome: Outcome) -> dict[str, Any]:

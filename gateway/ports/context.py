@@ -1,9 +1,13 @@
 """One inbound request, as the use cases see it."""
 
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol, Self
 
 from gateway.ports.transport import Attempt, Call
+
+REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
+"""The id of the request that the current task works for. Every log line has it."""
 
 
 class Admission(Protocol):
@@ -26,6 +30,8 @@ class RequestContext:
     that they waited for their turn in this gateway.
     ``provider``, ``scope`` and ``runtime_id`` are set when they are known; ``cache`` is what became of a read that may
     be answered from memory. ``admission`` is None for what no client asked for.
+
+    ``with`` the context, the current task and those that it starts work for this request (:data:`REQUEST_ID`).
     """
 
     request_id: str
@@ -40,6 +46,16 @@ class RequestContext:
     intent_id: str | None = None
     idempotency: str | None = None
     admission: Admission | None = field(default=None, repr=False)
+    _before: Token[str | None] | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __enter__(self) -> Self:
+        self._before = REQUEST_ID.set(self.request_id)
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        if self._before is not None:
+            REQUEST_ID.reset(self._before)
+            self._before = None
 
     def call(self, deadline: float) -> Call:
         """A provider call on behalf of this request. ``deadline`` is a moment of the monotonic clock."""

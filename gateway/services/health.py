@@ -43,12 +43,14 @@ class HealthService:
         clock = self._fleet.clock
         began = clock.monotonic()
         error = None
-        ctx = RequestContext(request_id=PROBER, principal="")
-        try:
-            async with self._fleet.calling(provider, Operation.LIST, ctx, at_most=self.timeout, probing=True) as call:
-                await provider.adapter.check_credentials(call)
-        except GatewayError as exc:
-            error = exc
+        with RequestContext(request_id=PROBER, principal="") as ctx:
+            try:
+                async with self._fleet.calling(
+                    provider, Operation.LIST, ctx, at_most=self.timeout, probing=True
+                ) as call:
+                    await provider.adapter.check_credentials(call)
+            except GatewayError as exc:
+                error = exc
         return Checked(provider.name, clock.monotonic() - began, error)
 
     async def check_all(self, providers: Iterable[Provider] | None = None) -> list[Checked]:

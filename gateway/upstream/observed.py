@@ -20,11 +20,10 @@ class ObservedTransport(WrappingTransport):
 
     def __init__(self, inner: Transport, provider: str, metrics: Metrics, logger: Logger) -> None:
         super().__init__(inner)
-        self._provider = provider
         # Labels are bounded, and looking them up anew costs as much as counting.
         self._requests = cache(partial(metrics.upstream_requests.labels, provider))
         self._seconds = cache(partial(metrics.upstream_seconds.labels, provider))
-        self._logger = logger
+        self._logger = logger.bind(provider=provider)
 
     async def send(self, request: UpstreamRequest, call: Call) -> UpstreamResponse:
         response: UpstreamResponse | None = None
@@ -37,8 +36,6 @@ class ObservedTransport(WrappingTransport):
             self._seconds(attempt.operation).observe(attempt.seconds)
             self._logger.info(
                 Event.UPSTREAM,
-                request_id=call.request_id,
-                provider=self._provider,
                 operation=attempt.operation,
                 method=request.method,
                 outcome=attempt.outcome,

@@ -43,7 +43,7 @@ class PassThrough:
         self._requests = metrics.upstream_requests
         self._counters: dict[str, Any] = {}
         self._seconds = metrics.upstream_seconds.labels(self.name, NATIVE)
-        self._logger = logger
+        self._logger = logger.bind(provider=self.name, operation=NATIVE)
         self._clock = clock
         self._connector: Any = None
         self._origin: Origin | None = None
@@ -109,9 +109,6 @@ class PassThrough:
             self._seconds.observe(seconds)
             self._logger.info(
                 Event.UPSTREAM,
-                request_id=ctx.request_id,
-                provider=self.name,
-                operation=NATIVE,
                 method=exchange.method,
                 outcome=outcome,
                 phase=exchange.phase.label,

@@ -35,7 +35,10 @@ class Settling:
         """Find out as much as can be found out now, and say when to look again.
 
         A provider that cannot be asked proves nothing: it is asked again later. Raises :class:`StoreUnavailable`."""
-        ctx = RequestContext(request_id=f"settle-{secrets.token_hex(8)}", principal=intent.principal)
+        with RequestContext(request_id=f"settle-{secrets.token_hex(8)}", principal=intent.principal) as ctx:
+            await self._settle(intent, ctx)
+
+    async def _settle(self, intent: Intent, ctx: RequestContext) -> None:
         if intent.state is IntentState.OPEN:
             moved = await end_of_lease(self.parts, intent, self.holder, lease=self.parts.rules.settling_lease)
             if not isinstance(moved, Moved):

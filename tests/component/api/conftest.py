@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from io import StringIO
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from gateway.api.server import GatewayRunner
 from gateway.ports.clock import SystemClock
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.services.fleet import Fleet
+from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
 from gateway.testing.waiting import Watch
 from gateway.upstream.passthrough import PassThrough
@@ -25,31 +27,21 @@ KEY = "a-key-of-a-shop-1234"
 LIMITS = HttpLimits(max_body_bytes=2048, max_header_bytes=4096, max_line_bytes=1024, body_timeout=30)
 
 
-class RecordingLogger:
-    """Keeps events, and lets a test wait for one."""
+class RecordingLogger(StringIO):
+    """The stream of a logger, which keeps its events and lets a test wait for one."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.events: list[tuple[str, str, dict[str, Any]]] = []
         self.watch = Watch()
 
-    def _log(self, level: str, event: str, **fields: Any) -> None:
-        self.events.append((level, event, fields))
+    def write(self, line: str) -> int:
+        fields = json.loads(line)
+        del fields["timestamp"]
+        level = fields.pop("level")
+        self.events.append(("exception" if "exception" in fields else level, fields.pop("event"), fields))
         self.watch.changed()
-
-    def debug(self, event: str, **fields: Any) -> None:
-        self._log("debug", event, **fields)
-
-    def info(self, event: str, **fields: Any) -> None:
-        self._log("info", event, **fields)
-
-    def warning(self, event: str, **fields: Any) -> None:
-        self._log("warning", event, **fields)
-
-    def error(self, event: str, **fields: Any) -> None:
-        self._log("error", event, **fields)
-
-    def exception(self, event: str, **fields: Any) -> None:
-        self._log("exception", event, **fields)
+        return len(line)
 
     async def one(self, event: str) -> dict[str, Any]:
         """The fields of the first such event, once it is there."""
@@ -150,7 +142,8 @@ async def serve() -> AsyncIterator[Serve]:
             native: Iterable[ProviderSettings] = (),
             **services: Any,
         ) -> AsyncIterator[Served]:
-            clock, logger, metrics = SystemClock(), RecordingLogger(), Metrics()
+            clock, log, metrics = SystemClock(), RecordingLogger(), Metrics()
+            logger = make_logger("debug", stream=log)
             passed = {p.name: PassThrough(p, metrics=metrics, logger=logger, clock=clock) for p in native}
             app = create_api(
                 replace(services_of(Fleet([], clock)), **services),
@@ -170,7 +163,7 @@ async def serve() -> AsyncIterator[Serve]:
             )
             await runner.setup()
             await web.TCPSite(runner, "127.0.0.1", 0).start()
-            served = Served(runner.addresses[0][1], app, runner, logger, metrics)
+            served = Served(runner.addresses[0][1], app, runner, log, metrics)
             try:
                 yield served
             finally:

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from gateway.ports.context import RequestContext
 from gateway.ports.policies import PolicySettings
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Call, Phase, Transport
@@ -170,7 +171,8 @@ async def test_every_attempt_is_counted_and_logged_with_its_own_provider() -> No
     ):
         one = ObservedTransport(to_well, "well", metrics, logger)
         other = ObservedTransport(to_sick, "sick", metrics, logger)
-        await asyncio.gather(one.send(request(), shared), failure_of(other, request(), shared))
+        with RequestContext("r-1", ""):
+            await asyncio.gather(one.send(request(), shared), failure_of(other, request(), shared))
     lines = [msgspec.json.decode(line) for line in stream.getvalue().splitlines()]
     fields = ("provider", "outcome", "phase", "provider_request_id", "request_id")
     told = sorted(tuple(line[field] for field in fields) for line in lines)

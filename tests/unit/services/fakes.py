@@ -21,7 +21,7 @@ from gateway.domain.runtime import BrowserPart, ConfigDocument, Connection, Leas
 from gateway.domain.validation import validate
 from gateway.domain.values import Kind, State
 from gateway.ports.clock import Clock
-from gateway.ports.context import RequestContext
+from gateway.ports.context import REQUEST_ID, RequestContext
 from gateway.ports.provider import (
     Created,
     Deduplication,
@@ -78,7 +78,8 @@ class NoTransport(Transport):
 
 @dataclass
 class World:
-    """What a fake provider has, what was asked of it, and how it fails.
+    """What a fake provider has, what was asked of it, and how it fails. ``logged_ids`` holds the request id that log
+    lines had during each of ``calls``.
 
     ``failures`` holds per method the next failures, taken one by one; None lets that call through. ``before`` is run
     ahead of the method of its name.
@@ -88,6 +89,7 @@ class World:
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
+    logged_ids: list[str | None] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
     queries: list[ProviderQuery] = field(default_factory=list)
     failures: dict[str, list[Failure | None]] = field(default_factory=dict)
@@ -99,6 +101,7 @@ class World:
         """Note the call, and fail if that is its turn."""
         self.asked.append(method)
         self.calls.append(call)
+        self.logged_ids.append(REQUEST_ID.get())
         call.attempts.append(Attempt("fake", Operation.GET, "done", 0.0, Phase.ANSWERED))
         if method in self.before:
             await self.before[method]()

@@ -6,9 +6,10 @@ import pytest
 
 from gateway.domain.errors import ProviderCredentialsRejected, ProviderFailure, StoreUnavailable
 from gateway.domain.operations import Operation
+from gateway.ports.context import REQUEST_ID
 from gateway.ports.transport import Attempt, Call, Phase, TransportFailure
 from gateway.services.fleet import Fleet, Provider
-from gateway.services.health import DUTY, HealthService
+from gateway.services.health import DUTY, PROBER, HealthService
 from gateway.services.providers import ProviderService
 from tests.unit.services.fakes import DurableLike, FakeClock, context
 
@@ -143,3 +144,13 @@ def test_an_adapter_that_stays_keeps_what_was_seen_of_it() -> None:
     assert fleet.get("staying") is kept
     assert fleet.get("going") is None
     assert isinstance(fleet.get("coming"), Provider)
+
+
+async def test_lines_of_a_probe_have_its_id_and_later_ones_that_of_the_request() -> None:
+    adapter = DurableLike("one")
+    fleet = Fleet([adapter], FakeClock())
+    with context():
+        (provider,) = fleet
+        await HealthService(fleet, timeout=5).check(provider)
+        assert REQUEST_ID.get() == "request-1"
+    assert adapter.world.logged_ids == [PROBER] == [call.request_id for call in adapter.world.calls]

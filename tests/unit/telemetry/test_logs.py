@@ -1,15 +1,22 @@
-"""Log lines: what is in them, which are left out, and that no value keeps one from being written."""
+"""Log lines: their fields and levels, whose request they belong to, and that no value keeps one from being written."""
 
+import asyncio
+import subprocess
+import sys
 from datetime import datetime, timedelta
-from io import BufferedWriter, BytesIO, RawIOBase, StringIO, TextIOWrapper
-from typing import Any
+from io import StringIO
+from typing import Any, Literal
 
 import msgspec
 import pytest
 
+from gateway.ports.context import RequestContext
 from gateway.telemetry.logs import Event, Logger, make_logger
+from tests.memory import allocated_blocks, least_growth
 
 LEVELS = ("debug", "info", "warning", "error")
+FORMS = ("json", "console")
+Form = Literal["json", "console"]
 
 
 def lines(stream: StringIO) -> list[dict[str, Any]]:
@@ -21,82 +28,199 @@ def log_one_of_each(logger: Logger) -> None:
         getattr(logger, level)(Event.STARTED)
 
 
-def test_a_line_has_its_moment_its_level_its_event_and_its_fields() -> None:
+class Unprintable:
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+    __repr__ = __str__
+
+
+def test_line_begins_with_timestamp_level_and_event() -> None:
     stream = StringIO()
-    make_logger(stream=stream).info(Event.REQUEST, status=200, code=None)
+    make_logger(stream=stream).bind(surface="v1").info(Event.REQUEST, status=200, code=None)
     (line,) = lines(stream)
+    assert list(line) == ["timestamp", "level", "event", "surface", "status", "code"]
     assert datetime.fromisoformat(line.pop("timestamp")).utcoffset() == timedelta(0)
-    assert line == {"level": "info", "event": "request", "status": 200, "code": None}
+    assert line == {"level": "info", "event": "request", "surface": "v1", "status": 200, "code": None}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("least", LEVELS)
+def test_lines_below_the_level_are_not_written(least: str, form: Form) -> None:
+    stream = StringIO()
+    log_one_of_each(make_logger(least, form, stream))
+    assert stream.getvalue().count("started") == len(LEVELS) - LEVELS.index(least)
 
 
 @pytest.mark.parametrize("least", LEVELS)
-def test_what_is_below_the_level_is_left_out(least: str) -> None:
+def test_level_is_that_of_the_method(least: str) -> None:
     stream = StringIO()
     log_one_of_each(make_logger(least, stream=stream))
     assert [line["level"] for line in lines(stream)] == list(LEVELS[LEVELS.index(least) :])
 
 
-@pytest.mark.parametrize("least", LEVELS)
-def test_the_form_for_people_leaves_out_the_same(least: str) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_new_level_applies_to_loggers_that_were_bound_before(form: Form) -> None:
+    stream, other_stream = StringIO(), StringIO()
+    logger, other = make_logger("error", form, stream), make_logger("error", form, other_stream)
+    bound = logger.bind(provider="one").bind(operation="get")
+    bound.info(Event.UPSTREAM)
+    logger.set_level("debug")
+    bound.debug(Event.UPSTREAM)
+    other.debug(Event.UPSTREAM)
+    bound.set_level("warning")
+    logger.info(Event.UPSTREAM)
+    assert stream.getvalue().count("upstream") == 1
+    assert other_stream.getvalue() == ""
+
+
+def test_bound_fields_are_only_in_lines_of_the_bound_logger() -> None:
     stream = StringIO()
-    log_one_of_each(make_logger(least, "console", stream))
-    assert stream.getvalue().count("started") == len(LEVELS) - LEVELS.index(least)
+    logger = make_logger(stream=stream)
+    logger.bind(provider="one").info(Event.UPSTREAM, operation="get")
+    logger.info(Event.STARTED)
+    bound, plain = lines(stream)
+    assert (bound["provider"], bound["operation"]) == ("one", "get")
+    assert list(plain) == ["timestamp", "level", "event"]
 
 
-def test_an_exception_is_an_error_with_its_traceback() -> None:
+@pytest.mark.parametrize("name", ["method_name", "self_", "args", "kw", "sink", "line"])
+def test_field_may_have_any_name(name: str) -> None:
+    stream = StringIO()
+    make_logger(stream=stream).info(Event.STARTED, **{name: 1})
+    assert lines(stream)[0][name] == 1
+
+
+def test_lines_within_a_request_have_its_id() -> None:
+    stream = StringIO()
+    logger = make_logger(stream=stream)
+    logger.info(Event.STARTED)
+    with RequestContext("r-1", "shop"):
+        logger.info(Event.UPSTREAM)
+        with RequestContext("r-2", "shop"):
+            logger.info(Event.UPSTREAM)
+        logger.info(Event.REQUEST)
+    logger.info(Event.STOPPED)
+    assert [line.get("request_id") for line in lines(stream)] == [None, "r-1", "r-2", "r-1", None]
+
+
+async def test_tasks_that_a_request_starts_keep_its_id_after_it_has_ended() -> None:
+    stream, ended = StringIO(), asyncio.Event()
+    logger = make_logger(stream=stream)
+
+    async def work() -> None:
+        await ended.wait()
+        logger.info(Event.UPSTREAM)
+
+    with RequestContext("r-1", "shop"):
+        task = asyncio.create_task(work())
+    logger.info(Event.STOPPED)
+    ended.set()
+    await task
+    assert [line.get("request_id") for line in lines(stream)] == [None, "r-1"]
+
+
+def test_exception_is_an_error_with_its_traceback() -> None:
     stream = StringIO()
     logger = make_logger("error", stream=stream)
     try:
         int("no number")
     except ValueError:
-        logger.exception(Event.UNEXPECTED_ERROR, request_id="r-1")
+        logger.exception(Event.UNEXPECTED_ERROR, detail="d")
     (line,) = lines(stream)
-    assert (line["level"], line["request_id"]) == ("error", "r-1")
+    assert (line["level"], line["detail"]) == ("error", "d")
     assert line["exception"].endswith("ValueError: invalid literal for int() with base 10: 'no number'\n")
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_traceback_shows_no_values_of_variables(form: Form) -> None:
+    stream = StringIO()
+    token = "".join(("a-", "token"))
+    try:
+        int(f"{len(token)}!")
+    except ValueError:
+        make_logger("error", form, stream).exception(Event.UNEXPECTED_ERROR)
+    assert "base 10: '7!'" in stream.getvalue()
+    assert "a-token" not in stream.getvalue()
+
+
 @pytest.mark.parametrize("value", ["\udcff", "\ud800 ä", "a\nb"])
-def test_text_that_is_not_unicode_or_has_line_ends_is_logged_on_one_line(value: str) -> None:
+def test_text_that_is_not_utf_8_or_has_line_ends_is_written_on_one_line(value: str) -> None:
     """A provider's header may hold any bytes, and must not turn its answer into an error of the gateway."""
     stream = StringIO()
-    make_logger(stream=stream).info(Event.UPSTREAM, provider_request_id=value)
+    make_logger(stream=stream).info(Event.UPSTREAM, provider_request_id=value, names=[value], status=200)
     (written,) = stream.getvalue().splitlines()
     if value.isascii():
         assert msgspec.json.decode(written)["provider_request_id"] == value
     else:
-        assert '"provider_request_id": "\\u' in written
+        assert '"event":"upstream","provider_request_id":"\\u' in written
+        assert written.endswith('"status":200}')
 
 
-def test_a_value_that_json_does_not_know_is_logged_as_text() -> None:
+def test_text_that_is_not_utf_8_is_escaped_for_people() -> None:
+    stream = StringIO()
+    make_logger("info", "console", stream).info(Event.UPSTREAM, provider_request_id="\udcff")
+    assert "provider_request_id=\\udcff" in stream.getvalue()
+
+
+def test_value_that_json_does_not_know_is_written_as_its_text() -> None:
     stream = StringIO()
     make_logger(stream=stream).info(Event.STARTED, url=StringIO)
     assert lines(stream)[0]["url"] == str(StringIO)
 
 
-def test_a_line_is_out_as_soon_as_it_is_logged() -> None:
-    raw = BytesIO()
-    logger = make_logger(stream=TextIOWrapper(raw, encoding="utf-8"))
-    logger.info(Event.STARTED, name="ä")
-    assert msgspec.json.decode(raw.getvalue())["name"] == "ä"
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
 
 
-class Narrow(RawIOBase):
-    """A pipe that takes little at once."""
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (Unprintable(), "<Unprintable that cannot be logged>"),
+        ({"inside": [Unprintable()]}, "<dict that cannot be logged>"),
+        (nested(100_000), "<list that cannot be logged>"),
+    ],
+)
+def test_value_that_cannot_be_written_costs_only_itself(value: object, written: str) -> None:
+    stream = StringIO()
+    make_logger(stream=stream).info(Event.UPSTREAM, status=200, detail=value, code="c")
+    (line,) = lines(stream)
+    assert (line["event"], line["status"], line["detail"], line["code"]) == ("upstream", 200, written, "c")
 
-    def __init__(self) -> None:
-        self.taken = b""
 
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self.taken += bytes(data[:10])
-        return min(len(data), 10)
-
-
-def test_a_line_is_whole_also_where_a_pipe_takes_it_in_pieces() -> None:
-    pipe = Narrow()
-    logger = make_logger(stream=TextIOWrapper(BufferedWriter(pipe), encoding="utf-8"))
-    logger.info(Event.STARTED)
+def test_line_that_cannot_be_rendered_is_counted_and_does_not_raise() -> None:
+    stream, lost = StringIO(), []
+    logger = make_logger("info", "console", stream)
+    logger.on_lost(lambda: lost.append(1))
+    logger.info(Event.STARTED, url=Unprintable())
     logger.info(Event.STOPPED)
-    assert [msgspec.json.decode(line)["event"] for line in pipe.taken.splitlines()] == ["started", "stopped"]
+    assert (len(lost), stream.getvalue().count("stopped")) == (1, 1)
+
+
+def test_structlog_is_loaded_without_rich() -> None:
+    """rich would take 3 MB, and its tracebacks show the values of variables."""
+    program = (
+        "import sys, gateway.app; "
+        "from gateway.telemetry.logs import make_logger; make_logger(); make_logger('info', 'console'); "
+        "assert 'structlog' in sys.modules and 'rich' not in sys.modules; "
+        "import rich.console"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("detail", ["text", "\udcff"])
+def test_lines_leave_no_objects_behind(form: Form, detail: str) -> None:
+    """One object per line would be 1,000 blocks in each round."""
+    with open("/dev/null", "w") as nowhere:  # noqa: PTH123
+        logger = make_logger("info", form, nowhere).bind(provider="one")
+        counts = [allocated_blocks()]
+        for _ in range(4):
+            for _ in range(1000):
+                with RequestContext("r-1", "shop"):
+                    logger.info(Event.UPSTREAM, status=200, detail=detail)
+            counts.append(allocated_blocks())
+    assert least_growth(counts) < 200

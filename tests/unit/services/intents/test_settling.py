@@ -56,6 +56,18 @@ async def test_what_is_free_is_sent_again_and_makes_one_runtime(made: bool) -> N
     assert scene.heard.told[-1] == ("settled", IntentState.DONE, False)
 
 
+@pytest.mark.parametrize("adapter_of", [Durable, Plain, Keyed])
+async def test_lines_of_settling_have_the_id_that_the_provider_receives(adapter_of: Adapter) -> None:
+    adapter = adapter_of()
+    scene = await lost(adapter, made=True)
+    before = len(adapter.world.calls)
+    await scene.settle(after=2.0)
+    ids = adapter.world.logged_ids[before:]
+    assert ids == [call.request_id for call in adapter.world.calls[before:]]
+    assert ids
+    assert all(one is not None and one.startswith("settle-") for one in ids)
+
+
 @pytest.mark.parametrize("adapter_of", [Plain, Keyed])
 @pytest.mark.parametrize("made", [True, False])
 async def test_what_costs_is_only_looked_for(adapter_of: Adapter, made: bool) -> None:
