@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.load import Ask, Sample, load, percentile, reading, server
+from benchmarks.log_lines import log_lines
 from benchmarks.servers import KEY, RUNTIME_ID, RUNTIMES
 from benchmarks.sick import beside_the_sick
 
@@ -136,9 +137,10 @@ def main() -> None:
                 if number:  # the first one warms up
                     rounds.append(measured)
             table.add_row(name, *_figures(rounds, options.seconds, goal))
+        lines = log_lines(upstream, options, folder, progress)
         sickness = beside_the_sick(upstream, options, folder, progress)
     console = Console(width=None if sys.stdout.isatty() else _WIDE)
-    for printed in (table, sickness):
+    for printed in (table, lines, sickness):
         if printed.rows:
             console.print(printed)
 

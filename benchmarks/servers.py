@@ -3,9 +3,10 @@
 
 ``upstream`` answers fixed bytes at once, so that what is measured is what stands in front of it. ``passthrough`` is a
 bare aiohttp proxy of the same body. ``gateway`` is the gateway with keys, metrics and its access log (to nowhere), but
-without its read cache, which ``caching`` has. ``bare`` answers what its upstream answered once, and does nothing else.
-``sick`` is a provider in trouble, of the kind that its path begins with; OTHER is the base URL of a second provider.
-All have the same loop, garbage collection settings and timeouts. Each prints its address when it serves.
+without its read cache, which ``caching`` has; ``quiet`` logs errors only. ``bare`` answers what its upstream answered
+once, and does nothing else. ``sick`` is a provider in trouble, of the kind that its path begins with; OTHER is the base
+URL of a second provider. All have the same loop, garbage collection settings and timeouts. Each prints its address when
+it serves.
 """
 
 import asyncio
@@ -190,10 +191,10 @@ def gateway_settings(target: str, store: Path, *, caching: bool = False, other: 
 
 
 async def _serve(name: str, target: str, store: str, other: str) -> None:
-    if name in {"gateway", "caching"}:
+    if name in {"gateway", "caching", "quiet"}:
         settings = gateway_settings(target, Path(store), caching=name == "caching", other=other)
         with open("/dev/null", "w") as nowhere:  # noqa: PTH123, ASYNC230 (opened once, before serving)
-            app = create_app(settings, logger=make_logger("info", "json", nowhere))
+            app = create_app(settings, logger=make_logger("error" if name == "quiet" else "info", "json", nowhere))
             async with serving(settings, app) as addresses:
                 await _serving(addresses.api)
         return
