@@ -13,7 +13,7 @@ CLIENT_STAMPS := $(foreach name,$(CLIENTS),.venv-clients/$(name)/.made-$(shell c
 # A client's list begins with the client itself; the rest is all that it needs for what the tests do with it.
 LOCK_CLIENT := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --quiet --upgrade
 
-.PHONY: help run test faults check bench format docs lock build clean
+.PHONY: help run test faults answers check bench format docs lock build clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ test: $(DEV_STAMP) $(CLIENT_STAMPS) ## Run the whole test suite (ARGS="-k name")
 
 faults: $(DEV_STAMP) ## Create runtimes through gateways that are killed, at providers that fail (N=1000 SEED=7)
 	@FAULTS_N=$(or $(N),1000) FAULTS_SEED=$(SEED) $(BIN)/python -m pytest -s tests/faults/test_creates_under_fire.py $(ARGS)
+
+answers: $(DEV_STAMP) ## Two principals at a provider whose answers are doubled, stray or cut (N=10000 SEED=7)
+	@ANSWERS_N=$(or $(N),10000) ANSWERS_SEED=$(SEED) $(BIN)/python -m pytest tests/component/test_answers_of_others.py $(ARGS)
 
 check: $(DEV_STAMP) ## Lint, formatting, types and import rules
 	@$(BIN)/ruff check .

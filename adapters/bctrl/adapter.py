@@ -97,6 +97,10 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
         runtime = self._read(Operation.CREATE, response, lambda body: self._reader.runtime(body, scope))
         return Created(runtime, created=True, native=response.body)
 
+    def answers_create(self, runtime: Runtime, name: str, name_scope: str) -> bool:
+        workspace = str(runtime.provider_data.get("workspaceId", name_scope))
+        return super().answers_create(runtime, name, name_scope) and workspace.lower() == name_scope.lower()
+
     async def get(self, ref: RuntimeRef, call: Call) -> Runtime:
         response = await self._send(Operation.GET, "GET", self._path(ref.scope, ref.name), call)
         return self._same(ref, response)

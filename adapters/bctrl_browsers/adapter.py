@@ -113,10 +113,17 @@ class BctrlBrowsersAdapter(
         runtime = self._calls.read(Operation.CREATE, response, lambda body: self._calls.reader.runtime(body, scope))
         return Created(runtime, created=True, native=unmarked(response.body))
 
+    def answers_create(self, runtime: Runtime, name: str, name_scope: str) -> bool:
+        """Also whether the space is the one that was named; of the alias ``default``, where its id is known."""
+        space = runtime.provider_data.get("spaceId")
+        return super().answers_create(runtime, name, name_scope) and (
+            space is None or name_scope in {DEFAULT_SPACE, space}
+        )
+
     async def account(self, call: Call) -> str:
-        """The organization; a subaccount's spaces are told apart by their ids."""
+        """The organization, else the user; a subaccount's spaces are told apart by their ids."""
         identity = await self._calls.whoami(call)
-        return "" if identity is None else identity.organization_id
+        return (identity and identity.account) or ""
 
     async def name_scope(self, scope: str, call: Call) -> str:
         """The id of the space, also of the one that is called ``default``. Where the API does not tell, the alias."""

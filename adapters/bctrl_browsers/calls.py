@@ -90,4 +90,7 @@ class BrowserCalls:
         response = await self.send(Operation.GET, "GET", "/auth/whoami", call)
         if response.status in {403, 404} and read_envelope(response.body) is not None:
             return None
-        return self.read(Operation.GET, response, _WHOAMI.decode)
+        identity = self.read(Operation.GET, response, _WHOAMI.decode)
+        if identity.account is None:
+            raise unreadable(self._provider, Operation.GET, response)
+        return identity

@@ -99,10 +99,16 @@ class RawBrowsersBody(Incoming, frozen=True, kw_only=True):
 
 
 class WhoamiBody(Incoming, frozen=True, kw_only=True):
-    """Whose credentials these are."""
+    """Whose credentials these are: an organization's, or a user's who belongs to none."""
 
-    organization_id: str
+    organization_id: str | None = None
+    user_id: str | None = None
     default_space_id: str | None = None
+
+    @property
+    def account(self) -> str | None:
+        """The id that two credentials of one account have in common."""
+        return self.organization_id or self.user_id
 
 
 class DeletedBody(Incoming, frozen=True, kw_only=True):

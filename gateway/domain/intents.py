@@ -237,3 +237,8 @@ def namespace_of(api: str, base_url: str, account: str, scope: str) -> str:
     """Where names are unique: the provider's API, base URL and account, and the resolved scope. Never the configured
     name, which may change or stand twice for one account."""
     return msgspec.json.encode([api, base_url.rstrip("/"), account, scope]).decode()
+
+
+def name_scope_of(namespace: str) -> str:
+    """The resolved scope of a namespace that :func:`namespace_of` returned."""
+    return msgspec.json.decode(namespace, type=tuple[str, str, str, str])[3]

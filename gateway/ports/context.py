@@ -59,4 +59,4 @@ class RequestContext:
 
     def call(self, deadline: float) -> Call:
         """A provider call on behalf of this request. ``deadline`` is a moment of the monotonic clock."""
-        return Call(deadline, self.request_id, self.traceparent)
+        return Call(deadline, self.request_id, self.traceparent, caller=self.principal)

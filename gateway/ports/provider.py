@@ -158,6 +158,12 @@ class ProviderAdapter(ABC, Generic[SettingsT]):
         ``idempotency_key`` goes out where the provider knows such keys; elsewhere it is not used. A request that never
         reaches the network for a reason of its own raises a :class:`GatewayError` without ``failure``."""
 
+    def answers_create(self, runtime: Runtime, name: str, name_scope: str) -> bool:  # noqa: ARG002
+        """Whether the runtime of a create's answer is the one that was asked for: it has the name that was sent and,
+        where the provider reports it, the scope (``name_scope`` as :meth:`name_scope` returned it). An answer with
+        another one belongs to another request and proves nothing about this one. No I/O."""
+        return runtime.name == name
+
     async def create(
         self, request: CreateRequest, scope: str, call: Call, *, idempotency_key: str | None = None
     ) -> Created:

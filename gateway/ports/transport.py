@@ -88,7 +88,8 @@ class Call:
     ``settling`` marks the reads that find out what became of a create: they have a small bulkhead of their own, so that
     a flood of other requests does not keep them waiting. ``attempts`` is added to by the transport, which also keeps
     the ``Date`` of the last answer in ``provider_date``: ages are told apart by the provider's own clock.
-    ``queued`` is how many seconds the call waited for its turn in this gateway.
+    ``queued`` is how many seconds the call waited for its turn in this gateway. ``caller`` is the principal on whose
+    behalf it is made, empty for the gateway itself.
     """
 
     deadline: float
@@ -99,6 +100,7 @@ class Call:
     provider_date: str | None = None
     queued: float = 0.0
     work: WorkClass | None = None
+    caller: str = ""
 
     def work_of(self, operation: Operation) -> WorkClass:
         """The class that a request of this call belongs to: a read to what it is for, else its own."""

@@ -59,6 +59,10 @@ class CreateSignals:
         """The attempts of a create are over and nothing is proven."""
         self._tell_of(intent, Event.INTENT_UNKNOWN, self._logger.warning)
 
+    def misanswered(self, intent: Intent, answered_id: str) -> None:
+        """The answer to a create was that of another one: something between gateway and provider mixes answers up."""
+        self._tell_of(intent, Event.MISANSWERED_CREATE, self._logger.error, answered_runtime_id=answered_id)
+
     def parked(self, intent: Intent) -> None:
         """A person has to decide."""
         self._tell_of(intent, Event.INTENT_PARKED, self._logger.error)

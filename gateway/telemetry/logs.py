@@ -48,6 +48,7 @@ class Event(StrEnum):
     INTENT_DONE_LATE = "intent_done_late"
     INTENT_PARKED = "intent_parked"
     INTENT_NOT_WRITTEN = "intent_not_written"
+    MISANSWERED_CREATE = "misanswered_create"
     SURPLUS_RUNTIME = "surplus_runtime"
     OPERATOR_DECISION = "operator_decision"
     STORE_DOWN = "store_down"

@@ -90,6 +90,7 @@ class ScriptedServer:
     url: str = ""
     watch: Watch = field(default_factory=Watch)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _writers: list[asyncio.StreamWriter] = field(default_factory=list)
     _server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
@@ -106,6 +107,14 @@ class ScriptedServer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def send(self, connection: int, raw: bytes) -> None:
+        """Send bytes on a connection, whatever was asked there."""
+        self._writers[connection].write(raw)
+
+    async def until_ended(self, connection: int) -> None:
+        """Return as soon as the server has closed its side of a connection."""
+        await self._writers[connection].wait_closed()
+
     async def until_heard(self, count: int) -> None:
         """Return as soon as so many whole requests have come."""
         await self.watch.until(lambda: len(self.heard) >= count)
@@ -113,6 +122,7 @@ class ScriptedServer:
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(self._serve(self.connections, reader, writer))
         self.connections += 1
+        self._writers.append(writer)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -6,76 +6,22 @@ pytest-asyncio in its auto mode. A wrapper of a transport passes the same suite.
 
 import asyncio
 import os
-import time
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 from unittest.mock import patch
 
 from gateway.domain.operations import Operation
-from gateway.ports.provider_settings import ProviderSettings
-from gateway.ports.transport import Attempt, Call, Phase, Transport, TransportFailure, UpstreamRequest
+from gateway.ports.transport import Attempt, Phase, UpstreamRequest
 from gateway.testing.scripted_server import DROP, HANG, Reply, ScriptedServer, Then, chunked, gzipped, reply
 from gateway.testing.tcp_faults import Mode, TcpFaultProxy
+from gateway.testing.transport_reuse import ConnectionReuseContract
+from gateway.testing.transport_subject import LIMIT, call, failure_of
 
 _SOON: Final = 0.15  # seconds; the deadline of calls that are to miss it
-_LIMIT: Final = 4096  # bytes; the largest answer that the transports under test take
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
-def call(seconds: float = 30.0, **options: Any) -> Call:
-    """A call that may take so long."""
-    return Call(deadline=time.monotonic() + seconds, **options)
-
-
-def request(
-    method: str = "GET", path: str = "/things", *, operation: Operation = Operation.GET, **options: Any
-) -> UpstreamRequest:
-    """A request as adapters make them."""
-    return UpstreamRequest(operation, method, path, **options)
-
-
-async def failure_of(transport: Transport, asked: UpstreamRequest, on: Call) -> TransportFailure:
-    """The failure that a request ends with."""
-    try:
-        response = await transport.send(asked, on)
-    except TransportFailure as failure:
-        return failure
-    raise AssertionError(f"it was answered with {response.status}")
-
-
-class TransportContract(ABC):
-    """The suite. Every test has a server and a transport of its own.
-
-    ``operation`` is that of the requests. A wrapper that sends some operations again is tested with another one.
-    """
-
-    operation: Operation = Operation.GET
-
-    @abstractmethod
-    def make_transport(self, settings: ProviderSettings) -> Transport:
-        """The transport under test, over the system's clock."""
-
-    def request(self, method: str = "GET", path: str = "/things", **options: Any) -> UpstreamRequest:
-        """A request of :attr:`operation`."""
-        return request(method, path, operation=self.operation, **options)
-
-    @asynccontextmanager
-    async def transport_to(self, url: str, **options: Any) -> AsyncIterator[Transport]:
-        """A transport with a base URL of ``url``; it is closed at the end."""
-        known = {"name": "under-test", "api": "test", "base_url": url, "token": "t", "max_response_bytes": _LIMIT}
-        transport = self.make_transport(ProviderSettings.model_validate({**known, **options}))
-        try:
-            yield transport
-        finally:
-            await transport.close()
-
-    @asynccontextmanager
-    async def scripted(self, *script: Reply, path: str = "") -> AsyncIterator[tuple[ScriptedServer, Transport]]:
-        """A server that answers from a script, and a transport to it."""
-        async with ScriptedServer(list(script)) as server, self.transport_to(server.url + path) as transport:
-            yield server, transport
+class TransportContract(ConnectionReuseContract):
+    """The suite. Every test has a server and a transport of its own."""
 
     async def test_an_answer_of_any_status_is_returned_whole(self) -> None:
         for status in (200, 201, 400, 404, 429, 500, 503):
@@ -208,11 +154,11 @@ class TransportContract(ABC):
                 await transport.send(self.request(), call())
 
     async def test_an_answer_of_the_largest_size_is_taken_and_one_byte_more_is_not(self) -> None:
-        largest = b'"' + b"x" * (_LIMIT - 2) + b'"'
+        largest = b'"' + b"x" * (LIMIT - 2) + b'"'
         more = largest + b" "
         async with self.scripted(reply(largest), chunked(largest), gzipped(largest)) as (_, transport):
             for _ in range(3):
-                assert len((await transport.send(self.request(), call())).body) == _LIMIT
+                assert len((await transport.send(self.request(), call())).body) == LIMIT
         for answer in (reply(more), chunked(more[:9], more[9:]), gzipped(more), gzipped(b" " * 50_000_000)):
             async with self.scripted(answer) as (_, transport):
                 failure = await failure_of(transport, self.request(), call())
@@ -249,13 +195,6 @@ class TransportContract(ABC):
             await asyncio.gather(*(transport.send(self.request(path=f"/{number}"), on) for number in range(20)))
         assert sorted(heard.target for heard in server.heard) == sorted(f"/{number}" for number in range(20))
         assert len(on.attempts) == 20
-
-    async def test_a_connection_is_used_again(self) -> None:
-        empty = reply(b"", status=204)
-        async with self.scripted(reply({}), empty, reply({}), chunked(b"{}")) as (server, transport):
-            for method in ("GET", "DELETE", "POST", "GET", "GET"):
-                await transport.send(self.request(method), call())
-        assert server.connections == 1
 
     async def test_what_comes_before_an_answer_is_none(self) -> None:
         early = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}"

@@ -1,11 +1,15 @@
-"""How connections to one provider are made: no cookies, no proxies of the environment, a known phase."""
+"""Connections to one provider: no cookies, no proxies of the environment, a known phase, no stray answers."""
 
+import asyncio
+import select
 import ssl
+import time
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
+from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError
 
 from gateway import __version__
@@ -13,41 +17,120 @@ from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Phase, TransportFailure
 
 _KEEPALIVE_SECONDS: Final = 15.0
+SILENCE_BEFORE_SHARING: Final = 5.0
+"""Seconds without a byte after which a connection may serve another principal than before."""
+
 USER_AGENT: Final = f"runtime-gateway/{__version__}"
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far one request got."""
+    """How far one request got. ``caller`` is the principal on whose behalf it is sent, empty for the gateway itself."""
 
     phase: Phase = Phase.QUEUED
     status: int | None = None
+    caller: str = ""
 
 
 PROGRESS: Final[ContextVar[Progress]] = ContextVar("progress")
-"""Set by whoever sends a request, in the task that sends it; written by the connector."""
+"""Set by whoever sends a request, in the task that sends it; read and written by the connector."""
 
 
-class PhasedConnector(aiohttp.TCPConnector):
-    """Tells the phase of a request, which a TraceConfig could as well, at a higher price."""
+class ProviderConnector(aiohttp.TCPConnector):
+    """The pool of connections to one provider. Records the phase of a request, which a TraceConfig could as well, at a
+    higher price.
 
-    async def connect(self, *args: Any, **options: Any) -> aiohttp.connector.Connection:
+    aiohttp's own pool reuses any connection that is still connected. HTTP/1.1 has no request ids, so bytes that a
+    provider sends on an idle connection (a proxy's 408, an answer that came twice) would be taken for the answer to the
+    next request. Here a connection is reused only while nothing was received on it since its last answer, and by
+    another principal only after it has been silent for ``SILENCE_BEFORE_SHARING`` seconds: what arrives too late to be
+    noticed can then not reach another caller.
+    """
+
+    async def connect(self, *args: Any, **options: Any) -> Connection:
         connection = await super().connect(*args, **options)
         # From here on bytes may leave at any time, so the provider may have seen the request.
         PROGRESS.get().phase = Phase.SENT
         return connection
 
     async def _create_connection(self, *args: Any, **options: Any) -> Any:
-        PROGRESS.get().phase = Phase.CONNECTING
-        return await super()._create_connection(*args, **options)
+        progress = PROGRESS.get()
+        progress.phase = Phase.CONNECTING
+        protocol: Any = await super()._create_connection(*args, **options)
+        protocol.caller = progress.caller
+        return protocol
+
+    async def _get(self, key: Any, traces: Any) -> Connection | None:  # noqa: ARG002
+        caller = PROGRESS.get().caller
+        while (protocol := self._pop_idle(key, caller)) is not None:
+            self._acquired.add(protocol)
+            try:
+                if key.is_ssl:
+                    # Session tickets make a TLS socket readable, so it cannot be polled. Two turns of the loop deliver
+                    # what has arrived to the protocol.
+                    await asyncio.sleep(0)
+                    await asyncio.sleep(0)
+                usable = protocol.is_connected() and not protocol.should_close
+            except asyncio.CancelledError:
+                self._discard(key, protocol)
+                raise
+            if usable:
+                protocol.caller = caller
+                return Connection(self, key, protocol, self._loop)
+            self._discard(key, protocol)
+        return None
+
+    def _pop_idle(self, key: Any, caller: str) -> Any:
+        """The idle connection that has been silent longest of those that ``caller`` may use; None if there is none.
+        Unusable ones are closed on the way, and the oldest one where the pool is full, to make room for a new one."""
+        idle = self._conns.get(key)
+        if idle is None:
+            return None
+        now = time.monotonic()
+        protocol: Any
+        chosen, kept = None, []
+        while idle and chosen is None:
+            protocol, since = entry = idle.popleft()
+            if now - since > _KEEPALIVE_SECONDS or not _is_silent(protocol, is_tls=key.is_ssl):
+                protocol.close()
+            elif protocol.caller != caller and now - since < SILENCE_BEFORE_SHARING:
+                kept.append(entry)
+            else:
+                chosen = protocol
+        idle.extendleft(reversed(kept))
+        if chosen is None and idle and len(idle) + len(self._acquired) >= self._limit > 0:
+            idle.popleft()[0].close()
+        if not idle:
+            del self._conns[key]
+        return chosen
+
+    def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
+        # Without a parser, whatever is received is kept as unread, which makes the connection unusable. With the last
+        # answer's, the beginning of another one would disappear in it unnoticed.
+        protocol._parser = None
+        super()._release(key, protocol, should_close=should_close)
+
+    def _discard(self, key: Any, protocol: Any) -> None:
+        self._release_acquired(key, protocol)
+        protocol.close()
 
 
-def open_connector(
-    settings: ProviderSettings, limit: int, kind: type[aiohttp.TCPConnector] = aiohttp.TCPConnector
-) -> aiohttp.TCPConnector:
+def _is_silent(protocol: Any, *, is_tls: bool) -> bool:
+    """Whether an idle connection is open and nothing was received on it, also nothing that the event loop has yet to
+    read."""
+    if not protocol.is_connected() or protocol.should_close:
+        return False
+    if is_tls:
+        return True
+    poll = select.poll()
+    poll.register(protocol.transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return not poll.poll(0)
+
+
+def open_connector(settings: ProviderSettings, limit: int) -> ProviderConnector:
     """A pool of at most ``limit`` connections to one provider."""
     tls = True if settings.ca_file is None else ssl.create_default_context(cafile=settings.ca_file)
-    return kind(limit=limit, keepalive_timeout=_KEEPALIVE_SECONDS, ssl=tls)
+    return ProviderConnector(limit=limit, keepalive_timeout=_KEEPALIVE_SECONDS, ssl=tls)
 
 
 _REASONS: Final[tuple[tuple[type[BaseException], str], ...]] = (

@@ -16,7 +16,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from gateway.ports.transport import Phase, TransportFailure
-from gateway.upstream.connections import reason_of
+from gateway.upstream.connections import PROGRESS, Progress, reason_of
 
 _READ_BYTES: Final = 1 << 16
 _FAILURES: Final = (TimeoutError, aiohttp.ClientError, HttpProcessingError, OSError, TransportFailure)
@@ -75,10 +75,13 @@ class Exchange:
     reason is ``cancelled`` after :meth:`stop`. ``finished`` hears of the outcome (a status, or the reason).
     """
 
-    def __init__(self, finished: Callable[["Exchange", str], None], *, until_answer: float, between: float) -> None:
-        """``until_answer``: seconds in which nothing may move before the answer begins; ``between``: after that."""
+    def __init__(
+        self, finished: Callable[["Exchange", str], None], *, caller: str, until_answer: float, between: float
+    ) -> None:
+        """``caller`` is the principal who sends it. ``until_answer``: seconds in which nothing may move before the
+        answer begins; ``between``: after that."""
         self.method = ""
-        self.phase = Phase.QUEUED
+        self._progress = Progress(caller=caller)
         self.answer: NativeAnswer | None = None
         self.stopped = False
         self._finished = finished
@@ -96,12 +99,16 @@ class Exchange:
         self._alarm = self._loop.call_at(self._deadline, self._check)
         return self
 
+    @property
+    def phase(self) -> Phase:
+        """How far the request got."""
+        return self._progress.phase
+
     async def send(self, request: NativeRequest, origin: Origin) -> NativeAnswer:
         """Send, and return when the head of the answer is there."""
         self.method = request.method
-        self.phase = Phase.CONNECTING
+        PROGRESS.set(self._progress)
         self._connection = connection = await origin.connect()
-        self.phase = Phase.SENT
         protocol: Any = connection.protocol
         protocol.set_response_params(
             skip_payload=request.method == "HEAD",
@@ -115,7 +122,7 @@ class Exchange:
             message, content = await protocol.read()
             if message.code >= 200 or message.code == 101:
                 break
-        self.phase = Phase.ANSWERED
+        self._progress.phase = Phase.ANSWERED
         self._limit = self._between
         self.moved()
         if self._alarm is not None and self._deadline < self._alarm.when():

@@ -68,6 +68,7 @@ class PassThrough:
         self._in_flight.inc()
         return Exchange(
             self._finished(ctx, self._clock.monotonic()),
+            caller=ctx.principal,
             until_answer=self.limits.answer_timeout,
             between=self._settings.read_timeout,
         )

@@ -17,7 +17,7 @@ from multidict import CIMultiDict, istr
 from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Attempt, Call, Phase, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
-from gateway.upstream.connections import PROGRESS, USER_AGENT, PhasedConnector, Progress, open_connector, reason_of
+from gateway.upstream.connections import PROGRESS, USER_AGENT, Progress, open_connector, reason_of
 from gateway.upstream.deadlines import Deadlines
 from gateway.upstream.exchange import Origin
 
@@ -53,7 +53,7 @@ class AiohttpTransport(Transport):
 
     async def send(self, request: UpstreamRequest, call: Call) -> UpstreamResponse:
         began = self._clock.monotonic()
-        progress = Progress()
+        progress = Progress(caller=call.caller)
         PROGRESS.set(progress)
         outcome = "cancelled"
         try:
@@ -149,7 +149,7 @@ class AiohttpTransport(Transport):
         if self._origin is None:
             if self._closed:
                 raise TransportFailure("closed", Phase.QUEUED)
-            self._connector = open_connector(self._settings, self._settings.policies.connections, PhasedConnector)
+            self._connector = open_connector(self._settings, self._settings.policies.connections)
             self._origin = Origin(self._settings.base_url, self._connector, self._settings.connect_timeout)
             self._headers = CIMultiDict({hdrs.HOST: self._origin.host, **_ALWAYS})
         return self._origin

@@ -39,6 +39,22 @@ class Evidence:
         return {Proof.NOTHING_MADE: False, Proof.MADE: True}.get(self.proof)
 
 
+class Origin(Enum):
+    """From where the intent was opened for this turn. It decides what a refusal of this turn's send proves."""
+
+    FIRST = auto()  # every attempt so far, if any, provably made nothing
+    AFTER_ABSENT = auto()
+    AFTER_UNKNOWN = auto()
+
+
+class NotMade(Exception):
+    """The turn's send provably made nothing, like all before it. The intent is still open, and may go elsewhere."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        super().__init__(str(evidence.error))
+        self.evidence = evidence
+
+
 def evidence_of(adapter: ProviderAdapter[Any], failure: TransportFailure | GatewayError) -> Evidence:
     """What the failure of a create proves."""
     if isinstance(failure, TransportFailure):

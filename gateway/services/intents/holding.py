@@ -11,7 +11,7 @@ from gateway.domain.errors import IdempotencyInProgress, StoreUnavailable
 from gateway.domain.intents import Intent, IntentAttempt, IntentState, Who
 from gateway.domain.requests import CreateRequest
 from gateway.ports.clock import Clock
-from gateway.ports.provider import Created
+from gateway.ports.provider import Created, Deduplication
 from gateway.ports.store import Changes, Lost, Moved, Version
 from gateway.services.intents.contents import SentCreate
 from gateway.services.intents.parts import Parts
@@ -112,6 +112,16 @@ class Holding:
         )
         first, latest = self.intent.attempts[:1], self.intent.attempts[1:][-_KEPT_ATTEMPTS:]
         self.intent = replace(self.intent, attempts=(*first, *latest, attempt))
+
+    def may_turn_up_twice(self) -> bool:
+        """Whether another send may yet be carried out: then the name is looked at again, after the wait-out."""
+        deduplication = self.place.adapter.deduplication
+        if deduplication is Deduplication.BY_NAME:
+            return False
+        if deduplication is Deduplication.NONE and self.is_sending:
+            return True  # one that was doubled on its way shows later
+        intent = self.intent
+        return any(attempt.made is not False for attempt in intent.attempts if attempt.epoch < intent.epoch)
 
     async def found(
         self,

@@ -22,13 +22,14 @@ from gateway.ports.context import RequestContext
 from gateway.ports.provider import Created, Deduplication
 from gateway.ports.sealing import Unreadable
 from gateway.ports.store import Changes, Lost, Moved, NameTaken, Version
+from gateway.services.intents.evidence import Origin
 from gateway.services.intents.holding import Asked, Holding
 from gateway.services.intents.looks import look, ours
 from gateway.services.intents.namesakes import compared, made_by_others
 from gateway.services.intents.parts import Parts, Wanted, needs_a_person, new_holder, outcome_unknown, still_running
 from gateway.services.intents.places import Place
 from gateway.services.intents.rules import REPLAY_AGE
-from gateway.services.intents.turns import Origin, Turn
+from gateway.services.intents.turns import Turn
 
 _FIRST_POLL: Final = 0.02
 _LONGEST_POLL: Final = 0.25

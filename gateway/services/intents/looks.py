@@ -57,13 +57,15 @@ def ours(
     request: CreateRequest | None,
     others: Collection[str] = (),
     refused: bool = False,
+    misanswered: bool = False,
 ) -> list[Seen]:
     """The runtimes that the attempts of an intent have made, as far as that can be told.
 
     A marker decides where creates are marked. Elsewhere it is a runtime of the caller's own that was not there before,
     was made after the first send, fits what can be compared, and is nobody else's (``others``, by their ids). ``now``
     is the database's time of the look, at most ``slack`` seconds too late. ``refused``: the last send was refused, so
-    that only an earlier one, or its own double, can have made it.
+    that only an earlier one, or its own double, can have made it. ``misanswered``: the last send was answered with
+    another create's answer, so that a runtime of about its time is its own.
     """
     if place.adapter.marks_creates:
         return [seen for seen in looked.seen if seen.marker == intent.id]
@@ -73,7 +75,7 @@ def ours(
         return []  # it would have answered the double of its own first with that one
     known = {*others, *(intent.before.found if intent.before else ())}
     first_send = min((a.first_send for a in sends if a.first_send is not None), default=intent.created_at)
-    trusting = again or (intent.before is not None and not refused)
+    trusting = again or misanswered or (intent.before is not None and not refused)
     found = []
     for seen in looked.seen:
         runtime = seen.runtime

@@ -19,11 +19,12 @@ from gateway.domain.intents import Intent, IntentState, NewIntent, new_intent_id
 from gateway.domain.runtime import CreateAttempt
 from gateway.ports.context import RequestContext
 from gateway.ports.store import Begun, By, Changes, Existing, NameTaken, Version
+from gateway.services.intents.evidence import NotMade, Origin
 from gateway.services.intents.holding import Asked, Holding
 from gateway.services.intents.joining import Ensured, Joining, reopened
 from gateway.services.intents.parts import Parts, Wanted, needs_a_person, new_holder, still_running
 from gateway.services.intents.places import Place
-from gateway.services.intents.turns import NotMade, Origin, Turn
+from gateway.services.intents.turns import Turn
 from gateway.services.provider_keys import create_key
 from gateway.services.routing import Target
 

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.domain.intents import Intent, namespace_of
+from gateway.domain.intents import Intent, name_scope_of, namespace_of
 from gateway.domain.operations import Operation
 from gateway.domain.values import is_uuid
 from gateway.ports.context import RequestContext
@@ -42,6 +42,11 @@ class Place:
     def scope(self) -> str:
         """The scope there."""
         return self.target.scope
+
+    @property
+    def name_scope(self) -> str:
+        """The scope by the name that the provider itself uses for it (see ``ProviderAdapter.name_scope``)."""
+        return name_scope_of(self.namespace)
 
 
 class Places:

@@ -11,6 +11,7 @@ from gateway.ports.context import RequestContext
 from gateway.ports.provider import Deduplication, Seen
 from gateway.ports.store import Changes, Moved, Version
 from gateway.services.intents.contents import SentCreate
+from gateway.services.intents.evidence import Origin
 from gateway.services.intents.holding import Asked, Holding
 from gateway.services.intents.joining import end_of_lease
 from gateway.services.intents.looks import Looked, look, ours
@@ -18,7 +19,7 @@ from gateway.services.intents.namesakes import made_by_others
 from gateway.services.intents.parts import Parts
 from gateway.services.intents.places import Place
 from gateway.services.intents.rules import GIVE_UP, LONGEST_PAUSE, REPLAY_AGE, pause_before
-from gateway.services.intents.turns import Origin, Turn
+from gateway.services.intents.turns import Turn
 
 _KEPT_LOOKS: Final = 20
 _RETRY_LOOK: Final = 5.0

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from enum import Enum, auto
 from typing import Final
 
 import msgspec
@@ -13,6 +12,8 @@ from gateway.domain.errors import (
     FieldError,
     GatewayError,
     Overloaded,
+    ProviderBadResponse,
+    ProviderFailure,
     QuotaExceeded,
     StateConflict,
 )
@@ -26,7 +27,7 @@ from gateway.ports.sealing import Unreadable
 from gateway.ports.store import Changes
 from gateway.ports.transport import Call, TransportFailure
 from gateway.services.intents.contents import SentCreate
-from gateway.services.intents.evidence import Evidence, Proof, evidence_of
+from gateway.services.intents.evidence import Evidence, NotMade, Origin, Proof, evidence_of
 from gateway.services.intents.holding import Holding, TooSlow
 from gateway.services.intents.looks import Looked, look, moment_of_header, needs_a_look_before, ours
 from gateway.services.intents.namesakes import compared, hidden_predecessor, made_by_others
@@ -35,22 +36,6 @@ from gateway.services.intents.places import Place
 
 _CONFLICTS: Final = (AlreadyExists, StateConflict, QuotaExceeded, CapacityExceeded)
 """What a 409 may say against a create for good. Anything else is about the key, or the provider's own doubts."""
-
-
-class Origin(Enum):
-    """From where the intent was opened for this turn. It decides what a refusal of this turn's send proves."""
-
-    FIRST = auto()  # every attempt so far, if any, provably made nothing
-    AFTER_ABSENT = auto()
-    AFTER_UNKNOWN = auto()
-
-
-class NotMade(Exception):
-    """The turn's send provably made nothing, like all before it. The intent is still open, and may go elsewhere."""
-
-    def __init__(self, evidence: Evidence) -> None:
-        super().__init__(str(evidence.error))
-        self.evidence = evidence
 
 
 class Turn:
@@ -148,6 +133,9 @@ class Turn:
             evidence = evidence_of(adapter, failure)
             self.holding.end_send(evidence.phase, evidence.status, made=evidence.made)
             return await self._conclude(evidence)
+        if not adapter.answers_create(created.runtime, self.holding.intent.name, self._place.name_scope):
+            self.holding.end_send("answered", None, made=None)
+            return await self._after_another_answer(created.runtime)
         self.holding.end_send("answered", None, made=True if created.created else None)
         if created.created:
             return await self._done(created)
@@ -209,6 +197,26 @@ class Turn:
         own = [seen.runtime for seen in looked.live]
         return await self._existing((own or live)[0], evidence.error)
 
+    async def _after_another_answer(self, answered: Runtime) -> Created:
+        """A success with a runtime of another name or scope answers another request: one uncached look by the name
+        that was sent decides."""
+        place, holding = self._place, self.holding
+        self._parts.observer.misanswered(holding.intent, answered.provider_id)
+        error = ProviderBadResponse(
+            f"The provider {place.provider.name} answered this create with a runtime of another name or scope.",
+            failure=ProviderFailure(place.provider.name),
+        )
+        evidence = Evidence(Proof.NONE, error, "answered", None)
+        try:
+            looked = await self._look()
+        except GatewayError:
+            raise await self._unknown(evidence) from error
+        if mine := self._ours(looked, misanswered=True):
+            return await self._proven(mine)
+        if place.adapter.deduplication is Deduplication.BY_NAME and (live := looked.live):
+            return await self._existing(live[0].runtime)  # it was there before, so this create made none
+        raise await self._unknown(evidence) from error
+
     async def _existing(self, runtime: Runtime, conflict: GatewayError | None = None) -> Created:
         """The name was taken before. ``conflict`` is the provider's own refusal, which stands even where nothing that
         the caller sent can be seen to differ."""
@@ -248,14 +256,17 @@ class Turn:
         wanted, target = self._wanted, self._place.target
         self._ctx.runtime_id = created.runtime.id
         request = self._request if created.created else None
-        doubtful = self._may_turn_up_twice()
+        doubtful = self.holding.may_turn_up_twice()
         if wanted is None:
             await self.holding.found(created, request=request, doubtful=doubtful, reason=reason)
             return created
         if wanted.starts:  # that it exists is written before anything else is asked for
             await self.holding.found(created, request=request, doubtful=doubtful, reason=reason)
             request = None
-        answer = self._with_attempts(await wanted.finish(target, created))
+        answer = await wanted.finish(target, created)
+        if self._tried:
+            runtime = msgspec.structs.replace(answer.runtime, attempts=list(self._tried))
+            answer = Created(runtime, answer.created, answer.native)
         kept = self._parts.contents.seal_outcome(self.holding.intent.id, answer) if wanted.key is not None else None
         if kept is None and wanted.starts:
             return answer
@@ -266,22 +277,6 @@ class Turn:
             return self._parts.contents.outcome(settled) or answer
         except Unreadable:
             return answer
-
-    def _with_attempts(self, answer: Created) -> Created:
-        if not self._tried:
-            return answer
-        runtime = msgspec.structs.replace(answer.runtime, attempts=list(self._tried))
-        return Created(runtime, answer.created, answer.native)
-
-    def _may_turn_up_twice(self) -> bool:
-        """Whether another send may yet be carried out: then the name is looked at again, after the wait-out."""
-        deduplication = self._place.adapter.deduplication
-        if deduplication is Deduplication.BY_NAME:
-            return False
-        if deduplication is Deduplication.NONE and self.holding.is_sending:
-            return True  # one that was doubled on its way shows later
-        intent = self.holding.intent
-        return any(attempt.made is not False for attempt in intent.attempts if attempt.epoch < intent.epoch)
 
     async def _unknown(self, evidence: Evidence | None, reason: str | None = None) -> GatewayError:
         """Write down that nothing is proven; the error to raise."""
@@ -312,9 +307,9 @@ class Turn:
     async def _look(self) -> Looked:
         return await look(self._parts.fleet, self._place, self.holding.intent.name, self._ctx)
 
-    def _ours(self, looked: Looked, *, refused: bool = False) -> list[Seen]:
+    def _ours(self, looked: Looked, *, refused: bool = False, misanswered: bool = False) -> list[Seen]:
         holding = self.holding
         return ours(
             self._place, holding.intent, looked, now=holding.now(), slack=holding.slack, request=self._request,
-            others=self._others, refused=refused,
+            others=self._others, refused=refused, misanswered=misanswered,
         )  # fmt: skip

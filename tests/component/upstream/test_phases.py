@@ -20,7 +20,7 @@ from aiohttp.http import HttpProcessingError
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Phase
 from gateway.testing.scripted_server import HANG, ScriptedServer, Then, reply
-from gateway.testing.transport_contract import call, failure_of, request
+from gateway.testing.transport_subject import call, failure_of, request
 from gateway.upstream.transport import AiohttpTransport
 
 _REFUSED = ConnectionRefusedError(111, "Connection refused")

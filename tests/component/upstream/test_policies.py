@@ -14,7 +14,8 @@ from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
 from gateway.testing.scripted_server import DROP, HANG, ScriptedServer, reply
 from gateway.testing.tcp_faults import Mode, TcpFaultProxy
-from gateway.testing.transport_contract import TransportContract, call, failure_of, request
+from gateway.testing.transport_contract import TransportContract
+from gateway.testing.transport_subject import call, failure_of, request
 from gateway.upstream.observed import ObservedTransport
 from gateway.upstream.policies import guarded
 from gateway.upstream.policies.breaker import Breaker

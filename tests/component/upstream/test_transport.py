@@ -7,6 +7,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 
@@ -23,7 +24,9 @@ from gateway.telemetry.metrics import Metrics
 from gateway.testing.scripted_server import DROP, HANG, ScriptedServer, reply
 from gateway.testing.servers import running
 from gateway.testing.tcp_faults import Mode, TcpFaultProxy
-from gateway.testing.transport_contract import TransportContract, call, failure_of, request
+from gateway.testing.transport_contract import TransportContract
+from gateway.testing.transport_subject import call, failure_of, request
+from gateway.upstream import connections
 from gateway.upstream.observed import ObservedTransport
 from gateway.upstream.transport import AiohttpTransport
 
@@ -155,6 +158,49 @@ async def test_a_certificate_is_checked_against_the_configured_authority(certifi
         assert (failure.reason, failure.phase) == ("tls", Phase.CONNECTING)
     finally:
         await runner.cleanup()
+
+
+async def test_an_idle_tls_connection_with_bytes_waiting_is_not_used(certificate: tuple[Path, Path]) -> None:
+    writers: list[asyncio.StreamWriter] = []
+    targets: list[tuple[int, bytes]] = []
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        number = len(writers)
+        with suppress(asyncio.IncompleteReadError, ConnectionError):  # the end of a connection is the client's right
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                targets.append((number, head.split()[1]))
+                writer.write(reply({"for": head.split()[1].decode()}).raw)
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*certificate)
+    async with await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context) as server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with _transport(url, ca_file=str(certificate[0])) as transport:
+            await transport.send(request(path="/1"), call())
+            await transport.send(request(path="/2"), call())  # session tickets do not end the connection
+            writers[0].write(reply({"for": "nobody"}).raw)
+            assert (await transport.send(request(path="/3"), call())).body == b'{"for": "/3"}'
+    assert targets == [(1, b"/1"), (1, b"/2"), (2, b"/3")]
+
+
+async def test_a_connection_that_was_silent_for_long_serves_another_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "SILENCE_BEFORE_SHARING", 0.0)
+    async with ScriptedServer() as server, _transport(server.url) as transport:
+        await transport.send(request(), call(caller="one"))
+        await transport.send(request(), call(caller="two"))
+    assert server.connections == 1
+
+
+async def test_idle_connections_of_other_callers_count_towards_the_bound_of_the_pool() -> None:
+    one_of_each = {lane: {"in_flight": 1, "waiting": 0} for lane in PolicySettings().lanes()}
+    async with ScriptedServer() as server, _transport(server.url, policies=one_of_each) as transport:
+        for number in range(3 * len(one_of_each)):
+            await transport.send(request(), call(caller=str(number)))
+            pool = transport._connector
+            assert pool is not None
+            assert sum(map(len, pool._conns.values())) <= len(one_of_each)
+        assert server.connections == 3 * len(one_of_each)
 
 
 async def test_every_attempt_is_counted_and_logged_with_its_own_provider() -> None:

@@ -292,3 +292,18 @@ async def test_a_stop_cannot_discard_state_and_sends_nothing_when_asked_to():
     with pytest.raises(UnsupportedFeature):
         await bctrl.stop(REF, CALL, discard_state=True)
     assert not transport.sent
+
+
+@pytest.mark.parametrize(
+    ("members", "answers"),
+    [
+        ({}, True),
+        ({"alias": "another"}, False),
+        ({"workspaceId": WORKSPACE.upper()}, True),
+        ({"workspaceId": OTHER}, False),
+    ],
+)
+async def test_a_create_is_answered_by_a_runtime_of_its_alias_and_workspace(members, answers):
+    bctrl, _ = adapter(answer(201, row(**members)))
+    created = await bctrl.create(CREATE, WORKSPACE, CALL)
+    assert bctrl.answers_create(created.runtime, "checkout-bot", WORKSPACE) is answers

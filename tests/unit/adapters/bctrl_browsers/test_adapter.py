@@ -335,3 +335,27 @@ def test_what_cannot_be_a_space_is_no_scope(scope):
 )
 def test_a_wait_leaves_half_of_the_time_for_the_answer(options, seconds):
     assert settings(**options).wait(Operation.CREATE) == seconds
+
+
+@pytest.mark.parametrize(
+    ("scope", "name_scope", "members", "answers"),
+    [
+        (SPACE, SPACE, {}, True),
+        (SPACE, SPACE, {"name": "another"}, False),
+        (SPACE, SPACE, {"spaceId": "sp_2"}, False),
+        (SPACE, SPACE, {"spaceId": None}, True),
+        ("default", SPACE, {}, True),
+        ("default", SPACE, {"spaceId": "sp_2"}, False),
+        ("default", "default", {"spaceId": "sp_2"}, True),
+    ],
+)
+async def test_a_create_is_answered_by_a_browser_of_its_name_and_space(scope, name_scope, members, answers):
+    """The space of the alias ``default`` can be compared only where its id is known."""
+    browsers, _ = adapter(answer(201, row(**members)), scope=scope)
+    created = await browsers.create(create(), scope, CALL)
+    assert browsers.answers_create(created.runtime, "checkout-bot", name_scope) is answers
+
+
+async def test_an_identity_without_an_organization_is_the_users():
+    browsers, _ = adapter(answer(200, {"object": "identity", "userId": "u_1"}))
+    assert await browsers.account(CALL) == "u_1"

@@ -173,3 +173,11 @@ async def test_text_that_is_not_unicode_and_endless_nesting_are_refused_before_a
             await durable.create(request, SCOPE, CALL)
         assert caught.value.errors[0].pointer == "#/config"
         assert transport.sent == []
+
+
+@pytest.mark.parametrize("key", ["another", None])
+async def test_a_create_is_not_answered_by_a_runtime_of_another_key(key: str | None) -> None:
+    durable, _ = adapter(answer(201, row(key=key)))
+    created = await durable.create(create(name="shop"), SCOPE, CALL)
+    assert not durable.answers_create(created.runtime, "shop", SCOPE)
+    assert durable.answers_create(created.runtime, "another", SCOPE) is (key == "another")

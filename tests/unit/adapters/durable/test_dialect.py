@@ -66,7 +66,7 @@ async def test_a_create_without_a_key_takes_its_projects_key():
 
 
 async def test_a_create_without_a_key_looks_the_key_of_a_projects_uuid_up():
-    asked = Asked(answer(200, {"id": PROJECT, "key": "shop"}), made())
+    asked = Asked(answer(200, {"id": PROJECT, "key": "shop"}), made(key="shop"))
     await asked.ask("POST", RUNTIMES, {"project": PROJECT, "name": "Shop"})
     assert asked.sent == [
         ("GET", f"{PROJECTS}/{PROJECT}", None),

@@ -9,6 +9,7 @@ import msgspec
 from gateway.domain.errors import GatewayError, ProviderFailure, StoreUnavailable
 from gateway.domain.intents import Intent, IntentState
 from gateway.domain.operations import Operation
+from gateway.domain.runtime import Runtime
 from gateway.domain.values import State
 from gateway.ports.provider import Created, Deduplication, Seen, WireCreate
 from gateway.ports.transport import Call, Phase, TransportFailure
@@ -46,6 +47,11 @@ class _Losing(FakeAdapter):
         super().__init__(name, **settings)
         self.lost: list[Failure] = []
         self.sent: list[WireCreate] = []
+        self.others: list[Runtime] = []
+        """Runtimes of other creates that are answered with, taken one by one."""
+        self.says_created = True
+        self.hides_all = False
+        """Look-ups find nothing."""
 
     async def send_create(
         self, wire: WireCreate, scope: str, call: Call, *, idempotency_key: str | None = None
@@ -54,7 +60,13 @@ class _Losing(FakeAdapter):
         made = await self._made(wire, scope, call, idempotency_key)
         if self.lost:
             raise self.lost.pop(0)
+        if self.others:
+            return Created(self.others.pop(0), created=self.says_created)
         return made
+
+    async def find(self, scope: str, name: str, call: Call) -> Sequence[Runtime]:
+        found = await super().find(scope, name, call)
+        return [] if self.hides_all else found
 
     async def _made(self, wire: WireCreate, scope: str, call: Call, key: str | None) -> Created:
         return await super().send_create(wire, scope, call, idempotency_key=key)
@@ -117,6 +129,9 @@ class Heard:
 
     def unknown(self, intent: Intent) -> None:
         self.told.append(("unknown", intent.state))
+
+    def misanswered(self, intent: Intent, answered_id: str) -> None:  # noqa: ARG002
+        self.told.append(("misanswered", answered_id))
 
     def parked(self, intent: Intent) -> None:
         self.told.append(("parked", intent.reason))

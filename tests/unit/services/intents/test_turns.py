@@ -1,11 +1,15 @@
 """What is concluded from the end of a send, and written down."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from gateway.domain import errors
 from gateway.domain.errors import GatewayError, OutcomeUnknown, Retryable
 from gateway.domain.intents import IntentState
+from gateway.domain.runtime import Runtime
 from gateway.domain.values import State
+from gateway.ports.transport import Call
 from tests.unit.services.intents.scene import LOST, REFUSED, Durable, Failure, Keyed, Plain, Scene, W, asked, live, said
 
 Adapter = type[Durable | Plain | Keyed]
@@ -419,3 +423,71 @@ async def test_what_may_have_been_doubled_on_its_way_is_looked_for_once_more(
     await scene.create(key="k")
     assert scene.intent.due_at == (scene.clock.time + W if looks_again else None)
     assert (scene.intent.request is not None) == looks_again, "what is found is compared with it"
+
+
+@pytest.mark.parametrize("adapter_of", ALL)
+@pytest.mark.parametrize("created", [True, False])
+async def test_an_answer_with_another_name_is_settled_by_looking_for_the_name_that_was_sent(
+    adapter_of: Adapter, created: bool
+) -> None:
+    adapter = adapter_of()
+    other = adapter.put("theirs", provider_id="theirs-1")
+    adapter.others.append(other)
+    adapter.says_created = created
+    scene = Scene(adapter)
+    answer = (await scene.create(key="k")).created
+    assert (answer.runtime.name, answer.created) == ("box", True)
+    assert answer.runtime.provider_id != other.provider_id
+    assert (scene.intent.state, scene.intent.runtime_id) == (IntentState.DONE, answer.runtime.provider_id)
+    assert asked(adapter) == 1
+    assert scene.heard.told == [("misanswered", "theirs-1"), ("settled", IntentState.DONE, False)]
+
+
+@pytest.mark.parametrize("adapter_of", ALL)
+async def test_an_answer_with_another_name_is_unknown_while_the_name_that_was_sent_is_not_found(
+    adapter_of: Adapter,
+) -> None:
+    adapter = adapter_of()
+    adapter.others.append(adapter.put("theirs", provider_id="theirs-1"))
+    scene = Scene(adapter)
+    adapter.hides_all = True
+    error = await told(scene, OutcomeUnknown)
+    assert (error.retryable, error.provider) == (Retryable.SAME_REQUEST, "one")
+    assert (scene.intent.state, scene.intent.runtime_id) == (IntentState.UNKNOWN, None)
+    assert [attempt.made for attempt in scene.intent.attempts] == [None]
+    adapter.hides_all = False
+    made = (await scene.create(key="k")).created
+    assert (made.runtime.name, made.created) == ("box", True)
+    assert len([row for row in live(adapter) if row != "theirs-1"]) == 1
+
+
+@pytest.mark.parametrize("adapter_of", ALL)
+async def test_an_answer_with_another_name_is_unknown_when_the_look_up_fails(adapter_of: Adapter) -> None:
+    adapter = adapter_of()
+    adapter.others.append(adapter.put("theirs", provider_id="theirs-1"))
+    scene = Scene(adapter)
+    looks_before = [] if adapter_of is Durable else [None]
+    adapter.world.failures["find"] = [*looks_before, said(503, errors.ProviderUnavailable)]
+    await told(scene, OutcomeUnknown)
+    assert (scene.intent.state, scene.intent.runtime_id) == (IntentState.UNKNOWN, None)
+
+
+async def test_an_answer_with_another_name_tells_nothing_of_a_runtime_that_had_the_name_before() -> None:
+    class Dated(Durable):
+        async def find(self, scope: str, name: str, call: Call) -> Sequence[Runtime]:
+            call.provider_date = "Sat, 03 Jan 2026 10:00:00 GMT"
+            return await super().find(scope, name, call)
+
+    adapter = Dated()
+    before = adapter.put("box", provider_id="box-0", created_at="2020-01-01T00:00:00Z")
+    adapter.others.append(adapter.put("theirs", provider_id="theirs-1"))
+    scene = Scene(adapter)
+    answer = (await scene.create(key="k")).created
+    assert (answer.runtime.provider_id, answer.created) == (before.provider_id, False)
+
+
+async def test_an_answer_without_a_name_proves_nothing() -> None:
+    adapter = Plain()
+    adapter.others.append(adapter.put(None, provider_id="nameless"))  # type: ignore[arg-type]
+    scene = Scene(adapter)
+    assert (await scene.create(key="k")).created.runtime.provider_id != "nameless"
