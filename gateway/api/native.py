@@ -91,7 +91,12 @@ class _Native:
                 f"providers.{provider.name}.native.allow in the gateway's settings.",
                 provider=provider.name,
             )
-        headers = to_provider(request.headers, websocket=websocket, traced=ctx.traceparent is not None)
+        headers = to_provider(
+            request.headers,
+            websocket=websocket,
+            traced=ctx.traceparent is not None,
+            credentials=provider.credential_names,
+        )
         upload = _Upload(request, provider.limits.max_body_bytes)
         outgoing = NativeRequest(request.method, target.path + target.query, headers)
         if upload.length is not None and upload.length <= self._in_one_piece:

@@ -1,13 +1,21 @@
-"""Which headers pass through, in both directions."""
+"""Which headers pass through, in both directions.
+
+A header passes only if its name consists of letters, digits and hyphens. CGI, WSGI, Rack and PHP applications read
+``X_HTTP_METHOD_OVERRIDE`` and ``X-HTTP-Method-Override`` as one header, some servers fold every other character too, so
+a name that is compared in one spelling would pass in another. No header of a provider API needs such a name.
+"""
 
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, Final
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from gateway.domain.errors import FieldError, InvalidRequest
+
+_PLAIN: Final = re.compile(r"[a-z0-9-]+\Z", re.ASCII)
 
 _HOP_BY_HOP: Final = frozenset(
     {
@@ -27,32 +35,43 @@ _HOP_BY_HOP: Final = frozenset(
 """Of one connection, not of the message (RFC 9110, 7.6.1)."""
 
 _NOT_TO_PROVIDER: Final = _HOP_BY_HOP | {
-    # who the caller is to the gateway, and to nobody else
+    # credentials of the caller, which are for the gateway only
     "authorization",
     "x-api-key",
+    "api-key",
+    "x-auth-token",
     "cookie",
-    # set anew
+    "cookie2",
+    # set by the gateway itself
     "host",
     "expect",
     "x-request-id",
     "traceparent",
-    # another method or path than the rules have seen
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-    "x-original-url",
-    "x-rewrite-url",
-    # the way to the gateway, which is the provider's business as little
+    # how the request came to the gateway
     "forwarded",
     "via",
-    "x-real-ip",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-prefix",
-    "x-forwarded-proto",
-    "x-forwarded-server",
+    "x-forwarded",
+    "x-original",
 }
+
+_FAMILIES_NOT_TO_PROVIDER: Final = (
+    # how the request came to the gateway, or another path than the rules have checked
+    "x-forwarded-",
+    "x-original-",
+    "x-rewrite-",
+    "x-envoy-",
+    "x-real-",
+    "proxy-",
+    # another method than the rules have checked
+    "x-http-method",
+    # an identity that a trusted proxy would have established
+    "remote-",
+    "x-remote-",
+    "x-auth-request-",
+    "x-authenticated-",
+)
+_ENDINGS_NOT_TO_PROVIDER: Final = ("client-ip", "connecting-ip")
+_OVERRIDE: Final = "override"
 
 _NOT_TO_CALLER: Final = _HOP_BY_HOP | {
     # what a provider says of its own host would be taken for the gateway's
@@ -65,13 +84,62 @@ _NOT_TO_CALLER: Final = _HOP_BY_HOP | {
     "nel",
     "report-to",
     "reporting-endpoints",
-    # set anew
+    # set by the gateway itself
     "server",
     "x-request-id",
 }
 
+_KEPT_NAMES: Final = 1024
+_LONGEST_KEPT_NAME: Final = 64
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+class HeaderRule(dict[str, bool]):
+    """Whether headers pass, by their names as they are spelled. ``rule[name]`` is the lookup of a dict, once known.
+
+    Peers choose names freely, so what is kept is bounded in number and in length."""
+
+    def __init__(
+        self, dropped: frozenset[str], families: tuple[str, ...] = (), endings: tuple[str, ...] = (), *, part: str = ""
+    ) -> None:
+        """``dropped``: whole names; ``families`` and ``endings``: beginnings and ends of names; ``part``: text that no
+        name may contain."""
+        super().__init__()
+        self._dropped = dropped
+        self._families = families
+        self._endings = endings
+        self._part = part
+
+    def __missing__(self, name: str) -> bool:
+        passes = self._passes(name.lower())
+        if len(name) <= _LONGEST_KEPT_NAME:
+            if len(self) >= _KEPT_NAMES:
+                self.clear()
+            self[str(name)] = passes
+        return passes
+
+    def _passes(self, name: str) -> bool:
+        if _PLAIN.match(name) is None:
+            return False
+        name = name.strip("-")
+        return not (
+            name in self._dropped
+            or name.startswith(self._families)
+            or name.endswith(self._endings)
+            or (self._part and self._part in name)
+        )
+
+
+PASSES_TO_PROVIDER: Final = HeaderRule(
+    _NOT_TO_PROVIDER, _FAMILIES_NOT_TO_PROVIDER, _ENDINGS_NOT_TO_PROVIDER, part=_OVERRIDE
+)
+PASSES_TO_CALLER: Final = HeaderRule(_NOT_TO_CALLER)
+
+
+def canonical_name(name: str) -> str:
+    """The one form in which names of headers are compared: lower case, ``_`` read as ``-``, no hyphens around it."""
+    return name.strip().lower().replace("_", "-").strip("-")
 
 
 def is_websocket(request: web.Request) -> bool:
@@ -82,19 +150,28 @@ def is_websocket(request: web.Request) -> bool:
         and request.method == hdrs.METH_GET
         and request.version >= (1, 1)
         and headers[hdrs.UPGRADE].strip().lower() == "websocket"
-        and "upgrade" in _named(headers.getall(hdrs.CONNECTION, ()))
+        and "upgrade" in _tokens(headers.getall(hdrs.CONNECTION, ()))
         and not request.body_exists
     )
 
 
-def to_provider(headers: Any, *, websocket: bool, traced: bool) -> CIMultiDict[str]:
+def to_provider(
+    headers: Any, *, websocket: bool, traced: bool, credentials: frozenset[str] = frozenset()
+) -> CIMultiDict[str]:
     """The headers of the caller that go out. Raises :class:`InvalidRequest` for one that is no text.
 
-    ``traced`` False: the caller sent no trace context that can be passed on, and so none of what belongs to one."""
-    kept_back = _NOT_TO_PROVIDER
+    ``traced`` False: the caller sent no trace context that can be passed on, and so none of what belongs to one.
+    ``credentials`` are the names of the headers that carry the provider's own credentials."""
+    withheld = _not_withheld_by_rule(credentials)
     if hdrs.CONNECTION in headers:
-        kept_back |= _named(headers.getall(hdrs.CONNECTION))
-    passed = CIMultiDict([(name, value) for name, value in headers.items() if name.lower() not in kept_back])
+        withheld |= _named(headers.getall(hdrs.CONNECTION))
+    passed = CIMultiDict(
+        [
+            (name, value)
+            for name, value in headers.items()
+            if PASSES_TO_PROVIDER[name] and not (withheld and canonical_name(name) in withheld)
+        ]
+    )
     for name, value in passed.items():
         if not (value.isascii() and value.isprintable()):
             _require_text(str(name), value)
@@ -107,19 +184,28 @@ def to_provider(headers: Any, *, websocket: bool, traced: bool) -> CIMultiDict[s
 
 def to_caller(headers: Any, cleaned: Callable[[str], str]) -> CIMultiDict[str]:
     """The headers of the provider that go back, each value ``cleaned``."""
-    kept_back = _NOT_TO_CALLER
+    withheld: frozenset[str] = frozenset()
     if hdrs.CONNECTION in headers:
-        kept_back |= _named(headers.getall(hdrs.CONNECTION))
+        withheld = _named(headers.getall(hdrs.CONNECTION))
     return CIMultiDict(
         [
             (name, cleaned(value if value.isascii() and value.isprintable() else _readable(value)))
             for name, value in headers.items()
-            if name.lower() not in kept_back
+            if PASSES_TO_CALLER[name] and not (withheld and canonical_name(name) in withheld)
         ]
     )
 
 
+@lru_cache(256)
+def _not_withheld_by_rule(names: frozenset[str]) -> frozenset[str]:
+    return frozenset(filter(PASSES_TO_PROVIDER.__getitem__, map(canonical_name, names)))
+
+
 def _named(values: Iterable[str]) -> frozenset[str]:
+    return frozenset(canonical_name(name) for value in values for name in value.split(","))
+
+
+def _tokens(values: Iterable[str]) -> frozenset[str]:
     return frozenset(name.strip().lower() for value in values for name in value.split(","))
 
 

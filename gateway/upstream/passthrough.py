@@ -30,7 +30,8 @@ _USER_AGENT: Final = istr("User-Agent")
 
 
 class PassThrough:
-    """The way to one provider. ``rules`` say what may take it; ``calls`` is how many requests are on it."""
+    """The way to one provider. ``rules`` say what may take it; ``calls`` is how many requests are on it;
+    ``credential_names`` are the headers that carry its credentials."""
 
     def __init__(self, settings: ProviderSettings, *, metrics: Metrics, logger: Logger, clock: Clock) -> None:
         self.name = settings.name
@@ -38,6 +39,7 @@ class PassThrough:
         self.rules = Rules(settings.native.allow)
         self._settings = settings
         self._credentials = settings.credential_headers()
+        self.credential_names = frozenset(self._credentials)
         self._token = settings.token.get_secret_value()
         self._dropped = metrics.dropped.labels("native")
         self._requests = metrics.upstream_requests

@@ -174,6 +174,20 @@ async def test_no_header_makes_another_request_of_the_one_that_the_rules_have_se
     assert (await call).status == 200
 
 
+async def test_names_with_an_underscore_pass_in_neither_direction(gateway: Any, provider: Any) -> None:
+    spellings = (b"X_HTTP_METHOD_OVERRIDE", b"X_API_KEY", b"Authorization_", b"X_Forwarded_For", b"Cookie_", b"X_End")
+    raw = b"".join(b"%s: canary\r\n" % name for name in spellings)
+    head = f"GET /native/raw/a HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {KEY}\r\n".encode()
+    call = asyncio.create_task(gateway.exchange(head + raw + b"\r\n"))
+    inbound = await provider.accept()
+    _, sent = await inbound.head()
+    assert "canary" not in str(sent).replace(TOKEN, "")
+    inbound.answer(headers="Set_Cookie: session=1\r\nX_Stays: 1\r\nX-Stays: 2\r\n")
+    answer = await call
+    assert [name for name in answer.headers if "_" in name] == []
+    assert answer.headers["x-stays"] == "2"
+
+
 async def test_nothing_is_added_to_what_a_caller_accepts(gateway: Any, provider: Any) -> None:
     """A provider must not compress for a caller that cannot read it."""
     _, _, sent = await forwarded(gateway, provider, "POST", "/native/raw/a")

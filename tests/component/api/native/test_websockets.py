@@ -97,6 +97,18 @@ async def test_the_handshake_carries_the_credentials_and_the_two_ends_own_header
     assert await connection.reader.readexactly(5) == b"first"
 
 
+async def test_a_handshake_passes_no_name_with_an_underscore(gateway: Any, provider: Any) -> None:
+    connection = await gateway.connect()
+    connection.send(REQUEST.replace(b"\r\n\r\n", b"\r\nX_API_KEY: canary\r\nX_Forwarded_For: canary\r\n\r\n"))
+    inbound = await provider.accept()
+    _, sent = await inbound.head()
+    assert {"x_api_key", "x_forwarded_for"} & sent.keys() == set()
+    inbound.send(SWITCH.replace(b"\r\n\r\n", b"\r\nSet_Cookie: session=1\r\n\r\n"))
+    head = (await connection.reader.readuntil(b"\r\n\r\n")).decode().lower()
+    assert head.startswith("http/1.1 101 ")
+    assert "set_cookie" not in head
+
+
 async def test_bytes_that_come_along_with_the_handshake_are_not_lost(gateway: Any, provider: Any) -> None:
     connection = await gateway.connect()
     connection.send(REQUEST + b"early")
