@@ -32,6 +32,7 @@ from gateway.services.health import Checked, HealthService
 from gateway.services.read_cache import ReadCache
 from gateway.serving import ADMIN, RELOADER, Addresses, at_its_addresses, beside, until_stopped
 from gateway.settings import CacheSettings, Settings, SettingsSource
+from gateway.telemetry.calls import CallSignals
 from gateway.telemetry.logs import Event, Logger, make_logger
 from gateway.telemetry.loop_lag import measure_loop_lag
 from gateway.telemetry.metrics import Metrics
@@ -91,7 +92,7 @@ def create_app(
         (logger.info if ok else logger.warning)(Event.CREDENTIALS, provider=provider, accepted=ok)
 
     fleet_adapters = list(adapters) if adapters is not None else list(map(make_adapter, settings.providers.values()))
-    fleet = Fleet(fleet_adapters, clock, on_credentials=on_credentials)
+    fleet = Fleet(fleet_adapters, clock, on_credentials=on_credentials, observer=CallSignals(metrics, logger))
     creates = assemble(settings, fleet, clock=clock, metrics=metrics, logger=logger, store=store)
     reads = _read_cache(settings.cache, fleet, metrics)
     services = Services.over(fleet, creates.intents, reads=reads, specs=creates.specs)

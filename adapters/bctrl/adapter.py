@@ -23,6 +23,7 @@ from gateway.domain.runtime import Runtime
 from gateway.domain.values import Kind, is_uuid
 from gateway.ports.answers import unreadable
 from gateway.ports.provider import Created, Deduplication, ProviderAdapter, SupportsStop, WireCreate
+from gateway.ports.rows import PageRead, require_clear
 from gateway.ports.transport import (
     Call,
     Transport,
@@ -108,15 +109,18 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
     async def find(self, scope: str, name: str, call: Call) -> Sequence[Runtime]:
         """All runtimes of this alias, the live ones first, each group newest first.
 
-        Asks the list, because reading by alias shows one runtime where there may be more.
+        Asks the list, because reading by alias shows one runtime where there may be more. Raises
+        :class:`ProviderBadResponse` when the list has a row that cannot be read and may have this alias.
         """
         everything = await self._all(scope, call)
-        query = ProviderQuery(scope=scope, filter=ListFilter(name=name), limit=len(everything))
-        newest_first = page_of_all(everything, query).items[::-1]
+        require_clear(everything.unreadable, name, provider=self.name, scope=scope)
+        query = ProviderQuery(scope=scope, filter=ListFilter(name=name), limit=len(everything.items))
+        newest_first = page_of_all(everything.items, query).items[::-1]
         return sorted(newest_first, key=lambda runtime: not is_live(runtime.state))
 
     async def list(self, query: ProviderQuery, call: Call) -> ProviderPage:
-        return page_of_all(await self._all(query.scope, call), query)
+        everything = await self._all(query.scope, call)
+        return page_of_all(everything.items, query, everything.unreadable)
 
     async def stop(self, ref: RuntimeRef, call: Call, *, discard_state: bool = False) -> Runtime:
         """Stop what the alias means, after a look that it still is the runtime of ``ref``.
@@ -155,20 +159,21 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
     async def native(
         self, operation: Operation, scope: str, call: Call, alias: str | None = None
     ) -> tuple[bytes, Runtime | None]:
-        """A list, a get or a stop in the API's own words: the body of the answer as it came, and the runtime in it.
+        """A list, a get or a stop in the API's own words: the body of the answer as it came, and the runtime in it. A
+        list is without the rows that cannot be read.
 
         ``alias`` is whatever runtime has it at that moment. Raises as the operation's own method does.
         """
         method, verb = ("POST", "/stop") if operation is Operation.STOP else ("GET", "")
         response = await self._send(operation, method, f"{self._path(scope, alias)}{verb}", call)
         if alias is None:
-            self._read(operation, response, lambda body: self._reader.runtimes(body, scope))
-            return response.body, None
+            listed = self._read(operation, response, lambda body: self._reader.runtimes(body, scope, call))
+            return listed.body, None
         return response.body, self._read(operation, response, lambda body: self._reader.runtime(body, scope))
 
-    async def _all(self, scope: str, call: Call) -> Sequence[Runtime]:
+    async def _all(self, scope: str, call: Call) -> PageRead[None, Runtime]:
         response = await self._send(Operation.LIST, "GET", self._path(scope), call)
-        return self._read(Operation.LIST, response, lambda body: self._reader.runtimes(body, scope))
+        return self._read(Operation.LIST, response, lambda body: self._reader.runtimes(body, scope, call))
 
     def _path(self, scope: str, alias: str | None = None) -> str:
         path = f"{self.settings.path_prefix}/workspaces/{path_segment(scope)}/runtimes"

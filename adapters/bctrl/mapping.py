@@ -15,6 +15,8 @@ from gateway.domain.requests import CreateBrowser, EphemeralLaunch, ProfileLaunc
 from gateway.domain.runtime import BrowserPart, Launch, Runtime
 from gateway.domain.values import State
 from gateway.ports.disclosure import without_secrets
+from gateway.ports.rows import PageRead, read_page
+from gateway.ports.transport import Call
 
 STATES: Final[Mapping[str, State]] = {
     wire.Status.ACTIVE: State.RUNNING,
@@ -102,9 +104,19 @@ class Reader:
         """The one runtime of an answer."""
         return self._to_domain(_RUNTIME.decode(body), _RAW.decode(body), scope)
 
-    def runtimes(self, body: bytes, scope: str) -> list[Runtime]:
-        """All runtimes of a list, in its order. A list that says that there is more is not the API's: what it leaves
-        out would be taken for what does not exist."""
+    def runtimes(self, body: bytes, scope: str, call: Call) -> PageRead[None, Runtime]:
+        """All runtimes of a list, in its order, and the rows that cannot be read. A list that says that there is more
+        is not the API's: what it leaves out would be taken for what does not exist."""
+        return read_page(
+            body,
+            call,
+            member=wire.ROWS,
+            name=wire.NAME,
+            whole=lambda body: (None, self._all(body, scope)),
+            row=lambda body: self.runtime(body, scope),
+        )
+
+    def _all(self, body: bytes, scope: str) -> list[Runtime]:
         answer = _RUNTIMES.decode(body)
         if answer.has_more or answer.next_cursor:
             raise ValueError("a list of the whole workspace has no further pages")

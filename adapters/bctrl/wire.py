@@ -137,6 +137,13 @@ class Runtimes(Incoming, frozen=True, kw_only=True):
     next_cursor: str | None = None
 
 
+ROWS: Final = "runtimes"
+"""The member of a list that holds its rows."""
+
+NAME: Final = "alias"
+"""The member of a runtime that is its name."""
+
+
 class RawRuntimes(Incoming, frozen=True, kw_only=True):
     """The same list, for the members that :class:`Runtime` does not know."""
 

@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 import msgspec
 
 from adapters.bctrl_browsers import mapping, wire
-from adapters.bctrl_browsers.calls import MAX_LIMIT, BrowserCalls, Query
+from adapters.bctrl_browsers.calls import MAX_LIMIT, BrowserCalls, Query, accepted
 from adapters.bctrl_browsers.mapping import create_body
 from adapters.bctrl_browsers.marker import unmarked
 from adapters.bctrl_browsers.native import NativeAnswer, NativeCreate
@@ -20,7 +20,7 @@ from gateway.domain.errors import NotFound, ProviderBadResponse, RuntimeReplaced
 from gateway.domain.ids import SEPARATOR, RuntimeRef, from_b64url
 from gateway.domain.lifecycle import is_live
 from gateway.domain.operations import Operation
-from gateway.domain.pages import ListFilter, ProviderPage, ProviderQuery
+from gateway.domain.pages import ListFilter, ProviderPage, ProviderQuery, concerned
 from gateway.domain.requests import CreateBrowser, CreateRequest, StartRequest
 from gateway.domain.runtime import Connection, Runtime
 from gateway.domain.values import Kind, State
@@ -36,6 +36,7 @@ from gateway.ports.provider import (
     SupportsStop,
     WireCreate,
 )
+from gateway.ports.rows import require_clear
 from gateway.ports.transport import (
     Call,
     Transport,
@@ -144,14 +145,17 @@ class BctrlBrowsersAdapter(
     async def look(self, scope: str, name: str, call: Call) -> Sequence[Seen]:
         """The same, with their markers.
 
-        Raises :class:`ProviderBadResponse` when the list does not end: what it did not show may be the one.
+        Raises :class:`ProviderBadResponse` when the list does not end, or has a row that cannot be read and may have
+        this name: what it did not show may be the one.
         """
         found: dict[str, Seen] = {}
-        cursor = None
+        wanted, cursor = ListFilter(name=name), None
         for _ in range(FIND_PAGES):
-            query = ProviderQuery(scope=scope, filter=ListFilter(name=name), limit=MAX_LIMIT, cursor=cursor)
-            page, cursor = await self._calls.page(query, call)
-            found.update((seen.runtime.provider_id, seen) for seen in page)
+            query = ProviderQuery(scope=scope, filter=wanted, limit=MAX_LIMIT, cursor=cursor)
+            page = await self._calls.page(query, call)
+            require_clear(page.unreadable, name, provider=self.name, scope=scope)
+            found.update((seen.runtime.provider_id, seen) for seen in accepted(page, wanted))
+            cursor = page.frame
             if cursor is None:
                 newest_first = list(found.values())[::-1]
                 return sorted(newest_first, key=lambda seen: not is_live(seen.runtime.state))
@@ -166,8 +170,9 @@ class BctrlBrowsersAdapter(
             or wanted.project is not None
         ):
             return ProviderPage([])
-        page, cursor = await self._calls.page(query, call)
-        return ProviderPage([seen.runtime for seen in page], cursor)
+        page = await self._calls.page(query, call)
+        found = [seen.runtime for seen in accepted(page, wanted)]
+        return ProviderPage(found, page.frame, concerned(wanted, page.unreadable), page.readable)
 
     async def check_credentials(self, call: Call) -> None:
         """Read one row of the pinned space, or of the account's default one."""
@@ -219,7 +224,8 @@ class BctrlBrowsersAdapter(
         body: bytes | None = None,
         idempotency_key: str | None = None,
     ) -> NativeAnswer:
-        """Pass a call on in the API's own words, and check that a success is one of the API's. Markers are taken off.
+        """Pass a call on in the API's own words, and check that a success is one of the API's. Markers are taken off,
+        and a page is without the rows that cannot be read.
 
         ``below`` is what follows ``/browsers`` in the path, percent-encoded. Raises what the answer means.
         """
@@ -233,8 +239,8 @@ class BctrlBrowsersAdapter(
             idempotency_key=idempotency_key,
         )
         if operation is Operation.LIST:
-            rows, cursor = self._calls.read(operation, response, lambda body: self._calls.reader.page(body, scope))
-            return NativeAnswer(unmarked(response.body), [seen.runtime for seen in rows], cursor)
+            page = self._calls.read(operation, response, lambda body: self._calls.reader.page(body, scope, call))
+            return NativeAnswer(unmarked(page.body), [seen.runtime for seen in page.items], page.frame)
         if operation is Operation.DELETE:
             if not self._calls.read(operation, response, _DELETED.decode).deleted:
                 raise unreadable(self.name, operation, response)

@@ -10,10 +10,11 @@ from adapters.bctrl_browsers.errors import error_of, read_envelope
 from adapters.bctrl_browsers.settings import BctrlBrowsersSettings
 from gateway.domain.errors import ProviderBadResponse, ProviderFailure
 from gateway.domain.operations import Operation
-from gateway.domain.pages import ProviderQuery
+from gateway.domain.pages import ListFilter, ProviderQuery
 from gateway.domain.values import State
 from gateway.ports.answers import unreadable
 from gateway.ports.provider import Seen
+from gateway.ports.rows import PageRead
 from gateway.ports.transport import Call, Transport, UpstreamRequest, UpstreamResponse
 
 AnswerT = TypeVar("AnswerT")
@@ -64,8 +65,9 @@ class BrowserCalls:
         except (ValueError, RecursionError) as exc:
             raise unreadable(self._provider, operation, response) from exc
 
-    async def page(self, query: ProviderQuery, call: Call) -> tuple[Sequence[Seen], str | None]:
-        """A page, oldest first, narrowed by the whole filter, and the cursor of the next one.
+    async def page(self, query: ProviderQuery, call: Call) -> PageRead[str | None, Seen]:
+        """A page, oldest first, narrowed as far as the provider can (:func:`accepted` does the rest), and the cursor of
+        the next one as its frame.
 
         Raises :class:`ProviderBadResponse` when its cursor is the one that was sent: following it would never end.
         """
@@ -78,12 +80,11 @@ class BrowserCalls:
         if query.cursor is not None:
             parameters.append(("cursor", query.cursor))
         response = await self.send(Operation.LIST, "GET", "/browsers", call, query=parameters)
-        rows, cursor = self.read(Operation.LIST, response, lambda body: self.reader.page(body, query.scope))
-        if cursor is not None and cursor == query.cursor:
+        page = self.read(Operation.LIST, response, lambda body: self.reader.page(body, query.scope, call))
+        if page.frame is not None and page.frame == query.cursor:
             failure = ProviderFailure(self._provider, status=response.status)
             raise ProviderBadResponse(f"The provider {self._provider} repeats the cursor of its list.", failure=failure)
-        kept = [seen for seen in rows if wanted.accepts(seen.runtime) and not mapping.is_elsewhere(seen.runtime)]
-        return kept, cursor
+        return page
 
     async def whoami(self, call: Call) -> wire.WhoamiBody | None:
         """Whose credentials these are; None where they may not know, or the API has no such call."""
@@ -94,3 +95,8 @@ class BrowserCalls:
         if identity.account is None:
             raise unreadable(self._provider, Operation.GET, response)
         return identity
+
+
+def accepted(page: PageRead[str | None, Seen], wanted: ListFilter) -> list[Seen]:
+    """The browsers of a page that the whole filter accepts, without those that are in another space."""
+    return [seen for seen in page.items if wanted.accepts(seen.runtime) and not mapping.is_elsewhere(seen.runtime)]

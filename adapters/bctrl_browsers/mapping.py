@@ -20,6 +20,8 @@ from gateway.domain.runtime import BrowserPart, Connection, Launch, Proxy, Runti
 from gateway.domain.values import Kind, State, is_uuid
 from gateway.ports.disclosure import is_secret, without_secrets
 from gateway.ports.provider import Seen
+from gateway.ports.rows import PageRead, read_page
+from gateway.ports.transport import Call
 
 STATES: Final[Mapping[str, State]] = {
     wire.Status.IDLE: State.IDLE,
@@ -155,8 +157,18 @@ class Reader:
         row = _BROWSER.decode(body)
         return Seen(self._to_domain(row, _RAW.decode(body), scope), marker_of(row))
 
-    def page(self, body: bytes, scope: str) -> tuple[list[Seen], str | None]:
-        """The browsers of a page in their order, and the cursor of the next one."""
+    def page(self, body: bytes, scope: str, call: Call) -> PageRead[str | None, Seen]:
+        """The browsers of a page in their order, the rows that cannot be read, and the cursor of the next one."""
+        return read_page(
+            body,
+            call,
+            member=wire.ROWS,
+            name=wire.NAME,
+            whole=lambda body: self._whole(body, scope),
+            row=lambda body: self.seen(body, scope),
+        )
+
+    def _whole(self, body: bytes, scope: str) -> tuple[str | None, list[Seen]]:
         page, raw = _BROWSERS.decode(body), _RAW_BROWSERS.decode(body).data
         if page.has_more and not page.next_cursor:
             raise ValueError("there is more, and no cursor to it")
@@ -164,7 +176,7 @@ class Reader:
             Seen(self._to_domain(row, members, scope), marker_of(row))
             for row, members in zip(page.data, raw, strict=True)
         ]
-        return found, None if page.has_more is False else page.next_cursor or None
+        return None if page.has_more is False else page.next_cursor or None, found
 
     def _to_domain(self, row: wire.BrowserBody, members: Mapping[str, Any], scope: str) -> Runtime:
         run = row.current_run

@@ -92,6 +92,13 @@ class BrowsersBody(Incoming, frozen=True, kw_only=True):
     next_cursor: str | None = None
 
 
+ROWS: Final = "data"
+"""The member of a page that holds its rows."""
+
+NAME: Final = "name"
+"""The member of a browser that is its name."""
+
+
 class RawBrowsersBody(Incoming, frozen=True, kw_only=True):
     """The same page, for the members that :class:`BrowserBody` does not know."""
 

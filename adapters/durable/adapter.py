@@ -6,7 +6,6 @@ from adapters.durable import mapping, wire
 from adapters.durable.calls import DurableCalls
 from adapters.durable.listing import find_by_name, list_page
 from adapters.durable.settings import DurableSettings, parse_scope
-from adapters.durable.wire import runtime_body
 from gateway.domain.config import RuntimeConfig
 from gateway.domain.errors import (
     FieldError,
@@ -107,9 +106,11 @@ class DurableAdapter(
     ) -> Created:
         path = self.calls.runtimes_path(scope)
         response = await self.calls.send(Operation.CREATE, "POST", path, call, body=wire.body)
-        body, raw = self.calls.decoded(Operation.CREATE, response, runtime_body)
+        body, runtime = self.calls.decoded(
+            Operation.CREATE, response, lambda body: self.calls.read_runtime(body, scope)
+        )
         created = body.created if isinstance(body.created, bool) else response.status == 201
-        return Created(self.calls.to_domain(body, raw, scope), created, native=response.body)
+        return Created(runtime, created, native=response.body)
 
     async def account(self, call: Call) -> str:
         return await self.calls.account(call)

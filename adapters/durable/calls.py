@@ -13,6 +13,7 @@ from gateway.domain.operations import Operation
 from gateway.domain.pages import ProviderPage
 from gateway.domain.runtime import Runtime
 from gateway.ports.answers import foreign_error
+from gateway.ports.rows import PageRead, read_page
 from gateway.ports.transport import Call, Transport, UpstreamRequest, UpstreamResponse, path_segment
 
 DecodedT = TypeVar("DecodedT")
@@ -24,7 +25,7 @@ class DurableCalls:
     """What all operations share. ``features`` are the adapter's, for the ``actions`` of runtimes."""
 
     def __init__(self, settings: DurableSettings, transport: Transport, features: frozenset[str]) -> None:
-        self._provider = settings.name
+        self.provider = settings.name
         self._prefix = settings.path_prefix
         self._headers = settings.headers()
         self._transport = transport
@@ -66,7 +67,7 @@ class DurableCalls:
         response = await self._answer(operation, method, path, call, query, body)
         if 200 <= response.status < 300:
             return response
-        raise failed(self._provider, operation, response)
+        raise failed(self.provider, operation, response)
 
     async def account(self, call: Call) -> str:
         """The id of the user whose credentials these are; empty where the API has no such route, which it says in JSON.
@@ -75,7 +76,7 @@ class DurableCalls:
         if response.status == 404 and _is_object(response.body):
             return ""
         if not 200 <= response.status < 300:
-            raise failed(self._provider, Operation.GET, response)
+            raise failed(self.provider, Operation.GET, response)
         user: wire.UserBody = self.decoded(Operation.GET, response, wire.user_body.decode)
         return user.id
 
@@ -102,7 +103,7 @@ class DurableCalls:
         try:
             return decode(response.body)
         except (ValueError, RecursionError) as exc:
-            raise foreign_error(self._provider, operation, response) from exc
+            raise foreign_error(self.provider, operation, response) from exc
 
     def runtime(self, operation: Operation, ref: RuntimeRef, response: UpstreamResponse) -> Runtime:
         """The runtime of an answer, which has to be the one that was asked for."""
@@ -112,30 +113,46 @@ class DurableCalls:
         self, operation: Operation, ref: RuntimeRef, response: UpstreamResponse
     ) -> tuple[Runtime, str | None]:
         """The same, with the sandbox's token. Raises :class:`ProviderBadResponse` for another runtime's."""
-        body, raw = self.decoded(operation, response, wire.runtime_body)
-        if body.id.lower() != ref.provider_id:
+        body, runtime = self.decoded(operation, response, lambda body: self.read_runtime(body, ref.scope))
+        if runtime.provider_id != ref.provider_id:
             raise self.bad_response(response, "answered with another runtime than the one that was asked for")
-        return self.to_domain(body, raw, ref.scope), body.sandbox_token
+        return runtime, body.sandbox_token
+
+    def read_runtime(self, body: bytes, scope: str) -> tuple[wire.RuntimeBody, Runtime]:
+        """A runtime's JSON, as it came and as the domain has it. Raises ``ValueError`` or ``RecursionError`` when it is
+        no runtime."""
+        found, raw = wire.runtime_body(body)
+        return found, self.to_domain(found, raw, scope)
 
     async def page(self, scope: str, query: Sequence[tuple[str, str]], call: Call) -> ProviderPage:
-        """One page of a scope's runtimes, as the provider narrows it.
+        """One page of a scope's runtimes, as the provider narrows it, with all rows of it that cannot be read.
 
         Raises :class:`ProviderBadResponse` when its cursor is the one that was sent: following it would never end.
         """
         response = await self.send(Operation.LIST, "GET", self.runtimes_path(scope), call, query=query)
-        body, raws = self.decoded(Operation.LIST, response, wire.list_body)
-        cursor = body.next_cursor or None
-        if cursor is not None and ("cursor", cursor) in query:
+
+        def whole(body: bytes) -> tuple[str | None, list[Runtime]]:
+            page, raws = wire.list_body(body)
+            rows = enumerate(page.items)
+            return page.next_cursor or None, [
+                self.to_domain(row, None if raws is None else raws[index], scope) for index, row in rows
+            ]
+
+        def row(body: bytes) -> Runtime:
+            return self.read_runtime(body, scope)[1]
+
+        def read(body: bytes) -> PageRead[str | None, Runtime]:
+            return read_page(body, call, member=wire.ROWS, name=wire.NAME, whole=whole, row=row)
+
+        page = self.decoded(Operation.LIST, response, read)
+        if page.frame is not None and ("cursor", page.frame) in query:
             raise self.bad_response(response, "repeats the cursor of its list")
-        items: list[Runtime] = [
-            self.to_domain(item, None if raws is None else raws[index], scope) for index, item in enumerate(body.items)
-        ]
-        return ProviderPage(items, cursor)
+        return ProviderPage(page.items, page.frame, page.unreadable, page.readable)
 
     def bad_response(self, response: UpstreamResponse, what: str) -> ProviderBadResponse:
         """The error for a well-formed answer that makes no sense."""
-        failure = ProviderFailure(self._provider, status=response.status)
-        return ProviderBadResponse(f"The provider {self._provider} {what}.", failure=failure)
+        failure = ProviderFailure(self.provider, status=response.status)
+        return ProviderBadResponse(f"The provider {self.provider} {what}.", failure=failure)
 
 
 def _is_object(body: bytes) -> bool:

@@ -22,6 +22,7 @@ from gateway.domain.values import is_uuid
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import Dialect, DialectAnswer, DialectRequest, DialectRoute, DialectTarget
 from gateway.ports.provider import Created
+from gateway.ports.rows import PageRead, read_page
 from gateway.ports.transport import Call
 
 _RUNTIMES: Final = "/api/v1/org/{org}/ws/{workspace}/runtimes"
@@ -58,7 +59,8 @@ class DurableDialect(Dialect):
         return DialectAnswer(201 if made.created else 200, made.native or await self._shown(target, made, ctx))
 
     async def list_runtimes(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """A page. It is empty only where the list ends."""
+        """A page. It is empty only where the list ends. Rows are passed on as they came, whatever is in them; one that
+        is no object, or nested too deeply, is left out."""
         query = bodies.parse_list(request.query)
         target = self._target(request, ctx)
         adapter = durable(target.adapter)
@@ -66,12 +68,13 @@ class DurableDialect(Dialect):
             for _ in range(EMPTY_PAGES):
                 path = adapter.calls.runtimes_path(target.scope)
                 response = await adapter.calls.send(Operation.LIST, "GET", path, call, query=query)
-                page = adapter.calls.decoded(Operation.LIST, response, wire.any_page.decode)
-                if page.next_cursor and ("cursor", page.next_cursor) in query:
+                page = adapter.calls.decoded(Operation.LIST, response, lambda body: _any_page(body, call))
+                cursor = page.frame
+                if cursor and ("cursor", cursor) in query:
                     raise adapter.calls.bad_response(response, "repeats the cursor of its list")
-                if page.items or not page.next_cursor:
-                    return DialectAnswer(response.status, response.body)
-                query = [*(pair for pair in query if pair[0] != "cursor"), ("cursor", page.next_cursor)]
+                if page.items or not cursor:
+                    return DialectAnswer(response.status, page.body)
+                query = [*(pair for pair in query if pair[0] != "cursor"), ("cursor", cursor)]
             raise adapter.calls.bad_response(response, f"answered {EMPTY_PAGES} empty pages in a row")
 
     async def get(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
@@ -218,6 +221,14 @@ class DurableDialect(Dialect):
 _ANSWERED_BY_RUNTIMES: Final = frozenset(
     {Operation.GET, Operation.START, Operation.PAUSE, Operation.RESUME, Operation.RESET}
 )
+
+
+def _any_page(body: bytes, call: Call) -> PageRead[str | None, dict[str, Any]]:
+    def whole(body: bytes) -> tuple[str | None, list[dict[str, Any]]]:
+        page = wire.any_page.decode(body)
+        return page.next_cursor, page.items
+
+    return read_page(body, call, member=wire.ROWS, name=wire.NAME, whole=whole, row=wire.any_object.decode)
 
 
 def _anything(_body: bytes) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from adapters.durable.listing import FIND_PAGES, MAX_LIMIT
 from adapters.durable.mapping import encode
 from gateway.domain.errors import GatewayError, NotFound, ProviderBadResponse
 from gateway.domain.operations import Operation
-from gateway.domain.pages import ListFilter, ProviderQuery
+from gateway.domain.pages import ListFilter, ProviderQuery, UnreadableRow
 from gateway.domain.runtime import Runtime
 from gateway.domain.values import State
 from gateway.ports.context import RequestContext
@@ -242,20 +242,25 @@ def _pinned_scopes(dialect: Dialect, adapter: DurableAdapter, org: str) -> Colle
 async def _is_in_use(adapter: DurableAdapter, scopes: Iterable[str], sandbox: str, call: Call) -> bool:
     """Whether a runtime of one of the workspaces has this sandbox now.
 
-    Raises :class:`ProviderBadResponse` where their lists do not end: that proves nothing.
+    Raises :class:`ProviderBadResponse` where their lists do not end, or have rows that cannot be read: that proves
+    nothing.
     """
     wanted = ListFilter(states=frozenset({State.RUNNING, State.PAUSED}))
+    unclear: UnreadableRow | None = None
     for scope in scopes:
         cursor = None
         for _ in range(FIND_PAGES):
             page = await adapter.list(ProviderQuery(scope=scope, filter=wanted, limit=MAX_LIMIT, cursor=cursor), call)
             if any(sandbox in _sandboxes(runtime) for runtime in page.items):
                 return True
+            unclear = next(iter(page.unreadable), unclear)
             cursor = page.next_cursor
             if cursor is None:
                 break
         else:
             raise ProviderBadResponse(f"The list of {scope} did not end within {FIND_PAGES} pages.")
+    if unclear is not None:
+        raise ProviderBadResponse(f"A row that cannot be read may have this sandbox: {unclear.pointer}.")
     return False
 
 

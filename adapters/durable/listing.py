@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from adapters.durable import wire
 from adapters.durable.calls import DurableCalls
 from adapters.durable.mapping import STATES
 from gateway.domain.errors import InvalidRequest, NotFound, ProviderBadResponse, ValidationFailed
 from gateway.domain.operations import Operation
-from gateway.domain.pages import ListFilter, ProviderPage, ProviderQuery
+from gateway.domain.pages import ListFilter, ProviderPage, ProviderQuery, UnreadableRow, concerned
 from gateway.domain.runtime import Runtime
 from gateway.domain.values import Kind, State, is_uuid
+from gateway.ports.rows import require_clear
 from gateway.ports.transport import Call
 
 MAX_LIMIT: Final = 100
@@ -37,16 +37,20 @@ async def list_page(calls: DurableCalls, query: ProviderQuery, call: Call) -> Pr
     ):
         return ProviderPage([])
     by_name = wanted.name is not None
+    unreadable: list[UnreadableRow] = []
+    readable = False
     narrowed = [("limit", str(MAX_LIMIT if by_name else min(query.limit, MAX_LIMIT))), *_parameters(wanted)]
     narrows = wanted != ListFilter()
     cursor = query.cursor
     for _ in range(NAME_PAGES if by_name else 1):
         page = await calls.page(query.scope, narrowed if cursor is None else [*narrowed, ("cursor", cursor)], call)
         found = [runtime for runtime in page.items if _accepts(wanted, runtime)] if narrows else page.items
+        unreadable += concerned(wanted, page.unreadable)
+        readable = readable or page.readable
         cursor = page.next_cursor
         if found or cursor is None:
             break
-    return ProviderPage(found, cursor)
+    return ProviderPage(found, cursor, unreadable, readable)
 
 
 def _parameters(wanted: ListFilter) -> Iterator[tuple[str, str]]:
@@ -77,8 +81,8 @@ async def find_by_name(calls: DurableCalls, scope: str, name: str, call: Call) -
 
     A read by key that answers with a runtime which is not somebody else's is enough. Otherwise the list is the truth:
     not every platform reads by key, and keys may be unique per owner only. Raises :class:`ProviderBadResponse` when
-    the list shows none but other owners', and does not end within ``FIND_PAGES`` pages or has rows without a key:
-    that is no proof of absence.
+    the list shows none but other owners', and does not end within ``FIND_PAGES`` pages or has rows without a readable
+    key: that is no proof of absence; and always when a row that cannot be read has this key.
     """
     direct = await _read_by_key(calls, scope, name, call)
     if direct is not None and _owned(direct) is not False:
@@ -89,9 +93,11 @@ async def find_by_name(calls: DurableCalls, scope: str, name: str, call: Call) -
     for _ in range(FIND_PAGES):
         page = await calls.page(scope, query, call)
         found.update((runtime.provider_id, runtime) for runtime in page.items if runtime.name == name)
-        nameless = nameless or any(runtime.name is None for runtime in page.items)
+        require_clear([row for row in page.unreadable if row.name == name], name, provider=calls.provider, scope=scope)
+        nameless |= any(runtime.name is None for runtime in page.items)
+        nameless |= any(row.name is None for row in page.unreadable)
         if page.next_cursor is None:
-            unclear = "has runtimes without a key" if nameless else ""
+            unclear = "has runtimes without a readable key" if nameless else ""
             break
         query = [query[0], ("cursor", page.next_cursor)]
     if unclear and all(_owned(runtime) is False for runtime in found.values()):
@@ -104,10 +110,10 @@ async def _read_by_key(calls: DurableCalls, scope: str, name: str, call: Call) -
     """The runtime that ``GET`` answers for a key, if the platform reads by key and has one."""
     try:
         response = await calls.send(Operation.GET, "GET", calls.runtimes_path(scope, name), call)
-        body, raw = calls.decoded(Operation.GET, response, wire.runtime_body)
+        _, runtime = calls.decoded(Operation.GET, response, lambda body: calls.read_runtime(body, scope))
     except (NotFound, ValidationFailed, InvalidRequest, ProviderBadResponse):
         return None
-    return calls.to_domain(body, raw, scope) if body.key == name else None
+    return runtime if runtime.name == name else None
 
 
 def _owned(runtime: Runtime) -> bool | None:

@@ -243,6 +243,12 @@ any_object: Final = msgspec.json.Decoder(dict[str, Any])
 any_objects: Final = msgspec.json.Decoder(list[dict[str, Any]])
 stored_secrets: Final = msgspec.json.Decoder(StoredSecrets)
 any_page: Final = msgspec.json.Decoder(AnyPage)
+ROWS: Final = "items"
+"""The member of a page of runtimes that holds its rows."""
+
+NAME: Final = "key"
+"""The member of a runtime that is its name."""
+
 any_json: Final = msgspec.json.Decoder()
 
 _exact_runtime: Final = msgspec.json.Decoder(_ExactRuntime)
@@ -284,7 +290,7 @@ def list_body(body: bytes) -> tuple[ListBody, Sequence[Mapping[str, Any]] | None
 def _check_id(runtime: RuntimeBody) -> None:
     # (As a uuid.UUID it would be made, and made text again: three times the time.)
     if not is_uuid(runtime.id):
-        raise ValueError("the id of a runtime is no UUID")
+        raise msgspec.ValidationError("Expected `uuid`, got `str` - at `$.id`")
 
 
 def workspaces(body: bytes) -> list[dict[str, Any]]:

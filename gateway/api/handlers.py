@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from aiohttp import hdrs, web
+from msgspec import UNSET
 
 from gateway.api.answers import json_answer, raw_json_answer, tagged
 from gateway.api.bodies import BodyReader
@@ -56,7 +57,9 @@ class Handlers:
         async def read() -> Answer:
             page = await self._services.listing.page(parse_list_query(raw), ctx)
             incomplete = [_incomplete(name, error, ctx) for name, error in page.failures]
-            body = ENCODER.encode(Page(items=page.items, next_cursor=page.next_cursor, incomplete=incomplete))
+            warnings = list(page.warnings) or UNSET
+            answered = Page(items=page.items, next_cursor=page.next_cursor, incomplete=incomplete, warnings=warnings)
+            body = ENCODER.encode(answered)
             return Answer(body, None if incomplete else entity_tag(body), page.providers, whole=not incomplete)
 
         reads = self._services.reads

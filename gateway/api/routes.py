@@ -153,7 +153,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         operation_id="listRuntimes",
         summary="List runtimes of all providers",
         description="Pages may be short, even empty, while next_cursor is set. A provider that fails is named in "
-        "incomplete and asked again for the next page.",
+        "incomplete and asked again for the next page. Runtimes that cannot be read are left out, with warnings.",
         handler=Handlers.list,
         parameters=LIST_PARAMETERS,
         request_headers=("If-None-Match", "Cache-Control"),

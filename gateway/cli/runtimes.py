@@ -48,7 +48,8 @@ def runtimes() -> None:
 def list_runtimes(connection: "Connection", output: str, limit: int | None, **filters: Any) -> None:
     """List runtimes of all providers, page by page until the end.
 
-    Ends with 3 when a provider failed meanwhile, so that runtimes may be missing.
+    Ends with 3 when a provider failed meanwhile, so that runtimes may be missing. A runtime that a provider listed in a
+    form that cannot be read is left out with a warning.
 
     \b
     Examples:
@@ -58,6 +59,8 @@ def list_runtimes(connection: "Connection", output: str, limit: int | None, **fi
     query = _query(filters)
     document = connection.run(lambda client: _all_pages(client, query, limit))
     show_list(document, output, RUNTIME_COLUMNS)
+    for warning in document.get("warnings", ()):
+        note(f"warning: {warning.get('detail')}")
     for missing in document["incomplete"]:
         problem = missing["problem"]
         note(f"incomplete: {missing['provider']}: {problem.get('code')}: {problem.get('detail')}")
@@ -84,6 +87,7 @@ async def _all_pages(client: "Client", query: list[tuple[str, str]], limit: int 
 
     items: list[Any] = []
     incomplete: dict[str, Any] = {}
+    warnings: list[Any] = []
     cursor: str | None = None
     while True:
         size = 100 if limit is None else min(100, limit - len(items))
@@ -91,6 +95,7 @@ async def _all_pages(client: "Client", query: list[tuple[str, str]], limit: int 
         page = (await client.call("GET", path("runtimes"), query=asked)).body
         items += page["items"]
         incomplete.update({missing["provider"]: missing for missing in page.get("incomplete", ())})
+        warnings += page.get("warnings", ())
         following = page.get("next_cursor")
         if following and following == cursor:
             raise Failure("cursor_repeated", "the gateway answered with the cursor that it was asked with")
@@ -102,6 +107,7 @@ async def _all_pages(client: "Client", query: list[tuple[str, str]], limit: int 
                 "items": items[:limit],
                 "next_cursor": cursor if more else None,
                 "incomplete": list(incomplete.values()),
+                **({"warnings": warnings} if warnings else {}),
             }
 
 

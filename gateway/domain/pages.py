@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
-from gateway.domain.errors import InvalidRequest
+from gateway.domain.errors import InvalidRequest, pointer
 from gateway.domain.runtime import Model, Runtime
 from gateway.domain.values import State
 
@@ -50,11 +51,42 @@ class ProviderQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class UnreadableRow:
+    """A row of a provider's list that could not be read as a runtime. No value of the row is kept but its ``id`` and
+    ``name``, each None where it cannot be read either.
+
+    ``path`` leads from the root of the provider's page to the member at fault, or to the row; ``problem`` says what is
+    wrong there. ``cause`` is the place in the code where reading failed, if the row is well-formed.
+    """
+
+    path: tuple[str | int, ...]
+    problem: str
+    id: str | None = None
+    name: str | None = field(default=None, repr=False)
+    cause: str | None = None
+
+    @property
+    def pointer(self) -> str:
+        """``path`` as a JSON pointer."""
+        return pointer(*self.path)
+
+    def may_be_called(self, name: str) -> bool:
+        """Whether the row may be a runtime of this name."""
+        return self.name is None or self.name == name
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderPage:
-    """What one provider has for a page. ``next_cursor`` None: there is no more."""
+    """What one provider has for a page. ``next_cursor`` None: there is no more.
+
+    ``unreadable`` are rows that are missing from ``items`` because they could not be read, without those whose name
+    shows that the filter excludes them. ``readable`` False: the provider listed rows, and none could be read.
+    """
 
     items: Sequence[Runtime]
     next_cursor: str | None = None
+    unreadable: Sequence[UnreadableRow] = ()
+    readable: bool = True
 
 
 class Incomplete(Model, frozen=True, kw_only=True):
@@ -64,13 +96,27 @@ class Incomplete(Model, frozen=True, kw_only=True):
     problem: dict[str, Any]
 
 
+class ListWarning(Model, frozen=True, kw_only=True):
+    """A row that is missing from a page because it could not be read, or how many more there are.
+
+    ``provider_id`` is the provider's own id of the runtime, where that could be read; ``pointer`` is a JSON pointer
+    into the provider's answer."""
+
+    detail: str
+    pointer: str | UnsetType = UNSET
+    provider: str | UnsetType = UNSET
+    provider_id: str | UnsetType = UNSET
+
+
 class Page(Model, frozen=True, kw_only=True):
-    """A page of runtimes. Pages may be short, even empty, while ``next_cursor`` is set."""
+    """A page of runtimes. Pages may be short, even empty, while ``next_cursor`` is set. ``warnings`` are unset where
+    there are none."""
 
     object: Literal["list"] = "list"
     items: list[Runtime]
     next_cursor: str | None = None
     incomplete: list[Incomplete] = msgspec.field(default_factory=list)
+    warnings: list[ListWarning] | UnsetType = UNSET
 
 
 def _sort_key(runtime: Runtime) -> tuple[str, str]:
@@ -84,10 +130,13 @@ def _sort_key(runtime: Runtime) -> tuple[str, str]:
     return f"{moment.timestamp():020.6f}", runtime.provider_id
 
 
-def page_of_all(runtimes: Sequence[Runtime], query: ProviderQuery) -> ProviderPage:
+def page_of_all(
+    runtimes: Sequence[Runtime], query: ProviderQuery, unreadable: Sequence[UnreadableRow] = ()
+) -> ProviderPage:
     """Page an unpaged provider: sorted by creation and id, resumed after the last key that was given out.
 
-    Whatever comes or goes between two pages, nothing that was there throughout is skipped or repeated.
+    Whatever comes or goes between two pages, nothing that was there throughout is skipped or repeated. Rows that are
+    ``unreadable`` have no place in the order, so the first page names them all.
     Raises :class:`InvalidRequest` for a cursor that this function cannot have made.
     """
     ordered = sorted(((_sort_key(r), r) for r in runtimes if query.filter.accepts(r)), key=lambda pair: pair[0])
@@ -100,4 +149,11 @@ def page_of_all(runtimes: Sequence[Runtime], query: ProviderQuery) -> ProviderPa
     taken = ordered[: query.limit]
     more = len(ordered) > len(taken)
     cursor = msgspec.json.encode(taken[-1][0]).decode() if more and taken else None
-    return ProviderPage([runtime for _, runtime in taken], cursor)
+    named = () if query.cursor is not None else concerned(query.filter, unreadable)
+    return ProviderPage([runtime for _, runtime in taken], cursor, named, bool(runtimes) or not unreadable)
+
+
+def concerned(wanted: ListFilter, unreadable: Sequence[UnreadableRow]) -> Sequence[UnreadableRow]:
+    """The unreadable rows that a filter may accept: only the name of such a row can tell."""
+    name = wanted.name
+    return unreadable if name is None else [row for row in unreadable if row.may_be_called(name)]

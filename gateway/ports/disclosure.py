@@ -5,6 +5,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+MAX_DEPTH: Final = 200
+"""How many levels of a provider's JSON are shown at most."""
+
 _SECRET: Final = re.compile("token|secret|password|credential|api_?key", re.IGNORECASE)
 _USERINFO: Final = re.compile(r"(?<=://)[^/?#\s]*@")
 
@@ -15,11 +18,21 @@ def is_secret(name: str, value: Any) -> bool:
 
 
 def without_secrets(value: Any) -> Any:
-    """A JSON value without secret members, at any depth, and without user and password in URLs."""
+    """A JSON value without secret members, at any depth, and without user and password in URLs.
+
+    Raises ``RecursionError`` for one of more than :data:`MAX_DEPTH` levels: what is shown has to be readable by
+    everyone, whatever else is on the stack here."""
+    return _shown(value, MAX_DEPTH)
+
+
+def _shown(value: Any, levels: int) -> Any:
     if isinstance(value, str):
         return _USERINFO.sub("", value)
-    if isinstance(value, list):
-        return [without_secrets(inner) for inner in value]
-    if isinstance(value, Mapping):
-        return {name: without_secrets(inner) for name, inner in value.items() if not is_secret(name, inner)}
+    if isinstance(value, list | Mapping):
+        if levels == 0:
+            raise RecursionError("nested too deeply to be shown")
+        levels -= 1
+        if isinstance(value, list):
+            return [_shown(inner, levels) for inner in value]
+        return {name: _shown(inner, levels) for name, inner in value.items() if not is_secret(name, inner)}
     return value

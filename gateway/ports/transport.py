@@ -11,7 +11,11 @@ from urllib.parse import quote
 
 from gateway.domain.errors import NotFound
 from gateway.domain.operations import TRAITS, Operation
+from gateway.domain.pages import UnreadableRow
 from gateway.domain.values import WorkClass
+
+MAX_NOTED_ROWS: Final = 100
+"""How many unreadable rows one call remembers at most."""
 
 _PARTS: Final = re.compile(r"[/\\]")
 
@@ -90,6 +94,7 @@ class Call:
     the ``Date`` of the last answer in ``provider_date``: ages are told apart by the provider's own clock.
     ``queued`` is how many seconds the call waited for its turn in this gateway. ``caller`` is the principal on whose
     behalf it is made, empty for the gateway itself.
+    ``unreadable`` are the first rows of lists that could not be read, of ``unreadable_count`` in all.
     """
 
     deadline: float
@@ -101,6 +106,13 @@ class Call:
     queued: float = 0.0
     work: WorkClass | None = None
     caller: str = ""
+    unreadable: list[UnreadableRow] = field(default_factory=list)
+    unreadable_count: int = 0
+
+    def note_unreadable(self, rows: Sequence[UnreadableRow]) -> None:
+        """Remember rows of a list that could not be read, for the log: the first ones, and how many there are."""
+        self.unreadable += rows[: max(MAX_NOTED_ROWS - len(self.unreadable), 0)]
+        self.unreadable_count += len(rows)
 
     def work_of(self, operation: Operation) -> WorkClass:
         """The class that a request of this call belongs to: a read to what it is for, else its own."""

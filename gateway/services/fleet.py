@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from gateway.domain.errors import (
     ClientError,
@@ -72,6 +72,22 @@ class Provider:
             )
 
 
+class FleetObserver(Protocol):
+    """What is reported about calls to providers besides their outcome."""
+
+    def unreadable_rows(self, provider: str, operation: Operation, call: Call) -> None:
+        """The lists that an operation read had rows that could not be read (``call.unreadable``)."""
+
+    def unexpected_error(self, provider: str, operation: Operation, request_id: str, error: Exception) -> None:
+        """An exception that is not a :class:`GatewayError`: a mistake of the gateway or of the adapter."""
+
+
+class _NoObserver:
+    def unreadable_rows(self, provider: str, operation: Operation, call: Call) -> None: ...
+
+    def unexpected_error(self, provider: str, operation: Operation, request_id: str, error: Exception) -> None: ...
+
+
 class Fleet:
     """All providers by name, in the order of the settings."""
 
@@ -81,9 +97,11 @@ class Fleet:
         clock: Clock,
         *,
         on_credentials: Callable[[str, bool], None] | None = None,
+        observer: FleetObserver | None = None,
     ) -> None:
         """``on_credentials`` hears when a provider (by name) begins to accept the gateway's credentials or to reject
         them."""
+        self.observer: FleetObserver = observer or _NoObserver()
         self.clock = clock
         self.on_credentials = on_credentials
         self.on_write: Callable[[str, RuntimeRef | None], None] | None = None
@@ -190,6 +208,8 @@ class ProviderCalls:
         if self._admission is not None:
             self._admission.leave(self._provider.name)
         asked = self._call.attempts
+        if self._call.unreadable_count:
+            self._fleet.observer.unreadable_rows(self._provider.name, self._operation, self._call)
         self._ctx.attempts += asked
         self._ctx.queued += self._call.queued
         if self._fleet.on_write is not None and any(map(_may_have_written, asked)):

@@ -3,14 +3,16 @@
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
+from msgspec import UNSET
 
 from gateway.domain.errors import (
     FieldError,
     GatewayError,
+    InternalError,
     InvalidRequest,
     ProviderBadResponse,
     ProviderFailure,
@@ -18,7 +20,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.ids import b64url_bytes, bytes_from_b64url
 from gateway.domain.operations import Operation
-from gateway.domain.pages import ListFilter, ProviderPage, ProviderQuery
+from gateway.domain.pages import ListFilter, ListWarning, ProviderPage, ProviderQuery, UnreadableRow
 from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
 from gateway.services.fleet import Fleet, Provider
@@ -28,6 +30,7 @@ _FAILURES_UNTIL_DONE: Final = 2
 _CHECK_BYTES: Final = 8
 _MAX_CURSOR: Final = 6000
 _MAX_PROVIDER_CURSOR: Final = 2000
+_MAX_WARNINGS: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,20 +47,24 @@ class ListQuery:
 
 @dataclass(frozen=True, slots=True)
 class ListedPage:
-    """A page, the providers that were asked for it, and those that failed with what happened."""
+    """A page, the providers that were asked for it, those that failed with what happened, and a warning for each row
+    that could not be read."""
 
     items: list[Runtime]
     next_cursor: str | None
     failures: list[tuple[str, GatewayError]]
     providers: tuple[str, ...] = ()
+    warnings: Sequence[ListWarning] = ()
 
 
 class _Progress(msgspec.Struct, array_like=True):
-    """How far one participant is. ``failures`` counts those in a row."""
+    """How far one participant is. ``failures`` counts those in a row. ``readable`` is whether any of its pages was, in
+    whole or in part."""
 
     cursor: str | None = None
     failures: int = 0
     done: bool = False
+    readable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,39 @@ class _Participant:
     @property
     def key(self) -> str:
         return f"{self.provider.name}/{self.scope}"
+
+
+@dataclass(slots=True)
+class _Collected:
+    """What the participants of a page answered. ``lost`` are those of whose whole list no row could be read."""
+
+    items: list[Runtime] = field(default_factory=list)
+    failures: list[tuple[str, GatewayError]] = field(default_factory=list)
+    lost: list[tuple[str, GatewayError]] = field(default_factory=list)
+    unreadable: list[tuple[str, UnreadableRow]] = field(default_factory=list)
+
+    def add(self, participant: _Participant, answer: ProviderPage | GatewayError, state: _Progress) -> None:
+        """Take one answer, and note in ``state`` how far the participant is then."""
+        name = participant.provider.name
+        if isinstance(answer, GatewayError):
+            self.failures.append((name, answer))
+            state.failures += 1
+            state.done = participant.refusal is not None or state.failures >= _FAILURES_UNTIL_DONE
+            return
+        self.items += answer.items
+        self.unreadable += [(name, row) for row in answer.unreadable]
+        state.cursor, state.failures, state.done = answer.next_cursor, 0, answer.next_cursor is None
+        state.readable = state.readable or answer.readable
+        if state.done and not state.readable:
+            detail = f"None of the runtimes that the provider {name} listed can be read."
+            self.lost.append((name, ProviderBadResponse(detail, provider=name)))
+
+    def raise_if_incomplete(self, asked: Sequence[_Participant]) -> None:
+        """Raise what a list answers that is not to be answered without those that are missing."""
+        missing = self.failures + self.lost
+        if missing:
+            refused = [p.refusal for p in asked if isinstance(p.refusal, InvalidRequest)]
+            raise refused[0] if len(refused) == len(missing) else _incomplete(missing)
 
 
 class ListService:
@@ -88,7 +128,7 @@ class ListService:
         fail, or one does and ``partial`` is False, :class:`ProviderUnavailable` (with ``incomplete`` in its ``extra``),
         or :class:`InvalidRequest` where nothing but a scope is missing.
         """
-        participants = self._participants(query)
+        participants = self._participants(query, ctx)
         progress = _decode(query)
         first_page = query.cursor is None
         unfinished = [p for p in participants if not progress.setdefault(p.key, _Progress()).done]
@@ -102,25 +142,21 @@ class ListService:
         answers = [await asking[0]] if len(asking) == 1 else await asyncio.gather(*asking)
         if len(asked) > 1:
             ctx.provider = None  # the calls went to several
-        items: list[Runtime] = []
-        failures: list[tuple[str, GatewayError]] = []
+        collected = _Collected()
         for participant, answer in zip(asked, answers, strict=True):
-            state = progress[participant.key]
-            if isinstance(answer, GatewayError):
-                failures.append((participant.provider.name, answer))
-                state.failures += 1
-                state.done = participant.refusal is not None or state.failures >= _FAILURES_UNTIL_DONE
-            else:
-                items += self._specs.fill_all(participant.provider.adapter, answer.items)
-                state.cursor, state.failures, state.done = answer.next_cursor, 0, answer.next_cursor is None
-        if failures and (not query.partial or (first_page and len(failures) == len(participants))):
-            refused = [participant.refusal for participant in asked if participant.refusal is not None]
-            raise refused[0] if len(refused) == len(failures) else _incomplete(failures)
+            collected.add(participant, answer, progress[participant.key])
+        if not query.partial or (first_page and len(collected.failures) == len(participants)):
+            collected.raise_if_incomplete(asked)
         going_on = any(not progress[p.key].done for p in participants)
-        names = tuple(dict.fromkeys(p.provider.name for p in participants))
-        return ListedPage(items, _encode(query, progress) if going_on else None, failures, names)
+        return ListedPage(
+            collected.items,
+            _encode(query, progress) if going_on else None,
+            collected.failures + collected.lost,
+            tuple(dict.fromkeys(p.provider.name for p in participants)),
+            _warnings(collected.unreadable),
+        )
 
-    def _participants(self, query: ListQuery) -> list[_Participant]:
+    def _participants(self, query: ListQuery, ctx: RequestContext) -> list[_Participant]:
         unknown = sorted(name for name in query.providers if self._fleet.get(name) is None)
         if unknown:
             detail = f"This gateway has no provider {unknown[0]}; it has: {self._fleet.names}."
@@ -131,7 +167,10 @@ class ListService:
                 continue
             if query.filter.kinds and not query.filter.kinds & provider.adapter.kinds:
                 continue
-            found += self._scopes(provider, query)
+            try:
+                found += self._scopes(provider, query)
+            except Exception as exc:  # noqa: BLE001 (as in _ask)
+                found.append(_Participant(provider, "", self._mistake(provider, exc, ctx)))
         return found
 
     def _scopes(self, provider: Provider, query: ListQuery) -> list[_Participant]:
@@ -161,14 +200,47 @@ class ListService:
         try:
             async with self._fleet.calling(participant.provider, Operation.LIST, ctx) as call:
                 page = await participant.provider.adapter.list(asked, call)
-                if page.next_cursor is not None and len(page.next_cursor) > _MAX_PROVIDER_CURSOR:
-                    raise ProviderBadResponse(
-                        f"The provider {participant.provider.name} answered with a cursor too long to be passed on.",
-                        failure=ProviderFailure(participant.provider.name),
-                    )
-                return page
+                _require_short_cursor(page, participant.provider.name)
+            items = self._specs.fill_all(participant.provider.adapter, page.items)
+            return ProviderPage(items, page.next_cursor, page.unreadable, page.readable)
         except GatewayError as error:
             return error
+        except Exception as exc:  # noqa: BLE001 (a mistake in one adapter must not cost all others' runtimes)
+            return self._mistake(participant.provider, exc, ctx)
+
+    def _mistake(self, provider: Provider, exc: Exception, ctx: RequestContext) -> InternalError:
+        self._fleet.observer.unexpected_error(provider.name, Operation.LIST, ctx.request_id, exc)
+        return InternalError(
+            f"The gateway made a mistake with the provider {provider.name}; its log has the details under this "
+            "request_id.",
+            provider=provider.name,
+        )
+
+
+def _require_short_cursor(page: ProviderPage, provider: str) -> None:
+    if page.next_cursor is not None and len(page.next_cursor) > _MAX_PROVIDER_CURSOR:
+        raise ProviderBadResponse(
+            f"The provider {provider} answered with a cursor too long to be passed on.",
+            failure=ProviderFailure(provider),
+        )
+
+
+def _warnings(unreadable: Sequence[tuple[str, UnreadableRow]]) -> list[ListWarning]:
+    """A warning for each of the first rows, and one that counts the others."""
+    named = unreadable if len(unreadable) <= _MAX_WARNINGS else unreadable[: _MAX_WARNINGS - 1]
+    warnings = [
+        ListWarning(
+            detail=f"The provider {provider} listed a runtime that cannot be read, so it is left out: "
+            f"{row.pointer.removeprefix('#')} {row.problem}.",
+            pointer=row.pointer,
+            provider=provider,
+            provider_id=UNSET if row.id is None else row.id,
+        )
+        for provider, row in named
+    ]
+    if more := len(unreadable) - len(named):
+        warnings.append(ListWarning(detail=f"{more} more runtimes cannot be read, so they are left out."))
+    return warnings
 
 
 def _incomplete(failures: Sequence[tuple[str, GatewayError]]) -> ProviderUnavailable:

@@ -64,6 +64,7 @@ class Event(StrEnum):
     SLOW_READER = "slow_reader"
     UNEXPECTED_ERROR = "unexpected_error"
     UNREADABLE_REQUEST = "unreadable_request"
+    UNREADABLE_ROWS = "unreadable_rows"
 
 
 class Logger(Protocol):

@@ -101,6 +101,12 @@ class Metrics:
             ["provider"],
             registry=registry,
         )
+        self.unreadable_rows = Counter(
+            "rtgw_unreadable_rows",
+            "Rows of providers' lists that could not be read and were left out.",
+            ["provider"],
+            registry=registry,
+        )
         self.credentials_ok = Gauge(
             "rtgw_provider_credentials_ok",
             "1 after the provider last accepted the gateway's credentials, 0 after it last rejected them.",

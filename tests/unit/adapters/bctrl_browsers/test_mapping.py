@@ -12,6 +12,7 @@ from gateway.domain.requests import CreateBrowser
 from gateway.domain.runtime import ENCODER, BrowserPart, Launch, Proxy
 from gateway.domain.values import State
 from tests.unit.adapters.bctrl_browsers.fakes import ID, SPACE, create, row, running
+from tests.unit.adapters.fakes import CALL
 
 READER = Reader("bb", BctrlBrowsersAdapter.features, pinned=True)
 UUID = "2489e9ad-2ee2-4e00-89ec-32d5f69181c0"
@@ -259,12 +260,12 @@ def test_without_an_active_run_with_connections_there_is_no_way_in(body):
     ],
 )
 def test_a_page_tells_whether_more_follows(page, cursor):
-    items, following = READER.page(msgspec.json.encode({"data": [row()], **page}), SPACE)
-    assert [item.runtime.provider_id for item in items] == [ID]
-    assert following == cursor
+    read = READER.page(msgspec.json.encode({"data": [row()], **page}), SPACE, CALL)
+    assert [item.runtime.provider_id for item in read.items] == [ID]
+    assert read.frame == cursor
 
 
 @pytest.mark.parametrize("page", [{"hasMore": True, "nextCursor": ""}, {"hasMore": True}])
 def test_a_page_with_more_behind_it_and_no_way_there_is_not_taken_for_the_last(page):
     with pytest.raises(ValueError, match="no cursor"):
-        READER.page(msgspec.json.encode({"data": [row()], **page}), SPACE)
+        READER.page(msgspec.json.encode({"data": [row()], **page}), SPACE, CALL)

@@ -90,9 +90,7 @@ async def test_a_cursor_that_repeats_itself_ends_the_list_with_an_error():
         await durable.list(_query(cursor="c2"), CALL)
 
 
-@pytest.mark.parametrize(
-    "body", [{}, {"items": None}, {"items": {}}, [], {"items": [{}]}, {"items": [], "next_cursor": 3}, b"<html>"]
-)
+@pytest.mark.parametrize("body", [{}, {"items": None}, {"items": {}}, [], {"items": [], "next_cursor": 3}, b"<html>"])
 async def test_a_page_without_items_is_no_empty_page(body):
     durable, _ = adapter(answer(200, body))
     with pytest.raises(ProviderBadResponse):
@@ -193,7 +191,7 @@ async def test_a_list_that_does_not_end_proves_nothing():
 
 async def test_a_row_without_a_key_may_be_the_one_that_is_looked_for():
     durable, _ = adapter(failure(404, "not_found_error"), page(row(key=None), row(id=OTHER, owned_by_me=False)))
-    with pytest.raises(ProviderBadResponse, match="without a key"):
+    with pytest.raises(ProviderBadResponse, match="without a readable key"):
         await durable.find(SCOPE, "agent", CALL)
     durable, _ = adapter(failure(404, "not_found_error"), page(row(key=None), row(id=OTHER)))
     assert [runtime.provider_id for runtime in await durable.find(SCOPE, "agent", CALL)] == [OTHER]

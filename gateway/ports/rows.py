@@ -1,0 +1,213 @@
+"""Reading a page of a provider's list so that a row which cannot be read costs that row, and not the page.
+
+A page is decoded and mapped as a whole, which is fast. Only when that fails, for whatever reason, is it taken apart and
+each row read alone: rows that fail are left out, named by their position and the member at fault, never by its value.
+"""
+
+import re
+import secrets
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+
+from gateway.domain.errors import ProviderBadResponse
+from gateway.domain.pages import UnreadableRow
+from gateway.ports.disclosure import MAX_DEPTH
+from gateway.ports.transport import Call
+
+FrameT = TypeVar("FrameT")
+RowT = TypeVar("RowT")
+
+MAX_ROWS: Final = 10_000
+"""How many rows of one page are read alone at most: a longer page is read as a whole or not at all."""
+
+_MOST_SCANNED: Final = 1 << 20
+"""Bytes of a page that is searched for what is nested too deeply, which is slow."""
+
+_AROUND_ROWS: Final = 2  # levels: the page and the array
+_LONGEST_ID: Final = 200
+_LONGEST_MEMBER: Final = 100
+
+_MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ROWS: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_TEXT: Final = msgspec.json.Decoder(str)
+
+_TOKENS: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]+|[\]}]+', re.DOTALL)
+_CUT: Final = f'"{secrets.token_hex(16)}"'.encode()
+"""Stands for what was cut out of a page because it was nested too deeply; no provider can know it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageRead(Generic[FrameT, RowT]):
+    """A page: its ``frame`` (what is beside the rows, as the adapter reads it), its rows, and those that could not be
+    read. ``body`` is the JSON of the page without the unreadable rows; the rest is as the provider wrote it."""
+
+    frame: FrameT
+    items: list[RowT]
+    unreadable: Sequence[UnreadableRow]
+    body: bytes = field(repr=False)
+
+    @property
+    def readable(self) -> bool:
+        """Whether at least one row could be read, or there are none."""
+        return bool(self.items) or not self.unreadable
+
+
+def read_page(
+    body: bytes,
+    call: Call,
+    *,
+    member: str,
+    name: str,
+    whole: Callable[[bytes], tuple[FrameT, list[RowT]]],
+    row: Callable[[bytes], RowT],
+) -> PageRead[FrameT, RowT]:
+    """Read a page with ``whole``; if that raises, read its rows one by one with ``row``.
+
+    ``member`` of the page holds the rows; ``name`` of a row holds the runtime's name, and ``id`` its id. ``whole`` is
+    also called with the page without its rows, to read the frame. Rows that could not be read are noted on ``call``,
+    from where they are logged. Raises ``ValueError`` or ``RecursionError`` for what is no such page, and whatever
+    ``whole`` raises for the frame.
+    """
+    try:
+        frame, items = whole(body)
+    except Exception:  # noqa: BLE001 (also a mistake in the mapping costs the row that it fails for)
+        return _row_by_row(body, call, member, name, whole, row)
+    return PageRead(frame, items, (), body)
+
+
+def require_clear(unreadable: Sequence[UnreadableRow], name: str, *, provider: str, scope: str) -> None:
+    """Raise :class:`ProviderBadResponse` where one of the rows may be a runtime of the name: a list that leaves it out
+    is no proof that there is none, nor that there are no more."""
+    for row in unreadable:
+        if row.may_be_called(name):
+            detail = f"The list of {scope} has a row that cannot be read and may be this one: {row.pointer}"
+            raise ProviderBadResponse(f"{detail} {row.problem}.", provider=provider)
+
+
+def _row_by_row(
+    body: bytes,
+    call: Call,
+    member: str,
+    name: str,
+    whole: Callable[[bytes], tuple[FrameT, list[RowT]]],
+    row: Callable[[bytes], RowT],
+) -> PageRead[FrameT, RowT]:
+    members, raws = _split(body, member)
+    if len(raws) > MAX_ROWS:
+        raise ValueError("too many rows to be read one by one")
+    frame, _ = whole(msgspec.json.encode({**members, member: []}))
+    items: list[RowT] = []
+    kept: list[msgspec.Raw] = []
+    unreadable: list[UnreadableRow] = []
+    for index, raw in enumerate(raws):
+        text = bytes(raw)
+        try:
+            if _CUT in text:
+                raise RecursionError  # noqa: TRY301 (as the decoder does)
+            items.append(row(text))
+        except Exception as exc:  # noqa: BLE001 (see read_page)
+            search = isinstance(exc, RecursionError) and len(body) <= _MOST_SCANNED
+            unreadable.append(_described(text, (member, index), name, exc, search=search))
+        else:
+            kept.append(raw)
+    call.note_unreadable(unreadable)
+    return PageRead(frame, items, unreadable, msgspec.json.encode({**members, member: kept}))
+
+
+def _split(body: bytes, member: str) -> tuple[dict[str, Any], list[msgspec.Raw]]:
+    """The members of a page, and its rows. A row that is nested too deeply for the decoder has the deep part cut out.
+
+    Raises ``ValueError`` for what is no page, and ``RecursionError`` for one that is too large to be searched for
+    what is nested too deeply."""
+    try:
+        members = _MEMBERS.decode(body)
+    except RecursionError:
+        members = _MEMBERS.decode(_without_deep_parts(body, MAX_DEPTH + _AROUND_ROWS))
+    if member not in members:
+        raise ValueError("the page has no rows")
+    return members, _ROWS.decode(members[member])
+
+
+def _without_deep_parts(text: bytes, deepest: int) -> bytes:
+    """JSON in which what is deeper than so many levels is replaced. (The decoder cannot even skip it.)"""
+    if len(text) > _MOST_SCANNED:
+        raise RecursionError
+    pieces: list[bytes] = []
+    depth = kept_from = 0
+    for token in _TOKENS.finditer(text):
+        start, size, first = token.start(), token.end() - token.start(), text[token.start()]
+        if first in b"[{":
+            if depth <= deepest < depth + size:
+                pieces += (text[kept_from : start + deepest - depth], _CUT)
+            depth += size
+        elif first in b"]}":
+            if depth - size <= deepest < depth:
+                kept_from = start + depth - deepest
+            depth -= size
+    if depth != 0:
+        raise ValueError("the brackets do not match")
+    return b"".join((*pieces, text[kept_from:]))
+
+
+def _described(row: bytes, where: tuple[str | int, ...], name: str, exc: Exception, *, search: bool) -> UnreadableRow:
+    """``search``: look for the part that is nested too deeply."""
+    path, problem, cause = _fault(exc)
+    try:
+        members = _MEMBERS.decode(_without_deep_parts(row, MAX_DEPTH) if search else row)
+    except (ValueError, RecursionError):
+        members = {}
+    if search:
+        path = tuple([m for m, raw in members.items() if _CUT in bytes(raw) and len(m) <= _LONGEST_MEMBER][:1])
+    found_id = _text(members.get("id"))
+    if found_id is not None and not (found_id.isprintable() and len(found_id) <= _LONGEST_ID):
+        found_id = None
+    return UnreadableRow((*where, *path), problem, found_id, _text(members.get(name)), cause)
+
+
+def _text(raw: msgspec.Raw | None) -> str | None:
+    try:
+        return None if raw is None else _TEXT.decode(raw)
+    except ValueError:
+        return None
+
+
+_AT: Final = re.compile(r" - at `(?:key` in `)?\$([^`]*)`\Z")
+_STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]|\[\.\.\.\]")
+_EXPECTED: Final = re.compile(r"Expected `([^`]*)`, got `([^`]*)`\Z")
+_MISSING: Final = re.compile(r"Object missing required field `([^`]*)`\Z")
+
+
+def _fault(exc: Exception) -> tuple[tuple[str | int, ...], str, str | None]:
+    """Where in the row the fault is, what it is, and where in the code it showed if the row is well-formed.
+
+    Never the exception's own text as a whole: it may hold a value."""
+    if isinstance(exc, RecursionError):
+        return (), "is nested too deeply", None
+    if isinstance(exc, UnicodeDecodeError):
+        return (), "has text that is not UTF-8", None
+    if isinstance(exc, msgspec.ValidationError):
+        return _invalid(str(exc))
+    if isinstance(exc, msgspec.DecodeError):
+        return (), "is not JSON", None
+    innermost = traceback.extract_tb(exc.__traceback__)[-1]
+    place = f"{type(exc).__name__} in {innermost.name} ({innermost.filename.rpartition('/')[2]}:{innermost.lineno})"
+    return (), f"could not be read ({type(exc).__name__})", place
+
+
+def _invalid(message: str) -> tuple[tuple[str | int, ...], str, str | None]:
+    at = _AT.search(message)
+    path: list[str | int] = []
+    for step in _STEP.finditer(at[1] if at else ""):
+        if step[1] is None and step[2] is None:
+            break  # a key of a free-form object: not a name that the API has
+        path.append(int(step[2]) if step[1] is None else step[1])
+    what = message[: at.start()] if at else message
+    if missing := _MISSING.match(what):
+        return (*path, missing[1]), "is missing", None
+    if expected := _EXPECTED.match(what):
+        return tuple(path), f"should be `{expected[1]}` and is `{expected[2]}`", None
+    return tuple(path), "is not of the form that the API has", None

@@ -1,0 +1,45 @@
+"""What is reported of calls to providers beside their outcome: log lines and counts."""
+
+import traceback
+from typing import Final
+
+from gateway.domain.operations import Operation
+from gateway.ports.transport import Call
+from gateway.telemetry.logs import Event, Logger
+from gateway.telemetry.metrics import Metrics
+
+_MOST_LOGGED: Final = 10
+
+
+class CallSignals:
+    """A ``FleetObserver`` that logs and counts. Lines have ids, metrics never do; neither has a value of a row."""
+
+    def __init__(self, metrics: Metrics, logger: Logger) -> None:
+        self._metrics = metrics
+        self._logger = logger
+
+    def unreadable_rows(self, provider: str, operation: Operation, call: Call) -> None:
+        """One line for all lists that the operation read, with the first rows."""
+        self._metrics.unreadable_rows.labels(provider).inc(call.unreadable_count)
+        self._logger.warning(
+            Event.UNREADABLE_ROWS,
+            request_id=call.request_id,
+            provider=provider,
+            operation=operation,
+            count=call.unreadable_count,
+            rows=[
+                {"id": row.id, "pointer": row.pointer, "problem": row.problem, "cause": row.cause}
+                for row in call.unreadable[:_MOST_LOGGED]
+            ],
+        )
+
+    def unexpected_error(self, provider: str, operation: Operation, request_id: str, error: Exception) -> None:
+        """A mistake in the gateway or in an adapter that the request survived."""
+        self._logger.error(
+            Event.UNEXPECTED_ERROR,
+            request_id=request_id,
+            provider=provider,
+            operation=operation,
+            error=type(error).__name__,
+            exception="".join(traceback.format_exception(error)),
+        )
