@@ -36,8 +36,16 @@ _ROWS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _TEXT: Final = msgspec.json.Decoder(str)
 
 _TOKENS: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]+|[\]}]+', re.DOTALL)
-_CUT: Final = f'"{secrets.token_hex(16)}"'.encode()
-"""Stands for what was cut out of a page because it was nested too deeply; no provider can know it."""
+_ESCAPES: Final = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+"""Escapes in JSON's text; the group is half of a surrogate pair without the other half."""
+
+_MARK: Final = secrets.token_hex(16).encode()
+"""Stands for what was taken out of a page because the decoder cannot read past it; no provider can know it."""
+
+_TOO_DEEP: Final = b'"' + _MARK + b'-deep"'
+_NO_TEXT: Final = _MARK + b"-text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +107,17 @@ def _row_by_row(
     members, raws = _split(body, member)
     if len(raws) > MAX_ROWS:
         raise ValueError("too many rows to be read one by one")
-    frame, _ = whole(msgspec.json.encode({**members, member: []}))
+    around = msgspec.json.encode({**members, member: []})
+    if _MARK in around:
+        raise ValueError("what is beside the rows cannot be read")
+    frame, _ = whole(around)
     items: list[RowT] = []
     kept: list[msgspec.Raw] = []
     unreadable: list[UnreadableRow] = []
     for index, raw in enumerate(raws):
         text = bytes(raw)
         try:
-            if _CUT in text:
-                raise RecursionError  # noqa: TRY301 (as the decoder does)
+            _require_whole(text)
             items.append(row(text))
         except Exception as exc:  # noqa: BLE001 (see read_page)
             search = isinstance(exc, RecursionError) and len(body) <= _MOST_SCANNED
@@ -119,30 +129,42 @@ def _row_by_row(
 
 
 def _split(body: bytes, member: str) -> tuple[dict[str, Any], list[msgspec.Raw]]:
-    """The members of a page, and its rows. A row that is nested too deeply for the decoder has the deep part cut out.
+    """The members of a page, and its rows. In place of what the decoder cannot even skip there are marks.
 
-    Raises ``ValueError`` for what is no page, and ``RecursionError`` for one that is too large to be searched for
-    what is nested too deeply."""
+    Raises ``ValueError`` or ``RecursionError`` for what is no page, and for one that is too large to be searched."""
     try:
         members = _MEMBERS.decode(body)
-    except RecursionError:
-        members = _MEMBERS.decode(_without_deep_parts(body, MAX_DEPTH + _AROUND_ROWS))
+    except (msgspec.DecodeError, RecursionError):
+        if len(body) > _MOST_SCANNED:
+            raise
+        members = _decoded_with_marks(_without_halves_of_pairs(body))
     if member not in members:
         raise ValueError("the page has no rows")
     return members, _ROWS.decode(members[member])
 
 
+def _decoded_with_marks(body: bytes) -> dict[str, Any]:
+    try:
+        return _MEMBERS.decode(body)
+    except RecursionError:
+        return _MEMBERS.decode(_without_deep_parts(body, MAX_DEPTH + _AROUND_ROWS))
+
+
+def _without_halves_of_pairs(text: bytes) -> bytes:
+    """JSON in which halves of surrogate pairs are replaced: a program that cuts text in the middle of an emoji writes
+    such JSON, and it is no text that can be decoded."""
+    return _ESCAPES.sub(lambda escape: escape[0] if escape[1] is None else _NO_TEXT, text)
+
+
 def _without_deep_parts(text: bytes, deepest: int) -> bytes:
     """JSON in which what is deeper than so many levels is replaced. (The decoder cannot even skip it.)"""
-    if len(text) > _MOST_SCANNED:
-        raise RecursionError
     pieces: list[bytes] = []
     depth = kept_from = 0
     for token in _TOKENS.finditer(text):
         start, size, first = token.start(), token.end() - token.start(), text[token.start()]
         if first in b"[{":
             if depth <= deepest < depth + size:
-                pieces += (text[kept_from : start + deepest - depth], _CUT)
+                pieces += (text[kept_from : start + deepest - depth], _TOO_DEEP)
             depth += size
         elif first in b"]}":
             if depth - size <= deepest < depth:
@@ -153,6 +175,11 @@ def _without_deep_parts(text: bytes, deepest: int) -> bytes:
     return b"".join((*pieces, text[kept_from:]))
 
 
+def _require_whole(row: bytes) -> None:
+    if _MARK in row:
+        raise UnicodeError if _NO_TEXT in row else RecursionError
+
+
 def _described(row: bytes, where: tuple[str | int, ...], name: str, exc: Exception, *, search: bool) -> UnreadableRow:
     """``search``: look for the part that is nested too deeply."""
     path, problem, cause = _fault(exc)
@@ -160,17 +187,27 @@ def _described(row: bytes, where: tuple[str | int, ...], name: str, exc: Excepti
         members = _MEMBERS.decode(_without_deep_parts(row, MAX_DEPTH) if search else row)
     except (ValueError, RecursionError):
         members = {}
-    if search:
-        path = tuple([m for m, raw in members.items() if _CUT in bytes(raw) and len(m) <= _LONGEST_MEMBER][:1])
+    if isinstance(exc, RecursionError | UnicodeError):
+        path = tuple([m for m, raw in members.items() if _is_damaged(bytes(raw)) and len(m) <= _LONGEST_MEMBER][:1])
     found_id = _text(members.get("id"))
     if found_id is not None and not (found_id.isprintable() and len(found_id) <= _LONGEST_ID):
         found_id = None
     return UnreadableRow((*where, *path), problem, found_id, _text(members.get(name)), cause)
 
 
-def _text(raw: msgspec.Raw | None) -> str | None:
+def _is_damaged(raw: bytes) -> bool:
     try:
-        return None if raw is None else _TEXT.decode(raw)
+        raw.decode()
+    except UnicodeDecodeError:
+        return True
+    return _MARK in raw
+
+
+def _text(raw: msgspec.Raw | None) -> str | None:
+    if raw is None or _is_damaged(bytes(raw)):
+        return None
+    try:
+        return _TEXT.decode(raw)
     except ValueError:
         return None
 
@@ -187,8 +224,8 @@ def _fault(exc: Exception) -> tuple[tuple[str | int, ...], str, str | None]:
     Never the exception's own text as a whole: it may hold a value."""
     if isinstance(exc, RecursionError):
         return (), "is nested too deeply", None
-    if isinstance(exc, UnicodeDecodeError):
-        return (), "has text that is not UTF-8", None
+    if isinstance(exc, UnicodeError):
+        return (), "has text that is not Unicode", None
     if isinstance(exc, msgspec.ValidationError):
         return _invalid(str(exc))
     if isinstance(exc, msgspec.DecodeError):

@@ -26,6 +26,7 @@ from gateway.ports.transport import Call, Transport, UpstreamRequest, UpstreamRe
 from gateway.testing.adapter_abilities import AbilityContract
 from gateway.testing.adapter_creates import CreateContract
 from gateway.testing.adapter_failures import FailureContract
+from gateway.testing.adapter_rows import RowContract
 from gateway.testing.adapter_subject import Setup, Subject, expecting, setups, subject_of
 
 __all__ = ["AdapterContract", "Setup", "Subject", "setups", "subject_of"]
@@ -33,7 +34,7 @@ __all__ = ["AdapterContract", "Setup", "Subject", "setups", "subject_of"]
 _NO_REFERENCES: Final = ("", "~", "~~~~", "-", "x" * 600, "Ym90", "Ym90~not-a-uuid", "!!~!!", "..", "%2F", "a.b", "ü")
 
 
-class AdapterContract(AbilityContract, CreateContract, FailureContract, ABC):
+class AdapterContract(AbilityContract, CreateContract, FailureContract, RowContract, ABC):
     """What every adapter does, whatever its provider."""
 
     plugin: ClassVar[AdapterPlugin]

@@ -36,3 +36,8 @@ def answer(status: int, body: Any, headers: dict[str, str] | None = None, **name
     sent = CIMultiDict(headers or {})
     sent.update({name.replace("_", "-"): value for name, value in named.items()})
     return UpstreamResponse(status, sent, raw)
+
+
+def call_in_time() -> Call:
+    """A call of its own, for a test that looks at what is noted on it."""
+    return Call(deadline=float("inf"))

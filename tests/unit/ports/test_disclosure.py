@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.ports.disclosure import is_secret, without_secrets
+from gateway.ports.disclosure import MAX_DEPTH, is_secret, without_secrets
 
 
 @pytest.mark.parametrize("name", ["token", "sandboxToken", "client_secret", "proxyPassword", "Credentials", "api_key"])
@@ -19,3 +19,12 @@ def test_a_number_a_flag_and_nothing_are_no_secrets(name: str, value: object) ->
 def test_a_url_is_shown_without_user_and_password() -> None:
     shown = without_secrets({"proxy": "http://shop:canary@proxy.test:3128/a@b"})
     assert shown == {"proxy": "http://proxy.test:3128/a@b"}
+
+
+def test_what_nests_deeper_than_the_bound_is_not_shown() -> None:
+    value: object = {}
+    for _ in range(MAX_DEPTH - 1):
+        value = [value]
+    assert without_secrets(value) == value
+    with pytest.raises(RecursionError):
+        without_secrets([value])

@@ -206,28 +206,6 @@ async def test_a_list_that_says_it_is_not_whole_is_no_proof_of_absence(more):
         await bctrl.list(ProviderQuery(scope=WORKSPACE), CALL)
 
 
-@pytest.mark.parametrize(
-    ("unreadable", "sought"),
-    [
-        ({"alias": 7}, "another"),
-        ({"alias": None, "status": None}, "another"),
-        ({"id": "no-uuid"}, "checkout-bot"),
-        ({"status": None}, "checkout-bot"),
-    ],
-)
-async def test_an_unreadable_row_that_may_have_the_alias_makes_a_look_up_unclear(unreadable, sought):
-    bctrl, _ = adapter(answer(200, {"runtimes": [row(id=OTHER), row(**unreadable)]}))
-    with pytest.raises(ProviderBadResponse, match="cannot be read"):
-        await bctrl.find(WORKSPACE, sought, CALL)
-
-
-@pytest.mark.parametrize("unreadable", [{"id": "no-uuid"}, {"status": None}])
-async def test_an_unreadable_row_of_another_alias_does_not_affect_a_look_up(unreadable):
-    bctrl, _ = adapter(*[answer(200, {"runtimes": [row(id=OTHER, alias="another"), row(**unreadable)]})] * 2)
-    assert [runtime.name for runtime in await bctrl.find(WORKSPACE, "another", CALL)] == ["another"]
-    assert not await bctrl.find(WORKSPACE, "nobodys", CALL)
-
-
 async def test_the_api_tells_no_account_and_a_workspace_has_one_name():
     bctrl, transport = adapter()
     assert await bctrl.account(CALL) == ""

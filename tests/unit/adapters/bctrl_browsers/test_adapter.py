@@ -225,28 +225,6 @@ async def test_a_look_up_that_found_something_in_a_list_without_end_may_have_mis
         await browsers.look(SPACE, "checkout-bot", CALL)
 
 
-@pytest.mark.parametrize(
-    ("unreadable", "sought"),
-    [
-        ({"name": None}, "another"),
-        ({"id": None}, "checkout-bot"),
-        ({"status": 7}, "checkout-bot"),
-        ({"metadata": []}, "checkout-bot"),
-    ],
-)
-async def test_an_unreadable_row_that_may_have_the_name_makes_a_look_up_unclear(unreadable, sought):
-    browsers, _ = adapter(_page(row(), row(**unreadable)))
-    with pytest.raises(ProviderBadResponse, match="cannot be read"):
-        await browsers.look(SPACE, sought, CALL)
-
-
-@pytest.mark.parametrize("unreadable", [{"id": None}, {"status": 7}, {"metadata": []}])
-async def test_an_unreadable_row_of_another_name_does_not_affect_a_look_up(unreadable):
-    browsers, _ = adapter(_page(row(id="br_2", name="another"), row(**unreadable)))
-    (found,) = await browsers.find(SPACE, "another", CALL)
-    assert found.provider_id == "br_2"
-
-
 async def test_a_browser_that_two_pages_show_is_one():
     browsers, _ = adapter(_page(row(), cursor="2"), _page(row(updatedAt="2026-10-04T10:01:00Z")))
     (seen,) = await browsers.look(SPACE, "checkout-bot", CALL)
