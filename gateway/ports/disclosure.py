@@ -2,7 +2,6 @@
 secret (promise P6). The members that a model knows are its own affair."""
 
 import re
-from collections.abc import Mapping
 from typing import Any, Final
 
 MAX_DEPTH: Final = 200
@@ -28,11 +27,16 @@ def without_secrets(value: Any) -> Any:
 def _shown(value: Any, levels: int) -> Any:
     if isinstance(value, str):
         return _USERINFO.sub("", value)
-    if isinstance(value, list | Mapping):
-        if levels == 0:
-            raise RecursionError("nested too deeply to be shown")
-        levels -= 1
-        if isinstance(value, list):
-            return [_shown(inner, levels) for inner in value]
+    if isinstance(value, dict):
+        levels = _one_less(levels)
         return {name: _shown(inner, levels) for name, inner in value.items() if not is_secret(name, inner)}
+    if isinstance(value, list):
+        levels = _one_less(levels)
+        return [_shown(inner, levels) for inner in value]
     return value
+
+
+def _one_less(levels: int) -> int:
+    if levels == 0:
+        raise RecursionError("nested too deeply to be shown")
+    return levels - 1

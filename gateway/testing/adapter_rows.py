@@ -110,15 +110,15 @@ class RowContract:
 
 async def _list_all(
     subject: Subject, damage: tuple[Callable[[Row], Any], bytes]
-) -> tuple[list[str | None], list[UnreadableRow], Call]:
+) -> tuple[list[str], list[UnreadableRow], Call]:
     """The names over all pages, and the unreadable rows as the list and as the call has them."""
     adapter, call = _damaged(subject, damage), subject.call()
-    names: list[str | None] = []
+    names: list[str] = []
     unreadable: list[UnreadableRow] = []
     cursor = None
     for _ in range(50):
         page = await adapter.list(ProviderQuery(scope=subject.scope, cursor=cursor), call)
-        names += [runtime.name for runtime in page.items]
+        names += [runtime.name or "" for runtime in page.items]
         unreadable += page.unreadable
         cursor = page.next_cursor
         if cursor is None:

@@ -141,3 +141,17 @@ def test_members_that_are_always_answered_are_required_and_the_others_are_not() 
     required = set(DOCUMENT["components"]["schemas"]["Runtime"]["required"])
     assert {"id", "state", "etag", "provider_data"} <= required
     assert not {"created", "changed", "warnings"} & required
+    assert set(DOCUMENT["components"]["schemas"]["Page"]["required"]) == {
+        "object",
+        "items",
+        "next_cursor",
+        "incomplete",
+    }
+
+
+def test_a_page_with_warnings_is_one_of_the_document() -> None:
+    """Only what a warning says is always there."""
+    whole = {"detail": "d", "pointer": "#/items/1", "provider": "p", "provider_id": "u"}
+    page = {"object": "list", "items": [], "next_cursor": None, "incomplete": [], "warnings": [whole, {"detail": "d"}]}
+    validator("Page").validate(page)
+    assert not validator("Page").is_valid({**page, "warnings": [{"pointer": "#"}]})

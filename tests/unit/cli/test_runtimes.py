@@ -128,6 +128,20 @@ def test_a_list_without_a_provider_ends_with_3_and_names_it_on_stderr(gateway: S
     assert result.stderr == "incomplete: sick: provider_timeout: too slow\n"
 
 
+def test_rows_that_cannot_be_read_are_warnings_on_stderr_and_in_a_document(gateway: ScriptedGateway, run: Run) -> None:
+    first, second = ({"detail": f"row {number} cannot be\nread", "provider": "odd"} for number in (1, 2))
+    for output in ("json", "table"):
+        gateway.answers({**page(runtime(), cursor="c"), "warnings": [first]})
+        gateway.answers({**page(), "warnings": [second]})
+        result = run("runtimes", "list", "-o", output)
+        assert result.exit_code == 0
+        assert [line.split(" cannot")[0] for line in result.stderr.splitlines()] == ["warning: row 1", "warning: row 2"]
+        if output == "json":
+            assert json.loads(result.stdout)["warnings"] == [first, second]
+    gateway.answers(page(runtime()))
+    assert "warnings" not in json.loads(run("runtimes", "list", "-o", "json").stdout)
+
+
 def test_a_cursor_that_leads_to_itself_ends_the_list(gateway: ScriptedGateway, run: Run) -> None:
     gateway.answers(page(cursor="c"))
     gateway.answers(page(cursor="c"))
