@@ -190,13 +190,17 @@ class ProviderAdapter(ABC, Generic[SettingsT]):
 
     @abstractmethod
     async def find(self, scope: str, name: str, call: Call) -> Sequence[Runtime]:
-        """All runtimes of this name in the scope that the provider shows, the account's own first. Never cached."""
+        """All runtimes of this name in the scope that the provider shows, the account's own first. Never cached.
+
+        Raises :class:`ProviderBadResponse` where the provider's list has a row that cannot be read and may be one of
+        them (:func:`gateway.ports.rows.require_clear`): what it leaves out is not proven to be absent."""
 
     @abstractmethod
     async def list(self, query: ProviderQuery, call: Call) -> ProviderPage:
         """A page of runtimes, narrowed by all of ``query.filter`` (here, where the provider cannot). At most
         ``query.limit`` unless the provider returns more. Nothing that existed throughout is skipped or repeated
-        over the pages; another limit with the same cursor is fine."""
+        over the pages; another limit with the same cursor is fine. Rows that cannot be read are left out and named
+        (:func:`gateway.ports.rows.read_page`)."""
 
     @abstractmethod
     async def check_credentials(self, call: Call) -> None:

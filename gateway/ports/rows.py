@@ -24,6 +24,8 @@ RowT = TypeVar("RowT")
 MAX_ROWS: Final = 10_000
 """How many rows of one page are read alone at most: a longer page is read as a whole or not at all."""
 
+_MOST_COMMAS: Final = 50 * MAX_ROWS
+_TOO_MANY: Final = "too many rows to be read one by one"
 _MOST_SCANNED: Final = 1 << 20
 """Bytes of a page that is searched for what is nested too deeply, which is slow."""
 
@@ -106,7 +108,7 @@ def _row_by_row(
 ) -> PageRead[FrameT, RowT]:
     members, raws = _split(body, member)
     if len(raws) > MAX_ROWS:
-        raise ValueError("too many rows to be read one by one")
+        raise ValueError(_TOO_MANY)
     around = msgspec.json.encode({**members, member: []})
     if _MARK in around:
         raise ValueError("what is beside the rows cannot be read")
@@ -140,7 +142,10 @@ def _split(body: bytes, member: str) -> tuple[dict[str, Any], list[msgspec.Raw]]
         members = _decoded_with_marks(_without_halves_of_pairs(body))
     if member not in members:
         raise ValueError("the page has no rows")
-    return members, _ROWS.decode(members[member])
+    rows = members[member]
+    if bytes(rows).count(b",") > _MOST_COMMAS:  # (millions of tiny rows take a hundred times their own memory)
+        raise ValueError(_TOO_MANY)
+    return members, _ROWS.decode(rows)
 
 
 def _decoded_with_marks(body: bytes) -> dict[str, Any]:

@@ -208,6 +208,11 @@ def test_too_many_rows_are_not_read_one_by_one(monkeypatch: pytest.MonkeyPatch) 
         _read(_page(*[b"1"] * 4))
 
 
+def test_a_page_of_millions_of_tiny_rows_is_not_taken_apart() -> None:
+    with pytest.raises(ValueError, match="too many rows"):
+        _read(b'{"items":[1' + b",1" * 1_000_000 + b"]}")
+
+
 def test_a_large_page_is_not_searched_for_what_is_too_deep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "_MOST_SCANNED", 4000)
     deep = b'{"id":"b","deep":' + _nested(1000, b"[") + b"}"
