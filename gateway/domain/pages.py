@@ -154,6 +154,6 @@ def page_of_all(
 
 
 def concerned(wanted: ListFilter, unreadable: Sequence[UnreadableRow]) -> Sequence[UnreadableRow]:
-    """The unreadable rows that a filter may accept: only the name of such a row can tell."""
+    """The unreadable rows that a filter may accept: only its name can exclude such a row."""
     name = wanted.name
     return unreadable if name is None else [row for row in unreadable if row.may_be_called(name)]

@@ -162,7 +162,7 @@ def _without_halves_of_pairs(text: bytes) -> bytes:
 
 
 def _without_deep_parts(text: bytes, deepest: int) -> bytes:
-    """JSON in which what is deeper than so many levels is replaced. (The decoder cannot even skip it.)"""
+    """JSON in which what is nested more than ``deepest`` levels deep is replaced: the decoder cannot even skip it."""
     pieces: list[bytes] = []
     depth = kept_from = 0
     for token in _TOKENS.finditer(text):
