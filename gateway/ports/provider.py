@@ -7,7 +7,7 @@ Rules for all methods that take a :class:`Call`:
 - They send at most what the method says, and never retry: policies around the transport do.
 - They raise :class:`GatewayError` for every answer that is not a success, mapped by (operation, status, provider code)
   and never by text; they let :class:`TransportFailure` pass.
-- "Not found" needs positive evidence from the provider: an answer in its own envelope.
+- "Not found" needs positive evidence: an answer in the provider's own envelope, without unreadable ``ports.rows``.
 - Returned runtimes are complete, ``id`` and ``actions`` included.
 - An unknown enum value of the provider reads as unknown; unknown members go to ``provider_data``; secrets go nowhere.
 """
@@ -190,17 +190,13 @@ class ProviderAdapter(ABC, Generic[SettingsT]):
 
     @abstractmethod
     async def find(self, scope: str, name: str, call: Call) -> Sequence[Runtime]:
-        """All runtimes of this name in the scope that the provider shows, the account's own first. Never cached.
-
-        Raises :class:`ProviderBadResponse` where the provider's list has a row that cannot be read and may be one of
-        them (:func:`gateway.ports.rows.require_clear`): what it leaves out is not proven to be absent."""
+        """All runtimes of this name in the scope that the provider shows, the account's own first. Never cached."""
 
     @abstractmethod
     async def list(self, query: ProviderQuery, call: Call) -> ProviderPage:
         """A page of runtimes, narrowed by all of ``query.filter`` (here, where the provider cannot). At most
         ``query.limit`` unless the provider returns more. Nothing that existed throughout is skipped or repeated
-        over the pages; another limit with the same cursor is fine. Rows that cannot be read are left out and named
-        (:func:`gateway.ports.rows.read_page`)."""
+        over the pages; another limit with the same cursor is fine."""
 
     @abstractmethod
     async def check_credentials(self, call: Call) -> None:
