@@ -20,8 +20,8 @@ import msgspec
 from aiohttp import web
 
 from gateway.app import create_app, provider_models, serving
+from gateway.app.serving import settle_memory
 from gateway.ports.provider_settings import ProviderSettings
-from gateway.serving import settle_memory
 from gateway.settings import AuthSettings, CacheSettings, GatewayKey, HttpSettings, Settings, StoreSettings
 from gateway.telemetry.logs import make_logger
 

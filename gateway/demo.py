@@ -12,8 +12,8 @@ from typing import Any
 from aiohttp import web
 
 from gateway.app import create_app, create_emulator, plugins, serving
+from gateway.app.serving import listen, settle_memory, until_told_to_stop
 from gateway.domain.features import Feature
-from gateway.serving import listen, settle_memory, until_told_to_stop
 from gateway.settings import (
     AuthSettings,
     GatewayKey,

@@ -21,7 +21,7 @@ from gateway.domain.pages import ListFilter, ProviderPage, ProviderQuery, page_o
 from gateway.domain.requests import CreateBrowser, CreateRequest
 from gateway.domain.runtime import Runtime
 from gateway.domain.values import Kind, is_uuid
-from gateway.ports.answers import unreadable
+from gateway.ports.error_mapping import unreadable
 from gateway.ports.provider import Created, Deduplication, ProviderAdapter, SupportsStop, WireCreate
 from gateway.ports.rows import PageRead, require_clear
 from gateway.ports.transport import (

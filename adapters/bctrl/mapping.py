@@ -14,7 +14,7 @@ from gateway.domain.lifecycle import actions
 from gateway.domain.requests import CreateBrowser, EphemeralLaunch, ProfileLaunch, ProxyRequest
 from gateway.domain.runtime import BrowserPart, Launch, Runtime
 from gateway.domain.values import State
-from gateway.ports.disclosure import without_secrets
+from gateway.ports.redaction import without_secrets
 from gateway.ports.rows import PageRead, read_page
 from gateway.ports.transport import Call
 

@@ -24,7 +24,7 @@ from gateway.domain.pages import ListFilter, ProviderPage, ProviderQuery, concer
 from gateway.domain.requests import CreateBrowser, CreateRequest, StartRequest
 from gateway.domain.runtime import Connection, Runtime
 from gateway.domain.values import Kind, State
-from gateway.ports.answers import unreadable
+from gateway.ports.error_mapping import unreadable
 from gateway.ports.provider import (
     Created,
     Deduplication,

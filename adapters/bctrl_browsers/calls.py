@@ -12,7 +12,7 @@ from gateway.domain.errors import ProviderBadResponse, ProviderFailure
 from gateway.domain.operations import Operation
 from gateway.domain.pages import ListFilter, ProviderQuery
 from gateway.domain.values import State
-from gateway.ports.answers import unreadable
+from gateway.ports.error_mapping import unreadable
 from gateway.ports.provider import Seen
 from gateway.ports.rows import PageRead
 from gateway.ports.transport import Call, Transport, UpstreamRequest, UpstreamResponse

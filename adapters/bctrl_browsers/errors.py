@@ -16,7 +16,7 @@ from adapters.bctrl_browsers.wire import CODES, UNCLEAR, Code, ReasonClass
 from gateway.domain import errors
 from gateway.domain.errors import FieldError, GatewayError, ProviderFailure
 from gateway.domain.operations import TRAITS, Operation
-from gateway.ports.answers import ErrorTable, foreign_error, provider_error, retry_after_seconds
+from gateway.ports.error_mapping import ErrorTable, foreign_error, provider_error, retry_after_seconds
 from gateway.ports.transport import UpstreamResponse
 
 _Rules = dict[tuple[Operation | None, int, str | None], type[GatewayError]]

@@ -18,8 +18,8 @@ from gateway.domain.lifecycle import actions
 from gateway.domain.requests import CreateBrowser, EphemeralLaunch, ProxyRequest
 from gateway.domain.runtime import BrowserPart, Connection, Launch, Proxy, Runtime
 from gateway.domain.values import Kind, State, is_uuid
-from gateway.ports.disclosure import is_secret, without_secrets
 from gateway.ports.provider import Seen
+from gateway.ports.redaction import is_secret, without_secrets
 from gateway.ports.rows import PageRead, read_page
 from gateway.ports.transport import Call
 

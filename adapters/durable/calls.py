@@ -12,7 +12,7 @@ from gateway.domain.ids import RuntimeRef
 from gateway.domain.operations import Operation
 from gateway.domain.pages import ProviderPage
 from gateway.domain.runtime import Runtime
-from gateway.ports.answers import foreign_error
+from gateway.ports.error_mapping import foreign_error
 from gateway.ports.rows import PageRead, read_page
 from gateway.ports.transport import Call, Transport, UpstreamRequest, UpstreamResponse, path_segment
 

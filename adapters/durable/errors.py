@@ -14,7 +14,7 @@ from adapters.durable.wire import any_object
 from gateway.domain import errors
 from gateway.domain.errors import FieldError, GatewayError, ProviderFailure, pointer
 from gateway.domain.operations import Operation
-from gateway.ports.answers import ErrorTable, foreign_error, provider_error, retry_after_seconds
+from gateway.ports.error_mapping import ErrorTable, foreign_error, provider_error, retry_after_seconds
 from gateway.ports.transport import UpstreamResponse
 
 _STATUSES: Final[Mapping[int, type[GatewayError]]] = {

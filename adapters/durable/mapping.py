@@ -35,7 +35,7 @@ from gateway.domain.runtime import (
     Runtime,
 )
 from gateway.domain.values import State
-from gateway.ports.disclosure import without_secrets
+from gateway.ports.redaction import without_secrets
 
 STATES: Final[Mapping[str, State]] = {
     "idle": State.IDLE,

@@ -7,16 +7,18 @@ from typing import Any, Final
 from aiohttp import web
 
 from gateway.api.auth import Authenticator
-from gateway.api.bodies import BodyReader
+from gateway.api.cache.cache import ReadCache
 from gateway.api.dialects import register_dialects
-from gateway.api.endpoints import AiohttpHandler, Endpoints
+from gateway.api.endpoints import ENDPOINTS, AiohttpHandler, Endpoints
 from gateway.api.handlers import Handlers
-from gateway.api.limits import HttpLimits
 from gateway.api.native import register_native
 from gateway.api.openapi import openapi_json
-from gateway.api.routes import V1_ROUTES, Route, Surface
-from gateway.api.server import ENDPOINTS
+from gateway.api.routes import V1_ROUTES, Route
 from gateway.api.site import PROBE_ROUTES, SITE_ROUTES, Probes, Site
+from gateway.http.access_log import Surface
+from gateway.http.bodies import BodyReader
+from gateway.http.limits import HttpLimits
+from gateway.http.server import SERVED
 from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.dialect import Dialect
 from gateway.services import Services
@@ -38,22 +40,23 @@ def create_api(
     limits: HttpLimits,
     dialects: Iterable[Dialect] = (),
     native: Mapping[str, PassThrough] | None = None,
+    reads: ReadCache | None = None,
     with_admin: bool = True,
 ) -> web.Application:
     """The unified API, the OpenAPI document and the documentation, to be served by ``GatewayRunner``.
 
     ``keys`` maps key names to SHA-256 digests; None asks nobody for a key. ``with_admin`` False leaves the probes and
-    metrics to :func:`create_admin`. ``dialects`` are served below their prefixes, the providers of
-    ``native`` as they are below ``/native``.
+    metrics to :func:`create_admin`. ``reads`` keeps answers to reads; None asks the provider each time. ``dialects``
+    are served below their prefixes, the providers of ``native`` as they are below ``/native``.
     """
     endpoints = Endpoints(authenticator=Authenticator(keys), metrics=metrics, logger=logger, clock=clock, limits=limits)
     app = web.Application(client_max_size=limits.max_body_bytes)
     routes = _Routes(endpoints)
     bodies = BodyReader(limits)
     register_dialects(app, dialects, endpoints, bodies)
-    on_write = services.reads.written if services.reads is not None else None
+    on_write = reads.written if reads is not None else None
     register_native(app, native or {}, endpoints, limits, on_write)
-    routes.add(V1_ROUTES, Handlers(services, bodies))
+    routes.add(V1_ROUTES, Handlers(services, bodies, reads))
     routes.add(SITE_ROUTES, Site(openapi_json))
     if with_admin:
         routes.add(PROBE_ROUTES, Probes(metrics, endpoints.in_flight))
@@ -111,7 +114,7 @@ class _Routes:
         for path, surface in ((_V1_PATHS, Surface.V1), (_ALL_PATHS, Surface.SITE)):
             unknown = self._endpoints.unknown_path(surface)
             app.router.add_resource(path).add_route("*", unknown, expect_handler=_expect)
-        app[ENDPOINTS] = self._endpoints
+        app[ENDPOINTS] = app[SERVED] = self._endpoints
 
 
 async def _expect(_request: web.Request) -> None:

@@ -8,9 +8,9 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from gateway.api.bodies import BodyReader, refuse_deep
 from gateway.api.endpoints import AiohttpHandler, Endpoints
 from gateway.domain.errors import GatewayError, InvalidRequest, MethodNotAllowed, NotFound, Unauthenticated
+from gateway.http.bodies import BodyReader, refuse_deep
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import JSON, Dialect, DialectAnswer, DialectRequest, DialectRoute
 

@@ -13,15 +13,9 @@ from multidict import istr
 
 from gateway import __version__
 from gateway.api.auth import Authenticator
-from gateway.api.bodies import ClientAborted
 from gateway.api.idempotency import IDEMPOTENCY_KEY
-from gateway.api.in_flight import InFlight, Task
-from gateway.api.limits import HttpLimits
-from gateway.api.problems import internal_error, problem_response
 from gateway.api.queries import refuse_query
-from gateway.api.recorder import Outcome, Recorder
-from gateway.api.request_ids import request_id, trace_context
-from gateway.api.routes import Route, Surface
+from gateway.api.routes import Route
 from gateway.domain.errors import (
     FieldError,
     GatewayError,
@@ -31,6 +25,12 @@ from gateway.domain.errors import (
     Overloaded,
     UnsupportedFeature,
 )
+from gateway.http.access_log import Outcome, Recorder, Surface
+from gateway.http.bodies import ClientAborted
+from gateway.http.in_flight import InFlight, Task
+from gateway.http.limits import HttpLimits
+from gateway.http.problems import internal_error, problem_response
+from gateway.http.request_ids import request_id, trace_context
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
 from gateway.telemetry.logs import Event, Logger
@@ -276,3 +276,6 @@ def finish_headers(response: web.StreamResponse, ctx: RequestContext, *, private
     headers[hdrs.SERVER] = _SERVER_NAME
     if private:
         headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
+
+
+ENDPOINTS: Final = web.AppKey("endpoints", Endpoints)

@@ -5,13 +5,12 @@ from collections.abc import Callable
 from aiohttp import hdrs, web
 from msgspec import UNSET
 
-from gateway.api.answers import json_answer, raw_json_answer, tagged
-from gateway.api.bodies import BodyReader
-from gateway.api.cached_reads import answer, answer_read
+from gateway.api.cache.cache import Answer, Key, ReadCache
+from gateway.api.cache.control import answer, answer_read
 from gateway.api.conditions import entity_tag, if_match, matches, none_match
 from gateway.api.idempotency import REPLAYED, idempotency_key
-from gateway.api.problems import problem_document
 from gateway.api.queries import parse_list_query
+from gateway.api.responses import json_answer, raw_json_answer, tagged
 from gateway.domain.errors import GatewayError, NotFound
 from gateway.domain.pages import Incomplete, Page
 from gateway.domain.requests import (
@@ -25,9 +24,10 @@ from gateway.domain.requests import (
     UpdateCapability,
 )
 from gateway.domain.runtime import ENCODER, ConfigDocument, Runtime
+from gateway.http.bodies import BodyReader
+from gateway.http.problems import problem_document
 from gateway.ports.context import RequestContext
 from gateway.services import Services
-from gateway.services.read_cache import Answer, Key
 
 _MAX_BINDING_ID = 200
 
@@ -35,9 +35,10 @@ _MAX_BINDING_ID = 200
 class Handlers:
     """Every handler takes the request and its context, answers a success, and raises :class:`GatewayError`."""
 
-    def __init__(self, services: Services, bodies: BodyReader) -> None:
+    def __init__(self, services: Services, bodies: BodyReader, reads: ReadCache | None) -> None:
         self._services = services
         self._bodies = bodies
+        self._reads = reads
 
     async def create(self, request: web.Request, ctx: RequestContext) -> web.Response:
         key = idempotency_key(request.headers)
@@ -62,7 +63,7 @@ class Handlers:
             body = ENCODER.encode(answered)
             return Answer(body, None if incomplete else entity_tag(body), page.providers, whole=not incomplete)
 
-        reads = self._services.reads
+        reads = self._reads
         if reads is None or "cursor=" in raw:
             return answer(await read(), request)
         return await answer_read(reads, Key(ctx.principal, query=raw), read, request, ctx)
@@ -74,7 +75,7 @@ class Handlers:
             runtime = await self._services.lifecycle.get(runtime_id, ctx)
             return Answer(*tagged(runtime), (runtime.provider,))
 
-        reads = self._services.reads
+        reads = self._reads
         if reads is None:
             return answer(await read(), request)
         return await answer_read(reads, reads.key_of(runtime_id, ctx), read, request, ctx)

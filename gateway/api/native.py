@@ -16,12 +16,8 @@ from aiohttp import hdrs, web
 from aiohttp.web_protocol import RequestPayloadError
 from multidict import CIMultiDict, istr
 
-from gateway.api.bodies import BodyReader, ClientAborted, invite_body
 from gateway.api.endpoints import Endpoints, finish_headers
-from gateway.api.limits import HttpLimits
-from gateway.api.native_headers import is_websocket, to_caller, to_provider
 from gateway.api.native_target import parse_target
-from gateway.api.native_websocket import switched_to_websocket, tunnel
 from gateway.domain.errors import (
     InvalidRequest,
     PayloadTooLarge,
@@ -33,8 +29,12 @@ from gateway.domain.errors import (
     Retryable,
 )
 from gateway.domain.operations import Operation
-from gateway.ports.answers import transport_error
+from gateway.http.bodies import BodyReader, ClientAborted, invite_body
+from gateway.http.headers import is_websocket, to_caller, to_provider
+from gateway.http.limits import HttpLimits
+from gateway.http.tunnel import tunnel
 from gateway.ports.context import RequestContext
+from gateway.ports.error_mapping import transport_error
 from gateway.ports.native import WEBSOCKET
 from gateway.ports.transport import TransportFailure
 from gateway.upstream.exchange import Exchange, NativeAnswer, NativeRequest
@@ -207,7 +207,7 @@ class _Forwarding:
     async def _switch(
         self, answer: NativeAnswer, headers: CIMultiDict[str], exchange: Exchange, *, asked: bool
     ) -> web.StreamResponse:
-        if not asked or not switched_to_websocket(answer):
+        if not asked or not _is_websocket(answer):
             raise ProviderBadResponse(
                 f"The provider {self._provider.name} switched to a protocol that it was not asked for.",
                 failure=ProviderFailure(self._provider.name, status=answer.status),
@@ -216,7 +216,7 @@ class _Forwarding:
         out = web.StreamResponse(status=101, reason=_reason(answer), headers=headers)
         out.force_close()
         await self._begin(out)
-        await tunnel(self._request, answer, out, exchange.moved)
+        await tunnel(self._request, answer.protocol, out, exchange.moved)
         return out
 
     async def _begin(self, out: web.StreamResponse) -> None:
@@ -270,3 +270,8 @@ def _cut(transport: asyncio.Transport, begun: web.StreamResponse) -> None:
     if connection is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
+
+
+def _is_websocket(answer: NativeAnswer) -> bool:
+    """Whether the provider's connection is a WebSocket from now on."""
+    return answer.status == 101 and answer.headers.get(hdrs.UPGRADE, "").strip().lower() == "websocket"

@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Final
 
 from aiohttp import web
@@ -34,15 +33,9 @@ from gateway.domain.runtime import (
     Runtime,
 )
 from gateway.domain.validation import Input
+from gateway.http.access_log import Surface
 from gateway.ports.context import RequestContext
 from gateway.services.providers import ProviderList, ProviderView
-
-
-class Surface(StrEnum):
-    """Which part of the service a request belongs to; a label of the metrics."""
-
-    V1 = "v1"
-    SITE = "site"  # probes, metrics, documentation, and what belongs to nothing
 
 
 @dataclass(frozen=True, slots=True)

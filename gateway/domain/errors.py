@@ -38,7 +38,7 @@
     ├── ProviderTimeout                 504 provider_timeout     nothing can have happened
     └── OutcomeUnknown                  504 outcome_unknown      something may have
 
-The classes are not HTTP exceptions: the status of each stands in one table of ``gateway.api.problems``, and what a
+The classes are not HTTP exceptions: the status of each stands in one table of ``gateway.http.problems``, and what a
 provider's answer means stands in one table per adapter.
 """
 

@@ -15,7 +15,7 @@ import msgspec
 
 from gateway.domain.errors import ProviderBadResponse
 from gateway.domain.pages import UnreadableRow
-from gateway.ports.disclosure import MAX_DEPTH
+from gateway.ports.redaction import MAX_DEPTH
 from gateway.ports.transport import Call
 
 FrameT = TypeVar("FrameT")

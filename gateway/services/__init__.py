@@ -11,7 +11,6 @@ from gateway.services.intents import IntentService
 from gateway.services.lifecycle import LifecycleService
 from gateway.services.listing import ListService
 from gateway.services.providers import ProviderService
-from gateway.services.read_cache import ReadCache
 from gateway.services.routing import Router
 from gateway.services.specs import SpecKeeper
 
@@ -26,14 +25,11 @@ class Services:
     config: ConfigService
     capabilities: CapabilityService
     providers: ProviderService
-    reads: ReadCache | None = None
 
     @classmethod
-    def over(
-        cls, fleet: Fleet, intents: IntentService, *, reads: ReadCache | None = None, specs: SpecKeeper | None = None
-    ) -> Self:
-        """The use cases of a fleet. ``intents`` ensures creates; ``reads`` keeps what was read, and None asks anew each
-        time; ``specs`` keeps what was sent, and None shows what the providers report and no more."""
+    def over(cls, fleet: Fleet, intents: IntentService, *, specs: SpecKeeper | None = None) -> Self:
+        """The use cases of a fleet. ``intents`` ensures creates; ``specs`` keeps what was sent, and None shows only
+        what the providers report."""
         return cls(
             create=CreateService(fleet, Router(fleet), intents, shows_what_was_sent=specs is not None),
             listing=ListService(fleet, specs),
@@ -41,5 +37,4 @@ class Services:
             config=ConfigService(fleet, specs),
             capabilities=CapabilityService(fleet),
             providers=ProviderService(fleet),
-            reads=reads,
         )

@@ -16,7 +16,7 @@ from gateway.domain.runtime import CapabilityBinding, CapabilityBindings, Resolv
 from gateway.ports.context import RequestContext
 from gateway.ports.transport import Call
 from gateway.services.fleet import Fleet, Provider
-from gateway.services.read_back import in_doubt, look_after, lost_before
+from gateway.services.lost_responses import in_doubt, look_after, lost_before
 
 
 class CapabilityService:

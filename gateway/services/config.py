@@ -24,7 +24,7 @@ from gateway.domain.runtime import ConfigDocument
 from gateway.ports.context import RequestContext
 from gateway.ports.transport import Call
 from gateway.services.fleet import Fleet, Provider
-from gateway.services.read_back import in_doubt, look_after
+from gateway.services.lost_responses import in_doubt, look_after
 from gateway.services.specs import SpecKeeper
 
 

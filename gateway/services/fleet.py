@@ -19,9 +19,9 @@ from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef, parse_runtime_id
 from gateway.domain.operations import TRAITS, Operation
 from gateway.domain.values import WorkClass
-from gateway.ports.answers import transport_error
 from gateway.ports.clock import Clock
 from gateway.ports.context import Admission, RequestContext
+from gateway.ports.error_mapping import transport_error
 from gateway.ports.provider import ProviderAdapter
 from gateway.ports.transport import Attempt, Call, Phase, TransportFailure
 

@@ -1,6 +1,7 @@
 """Reading one runtime and the verbs on it: read first, refuse what cannot work, act, tell whether anything changed.
 
-A verb whose answer was lost is not sent again: one look tells whether it happened (:mod:`gateway.services.read_back`).
+A verb whose answer was lost is not sent again: one read shows whether it happened
+(:mod:`gateway.services.lost_responses`).
 """
 
 from collections.abc import Awaitable, Callable
@@ -30,7 +31,7 @@ from gateway.domain.values import State, WorkClass
 from gateway.ports.context import RequestContext
 from gateway.ports.transport import Call
 from gateway.services.fleet import Fleet, Provider
-from gateway.services.read_back import has_another, in_doubt, is_later, look_after, lost_before
+from gateway.services.lost_responses import has_another, in_doubt, is_later, look_after, lost_before
 from gateway.services.specs import SpecKeeper
 
 Act = Callable[[Any, RuntimeRef, Call], Awaitable[Runtime]]

@@ -6,7 +6,7 @@ import msgspec
 
 from gateway.domain.requests import CreateBrowser, CreateDurable, CreateRequest, EphemeralLaunch, ProfileLaunch
 from gateway.domain.runtime import BrowserPart, ConfigDocument, Launch, Proxy, Runtime
-from gateway.ports.disclosure import without_secrets
+from gateway.ports.redaction import without_secrets
 
 
 class Spec(msgspec.Struct, frozen=True, omit_defaults=True):

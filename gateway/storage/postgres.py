@@ -11,8 +11,8 @@ import asyncpg
 from pydantic import SecretStr
 
 from gateway.storage.migrations import SchemaStatus, read_status, status_of, upgrade
+from gateway.storage.sql import TRIES, Dialect, Operation, TryAgain, Undo
 from gateway.storage.sql_store import SqlStore, unavailable
-from gateway.storage.statements import TRIES, Dialect, Operation, TryAgain, Undo
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy

@@ -21,9 +21,10 @@ from gateway.ports.store import (
     Store,
     Version,
 )
-from gateway.storage import intent_steps, reading_steps
+from gateway.storage import intent_reads
+from gateway.storage import intent_writes as intent_steps
 from gateway.storage.migrations import SchemaStatus
-from gateway.storage.statements import Operation
+from gateway.storage.sql import Operation
 
 T = TypeVar("T")
 
@@ -57,7 +58,7 @@ class SqlStore(Store):
         """Run steps that only read."""
 
     async def now(self) -> float:
-        return await self._read(reading_steps.now)
+        return await self._read(intent_reads.now)
 
     async def begin(
         self, new: NewIntent, holder: str, lease: float, *, instead_of: Version | None = None
@@ -120,47 +121,47 @@ class SqlStore(Store):
         )
 
     async def due(self, holder: str, lease: float, limit: int) -> Sequence[Intent]:
-        if not await self._read(reading_steps.is_any_due):
+        if not await self._read(intent_reads.is_any_due):
             return []  # without a turn at writing, which every replica would take for nothing every second
         return await self._write(lambda: intent_steps.due(holder, lease, limit))
 
     async def get(self, intent_id: str) -> Intent | None:
-        return await self._read(lambda: reading_steps.get(intent_id))
+        return await self._read(lambda: intent_reads.get(intent_id))
 
     async def by_key(self, principal: str, key: str) -> Intent | None:
-        return await self._read(lambda: reading_steps.by_key(principal, key))
+        return await self._read(lambda: intent_reads.by_key(principal, key))
 
     async def by_name(
         self, namespace: str, kind: str, name: str, *, other_than: str | None = None, done: bool = False
     ) -> Intent | None:
-        return await self._read(lambda: reading_steps.by_name(namespace, kind, name, other_than, done=done))
+        return await self._read(lambda: intent_reads.by_name(namespace, kind, name, other_than, done=done))
 
     async def made_under(self, namespace: str, kind: str, name: str, *, other_than: str) -> frozenset[str]:
-        return await self._read(lambda: reading_steps.made_under(namespace, kind, name, other_than))
+        return await self._read(lambda: intent_reads.made_under(namespace, kind, name, other_than))
 
     async def list(self, query: IntentQuery) -> Sequence[Intent]:
-        return await self._read(lambda: reading_steps.listed(query))
+        return await self._read(lambda: intent_reads.listed(query))
 
     async def counts(self) -> Counts:
-        return await self._read(reading_steps.counts)
+        return await self._read(intent_reads.counts)
 
     async def decisions(self, limit: int) -> Sequence[Decided]:
-        return await self._read(lambda: reading_steps.decisions(limit))
+        return await self._read(lambda: intent_reads.decisions(limit))
 
     async def keep_spec(self, namespace: str, runtime_id: str, sealed: bytes) -> None:
-        await self._write(lambda: reading_steps.keep_spec(namespace, runtime_id, sealed))
+        await self._write(lambda: intent_reads.keep_spec(namespace, runtime_id, sealed))
 
     async def specs(self, namespace: str, runtime_ids: Sequence[str]) -> Mapping[str, bytes]:
-        return await self._read(lambda: reading_steps.specs(namespace, runtime_ids))
+        return await self._read(lambda: intent_reads.specs(namespace, runtime_ids))
 
     async def drop_spec(self, namespace: str, runtime_id: str) -> None:
-        await self._write(lambda: reading_steps.drop_spec(namespace, runtime_id))
+        await self._write(lambda: intent_reads.drop_spec(namespace, runtime_id))
 
     async def lead(self, duty: str, holder: str, lease: float) -> bool:
-        return await self._write(lambda: reading_steps.lead(duty, holder, lease))
+        return await self._write(lambda: intent_reads.lead(duty, holder, lease))
 
     async def purge(self, *, settled: float, kept: float, limit: int) -> int:
-        return await self._write(lambda: reading_steps.purge(settled, kept, limit))
+        return await self._write(lambda: intent_reads.purge(settled, kept, limit))
 
 
 def _stays_there(changes: Changes) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from gateway.domain.errors import StoreUnavailable
+from gateway.storage.sql import TRIES, Dialect, Operation, TryAgain, Undo
 from gateway.storage.sql_store import unavailable
-from gateway.storage.statements import TRIES, Dialect, Operation, TryAgain, Undo
 
 T = TypeVar("T")
 Connect: TypeAlias = Callable[[], sqlite3.Connection]

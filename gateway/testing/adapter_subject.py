@@ -16,7 +16,7 @@ from gateway.domain.requests import CREATE_REQUESTS, CreateRequest, StartRequest
 from gateway.domain.runtime import Runtime
 from gateway.domain.validation import validate
 from gateway.domain.values import State
-from gateway.ports.answers import transport_error
+from gateway.ports.error_mapping import transport_error
 from gateway.ports.plugin import AdapterPlugin
 from gateway.ports.provider import ProviderAdapter, SupportsStart
 from gateway.ports.provider_settings import ProviderSettings

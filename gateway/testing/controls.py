@@ -10,21 +10,33 @@
 =======================  =====================================================================================
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from aiohttp import web
 
-from gateway.testing.faults import BadRule, parse_rules
-from gateway.testing.recording import parse_json
-
-if TYPE_CHECKING:
-    from gateway.testing.emulator import Emulator
+from gateway.testing.exchange import Made
+from gateway.testing.faults import BadRule, Faults, parse_rules
+from gateway.testing.recording import RequestLog, parse_json
 
 PREFIX: Final = "/__"
 
 
-def add_to(app: web.Application, emulator: "Emulator") -> None:
+class Controlled(Protocol):
+    """What the controls need of the emulator."""
+
+    operations: Mapping[web.AbstractRoute, str]
+    requests: RequestLog
+    faults: Faults
+
+    def made(self) -> Iterable[Made]: ...
+    def stats(self) -> dict[str, Any]: ...
+    def reset(self) -> None: ...
+    def release(self, operation: str | None = None) -> dict[str, int]: ...
+
+
+def add_to(app: web.Application, emulator: Controlled) -> None:
     """Add the routes."""
     controls = _Controls(emulator)
     app.router.add_get("/__requests", controls.show_requests)
@@ -38,7 +50,7 @@ def add_to(app: web.Application, emulator: "Emulator") -> None:
 
 
 class _Controls:
-    def __init__(self, emulator: "Emulator") -> None:
+    def __init__(self, emulator: Controlled) -> None:
         self._emulator = emulator
         self._operations = sorted(set(emulator.operations.values()))
 

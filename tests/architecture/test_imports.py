@@ -13,15 +13,15 @@ ROOT = Path(__file__).parents[2]
 VIOLATIONS = {
     "a lower layer imports a higher one": (
         "gateway/services/routing.py",
-        "import gateway.api.problems",
-        "gateway.services.routing -> gateway.api.problems",
+        "import gateway.http.problems",
+        "gateway.services.routing -> gateway.http.problems",
     ),
     "a package that no layer names": ("gateway/misc/__init__.py", "", "gateway.misc"),
     "the domain knows HTTP": ("gateway/domain/values.py", "import yarl", "gateway.domain.values -> yarl"),
     "the API imports an adapter": (
-        "gateway/api/bodies.py",
+        "gateway/http/bodies.py",
         "import adapters.bctrl.wire",
-        "gateway.api.bodies -> adapters.bctrl.wire",
+        "gateway.http.bodies -> adapters.bctrl.wire",
     ),
     "the running gateway imports the tools for tests": (
         "gateway/demo.py",
@@ -54,9 +54,9 @@ VIOLATIONS = {
         "adapters.bctrl.adapter -> gateway.testing.servers",
     ),
     "an emulator reaches into the gateway": (
-        "adapters/durable/emulator_world.py",
+        "adapters/durable/emulator/world.py",
         "import gateway.services.fleet",
-        "adapters.durable.emulator_world -> gateway.services.fleet",
+        "adapters.durable.emulator.world -> gateway.services.fleet",
     ),
     "a folder that is new": ("adapters/lagoon/__init__.py", "import aiohttp", "adapters.lagoon -> aiohttp"),
     "the registry knows an adapter by name": (

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE
 
-from gateway.api.bodies import MAX_DEPTH
 from gateway.api.dialects import _MAX_QUERY_FIELDS
 from gateway.api.idempotency import MAX_LENGTH
+from gateway.http.bodies import MAX_DEPTH
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.services.listing import _MAX_CURSOR, _MAX_PROVIDER_CURSOR
 from gateway.services.specs import LAST_WRITES, MAX_WAITING, MEMORY_BYTES

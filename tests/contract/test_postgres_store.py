@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.storage.postgres import PostgresStore
-from gateway.storage.statements import Statement, Steps
+from gateway.storage.sql import Statement, Steps
 from gateway.testing.postgres_cluster import PostgresCluster
 from gateway.testing.store_subject import LEASE, begun, create
 from tests.contract.store_subjects import PostgresSubject, connected, database, postgres_stores

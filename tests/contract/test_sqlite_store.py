@@ -14,8 +14,8 @@ import pytest
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.ports.store import Begun, IntentQuery
+from gateway.storage.sql import Statement, Steps, TryAgain, Undo
 from gateway.storage.sqlite import SqliteStore
-from gateway.storage.statements import Statement, Steps, TryAgain, Undo
 from gateway.testing.store_subject import LEASE, begun, create
 
 SOON = 0.2  # seconds that a call may take here, where it is to take too long

@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.domain.errors import GatewayError, OutcomeUnknown, ProviderBadResponse, ProviderError
 from gateway.domain.operations import Operation
-from gateway.ports.answers import transport_error
+from gateway.ports.error_mapping import transport_error
 from gateway.ports.provider import ProviderAdapter
 from gateway.ports.transport import Phase, TransportFailure
 

@@ -6,9 +6,9 @@ from typing import Final
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.intents import Intent
-from gateway.services.intents.parts import Parts
-from gateway.services.intents.rules import LONGEST_PAUSE, SURPLUS_KEPT
+from gateway.services.intents.context import Parts
 from gateway.services.intents.settling import Settling
+from gateway.services.intents.timing import LONGEST_PAUSE, SURPLUS_KEPT
 
 _PURGE_EVERY: Final = 60.0
 _PURGED_AT_ONCE: Final = 500

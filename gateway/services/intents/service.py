@@ -3,9 +3,9 @@
 import asyncio
 
 from gateway.ports.context import RequestContext
-from gateway.services.intents.joining import Ensured, Joining
-from gateway.services.intents.opening import Opening
-from gateway.services.intents.parts import Parts, Wanted
+from gateway.services.intents.context import Parts, Wanted
+from gateway.services.intents.dispatch import Opening
+from gateway.services.intents.resume import Ensured, Joining
 
 
 class IntentService:

@@ -10,16 +10,16 @@ from gateway.domain.intents import UNSETTLED, Intent, IntentState, Look, Who
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import Deduplication, Seen
 from gateway.ports.store import Changes, Moved, Version
-from gateway.services.intents.contents import SentCreate
+from gateway.services.intents.attempt import Turn
+from gateway.services.intents.context import Parts
 from gateway.services.intents.evidence import Origin
-from gateway.services.intents.holding import Asked, Holding
-from gateway.services.intents.joining import end_of_lease
-from gateway.services.intents.looks import Looked, look, ours
-from gateway.services.intents.namesakes import made_by_others
-from gateway.services.intents.parts import Parts
-from gateway.services.intents.places import Place
-from gateway.services.intents.rules import GIVE_UP, LONGEST_PAUSE, REPLAY_AGE, pause_before
-from gateway.services.intents.turns import Turn
+from gateway.services.intents.lease import Asked, Holding
+from gateway.services.intents.lookup import Looked, look, ours
+from gateway.services.intents.name_conflicts import made_by_others
+from gateway.services.intents.payloads import SentCreate
+from gateway.services.intents.resume import end_of_lease
+from gateway.services.intents.targets import Place
+from gateway.services.intents.timing import GIVE_UP, LONGEST_PAUSE, REPLAY_AGE, pause_before
 
 _KEPT_LOOKS: Final = 20
 _RETRY_LOOK: Final = 5.0

@@ -11,7 +11,7 @@ from functools import lru_cache
 from importlib import resources
 from typing import Final
 
-from gateway.storage.statements import Dialect, Statement, Steps
+from gateway.storage.sql import Dialect, Statement, Steps
 
 _FILE: Final = re.compile(r"(\d{4})_\w+\.sql\Z")
 _HEAD: Final = re.compile(r"-- readable-from: (\d+)\n")

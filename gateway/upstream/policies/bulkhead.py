@@ -19,7 +19,7 @@ from gateway.ports.transport import (
 )
 from gateway.upstream.policies.breaker import circuit_open
 from gateway.upstream.policies.circuit import Circuit
-from gateway.upstream.policies.places import Places, Turn
+from gateway.upstream.policies.slots import Places, Turn
 from gateway.upstream.wrapping import WrappingTransport
 
 RETRY_AFTER: Final = 1.0

@@ -6,8 +6,8 @@ from typing import Final
 
 from gateway.domain.operations import TRAITS, Operation
 from gateway.domain.values import WorkClass
-from gateway.ports.answers import retry_after_seconds
 from gateway.ports.clock import Clock
+from gateway.ports.error_mapping import retry_after_seconds
 from gateway.ports.policies import RetrySettings
 from gateway.ports.transport import Call, Phase, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
 from gateway.upstream.wrapping import WrappingTransport

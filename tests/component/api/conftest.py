@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from gateway.api import HttpLimits, create_api
-from gateway.api.server import GatewayRunner
+from gateway.http.server import GatewayRunner
 from gateway.ports.clock import SystemClock
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.services.fleet import Fleet

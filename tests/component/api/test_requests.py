@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.api.server import ENDPOINTS
+from gateway.api.endpoints import ENDPOINTS
 from gateway.domain.errors import ProviderError, ProviderFailure
 from gateway.domain.operations import Operation
 from gateway.domain.runtime import Runtime

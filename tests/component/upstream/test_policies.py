@@ -22,8 +22,8 @@ from gateway.upstream.policies.breaker import Breaker
 from gateway.upstream.policies.bulkhead import Bulkhead
 from gateway.upstream.policies.circuit import Circuit
 from gateway.upstream.policies.deadline import Deadline
-from gateway.upstream.policies.places import Places
 from gateway.upstream.policies.retry import Retry
+from gateway.upstream.policies.slots import Places
 from gateway.upstream.transport import AiohttpTransport
 
 CLOCK = SystemClock()

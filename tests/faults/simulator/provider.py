@@ -23,7 +23,7 @@ from gateway.domain.pages import ProviderPage, ProviderQuery, page_of_all
 from gateway.domain.requests import CreateRequest
 from gateway.domain.runtime import Runtime
 from gateway.domain.values import Kind, State
-from gateway.ports.answers import ErrorTable, foreign_error, provider_error
+from gateway.ports.error_mapping import ErrorTable, foreign_error, provider_error
 from gateway.ports.provider import Created, Deduplication, ProviderAdapter, Seen, WireCreate
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import (

@@ -12,9 +12,9 @@ import pytest
 
 import gateway
 from gateway.api.openapi import ROUTES, openapi_document, openapi_json
-from gateway.api.problems import STATUS, problem_document
 from gateway.domain.errors import FieldError, OutcomeUnknown, ProviderFailure, error_classes
 from gateway.domain.requests import CREATE_REQUESTS
+from gateway.http.problems import STATUS, problem_document
 
 DOCUMENT = openapi_document()
 

@@ -3,8 +3,8 @@
 import gc
 import weakref
 
-from gateway.api.recorder import Outcome
 from gateway.domain.errors import NotFound, ProviderUnavailable
+from gateway.http.access_log import Outcome
 
 
 class Kept:

@@ -6,8 +6,8 @@ from typing import Any, Final
 import pytest
 from aioresponses import aioresponses
 
-from gateway.api.problems import CONTENT_TYPE, STATUS, problem_response
 from gateway.domain.errors import GatewayError
+from gateway.http.problems import CONTENT_TYPE, STATUS, problem_response
 
 from .conftest import ALL, CREATE, CREATES, DELETE, GET, RUNTIME, SERVER, Run, SteppedClock, sends
 from .test_runtimes import runtime

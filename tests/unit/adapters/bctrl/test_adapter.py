@@ -14,7 +14,7 @@ from gateway.domain.pages import ListFilter, ProviderQuery
 from gateway.domain.requests import CreateBrowser, CreateDurable
 from gateway.domain.validation import validate
 from gateway.domain.values import State
-from gateway.ports.answers import transport_error
+from gateway.ports.error_mapping import transport_error
 from gateway.ports.transport import Phase, TransportFailure
 from tests.unit.adapters.bctrl.fakes import OTHER, TOKEN, UUID, WORKSPACE, adapter, row, settings
 from tests.unit.adapters.fakes import CALL, answer

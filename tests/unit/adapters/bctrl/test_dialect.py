@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from adapters.bctrl.dialect import BctrlDialect
-from adapters.bctrl.dialect_bodies import NATIVE_CODE, native_fault, native_member, read_create
-from adapters.bctrl.dialect_errors import FORMS, HINTS, OURS, OUTCOME_UNKNOWN
+from adapters.bctrl.dialect.bodies import NATIVE_CODE, native_fault, native_member, read_create
+from adapters.bctrl.dialect.errors import FORMS, HINTS, OURS, OUTCOME_UNKNOWN
 from adapters.bctrl.wire import ReasonClass
 from gateway.domain import errors
 from gateway.domain.errors import FieldError, GatewayError, InvalidRequest, ProviderFailure, ValidationFailed

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from adapters.bctrl_browsers.dialect import BctrlBrowsersDialect
-from adapters.bctrl_browsers.dialect_bodies import (
+from adapters.bctrl_browsers.dialect.bodies import (
     NATIVE_CODE,
     check_update,
     made_up_name,
@@ -17,8 +17,8 @@ from adapters.bctrl_browsers.dialect_bodies import (
     space_named,
     wait_of,
 )
-from adapters.bctrl_browsers.dialect_errors import FLAT_FORMS, FORMS, HINTS, OURS
-from adapters.bctrl_browsers.dialect_flat_bodies import STATUSES, FlatCreate, FlatUpdate, connection, current_body
+from adapters.bctrl_browsers.dialect.errors import FLAT_FORMS, FORMS, HINTS, OURS
+from adapters.bctrl_browsers.dialect.flat_bodies import STATUSES, FlatCreate, FlatUpdate, connection, current_body
 from adapters.bctrl_browsers.mapping import create_body
 from adapters.bctrl_browsers.native import proxy_secrets
 from adapters.bctrl_browsers.settings import BctrlBrowsersSettings

@@ -6,7 +6,7 @@ from adapters.bctrl_browsers.errors import TABLE, error_of, read_envelope, reaso
 from adapters.bctrl_browsers.wire import CODES, UNCLEAR, ReasonClass
 from gateway.domain import errors
 from gateway.domain.operations import TRAITS, Operation
-from gateway.ports.answers import unreadable
+from gateway.ports.error_mapping import unreadable
 from tests.unit.adapters.fakes import answer
 
 MUTATING = [operation for operation, traits in TRAITS.items() if traits.mutates]

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from adapters.bctrl_browsers.dialect_bodies import check_update, native_create, native_member
-from adapters.bctrl_browsers.dialect_flat_bodies import FlatCreate, FlatUpdate, current_body
+from adapters.bctrl_browsers.dialect.bodies import check_update, native_create, native_member
+from adapters.bctrl_browsers.dialect.flat_bodies import FlatCreate, FlatUpdate, current_body
 from adapters.bctrl_browsers.marker import marked, unmarked
 from adapters.bctrl_browsers.wire import MARKER
 from gateway.domain.errors import ValidationFailed

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from adapters.durable.dialect_errors import FORMS, native_error
+from adapters.durable.dialect.errors import FORMS, native_error
 from adapters.durable.errors import TABLE, failed
 from adapters.durable.wire import ERROR_CODES, ERROR_TYPES
 from gateway.domain import errors

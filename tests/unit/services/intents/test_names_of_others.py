@@ -8,7 +8,7 @@ from gateway.domain.errors import AlreadyExists, NotFound, OutcomeUnknown, Provi
 from gateway.domain.intents import IntentState
 from gateway.domain.values import State
 from gateway.ports.provider import WireCreate
-from gateway.services.intents.contents import SentCreate
+from gateway.services.intents.payloads import SentCreate
 from tests.unit.services.intents.scene import LOST, Durable, Keyed, Plain, Scene, asked, said
 
 LONG_AGO = "1970-01-01T00:00:00Z"

@@ -13,7 +13,7 @@ from gateway.domain.intents import IntentState
 from gateway.domain.values import State
 from gateway.services.fleet import Fleet
 from gateway.services.intents import Places
-from gateway.services.intents.rules import GIVE_UP
+from gateway.services.intents.timing import GIVE_UP
 from tests.unit.services.intents.scene import LOST, Durable, Keyed, Plain, Scene, W, asked, live
 
 WORKSPACE = "5f2b8c1e-7d64-4a3c-9e0b-1a2b3c4d5e6f"

@@ -12,7 +12,7 @@ from gateway.domain.intents import IntentState
 from gateway.domain.values import State
 from gateway.services.fleet import Fleet
 from gateway.services.intents import Contents, CreateRules, Places, Reconciler
-from gateway.services.intents.rules import GIVE_UP, REPLAY_AGE, SURPLUS_KEPT
+from gateway.services.intents.timing import GIVE_UP, REPLAY_AGE, SURPLUS_KEPT
 from gateway.storage.sealing import Keyring, new_key
 from tests.unit.services.intents.scene import LOST, Durable, Failure, Keyed, Plain, Scene, W, asked, live, said
 

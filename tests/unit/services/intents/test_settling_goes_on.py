@@ -9,7 +9,7 @@ from gateway.domain.errors import AlreadyExists, OutcomeUnknown, PermissionDenie
 from gateway.domain.intents import Intent, IntentState
 from gateway.ports.sealing import Cell, Unreadable
 from gateway.services.intents import Contents
-from gateway.services.intents.rules import GIVE_UP
+from gateway.services.intents.timing import GIVE_UP
 from gateway.storage.sealing import Keyring, new_key
 from gateway.testing.store_subject import create, identity
 from tests.unit.services.intents.scene import LOST, Durable, Plain, Scene, W, asked, said

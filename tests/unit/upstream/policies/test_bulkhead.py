@@ -10,7 +10,7 @@ from gateway.ports.policies import BreakerSettings
 from gateway.ports.transport import Phase, TransportFailure
 from gateway.upstream.policies.bulkhead import Bulkhead
 from gateway.upstream.policies.circuit import Circuit
-from gateway.upstream.policies.places import Places
+from gateway.upstream.policies.slots import Places
 from tests.unit.upstream.policies.simulation import LoopClock, Told, call, outcome_of, request, simulated
 
 

@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.upstream.policies.places import Places, Turn
+from gateway.upstream.policies.slots import Places, Turn
 from tests.unit.upstream.policies.simulation import simulated
 
 

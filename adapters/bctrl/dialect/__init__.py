@@ -1,0 +1,118 @@
+"""The workspaces API spoken inbound: ``/bctrl/v1/workspaces/{id}/runtimes`` (seed 004).
+
+Served by ``bctrl`` providers alone. Answers are the provider's own JSON; where the settings map the workspace to
+another one, ``workspaceId`` shows the one that was asked for.
+"""
+
+from typing import Any, ClassVar, Final
+
+import msgspec
+
+from adapters.bctrl.adapter import BctrlAdapter
+from adapters.bctrl.dialect.bodies import NATIVE_CODE, native_fault, read_create
+from adapters.bctrl.dialect.errors import failure_of
+from adapters.bctrl.wire import Code
+from gateway.domain.errors import FieldError, GatewayError, InvalidRequest, NotFound, RuntimeReplaced
+from gateway.domain.operations import Operation
+from gateway.ports.context import RequestContext
+from gateway.ports.dialect import Dialect, DialectAnswer, DialectRequest, DialectRoute, DialectTarget
+
+PREFIX: Final = "bctrl"
+ERA: Final = "workspaces"
+
+_RUNTIMES: Final = "/v1/workspaces/{id}/runtimes"
+_RAW: Final = msgspec.json.Decoder(dict[str, Any])
+
+
+class BctrlDialect(Dialect):
+    """The workspaces era."""
+
+    prefix: ClassVar[str] = PREFIX
+    families: ClassVar[tuple[str, ...]] = ("/v1/workspaces",)
+
+    async def create(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
+        """Launch a browser. A live alias answers with its runtime where nothing is seen to differ, else with 409."""
+        target = self._target(request)
+        create = read_create(request.body)
+        try:
+            made = await self.gateway.create(target, create, ctx)
+        except GatewayError as error:
+            error.errors = tuple(native_fault(fault) for fault in error.errors)
+            raise
+        body = made.native
+        if body is None:
+            body, found = await self._passed_on(Operation.GET, target, ctx, create.name)
+            if found != made.runtime.provider_id:
+                raise RuntimeReplaced(
+                    "The alias came to belong to another runtime right after this one was found.",
+                    provider=target.adapter.name,
+                )
+        return _shown(body, target)
+
+    async def list_all(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
+        """All runtimes of a workspace; the API has no pages."""
+        target = self._target(request)
+        body, _ = await self._passed_on(Operation.LIST, target, ctx)
+        return _shown(body, target)
+
+    async def get(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
+        """The runtime that an alias means now."""
+        return await self._by_alias(Operation.GET, request, ctx)
+
+    async def stop(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
+        """Stop the runtime that an alias means now."""
+        return await self._by_alias(Operation.STOP, request, ctx)
+
+    def failure(self, error: GatewayError, path: str, request_id: str) -> DialectAnswer:  # noqa: ARG002
+        return failure_of(error, request_id)
+
+    async def _by_alias(self, operation: Operation, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
+        target = self._target(request)
+        _refuse_body(request)
+        body, _ = await self._passed_on(operation, target, ctx, request.parameters["alias"])
+        return _shown(body, target)
+
+    async def _passed_on(
+        self, operation: Operation, target: DialectTarget, ctx: RequestContext, alias: str | None = None
+    ) -> tuple[bytes, str | None]:
+        adapter: BctrlAdapter = target.adapter  # type: ignore[assignment] # the API's name says so
+        ctx.scope = target.scope
+        async with self.gateway.calling(adapter, operation, ctx) as call:
+            body, runtime = await adapter.native(operation, target.scope, call, alias)
+        if runtime is None:
+            return body, None
+        ctx.runtime_id = runtime.id
+        return body, runtime.provider_id
+
+    def _target(self, request: DialectRequest) -> DialectTarget:
+        if request.query:
+            name = request.query[0][0]
+            fault = FieldError("There is no such query parameter here.", "unknown_parameter", parameter=name)
+            raise InvalidRequest(f"{name}: {fault.detail}", errors=[fault])
+        try:
+            return self.gateway.target(PREFIX, BctrlAdapter.api, request.parameters["id"], ERA)
+        except NotFound as exc:
+            raise NotFound(exc.detail, extra={NATIVE_CODE: "workspace.not_found"}) from exc
+
+    routes: ClassVar[tuple[DialectRoute, ...]] = (
+        DialectRoute("POST", _RUNTIMES, "workspaces_create", create, ERA),
+        DialectRoute("GET", _RUNTIMES, "workspaces_list", list_all, ERA),
+        DialectRoute("GET", f"{_RUNTIMES}/{{alias}}", "workspaces_get", get, ERA),
+        DialectRoute("POST", f"{_RUNTIMES}/{{alias}}/stop", "workspaces_stop", stop, ERA),
+    )
+
+
+def _refuse_body(request: DialectRequest) -> None:
+    """A stop takes no body; an empty object is none."""
+    if request.body.strip() not in {b"", b"{}"}:
+        raise InvalidRequest("This call takes no body.", extra={NATIVE_CODE: Code.REQUEST_INVALID})
+
+
+def _shown(body: bytes, target: DialectTarget) -> DialectAnswer:
+    if target.scope == target.asked_scope:
+        return DialectAnswer(200, body)
+    document = _RAW.decode(body)
+    for row in (document, *document.get("runtimes", ())):
+        if row.get("workspaceId") == target.scope:
+            row["workspaceId"] = target.asked_scope
+    return DialectAnswer(200, msgspec.json.encode(document))

@@ -1,0 +1,101 @@
+"""Errors as the API words them: ``{"error": "text", "code", "reasonClass", "requestId", "details"?}``.
+
+The envelope of the seed's era is unknown; this is that of the flat era, which came after it. The codes are those that
+the provider's newest client lists.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from adapters.bctrl.dialect.bodies import NATIVE_CODE, native_member
+from adapters.bctrl.wire import Code, ReasonClass
+from gateway.domain import errors
+from gateway.domain.errors import GatewayError, MethodNotAllowed, Retryable
+from gateway.ports.dialect import DialectAnswer
+
+OUTCOME_UNKNOWN: Final = "outcome_unknown"
+"""The ``reasonClass`` that the provider's newest client knows as "do not send a write again"."""
+
+FORMS: Final[Mapping[type[GatewayError], tuple[int, str, str]]] = {
+    errors.InvalidRequest: (400, Code.REQUEST_INVALID, ReasonClass.INVALID_INPUT),
+    errors.Unauthenticated: (401, Code.AUTH_INVALID, ReasonClass.UNAUTHORIZED),
+    errors.InsufficientCredits: (402, Code.INSUFFICIENT_CREDITS, ReasonClass.CAPABILITY_DENIED),
+    errors.PermissionDenied: (403, Code.AUTH_FORBIDDEN, ReasonClass.CAPABILITY_DENIED),
+    errors.NotFound: (404, Code.ROUTE_NOT_FOUND, ReasonClass.NOT_FOUND),
+    errors.MethodNotAllowed: (405, "request.method_not_allowed", ReasonClass.INVALID_INPUT),
+    errors.RequestTimeout: (408, "request.failed", ReasonClass.INVALID_INPUT),
+    errors.AlreadyExists: (409, Code.RUNTIME_NAME_CONFLICT, ReasonClass.CONFLICT),
+    errors.StateConflict: (409, Code.RUNTIME_NOT_ACTIVE, ReasonClass.CONFLICT),
+    errors.IdempotencyInProgress: (409, Code.IDEMPOTENCY_IN_PROGRESS, ReasonClass.CONFLICT),
+    errors.RuntimeReplaced: (409, Code.RUNTIME_NAME_CONFLICT, ReasonClass.CONFLICT),
+    errors.PreconditionFailed: (409, "request.failed", ReasonClass.CONFLICT),
+    errors.PayloadTooLarge: (400, Code.REQUEST_INVALID, ReasonClass.INVALID_INPUT),
+    errors.UriTooLong: (400, Code.REQUEST_INVALID, ReasonClass.INVALID_INPUT),
+    errors.UnsupportedMediaType: (400, "request.invalid_content_type", ReasonClass.INVALID_INPUT),
+    errors.ProviderNotConfigured: (400, "gateway.misconfigured", ReasonClass.INVALID_INPUT),
+    errors.ValidationFailed: (400, Code.REQUEST_INVALID, ReasonClass.INVALID_INPUT),
+    errors.UnsupportedFeature: (400, "capability.not_available", ReasonClass.CAPABILITY_DENIED),
+    errors.IdempotencyKeyReused: (409, Code.IDEMPOTENCY_MISMATCH, ReasonClass.CONFLICT),
+    errors.RateLimited: (429, Code.RATE_LIMIT, ReasonClass.RATE_LIMITED),
+    errors.QuotaExceeded: (429, "capability.limit_exceeded", ReasonClass.CAPABILITY_LIMIT),
+    errors.HeadersTooLarge: (400, Code.REQUEST_INVALID, ReasonClass.INVALID_INPUT),
+    errors.InternalError: (500, Code.INTERNAL, ReasonClass.SERVER),
+    errors.ProviderError: (502, Code.UPSTREAM_UNAVAILABLE, ReasonClass.SERVER),
+    errors.ProviderBadResponse: (502, "route.bad_gateway", ReasonClass.UPSTREAM),
+    errors.ProviderCredentialsRejected: (502, "gateway.misconfigured", ReasonClass.UPSTREAM),
+    errors.ProviderUpgradeRequired: (502, "gateway.misconfigured", ReasonClass.UPSTREAM),
+    errors.ProviderUnavailable: (503, Code.UPSTREAM_UNAVAILABLE, ReasonClass.UPSTREAM),
+    errors.CapacityExceeded: (503, Code.RUNTIME_NO_CAPACITY, ReasonClass.UPSTREAM),
+    errors.Overloaded: (503, "route.unavailable", ReasonClass.SERVER),
+    errors.StoreUnavailable: (503, "control_plane.unavailable", ReasonClass.SERVER),
+    errors.ProviderTimeout: (504, "gateway.timeout", ReasonClass.UPSTREAM),
+    errors.OutcomeUnknown: (409, "idempotency_key_uncertain", OUTCOME_UNKNOWN),
+}
+"""Status, code and reason of each class. An unknown outcome is a 409: clients send again what ends with a 5xx."""
+
+OURS: Final = frozenset(
+    {
+        errors.InternalError,
+        errors.OutcomeUnknown,
+        errors.ProviderBadResponse,
+        errors.ProviderCredentialsRejected,
+        errors.ProviderUpgradeRequired,
+    }
+)
+"""Classes that are worded by the gateway also when the provider said something: it said that to the gateway."""
+
+HINTS: Final[Mapping[Retryable, str]] = {
+    Retryable.NO: "Change the request, or what it is about: the same again ends the same way.",
+    Retryable.YES: "Wait, then send it again.",
+    Retryable.SAME_REQUEST: "Send the same request again, with the same key and name, to learn what became of it.",
+}
+"""The next step; the API promises one with every 4xx."""
+
+
+def failure_of(error: GatewayError, request_id: str) -> DialectAnswer:
+    """The answer to a request that ended with ``error``. What the provider said of the caller's request passes
+    verbatim: status, code and message."""
+    status, code, reason = FORMS[type(error)]
+    message, failure = error.detail, error.failure
+    if failure is not None and failure.detail is not None and type(error) not in OURS:
+        status, code, message = failure.status or status, failure.code or code, failure.detail
+    body = {
+        "error": message,
+        "code": error.extra.get(NATIVE_CODE, code),
+        "reasonClass": reason,
+        "requestId": request_id,
+    }
+    if status < 500:
+        body["hint"] = HINTS[error.retryable]
+    faults = [{"member": native_member(fault), "message": fault.detail} for fault in error.errors]
+    if faults:
+        body["details"] = {"errors": faults}
+    headers = {}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(math.ceil(max(error.retry_after, 0)))
+    if isinstance(error, MethodNotAllowed):
+        headers["Allow"] = ", ".join(error.allowed)
+    return DialectAnswer(status, msgspec.json.encode(body), headers)

@@ -1,0 +1,253 @@
+"""A real HTTP server that behaves like bctrl's workspaces API (seed 004), as far as that is known.
+
+Strict about what the seed defines: types, enums, required members, and that exactly one form of ``launch`` fits.
+Members that it does not define are accepted and ignored. What it leaves open is a *personality*:
+
+``live_alias``     what a create under the alias of a live runtime does: ``conflict`` (409), ``return`` (the old one),
+                   ``second`` (makes another one)
+``stopped_alias``  whether the alias of a runtime that ended is ``reusable`` or ``taken`` (409)
+
+Every workspace exists. ``POST /__runtimes``, without credentials and for tests only, puts a runtime in as its JSON
+says (``workspaceId`` as in a path, ``alias``; all else is optional, unchecked, and shown as it is).
+"""
+
+import hmac
+import secrets
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from aiohttp import web
+
+from adapters.bctrl import PLUGIN
+from adapters.bctrl.emulator.checks import create_fault
+from adapters.bctrl.wire import Code, Driver, Kind, LaunchMode, ReasonClass, Status
+from gateway.testing.emulator import Emulator
+from gateway.testing.exchange import Answer, Call, Made, Refusal, Route, timestamp
+from gateway.testing.recording import parse_json
+
+_CODES: Final[Mapping[int, Code]] = {
+    400: Code.REQUEST_INVALID,
+    401: Code.AUTH_INVALID,
+    402: Code.INSUFFICIENT_CREDITS,
+    403: Code.AUTH_FORBIDDEN,
+    404: Code.ROUTE_NOT_FOUND,
+    409: Code.RUNTIME_NAME_CONFLICT,
+    429: Code.RATE_LIMIT,
+    502: Code.UPSTREAM_UNAVAILABLE,
+    503: Code.UPSTREAM_UNAVAILABLE,
+    504: Code.UPSTREAM_UNAVAILABLE,
+}
+_REASONS: Final[Mapping[int, ReasonClass]] = {
+    401: ReasonClass.UNAUTHORIZED,
+    402: ReasonClass.CAPABILITY_DENIED,
+    403: ReasonClass.CAPABILITY_DENIED,
+    404: ReasonClass.NOT_FOUND,
+    409: ReasonClass.CONFLICT,
+    429: ReasonClass.RATE_LIMITED,
+    502: ReasonClass.UPSTREAM,
+    503: ReasonClass.UPSTREAM,
+    504: ReasonClass.UPSTREAM,
+}
+
+
+@dataclass(slots=True)
+class _Runtime:
+    """A runtime of a workspace. ``given`` is shown over everything else."""
+
+    workspace: str
+    alias: str
+    created: float
+    driver: str = Driver.PLAYWRIGHT
+    launch_mode: str = LaunchMode.EPHEMERAL
+    profile_id: str | None = None
+    kind: str = Kind.BROWSER
+    status: str = Status.ACTIVE
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    context_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    page_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    updated: float = 0.0
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def live(self) -> bool:
+        return self.status not in {Status.STOPPED, Status.FAILED}
+
+    def stop(self, now: float) -> None:
+        """End it; what has ended stays as it is."""
+        if self.live:
+            self.status, self.updated = Status.STOPPED, now
+
+    def shown(self) -> dict[str, Any]:
+        summary = {
+            "browserRunning": self.live,
+            "currentDriver": self.driver if self.live else None,
+            "defaultContextId": self.context_id if self.live else None,
+            "defaultPageId": self.page_id if self.live else None,
+            "launchMode": self.launch_mode,
+            "profileId": self.profile_id,
+            "storageWorkspace": _workspace_uuid(self.workspace),
+        }
+        return {
+            "workspaceId": _workspace_uuid(self.workspace),
+            "driver": self.driver,
+            "createdAt": timestamp(self.created),
+            "updatedAt": timestamp(max(self.updated, self.created)),
+            "summary": summary,
+            **self.given,
+            "id": self.id,
+            "alias": self.alias,
+            "kind": self.kind,
+            "status": self.status,
+        }
+
+
+def _workspace_uuid(workspace: str) -> str:
+    """The ``workspaceId`` of answers is a UUID, the path parameter any text."""
+    try:
+        return str(uuid.UUID(workspace))
+    except ValueError:
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"bctrl:workspace:{workspace}"))
+
+
+class BctrlEmulator(Emulator):
+    """One account."""
+
+    def __init__(self, token: str, personality: Mapping[str, str], now: Callable[[], float]) -> None:
+        super().__init__(now=now)
+        self._credentials = f"Bearer {token}".encode()
+        self._personality = personality
+        self._workspaces: dict[str, list[_Runtime]] = {}
+
+    def authenticate(self, headers: Mapping[str, str]) -> str:
+        given = headers.get("Authorization")
+        if given is None:
+            raise Refusal(self.failure(401, "There is no Authorization header.", Code.AUTH_REQUIRED))
+        if not hmac.compare_digest(given.encode(errors="replace"), self._credentials):
+            raise Refusal(self.failure(401, "This token is not valid.", Code.AUTH_INVALID))
+        return "account"
+
+    def failure(self, status: int, detail: str, code: str | None = None) -> Answer:
+        default = Code.INTERNAL if status >= 500 else Code.REQUEST_INVALID
+        reason = ReasonClass.SERVER if status >= 500 else ReasonClass.INVALID_INPUT
+        body = {
+            "error": detail,
+            "code": code or _CODES.get(status, default),
+            "reasonClass": _REASONS.get(status, reason),
+            "requestId": f"req_{secrets.token_hex(8)}",
+        }
+        return Answer(status, body, {"x-request-id": body["requestId"]})
+
+    def bad_json(self, detail: str) -> Answer:
+        return self.failure(400, f"The body is not JSON: {detail}", Code.REQUEST_INVALID_JSON)
+
+    def routes(self) -> Iterable[Route]:
+        runtimes = "/v1/workspaces/{id}/runtimes"
+        yield Route("create", "POST", runtimes, self._create)
+        yield Route("list", "GET", runtimes, self._list)
+        yield Route("get", "GET", runtimes + "/{alias}", self._get)
+        yield Route("stop", "POST", runtimes + "/{alias}/stop", self._stop_runtime)
+        yield Route("list_workspaces", "GET", "/v1/workspaces", self._list_workspaces)
+
+    def clear(self) -> None:
+        self._workspaces.clear()
+
+    def counts(self) -> Mapping[str, int]:
+        runtimes = [runtime for workspace in self._workspaces.values() for runtime in workspace]
+        return {"runtimes": len(runtimes), "live_runtimes": sum(runtime.live for runtime in runtimes)}
+
+    def made(self) -> Iterable[Made]:
+        for name, workspace in self._workspaces.items():
+            yield from (Made(runtime.id, runtime.alias, name, runtime.live) for runtime in workspace)
+
+    def application(self, *, max_body: int = 1 << 20) -> web.Application:
+        app = super().application(max_body=max_body)
+        app.router.add_post("/__runtimes", self._put_in)
+        return app
+
+    def _create(self, call: Call) -> Answer:
+        body = call.json()
+        if fault := create_fault(body):
+            raise Refusal(self.failure(400, fault, Code.REQUEST_INVALID))
+        workspace = self._workspaces.setdefault(call.path["id"], [])
+        namesakes = [runtime for runtime in workspace if runtime.alias == body["alias"]]
+        live = [runtime for runtime in namesakes if runtime.live]
+        if namesakes and not call.repeated:
+            rule = self._personality["live_alias"] if live else self._personality["stopped_alias"]
+            if rule == "return":
+                return Answer(200, live[-1].shown())
+            if rule in {"conflict", "taken"}:
+                raise Refusal(self.failure(409, "A runtime of this alias exists.", Code.RUNTIME_NAME_CONFLICT))
+        launch = body.get("launch", {})
+        runtime = _Runtime(
+            workspace=call.path["id"],
+            alias=body["alias"],
+            created=self.now(),
+            driver=body.get("driver", Driver.PLAYWRIGHT),
+            launch_mode=launch.get("mode", LaunchMode.EPHEMERAL),
+            profile_id=launch.get("profileId"),
+        )
+        workspace.append(runtime)
+        return Answer(200, runtime.shown(), created=runtime.id)
+
+    def _list(self, call: Call) -> Answer:
+        hidden = call.unseen.in_list()
+        workspace = self._workspaces.get(call.path["id"], [])
+        return Answer(200, {"runtimes": [runtime.shown() for runtime in workspace if runtime.id not in hidden]})
+
+    def _get(self, call: Call) -> Answer:
+        namesakes = [runtime for runtime in self._namesakes(call) if not call.unseen.in_get(runtime.id)]
+        return Answer(200, self._meant(namesakes).shown())
+
+    def _stop_runtime(self, call: Call) -> Answer:
+        runtime = self._meant(self._namesakes(call))
+        runtime.stop(self.now())
+        return Answer(200, runtime.shown())
+
+    def _namesakes(self, call: Call) -> list[_Runtime]:
+        workspace = self._workspaces.get(call.path["id"], [])
+        return [runtime for runtime in workspace if runtime.alias == call.path["alias"]]
+
+    def _meant(self, namesakes: list[_Runtime]) -> _Runtime:
+        """Which runtime an alias means: the newest live one, else the newest."""
+        if not namesakes:
+            raise Refusal(self.failure(404, "There is no runtime of this alias.", Code.RUNTIME_NOT_FOUND))
+        live = [runtime for runtime in namesakes if runtime.live]
+        return (live or namesakes)[-1]
+
+    def _list_workspaces(self, _: Call) -> Answer:
+        shown = [
+            {"id": _workspace_uuid(name), "name": name, "mounts": {"storage": {"workspace": name}}}
+            for name in self._workspaces
+        ]
+        return Answer(200, {"workspaces": shown})
+
+    async def _put_in(self, request: web.Request) -> web.Response:
+        try:
+            given = parse_json(await request.read())
+        except ValueError as exc:
+            return web.json_response({"error": f"The body is not JSON: {exc}"}, status=400)
+        needed = ("workspaceId", "alias")
+        if not isinstance(given, dict) or not all(isinstance(given.get(name), str) for name in needed):
+            return web.json_response({"error": "workspaceId and alias are needed, as strings"}, status=400)
+        runtime = _Runtime(workspace=given["workspaceId"], alias=given["alias"], created=self.now())
+        runtime.kind = given.get("kind", runtime.kind)
+        runtime.status = given.get("status", runtime.status)
+        runtime.id = given.get("id", runtime.id)
+        runtime.given = {name: value for name, value in given.items() if name != "workspaceId"}
+        self._workspaces.setdefault(runtime.workspace, []).append(runtime)
+        return web.json_response(runtime.shown(), status=201)
+
+
+def create_emulator(
+    *, token: str, personality: Mapping[str, str] | None = None, now: Callable[[], float] = time.time
+) -> web.Application:
+    """The emulator as an application. Raises ``ValueError`` for a personality that does not exist."""
+    chosen = {name: choices[0] for name, choices in PLUGIN.personalities.items()}
+    for name, choice in (personality or {}).items():
+        if choice not in PLUGIN.personalities.get(name, ()):
+            raise ValueError(f"bctrl's emulator has no personality {name}={choice}")
+        chosen[name] = choice
+    return BctrlEmulator(token, chosen, now).application()

@@ -1,0 +1,68 @@
+"""The browser API spoken inbound, as it is today and as it was in the flat era before: ``/bctrl/v1/browsers…`` and
+``/bctrl/v1/runtimes…``. Served by ``bctrl_browsers`` providers alone."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar, Final
+
+from adapters.bctrl_browsers.dialect.current import ERA as CURRENT
+from adapters.bctrl_browsers.dialect.current import CurrentEra
+from adapters.bctrl_browsers.dialect.errors import failure_of
+from adapters.bctrl_browsers.dialect.flat import ERA as FLAT
+from adapters.bctrl_browsers.dialect.flat import FlatEra
+from adapters.bctrl_browsers.dialect.forwarding import PREFIX
+from gateway.domain.errors import GatewayError
+from gateway.ports.context import RequestContext
+from gateway.ports.dialect import Dialect, DialectAnswer, DialectGateway, DialectRequest, DialectRoute
+
+_BROWSERS: Final = "/v1/browsers"
+_RUNTIMES: Final = "/v1/runtimes"
+
+
+def _current(
+    method: str, below: str, operation: str, handle: Callable[[CurrentEra, Any, Any], Awaitable[DialectAnswer]]
+) -> DialectRoute:
+    async def handler(dialect: "BctrlBrowsersDialect", request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
+        return await handle(dialect.current, request, ctx)
+
+    return DialectRoute(method, f"{_BROWSERS}{below}", f"browsers_{operation}", handler, CURRENT)
+
+
+def _flat(
+    method: str, below: str, operation: str, handle: Callable[[FlatEra, Any, Any], Awaitable[DialectAnswer]]
+) -> DialectRoute:
+    async def handler(dialect: "BctrlBrowsersDialect", request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
+        return await handle(dialect.flat, request, ctx)
+
+    return DialectRoute(method, f"{_RUNTIMES}{below}", f"runtimes_{operation}", handler, FLAT)
+
+
+class BctrlBrowsersDialect(Dialect):
+    """Both eras. Errors outside of them, but for those of sandboxes, are worded by the dialect of ``bctrl``."""
+
+    prefix: ClassVar[str] = PREFIX
+    families: ClassVar[tuple[str, ...]] = (_BROWSERS, _RUNTIMES, "/v1/sandboxes")
+    routes: ClassVar[tuple[DialectRoute, ...]] = (
+        _current("POST", "", "create", CurrentEra.create),
+        _current("GET", "", "list", CurrentEra.list_all),
+        _current("GET", "/{id}", "get", CurrentEra.get),
+        _current("PATCH", "/{id}", "update", CurrentEra.update),
+        _current("DELETE", "/{id}", "delete", CurrentEra.delete),
+        _current("POST", "/{id}/start", "start", CurrentEra.start),
+        _current("POST", "/{id}/stop", "stop", CurrentEra.stop),
+        _current("POST", "/{id}/connections/revoke", "revoke", CurrentEra.revoke),
+        _flat("POST", "", "create", FlatEra.create),
+        _flat("GET", "", "list", FlatEra.list_all),
+        _flat("GET", "/{id}", "get", FlatEra.get),
+        _flat("PATCH", "/{id}", "update", FlatEra.update),
+        _flat("DELETE", "/{id}", "delete", FlatEra.delete),
+        _flat("POST", "/{id}/start", "start", FlatEra.start),
+        _flat("POST", "/{id}/stop", "stop", FlatEra.stop),
+    )
+
+    def __init__(self, gateway: DialectGateway) -> None:
+        super().__init__(gateway)
+        self.current = CurrentEra(gateway)
+        self.flat = FlatEra(gateway)
+
+    def failure(self, error: GatewayError, path: str, request_id: str) -> DialectAnswer:
+        return failure_of(error, request_id, flat=path.startswith(_RUNTIMES))

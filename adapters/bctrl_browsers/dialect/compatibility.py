@@ -1,0 +1,89 @@
+"""What the dialect answers to the provider's own clients (PyPI ``bctrl``), of today and of the flat era."""
+
+from typing import Final
+
+from adapters.bctrl_browsers.dialect import current as dialect_current
+from adapters.bctrl_browsers.dialect import flat as dialect_flat
+from gateway.ports.compatibility import Client, ClientCall, Compatibility
+
+_FIRST: Final = "bctrl-0.1.0"
+_FLAT_URL: Final = (
+    '`base_url="http://HOST/bctrl"`, or `BCTRL_BASE_URL`, or `BCTRL_API_BASE_URL`; a `/v1` at its end does no harm'
+)
+_FLAT_KEY: Final = "`api_key=`, or `BCTRL_API_KEY`"
+_TODAY_URL: Final = '`base_url="http://HOST/bctrl"`, without `/v1`; it reads no variable'
+_TODAY_KEY: Final = "`token=`; it reads no variable"
+_NO_ROUTE: Final = "404 `route.not_found`"
+_REFUSED_MEMBERS: Final = (
+    "refused are `profile: false`, `config.fingerprint`, `config.idleTimeoutSeconds` and the words of `config.stealth` "
+    "of June 2026."
+)
+
+_FLAT: Final = Compatibility(
+    title="Flat era: `/v1/runtimes`",
+    era=dialect_flat.ERA,
+    clients=(
+        Client("`bctrl` 0.1.0, 0.1.1", _FIRST, _FLAT_URL, _FLAT_KEY),
+        Client("`bctrl` 0.1.2 to 0.1.5", "bctrl-0.1.5", _FLAT_URL, _FLAT_KEY),
+        Client("`bctrl.legacy` of 0.3.0", "bctrl-0.3.0", _FLAT_URL, _FLAT_KEY),
+    ),
+    calls=(
+        ClientCall(
+            "runtimes.create",
+            ("runtimes_create",),
+            "Launches the browser at once, `start` or not; `start: false` is refused. Also " + _REFUSED_MEMBERS,
+        ),
+        ClientCall("spaces.runtimes.create", ("runtimes_create",), "As `runtimes.create`.", only=(_FIRST,)),
+        ClientCall(
+            "runtimes.started_browser",
+            ("runtimes_create", "runtimes_start", "runtimes_stop"),
+            "Its members are those of `create`. There is no `web_mcp_url`.",
+        ),
+        ClientCall("runtimes.list", ("runtimes_list",), "`include=archived` is refused."),
+        ClientCall("runtimes.iter", ("runtimes_list",), "As `list`."),
+        ClientCall("runtimes.get", ("runtimes_get",)),
+        ClientCall("runtimes.update", ("runtimes_update",), "As for `create`, " + _REFUSED_MEMBERS),
+        ClientCall(
+            "runtimes.start", ("runtimes_start",), "`recording` other than the runtime's own is refused: `update` it."
+        ),
+        ClientCall("runtimes.stop", ("runtimes_stop",)),
+        ClientCall("runtimes.delete", ("runtimes_delete",)),
+        ClientCall("runtimes.files.*", note=_NO_ROUTE, only=(_FIRST,)),
+        ClientCall("runtimes.invocations.*", note=_NO_ROUTE, only=(_FIRST,)),
+        ClientCall("runtimes.runs.*", note=_NO_ROUTE, only=(_FIRST,)),
+        ClientCall("runtimes.targets.*", note=_NO_ROUTE, only=(_FIRST,)),
+        ClientCall("*", note=f"Every other resource (`runs`, `spaces`, `files`, …): {_NO_ROUTE}."),
+    ),
+    error_members=("code", "reasonClass"),
+)
+
+_TODAY: Final = Compatibility(
+    title="Today: `/v1/browsers`",
+    era=dialect_current.ERA,
+    clients=(
+        Client("`Bctrl` of `bctrl` 0.3.0", "bctrl-0.3.0", _TODAY_URL, _TODAY_KEY),
+        Client("`AsyncBctrl` of `bctrl` 0.3.0", "bctrl-0.3.0", _TODAY_URL, _TODAY_KEY),
+    ),
+    calls=(
+        ClientCall("browsers.create", ("browsers_create",), "`wait` is shortened to what its time limit leaves."),
+        ClientCall("browsers.list", ("browsers_list",)),
+        ClientCall("browsers.get", ("browsers_get",)),
+        ClientCall("browsers.update", ("browsers_update",)),
+        ClientCall("browsers.start", ("browsers_start",)),
+        ClientCall("browsers.stop", ("browsers_stop",), "`wait` is shortened to what its time limit leaves."),
+        ClientCall("browsers.delete", ("browsers_delete",)),
+        ClientCall("browsers.connections.revoke", ("browsers_revoke",)),
+        ClientCall("browsers.fetch*", note=_NO_ROUTE),
+        ClientCall("browsers.pages.*", note=_NO_ROUTE),
+        ClientCall("browsers.computer.*", note=_NO_ROUTE),
+        ClientCall("browsers.control.*", note=_NO_ROUTE),
+        ClientCall("browsers.files.*", note=_NO_ROUTE),
+        ClientCall("browsers.recording.*", note=_NO_ROUTE),
+        ClientCall("browsers.runs.*", note=_NO_ROUTE),
+        ClientCall("*", note=f"Every other resource (`sandboxes`, `agents`, `tasks`, …): {_NO_ROUTE}."),
+    ),
+    error_members=("error.code", "error.reasonClass"),
+)
+
+COMPATIBILITY: Final = (_FLAT, _TODAY)
+"""Both eras."""

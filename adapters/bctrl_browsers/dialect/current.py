@@ -1,0 +1,141 @@
+"""Today's API spoken inbound: ``/bctrl/v1/browsers``, as ``bctrl`` 0.3.0 speaks it. Answers are the provider's own."""
+
+from typing import Final
+
+import msgspec
+
+from adapters.bctrl_browsers.dialect.bodies import (
+    Query,
+    check_headers,
+    check_update,
+    made_up_name,
+    native_create,
+    read_object,
+    read_query,
+    secrets_of,
+    space_named,
+    wait_of,
+)
+from adapters.bctrl_browsers.dialect.forwarding import Calls, adapter_of, below, shown
+from adapters.bctrl_browsers.marker import marked
+from adapters.bctrl_browsers.options import Option
+from gateway.domain.errors import ValidationFailed
+from gateway.domain.operations import Operation
+from gateway.domain.validation import optional, validate
+from gateway.ports.context import RequestContext
+from gateway.ports.dialect import DialectAnswer, DialectGateway, DialectRequest, DialectTarget
+
+ERA: Final = "browsers"
+
+_LIST_QUERY: Final = ("cursor", "order", "limit", "q", "name", "location", "status")
+
+
+class StopBody(Option):
+    """The body of a stop."""
+
+    discard_state: bool = optional(False)
+
+
+class CurrentEra:
+    """The calls of today's API."""
+
+    def __init__(self, gateway: DialectGateway) -> None:
+        self._calls = Calls(gateway, ERA)
+
+    async def create(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
+        """Create a browser and request its first run. Without a name the gateway gives one."""
+        check_headers(request, versioned=True)
+        query, body = read_query(request, "wait"), read_object(request)
+        target = self._calls.target(space_named(request, query, body))
+        wait = adapter_of(target).settings.longest_wait(Operation.CREATE, wait_of(query))
+        name = made_up_name("browser", self._calls.key_for(target, request, ctx))
+        create = native_create(body, wait=wait, made_up_name=name)
+        return DialectAnswer(201, shown(await self._calls.create(target, create, request, ctx), target))
+
+    async def list_all(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
+        """A page of browsers; empty only where it is the last."""
+        check_headers(request, versioned=True)
+        query = read_query(request, "spaceId", *_LIST_QUERY)
+        target = self._calls.target(space_named(request, query))
+        passed = [(name, value) for name, value in request.query if name != "spaceId"]
+        answer = await self._calls.page(target, ctx, passed, lambda page: not page.runtimes)
+        return DialectAnswer(200, shown(answer.body, target))
+
+    async def get(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
+        """Read a browser by id or name."""
+        return await self._pass_on(Operation.GET, request, ctx, may_wait=True)
+
+    async def update(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
+        """Change the configuration of the next run. New metadata takes the place of the old, so the marker of the
+        create is read first and put into it; the change then goes to the very browser that was read."""
+        body = read_object(request)
+        check_update(body)
+        browser = request.parameters["id"]
+        if "metadata" in body:
+            _, target = self._target(request)
+            seen = await self._calls.send(Operation.GET, target, ctx, path=below(browser))
+            body, browser = marked(body, seen.marker), seen.runtimes[0].provider_id
+        raw = msgspec.json.encode(body)
+        return await self._pass_on(
+            Operation.REPLACE_CONFIG, request, ctx, browser=browser, body=raw, secrets=secrets_of(body)
+        )
+
+    async def delete(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
+        """Delete a browser."""
+        _refuse_members(request)
+        return await self._pass_on(Operation.DELETE, request, ctx)
+
+    async def start(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
+        """Request a run."""
+        _refuse_members(request)
+        return await self._pass_on(Operation.START, request, ctx, verb="/start", body=b"{}", may_wait=True)
+
+    async def stop(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
+        """Stop the current run."""
+        body = read_object(request)
+        validate(StopBody, body)
+        raw = msgspec.json.encode(body)
+        return await self._pass_on(Operation.STOP, request, ctx, verb="/stop", body=raw, may_wait=True)
+
+    async def revoke(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
+        """Make the connections' credentials anew."""
+        _refuse_members(request)
+        return await self._pass_on(Operation.CONNECT, request, ctx, verb="/connections/revoke")
+
+    async def _pass_on(
+        self,
+        operation: Operation,
+        request: DialectRequest,
+        ctx: RequestContext,
+        *,
+        browser: str | None = None,
+        verb: str = "",
+        body: bytes | None = None,
+        may_wait: bool = False,
+        secrets: list[str] | None = None,
+    ) -> DialectAnswer:
+        query, target = self._target(request, *(["wait"] if may_wait else []))
+        answer = await self._calls.send(
+            operation,
+            target,
+            ctx,
+            method="GET" if request.method == "HEAD" else request.method,
+            path=below(browser or request.parameters["id"], verb),
+            wait=wait_of(query),
+            body=body,
+            key=None if operation is Operation.GET else self._calls.key_for(target, request, ctx),
+            secrets=secrets or (),
+        )
+        return DialectAnswer(200, shown(answer.body, target))
+
+    def _target(self, request: DialectRequest, *parameters: str) -> tuple[Query, DialectTarget]:
+        """The query of a call on one browser, and who serves its space."""
+        check_headers(request, versioned=True)
+        query = read_query(request, "spaceId", *parameters)
+        return query, self._calls.target(space_named(request, query))
+
+
+def _refuse_members(request: DialectRequest) -> None:
+    """The call takes no members."""
+    for name in read_object(request):
+        raise ValidationFailed.at(f"#/{name}", "There is no field of this name here.", code="unknown_field")

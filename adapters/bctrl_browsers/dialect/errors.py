@@ -1,0 +1,113 @@
+"""Errors as the provider words them: nested today, flat in the era before.
+
+The provider's newest client sends a write with a key again after 408, 429 and every 5xx, unless a ``reasonClass`` in
+the body is ``unknown`` or ``outcome_unknown``. The older ones do so whatever the body says, so that in the flat era an
+unknown outcome is a 409, which no client repeats.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from adapters.bctrl_browsers.dialect.bodies import NATIVE_CODE, native_member
+from adapters.bctrl_browsers.wire import Code, ReasonClass
+from gateway.domain import errors
+from gateway.domain.errors import GatewayError, MethodNotAllowed, Retryable
+from gateway.ports.dialect import DialectAnswer
+
+Forms = Mapping[type[GatewayError], tuple[int, str, ReasonClass]]
+
+FORMS: Final[Forms] = {
+    errors.InvalidRequest: (400, Code.REQUEST_INVALID, ReasonClass.INVALID_INPUT),
+    errors.Unauthenticated: (401, Code.AUTH_INVALID, ReasonClass.UNAUTHORIZED),
+    errors.InsufficientCredits: (402, Code.INSUFFICIENT_CREDITS, ReasonClass.CAPABILITY_DENIED),
+    errors.PermissionDenied: (403, Code.AUTH_FORBIDDEN, ReasonClass.CAPABILITY_DENIED),
+    errors.NotFound: (404, Code.ROUTE_NOT_FOUND, ReasonClass.NOT_FOUND),
+    errors.MethodNotAllowed: (405, Code.REQUEST_METHOD, ReasonClass.INVALID_INPUT),
+    errors.RequestTimeout: (408, "request.failed", ReasonClass.INVALID_INPUT),
+    errors.AlreadyExists: (409, Code.BROWSER_NAME_CONFLICT, ReasonClass.CONFLICT),
+    errors.StateConflict: (409, Code.BROWSER_NOT_RUNNING, ReasonClass.CONFLICT),
+    errors.IdempotencyInProgress: (409, Code.IDEMPOTENCY_IN_PROGRESS, ReasonClass.CONFLICT),
+    errors.RuntimeReplaced: (409, Code.BROWSER_CHANGED, ReasonClass.CONFLICT),
+    errors.PreconditionFailed: (412, "request.failed", ReasonClass.CONFLICT),
+    errors.PayloadTooLarge: (400, Code.REQUEST_INVALID, ReasonClass.INVALID_INPUT),
+    errors.UriTooLong: (400, Code.REQUEST_INVALID, ReasonClass.INVALID_INPUT),
+    errors.UnsupportedMediaType: (400, "request.invalid_content_type", ReasonClass.INVALID_INPUT),
+    errors.ProviderNotConfigured: (400, "gateway.misconfigured", ReasonClass.INVALID_INPUT),
+    errors.ValidationFailed: (400, Code.REQUEST_INVALID, ReasonClass.INVALID_INPUT),
+    errors.UnsupportedFeature: (400, "capability.not_available", ReasonClass.CAPABILITY_DENIED),
+    errors.IdempotencyKeyReused: (409, Code.IDEMPOTENCY_MISMATCH, ReasonClass.CONFLICT),
+    errors.RateLimited: (429, Code.RATE_LIMIT, ReasonClass.RATE_LIMITED),
+    errors.QuotaExceeded: (429, Code.BROWSER_CONCURRENT_QUOTA, ReasonClass.CAPABILITY_LIMIT),
+    errors.HeadersTooLarge: (400, Code.REQUEST_INVALID, ReasonClass.INVALID_INPUT),
+    errors.InternalError: (500, Code.INTERNAL, ReasonClass.UNKNOWN),
+    errors.ProviderError: (502, Code.UPSTREAM_UNAVAILABLE, ReasonClass.SERVER),
+    errors.ProviderBadResponse: (502, "route.bad_gateway", ReasonClass.UNKNOWN),
+    errors.ProviderCredentialsRejected: (502, "gateway.misconfigured", ReasonClass.UPSTREAM),
+    errors.ProviderUpgradeRequired: (502, "gateway.misconfigured", ReasonClass.UPSTREAM),
+    errors.ProviderUnavailable: (503, Code.UPSTREAM_UNAVAILABLE, ReasonClass.UPSTREAM),
+    errors.CapacityExceeded: (503, Code.RUNTIME_NO_CAPACITY, ReasonClass.UPSTREAM),
+    errors.Overloaded: (503, "route.unavailable", ReasonClass.SERVER),
+    errors.StoreUnavailable: (503, "control_plane.unavailable", ReasonClass.SERVER),
+    errors.ProviderTimeout: (504, "gateway.timeout", ReasonClass.UPSTREAM),
+    errors.OutcomeUnknown: (504, Code.IDEMPOTENCY_UNCERTAIN, ReasonClass.OUTCOME_UNKNOWN),
+}
+"""Status, code and reason of each class in today's API."""
+
+FLAT_FORMS: Final[Forms] = {
+    **FORMS,
+    errors.StateConflict: (409, Code.RUNTIME_NOT_ACTIVE, ReasonClass.CONFLICT),
+    errors.AlreadyExists: (409, Code.RUNTIME_NAME_CONFLICT, ReasonClass.CONFLICT),
+    errors.RuntimeReplaced: (409, Code.RUNTIME_NAME_CONFLICT, ReasonClass.CONFLICT),
+    errors.PreconditionFailed: (409, "request.failed", ReasonClass.CONFLICT),
+    errors.InternalError: (500, Code.INTERNAL, ReasonClass.SERVER),
+    errors.ProviderBadResponse: (502, "route.bad_gateway", ReasonClass.UPSTREAM),
+    errors.OutcomeUnknown: (409, Code.IDEMPOTENCY_UNCERTAIN, ReasonClass.OUTCOME_UNKNOWN),
+}
+"""The same in the flat era."""
+
+OURS: Final = frozenset(
+    {
+        errors.InternalError,
+        errors.OutcomeUnknown,
+        errors.ProviderBadResponse,
+        errors.ProviderCredentialsRejected,
+        errors.ProviderUpgradeRequired,
+    }
+)
+"""Classes that are worded by the gateway also when the provider said something: it said that to the gateway."""
+
+HINTS: Final[Mapping[Retryable, str]] = {
+    Retryable.NO: "Change the request, or what it is about: the same again ends the same way.",
+    Retryable.YES: "Wait, then send it again.",
+    Retryable.SAME_REQUEST: "Send the same request again, with the same key and name, to learn what became of it.",
+}
+"""The next step; the API promises one with every 4xx."""
+
+
+def failure_of(error: GatewayError, request_id: str, *, flat: bool) -> DialectAnswer:
+    """The answer to a request that ended with ``error``. What the provider said of the caller's request passes
+    verbatim: status, code and message."""
+    status, code, reason = (FLAT_FORMS if flat else FORMS)[type(error)]
+    message, failure = error.detail, error.failure
+    if failure is not None and failure.detail is not None and type(error) not in OURS:
+        status, code, message = failure.status or status, failure.code or code, failure.detail
+    told: dict[str, Any] = {
+        "code": error.extra.get(NATIVE_CODE, code),
+        "reasonClass": reason,
+        "requestId": request_id,
+    }
+    if status < 500:
+        told["hint"] = HINTS[error.retryable]
+    faults = [{"member": native_member(fault), "message": fault.detail} for fault in error.errors]
+    if faults:
+        told["details"] = {"errors": faults}
+    body = {"error": message, **told} if flat else {"error": {"message": message, **told}}
+    headers = {}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(math.ceil(max(error.retry_after, 0)))
+    if isinstance(error, MethodNotAllowed):
+        headers["Allow"] = ", ".join(error.allowed)
+    return DialectAnswer(status, msgspec.json.encode(body), headers)

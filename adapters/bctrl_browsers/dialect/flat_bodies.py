@@ -1,0 +1,147 @@
+"""The JSON of the flat era, ``/v1/runtimes``, and what of it today's API has an equivalent for."""
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+from adapters.bctrl_browsers.dialect.bodies import Name
+from adapters.bctrl_browsers.marker import check_unmarked
+from adapters.bctrl_browsers.options import NetworkTraffic, Option, check_proxy
+from gateway.domain.errors import ValidationFailed
+from gateway.domain.runtime import Runtime
+from gateway.domain.validation import optional, validate
+from gateway.domain.values import State
+
+STATUSES: Final[Mapping[State, str]] = {
+    State.STARTING: "active",
+    State.RUNNING: "active",
+    State.PAUSED: "active",
+    State.STOPPING: "active",
+    State.UNKNOWN: "active",
+    State.IDLE: "stopped",
+    State.STOPPED: "stopped",
+    State.FAILED: "failed",
+}
+"""The era knows three words; what has or may have compute is active."""
+
+_SAME: Final = (
+    "autoUpgrade",
+    "forceOpenShadowRoots",
+    "headless",
+    "networkTraffic",
+    "proxy",
+    "stealth",
+    "webRtcProxyOnly",
+)
+_RENAMED: Final = {"extensionIds": "extensions"}
+_REFUSED: Final[Mapping[str, str]] = {
+    "fingerprint": "Today's API has no equivalent of a fingerprint.",
+    "idleTimeoutSeconds": "Today's API does not tell whether its timeoutSeconds means the same.",
+}
+
+
+class FlatConfig(Option):
+    """``config``: the members that today's API has too. ``stealth`` has the words since July 2026."""
+
+    auto_upgrade: bool = optional(False)
+    extension_ids: list[str] = optional([])
+    force_open_shadow_roots: bool = optional(False)
+    headless: bool = optional(False)
+    network_traffic: NetworkTraffic = optional(None)
+    profile: bool = optional(True)
+    proxy: Any = optional(None)
+    stealth: Literal["normal", "best", "experimental"] = optional("normal")
+    web_rtc_proxy_only: bool = optional(False)
+
+
+class FlatUpdate(Option):
+    """The body of an update."""
+
+    name: Name = optional("")
+    metadata: dict[str, Any] | None = None
+    config: FlatConfig = optional(None)
+    profile: bool = optional(True)
+    recording: bool = optional(False)
+
+
+class FlatCreate(FlatUpdate):
+    """The body of a create."""
+
+    type: Literal["browser"]
+    space_id: str = optional("")
+    start: bool = optional(True)
+
+
+class FlatStart(Option):
+    """The body of a start."""
+
+    recording: bool = optional(False)
+
+
+def current_body(body: Mapping[str, Any], model: type[FlatUpdate]) -> dict[str, Any]:
+    """A create or an update in the words of today's API, proxies in any of their forms.
+
+    Raises :class:`ValidationFailed` for what is not valid, and for what has no equivalent, naming the member.
+    """
+    config = body.get("config")
+    config = config if isinstance(config, Mapping) else {}
+    for name, why in _REFUSED.items():
+        if name in config:
+            raise ValidationFailed.at(f"#/config/{name}", why, code="unsupported")
+    flat = validate(model, body)
+    check_proxy(config.get("proxy"), ("config", "proxy"), secrets=True)
+    for where, holder in (("#/profile", flat), ("#/config/profile", flat.config)):
+        if holder is not None and not holder.profile:
+            raise ValidationFailed.at(where, "Today's API keeps the state of every browser.", code="unsupported")
+    if isinstance(flat, FlatCreate) and not flat.start:
+        detail = "Today's API launches every browser that it creates: leave start out, and stop the runtime after."
+        raise ValidationFailed.at("#/start", detail, code="unsupported")
+    current = {name: body[name] for name in ("name", "spaceId", "recording") if name in body}
+    check_unmarked(body.get("metadata"), "metadata")
+    if body.get("metadata") is not None:
+        current["metadata"] = body["metadata"]
+    current |= {name: config[name] for name in _SAME if name in config}
+    current |= {name: config[flat_name] for flat_name, name in _RENAMED.items() if flat_name in config}
+    return current
+
+
+def summary(browser: Mapping[str, Any], runtime: Runtime) -> dict[str, Any]:
+    """A browser as a row of a list. ``runtime`` is the same in the gateway's model."""
+    run = browser.get("currentRun") or {}
+    status = STATUSES[runtime.state]
+    return {
+        "id": runtime.provider_id,
+        "name": browser.get("name"),
+        "spaceId": browser.get("spaceId"),
+        "type": "browser",
+        "status": status,
+        "activeRunId": run.get("id") if status == "active" else None,
+        "profile": True,
+        "createdAt": browser.get("createdAt"),
+        "updatedAt": browser.get("updatedAt"),
+        "lastActivityAt": browser.get("lastUsedAt"),
+    }
+
+
+def detail(browser: Mapping[str, Any], runtime: Runtime) -> dict[str, Any]:
+    """A browser as a single answer, with the way in while there is one."""
+    config = {name: browser[name] for name in _SAME if browser.get(name) is not None}
+    config |= {flat: browser[name] for flat, name in _RENAMED.items() if browser.get(name) is not None}
+    shown = {**summary(browser, runtime), "config": config, "metadata": browser.get("metadata")}
+    ways = connection(browser, runtime)
+    if ways is not None:
+        shown |= {name: ways[name] for name in ("connectUrl", "protocol", "webdriverUrl") if name in ways}
+    return shown
+
+
+def connection(browser: Mapping[str, Any], runtime: Runtime) -> dict[str, Any] | None:
+    """The ways into a running browser, in the spelling of every client of the era; None while there are none."""
+    run = browser.get("currentRun") or {}
+    ways = run.get("connections") or {}
+    if runtime.state is not State.RUNNING or not ways.get("cdpUrl"):
+        return None
+    told = {"runId": run.get("id"), "protocol": "cdp", "connectUrl": ways["cdpUrl"], "cdpUrl": ways["cdpUrl"]}
+    if ways.get("webdriverUrl"):
+        told |= {"webdriverUrl": ways["webdriverUrl"], "webDriverUrl": ways["webdriverUrl"]}
+    if isinstance(run.get("recording"), Mapping):
+        told["recording"] = run["recording"]
+    return told

@@ -1,0 +1,157 @@
+"""What both eras that are spoken inbound do with the gateway: find who serves a space, and pass calls on."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from adapters.bctrl_browsers.adapter import BctrlBrowsersAdapter
+from adapters.bctrl_browsers.dialect.bodies import NATIVE_CODE, idempotency_key
+from adapters.bctrl_browsers.native import NativeAnswer, NativeCreate
+from adapters.bctrl_browsers.settings import DEFAULT_SPACE
+from adapters.bctrl_browsers.wire import Code
+from gateway.domain.errors import NotFound, ProviderBadResponse
+from gateway.domain.operations import Operation
+from gateway.ports.context import RequestContext
+from gateway.ports.dialect import DialectGateway, DialectRequest, DialectTarget
+from gateway.ports.transport import path_segment
+
+PREFIX: Final = "bctrl"
+MAX_EMPTY_PAGES: Final = 50
+
+_RAW: Final = msgspec.json.Decoder(dict[str, Any])
+
+
+def below(browser: str, verb: str = "") -> str:
+    """The path of a browser, by id or name, below ``/browsers``."""
+    return f"/{path_segment(browser)}{verb}"
+
+
+class Calls:
+    """Calls to the providers of the browser API, for the requests of one era."""
+
+    def __init__(self, gateway: DialectGateway, era: str) -> None:
+        self._gateway = gateway
+        self._era = era
+
+    def target(self, space: str | None) -> DialectTarget:
+        """Who serves a space. ``default`` and none at all are one: what is set for ``default``, or a provider that is
+        pinned to it or open, else the first provider's own space. Raises :class:`NotFound`."""
+        api = BctrlBrowsersAdapter.api
+        try:
+            return self._gateway.target(PREFIX, api, space or DEFAULT_SPACE, self._era)
+        except NotFound as exc:
+            adapters = self._gateway.adapters(api)
+            if space in {None, DEFAULT_SPACE} and adapters and adapters[0].settings.scope is not None:
+                return self._gateway.target(PREFIX, api, adapters[0].settings.scope, self._era)
+            raise NotFound(exc.detail, extra={NATIVE_CODE: Code.SPACE_NOT_FOUND}) from exc
+
+    def all_targets(self) -> Iterator[DialectTarget]:
+        """Every space that can be told without its name: the default one first, then all that are served by name."""
+        seen: set[tuple[str, str]] = set()
+        for space in (None, *(known.asked_scope for known in self._gateway.targets(PREFIX, BctrlBrowsersAdapter.api))):
+            try:
+                target = self.target(space)
+            except NotFound:
+                continue
+            key = (target.adapter.name, target.scope)
+            if key not in seen:
+                seen.add(key)
+                yield target
+
+    async def create(
+        self, target: DialectTarget, create: NativeCreate, request: DialectRequest, ctx: RequestContext
+    ) -> bytes:
+        """Create at a target, under the key that the request carries; gives the browser's JSON."""
+        made = await self._gateway.create(target, create, ctx, idempotency_key=idempotency_key(request))
+        if made.native is not None:
+            return made.native
+        answer = await self.send(Operation.GET, target, ctx, path=below(made.runtime.provider_id))
+        return answer.body
+
+    def key_for(self, target: DialectTarget, request: DialectRequest, ctx: RequestContext) -> str | None:
+        """The key for the provider; None where the request carries none."""
+        key = idempotency_key(request)
+        return None if key is None else self._gateway.provider_key(target, ctx, key)
+
+    async def send(
+        self,
+        operation: Operation,
+        target: DialectTarget,
+        ctx: RequestContext,
+        *,
+        method: str = "GET",
+        path: str = "",
+        query: Sequence[tuple[str, str]] = (),
+        wait: int = 0,
+        body: bytes | None = None,
+        key: str | None = None,
+        secrets: Sequence[str] = (),
+    ) -> NativeAnswer:
+        """Pass one call on. ``wait`` is shortened to what the time limit of the operation leaves."""
+        adapter = adapter_of(target)
+        ctx.scope = target.scope
+        limited = Operation.CONNECT if operation is Operation.GET and wait else operation
+        wait = adapter.settings.longest_wait(limited, wait)
+        if wait:
+            query = [*query, ("wait", str(wait))]
+        async with self._gateway.calling(adapter, limited, ctx, secrets) as call:
+            answer = await adapter.native(
+                operation,
+                target.scope,
+                call,
+                method=method,
+                below=path,
+                query=query,
+                body=body,
+                idempotency_key=key,
+            )
+        if operation is not Operation.LIST and answer.runtimes:
+            ctx.runtime_id = answer.runtimes[0].id
+        return answer
+
+    async def page(
+        self,
+        target: DialectTarget,
+        ctx: RequestContext,
+        query: Sequence[tuple[str, str]],
+        is_empty: Callable[[NativeAnswer], bool],
+    ) -> NativeAnswer:
+        """The first page from the query's cursor on that is not empty, or the last one.
+
+        Raises :class:`ProviderBadResponse` when none comes within :data:`MAX_EMPTY_PAGES`.
+        """
+        fixed = [pair for pair in query if pair[0] != "cursor"]
+        cursor = next((value for name, value in query if name == "cursor"), None)
+        for _ in range(MAX_EMPTY_PAGES):
+            asked = fixed if cursor is None else [*fixed, ("cursor", cursor)]
+            answer = await self.send(Operation.LIST, target, ctx, query=asked)
+            if answer.next_cursor is None or not is_empty(answer):
+                return answer
+            cursor = answer.next_cursor
+        detail = f"The list had nothing on {MAX_EMPTY_PAGES} pages in a row; narrow it, or go on later."
+        raise ProviderBadResponse(detail, provider=target.adapter.name)
+
+
+def adapter_of(target: DialectTarget) -> BctrlBrowsersAdapter:
+    """The adapter that serves a target."""
+    assert isinstance(target.adapter, BctrlBrowsersAdapter)  # noqa: S101 (targets are asked for by the API's name)
+    return target.adapter
+
+
+def shown(body: bytes, target: DialectTarget) -> bytes:
+    """An answer as it came; where the settings map the space to another one, with the one that was asked for."""
+    if target.asked_scope in {target.scope, DEFAULT_SPACE}:
+        return body
+    return msgspec.json.encode(document(body, target))
+
+
+def document(body: bytes, target: DialectTarget) -> dict[str, Any]:
+    """The same, parsed."""
+    parsed = _RAW.decode(body)
+    if target.asked_scope not in {target.scope, DEFAULT_SPACE}:
+        for row in (parsed, *parsed.get("data", ())):
+            for part in (row, row.get("currentRun") or {}):
+                if part.get("spaceId") == target.scope:
+                    part["spaceId"] = target.asked_scope
+    return parsed

@@ -1,0 +1,273 @@
+"""A real HTTP server that behaves like bctrl's browser API, version 2026-10-03, as far as that is known.
+
+Strict about the bodies; it accepts any extension, saved proxy, location and space. ``default`` is ``sp_demo``. A run
+takes a second to start and a second to stop; ``wait`` answers as if that time had passed, without passing it.
+``emulator_flat.py`` serves the API of the era before, ``/v1/runtimes``, over the same browsers. What is unknown is a
+*personality*:
+
+``names``   whether a create under the name of a browser of the space is refused (``unique``, 409) or makes a second
+            one (``free``)
+``keys``    whether an ``Idempotency-Key`` is ``remembered`` or ``forgotten``
+"""
+
+import hmac
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from aiohttp import web
+
+from adapters.bctrl_browsers import PLUGIN
+from adapters.bctrl_browsers.emulator import checks as emulator_checks
+from adapters.bctrl_browsers.emulator.checks import Check, fault
+from adapters.bctrl_browsers.emulator.flat import FlatEra, flat_errors
+from adapters.bctrl_browsers.emulator.listing import page_of
+from adapters.bctrl_browsers.emulator.world import DEFAULT_SPACE, Browser, World, new_id
+from adapters.bctrl_browsers.wire import API_VERSION, MARKER, Code, ReasonClass, RunStatus
+from gateway.testing.emulator import Emulator
+from gateway.testing.exchange import Answer, Call, Made, Refusal, Route, timestamp
+
+Handle = Callable[[Call], Answer]
+
+_CODES: Final[Mapping[int, tuple[str, ReasonClass]]] = {
+    400: (Code.REQUEST_INVALID, ReasonClass.INVALID_INPUT),
+    401: (Code.AUTH_INVALID, ReasonClass.UNAUTHORIZED),
+    402: (Code.INSUFFICIENT_CREDITS, ReasonClass.CAPABILITY_DENIED),
+    403: (Code.AUTH_FORBIDDEN, ReasonClass.CAPABILITY_DENIED),
+    404: (Code.ROUTE_NOT_FOUND, ReasonClass.NOT_FOUND),
+    405: (Code.REQUEST_METHOD, ReasonClass.INVALID_INPUT),
+    409: (Code.BROWSER_NAME_CONFLICT, ReasonClass.CONFLICT),
+    429: (Code.RATE_LIMIT, ReasonClass.RATE_LIMITED),
+    502: (Code.UPSTREAM_UNAVAILABLE, ReasonClass.UPSTREAM),
+    503: (Code.UPSTREAM_UNAVAILABLE, ReasonClass.UPSTREAM),
+    504: (Code.UPSTREAM_UNAVAILABLE, ReasonClass.UPSTREAM),
+}
+_CREATE_ONLY: Final = frozenset({"name", "spaceId", "fromBrowser", "persona"})
+
+
+class BrowsersEmulator(Emulator):
+    """One account."""
+
+    def __init__(self, token: str, personality: Mapping[str, str], now: Callable[[], float]) -> None:
+        super().__init__(now=now)
+        self._credentials = f"Bearer {token}".encode()
+        self._personality = personality
+        self._answered: dict[str, tuple[tuple[Any, ...], Answer]] = {}
+        self.world = World()
+
+    def authenticate(self, headers: Mapping[str, str]) -> str:
+        given = headers.get("Authorization")
+        if given is None:
+            raise Refusal(self.failure(401, "There is no Authorization header.", Code.AUTH_REQUIRED))
+        if not hmac.compare_digest(given.encode(errors="replace"), self._credentials):
+            raise Refusal(self.failure(401, "This token is not valid.", Code.AUTH_INVALID))
+        return "account"
+
+    def failure(self, status: int, detail: str, code: str | None = None) -> Answer:
+        server = (Code.INTERNAL, ReasonClass.SERVER)
+        default, reason = _CODES.get(status, server if status >= 500 else _CODES[400])
+        error = {
+            "code": code or default,
+            "message": detail,
+            "reasonClass": reason,
+            "requestId": f"req_{secrets.token_hex(8)}",
+        }
+        if status < 500:
+            error["hint"] = "Change the request, or wait."
+        return Answer(status, {"error": error}, {"x-request-id": error["requestId"]})
+
+    def bad_json(self, detail: str) -> Answer:
+        return self.failure(400, f"The body is not JSON: {detail}", Code.REQUEST_INVALID_JSON)
+
+    def routes(self) -> Iterable[Route]:
+        one = "/v1/browsers/{id}"
+        yield Route("create", "POST", "/v1/browsers", self._write(self._create))
+        yield Route("list", "GET", "/v1/browsers", self._read(self._list))
+        yield Route("get", "GET", one, self._read(self._get))
+        yield Route("update", "PATCH", one, self._write(self._update))
+        yield Route("delete", "DELETE", one, self._write(self._delete))
+        yield Route("start", "POST", f"{one}/start", self._write(self._start))
+        yield Route("stop", "POST", f"{one}/stop", self._write(self._stop_run))
+        yield Route("revoke", "POST", f"{one}/connections/revoke", self._write(self._revoke))
+        yield Route("whoami", "GET", "/v1/auth/whoami", self._read(self._whoami))
+        yield from FlatEra(self).routes()
+
+    def clear(self) -> None:
+        self.world.clear()
+        self._answered.clear()
+
+    def counts(self) -> Mapping[str, int]:
+        browsers = list(self.world.all(self.now()))
+        return {"runtimes": len(browsers), "live_runtimes": sum(browser.run is not None for browser in browsers)}
+
+    def made(self) -> Iterable[Made]:
+        for browser in self.world.all(self.now()):
+            marker = browser.config.get("metadata", {}).get(MARKER)
+            yield Made(browser.id, browser.name, browser.space, live=True, marker=marker, key=browser.key)
+
+    def application(self, *, max_body: int = 1 << 20) -> web.Application:
+        app = super().application(max_body=max_body)
+        app.middlewares.insert(0, flat_errors)
+        return app
+
+    def refuse(self, status: int, detail: str, code: str | None = None) -> Refusal:
+        """A refusal in the envelope."""
+        return Refusal(self.failure(status, detail, code))
+
+    def once(self, handle: Handle) -> Handle:
+        """A write that knows the ``Idempotency-Key`` of those before it. What was refused is not remembered."""
+
+        def write(call: Call) -> Answer:
+            key = call.headers.get("Idempotency-Key")
+            if key is None or call.repeated or self._personality["keys"] == "forgotten":
+                return handle(call)
+            request = (call.operation, *call.path.values(), call.raw)
+            before, answer = self._answered.get(key, (request, None))
+            if before != request:
+                raise self.refuse(409, "The key was used for another request.", Code.IDEMPOTENCY_MISMATCH)
+            if answer is not None:
+                return replace(answer, created=None)
+            self._answered[key] = (request, answer := handle(call))
+            return answer
+
+        return write
+
+    def space_of(self, call: Call, body: Mapping[str, Any] | None = None) -> str:
+        """The id of the space that a call is about."""
+        named = (body or {}).get("spaceId") or call.parameter("spaceId") or call.headers.get("BCTRL-Space")
+        return DEFAULT_SPACE if named in {None, "", "default"} else str(named)
+
+    def check_name(self, space: str, name: str, call: Call) -> None:
+        """Refuse a name that is taken."""
+        may_be_taken = call.repeated or self._personality["names"] == "free"
+        if not may_be_taken and self.world.namesakes(space, name, self.now()):
+            raise self.refuse(409, "A browser of this name exists.", Code.BROWSER_NAME_CONFLICT)
+
+    def browser(self, call: Call) -> Browser:
+        """The browser that a call is about, by id or name."""
+        found = self.world.meant(self.space_of(call), call.path["id"], self.now())
+        if found is None:
+            raise self.refuse(404, "There is no browser of this id or name.", Code.BROWSER_NOT_FOUND)
+        return found
+
+    def _read(self, handle: Handle) -> Handle:
+        def read(call: Call) -> Answer:
+            if call.headers.get("BCTRL-Version", API_VERSION) != API_VERSION:
+                raise self.refuse(400, f"The only version is {API_VERSION}.", Code.REQUEST_VERSION)
+            return handle(call)
+
+        return read
+
+    def _write(self, handle: Handle) -> Handle:
+        return self._read(self.once(handle))
+
+    def _body(self, call: Call, members: Mapping[str, Check]) -> dict[str, Any]:
+        body = call.json()
+        if found := fault(body, members):
+            raise self.refuse(400, found)
+        return body or {}
+
+    def _waited(self, call: Call, browser: Browser) -> Browser:
+        wait = call.parameter("wait") or "0"
+        if not (wait.isascii() and wait.isdigit() and int(wait) <= 60):
+            raise self.refuse(400, "wait is a number of seconds, 0 to 60")
+        if int(wait) > 0:
+            browser.hurry(self.now())
+        return browser
+
+    def _create(self, call: Call) -> Answer:
+        body = self._body(call, emulator_checks.CREATE)
+        now, space = self.now(), self.space_of(call, body)
+        name = body.get("name") or f"browser-{secrets.token_hex(4)}"
+        self.check_name(space, name, call)
+        config = {key: value for key, value in body.items() if key not in _CREATE_ONLY}
+        fresh = Browser(space, name, now, config, key=call.headers.get("Idempotency-Key"))
+        browser = self._copied(fresh, body)
+        browser.start(now)
+        self._waited(call, browser)
+        self.world.add(browser)
+        return Answer(201, browser.shown(self.now()), created=browser.id)
+
+    def _copied(self, browser: Browser, body: Mapping[str, Any]) -> Browser:
+        if "fromBrowser" not in body:
+            return browser
+        if "persona" not in body:
+            raise self.refuse(400, "fromBrowser needs persona.", Code.BROWSER_PERSONA_REQUIRED)
+        source = self.world.meant(browser.space, body["fromBrowser"], self.now())
+        if source is None:
+            raise self.refuse(404, "There is no such browser to copy.", Code.BROWSER_NOT_FOUND)
+        if not source.saved:
+            raise self.refuse(409, "The browser to copy has no saved state.", Code.BROWSER_NO_SAVED_STATE)
+        at = timestamp(max(source.updated, source.used, source.created))
+        browser.copied_from = {"browserId": source.id, "persona": body["persona"], "savedStateAt": at}
+        browser.saved = True
+        return browser
+
+    def _list(self, call: Call) -> Answer:
+        hidden = call.unseen.in_list()
+        browsers = [b for b in self.world.of(self.space_of(call), self.now()) if b.id not in hidden]
+        return page_of(self, call, browsers)
+
+    def _get(self, call: Call) -> Answer:
+        browser = self.browser(call)
+        if call.unseen.in_get(browser.id):
+            raise self.refuse(404, "There is no browser of this id or name.", Code.BROWSER_NOT_FOUND)
+        return self._shown(self._waited(call, browser))
+
+    def _update(self, call: Call) -> Answer:
+        browser, body = self.browser(call), self._body(call, emulator_checks.UPDATE)
+        fixed = body.keys() & {"stealth", "viewport"}
+        if fixed and (browser.run is not None or browser.saved):
+            detail = f"{' and '.join(sorted(fixed))} can change while the browser is idle and has no saved state."
+            raise self.refuse(409, detail, Code.RUNTIME_NOT_STOPPED)
+        if body.get("name", browser.name) != browser.name:
+            self.check_name(browser.space, body["name"], call)
+            browser.name = body["name"]
+        browser.config |= {key: value for key, value in body.items() if key != "name"}
+        browser.updated = self.now()
+        return self._shown(browser)
+
+    def _delete(self, call: Call) -> Answer:
+        browser = self.browser(call)
+        self.world.remove(browser)
+        return Answer(200, {"object": "deleted", "id": browser.id, "deleted": True})
+
+    def _start(self, call: Call) -> Answer:
+        browser = self.browser(call)
+        self._body(call, emulator_checks.START)
+        browser.start(self.now())
+        return self._shown(self._waited(call, browser))
+
+    def _stop_run(self, call: Call) -> Answer:
+        browser, body = self.browser(call), self._body(call, emulator_checks.STOP)
+        browser.stop(self.now(), discard=body.get("discardState", False))
+        return self._shown(self._waited(call, browser))
+
+    def _revoke(self, call: Call) -> Answer:
+        browser = self.browser(call)
+        if browser.run is None or browser.run.status(self.now()) is not RunStatus.ACTIVE:
+            raise self.refuse(409, "The browser is not running.", Code.BROWSER_NOT_RUNNING)
+        browser.run.credential = new_id("key")
+        return self._shown(browser)
+
+    def _whoami(self, _: Call) -> Answer:
+        where = {"organizationId": "org_demo", "defaultSpaceId": DEFAULT_SPACE, "scope": "organization"}
+        body = {"object": "identity", "keyId": "key_demo", "plan": "developer", **where, "effectiveScope": where}
+        return Answer(200, body)
+
+    def _shown(self, browser: Browser) -> Answer:
+        return Answer(200, browser.shown(self.now()))
+
+
+def create_emulator(
+    *, token: str, personality: Mapping[str, str] | None = None, now: Callable[[], float] = time.time
+) -> web.Application:
+    """The emulator as an application. Raises ``ValueError`` for a personality that does not exist."""
+    chosen = {name: choices[0] for name, choices in PLUGIN.personalities.items()}
+    for name, choice in (personality or {}).items():
+        if choice not in PLUGIN.personalities.get(name, ()):
+            raise ValueError(f"the emulator of bctrl_browsers has no personality {name}={choice}")
+        chosen[name] = choice
+    return BrowsersEmulator(token, chosen, now).application()

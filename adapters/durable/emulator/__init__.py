@@ -1,0 +1,195 @@
+"""An emulator of the durable platform: everything under ``/api/v1`` that its client uses, over HTTP.
+
+Fact (seeds 000 to 003, the platform's operation pages, its public client): routes, fields, bounds and defaults; the
+error envelope and its 11 codes; ensure by key and 409 on another config; partial configs normalised before they are
+digested and compared; start of a paused runtime leaves it paused, start of a running one leaves it as it is and says
+``materialization_stale``; the credential of an instance is read, not minted; only the owner changes a runtime; only
+running costs credits, and they are billed at a pause; a cursor is good with another limit.
+
+Choice, where nothing is documented:
+
+- 201 for a new runtime, 200 for one that existed; a differing config and a second install of a capability are
+  ``already_exists_error``, a verb in the wrong state (a double pause, anything on idle) is ``conflict_error``; name,
+  description and project of an existing runtime are not compared.
+- Unknown members of bodies are refused, those inside ``config`` kept; keys are 1 to 255 characters without blanks and
+  slashes; a body that is no JSON is 422 ``json_invalid``, a cursor that is none 400; lists are in order of creation.
+- Every organization, workspace, secret and capability exists; a project key is made when it is first used, a project
+  UUID must be known. Without a key the project's key is taken.
+- A sandbox that outlives its time is paused with ``timeout``, not killed. Capabilities of the config and installed
+  bindings are two things. All of it is forgotten with the process.
+
+Not emulated: start/stream, reconnect, UUID prefixes, credits running out (use a fault).
+"""
+
+import asyncio
+import base64
+import binascii
+import json
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Final
+
+from aiohttp import web
+
+from adapters.durable.emulator import checks
+from adapters.durable.emulator.capabilities import CapabilityRoutes
+from adapters.durable.emulator.lifecycle import LifecycleRoutes
+from adapters.durable.emulator.lookups import LookupRoutes
+from adapters.durable.emulator.platform import Platform
+from adapters.durable.emulator.world import Project, Runtime, Workspace, digest
+from gateway.testing.exchange import Answer, Call, Made, Route
+
+WORKSPACE: Final = "/api/v1/org/{org}/ws/{workspace}"
+RUNTIME: Final = WORKSPACE + "/runtimes/{runtime}"
+
+
+def create_emulator(
+    *,
+    token: str,
+    personality: Mapping[str, str] | None = None,
+    now: Callable[[], float] = time.time,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> web.Application:
+    """The emulator as an application.
+
+    ``token`` is the one credential, as ``X-API-Key`` or ``Bearer``; ``{token}.{owner}`` is another user of the same
+    account. ``personality``: ``key_uniqueness`` is ``workspace`` (default) or ``owner``, ``get_by_key`` ``yes``
+    (default) or ``no``. Raises ``ValueError`` for an empty token and for a personality that it has not.
+    """
+    return DurableEmulator(token=token, personality=personality or {}, now=now, sleep=sleep).application()
+
+
+class DurableEmulator(Platform):
+    """The whole API: the routes of runtimes, with those of the other modules."""
+
+    def routes(self) -> Iterable[Route]:
+        """The whole API."""
+        yield Route("create", "POST", WORKSPACE + "/runtimes", self._create)
+        yield Route("list", "GET", WORKSPACE + "/runtimes", self._list)
+        yield Route("get", "GET", RUNTIME, self._get)
+        yield Route("get_config", "GET", RUNTIME + "/config", self._get_config)
+        yield Route("replace_config", "PUT", RUNTIME + "/config", self._replace_config)
+        yield from LifecycleRoutes(self).routes(RUNTIME)
+        yield from CapabilityRoutes(self).routes(RUNTIME + "/capabilities")
+        yield from LookupRoutes(self).routes("/api/v1")
+
+    def clear(self) -> None:
+        """Forget every organization."""
+        self.world.clear()
+
+    def counts(self) -> Mapping[str, int]:
+        """Live runtimes are those with a sandbox, paused or not."""
+        runtimes = list(self.world.runtimes())
+        return {
+            "runtimes": len(runtimes),
+            "live_runtimes": sum(runtime.instance is not None for runtime in runtimes),
+            "running_runtimes": sum(runtime.status == "running" for runtime in runtimes),
+        }
+
+    def made(self) -> Iterable[Made]:
+        """Nothing ends for good here: all are live."""
+        for workspace, runtime in self.world.placed():
+            yield Made(runtime.id, runtime.key, f"{workspace.org}/{workspace.key}", live=True)
+
+    def _project(self, workspace: Workspace, wanted: str | None) -> Project:
+        if wanted is None:
+            return workspace.default_project
+        project = workspace.project(wanted)
+        if project is not None:
+            return project
+        if checks.uuid(wanted, (), checks.Notes()) is not checks.ABSENT:
+            raise self.refused(404, "Project not found")
+        return workspace.add_project(wanted, wanted, None, self.now())
+
+    def _create(self, call: Call) -> Answer:
+        body = self.checked(call, checks.CREATE)
+        workspace = self.workspace(call)
+        project = self._project(workspace, body["project"])
+        key = body["key"] or project.key
+        existing = workspace.keyed(key, call.caller if self.per_owner else None)
+        if existing is not None and not call.repeated:
+            existing.settle(self.now())
+            if body["config"] is not None and digest(body["config"]) != existing.config_digest:
+                raise self.refused(
+                    409, "A runtime with this key exists with a different config", "already_exists_error"
+                )
+            return Answer(200, {**existing.shown(self.now(), call.caller), "created": False})
+        now = self.now()
+        runtime = Runtime(
+            id=str(uuid.uuid4()),
+            key=key,
+            name=body["name"] or key,
+            description=body["description"],
+            project=project,
+            owner=call.caller,
+            config=body["config"] or checks.CONFIG({}, (), checks.Notes()),
+            requested_limit=body["requested_runtime_limit_seconds"],
+            created_at=now,
+            updated_at=now,
+        )
+        workspace.runtimes[runtime.id] = runtime
+        return Answer(201, {**runtime.shown(now, call.caller), "created": True}, created=runtime.id)
+
+    def _list(self, call: Call) -> Answer:
+        notes = checks.Notes()
+        states = [state for value in call.parameters("state") for state in value.split(",")]
+        for state in states:
+            checks.one_of("idle", "running", "paused")(state, ("query", "state"), notes)
+        project, owner = call.parameter("project_id"), call.parameter("owner")
+        if project is not None:
+            project = checks.uuid(project, ("query", "project_id"), notes)
+        if owner is not None:
+            checks.one_of("me")(owner, ("query", "owner"), notes)
+        limit = checks.limit(call.parameter("limit") or "50", notes)
+        self.accept(notes)
+        start = self._after(call.parameter("cursor"))
+        now, hidden, found = self.now(), call.unseen.in_list(), []
+        for runtime in self.workspace(call).ordered():
+            runtime.settle(now)
+            if (
+                runtime.id not in hidden
+                and (runtime.created_at, runtime.id) > start
+                and (not states or runtime.status in states)
+                and project in {None, runtime.project.id}
+                and (owner is None or runtime.owner == call.caller)
+            ):
+                found.append(runtime)
+        items = [runtime.shown(now, call.caller) for runtime in found[:limit]]
+        return Answer(body={"items": items, "next_cursor": _cursor(found[limit - 1]) if len(found) > limit else None})
+
+    def _after(self, cursor: str | None) -> tuple[float, str]:
+        if not cursor:
+            return float("-inf"), ""
+        try:
+            created, last = json.loads(base64.urlsafe_b64decode(cursor))
+            return float(created), str(last)
+        except (ValueError, TypeError, binascii.Error) as exc:
+            raise self.refused(400, "Invalid cursor") from exc
+
+    def _get(self, call: Call) -> Answer:
+        runtime = self.find(call)
+        if call.unseen.in_get(runtime.id):
+            raise self.refused(404, "Runtime not found")
+        return self.answer(runtime, call)
+
+    def _get_config(self, call: Call) -> Answer:
+        runtime = self.find(call)
+        return Answer(
+            body={
+                "config": runtime.config,
+                "runtime_id": runtime.id,
+                "config_digest": runtime.config_digest,
+                "config_version": runtime.config["version"],
+            }
+        )
+
+    def _replace_config(self, call: Call) -> Answer:
+        body = self.checked(call, checks.REPLACE_CONFIG)
+        runtime = self.find(call, change=True)
+        runtime.config, runtime.updated_at = body["config"], self.now()
+        return self._get_config(call)
+
+
+def _cursor(last: Runtime) -> str:
+    return base64.urlsafe_b64encode(json.dumps([last.created_at, last.id]).encode()).decode()

@@ -1,0 +1,220 @@
+"""Where everything meets: settings, adapters, transports, use cases and the HTTP layer, and nothing else does."""
+
+import asyncio
+import os
+import secrets
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from importlib import import_module
+from typing import Any
+
+from aiohttp import web
+
+from adapters.registry import discover
+from gateway.api import HttpLimits, create_admin, create_api
+from gateway.api.cache.cache import ReadCache
+from gateway.api.endpoints import ENDPOINTS
+from gateway.api.openapi import openapi_document
+from gateway.app.creates import assemble
+from gateway.app.reload import Reloader, dialect_rules, key_digests
+from gateway.app.serving import ADMIN, RELOADER, Addresses, at_its_addresses, beside, until_stopped
+from gateway.ports.clock import Clock, SystemClock
+from gateway.ports.dialect import Dialect, DialectGateway
+from gateway.ports.plugin import AdapterPlugin
+from gateway.ports.provider import ProviderAdapter
+from gateway.ports.provider_settings import ProviderSettings
+from gateway.ports.sealing import Sealer
+from gateway.ports.store import Store
+from gateway.services import Services
+from gateway.services.dialects import DialectService
+from gateway.services.fleet import Fleet
+from gateway.services.health import Checked, HealthService
+from gateway.settings import CacheSettings, Settings, SettingsSource
+from gateway.telemetry.calls import CallSignals
+from gateway.telemetry.logs import Event, Logger, make_logger
+from gateway.telemetry.loop_lag import measure_loop_lag
+from gateway.telemetry.metrics import Metrics
+from gateway.upstream.observed import ObservedTransport
+from gateway.upstream.passthrough import PassThrough
+from gateway.upstream.policies import guarded
+from gateway.upstream.transport import AiohttpTransport
+
+__all__ = [
+    "check_providers",
+    "create_app",
+    "create_emulator",
+    "openapi_document",
+    "plugins",
+    "provider_models",
+    "run",
+    "serving",
+]
+
+
+def plugins() -> Mapping[str, AdapterPlugin]:
+    """Every provider API that this gateway speaks, by name."""
+    return discover()
+
+
+def provider_models() -> Mapping[str, type[ProviderSettings]]:
+    """The settings model of each provider API."""
+    return {api: plugin.settings for api, plugin in discover().items()}
+
+
+def create_app(
+    settings: Settings,
+    *,
+    adapters: Iterable[ProviderAdapter[Any]] | None = None,
+    store: tuple[Store, Sealer] | None = None,
+    clock: Clock | None = None,
+    logger: Logger | None = None,
+) -> web.Application:
+    """The whole service as an aiohttp application.
+
+    ``adapters`` and ``store`` replace those that the settings describe. Where ``admin.listen`` is set, the probes and
+    metrics are in a second application, at ``app[ADMIN]``.
+    """
+    clock = clock or SystemClock()
+    logger = logger or make_logger(settings.log.level, settings.log.format)
+    metrics = Metrics()
+    logger.on_lost(metrics.dropped.labels("log_line").inc)
+
+    def make_adapter(provider: ProviderSettings) -> ProviderAdapter[Any]:
+        return _adapter(provider, clock, metrics, logger)
+
+    def make_native(provider: ProviderSettings) -> PassThrough:
+        return PassThrough(provider, metrics=metrics, logger=logger, clock=clock)
+
+    def on_credentials(provider: str, ok: bool) -> None:
+        metrics.credentials_ok.labels(provider).set(ok)
+        (logger.info if ok else logger.warning)(Event.CREDENTIALS, provider=provider, accepted=ok)
+
+    fleet_adapters = list(adapters) if adapters is not None else list(map(make_adapter, settings.providers.values()))
+    fleet = Fleet(fleet_adapters, clock, on_credentials=on_credentials, observer=CallSignals(metrics, logger))
+    creates = assemble(settings, fleet, clock=clock, metrics=metrics, logger=logger, store=store)
+    reads = _read_cache(settings.cache, fleet, metrics)
+    services = Services.over(fleet, creates.intents, specs=creates.specs)
+    native = {adapter.name: make_native(adapter.settings) for adapter in fleet_adapters}
+    dialects = DialectService(fleet, services.create, dialect_rules(settings))
+    this_process = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+    async def lead(duty: str, seconds: float) -> bool:
+        return await creates.store.lead(duty, this_process, seconds)
+
+    health = HealthService(fleet, timeout=settings.health.timeout, lead=lead)
+    separate_admin = settings.admin.listen is not None
+    app = create_api(
+        services,
+        metrics=metrics,
+        logger=logger,
+        clock=clock,
+        keys=key_digests(settings),
+        limits=HttpLimits(
+            max_body_bytes=settings.http.max_body_bytes,
+            max_header_bytes=settings.http.max_header_bytes,
+            max_line_bytes=settings.http.max_line_bytes,
+            body_timeout=settings.http.body_timeout,
+            max_requests_in_flight=settings.http.max_requests_in_flight,
+        ),
+        native=native,
+        dialects=_dialects(dialects),
+        reads=reads,
+        with_admin=not separate_admin,
+    )
+    if separate_admin:
+        app[ADMIN] = create_admin(app, metrics=metrics)
+
+    reloader = app[RELOADER] = Reloader(
+        settings,
+        fleet=fleet,
+        native=native,
+        dialects=dialects,
+        authenticator=app[ENDPOINTS].authenticator,
+        in_flight=app[ENDPOINTS].in_flight,
+        health=health,
+        reads=reads,
+        make_adapter=make_adapter,
+        make_native=make_native,
+        metrics=metrics,
+        logger=logger,
+        clock=clock,
+    )
+
+    async def providers(_app: web.Application) -> AsyncIterator[None]:
+        yield
+        await reloader.close()
+
+    async def loop_lag(_app: web.Application) -> AsyncIterator[None]:
+        async with beside(measure_loop_lag(metrics, clock)):
+            yield
+
+    app.cleanup_ctx.extend((providers, creates.running, loop_lag))
+    return app
+
+
+def _adapter(provider: ProviderSettings, clock: Clock, metrics: Metrics, logger: Logger) -> ProviderAdapter[Any]:
+    observed = ObservedTransport(AiohttpTransport(provider, clock), provider.name, metrics, logger)
+    transport = guarded(observed, provider, clock=clock, metrics=metrics, logger=logger)
+    return discover()[provider.api].adapter(provider, transport)
+
+
+def _read_cache(cache: CacheSettings, fleet: Fleet, metrics: Metrics) -> ReadCache | None:
+    if not cache.enabled:
+        return None
+    reads = ReadCache(
+        fleet,
+        ttl=cache.ttl,
+        stale_if_error=cache.stale_if_error,
+        max_entries=cache.max_entries,
+        max_bytes=cache.max_bytes,
+    )
+    metrics.cache_entries.set_function(lambda: len(reads))
+    metrics.cache_bytes.set_function(lambda: reads.size)
+    return reads
+
+
+def _dialects(gateway: DialectGateway) -> list[Dialect]:
+    return [plugin.dialect(gateway) for plugin in discover().values() if plugin.dialect is not None]
+
+
+def check_providers(settings: Settings, names: Sequence[str] | None = None) -> list[Checked]:
+    """Ask providers (all, if no names are given) whether they answer and take these credentials, without serving.
+    Raises ``KeyError`` for a name that is none."""
+    clock, metrics, logger = SystemClock(), Metrics(), make_logger("error", settings.log.format, sys.stderr)
+    asked = [settings.providers[name] for name in names or settings.providers]
+
+    async def check() -> list[Checked]:
+        adapters = [_adapter(provider, clock, metrics, logger) for provider in asked]
+        try:
+            return await HealthService(Fleet(adapters, clock), timeout=settings.health.timeout).check_all()
+        finally:
+            for adapter in adapters:
+                await adapter.transport.close()
+
+    return asyncio.run(check())
+
+
+def create_emulator(api: str, *, token: str, personality: Mapping[str, str] | None = None) -> web.Application:
+    """The emulator of a provider API; ``token`` is the one credential that it accepts."""
+    module, _, function = discover()[api].emulator.partition(":")
+    app: web.Application = getattr(import_module(module), function)(token=token, personality=personality)
+    return app
+
+
+def serving(settings: Settings, app: web.Application | None = None) -> AbstractAsyncContextManager[Addresses]:
+    """Serve ``app``, or one made of the settings, as :func:`gateway.app.serving.at_its_addresses` does."""
+    return at_its_addresses(app or create_app(settings))
+
+
+def run(settings: Settings, source: SettingsSource | None = None) -> int:
+    """Serve until SIGTERM or SIGINT. Settings that change in ``source`` come into force on SIGHUP, and by themselves.
+    Raises ``OSError`` when an address cannot be listened on."""
+
+    async def serve() -> None:
+        logger = make_logger(settings.log.level, settings.log.format)
+        await until_stopped(create_app(settings, logger=logger), source, logger)
+
+    asyncio.run(serve())
+    return 0

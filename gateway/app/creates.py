@@ -1,0 +1,89 @@
+"""The create promise, put together: the store, what seals for it, and what settles in the background."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from gateway.ports.clock import Clock
+from gateway.ports.sealing import Sealer
+from gateway.ports.store import Store
+from gateway.services.fleet import Fleet
+from gateway.services.intents import Contents, CreateRules, IntentService, Parts, Places, Reconciler
+from gateway.services.specs import SpecKeeper
+from gateway.services.store_monitor import StoreWatch
+from gateway.settings import CreatesSettings, Settings
+from gateway.storage.opening import open_store
+from gateway.storage.sql_store import SqlStore
+from gateway.telemetry.creates import CreateSignals
+from gateway.telemetry.logs import Logger
+from gateway.telemetry.metrics import Metrics
+
+_READY_WITHIN: Final = 2.0
+"""Seconds that the start waits for the store. The gateway serves without it: what needs it says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Creates:
+    """What ensures creates, and keeps what was sent. ``specs`` is None where that is not wanted."""
+
+    store: Store
+    intents: IntentService
+    specs: SpecKeeper | None
+    reconciler: Reconciler
+    watch: StoreWatch
+
+    async def running(self, _app: web.Application) -> AsyncIterator[None]:
+        """Keep the store open and settle in the background, for as long as the application serves."""
+        await self.store.open()
+        watching = asyncio.create_task(self.watch.run())
+        ready = asyncio.create_task(self.watch.first_look.wait())
+        await asyncio.wait([ready, watching], timeout=_READY_WITHIN, return_when=asyncio.FIRST_COMPLETED)
+        settling = asyncio.create_task(self.reconciler.run())
+        yield
+        await self.intents.drain()
+        for task in (ready, settling, watching):
+            task.cancel()
+        await asyncio.gather(ready, settling, watching, return_exceptions=True)
+        if self.specs is not None:
+            await self.specs.close()
+        await self.store.close()
+
+
+def assemble(
+    settings: Settings,
+    fleet: Fleet,
+    *,
+    clock: Clock,
+    metrics: Metrics,
+    logger: Logger,
+    store: tuple[Store, Sealer] | None = None,
+) -> Creates:
+    """Put it together from the settings, or over another ``store``. Raises :class:`KeyUnusable`."""
+    opened, sealer = store or open_store(settings.store)
+    signals = CreateSignals(metrics, logger)
+    specs = None
+    if settings.store.keep_specs:
+        specs = SpecKeeper(opened, sealer, clock, lambda trouble: metrics.dropped.labels(f"spec_{trouble}").inc())
+    parts = Parts(
+        fleet=fleet,
+        store=opened,
+        places=Places(fleet, sealer),
+        contents=Contents(sealer),
+        clock=clock,
+        rules=_rules(settings.creates),
+        observer=signals,
+        specs=specs,
+    )
+    migrates = isinstance(opened, SqlStore) and settings.store.migrate == "auto"
+    watch = StoreWatch(opened, clock, signals, upgrade=opened.upgrade if migrates else None)  # type: ignore[attr-defined]
+    intents, reconciler = IntentService(parts), Reconciler(parts)
+    metrics.queue_depth.labels("creates").set_function(lambda: intents.in_flight)
+    metrics.queue_depth.labels("settling").set_function(lambda: reconciler.in_flight)
+    return Creates(opened, intents, specs, reconciler, watch)
+
+
+def _rules(settings: CreatesSettings) -> CreateRules:
+    return CreateRules(**settings.model_dump())

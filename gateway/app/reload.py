@@ -1,0 +1,282 @@
+"""Other settings for a gateway that runs: checked first, then in force all at once, for all that comes after.
+
+Providers whose settings are the same keep their connections and all that is known of them. The others are made anew,
+and what they were goes on for the requests that have it, until they have ended.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from gateway.api.auth import Authenticator
+from gateway.api.cache.cache import ReadCache
+from gateway.http.in_flight import InFlight
+from gateway.ports.clock import Clock
+from gateway.ports.provider import ProviderAdapter
+from gateway.ports.provider_settings import ProviderSettings
+from gateway.services.dialects import DialectRule, DialectService
+from gateway.services.fleet import Fleet, Provider
+from gateway.services.health import HealthService
+from gateway.settings import AuthSettings, Problem, Settings, SettingsError, SettingsSource
+from gateway.settings.model import contradictions
+from gateway.telemetry.logs import Event, Logger
+from gateway.telemetry.metrics import Metrics
+from gateway.upstream.passthrough import PassThrough
+
+LIVE: Final = ("providers", "auth", "dialects", "log.level", "reload", "health", "shutdown")
+"""What comes into force without a restart; everything else needs one."""
+
+_LOOK_SECONDS: Final = 1.0  # between two looks at whether what was replaced is used no more
+
+
+class Change(NamedTuple):
+    """What came of a reload: names of providers, and the dotted paths of settings that need a restart."""
+
+    added: list[str]
+    removed: list[str]
+    changed: list[str]
+    restart_needed: list[str]
+
+
+class Reloader:
+    """Puts settings in force. ``settings`` are those that are; ``native`` is read by the pass-through as it is now."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        fleet: Fleet,
+        native: dict[str, PassThrough],
+        dialects: DialectService,
+        authenticator: Authenticator,
+        in_flight: InFlight,
+        health: HealthService,
+        reads: ReadCache | None,
+        make_adapter: Callable[[ProviderSettings], ProviderAdapter[Any]],
+        make_native: Callable[[ProviderSettings], PassThrough],
+        metrics: Metrics,
+        logger: Logger,
+        clock: Clock,
+    ) -> None:
+        self.settings = settings
+        self._fleet = fleet
+        self._native = native
+        self._dialects = dialects
+        self._authenticator = authenticator
+        self._in_flight = in_flight
+        self._health = health
+        self._reads = reads
+        self._make_adapter = make_adapter
+        self._make_native = make_native
+        self._metrics = metrics
+        self._logger = logger
+        self._clock = clock
+        self._identities = _identities(settings)
+        self._retired: set[Provider | PassThrough] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._applied = asyncio.Event()
+        self._succeeded()
+
+    async def watch(self, source: SettingsSource, hangup: asyncio.Event) -> None:
+        """Reload whenever ``hangup`` is set, and when a file has changed. Does not end."""
+        while True:
+            try:
+                async with asyncio.timeout(self.settings.reload.every):
+                    await hangup.wait()
+            except TimeoutError:
+                if not self.settings.reload.watch or not await asyncio.to_thread(source.changed):
+                    continue
+            hangup.clear()
+            await self.reload(source)
+
+    async def reload(self, source: SettingsSource) -> bool:
+        """Read the settings anew, and put them in force if they have no fault; whether they had none."""
+        try:
+            loaded = await asyncio.to_thread(source.load)
+            self.apply(loaded.settings)
+        except SettingsError as error:
+            self._reject(error.problems)
+        except Exception:  # whatever it is, the settings in force are good ones
+            self._logger.exception(Event.UNEXPECTED_ERROR, detail="the settings were not reloaded")
+        else:
+            self._succeeded()
+            return True
+        self._metrics.reload_successful.set(0)
+        return False
+
+    async def look_after_providers(self) -> None:
+        """Ask all providers how they are now, and on the beat from then on, unless the settings say not to. A beat
+        that is changed counts from the last time they were asked. Does not end."""
+        asked: float | None = None
+        while True:
+            self._applied.clear()
+            settings = self.settings.health
+            if not settings.probe:
+                asked = None
+                await self._applied.wait()
+            elif asked is not None and (left := asked + settings.every - self._clock.monotonic()) > 0:
+                await self._pause(left)
+            else:
+                await self._ask(None if asked is None else settings.every)
+                asked = self._clock.monotonic()
+
+    async def _ask(self, every: float | None) -> None:
+        try:
+            await (self._health.check_all() if every is None else self._health.beat(every))
+        except Exception:  # one probe that fails by a mistake of the gateway's must not be the last
+            self._logger.exception(Event.UNEXPECTED_ERROR, detail="the providers were not probed")
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait for so long, or until other settings are in force."""
+        sleeping, applied = asyncio.create_task(self._clock.sleep(seconds)), asyncio.create_task(self._applied.wait())
+        try:
+            await asyncio.wait((sleeping, applied), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            applied.cancel()
+
+    def apply(self, settings: Settings) -> Change:
+        """Put settings in force. Raises :class:`SettingsError` when they contradict those that need a restart, and
+        whatever the making of a provider raises; then everything stays as it was."""
+        needed = sorted(path for path in _differences(self.settings, settings) if not _is_live(path))
+        settings = self._effective(settings)
+        identities = _identities(settings)
+        same = {name for name, identity in identities.items() if self._identities.get(name) == identity}
+        kept = {provider.name: provider.adapter for provider in self._fleet if provider.name in same}
+        adapters, native = [], {}
+        for name, provider in settings.providers.items():
+            adapters.append(kept[name] if name in kept else self._make_adapter(provider))
+            native[name] = self._native[name] if name in kept else self._make_native(provider)
+        change = Change(
+            added=[name for name in identities if name not in self._identities],
+            removed=[name for name in self._identities if name not in identities],
+            changed=[name for name in identities if name in self._identities and name not in same],
+            restart_needed=needed,
+        )
+        gone = [passed for name, passed in self._native.items() if native.get(name) is not passed]
+        retired: list[Provider | PassThrough] = [*self._fleet.replace(adapters), *gone]
+        self._native.clear()
+        self._native.update(native)
+        self._dialects.replace_rules(dialect_rules(settings))
+        self._authenticator.replace(key_digests(settings))
+        self._logger.set_level(settings.log.level)
+        self._health.timeout = settings.health.timeout
+        if self._reads is not None and retired:
+            self._reads.clear()
+        for name in change.removed:
+            self._metrics.forget_provider(name)
+        self.settings, self._identities = settings, identities
+        self._applied.set()
+        self._tell(change)
+        self._retire(retired)
+        fresh = [provider for provider in self._fleet if provider.name not in kept]
+        if fresh and settings.health.probe:
+            self._begin(self._health.check_all(fresh))
+        return change
+
+    def _effective(self, settings: Settings) -> Settings:
+        """The settings as far as they can be in force, the rest as it is."""
+        live = {path.partition(".")[0] for path in LIVE}
+        sections = {name: getattr(settings if name in live else self.settings, name) for name in Settings.model_fields}
+        sections["log"] = settings.log.model_copy(update={"format": self.settings.log.format})
+        checked = {name: sections[name] for name in ("http", "admin", "auth", "providers", "dialects")}
+        if problems := [Problem(".".join(at), message) for at, message in contradictions(**checked)]:
+            raise SettingsError(problems)
+        return Settings(**sections)
+
+    def _reject(self, problems: Iterable[Problem]) -> None:
+        for problem in problems:
+            self._logger.error(Event.SETTINGS_REJECTED, setting=problem.path, detail=problem.message)
+
+    def _succeeded(self) -> None:
+        self._metrics.reload_successful.set(1)
+        self._metrics.reload_seconds.set(self._clock.now())
+
+    def _tell(self, change: Change) -> None:
+        self._logger.info(Event.SETTINGS_RELOADED, added=change.added, removed=change.removed, changed=change.changed)
+        if change.restart_needed:
+            self._logger.warning(Event.RESTART_NEEDED, settings=change.restart_needed)
+
+    def _retire(self, retired: Iterable[Provider | PassThrough]) -> None:
+        retired = list(retired)
+        if retired:
+            self._retired.update(retired)
+            self._begin(self._close_unused(retired))
+
+    async def _close_unused(self, retired: list[Provider | PassThrough]) -> None:
+        """Close what was replaced when nobody can use it any more."""
+        await self._in_flight.ended()
+        for one in retired:
+            while one.calls:
+                await self._clock.sleep(_LOOK_SECONDS)
+            await _close(one)
+            self._retired.discard(one)
+
+    def _begin(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._logger.error(Event.UNEXPECTED_ERROR, detail="after a reload", error=repr(error))
+
+    async def close(self) -> None:
+        """Give all connections to providers back, those of what was replaced as well."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for one in (*self._retired, *self._fleet, *self._native.values()):
+            await _close(one)
+
+
+async def _close(one: Provider | PassThrough) -> None:
+    await (one.close() if isinstance(one, PassThrough) else one.adapter.transport.close())
+
+
+def key_digests(settings: Settings) -> Mapping[str, bytes] | None:
+    """The digest of each key by its name; None where no key is asked for."""
+    if not isinstance(settings.auth, AuthSettings):
+        return None
+    return {name: key.digest for name, key in settings.auth.keys.items()}
+
+
+def dialect_rules(settings: Settings) -> dict[str, list[DialectRule]]:
+    """The rules of each dialect by its prefix."""
+    return {
+        prefix: [DialectRule(route.scope, route.provider, route.target_scope, route.era) for route in dialect.routes]
+        for prefix, dialect in settings.dialects.items()
+    }
+
+
+def _identities(settings: Settings) -> dict[str, object]:
+    """What makes each provider the one that it is: its settings, and the certificates that they name."""
+    return {name: (provider, _content(provider.ca_file)) for name, provider in settings.providers.items()}
+
+
+def _content(file: str | None) -> bytes | None:
+    if file is None:
+        return None
+    try:
+        return sha256(Path(file).read_bytes()).digest()
+    except OSError:
+        return None
+
+
+def _is_live(path: str) -> bool:
+    return any(path == live or path.startswith(live + ".") for live in LIVE)
+
+
+def _differences(before: Settings, after: Settings) -> Iterator[str]:
+    return _differing(before.model_dump(), after.model_dump(), "")
+
+
+def _differing(before: Any, after: Any, path: str) -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(after, dict) and not path.startswith("providers"):
+        for name in sorted(before.keys() | after.keys()):
+            yield from _differing(before.get(name), after.get(name), f"{path}.{name}" if path else name)
+    elif before != after:
+        yield path

@@ -1,0 +1,136 @@
+"""Serving an application: its addresses, the signals of the process, and how it ends."""
+
+import asyncio
+import gc
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final, NamedTuple
+
+from aiohttp import web
+
+from gateway.api.endpoints import ENDPOINTS
+from gateway.app.reload import Reloader
+from gateway.http.server import GatewayRunner
+from gateway.settings import ListenAddress, SettingsSource
+from gateway.telemetry.logs import Event, Logger
+
+ADMIN: Final = web.AppKey("admin", web.Application)
+RELOADER: Final = web.AppKey("reloader", Reloader)
+
+_GC_THRESHOLD: Final = 50_000
+
+
+class Addresses(NamedTuple):
+    """The base URLs of what is served. ``admin`` is None where the API's address has metrics and probes too."""
+
+    api: str
+    admin: str | None
+
+
+@asynccontextmanager
+async def at_its_addresses(app: web.Application) -> AsyncIterator[Addresses]:
+    """Serve on the configured addresses. On leaving, stops accepting, and lets what is in flight finish within the
+    ``shutdown.grace`` of then. Raises ``OSError`` whose ``strerror`` names the address that cannot be listened on."""
+    reloader = app[RELOADER]
+    settings = reloader.settings
+    async with AsyncExitStack() as stack:
+        admin = None
+        if settings.admin.address is not None:  # first, so that it is closed last, when the API has drained
+            admin = await _listen(stack, app[ADMIN], settings.admin.address, reloader)
+        addresses = Addresses(await _listen(stack, app, settings.http.address, reloader), admin)
+        async with beside(reloader.look_after_providers()):
+            yield addresses
+
+
+async def _listen(stack: AsyncExitStack, app: web.Application, address: ListenAddress, reloader: Reloader) -> str:
+    http = reloader.settings.http
+    runner = GatewayRunner(
+        app,
+        max_line_bytes=http.max_line_bytes,
+        max_header_bytes=http.max_header_bytes,
+        keepalive_timeout=http.keepalive_timeout,
+        write_timeout=http.write_timeout,
+        max_connections=http.max_connections,
+    )
+
+    async def end() -> None:
+        runner.grace = reloader.settings.shutdown.grace
+        await runner.cleanup()
+
+    await runner.setup()
+    stack.push_async_callback(end)
+    return await listen(runner, address)
+
+
+async def listen(runner: web.AppRunner, address: ListenAddress) -> str:
+    """Accept connections at the address, and give the base URL. Raises ``OSError`` whose ``strerror`` names it."""
+    try:
+        await web.TCPSite(runner, address.host, address.port, backlog=1024).start()
+    except OSError as exc:
+        reason = (exc.strerror or str(exc)).rpartition(": ")[2]
+        raise OSError(exc.errno, f"{address}: {reason}") from exc
+    return f"http://{ListenAddress(address.host, runner.addresses[0][1])}"
+
+
+async def until_told_to_stop(again: Callable[[], None] | None = None) -> None:
+    """Wait for SIGTERM or SIGINT; the next one calls ``again``."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()
+    if again is not None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, again)
+
+
+async def until_stopped(app: web.Application, source: SettingsSource | None, logger: Logger) -> None:
+    """Serve until SIGTERM or SIGINT, and then for ``shutdown.delay`` seconds more; a second signal ends all waiting.
+    Settings that change in ``source`` come into force on SIGHUP, and by themselves."""
+    reloader, in_flight = app[RELOADER], app[ENDPOINTS].in_flight
+    async with at_its_addresses(app) as addresses:
+        settle_memory()
+        async with _reloading(reloader, source):
+            logger.info(
+                Event.STARTED,
+                url=addresses.api,
+                admin_url=addresses.admin,
+                providers=list(reloader.settings.providers),
+            )
+            await until_told_to_stop(in_flight.hurry)
+            in_flight.draining = True
+            shutdown = reloader.settings.shutdown
+            logger.info(Event.STOPPING, delay_seconds=shutdown.delay, grace_seconds=shutdown.grace)
+            await in_flight.wait(shutdown.delay)
+    logger.info(Event.STOPPED)
+
+
+@asynccontextmanager
+async def _reloading(reloader: Reloader, source: SettingsSource | None) -> AsyncIterator[None]:
+    if source is None:
+        yield
+        return
+    hangup = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
+    async with beside(reloader.watch(source, hangup)):
+        yield
+
+
+@asynccontextmanager
+async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """``work`` runs for as long as the block does."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def settle_memory() -> None:
+    """Keep what start-up made out of every later garbage collection, and collect less often: worth a quarter of the
+    time of a list."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD, 20, 20)

@@ -1,0 +1,122 @@
+"""How a request ended, and what is told of it: one count, two durations, one log line."""
+
+from enum import StrEnum
+from functools import cache, partial
+from typing import Any
+
+from gateway.domain.errors import GatewayError
+from gateway.ports.context import RequestContext
+from gateway.telemetry.logs import Event, Logger
+from gateway.telemetry.metrics import Metrics
+
+
+class Surface(StrEnum):
+    """The part of the service that a request belongs to; a label of the metrics."""
+
+    V1 = "v1"
+    SITE = "site"  # probes, metrics, documentation, and paths that do not exist
+
+
+class Outcome:
+    """How a request ended. ``status`` 0: the gateway went away before there was an answer."""
+
+    __slots__ = ("aborted", "code", "error", "source", "status")
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.code = ""
+        self.source = ""
+        self.error: GatewayError | None = None
+        self.aborted = False
+
+    def failed(self, error: GatewayError) -> None:
+        """The request ended with ``error``, whose traceback nobody will ask for."""
+        self.error = error
+        _let_go(error)
+        self.code, self.source = error.code, error.source.value
+
+
+class Recorder:
+    """Counts, times and logs the requests of one route."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        logger: Logger,
+        surface: str,
+        operation: str,
+        path: str,
+        event: Event = Event.REQUEST,
+    ) -> None:
+        self._requests = cache(partial(metrics.requests.labels, str(surface), operation))
+        self._cache = cache(partial(metrics.cache_requests.labels, operation))
+        self._seconds = metrics.request_seconds.labels(surface, operation)
+        self._overhead = metrics.overhead_seconds.labels(surface, operation)
+        self._event = event
+        self._logger = logger.bind(surface=str(surface), operation=operation, path=path)
+        self._level = "debug" if surface is Surface.SITE and event is Event.REQUEST else "info"
+
+    def record(self, method: str, ctx: RequestContext, outcome: Outcome, seconds: float) -> None:
+        """Remember one request that took ``seconds``, within its context. Empty fields are left out of the log line."""
+        upstream = 0.0
+        for attempt in ctx.attempts:
+            upstream += attempt.seconds
+        self._requests(outcome.status, outcome.code, outcome.source).inc()
+        self._seconds.observe(seconds)
+        self._overhead.observe(max(seconds - upstream - ctx.queued, 0.0))
+        fields: dict[str, Any] = {
+            "method": method,
+            "status": outcome.status,
+            "duration_ms": round(seconds * 1000, 3),
+        }
+        if ctx.principal:
+            fields["principal"] = ctx.principal
+        if ctx.traceparent:
+            fields["traceparent"] = ctx.traceparent
+        if ctx.provider:
+            fields["provider"] = ctx.provider
+        if ctx.scope:
+            fields["scope"] = ctx.scope
+        if ctx.runtime_id:
+            fields["runtime_id"] = ctx.runtime_id
+        if ctx.cache:
+            fields["cache"] = ctx.cache
+            self._cache(ctx.cache).inc()
+        if ctx.intent_id:
+            fields |= {"intent_id": ctx.intent_id, "idempotency": ctx.idempotency}
+        if ctx.attempts:
+            fields["attempts"] = len(ctx.attempts)
+            fields["upstream_ms"] = round(upstream * 1000, 3)
+        if ctx.queued:
+            fields["queue_ms"] = round(ctx.queued * 1000, 3)
+        if outcome.code:
+            fields |= _failure_fields(outcome)
+        if outcome.aborted:
+            fields["client_aborted"] = True
+        getattr(self._logger, self._level)(self._event, **fields)
+
+
+def _failure_fields(outcome: Outcome) -> dict[str, Any]:
+    fields: dict[str, Any] = {"code": outcome.code, "source": outcome.source}
+    error = outcome.error
+    if error is None:
+        return fields
+    fields["retryable"] = error.retryable.value
+    if error.provider is not None:
+        fields["provider"] = error.provider
+    if error.failure is not None and error.failure.request_id is not None:
+        fields["provider_request_id"] = error.failure.request_id
+    return fields
+
+
+def _let_go(error: BaseException) -> None:
+    """Drop the tracebacks of an error that was told, and of all that led to it. Their frames and the errors hold each
+    other, which only a garbage collection would end, and that stops the requests of everybody else."""
+    pending: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while pending:
+        one = pending.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            one.__traceback__ = None
+            pending += (one.__cause__, one.__context__)

@@ -1,0 +1,203 @@
+"""JSON bodies: read within limits, decoded strictly, and handed to the domain's models."""
+
+import asyncio
+import json
+from collections.abc import Iterable
+from typing import Any, Final, TypeVar
+
+import msgspec
+from aiohttp import hdrs, web
+from aiohttp.http import HttpVersion11
+from aiohttp.web_exceptions import HTTPRequestEntityTooLarge
+from aiohttp.web_protocol import RequestPayloadError
+from pydantic import BaseModel
+
+from gateway.domain.errors import (
+    FieldError,
+    InvalidRequest,
+    PayloadTooLarge,
+    RequestTimeout,
+    UnsupportedMediaType,
+    ValidationFailed,
+)
+from gateway.domain.requests import CREATE_REQUESTS, CreateRequest
+from gateway.domain.validation import validate
+from gateway.http.limits import HttpLimits
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+MAX_DEPTH: Final = 64
+_MAX_DIGITS: Final = 308  # of an integer that every JSON reader can at least hold as a double
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_DECODER: Final = msgspec.json.Decoder()
+
+
+class ClientAborted(Exception):
+    """The client left before its request was whole; nobody is there to be answered."""
+
+
+class BodyReader:
+    """Reads bodies within ``limits``."""
+
+    def __init__(self, limits: HttpLimits) -> None:
+        self._limits = limits
+
+    async def read(self, request: web.Request, model: type[ModelT]) -> ModelT:
+        """The body as ``model``; no body is the same as ``{}``. Raises as :meth:`read_object`, and
+        :class:`ValidationFailed` with every fault."""
+        return validate(model, await self.read_object(request))
+
+    async def read_create(self, request: web.Request) -> CreateRequest:
+        """The body of a create, of the kind that it says. Raises as :meth:`read`."""
+        return parse_create(await self.read_object(request))
+
+    async def read_object(self, request: web.Request) -> dict[str, Any]:
+        """The body as a JSON object.
+
+        Raises :class:`PayloadTooLarge`, :class:`RequestTimeout`, :class:`UnsupportedMediaType`,
+        :class:`InvalidRequest` for what is not JSON, :class:`ValidationFailed` at ``#`` for other JSON than an object,
+        and :class:`ClientAborted`.
+        """
+        raw = await self.read_raw(request)
+        if not raw:
+            return {}
+        _require_json(request.headers)
+        body = decode(raw)
+        if not isinstance(body, dict):
+            raise ValidationFailed.at("#", "The body has to be a JSON object.", code="type")
+        return body
+
+    async def read_raw(self, request: web.Request) -> bytes:
+        """The body as it was sent, empty where there is none. Raises :class:`PayloadTooLarge`,
+        :class:`RequestTimeout`, :class:`InvalidRequest` and :class:`ClientAborted`."""
+        if not request.body_exists:
+            return b""
+        if (request.content_length or 0) > self._limits.max_body_bytes:
+            raise self._too_large()
+        return await self._whole(request)
+
+    async def _whole(self, request: web.Request) -> bytes:
+        try:
+            if request.content.is_eof():
+                return await request.read()
+            async with asyncio.timeout(self._limits.body_timeout):
+                await invite_body(request)
+                return await request.read()
+        except HTTPRequestEntityTooLarge as exc:
+            raise self._too_large() from exc
+        except TimeoutError as exc:
+            raise RequestTimeout(
+                f"The body did not arrive within {self._limits.body_timeout:g} seconds; nothing was done."
+            ) from exc
+        except (RequestPayloadError, ConnectionError) as exc:
+            if request.transport is None:
+                raise ClientAborted from exc
+            raise InvalidRequest("The body breaks the rules of HTTP.") from exc
+
+    def _too_large(self) -> PayloadTooLarge:
+        return PayloadTooLarge(f"The body is larger than {self._limits.max_body_bytes} bytes.")
+
+
+async def invite_body(request: web.Request) -> None:
+    """Answer ``Expect: 100-continue``, so that the body comes: only when the head is known to be good, so that a
+    refused request is not sent in vain."""
+    if request.version == HttpVersion11 and request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+        await request.writer.write(_CONTINUE)
+        request.writer.output_size = 0
+
+
+def _require_json(headers: Any) -> None:
+    encoding = headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
+    if encoding != "identity":
+        detail = "The body has to be sent without a content encoding."
+        raise UnsupportedMediaType(detail, errors=[FieldError(detail, "not_allowed", header="Content-Encoding")])
+    sent = headers.get(hdrs.CONTENT_TYPE, "")
+    if sent != "application/json" and not _is_json(sent):
+        detail = "The body has to be JSON in UTF-8, with Content-Type: application/json."
+        raise UnsupportedMediaType(detail, errors=[FieldError(detail, "not_allowed", header="Content-Type")])
+
+
+def _is_json(content_type: str) -> bool:
+    media_type, *parameters = (part.strip().lower() for part in content_type.split(";"))
+    if media_type != "application/json" and not (
+        media_type.startswith("application/") and media_type.endswith("+json")
+    ):
+        return False
+    return all(
+        parameter.partition("=")[2].strip('"') in {"utf-8", "utf8"}
+        for parameter in parameters
+        if parameter.startswith("charset=")
+    )
+
+
+def parse_create(body: dict[str, Any]) -> CreateRequest:
+    """The create that a body asks for, of the kind that it says. Raises :class:`ValidationFailed` with every fault."""
+    known = ", ".join(CREATE_REQUESTS)
+    if "kind" not in body:
+        raise ValidationFailed.at("#/kind", f"Say what to create, kind is one of: {known}.", code="required")
+    kind = body["kind"]
+    model = CREATE_REQUESTS.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        raise ValidationFailed.at("#/kind", f"The kinds that can be created are: {known}.", code="not_allowed")
+    return validate(model, body)
+
+
+def decode(raw: bytes) -> Any:
+    """Decode JSON strictly: UTF-8, no member twice, no number beyond a double, at most :data:`MAX_DEPTH` levels.
+
+    Raises :class:`InvalidRequest`. The first decoder refuses what is no JSON, the second sees every member.
+    """
+    refuse_deep(raw)
+    try:
+        _DECODER.decode(raw)
+        return json.loads(raw, object_pairs_hook=_without_repeats, parse_int=_within_a_double)
+    except msgspec.DecodeError as exc:
+        raise InvalidRequest(f"The body is not valid JSON: {exc}.") from exc
+    except UnicodeDecodeError as exc:
+        raise InvalidRequest("The body is not valid JSON: it is not UTF-8.") from exc
+    except ValueError as exc:
+        raise InvalidRequest("The body is not valid JSON: a number has too many digits.") from exc
+
+
+def refuse_deep(raw: bytes) -> None:
+    """Raise :class:`InvalidRequest` for JSON of more than :data:`MAX_DEPTH` levels: what a provider keeps of it would
+    come back in lists that nobody could read any more."""
+    if (raw.count(b"{") + raw.count(b"[")) > MAX_DEPTH and _depth(raw) > MAX_DEPTH:
+        raise InvalidRequest(f"The body is nested deeper than {MAX_DEPTH} levels.")
+
+
+def _within_a_double(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError
+    return int(digits)
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise InvalidRequest("The body names a member of an object more than once.")
+    return members
+
+
+def _depth(raw: bytes) -> int:
+    deepest = depth = 0
+    for byte in _outside_strings(raw):
+        if byte in b"{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"}]":
+            depth -= 1
+    return deepest
+
+
+def _outside_strings(raw: bytes) -> Iterable[int]:
+    inside = escaped = False
+    for byte in raw:
+        if escaped:
+            escaped = False
+        elif inside and byte == 0x5C:
+            escaped = True
+        elif byte == 0x22:
+            inside = not inside
+        elif not inside:
+            yield byte

@@ -1,0 +1,244 @@
+"""The HTTP server around an application: what cannot be read is refused with a problem too."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final, Protocol, cast
+
+from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooLong
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
+
+from gateway.domain import errors
+from gateway.domain.errors import GatewayError
+from gateway.http.problems import internal_error
+
+_LINGERING_SECONDS: Final = 2.0
+_LAST_WORDS_SECONDS: Final = 2.0
+_TOO_MANY: Final = ("Too many headers received",)
+
+
+class ServedApplication(Protocol):
+    """What the server needs of the application that it serves."""
+
+    connections: Any  # a gauge of open connections
+
+    def refuse_unreadable(self, request: web.BaseRequest, error: GatewayError) -> web.Response:
+        """The answer to a request that no handler receives."""
+
+    def turned_away(self) -> bytes:
+        """The whole answer to a connection beyond the limit."""
+
+    def slow_reader(self) -> None:
+        """Count and log a client that was cut off because it did not read."""
+
+    def unexpected(self, message: str, **fields: Any) -> None:
+        """Log a failure outside of every handler."""
+
+    async def drain(self, seconds: float) -> None:
+        """Wait for the requests in flight, and interrupt those that are left after ``seconds``."""
+
+
+SERVED: Final = web.AppKey("served", ServedApplication)
+
+
+class GatewayRequestHandler(RequestHandler):
+    """One connection. aiohttp answers some requests before any handler: those end here.
+
+    ``when_lost`` is called, once, when the connection is lost: aiohttp lets a handler run on, and one that streams
+    would hold a provider for nobody. A client that takes nothing of an answer for ``write_timeout`` seconds is cut off,
+    and a connection beyond those that the server admits is turned away.
+    """
+
+    __slots__ = (
+        "_admitted",
+        "_endpoints",
+        "_reader_check",
+        "_server",
+        "_unread",
+        "_wire",
+        "_write_timeout",
+        "when_lost",
+    )
+
+    def __init__(
+        self, server: "GatewayServer", endpoints: ServedApplication, write_timeout: float, **options: Any
+    ) -> None:
+        super().__init__(server, **options)
+        self._server = server
+        self._endpoints = endpoints
+        self._write_timeout = write_timeout
+        self._admitted = False
+        self._wire: asyncio.Transport | None = None
+        self._reader_check: asyncio.TimerHandle | None = None
+        self._unread = 0
+        self.when_lost: Callable[[], None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._wire = wire = cast("asyncio.Transport", transport)
+        if not self._server.admit():
+            wire.write(self._endpoints.turned_away())
+            wire.close()
+            return
+        self._admitted = True
+        super().connection_made(transport)
+        if self._task_handler is not None:
+            self._task_handler.add_done_callback(self._watch_reader)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_reader()
+
+    def _watch_reader(self, _ended: object = None) -> None:
+        """See to it that the client takes what was written, also when the connection is being closed."""
+        if self._reader_check is not None:
+            self._reader_check.cancel()
+            self._reader_check = None
+        if self._wire is not None and (unread := self._wire.get_write_buffer_size()):
+            self._unread = unread
+            self._reader_check = self._loop.call_later(self._write_timeout, self._check_reader)
+
+    def _check_reader(self) -> None:
+        self._reader_check = None
+        wire = self._wire
+        if wire is None or not (unread := wire.get_write_buffer_size()):
+            return
+        if unread >= self._unread:
+            self._endpoints.slow_reader()
+            wire.abort()
+        else:
+            self._watch_reader()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
+            request = self._current_request
+            if request is not None and not request.content.is_eof():
+                # aiohttp tells it after this request, whose body can never be whole now: somebody may wait for it.
+                request._cancel(RequestPayloadError("the rest of the body breaks the rules"))
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._wire = None
+        if self._reader_check is not None:
+            self._reader_check.cancel()
+        if self._admitted:
+            self._admitted = False
+            self._server.left()
+        super().connection_lost(exc)
+        when_lost, self.when_lost = self.when_lost, None
+        if when_lost is not None:
+            when_lost()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to what the parser refused, and to what failed outside of every handler."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer is on its way already, so that no other can be sent")
+        if isinstance(exc, HttpProcessingError):
+            return self._endpoints.refuse_unreadable(request, self._unreadable(exc))
+        self._endpoints.unexpected(message or "a request failed outside of its handler", status=status)
+        return self._endpoints.refuse_unreadable(request, internal_error())
+
+    def finish_response(self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None) -> Any:
+        """Let aiohttp's own refusals (``CONNECT``, ``OPTIONS *``) be problems too."""
+        if isinstance(resp, web.HTTPException):
+            resp = self._endpoints.refuse_unreadable(request, errors.NotFound("There is no such path."))
+        return super().finish_response(request, resp, start_time)
+
+    def log_exception(self, *args: Any, **_options: Any) -> None:
+        self._endpoints.unexpected(str(args[0]) if args else "unhandled")
+
+    def _unreadable(self, exc: HttpProcessingError) -> GatewayError:
+        if isinstance(exc, LineTooLong):
+            # The parser reports both with the same class; the limits differ by one for this question only.
+            if exc.args[1] == self.max_line_size:
+                return errors.UriTooLong(f"The request target is longer than {self.max_line_size} bytes.")
+            return errors.HeadersTooLarge(f"A header is longer than {self.max_field_size} bytes.")
+        if exc.args == _TOO_MANY:
+            return errors.HeadersTooLarge(f"There are more than {self.max_headers} headers.")
+        if isinstance(exc, BadHttpMethod):
+            return errors.InvalidRequest("The request does not begin with an HTTP method (is it TLS on a plain port?).")
+        return errors.InvalidRequest("The request breaks the rules of HTTP/1.1.")
+
+
+class GatewayServer(web.Server):
+    """Makes the handler of each connection, for at most ``most`` of them at once."""
+
+    def __init__(
+        self, handler: Any, *, endpoints: ServedApplication, request_factory: Any, most: int, options: dict[str, Any]
+    ) -> None:
+        super().__init__(handler, request_factory=request_factory)
+        self._endpoints = endpoints
+        self._most = most
+        self._open = 0
+        self._options = options
+
+    def __call__(self) -> RequestHandler:
+        return GatewayRequestHandler(self, self._endpoints, loop=self._loop, **self._options)
+
+    def admit(self) -> bool:
+        """Count a new connection in; False if there are too many."""
+        if self._open >= self._most:
+            return False
+        self._open += 1
+        self._endpoints.connections.inc()
+        return True
+
+    def left(self) -> None:
+        """Count a connection out."""
+        self._open -= 1
+        self._endpoints.connections.dec()
+
+
+class GatewayRunner(web.AppRunner):
+    """Serves an application made by ``create_api`` or ``create_admin``.
+
+    ``max_line_bytes`` bounds the request target and each header, ``max_header_bytes`` each header too (all of them
+    together are counted by the application). ``keepalive_timeout`` is how many seconds a connection may be idle, also
+    before its first request; ``write_timeout`` how many seconds a client may take nothing of an answer;
+    ``shutdown_timeout`` how many seconds requests in flight have to finish, before those that have not are interrupted.
+    """
+
+    def __init__(
+        self,
+        app: web.Application,
+        *,
+        max_line_bytes: int = 8190,
+        max_header_bytes: int = 16 << 10,
+        keepalive_timeout: float = 75.0,
+        write_timeout: float = 60.0,
+        max_connections: int = 2000,
+        shutdown_timeout: float = 60.0,
+    ) -> None:
+        # What aiohttp does at the end is for answers that are being written.
+        super().__init__(app, shutdown_timeout=_LAST_WORDS_SECONDS)
+        self.grace = shutdown_timeout
+        self._max_connections = max_connections
+        self._options: dict[str, Any] = {
+            "max_line_size": max_line_bytes,
+            "max_field_size": max_line_bytes + 1 if max_header_bytes >= max_line_bytes else max_header_bytes,
+            "keepalive_timeout": keepalive_timeout,
+            "write_timeout": write_timeout,
+            "lingering_time": _LINGERING_SECONDS,
+            "auto_decompress": False,
+            "access_log": None,
+        }
+
+    async def _make_server(self) -> web.Server:
+        plain = await super()._make_server()
+        return GatewayServer(
+            plain.request_handler,
+            endpoints=self.app[SERVED],
+            request_factory=plain.request_factory,
+            most=self._max_connections,
+            options=self._options,
+        )
+
+    async def shutdown(self) -> None:
+        """Let the requests in flight end. By now nothing new is accepted, and idle connections are closed."""
+        await self.app[SERVED].drain(self.grace)
+        await super().shutdown()

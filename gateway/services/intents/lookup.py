@@ -1,0 +1,137 @@
+"""Uncached looks by name for what became of a create, and what they show (the create promise, settling)."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+from gateway.domain.differences import differing_fields
+from gateway.domain.intents import Intent, Look
+from gateway.domain.lifecycle import is_live
+from gateway.domain.operations import Operation
+from gateway.domain.requests import CreateRequest
+from gateway.domain.runtime import Runtime
+from gateway.ports.context import RequestContext
+from gateway.ports.provider import Deduplication, Seen
+from gateway.services.fleet import Fleet
+from gateway.services.intents.targets import Place
+from gateway.services.intents.timing import LOOK_SECONDS
+
+_CLOCKS_AGREE: Final = 2.0  # seconds; a runtime that is made later than now has the time of another clock
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a look saw. ``provider_now`` is the provider's own time of it, in seconds since the epoch, to the second;
+    None where it tells none."""
+
+    seen: Sequence[Seen]
+    provider_now: float | None
+
+    @property
+    def live(self) -> list[Seen]:
+        """The runtimes that hold the name."""
+        return [seen for seen in self.seen if is_live(seen.runtime.state) and _may_be_own(seen.runtime)]
+
+    def as_look(self, at: float) -> Look:
+        """What is remembered of it. ``at`` is a moment of the database's clock."""
+        return Look(at, tuple(seen.runtime.provider_id for seen in self.seen))
+
+
+async def look(fleet: Fleet, place: Place, name: str, ctx: RequestContext) -> Looked:
+    """Look for the runtimes of a name, past all caches. Raises as any read at the provider does."""
+    async with fleet.calling(place.provider, Operation.LIST, ctx, at_most=LOOK_SECONDS) as call:
+        call.settling = True
+        seen = await place.adapter.look(place.scope, name, call)
+        return Looked(seen, moment_of_header(call.provider_date))
+
+
+def ours(
+    place: Place,
+    intent: Intent,
+    looked: Looked,
+    *,
+    now: float,
+    slack: float = 0.0,
+    request: CreateRequest | None,
+    others: Collection[str] = (),
+    refused: bool = False,
+    misanswered: bool = False,
+) -> list[Seen]:
+    """The runtimes that the attempts of an intent have made, as far as that can be told.
+
+    A marker decides where creates are marked. Elsewhere it is a runtime of the caller's own that was not there before,
+    was made after the first send, fits what can be compared, and is nobody else's (``others``, by their ids). ``now``
+    is the database's time of the look, at most ``slack`` seconds too late. ``refused``: the last send was refused, so
+    that only an earlier one, or its own double, can have made it. ``misanswered``: the last send was answered with
+    another create's answer, so that a runtime of about its time is its own.
+    """
+    if place.adapter.marks_creates:
+        return [seen for seen in looked.seen if seen.marker == intent.id]
+    sends = [attempt for attempt in intent.attempts if attempt.made is not False]
+    again = len(sends) > 1 or any(attempt.epoch < intent.epoch for attempt in sends)
+    if refused and not again and place.adapter.deduplication is Deduplication.BY_NAME:
+        return []  # it would have answered the double of its own first with that one
+    known = {*others, *(intent.before.found if intent.before else ())}
+    first_send = min((a.first_send for a in sends if a.first_send is not None), default=intent.created_at)
+    trusting = again or misanswered or (intent.before is not None and not refused)
+    found = []
+    for seen in looked.seen:
+        runtime = seen.runtime
+        if runtime.provider_id in known or not _may_be_own(runtime):
+            continue
+        age_of_send = now - first_send if trusting else now - slack - first_send
+        if not _made_since(runtime, age_of_send, looked.provider_now, trusting=trusting):
+            continue
+        if request is not None and differing_fields(request, runtime):
+            continue
+        found.append(seen)
+    return found
+
+
+def needs_a_look_before(place: Place, *, name_is_new: bool) -> bool:
+    """Whether the name is looked up before a create is sent: where the provider itself does not ensure it, unless the
+    name was just made up."""
+    return place.adapter.deduplication is not Deduplication.BY_NAME and not name_is_new
+
+
+def _made_since(runtime: Runtime, age_of_send: float, provider_now: float | None, *, trusting: bool) -> bool:
+    """Whether a runtime is younger than the first send. Both are ages, each by one clock: the provider's for the
+    runtime and the database's for the send, so that the clocks need not agree.
+
+    The provider tells its time to the second only: ``trusting`` takes what may be younger, else it has to be for sure.
+    Where the times are missing, or make no sense together, trust alone decides.
+    """
+    made = _moment(runtime.created_at)
+    if made is None or provider_now is None:
+        return trusting
+    age = provider_now - made
+    if age < -_CLOCKS_AGREE or age_of_send < 0:  # the database's clock was put back
+        return trusting
+    return age <= age_of_send + 1.0 if trusting else age + 1.0 <= age_of_send
+
+
+def _may_be_own(runtime: Runtime) -> bool:
+    return runtime.durable is None or runtime.durable.owned_by_me is not False
+
+
+def _moment(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def moment_of_header(text: str | None) -> float | None:
+    """The provider's time of an answer, from its ``Date``: seconds since the epoch, to the second."""
+    if text is None:
+        return None
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

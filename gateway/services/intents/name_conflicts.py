@@ -1,0 +1,79 @@
+"""Runtimes that have the name of a create already: those that a list does not show yet, and how they differ."""
+
+from collections.abc import Sequence
+
+from gateway.domain.differences import differing_fields
+from gateway.domain.errors import FieldError, GatewayError, IdempotencyInProgress, NotFound, RuntimeReplaced
+from gateway.domain.features import Feature
+from gateway.domain.ids import RuntimeRef
+from gateway.domain.intents import Intent
+from gateway.domain.lifecycle import is_live
+from gateway.domain.operations import Operation
+from gateway.domain.requests import CreateRequest
+from gateway.domain.runtime import Runtime
+from gateway.ports.context import RequestContext
+from gateway.ports.provider import SupportsConfig
+from gateway.ports.sealing import Unreadable
+from gateway.services.intents.context import Parts
+from gateway.services.intents.lease import Holding
+from gateway.services.intents.lookup import Looked
+from gateway.services.intents.targets import Place
+
+
+async def hidden_predecessor(parts: Parts, holding: Holding, looked: Looked, ctx: RequestContext) -> Runtime | None:
+    """A live runtime of the name that this gateway made a short time ago and that a look does not show: a list may lag
+    behind.
+
+    It is asked for by its id. Where runtimes cannot be deleted it is there even if that lags too; then what was
+    answered before is the answer. Raises :class:`IdempotencyInProgress` where nothing was, and as any read does.
+    """
+    intent, place = holding.intent, holding.place
+    earlier = await parts.store.by_name(intent.namespace, intent.kind, intent.name, other_than=intent.id, done=True)
+    if earlier is None or earlier.runtime_id is None:
+        return None
+    recent = holding.now() - (earlier.settled_at or 0.0) < parts.rules.wait_out
+    if not recent or any(seen.runtime.provider_id == earlier.runtime_id for seen in looked.seen):
+        return None
+    try:
+        async with parts.fleet.calling(place.provider, Operation.GET, ctx) as call:
+            call.settling = True
+            runtime = await place.adapter.get(RuntimeRef(earlier.scope, earlier.runtime_id, earlier.name), call)
+    except (NotFound, RuntimeReplaced):
+        return None if Feature.DELETE in place.adapter.features else _answered_before(parts, earlier)
+    return runtime if is_live(runtime.state) else None
+
+
+async def made_by_others(parts: Parts, intent: Intent) -> frozenset[str]:
+    """The runtimes of the name, by the provider's ids, that other creates are known to have made or to have found
+    there. Raises :class:`StoreUnavailable`."""
+    return await parts.store.made_under(intent.namespace, intent.kind, intent.name, other_than=intent.id)
+
+
+def _answered_before(parts: Parts, earlier: Intent) -> Runtime:
+    try:
+        told = parts.contents.outcome(earlier)
+    except Unreadable:
+        told = None
+    if told is None:
+        raise IdempotencyInProgress(
+            "A runtime of this name was made a moment ago, and the provider does not show it yet; try again.",
+            retry_after=1.0,
+        )
+    return told.runtime
+
+
+async def compared(
+    parts: Parts, place: Place, request: CreateRequest, runtime: Runtime, ctx: RequestContext, *, whole: bool
+) -> tuple[Runtime, Sequence[FieldError]]:
+    """A runtime with all that is known of it, and what a request says otherwise. ``whole``: its config is read, too."""
+    if parts.specs is not None:
+        runtime = await parts.specs.known(place.adapter, runtime)
+    config = None
+    if whole and isinstance(place.adapter, SupportsConfig):
+        try:
+            async with parts.fleet.calling(place.provider, Operation.GET_CONFIG, ctx) as call:
+                call.settling = True
+                config = (await place.adapter.get_config(place.adapter.reference(runtime), call)).config
+        except GatewayError:
+            config = None  # the provider has said that it differs; only the pointers stay unknown
+    return runtime, differing_fields(request, runtime, config)

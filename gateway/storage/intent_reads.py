@@ -1,0 +1,161 @@
+"""Reading intents, what is kept beside them, and dropping what is too old."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from gateway.domain.intents import NAMED, UNSETTLED, Intent, IntentState
+from gateway.ports.store import Counts, Decided, Decision, IntentQuery
+from gateway.storage.intent_writes import lock_pin, unpin
+from gateway.storage.sql import COLUMNS, Statement, Steps, in_states, intent_of, placeholders, surplus_of
+
+_UNSETTLED: Final = in_states(sorted(UNSETTLED))
+
+_BY_ID: Final = f"SELECT {COLUMNS} FROM intents WHERE id = $1"
+_BY_KEY: Final = f"SELECT {COLUMNS} FROM intents WHERE principal = $1 AND client_key = $2"
+_OF_NAME: Final = "FROM intents WHERE namespace = $1 AND kind = $2 AND name = $3 AND id <> $4"
+_DONE: Final = " AND state = 'done'"
+_HAS_IT_OR_NEWEST: Final = (
+    f" ORDER BY CASE WHEN state IN {in_states(sorted(NAMED))} AND superseded_by IS NULL THEN 0 ELSE 1 END,"
+    " created_at DESC, id DESC LIMIT 1"
+)
+_COUNT: Final = (
+    f"SELECT state, count(*), {{now}} - min(created_at) FROM intents WHERE state IN {_UNSETTLED} GROUP BY state"
+)
+_SURPLUS: Final = "SELECT count(*) FROM intents WHERE surplus <> '[]'"
+_DECISIONS: Final = (
+    "SELECT at, operator, intent_id, decision, runtime_id, note FROM decisions ORDER BY at DESC, id DESC LIMIT $1"
+)
+_ANY_DUE: Final = (
+    "SELECT 1 FROM intents WHERE due_at <= (SELECT {now})"
+    " AND (lease_until IS NULL OR lease_until <= (SELECT {now})) LIMIT 1"
+)
+_KEEP: Final = (
+    "INSERT INTO specs (namespace, runtime_id, sealed, kept_at) VALUES ($1, $2, $3, {now})"
+    " ON CONFLICT (namespace, runtime_id) DO UPDATE SET sealed = excluded.sealed, kept_at = excluded.kept_at"
+)
+_FORGET: Final = "DELETE FROM specs WHERE namespace = $1 AND runtime_id = $2"
+_LEAD: Final = (
+    "INSERT INTO leases (duty, holder, lease_until) VALUES ($1, $2, {now} + $3) ON CONFLICT (duty)"
+    " DO UPDATE SET holder = excluded.holder, lease_until = excluded.lease_until"
+    " WHERE leases.holder = excluded.holder OR leases.lease_until <= {now} RETURNING holder"
+)
+_OLD: Final = (
+    "SELECT id, principal, kind, name, pinned FROM intents WHERE settled_at <= (SELECT {now}) - $1"
+    " AND (surplus = '[]' OR settled_at <= (SELECT {now}) - $2)"
+    " AND (lease_until IS NULL OR lease_until <= (SELECT {now})) ORDER BY settled_at LIMIT $3{unlocked_only}"
+)
+_OLD_SPECS: Final = (
+    "DELETE FROM specs WHERE (namespace, runtime_id) IN (SELECT namespace, runtime_id FROM specs"
+    " WHERE kept_at <= (SELECT {now}) - $1 ORDER BY kept_at LIMIT $2{unlocked_only}) RETURNING runtime_id"
+)
+
+
+def now() -> Steps[float]:
+    """The database's clock."""
+    rows = yield Statement("SELECT {now}")
+    return float(rows[0][0])
+
+
+def get(intent_id: str) -> Steps[Intent | None]:
+    """By id."""
+    rows = yield Statement(_BY_ID, (intent_id,))
+    return intent_of(rows[0]) if rows else None
+
+
+def by_key(principal: str, key: str) -> Steps[Intent | None]:
+    """By the caller's key."""
+    rows = yield Statement(_BY_KEY, (principal, key))
+    return intent_of(rows[0]) if rows else None
+
+
+def by_name(namespace: str, kind: str, name: str, other_than: str | None, *, done: bool) -> Steps[Intent | None]:
+    """By name: who has it, else who had it last."""
+    sql = f"SELECT {COLUMNS} {_OF_NAME}{_DONE if done else ''}{_HAS_IT_OR_NEWEST}"
+    rows = yield Statement(sql, (namespace, kind, name, other_than or ""))
+    return intent_of(rows[0]) if rows else None
+
+
+def made_under(namespace: str, kind: str, name: str, other_than: str) -> Steps[frozenset[str]]:
+    """The runtimes of a name that are known."""
+    sql = f"SELECT DISTINCT runtime_id, surplus {_OF_NAME}{_DONE}"
+    rows = yield Statement(sql, (namespace, kind, name, other_than))
+    return frozenset(one for made, surplus in rows for one in (made, *surplus_of(surplus)))
+
+
+def listed(query: IntentQuery) -> Steps[Sequence[Intent]]:
+    """A page, newest first."""
+    where = [f"state IN {in_states(sorted(query.states))}"]
+    if query.surplus_only:
+        where.append("surplus <> '[]'")
+    if query.before is not None:
+        where.append("(created_at, id) < ($2, $3)")
+    rows = yield Statement(
+        f"SELECT {COLUMNS} FROM intents WHERE {' AND '.join(where)} ORDER BY created_at DESC, id DESC LIMIT $1",
+        (query.limit, *(query.before or ())),
+    )
+    return [intent_of(row) for row in rows]
+
+
+def counts() -> Steps[Counts]:
+    """For metrics."""
+    unsettled = yield Statement(_COUNT)
+    surplus = yield Statement(_SURPLUS)
+    return Counts(
+        unsettled={IntentState(state): count for state, count, _ in unsettled},
+        surplus=surplus[0][0],
+        oldest_age=max((age for *_, age in unsettled), default=0.0),
+    )
+
+
+def decisions(limit: int) -> Steps[Sequence[Decided]]:
+    """The newest of the audit trail."""
+    rows = yield Statement(_DECISIONS, (limit,))
+    return [Decided(at, who, what, Decision(how), made, note) for at, who, what, how, made, note in rows]
+
+
+def keep_spec(namespace: str, runtime_id: str, sealed: bytes) -> Steps[None]:
+    """Keep one, or replace it."""
+    yield Statement(_KEEP, (namespace, runtime_id, sealed))
+    return None
+
+
+def specs(namespace: str, runtime_ids: Sequence[str]) -> Steps[Mapping[str, bytes]]:
+    """Those of some runtimes."""
+    if not runtime_ids:
+        return {}
+    rows = yield Statement(
+        "SELECT runtime_id, sealed FROM specs WHERE namespace = $1"
+        f" AND runtime_id IN ({placeholders(len(runtime_ids), 2)})",
+        (namespace, *runtime_ids),
+    )
+    return {runtime_id: bytes(sealed) for runtime_id, sealed in rows}
+
+
+def drop_spec(namespace: str, runtime_id: str) -> Steps[None]:
+    """Forget one."""
+    yield Statement(_FORGET, (namespace, runtime_id))
+    return None
+
+
+def lead(duty: str, holder: str, lease: float) -> Steps[bool]:
+    """Take or keep a duty, unless another holder has it."""
+    return bool((yield Statement(_LEAD, (duty, holder, lease))))
+
+
+def purge(settled: float, kept: float, limit: int) -> Steps[int]:
+    """Drop what is too old."""
+    old = yield Statement(_OLD, (settled, kept, limit))
+    held = sorted((principal, kind, name, intent_id) for intent_id, principal, kind, name, pinned in old if pinned)
+    for principal, kind, name, _ in held:
+        yield from lock_pin(principal, kind, name)
+    for intent_id, *_ in old:
+        yield Statement("DELETE FROM intents WHERE id = $1", (intent_id,))
+    for principal, kind, name, intent_id in held:
+        yield from unpin(principal, kind, name, intent_id)
+    gone = yield Statement(_OLD_SPECS, (kept, limit))
+    return len(old) + len(gone)
+
+
+def is_any_due() -> Steps[bool]:
+    """Whether there is anything to hand out."""
+    return bool((yield Statement(_ANY_DUE)))

@@ -1,0 +1,274 @@
+"""Writing intents: beginning one, moving it, taking proof, and handing out what is due.
+
+A row is changed only after its pin, where it has one, is locked: a row that is merely locked makes no insert wait, so
+no two transactions wait for each other.
+"""
+
+import secrets
+from collections.abc import Generator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+from gateway.domain.intents import NAMED, Intent, IntentState, LeaseRule, NewIntent, Who, transition
+from gateway.ports.store import Begun, By, Changes, Decision, Existing, Lost, Moved, NameTaken, Version
+from gateway.storage.sql import (
+    COLUMNS,
+    NEW_COLUMNS,
+    Row,
+    Statement,
+    Steps,
+    TryAgain,
+    Undo,
+    columns_of,
+    in_states,
+    intent_of,
+    placeholders,
+    stored_of_new,
+)
+
+_NAMED: Final = in_states(sorted(NAMED))
+_SETTLED: Final = frozenset({IntentState.DONE, IntentState.REFUSED, IntentState.ABSENT})
+
+_HELD: Final = f"SELECT {COLUMNS}, moved_by, {{now}} FROM intents WHERE id = $1{{locked}}"
+_OF_CALLER: Final = f"SELECT {COLUMNS}, moved_by FROM intents WHERE id = $1 OR (principal = $2 AND client_key = $3)"
+_OF_NAME: Final = (
+    f"SELECT {COLUMNS} FROM intents WHERE namespace = $1 AND kind = $2 AND name = $3"
+    f" AND state IN {_NAMED} AND superseded_by IS NULL AND id <> $4"
+)
+_OF_PIN: Final = (
+    f"SELECT {COLUMNS} FROM intents WHERE principal = $1 AND kind = $2 AND name = $3 AND pinned = 1"
+    " AND state <> 'refused' AND id <> $4 ORDER BY created_at DESC, id DESC LIMIT 1"
+)
+_PIN: Final = (
+    "INSERT INTO pins (principal, kind, name, namespace) VALUES ($1, $2, $3, $4) ON CONFLICT (principal, kind, name)"
+    " DO UPDATE SET namespace = excluded.namespace WHERE pins.namespace = excluded.namespace RETURNING namespace"
+)
+_REPIN: Final = "UPDATE pins SET namespace = $4 WHERE principal = $1 AND kind = $2 AND name = $3"
+_LOCK_PIN: Final = "SELECT namespace FROM pins WHERE principal = $1 AND kind = $2 AND name = $3{locked}"
+_UNPIN: Final = "DELETE FROM pins WHERE principal = $1 AND kind = $2 AND name = $3"
+_SUPERSEDE: Final = (
+    "UPDATE intents SET superseded_by = $1, updated_at = {now} WHERE id = $2 AND epoch = $3 AND state = 'absent'"
+    " AND superseded_by IS NULL"
+)
+_HOLDER: Final = len(NEW_COLUMNS) + 1
+_INSERT: Final = (
+    f"INSERT INTO intents ({', '.join(NEW_COLUMNS)}, state, epoch, attempts, looks, surplus, holder, moved_by,"
+    " created_at, updated_at, lease_until, due_at)"
+    f" VALUES ({placeholders(len(NEW_COLUMNS))}, 'open', 1, '[]', '[]', '[]', ${_HOLDER}, ${_HOLDER},"
+    f" {{now}}, {{now}}, {{now}} + ${_HOLDER + 1}, {{now}} + ${_HOLDER + 1})"
+    f" ON CONFLICT DO NOTHING RETURNING {COLUMNS}"
+)
+_DUE: Final = (
+    f"SELECT {COLUMNS} FROM intents WHERE due_at <= (SELECT {{now}})"
+    " AND (lease_until IS NULL OR lease_until <= (SELECT {now})) ORDER BY due_at LIMIT $1{unlocked_only}"
+)
+_DECIDED: Final = (
+    "INSERT INTO decisions (id, at, operator, intent_id, decision, runtime_id, note)"
+    " VALUES ($1, {now}, $2, $3, $4, $5, $6)"
+)
+
+
+def begin(new: NewIntent, holder: str, lease: float, instead_of: Version | None) -> Steps[Begun | Existing]:
+    """See :meth:`gateway.ports.store.Store.begin`."""
+    pinned_by = (yield from _pin(new, new.namespace)) if new.pinned else None
+    if pinned_by is None:
+        if instead_of is not None:
+            yield Statement(_SUPERSEDE, (new.id, instead_of.id, instead_of.epoch))
+        written = yield Statement(_INSERT, (*stored_of_new(new), holder, lease))
+        if written:
+            return Begun(intent_of(written[0]))
+    # What was done so far is undone, whatever is in the way.
+    callers = yield Statement(_OF_CALLER, (new.id, new.principal, new.key))
+    if callers:
+        known = intent_of(callers[0])
+        again = (known.id, known.state, known.epoch, callers[0][-1]) == (new.id, IntentState.OPEN, 1, holder)
+        return Undo(Begun(known) if again else Existing(known, By.KEY))
+    if pinned_by is not None:
+        return Undo(Existing(pinned_by, By.PIN))
+    holders = yield Statement(_OF_NAME, (new.namespace, new.kind, new.name, new.id))
+    if not holders:
+        raise TryAgain  # the name or the key was given back just now
+    return Undo(Existing(intent_of(holders[0]), By.NAME))
+
+
+def _pin(intent: NewIntent, namespace: str) -> Generator[Statement, Sequence[Row], Intent | None]:
+    """Hold creates of this principal, kind and name to a namespace; the intent that holds them to another one."""
+    whose = (intent.principal, intent.kind, intent.name)
+    if (yield Statement(_PIN, (*whose, namespace))):
+        return None
+    others = yield Statement(_OF_PIN, (*whose, intent.id))  # the pin is locked by now
+    if others:
+        return intent_of(others[0])
+    yield Statement(_REPIN, (*whose, namespace))  # it was this intent's own, which goes elsewhere now
+    return None
+
+
+def lock_pin(principal: str, kind: str, name: str) -> Generator[Statement, Sequence[Row], None]:
+    """Let nobody else change a pin, nor begin under it, until the end of the transaction."""
+    yield Statement(_LOCK_PIN, (principal, kind, name))
+
+
+def unpin(principal: str, kind: str, name: str, intent_id: str) -> Generator[Statement, Sequence[Row], None]:
+    """Let go of a namespace, if no other intent is a reason to stay there. The pin is locked already."""
+    whose = (principal, kind, name)
+    if not (yield Statement(_OF_PIN, (*whose, intent_id))):
+        yield Statement(_UNPIN, whose)
+
+
+def move(
+    version: Version,
+    to: IntentState,
+    who: Who,
+    holder: str,
+    lease: float | None,
+    look_in: float | None,
+    changes: Changes,
+) -> Steps[Moved | Lost | NameTaken]:
+    """See :meth:`gateway.ports.store.Store.move`."""
+    step = transition(version.state, to, who)
+    held = yield from _held(version.id)
+    if held is None:
+        return Undo(Lost(None))
+    intent, moved_by, now = held
+    epoch = version.epoch + step.next_epoch
+    if (intent.state, intent.epoch, moved_by) == (to, epoch, holder) and Version.of(intent) != version:
+        return Undo(Moved(intent))
+    if Version.of(intent) != version or not _lease_allows(step.lease, intent, holder, now):
+        return Undo(Lost(intent))
+    values = changes.set()
+    namespace = str(values.get("namespace", intent.namespace))
+    if intent.pinned and to is IntentState.OPEN and (other := (yield from _pin(intent, namespace))) is not None:
+        return Undo(NameTaken(other))
+    if intent.pinned and to is IntentState.REFUSED:
+        yield from lock_pin(intent.principal, intent.kind, intent.name)
+        yield from unpin(intent.principal, intent.kind, intent.name, intent.id)
+    if to is IntentState.OPEN:
+        holders = yield Statement(_OF_NAME, (namespace, intent.kind, intent.name, intent.id))
+        if holders:
+            return Undo(NameTaken(intent_of(holders[0])))
+        values["superseded_by"] = None
+    return Moved((yield from _write(intent, to, epoch, holder, lease, look_in, values)))
+
+
+def keep(
+    version: Version, holder: str, lease: float | None, look_in: float | None, changes: Changes
+) -> Steps[Moved | Lost]:
+    """See :meth:`gateway.ports.store.Store.keep`."""
+    held = yield from _held(version.id)
+    if held is None:
+        return Undo(Lost(None))
+    intent, moved_by, now = held
+    repeated = lease is None and intent.holder is None and moved_by == holder
+    if Version.of(intent) != version or not (repeated or _lease_allows(LeaseRule.OWN, intent, holder, now)):
+        return Undo(Lost(intent))
+    return Moved((yield from _write(intent, intent.state, intent.epoch, holder, lease, look_in, changes.set())))
+
+
+def found(intent_id: str, runtime_id: str, look_in: float | None, changes: Changes) -> Steps[Intent | None]:
+    """See :meth:`gateway.ports.store.Store.found`."""
+    held = yield from _held(intent_id)
+    if held is None:
+        return Undo(None)
+    intent = held[0]
+    if intent.state is not IntentState.DONE:
+        transition(intent.state, IntentState.DONE, Who.ANYONE)
+        if intent.pinned and intent.state is IntentState.REFUSED:
+            yield from _pin(intent, intent.namespace)
+        values = {**changes.set(), "runtime_id": runtime_id}
+        return (yield from _write(intent, IntentState.DONE, intent.epoch, "anyone", None, look_in, values))
+    if runtime_id == intent.runtime_id:
+        outcome = changes.set().get("outcome")
+        if outcome is None or intent.outcome is not None:
+            return Undo(intent)
+        return (yield from _add(intent, "outcome", outcome))
+    if runtime_id in intent.surplus:
+        return Undo(intent)
+    return (yield from _add(intent, "surplus", (*intent.surplus, runtime_id)))
+
+
+def _add(intent: Intent, name: str, value: object) -> Generator[Statement, Sequence[Row], Intent]:
+    """Change one field of an intent, and neither its lease nor when it is due."""
+    ((column, stored),) = columns_of({name: value}).items()
+    rows = yield Statement(
+        f"UPDATE intents SET {column} = $2, updated_at = {{now}} WHERE id = $1 RETURNING {COLUMNS}", (intent.id, stored)
+    )
+    return intent_of(rows[0])
+
+
+def decide(
+    version: Version, decision: Decision, operator: str, runtime_id: str | None, note: str | None, changes: Changes
+) -> Steps[Moved | Lost]:
+    """See :meth:`gateway.ports.store.Store.decide`."""
+    to = IntentState.DONE if decision is Decision.MADE else IntentState.ABSENT
+    transition(version.state, to, Who.OPERATOR)
+    held = yield from _held(version.id)
+    if held is None:
+        return Undo(Lost(None))
+    intent, moved_by, _ = held
+    mark = f"operator {operator}"
+    if (intent.state, intent.epoch, intent.runtime_id, moved_by) == (to, version.epoch, runtime_id, mark):
+        return Undo(Moved(intent))
+    if Version.of(intent) != version:
+        return Undo(Lost(intent))
+    yield Statement(_DECIDED, (secrets.token_hex(16), operator, version.id, decision, runtime_id, note))
+    look_in = 0.0 if to is IntentState.ABSENT else None
+    values = {**changes.set(), "runtime_id": runtime_id}
+    return Moved((yield from _write(intent, to, intent.epoch, mark, None, look_in, values)))
+
+
+def due(holder: str, lease: float, limit: int) -> Steps[Sequence[Intent]]:
+    """See :meth:`gateway.ports.store.Store.due`."""
+    ids = [intent_of(row).id for row in (yield Statement(_DUE, (limit,)))]
+    if not ids:
+        return Undo([])
+    rows = yield Statement(
+        f"UPDATE intents SET holder = $1, moved_by = $1, lease_until = {{now}} + $2, due_at = {{now}} + $2,"
+        f" updated_at = {{now}} WHERE id IN ({placeholders(len(ids), 3)}) RETURNING {COLUMNS}",
+        (holder, lease, *ids),
+    )
+    return sorted(map(intent_of, rows), key=lambda intent: ids.index(intent.id))
+
+
+def _held(intent_id: str) -> Generator[Statement, Sequence[Row], tuple[Intent, str, float] | None]:
+    """The intent, locked until the end of the transaction, who moved it last, and the database's time."""
+    rows = yield Statement(_HELD, (intent_id,))
+    return (intent_of(rows[0]), rows[0][-2], rows[0][-1]) if rows else None
+
+
+def _lease_allows(rule: LeaseRule, intent: Intent, holder: str, now: float) -> bool:
+    if rule is LeaseRule.ANY or intent.holder == holder:
+        return True
+    return rule is LeaseRule.FREE and (intent.lease_until is None or intent.lease_until <= now)
+
+
+def _write(
+    intent: Intent,
+    to: IntentState,
+    epoch: int,
+    mover: str,
+    lease: float | None,
+    look_in: float | None,
+    values: Mapping[str, Any],
+) -> Generator[Statement, Sequence[Row], Intent]:
+    columns = columns_of(values) | {
+        "state": to,
+        "epoch": epoch,
+        "holder": None if lease is None else mover,
+        "moved_by": mover,
+    }
+    if look_in is None and to is IntentState.OPEN:
+        look_in = lease or 0.0
+    settled = intent.settled_at if to is intent.state else None
+    settling = "{now}" if to in _SETTLED and settled is None else "settled_at" if settled else "NULL"
+    rows = yield Statement(_update(tuple(columns), settling), (intent.id, lease, look_in, *columns.values()))
+    return intent_of(rows[0])
+
+
+@lru_cache(maxsize=128)
+def _update(columns: tuple[str, ...], settled_at: str) -> str:
+    sets = [f"{name} = ${number}" for number, name in enumerate(columns, 4)]
+    return (
+        f"UPDATE intents SET {', '.join(sets)}, updated_at = {{now}},"
+        " lease_until = {now} + CAST($2 AS DOUBLE PRECISION), due_at = {now} + CAST($3 AS DOUBLE PRECISION),"
+        f" settled_at = {settled_at} WHERE id = $1 RETURNING {COLUMNS}"
+    )

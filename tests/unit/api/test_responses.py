@@ -1,0 +1,104 @@
+"""Entity tags, request ids and trace contexts."""
+
+import json
+import uuid
+
+import msgspec
+import pytest
+
+from gateway.api.conditions import if_match, matches, none_match
+from gateway.api.responses import tagged
+from gateway.domain.errors import InvalidRequest
+from gateway.domain.runtime import FieldWarning, Runtime
+from gateway.domain.values import State
+from gateway.http.request_ids import new_uuid, request_id, trace_context
+
+RUNTIME = Runtime(id="p.1", kind="durable", provider="p", scope="s", provider_id="1", state=State.IDLE)
+
+
+def test_the_tag_stands_in_the_body_and_depends_on_all_that_is_in_it() -> None:
+    body, tag = tagged(RUNTIME)
+    assert json.loads(body)["etag"] == tag
+    assert tagged(msgspec.structs.replace(RUNTIME, state=State.RUNNING))[1] != tag
+    assert tagged(msgspec.structs.replace(RUNTIME, provider_data={"new": 1}))[1] != tag
+
+
+def test_the_tag_of_a_verbs_answer_is_that_of_a_later_read() -> None:
+    warning = FieldWarning(pointer="#/config/x", detail="unknown")
+    verb = msgspec.structs.replace(RUNTIME, created=True, changed=True, warnings=[warning])
+    assert tagged(verb)[1] == tagged(RUNTIME)[1]
+    assert json.loads(tagged(verb)[0])["created"] is True
+
+
+@pytest.mark.parametrize("data", [{"etag": None}, {"deep": [{"etag": None}]}, {"text": '"etag":null'}])
+def test_members_of_the_provider_that_are_called_etag_stay_as_they_are(data: dict[str, object]) -> None:
+    body, tag = tagged(msgspec.structs.replace(RUNTIME, provider_data=data))
+    assert json.loads(body)["etag"] == tag
+    assert json.loads(body)["provider_data"] == data
+
+
+@pytest.mark.parametrize("sent", ['"a"', 'W/"a"', '"b", "a"', '"b,c" ,W/"a"', "*", " * "])
+def test_a_tag_that_the_caller_has_need_not_be_sent_again(sent: str) -> None:
+    assert not none_match(sent, '"a"')
+
+
+@pytest.mark.parametrize("sent", [None, '"b"', "a", '"a', '"b,"a"', "", '"b", *'])
+def test_another_or_a_malformed_tag_gets_the_whole_answer(sent: str | None) -> None:
+    assert none_match(sent, '"a"')
+
+
+@pytest.mark.parametrize("sent", [None, "*", '"a"', '"a", "b"'])
+def test_a_well_formed_if_match_goes_through(sent: str | None) -> None:
+    assert if_match(sent) == sent
+
+
+@pytest.mark.parametrize("sent", ["", "a", '"a', "a, b", '"a" "b"', "**"])
+def test_a_malformed_if_match_is_refused_rather_than_ignored(sent: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        if_match(sent)
+    assert caught.value.errors[0].header == "If-Match"
+
+
+def test_new_ids_are_uuids_of_version_4_and_differ() -> None:
+    made = {new_uuid() for _ in range(200)}
+    assert len(made) == 200
+    assert all(str(uuid.UUID(text)) == text and uuid.UUID(text).version == 4 for text in made)
+    assert all(uuid.UUID(text).variant == uuid.RFC_4122 for text in made)
+
+
+@pytest.mark.parametrize("sent", ["a", "A.b_c-9", "x" * 128])
+def test_a_callers_request_id_is_kept(sent: str) -> None:
+    assert request_id(sent) == sent
+
+
+@pytest.mark.parametrize("sent", [None, "", "x" * 129, "a b", "a\n", "é", "a/b"])
+def test_another_request_id_is_replaced(sent: str | None) -> None:
+    assert uuid.UUID(request_id(sent))
+
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        None,
+        "",
+        TRACE.upper(),
+        TRACE + "-x",
+        "ff" + TRACE[2:],
+        TRACE.replace("4bf92f3577b34da6a3ce929d0e0e4736", "0" * 32),
+        TRACE.replace("00f067aa0ba902b7", "0" * 16),
+    ],
+)
+def test_an_invalid_trace_context_is_dropped(sent: str | None) -> None:
+    assert trace_context(TRACE) == TRACE
+    assert trace_context(sent) is None
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [('"a"', True), ('"b", "a"', True), (" * ", True), ('"b"', False), ('W/"a"', False)],
+)
+def test_a_change_goes_through_when_a_strong_tag_is_that_of_what_there_is(sent: str, expected: bool) -> None:
+    assert matches(sent, '"a"') is expected

@@ -1,0 +1,281 @@
+"""A reload in memory: who keeps what, when the old is closed, and what does not come into force."""
+
+import asyncio
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import Gauge
+
+from gateway.api.auth import Authenticator
+from gateway.app.reload import LIVE, Reloader, dialect_rules, key_digests
+from gateway.app.serving import beside
+from gateway.domain.operations import Operation
+from gateway.http.in_flight import InFlight
+from gateway.ports.clock import Clock
+from gateway.ports.provider_settings import ProviderSettings
+from gateway.services.dialects import DialectService
+from gateway.services.fleet import Fleet
+from gateway.services.health import HealthService
+from gateway.settings import (
+    AuthSettings,
+    GatewayKey,
+    HealthSettings,
+    HttpSettings,
+    LogSettings,
+    Settings,
+    SettingsError,
+)
+from gateway.telemetry.logs import make_logger
+from gateway.telemetry.metrics import Metrics
+from gateway.upstream.passthrough import PassThrough
+from tests.unit.services.fakes import FakeClock, NoTransport, context, services_of
+from tests.unit.services.test_health import Asked
+from tests.unit.upstream.policies.simulation import LoopClock, simulated
+
+DOCS = Path(__file__).parents[2] / "docs"
+KEYS = AuthSettings(keys={"shop": GatewayKey.model_validate({"key": "a-key-of-a-shop-1234"})})
+
+
+class Closable(NoTransport):
+    """Knows whether it was closed."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class StepClock(FakeClock):
+    """A clock whose sleepers wake when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.woken = asyncio.Event()
+
+    async def sleep(self, _seconds: float) -> None:
+        await self.woken.wait()
+
+
+def provider(name: str, **fields: Any) -> ProviderSettings:
+    known = {"name": name, "api": "fake", "base_url": "http://fake.test", "token": f"token-of-{name}", "scope": name}
+    return ProviderSettings.model_validate({**known, **fields})
+
+
+def settings(*providers: ProviderSettings, **sections: Any) -> Settings:
+    known = {"auth": KEYS, "health": HealthSettings(probe=False), **sections}
+    return Settings(providers={one.name: one for one in providers}, **known)
+
+
+class World:
+    """A fleet that is reloaded, over transports that know whether they were closed."""
+
+    def __init__(self, first: Settings, clock: Clock) -> None:
+        self.log, self.metrics = StringIO(), Metrics()
+        logger = make_logger("info", stream=self.log)
+        self.fail: Exception | None = None
+        self.fleet = Fleet([self.make(one) for one in first.providers.values()], clock)
+        self.authenticator, self.in_flight = Authenticator(key_digests(first)), InFlight(10, self.metrics)
+
+        def native(one: ProviderSettings) -> PassThrough:
+            return PassThrough(one, metrics=self.metrics, logger=logger, clock=clock)
+
+        self.native = {one.name: native(one) for one in first.providers.values()}
+        self.reloader = Reloader(
+            first,
+            fleet=self.fleet,
+            native=self.native,
+            dialects=DialectService(self.fleet, services_of(self.fleet).create, dialect_rules(first)),
+            authenticator=self.authenticator,
+            in_flight=self.in_flight,
+            health=HealthService(self.fleet, timeout=first.health.timeout),
+            reads=None,
+            make_adapter=self.make,
+            make_native=native,
+            metrics=self.metrics,
+            logger=logger,
+            clock=clock,
+        )
+
+    def make(self, one: ProviderSettings) -> Asked:
+        if self.fail is not None:
+            raise self.fail
+        adapter = Asked(one.name)
+        adapter.settings, adapter.transport = one, Closable()
+        return adapter
+
+    def transport(self, name: str) -> Closable:
+        found = self.fleet.get(name)
+        assert found is not None
+        transport: Closable = found.adapter.transport
+        return transport
+
+    async def settle(self) -> None:
+        """Let all that is not waiting for anything get as far as it can."""
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+
+Make = Callable[..., World]
+
+
+@pytest.fixture
+def clock() -> StepClock:
+    return StepClock()
+
+
+async def test_a_provider_with_the_same_settings_keeps_its_adapter_and_its_pass_through(clock: StepClock) -> None:
+    world = World(settings(provider("a"), provider("b")), clock)
+    before, passed = [one.adapter for one in world.fleet], dict(world.native)
+    change = world.reloader.apply(settings(provider("a"), provider("b", weight=2), provider("c")))
+    after = [one.adapter for one in world.fleet]
+    assert (change.added, change.removed, change.changed) == (["c"], [], ["b"])
+    assert after[0] is before[0]
+    assert after[1] is not before[1]
+    assert world.native["a"] is passed["a"]
+    assert world.native["b"] is not passed["b"]
+    assert list(world.native) == ["a", "b", "c"]
+
+
+async def test_a_renewed_certificate_makes_the_provider_anew(clock: StepClock, tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_text("one")
+    world = World(settings(provider("a", ca_file=str(file))), clock)
+    assert world.reloader.apply(settings(provider("a", ca_file=str(file)))).changed == []
+    file.write_text("two")
+    assert world.reloader.apply(settings(provider("a", ca_file=str(file)))).changed == ["a"]
+
+
+async def test_the_old_connections_are_closed_when_the_last_request_and_call_has_ended(clock: StepClock) -> None:
+    world = World(settings(provider("a")), clock)
+    old = world.transport("a")
+    (used,) = world.fleet
+    over = asyncio.Event()
+    request = asyncio.create_task(over.wait())
+    world.in_flight.api.add(request)
+    async with world.fleet.calling(used, Operation.GET, context()):
+        world.reloader.apply(settings(provider("a", weight=2)))
+        await world.settle()
+        assert not old.closed
+        over.set()
+        await request
+        await world.settle()
+        assert not old.closed  # a call without a request, as the one of a create whose caller has left
+    clock.woken.set()
+    await world.settle()
+    assert old.closed
+    assert not world.transport("a").closed
+
+
+async def test_all_is_closed_at_the_end(clock: StepClock) -> None:
+    world = World(settings(provider("a")), clock)
+    old = world.transport("a")
+    (used,) = world.fleet
+    async with world.fleet.calling(used, Operation.GET, context()):
+        world.reloader.apply(settings(provider("a", weight=2)))
+        await world.reloader.close()
+    assert old.closed
+    assert world.transport("a").closed
+
+
+async def test_settings_that_cannot_be_put_in_force_change_nothing(clock: StepClock) -> None:
+    world = World(settings(provider("a")), clock)
+    before = list(world.fleet)
+    world.fail = RuntimeError("the adapter cannot be made")
+    with pytest.raises(RuntimeError):
+        world.reloader.apply(settings(provider("b"), auth="none"))
+    assert list(world.fleet) == before
+    assert list(world.native) == ["a"]
+    assert world.authenticator.principal({"X-API-Key": "a-key-of-a-shop-1234"}) == "shop"
+
+
+async def test_keys_stay_needed_where_the_process_listens_to_others(clock: StepClock) -> None:
+    world = World(settings(provider("a"), http=HttpSettings(listen="0.0.0.0:8080")), clock)
+    with pytest.raises(SettingsError) as refused:
+        world.reloader.apply(settings(provider("a"), auth="none", http=HttpSettings(listen="127.0.0.1:8080")))
+    assert [problem.path for problem in refused.value.problems] == ["auth"]
+
+
+async def test_what_needs_a_restart_is_named_without_its_value_and_not_in_force(clock: StepClock) -> None:
+    world = World(settings(provider("a")), clock)
+    other = {"http": HttpSettings(body_timeout=77), "log": LogSettings(level="error", format="console")}
+    change = world.reloader.apply(settings(provider("a"), **other))
+    assert change.restart_needed == ["http.body_timeout", "log.format"]
+    assert world.reloader.settings.http.body_timeout == 30
+    assert (world.reloader.settings.log.level, world.reloader.settings.log.format) == ("error", "json")
+
+
+async def test_the_state_of_a_provider_that_is_gone_is_not_shown_any_more(clock: StepClock) -> None:
+    world = World(settings(provider("a"), provider("b")), clock)
+    gauges = [metric for metric in vars(world.metrics).values() if isinstance(metric, Gauge)]
+    by_provider = [gauge for gauge in gauges if "provider" in gauge._labelnames]
+    for gauge in by_provider:
+        for name in ("a", "b"):
+            gauge.labels(**{label: name if label == "provider" else "x" for label in gauge._labelnames}).set(1)
+    world.reloader.apply(settings(provider("a")))
+    assert len(by_provider) > 3
+    for gauge in by_provider:
+        assert {sample.labels["provider"] for family in gauge.collect() for sample in family.samples} == {"a"}
+
+
+class Beats(World):
+    """Notes when each round of probes was."""
+
+    def __init__(self, health: HealthSettings) -> None:
+        super().__init__(settings(provider("a"), health=health), LoopClock())
+        self.began = asyncio.get_running_loop().time()
+
+    async def until(self, second: float, **health: Any) -> list[float]:
+        """The rounds until then, when other settings come into force, if any are given."""
+        await asyncio.sleep(self.began + second - asyncio.get_running_loop().time())
+        if health:
+            self.reloader.apply(settings(provider("a"), health=HealthSettings(**health)))
+        await self.settle()
+        (one,) = self.fleet
+        assert isinstance(one.adapter, Asked)
+        return [round(call.deadline - self.reloader.settings.health.timeout - self.began) for call in one.adapter.calls]
+
+
+@simulated
+async def test_a_shorter_beat_of_probes_comes_into_force_within_the_pause_of_the_old_one() -> None:
+    world = Beats(HealthSettings(every=3600))
+    async with beside(world.reloader.look_after_providers()):
+        assert await world.until(0) == [0]
+        assert await world.until(10, every=30) == [0]
+        assert await world.until(61) == [0, 30, 60]
+        assert await world.until(85, every=10) == [0, 30, 60, 85]
+        assert await world.until(96) == [0, 30, 60, 85, 95]
+
+
+@simulated
+async def test_a_longer_beat_counts_from_the_last_probes() -> None:
+    world = Beats(HealthSettings(every=30))
+    async with beside(world.reloader.look_after_providers()):
+        assert await world.until(29, every=100) == [0]
+        assert await world.until(99) == [0]
+        assert await world.until(101) == [0, 100]
+
+
+@simulated
+async def test_probes_begin_and_end_at_once_when_the_settings_say_so() -> None:
+    world = Beats(HealthSettings(every=3600, probe=False))
+    async with beside(world.reloader.look_after_providers()):
+        assert await world.until(5) == []
+        assert await world.until(8, probe=True, every=10) == [8]
+        assert await world.until(15, probe=False, every=10) == [8]
+        assert await world.until(100) == [8]
+
+
+def test_the_page_about_deploying_tells_of_every_section_whether_it_needs_a_restart() -> None:
+    table = (DOCS / "deploy.md").read_text("utf-8").split("## Reload\n")[1].split("\n## ")[0]
+    live, others = "", ""
+    for line in table.splitlines():
+        if line.startswith("| `"):
+            _, left, right, _ = line.split("|")
+            live, others = live + left, others + right
+    for name in Settings.model_fields.keys() - {"version"}:
+        is_live = any(path.split(".")[0] == name for path in LIVE)
+        assert f"`{name}" in (live if is_live else others), name

@@ -1,0 +1,116 @@
+"""JSON bodies, decoded strictly."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain.errors import InvalidRequest, ValidationFailed
+from gateway.http.bodies import MAX_DEPTH, decode, parse_create
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+CREATE_FIELDS = st.sampled_from(
+    ["kind", "name", "provider", "labels", "start", "config", "launch", "driver", "project", "runtime_limit_seconds"]
+)
+
+
+@given(st.binary(max_size=200))
+def test_arbitrary_bytes_are_json_or_refused_as_unreadable(raw: bytes) -> None:
+    try:
+        decoded = decode(raw)
+    except InvalidRequest:
+        return
+    assert decoded == json.loads(raw)
+
+
+@given(JSON)
+def test_what_is_json_is_decoded_as_it_was_meant(value: Any) -> None:
+    assert decode(json.dumps(value).encode()) == value
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"{",
+        b'{"a":1,}',
+        b"NaN",
+        b'{"a":Infinity}',
+        b"1e400",
+        b'"\xff"',
+        b'"\xed\xa0\x80"',
+        b'"\\ud800"',
+        b"\xef\xbb\xbf{}",
+        b"{} {}",
+        b"9" * 5000,
+        b"9" * 309,
+    ],
+)
+def test_what_is_not_quite_json_is_refused(raw: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="not valid JSON"):
+        decode(raw)
+
+
+@pytest.mark.parametrize("raw", [b'{"a":1,"a":1}', b'{"b":[{"a":1,"\\u0061":2}]}'])
+def test_a_member_that_stands_twice_is_refused(raw: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="more than once"):
+        decode(raw)
+
+
+@pytest.mark.parametrize("levels", [MAX_DEPTH + 1, 100_000])
+def test_deep_nesting_is_refused_before_it_is_parsed(levels: int) -> None:
+    with pytest.raises(InvalidRequest, match="nested deeper"):
+        decode(b"[" * levels + b"]" * levels)
+
+
+def test_many_brackets_side_by_side_and_in_strings_are_not_deep() -> None:
+    value = {"list": [[] for _ in range(200)], "text": '\\"[[{{' * 200}
+    assert decode(json.dumps(value).encode()) == value
+
+
+def test_the_deepest_nesting_that_is_taken_is_taken() -> None:
+    assert decode(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH)
+
+
+def refusal(body: dict[str, Any]) -> ValidationFailed | None:
+    try:
+        parse_create(body)
+    except ValidationFailed as error:
+        return error
+    return None
+
+
+@given(st.dictionaries(CREATE_FIELDS | st.text(max_size=5), JSON, max_size=6))
+def test_any_object_is_a_create_or_told_what_is_wrong_with_it(body: dict[str, Any]) -> None:
+    error = refusal(body)
+    assert error is not None or body["kind"] in {"durable", "browser"}
+    assert error is None or all(fault.pointer and fault.pointer.startswith("#/") for fault in error.errors)
+
+
+@given(st.sampled_from(["durable", "browser"]), st.dictionaries(CREATE_FIELDS, JSON, max_size=6))
+def test_any_create_of_a_known_kind_is_one_or_told_what_is_wrong_with_it(kind: str, rest: dict[str, Any]) -> None:
+    error = refusal({**rest, "kind": kind})
+    assert error is None or error.errors
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({}, "required"),
+        ({"kind": None}, "not_allowed"),
+        ({"kind": "desktop"}, "not_allowed"),
+        ({"kind": "spreadsheet"}, "not_allowed"),
+        ({"kind": "Durable"}, "not_allowed"),
+        ({"kind": ["durable"]}, "not_allowed"),
+    ],
+)
+def test_a_kind_that_cannot_be_created_is_told_which_can(body: dict[str, Any], code: str) -> None:
+    with pytest.raises(ValidationFailed, match="durable, browser") as caught:
+        parse_create(body)
+    (fault,) = caught.value.errors
+    assert (fault.pointer, fault.code) == ("#/kind", code)

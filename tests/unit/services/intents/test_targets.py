@@ -1,0 +1,93 @@
+"""Where a create goes is asked once, whoever asks meanwhile, and asked again when that has failed."""
+
+import asyncio
+import base64
+
+import pytest
+from pydantic import SecretStr
+
+from gateway.domain.errors import ProviderUnavailable
+from gateway.ports.context import RequestContext
+from gateway.ports.transport import Call
+from gateway.services.fleet import Fleet
+from gateway.services.intents import Places
+from gateway.services.intents.targets import Place
+from gateway.services.routing import Target
+from gateway.storage.sealing import Keyring
+from tests.unit.services.fakes import DurableLike, FakeClock
+
+
+class Slow(DurableLike):
+    """Tells its account when it may."""
+
+    def __init__(self) -> None:
+        super().__init__("one")
+        self.asked = 0
+        self.may_answer = asyncio.Event()
+        self.fails = False
+
+    async def account(self, call: Call) -> str:  # noqa: ARG002
+        self.asked += 1
+        await self.may_answer.wait()
+        if self.fails:
+            raise ProviderUnavailable("It is down.")
+        return "acc-1"
+
+
+class Callers:
+    """Callers of one place."""
+
+    def __init__(self) -> None:
+        self.adapter = Slow()
+        fleet = Fleet([self.adapter], FakeClock())
+        provider = fleet.get("one")
+        assert provider is not None
+        self._target = Target(provider, "scope")
+        self._places = Places(fleet, Keyring([SecretStr(base64.b64encode(b"k" * 32).decode())]))
+
+    async def begin(self, count: int) -> list[asyncio.Task[Place]]:
+        """So many ask; all of them wait."""
+        tasks = [
+            asyncio.create_task(self._places.of(self._target, RequestContext(str(number), "caller")))
+            for number in range(count)
+        ]
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not any(task.done() for task in tasks)
+        return tasks
+
+
+async def test_many_that_ask_at_once_are_one_question() -> None:
+    callers = Callers()
+    tasks = await callers.begin(20)
+    callers.adapter.may_answer.set()
+    assert {place.account for place in await asyncio.gather(*tasks)} == {"acc-1"}
+    assert callers.adapter.asked == 1
+
+
+async def test_all_hear_that_it_failed_and_the_next_one_asks_again() -> None:
+    callers = Callers()
+    callers.adapter.fails = True
+    tasks = await callers.begin(3)
+    callers.adapter.may_answer.set()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [ProviderUnavailable] * 3
+    assert callers.adapter.asked == 1
+    callers.adapter.fails = False
+    callers.adapter.may_answer.clear()
+    (again,) = await callers.begin(1)
+    callers.adapter.may_answer.set()
+    assert (await again).account == "acc-1"
+
+
+@pytest.mark.parametrize("leaves", [0, 1])
+async def test_who_leaves_does_not_take_the_answer_along(leaves: int) -> None:
+    callers = Callers()
+    tasks = await callers.begin(3)
+    tasks[leaves].cancel()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    callers.adapter.may_answer.set()
+    left = [task for number, task in enumerate(tasks) if number != leaves]
+    assert {place.account for place in await asyncio.gather(*left)} == {"acc-1"}
+    assert callers.adapter.asked == (2 if leaves == 0 else 1)

@@ -1,0 +1,171 @@
+"""The store is watched: what changes is told once, and a store that is not ready yet is made ready."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from gateway.domain.errors import StoreUnavailable
+from gateway.domain.intents import IntentState
+from gateway.ports.store import Counts, Decided, Decision, Version
+from gateway.services.store_monitor import StoreWatch
+from gateway.testing.memory_store import MemoryStore
+from gateway.testing.store_subject import LEASE, begun, bring, create
+from tests.unit.services.fakes import FakeClock
+
+
+class Seen:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, Any]] = []
+        self.counts: list[Counts] = []
+
+    def store_up(self, down_for: float | None) -> None:
+        self.told.append(("up", down_for))
+
+    def store_down(self, reason: str, cause: str | None) -> None:
+        self.told.append(("down", (reason, cause)))
+
+    def counted(self, counts: Counts) -> None:
+        self.counts.append(counts)
+
+    def decided(self, decision: Decided) -> None:
+        self.told.append(("decided", (decision.operator, decision.intent_id)))
+
+
+class Store(MemoryStore):
+    """A store whose trouble a test makes."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock.now, on_call=self._called)
+        self.trouble: StoreUnavailable | None = None
+        self.fails_at: str | None = None
+
+    async def _called(self, name: str, done: bool) -> None:
+        if self.trouble is not None and not done and self.fails_at in {None, name}:
+            raise self.trouble
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def store(clock: FakeClock) -> Store:
+    made = Store(clock)
+    await made.open()
+    return made
+
+
+@pytest.fixture
+def seen() -> Seen:
+    return Seen()
+
+
+def trouble(cause: Exception | None = None) -> StoreUnavailable:
+    error = StoreUnavailable("The store cannot be used now.")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize("fails_at", ["ping", "counts", "decisions"])
+async def test_each_change_is_told_once(store: Store, clock: FakeClock, seen: Seen, fails_at: str) -> None:
+    watch = StoreWatch(store, clock, seen)
+    assert not watch.up
+    for _ in range(2):
+        await watch.look()
+    assert watch.up
+    store.trouble, store.fails_at = trouble(OSError("no route")), fails_at
+    for _ in range(3):
+        await watch.look()
+        clock.time += 5
+    assert not watch.up
+    store.trouble = None
+    for _ in range(2):
+        await watch.look()
+    down = ("The store cannot be used now.", "OSError: no route")
+    assert seen.told == [("up", None), ("down", down), ("up", 15.0)]
+
+
+async def test_a_store_that_is_down_at_first_is_told_and_so_is_that_it_came(
+    store: Store, clock: FakeClock, seen: Seen
+) -> None:
+    watch = StoreWatch(store, clock, seen)
+    store.trouble = trouble()
+    await watch.look()
+    clock.time += 60
+    store.trouble = None
+    await watch.look()
+    assert seen.told == [("down", ("The store cannot be used now.", None)), ("up", 60.0)]
+    assert len(seen.counts) == 1
+
+
+async def test_a_store_is_upgraded_until_that_succeeds_once(store: Store, clock: FakeClock, seen: Seen) -> None:
+    """Not when it is down later: one that vanished is not made anew."""
+    upgrades = 0
+
+    async def upgrade() -> None:
+        nonlocal upgrades
+        upgrades += 1
+        if upgrades < 3:
+            raise trouble()
+
+    watch = StoreWatch(store, clock, seen, upgrade=upgrade)
+    for number in range(1, 4):
+        assert not watch.up
+        await watch.look()
+        assert upgrades == number
+    assert watch.up
+    store.trouble = trouble()
+    await watch.look()
+    store.trouble = None
+    await watch.look()
+    assert upgrades == 3
+
+
+async def test_what_is_unsettled_is_counted_at_every_look(store: Store, clock: FakeClock, seen: Seen) -> None:
+    watch = StoreWatch(store, clock, seen)
+    await watch.look()
+    intent = begun(await store.begin(create(), "me", LEASE))
+    await bring(store, intent, IntentState.UNKNOWN)
+    clock.time += 7
+    await watch.look()
+    assert seen.counts == [Counts(), Counts(unsettled={IntentState.UNKNOWN: 1}, oldest_age=7.0)]
+
+
+async def test_decisions_are_told_once_and_not_those_of_before(store: Store, clock: FakeClock, seen: Seen) -> None:
+    """In the order in which they were made."""
+
+    async def decide(name: str) -> str:
+        parked = await bring(store, begun(await store.begin(create(name), "me", LEASE)), IntentState.PARKED)
+        clock.time += 1
+        await store.decide(Version.of(parked), Decision.ABSENT, "olga")
+        return parked.id
+
+    await decide("before")
+    watch = StoreWatch(store, clock, seen)
+    await watch.look()
+    first, second = await decide("first"), await decide("second")
+    for _ in range(2):
+        await watch.look()
+    assert seen.told == [("up", None), ("decided", ("olga", first)), ("decided", ("olga", second))]
+
+
+async def test_it_looks_for_as_long_as_it_runs(store: Store, seen: Seen) -> None:
+    class Pausing(FakeClock):
+        def __init__(self) -> None:
+            super().__init__()
+            self.slept: list[float] = []
+
+        async def sleep(self, seconds: float) -> None:
+            self.slept.append(seconds)
+            if len(self.slept) == 3:
+                raise asyncio.CancelledError
+
+    clock = Pausing()
+    with pytest.raises(asyncio.CancelledError):
+        await StoreWatch(store, clock, seen, every=2.5).run()
+    assert clock.slept == [2.5] * 3
+    assert len(seen.counts) == 3
