@@ -35,7 +35,7 @@ from tests.unit.services.fakes import FakeClock, NoTransport, context, services_
 from tests.unit.services.test_health import Asked
 from tests.unit.upstream.policies.simulation import LoopClock, simulated
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 KEYS = AuthSettings(keys={"shop": GatewayKey.model_validate({"key": "a-key-of-a-shop-1234"})})
 
 
