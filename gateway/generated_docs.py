@@ -89,11 +89,11 @@ def _features(known: Plugins) -> Iterator[str]:
 
 
 def compatibility(plugin: AdapterPlugin) -> Sequence[Compatibility]:
-    """What an adapter's folder declares in its ``compatibility.py``; nothing where it has no dialect."""
+    """What an adapter's folder declares in its ``dialect/compatibility.py``; nothing where it has no dialect."""
     if plugin.dialect is None:
         return ()
     folder = plugin.dialect.__module__.rpartition(".")[0]
-    declared: Sequence[Compatibility] = import_module(f"{folder}.compatibility").COMPATIBILITY
+    declared: Sequence[Compatibility] = import_module(f"{folder}.dialect.compatibility").COMPATIBILITY
     return declared
 
 

@@ -1,7 +1,7 @@
 """A contract type for import-linter: what the modules of an adapter folder may import.
 
 It is an allow list, so it holds for folders and libraries that do not exist yet. The stock contract types cannot say
-it: their wildcards stand for whole names only, and an emulator is ``emulator.py`` with any ``emulator_….py`` beside it.
+it.
 """
 
 import sys
@@ -16,7 +16,7 @@ _HTTP_OF_THE_STANDARD_LIBRARY: Final = frozenset({"ftplib", "http", "socket", "s
 
 class AdapterImports(Contract):
     """``adapters`` is the package of the folders. Every module of a folder may import its own folder, ``gateway``
-    (packages of the gateway), ``libraries`` and the standard library without its HTTP; those whose name starts with
+    (packages of the gateway), ``libraries`` and the standard library without its HTTP; those in its package
     ``emulator`` also ``emulator_gateway`` and ``emulator_libraries``. What lies beside the folders sees no folder."""
 
     adapters = fields.StringField()
@@ -50,7 +50,7 @@ class AdapterImports(Contract):
     def _packages(self, importer: str) -> Iterator[str]:
         yield from self.gateway
         yield from self.libraries
-        if any(name.startswith("emulator") for name in importer.split(".")[2:]):
+        if importer.split(".")[2:3] == ["emulator"]:
             yield from self.emulator_gateway
             yield from self.emulator_libraries
 

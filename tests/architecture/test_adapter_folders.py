@@ -21,7 +21,7 @@ from gateway.domain.values import State
 from gateway.ports.plugin import AdapterPlugin
 
 ROOT = Path(__file__).parents[2]
-FILES = {"__init__.py", "settings.py", "wire.py", "mapping.py", "errors.py", "adapter.py", "emulator.py", "README.md"}
+FILES = {"__init__.py", "settings.py", "wire.py", "mapping.py", "errors.py", "adapter.py", "emulator", "README.md"}
 KEY = "key-of-the-third-folder"
 
 # A copy's name, the folder that it is a copy of, and a create that it can serve.
@@ -49,11 +49,11 @@ def test_every_folder_holds_the_same_files(api: str):
     assert not FILES - {path.name for path in folder.iterdir()}
 
 
-def test_further_files_of_an_emulator_say_so(api: str):
-    """The import rules know an emulator by its file's name."""
+def test_only_the_emulator_uses_the_tools_for_tests(api: str):
+    """The import rules know an emulator by its folder."""
     folder = ROOT / "adapters" / api
-    using = {path.name for path in folder.glob("*.py") if "gateway.testing" in path.read_text("utf-8")}
-    assert using == {name for name in using if name.startswith("emulator")} != set()
+    using = {path.parent.name for path in folder.rglob("*.py") if "gateway.testing" in path.read_text("utf-8")}
+    assert using == {"emulator"}
 
 
 def test_every_mapping_has_the_table_of_states(api: str):
@@ -142,7 +142,7 @@ def with_copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "adapters", place / "adapters", ignore=shutil.ignore_patterns("__pycache__"))
     for copy, (original, *_) in COPIES.items():
         shutil.copytree(place / "adapters" / original, place / "adapters" / copy)
-        for module in (place / "adapters" / copy).glob("*.py"):
+        for module in (place / "adapters" / copy).rglob("*.py"):
             module.write_text(_renamed(module.read_text("utf-8"), original, copy), "utf-8")
     return place
 
