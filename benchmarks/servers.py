@@ -20,7 +20,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.app import create_app, provider_models, serving
-from gateway.app.serving import settle_memory
+from gateway.app.serving import tune_gc
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.settings import AuthSettings, CacheSettings, GatewayKey, HttpSettings, Settings, StoreSettings
 from gateway.telemetry.logs import make_logger
@@ -207,7 +207,7 @@ async def _serve(name: str, target: str, store: str, other: str) -> None:
 
 
 async def _serving(url: str) -> None:
-    settle_memory()
+    tune_gc()
     print(url, flush=True)  # noqa: T201 (whoever started it has to learn the address)
     await asyncio.Event().wait()
 

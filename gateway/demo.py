@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from gateway.app import create_app, create_emulator, plugins, serving
-from gateway.app.serving import listen, settle_memory, until_told_to_stop
+from gateway.app.serving import listen, tune_gc, wait_for_stop_signal
 from gateway.domain.features import Feature
 from gateway.settings import (
     AuthSettings,
@@ -117,9 +117,9 @@ def run_demo(*, port: int, api_key: str | None) -> int:
             settings = demo_settings(providers, port=port, api_key=key, folder=folder)
             app = create_app(settings, logger=make_logger("info", "console"))
             url = (await stack.enter_async_context(serving(settings, app))).api
-            settle_memory()
+            tune_gc()
             print(_welcome(url, key, providers), flush=True)  # noqa: T201 (this is what the demo is for)
-            await until_told_to_stop()
+            await wait_for_stop_signal()
 
     asyncio.run(serve())
     return 0
@@ -136,7 +136,7 @@ def run_emulator(api: str, *, host: str, port: int, token: str | None, personali
             print(  # noqa: T201 (a person or a test has to learn the address)
                 f"{api} emulator on {url}\ntoken {accepted}\nfaults: {url}/__faults", flush=True
             )
-            await until_told_to_stop()
+            await wait_for_stop_signal()
 
     asyncio.run(serve())
     return 0

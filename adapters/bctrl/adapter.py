@@ -45,7 +45,7 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
     kinds: ClassVar[frozenset[Kind]] = frozenset(Kind(kind) for kind in wire.Kind)
     create_features: ClassVar[frozenset[str]] = frozenset(create_features())
     deduplication: ClassVar[Deduplication] = Deduplication.NONE
-    nothing_made: ClassVar[frozenset[int]] = frozenset({400, 401, 403, 404, 422, 426})
+    definitive_rejections: ClassVar[frozenset[int]] = frozenset({400, 401, 403, 404, 422, 426})
 
     def __init__(self, settings: BctrlSettings, transport: Transport) -> None:
         super().__init__(settings, transport)
@@ -98,9 +98,9 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
         runtime = self._read(Operation.CREATE, response, lambda body: self._reader.runtime(body, scope))
         return Created(runtime, created=True, native=response.body)
 
-    def answers_create(self, runtime: Runtime, name: str, name_scope: str) -> bool:
-        workspace = str(runtime.provider_data.get("workspaceId", name_scope))
-        return super().answers_create(runtime, name, name_scope) and workspace.lower() == name_scope.lower()
+    def answers_create(self, runtime: Runtime, name: str, canonical_scope: str) -> bool:
+        workspace = str(runtime.provider_data.get("workspaceId", canonical_scope))
+        return super().answers_create(runtime, name, canonical_scope) and workspace.lower() == canonical_scope.lower()
 
     async def get(self, ref: RuntimeRef, call: Call) -> Runtime:
         response = await self._send(Operation.GET, "GET", self._path(ref.scope, ref.name), call)

@@ -16,7 +16,7 @@ from adapters.bctrl.wire import CODES, Code, ReasonClass
 from gateway.domain import errors
 from gateway.domain.errors import FieldError, GatewayError, ProviderFailure
 from gateway.domain.operations import Operation
-from gateway.ports.error_mapping import ErrorTable, foreign_error, provider_error, retry_after_seconds
+from gateway.ports.error_mapping import ErrorTable, provider_error, retry_after_seconds, unrecognized_response_error
 from gateway.ports.transport import UpstreamResponse
 
 _Rules = dict[tuple[Operation | None, int, str | None], type[GatewayError]]
@@ -151,7 +151,7 @@ def error_of(provider: str, operation: Operation, response: UpstreamResponse) ->
     refused_create = operation is Operation.CREATE and 400 <= response.status < 500
     envelope = read_envelope(response.body, any_object=refused_create)
     if envelope is None:
-        return foreign_error(provider, operation, response)
+        return unrecognized_response_error(provider, operation, response)
     failure = ProviderFailure(
         provider,
         status=response.status,

@@ -61,7 +61,7 @@ class BctrlBrowsersAdapter(
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.BROWSER})
     create_features: ClassVar[frozenset[str]] = mapping.CREATE_FEATURES
     deduplication: ClassVar[Deduplication] = Deduplication.BY_KEY
-    nothing_made: ClassVar[frozenset[int]] = frozenset({400, 401, 403, 404})
+    definitive_rejections: ClassVar[frozenset[int]] = frozenset({400, 401, 403, 404})
     marks_creates: ClassVar[bool] = True
 
     def __init__(self, settings: BctrlBrowsersSettings, transport: Transport) -> None:
@@ -114,11 +114,11 @@ class BctrlBrowsersAdapter(
         runtime = self._calls.read(Operation.CREATE, response, lambda body: self._calls.reader.runtime(body, scope))
         return Created(runtime, created=True, native=unmarked(response.body))
 
-    def answers_create(self, runtime: Runtime, name: str, name_scope: str) -> bool:
+    def answers_create(self, runtime: Runtime, name: str, canonical_scope: str) -> bool:
         """Also whether the space is the one that was named; of the alias ``default``, where its id is known."""
         space = runtime.provider_data.get("spaceId")
-        return super().answers_create(runtime, name, name_scope) and (
-            space is None or name_scope in {DEFAULT_SPACE, space}
+        return super().answers_create(runtime, name, canonical_scope) and (
+            space is None or canonical_scope in {DEFAULT_SPACE, space}
         )
 
     async def account(self, call: Call) -> str:
@@ -126,7 +126,7 @@ class BctrlBrowsersAdapter(
         identity = await self._calls.whoami(call)
         return (identity and identity.account) or ""
 
-    async def name_scope(self, scope: str, call: Call) -> str:
+    async def canonical_scope(self, scope: str, call: Call) -> str:
         """The id of the space, also of the one that is called ``default``. Where the API does not tell, the alias."""
         if scope != DEFAULT_SPACE:
             return scope
@@ -139,10 +139,10 @@ class BctrlBrowsersAdapter(
         return self._runtime(Operation.GET, ref, response)
 
     async def find(self, scope: str, name: str, call: Call) -> Sequence[Runtime]:
-        """All browsers of this name, live ones first, each group newest first. Raises as :meth:`look`."""
-        return [seen.runtime for seen in await self.look(scope, name, call)]
+        """All browsers of this name, live ones first, each group newest first. Raises as :meth:`find_with_markers`."""
+        return [seen.runtime for seen in await self.find_with_markers(scope, name, call)]
 
-    async def look(self, scope: str, name: str, call: Call) -> Sequence[Seen]:
+    async def find_with_markers(self, scope: str, name: str, call: Call) -> Sequence[Seen]:
         """The same, with their markers.
 
         Raises :class:`ProviderBadResponse` when the list does not end, or has a row that cannot be read and may have

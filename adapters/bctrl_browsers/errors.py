@@ -16,7 +16,7 @@ from adapters.bctrl_browsers.wire import CODES, UNCLEAR, Code, ReasonClass
 from gateway.domain import errors
 from gateway.domain.errors import FieldError, GatewayError, ProviderFailure
 from gateway.domain.operations import TRAITS, Operation
-from gateway.ports.error_mapping import ErrorTable, foreign_error, provider_error, retry_after_seconds
+from gateway.ports.error_mapping import ErrorTable, provider_error, retry_after_seconds, unrecognized_response_error
 from gateway.ports.transport import UpstreamResponse
 
 _Rules = dict[tuple[Operation | None, int, str | None], type[GatewayError]]
@@ -202,7 +202,7 @@ def error_of(provider: str, operation: Operation, response: UpstreamResponse) ->
     """The error that an answer other than a success means."""
     envelope = read_envelope(response.body)
     if envelope is None:
-        return foreign_error(provider, operation, response)
+        return unrecognized_response_error(provider, operation, response)
     code = envelope.code or ""
     failure = ProviderFailure(
         provider,

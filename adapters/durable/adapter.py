@@ -55,8 +55,8 @@ class DurableAdapter(
     kinds = frozenset({Kind.DURABLE})
     create_features = mapping.CREATE_FEATURES
     deduplication = Deduplication.BY_NAME
-    nothing_made = frozenset({400, 401, 403, 404, 422, 426})
-    creates_free_of_charge = True
+    definitive_rejections = frozenset({400, 401, 403, 404, 422, 426})
+    create_is_free = True
 
     def __init__(self, settings: DurableSettings, transport: Transport) -> None:
         super().__init__(settings, transport)

@@ -12,7 +12,7 @@ from gateway.domain.ids import RuntimeRef
 from gateway.domain.operations import Operation
 from gateway.domain.pages import ProviderPage
 from gateway.domain.runtime import Runtime
-from gateway.ports.error_mapping import foreign_error
+from gateway.ports.error_mapping import unrecognized_response_error
 from gateway.ports.rows import PageRead, read_page
 from gateway.ports.transport import Call, Transport, UpstreamRequest, UpstreamResponse, path_segment
 
@@ -103,7 +103,7 @@ class DurableCalls:
         try:
             return decode(response.body)
         except (ValueError, RecursionError) as exc:
-            raise foreign_error(self.provider, operation, response) from exc
+            raise unrecognized_response_error(self.provider, operation, response) from exc
 
     def runtime(self, operation: Operation, ref: RuntimeRef, response: UpstreamResponse) -> Runtime:
         """The runtime of an answer, which has to be the one that was asked for."""

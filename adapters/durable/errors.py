@@ -14,7 +14,7 @@ from adapters.durable.wire import any_object
 from gateway.domain import errors
 from gateway.domain.errors import FieldError, GatewayError, ProviderFailure, pointer
 from gateway.domain.operations import Operation
-from gateway.ports.error_mapping import ErrorTable, foreign_error, provider_error, retry_after_seconds
+from gateway.ports.error_mapping import ErrorTable, provider_error, retry_after_seconds, unrecognized_response_error
 from gateway.ports.transport import UpstreamResponse
 
 _STATUSES: Final[Mapping[int, type[GatewayError]]] = {
@@ -134,7 +134,7 @@ def failed(provider: str, operation: Operation, response: UpstreamResponse) -> G
     """The error that an answer which is no success means. A 401 means the gateway's credentials, whoever sends it."""
     envelope = read_envelope(response.body)
     if envelope is None and response.status != 401:
-        return foreign_error(provider, operation, response)
+        return unrecognized_response_error(provider, operation, response)
     failure = ProviderFailure(
         provider,
         status=response.status,

@@ -13,7 +13,8 @@ from gateway.api.endpoints import ENDPOINTS, AiohttpHandler, Endpoints
 from gateway.api.handlers import Handlers
 from gateway.api.native import register_native
 from gateway.api.openapi import openapi_json
-from gateway.api.routes import V1_ROUTES, Route
+from gateway.api.route import Route
+from gateway.api.routes import V1_ROUTES
 from gateway.api.site import PROBE_ROUTES, SITE_ROUTES, Probes, Site
 from gateway.http.access_log import Surface
 from gateway.http.bodies import BodyReader

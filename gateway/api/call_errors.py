@@ -26,13 +26,18 @@ PROVIDER: Final[Errors] = (
     errors.Overloaded,
     errors.ProviderTimeout,
 )
-ONE: Final[Errors] = (
+READ_ERRORS: Final[Errors] = (
     *ANY_CALL,
     *PROVIDER,
     errors.NotFound,
     errors.RuntimeReplaced,
     errors.ProviderNotConfigured,
 )
-CHANGE: Final[Errors] = (*ONE, *BODY, errors.StateConflict, errors.OutcomeUnknown)
-CONDITIONAL: Final[Errors] = (*CHANGE, errors.PreconditionFailed)
-COMPUTE: Final[Errors] = (*CHANGE, errors.InsufficientCredits, errors.QuotaExceeded, errors.CapacityExceeded)
+WRITE_ERRORS: Final[Errors] = (*READ_ERRORS, *BODY, errors.StateConflict, errors.OutcomeUnknown)
+CONDITIONAL: Final[Errors] = (*WRITE_ERRORS, errors.PreconditionFailed)
+COMPUTE_ERRORS: Final[Errors] = (
+    *WRITE_ERRORS,
+    errors.InsufficientCredits,
+    errors.QuotaExceeded,
+    errors.CapacityExceeded,
+)

@@ -42,7 +42,7 @@ class _Prefix:
         methods: dict[str, dict[str, AiohttpHandler]] = defaultdict(dict)
         for dialect in self._dialects:
             for route in dialect.routes:
-                handler = self._endpoints.foreign(
+                handler = self._endpoints.bind_raw(
                     self._prefix,
                     route.operation,
                     f"/{self._prefix}{route.path}",
@@ -67,7 +67,7 @@ class _Prefix:
                 raise MethodNotAllowed(detail, allowed=allowed)
             raise NotFound("There is no such path.")
 
-        return self._endpoints.foreign(self._prefix, UNMATCHED, path, refuse, self._failed)
+        return self._endpoints.bind_raw(self._prefix, UNMATCHED, path, refuse, self._failed)
 
     async def _serve(
         self, dialect: Dialect, route: DialectRoute, request: web.Request, ctx: RequestContext

@@ -15,7 +15,7 @@ from gateway import __version__
 from gateway.api.auth import Authenticator
 from gateway.api.idempotency import IDEMPOTENCY_KEY
 from gateway.api.queries import refuse_query
-from gateway.api.routes import Route
+from gateway.api.route import Route
 from gateway.domain.errors import (
     FieldError,
     GatewayError,
@@ -88,7 +88,7 @@ class Endpoints:
         tasks = self.in_flight.site if route.surface is Surface.SITE else self.in_flight.api
         return self._endpoint(guarded, recorder, tasks, private=route.secured)
 
-    def foreign(
+    def bind_raw(
         self,
         surface: str,
         operation: str,

@@ -59,7 +59,7 @@ def register_native(
     """Add the pass-through to all ``providers``, by name. ``on_write`` hears of which provider something may have been
     written to."""
     native = _Native(providers, limits, on_write)
-    handler = endpoints.foreign(NATIVE, NATIVE, ROUTE, native.forward, bounded=False)
+    handler = endpoints.bind_raw(NATIVE, NATIVE, ROUTE, native.forward, bounded=False)
     for path in ("/native", "/native/{target:.*}"):
         app.router.add_resource(path).add_route("*", handler, expect_handler=_expect)
 

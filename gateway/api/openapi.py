@@ -11,7 +11,8 @@ from gateway import __version__
 from gateway.api.conditions import ENTITY_TAGS
 from gateway.api.openapi_schemas import ref, schemas
 from gateway.api.queries import QueryParameter
-from gateway.api.routes import V1_ROUTES, Route, Success
+from gateway.api.route import Route, Success
+from gateway.api.routes import V1_ROUTES
 from gateway.api.site import PROBE_ROUTES, SITE_ROUTES
 from gateway.domain.errors import GatewayError, HeadersTooLarge, InvalidRequest, Unauthenticated, UriTooLong
 from gateway.http.problems import CONTENT_TYPE, STATUS

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UnsetType
 from pydantic.json_schema import models_json_schema
 
-from gateway.api.routes import Route
+from gateway.api.route import Route
 from gateway.domain.errors import Retryable, Source, error_classes
 from gateway.domain.pages import Incomplete
 from gateway.domain.requests import UpdateCapability

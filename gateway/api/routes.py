@@ -1,14 +1,20 @@
 """The route table: from it come aiohttp's routes and the OpenAPI document, so that neither can forget one."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-from aiohttp import web
-
-from gateway.api.call_errors import ANY_CALL, BODY, CHANGE, COMPUTE, CONDITIONAL, ONE, PROVIDER, Errors
+from gateway.api.call_errors import (
+    ANY_CALL,
+    BODY,
+    COMPUTE_ERRORS,
+    CONDITIONAL,
+    PROVIDER,
+    READ_ERRORS,
+    WRITE_ERRORS,
+    Errors,
+)
 from gateway.api.handlers import Handlers
-from gateway.api.queries import LIST_PARAMETERS, QueryParameter
+from gateway.api.queries import LIST_PARAMETERS
+from gateway.api.route import Route, Success
 from gateway.domain import errors
 from gateway.domain.pages import Page
 from gateway.domain.requests import (
@@ -33,47 +39,7 @@ from gateway.domain.runtime import (
     Runtime,
 )
 from gateway.domain.validation import Input
-from gateway.http.access_log import Surface
-from gateway.ports.context import RequestContext
 from gateway.services.providers import ProviderList, ProviderView
-
-
-@dataclass(frozen=True, slots=True)
-class Success:
-    """One way in which a call succeeds. ``model`` None: no body, or one that is no JSON model."""
-
-    description: str
-    model: type | None = None
-    headers: tuple[str, ...] = ()
-    media_type: str = "application/json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """One call.
-
-    ``handler`` takes the object that its group of handlers is bound to, the request and its context. ``bodies`` are
-    the models that the body may have; ``request_headers`` are those that mean something to this call alone;
-    ``errors`` the classes that it can end with besides those that any call can.
-    """
-
-    method: str
-    path: str
-    operation_id: str
-    summary: str
-    description: str = ""
-    handler: Callable[[Any, web.Request, RequestContext], Awaitable[web.Response]]
-    successes: Mapping[int, Success]
-    bodies: tuple[type[Input], ...] = ()
-    body_required: bool = False
-    parameters: tuple[QueryParameter, ...] = ()
-    request_headers: tuple[str, ...] = ()
-    errors: Errors = ()
-    surface: Surface = Surface.V1
-    secured: bool = True
-    tag: str = "runtimes"
-    aliases: tuple[str, ...] = field(default=())
-
 
 _RUNTIME: Final = {200: Success("The runtime as it is then; changed says whether this call did it.", Runtime)}
 
@@ -87,7 +53,7 @@ def _verb(
     description: str = "",
     *,
     body: type[Input] = NoOptions,
-    ends: Errors = CHANGE,
+    ends: Errors = WRITE_ERRORS,
 ) -> Route:
     return Route(
         method="POST",
@@ -161,7 +127,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         handler=Handlers.get,
         request_headers=("If-None-Match", "Cache-Control"),
         successes={200: Success("The runtime.", Runtime, _READ), 304: _UNCHANGED},
-        errors=ONE,
+        errors=READ_ERRORS,
     ),
     Route(
         method="DELETE",
@@ -170,11 +136,11 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         summary="Delete a runtime for good",
         handler=Handlers.delete,
         successes={204: Success("It is gone.")},
-        errors=(*ONE, errors.StateConflict, errors.OutcomeUnknown),
+        errors=(*READ_ERRORS, errors.StateConflict, errors.OutcomeUnknown),
     ),
-    _verb("start", "Bring compute to a runtime", body=StartRequest, ends=COMPUTE),
+    _verb("start", "Bring compute to a runtime", body=StartRequest, ends=COMPUTE_ERRORS),
     _verb("pause", "Freeze the compute"),
-    _verb("resume", "Wake a paused runtime", ends=COMPUTE),
+    _verb("resume", "Wake a paused runtime", ends=COMPUTE_ERRORS),
     _verb(
         "stop",
         "End the compute",
@@ -191,7 +157,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         handler=Handlers.keepalive,
         bodies=(KeepaliveRequest,),
         successes={200: Success("The new expiry.", Lease)},
-        errors=CHANGE,
+        errors=WRITE_ERRORS,
         tag="verbs",
     ),
     Route(
@@ -202,7 +168,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         handler=Handlers.connections,
         bodies=(ConnectRequest,),
         successes={200: Success("All ways in, or those of the protocol that was asked for.", Connections)},
-        errors=COMPUTE,
+        errors=COMPUTE_ERRORS,
         tag="verbs",
     ),
     Route(
@@ -216,7 +182,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
             200: Success("The whole config.", ConfigDocument, ("ETag",)),
             304: Success("It is as the caller knows it.", None, ("ETag",)),
         },
-        errors=ONE,
+        errors=READ_ERRORS,
         tag="config",
     ),
     Route(
@@ -242,7 +208,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         summary="What the enabled capabilities resolve to",
         handler=Handlers.resolved_capabilities,
         successes={200: Success("The bundles.", ResolvedCapabilities)},
-        errors=ONE,
+        errors=READ_ERRORS,
         tag="capabilities",
     ),
     Route(
@@ -252,7 +218,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         summary="List the installed capabilities",
         handler=Handlers.list_capabilities,
         successes={200: Success("All bindings.", CapabilityBindings)},
-        errors=ONE,
+        errors=READ_ERRORS,
         tag="capabilities",
     ),
     Route(
@@ -264,7 +230,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         bodies=(InstallCapability,),
         body_required=True,
         successes={201: Success("The binding.", CapabilityBinding)},
-        errors=(*CHANGE, errors.AlreadyExists),
+        errors=(*WRITE_ERRORS, errors.AlreadyExists),
         tag="capabilities",
     ),
     Route(
@@ -277,7 +243,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         bodies=(UpdateCapability,),
         body_required=True,
         successes={200: Success("The binding.", CapabilityBinding)},
-        errors=(*CHANGE, errors.AlreadyExists),
+        errors=(*WRITE_ERRORS, errors.AlreadyExists),
         tag="capabilities",
     ),
     Route(
@@ -287,7 +253,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         summary="Uninstall a capability",
         handler=Handlers.remove_capability,
         successes={204: Success("It is gone.")},
-        errors=(*ONE, errors.StateConflict, errors.OutcomeUnknown),
+        errors=(*READ_ERRORS, errors.StateConflict, errors.OutcomeUnknown),
         tag="capabilities",
     ),
     Route(

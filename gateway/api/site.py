@@ -8,7 +8,7 @@ from aiohttp import hdrs, web
 from gateway.api.call_errors import Errors
 from gateway.api.docs_site import DocsSite, Document
 from gateway.api.responses import json_answer, raw_json_answer
-from gateway.api.routes import Route, Success
+from gateway.api.route import Route, Success
 from gateway.domain.errors import NotFound, Overloaded
 from gateway.http.access_log import Surface
 from gateway.http.in_flight import InFlight

@@ -19,7 +19,7 @@ from gateway.api.endpoints import ENDPOINTS
 from gateway.api.openapi import openapi_document
 from gateway.app.creates import assemble
 from gateway.app.reload import Reloader, dialect_rules, key_digests
-from gateway.app.serving import ADMIN, RELOADER, Addresses, at_its_addresses, beside, until_stopped
+from gateway.app.serving import ADMIN, RELOADER, Addresses, background_task, listening, serve_until_signal
 from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.dialect import Dialect, DialectGateway
 from gateway.ports.plugin import AdapterPlugin
@@ -100,8 +100,8 @@ def create_app(
     dialects = DialectService(fleet, services.create, dialect_rules(settings))
     this_process = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
-    async def lead(duty: str, seconds: float) -> bool:
-        return await creates.store.lead(duty, this_process, seconds)
+    async def lead(role: str, seconds: float) -> bool:
+        return await creates.store.acquire_leadership(role, this_process, seconds)
 
     health = HealthService(fleet, timeout=settings.health.timeout, lead=lead)
     separate_admin = settings.admin.listen is not None
@@ -147,7 +147,7 @@ def create_app(
         await reloader.close()
 
     async def loop_lag(_app: web.Application) -> AsyncIterator[None]:
-        async with beside(measure_loop_lag(metrics, clock)):
+        async with background_task(measure_loop_lag(metrics, clock)):
             yield
 
     app.cleanup_ctx.extend((providers, creates.running, loop_lag))
@@ -204,8 +204,8 @@ def create_emulator(api: str, *, token: str, personality: Mapping[str, str] | No
 
 
 def serving(settings: Settings, app: web.Application | None = None) -> AbstractAsyncContextManager[Addresses]:
-    """Serve ``app``, or one made of the settings, as :func:`gateway.app.serving.at_its_addresses` does."""
-    return at_its_addresses(app or create_app(settings))
+    """Serve ``app``, or one made of the settings, as :func:`gateway.app.serving.listening` does."""
+    return listening(app or create_app(settings))
 
 
 def run(settings: Settings, source: SettingsSource | None = None) -> int:
@@ -214,7 +214,7 @@ def run(settings: Settings, source: SettingsSource | None = None) -> int:
 
     async def serve() -> None:
         logger = make_logger(settings.log.level, settings.log.format)
-        await until_stopped(create_app(settings, logger=logger), source, logger)
+        await serve_until_signal(create_app(settings, logger=logger), source, logger)
 
     asyncio.run(serve())
     return 0

@@ -11,10 +11,16 @@ from gateway.ports.clock import Clock
 from gateway.ports.sealing import Sealer
 from gateway.ports.store import Store
 from gateway.services.fleet import Fleet
-from gateway.services.intents import Contents, CreateRules, IntentService, Parts, Places, Reconciler
+from gateway.services.intents import (
+    CreateContext,
+    IntentService,
+    PayloadSealer,
+    Reconciler,
+    TargetResolver,
+)
 from gateway.services.specs import SpecKeeper
 from gateway.services.store_monitor import StoreWatch
-from gateway.settings import CreatesSettings, Settings
+from gateway.settings import Settings
 from gateway.storage.opening import open_store
 from gateway.storage.sql_store import SqlStore
 from gateway.telemetry.creates import CreateSignals
@@ -67,23 +73,19 @@ def assemble(
     specs = None
     if settings.store.keep_specs:
         specs = SpecKeeper(opened, sealer, clock, lambda trouble: metrics.dropped.labels(f"spec_{trouble}").inc())
-    parts = Parts(
+    context = CreateContext(
         fleet=fleet,
         store=opened,
-        places=Places(fleet, sealer),
-        contents=Contents(sealer),
+        targets=TargetResolver(fleet, sealer),
+        payloads=PayloadSealer(sealer),
         clock=clock,
-        rules=_rules(settings.creates),
+        rules=settings.creates,
         observer=signals,
         specs=specs,
     )
     migrates = isinstance(opened, SqlStore) and settings.store.migrate == "auto"
     watch = StoreWatch(opened, clock, signals, upgrade=opened.upgrade if migrates else None)  # type: ignore[attr-defined]
-    intents, reconciler = IntentService(parts), Reconciler(parts)
+    intents, reconciler = IntentService(context), Reconciler(context)
     metrics.queue_depth.labels("creates").set_function(lambda: intents.in_flight)
     metrics.queue_depth.labels("settling").set_function(lambda: reconciler.in_flight)
     return Creates(opened, intents, specs, reconciler, watch)
-
-
-def _rules(settings: CreatesSettings) -> CreateRules:
-    return CreateRules(**settings.model_dump())

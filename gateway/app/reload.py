@@ -124,7 +124,7 @@ class Reloader:
 
     async def _ask(self, every: float | None) -> None:
         try:
-            await (self._health.check_all() if every is None else self._health.beat(every))
+            await (self._health.check_all() if every is None else self._health.probe_round(every))
         except Exception:  # one probe that fails by a mistake of the gateway's must not be the last
             self._logger.exception(Event.UNEXPECTED_ERROR, detail="the providers were not probed")
 

@@ -29,7 +29,7 @@ class Addresses(NamedTuple):
 
 
 @asynccontextmanager
-async def at_its_addresses(app: web.Application) -> AsyncIterator[Addresses]:
+async def listening(app: web.Application) -> AsyncIterator[Addresses]:
     """Serve on the configured addresses. On leaving, stops accepting, and lets what is in flight finish within the
     ``shutdown.grace`` of then. Raises ``OSError`` whose ``strerror`` names the address that cannot be listened on."""
     reloader = app[RELOADER]
@@ -39,7 +39,7 @@ async def at_its_addresses(app: web.Application) -> AsyncIterator[Addresses]:
         if settings.admin.address is not None:  # first, so that it is closed last, when the API has drained
             admin = await _listen(stack, app[ADMIN], settings.admin.address, reloader)
         addresses = Addresses(await _listen(stack, app, settings.http.address, reloader), admin)
-        async with beside(reloader.look_after_providers()):
+        async with background_task(reloader.look_after_providers()):
             yield addresses
 
 
@@ -73,7 +73,7 @@ async def listen(runner: web.AppRunner, address: ListenAddress) -> str:
     return f"http://{ListenAddress(address.host, runner.addresses[0][1])}"
 
 
-async def until_told_to_stop(again: Callable[[], None] | None = None) -> None:
+async def wait_for_stop_signal(again: Callable[[], None] | None = None) -> None:
     """Wait for SIGTERM or SIGINT; the next one calls ``again``."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -85,12 +85,12 @@ async def until_told_to_stop(again: Callable[[], None] | None = None) -> None:
             loop.add_signal_handler(number, again)
 
 
-async def until_stopped(app: web.Application, source: SettingsSource | None, logger: Logger) -> None:
+async def serve_until_signal(app: web.Application, source: SettingsSource | None, logger: Logger) -> None:
     """Serve until SIGTERM or SIGINT, and then for ``shutdown.delay`` seconds more; a second signal ends all waiting.
     Settings that change in ``source`` come into force on SIGHUP, and by themselves."""
     reloader, in_flight = app[RELOADER], app[ENDPOINTS].in_flight
-    async with at_its_addresses(app) as addresses:
-        settle_memory()
+    async with listening(app) as addresses:
+        tune_gc()
         async with _reloading(reloader, source):
             logger.info(
                 Event.STARTED,
@@ -98,7 +98,7 @@ async def until_stopped(app: web.Application, source: SettingsSource | None, log
                 admin_url=addresses.admin,
                 providers=list(reloader.settings.providers),
             )
-            await until_told_to_stop(in_flight.hurry)
+            await wait_for_stop_signal(in_flight.stop_waiting)
             in_flight.draining = True
             shutdown = reloader.settings.shutdown
             logger.info(Event.STOPPING, delay_seconds=shutdown.delay, grace_seconds=shutdown.grace)
@@ -113,12 +113,12 @@ async def _reloading(reloader: Reloader, source: SettingsSource | None) -> Async
         return
     hangup = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
-    async with beside(reloader.watch(source, hangup)):
+    async with background_task(reloader.watch(source, hangup)):
         yield
 
 
 @asynccontextmanager
-async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+async def background_task(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """``work`` runs for as long as the block does."""
     task = asyncio.create_task(work)
     try:
@@ -128,7 +128,7 @@ async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-def settle_memory() -> None:
+def tune_gc() -> None:
     """Keep what start-up made out of every later garbage collection, and collect less often: worth a quarter of the
     time of a list."""
     gc.collect()

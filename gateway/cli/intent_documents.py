@@ -11,7 +11,7 @@ from gateway.cli.output import Columns
 
 if TYPE_CHECKING:
     from gateway.domain.intents import Intent, IntentAttempt, Look
-    from gateway.ports.store import Decided
+    from gateway.ports.store import DecisionRecord
 
 STATES: Final = ("open", "unknown", "done", "refused", "absent", "parked")
 
@@ -88,7 +88,7 @@ def intent_document(intent: "Intent") -> dict[str, Any]:
     }
 
 
-def decision_document(decided: "Decided") -> dict[str, Any]:
+def decision_document(decided: "DecisionRecord") -> dict[str, Any]:
     """A line of the audit trail."""
     return {
         "object": "decision",

@@ -158,7 +158,7 @@ async def _resolved(
     store: "Store", settings: "Settings", intent_id: str, made: str | None, remark: str | None, operator: str
 ) -> "Intent":
     from gateway.cli.runtime_references import provider_runtime_id
-    from gateway.ports.store import Decision, Lost, Version
+    from gateway.ports.store import Decision, Stale, Version
 
     intent = await _known(store, intent_id)
     _must_be_parked(intent)
@@ -169,7 +169,7 @@ async def _resolved(
         runtime_id=None if made is None else provider_runtime_id(settings, intent, made),
         note=remark,
     )
-    if isinstance(decided, Lost):
+    if isinstance(decided, Stale):
         if decided.intent is not None:
             _must_be_parked(decided.intent)
         raise Failure("not_parked", f"{intent_id} changed meanwhile: look at it again")

@@ -28,11 +28,11 @@ class IntentState(StrEnum):
 UNSETTLED: Final = frozenset({IntentState.OPEN, IntentState.UNKNOWN, IntentState.PARKED})
 """The states of an intent that is never dropped, however old it is."""
 
-NAMED: Final = UNSETTLED | {IntentState.ABSENT}
+HOLDS_NAME: Final = UNSETTLED | {IntentState.ABSENT}
 """The states in which an intent has its name for itself within the namespace. An absent one may exist after all."""
 
 
-class Who(StrEnum):
+class Actor(StrEnum):
     """On whose behalf an intent is moved."""
 
     REQUEST = "request"  # a create that finds no intent of its key or name
@@ -81,14 +81,14 @@ class Transition:
 
     source: IntentState
     target: IntentState
-    who: Who
+    who: Actor
     lease: LeaseRule
     conditions: tuple[frozenset[Condition], ...]
     next_epoch: bool = False
 
 
 def _step(
-    source: IntentState, target: IntentState, who: Who, lease: LeaseRule, *conditions: Iterable[Condition]
+    source: IntentState, target: IntentState, who: Actor, lease: LeaseRule, *conditions: Iterable[Condition]
 ) -> Transition:
     either = tuple(frozenset(of) for of in conditions)
     return Transition(source, target, who, lease, either, next_epoch=target is IntentState.OPEN)
@@ -98,34 +98,34 @@ _S, _L, _C = IntentState, LeaseRule, Condition
 
 TRANSITIONS: Final = (
     # proof of existence is accepted from anyone, in any epoch
-    _step(_S.OPEN, _S.DONE, Who.ANYONE, _L.ANY, {_C.PROVEN_MADE}),
-    _step(_S.UNKNOWN, _S.DONE, Who.ANYONE, _L.ANY, {_C.PROVEN_MADE}),
-    _step(_S.ABSENT, _S.DONE, Who.ANYONE, _L.ANY, {_C.PROVEN_MADE}),
-    _step(_S.REFUSED, _S.DONE, Who.ANYONE, _L.ANY, {_C.PROVEN_MADE}),
-    _step(_S.PARKED, _S.DONE, Who.ANYONE, _L.ANY, {_C.PROVEN_MADE}),
+    _step(_S.OPEN, _S.DONE, Actor.ANYONE, _L.ANY, {_C.PROVEN_MADE}),
+    _step(_S.UNKNOWN, _S.DONE, Actor.ANYONE, _L.ANY, {_C.PROVEN_MADE}),
+    _step(_S.ABSENT, _S.DONE, Actor.ANYONE, _L.ANY, {_C.PROVEN_MADE}),
+    _step(_S.REFUSED, _S.DONE, Actor.ANYONE, _L.ANY, {_C.PROVEN_MADE}),
+    _step(_S.PARKED, _S.DONE, Actor.ANYONE, _L.ANY, {_C.PROVEN_MADE}),
     # what the holder learns of its own attempts
-    _step(_S.OPEN, _S.REFUSED, Who.HOLDER, _L.OWN, {_C.NOTHING_MADE}, {_C.EXISTED_BEFORE}),
-    _step(_S.OPEN, _S.OPEN, Who.HOLDER, _L.OWN, {_C.NOTHING_MADE, _C.NOT_AFTER_DOUBT}),
-    _step(_S.OPEN, _S.ABSENT, Who.HOLDER, _L.OWN, {_C.REFUSED_FOR_NOW}),
-    _step(_S.OPEN, _S.UNKNOWN, Who.HOLDER, _L.OWN, {_C.NOT_PROVEN}),
-    _step(_S.OPEN, _S.UNKNOWN, Who.ANYONE, _L.FREE, {_C.NOT_PROVEN}),
+    _step(_S.OPEN, _S.REFUSED, Actor.HOLDER, _L.OWN, {_C.NOTHING_MADE}, {_C.EXISTED_BEFORE}),
+    _step(_S.OPEN, _S.OPEN, Actor.HOLDER, _L.OWN, {_C.NOTHING_MADE, _C.NOT_AFTER_DOUBT}),
+    _step(_S.OPEN, _S.ABSENT, Actor.HOLDER, _L.OWN, {_C.REFUSED_FOR_NOW}),
+    _step(_S.OPEN, _S.UNKNOWN, Actor.HOLDER, _L.OWN, {_C.NOT_PROVEN}),
+    _step(_S.OPEN, _S.UNKNOWN, Actor.ANYONE, _L.FREE, {_C.NOT_PROVEN}),
     # another send
-    _step(_S.UNKNOWN, _S.OPEN, Who.WAITING_CALLER, _L.FREE, {_C.DEDUPLICATED, _C.SAME_TARGET, _C.SAME_BYTES}),
+    _step(_S.UNKNOWN, _S.OPEN, Actor.WAITING_CALLER, _L.FREE, {_C.DEDUPLICATED, _C.SAME_TARGET, _C.SAME_BYTES}),
     _step(
         _S.UNKNOWN,
         _S.OPEN,
-        Who.RECONCILER,
+        Actor.RECONCILER,
         _L.OWN,
         {_C.DEDUPLICATED, _C.SAME_TARGET, _C.SAME_BYTES, _C.FREE_OF_CHARGE},
     ),
-    _step(_S.ABSENT, _S.OPEN, Who.WAITING_CALLER, _L.FREE, {_C.SAME_TARGET, _C.SAME_NAME_AND_KEY}),
-    _step(_S.REFUSED, _S.OPEN, Who.WAITING_CALLER, _L.FREE, {_C.PERMITS_HELD, _C.NEXT_GENERATION}),
+    _step(_S.ABSENT, _S.OPEN, Actor.WAITING_CALLER, _L.FREE, {_C.SAME_TARGET, _C.SAME_NAME_AND_KEY}),
+    _step(_S.REFUSED, _S.OPEN, Actor.WAITING_CALLER, _L.FREE, {_C.PERMITS_HELD, _C.NEXT_GENERATION}),
     # what settling concludes
-    _step(_S.UNKNOWN, _S.ABSENT, Who.RECONCILER, _L.OWN, {_C.WAITED_OUT}),
-    _step(_S.UNKNOWN, _S.PARKED, Who.RECONCILER, _L.OWN, {_C.NEEDS_A_PERSON}),
+    _step(_S.UNKNOWN, _S.ABSENT, Actor.RECONCILER, _L.OWN, {_C.WAITED_OUT}),
+    _step(_S.UNKNOWN, _S.PARKED, Actor.RECONCILER, _L.OWN, {_C.NEEDS_A_PERSON}),
     # what a person decides
-    _step(_S.PARKED, _S.DONE, Who.OPERATOR, _L.ANY, {_C.RECORDED}),
-    _step(_S.PARKED, _S.ABSENT, Who.OPERATOR, _L.ANY, {_C.RECORDED}),
+    _step(_S.PARKED, _S.DONE, Actor.OPERATOR, _L.ANY, {_C.RECORDED}),
+    _step(_S.PARKED, _S.ABSENT, Actor.OPERATOR, _L.ANY, {_C.RECORDED}),
 )
 """Every step between states. The first one, to ``open`` in epoch 1, is a request's: local permits held, and the row
 written and flushed."""
@@ -137,7 +137,7 @@ class ForbiddenTransition(ValueError):
     """A step that :data:`TRANSITIONS` does not have: a mistake of the caller, never of the data."""
 
 
-def transition(source: IntentState, target: IntentState, who: Who) -> Transition:
+def transition(source: IntentState, target: IntentState, who: Actor) -> Transition:
     """The step, if it is allowed. Raises :class:`ForbiddenTransition`."""
     try:
         return _BY_STEP[source, target, who]
@@ -239,6 +239,6 @@ def namespace_of(api: str, base_url: str, account: str, scope: str) -> str:
     return msgspec.json.encode([api, base_url.rstrip("/"), account, scope]).decode()
 
 
-def name_scope_of(namespace: str) -> str:
+def canonical_scope_of(namespace: str) -> str:
     """The resolved scope of a namespace that :func:`namespace_of` returned."""
     return msgspec.json.decode(namespace, type=tuple[str, str, str, str])[3]

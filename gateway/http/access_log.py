@@ -32,7 +32,7 @@ class Outcome:
     def failed(self, error: GatewayError) -> None:
         """The request ended with ``error``, whose traceback nobody will ask for."""
         self.error = error
-        _let_go(error)
+        drop_tracebacks(error)
         self.code, self.source = error.code, error.source.value
 
 
@@ -109,7 +109,7 @@ def _failure_fields(outcome: Outcome) -> dict[str, Any]:
     return fields
 
 
-def _let_go(error: BaseException) -> None:
+def drop_tracebacks(error: BaseException) -> None:
     """Drop the tracebacks of an error that was told, and of all that led to it. Their frames and the errors hold each
     other, which only a garbage collection would end, and that stops the requests of everybody else."""
     pending: list[BaseException | None] = [error]

@@ -36,7 +36,7 @@ class InFlight:
         self._hurry = asyncio.Event()
         metrics.requests_in_flight.set_function(lambda: len(self.api))
 
-    def admit(self) -> "Visit":
+    def admit(self) -> "AdmissionTicket":
         """The part that the last request of the API has in what there may be. Raises :class:`Overloaded` when it is
         one too many."""
         if len(self.api) > self._most:
@@ -45,7 +45,7 @@ class InFlight:
                 f"As many requests as http.max_requests_in_flight allows ({self._most}) are being worked on.",
                 retry_after=1,
             )
-        return Visit(self)
+        return AdmissionTicket(self)
 
     def enter(self, provider: str, *, always: bool) -> None:
         """One more request needs a provider. Those that do may be no more than there is room for others: whatever a
@@ -71,7 +71,7 @@ class InFlight:
         """Wait for the end of all requests of the API that are in flight now."""
         await _ended(set(self.api))
 
-    def hurry(self) -> None:
+    def stop_waiting(self) -> None:
         """Give those that are in flight no more time."""
         self._hurry.set()
 
@@ -121,7 +121,7 @@ class InFlight:
         )
 
 
-class Visit(Admission):
+class AdmissionTicket(Admission):
     """The part of one request."""
 
     __slots__ = ("_in_flight", "_providers")

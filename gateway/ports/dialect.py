@@ -82,7 +82,7 @@ class DialectGateway(Protocol):
     def adapters(self, api: str) -> Sequence[ProviderAdapter[Any]]:
         """All providers of an API, by their order in the settings."""
 
-    def calling(
+    def call_scope(
         self,
         adapter: ProviderAdapter[Any],
         operation: Operation,

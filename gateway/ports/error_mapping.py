@@ -2,7 +2,7 @@
 
 An adapter keeps one table from (operation, HTTP status, provider code) to an error class and reads its own envelope;
 :func:`provider_error` finds the class and words the error. What is not in the provider's own envelope is judged by
-:func:`foreign_error` from its status alone: it comes from something in between.
+:func:`unrecognized_response_error` from its status alone: it comes from something in between.
 """
 
 import re
@@ -73,8 +73,8 @@ def provider_error(
 ) -> GatewayError:
     """The error that an answer in the provider's own envelope means.
 
-    A status without a rule is judged as in :func:`foreign_error`. After a mutation, an answer that does not prove that
-    nothing happened becomes :class:`OutcomeUnknown`: every 5xx of a create, and a 408 or 504 of any.
+    A status without a rule is judged as in :func:`unrecognized_response_error`. After a mutation, an answer that
+    does not prove that nothing happened becomes :class:`OutcomeUnknown`: every 5xx of a create, a 408 or 504 of any.
     """
     failure = replace(failure, own_envelope=True)
     status = failure.status or 0
@@ -85,20 +85,20 @@ def provider_error(
         (None, status, None),
     ):
         if key in table:
-            return _worded(table[key], operation, failure, retry_after, field_errors)
-    return _worded(_by_status(status), operation, failure, retry_after, field_errors)
+            return build_error(table[key], operation, failure, retry_after, field_errors)
+    return build_error(_by_status(status), operation, failure, retry_after, field_errors)
 
 
-def foreign_error(provider: str, operation: Operation, response: UpstreamResponse) -> GatewayError:
+def unrecognized_response_error(provider: str, operation: Operation, response: UpstreamResponse) -> GatewayError:
     """The error that an answer outside the provider's envelope means: a proxy's page, a redirect, half a body."""
     failure = ProviderFailure(provider, status=response.status)
-    return _worded(_by_status(response.status), operation, failure, retry_after_seconds(response.headers), ())
+    return build_error(_by_status(response.status), operation, failure, retry_after_seconds(response.headers), ())
 
 
 def unreadable(provider: str, operation: Operation, response: UpstreamResponse) -> GatewayError:
     """The error that a success with a body outside the API means: after a mutation, something may have happened."""
     if not TRAITS[operation].mutates:
-        return foreign_error(provider, operation, response)
+        return unrecognized_response_error(provider, operation, response)
     return errors.OutcomeUnknown(
         f"The provider {provider} reported success ({response.status}) with a body that is not its API's.",
         failure=ProviderFailure(provider, status=response.status),
@@ -109,7 +109,7 @@ def _by_status(status: int) -> type[GatewayError]:
     return _BY_STATUS.get(status, errors.ProviderError if status >= 500 else errors.ProviderBadResponse)
 
 
-def _worded(
+def build_error(
     cls: type[GatewayError],
     operation: Operation,
     failure: ProviderFailure,

@@ -91,10 +91,10 @@ class ProviderAdapter(ABC, Generic[SettingsT]):
     ``kinds`` are the kinds of runtime that its reads can show, ``creates`` those that a create can make: where a class
     states ``kinds`` only, all of them that the API has a create body for. :meth:`check_create` refuses any other kind.
     ``create_features`` names what a create can carry (``CreateFeature``), derived from the adapter's wire types.
-    ``nothing_made`` are the statuses of a refusal, in the provider's own envelope, that prove that a create made
-    nothing. ``creates_free_of_charge``: a create starts no compute. ``key_life``: for so many seconds a provider that
-    deduplicates ``BY_KEY`` is trusted to remember a key. ``marks_creates``: a create carries its marker, and
-    :meth:`look` reads it back.
+    ``definitive_rejections`` are the statuses of a refusal, in the provider's own envelope, which prove that a create
+    made nothing. ``create_is_free``: a create starts no compute. ``idempotency_key_ttl``: seconds for which a provider
+    that deduplicates ``BY_KEY`` is trusted to remember a key. ``marks_creates``: a create carries its marker, and
+    :meth:`find_with_markers` reads it back.
     """
 
     api: ClassVar[str]
@@ -102,9 +102,9 @@ class ProviderAdapter(ABC, Generic[SettingsT]):
     creates: ClassVar[frozenset[Kind]]
     create_features: ClassVar[frozenset[str]]
     deduplication: ClassVar[Deduplication]
-    nothing_made: ClassVar[frozenset[int]]
-    creates_free_of_charge: ClassVar[bool] = False
-    key_life: ClassVar[float] = 3600.0
+    definitive_rejections: ClassVar[frozenset[int]]
+    create_is_free: ClassVar[bool] = False
+    idempotency_key_ttl: ClassVar[float] = 3600.0
     marks_creates: ClassVar[bool] = False
     features: ClassVar[frozenset[str]] = frozenset()
 
@@ -158,10 +158,10 @@ class ProviderAdapter(ABC, Generic[SettingsT]):
         ``idempotency_key`` goes out where the provider knows such keys; elsewhere it is not used. A request that never
         reaches the network for a reason of its own raises a :class:`GatewayError` without ``failure``."""
 
-    def answers_create(self, runtime: Runtime, name: str, name_scope: str) -> bool:  # noqa: ARG002
+    def answers_create(self, runtime: Runtime, name: str, canonical_scope: str) -> bool:  # noqa: ARG002
         """Whether the runtime of a create's answer is the one that was asked for: it has the name that was sent and,
-        where the provider reports it, the scope (``name_scope`` as :meth:`name_scope` returned it). An answer with
-        another one belongs to another request and proves nothing about this one. No I/O."""
+        where the provider reports it, the scope (``canonical_scope`` as :meth:`canonical_scope` returned it). An answer
+        with another one belongs to another request and proves nothing about this one. No I/O."""
         return runtime.name == name
 
     async def create(
@@ -175,12 +175,12 @@ class ProviderAdapter(ABC, Generic[SettingsT]):
         one account have the same. Raises as any read does."""
         return ""
 
-    async def name_scope(self, scope: str, call: Call) -> str:  # noqa: ARG002
+    async def canonical_scope(self, scope: str, call: Call) -> str:  # noqa: ARG002
         """The one name of the place in which runtimes made in ``scope`` have unique names: a scope may have several
         (an alias and an id), and this is the same for all. Raises as any read does."""
         return scope
 
-    async def look(self, scope: str, name: str, call: Call) -> Sequence[Seen]:
+    async def find_with_markers(self, scope: str, name: str, call: Call) -> Sequence[Seen]:
         """:meth:`find`, with the markers of the runtimes."""
         return [Seen(runtime) for runtime in await self.find(scope, name, call)]
 

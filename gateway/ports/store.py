@@ -22,10 +22,10 @@ from typing import Final
 
 import msgspec
 
-from gateway.domain.intents import Intent, IntentAttempt, IntentState, Look, NewIntent, Who
+from gateway.domain.intents import Actor, Intent, IntentAttempt, IntentState, Look, NewIntent
 
 
-class By(StrEnum):
+class ConflictReason(StrEnum):
     """What an intent was found by."""
 
     KEY = "key"  # of the same principal and key
@@ -34,29 +34,29 @@ class By(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class Inserted:
     """The intent was written: it is open in epoch 1, and the lease is the holder's."""
 
     intent: Intent
 
 
 @dataclass(frozen=True, slots=True)
-class Existing:
+class Conflict:
     """Nothing was written, because of this other intent."""
 
     intent: Intent
-    by: By
+    by: ConflictReason
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class Updated:
     """The intent was changed, and this is what it is now."""
 
     intent: Intent
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class Stale:
     """Nothing was changed: the intent is in another state or epoch by now, or its lease is somebody else's.
     ``intent`` is what it is now, None when it is gone."""
 
@@ -124,7 +124,7 @@ class Decision(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
+class DecisionRecord:
     """A line of the audit trail: who decided what about which intent, when and with which words."""
 
     at: float
@@ -178,7 +178,7 @@ class Store(ABC):
     @abstractmethod
     async def begin(
         self, new: NewIntent, holder: str, lease: float, *, instead_of: Version | None = None
-    ) -> Begun | Existing:
+    ) -> Inserted | Conflict:
         """Write an intent, open in epoch 1 and the holder's for ``lease`` seconds; unless there is one
 
         - of its (principal, key), or
@@ -188,7 +188,7 @@ class Store(ABC):
 
         the first of these answers. ``instead_of`` is an absent intent whose name this one takes over; that one stays
         as it is otherwise, and late proof still finds it. Repeated with the same ``new`` and holder before anything
-        else happened to it: ``Begun`` again.
+        else happened to it: ``Inserted`` again.
         """
 
     @abstractmethod
@@ -196,25 +196,25 @@ class Store(ABC):
         self,
         version: Version,
         to: IntentState,
-        who: Who,
+        who: Actor,
         holder: str,
         *,
         lease: float | None = None,
         look_in: float | None = None,
         changes: Changes = NO_CHANGES,
-    ) -> Moved | Lost | NameTaken:
+    ) -> Updated | Stale | NameTaken:
         """Take one step of ``gateway.domain.intents.TRANSITIONS``, as a compare-and-set on (id, state, epoch) and on
-        the lease as the step's rule says. Proof goes through :meth:`found`, a person's decision through
+        the lease as the step's rule says. Proof goes through :meth:`record_created`, a person's decision through
         :meth:`decide`.
 
         ``lease``: the holder has it for so many seconds from now; None ends it. ``look_in``: the reconciler is due
         then; None: never, or at the lease's end while open. A step to ``open`` raises the epoch, needs a lease, and
-        alone may change namespace, provider and scope. Repeated by the same holder: ``Moved`` again. Raises
+        alone may change namespace, provider and scope. Repeated by the same holder: ``Updated`` again. Raises
         :class:`ForbiddenTransition` for a step that there is not, and ``ValueError`` for such arguments.
         """
 
     @abstractmethod
-    async def keep(
+    async def update(
         self,
         version: Version,
         holder: str,
@@ -222,12 +222,12 @@ class Store(ABC):
         lease: float | None = None,
         look_in: float | None = None,
         changes: Changes = NO_CHANGES,
-    ) -> Moved | Lost:
+    ) -> Updated | Stale:
         """Write down what is known by now, or renew or end (None) the lease, without a step. The lease has to be the
         holder's. ``look_in`` as in :meth:`move`."""
 
     @abstractmethod
-    async def found(
+    async def record_created(
         self, intent_id: str, runtime_id: str, *, look_in: float | None = None, changes: Changes = NO_CHANGES
     ) -> Intent | None:
         """Take proof that a runtime exists, from anyone and in any epoch: the intent is ``done`` and its lease ended.
@@ -249,12 +249,12 @@ class Store(ABC):
         runtime_id: str | None = None,
         note: str | None = None,
         changes: Changes = NO_CHANGES,
-    ) -> Moved | Lost:
+    ) -> Updated | Stale:
         """Settle a parked intent by hand, and write that into the audit trail in the same transaction. ``MADE`` needs
         the provider's id of the runtime, ``ABSENT`` must have none; else ``ValueError``."""
 
     @abstractmethod
-    async def due(self, holder: str, lease: float, limit: int) -> Sequence[Intent]:
+    async def claim_due(self, holder: str, lease: float, limit: int) -> Sequence[Intent]:
         """Take the lease of at most ``limit`` intents whose time has come and whose lease nobody has, longest due
         first. Two replicas that ask at once get different ones, without waiting for each other."""
 
@@ -287,7 +287,7 @@ class Store(ABC):
         """How much is unsettled."""
 
     @abstractmethod
-    async def decisions(self, limit: int) -> Sequence[Decided]:
+    async def decisions(self, limit: int) -> Sequence[DecisionRecord]:
         """The newest lines of the audit trail, newest first. They are never dropped."""
 
     @abstractmethod
@@ -303,7 +303,7 @@ class Store(ABC):
         """Forget what was kept for a runtime. Nothing to forget is fine."""
 
     @abstractmethod
-    async def lead(self, duty: str, holder: str, lease: float) -> bool:
+    async def acquire_leadership(self, role: str, holder: str, lease: float) -> bool:
         """Take or keep a duty that one replica has at a time (active probes) for ``lease`` seconds; whether it is the
         holder's now. An ended lease is free for anyone."""
 

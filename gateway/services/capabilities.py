@@ -16,7 +16,7 @@ from gateway.domain.runtime import CapabilityBinding, CapabilityBindings, Resolv
 from gateway.ports.context import RequestContext
 from gateway.ports.transport import Call
 from gateway.services.fleet import Fleet, Provider
-from gateway.services.lost_responses import in_doubt, look_after, lost_before
+from gateway.services.lost_responses import earlier_attempt_ambiguous, is_ambiguous, verify_after
 
 
 class CapabilityService:
@@ -28,7 +28,7 @@ class CapabilityService:
     async def list(self, runtime_id: str, ctx: RequestContext) -> CapabilityBindings:
         """All bindings of a runtime."""
         provider, adapter, ref = self._locate(runtime_id, ctx)
-        async with self._fleet.calling(provider, Operation.LIST_CAPABILITIES, ctx) as call:
+        async with self._fleet.call_scope(provider, Operation.LIST_CAPABILITIES, ctx) as call:
             return CapabilityBindings(items=list(await adapter.list_capabilities(ref, call)))
 
     async def install(self, runtime_id: str, request: InstallCapability, ctx: RequestContext) -> CapabilityBinding:
@@ -40,13 +40,15 @@ class CapabilityService:
         while True:
             left = until - clock.monotonic()
             try:
-                async with self._fleet.calling(provider, Operation.INSTALL_CAPABILITY, ctx, at_most=left) as call:
+                async with self._fleet.call_scope(provider, Operation.INSTALL_CAPABILITY, ctx, at_most=left) as call:
                     made: CapabilityBinding = await adapter.install_capability(ref, request, call)
                     return made
             except GatewayError as error:
                 # An install that was sent again, here or below, is refused because of the one before.
-                repeated = isinstance(error, AlreadyExists) and lost_before(ctx.attempts, Operation.INSTALL_CAPABILITY)
-                if not (repeated or in_doubt(error)):
+                repeated = isinstance(error, AlreadyExists) and earlier_attempt_ambiguous(
+                    ctx.attempts, Operation.INSTALL_CAPABILITY
+                )
+                if not (repeated or is_ambiguous(error)):
                     raise
                 bindings = await self._look_after(error, provider, ref, ctx, until)
                 found = next((binding for binding in bindings if binding.name == request.name), None)
@@ -62,11 +64,11 @@ class CapabilityService:
         """Change one thing of a binding."""
         provider, adapter, ref = self._locate(runtime_id, ctx)
         try:
-            async with self._fleet.calling(provider, Operation.UPDATE_CAPABILITY, ctx) as call:
+            async with self._fleet.call_scope(provider, Operation.UPDATE_CAPABILITY, ctx) as call:
                 changed: CapabilityBinding = await adapter.update_capability(ref, binding_id, request, call)
                 return changed
         except GatewayError as error:
-            if not in_doubt(error):
+            if not is_ambiguous(error):
                 raise
             for binding in await self._look_after(error, provider, ref, ctx, call.deadline):
                 if binding.id == binding_id and _shows(binding, request):
@@ -77,13 +79,13 @@ class CapabilityService:
         """Uninstall. Raises :class:`NotFound` when it is not there."""
         provider, adapter, ref = self._locate(runtime_id, ctx)
         try:
-            async with self._fleet.calling(provider, Operation.REMOVE_CAPABILITY, ctx) as call:
+            async with self._fleet.call_scope(provider, Operation.REMOVE_CAPABILITY, ctx) as call:
                 await adapter.remove_capability(ref, binding_id, call)
         except NotFound:
-            if not lost_before(call.attempts, Operation.REMOVE_CAPABILITY):
+            if not earlier_attempt_ambiguous(call.attempts, Operation.REMOVE_CAPABILITY):
                 raise
         except GatewayError as error:
-            if not in_doubt(error):
+            if not is_ambiguous(error):
                 raise
             bindings = await self._look_after(error, provider, ref, ctx, call.deadline)
             if any(binding.id == binding_id for binding in bindings):
@@ -92,12 +94,12 @@ class CapabilityService:
     async def resolved(self, runtime_id: str, ctx: RequestContext) -> ResolvedCapabilities:
         """What the enabled bindings resolve to."""
         provider, adapter, ref = self._locate(runtime_id, ctx)
-        async with self._fleet.calling(provider, Operation.RESOLVE_CAPABILITIES, ctx) as call:
+        async with self._fleet.call_scope(provider, Operation.RESOLVE_CAPABILITIES, ctx) as call:
             resolved: ResolvedCapabilities = await adapter.resolved_capabilities(ref, call)
             return resolved
 
     def _locate(self, runtime_id: str, ctx: RequestContext) -> tuple[Provider, Any, RuntimeRef]:
-        provider, ref = self._fleet.locate(runtime_id, ctx)
+        provider, ref = self._fleet.resolve(runtime_id, ctx)
         provider.require(Feature.CAPABILITY_BINDINGS, "capability bindings")
         return provider, provider.adapter, ref
 
@@ -111,7 +113,7 @@ class CapabilityService:
             return listed
 
         try:
-            return await look_after(error, self._fleet, provider, Operation.LIST_CAPABILITIES, ctx, until, bindings)
+            return await verify_after(error, self._fleet, provider, Operation.LIST_CAPABILITIES, ctx, until, bindings)
         except (NotFound, RuntimeReplaced) as gone:
             raise error from gone
 

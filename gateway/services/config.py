@@ -24,7 +24,7 @@ from gateway.domain.runtime import ConfigDocument
 from gateway.ports.context import RequestContext
 from gateway.ports.transport import Call
 from gateway.services.fleet import Fleet, Provider
-from gateway.services.lost_responses import in_doubt, look_after
+from gateway.services.lost_responses import is_ambiguous, verify_after
 from gateway.services.specs import SpecKeeper
 
 
@@ -49,7 +49,7 @@ class ConfigService:
     async def get(self, runtime_id: str, ctx: RequestContext) -> tuple[ConfigDocument, str]:
         """The whole config and its entity tag."""
         provider, ref = self._locate(runtime_id, ctx)
-        async with self._fleet.calling(provider, Operation.GET_CONFIG, ctx) as call:
+        async with self._fleet.call_scope(provider, Operation.GET_CONFIG, ctx) as call:
             document = await _read(provider, ref, call)
         return document, etag_of(document)
 
@@ -77,7 +77,7 @@ class ConfigService:
         adapter: Any = provider.adapter
         sent = False
         try:
-            async with self._fleet.calling(
+            async with self._fleet.call_scope(
                 provider, Operation.REPLACE_CONFIG, ctx, secrets=request.secret_values()
             ) as call:
                 if if_match is not None:
@@ -92,10 +92,10 @@ class ConfigService:
                 document: ConfigDocument = await adapter.replace_config(ref, request.config, call)
                 return document
         except GatewayError as error:
-            if not sent or not in_doubt(error):
+            if not sent or not is_ambiguous(error):
                 raise
             try:
-                current = await look_after(
+                current = await verify_after(
                     error,
                     self._fleet,
                     provider,
@@ -124,7 +124,7 @@ class ConfigService:
             lock.release()
 
     def _locate(self, runtime_id: str, ctx: RequestContext) -> tuple[Provider, RuntimeRef]:
-        provider, ref = self._fleet.locate(runtime_id, ctx)
+        provider, ref = self._fleet.resolve(runtime_id, ctx)
         provider.require(Feature.CONFIG, "config")
         return provider, ref
 

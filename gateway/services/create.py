@@ -16,7 +16,7 @@ from gateway.domain.runtime import FieldWarning, Runtime
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import Created, Deduplication, SupportsStart
 from gateway.services.fleet import Fleet
-from gateway.services.intents import Ensured, IntentService, Wanted, document_of
+from gateway.services.intents import CreateCommand, CreateResult, IntentService, document_of
 from gateway.services.routing import Router, Target
 from gateway.services.sent_spec import filled, spec_of
 
@@ -35,7 +35,7 @@ class CreateService:
         self._intents = intents
         self._shows_what_was_sent = shows_what_was_sent
 
-    async def create(self, request: CreateRequest, ctx: RequestContext, key: str | None = None) -> Ensured:
+    async def create(self, request: CreateRequest, ctx: RequestContext, key: str | None = None) -> CreateResult:
         """Make a runtime, or answer with the one of that name (``created: false``) or of that ``Idempotency-Key``.
 
         Raises :class:`AlreadyExists` with pointers of what differs from the one of that name, or always when
@@ -54,7 +54,7 @@ class CreateService:
             return await self._finished(target, request, made, ctx)
 
         return await self._intents.ensure(
-            Wanted(
+            CreateCommand(
                 request=request,
                 document=document,
                 key=key,
@@ -85,7 +85,7 @@ class CreateService:
             return made
 
         ensured = await self._intents.ensure(
-            Wanted(
+            CreateCommand(
                 request=request,
                 document={**document_of(request), "scope": target.scope, "provider": target.provider.name},
                 key=key,
@@ -140,7 +140,7 @@ class CreateService:
         adapter = target.provider.adapter
         assert isinstance(adapter, SupportsStart)  # noqa: S101 (the router asked for the feature)
         try:
-            async with self._fleet.calling(target.provider, Operation.START, ctx) as call:
+            async with self._fleet.call_scope(target.provider, Operation.START, ctx) as call:
                 return await adapter.start(adapter.reference(runtime), StartRequest(), call), []
         except GatewayError as error:
             detail = f"The runtime was made, but not started: {error.code}: {error.detail}"

@@ -74,14 +74,14 @@ class DialectService(DialectGateway):
     def adapters(self, api: str) -> Sequence[ProviderAdapter[Any]]:
         return [provider.adapter for provider in self._preferred(api)]
 
-    def calling(
+    def call_scope(
         self,
         adapter: ProviderAdapter[Any],
         operation: Operation,
         ctx: RequestContext,
         secrets: Sequence[str] = (),
     ) -> AbstractAsyncContextManager[Call]:
-        return self._fleet.calling(self._provider(adapter), operation, ctx, secrets)
+        return self._fleet.call_scope(self._provider(adapter), operation, ctx, secrets)
 
     async def create(
         self, target: DialectTarget, request: CreateRequest, ctx: RequestContext, *, idempotency_key: str | None = None

@@ -131,7 +131,7 @@ class Fleet:
         """All names, for a sentence."""
         return ", ".join(self._providers)
 
-    def locate(
+    def resolve(
         self, runtime_id: str, ctx: RequestContext, work: WorkClass | None = None
     ) -> tuple[Provider, RuntimeRef]:
         """Who made a runtime, and how to address it there; nothing is looked up (promise P3). ``work`` is what for.
@@ -151,7 +151,7 @@ class Fleet:
             ctx.admission.enter(name, always=work is WorkClass.RELEASE)
         return provider, ref
 
-    def calling(
+    def call_scope(
         self,
         provider: Provider,
         operation: Operation,
@@ -160,15 +160,15 @@ class Fleet:
         *,
         at_most: float = math.inf,
         probing: bool = False,
-    ) -> "ProviderCalls":
+    ) -> "ProviderCallScope":
         """Call a provider within the time limit of an operation, or ``at_most`` so many seconds:
-        ``async with fleet.calling(...) as call:``. ``probing``: nobody asked for it but the gateway itself."""
+        ``async with fleet.call_scope(...) as call:``. ``probing``: nobody asked for it but the gateway itself."""
         ctx.provider = provider.name
         limit = min(provider.adapter.settings.deadline(operation), at_most)
-        return ProviderCalls(self, provider, operation, ctx, tuple(secrets), limit, probing=probing)
+        return ProviderCallScope(self, provider, operation, ctx, tuple(secrets), limit, probing=probing)
 
 
-class ProviderCalls:
+class ProviderCallScope:
     """The provider calls of one operation: under one deadline, with every failure an error of the tree, whose texts
     hold nothing of ``secrets`` (a provider may echo what it was sent)."""
 

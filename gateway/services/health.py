@@ -10,7 +10,7 @@ from gateway.domain.operations import Operation
 from gateway.ports.context import RequestContext
 from gateway.services.fleet import Fleet, Health, Provider
 
-DUTY: Final = "health"
+ROLE: Final = "health"
 """The name under which replicas agree who probes."""
 
 PROBER: Final = "health-probe"
@@ -45,7 +45,7 @@ class HealthService:
         error = None
         with RequestContext(request_id=PROBER, principal="") as ctx:
             try:
-                async with self._fleet.calling(
+                async with self._fleet.call_scope(
                     provider, Operation.LIST, ctx, at_most=self.timeout, probing=True
                 ) as call:
                     await provider.adapter.check_credentials(call)
@@ -57,12 +57,12 @@ class HealthService:
         """Ask all of ``providers`` (of the fleet, if left out) side by side."""
         return list(await asyncio.gather(*map(self.check, self._fleet if providers is None else providers)))
 
-    async def beat(self, seconds: float) -> None:
+    async def probe_round(self, seconds: float) -> None:
         """Ask all, unless another replica has the duty; it has it for two beats of ``seconds``, so that one late beat
         loses it to nobody. While the store cannot say who has it, every replica asks. And every one asks those that it
         saw failing itself: without requests it would tell so for ever."""
         try:
-            leads = self._lead is None or await self._lead(DUTY, 2 * seconds)
+            leads = self._lead is None or await self._lead(ROLE, 2 * seconds)
         except StoreUnavailable:
             leads = True
         await self.check_all([provider for provider in self._fleet if leads or _looks_bad(provider.health)])

@@ -31,7 +31,7 @@ from gateway.domain.values import State, WorkClass
 from gateway.ports.context import RequestContext
 from gateway.ports.transport import Call
 from gateway.services.fleet import Fleet, Provider
-from gateway.services.lost_responses import has_another, in_doubt, is_later, look_after, lost_before
+from gateway.services.lost_responses import earlier_attempt_ambiguous, has_another, is_ambiguous, is_later, verify_after
 from gateway.services.specs import SpecKeeper
 
 Act = Callable[[Any, RuntimeRef, Call], Awaitable[Runtime]]
@@ -49,9 +49,9 @@ class LifecycleService:
 
     async def get(self, runtime_id: str, ctx: RequestContext) -> Runtime:
         """Read a runtime at the provider that made it."""
-        provider, ref = self._fleet.locate(runtime_id, ctx)
+        provider, ref = self._fleet.resolve(runtime_id, ctx)
         self._specs.prefetch(provider.adapter, ref)
-        async with self._fleet.calling(provider, Operation.GET, ctx) as call:
+        async with self._fleet.call_scope(provider, Operation.GET, ctx) as call:
             return self._specs.fill(provider.adapter, await provider.adapter.get(ref, call))
 
     async def start(self, runtime_id: str, options: StartRequest, ctx: RequestContext) -> Runtime:
@@ -104,7 +104,7 @@ class LifecycleService:
         Raises :class:`StateConflict` at ``#/discard_state`` where that was not said, and :class:`PreconditionFailed` as
         :meth:`reset`.
         """
-        provider, _ = self._fleet.locate(runtime_id, ctx, WorkClass.RELEASE)
+        provider, _ = self._fleet.resolve(runtime_id, ctx, WorkClass.RELEASE)
         provider.require(Feature.STOP, "stop")
         discards = Feature.STOP_DISCARDS_STATE in provider.adapter.features
         if not discards:
@@ -130,18 +130,18 @@ class LifecycleService:
 
     async def keepalive(self, runtime_id: str, options: KeepaliveRequest, ctx: RequestContext) -> Lease:
         """Push the expiry of a running runtime."""
-        provider, ref = self._fleet.locate(runtime_id, ctx)
+        provider, ref = self._fleet.resolve(runtime_id, ctx)
         provider.require(Feature.KEEPALIVE, "keepalive")
         adapter: Any = provider.adapter
         before: Runtime | None = None
         try:
-            async with self._fleet.calling(provider, Operation.KEEPALIVE, ctx) as call:
+            async with self._fleet.call_scope(provider, Operation.KEEPALIVE, ctx) as call:
                 before = await provider.adapter.get(ref, call)
                 _refuse_unless_possible(before, Verb.KEEPALIVE)
                 lease: Lease = await adapter.keepalive(ref, options.extend_seconds, call)
                 return lease
         except GatewayError as error:
-            if before is None or not in_doubt(error):
+            if before is None or not is_ambiguous(error):
                 raise
             now = await self._look_after(error, provider, ref, ctx, call)
             if now is None or not is_later(now.expires_at, before.expires_at):
@@ -150,17 +150,17 @@ class LifecycleService:
 
     async def delete(self, runtime_id: str, ctx: RequestContext) -> None:
         """Remove a runtime for good. Raises :class:`NotFound` when it is gone already."""
-        provider, ref = self._fleet.locate(runtime_id, ctx, WorkClass.RELEASE)
+        provider, ref = self._fleet.resolve(runtime_id, ctx, WorkClass.RELEASE)
         provider.require(Feature.DELETE, "delete")
         adapter: Any = provider.adapter
         try:
-            async with self._fleet.calling(provider, Operation.DELETE, ctx) as call:
+            async with self._fleet.call_scope(provider, Operation.DELETE, ctx) as call:
                 await adapter.delete(ref, call)
         except NotFound:
-            if not lost_before(call.attempts, Operation.DELETE):
+            if not earlier_attempt_ambiguous(call.attempts, Operation.DELETE):
                 raise
         except GatewayError as error:
-            if not in_doubt(error) or await self._look_after(error, provider, ref, ctx, call) is not None:
+            if not is_ambiguous(error) or await self._look_after(error, provider, ref, ctx, call) is not None:
                 raise
         self._specs.forget(provider.adapter, ref)
 
@@ -170,9 +170,9 @@ class LifecycleService:
         Raises :class:`UnsupportedFeature` when none of them speaks the wanted protocol, and :class:`StateConflict`
         while there is none at all.
         """
-        provider, ref = self._fleet.locate(runtime_id, ctx)
+        provider, ref = self._fleet.resolve(runtime_id, ctx)
         provider.require(Feature.CONNECTIONS, "connections")
-        async with self._fleet.calling(provider, Operation.CONNECT, ctx) as call:
+        async with self._fleet.call_scope(provider, Operation.CONNECT, ctx) as call:
             _refuse_unless_possible(await provider.adapter.get(ref, call), Verb.CONNECT)
             adapter: Any = provider.adapter
             found = list(await adapter.connections(ref, call))
@@ -195,12 +195,12 @@ class LifecycleService:
         act: Act,
         precondition: Precondition | None = None,
     ) -> Runtime:
-        provider, ref = self._fleet.locate(runtime_id, ctx, TRAITS[operation].work)
+        provider, ref = self._fleet.resolve(runtime_id, ctx, TRAITS[operation].work)
         provider.require(TRANSITIONS[verb].feature, verb.value)
         self._specs.prefetch(provider.adapter, ref)
         before: Runtime | None = None
         try:
-            async with self._fleet.calling(provider, operation, ctx) as call:
+            async with self._fleet.call_scope(provider, operation, ctx) as call:
                 looked = await provider.adapter.get(ref, call)
                 if looked.state in TRANSITIONS[verb].satisfied_by:
                     return self._answer(provider, looked, changed=False)
@@ -209,7 +209,7 @@ class LifecycleService:
                 before = looked
                 after = await act(provider.adapter, ref, call)
         except GatewayError as error:
-            ours = in_doubt(error) or lost_before(call.attempts, operation)
+            ours = is_ambiguous(error) or earlier_attempt_ambiguous(call.attempts, operation)
             refused = isinstance(error, StateConflict) and error.failure is not None
             if before is None or not (ours or refused):
                 raise
@@ -247,7 +247,7 @@ class LifecycleService:
             return provider.adapter.get(ref, call)
 
         try:
-            return await look_after(error, self._fleet, provider, Operation.GET, ctx, change.deadline, get)
+            return await verify_after(error, self._fleet, provider, Operation.GET, ctx, change.deadline, get)
         except NotFound:
             return None
         except RuntimeReplaced as replaced:

@@ -198,7 +198,7 @@ class ListService:
             return participant.refusal
         asked = ProviderQuery(scope=participant.scope, filter=query.filter, limit=limit, cursor=cursor)
         try:
-            async with self._fleet.calling(participant.provider, Operation.LIST, ctx) as call:
+            async with self._fleet.call_scope(participant.provider, Operation.LIST, ctx) as call:
                 page = await participant.provider.adapter.list(asked, call)
                 _require_short_cursor(page, participant.provider.name)
             items = self._specs.fill_all(participant.provider.adapter, page.items)

@@ -1,7 +1,7 @@
 """Finding out what became of a change whose answer was lost: one look at what there is now, before the caller is told.
 
-A lost answer is known by its error (:func:`in_doubt`), or by the attempts of the call where a policy has sent the
-change again by itself (:func:`lost_before`). Nothing here sends a change.
+A lost answer is known by its error (:func:`is_ambiguous`), or by the attempts of the call where a policy has sent the
+change again by itself (:func:`earlier_attempt_ambiguous`). Nothing here sends a change.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -29,7 +29,7 @@ _MAYBE_DONE: Final = (
 )
 
 
-def in_doubt(error: GatewayError) -> bool:
+def is_ambiguous(error: GatewayError) -> bool:
     """Whether a change that ended like this may have happened all the same: its answer was lost, or tells of trouble
     that may have begun after the change (every 5xx, and what is not the provider's own answer)."""
     if isinstance(error, errors.ProviderUnavailable):
@@ -37,7 +37,7 @@ def in_doubt(error: GatewayError) -> bool:
     return isinstance(error, _MAYBE_DONE)
 
 
-def lost_before(attempts: Sequence[Attempt], operation: Operation) -> bool:
+def earlier_attempt_ambiguous(attempts: Sequence[Attempt], operation: Operation) -> bool:
     """Whether the last attempt of ``operation`` came after one that the provider may have carried out. Then its refusal
     is about the second try, and says nothing about the first."""
     own = [attempt for attempt in attempts if attempt.operation == operation]
@@ -47,7 +47,7 @@ def lost_before(attempts: Sequence[Attempt], operation: Operation) -> bool:
     )
 
 
-async def look_after(
+async def verify_after(
     error: GatewayError,
     fleet: Fleet,
     provider: Provider,
@@ -64,7 +64,7 @@ async def look_after(
     """
     left = max(until - fleet.clock.monotonic(), SETTLING_SECONDS)
     try:
-        async with fleet.calling(provider, operation, ctx, at_most=left) as call:
+        async with fleet.call_scope(provider, operation, ctx, at_most=left) as call:
             call.settling = True
             return await read(call)
     except (errors.NotFound, errors.RuntimeReplaced):

@@ -156,7 +156,7 @@ class Router:
         """Whether the target has a live runtime of the name that is not known to be another account's. One that cannot
         be asked in time does not decide."""
         try:
-            async with self._fleet.calling(target.provider, Operation.LIST, ctx, at_most=_LOOK_SECONDS) as call:
+            async with self._fleet.call_scope(target.provider, Operation.LIST, ctx, at_most=_LOOK_SECONDS) as call:
                 found = await target.provider.adapter.find(target.scope, name, call)
         except GatewayError:
             return False

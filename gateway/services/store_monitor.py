@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.ports.clock import Clock
-from gateway.ports.store import Counts, Decided, Store
+from gateway.ports.store import Counts, DecisionRecord, Store
 
 EVERY: Final = 5.0  # seconds
 _DECISIONS: Final = 50  # that can be made between two looks and are all told
@@ -24,7 +24,7 @@ class StoreObserver(Protocol):
     def counted(self, counts: Counts) -> None:
         """How much is unsettled."""
 
-    def decided(self, decision: Decided) -> None:
+    def decided(self, decision: DecisionRecord) -> None:
         """A person decided about an intent while this process was there to see it."""
 
 
@@ -49,7 +49,7 @@ class StoreWatch:
         self._upgrade = upgrade
         self._up: bool | None = None
         self._down_since = 0.0
-        self._known: frozenset[Decided] | None = None
+        self._known: frozenset[DecisionRecord] | None = None
         self.first_look = asyncio.Event()
 
     @property
@@ -92,7 +92,7 @@ class StoreWatch:
             self._observer.store_up(None if self._up is None else self._clock.monotonic() - self._down_since)
         self._up = True
 
-    def _tell(self, decisions: Sequence[Decided]) -> None:
+    def _tell(self, decisions: Sequence[DecisionRecord]) -> None:
         known, self._known = self._known, frozenset(decisions)
         if known is not None:
             for decision in reversed(decisions):

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from gateway.domain.intents import NAMED, UNSETTLED, Intent, IntentState
-from gateway.ports.store import Counts, Decided, Decision, IntentQuery
+from gateway.domain.intents import HOLDS_NAME, UNSETTLED, Intent, IntentState
+from gateway.ports.store import Counts, Decision, DecisionRecord, IntentQuery
 from gateway.storage.intent_writes import lock_pin, unpin
 from gateway.storage.sql import COLUMNS, Statement, Steps, in_states, intent_of, placeholders, surplus_of
 
@@ -15,7 +15,7 @@ _BY_KEY: Final = f"SELECT {COLUMNS} FROM intents WHERE principal = $1 AND client
 _OF_NAME: Final = "FROM intents WHERE namespace = $1 AND kind = $2 AND name = $3 AND id <> $4"
 _DONE: Final = " AND state = 'done'"
 _HAS_IT_OR_NEWEST: Final = (
-    f" ORDER BY CASE WHEN state IN {in_states(sorted(NAMED))} AND superseded_by IS NULL THEN 0 ELSE 1 END,"
+    f" ORDER BY CASE WHEN state IN {in_states(sorted(HOLDS_NAME))} AND superseded_by IS NULL THEN 0 ELSE 1 END,"
     " created_at DESC, id DESC LIMIT 1"
 )
 _COUNT: Final = (
@@ -107,10 +107,10 @@ def counts() -> Steps[Counts]:
     )
 
 
-def decisions(limit: int) -> Steps[Sequence[Decided]]:
+def decisions(limit: int) -> Steps[Sequence[DecisionRecord]]:
     """The newest of the audit trail."""
     rows = yield Statement(_DECISIONS, (limit,))
-    return [Decided(at, who, what, Decision(how), made, note) for at, who, what, how, made, note in rows]
+    return [DecisionRecord(at, who, what, Decision(how), made, note) for at, who, what, how, made, note in rows]
 
 
 def keep_spec(namespace: str, runtime_id: str, sealed: bytes) -> Steps[None]:
@@ -137,9 +137,9 @@ def drop_spec(namespace: str, runtime_id: str) -> Steps[None]:
     return None
 
 
-def lead(duty: str, holder: str, lease: float) -> Steps[bool]:
+def acquire_leadership(role: str, holder: str, lease: float) -> Steps[bool]:
     """Take or keep a duty, unless another holder has it."""
-    return bool((yield Statement(_LEAD, (duty, holder, lease))))
+    return bool((yield Statement(_LEAD, (role, holder, lease))))
 
 
 def purge(settled: float, kept: float, limit: int) -> Steps[int]:

@@ -9,16 +9,26 @@ from collections.abc import Generator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from gateway.domain.intents import NAMED, Intent, IntentState, LeaseRule, NewIntent, Who, transition
-from gateway.ports.store import Begun, By, Changes, Decision, Existing, Lost, Moved, NameTaken, Version
+from gateway.domain.intents import HOLDS_NAME, Actor, Intent, IntentState, LeaseRule, NewIntent, transition
+from gateway.ports.store import (
+    Changes,
+    Conflict,
+    ConflictReason,
+    Decision,
+    Inserted,
+    NameTaken,
+    Stale,
+    Updated,
+    Version,
+)
 from gateway.storage.sql import (
     COLUMNS,
     NEW_COLUMNS,
+    RetryTransaction,
+    Rollback,
     Row,
     Statement,
     Steps,
-    TryAgain,
-    Undo,
     columns_of,
     in_states,
     intent_of,
@@ -26,7 +36,7 @@ from gateway.storage.sql import (
     stored_of_new,
 )
 
-_NAMED: Final = in_states(sorted(NAMED))
+_NAMED: Final = in_states(sorted(HOLDS_NAME))
 _SETTLED: Final = frozenset({IntentState.DONE, IntentState.REFUSED, IntentState.ABSENT})
 
 _HELD: Final = f"SELECT {COLUMNS}, moved_by, {{now}} FROM intents WHERE id = $1{{locked}}"
@@ -68,7 +78,7 @@ _DECIDED: Final = (
 )
 
 
-def begin(new: NewIntent, holder: str, lease: float, instead_of: Version | None) -> Steps[Begun | Existing]:
+def begin(new: NewIntent, holder: str, lease: float, instead_of: Version | None) -> Steps[Inserted | Conflict]:
     """See :meth:`gateway.ports.store.Store.begin`."""
     pinned_by = (yield from _pin(new, new.namespace)) if new.pinned else None
     if pinned_by is None:
@@ -76,19 +86,19 @@ def begin(new: NewIntent, holder: str, lease: float, instead_of: Version | None)
             yield Statement(_SUPERSEDE, (new.id, instead_of.id, instead_of.epoch))
         written = yield Statement(_INSERT, (*stored_of_new(new), holder, lease))
         if written:
-            return Begun(intent_of(written[0]))
+            return Inserted(intent_of(written[0]))
     # What was done so far is undone, whatever is in the way.
     callers = yield Statement(_OF_CALLER, (new.id, new.principal, new.key))
     if callers:
         known = intent_of(callers[0])
         again = (known.id, known.state, known.epoch, callers[0][-1]) == (new.id, IntentState.OPEN, 1, holder)
-        return Undo(Begun(known) if again else Existing(known, By.KEY))
+        return Rollback(Inserted(known) if again else Conflict(known, ConflictReason.KEY))
     if pinned_by is not None:
-        return Undo(Existing(pinned_by, By.PIN))
+        return Rollback(Conflict(pinned_by, ConflictReason.PIN))
     holders = yield Statement(_OF_NAME, (new.namespace, new.kind, new.name, new.id))
     if not holders:
-        raise TryAgain  # the name or the key was given back just now
-    return Undo(Existing(intent_of(holders[0]), By.NAME))
+        raise RetryTransaction  # the name or the key was given back just now
+    return Rollback(Conflict(intent_of(holders[0]), ConflictReason.NAME))
 
 
 def _pin(intent: NewIntent, namespace: str) -> Generator[Statement, Sequence[Row], Intent | None]:
@@ -118,60 +128,60 @@ def unpin(principal: str, kind: str, name: str, intent_id: str) -> Generator[Sta
 def move(
     version: Version,
     to: IntentState,
-    who: Who,
+    who: Actor,
     holder: str,
     lease: float | None,
     look_in: float | None,
     changes: Changes,
-) -> Steps[Moved | Lost | NameTaken]:
+) -> Steps[Updated | Stale | NameTaken]:
     """See :meth:`gateway.ports.store.Store.move`."""
     step = transition(version.state, to, who)
     held = yield from _held(version.id)
     if held is None:
-        return Undo(Lost(None))
+        return Rollback(Stale(None))
     intent, moved_by, now = held
     epoch = version.epoch + step.next_epoch
     if (intent.state, intent.epoch, moved_by) == (to, epoch, holder) and Version.of(intent) != version:
-        return Undo(Moved(intent))
+        return Rollback(Updated(intent))
     if Version.of(intent) != version or not _lease_allows(step.lease, intent, holder, now):
-        return Undo(Lost(intent))
+        return Rollback(Stale(intent))
     values = changes.set()
     namespace = str(values.get("namespace", intent.namespace))
     if intent.pinned and to is IntentState.OPEN and (other := (yield from _pin(intent, namespace))) is not None:
-        return Undo(NameTaken(other))
+        return Rollback(NameTaken(other))
     if intent.pinned and to is IntentState.REFUSED:
         yield from lock_pin(intent.principal, intent.kind, intent.name)
         yield from unpin(intent.principal, intent.kind, intent.name, intent.id)
     if to is IntentState.OPEN:
         holders = yield Statement(_OF_NAME, (namespace, intent.kind, intent.name, intent.id))
         if holders:
-            return Undo(NameTaken(intent_of(holders[0])))
+            return Rollback(NameTaken(intent_of(holders[0])))
         values["superseded_by"] = None
-    return Moved((yield from _write(intent, to, epoch, holder, lease, look_in, values)))
+    return Updated((yield from _write(intent, to, epoch, holder, lease, look_in, values)))
 
 
-def keep(
+def update(
     version: Version, holder: str, lease: float | None, look_in: float | None, changes: Changes
-) -> Steps[Moved | Lost]:
+) -> Steps[Updated | Stale]:
     """See :meth:`gateway.ports.store.Store.keep`."""
     held = yield from _held(version.id)
     if held is None:
-        return Undo(Lost(None))
+        return Rollback(Stale(None))
     intent, moved_by, now = held
     repeated = lease is None and intent.holder is None and moved_by == holder
     if Version.of(intent) != version or not (repeated or _lease_allows(LeaseRule.OWN, intent, holder, now)):
-        return Undo(Lost(intent))
-    return Moved((yield from _write(intent, intent.state, intent.epoch, holder, lease, look_in, changes.set())))
+        return Rollback(Stale(intent))
+    return Updated((yield from _write(intent, intent.state, intent.epoch, holder, lease, look_in, changes.set())))
 
 
-def found(intent_id: str, runtime_id: str, look_in: float | None, changes: Changes) -> Steps[Intent | None]:
+def record_created(intent_id: str, runtime_id: str, look_in: float | None, changes: Changes) -> Steps[Intent | None]:
     """See :meth:`gateway.ports.store.Store.found`."""
     held = yield from _held(intent_id)
     if held is None:
-        return Undo(None)
+        return Rollback(None)
     intent = held[0]
     if intent.state is not IntentState.DONE:
-        transition(intent.state, IntentState.DONE, Who.ANYONE)
+        transition(intent.state, IntentState.DONE, Actor.ANYONE)
         if intent.pinned and intent.state is IntentState.REFUSED:
             yield from _pin(intent, intent.namespace)
         values = {**changes.set(), "runtime_id": runtime_id}
@@ -179,10 +189,10 @@ def found(intent_id: str, runtime_id: str, look_in: float | None, changes: Chang
     if runtime_id == intent.runtime_id:
         outcome = changes.set().get("outcome")
         if outcome is None or intent.outcome is not None:
-            return Undo(intent)
+            return Rollback(intent)
         return (yield from _add(intent, "outcome", outcome))
     if runtime_id in intent.surplus:
-        return Undo(intent)
+        return Rollback(intent)
     return (yield from _add(intent, "surplus", (*intent.surplus, runtime_id)))
 
 
@@ -197,30 +207,30 @@ def _add(intent: Intent, name: str, value: object) -> Generator[Statement, Seque
 
 def decide(
     version: Version, decision: Decision, operator: str, runtime_id: str | None, note: str | None, changes: Changes
-) -> Steps[Moved | Lost]:
+) -> Steps[Updated | Stale]:
     """See :meth:`gateway.ports.store.Store.decide`."""
     to = IntentState.DONE if decision is Decision.MADE else IntentState.ABSENT
-    transition(version.state, to, Who.OPERATOR)
+    transition(version.state, to, Actor.OPERATOR)
     held = yield from _held(version.id)
     if held is None:
-        return Undo(Lost(None))
+        return Rollback(Stale(None))
     intent, moved_by, _ = held
     mark = f"operator {operator}"
     if (intent.state, intent.epoch, intent.runtime_id, moved_by) == (to, version.epoch, runtime_id, mark):
-        return Undo(Moved(intent))
+        return Rollback(Updated(intent))
     if Version.of(intent) != version:
-        return Undo(Lost(intent))
+        return Rollback(Stale(intent))
     yield Statement(_DECIDED, (secrets.token_hex(16), operator, version.id, decision, runtime_id, note))
     look_in = 0.0 if to is IntentState.ABSENT else None
     values = {**changes.set(), "runtime_id": runtime_id}
-    return Moved((yield from _write(intent, to, intent.epoch, mark, None, look_in, values)))
+    return Updated((yield from _write(intent, to, intent.epoch, mark, None, look_in, values)))
 
 
-def due(holder: str, lease: float, limit: int) -> Steps[Sequence[Intent]]:
+def claim_due(holder: str, lease: float, limit: int) -> Steps[Sequence[Intent]]:
     """See :meth:`gateway.ports.store.Store.due`."""
     ids = [intent_of(row).id for row in (yield Statement(_DUE, (limit,)))]
     if not ids:
-        return Undo([])
+        return Rollback([])
     rows = yield Statement(
         f"UPDATE intents SET holder = $1, moved_by = $1, lease_until = {{now}} + $2, due_at = {{now}} + $2,"
         f" updated_at = {{now}} WHERE id IN ({placeholders(len(ids), 3)}) RETURNING {COLUMNS}",

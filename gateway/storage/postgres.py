@@ -11,7 +11,7 @@ import asyncpg
 from pydantic import SecretStr
 
 from gateway.storage.migrations import SchemaStatus, read_status, status_of, upgrade
-from gateway.storage.sql import TRIES, Dialect, Operation, TryAgain, Undo
+from gateway.storage.sql import TRIES, Operation, RetryTransaction, Rollback, SqlFlavour
 from gateway.storage.sql_store import SqlStore, unavailable
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-POSTGRES: Final = Dialect(
+POSTGRES: Final = SqlFlavour(
     now="CAST(extract(epoch FROM clock_timestamp()) AS DOUBLE PRECISION)",
     locked=" FOR UPDATE",
     unlocked_only=" FOR UPDATE SKIP LOCKED",
@@ -32,7 +32,7 @@ _CONFLICTS: Final = (
     asyncpg.UniqueViolationError,
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
-    TryAgain,
+    RetryTransaction,
 )
 _WRITABLE: Final = "SELECT current_setting('transaction_read_only') = 'off'"
 _WAITING: Final = 1000  # operations that run or wait for a connection; more are refused
@@ -190,7 +190,7 @@ async def _transact(connection: Connection, operation: Operation[T]) -> T:
     except Exception:
         await transaction.rollback()
         raise
-    if isinstance(result, Undo):
+    if isinstance(result, Rollback):
         await transaction.rollback()
         return result.result
     await transaction.commit()
@@ -199,15 +199,15 @@ async def _transact(connection: Connection, operation: Operation[T]) -> T:
 
 async def _run(connection: Connection, operation: Operation[T]) -> T:
     result = await _driven(connection, operation)
-    return result.result if isinstance(result, Undo) else result
+    return result.result if isinstance(result, Rollback) else result
 
 
-async def _driven(connection: Connection, operation: Operation[T]) -> T | Undo[T]:
+async def _driven(connection: Connection, operation: Operation[T]) -> T | Rollback[T]:
     steps = operation()
     try:
         statement = next(steps)
         while True:
             statement = steps.send(await connection.fetch(POSTGRES.render(statement.sql), *statement.values))
     except StopIteration as end:
-        result: T | Undo[T] = end.value
+        result: T | Rollback[T] = end.value
         return result

@@ -26,24 +26,24 @@ class Statement(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Undo(Generic[T]):
+class Rollback(Generic[T]):
     """The result of an operation that must leave nothing behind: its transaction is rolled back."""
 
     result: T
 
 
-class TryAgain(Exception):
+class RetryTransaction(Exception):
     """Another transaction came in between: the operation starts over."""
 
 
-Steps: TypeAlias = Generator[Statement, Sequence[Row], T | Undo[T]]
+Steps: TypeAlias = Generator[Statement, Sequence[Row], T | Rollback[T]]
 Operation: TypeAlias = Callable[[], Steps[T]]
 
 TRIES: Final = 5  # of one operation, when others come in between
 
 
 @dataclass(frozen=True, eq=False)
-class Dialect:
+class SqlFlavour:
     """What a database calls things. ``migration_lock`` is the first statement of an upgrade; ``parameter`` comes before
     the number of a value."""
 

@@ -5,24 +5,23 @@ from collections.abc import Mapping, Sequence
 from typing import Final, TypeVar
 
 from gateway.domain.errors import StoreUnavailable
-from gateway.domain.intents import Intent, IntentState, NewIntent, Who, transition
+from gateway.domain.intents import Actor, Intent, IntentState, NewIntent, transition
 from gateway.ports.store import (
     NO_CHANGES,
-    Begun,
     Changes,
+    Conflict,
     Counts,
-    Decided,
     Decision,
-    Existing,
+    DecisionRecord,
+    Inserted,
     IntentQuery,
-    Lost,
-    Moved,
     NameTaken,
+    Stale,
     Store,
+    Updated,
     Version,
 )
-from gateway.storage import intent_reads
-from gateway.storage import intent_writes as intent_steps
+from gateway.storage import intent_reads, intent_writes
 from gateway.storage.migrations import SchemaStatus
 from gateway.storage.sql import Operation
 
@@ -62,30 +61,30 @@ class SqlStore(Store):
 
     async def begin(
         self, new: NewIntent, holder: str, lease: float, *, instead_of: Version | None = None
-    ) -> Begun | Existing:
-        return await self._write(lambda: intent_steps.begin(new, holder, lease, instead_of))
+    ) -> Inserted | Conflict:
+        return await self._write(lambda: intent_writes.begin(new, holder, lease, instead_of))
 
     async def move(
         self,
         version: Version,
         to: IntentState,
-        who: Who,
+        who: Actor,
         holder: str,
         *,
         lease: float | None = None,
         look_in: float | None = None,
         changes: Changes = NO_CHANGES,
-    ) -> Moved | Lost | NameTaken:
+    ) -> Updated | Stale | NameTaken:
         step = transition(version.state, to, who)
-        if to is IntentState.DONE or who is Who.OPERATOR:
+        if to is IntentState.DONE or who is Actor.OPERATOR:
             raise ValueError("proof goes through found, and a person's decision through decide")
         if step.next_epoch and lease is None:
             raise ValueError("an open intent needs a lease")
         if not step.next_epoch:
             _stays_there(changes)
-        return await self._write(lambda: intent_steps.move(version, to, who, holder, lease, look_in, changes))
+        return await self._write(lambda: intent_writes.move(version, to, who, holder, lease, look_in, changes))
 
-    async def keep(
+    async def update(
         self,
         version: Version,
         holder: str,
@@ -93,15 +92,15 @@ class SqlStore(Store):
         lease: float | None = None,
         look_in: float | None = None,
         changes: Changes = NO_CHANGES,
-    ) -> Moved | Lost:
+    ) -> Updated | Stale:
         _stays_there(changes)
-        return await self._write(lambda: intent_steps.keep(version, holder, lease, look_in, changes))
+        return await self._write(lambda: intent_writes.update(version, holder, lease, look_in, changes))
 
-    async def found(
+    async def record_created(
         self, intent_id: str, runtime_id: str, *, look_in: float | None = None, changes: Changes = NO_CHANGES
     ) -> Intent | None:
         _stays_there(changes)
-        return await self._write(lambda: intent_steps.found(intent_id, runtime_id, look_in, changes))
+        return await self._write(lambda: intent_writes.record_created(intent_id, runtime_id, look_in, changes))
 
     async def decide(
         self,
@@ -112,18 +111,18 @@ class SqlStore(Store):
         runtime_id: str | None = None,
         note: str | None = None,
         changes: Changes = NO_CHANGES,
-    ) -> Moved | Lost:
+    ) -> Updated | Stale:
         _stays_there(changes)
         if (decision is Decision.MADE) != (runtime_id is not None):
             raise ValueError("what was made has an id, and what is absent has none")
         return await self._write(
-            lambda: intent_steps.decide(version, decision, operator, runtime_id, note, changes),
+            lambda: intent_writes.decide(version, decision, operator, runtime_id, note, changes),
         )
 
-    async def due(self, holder: str, lease: float, limit: int) -> Sequence[Intent]:
+    async def claim_due(self, holder: str, lease: float, limit: int) -> Sequence[Intent]:
         if not await self._read(intent_reads.is_any_due):
             return []  # without a turn at writing, which every replica would take for nothing every second
-        return await self._write(lambda: intent_steps.due(holder, lease, limit))
+        return await self._write(lambda: intent_writes.claim_due(holder, lease, limit))
 
     async def get(self, intent_id: str) -> Intent | None:
         return await self._read(lambda: intent_reads.get(intent_id))
@@ -145,7 +144,7 @@ class SqlStore(Store):
     async def counts(self) -> Counts:
         return await self._read(intent_reads.counts)
 
-    async def decisions(self, limit: int) -> Sequence[Decided]:
+    async def decisions(self, limit: int) -> Sequence[DecisionRecord]:
         return await self._read(lambda: intent_reads.decisions(limit))
 
     async def keep_spec(self, namespace: str, runtime_id: str, sealed: bytes) -> None:
@@ -157,8 +156,8 @@ class SqlStore(Store):
     async def drop_spec(self, namespace: str, runtime_id: str) -> None:
         await self._write(lambda: intent_reads.drop_spec(namespace, runtime_id))
 
-    async def lead(self, duty: str, holder: str, lease: float) -> bool:
-        return await self._write(lambda: intent_reads.lead(duty, holder, lease))
+    async def acquire_leadership(self, role: str, holder: str, lease: float) -> bool:
+        return await self._write(lambda: intent_reads.acquire_leadership(role, holder, lease))
 
     async def purge(self, *, settled: float, kept: float, limit: int) -> int:
         return await self._write(lambda: intent_reads.purge(settled, kept, limit))

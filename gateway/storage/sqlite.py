@@ -15,13 +15,13 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from gateway.storage.migrations import SchemaStatus, read_status, status_of, upgrade
-from gateway.storage.sql import Dialect, Operation
+from gateway.storage.sql import Operation, SqlFlavour
 from gateway.storage.sql_store import SqlStore, unavailable
 from gateway.storage.sqlite_thread import SqliteThread, run_steps
 
 T = TypeVar("T")
 
-SQLITE: Final = Dialect(
+SQLITE: Final = SqlFlavour(
     now="rtgw_now()",
     locked="",
     unlocked_only="",

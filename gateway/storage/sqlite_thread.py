@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from gateway.domain.errors import StoreUnavailable
-from gateway.storage.sql import TRIES, Dialect, Operation, TryAgain, Undo
+from gateway.storage.sql import TRIES, Operation, RetryTransaction, Rollback, SqlFlavour
 from gateway.storage.sql_store import unavailable
 
 T = TypeVar("T")
@@ -20,20 +20,20 @@ _TOGETHER: Final = 64  # operations that one commit takes along, at most
 _READS_TOGETHER: Final = 8  # that are answered at once
 
 
-def run_steps(connection: sqlite3.Connection, dialect: Dialect, operation: Operation[T]) -> T:
+def run_steps(connection: sqlite3.Connection, dialect: SqlFlavour, operation: Operation[T]) -> T:
     """Run an operation that leaves nothing to undo."""
     result = _driven(connection, dialect, operation)
-    return result.result if isinstance(result, Undo) else result
+    return result.result if isinstance(result, Rollback) else result
 
 
-def _driven(connection: sqlite3.Connection, dialect: Dialect, operation: Operation[T]) -> T | Undo[T]:
+def _driven(connection: sqlite3.Connection, dialect: SqlFlavour, operation: Operation[T]) -> T | Rollback[T]:
     steps = operation()
     try:
         statement = next(steps)
         while True:
             statement = steps.send(connection.execute(dialect.render(statement.sql), statement.values).fetchall())
     except StopIteration as end:
-        result: T | Undo[T] = end.value
+        result: T | Rollback[T] = end.value
         return result
 
 
@@ -70,7 +70,7 @@ class SqliteThread:
     replaced: what is written to the old one would be lost.
     """
 
-    def __init__(self, connect: Connect, path: Path, dialect: Dialect, *, writes: bool, limit: int) -> None:
+    def __init__(self, connect: Connect, path: Path, dialect: SqlFlavour, *, writes: bool, limit: int) -> None:
         self._connect = connect
         self._path = path
         self._dialect = dialect
@@ -169,7 +169,7 @@ class SqliteThread:
             for job in jobs:
                 before = connection.total_changes
                 result = _driven(connection, self._dialect, job.operation)
-                if isinstance(result, Undo):
+                if isinstance(result, Rollback):
                     if connection.total_changes != before:
                         break
                     result = result.result
@@ -196,7 +196,7 @@ class SqliteThread:
             before = connection.total_changes
             try:
                 result = _driven(connection, self._dialect, job.operation)
-            except (sqlite3.IntegrityError, TryAgain):
+            except (sqlite3.IntegrityError, RetryTransaction):
                 connection.execute("ROLLBACK TO job")
                 connection.execute("RELEASE job")
                 smooth = False
@@ -208,7 +208,7 @@ class SqliteThread:
                 connection.execute("RELEASE job")
                 job.error = exc
                 return False
-            if isinstance(result, Undo):
+            if isinstance(result, Rollback):
                 connection.execute("ROLLBACK TO job")
                 result = result.result
                 smooth = smooth and connection.total_changes == before

@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.intents import UNSETTLED, Intent, IntentState
-from gateway.ports.store import Counts, Decided
+from gateway.ports.store import Counts, DecisionRecord
 from gateway.telemetry.logs import Event, Logger
 from gateway.telemetry.metrics import Metrics
 
@@ -37,7 +37,7 @@ class CreateSignals:
         self._metrics.intent_oldest_age.set(counts.oldest_age)
         self._metrics.intents_surplus.set(counts.surplus)
 
-    def decided(self, decision: Decided) -> None:
+    def decided(self, decision: DecisionRecord) -> None:
         """A person decided about a parked intent."""
         self._logger.info(
             Event.OPERATOR_DECISION,

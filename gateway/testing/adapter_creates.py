@@ -75,7 +75,7 @@ class CreateContract:
         created = await adapter.send_create(wire, subject.scope, subject.call())
         carried = _MARKER.encode() in wire.body
         assert carried == adapter.marks_creates
-        (seen,) = await adapter.look(subject.scope, "one", subject.call())
+        (seen,) = await adapter.find_with_markers(subject.scope, "one", subject.call())
         assert seen.marker == (_MARKER if carried else None)
         assert [made.marker for made in subject.emulator.made()] == [_MARKER if carried else None]
         for runtime in (created.runtime, seen.runtime, await _got(subject, created)):
@@ -85,7 +85,7 @@ class CreateContract:
     async def test_a_create_without_a_marker_has_none(self, subject: Subject) -> None:
         """And neither has what somebody else made."""
         await subject.create("one")
-        (seen,) = await subject.adapter.look(subject.scope, "one", subject.call())
+        (seen,) = await subject.adapter.find_with_markers(subject.scope, "one", subject.call())
         assert seen.marker is None
 
     async def test_a_look_shows_all_that_creates_made(self, subject: Subject) -> None:
@@ -127,9 +127,11 @@ class CreateContract:
     async def test_a_refusal_that_proves_that_nothing_was_made_is_the_providers_own(self, subject: Subject) -> None:
         """The same status of a page in between, and after a commit, proves nothing."""
         adapter = subject.adapter
-        assert adapter.nothing_made
-        assert not [status for status in adapter.nothing_made if status in _NO_PROOF or not 400 <= status < 500]
-        for status in sorted(adapter.nothing_made):
+        assert adapter.definitive_rejections
+        assert not [
+            status for status in adapter.definitive_rejections if status in _NO_PROOF or not 400 <= status < 500
+        ]
+        for status in sorted(adapter.definitive_rejections):
             subject.emulator.reset()
             assert await self._refused(subject, fault="status", status=status)
             assert not await self._refused(subject, fault="status", status=status, **PAGE)
@@ -162,15 +164,15 @@ class CreateContract:
     async def test_the_place_of_a_name_is_the_same_however_it_is_asked_for(self, subject: Subject) -> None:
         """The account and the one name of the scope, each by reading only."""
         pinned, opened = subject.make(pinned=True), subject.make(pinned=False)
-        place = await pinned.name_scope(subject.scope, subject.call())
-        assert place == await opened.name_scope(subject.scope, subject.call())
-        assert place == await opened.name_scope(place, subject.call())
+        place = await pinned.canonical_scope(subject.scope, subject.call())
+        assert place == await opened.canonical_scope(subject.scope, subject.call())
+        assert place == await opened.canonical_scope(place, subject.call())
         assert await pinned.account(subject.call()) == await opened.account(subject.call())
         assert {entry.method for entry in subject.emulator.requests.received()} <= {"GET"}
 
 
 async def _look(subject: Subject) -> list[Seen]:
-    return list(await subject.adapter.look(subject.scope, "one", subject.call()))
+    return list(await subject.adapter.find_with_markers(subject.scope, "one", subject.call()))
 
 
 async def _got(subject: Subject, created: Created) -> Runtime:

@@ -92,7 +92,7 @@ class RowContract:
         for what, damage in {**NAMED, **NAMELESS}.items():
             adapter = _damaged(subject, damage)
             try:
-                found = await adapter.look(subject.scope, _ODD, subject.call())
+                found = await adapter.find_with_markers(subject.scope, _ODD, subject.call())
             except ProviderBadResponse:
                 continue
             assert [seen.runtime.name for seen in found] == [_ODD], f"{what} was taken for the absence of the runtime"

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from gateway.domain.intents import NAMED, UNSETTLED, Intent, IntentState, NewIntent
-from gateway.ports.store import Counts, Decided, IntentQuery
+from gateway.domain.intents import HOLDS_NAME, UNSETTLED, Intent, IntentState, NewIntent
+from gateway.ports.store import Counts, DecisionRecord, IntentQuery
 
 Pin: TypeAlias = tuple[str, str, str]
 """The principal, kind and name of creates that named no provider."""
@@ -19,7 +19,7 @@ class MemoryReading:
     intents: dict[str, Intent] = field(default_factory=dict)
     moved_by: dict[str, str] = field(default_factory=dict)
     pins: dict[Pin, str] = field(default_factory=dict)
-    told: list[Decided] = field(default_factory=list)
+    told: list[DecisionRecord] = field(default_factory=list)
     specs: dict[tuple[str, str], tuple[bytes, float]] = field(default_factory=dict)
     duties: dict[str, tuple[str, float]] = field(default_factory=dict)
 
@@ -100,7 +100,7 @@ def age_of(intent: Intent) -> tuple[float, str]:
 
 def has_its_name(intent: Intent) -> bool:
     """Whether an intent has its name for itself."""
-    return intent.state in NAMED and intent.superseded_by is None
+    return intent.state in HOLDS_NAME and intent.superseded_by is None
 
 
 def is_free(intent: Intent, now: float) -> bool:

@@ -4,8 +4,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from gateway.domain.intents import Intent, IntentState, LeaseRule, NewIntent, Who, transition
-from gateway.ports.store import Begun, By, Changes, Decided, Decision, Existing, Lost, Moved, NameTaken, Version
+from gateway.domain.intents import Actor, Intent, IntentState, LeaseRule, NewIntent, transition
+from gateway.ports.store import (
+    Changes,
+    Conflict,
+    ConflictReason,
+    Decision,
+    DecisionRecord,
+    Inserted,
+    NameTaken,
+    Stale,
+    Updated,
+    Version,
+)
 from gateway.testing.memory_reading import MemoryReading, is_free, pin_of
 
 _SETTLED: Final = frozenset({IntentState.DONE, IntentState.REFUSED, IntentState.ABSENT})
@@ -16,15 +27,15 @@ class MemoryRows(MemoryReading):
 
     def begin(
         self, new: NewIntent, holder: str, lease: float, instead_of: Version | None, now: float
-    ) -> Begun | Existing:
+    ) -> Inserted | Conflict:
         """See :meth:`gateway.ports.store.Store.begin`."""
         known = self.intents.get(new.id) or self.by_key(new.principal, new.key)
         if known is not None:
             again = (new.id, IntentState.OPEN, 1, holder)
             repeated = (known.id, known.state, known.epoch, self.moved_by[known.id]) == again
-            return Begun(known) if repeated else Existing(known, By.KEY)
+            return Inserted(known) if repeated else Conflict(known, ConflictReason.KEY)
         if new.pinned and (other := self.pinned_elsewhere(new, new.namespace)) is not None:
-            return Existing(other, By.PIN)
+            return Conflict(other, ConflictReason.PIN)
         old = self.intents.get(instead_of.id) if instead_of else None
         if old is not None and (
             Version.of(old) != instead_of or old.state is not IntentState.ABSENT or old.superseded_by is not None
@@ -32,7 +43,7 @@ class MemoryRows(MemoryReading):
             old = None
         named = self.with_name(new, new.namespace, other_than=(new.id, old.id if old else ""))
         if named is not None:
-            return Existing(named, By.NAME)
+            return Conflict(named, ConflictReason.NAME)
         if old is not None:
             self.intents[old.id] = replace(old, superseded_by=new.id, updated_at=now)
         if new.pinned:
@@ -49,31 +60,31 @@ class MemoryRows(MemoryReading):
             created_at=now,
             updated_at=now,
         )
-        return Begun(self._put(intent, holder))
+        return Inserted(self._put(intent, holder))
 
     def move(
         self,
         version: Version,
         to: IntentState,
-        who: Who,
+        who: Actor,
         holder: str,
         lease: float | None,
         look_in: float | None,
         changes: Changes,
         now: float,
-    ) -> Moved | Lost | NameTaken:
+    ) -> Updated | Stale | NameTaken:
         """See :meth:`gateway.ports.store.Store.move`."""
         step = transition(version.state, to, who)
         intent = self.intents.get(version.id)
         if intent is None:
-            return Lost(None)
+            return Stale(None)
         epoch = version.epoch + step.next_epoch
         if (intent.state, intent.epoch, self.moved_by[intent.id]) == (to, epoch, holder) and (
             Version.of(intent) != version
         ):
-            return Moved(intent)
+            return Updated(intent)
         if Version.of(intent) != version or not _lease_allows(step.lease, intent, holder, now):
-            return Lost(intent)
+            return Stale(intent)
         values = changes.set()
         if to is IntentState.OPEN:
             namespace = str(values.get("namespace", intent.namespace))
@@ -86,21 +97,21 @@ class MemoryRows(MemoryReading):
             values["superseded_by"] = None
         elif to is IntentState.REFUSED:
             self._unpin(intent)
-        return Moved(self._write(intent, to, epoch, holder, lease, look_in, values, now))
+        return Updated(self._write(intent, to, epoch, holder, lease, look_in, values, now))
 
-    def keep(
+    def update(
         self, version: Version, holder: str, lease: float | None, look_in: float | None, changes: Changes, now: float
-    ) -> Moved | Lost:
+    ) -> Updated | Stale:
         """See :meth:`gateway.ports.store.Store.keep`."""
         intent = self.intents.get(version.id)
         if intent is None:
-            return Lost(None)
+            return Stale(None)
         repeated = lease is None and intent.holder is None and self.moved_by[intent.id] == holder
         if Version.of(intent) != version or not (repeated or _lease_allows(LeaseRule.OWN, intent, holder, now)):
-            return Lost(intent)
-        return Moved(self._write(intent, intent.state, intent.epoch, holder, lease, look_in, changes.set(), now))
+            return Stale(intent)
+        return Updated(self._write(intent, intent.state, intent.epoch, holder, lease, look_in, changes.set(), now))
 
-    def found(
+    def record_created(
         self, intent_id: str, runtime_id: str, look_in: float | None, changes: Changes, now: float
     ) -> Intent | None:
         """See :meth:`gateway.ports.store.Store.found`."""
@@ -109,7 +120,7 @@ class MemoryRows(MemoryReading):
             return None
         values = changes.set()
         if intent.state is not IntentState.DONE:
-            transition(intent.state, IntentState.DONE, Who.ANYONE)
+            transition(intent.state, IntentState.DONE, Actor.ANYONE)
             if intent.pinned and intent.state is IntentState.REFUSED:
                 self._pin_if_free(intent)
             values["runtime_id"] = runtime_id
@@ -129,25 +140,25 @@ class MemoryRows(MemoryReading):
         note: str | None,
         changes: Changes,
         now: float,
-    ) -> Moved | Lost:
+    ) -> Updated | Stale:
         """See :meth:`gateway.ports.store.Store.decide`."""
         to = IntentState.DONE if decision is Decision.MADE else IntentState.ABSENT
-        transition(version.state, to, Who.OPERATOR)
+        transition(version.state, to, Actor.OPERATOR)
         intent = self.intents.get(version.id)
         if intent is None:
-            return Lost(None)
+            return Stale(None)
         mark = f"operator {operator}"
         decided = (to, version.epoch, runtime_id, mark)
         if (intent.state, intent.epoch, intent.runtime_id, self.moved_by[intent.id]) == decided:
-            return Moved(intent)
+            return Updated(intent)
         if Version.of(intent) != version:
-            return Lost(intent)
-        self.told.append(Decided(now, operator, intent.id, decision, runtime_id, note))
+            return Stale(intent)
+        self.told.append(DecisionRecord(now, operator, intent.id, decision, runtime_id, note))
         look_in = 0.0 if to is IntentState.ABSENT else None
         values = {**changes.set(), "runtime_id": runtime_id}
-        return Moved(self._write(intent, to, intent.epoch, mark, None, look_in, values, now))
+        return Updated(self._write(intent, to, intent.epoch, mark, None, look_in, values, now))
 
-    def due(self, holder: str, lease: float, limit: int, now: float) -> Sequence[Intent]:
+    def claim_due(self, holder: str, lease: float, limit: int, now: float) -> Sequence[Intent]:
         """See :meth:`gateway.ports.store.Store.due`."""
         waiting = [
             (intent.due_at, intent)
@@ -161,12 +172,12 @@ class MemoryRows(MemoryReading):
             for _, intent in taken
         ]
 
-    def lead(self, duty: str, holder: str, lease: float, now: float) -> bool:
+    def acquire_leadership(self, role: str, holder: str, lease: float, now: float) -> bool:
         """See :meth:`gateway.ports.store.Store.lead`."""
-        leader, until = self.duties.get(duty, (holder, now))
+        leader, until = self.duties.get(role, (holder, now))
         if leader != holder and until > now:
             return False
-        self.duties[duty] = (holder, now + lease)
+        self.duties[role] = (holder, now + lease)
         return True
 
     def purge(self, settled: float, kept: float, limit: int, now: float) -> int:

@@ -7,20 +7,20 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeAlias, TypeVar
 
 from gateway.domain.errors import StoreUnavailable
-from gateway.domain.intents import Intent, IntentState, NewIntent, Who, transition
+from gateway.domain.intents import Actor, Intent, IntentState, NewIntent, transition
 from gateway.ports.store import (
     NO_CHANGES,
-    Begun,
     Changes,
+    Conflict,
     Counts,
-    Decided,
     Decision,
-    Existing,
+    DecisionRecord,
+    Inserted,
     IntentQuery,
-    Lost,
-    Moved,
     NameTaken,
+    Stale,
     Store,
+    Updated,
     Version,
 )
 from gateway.testing.memory_rows import MemoryRows
@@ -60,22 +60,22 @@ class MemoryStore(Store):
 
     async def begin(
         self, new: NewIntent, holder: str, lease: float, *, instead_of: Version | None = None
-    ) -> Begun | Existing:
+    ) -> Inserted | Conflict:
         return await self._run("begin", lambda: self.rows.begin(new, holder, lease, instead_of, self._clock()))
 
     async def move(
         self,
         version: Version,
         to: IntentState,
-        who: Who,
+        who: Actor,
         holder: str,
         *,
         lease: float | None = None,
         look_in: float | None = None,
         changes: Changes = NO_CHANGES,
-    ) -> Moved | Lost | NameTaken:
+    ) -> Updated | Stale | NameTaken:
         step = transition(version.state, to, who)
-        if to is IntentState.DONE or who is Who.OPERATOR:
+        if to is IntentState.DONE or who is Actor.OPERATOR:
             raise ValueError("proof goes through found, and a person's decision through decide")
         if step.next_epoch and lease is None:
             raise ValueError("an open intent needs a lease")
@@ -85,7 +85,7 @@ class MemoryStore(Store):
             "move", lambda: self.rows.move(version, to, who, holder, lease, look_in, changes, self._clock())
         )
 
-    async def keep(
+    async def update(
         self,
         version: Version,
         holder: str,
@@ -93,15 +93,19 @@ class MemoryStore(Store):
         lease: float | None = None,
         look_in: float | None = None,
         changes: Changes = NO_CHANGES,
-    ) -> Moved | Lost:
+    ) -> Updated | Stale:
         _stays_there(changes)
-        return await self._run("keep", lambda: self.rows.keep(version, holder, lease, look_in, changes, self._clock()))
+        return await self._run(
+            "keep", lambda: self.rows.update(version, holder, lease, look_in, changes, self._clock())
+        )
 
-    async def found(
+    async def record_created(
         self, intent_id: str, runtime_id: str, *, look_in: float | None = None, changes: Changes = NO_CHANGES
     ) -> Intent | None:
         _stays_there(changes)
-        return await self._run("found", lambda: self.rows.found(intent_id, runtime_id, look_in, changes, self._clock()))
+        return await self._run(
+            "found", lambda: self.rows.record_created(intent_id, runtime_id, look_in, changes, self._clock())
+        )
 
     async def decide(
         self,
@@ -112,7 +116,7 @@ class MemoryStore(Store):
         runtime_id: str | None = None,
         note: str | None = None,
         changes: Changes = NO_CHANGES,
-    ) -> Moved | Lost:
+    ) -> Updated | Stale:
         _stays_there(changes)
         if (decision is Decision.MADE) != (runtime_id is not None):
             raise ValueError("what was made has an id, and what is absent has none")
@@ -121,8 +125,8 @@ class MemoryStore(Store):
             lambda: self.rows.decide(version, decision, operator, runtime_id, note, changes, self._clock()),
         )
 
-    async def due(self, holder: str, lease: float, limit: int) -> Sequence[Intent]:
-        return await self._run("due", lambda: self.rows.due(holder, lease, limit, self._clock()))
+    async def claim_due(self, holder: str, lease: float, limit: int) -> Sequence[Intent]:
+        return await self._run("due", lambda: self.rows.claim_due(holder, lease, limit, self._clock()))
 
     async def get(self, intent_id: str) -> Intent | None:
         return await self._run("get", lambda: self.rows.intents.get(intent_id))
@@ -144,14 +148,14 @@ class MemoryStore(Store):
     async def counts(self) -> Counts:
         return await self._run("counts", lambda: self.rows.counts(self._clock()))
 
-    async def decisions(self, limit: int) -> Sequence[Decided]:
+    async def decisions(self, limit: int) -> Sequence[DecisionRecord]:
         return await self._run("decisions", lambda: self.rows.told[: -limit - 1 : -1])
 
     async def keep_spec(self, namespace: str, runtime_id: str, sealed: bytes) -> None:
-        def keep() -> None:
+        def update() -> None:
             self.rows.specs[namespace, runtime_id] = (sealed, self._clock())
 
-        await self._run("keep_spec", keep)
+        await self._run("keep_spec", update)
 
     async def specs(self, namespace: str, runtime_ids: Sequence[str]) -> Mapping[str, bytes]:
         def kept() -> dict[str, bytes]:
@@ -163,8 +167,8 @@ class MemoryStore(Store):
     async def drop_spec(self, namespace: str, runtime_id: str) -> None:
         await self._run("drop_spec", lambda: self.rows.specs.pop((namespace, runtime_id), None))
 
-    async def lead(self, duty: str, holder: str, lease: float) -> bool:
-        return await self._run("lead", lambda: self.rows.lead(duty, holder, lease, self._clock()))
+    async def acquire_leadership(self, role: str, holder: str, lease: float) -> bool:
+        return await self._run("lead", lambda: self.rows.acquire_leadership(role, holder, lease, self._clock()))
 
     async def purge(self, *, settled: float, kept: float, limit: int) -> int:
         return await self._run("purge", lambda: self.rows.purge(settled, kept, limit, self._clock()))

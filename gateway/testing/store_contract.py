@@ -9,8 +9,8 @@ import asyncio
 import pytest
 
 from gateway.domain.errors import StoreUnavailable
-from gateway.domain.intents import NAMED, UNSETTLED, IntentState, Who
-from gateway.ports.store import Begun, By, Decision, Existing, IntentQuery, Version
+from gateway.domain.intents import HOLDS_NAME, UNSETTLED, Actor, IntentState
+from gateway.ports.store import Conflict, ConflictReason, Decision, Inserted, IntentQuery, Version
 from gateway.testing.store_proof import ProofContract
 from gateway.testing.store_settling import SettlingContract
 from gateway.testing.store_subject import (
@@ -59,7 +59,7 @@ class StoreContract(SettlingContract, ProofContract):
         """One key of one principal is one intent, whatever else differs; two principals have two."""
         first = begun(await stores.store.begin(create("one", key="k"), "me", LEASE))
         again = await stores.store.begin(create("two", key="k", namespace=THERE, kind="browser"), "you", LEASE)
-        assert again == Existing(first, By.KEY)
+        assert again == Conflict(first, ConflictReason.KEY)
         other = begun(await stores.store.begin(create("two", key="k", principal="bob"), "you", LEASE))
         assert other.id != first.id
         assert await stores.store.by_key("alice", "k") == first
@@ -69,7 +69,7 @@ class StoreContract(SettlingContract, ProofContract):
     @_STATES
     async def test_a_key_stays_with_its_intent_in_every_state(self, stores: StoreSubject, state: IntentState) -> None:
         intent = await bring(stores.store, begun(await stores.store.begin(create("one", key="k"), "me", LEASE)), state)
-        assert await stores.store.begin(create("two", key="k"), "you", LEASE) == Existing(intent, By.KEY)
+        assert await stores.store.begin(create("two", key="k"), "you", LEASE) == Conflict(intent, ConflictReason.KEY)
 
     @_STATES
     async def test_a_name_is_one_intents_while_it_may_come_to_exist(
@@ -78,8 +78,8 @@ class StoreContract(SettlingContract, ProofContract):
         """Within its namespace and kind, whoever asks."""
         intent = await bring(stores.store, begun(await stores.store.begin(create(), "me", LEASE)), state)
         answer = await stores.store.begin(create(principal="bob", key="k"), "you", LEASE)
-        if state in NAMED:
-            assert answer == Existing(intent, By.NAME)
+        if state in HOLDS_NAME:
+            assert answer == Conflict(intent, ConflictReason.NAME)
             assert await stores.store.by_key("bob", "k") is None
         else:
             assert begun(answer).id != intent.id
@@ -89,18 +89,20 @@ class StoreContract(SettlingContract, ProofContract):
     async def test_the_key_answers_before_the_name(self, stores: StoreSubject) -> None:
         named = begun(await stores.store.begin(create("one"), "me", LEASE))
         keyed = begun(await stores.store.begin(create("two", key="k"), "me", LEASE))
-        assert await stores.store.begin(create("one", key="k"), "you", LEASE) == Existing(keyed, By.KEY)
-        assert await stores.store.begin(create("one", key="other"), "you", LEASE) == Existing(named, By.NAME)
+        assert await stores.store.begin(create("one", key="k"), "you", LEASE) == Conflict(keyed, ConflictReason.KEY)
+        assert await stores.store.begin(create("one", key="other"), "you", LEASE) == Conflict(
+            named, ConflictReason.NAME
+        )
 
     async def test_beginning_the_same_again_begins_nothing_new(self, stores: StoreSubject) -> None:
         """An acknowledgement that was lost is asked for again, until somebody else has acted."""
         for key in ("k", None):
             new = create(f"name-{key}", key=key)
             intent = begun(await stores.store.begin(new, "me", LEASE))
-            assert await stores.store.begin(new, "me", LEASE) == Begun(intent)
-            assert isinstance(await stores.store.begin(new, "you", LEASE), Existing)
+            assert await stores.store.begin(new, "me", LEASE) == Inserted(intent)
+            assert isinstance(await stores.store.begin(new, "you", LEASE), Conflict)
             unknown = await bring(stores.store, intent, IntentState.UNKNOWN)
-            assert await stores.store.begin(new, "me", LEASE) == Existing(unknown, By.KEY)
+            assert await stores.store.begin(new, "me", LEASE) == Conflict(unknown, ConflictReason.KEY)
 
     @_STATES
     async def test_a_create_without_a_provider_stays_where_the_others_are(
@@ -112,7 +114,7 @@ class StoreContract(SettlingContract, ProofContract):
         if state is IntentState.REFUSED:
             assert begun(elsewhere).namespace == THERE
         else:
-            assert elsewhere == Existing(first, By.PIN)
+            assert elsewhere == Conflict(first, ConflictReason.PIN)
             begun(await stores.store.begin(create(namespace=THERE), "you", LEASE))
         begun(await stores.store.begin(create(pinned=True, namespace=THERE, principal="bob", name="bob"), "y", LEASE))
 
@@ -123,7 +125,7 @@ class StoreContract(SettlingContract, ProofContract):
         refused = begun(await stores.store.begin(create(pinned=True), "me", LEASE))
         await bring(stores.store, refused, IntentState.REFUSED)
         answer = await stores.store.begin(create(pinned=True, namespace=THERE), "you", LEASE)
-        assert answer == Existing(done, By.PIN)
+        assert answer == Conflict(done, ConflictReason.PIN)
         await stores.advance(90_000)
         assert await stores.store.purge(settled=86_400, kept=86_400, limit=10) == 2
         begun(await stores.store.begin(create(pinned=True, namespace=THERE), "you", LEASE))
@@ -139,14 +141,16 @@ class StoreContract(SettlingContract, ProofContract):
         known = await stores.store.by_key("alice", "old")
         assert known is not None
         assert (known.state, known.superseded_by) == (IntentState.ABSENT, new.id)
-        late = await stores.store.found(old.id, "late")
+        late = await stores.store.record_created(old.id, "late")
         assert late is not None
         assert (late.state, late.runtime_id) == (IntentState.DONE, "late")
 
     async def test_only_an_absent_intent_gives_its_name_away(self, stores: StoreSubject) -> None:
         old = begun(await stores.store.begin(create(), "me", LEASE))
         claimed = Version(old.id, IntentState.ABSENT, old.epoch)
-        assert await stores.store.begin(create(), "you", LEASE, instead_of=claimed) == Existing(old, By.NAME)
+        assert await stores.store.begin(create(), "you", LEASE, instead_of=claimed) == Conflict(
+            old, ConflictReason.NAME
+        )
         assert await stores.store.get(old.id) == old
 
     async def test_of_many_that_begin_at_once_one_is_first(self, stores: StoreSubject) -> None:
@@ -166,7 +170,7 @@ class StoreContract(SettlingContract, ProofContract):
                 for number in range(16)
             ]
             answers = await asyncio.gather(*racers)
-            (first,) = [answer.intent for answer in answers if isinstance(answer, Begun)]
+            (first,) = [answer.intent for answer in answers if isinstance(answer, Inserted)]
             assert {answer.intent.id for answer in answers} == {first.id}
 
     async def test_a_name_is_found_with_who_has_it_or_had_it_last(self, stores: StoreSubject) -> None:
@@ -202,7 +206,7 @@ class StoreContract(SettlingContract, ProofContract):
         for state in IntentState:
             assert await stores.store.list(IntentQuery(states=frozenset({state}))) == [made[state]]
         assert await stores.store.list(IntentQuery(surplus_only=True)) == []
-        surplus = await stores.store.found(made[IntentState.DONE].id, "second")
+        surplus = await stores.store.record_created(made[IntentState.DONE].id, "second")
         assert await stores.store.list(IntentQuery(surplus_only=True)) == [surplus]
 
     async def test_what_is_unsettled_is_counted(self, stores: StoreSubject) -> None:
@@ -254,20 +258,20 @@ class StoreContract(SettlingContract, ProofContract):
     async def test_a_duty_is_one_holders_until_its_lease_ends(self, stores: StoreSubject) -> None:
         """Who has it may renew it or give it back; another duty is another matter."""
         both = (stores.store, await stores.another())
-        racers = [both[number % 2].lead("probes", f"racer-{number}", LEASE) for number in range(8)]
+        racers = [both[number % 2].acquire_leadership("probes", f"racer-{number}", LEASE) for number in range(8)]
         first = [number for number, leads in enumerate(await asyncio.gather(*racers)) if leads]
         assert len(first) == 1
         leader, store = f"racer-{first[0]}", both[1 - first[0] % 2]
         await stores.advance(LEASE - 10)
-        assert await store.lead("probes", leader, LEASE)
+        assert await store.acquire_leadership("probes", leader, LEASE)
         await stores.advance(LEASE - 10)
-        assert not await store.lead("probes", "other", LEASE)
-        assert await store.lead("purge", "other", LEASE)
+        assert not await store.acquire_leadership("probes", "other", LEASE)
+        assert await store.acquire_leadership("purge", "other", LEASE)
         await stores.advance(20)
-        assert await store.lead("probes", "other", LEASE)
-        assert not await store.lead("probes", leader, LEASE)
-        assert await store.lead("probes", "other", 0.0)
-        assert await store.lead("probes", leader, LEASE)
+        assert await store.acquire_leadership("probes", "other", LEASE)
+        assert not await store.acquire_leadership("probes", leader, LEASE)
+        assert await store.acquire_leadership("probes", "other", 0.0)
+        assert await store.acquire_leadership("probes", leader, LEASE)
 
     async def test_a_purge_drops_what_settled_long_ago(self, stores: StoreSubject) -> None:
         """Nothing unsettled, nothing that is being looked at, and nothing with surplus before that is old too."""
@@ -277,9 +281,9 @@ class StoreContract(SettlingContract, ProofContract):
             made[state] = await bring(stores.store, intent, state)
         surplus = begun(await stores.store.begin(create("surplus"), "me", LEASE))
         for runtime in ("first", "second"):
-            await stores.store.found(surplus.id, runtime)
+            await stores.store.record_created(surplus.id, runtime)
         held = begun(await stores.store.begin(create("looked-at"), "me", LEASE))
-        absent = moved(await stores.store.move(Version.of(held), IntentState.ABSENT, Who.HOLDER, "me", lease=5000))
+        absent = moved(await stores.store.move(Version.of(held), IntentState.ABSENT, Actor.HOLDER, "me", lease=5000))
         await stores.advance(1000)
         assert await stores.store.purge(settled=1001, kept=1001, limit=10) == 0
         assert await stores.store.purge(settled=900, kept=5000, limit=2) == 2

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.intents import IntentState, Look, Who
-from gateway.ports.store import Changes, Decision, Lost, Version
+from gateway.domain.intents import Actor, IntentState, Look
+from gateway.ports.store import Changes, Decision, Stale, Version
 from gateway.testing.store_subject import HERE, LEASE, StoreSubject, begun, bring, create, current, moved
 
 
@@ -17,7 +17,7 @@ class ProofContract:
     async def test_proof_is_taken_from_anyone_in_every_state(self, stores: StoreSubject, state: IntentState) -> None:
         """Whoever has the lease, and in whichever epoch; it settles the intent."""
         intent = await bring(stores.store, begun(await stores.store.begin(create(), "me", LEASE)), state)
-        done = await (await stores.another()).found(
+        done = await (await stores.another()).record_created(
             intent.id, "r-1", changes=Changes(outcome=b"answer", reason="adopted")
         )
         assert done is not None
@@ -29,11 +29,14 @@ class ProofContract:
     async def test_a_second_runtime_is_surplus_and_changes_nothing_else(self, stores: StoreSubject) -> None:
         """It is told once, however often it is found."""
         intent = begun(await stores.store.begin(create(), "me", LEASE))
-        done = await stores.store.found(intent.id, "r-1", changes=Changes(outcome=b"first"))
+        done = await stores.store.record_created(intent.id, "r-1", changes=Changes(outcome=b"first"))
         assert done is not None
-        assert await stores.store.found(intent.id, "r-1", changes=Changes(outcome=b"again")) == done
+        assert await stores.store.record_created(intent.id, "r-1", changes=Changes(outcome=b"again")) == done
         await asyncio.gather(
-            *(stores.store.found(intent.id, runtime, changes=Changes(outcome=b"x")) for runtime in ("r-2", "r-3") * 4)
+            *(
+                stores.store.record_created(intent.id, runtime, changes=Changes(outcome=b"x"))
+                for runtime in ("r-2", "r-3") * 4
+            )
         )
         after = await current(stores.store, intent)
         assert (after.runtime_id, after.outcome, after.settled_at) == ("r-1", b"first", done.settled_at)
@@ -43,18 +46,18 @@ class ProofContract:
     async def test_an_outcome_is_added_once_to_what_was_proven_without_one(self, stores: StoreSubject) -> None:
         """By proof of the same runtime only, and the first one stays; nothing else that comes along is taken."""
         intent = begun(await stores.store.begin(create(), "me", LEASE))
-        proven = await stores.store.found(intent.id, "r-1", look_in=30.0, changes=Changes(reason="looked"))
+        proven = await stores.store.record_created(intent.id, "r-1", look_in=30.0, changes=Changes(reason="looked"))
         assert proven is not None
         assert (proven.outcome, proven.reason) == (None, "looked")
-        other = await stores.store.found(intent.id, "r-2", changes=Changes(outcome=b"of another"))
+        other = await stores.store.record_created(intent.id, "r-2", changes=Changes(outcome=b"of another"))
         assert other is not None
         assert other.outcome is None
-        again = await stores.store.found(intent.id, "r-1", changes=Changes(reason="late"))
+        again = await stores.store.record_created(intent.id, "r-1", changes=Changes(reason="late"))
         assert again == other
         both = (stores.store, await stores.another())
         answers = await asyncio.gather(
             *(
-                both[number % 2].found(
+                both[number % 2].record_created(
                     intent.id, "r-1", look_in=9e9, changes=Changes(outcome=b"answer-%d" % number, reason="late")
                 )
                 for number in range(6)
@@ -70,16 +73,16 @@ class ProofContract:
     async def test_what_is_done_is_looked_at_again_where_that_was_asked_for(self, stores: StoreSubject) -> None:
         """A second runtime may yet turn up. Who is handed it may put the look off, end it, and drop the request."""
         intent = begun(await stores.store.begin(create(request=b"sealed"), "me", LEASE))
-        done = await stores.store.found(intent.id, "r-1", look_in=30.0)
+        done = await stores.store.record_created(intent.id, "r-1", look_in=30.0)
         assert done is not None
         assert done.due_at == pytest.approx(await stores.store.now() + 30, abs=5)
-        assert await stores.store.due("you", LEASE, 5) == []
+        assert await stores.store.claim_due("you", LEASE, 5) == []
         await stores.advance(60)
-        (due,) = await stores.store.due("you", LEASE, 5)
+        (due,) = await stores.store.claim_due("you", LEASE, 5)
         assert (due.id, due.state, due.runtime_id, due.holder) == (intent.id, IntentState.DONE, "r-1", "you")
-        assert await stores.store.keep(Version.of(due), "me") == Lost(due)
+        assert await stores.store.update(Version.of(due), "me") == Stale(due)
         kept = moved(
-            await stores.store.keep(
+            await stores.store.update(
                 Version.of(due), "you", look_in=600.0, changes=Changes(looks=(Look(9.0, ("r-1",)),))
             )
         )
@@ -87,24 +90,24 @@ class ProofContract:
         assert (kept.settled_at, kept.request) == (done.settled_at, b"sealed")
         assert kept.due_at == pytest.approx(await stores.store.now() + 600, abs=5)
         await stores.advance(700)
-        (due,) = await stores.store.due("you", LEASE, 5)
-        last = moved(await stores.store.keep(Version.of(due), "you", changes=Changes(request=None)))
+        (due,) = await stores.store.claim_due("you", LEASE, 5)
+        last = moved(await stores.store.update(Version.of(due), "you", changes=Changes(request=None)))
         assert (last.holder, last.lease_until, last.due_at, last.request) == (None, None, None, None)
         assert (last.runtime_id, last.settled_at) == ("r-1", done.settled_at)
         await stores.advance(10_000)
-        assert await stores.store.due("you", LEASE, 5) == []
+        assert await stores.store.claim_due("you", LEASE, 5) == []
 
     async def test_proof_of_a_second_runtime_leaves_a_look_and_its_lease_alone(self, stores: StoreSubject) -> None:
         intent = begun(await stores.store.begin(create(), "me", LEASE))
-        await stores.store.found(intent.id, "r-1", look_in=-1.0)
-        (due,) = await stores.store.due("you", LEASE, 5)
-        after = await stores.store.found(intent.id, "r-2")
+        await stores.store.record_created(intent.id, "r-1", look_in=-1.0)
+        (due,) = await stores.store.claim_due("you", LEASE, 5)
+        after = await stores.store.record_created(intent.id, "r-2")
         assert after is not None
         assert (after.surplus, after.holder, after.lease_until) == (("r-2",), "you", due.lease_until)
-        assert moved(await stores.store.keep(Version.of(due), "you")).surplus == ("r-2",)
+        assert moved(await stores.store.update(Version.of(due), "you")).surplus == ("r-2",)
 
     async def test_proof_of_an_intent_that_is_gone_is_told_so(self, stores: StoreSubject) -> None:
-        assert await stores.store.found("in_none", "r") is None
+        assert await stores.store.record_created("in_none", "r") is None
 
     async def test_a_person_decides_what_is_parked(self, stores: StoreSubject) -> None:
         """Once, with a line in the audit trail."""
@@ -128,45 +131,47 @@ class ProofContract:
             assert (told[0].runtime_id, told[0].note) == (runtime, "seen by hand")
             other = Decision.ABSENT if decision is Decision.MADE else Decision.MADE
             late = await stores.store.decide(Version.of(parked), other, "otto", runtime_id=None if runtime else "r-9")
-            assert late == Lost(decided)
+            assert late == Stale(decided)
             assert await stores.store.decisions(10) == told
         gone = Version("in_none", IntentState.PARKED, 1)
-        assert await stores.store.decide(gone, Decision.ABSENT, "olga") == Lost(None)
+        assert await stores.store.decide(gone, Decision.ABSENT, "olga") == Stale(None)
 
     async def test_an_intent_whose_lease_ended_is_due(self, stores: StoreSubject) -> None:
         """Once for all replicas: who asks first has it, until that lease ends too."""
         intent = begun(await stores.store.begin(create(), "me", LEASE))
-        assert await stores.store.due("you", LEASE, 5) == []
+        assert await stores.store.claim_due("you", LEASE, 5) == []
         await stores.advance(LEASE + 1)
-        (due,) = await stores.store.due("you", LEASE, 5)
+        (due,) = await stores.store.claim_due("you", LEASE, 5)
         assert (due.id, due.state, due.epoch, due.holder) == (intent.id, intent.state, intent.epoch, "you")
-        assert await (await stores.another()).due("them", LEASE, 5) == []
-        assert isinstance(await stores.store.move(Version.of(due), IntentState.REFUSED, Who.HOLDER, "me"), Lost)
+        assert await (await stores.another()).claim_due("them", LEASE, 5) == []
+        assert isinstance(await stores.store.move(Version.of(due), IntentState.REFUSED, Actor.HOLDER, "me"), Stale)
         await stores.advance(LEASE + 1)
-        assert [found.id for found in await stores.store.due("them", LEASE, 5)] == [intent.id]
+        assert [found.id for found in await stores.store.claim_due("them", LEASE, 5)] == [intent.id]
 
     async def test_what_is_due_comes_longest_due_first(self, stores: StoreSubject) -> None:
         """At most as many as asked for; what is due never, or is done, does not come."""
         ids = []
         for number, look_in in enumerate((30.0, 10.0, 20.0, None)):
             intent = begun(await stores.store.begin(create(f"n-{number}"), "me", LEASE))
-            after = await stores.store.move(Version.of(intent), IntentState.UNKNOWN, Who.HOLDER, "me", look_in=look_in)
+            after = await stores.store.move(
+                Version.of(intent), IntentState.UNKNOWN, Actor.HOLDER, "me", look_in=look_in
+            )
             ids.append(moved(after).id)
         await stores.advance(15)
-        assert [intent.id for intent in await stores.store.due("you", 1.0, 5)] == [ids[1]]
-        await stores.store.found(ids[1], "r")
+        assert [intent.id for intent in await stores.store.claim_due("you", 1.0, 5)] == [ids[1]]
+        await stores.store.record_created(ids[1], "r")
         await stores.advance(100)
-        assert [intent.id for intent in await stores.store.due("you", 1.0, 1)] == [ids[2]]
-        assert [intent.id for intent in await stores.store.due("you", 1.0, 5)] == [ids[0]]
+        assert [intent.id for intent in await stores.store.claim_due("you", 1.0, 1)] == [ids[2]]
+        assert [intent.id for intent in await stores.store.claim_due("you", 1.0, 5)] == [ids[0]]
 
     async def test_what_is_due_goes_to_one_of_many_that_ask(self, stores: StoreSubject) -> None:
         for number in range(12):
             begun(await stores.store.begin(create(f"n-{number}"), "me", 0))
         both = (stores.store, await stores.another())
-        shares = await asyncio.gather(*(both[number % 2].due(f"r-{number}", LEASE, 5) for number in range(4)))
+        shares = await asyncio.gather(*(both[number % 2].claim_due(f"r-{number}", LEASE, 5) for number in range(4)))
         ids = [intent.id for share in shares for intent in share]
         assert len(ids) == len(set(ids))
-        rest = await stores.store.due("last", LEASE, 12)
+        rest = await stores.store.claim_due("last", LEASE, 12)
         assert len(ids) + len(rest) == 12
         assert not {intent.id for intent in rest} & set(ids)
 
@@ -175,20 +180,20 @@ class ProofContract:
         new = begun(await stores.store.begin(create(), "me", LEASE))
         parked = await bring(stores.store, new, IntentState.PARKED)
         await stores.store.decide(Version.of(parked), Decision.ABSENT, "olga")
-        assert [intent.id for intent in await stores.store.due("you", LEASE, 5)] == [new.id]
+        assert [intent.id for intent in await stores.store.claim_due("you", LEASE, 5)] == [new.id]
 
     async def test_what_was_made_under_a_name_is_known_whoever_had_the_name_since(self, stores: StoreSubject) -> None:
         """Of all that are done, with what turned up besides; another name's is none of it."""
         done: list[Any] = []
         for number in range(3):
             new = begun(await stores.store.begin(create(), "me", LEASE))
-            done.append(await stores.store.found(new.id, f"rt-{number}"))
+            done.append(await stores.store.record_created(new.id, f"rt-{number}"))
             await stores.advance(1)
-        await stores.store.found(done[0].id, "rt-more")
+        await stores.store.record_created(done[0].id, "rt-more")
         await bring(stores.store, begun(await stores.store.begin(create(), "me", LEASE)), IntentState.REFUSED)
         last = begun(await stores.store.begin(create(), "me", LEASE))
         other = begun(await stores.store.begin(create("two"), "me", LEASE))
-        await stores.store.found(other.id, "rt-two")
+        await stores.store.record_created(other.id, "rt-two")
         name = (HERE, "durable", "one")
         assert await stores.store.made_under(*name, other_than=last.id) == {"rt-0", "rt-1", "rt-2", "rt-more"}
         assert await stores.store.made_under(*name, other_than=done[0].id) == {"rt-1", "rt-2"}

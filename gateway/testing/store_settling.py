@@ -8,6 +8,7 @@ import pytest
 
 from gateway.domain.intents import (
     TRANSITIONS,
+    Actor,
     ForbiddenTransition,
     Intent,
     IntentAttempt,
@@ -15,12 +16,11 @@ from gateway.domain.intents import (
     LeaseRule,
     Look,
     Transition,
-    Who,
 )
-from gateway.ports.store import Changes, Decision, Lost, Moved, NameTaken, Version
+from gateway.ports.store import Changes, Decision, NameTaken, Stale, Updated, Version
 from gateway.testing.store_subject import HERE, LEASE, THERE, StoreSubject, begun, bring, create, current, moved
 
-_MOVES: Final = [step for step in TRANSITIONS if step.target is not IntentState.DONE and step.who is not Who.OPERATOR]
+_MOVES: Final = [step for step in TRANSITIONS if step.target is not IntentState.DONE and step.who is not Actor.OPERATOR]
 _MOVE = pytest.mark.parametrize("step", _MOVES, ids=lambda step: f"{step.source}-{step.target}-{step.who}")
 _ATTEMPTS: Final = (IntentAttempt(1, "t", 1.5, 2.5, "sent", None, None), IntentAttempt(2, "t", status=201, made=True))
 
@@ -66,7 +66,7 @@ class SettlingContract:
         if state is IntentState.OPEN:
             return intent
         if state is IntentState.UNKNOWN:
-            return moved(await stores.store.move(Version.of(intent), state, Who.HOLDER, "me", lease=LEASE))
+            return moved(await stores.store.move(Version.of(intent), state, Actor.HOLDER, "me", lease=LEASE))
         return await bring(stores.store, intent, state)
 
     @_MOVE
@@ -75,22 +75,22 @@ class SettlingContract:
         intent = await self._leased(stores, step.source)
         if intent.holder is None:
             intent = moved(
-                await stores.store.move(Version.of(intent), IntentState.OPEN, Who.WAITING_CALLER, "me", lease=LEASE)
+                await stores.store.move(Version.of(intent), IntentState.OPEN, Actor.WAITING_CALLER, "me", lease=LEASE)
             )
-            intent = moved(await stores.store.move(Version.of(intent), step.source, Who.HOLDER, "me", lease=LEASE))
+            intent = moved(await stores.store.move(Version.of(intent), step.source, Actor.HOLDER, "me", lease=LEASE))
         version = Version.of(intent)
-        assert await stores.store.move(version, step.target, step.who, "you", lease=LEASE) == Lost(intent)
+        assert await stores.store.move(version, step.target, step.who, "you", lease=LEASE) == Stale(intent)
         await stores.advance(LEASE + 1)
         answer = await stores.store.move(version, step.target, step.who, "you", lease=LEASE)
         if step.lease is LeaseRule.FREE:
             assert moved(answer).holder == "you"
         else:
-            assert answer == Lost(intent)
+            assert answer == Stale(intent)
             assert moved(await stores.store.move(version, step.target, step.who, "me", lease=LEASE)).holder == "me"
 
     async def test_every_other_step_is_forbidden(self, stores: StoreSubject) -> None:
         allowed = {(step.source, step.target, step.who) for step in TRANSITIONS}
-        for source, target, who in product(IntentState, IntentState, Who):
+        for source, target, who in product(IntentState, IntentState, Actor):
             if (source, target, who) not in allowed:
                 with pytest.raises(ForbiddenTransition):
                     await stores.store.move(Version("in_x", source, 1), target, who, "me", lease=LEASE)
@@ -100,13 +100,13 @@ class SettlingContract:
         intent = begun(await stores.store.begin(create(), "me", LEASE))
         parked = Version(intent.id, IntentState.PARKED, 1)
         calls = (
-            stores.store.move(Version.of(intent), IntentState.DONE, Who.ANYONE, "me"),
-            stores.store.move(parked, IntentState.ABSENT, Who.OPERATOR, "me"),
-            stores.store.move(Version.of(intent), IntentState.OPEN, Who.HOLDER, "me"),
+            stores.store.move(Version.of(intent), IntentState.DONE, Actor.ANYONE, "me"),
+            stores.store.move(parked, IntentState.ABSENT, Actor.OPERATOR, "me"),
+            stores.store.move(Version.of(intent), IntentState.OPEN, Actor.HOLDER, "me"),
             stores.store.move(
-                Version.of(intent), IntentState.UNKNOWN, Who.HOLDER, "me", changes=Changes(namespace=THERE)
+                Version.of(intent), IntentState.UNKNOWN, Actor.HOLDER, "me", changes=Changes(namespace=THERE)
             ),
-            stores.store.keep(Version.of(intent), "me", changes=Changes(scope="other")),
+            stores.store.update(Version.of(intent), "me", changes=Changes(scope="other")),
             stores.store.decide(parked, Decision.MADE, "olga"),
             stores.store.decide(parked, Decision.ABSENT, "olga", runtime_id="r"),
         )
@@ -117,27 +117,27 @@ class SettlingContract:
 
     async def test_a_step_from_an_older_epoch_or_another_state_is_lost(self, stores: StoreSubject) -> None:
         first = begun(await stores.store.begin(create(), "me", LEASE))
-        second = moved(await stores.store.move(Version.of(first), IntentState.OPEN, Who.HOLDER, "me", lease=LEASE))
+        second = moved(await stores.store.move(Version.of(first), IntentState.OPEN, Actor.HOLDER, "me", lease=LEASE))
         assert second.epoch == 2
         for to in (IntentState.REFUSED, IntentState.ABSENT, IntentState.UNKNOWN):
-            assert await stores.store.move(Version.of(first), to, Who.HOLDER, "me") == Lost(second)
+            assert await stores.store.move(Version.of(first), to, Actor.HOLDER, "me") == Stale(second)
         version = Version(first.id, IntentState.UNKNOWN, 2)
-        assert await stores.store.move(version, IntentState.PARKED, Who.RECONCILER, "me") == Lost(second)
-        assert await stores.store.keep(Version.of(first), "me") == Lost(second)
+        assert await stores.store.move(version, IntentState.PARKED, Actor.RECONCILER, "me") == Stale(second)
+        assert await stores.store.update(Version.of(first), "me") == Stale(second)
         assert await stores.store.move(
-            Version("in_none", IntentState.OPEN, 1), IntentState.UNKNOWN, Who.HOLDER, "me"
-        ) == Lost(None)
-        assert await stores.store.keep(Version("in_none", IntentState.OPEN, 1), "me") == Lost(None)
+            Version("in_none", IntentState.OPEN, 1), IntentState.UNKNOWN, Actor.HOLDER, "me"
+        ) == Stale(None)
+        assert await stores.store.update(Version("in_none", IntentState.OPEN, 1), "me") == Stale(None)
 
     async def test_a_step_that_is_asked_for_again_is_taken_once(self, stores: StoreSubject) -> None:
         """By the same holder; by anybody else it is lost."""
         first = begun(await stores.store.begin(create(), "me", LEASE))
         for to in (IntentState.OPEN, IntentState.UNKNOWN):
             version = Version.of(first)
-            after = await stores.store.move(version, to, Who.HOLDER, "me", lease=LEASE)
-            assert isinstance(after, Moved)
-            assert await stores.store.move(version, to, Who.HOLDER, "me", lease=LEASE) == after
-            assert await stores.store.move(version, to, Who.HOLDER, "you", lease=LEASE) == Lost(after.intent)
+            after = await stores.store.move(version, to, Actor.HOLDER, "me", lease=LEASE)
+            assert isinstance(after, Updated)
+            assert await stores.store.move(version, to, Actor.HOLDER, "me", lease=LEASE) == after
+            assert await stores.store.move(version, to, Actor.HOLDER, "you", lease=LEASE) == Stale(after.intent)
             first = after.intent
 
     async def test_of_many_that_step_at_once_one_does(self, stores: StoreSubject) -> None:
@@ -146,20 +146,20 @@ class SettlingContract:
         answers = await asyncio.gather(
             *(
                 both[number % 2].move(
-                    Version.of(intent), IntentState.OPEN, Who.WAITING_CALLER, f"racer-{number}", lease=LEASE
+                    Version.of(intent), IntentState.OPEN, Actor.WAITING_CALLER, f"racer-{number}", lease=LEASE
                 )
                 for number in range(12)
             )
         )
-        (first,) = [answer for answer in answers if isinstance(answer, Moved)]
-        assert [answer for answer in answers if answer != first] == [Lost(first.intent)] * 11
+        (first,) = [answer for answer in answers if isinstance(answer, Updated)]
+        assert [answer for answer in answers if answer != first] == [Stale(first.intent)] * 11
 
     async def test_a_failover_takes_the_name_at_the_other_place(self, stores: StoreSubject) -> None:
         """And gives it back where it was; a create without a provider goes along."""
         first = begun(await stores.store.begin(create(pinned=True), "me", LEASE))
         goes = Changes(namespace=THERE, provider="durable-other", scope="x/y", target="target-2")
         after = moved(
-            await stores.store.move(Version.of(first), IntentState.OPEN, Who.HOLDER, "me", lease=LEASE, changes=goes)
+            await stores.store.move(Version.of(first), IntentState.OPEN, Actor.HOLDER, "me", lease=LEASE, changes=goes)
         )
         assert (after.namespace, after.provider, after.scope, after.target) == (
             THERE,
@@ -179,7 +179,7 @@ class SettlingContract:
         mine = begun(await stores.store.begin(create(), "me", LEASE))
         goes = Changes(namespace=THERE)
         answer = await stores.store.move(
-            Version.of(mine), IntentState.OPEN, Who.HOLDER, "me", lease=LEASE, changes=goes
+            Version.of(mine), IntentState.OPEN, Actor.HOLDER, "me", lease=LEASE, changes=goes
         )
         assert answer == NameTaken(other)
         assert await stores.store.get(mine.id) == mine
@@ -190,7 +190,7 @@ class SettlingContract:
         )
         again = begun(await stores.store.begin(create("two", pinned=True), "me", LEASE))
         answer = await stores.store.move(
-            Version.of(again), IntentState.OPEN, Who.HOLDER, "me", lease=LEASE, changes=goes
+            Version.of(again), IntentState.OPEN, Actor.HOLDER, "me", lease=LEASE, changes=goes
         )
         assert answer == NameTaken(done)
 
@@ -202,12 +202,12 @@ class SettlingContract:
         version = Version.of(refused)
         again = Changes(generation=1)
         answer = await stores.store.move(
-            version, IntentState.OPEN, Who.WAITING_CALLER, "me", lease=LEASE, changes=again
+            version, IntentState.OPEN, Actor.WAITING_CALLER, "me", lease=LEASE, changes=again
         )
         assert answer == NameTaken(other)
-        await stores.store.found(other.id, "r")
+        await stores.store.record_created(other.id, "r")
         opened = moved(
-            await stores.store.move(version, IntentState.OPEN, Who.WAITING_CALLER, "me", lease=LEASE, changes=again)
+            await stores.store.move(version, IntentState.OPEN, Actor.WAITING_CALLER, "me", lease=LEASE, changes=again)
         )
         assert (opened.epoch, opened.generation, opened.settled_at) == (2, 1, None)
 
@@ -215,23 +215,23 @@ class SettlingContract:
         """Keeping renews the lease, or ends it; it is no step."""
         intent = begun(await stores.store.begin(create(), "me", LEASE))
         changes = Changes(attempts=_ATTEMPTS)
-        assert await stores.store.keep(Version.of(intent), "you", lease=LEASE, changes=changes) == Lost(intent)
+        assert await stores.store.update(Version.of(intent), "you", lease=LEASE, changes=changes) == Stale(intent)
         await stores.advance(50)
-        kept = moved(await stores.store.keep(Version.of(intent), "me", lease=LEASE, changes=changes))
+        kept = moved(await stores.store.update(Version.of(intent), "me", lease=LEASE, changes=changes))
         assert (kept.state, kept.epoch, kept.attempts) == (intent.state, intent.epoch, _ATTEMPTS)
         assert kept.lease_until == pytest.approx(await stores.store.now() + LEASE, abs=5)
-        ended = moved(await stores.store.keep(Version.of(intent), "me"))
+        ended = moved(await stores.store.update(Version.of(intent), "me"))
         assert (ended.holder, ended.lease_until) == (None, None)
-        assert (await stores.store.keep(Version.of(intent), "me")) == Moved(await current(stores.store, intent))
-        (due,) = await stores.store.due("you", LEASE, 5)
+        assert (await stores.store.update(Version.of(intent), "me")) == Updated(await current(stores.store, intent))
+        (due,) = await stores.store.claim_due("you", LEASE, 5)
         assert due.id == intent.id
-        assert await stores.store.keep(Version.of(intent), "me", changes=changes) == Lost(due)
+        assert await stores.store.update(Version.of(intent), "me", changes=changes) == Stale(due)
 
     async def test_what_has_settled_keeps_the_time_when_it_did(self, stores: StoreSubject) -> None:
         """Looking for late proof makes it no younger."""
         intent = begun(await stores.store.begin(create(), "me", LEASE))
-        absent = moved(await stores.store.move(Version.of(intent), IntentState.ABSENT, Who.HOLDER, "me", lease=LEASE))
+        absent = moved(await stores.store.move(Version.of(intent), IntentState.ABSENT, Actor.HOLDER, "me", lease=LEASE))
         await stores.advance(60)
-        kept = moved(await stores.store.keep(Version.of(absent), "me", look_in=600))
+        kept = moved(await stores.store.update(Version.of(absent), "me", look_in=600))
         assert kept.settled_at == absent.settled_at
         assert kept.due_at == pytest.approx(await stores.store.now() + 600, abs=5)

@@ -3,8 +3,8 @@
 from abc import ABC, abstractmethod
 from typing import Any, Final
 
-from gateway.domain.intents import Intent, IntentState, Look, NewIntent, Who, namespace_of, new_intent_id
-from gateway.ports.store import Begun, Decision, Existing, Lost, Moved, NameTaken, Store, Version
+from gateway.domain.intents import Actor, Intent, IntentState, Look, NewIntent, namespace_of, new_intent_id
+from gateway.ports.store import Conflict, Decision, Inserted, NameTaken, Stale, Store, Updated, Version
 
 HERE: Final = namespace_of("durable", "https://one.example/", "account-1", "acme/research")
 THERE: Final = namespace_of("durable", "https://two.example", "account-2", "acme/research")
@@ -46,15 +46,15 @@ def create(name: str = "one", **options: Any) -> NewIntent:
     return NewIntent(**defaults | options)
 
 
-def begun(result: Begun | Existing) -> Intent:
+def begun(result: Inserted | Conflict) -> Intent:
     """The intent that was written."""
-    assert isinstance(result, Begun), result
+    assert isinstance(result, Inserted), result
     return result.intent
 
 
-def moved(result: Moved | Lost | NameTaken) -> Intent:
+def moved(result: Updated | Stale | NameTaken) -> Intent:
     """The intent that was changed."""
-    assert isinstance(result, Moved), result
+    assert isinstance(result, Updated), result
     return result.intent
 
 
@@ -69,13 +69,13 @@ async def bring(store: Store, intent: Intent, state: IntentState) -> Intent:
     if state is IntentState.OPEN:
         return intent
     if state is IntentState.DONE:
-        done = await store.found(intent.id, f"runtime-of-{intent.id}")
+        done = await store.record_created(intent.id, f"runtime-of-{intent.id}")
         assert done is not None
         return done
     if state is IntentState.PARKED:
-        unknown = moved(await store.move(version, IntentState.UNKNOWN, Who.HOLDER, "me", lease=LEASE))
-        return moved(await store.move(Version.of(unknown), state, Who.RECONCILER, "me"))
-    return moved(await store.move(version, state, Who.HOLDER, "me"))
+        unknown = moved(await store.move(version, IntentState.UNKNOWN, Actor.HOLDER, "me", lease=LEASE))
+        return moved(await store.move(Version.of(unknown), state, Actor.RECONCILER, "me"))
+    return moved(await store.move(version, state, Actor.HOLDER, "me"))
 
 
 async def current(store: Store, intent: Intent) -> Intent:

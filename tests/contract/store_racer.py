@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from gateway.domain.intents import IntentState, Who, new_intent_id
-from gateway.ports.store import Begun, Moved, Version
+from gateway.domain.intents import Actor, IntentState, new_intent_id
+from gateway.ports.store import Inserted, Updated, Version
 from gateway.storage.postgres import PostgresStore
 from gateway.storage.sql_store import SqlStore
 from gateway.storage.sqlite import SqliteStore
@@ -31,7 +31,7 @@ class Racer:
             where = HERE if self._name < "racer-2" else THERE
             new = create(name, id=new_intent_id(), key=f"key-{name}", pinned=True, namespace=where)
             answer = await self._store.begin(new, self._name, LEASE)
-            return isinstance(answer, Begun), answer.intent.id
+            return isinstance(answer, Inserted), answer.intent.id
 
         return dict(zip(names, await self._some(one, names), strict=True))
 
@@ -41,21 +41,21 @@ class Racer:
         async def one(intent_id: str) -> bool:
             version = Version(intent_id, IntentState.OPEN, 1)
             answer = await self._store.move(
-                version, IntentState.UNKNOWN, Who.ANYONE, self._name, lease=LEASE, look_in=-1.0
+                version, IntentState.UNKNOWN, Actor.ANYONE, self._name, lease=LEASE, look_in=-1.0
             )
-            return isinstance(answer, Moved)
+            return isinstance(answer, Updated)
 
         return dict(zip(ids, await self._some(one, ids), strict=True))
 
     async def expire(self, ids: list[str]) -> int:
         """End the leases of one's own unknown intents."""
         versions = [Version(intent_id, IntentState.UNKNOWN, 1) for intent_id in ids]
-        return len([await self._store.keep(version, self._name, look_in=-1.0) for version in versions])
+        return len([await self._store.update(version, self._name, look_in=-1.0) for version in versions])
 
     async def due(self, limit: int) -> list[str]:
         """Take what is due, in portions, until there is nothing more."""
         taken: list[str] = []
-        while portion := await self._store.due(self._name, LEASE, limit):
+        while portion := await self._store.claim_due(self._name, LEASE, limit):
             taken += [intent.id for intent in portion]
         return taken
 
@@ -63,7 +63,7 @@ class Racer:
         """Prove for each intent a runtime of this replica's."""
 
         async def one(intent_id: str) -> object:
-            return await self._store.found(intent_id, f"runtime-of-{self._name}")
+            return await self._store.record_created(intent_id, f"runtime-of-{self._name}")
 
         return len(await self._some(one, ids))
 

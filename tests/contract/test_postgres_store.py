@@ -137,11 +137,11 @@ async def test_a_row_that_somebody_keeps_locked_is_waited_for_only_so_long(store
         async with other.transaction():
             await other.execute("SELECT 1 FROM intents FOR UPDATE")
             with pytest.raises(StoreUnavailable):
-                await store.found(known.id, "r")
+                await store.record_created(known.id, "r")
             assert await store.get(known.id) == known
-            assert list(await store.due("me", LEASE, 5)) == []
-        assert [intent.id for intent in await store.due("me", LEASE, 5)] == [known.id]
-        assert await store.found(known.id, "r") is not None
+            assert list(await store.claim_due("me", LEASE, 5)) == []
+        assert [intent.id for intent in await store.claim_due("me", LEASE, 5)] == [known.id]
+        assert await store.record_created(known.id, "r") is not None
 
 
 async def test_a_caller_that_gives_up_leaves_no_connection_in_use(stores: PostgresSubject):
@@ -149,7 +149,7 @@ async def test_a_caller_that_gives_up_leaves_no_connection_in_use(stores: Postgr
     async with opened(stores.dsn, connections=1) as store, connected(stores.dsn) as other:
         async with other.transaction():
             await other.execute("SELECT 1 FROM intents FOR UPDATE")
-            waiting = asyncio.ensure_future(store.found(known.id, "r"))
+            waiting = asyncio.ensure_future(store.record_created(known.id, "r"))
             while not await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
                 continue
             waiting.cancel()

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from gateway.domain.errors import StoreUnavailable
-from gateway.ports.store import Begun, IntentQuery
-from gateway.storage.sql import Statement, Steps, TryAgain, Undo
+from gateway.ports.store import Inserted, IntentQuery
+from gateway.storage.sql import RetryTransaction, Rollback, Statement, Steps
 from gateway.storage.sqlite import SqliteStore
 from gateway.testing.store_subject import LEASE, begun, create
 
@@ -201,7 +201,7 @@ async def test_what_waits_together_is_flushed_together(store: SqliteStore, path:
         begins += [asyncio.ensure_future(store.begin(create(f"n-{n}"), "you", LEASE)) for n in range(30)]
         await asyncio.sleep(0)
     answers = await asyncio.gather(*begins)
-    assert sum(isinstance(answer, Begun) for answer in answers) == 30
+    assert sum(isinstance(answer, Inserted) for answer in answers) == 30
     with pytest.raises(LookupError):
         await failing
     assert await store.specs("n", ["r"]) == {}
@@ -251,13 +251,13 @@ def fails() -> None:
 
 
 def comes_too_late() -> None:
-    raise TryAgain
+    raise RetryTransaction
 
 
 @pytest.mark.parametrize(
     ("trouble", "outcome"),
     [
-        (pinning("x", lambda: Undo("undone")), "undone"),
+        (pinning("x", lambda: Rollback("undone")), "undone"),
         (pinning("x", fails), LookupError),
         (pinning("x", comes_too_late), StoreUnavailable),
         (pinning("a"), StoreUnavailable),  # a row of that key is there

@@ -77,7 +77,7 @@ class BctrlDialect(Dialect):
     ) -> tuple[bytes, str | None]:
         adapter: BctrlAdapter = target.adapter  # type: ignore[assignment] # the API's name says so
         ctx.scope = target.scope
-        async with self.gateway.calling(adapter, operation, ctx) as call:
+        async with self.gateway.call_scope(adapter, operation, ctx) as call:
             body, runtime = await adapter.native(operation, target.scope, call, alias)
         if runtime is None:
             return body, None

@@ -95,7 +95,7 @@ class Calls:
         wait = adapter.settings.longest_wait(limited, wait)
         if wait:
             query = [*query, ("wait", str(wait))]
-        async with self._gateway.calling(adapter, limited, ctx, secrets) as call:
+        async with self._gateway.call_scope(adapter, limited, ctx, secrets) as call:
             answer = await adapter.native(
                 operation,
                 target.scope,

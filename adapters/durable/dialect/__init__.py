@@ -64,7 +64,7 @@ class DurableDialect(Dialect):
         query = bodies.parse_list(request.query)
         target = self._target(request, ctx)
         adapter = durable(target.adapter)
-        async with self.gateway.calling(adapter, Operation.LIST, ctx) as call:
+        async with self.gateway.call_scope(adapter, Operation.LIST, ctx) as call:
             for _ in range(EMPTY_PAGES):
                 path = adapter.calls.runtimes_path(target.scope)
                 response = await adapter.calls.send(Operation.LIST, "GET", path, call, query=query)
@@ -182,7 +182,7 @@ class DurableDialect(Dialect):
         """Forward an operation on the runtime of the path, and answer as the provider does."""
         target = self._target(request, ctx)
         adapter = durable(target.adapter)
-        async with self.gateway.calling(adapter, operation, ctx, secrets) as call:
+        async with self.gateway.call_scope(adapter, operation, ctx, secrets) as call:
             ref = await _find(adapter, target.scope, request.parameters["runtime"], call)
             ctx.runtime_id = _public_id(adapter, ref)
             path = adapter.calls.runtimes_path(ref.scope, ref.provider_id, *below)
@@ -196,7 +196,7 @@ class DurableDialect(Dialect):
         """What a create that did not end with the provider's own answer has led to."""
         adapter = durable(target.adapter)
         try:
-            async with self.gateway.calling(adapter, Operation.GET, ctx) as call:
+            async with self.gateway.call_scope(adapter, Operation.GET, ctx) as call:
                 path = adapter.calls.runtimes_path(target.scope, made.runtime.provider_id)
                 _, shown = await read(adapter, path, call)
         except GatewayError as error:
@@ -213,7 +213,7 @@ class DurableDialect(Dialect):
         project = request.project
         if project is None or is_uuid(project):
             adapter = durable(target.adapter)
-            async with self.gateway.calling(adapter, Operation.GET, ctx) as call:
+            async with self.gateway.call_scope(adapter, Operation.GET, ctx) as call:
                 project = await _project_key(adapter, target.scope, project, call)
         return bodies.named(request.model_copy(update={"project": project}), project)
 

@@ -34,7 +34,7 @@ async def get_user(dialect: Dialect, _request: DialectRequest, ctx: RequestConte
     failed: GatewayError | None = None
     for adapter in _distinct(dialect):
         try:
-            async with dialect.gateway.calling(adapter, Operation.GET, ctx) as call:
+            async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
                 _, found = await read(adapter, adapter.calls.user_path, call)
         except GatewayError as error:
             failed = failed or error
@@ -47,7 +47,7 @@ async def list_organizations(dialect: Dialect, _request: DialectRequest, ctx: Re
     """The organizations in which a provider of this gateway serves."""
     shown: dict[str, Any] = {}
     for adapter in accounts(dialect.gateway):
-        async with dialect.gateway.calling(adapter, Operation.GET, ctx) as call:
+        async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
             path = adapter.calls.path("user", "organizations")
             _, found = await read(adapter, path, call, decode=wire.any_objects.decode)
         pinned = adapter.settings.scope
@@ -64,7 +64,7 @@ async def list_secrets(dialect: Dialect, _request: DialectRequest, ctx: RequestC
     if len(known) > 1:
         raise NotFound("This gateway has several accounts, and secrets belong to one; name them by secrets.secret_ids.")
     for adapter in known:
-        async with dialect.gateway.calling(adapter, Operation.GET, ctx) as call:
+        async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
             _, found = await read(
                 adapter, adapter.calls.path("user", "secrets"), call, decode=wire.stored_secrets.decode
             )
@@ -76,7 +76,7 @@ async def get_organization(dialect: Dialect, request: DialectRequest, ctx: Reque
     """An organization in which a provider serves."""
     asked = request.parameters["org"]
     adapter, org = next(_serving(dialect, asked))
-    async with dialect.gateway.calling(adapter, Operation.GET, ctx) as call:
+    async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
         _, found = await read(adapter, adapter.calls.path("org", org), call)
     return answered(without_secrets({**found, "key": asked}))
 
@@ -88,12 +88,12 @@ async def list_workspaces(dialect: Dialect, request: DialectRequest, ctx: Reques
     shown: dict[str, Any] = {}
     for target in _targets(dialect, asked):
         adapter, (_, name) = durable(target.adapter), target.asked_scope.split("/", 1)
-        async with dialect.gateway.calling(adapter, Operation.GET, ctx) as call:
+        async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
             _, found = await read(adapter, adapter.calls.workspace_path(target.scope), call)
         shown[name] = {**found, "key": name}
     open_one = _open(dialect, asked)
     if open_one is not None:
-        async with dialect.gateway.calling(open_one, Operation.GET, ctx) as call:
+        async with dialect.gateway.call_scope(open_one, Operation.GET, ctx) as call:
             path = open_one.calls.path("org", asked, "ws")
             _, listed = await read(open_one, path, call, decode=wire.workspaces)
         for found in listed:
@@ -107,7 +107,7 @@ async def get_workspace(dialect: Dialect, request: DialectRequest, ctx: RequestC
     """A workspace that is served."""
     target, asked = _workspace(dialect, request, ctx), request.parameters["workspace"]
     adapter = durable(target.adapter)
-    async with dialect.gateway.calling(adapter, Operation.GET, ctx) as call:
+    async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
         _, found = await read(adapter, adapter.calls.workspace_path(target.scope), call)
     return answered(without_secrets({**found, "key": asked}))
 
@@ -116,7 +116,7 @@ async def list_projects(dialect: Dialect, request: DialectRequest, ctx: RequestC
     """The projects of a workspace, a bare array."""
     target = _workspace(dialect, request, ctx)
     adapter = durable(target.adapter)
-    async with dialect.gateway.calling(adapter, Operation.GET, ctx) as call:
+    async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
         path = adapter.calls.workspace_path(target.scope, "projects")
         answer, _ = await read(adapter, path, call, decode=wire.any_objects.decode)
     return answer
@@ -126,7 +126,7 @@ async def get_project(dialect: Dialect, request: DialectRequest, ctx: RequestCon
     """A project, by key or UUID."""
     target = _workspace(dialect, request, ctx)
     adapter = durable(target.adapter)
-    async with dialect.gateway.calling(adapter, Operation.GET, ctx) as call:
+    async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
         path = adapter.calls.workspace_path(target.scope, "projects", request.parameters["project"])
         answer, _ = await read(adapter, path, call)
     return answer
@@ -138,7 +138,7 @@ async def create_project(dialect: Dialect, request: DialectRequest, ctx: Request
     adapter, project = durable(target.adapter), parse_project(request.body)
     body = encode({field: getattr(project, field) for field in sorted(project.model_fields_set)}, "#")
     try:
-        async with dialect.gateway.calling(adapter, Operation.CREATE, ctx) as call:
+        async with dialect.gateway.call_scope(adapter, Operation.CREATE, ctx) as call:
             path = adapter.calls.workspace_path(target.scope, "projects")
             response = await adapter.calls.send(Operation.CREATE, "POST", path, call, body=body)
             adapter.calls.decoded(Operation.CREATE, response, wire.any_object.decode)
@@ -156,7 +156,7 @@ async def get_logs(dialect: Dialect, request: DialectRequest, ctx: RequestContex
         path = adapter.calls.path("org", there, "sandboxes", sandbox, "logs")
         scopes = _pinned_scopes(dialect, adapter, there)
         try:
-            async with dialect.gateway.calling(adapter, Operation.GET, ctx) as call:
+            async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
                 if scopes is None or await _is_in_use(adapter, scopes, sandbox, call):
                     answer, _ = await read(adapter, path, call)
                     return answer

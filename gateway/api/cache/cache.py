@@ -17,7 +17,7 @@ from gateway.domain.ids import RuntimeRef
 from gateway.ports.context import RequestContext
 from gateway.services.fleet import Fleet
 
-__all__ = ["Answer", "Key", "Read", "ReadCache", "Result", "Served", "Terms"]
+__all__ = ["Answer", "CacheDirectives", "Key", "Read", "ReadCache", "Result", "Served"]
 
 Read = Callable[[], Awaitable[Answer]]
 """Asks the providers. Raises :class:`GatewayError`."""
@@ -63,7 +63,7 @@ class Forward(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class CacheDirectives:
     """What the caller accepts: an answer of at most so many seconds (None: any that is kept; below zero: only a new
     one), and whether the new one may be kept."""
 
@@ -75,7 +75,7 @@ class Terms:
         return self.max_age is None or age <= self.max_age
 
 
-ANY: Final = Terms()
+ANY: Final = CacheDirectives()
 
 
 class Served(NamedTuple):
@@ -140,11 +140,11 @@ class ReadCache:
         return self._kept.currsize
 
     def key_of(self, runtime_id: str, ctx: RequestContext) -> Key:
-        """The key of a runtime's read. Raises as :meth:`Fleet.locate`."""
-        provider, ref = self._fleet.locate(runtime_id, ctx)
+        """The key of a runtime's read. Raises as :meth:`Fleet.resolve`."""
+        provider, ref = self._fleet.resolve(runtime_id, ctx)
         return Key(ctx.principal, provider.name, ref)
 
-    def fresh(self, key: Key, terms: Terms = ANY) -> Served | None:
+    def fresh(self, key: Key, terms: CacheDirectives = ANY) -> Served | None:
         """The answer to a read if it is fresh, and young enough for the caller."""
         stored = self._kept.get(key)
         if stored is None:
@@ -154,7 +154,7 @@ class ReadCache:
             return None
         return Served(stored.answer, Result.HIT, None, age, self._ttl - age)
 
-    async def read(self, key: Key, ask: Read, terms: Terms = ANY) -> Served:
+    async def read(self, key: Key, ask: Read, terms: CacheDirectives = ANY) -> Served:
         """The answer to a read that is not fresh here: of one that is on its way, or of ``ask``, which has all the time
         of its operation; an older one where the provider fails.
 
@@ -216,7 +216,7 @@ class ReadCache:
         finally:
             self._lists_waiting -= 1
 
-    async def _ask(self, key: Key, ask: Read, terms: Terms) -> tuple[Answer | GatewayError, Stored | None]:
+    async def _ask(self, key: Key, ask: Read, terms: CacheDirectives) -> tuple[Answer | GatewayError, Stored | None]:
         flight = _Flight()
         older, self._flights[key] = self._flights.get(key), flight
         if older is not None:
@@ -237,7 +237,7 @@ class ReadCache:
             flight.land(outcome)
         return outcome, stored
 
-    def _instead(self, key: Key, terms: Terms, forward: Forward, error: GatewayError) -> Served:
+    def _instead(self, key: Key, terms: CacheDirectives, forward: Forward, error: GatewayError) -> Served:
         if isinstance(error, _GONE):
             self._kept.forget_all_about(key)
         stored = self._kept.get(key)

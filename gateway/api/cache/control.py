@@ -8,7 +8,7 @@ from typing import Final
 from aiohttp import hdrs, web
 from multidict import CIMultiDict, istr
 
-from gateway.api.cache.cache import ANY, Answer, Key, Read, ReadCache, Result, Served, Terms
+from gateway.api.cache.cache import ANY, Answer, CacheDirectives, Key, Read, ReadCache, Result, Served
 from gateway.api.conditions import none_match
 from gateway.api.responses import JSON
 from gateway.ports.context import RequestContext
@@ -24,7 +24,7 @@ _HEADERS: Final = CIMultiDict({hdrs.CONTENT_TYPE: JSON, hdrs.CACHE_CONTROL: _KEE
 
 
 @lru_cache(maxsize=64)
-def terms_of(cache_control: str | None) -> Terms:
+def terms_of(cache_control: str | None) -> CacheDirectives:
     """What a ``Cache-Control`` of a request asks for: ``no-cache`` and ``max-age=0`` a new answer, ``max-age`` one that
     is not older, ``no-store`` a new one that is not kept. What is not understood is ignored."""
     if cache_control is None:
@@ -34,7 +34,7 @@ def terms_of(cache_control: str | None) -> Terms:
     store = "no-store" not in directives
     if not store or "no-cache" in directives:
         ages.append(_NEW)
-    return Terms(min(ages, default=None), store)
+    return CacheDirectives(min(ages, default=None), store)
 
 
 async def answer_read(

@@ -16,11 +16,11 @@ from gateway.ports.provider import Created
 from gateway.ports.store import Store
 from gateway.ports.transport import Call
 from gateway.services.fleet import Fleet
-from gateway.services.intents.payloads import Contents, SentCreate
-from gateway.services.intents.targets import Place, Places
-from gateway.services.intents.timing import CreateRules
+from gateway.services.intents.payloads import PayloadSealer, SentCreate
+from gateway.services.intents.targets import ResolvedTarget, TargetResolver
 from gateway.services.routing import Target
 from gateway.services.specs import SpecKeeper
+from gateway.settings import CreatesSettings
 
 _LOOK_AGAIN_AFTER: Final = 2.0  # seconds
 
@@ -50,7 +50,7 @@ class IntentObserver(Protocol):
         """Settling failed by a mistake of the gateway's own; it is tried again later."""
 
 
-class Unobserved:
+class NullObserver:
     """An observer that does nothing."""
 
     def settled(self, intent: Intent, *, late: bool) -> None: ...
@@ -63,37 +63,37 @@ class Unobserved:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class CreateContext:
     """What every step works with."""
 
     fleet: Fleet
     store: Store
-    places: Places
-    contents: Contents
+    targets: TargetResolver
+    payloads: PayloadSealer
     clock: Clock
-    rules: CreateRules
-    observer: IntentObserver = field(default_factory=Unobserved)
+    rules: CreatesSettings
+    observer: IntentObserver = field(default_factory=NullObserver)
     specs: SpecKeeper | None = None
 
-    def lease(self, place: Place) -> float:
+    def lease(self, resolved: ResolvedTarget) -> float:
         """How long a turn may take at a place, by which time it has written down what it knows."""
-        deadline = place.adapter.settings.deadline(Operation.CREATE)
+        deadline = resolved.adapter.settings.deadline(Operation.CREATE)
         return float(self.rules.send_within + deadline + self.rules.lease_margin)
 
     @asynccontextmanager
     async def creating(
-        self, place: Place, ctx: RequestContext, secret_values: Iterable[str] = ()
+        self, resolved: ResolvedTarget, ctx: RequestContext, secret_values: Iterable[str] = ()
     ) -> AsyncIterator[Call]:
         """Call a provider for a create, with everything held that this gateway lets creates have."""
         async with (
-            self.fleet.calling(place.provider, Operation.CREATE, ctx, secret_values) as call,
-            place.adapter.transport.reserve(Operation.CREATE, call),
+            self.fleet.call_scope(resolved.provider, Operation.CREATE, ctx, secret_values) as call,
+            resolved.adapter.transport.reserve(Operation.CREATE, call),
         ):
             yield call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class CreateCommand:
     """A create that somebody asks for.
 
     ``request`` has a name; ``name_is_new`` when it was made up just now. ``document`` is what was sent, before any
@@ -114,9 +114,9 @@ class Wanted:
     finish: Callable[[Target, Created], Awaitable[Created]]
     starts: bool = False
 
-    def sent_to(self, place: Place, intent_id: str) -> SentCreate:
+    def sent_to(self, resolved: ResolvedTarget, intent_id: str) -> SentCreate:
         """What goes out to a place, marked with the intent."""
-        wire = place.adapter.wire_create(self.request, place.scope, marker=intent_id)
+        wire = resolved.adapter.wire_create(self.request, resolved.scope, marker=intent_id)
         return SentCreate.of(wire, {**self.document, "name": self.request.name}, judged=self.judged)
 
 

@@ -39,7 +39,7 @@ class Evidence:
         return {Proof.NOTHING_MADE: False, Proof.MADE: True}.get(self.proof)
 
 
-class Origin(Enum):
+class PriorKnowledge(Enum):
     """From where the intent was opened for this turn. It decides what a refusal of this turn's send proves."""
 
     FIRST = auto()  # every attempt so far, if any, provably made nothing
@@ -47,7 +47,7 @@ class Origin(Enum):
     AFTER_UNKNOWN = auto()
 
 
-class NotMade(Exception):
+class NothingCreated(Exception):
     """The turn's send provably made nothing, like all before it. The intent is still open, and may go elsewhere."""
 
     def __init__(self, evidence: Evidence) -> None:
@@ -71,7 +71,7 @@ def evidence_of(adapter: ProviderAdapter[Any], failure: TransportFailure | Gatew
         proof = Proof.MADE
     elif not answer.own_envelope:
         proof = Proof.NONE
-    elif status in adapter.nothing_made:
+    elif status in adapter.definitive_rejections:
         proof = Proof.NOTHING_MADE
     elif status == CONFLICT:
         proof = Proof.CONFLICT

@@ -8,15 +8,15 @@ from typing import Final, TypeVar
 import msgspec
 
 from gateway.domain.errors import IdempotencyInProgress, StoreUnavailable
-from gateway.domain.intents import Intent, IntentAttempt, IntentState, Who
+from gateway.domain.intents import Actor, Intent, IntentAttempt, IntentState
 from gateway.domain.requests import CreateRequest
 from gateway.ports.clock import Clock
 from gateway.ports.provider import Created, Deduplication
-from gateway.ports.store import Changes, Lost, Moved, Version
-from gateway.services.intents.context import Parts
+from gateway.ports.store import Changes, Stale, Updated, Version
+from gateway.services.intents.context import CreateContext
 from gateway.services.intents.payloads import SentCreate
-from gateway.services.intents.targets import Place
-from gateway.services.intents.timing import pause_before
+from gateway.services.intents.targets import ResolvedTarget
+from gateway.services.intents.timing import backoff
 
 T = TypeVar("T")
 
@@ -25,32 +25,34 @@ _RENEWALS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ClockReading:
     """The moment right before the store was asked for a lease, on both clocks of this machine."""
 
     monotonic: float
     wall: float
 
     @classmethod
-    def now(cls, clock: Clock) -> "Asked":
+    def now(cls, clock: Clock) -> "ClockReading":
         """This moment."""
         return cls(clock.monotonic(), clock.now())
 
 
-class TooSlow(Exception):
+class LeaseStale(Exception):
     """The lease could not be had fresh enough to send on it."""
 
 
-class Holding:
+class LeasedIntent:
     """An intent that is open in one epoch, and whose lease is the holder's."""
 
-    def __init__(self, parts: Parts, place: Place, intent: Intent, holder: str, asked: Asked) -> None:
-        self.place = place
-        self._parts = parts
+    def __init__(
+        self, context: CreateContext, resolved: ResolvedTarget, intent: Intent, holder: str, reading: ClockReading
+    ) -> None:
+        self.resolved = resolved
+        self._context = context
         self._holder = holder
         self._sending_since: float | None = None
         self.intent: Intent
-        self._hold(intent, asked)
+        self._hold(intent, reading)
 
     @property
     def is_sending(self) -> bool:
@@ -60,40 +62,40 @@ class Holding:
     @property
     def slack(self) -> float:
         """How much later than the truth :meth:`now` may be: so long the database took to tell its time."""
-        return self._heard - self._asked.monotonic
+        return self._heard - self._reading.monotonic
 
     def now(self) -> float:
         """The database's time, at the latest, from when it last told it."""
-        return self._told + max(self._parts.clock.monotonic() - self._asked.monotonic, 0.0)
+        return self._told + max(self._context.clock.monotonic() - self._reading.monotonic, 0.0)
 
     async def stay_fresh(self) -> None:
         """Nothing goes out on a word that is older than ``send_within``: the lease may be somebody else's by then.
 
-        Raises :class:`TooSlow`, and as :meth:`renew`."""
+        Raises :class:`LeaseStale`, and as :meth:`renew`."""
         for _ in range(_RENEWALS):
-            rules, clock = self._parts.rules, self._parts.clock
-            past = clock.monotonic() - self._asked.monotonic
-            if past < rules.send_within and abs(clock.now() - self._asked.wall) < rules.send_within:
+            rules, clock = self._context.rules, self._context.clock
+            past = clock.monotonic() - self._reading.monotonic
+            if past < rules.send_within and abs(clock.now() - self._reading.wall) < rules.send_within:
                 return
             await self.renew()
-        raise TooSlow
+        raise LeaseStale
 
     async def renew(self, changes: Changes | None = None) -> None:
         """Have the lease from now on, and write ``changes`` down. Raises :class:`IdempotencyInProgress` when it is
         somebody else's by now, and :class:`StoreUnavailable`."""
-        asked = Asked.now(self._parts.clock)
-        kept = await self._parts.store.keep(
+        reading = ClockReading.now(self._context.clock)
+        kept = await self._context.store.update(
             Version.of(self.intent),
             self._holder,
-            lease=self._parts.lease(self.place),
+            lease=self._context.lease(self.resolved),
             changes=changes or Changes(),
         )
-        if isinstance(kept, Lost):
+        if isinstance(kept, Stale):
             raise IdempotencyInProgress(
                 "Somebody else has taken this create over; send the same request again to hear what came of it.",
                 retry_after=1.0,
             )
-        self._hold(kept.intent, asked)
+        self._hold(kept.intent, reading)
 
     def begin_send(self) -> None:
         """From now on bytes may leave."""
@@ -115,7 +117,7 @@ class Holding:
 
     def may_turn_up_twice(self) -> bool:
         """Whether another send may yet be carried out: then the name is looked at again, after the wait-out."""
-        deduplication = self.place.adapter.deduplication
+        deduplication = self.resolved.adapter.deduplication
         if deduplication is Deduplication.BY_NAME:
             return False
         if deduplication is Deduplication.NONE and self.is_sending:
@@ -134,36 +136,36 @@ class Holding:
     ) -> Intent | None:
         """Take the proof of a runtime: the intent is done. ``outcome`` is the answer to keep, sealed, ``request`` what
         to keep as sent at creation. ``doubtful``: a second one may yet turn up. None when it could not be written."""
-        parts, runtime_id = self._parts, created.runtime.provider_id
+        context, runtime_id = self._context, created.runtime.provider_id
         changes = Changes(
             attempts=self.intent.attempts,
             reason=reason,
             request=msgspec.UNSET if doubtful else None,
             outcome=msgspec.UNSET if outcome is None else outcome,
         )
-        look_in = parts.rules.wait_out if doubtful else None
+        look_in = context.rules.wait_out if doubtful else None
         # Who is cut off here leaves it as unknown; the proof is taken all the same, before that or after it.
         writing = asyncio.ensure_future(
-            self._write(parts.store.found(self.intent.id, runtime_id, look_in=look_in, changes=changes))
+            self._write(context.store.record_created(self.intent.id, runtime_id, look_in=look_in, changes=changes))
         )
-        if parts.specs is not None and request is not None and parts.specs.keeps(request):
-            kept = parts.specs.remember(self.place.adapter, self.place.scope, created.runtime, request)
+        if context.specs is not None and request is not None and context.specs.keeps(request):
+            kept = context.specs.remember(self.resolved.adapter, self.resolved.scope, created.runtime, request)
             settled, _ = await asyncio.gather(asyncio.shield(writing), kept)
         else:
             settled = await asyncio.shield(writing)
         if settled is not None:
             if settled.runtime_id != runtime_id:
-                parts.observer.surplus(settled, runtime_id)
+                context.observer.surplus(settled, runtime_id)
             elif self.intent.state is not IntentState.DONE:
-                parts.observer.settled(settled, late=False)
+                context.observer.settled(settled, late=False)
             self.intent = settled
         return settled
 
     async def surplus(self, runtime_id: str) -> None:
         """Remember that a second runtime was made."""
-        settled = await self._write(self._parts.store.found(self.intent.id, runtime_id))
+        settled = await self._write(self._context.store.record_created(self.intent.id, runtime_id))
         if settled is not None:
-            self._parts.observer.surplus(settled, runtime_id)
+            self._context.observer.surplus(settled, runtime_id)
 
     async def end(self, state: IntentState, *, reason: str | None = None) -> None:
         """Let go of the intent in a state. A store that cannot take it leaves the lease to end by itself."""
@@ -172,58 +174,58 @@ class Holding:
         earlier = (attempt for attempt in self.intent.attempts if attempt.epoch < self.intent.epoch)
         doubtful = state is not IntentState.REFUSED or any(attempt.made is not False for attempt in earlier)
         times = len(self.intent.looks) + len(self.intent.attempts[1:])
-        pause = pause_before(times, self._parts.rules.wait_out)
+        pause = backoff(times, self._context.rules.wait_out)
         moved = await self._write(
-            self._parts.store.move(
+            self._context.store.move(
                 Version.of(self.intent),
                 state,
-                Who.HOLDER,
+                Actor.HOLDER,
                 self._holder,
                 look_in=pause if doubtful else None,
                 changes=Changes(attempts=self.intent.attempts, reason=reason),
             )
         )
-        if not isinstance(moved, Moved):
+        if not isinstance(moved, Updated):
             return
         self.intent = moved.intent
         if state is IntentState.UNKNOWN:
-            self._parts.observer.unknown(moved.intent)
+            self._context.observer.unknown(moved.intent)
         else:
-            self._parts.observer.settled(moved.intent, late=False)
+            self._context.observer.settled(moved.intent, late=False)
 
-    async def go_elsewhere(self, place: Place, sent: SentCreate, key: str | None) -> bool:
+    async def go_elsewhere(self, resolved: ResolvedTarget, sent: SentCreate, key: str | None) -> bool:
         """Take the intent to another place, on the proof that nothing was made so far; whether it may go there."""
-        parts, asked = self._parts, Asked.now(self._parts.clock)
+        context, reading = self._context, ClockReading.now(self._context.clock)
         changes = Changes(
-            namespace=place.namespace,
-            provider=place.provider.name,
-            scope=place.scope,
-            target=parts.places.fingerprint(place),
-            request=parts.contents.seal_request(self.intent.id, sent),
+            namespace=resolved.namespace,
+            provider=resolved.provider.name,
+            scope=resolved.scope,
+            target=context.targets.fingerprint(resolved),
+            request=context.payloads.seal_request(self.intent.id, sent),
             provider_key=key,
             before=None,
             attempts=self.intent.attempts,
         )
         version = Version.of(self.intent)
-        lease = parts.lease(place)
-        moved = await parts.store.move(
-            version, IntentState.OPEN, Who.HOLDER, self._holder, lease=lease, changes=changes
+        lease = context.lease(resolved)
+        moved = await context.store.move(
+            version, IntentState.OPEN, Actor.HOLDER, self._holder, lease=lease, changes=changes
         )
-        if not isinstance(moved, Moved):
+        if not isinstance(moved, Updated):
             return False
-        self.place = place
+        self.resolved = resolved
         self._sending_since = None
-        self._hold(moved.intent, asked)
+        self._hold(moved.intent, reading)
         return True
 
-    def _hold(self, intent: Intent, asked: Asked) -> None:
-        self.intent, self._asked = intent, asked
-        self._told = intent.updated_at  # the database's time, at some moment between ``asked`` and now
-        self._heard = self._parts.clock.monotonic()
+    def _hold(self, intent: Intent, reading: ClockReading) -> None:
+        self.intent, self._reading = intent, reading
+        self._told = intent.updated_at  # the database's time, at some moment between ``reading`` and now
+        self._heard = self._context.clock.monotonic()
 
     async def _write(self, writing: Awaitable[T]) -> T | None:
         try:
             return await writing
         except StoreUnavailable as error:
-            self._parts.observer.not_written(self.intent.id, error)
+            self._context.observer.not_written(self.intent.id, error)
             return None

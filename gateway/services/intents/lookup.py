@@ -15,14 +15,14 @@ from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import Deduplication, Seen
 from gateway.services.fleet import Fleet
-from gateway.services.intents.targets import Place
+from gateway.services.intents.targets import ResolvedTarget
 from gateway.services.intents.timing import LOOK_SECONDS
 
 _CLOCKS_AGREE: Final = 2.0  # seconds; a runtime that is made later than now has the time of another clock
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class LookupResult:
     """What a look saw. ``provider_now`` is the provider's own time of it, in seconds since the epoch, to the second;
     None where it tells none."""
 
@@ -39,18 +39,18 @@ class Looked:
         return Look(at, tuple(seen.runtime.provider_id for seen in self.seen))
 
 
-async def look(fleet: Fleet, place: Place, name: str, ctx: RequestContext) -> Looked:
+async def find_by_name(fleet: Fleet, resolved: ResolvedTarget, name: str, ctx: RequestContext) -> LookupResult:
     """Look for the runtimes of a name, past all caches. Raises as any read at the provider does."""
-    async with fleet.calling(place.provider, Operation.LIST, ctx, at_most=LOOK_SECONDS) as call:
+    async with fleet.call_scope(resolved.provider, Operation.LIST, ctx, at_most=LOOK_SECONDS) as call:
         call.settling = True
-        seen = await place.adapter.look(place.scope, name, call)
-        return Looked(seen, moment_of_header(call.provider_date))
+        seen = await resolved.adapter.find_with_markers(resolved.scope, name, call)
+        return LookupResult(seen, moment_of_header(call.provider_date))
 
 
-def ours(
-    place: Place,
+def match_own(
+    resolved: ResolvedTarget,
     intent: Intent,
-    looked: Looked,
+    looked: LookupResult,
     *,
     now: float,
     slack: float = 0.0,
@@ -67,11 +67,11 @@ def ours(
     that only an earlier one, or its own double, can have made it. ``misanswered``: the last send was answered with
     another create's answer, so that a runtime of about its time is its own.
     """
-    if place.adapter.marks_creates:
+    if resolved.adapter.marks_creates:
         return [seen for seen in looked.seen if seen.marker == intent.id]
     sends = [attempt for attempt in intent.attempts if attempt.made is not False]
     again = len(sends) > 1 or any(attempt.epoch < intent.epoch for attempt in sends)
-    if refused and not again and place.adapter.deduplication is Deduplication.BY_NAME:
+    if refused and not again and resolved.adapter.deduplication is Deduplication.BY_NAME:
         return []  # it would have answered the double of its own first with that one
     known = {*others, *(intent.before.found if intent.before else ())}
     first_send = min((a.first_send for a in sends if a.first_send is not None), default=intent.created_at)
@@ -90,10 +90,10 @@ def ours(
     return found
 
 
-def needs_a_look_before(place: Place, *, name_is_new: bool) -> bool:
+def needs_precheck(resolved: ResolvedTarget, *, name_is_new: bool) -> bool:
     """Whether the name is looked up before a create is sent: where the provider itself does not ensure it, unless the
     name was just made up."""
-    return place.adapter.deduplication is not Deduplication.BY_NAME and not name_is_new
+    return resolved.adapter.deduplication is not Deduplication.BY_NAME and not name_is_new
 
 
 def _made_since(runtime: Runtime, age_of_send: float, provider_now: float | None, *, trusting: bool) -> bool:

@@ -14,44 +14,46 @@ from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import SupportsConfig
 from gateway.ports.sealing import Unreadable
-from gateway.services.intents.context import Parts
-from gateway.services.intents.lease import Holding
-from gateway.services.intents.lookup import Looked
-from gateway.services.intents.targets import Place
+from gateway.services.intents.context import CreateContext
+from gateway.services.intents.lease import LeasedIntent
+from gateway.services.intents.lookup import LookupResult
+from gateway.services.intents.targets import ResolvedTarget
 
 
-async def hidden_predecessor(parts: Parts, holding: Holding, looked: Looked, ctx: RequestContext) -> Runtime | None:
+async def unlisted_predecessor(
+    context: CreateContext, leased: LeasedIntent, looked: LookupResult, ctx: RequestContext
+) -> Runtime | None:
     """A live runtime of the name that this gateway made a short time ago and that a look does not show: a list may lag
     behind.
 
     It is asked for by its id. Where runtimes cannot be deleted it is there even if that lags too; then what was
     answered before is the answer. Raises :class:`IdempotencyInProgress` where nothing was, and as any read does.
     """
-    intent, place = holding.intent, holding.place
-    earlier = await parts.store.by_name(intent.namespace, intent.kind, intent.name, other_than=intent.id, done=True)
+    intent, resolved = leased.intent, leased.resolved
+    earlier = await context.store.by_name(intent.namespace, intent.kind, intent.name, other_than=intent.id, done=True)
     if earlier is None or earlier.runtime_id is None:
         return None
-    recent = holding.now() - (earlier.settled_at or 0.0) < parts.rules.wait_out
+    recent = leased.now() - (earlier.settled_at or 0.0) < context.rules.wait_out
     if not recent or any(seen.runtime.provider_id == earlier.runtime_id for seen in looked.seen):
         return None
     try:
-        async with parts.fleet.calling(place.provider, Operation.GET, ctx) as call:
+        async with context.fleet.call_scope(resolved.provider, Operation.GET, ctx) as call:
             call.settling = True
-            runtime = await place.adapter.get(RuntimeRef(earlier.scope, earlier.runtime_id, earlier.name), call)
+            runtime = await resolved.adapter.get(RuntimeRef(earlier.scope, earlier.runtime_id, earlier.name), call)
     except (NotFound, RuntimeReplaced):
-        return None if Feature.DELETE in place.adapter.features else _answered_before(parts, earlier)
+        return None if Feature.DELETE in resolved.adapter.features else _answered_before(context, earlier)
     return runtime if is_live(runtime.state) else None
 
 
-async def made_by_others(parts: Parts, intent: Intent) -> frozenset[str]:
+async def made_by_others(context: CreateContext, intent: Intent) -> frozenset[str]:
     """The runtimes of the name, by the provider's ids, that other creates are known to have made or to have found
     there. Raises :class:`StoreUnavailable`."""
-    return await parts.store.made_under(intent.namespace, intent.kind, intent.name, other_than=intent.id)
+    return await context.store.made_under(intent.namespace, intent.kind, intent.name, other_than=intent.id)
 
 
-def _answered_before(parts: Parts, earlier: Intent) -> Runtime:
+def _answered_before(context: CreateContext, earlier: Intent) -> Runtime:
     try:
-        told = parts.contents.outcome(earlier)
+        told = context.payloads.outcome(earlier)
     except Unreadable:
         told = None
     if told is None:
@@ -62,18 +64,24 @@ def _answered_before(parts: Parts, earlier: Intent) -> Runtime:
     return told.runtime
 
 
-async def compared(
-    parts: Parts, place: Place, request: CreateRequest, runtime: Runtime, ctx: RequestContext, *, whole: bool
+async def compare_with(
+    context: CreateContext,
+    resolved: ResolvedTarget,
+    request: CreateRequest,
+    runtime: Runtime,
+    ctx: RequestContext,
+    *,
+    whole: bool,
 ) -> tuple[Runtime, Sequence[FieldError]]:
     """A runtime with all that is known of it, and what a request says otherwise. ``whole``: its config is read, too."""
-    if parts.specs is not None:
-        runtime = await parts.specs.known(place.adapter, runtime)
+    if context.specs is not None:
+        runtime = await context.specs.known(resolved.adapter, runtime)
     config = None
-    if whole and isinstance(place.adapter, SupportsConfig):
+    if whole and isinstance(resolved.adapter, SupportsConfig):
         try:
-            async with parts.fleet.calling(place.provider, Operation.GET_CONFIG, ctx) as call:
+            async with context.fleet.call_scope(resolved.provider, Operation.GET_CONFIG, ctx) as call:
                 call.settling = True
-                config = (await place.adapter.get_config(place.adapter.reference(runtime), call)).config
+                config = (await resolved.adapter.get_config(resolved.adapter.reference(runtime), call)).config
         except GatewayError:
             config = None  # the provider has said that it differs; only the pointers stay unknown
     return runtime, differing_fields(request, runtime, config)

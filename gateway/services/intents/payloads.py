@@ -63,7 +63,7 @@ _ANSWER: Final = msgspec.json.Decoder(_Answer)
 _RUNTIME: Final = msgspec.json.Decoder(Runtime)
 
 
-class Contents:
+class PayloadSealer:
     """Seals and unseals what belongs to intents."""
 
     def __init__(self, sealer: Sealer) -> None:

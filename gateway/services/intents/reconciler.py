@@ -6,9 +6,9 @@ from typing import Final
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.intents import Intent
-from gateway.services.intents.context import Parts
+from gateway.services.intents.context import CreateContext
 from gateway.services.intents.settling import Settling
-from gateway.services.intents.timing import LONGEST_PAUSE, SURPLUS_KEPT
+from gateway.services.intents.timing import LONGEST_PAUSE, SURPLUS_KEPT, settling_lease
 
 _PURGE_EVERY: Final = 60.0
 _PURGED_AT_ONCE: Final = 500
@@ -18,11 +18,11 @@ _MOST_DOUBLINGS: Final = 10  # a store may be away for days, and a float ends at
 class Reconciler:
     """Settles due intents, at most ``settling_in_flight`` side by side, and drops what is past its retention."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, context: CreateContext) -> None:
+        self._context = context
         self._instance = secrets.token_hex(8)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._purged = parts.clock.monotonic()
+        self._purged = context.clock.monotonic()
 
     @property
     def in_flight(self) -> int:
@@ -32,7 +32,7 @@ class Reconciler:
     async def run(self) -> None:
         """Settle until cancelled: what takes long holds up nothing but its own place. A store that is down is asked
         again, less and less often."""
-        rules, failures = self._parts.rules, 0
+        rules, failures = self._context.rules, 0
         try:
             while True:
                 try:
@@ -42,13 +42,13 @@ class Reconciler:
                 except StoreUnavailable:
                     full, failures = False, failures + 1
                 except Exception as error:  # noqa: BLE001 (told, and no reason to settle nothing any more)
-                    self._parts.observer.failed(error)
+                    self._context.observer.failed(error)
                     full, failures = False, failures + 1
                 if full:
                     await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
                 else:
                     pause = rules.settle_every * 2 ** min(failures, _MOST_DOUBLINGS)
-                    await self._parts.clock.sleep(min(pause, LONGEST_PAUSE))
+                    await self._context.clock.sleep(min(pause, LONGEST_PAUSE))
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -62,30 +62,30 @@ class Reconciler:
 
     async def _take(self) -> bool:
         """Begin to settle as much of what is due as there is room for; whether that fills it."""
-        room = self._parts.rules.settling_in_flight - len(self._tasks)
+        room = self._context.rules.settling_in_flight - len(self._tasks)
         if room > 0:
             holder = f"{self._instance}-{secrets.token_hex(4)}"
-            for intent in await self._parts.store.due(holder, self._parts.rules.settling_lease, room):
+            for intent in await self._context.store.claim_due(holder, settling_lease(self._context.rules), room):
                 task = asyncio.create_task(self._settle(intent, holder))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
-        return len(self._tasks) >= self._parts.rules.settling_in_flight
+        return len(self._tasks) >= self._context.rules.settling_in_flight
 
     async def _settle(self, intent: Intent, holder: str) -> None:
         try:
-            await Settling(self._parts, holder).settle(intent)
+            await Settling(self._context, holder).settle(intent)
         except StoreUnavailable as error:
-            self._parts.observer.not_written(intent.id, error)
+            self._context.observer.not_written(intent.id, error)
         except Exception as error:  # noqa: BLE001 (the same)
-            self._parts.observer.failed(error)
+            self._context.observer.failed(error)
 
     async def _purge(self) -> None:
-        now = self._parts.clock.monotonic()
+        now = self._context.clock.monotonic()
         if now - self._purged < _PURGE_EVERY:
             return
         dropped = _PURGED_AT_ONCE
         while dropped == _PURGED_AT_ONCE:
-            dropped = await self._parts.store.purge(
-                settled=self._parts.rules.retention, kept=SURPLUS_KEPT, limit=_PURGED_AT_ONCE
+            dropped = await self._context.store.purge(
+                settled=self._context.rules.retention, kept=SURPLUS_KEPT, limit=_PURGED_AT_ONCE
             )
         self._purged = now

@@ -3,33 +3,33 @@
 import asyncio
 
 from gateway.ports.context import RequestContext
-from gateway.services.intents.context import Parts, Wanted
-from gateway.services.intents.dispatch import Opening
-from gateway.services.intents.resume import Ensured, Joining
+from gateway.services.intents.context import CreateCommand, CreateContext
+from gateway.services.intents.dispatch import Dispatcher
+from gateway.services.intents.resume import CreateResult, Resumer
 
 
 class IntentService:
     """Ensures creates. Every create runs in a task of the service: no client that leaves ends it."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-        self._joining = Joining(parts)
-        self._opening = Opening(parts, self._joining)
-        self._tasks: set[asyncio.Task[Ensured]] = set()
+    def __init__(self, context: CreateContext) -> None:
+        self._context = context
+        self._joining = Resumer(context)
+        self._opening = Dispatcher(context, self._joining)
+        self._tasks: set[asyncio.Task[CreateResult]] = set()
 
     @property
     def in_flight(self) -> int:
         """How many creates are under way in this process."""
         return len(self._tasks)
 
-    async def ensure(self, wanted: Wanted, ctx: RequestContext) -> Ensured:
+    async def ensure(self, command: CreateCommand, ctx: RequestContext) -> CreateResult:
         """Make the runtime, or answer with the one that this key or name has already.
 
         Raises :class:`IdempotencyKeyReused`, :class:`IdempotencyInProgress`, :class:`AlreadyExists`,
         :class:`OutcomeUnknown` with ``intent``, ``name`` and ``idempotency_key``, :class:`StoreUnavailable`, and what
         the choice of a provider and the provider itself have to say.
         """
-        task = asyncio.create_task(self._ensure(wanted, ctx))
+        task = asyncio.create_task(self._ensure(command, ctx))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         try:
@@ -46,19 +46,19 @@ class IntentService:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _ended(self, task: asyncio.Task[Ensured]) -> None:
+    def _ended(self, task: asyncio.Task[CreateResult]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # a caller who has left does not hear it; it is in the intent
 
-    async def _ensure(self, wanted: Wanted, ctx: RequestContext) -> Ensured:
-        until = self._parts.clock.monotonic() + self._parts.rules.join_wait
+    async def _ensure(self, command: CreateCommand, ctx: RequestContext) -> CreateResult:
+        until = self._context.clock.monotonic() + self._context.rules.join_wait
         again = None
-        if wanted.key is not None:
-            known = await self._parts.store.by_key(ctx.principal, wanted.key)
+        if command.key is not None:
+            known = await self._context.store.by_key(ctx.principal, command.key)
             if known is not None:
-                joined = await self._joining.of_key(known, wanted, ctx, until)
-                if isinstance(joined, Ensured):
+                joined = await self._joining.resume_by_key(known, command, ctx, until)
+                if isinstance(joined, CreateResult):
                     return joined
                 again = joined
-        return await self._opening.open(wanted, await wanted.choose(), ctx, until, again)
+        return await self._opening.open(command, await command.choose(), ctx, until, again)

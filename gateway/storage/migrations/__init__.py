@@ -11,7 +11,7 @@ from functools import lru_cache
 from importlib import resources
 from typing import Final
 
-from gateway.storage.sql import Dialect, Statement, Steps
+from gateway.storage.sql import SqlFlavour, Statement, Steps
 
 _FILE: Final = re.compile(r"(\d{4})_\w+\.sql\Z")
 _HEAD: Final = re.compile(r"-- readable-from: (\d+)\n")
@@ -79,7 +79,7 @@ def read_status() -> Steps[SchemaStatus]:
     return status_of(*rows[0]) if rows else status_of(0, 0)
 
 
-def upgrade(dialect: Dialect) -> Steps[SchemaStatus]:
+def upgrade(dialect: SqlFlavour) -> Steps[SchemaStatus]:
     """Apply what is missing. Another process that does the same waits, and then finds nothing to do."""
     yield Statement(dialect.migration_lock)
     yield Statement(_VERSIONS)

@@ -13,7 +13,7 @@ from gateway.upstream.policies.bulkhead import Bulkhead
 from gateway.upstream.policies.circuit import Circuit, State
 from gateway.upstream.policies.deadline import Deadline
 from gateway.upstream.policies.retry import Retry
-from gateway.upstream.policies.slots import Places
+from gateway.upstream.policies.slots import SlotPool
 
 
 def guarded(
@@ -26,7 +26,7 @@ def guarded(
     """
     policies, name = settings.policies, settings.name
     circuits = {work: Circuit(policies.breaker, clock) for work in WorkClass}
-    lanes = {lane: Places(limits.in_flight, limits.waiting) for lane, limits in policies.lanes().items()}
+    lanes = {lane: SlotPool(limits.in_flight, limits.waiting) for lane, limits in policies.lanes().items()}
     retries = cache(partial(metrics.upstream_retries.labels, name))
     rejections = {lane: metrics.bulkhead_rejected.labels(name, lane) for lane in lanes}
 
@@ -49,7 +49,7 @@ def _is_in(circuit: Circuit, state: State) -> float:
     return float(circuit.state is state)
 
 
-def _changed(work: WorkClass, circuit: Circuit, places: Places, provider: str, logger: Logger, state: State) -> None:
+def _changed(work: WorkClass, circuit: Circuit, places: SlotPool, provider: str, logger: Logger, state: State) -> None:
     told = {"provider": provider, "class": work, "state": state}
     if state is State.OPEN:
         places.turn_away()

@@ -40,21 +40,21 @@ class Breaker(WrappingTransport):
         reserved = self._reserved.get((id(call), work)) if self._reserved else None
         if reserved is None and circuit.state is not State.CLOSED:
             enter(circuit, request.operation)
-        era = circuit.era if reserved is None else reserved
+        generation = circuit.generation if reserved is None else reserved
         try:
             response = await self.inner.send(request, call)
         except BaseException as exc:
             if isinstance(exc, TransportFailure) and exc.reason in _SICK and exc.phase > Phase.QUEUED:
-                circuit.failed(era)
+                circuit.failed(generation)
             elif reserved is None:
-                circuit.leave(era)
+                circuit.leave(generation)
             raise
         if response.status >= 500:
-            circuit.failed(era)
+            circuit.failed(generation)
         elif work is TRAITS[request.operation].work:
-            circuit.succeeded(era)
+            circuit.succeeded(generation)
         elif reserved is None:
-            circuit.leave(era)
+            circuit.leave(generation)
         return response
 
     @asynccontextmanager
@@ -66,13 +66,13 @@ class Breaker(WrappingTransport):
             return
         circuit = self._circuits[work]
         enter(circuit, operation)
-        era = self._reserved[key] = circuit.era
+        generation = self._reserved[key] = circuit.generation
         try:
             async with self.inner.reserve(operation, call):
                 yield
         finally:
             del self._reserved[key]
-            circuit.leave(era)
+            circuit.leave(generation)
 
     def status(self) -> dict[WorkClass, WorkStatus]:
         status = super().status()

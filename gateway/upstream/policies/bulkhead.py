@@ -19,7 +19,7 @@ from gateway.ports.transport import (
 )
 from gateway.upstream.policies.breaker import circuit_open
 from gateway.upstream.policies.circuit import Circuit
-from gateway.upstream.policies.slots import Places, Turn
+from gateway.upstream.policies.slots import SlotPool, Wait
 from gateway.upstream.wrapping import WrappingTransport
 
 RETRY_AFTER: Final = 1.0
@@ -37,7 +37,7 @@ class Bulkhead(WrappingTransport):
     def __init__(
         self,
         inner: Transport,
-        lanes: Mapping[str, Places],
+        lanes: Mapping[str, SlotPool],
         circuits: Mapping[WorkClass, Circuit],
         clock: Clock,
         rejected: Callable[[str], None],
@@ -78,12 +78,12 @@ class Bulkhead(WrappingTransport):
             self._reserved.remove(key)
             places.give_back()
 
-    def _places(self, operation: Operation, call: Call) -> Places:
+    def _places(self, operation: Operation, call: Call) -> SlotPool:
         if call.settling and TRAITS[operation].work is WorkClass.READ:
             return self._settling
         return self._lanes[call.work_of(operation)]
 
-    async def _wait(self, places: Places, operation: Operation, call: Call) -> None:
+    async def _wait(self, places: SlotPool, operation: Operation, call: Call) -> None:
         circuit = self._circuits[call.work_of(operation)]
         refused = circuit.refuses_for()
         if refused is not None:
@@ -94,14 +94,14 @@ class Bulkhead(WrappingTransport):
                 turn = await places.wait(call.deadline - began)
             finally:
                 call.queued += self._clock.monotonic() - began
-            if turn is Turn.COME:
+            if turn is Wait.ACQUIRED:
                 return
-            if turn is Turn.TURNED_AWAY:
+            if turn is Wait.TURNED_AWAY:
                 raise circuit_open(operation, circuit.refuses_for() or 0.0)
         self._rejected(self._lane(places))
         raise TransportFailure("overloaded", Phase.QUEUED, operation=operation, retry_after=RETRY_AFTER)
 
-    def _lane(self, places: Places) -> str:
+    def _lane(self, places: SlotPool) -> str:
         return next(lane for lane, its in self._lanes.items() if its is places)
 
     def status(self) -> dict[WorkClass, WorkStatus]:

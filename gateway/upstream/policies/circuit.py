@@ -40,18 +40,18 @@ class State(StrEnum):
 class Circuit:
     """The breaker of one class of work. ``changed`` hears of every new state.
 
-    Who enters keeps the ``era`` that it entered in, and gives it back with the outcome: calls that began before the
-    last change say nothing about now.
+    A caller keeps the ``generation`` in which it entered and passes it with the outcome: calls that began before the
+    last change of state do not count.
     """
 
     __slots__ = (
         "_before_row", "_clock", "_failed", "_notes", "_probing", "_rest", "_row", "_settings", "_succeeded", "_until",
-        "changed", "era", "state",
+        "changed", "generation", "state",
     )  # fmt: skip
 
     def __init__(self, settings: BreakerSettings, clock: Clock) -> None:
         self.state = State.CLOSED
-        self.era = 0
+        self.generation = 0
         self.changed: Callable[[State], None] = lambda _state: None
         self._settings = settings
         self._clock = clock
@@ -86,14 +86,14 @@ class Circuit:
             self._probing += 1
         return refused
 
-    def leave(self, era: int) -> None:
+    def leave(self, generation: int) -> None:
         """A call ended that tells nothing about the provider."""
-        if self.state is State.HALF_OPEN and era == self.era and self._probing:
+        if self.state is State.HALF_OPEN and generation == self.generation and self._probing:
             self._probing -= 1
 
-    def succeeded(self, era: int) -> None:
+    def succeeded(self, generation: int) -> None:
         """The provider did what it was asked, or had a sound reason not to."""
-        if era != self.era:
+        if generation != self.generation:
             return
         if self.state is State.CLOSED:
             self._succeeded += 1
@@ -103,9 +103,9 @@ class Circuit:
             self._row.clear()
             self._change(State.CLOSED)
 
-    def failed(self, era: int) -> None:
+    def failed(self, generation: int) -> None:
         """The provider could not be reached, or failed by itself."""
-        if era != self.era:
+        if generation != self.generation:
             return
         now = self._clock.monotonic()
         if self.state is State.HALF_OPEN:
@@ -144,5 +144,5 @@ class Circuit:
 
     def _change(self, state: State) -> None:
         self.state = state
-        self.era += 1
+        self.generation += 1
         self.changed(state)

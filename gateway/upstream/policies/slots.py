@@ -6,15 +6,15 @@ from enum import Enum
 from typing import Final
 
 
-class Turn(Enum):
+class Wait(Enum):
     """How waiting in the row ended."""
 
-    COME = "come"  # with a place
+    ACQUIRED = "come"  # with a place
     TIMED_OUT = "timed_out"
     TURNED_AWAY = "turned_away"  # there is nothing to wait for any more
 
 
-class Places:
+class SlotPool:
     """First come, first served. Who has a place gives it back, whatever happens. One event loop uses them; there are
     no locks."""
 
@@ -24,7 +24,7 @@ class Places:
         self.limit: Final = limit
         self.most_waiting: Final = most_waiting
         self.in_flight = 0
-        self._row: deque[asyncio.Future[Turn]] = deque()
+        self._row: deque[asyncio.Future[Wait]] = deque()
 
     @property
     def waiting(self) -> int:
@@ -38,11 +38,11 @@ class Places:
             return True
         return False
 
-    async def wait(self, seconds: float) -> Turn:
+    async def wait(self, seconds: float) -> Wait:
         """Stand in the row, for at most so long. The row has to have room (:attr:`most_waiting`). Only after
-        :attr:`Turn.COME` there is a place to give back."""
+        :attr:`Wait.ACQUIRED` there is a place to give back."""
         loop = asyncio.get_running_loop()
-        turn: asyncio.Future[Turn] = loop.create_future()
+        turn: asyncio.Future[Wait] = loop.create_future()
         self._row.append(turn)
         timer = loop.call_later(seconds, self._time_out, turn)
         try:
@@ -51,23 +51,23 @@ class Places:
             if turn.cancelled():
                 if turn in self._row:
                     self._row.remove(turn)
-            elif turn.result() is Turn.COME:  # the turn came, and in the same moment the caller was cancelled
+            elif turn.result() is Wait.ACQUIRED:  # the turn came, and in the same moment the caller was cancelled
                 self.give_back()
             raise
         finally:
             timer.cancel()
 
-    def _time_out(self, turn: asyncio.Future[Turn]) -> None:
+    def _time_out(self, turn: asyncio.Future[Wait]) -> None:
         if not turn.done():
             self._row.remove(turn)
-            turn.set_result(Turn.TIMED_OUT)
+            turn.set_result(Wait.TIMED_OUT)
 
     def give_back(self) -> None:
         """The place goes to the first in the row, or is free."""
         while self._row:
             turn = self._row.popleft()
             if not turn.done():
-                turn.set_result(Turn.COME)
+                turn.set_result(Wait.ACQUIRED)
                 return
         self.in_flight -= 1
 
@@ -76,4 +76,4 @@ class Places:
         row, self._row = self._row, deque()
         for turn in row:
             if not turn.done():
-                turn.set_result(Turn.TURNED_AWAY)
+                turn.set_result(Wait.TURNED_AWAY)

@@ -23,7 +23,7 @@ from gateway.domain.pages import ProviderPage, ProviderQuery, page_of_all
 from gateway.domain.requests import CreateRequest
 from gateway.domain.runtime import Runtime
 from gateway.domain.values import Kind, State
-from gateway.ports.error_mapping import ErrorTable, foreign_error, provider_error
+from gateway.ports.error_mapping import ErrorTable, provider_error, unrecognized_response_error
 from gateway.ports.provider import Created, Deduplication, ProviderAdapter, Seen, WireCreate
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import (
@@ -174,7 +174,7 @@ def _failure(what: str) -> Exception:
             failure = ProviderFailure("sim", status=201)
             return errors.OutcomeUnknown("It reported success with a body that is none.", failure=failure)
         case _ if what.startswith("html"):
-            return foreign_error("sim", Operation.CREATE, UpstreamResponse(int(what[5:]), {}, b"<html>"))
+            return unrecognized_response_error("sim", Operation.CREATE, UpstreamResponse(int(what[5:]), {}, b"<html>"))
     return provider_error(_ERRORS, Operation.CREATE, ProviderFailure("sim", status=int(what)))
 
 
@@ -195,7 +195,7 @@ class SimulatedAdapter(ProviderAdapter[ProviderSettings]):
     kinds = frozenset({Kind.BROWSER})
     create_features: ClassVar[frozenset[str]] = frozenset({CreateFeature.LAUNCH_ON_CREATE})
     deduplication = Deduplication.NONE
-    nothing_made: ClassVar[frozenset[int]] = frozenset({400, 401, 403, 404})
+    definitive_rejections: ClassVar[frozenset[int]] = frozenset({400, 401, 403, 404})
 
     def __init__(self, settings: ProviderSettings, upstream: Upstream) -> None:
         super().__init__(settings, NoTransport())
@@ -241,7 +241,7 @@ class SimulatedAdapter(ProviderAdapter[ProviderSettings]):
         made, created = result
         return Created(self._runtime(made), created=created)
 
-    async def look(self, scope: str, name: str, call: Call) -> Sequence[Seen]:
+    async def find_with_markers(self, scope: str, name: str, call: Call) -> Sequence[Seen]:
         shown = await self._read(name, call)
         return [Seen(self._runtime(made), self._marker(made)) for made in shown]
 
@@ -306,8 +306,8 @@ class ByName(SimulatedAdapter):
     kinds = frozenset({Kind.DURABLE})
     create_features: ClassVar[frozenset[str]] = frozenset({CreateFeature.CREATE_IDLE})
     deduplication = Deduplication.BY_NAME
-    nothing_made: ClassVar[frozenset[int]] = frozenset({400, 401, 403, 404, 422, 426})
-    creates_free_of_charge = True
+    definitive_rejections: ClassVar[frozenset[int]] = frozenset({400, 401, 403, 404, 422, 426})
+    create_is_free = True
 
 
 class ByKey(SimulatedAdapter):

@@ -13,20 +13,20 @@ from gateway.ports.context import RequestContext
 from gateway.ports.provider import Created
 from gateway.services.fleet import Fleet
 from gateway.services.intents import (
-    Contents,
-    CreateRules,
+    CreateCommand,
+    CreateContext,
     IntentService,
-    Parts,
-    Places,
+    PayloadSealer,
     Reconciler,
-    Wanted,
+    TargetResolver,
     document_of,
 )
 from gateway.services.routing import Target
+from gateway.settings import CreatesSettings
 from gateway.storage.sealing import Keyring
 from tests.faults.simulator.world import LEASE_MARGIN, SEND_WITHIN, WAIT_OUT, Ask, Material
 
-RULES: Final = CreateRules(
+RULES: Final = CreatesSettings(
     wait_out=WAIT_OUT, join_wait=0.5, send_within=SEND_WITHIN, lease_margin=LEASE_MARGIN, settle_every=11.0
 )
 _SEALER: Final = Keyring([SecretStr(b64encode(bytes(range(32))).decode())])
@@ -45,11 +45,11 @@ class IntentGateway:
         fleet = Fleet(made.adapters, made.clock)
         self._all = [Target(provider, "home") for provider in fleet]
         self._kind = min(made.adapters[0].kinds)
-        parts = Parts(
+        parts = CreateContext(
             fleet=fleet,
             store=made.store,
-            places=Places(fleet, _SEALER),
-            contents=Contents(_SEALER),
+            targets=TargetResolver(fleet, _SEALER),
+            payloads=PayloadSealer(_SEALER),
             clock=made.clock,
             rules=RULES,
         )
@@ -58,7 +58,7 @@ class IntentGateway:
 
     async def create(self, ask: Ask) -> Created:
         request = request_of(self._kind, ask.name)
-        wanted = Wanted(
+        wanted = CreateCommand(
             request=request,
             document=document_of(request),
             key=ask.key,

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from gateway.domain.errors import AlreadyExists, IdempotencyInProgress, OutcomeUnknown
-from gateway.domain.intents import Intent, IntentState, NewIntent, Who, new_intent_id
+from gateway.domain.intents import Actor, Intent, IntentState, NewIntent, new_intent_id
 from gateway.ports.provider import Created, Deduplication
-from gateway.ports.store import Begun, Version
+from gateway.ports.store import Inserted, Version
 from gateway.ports.transport import Call, Phase, TransportFailure
 from tests.faults.simulator.loop import REPLICA, Life, SimulatedLoop
 from tests.faults.simulator.promises import Violation
@@ -37,7 +37,7 @@ class CarelessGateway:
         except TransportFailure as failure:
             await self.failed(intent, failure)
             raise OutcomeUnknown("Nobody knows.") from failure
-        await self.made.store.found(intent.id, created.runtime.provider_id)
+        await self.made.store.record_created(intent.id, created.runtime.provider_id)
         return created
 
     async def begin(self, ask: Ask) -> Intent:
@@ -57,7 +57,7 @@ class CarelessGateway:
             target="there",
         )
         begun = await self.made.store.begin(new, "me", 1000.0)
-        if isinstance(begun, Begun):
+        if isinstance(begun, Inserted):
             return begun.intent
         if begun.intent.state is IntentState.DONE:
             raise AlreadyExists("It is done, and this gateway keeps no answers.")
@@ -69,7 +69,7 @@ class CarelessGateway:
         return await self.adapter.send_create(wire, "home", Call(deadline))
 
     async def failed(self, intent: Intent, failure: TransportFailure) -> None:  # noqa: ARG002 (others look at it)
-        await self.made.store.move(Version.of(intent), IntentState.UNKNOWN, Who.HOLDER, "me")
+        await self.made.store.move(Version.of(intent), IntentState.UNKNOWN, Actor.HOLDER, "me")
 
     async def settle(self) -> None:
         return None
@@ -106,7 +106,7 @@ class TakesSilenceForNo(CarelessGateway):
     broken: ClassVar[str] = r"one-0 exists, and all that is known is \['box refused\(1\)'\]"
 
     async def failed(self, intent: Intent, failure: TransportFailure) -> None:  # noqa: ARG002 (others look at it)
-        await self.made.store.move(Version.of(intent), IntentState.REFUSED, Who.HOLDER, "me")
+        await self.made.store.move(Version.of(intent), IntentState.REFUSED, Actor.HOLDER, "me")
 
 
 class NeverLooksAgain(CarelessGateway):
@@ -123,8 +123,8 @@ class SendsOnAnEndedLease(CarelessGateway):
     async def begin(self, ask: Ask) -> Intent:
         intent = await super().begin(ask)
         version = Version.of(intent)
-        await self.made.store.keep(version, "me", lease=10.0)
-        await self.made.store.keep(version, "me", lease=10.0)
+        await self.made.store.update(version, "me", lease=10.0)
+        await self.made.store.update(version, "me", lease=10.0)
         return intent
 
     async def failed(self, intent: Intent, failure: TransportFailure) -> None:
@@ -133,8 +133,8 @@ class SendsOnAnEndedLease(CarelessGateway):
 
     async def settle(self) -> None:
         while True:
-            for intent in await self.made.store.due("settler", 1.0, 9):
-                await self.made.store.move(Version.of(intent), IntentState.UNKNOWN, Who.ANYONE, "settler")
+            for intent in await self.made.store.claim_due("settler", 1.0, 9):
+                await self.made.store.move(Version.of(intent), IntentState.UNKNOWN, Actor.ANYONE, "settler")
             await self.made.clock.sleep(5.0)
 
 

@@ -136,7 +136,7 @@ class Heard:
     error: GatewayError | None = None
 
 
-class Lost(Exception):
+class Stale(Exception):
     """No answer came: the process died, or took too long."""
 
 
@@ -270,7 +270,7 @@ class World:
                 replica = self.replicas[(heard.ask.first + number + 1) % 2]
             try:
                 heard.answer = await self._asked(replica, heard.ask)
-            except (Lost, IdempotencyInProgress, StoreUnavailable):
+            except (Stale, IdempotencyInProgress, StoreUnavailable):
                 await asyncio.sleep(pause)
             except GatewayError as error:
                 heard.error = error
@@ -337,4 +337,4 @@ async def _awaited(work: Callable[[], Awaitable[None]]) -> None:
 
 def _lose(answer: "asyncio.Future[Created]") -> None:
     if not answer.done():
-        answer.set_exception(Lost())
+        answer.set_exception(Stale())

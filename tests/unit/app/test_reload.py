@@ -11,7 +11,7 @@ from prometheus_client import Gauge
 
 from gateway.api.auth import Authenticator
 from gateway.app.reload import LIVE, Reloader, dialect_rules, key_digests
-from gateway.app.serving import beside
+from gateway.app.serving import background_task
 from gateway.domain.operations import Operation
 from gateway.http.in_flight import InFlight
 from gateway.ports.clock import Clock
@@ -156,7 +156,7 @@ async def test_the_old_connections_are_closed_when_the_last_request_and_call_has
     over = asyncio.Event()
     request = asyncio.create_task(over.wait())
     world.in_flight.api.add(request)
-    async with world.fleet.calling(used, Operation.GET, context()):
+    async with world.fleet.call_scope(used, Operation.GET, context()):
         world.reloader.apply(settings(provider("a", weight=2)))
         await world.settle()
         assert not old.closed
@@ -174,7 +174,7 @@ async def test_all_is_closed_at_the_end(clock: StepClock) -> None:
     world = World(settings(provider("a")), clock)
     old = world.transport("a")
     (used,) = world.fleet
-    async with world.fleet.calling(used, Operation.GET, context()):
+    async with world.fleet.call_scope(used, Operation.GET, context()):
         world.reloader.apply(settings(provider("a", weight=2)))
         await world.reloader.close()
     assert old.closed
@@ -242,7 +242,7 @@ class Beats(World):
 @simulated
 async def test_a_shorter_beat_of_probes_comes_into_force_within_the_pause_of_the_old_one() -> None:
     world = Beats(HealthSettings(every=3600))
-    async with beside(world.reloader.look_after_providers()):
+    async with background_task(world.reloader.look_after_providers()):
         assert await world.until(0) == [0]
         assert await world.until(10, every=30) == [0]
         assert await world.until(61) == [0, 30, 60]
@@ -253,7 +253,7 @@ async def test_a_shorter_beat_of_probes_comes_into_force_within_the_pause_of_the
 @simulated
 async def test_a_longer_beat_counts_from_the_last_probes() -> None:
     world = Beats(HealthSettings(every=30))
-    async with beside(world.reloader.look_after_providers()):
+    async with background_task(world.reloader.look_after_providers()):
         assert await world.until(29, every=100) == [0]
         assert await world.until(99) == [0]
         assert await world.until(101) == [0, 100]
@@ -262,7 +262,7 @@ async def test_a_longer_beat_counts_from_the_last_probes() -> None:
 @simulated
 async def test_probes_begin_and_end_at_once_when_the_settings_say_so() -> None:
     world = Beats(HealthSettings(every=3600, probe=False))
-    async with beside(world.reloader.look_after_providers()):
+    async with background_task(world.reloader.look_after_providers()):
         assert await world.until(5) == []
         assert await world.until(8, probe=True, every=10) == [8]
         assert await world.until(15, probe=False, every=10) == [8]

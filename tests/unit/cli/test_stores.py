@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from gateway.cli import cli
 from gateway.cli.intent_documents import STATES
 from gateway.domain.ids import b64url
-from gateway.domain.intents import Intent, IntentAttempt, IntentState, Look, Who, namespace_of
+from gateway.domain.intents import Actor, Intent, IntentAttempt, IntentState, Look, namespace_of
 from gateway.ports.store import Changes, Store, Version
 from gateway.storage.migrations import migrations
 from gateway.storage.opening import store_of
@@ -170,7 +170,7 @@ def test_intents_are_listed_newest_first_and_by_state(shell: Shell) -> None:
 def test_intents_with_surplus_are_listed(shell: Shell) -> None:
     done = shell.intent("done")
     shell.intent("done", name="other")
-    shell.store(lambda store: store.found(done.id, "second"))
+    shell.store(lambda store: store.record_created(done.id, "second"))
     (item,) = shell.json("intents", "list", "--surplus")["items"]
     assert (item["id"], item["surplus"]) == (done.id, ["second"])
 
@@ -204,7 +204,7 @@ def test_an_intent_is_shown_with_all_but_what_is_sealed(shell: Shell) -> None:
             outcome=b"sealed-outcome",
             reason="two matches",
         )
-        return moved(await store.move(Version.of(intent), IntentState.UNKNOWN, Who.HOLDER, "me", changes=changes))
+        return moved(await store.move(Version.of(intent), IntentState.UNKNOWN, Actor.HOLDER, "me", changes=changes))
 
     intent = shell.store(work)
     document = shell.json("intents", "show", intent.id)
@@ -303,7 +303,7 @@ def test_what_was_decided_meanwhile_stands(shell: Shell, monkeypatch: pytest.Mon
     decide = SqliteStore.decide
 
     async def late(store: SqliteStore, *args: Any, **kwargs: Any) -> Any:
-        await store.found(parked.id, "other")
+        await store.record_created(parked.id, "other")
         return await decide(store, *args, **kwargs)
 
     monkeypatch.setattr(SqliteStore, "decide", late)

@@ -3,14 +3,14 @@
 import pytest
 
 from gateway.domain.intents import (
-    NAMED,
+    HOLDS_NAME,
     TRANSITIONS,
     UNSETTLED,
+    Actor,
     Condition,
     ForbiddenTransition,
     IntentState,
     LeaseRule,
-    Who,
     namespace_of,
     new_intent_id,
     transition,
@@ -48,7 +48,7 @@ def test_there_are_the_steps_of_the_promise_and_no_others():
 
 def test_every_state_but_done_can_become_done_by_proof_from_anyone():
     for state in set(IntentState) - {IntentState.DONE}:
-        assert transition(state, IntentState.DONE, Who.ANYONE).lease is LeaseRule.ANY
+        assert transition(state, IntentState.DONE, Actor.ANYONE).lease is LeaseRule.ANY
 
 
 def test_nothing_leaves_done():
@@ -65,7 +65,7 @@ def test_no_new_send_follows_a_doubt_unless_the_provider_dedupes():
         if (step.source, step.target) == (IntentState.UNKNOWN, IntentState.OPEN):
             (needed,) = step.conditions
             assert needed >= {Condition.DEDUPLICATED, Condition.SAME_TARGET, Condition.SAME_BYTES}
-            assert (Condition.FREE_OF_CHARGE in needed) == (step.who is Who.RECONCILER)
+            assert (Condition.FREE_OF_CHARGE in needed) == (step.who is Actor.RECONCILER)
 
 
 def test_a_negative_conclusion_is_never_anyones():
@@ -75,15 +75,15 @@ def test_a_negative_conclusion_is_never_anyones():
             assert step.lease is LeaseRule.OWN or step.conditions == (frozenset({Condition.RECORDED}),)
 
 
-@pytest.mark.parametrize("who", Who)
-def test_a_step_that_is_not_in_the_table_is_a_mistake(who: Who):
+@pytest.mark.parametrize("who", Actor)
+def test_a_step_that_is_not_in_the_table_is_a_mistake(who: Actor):
     with pytest.raises(ForbiddenTransition, match="from done to open"):
         transition(IntentState.DONE, IntentState.OPEN, who)
 
 
 def test_what_is_unsettled_has_its_name_for_itself_and_an_absent_one_too():
-    assert set(NAMED) - set(UNSETTLED) == {IntentState.ABSENT}
-    assert set(IntentState) - set(NAMED) == {IntentState.DONE, IntentState.REFUSED}
+    assert set(HOLDS_NAME) - set(UNSETTLED) == {IntentState.ABSENT}
+    assert set(IntentState) - set(HOLDS_NAME) == {IntentState.DONE, IntentState.REFUSED}
 
 
 def test_a_namespace_is_the_account_and_its_scope_however_the_url_ends():

@@ -5,7 +5,7 @@ from typing import cast
 import pytest
 
 from gateway.domain.errors import Overloaded
-from gateway.http.in_flight import InFlight, Task, Visit
+from gateway.http.in_flight import AdmissionTicket, InFlight, Task
 from gateway.telemetry.metrics import Metrics
 
 
@@ -16,15 +16,15 @@ class Requests:
         self.in_flight = InFlight(most, Metrics())
         self._numbers = iter(range(10_000))
 
-    def begin(self) -> Visit:
+    def begin(self) -> AdmissionTicket:
         self.in_flight.api.add(cast("Task", next(self._numbers)))
         return self.in_flight.admit()
 
-    def end(self, visit: Visit) -> None:
+    def end(self, visit: AdmissionTicket) -> None:
         self.in_flight.api.pop()
         visit.end()
 
-    def fill(self, provider: str) -> list[Visit]:
+    def fill(self, provider: str) -> list[AdmissionTicket]:
         """As many for a provider as are let in."""
         begun = []
         while True:

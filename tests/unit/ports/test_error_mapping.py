@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from gateway.domain import errors
 from gateway.domain.errors import GatewayError, ProviderFailure, Retryable, Source
 from gateway.domain.operations import TRAITS, Operation
-from gateway.ports.error_mapping import ErrorTable, foreign_error, provider_error, retry_after_seconds, transport_error
+from gateway.ports.error_mapping import (
+    ErrorTable,
+    provider_error,
+    retry_after_seconds,
+    transport_error,
+    unrecognized_response_error,
+)
 from gateway.ports.transport import Phase, TransportFailure, UpstreamResponse
 
 READS = [operation for operation, traits in TRAITS.items() if not traits.mutates]
@@ -115,7 +121,7 @@ def test_what_something_in_between_answers_is_judged_by_its_status_alone(
     status: int, operation: Operation, expected: type[GatewayError]
 ) -> None:
     """A proxy's 404 page is no evidence that a runtime does not exist."""
-    error = foreign_error("p", operation, UpstreamResponse(status, {"Retry-After": "7"}, b"<html>"))
+    error = unrecognized_response_error("p", operation, UpstreamResponse(status, {"Retry-After": "7"}, b"<html>"))
     assert type(error) is expected
     assert error.retry_after == 7
     assert error.failure is not None

@@ -41,7 +41,8 @@ from gateway.ports.store import Store
 from gateway.ports.transport import Attempt, Call, Phase, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
 from gateway.services import Services
 from gateway.services.fleet import Fleet
-from gateway.services.intents import Contents, CreateRules, IntentService, Parts, Places
+from gateway.services.intents import CreateContext, IntentService, PayloadSealer, TargetResolver
+from gateway.settings import CreatesSettings
 from gateway.storage.sealing import Keyring
 from gateway.testing.memory_store import MemoryStore
 
@@ -131,8 +132,8 @@ class FakeAdapter(ProviderAdapter[ProviderSettings]):
         }
     )
     deduplication = Deduplication.BY_NAME
-    nothing_made = frozenset({400, 401, 403, 404, 422, 426})
-    creates_free_of_charge = True
+    definitive_rejections = frozenset({400, 401, 403, 404, 422, 426})
+    create_is_free = True
     options: frozenset[str] = frozenset()
 
     def __init__(self, name: str = "one", **settings: Any) -> None:
@@ -278,7 +279,7 @@ class BrowserLike(FakeAdapter, SupportsStop, SupportsConnections, SupportsDelete
         {CreateFeature.LAUNCH_ON_CREATE, CreateFeature.LAUNCH_EPHEMERAL, CreateFeature.DRIVER_PLAYWRIGHT}
     )
     deduplication = Deduplication.NONE
-    creates_free_of_charge = False
+    create_is_free = False
 
     async def stop(self, ref: RuntimeRef, call: Call, *, discard_state: bool = False) -> Runtime:
         if discard_state:
@@ -301,21 +302,21 @@ def fleet_of(adapters: Iterable[ProviderAdapter[Any]], clock: Clock | None = Non
     return Fleet(adapters, clock or FakeClock())
 
 
-def intents_of(fleet: Fleet, store: Store | None = None, rules: CreateRules | None = None) -> IntentService:
+def intents_of(fleet: Fleet, store: Store | None = None, rules: CreatesSettings | None = None) -> IntentService:
     """Creates over a store in memory."""
-    return IntentService(parts_of(fleet, store, rules))
+    return IntentService(context_of(fleet, store, rules))
 
 
-def parts_of(fleet: Fleet, store: Store | None = None, rules: CreateRules | None = None) -> Parts:
+def context_of(fleet: Fleet, store: Store | None = None, rules: CreatesSettings | None = None) -> CreateContext:
     """What the create promise works with, over a store in memory."""
     sealer = Keyring([SecretStr(base64.b64encode(b"k" * 32).decode())])
-    return Parts(
+    return CreateContext(
         fleet=fleet,
         store=store or MemoryStore(fleet.clock.now),
-        places=Places(fleet, sealer),
-        contents=Contents(sealer),
+        targets=TargetResolver(fleet, sealer),
+        payloads=PayloadSealer(sealer),
         clock=fleet.clock,
-        rules=rules or CreateRules(),
+        rules=rules or CreatesSettings(),
     )
 
 

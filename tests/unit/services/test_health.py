@@ -9,7 +9,7 @@ from gateway.domain.operations import Operation
 from gateway.ports.context import REQUEST_ID
 from gateway.ports.transport import Attempt, Call, Phase, TransportFailure
 from gateway.services.fleet import Fleet, Provider
-from gateway.services.health import DUTY, PROBER, HealthService
+from gateway.services.health import PROBER, ROLE, HealthService
 from gateway.services.providers import ProviderService
 from tests.unit.services.fakes import DurableLike, FakeClock, context
 
@@ -44,7 +44,7 @@ async def test_a_probe_is_seen_in_the_health_as_active_and_a_request_as_passive(
     seen = providers.one("one").health
     assert (seen.status, seen.credentials_ok, seen.observation) == ("ok", True, "active")
     (provider,) = fleet
-    async with fleet.calling(provider, Operation.GET, context()) as call:
+    async with fleet.call_scope(provider, Operation.GET, context()) as call:
         call.attempts.append(Attempt("one", "get", "200", 0.1, Phase.ANSWERED))
     assert providers.one("one").health.observation == "passive"
 
@@ -89,11 +89,11 @@ async def test_a_replica_without_the_duty_asks_those_that_it_saw_failing() -> No
     await health.check_all()
     bad.failure = None
     clock.time += 30
-    await health.beat(30)
+    await health.probe_round(30)
     assert (len(bad.calls), len(good.calls)) == (2, 1)
     assert {one.health.credentials_ok for one in fleet} == {True}
     clock.time += 30
-    await health.beat(30)
+    await health.probe_round(30)
     assert (len(bad.calls), len(good.calls)) == (2, 1)
 
 
@@ -101,12 +101,12 @@ async def test_a_replica_without_the_duty_asks_those_that_it_saw_failing() -> No
 async def test_on_the_beat_only_the_replica_that_has_the_duty_asks(leads: bool) -> None:
     adapter, asked = Asked(), []
 
-    async def lead(duty: str, seconds: float) -> bool:
-        asked.append((duty, seconds))
+    async def lead(role: str, seconds: float) -> bool:
+        asked.append((role, seconds))
         return leads
 
-    await HealthService(Fleet([adapter], FakeClock()), timeout=5, lead=lead).beat(30)
-    assert asked == [(DUTY, 60)]
+    await HealthService(Fleet([adapter], FakeClock()), timeout=5, lead=lead).probe_round(30)
+    assert asked == [(ROLE, 60)]
     assert len(adapter.calls) == (1 if leads else 0)
 
 
@@ -116,7 +116,7 @@ async def test_while_the_store_is_down_every_replica_asks() -> None:
     async def lead(_duty: str, _seconds: float) -> bool:
         raise StoreUnavailable("It is gone.")
 
-    await HealthService(Fleet([adapter], FakeClock()), timeout=5, lead=lead).beat(30)
+    await HealthService(Fleet([adapter], FakeClock()), timeout=5, lead=lead).probe_round(30)
     assert len(adapter.calls) == 1
 
 

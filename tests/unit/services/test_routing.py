@@ -246,16 +246,16 @@ async def test_a_scope_chooses_between_pinned_providers() -> None:
 def test_an_operation_goes_to_the_provider_in_the_id() -> None:
     fleet = fleet_of([DurableLike("one"), DurableLike("two", scope=None)])
     ctx = context()
-    provider, ref = fleet.locate("one.x-1", ctx)
+    provider, ref = fleet.resolve("one.x-1", ctx)
     assert (provider.name, ref.scope, ref.provider_id) == ("one", "home", "x-1")
     assert (ctx.provider, ctx.scope, ctx.runtime_id) == ("one", "home", "one.x-1")
-    provider, ref = fleet.locate("two.YXdheQ~x-1", context())
+    provider, ref = fleet.resolve("two.YXdheQ~x-1", context())
     assert (provider.name, ref.scope) == ("two", "away")
 
 
 def test_a_provider_that_is_not_configured_is_never_called_not_found() -> None:
     with pytest.raises(ProviderNotConfigured) as caught:
-        fleet_of([DurableLike("one")]).locate("gone.x-1", context())
+        fleet_of([DurableLike("one")]).resolve("gone.x-1", context())
     assert caught.value.provider == "gone"
 
 
@@ -263,5 +263,5 @@ def test_a_provider_that_is_not_configured_is_never_called_not_found() -> None:
 def test_what_is_no_id_is_not_found_without_a_call(text: str) -> None:
     adapter = DurableLike("one")
     with pytest.raises(NotFound):
-        fleet_of([adapter, DurableLike("two", scope=None)]).locate(text, context())
+        fleet_of([adapter, DurableLike("two", scope=None)]).resolve(text, context())
     assert adapter.world.asked == []

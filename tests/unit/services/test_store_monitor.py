@@ -7,7 +7,7 @@ import pytest
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.intents import IntentState
-from gateway.ports.store import Counts, Decided, Decision, Version
+from gateway.ports.store import Counts, Decision, DecisionRecord, Version
 from gateway.services.store_monitor import StoreWatch
 from gateway.testing.memory_store import MemoryStore
 from gateway.testing.store_subject import LEASE, begun, bring, create
@@ -30,7 +30,7 @@ class Seen:
     def counted(self, counts: Counts) -> None:
         self.counts.append(counts)
 
-    def decided(self, decision: Decided) -> None:
+    def decided(self, decision: DecisionRecord) -> None:
         self.told.append(("decided", (decision.operator, decision.intent_id)))
 
 

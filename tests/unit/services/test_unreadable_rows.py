@@ -216,7 +216,7 @@ async def test_rows_are_logged_also_where_the_operation_fails() -> None:
     (provider,) = fleet
 
     async def look() -> None:
-        async with fleet.calling(provider, Operation.LIST, context()) as call:
+        async with fleet.call_scope(provider, Operation.LIST, context()) as call:
             call.note_unreadable([BAD])
             raise ProviderBadResponse("unclear")
 

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.intents import Intent, IntentState
-from gateway.ports.store import Counts, Decided, Decision
+from gateway.ports.store import Counts, Decision, DecisionRecord
 from gateway.telemetry.creates import CreateSignals
 from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
@@ -131,7 +131,7 @@ def test_what_could_not_be_written_is_a_line(told: Told) -> None:
 
 
 def test_a_decision_is_a_line_with_who_made_it(told: Told) -> None:
-    told.signals.decided(Decided(1.0, "olga", "in_1", Decision.MADE, "r-1", "seen by hand"))
+    told.signals.decided(DecisionRecord(1.0, "olga", "in_1", Decision.MADE, "r-1", "seen by hand"))
     (line,) = told.lines()
     assert {line[name] for name in ("event", "operator", "intent_id", "decision", "provider_runtime_id", "note")} == {
         *("operator_decision", "olga", "in_1", "made", "r-1", "seen by hand")

@@ -209,7 +209,7 @@ async def test_a_list_that_says_it_is_not_whole_is_no_proof_of_absence(more):
 async def test_the_api_tells_no_account_and_a_workspace_has_one_name():
     bctrl, transport = adapter()
     assert await bctrl.account(CALL) == ""
-    assert await bctrl.name_scope(WORKSPACE, CALL) == WORKSPACE
+    assert await bctrl.canonical_scope(WORKSPACE, CALL) == WORKSPACE
     assert not transport.sent
 
 

@@ -222,12 +222,12 @@ async def test_a_look_up_that_does_not_end_proves_no_absence():
 async def test_a_look_up_that_found_something_in_a_list_without_end_may_have_missed_the_one():
     browsers, _ = adapter(_page(row(), cursor="first"), *[_page(cursor=str(number)) for number in range(19)])
     with pytest.raises(ProviderBadResponse, match="did not end"):
-        await browsers.look(SPACE, "checkout-bot", CALL)
+        await browsers.find_with_markers(SPACE, "checkout-bot", CALL)
 
 
 async def test_a_browser_that_two_pages_show_is_one():
     browsers, _ = adapter(_page(row(), cursor="2"), _page(row(updatedAt="2026-10-04T10:01:00Z")))
-    (seen,) = await browsers.look(SPACE, "checkout-bot", CALL)
+    (seen,) = await browsers.find_with_markers(SPACE, "checkout-bot", CALL)
     assert seen.runtime.updated_at == "2026-10-04T10:01:00Z"
 
 
@@ -244,7 +244,7 @@ async def test_the_account_is_the_organization():
 
 async def test_the_default_space_and_its_id_are_one_place_of_names():
     browsers, transport = adapter(answer(200, WHOAMI))
-    assert await browsers.name_scope("default", CALL) == await browsers.name_scope("sp_1", CALL) == "sp_1"
+    assert await browsers.canonical_scope("default", CALL) == await browsers.canonical_scope("sp_1", CALL) == "sp_1"
     assert len(transport.sent) == 1
 
 
@@ -252,8 +252,8 @@ async def test_the_default_space_and_its_id_are_one_place_of_names():
 async def test_where_the_api_does_not_tell_whose_credentials_these_are_the_alias_stays(status):
     browsers, _ = adapter(answer(status, REFUSED), answer(status, REFUSED), answer(200, {"organizationId": "org_1"}))
     assert await browsers.account(CALL) == ""
-    assert await browsers.name_scope("default", CALL) == "default"
-    assert await browsers.name_scope("default", CALL) == "default"
+    assert await browsers.canonical_scope("default", CALL) == "default"
+    assert await browsers.canonical_scope("default", CALL) == "default"
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ async def test_an_answer_that_tells_nothing_leaves_the_account_open(answered, er
     with pytest.raises(error):
         await browsers.account(CALL)
     with pytest.raises(error):
-        await browsers.name_scope("default", CALL)
+        await browsers.canonical_scope("default", CALL)
 
 
 async def test_a_browser_of_another_space_is_not_there_whatever_the_provider_says():
@@ -331,7 +331,7 @@ def test_a_wait_leaves_half_of_the_time_for_the_answer(options, seconds):
 
 
 @pytest.mark.parametrize(
-    ("scope", "name_scope", "members", "answers"),
+    ("scope", "canonical_scope", "members", "answers"),
     [
         (SPACE, SPACE, {}, True),
         (SPACE, SPACE, {"name": "another"}, False),
@@ -342,11 +342,11 @@ def test_a_wait_leaves_half_of_the_time_for_the_answer(options, seconds):
         ("default", "default", {"spaceId": "sp_2"}, True),
     ],
 )
-async def test_a_create_is_answered_by_a_browser_of_its_name_and_space(scope, name_scope, members, answers):
+async def test_a_create_is_answered_by_a_browser_of_its_name_and_space(scope, canonical_scope, members, answers):
     """The space of the alias ``default`` can be compared only where its id is known."""
     browsers, _ = adapter(answer(201, row(**members)), scope=scope)
     created = await browsers.create(create(), scope, CALL)
-    assert browsers.answers_create(created.runtime, "checkout-bot", name_scope) is answers
+    assert browsers.answers_create(created.runtime, "checkout-bot", canonical_scope) is answers
 
 
 async def test_an_identity_without_an_organization_is_the_users():

@@ -100,7 +100,7 @@ def test_a_client_of_the_providers_api_cannot_set_one_either(refuse, name):
 async def test_a_look_tells_each_browsers_own_marker():
     rows = [row(metadata=MARKED), row(id="br_2"), row(id="br_3", metadata={MARKER: 7}), row(id="br_4", metadata=None)]
     browsers, _ = adapter(answer(200, {"data": rows, "hasMore": False}))
-    seen = await browsers.look(SPACE, "checkout-bot", CALL)
+    seen = await browsers.find_with_markers(SPACE, "checkout-bot", CALL)
     assert {found.runtime.provider_id: found.marker for found in seen} == {
         ID: "m-1",
         "br_2": None,

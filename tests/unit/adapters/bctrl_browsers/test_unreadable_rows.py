@@ -33,7 +33,7 @@ def page(*rows: dict[str, Any], cursor: str | None = None) -> UpstreamResponse:
 async def test_an_unreadable_row_that_may_have_the_name_makes_a_look_up_unclear(unreadable, sought):
     browsers, _ = adapter(page(row(), row(**unreadable)))
     with pytest.raises(ProviderBadResponse, match="cannot be read"):
-        await browsers.look(SPACE, sought, CALL)
+        await browsers.find_with_markers(SPACE, sought, CALL)
 
 
 @pytest.mark.parametrize("unreadable", [{"id": None}, {"status": 7}, {"metadata": []}])

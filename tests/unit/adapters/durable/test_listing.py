@@ -199,5 +199,5 @@ async def test_a_row_without_a_key_may_be_the_one_that_is_looked_for():
 
 async def test_a_look_tells_when_an_own_runtime_was_made():
     durable, _ = adapter(answer(200, row()))
-    (seen,) = await durable.look(SCOPE, "agent", CALL)
+    (seen,) = await durable.find_with_markers(SCOPE, "agent", CALL)
     assert (seen.runtime.created_at, seen.marker) == ("2026-03-01T09:00:00Z", None)

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.api.cache.cache import Answer, Forward, Key, ReadCache, Result, Served, Terms
+from gateway.api.cache.cache import Answer, CacheDirectives, Forward, Key, ReadCache, Result, Served
 from gateway.domain import errors
 from gateway.domain.errors import GatewayError, ProviderFailure
 from gateway.domain.ids import RuntimeRef
 from tests.unit.services.fakes import DurableLike, FakeClock, context, fleet_of
 
-ANY, NEW = Terms(), Terms(max_age=-1)
+ANY, NEW = CacheDirectives(), CacheDirectives(max_age=-1)
 ONE, TWO = RuntimeRef("home", "1"), RuntimeRef("home", "2")
 GET, OTHER = Key("alice", "one", ONE), Key("alice", "one", TWO)
 LIST = Key("alice", query="limit=5")
@@ -46,7 +46,7 @@ class Cache:
             raise self.failure
         return Answer(f"answer {number}".encode(), f'"{number}"', ("one",), self.whole)
 
-    async def read(self, key: Key = GET, terms: Terms = ANY) -> Served:
+    async def read(self, key: Key = GET, terms: CacheDirectives = ANY) -> Served:
         return self.reads.fresh(key, terms) or await self.reads.read(key, self.ask, terms)
 
 
@@ -143,14 +143,14 @@ async def test_a_caller_that_names_an_age_gets_nothing_older() -> None:
     cache = Cache(ttl=30)
     await cache.read()
     cache.clock.time += 5
-    assert (await cache.read(terms=Terms(max_age=5))).result is Result.HIT
+    assert (await cache.read(terms=CacheDirectives(max_age=5))).result is Result.HIT
     cache.clock.time += 1
-    assert (await cache.read(terms=Terms(max_age=5))).result is Result.BYPASS
+    assert (await cache.read(terms=CacheDirectives(max_age=5))).result is Result.BYPASS
 
 
 async def test_what_is_not_to_be_stored_is_not() -> None:
     cache = Cache()
-    served = await cache.read(terms=Terms(max_age=-1, store=False))
+    served = await cache.read(terms=CacheDirectives(max_age=-1, store=False))
     assert (served.stored, len(cache.reads)) == (False, 0)
 
 
@@ -370,8 +370,8 @@ async def test_what_is_gone_is_not_shown_again_to_anybody(failure: GatewayError)
         await cache.read(bobs)
 
 
-@pytest.mark.parametrize("terms", [NEW, Terms(max_age=4)])
-async def test_a_caller_that_wants_nothing_old_is_told_that_the_provider_is_down(terms: Terms) -> None:
+@pytest.mark.parametrize("terms", [NEW, CacheDirectives(max_age=4)])
+async def test_a_caller_that_wants_nothing_old_is_told_that_the_provider_is_down(terms: CacheDirectives) -> None:
     cache = Cache()
     await cache.read()
     cache.clock.time += 5
@@ -426,10 +426,10 @@ async def test_all_together_are_never_larger_than_allowed_and_one_that_is_too_la
         return ask
 
     for number in range(20):
-        await cache.reads.read(LIST._replace(query=str(number)), answers(1000), Terms())
+        await cache.reads.read(LIST._replace(query=str(number)), answers(1000), CacheDirectives())
         assert 0 < cache.reads.size <= 10_000
     kept = len(cache.reads)
-    await cache.reads.read(LIST, answers(10_000), Terms())
+    await cache.reads.read(LIST, answers(10_000), CacheDirectives())
     assert (len(cache.reads), cache.reads.fresh(LIST)) == (kept, None)
     cache.reads.written("one")
     assert (len(cache.reads), cache.reads.size) == (0, 0)

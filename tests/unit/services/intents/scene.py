@@ -15,8 +15,9 @@ from gateway.ports.provider import Created, Deduplication, Seen, WireCreate
 from gateway.ports.transport import Call, Phase, TransportFailure
 from gateway.services.create import CreateService
 from gateway.services.fleet import Fleet
-from gateway.services.intents import CreateRules, Ensured, IntentService, Parts, Reconciler
+from gateway.services.intents import CreateContext, CreateResult, IntentService, Reconciler
 from gateway.services.routing import Router
+from gateway.settings import CreatesSettings
 from gateway.testing.memory_rows import MemoryRows
 from gateway.testing.memory_store import MemoryStore
 from tests.unit.services.fakes import (
@@ -26,13 +27,13 @@ from tests.unit.services.fakes import (
     FakeAdapter,
     FakeClock,
     context,
+    context_of,
     create,
-    parts_of,
 )
 
 LOST = TransportFailure("disconnected", Phase.SENT, operation=Operation.CREATE)
 REFUSED = TransportFailure("refused", Phase.CONNECTING, operation=Operation.CREATE)
-W = CreateRules().wait_out
+W = CreatesSettings().wait_out
 
 
 def said(status: int, error: type[GatewayError], *, own: bool = True, provider: str = "one") -> GatewayError:
@@ -84,7 +85,7 @@ class Keyed(_Losing, BrowserLike):
     """Dedupes by key, until ``by_key`` is cleared; its creates are marked. ``unique``: a name is taken once."""
 
     deduplication = Deduplication.BY_KEY
-    nothing_made = frozenset({400, 401, 403, 404})
+    definitive_rejections = frozenset({400, 401, 403, 404})
     marks_creates = True
     unique = False
 
@@ -103,7 +104,7 @@ class Keyed(_Losing, BrowserLike):
             await self.world.enter("create", call)
         return self.by_key[key]
 
-    async def look(self, scope: str, name: str, call: Call) -> Sequence[Seen]:
+    async def find_with_markers(self, scope: str, name: str, call: Call) -> Sequence[Seen]:
         return [Seen(row, self.markers.get(row.provider_id)) for row in await self.find(scope, name, call)]
 
 
@@ -152,7 +153,7 @@ OnStore = Callable[[str, bool], Awaitable[None]]
 class Scene:
     """A gateway whose providers are these. ``on_store`` is called around every call of the store."""
 
-    def __init__(self, *adapters: FakeAdapter, rules: CreateRules | None = None, database_off: float = 0.0) -> None:
+    def __init__(self, *adapters: FakeAdapter, rules: CreatesSettings | None = None, database_off: float = 0.0) -> None:
         self.adapters = adapters
         self.clock = Clocks()
         self.rows = MemoryRows()
@@ -160,15 +161,15 @@ class Scene:
         self.store = MemoryStore(lambda: self.clock.time + database_off, rows=self.rows, on_call=self._around_store)
         self.heard = Heard()
         self.fleet = Fleet(adapters, self.clock)
-        self.parts: Parts = replace(parts_of(self.fleet, self.store, rules), observer=self.heard)
+        self.context: CreateContext = replace(context_of(self.fleet, self.store, rules), observer=self.heard)
         self.restart()
 
     def restart(self, **changes: Any) -> None:
         """Be another process over the same rows, with other parts if need be."""
-        self.parts = replace(self.parts, **changes)
-        self.intents = IntentService(self.parts)
+        self.context = replace(self.context, **changes)
+        self.intents = IntentService(self.context)
         self.creates = CreateService(self.fleet, Router(self.fleet), self.intents)
-        self.reconciler = Reconciler(self.parts)
+        self.reconciler = Reconciler(self.context)
 
     async def _around_store(self, call: str, done: bool) -> None:
         if self.on_store is not None:
@@ -185,7 +186,7 @@ class Scene:
 
     async def create(
         self, name: str | None = "box", key: str | None = None, principal: str = "alice", **fields: Any
-    ) -> Ensured:
+    ) -> CreateResult:
         """Ask for a runtime of the first provider's kind."""
         kind = fields.pop("kind", min(self.adapters[0].kinds).value)
         if name is not None:

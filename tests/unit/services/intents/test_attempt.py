@@ -41,7 +41,7 @@ async def test_what_was_made_is_done_and_its_answer_kept(adapter_of: Adapter) ->
     answer = (await scene.create(key="k")).created
     intent = scene.intent
     assert (intent.state, intent.runtime_id) == (IntentState.DONE, answer.runtime.provider_id)
-    assert scene.parts.contents.outcome(intent) == answer
+    assert scene.context.payloads.outcome(intent) == answer
     assert scene.heard.told == [("settled", IntentState.DONE, False)]
 
 
@@ -411,7 +411,7 @@ async def test_a_start_that_follows_is_asked_for_only_once_the_runtime_is_on_dis
     adapter.world.before["start"] = note
     answer = await scene.create(key="k", start=True)
     assert states == [(IntentState.DONE, None)]
-    assert scene.parts.contents.outcome(scene.intent) == answer.created
+    assert scene.context.payloads.outcome(scene.intent) == answer.created
     assert answer.created.runtime.state is State.RUNNING
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.domain.errors import OutcomeUnknown, Retryable
-from gateway.domain.intents import IntentState, Who
+from gateway.domain.intents import Actor, IntentState
 from gateway.ports.store import Version
 from tests.unit.services.intents.scene import LOST, Durable, Scene
 
@@ -18,8 +18,8 @@ async def test_it_says_when_to_ask_again_as_long_as_asking_helps() -> None:
     assert unknown.value.extra == {"intent": scene.intent.id, "name": "box", "idempotency_key": "k"}
 
     scene.clock.time += 60.0
-    await scene.store.due("settler", 10.0, 1)
-    await scene.store.move(Version.of(scene.intent), IntentState.PARKED, Who.RECONCILER, "settler")
+    await scene.store.claim_due("settler", 10.0, 1)
+    await scene.store.move(Version.of(scene.intent), IntentState.PARKED, Actor.RECONCILER, "settler")
     with pytest.raises(OutcomeUnknown) as left_to_a_person:
         await scene.create(key="k")
     assert (left_to_a_person.value.retryable, left_to_a_person.value.retry_after) == (Retryable.NO, None)

@@ -26,7 +26,7 @@ def an_adapter(table: frozenset[int]) -> FakeAdapter:
     """One that refuses for sure with these statuses."""
 
     class Refusing(FakeAdapter):
-        nothing_made = table
+        definitive_rejections = table
 
     return Refusing()
 
@@ -41,8 +41,8 @@ def answered(adapter: FakeAdapter, status: int, *, own: bool) -> Evidence:
 def test_a_status_proves_something_only_in_the_providers_own_envelope(
     real: type[DurableAdapter | BctrlAdapter | BctrlBrowsersAdapter], own: bool
 ) -> None:
-    assert real.nothing_made == TABLES[real]
-    adapter = an_adapter(real.nothing_made)
+    assert real.definitive_rejections == TABLES[real]
+    adapter = an_adapter(real.definitive_rejections)
     for status in STATUSES:
         if 200 <= status < 300:
             expected = Proof.MADE

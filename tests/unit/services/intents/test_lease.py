@@ -12,12 +12,12 @@ from gateway.domain.errors import (
     ProviderUnavailable,
     StoreUnavailable,
 )
-from gateway.domain.intents import IntentState, Who
+from gateway.domain.intents import Actor, IntentState
 from gateway.ports.store import Version
-from gateway.services.intents import CreateRules
+from gateway.settings import CreatesSettings
 from tests.unit.services.intents.scene import LOST, REFUSED, Durable, Keyed, Plain, Scene, asked, live, said
 
-RULES = CreateRules()
+RULES = CreatesSettings()
 
 
 def slow_once(scene: Scene, call: str, seconds: float, *, wall: bool = False, done: bool = True) -> None:
@@ -102,7 +102,7 @@ async def test_a_lease_that_was_lost_sends_nothing() -> None:
             scene.on_store = None
             scene.clock.time += 1_000.0
             intent = scene.intent
-            await scene.store.move(Version.of(intent), IntentState.UNKNOWN, Who.ANYONE, "another")
+            await scene.store.move(Version.of(intent), IntentState.UNKNOWN, Actor.ANYONE, "another")
 
     scene.on_store = frozen
     with pytest.raises(IdempotencyInProgress):

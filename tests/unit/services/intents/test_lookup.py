@@ -14,8 +14,8 @@ from gateway.domain.runtime import BrowserPart, DurablePart, Runtime
 from gateway.domain.values import Kind, State
 from gateway.ports.provider import Seen
 from gateway.services.fleet import Provider
-from gateway.services.intents.lookup import Looked, look, moment_of_header, needs_a_look_before, ours
-from gateway.services.intents.targets import Place
+from gateway.services.intents.lookup import LookupResult, find_by_name, match_own, moment_of_header, needs_precheck
+from gateway.services.intents.targets import ResolvedTarget
 from gateway.services.routing import Target
 from gateway.testing.store_subject import create as an_intent
 from gateway.testing.store_subject import identity
@@ -26,8 +26,8 @@ SENT_AT = 1_000_000.0  # by the database's clock
 SKEWS = [0.0, 60.0, -60.0, 600.0, -600.0]
 
 
-def place(adapter: FakeAdapter) -> Place:
-    return Place(Target(Provider(adapter), "home"), "there", "")
+def place(adapter: FakeAdapter) -> ResolvedTarget:
+    return ResolvedTarget(Target(Provider(adapter), "home"), "there", "")
 
 
 def intent(*, epoch: int = 1, before: tuple[str, ...] | None = (), sends: tuple[float, ...] = (SENT_AT,)) -> Intent:
@@ -54,13 +54,17 @@ def runtime(provider_id: str = "r-1", at: float | None = None, kind: Kind = Kind
     return Runtime(**known | {"kind": kind, "provider_id": provider_id, "created_at": made} | part | fields)
 
 
-def found(looked: Looked, adapter: FakeAdapter | None = None, of: Intent | None = None, **options: Any) -> list[str]:
+def found(
+    looked: LookupResult, adapter: FakeAdapter | None = None, of: Intent | None = None, **options: Any
+) -> list[str]:
     options = {"now": SENT_AT + 10.0, "request": None, **options}
-    return [seen.runtime.provider_id for seen in ours(place(adapter or Plain()), of or intent(), looked, **options)]
+    return [
+        seen.runtime.provider_id for seen in match_own(place(adapter or Plain()), of or intent(), looked, **options)
+    ]
 
 
-def seen(*runtimes: Runtime, provider_now: float | None = None) -> Looked:
-    return Looked([Seen(one) for one in runtimes], provider_now)
+def seen(*runtimes: Runtime, provider_now: float | None = None) -> LookupResult:
+    return LookupResult([Seen(one) for one in runtimes], provider_now)
 
 
 @pytest.mark.parametrize("skew", SKEWS)
@@ -146,7 +150,7 @@ def test_the_first_of_all_sends_counts() -> None:
 def test_where_creates_are_marked_nothing_but_the_marker_counts() -> None:
     """Neither its age, nor that it was there before, nor that it differs."""
     marked = [("r-1", "in_1"), ("r-2", "in_2"), ("r-3", None), ("r-4", "in_1")]
-    looked = Looked([Seen(runtime(one, at=SENT_AT - 500), marker) for one, marker in marked], SENT_AT)
+    looked = LookupResult([Seen(runtime(one, at=SENT_AT - 500), marker) for one, marker in marked], SENT_AT)
     request = create("browser", name="box", driver="playwright")
     of = intent(before=("r-1",))
     assert found(looked, Keyed(), of, refused=True, request=request, others=("r-4",)) == ["r-1", "r-4"]
@@ -172,8 +176,8 @@ def test_the_name_is_held_by_what_lives_and_may_be_our_own() -> None:
 def test_a_name_is_looked_up_before_where_the_provider_does_not_ensure_it(
     adapter: type[FakeAdapter], looks: bool
 ) -> None:
-    assert needs_a_look_before(place(adapter()), name_is_new=False) is looks
-    assert needs_a_look_before(place(adapter()), name_is_new=True) is False
+    assert needs_precheck(place(adapter()), name_is_new=False) is looks
+    assert needs_precheck(place(adapter()), name_is_new=True) is False
 
 
 async def test_a_look_is_a_settling_read_within_ten_seconds_and_knows_the_providers_time() -> None:
@@ -185,10 +189,10 @@ async def test_a_look_is_a_settling_read_within_ten_seconds_and_knows_the_provid
 
     adapter.world.before["find"] = tell_the_time
     fleet = fleet_of([adapter])
-    looked = await look(fleet, place(adapter), "box", context())
+    looked = await find_by_name(fleet, place(adapter), "box", context())
     (call,) = adapter.world.calls
     assert (call.settling, call.deadline - fleet.clock.monotonic()) == (True, 10.0)
-    assert looked == Looked([Seen(there)], SENT_AT)
+    assert looked == LookupResult([Seen(there)], SENT_AT)
 
 
 @pytest.mark.parametrize("text", [None, "", "soon", "Mon, 99 Jan 2026 00:00:00 GMT"])

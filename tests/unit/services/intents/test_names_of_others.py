@@ -80,7 +80,7 @@ async def test_a_second_runtime_that_only_a_waiting_caller_sees_is_told() -> Non
     async def prove_the_first(call: str, done: bool) -> None:
         if call == "found" and not done:
             scene.on_store = None
-            await scene.store.found(scene.intent.id, "first")
+            await scene.store.record_created(scene.intent.id, "first")
 
     scene.on_store = prove_the_first
     with pytest.raises(NotFound):

@@ -6,7 +6,7 @@ from gateway.domain.intents import Intent, IntentState
 from gateway.domain.runtime import Runtime
 from gateway.domain.values import Kind, State
 from gateway.ports.provider import Created
-from gateway.services.intents import Contents
+from gateway.services.intents import PayloadSealer
 from gateway.storage.sealing import Keyring, new_key
 from gateway.testing.store_subject import create, identity
 
@@ -30,11 +30,11 @@ def _intent(outcome: bytes | None) -> Intent:
 @pytest.mark.parametrize("native", [b'{"id":"r-1","a":[1,2]}', b"{}", None])
 @pytest.mark.parametrize("created", [True, False])
 def test_an_answer_is_kept_with_the_providers_own_bytes_and_without(created: bool, native: bytes | None) -> None:
-    contents = Contents(Keyring([new_key()]))
+    contents = PayloadSealer(Keyring([new_key()]))
     sealed = contents.seal_outcome("in_1", Created(RUNTIME, created, native))
     kept = contents.outcome(_intent(sealed))
     assert kept == Created(RUNTIME, created, native)
 
 
 def test_an_intent_that_was_never_answered_has_no_answer() -> None:
-    assert Contents(Keyring([new_key()])).outcome(_intent(None)) is None
+    assert PayloadSealer(Keyring([new_key()])).outcome(_intent(None)) is None

@@ -12,7 +12,7 @@ from gateway.domain.errors import OutcomeUnknown, Retryable
 from gateway.domain.intents import IntentState
 from gateway.domain.values import State
 from gateway.services.fleet import Fleet
-from gateway.services.intents import Places
+from gateway.services.intents import TargetResolver
 from gateway.services.intents.timing import GIVE_UP
 from tests.unit.services.intents.scene import LOST, Durable, Keyed, Plain, Scene, W, asked, live
 
@@ -48,7 +48,7 @@ def renew(scene: Scene, first: Any) -> Any:
         now.by_key, now.markers = first.by_key, first.markers
     fleet = Fleet([now], scene.clock)
     scene.adapters, scene.fleet = (now,), fleet
-    scene.restart(fleet=fleet, places=Places(fleet, scene.parts.contents._sealer))
+    scene.restart(fleet=fleet, targets=TargetResolver(fleet, scene.context.payloads._sealer))
     return now
 
 

@@ -7,17 +7,18 @@ import pytest
 
 from gateway.domain import errors
 from gateway.domain.errors import GatewayError, OutcomeUnknown, Retryable
-from gateway.domain.intents import Intent, IntentState, Who
+from gateway.domain.intents import Actor, Intent, IntentState
 from gateway.domain.values import State
 from gateway.ports.store import Decision, Version
-from gateway.services.intents import Contents, CreateRules
+from gateway.services.intents import PayloadSealer
 from gateway.services.intents.timing import REPLAY_AGE
+from gateway.settings import CreatesSettings
 from gateway.storage.sealing import Keyring, new_key
 from tests.unit.services.intents.scene import LOST, Durable, Keyed, Plain, Scene, W, asked, live, said
 
 Adapter = type[Durable | Plain | Keyed]
 ALL = [Durable, Plain, Keyed]
-RULES = CreateRules()
+RULES = CreatesSettings()
 
 
 async def told(scene: Scene, error: type[GatewayError], **options: Any) -> GatewayError:
@@ -57,9 +58,9 @@ async def begun(
 
 async def parked(scene: Scene) -> Intent:
     """Leave the only intent to a person."""
-    moved = await scene.store.due("settler", 10.0, 1)
+    moved = await scene.store.claim_due("settler", 10.0, 1)
     assert [intent.state for intent in moved] == [IntentState.UNKNOWN]
-    await scene.store.move(Version.of(scene.intent), IntentState.PARKED, Who.RECONCILER, "settler")
+    await scene.store.move(Version.of(scene.intent), IntentState.PARKED, Actor.RECONCILER, "settler")
     return scene.intent
 
 
@@ -251,7 +252,7 @@ async def test_a_look_that_takes_long_finds_what_a_quick_one_finds() -> None:
 @pytest.mark.parametrize("adapter_of", [Durable, Keyed])
 async def test_after_an_hour_or_when_the_key_is_forgotten_nothing_is_sent_again(adapter_of: Adapter) -> None:
     class Forgetful(adapter_of):  # type: ignore[misc, valid-type]
-        key_life = 600.0
+        idempotency_key_ttl = 600.0
 
     for adapter, age in ((adapter_of(), REPLAY_AGE), (Forgetful(), 600.0)):
         scene = await lost(adapter, made=False)
@@ -267,7 +268,7 @@ async def test_an_unknown_create_that_somebody_settles_is_waited_for() -> None:
     adapter = Durable()
     scene = await lost(adapter, made=False)
     scene.clock.time += 2.0
-    assert await scene.store.due("settler", 100.0, 1)
+    assert await scene.store.claim_due("settler", 100.0, 1)
     error = await told(scene, errors.IdempotencyInProgress)
     assert error.extra["intent"] == scene.intent.id
     assert asked(adapter) == 1
@@ -420,7 +421,7 @@ async def test_without_its_sealing_key_no_request_is_taken_for_another() -> None
     adapter = Durable()
     scene = Scene(adapter)
     await scene.create(key="k")
-    scene.restart(contents=Contents(Keyring([new_key()])))
+    scene.restart(payloads=PayloadSealer(Keyring([new_key()])))
     error = await told(scene, OutcomeUnknown)
     assert error.retryable is Retryable.NO
     assert asked(adapter) == 1

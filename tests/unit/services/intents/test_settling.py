@@ -11,8 +11,9 @@ from gateway.domain.errors import OutcomeUnknown, StoreUnavailable
 from gateway.domain.intents import IntentState
 from gateway.domain.values import State
 from gateway.services.fleet import Fleet
-from gateway.services.intents import Contents, CreateRules, Places, Reconciler
+from gateway.services.intents import PayloadSealer, Reconciler, TargetResolver
 from gateway.services.intents.timing import GIVE_UP, REPLAY_AGE, SURPLUS_KEPT
+from gateway.settings import CreatesSettings
 from gateway.storage.sealing import Keyring, new_key
 from tests.unit.services.intents.scene import LOST, Durable, Failure, Keyed, Plain, Scene, W, asked, live, said
 
@@ -165,7 +166,7 @@ async def test_several_of_one_marker_are_one_runtime_and_a_surplus() -> None:
 def with_another_sealing_key(scene: Scene) -> None:
     """Lose the one that sealed everything so far."""
     sealer = Keyring([new_key()])
-    scene.restart(contents=Contents(sealer), places=Places(scene.fleet, sealer))
+    scene.restart(payloads=PayloadSealer(sealer), targets=TargetResolver(scene.fleet, sealer))
 
 
 @pytest.mark.parametrize("adapter_of", [Durable, Plain, Keyed])
@@ -245,7 +246,7 @@ def repoint(scene: Scene, adapter: Any) -> None:
     """Be configured with another provider from now on."""
     fleet = Fleet([adapter], scene.clock)
     scene.adapters, scene.fleet = (adapter,), fleet
-    scene.restart(fleet=fleet, places=Places(fleet, scene.parts.contents._sealer))
+    scene.restart(fleet=fleet, targets=TargetResolver(fleet, scene.context.payloads._sealer))
 
 
 async def test_a_new_name_and_a_new_token_of_the_same_account_are_the_same_target() -> None:
@@ -353,7 +354,7 @@ async def test_each_due_intent_is_settled_by_one_of_two_replicas() -> None:
         with pytest.raises(OutcomeUnknown):
             await scene.create(f"box{number}")
     scene.clock.time += 2.0
-    other = Reconciler(scene.parts)
+    other = Reconciler(scene.context)
     await scene.reconciler.settle_due()
     await other.settle_due()
     assert set(scene.states) == {IntentState.DONE}
@@ -363,7 +364,7 @@ async def test_each_due_intent_is_settled_by_one_of_two_replicas() -> None:
 
 async def test_only_so_many_are_settled_side_by_side() -> None:
     adapter = Durable()
-    scene = Scene(adapter, rules=CreateRules(settling_in_flight=2))
+    scene = Scene(adapter, rules=CreatesSettings(settling_in_flight=2))
     adapter.world.fail("create", *[LOST] * 3)
     for number in range(3):
         with pytest.raises(OutcomeUnknown):
@@ -437,7 +438,7 @@ async def test_what_is_settled_is_dropped_after_its_retention_and_what_has_a_sur
     scene.clock.time += W
     await paused(scene, 2)
     assert len(scene.states) == 3
-    scene.clock.time += CreateRules().retention
+    scene.clock.time += CreatesSettings().retention
     await paused(scene, 2)
     assert [(intent.name, bool(intent.surplus)) for intent in scene.rows.intents.values()] == [
         ("two", True),

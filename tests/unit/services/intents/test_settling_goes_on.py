@@ -8,7 +8,7 @@ import pytest
 from gateway.domain.errors import AlreadyExists, OutcomeUnknown, PermissionDenied, ProviderError
 from gateway.domain.intents import Intent, IntentState
 from gateway.ports.sealing import Cell, Unreadable
-from gateway.services.intents import Contents
+from gateway.services.intents import PayloadSealer
 from gateway.services.intents.timing import GIVE_UP
 from gateway.storage.sealing import Keyring, new_key
 from gateway.testing.store_subject import create, identity
@@ -171,4 +171,4 @@ def test_an_answer_that_another_version_wrote_is_unreadable() -> None:
     sealer = Keyring([new_key()])
     intent = replace(INTENT, outcome=sealer.seal(b'{"runtime": 1}', Cell("intents", INTENT.id, "outcome")))
     with pytest.raises(Unreadable):
-        Contents(sealer).outcome(intent)
+        PayloadSealer(sealer).outcome(intent)

@@ -10,8 +10,8 @@ from gateway.domain.errors import ProviderUnavailable
 from gateway.ports.context import RequestContext
 from gateway.ports.transport import Call
 from gateway.services.fleet import Fleet
-from gateway.services.intents import Places
-from gateway.services.intents.targets import Place
+from gateway.services.intents import TargetResolver
+from gateway.services.intents.targets import ResolvedTarget
 from gateway.services.routing import Target
 from gateway.storage.sealing import Keyring
 from tests.unit.services.fakes import DurableLike, FakeClock
@@ -43,9 +43,9 @@ class Callers:
         provider = fleet.get("one")
         assert provider is not None
         self._target = Target(provider, "scope")
-        self._places = Places(fleet, Keyring([SecretStr(base64.b64encode(b"k" * 32).decode())]))
+        self._places = TargetResolver(fleet, Keyring([SecretStr(base64.b64encode(b"k" * 32).decode())]))
 
-    async def begin(self, count: int) -> list[asyncio.Task[Place]]:
+    async def begin(self, count: int) -> list[asyncio.Task[ResolvedTarget]]:
         """So many ask; all of them wait."""
         tasks = [
             asyncio.create_task(self._places.of(self._target, RequestContext(str(number), "caller")))

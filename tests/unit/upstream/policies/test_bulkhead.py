@@ -10,7 +10,7 @@ from gateway.ports.policies import BreakerSettings
 from gateway.ports.transport import Phase, TransportFailure
 from gateway.upstream.policies.bulkhead import Bulkhead
 from gateway.upstream.policies.circuit import Circuit
-from gateway.upstream.policies.slots import Places
+from gateway.upstream.policies.slots import SlotPool
 from tests.unit.upstream.policies.simulation import LoopClock, Told, call, outcome_of, request, simulated
 
 
@@ -19,7 +19,7 @@ class Room:
 
     def __init__(self, seconds: float = 1.0) -> None:
         self.inner = Told(seconds=seconds)
-        self.lanes = {lane: Places(2, 3) for lane in [*WorkClass, "settling"]}
+        self.lanes = {lane: SlotPool(2, 3) for lane in [*WorkClass, "settling"]}
         self.circuits = {work: Circuit(BreakerSettings(minimum=1), LoopClock()) for work in WorkClass}
         self.rejected: list[str] = []
         self.transport = Bulkhead(self.inner, self.lanes, self.circuits, LoopClock(), self.rejected.append)
@@ -140,7 +140,7 @@ async def test_nobody_waits_before_an_open_breaker_and_who_waits_is_told() -> No
     holding = [asyncio.create_task(outcome_of(room.transport, request(), call())) for _ in range(2)]
     waiting = [asyncio.create_task(outcome_of(room.transport, request(), call())) for _ in range(3)]
     await asyncio.sleep(1)
-    circuit.failed(circuit.era)
+    circuit.failed(circuit.generation)
     assert await outcome_of(room.transport, request(), call()) == "circuit_open"
     assert await asyncio.gather(*waiting) == ["circuit_open"] * 3
     assert room.rejected == []

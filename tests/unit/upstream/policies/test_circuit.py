@@ -24,13 +24,13 @@ def circuit(clock: FakeClock) -> Circuit:
 def fail(circuit: Circuit, times: int = 1) -> None:
     for _ in range(times):
         assert circuit.enter() is None
-        circuit.failed(circuit.era)
+        circuit.failed(circuit.generation)
 
 
 def succeed(circuit: Circuit, times: int = 1) -> None:
     for _ in range(times):
         assert circuit.enter() is None
-        circuit.succeeded(circuit.era)
+        circuit.succeeded(circuit.generation)
 
 
 def test_it_opens_once_enough_calls_failed(circuit: Circuit) -> None:
@@ -139,7 +139,7 @@ def test_each_further_rest_is_twice_as_long_up_to_the_longest(circuit: Circuit, 
 
 
 def test_a_call_from_before_says_nothing_about_now(circuit: Circuit, clock: FakeClock) -> None:
-    before = circuit.era
+    before = circuit.generation
     fail(circuit, 4)
     circuit.succeeded(before)
     assert circuit.state is State.OPEN
@@ -148,7 +148,7 @@ def test_a_call_from_before_says_nothing_about_now(circuit: Circuit, clock: Fake
     circuit.failed(before)
     circuit.succeeded(before)
     assert circuit.state is State.HALF_OPEN
-    circuit.succeeded(circuit.era)
+    circuit.succeeded(circuit.generation)
     for _ in range(10):
         circuit.failed(before)
     assert circuit.state is State.CLOSED
@@ -158,7 +158,7 @@ def test_a_probe_that_tells_nothing_leaves_its_place_to_another(circuit: Circuit
     fail(circuit, 4)
     clock.time += 1
     assert [circuit.enter(), circuit.enter()] == [None, None]
-    circuit.leave(circuit.era)
+    circuit.leave(circuit.generation)
     assert [circuit.enter(), circuit.enter()] == [None, 1]
 
 
@@ -193,7 +193,7 @@ def lead(circuit: Circuit, clock: FakeClock, past: list[tuple[str, int, float]])
     for outcome, times, pause in past:
         for _ in range(times):
             if circuit.enter() is None:
-                getattr(circuit, outcome)(circuit.era)
+                getattr(circuit, outcome)(circuit.generation)
         clock.time += pause
 
 
@@ -208,7 +208,7 @@ def test_whatever_came_before_as_many_failures_in_a_row_as_must_be_open_it(
     for _ in range(settings.minimum):
         clock.time += data.draw(st.floats(0, longest))
         if circuit.enter() is None:
-            circuit.failed(circuit.era)
+            circuit.failed(circuit.generation)
     assert circuit.state is State.OPEN
 
 
@@ -237,7 +237,7 @@ def test_it_opens_only_when_that_share_of_enough_calls_failed_within_a_window(
             if circuit.enter() is None:
                 if circuit.state is State.CLOSED and outcome != "leave":
                     ended.append((clock.time, outcome == "failed"))
-                getattr(circuit, outcome)(circuit.era)
+                getattr(circuit, outcome)(circuit.generation)
         clock.time += pause
     assert all(opened)
 
@@ -246,13 +246,13 @@ def test_it_opens_only_when_that_share_of_enough_calls_failed_within_a_window(
 def test_whatever_happened_it_lets_something_through_within_the_longest_rest(steps: list[tuple[str, float]]) -> None:
     clock = FakeClock()
     circuit = Circuit(SETTINGS, clock)
-    eras = [circuit.era]
+    eras = [circuit.generation]
     for step, seconds in steps:
         clock.time += seconds
         if step == "enter":
             refused = circuit.enter()
             assert refused is None or 0 < refused <= SETTINGS.max_rest
-            eras.append(circuit.era)
+            eras.append(circuit.generation)
         else:
             getattr(circuit, step)(eras[len(steps) % len(eras)] if seconds > 2 else eras[-1])
     clock.time += SETTINGS.max_rest

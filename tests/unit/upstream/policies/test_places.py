@@ -5,16 +5,16 @@ import asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.upstream.policies.slots import Places, Turn
+from gateway.upstream.policies.slots import SlotPool, Wait
 from tests.unit.upstream.policies.simulation import simulated
 
 
 @simulated
 async def test_who_comes_first_is_served_first() -> None:
-    places, served = Places(1, 10), list[int]()
+    places, served = SlotPool(1, 10), list[int]()
 
     async def come(number: int) -> None:
-        assert await places.wait(60) is Turn.COME
+        assert await places.wait(60) is Wait.ACQUIRED
         served.append(number)
         places.give_back()
 
@@ -30,10 +30,10 @@ async def test_who_comes_first_is_served_first() -> None:
 
 @simulated
 async def test_a_wait_ends_in_time_and_leaves_the_row() -> None:
-    places = Places(1, 10)
+    places = SlotPool(1, 10)
     assert places.take()
     began = asyncio.get_running_loop().time()
-    assert await places.wait(2.5) is Turn.TIMED_OUT
+    assert await places.wait(2.5) is Wait.TIMED_OUT
     assert asyncio.get_running_loop().time() - began == 2.5
     assert places.waiting == 0
     places.give_back()
@@ -42,38 +42,38 @@ async def test_a_wait_ends_in_time_and_leaves_the_row() -> None:
 
 @simulated
 async def test_a_place_that_comes_with_a_cancellation_goes_to_the_next() -> None:
-    places = Places(1, 10)
+    places = SlotPool(1, 10)
     assert places.take()
     cancelled, patient = (asyncio.create_task(places.wait(60)) for _ in range(2))
     await asyncio.sleep(0)
     places.give_back()  # the place is the first one's now, which does not know it yet
     cancelled.cancel()
-    assert await patient is Turn.COME
+    assert await patient is Wait.ACQUIRED
     assert cancelled.cancelled()
     assert (places.in_flight, places.waiting) == (1, 0)
 
 
 @simulated
 async def test_a_place_passes_by_who_was_cancelled_before() -> None:
-    places = Places(1, 10)
+    places = SlotPool(1, 10)
     assert places.take()
     cancelled, patient = (asyncio.create_task(places.wait(60)) for _ in range(2))
     await asyncio.sleep(0)
     cancelled.cancel()
     places.give_back()  # it stands in the row still
-    assert await patient is Turn.COME
+    assert await patient is Wait.ACQUIRED
     assert (places.in_flight, places.waiting) == (1, 0)
 
 
 @simulated
 async def test_all_that_wait_can_be_turned_away_at_once() -> None:
-    places = Places(1, 10)
+    places = SlotPool(1, 10)
     assert places.take()
     tasks = [asyncio.create_task(places.wait(60)) for _ in range(3)]
     await asyncio.sleep(0)
     tasks[0].cancel()
     places.turn_away()
-    assert await asyncio.gather(*tasks[1:]) == [Turn.TURNED_AWAY] * 2
+    assert await asyncio.gather(*tasks[1:]) == [Wait.TURNED_AWAY] * 2
     assert (places.in_flight, places.waiting) == (1, 0)
 
 
@@ -94,13 +94,13 @@ _STEPS = st.lists(
 def test_no_place_is_ever_lost_or_given_twice(limit: int, steps: list[tuple[str, float]]) -> None:
     @simulated
     async def run() -> None:
-        places, holding, tasks = Places(limit, 5), 0, list[asyncio.Task[None]]()
+        places, holding, tasks = SlotPool(limit, 5), 0, list[asyncio.Task[None]]()
         leaving = [asyncio.Event() for _ in range(len(steps))]
 
         async def visit(number: int, patience: float) -> None:
             nonlocal holding
             if not places.take() and (
-                places.waiting >= places.most_waiting or await places.wait(patience) is not Turn.COME
+                places.waiting >= places.most_waiting or await places.wait(patience) is not Wait.ACQUIRED
             ):
                 return
             holding += 1

@@ -1,0 +1,50 @@
+"""One call of the API as data: what it takes, how it succeeds and how it fails."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from gateway.api.call_errors import Errors
+from gateway.api.queries import QueryParameter
+from gateway.domain.validation import Input
+from gateway.http.access_log import Surface
+from gateway.ports.context import RequestContext
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """One way in which a call succeeds. ``model`` None: no body, or one that is no JSON model."""
+
+    description: str
+    model: type | None = None
+    headers: tuple[str, ...] = ()
+    media_type: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One call.
+
+    ``handler`` takes the object that its group of handlers is bound to, the request and its context. ``bodies`` are
+    the models that the body may have; ``request_headers`` are those that mean something to this call alone;
+    ``errors`` the classes that it can end with besides those that any call can.
+    """
+
+    method: str
+    path: str
+    operation_id: str
+    summary: str
+    description: str = ""
+    handler: Callable[[Any, web.Request, RequestContext], Awaitable[web.Response]]
+    successes: Mapping[int, Success]
+    bodies: tuple[type[Input], ...] = ()
+    body_required: bool = False
+    parameters: tuple[QueryParameter, ...] = ()
+    request_headers: tuple[str, ...] = ()
+    errors: Errors = ()
+    surface: Surface = Surface.V1
+    secured: bool = True
+    tag: str = "runtimes"
+    aliases: tuple[str, ...] = field(default=())
