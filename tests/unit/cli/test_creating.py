@@ -4,6 +4,7 @@ import asyncio
 import shlex
 import signal
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -158,6 +159,15 @@ def test_a_gateway_that_goes_away_after_the_send_is_waited_for(
     assert clock.slept == [1.0, 1.5]
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt, also in a test run that a shell has started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_create_prints_the_command_that_continues_it(gateway: ScriptedGateway, run: Run) -> None:
     main_thread = threading.main_thread().ident
     assert main_thread is not None
