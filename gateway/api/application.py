@@ -17,7 +17,7 @@ from gateway.api.route import Route
 from gateway.api.routes import V1_ROUTES
 from gateway.api.site import PROBE_ROUTES, SITE_ROUTES, Probes, Site
 from gateway.http.access_log import Surface
-from gateway.http.bodies import BodyReader
+from gateway.http.bodies import BodyReader, defer_continue
 from gateway.http.limits import HttpLimits
 from gateway.http.server import SERVED
 from gateway.ports.clock import Clock, SystemClock
@@ -108,15 +108,11 @@ class _Routes:
         for path, methods in self._methods.items():
             resource = app.router.add_resource(path)
             for method, handler in methods.items():
-                resource.add_route(method, handler, expect_handler=_expect)
+                resource.add_route(method, handler, expect_handler=defer_continue)
             allowed = tuple(sorted(methods))
             refuse = self._endpoints.wrong_method(self._surfaces[path], path, allowed)
-            resource.add_route("*", refuse, expect_handler=_expect)
+            resource.add_route("*", refuse, expect_handler=defer_continue)
         for path, surface in ((_V1_PATHS, Surface.V1), (_ALL_PATHS, Surface.SITE)):
             unknown = self._endpoints.unknown_path(surface)
-            app.router.add_resource(path).add_route("*", unknown, expect_handler=_expect)
+            app.router.add_resource(path).add_route("*", unknown, expect_handler=defer_continue)
         app[ENDPOINTS] = app[SERVED] = self._endpoints
-
-
-async def _expect(_request: web.Request) -> None:
-    """Leave ``100 Continue`` to the reader of the body; any other expectation may be ignored (RFC 9110, 10.1.1)."""

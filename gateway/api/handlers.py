@@ -69,16 +69,17 @@ class Handlers:
         return await answer_read(reads, Key(ctx.principal, query=raw), read, request, ctx)
 
     async def get(self, request: web.Request, ctx: RequestContext) -> web.Response:
-        runtime_id = _id(request)
+        lifecycle = self._services.lifecycle
+        resolved = lifecycle.resolve(_id(request), ctx)
 
         async def read() -> Answer:
-            runtime = await self._services.lifecycle.get(runtime_id, ctx)
+            runtime = await lifecycle.read(resolved, ctx)
             return Answer(*tagged(runtime), (runtime.provider,))
 
         reads = self._reads
         if reads is None:
             return answer(await read(), request)
-        return await answer_read(reads, reads.key_of(runtime_id, ctx), read, request, ctx)
+        return await answer_read(reads, Key(ctx.principal, resolved.provider.name, resolved.ref), read, request, ctx)
 
     async def delete(self, request: web.Request, ctx: RequestContext) -> web.Response:
         await self._services.lifecycle.delete(_id(request), ctx)

@@ -29,8 +29,9 @@ from gateway.domain.errors import (
     Retryable,
 )
 from gateway.domain.operations import Operation
-from gateway.http.bodies import BodyReader, ClientAborted, invite_body
+from gateway.http.bodies import BodyReader, ClientAborted, defer_continue, invite_body
 from gateway.http.headers import is_websocket, to_caller, to_provider
+from gateway.http.in_flight import SAFE_METHODS
 from gateway.http.limits import HttpLimits
 from gateway.http.tunnel import tunnel
 from gateway.ports.context import RequestContext
@@ -45,7 +46,6 @@ ROUTE: Final = "/native/{provider}/{path}"
 _IN_ONE_PIECE: Final = 64 << 10
 """Bodies of a declared length up to this many bytes are read and written whole, which costs a fraction."""
 
-_SAFE: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS})
 _PROXY_STATUS: Final = istr("Proxy-Status")
 
 
@@ -61,11 +61,7 @@ def register_native(
     native = _Native(providers, limits, on_write)
     handler = endpoints.bind_raw(NATIVE, NATIVE, ROUTE, native.forward, bounded=False)
     for path in ("/native", "/native/{target:.*}"):
-        app.router.add_resource(path).add_route("*", handler, expect_handler=_expect)
-
-
-async def _expect(_request: web.Request) -> None:
-    """Leave ``100 Continue`` to the moment when the body is wanted."""
+        app.router.add_resource(path).add_route("*", handler, expect_handler=defer_continue)
 
 
 class _Native:
@@ -103,7 +99,7 @@ class _Native:
             outgoing.body = await self._bodies.read_raw(request) or None
             provider = self._providers.get(target.provider, provider)  # the settings may have changed meanwhile
         forwarding = _Forwarding(request, ctx, provider, upload)
-        if self._on_write is not None and (websocket or request.method not in _SAFE):
+        if self._on_write is not None and (websocket or request.method not in SAFE_METHODS):
             forwarding.on_write = partial(self._on_write, provider.name)
         return await forwarding.run(outgoing, websocket=websocket)
 
@@ -250,7 +246,7 @@ class _Forwarding:
         if failure.reason == "timeout" and self._upload.waiting and self._begun is None:
             return RequestTimeout("The rest of the body did not arrive in time.")
         # Only whether something may have happened counts here, and that is the same for all that changes anything.
-        judged_as = Operation.GET if method in _SAFE else Operation.REPLACE_CONFIG
+        judged_as = Operation.GET if method in SAFE_METHODS else Operation.REPLACE_CONFIG
         error = transport_error(self._provider.name, judged_as, failure)
         if error.retryable is Retryable.SAME_REQUEST:
             error.retryable = Retryable.NO  # nobody here makes one request of two

@@ -19,7 +19,7 @@ from gateway.services.intents import (
     TargetResolver,
 )
 from gateway.services.specs import SpecKeeper
-from gateway.services.store_monitor import StoreWatch
+from gateway.services.store_monitor import StoreMonitor
 from gateway.settings import Settings
 from gateway.storage.opening import open_store
 from gateway.storage.sql_store import SqlStore
@@ -39,20 +39,20 @@ class Creates:
     intents: IntentService
     specs: SpecKeeper | None
     reconciler: Reconciler
-    watch: StoreWatch
+    monitor: StoreMonitor
 
     async def running(self, _app: web.Application) -> AsyncIterator[None]:
         """Keep the store open and settle in the background, for as long as the application serves."""
         await self.store.open()
-        watching = asyncio.create_task(self.watch.run())
-        ready = asyncio.create_task(self.watch.first_look.wait())
-        await asyncio.wait([ready, watching], timeout=_READY_WITHIN, return_when=asyncio.FIRST_COMPLETED)
+        monitoring = asyncio.create_task(self.monitor.run())
+        ready = asyncio.create_task(self.monitor.first_check.wait())
+        await asyncio.wait([ready, monitoring], timeout=_READY_WITHIN, return_when=asyncio.FIRST_COMPLETED)
         settling = asyncio.create_task(self.reconciler.run())
         yield
         await self.intents.drain()
-        for task in (ready, settling, watching):
+        for task in (ready, settling, monitoring):
             task.cancel()
-        await asyncio.gather(ready, settling, watching, return_exceptions=True)
+        await asyncio.gather(ready, settling, monitoring, return_exceptions=True)
         if self.specs is not None:
             await self.specs.close()
         await self.store.close()
@@ -84,8 +84,8 @@ def assemble(
         specs=specs,
     )
     migrates = isinstance(opened, SqlStore) and settings.store.migrate == "auto"
-    watch = StoreWatch(opened, clock, signals, upgrade=opened.upgrade if migrates else None)  # type: ignore[attr-defined]
+    monitor = StoreMonitor(opened, clock, signals, upgrade=opened.upgrade if migrates else None)  # type: ignore[attr-defined]
     intents, reconciler = IntentService(context), Reconciler(context)
     metrics.queue_depth.labels("creates").set_function(lambda: intents.in_flight)
     metrics.queue_depth.labels("settling").set_function(lambda: reconciler.in_flight)
-    return Creates(opened, intents, specs, reconciler, watch)
+    return Creates(opened, intents, specs, reconciler, monitor)

@@ -174,6 +174,11 @@ class Runtime(Model, frozen=True, kw_only=True):
     warnings: list[FieldWarning] | UnsetType = UNSET
 
     @property
+    def may_be_own(self) -> bool:
+        """Whether the runtime may belong to the gateway's account: False only where the provider says it does not."""
+        return self.durable is None or self.durable.owned_by_me is not False
+
+    @property
     def instance_id(self) -> str | None:
         """The id of its compute, where the provider tells one: another one after every start that follows a stop."""
         instance = self.durable.instance if self.durable else None

@@ -98,6 +98,11 @@ class BodyReader:
         return PayloadTooLarge(f"The body is larger than {self._limits.max_body_bytes} bytes.")
 
 
+async def defer_continue(_request: web.Request) -> None:
+    """aiohttp's ``expect_handler`` of every route: sends nothing, because :func:`invite_body` sends ``100 Continue``
+    when the body is read. Any other expectation may be ignored (RFC 9110, 10.1.1)."""
+
+
 async def invite_body(request: web.Request) -> None:
     """Answer ``Expect: 100-continue``, so that the body comes: only when the head is known to be good, so that a
     refused request is not sent in vain."""

@@ -8,7 +8,9 @@ from gateway.domain.errors import GatewayError, OutcomeUnknown, Overloaded, Sour
 from gateway.ports.context import Admission, RequestContext
 from gateway.telemetry.metrics import Metrics
 
-_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing at a provider."""
+
 _INTERRUPTED_SECONDS: Final = 5.0  # for what is interrupted to clean up behind itself and be answered
 
 Task = asyncio.Task[Any]
@@ -112,7 +114,7 @@ class InFlight:
 
     def interruption(self, method: str, ctx: RequestContext) -> GatewayError:
         """What a request is told that was interrupted."""
-        if method in _SAFE or ctx.provider is None:
+        if method in SAFE_METHODS or ctx.provider is None:
             return Overloaded("The gateway is shutting down; nothing was done.", retry_after=1)
         return OutcomeUnknown(
             "The gateway is shutting down, and did not wait for what becomes of this request.",

@@ -40,7 +40,9 @@ class CapabilityService:
         while True:
             left = until - clock.monotonic()
             try:
-                async with self._fleet.call_scope(provider, Operation.INSTALL_CAPABILITY, ctx, at_most=left) as call:
+                async with self._fleet.call_scope(
+                    provider, Operation.INSTALL_CAPABILITY, ctx, runtime=ref, at_most=left
+                ) as call:
                     made: CapabilityBinding = await adapter.install_capability(ref, request, call)
                     return made
             except GatewayError as error:
@@ -64,7 +66,7 @@ class CapabilityService:
         """Change one thing of a binding."""
         provider, adapter, ref = self._locate(runtime_id, ctx)
         try:
-            async with self._fleet.call_scope(provider, Operation.UPDATE_CAPABILITY, ctx) as call:
+            async with self._fleet.call_scope(provider, Operation.UPDATE_CAPABILITY, ctx, runtime=ref) as call:
                 changed: CapabilityBinding = await adapter.update_capability(ref, binding_id, request, call)
                 return changed
         except GatewayError as error:
@@ -79,7 +81,7 @@ class CapabilityService:
         """Uninstall. Raises :class:`NotFound` when it is not there."""
         provider, adapter, ref = self._locate(runtime_id, ctx)
         try:
-            async with self._fleet.call_scope(provider, Operation.REMOVE_CAPABILITY, ctx) as call:
+            async with self._fleet.call_scope(provider, Operation.REMOVE_CAPABILITY, ctx, runtime=ref) as call:
                 await adapter.remove_capability(ref, binding_id, call)
         except NotFound:
             if not earlier_attempt_ambiguous(call.attempts, Operation.REMOVE_CAPABILITY):

@@ -78,7 +78,7 @@ class ConfigService:
         sent = False
         try:
             async with self._fleet.call_scope(
-                provider, Operation.REPLACE_CONFIG, ctx, secrets=request.secret_values()
+                provider, Operation.REPLACE_CONFIG, ctx, request.secret_values(), runtime=ref
             ) as call:
                 if if_match is not None:
                     current = await _read(provider, ref, call)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from gateway.domain.errors import (
     ClientError,
@@ -72,6 +72,13 @@ class Provider:
             )
 
 
+class ResolvedRuntime(NamedTuple):
+    """A runtime id, resolved: the provider that made the runtime, and the runtime's address there."""
+
+    provider: Provider
+    ref: RuntimeRef
+
+
 class FleetObserver(Protocol):
     """What is reported about calls to providers besides their outcome."""
 
@@ -131,9 +138,7 @@ class Fleet:
         """All names, for a sentence."""
         return ", ".join(self._providers)
 
-    def resolve(
-        self, runtime_id: str, ctx: RequestContext, work: WorkClass | None = None
-    ) -> tuple[Provider, RuntimeRef]:
+    def resolve(self, runtime_id: str, ctx: RequestContext, work: WorkClass | None = None) -> ResolvedRuntime:
         """Who made a runtime, and how to address it there; nothing is looked up (promise P3). ``work`` is what for.
 
         Raises :class:`NotFound` for what is no id, :class:`ProviderNotConfigured` for a provider unknown here, and
@@ -149,7 +154,7 @@ class Fleet:
         ctx.provider, ctx.scope, ctx.runtime_id = name, ref.scope, runtime_id
         if ctx.admission is not None:
             ctx.admission.enter(name, always=work is WorkClass.RELEASE)
-        return provider, ref
+        return ResolvedRuntime(provider, ref)
 
     def call_scope(
         self,
@@ -158,6 +163,7 @@ class Fleet:
         ctx: RequestContext,
         secrets: Iterable[str] = (),
         *,
+        runtime: RuntimeRef | None = None,
         at_most: float = math.inf,
         probing: bool = False,
     ) -> "ProviderCallScope":
@@ -165,7 +171,7 @@ class Fleet:
         ``async with fleet.call_scope(...) as call:``. ``probing``: nobody asked for it but the gateway itself."""
         ctx.provider = provider.name
         limit = min(provider.adapter.settings.deadline(operation), at_most)
-        return ProviderCallScope(self, provider, operation, ctx, tuple(secrets), limit, probing=probing)
+        return ProviderCallScope(self, provider, operation, ctx, tuple(secrets), limit, runtime, probing=probing)
 
 
 class ProviderCallScope:
@@ -180,6 +186,7 @@ class ProviderCallScope:
         ctx: RequestContext,
         secrets: tuple[str, ...],
         limit: float,
+        runtime: RuntimeRef | None,
         *,
         probing: bool = False,
     ) -> None:
@@ -189,6 +196,7 @@ class ProviderCallScope:
         self._ctx = ctx
         self._secrets = secrets
         self._limit = limit
+        self._runtime = runtime
         self._probing = probing
         self._admission: Admission | None = None  # a list leaves each provider that has answered
 
@@ -213,7 +221,7 @@ class ProviderCallScope:
         self._ctx.attempts += asked
         self._ctx.queued += self._call.queued
         if self._fleet.on_write is not None and any(map(_may_have_written, asked)):
-            self._fleet.on_write(self._provider.name, self._runtime())
+            self._fleet.on_write(self._provider.name, self._runtime or self._runtime_of_context())
         if exc is None:
             if asked:
                 health = self._provider.health
@@ -230,8 +238,9 @@ class ProviderCallScope:
             self._observe(exc)
             self._redact(exc)
 
-    def _runtime(self) -> RuntimeRef | None:
-        """What the request is about, as far as it is known. (Providers may make up ids that no path can hold.)"""
+    def _runtime_of_context(self) -> RuntimeRef | None:
+        """The runtime that a create or a dialect has set in the context; None where it set none, or one whose id this
+        gateway cannot parse (a provider may return ids that no path can hold)."""
         if self._ctx.runtime_id is None:
             return None
         try:

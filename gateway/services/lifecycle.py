@@ -30,7 +30,7 @@ from gateway.domain.runtime import Connections, FieldWarning, Lease, Runtime
 from gateway.domain.values import State, WorkClass
 from gateway.ports.context import RequestContext
 from gateway.ports.transport import Call
-from gateway.services.fleet import Fleet, Provider
+from gateway.services.fleet import Fleet, Provider, ResolvedRuntime
 from gateway.services.lost_responses import earlier_attempt_ambiguous, has_another, is_ambiguous, is_later, verify_after
 from gateway.services.specs import SpecKeeper
 
@@ -48,8 +48,17 @@ class LifecycleService:
         self._specs = specs or SpecKeeper(None, None, fleet.clock)
 
     async def get(self, runtime_id: str, ctx: RequestContext) -> Runtime:
-        """Read a runtime at the provider that made it."""
-        provider, ref = self._fleet.resolve(runtime_id, ctx)
+        """Read a runtime at the provider that made it. Raises as :meth:`resolve` and :meth:`read`."""
+        return await self.read(self.resolve(runtime_id, ctx), ctx)
+
+    def resolve(self, runtime_id: str, ctx: RequestContext) -> ResolvedRuntime:
+        """The provider and address of a runtime, for :meth:`read`. Raises as :meth:`Fleet.resolve`."""
+        return self._fleet.resolve(runtime_id, ctx)
+
+    async def read(self, resolved: ResolvedRuntime, ctx: RequestContext) -> Runtime:
+        """Read a runtime that was resolved before. Raises :class:`NotFound`, :class:`RuntimeReplaced`, and what any
+        failed read of a provider raises."""
+        provider, ref = resolved
         self._specs.prefetch(provider.adapter, ref)
         async with self._fleet.call_scope(provider, Operation.GET, ctx) as call:
             return self._specs.fill(provider.adapter, await provider.adapter.get(ref, call))
@@ -104,20 +113,11 @@ class LifecycleService:
         Raises :class:`StateConflict` at ``#/discard_state`` where that was not said, and :class:`PreconditionFailed` as
         :meth:`reset`.
         """
-        provider, _ = self._fleet.resolve(runtime_id, ctx, WorkClass.RELEASE)
-        provider.require(Feature.STOP, "stop")
-        discards = Feature.STOP_DISCARDS_STATE in provider.adapter.features
-        if not discards:
-            return await self._act(
-                runtime_id,
-                Verb.STOP,
-                Operation.STOP,
-                ctx,
-                lambda adapter, ref, call: adapter.stop(ref, call, discard_state=options.discard_state),
-                precondition,
-            )
 
-        async def reset(adapter: Any, ref: RuntimeRef, call: Call) -> Runtime:
+        async def stop(adapter: Any, ref: RuntimeRef, call: Call) -> Runtime:
+            if Feature.STOP_DISCARDS_STATE not in adapter.features:
+                ended: Runtime = await adapter.stop(ref, call, discard_state=options.discard_state)
+                return ended
             if not options.discard_state:
                 raise StateConflict(
                     "Stopping this runtime throws its state away: send discard_state: true, or pause it.",
@@ -126,7 +126,7 @@ class LifecycleService:
             stopped: Runtime = await adapter.reset(ref, call)
             return stopped
 
-        return await self._act(runtime_id, Verb.STOP, Operation.STOP, ctx, reset, precondition)
+        return await self._act(runtime_id, Verb.STOP, Operation.STOP, ctx, stop, precondition)
 
     async def keepalive(self, runtime_id: str, options: KeepaliveRequest, ctx: RequestContext) -> Lease:
         """Push the expiry of a running runtime."""
@@ -135,7 +135,7 @@ class LifecycleService:
         adapter: Any = provider.adapter
         before: Runtime | None = None
         try:
-            async with self._fleet.call_scope(provider, Operation.KEEPALIVE, ctx) as call:
+            async with self._fleet.call_scope(provider, Operation.KEEPALIVE, ctx, runtime=ref) as call:
                 before = await provider.adapter.get(ref, call)
                 _refuse_unless_possible(before, Verb.KEEPALIVE)
                 lease: Lease = await adapter.keepalive(ref, options.extend_seconds, call)
@@ -154,7 +154,7 @@ class LifecycleService:
         provider.require(Feature.DELETE, "delete")
         adapter: Any = provider.adapter
         try:
-            async with self._fleet.call_scope(provider, Operation.DELETE, ctx) as call:
+            async with self._fleet.call_scope(provider, Operation.DELETE, ctx, runtime=ref) as call:
                 await adapter.delete(ref, call)
         except NotFound:
             if not earlier_attempt_ambiguous(call.attempts, Operation.DELETE):
@@ -172,7 +172,7 @@ class LifecycleService:
         """
         provider, ref = self._fleet.resolve(runtime_id, ctx)
         provider.require(Feature.CONNECTIONS, "connections")
-        async with self._fleet.call_scope(provider, Operation.CONNECT, ctx) as call:
+        async with self._fleet.call_scope(provider, Operation.CONNECT, ctx, runtime=ref) as call:
             _refuse_unless_possible(await provider.adapter.get(ref, call), Verb.CONNECT)
             adapter: Any = provider.adapter
             found = list(await adapter.connections(ref, call))
@@ -200,7 +200,7 @@ class LifecycleService:
         self._specs.prefetch(provider.adapter, ref)
         before: Runtime | None = None
         try:
-            async with self._fleet.call_scope(provider, operation, ctx) as call:
+            async with self._fleet.call_scope(provider, operation, ctx, runtime=ref) as call:
                 looked = await provider.adapter.get(ref, call)
                 if looked.state in TRANSITIONS[verb].satisfied_by:
                     return self._answer(provider, looked, changed=False)

@@ -14,7 +14,6 @@ from gateway.domain.errors import FieldError, GatewayError, UnsupportedFeature, 
 from gateway.domain.lifecycle import is_live
 from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateRequest
-from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
 from gateway.services.fleet import Fleet, Provider
 
@@ -160,8 +159,4 @@ class Router:
                 found = await target.provider.adapter.find(target.scope, name, call)
         except GatewayError:
             return False
-        return any(is_live(runtime.state) and _may_be_own(runtime) for runtime in found)
-
-
-def _may_be_own(runtime: Runtime) -> bool:
-    return runtime.durable is None or runtime.durable.owned_by_me is not False
+        return any(is_live(runtime.state) and runtime.may_be_own for runtime in found)

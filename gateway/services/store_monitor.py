@@ -28,7 +28,7 @@ class StoreObserver(Protocol):
         """A person decided about an intent while this process was there to see it."""
 
 
-class StoreWatch:
+class StoreMonitor:
     """Looks at a store every few seconds. It gates nothing: whoever needs the store asks it."""
 
     def __init__(
@@ -50,7 +50,7 @@ class StoreWatch:
         self._up: bool | None = None
         self._down_since = 0.0
         self._known: frozenset[DecisionRecord] | None = None
-        self.first_look = asyncio.Event()
+        self.first_check = asyncio.Event()
 
     @property
     def up(self) -> bool:
@@ -60,11 +60,11 @@ class StoreWatch:
     async def run(self) -> None:
         """Look for as long as the task lives."""
         while True:
-            await self.look()
-            self.first_look.set()
+            await self.check()
+            self.first_check.set()
             await self._clock.sleep(self._every)
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Look once. Call it before serving, so that the store is ready for the first create."""
         try:
             if self._upgrade is not None:

@@ -14,7 +14,6 @@ from gateway.api.cache.entries import Answer, Key, Stored, StoredReads
 from gateway.domain import errors
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import RuntimeRef
-from gateway.ports.context import RequestContext
 from gateway.services.fleet import Fleet
 
 __all__ = ["Answer", "CacheDirectives", "Key", "Read", "ReadCache", "Result", "Served"]
@@ -122,7 +121,6 @@ class ReadCache:
 
     def __init__(self, fleet: Fleet, *, ttl: float, stale_if_error: float, max_entries: int, max_bytes: int) -> None:
         fleet.on_write = self.written
-        self._fleet = fleet
         self._now = fleet.clock.monotonic
         self._ttl = ttl
         self._longest = ttl + stale_if_error
@@ -138,11 +136,6 @@ class ReadCache:
     def size(self) -> float:
         """Bytes that the answers take, about."""
         return self._kept.currsize
-
-    def key_of(self, runtime_id: str, ctx: RequestContext) -> Key:
-        """The key of a runtime's read. Raises as :meth:`Fleet.resolve`."""
-        provider, ref = self._fleet.resolve(runtime_id, ctx)
-        return Key(ctx.principal, provider.name, ref)
 
     def fresh(self, key: Key, terms: CacheDirectives = ANY) -> Served | None:
         """The answer to a read if it is fresh, and young enough for the caller."""

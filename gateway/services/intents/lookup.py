@@ -32,7 +32,7 @@ class LookupResult:
     @property
     def live(self) -> list[Seen]:
         """The runtimes that hold the name."""
-        return [seen for seen in self.seen if is_live(seen.runtime.state) and _may_be_own(seen.runtime)]
+        return [seen for seen in self.seen if is_live(seen.runtime.state) and seen.runtime.may_be_own]
 
     def as_look(self, at: float) -> Look:
         """What is remembered of it. ``at`` is a moment of the database's clock."""
@@ -79,7 +79,7 @@ def match_own(
     found = []
     for seen in looked.seen:
         runtime = seen.runtime
-        if runtime.provider_id in known or not _may_be_own(runtime):
+        if runtime.provider_id in known or not runtime.may_be_own:
             continue
         age_of_send = now - first_send if trusting else now - slack - first_send
         if not _made_since(runtime, age_of_send, looked.provider_now, trusting=trusting):
@@ -110,10 +110,6 @@ def _made_since(runtime: Runtime, age_of_send: float, provider_now: float | None
     if age < -_CLOCKS_AGREE or age_of_send < 0:  # the database's clock was put back
         return trusting
     return age <= age_of_send + 1.0 if trusting else age + 1.0 <= age_of_send
-
-
-def _may_be_own(runtime: Runtime) -> bool:
-    return runtime.durable is None or runtime.durable.owned_by_me is not False
 
 
 def _moment(text: str | None) -> float | None:

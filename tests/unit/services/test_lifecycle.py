@@ -12,13 +12,14 @@ from gateway.domain.errors import (
     StateConflict,
     UnsupportedFeature,
 )
+from gateway.domain.ids import RuntimeRef
 from gateway.domain.lifecycle import TRANSITIONS, Verb
 from gateway.domain.operations import Operation
 from gateway.domain.requests import ConnectRequest, KeepaliveRequest, StartRequest, StopRequest
 from gateway.domain.runtime import Connection, DurablePart, Instance, Runtime
 from gateway.domain.validation import validate
 from gateway.domain.values import State
-from gateway.ports.transport import Phase, TransportFailure
+from gateway.ports.transport import Attempt, Call, Phase, TransportFailure
 from gateway.services.lifecycle import LifecycleService
 from tests.unit.services.fakes import BrowserLike, DurableLike, FakeAdapter, context, fleet_of
 
@@ -40,6 +41,32 @@ async def test_options_of_a_start_that_has_nothing_to_do_are_told_to_have_no_eff
     assert [warning.pointer for warning in again.warnings] == ["#/runtime_limit_seconds"]
     started = await _service(adapter).start(adapter.put("idle", State.IDLE).id, options, context())
     assert (started.changed, started.warnings) == (True, UNSET)
+
+
+class ParseCounter(DurableLike):
+    """Counts how often a runtime id is parsed. Its writes are recorded as requests that reached the provider."""
+
+    parsed = 0
+
+    def parse_reference(self, reference: str) -> RuntimeRef:
+        self.parsed += 1
+        return super().parse_reference(reference)
+
+    async def _verb(self, verb: str, ref: RuntimeRef, state: State, call: Call) -> Runtime:
+        call.attempts.append(Attempt(self.name, Operation(verb), "200", 0.0, Phase.ANSWERED))
+        return await super()._verb(verb, ref, state, call)
+
+
+async def test_each_verb_resolves_the_runtime_id_once() -> None:
+    for verb, state in ((Verb.START, State.IDLE), (Verb.STOP, State.RUNNING), (Verb.RESET, State.RUNNING)):
+        adapter = ParseCounter("one")
+        runtime = adapter.put("agent", state)
+        fleet = fleet_of([adapter])
+        written: list[tuple[str, RuntimeRef | None]] = []
+        fleet.on_write = lambda provider, ref, written=written: written.append((provider, ref))  # type: ignore[misc]
+        await VERBS[verb](LifecycleService(fleet), runtime.id)
+        assert adapter.parsed == 1
+        assert written == [("one", adapter.reference(runtime))]
 
 
 VERBS: dict[Verb, Callable[[LifecycleService, str], Awaitable[Runtime]]] = {

@@ -253,6 +253,11 @@ def test_an_operation_goes_to_the_provider_in_the_id() -> None:
     assert (provider.name, ref.scope) == ("two", "away")
 
 
+def test_two_spellings_of_an_id_resolve_to_the_same_runtime() -> None:
+    fleet = fleet_of([DurableLike("one")])
+    assert fleet.resolve("one.ABC", context()) == fleet.resolve("one.abc", context())
+
+
 def test_a_provider_that_is_not_configured_is_never_called_not_found() -> None:
     with pytest.raises(ProviderNotConfigured) as caught:
         fleet_of([DurableLike("one")]).resolve("gone.x-1", context())

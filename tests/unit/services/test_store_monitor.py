@@ -8,7 +8,7 @@ import pytest
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.intents import IntentState
 from gateway.ports.store import Counts, Decision, DecisionRecord, Version
-from gateway.services.store_monitor import StoreWatch
+from gateway.services.store_monitor import StoreMonitor
 from gateway.testing.memory_store import MemoryStore
 from gateway.testing.store_subject import LEASE, begun, bring, create
 from tests.unit.services.fakes import FakeClock
@@ -72,19 +72,19 @@ def trouble(cause: Exception | None = None) -> StoreUnavailable:
 
 @pytest.mark.parametrize("fails_at", ["ping", "counts", "decisions"])
 async def test_each_change_is_told_once(store: Store, clock: FakeClock, seen: Seen, fails_at: str) -> None:
-    watch = StoreWatch(store, clock, seen)
-    assert not watch.up
+    monitor = StoreMonitor(store, clock, seen)
+    assert not monitor.up
     for _ in range(2):
-        await watch.look()
-    assert watch.up
+        await monitor.check()
+    assert monitor.up
     store.trouble, store.fails_at = trouble(OSError("no route")), fails_at
     for _ in range(3):
-        await watch.look()
+        await monitor.check()
         clock.time += 5
-    assert not watch.up
+    assert not monitor.up
     store.trouble = None
     for _ in range(2):
-        await watch.look()
+        await monitor.check()
     down = ("The store cannot be used now.", "OSError: no route")
     assert seen.told == [("up", None), ("down", down), ("up", 15.0)]
 
@@ -92,12 +92,12 @@ async def test_each_change_is_told_once(store: Store, clock: FakeClock, seen: Se
 async def test_a_store_that_is_down_at_first_is_told_and_so_is_that_it_came(
     store: Store, clock: FakeClock, seen: Seen
 ) -> None:
-    watch = StoreWatch(store, clock, seen)
+    monitor = StoreMonitor(store, clock, seen)
     store.trouble = trouble()
-    await watch.look()
+    await monitor.check()
     clock.time += 60
     store.trouble = None
-    await watch.look()
+    await monitor.check()
     assert seen.told == [("down", ("The store cannot be used now.", None)), ("up", 60.0)]
     assert len(seen.counts) == 1
 
@@ -112,26 +112,26 @@ async def test_a_store_is_upgraded_until_that_succeeds_once(store: Store, clock:
         if upgrades < 3:
             raise trouble()
 
-    watch = StoreWatch(store, clock, seen, upgrade=upgrade)
+    monitor = StoreMonitor(store, clock, seen, upgrade=upgrade)
     for number in range(1, 4):
-        assert not watch.up
-        await watch.look()
+        assert not monitor.up
+        await monitor.check()
         assert upgrades == number
-    assert watch.up
+    assert monitor.up
     store.trouble = trouble()
-    await watch.look()
+    await monitor.check()
     store.trouble = None
-    await watch.look()
+    await monitor.check()
     assert upgrades == 3
 
 
 async def test_what_is_unsettled_is_counted_at_every_look(store: Store, clock: FakeClock, seen: Seen) -> None:
-    watch = StoreWatch(store, clock, seen)
-    await watch.look()
+    monitor = StoreMonitor(store, clock, seen)
+    await monitor.check()
     intent = begun(await store.begin(create(), "me", LEASE))
     await bring(store, intent, IntentState.UNKNOWN)
     clock.time += 7
-    await watch.look()
+    await monitor.check()
     assert seen.counts == [Counts(), Counts(unsettled={IntentState.UNKNOWN: 1}, oldest_age=7.0)]
 
 
@@ -145,11 +145,11 @@ async def test_decisions_are_told_once_and_not_those_of_before(store: Store, clo
         return parked.id
 
     await decide("before")
-    watch = StoreWatch(store, clock, seen)
-    await watch.look()
+    monitor = StoreMonitor(store, clock, seen)
+    await monitor.check()
     first, second = await decide("first"), await decide("second")
     for _ in range(2):
-        await watch.look()
+        await monitor.check()
     assert seen.told == [("up", None), ("decided", ("olga", first)), ("decided", ("olga", second))]
 
 
@@ -166,6 +166,6 @@ async def test_it_looks_for_as_long_as_it_runs(store: Store, seen: Seen) -> None
 
     clock = Pausing()
     with pytest.raises(asyncio.CancelledError):
-        await StoreWatch(store, clock, seen, every=2.5).run()
+        await StoreMonitor(store, clock, seen, every=2.5).run()
     assert clock.slept == [2.5] * 3
     assert len(seen.counts) == 3

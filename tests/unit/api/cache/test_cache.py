@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 import pytest
 
@@ -10,7 +9,7 @@ from gateway.api.cache.cache import Answer, CacheDirectives, Forward, Key, ReadC
 from gateway.domain import errors
 from gateway.domain.errors import GatewayError, ProviderFailure
 from gateway.domain.ids import RuntimeRef
-from tests.unit.services.fakes import DurableLike, FakeClock, context, fleet_of
+from tests.unit.services.fakes import DurableLike, FakeClock, fleet_of
 
 ANY, NEW = CacheDirectives(), CacheDirectives(max_age=-1)
 ONE, TWO = RuntimeRef("home", "1"), RuntimeRef("home", "2")
@@ -446,13 +445,3 @@ async def test_other_providers_begin_with_an_empty_memory() -> None:
     assert (await flying).stored is False
     assert (len(cache.reads), cache.reads.size) == (0, 0)
     cache.reads.written("one", ONE)
-
-
-async def test_the_key_is_of_the_principal_and_of_what_the_provider_calls_the_runtime() -> None:
-    cache = Cache()
-    ctx = context("bob")
-    assert cache.reads.key_of("one.ABC", ctx) == Key("bob", "one", RuntimeRef("home", "abc"))
-    assert (ctx.provider, ctx.scope, ctx.runtime_id) == ("one", "home", "one.ABC")
-    for wrong, error in (("nonsense", errors.NotFound), ("two.abc", errors.ProviderNotConfigured)):
-        with pytest.raises(error):
-            cache.reads.key_of(wrong, replace(ctx))
