@@ -1,0 +1,53 @@
+"""Every page, promise and fault case that code, tests or documentation cite exists, and the tests that pages name."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.architecture.test_docs import DOCS, PAGES, ROOT, TEXTS, anchors
+
+FOLDERS = ("gateway", "adapters", "tests", "benchmarks")
+SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+PAGE = re.compile(r"\bdocs/([\w/-]+\.md)(?:#([\w-]+))?")
+CITED_FILE = re.compile(r"`((?:gateway|adapters|tests|benchmarks)/[\w/.-]*\w)(?:/?`|::)")
+EXAMPLES = {"adapters/NAME", "tests/unit/adapters/lagoon"}  # a place in general, and the guide's invented provider
+PROMISES = {f"p{number}" for number in range(1, 13)}
+FAULT_CASES = {f"case-{number}" for number in range(23)}
+
+
+def cited_pages(path: Path) -> Iterator[tuple[str, str]]:
+    """The pages, each with its anchor or an empty string, that a file names by their path in the repository."""
+    yield from PAGE.findall(path.read_text("utf-8"))
+
+
+def test_every_page_and_anchor_that_a_file_cites_exists():
+    missing = [
+        f"{path.relative_to(ROOT)} cites docs/{page}{anchor and '#' + anchor}"
+        for path in [*SOURCES, *TEXTS]
+        for page, anchor in cited_pages(path)
+        if not (DOCS / page).is_file() or (anchor and anchor not in anchors(DOCS / page))
+    ]
+    assert not missing
+
+
+def test_every_promise_and_every_fault_case_has_its_section():
+    assert anchors(DOCS / "promises.md") - {"promises"} == PROMISES
+    assert anchors(DOCS / "fault-cases.md") - {"fault-cases"} == FAULT_CASES
+
+
+def test_every_promise_and_every_fault_case_names_tests():
+    for page in ("promises.md", "fault-cases.md"):
+        _, *sections = re.split(r"^## ", (DOCS / page).read_text("utf-8"), flags=re.MULTILINE)
+        for section in sections:
+            tests = section.partition("Tests")[2]
+            assert re.search(r"`tests/", tests), section.partition("\n")[0]
+
+
+def test_every_file_that_a_page_names_exists():
+    missing = [
+        f"{page.relative_to(ROOT)} names {cited}"
+        for page in PAGES
+        for cited in set(CITED_FILE.findall(page.read_text("utf-8"))) - EXAMPLES
+        if not (ROOT / cited).exists()
+    ]
+    assert not missing
