@@ -69,16 +69,14 @@ class Handlers:
         return await answer_read(reads, Key(ctx.principal, query=raw), read, request, ctx)
 
     async def get(self, request: web.Request, ctx: RequestContext) -> web.Response:
-        lifecycle = self._services.lifecycle
+        lifecycle, reads = self._services.lifecycle, self._reads
+        if reads is None:
+            return answer(_read_answer(await lifecycle.get(_id(request), ctx)), request)
         resolved = lifecycle.resolve(_id(request), ctx)
 
         async def read() -> Answer:
-            runtime = await lifecycle.read(resolved, ctx)
-            return Answer(*tagged(runtime), (runtime.provider,))
+            return _read_answer(await lifecycle.read(resolved, ctx))
 
-        reads = self._reads
-        if reads is None:
-            return answer(await read(), request)
         return await answer_read(reads, Key(ctx.principal, resolved.provider.name, resolved.ref), read, request, ctx)
 
     async def delete(self, request: web.Request, ctx: RequestContext) -> web.Response:
@@ -178,6 +176,10 @@ def _binding_id(request: web.Request) -> str:
     if len(binding_id) > _MAX_BINDING_ID or not binding_id.isprintable():
         raise NotFound("There is no capability binding of this id.")
     return binding_id
+
+
+def _read_answer(runtime: Runtime) -> Answer:
+    return Answer(*tagged(runtime), (runtime.provider,))
 
 
 def _runtime(runtime: Runtime) -> web.Response:
