@@ -1,12 +1,11 @@
-"""The create promise as data: what is remembered of one create, its states, and who may move it from where to where.
+"""One create as the store keeps it: its data, its states, and which actor may change one state to which other.
 
-An intent is written before a provider is called, so that whatever fails afterwards, one row says what may have been
-sent, under which name and key, and what has been found out since. :data:`TRANSITIONS` is the whole rule; a store
-refuses every other step.
+An intent is written before a provider is called, so that after any failure one row shows what may have been sent, under
+which name and key, and what was found out since. A store refuses every change of state that is not in
+:data:`TRANSITIONS` (docs/creates.md).
 """
 
 import secrets
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -15,142 +14,108 @@ import msgspec
 
 
 class IntentState(StrEnum):
-    """What is known of a create."""
+    """What is known about a create."""
 
     OPEN = "open"  # one holder may be sending
     UNKNOWN = "unknown"  # its attempts are over and nothing is proven
     DONE = "done"  # the runtime's id is proven
     REFUSED = "refused"  # every attempt is proven to have made nothing
-    ABSENT = "absent"  # waited out and not found: a presumption
-    PARKED = "parked"  # a person decides
+    ABSENT = "absent"  # not found after the wait-out: presumed not made
+    PARKED = "parked"  # an operator decides
 
 
 UNSETTLED: Final = frozenset({IntentState.OPEN, IntentState.UNKNOWN, IntentState.PARKED})
-"""The states of an intent that is never dropped, however old it is."""
+"""The states in which an intent is never dropped, at any age."""
 
 HOLDS_NAME: Final = UNSETTLED | {IntentState.ABSENT}
-"""The states in which an intent has its name for itself within the namespace. An absent one may exist after all."""
+"""The states in which no other intent may have the name in the namespace. The runtime of an absent one may exist."""
 
 
 class Actor(StrEnum):
-    """On whose behalf an intent is moved."""
+    """Who changes the state of an intent."""
 
     REQUEST = "request"  # a create that finds no intent of its key or name
-    HOLDER = "holder"  # who wrote this epoch down and may be sending
-    WAITING_CALLER = "waiting_caller"  # a create that found the intent and goes on with it
+    HOLDER = "holder"  # the task that wrote this epoch and may be sending
+    WAITING_CALLER = "waiting_caller"  # a create that found the intent and continues it
     RECONCILER = "reconciler"
     ANYONE = "anyone"
     OPERATOR = "operator"
 
 
 class LeaseRule(StrEnum):
-    """What the lease has to say to a transition. A lease that has ended is free, also to who had it."""
+    """What a transition requires of the lease. A lease that has ended is free, also for its last holder."""
 
-    OWN = "own"  # the intent's lease is the mover's, or was until nobody else took it
-    FREE = "free"  # that, or nobody's
-    ANY = "any"  # proof and people need none
-
-
-class Condition(StrEnum):
-    """What has to hold, besides the lease; whoever asks for the transition has made sure of it."""
-
-    PERMITS_HELD = "permits_held"  # local permits: limits, bulkhead, breaker
-    PROVEN_MADE = "proven_made"  # a complete 2xx, a replayed key, our marker, or adoption by look-up
-    NOTHING_MADE = "nothing_made"  # never connected, a local refusal, or in the adapter's table: in every attempt
-    NOT_AFTER_DOUBT = "not_after_doubt"  # no crash, take-over, 402, 429, 5xx or absent before it
-    EXISTED_BEFORE = "existed_before"  # a 409 in the provider's own envelope, and a look finds an older one
-    REFUSED_FOR_NOW = "refused_for_now"  # a 402 or 429 in its own envelope and, where it can be looked for, not found
-    NOT_PROVEN = "not_proven"  # anything else
-    DEDUPLICATED = "deduplicated"  # the provider dedupes; at most 1 h old, and within its key's life
-    FREE_OF_CHARGE = "free_of_charge"  # a create that costs nothing: durable, idle, no compute
-    SAME_TARGET = "same_target"
-    SAME_BYTES = "same_bytes"
-    SAME_NAME_AND_KEY = "same_name_and_key"
-    NEXT_GENERATION = "next_generation"  # of the key that is sent to the provider
-    WAITED_OUT = "waited_out"  # two uncached looks without it, the last later than W after the last possible send
-    NEEDS_A_PERSON = "needs_a_person"  # several matches, made but not found, another target, unreadable, or 24 h
-    RECORDED = "recorded"  # in the audit trail
+    OWN = "own"  # the actor has it, or had it and no other actor has taken it
+    FREE = "free"  # that, or no actor has it
+    ANY = "any"  # proof and operators need no lease
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One step that an intent may take. ``conditions`` holds sets of which one has to hold entirely.
-
-    ``next_epoch`` says that it allows a new send: it raises the epoch, which fences everybody of the one before.
-    """
+    """One allowed change of state. What has to be known for it, :mod:`gateway.domain.conclusions` decides."""
 
     source: IntentState
     target: IntentState
     who: Actor
     lease: LeaseRule
-    conditions: tuple[frozenset[Condition], ...]
-    next_epoch: bool = False
+
+    @property
+    def next_epoch(self) -> bool:
+        """Whether it allows another send: then it raises the epoch, which fences every actor of the one before."""
+        return self.target is IntentState.OPEN
 
 
-def _step(
-    source: IntentState, target: IntentState, who: Actor, lease: LeaseRule, *conditions: Iterable[Condition]
-) -> Transition:
-    either = tuple(frozenset(of) for of in conditions)
-    return Transition(source, target, who, lease, either, next_epoch=target is IntentState.OPEN)
-
-
-_S, _L, _C = IntentState, LeaseRule, Condition
+_S, _L = IntentState, LeaseRule
 
 TRANSITIONS: Final = (
-    # proof of existence is accepted from anyone, in any epoch
-    _step(_S.OPEN, _S.DONE, Actor.ANYONE, _L.ANY, {_C.PROVEN_MADE}),
-    _step(_S.UNKNOWN, _S.DONE, Actor.ANYONE, _L.ANY, {_C.PROVEN_MADE}),
-    _step(_S.ABSENT, _S.DONE, Actor.ANYONE, _L.ANY, {_C.PROVEN_MADE}),
-    _step(_S.REFUSED, _S.DONE, Actor.ANYONE, _L.ANY, {_C.PROVEN_MADE}),
-    _step(_S.PARKED, _S.DONE, Actor.ANYONE, _L.ANY, {_C.PROVEN_MADE}),
-    # what the holder learns of its own attempts
-    _step(_S.OPEN, _S.REFUSED, Actor.HOLDER, _L.OWN, {_C.NOTHING_MADE}, {_C.EXISTED_BEFORE}),
-    _step(_S.OPEN, _S.OPEN, Actor.HOLDER, _L.OWN, {_C.NOTHING_MADE, _C.NOT_AFTER_DOUBT}),
-    _step(_S.OPEN, _S.ABSENT, Actor.HOLDER, _L.OWN, {_C.REFUSED_FOR_NOW}),
-    _step(_S.OPEN, _S.UNKNOWN, Actor.HOLDER, _L.OWN, {_C.NOT_PROVEN}),
-    _step(_S.OPEN, _S.UNKNOWN, Actor.ANYONE, _L.FREE, {_C.NOT_PROVEN}),
+    # proof of existence is accepted from any actor, in any epoch
+    Transition(_S.OPEN, _S.DONE, Actor.ANYONE, _L.ANY),
+    Transition(_S.UNKNOWN, _S.DONE, Actor.ANYONE, _L.ANY),
+    Transition(_S.ABSENT, _S.DONE, Actor.ANYONE, _L.ANY),
+    Transition(_S.REFUSED, _S.DONE, Actor.ANYONE, _L.ANY),
+    Transition(_S.PARKED, _S.DONE, Actor.ANYONE, _L.ANY),
+    # what the holder concludes from its own attempts
+    Transition(_S.OPEN, _S.REFUSED, Actor.HOLDER, _L.OWN),
+    Transition(_S.OPEN, _S.OPEN, Actor.HOLDER, _L.OWN),  # at another target; nothing was made so far
+    Transition(_S.OPEN, _S.ABSENT, Actor.HOLDER, _L.OWN),
+    Transition(_S.OPEN, _S.UNKNOWN, Actor.HOLDER, _L.OWN),
+    Transition(_S.OPEN, _S.UNKNOWN, Actor.ANYONE, _L.FREE),  # the holder's lease has ended
     # another send
-    _step(_S.UNKNOWN, _S.OPEN, Actor.WAITING_CALLER, _L.FREE, {_C.DEDUPLICATED, _C.SAME_TARGET, _C.SAME_BYTES}),
-    _step(
-        _S.UNKNOWN,
-        _S.OPEN,
-        Actor.RECONCILER,
-        _L.OWN,
-        {_C.DEDUPLICATED, _C.SAME_TARGET, _C.SAME_BYTES, _C.FREE_OF_CHARGE},
-    ),
-    _step(_S.ABSENT, _S.OPEN, Actor.WAITING_CALLER, _L.FREE, {_C.SAME_TARGET, _C.SAME_NAME_AND_KEY}),
-    _step(_S.REFUSED, _S.OPEN, Actor.WAITING_CALLER, _L.FREE, {_C.PERMITS_HELD, _C.NEXT_GENERATION}),
+    Transition(_S.UNKNOWN, _S.OPEN, Actor.WAITING_CALLER, _L.FREE),
+    Transition(_S.UNKNOWN, _S.OPEN, Actor.RECONCILER, _L.OWN),
+    Transition(_S.ABSENT, _S.OPEN, Actor.WAITING_CALLER, _L.FREE),
+    Transition(_S.REFUSED, _S.OPEN, Actor.WAITING_CALLER, _L.FREE),  # with the next generation of the provider's key
     # what settling concludes
-    _step(_S.UNKNOWN, _S.ABSENT, Actor.RECONCILER, _L.OWN, {_C.WAITED_OUT}),
-    _step(_S.UNKNOWN, _S.PARKED, Actor.RECONCILER, _L.OWN, {_C.NEEDS_A_PERSON}),
-    # what a person decides
-    _step(_S.PARKED, _S.DONE, Actor.OPERATOR, _L.ANY, {_C.RECORDED}),
-    _step(_S.PARKED, _S.ABSENT, Actor.OPERATOR, _L.ANY, {_C.RECORDED}),
+    Transition(_S.UNKNOWN, _S.ABSENT, Actor.RECONCILER, _L.OWN),
+    Transition(_S.UNKNOWN, _S.PARKED, Actor.RECONCILER, _L.OWN),
+    # what an operator decides, which is recorded
+    Transition(_S.PARKED, _S.DONE, Actor.OPERATOR, _L.ANY),
+    Transition(_S.PARKED, _S.ABSENT, Actor.OPERATOR, _L.ANY),
 )
-"""Every step between states. The first one, to ``open`` in epoch 1, is a request's: local permits held, and the row
-written and flushed."""
+"""Every change of state. The first state, ``open`` in epoch 1, is a request's: it holds the local permits, and the row
+is written and flushed."""
 
 _BY_STEP: Final = {(step.source, step.target, step.who): step for step in TRANSITIONS}
 
 
 class ForbiddenTransition(ValueError):
-    """A step that :data:`TRANSITIONS` does not have: a mistake of the caller, never of the data."""
+    """A change of state that is not in :data:`TRANSITIONS`: an error of the calling code, never of the data."""
 
 
 def transition(source: IntentState, target: IntentState, who: Actor) -> Transition:
-    """The step, if it is allowed. Raises :class:`ForbiddenTransition`."""
+    """The transition, if it is allowed. Raises :class:`ForbiddenTransition`."""
     try:
         return _BY_STEP[source, target, who]
     except KeyError:
-        raise ForbiddenTransition(f"{who} may not move an intent from {source} to {target}") from None
+        raise ForbiddenTransition(f"{who} may not change an intent from {source} to {target}") from None
 
 
 class IntentAttempt(msgspec.Struct, frozen=True, omit_defaults=True):
     """One request that was, or may have been, sent to make the runtime.
 
-    ``target`` is the fingerprint of where. Times are seconds since the epoch on the database's clock; ``last_send`` is
-    the last moment at which a byte can have left. ``phase`` and ``status`` are what is known of the answer. ``made``:
-    True when something was made, False when nothing can have been, None when nobody knows.
+    ``target`` is the fingerprint of the target. Times are Unix times in seconds on the database's clock; ``last_send``
+    is the last moment at which a byte can have been sent. ``phase`` and ``status`` describe the response, as far as it
+    is known. ``made``: True if something was made, False if nothing can have been made, None if neither is known.
     """
 
     epoch: int
@@ -163,7 +128,8 @@ class IntentAttempt(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Look(msgspec.Struct, frozen=True):
-    """What an uncached look by name saw at a moment of the database's clock: the runtimes, by the provider's ids."""
+    """The provider's ids of the runtimes that an uncached look-up by name found. ``at``: Unix time on the database's
+    clock."""
 
     at: float
     found: tuple[str, ...]
@@ -173,12 +139,12 @@ class Look(msgspec.Struct, frozen=True):
 class NewIntent:
     """A create that is about to be sent.
 
-    ``id`` comes from :func:`new_intent_id`. ``principal`` and ``key`` are the caller and its ``Idempotency-Key``.
-    ``namespace`` says where names are unique (:func:`namespace_of`), ``provider`` is the configured name. ``pinned``
-    is set for a create that named no provider. ``operation`` is that of the request (a dialect's differ from the
-    unified API's), ``digest`` and ``digest_version`` tell bodies apart, ``target`` is the fingerprint of where it is
-    sent. ``request`` is the wire request, sealed; ``provider_key`` the key sent along, in its ``generation``.
-    ``before`` is what a look before the send saw.
+    ``id`` comes from :func:`new_intent_id`. ``principal`` and ``key`` are the caller and its ``Idempotency-Key``. Names
+    are unique in the ``namespace`` (:func:`namespace_of`); ``provider`` is the configured name. ``pinned`` is set for a
+    create that named no provider. ``operation`` is the request's (a dialect's differs from the unified API's),
+    ``digest`` and ``digest_version`` distinguish bodies, ``target`` is the target's fingerprint. ``request`` is the
+    sealed wire request; ``provider_key`` the key that is sent, in its ``generation``. ``before`` is what a look-up
+    before the send found.
     """
 
     id: str
@@ -202,13 +168,13 @@ class NewIntent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent(NewIntent):
-    """A create as the store remembers it.
+    """A create as the store keeps it.
 
-    All times are seconds since the epoch on the database's clock. The lease is ``holder``'s until ``lease_until``.
-    ``due_at`` is when the reconciler should look at it, if ever. ``looks`` are those after the send. ``outcome`` is
-    what is answered again to the same key, sealed; ``runtime_id`` the provider's id of what was made, and ``surplus``
-    further ids that turned up. ``reason`` is a bounded word for why it is where it is. ``superseded_by`` is the intent
-    that took its name over once it was absent. ``settled_at`` is when it left the unsettled states.
+    All times are Unix times in seconds on the database's clock. ``holder`` has the lease until ``lease_until``. The
+    reconciler settles it at ``due_at``, if that is set. ``looks`` are the look-ups after the send. ``outcome`` is the
+    sealed response that the same key receives again; ``runtime_id`` the provider's id of the runtime, ``surplus`` the
+    ids of further ones that were found. ``reason`` is a bounded word for the state. ``superseded_by`` is the intent
+    that took the name over when this one was absent. ``settled_at`` is when it left the unsettled states.
     """
 
     state: IntentState
@@ -229,13 +195,13 @@ class Intent(NewIntent):
 
 
 def new_intent_id() -> str:
-    """An id for an intent: unguessable, and safe in paths, headers and labels of providers."""
+    """A new intent id: unguessable, and valid in paths, headers and labels of providers."""
     return f"in_{secrets.token_hex(16)}"
 
 
 def namespace_of(api: str, base_url: str, account: str, scope: str) -> str:
-    """Where names are unique: the provider's API, base URL and account, and the resolved scope. Never the configured
-    name, which may change or stand twice for one account."""
+    """Where names are unique: the provider's API, base URL and account, and the resolved scope. Not the configured
+    name, which may change, and of which one account may have two."""
     return msgspec.json.encode([api, base_url.rstrip("/"), account, scope]).decode()
 
 

@@ -15,11 +15,11 @@ Rules for all methods that take a :class:`Call`:
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
+from gateway.domain.conclusions import Deduplication as Deduplication  # noqa: PLC0414 (for adapters)
 from gateway.domain.config import RuntimeConfig
 from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef
@@ -44,14 +44,6 @@ from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Call, Transport
 
 SettingsT = TypeVar("SettingsT", bound=ProviderSettings)
-
-
-class Deduplication(StrEnum):
-    """What a provider itself does about a create that is sent twice."""
-
-    BY_NAME = "by_name"  # the second answers with the first one's runtime
-    BY_KEY = "by_key"  # it knows an idempotency key
-    NONE = "none"  # it may make a second runtime
 
 
 @dataclass(frozen=True, slots=True)

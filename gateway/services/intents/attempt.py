@@ -1,49 +1,46 @@
-"""One turn with an intent: look where that comes first, send, and conclude from what came of it."""
+"""One attempt to create: look the name up where that comes first, send, and act on what the end of the send proves."""
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import replace
+from typing import Any
 
 import msgspec
 
-from gateway.domain.errors import (
-    AlreadyExists,
-    CapacityExceeded,
-    FieldError,
-    GatewayError,
-    Overloaded,
-    ProviderBadResponse,
-    ProviderFailure,
-    QuotaExceeded,
-    StateConflict,
+from gateway.domain.conclusions import (
+    Conclusion,
+    Deduplication,
+    Findings,
+    PriorKnowledge,
+    Proof,
+    Verdict,
+    conclude,
+    refusal_of,
 )
-from gateway.domain.intents import IntentState
-from gateway.domain.lifecycle import is_live
+from gateway.domain.errors import AlreadyExists, FieldError, GatewayError, Overloaded
+from gateway.domain.intents import Actor, IntentState
 from gateway.domain.requests import CreateRequest
 from gateway.domain.runtime import CreateAttempt, Runtime
 from gateway.ports.context import RequestContext
-from gateway.ports.provider import Created, Deduplication, Seen
+from gateway.ports.provider import Created, Seen
 from gateway.ports.sealing import Unreadable
 from gateway.ports.store import Changes
 from gateway.ports.transport import Call, TransportFailure
 from gateway.services.intents.context import CreateCommand, CreateContext, outcome_unknown
-from gateway.services.intents.evidence import Evidence, NothingCreated, PriorKnowledge, Proof, evidence_of
+from gateway.services.intents.evidence import Evidence, NothingCreated, another_answer, conflict_about, evidence_of
 from gateway.services.intents.lease import LeasedIntent, LeaseStale
 from gateway.services.intents.lookup import LookupResult, find_by_name, match_own, moment_of_header, needs_precheck
 from gateway.services.intents.name_conflicts import compare_with, made_by_others, unlisted_predecessor
 from gateway.services.intents.payloads import SentCreate
 from gateway.services.intents.targets import ResolvedTarget
 
-_CONFLICTS: Final = (AlreadyExists, StateConflict, QuotaExceeded, CapacityExceeded)
-"""What a 409 may say against a create for good. Anything else is about the key, or the provider's own doubts."""
-
 
 class SendAttempt:
-    """A holder's turn.
+    """One attempt of an intent's holder: look the name up where that comes first, send, and act on what it proves.
 
-    ``sent`` is what goes out, ``request`` what is compared with what is found, ``command`` the caller's own, if this is
-    its create; ``tried`` are the providers that made nothing before. It ends in one of: the runtime, told as made or as
-    there before; an error, with the state that it stands for written down; :class:`NothingCreated`.
+    ``sent`` is the request that goes out, ``command`` the caller's create if the attempt is on its behalf, ``tried``
+    the providers that made nothing before. It ends in one of: the runtime, as created or as existing; an error, with
+    the intent's state written; :class:`NothingCreated`.
     """
 
     def __init__(
@@ -73,45 +70,44 @@ class SendAttempt:
         return self.leased.resolved
 
     async def run(self, call: Call) -> Created:
-        """Take the turn. ``call`` is the create's own, with its time limit."""
+        """Make the attempt. ``call`` is the create's own, with its time limit."""
         try:
             if self._prior is not PriorKnowledge.FIRST:
                 self._others = await made_by_others(self._context, self.leased.intent)
-            found = await self._look_before()
+            found = await self._precheck()
             return found if found is not None else await self._send(call)
         except asyncio.CancelledError:
             await asyncio.shield(self._leave())
             raise
 
     async def elsewhere(self, resolved: ResolvedTarget, sent: SentCreate, key: str | None) -> bool:
-        """Go on at another place after :class:`NothingCreated`; whether the name is free there."""
+        """Continue at another target after :class:`NothingCreated`; False if the name is taken there."""
         self._sent = sent
         return await self.leased.go_elsewhere(resolved, sent, key)
 
     async def refuse(self, error: GatewayError, cause: GatewayError | None = None) -> Created:
-        """Nothing of ours was made: write that down, and raise ``error``. After an unknown send only the provider's own
-        refusal because of the name tells; that there is a namesake proves nothing."""
-        proven = (cause or error).failure is not None or self._prior is not PriorKnowledge.AFTER_UNKNOWN
-        await self.leased.end(IntentState.REFUSED if proven else IntentState.UNKNOWN)
+        """Write that the create is refused, and raise ``error``. ``cause`` is the provider's own refusal."""
+        by_provider = (cause or error).failure is not None
+        await self.leased.end(refusal_of(self._prior, by_provider=by_provider))
         raise error from cause
 
-    async def _look_before(self) -> Created | None:
-        new_name = self._command is not None and self._command.name_is_new
-        first_and_natively = self._prior is PriorKnowledge.FIRST and not self._sent.judged
-        if first_and_natively or not needs_precheck(self._resolved, name_is_new=new_name):
-            return None  # (natively, the provider itself says what it makes of the name)
+    async def _precheck(self) -> Created | None:
+        """Look the name up before the send, where the provider does not ensure it. None: send."""
+        is_new = self._command is not None and self._command.name_is_new
+        # The provider itself judges the name of a dialect's first send.
+        by_provider = self._prior is PriorKnowledge.FIRST and not self._sent.judged
+        if by_provider or not needs_precheck(self._resolved, name_is_new=is_new):
+            return None
         try:
-            looked = await self._look()
+            looked = await self._look_up()
+            own = self._match_own(looked)
+            conclusion = self._conclude(self._findings(matches=looked.matches(own)))
+            sends = conclusion.verdict is Verdict.SEND
+            hidden = await unlisted_predecessor(self._context, self.leased, looked, self._ctx) if sends else None
         except GatewayError as error:
-            return await self._after_nothing(Evidence(Proof.NOTHING_MADE, error, "queued", None))
-        if self._prior is not PriorKnowledge.FIRST and (mine := self._ours(looked)):
-            return await self._proven(mine)
-        if live := looked.live:
-            return await self._existing(live[0].runtime)
-        try:
-            hidden = await unlisted_predecessor(self._context, self.leased, looked, self._ctx)
-        except GatewayError as error:
-            return await self._after_nothing(Evidence(Proof.NOTHING_MADE, error, "queued", None))
+            return await self._after_send(Evidence(Proof.NOTHING_MADE, error, "queued", None))
+        if not sends:
+            return await self._execute(conclusion, None, looked, own)
         if hidden is not None:
             return await self._existing(hidden)
         if not self._resolved.adapter.marks_creates and self.leased.intent.before is None:
@@ -123,7 +119,7 @@ class SendAttempt:
             await self.leased.stay_fresh()
         except LeaseStale:
             busy = Overloaded("The gateway is too busy to send this create in time; nothing was sent.", retry_after=1.0)
-            return await self._after_nothing(Evidence(Proof.NOTHING_MADE, busy, "queued", None))
+            return await self._after_send(Evidence(Proof.NOTHING_MADE, busy, "queued", None))
         adapter = self._resolved.adapter
         self.leased.begin_send()
         key = self.leased.intent.provider_key
@@ -132,90 +128,62 @@ class SendAttempt:
         except (TransportFailure, GatewayError) as failure:
             evidence = evidence_of(adapter, failure)
             self.leased.end_send(evidence.phase, evidence.status, made=evidence.made)
-            return await self._conclude(evidence)
+            return await self._after_send(evidence)
         if not adapter.answers_create(created.runtime, self.leased.intent.name, self._resolved.canonical_scope):
             self.leased.end_send("answered", None, made=None)
-            return await self._after_another_answer(created.runtime)
+            self._context.observer.misanswered(self.leased.intent, created.runtime.provider_id)
+            return await self._after_send(another_answer(adapter))
         self.leased.end_send("answered", None, made=True if created.created else None)
         if created.created:
             return await self._done(created)
         if self._prior is not PriorKnowledge.FIRST:
             looked = LookupResult([Seen(created.runtime)], moment_of_header(call.provider_date))
-            if self._ours(looked):
+            if self._match_own(looked):
                 return await self._done(Created(created.runtime, created=True, native=created.native))
         if not self._sent.judged:
             return await self._done(created)
         return await self._existing(created.runtime)
 
-    async def _conclude(self, evidence: Evidence) -> Created:
-        if evidence.proof is Proof.NOTHING_MADE:
-            return await self._after_nothing(evidence)
-        if evidence.proof is Proof.CONFLICT:
-            return await self._after_conflict(evidence)
-        if evidence.proof is Proof.REFUSED_FOR_NOW and self._prior is not PriorKnowledge.AFTER_UNKNOWN:
-            return await self._after_refusal_for_now(evidence)
-        raise await self._unknown(evidence)
-
-    async def _after_nothing(self, evidence: Evidence) -> Created:
-        if self._prior is PriorKnowledge.FIRST:
-            raise NothingCreated(evidence)
-        if self._prior is PriorKnowledge.AFTER_ABSENT:
-            await self.leased.end(IntentState.ABSENT)
-            raise evidence.error
-        raise await self._unknown(evidence)
-
-    async def _after_refusal_for_now(self, evidence: Evidence) -> Created:
-        if self._resolved.adapter.deduplication is not Deduplication.BY_NAME:
+    async def _after_send(self, evidence: Evidence) -> Created:
+        """Conclude from the end of the send, after a look-up of the name where that decides."""
+        findings = self._findings(proof=evidence.proof, conflict=conflict_about(evidence.error))
+        conclusion = self._conclude(findings)
+        looked: LookupResult | None = None
+        own: Sequence[Seen] = ()
+        if conclusion.verdict is Verdict.FIND_BY_NAME:
             try:
-                looked = await self._look()
+                looked = await self._look_up()
             except GatewayError:
-                raise await self._unknown(evidence) from evidence.error
-            if mine := self._ours(looked):
-                return await self._proven(mine)
-        await self.leased.end(IntentState.ABSENT)
-        raise evidence.error
+                conclusion = self._conclude(replace(findings, lookup_failed=True))
+            else:
+                own = self._match_own(looked, evidence.proof)
+                conclusion = self._conclude(replace(findings, matches=looked.matches(own)))
+        return await self._execute(conclusion, evidence, looked, own)
 
-    async def _after_conflict(self, evidence: Evidence) -> Created:
-        """A 409 in the provider's own envelope: one uncached look by name decides."""
-        try:
-            looked = await self._look()
-        except GatewayError:
-            raise await self._unknown(evidence) from evidence.error
-        if mine := self._ours(looked, refused=True):
-            return await self._proven(mine)
-        live = [seen.runtime for seen in looked.seen if is_live(seen.runtime.state)]
-        by_name = isinstance(evidence.error, AlreadyExists)
-        unclear = not isinstance(evidence.error, _CONFLICTS) or (by_name and not looked.seen)
-        if unclear or (not live and self._prior is PriorKnowledge.AFTER_UNKNOWN):
-            raise await self._unknown(evidence) from evidence.error
-        if not live and not by_name:
-            # A conflict with something else than the name or the key: likely nothing, as after a 402 or 429.
+    async def _execute(
+        self, conclusion: Conclusion, evidence: Evidence | None, looked: LookupResult | None, own: Sequence[Seen]
+    ) -> Created:
+        verdict = conclusion.verdict
+        if verdict is Verdict.DONE:
+            return await self._found(own, conclusion.reason)
+        if verdict is Verdict.EXISTED and looked is not None:
+            refused = evidence is not None and evidence.proof is Proof.CONFLICT
+            return await self._existing(looked.holder_of_name(), evidence.error if evidence and refused else None)
+        if verdict is Verdict.NOTHING_MADE and evidence is not None:
+            raise NothingCreated(evidence)
+        if verdict is Verdict.REFUSED and evidence is not None:
+            return await self.refuse(evidence.error)
+        if verdict is Verdict.ABSENT and evidence is not None:
             await self.leased.end(IntentState.ABSENT)
             raise evidence.error
-        if not live or not self._sent.judged:
-            return await self.refuse(evidence.error)
-        own = [seen.runtime for seen in looked.live]
-        return await self._existing((own or live)[0], evidence.error)
+        cause = evidence.error if evidence is not None else None
+        raise await self._unknown(cause, conclusion.reason) from cause
 
-    async def _after_another_answer(self, answered: Runtime) -> Created:
-        """A success with a runtime of another name or scope answers another request: one uncached look by the name
-        that was sent decides."""
-        resolved, leased = self._resolved, self.leased
-        self._context.observer.misanswered(leased.intent, answered.provider_id)
-        error = ProviderBadResponse(
-            f"The provider {resolved.provider.name} answered this create with a runtime of another name or scope.",
-            failure=ProviderFailure(resolved.provider.name),
-        )
-        evidence = Evidence(Proof.NONE, error, "answered", None)
-        try:
-            looked = await self._look()
-        except GatewayError:
-            raise await self._unknown(evidence) from error
-        if mine := self._ours(looked, misanswered=True):
-            return await self._proven(mine)
-        if resolved.adapter.deduplication is Deduplication.BY_NAME and (live := looked.live):
-            return await self._existing(live[0].runtime)  # it was there before, so this create made none
-        raise await self._unknown(evidence) from error
+    def _conclude(self, findings: Findings) -> Conclusion:
+        return conclude(findings, actor=Actor.HOLDER, intent=self.leased.intent)
+
+    def _findings(self, **known: Any) -> Findings:
+        return Findings(traits=self._resolved.traits, prior=self._prior, is_judged=self._sent.judged, **known)
 
     async def _existing(self, runtime: Runtime, conflict: GatewayError | None = None) -> Created:
         """The name was taken before. ``conflict`` is the provider's own refusal, which stands even where nothing that
@@ -240,15 +208,12 @@ class SendAttempt:
             return await self.refuse(taken, conflict)
         return await self._done(Created(runtime, created=False))
 
-    async def _proven(self, mine: Sequence[Seen]) -> Created:
-        """The runtime that an attempt has made was found. Where creates carry no mark, it is adopted."""
-        adapter = self._resolved.adapter
-        first, *rest = mine
-        adopted = not adapter.marks_creates and adapter.deduplication is Deduplication.NONE
-        if adopted and rest:
-            raise await self._unknown(None, reason="several")
+    async def _found(self, own: Sequence[Seen], reason: str | None) -> Created:
+        """The runtimes that the attempts made were found: the first is the answer, the others are surplus."""
+        first, *rest = own
+        adopted = reason == "adopted"
         runtime = msgspec.structs.replace(first.runtime, adopted=True) if adopted else first.runtime
-        created = await self._done(Created(runtime, created=True), reason="adopted" if adopted else None)
+        created = await self._done(Created(runtime, created=True), reason=reason)
         for seen in rest:
             await self.leased.surplus(seen.runtime.provider_id)
         return created
@@ -280,40 +245,43 @@ class SendAttempt:
         except Unreadable:
             return answer
 
-    async def _unknown(self, evidence: Evidence | None, reason: str | None = None) -> GatewayError:
-        """Write down that nothing is proven; the error to raise."""
+    async def _unknown(self, error: GatewayError | None, reason: str | None = None) -> GatewayError:
+        """Write that nothing is proven, and return the error to raise."""
         await self.leased.end(IntentState.UNKNOWN, reason=reason)
-        error = evidence.error if evidence is not None else None
         return outcome_unknown(
             self.leased.intent,
             key=self._command.key if self._command is not None else None,
             detail=(
-                f"The provider {self._resolved.provider.name} may or may not have made the runtime; it is being found "
-                "out. Send the same request again, with the same key and name, to hear what came of it."
+                f"The provider {self._resolved.provider.name} may or may not have made the runtime; the gateway is "
+                "finding out. Send the same request again, with the same key and name, to learn the outcome."
             ),
             failure=error.failure if error is not None else None,
             retry_after=error.retry_after if error is not None else None,
         )
 
     async def _leave(self) -> None:
-        """The turn is cut off: somebody else finds out what came of it, and need not wait for the lease to end."""
+        """The attempt is cancelled: write what is known, so that nobody has to wait for the lease to end."""
         leased = self.leased
-        nothing = self._prior is PriorKnowledge.FIRST and all(
-            attempt.made is False for attempt in leased.intent.attempts
-        )
         if leased.is_sending:
             leased.end_send("sent", None, made=None)
-        elif nothing:
+        elif self._prior is PriorKnowledge.FIRST and all(sent.made is False for sent in leased.intent.attempts):
             await leased.end(IntentState.REFUSED, reason="cancelled")
             return
         await leased.end(IntentState.UNKNOWN, reason="cancelled")
 
-    async def _look(self) -> LookupResult:
+    async def _look_up(self) -> LookupResult:
         return await find_by_name(self._context.fleet, self._resolved, self.leased.intent.name, self._ctx)
 
-    def _ours(self, looked: LookupResult, *, refused: bool = False, misanswered: bool = False) -> list[Seen]:
+    def _match_own(self, looked: LookupResult, proof: Proof | None = None) -> list[Seen]:
         leased = self.leased
         return match_own(
-            self._resolved, leased.intent, looked, now=leased.now(), slack=leased.slack, request=self._request,
-            others=self._others, refused=refused, misanswered=misanswered,
-        )  # fmt: skip
+            self._resolved,
+            leased.intent,
+            looked,
+            now=leased.now(),
+            slack=leased.slack,
+            request=self._request,
+            others=self._others,
+            refused=proof is Proof.CONFLICT,
+            misanswered=proof is Proof.ANOTHER_ANSWER,
+        )

@@ -5,6 +5,7 @@ from typing import Final, NoReturn
 
 import msgspec
 
+from gateway.domain.conclusions import PriorKnowledge
 from gateway.domain.errors import (
     AlreadyExists,
     CapacityExceeded,
@@ -21,7 +22,7 @@ from gateway.ports.context import RequestContext
 from gateway.ports.store import Changes, Conflict, ConflictReason, Inserted, NameTaken, Version
 from gateway.services.intents.attempt import SendAttempt
 from gateway.services.intents.context import CreateCommand, CreateContext, needs_a_person, new_holder, still_running
-from gateway.services.intents.evidence import NothingCreated, PriorKnowledge
+from gateway.services.intents.evidence import NothingCreated
 from gateway.services.intents.lease import ClockReading, LeasedIntent
 from gateway.services.intents.resume import CreateResult, Resumer, reopened
 from gateway.services.intents.targets import ResolvedTarget

@@ -1,10 +1,20 @@
-"""What the end of one send proves (the create promise): by connection events, status and envelope, never by text."""
+"""What the end of one send proves by itself: by connection events, status and envelope, never by text."""
 
 from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Any
 
-from gateway.domain.errors import GatewayError, OutcomeUnknown, ProviderBadResponse, ProviderError
+from gateway.domain.conclusions import ConflictAbout, Proof
+from gateway.domain.errors import (
+    AlreadyExists,
+    CapacityExceeded,
+    GatewayError,
+    OutcomeUnknown,
+    ProviderBadResponse,
+    ProviderError,
+    ProviderFailure,
+    QuotaExceeded,
+    StateConflict,
+)
 from gateway.domain.operations import Operation
 from gateway.ports.error_mapping import transport_error
 from gateway.ports.provider import ProviderAdapter
@@ -12,16 +22,6 @@ from gateway.ports.transport import Phase, TransportFailure
 
 CONFLICT = 409
 _FOR_NOW = frozenset({402, 429})
-
-
-class Proof(Enum):
-    """What is known after a send that was not answered with a whole success."""
-
-    NOTHING_MADE = auto()  # never connected, a local refusal, or in the adapter's table
-    CONFLICT = auto()  # a 409 in the provider's own envelope: a look decides
-    REFUSED_FOR_NOW = auto()  # a 402 or 429 in its own envelope: likely nothing, but no proof
-    MADE = auto()  # a success, then garbage: something exists
-    NONE = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +39,29 @@ class Evidence:
         return {Proof.NOTHING_MADE: False, Proof.MADE: True}.get(self.proof)
 
 
-class PriorKnowledge(Enum):
-    """From where the intent was opened for this turn. It decides what a refusal of this turn's send proves."""
-
-    FIRST = auto()  # every attempt so far, if any, provably made nothing
-    AFTER_ABSENT = auto()
-    AFTER_UNKNOWN = auto()
-
-
 class NothingCreated(Exception):
-    """The turn's send provably made nothing, like all before it. The intent is still open, and may go elsewhere."""
+    """The send provably made nothing, like all before it. The intent is still open and may go to another target."""
 
     def __init__(self, evidence: Evidence) -> None:
         super().__init__(str(evidence.error))
         self.evidence = evidence
+
+
+def conflict_about(error: GatewayError) -> ConflictAbout:
+    """What a 409 is about."""
+    if isinstance(error, AlreadyExists):
+        return ConflictAbout.NAME
+    stands = isinstance(error, StateConflict | QuotaExceeded | CapacityExceeded)
+    return ConflictAbout.OTHER if stands else ConflictAbout.UNCLEAR
+
+
+def another_answer(adapter: ProviderAdapter[Any]) -> Evidence:
+    """The evidence of a success that shows a runtime of another name or scope: it answers another request."""
+    error = ProviderBadResponse(
+        f"The provider {adapter.name} answered this create with a runtime of another name or scope.",
+        failure=ProviderFailure(adapter.name),
+    )
+    return Evidence(Proof.ANOTHER_ANSWER, error, Phase.ANSWERED.label, None)
 
 
 def evidence_of(adapter: ProviderAdapter[Any], failure: TransportFailure | GatewayError) -> Evidence:

@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from gateway.domain.conclusions import backoff
 from gateway.domain.errors import IdempotencyInProgress, StoreUnavailable
 from gateway.domain.intents import Actor, Intent, IntentAttempt, IntentState
 from gateway.domain.requests import CreateRequest
@@ -16,7 +17,6 @@ from gateway.ports.store import Changes, Stale, Updated, Version
 from gateway.services.intents.context import CreateContext
 from gateway.services.intents.payloads import SentCreate
 from gateway.services.intents.targets import ResolvedTarget
-from gateway.services.intents.timing import backoff
 
 T = TypeVar("T")
 

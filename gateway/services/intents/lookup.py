@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
+from gateway.domain.conclusions import Matches
 from gateway.domain.differences import differing_fields
 from gateway.domain.intents import Intent, Look
 from gateway.domain.lifecycle import is_live
@@ -33,6 +34,16 @@ class LookupResult:
     def live(self) -> list[Seen]:
         """The runtimes that hold the name."""
         return [seen for seen in self.seen if is_live(seen.runtime.state) and seen.runtime.may_be_own]
+
+    def matches(self, own: Sequence[Seen]) -> Matches:
+        """What the look-up found, where ``own`` are the runtimes that the intent's attempts made."""
+        live = any(is_live(seen.runtime.state) for seen in self.seen)
+        return Matches(len(own), live=live, may_be_own=bool(self.live), seen=bool(self.seen))
+
+    def holder_of_name(self) -> Runtime:
+        """The live runtime that has the name: the caller's own, if there is one. There has to be one."""
+        live = self.live or [seen for seen in self.seen if is_live(seen.runtime.state)]
+        return live[0].runtime
 
     def as_look(self, at: float) -> Look:
         """What is remembered of it. ``at`` is a moment of the database's clock."""

@@ -12,11 +12,12 @@ from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateRequest
 from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
-from gateway.ports.provider import SupportsConfig
+from gateway.ports.provider import Seen, SupportsConfig
 from gateway.ports.sealing import Unreadable
 from gateway.services.intents.context import CreateContext
 from gateway.services.intents.lease import LeasedIntent
-from gateway.services.intents.lookup import LookupResult
+from gateway.services.intents.lookup import LookupResult, find_by_name, match_own
+from gateway.services.intents.payloads import SentCreate
 from gateway.services.intents.targets import ResolvedTarget
 
 
@@ -49,6 +50,18 @@ async def made_by_others(context: CreateContext, intent: Intent) -> frozenset[st
     """The runtimes of the name, by the provider's ids, that other creates are known to have made or to have found
     there. Raises :class:`StoreUnavailable`."""
     return await context.store.made_under(intent.namespace, intent.kind, intent.name, other_than=intent.id)
+
+
+async def look_up_own(
+    context: CreateContext, resolved: ResolvedTarget, intent: Intent, sent: SentCreate | None, ctx: RequestContext
+) -> tuple[LookupResult, Sequence[Seen], float]:
+    """Look up the name of an intent that nobody holds: the result, the runtimes in it that the intent's attempts made,
+    and the database's time after it. Raises as any read at the provider does, and :class:`StoreUnavailable`."""
+    looked = await find_by_name(context.fleet, resolved, intent.name, ctx)
+    now = await context.store.now()
+    others = await made_by_others(context, intent)
+    request = sent.request() if sent is not None else None
+    return looked, match_own(resolved, intent, looked, now=now, request=request, others=others), now
 
 
 def _answered_before(context: CreateContext, earlier: Intent) -> Runtime:

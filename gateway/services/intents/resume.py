@@ -1,10 +1,11 @@
 """A create whose key or name has an intent already: wait, answer again, send again, or find out what became of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
 
+from gateway.domain.conclusions import Findings, PriorKnowledge, Verdict, conclude
 from gateway.domain.errors import (
     AlreadyExists,
     IdempotencyKeyReused,
@@ -19,7 +20,7 @@ from gateway.domain.lifecycle import is_live
 from gateway.domain.operations import Operation
 from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
-from gateway.ports.provider import Created, Deduplication
+from gateway.ports.provider import Created
 from gateway.ports.sealing import Unreadable
 from gateway.ports.store import Changes, NameTaken, Stale, Updated, Version
 from gateway.services.intents.attempt import SendAttempt
@@ -31,12 +32,9 @@ from gateway.services.intents.context import (
     outcome_unknown,
     still_running,
 )
-from gateway.services.intents.evidence import PriorKnowledge
 from gateway.services.intents.lease import ClockReading, LeasedIntent
-from gateway.services.intents.lookup import find_by_name, match_own
-from gateway.services.intents.name_conflicts import compare_with, made_by_others
+from gateway.services.intents.name_conflicts import compare_with, look_up_own
 from gateway.services.intents.targets import ResolvedTarget
-from gateway.services.intents.timing import REPLAY_AGE
 
 _FIRST_POLL: Final = 0.02
 _LONGEST_POLL: Final = 0.25
@@ -181,19 +179,21 @@ class Resumer:
             return await resolved.adapter.get(ref, call)
 
     async def _settle(self, intent: Intent, command: CreateCommand | None, ctx: RequestContext) -> Created | None:
-        """Find out what became of an unknown create on behalf of a caller who waits: by sending it again where the
-        provider tells the second one from the first, else by a look. None when somebody else is at it."""
+        """Find out what became of an unknown create, for a caller who waits: send it again where the provider
+        recognizes the second one, else look the name up. None when another caller or process has taken it over."""
         context = self._context
         resolved = await context.targets.of_intent(intent, ctx, looking=True)
         sent = context.payloads.request(intent)
         if resolved is None:
             raise _not_known(intent, command)
+        findings = Findings(
+            traits=resolved.traits,
+            target=context.targets.match(resolved, intent),
+            is_readable=sent is not None,
+        )
         now = await context.store.now()
-        adapter = resolved.adapter
-        deduplicates = adapter.deduplication is not Deduplication.NONE
-        may_be_sent = deduplicates and context.targets.is_target(resolved, intent.target)
-        is_young = now - intent.created_at <= min(REPLAY_AGE, adapter.idempotency_key_ttl)
-        if may_be_sent and sent is not None and is_young:
+        conclusion = conclude(findings, actor=Actor.WAITING_CALLER, intent=intent, now=now)
+        if conclusion.verdict is Verdict.RESEND:
             try:
                 return await self._resend(intent, command, ctx, PriorKnowledge.AFTER_UNKNOWN)
             except AlreadyExists as refused:  # that is about the request of the intent, whoever waits for it
@@ -203,23 +203,20 @@ class Resumer:
                 if now_known is None or now_known.state is not IntentState.UNKNOWN:
                     return None
                 raise _not_known(intent, command) from refused
-        request = sent.request() if sent is not None else None
-        looked = await find_by_name(context.fleet, resolved, intent.name, ctx)
-        now = await context.store.now()
-        others = await made_by_others(context, intent)
-        mine = match_own(resolved, intent, looked, now=now, request=request, others=others)
-        if len(mine) == 1 or (mine and resolved.adapter.marks_creates):
-            reason = None if resolved.adapter.marks_creates else "adopted"
-            found = mine[0].runtime.provider_id
-            settled = await context.store.record_created(
-                intent.id, found, changes=Changes(reason=reason), look_in=context.rules.wait_out
-            )
-            if settled is not None and settled.runtime_id == found:
-                context.observer.settled(settled, late=True)
-            elif settled is not None:
-                context.observer.surplus(settled, found)
-            return None
-        raise _not_known(intent, command)
+        looked, own, now = await look_up_own(context, resolved, intent, sent, ctx)
+        findings = replace(findings, matches=looked.matches(own))
+        conclusion = conclude(findings, actor=Actor.WAITING_CALLER, intent=intent, now=now)
+        if conclusion.verdict is not Verdict.DONE:
+            raise _not_known(intent, command)
+        found = own[0].runtime.provider_id
+        settled = await context.store.record_created(
+            intent.id, found, changes=Changes(reason=conclusion.reason), look_in=context.rules.wait_out
+        )
+        if settled is not None and settled.runtime_id == found:
+            context.observer.settled(settled, late=True)
+        elif settled is not None:
+            context.observer.surplus(settled, found)
+        return None
 
     async def _resend(
         self, intent: Intent, command: CreateCommand | None, ctx: RequestContext, prior: PriorKnowledge

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
+from gateway.domain.conclusions import CreateTraits, TargetMatch
 from gateway.domain.errors import GatewayError
 from gateway.domain.intents import Intent, canonical_scope_of, namespace_of
 from gateway.domain.operations import Operation
@@ -42,6 +43,14 @@ class ResolvedTarget:
     def scope(self) -> str:
         """The scope there."""
         return self.target.scope
+
+    @property
+    def traits(self) -> CreateTraits:
+        """The properties of the provider that decide what findings prove."""
+        adapter = self.adapter
+        return CreateTraits(
+            adapter.deduplication, adapter.create_is_free, adapter.idempotency_key_ttl, adapter.marks_creates
+        )
 
     @property
     def canonical_scope(self) -> str:
@@ -121,6 +130,12 @@ class TargetResolver:
         """What tells a target from another one, keyed, so that nothing can be guessed from it."""
         version = self._sealer.digest_version
         return f"{version}:{self._digest(resolved, version).hex()}"
+
+    def match(self, resolved: ResolvedTarget | None, intent: Intent) -> TargetMatch:
+        """Whether ``resolved``, from :meth:`of_intent`, is where the intent was sent to."""
+        if resolved is None:
+            return TargetMatch.GONE
+        return TargetMatch.SAME if self.is_target(resolved, intent.target) else TargetMatch.SAME_NAMES
 
     def is_target(self, resolved: ResolvedTarget, fingerprint: str) -> bool:
         """Whether a fingerprint is of this place, in whose namespace the intent is. With a key that is not known any

@@ -1,4 +1,4 @@
-"""The transition table says what the promise says, row by row."""
+"""The transitions of intents, row by row (docs/creates.md)."""
 
 import pytest
 
@@ -7,7 +7,6 @@ from gateway.domain.intents import (
     TRANSITIONS,
     UNSETTLED,
     Actor,
-    Condition,
     ForbiddenTransition,
     IntentState,
     LeaseRule,
@@ -16,8 +15,8 @@ from gateway.domain.intents import (
     transition,
 )
 
-# The promise's own rows: from, to, who, and whether the lease has to be the mover's (own), must not be another's (free)
-# or does not matter (any). A step to open raises the epoch.
+# From, to, actor, and whether the actor has to have the lease (own), no other may have it (free), or it is not needed (any).
+# A transition to open raises the epoch.
 PROMISE = """
 open     done     anyone          any
 open     refused  holder          own
@@ -59,20 +58,10 @@ def test_a_new_send_and_nothing_else_raises_the_epoch():
     assert all(step.next_epoch == (step.target is IntentState.OPEN) for step in TRANSITIONS)
 
 
-def test_no_new_send_follows_a_doubt_unless_the_provider_dedupes():
-    """From unknown only with the same bytes to the same target; the reconciler only where a create is free."""
-    for step in TRANSITIONS:
-        if (step.source, step.target) == (IntentState.UNKNOWN, IntentState.OPEN):
-            (needed,) = step.conditions
-            assert needed >= {Condition.DEDUPLICATED, Condition.SAME_TARGET, Condition.SAME_BYTES}
-            assert (Condition.FREE_OF_CHARGE in needed) == (step.who is Actor.RECONCILER)
-
-
-def test_a_negative_conclusion_is_never_anyones():
-    """Only who has the lease says that nothing was made; a person says it on record."""
+def test_a_negative_conclusion_needs_the_lease_or_an_operator():
     for step in TRANSITIONS:
         if step.target in {IntentState.REFUSED, IntentState.ABSENT}:
-            assert step.lease is LeaseRule.OWN or step.conditions == (frozenset({Condition.RECORDED}),)
+            assert step.lease is LeaseRule.OWN or step.who is Actor.OPERATOR
 
 
 @pytest.mark.parametrize("who", Actor)

@@ -8,9 +8,10 @@ from adapters.bctrl.adapter import BctrlAdapter
 from adapters.bctrl_browsers.adapter import BctrlBrowsersAdapter
 from adapters.durable.adapter import DurableAdapter
 from gateway.domain import errors
+from gateway.domain.conclusions import Proof
 from gateway.domain.errors import GatewayError, ProviderFailure, error_classes
 from gateway.ports.transport import Phase, TransportFailure
-from gateway.services.intents.evidence import Evidence, Proof, evidence_of
+from gateway.services.intents.evidence import Evidence, evidence_of
 from tests.unit.services.fakes import FakeAdapter
 
 TABLES = {
@@ -82,13 +83,14 @@ def test_an_error_that_no_answer_led_to_was_raised_before_anything_was_sent(erro
     assert evidence.proof is (Proof.NONE if unclear else Proof.NOTHING_MADE)
 
 
-def test_what_was_made_is_known_unknown_or_denied() -> None:
+def test_only_a_definitive_rejection_and_a_garbled_success_show_whether_something_was_made() -> None:
     told = {proof: Evidence(proof, errors.ProviderError("x"), "sent", None).made for proof in Proof}
     assert told == {
         Proof.NOTHING_MADE: False,
         Proof.MADE: True,
         Proof.CONFLICT: None,
         Proof.REFUSED_FOR_NOW: None,
+        Proof.ANOTHER_ANSWER: None,
         Proof.NONE: None,
     }
 

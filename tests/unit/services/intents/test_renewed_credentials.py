@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from gateway.domain.conclusions import GIVE_UP
 from gateway.domain.errors import OutcomeUnknown, Retryable
 from gateway.domain.intents import IntentState
 from gateway.domain.values import State
 from gateway.services.fleet import Fleet
 from gateway.services.intents import TargetResolver
-from gateway.services.intents.timing import GIVE_UP
 from tests.unit.services.intents.scene import LOST, Durable, Keyed, Plain, Scene, W, asked, live
 
 WORKSPACE = "5f2b8c1e-7d64-4a3c-9e0b-1a2b3c4d5e6f"

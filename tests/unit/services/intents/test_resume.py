@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from gateway.domain import errors
+from gateway.domain.conclusions import REPLAY_AGE
 from gateway.domain.errors import GatewayError, OutcomeUnknown, Retryable
 from gateway.domain.intents import Actor, Intent, IntentState
 from gateway.domain.values import State
 from gateway.ports.store import Decision, Version
 from gateway.services.intents import PayloadSealer
-from gateway.services.intents.timing import REPLAY_AGE
 from gateway.settings import CreatesSettings
 from gateway.storage.sealing import Keyring, new_key
 from tests.unit.services.intents.scene import LOST, Durable, Keyed, Plain, Scene, W, asked, live, said

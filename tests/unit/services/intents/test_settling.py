@@ -7,12 +7,13 @@ import msgspec
 import pytest
 
 from gateway.domain import errors
+from gateway.domain.conclusions import GIVE_UP, REPLAY_AGE
 from gateway.domain.errors import OutcomeUnknown, StoreUnavailable
 from gateway.domain.intents import IntentState
 from gateway.domain.values import State
 from gateway.services.fleet import Fleet
 from gateway.services.intents import PayloadSealer, Reconciler, TargetResolver
-from gateway.services.intents.timing import GIVE_UP, REPLAY_AGE, SURPLUS_KEPT
+from gateway.services.intents.timing import SURPLUS_KEPT
 from gateway.settings import CreatesSettings
 from gateway.storage.sealing import Keyring, new_key
 from tests.unit.services.intents.scene import LOST, Durable, Failure, Keyed, Plain, Scene, W, asked, live, said

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.domain.conclusions import GIVE_UP
 from gateway.domain.errors import AlreadyExists, OutcomeUnknown, PermissionDenied, ProviderError
 from gateway.domain.intents import Intent, IntentState
 from gateway.ports.sealing import Cell, Unreadable
 from gateway.services.intents import PayloadSealer
-from gateway.services.intents.timing import GIVE_UP
 from gateway.storage.sealing import Keyring, new_key
 from gateway.testing.store_subject import create, identity
 from tests.unit.services.intents.scene import LOST, Durable, Plain, Scene, W, asked, said
