@@ -149,7 +149,7 @@ async def test_case_16_without_a_caller_what_is_free_is_sent_again(sqlite_place:
         assert [made.id for made in upstream.made()] == [done.runtime_id]
 
 
-@pytest.mark.parametrize("point", ["after:begin", "before:found", "after:found"])
+@pytest.mark.parametrize("point", ["after:begin", "before:record_created", "after:record_created"])
 async def test_case_17_a_gateway_that_dies_at_a_point_of_a_create_leaves_one_runtime(
     point: str, store_place: StorePlace, tmp_path: Path
 ) -> None:
@@ -173,7 +173,7 @@ async def test_case_17_a_gateway_that_dies_at_a_point_of_a_create_leaves_one_run
                 assert answer.status == 201
                 assert [made.id for made in upstream.live()] == [answer.json["provider_id"]]
                 assert (await w.becomes(name, IntentState.DONE)).surplus == ()
-                if point == "after:found":
+                if point == "after:record_created":
                     assert upstream.posts() == 1
 
             async with asyncio.TaskGroup() as group:

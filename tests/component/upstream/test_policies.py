@@ -23,7 +23,7 @@ from gateway.upstream.policies.bulkhead import Bulkhead
 from gateway.upstream.policies.circuit import Circuit
 from gateway.upstream.policies.deadline import Deadline
 from gateway.upstream.policies.retry import Retry
-from gateway.upstream.policies.slots import Places
+from gateway.upstream.policies.slots import SlotPool
 from gateway.upstream.transport import AiohttpTransport
 
 CLOCK = SystemClock()
@@ -57,7 +57,7 @@ class TestRetryOfReadsSwitchedOff(TransportContract):
 
 class TestBulkhead(TransportContract):
     def make_transport(self, settings: ProviderSettings) -> Transport:
-        lanes = {lane: Places(1, 20) for lane in [*WorkClass, "settling"]}
+        lanes = {lane: SlotPool(1, 20) for lane in [*WorkClass, "settling"]}
         return Bulkhead(AiohttpTransport(settings), lanes, circuits(), CLOCK, lambda _lane: None)
 
 
