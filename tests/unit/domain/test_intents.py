@@ -15,7 +15,7 @@ from gateway.domain.intents import (
     transition,
 )
 
-# From, to, actor, and whether the actor has to have the lease (own), no other may have it (free), or it is not needed (any).
+# From, to, actor, and the lease: the actor has it (own), no other actor has it (free), or it is not needed (any).
 # A transition to open raises the epoch.
 PROMISE = """
 open     done     anyone          any
