@@ -50,7 +50,7 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
     def __init__(self, settings: BctrlSettings, transport: Transport) -> None:
         super().__init__(settings, transport)
         self._reader = Reader(settings.name, self.features, pinned=settings.scope is not None)
-        self._headers = {"Authorization": f"Bearer {settings.token.get_secret_value()}"}
+        self._headers = settings.credential_headers()
 
     def parse_scope(self, scope: str) -> str:
         return workspace_id(scope)

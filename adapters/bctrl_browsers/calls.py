@@ -34,10 +34,7 @@ class BrowserCalls:
         self._settings = settings
         self._transport = transport
         self._provider = settings.name
-        self._headers = {
-            "Authorization": f"Bearer {settings.token.get_secret_value()}",
-            "BCTRL-Version": wire.API_VERSION,
-        }
+        self._headers = {**settings.credential_headers(), "BCTRL-Version": wire.API_VERSION}
         self.reader = mapping.Reader(settings.name, features, pinned=settings.scope is not None)
 
     async def send(
