@@ -11,9 +11,5 @@ PLUGIN = AdapterPlugin(
     settings=BctrlSettings,
     emulator="adapters.bctrl.emulator:create_emulator",
     demo=Demo(provider="bctrl-demo", scope="7d0c5a4e-93b1-4f0a-8c62-5e1b2a9f6d34"),
-    personalities={
-        "live_alias": ("conflict", "return", "second"),
-        "stopped_alias": ("reusable", "taken"),
-    },
     dialect=BctrlDialect,
 )

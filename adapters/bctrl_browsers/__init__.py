@@ -11,6 +11,5 @@ PLUGIN = AdapterPlugin(
     settings=BctrlBrowsersSettings,
     emulator="adapters.bctrl_browsers.emulator:create_emulator",
     demo=Demo(provider="browsers-demo", scope="sp_demo"),
-    personalities={"names": ("unique", "free"), "keys": ("remembered", "forgotten")},
     dialect=BctrlBrowsersDialect,
 )

@@ -11,6 +11,5 @@ PLUGIN = AdapterPlugin(
     settings=DurableSettings,
     emulator="adapters.durable.emulator:create_emulator",
     demo=Demo(provider="durable-demo", scope="acme/research"),
-    personalities={"key_uniqueness": ("workspace", "owner"), "get_by_key": ("yes", "no")},
     dialect=DurableDialect,
 )

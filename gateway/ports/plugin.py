@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from gateway.ports.dialect import Dialect
@@ -28,7 +29,7 @@ class AdapterPlugin:
 
     ``emulator`` is ``module:function``, imported only when an emulator runs; the function takes the keyword arguments
     ``token`` (the one credential it accepts) and ``personality`` (a mapping of choices) and returns an aiohttp
-    application. ``personalities`` names the choices, first the default. ``dialect`` speaks the API inbound.
+    application. The module also defines ``PERSONALITIES``. ``dialect`` is the API spoken inbound.
     """
 
     api: str
@@ -36,5 +37,11 @@ class AdapterPlugin:
     settings: type[ProviderSettings]
     emulator: str
     demo: Demo
-    personalities: Mapping[str, tuple[str, ...]]
     dialect: type[Dialect] | None = None
+
+    @property
+    def personalities(self) -> Mapping[str, tuple[str, ...]]:
+        """The choices of each personality, the default first, as the emulator's module declares them. Imports it."""
+        module, _, _ = self.emulator.partition(":")
+        declared: Mapping[str, tuple[str, ...]] = import_module(module).PERSONALITIES
+        return declared

@@ -16,8 +16,9 @@ _HTTP_OF_THE_STANDARD_LIBRARY: Final = frozenset({"ftplib", "http", "socket", "s
 
 class AdapterImports(Contract):
     """``adapters`` is the package of the folders. Every module of a folder may import its own folder, ``gateway``
-    (packages of the gateway), ``libraries`` and the standard library without its HTTP; those in its package
-    ``emulator`` also ``emulator_gateway`` and ``emulator_libraries``. What lies beside the folders sees no folder."""
+    (packages of the gateway), ``libraries`` and the standard library without its HTTP. Those in its package
+    ``emulator`` may also import ``emulator_gateway`` and ``emulator_libraries``, but of their folder that package only.
+    What lies beside the folders sees no folder."""
 
     adapters = fields.StringField()
     gateway = fields.SetField(subfield=fields.StringField())
@@ -41,8 +42,9 @@ class AdapterImports(Contract):
 
     def _allowed(self, importer: str, imported: str) -> bool:
         folder = ".".join(importer.split(".")[:2])
+        emulator = _is_of_an_emulator(importer)
         if _within(imported, self.adapters):
-            return imported == self.adapters or _within(imported, folder)
+            return imported == self.adapters or _within(imported, f"{folder}.emulator" if emulator else folder)
         return any(_within(imported, package) for package in self._packages(importer)) or (
             imported in sys.stdlib_module_names and imported not in _HTTP_OF_THE_STANDARD_LIBRARY
         )
@@ -50,9 +52,13 @@ class AdapterImports(Contract):
     def _packages(self, importer: str) -> Iterator[str]:
         yield from self.gateway
         yield from self.libraries
-        if importer.split(".")[2:3] == ["emulator"]:
+        if _is_of_an_emulator(importer):
             yield from self.emulator_gateway
             yield from self.emulator_libraries
+
+
+def _is_of_an_emulator(module: str) -> bool:
+    return module.split(".")[2:3] == ["emulator"]
 
 
 def _within(module: str, package: str) -> bool:

@@ -58,6 +58,16 @@ VIOLATIONS = {
         "import gateway.services.fleet",
         "adapters.durable.emulator.world -> gateway.services.fleet",
     ),
+    "an emulator shares a word with its adapter": (
+        "adapters/bctrl/emulator/checks.py",
+        "import adapters.bctrl.wire",
+        "adapters.bctrl.emulator.checks -> adapters.bctrl.wire",
+    ),
+    "an emulator reads the plugin of its adapter": (
+        "adapters/bctrl_browsers/emulator/checks.py",
+        "import adapters.bctrl_browsers",
+        "adapters.bctrl_browsers.emulator.checks -> adapters.bctrl_browsers",
+    ),
     "a folder that is new": ("adapters/lagoon/__init__.py", "import aiohttp", "adapters.lagoon -> aiohttp"),
     "the registry knows an adapter by name": (
         "adapters/registry.py",

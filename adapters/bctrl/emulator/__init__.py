@@ -21,35 +21,39 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from adapters.bctrl import PLUGIN
 from adapters.bctrl.emulator.checks import create_fault
-from adapters.bctrl.wire import Code, Driver, Kind, LaunchMode, ReasonClass, Status
 from gateway.testing.emulator import Emulator
 from gateway.testing.exchange import Answer, Call, Made, Refusal, Route, timestamp
+from gateway.testing.personality import personality_of
 from gateway.testing.recording import parse_json
 
-_CODES: Final[Mapping[int, Code]] = {
-    400: Code.REQUEST_INVALID,
-    401: Code.AUTH_INVALID,
-    402: Code.INSUFFICIENT_CREDITS,
-    403: Code.AUTH_FORBIDDEN,
-    404: Code.ROUTE_NOT_FOUND,
-    409: Code.RUNTIME_NAME_CONFLICT,
-    429: Code.RATE_LIMIT,
-    502: Code.UPSTREAM_UNAVAILABLE,
-    503: Code.UPSTREAM_UNAVAILABLE,
-    504: Code.UPSTREAM_UNAVAILABLE,
+PERSONALITIES: Final[Mapping[str, tuple[str, ...]]] = {
+    "live_alias": ("conflict", "return", "second"),
+    "stopped_alias": ("reusable", "taken"),
 }
-_REASONS: Final[Mapping[int, ReasonClass]] = {
-    401: ReasonClass.UNAUTHORIZED,
-    402: ReasonClass.CAPABILITY_DENIED,
-    403: ReasonClass.CAPABILITY_DENIED,
-    404: ReasonClass.NOT_FOUND,
-    409: ReasonClass.CONFLICT,
-    429: ReasonClass.RATE_LIMITED,
-    502: ReasonClass.UPSTREAM,
-    503: ReasonClass.UPSTREAM,
-    504: ReasonClass.UPSTREAM,
+
+_CODES: Final[Mapping[int, str]] = {
+    400: "request.invalid",
+    401: "auth.invalid",
+    402: "billing.insufficient_credits",
+    403: "auth.forbidden",
+    404: "route.not_found",
+    409: "runtime.name_conflict",
+    429: "rate_limit.exceeded",
+    502: "upstream.unavailable",
+    503: "upstream.unavailable",
+    504: "upstream.unavailable",
+}
+_REASONS: Final[Mapping[int, str]] = {
+    401: "unauthorized",
+    402: "capability_denied",
+    403: "capability_denied",
+    404: "not_found",
+    409: "conflict",
+    429: "rate_limited",
+    502: "upstream",
+    503: "upstream",
+    504: "upstream",
 }
 
 
@@ -60,11 +64,11 @@ class _Runtime:
     workspace: str
     alias: str
     created: float
-    driver: str = Driver.PLAYWRIGHT
-    launch_mode: str = LaunchMode.EPHEMERAL
+    driver: str = "playwright"
+    launch_mode: str = "ephemeral"
     profile_id: str | None = None
-    kind: str = Kind.BROWSER
-    status: str = Status.ACTIVE
+    kind: str = "browser"
+    status: str = "active"
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     context_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     page_id: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -73,12 +77,12 @@ class _Runtime:
 
     @property
     def live(self) -> bool:
-        return self.status not in {Status.STOPPED, Status.FAILED}
+        return self.status not in {"stopped", "failed"}
 
     def stop(self, now: float) -> None:
         """End it; what has ended stays as it is."""
         if self.live:
-            self.status, self.updated = Status.STOPPED, now
+            self.status, self.updated = "stopped", now
 
     def shown(self) -> dict[str, Any]:
         summary = {
@@ -124,14 +128,14 @@ class BctrlEmulator(Emulator):
     def authenticate(self, headers: Mapping[str, str]) -> str:
         given = headers.get("Authorization")
         if given is None:
-            raise Refusal(self.failure(401, "There is no Authorization header.", Code.AUTH_REQUIRED))
+            raise Refusal(self.failure(401, "There is no Authorization header.", "auth.required"))
         if not hmac.compare_digest(given.encode(errors="replace"), self._credentials):
-            raise Refusal(self.failure(401, "This token is not valid.", Code.AUTH_INVALID))
+            raise Refusal(self.failure(401, "This token is not valid.", "auth.invalid"))
         return "account"
 
     def failure(self, status: int, detail: str, code: str | None = None) -> Answer:
-        default = Code.INTERNAL if status >= 500 else Code.REQUEST_INVALID
-        reason = ReasonClass.SERVER if status >= 500 else ReasonClass.INVALID_INPUT
+        default = "internal.error" if status >= 500 else "request.invalid"
+        reason = "server" if status >= 500 else "invalid_input"
         body = {
             "error": detail,
             "code": code or _CODES.get(status, default),
@@ -141,7 +145,7 @@ class BctrlEmulator(Emulator):
         return Answer(status, body, {"x-request-id": body["requestId"]})
 
     def bad_json(self, detail: str) -> Answer:
-        return self.failure(400, f"The body is not JSON: {detail}", Code.REQUEST_INVALID_JSON)
+        return self.failure(400, f"The body is not JSON: {detail}", "request.invalid_json")
 
     def routes(self) -> Iterable[Route]:
         runtimes = "/v1/workspaces/{id}/runtimes"
@@ -170,7 +174,7 @@ class BctrlEmulator(Emulator):
     def _create(self, call: Call) -> Answer:
         body = call.json()
         if fault := create_fault(body):
-            raise Refusal(self.failure(400, fault, Code.REQUEST_INVALID))
+            raise Refusal(self.failure(400, fault, "request.invalid"))
         workspace = self._workspaces.setdefault(call.path["id"], [])
         namesakes = [runtime for runtime in workspace if runtime.alias == body["alias"]]
         live = [runtime for runtime in namesakes if runtime.live]
@@ -179,14 +183,14 @@ class BctrlEmulator(Emulator):
             if rule == "return":
                 return Answer(200, live[-1].shown())
             if rule in {"conflict", "taken"}:
-                raise Refusal(self.failure(409, "A runtime of this alias exists.", Code.RUNTIME_NAME_CONFLICT))
+                raise Refusal(self.failure(409, "A runtime of this alias exists.", "runtime.name_conflict"))
         launch = body.get("launch", {})
         runtime = _Runtime(
             workspace=call.path["id"],
             alias=body["alias"],
             created=self.now(),
-            driver=body.get("driver", Driver.PLAYWRIGHT),
-            launch_mode=launch.get("mode", LaunchMode.EPHEMERAL),
+            driver=body.get("driver", "playwright"),
+            launch_mode=launch.get("mode", "ephemeral"),
             profile_id=launch.get("profileId"),
         )
         workspace.append(runtime)
@@ -213,7 +217,7 @@ class BctrlEmulator(Emulator):
     def _meant(self, namesakes: list[_Runtime]) -> _Runtime:
         """Which runtime an alias means: the newest live one, else the newest."""
         if not namesakes:
-            raise Refusal(self.failure(404, "There is no runtime of this alias.", Code.RUNTIME_NOT_FOUND))
+            raise Refusal(self.failure(404, "There is no runtime of this alias.", "runtime.not_found"))
         live = [runtime for runtime in namesakes if runtime.live]
         return (live or namesakes)[-1]
 
@@ -245,9 +249,4 @@ def create_emulator(
     *, token: str, personality: Mapping[str, str] | None = None, now: Callable[[], float] = time.time
 ) -> web.Application:
     """The emulator as an application. Raises ``ValueError`` for a personality that does not exist."""
-    chosen = {name: choices[0] for name, choices in PLUGIN.personalities.items()}
-    for name, choice in (personality or {}).items():
-        if choice not in PLUGIN.personalities.get(name, ()):
-            raise ValueError(f"bctrl's emulator has no personality {name}={choice}")
-        chosen[name] = choice
-    return BctrlEmulator(token, chosen, now).application()
+    return BctrlEmulator(token, personality_of(PERSONALITIES, personality), now).application()

@@ -19,30 +19,36 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from adapters.bctrl_browsers import PLUGIN
 from adapters.bctrl_browsers.emulator import checks as emulator_checks
 from adapters.bctrl_browsers.emulator.checks import Check, fault
 from adapters.bctrl_browsers.emulator.flat import FlatEra, flat_errors
 from adapters.bctrl_browsers.emulator.listing import page_of
 from adapters.bctrl_browsers.emulator.world import DEFAULT_SPACE, Browser, World, new_id
-from adapters.bctrl_browsers.wire import API_VERSION, MARKER, Code, ReasonClass, RunStatus
 from gateway.testing.emulator import Emulator
 from gateway.testing.exchange import Answer, Call, Made, Refusal, Route, timestamp
+from gateway.testing.personality import personality_of
 
 Handle = Callable[[Call], Answer]
 
-_CODES: Final[Mapping[int, tuple[str, ReasonClass]]] = {
-    400: (Code.REQUEST_INVALID, ReasonClass.INVALID_INPUT),
-    401: (Code.AUTH_INVALID, ReasonClass.UNAUTHORIZED),
-    402: (Code.INSUFFICIENT_CREDITS, ReasonClass.CAPABILITY_DENIED),
-    403: (Code.AUTH_FORBIDDEN, ReasonClass.CAPABILITY_DENIED),
-    404: (Code.ROUTE_NOT_FOUND, ReasonClass.NOT_FOUND),
-    405: (Code.REQUEST_METHOD, ReasonClass.INVALID_INPUT),
-    409: (Code.BROWSER_NAME_CONFLICT, ReasonClass.CONFLICT),
-    429: (Code.RATE_LIMIT, ReasonClass.RATE_LIMITED),
-    502: (Code.UPSTREAM_UNAVAILABLE, ReasonClass.UPSTREAM),
-    503: (Code.UPSTREAM_UNAVAILABLE, ReasonClass.UPSTREAM),
-    504: (Code.UPSTREAM_UNAVAILABLE, ReasonClass.UPSTREAM),
+PERSONALITIES: Final[Mapping[str, tuple[str, ...]]] = {
+    "names": ("unique", "free"),
+    "keys": ("remembered", "forgotten"),
+}
+
+_VERSION: Final = "2026-10-03"
+_MARKER: Final = "rgw_intent"  # the member of metadata in which the gateway marks its creates, for the proofs
+_CODES: Final[Mapping[int, tuple[str, str]]] = {
+    400: ("request.invalid", "invalid_input"),
+    401: ("auth.invalid", "unauthorized"),
+    402: ("billing.insufficient_credits", "capability_denied"),
+    403: ("auth.forbidden", "capability_denied"),
+    404: ("route.not_found", "not_found"),
+    405: ("request.method_not_allowed", "invalid_input"),
+    409: ("browser.name_conflict", "conflict"),
+    429: ("rate_limit.exceeded", "rate_limited"),
+    502: ("upstream.unavailable", "upstream"),
+    503: ("upstream.unavailable", "upstream"),
+    504: ("upstream.unavailable", "upstream"),
 }
 _CREATE_ONLY: Final = frozenset({"name", "spaceId", "fromBrowser", "persona"})
 
@@ -60,13 +66,13 @@ class BrowsersEmulator(Emulator):
     def authenticate(self, headers: Mapping[str, str]) -> str:
         given = headers.get("Authorization")
         if given is None:
-            raise Refusal(self.failure(401, "There is no Authorization header.", Code.AUTH_REQUIRED))
+            raise Refusal(self.failure(401, "There is no Authorization header.", "auth.required"))
         if not hmac.compare_digest(given.encode(errors="replace"), self._credentials):
-            raise Refusal(self.failure(401, "This token is not valid.", Code.AUTH_INVALID))
+            raise Refusal(self.failure(401, "This token is not valid.", "auth.invalid"))
         return "account"
 
     def failure(self, status: int, detail: str, code: str | None = None) -> Answer:
-        server = (Code.INTERNAL, ReasonClass.SERVER)
+        server = ("internal.error", "server")
         default, reason = _CODES.get(status, server if status >= 500 else _CODES[400])
         error = {
             "code": code or default,
@@ -79,7 +85,7 @@ class BrowsersEmulator(Emulator):
         return Answer(status, {"error": error}, {"x-request-id": error["requestId"]})
 
     def bad_json(self, detail: str) -> Answer:
-        return self.failure(400, f"The body is not JSON: {detail}", Code.REQUEST_INVALID_JSON)
+        return self.failure(400, f"The body is not JSON: {detail}", "request.invalid_json")
 
     def routes(self) -> Iterable[Route]:
         one = "/v1/browsers/{id}"
@@ -104,7 +110,7 @@ class BrowsersEmulator(Emulator):
 
     def made(self) -> Iterable[Made]:
         for browser in self.world.all(self.now()):
-            marker = browser.config.get("metadata", {}).get(MARKER)
+            marker = browser.config.get("metadata", {}).get(_MARKER)
             yield Made(browser.id, browser.name, browser.space, live=True, marker=marker, key=browser.key)
 
     def application(self, *, max_body: int = 1 << 20) -> web.Application:
@@ -126,7 +132,7 @@ class BrowsersEmulator(Emulator):
             request = (call.operation, *call.path.values(), call.raw)
             before, answer = self._answered.get(key, (request, None))
             if before != request:
-                raise self.refuse(409, "The key was used for another request.", Code.IDEMPOTENCY_MISMATCH)
+                raise self.refuse(409, "The key was used for another request.", "idempotency.mismatch")
             if answer is not None:
                 return replace(answer, created=None)
             self._answered[key] = (request, answer := handle(call))
@@ -143,19 +149,19 @@ class BrowsersEmulator(Emulator):
         """Refuse a name that is taken."""
         may_be_taken = call.repeated or self._personality["names"] == "free"
         if not may_be_taken and self.world.namesakes(space, name, self.now()):
-            raise self.refuse(409, "A browser of this name exists.", Code.BROWSER_NAME_CONFLICT)
+            raise self.refuse(409, "A browser of this name exists.", "browser.name_conflict")
 
     def browser(self, call: Call) -> Browser:
         """The browser that a call is about, by id or name."""
         found = self.world.meant(self.space_of(call), call.path["id"], self.now())
         if found is None:
-            raise self.refuse(404, "There is no browser of this id or name.", Code.BROWSER_NOT_FOUND)
+            raise self.refuse(404, "There is no browser of this id or name.", "browser.not_found")
         return found
 
     def _read(self, handle: Handle) -> Handle:
         def read(call: Call) -> Answer:
-            if call.headers.get("BCTRL-Version", API_VERSION) != API_VERSION:
-                raise self.refuse(400, f"The only version is {API_VERSION}.", Code.REQUEST_VERSION)
+            if call.headers.get("BCTRL-Version", _VERSION) != _VERSION:
+                raise self.refuse(400, f"The only version is {_VERSION}.", "request.version_unsupported")
             return handle(call)
 
         return read
@@ -194,12 +200,12 @@ class BrowsersEmulator(Emulator):
         if "fromBrowser" not in body:
             return browser
         if "persona" not in body:
-            raise self.refuse(400, "fromBrowser needs persona.", Code.BROWSER_PERSONA_REQUIRED)
+            raise self.refuse(400, "fromBrowser needs persona.", "browser.persona_required")
         source = self.world.meant(browser.space, body["fromBrowser"], self.now())
         if source is None:
-            raise self.refuse(404, "There is no such browser to copy.", Code.BROWSER_NOT_FOUND)
+            raise self.refuse(404, "There is no such browser to copy.", "browser.not_found")
         if not source.saved:
-            raise self.refuse(409, "The browser to copy has no saved state.", Code.BROWSER_NO_SAVED_STATE)
+            raise self.refuse(409, "The browser to copy has no saved state.", "browser.no_saved_state")
         at = timestamp(max(source.updated, source.used, source.created))
         browser.copied_from = {"browserId": source.id, "persona": body["persona"], "savedStateAt": at}
         browser.saved = True
@@ -213,7 +219,7 @@ class BrowsersEmulator(Emulator):
     def _get(self, call: Call) -> Answer:
         browser = self.browser(call)
         if call.unseen.in_get(browser.id):
-            raise self.refuse(404, "There is no browser of this id or name.", Code.BROWSER_NOT_FOUND)
+            raise self.refuse(404, "There is no browser of this id or name.", "browser.not_found")
         return self._shown(self._waited(call, browser))
 
     def _update(self, call: Call) -> Answer:
@@ -221,7 +227,7 @@ class BrowsersEmulator(Emulator):
         fixed = body.keys() & {"stealth", "viewport"}
         if fixed and (browser.run is not None or browser.saved):
             detail = f"{' and '.join(sorted(fixed))} can change while the browser is idle and has no saved state."
-            raise self.refuse(409, detail, Code.RUNTIME_NOT_STOPPED)
+            raise self.refuse(409, detail, "runtime.not_stopped")
         if body.get("name", browser.name) != browser.name:
             self.check_name(browser.space, body["name"], call)
             browser.name = body["name"]
@@ -247,8 +253,8 @@ class BrowsersEmulator(Emulator):
 
     def _revoke(self, call: Call) -> Answer:
         browser = self.browser(call)
-        if browser.run is None or browser.run.status(self.now()) is not RunStatus.ACTIVE:
-            raise self.refuse(409, "The browser is not running.", Code.BROWSER_NOT_RUNNING)
+        if browser.run is None or browser.run.status(self.now()) != "active":
+            raise self.refuse(409, "The browser is not running.", "browser.not_running")
         browser.run.credential = new_id("key")
         return self._shown(browser)
 
@@ -265,9 +271,4 @@ def create_emulator(
     *, token: str, personality: Mapping[str, str] | None = None, now: Callable[[], float] = time.time
 ) -> web.Application:
     """The emulator as an application. Raises ``ValueError`` for a personality that does not exist."""
-    chosen = {name: choices[0] for name, choices in PLUGIN.personalities.items()}
-    for name, choice in (personality or {}).items():
-        if choice not in PLUGIN.personalities.get(name, ()):
-            raise ValueError(f"the emulator of bctrl_browsers has no personality {name}={choice}")
-        chosen[name] = choice
-    return BrowsersEmulator(token, chosen, now).application()
+    return BrowsersEmulator(token, personality_of(PERSONALITIES, personality), now).application()

@@ -15,7 +15,6 @@ from aiohttp import hdrs, web
 from adapters.bctrl_browsers.emulator.checks import fault
 from adapters.bctrl_browsers.emulator.listing import slice_of
 from adapters.bctrl_browsers.emulator.world import Browser, Run, World
-from adapters.bctrl_browsers.wire import Code, RunStatus
 from gateway.testing.exchange import Answer, Call, Refusal, Route, timestamp
 
 Handle = Callable[[Call], Answer]
@@ -89,7 +88,7 @@ class FlatEra:
         for browser in self._world.all(self._now()):
             if browser.id == call.path["id"]:
                 return browser
-        raise self._account.refuse(404, "There is no runtime of this id.", Code.RUNTIME_NOT_FOUND)
+        raise self._account.refuse(404, "There is no runtime of this id.", "runtime.not_found")
 
     def _create(self, call: Call) -> Answer:
         body = self._body(call)
@@ -132,7 +131,7 @@ class FlatEra:
     def _get(self, call: Call) -> Answer:
         browser = self._browser(call)
         if call.unseen.in_get(browser.id):
-            raise self._account.refuse(404, "There is no runtime of this id.", Code.RUNTIME_NOT_FOUND)
+            raise self._account.refuse(404, "There is no runtime of this id.", "runtime.not_found")
         shown = self._detail(browser)
         if call.parameter("include") == "connection" and browser.run is not None:
             shown["connection"] = self._connection(browser.run)
@@ -150,7 +149,7 @@ class FlatEra:
     def _delete(self, call: Call) -> Answer:
         browser = self._browser(call)
         if browser.run is not None and call.parameter("force") != "true":
-            raise self._account.refuse(409, "Stop it first, or send force=true.", Code.RUNTIME_NOT_STOPPED)
+            raise self._account.refuse(409, "Stop it first, or send force=true.", "runtime.not_stopped")
         self._world.remove(browser)
         return Answer(200, {"id": browser.id, "deleted": True})
 
@@ -209,7 +208,7 @@ class FlatEra:
             "metadata": browser.flat.get("metadata"),
             "latestRun": None,
         }
-        if browser.run is not None and browser.run.status(self._now()) is RunStatus.ACTIVE:
+        if browser.run is not None and browser.run.status(self._now()) == "active":
             connection = self._connection(browser.run)
             detail |= {key: connection[key] for key in ("connectUrl", "protocol", "webdriverUrl")}
         return detail

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from adapters.bctrl_browsers.emulator.world import Browser
-from adapters.bctrl_browsers.wire import Code, Status
 from gateway.testing.exchange import Answer, Call, Refusal
 
 _DEFAULT_LIMIT: Final = 20
@@ -47,9 +46,9 @@ def slice_of(
             created, browser_id = after
             last = (float(created), str(browser_id))
         except (ValueError, TypeError) as exc:
-            raise emulator.refuse(400, "This cursor is none.", Code.CURSOR_INVALID) from exc
+            raise emulator.refuse(400, "This cursor is none.", "pagination.cursor_invalid") from exc
         if made_for != order:
-            raise emulator.refuse(400, "This cursor is of a list in another order.", Code.CURSOR_INVALID)
+            raise emulator.refuse(400, "This cursor is of a list in another order.", "pagination.cursor_invalid")
         left = [b for b in left if (_key(b) < last if order == "desc" else _key(b) > last)]
     page = left[: int(limit)]
     more = len(left) > len(page)
@@ -58,7 +57,7 @@ def slice_of(
 
 def _wanted(browser: Browser, call: Call) -> bool:
     statuses, q = call.parameters("status"), call.parameter("q")
-    status = Status.IDLE if browser.run is None else Status.RUNNING
+    status = "idle" if browser.run is None else "running"
     return (
         call.parameter("name") in {None, browser.name}
         and call.parameter("location") in {None, browser.config.get("location", "auto")}

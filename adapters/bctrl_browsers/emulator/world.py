@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from adapters.bctrl_browsers.wire import RunStatus, Status
 from gateway.testing.exchange import timestamp
 
 DEFAULT_SPACE: Final = "sp_demo"
@@ -55,11 +54,11 @@ class Run:
     id: str = field(default_factory=lambda: new_id("run"))
     credential: str = field(default_factory=lambda: secrets.token_urlsafe(18))
 
-    def status(self, now: float) -> RunStatus:
-        """Where it is."""
+    def status(self, now: float) -> str:
+        """``starting``, ``active``, ``stopping`` or ``ended``."""
         if self.ended_at is not None:
-            return RunStatus.STOPPING if now < self.ended_at else RunStatus.ENDED
-        return RunStatus.STARTING if now < self.active_at else RunStatus.ACTIVE
+            return "stopping" if now < self.ended_at else "ended"
+        return "starting" if now < self.active_at else "active"
 
     def connections(self, now: float) -> dict[str, str]:
         """The ways in. Every URL is a credential."""
@@ -93,7 +92,7 @@ class Browser:
 
     def settle(self, now: float) -> None:
         """Let a run that has ended be gone, and its state saved."""
-        if self.run is not None and self.run.status(now) is RunStatus.ENDED:
+        if self.run is not None and self.run.status(now) == "ended":
             self.saved = not self.run.discard
             self.run = None
 
@@ -132,7 +131,7 @@ class Browser:
             "id": self.id,
             "name": self.name,
             "spaceId": self.space,
-            "status": Status.IDLE if self.run is None else Status.RUNNING,
+            "status": "idle" if self.run is None else "running",
             "createdAt": timestamp(self.created),
             "updatedAt": timestamp(max(self.updated, self.created)),
             "lastUsedAt": timestamp(max(self.used, self.created)),
@@ -146,7 +145,7 @@ class Browser:
 
     def _shown_run(self, run: Run, now: float) -> dict[str, Any]:
         status = run.status(now)
-        active = status is RunStatus.ACTIVE
+        active = status == "active"
         since = timestamp(run.active_at if active else run.requested_at)
         return {
             "object": "run",

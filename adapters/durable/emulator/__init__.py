@@ -39,9 +39,15 @@ from adapters.durable.emulator.lookups import LookupRoutes
 from adapters.durable.emulator.platform import Platform
 from adapters.durable.emulator.world import Project, Runtime, Workspace, digest
 from gateway.testing.exchange import Answer, Call, Made, Route
+from gateway.testing.personality import personality_of
 
 WORKSPACE: Final = "/api/v1/org/{org}/ws/{workspace}"
 RUNTIME: Final = WORKSPACE + "/runtimes/{runtime}"
+
+PERSONALITIES: Final[Mapping[str, tuple[str, ...]]] = {
+    "key_uniqueness": ("workspace", "owner"),
+    "get_by_key": ("yes", "no"),
+}
 
 
 def create_emulator(
@@ -57,7 +63,8 @@ def create_emulator(
     account. ``personality``: ``key_uniqueness`` is ``workspace`` (default) or ``owner``, ``get_by_key`` ``yes``
     (default) or ``no``. Raises ``ValueError`` for an empty token and for a personality that it has not.
     """
-    return DurableEmulator(token=token, personality=personality or {}, now=now, sleep=sleep).application()
+    chosen = personality_of(PERSONALITIES, personality)
+    return DurableEmulator(token=token, personality=chosen, now=now, sleep=sleep).application()
 
 
 class DurableEmulator(Platform):

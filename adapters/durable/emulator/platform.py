@@ -37,10 +37,8 @@ class Platform(Emulator):
         if not token:
             raise ValueError("the token is empty")
         self._token = token
-        self.per_owner = _choice(personality, "key_uniqueness", ("workspace", "owner")) == "owner"
-        self._reads_by_key = _choice(personality, "get_by_key", ("yes", "no")) == "yes"
-        if unknown := personality.keys() - {"key_uniqueness", "get_by_key"}:
-            raise ValueError(f"this emulator has no personality {', '.join(sorted(unknown))}")
+        self.per_owner = personality["key_uniqueness"] == "owner"
+        self._reads_by_key = personality["get_by_key"] == "yes"
         self.world = World(now)
 
     def authenticate(self, headers: Mapping[str, str]) -> str:
@@ -111,10 +109,3 @@ class Platform(Emulator):
     def answer(self, runtime: Runtime, call: Call, **more: Any) -> Answer:
         """The runtime as it is now, and ``more`` members."""
         return Answer(body={**runtime.shown(self.now(), call.caller), **more})
-
-
-def _choice(personality: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:
-    chosen = personality.get(name, allowed[0])
-    if chosen not in allowed:
-        raise ValueError(f"the personality {name} is one of {', '.join(allowed)}")
-    return chosen
