@@ -23,7 +23,8 @@ def discover() -> Mapping[str, AdapterPlugin]:
     """The plugin of every adapter folder by the name of its API, in the folders' alphabetical order.
 
     Raises :class:`AdapterFolderError` for a folder without a ``PLUGIN``, one whose API is named otherwise than the
-    folder, and for two folders that claim one name of a demo provider or one path of a dialect.
+    folder, for two folders that claim one name of a demo provider or one path of a dialect, and for a prefix whose
+    dialects do not declare exactly one fallback.
     """
     found: dict[str, AdapterPlugin] = {}
     demo_owners: dict[str, str] = {}
@@ -39,7 +40,9 @@ def discover() -> Mapping[str, AdapterPlugin]:
         if owner != module.name:
             raise AdapterFolderError(f"adapters/{module.name} and adapters/{owner} have one name of a demo provider")
         found[module.name] = plugin
-    _refuse_clashes(plugin.dialect for plugin in found.values() if plugin.dialect is not None)
+    dialects = [plugin.dialect for plugin in found.values() if plugin.dialect is not None]
+    _refuse_clashes(dialects)
+    _require_fallbacks(dialects)
     return found
 
 
@@ -55,3 +58,16 @@ def _refuse_clashes(dialects: Iterable[type[Dialect]]) -> None:
             owner = owners.setdefault(claim, dialect.__module__)
             if owner != dialect.__module__:
                 raise AdapterFolderError(f"{dialect.__module__} and {owner} both claim /{' '.join(claim)}")
+
+
+def _require_fallbacks(dialects: Iterable[type[Dialect]]) -> None:
+    """The errors of a path that no family has are worded by one dialect, whatever the order of the folders is."""
+    fallbacks: dict[str, list[str]] = {}
+    for dialect in dialects:
+        declared = fallbacks.setdefault(dialect.prefix, [])
+        if dialect.fallback:
+            declared.append(dialect.__module__)
+    for prefix, declared in fallbacks.items():
+        if len(declared) != 1:
+            names = " and ".join(declared) or "none"
+            raise AdapterFolderError(f"exactly one dialect of /{prefix} has to be its fallback; declared: {names}")

@@ -160,7 +160,7 @@ def _worded(dialect: type[Dialect], declared: Compatibility) -> tuple[str, Calla
     speaker = dialect(cast("DialectGateway", None))  # to word an error it asks the gateway nothing
 
     def worded(cls: type[GatewayError]) -> str:
-        answer = speaker.failure(cls("It failed."), path, "request")
+        answer = speaker.failure(cls("It failed."), path, {}, "request")
         body = json.loads(answer.body or b"{}")
         return " ".join((str(answer.status), *(f"`{_member(body, name)}`" for name in declared.error_members)))
 

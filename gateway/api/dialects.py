@@ -35,6 +35,7 @@ class _Prefix:
     def __init__(self, prefix: str, dialects: Sequence[Dialect], endpoints: Endpoints, bodies: BodyReader) -> None:
         self._prefix = prefix
         self._dialects = dialects
+        self._fallback = next(dialect for dialect in dialects if dialect.fallback)
         self._endpoints = endpoints
         self._bodies = bodies
 
@@ -95,8 +96,8 @@ class _Prefix:
 
     def _failed(self, error: GatewayError, request: web.Request, request_id: str) -> web.Response:
         path = self._below(request)
-        owner = next((d for d in self._dialects if path.startswith(d.families)), self._dialects[0])
-        response = _response(owner.failure(error, path, request_id))
+        owner = next((d for d in self._dialects if path.startswith(d.families)), self._fallback)
+        response = _response(owner.failure(error, path, request.headers, request_id))
         if isinstance(error, Unauthenticated):
             response.headers.setdefault("WWW-Authenticate", "Bearer")
         if isinstance(error, MethodNotAllowed):

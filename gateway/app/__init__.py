@@ -31,7 +31,8 @@ from gateway.services import Services
 from gateway.services.dialects import DialectService
 from gateway.services.fleet import Fleet
 from gateway.services.health import Checked, HealthService
-from gateway.settings import CacheSettings, Settings, SettingsSource
+from gateway.settings import CacheSettings, Problem, Settings, SettingsError, SettingsSource
+from gateway.settings.model import unknown_eras
 from gateway.telemetry.calls import CallSignals
 from gateway.telemetry.logs import Event, Logger, make_logger
 from gateway.telemetry.loop_lag import measure_loop_lag
@@ -45,6 +46,7 @@ __all__ = [
     "check_providers",
     "create_app",
     "create_emulator",
+    "dialect_eras",
     "openapi_document",
     "plugins",
     "provider_models",
@@ -63,6 +65,15 @@ def provider_models() -> Mapping[str, type[ProviderSettings]]:
     return {api: plugin.settings for api, plugin in discover().items()}
 
 
+def dialect_eras() -> Mapping[str, frozenset[str]]:
+    """The eras that the routes of each dialect declare, by the dialect's prefix."""
+    eras: dict[str, set[str]] = {}
+    for plugin in discover().values():
+        if plugin.dialect is not None:
+            eras.setdefault(plugin.dialect.prefix, set()).update(r.era for r in plugin.dialect.routes if r.era)
+    return {prefix: frozenset(names) for prefix, names in eras.items()}
+
+
 def create_app(
     settings: Settings,
     *,
@@ -74,8 +85,11 @@ def create_app(
     """The whole service as an aiohttp application.
 
     ``adapters`` and ``store`` replace those that the settings describe. Where ``admin.listen`` is set, the probes and
-    metrics are in a second application, at ``app[ADMIN]``.
+    metrics are in a second application, at ``app[ADMIN]``. Raises :class:`SettingsError` for a dialect's route with an
+    era that the dialect does not have.
     """
+    if problems := [Problem(".".join(at), text) for at, text in unknown_eras(settings.dialects, dialect_eras())]:
+        raise SettingsError(problems)
     clock = clock or SystemClock()
     logger = logger or make_logger(settings.log.level, settings.log.format)
     metrics = Metrics()

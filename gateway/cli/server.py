@@ -29,10 +29,10 @@ def source(file: str, overrides: Mapping[str, object] | None = None) -> "Setting
     """Where the settings of this process come from."""
     from pathlib import Path
 
-    from gateway.app import provider_models
+    from gateway.app import dialect_eras, provider_models
     from gateway.settings import SettingsSource
 
-    return SettingsSource(Path(file), provider_models(), overrides or {})
+    return SettingsSource(Path(file), provider_models(), overrides or {}, dialect_eras())
 
 
 def load(file: str) -> "LoadedSettings":

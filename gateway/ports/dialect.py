@@ -108,18 +108,21 @@ class Dialect(ABC):
 
     ``prefix`` is the first segment of its paths and the surface in metrics and logs; several adapters may share one.
     ``families`` are the beginnings of paths, below the prefix, whose errors it words, also where no route matches.
+    ``fallback`` is True for the one dialect of a prefix that words the errors of all other paths.
     """
 
     prefix: ClassVar[str]
     families: ClassVar[tuple[str, ...]]
+    fallback: ClassVar[bool]
     routes: ClassVar[tuple[DialectRoute, ...]]
 
     def __init__(self, gateway: DialectGateway) -> None:
         self.gateway = gateway
 
     @abstractmethod
-    def failure(self, error: GatewayError, path: str, request_id: str) -> DialectAnswer:
-        """The native form of an error, always a JSON object. ``path`` is below the prefix.
+    def failure(self, error: GatewayError, path: str, headers: Mapping[str, str], request_id: str) -> DialectAnswer:
+        """The native form of an error, always a JSON object. ``path`` is the request's below the prefix, ``headers``
+        are the request's, looked up without regard to case.
 
         A provider's own ``detail`` passes verbatim. A status that the provider API does not have becomes the nearest
         that it has; nothing that a client would send again on its own is told of an outcome that nobody knows.

@@ -2,7 +2,7 @@
 
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any, Final, TypeVar
@@ -19,6 +19,7 @@ from gateway.settings.model import (
     HttpSettings,
     Settings,
     contradictions,
+    unknown_eras,
 )
 from gateway.settings.problems import Path, Problems, SettingsError
 from gateway.settings.secret_files import Stamp, stamp, with_secret_files
@@ -49,10 +50,13 @@ def load_settings(
     provider_models: Mapping[str, type[ProviderSettings]],
     environ: Mapping[str, str] | None = None,
     overrides: Mapping[str, object] | None = None,
+    dialect_eras: Mapping[str, Collection[str]] | None = None,
 ) -> LoadedSettings:
     """Read the settings file; ``RTGW_…`` variables go over it, and ``overrides`` (flags, by dotted path) over both.
 
-    ``provider_models`` has the settings class of each provider API. ``environ`` is the process's own when left out.
+    ``provider_models`` has the settings class of each provider API, ``dialect_eras`` the eras of each dialect by its
+    prefix; when left out, eras are not checked here (``create_app`` checks them too). ``environ`` is the process's own
+    when left out.
     Raises :class:`SettingsError` with every fault of every source.
     """
     file = FilePath(path)
@@ -66,7 +70,7 @@ def load_settings(
     for dotted, value in (overrides or {}).items():
         _override(document, tuple(dotted.split(".")), value)
     if not unread:
-        settings = _Reader(document, file.parent, provider_models, problems, files).settings()
+        settings = _Reader(document, file.parent, provider_models, problems, files).settings(dialect_eras)
         if settings is not None:
             origins = {".".join(at): origin for at, origin in document.origins.items()}
             return LoadedSettings(settings, origins, files)
@@ -100,7 +104,7 @@ class _Reader:
         self._provider_models = provider_models
         self._problems = problems
 
-    def settings(self) -> Settings | None:
+    def settings(self, dialect_eras: Mapping[str, Collection[str]] | None) -> Settings | None:
         """The settings, or None when there are problems."""
         read: dict[str, Any] = {}
         self._version()
@@ -117,7 +121,8 @@ class _Reader:
         read["dialects"] = self._dialects()
         checked = {name: read[name] for name in ("http", "admin", "auth", "providers", "dialects")}
         checked["http"] = checked["http"] or self._http_address()
-        for at, message in contradictions(**checked):
+        eras = () if dialect_eras is None else unknown_eras(read["dialects"], dialect_eras)
+        for at, message in (*contradictions(**checked), *eras):
             self._problems.add(at, message)
         return None if self._problems else Settings(**read)
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
@@ -109,12 +109,13 @@ class LogSettings(Section):
 
 class DialectRouteSettings(Section):
     """Which provider serves a scope in a dialect. ``scope`` is the one in the caller's path, ``target_scope`` the one
-    at the provider, the same when left out. ``era`` narrows the rule to one era of the bctrl dialect."""
+    at the provider, the same when left out. ``era`` narrows the rule to one of the eras that the dialect's routes
+    declare."""
 
     scope: Annotated[str, Field(min_length=1, max_length=200)]
     provider: KeyName
     target_scope: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    era: Literal["workspaces", "flat", "browsers"] | None = None
+    era: Annotated[str, Field(min_length=1, max_length=200)] | None = None
 
 
 class DialectSettings(Section):
@@ -167,6 +168,20 @@ def contradictions(
         for index, route in enumerate(dialect.routes):
             for member, message in _misled(route, providers):
                 yield ("dialects", name, "routes", str(index), member), message
+
+
+def unknown_eras(
+    dialects: Mapping[str, DialectSettings], eras: Mapping[str, Collection[str]]
+) -> Iterator[tuple[Path, str]]:
+    """The routes that name an era which their dialect does not have. ``eras`` are those of each dialect by its prefix;
+    the caller passes them, because settings cannot know the adapters."""
+    for name, dialect in dialects.items():
+        known = eras.get(name, ())
+        names = f"this names an era of the dialect, one of: {', '.join(sorted(known))}"
+        message = names if known else "the dialect has no eras; leave this out"
+        for index, route in enumerate(dialect.routes):
+            if route.era is not None and route.era not in known:
+                yield ("dialects", name, "routes", str(index), "era"), message
 
 
 def _misled(route: DialectRouteSettings, providers: Mapping[str, ProviderSettings]) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,6 @@
 """Where the settings of a running process come from, to be read again when they change."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,12 +17,18 @@ class SettingsSource:
     file: Path
     provider_models: Mapping[str, type[ProviderSettings]]
     overrides: Mapping[str, object] = field(default_factory=dict)
+    dialect_eras: Mapping[str, Collection[str]] | None = None
     _files: Mapping[Path, object] = field(default_factory=dict, init=False, repr=False)
 
     def load(self) -> LoadedSettings:
         """Read everything. Raises :class:`SettingsError` with every fault."""
         try:
-            loaded = load_settings(self.file, provider_models=self.provider_models, overrides=self.overrides)
+            loaded = load_settings(
+                self.file,
+                provider_models=self.provider_models,
+                overrides=self.overrides,
+                dialect_eras=self.dialect_eras,
+            )
         except SettingsError as error:
             self._files = error.files
             raise

@@ -124,6 +124,28 @@ def test_two_folders_with_one_demo_provider_are_refused(folders: Path):
         discover.__wrapped__()
 
 
+@pytest.mark.parametrize(
+    ("fallbacks", "declared"),
+    [({"cove": False, "dune": False}, "none"), ({"fjord": True, "gulf": True}, "fjord and gulf")],
+)
+def test_a_prefix_without_exactly_one_fallback_is_refused(folders: Path, fallbacks: dict[str, bool], declared: str):
+    """Which dialect words the errors of unknown paths must not follow from the order of the folders."""
+    for name, fallback in fallbacks.items():
+        (folders / name).mkdir()
+        (folders / name / "__init__.py").write_text(
+            "from dataclasses import replace\n"
+            "from adapters.durable import PLUGIN as ORIGINAL\n"
+            f"adapter = type('Adapter', (ORIGINAL.adapter,), {{'api': {name!r}}})\n"
+            f"members = {{'prefix': 'sea', 'families': ('/{name}',), 'routes': (), 'fallback': {fallback},\n"
+            f"           '__module__': {name!r}}}\n"
+            "dialect = type('Dialect', (ORIGINAL.dialect,), members)\n"
+            f"demo = replace(ORIGINAL.demo, provider={name!r})\n"
+            f"PLUGIN = replace(ORIGINAL, api={name!r}, adapter=adapter, demo=demo, dialect=dialect)\n"
+        )
+    with pytest.raises(AdapterFolderError, match=f"exactly one dialect of /sea has to be its fallback.*: {declared}$"):
+        discover.__wrapped__()
+
+
 def test_what_is_no_folder_is_no_adapter(folders: Path):
     """The registry itself lies there too."""
     (folders / "notes.py").write_text("raise AssertionError('imported')\n")
@@ -148,10 +170,12 @@ def with_copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _renamed(text: str, original: str, copy: str) -> str:
-    """The copy's own name in its imports, its API, its dialect's prefix and its demo provider, and nothing else."""
+    """The copy's own name in its imports, its API, its dialect's prefix and its demo provider, and nothing else but
+    that its dialect, alone at its prefix, is the fallback there."""
     text = re.sub(rf"\badapters\.{original}\b", f"adapters.{copy}", text)
     text = re.sub(rf'\b(api\b[^=\n]*= ?)"{original}"', rf'\1"{copy}"', text)
     text = re.sub(r'\b((?:prefix|PREFIX): [^=\n]*= )"\w+"', rf'\1"{copy}"', text)
+    text = text.replace("fallback: ClassVar[bool] = False", "fallback: ClassVar[bool] = True")
     text = text.replace(f'api: Literal["{original}"]', f'api: Literal["{copy}"]')
     return re.sub(r'(provider=)"\w+-demo"', rf'\1"{copy}-demo"', text)
 

@@ -4,18 +4,18 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
 from adapters.registry import discover
+from gateway.app import dialect_eras
 from gateway.generated_docs import compatibility
 from gateway.ports.compatibility import Client, ClientCall, Compatibility, Support
 from gateway.ports.dialect import Dialect, DialectRoute
 from gateway.ports.plugin import AdapterPlugin
-from gateway.settings.model import DialectRouteSettings
 
-PAGE = (Path(__file__).parents[2] / "docs" / "compatibility.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "compatibility.md").read_text("utf-8")
 OWN_SURFACES = {"v1", "native", "docs", "metrics", "livez", "readyz", "healthz", "openapi.json"}
 SPEAKING = [plugin for plugin in discover().values() if plugin.dialect is not None]
 
@@ -63,9 +63,15 @@ def test_every_route_is_in_a_family_of_its_dialect():
         assert owners == [dialect], route.path
 
 
-def test_the_eras_of_the_routes_are_those_that_the_settings_can_name():
-    (literal, _) = get_args(DialectRouteSettings.model_fields["era"].annotation)
-    assert {route.era for _, route in routes()} - {None} == set(get_args(literal))
+def test_the_eras_of_each_dialect_are_those_of_its_routes():
+    assert dialect_eras() == {"bctrl": {"browsers", "flat", "workspaces"}, "durable": set()}
+
+
+@pytest.mark.parametrize("page", ["docs/settings.md", "config/gateway.example.yaml"])
+def test_every_era_is_documented_where_routes_are(page: str):
+    text = (ROOT / page).read_text("utf-8")
+    for era in {route.era for _, route in routes()} - {None}:
+        assert re.search(rf"\b{era}\b", text), era
 
 
 @pytest.mark.parametrize("api", [plugin.api for plugin in SPEAKING])

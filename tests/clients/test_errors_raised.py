@@ -216,7 +216,7 @@ async def failing(api: str) -> AsyncIterator[tuple[str, Counter[tuple[str, str]]
         code = request.match_info["code"]
         sent[code, "read" if request.method == "GET" else "write"] += 1
         error: GatewayError = CLASSES[code](SENTENCE)
-        told = dialect.failure(error, "/" + request.match_info["rest"], "id-of-the-request")
+        told = dialect.failure(error, "/" + request.match_info["rest"], request.headers, "id-of-the-request")
         return web.Response(status=told.status, body=told.body, headers=told.headers, content_type="application/json")
 
     app = web.Application()

@@ -4,13 +4,14 @@ Served by ``bctrl`` providers alone. Answers are the provider's own JSON; where 
 another one, ``workspaceId`` shows the one that was asked for.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 import msgspec
 
 from adapters.bctrl.adapter import BctrlAdapter
 from adapters.bctrl.dialect.bodies import NATIVE_CODE, native_fault, read_create
-from adapters.bctrl.dialect.errors import failure_of
+from adapters.bctrl.dialect.errors import VERSION_HEADER, failure_of
 from adapters.bctrl.wire import Code
 from gateway.domain.errors import FieldError, GatewayError, InvalidRequest, NotFound, RuntimeReplaced
 from gateway.domain.operations import Operation
@@ -29,6 +30,7 @@ class BctrlDialect(Dialect):
 
     prefix: ClassVar[str] = PREFIX
     families: ClassVar[tuple[str, ...]] = ("/v1/workspaces",)
+    fallback: ClassVar[bool] = False
 
     async def create(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         """Launch a browser. A live alias answers with its runtime where nothing is seen to differ, else with 409."""
@@ -63,8 +65,14 @@ class BctrlDialect(Dialect):
         """Stop the runtime that an alias means now."""
         return await self._by_alias(Operation.STOP, request, ctx)
 
-    def failure(self, error: GatewayError, path: str, request_id: str) -> DialectAnswer:  # noqa: ARG002
-        return failure_of(error, request_id)
+    def failure(
+        self,
+        error: GatewayError,
+        path: str,  # noqa: ARG002
+        headers: Mapping[str, str],
+        request_id: str,
+    ) -> DialectAnswer:
+        return failure_of(error, request_id, nested=VERSION_HEADER in headers)
 
     async def _by_alias(self, operation: Operation, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         target = self._target(request)

@@ -1,12 +1,13 @@
-"""Errors as the API words them: ``{"error": "text", "code", "reasonClass", "requestId", "details"?}``.
+"""Errors as the API words them: ``{"error": "text", "code", "reasonClass", "requestId", "hint"?, "details"?}``.
 
-The envelope of the seed's era is unknown; this is that of the flat era, which came after it. The codes are those that
-the provider's newest client lists.
+The envelope of the workspaces era is unknown. This is the one of the flat era, which came after it. A caller that sends
+``BCTRL-Version`` gets the nested one of the current era, ``{"error": {"message": "text", …}}``. The codes are those of
+the provider's newest client.
 """
 
 import math
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -15,6 +16,9 @@ from adapters.bctrl.wire import Code, ReasonClass
 from gateway.domain import errors
 from gateway.domain.errors import GatewayError, MethodNotAllowed, Retryable
 from gateway.ports.dialect import DialectAnswer
+
+VERSION_HEADER: Final = "BCTRL-Version"
+"""What only clients of the current era send; they read the nested envelope."""
 
 OUTCOME_UNKNOWN: Final = "outcome_unknown"
 """The ``reasonClass`` that the provider's newest client knows as "do not send a write again"."""
@@ -56,6 +60,13 @@ FORMS: Final[Mapping[type[GatewayError], tuple[int, str, str]]] = {
 }
 """Status, code and reason of each class. An unknown outcome is a 409: clients send again what ends with a 5xx."""
 
+NESTED_REASONS: Final[Mapping[type[GatewayError], str]] = {
+    errors.InternalError: "unknown",
+    errors.ProviderBadResponse: "unknown",
+}
+"""The ``reasonClass`` in the nested envelope where it differs: clients of the current era send a write with a key again
+after a 5xx unless the reason is ``unknown`` or ``outcome_unknown``. Older clients decide by the status alone."""
+
 OURS: Final = frozenset(
     {
         errors.InternalError,
@@ -75,24 +86,26 @@ HINTS: Final[Mapping[Retryable, str]] = {
 """The next step; the API promises one with every 4xx."""
 
 
-def failure_of(error: GatewayError, request_id: str) -> DialectAnswer:
-    """The answer to a request that ended with ``error``. What the provider said of the caller's request passes
-    verbatim: status, code and message."""
+def failure_of(error: GatewayError, request_id: str, *, nested: bool) -> DialectAnswer:
+    """The response to a request that ended with ``error``, in the nested or the flat envelope. What the provider said
+    about the caller's request passes verbatim: status, code and message."""
     status, code, reason = FORMS[type(error)]
     message, failure = error.detail, error.failure
     if failure is not None and failure.detail is not None and type(error) not in OURS:
         status, code, message = failure.status or status, failure.code or code, failure.detail
-    body = {
-        "error": message,
+    if nested:
+        reason = NESTED_REASONS.get(type(error), reason)
+    members: dict[str, Any] = {
         "code": error.extra.get(NATIVE_CODE, code),
         "reasonClass": reason,
         "requestId": request_id,
     }
     if status < 500:
-        body["hint"] = HINTS[error.retryable]
+        members["hint"] = HINTS[error.retryable]
     faults = [{"member": native_member(fault), "message": fault.detail} for fault in error.errors]
     if faults:
-        body["details"] = {"errors": faults}
+        members["details"] = {"errors": faults}
+    body = {"error": {"message": message, **members}} if nested else {"error": message, **members}
     headers = {}
     if error.retry_after is not None:
         headers["Retry-After"] = str(math.ceil(max(error.retry_after, 0)))

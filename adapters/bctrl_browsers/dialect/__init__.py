@@ -1,9 +1,10 @@
 """The browser API spoken inbound, as it is today and as it was in the flat era before: ``/bctrl/v1/browsers…`` and
 ``/bctrl/v1/runtimes…``. Served by ``bctrl_browsers`` providers alone."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar, Final
 
+from adapters.bctrl_browsers.dialect.bodies import VERSION_HEADER
 from adapters.bctrl_browsers.dialect.current import ERA as CURRENT
 from adapters.bctrl_browsers.dialect.current import CurrentEra
 from adapters.bctrl_browsers.dialect.errors import failure_of
@@ -16,6 +17,7 @@ from gateway.ports.dialect import Dialect, DialectAnswer, DialectGateway, Dialec
 
 _BROWSERS: Final = "/v1/browsers"
 _RUNTIMES: Final = "/v1/runtimes"
+_SANDBOXES: Final = "/v1/sandboxes"
 
 
 def _current(
@@ -37,10 +39,11 @@ def _flat(
 
 
 class BctrlBrowsersDialect(Dialect):
-    """Both eras. Errors outside of them, but for those of sandboxes, are worded by the dialect of ``bctrl``."""
+    """Both eras, and the errors of all paths of the prefix that no dialect serves."""
 
     prefix: ClassVar[str] = PREFIX
-    families: ClassVar[tuple[str, ...]] = (_BROWSERS, _RUNTIMES, "/v1/sandboxes")
+    families: ClassVar[tuple[str, ...]] = (_BROWSERS, _RUNTIMES, _SANDBOXES)
+    fallback: ClassVar[bool] = True
     routes: ClassVar[tuple[DialectRoute, ...]] = (
         _current("POST", "", "create", CurrentEra.create),
         _current("GET", "", "list", CurrentEra.list_all),
@@ -64,5 +67,9 @@ class BctrlBrowsersDialect(Dialect):
         self.current = CurrentEra(gateway)
         self.flat = FlatEra(gateway)
 
-    def failure(self, error: GatewayError, path: str, request_id: str) -> DialectAnswer:
-        return failure_of(error, request_id, flat=path.startswith(_RUNTIMES))
+    def failure(self, error: GatewayError, path: str, headers: Mapping[str, str], request_id: str) -> DialectAnswer:
+        """The codes follow the path, the envelope also ``BCTRL-Version``: only clients of the current era send it."""
+        current = path.startswith((_BROWSERS, _SANDBOXES))
+        versioned = VERSION_HEADER in headers
+        flat_codes = path.startswith(_RUNTIMES) or not (current or versioned)
+        return failure_of(error, request_id, flat_codes=flat_codes, nested=current or versioned)

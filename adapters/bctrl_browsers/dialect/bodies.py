@@ -19,6 +19,9 @@ from gateway.ports.dialect import DialectRequest
 NATIVE_CODE: Final = "native_code"
 """The member of an error's ``extra`` that says which of the API's codes it has, where its class does not tell."""
 
+VERSION_HEADER: Final = "BCTRL-Version"
+"""What only clients of the current era send; they read the nested error envelope."""
+
 MAX_WAIT: Final = 60
 
 _REPEATABLE: Final = frozenset({"status", "status[]"})
@@ -90,8 +93,8 @@ def wait_of(query: Query) -> int:
 
 def check_headers(request: DialectRequest, *, versioned: bool) -> None:
     """Refuse what is asked for in headers and cannot be honoured: another version, and another account."""
-    if versioned and request.headers.get("BCTRL-Version", API_VERSION) != API_VERSION:
-        raise bad_header("BCTRL-Version", f"The only version is {API_VERSION}.", Code.REQUEST_VERSION)
+    if versioned and request.headers.get(VERSION_HEADER, API_VERSION) != API_VERSION:
+        raise bad_header(VERSION_HEADER, f"The only version is {API_VERSION}.", Code.REQUEST_VERSION)
     if request.headers.get("BCTRL-Subaccount-Id"):
         raise bad_header(
             "BCTRL-Subaccount-Id",

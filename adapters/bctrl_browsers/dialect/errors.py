@@ -87,24 +87,26 @@ HINTS: Final[Mapping[Retryable, str]] = {
 """The next step; the API promises one with every 4xx."""
 
 
-def failure_of(error: GatewayError, request_id: str, *, flat: bool) -> DialectAnswer:
-    """The answer to a request that ended with ``error``. What the provider said of the caller's request passes
-    verbatim: status, code and message."""
-    status, code, reason = (FLAT_FORMS if flat else FORMS)[type(error)]
+def failure_of(error: GatewayError, request_id: str, *, flat_codes: bool, nested: bool) -> DialectAnswer:
+    """The response to a request that ended with ``error``: with the status and code of the flat or of the current era,
+    in the nested or the flat envelope. What the provider said about the caller's request passes verbatim: status, code
+    and message."""
+    status, code, _ = (FLAT_FORMS if flat_codes else FORMS)[type(error)]
+    _, _, reason = (FORMS if nested else FLAT_FORMS)[type(error)]
     message, failure = error.detail, error.failure
     if failure is not None and failure.detail is not None and type(error) not in OURS:
         status, code, message = failure.status or status, failure.code or code, failure.detail
-    told: dict[str, Any] = {
+    members: dict[str, Any] = {
         "code": error.extra.get(NATIVE_CODE, code),
         "reasonClass": reason,
         "requestId": request_id,
     }
     if status < 500:
-        told["hint"] = HINTS[error.retryable]
+        members["hint"] = HINTS[error.retryable]
     faults = [{"member": native_member(fault), "message": fault.detail} for fault in error.errors]
     if faults:
-        told["details"] = {"errors": faults}
-    body = {"error": message, **told} if flat else {"error": {"message": message, **told}}
+        members["details"] = {"errors": faults}
+    body = {"error": {"message": message, **members}} if nested else {"error": message, **members}
     headers = {}
     if error.retry_after is not None:
         headers["Retry-After"] = str(math.ceil(max(error.retry_after, 0)))

@@ -4,7 +4,7 @@ What comes in is checked by the gateway's own rules before a provider is called;
 JSON, so that nothing is lost on the way. Only the routes below exist: nothing is forwarded that is not known here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from adapters.durable import wire
@@ -42,8 +42,15 @@ class DurableDialect(Dialect):
 
     prefix: ClassVar[str] = "durable"
     families: ClassVar[tuple[str, ...]] = ("/",)
+    fallback: ClassVar[bool] = True
 
-    def failure(self, error: GatewayError, path: str, request_id: str) -> DialectAnswer:  # noqa: ARG002
+    def failure(
+        self,
+        error: GatewayError,
+        path: str,  # noqa: ARG002
+        headers: Mapping[str, str],  # noqa: ARG002
+        request_id: str,  # noqa: ARG002
+    ) -> DialectAnswer:
         return native_error(error)
 
     async def create(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.settings import SettingsError
 from tests.component.dialects.bctrl_world import (
     SPACE,
     WORKSPACE,
@@ -525,6 +526,28 @@ async def test_each_family_of_paths_has_its_own_envelope_and_its_own_404() -> No
             reply = await w.dialect.call("GET", path)
             assert (reply.status, reply.json["code"]) == (404, "route.not_found")
         assert w.browsers.requests.received() == w.workspaces.requests.received() == []
+
+
+async def test_a_caller_that_sends_a_version_gets_nested_errors_on_every_path() -> None:
+    """It is the client of the current era, which reads no other envelope."""
+    async with world() as w:
+        for path in ("/v1/spaces", "", "/v1/browsers/none", "/v1/runtimes/none", f"{RUNTIMES}/none", "/v1/workspaces"):
+            reply = await w.dialect.call("GET", path, BCTRL_Version="2026-10-03")
+            assert (reply.status, reply.json.keys()) == (404, {"error"}), path
+            assert {"message", "code", "reasonClass", "requestId"} <= reply.json["error"].keys()
+        stranger = Server(w.dialect.url, "not-a-key-of-anybody", w.dialect.session)
+        refused = await stranger.call("GET", RUNTIMES, BCTRL_Version="2026-10-03")
+        assert (refused.status, refused.json["error"]["code"]) == (401, "auth.invalid")
+
+
+async def test_a_route_with_an_era_that_no_dialect_has_stops_the_gateway_from_being_made() -> None:
+    """With the path of the setting and the eras that there are."""
+    with pytest.raises(SettingsError) as caught:
+        async with world(routes=[{"scope": SPACE, "provider": "browsers-demo", "era": "sessions"}]):
+            raise AssertionError("it was made")
+    assert [tuple(problem) for problem in caught.value.problems] == [
+        ("dialects.bctrl.routes.0.era", "this names an era of the dialect, one of: browsers, flat, workspaces")
+    ]
 
 
 async def test_without_a_provider_of_the_api_there_is_nothing() -> None:

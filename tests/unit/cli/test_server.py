@@ -43,6 +43,9 @@ class FakeApp(ModuleType):
     def provider_models(self) -> Mapping[str, type[ProviderSettings]]:
         return {"red": RedSettings}
 
+    def dialect_eras(self) -> Mapping[str, frozenset[str]]:
+        return {"red": frozenset({"dawn", "dusk"})}
+
     def run(self, settings: Any, source: Any = None) -> int:
         self.source = source
         return self._called("run", settings)
@@ -97,7 +100,7 @@ def run(*arguments: str, env: Mapping[str, str] | None = None) -> Result:
     [
         *(
             ("gateway.app", name)
-            for name in ("plugins", "provider_models", "run", "check_providers", "openapi_document")
+            for name in ("plugins", "provider_models", "dialect_eras", "run", "check_providers", "openapi_document")
         ),
         *(("gateway.demo", name) for name in ("run_demo", "run_emulator")),
     ],
@@ -209,6 +212,13 @@ def test_emulate_names_what_there_is_when_asked_for_something_else(app: FakeApp,
     result = run("emulate", *arguments)
     assert (result.exit_code, app.calls) == (2, [])
     assert "red" in result.stderr
+
+
+def test_config_check_reports_an_era_that_no_route_of_the_dialect_has(app: FakeApp, file: Path) -> None:
+    file.write_text(GOOD + "dialects: {red: {routes: [{scope: one, provider: main, era: noon}]}}\n")
+    result = run("config", "check", "--config", str(file))
+    assert result.exit_code == 78
+    assert "dialects.red.routes.0.era: this names an era of the dialect, one of: dawn, dusk" in result.stderr
 
 
 def test_openapi_prints_the_document(app: FakeApp) -> None:

@@ -28,6 +28,7 @@ class BlueSettings(ProviderSettings):
 
 MODELS: Mapping[str, type[ProviderSettings]] = {"red": RedSettings, "blue": BlueSettings}
 
+ERAS = {"shades": {"dark", "light"}, "plain": set[str]()}
 AUTH = "auth: {keys: {ci: {key: 0123456789abcdef-ci}}}\n"
 PROVIDERS = "providers: {main: {api: red, base_url: 'http://red.test', token: t0ken, scope: one}}\n"
 GOOD = "version: 1\n" + AUTH + PROVIDERS
@@ -53,7 +54,9 @@ def load(tmp_path: Path) -> Load:
     ) -> LoadedSettings:
         file = tmp_path / "gateway.yaml"
         file.write_text(text, encoding="utf-8")
-        return load_settings(file, provider_models=MODELS, environ=environ or {}, overrides=overrides)
+        return load_settings(
+            file, provider_models=MODELS, environ=environ or {}, overrides=overrides, dialect_eras=ERAS
+        )
 
     return loading
 

@@ -272,3 +272,32 @@ def test_no_message_holds_a_secret(faults: Faults) -> None:
     )
     assert len(found) == 6
     assert secret not in str(found)
+
+
+def test_an_era_that_the_dialect_does_not_have_is_a_fault_beside_all_others(faults: Faults) -> None:
+    text = (
+        GOOD
+        + """\
+dialects:
+  shades:
+    routes:
+      - {scope: one, provider: main, era: light}
+      - {scope: one, provider: other, era: grey}
+  plain:
+    routes: [{scope: one, provider: main, era: light}]
+  unknown:
+    routes: [{scope: one, provider: main, era: light}, {scope: one, provider: main}]
+"""
+    )
+    assert faults(text) == {
+        "dialects.shades.routes.1.provider": "there is no provider other (gateway.yaml:8)",
+        "dialects.shades.routes.1.era": "this names an era of the dialect, one of: dark, light (gateway.yaml:8)",
+        "dialects.plain.routes.0.era": "the dialect has no eras; leave this out (gateway.yaml:10)",
+        "dialects.unknown.routes.0.era": "the dialect has no eras; leave this out (gateway.yaml:12)",
+    }
+
+
+def test_a_known_era_is_read(load: Load) -> None:
+    route = "{scope: one, provider: main, era: dark}"
+    loaded = load(GOOD + f"dialects: {{shades: {{routes: [{route}]}}}}\n")
+    assert [route.era for route in loaded.settings.dialects["shades"].routes] == ["dark"]

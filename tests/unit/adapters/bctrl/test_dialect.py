@@ -7,7 +7,7 @@ import pytest
 
 from adapters.bctrl.dialect import BctrlDialect
 from adapters.bctrl.dialect.bodies import NATIVE_CODE, native_fault, native_member, read_create
-from adapters.bctrl.dialect.errors import FORMS, HINTS, OURS, OUTCOME_UNKNOWN
+from adapters.bctrl.dialect.errors import FORMS, HINTS, OURS, OUTCOME_UNKNOWN, VERSION_HEADER
 from adapters.bctrl.wire import ReasonClass
 from gateway.domain import errors
 from gateway.domain.errors import FieldError, GatewayError, InvalidRequest, ProviderFailure, ValidationFailed
@@ -19,7 +19,7 @@ DIALECT = BctrlDialect(None)  # type: ignore[arg-type] # wording needs no gatewa
 
 def said(error: GatewayError) -> tuple[int, dict[str, Any], dict[str, str]]:
     """The form of an error: status, body, headers."""
-    answer = DIALECT.failure(error, "/v1/workspaces/w/runtimes", "req-1")
+    answer = DIALECT.failure(error, "/v1/workspaces/w/runtimes", {}, "req-1")
     assert answer.body is not None
     return answer.status, json.loads(answer.body), dict(answer.headers)
 
@@ -39,6 +39,20 @@ def test_every_error_is_the_flat_envelope(cls: type[GatewayError]):
     assert body["code"] == FORMS[cls][1]
     assert body["reasonClass"] in {*ReasonClass, OUTCOME_UNKNOWN}
     assert ("hint" in body) is (status < 500)
+
+
+@pytest.mark.parametrize("cls", ALL, ids=lambda cls: cls.code)
+def test_a_caller_that_sends_a_version_gets_the_nested_envelope(cls: type[GatewayError]):
+    """Status and members are the same, but for the reasons that keep that client from sending a write again."""
+    error = cls("A sentence.", errors=[FieldError("Wrong.", "x", pointer="#/alias")])
+    flat_status, flat, _ = said(error)
+    answer = DIALECT.failure(error, "/v1/workspaces/w/runtimes", {VERSION_HEADER: "2026-10-03"}, "req-1")
+    nested = json.loads(answer.body or b"")
+    expected = {**flat, "message": flat["error"]}
+    del expected["error"]
+    if cls in {errors.InternalError, errors.ProviderBadResponse}:
+        expected["reasonClass"] = "unknown"
+    assert (answer.status, nested) == (flat_status, {"error": expected})
 
 
 def test_every_way_of_retrying_has_a_hint():

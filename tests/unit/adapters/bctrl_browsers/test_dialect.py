@@ -22,7 +22,7 @@ from adapters.bctrl_browsers.dialect.flat_bodies import STATUSES, FlatCreate, Fl
 from adapters.bctrl_browsers.mapping import create_body
 from adapters.bctrl_browsers.native import proxy_secrets
 from adapters.bctrl_browsers.settings import BctrlBrowsersSettings
-from adapters.bctrl_browsers.wire import ReasonClass
+from adapters.bctrl_browsers.wire import UNCLEAR, ReasonClass
 from gateway.domain import errors
 from gateway.domain.errors import FieldError, GatewayError, InvalidRequest, ProviderFailure, ValidationFailed
 from gateway.domain.operations import Operation
@@ -45,7 +45,7 @@ DIALECT = BctrlBrowsersDialect(NoGateway())  # type: ignore[arg-type]
 
 def said(error: GatewayError, era: str) -> tuple[int, dict[str, Any]]:
     """The form of an error: the status and the members of the envelope with the message as ``message``."""
-    answer = DIALECT.failure(error, PATHS[era], "req-1")
+    answer = DIALECT.failure(error, PATHS[era], {}, "req-1")
     assert answer.body is not None
     body = json.loads(answer.body)
     assert isinstance(body["error"], str if era == "flat" else dict)
@@ -76,6 +76,40 @@ def test_every_error_is_the_eras_envelope(cls: type[GatewayError], era: str):
     assert ("hint" in told) is (status < 500)
 
 
+VERSIONED = {"BCTRL-Version": "2026-10-03"}
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "nested", "code"),
+    [
+        ("/v1/browsers/x", {}, True, "browser.name_conflict"),
+        ("/v1/browsers/x", VERSIONED, True, "browser.name_conflict"),
+        ("/v1/sandboxes", {}, True, "browser.name_conflict"),
+        ("/v1/runtimes/x", {}, False, "runtime.name_conflict"),
+        ("/v1/runtimes/x", VERSIONED, True, "runtime.name_conflict"),
+        ("/v1/spaces", {}, False, "runtime.name_conflict"),
+        ("/v1/spaces", VERSIONED, True, "browser.name_conflict"),
+        ("", VERSIONED, True, "browser.name_conflict"),
+    ],
+)
+def test_the_envelope_follows_the_version_and_the_codes_follow_the_path(
+    path: str, headers: dict[str, str], nested: bool, code: str
+):
+    body = json.loads(DIALECT.failure(errors.AlreadyExists("There."), path, headers, "r").body or b"")
+    members = body["error"] if nested else body
+    assert members["code"] == code
+    assert members["message" if nested else "error"] == "There."
+
+
+@EACH
+def test_no_client_of_the_current_era_repeats_an_unclear_failure_of_the_flat_era(cls: type[GatewayError]):
+    """The reason is what that client decides by."""
+    answer = DIALECT.failure(cls("?"), PATHS["flat"], VERSIONED, "r")
+    error = json.loads(answer.body or b"")["error"]
+    repeated = (answer.status in RESENT or answer.status >= 500) and error["reasonClass"] not in UNCLEAR
+    assert not (repeated and cls in {errors.OutcomeUnknown, errors.InternalError, errors.ProviderBadResponse})
+
+
 @EACH
 def test_nothing_whose_outcome_nobody_knows_is_sent_again_by_a_client(cls: type[GatewayError]):
     """Today's client heeds the reason, the older ones only the status."""
@@ -100,9 +134,9 @@ def test_what_the_provider_said_passes_verbatim_unless_it_was_said_to_the_gatewa
 
 def test_a_method_that_a_path_does_not_have_and_a_wait_are_told_in_headers():
     """As HTTP has them."""
-    refused = DIALECT.failure(errors.MethodNotAllowed("No.", allowed=["GET"]), PATHS["today"], "r")
+    refused = DIALECT.failure(errors.MethodNotAllowed("No.", allowed=["GET"]), PATHS["today"], {}, "r")
     assert refused.headers["Allow"] == "GET"
-    limited = DIALECT.failure(errors.RateLimited("No.", retry_after=0.4), PATHS["flat"], "r")
+    limited = DIALECT.failure(errors.RateLimited("No.", retry_after=0.4), PATHS["flat"], {}, "r")
     assert limited.headers["Retry-After"] == "1"
 
 

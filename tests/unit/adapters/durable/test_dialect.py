@@ -141,7 +141,7 @@ async def test_a_conflict_is_the_providers_own():
     asked = Asked(failure(409, "already_exists_error"), answer(200, row()))
     with pytest.raises(AlreadyExists) as caught:
         await asked.ask("POST", RUNTIMES, {"key": "agent", "config": {}})
-    shown = asked.dialect().failure(caught.value, "/x", "r")
+    shown = asked.dialect().failure(caught.value, "/x", {}, "r")
     assert json.loads(shown.body or b"")["detail"] == "the provider's words"
 
 
@@ -286,7 +286,7 @@ async def test_the_secrets_of_a_config_are_in_no_text_of_its_failure():
     config = {"runtime_server": {"env": {"PASSWORD": "hunter2-env"}}}
     with pytest.raises(GatewayError) as caught:
         await asked.ask("PUT", f"{RUNTIMES}/{UUID}/config", {"config": config})
-    shown = asked.dialect().failure(caught.value, "/x", "r")
+    shown = asked.dialect().failure(caught.value, "/x", {}, "r")
     assert b"hunter2" not in (shown.body or b"")
     assert b"bad value [redacted]" in (shown.body or b"")
 
@@ -328,7 +328,7 @@ async def test_a_list_without_parameters_sends_none():
 async def test_a_parameter_that_could_not_be_honoured_is_refused(query: str, at: str):
     error = await Asked().refused("GET", f"{RUNTIMES}?{query}")
     assert where(error) == [at]
-    assert json.loads(Asked().dialect().failure(error, "/x", "r").body or b"")["code"] == 422
+    assert json.loads(Asked().dialect().failure(error, "/x", {}, "r").body or b"")["code"] == 422
 
 
 async def test_an_empty_page_is_read_on_until_the_list_ends():
