@@ -1,4 +1,4 @@
-"""The command line: ``runtime-gateway``. Each command imports what it needs when it runs, so ``--help`` is fast."""
+"""The command line ``runtime-gateway``. A command imports its dependencies when it runs, so that ``--help`` is fast."""
 
 import click
 
@@ -20,13 +20,13 @@ def cli() -> None:
     """One HTTP API in front of every provider of agent runtimes.
 
     \b
-    Try it, with emulated providers and nothing to configure:
+    Try the gateway with emulated providers, without any configuration:
       runtime-gateway demo
-    Serve your own:
+    Run the gateway for your own providers:
       runtime-gateway serve --config gateway.yaml
-    Use a running gateway (RTGW_SERVER and RTGW_API_KEY say which):
+    Use a running gateway (RTGW_SERVER and RTGW_API_KEY select it):
       runtime-gateway runtimes list
-    Look after its store:
+    Inspect the gateway's store:
       runtime-gateway intents list --config gateway.yaml --state parked
     """
 
@@ -38,5 +38,5 @@ for _command in (*LIFECYCLE_COMMANDS, runtime_config, capabilities):
 
 
 def main() -> None:
-    """Run the command line and exit with its code."""
+    """Run the command line and exit with its exit code."""
     cli(prog_name="runtime-gateway")

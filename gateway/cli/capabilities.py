@@ -42,7 +42,7 @@ def capabilities() -> None:
 @connection_options
 @any_output
 def list_capabilities(connection: "Connection", runtime_id: str, output: str) -> None:
-    """List what is installed.
+    """List the installed capabilities.
 
     \b
     Example:
@@ -50,14 +50,14 @@ def list_capabilities(connection: "Connection", runtime_id: str, output: str) ->
     """
     from gateway.cli.client import path
 
-    answer = connection.run(lambda client: client.call("GET", path("runtimes", runtime_id, "capabilities")))
-    show_list(answer.body, output, _COLUMNS)
+    response = connection.run(lambda client: client.call("GET", path("runtimes", runtime_id, "capabilities")))
+    show_list(response.body, output, _COLUMNS)
 
 
 @capabilities.command()
 @click.argument("runtime_id", metavar="ID")
 @click.argument("name")
-@click.option("--version", help="The version; the latest when left out.")
+@click.option("--version", help="The version to install. Default: the latest.")
 @connection_options
 @any_output
 def install(connection: "Connection", runtime_id: str, name: str, version: str | None, output: str) -> None:
@@ -72,16 +72,16 @@ def install(connection: "Connection", runtime_id: str, name: str, version: str |
 
     body = {"name": name} if version is None else {"name": name, "version": version}
     target = path("runtimes", runtime_id, "capabilities")
-    answer = connection.run(lambda client: client.call("POST", target, body=body))
-    show_one(answer.body, output, _COLUMNS)
+    response = connection.run(lambda client: client.call("POST", target, body=body))
+    show_one(response.body, output, _COLUMNS)
 
 
 @capabilities.command()
 @click.argument("runtime_id", metavar="ID")
 @click.argument("binding_id", metavar="BINDING")
-@click.option("--enable/--disable", "enabled", default=None, help="Turn it on or off.")
-@click.option("--flag", multiple=True, metavar="NAME=true|false|default", help="Set or clear a flag. Repeatable.")
-@click.option("--version", help="Move to this version.")
+@click.option("--enable/--disable", "enabled", default=None, help="Enable or disable the capability.")
+@click.option("--flag", multiple=True, metavar="NAME=true|false|default", help="Set a flag, or reset it. Repeatable.")
+@click.option("--version", help="Change to this version.")
 @connection_options
 @any_output
 def update(
@@ -93,7 +93,7 @@ def update(
     version: str | None,
     output: str,
 ) -> None:
-    """Change one thing of an installed capability.
+    """Change one property of an installed capability: enabled or not, its flags, or its version.
 
     \b
     Examples:
@@ -110,17 +110,17 @@ def update(
     if version is not None:
         body["version"] = version
     if len(body) != 1:
-        raise click.UsageError("Give exactly one of --enable or --disable, --flag, and --version.")
+        raise click.UsageError("Give exactly one of: --enable or --disable, --flag, --version.")
     target = path("runtimes", runtime_id, "capabilities", binding_id)
-    answer = connection.run(lambda client: client.call("PATCH", target, body=body))
-    show_one(answer.body, output, _COLUMNS)
+    response = connection.run(lambda client: client.call("PATCH", target, body=body))
+    show_one(response.body, output, _COLUMNS)
 
 
 def _flags(values: tuple[str, ...]) -> dict[str, bool | None]:
     flags = pairs(values, "--flag")
     for name, value in flags.items():
         if value not in _FLAGS:
-            raise click.BadParameter(f"{name} is true, false or default", param_hint="--flag")
+            raise click.BadParameter(f"the value of {name} must be true, false or default", param_hint="--flag")
     return {name: _FLAGS[value] for name, value in flags.items()}
 
 
@@ -147,7 +147,7 @@ def remove(connection: "Connection", runtime_id: str, binding_id: str) -> None:
 @connection_options
 @output_option("table", "json", "yaml")
 def resolved(connection: "Connection", runtime_id: str, output: str) -> None:
-    """Print what the enabled capabilities resolve to.
+    """Print the versions and digests that the enabled capabilities resolve to.
 
     \b
     Example:
@@ -155,8 +155,9 @@ def resolved(connection: "Connection", runtime_id: str, output: str) -> None:
     """
     from gateway.cli.client import path
 
-    answer = connection.run(lambda client: client.call("GET", path("runtimes", runtime_id, "capabilities", "resolved")))
+    target = path("runtimes", runtime_id, "capabilities", "resolved")
+    response = connection.run(lambda client: client.call("GET", target))
     if output == "table":
-        show_list({"items": answer.body["capabilities"]}, output, _RESOLVED_COLUMNS)
+        show_list({"items": response.body["capabilities"]}, output, _RESOLVED_COLUMNS)
     else:
-        show_list(answer.body, output, _RESOLVED_COLUMNS)
+        show_list(response.body, output, _RESOLVED_COLUMNS)

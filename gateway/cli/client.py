@@ -1,4 +1,4 @@
-"""The client of a gateway's API: failures are told apart by what may have happened."""
+"""The client of a gateway's API. Its failures distinguish what may have happened to the request."""
 
 import asyncio
 import json
@@ -26,8 +26,8 @@ _NOT_SENT: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer below 400. ``body`` is the JSON, None when there is none."""
+class Response:
+    """A response with a 2xx status. ``body`` is the JSON object, or None when there is no body."""
 
     status: int
     headers: Mapping[str, str]
@@ -35,7 +35,7 @@ class Answer:
 
 
 def path(*parts: str) -> str:
-    """A path below ``/v1`` from its plain parts: ``path("runtimes", id, "start")``."""
+    """Return a path below ``/v1`` from unescaped segments: ``path("runtimes", id, "start")``."""
     return "/v1/" + "/".join(quote(part, safe="") for part in parts)
 
 
@@ -52,7 +52,8 @@ class Client:
         self._session = aiohttp.ClientSession(
             headers=self._headers, timeout=_TIMEOUT, cookie_jar=aiohttp.DummyCookieJar()
         )
-        self._session._retry_connection = False  # else a DELETE whose answer is lost is sent again, and told as 404
+        # Otherwise aiohttp repeats a DELETE whose response is lost, and the repeat is reported as 404.
+        self._session._retry_connection = False
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -66,9 +67,13 @@ class Client:
         query: Sequence[tuple[str, str]] = (),
         body: Any = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Answer:
-        """Send once. Raises :class:`Refused` for an answer of 400 and above, :class:`Unreachable` when nothing was
-        sent, and a failure that says ``outcome_unknown`` when a write went out and no whole answer came."""
+    ) -> Response:
+        """Send the request once.
+
+        Raises :class:`Refused` for a problem document (status 400 and above), :class:`Unreachable` when nothing was
+        sent, and :class:`Failure` otherwise: with the code ``outcome_unknown`` when a write was sent and no complete
+        response arrived.
+        """
         try:
             async with self._session.request(
                 method,
@@ -81,10 +86,10 @@ class Client:
         except _NOT_SENT as exc:
             raise Unreachable(self._server, _reason(exc)) from exc
         except (aiohttp.ClientError, TimeoutError) as exc:
-            raise self._unanswered(method, exc) from exc
+            raise self._no_response(method, exc) from exc
         return self._read(method, response, raw)
 
-    def _unanswered(self, method: str, exc: Exception) -> Failure:
+    def _no_response(self, method: str, exc: Exception) -> Failure:
         if method == "GET":
             return Failure("no_answer", f"{self._server} did not answer: {_reason(exc)}")
         return Failure(
@@ -93,24 +98,24 @@ class Client:
             exit_code=ExitCode.OUTCOME_UNKNOWN,
         )
 
-    def _read(self, method: str, response: aiohttp.ClientResponse, raw: bytes) -> Answer:
+    def _read(self, method: str, response: aiohttp.ClientResponse, raw: bytes) -> Response:
         status = response.status
         if status == 204:
-            return Answer(status, response.headers, None)
+            return Response(status, response.headers, None)
         body = _object(raw)
         if body is not None and 200 <= status < 300:
-            return Answer(status, response.headers, body)
+            return Response(status, response.headers, body)
         if body is not None and status >= 400 and response.content_type == _PROBLEM and "code" in body:
             raise Refused(status, body, _seconds(response.headers.get("Retry-After")))
         raise self._foreign(method, response)
 
     def _foreign(self, method: str, response: aiohttp.ClientResponse) -> Failure:
-        """The failure that an answer means which is not the gateway's: a proxy's, or another server's."""
+        """Return the failure for a response that is not the gateway's, but a proxy's or another server's."""
         status = response.status
         code, exit_code = "not_a_gateway", ExitCode.AUTH if status in {401, 403} else ExitCode.FAILED
         detail = f"{self._server} answered with status {status} and {response.content_type}, which is not this API"
         damaged = status < 300 and response.content_type == "application/json"
-        if method != "GET" and (status >= 500 or damaged):  # the gateway's own answer was lost on its way
+        if method != "GET" and (status >= 500 or damaged):  # the gateway's own response may have been lost
             code, exit_code, detail = "outcome_unknown", ExitCode.OUTCOME_UNKNOWN, f"{detail}; it may have happened"
         request_id = response.headers.get("X-Request-ID")
         return Failure(
@@ -124,7 +129,7 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Which gateway to use, and as whom. ``api_key`` stays out of the repr."""
+    """The gateway to use, and the key to use it with. ``api_key`` does not appear in the repr."""
 
     server: str
     api_key: str | None
@@ -133,7 +138,7 @@ class Connection:
         return f"Connection({self.server})"
 
     def run(self, work: Callable[[Client], Awaitable[T]]) -> T:
-        """Run ``work`` with a client, and return what it returns."""
+        """Run ``work`` with a client, and return its result."""
 
         async def running() -> T:
             async with Client(self.server, self.api_key) as client:
@@ -143,7 +148,7 @@ class Connection:
 
 
 def _object(raw: bytes) -> dict[str, Any] | None:
-    """The JSON object of a body; None for anything else, which the API does not answer."""
+    """Return the JSON object in a body, or None for anything else, which the API never sends."""
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError):
@@ -153,9 +158,9 @@ def _object(raw: bytes) -> dict[str, Any] | None:
 
 def _reason(exc: Exception) -> str:
     if isinstance(exc, TimeoutError):
-        return "no answer in time"
+        return "no response in time"
     if isinstance(exc, aiohttp.InvalidURL):
-        return exc.description or "this is not a URL of a server"
+        return exc.description or "this is not the URL of a server"
     if isinstance(exc, aiohttp.ClientConnectorError) and exc.os_error.strerror:
         return exc.os_error.strerror
     return str(exc) or type(exc).__name__

@@ -1,15 +1,15 @@
-"""``config``: look at the settings without serving."""
+"""``config``: check and show the settings without starting the gateway."""
 
 import json
 import sys
 
 import click
 
-from gateway.cli.credentials import checked, tell_checked
+from gateway.cli.credentials import check_credentials, print_checks
 from gateway.cli.failures import ExitCode
 from gateway.cli.options import output_option
 from gateway.cli.output import Columns, show_document, show_list
-from gateway.cli.server import config_option, load, tell_problems
+from gateway.cli.server import config_option, load, print_problems
 
 _COLUMNS: Columns = {
     "SETTING": lambda item: item["setting"],
@@ -20,7 +20,7 @@ _COLUMNS: Columns = {
 
 @click.group()
 def config() -> None:
-    """Check the settings, or show those in force.
+    """Check the settings, or show the effective settings.
 
     \b
     Example:
@@ -30,13 +30,13 @@ def config() -> None:
 
 @config.command()
 @config_option
-@click.option("--online", is_flag=True, help="Ask every provider too whether it takes the credentials.")
+@click.option("--online", is_flag=True, help="Also ask every provider whether it accepts the credentials.")
 @output_option("table", "json", "yaml")
 def check(file: str, output: str, *, online: bool) -> None:
-    """Check the settings of the file and the environment, and tell every fault at once.
+    """Check the settings of the file and the environment, and report all faults at once.
 
-    Ends with 78 when there is one; with --online also with 4 when a provider rejects the credentials, and 1 when one
-    cannot be asked.
+    Exit code 78: the settings have a fault. With --online also 4: a provider rejects the credentials; 1: a provider
+    cannot be checked.
 
     \b
     Examples:
@@ -50,12 +50,12 @@ def check(file: str, output: str, *, online: bool) -> None:
         loaded = load(file)
     except SettingsError as error:
         if output == "table":
-            tell_problems(error)
+            print_problems(error)
         else:
             show_document({"ok": False, "problems": [problem._asdict() for problem in error.problems]}, output)
         sys.exit(ExitCode.SETTINGS)
     if online:
-        tell_checked(checked(loaded.settings), output)
+        print_checks(check_credentials(loaded.settings), output)
     elif output == "table":
         click.echo(f"{file}: ok, providers: {', '.join(loaded.settings.providers)}")
     else:
@@ -66,7 +66,7 @@ def check(file: str, output: str, *, online: bool) -> None:
 @config_option
 @output_option("table", "json", "yaml")
 def show(file: str, output: str) -> None:
-    """Show every setting in force and where it comes from; secrets are starred out.
+    """Show every effective setting and its origin. Secrets are shown as **********.
 
     \b
     Examples:
@@ -78,7 +78,7 @@ def show(file: str, output: str) -> None:
     try:
         loaded = load(file)
     except SettingsError as error:
-        tell_problems(error)
+        print_problems(error)
         sys.exit(ExitCode.SETTINGS)
     items = [{"setting": path, "value": value, "origin": origin} for path, value, origin in effective(loaded)]
     show_list({"object": "list", "items": items}, output, _COLUMNS)

@@ -1,4 +1,4 @@
-"""A create that its command sends until it hears what came of it: again and again under one ``Idempotency-Key``."""
+"""A create that is repeated under one ``Idempotency-Key`` until its outcome is known (``docs/creates.md``)."""
 
 import asyncio
 import secrets
@@ -19,15 +19,15 @@ _NOT_REPEATED: Final = frozenset({"api_key", "idempotency_key"})
 
 
 def new_key() -> str:
-    """A key for one create."""
+    """Return a new key for one create."""
     return f"cli-{secrets.token_hex(16)}"
 
 
 class Creating:
-    """One create, sent again for at most ``patience`` seconds, and always as the same request.
+    """One create, which is repeated as the same request for at most ``patience`` seconds.
 
-    Once a send may have made something, the later ones are for hearing of it: then whatever may pass is sent again, and
-    giving up tells that the outcome is unknown, and how to go on.
+    Once an attempt may have created something, the later attempts find out its outcome: then each temporary failure is
+    followed by another attempt, and the final failure is ``outcome_unknown``, with the command that continues.
     """
 
     def __init__(self, body: Mapping[str, Any], key: str, patience: float) -> None:
@@ -36,51 +36,52 @@ class Creating:
         self._clock = clock_of_command()
         self._end = self._clock.monotonic() + patience
         self._delay = FIRST_DELAY
-        self._doubtful = False
+        self._may_exist = False
 
     async def send(self, client: Client) -> Mapping[str, Any]:
-        """The runtime. Raises :class:`Failure`; where something may have been made, it says how to go on."""
+        """Return the runtime. Raises :class:`Failure`; if something may have been created, it says how to continue."""
         headers = {"Idempotency-Key": self._key}
         try:
             while True:
                 try:
-                    answer = await client.call("POST", path("runtimes"), body=self._body, headers=headers)
+                    response = await client.call("POST", path("runtimes"), body=self._body, headers=headers)
                 except Failure as failure:
                     await self._pause_after(failure)
                 else:
-                    runtime: Mapping[str, Any] = answer.body
+                    runtime: Mapping[str, Any] = response.body
                     return runtime
         except asyncio.CancelledError:  # Ctrl-C
-            note(f"interrupted: it may have been made; to go on: {self._command()}")
+            note(f"interrupted: the runtime may have been created; to continue: {self._command()}")
             raise
 
     async def _pause_after(self, failure: Failure) -> None:
-        """Wait for the next send. Raises the failure when there is to be none."""
+        """Wait until the next attempt. Raises the failure if there is no further attempt."""
         unknown = failure.exit_code == ExitCode.OUTCOME_UNKNOWN or failure.code == "idempotency_in_progress"
-        self._doubtful = self._doubtful or unknown
-        if not self._may_tell_more(failure):
-            # What refuses the caller, rather than the create, tells nothing of an earlier send.
-            leaves_doubt = unknown or (self._doubtful and failure.exit_code == ExitCode.AUTH)
-            raise self._with_a_way_on(failure) if leaves_doubt else failure
+        self._may_exist = self._may_exist or unknown
+        if not self._worth_repeating(failure):
+            # A rejection of the caller, not of the create, says nothing about an earlier attempt.
+            still_unknown = unknown or (self._may_exist and failure.exit_code == ExitCode.AUTH)
+            raise self._continuable(failure) if still_unknown else failure
         pause = max(self._delay, failure.retry_after or 0.0)
         if self._clock.monotonic() + pause > self._end:
-            raise self._with_a_way_on(failure) if self._doubtful else failure
-        note(f"retrying: {failure.code}: the same create again in {pause:g} s")
+            raise self._continuable(failure) if self._may_exist else failure
+        note(f"retrying: {failure.code}: the same create is sent again in {pause:g} s")
         await self._clock.sleep(pause)
         self._delay = min(self._delay * GROWTH, LONGEST_DELAY)
 
-    def _may_tell_more(self, failure: Failure) -> bool:
-        """Whether the same request, sent again, may have another answer."""
+    def _worth_repeating(self, failure: Failure) -> bool:
+        """Return whether the same request may get another response when it is repeated."""
         if isinstance(failure, Refused):
-            return failure.passes and (self._doubtful or failure.code in _AGAIN)
-        return failure.exit_code == ExitCode.OUTCOME_UNKNOWN or (self._doubtful and isinstance(failure, Unreachable))
+            return failure.temporary and (self._may_exist or failure.code in _AGAIN)
+        return failure.exit_code == ExitCode.OUTCOME_UNKNOWN or (self._may_exist and isinstance(failure, Unreachable))
 
-    def _with_a_way_on(self, failure: Failure) -> Failure:
-        detail = f"{failure.message} (Idempotency-Key: {self._key}; to go on: {self._command()})"
+    def _continuable(self, failure: Failure) -> Failure:
+        """Return the failure with exit code 5, the key, and the command that continues the create."""
+        detail = f"{failure.message} (Idempotency-Key: {self._key}; to continue: {self._command()})"
         return Failure(failure.code, detail, exit_code=ExitCode.OUTCOME_UNKNOWN, lines=failure.lines)
 
     def _command(self) -> str:
-        """The command line of the same request under the same key. Values of --set are dots: they may be secrets."""
+        """Return the command line of the same request and key. Values of --set become ``...``: they may be secrets."""
         context = click.get_current_context()
         return shlex.join([*context.command_path.split(), *_typed(context), "--idempotency-key", self._key])
 

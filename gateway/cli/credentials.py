@@ -1,4 +1,4 @@
-"""Asking providers whether they take the credentials of a settings file, and telling what they say."""
+"""Checks whether the providers accept the credentials of a settings file, and prints the results."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,9 +22,11 @@ _COLUMNS: Final[Columns] = {
 }
 
 
-def checked(settings: "Settings", names: Sequence[str] | None = None) -> list[Result]:
-    """How each provider (all, if no names are given) took its credentials. ``code`` and ``detail`` are those of the
-    problem, None for none; ``seconds`` is how long it took."""
+def check_credentials(settings: "Settings", names: Sequence[str] | None = None) -> list[Result]:
+    """Ask the named providers (all when ``names`` is None), and return one result for each.
+
+    ``code`` and ``detail`` are those of the problem, None when there is no problem; ``seconds`` is the time it took.
+    """
     from gateway.app import check_providers
 
     return [
@@ -40,8 +42,8 @@ def checked(settings: "Settings", names: Sequence[str] | None = None) -> list[Re
     ]
 
 
-def tell_checked(results: Sequence[Result], output: str) -> None:
-    """Print the results; ends with 4 if a provider rejects its credentials, with 1 if one cannot be asked."""
+def print_checks(results: Sequence[Result], output: str) -> None:
+    """Print the results. Exits with 4 if a provider rejects its credentials, with 1 if one cannot be checked."""
     ok = all(result["ok"] for result in results)
     if output == "table":
         show_list({"items": results}, output, _COLUMNS)

@@ -25,7 +25,7 @@ _COLUMNS: Final[Columns] = {
 
 @click.group()
 def db() -> None:
-    """Look at the store's schema, or bring it up to date.
+    """Show the version of the store's schema, or upgrade it.
 
     \b
     Example:
@@ -37,9 +37,9 @@ def db() -> None:
 @config_option
 @output_option("table", "json", "yaml")
 def status(file: str, output: str) -> None:
-    """Show the version of the store's schema, and the one that this program knows.
+    """Show the version of the store's schema, and the newest version that this program knows.
 
-    Ends with 1 when this program cannot work with the store as it is.
+    Exit code 1: this program cannot use the store.
 
     \b
     Examples:
@@ -60,9 +60,10 @@ def status(file: str, output: str) -> None:
 @config_option
 @output_option("table", "json", "yaml")
 def upgrade(file: str, output: str) -> None:
-    """Bring the store's schema up to date, and make the store where there is none.
+    """Upgrade the store's schema to the newest version, and create the store if it does not exist.
 
-    It can be run while gateways run, again, and by several at once. The version before goes on working.
+    The command can be repeated, run while gateways run, and run several times at once. Gateways of the previous
+    version continue to work.
 
     \b
     Examples:
@@ -74,7 +75,7 @@ def upgrade(file: str, output: str) -> None:
 
     settings = settings_of(file)
     try:
-        store, _ = open_store(settings.store)  # (a database that is made here has its key from the beginning)
+        store, _ = open_store(settings.store)  # creates the key too, before there is a database
     except KeyUnusable as exc:
         raise Failure("key_unusable", str(exc), exit_code=ExitCode.SETTINGS) from exc
     done = run(store.upgrade())

@@ -1,4 +1,4 @@
-"""What people write for a command: YAML or JSON files, and ``--set a.b=value``."""
+"""Input that users write for a command: YAML or JSON files, and ``--set a.b=value``."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import click
 
 
 def read_file(stream: Any) -> dict[str, Any]:
-    """The mapping in an opened file. Raises a usage error that names the line, never the content."""
+    """Return the mapping in an open file. Raises a usage error that names the line, never the content."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -24,7 +24,10 @@ def read_file(stream: Any) -> dict[str, Any]:
 
 
 def put(document: dict[str, Any], assignments: tuple[str, ...]) -> None:
-    """Apply ``a.b=value`` to a document. Values are read as YAML: ``4``, ``true``, ``[a, b]``, ``"4"``."""
+    """Apply each ``a.b=value`` to a document. Values are YAML: ``4``, ``true``, ``[a, b]``, ``"4"``.
+
+    Raises a usage error for an assignment that cannot be read or applied.
+    """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
@@ -32,7 +35,7 @@ def put(document: dict[str, Any], assignments: tuple[str, ...]) -> None:
         dotted, separator, text = assignment.partition("=")
         parts = dotted.split(".")
         if not separator or not all(parts):
-            raise click.BadParameter("this is PATH=VALUE, such as config.resources.cpu_cores=4", param_hint="--set")
+            raise click.BadParameter("expected PATH=VALUE, such as config.resources.cpu_cores=4", param_hint="--set")
         try:
             value = YAML(typ="safe", pure=True).load(text)
         except (YAMLError, ValueError) as exc:

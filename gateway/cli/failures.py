@@ -1,4 +1,4 @@
-"""How a command fails: one line on stderr, and an exit code that says what to do about it."""
+"""How a command fails: one line on stderr, and an exit code for each kind of failure."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class ExitCode(IntEnum):
-    """The exit codes. 2 is also what click itself uses for a command that cannot be read."""
+    """The exit codes. click itself also uses 2 for a command line that it cannot parse."""
 
     OK = 0
     FAILED = 1
@@ -23,13 +23,15 @@ class ExitCode(IntEnum):
 
 
 def one_line(text: object) -> str:
-    """``text`` on one line and without control characters, which could act on a terminal."""
+    """Return ``text`` on one line, with control characters replaced by spaces: they could control a terminal."""
     return _CONTROL.sub(" ", str(text))
 
 
 class Failure(click.ClickException):
-    """Ends the command with ``error: code: detail`` and further lines. ``retry_after``: for how many seconds the answer
-    asks to wait, where there was one that says so."""
+    """Ends the command with ``error: code: detail`` and further lines.
+
+    ``retry_after`` is the number of seconds that the response asks to wait, None when it does not ask.
+    """
 
     def __init__(
         self,
@@ -53,7 +55,7 @@ class Failure(click.ClickException):
 
 
 class Unreachable(Failure):
-    """No connection: nothing was sent."""
+    """There is no connection to the gateway, so nothing was sent."""
 
     def __init__(self, server: str, reason: str) -> None:
         super().__init__(
@@ -78,8 +80,8 @@ class Refused(Failure):
         self.problem = problem
 
     @property
-    def passes(self) -> bool:
-        """Whether the same read may well succeed a little later."""
+    def temporary(self) -> bool:
+        """Whether the same request may succeed a little later."""
         return self.problem.get("retryable") in {"yes", "same_request"}
 
 

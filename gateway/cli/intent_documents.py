@@ -1,4 +1,4 @@
-"""Intents as the commands print them: everything but what is sealed, with times that people can read."""
+"""Intents as the commands print them: all fields except the encrypted ones, with times in ISO 8601."""
 
 import base64
 import binascii
@@ -49,7 +49,7 @@ DECISION_COLUMNS: Final[Columns] = {
 
 
 def intent_document(intent: "Intent") -> dict[str, Any]:
-    """All that is remembered of a create. What is sealed is told by its size in bytes."""
+    """Return the fields of an intent. Encrypted fields are replaced by their size in bytes."""
     return {
         "object": "intent",
         "id": intent.id,
@@ -89,7 +89,7 @@ def intent_document(intent: "Intent") -> dict[str, Any]:
 
 
 def decision_document(decided: "DecisionRecord") -> dict[str, Any]:
-    """A line of the audit trail."""
+    """Return one entry of the audit trail."""
     return {
         "object": "decision",
         "at": _time(decided.at),
@@ -128,16 +128,16 @@ def _size(sealed: bytes | None) -> int | None:
 
 
 def cursor_after(intent: "Intent") -> str:
-    """Where the page after this intent begins."""
+    """Return the cursor of the page that begins after this intent."""
     return base64.urlsafe_b64encode(f"{intent.created_at!r} {intent.id}".encode()).decode()
 
 
 def parse_cursor(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[float, str] | None:
-    """The place that a cursor names."""
+    """Return the creation time and the id in a cursor. Raises a usage error for text that is not a cursor."""
     if value is None:
         return None
     try:
         created_at, _, intent_id = base64.b64decode(value, altchars=b"-_", validate=True).decode().partition(" ")
         return float(created_at), intent_id
     except (binascii.Error, ValueError):
-        raise click.BadParameter("this is next_cursor of the page before") from None
+        raise click.BadParameter("expected the next_cursor of the previous page") from None

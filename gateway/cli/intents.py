@@ -1,4 +1,4 @@
-"""``intents``: what became of every create, and deciding about those that need a person."""
+"""``intents``: the outcome of every create, and an operator's decisions about the parked ones."""
 
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,20 +27,21 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 _LONGEST_NOTE: Final = 2000
-_ELSEWHERE: Final = {
+_NOT_PARKED: Final = {
     "open": "it is being sent; wait until it is settled",
-    "unknown": "the gateway is still finding out by itself",
-    "done": "its runtime is known already",
-    "refused": "it is known to have made nothing",
-    "absent": "it counts as not made already",
+    "unknown": "the gateway is still searching for its runtime",
+    "done": "its runtime is already known",
+    "refused": "it is known to have created nothing",
+    "absent": "it already counts as not created",
 }
 
 
 @click.group()
 def intents() -> None:
-    """See what became of creates, and decide about those that need a person.
+    """Show the outcome of creates, and decide about those that the gateway cannot decide itself.
 
-    It works on the store of the settings itself, also while gateways run.
+    An intent is the gateway's record of one create. These commands use the store directly, and also work while
+    gateways run.
 
     \b
     Examples:
@@ -52,9 +53,9 @@ def intents() -> None:
 @intents.command("list")
 @config_option
 @click.option("--state", "states", multiple=True, type=click.Choice(STATES), help="Only in this state. Repeatable.")
-@click.option("--surplus", is_flag=True, help="Only those of which more than one runtime was found.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most so many.")
-@click.option("--cursor", callback=parse_cursor, help="Go on where the page with this next_cursor ended.")
+@click.option("--surplus", is_flag=True, help="Only those for which more than one runtime was found.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Maximum number of intents.")
+@click.option("--cursor", callback=parse_cursor, help="Continue after the page that had this next_cursor.")
 @any_output
 def list_intents(
     file: str, states: tuple[str, ...], surplus: bool, limit: int, cursor: tuple[float, str] | None, output: str
@@ -76,7 +77,7 @@ def list_intents(
     items = [intent_document(intent) for intent in found[:limit]]
     show_list({"object": "list", "items": items, "next_cursor": following}, output, INTENT_COLUMNS)
     if following is not None:
-        note(f"there are more than these {limit}: raise --limit, or go on with --cursor {following}")
+        note(f"there are more than {limit} intents: raise --limit, or continue with --cursor {following}")
 
 
 @intents.command()
@@ -84,9 +85,9 @@ def list_intents(
 @config_option
 @output_option("table", "json", "yaml")
 def show(intent_id: str, file: str, output: str) -> None:
-    """Show all that is known of a create: its attempts, what was found when, and who may work on it.
+    """Show everything recorded about a create: its attempts, the look-ups and what they found, and its lease.
 
-    What is sealed (the request and the answer) is told by its size only.
+    Of the encrypted fields (the request and the response) only the size is shown.
 
     \b
     Example:
@@ -114,24 +115,25 @@ def _os_user() -> str:
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):
-        raise click.UsageError("the user of this process has no name: say who decides with --operator") from None
+        raise click.UsageError("the user of this process has no name: name the operator with --operator") from None
 
 
 @intents.command()
 @click.argument("intent_id", metavar="ID")
 @config_option
-@click.option("--made", metavar="REF", help="It made this runtime: a runtime's id, or the provider's own id of it.")
-@click.option("--absent", is_flag=True, help="It made nothing.")
-@click.option("--note", "remark", help="Why, for the audit trail.")
-@click.option("--operator", default=_os_user, show_default="the user of this process", help="Who decides.")
+@click.option("--made", metavar="REF", help="It created this runtime: the runtime's id, or the provider's own id.")
+@click.option("--absent", is_flag=True, help="It created nothing.")
+@click.option("--note", "remark", help="The reason, for the audit trail.")
+@click.option("--operator", default=_os_user, show_default="the user of this process", help="Your name.")
 @any_output
 def resolve(
     intent_id: str, file: str, made: str | None, absent: bool, remark: str | None, operator: str, output: str
 ) -> None:
-    """Decide what became of a parked create, once you know. Nothing is asked, and no provider is called.
+    """Record the outcome of a parked create, once you know it.
 
-    With --made the create is done with that runtime; with --absent it counts as not made, and may be tried again. Who
-    decided what is kept in the audit trail.
+    With --made the create is done, and that runtime is its result. With --absent it counts as not created, and callers
+    may repeat it. The command does not ask for confirmation and calls no provider. The audit trail keeps the decision
+    and the operator.
 
     \b
     Examples:
@@ -139,11 +141,11 @@ def resolve(
       runtime-gateway intents resolve in_0d4f… --config gateway.yaml --absent --note "asked the provider"
     """
     if (made is not None) == absent:
-        raise click.UsageError("say either --made REF or --absent")
+        raise click.UsageError("Give exactly one of: --made REF, --absent.")
     if not operator.strip() or len(operator) > 200:
-        raise click.BadParameter("a name has 1 to 200 characters", param_hint="--operator")
+        raise click.BadParameter("a name must have 1 to 200 characters", param_hint="--operator")
     if remark is not None and len(remark) > _LONGEST_NOTE:
-        raise click.BadParameter(f"a note has at most {_LONGEST_NOTE} characters", param_hint="--note")
+        raise click.BadParameter(f"a note must have at most {_LONGEST_NOTE} characters", param_hint="--note")
     settings = settings_of(file)
 
     async def work(store: "Store") -> "Intent":
@@ -172,43 +174,44 @@ async def _resolved(
     if isinstance(decided, Stale):
         if decided.intent is not None:
             _must_be_parked(decided.intent)
-        raise Failure("not_parked", f"{intent_id} changed meanwhile: look at it again")
+        raise Failure("not_parked", f"{intent_id} has changed in the meantime: check it again with intents show")
     return decided.intent
 
 
 async def _known(store: "Store", intent_id: str) -> "Intent":
     intent = await store.get(intent_id)
     if intent is None:
-        raise Failure("not_found", f"there is no intent {intent_id}; a settled one is dropped after creates.retention")
+        raise Failure("not_found", f"there is no intent {intent_id}; settled ones are deleted after creates.retention")
     return intent
 
 
 def _must_be_parked(intent: "Intent") -> None:
-    if intent.state in _ELSEWHERE:
+    if intent.state in _NOT_PARKED:
         raise Failure(
             "not_parked",
-            f"{intent.id} is {intent.state}, and only a parked one waits for a decision: {_ELSEWHERE[intent.state]}",
+            f"{intent.id} is {intent.state}, and only a parked intent needs a decision: {_NOT_PARKED[intent.state]}",
         )
 
 
 def _next(document: dict[str, Any], *, absent: bool) -> str:
     if absent:
         return (
-            "it counts as not made: the gateway looks for it once more, and who repeats the create, with the same key"
-            " or name, makes it anew at the same provider; should a runtime of it turn up, it is done after all"
+            "it counts as not created: the gateway searches for its runtime once more; a caller that repeats the create"
+            " with the same key or name creates it again at the same provider; if its runtime is found later, the"
+            " intent becomes done"
         )
     return (
-        f"it is done with the runtime {document['provider_runtime_id']}: who repeats the create with the same key gets"
-        " that one; nothing was sent to the provider"
+        f"it is done with the runtime {document['provider_runtime_id']}: a caller that repeats the create with the same"
+        " key gets this runtime; nothing was sent to the provider"
     )
 
 
 @intents.command()
 @config_option
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Maximum number of entries.")
 @output_option("table", "json", "yaml")
 def decisions(file: str, limit: int, output: str) -> None:
-    """List what people decided, newest first: the audit trail of resolve.
+    """List the decisions of operators, newest first: the audit trail of `intents resolve`.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""``runtimes start`` and the other verbs that bring a runtime from one state to another."""
+"""``runtimes start`` and the other verbs that change the state of a runtime."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -18,10 +18,10 @@ _TARGETS: Final = {
     "stop": frozenset({"idle", "stopped"}),
     "reset": frozenset({"idle"}),
 }
-_which_instance = if_match_option(
-    "TAG", "Only while it is the instance that you mean: durable.instance.id, or the runtime's etag."
+_instance_option = if_match_option(
+    "TAG", "Only if this is still the runtime's durable.instance.id or etag; otherwise nothing is done (412)."
 )
-_ENDS: Final = frozenset({"stop", "reset"})  # these work from failed, so it can still be seen after them
+_ENDS: Final = frozenset({"stop", "reset"})  # these work from `failed`, which may still be seen for a while
 
 
 def _transition(
@@ -33,16 +33,16 @@ def _transition(
     wait: float | None,
     headers: Mapping[str, str] | None = None,
 ) -> None:
-    """Send a verb, wait ``wait`` seconds for its state if asked to, and print the runtime."""
+    """Send a verb, wait up to ``wait`` seconds for its target state (None: do not wait), and print the runtime."""
 
     async def work(client: "Client") -> Mapping[str, Any]:
         from gateway.cli.client import path
         from gateway.cli.waiting import wait_for
 
-        answer = await client.call("POST", path("runtimes", runtime_id, verb), body=body, headers=headers)
-        runtime: Mapping[str, Any] = answer.body
+        response = await client.call("POST", path("runtimes", runtime_id, verb), body=body, headers=headers)
+        runtime: Mapping[str, Any] = response.body
         if runtime.get("changed") is False:
-            note(f"note: nothing to do, {runtime_id} is {runtime.get('state')}")
+            note(f"note: nothing to do: {runtime_id} is {runtime.get('state')}")
         if wait is None or runtime.get("state") in _TARGETS[verb]:
             return runtime
         return await wait_for(client, runtime_id, _TARGETS[verb], wait, failed_ends=verb not in _ENDS)
@@ -52,8 +52,8 @@ def _transition(
 
 @click.command()
 @click.argument("runtime_id", metavar="ID")
-@click.option("--secret-id", multiple=True, help="A stored secret to hand over, instead of the config's. Repeatable.")
-@click.option("--runtime-limit", type=click.IntRange(min=60), metavar="SECONDS", help="How long it may run.")
+@click.option("--secret-id", multiple=True, help="A stored secret to use instead of those in the config. Repeatable.")
+@click.option("--runtime-limit", type=click.IntRange(min=60), metavar="SECONDS", help="Maximum run time.")
 @wait_options
 @connection_options
 @any_output
@@ -66,7 +66,7 @@ def start(
     timeout: float,
     output: str,
 ) -> None:
-    """Bring compute to a runtime that has none.
+    """Start a runtime: give it compute if it has none.
 
     \b
     Examples:
@@ -87,7 +87,7 @@ def start(
 @connection_options
 @any_output
 def pause(connection: "Connection", runtime_id: str, wait: bool, timeout: float, output: str) -> None:
-    """Freeze the compute of a running runtime, and keep its state.
+    """Pause a running runtime: freeze its compute and keep its state.
 
     \b
     Example:
@@ -102,7 +102,7 @@ def pause(connection: "Connection", runtime_id: str, wait: bool, timeout: float,
 @connection_options
 @any_output
 def resume(connection: "Connection", runtime_id: str, wait: bool, timeout: float, output: str) -> None:
-    """Wake a paused runtime.
+    """Resume a paused runtime.
 
     \b
     Example:
@@ -113,14 +113,14 @@ def resume(connection: "Connection", runtime_id: str, wait: bool, timeout: float
 
 @click.command()
 @click.argument("runtime_id", metavar="ID")
-@_which_instance
+@_instance_option
 @wait_options
 @connection_options
 @any_output
 def reset(
     connection: "Connection", runtime_id: str, if_match: dict[str, str], wait: bool, timeout: float, output: str
 ) -> None:
-    """Throw the compute and the state inside away, and keep the runtime.
+    """Reset a runtime: discard its compute and the state inside, and keep the runtime itself.
 
     \b
     Examples:
@@ -132,8 +132,8 @@ def reset(
 
 @click.command()
 @click.argument("runtime_id", metavar="ID")
-@click.option("--discard-state", is_flag=True, help="Agree that the state inside is lost, where stopping loses it.")
-@_which_instance
+@click.option("--discard-state", is_flag=True, help="Confirm that the state inside is lost, if stopping loses it.")
+@_instance_option
 @wait_options
 @connection_options
 @any_output
@@ -146,7 +146,9 @@ def stop(
     timeout: float,
     output: str,
 ) -> None:
-    """End the compute. A durable runtime would lose the state inside: it needs --discard-state, or pause instead.
+    """Stop a runtime: end its compute.
+
+    A durable runtime loses the state inside: confirm this with --discard-state, or use `runtimes pause` instead.
 
     \b
     Examples:
@@ -166,12 +168,12 @@ def stop(
     default=300,
     show_default=True,
     metavar="SECONDS",
-    help="By how much to push the expiry.",
+    help="By how long to postpone the expiry.",
 )
 @connection_options
 @output_option("table", "json", "yaml")
 def keepalive(connection: "Connection", runtime_id: str, extend: int, output: str) -> None:
-    """Push the expiry of a running runtime.
+    """Postpone the expiry of a running runtime.
 
     \b
     Example:
@@ -180,8 +182,8 @@ def keepalive(connection: "Connection", runtime_id: str, extend: int, output: st
     from gateway.cli.client import path
 
     target = path("runtimes", runtime_id, "keepalive")
-    answer = connection.run(lambda client: client.call("POST", target, body={"extend_seconds": extend}))
-    show_details(answer.body, output)
+    response = connection.run(lambda client: client.call("POST", target, body={"extend_seconds": extend}))
+    show_details(response.body, output)
 
 
 LIFECYCLE_COMMANDS: Final = (start, pause, resume, reset, stop, keepalive)

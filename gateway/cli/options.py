@@ -1,4 +1,4 @@
-"""The options that client commands share."""
+"""The options that several commands share."""
 
 import functools
 import re
@@ -21,7 +21,7 @@ _TAG: Final = re.compile(r"[\x21\x23-\x7e]+\Z")
 
 
 def connection_options(command: Command) -> Command:
-    """Add ``--server`` and ``--api-key``; the command gets them as ``connection``."""
+    """Add ``--server`` and ``--api-key``; the command receives them as ``connection``."""
 
     @click.option(
         "--server",
@@ -37,7 +37,7 @@ def connection_options(command: Command) -> Command:
         envvar="RTGW_API_KEY",
         show_envvar=True,
         callback=_api_key,
-        help="Your key for the gateway. The variable keeps it out of the process list.",
+        help="Your key for the gateway. Prefer the variable: the process list shows options.",
     )
     @functools.wraps(command)
     def connected(*args: Any, server: str, api_key: str | None, **kwargs: Any) -> Any:
@@ -47,14 +47,14 @@ def connection_options(command: Command) -> Command:
 
 
 def output_option(*choices: str) -> Callable[[Command], Command]:
-    """Add ``-o``; the first choice is the default."""
+    """Return a decorator that adds ``-o``; the first choice is the default."""
     return click.option(
         "-o",
         "--output",
         type=click.Choice(choices),
         default=choices[0],
         show_default=True,
-        help="How to print the result.",
+        help="The format of the result.",
     )
 
 
@@ -69,9 +69,9 @@ def wait_options(command: Command) -> Command:
         default=300,
         show_default=True,
         metavar="SECONDS",
-        help="How long --wait waits.",
+        help="Maximum time that --wait waits.",
     )(command)
-    return click.option("--wait", is_flag=True, help="Return when the runtime has got there, not before.")(command)
+    return click.option("--wait", is_flag=True, help="Wait until the runtime has reached the target state.")(command)
 
 
 def idempotency_options(command: Command) -> Command:
@@ -79,22 +79,22 @@ def idempotency_options(command: Command) -> Command:
     command = click.option(
         "--retry-for",
         type=click.FloatRange(min=0),
-        default=360,  # longer than creates.wait_out, after which a create that was not found can be sent once more
+        default=360,  # longer than creates.wait_out, after which a create that was not found can be sent again
         show_default=True,
         metavar="SECONDS",
-        help="How long it is sent again while nobody knows whether it was made.",
+        help="How long the create is repeated while its outcome is unknown.",
     )(command)
     return click.option(
         "--idempotency-key",
         metavar="KEY",
         callback=_idempotency_key,
-        help="The key under which it is one create, also when sent anew; made up for this command if left out.",
+        help="Creates with the same key make one runtime only. Default: a new key for each command.",
     )(command)
 
 
-def if_match_option(what: str, help_text: str) -> Callable[[Command], Command]:
-    """Add ``--if-match``; the command gets ``if_match``, the headers to send."""
-    return click.option("--if-match", metavar=what, callback=_if_match, help=help_text)
+def if_match_option(metavar: str, help_text: str) -> Callable[[Command], Command]:
+    """Return a decorator that adds ``--if-match``; the command receives ``if_match``, the headers to send."""
+    return click.option("--if-match", metavar=metavar, callback=_if_match, help=help_text)
 
 
 def _connection(server: str, api_key: str | None) -> "Connection":
@@ -107,23 +107,23 @@ def _server(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     try:
         parts = urlsplit(value)
         usable = parts.scheme in {"http", "https"} and parts.hostname and (parts.port is None or parts.port > 0)
-        (parts.hostname or "").encode("idna")  # else the name resolution fails with an error that is not aiohttp's
+        (parts.hostname or "").encode("idna")  # otherwise the name resolution raises an error that is not aiohttp's
     except ValueError:
         usable = False
     if not usable or parts.query or parts.fragment or parts.username:
-        raise click.BadParameter("this is a base URL such as http://127.0.0.1:8080")
+        raise click.BadParameter("expected a base URL such as http://127.0.0.1:8080")
     return value.rstrip("/")
 
 
 def _api_key(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
     if value and not _KEY.match(value):
-        raise click.BadParameter("a key is printable ASCII without spaces")
+        raise click.BadParameter("a key must be printable ASCII without spaces")
     return value or None
 
 
 def _idempotency_key(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
     if value is not None and (value.strip() != value or not _PRINTABLE.match(value)):
-        raise click.BadParameter("a key is 1 to 255 printable ASCII characters")
+        raise click.BadParameter("a key must be 1 to 255 printable ASCII characters, without spaces at its ends")
     return value
 
 
@@ -132,12 +132,12 @@ def _if_match(_ctx: click.Context, _param: click.Parameter, value: str | None) -
         return {}
     tag = value.removeprefix('"').removesuffix('"')
     if not _TAG.match(tag):
-        raise click.BadParameter("this is one tag, of printable ASCII characters without spaces and quotes")
+        raise click.BadParameter("expected one tag of printable ASCII characters, without spaces and quotes")
     return {"If-Match": f'"{tag}"'}
 
 
 def pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
-    """The mapping that repeated ``KEY=VALUE`` options mean."""
+    """Return repeated ``KEY=VALUE`` options as a mapping. Raises a usage error for a value without ``=`` or a key."""
     found = {}
     for value in values:
         key, separator, text = value.partition("=")

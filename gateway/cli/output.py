@@ -22,12 +22,12 @@ RUNTIME_COLUMNS: Final[Columns] = {
 
 
 def note(text: str) -> None:
-    """Tell something that is not the result."""
+    """Print a line that is not part of the result, on stderr."""
     click.echo(one_line(text), err=True)
 
 
 def show_list(document: Mapping[str, Any], output: str, columns: Columns, name: str = "id") -> None:
-    """Print a document with ``items``; ``name`` is the member that ``-o name`` prints of each."""
+    """Print a document with ``items``; ``name`` is the member that ``-o name`` prints for each item."""
     if output == "table":
         _table(list(columns), [[column(item) for column in columns.values()] for item in document["items"]])
     elif output == "name":
@@ -38,7 +38,7 @@ def show_list(document: Mapping[str, Any], output: str, columns: Columns, name: 
 
 
 def show_one(item: Mapping[str, Any], output: str, columns: Columns = RUNTIME_COLUMNS, name: str = "id") -> None:
-    """Print one resource, its table a single row."""
+    """Print one resource; its table has one row."""
     if output in {"json", "yaml"}:
         show_document(item, output)
     else:
@@ -46,7 +46,7 @@ def show_one(item: Mapping[str, Any], output: str, columns: Columns = RUNTIME_CO
 
 
 def show_details(item: Mapping[str, Any], output: str, name: str = "id") -> None:
-    """Print one resource, its table a row for each member that has a value."""
+    """Print one resource; its table has one row for each member that has a value."""
     if output == "table":
         _table(["FIELD", "VALUE"], [[field, value] for field, value in _leaves(item, "") if value is not None])
     else:
@@ -54,14 +54,14 @@ def show_details(item: Mapping[str, Any], output: str, name: str = "id") -> None
 
 
 def show_document(document: Any, output: str) -> None:
-    """Print as JSON or YAML."""
+    """Print a document as JSON or YAML."""
     click.echo(as_yaml(document) if output == "yaml" else json.dumps(document, indent=2, ensure_ascii=False), nl=False)
     if output == "json":
         click.echo()
 
 
 def as_yaml(document: Any) -> str:
-    """A document as YAML in its own order."""
+    """Return a document as YAML, with its members in their given order."""
     from io import StringIO
 
     from ruamel.yaml import YAML
@@ -99,7 +99,7 @@ def _action(verb: str, action: Mapping[str, Any]) -> str:
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table that never cuts a cell: lines may be longer than the terminal is wide."""
+    """Print a table that never truncates a cell: a line may be wider than the terminal."""
     from io import StringIO
 
     from rich.console import Console

@@ -1,4 +1,4 @@
-"""``providers``: what the gateway has behind it."""
+"""``providers``: the providers of the gateway, their features and their health."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ _COLUMNS: Final[Columns] = {
 
 
 def _trouble(item: Mapping[str, Any]) -> Iterator[str]:
-    """What a provider is held back by: rejected credentials, and the classes of work whose breaker is not closed."""
+    """Yield what limits the use of a provider: rejected credentials, and breakers that are not closed."""
     if (item.get("health") or {}).get("credentials_ok") is False:
         yield "credentials rejected"
     for work, policy in (item.get("policies") or {}).items():
@@ -36,7 +36,7 @@ def _trouble(item: Mapping[str, Any]) -> Iterator[str]:
 
 @click.group()
 def providers() -> None:
-    """Show the providers that the gateway has, what they can do and how they are; test one.
+    """Show the providers of the gateway with their features and health, or test one.
 
     \b
     Example:
@@ -48,11 +48,11 @@ def providers() -> None:
 @connection_options
 @any_output
 def list_providers(connection: "Connection", output: str) -> None:
-    """List the providers in the order of the settings, and what holds one back.
+    """List the providers with their problems, in the order of the settings.
 
     KINDS are the kinds of runtimes that a provider lists, CREATES those that it can create.
-    TROUBLE tells rejected credentials, and each class of work (read, create, start, release) whose circuit breaker is
-    open or half-open. `providers get` shows all of it.
+    TROUBLE shows rejected credentials, and each class of work (read, create, start, release) whose circuit breaker is
+    open or half-open. `providers get` shows the details.
 
     \b
     Examples:
@@ -61,8 +61,8 @@ def list_providers(connection: "Connection", output: str) -> None:
     """
     from gateway.cli.client import path
 
-    answer = connection.run(lambda client: client.call("GET", path("providers")))
-    show_list(answer.body, output, _COLUMNS, name="name")
+    response = connection.run(lambda client: client.call("GET", path("providers")))
+    show_list(response.body, output, _COLUMNS, name="name")
 
 
 @providers.command()
@@ -70,7 +70,7 @@ def list_providers(connection: "Connection", output: str) -> None:
 @connection_options
 @any_output
 def get(connection: "Connection", name: str, output: str) -> None:
-    """Show one provider: its features, its health, and each class of work with its limits and its breaker.
+    """Show one provider: its features, its health, and the limits and circuit breaker of each class of work.
 
     \b
     Examples:
@@ -79,21 +79,21 @@ def get(connection: "Connection", name: str, output: str) -> None:
     """
     from gateway.cli.client import path
 
-    answer = connection.run(lambda client: client.call("GET", path("providers", name)))
-    show_details(answer.body, output, name="name")
+    response = connection.run(lambda client: client.call("GET", path("providers", name)))
+    show_details(response.body, output, name="name")
 
 
 @providers.command()
 @click.argument("name")
-@click.option("--config", "-c", "file", type=click.Path(), help="Ask the provider itself, with these settings.")
+@click.option("--config", "-c", "file", type=click.Path(), help="Call the provider directly, with this settings file.")
 @connection_options
 @output_option("table", "json", "yaml")
 def test(connection: "Connection", name: str, file: str | None, output: str) -> None:
-    """Tell whether a provider answers and takes the gateway's credentials.
+    """Test whether a provider responds and accepts the gateway's credentials.
 
-    With --config the provider is asked now, with the credentials of that file, and no gateway has to run. Without it, a
-    running gateway says what it last saw: it asks its providers regularly. Ends with 0 if all is well, with 4 if the
-    provider rejects the credentials, and with 1 if it fails or was not seen yet.
+    With --config the command calls the provider now, with the credentials of that file; no gateway needs to run.
+    Without it, a running gateway returns the result of its last regular health check. Exit code 0: the provider is
+    healthy; 4: it rejects the credentials; 1: it fails, or has not been checked yet.
 
     \b
     Examples:
@@ -105,8 +105,8 @@ def test(connection: "Connection", name: str, file: str | None, output: str) -> 
         return
     from gateway.cli.client import path
 
-    answer = connection.run(lambda client: client.call("GET", path("providers", name)))
-    health: dict[str, Any] = answer.body["health"]
+    response = connection.run(lambda client: client.call("GET", path("providers", name)))
+    health: dict[str, Any] = response.body["health"]
     show_details({"provider": name, **health}, output, name="provider")
     if health["credentials_ok"] is False:
         sys.exit(ExitCode.AUTH)
@@ -115,16 +115,16 @@ def test(connection: "Connection", name: str, file: str | None, output: str) -> 
 
 
 def _test_directly(file: str, name: str, output: str) -> None:
-    from gateway.cli.credentials import checked, tell_checked
-    from gateway.cli.server import load, tell_problems
+    from gateway.cli.credentials import check_credentials, print_checks
+    from gateway.cli.server import load, print_problems
     from gateway.settings import SettingsError
 
     try:
         settings = load(file).settings
     except SettingsError as error:
-        tell_problems(error)
+        print_problems(error)
         sys.exit(ExitCode.SETTINGS)
     if name not in settings.providers:
         known = ", ".join(settings.providers)
-        raise click.BadParameter(f"there is no provider {name!r}; there are: {known}", param_hint="NAME")
-    tell_checked(checked(settings, [name]), output)
+        raise click.BadParameter(f"there is no provider {name!r}; available: {known}", param_hint="NAME")
+    print_checks(check_credentials(settings, [name]), output)

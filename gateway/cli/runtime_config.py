@@ -1,4 +1,4 @@
-"""``runtimes config``: read a durable runtime's config, and replace it as a whole."""
+"""``runtimes config``: read the config of a durable runtime, or replace the whole config."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -36,15 +36,15 @@ def get_config(connection: "Connection", runtime_id: str, output: str) -> None:
     """
     from gateway.cli.client import path
 
-    answer = connection.run(lambda client: client.call("GET", path("runtimes", runtime_id, "config")))
-    show_document(answer.body, output)
+    response = connection.run(lambda client: client.call("GET", path("runtimes", runtime_id, "config")))
+    show_document(response.body, output)
 
 
 @runtime_config.command("set")
 @click.argument("runtime_id", metavar="ID")
 @click.option("-f", "--file", "stream", type=click.File(), required=True, help="YAML or JSON; - is stdin.")
-@click.option("--set", "assignments", multiple=True, metavar="PATH=VALUE", help="Change the file's config. Repeatable.")
-@if_match_option("DIGEST", "Only when the config still has this digest.")
+@click.option("--set", "assignments", multiple=True, metavar="PATH=VALUE", help="Override one field. Repeatable.")
+@if_match_option("DIGEST", "Only if the config still has this digest; otherwise nothing is done (412).")
 @connection_options
 @output_option("yaml", "json")
 def set_config(
@@ -55,9 +55,9 @@ def set_config(
     if_match: dict[str, str],
     output: str,
 ) -> None:
-    """Replace the whole config: what the file leaves out goes back to its default.
+    """Replace the whole config. Fields that are not in the file get their defaults.
 
-    The file holds a config, or what `config get` printed.
+    The file holds a config, or the output of `config get`.
 
     \b
     Examples:
@@ -70,7 +70,7 @@ def set_config(
     config = document["config"] if isinstance(document.get("config"), dict) else document
     put(config, assignments)
     target = path("runtimes", runtime_id, "config")
-    answer = connection.run(lambda client: client.call("PUT", target, body={"config": config}, headers=if_match))
-    for warning in answer.body.get("warnings") or ():
+    response = connection.run(lambda client: client.call("PUT", target, body={"config": config}, headers=if_match))
+    for warning in response.body.get("warnings") or ():
         note(f"warning: {warning.get('pointer')}: {warning.get('detail')}")
-    show_document(answer.body, output)
+    show_document(response.body, output)

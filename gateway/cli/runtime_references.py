@@ -1,4 +1,4 @@
-"""How people name a runtime to ``intents resolve``: by its public id, or by the provider's own."""
+"""How an operator names a runtime in ``intents resolve --made``: by its public id, or by the provider's own id."""
 
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ _HINT = "--made"
 
 
 def provider_runtime_id(settings: "Settings", intent: Intent, made: str) -> str:
-    """The provider's id of the runtime that is meant. Raises a usage error when it cannot be this create's."""
+    """Return the provider's id of the runtime ``made``. Raises a usage error if this create cannot have created it."""
     try:
         name, reference = parse_runtime_id(made)
     except NotFound:
@@ -26,15 +26,15 @@ def provider_runtime_id(settings: "Settings", intent: Intent, made: str) -> str:
         raise click.BadParameter(
             f"there is no provider {name} in the settings; give the provider's own id of the runtime", param_hint=_HINT
         )
-    if not _same_place(provider, intent):
+    if not _same_target(provider, intent):
         raise click.BadParameter(
-            f"that is a runtime of {name}, and this create went to {intent.provider}", param_hint=_HINT
+            f"that is a runtime of {name}, but this create was sent to {intent.provider}", param_hint=_HINT
         )
     ref = _parsed(provider, reference)
     if ref.scope != intent.scope:
         raise click.BadParameter(
-            f"that is a runtime in the scope {ref.scope}, and this create went to {intent.scope};"
-            " if both are one place, give the provider's own id of the runtime",
+            f"that is a runtime in the scope {ref.scope}, but this create was sent to {intent.scope};"
+            " if both are the same scope, give the provider's own id of the runtime",
             param_hint=_HINT,
         )
     return ref.provider_id
@@ -42,14 +42,14 @@ def provider_runtime_id(settings: "Settings", intent: Intent, made: str) -> str:
 
 def _own_id(made: str) -> str:
     if not made.isascii() or not made.isprintable() or " " in made or not 1 <= len(made) <= 200:
-        raise click.BadParameter("this is a runtime's id, or the provider's own id of it", param_hint=_HINT)
+        raise click.BadParameter("expected a runtime's id, or the provider's own id", param_hint=_HINT)
     from gateway.domain.values import is_uuid
 
     return made.lower() if is_uuid(made) else made
 
 
-def _same_place(provider: "ProviderSettings", intent: Intent) -> bool:
-    """Whether it is the provider that the create went to, under whichever name it is configured now."""
+def _same_target(provider: "ProviderSettings", intent: Intent) -> bool:
+    """Return whether the create was sent to this provider, whose name in the settings may have changed since."""
     import msgspec
 
     here = msgspec.json.decode(namespace_of(provider.api, provider.base_url, "", ""))
@@ -65,4 +65,4 @@ def _parsed(provider: "ProviderSettings", reference: str) -> RuntimeRef:
     try:
         return adapter.parse_reference(reference)
     except NotFound as exc:
-        raise click.BadParameter("there is no runtime of this id", param_hint=_HINT) from exc
+        raise click.BadParameter("no runtime of this provider has such an id", param_hint=_HINT) from exc

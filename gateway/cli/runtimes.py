@@ -24,7 +24,7 @@ _CONNECTION_COLUMNS: Final[Columns] = {
 
 @click.group()
 def runtimes() -> None:
-    """Work with runtimes, whichever provider runs them.
+    """List, create, change and delete the runtimes of all providers.
 
     \b
     Examples:
@@ -36,20 +36,22 @@ def runtimes() -> None:
 @runtimes.command("list")
 @click.option("--kind", multiple=True, help="Only this kind. Repeatable.")
 @click.option("--provider", multiple=True, help="Only of this provider. Repeatable.")
-@click.option("--scope", multiple=True, help="Only in this scope; an open provider needs one. Repeatable.")
+@click.option(
+    "--scope", multiple=True, help="Only in this scope. Required for providers without a fixed scope. Repeatable."
+)
 @click.option("--state", multiple=True, help="Only in this state. Repeatable.")
-@click.option("--name", help="Only of this name.")
+@click.option("--name", help="Only with this name.")
 @click.option("--project", help="Only of this project (key or id).")
 @click.option("--mine", is_flag=True, help="Only those that the gateway's account owns.")
-@click.option("--partial", type=click.Choice(["allow", "deny"]), help="Whether a provider may be missing.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many; all when left out.")
+@click.option("--partial", type=click.Choice(["allow", "deny"]), help="If a provider fails: list the others, or fail.")
+@click.option("--limit", type=click.IntRange(min=1), help="Maximum number of runtimes. Default: all.")
 @connection_options
 @any_output
 def list_runtimes(connection: "Connection", output: str, limit: int | None, **filters: Any) -> None:
-    """List runtimes of all providers, page by page until the end.
+    """List the runtimes of all providers. The command reads all pages.
 
-    Ends with 3 when a provider failed meanwhile, so that runtimes may be missing. A runtime that a provider listed in a
-    form that cannot be read is left out with a warning.
+    Exit code 3: a provider failed, so runtimes may be missing from the list. Runtimes that a provider returned in an
+    unreadable form are left out with a warning.
 
     \b
     Examples:
@@ -65,7 +67,7 @@ def list_runtimes(connection: "Connection", output: str, limit: int | None, **fi
         problem = missing["problem"]
         note(f"incomplete: {missing['provider']}: {problem.get('code')}: {problem.get('detail')}")
     if document["next_cursor"]:
-        note(f"there may be more than these {len(document['items'])}: raise --limit")
+        note(f"there may be more than {len(document['items'])} runtimes: raise --limit")
     if document["incomplete"]:
         sys.exit(ExitCode.PARTIAL)
 
@@ -91,14 +93,14 @@ async def _all_pages(client: "Client", query: list[tuple[str, str]], limit: int 
     cursor: str | None = None
     while True:
         size = 100 if limit is None else min(100, limit - len(items))
-        asked = [*query, ("limit", str(size)), *([("cursor", cursor)] if cursor else [])]
-        page = (await client.call("GET", path("runtimes"), query=asked)).body
+        parameters = [*query, ("limit", str(size)), *([("cursor", cursor)] if cursor else [])]
+        page = (await client.call("GET", path("runtimes"), query=parameters)).body
         items += page["items"]
         incomplete.update({missing["provider"]: missing for missing in page.get("incomplete", ())})
         warnings += page.get("warnings", ())
         following = page.get("next_cursor")
         if following and following == cursor:
-            raise Failure("cursor_repeated", "the gateway answered with the cursor that it was asked with")
+            raise Failure("cursor_repeated", "the gateway returned the cursor of this page as the next cursor")
         cursor = following
         if not cursor or (limit is not None and len(items) >= limit):
             more = cursor or (limit is not None and len(items) > limit)
@@ -116,7 +118,7 @@ async def _all_pages(client: "Client", query: list[tuple[str, str]], limit: int 
 @connection_options
 @any_output
 def get(connection: "Connection", runtime_id: str, output: str) -> None:
-    """Show one runtime with all that its provider tells.
+    """Show one runtime with all its fields.
 
     \b
     Examples:
@@ -125,22 +127,22 @@ def get(connection: "Connection", runtime_id: str, output: str) -> None:
     """
     from gateway.cli.client import path
 
-    answer = connection.run(lambda client: client.call("GET", path("runtimes", runtime_id)))
-    show_details(answer.body, output)
+    response = connection.run(lambda client: client.call("GET", path("runtimes", runtime_id)))
+    show_details(response.body, output)
 
 
 @runtimes.command()
 @click.option("-f", "--file", "stream", type=click.File(), help="The request as YAML or JSON; - is stdin.")
 @click.option("--kind", help="durable or browser.")
-@click.option("--name", help="The handle; the gateway makes one up when left out.")
-@click.option("--provider", help="The provider; chosen when left out.")
-@click.option("--scope", help="The provider's scope; an open provider needs one.")
+@click.option("--name", help="The name. Default: the gateway generates one.")
+@click.option("--provider", help="The provider. Default: the gateway chooses one.")
+@click.option("--scope", help="The provider's scope. Required for a provider without a fixed scope.")
 @click.option("--project", help="durable: the project (key or id).")
 @click.option("--driver", help="browser: puppeteer, playwright, selenium or stagehand.")
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label. Repeatable.")
-@click.option("--start/--no-start", default=None, help="With or without compute; the kind's own way when left out.")
-@click.option("--if-exists", type=click.Choice(["return", "fail"]), help="What to do when the name is taken.")
-@click.option("--set", "assignments", multiple=True, metavar="PATH=VALUE", help="Any other field. Repeatable.")
+@click.option("--start/--no-start", default=None, help="Whether to start the compute. The default depends on the kind.")
+@click.option("--if-exists", type=click.Choice(["return", "fail"]), help="What to do if the name is taken.")
+@click.option("--set", "assignments", multiple=True, metavar="PATH=VALUE", help="Set any field. Repeatable.")
 @idempotency_options
 @wait_options
 @connection_options
@@ -157,10 +159,11 @@ def create(
     timeout: float,
     **fields: Any,
 ) -> None:
-    """Create a runtime, one however often it is sent. Flags go over the file, and --set over both.
+    """Create a runtime. Flags override the file, and --set overrides both.
 
-    When nobody knows whether it was made, the same request is sent again under the same key. Ends with 5 when that is
-    not known in the end either, and then tells the command to go on with: under that key it never makes a second one.
+    If the outcome is unknown, for example because the connection was lost, the command repeats the same request under
+    the same idempotency key, which never creates a second runtime. Exit code 5: the outcome is still unknown. The
+    error then shows the command that continues this create.
 
     \b
     Examples:
@@ -175,11 +178,11 @@ def create(
         body["labels"] = {**(body.get("labels") or {}), **pairs(label, "--label")}
     put(body, assignments)
     if "kind" not in body:
-        raise click.UsageError("Give --kind, or a file that has it.")
+        raise click.UsageError("Give --kind, or a file with a kind.")
     patience = timeout if wait else None
     runtime = connection.run(lambda client: _create(client, body, idempotency_key, retry_for, patience))
     if runtime.get("created") is False:
-        note(f"note: {runtime.get('id')} was there before")
+        note(f"note: {runtime.get('id')} already existed")
     for warning in runtime.get("warnings") or ():
         note(f"warning: {warning.get('pointer')}: {warning.get('detail')}")
     show_one(runtime, output)
@@ -205,7 +208,7 @@ async def _create(
 @wait_options
 @connection_options
 def delete(connection: "Connection", runtime_id: str, wait: bool, timeout: float) -> None:
-    """Remove a runtime for good, where the provider can.
+    """Delete a runtime permanently, if its provider supports this.
 
     \b
     Examples:
@@ -227,11 +230,11 @@ def delete(connection: "Connection", runtime_id: str, wait: bool, timeout: float
 
 @runtimes.command()
 @click.argument("runtime_id", metavar="ID")
-@click.option("--protocol", help="Only this way in: runtime_server, cdp, webdriver or live_view.")
+@click.option("--protocol", help="Only this protocol: runtime_server, cdp, webdriver or live_view.")
 @connection_options
 @output_option("table", "json", "yaml")
 def connect(connection: "Connection", runtime_id: str, protocol: str | None, output: str) -> None:
-    """Print the ways into a running runtime. Their tokens are secrets.
+    """Print the connections of a running runtime: protocol, URL and token. The tokens are secrets.
 
     \b
     Examples:
@@ -241,5 +244,6 @@ def connect(connection: "Connection", runtime_id: str, protocol: str | None, out
     from gateway.cli.client import path
 
     body = {} if protocol is None else {"protocol": protocol}
-    answer = connection.run(lambda client: client.call("POST", path("runtimes", runtime_id, "connections"), body=body))
-    show_list(answer.body, output, _CONNECTION_COLUMNS)
+    target = path("runtimes", runtime_id, "connections")
+    response = connection.run(lambda client: client.call("POST", target, body=body))
+    show_list(response.body, output, _CONNECTION_COLUMNS)

@@ -1,4 +1,4 @@
-"""Commands that run something: the gateway, the demo, an emulator; and the API document."""
+"""The commands that run a server (the gateway, the demo, an emulator), and ``openapi``."""
 
 import sys
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ port_range = click.IntRange(0, 65535)
 
 
 def source(file: str, overrides: Mapping[str, object] | None = None) -> "SettingsSource":
-    """Where the settings of this process come from."""
+    """Return the source of this process's settings; ``overrides`` are flags by dotted path."""
     from pathlib import Path
 
     from gateway.app import dialect_eras, provider_models
@@ -36,29 +36,29 @@ def source(file: str, overrides: Mapping[str, object] | None = None) -> "Setting
 
 
 def load(file: str) -> "LoadedSettings":
-    """The settings of this process. Raises ``SettingsError``."""
+    """Return the settings of this process. Raises ``SettingsError``."""
     return source(file).load()
 
 
-def tell_problems(error: "SettingsError") -> None:
-    """Every fault of the settings on a line of its own."""
+def print_problems(error: "SettingsError") -> None:
+    """Print every fault of the settings to stderr, one line each."""
     for problem in error.problems:
         click.echo(f"error: {one_line(problem)}", err=True)
 
 
 def cannot_listen(error: OSError) -> Failure:
-    """The end of a command that cannot serve at the address it was told."""
+    """Return the failure of a command that cannot listen at its address."""
     return Failure("cannot_listen", error.strerror or str(error))
 
 
 @click.command()
 @config_option
-@click.option("--listen", metavar="HOST:PORT", help="Listen here instead of at http.listen.")
+@click.option("--listen", metavar="HOST:PORT", help="The address to listen on, instead of http.listen.")
 def serve(file: str, listen: str | None) -> None:
     """Serve the API until SIGTERM or SIGINT.
 
-    Faults of the settings are told all at once, and end the command with 78. A changed file comes into force without a
-    restart, also on SIGHUP.
+    Exit code 78: the settings have faults, which are all reported at once. While the gateway runs, a changed settings
+    file takes effect without a restart, and at once after SIGHUP.
 
     \b
     Examples:
@@ -72,7 +72,7 @@ def serve(file: str, listen: str | None) -> None:
         origin = source(file, {} if listen is None else {"http.listen": listen})
         settings = origin.load().settings
     except SettingsError as error:
-        tell_problems(error)
+        print_problems(error)
         sys.exit(ExitCode.SETTINGS)
     try:
         sys.exit(run(settings, origin))
@@ -87,17 +87,17 @@ def _demo_key(_ctx: click.Context, _param: click.Parameter, value: str | None) -
         try:
             GatewayKey.model_validate({"key": value})
         except ValueError:
-            raise click.BadParameter("a key is 16 to 512 printable ASCII characters without spaces") from None
+            raise click.BadParameter("a key must be 16 to 512 printable ASCII characters without spaces") from None
     return value
 
 
 @click.command()
 @click.option(
-    "--port", type=port_range, default=8080, show_default=True, help="Port of the gateway; 0 takes a free one."
+    "--port", type=port_range, default=8080, show_default=True, help="Port of the gateway; 0 selects a free port."
 )
-@click.option("--api-key", callback=_demo_key, help="The key that callers need; made up when left out.")
+@click.option("--api-key", callback=_demo_key, help="The key that callers need. Default: a random key.")
 def demo(port: int, api_key: str | None) -> None:
-    """Run a gateway in front of emulated providers: nothing to configure, nothing kept.
+    """Run a gateway with emulated providers. It needs no configuration and keeps no data.
 
     \b
     Examples:
@@ -115,18 +115,18 @@ def demo(port: int, api_key: str | None) -> None:
 @click.command()
 @click.argument("api")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=port_range, default=8090, show_default=True, help="Port; 0 takes a free one.")
-@click.option("--token", default="emulator-token", show_default=True, help="The one credential that it accepts.")
+@click.option("--port", type=port_range, default=8090, show_default=True, help="Port; 0 selects a free port.")
+@click.option("--token", default="emulator-token", show_default=True, help="The only credential that it accepts.")
 @click.option(
     "--personality",
     multiple=True,
     metavar="NAME=CHOICE",
-    help="How it behaves where the provider's behaviour is not known. Repeatable.",
+    help="How it behaves where the real provider's behaviour is unknown. Repeatable.",
 )
 def emulate(api: str, host: str, port: int, token: str, personality: tuple[str, ...]) -> None:
-    """Run a server that behaves like a provider API, for tests and for trying things out.
+    """Run a server that behaves like a provider API, for tests and experiments.
 
-    Faults can be switched on at /__faults.
+    Requests to /__faults make it fail on purpose.
 
     \b
     Examples:
@@ -139,7 +139,7 @@ def emulate(api: str, host: str, port: int, token: str, personality: tuple[str, 
     known = plugins()
     if api not in known:
         raise click.BadParameter(
-            f"there is no emulator of {api!r}; there are: {', '.join(sorted(known))}", param_hint="API"
+            f"there is no emulator of {api!r}; available: {', '.join(sorted(known))}", param_hint="API"
         )
     choices = _choices(known[api], pairs(personality, "--personality"))
     try:
@@ -153,7 +153,8 @@ def _choices(plugin: "AdapterPlugin", chosen: dict[str, str]) -> dict[str, str]:
         if choice not in plugin.personalities.get(name, ()):
             offered = "; ".join(f"{key}: {', '.join(values)}" for key, values in plugin.personalities.items())
             raise click.BadParameter(
-                f"{name}={choice} is none of {plugin.api}'s ({offered or 'it has none'})", param_hint="--personality"
+                f"{plugin.api} has no personality {name}={choice}; available: {offered or 'none'}",
+                param_hint="--personality",
             )
     return chosen
 

@@ -1,11 +1,11 @@
-"""What the commands share that work on a gateway's store itself, whether or not a gateway runs."""
+"""Shared by the commands that use a gateway's store directly, whether or not a gateway runs."""
 
 import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from gateway.cli.failures import ExitCode, Failure
-from gateway.cli.server import load, tell_problems
+from gateway.cli.server import load, print_problems
 
 if TYPE_CHECKING:
     from gateway.domain.errors import StoreUnavailable
@@ -17,18 +17,18 @@ T = TypeVar("T")
 
 
 def settings_of(file: str) -> "Settings":
-    """The settings, or the end of the command with 78."""
+    """Return the settings of a file. Exits with 78 when they have a fault."""
     from gateway.settings import SettingsError
 
     try:
         return load(file).settings
     except SettingsError as error:
-        tell_problems(error)
+        print_problems(error)
         sys.exit(ExitCode.SETTINGS)
 
 
 def with_store(settings: "Settings", work: "Callable[[Store], Awaitable[T]]") -> T:
-    """Open the store for some work, and close it."""
+    """Open the store, run ``work`` with it, close it, and return the result. Raises :class:`Failure`."""
     from gateway.storage.opening import store_of
 
     async def opened(store: "SqlStore") -> T:
@@ -42,7 +42,7 @@ def with_store(settings: "Settings", work: "Callable[[Store], Awaitable[T]]") ->
 
 
 def run(work: Awaitable[T]) -> T:
-    """Run to the end; trouble of the store becomes a failure that says what the database said."""
+    """Run ``work`` and return its result. An unavailable store becomes a failure with the database's own message."""
     import asyncio
 
     from gateway.domain.errors import StoreUnavailable

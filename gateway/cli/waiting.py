@@ -1,4 +1,4 @@
-"""``--wait``: ask until the runtime has got where it was sent."""
+"""``--wait``: poll until the runtime has reached its target state."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -11,20 +11,20 @@ from gateway.cli.output import note
 from gateway.ports.clock import Clock, SystemClock
 
 SETTLED: Final = frozenset({"idle", "running", "paused", "stopped"})
-"""Where a runtime can stay."""
+"""The states in which a runtime can remain."""
 
 FIRST_DELAY: Final = 1.0
-"""Seconds between the first two requests."""
+"""The pause between the first two requests, in seconds."""
 
 LONGEST_DELAY: Final = 10.0
-"""Seconds that the pauses grow to."""
+"""The longest pause between two requests, in seconds."""
 
 GROWTH: Final = 1.5
-"""By how much each pause is longer than the one before."""
+"""The factor by which each pause is longer than the previous one."""
 
 
 def clock_of_command() -> Clock:
-    """The clock that the running command was given, else the machine's."""
+    """Return the clock in the click context of the running command (tests set one), else the system clock."""
     clock = click.get_current_context().obj
     return clock if isinstance(clock, Clock) else SystemClock()
 
@@ -32,9 +32,10 @@ def clock_of_command() -> Clock:
 async def wait_for(
     client: Client, runtime_id: str, states: frozenset[str], patience: float, *, failed_ends: bool
 ) -> Mapping[str, Any]:
-    """The runtime once it is in one of ``states``. ``failed_ends``: the state ``failed`` ends the wait with an error.
+    """Wait until the runtime is in one of ``states``, and return it.
 
-    A read that may succeed a little later is repeated. Raises :class:`Failure` after ``patience`` seconds.
+    A read with a temporary failure is repeated. Raises :class:`Failure` after ``patience`` seconds and, if
+    ``failed_ends``, for a runtime in the state ``failed``.
     """
     waiting = _Waiting(runtime_id, patience)
     while True:
@@ -45,12 +46,12 @@ async def wait_for(
                 return runtime
             if state == "failed" and failed_ends:
                 raise Failure("failed", f"{runtime_id} has failed: {runtime.get('state_reason') or 'no reason given'}")
-            waiting.tell(state)
+            waiting.report(state)
         await waiting.pause()
 
 
 async def wait_until_gone(client: Client, runtime_id: str, patience: float) -> None:
-    """Return when the runtime is not found any more. Raises :class:`Failure` after ``patience`` seconds."""
+    """Wait until the runtime is not found any more (404). Raises :class:`Failure` after ``patience`` seconds."""
     waiting = _Waiting(runtime_id, patience)
     while True:
         try:
@@ -60,12 +61,12 @@ async def wait_until_gone(client: Client, runtime_id: str, patience: float) -> N
                 return
             raise
         if runtime is not None:
-            waiting.tell(str(runtime.get("state")))
+            waiting.report(str(runtime.get("state")))
         await waiting.pause()
 
 
 class _Waiting:
-    """One wait: its deadline, the growing pauses, and what was told already."""
+    """One wait: its deadline, its growing pauses, and the state that was reported last."""
 
     def __init__(self, runtime_id: str, patience: float) -> None:
         self._clock = clock_of_command()
@@ -76,28 +77,29 @@ class _Waiting:
         self._state = "not readable"
 
     async def read(self, client: Client) -> Mapping[str, Any] | None:
-        """The runtime, or None when it cannot be read right now."""
+        """Return the runtime, or None after a temporary failure. Raises :class:`Refused` for any other refusal."""
         try:
-            answer = await client.call("GET", path("runtimes", self._runtime_id))
+            response = await client.call("GET", path("runtimes", self._runtime_id))
         except Unreachable as unreachable:
-            self.tell(unreachable.message)
+            self.report(unreachable.message)
             return None
         except Refused as refused:
-            if not refused.passes:
+            if not refused.temporary:
                 raise
-            self.tell(refused.code)
+            self.report(refused.code)
             self._delay = max(self._delay, refused.retry_after or 0)
             return None
-        body: Mapping[str, Any] = answer.body
+        body: Mapping[str, Any] = response.body
         return body
 
-    def tell(self, state: str) -> None:
-        """Report progress, once per state."""
+    def report(self, state: str) -> None:
+        """Print the state, unless it was the last one that was printed."""
         if state != self._state:
             note(f"waiting: {self._runtime_id} is {state}")
         self._state = state
 
     async def pause(self) -> None:
+        """Wait before the next read. Raises :class:`Failure` after the deadline."""
         left = self._deadline - self._clock.monotonic()
         if left <= 0:
             raise Failure("timeout", f"{self._runtime_id} is {self._state} after {self._patience:g} s")

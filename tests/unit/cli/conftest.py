@@ -1,11 +1,12 @@
-"""Ways to run commands: against a gateway that answers what a test scripts, on loopback in a thread, and against
-scripted answers of the HTTP client itself, for tables of what can come back."""
+"""Two ways to run commands: against a scripted gateway (a real server on loopback, in a thread), and against scripted
+responses of the HTTP client itself, for tables of statuses and exceptions."""
 
 import asyncio
 import inspect
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -15,7 +16,10 @@ from click.testing import CliRunner, Result
 
 from gateway.cli import cli
 from gateway.ports.clock import Clock
+from gateway.storage.sqlite import SqliteStore
 from tests.client_session_mocks import scripted_answers
+
+from .store_shell import Shell
 
 KEY = "a-key-for-the-tests"
 
@@ -35,7 +39,7 @@ class Seen:
 
 @dataclass
 class ScriptedGateway:
-    """Answers requests in the order of ``script``, and keeps what it saw."""
+    """Answers requests in the order of ``script``, and records them in ``seen``."""
 
     url: str = ""
     script: list[Reply] = field(default_factory=list)
@@ -54,8 +58,8 @@ class ScriptedGateway:
             )
         )
 
-    def hangs_up(self) -> None:
-        """Close the connection of the next request without an answer."""
+    def drops_connection(self) -> None:
+        """Close the connection of the next request without a response."""
 
         def closing(request: web.Request) -> web.StreamResponse:
             assert request.transport is not None
@@ -76,7 +80,7 @@ class ScriptedGateway:
 
 
 class SteppedClock(Clock):
-    """Goes on only when somebody sleeps."""
+    """A clock that advances only by ``sleep``."""
 
     def __init__(self) -> None:
         self.time = 0.0
@@ -115,7 +119,7 @@ def gateway() -> Iterator[ScriptedGateway]:
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
-    assert not scripted.script, "every scripted answer was asked for"
+    assert not scripted.script, "some scripted responses were not requested"
 
 
 @pytest.fixture
@@ -149,19 +153,46 @@ GET: Final = ("runtimes", "get", ID)
 DELETE: Final = ("runtimes", "delete", ID)
 CREATE: Final = ("runtimes", "create", "--kind", "browser", "--idempotency-key", "k-1")
 ALL: Final = ((GET, "GET", RUNTIME), (DELETE, "DELETE", RUNTIME), (CREATE, "POST", CREATES))
-"""Commands, with the method and the URL of what they send to :data:`SERVER`."""
+"""Commands, with the method and the URL of the request that they send to :data:`SERVER`."""
+
+
+def runtime(state: str = "idle", **members: Any) -> dict[str, Any]:
+    """Return a runtime as the API sends it."""
+    return {
+        "object": "runtime",
+        "id": ID,
+        "kind": "durable",
+        "provider": "durable-demo",
+        "scope": "acme/research",
+        "name": "research-agent",
+        "state": state,
+        "state_reason": None,
+        "labels": {"team": "shop"},
+        "actions": {
+            "start": {"allowed": True},
+            "pause": {"allowed": False, "reason": "works from: running"},
+            "stop": {"allowed": False, "requires": {"discard_state": True}},
+        },
+        "created_at": "2025-01-01T00:00:00Z",
+        **members,
+    }
+
+
+def page(*items: Any, cursor: str | None = None, incomplete: tuple[Any, ...] = ()) -> dict[str, Any]:
+    """Return a page of a list as the API sends it."""
+    return {"object": "list", "items": list(items), "next_cursor": cursor, "incomplete": list(incomplete)}
 
 
 @pytest.fixture
 def answers() -> Iterator[aioresponses]:
-    """What :data:`SERVER`, which does not exist, answers to the commands of ``ask``."""
+    """The responses of :data:`SERVER`, which does not exist, to the commands of ``ask``."""
     with scripted_answers() as scripted:
         yield scripted
 
 
 @pytest.fixture
 def ask(answers: aioresponses, clock: SteppedClock) -> Run:
-    """Runs a command line against the scripted answers, with what was sent and slept before forgotten."""
+    """Runs a command line against the scripted responses, after clearing the recorded requests and sleeps."""
 
     def asking(*arguments: str) -> Result:
         answers.requests.clear()
@@ -174,5 +205,17 @@ def ask(answers: aioresponses, clock: SteppedClock) -> Run:
 
 
 def sends(answers: aioresponses) -> list[Any]:
-    """Every request of the last command, in order."""
+    """Return every request of the last command, in order."""
     return [call for calls in answers.requests.values() for call in calls]
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Shell:
+    """A shell whose store does not exist yet."""
+    return Shell(tmp_path)
+
+
+@pytest.fixture
+def shell(bare: Shell) -> Shell:
+    asyncio.run(SqliteStore(bare.database).upgrade())
+    return bare

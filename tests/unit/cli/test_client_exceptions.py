@@ -1,4 +1,4 @@
-"""What a command makes of every exception of the HTTP client: exit code, message, whether a create is sent again."""
+"""How a command handles every exception of the HTTP client: exit code, message, whether a create is repeated."""
 
 import ssl
 from collections.abc import Mapping
@@ -14,8 +14,7 @@ from yarl import URL
 
 from tests.client_session_mocks import ScriptedResponse
 
-from .conftest import ALL, CREATE, CREATES, DELETE, GET, RUNTIME, SERVER, Run, sends
-from .test_runtimes import runtime
+from .conftest import ALL, CREATE, CREATES, DELETE, GET, RUNTIME, SERVER, Run, runtime, sends
 
 TLS: Final = ConnectionKey("gateway.test", 443, True, True, None, None, None)
 REQUEST: Final = aiohttp.RequestInfo(URL(SERVER), "GET", CIMultiDictProxy(CIMultiDict()), URL(SERVER))
@@ -29,12 +28,12 @@ NOT_SENT: Final[Mapping[Exception, str]] = {
     aiohttp.ClientSSLError(TLS, ssl.SSLError(1, "wrong version number")): "wrong version number",
     aiohttp.ClientConnectorSSLError(TLS, ssl.SSLError(1, "handshake failure")): "handshake failure",
     aiohttp.ClientConnectorCertificateError(TLS, CERTIFICATE): str(CERTIFICATE.strerror),
-    aiohttp.ConnectionTimeoutError("Connection timeout to host http://gateway.test"): "no answer in time",
-    aiohttp.InvalidURL("http://"): "this is not a URL of a server",
+    aiohttp.ConnectionTimeoutError("Connection timeout to host http://gateway.test"): "no response in time",
+    aiohttp.InvalidURL("http://"): "this is not the URL of a server",
     aiohttp.InvalidUrlClientError("http://", "there is no host"): "there is no host",
     aiohttp.NonHttpUrlClientError("ftp://gateway.test"): "ftp://gateway.test",
 }
-"""What is raised before a byte of the request is sent, and the reason that is shown."""
+"""Exceptions raised before a byte of the request is sent, with the reason that the command shows."""
 
 MAYBE_SENT: Final[Mapping[Exception, str]] = {
     aiohttp.ClientError(): "ClientError",
@@ -44,15 +43,15 @@ MAYBE_SENT: Final[Mapping[Exception, str]] = {
     aiohttp.ClientPayloadError("Response payload is not completed"): "Response payload is not completed",
     aiohttp.ServerConnectionError(): "ServerConnectionError",
     aiohttp.ServerDisconnectedError(): "Server disconnected",
-    aiohttp.ServerTimeoutError("Timeout on reading data"): "no answer in time",
-    aiohttp.SocketTimeoutError("Timeout on reading data from socket"): "no answer in time",
-    TimeoutError(): "no answer in time",
+    aiohttp.ServerTimeoutError("Timeout on reading data"): "no response in time",
+    aiohttp.SocketTimeoutError("Timeout on reading data from socket"): "no response in time",
+    TimeoutError(): "no response in time",
     client_exceptions.UploadAbortedError(): "UploadAbortedError",
     aiohttp.ClientResponseError(REQUEST, (), status=400, message="Bad status line:\n\n  b'\x1b[2J'"): (
         "400, message=\"Bad status line:\\n\\n  b'\\x1b[2J'\", url='http://gateway.test'"
     ),
 }
-"""What is raised when the request, or a part of it, may have arrived, and the reason that is shown."""
+"""Exceptions raised when the request, or part of it, may have arrived, with the reason that the command shows."""
 
 
 def _named(error: Exception) -> str:
@@ -60,7 +59,7 @@ def _named(error: Exception) -> str:
 
 
 @pytest.mark.parametrize("error", NOT_SENT, ids=_named)
-def test_an_exception_before_the_send_is_unreachable_and_nothing_is_sent_again(
+def test_exception_before_the_send_is_unreachable_and_not_repeated(
     answers: aioresponses, ask: Run, error: Exception
 ) -> None:
     line = f"error: unreachable: cannot connect to {SERVER}: {NOT_SENT[error]} (is the gateway running there? see "
@@ -72,7 +71,7 @@ def test_an_exception_before_the_send_is_unreachable_and_nothing_is_sent_again(
 
 
 @pytest.mark.parametrize("error", MAYBE_SENT, ids=_named)
-def test_an_exception_after_the_send_leaves_the_outcome_of_a_write_unknown_and_a_create_is_sent_again(
+def test_exception_after_the_send_makes_a_write_unknown_and_repeats_a_create(
     answers: aioresponses, ask: Run, error: Exception
 ) -> None:
     reason = MAYBE_SENT[error]
@@ -90,25 +89,25 @@ def test_an_exception_after_the_send_leaves_the_outcome_of_a_write_unknown_and_a
     answers.post(CREATES, exception=error)
     result = ask(*CREATE, "--retry-for", "0")
     assert (result.exit_code, len(sends(answers))) == (5, 1)
-    assert result.stderr.startswith(f"{unknown} (Idempotency-Key: k-1; to go on: ")
+    assert result.stderr.startswith(f"{unknown} (Idempotency-Key: k-1; to continue: ")
     assert len(result.stderr.splitlines()) == 1
 
     answers.post(CREATES, exception=error)
     answers.post(CREATES, status=201, payload=runtime())
     result = ask(*CREATE)
-    assert (result.exit_code, result.stderr) == (0, "retrying: outcome_unknown: the same create again in 1 s\n")
+    assert (result.exit_code, result.stderr) == (0, "retrying: outcome_unknown: the same create is sent again in 1 s\n")
     first, second = sends(answers)
     assert first == second
 
 
 class CutOff(ScriptedResponse):
-    """An answer whose head comes and whose body does not."""
+    """A response whose head arrives and whose body does not."""
 
     async def read(self) -> bytes:
         raise aiohttp.ClientPayloadError("Response payload is not completed")
 
 
-def test_a_success_whose_body_is_cut_off_is_no_success(answers: aioresponses, ask: Run) -> None:
+def test_success_with_a_truncated_body_is_a_failure(answers: aioresponses, ask: Run) -> None:
     answers.get(RUNTIME, response_class=CutOff)
     assert ask(*GET).exit_code == 1
     answers.post(CREATES, status=201, response_class=CutOff)
@@ -117,8 +116,9 @@ def test_a_success_whose_body_is_cut_off_is_no_success(answers: aioresponses, as
     assert len(sends(answers)) == 2
 
 
-def test_every_exception_of_the_http_client_is_in_one_of_the_tables() -> None:
-    """But for those of what this client does not do: WebSockets, redirects, fingerprints, types of bodies, proxies."""
+def test_tables_cover_every_exception_of_the_http_client() -> None:
+    """Except those of features that this client does not use: WebSockets, redirects, fingerprints, proxies and the
+    check of a body's type."""
     not_done = {
         aiohttp.ContentTypeError,
         aiohttp.WSServerHandshakeError,

@@ -1,4 +1,4 @@
-"""``runtimes create`` sends one create until it hears what came of it, and never another one."""
+"""``runtimes create`` repeats one create until its outcome is known, and never sends a different one."""
 
 import asyncio
 import shlex
@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from .conftest import ID, Run, ScriptedGateway, SteppedClock
-from .test_runtimes import runtime
+from .conftest import ID, Run, ScriptedGateway, SteppedClock, runtime
 
 CREATE = ("runtimes", "create", "--kind", "browser")
 
@@ -20,13 +19,13 @@ def keys(gateway: ScriptedGateway) -> list[str | None]:
     return [seen.headers.get("Idempotency-Key") for seen in gateway.seen]
 
 
-def way_on(stderr: str) -> list[str]:
-    """The command line that the error says to go on with."""
+def continuing_command(stderr: str) -> list[str]:
+    """Return the command line that the error shows to continue the create."""
     (error,) = (line for line in stderr.splitlines() if line.startswith("error: "))
-    return shlex.split(error.removesuffix(")").partition("to go on: ")[2])
+    return shlex.split(error.removesuffix(")").partition("to continue: ")[2])
 
 
-def test_each_command_is_a_create_of_its_own(gateway: ScriptedGateway, run: Run) -> None:
+def test_each_command_has_its_own_key(gateway: ScriptedGateway, run: Run) -> None:
     gateway.answers(runtime(), 201)
     gateway.answers(runtime(), 201)
     assert run(*CREATE).exit_code == 0
@@ -34,16 +33,16 @@ def test_each_command_is_a_create_of_its_own(gateway: ScriptedGateway, run: Run)
     first, second = keys(gateway)
     assert None not in {first, second}
     assert first != second
-    assert gateway.seen[0].body == {"kind": "browser"}, "the gateway makes the name up, from the key"
+    assert gateway.seen[0].body == {"kind": "browser"}, "the gateway derives the name from the key"
 
 
-def test_a_key_that_is_given_is_sent_as_it_is(gateway: ScriptedGateway, run: Run) -> None:
+def test_given_key_is_sent_unchanged(gateway: ScriptedGateway, run: Run) -> None:
     gateway.answers(runtime(), 201)
     run(*CREATE, "--idempotency-key", "order 4711")
     assert keys(gateway) == ["order 4711"]
 
 
-def test_a_create_is_sent_again_as_the_same_request_after_growing_pauses(
+def test_create_is_repeated_as_the_same_request_after_growing_pauses(
     gateway: ScriptedGateway, run: Run, clock: SteppedClock
 ) -> None:
     gateway.refuses(504, "outcome_unknown", retryable="same_request", headers={"Retry-After": "7"})
@@ -55,29 +54,27 @@ def test_a_create_is_sent_again_as_the_same_request_after_growing_pauses(
     assert len(set(keys(gateway))) == 1
     assert gateway.seen[0].body == gateway.seen[1].body == gateway.seen[2].body
     assert result.stderr.splitlines() == [
-        "retrying: outcome_unknown: the same create again in 7 s",
-        "retrying: idempotency_in_progress: the same create again in 1.5 s",
+        "retrying: outcome_unknown: the same create is sent again in 7 s",
+        "retrying: idempotency_in_progress: the same create is sent again in 1.5 s",
     ]
 
 
-def test_a_create_is_sent_again_after_a_lost_answer_and_after_the_page_of_a_proxy(
-    gateway: ScriptedGateway, run: Run
-) -> None:
-    gateway.hangs_up()
+def test_create_is_repeated_after_a_lost_response_and_after_a_proxy_page(gateway: ScriptedGateway, run: Run) -> None:
+    gateway.drops_connection()
     gateway.script.append(lambda _: web.Response(status=502, text="<html>", content_type="text/html"))
     gateway.answers(runtime(), 201)
     assert run(*CREATE).exit_code == 0
     assert len(set(keys(gateway))) == 1
 
 
-def test_once_it_may_have_been_made_all_that_may_pass_is_waited_out(gateway: ScriptedGateway, run: Run) -> None:
+def test_temporary_failures_are_repeated_once_the_runtime_may_exist(gateway: ScriptedGateway, run: Run) -> None:
     gateway.refuses(504, "outcome_unknown", retryable="same_request")
     gateway.refuses(503, "overloaded", retryable="yes")
     gateway.answers(runtime(), 201)
     assert run(*CREATE).exit_code == 0
 
 
-def test_giving_up_tells_the_key_and_the_command_that_goes_on_with_it(
+def test_final_failure_shows_the_key_and_the_command_that_continues(
     gateway: ScriptedGateway, run: Run, clock: SteppedClock
 ) -> None:
     for _ in range(3):
@@ -89,7 +86,7 @@ def test_giving_up_tells_the_key_and_the_command_that_goes_on_with_it(
     assert "  intent: in_1\n" in result.stderr
     key = keys(gateway)[0]
     assert key is not None
-    words = way_on(result.stderr)
+    words = continuing_command(result.stderr)
     assert words[-2:] == ["--idempotency-key", key]
 
     gateway.answers(runtime(), 201)
@@ -98,8 +95,8 @@ def test_giving_up_tells_the_key_and_the_command_that_goes_on_with_it(
     assert gateway.seen[3].body == gateway.seen[0].body
 
 
-def test_the_command_that_goes_on_shows_no_secret(gateway: ScriptedGateway, run: Run) -> None:
-    gateway.hangs_up()
+def test_continuing_command_shows_no_secret(gateway: ScriptedGateway, run: Run) -> None:
+    gateway.drops_connection()
     result = run(
         *("runtimes", "create", "-f", "-", "--api-key", "s3cret-key", "--set", "launch.proxy.password=hunter2"),
         *("--retry-for", "0"),
@@ -111,33 +108,33 @@ def test_the_command_that_goes_on_shows_no_secret(gateway: ScriptedGateway, run:
     assert "s3cret-key" not in result.stderr
 
 
-def test_what_a_person_has_to_decide_is_not_sent_again(gateway: ScriptedGateway, run: Run) -> None:
+def test_parked_create_is_not_repeated(gateway: ScriptedGateway, run: Run) -> None:
     gateway.refuses(504, "outcome_unknown", retryable="no")
     result = run(*CREATE, "--idempotency-key", "mine")
     assert (result.exit_code, len(gateway.seen)) == (5, 1)
-    assert way_on(result.stderr)[-2:] == ["--idempotency-key", "mine"]
+    assert continuing_command(result.stderr)[-2:] == ["--idempotency-key", "mine"]
 
 
-def test_a_rejected_key_says_nothing_of_the_send_before_it(gateway: ScriptedGateway, run: Run) -> None:
-    gateway.hangs_up()
+def test_rejected_key_leaves_the_earlier_attempt_unknown(gateway: ScriptedGateway, run: Run) -> None:
+    gateway.drops_connection()
     gateway.refuses(401, "unauthenticated", retryable="no")
     result = run(*CREATE)
     assert result.exit_code == 5
     assert result.stderr.splitlines()[1].startswith("error: unauthenticated: ")
 
 
-def test_the_provider_s_refusal_does_answer_for_the_send_before_it(gateway: ScriptedGateway, run: Run) -> None:
-    gateway.hangs_up()
+def test_refusal_by_the_provider_settles_the_earlier_attempt(gateway: ScriptedGateway, run: Run) -> None:
+    gateway.drops_connection()
     gateway.refuses(409, "already_exists", retryable="no")
     assert run(*CREATE).exit_code == 1
 
 
-def test_a_store_that_stays_away_has_made_nothing(gateway: ScriptedGateway, run: Run) -> None:
+def test_unavailable_store_means_that_nothing_was_created(gateway: ScriptedGateway, run: Run) -> None:
     gateway.refuses(503, "store_unavailable", retryable="same_request")
     assert run(*CREATE, "--retry-for", "0").exit_code == 1
 
 
-def test_a_gateway_that_goes_away_after_the_send_is_waited_for(
+def test_create_is_repeated_when_the_gateway_is_down_after_an_attempt(
     gateway: ScriptedGateway, run: Run, clock: SteppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from gateway.cli.client import Client
@@ -153,7 +150,7 @@ def test_a_gateway_that_goes_away_after_the_send_is_waited_for(
         return await call(self, *arguments, **named)
 
     monkeypatch.setattr(Client, "call", down_for_the_second)
-    gateway.hangs_up()
+    gateway.drops_connection()
     gateway.answers(runtime(), 201)
     assert run(*CREATE).exit_code == 0
     assert clock.slept == [1.0, 1.5]
@@ -168,7 +165,7 @@ def interruptible() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("interruptible")
-def test_an_interrupted_create_prints_the_command_that_continues_it(gateway: ScriptedGateway, run: Run) -> None:
+def test_interrupted_create_prints_the_command_that_continues_it(gateway: ScriptedGateway, run: Run) -> None:
     main_thread = threading.main_thread().ident
     assert main_thread is not None
 
@@ -182,6 +179,6 @@ def test_an_interrupted_create_prints_the_command_that_continues_it(gateway: Scr
     gateway.script.append(interrupting)
     result = run(*CREATE, "--idempotency-key", "mine")
     assert result.exit_code == 1
-    assert "interrupted: it may have been made; to go on: " in result.stderr
+    assert "interrupted: the runtime may have been created; to continue: " in result.stderr
     assert "--kind browser --idempotency-key mine\n" in result.stderr
     assert len(gateway.seen) == 1

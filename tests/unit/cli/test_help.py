@@ -1,4 +1,4 @@
-"""Every command teaches itself, and is on the page of the docs."""
+"""The help of every command has examples, and the documentation lists every command."""
 
 import re
 import subprocess
@@ -17,7 +17,7 @@ PAGE = (Path(__file__).parents[3] / "docs" / "cli.md").read_text(encoding="utf-8
 
 
 def commands(command: click.Command = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], bool]]:
-    """The path of every group and command, and whether it is a command."""
+    """Yield the path of every group and command, and whether it is a command."""
     yield path, not isinstance(command, click.Group)
     if isinstance(command, click.Group):
         for name, inner in command.commands.items():
@@ -29,22 +29,22 @@ LEAVES = [" ".join(("runtime-gateway", *path)) for path, is_leaf in ALL if is_le
 
 
 @pytest.mark.parametrize("path", [path for path, _ in ALL], ids=" ".join)
-def test_help_shows_an_example_of_the_very_command(path: tuple[str, ...]) -> None:
+def test_help_shows_an_example_of_its_own_command(path: tuple[str, ...]) -> None:
     result = CliRunner().invoke(cli, [*path, "--help"])
     assert result.exit_code == 0
     assert re.search(rf"^ +(\w+=\S+ )?runtime-gateway {' '.join(path)}", result.stdout, re.MULTILINE)
 
 
-def test_the_page_has_exactly_the_commands() -> None:
+def test_page_lists_exactly_the_existing_commands() -> None:
     assert sorted(re.findall(r"^\| `(runtime-gateway [a-z ]+)` \|", PAGE, re.MULTILINE)) == sorted(LEAVES)
 
 
-def test_the_page_has_every_exit_code() -> None:
+def test_page_lists_every_exit_code() -> None:
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", PAGE, re.MULTILINE)} == set(ExitCode)
 
 
 @pytest.mark.parametrize("example", re.findall(r"runtime-gateway ([a-z][^|#`\n)]*)", PAGE))
-def test_the_commands_and_options_on_the_page_exist(example: str) -> None:
+def test_commands_and_options_on_the_page_exist(example: str) -> None:
     command: click.Command = cli
     words = example.split()
     while isinstance(command, click.Group) and words:
@@ -53,7 +53,7 @@ def test_the_commands_and_options_on_the_page_exist(example: str) -> None:
     assert {word for word in words if word.startswith("-") and word != "-"} <= known
 
 
-def test_help_loads_none_of_the_heavy_libraries() -> None:
+def test_help_imports_no_heavy_library() -> None:
     code = (
         "import sys\n"
         "from gateway.cli import cli\n"

@@ -1,4 +1,4 @@
-"""The commands that run something, with the application itself replaced."""
+"""The commands that run a server, and ``config`` and ``providers test``, with the application itself replaced."""
 
 import inspect
 import json
@@ -30,7 +30,7 @@ class RedSettings(ProviderSettings):
 
 
 class FakeApp(ModuleType):
-    """Stands in for ``gateway.app`` and ``gateway.demo``: notes what it was called with, and ends with 7."""
+    """Replaces ``gateway.app`` and ``gateway.demo``: records the calls, and exits with 7."""
 
     def __init__(self) -> None:
         super().__init__("gateway.app")
@@ -105,27 +105,27 @@ def run(*arguments: str, env: Mapping[str, str] | None = None) -> Result:
         *(("gateway.demo", name) for name in ("run_demo", "run_emulator")),
     ],
 )
-def test_the_application_offers_what_the_commands_call(module: str, name: str) -> None:
+def test_fake_application_has_the_signatures_of_the_real_one(module: str, name: str) -> None:
     def shape(function: Callable[..., Any]) -> list[tuple[str, Any]]:
         return [(p.name, p.kind) for p in inspect.signature(function).parameters.values()]
 
     assert shape(getattr(FakeApp(), name)) == shape(getattr(import_module(module), name))
 
 
-def test_version_is_the_packages() -> None:
+def test_version_option_prints_the_package_version() -> None:
     assert run("--version").stdout == f"runtime-gateway {__version__}\n"
 
 
-def test_serve_runs_the_settings_and_ends_as_they_do(app: FakeApp, file: Path) -> None:
+def test_serve_runs_with_the_settings_and_exits_with_the_result(app: FakeApp, file: Path) -> None:
     result = run("serve", "--config", str(file), "--listen", "127.0.0.1:9999", env={"RTGW_LOG__LEVEL": "debug"})
     assert result.exit_code == 7
     ((_, settings),) = app.calls
     assert (settings.http.listen, settings.log.level) == ("127.0.0.1:9999", "debug")
-    assert app.source.load().settings.http.listen == "127.0.0.1:9999"  # flags go over a reloaded file too
+    assert app.source.load().settings.http.listen == "127.0.0.1:9999"  # flags override a reloaded file too
 
 
 @pytest.mark.parametrize("command", [("serve",), ("config", "check"), ("config", "show")])
-def test_faults_of_the_settings_end_with_78_and_a_line_each(app: FakeApp, file: Path, command: tuple[str, ...]) -> None:
+def test_faulty_settings_exit_with_78_and_a_line_per_fault(app: FakeApp, file: Path, command: tuple[str, ...]) -> None:
     file.write_text(GOOD + "log: {level: loud}\nsurplus: 1\n")
     result = run(*command, "--config", str(file))
     assert (result.exit_code, result.stdout, app.calls) == (78, "", [])
@@ -135,7 +135,7 @@ def test_faults_of_the_settings_end_with_78_and_a_line_each(app: FakeApp, file: 
     ]
 
 
-def test_serving_beyond_this_machine_without_keys_is_refused_in_one_line(app: FakeApp, file: Path) -> None:
+def test_public_address_without_keys_is_refused_in_one_line(app: FakeApp, file: Path) -> None:
     file.write_text(GOOD.replace("auth: {keys: {ci: {key: 0123456789abcdef}}}", "auth: none"))
     result = run("serve", "--config", str(file), "--listen", "0.0.0.0:8080")
     assert (result.exit_code, app.calls) == (78, [])
@@ -143,14 +143,14 @@ def test_serving_beyond_this_machine_without_keys_is_refused_in_one_line(app: Fa
     assert line.startswith("error: auth: none is for loopback addresses only")
 
 
-def test_a_missing_file_is_a_fault_of_the_settings(app: FakeApp, tmp_path: Path) -> None:
+def test_missing_file_is_a_fault_of_the_settings(app: FakeApp, tmp_path: Path) -> None:
     result = run("serve", "--config", str(tmp_path / "none.yaml"))
     assert result.exit_code == 78
     assert "cannot be read: No such file or directory" in result.stderr
 
 
 @pytest.mark.parametrize("command", [("serve", "--config"), ("demo",), ("emulate", "red")])
-def test_an_address_that_is_taken_is_an_error_in_one_line(app: FakeApp, file: Path, command: tuple[str, ...]) -> None:
+def test_address_in_use_is_reported_in_one_line(app: FakeApp, file: Path, command: tuple[str, ...]) -> None:
     app.error = OSError(98, "address already in use")
     result = run(*command, *([str(file)] if command[0] == "serve" else []))
     assert result.exit_code == 1
@@ -158,13 +158,13 @@ def test_an_address_that_is_taken_is_an_error_in_one_line(app: FakeApp, file: Pa
     assert line.startswith("error: cannot_listen: ")
 
 
-def test_check_tells_that_all_is_well(app: FakeApp, file: Path) -> None:
+def test_check_of_valid_settings_prints_ok(app: FakeApp, file: Path) -> None:
     result = run("config", "check", "--config", str(file))
     assert (result.exit_code, result.stdout) == (0, f"{file}: ok, providers: main\n")
     assert json.loads(run("config", "check", "--config", str(file), "-o", "json").stdout)["ok"] is True
 
 
-def test_check_tells_faults_to_programs_on_stdout(app: FakeApp, file: Path) -> None:
+def test_check_as_json_prints_faults_on_stdout(app: FakeApp, file: Path) -> None:
     file.write_text(GOOD + "surplus: 1\n")
     result = run("config", "check", "--config", str(file), "-o", "json")
     assert result.exit_code == 78
@@ -173,7 +173,7 @@ def test_check_tells_faults_to_programs_on_stdout(app: FakeApp, file: Path) -> N
 
 
 @pytest.mark.parametrize("output", ["table", "json", "yaml"])
-def test_show_tells_each_setting_its_origin_and_no_secret(app: FakeApp, file: Path, output: str) -> None:
+def test_show_prints_each_setting_with_its_origin_and_no_secret(app: FakeApp, file: Path, output: str) -> None:
     result = run("config", "show", "--config", str(file), "-o", output, env={"RTGW_LOG__LEVEL": "debug"})
     assert result.exit_code == 0
     assert "t0ken" not in result.output
@@ -188,18 +188,18 @@ def test_show_tells_each_setting_its_origin_and_no_secret(app: FakeApp, file: Pa
     assert rows["providers.main.token"] == ["**********", f"{file}:3"]
 
 
-def test_demo_passes_its_options_on(app: FakeApp) -> None:
+def test_demo_passes_its_options_to_the_application(app: FakeApp) -> None:
     assert run("demo").exit_code == 7
     assert run("demo", "--port", "0", "--api-key", "a-key-for-my-tests").exit_code == 7
     assert app.calls == [("run_demo", (8080, None)), ("run_demo", (0, "a-key-for-my-tests"))]
 
 
-def test_a_demo_key_that_no_gateway_takes_is_a_usage_error(app: FakeApp) -> None:
+def test_demo_key_that_a_gateway_would_reject_is_a_usage_error(app: FakeApp) -> None:
     assert run("demo", "--api-key", "short").exit_code == 2
     assert app.calls == []
 
 
-def test_emulate_passes_its_options_on(app: FakeApp) -> None:
+def test_emulate_passes_its_options_to_the_application(app: FakeApp) -> None:
     arguments = ("--port", "0", "--token", "t", "--host", "::1", "--personality", "mood=wild")
     assert run("emulate", "red", *arguments).exit_code == 7
     assert app.calls == [("run_emulator", ("red", "::1", 0, "t", {"mood": "wild"}))]
@@ -208,7 +208,7 @@ def test_emulate_passes_its_options_on(app: FakeApp) -> None:
 @pytest.mark.parametrize(
     "arguments", [("green",), ("red", "--personality", "mood=sad"), ("red", "--personality", "x=y")]
 )
-def test_emulate_names_what_there_is_when_asked_for_something_else(app: FakeApp, arguments: tuple[str, ...]) -> None:
+def test_emulate_lists_the_available_choices_for_an_unknown_one(app: FakeApp, arguments: tuple[str, ...]) -> None:
     result = run("emulate", *arguments)
     assert (result.exit_code, app.calls) == (2, [])
     assert "red" in result.stderr
@@ -221,7 +221,7 @@ def test_config_check_reports_an_era_that_no_route_of_the_dialect_has(app: FakeA
     assert "dialects.red.routes.0.era: this names an era of the dialect, one of: dawn, dusk" in result.stderr
 
 
-def test_openapi_prints_the_document(app: FakeApp) -> None:
+def test_openapi_prints_the_openapi_document(app: FakeApp) -> None:
     assert json.loads(run("openapi").stdout) == {"openapi": "3.1.0"}
     assert run("openapi", "-o", "yaml").stdout == "openapi: 3.1.0\n"
 
@@ -230,7 +230,7 @@ TWO = GOOD.replace("main:", "bad-one: {api: red, base_url: http://blue.test, tok
 
 
 @pytest.mark.parametrize("command", [("config", "check", "--online"), ("providers", "test", "bad-one")])
-def test_credentials_that_a_provider_rejects_end_with_4(app: FakeApp, file: Path, command: tuple[str, ...]) -> None:
+def test_credentials_that_a_provider_rejects_exit_with_4(app: FakeApp, file: Path, command: tuple[str, ...]) -> None:
     file.write_text(TWO)
     result = run(*command, "--config", str(file))
     assert result.exit_code == 4
@@ -239,19 +239,19 @@ def test_credentials_that_a_provider_rejects_end_with_4(app: FakeApp, file: Path
     assert "t0ken" not in result.output
 
 
-def test_config_check_online_tells_how_each_provider_took_its_credentials(app: FakeApp, file: Path) -> None:
+def test_config_check_online_reports_the_credentials_of_each_provider(app: FakeApp, file: Path) -> None:
     file.write_text(TWO)
     document = json.loads(run("config", "check", "--online", "--config", str(file), "-o", "json").stdout)
     assert (document["ok"], document["problems"]) == (False, [])
-    told = {item["provider"]: (item["ok"], item["code"]) for item in document["providers"]}
-    assert told == {"bad-one": (False, "provider_credentials_rejected"), "main": (True, None)}
+    reported = {item["provider"]: (item["ok"], item["code"]) for item in document["providers"]}
+    assert reported == {"bad-one": (False, "provider_credentials_rejected"), "main": (True, None)}
 
 
-def test_providers_test_asks_one_provider_of_a_file(app: FakeApp, file: Path) -> None:
+def test_providers_test_calls_one_provider_of_a_file(app: FakeApp, file: Path) -> None:
     file.write_text(TWO)
     result = run("providers", "test", "main", "--config", str(file))
     assert result.exit_code == 0
     assert "bad-one" not in result.stdout
-    assert run("providers", "test", "nobody", "--config", str(file)).exit_code == 2
+    assert run("providers", "test", "unknown", "--config", str(file)).exit_code == 2
     file.write_text("version: 1\n")
     assert run("providers", "test", "main", "--config", str(file)).exit_code == 78

@@ -1,4 +1,4 @@
-"""What a command makes of every answer: exit code, message, and whether a create is sent again."""
+"""How a command handles every response: exit code, message, and whether a create is repeated."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -9,10 +9,9 @@ from aioresponses import aioresponses
 from gateway.domain.errors import GatewayError
 from gateway.http.problems import CONTENT_TYPE, STATUS, problem_response
 
-from .conftest import ALL, CREATE, CREATES, DELETE, GET, RUNTIME, SERVER, Run, SteppedClock, sends
-from .test_runtimes import runtime
+from .conftest import ALL, CREATE, CREATES, DELETE, GET, RUNTIME, SERVER, Run, SteppedClock, runtime, sends
 
-# What the gateway's problems mean to a command; every code that is in neither ends with 1 and is not sent again.
+# The exit codes of the gateway's problems, 1 where a code is not here; and the codes after which a create is repeated.
 EXIT_CODES: Final = {"unauthenticated": 4, "permission_denied": 4, "outcome_unknown": 5}
 SENT_AGAIN: Final = {"outcome_unknown", "idempotency_in_progress", "store_unavailable"}
 
@@ -25,17 +24,17 @@ FOREIGN: Final = {
     "cut JSON": ("application/json", '{"id": "b'),
     "JSON that is nested too deeply": ("application/json", "[" * 100_000),
 }
-"""Bodies that are not the gateway's, with their type."""
+"""Bodies that the gateway never sends, with their type."""
 
 FOREIGN_ERRORS: Final = {
     "another API's error": ("application/json", '{"code": "bad_gateway", "message": "Bad gateway"}'),
     "another API's problem": (CONTENT_TYPE, '{"title": "Bad gateway"}'),
 }
-"""Bodies that are not the gateway's with a status of 300 or more; below, any object is an answer of the API."""
+"""Bodies that the gateway never sends with a status of 300 or more; below 300 it may send any JSON object."""
 
 
 def problem(error: type[GatewayError], headers: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The answer that the gateway itself gives for an error."""
+    """Return the response that the gateway itself sends for an error."""
     answer = problem_response(error("The detail."), "r-1")
     assert isinstance(answer.body, bytes)
     return {
@@ -47,11 +46,11 @@ def problem(error: type[GatewayError], headers: Mapping[str, str] | None = None)
 
 
 def shown(code: str) -> list[str]:
-    """What a command prints of a problem."""
+    """Return the lines that a command prints for a problem."""
     return [f"error: {code}: The detail.", "  request id: r-1"]
 
 
-def test_a_problem_ends_a_read_with_its_sentence_and_its_request_id(answers: aioresponses, ask: Run) -> None:
+def test_problem_response_ends_a_read_with_its_detail_and_request_id(answers: aioresponses, ask: Run) -> None:
     for error in STATUS:
         answers.get(RUNTIME, **problem(error, {"Retry-After": "7"}))
         result = ask(*GET)
@@ -60,7 +59,7 @@ def test_a_problem_ends_a_read_with_its_sentence_and_its_request_id(answers: aio
         assert len(sends(answers)) == 1, error.code
 
 
-def test_only_a_problem_that_leaves_the_create_open_is_sent_again(
+def test_create_is_repeated_only_after_codes_that_allow_it(
     answers: aioresponses, ask: Run, clock: SteppedClock
 ) -> None:
     for error in STATUS:
@@ -70,7 +69,7 @@ def test_only_a_problem_that_leaves_the_create_open_is_sent_again(
         result = ask(*CREATE)
         if error.code in SENT_AGAIN:
             assert (result.exit_code, clock.slept) == (0, [7.0]), error.code
-            assert result.stderr == f"retrying: {error.code}: the same create again in 7 s\n"
+            assert result.stderr == f"retrying: {error.code}: the same create is sent again in 7 s\n"
             first, second = sends(answers)
             assert first == second, error.code
             assert first.kwargs["headers"]["Idempotency-Key"] == "k-1"
@@ -82,7 +81,7 @@ def test_only_a_problem_that_leaves_the_create_open_is_sent_again(
 
 @pytest.mark.parametrize("header", [None, "7", "0", "-7", "1.5", "soon", "", "Wed, 21 Oct 2015 07:28:00 GMT", "٣"])
 @pytest.mark.parametrize("foreign", [False, True])
-def test_a_create_waits_as_long_as_the_answer_asks_in_whole_seconds_and_at_least_a_second(
+def test_create_is_repeated_after_retry_after_in_whole_seconds_and_at_least_one_second(
     answers: aioresponses, ask: Run, clock: SteppedClock, header: str | None, foreign: bool
 ) -> None:
     headers = {} if header is None else {"Retry-After": header}
@@ -95,10 +94,8 @@ def test_a_create_waits_as_long_as_the_answer_asks_in_whole_seconds_and_at_least
 
 
 @pytest.mark.parametrize("body", [*FOREIGN, *FOREIGN_ERRORS])
-def test_an_answer_that_is_not_the_gateways_says_so_whatever_its_status(
-    answers: aioresponses, ask: Run, body: str
-) -> None:
-    """A read failed; a write may have happened where the gateway's own answer can have been lost."""
+def test_foreign_response_is_reported_as_such_for_every_status(answers: aioresponses, ask: Run, body: str) -> None:
+    """A read fails; the outcome of a write is unknown if the gateway's own response may have been lost."""
     content_type, text = (FOREIGN | FOREIGN_ERRORS)[body]
     for status in STATUSES:
         if body in FOREIGN_ERRORS and status < 300:
@@ -114,7 +111,7 @@ def test_an_answer_that_is_not_the_gateways_says_so_whatever_its_status(
             if lost and command is not GET:
                 assert (result.exit_code, len(sends(answers))) == (5, 1), where
                 assert first.startswith(f"error: outcome_unknown: {said}; it may have happened"), where
-                assert ("to go on: " in first) == (command is CREATE), where
+                assert ("to continue: " in first) == (command is CREATE), where
             else:
                 assert (result.exit_code, len(sends(answers))) == (4 if status in {401, 403} else 1, 1), where
                 assert first == f"error: not_a_gateway: {said}", where
@@ -122,17 +119,15 @@ def test_an_answer_that_is_not_the_gateways_says_so_whatever_its_status(
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-def test_a_create_whose_answer_something_in_between_lost_is_sent_again(
-    answers: aioresponses, ask: Run, status: int
-) -> None:
+def test_create_is_repeated_when_a_proxy_replaces_the_response(answers: aioresponses, ask: Run, status: int) -> None:
     answers.post(CREATES, status=status, body="<html>", content_type="text/html")
     answers.post(CREATES, status=201, payload=runtime())
     result = ask(*CREATE)
-    assert (result.exit_code, result.stderr) == (0, "retrying: outcome_unknown: the same create again in 1 s\n")
+    assert (result.exit_code, result.stderr) == (0, "retrying: outcome_unknown: the same create is sent again in 1 s\n")
     first, second = sends(answers)
     assert first == second
 
 
-def test_an_answer_without_a_body_is_a_success_where_the_api_has_one(answers: aioresponses, ask: Run) -> None:
+def test_204_without_a_body_is_a_success(answers: aioresponses, ask: Run) -> None:
     answers.delete(RUNTIME, status=204)
     assert ask(*DELETE).exit_code == 0
