@@ -69,7 +69,7 @@ class ConflictAbout(Enum):
     """What a 409 is about."""
 
     NAME = auto()
-    OTHER = auto()  # something else that stands against the create for good
+    OTHER = auto()  # another lasting obstacle
     UNCLEAR = auto()  # the idempotency key, or the provider's own doubts
 
 
@@ -277,7 +277,7 @@ def _after_conclusion(found: Findings, intent: Intent, now: float, wait_out: flo
     if found.matches is None and found.target is not TargetMatch.GONE:
         return Conclusion(Verdict.FIND_BY_NAME)
     own = found.matches.own if found.matches is not None else 0
-    # Of several matches only a mark tells which one is the intent's; a done intent records them as surplus.
+    # Of several matches, only a mark identifies the intent's own; a done intent records the others as surplus.
     is_clear = found.traits.marks or intent.state is IntentState.DONE or own == 1
     if own and is_clear and not found.is_contested:
         return Conclusion(Verdict.DONE, None if found.traits.marks else "adopted")

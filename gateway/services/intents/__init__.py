@@ -1,4 +1,4 @@
-"""The create promise as use cases: one runtime per create, whatever fails, and nothing made that nobody knows."""
+"""Creates as use cases: one runtime per create, whatever fails, and no runtime that is not known (docs/creates.md)."""
 
 from gateway.services.intents.context import CreateCommand, CreateContext, IntentObserver, NullObserver
 from gateway.services.intents.payloads import PayloadSealer, document_of

@@ -186,8 +186,8 @@ class SendAttempt:
         return Findings(traits=self._resolved.traits, prior=self._prior, is_judged=self._sent.judged, **known)
 
     async def _existing(self, runtime: Runtime, conflict: GatewayError | None = None) -> Created:
-        """The name was taken before. ``conflict`` is the provider's own refusal, which stands even where nothing that
-        the caller sent can be seen to differ."""
+        """The name was taken before. ``conflict`` is the provider's own refusal; at a provider that deduplicates by
+        name it is final even if no difference can be seen."""
         request, adapter = self._request, self._resolved.adapter
         if request is not None and request.if_exists == "fail":
             taken = AlreadyExists("A runtime of this name exists already.", provider=adapter.name)

@@ -1,4 +1,4 @@
-"""What every step of the create promise works with, and who is told of what comes to light."""
+"""The dependencies and errors that all steps of a create share, and the observer of intents."""
 
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -26,28 +26,29 @@ _LOOK_AGAIN_AFTER: Final = 2.0  # seconds
 
 
 class IntentObserver(Protocol):
-    """Hears what happens to intents, for logs and metrics. ``late``: it was not the create's own answer that told."""
+    """Receives what happens to intents, for logs and metrics. ``late``: it was found out after the create's
+    response."""
 
     def settled(self, intent: Intent, *, late: bool) -> None:
-        """It left the states that need somebody's attention."""
+        """The intent left the unsettled states."""
 
     def unknown(self, intent: Intent) -> None:
-        """Its attempts are over, and nothing is proven."""
+        """The attempts are over, and nothing is proven."""
 
     def misanswered(self, intent: Intent, answered_id: str) -> None:
         """The provider answered a create with the runtime ``answered_id`` of another name or scope."""
 
     def parked(self, intent: Intent) -> None:
-        """A person has to decide."""
+        """An operator has to decide."""
 
     def surplus(self, intent: Intent, runtime_id: str) -> None:
-        """A second runtime turned up. Nobody stops it."""
+        """A second runtime of the create was found. The gateway does not stop it."""
 
     def not_written(self, intent_id: str, error: StoreUnavailable) -> None:
-        """What was learned could not be written down; it will be found out again."""
+        """A result could not be written; it will be found out again."""
 
     def failed(self, error: Exception) -> None:
-        """Settling failed by a mistake of the gateway's own; it is tried again later."""
+        """Settling failed because of a bug in the gateway; it is tried again later."""
 
 
 class NullObserver:
@@ -64,7 +65,7 @@ class NullObserver:
 
 @dataclass(frozen=True, slots=True)
 class CreateContext:
-    """What every step works with."""
+    """The dependencies that all steps of a create share."""
 
     fleet: Fleet
     store: Store
@@ -76,7 +77,7 @@ class CreateContext:
     specs: SpecKeeper | None = None
 
     def lease(self, resolved: ResolvedTarget) -> float:
-        """How long a turn may take at a place, by which time it has written down what it knows."""
+        """Seconds that an attempt at a target may take, including the write of its result."""
         deadline = resolved.adapter.settings.deadline(Operation.CREATE)
         return float(self.rules.send_within + deadline + self.rules.lease_margin)
 
@@ -84,7 +85,7 @@ class CreateContext:
     async def creating(
         self, resolved: ResolvedTarget, ctx: RequestContext, secret_values: Iterable[str] = ()
     ) -> AsyncIterator[Call]:
-        """Call a provider for a create, with everything held that this gateway lets creates have."""
+        """Call a provider for a create, with the local permits (bulkhead slot, breaker) held."""
         async with (
             self.fleet.call_scope(resolved.provider, Operation.CREATE, ctx, secret_values) as call,
             resolved.adapter.transport.reserve(Operation.CREATE, call),
@@ -94,14 +95,13 @@ class CreateContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateCommand:
-    """A create that somebody asks for.
+    """A create as a caller requests it.
 
-    ``request`` has a name; ``name_is_new`` when it was made up just now. ``document`` is what was sent, before any
-    default. ``key`` is the caller's own. ``operation`` names the call (a dialect's differs from the unified API's).
-    ``judged``: the gateway itself judges a runtime that has the name. ``pinned``: it named no provider, and stays where
-    it went. ``choose`` gives the targets, first choice first.
-    ``finish`` does what comes after a create (``starts``: calls the provider for it) and gives the final answer.
-    """
+    ``request`` has a name; ``name_is_new`` if the gateway generated it. ``document`` is the request as it was sent,
+    before defaults. ``key`` is the caller's ``Idempotency-Key``. ``operation`` names the call (a dialect's differs from
+    the unified API's). ``judged``: the gateway itself compares a runtime that has the name. ``pinned``: the request
+    named no provider, so later creates of the name go to the same one. ``choose`` returns the targets in order of
+    preference. ``finish`` runs after the create and returns the final response; ``starts``: it calls the provider."""
 
     request: CreateRequest
     document: dict[str, Any] = field(repr=False)
@@ -115,7 +115,7 @@ class CreateCommand:
     starts: bool = False
 
     def sent_to(self, resolved: ResolvedTarget, intent_id: str) -> SentCreate:
-        """What goes out to a place, marked with the intent."""
+        """The request to a target, marked with the intent's id."""
         wire = resolved.adapter.wire_create(self.request, resolved.scope, marker=intent_id)
         return SentCreate.of(wire, {**self.document, "name": self.request.name}, judged=self.judged)
 
@@ -129,8 +129,8 @@ def outcome_unknown(
     failure: ProviderFailure | None = None,
     retry_after: float | None = None,
 ) -> OutcomeUnknown:
-    """What a caller hears of a create of which nothing is proven. The same request looks after it anew: after what the
-    provider itself said, if that was its own answer, else in a moment."""
+    """The error for a create whose outcome is unknown. The same request finds out more: after the provider's own
+    ``retry_after``, if it sent one in its own envelope, else after 2 seconds."""
     extra = {"intent": intent.id, "name": intent.name}
     if key is not None:
         extra["idempotency_key"] = key
@@ -146,7 +146,7 @@ def outcome_unknown(
 
 
 def needs_a_person(intent: Intent, key: str | None) -> OutcomeUnknown:
-    """What a caller hears of a create that nobody but a person can settle."""
+    """The error for a create that only an operator can settle."""
     return outcome_unknown(
         intent,
         key=key,
@@ -156,14 +156,14 @@ def needs_a_person(intent: Intent, key: str | None) -> OutcomeUnknown:
 
 
 def still_running(intent: Intent | None) -> IdempotencyInProgress:
-    """What a caller hears who has waited long enough for another one's create."""
+    """The error for a caller that has waited for another caller's create up to the limit."""
     return IdempotencyInProgress(
-        "The same create is still under way; send the same request again to hear what came of it.",
+        "The same create is still in progress; send the same request again to learn its outcome.",
         retry_after=1.0,
         extra={} if intent is None else {"intent": intent.id, "name": intent.name},
     )
 
 
 def new_holder() -> str:
-    """A word for the lease of one task."""
+    """A new holder of leases, for one task."""
     return secrets.token_hex(16)

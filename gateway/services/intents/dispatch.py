@@ -1,4 +1,4 @@
-"""A create that finds no intent of its key or name: one is written, and its turn taken, at one target after another."""
+"""A create whose key and name have no intent: write one, and attempt the create at one target after another."""
 
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
@@ -38,11 +38,11 @@ _GOES_ELSEWHERE: Final = (
     CapacityExceeded,
     Overloaded,
 )
-"""The errors after which another provider may do better, where it is proven that this one made nothing."""
+"""The errors after which another provider is tried, if it is proven that this one made nothing."""
 
 
 class _Refused(Exception):
-    """Nothing was made at a target, nor at those before it."""
+    """Nothing was made at a target or at those before it."""
 
     def __init__(self, error: GatewayError) -> None:
         super().__init__(str(error))
@@ -51,10 +51,10 @@ class _Refused(Exception):
 
 @dataclass(slots=True)
 class _Progress:
-    """How far a create has come: the turn that holds its intent, the absent intent whose name it takes over, the
-    refused one that it opens again, and the providers that were tried."""
+    """The progress of a create: the attempt that holds its intent, the absent intent whose name it takes over, the
+    refused intent that it reopens, and the providers that were tried."""
 
-    turn: SendAttempt | None = None
+    attempt: SendAttempt | None = None
     instead: Intent | None = None
     again: Intent | None = None
     tried: list[CreateAttempt] = field(default_factory=list)
@@ -72,11 +72,11 @@ class _Progress:
 
 
 class Dispatcher:
-    """Opens intents."""
+    """Opens intents and attempts their creates."""
 
-    def __init__(self, context: CreateContext, joining: Resumer) -> None:
+    def __init__(self, context: CreateContext, resumer: Resumer) -> None:
         self._context = context
-        self._joining = joining
+        self._resumer = resumer
 
     async def open(
         self,
@@ -86,8 +86,9 @@ class Dispatcher:
         until: float,
         again: Intent | None = None,
     ) -> CreateResult:
-        """Open an intent (``again``: the caller's own, whose attempts all made nothing) and take the turn, at one
-        target after the other as long as nothing was made."""
+        """Open an intent and attempt the create, at the next target as long as nothing was made. ``again``: the
+        caller's own intent, whose attempts all made nothing. Callers are waited for until the monotonic moment
+        ``until``."""
         progress = _Progress(again=again)
         for _ in range(_ROUNDS):
             try:
@@ -106,11 +107,11 @@ class Dispatcher:
                 targets = await self._held_to(known, targets, ctx)
                 continue
             if existing.by is ConflictReason.KEY:
-                joined = await self._joining.resume_by_key(known, command, ctx, until)
+                joined = await self._resumer.resume_by_key(known, command, ctx, until)
             elif known.state is IntentState.ABSENT:
                 progress.instead, joined = known, None
             else:
-                joined = await self._joining.resume_by_name(known, command, ctx, until)
+                joined = await self._resumer.resume_by_name(known, command, ctx, until)
             if isinstance(joined, CreateResult):
                 return joined
             progress.again = joined
@@ -119,39 +120,39 @@ class Dispatcher:
     async def _at(
         self, target: Target, command: CreateCommand, progress: "_Progress", ctx: RequestContext
     ) -> CreateResult | Conflict:
-        """Take the turn at a target. Raises :class:`_Refused` when nothing was made, there or anywhere before."""
+        """Attempt the create at a target. Raises :class:`_Refused` if nothing was made there or before."""
         ctx.provider, ctx.scope = target.provider.name, target.scope
         not_made: NothingCreated | None = None
-        is_let_through = False
+        has_permits = False
         try:
             resolved = await self._context.targets.of(target, ctx)
             async with self._context.creating(resolved, ctx, command.request.secret_values()) as call:
-                is_let_through = True
-                turn = await self._turn_at(resolved, command, progress, ctx)
-                if isinstance(turn, Conflict):
-                    return turn
-                progress.turn = turn
+                has_permits = True
+                attempt = await self._attempt_at(resolved, command, progress, ctx)
+                if isinstance(attempt, Conflict):
+                    return attempt
+                progress.attempt = attempt
                 ctx.idempotency = "first"
                 try:
-                    return CreateResult(await turn.run(call))
+                    return CreateResult(await attempt.run(call))
                 except NothingCreated as exc:
                     not_made = exc
                     raise exc.evidence.error from exc
         except GatewayError as error:
-            if not is_let_through or not_made is not None:
+            if not has_permits or not_made is not None:
                 raise _Refused(error) from error
             raise
 
-    async def _turn_at(
+    async def _attempt_at(
         self, resolved: ResolvedTarget, command: CreateCommand, progress: "_Progress", ctx: RequestContext
     ) -> SendAttempt | Conflict:
-        """The turn at a place, its intent written down; or the intent that is in the way."""
-        if progress.turn is not None:
-            turn, intent = progress.turn, progress.turn.leased.intent
+        """The attempt at a target, with its intent written; or the intent that already has the key or name."""
+        if progress.attempt is not None:
+            attempt, intent = progress.attempt, progress.attempt.leased.intent
             key = create_key(resolved.namespace, ctx.principal, command.key or intent.id, intent.generation)
-            if not await turn.elsewhere(resolved, command.sent_to(resolved, intent.id), key):
+            if not await attempt.elsewhere(resolved, command.sent_to(resolved, intent.id), key):
                 await self._give_up(progress, progress.last)
-            return turn
+            return attempt
         if progress.again is not None:
             return await self._reopen_refused(progress.again, resolved, command, progress.tried, ctx)
         return await self._begin(command, resolved, progress, ctx)
@@ -206,7 +207,7 @@ class Dispatcher:
         tried: list[CreateAttempt],
         ctx: RequestContext,
     ) -> SendAttempt | Conflict:
-        """A new attempt under a key whose attempts so far have provably made nothing: a new key for the provider."""
+        """A new attempt under a key whose attempts provably made nothing. The provider receives a new key."""
         context = self._context
         sent = command.sent_to(resolved, intent.id)
         generation = intent.generation + 1
@@ -230,15 +231,15 @@ class Dispatcher:
         return Conflict(opened.intent or intent, ConflictReason.KEY)
 
     async def _give_up(self, progress: "_Progress", error: GatewayError) -> NoReturn:
-        """Nothing was made anywhere: tell why, and from how many."""
+        """Raise ``error``, with all attempts if there were several: nothing was made at any target."""
         if len(progress.tried) > 1:
             error.extra["attempts"] = msgspec.to_builtins(progress.tried)
-        if progress.turn is not None:
-            await progress.turn.refuse(error, error.__cause__ if isinstance(error.__cause__, GatewayError) else None)
+        if progress.attempt is not None:
+            await progress.attempt.refuse(error, error.__cause__ if isinstance(error.__cause__, GatewayError) else None)
         raise error
 
     async def _held_to(self, intent: Intent, targets: list[Target], ctx: RequestContext) -> list[Target]:
-        """The target where an earlier create of this name went, for one that names no provider either."""
+        """The target of an earlier create of this name that named no provider either."""
         for target in targets:
             if target.provider.name == intent.provider and target.scope == intent.scope:
                 return [target]

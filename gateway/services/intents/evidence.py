@@ -26,7 +26,7 @@ _FOR_NOW = frozenset({402, 429})
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The end of a send: what it proves, the error that it means by itself, how far the request got."""
+    """The end of a send: what it proves, the error that it maps to, and how far the request got."""
 
     proof: Proof
     error: GatewayError
@@ -35,7 +35,7 @@ class Evidence:
 
     @property
     def made(self) -> bool | None:
-        """True: something was made. False: nothing can have been. None: nobody knows."""
+        """True: something was made. False: nothing can have been made. None: neither is known."""
         return {Proof.NOTHING_MADE: False, Proof.MADE: True}.get(self.proof)
 
 
@@ -71,7 +71,7 @@ def evidence_of(adapter: ProviderAdapter[Any], failure: TransportFailure | Gatew
         return Evidence(_without_answer(failure), error, failure.phase.label, failure.status)
     answer = failure.failure
     if answer is None or answer.status is None:
-        # An error that no answer led to was raised before anything was sent, unless it speaks of an answer.
+        # An error without a response was raised before anything was sent, unless its class implies one.
         unclear = isinstance(failure, OutcomeUnknown | ProviderBadResponse | ProviderError)
         proof = Proof.NONE if unclear else Proof.NOTHING_MADE
         return Evidence(proof, failure, (Phase.SENT if unclear else Phase.QUEUED).label, None)

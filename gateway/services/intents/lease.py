@@ -1,4 +1,4 @@
-"""An intent in one holder's hands: its lease kept fresh, and everything that is learned written down."""
+"""An intent with its lease: keep the lease fresh, and write every result."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -26,23 +26,23 @@ _RENEWALS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class ClockReading:
-    """The moment right before the store was asked for a lease, on both clocks of this machine."""
+    """Both clocks of this machine, read right before the store is asked for a lease."""
 
     monotonic: float
     wall: float
 
     @classmethod
     def now(cls, clock: Clock) -> "ClockReading":
-        """This moment."""
+        """Read both clocks."""
         return cls(clock.monotonic(), clock.now())
 
 
 class LeaseStale(Exception):
-    """The lease could not be had fresh enough to send on it."""
+    """The lease could not be renewed within ``send_within``, so nothing may be sent."""
 
 
 class LeasedIntent:
-    """An intent that is open in one epoch, and whose lease is the holder's."""
+    """An open intent in one epoch, of which this process has the lease."""
 
     def __init__(
         self, context: CreateContext, resolved: ResolvedTarget, intent: Intent, holder: str, reading: ClockReading
@@ -61,15 +61,15 @@ class LeasedIntent:
 
     @property
     def slack(self) -> float:
-        """How much later than the truth :meth:`now` may be: so long the database took to tell its time."""
+        """Upper bound, in seconds, on the error of :meth:`now`: the round trip of the clock query."""
         return self._heard - self._reading.monotonic
 
     def now(self) -> float:
-        """The database's time, at the latest, from when it last told it."""
+        """The database's time, extrapolated from its last response; at most :attr:`slack` seconds too late."""
         return self._told + max(self._context.clock.monotonic() - self._reading.monotonic, 0.0)
 
     async def stay_fresh(self) -> None:
-        """Nothing goes out on a word that is older than ``send_within``: the lease may be somebody else's by then.
+        """Renew the lease if the last confirmation is older than ``send_within``: another process may have it by then.
 
         Raises :class:`LeaseStale`, and as :meth:`renew`."""
         for _ in range(_RENEWALS):
@@ -81,8 +81,8 @@ class LeasedIntent:
         raise LeaseStale
 
     async def renew(self, changes: Changes | None = None) -> None:
-        """Have the lease from now on, and write ``changes`` down. Raises :class:`IdempotencyInProgress` when it is
-        somebody else's by now, and :class:`StoreUnavailable`."""
+        """Renew the lease and write ``changes``. Raises :class:`IdempotencyInProgress` if another process has the
+        lease, and :class:`StoreUnavailable`."""
         reading = ClockReading.now(self._context.clock)
         kept = await self._context.store.update(
             Version.of(self.intent),
@@ -92,17 +92,17 @@ class LeasedIntent:
         )
         if isinstance(kept, Stale):
             raise IdempotencyInProgress(
-                "Somebody else has taken this create over; send the same request again to hear what came of it.",
+                "Another process has taken this create over; send the same request again to learn its outcome.",
                 retry_after=1.0,
             )
         self._hold(kept.intent, reading)
 
     def begin_send(self) -> None:
-        """From now on bytes may leave."""
+        """Record that bytes may be sent from now on."""
         self._sending_since = self.now() - self.slack  # at the earliest
 
     def end_send(self, phase: str, status: int | None, *, made: bool | None) -> None:
-        """Remember how the send ended."""
+        """Record how the send ended."""
         attempt = IntentAttempt(
             epoch=self.intent.epoch,
             target=self.intent.target,
@@ -116,12 +116,12 @@ class LeasedIntent:
         self.intent = replace(self.intent, attempts=(*first, *latest, attempt))
 
     def may_turn_up_twice(self) -> bool:
-        """Whether another send may yet be carried out: then the name is looked at again, after the wait-out."""
+        """Whether the provider may still carry out another send; then the name is looked up after the wait-out."""
         deduplication = self.resolved.adapter.deduplication
         if deduplication is Deduplication.BY_NAME:
             return False
         if deduplication is Deduplication.NONE and self.is_sending:
-            return True  # one that was doubled on its way shows later
+            return True  # a request that was duplicated in transit shows later
         intent = self.intent
         return any(attempt.made is not False for attempt in intent.attempts if attempt.epoch < intent.epoch)
 
@@ -134,8 +134,9 @@ class LeasedIntent:
         doubtful: bool = False,
         reason: str | None = None,
     ) -> Intent | None:
-        """Take the proof of a runtime: the intent is done. ``outcome`` is the answer to keep, sealed, ``request`` what
-        to keep as sent at creation. ``doubtful``: a second one may yet turn up. None when it could not be written."""
+        """Record the runtime: the intent is done. ``outcome`` is the sealed response to keep, ``request`` the request
+        to keep as the runtime's spec. ``doubtful``: a second runtime may still be found. None if it could not be
+        written."""
         context, runtime_id = self._context, created.runtime.provider_id
         changes = Changes(
             attempts=self.intent.attempts,
@@ -144,7 +145,7 @@ class LeasedIntent:
             outcome=msgspec.UNSET if outcome is None else outcome,
         )
         look_in = context.rules.wait_out if doubtful else None
-        # Who is cut off here leaves it as unknown; the proof is taken all the same, before that or after it.
+        # A cancellation here leaves the intent unknown; the proof is still written, before or after that.
         writing = asyncio.ensure_future(
             self._write(context.store.record_created(self.intent.id, runtime_id, look_in=look_in, changes=changes))
         )
@@ -162,13 +163,13 @@ class LeasedIntent:
         return settled
 
     async def surplus(self, runtime_id: str) -> None:
-        """Remember that a second runtime was made."""
+        """Record that a second runtime was made."""
         settled = await self._write(self._context.store.record_created(self.intent.id, runtime_id))
         if settled is not None:
             self._context.observer.surplus(settled, runtime_id)
 
     async def end(self, state: IntentState, *, reason: str | None = None) -> None:
-        """Let go of the intent in a state. A store that cannot take it leaves the lease to end by itself."""
+        """Release the intent in a state. If the store cannot write it, the lease expires."""
         if self.intent.state is not IntentState.OPEN:
             return
         earlier = (attempt for attempt in self.intent.attempts if attempt.epoch < self.intent.epoch)
@@ -194,7 +195,7 @@ class LeasedIntent:
             self._context.observer.settled(moved.intent, late=False)
 
     async def go_elsewhere(self, resolved: ResolvedTarget, sent: SentCreate, key: str | None) -> bool:
-        """Take the intent to another place, on the proof that nothing was made so far; whether it may go there."""
+        """Move the attempt to another target, on the proof that nothing was made. False if the name is taken there."""
         context, reading = self._context, ClockReading.now(self._context.clock)
         changes = Changes(
             namespace=resolved.namespace,
@@ -220,7 +221,7 @@ class LeasedIntent:
 
     def _hold(self, intent: Intent, reading: ClockReading) -> None:
         self.intent, self._reading = intent, reading
-        self._told = intent.updated_at  # the database's time, at some moment between ``reading`` and now
+        self._told = intent.updated_at  # the database's time at a moment between ``reading`` and now
         self._heard = self._context.clock.monotonic()
 
     async def _write(self, writing: Awaitable[T]) -> T | None:

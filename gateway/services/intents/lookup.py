@@ -1,4 +1,4 @@
-"""Uncached looks by name for what became of a create, and what they show (the create promise, settling)."""
+"""Uncached look-ups by name, and which of the runtimes found a create has made (docs/creates.md)."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -19,20 +19,20 @@ from gateway.services.fleet import Fleet
 from gateway.services.intents.targets import ResolvedTarget
 from gateway.services.intents.timing import LOOK_SECONDS
 
-_CLOCKS_AGREE: Final = 2.0  # seconds; a runtime that is made later than now has the time of another clock
+_CLOCKS_AGREE: Final = 2.0  # seconds; a runtime created later than now carries the time of another clock
 
 
 @dataclass(frozen=True, slots=True)
 class LookupResult:
-    """What a look saw. ``provider_now`` is the provider's own time of it, in seconds since the epoch, to the second;
-    None where it tells none."""
+    """The result of a look-up. ``provider_now`` is the provider's own time (Unix time, to the second); None if its
+    response has no ``Date``."""
 
     seen: Sequence[Seen]
     provider_now: float | None
 
     @property
     def live(self) -> list[Seen]:
-        """The runtimes that hold the name."""
+        """The live runtimes that may be the caller's own."""
         return [seen for seen in self.seen if is_live(seen.runtime.state) and seen.runtime.may_be_own]
 
     def matches(self, own: Sequence[Seen]) -> Matches:
@@ -46,12 +46,12 @@ class LookupResult:
         return live[0].runtime
 
     def as_look(self, at: float) -> Look:
-        """What is remembered of it. ``at`` is a moment of the database's clock."""
+        """The form that is stored with the intent. ``at``: Unix time on the database's clock."""
         return Look(at, tuple(seen.runtime.provider_id for seen in self.seen))
 
 
 async def find_by_name(fleet: Fleet, resolved: ResolvedTarget, name: str, ctx: RequestContext) -> LookupResult:
-    """Look for the runtimes of a name, past all caches. Raises as any read at the provider does."""
+    """Look up the runtimes of a name, bypassing all caches. Raises as any read at the provider does."""
     async with fleet.call_scope(resolved.provider, Operation.LIST, ctx, at_most=LOOK_SECONDS) as call:
         call.settling = True
         seen = await resolved.adapter.find_with_markers(resolved.scope, name, call)
@@ -70,20 +70,21 @@ def match_own(
     refused: bool = False,
     misanswered: bool = False,
 ) -> list[Seen]:
-    """The runtimes that the attempts of an intent have made, as far as that can be told.
+    """The runtimes that an intent's attempts made, as far as that can be determined.
 
-    A marker decides where creates are marked. Elsewhere it is a runtime of the caller's own that was not there before,
-    was made after the first send, fits what can be compared, and is nobody else's (``others``, by their ids). ``now``
-    is the database's time of the look, at most ``slack`` seconds too late. ``refused``: the last send was refused, so
-    that only an earlier one, or its own double, can have made it. ``misanswered``: the last send was answered with
-    another create's answer, so that a runtime of about its time is its own.
+    The marker decides where creates are marked. Elsewhere, it is a runtime that may be the caller's own, did not exist
+    before, was created after the first send, matches the request in what can be compared, and was not made by another
+    create (``others``, ids). ``now`` is the database's time of the look-up, at most ``slack`` seconds too late.
+    ``refused``: the last send was refused, so only an earlier one, or a duplicate of it, can have made the runtime.
+    ``misanswered``: the last send received another create's response, so a runtime created at about that time is its
+    own.
     """
     if resolved.adapter.marks_creates:
         return [seen for seen in looked.seen if seen.marker == intent.id]
     sends = [attempt for attempt in intent.attempts if attempt.made is not False]
     again = len(sends) > 1 or any(attempt.epoch < intent.epoch for attempt in sends)
     if refused and not again and resolved.adapter.deduplication is Deduplication.BY_NAME:
-        return []  # it would have answered the double of its own first with that one
+        return []  # the provider would have answered its duplicate with the runtime of the first
     known = {*others, *(intent.before.found if intent.before else ())}
     first_send = min((a.first_send for a in sends if a.first_send is not None), default=intent.created_at)
     trusting = again or misanswered or (intent.before is not None and not refused)
@@ -102,23 +103,23 @@ def match_own(
 
 
 def needs_precheck(resolved: ResolvedTarget, *, name_is_new: bool) -> bool:
-    """Whether the name is looked up before a create is sent: where the provider itself does not ensure it, unless the
-    name was just made up."""
+    """Whether the name is looked up before a create is sent: if the provider does not ensure unique names, unless the
+    gateway just generated the name."""
     return resolved.adapter.deduplication is not Deduplication.BY_NAME and not name_is_new
 
 
 def _made_since(runtime: Runtime, age_of_send: float, provider_now: float | None, *, trusting: bool) -> bool:
-    """Whether a runtime is younger than the first send. Both are ages, each by one clock: the provider's for the
-    runtime and the database's for the send, so that the clocks need not agree.
+    """Whether a runtime is younger than the first send. Two ages are compared, each measured by one clock (the
+    provider's for the runtime, the database's for the send), so the clocks need not agree.
 
-    The provider tells its time to the second only: ``trusting`` takes what may be younger, else it has to be for sure.
-    Where the times are missing, or make no sense together, trust alone decides.
+    The provider's time has a resolution of one second. ``trusting``: a runtime that may be younger counts; otherwise it
+    has to be younger for certain. If times are missing or inconsistent, ``trusting`` is the result.
     """
     made = _moment(runtime.created_at)
     if made is None or provider_now is None:
         return trusting
     age = provider_now - made
-    if age < -_CLOCKS_AGREE or age_of_send < 0:  # the database's clock was put back
+    if age < -_CLOCKS_AGREE or age_of_send < 0:  # the database's clock was set back
         return trusting
     return age <= age_of_send + 1.0 if trusting else age + 1.0 <= age_of_send
 
@@ -134,7 +135,7 @@ def _moment(text: str | None) -> float | None:
 
 
 def moment_of_header(text: str | None) -> float | None:
-    """The provider's time of an answer, from its ``Date``: seconds since the epoch, to the second."""
+    """The provider's time of a response, from its ``Date`` header: Unix time, to the second; None if unreadable."""
     if text is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Runtimes that have the name of a create already: those that a list does not show yet, and how they differ."""
+"""Runtimes that already have the name of a create: those that a list does not show yet, and how they differ."""
 
 from collections.abc import Sequence
 
@@ -24,11 +24,11 @@ from gateway.services.intents.targets import ResolvedTarget
 async def unlisted_predecessor(
     context: CreateContext, leased: LeasedIntent, looked: LookupResult, ctx: RequestContext
 ) -> Runtime | None:
-    """A live runtime of the name that this gateway made a short time ago and that a look does not show: a list may lag
-    behind.
+    """A live runtime of the name that this gateway created within the wait-out and that the look-up did not show, since
+    a provider's list may lag behind.
 
-    It is asked for by its id. Where runtimes cannot be deleted it is there even if that lags too; then what was
-    answered before is the answer. Raises :class:`IdempotencyInProgress` where nothing was, and as any read does.
+    It is read by its id. Where runtimes cannot be deleted, it exists even if that read lags too; then the kept response
+    is returned. Raises :class:`IdempotencyInProgress` if none was kept, and as any read at the provider does.
     """
     intent, resolved = leased.intent, leased.resolved
     earlier = await context.store.by_name(intent.namespace, intent.kind, intent.name, other_than=intent.id, done=True)
@@ -47,8 +47,8 @@ async def unlisted_predecessor(
 
 
 async def made_by_others(context: CreateContext, intent: Intent) -> frozenset[str]:
-    """The runtimes of the name, by the provider's ids, that other creates are known to have made or to have found
-    there. Raises :class:`StoreUnavailable`."""
+    """The provider's ids of the runtimes of the name that other creates made or found. Raises
+    :class:`StoreUnavailable`."""
     return await context.store.made_under(intent.namespace, intent.kind, intent.name, other_than=intent.id)
 
 
@@ -66,15 +66,15 @@ async def look_up_own(
 
 def _answered_before(context: CreateContext, earlier: Intent) -> Runtime:
     try:
-        told = context.payloads.outcome(earlier)
+        kept = context.payloads.outcome(earlier)
     except Unreadable:
-        told = None
-    if told is None:
+        kept = None
+    if kept is None:
         raise IdempotencyInProgress(
             "A runtime of this name was made a moment ago, and the provider does not show it yet; try again.",
             retry_after=1.0,
         )
-    return told.runtime
+    return kept.runtime
 
 
 async def compare_with(
@@ -86,7 +86,8 @@ async def compare_with(
     *,
     whole: bool,
 ) -> tuple[Runtime, Sequence[FieldError]]:
-    """A runtime with all that is known of it, and what a request says otherwise. ``whole``: its config is read, too."""
+    """A runtime with its kept spec filled in, and the fields in which a request differs. ``whole``: compares the
+    config."""
     if context.specs is not None:
         runtime = await context.specs.known(resolved.adapter, runtime)
     config = None
@@ -96,5 +97,5 @@ async def compare_with(
                 call.settling = True
                 config = (await resolved.adapter.get_config(resolved.adapter.reference(runtime), call)).config
         except GatewayError:
-            config = None  # the provider has said that it differs; only the pointers stay unknown
+            config = None  # the provider reported that it differs; only the pointers stay unknown
     return runtime, differing_fields(request, runtime, config)

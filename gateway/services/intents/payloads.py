@@ -1,4 +1,4 @@
-"""What is kept of a create besides its state: the request as it goes out and the answer that was given, both sealed."""
+"""The sealed payloads of an intent: the request as it is sent, and the response that was returned."""
 
 import hmac
 import json
@@ -19,8 +19,8 @@ _TABLE: Final = "intents"
 
 
 class SentCreate(msgspec.Struct, frozen=True):
-    """A create as it goes out, and what the caller asked for, as JSON, to compare with what is found. ``judged``: the
-    gateway itself judges a runtime that has the name already, rather than the provider."""
+    """A create as it is sent, and the caller's request as JSON, to compare with runtimes that are found. ``judged``:
+    the gateway itself compares a runtime that already has the name, rather than the provider."""
 
     wire: WireCreate
     document: str
@@ -28,19 +28,19 @@ class SentCreate(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, wire: WireCreate, document: Mapping[str, Any], *, judged: bool) -> Self:
-        """From what the caller asked for, integers of any size included."""
+        """From the caller's request. Integers may have any size."""
         return cls(wire, json.dumps(document), judged)
 
     def __repr__(self) -> str:
         return f"SentCreate({self.wire!r})"
 
     def secret_values(self) -> Sequence[str]:
-        """What in it nobody may read in an error or a log."""
+        """The values that must not appear in an error or a log."""
         request = self.request()
         return () if request is None else tuple(request.secret_values())
 
     def request(self) -> CreateRequest | None:
-        """What the caller asked for, as far as this version understands it."""
+        """The caller's request, without members that this version does not know; None if it cannot be read."""
         document = json.loads(self.document)
         model = CREATE_REQUESTS.get(str(document.get("kind")))
         if model is None:
@@ -64,17 +64,17 @@ _RUNTIME: Final = msgspec.json.Decoder(Runtime)
 
 
 class PayloadSealer:
-    """Seals and unseals what belongs to intents."""
+    """Seals and unseals the payloads of intents."""
 
     def __init__(self, sealer: Sealer) -> None:
         self._sealer = sealer
 
     def seal_request(self, intent_id: str, sent: SentCreate) -> bytes:
-        """The request of an intent, for its row."""
+        """The sealed request, for the intent's row."""
         return self._sealer.seal(msgspec.msgpack.encode(sent), Cell(_TABLE, intent_id, "request"))
 
     def request(self, intent: Intent) -> SentCreate | None:
-        """What was sent; None when it was dropped, or nobody can read it any more."""
+        """The request that was sent; None if it was dropped or cannot be unsealed."""
         if intent.request is None:
             return None
         try:
@@ -83,13 +83,13 @@ class PayloadSealer:
             return None
 
     def seal_outcome(self, intent_id: str, created: Created) -> bytes:
-        """An answer, for the row of its intent."""
+        """The sealed response, for the intent's row."""
         native = msgspec.UNSET if created.native is None else msgspec.Raw(created.native)
         answer = _Answer(msgspec.Raw(ENCODER.encode(created.runtime)), created.created, native)
         return self._sealer.seal(msgspec.json.encode(answer), Cell(_TABLE, intent_id, "outcome"))
 
     def outcome(self, intent: Intent) -> Created | None:
-        """The answer that was given; None when there is none yet. Raises :class:`Unreadable`."""
+        """The response that was returned; None if there is none yet. Raises :class:`Unreadable`."""
         if intent.outcome is None:
             return None
         unsealed = self._sealer.unseal(intent.outcome, Cell(_TABLE, intent.id, "outcome"))
@@ -107,11 +107,11 @@ class PayloadSealer:
         return self._sealer.digest(operation, document, version), version
 
     def is_same(self, intent: Intent, operation: str, document: Mapping[str, Any]) -> bool:
-        """Whether an intent is of this very request. Raises :class:`Unreadable`."""
+        """Whether an intent belongs to an equal request. Raises :class:`Unreadable`."""
         digest = self._sealer.digest(operation, document, intent.digest_version)
         return hmac.compare_digest(digest, intent.digest)
 
 
 def document_of(request: CreateRequest) -> dict[str, Any]:
-    """What the caller sent, as plain JSON, for the digest and for comparing."""
+    """The caller's request as plain JSON, for the digest and for comparison."""
     return request_document(request)

@@ -1,4 +1,4 @@
-"""The loop that settles what no caller waits for, on every replica: each intent is handed to one of them."""
+"""The background loop of every replica that settles due intents; the store gives each intent to one replica."""
 
 import asyncio
 import secrets
@@ -13,11 +13,11 @@ from gateway.services.intents.timing import SURPLUS_KEPT, settling_lease
 
 _PURGE_EVERY: Final = 60.0
 _PURGED_AT_ONCE: Final = 500
-_MOST_DOUBLINGS: Final = 10  # a store may be away for days, and a float ends at 2**1024
+_MOST_DOUBLINGS: Final = 10  # the store may be down for days, and a float overflows at 2**1024
 
 
 class Reconciler:
-    """Settles due intents, at most ``settling_in_flight`` side by side, and drops what is past its retention."""
+    """Settles due intents, up to ``settling_in_flight`` concurrently, and deletes those past their retention."""
 
     def __init__(self, context: CreateContext) -> None:
         self._context = context
@@ -27,12 +27,12 @@ class Reconciler:
 
     @property
     def in_flight(self) -> int:
-        """How many intents are being settled here now."""
+        """The number of intents that this process is settling."""
         return len(self._tasks)
 
     async def run(self) -> None:
-        """Settle until cancelled: what takes long holds up nothing but its own place. A store that is down is asked
-        again, less and less often."""
+        """Settle until cancelled. A slow intent blocks only its own slot. If the store is down, the pauses between the
+        tries grow up to a minute."""
         rules, failures = self._context.rules, 0
         try:
             while True:
@@ -42,7 +42,7 @@ class Reconciler:
                     failures = 0
                 except StoreUnavailable:
                     full, failures = False, failures + 1
-                except Exception as error:  # noqa: BLE001 (told, and no reason to settle nothing any more)
+                except Exception as error:  # noqa: BLE001 (reported; the loop must not end)
                     self._context.observer.failed(error)
                     full, failures = False, failures + 1
                 if full:
@@ -56,13 +56,13 @@ class Reconciler:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def settle_due(self) -> None:
-        """Settle what is due, and wait until that is done. Raises :class:`StoreUnavailable`."""
+        """Settle what is due and wait until that is done. Raises :class:`StoreUnavailable`."""
         await self._take()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
     async def _take(self) -> bool:
-        """Begin to settle as much of what is due as there is room for; whether that fills it."""
+        """Start settling due intents in the free slots. Whether all slots are used then."""
         room = self._context.rules.settling_in_flight - len(self._tasks)
         if room > 0:
             holder = f"{self._instance}-{secrets.token_hex(4)}"

@@ -1,4 +1,4 @@
-"""A create whose key or name has an intent already: wait, answer again, send again, or find out what became of it."""
+"""A create whose key or name already has an intent: wait, return the kept response, send again, or find out more."""
 
 from dataclasses import dataclass, replace
 from typing import Final
@@ -42,14 +42,14 @@ _LONGEST_POLL: Final = 0.25
 
 @dataclass(frozen=True, slots=True)
 class CreateResult:
-    """The outcome of a create. ``replayed``: it is the answer that was given to the same key before."""
+    """The outcome of a create. ``replayed``: the same key received this response before."""
 
     created: Created
     replayed: bool = False
 
 
 class Resumer:
-    """Goes on with intents that others began, or an earlier try of the same caller."""
+    """Continues intents of other callers, or of an earlier try of the same caller."""
 
     def __init__(self, context: CreateContext) -> None:
         self._context = context
@@ -57,8 +57,8 @@ class Resumer:
     async def resume_by_key(
         self, intent: Intent, command: CreateCommand, ctx: RequestContext, until: float
     ) -> CreateResult | Intent | None:
-        """Go on with the intent of the caller's key, until the monotonic moment ``until``. An intent: all its attempts
-        provably made nothing, and it is to be opened again. None: it is gone, and the create may begin anew.
+        """Continue the intent of the caller's key, until the monotonic moment ``until``. An intent: all its attempts
+        provably made nothing, and it has to be reopened. None: it was deleted, and the create may start again.
 
         Raises :class:`IdempotencyKeyReused`, :class:`IdempotencyInProgress` and :class:`OutcomeUnknown`.
         """
@@ -97,7 +97,7 @@ class Resumer:
     async def resume_by_name(
         self, intent: Intent, command: CreateCommand, ctx: RequestContext, until: float
     ) -> CreateResult | None:
-        """Wait for what becomes of another create of the same name. None: the name is free for one's own.
+        """Wait for the outcome of another create of the same name. None: the name is free.
 
         Raises :class:`AlreadyExists`, :class:`IdempotencyInProgress` and :class:`OutcomeUnknown`."""
         ctx.idempotency = "joined"
@@ -137,7 +137,7 @@ class Resumer:
             raise needs_a_person(intent, command.key) from exc
 
     async def _rebuilt(self, intent: Intent, command: CreateCommand, ctx: RequestContext) -> Created:
-        """The answer of a create that is done and was never answered: from the runtime as it is now."""
+        """The response of a create that is done and was never answered: from the runtime as it is now."""
         resolved = await self._context.targets.of_intent(intent, ctx, looking=True)
         if resolved is None or intent.runtime_id is None:
             raise needs_a_person(intent, command.key)
@@ -152,7 +152,7 @@ class Resumer:
     async def _made_by_another(
         self, intent: Intent, command: CreateCommand, ctx: RequestContext
     ) -> CreateResult | None:
-        """The runtime that another create has made under the name, if it still has it."""
+        """The runtime that another create made under the name, if it still has the name."""
         resolved = await self._context.targets.of_intent(intent, ctx)
         if resolved is None:
             return None
@@ -196,7 +196,9 @@ class Resumer:
         if conclusion.verdict is Verdict.RESEND:
             try:
                 return await self._resend(intent, command, ctx, PriorKnowledge.AFTER_UNKNOWN)
-            except AlreadyExists as refused:  # that is about the request of the intent, whoever waits for it
+            except (
+                AlreadyExists
+            ) as refused:  # this is about the intent's request, not about the request of the caller that waits
                 if command is not None:
                     raise
                 now_known = await context.store.get(intent.id)
@@ -221,8 +223,8 @@ class Resumer:
     async def _resend(
         self, intent: Intent, command: CreateCommand | None, ctx: RequestContext, prior: PriorKnowledge
     ) -> Created | None:
-        """Send an intent's request again, byte for byte, to the same target under the same name and key. None when
-        somebody else is at it."""
+        """Send an intent's request again, byte for byte, to the same target under the same name and key. None if
+        another process has the lease."""
         context = self._context
         resolved = await context.targets.of_intent(intent, ctx)
         if resolved is None:
@@ -240,14 +242,14 @@ class Resumer:
             return await SendAttempt(context, leased, sent, ctx, prior=prior, command=command).run(call)
 
     async def _is_held(self, intent: Intent) -> bool:
-        """Whether somebody has the lease."""
+        """Whether a process has the lease."""
         if intent.holder is None or intent.lease_until is None:
             return False
         return intent.lease_until > await self._context.store.now()
 
     async def _waited(self, intent: Intent, ctx: RequestContext, until: float, pause: float) -> Intent | None:
-        """The intent a moment later. Raises :class:`IdempotencyInProgress` when the caller has waited long enough, or
-        when too many wait for the same provider."""
+        """The intent after a pause. Raises :class:`IdempotencyInProgress` when ``until`` is reached, or when too many
+        requests wait for the same provider."""
         if self._context.clock.monotonic() >= until:
             raise still_running(intent)
         if ctx.admission is not None:
@@ -262,7 +264,7 @@ class Resumer:
 async def reopened(
     context: CreateContext, intent: Intent, resolved: ResolvedTarget, changes: Changes
 ) -> LeasedIntent | Stale | NameTaken:
-    """Open an intent again, for a caller who waits for it."""
+    """Reopen an intent for a caller that waits for it."""
     holder, reading = new_holder(), ClockReading.now(context.clock)
     lease = context.lease(resolved)
     moved = await context.store.move(
@@ -276,10 +278,10 @@ async def reopened(
 async def end_of_lease(
     context: CreateContext, intent: Intent, holder: str, *, lease: float | None = None
 ) -> Updated | Stale | None:
-    """Take an open intent whose holder is gone for unknown: its send may have gone out at any time of its lease.
+    """Change an open intent whose lease has ended to unknown: its request may have been sent at any time of the lease.
 
-    ``lease``: who takes it goes on with it for so many seconds, and was handed it as due, which told when that lease
-    had ended; if that one dies too, the intent is due again at the end of this lease."""
+    ``lease``: the seconds for which the actor keeps it, after the store gave it out as due (so the earlier lease has
+    ended). If that actor fails too, the intent is due again at the end of this lease."""
     before = [attempt.last_send for attempt in intent.attempts if attempt.last_send is not None]
     presumed = IntentAttempt(
         epoch=intent.epoch,

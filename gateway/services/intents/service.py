@@ -1,4 +1,4 @@
-"""One runtime per create: whoever asks, however often, whatever fails (the create promise)."""
+"""One runtime per create, however often it is requested and whatever fails (docs/creates.md)."""
 
 import asyncio
 
@@ -9,25 +9,25 @@ from gateway.services.intents.resume import CreateResult, Resumer
 
 
 class IntentService:
-    """Ensures creates. Every create runs in a task of the service: no client that leaves ends it."""
+    """Ensures creates. Every create runs in a task of the service, so a client that disconnects does not end it."""
 
     def __init__(self, context: CreateContext) -> None:
         self._context = context
-        self._joining = Resumer(context)
-        self._opening = Dispatcher(context, self._joining)
+        self._resumer = Resumer(context)
+        self._dispatcher = Dispatcher(context, self._resumer)
         self._tasks: set[asyncio.Task[CreateResult]] = set()
 
     @property
     def in_flight(self) -> int:
-        """How many creates are under way in this process."""
+        """The number of creates in progress in this process."""
         return len(self._tasks)
 
     async def ensure(self, command: CreateCommand, ctx: RequestContext) -> CreateResult:
-        """Make the runtime, or answer with the one that this key or name has already.
+        """Create the runtime, or return the one that this key or name already has.
 
         Raises :class:`IdempotencyKeyReused`, :class:`IdempotencyInProgress`, :class:`AlreadyExists`,
-        :class:`OutcomeUnknown` with ``intent``, ``name`` and ``idempotency_key``, :class:`StoreUnavailable`, and what
-        the choice of a provider and the provider itself have to say.
+        :class:`OutcomeUnknown` with ``intent``, ``name`` and ``idempotency_key``, :class:`StoreUnavailable`, and the
+        errors of choosing a provider and of the provider itself.
         """
         task = asyncio.create_task(self._ensure(command, ctx))
         self._tasks.add(task)
@@ -35,12 +35,12 @@ class IntentService:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            if ctx.provider is None:  # nobody was asked, which the caller may be told: then nobody is asked any more
+            if ctx.provider is None:  # no provider was called; the caller may be told so, so none may be called now
                 task.cancel()
             raise
 
     async def drain(self) -> None:
-        """Cut off the creates that are still under way; each writes down how far it came."""
+        """Cancel the creates in progress; each writes how far it got."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -49,7 +49,7 @@ class IntentService:
     def _ended(self, task: asyncio.Task[CreateResult]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # a caller who has left does not hear it; it is in the intent
+            task.exception()  # its caller may have left; the intent has the outcome
 
     async def _ensure(self, command: CreateCommand, ctx: RequestContext) -> CreateResult:
         until = self._context.clock.monotonic() + self._context.rules.join_wait
@@ -57,8 +57,8 @@ class IntentService:
         if command.key is not None:
             known = await self._context.store.by_key(ctx.principal, command.key)
             if known is not None:
-                joined = await self._joining.resume_by_key(known, command, ctx, until)
+                joined = await self._resumer.resume_by_key(known, command, ctx, until)
                 if isinstance(joined, CreateResult):
                     return joined
                 again = joined
-        return await self._opening.open(command, await command.choose(), ctx, until, again)
+        return await self._dispatcher.open(command, await command.choose(), ctx, until, again)

@@ -1,4 +1,4 @@
-"""Settling one intent without its caller: by sending again where that is free, else by looking (the create promise)."""
+"""Settling one intent without its caller: send again where that costs nothing, else look the name up."""
 
 import secrets
 from collections.abc import Sequence
@@ -34,15 +34,15 @@ _RETRY_LOOK: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Settling:
-    """Settles intents that were handed out as due, on the lease that they came with."""
+    """Settles due intents, under the lease with which the store gave them out."""
 
     context: CreateContext
     holder: str
 
     async def settle(self, intent: Intent) -> None:
-        """Find out as much as can be found out now, and say when to look again.
+        """Find out what can be found out now, and schedule the next look-up.
 
-        A provider that cannot be asked proves nothing: it is asked again later. Raises :class:`StoreUnavailable`."""
+        A provider that cannot be called proves nothing: it is called again later. Raises :class:`StoreUnavailable`."""
         with RequestContext(request_id=f"settle-{secrets.token_hex(8)}", principal=intent.principal) as ctx:
             await self._settle(intent, ctx)
 
@@ -105,7 +105,7 @@ class Settling:
                 moved = await self._move(intent, IntentState.ABSENT, conclusion.reason, looks)
                 if isinstance(moved, Updated):
                     self.context.observer.settled(moved.intent, late=True)
-            case Verdict.FORGET:  # what was sent is not kept any longer
+            case Verdict.FORGET:  # the request is no longer kept
                 changes = Changes(request=None)
                 await self.context.store.update(Version.of(intent), self.holder, changes=changes)
             case _:
@@ -114,7 +114,7 @@ class Settling:
     async def _send_again(
         self, intent: Intent, resolved: ResolvedTarget, sent: SentCreate, ctx: RequestContext
     ) -> None:
-        """The same bytes once more, where a create costs nothing and the provider tells the second from the first."""
+        """Send the same bytes again: the provider recognizes the second request, and a create costs nothing."""
         context = self.context
         async with context.creating(resolved, ctx, sent.secret_values()) as call:
             reading, lease = ClockReading.now(context.clock), context.lease(resolved)
@@ -129,10 +129,10 @@ class Settling:
             except GatewayError:
                 if leased.intent.state is IntentState.OPEN:
                     raise
-                # What it means is written down.
+                # The state that the error means is written.
 
     async def _is_contested(self, intent: Intent) -> bool:
-        """Whether another create has the name by now, of which nothing is proven yet."""
+        """Whether another unsettled create has the name by now."""
         other = await self.context.store.by_name(intent.namespace, intent.kind, intent.name, other_than=intent.id)
         return other is not None and other.state in UNSETTLED
 

@@ -1,4 +1,4 @@
-"""Where a create goes, told apart by what stays the same: the provider's API, address, account and scope."""
+"""The target of a create, identified by what does not change: the provider's API, address, account and scope."""
 
 import asyncio
 import hmac
@@ -22,8 +22,8 @@ from gateway.services.routing import Target
 
 @dataclass(frozen=True, slots=True)
 class ResolvedTarget:
-    """A target and its namespace. ``account`` is empty where the provider tells none; then the credentials stand in
-    for it in the fingerprint, but not in the namespace, which outlives them."""
+    """A target and its namespace. ``account`` is empty if the provider does not report one; then the fingerprint is
+    made from the credentials, but the namespace, which outlives them, is not."""
 
     target: Target
     namespace: str
@@ -41,7 +41,7 @@ class ResolvedTarget:
 
     @property
     def scope(self) -> str:
-        """The scope there."""
+        """The scope at the provider."""
         return self.target.scope
 
     @property
@@ -59,7 +59,7 @@ class ResolvedTarget:
 
 
 class TargetResolver:
-    """Finds out where targets are. What a provider says of its account is asked once per set of credentials."""
+    """Resolves targets. A provider's account is read once per set of credentials."""
 
     def __init__(self, fleet: Fleet, sealer: Sealer) -> None:
         self._fleet = fleet
@@ -67,10 +67,10 @@ class TargetResolver:
         self._accounts: WeakKeyDictionary[ProviderAdapter[Any], str] = WeakKeyDictionary()
         self._scopes: WeakKeyDictionary[ProviderAdapter[Any], dict[str, str]] = WeakKeyDictionary()
         self._digests: WeakKeyDictionary[ProviderAdapter[Any], dict[tuple[str, str], bytes]] = WeakKeyDictionary()
-        self._asking: dict[tuple[ProviderAdapter[Any], str], asyncio.Future[GatewayError | None]] = {}
+        self._pending: dict[tuple[ProviderAdapter[Any], str], asyncio.Future[GatewayError | None]] = {}
 
     async def of(self, target: Target, ctx: RequestContext) -> ResolvedTarget:
-        """The place of a target. Raises as any read at the provider does."""
+        """Resolve a target. Raises as any read at the provider does."""
         adapter = target.provider.adapter
         scopes = self._scopes.setdefault(adapter, {})
         while adapter not in self._accounts or target.scope not in scopes:
@@ -80,16 +80,16 @@ class TargetResolver:
         return ResolvedTarget(target, namespace, account)
 
     async def _ask(self, target: Target, scopes: dict[str, str], ctx: RequestContext) -> None:
-        """Ask what is not known yet. Who comes meanwhile waits for that answer, or error, so that a burst of creates
-        is one question; when the asker is cancelled, the next one asks."""
+        """Read what is not known yet. Concurrent callers wait for the same read, or its error, so a burst of creates is
+        one read; if its caller is cancelled, the next one reads."""
         adapter, key = target.provider.adapter, (target.provider.adapter, target.scope)
         ctx.provider = target.provider.name
         error: GatewayError | None = None
-        if (reading := self._asking.get(key)) is not None:
-            if (error := await asyncio.shield(reading)) is not None:
+        if (pending := self._pending.get(key)) is not None:
+            if (error := await asyncio.shield(pending)) is not None:
                 raise error
             return
-        asking = self._asking[key] = asyncio.get_running_loop().create_future()
+        reading = self._pending[key] = asyncio.get_running_loop().create_future()
         try:
             async with self._fleet.call_scope(target.provider, Operation.GET, ctx) as call:
                 call.settling = True
@@ -102,14 +102,14 @@ class TargetResolver:
             error = failure
             raise
         finally:
-            del self._asking[key]
-            asking.set_result(error)
+            del self._pending[key]
+            reading.set_result(error)
 
     async def of_intent(self, intent: Intent, ctx: RequestContext, *, looking: bool = False) -> ResolvedTarget | None:
-        """The place that an intent was sent to, under whichever name it is configured now; None when it is not, or
+        """The target that an intent was sent to, under its configured name of today; None if it is not configured, or
         with other credentials of an unknown account.
 
-        ``looking``: nothing is sent there, so that other credentials do if what they show is proof whosever they are.
+        ``looking``: nothing is sent, so other credentials will do if what they show is proof for any account.
         """
         named = self._fleet.get(intent.provider)
         candidates = [provider for provider in self._fleet if provider is not named]
@@ -122,12 +122,12 @@ class TargetResolver:
                 continue
             if self.is_target(resolved, intent.target):
                 return resolved
-            if looking and seen_by_others is None and _is_the_same_to_all(resolved):
+            if looking and seen_by_others is None and _shows_the_same_to_all(resolved):
                 seen_by_others = resolved
         return seen_by_others
 
     def fingerprint(self, resolved: ResolvedTarget) -> str:
-        """What tells a target from another one, keyed, so that nothing can be guessed from it."""
+        """A keyed digest that distinguishes targets and reveals nothing about them."""
         version = self._sealer.digest_version
         return f"{version}:{self._digest(resolved, version).hex()}"
 
@@ -138,8 +138,8 @@ class TargetResolver:
         return TargetMatch.SAME if self.is_target(resolved, intent.target) else TargetMatch.SAME_NAMES
 
     def is_target(self, resolved: ResolvedTarget, fingerprint: str) -> bool:
-        """Whether a fingerprint is of this place, in whose namespace the intent is. With a key that is not known any
-        more only the namespace tells, where it has the account."""
+        """Whether a fingerprint belongs to this target, in whose namespace the intent is. If the sealing key is gone,
+        the namespace decides, provided that it contains the account."""
         version, _, digest = fingerprint.partition(":")
         try:
             known = self._digest(resolved, version).hex()
@@ -159,12 +159,12 @@ class TargetResolver:
         return digest
 
 
-_MOST_SCOPES = 10_000  # of an open provider; callers name them
+_MOST_SCOPES = 10_000  # of a provider that is open to any scope; callers choose them
 
 
-def _is_the_same_to_all(resolved: ResolvedTarget) -> bool:
-    """Whether what is found at a place is what it is, whoever looks: it carries the mark of its create; or a name has
-    no owner there, and the place is a UUID, not an alias that means another one to each account."""
+def _shows_the_same_to_all(resolved: ResolvedTarget) -> bool:
+    """Whether a look-up shows the same to every account: creates are marked; or names have no owner and the scope is a
+    UUID, not an alias that each account resolves to its own."""
     adapter = resolved.adapter
     return adapter.marks_creates or (adapter.deduplication is Deduplication.NONE and is_uuid(resolved.scope))
 
