@@ -1,4 +1,4 @@
-"""The durable provider API: runtimes of an organization's workspace (seeds 000 to 003)."""
+"""The durable provider API: runtimes in a workspace of an organization. README.md lists the facts and choices."""
 
 from adapters.durable.adapter import DurableAdapter
 from adapters.durable.dialect import DurableDialect

@@ -1,4 +1,4 @@
-"""The adapter of the durable API: what each operation sends to one configured account, and what the answers mean."""
+"""The adapter of the durable API: what each operation sends to one account, and what the responses mean."""
 
 from collections.abc import Sequence
 
@@ -116,7 +116,7 @@ class DurableAdapter(
         return await self.calls.account(call)
 
     async def get(self, ref: RuntimeRef, call: Call) -> Runtime:
-        return await self._whole(Operation.GET, "GET", ref, call)
+        return await self._call(Operation.GET, "GET", ref, call)
 
     async def find(self, scope: str, name: str, call: Call) -> Sequence[Runtime]:
         return await find_by_name(self.calls, scope, name, call)
@@ -132,26 +132,26 @@ class DurableAdapter(
         self.calls.decoded(Operation.GET, response, wire.any_object.decode)
 
     async def start(self, ref: RuntimeRef, options: StartRequest, call: Call) -> Runtime:
-        return await self._whole(Operation.START, "POST", ref, call, "start", body=mapping.start_body(options))
+        return await self._call(Operation.START, "POST", ref, call, "start", body=mapping.start_body(options))
 
     async def pause(self, ref: RuntimeRef, call: Call) -> Runtime:
-        return await self._whole(Operation.PAUSE, "POST", ref, call, "pause")
+        return await self._call(Operation.PAUSE, "POST", ref, call, "pause")
 
     async def resume(self, ref: RuntimeRef, call: Call) -> Runtime:
-        return await self._whole(Operation.RESUME, "POST", ref, call, "resume")
+        return await self._call(Operation.RESUME, "POST", ref, call, "resume")
 
     async def reset(self, ref: RuntimeRef, call: Call) -> Runtime:
-        return await self._whole(Operation.RESET, "POST", ref, call, "reset")
+        return await self._call(Operation.RESET, "POST", ref, call, "reset")
 
     async def keepalive(self, ref: RuntimeRef, extend_seconds: int, call: Call) -> Lease:
         body = mapping.encode({"extend_seconds": extend_seconds}, "#/extend_seconds")
         response = await self._send(Operation.KEEPALIVE, "POST", ref, call, "keepalive", body=body)
-        answer = self.calls.decoded(Operation.KEEPALIVE, response, wire.keepalive_answer.decode)
+        lease = self.calls.decoded(Operation.KEEPALIVE, response, wire.keepalive_response.decode)
         reference = mapping.reference(ref.scope, ref.provider_id, pinned=self.settings.scope is not None)
-        return Lease(id=format_runtime_id(self.name, reference), expires_at=answer.expires_at)
+        return Lease(id=format_runtime_id(self.name, reference), expires_at=lease.expires_at)
 
     async def connections(self, ref: RuntimeRef, call: Call) -> Sequence[Connection]:
-        # Only a start tells the token; on a running runtime it reads the credential and changes nothing.
+        # Only start returns the token. On a running runtime it reads the credential and changes nothing.
         response = await self._send(Operation.CONNECT, "POST", ref, call, "start", body=b"{}")
         runtime, token = self.calls.runtime_and_token(Operation.CONNECT, ref, response)
         instance = runtime.durable.instance if runtime.durable else None
@@ -182,9 +182,9 @@ class DurableAdapter(
     async def install_capability(self, ref: RuntimeRef, request: InstallCapability, call: Call) -> CapabilityBinding:
         body = mapping.capability_body(request)
         response = await self._send(Operation.INSTALL_CAPABILITY, "POST", ref, call, "capabilities", body=body)
-        answered = _binding(response)
-        if answered is not None:
-            return answered
+        binding = _binding(response)
+        if binding is not None:
+            return binding
         return await self._read_back(Operation.INSTALL_CAPABILITY, response, ref, call, name=request.name)
 
     async def update_capability(
@@ -192,9 +192,9 @@ class DurableAdapter(
     ) -> CapabilityBinding:
         body, operation = mapping.capability_body(request), Operation.UPDATE_CAPABILITY
         response = await self._send(operation, "PATCH", ref, call, "capabilities", binding_id, body=body)
-        answered = _binding(response)
-        if answered is not None:
-            return answered
+        binding = _binding(response)
+        if binding is not None:
+            return binding
         return await self._read_back(operation, response, ref, call, binding_id=binding_id)
 
     async def remove_capability(self, ref: RuntimeRef, binding_id: str, call: Call) -> None:
@@ -219,7 +219,7 @@ class DurableAdapter(
         path = self.calls.runtimes_path(ref.scope, ref.provider_id, *below)
         return await self.calls.send(operation, method, path, call, body=body)
 
-    async def _whole(
+    async def _call(
         self, operation: Operation, method: str, ref: RuntimeRef, call: Call, *below: str, body: bytes | None = None
     ) -> Runtime:
         response = await self._send(operation, method, ref, call, *below, body=body)
@@ -228,26 +228,29 @@ class DurableAdapter(
     async def _read_back(
         self,
         operation: Operation,
-        answer: UpstreamResponse,
+        response: UpstreamResponse,
         ref: RuntimeRef,
         call: Call,
         *,
         name: str | None = None,
         binding_id: str | None = None,
     ) -> CapabilityBinding:
-        """The binding that a change whose answer holds none has made. It has happened: a failure to read it back must
-        not be told as one that changed nothing."""
+        """Read the binding from the list, after a change whose response holds no binding.
+
+        Raises :class:`OutcomeUnknown` when the list cannot be read: the provider accepted the change, so the error
+        must not suggest that nothing changed. Raises :class:`ProviderBadResponse` when the list lacks the binding.
+        """
         try:
             bindings = await self.list_capabilities(ref, call)
         except (GatewayError, TransportFailure) as exc:
             raise OutcomeUnknown(
                 f"The provider {self.name} accepted the change, but it could not be read back.",
-                failure=ProviderFailure(self.name, status=answer.status),
+                failure=ProviderFailure(self.name, status=response.status),
             ) from exc
         for binding in bindings:
             if binding_id == binding.id or name == binding.name:
                 return binding
-        raise self.calls.bad_response(answer, f"accepted {operation.value} and shows no such binding")
+        raise self.calls.bad_response(response, f"accepted {operation.value} but does not list the binding")
 
 
 def _durable(request: CreateRequest) -> CreateDurable:
@@ -258,7 +261,7 @@ def _durable(request: CreateRequest) -> CreateDurable:
 
 
 def _binding(response: UpstreamResponse) -> CapabilityBinding | None:
-    """The binding of an answer whose form is not documented, if it is one."""
+    """The binding in a response whose format is not documented; None when it holds no binding."""
     try:
         return mapping.capability_binding(wire.binding_body.decode(response.body))
     except (ValueError, RecursionError):

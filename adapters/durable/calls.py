@@ -1,4 +1,4 @@
-"""Calls to one durable account: from a path to a whole answer, and from an answer to runtimes."""
+"""HTTP calls to one durable account: send a request, decode the response, convert it to runtimes."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -22,7 +22,7 @@ _CACHED_SCOPES: Final = 256
 
 
 class DurableCalls:
-    """What all operations share. ``features`` are the adapter's, for the ``actions`` of runtimes."""
+    """What all operations share. ``features`` are the adapter's; the ``actions`` of runtimes are derived from them."""
 
     def __init__(self, settings: DurableSettings, transport: Transport, features: frozenset[str]) -> None:
         self.provider = settings.name
@@ -35,22 +35,22 @@ class DurableCalls:
     def path(self, *segments: str) -> str:
         """A path of the API. Every segment is percent-encoded.
 
-        Raises :class:`NotFound` for a segment that would lead somewhere else.
+        Raises :class:`NotFound` for a segment that would change the path: an empty one, or dots.
         """
         return self._prefix + _below(segments)
 
     def workspace_path(self, scope: str, *segments: str) -> str:
-        """The path of a scope, or of something below it. Raises as :meth:`path`."""
+        """The path of a workspace, or of a resource below it. Raises as :meth:`path` does."""
         org, _, workspace = scope.partition("/")
         return self.path("org", org, "ws", workspace, *segments)
 
     def runtimes_path(self, scope: str, *segments: str) -> str:
-        """The path of a scope's runtimes, or of something below them. Raises as :meth:`path`."""
+        """The path of a workspace's runtimes, or of a resource below them. Raises as :meth:`path` does."""
         return self._runtimes_path(scope) + _below(segments)
 
     @property
     def user_path(self) -> str:
-        """The path of the account itself: the one read that needs no scope."""
+        """The path of the account's user: the only read that needs no scope."""
         return self.path("user")
 
     async def send(
@@ -63,16 +63,18 @@ class DurableCalls:
         query: Sequence[tuple[str, str]] = (),
         body: bytes | None = None,
     ) -> UpstreamResponse:
-        """One request and its successful answer. Raises the error that any other answer means."""
-        response = await self._answer(operation, method, path, call, query, body)
+        """Send one request and return the successful response. Raises the error that any other status means."""
+        response = await self._exchange(operation, method, path, call, query, body)
         if 200 <= response.status < 300:
             return response
         raise failed(self.provider, operation, response)
 
     async def account(self, call: Call) -> str:
-        """The id of the user whose credentials these are; empty where the API has no such route, which it says in JSON.
-        Raises :class:`ProviderBadResponse` for a user without an id."""
-        response = await self._answer(Operation.GET, "GET", self.user_path, call)
+        """The id of the user who owns the credentials; empty when the API has no such route (a 404 with a JSON object).
+
+        Raises :class:`ProviderBadResponse` for a user without an id.
+        """
+        response = await self._exchange(Operation.GET, "GET", self.user_path, call)
         if response.status == 404 and _is_object(response.body):
             return ""
         if not 200 <= response.status < 300:
@@ -80,7 +82,7 @@ class DurableCalls:
         user: wire.UserBody = self.decoded(Operation.GET, response, wire.user_body.decode)
         return user.id
 
-    async def _answer(
+    async def _exchange(
         self,
         operation: Operation,
         method: str,
@@ -95,9 +97,9 @@ class DurableCalls:
     def decoded(
         self, operation: Operation, response: UpstreamResponse, decode: Callable[[bytes], DecodedT]
     ) -> DecodedT:
-        """The body of a successful answer.
+        """Decode the body of a successful response.
 
-        Raises :class:`ProviderBadResponse` when it is not what it has to be; after a create, which may have happened,
+        Raises :class:`ProviderBadResponse` when it cannot be decoded; for a create, which may have been committed,
         :class:`OutcomeUnknown`.
         """
         try:
@@ -106,28 +108,30 @@ class DurableCalls:
             raise unrecognized_response_error(self.provider, operation, response) from exc
 
     def runtime(self, operation: Operation, ref: RuntimeRef, response: UpstreamResponse) -> Runtime:
-        """The runtime of an answer, which has to be the one that was asked for."""
+        """The runtime in a response. Raises :class:`ProviderBadResponse` when it is not the requested one."""
         return self.runtime_and_token(operation, ref, response)[0]
 
     def runtime_and_token(
         self, operation: Operation, ref: RuntimeRef, response: UpstreamResponse
     ) -> tuple[Runtime, str | None]:
-        """The same, with the sandbox's token. Raises :class:`ProviderBadResponse` for another runtime's."""
+        """As :meth:`runtime`, together with the token of the sandbox, if the response holds one."""
         body, runtime = self.decoded(operation, response, lambda body: self.read_runtime(body, ref.scope))
         if runtime.provider_id != ref.provider_id:
-            raise self.bad_response(response, "answered with another runtime than the one that was asked for")
+            raise self.bad_response(response, "returned another runtime than the requested one")
         return runtime, body.sandbox_token
 
     def read_runtime(self, body: bytes, scope: str) -> tuple[wire.RuntimeBody, Runtime]:
-        """A runtime's JSON, as it came and as the domain has it. Raises ``ValueError`` or ``RecursionError`` when it is
-        no runtime."""
-        found, raw = wire.runtime_body(body)
-        return found, self.to_domain(found, raw, scope)
+        """The decoded JSON of a runtime, and the domain's runtime made from it.
+
+        Raises ``ValueError`` or ``RecursionError`` when the JSON is not a runtime.
+        """
+        decoded, raw = wire.runtime_body(body)
+        return decoded, self.to_domain(decoded, raw, scope)
 
     async def page(self, scope: str, query: Sequence[tuple[str, str]], call: Call) -> ProviderPage:
-        """One page of a scope's runtimes, as the provider narrows it, with all rows of it that cannot be read.
+        """One page of a workspace's runtimes as the provider filters it, including its unreadable rows.
 
-        Raises :class:`ProviderBadResponse` when its cursor is the one that was sent: following it would never end.
+        Raises :class:`ProviderBadResponse` when the page repeats the cursor that was sent: following it never ends.
         """
         response = await self.send(Operation.LIST, "GET", self.runtimes_path(scope), call, query=query)
 
@@ -150,7 +154,7 @@ class DurableCalls:
         return ProviderPage(page.items, page.frame, page.unreadable, page.readable)
 
     def bad_response(self, response: UpstreamResponse, what: str) -> ProviderBadResponse:
-        """The error for a well-formed answer that makes no sense."""
+        """The error for a response that can be decoded but contradicts the request. ``what`` completes its sentence."""
         failure = ProviderFailure(self.provider, status=response.status)
         return ProviderBadResponse(f"The provider {self.provider} {what}.", failure=failure)
 

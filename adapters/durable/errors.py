@@ -1,7 +1,7 @@
-"""What the durable API's failures mean: one table from (operation, HTTP status, ``type``), after seed 003.
+"""What the durable API's errors mean: one table from (operation, HTTP status, ``type``); see README.md, "Failures".
 
-The HTTP status decides, and the ``type`` refines it: a ``type`` under a status that it does not belong to, or a body
-``code`` that disagrees with the status, changes nothing. No text is ever read to decide.
+The HTTP status decides and the ``type`` refines it. A ``type`` at a status that it does not belong to is ignored, and
+so is a body ``code`` that disagrees with the status. The text of an error never decides.
 """
 
 import re
@@ -33,7 +33,7 @@ _STATUSES: Final[Mapping[int, type[GatewayError]]] = {
     503: errors.ProviderUnavailable,
     504: errors.ProviderTimeout,
 }
-"""The 11 codes, with 402, 408 and 503 for a platform that comes to use them."""
+"""The API's 11 codes; and 402, 408 and 503, which are not documented but may be sent by a newer platform."""
 
 _TYPES: Final[Mapping[type[GatewayError], Mapping[str, tuple[int, ...]]]] = {
     errors.InvalidRequest: {
@@ -63,7 +63,7 @@ _TYPES: Final[Mapping[type[GatewayError], Mapping[str, tuple[int, ...]]]] = {
     errors.ValidationFailed: {"validation_error": (422,)},
     errors.ProviderUpgradeRequired: {"upgrade_required_error": (426,)},
     errors.RateLimited: {"e2b_rate_limit_error": (429,)},
-    # What an organization or a member may use is a quota of the account: waiting a second does not help.
+    # Limits of an organization or a member are quotas of the account: a retry after a second does not help.
     errors.QuotaExceeded: {
         "usage_limit_exceeded_error": (403, 429),
         "member_limit_exceeded_error": (403, 409, 429),
@@ -84,30 +84,30 @@ _TYPES: Final[Mapping[type[GatewayError], Mapping[str, tuple[int, ...]]]] = {
     errors.ProviderUnavailable: {"bad_gateway_error": (502,), "migration_lock_timeout_error": (500, 503)},
     errors.ProviderTimeout: {"gateway_timeout_error": (504,)},
 }
-"""The 35 types at the statuses that they belong to; only authentication_error's is documented."""
+"""The 35 types with the statuses at which they apply; only that of authentication_error is documented."""
 
 TABLE: Final[ErrorTable] = {
     **{(None, status, None): cls for status, cls in _STATUSES.items()},
     **{(None, status, name): cls for cls, types in _TYPES.items() for name, at in types.items() for status in at},
-    # A create conflicts with the runtime that has its key (seed 000: "Already exists").
+    # A create conflicts with the runtime that has its key (the API documents the 409 as "Already exists").
     (Operation.CREATE, 409, None): errors.AlreadyExists,
     (Operation.CREATE, 409, "already_exists_error"): errors.AlreadyExists,
     (Operation.CREATE, 409, "conflict_error"): errors.AlreadyExists,
-    # So does a second install of a capability; any other conflict of an install is with the runtime's state.
+    # An install conflicts with the installed capability, or, with any other type, with the runtime's state.
     (Operation.INSTALL_CAPABILITY, 409, "already_exists_error"): errors.AlreadyExists,
-    # A list has no body: what is wrong is a query parameter.
+    # A list has no body, so the invalid value is a query parameter.
     (Operation.LIST, 422, None): errors.InvalidRequest,
     (Operation.LIST, 422, "validation_error"): errors.InvalidRequest,
 }
-"""What a failure in the provider's own envelope means."""
+"""The error class for a response in the provider's own envelope."""
 
 _TYPE_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
-_MAX_DETAIL: Final = 4096  # a longer one is no message, and cut short it might end in half a secret
+_MAX_DETAIL: Final = 4096  # longer text is dropped, not cut: half a secret at its end would escape redaction
 _MAX_ERRORS: Final = 100
 
 
 class Envelope(msgspec.Struct):
-    """``APIErrorPayload`` (seed 003), as far as it can be read."""
+    """The provider's ``APIErrorPayload``, as far as it can be read."""
 
     detail: str
     type: str | None
@@ -115,7 +115,7 @@ class Envelope(msgspec.Struct):
 
 
 def read_envelope(body: bytes) -> Envelope | None:
-    """The provider's own error object: ``detail`` and one of ``type`` and ``code``. None for anything else."""
+    """The provider's own error object: a text ``detail``, and a ``type`` or a ``code``. None for anything else."""
     try:
         found = any_object.decode(body)
     except (ValueError, RecursionError):
@@ -131,7 +131,7 @@ def _type_name(kind: object) -> str | None:
 
 
 def failed(provider: str, operation: Operation, response: UpstreamResponse) -> GatewayError:
-    """The error that an answer which is no success means. A 401 means the gateway's credentials, whoever sends it."""
+    """The error for an unsuccessful response. Any 401, also without the envelope, means the gateway's credentials."""
     envelope = read_envelope(response.body)
     if envelope is None and response.status != 401:
         return unrecognized_response_error(provider, operation, response)
@@ -154,7 +154,7 @@ def failed(provider: str, operation: Operation, response: UpstreamResponse) -> G
     return error
 
 
-_OUR_NAMES: Final[Mapping[Operation, Mapping[object, str]]] = {
+_DOMAIN_NAMES: Final[Mapping[Operation, Mapping[object, str]]] = {
     Operation.CREATE: {
         "key": "name",
         "name": "display_name",
@@ -164,26 +164,26 @@ _OUR_NAMES: Final[Mapping[Operation, Mapping[object, str]]] = {
     Operation.LIST: {"project_id": "project"},
 }
 
-# In the gateway's own words: the provider's message may quote the value.
+# The gateway's own sentences, because the provider's message may quote the value.
 _DETAILS: Final[Mapping[str, str]] = {
     "missing": "The provider requires this field.",
     "extra_forbidden": "The provider does not know this field.",
-    "string_too_short": "The provider wants a longer text here.",
-    "string_too_long": "The provider wants a shorter text here.",
-    "string_pattern_mismatch": "The provider wants a text of another form here.",
-    "greater_than": "The provider wants a larger number here.",
-    "greater_than_equal": "The provider wants a larger number here.",
-    "less_than": "The provider wants a smaller number here.",
-    "less_than_equal": "The provider wants a smaller number here.",
-    "too_short": "The provider wants more items here.",
-    "too_long": "The provider wants fewer items here.",
+    "string_too_short": "The provider requires a longer text here.",
+    "string_too_long": "The provider requires a shorter text here.",
+    "string_pattern_mismatch": "The provider requires a text of another format here.",
+    "greater_than": "The provider requires a larger number here.",
+    "greater_than_equal": "The provider requires a larger number here.",
+    "less_than": "The provider requires a smaller number here.",
+    "less_than_equal": "The provider requires a smaller number here.",
+    "too_short": "The provider requires more items here.",
+    "too_long": "The provider requires fewer items here.",
     "literal_error": "The provider allows other values here.",
     "enum": "The provider allows other values here.",
 }
 
 
 def _field_errors(operation: Operation, items: Iterable[Any]) -> Iterable[FieldError]:
-    names = _OUR_NAMES.get(operation, {})
+    names = _DOMAIN_NAMES.get(operation, {})
     for item in items:
         if not isinstance(item, Mapping) or not isinstance(item.get("loc"), list):
             continue

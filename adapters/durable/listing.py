@@ -1,4 +1,4 @@
-"""Pages of runtimes and the look-up by name, with what the provider cannot narrow narrowed here."""
+"""Pages of runtimes and the look-up by name. Filters that the provider does not apply are applied here."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -15,20 +15,21 @@ from gateway.ports.rows import require_clear
 from gateway.ports.transport import Call
 
 MAX_LIMIT: Final = 100
-"""The largest page (the list operation's reference)."""
+"""The largest page that the provider's list operation allows."""
 
 NAME_PAGES: Final = 20
-"""How many pages one call of a list by name reads at most."""
+"""Upper bound on the pages that one call of a list by name reads."""
 
 FIND_PAGES: Final = 50
-"""How many pages a look-up by name reads at most."""
+"""Upper bound on the pages that a look-up by name reads."""
 
 _REPORTED: Final = frozenset(STATES.values())
 _OWNERSHIP: Final = {True: 0, None: 1, False: 2}
 
 
 async def list_page(calls: DurableCalls, query: ProviderQuery, call: Call) -> ProviderPage:
-    """A page, narrowed by the whole filter. By name only this side can filter: pages are read until one has it."""
+    """One page with the whole filter applied. The provider cannot filter by name: with a name in the filter, up to
+    ``NAME_PAGES`` pages are read until one has a match."""
     wanted = query.filter
     if wanted.project is not None and is_uuid(wanted.project):
         wanted = replace(wanted, project=wanted.project.lower())
@@ -39,12 +40,12 @@ async def list_page(calls: DurableCalls, query: ProviderQuery, call: Call) -> Pr
     by_name = wanted.name is not None
     unreadable: list[UnreadableRow] = []
     readable = False
-    narrowed = [("limit", str(MAX_LIMIT if by_name else min(query.limit, MAX_LIMIT))), *_parameters(wanted)]
-    narrows = wanted != ListFilter()
+    parameters = [("limit", str(MAX_LIMIT if by_name else min(query.limit, MAX_LIMIT))), *_parameters(wanted)]
+    filtered = wanted != ListFilter()
     cursor = query.cursor
     for _ in range(NAME_PAGES if by_name else 1):
-        page = await calls.page(query.scope, narrowed if cursor is None else [*narrowed, ("cursor", cursor)], call)
-        found = [runtime for runtime in page.items if _accepts(wanted, runtime)] if narrows else page.items
+        page = await calls.page(query.scope, parameters if cursor is None else [*parameters, ("cursor", cursor)], call)
+        found = [runtime for runtime in page.items if _accepts(wanted, runtime)] if filtered else page.items
         unreadable += concerned(wanted, page.unreadable)
         readable = readable or page.readable
         cursor = page.next_cursor
@@ -54,7 +55,7 @@ async def list_page(calls: DurableCalls, query: ProviderQuery, call: Call) -> Pr
 
 
 def _parameters(wanted: ListFilter) -> Iterator[tuple[str, str]]:
-    """What the provider can narrow by itself: known states, a project by UUID, the caller's own."""
+    """The filters that the provider applies: known states, a project by UUID, the account's own runtimes."""
     if wanted.states and State.UNKNOWN not in wanted.states:
         yield "state", ",".join(status for status, state in STATES.items() if state in wanted.states)
     if wanted.project is not None and is_uuid(wanted.project):
@@ -66,10 +67,10 @@ def _parameters(wanted: ListFilter) -> Iterator[tuple[str, str]]:
 def _accepts(wanted: ListFilter, runtime: Runtime) -> bool:
     if wanted.accepts(runtime):
         return True
-    # A row may leave its project out; the provider has narrowed by the UUID already.
-    silent = runtime.durable is not None and runtime.durable.project is None
+    # A row may omit its project; the provider has already filtered by the UUID.
+    without_project = runtime.durable is not None and runtime.durable.project is None
     return (
-        silent
+        without_project
         and wanted.project is not None
         and is_uuid(wanted.project)
         and replace(wanted, project=None).accepts(runtime)
@@ -77,19 +78,21 @@ def _accepts(wanted: ListFilter, runtime: Runtime) -> bool:
 
 
 async def find_by_name(calls: DurableCalls, scope: str, name: str, call: Call) -> Sequence[Runtime]:
-    """All runtimes of a key, the account's own first, then the newest.
+    """All runtimes with this key: the account's own first, then the newest first.
 
-    A read by key that answers with a runtime which is not somebody else's is enough. Otherwise the list is the truth:
-    not every platform reads by key, and keys may be unique per owner only. Raises :class:`ProviderBadResponse` when
-    the list shows none but other owners', and does not end within ``FIND_PAGES`` pages or has rows without a readable
-    key: that is no proof of absence; and always when a row that cannot be read has this key.
+    A read by key that returns a runtime which another owner does not have is sufficient. Otherwise the list decides,
+    because not every platform reads by key and keys may be unique per owner only.
+
+    Raises :class:`ProviderBadResponse` when the list shows at most runtimes of other owners and either does not end
+    within ``FIND_PAGES`` pages or has rows without a readable key, because it then does not prove that the account has
+    no such runtime; and whenever an unreadable row has this key.
     """
     direct = await _read_by_key(calls, scope, name, call)
     if direct is not None and _owned(direct) is not False:
         return [direct]
     found = {} if direct is None else {direct.provider_id: direct}
     query, nameless = [("limit", str(MAX_LIMIT))], False
-    unclear = f"did not end within {FIND_PAGES} pages"
+    incomplete = f"did not end within {FIND_PAGES} pages"
     for _ in range(FIND_PAGES):
         page = await calls.page(scope, query, call)
         found.update((runtime.provider_id, runtime) for runtime in page.items if runtime.name == name)
@@ -97,17 +100,17 @@ async def find_by_name(calls: DurableCalls, scope: str, name: str, call: Call) -
         nameless |= any(runtime.name is None for runtime in page.items)
         nameless |= any(row.name is None for row in page.unreadable)
         if page.next_cursor is None:
-            unclear = "has runtimes without a readable key" if nameless else ""
+            incomplete = "has runtimes without a readable key" if nameless else ""
             break
         query = [query[0], ("cursor", page.next_cursor)]
-    if unclear and all(_owned(runtime) is False for runtime in found.values()):
-        raise ProviderBadResponse(f"The list of {scope} {unclear}.")
+    if incomplete and all(_owned(runtime) is False for runtime in found.values()):
+        raise ProviderBadResponse(f"The list of {scope} {incomplete}.")
     newest = sorted(found.values(), key=lambda runtime: runtime.created_at or "", reverse=True)
     return sorted(newest, key=lambda runtime: _OWNERSHIP[_owned(runtime)])
 
 
 async def _read_by_key(calls: DurableCalls, scope: str, name: str, call: Call) -> Runtime | None:
-    """The runtime that ``GET`` answers for a key, if the platform reads by key and has one."""
+    """The runtime that ``GET`` returns for a key; None when it does not exist or the platform does not read by key."""
     try:
         response = await calls.send(Operation.GET, "GET", calls.runtimes_path(scope, name), call)
         _, runtime = calls.decoded(Operation.GET, response, lambda body: calls.read_runtime(body, scope))

@@ -1,4 +1,4 @@
-"""Between the domain and the durable API's JSON: what goes out, and what comes in."""
+"""Conversion between the domain and the durable API's JSON, in both directions."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -44,7 +44,7 @@ STATES: Final[Mapping[str, State]] = {
 }
 """The provider's ``status`` values; any other reads as unknown."""
 
-_CARRIED: Final[Mapping[str, frozenset[CreateFeature]]] = {
+_FEATURES_BY_FIELD: Final[Mapping[str, frozenset[CreateFeature]]] = {
     "key": frozenset(),
     "name": frozenset({CreateFeature.DISPLAY_NAME}),
     "description": frozenset({CreateFeature.DESCRIPTION}),
@@ -54,19 +54,20 @@ _CARRIED: Final[Mapping[str, frozenset[CreateFeature]]] = {
 }
 
 CREATE_FEATURES: Final[frozenset[str]] = frozenset({CreateFeature.CREATE_IDLE}).union(
-    *(_CARRIED[field] for field in CreateRuntimeBody.__struct_fields__)
+    *(_FEATURES_BY_FIELD[field] for field in CreateRuntimeBody.__struct_fields__)
 )
-"""What a create can carry, from the fields of its body. A create reserves no compute."""
+"""The features of a create, derived from the fields of its body. A create reserves no compute."""
 
 _RUNTIME_MEMBERS: Final = frozenset(RuntimeBody.__struct_fields__)
 _INSTANCE_MEMBERS: Final = frozenset(InstanceBody.__struct_fields__)
-_UNPLACED: Final = tuple(field.name for field in msgspec.structs.fields(InstanceBody) if field.default is UNSET)
+_UNMODELLED: Final = tuple(field.name for field in msgspec.structs.fields(InstanceBody) if field.default is UNSET)
 
 
 def create_body(request: CreateDurable) -> bytes:
-    """The body of a create: exactly the fields that the caller sent, the config as it was written.
+    """The body of a create: exactly the fields that the caller sent, with the config as it was written.
 
-    Top-level labels go to ``config.metadata.labels``. Raises :class:`ValidationFailed` for what JSON cannot carry.
+    Top-level labels go to ``config.metadata.labels``. Raises :class:`ValidationFailed` for values that JSON cannot
+    represent.
     """
     body = CreateRuntimeBody(key=request.name, config=_config(request))
     if request.sent("display_name"):
@@ -81,7 +82,7 @@ def create_body(request: CreateDurable) -> bytes:
 
 
 def labels_disagree(request: CreateDurable) -> bool:
-    """Whether labels were sent in both places that mean the same, and differ."""
+    """Whether ``labels`` and ``config.metadata.labels`` were both sent and differ."""
     metadata = request.config.metadata if request.config is not None else None
     twice = request.sent("labels") and metadata is not None and "labels" in metadata.model_fields_set
     return twice and metadata is not None and metadata.labels != request.labels
@@ -98,7 +99,7 @@ def _config(request: CreateDurable) -> dict[str, Any] | UnsetType | None:
 
 
 def start_body(request: StartRequest) -> bytes:
-    """The body of a start: an object, be it empty."""
+    """The body of a start: always an object, which may be empty."""
     body = StartBody()
     if request.sent("secret_ids"):
         body.secret_ids = request.secret_ids
@@ -108,12 +109,12 @@ def start_body(request: StartRequest) -> bytes:
 
 
 def capability_body(request: InstallCapability | UpdateCapability) -> bytes:
-    """The body of an install or of a change of a binding: exactly the fields that the caller sent."""
+    """The body of an install or an update of a binding: exactly the fields that the caller sent."""
     return encode({field: getattr(request, field) for field in sorted(request.model_fields_set)}, "#")
 
 
 def encode(body: object, where: str) -> bytes:
-    """JSON. Raises :class:`ValidationFailed` at the pointer ``where`` for what JSON cannot carry."""
+    """Encode as JSON. Raises :class:`ValidationFailed` at the pointer ``where`` for what JSON cannot represent."""
     try:
         return msgspec.json.encode(body)
     except (UnicodeEncodeError, RecursionError) as exc:
@@ -122,12 +123,12 @@ def encode(body: object, where: str) -> bytes:
 
 
 def reference(scope: str, runtime_id: str, *, pinned: bool) -> str:
-    """The reference of a public id: the UUID, and before it the scope where the provider is open."""
+    """The reference in a public id: the UUID; for an open provider (not pinned) preceded by the encoded scope."""
     return runtime_id if pinned else f"{b64url(scope)}{SEPARATOR}{runtime_id}"
 
 
 class Reader:
-    """Reads the runtimes of one configured provider, whose ``features`` the ``actions`` of each come from."""
+    """Converts the runtimes of one configured provider. ``features`` determine the ``actions`` of each runtime."""
 
     def __init__(self, provider: str, features: frozenset[str], *, pinned: bool) -> None:
         self._provider = provider
@@ -137,7 +138,7 @@ class Reader:
         )
 
     def runtime(self, body: RuntimeBody, raw: Mapping[str, Any] | None, scope: str) -> Runtime:
-        """A whole runtime. ``raw`` is the same as plain JSON, if it has members that the model does not know."""
+        """The domain's runtime. ``raw`` is the same JSON undecoded, if it has members that the model does not know."""
         runtime_id = body.id.lower()
         status, instance = body.status, body.instance
         state = STATES.get(status or "", State.UNKNOWN)
@@ -145,7 +146,7 @@ class Reader:
         created_by = body.created_by
         if created_by is not None and not isinstance(created_by, str):
             data["created_by"], created_by = without_secrets(created_by), None
-        # More than 15 keyword arguments go through a dict, which takes four times the time: hence in two steps.
+        # In two steps: a call with more than 15 keyword arguments builds a dict and takes four times as long.
         runtime = Runtime(
             id=format_runtime_id(self._provider, reference(scope, runtime_id, pinned=self._pinned)),
             kind="durable",
@@ -177,7 +178,7 @@ class Reader:
             labels=None if body.config is None else _labels(body.config),
             state_reason=instance.pause_reason if instance is not None and state is State.PAUSED else None,
             cost=None if instance is None else _cost(instance),
-            # A paused instance keeps the stale expiry of its last start: only a running one is on a clock.
+            # A paused instance keeps the stale expiry of its last start; only a running one expires.
             expires_at=instance.expires_at if instance is not None and state is State.RUNNING else None,
             provider_data=data,
         )
@@ -186,7 +187,7 @@ class Reader:
 def _instance(body: InstanceBody, raw: Mapping[str, Any] | None) -> Instance:
     known = None if raw is None else raw.get("instance")
     extra = _unknown(known, _INSTANCE_MEMBERS) if isinstance(known, Mapping) else {}
-    for name in _UNPLACED:
+    for name in _UNMODELLED:
         value = getattr(body, name)
         if value is not UNSET:
             extra[name] = without_secrets(value)
@@ -225,7 +226,7 @@ def _integer(number: Number | None) -> int | None:
 
 
 def _labels(config: Any) -> dict[str, str] | None:
-    """The labels of a config, should an answer carry one. The rest of it stays away: its env holds secrets."""
+    """The labels of a config, if the response holds one. The rest is not read, because its env holds secrets."""
     metadata = config.get("metadata") if isinstance(config, Mapping) else None
     labels = metadata.get("labels") if isinstance(metadata, Mapping) else None
     if not isinstance(labels, Mapping) or not all(isinstance(value, str) for value in labels.values()):
@@ -239,12 +240,12 @@ def _unknown(raw: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
 
 
 def config_document(body: ConfigBody) -> ConfigDocument:
-    """A whole config. What the answer does not tell is not made up."""
+    """The config document. Members that the response lacks stay None."""
     return ConfigDocument(config=body.config, config_version=body.config_version, config_digest=body.config_digest)
 
 
 def capability_binding(body: BindingBody) -> CapabilityBinding:
-    """A binding; the provider's ``capability_name`` is its name."""
+    """A capability binding; its name is the provider's ``capability_name``."""
     return CapabilityBinding(
         id=body.id,
         name=body.capability_name,

@@ -1,4 +1,4 @@
-"""One account at the durable API: where it is, how it is authenticated, and which workspace it is pinned to."""
+"""Settings of one durable account: base URL, authentication, and the workspace to which it is pinned."""
 
 import re
 from typing import Final, Literal
@@ -12,18 +12,18 @@ _SCOPE: Final = re.compile(r"[A-Za-z0-9_-]{1,90}/[A-Za-z0-9_-]{1,90}\Z")
 
 
 def parse_scope(scope: str) -> str:
-    """A scope ``org/workspace`` of two slugs, as it is. Raises ``ValueError`` for anything else."""
+    """Return a scope ``org/workspace`` of two slugs unchanged. Raises ``ValueError`` for anything else."""
     if _SCOPE.match(scope) is None:
         raise ValueError("a durable scope is org/workspace: two slugs of letters, digits, - and _")
     return scope
 
 
 class DurableSettings(ProviderSettings):
-    """A durable provider. ``scope`` left out: the caller names ``org/workspace``.
+    """A durable provider. Without a ``scope`` callers name ``org/workspace``.
 
-    ``auth`` says which header carries the token: the provider's own client sends ``X-API-Key``, its documentation
-    shows ``Authorization: Bearer``. ``network`` says from where sandbox URLs have to be reachable: ``cluster`` is for
-    a gateway inside the platform's own cluster.
+    ``auth`` selects the header of the token: the provider's own client sends ``X-API-Key``, its documentation shows
+    ``Authorization: Bearer``. ``network`` is the place from which sandbox URLs have to be reachable: ``cluster`` is
+    for a gateway inside the platform's own cluster.
     """
 
     api: Literal["durable"] = "durable"
@@ -37,15 +37,16 @@ class DurableSettings(ProviderSettings):
 
     @property
     def path_prefix(self) -> str:
-        """What stands between the base URL and ``/org/…``, by the rule of the provider's own client: nothing when the
-        base URL's path ends in ``/api/v1`` or ``/api``, else ``/api/v1``."""
+        """The path between the base URL and ``/org/…``: empty when the base URL's path ends in ``/api/v1`` or
+        ``/api``, else ``/api/v1``. The provider's own client has the same rule."""
         return "" if urlsplit(self.base_url).path.endswith(("/api/v1", "/api")) else "/api/v1"
 
     def credential_headers(self) -> dict[str, str]:
-        """The header that carries the token."""
-        token = self.token.get_secret_value()
-        return {"X-API-Key": token} if self.auth == "x_api_key" else {"Authorization": f"Bearer {token}"}
+        """The header that carries the token: ``X-API-Key``, or ``Authorization`` when ``auth`` is ``bearer``."""
+        if self.auth == "bearer":
+            return super().credential_headers()
+        return {"X-API-Key": self.token.get_secret_value()}
 
     def headers(self) -> dict[str, str]:
-        """The headers of every request. They hold the token."""
+        """The headers of every request, including the token."""
         return {**self.credential_headers(), "X-Dreadnode-Network": self.network}

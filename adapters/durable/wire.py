@@ -1,8 +1,8 @@
-"""The durable API's JSON, as far as it is known. What may be absent, null or of an unknown type is not insisted on.
+"""The durable API's JSON, as far as it is known. Members that may be absent, null or of an unknown type are optional.
 
-Answers are decoded once, by decoders that refuse unknown members. Only when one of those meets an unknown member is
-the body decoded again, leniently and as plain JSON, so that the members which the model does not know can be shown:
-fields that a provider adds later cost time, and never break a call.
+A response is decoded once, by a decoder that refuses unknown members. Only when that fails is the body decoded again,
+leniently and as plain JSON, so that the members that the model does not know can be shown. Members that a provider
+adds later therefore cost time but never break a call.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,16 +50,16 @@ ERROR_TYPES: Final = (
     "user_verification_error",
     "validation_error",
 )
-"""Every ``type`` of an error, in the order of seed 003."""
+"""Every ``type`` of an error, in the order of the provider's documentation."""
 
 ERROR_CODES: Final = (400, 401, 403, 404, 409, 422, 426, 429, 500, 502, 504)
-"""Every ``code`` of an error, in the order of seed 003."""
+"""Every ``code`` of an error, in the order of the provider's documentation."""
 
 Number = int | float
 
 
 class CreateRuntimeBody(msgspec.Struct, kw_only=True):
-    """Body of ``POST /runtimes`` (seed 000). What is unset is not sent."""
+    """Body of ``POST /runtimes``. Unset members are not sent."""
 
     key: str
     name: str | UnsetType = UNSET
@@ -77,7 +77,7 @@ class StartBody(msgspec.Struct, kw_only=True):
 
 
 class InstanceBody(msgspec.Struct, kw_only=True):
-    """The sandbox behind a runtime (``RuntimeInstanceData``)."""
+    """The sandbox of a runtime (``RuntimeInstanceData``)."""
 
     sandbox_id: str | None = None
     provider: str | None = None
@@ -101,7 +101,7 @@ class InstanceBody(msgspec.Struct, kw_only=True):
 
 
 class RuntimeBody(msgspec.Struct, kw_only=True):
-    """A runtime, in every answer that holds one: list rows, create, get, start and the other verbs."""
+    """A runtime in a response: list rows, create, get, start and the other verbs."""
 
     id: str
     key: str | None = None
@@ -125,28 +125,28 @@ class RuntimeBody(msgspec.Struct, kw_only=True):
 
 
 class ListBody(msgspec.Struct, kw_only=True):
-    """Answer of ``GET /runtimes`` (seed 002)."""
+    """Response of ``GET /runtimes``."""
 
     items: list[RuntimeBody]
     next_cursor: str | None = None
 
 
 class ConfigBody(msgspec.Struct, kw_only=True):
-    """Answer of ``GET`` and ``PUT /runtimes/{id}/config`` (seed 001)."""
+    """Response of ``GET`` and ``PUT /runtimes/{id}/config``."""
 
     config: dict[str, Any]
     config_version: str | None = None
     config_digest: str | None = None
 
 
-class KeepaliveAnswer(msgspec.Struct, kw_only=True):
-    """Answer of ``POST /runtimes/{id}/keepalive``."""
+class KeepaliveResponse(msgspec.Struct, kw_only=True):
+    """Response of ``POST /runtimes/{id}/keepalive``."""
 
     expires_at: str
 
 
 class BindingBody(msgspec.Struct, kw_only=True):
-    """A capability installed on a runtime (``RuntimeCapabilityBinding``, seed 003)."""
+    """A capability installed on a runtime (``RuntimeCapabilityBinding``)."""
 
     id: str
     artifact_id: str
@@ -161,13 +161,13 @@ class BindingBody(msgspec.Struct, kw_only=True):
 
 
 class BindingsBody(msgspec.Struct, kw_only=True):
-    """Answer of ``GET /runtimes/{id}/capabilities``. ``items`` is not required there (seed 003)."""
+    """Response of ``GET /runtimes/{id}/capabilities``. The API does not require ``items`` here."""
 
     items: list[BindingBody] | None = None
 
 
 class ResolvedBody(msgspec.Struct, kw_only=True):
-    """A capability with its bundle, in the answer of ``GET /runtimes/{id}/capabilities/resolved``."""
+    """A capability with its bundle, in the response of ``GET /runtimes/{id}/capabilities/resolved``."""
 
     name: str
     version: str
@@ -179,27 +179,27 @@ class ResolvedBody(msgspec.Struct, kw_only=True):
 
 
 class ResolvedListBody(msgspec.Struct, kw_only=True):
-    """Answer of ``GET /runtimes/{id}/capabilities/resolved``."""
+    """Response of ``GET /runtimes/{id}/capabilities/resolved``."""
 
     runtime_digest: str
     capabilities: list[ResolvedBody]
 
 
 class AnyPage(msgspec.Struct, kw_only=True):
-    """A page of runtimes, of which only the frame matters."""
+    """A page of runtimes whose rows are not interpreted."""
 
     items: list[dict[str, Any]]
     next_cursor: str | None = None
 
 
 class WorkspacesBody(msgspec.Struct, kw_only=True):
-    """Answer of ``GET /org/{org}/ws``, where it is an object."""
+    """Response of ``GET /org/{org}/ws`` on platforms that return an object."""
 
     workspaces: list[dict[str, Any]]
 
 
 class StoredSecret(msgspec.Struct, kw_only=True):
-    """One stored secret, as its owner lists it: everything that is known of it but its value."""
+    """One stored secret as its owner lists it: every known member except the value."""
 
     id: str
     name: str
@@ -209,14 +209,14 @@ class StoredSecret(msgspec.Struct, kw_only=True):
 
 
 class StoredSecrets(msgspec.Struct, kw_only=True):
-    """``GET /user/secrets``. Members that are not known stay out: one of them could be the value."""
+    """Response of ``GET /user/secrets``. Unknown members are dropped: one of them could be the value."""
 
     secrets: list[StoredSecret]
     total: Any = UNSET
 
 
 class UserBody(msgspec.Struct, kw_only=True):
-    """``GET /user``: whose credentials these are."""
+    """Response of ``GET /user``: the user who owns the credentials."""
 
     id: Annotated[str, msgspec.Meta(min_length=1)]
 
@@ -234,7 +234,7 @@ class _ExactList(ListBody, kw_only=True, forbid_unknown_fields=True):
 
 
 config_body: Final = msgspec.json.Decoder(ConfigBody)
-keepalive_answer: Final = msgspec.json.Decoder(KeepaliveAnswer)
+keepalive_response: Final = msgspec.json.Decoder(KeepaliveResponse)
 binding_body: Final = msgspec.json.Decoder(BindingBody)
 bindings_body: Final = msgspec.json.Decoder(BindingsBody)
 resolved_list_body: Final = msgspec.json.Decoder(ResolvedListBody)
@@ -243,13 +243,13 @@ any_object: Final = msgspec.json.Decoder(dict[str, Any])
 any_objects: Final = msgspec.json.Decoder(list[dict[str, Any]])
 stored_secrets: Final = msgspec.json.Decoder(StoredSecrets)
 any_page: Final = msgspec.json.Decoder(AnyPage)
+any_json: Final = msgspec.json.Decoder()
+
 ROWS: Final = "items"
-"""The member of a page of runtimes that holds its rows."""
+"""The member of a page that holds its rows."""
 
 NAME: Final = "key"
-"""The member of a runtime that is its name."""
-
-any_json: Final = msgspec.json.Decoder()
+"""The member of a runtime that holds its name."""
 
 _exact_runtime: Final = msgspec.json.Decoder(_ExactRuntime)
 _exact_list: Final = msgspec.json.Decoder(_ExactList)
@@ -259,42 +259,42 @@ _workspaces: Final = msgspec.json.Decoder(WorkspacesBody)
 
 
 def runtime_body(body: bytes) -> tuple[RuntimeBody, Mapping[str, Any] | None]:
-    """A runtime, and the same as plain JSON if it has members that are not known here.
+    """Decode a runtime; if it has unknown members, also return it as plain JSON.
 
-    Raises ``ValueError`` or ``RecursionError`` when it is no runtime.
+    Raises ``ValueError`` or ``RecursionError`` when the body is not a runtime.
     """
-    found: RuntimeBody
+    runtime: RuntimeBody
     try:
-        found, raw = _exact_runtime.decode(body), None
+        runtime, raw = _exact_runtime.decode(body), None
     except msgspec.ValidationError:
-        found, raw = _runtime.decode(body), any_object.decode(body)
-    _check_id(found)
-    return found, raw
+        runtime, raw = _runtime.decode(body), any_object.decode(body)
+    _check_id(runtime)
+    return runtime, raw
 
 
 def list_body(body: bytes) -> tuple[ListBody, Sequence[Mapping[str, Any]] | None]:
-    """A page of runtimes, and its items as plain JSON if there are members that are not known here.
+    """Decode a page of runtimes; if it has unknown members, also return its items as plain JSON.
 
-    Raises ``ValueError`` or ``RecursionError`` when it is no such page.
+    Raises ``ValueError`` or ``RecursionError`` when the body is not such a page.
     """
-    found: ListBody
+    page: ListBody
     try:
-        found, raws = _exact_list.decode(body), None
+        page, raws = _exact_list.decode(body), None
     except msgspec.ValidationError:
-        found, raws = _list.decode(body), any_object.decode(body)["items"]
-    for runtime in found.items:
+        page, raws = _list.decode(body), any_object.decode(body)["items"]
+    for runtime in page.items:
         _check_id(runtime)
-    return found, raws
+    return page, raws
 
 
 def _check_id(runtime: RuntimeBody) -> None:
-    # (As a uuid.UUID it would be made, and made text again: three times the time.)
+    # Declared as text: decoding to uuid.UUID and converting back takes three times as long.
     if not is_uuid(runtime.id):
         raise msgspec.ValidationError("Expected `uuid`, got `str` - at `$.id`")
 
 
 def workspaces(body: bytes) -> list[dict[str, Any]]:
-    """Workspaces of an organization: an array, or an object with it in ``workspaces`` (the client reads both).
+    """The workspaces of an organization: an array, or an object with the array in ``workspaces`` (clients read both).
 
     Raises ``ValueError`` or ``RecursionError`` for anything else.
     """

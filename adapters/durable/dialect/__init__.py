@@ -1,7 +1,7 @@
-"""The durable API spoken inbound, at ``/durable/api/v1/…``: its own clients work with another base URL and key.
+"""The durable API served to its own clients at ``/durable/api/v1/…``: only their base URL and key change.
 
-What comes in is checked by the gateway's own rules before a provider is called; what goes back is the provider's own
-JSON, so that nothing is lost on the way. Only the routes below exist: nothing is forwarded that is not known here.
+Requests are checked by the gateway's own rules before a provider is called. Responses are the provider's own JSON, so
+no member is lost. Only the routes below exist; a request to any other path is not forwarded.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ from adapters.durable import wire
 from adapters.durable.adapter import DurableAdapter
 from adapters.durable.dialect import bodies
 from adapters.durable.dialect.errors import native_error
-from adapters.durable.dialect.forwarding import durable, read, workspace
+from adapters.durable.dialect.forwarding import durable, read, target_of
 from adapters.durable.dialect.lookups import LOOKUPS
 from adapters.durable.mapping import capability_body, encode, reference, start_body
 from gateway.domain.errors import GatewayError, NotFound, OutcomeUnknown, ProviderBadResponse, ValidationFailed
@@ -30,14 +30,15 @@ _RUNTIME: Final = _RUNTIMES + "/{runtime}"
 _BINDINGS: Final = _RUNTIME + "/capabilities"
 
 EMPTY_PAGES: Final = 20
-"""How many empty pages in a row are read on for one page: the client takes an empty page for the end."""
+"""Upper bound on consecutive empty pages read for one request. The client treats an empty page as the end of a list,
+so empty pages with a cursor are not passed on."""
 
 
 class DurableDialect(Dialect):
-    """Answers the clients of the durable API. A runtime is addressed by its UUID or by its key.
+    """Serves the clients of the durable API. A runtime is addressed by its UUID or by its key.
 
-    Raises of the handlers: what the port's gateway and the adapter's calls raise, :class:`ValidationFailed` with the
-    API's own field names, and :class:`NotFound`.
+    The handlers raise what the port's gateway and the adapter's calls raise, :class:`ValidationFailed` with the API's
+    own field names, and :class:`NotFound`.
     """
 
     prefix: ClassVar[str] = "durable"
@@ -54,20 +55,24 @@ class DurableDialect(Dialect):
         return native_error(error)
 
     async def create(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Ensure a runtime: 201 when it was made, 200 when it was there."""
-        wanted, keyed = bodies.parse_create(request.body)
+        """Ensure that a runtime exists: 201 when it was created, 200 when it existed."""
+        command, keyed = bodies.parse_create(request.body)
         target = self._target(request, ctx)
         if not keyed:
-            wanted = await self._under_its_projects_key(target, wanted, ctx)
+            command = await self._with_project_key(target, command, ctx)
         try:
-            made = await self.gateway.create(target, wanted, ctx)
+            outcome = await self.gateway.create(target, command, ctx)
         except GatewayError as error:
             raise bodies.in_native_names(error) from error.__cause__
-        return DialectAnswer(201 if made.created else 200, made.native or await self._shown(target, made, ctx))
+        body = outcome.native or await self._read_created(target, outcome, ctx)
+        return DialectAnswer(201 if outcome.created else 200, body)
 
     async def list_runtimes(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """A page. It is empty only where the list ends. Rows are passed on as they came, whatever is in them; one that
-        is no object, or nested too deeply, is left out."""
+        """A page, which is empty only at the end of the list.
+
+        Rows are passed on unchanged, whatever their members hold; a row that is not an object or is nested too deeply
+        is omitted. Raises :class:`ProviderBadResponse` after ``EMPTY_PAGES`` empty pages and for a repeated cursor.
+        """
         query = bodies.parse_list(request.query)
         target = self._target(request, ctx)
         adapter = durable(target.adapter)
@@ -82,27 +87,27 @@ class DurableDialect(Dialect):
                 if page.items or not cursor:
                     return DialectAnswer(response.status, page.body)
                 query = [*(pair for pair in query if pair[0] != "cursor"), ("cursor", cursor)]
-            raise adapter.calls.bad_response(response, f"answered {EMPTY_PAGES} empty pages in a row")
+            raise adapter.calls.bad_response(response, f"returned {EMPTY_PAGES} empty pages in a row")
 
     async def get(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """A runtime."""
+        """Get a runtime."""
         return await self._on_runtime(Operation.GET, "GET", request, ctx)
 
     async def get_config(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Its config."""
+        """Get the config of a runtime."""
         return await self._on_runtime(Operation.GET_CONFIG, "GET", request, ctx, "config")
 
     async def replace_config(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Replace its config wholesale with the document as it was sent (seed 001)."""
-        wanted = bodies.parse_config(request.body)
-        body = encode({"config": wanted.config.document}, "#/config")
-        secrets = tuple(wanted.secret_values())
+        """Replace the whole config with the document as it was sent."""
+        replacement = bodies.parse_config(request.body)
+        body = encode({"config": replacement.config.document}, "#/config")
+        secrets = tuple(replacement.secret_values())
         return await self._on_runtime(
             Operation.REPLACE_CONFIG, "PUT", request, ctx, "config", body=body, secrets=secrets
         )
 
     async def start(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Start it; the answer holds the sandbox's token."""
+        """Start a runtime; the response holds the sandbox's token."""
         body = start_body(bodies.parse_start(request.body))
         try:
             return await self._on_runtime(Operation.START, "POST", request, ctx, "start", body=body)
@@ -110,45 +115,45 @@ class DurableDialect(Dialect):
             raise bodies.in_native_names(error) from error.__cause__
 
     async def pause(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Pause it."""
+        """Pause a runtime."""
         return await self._on_runtime(Operation.PAUSE, "POST", request, ctx, "pause")
 
     async def resume(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Wake it."""
+        """Resume a paused runtime."""
         return await self._on_runtime(Operation.RESUME, "POST", request, ctx, "resume")
 
     async def reset(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Throw its sandbox away."""
+        """Discard the sandbox of a runtime."""
         return await self._on_runtime(Operation.RESET, "POST", request, ctx, "reset")
 
     async def keepalive(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Push its expiry."""
+        """Extend the expiry of a running runtime."""
         body = encode({"extend_seconds": bodies.parse_keepalive(request.body).extend_seconds}, "#")
         return await self._on_runtime(Operation.KEEPALIVE, "POST", request, ctx, "keepalive", body=body)
 
     async def list_capabilities(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Its bindings."""
+        """List the capability bindings of a runtime."""
         return await self._on_runtime(Operation.LIST_CAPABILITIES, "GET", request, ctx, "capabilities")
 
     async def install_capability(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Install a capability on it."""
+        """Install a capability on a runtime."""
         body = capability_body(bodies.parse_install(request.body))
         return await self._on_runtime(Operation.INSTALL_CAPABILITY, "POST", request, ctx, "capabilities", body=body)
 
     async def update_capability(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Change one thing of a binding."""
+        """Change one field of a binding."""
         body = capability_body(bodies.parse_update(request.body))
         below = ("capabilities", request.parameters["binding"])
         return await self._on_runtime(Operation.UPDATE_CAPABILITY, "PATCH", request, ctx, *below, body=body)
 
     async def remove_capability(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Uninstall one. No client reads the body of the answer, and there is none."""
+        """Uninstall a capability. The response has no body: no client reads one."""
         below = ("capabilities", request.parameters["binding"])
         await self._on_runtime(Operation.REMOVE_CAPABILITY, "DELETE", request, ctx, *below, decode=_anything)
         return DialectAnswer(204, None)
 
     async def resolved_capabilities(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """What its enabled bindings resolve to."""
+        """Resolve the enabled bindings of a runtime."""
         below = ("capabilities", "resolved")
         return await self._on_runtime(Operation.RESOLVE_CAPABILITIES, "GET", request, ctx, *below)
 
@@ -173,7 +178,7 @@ class DurableDialect(Dialect):
 
     def _target(self, request: DialectRequest, ctx: RequestContext) -> DialectTarget:
         path = request.parameters
-        return workspace(self.gateway, self.prefix, path["org"], path["workspace"], ctx)
+        return target_of(self.gateway, self.prefix, path["org"], path["workspace"], ctx)
 
     async def _on_runtime(
         self,
@@ -186,7 +191,10 @@ class DurableDialect(Dialect):
         secrets: Sequence[str] = (),
         decode: Callable[[bytes], Any] = wire.any_object.decode,
     ) -> DialectAnswer:
-        """Forward an operation on the runtime of the path, and answer as the provider does."""
+        """Forward an operation on the runtime named in the path and return the provider's response.
+
+        Raises :class:`ProviderBadResponse` when a response that has to hold this runtime holds another one.
+        """
         target = self._target(request, ctx)
         adapter = durable(target.adapter)
         async with self.gateway.call_scope(adapter, operation, ctx, secrets) as call:
@@ -194,29 +202,34 @@ class DurableDialect(Dialect):
             ctx.runtime_id = _public_id(adapter, ref)
             path = adapter.calls.runtimes_path(ref.scope, ref.provider_id, *below)
             response = await adapter.calls.send(operation, method, path, call, body=body)
-            shown = adapter.calls.decoded(operation, response, decode)
-            if operation in _ANSWERED_BY_RUNTIMES and str(shown.get("id", ref.provider_id)).lower() != ref.provider_id:
-                raise adapter.calls.bad_response(response, "answered with another runtime than the one of the path")
+            decoded = adapter.calls.decoded(operation, response, decode)
+            if operation in _RETURNS_RUNTIME and str(decoded.get("id", ref.provider_id)).lower() != ref.provider_id:
+                raise adapter.calls.bad_response(response, "returned another runtime than the requested one")
         return DialectAnswer(response.status, response.body)
 
-    async def _shown(self, target: DialectTarget, made: Created, ctx: RequestContext) -> bytes:
-        """What a create that did not end with the provider's own answer has led to."""
+    async def _read_created(self, target: DialectTarget, outcome: Created, ctx: RequestContext) -> bytes:
+        """The body for a create that was completed without the provider's own response: the runtime, read back.
+
+        Raises :class:`OutcomeUnknown` when it cannot be read.
+        """
         adapter = durable(target.adapter)
         try:
             async with self.gateway.call_scope(adapter, Operation.GET, ctx) as call:
-                path = adapter.calls.runtimes_path(target.scope, made.runtime.provider_id)
-                _, shown = await read(adapter, path, call)
+                path = adapter.calls.runtimes_path(target.scope, outcome.runtime.provider_id)
+                _, runtime = await read(adapter, path, call)
         except GatewayError as error:
             raise OutcomeUnknown(
                 "The runtime was ensured, but could not be read back.", provider=adapter.name
             ) from error
-        return encode({**shown, "created": made.created}, "#")
+        return encode({**runtime, "created": outcome.created}, "#")
 
-    async def _under_its_projects_key(
+    async def _with_project_key(
         self, target: DialectTarget, request: CreateDurable, ctx: RequestContext
     ) -> CreateDurable:
-        """A create without a key means the project's own runtime, which has the project's key. The key is always sent,
-        since without one the provider may answer with any runtime of the project."""
+        """Add the project's key to a create without a key, which means the project's own runtime.
+
+        The key is always sent: without one the provider may return any runtime of the project.
+        """
         project = request.project
         if project is None or is_uuid(project):
             adapter = durable(target.adapter)
@@ -225,7 +238,7 @@ class DurableDialect(Dialect):
         return bodies.named(request.model_copy(update={"project": project}), project)
 
 
-_ANSWERED_BY_RUNTIMES: Final = frozenset(
+_RETURNS_RUNTIME: Final = frozenset(
     {Operation.GET, Operation.START, Operation.PAUSE, Operation.RESUME, Operation.RESET}
 )
 
@@ -242,30 +255,38 @@ def _anything(_body: bytes) -> dict[str, Any]:
     return {}
 
 
-async def _find(adapter: DurableAdapter, scope: str, asked: str, call: Call) -> RuntimeRef:
-    """The runtime that a path means: a UUID is one, anything else the key of one, the account's own first."""
-    if is_uuid(asked):
-        return RuntimeRef(scope, asked.lower())
-    for runtime in await adapter.find(scope, asked, call):
+async def _find(adapter: DurableAdapter, scope: str, key_or_id: str, call: Call) -> RuntimeRef:
+    """The runtime that a path names by its UUID or its key; of several with this key, the account's own.
+
+    Raises :class:`NotFound` for a key that no runtime has.
+    """
+    if is_uuid(key_or_id):
+        return RuntimeRef(scope, key_or_id.lower())
+    for runtime in await adapter.find(scope, key_or_id, call):
         return adapter.reference(runtime)
     raise NotFound("Runtime not found")
 
 
 async def _project_key(adapter: DurableAdapter, scope: str, project: str | None, call: Call) -> str:
-    """The key of a project, or of the workspace's default one by the rule of the provider's own client: the one that
-    says so or is called so, else the first."""
+    """The key of a project, or without one of the workspace's default project, chosen as the provider's client does:
+    the one marked ``is_default`` or with the key ``default``, else the first.
+
+    Raises :class:`ValidationFailed` for a workspace without projects and :class:`ProviderBadResponse` for a project
+    without a key.
+    """
     if project is not None:
-        _, found = await read(adapter, adapter.calls.workspace_path(scope, "projects", project), call)
+        _, chosen = await read(adapter, adapter.calls.workspace_path(scope, "projects", project), call)
     else:
         path = adapter.calls.workspace_path(scope, "projects")
         _, known = await read(adapter, path, call, decode=wire.any_objects.decode)
         if not known:
             raise ValidationFailed.at("#/project", "The workspace has no project; name one.", code="required")
         default = (one for one in known if one.get("is_default") or one.get("key") == "default")
-        found = next(default, known[0])
-    key = found.get("key")
+        chosen = next(default, known[0])
+    key = chosen.get("key")
     if not isinstance(key, str) or not key:
-        raise ProviderBadResponse(f"The provider {adapter.name} shows a project without a key.", provider=adapter.name)
+        detail = f"The provider {adapter.name} returned a project without a key."
+        raise ProviderBadResponse(detail, provider=adapter.name)
     return key
 
 

@@ -1,4 +1,4 @@
-"""From the durable API's bodies and queries to the domain's requests. Faults are told with the API's own names."""
+"""Parses the durable API's bodies and queries into domain requests. Errors name fields as the API does."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, TypeVar
@@ -31,7 +31,7 @@ _CREATE: Final = {
     "config": "config",
     "requested_runtime_limit_seconds": "runtime_limit_seconds",
 }
-_NULLABLE: Final = ("project", "config")  # null and left out differ here; the other fields have no null of their own
+_NULLABLE: Final = ("project", "config")  # for these null differs from a missing member; for all others it is the same
 _START: Final = {"secret_ids": "secret_ids", "requested_runtime_limit_seconds": "runtime_limit_seconds"}
 
 
@@ -44,10 +44,10 @@ class NewProject(Input):
 
 
 def parse_create(raw: bytes) -> tuple[CreateDurable, bool]:
-    """A create, and whether it has a key; without one its name is not set.
+    """A create, and whether it has a key; without one, its name is not set.
 
-    The key is the provider's to judge: the rules of its own names may be wider than those of the gateway's. Raises
-    :class:`ValidationFailed` with every fault.
+    Only the provider judges the form of a key, because its rules may allow more than the gateway's rules for names.
+    Raises :class:`ValidationFailed` with all errors.
     """
     document = json_object(raw)
     known = {name: value for name, value in document.items() if name in _NULLABLE or value is not None}
@@ -60,17 +60,17 @@ def parse_create(raw: bytes) -> tuple[CreateDurable, bool]:
 
 
 def named(request: CreateDurable, key: str) -> CreateDurable:
-    """The same create under a key."""
+    """The same create with this key."""
     return request.model_copy(update={"name": key})
 
 
 def parse_start(raw: bytes) -> StartRequest:
-    """Options of a start; no body, null and ``{}`` are the same."""
+    """The options of a start. No body, null and ``{}`` are equivalent."""
     return _parsed(StartRequest, json_object(raw, required=False), _START)
 
 
 def parse_keepalive(raw: bytes) -> KeepaliveRequest:
-    """A keepalive. The API has no default for its seconds."""
+    """A keepalive. ``extend_seconds`` is required: the API has no default."""
     document, field = json_object(raw), "extend_seconds"
     missing = [] if field in document else [FieldError("This field is required.", "required", pointer=pointer(field))]
     return _parsed(KeepaliveRequest, document, {field: field}, faults=missing)
@@ -82,7 +82,7 @@ def parse_config(raw: bytes) -> ReplaceConfig:
 
 
 def parse_install(raw: bytes) -> InstallCapability:
-    """An install; a ``version`` of null is the latest."""
+    """An install. A ``version`` of null means the latest."""
     document = json_object(raw)
     if document.get("version", "") is None:
         del document["version"]
@@ -90,7 +90,7 @@ def parse_install(raw: bytes) -> InstallCapability:
 
 
 def parse_update(raw: bytes) -> UpdateCapability:
-    """A change of a binding."""
+    """An update of a binding."""
     return _parsed(UpdateCapability, json_object(raw))
 
 
@@ -100,9 +100,9 @@ def parse_project(raw: bytes) -> NewProject:
 
 
 def parse_list(query: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The query of a list, as it goes out: exactly what was sent, the states joined with commas.
+    """The query of a list to send to the provider: what the caller sent, with the states joined by commas.
 
-    Raises :class:`ValidationFailed` with every fault; a parameter that is not known here could narrow nothing.
+    Raises :class:`ValidationFailed` with all errors; also for an unknown parameter, which would not filter.
     """
     faults = list(_query_faults(query))
     if faults:
@@ -113,15 +113,15 @@ def parse_list(query: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def in_native_names(error: GatewayError) -> GatewayError:
-    """The error of a create or a start, with the API's names where its pointers have the gateway's."""
+    """The error of a create or a start, with the gateway's field names in its pointers replaced by the API's."""
     error.errors = tuple(_renamed(fault, _CREATE) for fault in error.errors)
     return error
 
 
 def json_object(raw: bytes, *, required: bool = True) -> dict[str, Any]:
-    """A body that is a JSON object. Where it is not ``required``, no body and null are an empty one.
+    """A body that is a JSON object. If it is not ``required``, no body and null are equivalent to ``{}``.
 
-    Raises :class:`ValidationFailed` at the body.
+    Raises :class:`ValidationFailed` that points to the whole body.
     """
     try:
         document = any_json.decode(raw) if raw else None
@@ -143,7 +143,7 @@ def _parsed(
     fixed: Mapping[str, Any] | None = None,
     faults: Sequence[FieldError] = (),
 ) -> ModelT:
-    """``document`` as ``model``; ``names`` maps the API's names to the model's, which are the same where it is None."""
+    """``document`` as ``model``. ``names`` maps the API's names to the model's; None means that they are the same."""
     names = names or {name: name for name in model.model_fields}
     found = list(faults)
     found += [
@@ -164,7 +164,7 @@ def _parsed(
 def _renamed(fault: FieldError, names: Mapping[str, str]) -> FieldError:
     if fault.pointer is None:
         return fault
-    native = {ours: theirs for theirs, ours in names.items()}
+    native = {in_model: in_api for in_api, in_model in names.items()}
     _, *parts = fault.pointer.split("/")
     if parts:
         parts[0] = native.get(parts[0], parts[0])
@@ -192,7 +192,7 @@ def _query_fault(name: str, value: str) -> tuple[str, str] | None:
     if name == "state" and not set(value.split(",")) <= STATES.keys():
         return f"A state is one of {', '.join(STATES)}.", "enum"
     if name == "owner" and value != "me":
-        return "The only owner that can be asked for is me.", "enum"
+        return "The only allowed owner is me.", "enum"
     if name == "project_id" and not is_uuid(value):
         return "This has to be a UUID.", "uuid_parsing"
     if name == "limit":

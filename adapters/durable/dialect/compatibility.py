@@ -1,4 +1,4 @@
-"""What the dialect answers to the provider's own client (PyPI ``dreadnode``): its command line and its library."""
+"""Support for the provider's own client (PyPI ``dreadnode``): its command line and its library."""
 
 from typing import Final
 
@@ -8,12 +8,12 @@ from gateway.ports.compatibility import Client, ClientCall, Compatibility
 _ENVIRONMENT: Final = "dreadnode-2.0.52"
 _ERRORS: Final = ("type",)
 _CONNECT: Final = ("get_user", "get_organization", "get_workspace", "list_workspaces", "get_project")
-_SENTENCE: Final = "A bad value is refused before the provider is asked, in the gateway's own words."
+_SENTENCE: Final = "The gateway refuses an invalid value with its own message, before it calls the provider."
 _NO_ROUTE: Final = "404 `not_found_error`"
 
 
 def _dn(command: str, *routes: str, note: str = "") -> ClientCall:
-    """A command. Each asks who and where before it does anything."""
+    """A command. Each first reads its user, organization, workspace and project."""
     return ClientCall(f"dn {command}", (*_CONNECT, *routes), note)
 
 
@@ -43,10 +43,10 @@ _COMMANDS: Final = Compatibility(
         _dn("runtime config-get", Operation.GET_CONFIG),
         _dn("runtime config-set", Operation.GET_CONFIG, Operation.REPLACE_CONFIG, "list_secrets", note=_SENTENCE),
         _dn("whoami"),
-        _dn("login", "list_organizations", "list_projects", note="With a key only; the login by browser is refused."),
+        _dn("login", "list_organizations", "list_projects", note="With a key only; a login by browser is refused."),
         _dn("secret list", "list_secrets", note="404 where the gateway has several durable accounts."),
         _dn("sandbox logs", "get_logs"),
-        ClientCall("*", note=f"Every other command that asks the platform: {_NO_ROUTE}."),
+        ClientCall("*", note=f"Every other command that calls the platform: {_NO_ROUTE}."),
     ),
     error_members=_ERRORS,
 )
@@ -84,15 +84,15 @@ _LIBRARY: Final = Compatibility(
         ClientCall(
             "list_user_organizations",
             ("list_organizations",),
-            "Those in which a provider of the gateway serves.",
+            "Those that a provider of the gateway serves.",
         ),
         ClientCall("get_organization", ("get_organization",)),
         ClientCall(
             "list_organization_workspaces",
             ("list_workspaces",),
-            "Those that are served.",
+            "Those that a provider of the gateway serves.",
         ),
-        ClientCall("list_workspaces", ("list_workspaces",), "Those that are served."),
+        ClientCall("list_workspaces", ("list_workspaces",), "Those that a provider of the gateway serves."),
         ClientCall("get_workspace", ("get_workspace",)),
         ClientCall("list_projects", ("list_projects",)),
         ClientCall("get_default_project_key", ("list_projects",)),
@@ -100,10 +100,10 @@ _LIBRARY: Final = Compatibility(
         ClientCall("create_project", ("create_project",)),
         ClientCall("list_secrets", ("list_secrets",), "404 where the gateway has several durable accounts."),
         ClientCall("get_sandbox_logs", ("get_logs",)),
-        ClientCall("*", note=f"All of the platform that has nothing to do with runtimes: {_NO_ROUTE}."),
+        ClientCall("*", note=f"Every method that has nothing to do with runtimes: {_NO_ROUTE}."),
     ),
     error_members=_ERRORS,
 )
 
 COMPATIBILITY: Final = (_COMMANDS, _LIBRARY)
-"""Both ways of using the client."""
+"""The command line and the library."""

@@ -1,8 +1,8 @@
-"""The errors of the durable dialect: one table from the gateway's codes to the API's 11 codes and 35 types (seed 003).
+"""The errors of the durable dialect: one table from the gateway's codes to the API's 11 codes and 35 types.
 
-What a provider said in its own envelope is passed on as it said it. The provider's own client reads nothing but the
-status and ``detail``: 401, 404 and 409 are classes of their own to it, and so is a 429 whose ``detail`` speaks of
-credit; it tries a project where a runtime is 404. It sends nothing again by itself.
+Status, type and detail in a provider's own envelope are passed on unchanged. The provider's own client reads only the
+status and ``detail``: it raises separate exceptions for 401, 404 and 409, and for a 429 whose ``detail`` contains the
+word credit. After a 404 for a runtime it looks for a project of that name. It never retries by itself.
 """
 
 import math
@@ -18,7 +18,7 @@ from gateway.ports.dialect import DialectAnswer
 
 _BAD_GATEWAY: Final = (502, "bad_gateway_error")
 _INVALID: Final = (400, "invalid_error")
-_UNSURE: Final = (504, "gateway_timeout_error")
+_TIMED_OUT: Final = (504, "gateway_timeout_error")
 
 FORMS: Final[Mapping[str, tuple[int, str]]] = {
     errors.InvalidRequest.code: _INVALID,
@@ -31,7 +31,7 @@ FORMS: Final[Mapping[str, tuple[int, str]]] = {
     errors.AlreadyExists.code: (409, "already_exists_error"),
     errors.StateConflict.code: (409, "conflict_error"),
     errors.IdempotencyInProgress.code: (409, "conflict_error"),
-    # No 404: the client would take that for "no such runtime", and make one.
+    # Not a 404: the client would conclude that the runtime does not exist, and create one.
     errors.RuntimeReplaced.code: (409, "conflict_error"),
     errors.PreconditionFailed.code: (409, "conflict_error"),
     errors.PayloadTooLarge.code: _INVALID,
@@ -53,13 +53,13 @@ FORMS: Final[Mapping[str, tuple[int, str]]] = {
     errors.CapacityExceeded.code: _BAD_GATEWAY,
     errors.Overloaded.code: _BAD_GATEWAY,
     errors.StoreUnavailable.code: _BAD_GATEWAY,
-    errors.ProviderTimeout.code: _UNSURE,
-    errors.OutcomeUnknown.code: _UNSURE,
+    errors.ProviderTimeout.code: _TIMED_OUT,
+    errors.OutcomeUnknown.code: _TIMED_OUT,
 }
 """HTTP status (also the ``code``) and ``type`` of each gateway code."""
 
-# What the provider says to the gateway about the gateway: the caller's key and client are fine.
-_BETWEEN_US: Final = (errors.ProviderCredentialsRejected, errors.ProviderUpgradeRequired)
+# Errors about the gateway's own credentials and version, not about the caller's key and client.
+_ABOUT_THE_GATEWAY: Final = (errors.ProviderCredentialsRejected, errors.ProviderUpgradeRequired)
 
 _NATIVE_KINDS: Final[Mapping[str, str]] = {
     "required": "missing",
@@ -69,7 +69,7 @@ _NATIVE_KINDS: Final[Mapping[str, str]] = {
 
 
 def native_error(error: GatewayError) -> DialectAnswer:
-    """The ``APIErrorPayload`` of an error."""
+    """The response with the ``APIErrorPayload`` of an error."""
     status, kind = _form(error)
     body: dict[str, Any] = {"code": status, "detail": _detail(error), "type": kind}
     if error.errors:
@@ -81,7 +81,7 @@ def native_error(error: GatewayError) -> DialectAnswer:
 
 
 def location(fault: FieldError) -> list[str | int]:
-    """Where a fault is, as ``loc`` of the API: ``["body", "config", "version"]``, ``["query", "limit"]``."""
+    """Where an invalid value is, as the API's ``loc``: ``["body", "config", "version"]`` or ``["query", "limit"]``."""
     if fault.parameter is not None:
         return ["query", fault.parameter]
     if fault.header is not None:
@@ -91,7 +91,7 @@ def location(fault: FieldError) -> list[str | int]:
 
 def _form(error: GatewayError) -> tuple[int, str]:
     failure = error.failure
-    if failure is not None and not isinstance(error, _BETWEEN_US):
+    if failure is not None and not isinstance(error, _ABOUT_THE_GATEWAY):
         status, kind = failure.status, failure.code
         if status in ERROR_CODES and kind in ERROR_TYPES:
             return status, kind
@@ -100,8 +100,8 @@ def _form(error: GatewayError) -> tuple[int, str]:
 
 def _detail(error: GatewayError) -> str:
     failure = error.failure
-    said = failure.detail if failure is not None and not isinstance(error, _BETWEEN_US) else None
-    detail = said or error.detail
+    native = failure.detail if failure is not None and not isinstance(error, _ABOUT_THE_GATEWAY) else None
+    detail = native or error.detail
     if isinstance(error, errors.InsufficientCredits) and "credit" not in detail.lower():
         return f"Insufficient credits: {detail}"
     return detail

@@ -1,5 +1,5 @@
-"""How the durable dialect forwards: an operation goes to an account with the gateway's credentials, and the provider's
-own JSON comes back, once it has been seen to be JSON."""
+"""Forwarding by the durable dialect: an operation is sent to an account with the gateway's credentials, and the
+provider's own JSON is returned after it has been checked to be JSON."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
@@ -18,25 +18,25 @@ API: Final = DurableAdapter.api
 
 
 def durable(adapter: ProviderAdapter[Any]) -> DurableAdapter:
-    """An adapter of this API, as what it is."""
+    """An adapter of this API, cast to its own type."""
     return cast("DurableAdapter", adapter)
 
 
 def accounts(gateway: DialectGateway) -> Sequence[DurableAdapter]:
-    """All providers of this API, by their order in the settings."""
+    """All providers of this API, sorted by ``order`` of the settings."""
     return [durable(adapter) for adapter in gateway.adapters(API)]
 
 
-def workspace(gateway: DialectGateway, prefix: str, org: str, name: str, ctx: RequestContext) -> DialectTarget:
-    """Who serves a workspace. Raises :class:`NotFound` where nobody does."""
-    target = gateway.target(prefix, API, f"{org}/{name}")
+def target_of(gateway: DialectGateway, prefix: str, org: str, workspace: str, ctx: RequestContext) -> DialectTarget:
+    """The provider that serves a workspace. Raises :class:`NotFound` when none does."""
+    target = gateway.target(prefix, API, f"{org}/{workspace}")
     ctx.scope = target.scope
     return target
 
 
-def answered(document: Any, status: int = 200) -> DialectAnswer:
-    """An answer of the gateway's own making."""
-    return DialectAnswer(status, msgspec.json.encode(document))
+def json_response(document: Any) -> DialectAnswer:
+    """A 200 response with a document that the gateway built itself."""
+    return DialectAnswer(200, msgspec.json.encode(document))
 
 
 async def read(
@@ -47,6 +47,6 @@ async def read(
     operation: Operation = Operation.GET,
     decode: Callable[[bytes], Any] = wire.any_object.decode,
 ) -> tuple[DialectAnswer, Any]:
-    """What a ``GET`` answers, as it is and decoded. Raises as every call of the adapter."""
+    """The response of a ``GET``, unchanged and decoded. Raises as the adapter's calls do."""
     response = await adapter.calls.send(operation, "GET", path, call)
     return DialectAnswer(response.status, response.body), adapter.calls.decoded(operation, response, decode)

@@ -1,8 +1,8 @@
-"""What the durable API's clients ask before and beside runtimes: users, organizations, workspaces, projects, logs.
+"""Look-ups that the durable API's clients make besides runtimes: users, organizations, workspaces, projects, logs.
 
-All of it is read from the provider. A scope that a rule of the settings leads somewhere else is shown under the keys
-that it was asked for, so that a client which follows what it reads stays in it. What tells of the account is shown
-without what its names tell to be secrets: the account is the gateway's, not the caller's.
+All data is read from the provider. If a rule of the settings maps the requested scope to another one, responses show
+the requested keys, so that a client which follows them stays in its scope. Data about the account is returned without
+the members whose names indicate secrets, because the account belongs to the gateway and not to the caller.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -11,7 +11,7 @@ from typing import Any, Final
 from adapters.durable import wire
 from adapters.durable.adapter import DurableAdapter
 from adapters.durable.dialect.bodies import in_native_names, parse_project
-from adapters.durable.dialect.forwarding import API, accounts, answered, durable, read, workspace
+from adapters.durable.dialect.forwarding import API, accounts, durable, json_response, read, target_of
 from adapters.durable.listing import FIND_PAGES, MAX_LIMIT
 from adapters.durable.mapping import encode
 from gateway.domain.errors import GatewayError, NotFound, ProviderBadResponse
@@ -29,8 +29,11 @@ _WORKSPACE: Final = _ORG + "/ws/{workspace}"
 
 
 async def get_user(dialect: Dialect, _request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-    """The user of the gateway's first account that answers: every command of ``dn`` asks for it, also those for the
-    workspace of another account."""
+    """The user of the gateway's first account that responds.
+
+    Every command of ``dn`` reads the user first, so one unavailable account must not fail commands for workspaces of
+    another. Raises the first account's error when all accounts fail.
+    """
     failed: GatewayError | None = None
     for adapter in _distinct(dialect):
         try:
@@ -39,12 +42,12 @@ async def get_user(dialect: Dialect, _request: DialectRequest, ctx: RequestConte
         except GatewayError as error:
             failed = failed or error
         else:
-            return answered(without_secrets(found))
+            return json_response(without_secrets(found))
     raise failed or _no_provider()
 
 
 async def list_organizations(dialect: Dialect, _request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-    """The organizations in which a provider of this gateway serves."""
+    """The organizations that a provider of this gateway serves."""
     shown: dict[str, Any] = {}
     for adapter in accounts(dialect.gateway):
         async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
@@ -54,12 +57,15 @@ async def list_organizations(dialect: Dialect, _request: DialectRequest, ctx: Re
         served = found if pinned is None else [org for org in found if org.get("key") == _org_of(pinned)]
         for org in served:
             shown.setdefault(str(org.get("key")), org)
-    return answered(without_secrets(list(shown.values())))
+    return json_response(without_secrets(list(shown.values())))
 
 
 async def list_secrets(dialect: Dialect, _request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-    """The stored secrets of the gateway's account, masked by the provider. Their path names no scope: over several
-    accounts an id of one could be sent to another, so there they are refused."""
+    """The stored secrets of the gateway's only account, with values masked by the provider.
+
+    Raises :class:`NotFound` when the gateway has several accounts: the path names no scope, so a caller could send the
+    id of one account's secret to another account.
+    """
     known = _distinct(dialect)
     if len(known) > 1:
         raise NotFound("This gateway has several accounts, and secrets belong to one; name them by secrets.secret_ids.")
@@ -68,53 +74,55 @@ async def list_secrets(dialect: Dialect, _request: DialectRequest, ctx: RequestC
             _, found = await read(
                 adapter, adapter.calls.path("user", "secrets"), call, decode=wire.stored_secrets.decode
             )
-        return answered(found)
+        return json_response(found)
     raise _no_provider()
 
 
 async def get_organization(dialect: Dialect, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-    """An organization in which a provider serves."""
-    asked = request.parameters["org"]
-    adapter, org = next(_serving(dialect, asked))
+    """An organization that a provider serves."""
+    requested = request.parameters["org"]
+    adapter, org = next(_serving(dialect, requested))
     async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
         _, found = await read(adapter, adapter.calls.path("org", org), call)
-    return answered(without_secrets({**found, "key": asked}))
+    return json_response(without_secrets({**found, "key": requested}))
 
 
 async def list_workspaces(dialect: Dialect, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-    """The workspaces of an organization that are served: those that are named in the settings, and those that an
-    open provider shows."""
-    asked = request.parameters["org"]
+    """The served workspaces of an organization: those named in the settings, and those that an open provider lists.
+
+    Raises :class:`NotFound` when no provider serves the organization.
+    """
+    org = request.parameters["org"]
     shown: dict[str, Any] = {}
-    for target in _targets(dialect, asked):
+    for target in _targets(dialect, org):
         adapter, (_, name) = durable(target.adapter), target.asked_scope.split("/", 1)
         async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
             _, found = await read(adapter, adapter.calls.workspace_path(target.scope), call)
         shown[name] = {**found, "key": name}
-    open_one = _open(dialect, asked)
+    open_one = _open(dialect, org)
     if open_one is not None:
         async with dialect.gateway.call_scope(open_one, Operation.GET, ctx) as call:
-            path = open_one.calls.path("org", asked, "ws")
+            path = open_one.calls.path("org", org, "ws")
             _, listed = await read(open_one, path, call, decode=wire.workspaces)
         for found in listed:
             shown.setdefault(str(found.get("key")), found)
     elif not shown:
-        raise _nobody(asked)
-    return answered(without_secrets(list(shown.values())))
+        raise _not_served(org)
+    return json_response(without_secrets(list(shown.values())))
 
 
 async def get_workspace(dialect: Dialect, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-    """A workspace that is served."""
-    target, asked = _workspace(dialect, request, ctx), request.parameters["workspace"]
+    """A workspace that a provider serves."""
+    target, requested = _target(dialect, request, ctx), request.parameters["workspace"]
     adapter = durable(target.adapter)
     async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
         _, found = await read(adapter, adapter.calls.workspace_path(target.scope), call)
-    return answered(without_secrets({**found, "key": asked}))
+    return json_response(without_secrets({**found, "key": requested}))
 
 
 async def list_projects(dialect: Dialect, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-    """The projects of a workspace, a bare array."""
-    target = _workspace(dialect, request, ctx)
+    """The projects of a workspace, as a bare array."""
+    target = _target(dialect, request, ctx)
     adapter = durable(target.adapter)
     async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
         path = adapter.calls.workspace_path(target.scope, "projects")
@@ -124,7 +132,7 @@ async def list_projects(dialect: Dialect, request: DialectRequest, ctx: RequestC
 
 async def get_project(dialect: Dialect, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
     """A project, by key or UUID."""
-    target = _workspace(dialect, request, ctx)
+    target = _target(dialect, request, ctx)
     adapter = durable(target.adapter)
     async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
         path = adapter.calls.workspace_path(target.scope, "projects", request.parameters["project"])
@@ -133,8 +141,8 @@ async def get_project(dialect: Dialect, request: DialectRequest, ctx: RequestCon
 
 
 async def create_project(dialect: Dialect, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-    """Make a project. To limits and metrics it is work of the kind ``create``."""
-    target = _workspace(dialect, request, ctx)
+    """Create a project. Limits and metrics count it as an upstream ``create``."""
+    target = _target(dialect, request, ctx)
     adapter, project = durable(target.adapter), parse_project(request.body)
     body = encode({field: getattr(project, field) for field in sorted(project.model_fields_set)}, "#")
     try:
@@ -148,13 +156,16 @@ async def create_project(dialect: Dialect, request: DialectRequest, ctx: Request
 
 
 async def get_logs(dialect: Dialect, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-    """The logs of a sandbox. The path names no workspace: the accounts of the organization are asked in turn, each only
-    for sandboxes of the workspaces that it serves."""
+    """The logs of a sandbox.
+
+    The path names no workspace, so the accounts of the organization are queried in turn. A pinned account is queried
+    only for a sandbox that a runtime of its workspaces has now. Raises :class:`NotFound` when no account has it.
+    """
     org, sandbox = request.parameters["org"], request.parameters["sandbox"]
     missing: NotFound | None = None
-    for adapter, there in _serving(dialect, org):
-        path = adapter.calls.path("org", there, "sandboxes", sandbox, "logs")
-        scopes = _pinned_scopes(dialect, adapter, there)
+    for adapter, provider_org in _serving(dialect, org):
+        path = adapter.calls.path("org", provider_org, "sandboxes", sandbox, "logs")
+        scopes = _pinned_scopes(dialect, adapter, provider_org)
         try:
             async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
                 if scopes is None or await _is_in_use(adapter, scopes, sandbox, call):
@@ -180,12 +191,12 @@ LOOKUPS: Final = (
 """The routes of this module."""
 
 
-def _workspace(dialect: Dialect, request: DialectRequest, ctx: RequestContext) -> DialectTarget:
-    return workspace(dialect.gateway, dialect.prefix, request.parameters["org"], request.parameters["workspace"], ctx)
+def _target(dialect: Dialect, request: DialectRequest, ctx: RequestContext) -> DialectTarget:
+    return target_of(dialect.gateway, dialect.prefix, request.parameters["org"], request.parameters["workspace"], ctx)
 
 
 def _distinct(dialect: Dialect) -> Collection[DurableAdapter]:
-    """One provider of each account, in the order in which they are preferred."""
+    """One provider per account, the preferred one first."""
     found: dict[tuple[str, str], DurableAdapter] = {}
     for adapter in accounts(dialect.gateway):
         found.setdefault(_account(adapter), adapter)
@@ -199,7 +210,7 @@ def _targets(dialect: Dialect, org: str) -> Iterator[DialectTarget]:
 
 
 def _open(dialect: Dialect, org: str) -> DurableAdapter | None:
-    """The provider that serves what no provider is pinned to, if the organization's key can be one."""
+    """The open provider, which serves the scopes without a pinned one; None if the key cannot be an organization's."""
     for adapter in accounts(dialect.gateway):
         if adapter.settings.scope is None and _is_slug(adapter, org):
             return adapter
@@ -215,24 +226,24 @@ def _is_slug(adapter: DurableAdapter, org: str) -> bool:
 
 
 def _serving(dialect: Dialect, org: str) -> Iterator[tuple[DurableAdapter, str]]:
-    """Who serves in an organization, each account once, and what the organization is called there.
+    """The providers that serve an organization, one per account, each with the organization's key at the provider.
 
-    Raises :class:`NotFound` where nobody does.
+    Raises :class:`NotFound` when none does.
     """
     known = [(durable(target.adapter), _org_of(target.scope)) for target in _targets(dialect, org)]
     open_one = _open(dialect, org)
     if open_one is not None:
         known.append((open_one, org))
     if not known:
-        raise _nobody(org)
+        raise _not_served(org)
     distinct: dict[tuple[str, ...], tuple[DurableAdapter, str]] = {}
-    for adapter, there in known:
-        distinct.setdefault((*_account(adapter), there), (adapter, there))
+    for adapter, provider_org in known:
+        distinct.setdefault((*_account(adapter), provider_org), (adapter, provider_org))
     yield from distinct.values()
 
 
 def _pinned_scopes(dialect: Dialect, adapter: DurableAdapter, org: str) -> Collection[str] | None:
-    """The workspaces of an organization in which an account serves; None where it serves all of them."""
+    """The scopes of an organization to which an account is pinned; None if the account also has an open provider."""
     scopes = [each.settings.scope for each in accounts(dialect.gateway) if _account(each) == _account(adapter)]
     if None in scopes:
         return None
@@ -242,25 +253,25 @@ def _pinned_scopes(dialect: Dialect, adapter: DurableAdapter, org: str) -> Colle
 async def _is_in_use(adapter: DurableAdapter, scopes: Iterable[str], sandbox: str, call: Call) -> bool:
     """Whether a runtime of one of the workspaces has this sandbox now.
 
-    Raises :class:`ProviderBadResponse` where their lists do not end, or have rows that cannot be read: that proves
-    nothing.
+    Raises :class:`ProviderBadResponse` when it is not found and a list does not end within ``FIND_PAGES`` pages or has
+    unreadable rows, because that does not prove that it is unused.
     """
     wanted = ListFilter(states=frozenset({State.RUNNING, State.PAUSED}))
-    unclear: UnreadableRow | None = None
+    unreadable: UnreadableRow | None = None
     for scope in scopes:
         cursor = None
         for _ in range(FIND_PAGES):
             page = await adapter.list(ProviderQuery(scope=scope, filter=wanted, limit=MAX_LIMIT, cursor=cursor), call)
             if any(sandbox in _sandboxes(runtime) for runtime in page.items):
                 return True
-            unclear = next(iter(page.unreadable), unclear)
+            unreadable = next(iter(page.unreadable), unreadable)
             cursor = page.next_cursor
             if cursor is None:
                 break
         else:
             raise ProviderBadResponse(f"The list of {scope} did not end within {FIND_PAGES} pages.")
-    if unclear is not None:
-        raise ProviderBadResponse(f"A row that cannot be read may have this sandbox: {unclear.pointer}.")
+    if unreadable is not None:
+        raise ProviderBadResponse(f"An unreadable row may have this sandbox: {unreadable.pointer}.")
     return False
 
 
@@ -281,5 +292,5 @@ def _no_provider() -> NotFound:
     return NotFound("This gateway has no provider of this API.")
 
 
-def _nobody(org: str) -> NotFound:
+def _not_served(org: str) -> NotFound:
     return NotFound(f"No provider of this gateway serves {org}.")

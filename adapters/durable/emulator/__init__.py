@@ -1,22 +1,22 @@
 """An emulator of the durable platform: everything under ``/api/v1`` that its client uses, over HTTP.
 
-Fact (seeds 000 to 003, the platform's operation pages, its public client): routes, fields, bounds and defaults; the
-error envelope and its 11 codes; ensure by key and 409 on another config; partial configs normalised before they are
-digested and compared; start of a paused runtime leaves it paused, start of a running one leaves it as it is and says
-``materialization_stale``; the credential of an instance is read, not minted; only the owner changes a runtime; only
-running costs credits, and they are billed at a pause; a cursor is good with another limit.
+Facts, from the provider's documentation and its public client: routes, fields, bounds and defaults; the error envelope
+and its 11 codes; ensure by key, and 409 for another config; a partial config is normalised before it is digested and
+compared; start of a paused runtime leaves it paused; start of a running one changes nothing and returns
+``materialization_stale``; the credential of an instance is read, not created again; only the owner may change a
+runtime; only running costs credits, which are billed at a pause; a cursor remains valid with another limit.
 
-Choice, where nothing is documented:
+Choices, where nothing is documented:
 
-- 201 for a new runtime, 200 for one that existed; a differing config and a second install of a capability are
-  ``already_exists_error``, a verb in the wrong state (a double pause, anything on idle) is ``conflict_error``; name,
+- 201 for a new runtime, 200 for an existing one. A different config and a second install of a capability are
+  ``already_exists_error``; a verb in the wrong state (a second pause, any on idle) is ``conflict_error``. Name,
   description and project of an existing runtime are not compared.
-- Unknown members of bodies are refused, those inside ``config`` kept; keys are 1 to 255 characters without blanks and
-  slashes; a body that is no JSON is 422 ``json_invalid``, a cursor that is none 400; lists are in order of creation.
-- Every organization, workspace, secret and capability exists; a project key is made when it is first used, a project
-  UUID must be known. Without a key the project's key is taken.
-- A sandbox that outlives its time is paused with ``timeout``, not killed. Capabilities of the config and installed
-  bindings are two things. All of it is forgotten with the process.
+- Unknown members of bodies are refused, but kept inside ``config``. Keys have 1 to 255 characters without blanks and
+  slashes. A body that is not JSON is 422 ``json_invalid``, an invalid cursor 400. Lists are in order of creation.
+- Every organization, workspace, secret and capability exists. A project is created when its key is first used; a
+  project UUID must be known. Without a key, a runtime gets the project's key.
+- A sandbox that exceeds its time limit is paused with reason ``timeout``, not killed. Capabilities of the config and
+  installed bindings are separate. All state is lost when the process ends.
 
 Not emulated: start/stream, reconnect, UUID prefixes, credits running out (use a fault).
 """
@@ -57,21 +57,21 @@ def create_emulator(
     now: Callable[[], float] = time.time,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> web.Application:
-    """The emulator as an application.
+    """The emulator as an aiohttp application.
 
-    ``token`` is the one credential, as ``X-API-Key`` or ``Bearer``; ``{token}.{owner}`` is another user of the same
-    account. ``personality``: ``key_uniqueness`` is ``workspace`` (default) or ``owner``, ``get_by_key`` ``yes``
-    (default) or ``no``. Raises ``ValueError`` for an empty token and for a personality that it has not.
+    ``token`` is the only credential, as ``X-API-Key`` or ``Bearer``; ``{token}.{owner}`` authenticates another user of
+    the same account. ``personality``: ``key_uniqueness`` is ``workspace`` (default) or ``owner``, ``get_by_key`` is
+    ``yes`` (default) or ``no``. Raises ``ValueError`` for an empty token and an unknown personality.
     """
     chosen = personality_of(PERSONALITIES, personality)
     return DurableEmulator(token=token, personality=chosen, now=now, sleep=sleep).application()
 
 
 class DurableEmulator(Platform):
-    """The whole API: the routes of runtimes, with those of the other modules."""
+    """The emulated API: the routes of runtimes, and those of the other modules."""
 
     def routes(self) -> Iterable[Route]:
-        """The whole API."""
+        """All routes of the API."""
         yield Route("create", "POST", WORKSPACE + "/runtimes", self._create)
         yield Route("list", "GET", WORKSPACE + "/runtimes", self._list)
         yield Route("get", "GET", RUNTIME, self._get)
@@ -82,11 +82,11 @@ class DurableEmulator(Platform):
         yield from LookupRoutes(self).routes("/api/v1")
 
     def clear(self) -> None:
-        """Forget every organization."""
+        """Delete all organizations and what they contain."""
         self.world.clear()
 
     def counts(self) -> Mapping[str, int]:
-        """Live runtimes are those with a sandbox, paused or not."""
+        """The numbers of runtimes; a live one has a sandbox, which may be paused."""
         runtimes = list(self.world.runtimes())
         return {
             "runtimes": len(runtimes),
@@ -95,19 +95,19 @@ class DurableEmulator(Platform):
         }
 
     def made(self) -> Iterable[Made]:
-        """Nothing ends for good here: all are live."""
-        for workspace, runtime in self.world.placed():
+        """All runtimes. Each is live, because this API deletes none."""
+        for workspace, runtime in self.world.with_workspaces():
             yield Made(runtime.id, runtime.key, f"{workspace.org}/{workspace.key}", live=True)
 
-    def _project(self, workspace: Workspace, wanted: str | None) -> Project:
-        if wanted is None:
+    def _project(self, workspace: Workspace, key_or_id: str | None) -> Project:
+        if key_or_id is None:
             return workspace.default_project
-        project = workspace.project(wanted)
+        project = workspace.project(key_or_id)
         if project is not None:
             return project
-        if checks.uuid(wanted, (), checks.Notes()) is not checks.ABSENT:
+        if checks.uuid(key_or_id, (), checks.Issues()) is not checks.ABSENT:
             raise self.refused(404, "Project not found")
-        return workspace.add_project(wanted, wanted, None, self.now())
+        return workspace.add_project(key_or_id, key_or_id, None, self.now())
 
     def _create(self, call: Call) -> Answer:
         body = self.checked(call, checks.CREATE)
@@ -116,12 +116,12 @@ class DurableEmulator(Platform):
         key = body["key"] or project.key
         existing = workspace.keyed(key, call.caller if self.per_owner else None)
         if existing is not None and not call.repeated:
-            existing.settle(self.now())
+            existing.apply_timeout(self.now())
             if body["config"] is not None and digest(body["config"]) != existing.config_digest:
                 raise self.refused(
                     409, "A runtime with this key exists with a different config", "already_exists_error"
                 )
-            return Answer(200, {**existing.shown(self.now(), call.caller), "created": False})
+            return Answer(200, {**existing.as_json(self.now(), call.caller), "created": False})
         now = self.now()
         runtime = Runtime(
             id=str(uuid.uuid4()),
@@ -130,30 +130,30 @@ class DurableEmulator(Platform):
             description=body["description"],
             project=project,
             owner=call.caller,
-            config=body["config"] or checks.CONFIG({}, (), checks.Notes()),
+            config=body["config"] or checks.CONFIG({}, (), checks.Issues()),
             requested_limit=body["requested_runtime_limit_seconds"],
             created_at=now,
             updated_at=now,
         )
         workspace.runtimes[runtime.id] = runtime
-        return Answer(201, {**runtime.shown(now, call.caller), "created": True}, created=runtime.id)
+        return Answer(201, {**runtime.as_json(now, call.caller), "created": True}, created=runtime.id)
 
     def _list(self, call: Call) -> Answer:
-        notes = checks.Notes()
+        issues = checks.Issues()
         states = [state for value in call.parameters("state") for state in value.split(",")]
         for state in states:
-            checks.one_of("idle", "running", "paused")(state, ("query", "state"), notes)
+            checks.one_of("idle", "running", "paused")(state, ("query", "state"), issues)
         project, owner = call.parameter("project_id"), call.parameter("owner")
         if project is not None:
-            project = checks.uuid(project, ("query", "project_id"), notes)
+            project = checks.uuid(project, ("query", "project_id"), issues)
         if owner is not None:
-            checks.one_of("me")(owner, ("query", "owner"), notes)
-        limit = checks.limit(call.parameter("limit") or "50", notes)
-        self.accept(notes)
+            checks.one_of("me")(owner, ("query", "owner"), issues)
+        limit = checks.limit(call.parameter("limit") or "50", issues)
+        self.require_none(issues)
         start = self._after(call.parameter("cursor"))
         now, hidden, found = self.now(), call.unseen.in_list(), []
         for runtime in self.workspace(call).ordered():
-            runtime.settle(now)
+            runtime.apply_timeout(now)
             if (
                 runtime.id not in hidden
                 and (runtime.created_at, runtime.id) > start
@@ -162,7 +162,7 @@ class DurableEmulator(Platform):
                 and (owner is None or runtime.owner == call.caller)
             ):
                 found.append(runtime)
-        items = [runtime.shown(now, call.caller) for runtime in found[:limit]]
+        items = [runtime.as_json(now, call.caller) for runtime in found[:limit]]
         return Answer(body={"items": items, "next_cursor": _cursor(found[limit - 1]) if len(found) > limit else None})
 
     def _after(self, cursor: str | None) -> tuple[float, str]:

@@ -1,4 +1,4 @@
-"""The emulated platform's capability bindings (seed 003). Every capability exists, with every version."""
+"""The emulated platform's capability bindings. Every capability exists in every version."""
 
 import uuid
 from collections.abc import Iterable
@@ -11,13 +11,13 @@ from gateway.testing.exchange import Answer, Call, Route
 
 
 class CapabilityRoutes:
-    """Install, list, change and remove bindings, and tell what they resolve to."""
+    """Routes that install, list, update, remove and resolve bindings."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
 
     def routes(self, base: str) -> Iterable[Route]:
-        """The routes under ``base``."""
+        """The routes below ``base``, the path of a runtime's capabilities."""
         yield Route("list_capabilities", "GET", base, self._list)
         yield Route("install_capability", "POST", base, self._install)
         yield Route("resolve_capabilities", "GET", base + "/resolved", self._resolved)
@@ -26,7 +26,7 @@ class CapabilityRoutes:
 
     def _list(self, call: Call) -> Answer:
         runtime = self._platform.find(call)
-        return Answer(body={"items": [_shown(binding) for binding in runtime.bindings.values()]})
+        return Answer(body={"items": [_as_json(binding) for binding in runtime.bindings.values()]})
 
     def _install(self, call: Call) -> Answer:
         body = self._platform.checked(call, checks.INSTALL)
@@ -36,14 +36,14 @@ class CapabilityRoutes:
             raise self._platform.refused(409, "The capability is installed already", "already_exists_error")
         binding = Binding(str(uuid.uuid4()), body["name"], body["version"] or LATEST)
         runtime.bindings[binding.id] = binding
-        return Answer(201, _shown(binding))
+        return Answer(201, _as_json(binding))
 
     def _update(self, call: Call) -> Answer:
         body = self._platform.checked(call, checks.PATCH)
         if len(body) != 1:
-            notes = checks.Notes()
-            notes.note(("body",), "value_error", "Exactly one of enabled, flags and version is needed")
-            self._platform.accept(notes)
+            issues = checks.Issues()
+            issues.add(("body",), "value_error", "Exactly one of enabled, flags and version is needed")
+            self._platform.require_none(issues)
         _, binding = self._binding(call)
         for name, value in body.get("flags", {}).items():
             if value is None:
@@ -52,7 +52,7 @@ class CapabilityRoutes:
                 binding.flags[name] = value
         binding.enabled = body.get("enabled", binding.enabled)
         binding.version = body.get("version", binding.version)
-        return Answer(body=_shown(binding))
+        return Answer(body=_as_json(binding))
 
     def _remove(self, call: Call) -> Answer:
         runtime, binding = self._binding(call)
@@ -84,7 +84,7 @@ class CapabilityRoutes:
         return Answer(body={"runtime_digest": combined, "capabilities": capabilities})
 
 
-def _shown(binding: Binding) -> dict[str, Any]:
+def _as_json(binding: Binding) -> dict[str, Any]:
     return {
         "id": binding.id,
         "artifact_id": stable_uuid("artifact", binding.name, binding.version),

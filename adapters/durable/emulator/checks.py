@@ -1,8 +1,8 @@
-"""What the emulated platform accepts, as a table of its own: an emulator that shared the gateway's validation would
-prove nothing. Types, bounds and defaults are those of seeds 000, 001 and 003 and of the platform's operation pages.
+"""The emulated platform's own validation. It shares no code with the gateway's, because tests against an emulator with
+the same mistakes would pass. Types, bounds and defaults are those of the provider's documentation.
 
-A check takes a value and gives it back normalised, with the defaults filled in, or notes what is wrong with it in the
-form of the platform's ``errors`` items.
+A check returns its value normalised and with the defaults filled in, or reports what is invalid in the form of the
+platform's ``errors`` items.
 """
 
 import re
@@ -15,106 +15,106 @@ ABSENT: Final = object()
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
-class Notes(list[dict[str, Any]]):
-    """What is wrong with a request."""
+class Issues(list[dict[str, Any]]):
+    """The ``errors`` items for an invalid request."""
 
-    def note(self, loc: Loc, kind: str, msg: str) -> Any:
-        """Add an item; gives ``ABSENT``, for the place of the value."""
+    def add(self, loc: Loc, kind: str, msg: str) -> Any:
+        """Add an item. Returns ``ABSENT``, which takes the place of the invalid value."""
         self.append({"loc": list(loc), "msg": msg, "type": kind})
         return ABSENT
 
 
-Check = Callable[[Any, Loc, Notes], Any]
+Check = Callable[[Any, Loc, Issues], Any]
 
 
 def text(least: int = 0, most: int | None = None, pattern: str | None = None) -> Check:
-    """A string of so many characters."""
+    """A string of ``least`` to ``most`` characters that matches the whole ``pattern``."""
 
-    def check(value: Any, loc: Loc, notes: Notes) -> Any:
+    def check(value: Any, loc: Loc, issues: Issues) -> Any:
         if not isinstance(value, str):
-            return notes.note(loc, "string_type", "Input should be a valid string")
+            return issues.add(loc, "string_type", "Input should be a valid string")
         if len(value) < least:
-            return notes.note(loc, "string_too_short", f"String should have at least {least} characters")
+            return issues.add(loc, "string_too_short", f"String should have at least {least} characters")
         if most is not None and len(value) > most:
-            return notes.note(loc, "string_too_long", f"String should have at most {most} characters")
+            return issues.add(loc, "string_too_long", f"String should have at most {most} characters")
         if pattern is not None and not re.fullmatch(pattern, value):
-            return notes.note(loc, "string_pattern_mismatch", f"String should match pattern '{pattern}'")
+            return issues.add(loc, "string_pattern_mismatch", f"String should match pattern '{pattern}'")
         return value
 
     return check
 
 
 def integer(least: int | None = None, most: int | None = None) -> Check:
-    """A JSON integer; 1.0 is one."""
+    """A JSON integer from ``least`` to ``most``; 1.0 counts as an integer."""
 
-    def check(value: Any, loc: Loc, notes: Notes) -> Any:
+    def check(value: Any, loc: Loc, issues: Issues) -> Any:
         integral = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
         if isinstance(value, bool) or not integral:
-            return notes.note(loc, "int_type", "Input should be a valid integer")
+            return issues.add(loc, "int_type", "Input should be a valid integer")
         if least is not None and value < least:
-            return notes.note(loc, "greater_than_equal", f"Input should be greater than or equal to {least}")
+            return issues.add(loc, "greater_than_equal", f"Input should be greater than or equal to {least}")
         if most is not None and value > most:
-            return notes.note(loc, "less_than_equal", f"Input should be less than or equal to {most}")
+            return issues.add(loc, "less_than_equal", f"Input should be less than or equal to {most}")
         return int(value)
 
     return check
 
 
-def boolean(value: Any, loc: Loc, notes: Notes) -> Any:
-    """true or false."""
-    return value if isinstance(value, bool) else notes.note(loc, "bool_type", "Input should be a valid boolean")
+def boolean(value: Any, loc: Loc, issues: Issues) -> Any:
+    """A boolean."""
+    return value if isinstance(value, bool) else issues.add(loc, "bool_type", "Input should be a valid boolean")
 
 
-def uuid(value: Any, loc: Loc, notes: Notes) -> Any:
-    """A UUID, given back in lower case."""
+def uuid(value: Any, loc: Loc, issues: Issues) -> Any:
+    """A UUID, returned in lower case."""
     if isinstance(value, str) and _UUID.fullmatch(value):
         return value.lower()
-    return notes.note(loc, "uuid_parsing", "Input should be a valid UUID")
+    return issues.add(loc, "uuid_parsing", "Input should be a valid UUID")
 
 
 def one_of(*allowed: str) -> Check:
     """One of these strings."""
 
-    def check(value: Any, loc: Loc, notes: Notes) -> Any:
+    def check(value: Any, loc: Loc, issues: Issues) -> Any:
         if value in allowed:
             return value
-        return notes.note(loc, "enum", f"Input should be {' or '.join(repr(one) for one in allowed)}")
+        return issues.add(loc, "enum", f"Input should be {' or '.join(repr(one) for one in allowed)}")
 
     return check
 
 
 def nullable(inner: Check) -> Check:
-    """null, or what the inner check wants."""
-    return lambda value, loc, notes: None if value is None else inner(value, loc, notes)
+    """null, or a value that passes the inner check."""
+    return lambda value, loc, issues: None if value is None else inner(value, loc, issues)
 
 
 def list_of(inner: Check, most: int | None = None) -> Check:
-    """An array."""
+    """An array of up to ``most`` items that pass the inner check."""
 
-    def check(value: Any, loc: Loc, notes: Notes) -> Any:
+    def check(value: Any, loc: Loc, issues: Issues) -> Any:
         if not isinstance(value, list):
-            return notes.note(loc, "list_type", "Input should be a valid list")
+            return issues.add(loc, "list_type", "Input should be a valid list")
         if most is not None and len(value) > most:
-            return notes.note(loc, "too_long", f"List should have at most {most} items")
-        return [inner(item, (*loc, index), notes) for index, item in enumerate(value)]
+            return issues.add(loc, "too_long", f"List should have at most {most} items")
+        return [inner(item, (*loc, index), issues) for index, item in enumerate(value)]
 
     return check
 
 
 def map_of(inner: Check) -> Check:
-    """An object with any names."""
+    """An object with any names, whose values pass the inner check."""
 
-    def check(value: Any, loc: Loc, notes: Notes) -> Any:
+    def check(value: Any, loc: Loc, issues: Issues) -> Any:
         if not isinstance(value, dict):
-            return notes.note(loc, "dict_type", "Input should be a valid dictionary")
-        return {name: inner(item, (*loc, name), notes) for name, item in value.items()}
+            return issues.add(loc, "dict_type", "Input should be a valid dictionary")
+        return {name: inner(item, (*loc, name), issues) for name, item in value.items()}
 
     return check
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A member of an object. ``default`` is what the platform fills in; ``ABSENT`` leaves the member out."""
+    """A member of an object. The platform fills in ``default``; with ``ABSENT`` the member stays absent."""
 
     check: Check
     default: Any = ABSENT
@@ -122,17 +122,17 @@ class Field:
 
 
 def section(fields: Mapping[str, Field], *, open_: bool = False) -> Check:
-    """An object of these members. ``open_`` keeps unknown members, otherwise they are refused."""
+    """An object with these members. Unknown members are kept if ``open_``, otherwise refused."""
 
-    def check(value: Any, loc: Loc, notes: Notes) -> Any:
+    def check(value: Any, loc: Loc, issues: Issues) -> Any:
         if not isinstance(value, dict):
-            return notes.note(loc, "dict_type", "Input should be a valid dictionary")
+            return issues.add(loc, "dict_type", "Input should be a valid dictionary")
         result = {}
         for name, field in fields.items():
             if name in value:
-                found = field.check(value[name], (*loc, name), notes)
+                found = field.check(value[name], (*loc, name), issues)
             elif field.required:
-                found = notes.note((*loc, name), "missing", "Field required")
+                found = issues.add((*loc, name), "missing", "Field required")
             else:
                 found = field.default
             if found is not ABSENT:
@@ -141,16 +141,16 @@ def section(fields: Mapping[str, Field], *, open_: bool = False) -> Check:
             if open_:
                 result[name] = value[name]
             else:
-                notes.note((*loc, name), "extra_forbidden", "Extra inputs are not permitted")
+                issues.add((*loc, name), "extra_forbidden", "Extra inputs are not permitted")
         return result
 
     return check
 
 
 def _open(**fields: Field) -> Field:
-    """A section of the config; when it is left out its own defaults stand for it."""
+    """A section of the config. If absent, it is replaced by its own defaults."""
     check = section(fields, open_=True)
-    return Field(check, check({}, (), Notes()))
+    return Field(check, check({}, (), Issues()))
 
 
 _NAMED: Final = text(1)
@@ -194,7 +194,7 @@ CONFIG: Final = _open(
     ),
     secrets=_open(secret_ids=Field(list_of(uuid), [])),
 ).check
-"""A whole config, version v2. Unknown members are kept: what the platform does with them is not documented."""
+"""A config of version v2. Unknown members are kept, because it is not documented what the platform does with them."""
 
 _LIMIT: Final = Field(nullable(integer(60)), None)
 KEY: Final = text(1, 255, r"[^\s/]+")
@@ -224,10 +224,10 @@ PROJECT: Final = section(
 )
 
 
-def limit(raw: str, notes: Notes) -> int:
+def limit(raw: str, issues: Issues) -> int:
     """The ``limit`` of a list."""
     if not re.fullmatch(r"-?\d{1,9}", raw, re.ASCII):
-        notes.note(("query", "limit"), "int_parsing", "Input should be a valid integer")
+        issues.add(("query", "limit"), "int_parsing", "Input should be a valid integer")
         return 0
-    checked = integer(1, 100)(int(raw), ("query", "limit"), notes)
+    checked = integer(1, 100)(int(raw), ("query", "limit"), issues)
     return 0 if checked is ABSENT else int(checked)

@@ -1,4 +1,4 @@
-"""The emulated platform's verbs: what moves a runtime between idle, running and paused."""
+"""The emulated platform's verbs, which change a runtime between idle, running and paused."""
 
 from collections.abc import Iterable
 
@@ -9,13 +9,13 @@ from gateway.testing.exchange import Answer, Call, Route, timestamp
 
 
 class LifecycleRoutes:
-    """Start, pause, resume, reset and keepalive; only for the runtime's owner."""
+    """Routes of start, pause, resume, reset and keepalive; only the runtime's owner may call them."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
 
     def routes(self, base: str) -> Iterable[Route]:
-        """The routes under ``base``, a runtime's path."""
+        """The routes below ``base``, the path of a runtime."""
         yield Route("start", "POST", base + "/start", self._start)
         yield Route("pause", "POST", base + "/pause", self._pause)
         yield Route("resume", "POST", base + "/resume", self._resume)

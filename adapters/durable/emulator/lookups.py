@@ -1,4 +1,4 @@
-"""What the platform's client asks before and beside runtimes: users, organizations, workspaces, projects, logs."""
+"""What the platform's client reads besides runtimes: users, organizations, workspaces, projects, logs."""
 
 from collections.abc import Iterable
 from typing import Any, Final
@@ -18,14 +18,14 @@ _SECRETS: Final = ("OPENAI_API_KEY", "GITHUB_TOKEN")
 
 
 class LookupRoutes:
-    """Reads, and the making of projects."""
+    """Routes of these look-ups, and of creating a project."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._world = platform.world
 
     def routes(self, base: str) -> Iterable[Route]:
-        """The routes under ``base``."""
+        """The routes below ``base``, the root of the API."""
         workspace = base + "/org/{org}/ws/{workspace}"
         yield Route("get_user", "GET", base + "/user", self._user)
         yield Route("list_organizations", "GET", base + "/user/organizations", self._organizations)
@@ -54,13 +54,13 @@ class LookupRoutes:
         return Answer(body=self._org(call.path["org"]))
 
     def _org(self, org: str) -> dict[str, Any]:
-        made = timestamp(self._world.organization(org))
+        created = timestamp(self._world.organization(org))
         return {
             "id": stable_uuid("organization", org),
             "name": org,
             "key": org,
-            "created_at": made,
-            "updated_at": made,
+            "created_at": created,
+            "updated_at": created,
             "effective_max_sandbox_runtime_seconds": PLATFORM_MAX_LIMIT,
             "max_sandbox_runtime_source_level": "l1_platform_max",
             "effective_default_sandbox_runtime_seconds": DEFAULT_LIMIT,
@@ -120,25 +120,25 @@ class LookupRoutes:
 
 
 def _workspace(workspace: Workspace, default: Workspace) -> dict[str, Any]:
-    made = timestamp(workspace.created_at)
+    created = timestamp(workspace.created_at)
     return {
         "id": workspace.id,
         "name": workspace.key,
         "key": workspace.key,
         "org_id": stable_uuid("organization", workspace.org),
         "is_default": workspace is default,
-        "created_at": made,
-        "updated_at": made,
+        "created_at": created,
+        "updated_at": created,
     }
 
 
 def _project(project: Project) -> dict[str, Any]:
-    made = timestamp(project.created_at)
+    created = timestamp(project.created_at)
     return {
         "id": project.id,
         "key": project.key,
         "name": project.name,
         "description": project.description,
-        "created_at": made,
-        "updated_at": made,
+        "created_at": created,
+        "updated_at": created,
     }

@@ -1,4 +1,4 @@
-"""What all routes of the emulated platform share: who calls, what errors look like, and how a runtime is found."""
+"""What all routes of the emulated platform share: authentication, error responses and finding a runtime."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -23,7 +23,7 @@ _TYPES: Final[Mapping[int, str]] = {
 
 
 class Platform(Emulator):
-    """The state and the checks that the groups of routes use. Its subclass has the routes."""
+    """The state and the checks that the groups of routes use. A subclass adds the routes."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Platform(Emulator):
         self.world = World(now)
 
     def authenticate(self, headers: Mapping[str, str]) -> str:
-        """The owner that the credential names: ``me`` for the token itself."""
+        """The owner that the credential names; ``me`` for the token itself. Raises ``Refusal`` (401) for any other."""
         scheme, _, bearer = headers.get("Authorization", "").partition(" ")
         given = headers.get("X-API-Key") or (bearer.strip() if scheme.lower() == "bearer" else "")
         if given == self._token:
@@ -53,59 +53,63 @@ class Platform(Emulator):
         return owner
 
     def failure(self, status: int, detail: str, code: str | None = None) -> Answer:
-        """An ``APIErrorPayload`` (seed 003)."""
+        """A response with an ``APIErrorPayload``. ``code`` is its ``type``; by default that of the status."""
         kind = code or _TYPES.get(status) or ("server_error" if status >= 500 else "invalid_error")
         return Answer(status, {"code": status, "detail": detail, "type": kind})
 
     def bad_json(self, detail: str) -> Answer:
-        """A validation error, as the platform's framework has it."""
+        """The validation error (422) for a body that is not JSON."""
         return self._invalid([{"loc": ["body"], "msg": f"JSON decode error: {detail}", "type": "json_invalid"}])
 
     def refused(self, status: int, detail: str, code: str | None = None) -> Refusal:
-        """To be raised."""
+        """The exception to raise for a :meth:`failure`."""
         return Refusal(self.failure(status, detail, code))
 
     def workspace(self, call: Call) -> Workspace:
-        """The workspace of the path."""
+        """The workspace named in the path."""
         return self.world.workspace(call.path["org"], call.path["workspace"])
 
     def checked(self, call: Call, check: checks.Check, *, empty: Any = None) -> dict[str, Any]:
-        """The normalised body; ``empty`` stands for a body that is left out or null. Raises ``Refusal`` (422)."""
+        """The normalised body; ``empty`` replaces an absent or null body. Raises ``Refusal`` (422) if it is invalid."""
         body = call.json()
-        notes = checks.Notes()
+        issues = checks.Issues()
         if body is None and empty is None:
-            notes.note(("body",), "missing", "Field required")
-            self.accept(notes)
-        result: Any = check(empty if body is None else body, ("body",), notes)
-        self.accept(notes)
+            issues.add(("body",), "missing", "Field required")
+            self.require_none(issues)
+        result: Any = check(empty if body is None else body, ("body",), issues)
+        self.require_none(issues)
         return dict(result)
 
-    def accept(self, notes: checks.Notes) -> None:
-        """Raises ``Refusal`` (422) when something was noted."""
-        if notes:
-            raise Refusal(self._invalid(notes))
+    def require_none(self, issues: checks.Issues) -> None:
+        """Raise ``Refusal`` (422) if there are any issues."""
+        if issues:
+            raise Refusal(self._invalid(issues))
 
-    def _invalid(self, notes: list[dict[str, Any]]) -> Answer:
+    def _invalid(self, issues: list[dict[str, Any]]) -> Answer:
         answer = self.failure(422, "Validation error")
-        return Answer(422, {**answer.body, "errors": list(notes)})
+        return Answer(422, {**answer.body, "errors": list(issues)})
 
     def find(self, call: Call, *, change: bool = False) -> Runtime:
-        """The runtime of the path, settled to now. Raises ``Refusal``: 404, and 403 for a change by another owner."""
-        workspace, wanted = self.workspace(call), call.path["runtime"]
-        runtime = workspace.runtimes.get(wanted.lower())
+        """The runtime named in the path, paused if its time limit has passed.
+
+        Raises ``Refusal``: 404 if it does not exist, 403 for a change by another owner, 422 for a path that is not a
+        UUID on a platform that does not read by key.
+        """
+        workspace, key_or_id = self.workspace(call), call.path["runtime"]
+        runtime = workspace.runtimes.get(key_or_id.lower())
         if runtime is None and self._reads_by_key:
-            runtime = workspace.keyed(wanted, call.caller) or workspace.keyed(wanted, None)
+            runtime = workspace.keyed(key_or_id, call.caller) or workspace.keyed(key_or_id, None)
         elif runtime is None:
-            notes = checks.Notes()
-            checks.uuid(wanted, ("path", "runtime_id"), notes)
-            self.accept(notes)
+            issues = checks.Issues()
+            checks.uuid(key_or_id, ("path", "runtime_id"), issues)
+            self.require_none(issues)
         if runtime is None:
             raise self.refused(404, "Runtime not found")
         if change and runtime.owner != call.caller:
             raise self.refused(403, "Only the owner of a runtime may change it")
-        runtime.settle(self.now())
+        runtime.apply_timeout(self.now())
         return runtime
 
     def answer(self, runtime: Runtime, call: Call, **more: Any) -> Answer:
-        """The runtime as it is now, and ``more`` members."""
-        return Answer(body={**runtime.shown(self.now(), call.caller), **more})
+        """The response with the runtime's current state and ``more`` members."""
+        return Answer(body={**runtime.as_json(self.now(), call.caller), **more})

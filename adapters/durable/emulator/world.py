@@ -1,4 +1,4 @@
-"""What the emulated platform remembers: workspaces, projects, runtimes and their instances, and how these move."""
+"""The state of the emulated platform: workspaces, projects, runtimes, their instances and transitions."""
 
 import hashlib
 import json
@@ -11,19 +11,19 @@ from typing import Any, Final
 from gateway.testing.exchange import timestamp
 
 CREDITS_PER_SECOND: Final = 0.0552
-DEFAULT_LIMIT: Final = 3600  # seconds; what an organization without settings of its own gets
+DEFAULT_LIMIT: Final = 3600  # seconds; for an organization without its own settings
 PLATFORM_MAX_LIMIT: Final = 86_400
 LATEST: Final = "1.0.0"
 _NAMES: Final = uuid.UUID("6f1c6f0e-58a5-4a52-9f0b-1f1f5d1d6c01")
 
 
 def stable_uuid(*parts: str) -> str:
-    """The same UUID for the same parts, for what exists by being named."""
+    """The same UUID for the same parts, for resources that exist as soon as they are named."""
     return str(uuid.uuid5(_NAMES, "\n".join(parts)))
 
 
 def digest(value: Any) -> str:
-    """The digest of a JSON value, whatever the order of its members."""
+    """The digest of a JSON value. The order of members does not matter."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -50,13 +50,13 @@ class Binding:
 
     @property
     def artifact(self) -> str:
-        """What the version's bundle digests to."""
+        """The digest of the bundle of this version."""
         return digest([self.name, self.version])
 
 
 @dataclass(slots=True)
 class Instance:
-    """The compute behind a runtime: one sandbox, running or paused. Times in seconds since the epoch."""
+    """The compute of a runtime: one sandbox, running or paused. Times are in seconds since the Unix epoch."""
 
     sandbox_id: str
     provider: str
@@ -74,21 +74,21 @@ class Instance:
     pause_reason: str | None = None
 
     def seconds(self, now: float) -> float:
-        """How long it has run in all."""
+        """The total running time in seconds."""
         return self.ran if self.paused else self.ran + max(0.0, now - self.since)
 
     def pause(self, at: float, reason: str) -> None:
-        """Stop the clock and the credits. The expiry stays as it was."""
+        """Stop counting running time and credits. The expiry is not changed."""
         self.ran = self.seconds(at)
         self.paused, self.pause_reason = True, reason
 
     def resume(self, now: float) -> None:
-        """Run on, on a fresh clock."""
+        """Continue running, with the full time limit again."""
         self.since, self.expires_at = now, now + self.limit
         self.paused, self.pause_reason = False, None
 
-    def shown(self, now: float) -> dict[str, Any]:
-        """As ``RuntimeInstanceData``."""
+    def as_json(self, now: float) -> dict[str, Any]:
+        """The JSON, a ``RuntimeInstanceData``."""
         billed = int(self.ran * CREDITS_PER_SECOND)
         total = int(self.seconds(now) * CREDITS_PER_SECOND)
         return {
@@ -123,7 +123,7 @@ class Instance:
 
 @dataclass(slots=True)
 class Runtime:
-    """A durable runtime. ``owner`` names the user who made it."""
+    """A durable runtime. ``owner`` names the user who created it."""
 
     id: str
     key: str
@@ -147,32 +147,32 @@ class Runtime:
 
     @property
     def config_digest(self) -> str:
-        """Of the normalised config."""
+        """The digest of the normalised config."""
         return digest(self.config)
 
     @property
     def materialisation(self) -> str:
-        """What a sandbox started now would be made of: the config and the enabled capabilities."""
+        """The digest of what a sandbox started now would contain: the config and the enabled capabilities."""
         enabled = [[b.name, b.version, b.flags] for b in self.bindings.values() if b.enabled]
         return digest([self.config, enabled])
 
-    def settle(self, now: float) -> None:
-        """An instance that has outlived its time is paused since then (one of the two documented ways)."""
+    def apply_timeout(self, now: float) -> None:
+        """Pause an instance whose time limit has passed, from that moment on (one of the two documented reactions)."""
         instance = self.instance
         if instance is not None and not instance.paused and instance.expires_at <= now:
             instance.pause(instance.expires_at, "timeout")
             self.updated_at = instance.expires_at
 
     def provision(self, now: float, requested: int | None) -> Instance:
-        """Bring up a sandbox."""
+        """Create and return a running instance. ``requested`` is its time limit in seconds, if the caller sent one."""
         timeout = self.config["sandbox"]["timeout_seconds"]
         configured = timeout if timeout and timeout > 0 else DEFAULT_LIMIT
         requested = self.requested_limit if requested is None else requested
         limit = min(configured if requested is None else requested, PLATFORM_MAX_LIMIT)
-        wanted = self.config["build"]["provider"]
+        provider = self.config["build"]["provider"]
         self.instance = Instance(
             sandbox_id=str(uuid.uuid4()),
-            provider="e2b" if wanted == "auto" else wanted,
+            provider="e2b" if provider == "auto" else provider,
             provider_sandbox_id=f"i{secrets.token_hex(10)}",
             token=f"sbx_{secrets.token_urlsafe(24)}",
             materialised=self.materialisation,
@@ -185,8 +185,8 @@ class Runtime:
         )
         return self.instance
 
-    def shown(self, now: float, caller: str) -> dict[str, Any]:
-        """As ``RuntimeResponse``, which is also the list's item."""
+    def as_json(self, now: float, caller: str) -> dict[str, Any]:
+        """The JSON, a ``RuntimeResponse``, as ``caller`` sees it. List items have the same form."""
         return {
             "id": self.id,
             "key": self.key,
@@ -202,7 +202,7 @@ class Runtime:
             "owned_by_me": self.owner == caller,
             "created_at": timestamp(self.created_at),
             "updated_at": timestamp(self.updated_at),
-            "instance": None if self.instance is None else self.instance.shown(now),
+            "instance": None if self.instance is None else self.instance.as_json(now),
         }
 
 
@@ -219,7 +219,7 @@ class Workspace:
         self.default_project = self.add_project("default", "Default", None, now)
 
     def add_project(self, key: str, name: str, description: str | None, now: float) -> Project:
-        """Make a project."""
+        """Create a project."""
         project = Project(stable_uuid("project", self.id, key), key, name, description, now)
         self.projects[project.id] = project
         return project
@@ -234,14 +234,14 @@ class Workspace:
         return sorted(self.runtimes.values(), key=lambda runtime: (runtime.created_at, runtime.id))
 
     def keyed(self, key: str, owner: str | None) -> Runtime | None:
-        """The oldest runtime of a key, of one owner or of any."""
+        """The oldest runtime with a key; of one owner, or of any if ``owner`` is None."""
         return next(
             (runtime for runtime in self.ordered() if runtime.key == key and owner in {None, runtime.owner}), None
         )
 
 
 class World:
-    """All organizations. Every one that is named exists."""
+    """All organizations. Naming one creates it."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -249,37 +249,37 @@ class World:
         self._organizations: dict[str, float] = {}
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Delete all organizations and workspaces."""
         self._workspaces.clear()
         self._organizations.clear()
 
     def organization(self, org: str) -> float:
-        """When the organization was made: when it was first named."""
+        """The creation time of an organization: when it was first named."""
         return self._organizations.setdefault(org, self._now())
 
     def organizations(self) -> list[str]:
-        """Those that were named."""
+        """The keys of all organizations named so far."""
         return list(self._organizations)
 
     def workspace(self, org: str, key: str) -> Workspace:
-        """A workspace."""
+        """A workspace, created if it is named for the first time."""
         self.organization(org)
         if (org, key) not in self._workspaces:
             self._workspaces[org, key] = Workspace(org, key, self._now())
         return self._workspaces[org, key]
 
     def workspaces(self, org: str) -> list[Workspace]:
-        """The workspaces of an organization that were named; the first one is its default."""
+        """The workspaces of an organization named so far; the first one is its default."""
         return [workspace for (of, _), workspace in self._workspaces.items() if of == org]
 
     def runtimes(self) -> Iterator[Runtime]:
-        """All runtimes, as they are now."""
-        return (runtime for _, runtime in self.placed())
+        """All runtimes, with timeouts applied."""
+        return (runtime for _, runtime in self.with_workspaces())
 
-    def placed(self) -> Iterator[tuple[Workspace, Runtime]]:
-        """The same, each with its workspace."""
+    def with_workspaces(self) -> Iterator[tuple[Workspace, Runtime]]:
+        """All runtimes with timeouts applied, each with its workspace."""
         now = self._now()
         for workspace in self._workspaces.values():
             for runtime in workspace.runtimes.values():
-                runtime.settle(now)
+                runtime.apply_timeout(now)
                 yield workspace, runtime

@@ -197,7 +197,7 @@ async def test_a_change_that_cannot_be_read_back_is_not_told_as_one_that_did_not
 
 async def test_an_accepted_change_that_no_list_shows_is_a_bad_response():
     durable, _ = adapter(answer(200, {}), answer(200, {"items": [BINDING]}))
-    with pytest.raises(ProviderBadResponse, match="no such binding"):
+    with pytest.raises(ProviderBadResponse, match="does not list the binding"):
         await durable.install_capability(REF, validate(InstallCapability, {"name": "other"}), CALL)
 
 
