@@ -121,7 +121,7 @@ class DurableCalls:
         return runtime, body.sandbox_token
 
     def read_runtime(self, body: bytes, scope: str) -> tuple[wire.RuntimeBody, Runtime]:
-        """The decoded JSON of a runtime, and the domain's runtime made from it.
+        """The decoded JSON of a runtime, and the domain runtime converted from it.
 
         Raises ``ValueError`` or ``RecursionError`` when the JSON is not a runtime.
         """

@@ -22,7 +22,7 @@ class DurableSettings(ProviderSettings):
     """A durable provider. Without a ``scope`` callers name ``org/workspace``.
 
     ``auth`` selects the header of the token: the provider's own client sends ``X-API-Key``, its documentation shows
-    ``Authorization: Bearer``. ``network`` is the place from which sandbox URLs have to be reachable: ``cluster`` is
+    ``Authorization: Bearer``. ``network`` is the network from which sandbox URLs have to be reachable: ``cluster`` is
     for a gateway inside the platform's own cluster.
     """
 

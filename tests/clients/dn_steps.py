@@ -1,10 +1,12 @@
-"""Runs commands of the real ``dn`` and calls of its ``ApiClient``, one after the other in one process: each start of
-it costs seconds. Runs in the client's own environment; reads JSON from stdin and writes JSON to stdout.
+"""Runs commands of the real ``dn`` and calls of its ``ApiClient`` in one process, because each start takes seconds.
+
+Runs in the client's own environment; reads JSON from stdin and writes JSON to stdout.
 
 In:  ``{"server", "key", "emulator", "steps": [{"dn": [...]} | {"api": name, "with": {...}} | {"fault": {...}}, ...]}``.
-     A command's ``workspace`` is ``research`` unless given. A step's ``keep`` names the ``id`` (or the member ``of``)
-     of what it answers, for ``{name}`` in later ones.
-Out: ``[{"exit", "out", "err"}, ...]``: the exit code and what was written, or ``0`` and the JSON of what was returned.
+     The ``workspace`` of a command is ``research`` by default. ``keep`` stores the result's ``id``, or its member
+     ``of``, under a name; later steps refer to it as ``{name}``.
+Out: ``[{"exit", "out", "err"}, ...]``: for a command its exit code and output; for a call 0 and the JSON of the result,
+     or 1 and the exception.
 """
 
 import contextlib
@@ -19,16 +21,16 @@ from dreadnode.app.cli import run
 
 
 def main() -> None:
-    asked = json.load(sys.stdin)
-    api = ApiClient(asked["server"], api_key=asked["key"])
+    job = json.load(sys.stdin)
+    api = ApiClient(job["server"], api_key=job["key"])
     kept: dict[str, str] = {}
     results = []
-    for step in asked["steps"]:
+    for step in job["steps"]:
         filled = json.loads(_filled(json.dumps(step), kept))
         if "fault" in filled:
-            _fault(asked["emulator"], filled["fault"])
+            _fault(job["emulator"], filled["fault"])
             continue
-        result = _command(asked, filled) if "dn" in filled else _call(api, filled["api"], filled.get("with", {}))
+        result = _command(job, filled) if "dn" in filled else _call(api, filled["api"], filled.get("with", {}))
         results.append(result)
         if "keep" in filled:
             value = json.loads(result["out"])
@@ -44,12 +46,12 @@ def _filled(text: str, kept: dict[str, str]) -> str:
     return text
 
 
-def _command(asked: dict[str, Any], step: dict[str, Any]) -> dict[str, Any]:
+def _command(job: dict[str, Any], step: dict[str, Any]) -> dict[str, Any]:
     out, err, code = io.StringIO(), io.StringIO(), 0
     scope = ["--organization", "acme", "--workspace", step.get("workspace", "research")]
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            run([*step["dn"], "--server", asked["server"], "--api-key", asked["key"], *scope])
+            run([*step["dn"], "--server", job["server"], "--api-key", job["key"], *scope])
         except SystemExit as exc:
             code = exc.code if isinstance(exc.code, int) else int(exc.code is not None)
     return {"exit": code, "out": out.getvalue(), "err": err.getvalue()}
@@ -59,7 +61,7 @@ def _call(api: ApiClient, name: str, options: dict[str, Any]) -> dict[str, Any]:
     arguments = options.pop("*", [])
     try:
         answer = getattr(api, name)(*arguments, **options)
-    except Exception as exc:  # noqa: BLE001 - whatever the client makes of an answer is what is compared
+    except Exception as exc:  # noqa: BLE001 - any exception of the client is a result to compare
         return {"exit": 1, "out": "", "err": f"{type(exc).__name__}: {exc}"}
     return {"exit": 0, "out": json.dumps(answer, default=_plain), "err": ""}
 

@@ -1,5 +1,5 @@
-"""The real ``dn`` 2.0.52 and its ``ApiClient``, pointed at the gateway: the same output and exit codes as against the
-provider itself, for every command of runtimes."""
+"""The real ``dn`` 2.0.52 and its ``ApiClient`` against the gateway: every runtime command has the same output and exit
+code as against the provider."""
 
 import asyncio
 import json
@@ -40,9 +40,9 @@ def files(tmp_path: Path) -> Path:
 
 
 async def run(side: Side, home: Path, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The results of the steps on one side, comparable with another side's."""
-    asked = {"server": side.url, "key": side.key, "emulator": side.emulator_url, "steps": steps}
-    status, out, err = await _process(home, [str(STEPS)], json.dumps(asked))
+    """The results of the steps on one side, masked so that both sides can be compared."""
+    job = {"server": side.url, "key": side.key, "emulator": side.emulator_url, "steps": steps}
+    status, out, err = await _process(home, [str(STEPS)], json.dumps(job))
     assert status == 0, err
     results: list[dict[str, Any]] = json.loads(out)
     for result in results:
@@ -66,7 +66,7 @@ async def _process(home: Path, arguments: list[str], stdin: str = "") -> tuple[i
 
 @asynccontextmanager
 async def two_sides() -> AsyncIterator[tuple[Side, Side]]:
-    """Both ways to the API, each with the same runtimes, one of them somebody else's."""
+    """Both endpoints of the API, with the same runtimes; one of them has another owner."""
     async with both() as sides:
         for side in sides:
             mine = Side(side.emulator_url, TOKEN, side.emulator, side.emulator_url)
@@ -79,11 +79,11 @@ async def two_sides() -> AsyncIterator[tuple[Side, Side]]:
         yield sides
 
 
-async def compared(sides: tuple[Side, Side], home: Path, steps: list[tuple[int, dict[str, Any]]]) -> list[str]:
-    """What the steps print, the same on both sides. Each step comes with the exit code that it has."""
+async def run_on_both(sides: tuple[Side, Side], home: Path, steps: list[tuple[int, dict[str, Any]]]) -> list[str]:
+    """The output of the steps, which has to be equal on both sides. Each step is paired with its expected exit code."""
     direct, through = await asyncio.gather(*(run(side, home, [step for _, step in steps]) for side in sides))
-    shown = [(code, step) for code, step in steps if "fault" not in step]
-    for (code, step), one, other in zip(shown, direct, through, strict=True):
+    checked = [(code, step) for code, step in steps if "fault" not in step]
+    for (code, step), one, other in zip(checked, direct, through, strict=True):
         assert one == other, step
         assert one["exit"] == code, (step, one)
     return [result["out"] + result["err"] for result in direct]
@@ -100,7 +100,7 @@ def api(
     return code, step | ({"keep": keep, "of": of} if keep else {})
 
 
-async def test_every_command_of_runtimes_prints_and_ends_as_it_does_at_the_provider(files: Path):
+async def test_every_runtime_command_has_the_same_output_and_exit_code_as_at_the_provider(files: Path):
     steps = [
         dn(0, "runtime", "list", "--limit", "53"),
         dn(0, "runtime", "list", "--limit", "51", "--mine", "--json"),
@@ -139,22 +139,22 @@ async def test_every_command_of_runtimes_prints_and_ends_as_it_does_at_the_provi
         dn(0, "runtime", "start", "--key", "third", "--name", "Third"),
     ]
     async with two_sides() as sides:
-        shown = await compared(sides, files, steps)
+        output = await run_on_both(sides, files, steps)
         started = [side.emulator.world.workspace(*WHERE).keyed("lab", None) for side in sides]
         in_lab = [[r for r in side.emulator.world.runtimes() if r.project.key == "lab"] for side in sides]
-    said = dict(zip((" ".join(step.get("dn", [])) for _, step in steps), shown, strict=True))
-    assert said["runtime list --limit 53"].count("seeded-") == 52
-    assert "read-only" in said["runtime list --limit 53"]
-    assert "different config" in said["runtime create --file b.yaml"]
-    assert "predates" in said["runtime start agent"]
-    assert "403" in said["runtime pause theirs"]
+    output_of = dict(zip((" ".join(step.get("dn", [])) for _, step in steps), output, strict=True))
+    assert output_of["runtime list --limit 53"].count("seeded-") == 52
+    assert "read-only" in output_of["runtime list --limit 53"]
+    assert "different config" in output_of["runtime create --file b.yaml"]
+    assert "predates" in output_of["runtime start agent"]
+    assert "403" in output_of["runtime pause theirs"]
     for runtime, found in zip(started, in_lab, strict=True):
         assert found == [runtime]
         assert runtime is not None
         assert runtime.status == "running"
 
 
-async def test_every_call_of_the_clients_library_answers_as_at_the_provider(tmp_path: Path):
+async def test_every_library_call_returns_the_same_as_at_the_provider(tmp_path: Path):
     steps = [
         api("get_user"),
         api("list_user_organizations"),
@@ -203,12 +203,12 @@ async def test_every_call_of_the_clients_library_answers_as_at_the_provider(tmp_
         api("reset_runtime", *WHERE, "{agent}", code=1),
     ]
     async with two_sides() as sides:
-        shown = await compared(sides, tmp_path, steps)
-    assert "InsufficientCreditsError" in shown[-2]
-    assert shown[-1] == "RuntimeError: 502: e2b is away"
+        output = await run_on_both(sides, tmp_path, steps)
+    assert "InsufficientCreditsError" in output[-2]
+    assert output[-1] == "RuntimeError: 502: e2b is away"
 
 
-async def test_it_starts_as_a_process_of_its_own_with_base_url_and_key_alone(tmp_path: Path):
+async def test_separate_process_needs_only_base_url_and_key(tmp_path: Path):
     async with through_the_gateway() as side:
         await side.v1("POST", "/runtimes", {"kind": "durable", "name": "from-v1"})
         where = ["--server", side.url, "--api-key", side.key, "--organization", "acme"]
@@ -216,8 +216,8 @@ async def test_it_starts_as_a_process_of_its_own_with_base_url_and_key_alone(tmp
         assert (code, out.count("from-v1")) == (0, 1), err
 
 
-async def test_what_the_gateway_itself_refuses_is_told_in_words_of_its_own(tmp_path: Path):
-    """A bad config never reaches the provider, and the message says where it is bad."""
+async def test_refusal_of_the_gateway_has_its_own_message(tmp_path: Path):
+    """The message names the location of the invalid value, and the provider is not called."""
     (tmp_path / "runtime.yaml").write_text("key: agent\nname: Agent\nversion: v1\n")
     steps = [
         {"dn": ["runtime", "create", "--file", "runtime.yaml"]},
@@ -228,15 +228,15 @@ async def test_what_the_gateway_itself_refuses_is_told_in_words_of_its_own(tmp_p
     async with through_the_gateway() as side:
         results = await run(side, tmp_path, steps)
         assert [result["exit"] for result in results] == [1, 1, 1, 1]
-        said = [" ".join((result["out"] + result["err"]).split()) for result in results]
-        assert "422: body.config.version: " in said[0]
-        assert "422: body.extend_seconds: " in said[1]
-        assert "NotFoundError: 404: No provider of this gateway serves acme/nobody." in said[3]
+        messages = [" ".join((result["out"] + result["err"]).split()) for result in results]
+        assert "422: body.config.version: " in messages[0]
+        assert "422: body.extend_seconds: " in messages[1]
+        assert "NotFoundError: 404: No provider of this gateway serves acme/nobody." in messages[3]
         assert not side.emulator.committed["create"]
         assert not side.emulator.committed["keepalive"]
 
 
-async def test_what_dn_makes_is_controlled_through_the_unified_api_and_the_other_way_round(tmp_path: Path):
+async def test_runtimes_of_dn_and_of_v1_are_controlled_through_each_other(tmp_path: Path):
     async with through_the_gateway() as side:
         results = await run(side, tmp_path, [{"dn": ["runtime", "start", "--key", "k", "--name", "N", "--json"]}])
         assert results[0]["exit"] == 0

@@ -1,4 +1,4 @@
-"""The durable API twice: an emulator by itself, and the gateway's dialect in front of another just like it."""
+"""The durable API twice: an emulator alone, and the gateway's dialect in front of an identical emulator."""
 
 import io
 import json
@@ -41,7 +41,7 @@ _MASKS = (
 
 
 class Ticks:
-    """A clock that goes on a millisecond whenever it is looked at."""
+    """A clock that advances by a millisecond at every reading."""
 
     def __init__(self) -> None:
         self.seconds = 1_800_000_000.0
@@ -53,7 +53,7 @@ class Ticks:
 
 @dataclass
 class Side:
-    """One way to the durable API: ``url`` is what clients are given as server, ``key`` as API key."""
+    """One endpoint of the durable API. Clients use ``url`` as server and ``key`` as API key."""
 
     url: str
     key: str
@@ -61,10 +61,10 @@ class Side:
     emulator_url: str
     gateway_url: str = ""
     log: io.StringIO = field(default_factory=io.StringIO)
-    _known: dict[str, str] = field(default_factory=dict)
+    _placeholders: dict[str, str] = field(default_factory=dict)
 
     def masked(self, text: str) -> str:
-        """``text`` with what chance has made in it replaced, the same by the same."""
+        """``text`` with generated values replaced by placeholders; equal values get the same placeholder."""
         for pattern, name in _MASKS:
             text = pattern.sub(lambda found, name=name: self._mask(found[0], name), text)
         return text
@@ -72,7 +72,7 @@ class Side:
     def _mask(self, value: str, name: str) -> str:
         if name in {"time", "server", "cursor"}:
             return f"<{name}>"
-        return self._known.setdefault(value, f"<{name} {len(self._known)}>")
+        return self._placeholders.setdefault(value, f"<{name} {len(self._placeholders)}>")
 
     async def call(
         self,
@@ -83,7 +83,7 @@ class Side:
         headers: Mapping[str, str] | None = None,
         raw: bytes | None = None,
     ) -> tuple[int, Any, Mapping[str, str]]:
-        """Status, decoded body (None for none) and headers of one call below ``/api/v1``."""
+        """Status, decoded body (None if it is empty) and headers of one call below ``/api/v1``."""
         sent = {"X-API-Key": self.key, **(headers or {})}
         data = io.BytesIO(raw) if raw is not None else None if body is None else json.dumps(body).encode()
         async with (
@@ -103,7 +103,7 @@ class Side:
             return response.status, json.loads(await response.text())
 
     async def fault(self, operation: str, fault: str, **parameters: Any) -> None:
-        """Put a fault in force in the emulator."""
+        """Activate a fault in the emulator."""
         rule = {"operation": operation, "fault": fault, **parameters}
         async with aiohttp.ClientSession() as session:
             response = await session.post(f"{self.emulator_url}/__faults", json=rule)
@@ -118,7 +118,7 @@ class Side:
 
 @asynccontextmanager
 async def emulated(**personality: str) -> AsyncIterator[Side]:
-    """An emulator by itself."""
+    """An emulator alone."""
     app = create_emulator(token=TOKEN, personality=personality, now=Ticks())
     emulator = app[EMULATOR]
     assert isinstance(emulator, DurableEmulator)
@@ -131,8 +131,8 @@ async def through_the_gateway(
     *, scope: str | None = "acme/research", dialects: Mapping[str, Any] | None = None, **personality: str
 ) -> AsyncIterator[Side]:
     """The dialect of a gateway in front of an emulator."""
-    async with emulated(**personality) as behind:
-        options = {"name": PROVIDER, "api": "durable", "base_url": behind.url, "token": TOKEN, "scope": scope}
+    async with emulated(**personality) as emulator_side:
+        options = {"name": PROVIDER, "api": "durable", "base_url": emulator_side.url, "token": TOKEN, "scope": scope}
         settings = Settings(
             http=HttpSettings(listen="127.0.0.1:0"),
             auth=AuthSettings(keys={"shop": GatewayKey.model_validate({"key": KEY})}),
@@ -146,12 +146,12 @@ async def through_the_gateway(
         app = create_app(settings, store=in_memory(), logger=make_logger("info", "json", log))
         async with serving(settings, app) as addresses:
             url = addresses.api
-            yield Side(f"{url}/durable", KEY, behind.emulator, behind.url, url, log)
+            yield Side(f"{url}/durable", KEY, emulator_side.emulator, emulator_side.url, url, log)
 
 
 @asynccontextmanager
 async def both(**personality: str) -> AsyncIterator[tuple[Side, Side]]:
-    """The emulator by itself, and the gateway in front of another."""
+    """An emulator alone, and the gateway in front of another one."""
     async with AsyncExitStack() as stack:
         direct = await stack.enter_async_context(emulated(**personality))
         yield direct, await stack.enter_async_context(through_the_gateway(**personality))

@@ -1,4 +1,4 @@
-"""The durable dialect over real sockets answers as the provider itself does, in every personality of the emulator."""
+"""The durable dialect over real sockets returns what the provider returns, in every personality of the emulator."""
 
 import asyncio
 import itertools
@@ -21,8 +21,11 @@ PERSONALITIES = [
 
 
 class Step(NamedTuple):
-    """A request and the status that it has on both sides. ``{agent}`` and the like stand for what earlier steps made;
-    ``keeps`` names what this one makes. ``exact`` False: the sentences are each side's own."""
+    """A request and the status expected from both sides.
+
+    Placeholders such as ``{agent}`` are replaced by ids that earlier steps stored under this name in ``keeps``. With
+    ``exact`` False the messages may differ, and only type and locations are compared.
+    """
 
     status: int
     method: str
@@ -154,75 +157,75 @@ BY_KEY = [
 ]
 
 
-async def taken(side: Side, steps: list[Step], made: dict[str, str]) -> list[tuple[int, Any]]:
-    """What a side answers to the steps, comparable with another side's."""
+async def run_steps(side: Side, steps: list[Step], kept: dict[str, str]) -> list[tuple[int, Any]]:
+    """The responses of one side to the steps, masked so that both sides can be compared."""
     answers = []
     for step in steps:
-        body = json.loads(_filled(json.dumps(step.body), made)) if step.body is not None else None
-        status, shown, headers = await side.call(step.method, _filled(step.path, made), body)
-        assert status == step.status, (step, shown)
+        body = json.loads(_filled(json.dumps(step.body), kept)) if step.body is not None else None
+        status, result, headers = await side.call(step.method, _filled(step.path, kept), body)
+        assert status == step.status, (step, result)
         if status >= 400:
-            assert shown["code"] == status
+            assert result["code"] == status
         if step.keeps:
-            made[step.keeps] = _made(step.keeps, shown)
+            kept[step.keeps] = _value_to_keep(step.keeps, result)
         if not step.exact:
-            shown = {"type": shown["type"], "at": sorted(_places(shown))}
-        answers.append((status, json.loads(side.masked(json.dumps(shown)))))
+            result = {"type": result["type"], "at": sorted(_locations(result))}
+        answers.append((status, json.loads(side.masked(json.dumps(result)))))
         if side.gateway_url:
             assert "X-Request-ID" in headers
     return answers
 
 
-def _filled(text: str, made: dict[str, str]) -> str:
-    for name, value in made.items():
+def _filled(text: str, kept: dict[str, str]) -> str:
+    for name, value in kept.items():
         text = text.replace("{" + name + "}", value)
     return text
 
 
-def _made(name: str, shown: Any) -> str:
+def _value_to_keep(name: str, result: Any) -> str:
     if name == "cursor":
-        return str(shown["next_cursor"])
-    return str(shown["instance"]["provider_sandbox_id"] if name == "sandbox" else shown["id"])
+        return str(result["next_cursor"])
+    return str(result["instance"]["provider_sandbox_id"] if name == "sandbox" else result["id"])
 
 
-def _places(shown: Any) -> list[str]:
-    return [json.dumps(item["loc"]) for item in shown.get("errors", [])]
+def _locations(result: Any) -> list[str]:
+    return [json.dumps(item["loc"]) for item in result.get("errors", [])]
 
 
 @pytest.mark.parametrize("personality", PERSONALITIES, ids=lambda one: "-".join(one.values()))
-async def test_both_sides_answer_the_same(personality: dict[str, str]):
-    """Status and body of every call, except the sentences about bad input, which are each side's own."""
+async def test_gateway_and_emulator_return_the_same_responses(personality: dict[str, str]):
+    """Compares status and body of every call, except the messages about invalid input, which may differ."""
     steps = [*LOOK_UPS, *CREATES, *LISTS, *VERBS, *CAPABILITIES, *OUTSIDE, *OWNERSHIP]
     if personality["get_by_key"] == "yes":
         steps += BY_KEY
     async with both(**personality) as sides:
         answers = []
         for side in sides:
-            somebody = {"X-API-Key": f"{TOKEN}.somebody"}
+            headers = {"X-API-Key": f"{TOKEN}.somebody"}
             url, side.url = side.url, side.emulator_url
-            status, theirs, _ = await side.call("POST", R, {"key": "theirs", "project": "p"}, headers=somebody)
+            status, theirs, _ = await side.call("POST", R, {"key": "theirs", "project": "p"}, headers=headers)
             side.url = url
             assert status == 201
-            answers.append(await taken(side, steps, {"theirs": theirs["id"]}))
+            answers.append(await run_steps(side, steps, {"theirs": theirs["id"]}))
     direct, through = answers
     for step, one, other in zip(steps, direct, through, strict=True):
         assert one == other, step
 
 
-async def test_the_steps_make_every_call_of_the_dialect():
-    """A new route is missed here."""
+async def test_steps_cover_every_route_of_the_dialect():
+    """This fails for a new route without a step."""
     steps = [*LOOK_UPS, *CREATES, *LISTS, *VERBS, *CAPABILITIES]
     for route in DurableDialect.routes:
-        wanted = route.path.removeprefix("/api/v1").split("/")
+        template = route.path.removeprefix("/api/v1").split("/")
         assert any(
             step.method == route.method
-            and len(given := step.path.partition("?")[0].split("/")) == len(wanted)
-            and all(name == value or name.startswith("{") for name, value in zip(wanted, given, strict=True))
+            and len(given := step.path.partition("?")[0].split("/")) == len(template)
+            and all(name == value or name.startswith("{") for name, value in zip(template, given, strict=True))
             for step in steps
         ), route.operation
 
 
-async def test_a_key_reads_also_where_the_platform_takes_uuids_only():
+async def test_key_is_accepted_when_the_platform_accepts_uuids_only():
     async with through_the_gateway(get_by_key="no") as side:
         _, made, _ = await side.call("POST", R, {"key": "agent"})
         assert (await side.call("GET", f"{R}/agent"))[:2] == (
@@ -233,17 +236,17 @@ async def test_a_key_reads_also_where_the_platform_takes_uuids_only():
         assert (await side.call("GET", f"{R}/none"))[0] == 404
 
 
-async def test_of_two_runtimes_of_one_key_the_gateways_own_is_meant():
+async def test_key_of_two_owners_means_the_gateways_own_runtime():
     async with through_the_gateway(key_uniqueness="owner") as side:
         emulator = Side(side.emulator_url, f"{TOKEN}.somebody", side.emulator, side.emulator_url)
         _, theirs, _ = await emulator.call("POST", R, {"key": "agent"})
         _, mine, _ = await side.call("POST", R, {"key": "agent"})
-        _, shown, _ = await side.call("GET", f"{R}/agent")
-        assert (shown["id"], shown["owned_by_me"]) == (mine["id"], True)
-        assert shown["id"] != theirs["id"]
+        _, result, _ = await side.call("GET", f"{R}/agent")
+        assert (result["id"], result["owned_by_me"]) == (mine["id"], True)
+        assert result["id"] != theirs["id"]
 
 
-PROVIDERS_FAULTS: list[tuple[str, dict[str, Any]]] = [
+PROVIDER_FAULTS: list[tuple[str, dict[str, Any]]] = [
     ("pause", {"status": 429, "code": "e2b_rate_limit_error", "retry_after": 7}),
     ("pause", {"status": 429, "code": "usage_limit_exceeded_error", "detail": "Out of credits"}),
     ("pause", {"status": 403, "code": "member_limit_exceeded_error"}),
@@ -258,10 +261,10 @@ PROVIDERS_FAULTS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-async def test_what_the_provider_says_passes_as_it_is():
-    """Status, body and the time to wait."""
+async def test_documented_errors_of_the_provider_are_passed_on_with_retry_after():
+    """Compares status, body and ``Retry-After``."""
     async with both() as sides:
-        for operation, parameters in PROVIDERS_FAULTS:
+        for operation, parameters in PROVIDER_FAULTS:
             answers = []
             for side in sides:
                 _, made, _ = await side.call("POST", R, {"key": "agent"})
@@ -273,15 +276,15 @@ async def test_what_the_provider_says_passes_as_it_is():
                     "start": ("POST", f"{R}/{made['id']}/start", {}),
                     "pause": ("POST", f"{R}/{made['id']}/pause", None),
                 }
-                status, shown, headers = await side.call(*calls[operation])
+                status, result, headers = await side.call(*calls[operation])
                 await side.end_faults()
-                answers.append((status, shown, headers.get("Retry-After")))
+                answers.append((status, result, headers.get("Retry-After")))
             assert answers[0] == answers[1], (operation, parameters)
             assert answers[0][0] == parameters["status"]
 
 
 @pytest.mark.parametrize(
-    ("operation", "fault", "told"),
+    ("operation", "fault", "expected"),
     [
         ("get", {"fault": "status", "status": 401}, (502, "bad_gateway_error")),
         ("get", {"fault": "status", "status": 426}, (502, "bad_gateway_error")),
@@ -297,8 +300,8 @@ async def test_what_the_provider_says_passes_as_it_is():
         ("create", {"fault": "html", "status": 200}, (504, "gateway_timeout_error")),
     ],
 )
-async def test_what_is_not_of_the_api_gets_the_form_of_its_meaning(
-    operation: str, fault: dict[str, Any], told: tuple[int, str]
+async def test_undocumented_status_or_type_is_rendered_by_its_gateway_code(
+    operation: str, fault: dict[str, Any], expected: tuple[int, str]
 ):
     async with through_the_gateway() as side:
         _, made, _ = await side.call("POST", R, {"key": "agent"})
@@ -308,14 +311,14 @@ async def test_what_is_not_of_the_api_gets_the_form_of_its_meaning(
             "create": ("POST", R, {"key": "agent"}),
         }
         await side.fault(operation, **fault)
-        status, shown, _ = await side.call(*calls[operation])
-        assert (status, shown["type"]) == told
-        assert shown.keys() == {"code", "detail", "type"}
+        status, result, _ = await side.call(*calls[operation])
+        assert (status, result["type"]) == expected
+        assert result.keys() == {"code", "detail", "type"}
         assert side.emulator.counts()["runtimes"] == 1
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "headers", "raw", "told"),
+    ("method", "path", "headers", "raw", "expected"),
     [
         ("GET", R, {"X-API-Key": "wrong-key-of-nobody"}, None, (401, "authentication_error")),
         ("GET", R, {"X-API-Key": ""}, None, (401, "authentication_error")),
@@ -331,36 +334,36 @@ async def test_what_is_not_of_the_api_gets_the_form_of_its_meaning(
         ("GET", "/org/nobody", {}, None, (404, "not_found_error")),
     ],
 )
-async def test_what_the_gateway_refuses_is_told_in_the_providers_form(
-    method: str, path: str, headers: dict[str, str], raw: bytes | None, told: tuple[int, str]
+async def test_errors_of_the_gateway_have_the_providers_format(
+    method: str, path: str, headers: dict[str, str], raw: bytes | None, expected: tuple[int, str]
 ):
     async with through_the_gateway() as side:
-        status, shown, _ = await side.call(method, path, headers=headers, raw=raw)
-        if told[1]:
-            assert (status, shown["type"]) == told
-            assert shown["code"] == status
+        status, result, _ = await side.call(method, path, headers=headers, raw=raw)
+        if expected[1]:
+            assert (status, result["type"]) == expected
+            assert result["code"] == status
         else:
             assert status >= 400
         assert not side.emulator.requests.received(None) or path == f"{R}/a%2Fb"
 
 
-async def test_a_bearer_key_works_as_well():
-    """The documentation of the API shows it, its client sends the other."""
+async def test_bearer_key_is_accepted():
+    """The API's documentation shows ``Bearer``, while its client sends ``X-API-Key``."""
     async with through_the_gateway() as side:
         headers = {"Authorization": f"Bearer {KEY}"}
         side.key = KEY
         assert (await side.call("GET", R, headers=headers))[0] == 200
 
 
-async def test_runtimes_of_one_surface_are_found_controlled_and_stopped_on_the_other():
+async def test_runtimes_of_the_dialect_and_of_v1_are_controlled_through_each_other():
     async with through_the_gateway() as side:
         _, native, _ = await side.call("POST", R, {"key": "from-dialect", "config": CONFIG})
         status, unified = await side.v1("POST", "/runtimes", {"kind": "durable", "name": "from-v1"})
         assert status == 201
         public = f"{PROVIDER}.{native['id']}"
 
-        status, shown = await side.v1("GET", f"/runtimes/{public}")
-        assert (status, shown["name"], shown["state"]) == (200, "from-dialect", "idle")
+        status, result = await side.v1("GET", f"/runtimes/{public}")
+        assert (status, result["name"], result["state"]) == (200, "from-dialect", "idle")
         status, listed = await side.v1("GET", "/runtimes")
         assert {item["id"] for item in listed["items"]} == {public, unified["id"]}
         assert (await side.v1("POST", f"/runtimes/{public}/start"))[1]["state"] == "running"
@@ -376,15 +379,15 @@ async def test_runtimes_of_one_surface_are_found_controlled_and_stopped_on_the_o
         assert side.emulator.counts()["live_runtimes"] == 0
 
 
-async def test_concurrent_keyless_creates_make_one_runtime():
+async def test_concurrent_creates_without_a_key_create_one_runtime():
     async with through_the_gateway() as side:
         made = await asyncio.gather(*(side.call("POST", R, {"project": "shop"}) for _ in range(8)))
         assert sorted(status for status, _, _ in made) == [200] * 7 + [201]
-        assert len({shown["id"] for _, shown, _ in made}) == 1
+        assert len({result["id"] for _, result, _ in made}) == 1
         assert side.emulator.counts()["runtimes"] == 1
 
 
-async def test_a_rule_of_the_settings_leads_a_scope_elsewhere():
+async def test_rule_of_the_settings_maps_a_scope_to_another():
     rules = {"durable": {"routes": [{"scope": "old/lab", "provider": PROVIDER, "target_scope": "acme/research"}]}}
     async with through_the_gateway(dialects=rules) as side:
         assert (await side.call("POST", "/org/old/ws/lab/runtimes", {"key": "agent"}))[0] == 201
@@ -393,7 +396,7 @@ async def test_a_rule_of_the_settings_leads_a_scope_elsewhere():
         assert [one["key"] for one in (await side.call("GET", "/org/old/ws"))[1]] == ["lab"]
 
 
-async def test_an_open_provider_serves_every_scope():
+async def test_open_provider_serves_every_scope():
     async with through_the_gateway(scope=None) as side:
         assert (await side.call("POST", "/org/zeta/ws/any/runtimes", {"key": "agent"}))[0] == 201
         assert (await side.call("GET", "/org/zeta/ws/any/runtimes/agent"))[0] == 200
@@ -401,23 +404,23 @@ async def test_an_open_provider_serves_every_scope():
         assert (await side.call("GET", f"{R}/agent"))[0] == 404
 
 
-async def test_the_log_tells_who_did_what_and_holds_no_secret():
+async def test_log_names_principal_and_operation_and_contains_no_secret():
     async with through_the_gateway() as side:
         config = {"runtime_server": {"env": {"PASSWORD": "hunter2-env"}}}
         _, made, _ = await side.call("POST", R, {"key": "agent", "config": config})
         _, started, _ = await side.call("POST", f"{R}/agent/start", {})
         lines = [json.loads(line) for line in side.log.getvalue().splitlines()]
-        told = [line for line in lines if line.get("surface") == "durable"]
-        assert [(line["operation"], line["status"]) for line in told] == [("create", 201), ("start", 200)]
-        for line in told:
+        calls = [line for line in lines if line.get("surface") == "durable"]
+        assert [(line["operation"], line["status"]) for line in calls] == [("create", 201), ("start", 200)]
+        for line in calls:
             assert (line["principal"], line["provider"], line["scope"]) == ("shop", PROVIDER, "acme/research")
             assert line["runtime_id"] == f"{PROVIDER}.{made['id']}"
         for secret in ("hunter2-env", TOKEN, KEY, started["sandbox_token"]):
             assert secret not in side.log.getvalue()
 
 
-async def test_the_emulator_is_what_it_is_compared_with():
-    """Its own token works there, and the gateway's key does not."""
+async def test_emulator_accepts_its_own_token_and_not_the_gateways_key():
+    """Otherwise the comparison of both sides would prove nothing."""
     async with emulated() as side:
         assert (await side.call("GET", R))[0] == 200
         assert (await side.call("GET", R, headers={"X-API-Key": KEY}))[0] == 401

@@ -1,4 +1,4 @@
-"""The durable emulator over real sockets: what it accepts, how it moves, and the faults around it."""
+"""The durable emulator over real sockets: validation, state transitions, lists, and injected faults."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ class Time:
 
 
 class Client:
-    """Sends as one owner; ``raw`` answers with the status too, the others expect success."""
+    """Sends requests as one owner. ``raw`` also returns the status; the other methods expect success."""
 
     def __init__(self, session: aiohttp.ClientSession, owner: str | None = None) -> None:
         self.session = session
@@ -79,26 +79,26 @@ async def client(serve: Serve) -> AsyncIterator[Client]:
 
 
 def kind(answer: tuple[int, Any]) -> tuple[int, str]:
-    """Status and type of an error, having checked that the envelope is whole."""
+    """Status and type of an error. Also checks the envelope."""
     status, body = answer
     assert body["code"] == status
     assert isinstance(body["detail"], str)
     return status, body["type"]
 
 
-def faulty(answer: tuple[int, Any]) -> list[tuple[Any, str]]:
-    """Places and types of a validation error."""
+def invalid(answer: tuple[int, Any]) -> list[tuple[Any, str]]:
+    """Locations and types of the items of a validation error."""
     assert kind(answer) == (422, "validation_error")
     return [(tuple(item["loc"]), item["type"]) for item in answer[1]["errors"]]
 
 
-# ---- who calls, and errors
+# ---- authentication and errors
 
 
 @pytest.mark.parametrize(
     "headers", [{}, {"X-API-Key": "other"}, {"Authorization": f"Basic {TOKEN}"}, {"X-API-Key": f"{TOKEN}."}]
 )
-async def test_a_call_without_the_credential_is_401(client: Client, headers: dict[str, str]) -> None:
+async def test_call_without_the_credential_is_401(client: Client, headers: dict[str, str]) -> None:
     async with client.session.get(RUNTIMES, headers=headers) as response:
         assert response.status == 401
         expected = {"code": 401, "detail": "Authentication failed", "type": "authentication_error"}
@@ -106,27 +106,27 @@ async def test_a_call_without_the_credential_is_401(client: Client, headers: dic
 
 
 @pytest.mark.parametrize("headers", [{"X-API-Key": TOKEN}, {"Authorization": f"Bearer {TOKEN}"}])
-async def test_the_credential_comes_in_either_header(client: Client, headers: dict[str, str]) -> None:
+async def test_credential_is_accepted_in_either_header(client: Client, headers: dict[str, str]) -> None:
     async with client.session.get(RUNTIMES, headers=headers) as response:
         assert (response.status, await response.json()) == (200, {"items": [], "next_cursor": None})
 
 
-async def test_every_error_is_in_the_envelope(client: Client) -> None:
+async def test_every_error_has_the_envelope(client: Client) -> None:
     assert kind(await client.raw("GET", "/api/v1/elsewhere")) == (404, "not_found_error")
     assert kind(await client.raw("GET", "/api/org/acme/ws/research/runtimes")) == (404, "not_found_error")
     assert kind(await client.raw("DELETE", str(uuid4()))) == (405, "invalid_error")
     assert kind(await client.raw("GET", str(uuid4()))) == (404, "not_found_error")
     async with client.session.post(RUNTIMES, data=b"{", headers=client.headers) as response:
-        assert faulty((response.status, await response.json())) == [(("body",), "json_invalid")]
+        assert invalid((response.status, await response.json())) == [(("body",), "json_invalid")]
 
 
 @pytest.mark.parametrize("personality", [{"key_uniqueness": "galaxy"}, {"get_by_kye": "yes"}])
-def test_an_unknown_personality_is_refused(personality: dict[str, str]) -> None:
+def test_unknown_personality_is_refused(personality: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="personality"):
         create_emulator(token=TOKEN, personality=personality)
 
 
-def test_an_empty_token_is_refused() -> None:
+def test_empty_token_is_refused() -> None:
     with pytest.raises(ValueError, match="token"):
         create_emulator(token="")
 
@@ -134,7 +134,7 @@ def test_an_empty_token_is_refused() -> None:
 # ---- create
 
 
-async def test_a_new_runtime_is_idle_and_has_every_documented_field(client: Client) -> None:
+async def test_new_runtime_is_idle_and_has_every_documented_field(client: Client) -> None:
     body = {"key": "agent", "name": "Agent", "description": "d", "project": "lab", "config": {"version": "v2"}}
     status, runtime = await client.raw("POST", RUNTIMES, body)
     assert status == 201
@@ -163,7 +163,7 @@ async def test_a_new_runtime_is_idle_and_has_every_documented_field(client: Clie
     assert (await client.ok("GET", "/__stats"))["creates_committed"] == 1
 
 
-async def test_a_create_ensures_and_does_not_change(client: Client) -> None:
+async def test_second_create_returns_the_runtime_unchanged(client: Client) -> None:
     first = await client.create(key="agent", name="Agent", config={"resources": {"cpu_cores": 2}})
     for body in (
         {"key": "agent"},
@@ -177,7 +177,7 @@ async def test_a_create_ensures_and_does_not_change(client: Client) -> None:
     assert (await client.ok("GET", "/__stats"))["creates_committed"] == 1
 
 
-async def test_another_config_conflicts_and_changes_nothing(client: Client) -> None:
+async def test_create_with_another_config_is_a_conflict_and_changes_nothing(client: Client) -> None:
     first = await client.create(key="agent", config={})
     for config in ({"resources": {"cpu_cores": 4}}, {"sandbox": {"egress": {"allow": []}}}, {"future": 1}):
         answer = await client.raw("POST", RUNTIMES, {"key": "agent", "config": config})
@@ -185,7 +185,7 @@ async def test_another_config_conflicts_and_changes_nothing(client: Client) -> N
     assert (await client.ok("GET", "agent"))["config_digest"] == first["config_digest"]
 
 
-async def test_without_a_key_the_projects_key_is_taken(client: Client) -> None:
+async def test_create_without_a_key_uses_the_projects_key(client: Client) -> None:
     assert (await client.create())["key"] == "default"
     lab = await client.create(project="lab")
     assert (lab["key"], lab["created"]) == ("lab", True)
@@ -194,7 +194,7 @@ async def test_without_a_key_the_projects_key_is_taken(client: Client) -> None:
     assert kind(await client.raw("POST", RUNTIMES, {"project": str(uuid4())})) == (404, "not_found_error")
 
 
-async def test_keys_are_unique_in_a_workspace(client: Client) -> None:
+async def test_keys_are_unique_per_workspace(client: Client) -> None:
     mine = await client.create(key="agent")
     theirs = await Client(client.session, "bob").create(key="agent")
     assert (theirs["id"], theirs["created"], theirs["owned_by_me"]) == (mine["id"], False, False)
@@ -212,10 +212,10 @@ async def test_keys_can_be_unique_per_owner(serve: Serve) -> None:
         assert (await client.create(key="agent"))["created"] is False
 
 
-async def test_a_platform_may_not_find_runtimes_by_key(serve: Serve) -> None:
+async def test_runtimes_are_not_read_by_key_with_get_by_key_no(serve: Serve) -> None:
     async with serve(get_by_key="no") as client:
         runtime = await client.create(key="agent")
-        assert faulty(await client.raw("GET", "agent")) == [(("path", "runtime_id"), "uuid_parsing")]
+        assert invalid(await client.raw("GET", "agent")) == [(("path", "runtime_id"), "uuid_parsing")]
         assert (await client.ok("GET", runtime["id"]))["key"] == "agent"
         assert kind(await client.raw("GET", str(uuid4()))) == (404, "not_found_error")
 
@@ -266,24 +266,24 @@ async def test_a_platform_may_not_find_runtimes_by_key(serve: Serve) -> None:
         ({"config": {"secrets": {"secret_ids": ["x"]}}}, ("config", "secrets", "secret_ids", 0), "uuid_parsing"),
     ],
 )
-async def test_a_bad_create_is_refused_by_its_place(
+async def test_invalid_create_is_refused_at_the_location_of_the_value(
     client: Client, body: Any, loc: tuple[Any, ...], error: str
 ) -> None:
-    assert faulty(await client.raw("POST", RUNTIMES, body)) == [(("body", *loc), error)]
+    assert invalid(await client.raw("POST", RUNTIMES, body)) == [(("body", *loc), error)]
     assert (await client.ok("GET", "/__stats"))["runtimes"] == 0
 
 
-async def test_numbers_beyond_all_bounds_are_no_integers(client: Client) -> None:
+async def test_infinite_number_is_not_an_integer(client: Client) -> None:
     raw = b'{"config": {"resources": {"memory_mb": 1e999}}}'
     async with client.session.post(RUNTIMES, data=raw, headers=client.headers) as response:
         answer = response.status, await response.json()
-    assert faulty(answer) == [(("body", "config", "resources", "memory_mb"), "int_type")]
+    assert invalid(answer) == [(("body", "config", "resources", "memory_mb"), "int_type")]
 
 
 # ---- config
 
 
-async def test_a_config_is_shown_with_its_defaults_and_its_unknown_members(client: Client) -> None:
+async def test_config_has_defaults_and_keeps_unknown_members(client: Client) -> None:
     await client.create(key="agent", config={"future": {"x": 1}, "build": {"cache": True}})
     answer = await client.ok("GET", "agent/config")
     runtime = await client.ok("GET", "agent")
@@ -307,7 +307,7 @@ async def test_a_config_is_shown_with_its_defaults_and_its_unknown_members(clien
     assert (answer["runtime_id"], answer["config_digest"]) == (runtime["id"], runtime["config_digest"])
 
 
-async def test_a_config_is_replaced_as_a_whole(client: Client, now: Time) -> None:
+async def test_config_is_replaced_completely(client: Client, now: Time) -> None:
     first = await client.create(key="agent", config={"resources": {"cpu_cores": 8}, "metadata": {"labels": {"a": "b"}}})
     now.seconds += 5
     answer = await client.ok("PUT", "agent/config", {"config": {"metadata": {"labels": {"c": "d"}}}})
@@ -316,14 +316,14 @@ async def test_a_config_is_replaced_as_a_whole(client: Client, now: Time) -> Non
     runtime = await client.ok("GET", "agent")
     assert runtime["config_digest"] == answer["config_digest"] != first["config_digest"]
     assert runtime["updated_at"] > first["updated_at"]
-    assert faulty(await client.raw("PUT", "agent/config", {})) == [(("body", "config"), "missing")]
-    assert faulty(await client.raw("PUT", "agent/config", {"config": None})) == [(("body", "config"), "dict_type")]
+    assert invalid(await client.raw("PUT", "agent/config", {})) == [(("body", "config"), "missing")]
+    assert invalid(await client.raw("PUT", "agent/config", {"config": None})) == [(("body", "config"), "dict_type")]
 
 
 # ---- state machine
 
 
-async def test_start_brings_an_instance_and_its_credential_is_read_not_minted(client: Client) -> None:
+async def test_start_creates_an_instance_and_a_second_start_returns_the_same_credential(client: Client) -> None:
     await client.create(key="agent")
     started = await client.ok("POST", "agent/start", {})
     assert (started["status"], started["materialization_stale"]) == ("running", False)
@@ -335,14 +335,14 @@ async def test_start_brings_an_instance_and_its_credential_is_read_not_minted(cl
     assert instance["supports_pause"] is True
     again = await client.ok("POST", "agent/start")
     assert again == started
-    shown = await client.ok("GET", "agent")
-    assert shown.keys() & {"sandbox_token", "materialization_stale"} == set()
+    result = await client.ok("GET", "agent")
+    assert result.keys() & {"sandbox_token", "materialization_stale"} == set()
     logs = await client.ok("GET", f"/api/v1/org/acme/sandboxes/{instance['provider_sandbox_id']}/logs")
     assert "ready" in logs["logs"]
     assert kind(await client.raw("GET", "/api/v1/org/acme/sandboxes/i0/logs")) == (404, "not_found_error")
 
 
-async def test_a_start_on_a_paused_runtime_leaves_it_paused_and_gives_the_credential(client: Client) -> None:
+async def test_start_of_a_paused_runtime_leaves_it_paused_and_returns_the_credential(client: Client) -> None:
     await client.create(key="agent")
     token = (await client.ok("POST", "agent/start", {}))["sandbox_token"]
     paused = await client.ok("POST", "agent/pause")
@@ -355,7 +355,7 @@ async def test_a_start_on_a_paused_runtime_leaves_it_paused_and_gives_the_creden
     assert "sandbox_token" not in resumed
 
 
-async def test_an_instance_older_than_the_config_or_the_capabilities_is_stale(client: Client) -> None:
+async def test_instance_older_than_config_or_capabilities_is_stale(client: Client) -> None:
     await client.create(key="agent")
     await client.ok("POST", "agent/start", {})
     await client.ok("PUT", "agent/config", {"config": {"resources": {"cpu_cores": 4}}})
@@ -376,7 +376,7 @@ async def test_an_instance_older_than_the_config_or_the_capabilities_is_stale(cl
         ("paused", ["pause", "keepalive"]),
     ],
 )
-async def test_a_verb_in_the_wrong_state_is_a_conflict(client: Client, status: str, refused: list[str]) -> None:
+async def test_verb_in_the_wrong_state_is_a_conflict(client: Client, status: str, refused: list[str]) -> None:
     await client.create(key="agent")
     if status != "idle":
         await client.ok("POST", "agent/start", {})
@@ -388,7 +388,7 @@ async def test_a_verb_in_the_wrong_state_is_a_conflict(client: Client, status: s
     assert (await client.ok("GET", "agent"))["status"] == status
 
 
-async def test_only_the_owner_changes_a_runtime_and_everybody_reads_it(client: Client) -> None:
+async def test_only_the_owner_changes_a_runtime_and_other_users_read_it(client: Client) -> None:
     await client.create(key="agent")
     bob = Client(client.session, "bob")
     assert (await bob.ok("GET", "agent"))["owned_by_me"] is False
@@ -424,7 +424,7 @@ async def test_credits_accrue_only_while_running_and_are_billed_at_a_pause(clien
     assert running["instance"]["total_runtime_seconds"] == 2000
 
 
-async def test_an_instance_that_outlives_its_time_is_paused_at_that_moment(client: Client, now: Time) -> None:
+async def test_instance_is_paused_when_its_time_limit_passes(client: Client, now: Time) -> None:
     await client.create(key="agent", requested_runtime_limit_seconds=120)
     started = (await client.ok("POST", "agent/start", {}))["instance"]
     assert started["requested_runtime_limit_source_level"] == "l4_requested"
@@ -442,7 +442,7 @@ async def test_an_instance_that_outlives_its_time_is_paused_at_that_moment(clien
     assert (await client.ok("GET", "/__stats"))["running_runtimes"] == 1
 
 
-async def test_the_limit_of_a_start_wins_and_the_platform_caps_it(client: Client) -> None:
+async def test_limit_of_a_start_takes_precedence_and_is_capped_by_the_platform(client: Client) -> None:
     await client.create(key="agent", requested_runtime_limit_seconds=120, config={"sandbox": {"timeout_seconds": 900}})
     instance = (await client.ok("POST", "agent/start", {"requested_runtime_limit_seconds": 90_000}))["instance"]
     assert instance["requested_runtime_limit_seconds"] == 90_000
@@ -462,21 +462,21 @@ async def test_the_limit_of_a_start_wins_and_the_platform_caps_it(client: Client
         ("keepalive", {"extend_seconds": 3601}, ("extend_seconds",), "less_than_equal"),
     ],
 )
-async def test_a_bad_body_of_a_verb_is_refused(
+async def test_invalid_body_of_a_verb_is_refused(
     client: Client, path: str, body: Any, loc: tuple[Any, ...], error: str
 ) -> None:
     await client.create(key="agent")
-    assert (("body", *loc), error) in faulty(await client.raw("POST", f"agent/{path}", body))
+    assert (("body", *loc), error) in invalid(await client.raw("POST", f"agent/{path}", body))
     assert (await client.ok("GET", "agent"))["status"] == "idle"
 
 
 # ---- list
 
 
-async def test_pages_with_changing_limits_show_everything_once(client: Client, now: Time) -> None:
-    made = []
+async def test_pages_with_changing_limits_contain_each_runtime_once(client: Client, now: Time) -> None:
+    created = []
     for index in range(7):
-        made.append((await client.create(key=f"a{index}"))["id"])
+        created.append((await client.create(key=f"a{index}"))["id"])
         now.seconds += index % 2
     seen, cursor = [], None
     for limit in (3, 1, 2, 50):
@@ -486,12 +486,12 @@ async def test_pages_with_changing_limits_show_everything_once(client: Client, n
         cursor = page["next_cursor"]
         await client.create(key=f"late{limit}")
         now.seconds += 1
-    assert set(made) <= set(seen)
+    assert set(created) <= set(seen)
     assert len(set(seen)) == len(seen)
     assert cursor is None
 
 
-async def test_a_list_is_narrowed(client: Client) -> None:
+async def test_list_is_filtered(client: Client) -> None:
     for key in ("idle", "running", "paused"):
         await client.create(key=key, project=f"p-{key}")
     theirs = await Client(client.session, "bob").create(key="bobs")
@@ -526,7 +526,7 @@ async def test_a_list_is_narrowed(client: Client) -> None:
         ({"cursor": "bnVsbA=="}, 400),
     ],
 )
-async def test_a_bad_query_is_refused(client: Client, query: dict[str, Any], status: int) -> None:
+async def test_invalid_query_is_refused(client: Client, query: dict[str, Any], status: int) -> None:
     answer = await client.raw("GET", RUNTIMES, params=query)
     assert kind(answer) == (status, "validation_error" if status == 422 else "invalid_error")
     if status == 422:
@@ -536,7 +536,7 @@ async def test_a_bad_query_is_refused(client: Client, query: dict[str, Any], sta
 # ---- capabilities
 
 
-async def test_a_capability_is_installed_changed_and_removed(client: Client) -> None:
+async def test_capability_is_installed_updated_and_removed(client: Client) -> None:
     await client.create(key="agent")
     binding = await client.ok("POST", "agent/capabilities", {"name": "recon"})
     assert (binding["capability_name"], binding["version"], binding["latest_version"]) == ("recon", "1.0.0", "1.0.0")
@@ -558,14 +558,14 @@ async def test_a_capability_is_installed_changed_and_removed(client: Client) -> 
 
 
 @pytest.mark.parametrize("body", [{}, {"enabled": True, "version": "1"}, {"version": None}, {"flags": {"a": 1}}, None])
-async def test_a_patch_changes_exactly_one_thing(client: Client, body: Any) -> None:
+async def test_patch_without_exactly_one_valid_field_is_refused(client: Client, body: Any) -> None:
     await client.create(key="agent")
     binding = await client.ok("POST", "agent/capabilities", {"name": "recon", "version": "2"})
-    assert faulty(await client.raw("PATCH", f"agent/capabilities/{binding['id']}", body))
+    assert invalid(await client.raw("PATCH", f"agent/capabilities/{binding['id']}", body))
     assert await client.ok("GET", "agent/capabilities") == {"items": [binding]}
 
 
-async def test_what_is_enabled_is_resolved(client: Client) -> None:
+async def test_only_enabled_capabilities_are_resolved(client: Client) -> None:
     await client.create(key="agent")
     one = await client.ok("POST", "agent/capabilities", {"name": "recon"})
     await client.ok("POST", "agent/capabilities", {"name": "report", "version": "3.1"})
@@ -583,7 +583,7 @@ async def test_what_is_enabled_is_resolved(client: Client) -> None:
 # ---- look-ups
 
 
-async def test_what_the_client_asks_first_is_answered(client: Client) -> None:
+async def test_look_ups_of_the_client_are_served(client: Client) -> None:
     user = await client.ok("GET", "/api/v1/user")
     assert user.keys() == {"id", "email_address", "username"}
     assert (await client.create())["created_by"] == user["id"]
@@ -600,7 +600,7 @@ async def test_what_the_client_asks_first_is_answered(client: Client) -> None:
     assert secrets["secrets"][0].keys() == {"id", "name", "masked_value", "created_at", "updated_at"}
 
 
-async def test_projects_are_made_and_found(client: Client) -> None:
+async def test_projects_are_created_and_read(client: Client) -> None:
     base = RUNTIMES.replace("runtimes", "projects")
     assert [item["key"] for item in await client.ok("GET", base)] == ["default"]
     status, project = await client.raw("POST", base, {"name": "Red Team"})
@@ -616,7 +616,7 @@ async def test_projects_are_made_and_found(client: Client) -> None:
 # ---- faults
 
 
-async def test_a_create_whose_answer_is_lost_has_happened_once(client: Client) -> None:
+async def test_create_with_a_lost_response_is_committed_once(client: Client) -> None:
     await client.fault("create", "drop_after", times=1)
     with pytest.raises(aiohttp.ServerDisconnectedError):
         await client.create(key="agent")
@@ -626,16 +626,16 @@ async def test_a_create_whose_answer_is_lost_has_happened_once(client: Client) -
     assert (stats["creates_committed"], stats["requests"]["create"], stats["faults_fired"]) == (1, 2, {"drop_after": 1})
 
 
-async def test_what_exists_is_told_by_its_key_whatever_reads_show(client: Client) -> None:
+async def test_control_route_lists_a_runtime_that_reads_do_not_show_yet(client: Client) -> None:
     await client.fault("create", "list_lag")
-    made = await client.create(key="agent", name="Agent")
-    told = (await client.ok("GET", "/__runtimes"))["items"]
-    assert [(item["id"], item["name"], item["scope"], item["live"]) for item in told] == [
-        (made["id"], "agent", "acme/research", True)
+    created = await client.create(key="agent", name="Agent")
+    items = (await client.ok("GET", "/__runtimes"))["items"]
+    assert [(item["id"], item["name"], item["scope"], item["live"]) for item in items] == [
+        (created["id"], "agent", "acme/research", True)
     ]
 
 
-async def test_a_create_that_commits_twice_leaves_two_of_one_key(client: Client) -> None:
+async def test_create_that_commits_twice_creates_two_runtimes_of_one_key(client: Client) -> None:
     await client.fault("create", "commit_twice", times=1)
     first = await client.create(key="agent")
     keys = [item["key"] for item in (await client.ok("GET", RUNTIMES))["items"]]
@@ -644,7 +644,7 @@ async def test_a_create_that_commits_twice_leaves_two_of_one_key(client: Client)
     assert (await client.ok("GET", "/__stats"))["creates_committed"] == 2
 
 
-async def test_a_new_runtime_can_be_late_in_lists_and_gets(client: Client) -> None:
+async def test_new_runtime_appears_late_in_lists_and_gets_with_lag(client: Client) -> None:
     await client.fault("create", "list_lag", reads=1)
     await client.fault("create", "get_lag", reads=1)
     runtime = await client.create(key="agent")
@@ -653,7 +653,7 @@ async def test_a_new_runtime_can_be_late_in_lists_and_gets(client: Client) -> No
     assert (await client.create(key="agent"))["created"] is False
 
 
-async def test_a_start_goes_on_when_the_client_leaves(now: Time) -> None:
+async def test_start_is_committed_after_the_client_disconnects(now: Time) -> None:
     app = create_emulator(token=TOKEN, now=now)
     emulator = app[EMULATOR]
     async with running(app) as url, aiohttp.ClientSession(url) as session:
@@ -671,7 +671,7 @@ async def test_a_start_goes_on_when_the_client_leaves(now: Time) -> None:
         assert (await client.ok("GET", "/__stats"))["live_runtimes"] == 1
 
 
-async def test_a_failure_asked_for_is_in_the_envelope(client: Client) -> None:
+async def test_injected_failure_has_the_envelope(client: Client) -> None:
     await client.fault("start", "status", status=429, detail="Not enough credits", times=1)
     await client.create(key="agent")
     answer = await client.raw("POST", "agent/start", {})
@@ -679,7 +679,7 @@ async def test_a_failure_asked_for_is_in_the_envelope(client: Client) -> None:
     assert answer[1]["detail"] == "Not enough credits"
 
 
-async def test_what_was_received_is_what_was_sent(client: Client) -> None:
+async def test_recorded_request_has_the_sent_body_and_no_token(client: Client) -> None:
     await client.create(key="agent", config={"sandbox": {"egress": {"allow": []}}}, description=None)
     (item,) = (await client.ok("GET", "/__requests", params={"operation": "create"}))["items"]
     assert item["body"] == {"key": "agent", "config": {"sandbox": {"egress": {"allow": []}}}, "description": None}

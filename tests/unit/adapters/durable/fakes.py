@@ -1,4 +1,4 @@
-"""The JSON that the durable API answers with."""
+"""Responses of the durable API, and adapters over scripted transports."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ REF = RuntimeRef(SCOPE, UUID)
 
 
 def failure(status: int, kind: str | None = None, *, code: int | None = None, **members: Any) -> UpstreamResponse:
-    """A failure in the provider's own envelope."""
+    """An error response in the provider's own envelope."""
     body = {"code": code or status, "detail": "the provider's words", **members}
     return answer(status, body if kind is None else {**body, "type": kind})
 
@@ -47,7 +47,7 @@ def instance(**members: Any) -> dict[str, Any]:
 
 
 def row(**members: Any) -> dict[str, Any]:
-    """A runtime as a current platform answers it, idle."""
+    """An idle runtime as a current platform returns it."""
     return {
         "id": UUID,
         "key": "agent",
@@ -79,12 +79,12 @@ def create(**fields: Any) -> CreateDurable:
 
 
 def settings(**options: Any) -> DurableSettings:
-    """The settings of a pinned provider called ``dn``."""
-    known = {"name": "dn", "api": "durable", "base_url": "http://dn.test", "token": TOKEN, "scope": SCOPE}
-    return DurableSettings.model_validate({**known, **options})
+    """The settings of a pinned provider named ``dn``."""
+    defaults = {"name": "dn", "api": "durable", "base_url": "http://dn.test", "token": TOKEN, "scope": SCOPE}
+    return DurableSettings.model_validate({**defaults, **options})
 
 
 def adapter(*answers: UpstreamResponse | TransportFailure, **options: Any) -> tuple[DurableAdapter, FakeTransport]:
-    """An adapter on a transport with these answers."""
+    """An adapter over a transport with these scripted responses."""
     transport = FakeTransport(*answers)
     return DurableAdapter(settings(**options), transport), transport

@@ -1,4 +1,4 @@
-"""What the verbs, the config and the capabilities send, and what their answers mean."""
+"""What verbs, config and capabilities send, and how their responses are interpreted."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ BINDING = {
         ({"secret_ids": [UUID], "runtime_limit_seconds": 90}, None),
     ],
 )
-async def test_a_start_sends_an_object_with_exactly_what_was_sent(options, body):
+async def test_start_sends_an_object_with_only_the_callers_members(options, body):
     durable, transport = adapter(answer(200, row(**RUNNING, sandbox_token="hunter2")))
     started = await durable.start(REF, validate(StartRequest, options), CALL)
     (sent,) = transport.sent
@@ -62,7 +62,7 @@ async def test_a_start_sends_an_object_with_exactly_what_was_sent(options, body)
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume", "reset"])
-async def test_a_verb_without_options_has_no_body(verb):
+async def test_verb_without_options_sends_no_body(verb):
     durable, transport = adapter(answer(200, row()), failure(409, "conflict_error"))
     assert (await getattr(durable, verb)(REF, CALL)).provider_id == UUID
     (sent,) = transport.sent
@@ -71,7 +71,7 @@ async def test_a_verb_without_options_has_no_body(verb):
         await getattr(durable, verb)(REF, CALL)
 
 
-async def test_a_keepalive_answers_with_the_public_id():
+async def test_keepalive_returns_the_public_id():
     for scope, reference in (("acme/research", UUID), (None, f"{b64url('acme/research')}~{UUID}")):
         durable, transport = adapter(answer(200, {"expires_at": "2026-03-01T11:05:00Z"}), scope=scope)
         lease = await durable.keepalive(REF, 300, CALL)
@@ -82,7 +82,7 @@ async def test_a_keepalive_answers_with_the_public_id():
         await durable.keepalive(REF, 300, CALL)
 
 
-async def test_a_connection_is_the_sandboxs_url_with_its_token():
+async def test_connection_holds_url_and_token_of_the_sandbox():
     durable, transport = adapter(answer(200, row(**RUNNING, sandbox_token="hunter2")))
     assert await durable.connections(REF, CALL) == [
         Connection(
@@ -106,12 +106,12 @@ async def test_a_connection_is_the_sandboxs_url_with_its_token():
         {"status": "paused", "instance": instance(state="paused"), "sandbox_token": "t"},
     ],
 )
-async def test_there_is_no_connection_without_url_token_and_running_compute(members):
+async def test_no_connection_without_url_token_and_running_state(members):
     durable, _ = adapter(answer(200, row(**members)))
     assert await durable.connections(REF, CALL) == []
 
 
-async def test_a_config_is_read_whole_and_what_is_not_told_is_not_made_up():
+async def test_config_is_read_unchanged_and_missing_members_are_none():
     config = {"version": "v2", "x-new": {"a": None}}
     durable, transport = adapter(
         answer(200, {"config": config, "config_digest": "d1", "config_version": "v2", "runtime_id": UUID}),
@@ -125,7 +125,7 @@ async def test_a_config_is_read_whole_and_what_is_not_told_is_not_made_up():
     assert (transport.sent[0].method, transport.sent[0].path) == ("GET", f"{HERE}/config")
 
 
-async def test_a_config_is_replaced_with_the_document_as_it_was_written():
+async def test_replace_config_sends_the_document_as_written():
     durable, transport = adapter(answer(200, {"config": {"version": "v2"}, "config_digest": "d2"}))
     request = validate(ReplaceConfig, {"config": {"sandbox": {"egress": None}, "defaults": {}}})
     assert (await durable.replace_config(REF, request.config, CALL)).config_digest == "d2"
@@ -134,14 +134,14 @@ async def test_a_config_is_replaced_with_the_document_as_it_was_written():
     assert sent.body == b'{"config":{"sandbox":{"egress":null},"defaults":{}}}'
 
 
-async def test_a_config_with_text_that_is_not_unicode_is_not_sent():
+async def test_config_with_invalid_unicode_is_refused_before_sending():
     durable, transport = adapter()
     with pytest.raises(ValidationFailed):
         await durable.replace_config(REF, RuntimeConfig.model_validate({"x": "\ud800"}), CALL)
     assert transport.sent == []
 
 
-async def test_bindings_are_listed_and_a_list_without_items_is_empty():
+async def test_bindings_are_listed_and_missing_items_mean_an_empty_list():
     durable, transport = adapter(
         answer(200, {"items": [{**BINDING, "flags": {"a": True}, "source": "user", "new": 1}]}),
         answer(200, {}),
@@ -163,7 +163,7 @@ def _binding(**members: Any) -> CapabilityBinding:
 
 
 @pytest.mark.parametrize("status", [200, 201])
-async def test_an_install_sends_what_was_sent_and_takes_the_binding_of_its_answer(status):
+async def test_install_sends_the_callers_fields_and_returns_the_binding_in_the_response(status):
     for options in ({"name": "browse"}, {"name": "browse", "version": "1.2.0"}):
         durable, transport = adapter(answer(status, BINDING))
         installed = await durable.install_capability(REF, validate(InstallCapability, options), CALL)
@@ -177,32 +177,32 @@ async def test_an_install_sends_what_was_sent_and_takes_the_binding_of_its_answe
         assert msgspec.json.decode(sent.body) == options
 
 
-@pytest.mark.parametrize("answered", [answer(200, {"ok": True}), answer(204, b""), answer(200, b"[]")])
-async def test_a_change_whose_answer_is_no_binding_is_read_back_from_the_list(answered):
+@pytest.mark.parametrize("response", [answer(200, {"ok": True}), answer(204, b""), answer(200, b"[]")])
+async def test_binding_is_read_from_the_list_when_the_response_holds_none(response):
     listed = answer(200, {"items": [{**BINDING, "id": UUID, "capability_name": "other"}, BINDING]})
-    durable, transport = adapter(answered, listed)
+    durable, transport = adapter(response, listed)
     assert await durable.install_capability(REF, validate(InstallCapability, {"name": "browse"}), CALL) == _binding()
-    durable, transport = adapter(answered, listed)
+    durable, transport = adapter(response, listed)
     change = validate(UpdateCapability, {"enabled": True})
     assert await durable.update_capability(REF, OTHER, change, CALL) == _binding()
     assert [sent.operation for sent in transport.sent] == [Operation.UPDATE_CAPABILITY, Operation.LIST_CAPABILITIES]
 
 
-@pytest.mark.parametrize("broken", [answer(503, b""), TransportFailure("refused", Phase.CONNECTING)])
-async def test_a_change_that_cannot_be_read_back_is_not_told_as_one_that_did_not_happen(broken):
-    durable, _ = adapter(answer(200, {}), broken)
+@pytest.mark.parametrize("failed", [answer(503, b""), TransportFailure("refused", Phase.CONNECTING)])
+async def test_accepted_change_that_cannot_be_read_back_is_outcome_unknown(failed):
+    durable, _ = adapter(answer(200, {}), failed)
     with pytest.raises(OutcomeUnknown):
         await durable.install_capability(REF, validate(InstallCapability, {"name": "browse"}), CALL)
 
 
-async def test_an_accepted_change_that_no_list_shows_is_a_bad_response():
+async def test_accepted_change_missing_from_the_list_is_a_bad_response():
     durable, _ = adapter(answer(200, {}), answer(200, {"items": [BINDING]}))
     with pytest.raises(ProviderBadResponse, match="does not list the binding"):
         await durable.install_capability(REF, validate(InstallCapability, {"name": "other"}), CALL)
 
 
 @pytest.mark.parametrize("change", [{"enabled": False}, {"flags": {"a": None, "b": True}}, {"version": "2"}])
-async def test_a_change_sends_exactly_its_one_field(change):
+async def test_update_of_a_binding_sends_only_the_changed_field(change):
     durable, transport = adapter(answer(200, BINDING))
     await durable.update_capability(REF, "b/1 ü", validate(UpdateCapability, change), CALL)
     (sent,) = transport.sent
@@ -210,23 +210,23 @@ async def test_a_change_sends_exactly_its_one_field(change):
     assert msgspec.json.decode(sent.body) == change
 
 
-@pytest.mark.parametrize("answered", [answer(204, b""), answer(200, {"ok": True}), answer(200, b"<html>")])
-async def test_the_body_of_an_uninstall_is_not_looked_at(answered):
-    durable, transport = adapter(answered)
+@pytest.mark.parametrize("response", [answer(204, b""), answer(200, {"ok": True}), answer(200, b"<html>")])
+async def test_response_body_of_an_uninstall_is_ignored(response):
+    durable, transport = adapter(response)
     await durable.remove_capability(REF, OTHER, CALL)
     (sent,) = transport.sent
     assert (sent.method, sent.path, sent.body) == ("DELETE", f"{HERE}/capabilities/{OTHER}", None)
 
 
 @pytest.mark.parametrize("binding_id", ["", ".", ".."])
-async def test_a_binding_id_that_would_lead_elsewhere_is_not_found_without_a_call(binding_id):
+async def test_binding_id_that_would_change_the_path_is_not_found_without_a_call(binding_id):
     durable, transport = adapter()
     with pytest.raises(NotFound):
         await durable.remove_capability(REF, binding_id, CALL)
     assert transport.sent == []
 
 
-async def test_the_resolved_capabilities_keep_their_digests():
+async def test_resolved_capabilities_keep_their_digests():
     one = {
         "name": "browse",
         "version": "1.2.0",
@@ -243,21 +243,21 @@ async def test_the_resolved_capabilities_keep_their_digests():
     assert transport.sent[0].path == f"{HERE}/capabilities/resolved"
 
 
-async def test_a_missing_answer_passes_as_it_is():
-    broken = TransportFailure("disconnected", Phase.SENT)
-    durable, _ = adapter(broken)
+async def test_transport_failure_is_raised_unchanged():
+    failed = TransportFailure("disconnected", Phase.SENT)
+    durable, _ = adapter(failed)
     with pytest.raises(TransportFailure) as caught:
         await durable.pause(REF, CALL)
-    assert caught.value is broken
+    assert caught.value is failed
 
 
-async def test_a_verb_that_answers_with_another_runtime_is_a_bad_response():
+async def test_response_with_another_runtime_is_a_bad_response():
     durable, _ = adapter(answer(200, row(id=OTHER)))
     with pytest.raises(ProviderBadResponse, match="another runtime"):
         await durable.pause(RuntimeRef("acme/research", UUID), CALL)
 
 
-async def test_the_account_is_the_user_of_the_credentials():
+async def test_account_is_the_user_who_owns_the_credentials():
     durable, transport = adapter(answer(200, {"id": "u-1", "username": "me", "email_address": "me@x.test"}))
     assert await durable.account(CALL) == "u-1"
     (sent,) = transport.sent
@@ -265,13 +265,13 @@ async def test_the_account_is_the_user_of_the_credentials():
 
 
 @pytest.mark.parametrize("absent", [failure(404, "not_found_error"), answer(404, {"detail": "Not Found"})])
-async def test_an_api_without_users_has_no_account_to_tell(absent):
+async def test_account_is_empty_when_the_api_has_no_user_route(absent):
     durable, _ = adapter(absent)
     assert await durable.account(CALL) == ""
 
 
 @pytest.mark.parametrize(
-    ("answered", "error"),
+    ("response", "error"),
     [
         (answer(404, b"<html>"), ProviderBadResponse),
         (answer(200, {"username": "me"}), ProviderBadResponse),
@@ -281,8 +281,8 @@ async def test_an_api_without_users_has_no_account_to_tell(absent):
         (answer(503, b""), ProviderUnavailable),
     ],
 )
-async def test_an_answer_that_tells_no_user_leaves_the_account_open(answered, error):
-    """Taken for "none", it would move creates to another place of names."""
-    durable, _ = adapter(answered)
+async def test_account_raises_when_no_user_id_can_be_read(response, error):
+    """An empty account would look for the names of creates among another owner's."""
+    durable, _ = adapter(response)
     with pytest.raises(error):
         await durable.account(CALL)

@@ -1,4 +1,4 @@
-"""What a create sends, and what its answer means."""
+"""What a create sends, and how its response is interpreted."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ UNKNOWN = st.dictionaries(TEXTS.map(lambda name: "x" + name), JSON, max_size=2)
 
 
 def _section(**known: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """An object with any of the known members, and unknown ones."""
+    """An object with any of the known members, and with unknown ones."""
     return st.builds(lambda some, more: {**more, **some}, st.fixed_dictionaries({}, optional=known), UNKNOWN)
 
 
@@ -58,15 +58,15 @@ CONFIGS = _section(
 
 
 @given(config=CONFIGS)
-def test_a_config_arrives_byte_for_byte_as_it_was_written(config):
-    """Nothing is filled in, dropped, reordered or turned into something equal: absent, null and empty stay apart."""
+def test_config_is_sent_byte_for_byte_as_written(config):
+    """No value is filled in, dropped, reordered or normalised; absent, null and empty stay different."""
     document = msgspec.json.encode(config)
     body = create_body(create(config=msgspec.json.decode(document)))
     assert body == b'{"key":"agent","config":' + document + b"}"
 
 
 @given(config=CONFIGS, labels=LABELS)
-def test_labels_change_nothing_of_a_config_but_its_labels(config, labels):
+def test_labels_change_only_the_labels_of_the_config(config, labels):
     config.get("metadata", {}).pop("labels", None)
     before = msgspec.json.encode(config)
     sent = msgspec.json.decode(create_body(create(config=config, labels=labels)))["config"]
@@ -95,7 +95,7 @@ def test_labels_change_nothing_of_a_config_but_its_labels(config, labels):
         ({"start": False, "if_exists": "fail", "provider": "dn", "scope": SCOPE}, {}),
     ],
 )
-async def test_exactly_the_fields_that_were_sent_go_out(fields, expected):
+async def test_create_sends_only_the_callers_fields(fields, expected):
     durable, transport = adapter(answer(201, row()))
     await durable.create(create(**fields), SCOPE, CALL)
     (sent,) = transport.sent
@@ -114,7 +114,7 @@ async def test_exactly_the_fields_that_were_sent_go_out(fields, expected):
         (200, {"created": "yes"}, False),
     ],
 )
-async def test_the_body_says_whether_it_was_created_and_else_the_status(status, member, created):
+async def test_created_is_read_from_the_body_else_from_the_status(status, member, created):
     durable, _ = adapter(answer(status, row(**member)))
     made = await durable.create(create(), SCOPE, CALL)
     assert made.created is created
@@ -122,7 +122,7 @@ async def test_the_body_says_whether_it_was_created_and_else_the_status(status, 
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"id": "not-a-uuid"}', b"\xff", b'{"id":[' * 90_000])
-async def test_a_create_that_succeeds_with_a_body_that_is_no_runtime_is_of_unknown_outcome(body):
+async def test_create_with_an_unreadable_success_body_is_outcome_unknown(body):
     durable, _ = adapter(answer(201, body))
     with pytest.raises(OutcomeUnknown) as caught:
         await durable.create(create(), SCOPE, CALL)
@@ -130,7 +130,7 @@ async def test_a_create_that_succeeds_with_a_body_that_is_no_runtime_is_of_unkno
     assert caught.value.failure.status == 201
 
 
-async def test_a_refused_create_is_told_with_pointers_of_our_fields():
+async def test_refused_create_points_to_the_gateways_field_names():
     items = [{"loc": ["body", "key"], "msg": "bad", "type": "string_too_long"}]
     durable, _ = adapter(failure(422, "validation_error", errors=items))
     with pytest.raises(ValidationFailed) as caught:
@@ -138,14 +138,14 @@ async def test_a_refused_create_is_told_with_pointers_of_our_fields():
     assert [field.pointer for field in caught.value.errors] == ["#/name"]
 
 
-def test_every_provider_option_is_refused_by_its_pointer():
+def test_each_provider_option_is_refused_at_its_pointer():
     durable, _ = adapter()
     with pytest.raises(ValidationFailed) as caught:
         durable.check_create(create(provider_options={"a/b": 1, "c": None}))
     assert [field.pointer for field in caught.value.errors] == ["#/provider_options/a~1b", "#/provider_options/c"]
 
 
-def test_labels_in_two_places_have_to_agree():
+def test_labels_that_differ_from_the_configs_labels_are_refused():
     durable, _ = adapter()
     durable.check_create(create(labels={"a": "b"}, config={"metadata": {"labels": {"a": "b"}}}))
     durable.check_create(create(labels={"a": "b"}, config={"metadata": {}}))
@@ -155,13 +155,13 @@ def test_labels_in_two_places_have_to_agree():
     assert caught.value.errors[0].pointer == "#/labels"
 
 
-def test_a_browser_cannot_be_created_here():
+def test_create_of_a_browser_is_an_unsupported_feature():
     durable, _ = adapter()
     with pytest.raises(UnsupportedFeature):
         durable.check_create(validate(CreateBrowser, {"kind": "browser", "name": "b"}))
 
 
-async def test_text_that_is_not_unicode_and_endless_nesting_are_refused_before_anything_is_sent():
+async def test_invalid_unicode_and_deep_nesting_are_refused_before_sending():
     endless: list[Any] = []
     for _ in range(100_000):
         endless = [endless]
@@ -176,7 +176,7 @@ async def test_text_that_is_not_unicode_and_endless_nesting_are_refused_before_a
 
 
 @pytest.mark.parametrize("key", ["another", None])
-async def test_a_create_is_not_answered_by_a_runtime_of_another_key(key: str | None) -> None:
+async def test_create_response_with_another_key_does_not_answer_the_create(key: str | None) -> None:
     durable, _ = adapter(answer(201, row(key=key)))
     created = await durable.create(create(name="shop"), SCOPE, CALL)
     assert not durable.answers_create(created.runtime, "shop", SCOPE)

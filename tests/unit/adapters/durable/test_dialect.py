@@ -1,4 +1,4 @@
-"""The durable dialect: what a request becomes at the provider, and what is refused before."""
+"""The durable dialect: what it sends to the provider, what it returns, and what it refuses."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ from gateway.domain.errors import AlreadyExists, GatewayError, NotFound, Outcome
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import Created
 from gateway.ports.transport import Phase, TransportFailure, UpstreamResponse
-from tests.unit.adapters.durable.asked import Asked, where
+from tests.unit.adapters.durable.dialect_caller import DialectCaller, locations
 from tests.unit.adapters.durable.fakes import OTHER, PROJECT, UUID, W, failure, page, row
 from tests.unit.adapters.fakes import answer
 
@@ -19,11 +19,11 @@ RUNTIMES = f"{ROOT}/runtimes"
 PROJECTS = W.removesuffix("runtimes") + "projects"
 
 
-def made(status: int = 201, **members: Any) -> UpstreamResponse:
+def created_row(status: int = 201, **members: Any) -> UpstreamResponse:
     return answer(status, row(created=status == 201, **members))
 
 
-async def test_a_create_goes_out_as_it_came_in_and_comes_back_as_it_was_answered():
+async def test_create_and_its_response_are_passed_on_unchanged():
     body = {
         "key": "agent",
         "name": "Agent",
@@ -32,43 +32,43 @@ async def test_a_create_goes_out_as_it_came_in_and_comes_back_as_it_was_answered
         "requested_runtime_limit_seconds": 600,
         "config": {"resources": {"cpu_cores": 4.0}, "novel": None, "sandbox": {"egress": {"allow": []}}},
     }
-    asked = Asked(made(novel={"b": 1}))
-    shown = await asked.ask("POST", RUNTIMES, body)
-    assert asked.sent == [("POST", W, body)]
-    assert (shown.status, shown.body) == (201, made(novel={"b": 1}).body)
-    assert asked.ctx.scope == "acme/research"
+    caller = DialectCaller(created_row(novel={"b": 1}))
+    response = await caller.call("POST", RUNTIMES, body)
+    assert caller.sent == [("POST", W, body)]
+    assert (response.status, response.body) == (201, created_row(novel={"b": 1}).body)
+    assert caller.ctx.scope == "acme/research"
 
 
-async def test_a_runtime_that_was_there_is_200():
-    shown = await Asked(made(200)).ask("POST", RUNTIMES, {"key": "agent"})
-    assert (shown.status, json.loads(shown.body or b"")["created"]) == (200, False)
+async def test_create_of_an_existing_runtime_is_200():
+    response = await DialectCaller(created_row(200)).call("POST", RUNTIMES, {"key": "agent"})
+    assert (response.status, json.loads(response.body or b"")["created"]) == (200, False)
 
 
-async def test_null_and_left_out_differ_where_they_do_to_the_provider():
-    asked = Asked(made())
+async def test_null_is_sent_only_for_members_where_it_differs_from_absence():
+    caller = DialectCaller(created_row())
     body = {"key": "agent", "project": None, "config": None, "name": None, "description": None}
-    await asked.ask("POST", RUNTIMES, {**body, "requested_runtime_limit_seconds": None})
-    assert asked.sent == [("POST", W, {"key": "agent", "project": None, "config": None})]
+    await caller.call("POST", RUNTIMES, {**body, "requested_runtime_limit_seconds": None})
+    assert caller.sent == [("POST", W, {"key": "agent", "project": None, "config": None})]
 
 
-async def test_a_key_is_the_providers_to_judge():
-    """Nothing tighter than a text is known of its keys."""
+async def test_long_key_is_passed_on_for_the_provider_to_judge():
+    """The provider's rule for keys is not documented, so any text is passed on."""
     key = "_" * 150
-    asked = Asked(made(key=key))
-    await asked.ask("POST", RUNTIMES, {"key": key})
-    assert asked.sent == [("POST", W, {"key": key})]
+    caller = DialectCaller(created_row(key=key))
+    await caller.call("POST", RUNTIMES, {"key": key})
+    assert caller.sent == [("POST", W, {"key": key})]
 
 
-async def test_a_create_without_a_key_takes_its_projects_key():
-    asked = Asked(made(200, key="shop"))
-    await asked.ask("POST", RUNTIMES, {"project": "shop"})
-    assert asked.sent == [("POST", W, {"key": "shop", "project": "shop"})]
+async def test_create_without_a_key_sends_the_projects_key():
+    caller = DialectCaller(created_row(200, key="shop"))
+    await caller.call("POST", RUNTIMES, {"project": "shop"})
+    assert caller.sent == [("POST", W, {"key": "shop", "project": "shop"})]
 
 
-async def test_a_create_without_a_key_looks_the_key_of_a_projects_uuid_up():
-    asked = Asked(answer(200, {"id": PROJECT, "key": "shop"}), made(key="shop"))
-    await asked.ask("POST", RUNTIMES, {"project": PROJECT, "name": "Shop"})
-    assert asked.sent == [
+async def test_create_without_a_key_reads_the_key_of_a_project_uuid():
+    caller = DialectCaller(answer(200, {"id": PROJECT, "key": "shop"}), created_row(key="shop"))
+    await caller.call("POST", RUNTIMES, {"project": PROJECT, "name": "Shop"})
+    assert caller.sent == [
         ("GET", f"{PROJECTS}/{PROJECT}", None),
         ("POST", W, {"key": "shop", "project": "shop", "name": "Shop"}),
     ]
@@ -82,24 +82,24 @@ async def test_a_create_without_a_key_looks_the_key_of_a_projects_uuid_up():
         ([{"key": "a"}, {"key": "b"}], "a"),
     ],
 )
-async def test_a_create_without_key_and_project_means_the_workspaces_default_project(projects: Any, key: str):
-    asked = Asked(answer(200, projects), made(key=key))
-    await asked.ask("POST", RUNTIMES, {})
-    assert asked.sent == [("GET", PROJECTS, None), ("POST", W, {"key": key, "project": key})]
+async def test_create_without_key_and_project_uses_the_default_project(projects: Any, key: str):
+    caller = DialectCaller(answer(200, projects), created_row(key=key))
+    await caller.call("POST", RUNTIMES, {})
+    assert caller.sent == [("GET", PROJECTS, None), ("POST", W, {"key": key, "project": key})]
 
 
 @pytest.mark.parametrize("projects", [[], [{"id": PROJECT}]])
-async def test_a_project_without_a_key_is_no_key(projects: Any):
-    """The key is never left to the provider."""
-    asked = Asked(answer(200, projects))
+async def test_create_is_not_sent_when_no_project_key_can_be_read(projects: Any):
+    """Without a key the provider would choose the runtime."""
+    caller = DialectCaller(answer(200, projects))
     with pytest.raises(GatewayError) as caught:
-        await asked.ask("POST", RUNTIMES, {})
-    assert [method for method, _, _ in asked.sent] == ["GET"]
+        await caller.call("POST", RUNTIMES, {})
+    assert [method for method, _, _ in caller.sent] == ["GET"]
     assert caught.value.code == ("provider_bad_response" if projects else "validation_failed")
 
 
 @pytest.mark.parametrize(
-    ("body", "at"),
+    ("body", "where"),
     [
         ({"key": "a", "config": {"version": "v3"}}, ["#/config/version"]),
         ({"key": "a", "name": "x" * 101}, ["#/name"]),
@@ -117,51 +117,51 @@ async def test_a_project_without_a_key_is_no_key(projects: Any):
         (b"[" * 100_000, ["#"]),
     ],
 )
-async def test_a_bad_create_is_refused_with_the_apis_own_names(body: Any, at: list[str]):
-    error = await Asked().refused("POST", RUNTIMES, body)
+async def test_invalid_create_is_refused_with_the_apis_field_names(body: Any, where: list[str]):
+    error = await DialectCaller().refused("POST", RUNTIMES, body)
     assert isinstance(error, ValidationFailed)
-    assert where(error) == at
+    assert locations(error) == where
 
 
-async def test_the_detail_names_the_first_fault():
-    """It is all that the client reads."""
-    error = await Asked().refused("POST", RUNTIMES, {"key": "a", "name": "", "x": 1})
+async def test_detail_names_the_first_invalid_field():
+    """The client reads only ``detail``."""
+    error = await DialectCaller().refused("POST", RUNTIMES, {"key": "a", "name": "", "x": 1})
     assert error.detail == "body.x: There is no field of this name here. (and 1 more)"
 
 
-async def test_what_the_provider_finds_wrong_keeps_the_apis_names():
+async def test_fields_refused_by_the_provider_keep_the_apis_names():
     items = [{"loc": ["body", name], "msg": "m", "type": "t"} for name in ("key", "name", "config")]
-    asked = Asked(failure(422, "validation_error", errors=items))
+    caller = DialectCaller(failure(422, "validation_error", errors=items))
     with pytest.raises(ValidationFailed) as caught:
-        await asked.ask("POST", RUNTIMES, {"key": "agent"})
-    assert where(caught.value) == ["#/key", "#/name", "#/config"]
+        await caller.call("POST", RUNTIMES, {"key": "agent"})
+    assert locations(caught.value) == ["#/key", "#/name", "#/config"]
 
 
-async def test_a_conflict_is_the_providers_own():
-    asked = Asked(failure(409, "already_exists_error"), answer(200, row()))
+async def test_conflict_keeps_the_providers_detail():
+    caller = DialectCaller(failure(409, "already_exists_error"), answer(200, row()))
     with pytest.raises(AlreadyExists) as caught:
-        await asked.ask("POST", RUNTIMES, {"key": "agent", "config": {}})
-    shown = asked.dialect().failure(caught.value, "/x", {}, "r")
-    assert json.loads(shown.body or b"")["detail"] == "the provider's words"
+        await caller.call("POST", RUNTIMES, {"key": "agent", "config": {}})
+    response = caller.dialect().failure(caught.value, "/x", {}, "r")
+    assert json.loads(response.body or b"")["detail"] == "the provider's words"
 
 
-async def test_a_lost_create_is_not_sent_again():
-    asked = Asked(TransportFailure("disconnected", Phase.SENT))
+async def test_create_with_a_lost_response_is_not_sent_again():
+    caller = DialectCaller(TransportFailure("disconnected", Phase.SENT))
     with pytest.raises(OutcomeUnknown):
-        await asked.ask("POST", RUNTIMES, {"key": "agent"})
-    assert len(asked.sent) == 1
+        await caller.call("POST", RUNTIMES, {"key": "agent"})
+    assert len(caller.sent) == 1
 
 
-async def test_a_create_that_ends_otherwise_than_with_the_providers_answer_is_read_back():
-    asked = Asked(made(), answer(200, row(novel=1)), failure(500, "server_error"))
-    created = await asked.adapters[0].create(_create(), "acme/research", RequestContext("r", "p").call(9e9))
-    dialect = asked.dialect()
-    dialect.gateway.create = _answering(Created(created.runtime, created=True))  # type: ignore[method-assign]
-    asked.dialect = lambda: dialect  # type: ignore[method-assign]
-    shown = await asked.ask("POST", RUNTIMES, {"key": "agent"})
-    assert (shown.status, json.loads(shown.body or b"")) == (201, {**row(novel=1), "created": True})
+async def test_create_completed_without_a_native_response_is_read_back():
+    caller = DialectCaller(created_row(), answer(200, row(novel=1)), failure(500, "server_error"))
+    created = await caller.adapters[0].create(_create(), "acme/research", RequestContext("r", "p").call(9e9))
+    dialect = caller.dialect()
+    dialect.gateway.create = _returning(Created(created.runtime, created=True))  # type: ignore[method-assign]
+    caller.dialect = lambda: dialect  # type: ignore[method-assign]
+    response = await caller.call("POST", RUNTIMES, {"key": "agent"})
+    assert (response.status, json.loads(response.body or b"")) == (201, {**row(novel=1), "created": True})
     with pytest.raises(OutcomeUnknown):
-        await asked.ask("POST", RUNTIMES, {"key": "agent"})
+        await caller.call("POST", RUNTIMES, {"key": "agent"})
 
 
 def _create() -> Any:
@@ -170,7 +170,7 @@ def _create() -> Any:
     return create()
 
 
-def _answering(created: Created) -> Any:
+def _returning(created: Created) -> Any:
     async def create(*_args: Any, **_options: Any) -> Created:
         return created
 
@@ -193,39 +193,37 @@ OPERATIONS = [
 ]
 
 
-@pytest.mark.parametrize(("method", "below", "body", "answered"), OPERATIONS)
-async def test_an_operation_goes_out_as_it_came_in_and_comes_back_as_it_was_answered(
-    method: str, below: str, body: Any, answered: Any
-):
-    asked = Asked(answer(200, answered))
-    shown = await asked.ask(method, f"{RUNTIMES}/{UUID.upper()}{below}", b"" if body is None else body)
-    assert asked.sent == [(method, f"{W}/{UUID}{below}", body)]
-    assert (shown.status, shown.body) == (200, answer(200, answered).body)
-    assert asked.ctx.runtime_id == f"dn.{UUID}"
+@pytest.mark.parametrize(("method", "below", "body", "native"), OPERATIONS)
+async def test_operation_and_its_response_are_passed_on_unchanged(method: str, below: str, body: Any, native: Any):
+    caller = DialectCaller(answer(200, native))
+    response = await caller.call(method, f"{RUNTIMES}/{UUID.upper()}{below}", b"" if body is None else body)
+    assert caller.sent == [(method, f"{W}/{UUID}{below}", body)]
+    assert (response.status, response.body) == (200, answer(200, native).body)
+    assert caller.ctx.runtime_id == f"dn.{UUID}"
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"{}"])
-async def test_a_start_always_sends_an_object(body: bytes):
-    asked = Asked(answer(200, row()))
-    await asked.ask("POST", f"{RUNTIMES}/{UUID}/start", body)
-    assert asked.sent[0][2] == {}
+async def test_start_always_sends_an_object(body: bytes):
+    caller = DialectCaller(answer(200, row()))
+    await caller.call("POST", f"{RUNTIMES}/{UUID}/start", body)
+    assert caller.sent[0][2] == {}
 
 
-@pytest.mark.parametrize("answered", [answer(204, b""), answer(200, {"removed": True})])
-async def test_an_uninstall_is_answered_without_a_body(answered: UpstreamResponse):
-    asked = Asked(answered)
-    shown = await asked.ask("DELETE", f"{RUNTIMES}/{UUID}/capabilities/b1")
-    assert (shown.status, shown.body) == (204, None)
+@pytest.mark.parametrize("native", [answer(204, b""), answer(200, {"removed": True})])
+async def test_uninstall_returns_204_without_a_body(native: UpstreamResponse):
+    caller = DialectCaller(native)
+    response = await caller.call("DELETE", f"{RUNTIMES}/{UUID}/capabilities/b1")
+    assert (response.status, response.body) == (204, None)
 
 
-async def test_a_version_of_null_is_the_latest():
-    asked = Asked(answer(201, {}))
-    await asked.ask("POST", f"{RUNTIMES}/{UUID}/capabilities", {"name": "web", "version": None})
-    assert asked.sent[0][2] == {"name": "web"}
+async def test_version_of_null_is_not_sent():
+    caller = DialectCaller(answer(201, {}))
+    await caller.call("POST", f"{RUNTIMES}/{UUID}/capabilities", {"name": "web", "version": None})
+    assert caller.sent[0][2] == {"name": "web"}
 
 
 @pytest.mark.parametrize(
-    ("method", "below", "body", "at"),
+    ("method", "below", "body", "where"),
     [
         ("PUT", "/config", {}, "#/config"),
         ("PUT", "/config", {"config": None}, "#/config"),
@@ -241,78 +239,78 @@ async def test_a_version_of_null_is_the_latest():
         ("PATCH", "/capabilities/b1", {}, "#"),
     ],
 )
-async def test_a_bad_body_reaches_no_provider(method: str, below: str, body: Any, at: str):
-    error = await Asked().refused(method, f"{RUNTIMES}/{UUID}{below}", body)
+async def test_invalid_body_is_refused_before_the_provider_is_called(method: str, below: str, body: Any, where: str):
+    error = await DialectCaller().refused(method, f"{RUNTIMES}/{UUID}{below}", body)
     assert isinstance(error, ValidationFailed)
-    assert where(error) == [at]
+    assert locations(error) == [where]
 
 
-async def test_a_key_is_looked_up():
-    asked = Asked(answer(200, row()), answer(200, row(status="paused")))
-    await asked.ask("POST", f"{RUNTIMES}/agent/pause")
-    assert [(method, path) for method, path, _ in asked.sent] == [("GET", f"{W}/agent"), ("POST", f"{W}/{UUID}/pause")]
+async def test_key_in_the_path_is_resolved_to_the_uuid():
+    caller = DialectCaller(answer(200, row()), answer(200, row(status="paused")))
+    await caller.call("POST", f"{RUNTIMES}/agent/pause")
+    assert [(method, path) for method, path, _ in caller.sent] == [("GET", f"{W}/agent"), ("POST", f"{W}/{UUID}/pause")]
 
 
-async def test_of_two_runtimes_of_a_key_the_accounts_own_is_meant():
+async def test_key_of_two_runtimes_means_the_accounts_own():
     theirs, mine = row(id=OTHER, owned_by_me=False), row()
-    asked = Asked(answer(200, theirs), page(theirs, mine), answer(200, mine))
-    await asked.ask("POST", f"{RUNTIMES}/agent/pause")
-    assert asked.sent[-1][1] == f"{W}/{UUID}/pause"
+    caller = DialectCaller(answer(200, theirs), page(theirs, mine), answer(200, mine))
+    await caller.call("POST", f"{RUNTIMES}/agent/pause")
+    assert caller.sent[-1][1] == f"{W}/{UUID}/pause"
 
 
-async def test_a_key_that_nothing_has_is_not_found():
-    asked = Asked(failure(404, "not_found_error"), page())
+async def test_unknown_key_is_not_found():
+    caller = DialectCaller(failure(404, "not_found_error"), page())
     with pytest.raises(NotFound):
-        await asked.ask("GET", f"{RUNTIMES}/nothing")
+        await caller.call("GET", f"{RUNTIMES}/nothing")
 
 
-async def test_another_runtime_than_the_one_of_the_path_is_never_shown():
-    asked = Asked(answer(200, row(id=OTHER)))
+async def test_response_with_another_runtime_than_requested_is_a_bad_response():
+    caller = DialectCaller(answer(200, row(id=OTHER)))
     with pytest.raises(GatewayError) as caught:
-        await asked.ask("GET", f"{RUNTIMES}/{UUID}")
+        await caller.call("GET", f"{RUNTIMES}/{UUID}")
     assert caught.value.code == "provider_bad_response"
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"", b"[]"])
-async def test_an_answer_that_is_no_object_is_not_passed_on(body: bytes):
-    asked = Asked(answer(200, body))
+async def test_response_that_is_not_an_object_is_a_bad_response(body: bytes):
+    caller = DialectCaller(answer(200, body))
     with pytest.raises(GatewayError) as caught:
-        await asked.ask("GET", f"{RUNTIMES}/{UUID}")
+        await caller.call("GET", f"{RUNTIMES}/{UUID}")
     assert caught.value.code == "provider_bad_response"
 
 
-async def test_the_secrets_of_a_config_are_in_no_text_of_its_failure():
-    asked = Asked(failure(400, "invalid_error", detail="bad value hunter2-env"))
+async def test_secrets_of_a_config_are_redacted_in_its_error():
+    caller = DialectCaller(failure(400, "invalid_error", detail="bad value hunter2-env"))
     config = {"runtime_server": {"env": {"PASSWORD": "hunter2-env"}}}
     with pytest.raises(GatewayError) as caught:
-        await asked.ask("PUT", f"{RUNTIMES}/{UUID}/config", {"config": config})
-    shown = asked.dialect().failure(caught.value, "/x", {}, "r")
-    assert b"hunter2" not in (shown.body or b"")
-    assert b"bad value [redacted]" in (shown.body or b"")
+        await caller.call("PUT", f"{RUNTIMES}/{UUID}/config", {"config": config})
+    response = caller.dialect().failure(caught.value, "/x", {}, "r")
+    assert b"hunter2" not in (response.body or b"")
+    assert b"bad value [redacted]" in (response.body or b"")
 
 
-async def test_a_list_is_asked_for_as_it_came_in():
-    asked = Asked(page(row(), cursor="c+/="))
+async def test_list_query_is_passed_on_with_states_joined():
+    caller = DialectCaller(page(row(), cursor="c+/="))
     query = f"limit=7&state=idle&state=running%2Cpaused&owner=me&project_id={PROJECT}&cursor=a%2Bb%3D"
-    shown = await asked.ask("GET", f"{RUNTIMES}?{query}")
-    assert list(asked.transport.sent[0].query) == [
+    response = await caller.call("GET", f"{RUNTIMES}?{query}")
+    assert list(caller.transport.sent[0].query) == [
         ("limit", "7"),
         ("owner", "me"),
         ("project_id", PROJECT),
         ("cursor", "a+b="),
         ("state", "idle,running,paused"),
     ]
-    assert shown.body == page(row(), cursor="c+/=").body
+    assert response.body == page(row(), cursor="c+/=").body
 
 
-async def test_a_list_without_parameters_sends_none():
-    asked = Asked(page())
-    await asked.ask("GET", RUNTIMES)
-    assert list(asked.transport.sent[0].query) == []
+async def test_list_without_parameters_sends_none():
+    caller = DialectCaller(page())
+    await caller.call("GET", RUNTIMES)
+    assert list(caller.transport.sent[0].query) == []
 
 
 @pytest.mark.parametrize(
-    ("query", "at"),
+    ("query", "where"),
     [
         ("state=stopped", "state"),
         ("state=idle,", "state"),
@@ -325,34 +323,34 @@ async def test_a_list_without_parameters_sends_none():
         ("name=agent", "name"),
     ],
 )
-async def test_a_parameter_that_could_not_be_honoured_is_refused(query: str, at: str):
-    error = await Asked().refused("GET", f"{RUNTIMES}?{query}")
-    assert where(error) == [at]
-    assert json.loads(Asked().dialect().failure(error, "/x", {}, "r").body or b"")["code"] == 422
+async def test_unknown_repeated_or_invalid_parameter_is_refused(query: str, where: str):
+    error = await DialectCaller().refused("GET", f"{RUNTIMES}?{query}")
+    assert locations(error) == [where]
+    assert json.loads(DialectCaller().dialect().failure(error, "/x", {}, "r").body or b"")["code"] == 422
 
 
-async def test_an_empty_page_is_read_on_until_the_list_ends():
-    """The client takes an empty page for the end."""
-    asked = Asked(page(cursor="c1"), page(cursor="c2"), page(row(), cursor="c3"))
-    shown = await asked.ask("GET", f"{RUNTIMES}?limit=2&cursor=c0")
-    assert [dict(request.query) for request in asked.transport.sent] == [
+async def test_empty_pages_are_skipped_until_the_list_ends():
+    """The client treats an empty page as the end of the list."""
+    caller = DialectCaller(page(cursor="c1"), page(cursor="c2"), page(row(), cursor="c3"))
+    response = await caller.call("GET", f"{RUNTIMES}?limit=2&cursor=c0")
+    assert [dict(request.query) for request in caller.transport.sent] == [
         {"limit": "2", "cursor": cursor} for cursor in ("c0", "c1", "c2")
     ]
-    assert shown.body == page(row(), cursor="c3").body
-    last = await Asked(page(cursor="c1"), page()).ask("GET", RUNTIMES)
+    assert response.body == page(row(), cursor="c3").body
+    last = await DialectCaller(page(cursor="c1"), page()).call("GET", RUNTIMES)
     assert last.body == page().body
 
 
 @pytest.mark.parametrize("pages", [[page(cursor=f"c{number}") for number in range(EMPTY_PAGES)], [page(cursor="c0")]])
-async def test_a_list_that_does_not_go_on_is_an_error_and_not_an_end(pages: list[UpstreamResponse]):
-    asked = Asked(*pages)
+async def test_endless_empty_pages_and_a_repeated_cursor_are_errors(pages: list[UpstreamResponse]):
+    caller = DialectCaller(*pages)
     with pytest.raises(GatewayError) as caught:
-        await asked.ask("GET", f"{RUNTIMES}?cursor=c0" if len(pages) == 1 else RUNTIMES)
+        await caller.call("GET", f"{RUNTIMES}?cursor=c0" if len(pages) == 1 else RUNTIMES)
     assert caught.value.code == "provider_bad_response"
-    assert len(asked.sent) == len(pages)
+    assert len(caller.sent) == len(pages)
 
 
-async def test_a_scope_that_nobody_serves_is_not_found():
-    assert isinstance(await Asked().refused("GET", "/api/v1/org/acme/ws/other/runtimes"), NotFound)
-    assert isinstance(await Asked().refused("GET", "/api/v1/org/other"), NotFound)
-    assert isinstance(await Asked().refused("GET", "/api/v1/org/other/ws"), NotFound)
+async def test_scope_without_a_provider_is_not_found():
+    assert isinstance(await DialectCaller().refused("GET", "/api/v1/org/acme/ws/other/runtimes"), NotFound)
+    assert isinstance(await DialectCaller().refused("GET", "/api/v1/org/other"), NotFound)
+    assert isinstance(await DialectCaller().refused("GET", "/api/v1/org/other/ws"), NotFound)

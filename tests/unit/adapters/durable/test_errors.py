@@ -1,4 +1,4 @@
-"""What every failure of the durable API means."""
+"""How failures of the durable API are classified."""
 
 import msgspec
 import pytest
@@ -64,31 +64,31 @@ STATUSES = {
 }
 
 
-def test_every_documented_type_and_code_has_a_meaning_here():
+def test_tables_cover_every_documented_type_and_code():
     assert [kind for kind, _ in MEANINGS] == list(ERROR_TYPES)
     assert list(STATUSES) == list(ERROR_CODES)
     assert len(ERROR_TYPES) == 35
     assert {kind for _, _, kind in TABLE if kind is not None} == set(ERROR_TYPES)
 
 
-@pytest.mark.parametrize(("kind", "status"), MEANINGS)
-def test_a_type_at_its_status_means_one_thing(kind, status):
-    error = failed("dn", Operation.GET, failure(status, kind))
-    assert type(error) is MEANINGS[kind, status]
-    assert error.failure == errors.ProviderFailure("dn", status, kind, "the provider's words", own_envelope=True)
-    assert error.source is errors.Source.PROVIDER
+def test_each_type_at_its_status_is_classified():
+    for (kind, status), expected in MEANINGS.items():
+        error = failed("dn", Operation.GET, failure(status, kind))
+        assert type(error) is expected, (kind, status)
+        assert error.failure == errors.ProviderFailure("dn", status, kind, "the provider's words", own_envelope=True)
+        assert error.source is errors.Source.PROVIDER
 
 
-@pytest.mark.parametrize("status", STATUSES)
 @pytest.mark.parametrize("kind", [None, "brand_new_error", "not_found_error!"])
-def test_a_code_without_a_known_type_is_judged_by_its_status(status, kind):
-    assert type(failed("dn", Operation.GET, failure(status, kind))) is STATUSES[status]
+def test_unknown_type_is_classified_by_its_status(kind):
+    for status, expected in STATUSES.items():
+        assert type(failed("dn", Operation.GET, failure(status, kind))) is expected, status
 
 
-@pytest.mark.parametrize("status", STATUSES)
-def test_a_body_code_that_disagrees_with_the_status_loses(status):
-    for code in STATUSES:
-        assert type(failed("dn", Operation.GET, failure(status, code=code))) is STATUSES[status]
+def test_status_takes_precedence_over_the_body_code():
+    for status, expected in STATUSES.items():
+        for code in STATUSES:
+            assert type(failed("dn", Operation.GET, failure(status, code=code))) is expected, (status, code)
 
 
 @pytest.mark.parametrize(
@@ -105,12 +105,12 @@ def test_a_body_code_that_disagrees_with_the_status_loses(status):
         (409, "member_limit_exceeded_error", errors.QuotaExceeded),
     ],
 )
-def test_the_status_decides_and_the_type_refines(status, kind, expected):
+def test_status_decides_and_type_refines(status, kind, expected):
     assert type(failed("dn", Operation.GET, failure(status, kind))) is expected
 
 
 @pytest.mark.parametrize("kind", [None, "already_exists_error", "conflict_error"])
-def test_a_conflict_of_a_create_is_with_the_runtime_that_has_the_name(kind):
+def test_409_of_a_create_is_already_exists_and_of_others_a_state_conflict(kind):
     assert type(failed("dn", Operation.CREATE, failure(409, kind))) is errors.AlreadyExists
     for operation in (Operation.PAUSE, Operation.REPLACE_CONFIG, Operation.UPDATE_CAPABILITY):
         assert type(failed("dn", operation, failure(409, kind))) is errors.StateConflict
@@ -124,20 +124,20 @@ def test_a_conflict_of_a_create_is_with_the_runtime_that_has_the_name(kind):
         (None, errors.StateConflict),
     ],
 )
-def test_a_second_install_of_a_capability_is_no_matter_of_the_runtimes_state(kind, expected):
+def test_409_of_an_install_depends_on_its_type(kind, expected):
     error = failed("dn", Operation.INSTALL_CAPABILITY, failure(409, kind))
     assert type(error) is expected
     assert ("installed" in error.detail) is (expected is errors.AlreadyExists)
 
 
-def test_the_word_credit_decides_nothing():
+def test_the_word_credit_in_the_detail_has_no_effect():
     for status, expected in ((429, errors.RateLimited), (400, errors.InvalidRequest)):
-        answered = answer(status, {"code": status, "detail": "no credits left", "type": "new_error"})
-        assert type(failed("dn", Operation.START, answered)) is expected
+        response = answer(status, {"code": status, "detail": "no credits left", "type": "new_error"})
+        assert type(failed("dn", Operation.START, response)) is expected
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-def test_after_a_create_no_5xx_proves_that_nothing_was_made(status):
+def test_5xx_of_a_create_is_outcome_unknown(status):
     for kind in (None, "server_error", "e2b_error", "migration_lock_timeout_error"):
         assert type(failed("dn", Operation.CREATE, failure(status, kind))) is errors.OutcomeUnknown
 
@@ -158,38 +158,38 @@ def test_after_a_create_no_5xx_proves_that_nothing_was_made(status):
         b'{"a":' * 100_000,
     ],
 )
-def test_what_is_not_the_providers_envelope_proves_nothing_of_a_runtime(body):
+def test_body_without_the_envelope_is_classified_by_its_status(body):
     assert type(failed("dn", Operation.GET, answer(404, body))) is errors.ProviderBadResponse
     assert type(failed("dn", Operation.GET, answer(503, body))) is errors.ProviderUnavailable
     assert type(failed("dn", Operation.CREATE, answer(307, body))) is errors.OutcomeUnknown
 
 
-def test_a_401_means_the_gateways_credentials_whoever_sends_it():
+def test_any_401_means_rejected_credentials():
     for body in (b"", b"<html>", b'{"detail": "Not authenticated"}'):
         assert type(failed("dn", Operation.LIST, answer(401, body))) is errors.ProviderCredentialsRejected
 
 
-def test_a_401_that_is_not_the_platforms_means_the_credentials_and_proves_nothing():
+def test_401_without_the_envelope_is_not_marked_as_the_providers_own():
     error = failed("dn", Operation.CREATE, answer(401, b"<html>"))
     assert type(error) is errors.ProviderCredentialsRejected
     assert error.failure == errors.ProviderFailure("dn", 401)
 
 
 @pytest.mark.parametrize("kind", ["already_exists_error", "conflict_error"])
-def test_a_conflict_of_a_create_is_about_its_key(kind):
+def test_409_of_a_create_keeps_the_providers_failure(kind):
     error = failed("dn", Operation.CREATE, failure(409, kind))
     assert type(error) is errors.AlreadyExists
     assert error.failure == errors.ProviderFailure("dn", 409, kind, "the provider's words", own_envelope=True)
 
 
-def test_when_to_come_back_and_the_providers_request_id_are_kept():
+def test_retry_after_and_request_id_are_kept():
     body = {"code": 429, "detail": "slow down", "type": "e2b_rate_limit_error"}
     error = failed("dn", Operation.GET, answer(429, body, retry_after="7", x_request_id="r-1"))
     assert error.retry_after == 7
     assert error.failure == errors.ProviderFailure("dn", 429, "e2b_rate_limit_error", "slow down", "r-1", True)
 
 
-def test_a_detail_as_long_as_a_page_is_left_out():
+def test_detail_of_more_than_4096_characters_is_dropped():
     error = failed("dn", Operation.GET, failure(400, "invalid_error", detail="x" * 4097))
     assert error.failure is not None
     assert error.failure.detail is None
@@ -203,8 +203,8 @@ def _item(*loc: object, kind: str = "missing") -> dict[str, object]:
     return {"loc": list(loc), "msg": "hunter2 is not allowed", "type": kind}
 
 
-def test_the_fields_of_a_create_are_told_under_our_names():
-    told = _fields(
+def test_create_fields_get_the_gateways_names():
+    fields = _fields(
         Operation.CREATE,
         _item("body", "config", "version", kind="literal_error"),
         _item("body", "key"),
@@ -214,7 +214,7 @@ def test_the_fields_of_a_create_are_told_under_our_names():
         _item("body", "config", "runtime_server", "env", "A/B~C"),
         _item("body"),
     )
-    assert [field.pointer for field in told] == [
+    assert [field.pointer for field in fields] == [
         "#/config/version",
         "#/name",
         "#/display_name",
@@ -223,14 +223,14 @@ def test_the_fields_of_a_create_are_told_under_our_names():
         "#/config/runtime_server/env/A~1B~0C",
         "#",
     ]
-    assert [field.code for field in told[:4]] == ["literal_error", "missing", "missing", "greater_than_equal"]
+    assert [field.code for field in fields[:4]] == ["literal_error", "missing", "missing", "greater_than_equal"]
 
 
-def test_a_capabilitys_name_is_called_as_it_is():
+def test_capability_fields_keep_their_names():
     assert [field.pointer for field in _fields(Operation.INSTALL_CAPABILITY, _item("body", "name"))] == ["#/name"]
 
 
-def test_a_bad_parameter_of_a_list_is_a_bad_request_with_our_parameter():
+def test_422_of_a_list_is_an_invalid_request_with_the_gateways_parameter():
     error = failed(
         "dn",
         Operation.LIST,
@@ -240,14 +240,24 @@ def test_a_bad_parameter_of_a_list_is_a_bad_request_with_our_parameter():
     assert [field.parameter for field in error.errors] == ["project", "state"]
 
 
-def test_no_value_that_the_provider_quotes_is_in_a_field_error():
-    told = _fields(Operation.CREATE, *(_item("body", "key", kind=kind) for kind in ("missing", "value_error", "a b")))
-    assert [field.code for field in told] == ["missing", "value_error", "invalid"]
-    assert "hunter2" not in str(told)
+def test_values_quoted_by_the_provider_are_not_in_field_errors():
+    fields = _fields(Operation.CREATE, *(_item("body", "key", kind=kind) for kind in ("missing", "value_error", "a b")))
+    assert [field.code for field in fields] == ["missing", "value_error", "invalid"]
+    assert "hunter2" not in str(fields)
 
 
-def test_items_of_another_shape_are_passed_over():
-    odd = [None, 3, "x", {}, {"loc": "body"}, _item(), _item("path", "runtime_id"), _item("query"), _item("body", None)]
-    assert [field.pointer for field in _fields(Operation.CREATE, *odd)] == ["#"]
+def test_malformed_error_items_are_ignored():
+    items = [
+        None,
+        3,
+        "x",
+        {},
+        {"loc": "body"},
+        _item(),
+        _item("path", "runtime_id"),
+        _item("query"),
+        _item("body", None),
+    ]
+    assert [field.pointer for field in _fields(Operation.CREATE, *items)] == ["#"]
     body = msgspec.json.encode({"code": 422, "detail": "x", "type": "validation_error", "errors": {"a": 1}})
     assert failed("dn", Operation.CREATE, answer(422, body)).errors == ()

@@ -40,7 +40,7 @@ def _query(limit: int = 50, cursor: str | None = None, **wanted: object) -> Prov
         (_query(limit=3, name="agent"), [("limit", "100")]),
     ],
 )
-async def test_what_the_provider_can_narrow_it_is_asked_to(query, parameters):
+async def test_filters_that_the_provider_supports_are_sent(query, parameters):
     durable, transport = adapter(page(row()))
     assert [runtime.name for runtime in (await durable.list(query, CALL)).items] == ["agent"]
     (sent,) = transport.sent
@@ -49,13 +49,13 @@ async def test_what_the_provider_can_narrow_it_is_asked_to(query, parameters):
 
 
 @pytest.mark.parametrize("wanted", [{"kinds": frozenset({"browser"})}, {"states": frozenset({State.STOPPED})}])
-async def test_what_a_durable_runtime_cannot_be_is_answered_without_a_call(wanted):
+async def test_filter_that_no_durable_runtime_matches_is_empty_without_a_call(wanted):
     durable, transport = adapter()
-    answered = await durable.list(_query(**wanted), CALL)
-    assert (list(answered.items), answered.next_cursor, transport.sent) == ([], None, [])
+    result = await durable.list(_query(**wanted), CALL)
+    assert (list(result.items), result.next_cursor, transport.sent) == ([], None, [])
 
 
-async def test_what_the_provider_does_not_narrow_is_narrowed_after():
+async def test_whole_filter_is_applied_to_the_result():
     rows = [row(), row(id=OTHER, status="running", project_key="x", project_id=OTHER), row(id=THIRD, owned_by_me=False)]
     for wanted, kept in (
         ({"states": frozenset({State.IDLE})}, [UUID, THIRD]),
@@ -68,58 +68,58 @@ async def test_what_the_provider_does_not_narrow_is_narrowed_after():
         assert [runtime.provider_id for runtime in (await durable.list(_query(**wanted), CALL)).items] == kept
 
 
-async def test_a_row_that_leaves_its_project_out_is_believed_to_be_of_the_one_asked_for():
-    silent = row(project_id=None, project_key=None, project_name=None)
-    durable, _ = adapter(page(silent, {**silent, "id": OTHER, "status": "paused"}))
-    answered = await durable.list(_query(project=PROJECT, states=frozenset({State.IDLE})), CALL)
-    assert [runtime.provider_id for runtime in answered.items] == [UUID]
-    durable, _ = adapter(page(silent))
+async def test_row_without_a_project_is_kept_when_filtered_by_project_uuid():
+    unmarked = row(project_id=None, project_key=None, project_name=None)
+    durable, _ = adapter(page(unmarked, {**unmarked, "id": OTHER, "status": "paused"}))
+    result = await durable.list(_query(project=PROJECT, states=frozenset({State.IDLE})), CALL)
+    assert [runtime.provider_id for runtime in result.items] == [UUID]
+    durable, _ = adapter(page(unmarked))
     assert not (await durable.list(_query(project="shop"), CALL)).items
 
 
-async def test_only_the_next_cursor_says_whether_there_is_more():
+async def test_only_next_cursor_decides_whether_more_pages_follow():
     durable, _ = adapter(page(cursor="c2"), page(row(), cursor=""), answer(200, {"items": []}))
     assert (await durable.list(_query(), CALL)).next_cursor == "c2"
     assert (await durable.list(_query(), CALL)).next_cursor is None
     assert (await durable.list(_query(), CALL)).next_cursor is None
 
 
-async def test_a_cursor_that_repeats_itself_ends_the_list_with_an_error():
+async def test_repeated_cursor_is_a_bad_response():
     durable, _ = adapter(page(row(), cursor="c2"))
     with pytest.raises(ProviderBadResponse, match="repeats"):
         await durable.list(_query(cursor="c2"), CALL)
 
 
 @pytest.mark.parametrize("body", [{}, {"items": None}, {"items": {}}, [], {"items": [], "next_cursor": 3}, b"<html>"])
-async def test_a_page_without_items_is_no_empty_page(body):
+async def test_page_without_items_is_a_bad_response(body):
     durable, _ = adapter(answer(200, body))
     with pytest.raises(ProviderBadResponse):
         await durable.list(_query(), CALL)
 
 
-async def test_a_mangled_cursor_is_a_bad_request_whichever_status_it_gets():
+async def test_invalid_cursor_is_an_invalid_request_at_400_and_422():
     for status, kind in ((400, "invalid_error"), (422, "validation_error")):
         durable, _ = adapter(failure(status, kind))
         with pytest.raises(InvalidRequest):
             await durable.list(_query(cursor="x"), CALL)
 
 
-async def test_a_name_is_looked_for_over_the_pages_until_one_has_it():
+async def test_list_by_name_reads_pages_until_one_matches():
     durable, transport = adapter(
         page(row(key="a"), cursor="c1"), page(cursor="c2"), page(row(id=OTHER), cursor="c3"), page()
     )
-    answered = await durable.list(_query(name="agent"), CALL)
-    assert ([runtime.provider_id for runtime in answered.items], answered.next_cursor) == ([OTHER], "c3")
+    result = await durable.list(_query(name="agent"), CALL)
+    assert ([runtime.provider_id for runtime in result.items], result.next_cursor) == ([OTHER], "c3")
     assert [dict(sent.query).get("cursor") for sent in transport.sent] == [None, "c1", "c2"]
 
 
-async def test_a_name_on_no_page_reads_twenty_pages_and_hands_on_the_cursor():
+async def test_list_by_name_without_a_match_stops_after_twenty_pages_and_returns_the_cursor():
     durable, transport = adapter(*(page(cursor=f"c{number}") for number in range(99)))
-    answered = await durable.list(_query(name="agent"), CALL)
-    assert (list(answered.items), answered.next_cursor, len(transport.sent)) == ([], "c19", 20)
+    result = await durable.list(_query(name="agent"), CALL)
+    assert (list(result.items), result.next_cursor, len(transport.sent)) == ([], "c19", 20)
 
 
-async def test_a_read_by_key_that_is_not_anothers_is_enough():
+async def test_find_needs_no_list_when_the_read_by_key_shows_no_other_owner():
     for owned in ({"owned_by_me": True}, {"owned_by_me": None}):
         durable, transport = adapter(answer(200, row(**owned)))
         found = await durable.find(SCOPE, "agent", CALL)
@@ -138,7 +138,7 @@ async def test_a_read_by_key_that_is_not_anothers_is_enough():
         answer(200, row(key="another")),
     ],
 )
-async def test_without_a_read_by_key_the_whole_list_is_the_truth(direct):
+async def test_find_reads_the_whole_list_when_the_read_by_key_fails(direct):
     durable, transport = adapter(direct, page(row(key="x"), cursor="c1"), page(cursor="c2"), page(row()))
     found = await durable.find(SCOPE, "agent", CALL)
     assert [runtime.provider_id for runtime in found] == [UUID]
@@ -151,17 +151,17 @@ async def test_without_a_read_by_key_the_whole_list_is_the_truth(direct):
     assert await durable.find(SCOPE, "agent", CALL) == []
 
 
-async def test_the_accounts_own_come_first_then_the_newest():
+async def test_find_returns_own_runtimes_first_then_the_newest():
     foreign = row(id=OTHER, owned_by_me=False, created_at="2026-09-01T00:00:00Z")
-    silent = row(id=THIRD, owned_by_me=None, created_at="2026-08-01T00:00:00Z")
+    unmarked = row(id=THIRD, owned_by_me=None, created_at="2026-08-01T00:00:00Z")
     newer = row(id=PROJECT, created_at="2026-05-01T00:00:00Z")
-    durable, _ = adapter(answer(200, foreign), page(foreign, silent, cursor="c"), page(row(), newer))
+    durable, _ = adapter(answer(200, foreign), page(foreign, unmarked, cursor="c"), page(row(), newer))
     found = await durable.find(SCOPE, "agent", CALL)
     assert [runtime.provider_id for runtime in found] == [PROJECT, UUID, THIRD, OTHER]
 
 
 @pytest.mark.parametrize(
-    ("answered", "expected"),
+    ("result", "expected"),
     [
         (failure(403, "forbidden_error"), PermissionDenied),
         (failure(429, "e2b_rate_limit_error"), RateLimited),
@@ -169,14 +169,14 @@ async def test_the_accounts_own_come_first_then_the_newest():
         (TransportFailure("refused", Phase.CONNECTING), TransportFailure),
     ],
 )
-async def test_a_look_up_that_could_not_ask_is_no_proof_of_absence(answered, expected):
+async def test_find_raises_when_a_request_fails(result, expected):
     for before in ([], [failure(404, "not_found_error")], [failure(404, "not_found_error"), page(cursor="c")]):
-        durable, _ = adapter(*before, answered)
+        durable, _ = adapter(*before, result)
         with pytest.raises(expected):
             await durable.find(SCOPE, "agent", CALL)
 
 
-async def test_a_list_that_does_not_end_proves_nothing():
+async def test_find_raises_for_a_list_of_more_than_50_pages_without_an_own_match():
     pages = [page(cursor=f"c{number}") for number in range(99)]
     durable, transport = adapter(failure(404, "not_found_error"), *pages)
     with pytest.raises(ProviderBadResponse, match="50 pages"):
@@ -189,7 +189,7 @@ async def test_a_list_that_does_not_end_proves_nothing():
         await durable.find(SCOPE, "agent", CALL)
 
 
-async def test_a_row_without_a_key_may_be_the_one_that_is_looked_for():
+async def test_find_raises_for_a_row_without_a_key_unless_an_own_runtime_matches():
     durable, _ = adapter(failure(404, "not_found_error"), page(row(key=None), row(id=OTHER, owned_by_me=False)))
     with pytest.raises(ProviderBadResponse, match="without a readable key"):
         await durable.find(SCOPE, "agent", CALL)
@@ -197,7 +197,7 @@ async def test_a_row_without_a_key_may_be_the_one_that_is_looked_for():
     assert [runtime.provider_id for runtime in await durable.find(SCOPE, "agent", CALL)] == [OTHER]
 
 
-async def test_a_look_tells_when_an_own_runtime_was_made():
+async def test_find_with_markers_returns_the_creation_time():
     durable, _ = adapter(answer(200, row()))
     (seen,) = await durable.find_with_markers(SCOPE, "agent", CALL)
     assert (seen.runtime.created_at, seen.marker) == ("2026-03-01T09:00:00Z", None)

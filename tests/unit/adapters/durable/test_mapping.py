@@ -1,4 +1,4 @@
-"""How a runtime of the durable API reads."""
+"""How a runtime of the durable API is mapped to the domain."""
 
 import pytest
 
@@ -11,13 +11,13 @@ from tests.unit.adapters.durable.fakes import OTHER, PROJECT, REF, UUID, adapter
 from tests.unit.adapters.fakes import CALL, answer
 
 
-async def _got(body: object) -> Runtime:
+async def _get(body: object) -> Runtime:
     durable, _ = adapter(answer(200, body))
     return await durable.get(REF, CALL)
 
 
-async def test_a_running_runtime_reads_whole():
-    runtime = await _got(row(status="running", instance=instance(), materialization_stale=True))
+async def test_running_runtime_is_mapped_completely():
+    runtime = await _get(row(status="running", instance=instance(), materialization_stale=True))
     assert runtime == Runtime(
         id=f"dn.{UUID}",
         kind="durable",
@@ -62,16 +62,16 @@ async def test_a_running_runtime_reads_whole():
     assert "delete" not in runtime.actions
 
 
-async def test_an_old_platforms_sparse_runtime_reads_with_what_is_missing_as_not_reported():
-    runtime = await _got({"id": UUID, "status": "idle", "instance": {"pause_reason": "timeout", "state": "running"}})
+async def test_members_missing_on_an_old_platform_are_none():
+    runtime = await _get({"id": UUID, "status": "idle", "instance": {"pause_reason": "timeout", "state": "running"}})
     assert (runtime.name, runtime.state, runtime.state_reason, runtime.expires_at) == (None, State.IDLE, None, None)
     assert runtime.provider_state == {"status": "idle", "instance": "running"}
     assert runtime.cost == Cost()
     assert runtime.durable == DurablePart(instance=Instance(state="running", pause_reason="timeout"))
 
 
-async def test_no_instance_costs_nothing_that_is_reported():
-    runtime = await _got(row())
+async def test_runtime_without_an_instance_has_no_cost():
+    runtime = await _get(row())
     assert (runtime.cost, runtime.expires_at, runtime.provider_state) == (
         None,
         None,
@@ -79,25 +79,25 @@ async def test_no_instance_costs_nothing_that_is_reported():
     )
 
 
-async def test_a_paused_runtime_tells_why_and_is_on_no_clock():
-    runtime = await _got(row(status="paused", instance=instance(state="paused", pause_reason="insufficient_credits")))
+async def test_paused_runtime_has_a_state_reason_and_no_expiry():
+    runtime = await _get(row(status="paused", instance=instance(state="paused", pause_reason="insufficient_credits")))
     assert (runtime.state, runtime.state_reason) == (State.PAUSED, "insufficient_credits")
     assert runtime.expires_at is None
     assert runtime.durable.instance.expires_at == "2026-03-01T11:00:00Z"
 
 
-async def test_a_killed_instance_is_kept_as_it_was_reported():
-    runtime = await _got(row(status="idle", instance=instance(state="killed")))
+async def test_killed_instance_is_shown_as_reported():
+    runtime = await _get(row(status="idle", instance=instance(state="killed")))
     assert (runtime.state, runtime.durable.instance.state) == (State.IDLE, "killed")
 
 
 @pytest.mark.parametrize("status", ["hibernating", "", None])
-async def test_an_unknown_status_reads_as_unknown(status):
-    runtime = await _got(row(status=status))
+async def test_unknown_status_is_mapped_to_unknown(status):
+    runtime = await _get(row(status=status))
     assert (runtime.state, runtime.provider_state["status"]) == (State.UNKNOWN, status)
 
 
-async def test_what_the_model_has_no_place_for_is_shown_beside_it():
+async def test_unknown_members_are_shown_in_provider_data_and_extra():
     timing = {"total_sec": 1.5, "phases": {"boot": 1}}
     body = row(
         status="running",
@@ -105,7 +105,7 @@ async def test_what_the_model_has_no_place_for_is_shown_beside_it():
         created_by={"id": OTHER},
         workspace_id=PROJECT,
     )
-    for runtime in (await _got(body), (await _listed(row(id=OTHER), body))[1]):
+    for runtime in (await _get(body), (await _list(row(id=OTHER), body))[1]):
         assert runtime.provider_data == {"workspace_id": PROJECT, "created_by": {"id": OTHER}}
         assert runtime.durable.created_by is None
         assert runtime.durable.instance.extra == {
@@ -115,12 +115,12 @@ async def test_what_the_model_has_no_place_for_is_shown_beside_it():
         }
 
 
-async def test_a_row_with_something_new_changes_nothing_of_the_others():
-    plain, new = await _listed(row(), row(id=OTHER, altitude=3))
+async def test_unknown_member_of_one_row_does_not_affect_the_others():
+    plain, new = await _list(row(), row(id=OTHER, altitude=3))
     assert (plain.provider_data, new.provider_data) == ({}, {"altitude": 3})
 
 
-async def test_secrets_are_in_no_runtime():
+async def test_secrets_are_not_mapped():
     body = row(
         sandbox_token="hunter2",
         api_key="hunter2",
@@ -129,38 +129,38 @@ async def test_secrets_are_in_no_runtime():
         status="running",
         instance=instance(client_secret="hunter2", startup_timing={"token": "hunter2"}),
     )
-    runtime = await _got(body)
+    runtime = await _get(body)
     assert "hunter2" not in repr(runtime)
     assert runtime.provider_data == {"access": {"ways": [{"kind": "ssh"}]}}
     assert runtime.labels == {"team": "shop"}
 
 
 @pytest.mark.parametrize("config", ["x", {"metadata": None}, {"metadata": {"labels": {"a": 1}}}, {"metadata": {}}])
-async def test_labels_of_another_form_are_not_reported(config):
-    assert (await _got(row(config=config))).labels is None
+async def test_malformed_labels_are_none(config):
+    assert (await _get(row(config=config))).labels is None
 
 
-async def test_numbers_may_be_written_as_floats():
-    runtime = await _got(row(status="running", instance=instance(billed_credits=2.0, total_runtime_seconds=1.9)))
+async def test_floats_are_mapped_to_integers():
+    runtime = await _get(row(status="running", instance=instance(billed_credits=2.0, total_runtime_seconds=1.9)))
     assert (runtime.cost.billed_credits, runtime.durable.instance.total_runtime_seconds) == (2, 1)
 
 
-async def test_only_its_owner_may_act_on_a_runtime():
-    runtime = await _got(row(owned_by_me=False))
+async def test_runtime_of_another_owner_allows_no_action():
+    runtime = await _get(row(owned_by_me=False))
     assert not any(action.allowed for action in runtime.actions.values())
 
 
-async def test_an_instance_that_cannot_pause_says_so():
-    runtime = await _got(row(status="running", instance=instance(supports_pause=False)))
+async def test_instance_without_pause_support_does_not_allow_pause():
+    runtime = await _get(row(status="running", instance=instance(supports_pause=False)))
     assert runtime.actions["pause"] == Action(allowed=False, reason="this instance cannot pause")
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"{}", b"[]", b"null", row(id=OTHER), row(key=3), row(instance=[])])
-async def test_another_runtime_or_none_at_all_is_a_bad_response(body):
+async def test_body_without_the_requested_runtime_is_a_bad_response(body):
     with pytest.raises(ProviderBadResponse):
-        await _got(body)
+        await _get(body)
 
 
-async def _listed(*rows: dict[str, object]) -> list[Runtime]:
+async def _list(*rows: dict[str, object]) -> list[Runtime]:
     durable, _ = adapter(page(*rows))
     return list((await durable.list(ProviderQuery(scope="acme/research"), CALL)).items)

@@ -1,3 +1,5 @@
+"""The settings of a durable provider, and the scopes and references that it accepts."""
+
 import pytest
 from pydantic import ValidationError
 
@@ -20,13 +22,13 @@ from tests.unit.adapters.fakes import CALL, answer
         ("http://api", "/api/v1/org/acme/ws/research/runtimes"),
     ],
 )
-async def test_the_base_url_is_completed_as_by_the_providers_own_client(base_url, path):
+async def test_base_url_is_completed_as_by_the_providers_client(base_url, path):
     durable, transport = adapter(page(), base_url=base_url)
     await durable.check_credentials(CALL)
     assert transport.sent[0].path == path
 
 
-async def test_the_token_goes_in_the_header_that_the_settings_name():
+async def test_token_is_sent_in_the_header_chosen_by_auth():
     durable, transport = adapter(page())
     await durable.check_credentials(CALL)
     assert transport.sent[0].headers == {"X-API-Key": TOKEN, "X-Dreadnode-Network": "public"}
@@ -35,7 +37,7 @@ async def test_the_token_goes_in_the_header_that_the_settings_name():
     assert transport.sent[0].headers == {"Authorization": f"Bearer {TOKEN}", "X-Dreadnode-Network": "cluster"}
 
 
-async def test_the_token_is_in_no_repr():
+async def test_token_is_not_in_any_repr():
     durable, transport = adapter(page())
     await durable.check_credentials(CALL)
     assert TOKEN not in repr((durable, durable.settings, transport.sent[0]))
@@ -44,24 +46,24 @@ async def test_the_token_is_in_no_repr():
 @pytest.mark.parametrize(
     "scope", ["acme", "acme/", "/research", "a/b/c", "a b/c", "acme/res.earch", "ä/b", "a/b\n", ""]
 )
-def test_a_scope_is_two_slugs(scope):
+def test_scope_that_is_not_two_slugs_is_refused(scope):
     with pytest.raises(ValidationError, match="org/workspace"):
         settings(scope=scope)
     with pytest.raises(ValueError, match="org/workspace"):
         adapter()[0].parse_scope(scope)
 
 
-def test_a_good_scope_is_its_own_canonical_form():
+def test_valid_scope_is_returned_unchanged():
     assert adapter()[0].parse_scope("Acme_1/re-search") == "Acme_1/re-search"
 
 
-def test_a_pinned_providers_reference_is_the_uuid_in_either_case():
+def test_reference_of_a_pinned_provider_is_the_uuid_in_either_case():
     durable, _ = adapter()
     assert durable.parse_reference(UUID.upper()) == RuntimeRef(SCOPE, UUID)
     assert durable.parse_reference(UUID) == RuntimeRef(SCOPE, UUID)
 
 
-def test_an_open_providers_reference_carries_the_scope():
+def test_reference_of_an_open_provider_contains_the_scope():
     durable, _ = adapter(scope=None)
     assert durable.parse_reference(f"{b64url('org/ws')}~{UUID.upper()}") == RuntimeRef("org/ws", UUID)
 
@@ -81,12 +83,12 @@ def test_an_open_providers_reference_carries_the_scope():
         (None, f"____~{UUID}"),
     ],
 )
-def test_any_other_reference_is_not_found(scope, reference):
+def test_malformed_reference_is_not_found(scope, reference):
     with pytest.raises(NotFound):
         adapter(scope=scope)[0].parse_reference(reference)
 
 
-async def test_a_runtimes_id_leads_back_to_it_pinned_or_open():
+async def test_runtime_id_is_parsed_back_to_its_reference():
     for scope in (SCOPE, None):
         durable, _ = adapter(answer(200, {"id": UUID.upper()}), scope=scope)
         runtime = await durable.get(RuntimeRef(SCOPE, UUID), CALL)
@@ -95,20 +97,20 @@ async def test_a_runtimes_id_leads_back_to_it_pinned_or_open():
         assert durable.parse_reference(reference) == durable.reference(runtime) == RuntimeRef(SCOPE, UUID)
 
 
-async def test_an_open_provider_checks_its_credentials_at_the_account():
+async def test_open_provider_checks_credentials_with_the_user_route():
     durable, transport = adapter(answer(200, {"id": "u"}), scope=None)
     await durable.check_credentials(CALL)
     assert (transport.sent[0].method, transport.sent[0].path) == ("GET", "/api/v1/user")
 
 
-def test_the_plugin_is_named_as_its_folder_and_its_demo_is_valid():
+def test_plugin_has_the_folders_name_and_a_valid_demo():
     assert PLUGIN.api == "durable"
     demo = PLUGIN.demo
     assert settings(name=demo.provider, scope=demo.scope).scope == "acme/research"
     assert PLUGIN.personalities == {"key_uniqueness": ("workspace", "owner"), "get_by_key": ("yes", "no")}
 
 
-def test_the_features_say_what_the_api_has_and_nothing_more():
+def test_features_are_exactly_those_of_the_api():
     assert PLUGIN.adapter.features == {
         *("config", "capability_bindings", "start", "pause", "stop", "stop_discards_state", "reset", "keepalive"),
         *("connections", "create_idle", "display_name", "description", "project", "labels", "runtime_limit_seconds"),

@@ -1,4 +1,4 @@
-"""The durable dialect over providers with scripted answers."""
+"""Calls the durable dialect over providers with scripted responses."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,14 +21,14 @@ from tests.unit.services.fakes import FakeClock, services_of
 
 
 class _Adapter(DurableAdapter):
-    """An adapter whose account is known, so that nothing is asked before the first create."""
+    """An adapter with a fixed account, so that a create sends no request to read it."""
 
     async def account(self, call: Call) -> str:  # noqa: ARG002
         return "account-1"
 
 
-class Asked:
-    """A dialect over providers with scripted answers, and a way to ask it."""
+class DialectCaller:
+    """Calls the dialect's handlers. The first provider is pinned to ``acme/research``."""
 
     def __init__(self, *answers: UpstreamResponse | TransportFailure, rules: Sequence[DialectRule] = ()) -> None:
         self.transport = FakeTransport(*answers)
@@ -36,8 +36,8 @@ class Asked:
         self.rules = rules
         self.ctx = RequestContext("r", "shop")
 
-    def beside(self, *answers: UpstreamResponse, **options: Any) -> FakeTransport:
-        """One more provider."""
+    def add_provider(self, *answers: UpstreamResponse, **options: Any) -> FakeTransport:
+        """Add a provider with scripted responses; returns its transport."""
         transport = FakeTransport(*answers)
         self.adapters.append(_Adapter(settings(**options), transport))
         return transport
@@ -46,8 +46,8 @@ class Asked:
         fleet = Fleet(self.adapters, FakeClock())
         return DurableDialect(DialectService(fleet, services_of(fleet).create, {"durable": self.rules}))
 
-    async def ask(self, method: str, target: str, body: Any = b"") -> DialectAnswer:
-        """Call the handler of the route that fits, as the server would."""
+    async def call(self, method: str, target: str, body: Any = b"") -> DialectAnswer:
+        """Call the handler of the matching route, as the server does."""
         dialect, parts = self.dialect(), urlsplit(target)
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         for route in dialect.routes:
@@ -59,15 +59,15 @@ class Asked:
         raise AssertionError(f"no route for {method} {target}")
 
     async def refused(self, method: str, target: str, body: Any = b"") -> GatewayError:
-        """The error that it ends with, having sent nothing."""
+        """The error of a call that must send nothing to the first provider."""
         with pytest.raises(GatewayError) as caught:
-            await self.ask(method, target, body)
+            await self.call(method, target, body)
         assert not self.transport.sent
         return caught.value
 
     @property
     def sent(self) -> list[tuple[str, str, Any]]:
-        """Method, path and decoded body of all that was sent."""
+        """Method, path and decoded body of every request sent to the first provider."""
         return [
             (request.method, request.path, json.loads(request.body) if request.body else None)
             for request in self.transport.sent
@@ -75,15 +75,15 @@ class Asked:
 
 
 def _match(template: str, path: str) -> Mapping[str, str] | None:
-    wanted, given = template.split("/"), path.split("/")
-    if len(wanted) != len(given):
+    names, values = template.split("/"), path.split("/")
+    if len(names) != len(values):
         return None
-    pairs = list(zip(wanted, given, strict=True))
+    pairs = list(zip(names, values, strict=True))
     if any(name != value and not name.startswith("{") for name, value in pairs):
         return None
     return {name.strip("{}"): value for name, value in pairs if name.startswith("{")}
 
 
-def where(error: GatewayError) -> list[str | None]:
-    """The places of an error's faults."""
+def locations(error: GatewayError) -> list[str | None]:
+    """The pointers or parameters of an error's fields."""
     return [fault.pointer or fault.parameter for fault in error.errors]
