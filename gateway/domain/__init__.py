@@ -1,1 +1,1 @@
-"""What a runtime is: values, states, requests, pages and errors. No I/O and no HTTP."""
+"""The domain model: values, states, requests, pages and errors. No I/O and no HTTP."""

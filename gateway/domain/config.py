@@ -1,8 +1,8 @@
-"""The durable runtime's config, version v2: what is known of it, and its bounds (seeds 000 and 001; the manifest
-reference of the durable API for the rest).
+"""The durable runtime's config, version v2: its known fields and their bounds, as the provider documents them.
 
-The models check; what travels is the document exactly as the caller wrote it, because to the provider absent, null
-and empty differ and because it alone fills defaults. Unknown keys pass through and are named in ``warnings``.
+The models only validate. What is sent to the provider is the document exactly as the caller wrote it, because the
+provider distinguishes absent, null and empty, and because only the provider fills in defaults. Unknown keys are passed
+on and listed in ``warnings``.
 """
 
 import ipaddress
@@ -48,7 +48,7 @@ def _egress_target(target: str) -> str:
 
 
 class Section(BaseModel):
-    """Base of the config's objects: known fields are checked, unknown ones pass."""
+    """Base of the config's objects: known fields are validated, unknown fields are accepted."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True, hide_input_in_errors=True)
 
@@ -61,7 +61,7 @@ class BuildSource(Section):
 
 
 class Build(Section):
-    """How the runtime image is built. ``opensandbox`` is what self-hosted platforms name as theirs."""
+    """How the runtime image is built. ``opensandbox`` is the build provider of self-hosted platforms."""
 
     profile: NonEmpty = "default"
     provider: Literal["auto", "docker", "e2b", "opensandbox"] = "auto"
@@ -69,7 +69,7 @@ class Build(Section):
 
 
 class ConfigCapability(Section):
-    """A capability to install. ``version`` left out tracks the latest."""
+    """A capability to install. Without ``version`` the latest version is tracked."""
 
     name: NonEmpty
     version: NonEmpty | None = None
@@ -77,7 +77,7 @@ class ConfigCapability(Section):
 
 
 class Defaults(Section):
-    """What a session starts with when it names nothing else."""
+    """What a session uses when it does not specify anything else."""
 
     agent: NonEmpty | None = None
     capability: NonEmpty | None = None
@@ -86,32 +86,32 @@ class Defaults(Section):
 
 
 class Metadata(Section):
-    """Free labels."""
+    """Labels, free-form."""
 
     labels: Labels = {}
 
 
 class Resources(Section):
-    """Compute. ``memory_mb`` in MiB; its bounds are not documented."""
+    """Compute resources. ``memory_mb`` is in MiB; the provider documents no bounds for it."""
 
     cpu_cores: Annotated[int, Field(ge=1, le=32), INTEGRAL] = 2
     memory_mb: Integer = 2048
 
 
 class RuntimeServer(Section):
-    """The server inside the sandbox. The values of ``env`` count as secrets."""
+    """The server inside the sandbox. The values of ``env`` are treated as secrets."""
 
     env: dict[str, str] = {}
 
 
 class Egress(Section):
-    """Where the sandbox may connect to: absent inherits the operator's floor, empty allows the platform only."""
+    """Where the sandbox may connect to. Absent: the operator's minimum is inherited. Empty: only the platform."""
 
     allow: Annotated[list[Annotated[str, AfterValidator(_egress_target)]], Field(max_length=50)]
 
 
 class Sandbox(Section):
-    """The sandbox around the runtime. ``timeout_seconds`` has no documented bounds."""
+    """The sandbox around the runtime. The provider documents no bounds for ``timeout_seconds``."""
 
     exposed_ports: list[Port] = []
     timeout_seconds: Integer | None = None
@@ -120,13 +120,13 @@ class Sandbox(Section):
 
 
 class Secrets(Section):
-    """Stored secrets to hand to the runtime, by UUID."""
+    """Stored secrets that are passed to the runtime, by UUID."""
 
     secret_ids: list[Uuid] = []
 
 
 class RuntimeConfig(Section):
-    """A whole config. :attr:`document` is what the caller wrote; the attributes show it with the known defaults."""
+    """A complete config. :attr:`document` is what the caller wrote; the attributes include the known defaults."""
 
     version: Literal["v2"] = "v2"
     build: Build = Build()
@@ -159,14 +159,14 @@ class RuntimeConfig(Section):
     __str__ = __repr__
 
     def secret_values(self) -> Iterator[str]:
-        """The values that must not show up anywhere: those of ``runtime_server.env``."""
+        """The values that must not be logged or returned: those of ``runtime_server.env``."""
         yield from self.runtime_server.env.values()
 
 
 def unknown_keys(config: RuntimeConfig) -> list[FieldWarning]:
     """A warning for every key of the config that this gateway does not know."""
     return [
-        FieldWarning(pointer=where, detail="The gateway does not know this key; it was passed on as it is.")
+        FieldWarning(pointer=where, detail="The gateway does not know this key; it was passed on unchanged.")
         for where in _unknown(config, ("config",))
     ]
 

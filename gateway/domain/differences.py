@@ -1,4 +1,4 @@
-"""How a create differs from the runtime that already has its name: pointers of fields the caller sent, never values."""
+"""How a create differs from the runtime that already has its name: pointers to fields the caller sent, never values."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,8 +16,8 @@ def differing_fields(
 ) -> list[FieldError]:
     """The fields of ``request`` that the existing runtime contradicts.
 
-    What is not known of it cannot differ: ``existing`` comes with what was kept of its create, where its provider is
-    silent. ``config`` is its whole config, where known.
+    Only known values can differ. ``existing`` includes what the store kept of its create where its provider does not
+    report a value. ``config`` is its complete config; None where it is not known.
     """
     return [
         FieldError("The runtime that has this name has another value here.", "differs", pointer=where)
@@ -26,15 +26,16 @@ def differing_fields(
 
 
 def same_config(sent: RuntimeConfig, known: Mapping[str, Any]) -> bool:
-    """Whether a provider's config is what a replacement with ``sent`` makes of it: with the known defaults in both.
+    """Whether a provider's config is the result of a replacement with ``sent``. Both are compared with the known
+    defaults filled in.
 
-    A default that this gateway does not know makes them differ: then it cannot be told.
+    A default that the gateway does not know counts as a difference, so False does not prove that the configs differ.
     """
     try:
-        there = RuntimeConfig.model_validate(known)
+        current = RuntimeConfig.model_validate(known)
     except ValidationError:
         return False
-    return there.model_dump() == sent.model_dump()
+    return current.model_dump() == sent.model_dump()
 
 
 def _pointers(request: CreateRequest, existing: Runtime, config: Mapping[str, Any] | None) -> Iterator[str]:
@@ -68,7 +69,7 @@ def _labels(request: CreateRequest, known: Any) -> Iterator[str]:
 
 
 def _changed(sent: Any, known: Any, at: tuple[str | int, ...]) -> Iterator[str]:
-    """Leaves of ``sent`` that ``known`` contradicts; lists of another length differ as a whole."""
+    """Pointers of the leaves of ``sent`` that ``known`` contradicts. Lists of different lengths differ as a whole."""
     if isinstance(sent, Mapping) and isinstance(known, Mapping):
         if not sent and known and at[-1] in {"labels", "env"}:
             yield pointer(*at)

@@ -1,7 +1,7 @@
-"""Telling whether two creates are the same request: a keyed digest of what the caller sent, before any default.
+"""A keyed digest of what the caller sent, before any default, to recognise a repeated create.
 
-Unset, null and empty are different requests; the order of keys is none, and ``1`` and ``1.0`` are one number. The
-digest is keyed, so that a stolen store cannot be asked whether a guessed password was in a request.
+Unset, null and empty are different requests. The order of keys does not matter, and ``1`` and ``1.0`` are the same
+number. The digest is keyed so that someone with a copy of the store cannot test guesses of a password in a request.
 """
 
 import hashlib
@@ -17,14 +17,14 @@ from pydantic import BaseModel, SecretStr
 from gateway.domain.config import RuntimeConfig
 
 DIGEST_RULE: Final = "1"
-"""The version of the rule below; it is stored beside every digest, and changes whenever equal requests could get
-another digest than before."""
+"""The version of the digest rule. It is stored with every digest, and changes whenever the digest of a request may
+differ from what the previous version computed."""
 
-_LARGEST: Final = 2**53 - 1  # what RFC 8785 holds exactly
+_LARGEST: Final = 2**53 - 1  # the largest integer that RFC 8785 represents exactly
 
 
 def request_document(request: BaseModel) -> dict[str, Any]:
-    """What was sent, as plain JSON: only the fields that were, secrets included, a config exactly as written."""
+    """What was sent, as plain JSON: only the fields that were sent, with secrets, and a config exactly as written."""
     return {field: _plain(getattr(request, field)) for field in request.model_fields_set}
 
 
@@ -43,13 +43,13 @@ def _plain(value: Any) -> Any:
 
 
 def canonical(document: Any) -> bytes:
-    """RFC 8785 of a JSON value, followed by every integer that a double cannot hold, by its place.
+    """RFC 8785 of a JSON value, followed by the path and value of every integer that a double cannot represent.
 
-    RFC 8785 knows no numbers but doubles, yet two requests that differ in such an integer are not one. Raises
-    ``ValueError`` for what JSON cannot carry: NaN, infinities and lone surrogates.
+    RFC 8785 has only doubles, but two requests that differ in such an integer are different requests. Raises
+    ``ValueError`` for values that JSON cannot represent: NaN, infinities and lone surrogates.
     """
     if _is_plain(document):
-        with suppress(UnicodeEncodeError):  # RFC 8785 has words of its own for a lone surrogate
+        with suppress(UnicodeEncodeError):  # rfc8785 raises ValueError for a lone surrogate
             return msgspec.json.encode(document, order="sorted")
     large: list[str] = []
     text = rfc8785.dumps(_doubles(document, large, ""))
@@ -57,8 +57,8 @@ def canonical(document: Any) -> bytes:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether this is among what msgspec writes as RFC 8785 does, ten times as fast: no doubles, integers that a double
-    holds, and only keys whose order is the same in UTF-8 and UTF-16."""
+    """Whether msgspec, which is ten times as fast, encodes this value exactly as RFC 8785: no doubles, only integers
+    that a double can represent, and only ASCII keys, whose order is the same in UTF-8 and UTF-16."""
     kind = type(value)
     if kind is str or kind is bool or value is None:
         return True
@@ -86,6 +86,6 @@ def _doubles(value: Any, large: list[str], at: str) -> Any:
 
 
 def request_digest(operation: str, document: Mapping[str, Any], key: bytes) -> bytes:
-    """HMAC-SHA-256 of a request to ``operation``. ``document`` is :func:`request_document` of it; waits, request ids
-    and headers are no part of it. Compare with :func:`hmac.compare_digest`."""
+    """HMAC-SHA-256 of a request to ``operation``. ``document`` is :func:`request_document` of the request; waits,
+    request ids and headers are not included. Compare digests with :func:`hmac.compare_digest`."""
     return hmac.digest(key, canonical([DIGEST_RULE, str(operation), document]), hashlib.sha256)

@@ -1,9 +1,9 @@
-"""Every way a request can end badly. A class per thing that a caller would do differently (specification §4).
+"""Every error of a request: one class for each case that a caller handles differently (docs/errors.md).
 
 ::
 
     GatewayError
-    ├── ClientError                     the caller's to change
+    ├── ClientError                     the caller has to change the request, or wait
     │   ├── InvalidRequest              400 invalid_request
     │   ├── Unauthenticated             401 unauthenticated
     │   ├── InsufficientCredits         402 insufficient_credits
@@ -35,11 +35,11 @@
     ├── CapacityExceeded                503 capacity_exceeded
     ├── Overloaded                      503 overloaded
     ├── StoreUnavailable                503 store_unavailable
-    ├── ProviderTimeout                 504 provider_timeout     nothing can have happened
-    └── OutcomeUnknown                  504 outcome_unknown      something may have
+    ├── ProviderTimeout                 504 provider_timeout     nothing happened
+    └── OutcomeUnknown                  504 outcome_unknown      something may have happened
 
-The classes are not HTTP exceptions: the status of each stands in one table of ``gateway.http.problems``, and what a
-provider's answer means stands in one table per adapter.
+The classes are not HTTP exceptions. One table in ``gateway.http.problems`` maps each class to its HTTP status, and one
+table per adapter maps a provider's response to a class.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 
 class Source(StrEnum):
-    """Whose fault an error is."""
+    """Who caused an error."""
 
     CLIENT = "client"
     GATEWAY = "gateway"
@@ -61,7 +61,7 @@ class Source(StrEnum):
 
 
 class Retryable(StrEnum):
-    """Whether sending again can help: ``same_request`` means the identical request, same key and name."""
+    """Whether a retry can succeed. ``same_request``: only the identical request, with the same key and name."""
 
     NO = "no"
     YES = "yes"
@@ -70,8 +70,8 @@ class Retryable(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One fault in what the caller sent. ``pointer`` is a URI-fragment JSON pointer (``#/config/version``);
-    exactly one of ``pointer``, ``parameter`` and ``header`` is set."""
+    """One fault in the caller's request. ``pointer`` is a URI-fragment JSON pointer (``#/config/version``). Exactly one
+    of ``pointer``, ``parameter`` and ``header`` is set."""
 
     detail: str
     code: str
@@ -82,9 +82,10 @@ class FieldError:
 
 @dataclass(frozen=True, slots=True)
 class ProviderFailure:
-    """What a provider said when it failed, verbatim. ``status`` is its HTTP status, ``code`` its own error code.
+    """A provider's error response, verbatim. ``status`` is its HTTP status, ``code`` the provider's own error code.
 
-    ``own_envelope``: it said so in its own form, so that it was the provider and nothing in between.
+    ``own_envelope``: the response has the provider's own error format, so it came from the provider itself and not from
+    a proxy before it.
     """
 
     provider: str
@@ -96,12 +97,12 @@ class ProviderFailure:
 
 
 def pointer(*parts: str | int) -> str:
-    """A URI-fragment JSON pointer of the given path: ``pointer("config", "a/b", 0)`` is ``#/config/a~1b/0``."""
+    """The URI-fragment JSON pointer of a path: ``pointer("config", "a/b", 0)`` is ``#/config/a~1b/0``."""
     return "#" + "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
 class GatewayError(Exception):
-    """Base of the tree. ``detail`` is the gateway's own sentence for the caller: no secret, no internals.
+    """Base of all errors. ``detail`` is a sentence for the caller, without secrets and internals.
 
     ``retry_after`` is in seconds. ``extra`` holds further members of the problem document (``attempts``, ``name``).
     """
@@ -140,7 +141,7 @@ class GatewayError(Exception):
 
 
 class ClientError(GatewayError):
-    """The request has to change, or the caller has to wait, before it can succeed."""
+    """The request cannot succeed before the caller changes it or waits."""
 
 
 class InvalidRequest(ClientError):
@@ -148,7 +149,7 @@ class InvalidRequest(ClientError):
 
 
 class Unauthenticated(ClientError):
-    code, title = "unauthenticated", "A valid gateway key is needed"
+    code, title = "unauthenticated", "A valid gateway key is required"
 
 
 class InsufficientCredits(ClientError):
@@ -161,11 +162,11 @@ class PermissionDenied(ClientError):
 
 
 class NotFound(ClientError):
-    code, title = "not_found", "There is no such thing"
+    code, title = "not_found", "Not found"
 
 
 class MethodNotAllowed(ClientError):
-    code, title = "method_not_allowed", "This path does not know the method"
+    code, title = "method_not_allowed", "Method not allowed"
 
     def __init__(self, detail: str, *, allowed: Sequence[str] = (), **options: Any) -> None:
         super().__init__(detail, **options)
@@ -178,7 +179,7 @@ class RequestTimeout(ClientError):
 
 
 class AlreadyExists(ClientError):
-    code, title = "already_exists", "The name is taken by something else"
+    code, title = "already_exists", "The name is already in use"
 
 
 class StateConflict(ClientError):
@@ -195,7 +196,7 @@ class RuntimeReplaced(ClientError):
 
 
 class PreconditionFailed(ClientError):
-    code, title = "precondition_failed", "It has changed since it was read"
+    code, title = "precondition_failed", "The resource has changed since it was read"
 
 
 class PayloadTooLarge(ClientError):
@@ -207,7 +208,7 @@ class UriTooLong(ClientError):
 
 
 class UnsupportedMediaType(ClientError):
-    code, title = "unsupported_media_type", "The body has to be JSON"
+    code, title = "unsupported_media_type", "The body must be JSON"
 
 
 class ProviderNotConfigured(ClientError):
@@ -240,7 +241,7 @@ class HeadersTooLarge(ClientError):
 
 
 class InternalError(GatewayError):
-    code, title = "internal_error", "The gateway made a mistake"
+    code, title = "internal_error", "Internal error of the gateway"
     default_source = Source.GATEWAY
 
 
@@ -251,7 +252,7 @@ class ProviderError(GatewayError):
 
 
 class ProviderBadResponse(GatewayError):
-    code, title = "provider_bad_response", "The provider's answer makes no sense"
+    code, title = "provider_bad_response", "The provider's response is invalid"
     default_source = Source.PROVIDER
 
 
@@ -261,7 +262,7 @@ class ProviderCredentialsRejected(GatewayError):
 
 
 class ProviderUpgradeRequired(GatewayError):
-    code, title = "provider_upgrade_required", "The provider wants a newer client than this gateway"
+    code, title = "provider_upgrade_required", "The provider requires a newer client than this gateway"
     default_source = Source.PROVIDER
 
 
@@ -278,7 +279,7 @@ class CapacityExceeded(GatewayError):
 
 
 class Overloaded(GatewayError):
-    code, title = "overloaded", "The gateway has too much to do"
+    code, title = "overloaded", "Gateway overloaded"
     default_source = Source.GATEWAY
     default_retryable = Retryable.YES
 
@@ -296,13 +297,13 @@ class ProviderTimeout(GatewayError):
 
 
 class OutcomeUnknown(GatewayError):
-    code, title = "outcome_unknown", "Nobody knows yet whether it happened"
+    code, title = "outcome_unknown", "Outcome unknown"
     default_source = Source.PROVIDER
     default_retryable = Retryable.SAME_REQUEST
 
 
 def error_classes() -> Iterator[type[GatewayError]]:
-    """Every class of the tree that has a code, in the order of the drawing."""
+    """Every class of the tree that has a code, in the order of the diagram."""
     pending: list[type[GatewayError]] = [GatewayError]
     while pending:
         cls = pending.pop(0)

@@ -1,10 +1,11 @@
-"""What a provider can do, by name. A provider's set is derived from its adapter's code (``gateway.ports.features``)."""
+"""The names of what a provider can do. A provider's features are derived from its adapter class by
+:func:`gateway.ports.provider.derive_features`."""
 
 from enum import StrEnum
 
 
 class Feature(StrEnum):
-    """Abilities that a verb or a part of the API needs."""
+    """Features that a verb or a part of the API requires."""
 
     CONFIG = "config"
     CAPABILITY_BINDINGS = "capability_bindings"
@@ -19,10 +20,10 @@ class Feature(StrEnum):
 
 
 class CreateFeature(StrEnum):
-    """Abilities that fields of a create need (``gateway.domain.requests`` says which field needs which)."""
+    """Features that fields of a create require (:meth:`gateway.domain.requests.CreateRequest.requirements`)."""
 
-    LAUNCH_ON_CREATE = "launch_on_create"  # a create brings compute with it
-    CREATE_IDLE = "create_idle"  # a create can leave the runtime without compute
+    LAUNCH_ON_CREATE = "launch_on_create"  # a create also starts compute
+    CREATE_IDLE = "create_idle"  # a create can make a runtime without compute
     DISPLAY_NAME = "display_name"
     DESCRIPTION = "description"
     PROJECT = "project"

@@ -1,9 +1,9 @@
 """Public runtime ids: ``{provider name}.{reference}``.
 
-The provider name says who made the runtime, and the reference is all that the adapter needs to address it there, so any
-replica, after any restart or loss of the store, sends an operation to the right provider (promise P3). What a
-reference holds is the adapter's own affair; the pieces it is made of are joined with ``~`` and encoded with ``b64url``
-where they are free text.
+The provider name identifies the provider that made the runtime, and the reference is all that its adapter needs to
+address it there. So any replica routes an operation to the right provider, also after a restart or the loss of the
+store (docs/promises.md#p3). The adapter decides what a reference contains; its parts are joined with ``~``, and free
+text is encoded with :func:`b64url`.
 """
 
 import base64
@@ -20,10 +20,10 @@ _ID: Final = re.compile(r"([a-z0-9-]{1,40})\.([A-Za-z0-9_~-]{1,4096})\Z")
 
 @dataclass(frozen=True, slots=True)
 class RuntimeRef:
-    """What an adapter addresses a runtime by.
+    """The address of a runtime at its provider.
 
-    ``scope`` is always the resolved one, also for a pinned provider. An adapter whose API addresses by id leaves
-    ``name`` empty; one that addresses by name carries both, to notice that the name has become another runtime.
+    ``scope`` is always set, also for a pinned provider. An adapter whose API addresses runtimes by id leaves ``name``
+    None. One whose API addresses them by name sets both, to detect that the name now belongs to another runtime.
     """
 
     scope: str
@@ -37,7 +37,7 @@ def b64url_bytes(raw: bytes) -> str:
 
 
 def bytes_from_b64url(text: str) -> bytes:
-    """Decode what :func:`b64url_bytes` made. Raises ``ValueError`` for anything that it cannot have made."""
+    """Decode the output of :func:`b64url_bytes`. Raises ``ValueError`` for any other text."""
     try:
         decoded = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except binascii.Error as exc:
@@ -53,7 +53,7 @@ def b64url(text: str) -> str:
 
 
 def from_b64url(text: str) -> str:
-    """Decode what :func:`b64url` made. Raises ``ValueError`` for anything that it cannot have made."""
+    """Decode the output of :func:`b64url`. Raises ``ValueError`` for any other text."""
     return bytes_from_b64url(text).decode()
 
 
@@ -63,7 +63,7 @@ def format_runtime_id(provider: str, reference: str) -> str:
 
 
 def parse_runtime_id(runtime_id: str) -> tuple[str, str]:
-    """Split a public id into provider name and reference. Raises :class:`NotFound` when it has not that form."""
+    """Split a public id into provider name and reference. Raises :class:`NotFound` for a text of another form."""
     match = _ID.match(runtime_id)
     if match is None:
         raise NotFound("There is no runtime of this id: a runtime id is a provider's name, a dot and a reference.")

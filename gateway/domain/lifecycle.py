@@ -1,7 +1,7 @@
-"""The verbs, the states each works from and leads to, and the ``actions`` that a runtime shows (specification §2, §3).
+"""The verbs, the states in which each is possible, and the ``actions`` that a runtime shows (docs/model.md).
 
-One table, :data:`TRANSITIONS`, is the truth for the guard in front of every verb, for the ``actions`` map and for the
-generated verb table of the docs. From ``unknown`` a verb goes through: the provider knows what its state means.
+One table, :data:`TRANSITIONS`, defines the check before every verb, the ``actions`` map and the generated verb table of
+the docs. In ``unknown`` all verbs but connect are possible, because only the provider knows what its state means.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from gateway.domain.values import State
 
 
 class Verb(StrEnum):
-    """What can be asked of an existing runtime besides reading it."""
+    """The operations on an existing runtime, apart from reads."""
 
     START = "start"
     PAUSE = "pause"
@@ -30,7 +30,8 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """From where a verb works, and where it already has nothing left to do (answered with ``changed: false``)."""
+    """The states in which a verb is possible, and those in which it has no effect (the response has
+    ``changed: false``)."""
 
     feature: Feature
     works_from: frozenset[State]
@@ -59,12 +60,12 @@ _ENDED: Final = frozenset({State.STOPPED, State.FAILED})
 
 
 def is_live(state: State) -> bool:
-    """Whether a runtime in this state holds its name: all but ``stopped`` and ``failed`` (the create promise, P1)."""
+    """Whether a runtime in this state occupies its name: all but ``stopped`` and ``failed`` (docs/creates.md)."""
     return state not in _ENDED
 
 
 def works_from(verb: Verb) -> str:
-    """The states a verb works from, for a sentence: ``idle, stopped``."""
+    """The states in which a verb is possible, without ``unknown``, for a message: ``idle, stopped``."""
     return ", ".join(
         state.value for state in State if state in TRANSITIONS[verb].works_from and state is not State.UNKNOWN
     )
@@ -78,10 +79,10 @@ def actions(
     instance_can_pause: bool | None = None,
     owned: bool | None = None,
 ) -> Actions:
-    """Which verbs are possible now.
+    """The verbs of a provider with these ``features``, and whether each is possible in this state.
 
-    ``instance_can_pause`` is what the provider says of this very instance; ``owned`` is False for a runtime that only
-    somebody else may change.
+    ``instance_can_pause`` is what the provider reports about this instance, None where it reports nothing. ``owned`` is
+    False for a runtime that only its owner may change, and the gateway's account is not the owner.
     """
     shown: dict[str, Action] = {}
     for verb, transition in TRANSITIONS.items():

@@ -1,4 +1,4 @@
-"""The operations of the unified API on runtimes: how each is limited, timed and told in logs and metrics."""
+"""The operations of the unified API on runtimes: class of work, deadline, and the name in logs and metrics."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from gateway.domain.values import WorkClass
 
 
 class Operation(StrEnum):
-    """One use case on runtimes; also the name of the provider calls that it makes."""
+    """One use case on runtimes, which is also the name of the provider calls that it makes."""
 
     CREATE = "create"
     LIST = "list"
@@ -33,8 +33,8 @@ class Operation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OperationTraits:
-    """``deadline`` is the default time in seconds for all provider calls of one operation together.
-    ``mutates`` says that a call whose answer is lost may have changed something."""
+    """``work``: the class of work. ``mutates``: a call whose response is lost may have changed something.
+    ``deadline``: the default time limit in seconds for all provider calls of one operation together."""
 
     work: WorkClass
     mutates: bool

@@ -1,4 +1,4 @@
-"""Lists: what is asked for, what one provider answers, and what the caller gets (specification §3)."""
+"""Lists: the query, one provider's page, and the page that the caller receives."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,16 +15,16 @@ from gateway.domain.values import State
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListFilter:
-    """What a list is narrowed to. Empty means everything."""
+    """The filter of a list. An empty filter accepts everything."""
 
     kinds: frozenset[str] = frozenset()
     states: frozenset[State] = frozenset()
     name: str | None = None
-    project: str | None = None  # a project's key or UUID
+    project: str | None = None  # key or UUID of a project
     owned_by_me: bool = False
 
     def accepts(self, runtime: Runtime) -> bool:
-        """Whether a runtime belongs to the list. Ownership that a provider does not report does not exclude."""
+        """Whether a runtime belongs to the list. ``owned_by_me`` excludes only what is reported as not owned."""
         if self.kinds and runtime.kind not in self.kinds:
             return False
         if self.states and runtime.state not in self.states:
@@ -42,7 +42,8 @@ class ListFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderQuery:
-    """One provider's share of a page. ``cursor`` is what the same adapter answered last time."""
+    """One provider's part of a page. ``cursor`` is the ``next_cursor`` of the same adapter's page before, None for the
+    first page."""
 
     scope: str
     filter: ListFilter = field(default_factory=ListFilter)
@@ -52,11 +53,11 @@ class ProviderQuery:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableRow:
-    """A row of a provider's list that could not be read as a runtime. No value of the row is kept but its ``id`` and
-    ``name``, each None where it cannot be read either.
+    """A row of a provider's list that could not be read as a runtime. Only its ``id`` and ``name`` are kept, each None
+    where it cannot be read either.
 
-    ``path`` leads from the root of the provider's page to the member at fault, or to the row; ``problem`` says what is
-    wrong there. ``cause`` is the place in the code where reading failed, if the row is well-formed.
+    ``path`` leads from the root of the provider's page to the invalid member, or to the row. ``problem`` says what is
+    wrong there. ``cause`` is the line of code that failed, for a row that is well-formed; None otherwise.
     """
 
     path: tuple[str | int, ...]
@@ -71,16 +72,16 @@ class UnreadableRow:
         return pointer(*self.path)
 
     def may_be_called(self, name: str) -> bool:
-        """Whether the row may be a runtime of this name."""
+        """Whether the row may be a runtime of this name: True also where its name cannot be read."""
         return self.name is None or self.name == name
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderPage:
-    """What one provider has for a page. ``next_cursor`` None: there is no more.
+    """One provider's part of a page. ``next_cursor`` None: this is the last page.
 
-    ``unreadable`` are rows that are missing from ``items`` because they could not be read, without those whose name
-    shows that the filter excludes them. ``readable`` False: the provider listed rows, and none could be read.
+    ``unreadable`` are rows that are missing from ``items`` because they could not be read, except those that the
+    filter's name excludes. ``readable`` False: the provider listed rows, and none of them could be read.
     """
 
     items: Sequence[Runtime]
@@ -90,17 +91,17 @@ class ProviderPage:
 
 
 class Incomplete(Model, frozen=True, kw_only=True):
-    """A provider whose runtimes are missing from a page, and the problem that it had."""
+    """A provider whose runtimes are missing from a page, and the problem document that says why."""
 
     provider: str
     problem: dict[str, Any]
 
 
 class ListWarning(Model, frozen=True, kw_only=True):
-    """A row that is missing from a page because it could not be read, or how many more there are.
+    """A row that is missing from a page because it could not be read, or the number of further such rows.
 
-    ``provider_id`` is the provider's own id of the runtime, where that could be read; ``pointer`` is a JSON pointer
-    into the provider's answer."""
+    ``provider_id`` is the provider's own id of the runtime, unset where it could not be read. ``pointer`` is a JSON
+    pointer into the provider's response."""
 
     detail: str
     pointer: str | UnsetType = UNSET
@@ -109,8 +110,8 @@ class ListWarning(Model, frozen=True, kw_only=True):
 
 
 class Page(Model, frozen=True, kw_only=True):
-    """A page of runtimes. Pages may be short, even empty, while ``next_cursor`` is set. ``warnings`` are unset where
-    there are none."""
+    """A page of runtimes. A page may have fewer items than ``limit``, even none, while ``next_cursor`` is set.
+    ``warnings`` is unset where there are none."""
 
     object: Literal["list"] = "list"
     items: list[Runtime]
@@ -133,10 +134,11 @@ def _sort_key(runtime: Runtime) -> tuple[str, str]:
 def page_of_all(
     runtimes: Sequence[Runtime], query: ProviderQuery, unreadable: Sequence[UnreadableRow] = ()
 ) -> ProviderPage:
-    """Page an unpaged provider: sorted by creation and id, resumed after the last key that was given out.
+    """One page of the complete list of a provider without paging, sorted by time of creation and id. A cursor is the
+    sort key of the last item of the page before.
 
-    Whatever comes or goes between two pages, nothing that was there throughout is skipped or repeated. Rows that are
-    ``unreadable`` have no place in the order, so the first page names them all.
+    Runtimes that exist throughout are neither skipped nor repeated, whatever is created or deleted between two pages.
+    ``unreadable`` rows have no sort key, so the first page reports all of them.
     Raises :class:`InvalidRequest` for a cursor that this function cannot have made.
     """
     ordered = sorted(((_sort_key(r), r) for r in runtimes if query.filter.accepts(r)), key=lambda pair: pair[0])
@@ -144,7 +146,7 @@ def page_of_all(
         try:
             last = msgspec.json.decode(query.cursor, type=tuple[str, str])
         except msgspec.MsgspecError as exc:
-            raise InvalidRequest("The cursor is not one that this list gave out.") from exc
+            raise InvalidRequest("The cursor was not returned by this list.") from exc
         ordered = [pair for pair in ordered if pair[0] > last]
     taken = ordered[: query.limit]
     more = len(ordered) > len(taken)
@@ -154,6 +156,6 @@ def page_of_all(
 
 
 def concerned(wanted: ListFilter, unreadable: Sequence[UnreadableRow]) -> Sequence[UnreadableRow]:
-    """The unreadable rows that a filter may accept: only its name can exclude such a row."""
+    """The unreadable rows that a filter may accept: only the filter's name can exclude such a row."""
     name = wanted.name
     return unreadable if name is None else [row for row in unreadable if row.may_be_called(name)]

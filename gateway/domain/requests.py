@@ -1,7 +1,7 @@
-"""What can be asked of the gateway, parsed: the bodies of specification §3.
+"""The request bodies of the unified API, parsed.
 
-A field that was not sent is not in ``model_fields_set``; adapters send exactly the fields that were, so that absent,
-null and empty stay apart all the way to the provider.
+A field that was not sent is not in ``model_fields_set``. Adapters send exactly the fields that were sent, because
+providers distinguish absent, null and empty.
 """
 
 from collections.abc import Iterator
@@ -22,14 +22,14 @@ LimitSeconds = Annotated[int, Field(ge=60), INTEGRAL]
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """A field that was sent, and the features of which a provider needs one to honour it."""
+    """A field that was sent, and the features of which a provider needs at least one to support it."""
 
     pointer: str
     any_of: frozenset[str]
 
 
 class CreateRequest(Input):
-    """What every kind of create has in common."""
+    """The fields that the creates of all kinds have."""
 
     kind: str
     name: Name = optional("")
@@ -41,7 +41,7 @@ class CreateRequest(Input):
     provider_options: dict[str, Any] = {}
 
     def requirements(self) -> Iterator[Requirement]:
-        """The abilities that this request needs of a provider, by field."""
+        """The features that this request requires of a provider, by field."""
         if self.sent("start"):
             needed = {CreateFeature.LAUNCH_ON_CREATE, Feature.START} if self.start else {CreateFeature.CREATE_IDLE}
             yield Requirement("#/start", frozenset(needed))
@@ -49,12 +49,12 @@ class CreateRequest(Input):
             yield _needs("#/labels", CreateFeature.LABELS)
 
     def secret_values(self) -> Iterator[str]:
-        """The values of this request that must not show up anywhere."""
+        """The values of this request that must not be logged or returned."""
         yield from ()
 
 
 class CreateDurable(CreateRequest):
-    """A durable runtime (seed 000). ``name`` becomes the provider's ``key``, ``display_name`` its ``name``."""
+    """A durable runtime. At the provider, ``name`` becomes ``key`` and ``display_name`` becomes ``name``."""
 
     kind: Literal["durable"]
     display_name: Annotated[str, Field(min_length=1, max_length=100)] = optional("")
@@ -69,7 +69,7 @@ class CreateDurable(CreateRequest):
         labels = info.data.get("labels")
         inner = config.metadata if config is not None else None
         if labels and inner is not None and inner.labels != labels and "labels" in inner.model_fields_set:
-            raise ValueError("metadata.labels differs from the top-level labels, which go to the same place")
+            raise ValueError("metadata.labels differs from the top-level labels, which set the same field")
         return config
 
     def requirements(self) -> Iterator[Requirement]:
@@ -93,7 +93,7 @@ _DURABLE_FIELDS: Final = {
 
 
 class ProxyRequest(Input):
-    """An outbound proxy for a browser (seed 004)."""
+    """An outbound proxy for a browser."""
 
     type: Literal["http", "socks5"]
     host: str
@@ -113,7 +113,7 @@ class ProfileLaunch(Input):
 
 
 class EphemeralLaunch(Input):
-    """Launch with nothing kept. ``proxy: null`` asks for no proxy, which leaving it out does not."""
+    """Launch without a saved profile, and keep nothing. ``proxy: null`` requests no proxy; leaving it out does not."""
 
     mode: Literal["ephemeral"]
     extension_ids: list[str] = optional([])
@@ -142,7 +142,7 @@ _LAUNCH_FIELDS: Final = {
 
 
 class CreateBrowser(CreateRequest):
-    """A browser runtime (seed 004)."""
+    """A browser runtime."""
 
     kind: Literal["browser"]
     driver: Literal["puppeteer", "playwright", "selenium", "stagehand"] = optional("playwright")
@@ -161,11 +161,11 @@ class CreateBrowser(CreateRequest):
 
 
 CREATE_REQUESTS: Final[dict[str, type[CreateRequest]]] = {Kind.DURABLE: CreateDurable, Kind.BROWSER: CreateBrowser}
-"""The create body of each kind that can be created; ``kind`` discriminates."""
+"""The create body of each kind that can be created. The discriminator is ``kind``."""
 
 
 class ReplaceConfig(Input):
-    """Wholesale replacement of a config: what is left out goes back to the provider's default (seed 001)."""
+    """Replace the whole config. What is left out is reset to the provider's default."""
 
     config: RuntimeConfig
 
@@ -174,14 +174,14 @@ class ReplaceConfig(Input):
 
 
 class InstallCapability(Input):
-    """Install a capability. Without ``version`` the latest."""
+    """Install a capability. Without ``version`` the latest version."""
 
     name: NonEmpty
     version: NonEmpty = optional("")
 
 
 class UpdateCapability(Input):
-    """Change one thing of a binding. A flag set to null goes back to the capability's own default."""
+    """Change one property of a binding. A flag set to null is reset to the capability's default."""
 
     enabled: bool = optional(False)
     flags: dict[str, bool | None] = optional({})
@@ -190,12 +190,12 @@ class UpdateCapability(Input):
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
         if len(self.model_fields_set) != 1:
-            raise ValueError("give exactly one of enabled, flags and version")
+            raise ValueError("send exactly one of enabled, flags and version")
         return self
 
 
 class StartRequest(Input):
-    """Options of a start. ``secret_ids`` null and left out both use the config's own."""
+    """Options of a start. If ``secret_ids`` is null or left out, those of the config are used."""
 
     secret_ids: list[Uuid] | None = None
     runtime_limit_seconds: LimitSeconds | None = None
@@ -208,19 +208,19 @@ class StopRequest(Input):
 
 
 class KeepaliveRequest(Input):
-    """By how many seconds to push the expiry."""
+    """By how many seconds to extend the expiry."""
 
     extend_seconds: Annotated[int, Field(ge=60, le=3600), INTEGRAL] = 300
 
 
 class ConnectRequest(Input):
-    """Which way in is wanted; all that there are when left out."""
+    """Which connections to return; all of them if ``protocol`` is left out."""
 
     protocol: Literal["runtime_server", "cdp", "webdriver", "live_view"] | None = None
 
 
 class NoOptions(Input):
-    """The body of a verb that takes none."""
+    """The body of a verb without options."""
 
 
 def _needs(where: str, feature: CreateFeature) -> Requirement:

@@ -1,7 +1,7 @@
-"""The runtime and what hangs off it, exactly as the unified API shows them (specification §2, §3).
+"""The runtime and its parts, exactly as the unified API shows them (docs/model.md).
 
 ``None`` means that the provider does not report the value. Times are RFC 3339 strings as the provider wrote them.
-Fields of type ``X | UnsetType`` appear only in the answers they belong to.
+Fields of type ``X | UnsetType`` appear only in the responses that set them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,11 +15,12 @@ from gateway.domain.values import State
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all that is answered."""
+    """Base of all response bodies."""
 
 
 class Action(Model, frozen=True, kw_only=True, omit_defaults=True):
-    """Whether a verb is possible now. ``requires`` names body fields that it needs; ``reason`` says why it is not."""
+    """Whether a verb is possible now. ``requires`` names body fields that it requires; ``reason`` says why the verb is
+    not possible."""
 
     allowed: bool
     requires: dict[str, Any] | UnsetType = UNSET
@@ -27,7 +28,7 @@ class Action(Model, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Actions(Mapping[str, Action]):
-    """The actions by verb. Many runtimes share one, which is encoded once: that saves half the time of a list."""
+    """The actions by verb. Many runtimes share one object, which is encoded once: that halves the time of a list."""
 
     def __init__(self, by_verb: Mapping[str, Action]) -> None:
         self._by_verb = dict(by_verb)
@@ -47,7 +48,7 @@ class Actions(Mapping[str, Action]):
 
 
 class Cost(Model, frozen=True, kw_only=True):
-    """Credits of the current instance (durable): integers, as the provider counts them."""
+    """Credits of the current instance (durable): integers, in the provider's unit."""
 
     billed_credits: int = 0
     running_credits: int = 0
@@ -55,7 +56,7 @@ class Cost(Model, frozen=True, kw_only=True):
 
 
 class Project(Model, frozen=True, kw_only=True):
-    """The durable project a runtime belongs to."""
+    """The project of a durable runtime."""
 
     id: str | None = None
     key: str | None = None
@@ -63,7 +64,7 @@ class Project(Model, frozen=True, kw_only=True):
 
 
 class Instance(Model, frozen=True, kw_only=True):
-    """The compute behind a durable runtime right now. ``extra`` holds what the model has no place for."""
+    """The current compute of a durable runtime. ``extra`` holds the provider's members that are not in the model."""
 
     id: str | None = None
     provider: str | None = None
@@ -80,7 +81,7 @@ class Instance(Model, frozen=True, kw_only=True):
 
 
 class DurablePart(Model, frozen=True, kw_only=True):
-    """What only a durable runtime has. ``config_pending``: the live instance is older than the config."""
+    """The fields of a durable runtime. ``config_pending``: the running instance is older than the config."""
 
     project: Project | None = None
     config_version: str | None = None
@@ -92,7 +93,7 @@ class DurablePart(Model, frozen=True, kw_only=True):
 
 
 class Proxy(Model, frozen=True, kw_only=True):
-    """An outbound proxy as it may be shown: never the password."""
+    """An outbound proxy, without its password."""
 
     type: str | None = None
     host: str | None = None
@@ -113,7 +114,7 @@ class Launch(Model, frozen=True, kw_only=True):
 
 
 class BrowserPart(Model, frozen=True, kw_only=True):
-    """What a browser runtime has; also on ``desktop`` and ``spreadsheet``."""
+    """The fields of a ``browser``, ``desktop`` or ``spreadsheet`` runtime."""
 
     driver: str | None = None
     launch: Launch | None = None
@@ -125,24 +126,25 @@ class BrowserPart(Model, frozen=True, kw_only=True):
 
 
 class FieldWarning(Model, frozen=True, kw_only=True):
-    """Something that was accepted but is worth a look. ``pointer`` is a URI-fragment JSON pointer."""
+    """A notice about a field that was accepted. ``pointer`` is a URI-fragment JSON pointer."""
 
     pointer: str
     detail: str
 
 
 class CreateAttempt(Model, frozen=True, kw_only=True):
-    """A provider that was tried before, which provably made nothing. ``code`` is that of its error."""
+    """A provider to which the create was sent before, and which provably created nothing. ``code`` is the code of its
+    error."""
 
     provider: str
     code: str
 
 
 class Runtime(Model, frozen=True, kw_only=True):
-    """The resource. ``etag`` is set where one whole runtime is answered, not in list rows.
+    """The resource. ``etag`` is set in responses with one runtime, not in the items of a list.
 
-    ``adopted``: the answer of the create was lost, and this is the one runtime that appeared under the name since.
-    ``attempts``: the providers that a create went to before this one.
+    ``adopted``: the response to the create was lost, and this is the only runtime of the name that appeared since.
+    ``attempts``: the providers to which the create was sent before this one.
     """
 
     object: Literal["runtime"] = "runtime"
@@ -180,13 +182,13 @@ class Runtime(Model, frozen=True, kw_only=True):
 
     @property
     def instance_id(self) -> str | None:
-        """The id of its compute, where the provider tells one: another one after every start that follows a stop."""
+        """The id of the compute; None where the provider reports none. Every start after a stop changes it."""
         instance = self.durable.instance if self.durable else None
         return instance.id if instance else None
 
 
 class ConfigDocument(Model, frozen=True, kw_only=True):
-    """A durable runtime's whole config. The ``ETag`` of its answers is the quoted ``config_digest``."""
+    """A durable runtime's complete config. The ``ETag`` header is the quoted ``config_digest``."""
 
     config: dict[str, Any]
     config_version: str | None = None
@@ -195,7 +197,7 @@ class ConfigDocument(Model, frozen=True, kw_only=True):
 
 
 class CapabilityBinding(Model, frozen=True, kw_only=True):
-    """An agent capability installed on a durable runtime (seed 003)."""
+    """An agent capability that is installed on a durable runtime."""
 
     id: str
     name: str
@@ -216,7 +218,7 @@ class CapabilityBindings(Model, frozen=True, kw_only=True):
 
 
 class ResolvedCapability(Model, frozen=True, kw_only=True):
-    """An enabled capability with the bundle it resolves to. Further members are the provider's own."""
+    """An enabled capability and the bundle that it resolves to. Further members are the provider's own."""
 
     name: str
     version: str
@@ -228,21 +230,21 @@ class ResolvedCapability(Model, frozen=True, kw_only=True):
 
 
 class ResolvedCapabilities(Model, frozen=True, kw_only=True):
-    """What the enabled bindings resolve to, with their combined digest."""
+    """What the enabled bindings resolve to, and their combined digest."""
 
     runtime_digest: str
     capabilities: list[ResolvedCapability]
 
 
 class Lease(Model, frozen=True, kw_only=True):
-    """How long a runtime lives now, after a keepalive."""
+    """The expiry of a runtime after a keepalive."""
 
     id: str
     expires_at: str | None
 
 
 class Connection(Model, frozen=True, kw_only=True):
-    """A way into a running runtime. ``token`` is a secret: the answer is never stored or cached."""
+    """An endpoint of a running runtime. ``token`` is a secret, so the response is never stored or cached."""
 
     protocol: Literal["runtime_server", "cdp", "webdriver", "live_view"]
     url: str
@@ -251,10 +253,10 @@ class Connection(Model, frozen=True, kw_only=True):
 
 
 class Connections(Model, frozen=True, kw_only=True):
-    """All ways into a running runtime."""
+    """The connections of a running runtime."""
 
     items: list[Connection]
 
 
 ENCODER: Final = msgspec.json.Encoder(enc_hook=attrgetter("encoded"))
-"""Encodes every model, and whatever msgspec knows."""
+"""Encodes every :class:`Model`, and every type that msgspec supports."""

@@ -1,4 +1,4 @@
-"""From what people sent to pydantic models, with every fault told by its JSON pointer."""
+"""Validation of request bodies with pydantic: every fault is reported with its JSON pointer."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, TypeVar
@@ -35,14 +35,14 @@ def _integral(value: object) -> object:
 
 
 INTEGRAL: Final = BeforeValidator(_integral)
-"""Makes an ``int`` field take JSON integers: ``1`` and ``1.0`` are the same number, ``true`` and ``"1"`` are none."""
+"""Makes an ``int`` field accept JSON integers: ``1`` and ``1.0``, but not ``true`` and ``"1"``."""
 
 Integer = Annotated[int, INTEGRAL]
 
 
 def optional(default: Any, **constraints: Any) -> Any:
-    """A field that may be left out but not be null, and whose absence means something of its own: ``default`` only
-    stands in for it in Python and is not told as a default in the schema. ``model_fields_set`` tells what was sent."""
+    """A field that may be left out, but not be null. ``default`` is only its value in Python: absence has a meaning of
+    its own, so the schema shows no default, and ``model_fields_set`` contains the field only if it was sent."""
     return Field(default=default, json_schema_extra=_without_default, **constraints)
 
 
@@ -51,17 +51,17 @@ def _without_default(schema: dict[str, Any]) -> None:
 
 
 class Input(BaseModel):
-    """Base of all that is sent to the gateway: strict types, unknown fields refused, values hidden from messages."""
+    """Base of all request bodies: strict types, no unknown fields, no values in messages."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
     def sent(self, field: str) -> bool:
-        """Whether the caller sent the field, be it with its default or with null."""
+        """Whether the caller sent the field, also with its default or null."""
         return field in self.model_fields_set
 
 
 def field_errors(exc: ValidationError, at: tuple[str | int, ...] = ()) -> list[FieldError]:
-    """Every fault of a pydantic error as field errors. ``at`` is the path of the model in the body."""
+    """All faults of a pydantic error as field errors. ``at`` is the path of the model in the body."""
     found = []
     for error in exc.errors(include_url=False, include_input=False):
         kind = error["type"]
@@ -69,7 +69,7 @@ def field_errors(exc: ValidationError, at: tuple[str | int, ...] = ()) -> list[F
         if kind in {"union_tag_not_found", "union_tag_invalid"}:
             path.append("mode")
         detail = _DETAILS.get(kind) or error["msg"].removeprefix("Value error, ").rstrip(".") + "."
-        if kind == "union_tag_invalid":  # the message would repeat what was sent
+        if kind == "union_tag_invalid":  # pydantic's message would repeat the value
             detail = f"Input should be one of {error['ctx']['expected_tags']}."
         found.append(FieldError(detail, _CODES.get(kind, kind), pointer=pointer(*at, *path)))
     return found
@@ -80,7 +80,8 @@ def _is_union_tag(loc: tuple[int | str, ...], index: int) -> bool:
 
 
 def validate(model: type[ModelT], data: Mapping[str, Any], at: tuple[str | int, ...] = ()) -> ModelT:
-    """Parse ``data`` as ``model``. Raises :class:`ValidationFailed` with all faults and their pointers."""
+    """Parse ``data`` as ``model``. Raises :class:`ValidationFailed` with the pointers of all faults. ``at`` is the path
+    of ``data`` in the body."""
     try:
         return model.model_validate(data)
     except ValidationError as exc:

@@ -1,4 +1,4 @@
-"""The closed vocabularies of the model (specification §1, §2) and the small parsers of what people type."""
+"""The enumerations of the model (docs/model.md), and the patterns of names and ids."""
 
 import re
 from enum import StrEnum
@@ -6,7 +6,7 @@ from typing import Final
 
 
 class Kind(StrEnum):
-    """What a runtime is. ``desktop`` and ``spreadsheet`` can only be listed and read, never created."""
+    """The kind of a runtime. ``desktop`` and ``spreadsheet`` can be listed and read, but not created."""
 
     DURABLE = "durable"
     BROWSER = "browser"
@@ -15,7 +15,7 @@ class Kind(StrEnum):
 
 
 class State(StrEnum):
-    """Where a runtime is now. A provider's unknown value reads as ``unknown``, never as an error."""
+    """The state of a runtime. A provider's state that its adapter does not know becomes ``unknown``, not an error."""
 
     IDLE = "idle"  # exists, no compute
     STARTING = "starting"
@@ -28,7 +28,7 @@ class State(StrEnum):
 
 
 class WorkClass(StrEnum):
-    """The class of work a provider call belongs to; limits and breakers are kept per class (promise P4)."""
+    """The class of work of a provider call. Bulkheads and breakers are per class (docs/promises.md#p4)."""
 
     READ = "read"
     CREATE = "create"  # creates, config and binding writes
