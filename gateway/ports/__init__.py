@@ -1,1 +1,1 @@
-"""All that an author of an adapter, a store or a transport has to read. The docstrings are the contract."""
+"""The interfaces that the author of an adapter, a store or a transport implements. The docstrings are the contract."""

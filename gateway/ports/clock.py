@@ -1,4 +1,4 @@
-"""Time as an input, so that no rule depends on the real clock and no test waits for it."""
+"""The clock as a dependency, so that no code depends on the real time and no test waits for it."""
 
 import asyncio
 import time
@@ -6,23 +6,23 @@ from abc import ABC, abstractmethod
 
 
 class Clock(ABC):
-    """Where all times come from."""
+    """The source of all times."""
 
     @abstractmethod
     def monotonic(self) -> float:
-        """Seconds on a clock that never goes back; for deadlines and durations."""
+        """Seconds on a clock that never goes backwards, for deadlines and durations."""
 
     @abstractmethod
     def now(self) -> float:
-        """Seconds since the epoch on the wall clock; for what people read."""
+        """Seconds since the epoch on the wall clock, for times that people read."""
 
     @abstractmethod
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait for this many seconds."""
 
 
 class SystemClock(Clock):
-    """The machine's own clock. ``monotonic`` is the clock that asyncio's timeouts use."""
+    """The machine's clock. :meth:`monotonic` is the clock of asyncio's timeouts."""
 
     def monotonic(self) -> float:
         return time.monotonic()

@@ -1,6 +1,7 @@
-"""What a dialect answers to the clients that it is spoken to: declared beside it, in its folder's ``compatibility.py``.
+"""Which calls of a provider's own clients a dialect serves. Each dialect declares it in its ``compatibility.py``.
 
-The documentation shows it, and tests hold the clients themselves to it. A gateway that runs loads nothing of this.
+docs/compatibility.md is generated from it, and tests run the real clients against it. A running gateway does not load
+this module.
 """
 
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from enum import StrEnum
 
 
 class Support(StrEnum):
-    """How far a call of a client is served. ``different`` works too, but its user will notice what the note says."""
+    """Whether a client's call is served. ``different``: it works, with the difference that the note describes."""
 
     SERVED = "served"
     DIFFERENT = "different"
@@ -17,10 +18,10 @@ class Support(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """One client in the versions that make the same requests.
+    """One client, in all versions that send the same requests.
 
-    ``environment`` names what it is tested with (``bctrl-0.1.5``: ``config/clients/bctrl-0.1.5.in``), None where there
-    is none to be had. ``base_url`` and ``key`` say in Markdown how it is told both.
+    ``environment`` names the environment in which it is tested (``bctrl-0.1.5``: ``config/clients/bctrl-0.1.5.in``);
+    None where the client cannot be installed. ``base_url`` and ``key`` say in Markdown how both are configured.
     """
 
     name: str
@@ -31,10 +32,10 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class ClientCall:
-    """One call as its users write it (``browsers.create``); ``*`` stands for all that no line before it names.
+    """One call as users write it (``browsers.create``); ``*`` matches all calls that no earlier line names.
 
-    ``routes`` are the dialect's operations that it may end at; none where it is refused. ``only`` are the environments
-    of the clients that have it, empty for all.
+    ``routes`` are the dialect's operations that may serve it; empty where it is refused. ``only`` are the environments
+    of the clients that have the call; empty for all clients.
     """
 
     name: str
@@ -44,7 +45,7 @@ class ClientCall:
 
     @property
     def support(self) -> Support:
-        """Follows from what there is to say."""
+        """Refused without ``routes``; otherwise different with a note, and served without one."""
         if not self.routes:
             return Support.REFUSED
         return Support.DIFFERENT if self.note else Support.SERVED
@@ -58,8 +59,8 @@ class ClientCall:
 class Compatibility:
     """Clients that have the same calls, and those calls.
 
-    ``era`` is that of the routes which they use. ``error_members`` are the members of an error's body, dotted, by which
-    these clients tell one error from another.
+    ``era`` is the era of the routes that they use. ``error_members`` are the members of an error's body, as dotted
+    paths, by which these clients distinguish errors.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""One inbound request, as the use cases see it."""
+"""The context of one inbound request."""
 
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
@@ -7,31 +7,31 @@ from typing import Final, Protocol, Self
 from gateway.ports.transport import Attempt, Call
 
 REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
-"""The id of the request that the current task works for. Every log line has it."""
+"""The id of the request that the current task serves. Every log line contains it."""
 
 
 class Admission(Protocol):
-    """A request's part in how many may be worked on at once, so that those for one provider leave room for the others.
-    A provider's name stands for it."""
+    """The admission of one request. It limits how many admitted requests are bound to one provider, so that a slow
+    provider leaves capacity for the others. Providers are given by name."""
 
     def enter(self, provider: str, *, always: bool = False) -> bool:
-        """The request needs a provider from now on; False: it did before. Raises :class:`Overloaded`, unless
-        ``always``, where too many others need that one."""
+        """Bind the request to a provider; False: it was bound already. Raises :class:`Overloaded` if too many other
+        requests are bound to that provider, unless ``always``."""
 
     def leave(self, provider: str) -> None:
-        """It does not any more. (The end of the request leaves all.)"""
+        """Release the request from a provider. The end of the request releases it from all."""
 
 
 @dataclass(slots=True)
 class RequestContext:
-    """Who asks, under which id, and what is found out on the way for the log line.
+    """The principal and id of a request, and what its log line reports.
 
-    ``attempts`` collects all upstream attempts, those of each operation when it ends; ``queued`` adds up the seconds
-    that they waited for their turn in this gateway.
-    ``provider``, ``scope`` and ``runtime_id`` are set when they are known; ``cache`` is what became of a read that may
-    be answered from memory. ``admission`` is None for what no client asked for.
+    ``attempts`` collects all upstream attempts; those of an operation are added when the operation ends. ``queued`` is
+    the total of the seconds that they waited in the gateway's bulkheads. ``provider``, ``scope`` and ``runtime_id`` are
+    set once they are known. ``cache`` is the cache result of a read. ``admission`` is None for work that no client
+    requested.
 
-    ``with`` the context, the current task and those that it starts work for this request (:data:`REQUEST_ID`).
+    In its ``with`` block, the current task and the tasks that it starts belong to this request (:data:`REQUEST_ID`).
     """
 
     request_id: str
@@ -58,5 +58,5 @@ class RequestContext:
             self._before = None
 
     def call(self, deadline: float) -> Call:
-        """A provider call on behalf of this request. ``deadline`` is a moment of the monotonic clock."""
+        """The :class:`Call` for provider requests of this request. ``deadline`` is a time of the monotonic clock."""
         return Call(deadline, self.request_id, self.traceparent, caller=self.principal)

@@ -1,8 +1,8 @@
-"""A provider API spoken inbound: what an adapter's ``dialect.py`` has to be, and what it may use of the gateway.
+"""A provider API served to clients: what an adapter's ``dialect`` implements, and what it may use of the gateway.
 
-A dialect answers the requests of a provider's own clients at ``/{prefix}/…``, in the provider's own words, errors
-included. It reaches providers of its own API only, through :class:`DialectGateway`, so that limits, keys, metrics,
-logs and the create promise hold there as well.
+A dialect serves the provider's own clients at ``/{prefix}/…``, with the responses and errors of the provider API. It
+calls only providers of its own API, and only through :class:`DialectGateway`, so that the limits, keys, metrics, logs
+and guarantees of creates (docs/creates.md) apply to it too.
 """
 
 from abc import ABC, abstractmethod
@@ -23,8 +23,8 @@ JSON: Final = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class DialectRequest:
-    """An inbound request. ``parameters`` are the decoded variables of the route's path; ``query`` is in the order that
-    it was sent; ``headers`` are looked up without regard to case; ``body`` is empty where none was sent."""
+    """An inbound request. ``parameters`` are the decoded variables of the route's path. ``query`` is in the order in
+    which it was sent. ``headers`` are looked up case-insensitively. ``body`` is empty where none was sent."""
 
     method: str
     path: str
@@ -36,7 +36,7 @@ class DialectRequest:
 
 @dataclass(frozen=True, slots=True)
 class DialectAnswer:
-    """An answer. ``body`` is JSON, or None for none."""
+    """A response. ``body`` is JSON, or None for no body."""
 
     status: int
     body: bytes | None = field(repr=False)
@@ -48,9 +48,9 @@ DialectHandler = Callable[[Any, DialectRequest, RequestContext], Awaitable[Diale
 
 @dataclass(frozen=True, slots=True)
 class DialectRoute:
-    """One call. ``path`` is a template below the prefix (``/v1/browsers/{id}``); ``operation`` is its name in metrics
-    and logs; ``handler`` a method of the dialect; ``era`` is the provider API's own, where it has had several: what
-    ``dialects.{prefix}.routes`` of the settings can tell apart."""
+    """One route. ``path`` is a template below the prefix (``/v1/browsers/{id}``). ``operation`` is the name in metrics
+    and logs. ``handler`` is a method of the dialect. ``era`` is the era of the provider API, where it has several;
+    rules of the setting ``dialects.{prefix}.routes`` can select it."""
 
     method: str
     path: str
@@ -61,7 +61,7 @@ class DialectRoute:
 
 @dataclass(frozen=True, slots=True)
 class DialectTarget:
-    """The provider that serves a request, and the scope there. ``asked_scope`` is the one in the caller's path."""
+    """The provider that serves a request, and the scope there. ``asked_scope`` is the scope in the caller's path."""
 
     adapter: ProviderAdapter[Any]
     scope: str
@@ -69,18 +69,19 @@ class DialectTarget:
 
 
 class DialectGateway(Protocol):
-    """What a dialect may use of the gateway."""
+    """The services of the gateway that a dialect may use."""
 
     def target(self, prefix: str, api: str, scope: str, era: str | None = None) -> DialectTarget:
-        """Who serves a scope: what ``dialects.{prefix}.routes`` of the settings says, else the first provider of the
-        API that is pinned to it, else the first open one. Raises :class:`NotFound` where there is none."""
+        """The target that serves a scope: the one of the first matching rule of ``dialects.{prefix}.routes`` in the
+        settings, otherwise the first provider of the API that is pinned to the scope, otherwise the first open provider
+        that accepts it, both by ``order``. Raises :class:`NotFound` where there is none. No I/O."""
 
     def targets(self, prefix: str, api: str) -> Sequence[DialectTarget]:
-        """Every scope that is served by its name: those of the settings' rules, and those that providers are pinned
-        to, each with what :meth:`target` answers for it."""
+        """The targets of all scopes that are known by name: those of the settings' rules, then those that providers are
+        pinned to, each as :meth:`target` returns it. Scopes without a target are left out."""
 
     def adapters(self, api: str) -> Sequence[ProviderAdapter[Any]]:
-        """All providers of an API, by their order in the settings."""
+        """The adapters of all providers of an API, by their ``order`` in the settings."""
 
     def call_scope(
         self,
@@ -89,26 +90,26 @@ class DialectGateway(Protocol):
         ctx: RequestContext,
         secrets: Sequence[str] = (),
     ) -> AbstractAsyncContextManager[Call]:
-        """Call a provider within the time limit of an operation; every failure becomes an error of the tree, and none
-        of ``secrets`` is left in its texts."""
+        """Call a provider within the deadline of an operation. Every failure is raised as a :class:`GatewayError`, from
+        whose texts all ``secrets`` are removed."""
 
     async def create(
         self, target: DialectTarget, request: CreateRequest, ctx: RequestContext, *, idempotency_key: str | None = None
     ) -> Created:
-        """Create at a target, exactly as the unified API does. ``idempotency_key`` is the caller's own; what goes out
-        is derived from it. Raises what the unified API's create raises."""
+        """Create a runtime at a target, exactly as the unified API does. ``idempotency_key`` is the caller's own key;
+        the key that is sent to the provider is derived from it. Raises what the unified API's create raises."""
 
     def provider_key(self, target: DialectTarget, ctx: RequestContext, idempotency_key: str) -> str:
-        """The key for the provider that a caller's own is derived to, for writes other than creates. Two principals
-        with one key get different ones; the same on every replica."""
+        """The idempotency key to send to the provider, derived from the caller's own, for writes other than creates.
+        It is the same on every replica, and differs between principals that use the same key."""
 
 
 class Dialect(ABC):
-    """One provider API spoken inbound, over one gateway.
+    """One provider API, served to its clients.
 
-    ``prefix`` is the first segment of its paths and the surface in metrics and logs; several adapters may share one.
-    ``families`` are the beginnings of paths, below the prefix, whose errors it words, also where no route matches.
-    ``fallback`` is True for the one dialect of a prefix that words the errors of all other paths.
+    ``prefix`` is the first segment of its paths, and its name in metrics and logs; several adapters may share one.
+    ``families`` are path prefixes below ``prefix`` for which it renders the errors, also where no route matches.
+    ``fallback`` is True for the one dialect of a prefix that renders the errors of all other paths.
     """
 
     prefix: ClassVar[str]
@@ -121,9 +122,9 @@ class Dialect(ABC):
 
     @abstractmethod
     def failure(self, error: GatewayError, path: str, headers: Mapping[str, str], request_id: str) -> DialectAnswer:
-        """The native form of an error, always a JSON object. ``path`` is the request's below the prefix, ``headers``
-        are the request's, looked up without regard to case.
+        """Render an error in the format of the provider API, always as a JSON object. ``path`` is that of the request,
+        below the prefix. ``headers`` are those of the request, looked up case-insensitively.
 
-        A provider's own ``detail`` passes verbatim. A status that the provider API does not have becomes the nearest
-        that it has; nothing that a client would send again on its own is told of an outcome that nobody knows.
+        A provider's own ``detail`` is passed on verbatim. A status that the provider API does not have is replaced by
+        the nearest one that it has. An unknown outcome must not get a status that clients retry automatically.
         """

@@ -1,10 +1,11 @@
-"""From a provider's answer to an error of the tree: the part that is the same for every adapter.
+"""Mapping of provider responses and transport failures to errors: the part that all adapters share.
 
-An adapter keeps one table from (operation, HTTP status, provider code) to an error class and reads its own envelope;
-:func:`provider_error` finds the class and words the error. What is not in the provider's own envelope is judged by
-:func:`unrecognized_response_error` from its status alone: it comes from something in between.
+An adapter reads its provider's error envelope and has one table from (operation, HTTP status, provider code) to an
+error class; :func:`provider_error` looks up the class and builds the error. A response outside the provider's envelope
+comes from something in between, such as a proxy: :func:`unrecognized_response_error` judges it by its status alone.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +19,8 @@ from gateway.domain.operations import TRAITS, Operation
 from gateway.ports.transport import Phase, TransportFailure, UpstreamResponse
 
 ErrorTable = Mapping[tuple[Operation | None, int, str | None], type[GatewayError]]
-"""Rules by (operation, status, code), None for any. The most specific one wins, the code before the operation."""
+"""Rules by (operation, status, code), None for any. The most specific rule applies; a code is more specific than an
+operation."""
 
 _SENTENCES: Final[Mapping[type[GatewayError], str]] = {
     errors.InvalidRequest: "The provider {provider} refused the request as invalid.",
@@ -26,20 +28,20 @@ _SENTENCES: Final[Mapping[type[GatewayError], str]] = {
     errors.PermissionDenied: "The provider {provider} does not allow this to the gateway's account.",
     errors.NotFound: "The provider {provider} has no such runtime.",
     errors.AlreadyExists: "The provider {provider} has another runtime of this name.",
-    errors.StateConflict: "The provider {provider} says that this is not possible in the runtime's current state.",
-    errors.IdempotencyInProgress: "The provider {provider} is still working on this very request.",
-    errors.IdempotencyKeyReused: "The provider {provider} knows this idempotency key from another request.",
+    errors.StateConflict: "The provider {provider} reports that this is not possible in the runtime's current state.",
+    errors.IdempotencyInProgress: "The provider {provider} is still processing the same request.",
+    errors.IdempotencyKeyReused: "The provider {provider} received this idempotency key with another request before.",
     errors.ValidationFailed: "The provider {provider} refused a field.",
     errors.RateLimited: "The provider {provider} limits the rate of requests.",
     errors.QuotaExceeded: "A quota of the account at the provider {provider} is used up.",
     errors.ProviderError: "The provider {provider} failed with status {status}.",
-    errors.ProviderBadResponse: "The provider {provider} answered with something that is not its API ({status}).",
+    errors.ProviderBadResponse: "The provider {provider} sent a response that is not of its API ({status}).",
     errors.ProviderCredentialsRejected: "The provider {provider} rejected the gateway's credentials for it.",
-    errors.ProviderUpgradeRequired: "The provider {provider} wants a newer client than this gateway.",
+    errors.ProviderUpgradeRequired: "The provider {provider} requires a newer client than this gateway.",
     errors.ProviderUnavailable: "The provider {provider} is not available now ({status}).",
     errors.CapacityExceeded: "The provider {provider} has no capacity for this now.",
-    errors.ProviderTimeout: "The provider {provider} gave up waiting for itself ({status}).",
-    errors.OutcomeUnknown: "The provider {provider} answered {status}, which does not tell whether it happened.",
+    errors.ProviderTimeout: "The provider {provider} reported a timeout of its own ({status}).",
+    errors.OutcomeUnknown: "The provider {provider} answered {status}, which does not show whether it happened.",
 }
 
 _SENTENCES_OF: Final[Mapping[tuple[type[GatewayError], Operation], str]] = {
@@ -71,10 +73,11 @@ def provider_error(
     retry_after: float | None = None,
     field_errors: Sequence[FieldError] = (),
 ) -> GatewayError:
-    """The error that an answer in the provider's own envelope means.
+    """The error for a response in the provider's own envelope. ``retry_after`` is in seconds.
 
-    A status without a rule is judged as in :func:`unrecognized_response_error`. After a mutation, an answer that
-    does not prove that nothing happened becomes :class:`OutcomeUnknown`: every 5xx of a create, a 408 or 504 of any.
+    A status without a rule is judged as by :func:`unrecognized_response_error`. For an operation that mutates, a
+    response that does not prove that nothing happened becomes :class:`OutcomeUnknown`: every 5xx of a create, and a 408
+    or 504 of any operation.
     """
     failure = replace(failure, own_envelope=True)
     status = failure.status or 0
@@ -90,17 +93,18 @@ def provider_error(
 
 
 def unrecognized_response_error(provider: str, operation: Operation, response: UpstreamResponse) -> GatewayError:
-    """The error that an answer outside the provider's envelope means: a proxy's page, a redirect, half a body."""
+    """The error for a response outside the provider's envelope: a proxy's page, a redirect, an incomplete body."""
     failure = ProviderFailure(provider, status=response.status)
     return build_error(_by_status(response.status), operation, failure, retry_after_seconds(response.headers), ())
 
 
 def unreadable(provider: str, operation: Operation, response: UpstreamResponse) -> GatewayError:
-    """The error that a success with a body outside the API means: after a mutation, something may have happened."""
+    """The error for a success whose body is not in the format of the API. For an operation that mutates it is
+    :class:`OutcomeUnknown`, because something may have happened."""
     if not TRAITS[operation].mutates:
         return unrecognized_response_error(provider, operation, response)
     return errors.OutcomeUnknown(
-        f"The provider {provider} reported success ({response.status}) with a body that is not its API's.",
+        f"The provider {provider} reported success ({response.status}) with a body that is not of its API.",
         failure=ProviderFailure(provider, status=response.status),
     )
 
@@ -116,6 +120,8 @@ def build_error(
     retry_after: float | None,
     field_errors: Sequence[FieldError],
 ) -> GatewayError:
+    """An error of ``cls`` with the standard sentence; :class:`OutcomeUnknown` instead where the operation mutates and
+    the response does not prove that nothing happened."""
     status = failure.status or 0
     retryable: Retryable | None = None
     if TRAITS[operation].mutates:
@@ -127,12 +133,11 @@ def build_error(
         elif cls is errors.ProviderUnavailable:
             retryable = Retryable.SAME_REQUEST
     sentence = _SENTENCES_OF.get((cls, operation), _SENTENCES[cls])
-    told = sentence.format(provider=failure.provider, status=failure.status)
-    return cls(told, failure=failure, retry_after=retry_after, errors=field_errors, retryable=retryable)
+    detail = sentence.format(provider=failure.provider, status=failure.status)
+    return cls(detail, failure=failure, retry_after=retry_after, errors=field_errors, retryable=retryable)
 
 
 _NEVER_SENT: Final = {
-    "circuit_open": "failed too often just now and is given a rest",
     "refused": "refused the connection",
     "dns": "has a host name that cannot be resolved",
     "tls": "could not be reached over TLS",
@@ -141,35 +146,44 @@ _NEVER_SENT: Final = {
 
 
 def transport_error(provider: str, operation: Operation, failure: TransportFailure) -> GatewayError:
-    """The error that a missing answer means: nothing happened where nothing was sent or nothing is changed by the call,
-    and otherwise nobody knows."""
-    told = ProviderFailure(provider, status=failure.status)
+    """The error for a request without a complete response. It is :class:`OutcomeUnknown` where the request may have
+    reached the provider and the operation mutates; in all other cases nothing happened."""
+    reported = ProviderFailure(provider, status=failure.status)
     operation = failure.operation or operation
     if failure.reason == "overloaded":
         return errors.Overloaded(
-            f"Too many requests to the provider {provider} are under way; nothing was sent.",
+            f"Too many requests to the provider {provider} are in progress; nothing was sent.",
             provider=provider,
             retry_after=failure.retry_after,
         )
     if failure.phase <= Phase.CONNECTING:
-        what = _NEVER_SENT.get(failure.reason, "could not be connected to")
+        what = _circuit_open(failure) or _NEVER_SENT.get(failure.reason, "could not be connected to")
         return errors.ProviderUnavailable(
-            f"The provider {provider} {what}; nothing was sent.", failure=told, retry_after=failure.retry_after
+            f"The provider {provider} {what}; nothing was sent.", failure=reported, retry_after=failure.retry_after
         )
     if TRAITS[operation].mutates:
         return errors.OutcomeUnknown(
-            f"The request was sent to the provider {provider}, and no whole answer came ({failure.reason}).",
-            failure=told,
+            f"The request was sent to the provider {provider}, and no complete response came ({failure.reason}).",
+            failure=reported,
         )
     if failure.reason == "timeout":
-        return errors.ProviderTimeout(f"The provider {provider} did not answer in time.", failure=told)
+        return errors.ProviderTimeout(f"The provider {provider} did not answer in time.", failure=reported)
     if failure.reason == "disconnected":
-        return errors.ProviderUnavailable(f"The provider {provider} closed the connection unanswered.", failure=told)
+        return errors.ProviderUnavailable(
+            f"The provider {provider} closed the connection without a response.", failure=reported
+        )
     return errors.ProviderBadResponse(
-        f"The provider {provider} did not send a whole answer ({failure.reason}).",
-        failure=told,
+        f"The provider {provider} did not send a complete response ({failure.reason}).",
+        failure=reported,
         retryable=Retryable.YES,
     )
+
+
+def _circuit_open(failure: TransportFailure) -> str | None:
+    if failure.reason != "circuit_open":
+        return None
+    wait = "" if failure.retry_after is None else f" for {max(math.ceil(failure.retry_after), 1)} s"
+    return f"is disabled by its circuit breaker{wait}"
 
 
 _MAX_RETRY_AFTER: Final = 86_400.0
@@ -177,9 +191,10 @@ _NUMBER: Final = re.compile(r"\d{1,12}(\.\d{1,6})?\Z", re.ASCII)
 
 
 def retry_after_seconds(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """When to come back, in seconds: from ``retry-after-ms``, or ``Retry-After`` in seconds or as an HTTP date.
+    """The wait in seconds from ``retry-after-ms``, or from ``Retry-After`` in seconds or as an HTTP date.
 
-    Anything unreadable is None; the past is 0; more than a day is a day.
+    None where there is no header or it cannot be parsed. A time in the past is 0, and the maximum is one day. An
+    HTTP date is relative to ``now``, by default the current time.
     """
     milliseconds = headers.get("retry-after-ms", "").strip()
     if _NUMBER.match(milliseconds):

@@ -1,4 +1,4 @@
-"""What a provider lets through under ``/native/{provider}/…``: its settings, and the rules that its patterns mean."""
+"""The settings of the pass-through ``/native/{provider}/…``, and the rules that its patterns define."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -8,17 +8,17 @@ from typing import Annotated, Final, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 WEBSOCKET: Final = "WEBSOCKET"
-"""What a rule calls a WebSocket: it begins as a GET, but reading is not all that it can do."""
+"""The method of WebSockets in rules. A WebSocket starts as a GET, but it can do more than read."""
 
 NEVER: Final = frozenset({"CONNECT", "TRACE"})
-"""Methods that no rule allows: the first is no request to a resource, the second answers with the credentials."""
+"""Methods that no rule allows: CONNECT is not a request to a resource, and TRACE responds with the credentials."""
 
 _RULE: Final = re.compile(r"(?P<method>\*|[A-Z][A-Z-]{0,19}) (?P<path>/[\x21-\x7e]*)\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One pattern, parsed. ``segments`` None stands for any one segment; ``open`` lets any rest follow."""
+    """One parsed pattern. A None in ``segments`` matches any one segment. ``open``: any further segments may follow."""
 
     method: str
     segments: tuple[str | None, ...]
@@ -26,7 +26,7 @@ class Rule:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The rule that ``METHOD /path/pattern`` means. Raises ``ValueError`` with a sentence."""
+        """Parse ``METHOD /path/pattern``. Raises ``ValueError`` that says what is wrong."""
         match = _RULE.match(text)
         if match is None:
             raise ValueError("a rule is METHOD /path, such as: GET /v1/browsers/*")
@@ -48,7 +48,7 @@ class Rule:
         return cls(method, tuple(None if part == "*" else part for part in parts), is_open)
 
     def covers(self, segments: Sequence[str]) -> bool:
-        """Whether the path is one of the pattern's."""
+        """Whether the pattern matches the path."""
         mine = self.segments
         if not mine and self.open:
             return True
@@ -58,7 +58,7 @@ class Rule:
 
 
 class Rules:
-    """All rules of a provider. What none of them covers is not forwarded."""
+    """All rules of a provider. A request that no rule covers is not forwarded."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
         self._by_method: dict[str, list[Rule]] = {}
@@ -67,8 +67,8 @@ class Rules:
             self._by_method.setdefault(rule.method, []).append(rule)
 
     def allow(self, method: str, segments: Sequence[str]) -> bool:
-        """Whether a request may go through. ``method`` is that of HTTP, or :data:`WEBSOCKET`; ``segments`` are those of
-        the path, decoded. A slash at the end makes no difference."""
+        """Whether a request may be forwarded. ``method`` is the HTTP method, or :data:`WEBSOCKET`. ``segments`` are the
+        decoded segments of the path. A trailing slash is ignored."""
         if method in NEVER:
             return False
         segments = _normal(segments)
@@ -89,10 +89,11 @@ def _parseable(pattern: str) -> str:
 
 
 class NativeSettings(BaseModel):
-    """What may pass, and how much. Sizes in bytes, times in seconds.
+    """What may be passed through, and its limits. Sizes in bytes, times in seconds.
 
-    ``answer_timeout`` is for how long nothing may move until the answer begins; after that ``read_timeout`` counts.
-    ``max_in_flight`` bounds the exchanges at once, streams and WebSockets included, apart from those of ``policies``.
+    ``answer_timeout`` is how long no byte may be transferred before the response begins; after that, ``read_timeout``
+    applies. ``max_in_flight`` limits the concurrent exchanges, including streams and WebSockets; it is separate from
+    the limits in ``policies``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)

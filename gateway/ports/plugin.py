@@ -1,4 +1,4 @@
-"""What an adapter folder declares about itself, in the ``PLUGIN`` of its ``__init__``."""
+"""What an adapter package declares about itself, in the ``PLUGIN`` of its ``__init__``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,11 +25,12 @@ class Demo:
 
 @dataclass(frozen=True, slots=True)
 class AdapterPlugin:
-    """One provider API. ``api`` equals the folder's name.
+    """One provider API. ``api`` equals the name of the adapter's folder.
 
-    ``emulator`` is ``module:function``, imported only when an emulator runs; the function takes the keyword arguments
-    ``token`` (the one credential it accepts) and ``personality`` (a mapping of choices) and returns an aiohttp
-    application. The module also defines ``PERSONALITIES``. ``dialect`` is the API spoken inbound.
+    ``emulator`` is ``module:function``, which is imported only when an emulator runs. The function takes the keyword
+    arguments ``token`` (the only credential that it accepts) and ``personality`` (the chosen value by name) and returns
+    an aiohttp application. The module also defines ``PERSONALITIES``. ``dialect`` serves the API to its clients; None
+    where the gateway does not.
     """
 
     api: str
@@ -41,7 +42,8 @@ class AdapterPlugin:
 
     @property
     def personalities(self) -> Mapping[str, tuple[str, ...]]:
-        """The choices of each personality, the default first, as the emulator's module declares them. Imports it."""
+        """The possible values of each personality, the default first, as the emulator's module declares them. Imports
+        that module."""
         module, _, _ = self.emulator.partition(":")
         declared: Mapping[str, tuple[str, ...]] = import_module(module).PERSONALITIES
         return declared

@@ -1,15 +1,15 @@
-"""The settings of what stands between the gateway and a provider, so that a sick provider hurts nobody else."""
+"""The settings of the policies around a provider's transport, which keep one failing provider from affecting others."""
 
 from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SETTLING: Final = "settling"
-"""The lane of the reads that find out what became of a create. The others have the names of the classes of work."""
+"""The name of the bulkhead for reads that settle creates. The other bulkheads have the names of the classes of work."""
 
 
 class Section(BaseModel):
-    """Base of the sections. Times in seconds."""
+    """Base of the sections. Times are in seconds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -19,7 +19,7 @@ Waiting = Annotated[int, Field(ge=0, le=100_000)]
 
 
 class LaneSettings(Section):
-    """How many calls of one class are under way at once, and how many more may wait for their turn."""
+    """How many calls of one class may be in flight at once, and how many more may wait for a slot."""
 
     in_flight: InFlight
     waiting: Waiting
@@ -33,39 +33,39 @@ class ReadLane(LaneSettings):
 
 
 class CreateLane(LaneSettings):
-    """Creates, config and binding writes: bursts wait."""
+    """Creates, and writes of configs and bindings. The queue is long, so that bursts wait."""
 
     in_flight: InFlight = 24
     waiting: Waiting = 512
 
 
 class StartLane(LaneSettings):
-    """Start, resume, keepalive, connect: each may take minutes."""
+    """Start, resume, keepalive and connect. Each may take minutes."""
 
     in_flight: InFlight = 32
     waiting: Waiting = 256
 
 
 class ReleaseLane(LaneSettings):
-    """Stop, pause, reset, delete."""
+    """Stop, pause, reset and delete."""
 
     in_flight: InFlight = 20
     waiting: Waiting = 256
 
 
 class SettlingLane(LaneSettings):
-    """Reads that find out what became of a create."""
+    """Reads that settle creates."""
 
     in_flight: InFlight = 4
     waiting: Waiting = 64
 
 
 class BreakerSettings(Section):
-    """When a class of work at a provider gets a rest, and how it comes back.
+    """When the circuit breaker of a class of work at a provider opens, and how it closes.
 
-    It rests once at least ``minimum`` calls of the last ``window`` failed or succeeded and ``share`` of them failed, or
-    once ``minimum`` in a row failed, whatever came before. The first rest lasts ``rest``, each further one twice as
-    long, up to ``max_rest``; after it, ``probes`` calls find out.
+    It opens when at least ``minimum`` calls ended within the last ``window`` seconds and the share ``share`` of them
+    failed, or when ``minimum`` calls in a row failed. It stays open for ``rest`` seconds at first, and twice as long
+    each further time, up to ``max_rest``. Then it lets ``probes`` calls through, whose results decide.
     """
 
     share: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -83,12 +83,12 @@ class BreakerSettings(Section):
 
 
 class RetrySettings(Section):
-    """How often what failed is tried again.
+    """When and how often a failed call is retried.
 
-    ``tries`` counts the first one, so that 1 switches it off; ``total_seconds`` is how long after the first try's
-    beginning another may begin. ``budget`` is how many retries each request earns, so the share of retries that a
-    provider gets on top of its requests. The pause before the nth retry is drawn from 0 to ``backoff`` × 2ⁿ⁻¹, at most
-    ``max_backoff``. ``attempt_share`` is the share of the time left that one try of a read may take.
+    ``tries`` includes the first attempt, so 1 disables retries. ``total_seconds`` is how long after the start of the
+    first attempt another may start. ``budget`` is the number of retries that each request earns: the ratio of retries
+    to requests. The pause before the nth retry is random between 0 and ``backoff`` × 2ⁿ⁻¹, at
+    most ``max_backoff``. ``attempt_share`` is the share of the remaining time that one attempt of a read may take.
     """
 
     tries: Annotated[int, Field(ge=1, le=10)] = 3
@@ -111,7 +111,7 @@ class PolicySettings(Section):
     retry: RetrySettings = RetrySettings()
 
     def lanes(self) -> dict[str, LaneSettings]:
-        """The limits of each class of work, and of settling reads."""
+        """The limits by class of work, and those of settling reads."""
         return {
             "read": self.read,
             "create": self.create,
@@ -122,6 +122,6 @@ class PolicySettings(Section):
 
     @property
     def connections(self) -> int:
-        """How many connections the provider's pool has: one for every place, so that no class ever waits for a
-        connection that another holds."""
+        """The size of the provider's connection pool: one connection per slot, so that no class waits for a connection
+        that another class holds."""
         return sum(lane.in_flight for lane in self.lanes().values())

@@ -1,15 +1,19 @@
-"""What an adapter is: one small base class for what every provider can do, and a protocol per optional ability.
+"""The adapter interface: one base class for what every provider can do, and one protocol per optional ability.
 
-A provider's features are derived from these (:func:`derive_features`); nobody keeps a second list.
+A provider's features are derived from these classes (:func:`derive_features`), and are not declared anywhere else.
 
 Rules for all methods that take a :class:`Call`:
 
-- They send at most what the method says, and never retry: policies around the transport do.
-- They raise :class:`GatewayError` for every answer that is not a success, mapped by (operation, status, provider code)
-  and never by text; they let :class:`TransportFailure` pass.
-- "Not found" needs positive evidence: an answer in the provider's own envelope, without unreadable ``ports.rows``.
-- Returned runtimes are complete, ``id`` and ``actions`` included.
-- An unknown enum value of the provider reads as unknown; unknown members go to ``provider_data``; secrets go nowhere.
+- They send at most the requests that the method describes, and never retry: the policies around the transport do.
+- They raise :class:`GatewayError` for every response that is not a success, mapped by (operation, status, provider
+  code) and never by text. They do not catch :class:`TransportFailure`.
+- :class:`NotFound` requires positive evidence: a response in the provider's own envelope, and for a list no unreadable
+  row that may be the runtime (:func:`gateway.ports.rows.require_clear`).
+- Methods on one runtime raise :class:`NotFound` if it does not exist, and :class:`RuntimeReplaced` if its address (a
+  name, at some providers) now belongs to another runtime.
+- Returned runtimes are complete, including ``id`` and ``actions``.
+- Unknown enum values of the provider become ``unknown``. Members that are not in the model go to ``provider_data``.
+  Secrets are not returned and not logged.
 """
 
 from abc import ABC, abstractmethod
@@ -24,21 +28,8 @@ from gateway.domain.config import RuntimeConfig
 from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.pages import ProviderPage, ProviderQuery
-from gateway.domain.requests import (
-    CREATE_REQUESTS,
-    CreateRequest,
-    InstallCapability,
-    StartRequest,
-    UpdateCapability,
-)
-from gateway.domain.runtime import (
-    CapabilityBinding,
-    ConfigDocument,
-    Connection,
-    Lease,
-    ResolvedCapabilities,
-    Runtime,
-)
+from gateway.domain.requests import CREATE_REQUESTS, CreateRequest, InstallCapability, StartRequest, UpdateCapability
+from gateway.domain.runtime import CapabilityBinding, ConfigDocument, Connection, Lease, ResolvedCapabilities, Runtime
 from gateway.domain.values import Kind
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Call, Transport
@@ -48,10 +39,10 @@ SettingsT = TypeVar("SettingsT", bound=ProviderSettings)
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """The outcome of a create. ``created`` False: it was there before.
+    """The outcome of a create. ``created`` False: the runtime existed before.
 
-    ``native`` is the provider's own answer, for a dialect of the same API: bytes of JSON that may hold secrets, and so
-    are never logged, and kept only sealed.
+    ``native`` is the body of the provider's response, for a dialect of the same API: JSON that may contain secrets, so
+    it is never logged, and stored only sealed.
     """
 
     runtime: Runtime
@@ -60,7 +51,7 @@ class Created:
 
 
 class WireCreate(msgspec.Struct, frozen=True):
-    """A create as it goes out, without credentials: it is kept sealed, and sent again byte for byte if need be."""
+    """A create as it is sent, without credentials. It is stored sealed, and may be sent again byte for byte."""
 
     body: bytes
     query: tuple[tuple[str, str], ...] = ()
@@ -71,7 +62,7 @@ class WireCreate(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A runtime that a look by name shows. ``marker`` is what the create that made it was marked with, if it was."""
+    """A runtime that a look-up by name found. ``marker`` is the marker of the create that made it; None without one."""
 
     runtime: Runtime
     marker: str | None = None
@@ -80,13 +71,13 @@ class Seen:
 class ProviderAdapter(ABC, Generic[SettingsT]):
     """Translates between the domain and one provider API, for one configured provider.
 
-    ``kinds`` are the kinds of runtime that its reads can show, ``creates`` those that a create can make: where a class
-    states ``kinds`` only, all of them that the API has a create body for. :meth:`check_create` refuses any other kind.
-    ``create_features`` names what a create can carry (``CreateFeature``), derived from the adapter's wire types.
-    ``definitive_rejections`` are the statuses of a refusal, in the provider's own envelope, which prove that a create
-    made nothing. ``create_is_free``: a create starts no compute. ``idempotency_key_ttl``: seconds for which a provider
-    that deduplicates ``BY_KEY`` is trusted to remember a key. ``marks_creates``: a create carries its marker, and
-    :meth:`find_with_markers` reads it back.
+    ``kinds`` are the kinds of runtime that its reads can return. ``creates`` are the kinds that it can create; in a
+    class that sets only ``kinds``, all of those for which the unified API has a create. :meth:`check_create` refuses
+    other kinds. ``create_features`` are the fields that a create supports (``CreateFeature``), derived from the
+    adapter's wire types. ``definitive_rejections`` are the statuses that, in the provider's own envelope, prove that a
+    create made nothing. ``create_is_free``: a create starts no compute. ``idempotency_key_ttl``: for how many seconds a
+    provider that deduplicates ``BY_KEY`` is relied on to remember a key. ``marks_creates``: creates carry a marker,
+    which :meth:`find_with_markers` returns. ``features`` is set by :func:`derive_features`.
     """
 
     api: ClassVar[str]
@@ -118,58 +109,59 @@ class ProviderAdapter(ABC, Generic[SettingsT]):
 
     @abstractmethod
     def parse_scope(self, scope: str) -> str:
-        """The canonical form of a scope as a person typed it. Raises ``ValueError`` with a sentence if it is none."""
+        """The canonical form of a scope that a person typed. Raises ``ValueError`` that says what is wrong. No I/O."""
 
     @abstractmethod
     def parse_reference(self, reference: str) -> RuntimeRef:
-        """The address that a public id's reference means. Raises :class:`NotFound` for one it cannot have made,
-        also for one of another scope where the provider is pinned. No I/O."""
+        """Parse the reference of a public id. Raises :class:`NotFound` for a reference that this adapter cannot have
+        made, and, where the provider is pinned, for one of another scope. No I/O."""
 
     @abstractmethod
     def reference(self, runtime: Runtime) -> RuntimeRef:
-        """The address of a runtime that this adapter returned."""
+        """The address of a runtime that this adapter returned. No I/O."""
 
     @abstractmethod
     def check_create(self, request: CreateRequest) -> None:
-        """Refuse what only this provider refuses, before anything is sent: unknown or bad ``provider_options``,
-        and fields without an equivalent. Raises :class:`ValidationFailed` or :class:`UnsupportedFeature`. No I/O."""
+        """Refuse, before anything is sent, what only this provider does not accept: unknown or invalid
+        ``provider_options``, and fields without an equivalent. Raises :class:`ValidationFailed` or
+        :class:`UnsupportedFeature`. No I/O."""
 
     @abstractmethod
     def wire_create(self, request: CreateRequest, scope: str, *, marker: str | None = None) -> WireCreate:
-        """A create as it goes out. ``request.name`` is always set. Exactly the fields that the caller sent go out.
+        """Encode a create for sending, with exactly the fields that the caller sent. ``request.name`` is always set.
 
-        ``marker`` goes into a place of the runtime's own that callers do not see, where the provider has one. Raises
-        as :meth:`check_create`. No I/O."""
+        ``marker`` is stored in a field of the runtime that callers do not see, where the provider has one; otherwise it
+        is ignored. Raises as :meth:`check_create`. No I/O."""
 
     @abstractmethod
     async def send_create(
         self, wire: WireCreate, scope: str, call: Call, *, idempotency_key: str | None = None
     ) -> Created:
-        """Send one create, as it was written by :meth:`wire_create` of this version or an older one.
+        """Send one create, once. ``wire`` was returned by :meth:`wire_create` of this version or an older one.
 
-        ``idempotency_key`` goes out where the provider knows such keys; elsewhere it is not used. A request that never
-        reaches the network for a reason of its own raises a :class:`GatewayError` without ``failure``."""
+        ``idempotency_key`` is sent where the provider supports such keys, and ignored otherwise. A create that cannot
+        be sent for a reason of its own raises a :class:`GatewayError` without ``failure``: nothing was sent."""
 
     def answers_create(self, runtime: Runtime, name: str, canonical_scope: str) -> bool:  # noqa: ARG002
-        """Whether the runtime of a create's answer is the one that was asked for: it has the name that was sent and,
-        where the provider reports it, the scope (``canonical_scope`` as :meth:`canonical_scope` returned it). An answer
-        with another one belongs to another request and proves nothing about this one. No I/O."""
+        """Whether the runtime in a create's response is the requested one: it has the name that was sent and, where the
+        provider reports it, the scope (``canonical_scope`` as :meth:`canonical_scope` returned it). Any other response
+        belongs to another request, and proves nothing about this one. No I/O."""
         return runtime.name == name
 
     async def create(
         self, request: CreateRequest, scope: str, call: Call, *, idempotency_key: str | None = None
     ) -> Created:
-        """Write one create and send it, with no marker."""
+        """Encode one create without a marker, and send it. Raises as :meth:`wire_create` and :meth:`send_create`."""
         return await self.send_create(self.wire_create(request, scope), scope, call, idempotency_key=idempotency_key)
 
     async def account(self, call: Call) -> str:  # noqa: ARG002
-        """What the provider calls the account of the credentials; empty where its API tells none. Two credentials of
-        one account have the same. Raises as any read does."""
+        """The provider's id of the account that owns the credentials; empty where its API does not report one. All
+        credentials of one account return the same value. Raises as any read does."""
         return ""
 
     async def canonical_scope(self, scope: str, call: Call) -> str:  # noqa: ARG002
-        """The one name of the place in which runtimes made in ``scope`` have unique names: a scope may have several
-        (an alias and an id), and this is the same for all. Raises as any read does."""
+        """The canonical name of the namespace of runtime names that ``scope`` denotes. A scope may have several names
+        (an alias and an id); all return the same value. Raises as any read does."""
         return scope
 
     async def find_with_markers(self, scope: str, name: str, call: Call) -> Sequence[Seen]:
@@ -178,119 +170,121 @@ class ProviderAdapter(ABC, Generic[SettingsT]):
 
     @abstractmethod
     async def get(self, ref: RuntimeRef, call: Call) -> Runtime:
-        """Read one runtime. Raises :class:`NotFound`; :class:`RuntimeReplaced` when the name is another's now."""
+        """Read one runtime."""
 
     @abstractmethod
     async def find(self, scope: str, name: str, call: Call) -> Sequence[Runtime]:
-        """All runtimes of this name in the scope that the provider shows, the account's own first. Never cached."""
+        """All runtimes of this name that the provider shows in the scope, those of the own account first; empty if
+        there are none. Never cached. Raises :class:`ProviderBadResponse` if the provider's list does not prove which of
+        them exist: it is incomplete, or an unreadable row may be one of them."""
 
     @abstractmethod
     async def list(self, query: ProviderQuery, call: Call) -> ProviderPage:
-        """A page of runtimes, narrowed by all of ``query.filter`` (here, where the provider cannot). At most
-        ``query.limit`` unless the provider returns more. Nothing that existed throughout is skipped or repeated
-        over the pages; another limit with the same cursor is fine."""
+        """One page of runtimes that match all of ``query.filter``; the adapter filters where the provider cannot. At
+        most ``query.limit`` items, unless the provider returns more. Over all pages, runtimes that exist
+        throughout are neither skipped nor repeated. A later page may have another limit."""
 
     @abstractmethod
     async def check_credentials(self, call: Call) -> None:
-        """Make one cheap authenticated read in the pinned scope. Raises as any read does. An open provider of an API
-        that has no scopeless read proves only that it can be reached."""
+        """Make one cheap authenticated read in the pinned scope. Raises as any read does. For an open provider whose
+        API has no read without a scope, success proves only that the provider can be reached."""
 
 
 @runtime_checkable
 class SupportsStart(Protocol):
-    """Can bring compute to a runtime that has none."""
+    """Can start the compute of a runtime."""
 
     async def start(self, ref: RuntimeRef, options: StartRequest, call: Call) -> Runtime:
-        """Start, and answer with the runtime as it is then."""
+        """Start the compute, and return the runtime as it is afterwards."""
 
 
 @runtime_checkable
 class SupportsPause(Protocol):
-    """Can freeze the compute and wake it again."""
+    """Can pause and resume the compute."""
 
     async def pause(self, ref: RuntimeRef, call: Call) -> Runtime:
-        """Pause a running runtime."""
+        """Pause a running runtime, and return it as it is afterwards."""
 
     async def resume(self, ref: RuntimeRef, call: Call) -> Runtime:
-        """Wake a paused runtime."""
+        """Resume a paused runtime, and return it as it is afterwards."""
 
 
 @runtime_checkable
 class SupportsStop(Protocol):
-    """Has a stop of its own, which is the normal end and destroys nothing that the caller expects to keep."""
+    """Has a stop that is the normal end of a runtime, and destroys nothing that the caller expects to keep."""
 
     async def stop(self, ref: RuntimeRef, call: Call, *, discard_state: bool = False) -> Runtime:
-        """Stop, and answer with the runtime as it is then. Raises :class:`RuntimeReplaced` as ``get`` does, and
-        :class:`UnsupportedFeature`, having done nothing, where ``discard_state`` cannot be asked of the provider."""
+        """Stop the compute, and return the runtime as it is afterwards. Raises :class:`UnsupportedFeature`, before
+        anything is sent, if ``discard_state`` is set and the provider does not support it."""
 
 
 @runtime_checkable
 class SupportsReset(Protocol):
-    """Can throw the compute away, with the state inside, and keep the runtime."""
+    """Can discard the compute with its state, and keep the runtime."""
 
     async def reset(self, ref: RuntimeRef, call: Call) -> Runtime:
-        """Reset to idle."""
+        """Discard the compute, and return the runtime as it is afterwards (``idle``)."""
 
 
 @runtime_checkable
 class SupportsKeepalive(Protocol):
-    """Can push the expiry of a running instance."""
+    """Can extend the expiry of a running instance."""
 
     async def keepalive(self, ref: RuntimeRef, extend_seconds: int, call: Call) -> Lease:
-        """Push the expiry by so many seconds."""
+        """Extend the expiry by ``extend_seconds``, and return the new expiry."""
 
 
 @runtime_checkable
 class SupportsConnections(Protocol):
-    """Can tell ways into a running runtime."""
+    """Can return the connections of a running runtime."""
 
     async def connections(self, ref: RuntimeRef, call: Call) -> Sequence[Connection]:
-        """The ways in, secrets included. Empty while there are none yet."""
+        """The connections, with their secrets. Empty while there are none yet."""
 
 
 @runtime_checkable
 class SupportsDelete(Protocol):
-    """Can remove a runtime for good."""
+    """Can delete a runtime permanently."""
 
     async def delete(self, ref: RuntimeRef, call: Call) -> None:
-        """Delete. Raises :class:`NotFound` when it is not there."""
+        """Delete the runtime. Raises :class:`NotFound` if it does not exist."""
 
 
 @runtime_checkable
 class SupportsConfig(Protocol):
-    """Keeps a config per runtime."""
+    """Has a config per runtime."""
 
     async def get_config(self, ref: RuntimeRef, call: Call) -> ConfigDocument:
-        """The whole config, with its digest."""
+        """The complete config, with its digest."""
 
     async def replace_config(self, ref: RuntimeRef, config: RuntimeConfig, call: Call) -> ConfigDocument:
-        """Replace it wholesale with ``config.document``."""
+        """Replace the complete config with ``config.document``, and return the new one."""
 
 
 @runtime_checkable
 class SupportsCapabilityBindings(Protocol):
-    """Binds agent capabilities to a runtime (seed 003)."""
+    """Can bind agent capabilities to a runtime."""
 
     async def list_capabilities(self, ref: RuntimeRef, call: Call) -> Sequence[CapabilityBinding]:
-        """All bindings."""
+        """All bindings of the runtime, in the provider's order; empty if there are none."""
 
     async def install_capability(self, ref: RuntimeRef, request: InstallCapability, call: Call) -> CapabilityBinding:
-        """Install one."""
+        """Install a capability. Raises :class:`AlreadyExists` if it is installed already."""
 
     async def update_capability(
         self, ref: RuntimeRef, binding_id: str, request: UpdateCapability, call: Call
     ) -> CapabilityBinding:
-        """Change one thing of one."""
+        """Change one property of a binding. Raises :class:`NotFound` if the runtime or the binding does not exist."""
 
     async def remove_capability(self, ref: RuntimeRef, binding_id: str, call: Call) -> None:
-        """Uninstall one. Raises :class:`NotFound` when it is not there."""
+        """Uninstall a capability. Raises :class:`NotFound` if the runtime or the binding does not exist."""
 
     async def resolved_capabilities(self, ref: RuntimeRef, call: Call) -> ResolvedCapabilities:
-        """What the enabled bindings resolve to."""
+        """The bundles that the enabled bindings resolve to."""
 
 
 def derive_features(adapter: type[ProviderAdapter[Any]]) -> frozenset[str]:
-    """The features of an adapter class: its protocols, and what its creates can carry."""
+    """The features of an adapter class: those of the protocols that it implements, and its ``create_features``."""
     return frozenset(_abilities(adapter)) | adapter.create_features
 
 

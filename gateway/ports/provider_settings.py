@@ -1,4 +1,4 @@
-"""The settings that every provider has. An adapter's ``settings.py`` adds its own fields."""
+"""The settings that all providers have. An adapter's ``settings.py`` adds fields of its own."""
 
 import re
 from typing import Annotated, Final
@@ -15,10 +15,10 @@ _PRINTABLE: Final = re.compile(r"[\x21-\x7e]+\Z")
 
 
 class ProviderSettings(BaseModel):
-    """One account at one provider API.
+    """One account at one provider API. Times are in seconds.
 
-    ``order``: the tier; lower ones are chosen first. ``weight``: the share inside a tier. Times in seconds.
-    ``deadlines`` overrides the time limit of single operations (names as in ``Operation``).
+    ``order``: the tier; lower tiers are chosen first. ``weight``: the share of creates inside a tier. ``deadlines``
+    overrides the time limits of operations (keys as in :class:`Operation`). ``scope`` None: the provider is open.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -49,7 +49,7 @@ class ProviderSettings(BaseModel):
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError("the base URL starts with http:// or https:// and names a host")
         if parts.username or parts.password:
-            raise ValueError("credentials do not belong into the base URL; use token")
+            raise ValueError("credentials do not belong in the base URL; use token")
         if parts.query or parts.fragment:
             raise ValueError("the base URL has no query and no fragment")
         return value.rstrip("/")
@@ -58,7 +58,7 @@ class ProviderSettings(BaseModel):
     @classmethod
     def _usable_in_a_header(cls, value: SecretStr) -> SecretStr:
         if not _PRINTABLE.match(value.get_secret_value()):
-            raise ValueError("the token is empty or has characters that cannot stand in an HTTP header")
+            raise ValueError("the token is empty or has characters that an HTTP header cannot contain")
         return value
 
     def deadline(self, operation: Operation) -> float:
@@ -66,5 +66,5 @@ class ProviderSettings(BaseModel):
         return self.deadlines.get(operation, TRAITS[operation].deadline)
 
     def credential_headers(self) -> dict[str, str]:
-        """The headers that carry the token. An adapter whose API wants others overrides this."""
+        """The headers that carry the token. An adapter whose API uses other headers overrides this."""
         return {"Authorization": f"Bearer {self.token.get_secret_value()}"}

@@ -1,26 +1,26 @@
-"""What of a provider's answer may be shown where the model has no place for it: nothing that its name tells to be a
-secret (promise P6). The members that a model knows are its own affair."""
+"""Which members of a provider's response may be shown that are not in the model: none whose name suggests a secret
+(docs/promises.md#p6). Members that are in the model are not checked here."""
 
 import re
 from typing import Any, Final
 
 MAX_DEPTH: Final = 200
-"""How many levels of a provider's JSON are shown at most."""
+"""The maximum depth of a provider's JSON that is shown."""
 
 _SECRET: Final = re.compile("token|secret|password|credential|api_?key", re.IGNORECASE)
 _USERINFO: Final = re.compile(r"(?<=://)[^/?#\s]*@")
 
 
 def is_secret(name: str, value: Any) -> bool:
-    """Whether a member's name tells of a secret. A number or a flag is none: ``aiTokensTotal``, ``hasPassword``."""
+    """Whether a member's name suggests a secret. Numbers and flags never do: ``aiTokensTotal``, ``hasPassword``."""
     return isinstance(value, str | list | dict) and _SECRET.search(name) is not None
 
 
 def without_secrets(value: Any) -> Any:
-    """A JSON value without secret members, at any depth, and without user and password in URLs.
+    """A JSON value without secret members, at any depth, and without user name and password in URLs.
 
-    Raises ``RecursionError`` for one of more than :data:`MAX_DEPTH` levels: what is shown has to be readable by
-    everyone, whatever else is on the stack here."""
+    Raises ``RecursionError`` for a value of more than :data:`MAX_DEPTH` levels: the limit is fixed, so that the result
+    does not depend on the depth of the stack here, and every JSON reader can decode what is shown."""
     return _shown(value, MAX_DEPTH)
 
 

@@ -1,7 +1,7 @@
-"""Reading a page of a provider's list so that a row which cannot be read costs that row, and not the page.
+"""Reading a page of a provider's list so that a row that cannot be read does not make the whole page fail.
 
-A page is decoded and mapped as a whole, which is fast. Only when that fails, for whatever reason, is it taken apart and
-each row read alone: rows that fail are left out, named by their position and the member at fault, never by its value.
+A page is decoded and mapped as a whole, which is fast. Only if that fails, for any reason, each row is read separately.
+Rows that fail are left out, and reported with their position and the invalid member, never with its value.
 """
 
 import re
@@ -22,12 +22,12 @@ FrameT = TypeVar("FrameT")
 RowT = TypeVar("RowT")
 
 MAX_ROWS: Final = 10_000
-"""How many rows of one page are read alone at most: a longer page is read as a whole or not at all."""
+"""The maximum number of rows that are read separately: a longer page is read as a whole or not at all."""
 
 _MOST_COMMAS: Final = 50 * MAX_ROWS
 _TOO_MANY: Final = "too many rows to be read one by one"
 _MOST_SCANNED: Final = 1 << 20
-"""Bytes of a page that is searched for what is nested too deeply, which is slow."""
+"""The maximum size in bytes of a page that is searched for values that are nested too deeply, which is slow."""
 
 _AROUND_ROWS: Final = 2  # levels: the page and the array
 _LONGEST_ID: Final = 200
@@ -41,10 +41,10 @@ _TOKENS: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]+|[\]}]+', re.DOTA
 _ESCAPES: Final = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )
-"""Escapes in JSON's text; the group is half of a surrogate pair without the other half."""
+"""Escapes in JSON text. The group matches a surrogate without its other half."""
 
 _MARK: Final = secrets.token_hex(16).encode()
-"""Stands for what was taken out of a page because the decoder cannot read past it; no provider can know it."""
+"""Replaces a part of a page that makes the decoder fail. It is random, so that no provider can send it."""
 
 _TOO_DEEP: Final = b'"' + _MARK + b'-deep"'
 _NO_TEXT: Final = _MARK + b"-text"
@@ -52,8 +52,8 @@ _NO_TEXT: Final = _MARK + b"-text"
 
 @dataclass(frozen=True, slots=True)
 class PageRead(Generic[FrameT, RowT]):
-    """A page: its ``frame`` (what is beside the rows, as the adapter reads it), its rows, and those that could not be
-    read. ``body`` is the JSON of the page without the unreadable rows; the rest is as the provider wrote it."""
+    """A page: its ``frame`` (the members beside the rows, as the adapter reads them), its rows, and the rows that could
+    not be read. ``body`` is the JSON of the page without the unreadable rows, otherwise as the provider wrote it."""
 
     frame: FrameT
     items: list[RowT]
@@ -62,7 +62,7 @@ class PageRead(Generic[FrameT, RowT]):
 
     @property
     def readable(self) -> bool:
-        """Whether at least one row could be read, or there are none."""
+        """Whether at least one row could be read, or the page has no rows."""
         return bool(self.items) or not self.unreadable
 
 
@@ -77,21 +77,21 @@ def read_page(
 ) -> PageRead[FrameT, RowT]:
     """Read a page with ``whole``; if that raises, read its rows one by one with ``row``.
 
-    ``member`` of the page holds the rows; ``name`` of a row holds the runtime's name, and ``id`` its id. ``whole`` is
-    also called with the page without its rows, to read the frame. Rows that could not be read are noted on ``call``,
-    from where they are logged. Raises ``ValueError`` or ``RecursionError`` for what is no such page, and whatever
+    The page's member ``member`` has the rows. A row's member ``name`` has the runtime's name, and ``id`` its id.
+    ``whole`` is also called with the page without its rows, to read the frame. Rows that could not be read are added to
+    ``call``, for the log. Raises ``ValueError`` or ``RecursionError`` for a body that is not such a page, and what
     ``whole`` raises for the frame.
     """
     try:
         frame, items = whole(body)
-    except Exception:  # noqa: BLE001 (also a mistake in the mapping costs the row that it fails for)
+    except Exception:  # noqa: BLE001 (a bug in the mapping, too, affects only the rows for which it fails)
         return _row_by_row(body, call, member, name, whole, row)
     return PageRead(frame, items, (), body)
 
 
 def require_clear(unreadable: Sequence[UnreadableRow], name: str, *, provider: str, scope: str) -> None:
-    """Raise :class:`ProviderBadResponse` where one of the rows may be a runtime of the name: a list that leaves it out
-    is no proof that there is none, nor that there are no more."""
+    """Raise :class:`ProviderBadResponse` if one of the rows may be a runtime of the name: without that row, the list
+    does not prove that no such runtime, or no further one, exists."""
     for row in unreadable:
         if row.may_be_called(name):
             detail = f"The list of {scope} has a row that cannot be read and may be this one: {row.pointer}"
@@ -131,9 +131,9 @@ def _row_by_row(
 
 
 def _split(body: bytes, member: str) -> tuple[dict[str, Any], list[msgspec.Raw]]:
-    """The members of a page, and its rows. In place of what the decoder cannot even skip there are marks.
+    """The members of a page, and its rows. Parts that the decoder cannot even skip are replaced by marks.
 
-    Raises ``ValueError`` or ``RecursionError`` for what is no page, and for one that is too large to be searched."""
+    Raises ``ValueError`` or ``RecursionError`` for a body that is not a page, or is too large to be searched."""
     try:
         members = _MEMBERS.decode(body)
     except (msgspec.DecodeError, RecursionError):
@@ -143,7 +143,7 @@ def _split(body: bytes, member: str) -> tuple[dict[str, Any], list[msgspec.Raw]]
     if member not in members:
         raise ValueError("the page has no rows")
     rows = members[member]
-    if bytes(rows).count(b",") > _MOST_COMMAS:  # (millions of tiny rows take a hundred times their own memory)
+    if bytes(rows).count(b",") > _MOST_COMMAS:  # millions of tiny rows would take a hundred times their size in memory
         raise ValueError(_TOO_MANY)
     return members, _ROWS.decode(rows)
 
@@ -156,13 +156,13 @@ def _decoded_with_marks(body: bytes) -> dict[str, Any]:
 
 
 def _without_halves_of_pairs(text: bytes) -> bytes:
-    """JSON in which halves of surrogate pairs are replaced: a program that cuts text in the middle of an emoji writes
-    such JSON, and it is no text that can be decoded."""
+    """JSON in which unpaired surrogates are replaced. A program that cuts text in the middle of an emoji writes them,
+    and they cannot be decoded as text."""
     return _ESCAPES.sub(lambda escape: escape[0] if escape[1] is None else _NO_TEXT, text)
 
 
 def _without_deep_parts(text: bytes, deepest: int) -> bytes:
-    """JSON in which what is nested more than ``deepest`` levels deep is replaced: the decoder cannot even skip it."""
+    """JSON in which values below ``deepest`` levels are replaced: the decoder cannot even skip them."""
     pieces: list[bytes] = []
     depth = kept_from = 0
     for token in _TOKENS.finditer(text):
@@ -186,7 +186,7 @@ def _require_whole(row: bytes) -> None:
 
 
 def _described(row: bytes, where: tuple[str | int, ...], name: str, exc: Exception, *, search: bool) -> UnreadableRow:
-    """``search``: look for the part that is nested too deeply."""
+    """Describe a row that ``exc`` says cannot be read. ``search``: search it for the part that is nested too deeply."""
     path, problem, cause = _fault(exc)
     try:
         members = _MEMBERS.decode(_without_deep_parts(row, MAX_DEPTH) if search else row)
@@ -224,9 +224,9 @@ _MISSING: Final = re.compile(r"Object missing required field `([^`]*)`\Z")
 
 
 def _fault(exc: Exception) -> tuple[tuple[str | int, ...], str, str | None]:
-    """Where in the row the fault is, what it is, and where in the code it showed if the row is well-formed.
+    """The path of the fault in the row, a description, and the failing line of code if the row is well-formed.
 
-    Never the exception's own text as a whole: it may hold a value."""
+    The exception's own text is never used as a whole, because it may contain a value."""
     if isinstance(exc, RecursionError):
         return (), "is nested too deeply", None
     if isinstance(exc, UnicodeError):
@@ -236,8 +236,8 @@ def _fault(exc: Exception) -> tuple[tuple[str | int, ...], str, str | None]:
     if isinstance(exc, msgspec.DecodeError):
         return (), "is not JSON", None
     innermost = traceback.extract_tb(exc.__traceback__)[-1]
-    place = f"{type(exc).__name__} in {innermost.name} ({innermost.filename.rpartition('/')[2]}:{innermost.lineno})"
-    return (), f"could not be read ({type(exc).__name__})", place
+    location = f"{type(exc).__name__} in {innermost.name} ({innermost.filename.rpartition('/')[2]}:{innermost.lineno})"
+    return (), f"could not be read ({type(exc).__name__})", location
 
 
 def _invalid(message: str) -> tuple[tuple[str | int, ...], str, str | None]:
@@ -245,11 +245,11 @@ def _invalid(message: str) -> tuple[tuple[str | int, ...], str, str | None]:
     path: list[str | int] = []
     for step in _STEP.finditer(at[1] if at else ""):
         if step[1] is None and step[2] is None:
-            break  # a key of a free-form object: not a name that the API has
+            break  # a key of a free-form object, which is not a member name of the API
         path.append(int(step[2]) if step[1] is None else step[1])
     what = message[: at.start()] if at else message
     if missing := _MISSING.match(what):
         return (*path, missing[1]), "is missing", None
     if expected := _EXPECTED.match(what):
         return tuple(path), f"should be `{expected[1]}` and is `{expected[2]}`", None
-    return tuple(path), "is not of the form that the API has", None
+    return tuple(path), "does not have the form that the API defines", None

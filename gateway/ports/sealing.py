@@ -1,4 +1,4 @@
-"""Keeping what is secret unreadable in the store, and telling requests apart without keeping them."""
+"""Encryption of secrets in the store, and digests to compare requests without storing them in plain text."""
 
 import base64
 import binascii
@@ -11,7 +11,7 @@ KEY_BYTES: Final = 32
 
 
 def key_bytes(text: str) -> bytes:
-    """The key that a text holds: 32 bytes in base64. Raises ``ValueError`` that says why not, and nothing of it."""
+    """Decode a key: 32 bytes in base64. Raises ``ValueError`` that says what is wrong, without any part of the key."""
     try:
         key = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
@@ -22,12 +22,12 @@ def key_bytes(text: str) -> bytes:
 
 
 class Unreadable(Exception):
-    """A sealed value that none of the keys opens: its key was removed, it was changed, or it is another cell's."""
+    """A sealed value that no key opens: its key was removed, it was modified, or it belongs to another cell."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Where a sealed value belongs; it opens nowhere else. ``row`` is the id of the row."""
+    """The cell of a table to which a sealed value is bound. ``row`` is the id of the row."""
 
     table: str
     row: str
@@ -35,22 +35,22 @@ class Cell:
 
 
 class Sealer(ABC):
-    """Seals with the newest key, opens with any that is known."""
+    """Seals values with the newest key, and opens values that were sealed with any configured key."""
 
     @abstractmethod
     def seal(self, plain: bytes, cell: Cell) -> bytes:
-        """Encrypt and authenticate ``plain`` for its place. Two calls never give the same bytes."""
+        """Encrypt and authenticate ``plain`` for one cell. Every call returns different bytes."""
 
     @abstractmethod
     def unseal(self, sealed: bytes, cell: Cell) -> bytes:
-        """What was sealed for this place. Raises :class:`Unreadable`."""
+        """Decrypt what :meth:`seal` returned for the same cell. Raises :class:`Unreadable` for anything else."""
 
     @property
     @abstractmethod
     def digest_version(self) -> str:
-        """The rule and the key of new digests; it is stored beside each."""
+        """The digest rule and the key of new digests, as one text. It is stored with each digest."""
 
     @abstractmethod
     def digest(self, operation: str, document: Mapping[str, Any], version: str) -> bytes:
-        """The digest of a request (``gateway.domain.digests``) by a stored version, to be compared with the digest
-        stored beside that. Raises :class:`Unreadable` when its rule or key is not known any more."""
+        """The digest of a request (:mod:`gateway.domain.digests`) by the rule and key of ``version``, to compare with a
+        digest that was stored with that version. Raises :class:`Unreadable` if the rule or key is not available."""

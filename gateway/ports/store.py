@@ -1,17 +1,17 @@
-"""What a store is: the memory of creates that outlives a process, shared by all replicas.
+"""The store interface: the durable record of creates, shared by all replicas.
 
 Rules for all methods:
 
-- They raise :class:`StoreUnavailable` for any trouble of the store itself (gone, full, locked, too slow, not migrated,
-  damaged), within a bounded time, and never wait longer. They work again by themselves once the store does.
-- When a write returns, it is on the disk and every replica sees it. When a write raises, nobody knows whether it
-  happened: it may be repeated with the same arguments, and then answers as if it had happened once.
-- A write happens entirely or not at all, in one order for all replicas.
-- Every time is seconds since the epoch by the database's own clock, whatever the clocks of the replicas say.
-- A store seals nothing: what is secret is given to it sealed (:mod:`gateway.ports.sealing`).
-- A cancelled call may or may not have happened, as one that raised.
+- They raise :class:`StoreUnavailable` within a bounded time for any failure of the store itself: unreachable, full,
+  locked, too slow, not migrated, damaged. They work again without a restart once the store does.
+- When a write returns, it is on disk and visible to every replica. When a write raises, it may or may not have
+  happened. It may be repeated with the same arguments, and then returns what a single execution returns.
+- A write is atomic, and all replicas see all writes in the same order.
+- All times are seconds since the epoch by the database's clock; the clocks of the replicas are not used.
+- A store does not encrypt: callers seal secret values before they store them (:mod:`gateway.ports.sealing`).
+- A cancelled call, like one that raised, may or may not have happened.
 
-A *holder* is a word that is unique to one task: a lease is its own as long as nobody took it over, even when it ended.
+A *holder* is a text that is unique to one task. An expired lease still belongs to its holder until another takes it.
 """
 
 from abc import ABC, abstractmethod
@@ -26,23 +26,23 @@ from gateway.domain.intents import Actor, Intent, IntentAttempt, IntentState, Lo
 
 
 class ConflictReason(StrEnum):
-    """What an intent was found by."""
+    """Why an existing intent prevents a new one."""
 
-    KEY = "key"  # of the same principal and key
-    NAME = "name"  # it has the name for itself in the namespace
-    PIN = "pin"  # it went to another namespace, and named no provider either
+    KEY = "key"  # it has the same principal and key
+    NAME = "name"  # it holds the name in the namespace
+    PIN = "pin"  # it is pinned to another namespace; neither create named a provider
 
 
 @dataclass(frozen=True, slots=True)
 class Inserted:
-    """The intent was written: it is open in epoch 1, and the lease is the holder's."""
+    """The intent was inserted: it is open, in epoch 1, and the holder has its lease."""
 
     intent: Intent
 
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Nothing was written, because of this other intent."""
+    """Nothing was inserted, because of this existing intent."""
 
     intent: Intent
     by: ConflictReason
@@ -50,29 +50,29 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Updated:
-    """The intent was changed, and this is what it is now."""
+    """The intent was updated; ``intent`` is its new value."""
 
     intent: Intent
 
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """Nothing was changed: the intent is in another state or epoch by now, or its lease is somebody else's.
-    ``intent`` is what it is now, None when it is gone."""
+    """Nothing was changed: the intent has another state or epoch, or another holder has its lease. ``intent`` is its
+    current value; None if it does not exist any longer."""
 
     intent: Intent | None
 
 
 @dataclass(frozen=True, slots=True)
 class NameTaken:
-    """Nothing was changed: another intent has the name in that namespace, or holds a pinned one to another."""
+    """Nothing was changed: this other intent holds the name in that namespace, or pins it to another namespace."""
 
     intent: Intent
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """The intent as the caller knows it: a change of anything newer is refused."""
+    """The version of an intent that the caller has read. A write fails as :class:`Stale` if the intent has changed."""
 
     id: str
     state: IntentState
@@ -80,14 +80,14 @@ class Version:
 
     @classmethod
     def of(cls, intent: Intent) -> "Version":
-        """The version of an intent that was read."""
+        """The version of this intent."""
         return cls(intent.id, intent.state, intent.epoch)
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What else changes about an intent; what is left out stays as it is. The fields are those of :class:`Intent`.
+    """New values of fields of an :class:`Intent`. Fields that are unset do not change.
 
-    Lists are whole: who has the lease knows what it read."""
+    A list replaces the stored list completely: the holder of the lease knows the list that it read."""
 
     namespace: str | msgspec.UnsetType = msgspec.UNSET
     provider: str | msgspec.UnsetType = msgspec.UNSET
@@ -108,7 +108,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return f"Changes({', '.join(self.set())})"
 
     def set(self) -> dict[str, object]:
-        """The fields that change, with their new values."""
+        """The fields that are set, with their new values."""
         values = ((name, getattr(self, name)) for name in self.__struct_fields__)
         return {name: value for name, value in values if value is not msgspec.UNSET}
 
@@ -117,7 +117,7 @@ NO_CHANGES: Final = Changes()
 
 
 class Decision(StrEnum):
-    """What a person decides about a parked intent."""
+    """An operator's decision about a parked intent."""
 
     MADE = "made"
     ABSENT = "absent"
@@ -125,7 +125,7 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DecisionRecord:
-    """A line of the audit trail: who decided what about which intent, when and with which words."""
+    """One entry of the audit trail: when which operator decided what about which intent, and the operator's note."""
 
     at: float
     operator: str
@@ -137,7 +137,8 @@ class DecisionRecord:
 
 @dataclass(frozen=True, slots=True)
 class IntentQuery:
-    """Which intents to list, newest first. ``before`` is (created_at, id) of the last one of the page before."""
+    """A query for intents, newest first. ``before`` is (created_at, id) of the last intent of the previous page, None
+    for the first page."""
 
     states: frozenset[IntentState] = frozenset(IntentState)
     surplus_only: bool = False
@@ -147,8 +148,8 @@ class IntentQuery:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """For metrics: how many intents are in each unsettled state, how many have surplus runtimes, and the age in
-    seconds of the oldest unsettled one (0 when there is none)."""
+    """For metrics: the number of intents in each unsettled state, the number of intents with surplus runtimes, and the
+    age in seconds of the oldest unsettled intent (0 if there is none)."""
 
     unsettled: Mapping[IntentState, int] = field(default_factory=dict)
     surplus: int = 0
@@ -156,39 +157,40 @@ class Counts:
 
 
 class Store(ABC):
-    """Where intents, what was sent at creation, and decisions are kept."""
+    """Stores intents, decisions, and what was sent in creates (specs)."""
 
     @abstractmethod
     async def open(self) -> None:
-        """Get ready. Idempotent. A store that cannot be reached now is no failure: the calls tell, until it is back.
-        Raises ``ValueError`` for a configuration that can never work."""
+        """Prepare the store for use. Idempotent. Does not fail if the store cannot be reached now: other methods raise
+        until it can. Raises ``ValueError`` for a configuration that can never work."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Finish what was begun and give every connection back. Idempotent."""
+        """Complete the calls in progress, and close all connections. Idempotent."""
 
     @abstractmethod
     async def ping(self) -> None:
-        """Make sure that the store answers, can be written to, and has a schema that this version knows."""
+        """Check that the store responds, is writable, and has a schema that this version supports."""
 
     @abstractmethod
     async def now(self) -> float:
-        """The database's clock."""
+        """The current time of the database's clock."""
 
     @abstractmethod
     async def begin(
         self, new: NewIntent, holder: str, lease: float, *, instead_of: Version | None = None
     ) -> Inserted | Conflict:
-        """Write an intent, open in epoch 1 and the holder's for ``lease`` seconds; unless there is one
+        """Insert an intent: open, in epoch 1, with a lease of ``lease`` seconds for the holder. If one of these exists,
+        nothing is inserted and :class:`Conflict` has the first of them:
 
-        - of its (principal, key), or
-        - for a ``pinned`` one, another pinned one of its (principal, kind, name) in another namespace, for as long as
-          that is kept and was not refused, or
-        - of its (namespace, kind, name) in a state of ``NAMED``;
+        - ``KEY``: an intent of the same (principal, key);
+        - ``PIN``: if the new intent is ``pinned``, another pinned intent of the same (principal, kind, name) in another
+          namespace that was not refused, until it is purged;
+        - ``NAME``: an intent of the same (namespace, kind, name) in a state of ``HOLDS_NAME``.
 
-        the first of these answers. ``instead_of`` is an absent intent whose name this one takes over; that one stays
-        as it is otherwise, and late proof still finds it. Repeated with the same ``new`` and holder before anything
-        else happened to it: ``Inserted`` again.
+        ``instead_of`` is an absent intent whose name the new one takes over. It does not change otherwise, and late
+        proof (:meth:`record_created`) can still find it. Repeated with the same ``new`` and holder before any other
+        change of the intent: ``Inserted`` again.
         """
 
     @abstractmethod
@@ -203,14 +205,15 @@ class Store(ABC):
         look_in: float | None = None,
         changes: Changes = NO_CHANGES,
     ) -> Updated | Stale | NameTaken:
-        """Take one step of ``gateway.domain.intents.TRANSITIONS``, as a compare-and-set on (id, state, epoch) and on
-        the lease as the step's rule says. Proof goes through :meth:`record_created`, a person's decision through
-        :meth:`decide`.
+        """Transition an intent to another state, by a step of ``gateway.domain.intents.TRANSITIONS``. It is a
+        compare-and-set on (id, state, epoch), and on the lease as the step's rule requires. Proof that a runtime exists
+        is recorded with :meth:`record_created`, and an operator's decision with :meth:`decide`.
 
-        ``lease``: the holder has it for so many seconds from now; None ends it. ``look_in``: the reconciler is due
-        then; None: never, or at the lease's end while open. A step to ``open`` raises the epoch, needs a lease, and
-        alone may change namespace, provider and scope. Repeated by the same holder: ``Updated`` again. Raises
-        :class:`ForbiddenTransition` for a step that there is not, and ``ValueError`` for such arguments.
+        ``lease``: the holder gets the lease for this many seconds; None ends the lease. ``look_in``: in how many
+        seconds the reconciler is due; None: never, or for an open intent at the end of the lease. A step to ``open``
+        raises the epoch, requires a lease, and is the only one that may change namespace, provider and scope. Repeated
+        by the same holder: ``Updated`` again. Raises :class:`ForbiddenTransition` for a step that is not in the table,
+        and ``ValueError`` for arguments that the step does not allow.
         """
 
     @abstractmethod
@@ -223,20 +226,20 @@ class Store(ABC):
         look_in: float | None = None,
         changes: Changes = NO_CHANGES,
     ) -> Updated | Stale:
-        """Write down what is known by now, or renew or end (None) the lease, without a step. The lease has to be the
-        holder's. ``look_in`` as in :meth:`move`."""
+        """Change fields of an intent without a transition, and renew the lease or end it (None). The holder must have
+        the lease, otherwise :class:`Stale`. ``look_in`` as in :meth:`move`."""
 
     @abstractmethod
     async def record_created(
         self, intent_id: str, runtime_id: str, *, look_in: float | None = None, changes: Changes = NO_CHANGES
     ) -> Intent | None:
-        """Take proof that a runtime exists, from anyone and in any epoch: the intent is ``done`` and its lease ended.
+        """Record the proof that a runtime exists, from any caller and in any epoch: the intent becomes ``done``, and
+        its lease ends. Idempotent.
 
-        ``changes`` are taken only by the call that makes it done; except that an ``outcome`` is also taken by a later
-        call of the same runtime as long as there is none: the first one stays for good. ``look_in``: the reconciler is
-        due then, for a second runtime that may yet turn up; None: never; taken only by the call that makes it done.
-        The id of one that is done never changes: a second one is added to ``surplus`` once. Answers with the intent as
-        it is then, None when it is gone.
+        Only the call that makes the intent done applies ``changes`` and ``look_in`` (in how many seconds the reconciler
+        is due, to find a second runtime that may still appear; None: never). Exception: if no ``outcome`` is stored, a
+        later call for the same runtime stores its own; the first outcome is final. The runtime id of a done intent
+        never changes: another id is added to ``surplus``, once. Returns the current intent; None if it does not exist.
         """
 
     @abstractmethod
@@ -250,65 +253,66 @@ class Store(ABC):
         note: str | None = None,
         changes: Changes = NO_CHANGES,
     ) -> Updated | Stale:
-        """Settle a parked intent by hand, and write that into the audit trail in the same transaction. ``MADE`` needs
-        the provider's id of the runtime, ``ABSENT`` must have none; else ``ValueError``."""
+        """Settle a parked intent as the operator decided, and add that to the audit trail in the same transaction.
+        Raises ``ValueError`` unless ``runtime_id``, the provider's id, is set for ``MADE`` and None for ``ABSENT``."""
 
     @abstractmethod
     async def claim_due(self, holder: str, lease: float, limit: int) -> Sequence[Intent]:
-        """Take the lease of at most ``limit`` intents whose time has come and whose lease nobody has, longest due
-        first. Two replicas that ask at once get different ones, without waiting for each other."""
+        """Take the lease of at most ``limit`` intents that are due and have no current lease, those due longest first;
+        empty if there are none. Replicas that call this concurrently get different intents, without waiting for each
+        other."""
 
     @abstractmethod
     async def get(self, intent_id: str) -> Intent | None:
-        """One intent as it is now."""
+        """The current value of one intent; None if it does not exist."""
 
     @abstractmethod
     async def by_key(self, principal: str, key: str) -> Intent | None:
-        """The intent of a principal's ``Idempotency-Key``."""
+        """The intent of a principal's ``Idempotency-Key``; None if there is none."""
 
     @abstractmethod
     async def by_name(
         self, namespace: str, kind: str, name: str, *, other_than: str | None = None, done: bool = False
     ) -> Intent | None:
-        """The intent that has the name for itself, or else the newest one that had it; never the one whose id is
-        ``other_than``. ``done``: only among those that are done."""
+        """The intent that holds the name, otherwise the newest one of that name; None if there is none. The intent
+        ``other_than`` is excluded. ``done``: only done intents."""
 
     @abstractmethod
     async def made_under(self, namespace: str, kind: str, name: str, *, other_than: str) -> frozenset[str]:
-        """The provider's ids of all runtimes that intents of the name are done with, surplus included; without those
-        of the intent ``other_than``."""
+        """The provider's ids of all runtimes of the done intents of this name, including surplus, except those of the
+        intent ``other_than``."""
 
     @abstractmethod
     async def list(self, query: IntentQuery) -> Sequence[Intent]:
-        """A page of intents. What existed throughout is neither skipped nor repeated over the pages."""
+        """One page of intents. Over all pages, intents that exist throughout are neither skipped nor repeated."""
 
     @abstractmethod
     async def counts(self) -> Counts:
-        """How much is unsettled."""
+        """The numbers of unsettled intents."""
 
     @abstractmethod
     async def decisions(self, limit: int) -> Sequence[DecisionRecord]:
-        """The newest lines of the audit trail, newest first. They are never dropped."""
+        """The newest entries of the audit trail, newest first. Entries are never deleted."""
 
     @abstractmethod
     async def keep_spec(self, namespace: str, runtime_id: str, sealed: bytes) -> None:
-        """Keep what was sent when a runtime was made. Another one for the same runtime replaces it."""
+        """Store the spec of a runtime: what was sent in its create. Replaces the one stored before."""
 
     @abstractmethod
     async def specs(self, namespace: str, runtime_ids: Sequence[str]) -> Mapping[str, bytes]:
-        """What was kept for those of the runtimes that something was kept for."""
+        """The stored specs by runtime id. Runtimes without a spec are missing."""
 
     @abstractmethod
     async def drop_spec(self, namespace: str, runtime_id: str) -> None:
-        """Forget what was kept for a runtime. Nothing to forget is fine."""
+        """Delete the spec of a runtime. Does nothing if there is none."""
 
     @abstractmethod
     async def acquire_leadership(self, role: str, holder: str, lease: float) -> bool:
-        """Take or keep a duty that one replica has at a time (active probes) for ``lease`` seconds; whether it is the
-        holder's now. An ended lease is free for anyone."""
+        """Take or renew, for ``lease`` seconds, a role that one replica has at a time (active probes). Returns whether
+        the holder has the role now. After its lease has ended, any holder may take it."""
 
     @abstractmethod
     async def purge(self, *, settled: float, kept: float, limit: int) -> int:
-        """Drop at most ``limit`` intents that settled more than ``settled`` seconds ago (``kept`` seconds for those
-        with surplus), and as many specs older than ``kept`` seconds; return how many. Nothing unsettled is dropped,
-        and no intent whose lease somebody has."""
+        """Delete at most ``limit`` intents that were settled more than ``settled`` seconds ago (``kept`` seconds for
+        those with surplus), and at most ``limit`` specs older than ``kept`` seconds. Returns the number of deleted
+        rows. Unsettled intents, and intents with a current lease, are not deleted."""

@@ -1,4 +1,4 @@
-"""How an adapter talks to its provider: one request, one whole answer, and a known phase for every failure."""
+"""The transport interface: one request, one complete response, and a known phase for every failure."""
 
 import re
 from abc import ABC, abstractmethod
@@ -15,18 +15,18 @@ from gateway.domain.pages import UnreadableRow
 from gateway.domain.values import WorkClass
 
 MAX_NOTED_ROWS: Final = 100
-"""How many unreadable rows one call remembers at most."""
+"""The maximum number of unreadable rows that one call records."""
 
 _PARTS: Final = re.compile(r"[/\\]")
 
 
 class Phase(IntEnum):
-    """How far a request got, known from connection events. Up to ``CONNECTING`` the provider cannot have seen it."""
+    """How far a request got, known from connection events. Up to ``CONNECTING``, the provider has not received it."""
 
-    QUEUED = 0  # waiting for a connection of the pool
+    QUEUED = 0  # waiting for a slot or a connection
     CONNECTING = 1  # name look-up, TCP, TLS
     SENT = 2  # at least the head of the request was written
-    ANSWERED = 3  # the status line of an answer was read
+    ANSWERED = 3  # the status line of a response was read
 
     @property
     def label(self) -> str:
@@ -35,10 +35,10 @@ class Phase(IntEnum):
 
 
 def path_segment(text: str) -> str:
-    """What somebody else chose (an id, a name, a scope) as one segment of a path, percent-encoded.
+    """Text that a caller or a provider chose (an id, a name, a scope) as one percent-encoded segment of a path.
 
-    Raises :class:`NotFound` for what would lead somewhere else: nothing at all, and dots, also those between encoded
-    slashes, which servers and what stands before them may resolve after decoding.
+    Raises :class:`NotFound` for text that would change the path: empty text, and the segments ``.`` and ``..``, also
+    between encoded slashes, because servers and proxies may resolve them after decoding.
     """
     if not text or not {".", ".."}.isdisjoint(_PARTS.split(text)):
         raise NotFound("There is nothing of this id: it has no characters of its own.")
@@ -47,10 +47,10 @@ def path_segment(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
-    """One call to the provider.
+    """One request to the provider.
 
-    ``path`` starts with ``/`` and is percent-encoded already; it is appended to the provider's base URL. ``query``
-    holds plain text. ``body`` is JSON, or None for no body and no content type.
+    ``path`` starts with ``/``, is already percent-encoded, and is appended to the provider's base URL. ``query`` has
+    unencoded text. ``body`` is JSON, or None for no body and no content type.
     """
 
     operation: Operation
@@ -63,7 +63,7 @@ class UpstreamRequest:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamResponse:
-    """A whole answer of any status. ``headers`` are looked up without regard to case."""
+    """A complete response of any status. ``headers`` are looked up case-insensitively."""
 
     status: int
     headers: Mapping[str, str]
@@ -72,8 +72,8 @@ class UpstreamResponse:
 
 @dataclass(slots=True)
 class Attempt:
-    """What is remembered of one upstream attempt. Times in seconds; ``outcome`` is a status or a failure's name.
-    ``operation`` is an :class:`Operation`, or ``native`` for what is passed through."""
+    """The record of one upstream attempt. ``seconds`` is its duration. ``outcome`` is the HTTP status, or the
+    ``reason`` of a failure. ``operation`` is an :class:`Operation`, or ``native`` for the pass-through."""
 
     provider: str
     operation: str
@@ -84,17 +84,18 @@ class Attempt:
 
 @dataclass(slots=True)
 class Call:
-    """What goes along with all provider calls made for one inbound request.
+    """The context of the provider requests of one operation.
 
-    ``deadline`` is a moment of the clock's ``monotonic``: at that time the call fails, whatever it is doing.
-    ``work`` is the class of what it is all for: a read on the way to a stop has the place of a stop, whatever becomes
-    of other reads. None: each request is of its own class.
-    ``settling`` marks the reads that find out what became of a create: they have a small bulkhead of their own, so that
-    a flood of other requests does not keep them waiting. ``attempts`` is added to by the transport, which also keeps
-    the ``Date`` of the last answer in ``provider_date``: ages are told apart by the provider's own clock.
-    ``queued`` is how many seconds the call waited for its turn in this gateway. ``caller`` is the principal on whose
-    behalf it is made, empty for the gateway itself.
-    ``unreadable`` are the first rows of lists that could not be read, of ``unreadable_count`` in all.
+    ``deadline`` is a time of the monotonic clock, at which the call fails, whatever it is doing. ``request_id`` and
+    ``traceparent`` are sent to the provider.
+    ``work`` is the class of work of the operation: a read before a stop uses a slot of ``release``, so it does not
+    depend on other reads. None: each request has its own class.
+    ``settling`` marks the reads that settle a create or verify a change: they have a small bulkhead of their own, so
+    that many other requests do not delay them.
+    ``attempts`` is filled by the transport, which also stores the ``Date`` header of the last response in
+    ``provider_date``, so that ages of runtimes are computed by the provider's clock alone.
+    ``queued`` is how many seconds the call waited for slots. ``caller`` is the principal, empty for the gateway itself.
+    ``unreadable`` are the first rows of lists that could not be read; ``unreadable_count`` is the number of all.
     """
 
     deadline: float
@@ -110,23 +111,24 @@ class Call:
     unreadable_count: int = 0
 
     def note_unreadable(self, rows: Sequence[UnreadableRow]) -> None:
-        """Remember rows of a list that could not be read, for the log: the first ones, and how many there are."""
+        """Record unreadable rows of a list, for the log: at most :data:`MAX_NOTED_ROWS`, and the number of all."""
         self.unreadable += rows[: max(MAX_NOTED_ROWS - len(self.unreadable), 0)]
         self.unreadable_count += len(rows)
 
     def work_of(self, operation: Operation) -> WorkClass:
-        """The class that a request of this call belongs to: a read to what it is for, else its own."""
+        """The class of work of a request in this call: that of the call for a read, otherwise the request's own."""
         traits = TRAITS[operation]
         return traits.work if self.work is None or self.settling or traits.mutates else self.work
 
 
 class TransportFailure(Exception):
-    """No whole answer came. ``phase`` tells whether the provider can have acted; ``reason`` is a bounded word
-    (``refused``, ``dns``, ``tls``, ``timeout``, ``disconnected``, ``unreadable``, ``cut_short``, ``too_large``,
-    ``closed``, ``failed``; and where the gateway itself did not let it go out, ``circuit_open`` and ``overloaded``).
+    """No complete response was received. ``phase`` shows whether the provider may have acted. ``reason`` is one of
+    ``refused``, ``dns``, ``tls``, ``timeout``, ``disconnected``, ``unreadable``, ``cut_short``, ``too_large``,
+    ``closed`` and ``failed``; or, where the gateway itself did not send the request, ``circuit_open`` or
+    ``overloaded``.
 
-    ``status`` is set when the head of an answer was read before it failed; ``operation`` is that of the request;
-    ``retry_after`` in seconds, where it is known when another try has a chance.
+    ``status`` is set if the head of a response was read before the failure. ``operation`` is that of the request.
+    ``retry_after`` is the time in seconds after which a retry can succeed; None where it is not known.
     """
 
     def __init__(
@@ -148,9 +150,9 @@ class TransportFailure(Exception):
 
 @dataclass(slots=True)
 class WorkStatus:
-    """Where one class of work at a provider stands now: calls under way and waiting for their turn, each with its limit
-    (None: there is none), and the ``breaker`` (``closed``, ``open``, ``half_open``). ``retry_after`` is in how many
-    seconds it lets something through again, None where it does."""
+    """The current load of one class of work at a provider: calls in flight and waiting for a slot, each with its limit
+    (None: no limit), and the state of the ``breaker``. ``retry_after`` is in how many seconds an open breaker lets a
+    call through; None where it does now."""
 
     in_flight: int = 0
     max_in_flight: int | None = None
@@ -161,32 +163,31 @@ class WorkStatus:
 
 
 class Transport(ABC):
-    """Sends requests to one provider's base URL, and nowhere else.
+    """Sends requests to one provider's base URL only.
 
-    ``ends_in_time`` promises that :meth:`send` is over by ``call.deadline`` whatever happens, so that whoever wraps it
-    needs no timer of its own.
+    ``ends_in_time``: :meth:`send` always ends by ``call.deadline``, so that a wrapper needs no timer of its own.
     """
 
     ends_in_time = False
 
     @abstractmethod
     async def send(self, request: UpstreamRequest, call: Call) -> UpstreamResponse:
-        """Send once and read the whole answer.
+        """Send the request, and read the complete response.
 
-        A redirect is an answer like any other: nothing is followed. Raises :class:`TransportFailure` when no whole
-        answer came within ``call.deadline`` or the size limit, and nothing else.
+        Redirects are not followed: they are returned like any other response. Raises only :class:`TransportFailure`: no
+        complete response was received within ``call.deadline`` and the size limit.
         """
 
     def reserve(self, operation: Operation, call: Call) -> AbstractAsyncContextManager[None]:  # noqa: ARG002
-        """Hold what this gateway lets an operation have (a place in the bulkhead, a breaker that lets it through) from
-        now on, so that what is sent inside is not held up or refused by the gateway any more. A transport without
-        policies has nothing to hold. Raises :class:`TransportFailure` of the phase ``QUEUED``."""
+        """Acquire what the policies require for an operation (a slot of the bulkhead, the breaker's permission) for the
+        ``async with`` block, so that the gateway does not delay or refuse requests inside it. A transport without
+        policies does nothing. Raises :class:`TransportFailure` of the phase ``QUEUED``."""
         return nullcontext()
 
     def status(self) -> dict[WorkClass, WorkStatus]:
-        """Where each class of work stands now. A transport without policies has no limits to tell of."""
+        """The current load by class of work. A transport without policies reports no limits."""
         return {work: WorkStatus() for work in WorkClass}
 
     @abstractmethod
     async def close(self) -> None:
-        """Give all connections back. Idempotent."""
+        """Close all connections. Idempotent."""

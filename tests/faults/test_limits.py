@@ -48,7 +48,7 @@ async def test_case_20_an_open_breaker_leaves_no_intent_open(
             for number in range(6):
                 answer = await w.create(upstream, f"{name}-{number}", f"k-{number}")
                 assert (answer.status, answer.code) == (503, "provider_unavailable")
-            assert "given a rest" in answer.json["detail"]
+            assert "disabled by its circuit breaker" in answer.json["detail"]
             assert await w.unsettled() == []
             await upstream.proxy.set_mode(Mode.FORWARD)
             assert (await w.made(upstream, f"{name}-0", "k-0")).status == 201

@@ -290,7 +290,7 @@ async def test_a_stop_goes_through_while_creates_are_given_a_rest(
             assert refused.status in {503, 504}
             return bool((await s.policies(s.ill))["create"]["breaker"] == "open")
 
-        await eventually(is_open, "creates are given a rest")
+        await eventually(is_open, "the breaker of creates is open")
         posts, unsettled = s.ill.posts(), len(await s.w.unsettled())
         refused = await s.create(s.ill)
         assert (refused.status, refused.code, refused.json["retryable"]) == (503, "provider_unavailable", "yes")
