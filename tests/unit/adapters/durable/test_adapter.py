@@ -282,7 +282,7 @@ async def test_account_is_empty_when_the_api_has_no_user_route(absent):
     ],
 )
 async def test_account_raises_when_no_user_id_can_be_read(response, error):
-    """An empty account would look for the names of creates among another owner's."""
+    """An empty account would put creates into another namespace."""
     durable, _ = adapter(response)
     with pytest.raises(error):
         await durable.account(CALL)
