@@ -1,4 +1,4 @@
-"""The settings file and the environment, read into typed settings."""
+"""Reads the settings file and the environment into typed settings."""
 
 from gateway.settings.cache import CacheSettings
 from gateway.settings.listen import ListenAddress, parse_listen

@@ -8,8 +8,8 @@ from gateway.settings.section import Section
 
 
 class CacheSettings(Section):
-    """For how long reads are answered from memory: ``ttl`` seconds while all is well, and ``stale_if_error`` seconds
-    longer where the provider fails. ``max_bytes`` bounds all answers together."""
+    """How long a cached response is served: for ``ttl`` seconds, and for ``stale_if_error`` seconds more if the
+    provider fails. ``max_entries`` and ``max_bytes`` bound all cached responses together."""
 
     enabled: bool = True
     ttl: Annotated[float, Field(gt=0, le=60)] = 1

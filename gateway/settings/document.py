@@ -1,4 +1,4 @@
-"""The settings file: YAML 1.2, read into plain values that know their line."""
+"""Reads the settings file (YAML 1.2) into plain values, and records the line of each."""
 
 import re
 from collections.abc import Mapping
@@ -20,16 +20,16 @@ _REFERENCE: Final = re.compile(
 
 @dataclass(slots=True)
 class Document:
-    """Plain values and, for every value and section, where it came from."""
+    """Plain values and, for every value and section, its origin."""
 
     values: dict[str, Any] = field(default_factory=dict)
     origins: Origins = field(default_factory=dict)
 
 
 def read_document(file: FilePath, environ: Mapping[str, str], problems: Problems) -> Document | None:
-    """Read a settings file and put the environment's values in for ``${NAME}``.
+    """Read a settings file, and replace each ``${NAME}`` by the environment variable.
 
-    None, with a problem noted, when there is no reading it at all.
+    Adds every fault to ``problems``. Returns None, after adding a problem, when the file cannot be read at all.
     """
     try:
         text = file.read_text(encoding="utf-8")
@@ -59,7 +59,7 @@ def read_document(file: FilePath, environ: Mapping[str, str], problems: Problems
 
 
 class _Builder:
-    """Turns the nodes of one file into values, noting origins and faults on the way."""
+    """Converts the YAML nodes of one file into values, and records their origins and faults."""
 
     def __init__(self, file: FilePath, yaml: YAML, environ: Mapping[str, str], problems: Problems) -> None:
         self._file = file
@@ -74,7 +74,7 @@ class _Builder:
 
     def _value(self, node: Node, at: Path) -> Any:
         if id(node) in self._open:
-            self._problems.add(at, "this alias refers to a place that it is itself part of")
+            self._problems.add(at, "this alias refers to a value that contains the alias itself")
             return None
         self._open.add(id(node))
         try:
@@ -93,10 +93,10 @@ class _Builder:
             line = key.start_mark.line + 1
             where = (*at, key.value if isinstance(key, ScalarNode) else f"line {line}")
             if not isinstance(key, ScalarNode) or key.tag == _MERGE_TAG:
-                self._problems.add(where, "a setting's name is plain text, and << is not supported")
+                self._problems.add(where, "a setting's name must be plain text; merge keys (<<) are not supported")
                 continue
             if key.value in lines:
-                self._problems.add(where, f"given again in line {line}, first in line {lines[key.value]}")
+                self._problems.add(where, f"repeated in line {line}; first given in line {lines[key.value]}")
                 continue
             lines[key.value] = line
             self._origins[where] = f"{self._file}:{line}"
@@ -116,7 +116,7 @@ class _Builder:
             if match["escaped"]:
                 return "${"
             if match["bad"] is not None:
-                self._problems.add(at, "a reference is ${NAME} or ${NAME:-default}; write $${ for a plain ${")
+                self._problems.add(at, "a reference must be ${NAME} or ${NAME:-default}; write $${ for a literal ${")
                 return ""
             value = self._environ.get(match["name"])
             if match["default"] is not None:

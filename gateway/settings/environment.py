@@ -1,4 +1,4 @@
-"""Settings from the environment: ``RTGW_HTTP__LISTEN`` is ``http.listen``; what holds several values is JSON."""
+"""Settings from the environment: ``RTGW_HTTP__LISTEN`` is ``http.listen``; lists and mappings are given as JSON."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -17,11 +17,11 @@ from gateway.settings.problems import Path, Problems
 
 PREFIX: Final = "RTGW_"
 CLIENT_VARIABLES: Final = frozenset({"RTGW_SERVER", "RTGW_API_KEY"})
-"""The command line client's own; they say nothing to the server."""
+"""Variables of the command line client; the server ignores them."""
 
 
 class _OneVariable(EnvSettingsSource):
-    """Reads a single variable, so that its place and its faults are known to be its own."""
+    """Reads a single variable, so that each value and each fault can be attributed to one variable."""
 
     def __init__(self, shape: type[BaseSettings], name: str, value: str) -> None:
         self._variable = {name.lower(): value}
@@ -37,7 +37,10 @@ def apply_environment(
     provider_models: Mapping[str, type[ProviderSettings]],
     problems: Problems,
 ) -> None:
-    """Put the ``RTGW_…`` variables of ``environ`` over the values of the file."""
+    """Override the values of the file with the ``RTGW_…`` variables of ``environ``.
+
+    Adds a problem for each variable that is not a setting, is ambiguous, or is not the JSON that it must be.
+    """
     shape = _shape(provider_models)
     for variable in sorted(environ):
         if not variable.startswith(PREFIX) or variable in CLIENT_VARIABLES:
@@ -45,7 +48,7 @@ def apply_environment(
         try:
             values = _OneVariable(shape, variable, environ[variable])()
         except UnreadableVariable:
-            problems.add((variable,), "is not the JSON that a setting with several values needs")
+            problems.add((variable,), "is not valid JSON, which a setting with several values requires")
             continue
         if not values:
             problems.add((variable,), "there is no setting of this name")
@@ -91,5 +94,5 @@ def _put(document: Document, at: Path, value: Any, variable: str, problems: Prob
 
 
 def _folded(name: str) -> str:
-    """What a variable can tell of a name: no case, and no difference between ``-``, ``.`` and ``_``."""
+    """Return a name as a variable can express it: without case, and with ``_`` for ``-`` and ``.``."""
     return re.sub(r"[-.]", "_", name).lower()

@@ -1,4 +1,4 @@
-"""Addresses to listen on, as people write them: ``127.0.0.1:8080``, ``[::1]:8080``, ``localhost:8080``."""
+"""Addresses to listen on, as users write them: ``127.0.0.1:8080``, ``[::1]:8080``, ``localhost:8080``."""
 
 import ipaddress
 import re
@@ -12,14 +12,14 @@ _HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*(?![0-9]+\Z){_L
 
 @dataclass(frozen=True, slots=True)
 class ListenAddress:
-    """A host (an IP address without brackets, or a name) and a TCP port; port 0 takes a free one."""
+    """A host (an IP address without brackets, or a name) and a TCP port; port 0 selects a free port."""
 
     host: str
     port: int
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can connect. A name other than ``localhost`` is taken to be reachable."""
+        """Whether only this machine can connect. Any name except ``localhost`` is assumed to be reachable."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
@@ -30,22 +30,24 @@ class ListenAddress:
 
 
 def parse_listen(text: str) -> ListenAddress:
-    """Read ``host:port``. Raises ``ValueError`` with a sentence for anything else, so also for a port alone:
-    which interfaces are opened is always spelled out."""
+    """Return the address in ``host:port``. Raises ``ValueError`` with a sentence for anything else.
+
+    A port alone is refused too, so that the user always states which interfaces are opened.
+    """
     match = _SPLIT.match(text)
     if match is None:
-        raise ValueError("an address is host:port or [IPv6]:port, such as 127.0.0.1:8080")
+        raise ValueError("an address must be host:port or [IPv6]:port, such as 127.0.0.1:8080")
     port = int(match["port"])
     if port > 65535:
-        raise ValueError("a port is 0 to 65535")
+        raise ValueError("a port must be 0 to 65535")
     if match["v6"] is not None:
         try:
             return ListenAddress(str(ipaddress.IPv6Address(match["v6"])), port)
         except ValueError:
-            raise ValueError("what stands in brackets is an IPv6 address") from None
+            raise ValueError("the text in brackets must be an IPv6 address") from None
     try:
         return ListenAddress(str(ipaddress.IPv4Address(match["host"])), port)
     except ValueError:
         if not _HOST_NAME.match(match["host"]):
-            raise ValueError("the host is an IP address or a host name") from None
+            raise ValueError("the host must be an IP address or a host name") from None
     return ListenAddress(match["host"].lower(), port)

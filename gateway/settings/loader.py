@@ -1,4 +1,4 @@
-"""From all sources to the settings, or to every fault at once."""
+"""Loads the settings from all sources, or reports every fault at once."""
 
 import os
 import ssl
@@ -36,8 +36,11 @@ _MESSAGES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class LoadedSettings:
-    """The settings, by dotted path where each that is not a default came from, and every file that was read or that
-    they name, as it was then."""
+    """The settings and where they came from.
+
+    ``origins`` has the origin of each value that is not a default, by dotted path. ``files`` has every file that was
+    read or that the settings name, with its stamp at that time.
+    """
 
     settings: Settings
     origins: Mapping[str, str]
@@ -52,12 +55,11 @@ def load_settings(
     overrides: Mapping[str, object] | None = None,
     dialect_eras: Mapping[str, Collection[str]] | None = None,
 ) -> LoadedSettings:
-    """Read the settings file; ``RTGW_…`` variables go over it, and ``overrides`` (flags, by dotted path) over both.
+    """Read the settings file; ``RTGW_…`` variables override it, and ``overrides`` (flags, by dotted path) both.
 
     ``provider_models`` has the settings class of each provider API, ``dialect_eras`` the eras of each dialect by its
-    prefix; when left out, eras are not checked here (``create_app`` checks them too). ``environ`` is the process's own
-    when left out.
-    Raises :class:`SettingsError` with every fault of every source.
+    prefix; when it is None, eras are not checked here (``create_app`` checks them too). ``environ`` defaults to the
+    environment of the process. Raises :class:`SettingsError` with every fault of every source.
     """
     file = FilePath(path)
     environ = os.environ if environ is None else environ
@@ -74,7 +76,7 @@ def load_settings(
         if settings is not None:
             origins = {".".join(at): origin for at, origin in document.origins.items()}
             return LoadedSettings(settings, origins, files)
-    raise SettingsError(problems.told(document.origins), files)
+    raise SettingsError(problems.with_origins(document.origins), files)
 
 
 def _override(document: Document, at: Path, value: object) -> None:
@@ -88,7 +90,7 @@ def _override(document: Document, at: Path, value: object) -> None:
 
 
 class _Reader:
-    """Validates section by section, so that a fault in one does not hide those in the others."""
+    """Validates section by section, so that a fault in one section does not hide the faults of the others."""
 
     def __init__(
         self,
@@ -105,7 +107,7 @@ class _Reader:
         self._problems = problems
 
     def settings(self, dialect_eras: Mapping[str, Collection[str]] | None) -> Settings | None:
-        """The settings, or None when there are problems."""
+        """Return the settings, or None when there are problems. ``dialect_eras`` is that of :func:`load_settings`."""
         read: dict[str, Any] = {}
         self._version()
         for name in self._values:
@@ -115,7 +117,7 @@ class _Reader:
             if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
                 read[name] = self._validated(field.annotation, self._values.get(name), (name,))
         if read["store"] is not None:
-            read["store"] = read["store"].beside(self._folder)
+            read["store"] = read["store"].relative_to(self._folder)
         read["auth"] = self._auth()
         read["providers"] = self._providers()
         read["dialects"] = self._dialects()
@@ -127,12 +129,12 @@ class _Reader:
         return None if self._problems else Settings(**read)
 
     def _http_address(self) -> HttpSettings | None:
-        """The http section with nothing but its address, for when something else in it is wrong."""
+        """Return the http section with its address only, for checks when another of its settings has a fault."""
         section: Any = self._values.get("http")
         try:
             return HttpSettings.model_validate({"listen": section["listen"]})
         except (KeyError, TypeError, ValidationError):
-            return None  # its own fault is told already, or it is the default, which contradicts nothing
+            return None  # its own fault is already reported, or it is the default, which contradicts nothing
 
     def _version(self) -> None:
         version = self._values.get("version")
@@ -149,7 +151,7 @@ class _Reader:
             self._problems.add(("auth",), _ADD_KEYS)
             return None
         if not isinstance(value, dict):
-            self._problems.add(("auth",), f"this is neither a mapping nor the word none; {_ADD_KEYS}")
+            self._problems.add(("auth",), f"this must be a mapping or the word none; {_ADD_KEYS}")
             return None
         return self._validated(AuthSettings, value, ("auth",))
 
@@ -159,7 +161,7 @@ class _Reader:
             self._problems.add(("providers",), "at least one provider is needed")
             return {}
         if not isinstance(entries, dict):
-            self._problems.add(("providers",), "this is a mapping from a provider's name to its settings")
+            self._problems.add(("providers",), "this must be a mapping from a provider's name to its settings")
             return {}
         read = {name: self._provider(name, value) for name, value in entries.items()}
         return {name: provider for name, provider in read.items() if provider is not None}
@@ -167,7 +169,7 @@ class _Reader:
     def _dialects(self) -> dict[str, DialectSettings]:
         entries = self._values.get("dialects") or {}
         if not isinstance(entries, dict):
-            self._problems.add(("dialects",), "this is a mapping from a dialect's name to its settings")
+            self._problems.add(("dialects",), "this must be a mapping from a dialect's name to its settings")
             return {}
         read = {name: self._validated(DialectSettings, value, ("dialects", name)) for name, value in entries.items()}
         return {name: dialect for name, dialect in read.items() if dialect is not None}
@@ -176,23 +178,25 @@ class _Reader:
         at = ("providers", name)
         value = {} if value is None else value
         if not isinstance(value, dict):
-            self._problems.add(at, "this is a mapping of settings")
+            self._problems.add(at, "this must be a mapping of settings")
             return None
         if "name" in value:
-            self._problems.add((*at, "name"), "a provider's name is its key in providers")
+            self._problems.add((*at, "name"), "the name of a provider is its key in providers; remove this")
         api = value.get("api")
         model = self._provider_models.get(api) if isinstance(api, str) else None
         if model is None:
             known = ", ".join(sorted(self._provider_models))
-            self._problems.add((*at, "api"), f"this names the provider's API, one of: {known}")
+            self._problems.add((*at, "api"), f"this must be the provider's API, one of: {known}")
             model = ProviderSettings
             value = {key: inner for key, inner in value.items() if key in model.model_fields}
         provider = self._validated(model, {**value, "name": name}, at)
         return None if provider is None else self._with_authorities(provider, (*at, "ca_file"))
 
     def _with_authorities(self, provider: ProviderSettings, at: Path) -> ProviderSettings:
-        """The provider with the place of its ``ca_file``, which has to hold certificates: else it would only be seen
-        when nothing can be sent any more."""
+        """Return the provider with the full path of its ``ca_file``, and check that the file holds certificates.
+
+        Otherwise the fault would only appear when no request can be sent any more.
+        """
         if provider.ca_file is None:
             return provider
         file = self._folder / provider.ca_file
@@ -200,16 +204,16 @@ class _Reader:
         try:
             ssl.create_default_context(cafile=file)
         except ssl.SSLError:
-            self._problems.add(at, f"the file {file} holds no certificate in PEM that can be read")
+            self._problems.add(at, f"the file {file} holds no readable certificate in PEM format")
         except OSError as exc:
             self._problems.add(at, f"the file {file} cannot be read: {exc.strerror}")
         return provider.model_copy(update={"ca_file": str(file)})
 
     def _validated(self, model: type[ModelT], value: Any, at: Path) -> ModelT | None:
-        """The section, or None when there is a fault at or inside it. An empty section is all defaults."""
+        """Return the section, or None when it has a fault. An empty section has all defaults."""
         value = {} if value is None else value
         if not isinstance(value, dict):
-            self._problems.add(at, "this is a mapping of settings")
+            self._problems.add(at, "this must be a mapping of settings")
             return None
         value = with_secret_files(model, value, at, self._folder, self._problems, self._files)
         try:
@@ -218,10 +222,10 @@ class _Reader:
             for error in exc.errors(include_url=False, include_input=False, include_context=False):
                 loc = error["loc"]
                 if at[0] == "providers" and loc == ("name",):
-                    self._problems.add(at, "a provider's name is 1 to 40 of a to z, 0 to 9 and -")
+                    self._problems.add(at, "a provider's name must be 1 to 40 characters of a-z, 0-9 and -")
                 else:
-                    place = (*at, *(str(part) for part in loc if part != "[key]"))
-                    self._problems.add(place, _message(error["type"], error["msg"]))
+                    path = (*at, *(str(part) for part in loc if part != "[key]"))
+                    self._problems.add(path, _message(error["type"], error["msg"]))
             return None
         return None if self._problems.within(at) else section
 

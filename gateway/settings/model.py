@@ -1,4 +1,4 @@
-"""The settings, typed. Sizes are in bytes, times in seconds."""
+"""The typed settings. Sizes are in bytes, times in seconds."""
 
 import hashlib
 import re
@@ -32,8 +32,8 @@ KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 
 
 class HttpSettings(Section):
-    """The inbound HTTP server. ``max_line_bytes`` bounds the request target, ``max_header_bytes`` one header field;
-    ``write_timeout`` is for how long a client may take no byte of its answer."""
+    """The inbound HTTP server. ``max_line_bytes`` bounds the request target, ``max_header_bytes`` one header field.
+    ``write_timeout`` is how long a client may read no byte of its response before its connection is closed."""
 
     listen: Listen = "127.0.0.1:8080"
     max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 28)] = 1 << 20
@@ -47,23 +47,23 @@ class HttpSettings(Section):
 
     @property
     def address(self) -> ListenAddress:
-        """Where the API listens."""
+        """The address on which the API listens."""
         return parse_listen(self.listen)
 
 
 class AdminSettings(Section):
-    """Another address for ``/metrics`` and the probes, which then leave the API's address."""
+    """A separate address for ``/metrics`` and the probes, which are then not served at the API's address."""
 
     listen: Listen | None = None
 
     @property
     def address(self) -> ListenAddress | None:
-        """Where metrics and probes listen, if not at the API's address."""
+        """The address of metrics and probes; None when they are served at the API's address."""
         return None if self.listen is None else parse_listen(self.listen)
 
 
 class GatewayKey(Section):
-    """A key that callers present: the key itself, or the SHA-256 of its text in hex."""
+    """A key of callers: the key itself, or the SHA-256 of its text in hex."""
 
     key: SecretStr | None = None
     key_sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
@@ -72,7 +72,7 @@ class GatewayKey(Section):
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not _KEY.match(value.get_secret_value()):
-            raise ValueError("a key is 16 to 512 printable ASCII characters without spaces")
+            raise ValueError("a key must be 16 to 512 printable ASCII characters without spaces")
         return value
 
     @model_validator(mode="after")
@@ -90,7 +90,7 @@ class GatewayKey(Section):
 
 
 class AuthSettings(Section):
-    """The keys that callers present, by name. The name is the principal that logs show."""
+    """The keys of callers, by name. The name is the principal that logs show."""
 
     keys: Annotated[dict[KeyName, GatewayKey], Field(min_length=1)]
 
@@ -101,15 +101,15 @@ class AuthSettings(Section):
 
 
 class LogSettings(Section):
-    """What is logged, and how a line looks."""
+    """The lowest level that is logged, and the format of a line."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["json", "console"] = "json"
 
 
 class DialectRouteSettings(Section):
-    """Which provider serves a scope in a dialect. ``scope`` is the one in the caller's path, ``target_scope`` the one
-    at the provider, the same when left out. ``era`` narrows the rule to one of the eras that the dialect's routes
+    """Which provider serves a scope in a dialect. ``scope`` is the scope in the caller's path, ``target_scope`` the
+    scope at the provider (default: the same). ``era`` limits the rule to one of the eras that the dialect's routes
     declare."""
 
     scope: Annotated[str, Field(min_length=1, max_length=200)]
@@ -119,8 +119,8 @@ class DialectRouteSettings(Section):
 
 
 class DialectSettings(Section):
-    """How one dialect finds its providers. The first route that fits counts; without one, the provider that is pinned
-    to the scope serves it, else the first open one."""
+    """How one dialect finds its providers. The first matching route decides. Without a match, the provider pinned to
+    the scope serves it, else the first open provider."""
 
     routes: list[DialectRouteSettings] = []
 
@@ -156,41 +156,44 @@ def contradictions(
     providers: Mapping[str, ProviderSettings],
     dialects: Mapping[str, DialectSettings],
 ) -> Iterator[tuple[Path, str]]:
-    """What is wrong between sections that are each right; None stands for one that is not known to be."""
+    """Yield the path and message of each contradiction between sections. A section with faults of its own is None."""
     if http is not None and auth == NO_AUTH and not http.address.is_loopback:
         yield ("auth",), f"none is for loopback addresses only, and http.listen is {http.listen}; add auth.keys"
     if http is not None and admin is not None and admin.listen == http.listen and http.address.port:
-        yield ("admin", "listen"), "this is the address of http.listen; leave it out to serve both there"
+        yield ("admin", "listen"), "this is the address of http.listen; remove this setting to serve both there"
     if isinstance(auth, AuthSettings):
         yield from _shared_keys(auth)
     yield from _shared_accounts(providers)
     for name, dialect in dialects.items():
         for index, route in enumerate(dialect.routes):
-            for member, message in _misled(route, providers):
+            for member, message in _route_faults(route, providers):
                 yield ("dialects", name, "routes", str(index), member), message
 
 
 def unknown_eras(
     dialects: Mapping[str, DialectSettings], eras: Mapping[str, Collection[str]]
 ) -> Iterator[tuple[Path, str]]:
-    """The routes that name an era which their dialect does not have. ``eras`` are those of each dialect by its prefix;
-    the caller passes them, because settings cannot know the adapters."""
+    """Yield the path and message of each route that names an era which its dialect does not have.
+
+    ``eras`` has the eras of each dialect by its prefix; the caller passes them, because settings cannot know the
+    adapters.
+    """
     for name, dialect in dialects.items():
         known = eras.get(name, ())
-        names = f"this names an era of the dialect, one of: {', '.join(sorted(known))}"
-        message = names if known else "the dialect has no eras; leave this out"
+        names = f"this must be an era of the dialect, one of: {', '.join(sorted(known))}"
+        message = names if known else "the dialect has no eras; remove this setting"
         for index, route in enumerate(dialect.routes):
             if route.era is not None and route.era not in known:
                 yield ("dialects", name, "routes", str(index), "era"), message
 
 
-def _misled(route: DialectRouteSettings, providers: Mapping[str, ProviderSettings]) -> Iterator[tuple[str, str]]:
+def _route_faults(route: DialectRouteSettings, providers: Mapping[str, ProviderSettings]) -> Iterator[tuple[str, str]]:
     if route.provider not in providers:
         yield "provider", f"there is no provider {route.provider}"
         return
     pinned = providers[route.provider].scope
     if pinned is not None and route.target_scope not in {None, pinned}:
-        yield "target_scope", f"the provider {route.provider} is pinned to {pinned}, and no route leads out of that"
+        yield "target_scope", f"the provider {route.provider} is pinned to the scope {pinned}; a route cannot change it"
 
 
 def _shared_keys(auth: AuthSettings) -> Iterator[tuple[Path, str]]:
@@ -198,7 +201,7 @@ def _shared_keys(auth: AuthSettings) -> Iterator[tuple[Path, str]]:
     for name, key in auth.keys.items():
         owner = owners.setdefault(key.digest, name)
         if owner != name:
-            yield ("auth", "keys", name), f"{owner} has the same key; every name needs its own"
+            yield ("auth", "keys", name), f"{owner} has the same key; every name needs a key of its own"
 
 
 def _shared_accounts(providers: Mapping[str, ProviderSettings]) -> Iterator[tuple[Path, str]]:
@@ -212,13 +215,13 @@ def _shared_accounts(providers: Mapping[str, ProviderSettings]) -> Iterator[tupl
             other = scopes.get(None) or next(iter(scopes.values()))
             yield (
                 ("providers", name),
-                f"providers.{other} is the same account; one of the two has no scope and so covers the other's",
+                f"providers.{other} is the same account; one of the two has no scope, so it includes the other's scope",
             )
         scopes.setdefault(provider.scope, name)
 
 
 def _same_url(url: str) -> str:
-    """One form for the spellings of a URL that mean the same server and path."""
+    """Return one form for all spellings of a URL that mean the same server and path."""
     parts = urlsplit(url)
     port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}{parts.path.rstrip('/')}"

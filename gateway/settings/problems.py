@@ -1,14 +1,14 @@
-"""Faults of the settings, gathered so that all are told at once."""
+"""Faults of the settings, collected so that all are reported at once."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import NamedTuple
 
 Path = tuple[str, ...]
-"""Where a setting is: ``("providers", "durable-demo", "base_url")``."""
+"""The path of a setting: ``("providers", "durable-demo", "base_url")``."""
 
 Origins = dict[Path, str]
-"""Where the value of a setting came from: ``gateway.yaml:12``, ``env RTGW_HTTP__LISTEN``, ``flag``."""
+"""The origin of each value, by path: ``gateway.yaml:12``, ``env RTGW_HTTP__LISTEN``, ``flag``."""
 
 
 class Problem(NamedTuple):
@@ -22,8 +22,11 @@ class Problem(NamedTuple):
 
 
 class SettingsError(Exception):
-    """The settings cannot be used. ``problems`` holds every fault of every source; no message holds a value. ``files``
-    are those that were read, or could not be, each as it was then."""
+    """The settings cannot be used.
+
+    ``problems`` holds every fault of every source; no message contains a value. ``files`` has the files that were read
+    or could not be read, each with its stamp at that time.
+    """
 
     def __init__(self, problems: Sequence[Problem], files: Mapping[FilePath, object] | None = None) -> None:
         super().__init__("\n".join(map(str, problems)))
@@ -32,24 +35,24 @@ class SettingsError(Exception):
 
 
 class Problems:
-    """Gathers faults. The first fault at a place is its cause; what follows from it there is left out."""
+    """Collects faults. Only the first fault of a path is kept: later ones of the same path are its consequences."""
 
     def __init__(self) -> None:
         self._found: dict[Path, str] = {}
 
     def add(self, at: Path, message: str) -> None:
-        """Note a fault of one setting."""
+        """Add a fault of one setting, unless its path already has one."""
         self._found.setdefault(at, message)
 
     def within(self, at: Path) -> bool:
-        """Whether there is a fault at this place or inside it."""
+        """Return whether there is a fault at this path or below it."""
         return any(path[: len(at)] == at for path in self._found)
 
     def __bool__(self) -> bool:
         return bool(self._found)
 
-    def told(self, origins: Mapping[Path, str]) -> list[Problem]:
-        """All faults in the order they were found, each with the origin of what is at fault."""
+    def with_origins(self, origins: Mapping[Path, str]) -> list[Problem]:
+        """Return all faults in the order in which they were found, each with the origin of the faulty value."""
         return [Problem(".".join(at), message + _origin(at, origins)) for at, message in self._found.items()]
 
 

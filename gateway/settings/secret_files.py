@@ -1,4 +1,4 @@
-"""Secrets kept in files of their own: a secret setting whose value is ``file:PATH`` is what that file holds."""
+"""Secrets in separate files: a secret setting with the value ``file:PATH`` has the content of that file."""
 
 from pathlib import Path as FilePath
 from types import UnionType
@@ -12,11 +12,11 @@ _PREFIX: Final = "file:"
 _MAX_BYTES: Final = 64 << 10
 
 Stamp = tuple[int, int, int] | None
-"""What changes with a file: its time of modification, its size, its inode. None: it cannot be read."""
+"""Identifies a version of a file: modification time in ns, size, inode. None: the file cannot be read."""
 
 
 def stamp(file: FilePath) -> Stamp:
-    """How a file is now."""
+    """Return the present stamp of a file."""
     try:
         status = file.stat()
     except OSError:
@@ -27,10 +27,11 @@ def stamp(file: FilePath) -> Stamp:
 def with_secret_files(
     annotation: Any, value: Any, at: Path, folder: FilePath, problems: Problems, files: dict[FilePath, Stamp]
 ) -> Any:
-    """``value`` with the contents of the files that its secrets name, found by the type of each setting.
+    """Return ``value`` with each secret of the form ``file:PATH`` replaced by the content of the file.
 
-    A relative path starts at ``folder``. One newline at the end of a file is not part of the secret. The files are
-    added to ``files``, as they were before they were read.
+    ``annotation`` is the type of ``value``; only values of the type ``SecretStr`` are replaced. A relative path starts
+    at ``folder``. One newline at the end of a file is not part of the secret. The stamp of each file, taken before the
+    file is read, is added to ``files``. A file that cannot be read or has more than 64 KiB is added to ``problems``.
     """
     if annotation is SecretStr:
         if isinstance(value, str) and value.startswith(_PREFIX):

@@ -1,9 +1,9 @@
-"""What all sections of the settings have in common."""
+"""The base class of all sections of the settings."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """Base of all sections: unknown settings are refused, and no value shows up in a message."""
+    """Base of all sections: unknown settings are refused, and no message contains a value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)

@@ -1,4 +1,4 @@
-"""The settings of how the process lives: reading them anew, looking after the providers, and ending."""
+"""The settings of the process: reload of the settings, health checks of the providers, and shutdown."""
 
 from typing import Annotated
 
@@ -8,16 +8,17 @@ from gateway.settings.section import Section
 
 
 class ReloadSettings(Section):
-    """Reading the settings anew without a restart, on SIGHUP and, with ``watch``, within ``every`` seconds after the
-    file or one that it names has changed."""
+    """Reload of the settings without a restart: after SIGHUP and, with ``watch``, within ``every`` seconds after the
+    settings file, or a file that it names, has changed."""
 
     watch: bool = True
     every: Annotated[float, Field(ge=0.05, le=3600)] = 5
 
 
 class HealthSettings(Section):
-    """Whether to ask each provider if it answers and takes the gateway's credentials: at the start, after a change of
-    its settings, and every ``every`` seconds, for at most ``timeout`` seconds."""
+    """Health checks of the providers: with ``probe``, the gateway tests whether each provider responds and accepts the
+    credentials: at the start, after a change of its settings, and every ``every`` seconds. A check takes at most
+    ``timeout`` seconds."""
 
     probe: bool = True
     every: Annotated[float, Field(ge=0.05, le=3600)] = 30
@@ -25,8 +26,8 @@ class HealthSettings(Section):
 
 
 class ShutdownSettings(Section):
-    """How the gateway ends after SIGTERM: it is not ready at once, but accepts connections for ``delay`` seconds more;
-    requests in flight then get ``grace`` seconds."""
+    """Shutdown after SIGTERM: the readiness probe fails at once, but connections are accepted for ``delay`` more
+    seconds; requests in flight then have ``grace`` seconds to finish."""
 
     delay: Annotated[float, Field(ge=0, le=600)] = 0
     grace: Annotated[float, Field(ge=0, le=600)] = 30

@@ -1,4 +1,4 @@
-"""The effective settings, as they may be shown: every leaf with its origin, no secret among them."""
+"""The effective settings as they may be shown: every value with its origin, and no secret."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ from gateway.settings.loader import LoadedSettings
 
 
 class EffectiveSetting(NamedTuple):
-    """One setting as it is in force. ``origin`` is ``default``, ``FILE:LINE``, ``env NAME`` or ``flag``."""
+    """The effective value of one setting. ``origin`` is ``default``, ``FILE:LINE``, ``env NAME`` or ``flag``."""
 
     path: str
     value: Any
@@ -15,7 +15,7 @@ class EffectiveSetting(NamedTuple):
 
 
 def effective(loaded: LoadedSettings) -> list[EffectiveSetting]:
-    """Every setting in force, in the order of the model. Secrets read ``**********``."""
+    """Return every effective setting, in the order of the model. Secrets are ``**********``."""
     shown = loaded.settings.model_dump(mode="json")
     for provider in shown["providers"].values():
         del provider["name"]

@@ -1,4 +1,4 @@
-"""Where the settings of a running process come from, to be read again when they change."""
+"""The source of a running process's settings, from which they can be read again."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,8 @@ from gateway.settings.secret_files import stamp
 
 @dataclass(slots=True)
 class SettingsSource:
-    """A settings file, with the flags (by dotted path) that go over it. The environment is the process's own."""
+    """A settings file, and the flags (``overrides``, by dotted path) that override it. The environment is that of the
+    process. ``dialect_eras`` is that of :func:`load_settings`."""
 
     file: Path
     provider_models: Mapping[str, type[ProviderSettings]]
@@ -21,7 +22,7 @@ class SettingsSource:
     _files: Mapping[Path, object] = field(default_factory=dict, init=False, repr=False)
 
     def load(self) -> LoadedSettings:
-        """Read everything. Raises :class:`SettingsError` with every fault."""
+        """Read the settings from all sources. Raises :class:`SettingsError` with every fault."""
         try:
             loaded = load_settings(
                 self.file,
@@ -36,6 +37,8 @@ class SettingsSource:
         return loaded
 
     def changed(self) -> bool:
-        """Whether any file that counted at the last :meth:`load` (of secrets and of certificates as well) is another
-        one now. A change while it was being read is one."""
+        """Return whether any file that the last :meth:`load` used has changed since, secrets and certificates included.
+
+        A change while a file was being read counts too.
+        """
         return any(stamp(file) != before for file, before in self._files.items())

@@ -1,4 +1,4 @@
-"""The settings of the store and of creates, which it remembers. Times are in seconds."""
+"""The settings of the store, and of the creates that it records. Times are in seconds."""
 
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
@@ -15,7 +15,7 @@ _HIDDEN: Final = "**********"
 
 
 class StoreSettings(Section):
-    """Where creates are remembered. ``url`` is ``sqlite:///FILE`` or ``postgresql://…`` with or without a password;
+    """The store that records creates. ``url`` is ``sqlite:///FILE`` or ``postgresql://…``, with or without a password.
     ``encryption_keys`` are 32 bytes each in base64, the newest first."""
 
     url: SecretStr = SecretStr("sqlite:///runtime-gateway.db")
@@ -27,7 +27,7 @@ class StoreSettings(Section):
 
     @classmethod
     def in_file(cls, path: Path) -> Self:
-        """A store in a SQLite file, and everything else as it is by default."""
+        """Return the settings of a store in a SQLite file, with defaults for everything else."""
         return cls(url=SecretStr(f"{_SQLITE}{path}"))
 
     @property
@@ -36,8 +36,8 @@ class StoreSettings(Section):
         url = self.url.get_secret_value()
         return Path(url.removeprefix(_SQLITE)) if url.startswith(_SQLITE) else None
 
-    def beside(self, folder: Path) -> Self:
-        """The same store, its file, where that is relative, in this folder."""
+    def relative_to(self, folder: Path) -> Self:
+        """Return the same settings with an absolute file: a relative file starts at ``folder``."""
         if self.file is None:
             return self
         return self.model_copy(update={"url": SecretStr(f"{_SQLITE}{folder.absolute() / self.file}")})
@@ -49,9 +49,9 @@ class StoreSettings(Section):
         if url.startswith(_SQLITE):
             file = url.removeprefix(_SQLITE)
             if not file.strip("/") or file.endswith("/") or "?" in file or "\0" in file or file == ":memory:":
-                raise ValueError("a SQLite store is a file and has no options: sqlite:///FILE")
+                raise ValueError("a SQLite store must be a file, without options: sqlite:///FILE")
         elif not url.startswith(_POSTGRES):
-            raise ValueError("the store is sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE")
+            raise ValueError("the store must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE")
         elif not _readable(url):
             raise ValueError("the host or the port of the store's address cannot be read")
         return value
@@ -61,15 +61,15 @@ class StoreSettings(Section):
     def _usable(cls, keys: list[SecretStr], info: ValidationInfo) -> list[SecretStr]:
         secrets = [key_bytes(key.get_secret_value()) for key in keys]
         if len(set(secrets)) < len(secrets):
-            raise ValueError("an encryption key stands there twice")
+            raise ValueError("an encryption key is repeated")
         url = info.data.get("url")
         if not keys and url is not None and not url.get_secret_value().startswith(_SQLITE):
-            raise ValueError("at least one key is needed for PostgreSQL, and all replicas share it")
+            raise ValueError("at least one key is required for PostgreSQL, and all replicas share it")
         return keys
 
     @field_serializer("url", when_used="json")
     def _shown(self, value: SecretStr) -> str:
-        """A file's place is no secret; an address may hold a password in more than one place."""
+        """Show the path of a file. Hide an address as a whole: it can contain a password in more than one part."""
         return _HIDDEN if self.file is None else value.get_secret_value()
 
 
@@ -82,13 +82,13 @@ def _readable(url: str) -> bool:
 
 
 class CreatesSettings(Section):
-    """How creates are kept to one runtime each.
+    """How the gateway ensures that each create makes one runtime (``docs/creates.md``).
 
-    ``wait_out`` is how long a provider may take to make what it was asked for, and ``join_wait`` how long a caller
-    waits for another one's create. A create is sent ``send_within`` so many seconds after it was written down, and
-    ``lease_margin`` is added to its deadline before another process may take it over. ``retention`` is how long a
-    settled one is kept. The reconciler looks every ``settle_every`` seconds for what is due, and settles
-    ``settling_in_flight`` at once.
+    ``wait_out`` is how long a provider may take to create a runtime after the request. ``join_wait`` is how long a
+    caller waits for the same create of another caller. A create is sent within ``send_within`` seconds after its intent
+    was written, and ``lease_margin`` is added to its deadline before another process may take it over. ``retention``
+    is how long a settled intent is kept. The reconciler searches for due intents every ``settle_every`` seconds, and
+    settles up to ``settling_in_flight`` at once.
     """
 
     wait_out: Annotated[float, Field(gt=0, le=43_200)] = 300
@@ -102,5 +102,5 @@ class CreatesSettings(Section):
     @model_validator(mode="after")
     def _remembered_long_enough(self) -> Self:
         if self.retention < self.wait_out:
-            raise ValueError("retention is shorter than wait_out: a create would be forgotten before it is settled")
+            raise ValueError("retention is shorter than wait_out: a create would be deleted before it is settled")
         return self

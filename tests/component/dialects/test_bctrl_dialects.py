@@ -546,7 +546,7 @@ async def test_a_route_with_an_era_that_no_dialect_has_stops_the_gateway_from_be
         async with world(routes=[{"scope": SPACE, "provider": "browsers-demo", "era": "sessions"}]):
             raise AssertionError("it was made")
     assert [tuple(problem) for problem in caught.value.problems] == [
-        ("dialects.bctrl.routes.0.era", "this names an era of the dialect, one of: browsers, flat, workspaces")
+        ("dialects.bctrl.routes.0.era", "this must be an era of the dialect, one of: browsers, flat, workspaces")
     ]
 
 

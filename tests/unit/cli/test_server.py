@@ -218,7 +218,7 @@ def test_config_check_reports_an_era_that_no_route_of_the_dialect_has(app: FakeA
     file.write_text(GOOD + "dialects: {red: {routes: [{scope: one, provider: main, era: noon}]}}\n")
     result = run("config", "check", "--config", str(file))
     assert result.exit_code == 78
-    assert "dialects.red.routes.0.era: this names an era of the dialect, one of: dawn, dusk" in result.stderr
+    assert "dialects.red.routes.0.era: this must be an era of the dialect, one of: dawn, dusk" in result.stderr
 
 
 def test_openapi_prints_the_openapi_document(app: FakeApp) -> None:

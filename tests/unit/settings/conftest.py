@@ -1,4 +1,4 @@
-"""A settings file in a folder of its own, and a way to load it."""
+"""Fixtures that write a settings file in a temporary folder and load it."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -39,7 +39,7 @@ Faults = Callable[..., dict[str, str]]
 
 @pytest.fixture(scope="session")
 def certificate() -> str:
-    """A certificate that signs itself, in PEM."""
+    """A self-signed certificate, in PEM."""
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tests")])
     made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
@@ -63,13 +63,13 @@ def load(tmp_path: Path) -> Load:
 
 @pytest.fixture
 def faults(load: Load, tmp_path: Path) -> Faults:
-    """Loads, expects to fail, and gives the message of each fault by its path; the folder is cut out of both."""
+    """Loads settings that must have faults, and returns their messages by path; the folder is removed from both."""
 
     def failing(text: str, environ: Mapping[str, str] | None = None) -> dict[str, str]:
         with pytest.raises(SettingsError) as caught:
             load(text, environ)
         found = [Problem(*(part.replace(f"{tmp_path}/", "") for part in p)) for p in caught.value.problems]
-        assert len(dict(found)) == len(found), "no place is told twice"
+        assert len(dict(found)) == len(found), "a path is reported twice"
         return dict(found)
 
     return failing

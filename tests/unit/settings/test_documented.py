@@ -1,4 +1,4 @@
-"""The example file and the settings page have every setting of every model, found in the models themselves."""
+"""The example file and the settings page have every setting that the models have, with its default."""
 
 import json
 import re
@@ -25,7 +25,7 @@ REQUIRED = object()
 
 
 def settings_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The path of every setting and its default, ``NAME`` standing for names that the user makes up."""
+    """Yield the path and the default of every setting; ``NAME`` replaces names that the user chooses."""
     for name, field in model.model_fields.items():
         sections = list(_sections(field.annotation, f"{prefix}{name}."))
         if sections:
@@ -46,7 +46,7 @@ def _sections(annotation: Any, path: str) -> Iterator[tuple[type[BaseModel], str
 
 
 GENERAL = {path: default for path, default in settings_of(Settings) if not path.startswith("providers.NAME.name")}
-GENERAL["version"] = REQUIRED  # of the file; settings made in code are of the current version
+GENERAL["version"] = REQUIRED  # in a file; settings made in code have the current version
 COMMON = {path for path, _ in settings_of(ProviderSettings)}
 OF_APIS = [
     (api, path, default) for api, model in MODELS.items() for path, default in settings_of(model) if path != "name"
@@ -72,26 +72,30 @@ def _environ() -> dict[str, str]:
     return {name: "a" * 64 if name.endswith("SHA256") else f"value-of-{name.lower()}" for name in names}
 
 
-def test_the_models_were_found() -> None:
+def test_settings_are_found_in_the_models() -> None:
     assert {"http.listen", "auth.keys.NAME.key_sha256", "providers.NAME.deadlines", "shutdown.grace"} <= set(GENERAL)
     assert {"durable", "bctrl"} <= set(MODELS)
 
 
-@pytest.mark.parametrize("path", GENERAL)
-def test_the_example_has_every_setting(example: Any, path: str) -> None:
-    assert _present(example, path)
+def test_example_has_every_setting(example: Any) -> None:
+    assert [path for path in GENERAL if not _present(example, path)] == []
 
 
-@pytest.mark.parametrize(("api", "path"), [(api, path) for api, path, _ in OF_APIS])
-def test_the_example_has_every_setting_of_every_provider_api(example: Any, api: str, path: str) -> None:
-    assert any(entry["api"] == api and _present(entry, path) for entry in example["providers"].values())
+def test_example_has_every_setting_of_every_provider_api(example: Any) -> None:
+    providers = example["providers"].values()
+    missing = [
+        (api, path)
+        for api, path, _ in OF_APIS
+        if not any(entry["api"] == api and _present(entry, path) for entry in providers)
+    ]
+    assert missing == []
 
 
-def test_the_example_is_without_faults_and_shows_the_defaults() -> None:
+def test_example_has_no_fault_and_shows_the_defaults() -> None:
     settings = load_settings(EXAMPLE, provider_models=MODELS, environ=_environ()).settings
     for section in ("http", "admin", "log", "shutdown", "creates"):
         assert getattr(settings, section) == Settings.model_fields[section].default
-    assert settings.store == StoreSettings().beside(EXAMPLE.parent)
+    assert settings.store == StoreSettings().relative_to(EXAMPLE.parent)
     for provider in settings.providers.values():
         for name, field in type(provider).model_fields.items():
             if not field.is_required() and name not in {"api", "scope"}:
@@ -102,34 +106,39 @@ def _rows(page: str) -> dict[str, str]:
     return dict(re.findall(r"^\| `([a-zA-Z0-9_.]+)` \| `?([^|`]+?)`? \|", page, re.MULTILINE))
 
 
-def _told(default: Any) -> str:
+def _as_documented(default: Any) -> str:
     if default is REQUIRED:
         return "required"
     plain = to_jsonable_python(default.get_secret_value() if isinstance(default, SecretStr) else default)
     return plain if isinstance(plain, str) else json.dumps(plain)
 
 
-@pytest.mark.parametrize("path", GENERAL)
-def test_the_page_has_every_setting_with_its_default(path: str) -> None:
-    assert _rows(PAGE)[path] == _told(GENERAL[path])
+def test_page_has_every_setting_with_its_default() -> None:
+    rows = _rows(PAGE)
+    assert {path: rows.get(path) for path in GENERAL} == {path: _as_documented(GENERAL[path]) for path in GENERAL}
 
 
-@pytest.mark.parametrize(("api", "path", "default"), [entry for entry in OF_APIS if entry[1] not in COMMON])
-def test_the_page_has_every_setting_of_every_provider_api(api: str, path: str, default: Any) -> None:
-    section = PAGE.split(f"\n### {api}\n")[1].split("\n#")[0]
-    assert _rows(section)[f"providers.NAME.{path}"] == _told(default)
+@pytest.mark.parametrize("api", MODELS)
+def test_page_has_every_setting_of_the_provider_api_with_its_default(api: str) -> None:
+    rows = _rows(PAGE.split(f"\n### {api}\n")[1].split("\n#")[0])
+    expected = {
+        f"providers.NAME.{path}": _as_documented(default)
+        for of_api, path, default in OF_APIS
+        if of_api == api and path not in COMMON
+    }
+    assert {path: rows.get(path) for path in expected} == expected
 
 
-def test_the_page_has_no_setting_that_does_not_exist() -> None:
+def test_page_has_no_setting_that_does_not_exist() -> None:
     known = set(GENERAL) | {f"providers.NAME.{path}" for _, path, _ in OF_APIS}
     assert set(_rows(PAGE)) <= known
 
 
-def test_the_page_has_the_default_deadline_of_every_operation() -> None:
+def test_page_has_the_default_deadline_of_every_operation() -> None:
     table = PAGE.split("| operations | default |")[1].split("\n\n")[0]
-    told = {
+    documented = {
         operation: float(seconds)
         for names, seconds in re.findall(r"^\| (`.+`) \| (\d+) \|$", table, re.MULTILINE)
         for operation in re.findall(r"`(\w+)`", names)
     }
-    assert told == {operation.value: traits.deadline for operation, traits in TRAITS.items()}
+    assert documented == {operation.value: traits.deadline for operation, traits in TRAITS.items()}

@@ -1,4 +1,4 @@
-"""Every fault of the settings is told at once, with its path and where it is."""
+"""All faults of the settings are reported at once, each with its path and its origin."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from .conftest import AUTH, GOOD, MODELS, PROVIDERS, Faults, Load
 ADD_KEYS = "add auth.keys, or spell out auth: none"
 
 
-def test_all_faults_of_all_sources_are_told_together(faults: Faults) -> None:
+def test_all_faults_of_all_sources_are_reported_together(faults: Faults) -> None:
     text = """\
 version: 2
 http:
@@ -28,7 +28,7 @@ providers:
     environ = {"RTGW_HTTP__PORT": "1", "RTGW_SPEED": "9", "RTGW_SHUTDOWN__GRACE": "long", "RTGW_ADMIN": "x"}
     assert faults(text, environ) == {
         "version": "this gateway reads version 1 only (gateway.yaml:1)",
-        "http.listen": "an address is host:port or [IPv6]:port, such as 127.0.0.1:8080 (gateway.yaml:3)",
+        "http.listen": "an address must be host:port or [IPv6]:port, such as 127.0.0.1:8080 (gateway.yaml:3)",
         "http.max_body_bytes": (
             "input should be a valid integer, unable to parse string as an integer (gateway.yaml:4)"
         ),
@@ -39,25 +39,25 @@ providers:
             "input should be a valid number, unable to parse string as a number (env RTGW_SHUTDOWN__GRACE)"
         ),
         "RTGW_SPEED": "there is no setting of this name",
-        "RTGW_ADMIN": "is not the JSON that a setting with several values needs",
+        "RTGW_ADMIN": "is not valid JSON, which a setting with several values requires",
         "auth": ADD_KEYS,
-        "providers.Bad_Name": "a provider's name is 1 to 40 of a to z, 0 to 9 and - (gateway.yaml:8)",
-        "providers.a.api": "this names the provider's API, one of: blue, red (gateway.yaml:9)",
+        "providers.Bad_Name": "a provider's name must be 1 to 40 characters of a-z, 0-9 and - (gateway.yaml:8)",
+        "providers.a.api": "this must be the provider's API, one of: blue, red (gateway.yaml:9)",
         "providers.a.base_url": "the base URL starts with http:// or https:// and names a host (gateway.yaml:9)",
         "providers.b.token": "the environment variable UNSET is not set (gateway.yaml:10)",
         "providers.b.base_url": "the host or the port of the base URL cannot be read (gateway.yaml:10)",
-        "providers.b.name": "a provider's name is its key in providers (gateway.yaml:10)",
+        "providers.b.name": "the name of a provider is its key in providers; remove this (gateway.yaml:10)",
         "providers.c.token": "the file missing cannot be read: No such file or directory (gateway.yaml:11)",
         "providers.c.deadlines.create": "input should be greater than 0 (gateway.yaml:11)",
         "providers.c.deadlines.nap": faults(text)["providers.c.deadlines.nap"],
     }
 
 
-def test_a_key_that_is_given_twice_is_told_with_both_lines(faults: Faults) -> None:
+def test_repeated_key_is_reported_with_both_lines(faults: Faults) -> None:
     found = faults(GOOD + "log: {level: info,\n  level: debug}\nversion: 1\n")
     assert found == {
-        "log.level": "given again in line 5, first in line 4 (gateway.yaml:4)",
-        "version": "given again in line 6, first in line 1 (gateway.yaml:1)",
+        "log.level": "repeated in line 5; first given in line 4 (gateway.yaml:4)",
+        "version": "repeated in line 6; first given in line 1 (gateway.yaml:1)",
     }
 
 
@@ -71,11 +71,11 @@ def test_a_key_that_is_given_twice_is_told_with_both_lines(faults: Faults) -> No
         ("- a list", "gateway.yaml:1"),
     ],
 )
-def test_a_file_that_is_not_one_yaml_mapping_is_told_with_its_place(faults: Faults, text: str, path: str) -> None:
+def test_file_that_is_not_one_yaml_mapping_is_reported_with_its_position(faults: Faults, text: str, path: str) -> None:
     assert list(faults(text)) == [path]
 
 
-def test_variables_are_checked_even_when_the_file_cannot_be_read(tmp_path: Path) -> None:
+def test_variables_are_checked_even_if_the_file_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings(tmp_path / "none.yaml", provider_models=MODELS, environ={"RTGW_NOPE": "1"})
     assert caught.value.problems == [
@@ -84,47 +84,47 @@ def test_variables_are_checked_even_when_the_file_cannot_be_read(tmp_path: Path)
     ]
 
 
-def test_a_file_that_is_not_utf8_is_told(tmp_path: Path) -> None:
+def test_file_that_is_not_utf8_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "gateway.yaml"
     file.write_bytes(b"version: \xff")
     with pytest.raises(SettingsError, match="is not UTF-8 text"):
         load_settings(file, provider_models=MODELS, environ={})
 
 
-def test_odd_yaml_is_told_at_its_path(faults: Faults) -> None:
+def test_unsupported_yaml_is_reported_at_its_path(faults: Faults) -> None:
     found = faults(
         GOOD + "http: &h {listen: *h}\nlog: {<<: {level: info}}\nadmin: {listen: !!python/name:os.system x}\n"
         "shutdown: {[a]: 1, grace: !!int x}\n"
     )
     assert found == {
-        "http.listen": "this alias refers to a place that it is itself part of (gateway.yaml:4)",
-        "log.<<": "a setting's name is plain text, and << is not supported (gateway.yaml:5)",
+        "http.listen": "this alias refers to a value that contains the alias itself (gateway.yaml:4)",
+        "log.<<": "a setting's name must be plain text; merge keys (<<) are not supported (gateway.yaml:5)",
         "admin.listen": "the value does not fit its YAML tag (gateway.yaml:6)",
-        "shutdown.line 7": "a setting's name is plain text, and << is not supported (gateway.yaml:7)",
+        "shutdown.line 7": "a setting's name must be plain text; merge keys (<<) are not supported (gateway.yaml:7)",
         "shutdown.grace": "the value does not fit its YAML tag (gateway.yaml:7)",
     }
 
 
 @pytest.mark.parametrize("auth", ["", "auth:\n", "auth: {}\n", "auth: {keys: {}}\n", "auth: {keys: }\n"])
-def test_without_keys_and_without_the_word_none_it_refuses(faults: Faults, auth: str) -> None:
+def test_auth_without_keys_and_without_the_word_none_is_refused(faults: Faults, auth: str) -> None:
     (message,) = [message for path, message in faults("version: 1\n" + auth + PROVIDERS).items() if path == "auth"]
     assert message.startswith(ADD_KEYS)
 
 
 @pytest.mark.parametrize("auth", ["auth: nobody\n", "auth: true\n", "auth: [none]\n"])
-def test_auth_is_keys_or_none_and_nothing_else(faults: Faults, auth: str) -> None:
+def test_auth_other_than_keys_or_none_is_refused(faults: Faults, auth: str) -> None:
     assert list(faults("version: 1\n" + auth + PROVIDERS)) == ["auth"]
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:80", "[::]:80", "gateway.internal:80", "10.0.0.1:80"])
-def test_auth_none_is_refused_beyond_loopback_addresses(faults: Faults, listen: str) -> None:
+def test_auth_none_is_refused_for_addresses_beyond_loopback(faults: Faults, listen: str) -> None:
     found = faults(f"version: 1\nauth: none\nhttp: {{listen: '{listen}'}}\n" + PROVIDERS)
     assert found == {
         "auth": f"none is for loopback addresses only, and http.listen is {listen}; add auth.keys (gateway.yaml:2)"
     }
 
 
-def test_auth_none_is_refused_beyond_loopback_also_where_something_else_of_http_is_wrong(faults: Faults) -> None:
+def test_auth_none_is_refused_beyond_loopback_even_if_http_has_other_faults(faults: Faults) -> None:
     http = "http: {listen: '0.0.0.0:80', body_timeout: 0, colour: red}\n"
     found = faults("version: 1\nauth: none\n" + http + PROVIDERS)
     assert set(found) == {"auth", "http.body_timeout", "http.colour"}
@@ -132,12 +132,12 @@ def test_auth_none_is_refused_beyond_loopback_also_where_something_else_of_http_
         assert len(faults("version: 1\nauth: none\n" + http + PROVIDERS)) == 1
 
 
-def test_auth_none_is_refused_when_a_variable_moves_the_address_beyond_loopback(faults: Faults) -> None:
+def test_auth_none_is_refused_if_a_variable_sets_an_address_beyond_loopback(faults: Faults) -> None:
     found = faults("version: 1\nauth: none\n" + PROVIDERS, {"RTGW_HTTP__LISTEN": "0.0.0.0:80"})
     assert list(found) == ["auth"]
 
 
-def test_keys_are_long_named_and_given_once(faults: Faults) -> None:
+def test_key_that_is_short_unnamed_or_given_twice_is_refused(faults: Faults) -> None:
     sha256 = "a" * 64
     found = faults(
         "version: 1\nauth:\n  keys:\n"
@@ -158,27 +158,27 @@ def test_keys_are_long_named_and_given_once(faults: Faults) -> None:
     }
 
 
-def test_two_names_with_one_key_are_refused_also_when_one_is_a_digest(faults: Faults) -> None:
+def test_two_names_with_one_key_are_refused_even_if_one_is_a_digest(faults: Faults) -> None:
     digest = "9f9f5111f7b27a781f1f1ddde5ebc2dd2b796bfc7365c9c28b548e564176929f"  # of 0123456789abcdef
     found = faults(
         "version: 1\n"
         f"auth: {{keys: {{a: {{key: 0123456789abcdef}}, b: {{key_sha256: {digest.upper()}}}}}}}\n" + PROVIDERS
     )
-    assert found == {"auth.keys.b": "a has the same key; every name needs its own (gateway.yaml:2)"}
+    assert found == {"auth.keys.b": "a has the same key; every name needs a key of its own (gateway.yaml:2)"}
 
 
 @pytest.mark.parametrize("providers", ["", "providers:\n", "providers: {}\n"])
-def test_at_least_one_provider_is_needed(faults: Faults, providers: str) -> None:
+def test_settings_without_a_provider_are_refused(faults: Faults, providers: str) -> None:
     (message,) = faults("version: 1\n" + AUTH + providers).values()
     assert message.startswith("at least one provider is needed")
 
 
-def test_sections_of_the_wrong_shape_are_told(faults: Faults) -> None:
+def test_sections_of_the_wrong_type_are_reported(faults: Faults) -> None:
     found = faults("version: 1\n" + AUTH + "http: 8080\nproviders: {a: text}\nlog: [info]\n")
     assert found == {
-        "http": "this is a mapping of settings (gateway.yaml:3)",
-        "log": "this is a mapping of settings (gateway.yaml:5)",
-        "providers.a": "this is a mapping of settings (gateway.yaml:4)",
+        "http": "this must be a mapping of settings (gateway.yaml:3)",
+        "log": "this must be a mapping of settings (gateway.yaml:5)",
+        "providers.a": "this must be a mapping of settings (gateway.yaml:4)",
     }
     assert list(faults("version: 1\n" + AUTH + "providers: [a]\n")) == ["providers"]
 
@@ -193,7 +193,9 @@ def test_sections_of_the_wrong_shape_are_told(faults: Faults) -> None:
     ],
 )
 @pytest.mark.parametrize("url", ["http://red.test", "http://RED.test:80/"])
-def test_two_providers_on_one_account_and_scope_are_refused(faults: Faults, first: str, second: str, url: str) -> None:
+def test_two_providers_with_one_account_and_scope_are_refused(
+    faults: Faults, first: str, second: str, url: str
+) -> None:
     found = faults(
         "version: 1\n" + AUTH + "providers:\n"
         f"  a: {{api: red, base_url: 'http://red.test', token: t, {first}}}\n"
@@ -213,7 +215,7 @@ def test_two_providers_on_one_account_and_scope_are_refused(faults: Faults, firs
         "api: blue, base_url: 'http://red.test', token: t, scope: one",
     ],
 )
-def test_providers_that_differ_in_scope_or_account_may_stand_together(load: Load, other: str) -> None:
+def test_providers_that_differ_in_scope_or_account_are_accepted(load: Load, other: str) -> None:
     loaded = load(
         "version: 1\n" + AUTH + "providers:\n"
         "  a: {api: red, base_url: 'http://red.test', token: t, scope: one}\n"
@@ -222,7 +224,7 @@ def test_providers_that_differ_in_scope_or_account_may_stand_together(load: Load
     assert list(loaded.settings.providers) == ["a", "b"]
 
 
-def test_a_route_of_a_dialect_leads_to_a_provider_that_there_is_and_not_out_of_its_scope(faults: Faults) -> None:
+def test_route_to_an_unknown_provider_or_out_of_its_scope_is_refused(faults: Faults) -> None:
     text = (
         "version: 1\n"
         + AUTH
@@ -243,11 +245,11 @@ dialects:
     found = faults(text)
     assert {path: message.partition(" (")[0] for path, message in found.items()} == {
         "dialects.red.routes.0.provider": "there is no provider nobody",
-        "dialects.red.routes.1.target_scope": "the provider a is pinned to one, and no route leads out of that",
+        "dialects.red.routes.1.target_scope": "the provider a is pinned to the scope one; a route cannot change it",
     }
 
 
-def test_an_unset_variable_is_the_only_fault_told_of_its_place(faults: Faults) -> None:
+def test_unset_variable_is_the_only_fault_reported_for_its_path(faults: Faults) -> None:
     providers = "providers:\n" + "".join(
         f"  {name}: {{api: red, base_url: '${{URL}}', token: '${{TOKEN}}'}}\n" for name in "ab"
     )
@@ -258,11 +260,11 @@ def test_an_unset_variable_is_the_only_fault_told_of_its_place(faults: Faults) -
     }
 
 
-def test_the_admin_address_is_not_the_apis(faults: Faults) -> None:
+def test_admin_address_equal_to_the_api_address_is_refused(faults: Faults) -> None:
     assert list(faults(GOOD + "http: {listen: '127.0.0.1:1'}\nadmin: {listen: '127.0.0.1:1'}\n")) == ["admin.listen"]
 
 
-def test_no_message_holds_a_secret(faults: Faults) -> None:
+def test_no_message_contains_a_secret(faults: Faults) -> None:
     secret = "s3cr3t value"
     found = faults(
         f"version: 1\nauth: {{keys: {{ci: {{key: '{secret}'}}}}}}\n"
@@ -274,7 +276,7 @@ def test_no_message_holds_a_secret(faults: Faults) -> None:
     assert secret not in str(found)
 
 
-def test_an_era_that_the_dialect_does_not_have_is_a_fault_beside_all_others(faults: Faults) -> None:
+def test_unknown_eras_are_reported_with_all_other_faults(faults: Faults) -> None:
     text = (
         GOOD
         + """\
@@ -291,13 +293,13 @@ dialects:
     )
     assert faults(text) == {
         "dialects.shades.routes.1.provider": "there is no provider other (gateway.yaml:8)",
-        "dialects.shades.routes.1.era": "this names an era of the dialect, one of: dark, light (gateway.yaml:8)",
-        "dialects.plain.routes.0.era": "the dialect has no eras; leave this out (gateway.yaml:10)",
-        "dialects.unknown.routes.0.era": "the dialect has no eras; leave this out (gateway.yaml:12)",
+        "dialects.shades.routes.1.era": "this must be an era of the dialect, one of: dark, light (gateway.yaml:8)",
+        "dialects.plain.routes.0.era": "the dialect has no eras; remove this setting (gateway.yaml:10)",
+        "dialects.unknown.routes.0.era": "the dialect has no eras; remove this setting (gateway.yaml:12)",
     }
 
 
-def test_a_known_era_is_read(load: Load) -> None:
+def test_known_era_is_accepted(load: Load) -> None:
     route = "{scope: one, provider: main, era: dark}"
     loaded = load(GOOD + f"dialects: {{shades: {{routes: [{route}]}}}}\n")
     assert [route.era for route in loaded.settings.dialects["shades"].routes] == ["dark"]

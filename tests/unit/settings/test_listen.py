@@ -10,7 +10,7 @@ from gateway.settings import ListenAddress, parse_listen
 
 
 @given(st.one_of(st.text(max_size=60), st.from_regex(r"[\[\]0-9a-f:.%-]{0,40}:[0-9]{0,6}", fullmatch=True)))
-def test_any_text_is_an_address_that_reads_back_or_a_value_error(text: str) -> None:
+def test_any_text_is_an_address_that_parses_back_or_a_value_error(text: str) -> None:
     try:
         address = parse_listen(text)
     except ValueError:
@@ -20,7 +20,7 @@ def test_any_text_is_an_address_that_reads_back_or_a_value_error(text: str) -> N
 
 
 @given(st.ip_addresses(), st.integers(0, 65535))
-def test_every_ip_address_with_every_port_is_an_address(
+def test_every_ip_address_with_every_port_is_accepted(
     ip: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int
 ) -> None:
     text = f"[{ip}]:{port}" if ip.version == 6 else f"{ip}:{port}"
@@ -42,7 +42,7 @@ def test_every_ip_address_with_every_port_is_an_address(
         ("localhost.example.com:8080", "localhost.example.com", False),
     ],
 )
-def test_loopback_is_what_only_this_machine_reaches(text: str, host: str, loopback: bool) -> None:
+def test_loopback_addresses_are_recognised(text: str, host: str, loopback: bool) -> None:
     address = parse_listen(text)
     assert (address.host, address.port, address.is_loopback) == (host, 8080, loopback)
 
@@ -55,6 +55,6 @@ def test_loopback_is_what_only_this_machine_reaches(text: str, host: str, loopba
         *("http://h:80", "h:80\n", "h:８０", "-h:80", "h..i:80", "*:80"),
     ],
 )
-def test_what_is_not_host_and_port_is_refused(text: str) -> None:
+def test_text_that_is_not_host_and_port_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"host|port|brackets"):
         parse_listen(text)

@@ -1,4 +1,4 @@
-"""A source of settings knows every file that they come from."""
+"""A source of settings notices a change of every file that it has read."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def source(tmp_path: Path, certificate: str) -> SettingsSource:
 
 
 @pytest.mark.parametrize("name", ["gateway.yaml", "token", "ca.pem"])
-def test_a_change_of_any_file_is_noticed_until_it_was_read(source: SettingsSource, tmp_path: Path, name: str) -> None:
+def test_change_of_any_file_is_noticed_until_it_is_read(source: SettingsSource, tmp_path: Path, name: str) -> None:
     source.load()
     assert not source.changed()
     file = tmp_path / name
@@ -34,8 +34,8 @@ def test_a_change_of_any_file_is_noticed_until_it_was_read(source: SettingsSourc
     assert not source.changed()
 
 
-def test_another_file_in_its_place_is_a_change(source: SettingsSource, tmp_path: Path) -> None:
-    """As a mounted secret changes: by a link to another folder."""
+def test_file_replaced_with_the_same_content_is_a_change(source: SettingsSource, tmp_path: Path) -> None:
+    """Kubernetes updates a mounted secret in this way, through a link to another folder."""
     source.load()
     other = tmp_path / "other"
     other.write_text("t0ken")
@@ -43,7 +43,7 @@ def test_another_file_in_its_place_is_a_change(source: SettingsSource, tmp_path:
     assert source.changed()
 
 
-def test_a_file_of_bad_settings_is_watched_too(source: SettingsSource, tmp_path: Path) -> None:
+def test_files_of_faulty_settings_are_watched_too(source: SettingsSource, tmp_path: Path) -> None:
     (tmp_path / "token").unlink()
     with pytest.raises(SettingsError):
         source.load()
@@ -54,10 +54,10 @@ def test_a_file_of_bad_settings_is_watched_too(source: SettingsSource, tmp_path:
 
 
 @pytest.mark.parametrize("content", [None, "", "-----BEGIN CERTIFICATE-----\nMIIB"])
-def test_a_certificate_that_cannot_be_used_is_a_fault_until_it_can(
+def test_unusable_certificate_is_a_fault_until_it_is_replaced(
     source: SettingsSource, tmp_path: Path, certificate: str, content: str | None
 ) -> None:
-    """Half of a file that is being written must not replace connections that work."""
+    """A file that is only half written must not replace working connections."""
     (tmp_path / "ca.pem").unlink()
     if content is not None:
         (tmp_path / "ca.pem").write_text(content)
@@ -70,14 +70,14 @@ def test_a_certificate_that_cannot_be_used_is_a_fault_until_it_can(
     source.load()
 
 
-def test_a_relative_certificate_lies_beside_the_settings(tmp_path: Path, certificate: str) -> None:
+def test_relative_certificate_file_starts_at_the_settings_folder(tmp_path: Path, certificate: str) -> None:
     file = tmp_path / "gateway.yaml"
     file.write_text(GOOD.replace("scope: one", "scope: one, ca_file: ca.pem"))
     (tmp_path / "ca.pem").write_text(certificate)
     assert SettingsSource(file, MODELS).load().settings.providers["main"].ca_file == str(tmp_path / "ca.pem")
 
 
-def test_flags_go_over_the_file_each_time(tmp_path: Path) -> None:
+def test_flags_override_the_file_at_every_load(tmp_path: Path) -> None:
     file = tmp_path / "gateway.yaml"
     file.write_text(GOOD)
     source = SettingsSource(file, MODELS, {"log.level": "debug"})

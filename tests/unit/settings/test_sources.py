@@ -1,4 +1,4 @@
-"""Where values come from: the file, the environment, secret files, flags."""
+"""The sources of values: the file, the environment, secret files, flags."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from gateway.settings import AuthSettings, Settings, effective
 from .conftest import AUTH, GOOD, PROVIDERS, Faults, Load, RedSettings
 
 
-def test_left_out_settings_have_their_defaults(load: Load) -> None:
+def test_omitted_settings_have_their_defaults(load: Load) -> None:
     settings = load(GOOD).settings
     assert settings.http.listen == "127.0.0.1:8080"
     assert settings.admin.address is None
@@ -19,11 +19,11 @@ def test_left_out_settings_have_their_defaults(load: Load) -> None:
     assert settings.shutdown.grace == 30
 
 
-def test_an_empty_section_has_its_defaults(load: Load) -> None:
+def test_empty_section_has_its_defaults(load: Load) -> None:
     assert load(GOOD + "http:\nlog: {}\n").settings == load(GOOD).settings
 
 
-def test_each_provider_has_the_model_of_its_api_and_the_name_of_its_key(load: Load) -> None:
+def test_provider_has_the_model_of_its_api_and_its_key_as_name(load: Load) -> None:
     provider = load(GOOD).settings.providers["main"]
     assert isinstance(provider, RedSettings)
     assert (provider.name, provider.token.get_secret_value()) == ("main", "t0ken")
@@ -53,24 +53,24 @@ def test_auth_none_is_allowed_on_loopback(load: Load) -> None:
         ("$A-$", {"A": "x"}, "$A-$"),
     ],
 )
-def test_references_are_replaced(load: Load, written: str, environ: dict[str, str], read: str) -> None:
+def test_references_to_variables_are_replaced(load: Load, written: str, environ: dict[str, str], read: str) -> None:
     loaded = load(f"version: 1\n{AUTH}providers: {{a: {{api: red, base_url: http://h, token: '{written}'}}}}", environ)
     assert loaded.settings.providers["a"].token.get_secret_value() == read
 
 
 @pytest.mark.parametrize("written", ["${", "${}", "${1A}", "${A", "${A:x}", "${A-x}"])
-def test_a_malformed_reference_is_an_error(faults: Faults, written: str) -> None:
+def test_malformed_reference_is_an_error(faults: Faults, written: str) -> None:
     found = faults(GOOD + f"log: {{level: '{written}'}}", {"A": "x"})
     assert found == {
-        "log.level": "a reference is ${NAME} or ${NAME:-default}; write $${ for a plain ${ (gateway.yaml:4)"
+        "log.level": "a reference must be ${NAME} or ${NAME:-default}; write $${ for a literal ${ (gateway.yaml:4)"
     }
 
 
-def test_a_number_may_come_from_a_variable(load: Load) -> None:
+def test_number_may_come_from_a_variable(load: Load) -> None:
     assert load(GOOD + "shutdown: {grace: '${GRACE}'}", {"GRACE": "12.5"}).settings.shutdown.grace == 12.5
 
 
-def test_a_secret_is_read_from_a_file_without_the_newline_at_its_end(load: Load, tmp_path: Path) -> None:
+def test_secret_is_read_from_a_file_without_its_final_newline(load: Load, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("from-a-file\n")
     (tmp_path / "key").write_text("0123456789abcdef\r\n")
     loaded = load(
@@ -98,16 +98,14 @@ def test_only_secrets_are_read_from_files(load: Load) -> None:
     ("content", "reason"),
     [(b"\xff\xfe", "it is not UTF-8 text"), (b"x" * 70_000, "is larger than 65536 bytes"), (b"a\nb", "the token")],
 )
-def test_a_secret_file_that_cannot_be_a_secret_is_an_error(
-    faults: Faults, tmp_path: Path, content: bytes, reason: str
-) -> None:
+def test_unusable_secret_file_is_an_error(faults: Faults, tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "token").write_bytes(content)
     found = faults(GOOD.replace("t0ken", "file:token"))
     assert list(found) == ["providers.main.token"]
     assert reason in found["providers.main.token"]
 
 
-def test_variables_go_over_the_file_and_flags_over_both(load: Load) -> None:
+def test_variables_override_the_file_and_flags_override_both(load: Load) -> None:
     text = GOOD + "log: {level: error}\nhttp: {listen: 127.0.0.1:1, body_timeout: 5}\n"
     environ = {"RTGW_LOG__LEVEL": "debug", "RTGW_HTTP__LISTEN": "127.0.0.1:2", "PATH": "/bin"}
     settings = load(text, environ, {"http.listen": "127.0.0.1:3"}).settings
@@ -116,7 +114,7 @@ def test_variables_go_over_the_file_and_flags_over_both(load: Load) -> None:
     assert settings.http.body_timeout == 5
 
 
-def test_variables_reach_providers_keys_and_mappings_by_their_folded_names(load: Load) -> None:
+def test_variables_match_names_without_case_and_punctuation(load: Load) -> None:
     text = (
         "version: 1\nauth: {keys: {CI.bot: {key: 0123456789abcdef}}}\n"
         "providers: {my-red: {api: red, base_url: http://h, deadlines: {get: 2}}}\n"
@@ -142,7 +140,7 @@ def test_variables_reach_providers_keys_and_mappings_by_their_folded_names(load:
     assert loaded.settings.auth.keys["CI.bot"].key.get_secret_value() == "fedcba9876543210"
 
 
-def test_a_whole_provider_and_the_word_none_can_come_from_variables(load: Load) -> None:
+def test_whole_provider_and_the_word_none_can_come_from_variables(load: Load) -> None:
     loaded = load(
         "version: 1\n",
         {
@@ -156,19 +154,19 @@ def test_a_whole_provider_and_the_word_none_can_come_from_variables(load: Load) 
     assert list(loaded.settings.providers) == ["my-red"]
 
 
-def test_a_variable_that_could_mean_two_names_is_an_error(faults: Faults) -> None:
+def test_ambiguous_variable_is_an_error(faults: Faults) -> None:
     text = "version: 1\nauth: {keys: {a.b: {key: 0123456789abcdef}, a-b: {key: fedcba9876543210}}}\n" + PROVIDERS
     assert faults(text, {"RTGW_AUTH__KEYS__A_B__KEY": "0000000000000000"}) == {
         "RTGW_AUTH__KEYS__A_B__KEY": "could mean auth.keys.a.b or auth.keys.a-b"
     }
 
 
-def test_the_clients_variables_say_nothing_to_the_server(load: Load) -> None:
+def test_variables_of_the_client_are_ignored(load: Load) -> None:
     environ = {"RTGW_SERVER": "http://h", "RTGW_API_KEY": "x"}
     assert load(GOOD, environ).settings == load(GOOD).settings
 
 
-def test_each_setting_in_force_tells_its_origin_and_no_secret(load: Load, tmp_path: Path) -> None:
+def test_every_effective_setting_has_its_origin_and_no_secret(load: Load, tmp_path: Path) -> None:
     loaded = load(GOOD, {"RTGW_LOG__LEVEL": "debug"}, {"http.listen": "127.0.0.1:3"})
     shown = {setting.path: (setting.value, setting.origin) for setting in effective(loaded)}
     file = tmp_path / "gateway.yaml"
@@ -185,7 +183,7 @@ def test_each_setting_in_force_tells_its_origin_and_no_secret(load: Load, tmp_pa
         assert "0123456789abcdef" not in text
 
 
-def test_settings_made_in_code_keep_the_same_rules(load: Load) -> None:
+def test_settings_made_in_code_follow_the_same_rules(load: Load) -> None:
     settings = load("version: 1\nauth: none\n" + PROVIDERS).settings
     with pytest.raises(ValidationError, match="auth: none is for loopback addresses only"):
         Settings.model_validate({**dict(settings), "http": {"listen": "0.0.0.0:80"}})

@@ -1,4 +1,4 @@
-"""Where the store is, and what its secrets must be."""
+"""The location of the store, and the rules for its secrets."""
 
 import base64
 from pathlib import Path
@@ -14,7 +14,7 @@ KEY, OTHER = (base64.b64encode(bytes([number] * 32)).decode() for number in (1, 
 POSTGRES = "postgresql://gateway:s3cr3t@db.test:5432/gateway?password=s3cr3t"
 
 
-def test_the_default_is_a_file_beside_the_settings_file(load: Load, tmp_path: Path) -> None:
+def test_default_store_is_a_file_in_the_settings_folder(load: Load, tmp_path: Path) -> None:
     loaded = load(GOOD)
     assert loaded.settings.store.file == tmp_path / "runtime-gateway.db"
     assert ("store.url", f"sqlite:///{tmp_path}/runtime-gateway.db", "default") in effective(loaded)
@@ -28,20 +28,20 @@ def test_the_default_is_a_file_beside_the_settings_file(load: Load, tmp_path: Pa
         ("sqlite:////var/lib/store.db", "/var/lib/store.db"),
     ],
 )
-def test_a_relative_file_starts_at_the_folder_of_the_settings(load: Load, tmp_path: Path, url: str, file: str) -> None:
+def test_relative_store_file_starts_at_the_settings_folder(load: Load, tmp_path: Path, url: str, file: str) -> None:
     settings = load(GOOD + f"store: {{url: '{url}'}}\n").settings
     assert str(settings.store.file) == file.format(folder=tmp_path)
 
 
-def test_settings_made_in_code_say_where_the_file_is(load: Load, tmp_path: Path) -> None:
-    """Relative to the working directory, as nothing else is known."""
+def test_store_file_of_settings_made_in_code_is_unchanged(load: Load, tmp_path: Path) -> None:
+    """Without a settings file, a relative file starts at the working directory."""
     settings = Settings.model_validate({**dict(load(GOOD).settings), "store": StoreSettings.in_file(tmp_path / "x.db")})
     assert settings.store.file == tmp_path / "x.db"
     assert StoreSettings().file == Path("runtime-gateway.db")
 
 
-def test_the_address_of_postgresql_and_the_keys_are_secrets(load: Load, tmp_path: Path) -> None:
-    """They may come from files and variables, and are shown nowhere."""
+def test_postgresql_address_and_keys_are_secrets(load: Load, tmp_path: Path) -> None:
+    """They may come from files and variables, and are never shown."""
     (tmp_path / "address").write_text(POSTGRES + "\n")
     (tmp_path / "key").write_text(KEY + "\n")
     loaded = load(
@@ -66,32 +66,32 @@ def test_keys_may_come_from_a_variable(load: Load) -> None:
 @pytest.mark.parametrize(
     ("store", "path", "message"),
     [
-        ("url: 'sqlite:///'", "url", "a SQLite store is a file"),
-        ("url: 'sqlite:////'", "url", "a SQLite store is a file"),
-        ("url: 'sqlite:///folder/'", "url", "a SQLite store is a file"),
-        ("url: 'sqlite:///:memory:'", "url", "a SQLite store is a file"),
-        ("url: 'sqlite:///s3cr3t.db?mode=ro'", "url", "a SQLite store is a file"),
-        ("url: 'sqlite://s3cr3t.db'", "url", "the store is sqlite:///FILE or"),
-        ("url: 'mysql://u:s3cr3t@h/d'", "url", "the store is sqlite:///FILE or"),
+        ("url: 'sqlite:///'", "url", "a SQLite store must be a file"),
+        ("url: 'sqlite:////'", "url", "a SQLite store must be a file"),
+        ("url: 'sqlite:///folder/'", "url", "a SQLite store must be a file"),
+        ("url: 'sqlite:///:memory:'", "url", "a SQLite store must be a file"),
+        ("url: 'sqlite:///s3cr3t.db?mode=ro'", "url", "a SQLite store must be a file"),
+        ("url: 'sqlite://s3cr3t.db'", "url", "the store must be sqlite:///FILE or"),
+        ("url: 'mysql://u:s3cr3t@h/d'", "url", "the store must be sqlite:///FILE or"),
         ("url: 'postgresql://u:s3cr3t@h:port/d'", "url", "the host or the port"),
         ("url: 'postgresql://u:s3cr3t@[h/d'", "url", "the host or the port"),
-        ("url: 'postgresql://u:s3cr3t@h/d'", "encryption_keys", "at least one key is needed for PostgreSQL"),
+        ("url: 'postgresql://u:s3cr3t@h/d'", "encryption_keys", "at least one key is required for PostgreSQL"),
         ("encryption_keys: [s3cr3t]", "encryption_keys", "an encryption key has to be base64"),
         (f"encryption_keys: ['{KEY[:-4]}']", "encryption_keys", "an encryption key has to be 32 bytes in base64"),
-        (f"encryption_keys: ['{KEY}', '{KEY}']", "encryption_keys", "an encryption key stands there twice"),
+        (f"encryption_keys: ['{KEY}', '{KEY}']", "encryption_keys", "an encryption key is repeated"),
         ("migrate: never", "migrate", "input should be 'auto' or 'manual'"),
         ("timeout: 0", "timeout", "input should be greater than or equal to 0.1"),
         ("connections: 0", "connections", "input should be greater than or equal to 1"),
     ],
 )
-def test_a_store_that_can_never_work_is_told_without_its_secrets(
+def test_unusable_store_settings_are_reported_without_secrets(
     faults: Faults, store: str, path: str, message: str
 ) -> None:
-    (told,) = faults(GOOD + f"store: {{{store}}}\n").items()
-    assert told[0] == f"store.{path}"
-    assert told[1].startswith(message)
-    assert "s3cr3t" not in told[1]
-    assert KEY[:8] not in told[1]
+    ((found_path, found),) = faults(GOOD + f"store: {{{store}}}\n").items()
+    assert found_path == f"store.{path}"
+    assert found.startswith(message)
+    assert "s3cr3t" not in found
+    assert KEY[:8] not in found
 
 
 @pytest.mark.parametrize(
@@ -106,10 +106,10 @@ def test_a_store_that_can_never_work_is_told_without_its_secrets(
         *(("settling_in_flight", value) for value in (0, 65)),
     ],
 )
-def test_times_and_numbers_of_creates_are_bounded(faults: Faults, setting: str, bad: float) -> None:
+def test_creates_setting_out_of_bounds_is_refused(faults: Faults, setting: str, bad: float) -> None:
     assert list(faults(GOOD + f"creates: {{{setting}: {bad}}}\n")) == [f"creates.{setting}"]
 
 
-def test_postgresql_without_a_key_is_refused_in_code_too() -> None:
-    with pytest.raises(ValidationError, match="at least one key is needed for PostgreSQL"):
+def test_postgresql_without_a_key_is_refused_even_in_code() -> None:
+    with pytest.raises(ValidationError, match="at least one key is required for PostgreSQL"):
         StoreSettings(url=SecretStr(POSTGRES))
