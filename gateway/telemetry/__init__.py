@@ -1,1 +1,1 @@
-"""What is seen of the gateway: log events and metrics, their names in one place."""
+"""Logs and metrics of the gateway. The names of all events and metrics are defined here."""

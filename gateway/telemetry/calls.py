@@ -1,4 +1,4 @@
-"""What is reported of calls to providers beside their outcome: log lines and counts."""
+"""Log lines and metrics of calls to providers, beside their outcome."""
 
 import traceback
 from typing import Final
@@ -12,14 +12,14 @@ _MOST_LOGGED: Final = 10
 
 
 class CallSignals:
-    """A ``FleetObserver`` that logs and counts. Lines have ids, metrics never do; neither has a value of a row."""
+    """A ``FleetObserver`` that logs and counts. Log lines contain ids, metrics never; neither has data of a row."""
 
     def __init__(self, metrics: Metrics, logger: Logger) -> None:
         self._metrics = metrics
         self._logger = logger
 
     def unreadable_rows(self, provider: str, operation: Operation, call: Call) -> None:
-        """One line for all lists that the operation read, with the first rows."""
+        """Log one line for all lists that the operation read, with the first ten rows, and count all rows."""
         self._metrics.unreadable_rows.labels(provider).inc(call.unreadable_count)
         self._logger.warning(
             Event.UNREADABLE_ROWS,
@@ -34,7 +34,7 @@ class CallSignals:
         )
 
     def unexpected_error(self, provider: str, operation: Operation, request_id: str, error: Exception) -> None:
-        """A mistake in the gateway or in an adapter that the request survived."""
+        """Log a bug of the gateway or of an adapter that did not fail the request."""
         self._logger.error(
             Event.UNEXPECTED_ERROR,
             request_id=request_id,

@@ -1,4 +1,4 @@
-"""What is seen of creates and their store: gauges, counts and log lines."""
+"""Metrics and log lines of creates and their store."""
 
 import traceback
 from collections.abc import Callable
@@ -12,33 +12,33 @@ from gateway.telemetry.metrics import Metrics
 
 
 class CreateSignals:
-    """Tells of the store (a ``StoreObserver``) and of what becomes of intents (an ``IntentObserver``). Lines have ids,
-    metrics never do."""
+    """Reports the state of the store (a ``StoreObserver``) and of intents (an ``IntentObserver``). Log lines contain
+    ids, metrics never do."""
 
     def __init__(self, metrics: Metrics, logger: Logger) -> None:
         self._metrics = metrics
         self._logger = logger
 
     def store_up(self, down_for: float | None) -> None:
-        """The store answers: for the first time (None), or again after so many seconds."""
+        """The store responds: for the first time (``down_for`` None), or again after ``down_for`` seconds."""
         self._metrics.store_up.set(1)
         if down_for is not None:
             self._logger.info(Event.STORE_UP, down_seconds=round(down_for, 1))
 
     def store_down(self, reason: str, cause: str | None) -> None:
-        """The store does not answer."""
+        """The store does not respond, or cannot be written to."""
         self._metrics.store_up.set(0)
         self._logger.error(Event.STORE_DOWN, reason=reason, cause=cause)
 
     def counted(self, counts: Counts) -> None:
-        """How much is unsettled."""
+        """Publish the numbers of unsettled intents."""
         for state in UNSETTLED:
             self._metrics.intents_open.labels(state).set(counts.unsettled.get(state, 0))
         self._metrics.intent_oldest_age.set(counts.oldest_age)
         self._metrics.intents_surplus.set(counts.surplus)
 
     def decided(self, decision: DecisionRecord) -> None:
-        """A person decided about a parked intent."""
+        """Log an operator's decision about a parked intent."""
         self._logger.info(
             Event.OPERATOR_DECISION,
             intent_id=decision.intent_id,
@@ -49,39 +49,39 @@ class CreateSignals:
         )
 
     def settled(self, intent: Intent, *, late: bool) -> None:
-        """An intent came to an end. ``late``: it was not the create's own answer that told."""
+        """An intent was settled. ``late``: not by the response to the create itself."""
         done_late = late and intent.state is IntentState.DONE
         self._metrics.intents_settled.labels("done_late" if done_late else intent.state).inc()
         if done_late:
-            self._tell_of(intent, Event.INTENT_DONE_LATE, self._logger.info)
+            self._log(intent, Event.INTENT_DONE_LATE, self._logger.info)
 
     def unknown(self, intent: Intent) -> None:
-        """The attempts of a create are over and nothing is proven."""
-        self._tell_of(intent, Event.INTENT_UNKNOWN, self._logger.warning)
+        """All attempts of a create are over, and nothing is proven about their outcome."""
+        self._log(intent, Event.INTENT_UNKNOWN, self._logger.warning)
 
     def misanswered(self, intent: Intent, answered_id: str) -> None:
-        """The answer to a create was that of another one: something between gateway and provider mixes answers up."""
-        self._tell_of(intent, Event.MISANSWERED_CREATE, self._logger.error, answered_runtime_id=answered_id)
+        """A create received the response to another create: something between gateway and provider mixes them up."""
+        self._log(intent, Event.MISANSWERED_CREATE, self._logger.error, answered_runtime_id=answered_id)
 
     def parked(self, intent: Intent) -> None:
-        """A person has to decide."""
-        self._tell_of(intent, Event.INTENT_PARKED, self._logger.error)
+        """The gateway cannot settle the intent; an operator has to decide."""
+        self._log(intent, Event.INTENT_PARKED, self._logger.error)
 
     def surplus(self, intent: Intent, runtime_id: str) -> None:
-        """A further runtime of one create turned up: somebody pays for it."""
-        self._tell_of(intent, Event.SURPLUS_RUNTIME, self._logger.error, surplus_runtime_id=runtime_id)
+        """A second runtime of one create was found. It keeps running and costs money until somebody removes it."""
+        self._log(intent, Event.SURPLUS_RUNTIME, self._logger.error, surplus_runtime_id=runtime_id)
 
     def not_written(self, intent_id: str, error: StoreUnavailable) -> None:
-        """What was learned could not be written down."""
+        """A change of an intent could not be written to the store."""
         self._logger.warning(Event.INTENT_NOT_WRITTEN, intent_id=intent_id, reason=str(error))
 
     def failed(self, error: Exception) -> None:
-        """Settling failed by a mistake of the gateway's own."""
+        """Settling failed because of a bug in the gateway."""
         trace = "".join(traceback.format_exception(error))
         self._logger.error(Event.UNEXPECTED_ERROR, detail="a create was not settled", exception=trace)
 
-    def _tell_of(self, intent: Intent, event: Event, tell: Callable[..., Any], **more: str) -> None:
-        tell(
+    def _log(self, intent: Intent, event: Event, write: Callable[..., Any], **more: str) -> None:
+        write(
             event,
             intent_id=intent.id,
             principal=intent.principal,

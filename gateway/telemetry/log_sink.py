@@ -1,4 +1,4 @@
-"""Where log lines go: a stream that gets each line whole, as soon as it is logged."""
+"""Writes log lines to a stream: each line completely, and as soon as it is logged."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -6,22 +6,22 @@ from typing import Any, BinaryIO, TextIO
 
 
 class LineSink(ABC):
-    """Writes encoded lines to ``stream``. ``on_lost`` is called for each line that could not be written. Lines for
-    people are in ``encoding``; JSON is always UTF-8."""
+    """Writes encoded lines to ``stream``. ``on_lost`` is called for each line that could not be written. Lines of the
+    console format are in ``encoding``; JSON is always UTF-8."""
 
     on_lost: Callable[[], object] = staticmethod(lambda: None)
 
     def __init__(self, stream: TextIO) -> None:
         self.encoding = stream.encoding or "utf-8"
-        self._stream = stream  # (a stream that nothing refers to is closed)
+        self._stream = stream  # keeps the stream open: it is closed when nothing refers to it
 
     @abstractmethod
     def write(self, line: bytes) -> None:
-        """Write a line, which has its line end. Raises what the stream raises; the line is lost then."""
+        """Write a line, which includes its line end. Raises what the stream raises; the line is then lost."""
 
 
 def line_sink(stream: TextIO) -> LineSink:
-    """The sink for a stream: past its buffer where there is a file or a pipe below it, which saves a copy."""
+    """Return the sink for a stream. A stream on a file or a pipe is written without its buffer, which saves a copy."""
     buffer: Any = getattr(stream, "buffer", None)
     if buffer is None:
         return _TextSink(stream)
@@ -30,8 +30,8 @@ def line_sink(stream: TextIO) -> LineSink:
 
 
 class _FileSink(LineSink):
-    """A pipe may accept a part of a line. The rest is written before anything else, so that no line begins inside
-    another one; lines that come while the pipe accepts nothing are lost as a whole."""
+    """A file or a pipe. A pipe may accept only part of a line: the rest is written before any other line, so that lines
+    never overlap. A line that arrives while the pipe accepts nothing is lost completely."""
 
     def __init__(self, stream: TextIO, raw: Any) -> None:
         super().__init__(stream)
@@ -50,7 +50,7 @@ class _FileSink(LineSink):
         self._write_rest()
 
     def _write_rest(self) -> bool:
-        """Whether all of it is written."""
+        """Write the rest of the previous line, and return whether all of it is written."""
         while self._rest:
             written = self._raw.write(self._rest)
             if not written:
@@ -60,7 +60,7 @@ class _FileSink(LineSink):
 
 
 class _BufferSink(LineSink):
-    """A stream of bytes that is no file."""
+    """A stream of bytes that is not a file."""
 
     def __init__(self, stream: TextIO, buffer: BinaryIO) -> None:
         super().__init__(stream)
@@ -72,7 +72,7 @@ class _BufferSink(LineSink):
 
 
 class _TextSink(LineSink):
-    """A stream that takes only text."""
+    """A stream that accepts only text."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)

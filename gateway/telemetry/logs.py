@@ -1,7 +1,7 @@
-"""Structured logs: every line goes through structlog, as JSON or as coloured text for people.
+"""Structured logs: structlog writes every line, as JSON or as coloured text for a console.
 
-This is structlog's fast form: bound loggers that are made once, whose methods below the level do nothing, and one
-renderer that returns bytes.
+structlog is used in its fast configuration: bound loggers are created once, their methods below the level do nothing,
+and one renderer returns bytes.
 """
 
 import json
@@ -33,8 +33,8 @@ def _hidden(module: str) -> Iterator[None]:
 
 
 with _hidden("rich"):
-    # structlog imports rich where it is installed: 3 MB and four fifths of structlog's import time, for tracebacks with
-    # the values of variables, secrets included, which must not be logged.
+    # structlog imports rich if it is installed: 3 MB and four fifths of structlog's import time, for tracebacks that
+    # contain the values of variables, including secrets, which must not be logged.
     import structlog
 
 
@@ -68,27 +68,27 @@ class Event(StrEnum):
 
 
 class Logger(Protocol):
-    """What the gateway uses of a logger. Look its methods up when you log: :meth:`set_level` replaces them."""
+    """The methods of a logger that the gateway uses. Keep no references to them: :meth:`set_level` replaces them."""
 
     def debug(self, event: str, **fields: Any) -> Any: ...
     def info(self, event: str, **fields: Any) -> Any: ...
     def warning(self, event: str, **fields: Any) -> Any: ...
     def error(self, event: str, **fields: Any) -> Any: ...
     def exception(self, event: str, **fields: Any) -> Any:
-        """An error, with the traceback of the exception that is being handled."""
+        """Log an error, with the traceback of the exception that is being handled."""
 
     def bind(self, **fields: Any) -> Self:
-        """A logger whose lines have these fields as well."""
+        """Return a logger whose lines also have these fields."""
 
     def set_level(self, level: str) -> None:
-        """Write lines of this level and above from now on, also from bound loggers."""
+        """Write lines of this level and above from now on, including those of loggers that are already bound."""
 
     def on_lost(self, lost: Callable[[], object]) -> None:
         """Call ``lost`` from now on for each line that could not be written."""
 
 
 def make_logger(level: str = "info", form: Literal["json", "console"] = "json", stream: TextIO | None = None) -> Logger:
-    """A logger that writes to ``stream`` (stdout unless given)."""
+    """Return a logger that writes to ``stream`` (default: stdout)."""
     target = stream or sys.stdout
     sink = line_sink(target)
     if form == "json":
@@ -99,15 +99,15 @@ def make_logger(level: str = "info", form: Literal["json", "console"] = "json", 
             structlog.dev.ConsoleRenderer(colors=target.isatty(), exception_formatter=structlog.dev.plain_traceback),
             _encode_text,
         ]
-    # Each logger has a class of its own, whose base is its level.
+    # Each logger has its own class, whose base class determines the level.
     wrapper = type("GatewayLogger", (_Line, structlog.make_filtering_bound_logger(level)), {})
     return cast("Logger", structlog.wrap_logger(sink, processors, wrapper_class=wrapper).bind())
 
 
 class _Line(structlog.BoundLoggerBase):
-    """What the gateway's bound loggers have beyond structlog's. Logging never raises."""
+    """What the gateway's bound loggers add to structlog's. Logging never raises."""
 
-    # structlog's own copies the fields twice more. (Positional only, so that a field may have any name.)
+    # structlog's own method copies the fields twice more. Positional-only parameters allow a field to have any name.
     def _proxy_to_logger(  # type: ignore[override]
         self, method_name: str, event: str | None = None, /, **event_kw: Any
     ) -> None:
@@ -140,15 +140,15 @@ _ENCODER: Final = msgspec.json.Encoder(enc_hook=str)
 
 def _render_json(_sink: Any, _level: str, line: dict[str, Any]) -> bytes:
     try:
-        # A list: given a tuple, msgspec 0.20 to 0.22 keeps an iterator for ever.
+        # A list, because msgspec 0.20 to 0.22 leaks an iterator for each tuple.
         return _ENCODER.encode_lines([line])
-    except Exception:  # noqa: BLE001 (whatever a value's own code raises)
+    except Exception:  # noqa: BLE001 (a value's own code may raise anything)
         return _render_plain(line)
 
 
 def _render_plain(line: dict[str, Any]) -> bytes:
-    """A line with a value that msgspec cannot encode: text that is not UTF-8, as in a provider's headers, or an object
-    whose ``str`` fails."""
+    """Render a line with a value that msgspec cannot encode: text that is not UTF-8, as in a provider's headers, or an
+    object whose ``str`` fails."""
     return _ENCODER.encode_lines([{name: _plain(value) for name, value in line.items()}])
 
 
@@ -156,7 +156,7 @@ def _plain(value: Any) -> msgspec.Raw:
     for encode in (_ENCODER.encode, _escape):
         try:
             return msgspec.Raw(encode(value))
-        except Exception:  # noqa: BLE001, S112 (the same; what is left is said in its place)
+        except Exception:  # noqa: BLE001, S112 (the same; a placeholder replaces the value)
             continue
     return msgspec.Raw(_ENCODER.encode(f"<{type(value).__name__} that cannot be logged>"))
 

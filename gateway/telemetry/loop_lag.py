@@ -1,4 +1,4 @@
-"""How late the event loop runs: the first sign of too much work for one process."""
+"""Measures the lag of the event loop, which is the first sign that one process has too much work."""
 
 from typing import Final
 
@@ -9,7 +9,7 @@ _EVERY_SECONDS: Final = 0.5
 
 
 async def measure_loop_lag(metrics: Metrics, clock: Clock) -> None:
-    """Measure for as long as the task lives."""
+    """Measure the lag every half second, until the task is cancelled."""
     while True:
         due = clock.monotonic() + _EVERY_SECONDS
         await clock.sleep(_EVERY_SECONDS)

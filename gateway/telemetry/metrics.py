@@ -1,4 +1,4 @@
-"""All metrics, with bounded labels only: route templates and configured names, never ids (the specification, §6)."""
+"""All metrics. Their labels are bounded: route templates and configured names, never ids (``docs/metrics.md``)."""
 
 from typing import Final
 
@@ -22,13 +22,13 @@ class Metrics:
         registry = self.registry = CollectorRegistry()
         self.requests = Counts(
             "rtgw_requests",
-            "Requests answered.",
+            "Responses sent, by status, error code and error source.",
             ["surface", "operation", "status", "code", "source"],
             registry,
         )
         self.request_seconds = Durations(
             "rtgw_request_duration_seconds",
-            "Time from the head of a request to its answer.",
+            "Time from the head of a request to its response.",
             ["surface", "operation"],
             _SECONDS,
             registry,
@@ -42,91 +42,91 @@ class Metrics:
         )
         self.upstream_requests = Counts(
             "rtgw_upstream_requests",
-            "Requests sent to providers, by their HTTP status or the word for why there was none.",
+            "Requests sent to providers, by the HTTP status of the response or the reason why there is none.",
             ["provider", "operation", "outcome"],
             registry,
         )
         self.upstream_seconds = Durations(
             "rtgw_upstream_request_duration_seconds",
-            "Time of requests to providers.",
+            "Duration of requests to providers.",
             ["provider", "operation"],
             _SECONDS,
             registry,
         )
         self.upstream_retries = Counter(
             "rtgw_upstream_retries",
-            "Requests to providers that were sent again, by what had failed.",
+            "Requests to providers that were retried, by the reason of the retry.",
             ["provider", "reason"],
             registry=registry,
         )
         self.breaker_state = Gauge(
             "rtgw_breaker_state",
-            "1 for the state that the breaker of a class of work is in, 0 for the others.",
+            "1 for the current state of the circuit breaker of a class of work, 0 for the other states.",
             ["provider", "class", "state"],
             registry=registry,
         )
         self.bulkhead_in_flight = Gauge(
             "rtgw_bulkhead_in_flight",
-            "Provider calls of a class of work that are under way.",
+            "Provider calls of a class of work that are in progress.",
             ["provider", "class"],
             registry=registry,
         )
         self.bulkhead_waiting = Gauge(
             "rtgw_bulkhead_waiting",
-            "Provider calls of a class of work that wait for their turn.",
+            "Provider calls of a class of work that wait for a slot.",
             ["provider", "class"],
             registry=registry,
         )
         self.bulkhead_limit = Gauge(
             "rtgw_bulkhead_limit",
-            "How many provider calls of a class of work may be under way at once.",
+            "Maximum number of concurrent provider calls of a class of work.",
             ["provider", "class"],
             registry=registry,
         )
         self.bulkhead_rejected = Counter(
             "rtgw_bulkhead_rejected",
-            "Provider calls that were refused because too many were under way and waiting.",
+            "Provider calls that were refused because too many were in progress and waiting.",
             ["provider", "class"],
             registry=registry,
         )
         self.native_in_flight = Gauge(
             "rtgw_native_in_flight",
-            "Requests that are being passed through to a provider, streams and WebSockets included.",
+            "Pass-through requests to a provider that are in progress, including streams and WebSockets.",
             ["provider"],
             registry=registry,
         )
         self.native_in_flight_limit = Gauge(
             "rtgw_native_in_flight_limit",
-            "How many requests may be passed through to a provider at once.",
+            "Maximum number of concurrent pass-through requests to a provider.",
             ["provider"],
             registry=registry,
         )
         self.unreadable_rows = Counter(
             "rtgw_unreadable_rows",
-            "Rows of providers' lists that could not be read and were left out.",
+            "Rows of providers' lists that were left out because they could not be read.",
             ["provider"],
             registry=registry,
         )
         self.credentials_ok = Gauge(
             "rtgw_provider_credentials_ok",
-            "1 after the provider last accepted the gateway's credentials, 0 after it last rejected them.",
+            "1 if the provider accepted the gateway's credentials the last time, 0 if it rejected them.",
             ["provider"],
             registry=registry,
         )
         self.intents_open = Gauge(
             "rtgw_intents_open",
-            "Creates whose outcome is not settled, as the store last told.",
+            "Creates whose outcome is not settled, as last read from the store.",
             ["state"],
             registry=registry,
         )
         self.intent_oldest_age = Gauge(
             "rtgw_intent_oldest_age_seconds",
-            "The age of the oldest create whose outcome is not settled; 0 when there is none.",
+            "Age of the oldest create whose outcome is not settled; 0 when there is none.",
             registry=registry,
         )
         self.intents_surplus = Gauge(
             "rtgw_intents_surplus",
-            "Creates of which more than one runtime was found.",
+            "Creates for which more than one runtime was found.",
             registry=registry,
         )
         self.intents_settled = Counter(
@@ -137,73 +137,73 @@ class Metrics:
         )
         self.store_up = Gauge(
             "rtgw_store_up",
-            "1 while the store answers and can be written to, 0 while it does not.",
+            "1 while the store responds and can be written to, otherwise 0.",
             registry=registry,
         )
         self.event_loop_lag = Gauge(
             "rtgw_event_loop_lag_seconds",
-            "By how much the event loop was last late.",
+            "Lag of the event loop at the last measurement.",
             registry=registry,
         )
         self.requests_in_flight = Gauge(
             "rtgw_requests_in_flight",
-            "Requests of the API and the dialects that are being worked on.",
+            "Requests of the API and the dialects that are in progress.",
             registry=registry,
         )
         self.connections = Gauge(
             "rtgw_connections",
-            "Connections of clients that are open.",
+            "Open connections of clients.",
             registry=registry,
         )
         self.requests_rejected = Counter(
             "rtgw_requests_rejected",
-            "Requests and connections turned away because a limit was reached.",
+            "Requests and connections that were refused because a limit was reached.",
             ["reason"],
             registry=registry,
         )
         self.reload_successful = Gauge(
             "rtgw_config_last_reload_successful",
-            "1 when the settings were last read without a fault, 0 when those in force are older ones.",
+            "1 if the last reload of the settings succeeded, 0 if older settings are still in effect.",
             registry=registry,
         )
         self.reload_seconds = Gauge(
             "rtgw_config_last_reload_success_timestamp_seconds",
-            "When the settings in force were read, in seconds since the epoch.",
+            "Time when the effective settings were read, in seconds since the epoch.",
             registry=registry,
         )
         self.cache_requests = Counts(
             "rtgw_cache_requests",
-            "Reads that may be answered from memory, by what became of them.",
+            "Cacheable reads, by their result.",
             ["operation", "result"],
             registry,
         )
         self.cache_entries = Gauge(
             "rtgw_cache_entries",
-            "Answers that are kept in memory.",
+            "Responses in the read cache.",
             registry=registry,
         )
         self.cache_bytes = Gauge(
             "rtgw_cache_bytes",
-            "What the answers that are kept in memory take, about.",
+            "Approximate size of the responses in the read cache.",
             registry=registry,
         )
         self.queue_depth = Gauge(
             "rtgw_queue_depth",
-            "What is under way or waits inside the gateway.",
+            "Background work in progress or waiting in this process.",
             ["queue"],
             registry=registry,
         )
         self.dropped = Counter(
             "rtgw_dropped",
-            "Things given up because a limit was reached.",
+            "Requests, connections, log lines and runtime specs that were dropped.",
             ["what"],
             registry=registry,
         )
-        build = Gauge("rtgw_build_info", "The version that runs.", ["version"], registry=registry)
+        build = Gauge("rtgw_build_info", "The version of the gateway; always 1.", ["version"], registry=registry)
         build.labels(__version__).set(1)
 
     def forget_provider(self, name: str) -> None:
-        """Show the state of this provider no more: there is none."""
+        """Remove the gauges of a provider that is no longer configured."""
         for gauge in (
             self.native_in_flight,
             self.native_in_flight_limit,
@@ -216,5 +216,5 @@ class Metrics:
             gauge.remove_by_labels({"provider": name})
 
     def exposition(self) -> bytes:
-        """All values in the Prometheus text format."""
+        """Return all values in the Prometheus text format."""
         return generate_latest(self.registry)

@@ -1,4 +1,4 @@
-"""What is seen of creates and their store."""
+"""Metrics and log lines of creates and their store."""
 
 import json
 from dataclasses import replace
@@ -32,8 +32,8 @@ INTENT = Intent(
 )
 
 
-class Told:
-    """Signals, and what they led to."""
+class Seen:
+    """The signals under test, with the log lines and metrics that they produce."""
 
     def __init__(self) -> None:
         self._stream = StringIO()
@@ -48,43 +48,43 @@ class Told:
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
+def seen() -> Seen:
+    return Seen()
 
 
-def test_the_store_is_up_or_down_and_each_change_is_a_line(told: Told) -> None:
-    """That it is up from the start is none."""
-    told.signals.store_up(None)
-    assert told.value("rtgw_store_up") == 1
-    assert told.lines() == []
-    told.signals.store_down("The store took too long.", "TimeoutError: ")
-    assert told.value("rtgw_store_up") == 0
-    told.signals.store_up(12.34)
-    assert told.value("rtgw_store_up") == 1
-    down, up = told.lines()
+def test_each_change_of_the_store_state_is_logged(seen: Seen) -> None:
+    """The first success is not a change."""
+    seen.signals.store_up(None)
+    assert seen.value("rtgw_store_up") == 1
+    assert seen.lines() == []
+    seen.signals.store_down("The store took too long.", "TimeoutError: ")
+    assert seen.value("rtgw_store_up") == 0
+    seen.signals.store_up(12.34)
+    assert seen.value("rtgw_store_up") == 1
+    down, up = seen.lines()
     assert (down["event"], down["level"], down["cause"]) == ("store_down", "error", "TimeoutError: ")
     assert (up["event"], up["down_seconds"]) == ("store_up", 12.3)
 
 
-def test_every_unsettled_state_has_its_number_also_when_there_is_none(told: Told) -> None:
-    told.signals.counted(Counts(unsettled={IntentState.UNKNOWN: 3, IntentState.PARKED: 1}, surplus=2, oldest_age=7.5))
-    told.signals.counted(Counts(unsettled={IntentState.UNKNOWN: 2}, surplus=2, oldest_age=7.5))
-    states = {state: told.value("rtgw_intents_open", state=state) for state in ("open", "unknown", "parked")}
+def test_every_unsettled_state_has_its_number_even_if_it_is_zero(seen: Seen) -> None:
+    seen.signals.counted(Counts(unsettled={IntentState.UNKNOWN: 3, IntentState.PARKED: 1}, surplus=2, oldest_age=7.5))
+    seen.signals.counted(Counts(unsettled={IntentState.UNKNOWN: 2}, surplus=2, oldest_age=7.5))
+    states = {state: seen.value("rtgw_intents_open", state=state) for state in ("open", "unknown", "parked")}
     assert states == {"open": 0, "unknown": 2, "parked": 0}
-    assert told.value("rtgw_intents_surplus") == 2
-    assert told.value("rtgw_intent_oldest_age_seconds") == 7.5
+    assert seen.value("rtgw_intents_surplus") == 2
+    assert seen.value("rtgw_intent_oldest_age_seconds") == 7.5
 
 
-def test_what_was_settled_is_counted_by_its_outcome(told: Told) -> None:
-    """A runtime that was found after its create had been answered otherwise is a line, too."""
+def test_settled_intents_are_counted_by_outcome(seen: Seen) -> None:
+    """A runtime that is found after its create got another response is logged too."""
     done = replace(INTENT, state=IntentState.DONE)
-    told.signals.settled(done, late=False)
-    told.signals.settled(replace(INTENT, state=IntentState.ABSENT), late=True)
-    assert told.lines() == []
-    told.signals.settled(done, late=True)
-    values = {name: told.value("rtgw_intents_settled_total", outcome=name) for name in ("done", "done_late", "absent")}
+    seen.signals.settled(done, late=False)
+    seen.signals.settled(replace(INTENT, state=IntentState.ABSENT), late=True)
+    assert seen.lines() == []
+    seen.signals.settled(done, late=True)
+    values = {name: seen.value("rtgw_intents_settled_total", outcome=name) for name in ("done", "done_late", "absent")}
     assert values == {"done": 1, "done_late": 1, "absent": 1}
-    (line,) = told.lines()
+    (line,) = seen.lines()
     assert (line["event"], line["level"], line["intent_id"]) == ("intent_done_late", "info", INTENT.id)
 
 
@@ -95,10 +95,10 @@ def test_what_was_settled_is_counted_by_its_outcome(told: Told) -> None:
         ("parked", "intent_parked", "error"),
     ],
 )
-def test_what_becomes_of_an_intent_is_a_line_that_finds_it(told: Told, signal: str, event: str, level: str) -> None:
-    """Without anything that is sealed."""
-    getattr(told.signals, signal)(INTENT)
-    (line,) = told.lines()
+def test_unsettled_intent_is_logged_with_its_ids(seen: Seen, signal: str, event: str, level: str) -> None:
+    """The line contains no encrypted field."""
+    getattr(seen.signals, signal)(INTENT)
+    (line,) = seen.lines()
     assert (line["event"], line["level"]) == (event, level)
     del line["timestamp"], line["event"], line["level"]
     assert line == {
@@ -113,16 +113,16 @@ def test_what_becomes_of_an_intent_is_a_line_that_finds_it(told: Told, signal: s
     }
 
 
-def test_a_second_runtime_is_a_line_with_its_id(told: Told) -> None:
-    told.signals.surplus(INTENT, "r-2")
-    (line,) = told.lines()
+def test_second_runtime_is_logged_with_its_id(seen: Seen) -> None:
+    seen.signals.surplus(INTENT, "r-2")
+    (line,) = seen.lines()
     assert (line["event"], line["level"], line["provider_runtime_id"]) == ("surplus_runtime", "error", "r-1")
     assert line["surplus_runtime_id"] == "r-2"
 
 
-def test_what_could_not_be_written_is_a_line(told: Told) -> None:
-    told.signals.not_written("in_1", StoreUnavailable("The store took too long."))
-    (line,) = told.lines()
+def test_failed_write_to_the_store_is_logged(seen: Seen) -> None:
+    seen.signals.not_written("in_1", StoreUnavailable("The store took too long."))
+    (line,) = seen.lines()
     assert (line["event"], line["intent_id"], line["reason"]) == (
         "intent_not_written",
         "in_1",
@@ -130,18 +130,18 @@ def test_what_could_not_be_written_is_a_line(told: Told) -> None:
     )
 
 
-def test_a_decision_is_a_line_with_who_made_it(told: Told) -> None:
-    told.signals.decided(DecisionRecord(1.0, "olga", "in_1", Decision.MADE, "r-1", "seen by hand"))
-    (line,) = told.lines()
+def test_decision_is_logged_with_its_operator(seen: Seen) -> None:
+    seen.signals.decided(DecisionRecord(1.0, "olga", "in_1", Decision.MADE, "r-1", "seen by hand"))
+    (line,) = seen.lines()
     assert {line[name] for name in ("event", "operator", "intent_id", "decision", "provider_runtime_id", "note")} == {
         *("operator_decision", "olga", "in_1", "made", "r-1", "seen by hand")
     }
 
 
-def test_a_mistake_of_the_gateway_while_it_settles_is_told_with_where_it_was(told: Told) -> None:
+def test_bug_while_settling_is_logged_with_its_traceback(seen: Seen) -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         _ = 1 / 0
-    told.signals.failed(caught.value)
-    (line,) = told.lines()
+    seen.signals.failed(caught.value)
+    (line,) = seen.lines()
     assert (line["event"], line["level"]) == ("unexpected_error", "error")
     assert "_ = 1 / 0" in line["exception"]

@@ -1,4 +1,4 @@
-"""Where log lines go: each is written whole and at once, and a stream that fails does not fail what is logged about."""
+"""Each log line is written completely and at once, and a failing stream never fails the request that logs."""
 
 import os
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from gateway.telemetry.logs import Event, Logger, make_logger
 
 
 class Pipe(RawIOBase):
-    """Accepts up to ``room`` bytes, at most ten at once, and None as a pipe does that does not block."""
+    """Accepts up to ``room`` bytes, at most ten at once; ``write`` returns None when full, like a non-blocking pipe."""
 
     def __init__(self, room: int = 1 << 20) -> None:
         self.taken = b""
@@ -45,7 +45,7 @@ def test_line_is_written_as_soon_as_it_is_logged() -> None:
     assert msgspec.json.decode(raw.getvalue())["name"] == "ä"
 
 
-def test_line_is_whole_where_a_pipe_takes_it_in_pieces() -> None:
+def test_line_is_complete_if_a_pipe_accepts_it_in_parts() -> None:
     pipe = Pipe()
     logger, lost = logger_to(pipe)
     logger.info(Event.STARTED)
@@ -66,7 +66,7 @@ def test_rest_of_a_line_is_written_before_the_next_line(accepted: int) -> None:
     assert (pipe.events(), len(lost)) == (["started", "stopped"], 2)
 
 
-def test_pipe_that_accepts_nothing_loses_whole_lines() -> None:
+def test_pipe_that_accepts_nothing_loses_complete_lines() -> None:
     pipe = Pipe(0)
     logger, lost = logger_to(pipe)
     logger.info(Event.STARTED)
@@ -77,14 +77,14 @@ def test_pipe_that_accepts_nothing_loses_whole_lines() -> None:
 
 @pytest.fixture
 def ends() -> Iterator[list[int]]:
-    """The two ends of a pipe of the system."""
+    """The two ends of an operating system pipe."""
     both = list(os.pipe())
     yield both
     for end in both:
         os.close(end)
 
 
-def test_full_pipe_of_the_system_does_not_raise_or_tear_a_line(ends: list[int]) -> None:
+def test_full_system_pipe_neither_raises_nor_splits_a_line(ends: list[int]) -> None:
     reader, writer = ends
     os.set_blocking(writer, False)
     with open(writer, "w", closefd=False) as stream:
@@ -102,7 +102,7 @@ def test_full_pipe_of_the_system_does_not_raise_or_tear_a_line(ends: list[int]) 
     assert [line.get("number") for line in events] == [*range(logged - 1), None]
 
 
-def test_reader_that_left_does_not_raise(ends: list[int]) -> None:
+def test_pipe_without_a_reader_does_not_raise(ends: list[int]) -> None:
     reader, writer = ends
     with open(writer, "w", closefd=False) as stream:
         lost: list[int] = []

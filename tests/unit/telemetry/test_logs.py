@@ -1,4 +1,4 @@
-"""Log lines: their fields and levels, whose request they belong to, and that no value keeps one from being written."""
+"""Log lines: their fields and levels, the request id, and values that are hard to write."""
 
 import asyncio
 import subprocess
@@ -146,7 +146,7 @@ def test_traceback_shows_no_values_of_variables(form: Form) -> None:
 
 @pytest.mark.parametrize("value", ["\udcff", "\ud800 ä", "a\nb"])
 def test_text_that_is_not_utf_8_or_has_line_ends_is_written_on_one_line(value: str) -> None:
-    """A provider's header may hold any bytes, and must not turn its answer into an error of the gateway."""
+    """A provider's header may contain any bytes, and must not turn its response into an error of the gateway."""
     stream = StringIO()
     make_logger(stream=stream).info(Event.UPSTREAM, provider_request_id=value, names=[value], status=200)
     (written,) = stream.getvalue().splitlines()
@@ -157,7 +157,7 @@ def test_text_that_is_not_utf_8_or_has_line_ends_is_written_on_one_line(value: s
         assert written.endswith('"status":200}')
 
 
-def test_text_that_is_not_utf_8_is_escaped_for_people() -> None:
+def test_text_that_is_not_utf_8_is_escaped_in_the_console_format() -> None:
     stream = StringIO()
     make_logger("info", "console", stream).info(Event.UPSTREAM, provider_request_id="\udcff")
     assert "provider_request_id=\\udcff" in stream.getvalue()
