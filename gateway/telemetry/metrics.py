@@ -6,8 +6,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.exposition import generate_latest
 
 from gateway import __version__
-from gateway.telemetry.counts import Counts
-from gateway.telemetry.durations import Durations
+from gateway.telemetry.fast_counter import FastCounter
+from gateway.telemetry.fast_histogram import FastHistogram
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 240)
 _OVERHEAD_SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1)
@@ -20,33 +20,33 @@ class Metrics:
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
-        self.requests = Counts(
+        self.requests = FastCounter(
             "rtgw_requests",
             "Responses sent, by status, error code and error source.",
             ["surface", "operation", "status", "code", "source"],
             registry,
         )
-        self.request_seconds = Durations(
+        self.request_seconds = FastHistogram(
             "rtgw_request_duration_seconds",
             "Time from the head of a request to its response.",
             ["surface", "operation"],
             _SECONDS,
             registry,
         )
-        self.overhead_seconds = Durations(
+        self.overhead_seconds = FastHistogram(
             "rtgw_gateway_overhead_seconds",
             "Time of a request that was not spent waiting for providers.",
             ["surface", "operation"],
             _OVERHEAD_SECONDS,
             registry,
         )
-        self.upstream_requests = Counts(
+        self.upstream_requests = FastCounter(
             "rtgw_upstream_requests",
             "Requests sent to providers, by the HTTP status of the response or the reason why there is none.",
             ["provider", "operation", "outcome"],
             registry,
         )
-        self.upstream_seconds = Durations(
+        self.upstream_seconds = FastHistogram(
             "rtgw_upstream_request_duration_seconds",
             "Duration of requests to providers.",
             ["provider", "operation"],
@@ -171,7 +171,7 @@ class Metrics:
             "Time when the effective settings were read, in seconds since the epoch.",
             registry=registry,
         )
-        self.cache_requests = Counts(
+        self.cache_requests = FastCounter(
             "rtgw_cache_requests",
             "Cacheable reads, by their result.",
             ["operation", "result"],

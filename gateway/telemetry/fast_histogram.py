@@ -26,7 +26,7 @@ class Series:
         self.total += seconds
 
 
-class Durations(Collector):
+class FastHistogram(Collector):
     """A histogram of seconds; ``bounds`` are the upper bounds of its buckets, which are inclusive, in order."""
 
     def __init__(

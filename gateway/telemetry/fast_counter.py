@@ -20,7 +20,7 @@ class Count:
         self.value += 1
 
 
-class Counts(Collector):
+class FastCounter(Collector):
     """A counter with labels."""
 
     def __init__(self, name: str, help_: str, labels: Sequence[str], registry: CollectorRegistry) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
-from gateway.telemetry.counts import Counts
+from gateway.telemetry.fast_counter import FastCounter
 
 LABELS = ["operation", "status"]
 
@@ -23,7 +23,7 @@ def lines(registry: CollectorRegistry) -> list[str]:
 )
 def test_every_set_of_labels_has_the_same_count(counted: Sequence[tuple[str, object]]) -> None:
     own, theirs = CollectorRegistry(), CollectorRegistry()
-    counts = Counts("rtgw_requests", "How many.", LABELS, own)
+    counts = FastCounter("rtgw_requests", "How many.", LABELS, own)
     counter = Counter("rtgw_requests", "How many.", LABELS, registry=theirs)
     for operation, status in counted:
         counts.labels(operation, status).inc()
@@ -33,12 +33,12 @@ def test_every_set_of_labels_has_the_same_count(counted: Sequence[tuple[str, obj
 
 def test_a_name_is_taken_once() -> None:
     registry = CollectorRegistry()
-    Counts("rtgw_requests", "How many.", LABELS, registry)
+    FastCounter("rtgw_requests", "How many.", LABELS, registry)
     with pytest.raises(ValueError, match="Duplicated"):
-        Counts("rtgw_requests", "How many.", LABELS, registry)
+        FastCounter("rtgw_requests", "How many.", LABELS, registry)
 
 
 def test_a_count_has_a_value_for_each_label() -> None:
-    counts = Counts("rtgw_requests", "How many.", LABELS, CollectorRegistry())
+    counts = FastCounter("rtgw_requests", "How many.", LABELS, CollectorRegistry())
     with pytest.raises(ValueError, match="operation, status"):
         counts.labels("get")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from gateway.telemetry.durations import Durations
+from gateway.telemetry.fast_histogram import FastHistogram
 
 BOUNDS = (0.001, 0.01, 0.5, 240)
 LABELS = ["surface", "operation"]
@@ -20,7 +20,7 @@ def lines(registry: CollectorRegistry) -> list[str]:
 @given(st.lists(st.sampled_from(BOUNDS) | st.floats(min_value=0, max_value=1e6), max_size=20))
 def test_every_observation_is_in_the_same_buckets(seconds: Sequence[float]) -> None:
     own, theirs = CollectorRegistry(), CollectorRegistry()
-    durations = Durations("rtgw_seconds", "How long.", LABELS, BOUNDS, own)
+    durations = FastHistogram("rtgw_seconds", "How long.", LABELS, BOUNDS, own)
     histogram = Histogram("rtgw_seconds", "How long.", LABELS, buckets=BOUNDS, registry=theirs)
     for number, duration in enumerate(seconds):
         durations.labels("api", f"operation-{number % 2}").observe(duration)
@@ -30,12 +30,12 @@ def test_every_observation_is_in_the_same_buckets(seconds: Sequence[float]) -> N
 
 def test_a_name_is_taken_once() -> None:
     registry = CollectorRegistry()
-    Durations("rtgw_seconds", "How long.", LABELS, BOUNDS, registry)
+    FastHistogram("rtgw_seconds", "How long.", LABELS, BOUNDS, registry)
     with pytest.raises(ValueError, match="Duplicated"):
-        Durations("rtgw_seconds", "How long.", LABELS, BOUNDS, registry)
+        FastHistogram("rtgw_seconds", "How long.", LABELS, BOUNDS, registry)
 
 
 def test_a_series_has_a_value_for_each_label() -> None:
-    durations = Durations("rtgw_seconds", "How long.", LABELS, BOUNDS, CollectorRegistry())
+    durations = FastHistogram("rtgw_seconds", "How long.", LABELS, BOUNDS, CollectorRegistry())
     with pytest.raises(ValueError, match="surface, operation"):
         durations.labels("api")
