@@ -18,11 +18,11 @@ from gateway.api.routes import V1_ROUTES
 from gateway.api.site import PROBE_ROUTES, SITE_ROUTES, Probes, Site
 from gateway.http.access_log import Surface
 from gateway.http.bodies import BodyReader, defer_continue
-from gateway.http.limits import HttpLimits
 from gateway.http.server import SERVED
 from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.dialect import Dialect
 from gateway.services import Services
+from gateway.settings import HttpSettings
 from gateway.telemetry.logs import Logger, make_logger
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.passthrough import PassThrough
@@ -38,7 +38,7 @@ def create_api(
     logger: Logger,
     clock: Clock,
     keys: Mapping[str, bytes] | None,
-    limits: HttpLimits,
+    http: HttpSettings,
     dialects: Iterable[Dialect] = (),
     native: Mapping[str, PassThrough] | None = None,
     reads: ReadCache | None = None,
@@ -50,13 +50,13 @@ def create_api(
     metrics to :func:`create_admin`. ``reads`` keeps answers to reads; None asks the provider each time. ``dialects``
     are served below their prefixes, the providers of ``native`` as they are below ``/native``.
     """
-    endpoints = Endpoints(authenticator=Authenticator(keys), metrics=metrics, logger=logger, clock=clock, limits=limits)
-    app = web.Application(client_max_size=limits.max_body_bytes)
+    endpoints = Endpoints(authenticator=Authenticator(keys), metrics=metrics, logger=logger, clock=clock, http=http)
+    app = web.Application(client_max_size=http.max_body_bytes)
     routes = _Routes(endpoints)
-    bodies = BodyReader(limits)
+    bodies = BodyReader(http)
     register_dialects(app, dialects, endpoints, bodies)
     on_write = reads.written if reads is not None else None
-    register_native(app, native or {}, endpoints, limits, on_write)
+    register_native(app, native or {}, endpoints, http, on_write)
     routes.add(V1_ROUTES, Handlers(services, bodies, reads))
     routes.add(SITE_ROUTES, Site(openapi_json))
     if with_admin:
@@ -66,7 +66,12 @@ def create_api(
 
 
 def create_admin(
-    api: web.Application, *, metrics: Metrics, logger: Logger | None = None, clock: Clock | None = None
+    api: web.Application,
+    *,
+    http: HttpSettings,
+    metrics: Metrics,
+    logger: Logger | None = None,
+    clock: Clock | None = None,
 ) -> web.Application:
     """The probes and metrics alone, for an address of their own. It is served until ``api`` has drained, and not ready
     as soon as ``api`` begins to."""
@@ -75,7 +80,7 @@ def create_admin(
         metrics=metrics,
         logger=logger or make_logger("warning"),
         clock=clock or SystemClock(),
-        limits=HttpLimits(),
+        http=http,
     )
     app = web.Application()
     routes = _Routes(endpoints)

@@ -25,14 +25,14 @@ from gateway.domain.errors import (
     Overloaded,
     UnsupportedFeature,
 )
-from gateway.http.access_log import Outcome, Recorder, Surface
+from gateway.http.access_log import AccessLog, Outcome, Surface
 from gateway.http.bodies import ClientAborted
 from gateway.http.in_flight import InFlight, Task
-from gateway.http.limits import HttpLimits
 from gateway.http.problems import internal_error, problem_response
 from gateway.http.request_ids import request_id, trace_context
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
+from gateway.settings import HttpSettings
 from gateway.telemetry.logs import Event, Logger
 from gateway.telemetry.metrics import Metrics
 
@@ -66,27 +66,27 @@ class Endpoints:
         metrics: Metrics,
         logger: Logger,
         clock: Clock,
-        limits: HttpLimits,
+        http: HttpSettings,
     ) -> None:
         self.authenticator = authenticator
-        self.in_flight = InFlight(limits.max_requests_in_flight, metrics)
+        self.in_flight = InFlight(http.max_requests_in_flight, metrics)
         self.connections = metrics.connections
-        self._max_header_bytes = limits.max_header_bytes
+        self._max_header_bytes = http.max_header_bytes
         self._metrics = metrics
         self._logger = logger
         self._clock = clock
         self._turned_away = metrics.requests_rejected.labels("connections")
         self._slow_readers = metrics.dropped.labels("slow_reader")
-        self._unreadable = Recorder(
+        self._unreadable = AccessLog(
             metrics, logger, Surface.SITE, UNREADABLE, UNREADABLE, event=Event.UNREADABLE_REQUEST
         )
 
     def bind(self, route: Route, handler: Handler) -> AiohttpHandler:
         """The aiohttp handler of a route."""
-        recorder = self._recorder(route.surface, route.operation_id, route.path)
+        access_log = self._access_log(route.surface, route.operation_id, route.path)
         guarded = self._guarded(handler, route) if route.secured else handler
         tasks = self.in_flight.site if route.surface is Surface.SITE else self.in_flight.api
-        return self._endpoint(guarded, recorder, tasks, private=route.secured)
+        return self._endpoint(guarded, access_log, tasks, private=route.secured)
 
     def bind_raw(
         self,
@@ -107,9 +107,9 @@ class Endpoints:
             ctx.principal = authenticator.principal(request.headers)
             return await handler(request, ctx)
 
-        recorder = self._recorder(surface, operation, path)
+        access_log = self._access_log(surface, operation, path)
         tasks = self.in_flight.api if bounded else self.in_flight.native
-        return self._endpoint(guarded, recorder, tasks, private=True, failed=failed or _problem)
+        return self._endpoint(guarded, access_log, tasks, private=True, failed=failed or _problem)
 
     def wrong_method(self, surface: Surface, path: str, allowed: tuple[str, ...]) -> AiohttpHandler:
         """Answers the methods that a known path does not know."""
@@ -119,7 +119,7 @@ class Endpoints:
                 f"{request.method} does not work here; it takes {', '.join(allowed)}.", allowed=allowed
             )
 
-        return self._endpoint(refuse, self._recorder(surface, UNMATCHED, path), self.in_flight.site, private=True)
+        return self._endpoint(refuse, self._access_log(surface, UNMATCHED, path), self.in_flight.site, private=True)
 
     def unknown_path(self, surface: Surface) -> AiohttpHandler:
         """Answers all paths that do not exist."""
@@ -127,7 +127,9 @@ class Endpoints:
         async def refuse(_request: web.Request, _ctx: RequestContext) -> web.Response:
             raise NotFound("There is no such path; /openapi.json lists those that there are.")
 
-        return self._endpoint(refuse, self._recorder(surface, UNMATCHED, UNMATCHED), self.in_flight.site, private=True)
+        return self._endpoint(
+            refuse, self._access_log(surface, UNMATCHED, UNMATCHED), self.in_flight.site, private=True
+        )
 
     def refuse_unreadable(self, request: web.BaseRequest, error: GatewayError) -> web.Response:
         """The answer to a request that never reached a handler. The connection is closed after it."""
@@ -166,8 +168,8 @@ class Endpoints:
         """Log the exception that is being handled."""
         self._logger.exception(Event.UNEXPECTED_ERROR, detail=message, **fields)
 
-    def _recorder(self, surface: str, operation: str, path: str) -> Recorder:
-        return Recorder(self._metrics, self._logger, surface, operation, path)
+    def _access_log(self, surface: str, operation: str, path: str) -> AccessLog:
+        return AccessLog(self._metrics, self._logger, surface, operation, path)
 
     def _guarded(self, handler: Handler, route: Route) -> Handler:
         authenticator = self.authenticator
@@ -190,7 +192,7 @@ class Endpoints:
     def _endpoint(
         self,
         handler: Handler,
-        recorder: Recorder,
+        access_log: AccessLog,
         tasks: set[Task],
         *,
         private: bool,
@@ -229,7 +231,7 @@ class Endpoints:
                 except asyncio.CancelledError:
                     if not in_flight.interrupted or request.transport is None or request.writer.output_size > 0:
                         outcome.code, outcome.source = "cancelled", "gateway"
-                        recorder.record(request.method, ctx, outcome, clock() - began)
+                        access_log.record(request.method, ctx, outcome, clock() - began)
                         raise
                     task.uncancel()
                     interruption = in_flight.interruption(request.method, ctx)
@@ -254,7 +256,7 @@ class Endpoints:
                 if in_flight.draining or not request.content.is_eof():
                     # (The rest of a body that is not wanted is not read to keep the connection.)
                     response.force_close()
-                recorder.record(request.method, ctx, outcome, clock() - began)
+                access_log.record(request.method, ctx, outcome, clock() - began)
                 return response
 
         return endpoint

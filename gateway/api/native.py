@@ -8,7 +8,6 @@ import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -32,12 +31,12 @@ from gateway.domain.operations import Operation
 from gateway.http.bodies import BodyReader, ClientAborted, defer_continue, invite_body
 from gateway.http.headers import is_websocket, to_caller, to_provider
 from gateway.http.in_flight import SAFE_METHODS
-from gateway.http.limits import HttpLimits
 from gateway.http.tunnel import tunnel
 from gateway.ports.context import RequestContext
 from gateway.ports.error_mapping import transport_error
 from gateway.ports.native import WEBSOCKET
 from gateway.ports.transport import TransportFailure
+from gateway.settings import HttpSettings
 from gateway.upstream.exchange import Exchange, NativeAnswer, NativeRequest
 from gateway.upstream.passthrough import NATIVE, PassThrough
 
@@ -53,12 +52,12 @@ def register_native(
     app: web.Application,
     providers: Mapping[str, PassThrough],
     endpoints: Endpoints,
-    limits: HttpLimits,
+    http: HttpSettings,
     on_write: Callable[[str], None] | None = None,
 ) -> None:
     """Add the pass-through to all ``providers``, by name. ``on_write`` hears of which provider something may have been
     written to."""
-    native = _Native(providers, limits, on_write)
+    native = _Native(providers, http, on_write)
     handler = endpoints.bind_raw(NATIVE, NATIVE, ROUTE, native.forward, bounded=False)
     for path in ("/native", "/native/{target:.*}"):
         app.router.add_resource(path).add_route("*", handler, expect_handler=defer_continue)
@@ -66,12 +65,12 @@ def register_native(
 
 class _Native:
     def __init__(
-        self, providers: Mapping[str, PassThrough], limits: HttpLimits, on_write: Callable[[str], None] | None
+        self, providers: Mapping[str, PassThrough], http: HttpSettings, on_write: Callable[[str], None] | None
     ) -> None:
         self._providers = providers
         self._on_write = on_write
-        self._bodies = BodyReader(replace(limits, max_body_bytes=min(limits.max_body_bytes, _IN_ONE_PIECE)))
-        self._in_one_piece = min(limits.max_body_bytes, _IN_ONE_PIECE)
+        self._in_one_piece = min(http.max_body_bytes, _IN_ONE_PIECE)
+        self._bodies = BodyReader(http.model_copy(update={"max_body_bytes": self._in_one_piece}))
 
     async def forward(self, request: web.Request, ctx: RequestContext) -> web.StreamResponse:
         """Check where the request wants to go, and pass it on."""

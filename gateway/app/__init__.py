@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from adapters.registry import discover
-from gateway.api import HttpLimits, create_admin, create_api
+from gateway.api import create_admin, create_api
 from gateway.api.cache.cache import ReadCache
 from gateway.api.endpoints import ENDPOINTS
 from gateway.api.openapi import openapi_document
@@ -125,20 +125,14 @@ def create_app(
         logger=logger,
         clock=clock,
         keys=key_digests(settings),
-        limits=HttpLimits(
-            max_body_bytes=settings.http.max_body_bytes,
-            max_header_bytes=settings.http.max_header_bytes,
-            max_line_bytes=settings.http.max_line_bytes,
-            body_timeout=settings.http.body_timeout,
-            max_requests_in_flight=settings.http.max_requests_in_flight,
-        ),
+        http=settings.http,
         native=native,
         dialects=_dialects(dialects),
         reads=reads,
         with_admin=not separate_admin,
     )
     if separate_admin:
-        app[ADMIN] = create_admin(app, metrics=metrics)
+        app[ADMIN] = create_admin(app, http=settings.http, metrics=metrics)
 
     reloader = app[RELOADER] = Reloader(
         settings,

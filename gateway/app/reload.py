@@ -106,7 +106,7 @@ class Reloader:
         self._metrics.reload_successful.set(0)
         return False
 
-    async def look_after_providers(self) -> None:
+    async def check_providers_periodically(self) -> None:
         """Ask all providers how they are now, and on the beat from then on, unless the settings say not to. A beat
         that is changed counts from the last time they were asked. Does not end."""
         asked: float | None = None

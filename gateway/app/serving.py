@@ -39,20 +39,12 @@ async def listening(app: web.Application) -> AsyncIterator[Addresses]:
         if settings.admin.address is not None:  # first, so that it is closed last, when the API has drained
             admin = await _listen(stack, app[ADMIN], settings.admin.address, reloader)
         addresses = Addresses(await _listen(stack, app, settings.http.address, reloader), admin)
-        async with background_task(reloader.look_after_providers()):
+        async with background_task(reloader.check_providers_periodically()):
             yield addresses
 
 
 async def _listen(stack: AsyncExitStack, app: web.Application, address: ListenAddress, reloader: Reloader) -> str:
-    http = reloader.settings.http
-    runner = GatewayRunner(
-        app,
-        max_line_bytes=http.max_line_bytes,
-        max_header_bytes=http.max_header_bytes,
-        keepalive_timeout=http.keepalive_timeout,
-        write_timeout=http.write_timeout,
-        max_connections=http.max_connections,
-    )
+    runner = GatewayRunner(app, reloader.settings.http)
 
     async def end() -> None:
         runner.grace = reloader.settings.shutdown.grace

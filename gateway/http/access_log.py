@@ -36,7 +36,7 @@ class Outcome:
         self.code, self.source = error.code, error.source.value
 
 
-class Recorder:
+class AccessLog:
     """Counts, times and logs the requests of one route."""
 
     def __init__(

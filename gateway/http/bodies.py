@@ -22,7 +22,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.requests import CREATE_REQUESTS, CreateRequest
 from gateway.domain.validation import validate
-from gateway.http.limits import HttpLimits
+from gateway.settings import HttpSettings
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -37,10 +37,10 @@ class ClientAborted(Exception):
 
 
 class BodyReader:
-    """Reads bodies within ``limits``."""
+    """Reads bodies of up to ``http.max_body_bytes``, each within ``http.body_timeout`` seconds."""
 
-    def __init__(self, limits: HttpLimits) -> None:
-        self._limits = limits
+    def __init__(self, http: HttpSettings) -> None:
+        self._http = http
 
     async def read(self, request: web.Request, model: type[ModelT]) -> ModelT:
         """The body as ``model``; no body is the same as ``{}``. Raises as :meth:`read_object`, and
@@ -72,7 +72,7 @@ class BodyReader:
         :class:`RequestTimeout`, :class:`InvalidRequest` and :class:`ClientAborted`."""
         if not request.body_exists:
             return b""
-        if (request.content_length or 0) > self._limits.max_body_bytes:
+        if (request.content_length or 0) > self._http.max_body_bytes:
             raise self._too_large()
         return await self._whole(request)
 
@@ -80,14 +80,14 @@ class BodyReader:
         try:
             if request.content.is_eof():
                 return await request.read()
-            async with asyncio.timeout(self._limits.body_timeout):
+            async with asyncio.timeout(self._http.body_timeout):
                 await invite_body(request)
                 return await request.read()
         except HTTPRequestEntityTooLarge as exc:
             raise self._too_large() from exc
         except TimeoutError as exc:
             raise RequestTimeout(
-                f"The body did not arrive within {self._limits.body_timeout:g} seconds; nothing was done."
+                f"The body did not arrive within {self._http.body_timeout:g} seconds; nothing was done."
             ) from exc
         except (RequestPayloadError, ConnectionError) as exc:
             if request.transport is None:
@@ -95,7 +95,7 @@ class BodyReader:
             raise InvalidRequest("The body breaks the rules of HTTP.") from exc
 
     def _too_large(self) -> PayloadTooLarge:
-        return PayloadTooLarge(f"The body is larger than {self._limits.max_body_bytes} bytes.")
+        return PayloadTooLarge(f"The body is larger than {self._http.max_body_bytes} bytes.")
 
 
 async def defer_continue(_request: web.Request) -> None:

@@ -11,6 +11,7 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 from gateway.domain import errors
 from gateway.domain.errors import GatewayError
 from gateway.http.problems import internal_error
+from gateway.settings import HttpSettings
 
 _LINGERING_SECONDS: Final = 2.0
 _LAST_WORDS_SECONDS: Final = 2.0
@@ -197,32 +198,23 @@ class GatewayServer(web.Server):
 class GatewayRunner(web.AppRunner):
     """Serves an application made by ``create_api`` or ``create_admin``.
 
-    ``max_line_bytes`` bounds the request target and each header, ``max_header_bytes`` each header too (all of them
-    together are counted by the application). ``keepalive_timeout`` is how many seconds a connection may be idle, also
-    before its first request; ``write_timeout`` how many seconds a client may take nothing of an answer;
-    ``shutdown_timeout`` how many seconds requests in flight have to finish, before those that have not are interrupted.
+    Of ``http``, the server applies ``max_line_bytes`` (to the request target and to each header),
+    ``max_header_bytes`` (to each header; the application applies it to their sum), ``keepalive_timeout`` (also before
+    the first request), ``write_timeout`` and ``max_connections``. ``shutdown_timeout`` is how many seconds requests in
+    flight have to finish before they are interrupted.
     """
 
-    def __init__(
-        self,
-        app: web.Application,
-        *,
-        max_line_bytes: int = 8190,
-        max_header_bytes: int = 16 << 10,
-        keepalive_timeout: float = 75.0,
-        write_timeout: float = 60.0,
-        max_connections: int = 2000,
-        shutdown_timeout: float = 60.0,
-    ) -> None:
+    def __init__(self, app: web.Application, http: HttpSettings, *, shutdown_timeout: float = 60.0) -> None:
         # What aiohttp does at the end is for answers that are being written.
         super().__init__(app, shutdown_timeout=_LAST_WORDS_SECONDS)
         self.grace = shutdown_timeout
-        self._max_connections = max_connections
+        self._max_connections = http.max_connections
+        line, field = http.max_line_bytes, http.max_header_bytes
         self._options: dict[str, Any] = {
-            "max_line_size": max_line_bytes,
-            "max_field_size": max_line_bytes + 1 if max_header_bytes >= max_line_bytes else max_header_bytes,
-            "keepalive_timeout": keepalive_timeout,
-            "write_timeout": write_timeout,
+            "max_line_size": line,
+            "max_field_size": line + 1 if field >= line else field,
+            "keepalive_timeout": http.keepalive_timeout,
+            "write_timeout": http.write_timeout,
             "lingering_time": _LINGERING_SECONDS,
             "auto_decompress": False,
             "access_log": None,

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from gateway.api import HttpLimits, create_api
+from gateway.api import create_api
 from gateway.http.server import GatewayRunner
 from gateway.ports.clock import SystemClock
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.services.fleet import Fleet
+from gateway.settings import HttpSettings
 from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
 from gateway.testing.waiting import Watch
@@ -24,7 +25,7 @@ from gateway.upstream.passthrough import PassThrough
 from tests.unit.services.fakes import services_of
 
 KEY = "a-key-of-a-shop-1234"
-LIMITS = HttpLimits(max_body_bytes=2048, max_header_bytes=4096, max_line_bytes=1024, body_timeout=30)
+HTTP = HttpSettings(max_body_bytes=2048, max_header_bytes=4096, max_line_bytes=1024, body_timeout=30)
 
 
 class RecordingLogger(StringIO):
@@ -128,17 +129,16 @@ Serve = Callable[..., Any]
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
-    """``await serve(lifecycle=..., limits=...)``: use cases over no provider, some of them replaced; ``native`` are the
-    providers that requests are passed through to; ``server`` further options of the runner."""
+    """``await serve(lifecycle=..., http=...)``: use cases over no provider, some of them replaced; ``native`` are the
+    providers that requests are passed through to."""
     async with AsyncExitStack() as stack:
 
         @asynccontextmanager
         async def start(
             *,
-            limits: HttpLimits = LIMITS,
+            http: HttpSettings = HTTP,
             keys: bool = True,
             shutdown_timeout: float = 1,
-            server: Mapping[str, Any] | None = None,
             native: Iterable[ProviderSettings] = (),
             **services: Any,
         ) -> AsyncIterator[Served]:
@@ -151,16 +151,10 @@ async def serve() -> AsyncIterator[Serve]:
                 logger=logger,
                 clock=clock,
                 keys={"shop": sha256(KEY.encode()).digest()} if keys else None,
-                limits=limits,
+                http=http,
                 native=passed,
             )
-            runner = GatewayRunner(
-                app,
-                max_line_bytes=limits.max_line_bytes,
-                max_header_bytes=limits.max_header_bytes,
-                shutdown_timeout=shutdown_timeout,
-                **(server or {}),
-            )
+            runner = GatewayRunner(app, http, shutdown_timeout=shutdown_timeout)
             await runner.setup()
             await web.TCPSite(runner, "127.0.0.1", 0).start()
             served = Served(runner.addresses[0][1], app, runner, log, metrics)

@@ -6,8 +6,8 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.api import HttpLimits
 from gateway.ports.provider_settings import ProviderSettings
+from gateway.settings import HttpSettings
 from gateway.testing.servers import running
 
 PROBES = ("/livez", "/readyz", "/metrics")
@@ -30,7 +30,7 @@ async def in_flight(gateway: Any) -> Any:
 
 
 async def test_requests_beyond_the_limit_are_refused_at_once_and_probes_pass(serve: Any) -> None:
-    gateway = await serve(limits=HttpLimits(max_requests_in_flight=1))
+    gateway = await serve(http=HttpSettings(max_requests_in_flight=1))
     first = await in_flight(gateway)
     assert gateway.metrics.registry.get_sample_value("rtgw_requests_in_flight") == 1
     refused = await gateway.call("GET", "/v1/providers")
@@ -46,7 +46,7 @@ async def test_requests_beyond_the_limit_are_refused_at_once_and_probes_pass(ser
 
 
 async def test_a_connection_beyond_the_limit_is_told_so_and_closed(serve: Any) -> None:
-    gateway = await serve(server={"max_connections": 1})
+    gateway = await serve(http=HttpSettings(max_connections=1))
     first = await gateway.connect()
     first.send(b"GET /livez HTTP/1.1\r\nHost: g\r\n\r\n")
     assert (await first.answer()).status == 200
@@ -81,7 +81,7 @@ async def test_a_client_that_does_not_read_its_answer_is_cut_off(serve: Any) -> 
     app.router.add_get("/{path:.*}", flood)
     async with running(app) as url:
         provider = ProviderSettings.model_validate({"name": "raw", "api": "durable", "base_url": url, "token": "t0ken"})
-        gateway = await serve(native=[provider], server={"write_timeout": 0.05})
+        gateway = await serve(native=[provider], http=HttpSettings(write_timeout=0.05))
         connection = await gateway.connect()
         connection.send(b"GET /native/raw/a HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer a-key-of-a-shop-1234\r\n\r\n")
         async with asyncio.timeout(30):

@@ -1,11 +1,10 @@
 """Bodies over the wire: their limits, their form, and clients that do not finish."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from gateway.api import HttpLimits
+from gateway.settings import HttpSettings
 
 TOP = (
     b"POST /v1/runtimes HTTP/1.1\r\nHost: gateway\r\n"
@@ -29,7 +28,7 @@ async def test_a_body_that_turns_out_too_large_is_refused_before_its_end(api: An
 
 
 async def test_a_body_that_does_not_arrive_in_time_is_a_timeout(serve: Any) -> None:
-    api = await serve(limits=replace(HttpLimits(), body_timeout=0.001))
+    api = await serve(http=HttpSettings(body_timeout=0.001))
     connection = await api.connect()
     connection.send(TOP + b"Content-Length: 10\r\n\r\n{")
     answer = await connection.answer()

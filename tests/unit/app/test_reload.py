@@ -242,7 +242,7 @@ class Beats(World):
 @simulated
 async def test_a_shorter_beat_of_probes_comes_into_force_within_the_pause_of_the_old_one() -> None:
     world = Beats(HealthSettings(every=3600))
-    async with background_task(world.reloader.look_after_providers()):
+    async with background_task(world.reloader.check_providers_periodically()):
         assert await world.until(0) == [0]
         assert await world.until(10, every=30) == [0]
         assert await world.until(61) == [0, 30, 60]
@@ -253,7 +253,7 @@ async def test_a_shorter_beat_of_probes_comes_into_force_within_the_pause_of_the
 @simulated
 async def test_a_longer_beat_counts_from_the_last_probes() -> None:
     world = Beats(HealthSettings(every=30))
-    async with background_task(world.reloader.look_after_providers()):
+    async with background_task(world.reloader.check_providers_periodically()):
         assert await world.until(29, every=100) == [0]
         assert await world.until(99) == [0]
         assert await world.until(101) == [0, 100]
@@ -262,7 +262,7 @@ async def test_a_longer_beat_counts_from_the_last_probes() -> None:
 @simulated
 async def test_probes_begin_and_end_at_once_when_the_settings_say_so() -> None:
     world = Beats(HealthSettings(every=3600, probe=False))
-    async with background_task(world.reloader.look_after_providers()):
+    async with background_task(world.reloader.check_providers_periodically()):
         assert await world.until(5) == []
         assert await world.until(8, probe=True, every=10) == [8]
         assert await world.until(15, probe=False, every=10) == [8]

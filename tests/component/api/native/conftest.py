@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from gateway.api import HttpLimits
 from gateway.ports.provider_settings import ProviderSettings
+from gateway.settings import HttpSettings
 
 TOKEN = "canary-of-the-provider"
-LIMITS = HttpLimits(max_body_bytes=1 << 20, max_header_bytes=16 << 10, max_line_bytes=8190)
+HTTP = HttpSettings(max_body_bytes=1 << 20, max_header_bytes=16 << 10, max_line_bytes=8190)
 
 
 @dataclass
@@ -87,7 +87,7 @@ async def provider() -> AsyncIterator[RawProvider]:
 @pytest.fixture
 def serve(serve: Any) -> Any:
     """The same, with room for real bodies, and soon at its end."""
-    return partial(serve, limits=LIMITS, shutdown_timeout=0.05)
+    return partial(serve, http=HTTP, shutdown_timeout=0.05)
 
 
 @pytest.fixture
