@@ -1,11 +1,12 @@
-"""Counts and logs every upstream attempt of the transport it wraps."""
+"""Counts, times and logs the attempts that reach a provider."""
 
+from collections.abc import Mapping
 from functools import cache, partial
 from typing import Final
 
 from multidict import istr
 
-from gateway.ports.transport import Call, Phase, Transport, UpstreamRequest, UpstreamResponse
+from gateway.ports.transport import Attempt, Call, Phase, Transport, UpstreamRequest, UpstreamResponse
 from gateway.telemetry.logs import Event, Logger
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.wrapping import WrappingTransport
@@ -14,33 +15,43 @@ _REQUEST_ID: Final = istr("X-Request-ID")
 _LABELS: Final = {phase: phase.label for phase in Phase}
 
 
-class ObservedTransport(WrappingTransport):
-    """Wraps the transport of one provider, which adds one attempt to the call as it ends. It changes nothing about what
-    is sent or answered."""
+class AttemptLog:
+    """Counts, times and logs the attempts at one provider."""
 
-    def __init__(self, inner: Transport, provider: str, metrics: Metrics, logger: Logger) -> None:
-        super().__init__(inner)
-        # Labels are bounded, and looking them up anew costs as much as counting.
+    def __init__(self, provider: str, metrics: Metrics, logger: Logger) -> None:
+        # The labels have few values, and looking a series up again costs as much as counting.
         self._requests = cache(partial(metrics.upstream_requests.labels, provider))
         self._seconds = cache(partial(metrics.upstream_seconds.labels, provider))
         self._logger = logger.bind(provider=provider)
+
+    def record(self, attempt: Attempt, method: str, headers: Mapping[str, str] | None) -> None:
+        """Record one attempt. ``headers`` are those of the provider's response, None if there was none."""
+        self._requests(attempt.operation, attempt.outcome).inc()
+        self._seconds(attempt.operation).observe(attempt.seconds)
+        self._logger.info(
+            Event.UPSTREAM,
+            operation=attempt.operation,
+            method=method,
+            outcome=attempt.outcome,
+            phase=_LABELS[attempt.phase],
+            duration_ms=round(attempt.seconds * 1000, 3),
+            provider_request_id=headers.get(_REQUEST_ID) if headers is not None else None,
+        )
+
+
+class ObservedTransport(WrappingTransport):
+    """Records each attempt of the transport that it wraps, which appends one to ``call.attempts`` per send. It does not
+    change what is sent or returned."""
+
+    def __init__(self, inner: Transport, provider: str, metrics: Metrics, logger: Logger) -> None:
+        super().__init__(inner)
+        self._log = AttemptLog(provider, metrics, logger)
 
     async def send(self, request: UpstreamRequest, call: Call) -> UpstreamResponse:
         response: UpstreamResponse | None = None
         try:
             response = await self.inner.send(request, call)
         finally:
-            # Calls that run side by side may share the list, but none had a turn since the last one was added.
-            attempt = call.attempts[-1]
-            self._requests(attempt.operation, attempt.outcome).inc()
-            self._seconds(attempt.operation).observe(attempt.seconds)
-            self._logger.info(
-                Event.UPSTREAM,
-                operation=attempt.operation,
-                method=request.method,
-                outcome=attempt.outcome,
-                phase=_LABELS[attempt.phase],
-                duration_ms=round(attempt.seconds * 1000, 3),
-                provider_request_id=response.headers.get(_REQUEST_ID) if response is not None else None,
-            )
+            # Concurrent calls may share the list, but no other task has run since the inner transport appended to it.
+            self._log.record(call.attempts[-1], request.method, response.headers if response is not None else None)
         return response

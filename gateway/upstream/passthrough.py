@@ -15,10 +15,11 @@ from gateway.ports.context import RequestContext
 from gateway.ports.native import Rules
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Attempt, Phase, TransportFailure
-from gateway.telemetry.logs import Event, Logger
+from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.connections import USER_AGENT, open_connector
 from gateway.upstream.exchange import Exchange, Origin
+from gateway.upstream.observed import AttemptLog
 
 NATIVE: Final = "native"
 """The operation of these requests in metrics and logs."""
@@ -42,10 +43,7 @@ class PassThrough:
         self.credential_names = frozenset(self._credentials)
         self._token = settings.token.get_secret_value()
         self._dropped = metrics.dropped.labels("native")
-        self._requests = metrics.upstream_requests
-        self._counters: dict[str, Any] = {}
-        self._seconds = metrics.upstream_seconds.labels(self.name, NATIVE)
-        self._logger = logger.bind(provider=self.name, operation=NATIVE)
+        self._log = AttemptLog(self.name, metrics, logger)
         self._clock = clock
         self._connector: Any = None
         self._origin: Origin | None = None
@@ -104,20 +102,9 @@ class PassThrough:
             self.calls -= 1
             self._in_flight.dec()
             seconds = self._clock.monotonic() - began
-            ctx.attempts.append(Attempt(self.name, NATIVE, outcome, seconds, exchange.phase))
-            counter = self._counters.get(outcome)
-            if counter is None:
-                counter = self._counters[outcome] = self._requests.labels(self.name, NATIVE, outcome)
-            counter.inc()
-            self._seconds.observe(seconds)
-            self._logger.info(
-                Event.UPSTREAM,
-                method=exchange.method,
-                outcome=outcome,
-                phase=exchange.phase.label,
-                duration_ms=round(seconds * 1000, 3),
-                provider_request_id=exchange.answer.headers.get(_REQUEST_ID) if exchange.answer is not None else None,
-            )
+            attempt = Attempt(self.name, NATIVE, outcome, seconds, exchange.phase)
+            ctx.attempts.append(attempt)
+            self._log.record(attempt, exchange.method, exchange.answer.headers if exchange.answer is not None else None)
 
         return finished
 
