@@ -51,6 +51,8 @@ def create_api(
     are served below their prefixes, the providers of ``native`` as they are below ``/native``.
     """
     endpoints = Endpoints(authenticator=Authenticator(keys), metrics=metrics, logger=logger, clock=clock, http=http)
+    # Set here and not in InFlight: the admin application has another InFlight, whose gauge would replace this one.
+    metrics.requests_in_flight.set_function(lambda: len(endpoints.in_flight.api))
     app = web.Application(client_max_size=http.max_body_bytes)
     routes = _Routes(endpoints)
     bodies = BodyReader(http)

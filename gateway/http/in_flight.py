@@ -36,7 +36,6 @@ class InFlight:
         self._needed: dict[str, int] = {}
         self._dropped = metrics.dropped.labels("interrupted")
         self._hurry = asyncio.Event()
-        metrics.requests_in_flight.set_function(lambda: len(self.api))
 
     def admit(self) -> "AdmissionTicket":
         """The part that the last request of the API has in what there may be. Raises :class:`Overloaded` when it is

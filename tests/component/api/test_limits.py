@@ -6,6 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
+from gateway.api import create_admin
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.settings import HttpSettings
 from gateway.testing.servers import running
@@ -43,6 +44,15 @@ async def test_requests_beyond_the_limit_are_refused_at_once_and_probes_pass(ser
     assert (await first.answer()).status == 422
     assert (await gateway.call("GET", "/v1/providers")).status == 200
     assert gateway.metrics.registry.get_sample_value("rtgw_requests_in_flight") == 0
+
+
+async def test_requests_in_flight_are_counted_when_the_probes_have_an_address_of_their_own(serve: Any) -> None:
+    gateway = await serve()
+    create_admin(gateway.app, http=HttpSettings(), metrics=gateway.metrics)
+    connection = await in_flight(gateway)
+    assert gateway.metrics.registry.get_sample_value("rtgw_requests_in_flight") == 1
+    connection.send(b"{}")
+    assert (await connection.answer()).status == 422
 
 
 async def test_a_connection_beyond_the_limit_is_told_so_and_closed(serve: Any) -> None:
