@@ -9,30 +9,37 @@ import pytest
 
 from gateway.api.endpoints import ENDPOINTS
 from gateway.domain.errors import ProviderError, ProviderFailure
+from gateway.domain.ids import RuntimeRef
 from gateway.domain.operations import Operation
 from gateway.domain.runtime import Runtime
 from gateway.domain.values import State
 from gateway.ports.clock import SystemClock
 from gateway.ports.context import RequestContext
 from gateway.ports.transport import Attempt, Phase
-from gateway.services.fleet import Fleet
+from gateway.services.fleet import Fleet, Provider, ResolvedRuntime
 from gateway.services.lifecycle import LifecycleService
+from tests.unit.services.fakes import DurableLike
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 RUNTIME = Runtime(id="p.1", kind="durable", provider="p", scope="s", provider_id="1", state=State.IDLE)
+RESOLVED = ResolvedRuntime(Provider(DurableLike("p")), RuntimeRef("s", "1"))
 
 
 class OneRuntime(LifecycleService):
-    """Reads always find the same runtime, or fail with ``error``, after one upstream attempt."""
+    """Every read returns the same runtime, or raises ``error``, after one upstream attempt."""
 
     def __init__(self, error: BaseException | None = None) -> None:
         super().__init__(Fleet([], SystemClock()))
         self.error = error
         self.contexts: list[RequestContext] = []
 
-    async def get(self, runtime_id: str, ctx: RequestContext) -> Runtime:
-        self.contexts.append(ctx)
+    def resolve(self, runtime_id: str, ctx: RequestContext) -> ResolvedRuntime:
         ctx.provider, ctx.scope, ctx.runtime_id = "p", "s", runtime_id
+        return RESOLVED
+
+    async def read(self, resolved: ResolvedRuntime, ctx: RequestContext) -> Runtime:
+        assert resolved is RESOLVED
+        self.contexts.append(ctx)
         ctx.attempts.append(Attempt("p", Operation.GET, "200", 0.25, Phase.ANSWERED))
         if self.error is not None:
             raise self.error
@@ -46,7 +53,10 @@ class Endless(LifecycleService):
         super().__init__(Fleet([], SystemClock()))
         self.reading = asyncio.Event()
 
-    async def get(self, _runtime_id: str, _ctx: RequestContext) -> Runtime:
+    def resolve(self, _runtime_id: str, _ctx: RequestContext) -> ResolvedRuntime:
+        return RESOLVED
+
+    async def read(self, _resolved: ResolvedRuntime, _ctx: RequestContext) -> Runtime:
         self.reading.set()
         return await asyncio.Future[Runtime]()
 
@@ -154,7 +164,8 @@ async def test_a_read_that_the_shutdown_interrupts_is_told_to_come_back_and_logg
     lifecycle = Endless()
     api = await serve(lifecycle=lifecycle, shutdown_timeout=0)
     call = asyncio.create_task(api.call("GET", "/v1/runtimes/p.1"))
-    await lifecycle.reading.wait()
+    async with asyncio.timeout(30):
+        await lifecycle.reading.wait()
     await api.runner.cleanup()
     line = await api.logger.one("request")
     assert (line["status"], line["code"], line["source"]) == (503, "overloaded", "gateway")
