@@ -39,8 +39,11 @@ from gateway.storage.sql import (
 _NAMED: Final = in_states(sorted(HOLDS_NAME))
 _SETTLED: Final = frozenset({IntentState.DONE, IntentState.REFUSED, IntentState.ABSENT})
 
-_HELD: Final = f"SELECT {COLUMNS}, moved_by, {{now}} FROM intents WHERE id = $1{{locked}}"
-_OF_CALLER: Final = f"SELECT {COLUMNS}, moved_by FROM intents WHERE id = $1 OR (principal = $2 AND client_key = $3)"
+# Who wrote the row last. The column keeps its first name: a migration that renamed it would stop the replicas of the
+# version before, which work with the schema while they are replaced.
+_WRITER: Final = "moved_by"
+_HELD: Final = f"SELECT {COLUMNS}, {_WRITER}, {{now}} FROM intents WHERE id = $1{{locked}}"
+_OF_CALLER: Final = f"SELECT {COLUMNS}, {_WRITER} FROM intents WHERE id = $1 OR (principal = $2 AND client_key = $3)"
 _OF_NAME: Final = (
     f"SELECT {COLUMNS} FROM intents WHERE namespace = $1 AND kind = $2 AND name = $3"
     f" AND state IN {_NAMED} AND superseded_by IS NULL AND id <> $4"
@@ -62,7 +65,7 @@ _SUPERSEDE: Final = (
 )
 _HOLDER: Final = len(NEW_COLUMNS) + 1
 _INSERT: Final = (
-    f"INSERT INTO intents ({', '.join(NEW_COLUMNS)}, state, epoch, attempts, looks, surplus, holder, moved_by,"
+    f"INSERT INTO intents ({', '.join(NEW_COLUMNS)}, state, epoch, attempts, looks, surplus, holder, {_WRITER},"
     " created_at, updated_at, lease_until, due_at)"
     f" VALUES ({placeholders(len(NEW_COLUMNS))}, 'open', 1, '[]', '[]', '[]', ${_HOLDER}, ${_HOLDER},"
     f" {{now}}, {{now}}, {{now}} + ${_HOLDER + 1}, {{now}} + ${_HOLDER + 1})"
@@ -139,9 +142,9 @@ def move(
     held = yield from _held(version.id)
     if held is None:
         return Rollback(Stale(None))
-    intent, moved_by, now = held
+    intent, writer, now = held
     epoch = version.epoch + step.next_epoch
-    if (intent.state, intent.epoch, moved_by) == (to, epoch, holder) and Version.of(intent) != version:
+    if (intent.state, intent.epoch, writer) == (to, epoch, holder) and Version.of(intent) != version:
         return Rollback(Updated(intent))
     if Version.of(intent) != version or not _lease_allows(step.lease, intent, holder, now):
         return Rollback(Stale(intent))
@@ -167,8 +170,8 @@ def update(
     held = yield from _held(version.id)
     if held is None:
         return Rollback(Stale(None))
-    intent, moved_by, now = held
-    repeated = lease is None and intent.holder is None and moved_by == holder
+    intent, writer, now = held
+    repeated = lease is None and intent.holder is None and writer == holder
     if Version.of(intent) != version or not (repeated or _lease_allows(LeaseRule.OWN, intent, holder, now)):
         return Rollback(Stale(intent))
     return Updated((yield from _write(intent, intent.state, intent.epoch, holder, lease, look_in, changes.set())))
@@ -214,9 +217,9 @@ def decide(
     held = yield from _held(version.id)
     if held is None:
         return Rollback(Stale(None))
-    intent, moved_by, _ = held
+    intent, writer, _ = held
     mark = f"operator {operator}"
-    if (intent.state, intent.epoch, intent.runtime_id, moved_by) == (to, version.epoch, runtime_id, mark):
+    if (intent.state, intent.epoch, intent.runtime_id, writer) == (to, version.epoch, runtime_id, mark):
         return Rollback(Updated(intent))
     if Version.of(intent) != version:
         return Rollback(Stale(intent))
@@ -232,7 +235,7 @@ def claim_due(holder: str, lease: float, limit: int) -> Steps[Sequence[Intent]]:
     if not ids:
         return Rollback([])
     rows = yield Statement(
-        f"UPDATE intents SET holder = $1, moved_by = $1, lease_until = {{now}} + $2, due_at = {{now}} + $2,"
+        f"UPDATE intents SET holder = $1, {_WRITER} = $1, lease_until = {{now}} + $2, due_at = {{now}} + $2,"
         f" updated_at = {{now}} WHERE id IN ({placeholders(len(ids), 3)}) RETURNING {COLUMNS}",
         (holder, lease, *ids),
     )
@@ -255,7 +258,7 @@ def _write(
     intent: Intent,
     to: IntentState,
     epoch: int,
-    mover: str,
+    writer: str,
     lease: float | None,
     look_in: float | None,
     values: Mapping[str, Any],
@@ -263,8 +266,8 @@ def _write(
     columns = columns_of(values) | {
         "state": to,
         "epoch": epoch,
-        "holder": None if lease is None else mover,
-        "moved_by": mover,
+        "holder": None if lease is None else writer,
+        _WRITER: writer,
     }
     if look_in is None and to is IntentState.OPEN:
         look_in = lease or 0.0

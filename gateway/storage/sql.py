@@ -71,11 +71,14 @@ _LISTS: Final[Mapping[str, Any]] = {
     "looks": msgspec.json.Decoder(tuple[Look, ...]),
     "surplus": msgspec.json.Decoder(tuple[str, ...]),
 }
-_READ: Final[Mapping[str, Callable[[Any], Any]]] = {
-    **{name: decoder.decode for name, decoder in _LISTS.items()},
-    "pinned": bool,
-    "state": IntentState,
-}
+_READ: Final = tuple(
+    (_FIELDS.index(name), read)
+    for name, read in {
+        **{name: decoder.decode for name, decoder in _LISTS.items()},
+        "pinned": bool,
+        "state": IntentState,
+    }.items()
+)
 
 _NEW_FIELDS: Final = tuple(field.name for field in fields(NewIntent))
 NEW_COLUMNS: Final = tuple(_COLUMN_OF.get(name, name) for name in _NEW_FIELDS)
@@ -87,10 +90,10 @@ COLUMNS: Final = ", ".join(_COLUMN_OF.get(name, name) for name in _FIELDS)
 
 def intent_of(row: Row) -> Intent:
     """The intent that a row of :data:`COLUMNS` holds."""
-    values = dict(zip(_FIELDS, row, strict=False))
-    for name, read in _READ.items():
-        values[name] = read(values[name])
-    return Intent(**values)
+    values = list(row[: len(_FIELDS)])
+    for index, read in _READ:
+        values[index] = read(values[index])
+    return Intent(**dict(zip(_FIELDS, values, strict=True)))
 
 
 def surplus_of(stored: str) -> tuple[str, ...]:

@@ -22,11 +22,11 @@ _READS_TOGETHER: Final = 8  # that are answered at once
 
 def run_steps(connection: sqlite3.Connection, dialect: SqlFlavour, operation: Operation[T]) -> T:
     """Run an operation that leaves nothing to undo."""
-    result = _driven(connection, dialect, operation)
+    result = drive(connection, dialect, operation)
     return result.result if isinstance(result, Rollback) else result
 
 
-def _driven(connection: sqlite3.Connection, dialect: SqlFlavour, operation: Operation[T]) -> T | Rollback[T]:
+def drive(connection: sqlite3.Connection, dialect: SqlFlavour, operation: Operation[T]) -> T | Rollback[T]:
     steps = operation()
     try:
         statement = next(steps)
@@ -168,7 +168,7 @@ class SqliteThread:
         try:
             for job in jobs:
                 before = connection.total_changes
-                result = _driven(connection, self._dialect, job.operation)
+                result = drive(connection, self._dialect, job.operation)
                 if isinstance(result, Rollback):
                     if connection.total_changes != before:
                         break
@@ -195,7 +195,7 @@ class SqliteThread:
             connection.execute("SAVEPOINT job")
             before = connection.total_changes
             try:
-                result = _driven(connection, self._dialect, job.operation)
+                result = drive(connection, self._dialect, job.operation)
             except (sqlite3.IntegrityError, RetryTransaction):
                 connection.execute("ROLLBACK TO job")
                 connection.execute("RELEASE job")

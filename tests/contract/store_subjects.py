@@ -12,11 +12,10 @@ import asyncpg
 from pydantic import SecretStr
 
 from gateway.ports.store import Store
+from gateway.storage.memory import MemoryDatabase, MemoryStore
 from gateway.storage.postgres import PostgresStore
 from gateway.storage.sql_store import SqlStore
 from gateway.storage.sqlite import SqliteStore
-from gateway.testing.memory_rows import MemoryRows
-from gateway.testing.memory_store import MemoryStore
 from gateway.testing.postgres_cluster import PostgresCluster
 from gateway.testing.store_subject import StoreSubject
 
@@ -60,7 +59,7 @@ class MemorySubject(StoreSubject):
     """Rows in memory, and a clock that goes on a little whenever it is read."""
 
     def __init__(self) -> None:
-        self._rows = MemoryRows()
+        self._rows = MemoryDatabase()
         self._time = 1_800_000_000.0
 
     def _now(self) -> float:
@@ -68,7 +67,7 @@ class MemorySubject(StoreSubject):
         return self._time
 
     async def another(self) -> Store:
-        store = MemoryStore(self._now, rows=self._rows)
+        store = MemoryStore(self._now, database=self._rows)
         await store.open()
         return store
 

@@ -11,7 +11,7 @@ from gateway.ports.provider import Deduplication
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.testing.memory_rows import MemoryRows
+    from gateway.storage.memory import MemoryDatabase
     from tests.faults.simulator.loop import Life
     from tests.faults.simulator.provider import Made, Sent, Upstream
     from tests.faults.simulator.scheduler import Scheduler
@@ -35,7 +35,7 @@ class Ledger:
     upstreams: Sequence[Upstream]
 
     def __init__(
-        self, rows: MemoryRows, scheduler: Scheduler, database_now: Callable[[], float], *, promised: bool
+        self, rows: MemoryDatabase, scheduler: Scheduler, database_now: Callable[[], float], *, promised: bool
     ) -> None:
         self.violation: Violation | None = None
         self._rows = rows

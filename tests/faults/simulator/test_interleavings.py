@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from gateway.storage.memory import MemoryDatabase
 from tests.faults.simulator.promises import Violation
 from tests.faults.simulator.replica import IntentGateway
 from tests.faults.simulator.scenarios import SCENARIOS
@@ -28,10 +29,11 @@ def test_a_create_makes_one_runtime_and_forgets_none(
 ) -> None:
     """Whatever stops, dies, gets lost or overtakes at any await, in either replica."""
     steps = shown = 0
+    database = MemoryDatabase()
 
     def run(choices: Choices) -> None:
         nonlocal steps, shown
-        world = World(SCENARIOS[title], choices, IntentGateway)
+        world = World(SCENARIOS[title], choices, IntentGateway, database)
         try:
             world.run()
         except Violation as violation:

@@ -20,8 +20,7 @@ from gateway.ports.clock import Clock
 from gateway.ports.provider import Created, Deduplication
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.store import Store
-from gateway.testing.memory_rows import MemoryRows
-from gateway.testing.memory_store import MemoryStore
+from gateway.storage.memory import MemoryDatabase, MemoryStore
 from tests.faults.simulator.loop import REPLICA, Life, SimulatedLoop
 from tests.faults.simulator.promises import Ledger, Violation
 from tests.faults.simulator.provider import ADAPTERS, DEADLINE, SimulatedAdapter, Upstream
@@ -49,7 +48,7 @@ _SETTINGS: Final = [
     )
     for name in ("one", "two")
 ]
-_WRITES: Final = frozenset({"begin", "move", "keep", "found", "due", "decide"})
+_WRITES: Final = frozenset({"begin", "move", "update", "record_created", "claim_due", "decide"})
 _PATIENCE: Final = 30.0  # seconds that a client waits for one answer
 _PAUSES: Final = (1.0, 5.0, 20.0, 40.0, 60.0, 90.0, 120.0)
 
@@ -158,10 +157,14 @@ class Replica:
 class World:
     """One run of a scenario."""
 
-    def __init__(self, scenario: Scenario, choices: Choices, factory: Factory) -> None:
+    def __init__(
+        self, scenario: Scenario, choices: Choices, factory: Factory, database: MemoryDatabase | None = None
+    ) -> None:
+        """``database`` is that of an earlier world, which is over: its rows are deleted."""
         self.scenario = scenario
         self.loop = SimulatedLoop()
-        self.rows = MemoryRows()
+        self.rows = database or MemoryDatabase()
+        self.rows.clear()
         self.heard = [Heard(ask) for ask in scenario.asks]
         lives = [Life("A"), Life("B")]
         self.scheduler = Scheduler(
@@ -199,7 +202,7 @@ class World:
         ]
 
     def _parts(self, off: float) -> Material:
-        store = MemoryStore(self.database_now, rows=self.rows, on_call=self._on_store)
+        store = MemoryStore(self.database_now, database=self.rows, on_call=self._on_store)
         self.stores.append(store)
         adapters = [
             ADAPTERS[upstream.deduplication](settings, upstream)
@@ -213,17 +216,13 @@ class World:
         return START + self.loop.now + self.scenario.clocks[0] + self._ticks * 1e-6
 
     async def _on_store(self, call: str, done: bool) -> None:
-        if call not in _WRITES or (call == "due" and not done and not self._is_due()):
+        if call not in _WRITES:
             return
         if done and not self.ledger.changed(REPLICA.get()):
             return
         told = await self.scheduler.wait(f"{call}{' is done' if done else ''}", faults=("unavailable",))
         if told != GO:
             raise StoreUnavailable("The store does not answer.", retry_after=2.0)
-
-    def _is_due(self) -> bool:
-        now = self.database_now()
-        return any(intent.due_at is not None and intent.due_at <= now for intent in self.rows.intents.values())
 
     def run(self) -> None:
         """Let everything happen. Raises :class:`Violation`."""

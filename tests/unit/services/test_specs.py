@@ -17,8 +17,8 @@ from gateway.services import specs as kept
 from gateway.services.lifecycle import LifecycleService
 from gateway.services.listing import ListQuery, ListService
 from gateway.services.specs import SpecKeeper, Trouble
+from gateway.storage.memory import MemoryStore
 from gateway.storage.sealing import Keyring, new_key
-from gateway.testing.memory_store import MemoryStore
 from tests.unit.services.fakes import BrowserLike, DurableLike, FakeAdapter, FakeClock, context, create, fleet_of
 from tests.unit.upstream.policies.simulation import simulated
 
@@ -35,7 +35,7 @@ class Kept:
         self.asked: list[str] = []
         self.down = False
         self.hold: asyncio.Event | None = None
-        self.store = MemoryStore(self.clock.now, rows=store.rows if store else None, on_call=self._on_call)
+        self.store = MemoryStore(self.clock.now, database=store.database if store else None, on_call=self._on_call)
         self.sealer = sealer or Keyring([new_key()])
         self.troubles: list[Trouble] = []
         self.keeper = SpecKeeper(self.store, self.sealer, self.clock, self.troubles.append)
@@ -364,7 +364,7 @@ async def test_a_slow_answer_of_the_store_does_not_undo_what_was_written_meanwhi
         if method == "specs" and answered:
             await release.wait()
 
-    slow = MemoryStore(here.clock.now, rows=here.store.rows, on_call=held)
+    slow = MemoryStore(here.clock.now, database=here.store.database, on_call=held)
     await slow.open()
     here.keeper = SpecKeeper(slow, here.sealer, here.clock, here.troubles.append)
     here.keeper.prefetch(adapter, adapter.reference(runtime))

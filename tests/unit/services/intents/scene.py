@@ -18,8 +18,7 @@ from gateway.services.fleet import Fleet
 from gateway.services.intents import CreateContext, CreateResult, IntentService, Reconciler
 from gateway.services.routing import Router
 from gateway.settings import CreatesSettings
-from gateway.testing.memory_rows import MemoryRows
-from gateway.testing.memory_store import MemoryStore
+from gateway.storage.memory import MemoryDatabase, MemoryStore
 from tests.unit.services.fakes import (
     BrowserLike,
     DurableLike,
@@ -156,9 +155,9 @@ class Scene:
     def __init__(self, *adapters: FakeAdapter, rules: CreatesSettings | None = None, database_off: float = 0.0) -> None:
         self.adapters = adapters
         self.clock = Clocks()
-        self.rows = MemoryRows()
+        self.rows = MemoryDatabase()
         self.on_store: OnStore | None = None
-        self.store = MemoryStore(lambda: self.clock.time + database_off, rows=self.rows, on_call=self._around_store)
+        self.store = MemoryStore(lambda: self.clock.time + database_off, database=self.rows, on_call=self._around_store)
         self.heard = Heard()
         self.fleet = Fleet(adapters, self.clock)
         self.context: CreateContext = replace(context_of(self.fleet, self.store, rules), observer=self.heard)

@@ -53,7 +53,7 @@ async def test_a_fresh_word_of_the_store_is_enough_to_send(seconds: float) -> No
     told = calls_of(scene)
     scene.clock.off += seconds
     assert (await scene.create()).created.created
-    assert told == ["begin", "found"]
+    assert told == ["begin", "record_created"]
 
 
 @pytest.mark.parametrize(("seconds", "wall"), [(5.0, False), (100.0, False), (5.0, True), (-3600.0, True)])
@@ -76,7 +76,7 @@ async def test_a_word_that_is_old_by_either_clock_is_asked_for_again_before_anyt
 
     scene.on_store = on_store
     assert (await scene.create()).created.created
-    assert told == ["begin", "keep", "found"]
+    assert told == ["begin", "update", "record_created"]
     assert asked(adapter) == 1
 
 
@@ -85,7 +85,7 @@ async def test_where_the_store_is_too_slow_to_be_fresh_nothing_is_sent() -> None
     scene = Scene(adapter)
 
     async def slow(name: str, done: bool) -> None:
-        scene.clock.time += 6.0 if done and name in {"begin", "keep"} else 0.0
+        scene.clock.time += 6.0 if done and name in {"begin", "update"} else 0.0
 
     scene.on_store = slow
     with pytest.raises(Overloaded, match="nothing was sent"):
@@ -173,7 +173,7 @@ async def test_what_is_known_of_the_answer_is_kept(
 async def test_the_answer_is_given_although_the_store_fails_after_it_and_settled_later() -> None:
     adapter = Durable()
     scene = Scene(adapter)
-    scene.store_fails("found")
+    scene.store_fails("record_created")
     answer = await scene.create(key="k")
     assert answer.created.created
     assert scene.intent.state is IntentState.OPEN

@@ -78,7 +78,7 @@ async def test_a_second_runtime_that_only_a_waiting_caller_sees_is_told() -> Non
     second = adapter.put("box", State.RUNNING)
 
     async def prove_the_first(call: str, done: bool) -> None:
-        if call == "found" and not done:
+        if call == "record_created" and not done:
             scene.on_store = None
             await scene.store.record_created(scene.intent.id, "first")
 

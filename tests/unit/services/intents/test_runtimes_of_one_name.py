@@ -58,7 +58,7 @@ async def test_what_another_create_of_the_name_is_about_to_make_is_not_taken_for
     scene.clock.time += W
 
     async def settle_before_it_is_written(call: str, done: bool) -> None:
-        if call == "found" and not done:
+        if call == "record_created" and not done:
             scene.on_store = None
             await scene.reconciler.settle_due()
 

@@ -407,7 +407,7 @@ async def paused(scene: Scene, times: int) -> list[float]:
 async def test_a_store_that_is_down_is_asked_less_and_less_often_for_days_and_is_used_again_once_it_is_back() -> None:
     adapter = Durable()
     scene = await lost(adapter, made=True)
-    scene.store_fails("due")
+    scene.store_fails("is_any_due")
     pauses = await paused(scene, 3_000)
     assert pauses[:7] == [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
     assert set(pauses[7:]) == {60.0}
@@ -419,7 +419,7 @@ async def test_a_store_that_is_down_is_asked_less_and_less_often_for_days_and_is
 async def test_what_cannot_be_written_down_is_told_and_due_again() -> None:
     adapter = Plain()
     scene = await lost(adapter, made=True)
-    scene.store_fails("found")
+    scene.store_fails("record_created")
     await scene.settle(after=2.0)
     assert scene.heard.told[-1] == ("not_written", StoreUnavailable.code)
     scene.on_store = None

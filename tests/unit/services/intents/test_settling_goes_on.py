@@ -113,7 +113,7 @@ async def test_an_unexpected_failure_of_the_store_does_not_end_settling() -> Non
 
     async def fail_twice(call: str, done: bool) -> None:
         nonlocal failures
-        if call == "due" and not done and failures < 2:
+        if call == "is_any_due" and not done and failures < 2:
             failures += 1
             raise ZeroDivisionError
 
@@ -135,7 +135,7 @@ async def test_a_proof_is_written_down_though_its_create_is_cut_off_meanwhile() 
     reached = asyncio.Event()
 
     async def hold(call: str, done: bool) -> None:
-        if call == "found" and not done:
+        if call == "record_created" and not done:
             reached.set()
             for _ in range(10):
                 await asyncio.sleep(0)
