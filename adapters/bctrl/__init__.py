@@ -1,4 +1,4 @@
-"""The bctrl browser-runtime API of the workspaces era (seed 004): ``/v1/workspaces/{id}/runtimes``."""
+"""The bctrl browser-runtime API of the workspaces era: ``/v1/workspaces/{id}/runtimes``."""
 
 from adapters.bctrl.adapter import BctrlAdapter
 from adapters.bctrl.dialect import BctrlDialect

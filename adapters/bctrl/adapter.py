@@ -1,7 +1,7 @@
 """The bctrl adapter: create, read, list and stop runtimes of a workspace.
 
-The API addresses a runtime by its alias, and an alias may come back as another runtime. Everything that acts on an
-existing runtime therefore reads first and refuses with :class:`RuntimeReplaced` when the UUID is another's.
+The API addresses a runtime by its alias, and an alias may later belong to another runtime. Every operation on an
+existing runtime therefore reads it first, and raises :class:`RuntimeReplaced` when the UUID is a different one.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ from gateway.ports.transport import (
     path_segment,
 )
 
-AnswerT = TypeVar("AnswerT")
+DecodedT = TypeVar("DecodedT")
 
 _WORKSPACES: Final = msgspec.json.Decoder(wire.Workspaces)
 
@@ -93,7 +93,7 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
         *,
         idempotency_key: str | None = None,  # noqa: ARG002
     ) -> Created:
-        """Send one create. The API does not tell whether the runtime was there before, so ``created`` is True."""
+        """Send one create. The API does not report whether the runtime existed before, so ``created`` is True."""
         response = await self._send(Operation.CREATE, "POST", self._path(scope), call, wire.body)
         runtime = self._read(Operation.CREATE, response, lambda body: self._reader.runtime(body, scope))
         return Created(runtime, created=True, native=response.body)
@@ -104,42 +104,42 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
 
     async def get(self, ref: RuntimeRef, call: Call) -> Runtime:
         response = await self._send(Operation.GET, "GET", self._path(ref.scope, ref.name), call)
-        return self._same(ref, response)
+        return self._require_same(ref, response)
 
     async def find(self, scope: str, name: str, call: Call) -> Sequence[Runtime]:
-        """All runtimes of this alias, the live ones first, each group newest first.
+        """All runtimes of this alias: live ones first, newest first within each group.
 
-        Asks the list, because reading by alias shows one runtime where there may be more. Raises
-        :class:`ProviderBadResponse` when the list has a row that cannot be read and may have this alias.
+        Reads the list, because a get by alias returns one runtime only, and there may be several. Raises
+        :class:`ProviderBadResponse` when a row of the list cannot be decoded and may have this alias.
         """
-        everything = await self._all(scope, call)
-        require_clear(everything.unreadable, name, provider=self.name, scope=scope)
-        query = ProviderQuery(scope=scope, filter=ListFilter(name=name), limit=len(everything.items))
-        newest_first = page_of_all(everything.items, query).items[::-1]
+        read = await self._all(scope, call)
+        require_clear(read.unreadable, name, provider=self.name, scope=scope)
+        query = ProviderQuery(scope=scope, filter=ListFilter(name=name), limit=len(read.items))
+        newest_first = page_of_all(read.items, query).items[::-1]
         return sorted(newest_first, key=lambda runtime: not is_live(runtime.state))
 
     async def list(self, query: ProviderQuery, call: Call) -> ProviderPage:
-        everything = await self._all(query.scope, call)
-        return page_of_all(everything.items, query, everything.unreadable)
+        read = await self._all(query.scope, call)
+        return page_of_all(read.items, query, read.unreadable)
 
     async def stop(self, ref: RuntimeRef, call: Call, *, discard_state: bool = False) -> Runtime:
-        """Stop what the alias means, after a look that it still is the runtime of ``ref``.
+        """Stop by alias, after a read has shown that the alias still belongs to the runtime of ``ref``.
 
-        Between the look and the stop somebody else may take the alias over; then another runtime was stopped, the
-        answer shows its UUID, and :class:`RuntimeReplaced` says so.
+        Between the read and the stop another client can move the alias to another runtime, which is then stopped
+        instead. Its UUID is in the response, and :class:`RuntimeReplaced` is raised.
         """
         if discard_state:
             detail = f"The provider {self.name} ends browsers in its own way; this cannot be asked of it."
             raise UnsupportedFeature.at("#/discard_state", detail, code="unsupported", provider=self.name)
         path = self._path(ref.scope, ref.name)
         try:
-            looked = await self._send(Operation.STOP, "GET", path, call)
+            current = await self._send(Operation.STOP, "GET", path, call)
         except TransportFailure as failure:
-            # The look belongs to the stop's class of work, but a look that is lost has changed nothing.
+            # The read belongs to the stop's class of work, but a lost read has changed nothing.
             raise TransportFailure(
                 failure.reason, failure.phase, status=failure.status, operation=Operation.GET
             ) from failure
-        self._same(ref, looked)
+        self._require_same(ref, current)
         response = await self._send(Operation.STOP, "POST", f"{path}/stop", call)
         stopped = self._read(Operation.STOP, response, lambda body: self._reader.runtime(body, ref.scope))
         if stopped.provider_id != ref.provider_id:
@@ -159,10 +159,10 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
     async def native(
         self, operation: Operation, scope: str, call: Call, alias: str | None = None
     ) -> tuple[bytes, Runtime | None]:
-        """A list, a get or a stop in the API's own words: the body of the answer as it came, and the runtime in it. A
-        list is without the rows that cannot be read.
+        """A list, a get or a stop in the provider's own JSON: the response body unchanged, and the runtime in it (None
+        for a list). Rows of a list that cannot be decoded are left out.
 
-        ``alias`` is whatever runtime has it at that moment. Raises as the operation's own method does.
+        ``alias`` addresses the runtime that has it at that moment. Raises the errors of the operation's own method.
         """
         method, verb = ("POST", "/stop") if operation is Operation.STOP else ("GET", "")
         response = await self._send(operation, method, f"{self._path(scope, alias)}{verb}", call)
@@ -185,14 +185,14 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
         request = UpstreamRequest(operation, method, path, headers=self._headers, body=body)
         return await self.transport.send(request, call)
 
-    def _same(self, ref: RuntimeRef, response: UpstreamResponse) -> Runtime:
+    def _require_same(self, ref: RuntimeRef, response: UpstreamResponse) -> Runtime:
         runtime = self._read(Operation.GET, response, lambda body: self._reader.runtime(body, ref.scope))
         if runtime.provider_id != ref.provider_id:
             raise self._replaced("The name of this runtime now belongs to another one; nothing was done to it.")
         return runtime
 
-    def _read(self, operation: Operation, response: UpstreamResponse, decode: Callable[[bytes], AnswerT]) -> AnswerT:
-        """Decode a success (documented as 200; later eras answer 201 to a create) or raise what the answer means."""
+    def _read(self, operation: Operation, response: UpstreamResponse, decode: Callable[[bytes], DecodedT]) -> DecodedT:
+        """Decode a success (documented as 200; later eras return 201 for a create), or raise the response's error."""
         if not 200 <= response.status < 300:
             raise error_of(self.name, operation, response)
         try:

@@ -1,9 +1,9 @@
-"""What a failed answer of bctrl means.
+"""Maps bctrl's error responses to the gateway's errors.
 
-The seed documents no error body. An envelope counts as the provider's own when it is a JSON object in the form of the
-flat era (``{"error": "text", "code", "requestId", "reasonClass"}``), of the current one (the same inside ``error``), or
-has a ``message`` or ``detail``. For a 4xx of a create any JSON object will do: a refusal in a form that nobody has
-documented would otherwise leave every refused create with an unknown outcome.
+The API documents no error body. An envelope counts as the provider's own when it is a JSON object in the form of the
+flat era (``{"error": "text", "code", "requestId", "reasonClass"}``), in that of the current era (the same members in
+``error``), or with a text ``message`` or ``detail``. For a 4xx response to a create any JSON object counts: otherwise a
+refusal in an undocumented form would leave every refused create with an unknown outcome.
 """
 
 from collections.abc import Mapping
@@ -84,7 +84,7 @@ _CODES: Final[_Rules] = {
 
 
 def reason_key(reason_class: str) -> str:
-    """The table key of a ``reasonClass``, looked up where the code is none that is known."""
+    """The table key of a ``reasonClass``, which is used when the code is missing or not a known one."""
     return f"reason:{reason_class}"
 
 
@@ -112,7 +112,7 @@ _FIELDS: Final[Mapping[tuple[Operation, str], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What an error body says. ``message`` is the provider's own sentence."""
+    """The members of an error body. ``message`` is the provider's own sentence."""
 
     message: str | None = None
     code: str | None = None
@@ -121,8 +121,8 @@ class Envelope:
 
 
 def read_envelope(body: bytes, *, any_object: bool = False) -> Envelope | None:
-    """The error body in any of the known forms, or with ``any_object`` in an unknown one, which then says nothing.
-    None for what is not the provider's."""
+    """The error body in any of the known forms. With ``any_object`` any other JSON object counts too and gives an empty
+    envelope. None when the body is not the provider's own."""
     try:
         document = msgspec.json.decode(body)
     except (ValueError, RecursionError):
@@ -147,7 +147,7 @@ def _text(value: Any) -> str | None:
 
 
 def error_of(provider: str, operation: Operation, response: UpstreamResponse) -> GatewayError:
-    """The error that an answer other than a success means."""
+    """The error that a response other than a success means."""
     refused_create = operation is Operation.CREATE and 400 <= response.status < 500
     envelope = read_envelope(response.body, any_object=refused_create)
     if envelope is None:

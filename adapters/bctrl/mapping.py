@@ -1,4 +1,4 @@
-"""Between the domain and the JSON of bctrl."""
+"""Translates between the domain and the JSON of bctrl."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -35,14 +35,14 @@ _KNOWN_SUMMARY: Final = wire.members(wire.Summary)
 def _reveal(value: Any) -> str:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
-    raise NotImplementedError(f"{type(value).__name__} has no place in a request to bctrl")
+    raise NotImplementedError(f"a request to bctrl cannot carry a {type(value).__name__}")
 
 
 _ENCODER: Final = msgspec.json.Encoder(enc_hook=_reveal)
 
 
 def create_features() -> Iterator[str]:
-    """What a create can carry, read off the wire types. A create launches the browser; there is no start."""
+    """The features of a create, derived from the wire types. A create launches the browser; there is no start."""
     yield CreateFeature.LAUNCH_ON_CREATE
     for driver in wire.Driver:
         yield CreateFeature(f"driver_{driver}")
@@ -92,8 +92,8 @@ def _proxy(proxy: ProxyRequest) -> wire.Proxy:
 
 
 class Reader:
-    """Reads the runtimes of one configured provider. All methods raise ``ValueError`` or ``RecursionError`` for a body
-    that is not the API's."""
+    """Decodes the runtimes of one configured provider. The decoding methods raise ``ValueError`` or ``RecursionError``
+    for a body that does not have the API's form."""
 
     def __init__(self, provider: str, features: frozenset[str], *, pinned: bool) -> None:
         self._provider = provider
@@ -101,12 +101,15 @@ class Reader:
         self._actions = {state: actions(features, state) for state in State}
 
     def runtime(self, body: bytes, scope: str) -> Runtime:
-        """The one runtime of an answer."""
+        """The runtime in the response to a call on one runtime."""
         return self._to_domain(_RUNTIME.decode(body), _RAW.decode(body), scope)
 
     def runtimes(self, body: bytes, scope: str, call: Call) -> PageRead[None, Runtime]:
-        """All runtimes of a list, in its order, and the rows that cannot be read. A list that says that there is more
-        is not the API's: what it leaves out would be taken for what does not exist."""
+        """All runtimes of a list, in its order, and the rows that cannot be decoded.
+
+        A list that announces further pages raises ``ValueError``: this API has none, and the runtimes on them would be
+        taken for missing.
+        """
         return read_page(
             body,
             call,
@@ -117,14 +120,14 @@ class Reader:
         )
 
     def _all(self, body: bytes, scope: str) -> list[Runtime]:
-        answer = _RUNTIMES.decode(body)
-        if answer.has_more or answer.next_cursor:
+        listed = _RUNTIMES.decode(body)
+        if listed.has_more or listed.next_cursor:
             raise ValueError("a list of the whole workspace has no further pages")
         raw = _RAW_RUNTIMES.decode(body).runtimes
-        return [self._to_domain(row, members, scope) for row, members in zip(answer.runtimes, raw, strict=True)]
+        return [self._to_domain(row, members, scope) for row, members in zip(listed.runtimes, raw, strict=True)]
 
     def reference(self, ref: RuntimeRef) -> str:
-        """The reference part of the public id."""
+        """The part of the public id after the provider's name."""
         parts = [] if self._pinned else [b64url(ref.scope)]
         return SEPARATOR.join([*parts, b64url(ref.name or ""), ref.provider_id])
 
@@ -152,10 +155,10 @@ def _browser(row: wire.Runtime) -> BrowserPart:
     summary = row.summary
     if summary is None:
         return BrowserPart(driver=row.driver)
-    told = summary.launch_mode is not None or summary.profile_id is not None
+    reported = summary.launch_mode is not None or summary.profile_id is not None
     return BrowserPart(
         driver=row.driver,
-        launch=Launch(mode=summary.launch_mode, profile_id=summary.profile_id) if told else None,
+        launch=Launch(mode=summary.launch_mode, profile_id=summary.profile_id) if reported else None,
         running=summary.browser_running,
         current_driver=summary.current_driver,
         default_context_id=summary.default_context_id,
@@ -165,11 +168,12 @@ def _browser(row: wire.Runtime) -> BrowserPart:
 
 
 def _unknown(row: wire.Runtime, members: dict[str, Any], scope: str) -> dict[str, Any]:
-    """What the model has no place for, without secrets; the workspace id where it is not the one in the path."""
+    """The members that the model has no field for, without secrets, and the workspace id if it differs from the one in
+    the path."""
     unknown = {} if members.keys() <= _KNOWN else _public(members, _KNOWN)
     summary = members.get("summary")
-    if summary and (told := _public(summary, _KNOWN_SUMMARY)):
-        unknown["summary"] = told
+    if summary and (rest := _public(summary, _KNOWN_SUMMARY)):
+        unknown["summary"] = rest
     if row.workspace_id is not None and row.workspace_id != scope:
         unknown["workspaceId"] = row.workspace_id
     return unknown

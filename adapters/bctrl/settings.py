@@ -12,9 +12,9 @@ VERSION_PREFIX: Final = "/v1"
 
 
 def workspace_id(text: str) -> str:
-    """A workspace id as a person typed it; the API gives its path parameter no format (seed 004).
+    """Check a workspace id from settings or a request. The API documents no format for this path parameter.
 
-    Raises ``ValueError`` for what cannot be one segment of a path.
+    Raises ``ValueError`` for text that cannot be one segment of a path.
     """
     if not _WORKSPACE.match(text) or text in {".", ".."}:
         raise ValueError("a bctrl scope is a workspace id: 1 to 200 characters without '/' and control characters")
@@ -22,9 +22,9 @@ def workspace_id(text: str) -> str:
 
 
 class BctrlSettings(ProviderSettings):
-    """One account at bctrl. ``scope`` pins it to a workspace id; without it the caller names the workspace.
+    """One account at bctrl. ``scope`` pins it to a workspace id; without ``scope`` the caller names the workspace.
 
-    ``base_url`` may end in ``/v1`` or not, as for the provider's own clients.
+    ``base_url`` may end in ``/v1`` or not, as with the provider's own clients.
     """
 
     api: Literal["bctrl"]
@@ -36,5 +36,5 @@ class BctrlSettings(ProviderSettings):
 
     @property
     def path_prefix(self) -> str:
-        """What goes between the base URL and a path of the API."""
+        """The text between the base URL and a path of the API: ``/v1``, or nothing if the base URL ends in it."""
         return "" if self.base_url.endswith(VERSION_PREFIX) else VERSION_PREFIX

@@ -1,7 +1,7 @@
-"""The JSON of the API as seed 004 gives it, and the vocabularies of the provider.
+"""The JSON of the API (README.md, "What is known"), and the provider's enumerations.
 
-Answers are read leniently: of a runtime only what is needed to address it and to tell its state is required, because
-the members of list rows are not fully documented; enum values are plain text, since new ones may come.
+Responses are decoded leniently. A runtime must have only the members that address it and give its state, because the
+members of list rows are documented in part. Enumerations are decoded as plain text, because new values may appear.
 """
 
 from enum import StrEnum
@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 
 class Driver(StrEnum):
-    """What a create can ask to drive the browser with."""
+    """The drivers that a create can request."""
 
     PUPPETEER = "puppeteer"
     PLAYWRIGHT = "playwright"
@@ -23,7 +23,7 @@ class Driver(StrEnum):
 
 
 class Kind(StrEnum):
-    """What a runtime can be; only ``browser`` can be created."""
+    """The kinds of runtimes; only ``browser`` can be created."""
 
     BROWSER = "browser"
     DESKTOP = "desktop"
@@ -31,7 +31,7 @@ class Kind(StrEnum):
 
 
 class Status(StrEnum):
-    """Where a runtime is."""
+    """The states of a runtime."""
 
     ACTIVE = "active"
     STOPPED = "stopped"
@@ -39,21 +39,21 @@ class Status(StrEnum):
 
 
 class ProxyType(StrEnum):
-    """How a proxy is spoken to."""
+    """The protocols of a proxy."""
 
     HTTP = "http"
     SOCKS5 = "socks5"
 
 
 class LaunchMode(StrEnum):
-    """With a saved profile, or with nothing kept."""
+    """Launch with a saved profile, or without keeping anything."""
 
     PROFILE = "profile"
     EPHEMERAL = "ephemeral"
 
 
 class Outgoing(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Base of what is sent. A member that was not sent is ``UNSET`` and stays out of the JSON."""
+    """Base of request bodies. A member that the caller did not send is ``UNSET`` and is left out of the JSON."""
 
 
 class Proxy(Outgoing, frozen=True, kw_only=True):
@@ -76,7 +76,7 @@ class LaunchConfig(Outgoing, frozen=True, kw_only=True):
 
 
 class EphemeralLaunch(Outgoing, frozen=True, kw_only=True):
-    """``launch`` without a profile. ``extensionIds`` stands beside ``config``, not in it."""
+    """``launch`` without a profile. ``extensionIds`` is a sibling of ``config``, not a member of it."""
 
     mode: str = LaunchMode.EPHEMERAL
     extension_ids: list[str] | UnsetType = UNSET
@@ -100,11 +100,11 @@ class CreateRuntime(Outgoing, frozen=True, kw_only=True):
 
 
 class Incoming(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Base of what is received."""
+    """Base of response bodies."""
 
 
 class Summary(Incoming, frozen=True, kw_only=True):
-    """``summary`` of a runtime: what is known of its browser."""
+    """``summary`` of a runtime: the state of its browser."""
 
     browser_running: bool | None = None
     current_driver: str | None = None
@@ -116,7 +116,7 @@ class Summary(Incoming, frozen=True, kw_only=True):
 
 
 class Runtime(Incoming, frozen=True, kw_only=True):
-    """A runtime, in every answer that has one."""
+    """A runtime, in every response that contains one."""
 
     id: UUID
     alias: str
@@ -130,7 +130,8 @@ class Runtime(Incoming, frozen=True, kw_only=True):
 
 
 class Runtimes(Incoming, frozen=True, kw_only=True):
-    """The list of a workspace: all of it, the API has no pages. Later eras do, and say so with the other two."""
+    """The list of a workspace. The API has no pages; ``has_more`` and ``next_cursor`` are those of later eras, and show
+    that a list is incomplete."""
 
     runtimes: list[Runtime]
     has_more: bool | None = None
@@ -138,14 +139,14 @@ class Runtimes(Incoming, frozen=True, kw_only=True):
 
 
 ROWS: Final = "runtimes"
-"""The member of a list that holds its rows."""
+"""The member of a list that contains its rows."""
 
 NAME: Final = "alias"
-"""The member of a runtime that is its name."""
+"""The member of a runtime that contains its name."""
 
 
 class RawRuntimes(Incoming, frozen=True, kw_only=True):
-    """The same list, for the members that :class:`Runtime` does not know."""
+    """The same list as plain JSON, for the members that :class:`Runtime` does not have."""
 
     runtimes: list[dict[str, Any]]
 
@@ -162,7 +163,7 @@ def members(struct: type[msgspec.Struct]) -> frozenset[str]:
 
 
 class Code(StrEnum):
-    """The error codes that the provider's later eras document; those of the seed's era are unknown."""
+    """The error codes that later eras of the API document. Those of the workspaces era are not documented."""
 
     AUTH_REQUIRED = "auth.required"
     AUTH_INVALID = "auth.invalid"
@@ -201,7 +202,7 @@ class Code(StrEnum):
 
 
 class ReasonClass(StrEnum):
-    """The coarse reasons beside the codes (flat and current eras)."""
+    """The coarse reasons that accompany the codes (flat and current eras)."""
 
     INVALID_INPUT = "invalid_input"
     UNAUTHORIZED = "unauthorized"

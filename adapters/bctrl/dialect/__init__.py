@@ -1,7 +1,7 @@
-"""The workspaces API spoken inbound: ``/bctrl/v1/workspaces/{id}/runtimes`` (seed 004).
+"""The dialect of the workspaces API: ``/bctrl/v1/workspaces/{id}/runtimes``.
 
-Served by ``bctrl`` providers alone. Answers are the provider's own JSON; where the settings map the workspace to
-another one, ``workspaceId`` shows the one that was asked for.
+Only ``bctrl`` providers serve it. Responses are the provider's own JSON. Where the settings map a workspace to another
+one, ``workspaceId`` shows the workspace that the caller named.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ class BctrlDialect(Dialect):
     fallback: ClassVar[bool] = False
 
     async def create(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Launch a browser. A live alias answers with its runtime where nothing is seen to differ, else with 409."""
+        """Launch a browser. If the alias has a live runtime, return it when nothing visible differs, else raise 409."""
         target = self._target(request)
         create = read_create(request.body)
         try:
@@ -43,26 +43,26 @@ class BctrlDialect(Dialect):
             raise
         body = made.native
         if body is None:
-            body, found = await self._passed_on(Operation.GET, target, ctx, create.name)
-            if found != made.runtime.provider_id:
+            body, found_id = await self._forward(Operation.GET, target, ctx, create.name)
+            if found_id != made.runtime.provider_id:
                 raise RuntimeReplaced(
                     "The alias came to belong to another runtime right after this one was found.",
                     provider=target.adapter.name,
                 )
-        return _shown(body, target)
+        return _response(body, target)
 
     async def list_all(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """All runtimes of a workspace; the API has no pages."""
+        """Return all runtimes of a workspace; the API has no pages."""
         target = self._target(request)
-        body, _ = await self._passed_on(Operation.LIST, target, ctx)
-        return _shown(body, target)
+        body, _ = await self._forward(Operation.LIST, target, ctx)
+        return _response(body, target)
 
     async def get(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """The runtime that an alias means now."""
+        """Return the runtime that has the alias now."""
         return await self._by_alias(Operation.GET, request, ctx)
 
     async def stop(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Stop the runtime that an alias means now."""
+        """Stop the runtime that has the alias now."""
         return await self._by_alias(Operation.STOP, request, ctx)
 
     def failure(
@@ -77,13 +77,13 @@ class BctrlDialect(Dialect):
     async def _by_alias(self, operation: Operation, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         target = self._target(request)
         _refuse_body(request)
-        body, _ = await self._passed_on(operation, target, ctx, request.parameters["alias"])
-        return _shown(body, target)
+        body, _ = await self._forward(operation, target, ctx, request.parameters["alias"])
+        return _response(body, target)
 
-    async def _passed_on(
+    async def _forward(
         self, operation: Operation, target: DialectTarget, ctx: RequestContext, alias: str | None = None
     ) -> tuple[bytes, str | None]:
-        adapter: BctrlAdapter = target.adapter  # type: ignore[assignment] # the API's name says so
+        adapter: BctrlAdapter = target.adapter  # type: ignore[assignment] # targets are looked up by the API's name
         ctx.scope = target.scope
         async with self.gateway.call_scope(adapter, operation, ctx) as call:
             body, runtime = await adapter.native(operation, target.scope, call, alias)
@@ -111,12 +111,12 @@ class BctrlDialect(Dialect):
 
 
 def _refuse_body(request: DialectRequest) -> None:
-    """A stop takes no body; an empty object is none."""
+    """Raise :class:`InvalidRequest` for a body other than an empty object."""
     if request.body.strip() not in {b"", b"{}"}:
         raise InvalidRequest("This call takes no body.", extra={NATIVE_CODE: Code.REQUEST_INVALID})
 
 
-def _shown(body: bytes, target: DialectTarget) -> DialectAnswer:
+def _response(body: bytes, target: DialectTarget) -> DialectAnswer:
     if target.scope == target.asked_scope:
         return DialectAnswer(200, body)
     document = _RAW.decode(body)

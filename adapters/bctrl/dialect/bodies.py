@@ -1,4 +1,4 @@
-"""The body of a create in the words of seed 004, as the clients of the workspaces API send it, and back into ours."""
+"""The request body of a create in the workspaces API, its translation to the unified API, and that of its faults."""
 
 from typing import Annotated, Any, Final, Literal
 
@@ -13,14 +13,14 @@ from gateway.domain.requests import CreateBrowser
 from gateway.domain.validation import Input, Integer, optional, validate
 
 NATIVE_CODE: Final = "native_code"
-"""The member of an error's ``extra`` that says which of the API's codes it has, where its class does not tell."""
+"""The member of an error's ``extra`` that holds the API's code, where the error's class has no or another one."""
 
 ALIAS_PATTERN: Final = r"^(?:\.{0,2}[^\x00-\x1f\x7f.]|\.{3})[^\x00-\x1f\x7f]*$"
-"""An alias is any text to the API; what cannot be one segment of its paths could not be stopped again."""
+"""The API accepts any text as an alias. A runtime whose alias cannot be a path segment could never be stopped."""
 
 
 class Native(Input):
-    """Base of the API's objects, in their own spelling."""
+    """Base of the API's objects, in the API's spelling of members."""
 
     model_config = ConfigDict(alias_generator=to_camel)
 
@@ -36,7 +36,7 @@ class NativeProxy(Native):
 
 
 class NativeConfig(Native):
-    """``launch.config``. ``proxy: null`` asks for no proxy."""
+    """``launch.config``. ``proxy: null`` requests no proxy."""
 
     humanize: bool = optional(False)
     humanize_persona_id: Integer = optional(0)
@@ -45,7 +45,7 @@ class NativeConfig(Native):
 
 
 class NativeEphemeral(Native):
-    """``launch`` with nothing kept. ``extensionIds`` stands beside ``config``."""
+    """``launch`` without a profile. ``extensionIds`` is a sibling of ``config``."""
 
     mode: Literal["ephemeral"]
     extension_ids: list[str] = optional([])
@@ -69,10 +69,11 @@ class NativeCreate(Native):
 
 
 def read_create(raw: bytes) -> CreateBrowser:
-    """The create that a body asks for.
+    """Decode the body of a create.
 
-    The alias becomes the name as it is, also where the unified API would not take it for one. Raises
-    :class:`InvalidRequest` for what is not a JSON object, and :class:`ValidationFailed` with native pointers.
+    The alias becomes the name unchanged, also where the unified API would refuse it as a name. Raises
+    :class:`InvalidRequest` for a body that is not JSON, and :class:`ValidationFailed`, with pointers into the native
+    body, for one that is not a valid create.
     """
     try:
         body = msgspec.json.decode(raw)
@@ -81,26 +82,26 @@ def read_create(raw: bytes) -> CreateBrowser:
     if not isinstance(body, dict):
         raise ValidationFailed.at("#", "The body has to be a JSON object.", code="type")
     native = validate(NativeCreate, body)
-    ours: dict[str, Any] = {"kind": native.kind}
+    unified: dict[str, Any] = {"kind": native.kind}
     if native.sent("driver"):
-        ours["driver"] = native.driver
+        unified["driver"] = native.driver
     if native.sent("launch"):
-        ours["launch"] = _launch(native.launch)
-    return CreateBrowser.model_validate(ours).model_copy(update={"name": native.alias})
+        unified["launch"] = _launch(native.launch)
+    return CreateBrowser.model_validate(unified).model_copy(update={"name": native.alias})
 
 
 def _launch(launch: NativeProfile | NativeEphemeral) -> dict[str, Any]:
     if isinstance(launch, NativeProfile):
         return {"mode": launch.mode, "profile_id": launch.profile_id}
-    ours: dict[str, Any] = {"mode": launch.mode}
+    unified: dict[str, Any] = {"mode": launch.mode}
     if launch.sent("extension_ids"):
-        ours["extension_ids"] = launch.extension_ids
+        unified["extension_ids"] = launch.extension_ids
     if launch.sent("config"):
-        ours |= {field: getattr(launch.config, field) for field in launch.config.model_fields_set}
+        unified |= {field: getattr(launch.config, field) for field in launch.config.model_fields_set}
         if launch.config.proxy is not None:
             proxy = launch.config.proxy
-            ours["proxy"] = {field: getattr(proxy, field) for field in proxy.model_fields_set}
-    return ours
+            unified["proxy"] = {field: getattr(proxy, field) for field in proxy.model_fields_set}
+    return unified
 
 
 _TOP: Final = {"name": "alias"}
@@ -108,7 +109,7 @@ _IN_CONFIG: Final = frozenset(NativeConfig.model_fields)
 
 
 def native_fault(fault: FieldError) -> FieldError:
-    """A fault of a field of the create, as one of the member of the native body."""
+    """A fault of a field of the unified create as a fault of the native member."""
     if fault.pointer is None:
         return fault
     parts = fault.pointer.split("/")[1:]
@@ -119,8 +120,8 @@ def native_fault(fault: FieldError) -> FieldError:
 
 
 def native_member(fault: FieldError) -> str | None:
-    """The member of a native body that a fault is about (``launch.config.proxy.port``), or the parameter or header;
-    None for one of the whole body."""
+    """The member of the native body that a fault concerns (``launch.config.proxy.port``), or the query parameter or
+    header. None for a fault of the whole body."""
     if fault.pointer is None:
         return fault.parameter or fault.header
     return fault.pointer.removeprefix("#").removeprefix("/").replace("/", ".") or None

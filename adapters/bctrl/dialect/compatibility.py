@@ -1,4 +1,4 @@
-"""What the dialect answers to whoever speaks the workspaces API."""
+"""What the dialect serves to clients of the workspaces API."""
 
 from typing import Final
 
@@ -9,7 +9,7 @@ _RUNTIMES: Final = "/v1/workspaces/{id}/runtimes"
 
 COMPATIBILITY: Final = (
     Compatibility(
-        title="Workspaces era: plain HTTP, as no client of it can be had",
+        title="Workspaces era: plain HTTP, because no client of it is available",
         era=ERA,
         clients=(
             Client(
@@ -23,15 +23,15 @@ COMPATIBILITY: Final = (
             ClientCall(
                 f"POST {_RUNTIMES}",
                 ("workspaces_create",),
-                "A live alias is answered with its runtime where nothing that can be seen differs, else 409 "
+                "If the alias has a live runtime, that runtime is returned when nothing visible differs, else 409 "
                 "`runtime.name_conflict`. Members that the API does not have are refused.",
             ),
             ClientCall(f"GET {_RUNTIMES}", ("workspaces_list",)),
             ClientCall(f"GET {_RUNTIMES}/{{alias}}", ("workspaces_get",)),
             ClientCall(f"POST {_RUNTIMES}/{{alias}}/stop", ("workspaces_stop",)),
-            ClientCall("*", note="Workspaces themselves, `execute`, and the rest: 404 `route.not_found`."),
+            ClientCall("*", note="Workspaces themselves, `execute` and everything else: 404 `route.not_found`."),
         ),
         error_members=("code", "reasonClass"),
     ),
 )
-"""The seed's era; its successors are ``bctrl_browsers``'s."""
+"""The workspaces era. Its successors are served by ``bctrl_browsers``."""

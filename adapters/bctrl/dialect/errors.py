@@ -1,4 +1,6 @@
-"""Errors as the API words them: ``{"error": "text", "code", "reasonClass", "requestId", "hint"?, "details"?}``.
+"""Error responses of the workspaces API.
+
+They have the form ``{"error": "text", "code", "reasonClass", "requestId", "hint"?, "details"?}``.
 
 The envelope of the workspaces era is unknown. This is the one of the flat era, which came after it. A caller that sends
 ``BCTRL-Version`` gets the nested one of the current era, ``{"error": {"message": "text", …}}``. The codes are those of
@@ -18,10 +20,10 @@ from gateway.domain.errors import GatewayError, MethodNotAllowed, Retryable
 from gateway.ports.dialect import DialectAnswer
 
 VERSION_HEADER: Final = "BCTRL-Version"
-"""What only clients of the current era send; they read the nested envelope."""
+"""Sent only by clients of the current era, which read the nested envelope."""
 
 OUTCOME_UNKNOWN: Final = "outcome_unknown"
-"""The ``reasonClass`` that the provider's newest client knows as "do not send a write again"."""
+"""The ``reasonClass`` after which the provider's newest client does not repeat a write."""
 
 FORMS: Final[Mapping[type[GatewayError], tuple[int, str, str]]] = {
     errors.InvalidRequest: (400, Code.REQUEST_INVALID, ReasonClass.INVALID_INPUT),
@@ -58,14 +60,14 @@ FORMS: Final[Mapping[type[GatewayError], tuple[int, str, str]]] = {
     errors.ProviderTimeout: (504, "gateway.timeout", ReasonClass.UPSTREAM),
     errors.OutcomeUnknown: (409, "idempotency_key_uncertain", OUTCOME_UNKNOWN),
 }
-"""Status, code and reason of each class. An unknown outcome is a 409: clients send again what ends with a 5xx."""
+"""Status, code and reason of each error class. An unknown outcome is 409, because clients repeat after a 5xx."""
 
 NESTED_REASONS: Final[Mapping[type[GatewayError], str]] = {
     errors.InternalError: "unknown",
     errors.ProviderBadResponse: "unknown",
 }
-"""The ``reasonClass`` in the nested envelope where it differs: clients of the current era send a write with a key again
-after a 5xx unless the reason is ``unknown`` or ``outcome_unknown``. Older clients decide by the status alone."""
+"""The ``reasonClass`` in the nested envelope where it differs: clients of the current era repeat a write with a key
+after 5xx unless the reason is ``unknown`` or ``outcome_unknown``. Older clients decide by the status alone."""
 
 OURS: Final = frozenset(
     {
@@ -76,19 +78,19 @@ OURS: Final = frozenset(
         errors.ProviderUpgradeRequired,
     }
 )
-"""Classes that are worded by the gateway also when the provider said something: it said that to the gateway."""
+"""Classes whose text is always the gateway's: here the provider's message is for the gateway, not for the caller."""
 
 HINTS: Final[Mapping[Retryable, str]] = {
-    Retryable.NO: "Change the request, or what it is about: the same again ends the same way.",
-    Retryable.YES: "Wait, then send it again.",
-    Retryable.SAME_REQUEST: "Send the same request again, with the same key and name, to learn what became of it.",
+    Retryable.NO: "Change the request or the runtime first: the same request fails the same way.",
+    Retryable.YES: "Wait, then send the request again.",
+    Retryable.SAME_REQUEST: "Send the same request again, with the same key and name, to learn its outcome.",
 }
-"""The next step; the API promises one with every 4xx."""
+"""The ``hint``: the next step. The API promises one with every 4xx."""
 
 
 def failure_of(error: GatewayError, request_id: str, *, nested: bool) -> DialectAnswer:
-    """The response to a request that ended with ``error``, in the nested or the flat envelope. What the provider said
-    about the caller's request passes verbatim: status, code and message."""
+    """The response for ``error``, in the nested or the flat envelope. The provider's status, code and message about the
+    caller's request are passed on unchanged."""
     status, code, reason = FORMS[type(error)]
     message, failure = error.detail, error.failure
     if failure is not None and failure.detail is not None and type(error) not in OURS:

@@ -1,14 +1,14 @@
-"""A real HTTP server that behaves like bctrl's workspaces API (seed 004), as far as that is known.
+"""A real HTTP server that behaves like bctrl's workspaces API, as far as its behaviour is known.
 
-Strict about what the seed defines: types, enums, required members, and that exactly one form of ``launch`` fits.
-Members that it does not define are accepted and ignored. What it leaves open is a *personality*:
+It is strict about what the API documents: types, enumerations, required members, and that exactly one form of
+``launch`` fits. Undocumented members are accepted and ignored. Undocumented behaviour is a *personality*:
 
-``live_alias``     what a create under the alias of a live runtime does: ``conflict`` (409), ``return`` (the old one),
-                   ``second`` (makes another one)
-``stopped_alias``  whether the alias of a runtime that ended is ``reusable`` or ``taken`` (409)
+``live_alias``     what a create with the alias of a live runtime does: ``conflict`` (409), ``return`` (the existing
+                   runtime), ``second`` (creates another one)
+``stopped_alias``  whether the alias of an ended runtime is ``reusable`` or ``taken`` (409)
 
-Every workspace exists. ``POST /__runtimes``, without credentials and for tests only, puts a runtime in as its JSON
-says (``workspaceId`` as in a path, ``alias``; all else is optional, unchecked, and shown as it is).
+Every workspace exists. ``POST /__runtimes``, without credentials and for tests only, adds the runtime that its JSON
+body describes (``workspaceId`` as in a path, ``alias``; other members are optional, not checked, and shown unchanged).
 """
 
 import hmac
@@ -59,7 +59,7 @@ _REASONS: Final[Mapping[int, str]] = {
 
 @dataclass(slots=True)
 class _Runtime:
-    """A runtime of a workspace. ``given`` is shown over everything else."""
+    """A runtime of a workspace. The members in ``given`` replace those with the same names when it is shown."""
 
     workspace: str
     alias: str
@@ -80,7 +80,7 @@ class _Runtime:
         return self.status not in {"stopped", "failed"}
 
     def stop(self, now: float) -> None:
-        """End it; what has ended stays as it is."""
+        """End the runtime. One that has ended does not change."""
         if self.live:
             self.status, self.updated = "stopped", now
 
@@ -109,7 +109,7 @@ class _Runtime:
 
 
 def _workspace_uuid(workspace: str) -> str:
-    """The ``workspaceId`` of answers is a UUID, the path parameter any text."""
+    """The ``workspaceId`` of responses is a UUID, while the path parameter is any text."""
     try:
         return str(uuid.UUID(workspace))
     except ValueError:
@@ -117,7 +117,7 @@ def _workspace_uuid(workspace: str) -> str:
 
 
 class BctrlEmulator(Emulator):
-    """One account."""
+    """The emulator of one account."""
 
     def __init__(self, token: str, personality: Mapping[str, str], now: Callable[[], float]) -> None:
         super().__init__(now=now)
@@ -168,7 +168,7 @@ class BctrlEmulator(Emulator):
 
     def application(self, *, max_body: int = 1 << 20) -> web.Application:
         app = super().application(max_body=max_body)
-        app.router.add_post("/__runtimes", self._put_in)
+        app.router.add_post("/__runtimes", self._add_runtime)
         return app
 
     def _create(self, call: Call) -> Answer:
@@ -202,20 +202,20 @@ class BctrlEmulator(Emulator):
         return Answer(200, {"runtimes": [runtime.shown() for runtime in workspace if runtime.id not in hidden]})
 
     def _get(self, call: Call) -> Answer:
-        namesakes = [runtime for runtime in self._namesakes(call) if not call.unseen.in_get(runtime.id)]
-        return Answer(200, self._meant(namesakes).shown())
+        namesakes = [runtime for runtime in self._with_alias(call) if not call.unseen.in_get(runtime.id)]
+        return Answer(200, self._addressed(namesakes).shown())
 
     def _stop_runtime(self, call: Call) -> Answer:
-        runtime = self._meant(self._namesakes(call))
+        runtime = self._addressed(self._with_alias(call))
         runtime.stop(self.now())
         return Answer(200, runtime.shown())
 
-    def _namesakes(self, call: Call) -> list[_Runtime]:
+    def _with_alias(self, call: Call) -> list[_Runtime]:
         workspace = self._workspaces.get(call.path["id"], [])
         return [runtime for runtime in workspace if runtime.alias == call.path["alias"]]
 
-    def _meant(self, namesakes: list[_Runtime]) -> _Runtime:
-        """Which runtime an alias means: the newest live one, else the newest."""
+    def _addressed(self, namesakes: list[_Runtime]) -> _Runtime:
+        """The runtime that an alias addresses: the newest live one, else the newest. Raises ``Refusal`` (404)."""
         if not namesakes:
             raise Refusal(self.failure(404, "There is no runtime of this alias.", "runtime.not_found"))
         live = [runtime for runtime in namesakes if runtime.live]
@@ -228,7 +228,7 @@ class BctrlEmulator(Emulator):
         ]
         return Answer(200, {"workspaces": shown})
 
-    async def _put_in(self, request: web.Request) -> web.Response:
+    async def _add_runtime(self, request: web.Request) -> web.Response:
         try:
             given = parse_json(await request.read())
         except ValueError as exc:
@@ -248,5 +248,5 @@ class BctrlEmulator(Emulator):
 def create_emulator(
     *, token: str, personality: Mapping[str, str] | None = None, now: Callable[[], float] = time.time
 ) -> web.Application:
-    """The emulator as an application. Raises ``ValueError`` for a personality that does not exist."""
+    """The emulator as an application. Raises ``ValueError`` for an unknown personality or an unknown value of one."""
     return BctrlEmulator(token, personality_of(PERSONALITIES, personality), now).application()

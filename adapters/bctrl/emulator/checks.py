@@ -1,4 +1,4 @@
-"""What seed 004 forbids in the body of a create, written down independently of what the adapter sends."""
+"""The API's rules for the body of a create, written down independently of what the adapter sends."""
 
 import uuid
 from typing import Any, Final
@@ -8,7 +8,7 @@ _PROXY_TYPES: Final = ("http", "socks5")
 
 
 def create_fault(body: Any) -> str | None:
-    """The first fault of a body; None for one that fits. Members that the seed does not define are no fault."""
+    """The first fault of a body, None for a valid one. Undocumented members are not a fault."""
     if not isinstance(body, dict):
         return "the body must be an object"
     if not isinstance(body.get("alias"), str):
@@ -61,7 +61,7 @@ def _proxy_fault(proxy: Any) -> str | None:
 
 
 def _is_integer(value: Any) -> bool:
-    """An integer as JSON Schema has it: ``1.0`` is one, ``true`` is not."""
+    """Whether a value is an integer as JSON Schema defines it: ``1.0`` is one, ``true`` is not."""
     return not isinstance(value, bool) and (isinstance(value, int) or (isinstance(value, float) and value.is_integer()))
 
 
