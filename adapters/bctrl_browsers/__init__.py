@@ -1,4 +1,4 @@
-"""The bctrl browser API of today: ``/v1/browsers``, version 2026-10-03."""
+"""The current browser API of bctrl: ``/v1/browsers``, version 2026-10-03."""
 
 from adapters.bctrl_browsers.adapter import BctrlBrowsersAdapter
 from adapters.bctrl_browsers.dialect import BctrlBrowsersDialect

@@ -1,7 +1,7 @@
 """The adapter of bctrl's browser API: what each operation sends to one configured account.
 
-The API addresses a browser by its id or by its name. Public ids hold the id alone, and an answer that is another
-browser's is never taken for the one that was asked for.
+The API addresses a browser by its id or by its name. Public ids contain the id only. A response with another id than
+the requested one is never accepted as the requested browser.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ from gateway.ports.transport import (
 )
 
 FIND_PAGES: Final = 20
-"""How many pages a look-up by name reads at most."""
+"""The maximum number of pages that a look-up by name reads."""
 
 _REPORTED: Final = frozenset({*mapping.STATES.values(), State.UNKNOWN})
 _DELETED: Final = msgspec.json.Decoder(wire.DeletedBody)
@@ -94,14 +94,14 @@ class BctrlBrowsersAdapter(
         return create_body(request, scope, marker)
 
     def wire_create(self, request: CreateRequest, scope: str, *, marker: str | None = None) -> WireCreate:
-        """A create as it goes out. ``marker`` is a member of the browser's metadata."""
+        """The create as it is sent. ``marker`` becomes a member of the browser's metadata."""
         wait = self._wait(Operation.CREATE, request.wait if isinstance(request, NativeCreate) else None)
         return WireCreate(self._body(request, scope, marker), tuple(wait))
 
     async def send_create(
         self, wire: WireCreate, scope: str, call: Call, *, idempotency_key: str | None = None
     ) -> Created:
-        """Send one create. A replay under the same key has the same answer as the first, so ``created`` is True."""
+        """Send one create. A replay with the same key has the same response as the first, so ``created`` is True."""
         response = await self._calls.send(
             Operation.CREATE,
             "POST",
@@ -115,38 +115,40 @@ class BctrlBrowsersAdapter(
         return Created(runtime, created=True, native=unmarked(response.body))
 
     def answers_create(self, runtime: Runtime, name: str, canonical_scope: str) -> bool:
-        """Also whether the space is the one that was named; of the alias ``default``, where its id is known."""
+        """Also compare the space, if the provider reports it. The alias ``default`` matches every space."""
         space = runtime.provider_data.get("spaceId")
         return super().answers_create(runtime, name, canonical_scope) and (
             space is None or canonical_scope in {DEFAULT_SPACE, space}
         )
 
     async def account(self, call: Call) -> str:
-        """The organization, else the user; a subaccount's spaces are told apart by their ids."""
+        """The organization, else the user. Spaces of subaccounts are distinguished by their ids."""
         identity = await self._calls.whoami(call)
         return (identity and identity.account) or ""
 
     async def canonical_scope(self, scope: str, call: Call) -> str:
-        """The id of the space, also of the one that is called ``default``. Where the API does not tell, the alias."""
+        """The id of the space, also for the alias ``default``; the alias itself if the API does not report the id."""
         if scope != DEFAULT_SPACE:
             return scope
         identity = await self._calls.whoami(call)
         return (identity and identity.default_space_id) or scope
 
     async def get(self, ref: RuntimeRef, call: Call) -> Runtime:
-        """Read one browser. Raises :class:`NotFound` also when the provider took the id for another one's name."""
+        """Read one browser. Raises :class:`NotFound` also if the provider found another browser that has the id as its
+        name."""
         response = await self._send_to(Operation.GET, "GET", ref, call)
         return self._runtime(Operation.GET, ref, response)
 
     async def find(self, scope: str, name: str, call: Call) -> Sequence[Runtime]:
-        """All browsers of this name, live ones first, each group newest first. Raises as :meth:`find_with_markers`."""
+        """All browsers of this name: live ones first, newest first within each group. Raises the errors of
+        :meth:`find_with_markers`."""
         return [seen.runtime for seen in await self.find_with_markers(scope, name, call)]
 
     async def find_with_markers(self, scope: str, name: str, call: Call) -> Sequence[Seen]:
-        """The same, with their markers.
+        """The same with the marker of each browser.
 
-        Raises :class:`ProviderBadResponse` when the list does not end, or has a row that cannot be read and may have
-        this name: what it did not show may be the one.
+        Raises :class:`ProviderBadResponse` when the list does not end within :data:`FIND_PAGES` pages, or has a row
+        that cannot be decoded and may have this name: the browser may be among those that the list did not show.
         """
         found: dict[str, Seen] = {}
         wanted, cursor = ListFilter(name=name), None
@@ -162,7 +164,7 @@ class BctrlBrowsersAdapter(
         raise ProviderBadResponse(f"The list of {scope} did not end within {FIND_PAGES} pages.", provider=self.name)
 
     async def list(self, query: ProviderQuery, call: Call) -> ProviderPage:
-        """A page, oldest first: what is made meanwhile comes after the cursor."""
+        """A page, oldest first: browsers that are created during the listing come after the cursor."""
         wanted = query.filter
         if (
             (wanted.kinds and Kind.BROWSER not in wanted.kinds)
@@ -175,11 +177,12 @@ class BctrlBrowsersAdapter(
         return ProviderPage(found, page.frame, concerned(wanted, page.unreadable), page.readable)
 
     async def check_credentials(self, call: Call) -> None:
-        """Read one row of the pinned space, or of the account's default one."""
+        """Read one row of the pinned space, or of the account's default space."""
         await self.list(ProviderQuery(scope=self.settings.scope or DEFAULT_SPACE, limit=1), call)
 
     async def start(self, ref: RuntimeRef, options: StartRequest, call: Call) -> Runtime:
-        """Start. A browser that has a current run is answered as it is; one that is stopping is started after."""
+        """Start a run. A browser with a current run is returned unchanged; one that is stopping is started
+        afterwards."""
         for field in ("secret_ids", "runtime_limit_seconds"):
             if getattr(options, field) is not None:
                 detail = f"The provider {self.name} has no such option of a start."
@@ -188,7 +191,7 @@ class BctrlBrowsersAdapter(
         return self._runtime(Operation.START, ref, response)
 
     async def stop(self, ref: RuntimeRef, call: Call, *, discard_state: bool = False) -> Runtime:
-        """Stop. The browser's saved state is kept, or erased with ``discard_state``."""
+        """Stop the run. The browser's saved state is kept, or erased with ``discard_state``."""
         body = b'{"discardState":true}' if discard_state else b"{}"
         response = await self._send_to(Operation.STOP, "POST", ref, call, "/stop", body=body)
         return self._runtime(Operation.STOP, ref, response)
@@ -197,7 +200,7 @@ class BctrlBrowsersAdapter(
         try:
             response = await self._send_to(Operation.CONNECT, "GET", ref, call)
         except TransportFailure as failure:
-            # It belongs to the work class of starts, but a read that is lost has changed nothing.
+            # The read belongs to the work class of starts, but a lost read has changed nothing.
             raise TransportFailure(
                 failure.reason, failure.phase, status=failure.status, operation=Operation.GET
             ) from failure
@@ -205,12 +208,12 @@ class BctrlBrowsersAdapter(
         return self._calls.read(Operation.GET, response, mapping.connections)
 
     async def delete(self, ref: RuntimeRef, call: Call) -> None:
-        """Delete the browser with its saved state; a current run is stopped."""
+        """Delete the browser and its saved state; a current run is stopped."""
         response = await self._send_to(Operation.DELETE, "DELETE", ref, call)
-        answer = self._calls.read(Operation.DELETE, response, _DELETED.decode)
-        if not answer.deleted:
+        deleted = self._calls.read(Operation.DELETE, response, _DELETED.decode)
+        if not deleted.deleted:
             raise unreadable(self.name, Operation.DELETE, response)
-        self._same(Operation.DELETE, ref, answer.id)
+        self._require_same(Operation.DELETE, ref, deleted.id)
 
     async def native(
         self,
@@ -224,10 +227,11 @@ class BctrlBrowsersAdapter(
         body: bytes | None = None,
         idempotency_key: str | None = None,
     ) -> NativeAnswer:
-        """Pass a call on in the API's own words, and check that a success is one of the API's. Markers are taken off,
-        and a page is without the rows that cannot be read.
+        """Forward a call in the provider's own JSON, and check that a success has the API's form. Markers are removed,
+        and rows of a page that cannot be decoded are left out.
 
-        ``below`` is what follows ``/browsers`` in the path, percent-encoded. Raises what the answer means.
+        ``below`` is the part of the path after ``/browsers``, percent-encoded. Raises the error that the response
+        means.
         """
         response = await self._calls.send(
             operation,
@@ -246,11 +250,11 @@ class BctrlBrowsersAdapter(
                 raise unreadable(self.name, operation, response)
             return NativeAnswer(response.body)
         seen = self._calls.read(operation, response, lambda body: self._calls.reader.seen(body, scope))
-        self._not_elsewhere(operation, seen.runtime)
+        self._require_space(operation, seen.runtime)
         return NativeAnswer(unmarked(response.body), [seen.runtime], marker=seen.marker)
 
     def read(self, body: bytes, scope: str) -> NativeAnswer:
-        """The same of a browser's JSON that was checked before."""
+        """The same result from the JSON of one browser that was checked before."""
         return NativeAnswer(body, [self._calls.reader.runtime(body, scope)])
 
     def _wait(self, operation: Operation, seconds: int | None = None) -> Query:
@@ -267,17 +271,18 @@ class BctrlBrowsersAdapter(
 
     def _runtime(self, operation: Operation, ref: RuntimeRef, response: UpstreamResponse) -> Runtime:
         runtime = self._calls.read(operation, response, lambda body: self._calls.reader.runtime(body, ref.scope))
-        self._same(operation, ref, runtime.provider_id)
-        self._not_elsewhere(operation, runtime)
+        self._require_same(operation, ref, runtime.provider_id)
+        self._require_space(operation, runtime)
         return runtime
 
-    def _not_elsewhere(self, operation: Operation, runtime: Runtime) -> None:
-        """Not every API that takes a space insists on it where an id says all; a scope has to hold all the same."""
+    def _require_space(self, operation: Operation, runtime: Runtime) -> None:
+        """Raise :class:`NotFound` for a read that returned a browser of another space: the API may ignore the space
+        when it is given an id, and a scope must hold in any case."""
         if operation is Operation.GET and mapping.is_elsewhere(runtime):
             raise NotFound("There is no runtime of this id in this space.", provider=self.name)
 
-    def _same(self, operation: Operation, ref: RuntimeRef, answered: str) -> None:
-        if answered == ref.provider_id:
+    def _require_same(self, operation: Operation, ref: RuntimeRef, returned: str) -> None:
+        if returned == ref.provider_id:
             return
         if operation is Operation.GET:
             raise NotFound("There is no runtime of this id; another browser has it as its name.", provider=self.name)

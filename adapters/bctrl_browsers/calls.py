@@ -1,4 +1,4 @@
-"""Calls to one account at bctrl's browser API: from a request to a whole answer, and from an answer to browsers."""
+"""Calls to one account at bctrl's browser API: sends requests and decodes the responses."""
 
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
@@ -17,18 +17,18 @@ from gateway.ports.provider import Seen
 from gateway.ports.rows import PageRead
 from gateway.ports.transport import Call, Transport, UpstreamRequest, UpstreamResponse
 
-AnswerT = TypeVar("AnswerT")
+DecodedT = TypeVar("DecodedT")
 Query = Sequence[tuple[str, str]]
 
 MAX_LIMIT: Final = 100
-"""The largest page that is asked for; the API's own bound is not documented."""
+"""The largest page that is requested; the API's own bound is not documented."""
 
 _WITH_A_RUN: Final = frozenset({State.STARTING, State.RUNNING, State.PAUSED, State.STOPPING, State.FAILED})
 _WHOAMI: Final = msgspec.json.Decoder(wire.WhoamiBody)
 
 
 class BrowserCalls:
-    """What all operations share. ``features`` are the adapter's, for the ``actions`` of runtimes."""
+    """The calls that all operations use. ``features`` are the adapter's; the ``actions`` of runtimes depend on them."""
 
     def __init__(self, settings: BctrlBrowsersSettings, transport: Transport, features: frozenset[str]) -> None:
         self._settings = settings
@@ -48,13 +48,14 @@ class BrowserCalls:
         body: bytes | None = None,
         idempotency_key: str | None = None,
     ) -> UpstreamResponse:
-        """One request; ``path`` is below the version, percent-encoded."""
+        """Send one request. ``path`` is the part after the version, percent-encoded."""
         headers = self._headers if idempotency_key is None else {**self._headers, "Idempotency-Key": idempotency_key}
         request = UpstreamRequest(operation, method, self._settings.path_prefix + path, query, headers, body)
         return await self._transport.send(request, call)
 
-    def read(self, operation: Operation, response: UpstreamResponse, decode: Callable[[bytes], AnswerT]) -> AnswerT:
-        """Decode a success (201 for a create, 200 for the rest, any 2xx is read) or raise what the answer means."""
+    def read(self, operation: Operation, response: UpstreamResponse, decode: Callable[[bytes], DecodedT]) -> DecodedT:
+        """Decode a success (documented as 201 for a create, else 200; any 2xx is accepted) or raise the response's
+        error."""
         if not 200 <= response.status < 300:
             raise error_of(self._provider, operation, response)
         try:
@@ -63,10 +64,10 @@ class BrowserCalls:
             raise unreadable(self._provider, operation, response) from exc
 
     async def page(self, query: ProviderQuery, call: Call) -> PageRead[str | None, Seen]:
-        """A page, oldest first, narrowed as far as the provider can (:func:`accepted` does the rest), and the cursor of
-        the next one as its frame.
+        """A page, oldest first, filtered as far as the provider can (:func:`accepted` applies the rest). Its ``frame``
+        is the cursor of the next page, or None.
 
-        Raises :class:`ProviderBadResponse` when its cursor is the one that was sent: following it would never end.
+        Raises :class:`ProviderBadResponse` when the cursor is the one that was sent: following it would never end.
         """
         wanted = query.filter
         parameters = [("spaceId", query.scope), ("order", "asc"), ("limit", str(min(query.limit, MAX_LIMIT)))]
@@ -84,7 +85,8 @@ class BrowserCalls:
         return page
 
     async def whoami(self, call: Call) -> wire.WhoamiBody | None:
-        """Whose credentials these are; None where they may not know, or the API has no such call."""
+        """The owner of the credentials. None if they do not permit this call (403), or the API does not have it
+        (404)."""
         response = await self.send(Operation.GET, "GET", "/auth/whoami", call)
         if response.status in {403, 404} and read_envelope(response.body) is not None:
             return None
@@ -95,5 +97,5 @@ class BrowserCalls:
 
 
 def accepted(page: PageRead[str | None, Seen], wanted: ListFilter) -> list[Seen]:
-    """The browsers of a page that the whole filter accepts, without those that are in another space."""
+    """The browsers of a page that match the whole filter, without those of another space."""
     return [seen for seen in page.items if wanted.accepts(seen.runtime) and not mapping.is_elsewhere(seen.runtime)]

@@ -1,8 +1,8 @@
-"""What a failed answer of the browser API means.
+"""Maps error responses of the browser API to the gateway's errors.
 
-The envelope is ``{"error": {"code", "message", "reasonClass", "requestId", "details"?, "hint"?}}``. The code decides
-where it is known, else the ``reasonClass``, else the status; except that a write whose ``reasonClass`` says that its
-outcome is unknown has an unknown outcome, as the provider's own client has it.
+The envelope is ``{"error": {"code", "message", "reasonClass", "requestId", "details"?, "hint"?}}``. A known code
+decides, else the ``reasonClass``, else the status. The exception is a write whose ``reasonClass`` is ``unknown`` or
+``outcome_unknown``: its outcome is unknown, as in the provider's own client.
 """
 
 from collections.abc import Mapping
@@ -76,7 +76,7 @@ _FIELDS: Final[Mapping[str, str]] = {
     Code.BROWSER_NO_SAVED_STATE: "#/provider_options/fromBrowser",
     Code.BROWSER_NOT_FOUND: "#/provider_options/fromBrowser",
 }
-"""The field of a create that a code is about."""
+"""The field of a create that a code concerns."""
 
 _CODES: Final[_Rules] = {
     **_at(401, Code.AUTH_REQUIRED, errors.ProviderCredentialsRejected),
@@ -163,7 +163,7 @@ _MAX_RETRY_AFTER: Final = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What an error body says. ``message`` is the provider's own sentence."""
+    """The members of an error body. ``message`` is the provider's own sentence."""
 
     message: str | None = None
     code: str | None = None
@@ -172,7 +172,7 @@ class Envelope:
 
 
 def read_envelope(body: bytes) -> Envelope | None:
-    """The error body; None for what is not the provider's."""
+    """The error body, or None when it is not the provider's own."""
     try:
         document = msgspec.json.decode(body)
     except (ValueError, RecursionError):
@@ -188,18 +188,18 @@ def _text(value: Any) -> str | None:
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """When to come back, in seconds: as everywhere, and else at the second that ``X-RateLimit-Reset`` names (Unix
-    time), which the provider's own client knows too."""
-    told = retry_after_seconds(headers, now)
+    """The seconds to wait before a retry: from the usual headers, else until ``X-RateLimit-Reset`` (Unix time), which
+    the provider's own client reads too."""
+    usual = retry_after_seconds(headers, now)
     reset = headers.get("X-RateLimit-Reset", "").strip()
-    if told is not None or not (reset.isascii() and reset.isdigit() and len(reset) <= 12):
-        return told
+    if usual is not None or not (reset.isascii() and reset.isdigit() and len(reset) <= 12):
+        return usual
     seconds = int(reset) - (now or datetime.now(UTC)).timestamp()
     return min(max(seconds, 0.0), _MAX_RETRY_AFTER)
 
 
 def error_of(provider: str, operation: Operation, response: UpstreamResponse) -> GatewayError:
-    """The error that an answer other than a success means."""
+    """The error that a response other than a success means."""
     envelope = read_envelope(response.body)
     if envelope is None:
         return unrecognized_response_error(provider, operation, response)

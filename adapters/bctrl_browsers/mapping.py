@@ -1,4 +1,4 @@
-"""Between the domain and the JSON of the browser API."""
+"""Translates between the domain and the JSON of the browser API."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -33,14 +33,15 @@ STATES: Final[Mapping[str, State]] = {
     wire.RunStatus.ENDED: State.IDLE,
     wire.RunStatus.FAILED: State.FAILED,
 }
-"""The words for a browser (the first two) and for its current run, which tells more while the browser is running."""
+"""The state for each status of a browser (the first two) and of its current run, which is more precise while the
+browser is running."""
 
 DRIVERS: Final[Mapping[str, tuple[str, ...]]] = {
     "cdp": ("playwright", "puppeteer", "stagehand"),
     "webdriver": ("selenium",),
 }
-"""The drivers that each way into a run serves. A run has both, so a create takes any driver. The API has no field for
-it: the driver is not sent, and the gateway shows the one that it keeps."""
+"""The drivers that can use each kind of connection. A run has both connections, so a create accepts any driver. The API
+has no field for the driver: it is not sent, and the gateway shows the one that it keeps."""
 
 CREATE_FEATURES: Final[frozenset[str]] = frozenset(
     {
@@ -53,12 +54,12 @@ CREATE_FEATURES: Final[frozenset[str]] = frozenset(
         *(CreateFeature(f"proxy_{protocol}") for protocol in wire.ProxyProtocol),
     }
 )
-"""What a create can carry. It requests a first run; profiles and humanize have no equivalent."""
+"""The features of a create. It requests a first run; profiles and humanize have no equivalent."""
 
 _TYPED_ID: Final = re.compile(r"[a-z]{1,16}_[A-Za-z0-9_-]{1,111}\Z")
 _URL: Final = re.compile("connections$|url$", re.IGNORECASE)
-_PLACED: Final = frozenset(wire.BrowserBody.__struct_encode_fields__) | {"object", "type"}
-_RUN_PLACED: Final = frozenset({"object", "resourceId", "resourceType", "spaceId", "status"})
+_MAPPED: Final = frozenset(wire.BrowserBody.__struct_encode_fields__) | {"object", "type"}
+_RUN_MAPPED: Final = frozenset({"object", "resourceId", "resourceType", "spaceId", "status"})
 
 _BROWSER: Final = msgspec.json.Decoder(wire.BrowserBody)
 _BROWSERS: Final = msgspec.json.Decoder(wire.BrowsersBody)
@@ -69,7 +70,7 @@ _RAW_BROWSERS: Final = msgspec.json.Decoder(wire.RawBrowsersBody)
 def _reveal(value: Any) -> str:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
-    raise NotImplementedError(f"{type(value).__name__} has no place in a request to bctrl")
+    raise NotImplementedError(f"a request to bctrl cannot carry a {type(value).__name__}")
 
 
 _ENCODER: Final = msgspec.json.Encoder(enc_hook=_reveal)
@@ -78,7 +79,7 @@ _ENCODER: Final = msgspec.json.Encoder(enc_hook=_reveal)
 def create_body(request: CreateBrowser, scope: str, marker: str | None = None) -> bytes:
     """The body of a create: exactly the fields that the caller sent, the space, and the marker.
 
-    Raises :class:`ValidationFailed` for what JSON cannot carry.
+    Raises :class:`ValidationFailed` for values that JSON cannot represent.
     """
     body = {"name": request.name, "spaceId": scope, **request.provider_options}
     if request.sent("labels"):
@@ -115,10 +116,11 @@ def _proxy(proxy: ProxyRequest) -> Iterator[tuple[str, Any]]:
 
 
 def reference(ref: RuntimeRef, *, pinned: bool) -> str:
-    """The reference part of the public id: the browser's id, and before it the space where the provider is open.
+    """The part of the public id after the provider's name: the browser's id, preceded by the space if the provider is
+    open.
 
-    An id of another form than the provider's known ones (``br_…``, a UUID) is encoded, so that no name is taken for an
-    id: the provider addresses browsers by either.
+    An id in another form than the known ones (``br_…``, a UUID) is encoded. The provider accepts an id or a name in one
+    place, so a plain name must not be usable as a reference.
     """
     plain = _TYPED_ID.match(ref.provider_id) or is_uuid(ref.provider_id)
     shown = ref.provider_id if plain else SEPARATOR + b64url(ref.provider_id)
@@ -126,7 +128,7 @@ def reference(ref: RuntimeRef, *, pinned: bool) -> str:
 
 
 def browser_id(reference: str) -> str:
-    """The id in a reference, without the space. Raises ``ValueError`` for none that :func:`reference` can have made."""
+    """The id in a reference, without the space. Raises ``ValueError`` for text that :func:`reference` never returns."""
     if reference.startswith(SEPARATOR):
         decoded = from_b64url(reference.removeprefix(SEPARATOR))
         if decoded in {"", ".", ".."} or _TYPED_ID.match(decoded) or is_uuid(decoded):
@@ -140,8 +142,8 @@ def browser_id(reference: str) -> str:
 
 
 class Reader:
-    """Reads the browsers of one configured provider. All methods raise ``ValueError`` or ``RecursionError`` for a body
-    that is not the API's."""
+    """Decodes the browsers of one configured provider. All methods raise ``ValueError`` or ``RecursionError`` for a
+    body that does not have the API's form."""
 
     def __init__(self, provider: str, features: frozenset[str], *, pinned: bool) -> None:
         self._provider = provider
@@ -149,29 +151,29 @@ class Reader:
         self._actions = {state: actions(features, state) for state in State}
 
     def runtime(self, body: bytes, scope: str) -> Runtime:
-        """The one browser of an answer."""
+        """The browser in the response to a call on one browser."""
         return self.seen(body, scope).runtime
 
     def seen(self, body: bytes, scope: str) -> Seen:
-        """The same, with its marker."""
+        """The same with its marker."""
         row = _BROWSER.decode(body)
         return Seen(self._to_domain(row, _RAW.decode(body), scope), marker_of(row))
 
     def page(self, body: bytes, scope: str, call: Call) -> PageRead[str | None, Seen]:
-        """The browsers of a page in their order, the rows that cannot be read, and the cursor of the next one."""
+        """The browsers of a page in their order, the rows that cannot be decoded, and the cursor of the next page."""
         return read_page(
             body,
             call,
             member=wire.ROWS,
             name=wire.NAME,
-            whole=lambda body: self._whole(body, scope),
+            whole=lambda body: self._page(body, scope),
             row=lambda body: self.seen(body, scope),
         )
 
-    def _whole(self, body: bytes, scope: str) -> tuple[str | None, list[Seen]]:
+    def _page(self, body: bytes, scope: str) -> tuple[str | None, list[Seen]]:
         page, raw = _BROWSERS.decode(body), _RAW_BROWSERS.decode(body).data
         if page.has_more and not page.next_cursor:
-            raise ValueError("there is more, and no cursor to it")
+            raise ValueError("the list continues but has no cursor")
         found = [
             Seen(self._to_domain(row, members, scope), marker_of(row))
             for row, members in zip(page.data, raw, strict=True)
@@ -197,43 +199,44 @@ class Reader:
             created_at=row.created_at,
             updated_at=row.updated_at,
             browser=BrowserPart(
-                launch=_launched(row), running=None if state is State.UNKNOWN else state is State.RUNNING
+                launch=_launch_of(row), running=None if state is State.UNKNOWN else state is State.RUNNING
             ),
-            provider_data=dict(_unplaced(row, members, scope)),
+            provider_data=dict(_unmapped(row, members, scope)),
         )
 
 
 def state_of(row: wire.BrowserBody) -> State:
-    """The state of a browser: the run's, while the browser is running and has one."""
+    """The state of a browser: that of its run while the browser is running and has one."""
     if row.status == wire.Status.RUNNING and row.current_run is not None:
         return STATES.get(row.current_run.status, State.UNKNOWN)
     return {wire.Status.IDLE.value: State.IDLE, wire.Status.RUNNING.value: State.RUNNING}.get(row.status, State.UNKNOWN)
 
 
 def connections(body: bytes) -> list[Connection]:
-    """The ways into the current run; none while it has none. The live view comes twice: to act in, and to look at."""
+    """The connections of the current run; empty while it has none. The live view is there twice: interactive, then
+    read-only."""
     run = _BROWSER.decode(body).current_run
-    ways = None if run is None or run.status != wire.RunStatus.ACTIVE else run.connections
-    if ways is None:
+    urls = None if run is None or run.status != wire.RunStatus.ACTIVE else run.connections
+    if urls is None:
         return []
     found: list[Connection] = []
-    if ways.cdp_url:
-        found.append(Connection(protocol="cdp", url=ways.cdp_url, expires_at=ways.expires_at))
-    if ways.webdriver_url:
-        found.append(Connection(protocol="webdriver", url=ways.webdriver_url, expires_at=ways.expires_at))
-    views = filter(None, (ways.live_view_url, ways.live_view_read_only_url))
-    return found + [Connection(protocol="live_view", url=url, expires_at=ways.expires_at) for url in views]
+    if urls.cdp_url:
+        found.append(Connection(protocol="cdp", url=urls.cdp_url, expires_at=urls.expires_at))
+    if urls.webdriver_url:
+        found.append(Connection(protocol="webdriver", url=urls.webdriver_url, expires_at=urls.expires_at))
+    views = filter(None, (urls.live_view_url, urls.live_view_read_only_url))
+    return found + [Connection(protocol="live_view", url=url, expires_at=urls.expires_at) for url in views]
 
 
 def _is_label(name: str, value: Any) -> bool:
     return isinstance(value, str) and not name.startswith(RESERVED)
 
 
-def _is_told(name: str, value: Any) -> bool:
+def _is_shown(name: str, value: Any) -> bool:
     return name != wire.MARKER and not _is_label(name, value)
 
 
-def _launched(row: wire.BrowserBody) -> Launch:
+def _launch_of(row: wire.BrowserBody) -> Launch:
     return Launch(
         extension_ids=row.extensions,
         solve_captchas=row.captcha.auto_solve if row.captcha else None,
@@ -242,7 +245,7 @@ def _launched(row: wire.BrowserBody) -> Launch:
 
 
 def _shown_proxy(proxy: Any) -> Proxy | None:
-    """A proxy by host and port; the provider's own forms stand in ``provider_data``."""
+    """A proxy in the form host and port, else None; the provider's other forms are shown in ``provider_data``."""
     if not isinstance(proxy, Mapping) or not isinstance(proxy.get("host"), str):
         return None
     protocol, port, username = proxy.get("protocol"), proxy.get("port"), proxy.get("username")
@@ -255,21 +258,21 @@ def _shown_proxy(proxy: Any) -> Proxy | None:
 
 
 def is_elsewhere(runtime: Runtime) -> bool:
-    """Whether the provider says that a browser is in another space than the one that was asked for by its id."""
+    """Whether the provider reports another space for a browser than the one that was requested by id."""
     return runtime.scope != DEFAULT_SPACE and "spaceId" in runtime.provider_data
 
 
-def _unplaced(row: wire.BrowserBody, members: Mapping[str, Any], scope: str) -> Iterator[tuple[str, Any]]:
-    """What the model has no place for, without secrets; the space's id where it is not the scope."""
-    for name in members.keys() - _PLACED:
+def _unmapped(row: wire.BrowserBody, members: Mapping[str, Any], scope: str) -> Iterator[tuple[str, Any]]:
+    """The members that the model has no field for, without secrets, and the space's id if it differs from the scope."""
+    for name in members.keys() - _MAPPED:
         if not is_secret(name, members[name]):
             yield name, without_secrets(members[name])
-    if metadata := {k: without_secrets(v) for k, v in (row.metadata or {}).items() if _is_told(k, v)}:
+    if metadata := {k: without_secrets(v) for k, v in (row.metadata or {}).items() if _is_shown(k, v)}:
         yield "metadata", metadata
     if row.proxy is not None and _shown_proxy(row.proxy) is None:
         yield "proxy", without_secrets(row.proxy)
     if row.space_id is not None and row.space_id != scope:
         yield "spaceId", row.space_id
     run = members.get("currentRun") or {}
-    if told := {name: run[name] for name in run.keys() - _RUN_PLACED if not _URL.search(name)}:
-        yield "currentRun", without_secrets(told)
+    if rest := {name: run[name] for name in run.keys() - _RUN_MAPPED if not _URL.search(name)}:
+        yield "currentRun", without_secrets(rest)

@@ -1,7 +1,8 @@
-"""The marker of a create: where it stands in what is sent, and how it is taken off what is shown.
+"""The marker of a create: how it is added to requests and removed from responses.
 
-A browser's ``metadata`` is the caller's but for the one member :data:`~adapters.bctrl_browsers.wire.MARKER`, which no
-caller sees. Nor does one set a name that begins as it does (:data:`RESERVED`): it would not be shown among the labels.
+A browser's ``metadata`` belongs to the caller, except for the member :data:`~adapters.bctrl_browsers.wire.MARKER`,
+which is never shown. Callers may not use names with the same prefix (:data:`RESERVED`): labels with such names are not
+shown.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from adapters.bctrl_browsers.wire import MARKER, BrowserBody
 from gateway.domain.errors import FieldError, ValidationFailed, pointer
 
 RESERVED: Final = "rgw_"
-"""How the names begin that are the gateway's own."""
+"""The prefix of the names that are reserved for the gateway."""
 
 _SOUGHT: Final = MARKER.encode()
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -21,32 +22,33 @@ _ROWS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def check_unmarked(metadata: Any, *at: str) -> None:
-    """Raises :class:`ValidationFailed` for a caller's metadata or labels with names that begin like the gateway's own.
-    ``at`` is their path."""
+    """Raise :class:`ValidationFailed` for metadata or labels of a caller with reserved names. ``at`` is their path in
+    the request."""
     names = metadata if isinstance(metadata, Mapping) else ()
     if reserved := [name for name in names if name.startswith(RESERVED)]:
-        detail = f"Names that begin with {RESERVED} are the gateway's own; choose another one."
+        detail = f"Names that begin with {RESERVED} are reserved for the gateway; choose another one."
         errors = [FieldError(detail, "reserved", pointer=pointer(*at, name)) for name in reserved]
         raise ValidationFailed(f"{errors[0].pointer}: {detail}", errors=errors)
 
 
 def marked(body: Mapping[str, Any], marker: str | None) -> dict[str, Any]:
-    """The body of a create or an update with the marker in its metadata; without one, as it is."""
+    """The body of a create or an update with the marker in its metadata; unchanged if ``marker`` is None."""
     if marker is None:
         return dict(body)
     return {**body, "metadata": {**body.get("metadata", {}), MARKER: marker}}
 
 
 def marker_of(browser: BrowserBody) -> str | None:
-    """What the create that made a browser was marked with, if it was."""
+    """The marker in a browser's metadata, None if it has none."""
     marker = (browser.metadata or {}).get(MARKER)
     return marker if isinstance(marker, str) else None
 
 
 def unmarked(body: bytes) -> bytes:
-    """A browser, or a page of them, without markers. All else stays as the provider wrote it, byte for byte.
+    """The JSON of a browser, or of a page of browsers, without markers. Everything else stays as the provider wrote it,
+    byte for byte.
 
-    Raises ``ValueError`` for what is neither.
+    Raises ``ValueError`` for other JSON.
     """
     if _SOUGHT not in body:
         return body

@@ -1,4 +1,4 @@
-"""What passes between the dialect and the adapter: creates and answers in the provider's own words."""
+"""The values that the dialect and the adapter exchange: creates and responses in the provider's own JSON."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,10 +13,10 @@ from gateway.domain.runtime import Runtime
 
 
 class NativeCreate(CreateBrowser):
-    """A create that came in the provider's own words.
+    """A create in the provider's own members.
 
-    ``proxy_json`` is its proxy in whichever of the provider's forms, credentials included; ``wait`` for how many
-    seconds the provider may wait before it answers. Everything else stands in ``provider_options``.
+    ``proxy_json`` is its proxy in any of the provider's forms, with credentials. ``wait`` is the number of seconds that
+    the provider may wait before it responds. Everything else is in ``provider_options``.
     """
 
     proxy_json: SecretStr | None = None
@@ -30,8 +30,8 @@ class NativeCreate(CreateBrowser):
 
 @dataclass(frozen=True, slots=True)
 class NativeAnswer:
-    """The body of a success as it came but for markers, the browsers in it, the cursor of the next page, and for a
-    single browser its marker."""
+    """A successful response: its body without markers, the browsers in it, the cursor of the next page, and the marker
+    of a single browser."""
 
     body: bytes = field(repr=False)
     runtimes: Sequence[Runtime] = ()
@@ -40,7 +40,7 @@ class NativeAnswer:
 
 
 def proxy_secrets(proxy: Any) -> Iterator[str]:
-    """The passwords in a proxy of any form, as they are written and as they are meant."""
+    """The passwords in a proxy of any form, as written and percent-decoded."""
     if isinstance(proxy, dict):
         password = proxy.get("password")
         if isinstance(password, str):

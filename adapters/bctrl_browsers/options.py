@@ -1,7 +1,7 @@
-"""``provider_options`` of a create: the fields of the provider's own create that the model has no place for.
+"""``provider_options`` of a create: the fields of the provider's own create that the model has no field for.
 
-They are checked in the provider's own spelling and then sent as they were written. What the model does have a place for
-(``name``, the space, a proxy's password) is not taken here, and what was sent in both places is refused.
+They are checked in the provider's spelling and then sent unchanged. Fields of the model (``name``, the space, a proxy's
+password) are not accepted here, and a value that was sent in both places is refused.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ Pixels = Annotated[int, Field(ge=1), INTEGRAL]
 
 
 class Option(Input):
-    """Base of the provider's objects, in its own spelling."""
+    """Base of the provider's objects, in the provider's spelling of members."""
 
     model_config = ConfigDict(alias_generator=to_camel)
 
@@ -37,19 +37,19 @@ class Viewport(Option):
 
 
 class Captcha(Option):
-    """What to do about captchas."""
+    """The handling of captchas."""
 
     auto_solve: bool = optional(False)
 
 
 class Audit(Option):
-    """How closely file writes are recorded."""
+    """The detail in which file writes are recorded."""
 
     files: Literal["summary", "full"]
 
 
 class NetworkTraffic(Option):
-    """What the browser may load."""
+    """The resources that the browser may load."""
 
     block_ads: bool = optional(False)
     block_trackers: bool = optional(False)
@@ -62,7 +62,7 @@ class NetworkTraffic(Option):
 
 
 class Options(Option):
-    """All that ``provider_options`` may hold. ``proxy`` is checked by its form (:data:`_PROXIES`)."""
+    """All members of ``provider_options``. ``proxy`` is checked by its form (:data:`_PROXIES`)."""
 
     audit: Audit = optional(None)
     auto_upgrade: bool = optional(False)
@@ -117,7 +117,7 @@ class UrlProxy(_Custom):
 
 
 class SavedProxy(_Routing):
-    """A proxy saved at the provider, with what it may override."""
+    """A proxy that is saved at the provider, with the members that may override it."""
 
     id: NonEmpty
     pool: NonEmpty = optional("")
@@ -136,7 +136,7 @@ class SavedProxy(_Routing):
 
 
 class ManagedProxy(SavedProxy):
-    """A rotating proxy of the provider's."""
+    """A rotating proxy that the provider manages."""
 
     type: Literal["managed-rotating"]
     id: NonEmpty = optional("")
@@ -148,7 +148,7 @@ _PROXIES: Final[tuple[tuple[str, type[Option]], ...]] = (
     ("type", ManagedProxy),
     ("id", SavedProxy),
 )
-"""The form of a proxy by the first of these members that it has."""
+"""The form of a proxy is that of the first of these members that it has."""
 
 _TWICE: Final[Mapping[str, str]] = {
     "extension_ids": "extensions",
@@ -158,8 +158,8 @@ _TWICE: Final[Mapping[str, str]] = {
 
 
 def check_options(request: CreateBrowser) -> None:
-    """Raises :class:`ValidationFailed` for options that do not exist, are not valid, or were also given elsewhere, and
-    for a name of the gateway's own among the metadata or the labels."""
+    """Raise :class:`ValidationFailed` for options that do not exist, are not valid or were also sent in a field of the
+    model, and for reserved names in metadata or labels."""
     given = request.provider_options
     validate(Options, given, at=(_AT,))
     check_unmarked(given.get("metadata"), _AT, "metadata")
@@ -173,8 +173,8 @@ def check_options(request: CreateBrowser) -> None:
 
 
 def check_proxy(proxy: Any, at: tuple[str, ...], *, secrets: bool = False) -> None:
-    """Raises :class:`ValidationFailed` for what is none of the forms of a proxy, and unless ``secrets`` for one that
-    has credentials. ``at`` is its path in the body."""
+    """Raise :class:`ValidationFailed` for a value that has none of the forms of a proxy and, unless ``secrets`` is
+    true, for a proxy with credentials. ``at`` is its path in the body."""
     if proxy is None:
         return
     if isinstance(proxy, str):

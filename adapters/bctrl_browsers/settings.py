@@ -12,23 +12,22 @@ from gateway.ports.provider_settings import ProviderSettings
 _SPACE: Final = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
 VERSION_PREFIX: Final = "/v1"
 
-
 DEFAULT_SPACE: Final = "default"
-"""What the API calls the space of an account that names none."""
+"""The API's alias for the account's default space."""
 
 
 def space_id(text: str) -> str:
-    """A space as a person typed it: its id, or ``default`` for the account's own. Raises ``ValueError`` for none."""
+    """Check a space from settings or a request: its id, or ``default``. Raises ``ValueError`` for other text."""
     if not _SPACE.match(text):
         raise ValueError("a scope of the browser API is a space: its id of letters, digits, - and _, or default")
     return text
 
 
 class BctrlBrowsersSettings(ProviderSettings):
-    """One account at bctrl. ``scope`` pins it to a space; without it the caller names the space.
+    """One account at bctrl. ``scope`` pins it to a space; without ``scope`` the caller names the space.
 
-    ``base_url`` may end in ``/v1`` or not, as for the provider's own clients. ``wait_seconds`` is how long a create, a
-    start and a stop ask the provider to wait for the browser, so that the answer shows it running or idle.
+    ``base_url`` may end in ``/v1`` or not, as with the provider's own clients. ``wait_seconds`` is the time for which a
+    create, a start and a stop ask the provider to wait, so that the response shows the browser running or idle.
     """
 
     api: Literal["bctrl_browsers"]
@@ -41,13 +40,14 @@ class BctrlBrowsersSettings(ProviderSettings):
 
     @property
     def path_prefix(self) -> str:
-        """What goes between the base URL and a path of the API."""
+        """The text between the base URL and a path of the API: ``/v1``, or nothing if the base URL ends in it."""
         return "" if urlsplit(self.base_url).path.endswith(VERSION_PREFIX) else VERSION_PREFIX
 
     def longest_wait(self, operation: Operation, wanted: int) -> int:
-        """As much of a caller's own wait, in seconds, as leaves time for the answer."""
+        """The caller's own wait in seconds, shortened so that 5 s are left for the response."""
         return max(int(min(wanted, self.deadline(operation) - 5, self.read_timeout - 5)), 0)
 
     def wait(self, operation: Operation) -> int:
-        """For how many seconds the provider may wait before it answers: at most half of the time that there is."""
+        """The seconds that the provider may wait before it responds: at most half of the deadline and of the read
+        timeout."""
         return int(min(self.wait_seconds, self.deadline(operation) / 2, self.read_timeout / 2))

@@ -1,7 +1,7 @@
-"""The JSON of the browser API, and the vocabularies of the provider.
+"""The JSON of the browser API, and the provider's enumerations.
 
-Answers are read leniently: of a browser only what is needed to address it and to tell its state is required. What is
-read is what the model has a place for; the rest of an answer stays plain JSON.
+Responses are decoded leniently: a browser must have only the members that address it and give its state. The structs
+have the members that the model has fields for; the rest of a response stays plain JSON.
 """
 
 from enum import StrEnum
@@ -12,18 +12,18 @@ import msgspec
 API_VERSION: Final = "2026-10-03"
 
 MARKER: Final = "rgw_intent"
-"""The member of a browser's ``metadata`` in which the gateway keeps what its create was marked with."""
+"""The member of a browser's ``metadata`` that contains the marker of its create."""
 
 
 class Status(StrEnum):
-    """Of a browser: ``running`` while it has a current run."""
+    """The status of a browser: ``running`` while it has a current run."""
 
     IDLE = "idle"
     RUNNING = "running"
 
 
 class RunStatus(StrEnum):
-    """Of a run: one life of a browser's process."""
+    """The status of a run, one lifetime of a browser's process."""
 
     STARTING = "starting"
     ACTIVE = "active"
@@ -34,14 +34,14 @@ class RunStatus(StrEnum):
 
 
 class ProxyProtocol(StrEnum):
-    """How a proxy is spoken to. Seed 004 calls this the proxy's type."""
+    """The protocols of a proxy. The workspaces API and the unified API call this the proxy's type."""
 
     HTTP = "http"
     SOCKS5 = "socks5"
 
 
 class Incoming(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Base of what is received."""
+    """Base of response bodies."""
 
 
 class ConnectionsBody(Incoming, frozen=True, kw_only=True):
@@ -55,7 +55,7 @@ class ConnectionsBody(Incoming, frozen=True, kw_only=True):
 
 
 class RunBody(Incoming, frozen=True, kw_only=True):
-    """``currentRun``, which is missing until a run is admitted."""
+    """``currentRun``, which is absent until a run is admitted."""
 
     status: str
     end_reason: str | None = None
@@ -69,7 +69,7 @@ class CaptchaBody(Incoming, frozen=True, kw_only=True):
 
 
 class BrowserBody(Incoming, frozen=True, kw_only=True):
-    """A browser, in every answer that has one. ``proxy`` has five forms."""
+    """A browser, in every response that contains one. ``proxy`` has five forms."""
 
     id: str
     name: str
@@ -93,20 +93,20 @@ class BrowsersBody(Incoming, frozen=True, kw_only=True):
 
 
 ROWS: Final = "data"
-"""The member of a page that holds its rows."""
+"""The member of a page that contains its rows."""
 
 NAME: Final = "name"
-"""The member of a browser that is its name."""
+"""The member of a browser that contains its name."""
 
 
 class RawBrowsersBody(Incoming, frozen=True, kw_only=True):
-    """The same page, for the members that :class:`BrowserBody` does not know."""
+    """The same page as plain JSON, for the members that :class:`BrowserBody` does not have."""
 
     data: list[dict[str, Any]]
 
 
 class WhoamiBody(Incoming, frozen=True, kw_only=True):
-    """Whose credentials these are: an organization's, or a user's who belongs to none."""
+    """The owner of the credentials: an organization, or a user without one."""
 
     organization_id: str | None = None
     user_id: str | None = None
@@ -114,19 +114,19 @@ class WhoamiBody(Incoming, frozen=True, kw_only=True):
 
     @property
     def account(self) -> str | None:
-        """The id that two credentials of one account have in common."""
+        """The id that all credentials of one account share."""
         return self.organization_id or self.user_id
 
 
 class DeletedBody(Incoming, frozen=True, kw_only=True):
-    """What a delete answers."""
+    """The response to a delete."""
 
     id: str
     deleted: bool
 
 
 class Code(StrEnum):
-    """The error codes that matter here, of some 480 that the provider's client lists."""
+    """The error codes that the adapter uses, of about 480 in the provider's client."""
 
     AUTH_REQUIRED = "auth.required"
     AUTH_INVALID = "auth.invalid"
@@ -184,7 +184,7 @@ class Code(StrEnum):
 
 
 class ReasonClass(StrEnum):
-    """The coarse reasons beside the codes. The client knows the last two as "do not send a write again"."""
+    """The coarse reasons that accompany the codes. After the last two the provider's client does not repeat a write."""
 
     INVALID_INPUT = "invalid_input"
     UNAUTHORIZED = "unauthorized"
