@@ -1,5 +1,7 @@
-"""The browser API spoken inbound, as it is today and as it was in the flat era before: ``/bctrl/v1/browsers…`` and
-``/bctrl/v1/runtimes…``. Served by ``bctrl_browsers`` providers alone."""
+"""The dialect of the browser API in its current and its flat era: ``/bctrl/v1/browsers…`` and ``/bctrl/v1/runtimes…``.
+
+Only ``bctrl_browsers`` providers serve it.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar, Final
@@ -39,7 +41,7 @@ def _flat(
 
 
 class BctrlBrowsersDialect(Dialect):
-    """Both eras, and the errors of all paths of the prefix that no dialect serves."""
+    """Both eras, and the errors of every path below the prefix that no dialect serves."""
 
     prefix: ClassVar[str] = PREFIX
     families: ClassVar[tuple[str, ...]] = (_BROWSERS, _RUNTIMES, _SANDBOXES)
@@ -68,7 +70,8 @@ class BctrlBrowsersDialect(Dialect):
         self.flat = FlatEra(gateway)
 
     def failure(self, error: GatewayError, path: str, headers: Mapping[str, str], request_id: str) -> DialectAnswer:
-        """The codes follow the path, the envelope also ``BCTRL-Version``: only clients of the current era send it."""
+        """The codes depend on the path, the envelope also on ``BCTRL-Version``, which only clients of the current era
+        send."""
         current = path.startswith((_BROWSERS, _SANDBOXES))
         versioned = VERSION_HEADER in headers
         flat_codes = path.startswith(_RUNTIMES) or not (current or versioned)

@@ -1,4 +1,4 @@
-"""What clients of today's API may send: queries, headers and bodies in the provider's own spelling."""
+"""The requests of clients of the current era: queries, headers and bodies in the provider's own spelling."""
 
 import hashlib
 import secrets
@@ -17,10 +17,10 @@ from gateway.domain.validation import optional, validate
 from gateway.ports.dialect import DialectRequest
 
 NATIVE_CODE: Final = "native_code"
-"""The member of an error's ``extra`` that says which of the API's codes it has, where its class does not tell."""
+"""The member of an error's ``extra`` that holds the API's code, where the error's class has no or another one."""
 
 VERSION_HEADER: Final = "BCTRL-Version"
-"""What only clients of the current era send; they read the nested error envelope."""
+"""Sent only by clients of the current era, which read the nested error envelope."""
 
 MAX_WAIT: Final = 60
 
@@ -33,7 +33,7 @@ _DECODER: Final = msgspec.json.Decoder()
 
 
 class NativeUpdate(Options):
-    """The members of an update: those of a create without the space and without what makes a copy."""
+    """The members of an update: those of a create without the space. ``check_update`` refuses the members of a copy."""
 
     name: Name = optional("")
 
@@ -45,8 +45,8 @@ class NativeOptions(NativeUpdate):
 
 
 def read_object(request: DialectRequest) -> dict[str, Any]:
-    """The body, where none is the same as an empty one. Raises :class:`InvalidRequest` for what is not JSON, and
-    :class:`ValidationFailed` for other JSON than an object."""
+    """The body as a JSON object; no body is an empty object. Raises :class:`InvalidRequest` for a body that is not
+    JSON, and :class:`ValidationFailed` for JSON that is not an object."""
     if not request.body.strip():
         return {}
     try:
@@ -59,8 +59,8 @@ def read_object(request: DialectRequest) -> dict[str, Any]:
 
 
 def read_query(request: DialectRequest, *allowed: str) -> Query:
-    """The query by name. Raises :class:`InvalidRequest` for a parameter that the call does not have, and for one that
-    is there twice but can only mean one thing."""
+    """The values of the query by parameter. Raises :class:`InvalidRequest` for a parameter that the call does not have,
+    and for a repeated parameter that takes one value."""
     found: dict[str, list[str]] = {}
     for name, value in request.query:
         if name not in allowed:
@@ -77,13 +77,13 @@ def bad_parameter(name: str, detail: str) -> InvalidRequest:
 
 
 def bad_header(name: str, detail: str, code: str) -> InvalidRequest:
-    """A fault of a header, which has a code of the API's own."""
+    """A fault of a header, with its own code of the API."""
     fault = FieldError(detail, "not_allowed", header=name)
     return InvalidRequest(detail, errors=[fault], extra={NATIVE_CODE: code})
 
 
 def wait_of(query: Query) -> int:
-    """For how many seconds the caller wants to wait."""
+    """The seconds that the caller wants to wait; 0 without the parameter. Raises :class:`InvalidRequest`."""
     values = query.get("wait", ["0"])
     text = values[0]
     if len(values) != 1 or not (text.isascii() and text.isdigit() and len(text) <= 3 and int(text) <= MAX_WAIT):
@@ -92,31 +92,31 @@ def wait_of(query: Query) -> int:
 
 
 def check_headers(request: DialectRequest, *, versioned: bool) -> None:
-    """Refuse what is asked for in headers and cannot be honoured: another version, and another account."""
+    """Raise :class:`InvalidRequest` for headers that cannot be honoured: another version, or a subaccount."""
     if versioned and request.headers.get(VERSION_HEADER, API_VERSION) != API_VERSION:
         raise bad_header(VERSION_HEADER, f"The only version is {API_VERSION}.", Code.REQUEST_VERSION)
     if request.headers.get("BCTRL-Subaccount-Id"):
         raise bad_header(
             "BCTRL-Subaccount-Id",
-            "The gateway calls with an account of its own; it cannot act for a subaccount.",
+            "The gateway calls the provider with its own account; it cannot act for a subaccount.",
             "auth.subaccount_context_unsupported",
         )
 
 
 def idempotency_key(request: DialectRequest) -> str | None:
-    """The caller's key; a blank one is none."""
+    """The caller's ``Idempotency-Key``, None if it is missing or blank."""
     return request.headers.get("Idempotency-Key", "").strip() or None
 
 
 def space_named(request: DialectRequest, query: Query, body: Mapping[str, Any] | None = None) -> str | None:
-    """The space that a request names: in its body, else its query, else its header ``BCTRL-Space``."""
+    """The space that a request names: in its body, else its query, else its header ``BCTRL-Space``; else None."""
     in_body, in_query = (body or {}).get("spaceId"), "".join(query.get("spaceId", ())[:1])
     named = in_body if isinstance(in_body, str) and in_body else in_query or request.headers.get("BCTRL-Space")
     return named or None
 
 
 def check_update(body: Mapping[str, Any]) -> None:
-    """Raises :class:`ValidationFailed` for an update that cannot be."""
+    """Raise :class:`ValidationFailed` for an update that is not valid."""
     options = validate(NativeUpdate, {name: value for name, value in body.items() if name != "proxy"})
     for field, name in (("from_browser", "fromBrowser"), ("persona", "persona")):
         if options.sent(field):
@@ -126,8 +126,8 @@ def check_update(body: Mapping[str, Any]) -> None:
 
 
 def native_create(body: Mapping[str, Any], *, wait: int, made_up_name: str) -> NativeCreate:
-    """The create that a body in the words of today's API asks for. A name is taken as it is, also where the unified API
-    would not take it for one. Raises :class:`ValidationFailed` with native pointers."""
+    """Decode the body of a create of the current era. The name stays unchanged, also where the unified API would refuse
+    it as a name. Raises :class:`ValidationFailed` with pointers into the native body."""
     options = validate(NativeOptions, {name: value for name, value in body.items() if name != "proxy"})
     proxy_json = None
     if "proxy" in body:
@@ -139,19 +139,21 @@ def native_create(body: Mapping[str, Any], *, wait: int, made_up_name: str) -> N
 
 
 def made_up_name(prefix: str, provider_key: str | None) -> str:
-    """A name for a create without one. With a key it is the same each time, so that the same request is sent again."""
+    """A name for a create without one. The same key gives the same name, so that a repetition sends the same
+    request."""
     if provider_key is None:
         return f"{prefix}-{secrets.token_hex(8)}"
     return f"{prefix}-{hashlib.sha256(provider_key.encode()).hexdigest()[:16]}"
 
 
 def secrets_of(body: Mapping[str, Any]) -> list[str]:
-    """The values of a body that must not show up anywhere."""
+    """The secret values of a body, which must not appear in any text."""
     return list(proxy_secrets(body.get("proxy")))
 
 
 def native_member(fault: FieldError) -> str | None:
-    """The member of a native body that a fault is about (``proxy.port``); None for a fault of something else."""
+    """The member of the native body that a fault concerns (``proxy.port``), or the query parameter or header; else
+    None."""
     if fault.pointer is None:
         return fault.parameter or fault.header
     parts = [part.replace("~1", "/").replace("~0", "~") for part in fault.pointer.split("/")[1:]]

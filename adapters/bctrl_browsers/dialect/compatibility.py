@@ -1,4 +1,4 @@
-"""What the dialect answers to the provider's own clients (PyPI ``bctrl``), of today and of the flat era."""
+"""What the dialect serves to the provider's own clients (PyPI ``bctrl``) of the current and of the flat era."""
 
 from typing import Final
 
@@ -8,15 +8,15 @@ from gateway.ports.compatibility import Client, ClientCall, Compatibility
 
 _FIRST: Final = "bctrl-0.1.0"
 _FLAT_URL: Final = (
-    '`base_url="http://HOST/bctrl"`, or `BCTRL_BASE_URL`, or `BCTRL_API_BASE_URL`; a `/v1` at its end does no harm'
+    '`base_url="http://HOST/bctrl"`, or `BCTRL_BASE_URL`, or `BCTRL_API_BASE_URL`; a trailing `/v1` is accepted'
 )
 _FLAT_KEY: Final = "`api_key=`, or `BCTRL_API_KEY`"
-_TODAY_URL: Final = '`base_url="http://HOST/bctrl"`, without `/v1`; it reads no variable'
-_TODAY_KEY: Final = "`token=`; it reads no variable"
+_CURRENT_URL: Final = '`base_url="http://HOST/bctrl"`, without `/v1`; no environment variable is read'
+_CURRENT_KEY: Final = "`token=`; no environment variable is read"
 _NO_ROUTE: Final = "404 `route.not_found`"
 _REFUSED_MEMBERS: Final = (
-    "refused are `profile: false`, `config.fingerprint`, `config.idleTimeoutSeconds` and the words of `config.stealth` "
-    "of June 2026."
+    "`profile: false`, `config.fingerprint`, `config.idleTimeoutSeconds` and the values of `config.stealth` of "
+    "June 2026 are refused."
 )
 
 _FLAT: Final = Compatibility(
@@ -31,7 +31,8 @@ _FLAT: Final = Compatibility(
         ClientCall(
             "runtimes.create",
             ("runtimes_create",),
-            "Launches the browser at once, `start` or not; `start: false` is refused. Also " + _REFUSED_MEMBERS,
+            "Launches the browser at once, with or without `start`; `start: false` is refused. Also, "
+            + _REFUSED_MEMBERS,
         ),
         ClientCall("spaces.runtimes.create", ("runtimes_create",), "As `runtimes.create`.", only=(_FIRST,)),
         ClientCall(
@@ -42,9 +43,11 @@ _FLAT: Final = Compatibility(
         ClientCall("runtimes.list", ("runtimes_list",), "`include=archived` is refused."),
         ClientCall("runtimes.iter", ("runtimes_list",), "As `list`."),
         ClientCall("runtimes.get", ("runtimes_get",)),
-        ClientCall("runtimes.update", ("runtimes_update",), "As for `create`, " + _REFUSED_MEMBERS),
+        ClientCall("runtimes.update", ("runtimes_update",), "As with `create`, " + _REFUSED_MEMBERS),
         ClientCall(
-            "runtimes.start", ("runtimes_start",), "`recording` other than the runtime's own is refused: `update` it."
+            "runtimes.start",
+            ("runtimes_start",),
+            "A `recording` that differs from the runtime's setting is refused: `update` the runtime.",
         ),
         ClientCall("runtimes.stop", ("runtimes_stop",)),
         ClientCall("runtimes.delete", ("runtimes_delete",)),
@@ -57,20 +60,20 @@ _FLAT: Final = Compatibility(
     error_members=("code", "reasonClass"),
 )
 
-_TODAY: Final = Compatibility(
-    title="Today: `/v1/browsers`",
+_CURRENT: Final = Compatibility(
+    title="Current era: `/v1/browsers`",
     era=dialect_current.ERA,
     clients=(
-        Client("`Bctrl` of `bctrl` 0.3.0", "bctrl-0.3.0", _TODAY_URL, _TODAY_KEY),
-        Client("`AsyncBctrl` of `bctrl` 0.3.0", "bctrl-0.3.0", _TODAY_URL, _TODAY_KEY),
+        Client("`Bctrl` of `bctrl` 0.3.0", "bctrl-0.3.0", _CURRENT_URL, _CURRENT_KEY),
+        Client("`AsyncBctrl` of `bctrl` 0.3.0", "bctrl-0.3.0", _CURRENT_URL, _CURRENT_KEY),
     ),
     calls=(
-        ClientCall("browsers.create", ("browsers_create",), "`wait` is shortened to what its time limit leaves."),
+        ClientCall("browsers.create", ("browsers_create",), "`wait` is shortened to fit the deadline."),
         ClientCall("browsers.list", ("browsers_list",)),
         ClientCall("browsers.get", ("browsers_get",)),
         ClientCall("browsers.update", ("browsers_update",)),
         ClientCall("browsers.start", ("browsers_start",)),
-        ClientCall("browsers.stop", ("browsers_stop",), "`wait` is shortened to what its time limit leaves."),
+        ClientCall("browsers.stop", ("browsers_stop",), "`wait` is shortened to fit the deadline."),
         ClientCall("browsers.delete", ("browsers_delete",)),
         ClientCall("browsers.connections.revoke", ("browsers_revoke",)),
         ClientCall("browsers.fetch*", note=_NO_ROUTE),
@@ -85,5 +88,5 @@ _TODAY: Final = Compatibility(
     error_members=("error.code", "error.reasonClass"),
 )
 
-COMPATIBILITY: Final = (_FLAT, _TODAY)
+COMPATIBILITY: Final = (_FLAT, _CURRENT)
 """Both eras."""

@@ -1,4 +1,4 @@
-"""Today's API spoken inbound: ``/bctrl/v1/browsers``, as ``bctrl`` 0.3.0 speaks it. Answers are the provider's own."""
+"""The dialect of the current era: ``/bctrl/v1/browsers``, for ``bctrl`` 0.3.0. Responses are the provider's own."""
 
 from typing import Final
 
@@ -37,13 +37,13 @@ class StopBody(Option):
 
 
 class CurrentEra:
-    """The calls of today's API."""
+    """The calls of the current era."""
 
     def __init__(self, gateway: DialectGateway) -> None:
         self._calls = Calls(gateway, ERA)
 
     async def create(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Create a browser and request its first run. Without a name the gateway gives one."""
+        """Create a browser and request its first run. Without a name the gateway makes one."""
         check_headers(request, versioned=True)
         query, body = read_query(request, "wait"), read_object(request)
         target = self._calls.target(space_named(request, query, body))
@@ -53,21 +53,21 @@ class CurrentEra:
         return DialectAnswer(201, shown(await self._calls.create(target, create, request, ctx), target))
 
     async def list_all(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """A page of browsers; empty only where it is the last."""
+        """Return a page of browsers. Only the last page may be empty."""
         check_headers(request, versioned=True)
         query = read_query(request, "spaceId", *_LIST_QUERY)
         target = self._calls.target(space_named(request, query))
-        passed = [(name, value) for name, value in request.query if name != "spaceId"]
-        answer = await self._calls.page(target, ctx, passed, lambda page: not page.runtimes)
+        forwarded = [(name, value) for name, value in request.query if name != "spaceId"]
+        answer = await self._calls.page(target, ctx, forwarded, lambda page: not page.runtimes)
         return DialectAnswer(200, shown(answer.body, target))
 
     async def get(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         """Read a browser by id or name."""
-        return await self._pass_on(Operation.GET, request, ctx, may_wait=True)
+        return await self._forward(Operation.GET, request, ctx, may_wait=True)
 
     async def update(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Change the configuration of the next run. New metadata takes the place of the old, so the marker of the
-        create is read first and put into it; the change then goes to the very browser that was read."""
+        """Change the configuration of the next run. The provider replaces metadata as a whole, so the marker of the
+        create is read first and added to it; the change is then sent to the id that was read."""
         body = read_object(request)
         check_update(body)
         browser = request.parameters["id"]
@@ -76,33 +76,33 @@ class CurrentEra:
             seen = await self._calls.send(Operation.GET, target, ctx, path=below(browser))
             body, browser = marked(body, seen.marker), seen.runtimes[0].provider_id
         raw = msgspec.json.encode(body)
-        return await self._pass_on(
+        return await self._forward(
             Operation.REPLACE_CONFIG, request, ctx, browser=browser, body=raw, secrets=secrets_of(body)
         )
 
     async def delete(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         """Delete a browser."""
         _refuse_members(request)
-        return await self._pass_on(Operation.DELETE, request, ctx)
+        return await self._forward(Operation.DELETE, request, ctx)
 
     async def start(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         """Request a run."""
         _refuse_members(request)
-        return await self._pass_on(Operation.START, request, ctx, verb="/start", body=b"{}", may_wait=True)
+        return await self._forward(Operation.START, request, ctx, verb="/start", body=b"{}", may_wait=True)
 
     async def stop(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         """Stop the current run."""
         body = read_object(request)
         validate(StopBody, body)
         raw = msgspec.json.encode(body)
-        return await self._pass_on(Operation.STOP, request, ctx, verb="/stop", body=raw, may_wait=True)
+        return await self._forward(Operation.STOP, request, ctx, verb="/stop", body=raw, may_wait=True)
 
     async def revoke(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Make the connections' credentials anew."""
+        """Replace the credentials of the connections."""
         _refuse_members(request)
-        return await self._pass_on(Operation.CONNECT, request, ctx, verb="/connections/revoke")
+        return await self._forward(Operation.CONNECT, request, ctx, verb="/connections/revoke")
 
-    async def _pass_on(
+    async def _forward(
         self,
         operation: Operation,
         request: DialectRequest,
@@ -129,13 +129,13 @@ class CurrentEra:
         return DialectAnswer(200, shown(answer.body, target))
 
     def _target(self, request: DialectRequest, *parameters: str) -> tuple[Query, DialectTarget]:
-        """The query of a call on one browser, and who serves its space."""
+        """The query of a call on one browser, and the target that serves its space."""
         check_headers(request, versioned=True)
         query = read_query(request, "spaceId", *parameters)
         return query, self._calls.target(space_named(request, query))
 
 
 def _refuse_members(request: DialectRequest) -> None:
-    """The call takes no members."""
+    """Raise :class:`ValidationFailed` for a body with members; the call takes none."""
     for name in read_object(request):
         raise ValidationFailed.at(f"#/{name}", "There is no field of this name here.", code="unknown_field")

@@ -1,8 +1,8 @@
-"""Errors as the provider words them: nested today, flat in the era before.
+"""Error responses: nested in the current era, flat in the era before.
 
-The provider's newest client sends a write with a key again after 408, 429 and every 5xx, unless a ``reasonClass`` in
-the body is ``unknown`` or ``outcome_unknown``. The older ones do so whatever the body says, so that in the flat era an
-unknown outcome is a 409, which no client repeats.
+The provider's newest client repeats a write with a key after 408, 429 and every 5xx, unless a ``reasonClass`` in the
+body is ``unknown`` or ``outcome_unknown``. The older clients ignore the body. In the flat era an unknown outcome is
+therefore a 409, which no client repeats.
 """
 
 import math
@@ -54,7 +54,7 @@ FORMS: Final[Forms] = {
     errors.ProviderTimeout: (504, "gateway.timeout", ReasonClass.UPSTREAM),
     errors.OutcomeUnknown: (504, Code.IDEMPOTENCY_UNCERTAIN, ReasonClass.OUTCOME_UNKNOWN),
 }
-"""Status, code and reason of each class in today's API."""
+"""Status, code and reason of each error class in the current era."""
 
 FLAT_FORMS: Final[Forms] = {
     **FORMS,
@@ -77,20 +77,19 @@ OURS: Final = frozenset(
         errors.ProviderUpgradeRequired,
     }
 )
-"""Classes that are worded by the gateway also when the provider said something: it said that to the gateway."""
+"""Classes whose text is always the gateway's: here the provider's message is for the gateway, not for the caller."""
 
 HINTS: Final[Mapping[Retryable, str]] = {
-    Retryable.NO: "Change the request, or what it is about: the same again ends the same way.",
-    Retryable.YES: "Wait, then send it again.",
-    Retryable.SAME_REQUEST: "Send the same request again, with the same key and name, to learn what became of it.",
+    Retryable.NO: "Change the request or the runtime first: the same request fails the same way.",
+    Retryable.YES: "Wait, then send the request again.",
+    Retryable.SAME_REQUEST: "Send the same request again, with the same key and name, to learn its outcome.",
 }
-"""The next step; the API promises one with every 4xx."""
+"""The ``hint``: the next step. The API promises one with every 4xx."""
 
 
 def failure_of(error: GatewayError, request_id: str, *, flat_codes: bool, nested: bool) -> DialectAnswer:
-    """The response to a request that ended with ``error``: with the status and code of the flat or of the current era,
-    in the nested or the flat envelope. What the provider said about the caller's request passes verbatim: status, code
-    and message."""
+    """The response for ``error``: with the status and code of the flat or of the current era, in the nested or the flat
+    envelope. The provider's status, code and message about the caller's request are passed on unchanged."""
     status, code, _ = (FLAT_FORMS if flat_codes else FORMS)[type(error)]
     _, _, reason = (FORMS if nested else FLAT_FORMS)[type(error)]
     message, failure = error.detail, error.failure

@@ -1,4 +1,4 @@
-"""The JSON of the flat era, ``/v1/runtimes``, and what of it today's API has an equivalent for."""
+"""The JSON of the flat era, ``/v1/runtimes``, and its translation to the current era where it has an equivalent."""
 
 from collections.abc import Mapping
 from typing import Any, Final, Literal
@@ -21,7 +21,7 @@ STATUSES: Final[Mapping[State, str]] = {
     State.STOPPED: "stopped",
     State.FAILED: "failed",
 }
-"""The era knows three words; what has or may have compute is active."""
+"""The era has three words. A runtime that has or may have compute is ``active``."""
 
 _SAME: Final = (
     "autoUpgrade",
@@ -34,13 +34,13 @@ _SAME: Final = (
 )
 _RENAMED: Final = {"extensionIds": "extensions"}
 _REFUSED: Final[Mapping[str, str]] = {
-    "fingerprint": "Today's API has no equivalent of a fingerprint.",
-    "idleTimeoutSeconds": "Today's API does not tell whether its timeoutSeconds means the same.",
+    "fingerprint": "The current API has no equivalent of a fingerprint.",
+    "idleTimeoutSeconds": "The current API does not document whether its timeoutSeconds means the same.",
 }
 
 
 class FlatConfig(Option):
-    """``config``: the members that today's API has too. ``stealth`` has the words since July 2026."""
+    """``config``: the members that the current era has too. ``stealth`` has its values since July 2026."""
 
     auto_upgrade: bool = optional(False)
     extension_ids: list[str] = optional([])
@@ -78,9 +78,10 @@ class FlatStart(Option):
 
 
 def current_body(body: Mapping[str, Any], model: type[FlatUpdate]) -> dict[str, Any]:
-    """A create or an update in the words of today's API, proxies in any of their forms.
+    """Translate a create or an update to the members of the current era. A proxy may have any of its forms.
 
-    Raises :class:`ValidationFailed` for what is not valid, and for what has no equivalent, naming the member.
+    Raises :class:`ValidationFailed`, naming the member, for a body that is not valid and for a member that has no
+    equivalent.
     """
     config = body.get("config")
     config = config if isinstance(config, Mapping) else {}
@@ -91,9 +92,9 @@ def current_body(body: Mapping[str, Any], model: type[FlatUpdate]) -> dict[str, 
     check_proxy(config.get("proxy"), ("config", "proxy"), secrets=True)
     for where, holder in (("#/profile", flat), ("#/config/profile", flat.config)):
         if holder is not None and not holder.profile:
-            raise ValidationFailed.at(where, "Today's API keeps the state of every browser.", code="unsupported")
+            raise ValidationFailed.at(where, "The current API keeps the state of every browser.", code="unsupported")
     if isinstance(flat, FlatCreate) and not flat.start:
-        detail = "Today's API launches every browser that it creates: leave start out, and stop the runtime after."
+        detail = "The current API launches every browser that it creates: leave start out, and stop the runtime later."
         raise ValidationFailed.at("#/start", detail, code="unsupported")
     current = {name: body[name] for name in ("name", "spaceId", "recording") if name in body}
     check_unmarked(body.get("metadata"), "metadata")
@@ -105,7 +106,7 @@ def current_body(body: Mapping[str, Any], model: type[FlatUpdate]) -> dict[str, 
 
 
 def summary(browser: Mapping[str, Any], runtime: Runtime) -> dict[str, Any]:
-    """A browser as a row of a list. ``runtime`` is the same in the gateway's model."""
+    """A browser as a row of a list. ``runtime`` is the same browser in the gateway's model."""
     run = browser.get("currentRun") or {}
     status = STATUSES[runtime.state]
     return {
@@ -123,25 +124,25 @@ def summary(browser: Mapping[str, Any], runtime: Runtime) -> dict[str, Any]:
 
 
 def detail(browser: Mapping[str, Any], runtime: Runtime) -> dict[str, Any]:
-    """A browser as a single answer, with the way in while there is one."""
+    """A browser as the response to a call on one runtime, with its connection while there is one."""
     config = {name: browser[name] for name in _SAME if browser.get(name) is not None}
     config |= {flat: browser[name] for flat, name in _RENAMED.items() if browser.get(name) is not None}
     shown = {**summary(browser, runtime), "config": config, "metadata": browser.get("metadata")}
-    ways = connection(browser, runtime)
-    if ways is not None:
-        shown |= {name: ways[name] for name in ("connectUrl", "protocol", "webdriverUrl") if name in ways}
+    urls = connection(browser, runtime)
+    if urls is not None:
+        shown |= {name: urls[name] for name in ("connectUrl", "protocol", "webdriverUrl") if name in urls}
     return shown
 
 
 def connection(browser: Mapping[str, Any], runtime: Runtime) -> dict[str, Any] | None:
-    """The ways into a running browser, in the spelling of every client of the era; None while there are none."""
+    """The ``connection`` of a running browser in the spellings of all clients of the era; None while there is none."""
     run = browser.get("currentRun") or {}
-    ways = run.get("connections") or {}
-    if runtime.state is not State.RUNNING or not ways.get("cdpUrl"):
+    urls = run.get("connections") or {}
+    if runtime.state is not State.RUNNING or not urls.get("cdpUrl"):
         return None
-    told = {"runId": run.get("id"), "protocol": "cdp", "connectUrl": ways["cdpUrl"], "cdpUrl": ways["cdpUrl"]}
-    if ways.get("webdriverUrl"):
-        told |= {"webdriverUrl": ways["webdriverUrl"], "webDriverUrl": ways["webdriverUrl"]}
+    shown = {"runId": run.get("id"), "protocol": "cdp", "connectUrl": urls["cdpUrl"], "cdpUrl": urls["cdpUrl"]}
+    if urls.get("webdriverUrl"):
+        shown |= {"webdriverUrl": urls["webdriverUrl"], "webDriverUrl": urls["webdriverUrl"]}
     if isinstance(run.get("recording"), Mapping):
-        told["recording"] = run["recording"]
-    return told
+        shown["recording"] = run["recording"]
+    return shown

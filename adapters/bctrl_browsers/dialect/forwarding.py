@@ -1,4 +1,4 @@
-"""What both eras that are spoken inbound do with the gateway: find who serves a space, and pass calls on."""
+"""Shared by both eras of the dialect: find the target that serves a space, and forward calls to it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
@@ -35,8 +35,8 @@ class Calls:
         self._era = era
 
     def target(self, space: str | None) -> DialectTarget:
-        """Who serves a space. ``default`` and none at all are one: what is set for ``default``, or a provider that is
-        pinned to it or open, else the first provider's own space. Raises :class:`NotFound`."""
+        """The target that serves a space. None is the same as ``default``: the route for ``default``, or a provider
+        that is pinned to it or open, else the space of the first provider. Raises :class:`NotFound`."""
         api = BctrlBrowsersAdapter.api
         try:
             return self._gateway.target(PREFIX, api, space or DEFAULT_SPACE, self._era)
@@ -47,7 +47,7 @@ class Calls:
             raise NotFound(exc.detail, extra={NATIVE_CODE: Code.SPACE_NOT_FOUND}) from exc
 
     def all_targets(self) -> Iterator[DialectTarget]:
-        """Every space that can be told without its name: the default one first, then all that are served by name."""
+        """Every space that a call without a space can mean: the default one first, then all that are served by name."""
         seen: set[tuple[str, str]] = set()
         for space in (None, *(known.asked_scope for known in self._gateway.targets(PREFIX, BctrlBrowsersAdapter.api))):
             try:
@@ -62,15 +62,15 @@ class Calls:
     async def create(
         self, target: DialectTarget, create: NativeCreate, request: DialectRequest, ctx: RequestContext
     ) -> bytes:
-        """Create at a target, under the key that the request carries; gives the browser's JSON."""
+        """Create at a target with the request's idempotency key. Returns the browser's JSON."""
         made = await self._gateway.create(target, create, ctx, idempotency_key=idempotency_key(request))
         if made.native is not None:
             return made.native
-        answer = await self.send(Operation.GET, target, ctx, path=below(made.runtime.provider_id))
-        return answer.body
+        read = await self.send(Operation.GET, target, ctx, path=below(made.runtime.provider_id))
+        return read.body
 
     def key_for(self, target: DialectTarget, request: DialectRequest, ctx: RequestContext) -> str | None:
-        """The key for the provider; None where the request carries none."""
+        """The idempotency key for the provider; None if the request has none."""
         key = idempotency_key(request)
         return None if key is None else self._gateway.provider_key(target, ctx, key)
 
@@ -88,7 +88,7 @@ class Calls:
         key: str | None = None,
         secrets: Sequence[str] = (),
     ) -> NativeAnswer:
-        """Pass one call on. ``wait`` is shortened to what the time limit of the operation leaves."""
+        """Forward one call. ``wait`` (seconds) is shortened to fit the deadline of the operation."""
         adapter = adapter_of(target)
         ctx.scope = target.scope
         limited = Operation.CONNECT if operation is Operation.GET and wait else operation
@@ -117,37 +117,38 @@ class Calls:
         query: Sequence[tuple[str, str]],
         is_empty: Callable[[NativeAnswer], bool],
     ) -> NativeAnswer:
-        """The first page from the query's cursor on that is not empty, or the last one.
+        """The first page at or after the query's cursor that is not empty, or the last page.
 
-        Raises :class:`ProviderBadResponse` when none comes within :data:`MAX_EMPTY_PAGES`.
+        Raises :class:`ProviderBadResponse` when :data:`MAX_EMPTY_PAGES` pages in a row are empty.
         """
         fixed = [pair for pair in query if pair[0] != "cursor"]
         cursor = next((value for name, value in query if name == "cursor"), None)
         for _ in range(MAX_EMPTY_PAGES):
-            asked = fixed if cursor is None else [*fixed, ("cursor", cursor)]
-            answer = await self.send(Operation.LIST, target, ctx, query=asked)
+            pairs = fixed if cursor is None else [*fixed, ("cursor", cursor)]
+            answer = await self.send(Operation.LIST, target, ctx, query=pairs)
             if answer.next_cursor is None or not is_empty(answer):
                 return answer
             cursor = answer.next_cursor
-        detail = f"The list had nothing on {MAX_EMPTY_PAGES} pages in a row; narrow it, or go on later."
+        detail = f"The list had nothing on {MAX_EMPTY_PAGES} pages in a row; use a narrower filter, or continue later."
         raise ProviderBadResponse(detail, provider=target.adapter.name)
 
 
 def adapter_of(target: DialectTarget) -> BctrlBrowsersAdapter:
     """The adapter that serves a target."""
-    assert isinstance(target.adapter, BctrlBrowsersAdapter)  # noqa: S101 (targets are asked for by the API's name)
+    assert isinstance(target.adapter, BctrlBrowsersAdapter)  # noqa: S101 (targets are looked up by the API's name)
     return target.adapter
 
 
 def shown(body: bytes, target: DialectTarget) -> bytes:
-    """An answer as it came; where the settings map the space to another one, with the one that was asked for."""
+    """A response unchanged, except that a space which the settings map to another one is shown as the caller named
+    it."""
     if target.asked_scope in {target.scope, DEFAULT_SPACE}:
         return body
     return msgspec.json.encode(document(body, target))
 
 
 def document(body: bytes, target: DialectTarget) -> dict[str, Any]:
-    """The same, parsed."""
+    """The same as parsed JSON."""
     parsed = _RAW.decode(body)
     if target.asked_scope not in {target.scope, DEFAULT_SPACE}:
         for row in (parsed, *parsed.get("data", ())):
