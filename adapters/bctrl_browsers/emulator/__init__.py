@@ -1,12 +1,12 @@
-"""A real HTTP server that behaves like bctrl's browser API, version 2026-10-03, as far as that is known.
+"""A real HTTP server that behaves like bctrl's browser API, version 2026-10-03, as far as its behaviour is known.
 
-Strict about the bodies; it accepts any extension, saved proxy, location and space. ``default`` is ``sp_demo``. A run
-takes a second to start and a second to stop; ``wait`` answers as if that time had passed, without passing it.
-``emulator_flat.py`` serves the API of the era before, ``/v1/runtimes``, over the same browsers. What is unknown is a
+It is strict about bodies, and accepts any extension, saved proxy, location and space. ``default`` means ``sp_demo``. A
+run takes a second to start and a second to stop; a call with ``wait`` responds at once as if that time had passed.
+``flat.py`` serves the API of the flat era, ``/v1/runtimes``, with the same browsers. Undocumented behaviour is a
 *personality*:
 
-``names``   whether a create under the name of a browser of the space is refused (``unique``, 409) or makes a second
-            one (``free``)
+``names``   whether a create with the name of an existing browser of the space is refused (``unique``, 409) or creates
+            a second one (``free``)
 ``keys``    whether an ``Idempotency-Key`` is ``remembered`` or ``forgotten``
 """
 
@@ -36,7 +36,7 @@ PERSONALITIES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 _VERSION: Final = "2026-10-03"
-_MARKER: Final = "rgw_intent"  # the member of metadata in which the gateway marks its creates, for the proofs
+_MARKER: Final = "rgw_intent"  # the member of metadata with the gateway's marker, reported to tests
 _CODES: Final[Mapping[int, tuple[str, str]]] = {
     400: ("request.invalid", "invalid_input"),
     401: ("auth.invalid", "unauthorized"),
@@ -54,13 +54,13 @@ _CREATE_ONLY: Final = frozenset({"name", "spaceId", "fromBrowser", "persona"})
 
 
 class BrowsersEmulator(Emulator):
-    """One account."""
+    """The emulator of one account."""
 
     def __init__(self, token: str, personality: Mapping[str, str], now: Callable[[], float]) -> None:
         super().__init__(now=now)
         self._credentials = f"Bearer {token}".encode()
         self._personality = personality
-        self._answered: dict[str, tuple[tuple[Any, ...], Answer]] = {}
+        self._responses: dict[str, tuple[tuple[Any, ...], Answer]] = {}
         self.world = World()
 
     def authenticate(self, headers: Mapping[str, str]) -> str:
@@ -102,7 +102,7 @@ class BrowsersEmulator(Emulator):
 
     def clear(self) -> None:
         self.world.clear()
-        self._answered.clear()
+        self._responses.clear()
 
     def counts(self) -> Mapping[str, int]:
         browsers = list(self.world.all(self.now()))
@@ -119,41 +119,42 @@ class BrowsersEmulator(Emulator):
         return app
 
     def refuse(self, status: int, detail: str, code: str | None = None) -> Refusal:
-        """A refusal in the envelope."""
+        """A refusal in the provider's envelope, to be raised."""
         return Refusal(self.failure(status, detail, code))
 
     def once(self, handle: Handle) -> Handle:
-        """A write that knows the ``Idempotency-Key`` of those before it. What was refused is not remembered."""
+        """A write with idempotency: the same ``Idempotency-Key`` returns the first response. Refusals are not
+        remembered."""
 
         def write(call: Call) -> Answer:
             key = call.headers.get("Idempotency-Key")
             if key is None or call.repeated or self._personality["keys"] == "forgotten":
                 return handle(call)
             request = (call.operation, *call.path.values(), call.raw)
-            before, answer = self._answered.get(key, (request, None))
+            before, answer = self._responses.get(key, (request, None))
             if before != request:
                 raise self.refuse(409, "The key was used for another request.", "idempotency.mismatch")
             if answer is not None:
                 return replace(answer, created=None)
-            self._answered[key] = (request, answer := handle(call))
+            self._responses[key] = (request, answer := handle(call))
             return answer
 
         return write
 
     def space_of(self, call: Call, body: Mapping[str, Any] | None = None) -> str:
-        """The id of the space that a call is about."""
+        """The id of the space that a call concerns."""
         named = (body or {}).get("spaceId") or call.parameter("spaceId") or call.headers.get("BCTRL-Space")
         return DEFAULT_SPACE if named in {None, "", "default"} else str(named)
 
     def check_name(self, space: str, name: str, call: Call) -> None:
-        """Refuse a name that is taken."""
+        """Raise ``Refusal`` (409) for a name that is taken."""
         may_be_taken = call.repeated or self._personality["names"] == "free"
         if not may_be_taken and self.world.namesakes(space, name, self.now()):
             raise self.refuse(409, "A browser of this name exists.", "browser.name_conflict")
 
     def browser(self, call: Call) -> Browser:
-        """The browser that a call is about, by id or name."""
-        found = self.world.meant(self.space_of(call), call.path["id"], self.now())
+        """The browser that a call concerns, by id or name. Raises ``Refusal`` (404)."""
+        found = self.world.find(self.space_of(call), call.path["id"], self.now())
         if found is None:
             raise self.refuse(404, "There is no browser of this id or name.", "browser.not_found")
         return found
@@ -180,7 +181,7 @@ class BrowsersEmulator(Emulator):
         if not (wait.isascii() and wait.isdigit() and int(wait) <= 60):
             raise self.refuse(400, "wait is a number of seconds, 0 to 60")
         if int(wait) > 0:
-            browser.hurry(self.now())
+            browser.finish_transition(self.now())
         return browser
 
     def _create(self, call: Call) -> Answer:
@@ -201,7 +202,7 @@ class BrowsersEmulator(Emulator):
             return browser
         if "persona" not in body:
             raise self.refuse(400, "fromBrowser needs persona.", "browser.persona_required")
-        source = self.world.meant(browser.space, body["fromBrowser"], self.now())
+        source = self.world.find(browser.space, body["fromBrowser"], self.now())
         if source is None:
             raise self.refuse(404, "There is no such browser to copy.", "browser.not_found")
         if not source.saved:
@@ -270,5 +271,5 @@ class BrowsersEmulator(Emulator):
 def create_emulator(
     *, token: str, personality: Mapping[str, str] | None = None, now: Callable[[], float] = time.time
 ) -> web.Application:
-    """The emulator as an application. Raises ``ValueError`` for a personality that does not exist."""
+    """The emulator as an application. Raises ``ValueError`` for an unknown personality or an unknown value of one."""
     return BrowsersEmulator(token, personality_of(PERSONALITIES, personality), now).application()

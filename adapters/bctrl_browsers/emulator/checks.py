@@ -1,4 +1,4 @@
-"""What the bodies of the browser API may hold, written down independently of what the adapter sends."""
+"""The API's rules for bodies, written down independently of what the adapter sends."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -146,7 +146,7 @@ STOP: Final[Mapping[str, Check]] = {"discardState": _flag}
 
 
 def fault(body: Any, members: Mapping[str, Check]) -> str | None:
-    """The first fault of a body; None for one that fits. No body is an empty one."""
+    """The first fault of a body, None for a valid one. A missing body is valid."""
     if body is None:
         return None
     if not isinstance(body, dict):

@@ -1,8 +1,8 @@
-"""The API of the era before, ``/v1/runtimes``, over the same browsers: what the provider's clients 0.1.x speak, and
+"""The API of the flat era, ``/v1/runtimes``, with the same browsers, for the provider's clients 0.1.x and for
 ``bctrl.legacy`` of 0.3.0.
 
-Its errors are flat (``{"error": "text", "code", …}``), its lists have no ``hasMore``, and a runtime is not started when
-it is created unless ``start`` is true. A start answers when the run is active.
+Its errors are flat (``{"error": "text", "code", …}``), its lists have no ``hasMore``, and a create starts a runtime
+only if ``start`` is true. A start responds when the run is active.
 """
 
 import json
@@ -41,19 +41,19 @@ class Account(Protocol):
     now: Callable[[], float]
 
     def once(self, handle: Handle) -> Handle:
-        """A write with an idempotency key."""
+        """A write with idempotency."""
 
     def refuse(self, status: int, detail: str, code: str | None = None) -> Refusal:
-        """A refusal in the envelope."""
+        """A refusal in the provider's envelope, to be raised."""
 
     def space_of(self, call: Call, body: Mapping[str, Any] | None = None) -> str:
         """The space of a call."""
 
     def check_name(self, space: str, name: str, call: Call) -> None:
-        """Refuse a name that is taken."""
+        """Raise ``Refusal`` (409) for a name that is taken."""
 
     def browser(self, call: Call) -> Browser:
-        """The browser of a call."""
+        """The browser of a call. Raises ``Refusal`` (404)."""
 
 
 class FlatEra:
@@ -64,7 +64,7 @@ class FlatEra:
         self._world = account.world
 
     def routes(self) -> Iterable[Route]:
-        """Operations are called as today's, with ``flat_`` before."""
+        """The operations have the names of the current era with the prefix ``flat_``."""
         one, once = _PREFIX + "/{id}", self._account.once
         yield Route("flat_create", "POST", _PREFIX, once(self._create))
         yield Route("flat_list", "GET", _PREFIX, self._list)
@@ -84,7 +84,7 @@ class FlatEra:
         return body or {}
 
     def _browser(self, call: Call) -> Browser:
-        """By id in any space: the flat era's paths name none."""
+        """The browser with the id, in any space: paths of the flat era name no space. Raises ``Refusal`` (404)."""
         for browser in self._world.all(self._now()):
             if browser.id == call.path["id"]:
                 return browser
@@ -163,25 +163,25 @@ class FlatEra:
         browser, now = self._browser(call), self._now()
         run = browser.run
         browser.stop(now)
-        browser.hurry(now)
+        browser.finish_transition(now)
         stopped = {"runtimeId": browser.id, "runId": run.id if run else None, "stopped": run is not None}
         return Answer(200, {**stopped, "status": "stopped"})
 
     def _running(self, browser: Browser) -> Run:
         now = self._now()
         run = browser.start(now)
-        browser.hurry(now)
+        browser.finish_transition(now)
         return run
 
     def _connection(self, run: Run) -> dict[str, Any]:
-        ways = run.connections(self._now())
+        urls = run.connections(self._now())
         return {
             "runId": run.id,
             "protocol": "cdp",
-            "connectUrl": ways["cdpUrl"],
-            "cdpUrl": ways["cdpUrl"],
-            "webdriverUrl": ways["webdriverUrl"],
-            "webDriverUrl": ways["webdriverUrl"],
+            "connectUrl": urls["cdpUrl"],
+            "cdpUrl": urls["cdpUrl"],
+            "webdriverUrl": urls["webdriverUrl"],
+            "webDriverUrl": urls["webdriverUrl"],
             "recording": {"enabled": run.recording},
         }
 
@@ -222,7 +222,7 @@ def _status(browser: Browser) -> str:
 async def flat_errors(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Gives errors of the flat era its own envelope; a body that is no envelope stays as it is."""
+    """Rewrite errors of the flat era in its own envelope. A body that is not an envelope stays unchanged."""
     response = await handler(request)
     of_the_era = request.path == _PREFIX or request.path.startswith(f"{_PREFIX}/")
     if not of_the_era or response.status < 400 or not isinstance(response, web.Response):

@@ -1,4 +1,4 @@
-"""Pages of browsers: narrowed by the query, ordered by creation and id, resumed after a cursor's key."""
+"""Pages of browsers: filtered by the query, ordered by creation and id, continued after the key in a cursor."""
 
 import base64
 import json
@@ -12,17 +12,17 @@ _DEFAULT_LIMIT: Final = 20
 _MAX_LIMIT: Final = 100
 
 
-class Refuses(Protocol):
-    """Whoever words refusals, and knows the time."""
+class Account(Protocol):
+    """What this module needs of the emulator."""
 
     now: Callable[[], float]
 
     def refuse(self, status: int, detail: str, code: str | None = None) -> Refusal:
-        """A refusal in the envelope."""
+        """A refusal in the provider's envelope, to be raised."""
 
 
-def page_of(emulator: Refuses, call: Call, browsers: Sequence[Browser]) -> Answer:
-    """The page of browsers that a call asks for."""
+def page_of(emulator: Account, call: Call, browsers: Sequence[Browser]) -> Answer:
+    """The page of browsers that a call requests."""
     order = call.parameter("order") or "desc"
     if order not in {"asc", "desc"}:
         raise emulator.refuse(400, "order is asc or desc")
@@ -32,9 +32,9 @@ def page_of(emulator: Refuses, call: Call, browsers: Sequence[Browser]) -> Answe
 
 
 def slice_of(
-    emulator: Refuses, call: Call, browsers: Sequence[Browser], order: str
+    emulator: Account, call: Call, browsers: Sequence[Browser], order: str
 ) -> tuple[Sequence[Browser], str | None]:
-    """The browsers after the call's cursor, at most its limit, and the cursor after them."""
+    """The browsers after the call's cursor, up to its limit, and the cursor of the next page or None."""
     limit = call.parameter("limit") or str(_DEFAULT_LIMIT)
     if not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= _MAX_LIMIT):
         raise emulator.refuse(400, f"limit is 1 to {_MAX_LIMIT}")
@@ -46,7 +46,7 @@ def slice_of(
             created, browser_id = after
             last = (float(created), str(browser_id))
         except (ValueError, TypeError) as exc:
-            raise emulator.refuse(400, "This cursor is none.", "pagination.cursor_invalid") from exc
+            raise emulator.refuse(400, "This is not a cursor of a list.", "pagination.cursor_invalid") from exc
         if made_for != order:
             raise emulator.refuse(400, "This cursor is of a list in another order.", "pagination.cursor_invalid")
         left = [b for b in left if (_key(b) < last if order == "desc" else _key(b) > last)]

@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 from gateway.testing.exchange import timestamp
 
 DEFAULT_SPACE: Final = "sp_demo"
-"""The id of the account's own space, which ``default`` means."""
+"""The id of the account's default space."""
 
 STARTUP: Final = 1.0
-"""How many seconds a run is starting."""
+"""The seconds that a run takes to start."""
 
 SHUTDOWN: Final = 1.0
-"""How many seconds a run is stopping."""
+"""The seconds that a run takes to stop."""
 
 CONNECTIONS_LAST: Final = 3600
 
@@ -38,13 +38,14 @@ DEFAULTS: Final = {
 
 
 def new_id(prefix: str) -> str:
-    """An id as the provider makes them."""
+    """An id in the provider's form."""
     return f"{prefix}_{secrets.token_hex(10)}"
 
 
 @dataclass(slots=True)
 class Run:
-    """One life of a browser. ``active_at`` and ``ended_at`` are when it gets there, seconds since the epoch."""
+    """One run of a browser. ``active_at`` and ``ended_at`` are the times at which it is active and ended, in seconds
+    since the epoch."""
 
     requested_at: float
     active_at: float
@@ -61,7 +62,7 @@ class Run:
         return "starting" if now < self.active_at else "active"
 
     def connections(self, now: float) -> dict[str, str]:
-        """The ways in. Every URL is a credential."""
+        """The connections. Every URL is a credential."""
         host, key = f"{self.id.replace('_', '-')}.browsers.invalid", f"key={self.credential}"
         return {
             "cdpUrl": f"wss://{host}/cdp?{key}",
@@ -74,8 +75,8 @@ class Run:
 
 @dataclass(slots=True)
 class Browser:
-    """A browser of a space. ``config`` holds what was set, ``run`` the current run or the one that just ended, ``key``
-    the idempotency key of its create."""
+    """A browser of a space. ``config`` are the members that were set, ``run`` is the current run or the one that just
+    ended, ``key`` the idempotency key of the create."""
 
     space: str
     name: str
@@ -90,24 +91,24 @@ class Browser:
     flat: dict[str, Any] = field(default_factory=dict)
     key: str | None = None
 
-    def settle(self, now: float) -> None:
-        """Let a run that has ended be gone, and its state saved."""
+    def drop_ended_run(self, now: float) -> None:
+        """Remove a run that has ended, and save its state unless it is discarded."""
         if self.run is not None and self.run.status(now) == "ended":
             self.saved = not self.run.discard
             self.run = None
 
     def start(self, now: float) -> Run:
-        """Request a run. A current one is kept; one that is stopping is waited for, here by ending it now."""
+        """Request a run. A current run is kept; one that is stopping is ended first."""
         if self.run is not None and self.run.ended_at is None:
             return self.run
-        self.hurry(now)
+        self.finish_transition(now)
         recording = {**DEFAULTS, **self.config}["recording"]
         self.run = Run(now, now + STARTUP, recording)
         self.used = now
         return self.run
 
     def stop(self, now: float, *, discard: bool = False) -> None:
-        """Request the run to stop; what is stopping or idle stays so."""
+        """Request the run to stop. A browser that is stopping or idle does not change."""
         if discard:
             self.saved = False
         if self.run is not None:
@@ -115,16 +116,16 @@ class Browser:
             if self.run.ended_at is None:
                 self.run.ended_at = now + SHUTDOWN
 
-    def hurry(self, now: float) -> None:
-        """Let what is under way be done."""
+    def finish_transition(self, now: float) -> None:
+        """Complete a start or a stop that is in progress."""
         if self.run is not None:
             self.run.active_at = min(self.run.active_at, now)
             if self.run.ended_at is not None:
                 self.run.ended_at = min(self.run.ended_at, now)
-        self.settle(now)
+        self.drop_ended_run(now)
 
     def shown(self, now: float) -> dict[str, Any]:
-        """As the API shows it, with all members that its client requires."""
+        """The JSON of the browser, with all members that the provider's client requires."""
         return {
             "object": "browser",
             "type": "browser",
@@ -167,7 +168,7 @@ class Browser:
 
 
 def shown_proxy(proxy: Any) -> Any:
-    """A proxy as answers show it: without its password."""
+    """A proxy as responses show it: without its password."""
     if isinstance(proxy, str):
         proxy = {"url": proxy}
     if isinstance(proxy, dict) and "url" in proxy:
@@ -183,23 +184,23 @@ def shown_proxy(proxy: Any) -> Any:
 
 
 class World:
-    """All browsers of the account, in the order in which they were made."""
+    """All browsers of the account, in the order of their creation."""
 
     def __init__(self) -> None:
         self._browsers: dict[str, Browser] = {}
 
     def clear(self) -> None:
-        """Forget them."""
+        """Remove all browsers."""
         self._browsers.clear()
 
     def all(self, now: float) -> Iterator[Browser]:
-        """Every browser, as it is now."""
+        """Every browser in its state at ``now``."""
         for browser in self._browsers.values():
-            browser.settle(now)
+            browser.drop_ended_run(now)
             yield browser
 
     def add(self, browser: Browser) -> None:
-        """Keep a browser."""
+        """Add a browser."""
         self._browsers[browser.id] = browser
 
     def remove(self, browser: Browser) -> None:
@@ -211,11 +212,11 @@ class World:
         return [browser for browser in self.all(now) if browser.space == space]
 
     def namesakes(self, space: str, name: str, now: float) -> list[Browser]:
-        """The browsers of a name, oldest first."""
+        """The browsers with the name, oldest first."""
         return [browser for browser in self.of(space, now) if browser.name == name]
 
-    def meant(self, space: str, id_or_name: str, now: float) -> Browser | None:
-        """The browser of an id, or else the newest one of a name."""
+    def find(self, space: str, id_or_name: str, now: float) -> Browser | None:
+        """The browser with the id, else the newest with the name, else None."""
         browsers = self.of(space, now)
         by_id = [browser for browser in browsers if browser.id == id_or_name]
         by_name = [browser for browser in browsers if browser.name == id_or_name]
