@@ -12,12 +12,12 @@ from typing import Any
 
 from aiohttp import web
 
-from adapters.registry import discover
 from gateway.api import create_admin, create_api
 from gateway.api.cache.cache import ReadCache
 from gateway.api.endpoints import ENDPOINTS
 from gateway.api.openapi import openapi_document
 from gateway.app.creates import assemble
+from gateway.app.folders import discover
 from gateway.app.reload import Reloader, dialect_rules, key_digests
 from gateway.app.serving import ADMIN, RELOADER, Addresses, background_task, listening, serve_until_signal
 from gateway.ports.clock import Clock, SystemClock

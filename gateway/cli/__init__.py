@@ -1,20 +1,34 @@
 """The command line ``runtime-gateway``. A command imports its dependencies when it runs, so that ``--help`` is fast."""
 
+from typing import Any
+
 import click
 
 from gateway import __version__
 from gateway.cli.capabilities import capabilities
 from gateway.cli.config import config
 from gateway.cli.db import db
+from gateway.cli.failures import ExitCode, Failure
 from gateway.cli.intents import intents
 from gateway.cli.lifecycle import LIFECYCLE_COMMANDS
 from gateway.cli.providers import providers
 from gateway.cli.runtime_config import runtime_config
 from gateway.cli.runtimes import runtimes
 from gateway.cli.server import demo, emulate, openapi, serve
+from gateway.ports.distribution import AdapterFolderError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """Ends a command with 78 and one line if the adapter folders cannot be used."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except AdapterFolderError as error:
+            raise Failure("adapter_folder", str(error), exit_code=ExitCode.SETTINGS) from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="runtime-gateway", message="%(prog)s %(version)s")
 def cli() -> None:
     """One HTTP API in front of every provider of agent runtimes.

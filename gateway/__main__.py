@@ -1,0 +1,27 @@
+"""The console script ``runtime-gateway``, also ``python -m gateway``.
+
+It checks the installed packages before it imports the command line: if another distribution has replaced
+``gateway/__init__.py``, that import fails with a traceback which does not say why.
+"""
+
+import sys
+
+from gateway.ports.distribution import AdapterFolderError, require_own_packages
+
+SETTINGS = 78  # as in gateway.cli.failures, which cannot be imported here
+
+
+def main() -> None:
+    """Run the command line and exit with its code; with 78 and one line on stderr if a package is another's."""
+    try:
+        require_own_packages()
+    except AdapterFolderError as error:
+        sys.stderr.write(f"error: adapter_folder: {error}\n")
+        sys.exit(SETTINGS)
+    from gateway.cli import main as command_line  # noqa: PLC0415 (only after the check)
+
+    command_line()
+
+
+if __name__ == "__main__":
+    main()
