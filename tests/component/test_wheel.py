@@ -1,8 +1,13 @@
-"""The wheel is all that is needed: what is in it, and the demo from it, in an empty folder."""
+"""The wheel is all that is needed: what is in it, what it declares, and the demo from it, in an empty folder."""
 
+import ast
+import json
 import re
 import sys
+import tomllib
 import zipfile
+from collections.abc import Iterable, Iterator
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
@@ -11,6 +16,29 @@ from tests.component.processes import ROOT, client, finished, running
 
 KEY = "a-key-for-the-wheel"
 PYTHON = (sys.executable, "-m")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+FOR_TESTS = ROOT / "gateway" / "testing"
+
+# Imports every module of the product where no package of the extra "testing" can be imported; prints what failed.
+IMPORT_ALL = """
+import importlib, json, pkgutil, sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked}:
+            raise ModuleNotFoundError(name, name=name)
+
+sys.meta_path.insert(0, Missing())
+import adapters, gateway
+failed = []
+for package in (gateway, adapters):
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".", onerror=failed.append):
+        try:
+            importlib.import_module(module.name)
+        except ImportError as error:
+            failed.append((module.name, error.name))
+print(json.dumps(failed))
+"""
 
 
 @pytest.fixture
@@ -63,6 +91,48 @@ async def test_the_demo_of_an_installed_wheel_serves_from_an_empty_folder(wheel:
         demo.tell()
         assert await demo.ended() == 0
     assert list(empty.iterdir()) == []
+
+
+def distributions_named(requirements: Iterable[str]) -> set[str]:
+    """The normalized names in a list of requirements."""
+    return {re.split(r"[^A-Za-z0-9._-]", each, maxsplit=1)[0].lower().replace("_", "-") for each in requirements}
+
+
+def imported(paths: Iterable[Path]) -> Iterator[str]:
+    """The distributions whose packages the modules import, wherever in the module."""
+    known = packages_distributions()
+    own = sys.stdlib_module_names | {"gateway", "adapters"}
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for package in {name.partition(".")[0] for name in names} - own:
+                yield from distributions_named(known[package])
+
+
+def test_every_import_is_declared_and_only_the_tools_for_tests_need_the_extra() -> None:
+    """``multidict`` and ``yarl`` are part of aiohttp's interface, and come with it."""
+    declared = distributions_named(PROJECT["dependencies"])
+    declared |= distributions_named(requires("aiohttp") or ()) & {"multidict", "yarl"}
+    extra = distributions_named(PROJECT["optional-dependencies"]["testing"])
+    code = {path for folder in ("gateway", "adapters") for path in (ROOT / folder).rglob("*.py")}
+    tools = {path for path in code if path.is_relative_to(FOR_TESTS)}
+    assert set(imported(code - tools)) <= declared
+    assert set(imported(tools)) <= declared | extra
+    assert extra - declared == extra, "a package is required and in the extra"
+
+
+async def test_the_product_imports_without_the_extra_for_tests(tmp_path: Path) -> None:
+    """Only modules of ``gateway.testing`` that hold tests need it; emulators, which the demo runs, do not."""
+    needed = distributions_named(PROJECT["optional-dependencies"]["testing"])
+    blocked = {name for name, owners in packages_distributions().items() if distributions_named(owners) & needed}
+    assert "pytest" in blocked
+    code = IMPORT_ALL.replace("{blocked}", repr(blocked))
+    ended = await finished("-c", code, cwd=tmp_path, command=(sys.executable,))
+    assert ended.code == 0, ended.stderr
+    failed = dict(json.loads(ended.stdout))
+    assert set(failed.values()) == {"pytest"}
+    assert all(module.startswith("gateway.testing.store_") for module in failed), failed
 
 
 async def creates_everywhere(url: str) -> None:
