@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from gateway.domain.values import State
+from gateway.domain.values import Kind, State
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,6 +123,15 @@ class BrowserPart(Model, frozen=True, kw_only=True):
     default_context_id: str | None = None
     default_page_id: str | None = None
     storage_workspace: str | None = None
+
+
+PARTS: Final[Mapping[str, str]] = {
+    Kind.DURABLE: "durable",
+    Kind.BROWSER: "browser",
+    Kind.DESKTOP: "browser",
+    Kind.SPREADSHEET: "browser",
+}
+"""The member of :class:`Runtime` that holds what only runtimes of this kind have."""
 
 
 class FieldWarning(Model, frozen=True, kw_only=True):

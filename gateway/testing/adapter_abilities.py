@@ -1,4 +1,4 @@
-"""The part of the adapter contract about the optional abilities: what an adapter claims, it does."""
+"""The part of the adapter contract about optional abilities: every ability that an adapter declares works."""
 
 from typing import Any
 
@@ -24,18 +24,16 @@ from gateway.testing.adapter_subject import Subject, expecting
 
 
 async def _finds_nothing(awaitable: Any) -> None:
-    with expecting(NotFound, "something was found that does not exist"):
+    with expecting(NotFound, "a call for a missing runtime succeeded"):
         await awaitable
 
 
 class AbilityContract:
-    """Each protocol that an adapter claims works on a runtime, tells a missing one, and agrees with the next read.
-
-    Where it does not claim one, its features must not either.
-    """
+    """Each protocol that an adapter implements works on a runtime, raises for a missing one, and agrees with the next
+    read. The features of an adapter include no protocol that it does not implement."""
 
     def test_the_features_are_derived_from_the_class(self, subject: Subject) -> None:
-        """Nobody keeps a second list, and every name is a known one."""
+        """There is no second list, and every name is a ``Feature`` or ``CreateFeature``."""
         adapter = type(subject.adapter)
         assert adapter.features == derive_features(adapter)
         assert adapter.create_features <= frozenset(CreateFeature)
@@ -55,7 +53,7 @@ class AbilityContract:
         await _finds_nothing(adapter.start(subject.missing(made), StartRequest(), subject.call()))
 
     async def test_pause_and_resume(self, subject: Subject) -> None:
-        """A pause freezes and a resume wakes."""
+        """A paused runtime is resumed to running."""
         adapter = subject.adapter
         if not isinstance(adapter, SupportsPause):
             assert Feature.PAUSE not in adapter.features
@@ -71,7 +69,7 @@ class AbilityContract:
         await _finds_nothing(adapter.resume(subject.missing(paused), subject.call()))
 
     async def test_stop(self, subject: Subject) -> None:
-        """A stop ends the compute, and the runtime can still be read."""
+        """A stop ends the compute; the runtime can still be read."""
         adapter = subject.adapter
         if not isinstance(adapter, SupportsStop):
             assert Feature.STOP not in adapter.features or isinstance(adapter, SupportsReset)
@@ -96,7 +94,7 @@ class AbilityContract:
         await _finds_nothing(adapter.reset(subject.missing(running), subject.call()))
 
     async def test_keepalive(self, subject: Subject) -> None:
-        """A keepalive tells the new expiry of the runtime."""
+        """A keepalive returns the new expiry of the runtime."""
         adapter = subject.adapter
         if not isinstance(adapter, SupportsKeepalive):
             assert Feature.KEEPALIVE not in adapter.features
@@ -108,7 +106,7 @@ class AbilityContract:
         await _finds_nothing(adapter.keepalive(subject.missing(running), 3600, subject.call()))
 
     async def test_connections(self, subject: Subject) -> None:
-        """A running runtime has ways in, whose secrets are in no runtime."""
+        """A running runtime has connections, and reads of it do not show their tokens."""
         adapter = subject.adapter
         if not isinstance(adapter, SupportsConnections):
             assert Feature.CONNECTIONS not in adapter.features
@@ -122,7 +120,7 @@ class AbilityContract:
         await _finds_nothing(adapter.connections(subject.missing(running), subject.call()))
 
     async def test_delete(self, subject: Subject) -> None:
-        """What was deleted cannot be found, listed or deleted again."""
+        """A deleted runtime cannot be read, found or deleted again."""
         adapter = subject.adapter
         if not isinstance(adapter, SupportsDelete):
             assert Feature.DELETE not in adapter.features
@@ -135,7 +133,7 @@ class AbilityContract:
         assert not await adapter.find(subject.scope, "one", subject.call())
 
     async def test_config(self, subject: Subject) -> None:
-        """A config is replaced wholesale, and read back as it then is."""
+        """A config is replaced as a whole, and a read returns the new one."""
         adapter = subject.adapter
         if not isinstance(adapter, SupportsConfig):
             assert Feature.CONFIG not in adapter.features
@@ -172,7 +170,7 @@ class AbilityContract:
         await _finds_nothing(adapter.list_capabilities(subject.missing(made), subject.call()))
 
 
-async def _agrees(subject: Subject, answered: Runtime) -> None:
-    """What a verb answered is what a read shows afterwards."""
-    read = await subject.adapter.get(subject.adapter.reference(answered), subject.call())
-    assert (read.id, read.state, read.actions) == (answered.id, answered.state, answered.actions)
+async def _agrees(subject: Subject, returned: Runtime) -> None:
+    """Assert that a read returns the state and actions that a verb returned."""
+    read = await subject.adapter.get(subject.adapter.reference(returned), subject.call())
+    assert (read.id, read.state, read.actions) == (returned.id, returned.state, returned.actions)

@@ -1,5 +1,7 @@
-"""The part of the adapter contract about the create promise: what goes out, what a look finds, what proves what."""
+"""The part of the adapter contract about the create promise: what is sent, what a look-up by name finds, what a refusal
+proves (``docs/creates.md``)."""
 
+from itertools import product
 from typing import Any, Final
 
 from gateway.domain.errors import AlreadyExists, GatewayError, UnsupportedFeature
@@ -9,7 +11,7 @@ from gateway.domain.values import Kind, State
 from gateway.ports.provider import Created, Deduplication, Seen, SupportsReset, SupportsStop, WireCreate
 from gateway.ports.transport import Call, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
 from gateway.testing.adapter_failures import PAGE, READS
-from gateway.testing.adapter_subject import Subject, expecting, minimal_create
+from gateway.testing.adapter_subject import Subject, expecting
 
 _MARKER: Final = "marker-of-one-create-81f3"
 _KEY: Final = "key-of-one-create-5c07"
@@ -17,38 +19,39 @@ _NO_PROOF: Final = frozenset({402, 408, 409, 429})
 
 
 class CreateContract:
-    """A create is written once and sent as it was written; afterwards a look shows what it made, or fails."""
+    """A create is written once and sent as written; afterwards a look-up by name finds what it made, or raises."""
 
     async def test_a_minimal_create_of_every_kind_in_creates_is_accepted(self, subject: Subject) -> None:
-        """``check_create`` lets it pass, and the provider makes a runtime of that kind."""
+        """``check_create`` accepts it, and the provider makes a runtime of that kind."""
         adapter = subject.adapter
         assert adapter.creates
-        for kind in sorted(adapter.creates):
-            request = minimal_create(kind, f"a-{kind}")
+        for kind in subject.created_kinds:
+            request = subject.source.minimal_create(kind, f"a-{kind}")
             adapter.check_create(request)
             created = await adapter.create(request, subject.scope, subject.call())
             assert (created.runtime.kind, created.runtime.name) == (kind, f"a-{kind}")
 
     async def test_a_create_of_every_other_kind_is_refused_without_a_call(self, subject: Subject) -> None:
-        """Also of a kind that the provider lists, at the member that names it."""
+        """The error points at ``kind``. This includes kinds that the provider lists and does not create."""
         for kind in sorted(frozenset(Kind) - subject.adapter.creates):
             with expecting(UnsupportedFeature, f"a create of a {kind} was accepted") as caught:
-                subject.adapter.check_create(minimal_create(kind, "one"))
+                subject.adapter.check_create(subject.source.another_create(kind, "one"))
             assert [error.pointer for error in caught[0].errors] == ["#/kind"]
         assert subject.sent() == 0
 
     async def test_writing_a_create_is_pure(self, subject: Subject) -> None:
-        """The same request is the same bytes each time, from every adapter of the same settings, without a call."""
-        request, fresh = subject.create_request("one"), subject.make()
-        for marker in (None, _MARKER):
+        """A request gives the same bytes each time, from every adapter with the same settings, without a call."""
+        fresh = subject.make()
+        for kind, marker in product(subject.created_kinds, (None, _MARKER)):
+            request = subject.create_request("one", kind)
             first = subject.adapter.wire_create(request, subject.scope, marker=marker)
             assert first == subject.adapter.wire_create(request, subject.scope, marker=marker)
-            assert first == fresh.wire_create(subject.create_request("one"), subject.scope, marker=marker)
+            assert first == fresh.wire_create(subject.create_request("one", kind), subject.scope, marker=marker)
             assert not [secret for secret in request.secret_values() if secret in repr(first)]
         assert subject.sent() == 0
 
-    async def test_a_create_goes_out_as_it_was_written(self, subject: Subject) -> None:
-        """Byte for byte, also when an older version wrote it, with the key where the provider knows such keys."""
+    async def test_a_create_is_sent_as_written(self, subject: Subject) -> None:
+        """Byte for byte, also if an older version wrote it; with the idempotency key if the provider knows keys."""
         recorder = _Recorder()
         adapter = subject.make(wrap=recorder.around)
         wire = adapter.wire_create(subject.create_request("one"), subject.scope, marker=_MARKER)
@@ -61,15 +64,15 @@ class CreateContract:
         assert subject.emulator.creates == 1
 
     async def test_a_create_without_a_key_sends_none(self, subject: Subject) -> None:
-        """The header of keys is there for a key only."""
+        """The header for idempotency keys is absent."""
         recorder = _Recorder()
         adapter = subject.make(wrap=recorder.around)
         wire = adapter.wire_create(subject.create_request("one"), subject.scope)
         await adapter.send_create(wire, subject.scope, subject.call())
         assert "idempotency-key" not in {name.lower() for name in recorder.sent[0].headers}
 
-    async def test_a_marker_comes_back_from_a_look_and_is_shown_nowhere_else(self, subject: Subject) -> None:
-        """Where the provider has no place for it, it does not go out, a look has none, and the adapter says so."""
+    async def test_a_marker_is_read_back_by_a_look_up_and_shown_nowhere_else(self, subject: Subject) -> None:
+        """An adapter without ``marks_creates`` does not send it, and its look-ups return none."""
         adapter = subject.adapter
         wire = adapter.wire_create(subject.create_request("one"), subject.scope, marker=_MARKER)
         created = await adapter.send_create(wire, subject.scope, subject.call())
@@ -83,27 +86,27 @@ class CreateContract:
         assert _MARKER.encode() not in (created.native or b"")
 
     async def test_a_create_without_a_marker_has_none(self, subject: Subject) -> None:
-        """And neither has what somebody else made."""
+        """The same applies to runtimes that other clients made."""
         await subject.create("one")
         (seen,) = await subject.adapter.find_with_markers(subject.scope, "one", subject.call())
         assert seen.marker is None
 
-    async def test_a_look_shows_all_that_creates_made(self, subject: Subject) -> None:
-        """Also two of one name, which a provider may come to have, and none of another name."""
+    async def test_a_look_up_finds_every_runtime_of_the_name(self, subject: Subject) -> None:
+        """This includes a second one, which a provider may make of one request, and none of another name."""
         await subject.create("another")
         subject.fault(operation="create", fault="commit_twice", times=1)
         created = await subject.adapter.create(subject.create_request("one"), subject.scope, subject.call())
         made = {made.id for made in subject.emulator.made() if made.name == "one"}
         assert len(made) == 2
-        seen = [seen.runtime.provider_id for seen in await _look(subject)]
+        seen = [seen.runtime.provider_id for seen in await _look_up(subject)]
         if subject.adapter.deduplication is Deduplication.BY_NAME:
-            assert set(seen) <= made, "a provider that dedupes by name may show the one that it means by it"
+            assert set(seen) <= made, "a provider that deduplicates by name may show one of them"
         else:
             assert sorted(seen) == sorted(made)
         assert created.runtime.provider_id in made
 
-    async def test_a_look_shows_what_has_ended_with_its_state(self, subject: Subject) -> None:
-        """A name whose runtime was stopped is not a name that nobody has."""
+    async def test_a_look_up_finds_a_stopped_runtime_with_its_state(self, subject: Subject) -> None:
+        """The name of a stopped runtime does not look free."""
         adapter = subject.adapter
         ref = adapter.reference(await subject.create_running("one"))
         if isinstance(adapter, SupportsStop):
@@ -111,21 +114,23 @@ class CreateContract:
         else:
             assert isinstance(adapter, SupportsReset)
             ended = await adapter.reset(ref, subject.call())
-        (seen,) = await _look(subject)
+        (seen,) = await _look_up(subject)
         assert (seen.runtime.id, seen.runtime.state) == (ended.id, ended.state)
         assert seen.runtime.state is not State.RUNNING
         assert seen.runtime.created_at
 
-    async def test_a_look_that_fails_shows_nothing_by_failing(self, subject: Subject) -> None:
-        """Whatever it failed with, it is no proof of absence."""
+    async def test_a_failed_look_up_raises(self, subject: Subject) -> None:
+        """An empty result would be a proof of absence; no failure is one."""
         for rule, _ in READS:
             subject.fault(**rule)
-            with expecting(Exception, f"a look with {rule} ended as if there were nothing") as caught:
-                await _look(subject)
+            with expecting(Exception, f"a look-up with {rule} returned as if there were no runtime") as caught:
+                await _look_up(subject)
             assert isinstance(caught[0], GatewayError | TransportFailure)
 
-    async def test_a_refusal_that_proves_that_nothing_was_made_is_the_providers_own(self, subject: Subject) -> None:
-        """The same status of a page in between, and after a commit, proves nothing."""
+    async def test_a_status_in_definitive_rejections_counts_in_the_providers_own_envelope_only(
+        self, subject: Subject
+    ) -> None:
+        """The same status proves nothing on a proxy's page, and none may come after a commit."""
         adapter = subject.adapter
         assert adapter.definitive_rejections
         assert not [
@@ -139,39 +144,41 @@ class CreateContract:
             assert not await self._refused(subject, fault="html", status=status)
             assert subject.emulator.creates == 1
 
-    async def test_only_what_the_provider_said_itself_counts_as_its_word(self, subject: Subject) -> None:
-        """A failure in its envelope does, whatever the status; a web page does not."""
+    async def test_own_envelope_is_true_for_the_providers_errors_and_false_for_web_pages(
+        self, subject: Subject
+    ) -> None:
+        """Whatever the status."""
         for status in (402, 408, 409, 429, 500, 502, 503, 504):
             assert await self._refused(subject, fault="status", status=status)
             assert not await self._refused(subject, fault="status", status=status, **PAGE)
 
     async def _refused(self, subject: Subject, **rule: Any) -> bool:
-        """Whether the failure of a create with this fault is the provider's own."""
+        """Return whether the failure of a create with this fault is in the provider's own envelope."""
         subject.fault(**rule)
         failure = (await subject.failure(Operation.CREATE)).failure
         assert failure is not None
         assert failure.status == rule["status"]
         return failure.own_envelope
 
-    async def test_a_name_that_is_taken_is_told_as_that(self, subject: Subject) -> None:
-        """In the provider's own words, with its status."""
+    async def test_a_409_of_a_create_is_already_exists(self, subject: Subject) -> None:
+        """The error keeps the provider's status and envelope."""
         subject.fault(fault="status", status=409)
         error = await subject.failure(Operation.CREATE)
         assert type(error) is AlreadyExists
         assert error.failure is not None
         assert (error.failure.status, error.failure.own_envelope) == (409, True)
 
-    async def test_the_place_of_a_name_is_the_same_however_it_is_asked_for(self, subject: Subject) -> None:
-        """The account and the one name of the scope, each by reading only."""
+    async def test_account_and_canonical_scope_do_not_depend_on_the_settings(self, subject: Subject) -> None:
+        """A pinned and an open provider return the same, using reads only."""
         pinned, opened = subject.make(pinned=True), subject.make(pinned=False)
-        place = await pinned.canonical_scope(subject.scope, subject.call())
-        assert place == await opened.canonical_scope(subject.scope, subject.call())
-        assert place == await opened.canonical_scope(place, subject.call())
+        canonical = await pinned.canonical_scope(subject.scope, subject.call())
+        assert canonical == await opened.canonical_scope(subject.scope, subject.call())
+        assert canonical == await opened.canonical_scope(canonical, subject.call())
         assert await pinned.account(subject.call()) == await opened.account(subject.call())
         assert {entry.method for entry in subject.emulator.requests.received()} <= {"GET"}
 
 
-async def _look(subject: Subject) -> list[Seen]:
+async def _look_up(subject: Subject) -> list[Seen]:
     return list(await subject.adapter.find_with_markers(subject.scope, "one", subject.call()))
 
 
@@ -180,13 +187,13 @@ async def _got(subject: Subject, created: Created) -> Runtime:
 
 
 class _Recorder(Transport):
-    """Keeps what is sent through it."""
+    """Records the requests that are sent through it."""
 
     def __init__(self) -> None:
         self.sent: list[UpstreamRequest] = []
 
     def around(self, transport: Transport) -> "_Recorder":
-        """Record what goes to this transport."""
+        """Record the requests to this transport."""
         self._transport = transport
         return self
 

@@ -1,12 +1,13 @@
-"""What the adapter contract is run on: an adapter over a real transport, and its provider's running emulator."""
+"""What the adapter contract runs on: an adapter over a real transport, and its provider's running emulator."""
 
 import itertools
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import RuntimeRef
@@ -15,7 +16,7 @@ from gateway.domain.pages import ProviderQuery
 from gateway.domain.requests import CREATE_REQUESTS, CreateRequest, StartRequest
 from gateway.domain.runtime import Runtime
 from gateway.domain.validation import validate
-from gateway.domain.values import State
+from gateway.domain.values import Kind, State
 from gateway.ports.error_mapping import transport_error
 from gateway.ports.plugin import AdapterPlugin
 from gateway.ports.provider import ProviderAdapter, SupportsStart
@@ -27,29 +28,55 @@ from gateway.testing.servers import running
 
 ErrorT = TypeVar("ErrorT", bound=Exception)
 
-MakeTransport = Callable[[ProviderSettings], Transport]
-
 TOKEN: Final = "contract-token-3f9a"  # noqa: S105 - the emulator's, made up here
+_MISSING_ID: Final = "00000000-dead-4bad-8bad-000000000000"
 _NOW: Final = 1_780_000_000.0
-_DEADLINE: Final = 60.0
+_CALL_SECONDS: Final = 60.0
+
+
+class AdapterUnderTest(ABC):
+    """What the contract needs to know of an adapter: its plugin, a transport, and a sample of each kind of create.
+
+    The suite asks for samples of the kinds in ``plugin.adapter.creates`` only, so it knows no kind by name.
+    """
+
+    plugin: ClassVar[AdapterPlugin]
+
+    @abstractmethod
+    def make_transport(self, settings: ProviderSettings) -> Transport:
+        """Return a transport to the provider of these settings."""
+
+    @abstractmethod
+    def create_request(self, kind: Kind, name: str) -> CreateRequest:
+        """Return a create of this kind and name that carries a secret (``secret_values()`` is not empty), so that the
+        suite can check that no runtime and no error shows it."""
+
+    def minimal_create(self, kind: Kind, name: str) -> CreateRequest:
+        """Return a create with the required members only. Override it for a kind that requires more than a name."""
+        return validate(CREATE_REQUESTS[kind], {"kind": kind, "name": name})
+
+    def another_create(self, kind: Kind, name: str) -> CreateRequest:
+        """Return a create of a kind that the adapter does not make. It is refused before its other members are read,
+        so a member that the kind requires may be missing."""
+        return CREATE_REQUESTS.get(kind, CreateRequest).model_construct({"kind", "name"}, kind=kind, name=name)
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """One way to set the emulator and the provider up. ``pinned`` is whether the provider is pinned to a scope."""
+    """One way to set up the emulator and the provider. ``pinned``: the provider's settings name the scope."""
 
     personality: Mapping[str, str]
     pinned: bool
 
     @property
     def label(self) -> str:
-        """For the name of a test."""
+        """For the id of a parametrized test."""
         choices = [f"{name}={choice}" for name, choice in self.personality.items()]
         return ",".join(["pinned" if self.pinned else "open", *choices])
 
 
 def setups(plugin: AdapterPlugin) -> Iterator[Setup]:
-    """Every personality of the emulator with a pinned provider, and an open provider with the default one."""
+    """Every personality of the emulator with a pinned provider, and the default one also with an open provider."""
     names = list(plugin.personalities)
     choices = [dict(zip(names, values, strict=True)) for values in itertools.product(*plugin.personalities.values())]
     for personality in choices:
@@ -59,28 +86,41 @@ def setups(plugin: AdapterPlugin) -> Iterator[Setup]:
 
 @dataclass(slots=True)
 class Subject:
-    """The adapter under test as ``adapter``, and the emulator that it talks to.
+    """``adapter``, the adapter under test, and ``emulator``, its provider.
 
-    All runtimes of a test are made in one moment, so that no order can come from the time alone.
+    The emulator's clock does not advance: all runtimes of a test have one time, so it alone gives no order.
     """
 
-    plugin: AdapterPlugin
+    source: AdapterUnderTest
     emulator: Emulator
     url: str
     setup: Setup
-    make_transport: MakeTransport
-    create_request: Callable[[str], CreateRequest]
     adapter: ProviderAdapter[Any] = field(init=False)
-    attempts: int = 0  # of the last call of ``failure``
+    attempts: int = 0
+    """How many requests the last call of :meth:`failure` sent."""
     _opened: list[Transport] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.adapter = self.make()
 
     @property
+    def plugin(self) -> AdapterPlugin:
+        """The plugin of the adapter."""
+        return self.source.plugin
+
+    @property
     def scope(self) -> str:
-        """The scope in which everything takes place."""
+        """The scope that all tests use."""
         return self.plugin.demo.scope
+
+    @property
+    def created_kinds(self) -> list[Kind]:
+        """The kinds that a create can make, the one that most tests use first."""
+        return sorted(self.adapter.creates)
+
+    def create_request(self, name: str, kind: Kind | None = None) -> CreateRequest:
+        """Return the sample of a create with a secret, of the first kind if none is given."""
+        return self.source.create_request(kind or self.created_kinds[0], name)
 
     def make(
         self,
@@ -90,7 +130,7 @@ class Subject:
         url: str | None = None,
         wrap: Callable[[Transport], Transport] = lambda transport: transport,
     ) -> ProviderAdapter[Any]:
-        """Another adapter, which differs from the one under test in what is given."""
+        """Make another adapter that differs from the one under test in the given arguments."""
         demo = self.plugin.demo
         settings = self.plugin.settings.model_validate(
             {
@@ -102,7 +142,7 @@ class Subject:
                 "scope": demo.scope if (self.setup.pinned if pinned is None else pinned) else None,
             }
         )
-        transport = self.make_transport(settings)
+        transport = self.source.make_transport(settings)
         self._opened.append(transport)
         return self.plugin.adapter(settings, wrap(transport))
 
@@ -112,39 +152,41 @@ class Subject:
             await transport.close()
 
     def call(self) -> Call:
-        """A call with time enough."""
-        return Call(deadline=time.monotonic() + _DEADLINE)
+        """Return a call whose deadline no test reaches."""
+        return Call(deadline=time.monotonic() + _CALL_SECONDS)
 
-    async def create(self, name: str) -> Runtime:
-        """Make a runtime with the adapter under test."""
-        return (await self.adapter.create(self.create_request(name), self.scope, self.call())).runtime
+    async def create(self, name: str, kind: Kind | None = None) -> Runtime:
+        """Create a runtime with the adapter under test."""
+        return (await self.adapter.create(self.create_request(name, kind), self.scope, self.call())).runtime
 
-    async def create_running(self, name: str) -> Runtime:
-        """Make a runtime that has compute."""
-        runtime = await self.create(name)
+    async def create_running(self, name: str, kind: Kind | None = None) -> Runtime:
+        """Create a runtime that has compute; start it where a create does not."""
+        runtime = await self.create(name, kind)
         if runtime.state is not State.RUNNING and isinstance(self.adapter, SupportsStart):
             runtime = await self.adapter.start(self.adapter.reference(runtime), StartRequest(), self.call())
         assert runtime.state is State.RUNNING, "a test needs a running runtime"
         return runtime
 
     def missing(self, like: Runtime) -> RuntimeRef:
-        """The address of a runtime that does not exist, of the form that ``like`` has."""
+        """Return the address of a runtime that does not exist, in the form of the address of ``like``."""
         ref = self.adapter.reference(like)
-        name = None if ref.name is None else "nobody-has-this-name"
-        return RuntimeRef(ref.scope, "00000000-dead-4bad-8bad-000000000000", name)
+        name = None if ref.name is None else "no-runtime-has-this-name"
+        return RuntimeRef(ref.scope, _MISSING_ID, name)
 
     def fault(self, **rule: Any) -> None:
-        """Let every call fail in this way from now on (``gateway.testing.faults``)."""
+        """Make every later call fail as ``rule`` says (``gateway.testing.faults``), in place of earlier faults."""
         self.emulator.faults.end_all()
         rules = parse_rules({"operation": "*", **rule}, sorted(set(self.emulator.operations.values())))
         self.emulator.faults.add(rules)
 
     def sent(self) -> int:
-        """How many requests the emulator has received."""
+        """Return how many requests the emulator has received."""
         return len(self.emulator.requests.received())
 
     async def failure(self, operation: Operation, adapter: ProviderAdapter[Any] | None = None) -> GatewayError:
-        """The error that a get, list or create ends with. A missing answer is judged as the use cases judge it."""
+        """Return the error of a get, list or create; a missing response is judged as the use cases judge it.
+
+        Raises ``AssertionError`` if the call succeeds."""
         adapter = adapter or self.adapter
         call = self.call()
         try:
@@ -163,18 +205,14 @@ class Subject:
         elif operation is Operation.LIST:
             await adapter.list(ProviderQuery(scope=self.scope), call)
         else:
-            ref = RuntimeRef(self.scope, "00000000-dead-4bad-8bad-000000000000", "faulty")
-            await adapter.get(ref, call)
-
-
-def minimal_create(kind: str, name: str) -> CreateRequest:
-    """A create of that kind with nothing but a name; the base of all creates for a kind that has no create body."""
-    return validate(CREATE_REQUESTS.get(kind, CreateRequest), {"kind": kind, "name": name})
+            await adapter.get(RuntimeRef(self.scope, _MISSING_ID, "faulty"), call)
 
 
 @contextmanager
 def expecting(error: type[ErrorT], otherwise: str) -> Iterator[list[ErrorT]]:
-    """The block has to end in this error, which is then in the list. ``otherwise`` says what it means if not."""
+    """Require that the block raises ``error``, which is then in the list. ``otherwise``: what it means if it does not.
+
+    ``pytest.raises`` without pytest: wrappers of adapters are also tested outside it."""
     caught: list[ErrorT] = []
     try:
         yield caught
@@ -184,14 +222,12 @@ def expecting(error: type[ErrorT], otherwise: str) -> Iterator[list[ErrorT]]:
 
 
 @asynccontextmanager
-async def subject_of(
-    plugin: AdapterPlugin, setup: Setup, make_transport: MakeTransport, create_request: Callable[[str], CreateRequest]
-) -> AsyncIterator[Subject]:
-    """Start the emulator and give the subject."""
-    module, _, function = plugin.emulator.partition(":")
+async def subject_of(source: AdapterUnderTest, setup: Setup) -> AsyncIterator[Subject]:
+    """Start the emulator in the personality of ``setup`` and yield the subject; stop it at the end."""
+    module, _, function = source.plugin.emulator.partition(":")
     app = getattr(import_module(module), function)(token=TOKEN, personality=setup.personality, now=lambda: _NOW)
     async with running(app) as url:
-        subject = Subject(plugin, app[EMULATOR], url, setup, make_transport, create_request)
+        subject = Subject(source, app[EMULATOR], url, setup)
         try:
             yield subject
         finally:

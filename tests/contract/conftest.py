@@ -18,5 +18,5 @@ async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     contract, setup = request.instance, request.param
     assert isinstance(contract, AdapterContract)
     assert isinstance(setup, Setup)
-    async with subject_of(contract.plugin, setup, contract.make_transport, contract.create_request) as made:
+    async with subject_of(contract, setup) as made:
         yield made

@@ -22,7 +22,6 @@ from gateway.domain.values import Kind, State
 from gateway.ports.transport import Phase, TransportFailure
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.routing import Router, Target, rank
-from gateway.testing.adapter_subject import minimal_create
 from tests.unit.services.fakes import BrowserLike, DurableLike, FakeAdapter, FakeClock, context, create, fleet_of
 
 DOWN = ProviderUnavailable("down", failure=ProviderFailure("x"))
@@ -172,7 +171,7 @@ class ListsMore(BrowserLike):
 
 async def test_a_kind_that_no_provider_creates_is_refused_with_a_reason_for_each_before_any_call() -> None:
     adapters = [BrowserLike("one"), ListsMore("two")]
-    for request in (create("durable", name="agent"), minimal_create("desktop", "desk")):
+    for request in (create("durable", name="agent"), CreateRequest(kind="desktop", name="desk")):
         with pytest.raises(UnsupportedFeature) as caught:
             await _chosen(fleet_of(adapters), request)
         assert [(fault.pointer, fault.detail) for fault in caught.value.errors] == [
