@@ -13,10 +13,10 @@ CLIENT_STAMPS := $(foreach name,$(CLIENTS),.venv-clients/$(name)/.made-$(shell c
 # A client's list begins with the client itself; the rest is all that it needs for what the tests do with it.
 LOCK_CLIENT := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --quiet --upgrade
 
-.PHONY: help run test faults answers check bench format docs lock build clean
+.PHONY: help run test faults answers check bench format docs new-adapter lock build clean
 
 help: ## Show the commands
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: $(RUN_STAMP) ## Start the gateway with an emulator of every provider on 127.0.0.1:8080 (ARGS="--port 9000")
 	@$(BIN)/runtime-gateway demo $(ARGS)
@@ -48,6 +48,11 @@ format: $(DEV_STAMP) ## Format the code and mend what the linter can
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
 docs: $(DEV_STAMP) ## Write the generated tables of docs/ anew
+	@$(BIN)/python -m gateway.generated_docs docs/*.md
+
+new-adapter: $(DEV_STAMP) ## Write the folder of a new adapter from a template (NAME=lagoon)
+	@$(BIN)/python config/adapter-template/new_adapter.py '$(NAME)'
+	@$(BIN)/ruff format --quiet 'adapters/$(NAME)'
 	@$(BIN)/python -m gateway.generated_docs docs/*.md
 
 build: $(DEV_STAMP) ## Build the wheel into dist/

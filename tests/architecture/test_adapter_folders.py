@@ -1,4 +1,4 @@
-"""An adapter is a folder: one more is found, served and used with no edit anywhere else."""
+"""An adapter is a folder: another one is found, served and used without an edit elsewhere."""
 
 import asyncio
 import importlib
@@ -9,7 +9,9 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import aiohttp
@@ -22,20 +24,20 @@ from gateway.ports.plugin import AdapterPlugin
 
 ROOT = Path(__file__).parents[2]
 FILES = {"__init__.py", "settings.py", "wire.py", "mapping.py", "errors.py", "adapter.py", "emulator", "README.md"}
-KEY = "key-of-the-third-folder"
+KEY = "a-key-for-the-copies"
 
-# A copy's name, the folder that it is a copy of, and a create that it can serve.
 BROWSER = {"kind": "browser", "name": "third", "launch": {"mode": "ephemeral"}}
 COPIES = {
-    "lagoon": (
+    "copy_of_durable": (
         "durable",
         {"kind": "durable", "name": "third", "labels": {"team": "shop"}},
         "/api/v1/org/{scope}/runtimes/",
     ),
-    "reef": ("bctrl", BROWSER, "/v1/workspaces/{scope}/runtimes/"),
-    "atoll": ("bctrl_browsers", BROWSER, "/v1/browsers/"),
+    "copy_of_bctrl": ("bctrl", BROWSER, "/v1/workspaces/{scope}/runtimes/"),
+    "copy_of_bctrl_browsers": ("bctrl_browsers", BROWSER, "/v1/browsers/"),
 }
-"""What each is a copy of, a create that it takes, and where its dialect has runtimes by name."""
+"""By the name of the copy: the original folder, a create that it accepts, and the path of its dialect's runtimes by
+name. No adapter has such a name, so that a new folder does not clash with a copy."""
 
 
 @pytest.fixture(params=sorted(discover()))
@@ -44,20 +46,19 @@ def api(request: pytest.FixtureRequest) -> str:
 
 
 def test_every_folder_holds_the_same_files(api: str):
-    """Whoever knows one adapter finds the way in every other."""
     folder = ROOT / "adapters" / api
     assert not FILES - {path.name for path in folder.iterdir()}
 
 
 def test_only_the_emulator_uses_the_tools_for_tests(api: str):
-    """The import rules know an emulator by its folder."""
+    """The import rules identify an emulator by its folder."""
     folder = ROOT / "adapters" / api
     using = {path.parent.name for path in folder.rglob("*.py") if "gateway.testing" in path.read_text("utf-8")}
     assert using == {"emulator"}
 
 
 def test_every_mapping_has_the_table_of_states(api: str):
-    """The documentation shows it."""
+    """``make docs`` writes it into docs/model.md."""
     states = importlib.import_module(f"adapters.{api}.mapping").STATES
     assert states
     assert set(states.values()) <= set(State)
@@ -83,7 +84,7 @@ def test_a_plugin_is_consistent(api: str):
 
 @pytest.fixture
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty place for adapter folders, which the registry looks at instead of the real one."""
+    """An empty folder that the registry searches for adapters instead of the real one."""
     monkeypatch.setattr(adapters, "__path__", [str(tmp_path)])
     known = set(sys.modules)
     yield tmp_path
@@ -95,7 +96,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_a_folder_without_a_plugin_is_refused(folders: Path):
-    """A mistake is told when the gateway starts, with the place where it is."""
+    """The error names the file."""
     (folders / "hollow").mkdir()
     (folders / "hollow" / "__init__.py").write_text("PLUGIN = 'hollow'\n")
     with pytest.raises(AdapterFolderError, match=r"adapters/hollow/__init__\.py does not define PLUGIN"):
@@ -103,7 +104,7 @@ def test_a_folder_without_a_plugin_is_refused(folders: Path):
 
 
 def test_an_api_of_another_name_than_its_folder_is_refused(folders: Path):
-    """The name in the settings is the folder's."""
+    """The settings select an adapter by the name of its folder."""
     (folders / "otherwise").mkdir()
     (folders / "otherwise" / "__init__.py").write_text("from adapters.durable import PLUGIN\n")
     with pytest.raises(AdapterFolderError, match="adapters/otherwise: its API is called durable"):
@@ -129,7 +130,7 @@ def test_two_folders_with_one_demo_provider_are_refused(folders: Path):
     [({"cove": False, "dune": False}, "none"), ({"fjord": True, "gulf": True}, "fjord and gulf")],
 )
 def test_a_prefix_without_exactly_one_fallback_is_refused(folders: Path, fallbacks: dict[str, bool], declared: str):
-    """Which dialect words the errors of unknown paths must not follow from the order of the folders."""
+    """The dialect that words the errors of unknown paths must not depend on the order of the folders."""
     for name, fallback in fallbacks.items():
         (folders / name).mkdir()
         (folders / name / "__init__.py").write_text(
@@ -146,20 +147,38 @@ def test_a_prefix_without_exactly_one_fallback_is_refused(folders: Path, fallbac
         discover.__wrapped__()
 
 
-def test_what_is_no_folder_is_no_adapter(folders: Path):
-    """The registry itself lies there too."""
+def test_a_module_beside_the_folders_is_not_imported(folders: Path):
+    """``registry.py`` is one."""
     (folders / "notes.py").write_text("raise AssertionError('imported')\n")
     assert discover.__wrapped__() == {}
 
 
-def test_every_demo_provider_has_a_name_of_its_own():
+def test_a_folder_whose_init_does_not_mention_plugin_is_not_executed(folders: Path):
+    (folders / "heads").mkdir()
+    (folders / "heads" / "__init__.py").write_text("raise AssertionError('executed')\n")
+    with pytest.raises(AdapterFolderError, match=r"adapters/heads/__init__\.py does not define PLUGIN"):
+        discover.__wrapped__()
+
+
+def test_a_module_from_another_place_than_its_folder_is_refused(folders: Path, monkeypatch: pytest.MonkeyPatch):
+    """An import hook could find it there."""
+    (folders / "heads").mkdir()
+    (folders / "heads" / "__init__.py").write_text("from adapters.durable import PLUGIN\n")
+    elsewhere = ModuleType("adapters.heads")
+    elsewhere.__spec__ = ModuleSpec("adapters.heads", None, origin="/elsewhere/heads/__init__.py")
+    monkeypatch.setitem(sys.modules, "adapters.heads", elsewhere)
+    with pytest.raises(AdapterFolderError, match=r"heads: import finds /elsewhere/heads/__init__\.py instead"):
+        discover.__wrapped__()
+
+
+def test_every_demo_provider_has_its_own_name():
     plugins: list[AdapterPlugin] = list(discover().values())
     assert len({plugin.demo.provider for plugin in plugins}) == len(plugins)
 
 
 @pytest.fixture(scope="module")
 def with_copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the whole of ``adapters`` and, beside the original folders, copies that differ in their names."""
+    """A folder that holds ``adapters`` with the original folders and copies of them under other names."""
     place = tmp_path_factory.mktemp("with-copies")
     shutil.copytree(ROOT / "adapters", place / "adapters", ignore=shutil.ignore_patterns("__pycache__"))
     for copy, (original, *_) in COPIES.items():
@@ -170,19 +189,23 @@ def with_copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _renamed(text: str, original: str, copy: str) -> str:
-    """The copy's own name in its imports, its API, its dialect's prefix and its demo provider, and nothing else but
-    that its dialect, alone at its prefix, is the fallback there."""
+    """Replace the name in imports, the API, the dialect's prefix and the demo provider. The dialect, alone at its prefix,
+    becomes the fallback there."""
     text = re.sub(rf"\badapters\.{original}\b", f"adapters.{copy}", text)
     text = re.sub(rf'\b(api\b[^=\n]*= ?)"{original}"', rf'\1"{copy}"', text)
     text = re.sub(r'\b((?:prefix|PREFIX): [^=\n]*= )"\w+"', rf'\1"{copy}"', text)
     text = text.replace("fallback: ClassVar[bool] = False", "fallback: ClassVar[bool] = True")
     text = text.replace(f'api: Literal["{original}"]', f'api: Literal["{copy}"]')
-    return re.sub(r'(provider=)"\w+-demo"', rf'\1"{copy}-demo"', text)
+    return re.sub(r'(provider=)"\w+-demo"', rf'\1"{_demo_provider(copy)}"', text)
+
+
+def _demo_provider(copy: str) -> str:
+    return f"{copy.replace('_', '-')}-demo"
 
 
 @asynccontextmanager
 async def demo(place: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, aiohttp.ClientSession]]:
-    """``runtime-gateway demo`` with the adapters of ``place``, as a process of its own, and a client of it."""
+    """Run ``runtime-gateway demo`` with the adapters of ``place`` as a process; yield it and a client of it."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
@@ -206,32 +229,34 @@ async def _url(process: asyncio.subprocess.Process) -> str:
     async for line in process.stdout:
         if found := re.search(rb"(http://\S+)/v1", line):
             return found[1].decode()
-    raise AssertionError("the demo ended before it said where it listens")
+    raise AssertionError("the demo ended before it printed its address")
 
 
-async def answer(client: aiohttp.ClientSession, method: str, path: str, status: int, **options: Any) -> Any:
+async def response_of(client: aiohttp.ClientSession, method: str, path: str, status: int, **options: Any) -> Any:
     async with client.request(method, path, **options) as response:
         assert response.status == status, await response.text()
         return await response.json()
 
 
 async def test_a_new_folder_is_found_served_and_used_with_no_edit_elsewhere(with_copies: Path):
-    """Copies of all adapters under names of their own create, read and list runtimes in the demo, and speak their
+    """Copies of all adapters under other names create, read and list runtimes in the demo, and serve their
     dialects."""
     async with demo(with_copies) as (process, client):
-        providers = (await answer(client, "GET", "/v1/providers", 200))["items"]
+        providers = (await response_of(client, "GET", "/v1/providers", 200))["items"]
         assert {provider["api"] for provider in providers} == {*discover(), *COPIES}
         originals = {provider["api"]: provider["name"] for provider in providers}
         for copy, (original, body, runtimes) in COPIES.items():
-            made = await answer(client, "POST", "/v1/runtimes", 201, json={**body, "provider": f"{copy}-demo"})
-            assert made["id"].startswith(f"{copy}-demo.")
-            got = await answer(client, "GET", f"/v1/runtimes/{made['id']}", 200)
-            assert (got["provider"], got["provider_id"]) == (f"{copy}-demo", made["provider_id"])
-            listed = await answer(client, "GET", f"/v1/runtimes?provider={copy}-demo", 200)
+            made = await response_of(
+                client, "POST", "/v1/runtimes", 201, json={**body, "provider": _demo_provider(copy)}
+            )
+            assert made["id"].startswith(f"{_demo_provider(copy)}.")
+            got = await response_of(client, "GET", f"/v1/runtimes/{made['id']}", 200)
+            assert (got["provider"], got["provider_id"]) == (_demo_provider(copy), made["provider_id"])
+            listed = await response_of(client, "GET", f"/v1/runtimes?provider={_demo_provider(copy)}", 200)
             assert [runtime["id"] for runtime in listed["items"]] == [made["id"]]
-            assert not (await answer(client, "GET", f"/v1/runtimes?provider={originals[original]}", 200))["items"]
+            assert not (await response_of(client, "GET", f"/v1/runtimes?provider={originals[original]}", 200))["items"]
             where = runtimes.replace("{scope}", made["scope"].replace("/", "/ws/"))
-            native = await answer(client, "GET", f"/{copy}{where}third", 200)
+            native = await response_of(client, "GET", f"/{copy}{where}third", 200)
             assert native["id"] == made["provider_id"]
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0
