@@ -189,8 +189,8 @@ def with_copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _renamed(text: str, original: str, copy: str) -> str:
-    """Replace the name in imports, the API, the dialect's prefix and the demo provider. The dialect, alone at its prefix,
-    becomes the fallback there."""
+    """Replace the name in imports, the API, the dialect's prefix and the demo provider. The dialect becomes the
+    fallback of its prefix, where it is the only one."""
     text = re.sub(rf"\badapters\.{original}\b", f"adapters.{copy}", text)
     text = re.sub(rf'\b(api\b[^=\n]*= ?)"{original}"', rf'\1"{copy}"', text)
     text = re.sub(r'\b((?:prefix|PREFIX): [^=\n]*= )"\w+"', rf'\1"{copy}"', text)

@@ -52,7 +52,7 @@ def is_one_line(ended: Ended, *words: str) -> None:
 async def test_the_packages_of_this_distribution_pass(site: Path) -> None:
     ended = await emulate(site)
     assert ended.code == 2, ended.stderr
-    assert "there is no emulator of '?'; there are: bctrl, bctrl_browsers, durable" in ended.stderr
+    assert "there is no emulator of '?'; available: bctrl, bctrl_browsers, durable" in ended.stderr
 
 
 async def test_a_copy_of_adapters_earlier_on_the_path_passes(site: Path, tmp_path: Path) -> None:
