@@ -1,6 +1,6 @@
-# Everything is run through the virtual environment in .venv, which the first command sets up from the locked
-# dependencies in config/. The providers' own clients, which some tests run, have one each. Needs make and Python 3.11 or
-# newer; choose one with PYTHON=python3.12.
+# All commands use the virtual environment in .venv, which the first command creates from the locked dependencies in
+# config/. Some tests run the providers' own clients; each client has its own environment. Requires make and Python 3.11
+# or newer; select an interpreter with PYTHON=python3.12.
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,44 +10,44 @@ RUN_STAMP := $(VENV)/.run-$(shell cksum config/requirements.txt pyproject.toml |
 DEV_STAMP := $(VENV)/.dev-$(shell cksum config/requirements-dev.txt pyproject.toml | cksum | cut -d' ' -f1)
 CLIENTS := $(basename $(notdir $(wildcard config/clients/*.txt)))
 CLIENT_STAMPS := $(foreach name,$(CLIENTS),.venv-clients/$(name)/.made-$(shell cksum < config/clients/$(name).txt | cut -d' ' -f1))
-# A client's list begins with the client itself; the rest is all that it needs for what the tests do with it.
+# The first line of a client's list is the client itself; the other lines are the dependencies that the tests need.
 LOCK_CLIENT := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --quiet --upgrade
 
 .PHONY: help run test faults answers check bench format docs new-adapter lock build clean
 
-help: ## Show the commands
+help: ## Show this list of commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-run: $(RUN_STAMP) ## Start the gateway with an emulator of every provider on 127.0.0.1:8080 (ARGS="--port 9000")
+run: $(RUN_STAMP) ## Run the gateway with an emulator of every provider on 127.0.0.1:8080 (ARGS="--port 9000")
 	@$(BIN)/runtime-gateway demo $(ARGS)
 
-# The fault tests wait for processes more than they compute, so they run beside the others, and are told after them.
+# The fault tests mostly wait for processes, so they run in parallel with the other tests; their output comes last.
 test: $(DEV_STAMP) $(CLIENT_STAMPS) ## Run the whole test suite (ARGS="-k name")
-	@told=$$(mktemp); trap 'kill $$beside 2>/dev/null; rm -f $$told' EXIT INT TERM; \
-	TEST_CLIENTS=required $(BIN)/python -m pytest tests/faults -p no:cacheprovider $(ARGS) > $$told 2>&1 & beside=$$!; \
+	@output=$$(mktemp); trap 'kill $$parallel 2>/dev/null; rm -f $$output' EXIT INT TERM; \
+	TEST_CLIENTS=required $(BIN)/python -m pytest tests/faults -p no:cacheprovider $(ARGS) > $$output 2>&1 & parallel=$$!; \
 	TEST_CLIENTS=required $(BIN)/python -m pytest --ignore tests/faults $(ARGS); others=$$?; \
-	wait $$beside; faults=$$?; cat $$told; \
+	wait $$parallel; faults=$$?; cat $$output; \
 	for code in $$others $$faults; do [ $$code = 0 ] || { [ $$code = 5 ] && [ -n "$(ARGS)" ]; } || exit $$code; done
 
-faults: $(DEV_STAMP) ## Create runtimes through gateways that are killed, at providers that fail (N=1000 SEED=7)
+faults: $(DEV_STAMP) ## Test creates through gateways that are killed, at providers that fail (N=1000 SEED=7)
 	@FAULTS_N=$(or $(N),1000) FAULTS_SEED=$(SEED) $(BIN)/python -m pytest -s tests/faults/test_creates_under_fire.py $(ARGS)
 
-answers: $(DEV_STAMP) ## Two principals at a provider whose answers are doubled, stray or cut (N=10000 SEED=7)
+answers: $(DEV_STAMP) ## Test two principals at a provider with repeated, stray and truncated responses (N=10000 SEED=7)
 	@ANSWERS_N=$(or $(N),10000) ANSWERS_SEED=$(SEED) $(BIN)/python -m pytest tests/component/test_answers_of_others.py $(ARGS)
 
-check: $(DEV_STAMP) ## Lint, formatting, types and import rules
+check: $(DEV_STAMP) ## Check lint, formatting, types and import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(DEV_STAMP) ## Measure side by side with a bare pass-through (ARGS="--only get")
+bench: $(DEV_STAMP) ## Measure the gateway in comparison with a bare pass-through (ARGS="--only get")
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-format: $(DEV_STAMP) ## Format the code and mend what the linter can
+format: $(DEV_STAMP) ## Format the code, and apply the linter's automatic fixes
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
-docs: $(DEV_STAMP) ## Write the generated tables of docs/ anew
+docs: $(DEV_STAMP) ## Regenerate the tables in docs/
 	@$(BIN)/python -m gateway.generated_docs docs/*.md
 
 new-adapter: $(DEV_STAMP) ## Write the folder of a new adapter from a template (NAME=lagoon)
@@ -58,7 +58,7 @@ new-adapter: $(DEV_STAMP) ## Write the folder of a new adapter from a template (
 build: $(DEV_STAMP) ## Build the wheel into dist/
 	@$(BIN)/python -m build --wheel --no-isolation --outdir dist .
 
-lock: $(DEV_STAMP) ## Lock the newest dependencies that pyproject.toml allows
+lock: $(DEV_STAMP) ## Lock the newest dependency versions that pyproject.toml allows
 	@$(PIP) install uv
 	@$(BIN)/uv pip compile pyproject.toml --group build --universal --generate-hashes --python-version 3.11 \
 	    --no-header --quiet --upgrade --output-file config/requirements.txt
@@ -68,28 +68,28 @@ lock: $(DEV_STAMP) ## Lock the newest dependencies that pyproject.toml allows
 	    { head -n 1 $$list | $(LOCK_CLIENT) --no-deps - && tail -n +2 $$list | $(LOCK_CLIENT) - ; } > $${list%.in}.txt || exit 1; \
 	done
 
-clean: ## Remove the virtual environments and everything that tools left behind
+clean: ## Remove the virtual environments, builds and caches
 	@rm -rf $(VENV) .venv-clients dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; choose one with PYTHON=…" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is required; select one with PYTHON=…" if sys.version_info < (3, 11) else 0)'
 	@$(PYTHON) -m venv $(VENV)
 
 $(RUN_STAMP): $(BIN)/python
-	@echo "Setting up .venv (once) …"
+	@echo "Creating .venv (once) …"
 	@$(PIP) install --require-hashes --requirement config/requirements.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(DEV_STAMP): $(BIN)/python
-	@echo "Setting up .venv for development (once) …"
+	@echo "Creating .venv for development (once) …"
 	@$(PIP) install --require-hashes --requirement config/requirements-dev.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@ $(RUN_STAMP)
 
 $(CLIENT_STAMPS):
-	@echo "Setting up $(notdir $(@D)) to test with (once) …"
+	@echo "Creating the environment of $(notdir $(@D)) for tests (once) …"
 	@$(PYTHON) -m venv --clear $(@D)
 	@$(@D)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes \
 	    --ignore-requires-python --requirement config/clients/$(notdir $(@D)).txt

@@ -1,4 +1,4 @@
-"""runtime-gateway: one domain model, one HTTP API and one set of errors over every provider of agent runtimes."""
+"""runtime-gateway: one domain model, one HTTP API and one set of errors for every provider of agent runtimes."""
 
 __version__ = "0.1.0"
 

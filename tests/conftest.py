@@ -1,4 +1,4 @@
-"""What every kind of test may need: a PostgreSQL of the tests' own."""
+"""Fixtures for all kinds of tests: a PostgreSQL cluster that the tests start themselves."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from gateway.testing.postgres_cluster import PostgresCluster, binaries, postgres
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresCluster]:
-    """A running cluster. Where PostgreSQL is missing the test is skipped, except in CI, which installs it."""
+    """A running cluster. If PostgreSQL is not installed, the test is skipped, except in CI, where it fails."""
     if binaries() is None and not os.environ.get("CI"):
         pytest.skip("PostgreSQL is not installed")
     with postgres_cluster() as cluster:
