@@ -1,9 +1,10 @@
-"""Makes every call that one of the providers' own clients has, with made-up arguments, and prints their names.
+"""Makes every call of one of the providers' own clients, with invented arguments, and prints the names of the calls.
 
-Run by the interpreter that has the client. Before each call a request with its name as ``X-Request-ID`` goes to
-``mark``, so that the gateway's log tells which requests were its own. What a call ends with does not matter here.
-``{"module", "class", "options": {…}, "mark": …}``, or for ``dn`` ``{"commands": {name: [argument, …]}, "mark": …}``:
-then those are run, and printed are the names of all commands for runtimes.
+The interpreter of the client's environment runs this script. Before each call it sends a request to ``mark`` with the
+name of the call as ``X-Request-ID``, so that the gateway's log shows which requests belong to the call. The result of a
+call does not matter here. The only argument is JSON: ``{"module", "class", "options": {…}, "mark": …}``, or for ``dn``
+``{"commands": {name: [argument, …]}, "mark": …}``. For ``dn`` the script runs these commands, and prints the names of
+all commands for runtimes.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ MADE_UP = {"int": 1, "float": 1.0, "bool": True, "dict": {}, "Mapping": {}, "lis
 
 
 def operations(owner: Any, prefix: str = "", depth: int = 3) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """The public methods of a client and of the resources that are its attributes."""
+    """Yield the public methods of a client, and of the resources that are its attributes."""
     for name in dir(owner):
         if name.startswith(("_", "with_")):
             continue
@@ -36,7 +37,7 @@ def operations(owner: Any, prefix: str = "", depth: int = 3) -> Iterator[tuple[s
 
 
 def arguments(call: Callable[..., Any]) -> tuple[list[Any], dict[str, Any]]:
-    """Something for everything that has to be given, of about the right type."""
+    """Return a value of roughly the right type for each required parameter: the positional and the named ones."""
     positional, named = [], {}
     for parameter in inspect.signature(call).parameters.values():
         if parameter.default is not parameter.empty or parameter.kind in {
@@ -55,13 +56,13 @@ def arguments(call: Callable[..., Any]) -> tuple[list[Any], dict[str, Any]]:
 
 
 async def begin(stream: Any) -> None:
-    """Ask an asynchronous stream for what it begins with."""
+    """Read the first item of an asynchronous stream."""
     async for _ in stream:
         return
 
 
 def make(call: Callable[..., Any]) -> None:
-    """The call, and as much of its result as it takes for the request to go out."""
+    """Make the call, and use its result as far as necessary for the request to be sent."""
     positional, named = arguments(call)
     result = call(*positional, **named)
     if inspect.isawaitable(result):
@@ -76,13 +77,13 @@ def make(call: Callable[..., Any]) -> None:
 
 
 def mark(name: str) -> None:
-    """Leave the name of a call in the gateway's log, which tells of every request, whatever becomes of it."""
+    """Write the name of a call to the gateway's log, which has a line for every request, even for a failed one."""
     with contextlib.suppress(HTTPError), urlopen(Request(OPTIONS["mark"], headers={"X-Request-ID": name})):  # noqa: S310
         pass
 
 
 def library() -> list[str]:
-    """Make every call of a client."""
+    """Make every call of a client, and return the names of the calls."""
     client = getattr(import_module(OPTIONS["module"]), OPTIONS["class"])(**OPTIONS["options"])
     made = []
     for name, call in operations(client):
@@ -94,7 +95,7 @@ def library() -> list[str]:
 
 
 def command_line() -> list[str]:
-    """Run commands."""
+    """Run the commands, and return the names of all commands for runtimes."""
     run = import_module("dreadnode.app.cli").run
     for name, command in OPTIONS["commands"].items():
         mark(name.replace(" ", "."))
@@ -103,7 +104,7 @@ def command_line() -> list[str]:
     runtime = import_module("dreadnode.app.cli.runtime").cli
     known: dict[int, str] = {}
     for name in runtime:
-        known.setdefault(id(runtime[name]), name)  # an alias comes after the name that it is for
+        known.setdefault(id(runtime[name]), name)  # an alias follows the name that it stands for
     return [name for name in known.values() if not name.startswith("-")]
 
 

@@ -1,4 +1,4 @@
-"""The providers' own clients, each in an environment of its own under ``.venv-clients``, which ``make test`` makes."""
+"""The environments of the providers' own clients, one each under ``.venv-clients``; ``make test`` creates them."""
 
 import os
 from pathlib import Path
@@ -9,13 +9,13 @@ ROOT = Path(__file__).parents[2]
 
 
 def python_of(client: str) -> str:
-    """The interpreter of a client's environment.
+    """Return the interpreter of a client's environment.
 
-    Without one the test is skipped; under ``make test``, which makes them all, it fails.
+    If it does not exist, the test is skipped; under ``make test``, which creates all environments, the test fails.
     """
     python = ROOT / ".venv-clients" / client / "bin" / "python"
     if not python.exists():
-        message = f"there is no environment of {client}: make test makes it"
+        message = f"there is no environment of {client}: make test creates it"
         if os.environ.get("TEST_CLIENTS") == "required":
             pytest.fail(message)
         pytest.skip(message)
@@ -23,5 +23,5 @@ def python_of(client: str) -> str:
 
 
 def environment(home: Path) -> dict[str, str]:
-    """What a client's process gets to see: nothing of this machine's own settings, and a home of its own."""
+    """Return the environment variables of a client's process: its own home, and no settings of this machine."""
     return {"HOME": str(home), "PATH": os.defpath, "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb", "LANG": "C.UTF-8"}

@@ -1,8 +1,9 @@
-"""Makes one read and one write for each code of the gateway through one of the providers' own clients, and prints what
-its user gets: ``{code: {"read": …, "write": …}}``.
+"""Makes one read and one write for each error code of the gateway through one of the providers' own clients, and prints
+what the client raises: ``{code: {"read": …, "write": …}}``.
 
-Run by the interpreter that has the client. ``url`` with a code as its first segment is a server that answers all with
-the error of that code. ``{"client": "bctrl" | "bctrl.legacy" | "dreadnode", "today": …, "url": …, "codes": […]}``.
+The interpreter of the client's environment runs this script. Its only argument is JSON:
+``{"client": "bctrl" | "bctrl.legacy" | "dreadnode", "today": …, "url": …, "codes": […]}``. The server at ``url``
+responds to every request under ``/{code}`` with the error of that code.
 """
 
 import json
@@ -16,10 +17,10 @@ OPTIONS = json.loads(sys.argv[1])
 
 
 def raised(call: Callable[[], Any]) -> Any:
-    """What a call raises: the class, and the fields that are the same in all clients."""
+    """Return what a call raises: the class, and the fields that all clients have. None if it raises nothing."""
     try:
         call()
-    except Exception as error:  # noqa: BLE001 (whatever the client makes of an answer is what is asked for)
+    except Exception as error:  # noqa: BLE001 (the test is about whatever the client raises)
         status, code = getattr(error, "status_code", None), getattr(error, "code", None)
         if OPTIONS["today"]:
             code = envelope(error.body)["code"]
@@ -28,12 +29,12 @@ def raised(call: Callable[[], Any]) -> Any:
 
 
 def envelope(body: Any) -> dict[str, Any]:
-    """What an error of today's client says; the client parses some of them."""
+    """Return the error in the body of an exception of today's client, which parses some bodies and not others."""
     return body["error"] if isinstance(body, dict) else {"code": body.error.code}
 
 
 def calls(url: str) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    """A read and a write, the latter under a key where the client has such."""
+    """Return a read and a write; the write has an idempotency key if the client supports one."""
     if OPTIONS["client"] == "dreadnode":
         api = import_module("dreadnode.app.api.client").ApiClient(url, api_key="any")
         where = ("acme", "research")
@@ -46,7 +47,7 @@ def calls(url: str) -> tuple[Callable[[], Any], Callable[[], Any]]:
     return lambda: runtimes.get("any"), lambda: runtimes.start("any", idempotency_key="any")
 
 
-# The waits before a client sends again are its own affair; that it does is not.
+# The test checks whether a client retries, not how long it waits before that.
 time.sleep = lambda _seconds: None
 found = {}
 for code in OPTIONS["codes"]:

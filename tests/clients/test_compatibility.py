@@ -1,5 +1,5 @@
-"""What is declared of the providers' own clients is what they get: every call that a client has is made through the
-gateway, and ends at a route that the declaration names, or at none where it says refused."""
+"""The compatibility declarations are true: every call of every provider's own client is made through the gateway, and
+ends at a route that its declaration names, or at no route if it is declared as refused."""
 
 import asyncio
 import json
@@ -24,9 +24,9 @@ FLAT, TODAY = (declared for title, declared in DECLARED.items() if title.startsw
 COMMANDS, LIBRARY = (declared for title, declared in DECLARED.items() if title.startswith(("The command", "The lib")))
 UNMATCHED = "unmatched"
 LOOKED_UP_BEFORE = {"list_workspaces", "get_project"}
-"""Where some calls that are refused ask first in what workspace or project they are."""
+"""Operations that some refused calls use first, to find out their workspace or project."""
 
-# How each client is made; a client is told apart by its name, since one environment may hold several.
+# How each client is constructed, by the client's name, because one environment may contain several clients.
 MADE = {
     "`bctrl` 0.1.0, 0.1.1": ("bctrl", "Bctrl", "api_key"),
     "`bctrl` 0.1.2 to 0.1.5": ("bctrl", "Bctrl", "api_key"),
@@ -38,7 +38,7 @@ MADE = {
 
 
 async def asked(client: Client, home: Path, **options: object) -> list[str]:
-    """What ``client_calls.py`` prints in the client's own environment."""
+    """Run ``client_calls.py`` in the client's environment, and return the names that it prints."""
     assert client.environment is not None
     process = await asyncio.create_subprocess_exec(
         python_of(client.environment),
@@ -56,7 +56,7 @@ async def asked(client: Client, home: Path, **options: object) -> list[str]:
 
 
 def ended_at(marks: Collection[str], log: StringIO) -> dict[str, set[str]]:
-    """The operations of the gateway's log at which the requests after each mark ended."""
+    """Return for each mark the operations in the gateway's log at which the requests after this mark ended."""
     found: dict[str, set[str]] = {name: set() for name in marks}
     current = ""
     for line in map(json.loads, log.getvalue().splitlines()):
@@ -69,18 +69,18 @@ def ended_at(marks: Collection[str], log: StringIO) -> dict[str, set[str]]:
 
 
 async def called(client: Client, home: Path, url: str, key: str, log: StringIO) -> dict[str, set[str]]:
-    """Every call that a client has, with where it ended."""
+    """Make every call of a client, and return for each the operations at which its requests ended."""
     module, name, secret = MADE[client.name]
     options = {"base_url": url, secret: key}
     made = await asked(client, home, module=module, options=options, mark=url, **{"class": name})
     found = ended_at(made, log)
-    silent = [name for name, operations in found.items() if not operations]
-    assert len(silent) < len(made) / 10, f"too many calls sent nothing: {silent}"
+    without_request = [name for name, operations in found.items() if not operations]
+    assert len(without_request) < len(made) / 10, f"too many calls sent nothing: {without_request}"
     return found
 
 
 def check(declared: Compatibility, client: Client, found: Mapping[str, set[str]]) -> None:
-    """Every call that there is has its line, every line its calls, and each ended as its line says."""
+    """Check that every call has a line in the declaration, every line has calls, and each call ended as declared."""
     by_line: dict[str, set[str]] = defaultdict(set)
     for name, operations in found.items():
         line = line_of(declared, client, name)
@@ -98,7 +98,7 @@ def check(declared: Compatibility, client: Client, found: Mapping[str, set[str]]
 
 
 def line_of(declared: Compatibility, client: Client, name: str) -> ClientCall:
-    """The first line that names a call."""
+    """Return the first line of the declaration that names a call."""
     return next(line for line in declared.calls if line.exists_in(client) and fnmatchcase(name, line.name))
 
 
@@ -106,7 +106,7 @@ def line_of(declared: Compatibility, client: Client, name: str) -> ClientCall:
     ("declared", "client"),
     [pytest.param(each, client, id=client.name) for each in (FLAT, TODAY) for client in each.clients],
 )
-async def test_every_call_of_bctrls_clients_ends_where_it_is_declared(
+async def test_every_call_of_the_bctrl_clients_ends_at_its_declared_route(
     declared: Compatibility, client: Client, tmp_path: Path
 ) -> None:
     async with world() as w:
@@ -114,7 +114,7 @@ async def test_every_call_of_bctrls_clients_ends_where_it_is_declared(
     check(declared, client, found)
 
 
-async def test_every_call_of_dreadnodes_library_ends_where_it_is_declared(tmp_path: Path) -> None:
+async def test_every_call_of_the_dreadnode_library_ends_at_its_declared_route(tmp_path: Path) -> None:
     async with through_the_gateway() as side:
         (client,) = LIBRARY.clients
         found = await called(client, tmp_path, side.url, side.key, side.log)
@@ -140,29 +140,29 @@ ARGUMENTS = {
 REFUSED = {"dn sandbox list": [], "dn sandbox usage": [], "dn sandbox get": ["any"], "dn capability list": []}
 
 
-async def test_every_command_of_dn_for_runtimes_ends_where_it_is_declared(tmp_path: Path) -> None:
-    """And the other ones that are declared; a few that are not end nowhere."""
+async def test_every_runtime_command_of_dn_ends_at_its_declared_route(tmp_path: Path) -> None:
+    """This includes the other declared commands. Some commands that are not declared end at no route."""
     lines = {line.name: line for line in COMMANDS.calls}
     assert ARGUMENTS.keys() | {"*"} == lines.keys()
     async with through_the_gateway() as side:
-        way = ["--server", side.url, "--api-key", side.key, "--organization", "acme"]
-        commands = {name: [*name.split()[1:], *more, *way] for name, more in (ARGUMENTS | REFUSED).items()}
+        connection = ["--server", side.url, "--api-key", side.key, "--organization", "acme"]
+        commands = {name: [*name.split()[1:], *more, *connection] for name, more in (ARGUMENTS | REFUSED).items()}
         commands["dn login"] = ["login", side.key, "--server", side.url, "--organization", "acme"]
         (client,) = COMMANDS.clients
         known = await asked(client, tmp_path, commands=commands, mark=side.url)
         found = ended_at([name.replace(" ", ".") for name in commands], side.log)
     assert {f"dn runtime {name}" for name in known} == {name for name in lines if name.startswith("dn runtime ")}
-    asking = found["dn.whoami"]
-    assert asking
+    preliminary = found["dn.whoami"]  # every command first asks for the user, the organization and the workspace
+    assert preliminary
     for name, operations in ((name.replace(".", " "), operations) for name, operations in found.items()):
         if name in REFUSED:
-            assert operations - asking == {UNMATCHED}, name
+            assert operations - preliminary == {UNMATCHED}, name
         else:
             assert operations <= set(lines[name].routes), name
-            assert operations - asking or name == "dn whoami", name
+            assert operations - preliminary or name == "dn whoami", name
 
 
-def test_every_environment_that_clients_are_tested_in_is_declared() -> None:
-    """A client that is pinned to test with has its column, and a column its client."""
+def test_declared_environments_are_those_of_the_pinned_clients() -> None:
+    """Every pinned client has a declaration, and every declared environment has a pinned client."""
     declared = {client.environment for each in DECLARED.values() for client in each.clients} - {None}
     assert declared == {path.stem for path in (ROOT / "config" / "clients").glob("*.in")}
