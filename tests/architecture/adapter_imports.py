@@ -1,7 +1,7 @@
 """A contract type for import-linter: what the modules of an adapter folder may import.
 
-It is an allow list, so it holds for folders and libraries that do not exist yet. The stock contract types cannot say
-it.
+It is an allow list, so that it also applies to folders and libraries that do not exist yet. The built-in contract types
+cannot express this.
 """
 
 import sys

@@ -45,19 +45,19 @@ def api(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def test_every_folder_holds_the_same_files(api: str):
+def test_every_folder_has_the_same_files(api: str):
     folder = ROOT / "adapters" / api
     assert not FILES - {path.name for path in folder.iterdir()}
 
 
-def test_only_the_emulator_uses_the_tools_for_tests(api: str):
+def test_only_the_emulator_imports_the_test_tools(api: str):
     """The import rules identify an emulator by its folder."""
     folder = ROOT / "adapters" / api
     using = {path.parent.name for path in folder.rglob("*.py") if "gateway.testing" in path.read_text("utf-8")}
     assert using == {"emulator"}
 
 
-def test_every_mapping_has_the_table_of_states(api: str):
+def test_every_mapping_has_a_table_of_states(api: str):
     """``make docs`` writes it into docs/model.md."""
     states = importlib.import_module(f"adapters.{api}.mapping").STATES
     assert states
@@ -65,7 +65,7 @@ def test_every_mapping_has_the_table_of_states(api: str):
     assert State.UNKNOWN not in states.values()
 
 
-def test_a_plugin_is_consistent(api: str):
+def test_plugin_is_consistent(api: str):
     """Its parts name the same API, its demo provider can be configured, its emulator starts without choices."""
     plugin = discover()[api]
     demo = plugin.demo
@@ -95,7 +95,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             monkeypatch.delattr(adapters, name)
 
 
-def test_a_folder_without_a_plugin_is_refused(folders: Path):
+def test_folder_without_a_plugin_is_refused(folders: Path):
     """The error names the file."""
     (folders / "hollow").mkdir()
     (folders / "hollow" / "__init__.py").write_text("PLUGIN = 'hollow'\n")
@@ -103,7 +103,7 @@ def test_a_folder_without_a_plugin_is_refused(folders: Path):
         discover.__wrapped__()
 
 
-def test_an_api_of_another_name_than_its_folder_is_refused(folders: Path):
+def test_plugin_whose_api_is_not_its_folder_name_is_refused(folders: Path):
     """The settings select an adapter by the name of its folder."""
     (folders / "otherwise").mkdir()
     (folders / "otherwise" / "__init__.py").write_text("from adapters.durable import PLUGIN\n")
@@ -111,7 +111,7 @@ def test_an_api_of_another_name_than_its_folder_is_refused(folders: Path):
         discover.__wrapped__()
 
 
-def test_two_folders_with_one_demo_provider_are_refused(folders: Path):
+def test_two_folders_with_the_same_demo_provider_are_refused(folders: Path):
     """The demo could only configure one of them."""
     for name in ("atoll", "bay"):
         (folders / name).mkdir()
@@ -129,7 +129,7 @@ def test_two_folders_with_one_demo_provider_are_refused(folders: Path):
     ("fallbacks", "declared"),
     [({"cove": False, "dune": False}, "none"), ({"fjord": True, "gulf": True}, "fjord and gulf")],
 )
-def test_a_prefix_without_exactly_one_fallback_is_refused(folders: Path, fallbacks: dict[str, bool], declared: str):
+def test_prefix_without_exactly_one_fallback_is_refused(folders: Path, fallbacks: dict[str, bool], declared: str):
     """The dialect that words the errors of unknown paths must not depend on the order of the folders."""
     for name, fallback in fallbacks.items():
         (folders / name).mkdir()
@@ -147,20 +147,20 @@ def test_a_prefix_without_exactly_one_fallback_is_refused(folders: Path, fallbac
         discover.__wrapped__()
 
 
-def test_a_module_beside_the_folders_is_not_imported(folders: Path):
+def test_module_beside_the_folders_is_not_imported(folders: Path):
     """``registry.py`` is one."""
     (folders / "notes.py").write_text("raise AssertionError('imported')\n")
     assert discover.__wrapped__() == {}
 
 
-def test_a_folder_whose_init_does_not_mention_plugin_is_not_executed(folders: Path):
+def test_folder_whose_init_does_not_mention_plugin_is_not_executed(folders: Path):
     (folders / "heads").mkdir()
     (folders / "heads" / "__init__.py").write_text("raise AssertionError('executed')\n")
     with pytest.raises(AdapterFolderError, match=r"adapters/heads/__init__\.py does not define PLUGIN"):
         discover.__wrapped__()
 
 
-def test_a_module_from_another_place_than_its_folder_is_refused(folders: Path, monkeypatch: pytest.MonkeyPatch):
+def test_module_from_outside_its_folder_is_refused(folders: Path, monkeypatch: pytest.MonkeyPatch):
     """An import hook could find it there."""
     (folders / "heads").mkdir()
     (folders / "heads" / "__init__.py").write_text("from adapters.durable import PLUGIN\n")
@@ -238,7 +238,7 @@ async def response_of(client: aiohttp.ClientSession, method: str, path: str, sta
         return await response.json()
 
 
-async def test_a_new_folder_is_found_served_and_used_with_no_edit_elsewhere(with_copies: Path):
+async def test_new_folder_is_found_served_and_used_without_any_other_change(with_copies: Path):
     """Copies of all adapters under other names create, read and list runtimes in the demo, and serve their
     dialects."""
     async with demo(with_copies) as (process, client):

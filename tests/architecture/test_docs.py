@@ -1,4 +1,4 @@
-"""The documentation is complete where the code says what there is, and its links and examples work."""
+"""The documentation covers everything that the code defines, and its links and examples work."""
 
 import re
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ def tokens(path: Path) -> Iterator[Token]:
 
 
 def links(path: Path) -> Iterator[str]:
-    """The relative links of a page."""
+    """Yield the relative links of a page."""
     for token in tokens(path):
         target = str(token.attrGet("href") or "")
         if target and not re.match(r"[a-z]+:|/", target):
@@ -52,19 +52,19 @@ def links(path: Path) -> Iterator[str]:
 
 
 def anchors(path: Path) -> set[str]:
-    """Where the headings of a page can be linked to, both on GitHub and on the gateway's own pages."""
+    """Return the anchors of a page's headings, which are the same on GitHub and on the gateway's own pages."""
     headings = re.findall(r"^#+ (.+)$", path.read_text("utf-8"), re.MULTILINE)
     return {re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-") for heading in headings}
 
 
 @pytest.mark.parametrize("path", PAGES, ids=named)
-def test_the_index_leads_to_every_page(path: Path):
+def test_index_links_to_every_page(path: Path):
     linked = {(DOCS / target.partition("#")[0]).resolve() for target in links(DOCS / "index.md")}
     assert path in linked | {DOCS / "index.md"}
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=named)
-def test_no_relative_link_is_dead(path: Path):
+def test_every_relative_link_has_a_target(path: Path):
     for target in links(path):
         page, _, anchor = target.partition("#")
         linked = (path.parent / page).resolve() if page else path
@@ -75,12 +75,12 @@ def test_no_relative_link_is_dead(path: Path):
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=named)
-def test_a_page_begins_with_its_title(path: Path):
+def test_every_page_begins_with_its_title(path: Path):
     assert path.read_text("utf-8").startswith("# ")
 
 
-def test_the_generated_tables_are_up_to_date():
-    """Each is on one page."""
+def test_generated_tables_are_up_to_date():
+    """Each table is on exactly one page."""
     found = []
     for path in PAGES:
         page = path.read_text("utf-8")
@@ -89,7 +89,7 @@ def test_the_generated_tables_are_up_to_date():
     assert sorted(found) == sorted(generated_docs.BLOCKS)
 
 
-def test_a_table_that_was_edited_by_hand_is_noticed():
+def test_manual_edit_of_a_generated_table_is_detected():
     page = text("model.md")
     edited = page.replace("| `create_idle` |", "| `create_idle` | yes |")
     assert edited != page
@@ -97,31 +97,31 @@ def test_a_table_that_was_edited_by_hand_is_noticed():
 
 
 @pytest.mark.parametrize("word", [*Kind, *State, *Verb, *Feature, *CreateFeature, *Runtime.__struct_fields__], ids=str)
-def test_every_word_of_the_model_is_explained(word: str):
+def test_every_word_of_the_model_is_documented(word: str):
     assert f"`{word}`" in text("model.md")
 
 
 @pytest.mark.parametrize("operation", Operation, ids=str)
-def test_every_operation_has_its_deadline_in_the_settings_page(operation: Operation):
+def test_every_operation_has_its_deadline_on_the_settings_page(operation: Operation):
     assert f"`{operation}`" in text("settings.md")
 
 
 @pytest.mark.parametrize("event", Event, ids=str)
-def test_every_log_event_is_in_the_runbook_and_beside_the_metrics(event: Event):
+def test_every_log_event_is_in_the_runbook_and_on_the_metrics_page(event: Event):
     assert f"`{event}`" in text("runbook.md")
     assert f"`{event}`" in text("metrics.md")
 
 
-def test_every_error_that_is_not_the_callers_is_in_the_runbook():
-    """And all of them are in the table of errors."""
+def test_every_error_is_documented_and_in_the_runbook_unless_the_client_caused_it():
+    """The table of errors has all codes, the runbook those whose source is not the client."""
     for cls in error_classes():
         assert f"| `{cls.code}` |" in text("errors.md")
         if cls.default_source is not Source.CLIENT:
             assert f"| `{cls.code}` |" in text("runbook.md")
 
 
-def test_every_metric_is_documented_and_no_other_is_used():
-    there_are = {
+def test_every_metric_is_documented_and_no_unknown_metric_is_named():
+    existing = {
         name
         for family in Metrics().registry.collect()
         for name in (family.name, f"{family.name}_total", f"{family.name}_bucket")
@@ -130,18 +130,18 @@ def test_every_metric_is_documented_and_no_other_is_used():
     page = text("metrics.md")
     assert all(f"`{name}`" in page or f"`{name}_total`" in page for name in documented)
     for path in PAGES:
-        assert set(re.findall(r"\brtgw_\w+", path.read_text("utf-8"))) <= there_are, named(path)
+        assert set(re.findall(r"\brtgw_\w+", path.read_text("utf-8"))) <= existing, named(path)
 
 
-def test_every_make_target_is_in_the_documentation():
-    """A command that nobody reads of is never used."""
+def test_every_make_target_is_documented():
+    """Nobody uses a command that is not documented."""
     targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     everything = "".join(path.read_text("utf-8") for path in TEXTS)
     assert targets
     assert not [target for target in targets if f"make {target}" not in everything]
 
 
-def test_every_make_target_of_the_documentation_exists():
+def test_every_documented_make_target_exists():
     targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     for path in TEXTS:
         used = set(re.findall(r"(?:`|^)make ([a-z-]+)", path.read_text("utf-8"), re.MULTILINE))
@@ -149,7 +149,7 @@ def test_every_make_target_of_the_documentation_exists():
 
 
 @pytest.mark.parametrize("path", [path for path in PAGES if path.parent.name == "adr"], ids=named)
-def test_a_decision_has_its_number_status_and_parts(path: Path):
+def test_decision_has_its_number_status_and_sections(path: Path):
     decision = path.read_text("utf-8")
     number, _, _ = path.stem.partition("-")
     assert decision.startswith(f"# {int(number)}. ")
@@ -167,12 +167,12 @@ def examples() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("name", "provider"), list(examples()))
-def test_a_provider_in_an_example_is_valid(name: str, provider: dict[str, Any]):
+def test_provider_in_an_example_is_valid(name: str, provider: dict[str, Any]):
     plugins()[provider["api"]].settings.model_validate({"name": name, **provider})
 
 
-def test_the_adapter_guide_names_what_the_code_has():
-    """Every protocol with its feature, and every file that an adapter folder must hold."""
+def test_adapter_guide_names_every_protocol_method_and_file():
+    """Every protocol with its feature, and every file that an adapter folder must have."""
     guide = text("adding-a-provider.md")
     ports = (ROOT / "gateway/ports/provider.py").read_text("utf-8")
     for protocol, feature in re.findall(r"\((Supports\w+), Feature\.(\w+)\)", ports):

@@ -1,4 +1,4 @@
-"""The import rules of the house hold, and a violation of each is caught."""
+"""The import rules hold, and a violation of each rule is detected."""
 
 import shutil
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# Of each rule one violation: the module that gets a line, the line, and how import-linter tells it.
+# One violation of each rule: the module to change, the line to add, and the text that import-linter prints for it.
 VIOLATIONS = {
     "a lower layer imports a higher one": (
         "gateway/services/routing.py",
@@ -38,7 +38,7 @@ VIOLATIONS = {
         "import http.client",
         "adapters.durable.wire -> http",
     ),
-    "an adapter uses a library that nobody agreed on": (
+    "an adapter uses a library that is not on the allow list": (
         "adapters/bctrl/wire.py",
         "import cachetools",
         "adapters.bctrl.wire -> cachetools",
@@ -53,7 +53,7 @@ VIOLATIONS = {
         "import gateway.testing.servers",
         "adapters.bctrl.adapter -> gateway.testing.servers",
     ),
-    "an emulator reaches into the gateway": (
+    "an emulator imports the gateway": (
         "adapters/durable/emulator/world.py",
         "import gateway.services.fleet",
         "adapters.durable.emulator.world -> gateway.services.fleet",
@@ -91,8 +91,8 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def told_of_violations(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What import-linter says of a copy of the code that breaks every rule once."""
+def violations_output(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The output of import-linter for a copy of the code that violates every rule once."""
     copy = tmp_path_factory.mktemp("copy")
     for package in ("gateway", "adapters", "tests/architecture"):
         shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -106,12 +106,12 @@ def told_of_violations(tmp_path_factory: pytest.TempPathFactory) -> str:
     return result.stdout
 
 
-def test_every_import_rule_holds():
+def test_code_satisfies_every_import_rule():
     result = lint_imports(ROOT)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "0 broken" in result.stdout
 
 
 @pytest.mark.parametrize("rule", VIOLATIONS)
-def test_a_violation_is_caught(told_of_violations: str, rule: str):
-    assert VIOLATIONS[rule][2] in told_of_violations
+def test_violation_is_detected(violations_output: str, rule: str):
+    assert VIOLATIONS[rule][2] in violations_output

@@ -1,4 +1,4 @@
-"""The page about limits is complete: every setting that bounds something, with the value that the code has."""
+"""The page about limits is complete: it has every setting that is a limit, with the value in the code."""
 
 import re
 from pathlib import Path
@@ -40,18 +40,18 @@ def by_setting(setting: str) -> list[str]:
     return next(row for row in ROWS if f"`{setting}`" in row[2])
 
 
-def told(value: Any) -> str:
-    """A default as the page writes it."""
+def as_documented(value: Any) -> str:
+    """Return a default in the form of the page."""
     if isinstance(value, int) and value >= 1 << 10 and value % (1 << 10) == 0:
         return f"{value >> 20} MiB" if value % (1 << 20) == 0 else f"{value >> 10} KiB"
     return f"{value:g}"
 
 
 @pytest.mark.parametrize("path", [path for path in ALL if BOUNDS.search(path)])
-def test_every_setting_that_bounds_something_has_a_row_with_its_default(path: str) -> None:
+def test_every_limit_setting_has_a_row_with_its_default(path: str) -> None:
     limit = by_setting(general(path))[1]
-    if ALL[path] is not None:  # what is derived from others is told in words
-        assert re.search(rf"\b{told(ALL[path])}\b", limit), limit
+    if ALL[path] is not None:  # the page describes a derived default in words
+        assert re.search(rf"\b{as_documented(ALL[path])}\b", limit), limit
 
 
 def test_every_setting_on_the_page_exists() -> None:
@@ -75,15 +75,15 @@ def test_every_setting_on_the_page_exists() -> None:
         ("what runtimes were made with", [MEMORY_BYTES]),
     ],
 )
-def test_a_limit_without_a_setting_is_the_one_of_the_code(beginning: str, values: list[int]) -> None:
+def test_limit_without_a_setting_has_the_value_in_the_code(beginning: str, values: list[int]) -> None:
     (row,) = [row for row in ROWS if row[0].startswith(beginning)]
     assert row[2] == "–"
     for value in values:
-        assert re.search(rf"\b{told(value)}\b", row[1]), row[1]
+        assert re.search(rf"\b{as_documented(value)}\b", row[1]), row[1]
 
 
-def test_no_queue_of_the_gateway_is_without_bound() -> None:
-    """Queues of the standard library have none unless they are given one."""
+def test_no_queue_of_the_gateway_is_unbounded() -> None:
+    """Queues of the standard library are unbounded by default."""
     unbounded = re.compile(r"\b(?:Simple|Lifo|Priority)?Queue\(\)|\bSimpleQueue\b|maxsize=0\b")
     sources = (Path(__file__).parents[2] / "gateway").rglob("*.py")
     found = [str(path) for path in sources if "testing" not in path.parts and unbounded.search(path.read_text("utf-8"))]
