@@ -70,9 +70,9 @@ def test_every_setting_on_the_page_exists() -> None:
         ("cursor", [_MAX_CURSOR, _MAX_PROVIDER_CURSOR]),
         ("requests sent ahead", [MAX_MSG_QUEUE_SIZE]),
         ("operations that wait for SQLite", [_WAITING]),
-        ("such specs waiting", [MAX_WAITING]),
-        ("writing them when the gateway ends", [LAST_WRITES]),
-        ("what runtimes were made with", [MEMORY_BYTES]),
+        ("specs that wait", [MAX_WAITING]),
+        ("writing specs when the gateway ends", [LAST_WRITES]),
+        ("specs of runtimes in memory", [MEMORY_BYTES]),
     ],
 )
 def test_limit_without_a_setting_has_the_value_in_the_code(beginning: str, values: list[int]) -> None:
