@@ -1,4 +1,4 @@
-"""The use cases. They know the domain and the ports, and no HTTP."""
+"""The use cases. They depend on the domain and the ports, and not on HTTP."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -17,7 +17,7 @@ from gateway.services.specs import SpecKeeper
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """All use cases over one fleet."""
+    """All use cases of one fleet."""
 
     create: CreateService
     listing: ListService
@@ -28,8 +28,8 @@ class Services:
 
     @classmethod
     def over(cls, fleet: Fleet, intents: IntentService, *, specs: SpecKeeper | None = None) -> Self:
-        """The use cases of a fleet. ``intents`` ensures creates; ``specs`` keeps what was sent, and None shows only
-        what the providers report."""
+        """The use cases of a fleet. ``intents`` carries out creates. ``specs`` stores what was sent in creates; with
+        None, runtimes show only what the providers report."""
         return cls(
             create=CreateService(fleet, Router(fleet), intents, shows_what_was_sent=specs is not None),
             listing=ListService(fleet, specs),

@@ -1,7 +1,7 @@
-"""The agent capabilities bound to a durable runtime (seed 003).
+"""The agent capabilities that are bound to a durable runtime.
 
-After a change whose answer was lost, the list of the bindings tells what became of it. Only an install is sent again,
-once, when the list shows that it is missing.
+If the response to a change is lost, the list of bindings shows whether the change happened. Only an install is sent
+again, once, if the list shows that the binding is missing.
 """
 
 from collections.abc import Sequence
@@ -20,23 +20,24 @@ from gateway.services.lost_responses import earlier_attempt_ambiguous, is_ambigu
 
 
 class CapabilityService:
-    """Lists, installs, changes and removes bindings."""
+    """Lists, installs, updates and removes bindings."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
 
     async def list(self, runtime_id: str, ctx: RequestContext) -> CapabilityBindings:
-        """All bindings of a runtime."""
-        provider, adapter, ref = self._locate(runtime_id, ctx)
+        """All bindings of a runtime. Raises :class:`UnsupportedFeature` if its provider has no capability bindings, as
+        all methods here do."""
+        provider, adapter, ref = self._resolve(runtime_id, ctx)
         async with self._fleet.call_scope(provider, Operation.LIST_CAPABILITIES, ctx) as call:
             return CapabilityBindings(items=list(await adapter.list_capabilities(ref, call)))
 
     async def install(self, runtime_id: str, request: InstallCapability, ctx: RequestContext) -> CapabilityBinding:
-        """Install a capability. Raises :class:`AlreadyExists` when it was installed before."""
-        provider, adapter, ref = self._locate(runtime_id, ctx)
+        """Install a capability. Raises :class:`AlreadyExists` if it was installed before."""
+        provider, adapter, ref = self._resolve(runtime_id, ctx)
         clock = self._fleet.clock
         until = clock.monotonic() + provider.adapter.settings.deadline(Operation.INSTALL_CAPABILITY)
-        once_more = True
+        may_send_again = True
         while True:
             left = until - clock.monotonic()
             try:
@@ -46,25 +47,25 @@ class CapabilityService:
                     made: CapabilityBinding = await adapter.install_capability(ref, request, call)
                     return made
             except GatewayError as error:
-                # An install that was sent again, here or below, is refused because of the one before.
+                # An install that was sent twice, here or by the retry policy, is refused because of the first one.
                 repeated = isinstance(error, AlreadyExists) and earlier_attempt_ambiguous(
                     ctx.attempts, Operation.INSTALL_CAPABILITY
                 )
                 if not (repeated or is_ambiguous(error)):
                     raise
-                bindings = await self._look_after(error, provider, ref, ctx, until)
+                bindings = await self._bindings_after(error, provider, ref, ctx, until)
                 found = next((binding for binding in bindings if binding.name == request.name), None)
                 if found is not None and (not request.sent("version") or found.version == request.version):
                     return found
-                if found is not None or not once_more or clock.monotonic() >= until:
+                if found is not None or not may_send_again or clock.monotonic() >= until:
                     raise
-                once_more = False
+                may_send_again = False
 
     async def update(
         self, runtime_id: str, binding_id: str, request: UpdateCapability, ctx: RequestContext
     ) -> CapabilityBinding:
-        """Change one thing of a binding."""
-        provider, adapter, ref = self._locate(runtime_id, ctx)
+        """Change one property of a binding. Raises :class:`NotFound` if it does not exist."""
+        provider, adapter, ref = self._resolve(runtime_id, ctx)
         try:
             async with self._fleet.call_scope(provider, Operation.UPDATE_CAPABILITY, ctx, runtime=ref) as call:
                 changed: CapabilityBinding = await adapter.update_capability(ref, binding_id, request, call)
@@ -72,14 +73,14 @@ class CapabilityService:
         except GatewayError as error:
             if not is_ambiguous(error):
                 raise
-            for binding in await self._look_after(error, provider, ref, ctx, call.deadline):
+            for binding in await self._bindings_after(error, provider, ref, ctx, call.deadline):
                 if binding.id == binding_id and _shows(binding, request):
                     return binding
             raise
 
     async def remove(self, runtime_id: str, binding_id: str, ctx: RequestContext) -> None:
-        """Uninstall. Raises :class:`NotFound` when it is not there."""
-        provider, adapter, ref = self._locate(runtime_id, ctx)
+        """Uninstall a capability. Raises :class:`NotFound` if the binding does not exist."""
+        provider, adapter, ref = self._resolve(runtime_id, ctx)
         try:
             async with self._fleet.call_scope(provider, Operation.REMOVE_CAPABILITY, ctx, runtime=ref) as call:
                 await adapter.remove_capability(ref, binding_id, call)
@@ -89,25 +90,26 @@ class CapabilityService:
         except GatewayError as error:
             if not is_ambiguous(error):
                 raise
-            bindings = await self._look_after(error, provider, ref, ctx, call.deadline)
+            bindings = await self._bindings_after(error, provider, ref, ctx, call.deadline)
             if any(binding.id == binding_id for binding in bindings):
                 raise
 
     async def resolved(self, runtime_id: str, ctx: RequestContext) -> ResolvedCapabilities:
         """What the enabled bindings resolve to."""
-        provider, adapter, ref = self._locate(runtime_id, ctx)
+        provider, adapter, ref = self._resolve(runtime_id, ctx)
         async with self._fleet.call_scope(provider, Operation.RESOLVE_CAPABILITIES, ctx) as call:
             resolved: ResolvedCapabilities = await adapter.resolved_capabilities(ref, call)
             return resolved
 
-    def _locate(self, runtime_id: str, ctx: RequestContext) -> tuple[Provider, Any, RuntimeRef]:
+    def _resolve(self, runtime_id: str, ctx: RequestContext) -> tuple[Provider, Any, RuntimeRef]:
         provider, ref = self._fleet.resolve(runtime_id, ctx)
         provider.require(Feature.CAPABILITY_BINDINGS, "capability bindings")
         return provider, provider.adapter, ref
 
-    async def _look_after(
+    async def _bindings_after(
         self, error: GatewayError, provider: Provider, ref: RuntimeRef, ctx: RequestContext, until: float
     ) -> Sequence[CapabilityBinding]:
+        """The bindings after a change that ended in ``error``. Raises ``error`` if they cannot be read."""
         adapter: Any = provider.adapter
 
         async def bindings(call: Call) -> Sequence[CapabilityBinding]:

@@ -1,6 +1,7 @@
-"""The config of a durable runtime: read, and replaced wholesale (seed 001).
+"""The config of a durable runtime: read and replace.
 
-A replacement whose answer was lost is not sent again: one look tells whether the config is what was sent.
+A replacement whose response is lost is not sent again. The gateway reads the config once to see whether it is the one
+that was sent.
 """
 
 import asyncio
@@ -29,7 +30,8 @@ from gateway.services.specs import SpecKeeper
 
 
 def etag_of(document: ConfigDocument) -> str:
-    """The entity tag of a config: its quoted digest, or one of the gateway's own where the provider tells none."""
+    """The entity tag of a config: the quoted digest of the provider, or one that the gateway computes where the
+    provider reports none."""
     digest = document.config_digest
     if digest is None:
         canonical = json.dumps(document.config, sort_keys=True, separators=(",", ":")).encode()
@@ -41,14 +43,14 @@ class ConfigService:
     """Reads and replaces configs."""
 
     def __init__(self, fleet: Fleet, specs: SpecKeeper | None = None) -> None:
-        """``specs`` hears of the labels in new configs."""
+        """``specs`` stores the labels of new configs."""
         self._fleet = fleet
         self._specs = specs or SpecKeeper(None, None, fleet.clock)
         self._locks: WeakValueDictionary[tuple[str, RuntimeRef], asyncio.Lock] = WeakValueDictionary()
 
     async def get(self, runtime_id: str, ctx: RequestContext) -> tuple[ConfigDocument, str]:
-        """The whole config and its entity tag."""
-        provider, ref = self._locate(runtime_id, ctx)
+        """The complete config and its entity tag. Raises :class:`UnsupportedFeature` if the provider has no config."""
+        provider, ref = self._resolve(runtime_id, ctx)
         async with self._fleet.call_scope(provider, Operation.GET_CONFIG, ctx) as call:
             document = await _read(provider, ref, call)
         return document, etag_of(document)
@@ -56,16 +58,17 @@ class ConfigService:
     async def replace(
         self, runtime_id: str, request: ReplaceConfig, if_match: str | None, ctx: RequestContext
     ) -> tuple[ConfigDocument, str]:
-        """Replace the config. ``if_match`` is a list of entity tags or ``*``; the providers know no precondition, so
-        the gateway compares under a lock of its own, which other replicas and the provider's own clients do not see.
+        """Replace the config. ``if_match`` is a list of entity tags, or ``*``, or None for no precondition. Providers
+        do not support preconditions, so the gateway compares under a lock of its own. The lock does not cover other
+        replicas and the provider's own clients.
 
-        A precondition that fails because the config is already what was sent is no failure: so the retry of a
-        replacement whose answer was lost succeeds. Raises :class:`PreconditionFailed` when the current config is
-        another one, and :class:`Overloaded` when other writers of this config are still at it after the time limit of
-        a replacement.
+        If the precondition does not match, but the current config is the one that was sent, the replacement succeeds:
+        it may be the retry of a replacement whose response was lost. Raises :class:`PreconditionFailed` if the current
+        config is another one, :class:`Overloaded` if other replacements of this config hold the lock for longer than
+        the deadline of a replacement, and :class:`UnsupportedFeature` if the provider has no config.
         """
-        provider, ref = self._locate(runtime_id, ctx)
-        async with self._turn(provider, ref):
+        provider, ref = self._resolve(runtime_id, ctx)
+        async with self._lock(provider, ref):
             document = await self._replaced(provider, ref, request, if_match, ctx)
         self._specs.config_replaced(provider.adapter, ref, document)
         document = msgspec.structs.replace(document, warnings=unknown_keys(request.config) or msgspec.UNSET)
@@ -102,7 +105,7 @@ class ConfigService:
                     Operation.GET_CONFIG,
                     ctx,
                     call.deadline,
-                    lambda looking: _read(provider, ref, looking),
+                    lambda read_call: _read(provider, ref, read_call),
                 )
             except NotFound as gone:
                 raise error from gone
@@ -111,19 +114,19 @@ class ConfigService:
             return current
 
     @asynccontextmanager
-    async def _turn(self, provider: Provider, ref: RuntimeRef) -> AsyncIterator[None]:
+    async def _lock(self, provider: Provider, ref: RuntimeRef) -> AsyncIterator[None]:
         lock = self._locks.setdefault((provider.name, ref), asyncio.Lock())
         try:
             async with asyncio.timeout(provider.adapter.settings.deadline(Operation.REPLACE_CONFIG)):
                 await lock.acquire()
         except TimeoutError as exc:
-            raise Overloaded("Too many others are replacing this config; nothing was sent.") from exc
+            raise Overloaded("Too many requests are replacing this config; nothing was sent.") from exc
         try:
             yield
         finally:
             lock.release()
 
-    def _locate(self, runtime_id: str, ctx: RequestContext) -> tuple[Provider, RuntimeRef]:
+    def _resolve(self, runtime_id: str, ctx: RequestContext) -> tuple[Provider, RuntimeRef]:
         provider, ref = self._fleet.resolve(runtime_id, ctx)
         provider.require(Feature.CONFIG, "config")
         return provider, ref

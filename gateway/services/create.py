@@ -1,4 +1,4 @@
-"""Creating a runtime: named, at a provider that fits, once, and started where that was asked for."""
+"""Create a runtime: choose its name and provider, create it once, and start it if requested."""
 
 import hashlib
 import secrets
@@ -24,28 +24,29 @@ _OF_DIALECTS: Final = "{api}.create"
 
 
 class CreateService:
-    """The create of every kind."""
+    """Creates runtimes of all kinds."""
 
     def __init__(
         self, fleet: Fleet, router: Router, intents: IntentService, *, shows_what_was_sent: bool = False
     ) -> None:
-        """``shows_what_was_sent``: it is kept, so that later reads show it where the provider is silent, too."""
+        """``shows_what_was_sent``: what is sent is stored, and the response shows it, like later reads, where the
+        provider does not report it."""
         self._fleet = fleet
         self._router = router
         self._intents = intents
         self._shows_what_was_sent = shows_what_was_sent
 
     async def create(self, request: CreateRequest, ctx: RequestContext, key: str | None = None) -> CreateResult:
-        """Make a runtime, or answer with the one of that name (``created: false``) or of that ``Idempotency-Key``.
+        """Create a runtime, or return the existing one of the name (``created: false``) or of the ``Idempotency-Key``.
 
-        Raises :class:`AlreadyExists` with pointers of what differs from the one of that name, or always when
-        ``if_exists`` is ``fail``; what :meth:`IntentService.ensure` raises; and what :meth:`Router.choose` and the
-        adapter raise.
+        Raises :class:`AlreadyExists`, with the pointers of the differing fields, if the runtime of the name differs, or
+        in any case if ``if_exists`` is ``fail``. Also raises what :meth:`IntentService.ensure`, :meth:`Router.choose`
+        and the adapter raise.
         """
         document = document_of(request)
         named = request.sent("name")
         if not named:
-            request = request.model_copy(update={"name": _made_up_name(request, ctx, key)})
+            request = request.model_copy(update={"name": _generated_name(request, ctx, key)})
 
         async def choose() -> list[Target]:
             return await self._router.choose(request, ctx, name_may_exist=named)
@@ -70,10 +71,10 @@ class CreateService:
         )
 
     async def create_at(self, target: Target, request: CreateRequest, ctx: RequestContext, key: str | None) -> Created:
-        """Make a runtime at a target, for a dialect, under the caller's own ``key``, if it has one.
+        """Create a runtime at a given target, for a dialect. ``key`` is the caller's own idempotency key, if any.
 
-        Where the provider itself ensures a name, its own judgement of what was there before is the answer. Raises as
-        :meth:`create`.
+        Where the provider deduplicates creates itself, its response decides whether the runtime existed before. Raises
+        as :meth:`create`.
         """
         adapter = target.provider.adapter
         adapter.check_create(request)
@@ -84,7 +85,7 @@ class CreateService:
         async def finish(_target: Target, made: Created) -> Created:
             return made
 
-        ensured = await self._intents.ensure(
+        result = await self._intents.ensure(
             CreateCommand(
                 request=request,
                 document={**document_of(request), "scope": target.scope, "provider": target.provider.name},
@@ -98,14 +99,14 @@ class CreateService:
             ),
             ctx,
         )
-        return ensured.created
+        return result.created
 
     async def drain(self) -> None:
-        """Cut off the creates that are still under way; what became of them is found out later."""
+        """Cancel the creates that are in progress. They are settled later."""
         await self._intents.drain()
 
     def _starts(self, request: CreateRequest) -> bool:
-        """Whether a start of its own follows the create, at the providers whose create does not launch."""
+        """Whether a separate start may follow the create: some provider of the kind does not launch on create."""
         if not request.sent("start") or not request.start:
             return False
         return any(
@@ -123,10 +124,12 @@ class CreateService:
             and CreateFeature.LAUNCH_ON_CREATE not in target.provider.adapter.features
         ):
             if made.created and runtime.state not in TRANSITIONS[Verb.START].satisfied_by:
-                runtime, told = await self._start(target, runtime, ctx)
-                warnings += told
+                runtime, start_warnings = await self._start(target, runtime, ctx)
+                warnings += start_warnings
             elif runtime.state not in TRANSITIONS[Verb.START].satisfied_by:
-                warnings.append(FieldWarning(pointer="#/start", detail="It existed already and was not started."))
+                warnings.append(
+                    FieldWarning(pointer="#/start", detail="The runtime existed already and was not started.")
+                )
         spec = spec_of(request, runtime) if made.created and self._shows_what_was_sent else None
         if spec is not None:
             runtime = filled(runtime, spec)
@@ -136,19 +139,20 @@ class CreateService:
         return Created(runtime, made.created, made.native)
 
     async def _start(self, target: Target, runtime: Runtime, ctx: RequestContext) -> tuple[Runtime, list[FieldWarning]]:
-        """Start what was just made. It exists whatever happens now, so a failed start is told in a warning."""
+        """Start the runtime that was just created. If that fails, the runtime still exists, so the error becomes a
+        warning."""
         adapter = target.provider.adapter
-        assert isinstance(adapter, SupportsStart)  # noqa: S101 (the router asked for the feature)
+        assert isinstance(adapter, SupportsStart)  # noqa: S101 (the router requires the feature)
         try:
             async with self._fleet.call_scope(target.provider, Operation.START, ctx) as call:
                 return await adapter.start(adapter.reference(runtime), StartRequest(), call), []
         except GatewayError as error:
-            detail = f"The runtime was made, but not started: {error.code}: {error.detail}"
+            detail = f"The runtime was created, but not started: {error.code}: {error.detail}"
             return runtime, [FieldWarning(pointer="#/start", detail=detail)]
 
 
-def _made_up_name(request: CreateRequest, ctx: RequestContext, key: str | None) -> str:
-    """A name for a create that has none: the same for the same key of the same principal, else a new one."""
+def _generated_name(request: CreateRequest, ctx: RequestContext, key: str | None) -> str:
+    """A name for a create without one: the same for the same key of a principal, and a random one without a key."""
     if key is None:
         return f"{request.kind}-{secrets.token_hex(8)}"
     digest = hashlib.sha256(msgspec.json.encode([ctx.principal, key])).hexdigest()

@@ -1,4 +1,4 @@
-"""What dialects may use of the gateway: who serves a scope, calls to it, and the one create."""
+"""The services of the gateway for dialects: routing by scope, provider calls, and creates."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -20,8 +20,8 @@ from gateway.services.routing import Target
 
 @dataclass(frozen=True, slots=True)
 class DialectRule:
-    """A rule of the settings: requests for ``scope`` (of an ``era``, or of any) go to ``provider``, and there to
-    ``target_scope``, or to the same scope."""
+    """A rule of the settings: requests for ``scope`` (of ``era``, or of all eras) go to ``provider``, and there to
+    ``target_scope``, or to the same scope if it is None."""
 
     scope: str
     provider: str
@@ -30,7 +30,7 @@ class DialectRule:
 
 
 class DialectService(DialectGateway):
-    """Serves all dialects over one fleet. ``rules`` are the settings' by prefix."""
+    """Serves all dialects with one fleet. ``rules`` are the rules of the settings by prefix."""
 
     def __init__(self, fleet: Fleet, create: CreateService, rules: Mapping[str, Sequence[DialectRule]]) -> None:
         self._fleet = fleet
@@ -38,7 +38,7 @@ class DialectService(DialectGateway):
         self._rules = rules
 
     def replace_rules(self, rules: Mapping[str, Sequence[DialectRule]]) -> None:
-        """Go by these rules from now on, and no others."""
+        """Replace all rules."""
         self._rules = rules
 
     def target(self, prefix: str, api: str, scope: str, era: str | None = None) -> DialectTarget:
@@ -67,7 +67,7 @@ class DialectService(DialectGateway):
         for scope in dict.fromkeys(known):
             try:
                 found.append(self.target(prefix, api, scope))
-            except NotFound:  # a rule of another API that shares the prefix
+            except NotFound:  # a rule of another API with the same prefix
                 continue
         return found
 
@@ -97,7 +97,7 @@ class DialectService(DialectGateway):
         return sorted(providers, key=lambda provider: provider.adapter.settings.order)
 
     def _provider(self, adapter: ProviderAdapter[Any]) -> Provider:
-        """The provider of an adapter that was handed out, also when the fleet has had another one since."""
+        """The provider of an adapter that a dialect holds, also if the fleet has replaced it since."""
         provider = self._fleet.get(adapter.name)
         return provider if provider is not None and provider.adapter is adapter else Provider(adapter)
 

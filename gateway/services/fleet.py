@@ -1,4 +1,4 @@
-"""The configured providers, and the one way to call any of them."""
+"""The configured providers. All provider calls are made through :class:`Fleet`."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,8 +28,8 @@ from gateway.ports.transport import Attempt, Call, Phase, TransportFailure
 
 @dataclass(slots=True)
 class Health:
-    """What this process last saw of a provider. Times are seconds since the epoch; ``probed`` tells whether the last
-    thing seen was the answer to a probe of the gateway's own, and None that nothing was seen yet."""
+    """The health of a provider as this process observed it. Times are seconds since the epoch. ``probed``: whether the
+    last observation was a probe; None before the first observation."""
 
     last_success: float | None = None
     last_failure: float | None = None
@@ -39,13 +39,13 @@ class Health:
 
     @property
     def failing(self) -> bool:
-        """Whether it failed when it was last seen."""
+        """Whether the last observation was a failure."""
         return self.last_failure is not None and self.last_failure >= (self.last_success or 0)
 
 
 @dataclass(slots=True, eq=False)
 class Provider:
-    """One configured provider: its adapter, what was seen of it, and how many calls to it are under way."""
+    """One configured provider: its adapter, its health, and the number of calls in progress."""
 
     adapter: ProviderAdapter[Any]
     health: Health = field(default_factory=Health)
@@ -58,12 +58,12 @@ class Provider:
 
     @property
     def pinned_scope(self) -> str | None:
-        """The one scope that it is pinned to; None for an open one."""
+        """The scope to which the provider is pinned; None if it is open."""
         scope: str | None = self.adapter.settings.scope
         return scope
 
     def require(self, feature: Feature, what: str) -> None:
-        """Raise :class:`UnsupportedFeature` unless the provider has the feature."""
+        """Raise :class:`UnsupportedFeature` unless the provider has the feature, named ``what`` in the message."""
         if feature not in self.adapter.features:
             raise UnsupportedFeature(
                 f"The provider {self.name} ({self.adapter.api}) has no {what}.",
@@ -80,16 +80,16 @@ class ResolvedRuntime(NamedTuple):
 
 
 class FleetObserver(Protocol):
-    """What is reported about calls to providers besides their outcome."""
+    """Receives what provider calls report besides their outcome."""
 
     def unreadable_rows(self, provider: str, operation: Operation, call: Call) -> None:
-        """The lists that an operation read had rows that could not be read (``call.unreadable``)."""
+        """An operation read lists with rows that could not be read (``call.unreadable``)."""
 
     def unexpected_error(self, provider: str, operation: Operation, request_id: str, error: Exception) -> None:
-        """An exception that is not a :class:`GatewayError`: a mistake of the gateway or of the adapter."""
+        """An exception that is not a :class:`GatewayError` was raised: a bug of the gateway or of the adapter."""
 
 
-class _NoObserver:
+class _NullObserver:
     def unreadable_rows(self, provider: str, operation: Operation, call: Call) -> None: ...
 
     def unexpected_error(self, provider: str, operation: Operation, request_id: str, error: Exception) -> None: ...
@@ -106,43 +106,43 @@ class Fleet:
         on_credentials: Callable[[str, bool], None] | None = None,
         observer: FleetObserver | None = None,
     ) -> None:
-        """``on_credentials`` hears when a provider (by name) begins to accept the gateway's credentials or to reject
-        them."""
-        self.observer: FleetObserver = observer or _NoObserver()
+        """``on_credentials`` is called when a provider (by name) starts to accept (True) or to reject (False) the
+        gateway's credentials."""
+        self.observer: FleetObserver = observer or _NullObserver()
         self.clock = clock
         self.on_credentials = on_credentials
         self.on_write: Callable[[str, RuntimeRef | None], None] | None = None
-        """Hears, when an operation ends, that it wrote at a provider (by name) or may have: on one runtime, or on what
-        is not known (None)."""
+        """Called at the end of an operation that wrote at a provider (by name), or may have: to one runtime, or to an
+        unknown one (None)."""
         self._providers: Mapping[str, Provider] = {adapter.name: Provider(adapter) for adapter in adapters}
 
     def replace(self, adapters: Iterable[ProviderAdapter[Any]]) -> list[Provider]:
-        """Have these adapters from now on, all at once, and return the providers that are in the fleet no more: whoever
-        has one goes on with it. An adapter that was there already keeps its provider, and what was seen of it."""
-        before = self._providers
-        kept = {provider.adapter: provider for provider in before.values()}
+        """Replace all adapters at once, and return the providers that are no longer in the fleet; calls that hold one
+        of them continue to use it. An adapter that was in the fleet before keeps its provider and its health."""
+        known = {provider.adapter: provider for provider in self._providers.values()}
         self._providers = {
-            adapter.name: kept.pop(adapter) if adapter in kept else Provider(adapter) for adapter in adapters
+            adapter.name: known.pop(adapter) if adapter in known else Provider(adapter) for adapter in adapters
         }
-        return list(kept.values())
+        return list(known.values())
 
     def __iter__(self) -> Iterator[Provider]:
         return iter(self._providers.values())
 
     def get(self, name: str) -> Provider | None:
-        """The provider of that name, if there is one."""
+        """The provider of this name; None if there is none."""
         return self._providers.get(name)
 
     @property
     def names(self) -> str:
-        """All names, for a sentence."""
+        """All names, for a message."""
         return ", ".join(self._providers)
 
     def resolve(self, runtime_id: str, ctx: RequestContext, work: WorkClass | None = None) -> ResolvedRuntime:
-        """Who made a runtime, and how to address it there; nothing is looked up (promise P3). ``work`` is what for.
+        """The provider that made a runtime, and the address of the runtime there. No I/O (docs/promises.md#p3). Sets
+        the provider, scope and id in ``ctx``. ``work`` is the class of work of the operation.
 
-        Raises :class:`NotFound` for what is no id, :class:`ProviderNotConfigured` for a provider unknown here, and
-        :class:`Overloaded` where too many other requests are about that one, which a release never is.
+        Raises :class:`NotFound` for a text that is not an id, :class:`ProviderNotConfigured` for an unknown provider,
+        and, except for a release, :class:`Overloaded` if too many requests are bound to the provider.
         """
         name, reference = parse_runtime_id(runtime_id)
         provider = self._providers.get(name)
@@ -167,16 +167,18 @@ class Fleet:
         at_most: float = math.inf,
         probing: bool = False,
     ) -> "ProviderCallScope":
-        """Call a provider within the time limit of an operation, or ``at_most`` so many seconds:
-        ``async with fleet.call_scope(...) as call:``. ``probing``: nobody asked for it but the gateway itself."""
+        """Call a provider within the deadline of an operation, or within ``at_most`` seconds if that is less:
+        ``async with fleet.call_scope(...) as call:``. ``runtime`` is the runtime that the operation is about, if it is
+        resolved. ``probing``: the call is a probe of the gateway itself. Raises as :class:`ProviderCallScope`."""
         ctx.provider = provider.name
         limit = min(provider.adapter.settings.deadline(operation), at_most)
         return ProviderCallScope(self, provider, operation, ctx, tuple(secrets), limit, runtime, probing=probing)
 
 
 class ProviderCallScope:
-    """The provider calls of one operation: under one deadline, with every failure an error of the tree, whose texts
-    hold nothing of ``secrets`` (a provider may echo what it was sent)."""
+    """The provider calls of one operation, under one deadline. Every provider failure is raised as a
+    :class:`GatewayError`, from whose texts ``secrets`` are removed, because a provider may echo what it received.
+    Entering raises :class:`Overloaded` if too many requests are bound to the provider."""
 
     def __init__(
         self,
@@ -198,7 +200,7 @@ class ProviderCallScope:
         self._limit = limit
         self._runtime = runtime
         self._probing = probing
-        self._admission: Admission | None = None  # a list leaves each provider that has answered
+        self._admission: Admission | None = None  # a list releases each provider that has responded
 
     async def __aenter__(self) -> Call:
         work, admission = TRAITS[self._operation].work, self._ctx.admission
@@ -215,22 +217,22 @@ class ProviderCallScope:
         self._provider.calls -= 1
         if self._admission is not None:
             self._admission.leave(self._provider.name)
-        asked = self._call.attempts
+        attempts = self._call.attempts
         if self._call.unreadable_count:
             self._fleet.observer.unreadable_rows(self._provider.name, self._operation, self._call)
-        self._ctx.attempts += asked
+        self._ctx.attempts += attempts
         self._ctx.queued += self._call.queued
-        if self._fleet.on_write is not None and any(map(_may_have_written, asked)):
+        if self._fleet.on_write is not None and any(map(_may_have_written, attempts)):
             self._fleet.on_write(self._provider.name, self._runtime or self._runtime_of_context())
         if exc is None:
-            if asked:
+            if attempts:
                 health = self._provider.health
                 health.last_success, health.probed = self._fleet.clock.now(), self._probing
                 self._credentials(accepted=True)
             return
         if isinstance(exc, TransportFailure):
             error: GatewayError = transport_error(self._provider.name, self._operation, exc)
-            if exc.reason not in _NOT_ASKED:
+            if exc.reason not in _NOT_SENT:
                 self._observe(error)
             raise error from exc
         if isinstance(exc, GatewayError):
@@ -254,7 +256,7 @@ class ProviderCallScope:
             return
         health = self._provider.health
         health.probed = self._probing
-        if isinstance(error, ClientError):  # it answered, and the caller is at fault: a missing runtime is no illness
+        if isinstance(error, ClientError):  # the provider responded, and the caller is at fault
             health.last_success = self._fleet.clock.now()
             return
         if isinstance(error, ProviderCredentialsRejected):
@@ -266,7 +268,7 @@ class ProviderCallScope:
         health = self._provider.health
         if health.credentials_ok is not accepted:
             health.credentials_ok = accepted
-            current = self._fleet.get(self._provider.name) is self._provider  # one that was replaced tells of the past
+            current = self._fleet.get(self._provider.name) is self._provider  # False: it was replaced by a reload
             if self._fleet.on_credentials is not None and current:
                 self._fleet.on_credentials(self._provider.name, accepted)
 
@@ -285,7 +287,7 @@ class ProviderCallScope:
         )
 
 
-_NOT_ASKED = frozenset({"circuit_open", "closed"})  # the gateway itself did not let the request out
+_NOT_SENT = frozenset({"circuit_open", "closed"})  # the gateway itself did not send the request
 _WRITES: Final = frozenset(operation for operation, traits in TRAITS.items() if traits.mutates)
 
 
@@ -297,8 +299,8 @@ _SHORT = 4
 
 
 def redacted(text: str, secrets: Iterable[str]) -> str:
-    """``text`` without any of the secrets, the longest first: one may be part of another. One that is too short to be
-    cut out safely hides the whole text."""
+    """``text`` with all secrets replaced, the longest first, because one may contain another. A secret that is too
+    short to be replaced safely (less than 4 characters) replaces the whole text."""
     for secret in sorted(secrets, key=len, reverse=True):
         if secret and secret in text:
             text = text.replace(secret, "[redacted]") if len(secret) >= _SHORT else "[redacted]"

@@ -1,4 +1,4 @@
-"""Asking the providers how they are, without anybody's request: do they answer, and take the gateway's credentials?"""
+"""Active health checks: whether the providers respond and accept the gateway's credentials."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -11,18 +11,19 @@ from gateway.ports.context import RequestContext
 from gateway.services.fleet import Fleet, Health, Provider
 
 ROLE: Final = "health"
-"""The name under which replicas agree who probes."""
+"""The name of the role that one replica has: it probes for all."""
 
 PROBER: Final = "health-probe"
-"""The request id that providers and logs see of probes."""
+"""The request id of probes, at providers and in logs."""
 
 Lead = Callable[[str, float], Awaitable[bool]]
-"""Whether this process has a duty (by name) for so many seconds."""
+"""Takes or renews a role (by name) for a number of seconds. Returns whether this process has it; raises
+:class:`StoreUnavailable`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """How a provider took one probe. ``error`` None: it answered, and takes the credentials."""
+    """The result of one probe. ``error`` None: the provider responded and accepts the credentials."""
 
     provider: str
     seconds: float
@@ -30,16 +31,16 @@ class Checked:
 
 
 class HealthService:
-    """Probes providers; what they answer is seen in their health as that of any call. ``timeout`` in seconds."""
+    """Probes providers. The results update their health, as those of all calls do. ``timeout`` is in seconds."""
 
     def __init__(self, fleet: Fleet, *, timeout: float, lead: Lead | None = None) -> None:
-        """``lead`` says which replica probes on the beat; without it every one does."""
+        """``lead`` decides which replica probes regularly; without it, every replica does."""
         self.timeout = timeout
         self._fleet = fleet
         self._lead = lead
 
     async def check(self, provider: Provider) -> Checked:
-        """Ask one provider now. No failure of it is raised."""
+        """Probe one provider now. Its failures are returned, not raised."""
         clock = self._fleet.clock
         began = clock.monotonic()
         error = None
@@ -54,13 +55,15 @@ class HealthService:
         return Checked(provider.name, clock.monotonic() - began, error)
 
     async def check_all(self, providers: Iterable[Provider] | None = None) -> list[Checked]:
-        """Ask all of ``providers`` (of the fleet, if left out) side by side."""
+        """Probe ``providers`` (by default the fleet) concurrently."""
         return list(await asyncio.gather(*map(self.check, self._fleet if providers is None else providers)))
 
     async def probe_round(self, seconds: float) -> None:
-        """Ask all, unless another replica has the duty; it has it for two beats of ``seconds``, so that one late beat
-        loses it to nobody. While the store cannot say who has it, every replica asks. And every one asks those that it
-        saw failing itself: without requests it would tell so for ever."""
+        """Probe all providers if this replica has the role. It takes the role for two intervals of ``seconds``, so that
+        one late round does not lose it. While the store is unavailable, every replica probes.
+
+        A replica without the role probes only the providers that it saw failing itself; otherwise, without requests, it
+        would report them as failing forever."""
         try:
             leads = self._lead is None or await self._lead(ROLE, 2 * seconds)
         except StoreUnavailable:

@@ -1,6 +1,6 @@
-"""Reading one runtime and the verbs on it: read first, refuse what cannot work, act, tell whether anything changed.
+"""Read one runtime, and the verbs on it: read, refuse what is not possible, act, report whether anything changed.
 
-A verb whose answer was lost is not sent again: one read shows whether it happened
+A verb whose response is lost is not sent again: one read shows whether it happened
 (:mod:`gateway.services.lost_responses`).
 """
 
@@ -36,14 +36,14 @@ from gateway.services.specs import SpecKeeper
 
 Act = Callable[[Any, RuntimeRef, Call], Awaitable[Runtime]]
 Precondition = Callable[[Runtime], bool]
-"""Whether the runtime is still as the caller knows it."""
+"""Whether the runtime is still in the version that the caller has read."""
 
 
 class LifecycleService:
-    """Everything that is asked of one runtime but its config and capabilities."""
+    """All operations on one runtime, except those on its config and capabilities."""
 
     def __init__(self, fleet: Fleet, specs: SpecKeeper | None = None) -> None:
-        """``specs`` fills in what providers leave out."""
+        """``specs`` fills in values that providers do not report."""
         self._fleet = fleet
         self._specs = specs or SpecKeeper(None, None, fleet.clock)
 
@@ -64,33 +64,34 @@ class LifecycleService:
             return self._specs.fill(provider.adapter, await provider.adapter.get(ref, call))
 
     async def start(self, runtime_id: str, options: StartRequest, ctx: RequestContext) -> Runtime:
-        """Bring compute to a runtime that has none. Where it has, options have no effect, which a warning tells."""
+        """Start the compute of a runtime. If it has compute already, the options have no effect, and warnings say
+        so."""
         runtime = await self._act(
             runtime_id, Verb.START, Operation.START, ctx, lambda adapter, ref, call: adapter.start(ref, options, call)
         )
         if runtime.changed or not options.model_fields_set:
             return runtime
         unused = [
-            FieldWarning(pointer=pointer(field), detail="It was started before; this has no effect on it.")
+            FieldWarning(pointer=pointer(field), detail="The runtime was started before; this has no effect.")
             for field in sorted(options.model_fields_set)
         ]
         return msgspec.structs.replace(runtime, warnings=unused)
 
     async def pause(self, runtime_id: str, ctx: RequestContext) -> Runtime:
-        """Freeze a running runtime."""
+        """Pause a running runtime."""
         return await self._act(
             runtime_id, Verb.PAUSE, Operation.PAUSE, ctx, lambda adapter, ref, call: adapter.pause(ref, call)
         )
 
     async def resume(self, runtime_id: str, ctx: RequestContext) -> Runtime:
-        """Wake a paused runtime."""
+        """Resume a paused runtime."""
         return await self._act(
             runtime_id, Verb.RESUME, Operation.RESUME, ctx, lambda adapter, ref, call: adapter.resume(ref, call)
         )
 
     async def reset(self, runtime_id: str, ctx: RequestContext, *, precondition: Precondition | None = None) -> Runtime:
-        """Throw the compute away, with the state inside. Raises :class:`PreconditionFailed`, having done nothing, where
-        there is compute and the precondition does not hold."""
+        """Discard the compute and the state inside. Raises :class:`PreconditionFailed`, before anything is done, if the
+        runtime has compute and the precondition is not met."""
         return await self._act(
             runtime_id,
             Verb.RESET,
@@ -108,9 +109,9 @@ class LifecycleService:
         *,
         precondition: Precondition | None = None,
     ) -> Runtime:
-        """End the compute. It never destroys silently: where a stop loses the state inside, the caller has to say so.
+        """Stop the compute. If a stop discards the state inside, the caller has to confirm it with ``discard_state``.
 
-        Raises :class:`StateConflict` at ``#/discard_state`` where that was not said, and :class:`PreconditionFailed` as
+        Raises :class:`StateConflict` at ``#/discard_state`` without that, and :class:`PreconditionFailed` as
         :meth:`reset`.
         """
 
@@ -120,7 +121,7 @@ class LifecycleService:
                 return ended
             if not options.discard_state:
                 raise StateConflict(
-                    "Stopping this runtime throws its state away: send discard_state: true, or pause it.",
+                    "Stopping this runtime discards its state: send discard_state: true, or pause it.",
                     errors=[FieldError("This has to be true.", "required", pointer=f"#/{DISCARD_STATE}")],
                 )
             stopped: Runtime = await adapter.reset(ref, call)
@@ -129,7 +130,7 @@ class LifecycleService:
         return await self._act(runtime_id, Verb.STOP, Operation.STOP, ctx, stop, precondition)
 
     async def keepalive(self, runtime_id: str, options: KeepaliveRequest, ctx: RequestContext) -> Lease:
-        """Push the expiry of a running runtime."""
+        """Extend the expiry of a running runtime."""
         provider, ref = self._fleet.resolve(runtime_id, ctx)
         provider.require(Feature.KEEPALIVE, "keepalive")
         adapter: Any = provider.adapter
@@ -143,13 +144,13 @@ class LifecycleService:
         except GatewayError as error:
             if before is None or not is_ambiguous(error):
                 raise
-            now = await self._look_after(error, provider, ref, ctx, call)
+            now = await self._read_after(error, provider, ref, ctx, call)
             if now is None or not is_later(now.expires_at, before.expires_at):
                 raise
             return Lease(id=now.id, expires_at=now.expires_at)
 
     async def delete(self, runtime_id: str, ctx: RequestContext) -> None:
-        """Remove a runtime for good. Raises :class:`NotFound` when it is gone already."""
+        """Delete a runtime permanently. Raises :class:`NotFound` if it does not exist."""
         provider, ref = self._fleet.resolve(runtime_id, ctx, WorkClass.RELEASE)
         provider.require(Feature.DELETE, "delete")
         adapter: Any = provider.adapter
@@ -160,15 +161,15 @@ class LifecycleService:
             if not earlier_attempt_ambiguous(call.attempts, Operation.DELETE):
                 raise
         except GatewayError as error:
-            if not is_ambiguous(error) or await self._look_after(error, provider, ref, ctx, call) is not None:
+            if not is_ambiguous(error) or await self._read_after(error, provider, ref, ctx, call) is not None:
                 raise
         self._specs.forget(provider.adapter, ref)
 
     async def connections(self, runtime_id: str, options: ConnectRequest, ctx: RequestContext) -> Connections:
-        """The ways into a running runtime, secrets included.
+        """The connections of a running runtime, with their secrets.
 
-        Raises :class:`UnsupportedFeature` when none of them speaks the wanted protocol, and :class:`StateConflict`
-        while there is none at all.
+        Raises :class:`UnsupportedFeature` if none of them has the requested protocol, and :class:`StateConflict` while
+        there are none at all.
         """
         provider, ref = self._fleet.resolve(runtime_id, ctx)
         provider.require(Feature.CONNECTIONS, "connections")
@@ -177,10 +178,10 @@ class LifecycleService:
             adapter: Any = provider.adapter
             found = list(await adapter.connections(ref, call))
         if not found:
-            raise StateConflict("The runtime runs, but has no way in yet.", provider=provider.name)
-        wanted = [way for way in found if options.protocol in {None, way.protocol}]
+            raise StateConflict("The runtime runs, but has no connections yet.", provider=provider.name)
+        wanted = [each for each in found if options.protocol in {None, each.protocol}]
         if not wanted:
-            offered = ", ".join(sorted({way.protocol for way in found}))
+            offered = ", ".join(sorted({each.protocol for each in found}))
             raise UnsupportedFeature.at(
                 "#/protocol", f"This runtime offers only: {offered}.", code="unsupported", provider=provider.name
             )
@@ -201,47 +202,49 @@ class LifecycleService:
         before: Runtime | None = None
         try:
             async with self._fleet.call_scope(provider, operation, ctx, runtime=ref) as call:
-                looked = await provider.adapter.get(ref, call)
-                if looked.state in TRANSITIONS[verb].satisfied_by:
-                    return self._answer(provider, looked, changed=False)
-                _refuse_unless_possible(looked, verb)
-                self._hold_to(precondition, provider, looked)
-                before = looked
+                current = await provider.adapter.get(ref, call)
+                if current.state in TRANSITIONS[verb].satisfied_by:
+                    return self._result(provider, current, changed=False)
+                _refuse_unless_possible(current, verb)
+                self._check_precondition(precondition, provider, current)
+                before = current
                 after = await act(provider.adapter, ref, call)
         except GatewayError as error:
-            ours = is_ambiguous(error) or earlier_attempt_ambiguous(call.attempts, operation)
+            ambiguous = is_ambiguous(error) or earlier_attempt_ambiguous(call.attempts, operation)
             refused = isinstance(error, StateConflict) and error.failure is not None
-            if before is None or not (ours or refused):
+            if before is None or not (ambiguous or refused):
                 raise
-            told = error.retryable
-            if ours and not _may_be_repeated(verb, provider, precondition):
+            reported = error.retryable
+            if ambiguous and not _may_be_repeated(verb, provider, precondition):
                 error.retryable = Retryable.NO
-            now = await self._look_after(error, provider, ref, ctx, call)
+            now = await self._read_after(error, provider, ref, ctx, call)
             if now is not None and (
-                now.state in TRANSITIONS[verb].satisfied_by or (ours and verb in _ENDING and has_another(before, now))
+                now.state in TRANSITIONS[verb].satisfied_by
+                or (ambiguous and verb in _ENDING and has_another(before, now))
             ):
-                return self._answer(provider, now, changed=ours)
+                return self._result(provider, now, changed=ambiguous)
             if not isinstance(error, OutcomeUnknown):
-                error.retryable = told  # it failed, and is seen to have changed nothing
+                error.retryable = reported  # it failed, and the read shows that nothing changed
             raise
-        return self._answer(provider, after, changed=after.state is not before.state)
+        return self._result(provider, after, changed=after.state is not before.state)
 
-    def _answer(self, provider: Provider, runtime: Runtime, *, changed: bool) -> Runtime:
+    def _result(self, provider: Provider, runtime: Runtime, *, changed: bool) -> Runtime:
         return msgspec.structs.replace(self._specs.fill(provider.adapter, runtime), changed=changed)
 
-    def _hold_to(self, precondition: Precondition | None, provider: Provider, runtime: Runtime) -> None:
-        """The caller may have read the runtime with what was kept of its create or, from another process, without."""
+    def _check_precondition(self, precondition: Precondition | None, provider: Provider, runtime: Runtime) -> None:
+        """Raise :class:`PreconditionFailed` unless the runtime meets the precondition, either as the provider reports
+        it or with the stored spec: another process may have served it to the caller without the spec."""
         if precondition is None or precondition(runtime) or precondition(self._specs.fill(provider.adapter, runtime)):
             return
         detail = "The runtime has changed since it was read; nothing was done to it."
         error = FieldError(detail, "does_not_match", header="If-Match")
         raise PreconditionFailed(detail, errors=[error], provider=provider.name)
 
-    async def _look_after(
+    async def _read_after(
         self, error: GatewayError, provider: Provider, ref: RuntimeRef, ctx: RequestContext, change: Call
     ) -> Runtime | None:
-        """The runtime as it is after a change that ended in ``error``; None when it is gone. Raises ``error`` when that
-        cannot be seen."""
+        """The runtime after a change that ended in ``error``; None if it does not exist any longer. Raises ``error`` if
+        it cannot be read."""
 
         def get(call: Call) -> Awaitable[Runtime]:
             return provider.adapter.get(ref, call)
@@ -258,8 +261,8 @@ _ENDING: Final = frozenset({Verb.STOP, Verb.RESET})
 
 
 def _may_be_repeated(verb: Verb, provider: Provider, precondition: Precondition | None) -> bool:
-    """Whether the same request again can do no harm. A stop or reset without a precondition would end whatever instance
-    has been started since; unless the provider never starts a runtime a second time."""
+    """Whether sending the same request again is harmless. A stop or reset without a precondition could end an instance
+    that has been started since, unless the provider cannot start a runtime again."""
     return verb not in _ENDING or precondition is not None or Feature.START not in provider.adapter.features
 
 

@@ -1,4 +1,4 @@
-"""One list over all providers, side by side, that ends whatever one of them does (specification §3)."""
+"""One list over all providers. They are queried concurrently, and the failure of one does not fail the list."""
 
 import asyncio
 import hashlib
@@ -35,7 +35,7 @@ _MAX_WARNINGS: Final = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListQuery:
-    """What the caller asked for. ``partial`` False: an incomplete page is an error."""
+    """The caller's query. ``partial`` False: an incomplete page is an error."""
 
     filter: ListFilter
     providers: frozenset[str] = frozenset()
@@ -47,8 +47,8 @@ class ListQuery:
 
 @dataclass(frozen=True, slots=True)
 class ListedPage:
-    """A page, the providers that were asked for it, those that failed with what happened, and a warning for each row
-    that could not be read."""
+    """A page. ``failures`` are the providers that failed, with their errors. ``providers`` are all that take part in
+    the list. ``warnings`` report the rows that could not be read."""
 
     items: list[Runtime]
     next_cursor: str | None
@@ -58,8 +58,8 @@ class ListedPage:
 
 
 class _Progress(msgspec.Struct, array_like=True):
-    """How far one participant is. ``failures`` counts those in a row. ``readable`` is whether any of its pages was, in
-    whole or in part."""
+    """The progress of one participant. ``failures`` counts consecutive failures. ``readable``: at least one of its
+    pages had a readable row, or no rows."""
 
     cursor: str | None = None
     failures: int = 0
@@ -69,7 +69,7 @@ class _Progress(msgspec.Struct, array_like=True):
 
 @dataclass(frozen=True, slots=True)
 class _Participant:
-    """One provider in one scope. ``refusal`` is set when it cannot take part."""
+    """One provider in one scope. ``refusal`` is set if it cannot take part."""
 
     provider: Provider
     scope: str
@@ -82,31 +82,31 @@ class _Participant:
 
 @dataclass(slots=True)
 class _Collected:
-    """What the participants of a page answered. ``lost`` are those of whose whole list no row could be read."""
+    """The results of the participants of a page. ``lost`` are those whose complete list had no readable row."""
 
     items: list[Runtime] = field(default_factory=list)
     failures: list[tuple[str, GatewayError]] = field(default_factory=list)
     lost: list[tuple[str, GatewayError]] = field(default_factory=list)
     unreadable: list[tuple[str, UnreadableRow]] = field(default_factory=list)
 
-    def add(self, participant: _Participant, answer: ProviderPage | GatewayError, state: _Progress) -> None:
-        """Take one answer, and note in ``state`` how far the participant is then."""
+    def add(self, participant: _Participant, result: ProviderPage | GatewayError, state: _Progress) -> None:
+        """Add one result, and update the progress ``state`` of the participant."""
         name = participant.provider.name
-        if isinstance(answer, GatewayError):
-            self.failures.append((name, answer))
+        if isinstance(result, GatewayError):
+            self.failures.append((name, result))
             state.failures += 1
             state.done = participant.refusal is not None or state.failures >= _FAILURES_UNTIL_DONE
             return
-        self.items += answer.items
-        self.unreadable += [(name, row) for row in answer.unreadable]
-        state.cursor, state.failures, state.done = answer.next_cursor, 0, answer.next_cursor is None
-        state.readable = state.readable or answer.readable
+        self.items += result.items
+        self.unreadable += [(name, row) for row in result.unreadable]
+        state.cursor, state.failures, state.done = result.next_cursor, 0, result.next_cursor is None
+        state.readable = state.readable or result.readable
         if state.done and not state.readable:
             detail = f"None of the runtimes that the provider {name} listed can be read."
             self.lost.append((name, ProviderBadResponse(detail, provider=name)))
 
     def raise_if_incomplete(self, asked: Sequence[_Participant]) -> None:
-        """Raise what a list answers that is not to be answered without those that are missing."""
+        """Raise the error of a list that must not be incomplete, if participants are missing."""
         missing = self.failures + self.lost
         if missing:
             refused = [p.refusal for p in asked if isinstance(p.refusal, InvalidRequest)]
@@ -114,19 +114,19 @@ class _Collected:
 
 
 class ListService:
-    """Lists runtimes of the whole fleet."""
+    """Lists the runtimes of the whole fleet."""
 
     def __init__(self, fleet: Fleet, specs: SpecKeeper | None = None) -> None:
-        """``specs`` fills in what providers leave out."""
+        """``specs`` fills in values that providers do not report."""
         self._fleet = fleet
         self._specs = specs or SpecKeeper(None, None, fleet.clock)
 
     async def page(self, query: ListQuery, ctx: RequestContext) -> ListedPage:
         """One page.
 
-        Raises :class:`InvalidRequest` for a cursor of another list, a mangled one and an unknown provider; and when all
-        fail, or one does and ``partial`` is False, :class:`ProviderUnavailable` (with ``incomplete`` in its ``extra``),
-        or :class:`InvalidRequest` where nothing but a scope is missing.
+        Raises :class:`InvalidRequest` for an invalid cursor, a cursor of another list, and an unknown provider. If all
+        participants of the first page fail, or any fails and ``partial`` is False, raises :class:`ProviderUnavailable`
+        (with ``incomplete`` in its ``extra``), or :class:`InvalidRequest` if only a scope is missing.
         """
         participants = self._participants(query, ctx)
         progress = _decode(query)
@@ -134,23 +134,23 @@ class ListService:
         unfinished = [p for p in participants if not progress.setdefault(p.key, _Progress()).done]
         asked = unfinished[: query.limit]
         share, rest = divmod(query.limit, len(asked)) if asked else (0, 0)
-        asking = [
+        queries = [
             self._ask(participant, query, share + (index < rest), progress[participant.key].cursor, ctx)
             for index, participant in enumerate(asked)
         ]
-        # (One alone needs no task of its own.)
-        answers = [await asking[0]] if len(asking) == 1 else await asyncio.gather(*asking)
+        # a single participant needs no task of its own
+        results = [await queries[0]] if len(queries) == 1 else await asyncio.gather(*queries)
         if len(asked) > 1:
-            ctx.provider = None  # the calls went to several
+            ctx.provider = None  # the request called several providers
         collected = _Collected()
-        for participant, answer in zip(asked, answers, strict=True):
-            collected.add(participant, answer, progress[participant.key])
+        for participant, result in zip(asked, results, strict=True):
+            collected.add(participant, result, progress[participant.key])
         if not query.partial or (first_page and len(collected.failures) == len(participants)):
             collected.raise_if_incomplete(asked)
-        going_on = any(not progress[p.key].done for p in participants)
+        has_more = any(not progress[p.key].done for p in participants)
         return ListedPage(
             collected.items,
-            _encode(query, progress) if going_on else None,
+            _encode(query, progress) if has_more else None,
             collected.failures + collected.lost,
             tuple(dict.fromkeys(p.provider.name for p in participants)),
             _warnings(collected.unreadable),
@@ -170,7 +170,7 @@ class ListService:
             try:
                 found += self._scopes(provider, query)
             except Exception as exc:  # noqa: BLE001 (as in _ask)
-                found.append(_Participant(provider, "", self._mistake(provider, exc, ctx)))
+                found.append(_Participant(provider, "", self._bug(provider, exc, ctx)))
         return found
 
     def _scopes(self, provider: Provider, query: ListQuery) -> list[_Participant]:
@@ -205,13 +205,13 @@ class ListService:
             return ProviderPage(items, page.next_cursor, page.unreadable, page.readable)
         except GatewayError as error:
             return error
-        except Exception as exc:  # noqa: BLE001 (a mistake in one adapter must not cost all others' runtimes)
-            return self._mistake(participant.provider, exc, ctx)
+        except Exception as exc:  # noqa: BLE001 (a bug in one adapter must not hide the runtimes of the others)
+            return self._bug(participant.provider, exc, ctx)
 
-    def _mistake(self, provider: Provider, exc: Exception, ctx: RequestContext) -> InternalError:
+    def _bug(self, provider: Provider, exc: Exception, ctx: RequestContext) -> InternalError:
         self._fleet.observer.unexpected_error(provider.name, Operation.LIST, ctx.request_id, exc)
         return InternalError(
-            f"The gateway made a mistake with the provider {provider.name}; its log has the details under this "
+            f"Internal error with the provider {provider.name}; the log of the gateway has the details under this "
             "request_id.",
             provider=provider.name,
         )
@@ -220,13 +220,13 @@ class ListService:
 def _require_short_cursor(page: ProviderPage, provider: str) -> None:
     if page.next_cursor is not None and len(page.next_cursor) > _MAX_PROVIDER_CURSOR:
         raise ProviderBadResponse(
-            f"The provider {provider} answered with a cursor too long to be passed on.",
+            f"The provider {provider} returned a cursor that is too long to be passed on.",
             failure=ProviderFailure(provider),
         )
 
 
 def _warnings(unreadable: Sequence[tuple[str, UnreadableRow]]) -> list[ListWarning]:
-    """A warning for each of the first rows, and one that counts the others."""
+    """A warning for each of the first rows, and one with the number of the others; at most :data:`_MAX_WARNINGS`."""
     named = unreadable if len(unreadable) <= _MAX_WARNINGS else unreadable[: _MAX_WARNINGS - 1]
     warnings = [
         ListWarning(
@@ -274,22 +274,23 @@ def _encode(query: ListQuery, progress: dict[str, _Progress]) -> str:
     check = hashlib.blake2b(payload, key=_fingerprint(query), digest_size=_CHECK_BYTES).digest()
     cursor = b64url_bytes(check + payload)
     if len(cursor) > _MAX_CURSOR:
-        detail = "The list goes over too much for one cursor: narrow it to fewer scopes or providers."
+        detail = "The list covers too much for one cursor: restrict it to fewer scopes or providers."
         raise InvalidRequest(detail, errors=[FieldError(detail, "too_many", parameter="scope")])
     return cursor
 
 
 def _decode(query: ListQuery) -> dict[str, _Progress]:
-    """The progress in a cursor. Its check covers the filters, so that of another list is as unreadable as a mangled
-    one. It guards against mistakes, not malice: a forged cursor only asks providers what the caller may ask anyway."""
+    """The progress in a cursor. Its checksum covers the filters, so the cursor of another list is invalid too. The
+    checksum detects mistakes, not forgery: a forged cursor can only query what its caller may query anyway. Raises
+    :class:`InvalidRequest`."""
     if query.cursor is None:
         return {}
     try:
         raw = bytes_from_b64url(query.cursor) if len(query.cursor) <= _MAX_CURSOR else b""
         check, payload = raw[:_CHECK_BYTES], raw[_CHECK_BYTES:]
         if check != hashlib.blake2b(payload, key=_fingerprint(query), digest_size=_CHECK_BYTES).digest():
-            raise ValueError("check")  # noqa: TRY301 (one answer for all that is unreadable)
+            raise ValueError("check")  # noqa: TRY301 (one error for all invalid cursors)
         return msgspec.msgpack.decode(payload, type=dict[str, _Progress])
     except (ValueError, msgspec.MsgspecError) as exc:
-        detail = "The cursor is not one that this list gave out: keep the filters, and pass next_cursor unchanged."
+        detail = "The cursor was not returned by this list: keep the filters, and pass next_cursor unchanged."
         raise InvalidRequest(detail, errors=[FieldError(detail, "invalid", parameter="cursor")]) from exc

@@ -1,7 +1,8 @@
-"""Finding out what became of a change whose answer was lost: one look at what there is now, before the caller is told.
+"""Handling of changes whose response was lost: one read shows whether the change happened, before the caller gets an
+error.
 
-A lost answer is known by its error (:func:`is_ambiguous`), or by the attempts of the call where a policy has sent the
-change again by itself (:func:`earlier_attempt_ambiguous`). Nothing here sends a change.
+A lost response is recognised by the error (:func:`is_ambiguous`), or by the attempts of the call if a policy has sent
+the change again (:func:`earlier_attempt_ambiguous`). Nothing in this module sends a change.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,7 +18,7 @@ from gateway.ports.transport import Attempt, Call, Phase
 from gateway.services.fleet import Fleet, Provider
 
 SETTLING_SECONDS: Final = 5.0
-"""What a look gets at least, also when the change has used up all of its own time."""
+"""The minimum time limit of the read in seconds, also if the change has used up its own deadline."""
 
 FoundT = TypeVar("FoundT")
 
@@ -30,16 +31,16 @@ _MAYBE_DONE: Final = (
 
 
 def is_ambiguous(error: GatewayError) -> bool:
-    """Whether a change that ended like this may have happened all the same: its answer was lost, or tells of trouble
-    that may have begun after the change (every 5xx, and what is not the provider's own answer)."""
+    """Whether a change that ended in ``error`` may have happened: its response was lost, or reports a failure that may
+    have occurred after the change (every 5xx, and responses that are not the provider's own)."""
     if isinstance(error, errors.ProviderUnavailable):
-        return error.failure is not None and error.failure.status is not None  # without a status nothing was sent
+        return error.failure is not None and error.failure.status is not None  # without a status, nothing was sent
     return isinstance(error, _MAYBE_DONE)
 
 
 def earlier_attempt_ambiguous(attempts: Sequence[Attempt], operation: Operation) -> bool:
-    """Whether the last attempt of ``operation`` came after one that the provider may have carried out. Then its refusal
-    is about the second try, and says nothing about the first."""
+    """Whether the provider may have carried out an attempt of ``operation`` before the last one. Then a refusal of the
+    last attempt proves nothing about the earlier one."""
     own = [attempt for attempt in attempts if attempt.operation == operation]
     return any(
         attempt.phase >= Phase.SENT and (not attempt.outcome.isdigit() or attempt.outcome >= "500")
@@ -56,11 +57,11 @@ async def verify_after(
     until: float,
     read: Callable[[Call], Awaitable[FoundT]],
 ) -> FoundT:
-    """Read once after a change has ended in ``error``, within what is left of its time (``until`` is its deadline), or
-    :data:`SETTLING_SECONDS`.
+    """Read once after a change has ended in ``error``. The time limit is what remains until ``until``, the deadline of
+    the change on the monotonic clock, but at least :data:`SETTLING_SECONDS`.
 
-    ``operation`` is the read's. Raises ``error`` itself where the look fails: nothing more is known then.
-    :class:`NotFound` and :class:`RuntimeReplaced` pass, for they are an answer.
+    ``operation`` is that of the read. Raises ``error`` if the read fails, because then the outcome is still unknown.
+    :class:`NotFound` and :class:`RuntimeReplaced` are raised as they are, because they are conclusive.
     """
     left = max(until - fleet.clock.monotonic(), SETTLING_SECONDS)
     try:
@@ -69,20 +70,21 @@ async def verify_after(
             return await read(call)
     except (errors.NotFound, errors.RuntimeReplaced):
         raise
-    except GatewayError as unclear:
-        raise error from unclear
+    except GatewayError as read_failure:
+        raise error from read_failure
 
 
 def has_another(before: Runtime, now: Runtime) -> bool:
-    """Whether the runtime's instance is another one by now, so that the one before has ended."""
+    """Whether the runtime's instance has been replaced, so that the earlier one has ended. False if an id is
+    unknown."""
     return None not in {before.instance_id, now.instance_id} and before.instance_id != now.instance_id
 
 
 def is_later(now: str | None, before: str | None) -> bool:
-    """Whether a time (RFC 3339) is known to be later than another."""
+    """Whether an RFC 3339 time is later than another. False if either is missing or cannot be compared."""
     if now is None or before is None:
         return False
     try:
         return datetime.fromisoformat(now) > datetime.fromisoformat(before)
-    except (ValueError, TypeError):  # no time, or only one of them has a zone
+    except (ValueError, TypeError):  # not a time, or only one has a time zone
         return False

@@ -1,4 +1,4 @@
-"""The providers as callers see them."""
+"""The providers, as the API shows them."""
 
 import os
 import socket
@@ -13,8 +13,8 @@ from gateway.services.fleet import Fleet, Health, Provider
 
 
 class HealthView(Model, frozen=True, kw_only=True):
-    """What one gateway process last saw of a provider; null where it has seen nothing yet. Times are RFC 3339.
-    ``observation``: whether the last of it came of the gateway's own asking or of a request."""
+    """The health of a provider, as one gateway process last observed it; null where nothing was observed yet. Times are
+    RFC 3339. ``observation``: whether the last observation was a probe (``active``) or a request (``passive``)."""
 
     status: Literal["unknown", "ok", "failing"]
     last_success_at: str | None = None
@@ -25,8 +25,8 @@ class HealthView(Model, frozen=True, kw_only=True):
 
 
 class PolicyView(Model, frozen=True, kw_only=True):
-    """Where one class of work at a provider stands in one gateway process: calls under way and waiting, each with its
-    limit, and the breaker. ``retry_after``: seconds until it lets something through again; null where it does."""
+    """The load of one class of work at a provider in one gateway process: calls in flight and waiting, each with its
+    limit, and the breaker. ``retry_after``: in how many seconds it lets a call through; null where it does now."""
 
     in_flight: int
     max_in_flight: int | None
@@ -37,9 +37,9 @@ class PolicyView(Model, frozen=True, kw_only=True):
 
 
 class ProviderView(Model, frozen=True, kw_only=True):
-    """One provider. ``kinds`` are those of the runtimes that it lists, ``creates`` those that a create can make there.
-    ``scope`` null: it is open, and callers name the scope. ``deadlines``: seconds per operation.
-    ``policies`` are those of each class of work: ``read``, ``create``, ``start``, ``release``."""
+    """One provider. ``kinds`` are the kinds of runtimes that it lists, ``creates`` those that can be created there.
+    ``scope`` null: the provider is open, and callers name the scope. ``deadlines``: seconds by operation.
+    ``policies``: the load by class of work (``read``, ``create``, ``start``, ``release``)."""
 
     object: Literal["provider"] = "provider"
     name: str
@@ -64,18 +64,18 @@ class ProviderList(Model, frozen=True, kw_only=True):
 
 
 class ProviderService:
-    """Describes the providers."""
+    """Describes the configured providers."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._observer = f"{socket.gethostname()}:{os.getpid()}"
 
     def all(self) -> ProviderList:
-        """Every provider."""
+        """All providers, in the order of the settings."""
         return ProviderList(items=[self._view(provider) for provider in self._fleet])
 
     def one(self, name: str) -> ProviderView:
-        """One provider. Raises :class:`NotFound`."""
+        """One provider. Raises :class:`NotFound` if there is none of this name."""
         provider = self._fleet.get(name)
         if provider is None:
             raise NotFound(f"This gateway has no provider of this name; it has: {self._fleet.names}.")

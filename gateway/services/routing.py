@@ -1,6 +1,6 @@
-"""Which provider serves a create: those that fit, by tier, and inside a tier by weighted rendezvous hash.
+"""The choice of the provider for a create: of those that fit, by tier, and inside a tier by weighted rendezvous hash.
 
-The hash is over (principal, kind, name), so every replica chooses the same one without talking to the others.
+The hash is over (principal, kind, name), so all replicas choose the same provider without communication.
 """
 
 import asyncio
@@ -18,12 +18,12 @@ from gateway.ports.context import RequestContext
 from gateway.services.fleet import Fleet, Provider
 
 _HASH_SPACE: Final = float(1 << 64)
-_LOOK_SECONDS: Final = 2.0  # what one provider that hangs may cost the creates that go to others
+_FIND_SECONDS: Final = 2.0  # how long one provider that hangs may delay creates at other providers
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a create goes."""
+    """The provider and scope of a create."""
 
     provider: Provider
     scope: str
@@ -31,14 +31,14 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
-    """Why a provider cannot serve a create. ``scope`` faults are the caller's to mend."""
+    """Why a provider cannot serve a create. ``scope``: the fault is in the scope, which the caller can correct."""
 
     error: FieldError
     scope: bool = False
 
 
 def fit(provider: Provider, request: CreateRequest) -> Target | list[Misfit]:
-    """The target that a provider would be, or everything that speaks against it."""
+    """The target at this provider, or all reasons why it cannot serve the create. No I/O."""
     adapter = provider.adapter
     if request.kind not in adapter.creates:
         creates = ", ".join(sorted(adapter.creates)) or "nothing"
@@ -79,7 +79,7 @@ def _scope(provider: Provider, request: CreateRequest) -> str | Misfit:
 
 
 def rank(targets: Sequence[Target], principal: str, kind: str, name: str) -> list[Target]:
-    """The targets from first to last choice."""
+    """The targets, first choice first."""
 
     def score(target: Target) -> tuple[int, float]:
         settings = target.provider.adapter.settings
@@ -91,25 +91,26 @@ def rank(targets: Sequence[Target], principal: str, kind: str, name: str) -> lis
 
 
 class Router:
-    """Chooses where a create goes."""
+    """Chooses the target of a create."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
 
     async def choose(self, request: CreateRequest, ctx: RequestContext, *, name_may_exist: bool = True) -> list[Target]:
-        """The targets of a create, first choice first. A live runtime of the same name wins over the order and the
-        hash, and is the only choice; with ``name_may_exist`` False, for a name that was just made up, nobody is asked.
+        """The targets of a create, first choice first. If a target has a live runtime of the same name, it is the only
+        choice, whatever the order and the hash are. ``name_may_exist`` False: the name is new, so no provider is
+        called.
 
-        Raises :class:`ValidationFailed` for an unknown provider or a scope that no fitting provider takes,
-        :class:`UnsupportedFeature`, which says why for each provider, where none fits, and what the adapters'
-        ``check_create`` raises where all that fit refuse.
+        Raises :class:`ValidationFailed` for an unknown provider, or for a scope that no suitable provider accepts.
+        Raises :class:`UnsupportedFeature`, with the reasons for each provider, if none fits, and what ``check_create``
+        of the first adapter raises if all suitable adapters refuse.
         """
         targets = self._fitting(request)
         ranked = rank(targets, ctx.principal, request.kind, request.name)
         if len(ranked) > 1 and name_may_exist:
-            holders = await asyncio.gather(*(self._holds(target, request.name, ctx) for target in ranked))
-            for target, holds in zip(ranked, holders, strict=True):
-                if holds:
+            found = await asyncio.gather(*(self._has_runtime(target, request.name, ctx) for target in ranked))
+            for target, exists in zip(ranked, found, strict=True):
+                if exists:
                     return [target]
         return ranked
 
@@ -151,11 +152,11 @@ class Router:
             raise UnsupportedFeature(relevant[0].detail, errors=relevant, provider=candidates[0].name)
         raise UnsupportedFeature("No provider of this gateway can make this runtime.", errors=relevant)
 
-    async def _holds(self, target: Target, name: str, ctx: RequestContext) -> bool:
-        """Whether the target has a live runtime of the name that is not known to be another account's. One that cannot
-        be asked in time does not decide."""
+    async def _has_runtime(self, target: Target, name: str, ctx: RequestContext) -> bool:
+        """Whether the target has a live runtime of the name that may belong to the own account. False if it cannot be
+        read within :data:`_FIND_SECONDS`."""
         try:
-            async with self._fleet.call_scope(target.provider, Operation.LIST, ctx, at_most=_LOOK_SECONDS) as call:
+            async with self._fleet.call_scope(target.provider, Operation.LIST, ctx, at_most=_FIND_SECONDS) as call:
                 found = await target.provider.adapter.find(target.scope, name, call)
         except GatewayError:
             return False

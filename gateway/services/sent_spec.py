@@ -1,4 +1,4 @@
-"""What of a create is worth keeping, and what of it may be shown of the runtime where its provider says nothing."""
+"""The spec of a create: which sent values are stored, and which are shown where the provider does not report them."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from gateway.ports.redaction import without_secrets
 
 
 class Spec(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What was sent and may be shown. ``config_digest`` is that of the config which the labels are part of: under
-    another one they are somebody's past."""
+    """The sent values that may be shown. ``config_digest`` is the digest of the config that contains the labels: if the
+    runtime has another digest, the labels are outdated."""
 
     labels: dict[str, str] | None = None
     config_digest: str | None = None
@@ -20,7 +20,8 @@ class Spec(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def spec_of(request: CreateRequest, runtime: Runtime | None = None) -> Spec | None:
-    """What of a create is worth keeping: never a password, a token or a config. ``runtime`` is the answer to it."""
+    """The spec of a create, without passwords, tokens and the config; None if there is nothing to store. ``runtime`` is
+    the runtime in the response."""
     durable = runtime.durable if runtime is not None else None
     labels: dict[str, str] | None = request.labels if request.sent("labels") else None
     if labels is None and isinstance(request, CreateDurable) and request.config is not None:
@@ -51,7 +52,7 @@ def _launch(sent: ProfileLaunch | EphemeralLaunch) -> Launch:
 
 
 def filled(runtime: Runtime, spec: Spec) -> Runtime:
-    """The runtime with what its provider does not report. What it does report stays."""
+    """The runtime, with values of the spec where its provider reports none."""
     changes: dict[str, Any] = {}
     if runtime.labels is None and spec.labels is not None and not is_outdated(runtime, spec):
         changes["labels"] = spec.labels
@@ -63,26 +64,27 @@ def filled(runtime: Runtime, spec: Spec) -> Runtime:
     return msgspec.structs.replace(runtime, **changes) if changes else runtime
 
 
-def _merged(told: Launch | None, sent: Launch | None) -> Launch | None:
-    if told is None or sent is None:
-        return sent if told is None else told
-    if told.mode not in {None, sent.mode}:
-        return told
-    silent = {
+def _merged(reported: Launch | None, sent: Launch | None) -> Launch | None:
+    if reported is None or sent is None:
+        return sent if reported is None else reported
+    if reported.mode not in {None, sent.mode}:
+        return reported
+    missing = {
         field: getattr(sent, field)
         for field in Launch.__struct_fields__
-        if getattr(told, field) is None and getattr(sent, field) is not None
+        if getattr(reported, field) is None and getattr(sent, field) is not None
     }
-    return msgspec.structs.replace(told, **silent) if silent else told
+    return msgspec.structs.replace(reported, **missing) if missing else reported
 
 
 def is_outdated(runtime: Runtime, spec: Spec) -> bool:
+    """Whether the labels of the spec may be outdated: a durable runtime now has another config, or an unknown one."""
     durable = runtime.durable
     return durable is not None and (durable.config_digest is None or durable.config_digest != spec.config_digest)
 
 
 def leaves_out(runtime: Runtime) -> bool:
-    """Whether the provider leaves out what a create can have sent."""
+    """Whether the provider does not report a value that a create may have sent."""
     browser = runtime.browser
     return runtime.labels is None if browser is None else _browser_leaves_out(browser) or runtime.labels is None
 
@@ -93,7 +95,7 @@ def _browser_leaves_out(browser: BrowserPart) -> bool:
 
 
 def labels_of(document: ConfigDocument) -> dict[str, str] | None:
-    """The labels in a config; None where there are none."""
+    """The labels in a config; None if there are none, or not all are text."""
     metadata = document.config.get("metadata")
     labels = metadata.get("labels") if isinstance(metadata, dict) else None
     if isinstance(labels, dict) and labels and all(isinstance(value, str) for value in labels.values()):

@@ -1,8 +1,8 @@
-"""What the gateway sent when it made a runtime, shown where the provider is silent (specification §2).
+"""Specs: what the gateway sent when it created a runtime, shown where the provider does not report it (docs/model.md).
 
-The store keeps it sealed and is never on the path of a read: reads look into this process's memory. What is not there
-is asked for beside the provider and used if it has come by the time the provider has answered, else from the next read
-on. One task at a time speaks to the store, in batches, and only while there is something to say.
+The store has them sealed. A read never waits for the store: it uses the memory of this process. A spec that is not in
+memory is loaded while the provider is called, and used if it is loaded before the provider responds, otherwise from
+the next read on. A single task reads and writes the store, in batches, and ends when there is nothing to do.
 """
 
 import asyncio
@@ -27,38 +27,40 @@ from gateway.ports.store import Store
 from gateway.services.sent_spec import Spec, filled, is_outdated, labels_of, leaves_out, spec_of
 
 MEMORY_BYTES: Final = 4 * 1024 * 1024
-"""How much is held in memory, about; the least recently shown goes first."""
+"""The approximate size of the memory cache in bytes. The least recently used specs are evicted first."""
 
 LARGEST: Final = 32 * 1024
-"""Bytes of a spec in JSON; a larger one is not kept."""
+"""The maximum size of a spec in bytes of JSON. Larger specs are not stored."""
 
 MAX_WAITING: Final = 1000
-"""How many runtimes wait at most to be asked for, and as many to be written."""
+"""The maximum number of specs that wait to be loaded, and of those that wait to be written."""
 
 MAX_NOTHING: Final = 20_000
-"""How many runtimes are known to have nothing kept; all are asked for again when there are more."""
+"""The maximum number of runtimes that are known to have no spec. If there are more, all are forgotten."""
 
 BATCH: Final = 100
+"""How many specs are loaded at once."""
+
 ASK_AGAIN: Final = 30.0
-"""Seconds until the store is asked again for a runtime that it had nothing, or something outdated, about."""
+"""Seconds until a spec that is missing or outdated in the store is loaded again."""
 
 REST: Final = 5.0
-"""Seconds for which a store that failed is left alone."""
+"""Seconds for which the store is not called after a failure."""
 
 LAST_WRITES: Final = 2.0
-"""Seconds that the end waits for what is to be written."""
+"""Seconds that :meth:`SpecKeeper.close` waits for specs to be written."""
 
 _ENTRY_BYTES: Final = 400
 
 
 class Trouble(StrEnum):
-    """What can go wrong; nobody's request fails for it."""
+    """What can go wrong. No request fails because of it."""
 
-    NOT_SAVED = "not_saved"  # held in memory, and written once the store is back
+    NOT_SAVED = "not_saved"  # kept in memory, and written when the store is available again
     NOT_LOADED = "not_loaded"
-    UNREADABLE = "unreadable"  # its key was removed, or another version wrote it
+    UNREADABLE = "unreadable"  # its key was removed, or another version of the gateway wrote it
     TOO_LARGE = "too_large"
-    TOO_MANY = "too_many"  # more waiting than MAX_WAITING
+    TOO_MANY = "too_many"  # more than MAX_WAITING wait
 
 
 class _Key(NamedTuple):
@@ -80,8 +82,8 @@ def _key(adapter: ProviderAdapter[Any], scope: str, runtime_id: str) -> _Key:
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """What is known of a runtime since the monotonic moment ``since``."""
+class _Entry:
+    """A spec in memory. ``since`` is when it was loaded, by the monotonic clock; ``size`` is in bytes."""
 
     spec: Spec
     since: float
@@ -89,7 +91,8 @@ class _Held:
 
 
 class SpecKeeper:
-    """Keeps specs, and fills in what providers leave out. Without a store it does neither. Never fails a request."""
+    """Stores specs, and adds their values to runtimes. Without a store it does nothing. It never makes a request
+    fail."""
 
     def __init__(
         self,
@@ -98,27 +101,28 @@ class SpecKeeper:
         clock: Clock,
         on_trouble: Callable[[Trouble], None] = lambda _trouble: None,
     ) -> None:
-        """``store`` and ``sealer`` are given both or neither. ``on_trouble`` counts."""
+        """``store`` and ``sealer``: both or neither. ``on_trouble`` is called for each problem, to count it."""
         self._store = store if sealer is not None else None
         self._sealer = sealer
         self._clock = clock
         self._on_trouble = on_trouble
-        self._memory: LRUCache[_Key, _Held] = LRUCache(MEMORY_BYTES, getsizeof=lambda held: held.size)
-        self._nothing: dict[tuple[str, str], float] = {}  # kept, says the store, which is not asked until that moment
-        self._wanted: dict[_Key, None] = {}
-        self._unwritten: dict[_Key, Spec | None] = {}  # None: to be dropped
-        self._resting_until = 0.0
+        self._memory: LRUCache[_Key, _Entry] = LRUCache(MEMORY_BYTES, getsizeof=lambda held: held.size)
+        self._absent: dict[tuple[str, str], float] = {}  # not in the store; until when that is assumed
+        self._to_load: dict[_Key, None] = {}
+        self._unwritten: dict[_Key, Spec | None] = {}  # None: to be deleted
+        self._paused_until = 0.0
         self._writing = False
         self._task: asyncio.Task[None] | None = None
 
     def keeps(self, request: CreateRequest) -> bool:
-        """Whether there is anything to :meth:`remember` of a create."""
+        """Whether :meth:`remember` stores anything of this create."""
         return self._store is not None and spec_of(request) is not None
 
     async def remember(
         self, adapter: ProviderAdapter[Any], scope: str, runtime: Runtime, request: CreateRequest
     ) -> None:
-        """Keep what was sent in a create that made a runtime. When it returns, it is written, or will be."""
+        """Store the spec of a create that made a runtime. On return it is written, or waits in memory to be written if
+        the store is unavailable."""
         spec = None if self._store is None else spec_of(request, runtime)
         if spec is None:
             return
@@ -128,64 +132,64 @@ class SpecKeeper:
             await self._write(key, spec)
 
     def config_replaced(self, adapter: ProviderAdapter[Any], ref: RuntimeRef, document: ConfigDocument) -> None:
-        """The labels of a runtime are those of its new config. Written in the background."""
+        """Replace the labels in the spec of a runtime by those of its new config. Written in the background."""
         labels = labels_of(document)
         if self._store is None or labels is None or document.config_digest is None:
             return
         key, spec = _key(adapter, ref.scope, ref.provider_id), Spec(labels, document.config_digest)
         if self._hold(key, spec):
-            self._later(key, spec)
+            self._write_later(key, spec)
 
     def forget(self, adapter: ProviderAdapter[Any], ref: RuntimeRef) -> None:
-        """The runtime is gone for good. Dropped in the background."""
+        """Delete the spec of a runtime that was deleted. The store is updated in the background."""
         if self._store is not None:
             key = _key(adapter, ref.scope, ref.provider_id)
             self._hold(key, None)
-            self._later(key, None)
+            self._write_later(key, None)
 
     def prefetch(self, adapter: ProviderAdapter[Any], ref: RuntimeRef) -> None:
-        """Ask the store for a runtime that is about to be read, unless it is known. Waits for nothing."""
+        """Start to load the spec of a runtime that is about to be read, unless it is in memory. Does not wait."""
         if self._store is not None:
             key = _key(adapter, ref.scope, ref.provider_id)
             if not self._is_known(key):
-                self._want((key,))
+                self._request_load((key,))
             elif self._unwritten:
                 self._wake()
 
     def fill(self, adapter: ProviderAdapter[Any], runtime: Runtime) -> Runtime:
-        """The runtime with what its provider leaves out, as far as it is in memory. No I/O."""
+        """The runtime, with values that its provider does not report if the spec is in memory. No I/O."""
         if self._store is None or not leaves_out(runtime):
             return runtime
         held = self._memory.get(_key(adapter, runtime.scope, runtime.provider_id))
         return runtime if held is None else filled(runtime, held.spec)
 
     def fill_all(self, adapter: ProviderAdapter[Any], rows: Sequence[Runtime]) -> Sequence[Runtime]:
-        """The same for the rows of a list; the store is asked for those that are not in memory, for the next one."""
+        """As :meth:`fill`, for the items of a list. Specs that are not in memory are loaded for the next list."""
         if self._store is None:
             return rows
-        shown, missing, now, nothing = list(rows), [], self._clock.monotonic(), self._nothing
+        shown, missing, now, absent = list(rows), [], self._clock.monotonic(), self._absent
         scope, namespace = None, ""
         for index, row in enumerate(shown):
             if row.scope != scope:
                 scope = row.scope
                 namespace = _namespace(adapter.api, adapter.settings.base_url, scope)
-            if nothing.get((namespace, row.provider_id), 0.0) > now or not leaves_out(row):  # (most rows of most lists)
+            if absent.get((namespace, row.provider_id), 0.0) > now or not leaves_out(row):  # most items of most lists
                 continue
             key = _key(adapter, row.scope, row.provider_id)
             held = self._memory.get(key)
             if held is not None:
-                row = shown[index] = filled(row, held.spec)  # noqa: PLW2901 (the same row, with more in it)
+                row = shown[index] = filled(row, held.spec)  # noqa: PLW2901 (the same item, filled)
             if held is None or self._stale(row, held):
                 missing.append(key)
         if missing:
-            self._want(missing)
+            self._request_load(missing)
         elif self._unwritten:
             self._wake()
         return shown
 
     async def known(self, adapter: ProviderAdapter[Any], runtime: Runtime) -> Runtime:
-        """The same for one runtime that a create is compared with: here the store is waited for, for as long as it
-        takes to answer or to fail."""
+        """As :meth:`fill`, for a runtime that is compared with a create. A spec that is not in memory is loaded first;
+        this waits until the store has responded or failed."""
         if self._store is None or not leaves_out(runtime):
             return runtime
         key = _key(adapter, runtime.scope, runtime.provider_id)
@@ -197,9 +201,9 @@ class SpecKeeper:
         return self.fill(adapter, runtime)
 
     async def close(self) -> None:
-        """Write what waits to be written, for :data:`LAST_WRITES` at most, then stop speaking to the store."""
-        self._wanted.clear()
-        self._resting_until = 0.0  # the store is asked once more, for there is no later
+        """Write the waiting specs for at most :data:`LAST_WRITES` seconds, then stop using the store."""
+        self._to_load.clear()
+        self._paused_until = 0.0  # try the store once more, also after a failure
         self._wake()
         if self._task is not None:
             if self._unwritten or self._writing:
@@ -208,10 +212,10 @@ class SpecKeeper:
             await asyncio.gather(self._task, return_exceptions=True)
 
     def _is_known(self, key: _Key) -> bool:
-        return self._nothing.get(key, 0.0) > self._clock.monotonic() or self._memory.get(key) is not None
+        return self._absent.get(key, 0.0) > self._clock.monotonic() or self._memory.get(key) is not None
 
-    def _stale(self, row: Runtime, held: _Held) -> bool:
-        """Whether the config has changed since, so that there may be newer labels by another process."""
+    def _stale(self, row: Runtime, held: _Entry) -> bool:
+        """Whether the config has changed, so that another process may have stored newer labels."""
         spec = held.spec
         return (
             spec.labels is not None
@@ -223,29 +227,29 @@ class SpecKeeper:
     def _hold(self, key: _Key, spec: Spec | None) -> bool:
         if spec is None:
             self._memory.pop(key, None)
-            if len(self._nothing) >= MAX_NOTHING:
-                self._nothing.clear()
-            self._nothing[key] = self._clock.monotonic() + ASK_AGAIN
+            if len(self._absent) >= MAX_NOTHING:
+                self._absent.clear()
+            self._absent[key] = self._clock.monotonic() + ASK_AGAIN
             return True
         size = len(msgspec.json.encode(spec))
         if size > LARGEST:
             self._on_trouble(Trouble.TOO_LARGE)
             return False
-        self._nothing.pop(key, None)
-        self._memory[key] = _Held(spec, self._clock.monotonic(), size + _ENTRY_BYTES)
+        self._absent.pop(key, None)
+        self._memory[key] = _Entry(spec, self._clock.monotonic(), size + _ENTRY_BYTES)
         return True
 
-    def _want(self, keys: Iterable[_Key]) -> None:
-        if self._clock.monotonic() < self._resting_until:
+    def _request_load(self, keys: Iterable[_Key]) -> None:
+        if self._clock.monotonic() < self._paused_until:
             return
         for key in keys:
-            if len(self._wanted) >= MAX_WAITING and key not in self._wanted:
+            if len(self._to_load) >= MAX_WAITING and key not in self._to_load:
                 self._on_trouble(Trouble.TOO_MANY)
                 break
-            self._wanted[key] = None
+            self._to_load[key] = None
         self._wake()
 
-    def _later(self, key: _Key, spec: Spec | None) -> None:
+    def _write_later(self, key: _Key, spec: Spec | None) -> None:
         self._unwritten.pop(key, None)
         if len(self._unwritten) >= MAX_WAITING:
             self._unwritten.pop(next(iter(self._unwritten)))
@@ -254,22 +258,22 @@ class SpecKeeper:
         self._wake()
 
     def _wake(self) -> None:
-        if self._clock.monotonic() < self._resting_until or not (self._wanted or self._unwritten):
+        if self._clock.monotonic() < self._paused_until or not (self._to_load or self._unwritten):
             return
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._catch_up(), name="specs")
 
     async def _catch_up(self) -> None:
-        while (self._wanted or self._unwritten) and self._clock.monotonic() >= self._resting_until:
-            if self._wanted:
-                namespace = next(iter(self._wanted)).namespace
-                batch = [key for key in self._wanted if key.namespace == namespace][:BATCH]
+        while (self._to_load or self._unwritten) and self._clock.monotonic() >= self._paused_until:
+            if self._to_load:
+                namespace = next(iter(self._to_load)).namespace
+                batch = [key for key in self._to_load if key.namespace == namespace][:BATCH]
                 for key in batch:
-                    del self._wanted[key]
+                    del self._to_load[key]
                 try:
                     await self._load(namespace, [key.runtime_id for key in batch])
                 except StoreUnavailable:
-                    self._wanted.clear()  # the next read asks again
+                    self._to_load.clear()  # the next read starts to load it again
                     self._failed(Trouble.NOT_LOADED)
             else:
                 key = next(iter(self._unwritten))
@@ -278,18 +282,18 @@ class SpecKeeper:
                 self._writing = False
 
     async def _load(self, namespace: str, runtime_ids: Sequence[str]) -> None:
-        assert self._store is not None  # noqa: S101 (nobody gets here without one)
+        assert self._store is not None  # noqa: S101 (callers check it)
         found = await self._store.specs(namespace, runtime_ids)
         for runtime_id in runtime_ids:
             key = _Key(namespace, runtime_id)
-            if key not in self._unwritten:  # what waits to be written is newer
+            if key not in self._unwritten:  # a spec that waits to be written is newer
                 sealed = found.get(runtime_id)
                 spec = None if sealed is None else self._opened(sealed, key)
-                if spec is not None or self._memory.get(key) is None:  # else it was written in the meantime
+                if spec is not None or self._memory.get(key) is None:  # otherwise it was written meanwhile
                     self._hold(key, spec)
 
     def _opened(self, sealed: bytes, key: _Key) -> Spec | None:
-        assert self._sealer is not None  # noqa: S101 (nobody gets here without one)
+        assert self._sealer is not None  # noqa: S101 (callers check it)
         try:
             return msgspec.json.decode(self._sealer.unseal(sealed, key.cell), type=Spec)
         except (Unreadable, msgspec.MsgspecError):
@@ -297,7 +301,7 @@ class SpecKeeper:
             return None
 
     async def _write(self, key: _Key, spec: Spec | None) -> None:
-        assert self._store is not None  # noqa: S101 (nobody gets here without one)
+        assert self._store is not None  # noqa: S101 (callers check it)
         assert self._sealer is not None  # noqa: S101
         try:
             if spec is None:
@@ -307,8 +311,8 @@ class SpecKeeper:
         except StoreUnavailable:
             self._failed(Trouble.NOT_SAVED)
             if key not in self._unwritten:
-                self._later(key, spec)
+                self._write_later(key, spec)
 
     def _failed(self, trouble: Trouble) -> None:
         self._on_trouble(trouble)
-        self._resting_until = self._clock.monotonic() + REST
+        self._paused_until = self._clock.monotonic() + REST

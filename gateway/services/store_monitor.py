@@ -1,4 +1,4 @@
-"""Watching the store: whether it answers, how much in it is unsettled, and what people decided."""
+"""Monitoring of the store: whether it is available, how many intents are unsettled, and what operators decided."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -8,28 +8,30 @@ from gateway.domain.errors import StoreUnavailable
 from gateway.ports.clock import Clock
 from gateway.ports.store import Counts, DecisionRecord, Store
 
-EVERY: Final = 5.0  # seconds
-_DECISIONS: Final = 50  # that can be made between two looks and are all told
+EVERY: Final = 5.0  # seconds between two checks
+_DECISIONS: Final = 50  # the most decisions between two checks that are all reported
 
 
 class StoreObserver(Protocol):
-    """Who is told what was seen."""
+    """Receives what a :class:`StoreMonitor` observes."""
 
     def store_up(self, down_for: float | None) -> None:
-        """The store answers: for the first time (None), or again after so many seconds."""
+        """The store is available: for the first time (None), or again after ``down_for`` seconds."""
 
     def store_down(self, reason: str, cause: str | None) -> None:
-        """It does not answer any more, or not yet. ``cause`` is what the database or the system said."""
+        """The store is not available, or not yet. ``cause`` is the error of the database or the system, None if there
+        is none."""
 
     def counted(self, counts: Counts) -> None:
-        """How much is unsettled."""
+        """The current numbers of unsettled intents; called at each successful check."""
 
     def decided(self, decision: DecisionRecord) -> None:
-        """A person decided about an intent while this process was there to see it."""
+        """An operator decided about an intent since the last check. Decisions before the first check are not
+        reported."""
 
 
 class StoreMonitor:
-    """Looks at a store every few seconds. It gates nothing: whoever needs the store asks it."""
+    """Checks a store every few seconds, for metrics and logs. Requests do not depend on it: they call the store."""
 
     def __init__(
         self,
@@ -40,8 +42,8 @@ class StoreMonitor:
         every: float = EVERY,
         upgrade: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
-        """``upgrade`` brings the schema up to date; it is called until it succeeds once, and never again: a store that
-        vanishes later is not made anew."""
+        """``every``: seconds between two checks. ``upgrade`` migrates the schema; it is called until it succeeds once,
+        and never again, so that a store that disappears later is not created again."""
         self._store = store
         self._clock = clock
         self._observer = observer
@@ -54,18 +56,18 @@ class StoreMonitor:
 
     @property
     def up(self) -> bool:
-        """Whether the store answered at the last look."""
+        """Whether the store was available at the last check."""
         return self._up is True
 
     async def run(self) -> None:
-        """Look for as long as the task lives."""
+        """Check until the task is cancelled. ``first_check`` is set after the first check."""
         while True:
             await self.check()
             self.first_check.set()
             await self._clock.sleep(self._every)
 
     async def check(self) -> None:
-        """Look once. Call it before serving, so that the store is ready for the first create."""
+        """Check once, and report what has changed. Does not raise for a store that is not available."""
         try:
             if self._upgrade is not None:
                 await self._upgrade()
@@ -78,7 +80,7 @@ class StoreMonitor:
         else:
             self._is_up()
             self._observer.counted(counts)
-            self._tell(decisions)
+            self._report(decisions)
 
     def _is_down(self, error: StoreUnavailable) -> None:
         if self._up is not False:
@@ -92,7 +94,7 @@ class StoreMonitor:
             self._observer.store_up(None if self._up is None else self._clock.monotonic() - self._down_since)
         self._up = True
 
-    def _tell(self, decisions: Sequence[DecisionRecord]) -> None:
+    def _report(self, decisions: Sequence[DecisionRecord]) -> None:
         known, self._known = self._known, frozenset(decisions)
         if known is not None:
             for decision in reversed(decisions):
