@@ -239,7 +239,7 @@ class SupportsConnections(Protocol):
     """Can return the connections of a running runtime."""
 
     async def connections(self, ref: RuntimeRef, call: Call) -> Sequence[Connection]:
-        """The connections, with their secrets. Empty while there are none yet."""
+        """The connections, with their secrets. Empty until the first exists."""
 
 
 @runtime_checkable
@@ -266,7 +266,7 @@ class SupportsCapabilityBindings(Protocol):
     """Can bind agent capabilities to a runtime."""
 
     async def list_capabilities(self, ref: RuntimeRef, call: Call) -> Sequence[CapabilityBinding]:
-        """All bindings of the runtime, in the provider's order; empty if there are none."""
+        """All bindings of the runtime, in the provider's order; possibly empty."""
 
     async def install_capability(self, ref: RuntimeRef, request: InstallCapability, call: Call) -> CapabilityBinding:
         """Install a capability. Raises :class:`AlreadyExists` if it is installed already."""

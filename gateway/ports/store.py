@@ -149,7 +149,7 @@ class IntentQuery:
 @dataclass(frozen=True, slots=True)
 class Counts:
     """For metrics: the number of intents in each unsettled state, the number of intents with surplus runtimes, and the
-    age in seconds of the oldest unsettled intent (0 if there is none)."""
+    age in seconds of the oldest unsettled intent (0 without one)."""
 
     unsettled: Mapping[IntentState, int] = field(default_factory=dict)
     surplus: int = 0
@@ -259,7 +259,7 @@ class Store(ABC):
     @abstractmethod
     async def claim_due(self, holder: str, lease: float, limit: int) -> Sequence[Intent]:
         """Take the lease of at most ``limit`` intents that are due and have no current lease, those due longest first;
-        empty if there are none. Replicas that call this concurrently get different intents, without waiting for each
+        possibly none. Replicas that call this concurrently get different intents, without waiting for each
         other."""
 
     @abstractmethod
@@ -268,13 +268,13 @@ class Store(ABC):
 
     @abstractmethod
     async def by_key(self, principal: str, key: str) -> Intent | None:
-        """The intent of a principal's ``Idempotency-Key``; None if there is none."""
+        """The intent of a principal's ``Idempotency-Key``, or None."""
 
     @abstractmethod
     async def by_name(
         self, namespace: str, kind: str, name: str, *, other_than: str | None = None, done: bool = False
     ) -> Intent | None:
-        """The intent that holds the name, otherwise the newest one of that name; None if there is none. The intent
+        """The intent that holds the name, otherwise the newest one of that name, or None. The intent
         ``other_than`` is excluded. ``done``: only done intents."""
 
     @abstractmethod
@@ -304,7 +304,7 @@ class Store(ABC):
 
     @abstractmethod
     async def drop_spec(self, namespace: str, runtime_id: str) -> None:
-        """Delete the spec of a runtime. Does nothing if there is none."""
+        """Delete the spec of a runtime. Does nothing without one."""
 
     @abstractmethod
     async def acquire_leadership(self, role: str, holder: str, lease: float) -> bool:

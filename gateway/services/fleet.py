@@ -129,7 +129,7 @@ class Fleet:
         return iter(self._providers.values())
 
     def get(self, name: str) -> Provider | None:
-        """The provider of this name; None if there is none."""
+        """The provider of this name, or None."""
         return self._providers.get(name)
 
     @property

@@ -19,8 +19,8 @@ class StoreObserver(Protocol):
         """The store is available: for the first time (None), or again after ``down_for`` seconds."""
 
     def store_down(self, reason: str, cause: str | None) -> None:
-        """The store is not available, or not yet. ``cause`` is the error of the database or the system, None if there
-        is none."""
+        """The store is not available, or not yet. ``cause`` is the error of the database or the operating system,
+        or None."""
 
     def counted(self, counts: Counts) -> None:
         """The current numbers of unsettled intents; called at each successful check."""
