@@ -114,19 +114,19 @@ ACCEPTED: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("document", ACCEPTED, ids=lambda value: str(value)[:60])
-def test_the_edges_of_every_bound_are_accepted_and_the_document_is_kept(document: dict[str, Any]) -> None:
+def test_limit_values_are_accepted_and_the_document_is_kept(document: dict[str, Any]) -> None:
     before = copy.deepcopy(document)
     assert validate(RuntimeConfig, document).document == before
 
 
-def test_every_fault_is_told_at_once() -> None:
+def test_all_faults_are_reported_together() -> None:
     with pytest.raises(ValidationFailed) as caught:
         validate(RuntimeConfig, {"version": "v3", "resources": {"cpu_cores": 99}}, at=("config",))
     assert {fault.pointer for fault in caught.value.errors} == {"#/config/version", "#/config/resources/cpu_cores"}
     assert "and 1 more" in caught.value.detail
 
 
-def test_unknown_keys_pass_at_every_level_and_are_named() -> None:
+def test_unknown_keys_are_accepted_at_every_level_with_a_warning() -> None:
     document = {
         "x": 1,
         "build": {"cache": True, "source": {"depth": 1}},
@@ -157,7 +157,7 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(list(RuntimeConfig.model_fields)) | st.text(max_size=6), JSON, max_size=5))
-def test_any_document_is_either_kept_verbatim_or_refused_with_pointers(document: dict[str, Any]) -> None:
+def test_any_document_is_kept_verbatim_or_refused_with_pointers(document: dict[str, Any]) -> None:
     before = copy.deepcopy(document)
     faults: Sequence[FieldError] = ()
     try:
@@ -168,7 +168,7 @@ def test_any_document_is_either_kept_verbatim_or_refused_with_pointers(document:
     assert document == before
 
 
-def test_the_values_of_the_environment_count_as_secrets_and_show_in_no_repr() -> None:
+def test_environment_values_are_secrets_and_are_not_in_the_repr() -> None:
     config = validate(RuntimeConfig, {"runtime_server": {"env": {"A": "hunter2", "B": "swordfish"}}})
     assert sorted(config.secret_values()) == ["hunter2", "swordfish"]
     assert "hunter2" not in f"{config!r} {config}"

@@ -64,7 +64,7 @@ def _pointers(body: dict[str, Any], existing: Runtime, config: dict[str, Any] | 
     ],
     ids=str,
 )
-def test_of_a_durable_create_only_what_was_sent_and_differs_is_named(body: dict[str, Any], expected: list[str]) -> None:
+def test_only_sent_fields_of_a_durable_create_that_differ_are_listed(body: dict[str, Any], expected: list[str]) -> None:
     assert _pointers({"kind": "durable", **body}, DURABLE, CONFIG) == expected
 
 
@@ -106,7 +106,7 @@ BROWSER = _existing(
     ],
     ids=str,
 )
-def test_of_a_browser_create_only_what_was_sent_and_differs_is_named(body: dict[str, Any], expected: list[str]) -> None:
+def test_only_sent_fields_of_a_browser_create_that_differ_are_listed(body: dict[str, Any], expected: list[str]) -> None:
     assert _pointers({"kind": "browser", **body}, BROWSER) == expected
 
 
@@ -118,14 +118,14 @@ def test_profiles_are_compared_as_uuids() -> None:
     assert _pointers({"kind": "browser", "launch": other}, known) == ["#/launch/profile_id"]
 
 
-def test_no_value_is_ever_told() -> None:
+def test_differences_contain_no_values() -> None:
     body = {"kind": "durable", "config": {"runtime_server": {"env": {"KEY": "hunter2"}}}}
     told = differing_fields(validate(CREATE_REQUESTS["durable"], body), DURABLE, CONFIG)
     assert told
     assert not any("hunter2" in str(fault) or "old" in str(fault) for fault in told)
 
 
-def test_a_name_that_something_of_another_kind_has_differs_in_kind_alone() -> None:
+def test_a_runtime_of_another_kind_differs_in_kind_only() -> None:
     """A desktop answers where a browser was asked for only at the price of a surprise."""
     desktop = _existing("desktop", browser=BrowserPart(driver="selenium"))
     assert _pointers({"kind": "browser", "driver": "playwright"}, desktop) == ["#/kind"]
@@ -158,7 +158,7 @@ def test_labels_are_compared_where_they_are_known_without_a_config(kind: str) ->
     ],
     ids=str,
 )
-def test_a_config_is_the_same_when_it_is_with_the_defaults_filled_in(
+def test_configs_are_equal_if_they_are_with_defaults_filled_in(
     sent: dict[str, Any], known: dict[str, Any], expected: bool
 ) -> None:
     assert same_config(RuntimeConfig.model_validate(sent), known) is expected

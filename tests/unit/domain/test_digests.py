@@ -66,7 +66,7 @@ def normal(value: Any) -> Any:
 
 @settings(max_examples=150, deadline=None)
 @given(documents, st.randoms(use_true_random=False))
-def test_order_of_keys_and_the_way_a_number_is_written_do_not_matter(document: Any, order: random.Random):
+def test_key_order_and_number_notation_do_not_matter(document: Any, order: random.Random):
     assert canonical(shuffled(document, order)) == canonical(document)
 
 
@@ -98,11 +98,11 @@ def test_different_documents_have_different_forms(one: Any, other: Any):
         (10**400, 0),
     ],
 )
-def test_integers_that_a_double_cannot_hold_are_told_apart(one: Any, other: Any):
+def test_integers_that_a_double_cannot_represent_are_distinguished(one: Any, other: Any):
     assert canonical(one) != canonical(other)
 
 
-def test_a_large_integer_and_its_double_are_one():
+def test_a_large_integer_equals_its_double():
     assert canonical(10**21) == canonical(1e21) == b"1e+21"
 
 
@@ -130,7 +130,7 @@ def test_default_null_empty_and_absent_are_four_requests():
     assert len({digest(body) for body in bodies}) == len(bodies)
 
 
-def test_an_unknown_key_of_a_config_counts():
+def test_an_unknown_key_of_a_config_changes_the_digest():
     base = {"kind": "durable", "config": {"later": {"x": 1}}}
     assert digest(base) == digest({"config": {"later": {"x": 1.0}}, "kind": "durable"})
     assert digest(base) != digest({"kind": "durable", "config": {"later": {"x": 2}}})
@@ -151,18 +151,18 @@ def browser(password: str | None) -> dict[str, Any]:
     return {"kind": "browser", "launch": {"mode": "ephemeral", "proxy": proxy}}
 
 
-def test_a_password_counts_and_cannot_be_guessed_without_the_key():
+def test_a_password_changes_the_digest_and_needs_the_key_to_be_guessed():
     one = digest(browser("hunter2"))
     assert len({one, digest(browser("hunter3")), digest(browser("")), digest(browser(None))}) == 4
     assert one == digest(browser("hunter2"))
     assert one != digest(browser("hunter2"), key=b"x" * 32)
 
 
-def test_the_operation_counts():
+def test_the_operation_changes_the_digest():
     assert digest({"kind": "durable"}) != digest({"kind": "durable"}, operation="durable.create")
 
 
-def test_what_json_cannot_carry_is_refused():
+def test_values_that_json_cannot_represent_are_refused():
     for value in (float("nan"), float("inf"), "\ud800"):
         with pytest.raises(ValueError, match=r"representable|codepoints"):
             canonical(value)

@@ -15,7 +15,7 @@ def _drawn() -> list[tuple[str, str]]:
     return re.findall(r"[├└]── (\w+) +\d{3} (\w+)", drawing)
 
 
-def test_the_drawing_shows_every_class_with_its_code_in_order() -> None:
+def test_the_diagram_shows_every_class_with_its_code_in_order() -> None:
     assert _drawn() == [(cls.__name__, cls.code) for cls in CLASSES]
 
 
@@ -33,19 +33,19 @@ def test_every_class_without_a_code_is_only_a_base() -> None:
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_an_error_that_a_provider_told_is_the_providers(cls: type[GatewayError]) -> None:
+def test_an_error_with_a_provider_failure_has_the_source_provider(cls: type[GatewayError]) -> None:
     told = cls("Sentence.", failure=ProviderFailure("durable-demo", status=500))
     assert (told.source, told.provider) == (Source.PROVIDER, "durable-demo")
     assert str(told) == told.detail == "Sentence."
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_an_error_of_nobody_else_has_the_source_of_its_class(cls: type[GatewayError]) -> None:
+def test_an_error_without_a_provider_failure_has_the_source_of_its_class(cls: type[GatewayError]) -> None:
     assert cls("x").source is cls.default_source
     assert cls("x").retryable is cls.default_retryable
 
 
-def test_what_may_have_happened_is_retried_only_as_the_same_request() -> None:
+def test_an_unknown_outcome_is_retried_only_as_the_same_request() -> None:
     assert errors.OutcomeUnknown("x").retryable is Retryable.SAME_REQUEST
     assert errors.ProviderTimeout("x").retryable is Retryable.YES
 

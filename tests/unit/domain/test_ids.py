@@ -19,7 +19,7 @@ REFERENCES = st.from_regex(r"[A-Za-z0-9_~-]{1,200}", fullmatch=True)
 
 
 @given(PROVIDERS, REFERENCES)
-def test_an_id_splits_into_what_it_was_made_of(provider: str, reference: str) -> None:
+def test_an_id_splits_into_provider_and_reference(provider: str, reference: str) -> None:
     assert parse_runtime_id(format_runtime_id(provider, reference)) == (provider, reference)
 
 
@@ -36,7 +36,7 @@ def test_free_text_survives_the_encoding(text: str) -> None:
 
 
 @given(st.one_of(st.text(max_size=60), st.text("AQgw-_=~+/ \n", max_size=12)))
-def test_only_what_the_encoder_makes_is_decoded(text: str) -> None:
+def test_only_output_of_the_encoder_is_decoded(text: str) -> None:
     """So one runtime has one id, whatever is tried."""
     try:
         decoded = bytes_from_b64url(text)
@@ -46,7 +46,7 @@ def test_only_what_the_encoder_makes_is_decoded(text: str) -> None:
 
 
 @given(st.one_of(st.text(max_size=80), st.from_regex(r"[a-z0-9-]{1,41}\.[\w~ -]{0,20}")))
-def test_what_is_no_id_is_not_found_and_nothing_worse(text: str) -> None:
+def test_any_text_that_is_not_an_id_is_not_found(text: str) -> None:
     try:
         provider, reference = parse_runtime_id(text)
     except NotFound:

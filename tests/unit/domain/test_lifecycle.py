@@ -40,35 +40,35 @@ def test_a_verb_without_its_feature_is_not_shown(feature: Feature) -> None:
     assert set(shown) == {verb for verb in Verb if TRANSITIONS[verb].feature is not feature}
 
 
-def test_what_is_not_possible_says_from_where_it_is() -> None:
+def test_an_impossible_verb_names_the_states_it_works_from() -> None:
     action = actions(ALL, State.IDLE)["pause"]
     assert (action.allowed, action.reason) == (False, "works from: running")
     assert works_from(Verb.STOP) == "starting, running, paused, failed"
 
 
-def test_a_stop_that_loses_state_asks_for_that_to_be_said() -> None:
+def test_a_stop_that_discards_state_requires_confirmation() -> None:
     action = actions(ALL | {Feature.STOP_DISCARDS_STATE}, State.RUNNING)["stop"]
     assert (action.allowed, action.requires) == (False, {"discard_state": True})
     idle = actions(ALL | {Feature.STOP_DISCARDS_STATE}, State.IDLE)["stop"]
     assert idle.reason == "works from: starting, running, paused, failed"
 
 
-def test_an_instance_that_cannot_pause_and_a_runtime_of_somebody_else_say_so() -> None:
+def test_an_instance_that_cannot_pause_and_a_foreign_runtime_show_a_reason() -> None:
     assert actions(ALL, State.RUNNING, instance_can_pause=False)["pause"].reason == "this instance cannot pause"
     assert not any(action.allowed for action in actions(ALL, State.RUNNING, owned=False).values())
 
 
-def test_all_but_ended_runtimes_hold_their_name() -> None:
+def test_only_ended_runtimes_release_their_name() -> None:
     assert {state for state in State if not is_live(state)} == {State.STOPPED, State.FAILED}
 
 
 @pytest.mark.parametrize("state", State)
-def test_the_encoded_form_of_the_actions_is_that_of_each(state):
+def test_encoded_actions_equal_the_single_actions(state):
     shown = actions(ALL | {Feature.STOP_DISCARDS_STATE}, state)
     assert msgspec.json.decode(ENCODER.encode(shown), type=dict[str, Action]) == dict(shown)
     assert shown == dict(shown)
     assert len(shown) == len(list(shown)) == len(Verb)
 
 
-def test_actions_show_themselves_in_a_failed_comparison():
+def test_the_repr_of_actions_shows_each_action():
     assert "Action(allowed=True" in repr(actions(ALL, State.RUNNING))

@@ -54,7 +54,7 @@ def histories(draw: st.DrawFn) -> tuple[list[Runtime], list[tuple[int, list[Runt
 
 
 @given(histories(), st.randoms(use_true_random=False))
-def test_what_exists_throughout_is_seen_exactly_once(history, random) -> None:
+def test_runtimes_that_exist_throughout_are_listed_exactly_once(history, random) -> None:
     lasting, pages = history
     seen: list[str] = []
     cursor: str | None = None
@@ -91,12 +91,12 @@ def test_a_page_that_is_exactly_full_is_the_last_one() -> None:
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "|", "null", "[]", '["a"]', '["a",1]', '["a","b","c"]'])
-def test_a_cursor_that_was_never_given_out_is_refused(cursor: str) -> None:
+def test_a_cursor_that_was_not_returned_is_refused(cursor: str) -> None:
     with pytest.raises(InvalidRequest):
         page_of_all([runtime("a")], ProviderQuery(scope="s", cursor=cursor))
 
 
-def test_a_filter_narrows_before_the_page_is_cut() -> None:
+def test_the_filter_applies_before_the_limit() -> None:
     rows = [runtime("a", state=State.STOPPED), runtime("b"), runtime("c")]
     query = ProviderQuery(scope="s", limit=2, filter=ListFilter(states=frozenset({State.RUNNING})))
     page = page_of_all(rows, query)
@@ -134,5 +134,5 @@ def test_an_owner_that_is_not_reported_does_not_exclude(owned: bool | None, show
     assert ListFilter(owned_by_me=True).accepts(row) is shown
 
 
-def test_a_project_excludes_what_has_none() -> None:
+def test_a_project_filter_excludes_runtimes_without_a_project() -> None:
     assert not ListFilter(project="shop").accepts(runtime("a", browser=BrowserPart()))

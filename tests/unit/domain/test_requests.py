@@ -128,7 +128,7 @@ def test_a_bad_field_is_refused_at_its_pointer(model: type[BaseModel], body: dic
     ],
     ids=lambda value: str(value)[:70],
 )
-def test_the_edges_are_accepted(model: type[BaseModel], body: dict[str, Any]) -> None:
+def test_limit_values_are_accepted(model: type[BaseModel], body: dict[str, Any]) -> None:
     validate(model, body)
 
 
@@ -143,7 +143,7 @@ def test_the_edges_are_accepted(model: type[BaseModel], body: dict[str, Any]) ->
     ],
     ids=lambda value: str(value)[:70],
 )
-def test_what_has_to_be_an_object_is_told_in_the_words_of_json(model: type[BaseModel], body: dict[str, Any]) -> None:
+def test_a_missing_object_is_reported_in_json_terms(model: type[BaseModel], body: dict[str, Any]) -> None:
     with pytest.raises(ValidationFailed) as caught:
         validate(model, body)
     assert [(fault.code, fault.detail) for fault in caught.value.errors] == [
@@ -151,7 +151,7 @@ def test_what_has_to_be_an_object_is_told_in_the_words_of_json(model: type[BaseM
     ]
 
 
-def test_absent_null_and_empty_are_three_things() -> None:
+def test_absent_null_and_empty_are_distinguished() -> None:
     assert not validate(CreateDurable, _durable()).sent("project")
     null = validate(CreateDurable, _durable(project=None, config=None))
     assert null.sent("project")
@@ -161,7 +161,7 @@ def test_absent_null_and_empty_are_three_things() -> None:
     assert empty.config.document == {}
 
 
-def test_the_launch_that_is_read_is_the_one_that_mode_says() -> None:
+def test_mode_selects_the_kind_of_launch() -> None:
     assert isinstance(
         validate(CreateBrowser, _browser(launch={"mode": "profile", "profile_id": UUID})).launch, ProfileLaunch
     )
@@ -175,7 +175,7 @@ def _needed(model: type[CreateDurable | CreateBrowser], body: dict[str, Any]) ->
     return {need.pointer: need.any_of for need in validate(model, body).requirements()}
 
 
-def test_every_field_that_was_sent_asks_for_its_feature_and_no_other_does() -> None:
+def test_each_sent_field_requires_its_feature_and_no_other() -> None:
     assert _needed(CreateDurable, _durable(name="a", scope="b")) == {}
     everything = _durable(
         start=True, labels={}, display_name="a", description="", project=None, runtime_limit_seconds=60, config=None
@@ -216,7 +216,7 @@ def test_every_field_that_was_sent_asks_for_its_feature_and_no_other_does() -> N
     }
 
 
-def test_secrets_of_a_create_are_known_and_show_in_no_repr() -> None:
+def test_secrets_of_a_create_are_listed_and_are_not_in_the_repr() -> None:
     request = validate(CreateBrowser, _ephemeral(proxy={**PROXY, "password": "hunter2"}))
     assert list(request.secret_values()) == ["hunter2"]
     assert "hunter2" not in repr(request)
@@ -228,7 +228,7 @@ def test_secrets_of_a_create_are_known_and_show_in_no_repr() -> None:
 @pytest.mark.parametrize(
     ("launch", "detail"), [({"mode": "hunter2"}, "one of 'profile', 'ephemeral'"), ({}, "required")]
 )
-def test_a_bad_mode_is_told_without_repeating_what_was_sent(launch: dict[str, Any], detail: str) -> None:
+def test_an_invalid_mode_is_reported_without_its_value(launch: dict[str, Any], detail: str) -> None:
     with pytest.raises(ValidationFailed) as raised:
         validate(CreateBrowser, {"kind": "browser", "launch": launch})
     (fault,) = raised.value.errors

@@ -49,7 +49,7 @@ def _told(operation: Operation, status: int, code: str | None = None) -> Gateway
         (Operation.CREATE, "quota", errors.InsufficientCredits),
     ],
 )
-def test_the_most_specific_rule_wins_and_the_code_before_the_operation(
+def test_the_most_specific_rule_applies_and_a_code_beats_an_operation(
     operation: Operation, code: str | None, expected: type[GatewayError]
 ) -> None:
     assert type(_told(operation, 409, code)) is expected
@@ -66,7 +66,7 @@ def test_the_most_specific_rule_wins_and_the_code_before_the_operation(
         (Operation.REMOVE_CAPABILITY, "binding"),
     ],
 )
-def test_what_was_not_found_is_told_by_what_was_asked(operation: Operation, missing: str) -> None:
+def test_not_found_names_what_the_operation_looked_for(operation: Operation, missing: str) -> None:
     assert missing in _told(operation, 404).detail
 
 
@@ -78,22 +78,22 @@ def test_a_status_without_a_rule_is_an_error_of_the_provider(status: int, expect
 
 
 @pytest.mark.parametrize("status", [500, 501, 503, 504])
-def test_after_a_create_no_5xx_proves_that_nothing_happened(status: int) -> None:
+def test_a_5xx_of_a_create_is_an_unknown_outcome(status: int) -> None:
     assert type(_told(Operation.CREATE, status)) is errors.OutcomeUnknown
 
 
 @pytest.mark.parametrize("operation", WRITES)
-def test_a_provider_that_gave_up_waiting_for_a_change_leaves_it_open(operation: Operation) -> None:
+def test_a_timeout_status_of_a_change_is_an_unknown_outcome(operation: Operation) -> None:
     assert type(_told(operation, 504)) is errors.OutcomeUnknown
 
 
 @pytest.mark.parametrize("operation", READS)
-def test_a_read_that_timed_out_has_changed_nothing(operation: Operation) -> None:
+def test_a_timeout_status_of_a_read_is_a_provider_timeout(operation: Operation) -> None:
     assert type(_told(operation, 504)) is errors.ProviderTimeout
 
 
 @pytest.mark.parametrize("operation", sorted({*WRITES} - {Operation.CREATE}))
-def test_a_change_at_a_provider_that_is_not_available_is_retried_only_as_the_same(operation: Operation) -> None:
+def test_a_change_at_an_unavailable_provider_is_retried_only_as_the_same_request(operation: Operation) -> None:
     error = _told(operation, 503)
     assert type(error) is errors.ProviderUnavailable
     assert error.retryable is Retryable.SAME_REQUEST
@@ -117,7 +117,7 @@ def test_a_change_at_a_provider_that_is_not_available_is_retried_only_as_the_sam
         (502, Operation.CREATE, errors.OutcomeUnknown),
     ],
 )
-def test_what_something_in_between_answers_is_judged_by_its_status_alone(
+def test_a_response_outside_the_envelope_is_judged_by_its_status_alone(
     status: int, operation: Operation, expected: type[GatewayError]
 ) -> None:
     """A proxy's 404 page is no evidence that a runtime does not exist."""
@@ -131,7 +131,7 @@ def test_what_something_in_between_answers_is_judged_by_its_status_alone(
 @pytest.mark.parametrize("operation", Operation)
 @pytest.mark.parametrize("reason", ["refused", "dns", "tls", "timeout", "closed"])
 @pytest.mark.parametrize("phase", [Phase.QUEUED, Phase.CONNECTING])
-def test_what_was_never_sent_did_not_happen(phase: Phase, reason: str, operation: Operation) -> None:
+def test_a_request_that_was_not_sent_did_not_happen(phase: Phase, reason: str, operation: Operation) -> None:
     error = transport_error("p", operation, TransportFailure(reason, phase))
     assert type(error) is errors.ProviderUnavailable
     assert error.retryable is Retryable.YES
@@ -141,7 +141,9 @@ def test_what_was_never_sent_did_not_happen(phase: Phase, reason: str, operation
 @pytest.mark.parametrize("operation", WRITES)
 @pytest.mark.parametrize("reason", ["timeout", "disconnected", "cut_short", "too_large", "unreadable", "failed"])
 @pytest.mark.parametrize("phase", [Phase.SENT, Phase.ANSWERED])
-def test_a_change_without_a_whole_answer_is_open(phase: Phase, reason: str, operation: Operation) -> None:
+def test_a_change_without_a_complete_response_is_an_unknown_outcome(
+    phase: Phase, reason: str, operation: Operation
+) -> None:
     error = transport_error("p", operation, TransportFailure(reason, phase, status=200))
     assert type(error) is errors.OutcomeUnknown
     assert error.retryable is Retryable.SAME_REQUEST
@@ -157,13 +159,13 @@ def test_a_change_without_a_whole_answer_is_open(phase: Phase, reason: str, oper
         ("unreadable", errors.ProviderBadResponse),
     ],
 )
-def test_a_read_without_a_whole_answer_may_be_tried_again(reason: str, expected: type[GatewayError]) -> None:
+def test_a_read_without_a_complete_response_is_retryable(reason: str, expected: type[GatewayError]) -> None:
     error = transport_error("p", Operation.GET, TransportFailure(reason, Phase.SENT))
     assert type(error) is expected
     assert error.retryable is Retryable.YES
 
 
-def test_the_request_that_failed_decides_and_not_the_use_case_it_served() -> None:
+def test_the_operation_of_the_failed_request_decides() -> None:
     lost_look = TransportFailure("timeout", Phase.SENT, operation=Operation.GET)
     assert type(transport_error("p", Operation.STOP, lost_look)) is errors.ProviderTimeout
     lost_stop = TransportFailure("timeout", Phase.SENT, operation=Operation.STOP)
@@ -203,6 +205,6 @@ def test_retry_after_is_normalised_to_seconds(headers: dict[str, str], seconds: 
 
 
 @given(st.text(max_size=60) | st.from_regex(r"\w{3}, \d+ Jan \d+ \d+:\d+:\d+ [+-]?\w+", fullmatch=True))
-def test_whatever_a_provider_writes_there_is_a_bounded_wait_or_none(text: str) -> None:
+def test_any_retry_after_text_is_a_bounded_wait_or_none(text: str) -> None:
     seconds = retry_after_seconds({"Retry-After": text}, NOW)
     assert seconds is None or 0 <= seconds <= 86_400

@@ -41,12 +41,12 @@ def test_a_rule_covers(rule: str, method: str, path: str, allowed: bool) -> None
     assert Rules([rule]).allow(method, segments) is allowed
 
 
-def test_no_rule_lets_nothing_through_and_any_of_several_is_enough() -> None:
+def test_nothing_passes_without_a_rule_and_any_one_of_several_suffices() -> None:
     assert not Rules([]).allow("GET", ["a"])
     assert Rules(["GET /a", "POST /b", "GET /b"]).allow("GET", ["b"])
 
 
-def test_only_reads_pass_unless_told_otherwise() -> None:
+def test_only_reads_pass_by_default() -> None:
     rules = Rules(NativeSettings().allow)
     passing = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WEBSOCKET"]
     assert [method for method in passing if rules.allow(method, ["a", "b"])] == ["GET", "HEAD"]
@@ -71,6 +71,6 @@ def test_only_reads_pass_unless_told_otherwise() -> None:
         ("GET /**/a", "any rest at the end"),
     ],
 )
-def test_a_rule_that_cannot_be_meant_is_refused_with_a_sentence(rule: str, words: str) -> None:
+def test_an_invalid_rule_is_refused_with_the_reason(rule: str, words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         NativeSettings.model_validate({"allow": ["GET /fine", rule]})

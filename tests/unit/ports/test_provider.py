@@ -4,14 +4,14 @@ from gateway.domain.values import Kind
 from tests.unit.services.fakes import BrowserLike, FakeAdapter
 
 
-def test_a_class_that_names_its_kinds_only_creates_those_that_have_a_create_body() -> None:
+def test_a_class_with_kinds_only_creates_those_with_a_create_body() -> None:
     class Office(FakeAdapter):
         kinds = frozenset(Kind)
 
     assert Office.creates == {Kind.DURABLE, Kind.BROWSER}
 
 
-def test_a_class_that_names_what_it_creates_is_taken_at_its_word() -> None:
+def test_a_class_that_declares_creates_keeps_it() -> None:
     class Office(FakeAdapter):
         kinds = frozenset(Kind)
         creates = frozenset({Kind.BROWSER})
@@ -19,7 +19,7 @@ def test_a_class_that_names_what_it_creates_is_taken_at_its_word() -> None:
     assert Office.creates == {Kind.BROWSER}
 
 
-def test_a_subclass_with_other_kinds_derives_again_what_it_creates() -> None:
+def test_a_subclass_with_other_kinds_derives_creates_again() -> None:
     class Desk(BrowserLike):
         kinds = frozenset({Kind.DESKTOP})
 

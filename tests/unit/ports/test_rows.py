@@ -55,7 +55,7 @@ def _nested(levels: int, opening: bytes) -> bytes:
     return opening * levels + b"1" + (b"]" if opening == b"[" else b"}") * levels
 
 
-def test_a_page_that_can_be_read_is_decoded_once_and_kept_as_it_is() -> None:
+def test_a_readable_page_is_decoded_once_and_kept_unchanged() -> None:
     calls: list[bytes] = []
 
     def whole(body: bytes) -> tuple[str | None, list[Row]]:
@@ -115,7 +115,7 @@ def test_a_page_that_can_be_read_is_decoded_once_and_kept_as_it_is() -> None:
         ),
     ],
 )
-def test_a_bad_row_is_left_out_and_named_by_its_member_and_never_by_a_value(
+def test_an_unreadable_row_is_left_out_and_described_without_values(
     raw: bytes, pointer: str, problem: str, row_id: str | None, name: str | None
 ) -> None:
     call = call_in_time()
@@ -130,7 +130,7 @@ def test_a_bad_row_is_left_out_and_named_by_its_member_and_never_by_a_value(
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])
 @pytest.mark.parametrize("levels", [1000, 1500, 5000, 50_000])
-def test_a_row_too_deep_for_the_decoder_costs_that_row_and_its_name_is_still_read(levels: int, opening: bytes) -> None:
+def test_only_a_row_too_deep_for_the_decoder_is_lost_and_its_name_is_read(levels: int, opening: bytes) -> None:
     deep = b'{"id":"b","before":"]}{[\\"","deep":' + _nested(levels, opening) + b',"alias":"x"}'
     read = _read(_page(b'{"id":"a"}', deep, b'{"id":"c"}'))
     assert ([row.id for row in read.items], read.frame) == (["a", "c"], "next")
@@ -138,14 +138,14 @@ def test_a_row_too_deep_for_the_decoder_costs_that_row_and_its_name_is_still_rea
     assert (row.pointer, row.problem, row.id, row.name) == ("#/items/1/deep", "is nested too deeply", "b", "x")
 
 
-def test_a_row_that_is_itself_nothing_but_depth_costs_that_row() -> None:
+def test_only_a_row_that_is_a_deep_array_is_lost() -> None:
     read = _read(_page(_nested(5000, b"["), b'{"id":"c"}'))
     assert [row.id for row in read.items] == ["c"]
     (row,) = read.unreadable
     assert (row.pointer, row.id, row.name) == ("#/items/0", None, None)
 
 
-def test_a_mistake_in_the_mapping_costs_the_row_and_is_placed_in_the_code() -> None:
+def test_only_the_row_of_a_mapping_bug_is_lost_and_its_line_is_reported() -> None:
     def row(body: bytes) -> Row:
         found = _ROW.decode(body)
         if found.id == "b":
@@ -164,7 +164,7 @@ def test_a_mistake_in_the_mapping_costs_the_row_and_is_placed_in_the_code() -> N
     assert CANARY not in repr(bad)
 
 
-def test_a_page_of_bad_rows_only_is_not_readable_and_an_empty_one_is() -> None:
+def test_a_page_of_unreadable_rows_is_not_readable_and_an_empty_one_is() -> None:
     assert not _read(_page(b"1", b"2")).readable
     assert _read(_page()).readable
 
@@ -190,12 +190,12 @@ def test_a_page_of_bad_rows_only_is_not_readable_and_an_empty_one_is() -> None:
         b"[" * 5000 + b"]" * 5000,
     ],
 )
-def test_a_page_whose_frame_is_wrong_is_no_page(body: bytes) -> None:
+def test_a_page_with_an_invalid_frame_is_refused(body: bytes) -> None:
     with pytest.raises((ValueError, RecursionError)):
         _read(body)
 
 
-def test_both_halves_of_a_surrogate_pair_are_text() -> None:
+def test_a_surrogate_pair_is_text() -> None:
     read = _read(_page(b'{"id":"\\ud83d\\ude00 \\\\ud83d"}', b'{"id":"b","more":"\\ud83d"}'))
     assert [row.id for row in read.items] == ["\U0001f600 \\ud83d"]
     assert [row.id for row in read.unreadable] == ["b"]
@@ -208,12 +208,12 @@ def test_too_many_rows_are_not_read_one_by_one(monkeypatch: pytest.MonkeyPatch) 
         _read(_page(*[b"1"] * 4))
 
 
-def test_a_page_of_millions_of_tiny_rows_is_not_taken_apart() -> None:
+def test_a_page_of_millions_of_tiny_rows_is_not_read_row_by_row() -> None:
     with pytest.raises(ValueError, match="too many rows"):
         _read(b'{"items":[1' + b",1" * 1_000_000 + b"]}")
 
 
-def test_a_large_page_is_not_searched_for_what_is_too_deep(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_page_is_not_searched_for_deep_values(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "_MOST_SCANNED", 4000)
     deep = b'{"id":"b","deep":' + _nested(1000, b"[") + b"}"
     assert len(_read(_page(deep)).unreadable) == 1
@@ -229,7 +229,7 @@ def test_text_with_many_escaped_quotes_is_searched_in_linear_steps() -> None:
     assert rows._without_deep_parts(b'"' + b'\\"' * 400_000, 10).count(b"\\") == 400_000
 
 
-def test_a_call_remembers_the_first_rows_and_counts_all() -> None:
+def test_a_call_records_the_first_rows_and_counts_all() -> None:
     call = call_in_time()
     _read(_page(*[b"1"] * 80), call)
     _read(_page(*[b"2"] * 80), call)
@@ -238,7 +238,7 @@ def test_a_call_remembers_the_first_rows_and_counts_all() -> None:
 
 
 @pytest.mark.parametrize(("name", "clear"), [("mine", False), ("other", True), (None, False)])
-def test_a_look_up_is_unclear_unless_each_unreadable_row_has_another_name(name: str | None, clear: bool) -> None:
+def test_a_look_up_fails_unless_each_unreadable_row_has_another_name(name: str | None, clear: bool) -> None:
     unreadable = [
         UnreadableRow(("items", 0), "is bad", name="another"),
         UnreadableRow(("items", 1, "x"), "is bad", name=name),
@@ -261,7 +261,7 @@ _ODD = st.fixed_dictionaries({}, optional={"id": _JSON, "alias": _JSON, "inner":
 
 
 @given(st.lists(_GOOD | _ODD, max_size=6))
-def test_exactly_the_rows_that_can_be_read_alone_are_returned_in_their_order(documents: list[Any]) -> None:
+def test_exactly_the_readable_rows_are_returned_in_order(documents: list[Any]) -> None:
     raws = [msgspec.json.encode(document) for document in documents]
     expected, bad = [], []
     for index, raw in enumerate(raws):

@@ -10,7 +10,7 @@ from gateway.ports.transport import path_segment
 
 
 @pytest.mark.parametrize("text", ["", ".", "..", "../x", "x/..", "a/./b", "..\\x", "x/../../y"])
-def test_what_would_lead_somewhere_else_is_no_segment(text: str):
+def test_text_that_would_change_the_path_is_refused(text: str):
     with pytest.raises(NotFound):
         path_segment(text)
 
@@ -26,12 +26,12 @@ def test_what_would_lead_somewhere_else_is_no_segment(text: str):
         ("é", "%C3%A9"),
     ],
 )
-def test_all_else_is_one_segment(text: str, encoded: str):
+def test_other_text_is_one_encoded_segment(text: str, encoded: str):
     assert path_segment(text) == encoded
 
 
 @given(st.text())
-def test_a_segment_is_read_back_as_it_was_meant_and_moves_nothing_around_it(text: str):
+def test_a_segment_decodes_to_its_text_and_does_not_change_the_path(text: str):
     try:
         segment = path_segment(text)
     except (NotFound, UnicodeEncodeError):  # (a lone surrogate is no text that HTTP could carry)

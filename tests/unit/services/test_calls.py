@@ -42,12 +42,12 @@ def _told(cls: type[GatewayError], status: int) -> GatewayError:
     return cls("x", failure=ProviderFailure("one", status=status))
 
 
-async def test_nothing_is_known_before_the_first_call() -> None:
+async def test_health_is_unknown_before_the_first_call() -> None:
     health = await _health_after()
     assert (health.status, health.credentials_ok) == ("unknown", None)
 
 
-async def test_a_success_is_health() -> None:
+async def test_health_is_ok_after_a_success() -> None:
     health = await _health_after(None)
     assert (health.status, health.credentials_ok) == ("ok", True)
     assert health.last_success_at == "1970-01-01T00:16:41Z"
@@ -56,27 +56,25 @@ async def test_a_success_is_health() -> None:
 @pytest.mark.parametrize(
     ("cls", "status"), [(NotFound, 404), (ValidationFailed, 422), (RateLimited, 429), (PermissionDenied, 403)]
 )
-async def test_a_refusal_that_is_the_callers_fault_does_not_make_a_provider_sick(
-    cls: type[GatewayError], status: int
-) -> None:
+async def test_a_client_error_does_not_make_a_provider_failing(cls: type[GatewayError], status: int) -> None:
     assert (await _health_after(_told(cls, status))).status == "ok"
     assert (await _health_after(_told(ProviderError, 500), _told(cls, status))).status == "ok"
 
 
-async def test_a_failure_of_the_provider_is_told_until_it_answers_again() -> None:
+async def test_a_provider_is_failing_until_its_next_success() -> None:
     failing = await _health_after(None, TransportFailure("refused", Phase.CONNECTING))
     assert (failing.status, failing.last_failure_code) == ("failing", "provider_unavailable")
     assert (await _health_after(_told(ProviderError, 500), None)).status == "ok"
 
 
-async def test_rejected_credentials_are_told_until_they_are_accepted() -> None:
+async def test_rejected_credentials_are_reported_until_they_are_accepted() -> None:
     rejected = _told(ProviderCredentialsRejected, 401)
     assert (await _health_after(None, rejected)).credentials_ok is False
     assert (await _health_after(rejected, None)).credentials_ok is True
     assert (await _health_after(rejected, TransportFailure("refused", Phase.CONNECTING))).credentials_ok is False
 
 
-async def test_a_missing_answer_becomes_an_error_of_the_tree_with_its_cause() -> None:
+async def test_a_transport_failure_becomes_a_gateway_error_with_its_cause() -> None:
     adapter = DurableLike("one")
     runtime = adapter.put("agent")
     failure = TransportFailure("refused", Phase.CONNECTING)
@@ -87,7 +85,7 @@ async def test_a_missing_answer_becomes_an_error_of_the_tree_with_its_cause() ->
     assert caught.value.provider == "one"
 
 
-async def test_what_goes_along_with_a_call_is_the_callers() -> None:
+async def test_a_call_carries_the_deadline_and_ids_of_its_request() -> None:
     adapter = DurableLike("one", deadlines={"get": 3})
     runtime = adapter.put("agent")
     ctx = context()
@@ -98,7 +96,7 @@ async def test_what_goes_along_with_a_call_is_the_callers() -> None:
     assert len(ctx.attempts) == 1
 
 
-async def test_the_providers_token_is_cut_out_of_all_that_it_says() -> None:
+async def test_the_token_is_removed_from_all_texts_of_the_provider() -> None:
     adapter = DurableLike("one")
     runtime = adapter.put("agent")
     failure = ProviderFailure("one", status=422, code="c", detail=f"bad token {TOKEN}!", request_id="r")
@@ -111,16 +109,16 @@ async def test_the_providers_token_is_cut_out_of_all_that_it_says() -> None:
     assert told.errors == (FieldError("not [redacted]", "invalid", pointer="#/x"),)
 
 
-def test_a_secret_that_is_part_of_another_does_not_save_the_rest_of_it() -> None:
+def test_a_secret_that_contains_another_is_replaced_completely() -> None:
     assert redacted("hunter2-and-more", ["hunter2", "hunter2-and-more"]) == "[redacted]"
 
 
 @pytest.mark.parametrize("secret", ["1", "on", "abc"])
-def test_a_secret_too_short_to_be_cut_out_hides_the_whole_text(secret: str) -> None:
+def test_a_short_secret_replaces_the_whole_text(secret: str) -> None:
     assert redacted(f"value {secret} is bad", [secret]) == "[redacted]"
 
 
-def test_empty_secrets_are_none() -> None:
+def test_empty_secrets_are_ignored() -> None:
     assert redacted("all fine", ["", "absent"]) == "all fine"
 
 
@@ -132,7 +130,7 @@ def test_no_secret_is_left_in_any_text(secrets: list[str], filler: str, data: st
         assert secret in "[redacted]" or secret not in text.replace("[redacted]", "\0")
 
 
-def test_a_provider_is_described_with_what_it_can_do_and_how_long_it_may_take() -> None:
+def test_a_provider_view_shows_features_and_deadlines() -> None:
     view = ProviderService(fleet_of([DurableLike("one", order=2, deadlines={"list": 0.5})])).one("one")
     assert (view.api, view.kinds, view.creates, view.scope, view.order) == ("fake", ["durable"], ["durable"], "home", 2)
     assert {"start", "pause", "reset", "stop", "stop_discards_state", "config"} <= set(view.features)

@@ -30,19 +30,21 @@ def service(adapter: DurableLike) -> ConfigService:
     return ConfigService(fleet_of([adapter, BrowserLike("browsers")]))
 
 
-async def test_the_tag_of_a_config_is_its_quoted_digest(service: ConfigService) -> None:
+async def test_the_etag_of_a_config_is_its_quoted_digest(service: ConfigService) -> None:
     document, etag = await service.get("one.a1", context())
     assert (document.config, etag) == ({"version": "v2"}, '"d0"')
 
 
-def test_a_config_without_a_digest_has_a_tag_of_its_content() -> None:
+def test_the_etag_of_a_config_without_a_digest_is_computed_from_its_content() -> None:
     one = etag_of(ConfigDocument(config={"a": 1, "b": {"c": 2}}))
     assert one == etag_of(ConfigDocument(config={"b": {"c": 2}, "a": 1}))
     assert one != etag_of(ConfigDocument(config={"a": 1, "b": {"c": 3}}))
     assert one.startswith('"sha256-')
 
 
-async def test_a_replacement_is_wholesale_and_names_unknown_keys(service: ConfigService, adapter: DurableLike) -> None:
+async def test_a_replacement_replaces_everything_and_warns_of_unknown_keys(
+    service: ConfigService, adapter: DurableLike
+) -> None:
     document, etag = await service.replace("one.a1", _replacement(n=1), None, context())
     assert adapter.world.configs["a1"] == {"n": 1}
     assert etag == '"d1"'
@@ -52,13 +54,13 @@ async def test_a_replacement_is_wholesale_and_names_unknown_keys(service: Config
 
 
 @pytest.mark.parametrize("if_match", ['"d0"', '"x", "d0"', ' "d0" ', "*"])
-async def test_a_precondition_that_holds_lets_the_replacement_through(service: ConfigService, if_match: str) -> None:
+async def test_a_matching_precondition_permits_the_replacement(service: ConfigService, if_match: str) -> None:
     _, etag = await service.replace("one.a1", _replacement(n=1), if_match, context())
     assert etag == '"d1"'
 
 
 @pytest.mark.parametrize("if_match", ['"d1"', 'W/"d0"', '"x", "y"', "d0"])
-async def test_a_precondition_that_fails_changes_nothing(
+async def test_a_precondition_that_does_not_match_changes_nothing(
     service: ConfigService, adapter: DurableLike, if_match: str
 ) -> None:
     with pytest.raises(PreconditionFailed) as caught:
@@ -68,7 +70,7 @@ async def test_a_precondition_that_fails_changes_nothing(
 
 
 @pytest.mark.parametrize("second", ["one.a1", "one.A1"])
-async def test_of_two_writers_that_read_the_same_one_wins(
+async def test_of_two_concurrent_replacements_with_the_same_etag_one_succeeds(
     service: ConfigService, adapter: DurableLike, second: str
 ) -> None:
     """Also when they spell the id differently."""
@@ -89,7 +91,9 @@ async def test_of_two_writers_that_read_the_same_one_wins(
     assert adapter.world.configs["a1"] == {"n": 1}
 
 
-async def test_writers_of_two_runtimes_do_not_wait_for_each_other(service: ConfigService, adapter: DurableLike) -> None:
+async def test_replacements_at_two_runtimes_do_not_wait_for_each_other(
+    service: ConfigService, adapter: DurableLike
+) -> None:
     both = asyncio.Barrier(2)
 
     async def meet() -> None:
@@ -105,7 +109,7 @@ async def test_writers_of_two_runtimes_do_not_wait_for_each_other(service: Confi
     )
 
 
-async def test_a_writer_that_does_not_get_its_turn_in_time_is_told_that_nothing_was_sent() -> None:
+async def test_a_replacement_that_waits_too_long_is_refused_with_nothing_sent() -> None:
     adapter = DurableLike("one", deadlines={"replace_config": 0.01})
     adapter.put("agent", provider_id="a1")
     service = ConfigService(fleet_of([adapter]))
@@ -128,7 +132,7 @@ async def test_a_writer_that_does_not_get_its_turn_in_time_is_told_that_nothing_
     assert adapter.world.configs["a1"] == {"n": 3}
 
 
-async def test_a_failed_replacement_gives_its_turn_away(service: ConfigService, adapter: DurableLike) -> None:
+async def test_a_failed_replacement_releases_the_lock(service: ConfigService, adapter: DurableLike) -> None:
     adapter.world.fail("replace_config", NotFound("gone"))
     with pytest.raises(NotFound):
         await service.replace("one.a1", _replacement(n=1), None, context())
@@ -136,7 +140,7 @@ async def test_a_failed_replacement_gives_its_turn_away(service: ConfigService, 
     assert etag == '"d2"'
 
 
-async def test_a_provider_without_configs_says_so_without_a_call(service: ConfigService) -> None:
+async def test_a_provider_without_configs_is_refused_without_a_call(service: ConfigService) -> None:
     with pytest.raises(UnsupportedFeature):
         await service.get("browsers.x", context())
     with pytest.raises(UnsupportedFeature):

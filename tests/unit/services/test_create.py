@@ -39,7 +39,7 @@ async def _create(request: CreateRequest, *adapters: FakeAdapter, ctx: RequestCo
     return ensured.created.runtime
 
 
-async def test_a_new_runtime_is_told_as_created() -> None:
+async def test_a_new_runtime_has_created_true() -> None:
     adapter, ctx = DurableLike("one"), context()
     made = await _create(create(name="agent"), adapter, ctx=ctx)
     assert (made.created, made.name, made.state) == (True, "agent", State.IDLE)
@@ -47,7 +47,7 @@ async def test_a_new_runtime_is_told_as_created() -> None:
     assert adapter.world.asked == ["create"]
 
 
-async def test_a_runtime_that_was_there_is_told_as_existing() -> None:
+async def test_an_existing_runtime_has_created_false() -> None:
     adapter = DurableLike("one")
     first = await _create(create(name="agent"), adapter)
     again = await _create(create(name="agent"), adapter)
@@ -55,7 +55,7 @@ async def test_a_runtime_that_was_there_is_told_as_existing() -> None:
     assert len(adapter.world.runtimes) == 1
 
 
-async def test_without_a_name_each_create_gets_one_of_its_own() -> None:
+async def test_each_create_without_a_name_gets_its_own() -> None:
     """The provider is never left to choose: it may answer with what exists."""
     adapter = DurableLike("one")
     names = {(await _create(create(), adapter)).name for _ in range(3)}
@@ -63,7 +63,7 @@ async def test_without_a_name_each_create_gets_one_of_its_own() -> None:
     assert all(name is not None and name.startswith("durable-") for name in names)
 
 
-async def test_if_exists_fail_refuses_what_exists_even_if_it_is_the_same() -> None:
+async def test_if_exists_fail_refuses_an_identical_runtime_too() -> None:
     adapter = DurableLike("one")
     adapter.put("agent")
     with pytest.raises(AlreadyExists) as caught:
@@ -71,7 +71,7 @@ async def test_if_exists_fail_refuses_what_exists_even_if_it_is_the_same() -> No
     assert (caught.value.provider, caught.value.errors) == ("one", ())
 
 
-async def test_what_exists_and_differs_is_told_by_pointers_of_what_was_sent() -> None:
+async def test_a_runtime_that_differs_is_refused_with_pointers_of_sent_fields() -> None:
     adapter = DurableLike("one")
     adapter.put("agent", display_name="Old", description="Old")
     with pytest.raises(AlreadyExists) as caught:
@@ -79,7 +79,7 @@ async def test_what_exists_and_differs_is_told_by_pointers_of_what_was_sent() ->
     assert [fault.pointer for fault in caught.value.errors] == ["#/display_name"]
 
 
-async def test_a_conflict_that_the_provider_tells_is_explained_from_the_config_there() -> None:
+async def test_a_conflict_of_the_provider_is_explained_from_its_config() -> None:
     adapter = DurableLike("one")
     there = adapter.put("agent")
     adapter.world.configs[there.provider_id] = {"version": "v2", "resources": {"cpu_cores": 2}}
@@ -90,7 +90,7 @@ async def test_a_conflict_that_the_provider_tells_is_explained_from_the_config_t
     assert caught.value.failure == CONFLICT
 
 
-async def test_a_conflict_stands_where_nothing_can_be_seen_to_differ() -> None:
+async def test_a_conflict_without_visible_differences_remains() -> None:
     """A provider that compares whole configs knows better than what was sent shows."""
     adapter = DurableLike("one")
     adapter.put("agent")
@@ -100,7 +100,7 @@ async def test_a_conflict_stands_where_nothing_can_be_seen_to_differ() -> None:
     assert (caught.value.errors, caught.value.failure) == ((), CONFLICT)
 
 
-async def test_a_conflict_with_something_that_is_not_live_stays_the_providers() -> None:
+async def test_a_conflict_with_a_runtime_that_is_not_live_remains_the_providers() -> None:
     adapter = BrowserLike("one")
     adapter.put("bot", State.STOPPED)
     adapter.world.fail("create", AlreadyExists("taken", failure=CONFLICT))
@@ -109,7 +109,7 @@ async def test_a_conflict_with_something_that_is_not_live_stays_the_providers() 
     assert caught.value.failure == CONFLICT
 
 
-async def test_where_nothing_recognises_a_second_create_the_name_is_looked_for_first() -> None:
+async def test_without_deduplication_the_name_is_looked_up_first() -> None:
     adapter = BrowserLike("one")
     assert adapter.deduplication is Deduplication.NONE
     adapter.put("bot", State.STOPPED)
@@ -119,7 +119,7 @@ async def test_where_nothing_recognises_a_second_create_the_name_is_looked_for_f
     assert adapter.world.asked == ["find", "create", "find"]
 
 
-async def test_where_the_name_cannot_be_looked_for_nothing_is_made() -> None:
+async def test_nothing_is_created_if_the_look_up_by_name_fails() -> None:
     adapter = BrowserLike("one")
     adapter.world.fail("find", TransportFailure("timeout", Phase.SENT, operation=Operation.LIST))
     with pytest.raises(ProviderTimeout):
@@ -127,7 +127,7 @@ async def test_where_the_name_cannot_be_looked_for_nothing_is_made() -> None:
     assert adapter.world.asked == ["find"]
 
 
-async def test_a_name_taken_in_the_same_moment_is_answered_with_what_took_it() -> None:
+async def test_a_name_taken_concurrently_returns_the_runtime_that_took_it() -> None:
     adapter = BrowserLike("one")
     adapter.world.fail("create", AlreadyExists("taken", failure=CONFLICT))
 
@@ -140,7 +140,7 @@ async def test_a_name_taken_in_the_same_moment_is_answered_with_what_took_it() -
     assert len(adapter.world.runtimes) == 1
 
 
-async def test_an_existing_browser_of_another_driver_differs() -> None:
+async def test_an_existing_browser_with_another_driver_differs() -> None:
     adapter = BrowserLike("one")
     adapter.put("bot", State.RUNNING, browser=BrowserPart(driver="selenium"))
     with pytest.raises(AlreadyExists) as caught:
@@ -148,7 +148,7 @@ async def test_an_existing_browser_of_another_driver_differs() -> None:
     assert [fault.pointer for fault in caught.value.errors] == ["#/driver"]
 
 
-async def test_an_answer_that_never_came_is_told_with_the_name_to_look_for() -> None:
+async def test_a_lost_response_is_reported_with_the_name() -> None:
     adapter = DurableLike("one")
     adapter.world.fail("create", TransportFailure("disconnected", Phase.SENT))
     with pytest.raises(OutcomeUnknown) as caught:
@@ -157,7 +157,7 @@ async def test_an_answer_that_never_came_is_told_with_the_name_to_look_for() -> 
     assert caught.value.retryable is Retryable.SAME_REQUEST
 
 
-async def test_a_made_up_name_is_told_as_well_when_nobody_knows() -> None:
+async def test_an_unknown_outcome_reports_a_generated_name_too() -> None:
     adapter = DurableLike("one")
     adapter.world.fail("create", TransportFailure("timeout", Phase.SENT))
     with pytest.raises(OutcomeUnknown) as caught:
@@ -165,7 +165,7 @@ async def test_a_made_up_name_is_told_as_well_when_nobody_knows() -> None:
     assert caught.value.extra["name"].startswith("durable-")
 
 
-async def test_a_refused_connection_made_nothing() -> None:
+async def test_a_refused_connection_creates_nothing() -> None:
     adapter = DurableLike("one")
     adapter.world.fail("create", TransportFailure("refused", Phase.CONNECTING))
     with pytest.raises(ProviderUnavailable) as caught:
@@ -173,7 +173,7 @@ async def test_a_refused_connection_made_nothing() -> None:
     assert "nothing was sent" in caught.value.detail
 
 
-async def test_start_true_starts_what_was_made() -> None:
+async def test_start_true_starts_the_created_runtime() -> None:
     adapter = DurableLike("one")
     made = await _create(create(name="agent", start=True), adapter)
     assert (made.created, made.state) == (True, State.RUNNING)
@@ -181,7 +181,7 @@ async def test_start_true_starts_what_was_made() -> None:
 
 
 @pytest.mark.parametrize("start", [{"start": False}, {}])
-async def test_without_start_it_stays_idle(start: dict[str, Any]) -> None:
+async def test_without_start_the_runtime_stays_idle(start: dict[str, Any]) -> None:
     made = await _create(create(name="agent", **start), DurableLike("one"))
     assert made.state is State.IDLE
 
@@ -196,7 +196,7 @@ async def test_a_start_that_fails_is_a_warning_because_the_runtime_exists() -> N
     assert "outcome_unknown" in made.warnings[0].detail
 
 
-async def test_what_existed_is_not_started_and_says_so() -> None:
+async def test_an_existing_runtime_is_not_started_and_has_a_warning() -> None:
     adapter = DurableLike("one")
     adapter.put("agent")
     made = await _create(create(name="agent", start=True), adapter)
@@ -206,7 +206,7 @@ async def test_what_existed_is_not_started_and_says_so() -> None:
     assert adapter.world.asked == ["create"]
 
 
-async def test_what_existed_and_runs_needs_no_warning() -> None:
+async def test_an_existing_running_runtime_has_no_warning() -> None:
     adapter = DurableLike("one")
     adapter.put("agent", State.RUNNING)
     made = await _create(create(name="agent", start=True), adapter)
@@ -226,14 +226,14 @@ async def test_unknown_keys_of_the_config_are_passed_on_with_a_warning() -> None
     assert [warning.pointer for warning in made.warnings] == ["#/config/gpu"]
 
 
-async def test_what_the_adapter_refuses_reaches_no_provider() -> None:
+async def test_a_create_that_the_adapter_refuses_is_not_sent() -> None:
     adapter = DurableLike("one")
     with pytest.raises(ValidationFailed):
         await _create(create(name="agent", provider_options={"x": 1}), adapter)
     assert adapter.world.asked == []
 
 
-async def test_secrets_that_a_provider_echoes_are_cut_out_of_the_error() -> None:
+async def test_secrets_that_a_provider_echoes_are_removed_from_the_error() -> None:
     adapter = DurableLike("one")
     echoed = f"bad value hunter2-env for {TOKEN}"
     adapter.put("agent")
@@ -253,7 +253,7 @@ async def test_secrets_that_a_provider_echoes_are_cut_out_of_the_error() -> None
     )
 
 
-async def test_the_time_limit_of_a_create_is_the_providers_own() -> None:
+async def test_the_deadline_of_a_create_is_that_of_its_provider() -> None:
     adapter = DurableLike("one", deadlines={"create": 7, "start": 90})
     await _create(create(name="agent", start=True), adapter)
     assert [call.deadline for call in adapter.world.calls] == [1_007.0, 1_090.0]

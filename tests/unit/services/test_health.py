@@ -34,7 +34,7 @@ def rejected(provider: str) -> ProviderCredentialsRejected:
     return ProviderCredentialsRejected("No.", failure=ProviderFailure(provider, status=401, own_envelope=True))
 
 
-async def test_a_probe_is_seen_in_the_health_as_active_and_a_request_as_passive() -> None:
+async def test_a_probe_is_an_active_observation_and_a_request_a_passive_one() -> None:
     adapter = Asked()
     fleet = Fleet([adapter], FakeClock())
     providers = ProviderService(fleet)
@@ -49,7 +49,7 @@ async def test_a_probe_is_seen_in_the_health_as_active_and_a_request_as_passive(
     assert providers.one("one").health.observation == "passive"
 
 
-async def test_a_provider_that_fails_is_told_and_the_others_are_asked_all_the_same() -> None:
+async def test_a_failing_provider_is_reported_and_the_others_are_probed() -> None:
     bad, down, good = Asked("bad"), Asked("down"), Asked("good")
     bad.failure, down.failure = rejected("bad"), TransportFailure("refused", Phase.CONNECTING)
     fleet = Fleet([bad, down, good], FakeClock())
@@ -68,7 +68,7 @@ async def test_a_probe_has_its_own_time_limit() -> None:
     assert adapter.calls[0].deadline == clock.monotonic() + 0.5
 
 
-async def test_what_the_gateway_did_not_let_out_says_nothing_of_the_provider() -> None:
+async def test_a_probe_that_the_gateway_did_not_send_does_not_change_health() -> None:
     adapter = Asked()
     adapter.failure = TransportFailure("circuit_open", Phase.QUEUED)
     fleet = Fleet([adapter], FakeClock())
@@ -76,7 +76,7 @@ async def test_what_the_gateway_did_not_let_out_says_nothing_of_the_provider() -
     assert ProviderService(fleet).one("one").health.status == "unknown"
 
 
-async def test_a_replica_without_the_duty_asks_those_that_it_saw_failing() -> None:
+async def test_a_replica_without_the_role_probes_providers_it_saw_failing() -> None:
     bad, good = Asked("bad"), Asked("good")
 
     async def lead(_duty: str, _seconds: float) -> bool:
@@ -98,7 +98,7 @@ async def test_a_replica_without_the_duty_asks_those_that_it_saw_failing() -> No
 
 
 @pytest.mark.parametrize("leads", [True, False])
-async def test_on_the_beat_only_the_replica_that_has_the_duty_asks(leads: bool) -> None:
+async def test_only_the_replica_with_the_role_probes_regularly(leads: bool) -> None:
     adapter, asked = Asked(), []
 
     async def lead(role: str, seconds: float) -> bool:
@@ -110,7 +110,7 @@ async def test_on_the_beat_only_the_replica_that_has_the_duty_asks(leads: bool) 
     assert len(adapter.calls) == (1 if leads else 0)
 
 
-async def test_while_the_store_is_down_every_replica_asks() -> None:
+async def test_every_replica_probes_while_the_store_is_unavailable() -> None:
     adapter = Asked()
 
     async def lead(_duty: str, _seconds: float) -> bool:
@@ -120,7 +120,7 @@ async def test_while_the_store_is_down_every_replica_asks() -> None:
     assert len(adapter.calls) == 1
 
 
-async def test_a_provider_that_was_replaced_says_nothing_of_the_credentials_in_force() -> None:
+async def test_a_replaced_provider_does_not_report_on_the_current_credentials() -> None:
     """A call that was under way with yesterday's token ends with 401 today."""
     told: list[tuple[str, bool]] = []
     old, new = Asked(), Asked()
@@ -134,7 +134,7 @@ async def test_a_provider_that_was_replaced_says_nothing_of_the_credentials_in_f
     assert told == [("one", True)]
 
 
-def test_an_adapter_that_stays_keeps_what_was_seen_of_it() -> None:
+def test_an_adapter_that_stays_keeps_its_health() -> None:
     staying, going, coming = Asked("staying"), Asked("going"), Asked("coming")
     fleet = Fleet([staying, going], FakeClock())
     kept, gone = fleet
@@ -146,7 +146,7 @@ def test_an_adapter_that_stays_keeps_what_was_seen_of_it() -> None:
     assert isinstance(fleet.get("coming"), Provider)
 
 
-async def test_lines_of_a_probe_have_its_id_and_later_ones_that_of_the_request() -> None:
+async def test_log_lines_of_a_probe_have_its_id_and_later_ones_that_of_the_request() -> None:
     adapter = DurableLike("one")
     fleet = Fleet([adapter], FakeClock())
     with context():

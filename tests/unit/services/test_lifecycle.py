@@ -31,7 +31,7 @@ def _service(*adapters: FakeAdapter) -> LifecycleService:
     return LifecycleService(fleet_of(adapters))
 
 
-async def test_options_of_a_start_that_has_nothing_to_do_are_told_to_have_no_effect() -> None:
+async def test_options_of_a_start_without_effect_are_warnings() -> None:
     adapter = DurableLike("one")
     options = StartRequest(runtime_limit_seconds=60)
     running = adapter.put("running", State.RUNNING)
@@ -88,9 +88,7 @@ CALLED = {**{verb: verb.value for verb in VERBS}, Verb.STOP: "reset"}
 
 @pytest.mark.parametrize("state", State)
 @pytest.mark.parametrize("verb", VERBS)
-async def test_every_verb_from_every_state_acts_has_nothing_to_do_or_says_from_where_it_works(
-    verb: Verb, state: State
-) -> None:
+async def test_each_verb_in_each_state_acts_has_no_effect_or_is_refused(verb: Verb, state: State) -> None:
     adapter = DurableLike("one")
     runtime = adapter.put("agent", state)
     transition = TRANSITIONS[verb]
@@ -114,7 +112,7 @@ async def test_every_verb_from_every_state_acts_has_nothing_to_do_or_says_from_w
 
 
 @pytest.mark.parametrize("state", [State.RUNNING, State.PAUSED, State.FAILED])
-async def test_a_stop_that_would_lose_state_has_to_be_asked_for(state: State) -> None:
+async def test_a_stop_that_discards_state_has_to_be_confirmed(state: State) -> None:
     adapter = DurableLike("one")
     runtime = adapter.put("agent", state)
     with pytest.raises(StateConflict) as caught:
@@ -124,13 +122,13 @@ async def test_a_stop_that_would_lose_state_has_to_be_asked_for(state: State) ->
     assert adapter.world.runtimes[runtime.provider_id].state is state
 
 
-async def test_a_stop_without_anything_to_lose_needs_no_word() -> None:
+async def test_a_stop_with_no_state_to_discard_needs_no_confirmation() -> None:
     adapter = DurableLike("one")
     runtime = adapter.put("agent", State.IDLE)
     assert (await _service(adapter).stop(runtime.id, StopRequest(), context())).changed is False
 
 
-async def test_a_browsers_stop_is_its_normal_end() -> None:
+async def test_a_stop_of_a_browser_needs_no_confirmation() -> None:
     adapter = BrowserLike("one")
     runtime = adapter.put("bot", State.RUNNING)
     after = await _service(adapter).stop(runtime.id, StopRequest(), context())
@@ -139,7 +137,7 @@ async def test_a_browsers_stop_is_its_normal_end() -> None:
     assert again.changed is False
 
 
-async def test_discarding_state_cannot_be_asked_of_a_provider_that_ends_runtimes_in_its_own_way() -> None:
+async def test_discard_state_is_refused_at_a_provider_that_does_not_support_it() -> None:
     adapter = BrowserLike("one")
     runtime = adapter.put("bot", State.RUNNING)
     with pytest.raises(UnsupportedFeature) as caught:
@@ -149,7 +147,7 @@ async def test_discarding_state_cannot_be_asked_of_a_provider_that_ends_runtimes
 
 
 @pytest.mark.parametrize("verb", [Verb.START, Verb.PAUSE, Verb.RESUME, Verb.RESET])
-async def test_a_verb_that_the_provider_lacks_is_unsupported_without_a_call(verb: Verb) -> None:
+async def test_a_verb_that_the_provider_lacks_is_refused_without_a_call(verb: Verb) -> None:
     adapter = BrowserLike("one")
     runtime = adapter.put("bot", State.RUNNING)
     with pytest.raises(UnsupportedFeature) as caught:
@@ -158,7 +156,7 @@ async def test_a_verb_that_the_provider_lacks_is_unsupported_without_a_call(verb
     assert adapter.world.asked == []
 
 
-async def test_a_conflict_because_somebody_was_faster_is_read_back_as_done() -> None:
+async def test_a_conflict_with_a_concurrent_change_is_read_as_no_change() -> None:
     adapter = DurableLike("one")
     runtime = adapter.put("agent", State.RUNNING)
 
@@ -172,7 +170,7 @@ async def test_a_conflict_because_somebody_was_faster_is_read_back_as_done() -> 
     assert adapter.world.asked == ["get", "pause", "get"]
 
 
-async def test_a_conflict_that_reading_does_not_explain_stays_the_providers() -> None:
+async def test_a_conflict_that_a_read_does_not_explain_remains_the_providers() -> None:
     adapter = DurableLike("one")
     runtime = adapter.put("agent", State.RUNNING)
     adapter.world.fail("pause", CONFLICT)
@@ -182,7 +180,7 @@ async def test_a_conflict_that_reading_does_not_explain_stays_the_providers() ->
     assert caught.value.failure.status == 409
 
 
-async def test_an_instance_that_cannot_pause_is_not_asked_to() -> None:
+async def test_a_pause_of_an_instance_that_cannot_pause_is_not_sent() -> None:
     adapter = DurableLike("one")
     part = DurablePart(instance=Instance(supports_pause=False))
     runtime = adapter.put("agent", State.RUNNING, durable=part)
@@ -199,7 +197,7 @@ async def test_the_options_of_a_start_reach_the_adapter() -> None:
     assert adapter.world.starts == [options]
 
 
-async def test_a_lost_look_before_a_verb_has_changed_nothing() -> None:
+async def test_a_failed_read_before_a_verb_changes_nothing() -> None:
     adapter = DurableLike("one")
     runtime = adapter.put("agent", State.RUNNING)
     adapter.world.fail("get", TransportFailure("timeout", Phase.SENT, operation=Operation.GET))
@@ -208,14 +206,14 @@ async def test_a_lost_look_before_a_verb_has_changed_nothing() -> None:
     assert adapter.world.asked == ["get"]
 
 
-async def test_look_and_verb_share_one_time_limit() -> None:
+async def test_the_read_and_the_verb_share_one_deadline() -> None:
     adapter = DurableLike("one", deadlines={"reset": 9})
     runtime = adapter.put("agent", State.RUNNING)
     await _service(adapter).reset(runtime.id, context())
     assert [call.deadline for call in adapter.world.calls] == [1_009.0, 1_009.0]
 
 
-async def test_a_keepalive_pushes_the_expiry_of_what_runs_only() -> None:
+async def test_a_keepalive_extends_only_a_running_runtime() -> None:
     adapter = DurableLike("one")
     running, idle = adapter.put("a", State.RUNNING), adapter.put("b", State.IDLE)
     lease = await _service(adapter).keepalive(running.id, KeepaliveRequest(), context())
@@ -244,14 +242,14 @@ async def test_connections_are_all_or_those_of_a_protocol() -> None:
 
 
 @pytest.mark.parametrize("state", [State.STOPPED, State.RUNNING])
-async def test_connections_of_what_has_none_yet_are_a_conflict_of_states(state: State) -> None:
+async def test_a_runtime_without_connections_is_a_state_conflict(state: State) -> None:
     adapter = BrowserLike("one")
     runtime = adapter.put("bot", state)
     with pytest.raises(StateConflict):
         await _service(adapter).connections(runtime.id, ConnectRequest(), context())
 
 
-async def test_a_delete_removes_and_again_finds_nothing() -> None:
+async def test_a_second_delete_is_not_found() -> None:
     adapter = BrowserLike("one")
     runtime = adapter.put("bot", State.RUNNING)
     service = _service(adapter)
@@ -262,7 +260,7 @@ async def test_a_delete_removes_and_again_finds_nothing() -> None:
         await _service(DurableLike("two")).delete("two.x", context())
 
 
-async def test_a_read_goes_to_the_provider_in_the_id_and_nowhere_else() -> None:
+async def test_a_read_goes_only_to_the_provider_in_the_id() -> None:
     one, two = DurableLike("one"), DurableLike("two")
     runtime = two.put("agent")
     assert (await _service(one, two).get(runtime.id, context())).id == runtime.id

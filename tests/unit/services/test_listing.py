@@ -50,7 +50,7 @@ def _ids(pages: list[ListedPage]) -> list[str]:
     return [runtime.id for page in pages for runtime in page.items]
 
 
-async def test_the_pages_hold_everything_once_in_the_order_of_the_providers() -> None:
+async def test_the_pages_contain_every_runtime_once_in_provider_order() -> None:
     one, two = _fill(DurableLike("one"), 7), _fill(BrowserLike("two"), 3)
     pages = await _pages(replace(EVERYTHING, limit=4), one, two)
     assert sorted(_ids(pages)) == sorted(r.id for a in (one, two) for r in a.world.runtimes.values())
@@ -59,7 +59,7 @@ async def test_the_pages_hold_everything_once_in_the_order_of_the_providers() ->
         assert providers == sorted(providers)
 
 
-async def test_unfinished_providers_share_a_page_and_the_finished_leave_theirs() -> None:
+async def test_finished_providers_leave_their_share_to_the_others() -> None:
     one, two, three = (_fill(DurableLike(name), count) for name, count in (("one", 9), ("two", 2), ("three", 9)))
     await _pages(replace(EVERYTHING, limit=8), one, two, three)
     assert [query.limit for query in one.world.queries] == [3, 4, 4]
@@ -67,14 +67,14 @@ async def test_unfinished_providers_share_a_page_and_the_finished_leave_theirs()
     assert [query.limit for query in three.world.queries] == [2, 4, 4]
 
 
-async def test_a_limit_smaller_than_the_fleet_takes_the_providers_in_turn() -> None:
+async def test_a_limit_below_the_number_of_providers_queries_them_one_after_another() -> None:
     adapters = [_fill(DurableLike(name), 2) for name in ("one", "two", "three")]
     pages = await _pages(replace(EVERYTHING, limit=1), *adapters)
     assert all(len(page.items) <= 1 for page in pages)
     assert len(_ids(pages)) == len(set(_ids(pages))) == 6
 
 
-async def test_all_that_a_provider_returns_is_taken() -> None:
+async def test_items_above_the_requested_share_are_kept() -> None:
     class Generous(DurableLike):
         async def list(self, query: ProviderQuery, call: Call) -> ProviderPage:
             return await super().list(replace(query, limit=100), call)
@@ -83,7 +83,7 @@ async def test_all_that_a_provider_returns_is_taken() -> None:
     assert (len(page.items), page.next_cursor) == (9, None)
 
 
-async def test_providers_are_asked_side_by_side() -> None:
+async def test_providers_are_queried_concurrently() -> None:
     one, two = DurableLike("one"), DurableLike("two")
     both = asyncio.Barrier(2)
 
@@ -94,13 +94,13 @@ async def test_providers_are_asked_side_by_side() -> None:
     await asyncio.wait_for(_pages(EVERYTHING, one, two), timeout=5)
 
 
-async def test_each_provider_has_its_own_time_limit() -> None:
+async def test_each_provider_has_its_own_deadline() -> None:
     one, two = DurableLike("one", deadlines={"list": 0.5}), DurableLike("two")
     await _pages(EVERYTHING, one, two)
     assert [one.world.calls[0].deadline, two.world.calls[0].deadline] == [1_000.5, 1_010.0]
 
 
-async def test_another_limit_is_fine_on_every_page() -> None:
+async def test_the_limit_may_change_between_pages() -> None:
     one, two = _fill(DurableLike("one"), 12), _fill(DurableLike("two"), 5)
     query, seen = EVERYTHING, []
     for limit in (3, 1, 7, 2, 100):
@@ -145,7 +145,7 @@ async def test_the_order_in_which_filters_are_given_does_not_matter() -> None:
     await ListService(fleet_of([DurableLike("one")])).page(again, context())
 
 
-async def test_whether_partial_pages_are_welcome_may_change_between_pages() -> None:
+async def test_partial_may_change_between_pages() -> None:
     query = replace(FIRST, cursor=await _cursor(), partial=False)
     assert (await ListService(fleet_of([_fill(DurableLike("one"), 3)])).page(query, context())).items
 
@@ -170,11 +170,11 @@ async def test_a_cursor_with_any_character_changed_is_refused_without_a_call() -
 
 
 @given(st.text(max_size=80) | st.from_regex(r"[A-Za-z0-9_-]{1,80}", fullmatch=True))
-def test_a_made_up_cursor_is_refused(cursor: str) -> None:
+def test_an_invented_cursor_is_refused(cursor: str) -> None:
     assert asyncio.run(_refused(cursor))
 
 
-async def test_a_provider_that_fails_is_told_asked_again_and_then_done() -> None:
+async def test_a_failing_provider_is_queried_twice_and_then_finished() -> None:
     well, sick = _fill(DurableLike("well"), 5), _fill(DurableLike("sick"), 5)
     sick.world.fail("list", HANGS, REFUSES)
     pages = await _pages(replace(EVERYTHING, limit=4), well, sick)
@@ -184,21 +184,21 @@ async def test_a_provider_that_fails_is_told_asked_again_and_then_done() -> None
     assert _ids(pages) == [runtime.id for runtime in well.world.runtimes.values()]
 
 
-async def test_a_provider_that_recovers_goes_on_where_it_was() -> None:
+async def test_a_provider_that_recovers_continues_at_its_cursor() -> None:
     well, sick = _fill(DurableLike("well"), 9), _fill(DurableLike("sick"), 4)
     sick.world.fail("list", None, HANGS, None, HANGS, None, HANGS)
     pages = await _pages(replace(EVERYTHING, limit=2), well, sick)
     assert len(_ids(pages)) == len(set(_ids(pages))) == 13
 
 
-async def test_failures_count_only_in_a_row() -> None:
+async def test_only_consecutive_failures_finish_a_provider() -> None:
     well, sick = _fill(DurableLike("well"), 1), _fill(DurableLike("sick"), 3)
     sick.world.fail("list", HANGS, None, HANGS, None, HANGS, None)
     pages = await _pages(replace(EVERYTHING, limit=2), well, sick)
     assert len(_ids(pages)) == 4
 
 
-async def test_where_all_fail_the_list_fails_with_what_each_said() -> None:
+async def test_the_list_fails_with_all_errors_if_all_providers_fail() -> None:
     one, two = DurableLike("one"), DurableLike("two")
     one.world.fail("list", RateLimited("slow", retry_after=7, failure=ProviderFailure("one", status=429)))
     two.world.fail("list", RateLimited("slow", retry_after=3, failure=ProviderFailure("two", status=429)))
@@ -211,7 +211,7 @@ async def test_where_all_fail_the_list_fails_with_what_each_said() -> None:
     ]
 
 
-async def test_later_pages_on_which_all_that_is_left_fails_still_lead_to_the_end() -> None:
+async def test_failures_on_later_pages_still_end_the_list() -> None:
     well, sick = _fill(DurableLike("well"), 1), _fill(DurableLike("sick"), 4)
     sick.world.fail("list", None, HANGS, HANGS)
     pages = await _pages(replace(EVERYTHING, limit=4), well, sick)
@@ -227,7 +227,7 @@ async def test_partial_deny_fails_as_soon_as_one_fails() -> None:
     assert len(_ids(await _pages(replace(EVERYTHING, partial=False), well, sick))) == 5
 
 
-async def test_an_open_provider_without_a_scope_is_told_once_and_not_asked() -> None:
+async def test_an_open_provider_without_a_scope_is_reported_once_and_not_called() -> None:
     pinned, open_ = _fill(DurableLike("pinned"), 5), DurableLike("open", scope=None)
     pages = await _pages(replace(EVERYTHING, limit=4), pinned, open_)
     told = [(name, error.errors[0].parameter) for page in pages for name, error in page.failures]
@@ -244,16 +244,14 @@ async def test_an_open_provider_without_a_scope_is_told_once_and_not_asked() -> 
     ],
     ids=["all are open", "partial=deny"],
 )
-async def test_where_only_a_scope_is_missing_the_caller_is_told_to_name_one(
-    query: ListQuery, adapters: list[FakeAdapter]
-) -> None:
+async def test_a_missing_scope_alone_is_a_client_error(query: ListQuery, adapters: list[FakeAdapter]) -> None:
     """Nobody is ill, and trying again would not help."""
     with pytest.raises(InvalidRequest) as caught:
         await _pages(query, *adapters)
     assert [fault.parameter for fault in caught.value.errors] == ["scope"]
 
 
-async def test_scopes_select_pinned_providers_and_are_listed_in_open_ones() -> None:
+async def test_scopes_select_pinned_providers_and_scopes_of_open_ones() -> None:
     home, other, open_ = (
         _fill(DurableLike("home"), 1),
         _fill(DurableLike("other", scope="away"), 1),
@@ -277,7 +275,7 @@ async def test_a_scope_in_two_spellings_is_listed_once() -> None:
     assert len(_ids(pages)) == 1
 
 
-async def test_kinds_and_providers_narrow_who_is_asked() -> None:
+async def test_kinds_and_providers_restrict_the_queried_providers() -> None:
     one, two = _fill(DurableLike("one"), 1), _fill(BrowserLike("two"), 1)
     await _pages(replace(EVERYTHING, filter=ListFilter(kinds=frozenset({"browser"}))), one, two)
     assert (one.world.asked, two.world.asked) == ([], ["list"])
@@ -285,7 +283,7 @@ async def test_kinds_and_providers_narrow_who_is_asked() -> None:
     assert (one.world.asked, two.world.asked) == (["list"], ["list"])
 
 
-async def test_nobody_to_ask_is_an_empty_list() -> None:
+async def test_a_list_without_providers_is_empty() -> None:
     (page,) = await _pages(replace(EVERYTHING, filter=ListFilter(kinds=frozenset({"desktop"}))), DurableLike("one"))
     assert (page.items, page.failures) == ([], [])
 
@@ -305,14 +303,14 @@ class LongCursors(DurableLike):
         return page if cursor is None else ProviderPage(page.items, cursor.ljust(self.length))
 
 
-async def test_a_providers_cursor_too_long_to_pass_on_is_its_failure() -> None:
+async def test_a_provider_cursor_that_is_too_long_is_a_failure_of_the_provider() -> None:
     well, wordy = _fill(DurableLike("well"), 3), _fill(LongCursors("wordy"), 3)
     pages = await _pages(replace(EVERYTHING, limit=2), well, wordy)
     assert {type(error) for page in pages for _, error in page.failures} == {ProviderBadResponse}
     assert len(_ids(pages)) == 3
 
 
-async def test_a_cursor_that_is_given_out_is_always_taken_back_or_the_list_is_refused() -> None:
+async def test_a_returned_cursor_is_always_accepted_or_the_list_is_refused() -> None:
     class Wordy(LongCursors):
         length = 1900
 
@@ -334,7 +332,7 @@ FAILURES = st.sampled_from([None, HANGS, REFUSES, RateLimited("x"), ProviderBadR
     limits=st.lists(st.integers(1, 7), min_size=1, max_size=6),
     comings=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30), st.booleans()), max_size=12),
 )
-def test_whatever_fails_comes_and_goes_a_loop_over_the_pages_ends_with_everything_of_the_healthy_once(
+def test_paging_ends_with_each_runtime_of_healthy_providers_once(
     counts: list[int], failures: list[list[Any]], limits: list[int], comings: list[tuple[int, int, bool]]
 ) -> None:
     adapters = [_fill(DurableLike(f"p{number}"), count) for number, count in enumerate(counts)]

@@ -73,7 +73,7 @@ DOUBTS: dict[str, Callable[[Operation], GatewayError | TransportFailure]] = {
 
 @pytest.mark.parametrize("doubt", DOUBTS)
 @pytest.mark.parametrize("verb", VERBS)
-async def test_a_verb_that_happened_although_its_answer_did_not_come_is_told_as_done(verb: Verb, doubt: str) -> None:
+async def test_a_verb_that_happened_without_a_response_succeeds(verb: Verb, doubt: str) -> None:
     adapter = DurableLike("one")
     operation, state, act = VERBS[verb]
     runtime = adapter.put("agent", state)
@@ -87,7 +87,7 @@ async def test_a_verb_that_happened_although_its_answer_did_not_come_is_told_as_
 
 
 @pytest.mark.parametrize("verb", VERBS)
-async def test_a_verb_that_is_not_seen_to_have_happened_is_unknown_and_not_sent_again(verb: Verb) -> None:
+async def test_a_verb_without_visible_effect_is_unknown_and_not_sent_again(verb: Verb) -> None:
     """A stop or reset is not to be repeated by a client either: it would end whatever was started since."""
     adapter = DurableLike("one")
     operation, state, act = VERBS[verb]
@@ -101,7 +101,7 @@ async def test_a_verb_that_is_not_seen_to_have_happened_is_unknown_and_not_sent_
 
 
 @pytest.mark.parametrize("verb", VERBS)
-async def test_a_failure_that_is_seen_to_have_changed_nothing_is_told_as_it_was(verb: Verb) -> None:
+async def test_a_failure_that_changed_nothing_is_reported_unchanged(verb: Verb) -> None:
     adapter = DurableLike("one")
     operation, state, act = VERBS[verb]
     runtime = adapter.put("agent", state)
@@ -112,7 +112,7 @@ async def test_a_failure_that_is_seen_to_have_changed_nothing_is_told_as_it_was(
 
 
 @pytest.mark.parametrize("doubt", ["dropped", "500"])
-async def test_a_reset_that_cannot_be_looked_after_is_not_to_be_repeated(doubt: str) -> None:
+async def test_a_reset_that_cannot_be_verified_is_not_retryable(doubt: str) -> None:
     adapter = DurableLike("one")
     runtime = adapter.put("agent", State.RUNNING)
     adapter.world.fail("reset", DOUBTS[doubt](Operation.RESET))
@@ -124,7 +124,7 @@ async def test_a_reset_that_cannot_be_looked_after_is_not_to_be_repeated(doubt: 
 
 
 @pytest.mark.parametrize("verb", VERBS)
-async def test_a_verb_that_never_left_is_not_looked_after(verb: Verb) -> None:
+async def test_a_verb_that_was_not_sent_is_not_verified(verb: Verb) -> None:
     adapter = DurableLike("one")
     operation, state, act = VERBS[verb]
     runtime = adapter.put("agent", state)
@@ -138,7 +138,7 @@ def _with_instance(instance: str) -> dict[str, Any]:
     return {"durable": DurablePart(instance=Instance(id=instance))}
 
 
-async def test_a_reset_whose_instance_is_gone_has_happened_although_another_one_runs_by_now() -> None:
+async def test_a_reset_happened_if_another_instance_runs_now() -> None:
     adapter = DurableLike("one")
     runtime = adapter.put("agent", State.RUNNING, provider_id="a1", **_with_instance("first"))
 
@@ -152,7 +152,7 @@ async def test_a_reset_whose_instance_is_gone_has_happened_although_another_one_
     assert adapter.world.asked == ["get", "reset", "get"]
 
 
-async def test_a_reset_with_a_precondition_may_be_repeated() -> None:
+async def test_a_reset_with_a_precondition_is_retryable() -> None:
     adapter = DurableLike("one")
     runtime = adapter.put("agent", State.RUNNING)
     adapter.world.fail("reset", lost(Operation.RESET))
@@ -161,7 +161,7 @@ async def test_a_reset_with_a_precondition_may_be_repeated() -> None:
     assert caught.value.retryable is Retryable.SAME_REQUEST
 
 
-async def test_a_stop_of_what_is_never_started_again_may_be_repeated() -> None:
+async def test_a_stop_of_a_runtime_that_cannot_start_again_is_retryable() -> None:
     adapter = BrowserLike("one")
     runtime = adapter.put("bot", State.RUNNING)
     adapter.world.fail("stop", lost(Operation.STOP))
@@ -171,7 +171,7 @@ async def test_a_stop_of_what_is_never_started_again_may_be_repeated() -> None:
 
 
 @pytest.mark.parametrize("verb", [Verb.STOP, Verb.RESET])
-async def test_a_precondition_that_fails_keeps_a_stop_or_reset_from_being_sent(verb: Verb) -> None:
+async def test_a_stop_or_reset_whose_precondition_fails_is_not_sent(verb: Verb) -> None:
     adapter = DurableLike("one")
     runtime = adapter.put("agent", State.RUNNING)
     idle = adapter.put("idle", State.IDLE)
@@ -189,7 +189,7 @@ async def test_a_precondition_that_fails_keeps_a_stop_or_reset_from_being_sent(v
     assert (await act(idle.id)).changed is False, "what has no instance has nothing to lose"
 
 
-async def test_a_verb_that_was_sent_twice_here_is_done_by_its_first_try() -> None:
+async def test_a_conflict_of_a_retry_succeeds_if_the_first_attempt_did() -> None:
     """A policy may send again after a lost answer; the conflict that the second try meets is of our own making."""
     adapter = DurableLike("one")
     runtime = adapter.put("agent", State.RUNNING)
@@ -205,7 +205,7 @@ async def test_a_verb_that_was_sent_twice_here_is_done_by_its_first_try() -> Non
     assert (after.state, after.changed) == (State.PAUSED, True)
 
 
-async def test_the_look_has_what_is_left_of_the_time_and_at_least_five_seconds() -> None:
+async def test_the_read_has_the_remaining_time_and_at_least_five_seconds() -> None:
     adapter = DurableLike("one", deadlines={"reset": 60, "get": 10})
     clock = FakeClock()
     service = LifecycleService(fleet_of([adapter], clock))
@@ -236,7 +236,7 @@ class Expiring(DurableLike):
 
 
 @pytest.mark.parametrize("reaches", [True, False])
-async def test_a_keepalive_whose_answer_was_lost_is_read_off_the_expiry(reaches: bool) -> None:
+async def test_a_lost_keepalive_is_verified_by_the_expiry(reaches: bool) -> None:
     adapter = Expiring("one")
     adapter.reaches = reaches
     runtime = adapter.put("agent", State.RUNNING, expires_at="2026-01-01T00:00:00Z")
@@ -250,7 +250,7 @@ async def test_a_keepalive_whose_answer_was_lost_is_read_off_the_expiry(reaches:
     assert adapter.world.asked == ["get", "keepalive", "get"]
 
 
-async def test_a_lost_delete_has_happened_when_the_runtime_is_gone() -> None:
+async def test_a_lost_delete_succeeds_if_the_runtime_does_not_exist() -> None:
     adapter = BrowserLike("one")
     runtime = adapter.put("bot", State.RUNNING)
 
@@ -263,7 +263,7 @@ async def test_a_lost_delete_has_happened_when_the_runtime_is_gone() -> None:
     assert adapter.world.asked == ["delete", "get"]
 
 
-async def test_a_lost_delete_of_what_is_still_there_may_be_sent_again() -> None:
+async def test_a_lost_delete_of_an_existing_runtime_is_retryable() -> None:
     adapter = BrowserLike("one")
     runtime = adapter.put("bot", State.RUNNING)
     adapter.world.fail("delete", lost(Operation.DELETE))
@@ -273,7 +273,7 @@ async def test_a_lost_delete_of_what_is_still_there_may_be_sent_again() -> None:
 
 
 @pytest.mark.parametrize("first", [("disconnected", Phase.SENT), ("502", Phase.ANSWERED)])
-async def test_a_delete_that_finds_nothing_after_one_that_was_lost_here_succeeds(
+async def test_not_found_after_a_lost_attempt_of_a_delete_succeeds(
     first: tuple[str, Phase],
 ) -> None:
     adapter = BrowserLike("one")

@@ -51,7 +51,7 @@ FILLED = {"version": "v2", "n": 1, "metadata": {"labels": {}}, "resources": {"cp
 SENT: dict[str, Any] = {"n": 1, "resources": {"cpu_cores": 4}}
 
 
-async def test_a_lost_replacement_has_happened_when_the_config_is_what_was_sent_with_defaults_filled_in() -> None:
+async def test_a_lost_replacement_succeeds_if_the_config_equals_the_sent_one() -> None:
     adapter = _configured({"version": "v2"})
 
     async def replaces() -> None:
@@ -65,7 +65,7 @@ async def test_a_lost_replacement_has_happened_when_the_config_is_what_was_sent_
 
 
 @pytest.mark.parametrize("known", [{"version": "v2"}, {**FILLED, "defaults": {"model": "m"}}, {"version": "v9"}])
-async def test_a_lost_replacement_of_a_config_that_holds_more_or_less_is_unknown(known: dict[str, Any]) -> None:
+async def test_a_lost_replacement_is_unknown_if_the_config_differs(known: dict[str, Any]) -> None:
     """A replacement is wholesale: a member that was left out and still has a value speaks against it."""
     adapter = _configured(known)
     adapter.world.fail("replace_config", lost(Operation.REPLACE_CONFIG))
@@ -74,7 +74,7 @@ async def test_a_lost_replacement_of_a_config_that_holds_more_or_less_is_unknown
     assert caught.value.retryable is Retryable.SAME_REQUEST
 
 
-async def test_the_retry_of_a_replacement_whose_answer_was_lost_succeeds_although_its_tag_is_an_old_one() -> None:
+async def test_the_retry_of_a_lost_replacement_succeeds_with_the_old_etag() -> None:
     adapter = _configured(FILLED)
     service = ConfigService(fleet_of([adapter]))
     document, etag = await service.replace("one.a1", _replacement(**SENT), '"d0"', context())
@@ -160,7 +160,7 @@ async def test_a_lost_install_that_happened_is_found_in_the_list() -> None:
     assert adapter.world.asked == ["install_capability", "list_capabilities"]
 
 
-async def test_a_lost_install_that_is_missing_from_the_list_is_sent_once_more() -> None:
+async def test_a_lost_install_that_is_not_in_the_list_is_sent_once_again() -> None:
     adapter, service = _bindings()
     adapter.lost = [False]
     assert (await service.install("one.a1", InstallCapability(name="x"), context())).id == "x"
@@ -171,7 +171,7 @@ async def test_a_lost_install_that_is_missing_from_the_list_is_sent_once_more() 
         await service.install("one.a1", InstallCapability(name="x"), context())
 
 
-async def test_an_install_that_is_carried_out_late_is_not_told_as_somebody_elses() -> None:
+async def test_an_install_that_is_carried_out_late_succeeds() -> None:
     adapter, service = _bindings()
     adapter.lost = [False]
     calls: list[str] = []
@@ -185,7 +185,7 @@ async def test_an_install_that_is_carried_out_late_is_not_told_as_somebody_elses
     assert (await service.install("one.a1", InstallCapability(name="x"), context())).id == "x"
 
 
-async def test_an_install_of_what_was_there_or_has_another_version_is_not_told_as_done() -> None:
+async def test_an_install_conflict_without_a_lost_attempt_or_with_another_version_fails() -> None:
     adapter, service = _bindings("x")
     with pytest.raises(errors.AlreadyExists):
         await service.install("one.a1", InstallCapability(name="x"), context())
@@ -196,7 +196,7 @@ async def test_an_install_of_what_was_there_or_has_another_version_is_not_told_a
 
 @pytest.mark.parametrize("change", [{"enabled": False}, {"version": "2"}, {"flags": {"a": True, "b": None}}])
 @pytest.mark.parametrize("happened", [True, False])
-async def test_a_lost_change_of_a_binding_is_read_off_the_list(change: dict[str, Any], happened: bool) -> None:
+async def test_a_lost_update_of_a_binding_is_verified_by_the_list(change: dict[str, Any], happened: bool) -> None:
     adapter, service = _bindings("x")
     adapter.lost = [happened]
     request = validate(UpdateCapability, change)
@@ -209,7 +209,7 @@ async def test_a_lost_change_of_a_binding_is_read_off_the_list(change: dict[str,
 
 
 @pytest.mark.parametrize("happened", [True, False])
-async def test_a_lost_removal_of_a_binding_is_read_off_the_list(happened: bool) -> None:
+async def test_a_lost_removal_of_a_binding_is_verified_by_the_list(happened: bool) -> None:
     adapter, service = _bindings("x")
     adapter.lost = [happened]
     if happened:

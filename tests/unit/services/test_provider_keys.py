@@ -38,6 +38,6 @@ def test_a_key_is_the_same_on_every_replica():
     ],
     ids=str,
 )
-def test_nobody_uses_the_key_of_another(other: dict[str, str]):
+def test_keys_differ_between_principals_providers_and_scopes(other: dict[str, str]):
     """Two principals with one key make two runtimes, and neither is answered with the other's."""
     assert key(**other) != key()

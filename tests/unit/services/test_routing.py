@@ -50,7 +50,7 @@ def test_every_replica_ranks_alike_whatever_the_order_of_its_settings(
     assert one == other
 
 
-def test_taking_a_provider_away_moves_only_what_was_its_own() -> None:
+def test_removing_a_provider_changes_only_the_names_it_served() -> None:
     everybody = _targets(*map(DurableLike, "abc"))
     for number in range(200):
         before = rank(everybody, "alice", "durable", f"n{number}")
@@ -64,7 +64,7 @@ def test_a_tier_is_shared_by_weight() -> None:
     assert 1400 < firsts["heavy"] < 1600
 
 
-def test_principals_and_kinds_are_spread_apart() -> None:
+def test_principals_and_kinds_are_distributed_independently() -> None:
     targets = _targets(*map(DurableLike, "ab"))
     firsts = {rank(targets, f"p{number}", "durable", "same")[0].provider.name for number in range(30)}
     assert firsts == {"a", "b"}
@@ -79,7 +79,7 @@ async def test_a_live_runtime_of_the_name_wins_over_order_and_hash() -> None:
     assert (await _chosen(fleet, create(name="other"))).provider.name == "first"
 
 
-async def test_of_two_accounts_that_see_a_runtime_of_the_name_the_one_that_owns_it_is_chosen() -> None:
+async def test_the_account_that_owns_a_runtime_of_the_name_is_chosen() -> None:
     stranger, owner = DurableLike("stranger", order=1), DurableLike("owner", order=2)
     stranger.put("agent", durable=DurablePart(owned_by_me=False))
     owner.put("agent", durable=DurablePart(owned_by_me=True))
@@ -89,13 +89,13 @@ async def test_of_two_accounts_that_see_a_runtime_of_the_name_the_one_that_owns_
     assert (await _chosen(fleet_of([stranger, silent]), create(name="agent"))).provider.name == "silent"
 
 
-async def test_an_ended_runtime_of_the_name_does_not_hold_it() -> None:
+async def test_an_ended_runtime_of_the_name_does_not_decide() -> None:
     first, second = BrowserLike("first", order=1), BrowserLike("second", order=2)
     second.put("bot", State.STOPPED)
     assert (await _chosen(fleet_of([first, second]), create("browser", name="bot"))).provider.name == "first"
 
 
-async def test_a_provider_that_cannot_be_asked_for_the_name_does_not_decide() -> None:
+async def test_a_provider_whose_look_up_fails_does_not_decide() -> None:
     first, second = DurableLike("first", order=1), DurableLike("second", order=2)
     second.put("agent")
     first.world.fail("find", DOWN)
@@ -104,7 +104,7 @@ async def test_a_provider_that_cannot_be_asked_for_the_name_does_not_decide() ->
     assert (await _chosen(fleet_of([first, second]), create(name="agent"))).provider.name == "first"
 
 
-async def test_a_provider_that_hangs_holds_a_create_for_another_up_for_two_seconds_and_no_longer() -> None:
+async def test_a_provider_that_hangs_delays_the_choice_by_at_most_two_seconds() -> None:
     clock = FakeClock()
     hanging, well = DurableLike("hanging", order=2), DurableLike("well", order=1)
 
@@ -118,7 +118,7 @@ async def test_a_provider_that_hangs_holds_a_create_for_another_up_for_two_secon
     assert clock.monotonic() - began == 2.0
 
 
-async def test_a_shorter_limit_of_the_settings_bounds_the_look_for_a_name_too() -> None:
+async def test_a_shorter_list_deadline_limits_the_look_up_too() -> None:
     clock = FakeClock()
     brisk, other = DurableLike("brisk", deadlines={"list": 0.5}), DurableLike("other")
     await _chosen(fleet_of([brisk, other], clock), create(name="agent"))
@@ -126,19 +126,19 @@ async def test_a_shorter_limit_of_the_settings_bounds_the_look_for_a_name_too() 
     assert deadlines == [0.5, 2.0]
 
 
-async def test_nobody_is_asked_for_the_name_where_there_is_nothing_to_choose() -> None:
+async def test_the_name_is_not_looked_up_if_only_one_target_fits() -> None:
     only = DurableLike("only")
     await _chosen(fleet_of([only, BrowserLike("browsers")]), create(name="agent"))
     assert only.world.asked == []
 
 
-async def test_a_made_up_name_is_looked_for_nowhere() -> None:
+async def test_a_generated_name_is_not_looked_up() -> None:
     both = [DurableLike("one"), DurableLike("two")]
     await Router(fleet_of(both)).choose(create(name="made-up"), context(), name_may_exist=False)
     assert [adapter.world.asked for adapter in both] == [[], []]
 
 
-async def test_a_provider_that_is_named_is_the_one_or_nothing() -> None:
+async def test_a_named_provider_is_the_only_candidate() -> None:
     fleet = fleet_of([DurableLike("one"), DurableLike("two"), BrowserLike("three")])
     assert (await _chosen(fleet, create(provider="two"))).provider.name == "two"
     with pytest.raises(UnsupportedFeature) as caught:
@@ -147,14 +147,14 @@ async def test_a_provider_that_is_named_is_the_one_or_nothing() -> None:
     assert [fault.pointer for fault in caught.value.errors] == ["#/kind"]
 
 
-async def test_an_unknown_provider_is_the_callers_fault_and_told_with_those_there_are() -> None:
+async def test_an_unknown_provider_is_a_client_error_that_lists_the_known_ones() -> None:
     with pytest.raises(ValidationFailed) as caught:
         await _chosen(fleet_of([DurableLike("one"), DurableLike("two")]), create(provider="three"))
     assert [(fault.pointer, fault.code) for fault in caught.value.errors] == [("#/provider", "unknown_provider")]
     assert "one, two" in caught.value.detail
 
 
-async def test_where_none_fits_every_provider_of_the_kind_says_why() -> None:
+async def test_the_error_has_a_reason_for_each_provider_if_none_fits() -> None:
     fleet = fleet_of([BrowserLike("one"), BrowserLike("two"), DurableLike("three")])
     with pytest.raises(UnsupportedFeature) as caught:
         await _chosen(fleet, create("browser", driver="selenium", start=False))
@@ -206,7 +206,7 @@ async def test_options_choose_the_provider_that_knows_them() -> None:
     assert (await _chosen(fleet, create())).provider.name == "one"
 
 
-async def test_options_that_nobody_knows_are_refused_before_anybody_is_asked() -> None:
+async def test_options_that_no_provider_knows_are_refused_without_a_call() -> None:
     adapters = [DurableLike("one"), DurableLike("two")]
     with pytest.raises(ValidationFailed) as caught:
         await _chosen(fleet_of(adapters), create(name="agent", provider_options={"colour": "red"}))
@@ -229,7 +229,7 @@ async def test_the_scope_is_the_pinned_one_or_the_one_that_was_named(
     ("pinned", "sent", "code"),
     [("home", {"scope": "away"}, "unsupported"), (None, {}, "required"), (None, {"scope": "not a word"}, "invalid")],
 )
-async def test_a_scope_that_no_provider_takes_is_the_callers_fault(
+async def test_a_scope_that_no_provider_accepts_is_a_client_error(
     pinned: str | None, sent: dict[str, Any], code: str
 ) -> None:
     with pytest.raises(ValidationFailed) as caught:
@@ -257,14 +257,14 @@ def test_two_spellings_of_an_id_resolve_to_the_same_runtime() -> None:
     assert fleet.resolve("one.ABC", context()) == fleet.resolve("one.abc", context())
 
 
-def test_a_provider_that_is_not_configured_is_never_called_not_found() -> None:
+def test_an_id_of_an_unknown_provider_is_not_reported_as_not_found() -> None:
     with pytest.raises(ProviderNotConfigured) as caught:
         fleet_of([DurableLike("one")]).resolve("gone.x-1", context())
     assert caught.value.provider == "gone"
 
 
 @pytest.mark.parametrize("text", ["", "one", "one.", "one.a/b", "two.***"])
-def test_what_is_no_id_is_not_found_without_a_call(text: str) -> None:
+def test_a_text_that_is_not_an_id_is_not_found_without_a_call(text: str) -> None:
     adapter = DurableLike("one")
     with pytest.raises(NotFound):
         fleet_of([adapter, DurableLike("two", scope=None)]).resolve(text, context())

@@ -83,7 +83,7 @@ def _launch_of(runtime: Runtime) -> Any:
     return runtime.browser.launch
 
 
-async def test_a_read_shows_what_was_sent_where_the_provider_is_silent() -> None:
+async def test_a_read_shows_sent_values_that_the_provider_does_not_report() -> None:
     here, adapter = await Kept.open(), BrowserLike("one")
     runtime = await remembered(here, adapter, driver="playwright", labels={"team": "shop"})
     shown = await LifecycleService(fleet_of([adapter]), here.keeper).get(runtime.id, context())
@@ -105,7 +105,7 @@ async def test_a_read_shows_what_was_sent_where_the_provider_is_silent() -> None
     )
 
 
-async def test_what_the_provider_reports_stays() -> None:
+async def test_values_that_the_provider_reports_are_not_replaced() -> None:
     here, adapter = await Kept.open(), BrowserLike("one")
     runtime = await remembered(here, adapter, driver="playwright", labels={"team": "shop"})
     told = BrowserPart(driver="selenium", launch=Launch(humanize=False))
@@ -117,7 +117,7 @@ async def test_what_the_provider_reports_stays() -> None:
     assert (launch.mode, launch.humanize, launch.extension_ids) == ("ephemeral", False, ["x"])
 
 
-async def test_a_launch_of_another_mode_is_not_mixed_with_what_was_sent() -> None:
+async def test_a_reported_launch_of_another_mode_is_not_merged() -> None:
     here, adapter = await Kept.open(), BrowserLike("one")
     runtime = await remembered(here, adapter)
     told = BrowserPart(launch=Launch(mode="profile", profile_id="p"))
@@ -125,7 +125,7 @@ async def test_a_launch_of_another_mode_is_not_mixed_with_what_was_sent() -> Non
     assert _launch_of(shown) == told.launch
 
 
-async def test_no_password_reaches_the_store_even_sealed() -> None:
+async def test_no_password_is_stored_even_sealed() -> None:
     here, adapter = await Kept.open(), BrowserLike("one")
     runtime = await remembered(here, adapter)
     key = kept._key(adapter, "home", runtime.provider_id)
@@ -137,7 +137,7 @@ async def test_no_password_reaches_the_store_even_sealed() -> None:
     assert b"proxy.example" not in sealed
 
 
-async def test_another_process_shows_it_from_the_read_after_the_store_has_answered() -> None:
+async def test_another_process_shows_the_spec_after_loading_it() -> None:
     """The provider answers at once here, before the store can have; its answer is not held up."""
     here, adapter = await Kept.open(), BrowserLike("one")
     runtime = await remembered(here, adapter)
@@ -149,7 +149,7 @@ async def test_another_process_shows_it_from_the_read_after_the_store_has_answer
     assert there.asked == ["specs"]
 
 
-async def test_a_read_that_takes_its_time_shows_what_the_store_said_meanwhile() -> None:
+async def test_a_slow_read_shows_a_spec_loaded_meanwhile() -> None:
     here, adapter = await Kept.open(), BrowserLike("one")
     runtime = await remembered(here, adapter)
     there = await here.another()
@@ -163,7 +163,7 @@ async def test_a_read_that_takes_its_time_shows_what_the_store_said_meanwhile() 
     assert _launch_of(shown).humanize is True
 
 
-async def test_a_store_that_hangs_holds_up_no_read() -> None:
+async def test_a_store_that_hangs_delays_no_read() -> None:
     here, adapter = await Kept.open(), BrowserLike("one")
     runtime = adapter.put("bot", State.RUNNING)
     here.hold = asyncio.Event()
@@ -177,7 +177,7 @@ async def test_a_store_that_hangs_holds_up_no_read() -> None:
     await here.keeper.close()
 
 
-async def test_a_store_that_is_down_is_left_alone_for_a_while_and_asked_again_after() -> None:
+async def test_an_unavailable_store_is_called_again_after_a_pause() -> None:
     here, adapter = await Kept.open(), BrowserLike("one")
     runtime = await remembered(here, adapter)
     there = await here.another()
@@ -194,7 +194,7 @@ async def test_a_store_that_is_down_is_left_alone_for_a_while_and_asked_again_af
     assert _launch_of(await service.get(runtime.id, context())).humanize is True
 
 
-async def test_the_rows_of_a_list_are_asked_for_in_one_question_for_the_next_list() -> None:
+async def test_specs_of_list_items_are_loaded_in_one_batch_for_the_next_list() -> None:
     here, adapter = await Kept.open(), BrowserLike("one")
     for number in range(5):
         await remembered(here, adapter, f"bot-{number}")
@@ -210,7 +210,7 @@ async def test_the_rows_of_a_list_are_asked_for_in_one_question_for_the_next_lis
     assert there.asked == ["specs"]
 
 
-async def test_that_there_is_nothing_is_remembered_for_a_while() -> None:
+async def test_a_missing_spec_is_remembered_for_a_while() -> None:
     """Runtimes that somebody made elsewhere are not asked for with every read, but may yet turn out to be kept."""
     here, adapter = await Kept.open(), BrowserLike("one")
     runtime = adapter.put("bot", State.RUNNING)
@@ -225,7 +225,7 @@ async def test_that_there_is_nothing_is_remembered_for_a_while() -> None:
     await settled(lambda: here.asked == ["specs", "specs"])
 
 
-async def test_a_create_does_not_fail_with_the_store_and_what_it_sent_is_written_once_that_is_back() -> None:
+async def test_a_spec_is_written_after_the_store_recovers() -> None:
     here, adapter = await Kept.open(), BrowserLike("one")
     here.down = True
     runtime = await remembered(here, adapter)
@@ -239,7 +239,7 @@ async def test_a_create_does_not_fail_with_the_store_and_what_it_sent_is_written
     assert _launch_of(await there.keeper.known(adapter, runtime)).humanize is True
 
 
-async def test_what_waits_to_be_written_is_bounded() -> None:
+async def test_the_number_of_waiting_writes_is_bounded() -> None:
     here, adapter = await Kept.open(), BrowserLike("one")
     here.down = True
     for number in range(kept.MAX_WAITING + 1):
@@ -252,7 +252,7 @@ async def test_what_waits_to_be_written_is_bounded() -> None:
     assert len(here.asked) == 2 * kept.MAX_WAITING + 1
 
 
-async def test_what_waits_to_be_asked_for_is_bounded() -> None:
+async def test_the_number_of_waiting_loads_is_bounded() -> None:
     here, adapter = await Kept.open(), BrowserLike("one")
     rows = [adapter.put(f"bot-{number}", State.RUNNING) for number in range(kept.MAX_WAITING + 1)]
     here.keeper.fill_all(adapter, rows)
@@ -280,19 +280,19 @@ async def test_a_spec_of_another_runtime_is_not_shown_even_if_its_row_was_moved(
     assert here.troubles == [Trouble.UNREADABLE]
 
 
-async def test_a_spec_that_is_too_large_is_not_kept() -> None:
+async def test_a_spec_that_is_too_large_is_not_stored() -> None:
     here, adapter = await Kept.open(), BrowserLike("one")
     await remembered(here, adapter, labels={"a": "x" * kept.LARGEST})
     assert (here.asked, here.troubles) == ([], [Trouble.TOO_LARGE])
 
 
-async def test_what_says_nothing_is_not_kept() -> None:
+async def test_an_empty_spec_is_not_stored() -> None:
     here, adapter = await Kept.open(), DurableLike("one")
     await here.keeper.remember(adapter, "home", adapter.put("agent"), create(name="agent", display_name="Agent"))
     assert here.asked == []
 
 
-async def test_a_deleted_runtime_is_forgotten() -> None:
+async def test_the_spec_of_a_deleted_runtime_is_deleted() -> None:
     here, adapter = await Kept.open(), BrowserLike("one")
     runtime = await remembered(here, adapter)
     await LifecycleService(fleet_of([adapter]), here.keeper).delete(runtime.id, context())
@@ -300,7 +300,7 @@ async def test_a_deleted_runtime_is_forgotten() -> None:
     assert _launch_of(await (await here.another()).keeper.known(adapter, runtime)) is None
 
 
-async def test_without_a_store_nothing_is_kept_and_nothing_filled_in() -> None:
+async def test_without_a_store_nothing_is_stored_or_filled_in() -> None:
     adapter = BrowserLike("one")
     keeper = SpecKeeper(None, None, FakeClock())
     runtime = adapter.put("bot", State.RUNNING)
@@ -314,7 +314,7 @@ def _durable(adapter: FakeAdapter, digest: str | None, labels: dict[str, str] | 
     return adapter.put("agent", provider_id="a1", labels=labels, durable=DurablePart(config_digest=digest))
 
 
-async def test_the_labels_of_a_config_are_shown_for_as_long_as_it_is_that_config() -> None:
+async def test_labels_are_shown_only_while_the_config_has_their_digest() -> None:
     here, adapter = await Kept.open(), DurableLike("one")
     request = create(name="agent", labels={"team": "shop"})
     await here.keeper.remember(adapter, "home", _durable(adapter, "d1", {"team": "shop"}), request)
@@ -323,14 +323,14 @@ async def test_the_labels_of_a_config_are_shown_for_as_long_as_it_is_that_config
     assert here.keeper.fill(adapter, _durable(adapter, None)).labels is None
 
 
-async def test_labels_inside_a_config_are_kept_like_those_beside_it() -> None:
+async def test_labels_inside_a_config_are_stored_like_top_level_labels() -> None:
     here, adapter = await Kept.open(), DurableLike("one")
     request = create(name="agent", config={"version": "v2", "metadata": {"labels": {"team": "shop"}}})
     await here.keeper.remember(adapter, "home", _durable(adapter, "d1"), request)
     assert here.keeper.fill(adapter, _durable(adapter, "d1")).labels == {"team": "shop"}
 
 
-async def test_a_replaced_config_brings_its_own_labels() -> None:
+async def test_a_replaced_config_replaces_the_labels() -> None:
     here, adapter = await Kept.open(), DurableLike("one")
     document = ConfigDocument(config={"metadata": {"labels": {"team": "bank"}}}, config_digest="d2")
     here.keeper.config_replaced(adapter, RuntimeRef("home", "a1"), document)
@@ -338,7 +338,7 @@ async def test_a_replaced_config_brings_its_own_labels() -> None:
     await settled(lambda: here.asked == ["keep_spec"])
 
 
-async def test_labels_that_another_process_has_written_since_are_asked_for() -> None:
+async def test_labels_that_another_process_has_stored_are_loaded() -> None:
     here, adapter = await Kept.open(), DurableLike("one")
     request = create(name="agent", labels={"team": "shop"})
     await here.keeper.remember(adapter, "home", _durable(adapter, "d1"), request)
@@ -354,7 +354,7 @@ async def test_labels_that_another_process_has_written_since_are_asked_for() -> 
 
 
 @pytest.mark.parametrize("after_the_write", [False, True])
-async def test_a_slow_answer_of_the_store_does_not_undo_what_was_written_meanwhile(after_the_write: bool) -> None:
+async def test_a_slow_load_does_not_overwrite_a_later_write(after_the_write: bool) -> None:
     here, adapter = await Kept.open(), BrowserLike("one")
     runtime = adapter.put("bot", State.RUNNING)
     holding: Awaitable[Any]
@@ -390,7 +390,7 @@ async def asked_to_forget(here: Kept, *names: str) -> None:
         here.keeper.forget(adapter, adapter.reference(runtime))
 
 
-async def test_what_waits_to_be_written_is_written_before_the_end() -> None:
+async def test_close_writes_waiting_specs() -> None:
     here = await Kept.open()
     await asked_to_forget(here, "one", "two", "three")
     assert "drop_spec" not in here.asked
@@ -398,7 +398,7 @@ async def test_what_waits_to_be_written_is_written_before_the_end() -> None:
     assert here.asked.count("drop_spec") == 3
 
 
-async def test_what_a_store_did_not_take_is_tried_once_more_before_the_end() -> None:
+async def test_close_retries_failed_writes_once() -> None:
     here = await Kept.open()
     here.down = True
     await remembered(here, BrowserLike("one"))
@@ -407,7 +407,7 @@ async def test_what_a_store_did_not_take_is_tried_once_more_before_the_end() -> 
     assert here.asked == ["keep_spec", "keep_spec"]
 
 
-async def test_a_store_that_is_down_is_tried_once_at_the_end() -> None:
+async def test_close_tries_an_unavailable_store_once() -> None:
     here = await Kept.open()
     await asked_to_forget(here, "one", "two", "three")
     here.down = True
@@ -417,7 +417,7 @@ async def test_a_store_that_is_down_is_tried_once_at_the_end() -> None:
 
 
 @simulated
-async def test_the_end_waits_for_a_write_that_is_under_way_but_not_for_long() -> None:
+async def test_close_waits_a_limited_time_for_a_write_in_progress() -> None:
     here = await Kept.open()
     loop = asyncio.get_running_loop()
     await asked_to_forget(here, "one")
@@ -429,7 +429,7 @@ async def test_the_end_waits_for_a_write_that_is_under_way_but_not_for_long() ->
 
 
 @simulated
-async def test_the_end_waits_for_no_read() -> None:
+async def test_close_does_not_wait_for_loads() -> None:
     here, adapter = await Kept.open(), BrowserLike("one")
     loop = asyncio.get_running_loop()
     here.hold = asyncio.Event()

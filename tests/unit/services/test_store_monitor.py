@@ -71,7 +71,9 @@ def trouble(cause: Exception | None = None) -> StoreUnavailable:
 
 
 @pytest.mark.parametrize("fails_at", ["ping", "counts", "decisions"])
-async def test_each_change_is_told_once(store: Store, clock: FakeClock, seen: Seen, fails_at: str) -> None:
+async def test_each_change_of_availability_is_reported_once(
+    store: Store, clock: FakeClock, seen: Seen, fails_at: str
+) -> None:
     monitor = StoreMonitor(store, clock, seen)
     assert not monitor.up
     for _ in range(2):
@@ -89,7 +91,7 @@ async def test_each_change_is_told_once(store: Store, clock: FakeClock, seen: Se
     assert seen.told == [("up", None), ("down", down), ("up", 15.0)]
 
 
-async def test_a_store_that_is_down_at_first_is_told_and_so_is_that_it_came(
+async def test_a_store_that_is_unavailable_at_first_is_reported_and_so_is_its_recovery(
     store: Store, clock: FakeClock, seen: Seen
 ) -> None:
     monitor = StoreMonitor(store, clock, seen)
@@ -102,7 +104,7 @@ async def test_a_store_that_is_down_at_first_is_told_and_so_is_that_it_came(
     assert len(seen.counts) == 1
 
 
-async def test_a_store_is_upgraded_until_that_succeeds_once(store: Store, clock: FakeClock, seen: Seen) -> None:
+async def test_the_schema_is_upgraded_until_that_succeeds_once(store: Store, clock: FakeClock, seen: Seen) -> None:
     """Not when it is down later: one that vanished is not made anew."""
     upgrades = 0
 
@@ -125,7 +127,7 @@ async def test_a_store_is_upgraded_until_that_succeeds_once(store: Store, clock:
     assert upgrades == 3
 
 
-async def test_what_is_unsettled_is_counted_at_every_look(store: Store, clock: FakeClock, seen: Seen) -> None:
+async def test_unsettled_intents_are_counted_at_every_check(store: Store, clock: FakeClock, seen: Seen) -> None:
     monitor = StoreMonitor(store, clock, seen)
     await monitor.check()
     intent = begun(await store.begin(create(), "me", LEASE))
@@ -135,7 +137,7 @@ async def test_what_is_unsettled_is_counted_at_every_look(store: Store, clock: F
     assert seen.counts == [Counts(), Counts(unsettled={IntentState.UNKNOWN: 1}, oldest_age=7.0)]
 
 
-async def test_decisions_are_told_once_and_not_those_of_before(store: Store, clock: FakeClock, seen: Seen) -> None:
+async def test_decisions_after_the_first_check_are_reported_once(store: Store, clock: FakeClock, seen: Seen) -> None:
     """In the order in which they were made."""
 
     async def decide(name: str) -> str:
@@ -153,7 +155,7 @@ async def test_decisions_are_told_once_and_not_those_of_before(store: Store, clo
     assert seen.told == [("up", None), ("decided", ("olga", first)), ("decided", ("olga", second))]
 
 
-async def test_it_looks_for_as_long_as_it_runs(store: Store, seen: Seen) -> None:
+async def test_the_monitor_checks_until_it_is_cancelled(store: Store, seen: Seen) -> None:
     class Pausing(FakeClock):
         def __init__(self) -> None:
             super().__init__()

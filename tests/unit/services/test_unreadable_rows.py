@@ -73,7 +73,7 @@ def _odd(*unreadable: UnreadableRow, readable: int = 0, cursor: str | None = Non
     return ProviderPage(items, cursor, unreadable, readable=bool(readable) or not unreadable)
 
 
-async def test_a_row_that_cannot_be_read_is_a_warning_and_the_others_are_there() -> None:
+async def test_an_unreadable_row_is_a_warning_and_the_others_are_listed() -> None:
     page = await Observed((_well(), Odd("odd", _odd(BAD, NAMELESS, readable=1)))).page()
     assert ([runtime.provider for runtime in page.items], page.failures) == (["well", "well", "odd"], [])
     assert list(page.warnings) == [
@@ -110,7 +110,7 @@ async def test_unreadable_rows_are_logged_in_one_line_and_counted() -> None:
 
 
 @pytest.mark.parametrize(("rows", "named", "more"), [(100, 100, 0), (101, 99, 2), (5000, 99, 4901)])
-async def test_an_answer_has_at_most_a_hundred_warnings(rows: int, named: int, more: int) -> None:
+async def test_a_page_has_at_most_a_hundred_warnings(rows: int, named: int, more: int) -> None:
     half = _odd(*[BAD] * (rows - rows // 2), readable=1), _odd(*[BAD] * (rows // 2), readable=1)
     warnings = (await Observed((Odd("a", half[0]), Odd("b", half[1]))).page()).warnings
     assert [warning.pointer for warning in warnings[:named]] == [BAD.pointer] * named
@@ -119,7 +119,7 @@ async def test_an_answer_has_at_most_a_hundred_warnings(rows: int, named: int, m
 
 
 @pytest.mark.parametrize("partial", [True, False])
-async def test_a_bad_row_beside_a_good_one_makes_no_page_incomplete(partial: bool) -> None:
+async def test_an_unreadable_row_beside_a_readable_one_does_not_make_a_page_incomplete(partial: bool) -> None:
     observed = Observed((Odd("odd", _odd(BAD, cursor="c"), _odd(readable=1), _odd()),))
     query = replace(EVERYTHING, limit=1, partial=partial)
     first = await observed.page(query)
@@ -128,7 +128,7 @@ async def test_a_bad_row_beside_a_good_one_makes_no_page_incomplete(partial: boo
     assert (len(last.items), last.failures, last.warnings, last.next_cursor) == (1, [], [], None)
 
 
-async def test_a_provider_none_of_whose_rows_can_be_read_is_incomplete_where_its_list_ends() -> None:
+async def test_a_provider_without_readable_rows_is_incomplete_at_the_end_of_its_list() -> None:
     observed = Observed((_well(), Odd("odd", _odd(BAD, cursor="c"), _odd(NAMELESS))))
     first = await observed.page()
     assert (len(first.items), first.failures, len(first.warnings)) == (2, [], 1)
@@ -137,12 +137,12 @@ async def test_a_provider_none_of_whose_rows_can_be_read_is_incomplete_where_its
     assert (name, type(error), len(last.warnings), last.next_cursor) == ("odd", ProviderBadResponse, 1, None)
 
 
-async def test_a_list_that_is_nothing_but_unreadable_rows_is_answered_with_warnings() -> None:
+async def test_a_list_of_unreadable_rows_only_has_warnings() -> None:
     page = await Observed((Odd("odd", _odd(BAD)),)).page()
     assert (page.items, [name for name, _ in page.failures], len(page.warnings)) == ([], ["odd"], 1)
 
 
-async def test_a_caller_that_wants_no_incomplete_list_gets_none_where_nothing_of_a_provider_can_be_read() -> None:
+async def test_without_partial_a_provider_without_readable_rows_fails_the_list() -> None:
     with pytest.raises(ProviderUnavailable) as caught:
         await Observed((_well(), Odd("odd", _odd(BAD)))).page(replace(EVERYTHING, partial=False))
     assert [name for name, _ in caught.value.extra["incomplete"]] == ["odd"]
@@ -151,7 +151,7 @@ async def test_a_caller_that_wants_no_incomplete_list_gets_none_where_nothing_of
 MISTAKE = TypeError("a value that nobody may see: hunter2")
 
 
-async def test_a_mistake_in_one_adapter_costs_its_provider_alone_and_is_logged_with_its_traceback() -> None:
+async def test_a_bug_in_one_adapter_affects_only_its_provider_and_is_logged() -> None:
     observed = Observed((_well(), Odd("odd", MISTAKE)))
     page = await observed.page()
     ((name, error),) = page.failures
@@ -163,7 +163,7 @@ async def test_a_mistake_in_one_adapter_costs_its_provider_alone_and_is_logged_w
     assert "in list\n" in line["exception"]
 
 
-async def test_a_provider_whose_adapter_fails_by_mistake_twice_counts_as_done() -> None:
+async def test_a_provider_whose_adapter_has_a_bug_is_finished_after_two_failures() -> None:
     observed = Observed((Odd("odd", MISTAKE, MISTAKE), _well(count=4)))
     query, pages = replace(EVERYTHING, limit=2), []
     while query.cursor is not None or not pages:
@@ -173,13 +173,13 @@ async def test_a_provider_whose_adapter_fails_by_mistake_twice_counts_as_done() 
     assert sum(len(page.items) for page in pages) == 4
 
 
-async def test_a_list_of_providers_whose_adapters_all_fail_by_mistake_is_unavailable_and_no_internal_error() -> None:
+async def test_a_list_is_unavailable_if_all_adapters_have_bugs() -> None:
     with pytest.raises(ProviderUnavailable) as caught:
         await Observed((Odd("odd", MISTAKE),)).page()
     assert [type(error) for _, error in caught.value.extra["incomplete"]] == [InternalError]
 
 
-async def test_a_mistake_while_a_scope_is_read_costs_its_provider_alone() -> None:
+async def test_a_bug_in_parse_scope_affects_only_its_provider() -> None:
     class Scopes(DurableLike):
         def parse_scope(self, scope: str) -> str:
             raise KeyError(scope)
@@ -191,7 +191,7 @@ async def test_a_mistake_while_a_scope_is_read_costs_its_provider_alone() -> Non
         await Observed((Scopes("odd"),)).page(replace(EVERYTHING, scopes=frozenset({"home"})))
 
 
-async def test_a_mistake_while_rows_are_completed_costs_their_provider_alone() -> None:
+async def test_a_bug_while_specs_are_filled_in_affects_only_its_provider() -> None:
     class Broken:
         def fill_all(self, adapter: Any, rows: Any) -> Any:
             if adapter.name == "odd":
@@ -203,13 +203,13 @@ async def test_a_mistake_while_rows_are_completed_costs_their_provider_alone() -
     assert (len(page.items), [name for name, _ in page.failures]) == (2, ["odd"])
 
 
-async def test_a_call_whose_lists_can_be_read_logs_nothing() -> None:
+async def test_a_call_with_readable_lists_logs_nothing() -> None:
     observed = Observed((_well(),))
     await observed.page()
     assert (observed.log.getvalue(), observed.counted("well")) == ("", None)
 
 
-async def test_rows_are_logged_also_where_the_operation_fails() -> None:
+async def test_unreadable_rows_are_logged_also_if_the_operation_fails() -> None:
     """A look-up that an unreadable row makes unclear raises."""
     observed = Observed((_well(),))
     fleet = observed.fleet()
