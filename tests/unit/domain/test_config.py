@@ -1,4 +1,5 @@
-"""The config of a durable runtime: each bound with its pointer, unknown keys named, the document kept."""
+"""The config of a durable runtime: bounds are reported with pointers, unknown keys as warnings, the document is
+kept."""
 
 import copy
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""How a create differs from what has its name: pointers of what was sent, never values."""
+"""How a create differs from the runtime that has its name: pointers to sent fields, never values."""
 
 from typing import Any
 
@@ -120,13 +120,13 @@ def test_profiles_are_compared_as_uuids() -> None:
 
 def test_differences_contain_no_values() -> None:
     body = {"kind": "durable", "config": {"runtime_server": {"env": {"KEY": "hunter2"}}}}
-    told = differing_fields(validate(CREATE_REQUESTS["durable"], body), DURABLE, CONFIG)
-    assert told
-    assert not any("hunter2" in str(fault) or "old" in str(fault) for fault in told)
+    found = differing_fields(validate(CREATE_REQUESTS["durable"], body), DURABLE, CONFIG)
+    assert found
+    assert not any("hunter2" in str(fault) or "old" in str(fault) for fault in found)
 
 
 def test_a_runtime_of_another_kind_differs_in_kind_only() -> None:
-    """A desktop answers where a browser was asked for only at the price of a surprise."""
+    """Other fields of a runtime of another kind are not compared."""
     desktop = _existing("desktop", browser=BrowserPart(driver="selenium"))
     assert _pointers({"kind": "browser", "driver": "playwright"}, desktop) == ["#/kind"]
 

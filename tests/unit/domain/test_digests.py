@@ -1,4 +1,4 @@
-"""Two bodies have one digest exactly when they are the same request."""
+"""Two bodies have the same digest exactly if they are the same request."""
 
 import json
 import random
@@ -41,7 +41,7 @@ exact = nested(
 
 
 def shuffled(value: Any, order: random.Random) -> Any:
-    """The same value with the keys of every object in another order, and whole floats as integers or the other way."""
+    """The same value with shuffled keys, and with whole floats written as integers or the reverse."""
     if isinstance(value, dict):
         items = [(key, shuffled(item, order)) for key, item in value.items()]
         order.shuffle(items)
@@ -56,7 +56,7 @@ def shuffled(value: Any, order: random.Random) -> Any:
 
 
 def normal(value: Any) -> Any:
-    """A form that Python compares as JSON does: true is not 1, and 1 is 1.0."""
+    """A form that Python compares as JSON is compared: true is not 1, and 1 is 1.0."""
     if isinstance(value, dict):
         return {"object": {key: normal(item) for key, item in value.items()}}
     if isinstance(value, list):

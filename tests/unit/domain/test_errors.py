@@ -1,4 +1,4 @@
-"""The tree of errors: drawn, complete, and each class with a code of its own."""
+"""The tree of errors: the diagram is complete, and each class has its own code."""
 
 import re
 
@@ -34,9 +34,9 @@ def test_every_class_without_a_code_is_only_a_base() -> None:
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_an_error_with_a_provider_failure_has_the_source_provider(cls: type[GatewayError]) -> None:
-    told = cls("Sentence.", failure=ProviderFailure("durable-demo", status=500))
-    assert (told.source, told.provider) == (Source.PROVIDER, "durable-demo")
-    assert str(told) == told.detail == "Sentence."
+    error = cls("Sentence.", failure=ProviderFailure("durable-demo", status=500))
+    assert (error.source, error.provider) == (Source.PROVIDER, "durable-demo")
+    assert str(error) == error.detail == "Sentence."
 
 
 @pytest.mark.parametrize("cls", CLASSES)

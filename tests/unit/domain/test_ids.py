@@ -1,4 +1,4 @@
-"""Public runtime ids: every id that can be made can be read back, and nothing else is more than 'not found'."""
+"""Public runtime ids: every formatted id can be parsed, and any other text is not found."""
 
 import pytest
 from hypothesis import given
@@ -37,7 +37,7 @@ def test_free_text_survives_the_encoding(text: str) -> None:
 
 @given(st.one_of(st.text(max_size=60), st.text("AQgw-_=~+/ \n", max_size=12)))
 def test_only_output_of_the_encoder_is_decoded(text: str) -> None:
-    """So one runtime has one id, whatever is tried."""
+    """So a runtime has exactly one id."""
     try:
         decoded = bytes_from_b64url(text)
     except ValueError:

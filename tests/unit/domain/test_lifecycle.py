@@ -1,4 +1,4 @@
-"""Which verbs are possible when: the table that guards every verb and tells frontends what to offer."""
+"""The table of verbs and states: it guards every verb, and clients see it as ``actions``."""
 
 import msgspec
 import pytest

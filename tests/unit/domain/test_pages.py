@@ -1,4 +1,5 @@
-"""Paging what comes unpaged: whatever comes, goes or asks for another size, nothing is skipped or repeated."""
+"""Paging of a complete list: nothing is skipped or repeated while runtimes are created and deleted and limits
+change."""
 
 import pytest
 from hypothesis import given
@@ -35,7 +36,7 @@ def runtime(provider_id: str, created_at: str | None = None, **fields: object) -
 
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[list[Runtime], list[tuple[int, list[Runtime]]]]:
-    """What exists throughout, and for every page its limit and what else exists at that time, in any order."""
+    """The runtimes that exist throughout, and for each page its limit and the other runtimes at that time."""
     rows = draw(st.lists(CREATED, max_size=16))
     everything = [runtime(f"{number:03}", created) for number, created in enumerate(rows)]
     lasting = [row for row in everything if draw(st.booleans())]
@@ -59,7 +60,7 @@ def test_runtimes_that_exist_throughout_are_listed_exactly_once(history, random)
     seen: list[str] = []
     cursor: str | None = None
     rows = {row.id for row in lasting} | {row.id for _, others in pages for row in others}
-    for number in range(len(rows) + 1):  # every page but the last takes the list further by a row
+    for number in range(len(rows) + 1):  # every page but the last returns at least one row
         limit, others = pages[number % len(pages)]
         present = [*lasting, *others]
         random.shuffle(present)

@@ -1,4 +1,4 @@
-"""Bodies as the unified API takes them: strict, told by pointer, with absent, null and empty kept apart."""
+"""Request bodies of the unified API: strict, faults with pointers, absent, null and empty distinguished."""
 
 from typing import Any
 

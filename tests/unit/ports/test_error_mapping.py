@@ -1,4 +1,4 @@
-"""From a provider's answer to an error: whose fault it is, what may have happened, and when to come back."""
+"""Mapping of provider responses and transport failures to errors, and the wait before a retry."""
 
 from datetime import UTC, datetime
 

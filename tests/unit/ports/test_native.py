@@ -1,4 +1,4 @@
-"""The rules of what passes through to a provider."""
+"""The rules of the pass-through."""
 
 import pytest
 from pydantic import ValidationError

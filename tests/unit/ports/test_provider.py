@@ -1,4 +1,4 @@
-"""What a class of adapters says about itself, and what is derived from that."""
+"""The declarations of an adapter class, and what is derived from them."""
 
 from gateway.domain.values import Kind
 from tests.unit.services.fakes import BrowserLike, FakeAdapter
@@ -24,7 +24,7 @@ def test_a_subclass_with_other_kinds_derives_creates_again() -> None:
         kinds = frozenset({Kind.DESKTOP})
 
     class Lamp(BrowserLike):
-        """Names no kinds of its own."""
+        """Declares no kinds of its own."""
 
     assert Desk.creates == frozenset()
     assert Lamp.creates == BrowserLike.creates == {Kind.BROWSER}

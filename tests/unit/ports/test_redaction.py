@@ -1,4 +1,4 @@
-"""What a provider says beyond the model is shown without its secrets."""
+"""Members that are not in the model are shown without secrets."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A row that cannot be read costs that row: what of a page is kept, and what is said about the rest."""
+"""Unreadable rows: the other rows of the page are kept, and the unreadable ones are described."""
 
 from typing import Any
 

@@ -34,7 +34,7 @@ def test_other_text_is_one_encoded_segment(text: str, encoded: str):
 def test_a_segment_decodes_to_its_text_and_does_not_change_the_path(text: str):
     try:
         segment = path_segment(text)
-    except (NotFound, UnicodeEncodeError):  # (a lone surrogate is no text that HTTP could carry)
+    except (NotFound, UnicodeEncodeError):  # a lone surrogate cannot be encoded
         return
     assert unquote(segment, errors="strict") == text
     assert len(URL(f"http://host/v1/browsers/{segment}/start").raw_parts) == len(

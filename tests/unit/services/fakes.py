@@ -1,4 +1,4 @@
-"""A provider that does what a test tells it, over no transport at all, and a fleet of such."""
+"""Fake adapters without a transport, controlled by the test, and fleets of them."""
 
 import asyncio
 import base64
@@ -51,7 +51,7 @@ Failure = GatewayError | TransportFailure
 
 
 class FakeClock(Clock):
-    """A clock that stands still."""
+    """A clock that moves only when a test or a sleep moves it."""
 
     def __init__(self) -> None:
         self.time = 1_000.0
@@ -68,7 +68,7 @@ class FakeClock(Clock):
 
 
 class NoTransport(Transport):
-    """Never used."""
+    """A transport that must not be used."""
 
     async def send(self, request: UpstreamRequest, call: Call) -> UpstreamResponse:
         raise AssertionError(f"the fake adapters send nothing, and not {request.operation} until {call.deadline}")
@@ -79,8 +79,8 @@ class NoTransport(Transport):
 
 @dataclass
 class World:
-    """What a fake provider has, what was asked of it, and how it fails. ``logged_ids`` holds the request id that log
-    lines had during each of ``calls``.
+    """The runtimes of a fake provider, the calls that it received, and its failures. ``logged_ids`` has the request id
+    that log lines had during each of ``calls``.
 
     ``failures`` holds per method the next failures, taken one by one; None lets that call through. ``before`` is run
     ahead of the method of its name.
@@ -99,7 +99,7 @@ class World:
     connections: dict[str, Sequence[Connection]] = field(default_factory=dict)
 
     async def enter(self, method: str, call: Call) -> None:
-        """Note the call, and fail if that is its turn."""
+        """Record the call, and raise the next failure of the method, if any."""
         self.asked.append(method)
         self.calls.append(call)
         self.logged_ids.append(REQUEST_ID.get())
@@ -112,12 +112,12 @@ class World:
             raise failure
 
     def fail(self, method: str, *failures: Failure | None) -> None:
-        """Let the next calls of a method fail like this."""
+        """Make the next calls of a method fail."""
         self.failures.setdefault(method, []).extend(failures)
 
 
 class FakeAdapter(ProviderAdapter[ProviderSettings]):
-    """An adapter on a :class:`World`. It has no optional ability."""
+    """An adapter over a :class:`World`, without optional abilities."""
 
     api = "fake"
     kinds = frozenset({Kind.DURABLE})
@@ -142,7 +142,7 @@ class FakeAdapter(ProviderAdapter[ProviderSettings]):
         self.world = World()
 
     def put(self, name: str, state: State = State.IDLE, scope: str = "home", **fields: Any) -> Runtime:
-        """Let a runtime exist."""
+        """Add a runtime."""
         provider_id = fields.pop("provider_id", f"{name}-{len(self.world.runtimes)}")
         if Kind.BROWSER in self.kinds:
             fields.setdefault("browser", BrowserPart())
@@ -163,7 +163,7 @@ class FakeAdapter(ProviderAdapter[ProviderSettings]):
         return runtime
 
     def shown(self, runtime: Runtime) -> Runtime:
-        """With its id and actions."""
+        """The runtime with its id and actions."""
         reference = runtime.provider_id
         if self.settings.scope is None:
             reference = f"{b64url(runtime.scope)}~{reference}"
@@ -172,7 +172,7 @@ class FakeAdapter(ProviderAdapter[ProviderSettings]):
         )
 
     def move(self, provider_id: str, state: State) -> Runtime:
-        """Put a runtime into another state."""
+        """Change the state of a runtime."""
         moved = self.shown(msgspec.structs.replace(self.world.runtimes[provider_id], state=state))
         self.world.runtimes[provider_id] = moved
         return moved
@@ -237,7 +237,7 @@ class FakeAdapter(ProviderAdapter[ProviderSettings]):
 
 
 class DurableLike(FakeAdapter, SupportsStart, SupportsPause, SupportsReset, SupportsKeepalive, SupportsConfig):
-    """All verbs of a durable runtime, and a config whose digest is its number of changes."""
+    """All verbs of a durable runtime, and a config whose digest is its member ``n``."""
 
     async def start(self, ref: RuntimeRef, options: StartRequest, call: Call) -> Runtime:
         self.world.starts.append(options)
@@ -272,7 +272,7 @@ class DurableLike(FakeAdapter, SupportsStart, SupportsPause, SupportsReset, Supp
 
 
 class BrowserLike(FakeAdapter, SupportsStop, SupportsConnections, SupportsDelete):
-    """A browser: launched by its create, ended by its own stop, and nothing recognises a second create."""
+    """A browser: launched on create, with a stop of its own, and without deduplication of creates."""
 
     kinds = frozenset({Kind.BROWSER})
     create_features = frozenset(
@@ -298,17 +298,17 @@ class BrowserLike(FakeAdapter, SupportsStop, SupportsConnections, SupportsDelete
 
 
 def fleet_of(adapters: Iterable[ProviderAdapter[Any]], clock: Clock | None = None) -> Fleet:
-    """A fleet of these."""
+    """A fleet of these adapters."""
     return Fleet(adapters, clock or FakeClock())
 
 
 def intents_of(fleet: Fleet, store: Store | None = None, rules: CreatesSettings | None = None) -> IntentService:
-    """Creates over a store in memory."""
+    """The intent service over a store in memory."""
     return IntentService(context_of(fleet, store, rules))
 
 
 def context_of(fleet: Fleet, store: Store | None = None, rules: CreatesSettings | None = None) -> CreateContext:
-    """What the create promise works with, over a store in memory."""
+    """The context of creates, over a store in memory."""
     sealer = Keyring([SecretStr(base64.b64encode(b"k" * 32).decode())])
     return CreateContext(
         fleet=fleet,
@@ -326,10 +326,10 @@ def services_of(fleet: Fleet) -> Services:
 
 
 def context(principal: str = "alice") -> RequestContext:
-    """A request of somebody."""
+    """The context of a request."""
     return RequestContext(request_id="request-1", principal=principal)
 
 
 def create(kind: str = "durable", **fields: Any) -> CreateRequest:
-    """A create as the API reads it."""
+    """A create, parsed as the API does."""
     return validate(CREATE_REQUESTS[kind], {"kind": kind, **fields})

@@ -1,4 +1,4 @@
-"""Every provider call: a time limit, errors of the tree only, what is seen of the provider's health, and no secrets."""
+"""Every provider call: its deadline, its errors, the health of the provider, and the removal of secrets."""
 
 import contextlib
 
@@ -104,9 +104,9 @@ async def test_the_token_is_removed_from_all_texts_of_the_provider() -> None:
     adapter.world.fail("get", ValidationFailed("x", failure=failure, errors=[fault]))
     with pytest.raises(ValidationFailed) as caught:
         await LifecycleService(fleet_of([adapter])).get(runtime.id, context())
-    told = caught.value
-    assert told.failure == ProviderFailure("one", status=422, code="c", detail="bad token [redacted]!", request_id="r")
-    assert told.errors == (FieldError("not [redacted]", "invalid", pointer="#/x"),)
+    error = caught.value
+    assert error.failure == ProviderFailure("one", status=422, code="c", detail="bad token [redacted]!", request_id="r")
+    assert error.errors == (FieldError("not [redacted]", "invalid", pointer="#/x"),)
 
 
 def test_a_secret_that_contains_another_is_replaced_completely() -> None:

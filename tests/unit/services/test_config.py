@@ -1,4 +1,4 @@
-"""Reading and replacing configs: wholesale, and under a lock where the caller says what it has read."""
+"""Reading and replacing configs: as a whole, and under a lock."""
 
 import asyncio
 from typing import Any
@@ -73,7 +73,7 @@ async def test_a_precondition_that_does_not_match_changes_nothing(
 async def test_of_two_concurrent_replacements_with_the_same_etag_one_succeeds(
     service: ConfigService, adapter: DurableLike, second: str
 ) -> None:
-    """Also when they spell the id differently."""
+    """Also if they spell the id differently."""
 
     async def slow() -> None:
         for _ in range(20):

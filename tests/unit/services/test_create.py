@@ -1,4 +1,4 @@
-"""A create: under its name, at one provider, told apart from what was there before."""
+"""Creates: the name, the provider, and the distinction from an existing runtime."""
 
 from typing import Any
 
@@ -56,7 +56,7 @@ async def test_an_existing_runtime_has_created_false() -> None:
 
 
 async def test_each_create_without_a_name_gets_its_own() -> None:
-    """The provider is never left to choose: it may answer with what exists."""
+    """The gateway always sends a name: a provider that chooses one may return an existing runtime."""
     adapter = DurableLike("one")
     names = {(await _create(create(), adapter)).name for _ in range(3)}
     assert len(names) == 3
@@ -91,7 +91,7 @@ async def test_a_conflict_of_the_provider_is_explained_from_its_config() -> None
 
 
 async def test_a_conflict_without_visible_differences_remains() -> None:
-    """A provider that compares whole configs knows better than what was sent shows."""
+    """The provider compares complete configs, so it can see differences that the gateway cannot."""
     adapter = DurableLike("one")
     adapter.put("agent")
     adapter.world.fail("create", AlreadyExists("exists", failure=CONFLICT))
@@ -244,9 +244,9 @@ async def test_secrets_that_a_provider_echoes_are_removed_from_the_error() -> No
     env = {"KEY": "hunter2-env"}
     with pytest.raises(AlreadyExists) as caught:
         await _create(create(name="agent", config={"runtime_server": {"env": env}}), adapter)
-    told = caught.value.failure
-    assert told is not None
-    assert (told.detail, told.code, told.request_id) == (
+    failure = caught.value.failure
+    assert failure is not None
+    assert (failure.detail, failure.code, failure.request_id) == (
         "bad value [redacted] for [redacted]",
         "c-[redacted]",
         "[redacted]",

@@ -1,4 +1,4 @@
-"""Probes: what they ask, what they leave in a provider's health, and who asks."""
+"""Probes: their requests, their effect on health, and which replica probes."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from tests.unit.services.fakes import DurableLike, FakeClock, context
 
 
 class Asked(DurableLike):
-    """Counts its probes, and answers them with ``failure``, if there is one."""
+    """Counts its probes, and raises ``failure`` if it is set."""
 
     failure: Exception | None = None
 
@@ -53,11 +53,11 @@ async def test_a_failing_provider_is_reported_and_the_others_are_probed() -> Non
     bad, down, good = Asked("bad"), Asked("down"), Asked("good")
     bad.failure, down.failure = rejected("bad"), TransportFailure("refused", Phase.CONNECTING)
     fleet = Fleet([bad, down, good], FakeClock())
-    told = {
+    reported = {
         checked.provider: checked.error and checked.error.code
         for checked in await HealthService(fleet, timeout=5).check_all()
     }
-    assert told == {"bad": "provider_credentials_rejected", "down": "provider_unavailable", "good": None}
+    assert reported == {"bad": "provider_credentials_rejected", "down": "provider_unavailable", "good": None}
     health = {provider.name: provider.health.credentials_ok for provider in fleet}
     assert health == {"bad": False, "down": None, "good": True}
 
@@ -121,17 +121,17 @@ async def test_every_replica_probes_while_the_store_is_unavailable() -> None:
 
 
 async def test_a_replaced_provider_does_not_report_on_the_current_credentials() -> None:
-    """A call that was under way with yesterday's token ends with 401 today."""
-    told: list[tuple[str, bool]] = []
+    """A call that started with the old token may end with 401 after the reload."""
+    reported: list[tuple[str, bool]] = []
     old, new = Asked(), Asked()
-    fleet = Fleet([old], FakeClock(), on_credentials=lambda name, ok: told.append((name, ok)))
+    fleet = Fleet([old], FakeClock(), on_credentials=lambda name, ok: reported.append((name, ok)))
     (before,) = fleet
     assert fleet.replace([new]) == [before]
     old.failure = rejected("one")
     health = HealthService(fleet, timeout=5)
     assert (await health.check(before)).error is not None
     await health.check_all()
-    assert told == [("one", True)]
+    assert reported == [("one", True)]
 
 
 def test_an_adapter_that_stays_keeps_its_health() -> None:

@@ -1,4 +1,4 @@
-"""Verbs on one runtime: read first, refuse what cannot work, act, and tell whether anything changed."""
+"""Verbs on one runtime: read, refuse what is not possible, act, and report whether anything changed."""
 
 from collections.abc import Awaitable, Callable
 
@@ -160,10 +160,10 @@ async def test_a_conflict_with_a_concurrent_change_is_read_as_no_change() -> Non
     adapter = DurableLike("one")
     runtime = adapter.put("agent", State.RUNNING)
 
-    async def somebody_pauses() -> None:
+    async def pause_concurrently() -> None:
         adapter.move(runtime.provider_id, State.PAUSED)
 
-    adapter.world.before["pause"] = somebody_pauses
+    adapter.world.before["pause"] = pause_concurrently
     adapter.world.fail("pause", CONFLICT)
     after = await _service(adapter).pause(runtime.id, context())
     assert (after.state, after.changed) == (State.PAUSED, False)

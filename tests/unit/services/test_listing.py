@@ -1,4 +1,4 @@
-"""One list over all providers: complete, each runtime once, and it ends whatever one of them does."""
+"""One list over all providers: complete, each runtime once, and it ends also if providers fail."""
 
 import asyncio
 from dataclasses import replace
@@ -36,7 +36,7 @@ def _fill(adapter: FakeAdapter, count: int, **fields: Any) -> FakeAdapter:
 
 
 async def _pages(query: ListQuery, *adapters: FakeAdapter, most: int = 100) -> list[ListedPage]:
-    """All pages, each asked of another replica."""
+    """All pages, each from another replica."""
     pages: list[ListedPage] = []
     while len(pages) < most:
         pages.append(await ListService(fleet_of(adapters)).page(query, context()))
@@ -230,8 +230,8 @@ async def test_partial_deny_fails_as_soon_as_one_fails() -> None:
 async def test_an_open_provider_without_a_scope_is_reported_once_and_not_called() -> None:
     pinned, open_ = _fill(DurableLike("pinned"), 5), DurableLike("open", scope=None)
     pages = await _pages(replace(EVERYTHING, limit=4), pinned, open_)
-    told = [(name, error.errors[0].parameter) for page in pages for name, error in page.failures]
-    assert told == [("open", "scope")]
+    reported = [(name, error.errors[0].parameter) for page in pages for name, error in page.failures]
+    assert reported == [("open", "scope")]
     assert open_.world.asked == []
     assert len(_ids(pages)) == 5
 
@@ -245,7 +245,7 @@ async def test_an_open_provider_without_a_scope_is_reported_once_and_not_called(
     ids=["all are open", "partial=deny"],
 )
 async def test_a_missing_scope_alone_is_a_client_error(query: ListQuery, adapters: list[FakeAdapter]) -> None:
-    """Nobody is ill, and trying again would not help."""
+    """No provider has failed, so a retry would not help."""
     with pytest.raises(InvalidRequest) as caught:
         await _pages(query, *adapters)
     assert [fault.parameter for fault in caught.value.errors] == ["scope"]

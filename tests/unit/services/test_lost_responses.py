@@ -1,4 +1,4 @@
-"""A change whose answer was lost: one look tells what became of it, and nothing is sent blindly."""
+"""A change whose response was lost: one read shows whether it happened, and nothing is sent again without it."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -54,7 +54,7 @@ TARGETS = {Verb.START: State.STARTING, Verb.PAUSE: State.PAUSED, Verb.RESUME: St
 
 
 def happens(adapter: FakeAdapter, method: str, runtime: Runtime, state: State) -> None:
-    """Let a verb have its effect whatever it answers."""
+    """Make a verb take effect although its response is a failure."""
 
     async def act() -> None:
         adapter.move(runtime.provider_id, state)
@@ -88,7 +88,7 @@ async def test_a_verb_that_happened_without_a_response_succeeds(verb: Verb, doub
 
 @pytest.mark.parametrize("verb", VERBS)
 async def test_a_verb_without_visible_effect_is_unknown_and_not_sent_again(verb: Verb) -> None:
-    """A stop or reset is not to be repeated by a client either: it would end whatever was started since."""
+    """A client must not repeat a stop or reset either: it could end an instance that was started since."""
     adapter = DurableLike("one")
     operation, state, act = VERBS[verb]
     runtime = adapter.put("agent", state)
@@ -190,7 +190,8 @@ async def test_a_stop_or_reset_whose_precondition_fails_is_not_sent(verb: Verb) 
 
 
 async def test_a_conflict_of_a_retry_succeeds_if_the_first_attempt_did() -> None:
-    """A policy may send again after a lost answer; the conflict that the second try meets is of our own making."""
+    """The retry policy may send again after a lost response; the first attempt then causes the conflict of the
+    second."""
     adapter = DurableLike("one")
     runtime = adapter.put("agent", State.RUNNING)
 
@@ -224,7 +225,7 @@ async def test_the_read_has_the_remaining_time_and_at_least_five_seconds() -> No
 
 
 class Expiring(DurableLike):
-    """Its keepalive moves the expiry."""
+    """An adapter whose keepalive changes the expiry."""
 
     async def keepalive(self, ref: RuntimeRef, extend_seconds: int, call: Call) -> Lease:
         runtime = self.world.runtimes[ref.provider_id]

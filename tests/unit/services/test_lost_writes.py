@@ -1,4 +1,4 @@
-"""A change of a config or of a capability whose answer was lost: one look tells what became of it."""
+"""A change of a config or a capability whose response was lost: one read shows whether it happened."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -66,7 +66,7 @@ async def test_a_lost_replacement_succeeds_if_the_config_equals_the_sent_one() -
 
 @pytest.mark.parametrize("known", [{"version": "v2"}, {**FILLED, "defaults": {"model": "m"}}, {"version": "v9"}])
 async def test_a_lost_replacement_is_unknown_if_the_config_differs(known: dict[str, Any]) -> None:
-    """A replacement is wholesale: a member that was left out and still has a value speaks against it."""
+    """A replacement replaces everything: if a member that was left out still has a value, it has not happened."""
     adapter = _configured(known)
     adapter.world.fail("replace_config", lost(Operation.REPLACE_CONFIG))
     with pytest.raises(errors.OutcomeUnknown) as caught:
@@ -86,12 +86,12 @@ async def test_the_retry_of_a_lost_replacement_succeeds_with_the_old_etag() -> N
 
 
 class Binding(DurableLike, SupportsCapabilityBindings):
-    """Installs what it is told, once per name."""
+    """Installs each capability once per name."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.bindings: dict[str, CapabilityBinding] = {}
-        self.lost: list[bool] = []  # of the next changes whose answer is lost: whether they happen
+        self.lost: list[bool] = []  # the next changes lose their response; whether each happens
 
     async def _end(self, method: str, call: Call, happen: Callable[[], Any]) -> Any:
         operation = Operation(method)

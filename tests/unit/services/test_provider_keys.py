@@ -1,4 +1,4 @@
-"""The idempotency keys that go to providers."""
+"""The idempotency keys that are sent to providers."""
 
 import re
 from typing import Any
@@ -14,7 +14,7 @@ from tests.unit.services.fakes import FakeClock, services_of
 
 
 def key(principal: str = "shop", scope: str = "sp_1", mine: str = "mine", **settings: Any) -> str:
-    """What goes out for a caller's own key."""
+    """The provider key for a caller's key."""
     browsers, _ = adapter(**settings)
     fleet = Fleet([browsers], FakeClock())
     service = DialectService(fleet, services_of(fleet).create, {})
@@ -39,5 +39,5 @@ def test_a_key_is_the_same_on_every_replica():
     ids=str,
 )
 def test_keys_differ_between_principals_providers_and_scopes(other: dict[str, str]):
-    """Two principals with one key make two runtimes, and neither is answered with the other's."""
+    """Two principals with the same key create two runtimes, and neither receives the other's."""
     assert key(**other) != key()

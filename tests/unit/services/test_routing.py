@@ -1,4 +1,4 @@
-"""Which provider a create goes to: those that fit, by tier and weight, the same on every replica."""
+"""The choice of the provider for a create: those that fit, by tier and weight, the same on every replica."""
 
 from collections import Counter
 from typing import Any
@@ -51,10 +51,10 @@ def test_every_replica_ranks_alike_whatever_the_order_of_its_settings(
 
 
 def test_removing_a_provider_changes_only_the_names_it_served() -> None:
-    everybody = _targets(*map(DurableLike, "abc"))
+    targets = _targets(*map(DurableLike, "abc"))
     for number in range(200):
-        before = rank(everybody, "alice", "durable", f"n{number}")
-        after = rank(everybody[:2], "alice", "durable", f"n{number}")
+        before = rank(targets, "alice", "durable", f"n{number}")
+        after = rank(targets[:2], "alice", "durable", f"n{number}")
         assert [t.provider.name for t in after] == [t.provider.name for t in before if t.provider.name != "c"]
 
 
@@ -84,9 +84,9 @@ async def test_the_account_that_owns_a_runtime_of_the_name_is_chosen() -> None:
     stranger.put("agent", durable=DurablePart(owned_by_me=False))
     owner.put("agent", durable=DurablePart(owned_by_me=True))
     assert (await _chosen(fleet_of([stranger, owner]), create(name="agent"))).provider.name == "owner"
-    silent = DurableLike("silent", order=3)  # an old platform does not tell
-    silent.put("agent", durable=DurablePart(owned_by_me=None))
-    assert (await _chosen(fleet_of([stranger, silent]), create(name="agent"))).provider.name == "silent"
+    unreporting = DurableLike("unreporting", order=3)  # an old platform does not report the owner
+    unreporting.put("agent", durable=DurablePart(owned_by_me=None))
+    assert (await _chosen(fleet_of([stranger, unreporting]), create(name="agent"))).provider.name == "unreporting"
 
 
 async def test_an_ended_runtime_of_the_name_does_not_decide() -> None:
@@ -158,12 +158,12 @@ async def test_the_error_has_a_reason_for_each_provider_if_none_fits() -> None:
     fleet = fleet_of([BrowserLike("one"), BrowserLike("two"), DurableLike("three")])
     with pytest.raises(UnsupportedFeature) as caught:
         await _chosen(fleet, create("browser", driver="selenium", start=False))
-    told = {(fault.pointer, fault.detail.split(" ")[0]) for fault in caught.value.errors}
-    assert told == {("#/driver", "one"), ("#/driver", "two"), ("#/start", "one"), ("#/start", "two")}
+    reasons = {(fault.pointer, fault.detail.split(" ")[0]) for fault in caught.value.errors}
+    assert reasons == {("#/driver", "one"), ("#/driver", "two"), ("#/start", "one"), ("#/start", "two")}
 
 
 class ListsMore(BrowserLike):
-    """Lists kinds that it does not create."""
+    """An adapter that lists kinds that it does not create."""
 
     kinds = frozenset({Kind.BROWSER, Kind.DURABLE, Kind.DESKTOP})
     creates = frozenset({Kind.BROWSER})

@@ -1,4 +1,4 @@
-"""What was sent at creation: kept sealed, shown where the provider is silent, and never on the path of a read."""
+"""Specs: stored sealed, shown where the provider reports nothing, and never waited for by a read."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -28,7 +28,7 @@ LAUNCH: dict[str, Any] = {"mode": "ephemeral", "extension_ids": ["x"], "humanize
 
 
 class Kept:
-    """A keeper over a store in memory, that can be down, or be held up."""
+    """A keeper over a store in memory that can be made unavailable or slow."""
 
     def __init__(self, store: MemoryStore | None = None, *, sealer: Keyring | None = None) -> None:
         self.clock = FakeClock()
@@ -51,18 +51,18 @@ class Kept:
 
     @classmethod
     async def open(cls, store: MemoryStore | None = None, *, sealer: Keyring | None = None) -> "Kept":
-        """With its store opened."""
+        """The keeper with an open store."""
         made = cls(store, sealer=sealer)
         await made.store.open()
         return made
 
     async def another(self) -> "Kept":
-        """Another process over the same store."""
+        """A keeper of another process with the same store."""
         return await self.open(self.store, sealer=self.sealer)
 
 
 async def settled(until: Callable[[], bool]) -> None:
-    """Let background work go on until something holds."""
+    """Run background work until the condition is true."""
     for _ in range(1000):
         if until():
             return
@@ -71,7 +71,7 @@ async def settled(until: Callable[[], bool]) -> None:
 
 
 async def remembered(kept: Kept, adapter: FakeAdapter, name: str = "bot", **fields: Any) -> Runtime:
-    """Let a create have made a runtime."""
+    """Remember a create that has made a runtime."""
     runtime = adapter.put(name, State.RUNNING)
     fields.setdefault("launch", LAUNCH)
     await kept.keeper.remember(adapter, "home", runtime, create("browser", name=name, **fields))
@@ -108,8 +108,8 @@ async def test_a_read_shows_sent_values_that_the_provider_does_not_report() -> N
 async def test_values_that_the_provider_reports_are_not_replaced() -> None:
     here, adapter = await Kept.open(), BrowserLike("one")
     runtime = await remembered(here, adapter, driver="playwright", labels={"team": "shop"})
-    told = BrowserPart(driver="selenium", launch=Launch(humanize=False))
-    shown = here.keeper.fill(adapter, msgspec.structs.replace(runtime, browser=told, labels={}))
+    reported = BrowserPart(driver="selenium", launch=Launch(humanize=False))
+    shown = here.keeper.fill(adapter, msgspec.structs.replace(runtime, browser=reported, labels={}))
     assert shown.labels == {}
     assert shown.browser is not None
     assert shown.browser.driver == "selenium"
@@ -120,9 +120,9 @@ async def test_values_that_the_provider_reports_are_not_replaced() -> None:
 async def test_a_reported_launch_of_another_mode_is_not_merged() -> None:
     here, adapter = await Kept.open(), BrowserLike("one")
     runtime = await remembered(here, adapter)
-    told = BrowserPart(launch=Launch(mode="profile", profile_id="p"))
-    shown = here.keeper.fill(adapter, msgspec.structs.replace(runtime, browser=told))
-    assert _launch_of(shown) == told.launch
+    reported = BrowserPart(launch=Launch(mode="profile", profile_id="p"))
+    shown = here.keeper.fill(adapter, msgspec.structs.replace(runtime, browser=reported))
+    assert _launch_of(shown) == reported.launch
 
 
 async def test_no_password_is_stored_even_sealed() -> None:
@@ -138,7 +138,7 @@ async def test_no_password_is_stored_even_sealed() -> None:
 
 
 async def test_another_process_shows_the_spec_after_loading_it() -> None:
-    """The provider answers at once here, before the store can have; its answer is not held up."""
+    """The provider responds before the store does, and the read does not wait."""
     here, adapter = await Kept.open(), BrowserLike("one")
     runtime = await remembered(here, adapter)
     there = await here.another()
@@ -211,7 +211,7 @@ async def test_specs_of_list_items_are_loaded_in_one_batch_for_the_next_list() -
 
 
 async def test_a_missing_spec_is_remembered_for_a_while() -> None:
-    """Runtimes that somebody made elsewhere are not asked for with every read, but may yet turn out to be kept."""
+    """Runtimes without a spec are not loaded with every read, but another process may store a spec later."""
     here, adapter = await Kept.open(), BrowserLike("one")
     runtime = adapter.put("bot", State.RUNNING)
     ref = adapter.reference(runtime)
@@ -383,7 +383,7 @@ async def test_a_slow_load_does_not_overwrite_a_later_write(after_the_write: boo
 
 
 async def asked_to_forget(here: Kept, *names: str) -> None:
-    """Let runtimes have been made that are gone since."""
+    """Forget runtimes, so that writes wait."""
     adapter = BrowserLike("one")
     for name in names:
         runtime = await remembered(here, adapter, name)

@@ -1,4 +1,4 @@
-"""The store is watched: what changes is told once, and a store that is not ready yet is made ready."""
+"""The store monitor reports each change once, and upgrades the schema of a store when it becomes available."""
 
 import asyncio
 from typing import Any
@@ -15,27 +15,27 @@ from tests.unit.services.fakes import FakeClock
 
 
 class Seen:
-    """Keeps what it is told."""
+    """Records the reports."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, Any]] = []
+        self.reports: list[tuple[str, Any]] = []
         self.counts: list[Counts] = []
 
     def store_up(self, down_for: float | None) -> None:
-        self.told.append(("up", down_for))
+        self.reports.append(("up", down_for))
 
     def store_down(self, reason: str, cause: str | None) -> None:
-        self.told.append(("down", (reason, cause)))
+        self.reports.append(("down", (reason, cause)))
 
     def counted(self, counts: Counts) -> None:
         self.counts.append(counts)
 
     def decided(self, decision: DecisionRecord) -> None:
-        self.told.append(("decided", (decision.operator, decision.intent_id)))
+        self.reports.append(("decided", (decision.operator, decision.intent_id)))
 
 
 class Store(MemoryStore):
-    """A store whose trouble a test makes."""
+    """A store whose failures a test controls."""
 
     def __init__(self, clock: FakeClock) -> None:
         super().__init__(clock.now, on_call=self._called)
@@ -88,7 +88,7 @@ async def test_each_change_of_availability_is_reported_once(
     for _ in range(2):
         await monitor.check()
     down = ("The store cannot be used now.", "OSError: no route")
-    assert seen.told == [("up", None), ("down", down), ("up", 15.0)]
+    assert seen.reports == [("up", None), ("down", down), ("up", 15.0)]
 
 
 async def test_a_store_that_is_unavailable_at_first_is_reported_and_so_is_its_recovery(
@@ -100,12 +100,12 @@ async def test_a_store_that_is_unavailable_at_first_is_reported_and_so_is_its_re
     clock.time += 60
     store.trouble = None
     await monitor.check()
-    assert seen.told == [("down", ("The store cannot be used now.", None)), ("up", 60.0)]
+    assert seen.reports == [("down", ("The store cannot be used now.", None)), ("up", 60.0)]
     assert len(seen.counts) == 1
 
 
 async def test_the_schema_is_upgraded_until_that_succeeds_once(store: Store, clock: FakeClock, seen: Seen) -> None:
-    """Not when it is down later: one that vanished is not made anew."""
+    """Not after a later failure: a store that disappeared is not created again."""
     upgrades = 0
 
     async def upgrade() -> None:
@@ -138,7 +138,7 @@ async def test_unsettled_intents_are_counted_at_every_check(store: Store, clock:
 
 
 async def test_decisions_after_the_first_check_are_reported_once(store: Store, clock: FakeClock, seen: Seen) -> None:
-    """In the order in which they were made."""
+    """They are reported in the order in which they were made."""
 
     async def decide(name: str) -> str:
         parked = await bring(store, begun(await store.begin(create(name), "me", LEASE)), IntentState.PARKED)
@@ -152,7 +152,7 @@ async def test_decisions_after_the_first_check_are_reported_once(store: Store, c
     first, second = await decide("first"), await decide("second")
     for _ in range(2):
         await monitor.check()
-    assert seen.told == [("up", None), ("decided", ("olga", first)), ("decided", ("olga", second))]
+    assert seen.reports == [("up", None), ("decided", ("olga", first)), ("decided", ("olga", second))]
 
 
 async def test_the_monitor_checks_until_it_is_cancelled(store: Store, seen: Seen) -> None:

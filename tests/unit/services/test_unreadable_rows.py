@@ -1,4 +1,4 @@
-"""A list whose providers have rows that cannot be read, or adapters with mistakes: what is kept, and what is said."""
+"""Lists with unreadable rows, or adapters with bugs: what is listed, and what is reported."""
 
 import json
 from dataclasses import dataclass, field, replace
@@ -25,7 +25,7 @@ NAMELESS = UnreadableRow(("items", 2), "should be `object` and is `int`")
 
 
 class Odd(DurableLike):
-    """Its pages are given; so is what else happens on the way."""
+    """An adapter with given pages and unreadable rows."""
 
     def __init__(self, name: str, *pages: ProviderPage | Exception) -> None:
         super().__init__(name)
@@ -42,7 +42,7 @@ class Odd(DurableLike):
 
 @dataclass
 class Observed:
-    """A fleet whose observer is the product's, over a logger and metrics of its own."""
+    """A fleet with the real observer, and its own logger and metrics."""
 
     adapters: tuple[FakeAdapter, ...]
     log: StringIO = field(default_factory=StringIO)
@@ -148,7 +148,7 @@ async def test_without_partial_a_provider_without_readable_rows_fails_the_list()
     assert [name for name, _ in caught.value.extra["incomplete"]] == ["odd"]
 
 
-MISTAKE = TypeError("a value that nobody may see: hunter2")
+MISTAKE = TypeError("a value that must not be logged: hunter2")
 
 
 async def test_a_bug_in_one_adapter_affects_only_its_provider_and_is_logged() -> None:
@@ -210,7 +210,7 @@ async def test_a_call_with_readable_lists_logs_nothing() -> None:
 
 
 async def test_unreadable_rows_are_logged_also_if_the_operation_fails() -> None:
-    """A look-up that an unreadable row makes unclear raises."""
+    """A look-up that an unreadable row makes ambiguous raises."""
     observed = Observed((_well(),))
     fleet = observed.fleet()
     (provider,) = fleet
