@@ -14,8 +14,8 @@ from gateway.cli.failures import ExitCode, Failure, Refused, Unreachable
 from gateway.cli.output import note
 from gateway.cli.waiting import FIRST_DELAY, GROWTH, LONGEST_DELAY, clock_of_command
 
-_AGAIN: Final = frozenset({"outcome_unknown", "idempotency_in_progress", "store_unavailable"})
-_NOT_REPEATED: Final = frozenset({"api_key", "idempotency_key"})
+_REPEATED_CODES: Final = frozenset({"outcome_unknown", "idempotency_in_progress", "store_unavailable"})
+_OMITTED_PARAMETERS: Final = frozenset({"api_key", "idempotency_key"})
 
 
 def new_key() -> str:
@@ -59,7 +59,7 @@ class Creating:
         unknown = failure.exit_code == ExitCode.OUTCOME_UNKNOWN or failure.code == "idempotency_in_progress"
         self._may_exist = self._may_exist or unknown
         if not self._worth_repeating(failure):
-            # A rejection of the caller, not of the create, says nothing about an earlier attempt.
+            # A rejected caller: this says nothing about the outcome of an earlier attempt.
             still_unknown = unknown or (self._may_exist and failure.exit_code == ExitCode.AUTH)
             raise self._continuable(failure) if still_unknown else failure
         pause = max(self._delay, failure.retry_after or 0.0)
@@ -72,7 +72,7 @@ class Creating:
     def _worth_repeating(self, failure: Failure) -> bool:
         """Return whether the same request may get another response when it is repeated."""
         if isinstance(failure, Refused):
-            return failure.temporary and (self._may_exist or failure.code in _AGAIN)
+            return failure.temporary and (self._may_exist or failure.code in _REPEATED_CODES)
         return failure.exit_code == ExitCode.OUTCOME_UNKNOWN or (self._may_exist and isinstance(failure, Unreachable))
 
     def _continuable(self, failure: Failure) -> Failure:
@@ -89,7 +89,7 @@ class Creating:
 def _typed(context: click.Context) -> Iterator[str]:
     for parameter in context.command.params:
         name = str(parameter.name)
-        if name in _NOT_REPEATED or context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+        if name in _OMITTED_PARAMETERS or context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
             continue
         value = context.params[name]
         option = max(parameter.opts, key=len)

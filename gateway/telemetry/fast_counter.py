@@ -1,4 +1,4 @@
-"""A counter of one thread: a count is an addition, without the client library's lock and its checks."""
+"""A counter for a single thread: counting is one addition, without the lock and the checks of the client library."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,7 +8,7 @@ from prometheus_client.registry import Collector
 
 
 class Count:
-    """How often it happened with one set of labels. Only the event loop's thread counts."""
+    """The count of one set of labels. Only the thread of the event loop may increase it."""
 
     __slots__ = ("value",)
 
@@ -16,7 +16,7 @@ class Count:
         self.value = 0
 
     def inc(self) -> None:
-        """Count one."""
+        """Increase the count by one."""
         self.value += 1
 
 
@@ -29,17 +29,20 @@ class FastCounter(Collector):
         registry.register(self)
 
     def labels(self, *values: object) -> Count:
-        """The count of these values, in the order of the labels."""
+        """Return the count of these label values, given in the order of the labels.
+
+        Raises ``ValueError`` for another number of values.
+        """
         if len(values) != len(self._labels):
             raise ValueError(f"{self._name} has the labels {', '.join(self._labels)}")
         return self._counts.setdefault(tuple(map(str, values)), Count())
 
     def describe(self) -> Iterator[CounterMetricFamily]:
-        """What it is, without any count."""
+        """Yield the metric without any count."""
         yield CounterMetricFamily(self._name, self._help, labels=self._labels)
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        """All counts."""
+        """Yield the metric with all counts."""
         family = CounterMetricFamily(self._name, self._help, labels=self._labels)
         for values, count in self._counts.items():
             family.add_metric(values, count.value)

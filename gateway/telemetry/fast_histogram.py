@@ -1,4 +1,5 @@
-"""A histogram of one thread: an observation is two additions, without the client library's lock and its search."""
+"""A histogram for a single thread: an observation is a binary search and two additions, without the client library's
+lock."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from prometheus_client.utils import floatToGoString
 
 
 class Series:
-    """The observations of one set of labels. Only the event loop's thread makes any."""
+    """The observations of one set of labels. Only the thread of the event loop may add to them."""
 
     __slots__ = ("_bounds", "counts", "total")
 
@@ -21,13 +22,13 @@ class Series:
         self.total = 0.0
 
     def observe(self, seconds: float) -> None:
-        """Count one duration."""
+        """Add one observation, in seconds."""
         self.counts[bisect_left(self._bounds, seconds)] += 1
         self.total += seconds
 
 
 class FastHistogram(Collector):
-    """A histogram of seconds; ``bounds`` are the upper bounds of its buckets, which are inclusive, in order."""
+    """A histogram of seconds. ``bounds`` are the inclusive upper bounds of its buckets, in ascending order."""
 
     def __init__(
         self, name: str, help_: str, labels: Sequence[str], bounds: Sequence[float], registry: CollectorRegistry
@@ -38,17 +39,20 @@ class FastHistogram(Collector):
         registry.register(self)
 
     def labels(self, *values: str) -> Series:
-        """The series of these values, in the order of the labels."""
+        """Return the series of these label values, given in the order of the labels.
+
+        Raises ``ValueError`` for another number of values.
+        """
         if len(values) != len(self._labels):
             raise ValueError(f"{self._name} has the labels {', '.join(self._labels)}")
         return self._series.setdefault(tuple(map(str, values)), Series(self._bounds))
 
     def describe(self) -> Iterator[HistogramMetricFamily]:
-        """What it is, without any observation."""
+        """Yield the metric without any observation."""
         yield HistogramMetricFamily(self._name, self._help, labels=self._labels)
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
-        """All series."""
+        """Yield the metric with all series."""
         family = HistogramMetricFamily(self._name, self._help, labels=self._labels)
         for values, series in self._series.items():
             family.add_metric(values, list(zip(self._words, accumulate(series.counts), strict=True)), series.total)

@@ -1,4 +1,4 @@
-"""The gateway's own counter shows what the client library's shows, whatever is counted."""
+"""The gateway's own counter exposes the same values as the counter of the client library."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ def lines(registry: CollectorRegistry) -> list[str]:
         st.tuples(st.sampled_from(["get", "li\nst", 'cr"eate']), st.sampled_from([200, 404, "timeout"])), max_size=20
     )
 )
-def test_every_set_of_labels_has_the_same_count(counted: Sequence[tuple[str, object]]) -> None:
+def test_counts_equal_those_of_the_client_library(counted: Sequence[tuple[str, object]]) -> None:
     own, theirs = CollectorRegistry(), CollectorRegistry()
     counts = FastCounter("rtgw_requests", "How many.", LABELS, own)
     counter = Counter("rtgw_requests", "How many.", LABELS, registry=theirs)
@@ -31,14 +31,14 @@ def test_every_set_of_labels_has_the_same_count(counted: Sequence[tuple[str, obj
     assert lines(own) == lines(theirs)
 
 
-def test_a_name_is_taken_once() -> None:
+def test_duplicate_name_is_refused() -> None:
     registry = CollectorRegistry()
     FastCounter("rtgw_requests", "How many.", LABELS, registry)
     with pytest.raises(ValueError, match="Duplicated"):
         FastCounter("rtgw_requests", "How many.", LABELS, registry)
 
 
-def test_a_count_has_a_value_for_each_label() -> None:
+def test_wrong_number_of_label_values_is_refused() -> None:
     counts = FastCounter("rtgw_requests", "How many.", LABELS, CollectorRegistry())
     with pytest.raises(ValueError, match="operation, status"):
         counts.labels("get")

@@ -1,4 +1,4 @@
-"""The gateway's own histogram shows what the client library's shows, whatever it is given."""
+"""The gateway's own histogram exposes the same values as the histogram of the client library."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ def lines(registry: CollectorRegistry) -> list[str]:
 
 
 @given(st.lists(st.sampled_from(BOUNDS) | st.floats(min_value=0, max_value=1e6), max_size=20))
-def test_every_observation_is_in_the_same_buckets(seconds: Sequence[float]) -> None:
+def test_buckets_equal_those_of_the_client_library(seconds: Sequence[float]) -> None:
     own, theirs = CollectorRegistry(), CollectorRegistry()
     durations = FastHistogram("rtgw_seconds", "How long.", LABELS, BOUNDS, own)
     histogram = Histogram("rtgw_seconds", "How long.", LABELS, buckets=BOUNDS, registry=theirs)
@@ -28,14 +28,14 @@ def test_every_observation_is_in_the_same_buckets(seconds: Sequence[float]) -> N
     assert lines(own) == lines(theirs)
 
 
-def test_a_name_is_taken_once() -> None:
+def test_duplicate_name_is_refused() -> None:
     registry = CollectorRegistry()
     FastHistogram("rtgw_seconds", "How long.", LABELS, BOUNDS, registry)
     with pytest.raises(ValueError, match="Duplicated"):
         FastHistogram("rtgw_seconds", "How long.", LABELS, BOUNDS, registry)
 
 
-def test_a_series_has_a_value_for_each_label() -> None:
+def test_wrong_number_of_label_values_is_refused() -> None:
     durations = FastHistogram("rtgw_seconds", "How long.", LABELS, BOUNDS, CollectorRegistry())
     with pytest.raises(ValueError, match="surface, operation"):
         durations.labels("api")
