@@ -61,7 +61,7 @@ class StoreSettings(Section):
     def _usable(cls, keys: list[SecretStr], info: ValidationInfo) -> list[SecretStr]:
         secrets = [key_bytes(key.get_secret_value()) for key in keys]
         if len(set(secrets)) < len(secrets):
-            raise ValueError("an encryption key is repeated")
+            raise ValueError("an encryption key is given twice")
         url = info.data.get("url")
         if not keys and url is not None and not url.get_secret_value().startswith(_SQLITE):
             raise ValueError("at least one key is required for PostgreSQL, and all replicas share it")

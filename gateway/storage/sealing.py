@@ -54,7 +54,7 @@ class Keyring(Sealer):
         self._newest = known[0]
         self._keys = {key.id: key for key in known}
         if len(self._keys) < len(known):
-            raise KeyUnusable("an encryption key is repeated")
+            raise KeyUnusable("an encryption key is given twice")
 
     def seal(self, plain: bytes, cell: Cell) -> bytes:
         head = _FORMAT + self._newest.id

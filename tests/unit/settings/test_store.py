@@ -78,7 +78,7 @@ def test_keys_may_come_from_a_variable(load: Load) -> None:
         ("url: 'postgresql://u:s3cr3t@h/d'", "encryption_keys", "at least one key is required for PostgreSQL"),
         ("encryption_keys: [s3cr3t]", "encryption_keys", "an encryption key has to be base64"),
         (f"encryption_keys: ['{KEY[:-4]}']", "encryption_keys", "an encryption key has to be 32 bytes in base64"),
-        (f"encryption_keys: ['{KEY}', '{KEY}']", "encryption_keys", "an encryption key is repeated"),
+        (f"encryption_keys: ['{KEY}', '{KEY}']", "encryption_keys", "an encryption key is given twice"),
         ("migrate: never", "migrate", "input should be 'auto' or 'manual'"),
         ("timeout: 0", "timeout", "input should be greater than or equal to 0.1"),
         ("connections: 0", "connections", "input should be greater than or equal to 1"),
