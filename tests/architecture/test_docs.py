@@ -71,7 +71,7 @@ def test_every_relative_link_has_a_target(path: Path):
         assert linked.exists(), f"{named(path)} links to {target}"
         assert linked.is_relative_to(ROOT), f"{named(path)} links out of the repository: {target}"
         if anchor:
-            assert anchor in anchors(linked), f"{named(path)} links to {target}, where there is no such heading"
+            assert anchor in anchors(linked), f"{named(path)} links to {target}, a heading that does not exist"
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=named)
