@@ -1,4 +1,4 @@
-"""Inbound HTTP: the route table and its handlers, problems, the OpenAPI document, the documentation, the server."""
+"""The API: route table, handlers, dialects, pass-through, OpenAPI document and documentation site."""
 
 from gateway.api.application import create_admin, create_api
 

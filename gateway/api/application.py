@@ -1,4 +1,4 @@
-"""The aiohttp applications: the API with its site, and the probes alone."""
+"""The aiohttp applications: the API with its site, and the probes on their own."""
 
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -46,9 +46,9 @@ def create_api(
 ) -> web.Application:
     """The unified API, the OpenAPI document and the documentation, to be served by ``GatewayRunner``.
 
-    ``keys`` maps key names to SHA-256 digests; None asks nobody for a key. ``with_admin`` False leaves the probes and
-    metrics to :func:`create_admin`. ``reads`` keeps answers to reads; None asks the provider each time. ``dialects``
-    are served below their prefixes, the providers of ``native`` as they are below ``/native``.
+    ``keys`` maps key names to SHA-256 digests; None requires no key. ``with_admin`` False leaves the probes and metrics
+    to :func:`create_admin`. ``reads`` caches responses to reads; None asks the provider each time. ``dialects`` are
+    served below their prefixes, the providers of ``native`` unchanged below ``/native``.
     """
     endpoints = Endpoints(authenticator=Authenticator(keys), metrics=metrics, logger=logger, clock=clock, http=http)
     # Set here and not in InFlight: the admin application has another InFlight, whose gauge would replace this one.
@@ -75,8 +75,8 @@ def create_admin(
     logger: Logger | None = None,
     clock: Clock | None = None,
 ) -> web.Application:
-    """The probes and metrics alone, for an address of their own. It is served until ``api`` has drained, and not ready
-    as soon as ``api`` begins to."""
+    """The probes and metrics on their own, for a separate address. They are served until ``api`` has drained;
+    ``/readyz`` reports not ready as soon as the drain starts."""
     endpoints = Endpoints(
         authenticator=Authenticator(None),
         metrics=metrics,
@@ -92,7 +92,7 @@ def create_admin(
 
 
 class _Routes:
-    """Collects the methods of each path, so that other methods and other paths are answered as well."""
+    """Collects the methods of each path, so that all other methods and paths can be answered too."""
 
     def __init__(self, endpoints: Endpoints) -> None:
         self._endpoints = endpoints
@@ -100,7 +100,7 @@ class _Routes:
         self._surfaces: dict[str, Surface] = {}
 
     def add(self, routes: Iterable[Route], handlers: Any) -> None:
-        """Bind the handlers of ``routes`` to the object that they belong to."""
+        """Bind the handlers of ``routes`` to the object whose methods they are."""
         for route in routes:
             handler = self._endpoints.bind(route, partial(route.handler, handlers))
             for path in (route.path, *route.aliases):
@@ -111,7 +111,7 @@ class _Routes:
                     methods["HEAD"] = handler
 
     def register(self, app: web.Application) -> None:
-        """Give everything to the application."""
+        """Register all routes with the application."""
         for path, methods in self._methods.items():
             resource = app.router.add_resource(path)
             for method, handler in methods.items():

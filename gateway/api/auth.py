@@ -1,4 +1,4 @@
-"""Who calls: a gateway key, as ``Authorization: Bearer`` or ``X-API-Key``."""
+"""Authentication of callers: a gateway key as ``Authorization: Bearer`` or ``X-API-Key``."""
 
 import hmac
 from collections.abc import Mapping
@@ -16,20 +16,20 @@ _API_KEY: Final = istr("X-API-Key")
 
 
 class Authenticator:
-    """Finds the principal of a request. ``keys`` maps the name of each key to its SHA-256 digest; None lets all in."""
+    """Finds the principal of a request. ``keys`` maps each key's name to its SHA-256 digest; None requires no key."""
 
     def __init__(self, keys: Mapping[str, bytes] | None) -> None:
         self.replace(keys)
 
     def replace(self, keys: Mapping[str, bytes] | None) -> None:
-        """Know these keys from now on, and no others."""
+        """Accept these keys from now on, and no others."""
         self._keys = None if keys is None else tuple(keys.items())
 
     def principal(self, headers: Mapping[str, str]) -> str:
         """The name of the caller's key.
 
-        Raises :class:`Unauthenticated` without a known key, and :class:`InvalidRequest` when two different ones are
-        sent. Every key is compared, each in constant time.
+        Raises :class:`Unauthenticated` without a known key, and :class:`InvalidRequest` for two different keys. Every
+        key is compared, each in constant time.
         """
         if self._keys is None:
             return ANONYMOUS

@@ -1,4 +1,4 @@
-"""With which errors groups of calls can end, for the route table and so for the OpenAPI document."""
+"""The errors of each group of calls, for the route table and so for the OpenAPI document."""
 
 from typing import Final
 

@@ -8,31 +8,31 @@ from gateway.domain.errors import FieldError, InvalidRequest
 
 _TAG: Final = r'(?:W/)?"[\x21\x23-\x7e]*"'
 ENTITY_TAGS: Final = rf"^\s*(?:\*|{_TAG}(?:\s*,\s*{_TAG})*)\s*$"
-"""What an ``If-Match`` looks like."""
+"""The pattern of an ``If-Match`` header."""
 
 _TAGS: Final = re.compile(ENTITY_TAGS.removesuffix("$") + r"\Z", re.ASCII)
 _OPAQUE: Final = re.compile(r'"[^"]*"')
 
 
 def entity_tag(representation: bytes) -> str:
-    """The strong entity tag of what is answered."""
-    return f'"{sha256(representation).hexdigest()[:32]}"'  # (processors have it built in)
+    """The strong entity tag of a response body."""
+    return f'"{sha256(representation).hexdigest()[:32]}"'  # (SHA-256 has hardware support)
 
 
 def none_match(if_none_match: str | None, etag: str) -> bool:
-    """Whether the caller has to be sent the whole thing. A malformed header is ignored, as if it were not there."""
+    """Whether the full response has to be sent. A malformed header is ignored."""
     if if_none_match is None or _TAGS.match(if_none_match) is None:
         return True
     return if_none_match.strip() != "*" and etag not in _OPAQUE.findall(if_none_match)
 
 
 def matches(if_match: str, etag: str) -> bool:
-    """Whether a checked ``If-Match`` lets a change through, by the strong comparison."""
+    """Whether a validated ``If-Match`` allows a change (strong comparison)."""
     return if_match.strip() == "*" or etag in [tag.strip() for tag in if_match.split(",")]
 
 
 def if_match(sent: str | None) -> str | None:
-    """The ``If-Match`` header, checked: ``*`` or a list of entity tags. Raises :class:`InvalidRequest`."""
+    """The ``If-Match`` header, validated: ``*`` or a list of entity tags. Raises :class:`InvalidRequest`."""
     if sent is None or _TAGS.match(sent) is not None:
         return sent
     detail = 'If-Match has to be an entity tag in double quotes, such as "v1", a list of them, or *.'

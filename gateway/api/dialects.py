@@ -1,4 +1,4 @@
-"""Serves the dialects: providers' own APIs, at a prefix each, with their own errors."""
+"""Serves the dialects: the providers' own APIs, each at a prefix, with their own error format."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ _MAX_QUERY_FIELDS: Final = 100
 def register_dialects(
     app: web.Application, dialects: Iterable[Dialect], endpoints: Endpoints, bodies: BodyReader
 ) -> None:
-    """Add the routes of all dialects, and below each prefix native answers to everything else."""
+    """Add the routes of all dialects. Below each prefix, all other requests get errors in the dialect's format."""
     by_prefix: dict[str, list[Dialect]] = defaultdict(list)
     for dialect in dialects:
         by_prefix[dialect.prefix].append(dialect)

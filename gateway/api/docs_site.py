@@ -25,20 +25,20 @@ _RELATIVE_PAGE: Final = re.compile(r"(?:\./)?(?P<page>[A-Za-z0-9_-]+)\.md(?P<anc
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What is sent: the bytes and their media type."""
+    """A response body and its media type."""
 
     body: bytes
     content_type: str = "text/html; charset=utf-8"
 
 
 def docs_folder() -> Path:
-    """Where the Markdown pages are: inside the installed package, or ``docs/`` of a checkout."""
+    """The folder of the Markdown pages: in the installed package, or ``docs/`` in a checkout."""
     packaged = _PACKAGE / "docs_pages"
     return packaged if packaged.is_dir() else _PACKAGE.parent / "docs"
 
 
 def swagger_folder() -> Path | None:
-    """The static files of Swagger UI, where the package that brings them is installed. It is never imported."""
+    """The static files of Swagger UI; None if the package that contains them is not installed. It is not imported."""
     spec = find_spec("swagger_ui")
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -46,7 +46,7 @@ def swagger_folder() -> Path | None:
 
 
 class DocsSite:
-    """Renders pages and keeps them. All methods raise :class:`NotFound` for what there is not."""
+    """Renders pages and caches them. All methods raise :class:`NotFound` for a page that does not exist."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or docs_folder()
@@ -67,14 +67,14 @@ class DocsSite:
         )
 
     def page(self, name: str) -> Document:
-        """A page of ``docs/``, by its file name without the ending."""
+        """A page of ``docs/``, by its file name without extension."""
         if name not in self._sources:
             raise NotFound("There is no such page; /docs lists those that there are.")
         known = self._rendered.get(f"page {name}")
         return known or self._kept(f"page {name}", self._titles[name], self._render(self._sources[name]))
 
     def error(self, code: str) -> Document:
-        """What an error code means, what to do, and how each dialect shows it, from the tables in ``errors.md``."""
+        """An error code: meaning, action, and its form in each dialect, from the tables of ``errors.md``."""
         cls = next((cls for cls in error_classes() if cls.code == code), None)
         if cls is None:
             raise NotFound("There is no such error code; /docs/errors lists those that there are.")
@@ -87,7 +87,7 @@ class DocsSite:
         return Document(_EXPLORER.encode())
 
     def asset(self, name: str) -> Document:
-        """A style sheet, script or picture of these pages; nothing else of the folders that they are in."""
+        """A style sheet, script or image of these pages. Only the listed names are served, no other file."""
         swagger = swagger_folder()
         if name in _OWN_ASSETS:
             path = _STATIC / name
@@ -128,7 +128,7 @@ class DocsSite:
         return str(self._markdown.renderer.render(tokens, self._markdown.options, {}))
 
     def _rewrite_link(self, token: Token) -> None:
-        """Point links between the pages to where they are served; what is not served is shown without a link."""
+        """Rewrite links between pages to their served paths; a link to a file that is not served is removed."""
         target = str(token.attrGet("href") or "")
         if not target or target.startswith(("#", "/", "http://", "https://")):
             return
@@ -144,7 +144,7 @@ class DocsSite:
 
 
 def error_row(text: str, code: str) -> tuple[list[str], list[str]]:
-    """The column names and the cells of the rows of ``code`` in all Markdown tables, without the first column."""
+    """Column names and cells of the rows for ``code`` in all Markdown tables, without the first column."""
     columns: list[str] = []
     head: list[str] = []
     found: list[str] = []

@@ -1,7 +1,7 @@
-"""What happens around every handler, in one layer: request id, authentication, problems, headers, metrics, log line.
+"""One layer around every handler: request id, authentication, problems, headers, metrics and the log line.
 
-A handler is wrapped once, when its route is bound; aiohttp's own middlewares are not used, which saves two layers
-per request. Whatever a handler raises ends here, so that every path leads to an answer, a log line and a count.
+A handler is wrapped once, when its route is bound. aiohttp's middlewares are not used, which saves two layers per
+request. Every exception of a handler ends here, so that every path leads to a response, a log line and a count.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ UNREADABLE: Final = "unreadable"
 
 Handler = Callable[[web.Request, RequestContext], Awaitable[web.StreamResponse]]
 Failed = Callable[[GatewayError, web.Request, str], web.Response]
-"""How a surface answers an error, given the request and its id."""
+"""Renders an error of a surface, given the request and its id."""
 
 AiohttpHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -57,7 +57,7 @@ def _problem(error: GatewayError, _request: web.Request, request_id: str) -> web
 
 
 class Endpoints:
-    """Turns handlers into aiohttp handlers."""
+    """Wraps handlers as aiohttp handlers."""
 
     def __init__(
         self,
@@ -98,9 +98,9 @@ class Endpoints:
         *,
         bounded: bool = True,
     ) -> AiohttpHandler:
-        """The aiohttp handler of a surface where the query, the body and the headers are the handler's own affair;
-        callers have a key there too. ``failed`` words its errors, which are problems otherwise. What is not ``bounded``
-        has its own limit of requests in flight."""
+        """The aiohttp handler of a surface whose handler checks query, body and headers itself; callers still need a
+        key. ``failed`` renders its errors; None renders problems. ``bounded`` False: the surface has its own limit of
+        requests in flight."""
         authenticator = self.authenticator
 
         async def guarded(request: web.Request, ctx: RequestContext) -> web.StreamResponse:
@@ -112,7 +112,7 @@ class Endpoints:
         return self._endpoint(guarded, access_log, tasks, private=True, failed=failed or _problem)
 
     def wrong_method(self, surface: Surface, path: str, allowed: tuple[str, ...]) -> AiohttpHandler:
-        """Answers the methods that a known path does not know."""
+        """The handler for all other methods of a known path."""
 
         async def refuse(request: web.Request, _ctx: RequestContext) -> web.Response:
             raise MethodNotAllowed(
@@ -122,7 +122,7 @@ class Endpoints:
         return self._endpoint(refuse, self._access_log(surface, UNMATCHED, path), self.in_flight.site, private=True)
 
     def unknown_path(self, surface: Surface) -> AiohttpHandler:
-        """Answers all paths that do not exist."""
+        """The handler for all paths that do not exist."""
 
         async def refuse(_request: web.Request, _ctx: RequestContext) -> web.Response:
             raise NotFound("There is no such path; /openapi.json lists those that there are.")
@@ -132,7 +132,7 @@ class Endpoints:
         )
 
     def refuse_unreadable(self, request: web.BaseRequest, error: GatewayError) -> web.Response:
-        """The answer to a request that never reached a handler. The connection is closed after it."""
+        """The response to a request that never reached a handler. It closes the connection."""
         with RequestContext(request_id=request_id(request.headers.get(_REQUEST_ID)), principal="") as ctx:
             response = problem_response(error, ctx.request_id)
             finish_headers(response, ctx, private=True)
@@ -144,7 +144,7 @@ class Endpoints:
             return response
 
     def turned_away(self) -> bytes:
-        """The whole answer to a connection for which there is no room; nothing of its request was read."""
+        """The complete response to a connection beyond the limit; nothing of its request was read."""
         self._turned_away.inc()
         response = problem_response(
             Overloaded("As many connections as http.max_connections allows are open.", retry_after=1), request_id(None)
@@ -155,12 +155,12 @@ class Endpoints:
         return f"HTTP/1.1 {response.status} {response.reason}\r\n{lines}\r\n".encode() + body
 
     def slow_reader(self) -> None:
-        """Note that a client was cut off that did not read its answer."""
+        """Count and log a client that was disconnected because it did not read its response."""
         self._slow_readers.inc()
         self._logger.info(Event.SLOW_READER)
 
     async def drain(self, seconds: float) -> None:
-        """Let the requests in flight end within so many seconds; those that have not are interrupted, and answered."""
+        """Wait up to ``seconds`` for the requests in flight; interrupt the others, which are answered with an error."""
         if interrupted := await self.in_flight.drain(seconds):
             self._logger.warning(Event.INTERRUPTED, requests=interrupted)
 
@@ -198,7 +198,7 @@ class Endpoints:
         private: bool,
         failed: Failed = _problem,
     ) -> AiohttpHandler:
-        """``tasks`` are those in flight that it belongs to."""
+        """``tasks`` is the set of tasks in flight that the handler's task is added to."""
         clock = self._clock.monotonic
         in_flight = self.in_flight
         bounded = tasks is in_flight.api
@@ -216,10 +216,10 @@ class Endpoints:
                 response: web.StreamResponse
                 task = cast("Task", asyncio.current_task())
                 tasks.add(task)
-                visit = None
+                ticket = None
                 try:
                     if bounded:
-                        visit = ctx.admission = in_flight.admit()
+                        ticket = ctx.admission = in_flight.admit()
                     _bound_headers(request, max_header_bytes)
                     response = await handler(request, ctx)
                 except GatewayError as error:
@@ -247,14 +247,14 @@ class Endpoints:
                     response = failed(internal_error(), request, ctx.request_id)
                 finally:
                     tasks.discard(task)
-                    if visit is not None:
-                        visit.end()
+                    if ticket is not None:
+                        ticket.end()
                 outcome.status = response.status
-                # (Either side may end a WebSocket: that the caller has is no abort.)
+                # (Either side may close a WebSocket, so that the caller did is not an abort.)
                 outcome.aborted = request.transport is None and response.status != 101
                 finish_headers(response, ctx, private=private)
                 if in_flight.draining or not request.content.is_eof():
-                    # (The rest of a body that is not wanted is not read to keep the connection.)
+                    # (The rest of an unread body is not read only to keep the connection open.)
                     response.force_close()
                 access_log.record(request.method, ctx, outcome, clock() - began)
                 return response
@@ -262,16 +262,16 @@ class Endpoints:
         return endpoint
 
 
-def _bound_headers(request: web.Request, most: int) -> None:
+def _bound_headers(request: web.Request, limit: int) -> None:
     size = 0
     for name, value in request.raw_headers:
         size += len(name) + len(value)
-    if size > most:
-        raise HeadersTooLarge(f"The headers are larger than {most} bytes together.")
+    if size > limit:
+        raise HeadersTooLarge(f"The headers are larger than {limit} bytes together.")
 
 
 def finish_headers(response: web.StreamResponse, ctx: RequestContext, *, private: bool) -> None:
-    """The headers that every answer has. ``private``: not to be stored, unless the handler says otherwise."""
+    """Set the headers of every response. ``private``: not to be stored, unless the handler set ``Cache-Control``."""
     headers = response.headers
     headers[_REQUEST_ID] = ctx.request_id
     headers[_NOSNIFF] = "nosniff"

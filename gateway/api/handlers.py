@@ -1,16 +1,16 @@
-"""The calls of ``/v1``: from a request to a use case, and from its result to an answer."""
+"""The handlers of ``/v1``: from a request to a use case, and from its result to a response."""
 
 from collections.abc import Callable
 
 from aiohttp import hdrs, web
 from msgspec import UNSET
 
-from gateway.api.cache.cache import Answer, Key, ReadCache
-from gateway.api.cache.control import answer, answer_read
+from gateway.api.cache.cache import EncodedResponse, Key, ReadCache
+from gateway.api.cache.control import respond, respond_cached
 from gateway.api.conditions import entity_tag, if_match, matches, none_match
 from gateway.api.idempotency import REPLAYED, idempotency_key
 from gateway.api.queries import parse_list_query
-from gateway.api.responses import json_answer, raw_json_answer, tagged
+from gateway.api.responses import json_response, raw_json_response, tagged
 from gateway.domain.errors import GatewayError, NotFound
 from gateway.domain.pages import Incomplete, Page
 from gateway.domain.requests import (
@@ -33,7 +33,7 @@ _MAX_BINDING_ID = 200
 
 
 class Handlers:
-    """Every handler takes the request and its context, answers a success, and raises :class:`GatewayError`."""
+    """Every handler takes the request and its context, returns a success, and raises :class:`GatewayError`."""
 
     def __init__(self, services: Services, bodies: BodyReader, reads: ReadCache | None) -> None:
         self._services = services
@@ -48,36 +48,36 @@ class Handlers:
         headers: dict[str, str] = {REPLAYED: "true"} if ensured.replayed else {}
         body, _ = tagged(runtime)
         if runtime.created is not True:
-            return raw_json_answer(body, headers=headers)
+            return raw_json_response(body, headers=headers)
         headers[hdrs.LOCATION] = f"/v1/runtimes/{runtime.id}"
-        return raw_json_answer(body, status=201, headers=headers)
+        return raw_json_response(body, status=201, headers=headers)
 
     async def list(self, request: web.Request, ctx: RequestContext) -> web.Response:
         raw = request.rel_url.raw_query_string
 
-        async def read() -> Answer:
+        async def read() -> EncodedResponse:
             page = await self._services.listing.page(parse_list_query(raw), ctx)
             incomplete = [_incomplete(name, error, ctx) for name, error in page.failures]
             warnings = list(page.warnings) or UNSET
-            answered = Page(items=page.items, next_cursor=page.next_cursor, incomplete=incomplete, warnings=warnings)
-            body = ENCODER.encode(answered)
-            return Answer(body, None if incomplete else entity_tag(body), page.providers, whole=not incomplete)
+            shown = Page(items=page.items, next_cursor=page.next_cursor, incomplete=incomplete, warnings=warnings)
+            body = ENCODER.encode(shown)
+            return EncodedResponse(body, None if incomplete else entity_tag(body), page.providers, whole=not incomplete)
 
         reads = self._reads
         if reads is None or "cursor=" in raw:
-            return answer(await read(), request)
-        return await answer_read(reads, Key(ctx.principal, query=raw), read, request, ctx)
+            return respond(await read(), request)
+        return await respond_cached(reads, Key(ctx.principal, query=raw), read, request, ctx)
 
     async def get(self, request: web.Request, ctx: RequestContext) -> web.Response:
         lifecycle, reads = self._services.lifecycle, self._reads
         if reads is None:
-            return answer(_read_answer(await lifecycle.get(_id(request), ctx)), request)
+            return respond(_encoded(await lifecycle.get(_id(request), ctx)), request)
         resolved = lifecycle.resolve(_id(request), ctx)
 
-        async def read() -> Answer:
-            return _read_answer(await lifecycle.read(resolved, ctx))
+        async def read() -> EncodedResponse:
+            return _encoded(await lifecycle.read(resolved, ctx))
 
-        return await answer_read(reads, Key(ctx.principal, resolved.provider.name, resolved.ref), read, request, ctx)
+        return await respond_cached(reads, Key(ctx.principal, resolved.provider.name, resolved.ref), read, request, ctx)
 
     async def delete(self, request: web.Request, ctx: RequestContext) -> web.Response:
         await self._services.lifecycle.delete(_id(request), ctx)
@@ -107,11 +107,11 @@ class Handlers:
 
     async def keepalive(self, request: web.Request, ctx: RequestContext) -> web.Response:
         options = await self._bodies.read(request, KeepaliveRequest)
-        return json_answer(await self._services.lifecycle.keepalive(_id(request), options, ctx))
+        return json_response(await self._services.lifecycle.keepalive(_id(request), options, ctx))
 
     async def connections(self, request: web.Request, ctx: RequestContext) -> web.Response:
         options = await self._bodies.read(request, ConnectRequest)
-        return json_answer(await self._services.lifecycle.connections(_id(request), options, ctx))
+        return json_response(await self._services.lifecycle.connections(_id(request), options, ctx))
 
     async def get_config(self, request: web.Request, ctx: RequestContext) -> web.Response:
         document, etag = await self._services.config.get(_id(request), ctx)
@@ -125,32 +125,32 @@ class Handlers:
         return _config(*await self._services.config.replace(_id(request), replacement, condition, ctx))
 
     async def list_capabilities(self, request: web.Request, ctx: RequestContext) -> web.Response:
-        return json_answer(await self._services.capabilities.list(_id(request), ctx))
+        return json_response(await self._services.capabilities.list(_id(request), ctx))
 
     async def install_capability(self, request: web.Request, ctx: RequestContext) -> web.Response:
         wanted = await self._bodies.read(request, InstallCapability)
-        return json_answer(await self._services.capabilities.install(_id(request), wanted, ctx), status=201)
+        return json_response(await self._services.capabilities.install(_id(request), wanted, ctx), status=201)
 
     async def update_capability(self, request: web.Request, ctx: RequestContext) -> web.Response:
         binding_id = _binding_id(request)
         change = await self._bodies.read(request, UpdateCapability)
-        return json_answer(await self._services.capabilities.update(_id(request), binding_id, change, ctx))
+        return json_response(await self._services.capabilities.update(_id(request), binding_id, change, ctx))
 
     async def remove_capability(self, request: web.Request, ctx: RequestContext) -> web.Response:
         await self._services.capabilities.remove(_id(request), _binding_id(request), ctx)
         return web.Response(status=204)
 
     async def resolved_capabilities(self, request: web.Request, ctx: RequestContext) -> web.Response:
-        return json_answer(await self._services.capabilities.resolved(_id(request), ctx))
+        return json_response(await self._services.capabilities.resolved(_id(request), ctx))
 
     async def list_providers(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
-        return json_answer(self._services.providers.all())
+        return json_response(self._services.providers.all())
 
     async def get_provider(self, request: web.Request, ctx: RequestContext) -> web.Response:
         name = request.match_info["name"]
         view = self._services.providers.one(name)
         ctx.provider = view.name
-        return json_answer(view)
+        return json_response(view)
 
 
 def _id(request: web.Request) -> str:
@@ -158,8 +158,8 @@ def _id(request: web.Request) -> str:
 
 
 def _precondition(request: web.Request) -> Callable[[Runtime], bool] | None:
-    """Whether a runtime is still as ``If-Match`` says: by its entity tag, which changes with every second that is
-    billed, or by the id of its instance. None where there is no such header."""
+    """A check that a runtime still matches ``If-Match``: by its entity tag, which changes with every billed second, or
+    by the id of its instance. None without this header."""
     condition = if_match(request.headers.get(hdrs.IF_MATCH))
     if condition is None:
         return None
@@ -178,16 +178,16 @@ def _binding_id(request: web.Request) -> str:
     return binding_id
 
 
-def _read_answer(runtime: Runtime) -> Answer:
-    return Answer(*tagged(runtime), (runtime.provider,))
+def _encoded(runtime: Runtime) -> EncodedResponse:
+    return EncodedResponse(*tagged(runtime), (runtime.provider,))
 
 
 def _runtime(runtime: Runtime) -> web.Response:
-    return raw_json_answer(tagged(runtime)[0])
+    return raw_json_response(tagged(runtime)[0])
 
 
 def _config(document: ConfigDocument, etag: str) -> web.Response:
-    return json_answer(document, headers={hdrs.ETAG: etag})
+    return json_response(document, headers={hdrs.ETAG: etag})
 
 
 def _incomplete(name: str, error: GatewayError, ctx: RequestContext) -> Incomplete:

@@ -1,4 +1,4 @@
-"""The ``Idempotency-Key`` of a create: ``"abc"``, as the standards draft has it, and ``abc``, as clients write it."""
+"""The ``Idempotency-Key`` of a create: ``"abc"`` as in the IETF draft, or ``abc`` as many clients send it."""
 
 import re
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ IDEMPOTENCY_KEY: Final = istr("Idempotency-Key")
 REPLAYED: Final = istr("Idempotency-Replayed")
 
 MAX_LENGTH: Final = 255
-"""Characters of a key, without its quotes."""
+"""The longest key in characters, without quotes."""
 
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\["\\])*)"')  # a string of structured fields (RFC 9651)
 _ESCAPED: Final = re.compile(r'\\(["\\])')
@@ -20,7 +20,7 @@ _PRINTABLE: Final = re.compile(r"[\x20-\x7e]+\Z")
 
 
 def idempotency_key(headers: Mapping[str, str]) -> str | None:
-    """The key that a request carries, None without one. Raises :class:`InvalidRequest` for one that cannot be used."""
+    """The key of a request; None without one. Raises :class:`InvalidRequest` for an unusable one."""
     if IDEMPOTENCY_KEY not in headers:
         return None
     values = headers.getall(IDEMPOTENCY_KEY) if hasattr(headers, "getall") else [headers[IDEMPOTENCY_KEY]]

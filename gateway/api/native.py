@@ -1,7 +1,7 @@
-"""The pass-through: ``/native/{provider}/…`` is the provider's own API, with the gateway's credentials there.
+"""The pass-through: ``/native/{provider}/…`` is the provider's own API, called with the gateway's credentials.
 
-The provider's answers pass as they are, errors included; the gateway's own errors are problems. ``Proxy-Status``
-(RFC 9209) marks what comes from a provider.
+The provider's responses are returned unchanged, errors included; the gateway's own errors are problems.
+``Proxy-Status`` (RFC 9209) marks the responses of a provider.
 """
 
 import asyncio
@@ -37,13 +37,13 @@ from gateway.ports.error_mapping import transport_error
 from gateway.ports.native import WEBSOCKET
 from gateway.ports.transport import TransportFailure
 from gateway.settings import HttpSettings
-from gateway.upstream.exchange import Exchange, NativeAnswer, NativeRequest
+from gateway.upstream.exchange import Exchange, NativeRequest, NativeResponse
 from gateway.upstream.passthrough import NATIVE, PassThrough
 
 ROUTE: Final = "/native/{provider}/{path}"
 
-_IN_ONE_PIECE: Final = 64 << 10
-"""Bodies of a declared length up to this many bytes are read and written whole, which costs a fraction."""
+_BUFFERED_BYTES: Final = 64 << 10
+"""Bodies of a declared length up to this many bytes are buffered, which is much cheaper than streaming."""
 
 _PROXY_STATUS: Final = istr("Proxy-Status")
 
@@ -55,8 +55,8 @@ def register_native(
     http: HttpSettings,
     on_write: Callable[[str], None] | None = None,
 ) -> None:
-    """Add the pass-through to all ``providers``, by name. ``on_write`` hears of which provider something may have been
-    written to."""
+    """Add the pass-through to all ``providers``, by name. ``on_write`` is called with the name of a provider that a
+    request may have changed."""
     native = _Native(providers, http, on_write)
     handler = endpoints.bind_raw(NATIVE, NATIVE, ROUTE, native.forward, bounded=False)
     for path in ("/native", "/native/{target:.*}"):
@@ -69,11 +69,11 @@ class _Native:
     ) -> None:
         self._providers = providers
         self._on_write = on_write
-        self._in_one_piece = min(http.max_body_bytes, _IN_ONE_PIECE)
-        self._bodies = BodyReader(http.model_copy(update={"max_body_bytes": self._in_one_piece}))
+        self._buffered_bytes = min(http.max_body_bytes, _BUFFERED_BYTES)
+        self._bodies = BodyReader(http.model_copy(update={"max_body_bytes": self._buffered_bytes}))
 
     async def forward(self, request: web.Request, ctx: RequestContext) -> web.StreamResponse:
-        """Check where the request wants to go, and pass it on."""
+        """Check the request's target against the rules, and forward the request."""
         target = parse_target(request.raw_path)
         provider = self._providers.get(target.provider)
         if provider is None:
@@ -94,7 +94,7 @@ class _Native:
         )
         upload = _Upload(request, provider.limits.max_body_bytes)
         outgoing = NativeRequest(request.method, target.path + target.query, headers)
-        if upload.length is not None and upload.length <= self._in_one_piece:
+        if upload.length is not None and upload.length <= self._buffered_bytes:
             outgoing.body = await self._bodies.read_raw(request) or None
             provider = self._providers.get(target.provider, provider)  # the settings may have changed meanwhile
         forwarding = _Forwarding(request, ctx, provider, upload)
@@ -104,34 +104,34 @@ class _Native:
 
 
 class _Upload:
-    """The body of a request, as it comes. ``length`` None: not declared. ``error`` is why it is not whole."""
+    """The body of a request as a stream. ``length`` None: not declared. ``error``: why it is incomplete."""
 
-    def __init__(self, request: web.Request, most: int) -> None:
+    def __init__(self, request: web.Request, limit: int) -> None:
         self.length = request.content_length if request.body_exists else 0
         self.error: Exception | None = None
         self.waiting = False
         self._request = request
-        self._most = most
-        if self.length is not None and self.length > most:
+        self._limit = limit
+        if self.length is not None and self.length > limit:
             raise self._too_large()
 
-    async def pieces(self, exchange: Exchange) -> AsyncIterator[bytes]:
-        """The body, piece by piece; what goes wrong stops the exchange."""
+    async def chunks(self, exchange: Exchange) -> AsyncIterator[bytes]:
+        """The chunks of the body. A failure stops the exchange."""
         content = self._request.content
         size = 0
         try:
             await invite_body(self._request)
             while True:
                 self.waiting = True
-                piece = await content.readany()
+                chunk = await content.readany()
                 self.waiting = False
-                if not piece:
+                if not chunk:
                     return
-                size += len(piece)
-                if size > self._most:
+                size += len(chunk)
+                if size > self._limit:
                     raise self._too_large()
                 exchange.moved()
-                yield piece
+                yield chunk
         except (RequestPayloadError, ConnectionError, PayloadTooLarge) as exc:
             if isinstance(exc, PayloadTooLarge):
                 self.error = exc
@@ -143,12 +143,12 @@ class _Upload:
             raise
 
     def _too_large(self) -> PayloadTooLarge:
-        return PayloadTooLarge(f"The body is larger than {self._most} bytes.")
+        return PayloadTooLarge(f"The body is larger than {self._limit} bytes.")
 
 
 class _Forwarding:
-    """One request on its way: there, back, and whose fault it is when that fails. ``on_write`` is called as soon as
-    there is an answer, and at the end."""
+    """The forwarding of one request: sending, the response, and the error when it fails. ``on_write`` is called when
+    the response starts, and at the end."""
 
     on_write: Callable[[], None] = staticmethod(lambda: None)
 
@@ -161,7 +161,7 @@ class _Forwarding:
         self._writing = False
 
     async def run(self, outgoing: NativeRequest, *, websocket: bool) -> web.StreamResponse:
-        """Send, and answer. Raises what the caller is told, or :class:`ClientAborted` when it has gone."""
+        """Send the request and return the response. Raises the error for the caller, or :class:`ClientAborted`."""
         protocol: Any = self._request.protocol
         try:
             async with self._provider.exchange(self._ctx) as exchange:
@@ -169,49 +169,51 @@ class _Forwarding:
                 if self._request.transport is None:
                     raise ClientAborted
                 if outgoing.body is None and self._upload.length != 0:
-                    outgoing.body = self._upload.pieces(exchange)
+                    outgoing.body = self._upload.chunks(exchange)
                 self._provider.sign(outgoing.headers, self._ctx)
-                answer = await exchange.send(outgoing, self._provider.origin)
+                response = await exchange.send(outgoing, self._provider.origin)
                 self.on_write()
-                headers = to_caller(answer.headers, self._provider.without_credentials)
-                headers.add(_PROXY_STATUS, f"runtime-gateway; received-status={answer.status}")
-                if answer.status == 101:
-                    # The caller's last bytes may come with its leaving; the tunnel sees both in their order.
+                headers = to_caller(response.headers, self._provider.without_credentials)
+                headers.add(_PROXY_STATUS, f"runtime-gateway; received-status={response.status}")
+                if response.status == 101:
+                    # The caller's last bytes may arrive together with its disconnect; the tunnel handles both in order.
                     protocol.when_lost = None
-                    return await self._switch(answer, headers, exchange, asked=websocket)
-                return await self._answer(answer, headers, exchange)
+                    return await self._switch(response, headers, exchange, asked=websocket)
+                return await self._respond(response, headers, exchange)
         except TransportFailure as failure:
-            raise self._meaning(failure, outgoing.method) from failure
+            raise self._error_of(failure, outgoing.method) from failure
         finally:
             protocol.when_lost = None
             self.on_write()
 
-    async def _answer(self, answer: NativeAnswer, headers: CIMultiDict[str], exchange: Exchange) -> web.StreamResponse:
-        content, length = answer.content, answer.length
-        if content.is_eof() or (length is not None and length <= _IN_ONE_PIECE):
+    async def _respond(
+        self, response: NativeResponse, headers: CIMultiDict[str], exchange: Exchange
+    ) -> web.StreamResponse:
+        content, length = response.content, response.length
+        if content.is_eof() or (length is not None and length <= _BUFFERED_BYTES):
             body = await content.read()
-            return web.Response(status=answer.status, reason=_reason(answer), headers=headers, body=body or None)
-        out = web.StreamResponse(status=answer.status, reason=_reason(answer), headers=headers)
+            return web.Response(status=response.status, reason=_reason(response), headers=headers, body=body or None)
+        out = web.StreamResponse(status=response.status, reason=_reason(response), headers=headers)
         await self._begin(out)
-        while piece := await content.readany():
+        while chunk := await content.readany():
             exchange.moved()
-            await self._write(out, piece)
+            await self._write(out, chunk)
         await self._write(out, None)
         return out
 
     async def _switch(
-        self, answer: NativeAnswer, headers: CIMultiDict[str], exchange: Exchange, *, asked: bool
+        self, response: NativeResponse, headers: CIMultiDict[str], exchange: Exchange, *, asked: bool
     ) -> web.StreamResponse:
-        if not asked or not _is_websocket(answer):
+        if not asked or not _is_websocket(response):
             raise ProviderBadResponse(
                 f"The provider {self._provider.name} switched to a protocol that it was not asked for.",
-                failure=ProviderFailure(self._provider.name, status=answer.status),
+                failure=ProviderFailure(self._provider.name, status=response.status),
             )
         headers[hdrs.UPGRADE], headers[hdrs.CONNECTION] = "websocket", "Upgrade"
-        out = web.StreamResponse(status=101, reason=_reason(answer), headers=headers)
+        out = web.StreamResponse(status=101, reason=_reason(response), headers=headers)
         out.force_close()
         await self._begin(out)
-        await tunnel(self._request, answer.protocol, out, exchange.moved)
+        await tunnel(self._request, response.protocol, out, exchange.moved)
         return out
 
     async def _begin(self, out: web.StreamResponse) -> None:
@@ -222,17 +224,17 @@ class _Forwarding:
             raise ClientAborted from exc
         self._begun = out
 
-    async def _write(self, out: web.StreamResponse, piece: bytes | None) -> None:
-        """Write a piece, or the end (None). What a slow caller does not take is not read from the provider either."""
+    async def _write(self, out: web.StreamResponse, chunk: bytes | None) -> None:
+        """Write a chunk, or the end (None). Waiting here for a slow caller also stops reading from the provider."""
         self._writing = True
         try:
-            await (out.write_eof() if piece is None else out.write(piece))
+            await (out.write_eof() if chunk is None else out.write(chunk))
         except ConnectionError as exc:
             raise ClientAborted from exc
         self._writing = False
 
-    def _meaning(self, failure: TransportFailure, method: str) -> Exception:
-        """What a failure means for the caller. One that has the beginning of an answer must not take it for all."""
+    def _error_of(self, failure: TransportFailure, method: str) -> Exception:
+        """The error for the caller. If a response was started, it is cut so that it cannot be taken for complete."""
         transport = self._request.transport
         if transport is None:
             return ClientAborted()
@@ -241,32 +243,32 @@ class _Forwarding:
         if self._upload.error is not None:
             return self._upload.error
         if failure.reason == "timeout" and self._writing:
-            return RequestTimeout("The caller did not read the answer in time.")
+            return RequestTimeout("The caller did not read the response in time.")
         if failure.reason == "timeout" and self._upload.waiting and self._begun is None:
             return RequestTimeout("The rest of the body did not arrive in time.")
-        # Only whether something may have happened counts here, and that is the same for all that changes anything.
-        judged_as = Operation.GET if method in SAFE_METHODS else Operation.REPLACE_CONFIG
-        error = transport_error(self._provider.name, judged_as, failure)
+        # Only whether the request may have had an effect counts, which is the same for all mutating operations.
+        operation = Operation.GET if method in SAFE_METHODS else Operation.REPLACE_CONFIG
+        error = transport_error(self._provider.name, operation, failure)
         if error.retryable is Retryable.SAME_REQUEST:
-            error.retryable = Retryable.NO  # nobody here makes one request of two
+            error.retryable = Retryable.NO  # the pass-through does not deduplicate requests
         return error
 
 
-def _reason(answer: NativeAnswer) -> str | None:
-    return answer.reason if answer.reason.isascii() and answer.reason.isprintable() else None
+def _reason(response: NativeResponse) -> str | None:
+    return response.reason if response.reason.isascii() and response.reason.isprintable() else None
 
 
 def _cut(transport: asyncio.Transport, begun: web.StreamResponse) -> None:
     if hdrs.TRANSFER_ENCODING in begun.headers or hdrs.CONTENT_LENGTH in begun.headers:
         transport.close()
         return
-    # A connection that ends in order would be the regular end of this answer, so it has to end with a reset.
+    # Closing the connection is the regular end of this response, so a reset has to signal that it is incomplete.
     connection: socket.socket | None = transport.get_extra_info("socket")
     if connection is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
 
 
-def _is_websocket(answer: NativeAnswer) -> bool:
-    """Whether the provider's connection is a WebSocket from now on."""
-    return answer.status == 101 and answer.headers.get(hdrs.UPGRADE, "").strip().lower() == "websocket"
+def _is_websocket(response: NativeResponse) -> bool:
+    """Whether the provider accepted the upgrade to WebSocket."""
+    return response.status == 101 and response.headers.get(hdrs.UPGRADE, "").strip().lower() == "websocket"

@@ -1,7 +1,7 @@
-"""Where a request under ``/native/…`` may go: read from the raw request target, and nowhere but below the base URL.
+"""The target of a request under ``/native/…``, parsed from the raw request line; always below the base URL.
 
-Only one spelling of each path passes, so that the gateway, its rules and the provider cannot read it differently. What
-could mean another place to any of them is refused; all else goes out byte for byte.
+Only one spelling of each path is accepted, so that the gateway, its rules and the provider cannot interpret it
+differently. An ambiguous spelling is refused; everything else is forwarded byte for byte.
 """
 
 import re
@@ -31,10 +31,11 @@ class NativeTarget:
 
 
 def parse_target(raw: str) -> NativeTarget:
-    """The target of a request, as it stands in the request line.
+    """Parse the request target, as sent in the request line.
 
-    Raises :class:`NotFound` for what is not below ``/native/{provider}``, and :class:`InvalidRequest` for a path that
-    is no URL's or has ``.``, ``..`` or empty segments, ``;``, an encoded slash, backslash or control character.
+    Raises :class:`NotFound` for a path that is not below ``/native/{provider}``, and :class:`InvalidRequest` for a path
+    that is not valid in a URL or has ``.``, ``..`` or empty segments, ``;``, or an encoded slash, backslash or control
+    character.
     """
     if not raw.startswith("/"):
         raise InvalidRequest("The request target has to be a path, not a whole URL.")
@@ -60,7 +61,7 @@ def _decoded(segment: str) -> str:
     try:
         text = unquote_to_bytes(segment).decode()
     except UnicodeDecodeError as exc:
-        raise InvalidRequest("The path has percent-encoded bytes that are no UTF-8.") from exc
+        raise InvalidRequest("The path has percent-encoded bytes that are not UTF-8.") from exc
     if _NO_SEGMENT.search(text):
         raise InvalidRequest("The path has an encoded slash, backslash or control character.")
     return text

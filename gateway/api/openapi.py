@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from the route table and the models."""
+"""The OpenAPI 3.1 document, generated from the route table and the models."""
 
 import re
 from collections.abc import Iterator
@@ -21,32 +21,32 @@ ROUTES: Final = (*V1_ROUTES, *PROBE_ROUTES, *SITE_ROUTES)
 """Every call of the service."""
 
 _DESCRIPTION: Final = (
-    "One API in front of every provider of agent runtimes. Answers may gain members, and fields such as state may gain "
-    "values: ignore what you do not know. Every answer of /v1 from status 400 on is a problem document; act on its "
-    "code, and on the status where you do not know the code."
+    "One API in front of every provider of agent runtimes. Responses may gain members, and fields such as state may "
+    "gain values: ignore what you do not know. Every response of /v1 from status 400 on is a problem document; act on "
+    "its code, and on the status if you do not know the code."
 )
 _HEADERS: Final[dict[str, dict[str, Any]]] = {
     "X-Request-ID": {
         "description": "The id of this request in the gateway's log; the caller's own if it sent one.",
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
     },
-    "ETag": {"description": "The entity tag of what is answered.", "schema": {"type": "string"}},
+    "ETag": {"description": "The entity tag of the response.", "schema": {"type": "string"}},
     "Idempotency-Replayed": {
-        "description": "true: this is the answer that was given to the same key before.",
+        "description": "true: this response was sent before for the same key.",
         "schema": {"type": "string", "enum": ["true"]},
     },
     "Cache-Status": {
-        "description": "Where the answer is from (RFC 9211); absent where nothing is kept.",
+        "description": "Whether the response came from the cache (RFC 9211); absent if there is no cache.",
         "schema": {"type": "string"},
     },
     "Age": {
-        "description": "How many seconds ago the provider was asked, where it was not asked now.",
+        "description": "Seconds since the provider was asked; absent if it was asked for this response.",
         "schema": {"type": "integer", "minimum": 0},
     },
-    "Location": {"description": "Where the new runtime is.", "schema": {"type": "string"}},
+    "Location": {"description": "The path of the new runtime.", "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 0}},
     "WWW-Authenticate": {"description": "How to authenticate.", "schema": {"type": "string"}},
-    "Allow": {"description": "The methods that the path knows.", "schema": {"type": "string"}},
+    "Allow": {"description": "The methods that the path supports.", "schema": {"type": "string"}},
 }
 _PATH_PARAMETERS: Final = {
     "id": "The id of a runtime.",
@@ -56,14 +56,14 @@ _PATH_PARAMETERS: Final = {
     "page": "The name of a page.",
 }
 _REQUEST_HEADERS: Final = {
-    "Idempotency-Key": "1 to 255 characters that name this create: sent again, it makes no second runtime.",
-    "If-Match": "Entity tags of what this may be done to, or *. For a stop or reset also the id of a durable runtime's "
-    "instance, in double quotes.",
-    "Cache-Control": "no-cache or max-age=0: ask the provider. max-age: take nothing older, in seconds.",
-    "If-None-Match": "Entity tags that the caller has already; 304 if it is still one of them.",
+    "Idempotency-Key": "1 to 255 characters that identify this create: repeating it makes no second runtime.",
+    "If-Match": "Entity tags of the states that may be changed, or *. For a stop or reset also the id of a durable "
+    "runtime's instance, in double quotes.",
+    "Cache-Control": "no-cache or max-age=0: ask the provider. max-age: maximum age of a cached response in seconds.",
+    "If-None-Match": "Entity tags that the caller has; 304 if the current one is among them.",
 }
 _ANY_REQUEST: Final[tuple[type[GatewayError], ...]] = (InvalidRequest, UriTooLong, HeadersTooLarge)
-"""What is refused before it is known which call it is."""
+"""Errors that are raised before the route is known."""
 
 _CREATE_EXAMPLES: Final = {
     "durable": {
@@ -99,7 +99,7 @@ def openapi_json() -> bytes:
 
 @cache
 def openapi_document() -> dict[str, Any]:
-    """The document. It is made once: do not change it."""
+    """The document. It is built once and shared: do not modify it."""
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
         for path in (route.path, *route.aliases):

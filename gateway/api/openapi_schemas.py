@@ -1,4 +1,4 @@
-"""The JSON schemas of the OpenAPI document: pydantic's for what is sent, msgspec's for what is answered."""
+"""The JSON schemas of the OpenAPI document: requests from pydantic, responses from msgspec."""
 
 from collections.abc import Iterable
 from typing import Any, Final, get_args
@@ -25,10 +25,10 @@ def ref(name: str) -> Schema:
 
 
 def schemas(routes: Iterable[Route]) -> dict[str, Schema]:
-    """The schemas of all bodies and answers, by name. Raises ``ValueError`` when two models share a name."""
+    """The schemas of all request and response bodies, by name. Raises ``ValueError`` when two models share a name."""
     routes = tuple(routes)
     found: dict[str, Schema] = {"Problem": _problem(), "FieldError": _field_error()}
-    for more in (_requests(routes), _answers(routes)):
+    for more in (_requests(routes), _responses(routes)):
         clashes = found.keys() & more.keys()
         if clashes:
             raise ValueError(f"two models are called {', '.join(sorted(clashes))}")
@@ -45,16 +45,16 @@ def _requests(routes: Iterable[Route]) -> dict[str, Schema]:
     return definitions
 
 
-def _answers(routes: Iterable[Route]) -> dict[str, Schema]:
+def _responses(routes: Iterable[Route]) -> dict[str, Schema]:
     models = {success.model for route in routes for success in route.successes.values() if success.model is not None}
     _, components = msgspec.json.schema_components(
         sorted(models, key=lambda model: model.__name__), ref_template="#/components/schemas/{name}"
     )
     for struct in _structs(models):
-        components[struct.__name__]["required"] = _always_there(struct)
+        components[struct.__name__]["required"] = _required(struct)
     components[State.__name__] = {
         "type": "string",
-        "description": f"Where a runtime is now. More may come. Today: {', '.join(State)}.",
+        "description": f"The state of a runtime. Values may be added. Currently: {', '.join(State)}.",
         "examples": [state.value for state in State],
     }
     problem = components[Incomplete.__name__]["properties"]
@@ -78,8 +78,8 @@ def _structs(models: Iterable[type]) -> Iterable[type[msgspec.Struct]]:
     return seen
 
 
-def _always_there(struct: type[msgspec.Struct]) -> list[str]:
-    """The members that every answer has: all but those that may be unset."""
+def _required(struct: type[msgspec.Struct]) -> list[str]:
+    """The members that are always present: all but those that may be unset."""
     return [field.encode_name for field in msgspec.structs.fields(struct) if UnsetType not in get_args(field.type)]
 
 
@@ -92,7 +92,7 @@ def _field_error() -> Schema:
     return {
         "type": "object",
         "title": "FieldError",
-        "description": "One fault in what was sent; exactly one of pointer, parameter and header says where.",
+        "description": "One fault in the request; exactly one of pointer, parameter and header locates it.",
         "properties": {
             "detail": {"type": "string"},
             "code": {"type": "string"},
@@ -108,16 +108,20 @@ def _problem() -> Schema:
     return {
         "type": "object",
         "title": "Problem",
-        "description": "A problem document (RFC 9457). Further members may come.",
+        "description": "A problem document (RFC 9457). Members may be added.",
         "properties": {
             "type": {"type": "string", "description": "The page about the code: /docs/errors/{code}."},
             "title": {"type": "string"},
             "status": {"type": "integer", "minimum": 400, "maximum": 599},
-            "detail": {"type": "string", "description": "The gateway's own sentence."},
+            "detail": {"type": "string", "description": "An explanation by the gateway."},
             "instance": {"type": "string", "description": "urn:uuid: of the request."},
-            "code": {"type": "string", "description": f"More may come. Today: {', '.join(codes)}.", "examples": codes},
+            "code": {
+                "type": "string",
+                "description": f"Codes may be added. Currently: {', '.join(codes)}.",
+                "examples": codes,
+            },
             "source": {"type": "string", "enum": [source.value for source in Source], "description": "Whose fault."},
-            "provider": {"type": "string", "description": "The provider that is concerned."},
+            "provider": {"type": "string", "description": "The provider concerned."},
             "provider_status": {"type": ["integer", "null"]},
             "provider_code": nullable,
             "provider_detail": {**nullable, "description": "What the provider said, verbatim."},
@@ -133,27 +137,30 @@ def _problem() -> Schema:
             "incomplete": {
                 "type": "array",
                 "items": ref("Incomplete"),
-                "description": "Of a list that could not be answered: each provider that failed.",
+                "description": "For a list that failed: each provider that failed.",
             },
             "intent": {
                 "type": "string",
-                "description": "Of a create that is unknown or under way: what it is kept as.",
+                "description": "For a create that is unknown or in progress: the id of its intent.",
             },
             "name": {
                 "type": "string",
-                "description": "Of the same: the name that its runtime has or will have, also where it was made up.",
+                "description": "For such a create: the name of its runtime, including a generated one.",
             },
             "idempotency_key": {
                 "type": "string",
-                "description": "Of an unknown create: the key that it was sent with.",
+                "description": "For an unknown create: the Idempotency-Key that it was sent with.",
             },
             "attempts": {
                 "type": "array",
                 "items": ref(CreateAttempt.__name__),
-                "description": "Of a create: the providers that were tried, in order, each with the code of its error.",
+                "description": "For a create: the providers that were tried, in order, with the code of each error.",
             },
-            "state": {**ref(State.__name__), "description": "Where the runtime is that the verb does not work on."},
-            "feature": {"type": "string", "description": "What the provider does not have."},
+            "state": {
+                **ref(State.__name__),
+                "description": "The state of the runtime, in which the verb does not work.",
+            },
+            "feature": {"type": "string", "description": "The feature that the provider does not have."},
         },
         "required": [
             "type",

@@ -1,4 +1,4 @@
-"""Query parameters: declared once, for the parser and for the OpenAPI document."""
+"""Query parameters, declared once for the parser and the OpenAPI document."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +14,8 @@ from gateway.services.listing import ListQuery
 
 @dataclass(frozen=True, slots=True)
 class QueryParameter:
-    """One parameter. ``accepts`` checks one plain value, ``expected`` ends the sentence "… has to be", ``schema`` is
-    the JSON schema of one value; ``many``: repeatable, and comma-joined."""
+    """One parameter. ``accepts`` checks one decoded value, ``expected`` completes the sentence "This has to be …",
+    ``schema`` is the JSON schema of one value; ``many``: may be repeated, and values may be joined with commas."""
 
     name: str
     description: str
@@ -48,7 +48,7 @@ LIST_PARAMETERS: Final = (
     _one_of("kind", "Only runtimes of these kinds.", [kind.value for kind in Kind], many=True),
     QueryParameter(
         "provider",
-        "Only these providers, by name; others are not asked.",
+        "Only these providers, by name; the others are not asked.",
         {"type": "string", "pattern": PROVIDER_NAME_PATTERN},
         _matches(PROVIDER_NAME_PATTERN),
         "the name of a provider",
@@ -77,18 +77,18 @@ LIST_PARAMETERS: Final = (
         _text(200),
         "a project's key or UUID",
     ),
-    _one_of("owner", "Without the durable runtimes that are known to be somebody else's.", ["me"]),
-    _one_of("partial", "deny: a provider that fails makes the whole list fail with 503.", ["allow", "deny"]),
+    _one_of("owner", "Without durable runtimes that are known to belong to another user.", ["me"]),
+    _one_of("partial", "deny: if a provider fails, the whole list fails with 503.", ["allow", "deny"]),
     QueryParameter(
         "limit",
-        "How many runtimes a page holds at most, unless a provider returns more than it was asked for.",
+        "Maximum number of runtimes on a page, unless a provider returns more than it was asked for.",
         {"type": "integer", "minimum": 1, "maximum": 100, "default": 50},
         lambda value: _LIMIT.match(value) is not None and 1 <= int(value) <= 100,
         "a whole number from 1 to 100",
     ),
     QueryParameter(
         "cursor",
-        "next_cursor of the page before, unchanged and with the same filters.",
+        "next_cursor of the previous page, unchanged and with the same filters.",
         {"type": "string", "minLength": 1, "maxLength": 8000},
         _text(8000),
         "the next_cursor of another page",
@@ -100,7 +100,7 @@ _BY_NAME: Final = {parameter.name: parameter for parameter in LIST_PARAMETERS}
 
 
 def parse_list_query(raw: str) -> ListQuery:
-    """The list that a raw (still encoded) query string asks for. Raises :class:`InvalidRequest` with every fault."""
+    """Parse the raw (still encoded) query string of a list. Raises :class:`InvalidRequest` with every fault."""
     values = parse_query(raw, _BY_NAME)
     return ListQuery(
         filter=ListFilter(
@@ -119,12 +119,12 @@ def parse_list_query(raw: str) -> ListQuery:
 
 
 def refuse_query(raw: str) -> None:
-    """Raise :class:`InvalidRequest` for any parameter: the call takes none."""
+    """Raise :class:`InvalidRequest` for any parameter, for a call that takes none."""
     parse_query(raw, {})
 
 
 def parse_query(raw: str, known: Mapping[str, QueryParameter]) -> dict[str, list[str]]:
-    """The plain values by parameter. Raises :class:`InvalidRequest` with every fault."""
+    """The decoded values by parameter. Raises :class:`InvalidRequest` with every fault."""
     found: dict[str, list[str]] = {}
     faults: list[FieldError] = []
     for pair in raw.split("&"):
@@ -142,7 +142,7 @@ def parse_query(raw: str, known: Mapping[str, QueryParameter]) -> dict[str, list
             faults.append(FieldError("The value is not UTF-8.", "invalid", parameter=name))
             continue
         if name in found and not parameter.many:
-            faults.append(FieldError("This parameter may stand once.", "repeated", parameter=name))
+            faults.append(FieldError("This parameter may be sent once.", "repeated", parameter=name))
             continue
         values = value.split(",") if parameter.many else [value]
         if not all(map(parameter.accepts, values)):

@@ -1,4 +1,4 @@
-"""One call of the API as data: what it takes, how it succeeds and how it fails."""
+"""One call of the API as data: its parameters, successes and errors."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from gateway.ports.context import RequestContext
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """One way in which a call succeeds. ``model`` None: no body, or one that is no JSON model."""
+    """One way in which a call succeeds. ``model`` None: no body, or a body that is not a JSON model."""
 
     description: str
     model: type | None = None
@@ -28,8 +28,8 @@ class Route:
     """One call.
 
     ``handler`` takes the object that its group of handlers is bound to, the request and its context. ``bodies`` are
-    the models that the body may have; ``request_headers`` are those that mean something to this call alone;
-    ``errors`` the classes that it can end with besides those that any call can.
+    the possible models of the body; ``request_headers`` are the headers that have a meaning for this call only;
+    ``errors`` are its error classes, besides those that any call can end with.
     """
 
     method: str

@@ -1,4 +1,4 @@
-"""The route table: from it come aiohttp's routes and the OpenAPI document, so that neither can forget one."""
+"""The route table. aiohttp's routes and the OpenAPI document are both built from it, so neither can miss a route."""
 
 from typing import Final
 
@@ -41,10 +41,10 @@ from gateway.domain.runtime import (
 from gateway.domain.validation import Input
 from gateway.services.providers import ProviderList, ProviderView
 
-_RUNTIME: Final = {200: Success("The runtime as it is then; changed says whether this call did it.", Runtime)}
+_RUNTIME: Final = {200: Success("The runtime afterwards; changed says whether this call changed it.", Runtime)}
 
 
-_SPARES: Final = "With If-Match it ends what the caller knows, and nothing that was started since."
+_SPARES: Final = "With If-Match it affects only the instance that the caller knows, not one that was started since."
 
 
 def _verb(
@@ -71,7 +71,7 @@ def _verb(
 
 
 _READ: Final = ("ETag", "Cache-Status", "Age")
-_UNCHANGED: Final = Success("It is as the caller knows it.", None, _READ)
+_UNCHANGED: Final = Success("Not changed.", None, _READ)
 
 V1_ROUTES: Final[tuple[Route, ...]] = (
     Route(
@@ -79,16 +79,16 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         path="/v1/runtimes",
         operation_id="createRuntime",
         summary="Create a runtime",
-        description="A runtime that has the name already is answered with 200 and created: false, unless it differs in "
-        "what was sent, or if_exists is fail. With an Idempotency-Key the same request can be sent again for a day: it "
-        "makes one runtime, and is answered the same each time.",
+        description="If a runtime of this name exists, the response is 200 with created: false, unless it differs from "
+        "the request or if_exists is fail. With an Idempotency-Key the same request can be repeated for a day: it "
+        "makes one runtime and gets the same response each time.",
         handler=Handlers.create,
         request_headers=("Idempotency-Key",),
         bodies=(CreateDurable, CreateBrowser),
         body_required=True,
         successes={
-            201: Success("It was made.", Runtime, ("Location", "Idempotency-Replayed")),
-            200: Success("It existed.", Runtime, ("Idempotency-Replayed",)),
+            201: Success("Created.", Runtime, ("Location", "Idempotency-Replayed")),
+            200: Success("It already existed.", Runtime, ("Idempotency-Replayed",)),
         },
         errors=(
             *ANY_CALL,
@@ -116,7 +116,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         handler=Handlers.list,
         parameters=LIST_PARAMETERS,
         request_headers=("If-None-Match", "Cache-Control"),
-        successes={200: Success("A page. ETag where no provider is missing.", Page, _READ), 304: _UNCHANGED},
+        successes={200: Success("A page. ETag if no provider is missing.", Page, _READ), 304: _UNCHANGED},
         errors=(*ANY_CALL, errors.InternalError, errors.ProviderUnavailable),
     ),
     Route(
@@ -135,25 +135,25 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         operation_id="deleteRuntime",
         summary="Delete a runtime for good",
         handler=Handlers.delete,
-        successes={204: Success("It is gone.")},
+        successes={204: Success("Deleted.")},
         errors=(*READ_ERRORS, errors.StateConflict, errors.OutcomeUnknown),
     ),
-    _verb("start", "Bring compute to a runtime", body=StartRequest, ends=COMPUTE_ERRORS),
+    _verb("start", "Start compute for a runtime", body=StartRequest, ends=COMPUTE_ERRORS),
     _verb("pause", "Freeze the compute"),
     _verb("resume", "Wake a paused runtime", ends=COMPUTE_ERRORS),
     _verb(
         "stop",
         "End the compute",
-        f"A stop never destroys silently: where the state inside is lost, discard_state has to be true. {_SPARES}",
+        f"A stop never discards state silently: if state would be lost, discard_state has to be true. {_SPARES}",
         body=StopRequest,
         ends=CONDITIONAL,
     ),
-    _verb("reset", "Throw the compute away, with the state inside", _SPARES, ends=CONDITIONAL),
+    _verb("reset", "Discard the compute and its state", _SPARES, ends=CONDITIONAL),
     Route(
         method="POST",
         path="/v1/runtimes/{id}/keepalive",
         operation_id="keepaliveRuntime",
-        summary="Push the expiry",
+        summary="Extend the expiry",
         handler=Handlers.keepalive,
         bodies=(KeepaliveRequest,),
         successes={200: Success("The new expiry.", Lease)},
@@ -164,10 +164,10 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         method="POST",
         path="/v1/runtimes/{id}/connections",
         operation_id="connectRuntime",
-        summary="Ways into a running runtime, secrets included",
+        summary="Connection addresses of a running runtime, including secrets",
         handler=Handlers.connections,
         bodies=(ConnectRequest,),
-        successes={200: Success("All ways in, or those of the protocol that was asked for.", Connections)},
+        successes={200: Success("All connections, or those of the requested protocol.", Connections)},
         errors=COMPUTE_ERRORS,
         tag="verbs",
     ),
@@ -180,7 +180,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         request_headers=("If-None-Match",),
         successes={
             200: Success("The whole config.", ConfigDocument, ("ETag",)),
-            304: Success("It is as the caller knows it.", None, ("ETag",)),
+            304: Success("Not changed.", None, ("ETag",)),
         },
         errors=READ_ERRORS,
         tag="config",
@@ -189,15 +189,15 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         method="PUT",
         path="/v1/runtimes/{id}/config",
         operation_id="replaceRuntimeConfig",
-        summary="Replace the config wholesale",
-        description="What is left out goes back to the provider's default. If-Match is checked by the gateway under a "
-        "lock of its own: changes made elsewhere in the same moment are not seen. A config that is already what was "
-        "sent is a success, whatever If-Match says.",
+        summary="Replace the whole config",
+        description="Omitted members get the provider's defaults. The gateway checks If-Match under its own lock; "
+        "concurrent changes made elsewhere are not detected. If the config already equals the request, the call "
+        "succeeds whatever If-Match says.",
         handler=Handlers.replace_config,
         bodies=(ReplaceConfig,),
         body_required=True,
         request_headers=("If-Match",),
-        successes={200: Success("The config as it is then.", ConfigDocument, ("ETag",))},
+        successes={200: Success("The config afterwards.", ConfigDocument, ("ETag",))},
         errors=CONDITIONAL,
         tag="config",
     ),
@@ -237,8 +237,8 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         method="PATCH",
         path="/v1/runtimes/{id}/capabilities/{binding_id}",
         operation_id="updateCapability",
-        summary="Change one thing of an installed capability",
-        description="Exactly one of enabled, flags and version. A flag set to null goes back to its default.",
+        summary="Change one property of an installed capability",
+        description="Exactly one of enabled, flags and version. A flag set to null returns to its default.",
         handler=Handlers.update_capability,
         bodies=(UpdateCapability,),
         body_required=True,
@@ -252,7 +252,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         operation_id="removeCapability",
         summary="Uninstall a capability",
         handler=Handlers.remove_capability,
-        successes={204: Success("It is gone.")},
+        successes={204: Success("Deleted.")},
         errors=(*READ_ERRORS, errors.StateConflict, errors.OutcomeUnknown),
         tag="capabilities",
     ),
@@ -272,7 +272,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         operation_id="getProvider",
         summary="Read a provider",
         handler=Handlers.get_provider,
-        successes={200: Success("The provider, as this process last saw it.", ProviderView)},
+        successes={200: Success("The provider, as last observed by this process.", ProviderView)},
         errors=(*ANY_CALL, errors.NotFound, errors.InternalError),
         tag="providers",
     ),

@@ -1,4 +1,4 @@
-"""What is served beside the API, without a key: probes, metrics, the OpenAPI document, the documentation."""
+"""The routes that need no key: probes, metrics, the OpenAPI document and the documentation."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -7,7 +7,7 @@ from aiohttp import hdrs, web
 
 from gateway.api.call_errors import Errors
 from gateway.api.docs_site import DocsSite, Document
-from gateway.api.responses import json_answer, raw_json_answer
+from gateway.api.responses import json_response, raw_json_response
 from gateway.api.route import Route, Success
 from gateway.domain.errors import NotFound, Overloaded
 from gateway.http.access_log import Surface
@@ -22,20 +22,20 @@ _POLICY: Final = (
 
 
 class Probes:
-    """Liveness, readiness and metrics. Readiness never depends on a provider: one that is down must not take down
-    the access to the others."""
+    """Liveness, readiness and metrics. Readiness never depends on a provider: if one is down, the others must stay
+    reachable."""
 
     def __init__(self, metrics: Metrics, in_flight: InFlight) -> None:
         self._metrics = metrics
         self._in_flight = in_flight
 
     async def live(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
-        return json_answer({"status": "ok"})
+        return json_response({"status": "ok"})
 
     async def ready(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
         if self._in_flight.draining:
             raise Overloaded("The gateway is shutting down.")
-        return json_answer({"status": "ready"})
+        return json_response({"status": "ready"})
 
     async def metrics(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
         return web.Response(body=self._metrics.exposition(), headers={hdrs.CONTENT_TYPE: self._metrics.content_type})
@@ -49,7 +49,7 @@ class Site:
         self._docs = docs or DocsSite()
 
     async def openapi(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
-        return raw_json_answer(self._openapi())
+        return raw_json_response(self._openapi())
 
     async def docs(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
         return _document(self._docs.index())
@@ -100,8 +100,8 @@ def _route(
 
 
 PROBE_ROUTES: Final = (
-    _route("/livez", "getLiveness", "The process answers", Probes.live, aliases=("/healthz",)),
-    _route("/readyz", "getReadiness", "The gateway takes requests", Probes.ready, errors=(Overloaded,)),
+    _route("/livez", "getLiveness", "The process responds", Probes.live, aliases=("/healthz",)),
+    _route("/readyz", "getReadiness", "The gateway accepts requests", Probes.ready, errors=(Overloaded,)),
     _route("/metrics", "getMetrics", "Metrics in the Prometheus text format", Probes.metrics, "text/plain"),
 )
 

@@ -1,4 +1,4 @@
-"""Where everything meets: settings, adapters, transports, use cases and the HTTP layer, and nothing else does."""
+"""Builds the application: the only place that connects settings, adapters, transports, use cases and HTTP."""
 
 import asyncio
 import os
@@ -56,7 +56,7 @@ __all__ = [
 
 
 def plugins() -> Mapping[str, AdapterPlugin]:
-    """Every provider API that this gateway speaks, by name."""
+    """Every provider API that this gateway supports, by name."""
     return discover()
 
 
@@ -82,11 +82,11 @@ def create_app(
     clock: Clock | None = None,
     logger: Logger | None = None,
 ) -> web.Application:
-    """The whole service as an aiohttp application.
+    """Build the service as an aiohttp application.
 
-    ``adapters`` and ``store`` replace those that the settings describe. Where ``admin.listen`` is set, the probes and
-    metrics are in a second application, at ``app[ADMIN]``. Raises :class:`SettingsError` for a dialect's route with an
-    era that the dialect does not have.
+    ``adapters`` and ``store`` replace those that the settings describe. If ``admin.listen`` is set, probes and metrics
+    are a second application, at ``app[ADMIN]``. Raises :class:`SettingsError` for a dialect route whose era
+    the dialect does not have.
     """
     if problems := [Problem(".".join(at), text) for at, text in unknown_eras(settings.dialects, dialect_eras())]:
         raise SettingsError(problems)
@@ -188,8 +188,8 @@ def _dialects(gateway: DialectGateway) -> list[Dialect]:
 
 
 def check_providers(settings: Settings, names: Sequence[str] | None = None) -> list[Checked]:
-    """Ask providers (all, if no names are given) whether they answer and take these credentials, without serving.
-    Raises ``KeyError`` for a name that is none."""
+    """Check, without serving, whether providers (all if ``names`` is empty or None) respond and accept the configured
+    credentials. Raises ``KeyError`` for the name of an unknown provider."""
     clock, metrics, logger = SystemClock(), Metrics(), make_logger("error", settings.log.format, sys.stderr)
     asked = [settings.providers[name] for name in names or settings.providers]
 
@@ -205,20 +205,20 @@ def check_providers(settings: Settings, names: Sequence[str] | None = None) -> l
 
 
 def create_emulator(api: str, *, token: str, personality: Mapping[str, str] | None = None) -> web.Application:
-    """The emulator of a provider API; ``token`` is the one credential that it accepts."""
+    """The emulator of a provider API; ``token`` is the only credential that it accepts."""
     module, _, function = discover()[api].emulator.partition(":")
     app: web.Application = getattr(import_module(module), function)(token=token, personality=personality)
     return app
 
 
 def serving(settings: Settings, app: web.Application | None = None) -> AbstractAsyncContextManager[Addresses]:
-    """Serve ``app``, or one made of the settings, as :func:`gateway.app.serving.listening` does."""
+    """Serve ``app``, or an application built from the settings; see :func:`gateway.app.serving.listening`."""
     return listening(app or create_app(settings))
 
 
 def run(settings: Settings, source: SettingsSource | None = None) -> int:
-    """Serve until SIGTERM or SIGINT. Settings that change in ``source`` come into force on SIGHUP, and by themselves.
-    Raises ``OSError`` when an address cannot be listened on."""
+    """Serve until SIGTERM or SIGINT. Changed settings in ``source`` are applied on SIGHUP and automatically. Raises
+    ``OSError`` when an address cannot be listened on."""
 
     async def serve() -> None:
         logger = make_logger(settings.log.level, settings.log.format)

@@ -1,4 +1,4 @@
-"""The create promise, put together: the store, what seals for it, and what settles in the background."""
+"""Assembles the parts behind creates (``docs/creates.md``): store, sealing, intents and background settling."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -28,12 +28,12 @@ from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
 
 _READY_WITHIN: Final = 2.0
-"""Seconds that the start waits for the store. The gateway serves without it: what needs it says so."""
+"""Seconds that the start waits for the store. The gateway serves without it: calls that need it get 503."""
 
 
 @dataclass(frozen=True, slots=True)
 class Creates:
-    """What ensures creates, and keeps what was sent. ``specs`` is None where that is not wanted."""
+    """The assembled parts. ``specs`` is None if ``store.keep_specs`` is off."""
 
     store: Store
     intents: IntentService
@@ -42,7 +42,7 @@ class Creates:
     monitor: StoreMonitor
 
     async def running(self, _app: web.Application) -> AsyncIterator[None]:
-        """Keep the store open and settle in the background, for as long as the application serves."""
+        """Keep the store open and settle in the background while the application serves."""
         await self.store.open()
         monitoring = asyncio.create_task(self.monitor.run())
         ready = asyncio.create_task(self.monitor.first_check.wait())
@@ -67,7 +67,7 @@ def assemble(
     logger: Logger,
     store: tuple[Store, Sealer] | None = None,
 ) -> Creates:
-    """Put it together from the settings, or over another ``store``. Raises :class:`KeyUnusable`."""
+    """Assemble the parts from the settings, or over another ``store``. Raises :class:`KeyUnusable`."""
     opened, sealer = store or open_store(settings.store)
     signals = CreateSignals(metrics, logger)
     specs = None

@@ -1,7 +1,7 @@
-"""Other settings for a gateway that runs: checked first, then in force all at once, for all that comes after.
+"""Live reload of settings: validated first, then applied all at once, for all later requests.
 
-Providers whose settings are the same keep their connections and all that is known of them. The others are made anew,
-and what they were goes on for the requests that have it, until they have ended.
+Providers whose settings did not change keep their connections and their state. The others are recreated; requests in
+flight keep the replaced ones, which are closed when those requests have ended.
 """
 
 import asyncio
@@ -26,13 +26,13 @@ from gateway.telemetry.metrics import Metrics
 from gateway.upstream.passthrough import PassThrough
 
 LIVE: Final = ("providers", "auth", "dialects", "log.level", "reload", "health", "shutdown")
-"""What comes into force without a restart; everything else needs one."""
+"""The settings that a reload applies; all others need a restart."""
 
-_LOOK_SECONDS: Final = 1.0  # between two looks at whether what was replaced is used no more
+_UNUSED_CHECK_SECONDS: Final = 1.0  # between two checks whether a replaced provider is still in use
 
 
 class Change(NamedTuple):
-    """What came of a reload: names of providers, and the dotted paths of settings that need a restart."""
+    """The result of a reload: names of providers, and the dotted paths of changed settings that need a restart."""
 
     added: list[str]
     removed: list[str]
@@ -41,7 +41,7 @@ class Change(NamedTuple):
 
 
 class Reloader:
-    """Puts settings in force. ``settings`` are those that are; ``native`` is read by the pass-through as it is now."""
+    """Applies settings. ``settings`` are the current ones; ``native``, which the pass-through reads, is updated."""
 
     def __init__(
         self,
@@ -79,26 +79,26 @@ class Reloader:
         self._applied = asyncio.Event()
         self._succeeded()
 
-    async def watch(self, source: SettingsSource, hangup: asyncio.Event) -> None:
-        """Reload whenever ``hangup`` is set, and when a file has changed. Does not end."""
+    async def watch(self, source: SettingsSource, sighup: asyncio.Event) -> None:
+        """Reload whenever ``sighup`` is set, and when a watched file has changed. Never returns."""
         while True:
             try:
                 async with asyncio.timeout(self.settings.reload.every):
-                    await hangup.wait()
+                    await sighup.wait()
             except TimeoutError:
                 if not self.settings.reload.watch or not await asyncio.to_thread(source.changed):
                     continue
-            hangup.clear()
+            sighup.clear()
             await self.reload(source)
 
     async def reload(self, source: SettingsSource) -> bool:
-        """Read the settings anew, and put them in force if they have no fault; whether they had none."""
+        """Read the settings again, and apply them if they are valid. Returns whether they were applied."""
         try:
             loaded = await asyncio.to_thread(source.load)
             self.apply(loaded.settings)
         except SettingsError as error:
             self._reject(error.problems)
-        except Exception:  # whatever it is, the settings in force are good ones
+        except Exception:  # the current settings are valid and stay
             self._logger.exception(Event.UNEXPECTED_ERROR, detail="the settings were not reloaded")
         else:
             self._succeeded()
@@ -107,8 +107,8 @@ class Reloader:
         return False
 
     async def check_providers_periodically(self) -> None:
-        """Ask all providers how they are now, and on the beat from then on, unless the settings say not to. A beat
-        that is changed counts from the last time they were asked. Does not end."""
+        """Probe all providers now and then every ``health.every`` seconds, unless ``health.probe`` is off. A changed
+        interval counts from the last probe. Never returns."""
         asked: float | None = None
         while True:
             self._applied.clear()
@@ -125,11 +125,11 @@ class Reloader:
     async def _ask(self, every: float | None) -> None:
         try:
             await (self._health.check_all() if every is None else self._health.probe_round(every))
-        except Exception:  # one probe that fails by a mistake of the gateway's must not be the last
+        except Exception:  # a bug in one probe must not end the probing
             self._logger.exception(Event.UNEXPECTED_ERROR, detail="the providers were not probed")
 
     async def _pause(self, seconds: float) -> None:
-        """Wait for so long, or until other settings are in force."""
+        """Wait for ``seconds``, or until new settings are applied."""
         sleeping, applied = asyncio.create_task(self._clock.sleep(seconds)), asyncio.create_task(self._applied.wait())
         try:
             await asyncio.wait((sleeping, applied), return_when=asyncio.FIRST_COMPLETED)
@@ -138,8 +138,8 @@ class Reloader:
             applied.cancel()
 
     def apply(self, settings: Settings) -> Change:
-        """Put settings in force. Raises :class:`SettingsError` when they contradict those that need a restart, and
-        whatever the making of a provider raises; then everything stays as it was."""
+        """Apply settings. Raises :class:`SettingsError` when they contradict current settings that need a restart, and
+        any exception from creating a provider; then nothing changes."""
         needed = sorted(path for path in _differences(self.settings, settings) if not _is_live(path))
         settings = self._effective(settings)
         identities = _identities(settings)
@@ -169,7 +169,7 @@ class Reloader:
             self._metrics.forget_provider(name)
         self.settings, self._identities = settings, identities
         self._applied.set()
-        self._tell(change)
+        self._log(change)
         self._retire(retired)
         fresh = [provider for provider in self._fleet if provider.name not in kept]
         if fresh and settings.health.probe:
@@ -177,7 +177,7 @@ class Reloader:
         return change
 
     def _effective(self, settings: Settings) -> Settings:
-        """The settings as far as they can be in force, the rest as it is."""
+        """``settings`` where a reload can apply them, the current ones elsewhere."""
         live = {path.partition(".")[0] for path in LIVE}
         sections = {name: getattr(settings if name in live else self.settings, name) for name in Settings.model_fields}
         sections["log"] = settings.log.model_copy(update={"format": self.settings.log.format})
@@ -194,7 +194,7 @@ class Reloader:
         self._metrics.reload_successful.set(1)
         self._metrics.reload_seconds.set(self._clock.now())
 
-    def _tell(self, change: Change) -> None:
+    def _log(self, change: Change) -> None:
         self._logger.info(Event.SETTINGS_RELOADED, added=change.added, removed=change.removed, changed=change.changed)
         if change.restart_needed:
             self._logger.warning(Event.RESTART_NEEDED, settings=change.restart_needed)
@@ -206,11 +206,11 @@ class Reloader:
             self._begin(self._close_unused(retired))
 
     async def _close_unused(self, retired: list[Provider | PassThrough]) -> None:
-        """Close what was replaced when nobody can use it any more."""
+        """Close replaced providers when no request can use them any more."""
         await self._in_flight.ended()
         for one in retired:
             while one.calls:
-                await self._clock.sleep(_LOOK_SECONDS)
+                await self._clock.sleep(_UNUSED_CHECK_SECONDS)
             await _close(one)
             self._retired.discard(one)
 
@@ -225,7 +225,7 @@ class Reloader:
             self._logger.error(Event.UNEXPECTED_ERROR, detail="after a reload", error=repr(error))
 
     async def close(self) -> None:
-        """Give all connections to providers back, those of what was replaced as well."""
+        """Close all connections to providers, including those of replaced ones."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -238,7 +238,7 @@ async def _close(one: Provider | PassThrough) -> None:
 
 
 def key_digests(settings: Settings) -> Mapping[str, bytes] | None:
-    """The digest of each key by its name; None where no key is asked for."""
+    """The digest of each key by its name; None if no key is required."""
     if not isinstance(settings.auth, AuthSettings):
         return None
     return {name: key.digest for name, key in settings.auth.keys.items()}
@@ -253,7 +253,7 @@ def dialect_rules(settings: Settings) -> dict[str, list[DialectRule]]:
 
 
 def _identities(settings: Settings) -> dict[str, object]:
-    """What makes each provider the one that it is: its settings, and the certificates that they name."""
+    """What identifies each provider: its settings, and the content of the certificate file that they name."""
     return {name: (provider, _content(provider.ca_file)) for name, provider in settings.providers.items()}
 
 

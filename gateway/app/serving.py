@@ -1,4 +1,4 @@
-"""Serving an application: its addresses, the signals of the process, and how it ends."""
+"""Serving an application: addresses, process signals and shutdown."""
 
 import asyncio
 import gc
@@ -22,7 +22,7 @@ _GC_THRESHOLD: Final = 50_000
 
 
 class Addresses(NamedTuple):
-    """The base URLs of what is served. ``admin`` is None where the API's address has metrics and probes too."""
+    """The base URLs that are served. ``admin`` is None if metrics and probes are at the API's address."""
 
     api: str
     admin: str | None
@@ -30,8 +30,8 @@ class Addresses(NamedTuple):
 
 @asynccontextmanager
 async def listening(app: web.Application) -> AsyncIterator[Addresses]:
-    """Serve on the configured addresses. On leaving, stops accepting, and lets what is in flight finish within the
-    ``shutdown.grace`` of then. Raises ``OSError`` whose ``strerror`` names the address that cannot be listened on."""
+    """Serve on the configured addresses. On exit, stops accepting and waits up to ``shutdown.grace`` seconds (the value
+    at that time) for the requests in flight. Raises ``OSError`` whose ``strerror`` names the address that failed."""
     reloader = app[RELOADER]
     settings = reloader.settings
     async with AsyncExitStack() as stack:
@@ -56,7 +56,7 @@ async def _listen(stack: AsyncExitStack, app: web.Application, address: ListenAd
 
 
 async def listen(runner: web.AppRunner, address: ListenAddress) -> str:
-    """Accept connections at the address, and give the base URL. Raises ``OSError`` whose ``strerror`` names it."""
+    """Accept connections at the address and return its base URL. Raises ``OSError`` whose ``strerror`` names it."""
     try:
         await web.TCPSite(runner, address.host, address.port, backlog=1024).start()
     except OSError as exc:
@@ -65,21 +65,21 @@ async def listen(runner: web.AppRunner, address: ListenAddress) -> str:
     return f"http://{ListenAddress(address.host, runner.addresses[0][1])}"
 
 
-async def wait_for_stop_signal(again: Callable[[], None] | None = None) -> None:
-    """Wait for SIGTERM or SIGINT; the next one calls ``again``."""
+async def wait_for_stop_signal(on_second: Callable[[], None] | None = None) -> None:
+    """Wait for SIGTERM or SIGINT; a second one calls ``on_second``."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await stop.wait()
-    if again is not None:
+    if on_second is not None:
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, again)
+            loop.add_signal_handler(number, on_second)
 
 
 async def serve_until_signal(app: web.Application, source: SettingsSource | None, logger: Logger) -> None:
-    """Serve until SIGTERM or SIGINT, and then for ``shutdown.delay`` seconds more; a second signal ends all waiting.
-    Settings that change in ``source`` come into force on SIGHUP, and by themselves."""
+    """Serve until SIGTERM or SIGINT, and for ``shutdown.delay`` seconds after it; a second signal ends all waiting.
+    Changed settings in ``source`` are applied on SIGHUP and automatically."""
     reloader, in_flight = app[RELOADER], app[ENDPOINTS].in_flight
     async with listening(app) as addresses:
         tune_gc()
@@ -103,15 +103,15 @@ async def _reloading(reloader: Reloader, source: SettingsSource | None) -> Async
     if source is None:
         yield
         return
-    hangup = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
-    async with background_task(reloader.watch(source, hangup)):
+    sighup = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, sighup.set)
+    async with background_task(reloader.watch(source, sighup)):
         yield
 
 
 @asynccontextmanager
 async def background_task(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """``work`` runs for as long as the block does."""
+    """Run ``work`` while the block runs, then cancel it."""
     task = asyncio.create_task(work)
     try:
         yield
@@ -121,7 +121,7 @@ async def background_task(work: Coroutine[Any, Any, None]) -> AsyncIterator[None
 
 
 def tune_gc() -> None:
-    """Keep what start-up made out of every later garbage collection, and collect less often: worth a quarter of the
+    """Exclude the objects made at start-up from garbage collection, and collect less often. This saves a quarter of the
     time of a list."""
     gc.collect()
     gc.freeze()

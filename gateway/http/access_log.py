@@ -1,4 +1,4 @@
-"""How a request ended, and what is told of it: one count, two durations, one log line."""
+"""The outcome of a request, and its record: one count, two durations, one log line."""
 
 from enum import StrEnum
 from functools import cache, partial
@@ -11,14 +11,14 @@ from gateway.telemetry.metrics import Metrics
 
 
 class Surface(StrEnum):
-    """The part of the service that a request belongs to; a label of the metrics."""
+    """The part of the service that a request belongs to; a metrics label."""
 
     V1 = "v1"
     SITE = "site"  # probes, metrics, documentation, and paths that do not exist
 
 
 class Outcome:
-    """How a request ended. ``status`` 0: the gateway went away before there was an answer."""
+    """How a request ended. ``status`` 0: the gateway stopped before it responded."""
 
     __slots__ = ("aborted", "code", "error", "source", "status")
 
@@ -30,7 +30,7 @@ class Outcome:
         self.aborted = False
 
     def failed(self, error: GatewayError) -> None:
-        """The request ended with ``error``, whose traceback nobody will ask for."""
+        """Record that the request ended with ``error``. Its traceback is dropped: it is not logged."""
         self.error = error
         drop_tracebacks(error)
         self.code, self.source = error.code, error.source.value
@@ -57,7 +57,7 @@ class AccessLog:
         self._level = "debug" if surface is Surface.SITE and event is Event.REQUEST else "info"
 
     def record(self, method: str, ctx: RequestContext, outcome: Outcome, seconds: float) -> None:
-        """Remember one request that took ``seconds``, within its context. Empty fields are left out of the log line."""
+        """Record one request that took ``seconds``. Call it within its context. The log line omits empty fields."""
         upstream = 0.0
         for attempt in ctx.attempts:
             upstream += attempt.seconds
@@ -110,8 +110,8 @@ def _failure_fields(outcome: Outcome) -> dict[str, Any]:
 
 
 def drop_tracebacks(error: BaseException) -> None:
-    """Drop the tracebacks of an error that was told, and of all that led to it. Their frames and the errors hold each
-    other, which only a garbage collection would end, and that stops the requests of everybody else."""
+    """Drop the tracebacks of a reported error and of its causes. Their frames and the errors form reference cycles that
+    only the garbage collector would free, and a collection blocks all other requests."""
     pending: list[BaseException | None] = [error]
     seen: set[int] = set()
     while pending:

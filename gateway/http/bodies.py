@@ -1,4 +1,4 @@
-"""JSON bodies: read within limits, decoded strictly, and handed to the domain's models."""
+"""JSON bodies: read within limits, decoded strictly, validated by the domain's models."""
 
 import asyncio
 import json
@@ -27,13 +27,13 @@ from gateway.settings import HttpSettings
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 MAX_DEPTH: Final = 64
-_MAX_DIGITS: Final = 308  # of an integer that every JSON reader can at least hold as a double
+_MAX_DIGITS: Final = 308  # an integer of more digits does not fit into a double, which many JSON readers use
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _DECODER: Final = msgspec.json.Decoder()
 
 
 class ClientAborted(Exception):
-    """The client left before its request was whole; nobody is there to be answered."""
+    """The client disconnected before its request was complete; no response can be sent."""
 
 
 class BodyReader:
@@ -43,20 +43,20 @@ class BodyReader:
         self._http = http
 
     async def read(self, request: web.Request, model: type[ModelT]) -> ModelT:
-        """The body as ``model``; no body is the same as ``{}``. Raises as :meth:`read_object`, and
-        :class:`ValidationFailed` with every fault."""
+        """The body as ``model``; no body means ``{}``. Raises as :meth:`read_object`, and :class:`ValidationFailed`
+        with every fault."""
         return validate(model, await self.read_object(request))
 
     async def read_create(self, request: web.Request) -> CreateRequest:
-        """The body of a create, of the kind that it says. Raises as :meth:`read`."""
+        """The body of a create, as the model of its ``kind``. Raises as :meth:`read`."""
         return parse_create(await self.read_object(request))
 
     async def read_object(self, request: web.Request) -> dict[str, Any]:
         """The body as a JSON object.
 
         Raises :class:`PayloadTooLarge`, :class:`RequestTimeout`, :class:`UnsupportedMediaType`,
-        :class:`InvalidRequest` for what is not JSON, :class:`ValidationFailed` at ``#`` for other JSON than an object,
-        and :class:`ClientAborted`.
+        :class:`InvalidRequest` for a body that is not JSON, :class:`ValidationFailed` at ``#`` for JSON that is not an
+        object, and :class:`ClientAborted`.
         """
         raw = await self.read_raw(request)
         if not raw:
@@ -68,15 +68,15 @@ class BodyReader:
         return body
 
     async def read_raw(self, request: web.Request) -> bytes:
-        """The body as it was sent, empty where there is none. Raises :class:`PayloadTooLarge`,
+        """The body as it was sent; empty if there is none. Raises :class:`PayloadTooLarge`,
         :class:`RequestTimeout`, :class:`InvalidRequest` and :class:`ClientAborted`."""
         if not request.body_exists:
             return b""
         if (request.content_length or 0) > self._http.max_body_bytes:
             raise self._too_large()
-        return await self._whole(request)
+        return await self._read_all(request)
 
-    async def _whole(self, request: web.Request) -> bytes:
+    async def _read_all(self, request: web.Request) -> bytes:
         try:
             if request.content.is_eof():
                 return await request.read()
@@ -104,8 +104,8 @@ async def defer_continue(_request: web.Request) -> None:
 
 
 async def invite_body(request: web.Request) -> None:
-    """Answer ``Expect: 100-continue``, so that the body comes: only when the head is known to be good, so that a
-    refused request is not sent in vain."""
+    """Send ``100 Continue`` if the client expects it. Call it only after the head was checked, so that the client does
+    not send the body of a request that is refused."""
     if request.version == HttpVersion11 and request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
         await request.writer.write(_CONTINUE)
         request.writer.output_size = 0
@@ -136,7 +136,7 @@ def _is_json(content_type: str) -> bool:
 
 
 def parse_create(body: dict[str, Any]) -> CreateRequest:
-    """The create that a body asks for, of the kind that it says. Raises :class:`ValidationFailed` with every fault."""
+    """The create in a body, as the model of its ``kind``. Raises :class:`ValidationFailed` with every fault."""
     known = ", ".join(CREATE_REQUESTS)
     if "kind" not in body:
         raise ValidationFailed.at("#/kind", f"Say what to create, kind is one of: {known}.", code="required")
@@ -148,9 +148,9 @@ def parse_create(body: dict[str, Any]) -> CreateRequest:
 
 
 def decode(raw: bytes) -> Any:
-    """Decode JSON strictly: UTF-8, no member twice, no number beyond a double, at most :data:`MAX_DEPTH` levels.
+    """Decode JSON strictly: UTF-8, no duplicate members, no number beyond a double, at most :data:`MAX_DEPTH` levels.
 
-    Raises :class:`InvalidRequest`. The first decoder refuses what is no JSON, the second sees every member.
+    Raises :class:`InvalidRequest`. The first decoder refuses invalid JSON; the second one sees duplicate members.
     """
     refuse_deep(raw)
     try:
@@ -165,8 +165,8 @@ def decode(raw: bytes) -> Any:
 
 
 def refuse_deep(raw: bytes) -> None:
-    """Raise :class:`InvalidRequest` for JSON of more than :data:`MAX_DEPTH` levels: what a provider keeps of it would
-    come back in lists that nobody could read any more."""
+    """Raise :class:`InvalidRequest` for JSON of more than :data:`MAX_DEPTH` levels: a provider that stores it would
+    return it in lists, which clients could not decode."""
     if (raw.count(b"{") + raw.count(b"[")) > MAX_DEPTH and _depth(raw) > MAX_DEPTH:
         raise InvalidRequest(f"The body is nested deeper than {MAX_DEPTH} levels.")
 

@@ -1,8 +1,8 @@
-"""Which headers pass through, in both directions.
+"""Which headers the pass-through forwards, in both directions.
 
-A header passes only if its name consists of letters, digits and hyphens. CGI, WSGI, Rack and PHP applications read
-``X_HTTP_METHOD_OVERRIDE`` and ``X-HTTP-Method-Override`` as one header, some servers fold every other character too, so
-a name that is compared in one spelling would pass in another. No header of a provider API needs such a name.
+A header is forwarded only if its name consists of letters, digits and hyphens. CGI, WSGI, Rack and PHP applications
+read ``X_HTTP_METHOD_OVERRIDE`` and ``X-HTTP-Method-Override`` as the same header, and some servers treat every other
+character like a hyphen too, so a check of one spelling could be bypassed with another. No provider API needs them.
 """
 
 import re
@@ -32,7 +32,7 @@ _HOP_BY_HOP: Final = frozenset(
         "http2-settings",
     }
 )
-"""Of one connection, not of the message (RFC 9110, 7.6.1)."""
+"""Headers of one connection, not of the message (RFC 9110, 7.6.1)."""
 
 _NOT_TO_PROVIDER: Final = _HOP_BY_HOP | {
     # credentials of the caller, which are for the gateway only
@@ -47,7 +47,7 @@ _NOT_TO_PROVIDER: Final = _HOP_BY_HOP | {
     "expect",
     "x-request-id",
     "traceparent",
-    # how the request came to the gateway
+    # how the request reached the gateway
     "forwarded",
     "via",
     "x-forwarded",
@@ -55,16 +55,16 @@ _NOT_TO_PROVIDER: Final = _HOP_BY_HOP | {
 }
 
 _FAMILIES_NOT_TO_PROVIDER: Final = (
-    # how the request came to the gateway, or another path than the rules have checked
+    # how the request reached the gateway, or a path other than the one that the rules checked
     "x-forwarded-",
     "x-original-",
     "x-rewrite-",
     "x-envoy-",
     "x-real-",
     "proxy-",
-    # another method than the rules have checked
+    # a method other than the one that the rules checked
     "x-http-method",
-    # an identity that a trusted proxy would have established
+    # an identity that only a trusted proxy may set
     "remote-",
     "x-remote-",
     "x-auth-request-",
@@ -74,7 +74,7 @@ _ENDINGS_NOT_TO_PROVIDER: Final = ("client-ip", "connecting-ip")
 _OVERRIDE: Final = "override"
 
 _NOT_TO_CALLER: Final = _HOP_BY_HOP | {
-    # what a provider says of its own host would be taken for the gateway's
+    # statements of a provider about its own host, which the client would apply to the gateway
     "set-cookie",
     "set-cookie2",
     "strict-transport-security",
@@ -96,15 +96,15 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class HeaderRule(dict[str, bool]):
-    """Whether headers pass, by their names as they are spelled. ``rule[name]`` is the lookup of a dict, once known.
+    """Whether a header is forwarded, by its name as spelled. ``rule[name]`` is one dict look-up for a known name.
 
-    Peers choose names freely, so what is kept is bounded in number and in length."""
+    Clients and providers choose names freely, so the cached names are bounded in number and in length."""
 
     def __init__(
         self, dropped: frozenset[str], families: tuple[str, ...] = (), endings: tuple[str, ...] = (), *, part: str = ""
     ) -> None:
-        """``dropped``: whole names; ``families`` and ``endings``: beginnings and ends of names; ``part``: text that no
-        name may contain."""
+        """``dropped``: complete names; ``families`` and ``endings``: prefixes and suffixes of names; ``part``: a text
+        that no name may contain."""
         super().__init__()
         self._dropped = dropped
         self._families = families
@@ -138,12 +138,12 @@ PASSES_TO_CALLER: Final = HeaderRule(_NOT_TO_CALLER)
 
 
 def canonical_name(name: str) -> str:
-    """The one form in which names of headers are compared: lower case, ``_`` read as ``-``, no hyphens around it."""
+    """The form in which header names are compared: lower case, ``_`` replaced by ``-``, no hyphens at the ends."""
     return name.strip().lower().replace("_", "-").strip("-")
 
 
 def is_websocket(request: web.Request) -> bool:
-    """Whether the request asks to become a WebSocket (RFC 6455, 4.1)."""
+    """Whether the request asks for an upgrade to WebSocket (RFC 6455, 4.1)."""
     headers = request.headers
     return (
         hdrs.UPGRADE in headers
@@ -158,10 +158,10 @@ def is_websocket(request: web.Request) -> bool:
 def to_provider(
     headers: Any, *, websocket: bool, traced: bool, credentials: frozenset[str] = frozenset()
 ) -> CIMultiDict[str]:
-    """The headers of the caller that go out. Raises :class:`InvalidRequest` for one that is no text.
+    """The caller's headers to forward. Raises :class:`InvalidRequest` for a value that is not UTF-8 text.
 
-    ``traced`` False: the caller sent no trace context that can be passed on, and so none of what belongs to one.
-    ``credentials`` are the names of the headers that carry the provider's own credentials."""
+    ``traced`` False: the caller sent no valid ``traceparent``, so its ``tracestate`` is dropped too. ``credentials``
+    are the names of the headers that carry the provider's own credentials; the caller's are dropped."""
     withheld = _not_withheld_by_rule(credentials)
     if hdrs.CONNECTION in headers:
         withheld |= _named(headers.getall(hdrs.CONNECTION))
@@ -183,7 +183,7 @@ def to_provider(
 
 
 def to_caller(headers: Any, cleaned: Callable[[str], str]) -> CIMultiDict[str]:
-    """The headers of the provider that go back, each value ``cleaned``."""
+    """The provider's headers to return, each value passed through ``cleaned``."""
     withheld: frozenset[str] = frozenset()
     if hdrs.CONNECTION in headers:
         withheld = _named(headers.getall(hdrs.CONNECTION))
@@ -219,12 +219,12 @@ def _require_text(name: str, value: str) -> None:
 
 
 def _no_text(name: str) -> InvalidRequest:
-    detail = f"The header {name} has bytes that are no UTF-8, or control characters."
+    detail = f"The header {name} has bytes that are not UTF-8, or control characters."
     return InvalidRequest(detail, errors=[FieldError(detail, "not_allowed", header=name)])
 
 
 def _readable(value: str) -> str:
-    """A value as it can be sent: without control characters, and bytes that are no UTF-8 read as Latin-1."""
+    """A value that can be sent: without control characters; bytes that are not UTF-8 are decoded as Latin-1."""
     raw = value.encode(errors="surrogateescape")
     try:
         text = raw.decode()

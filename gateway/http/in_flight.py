@@ -1,4 +1,4 @@
-"""The requests that are being worked on: how many there may be at once, and how they end when the gateway does."""
+"""The requests in flight: how many there may be, and how they end at shutdown."""
 
 import asyncio
 from collections.abc import Set as AbstractSet
@@ -11,92 +11,93 @@ from gateway.telemetry.metrics import Metrics
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing at a provider."""
 
-_INTERRUPTED_SECONDS: Final = 5.0  # for what is interrupted to clean up behind itself and be answered
+_INTERRUPTED_SECONDS: Final = 5.0  # for interrupted requests to clean up and to be answered
 
 Task = asyncio.Task[Any]
 
 
 class InFlight:
-    """``api`` holds the tasks of requests of the API and the dialects, at most ``most``; ``native`` those of requests
-    that are passed through, which have limits of their own; ``site`` those of probes and documents.
+    """``api`` holds the tasks of requests of the API and the dialects, at most ``limit``; ``native`` those of requests
+    of the pass-through, which has its own limits; ``site`` those of probes and documents.
 
-    ``draining``: the gateway is about to end, and every answer closes its connection. ``interrupted``: a request that
-    is cancelled is still answered.
+    ``draining``: the gateway is shutting down, and every response closes its connection. ``interrupted``: a request
+    that is cancelled now is still answered.
     """
 
-    def __init__(self, most: int, metrics: Metrics) -> None:
+    def __init__(self, limit: int, metrics: Metrics) -> None:
         self.api: set[Task] = set()
         self.native: set[Task] = set()
         self.site: set[Task] = set()
         self.draining = False
         self.interrupted = False
-        self._most = most
+        self._limit = limit
         self._rejected = metrics.requests_rejected.labels("requests")
-        self._too_many_of_one = metrics.requests_rejected.labels("provider")
-        self._needed: dict[str, int] = {}
+        self._rejected_by_provider = metrics.requests_rejected.labels("provider")
+        self._bound: dict[str, int] = {}
         self._dropped = metrics.dropped.labels("interrupted")
-        self._hurry = asyncio.Event()
+        self._stop_waiting = asyncio.Event()
 
     def admit(self) -> "AdmissionTicket":
-        """The part that the last request of the API has in what there may be. Raises :class:`Overloaded` when it is
-        one too many."""
-        if len(self.api) > self._most:
+        """Admit the request of the API whose task was just added. Raises :class:`Overloaded` when it exceeds the
+        limit."""
+        if len(self.api) > self._limit:
             self._rejected.inc()
             raise Overloaded(
-                f"As many requests as http.max_requests_in_flight allows ({self._most}) are being worked on.",
+                f"As many requests as http.max_requests_in_flight allows ({self._limit}) are being worked on.",
                 retry_after=1,
             )
         return AdmissionTicket(self)
 
     def enter(self, provider: str, *, always: bool) -> None:
-        """One more request needs a provider. Those that do may be no more than there is room for others: whatever a
-        sick one keeps waiting, as much is left, and of that the same holds for a second one."""
-        needed = self._needed.get(provider, 0)
-        if not always and needed > self._most - len(self.api):
-            self._too_many_of_one.inc()
+        """Bind a request to a provider. Requests bound to one provider may use at most half of the free capacity, so a
+        slow provider cannot exhaust it, and a second slow one at most half of the rest. ``always`` skips the check.
+        Raises :class:`Overloaded` beyond that."""
+        bound = self._bound.get(provider, 0)
+        if not always and bound > self._limit - len(self.api):
+            self._rejected_by_provider.inc()
             raise Overloaded(
-                f"Too many of the requests that http.max_requests_in_flight allows ({self._most}) are for the "
+                f"Too many of the requests that http.max_requests_in_flight allows ({self._limit}) are for the "
                 f"provider {provider}; nothing was sent.",
                 provider=provider,
                 retry_after=1,
             )
-        self._needed[provider] = needed + 1
+        self._bound[provider] = bound + 1
 
     def leave(self, provider: str) -> None:
-        """One request less needs it."""
-        self._needed[provider] -= 1
-        if not self._needed[provider]:
-            del self._needed[provider]
+        """Undo one :meth:`enter`."""
+        self._bound[provider] -= 1
+        if not self._bound[provider]:
+            del self._bound[provider]
 
     async def ended(self) -> None:
-        """Wait for the end of all requests of the API that are in flight now."""
+        """Wait until all requests of the API that are in flight now have ended."""
         await _ended(set(self.api))
 
     def stop_waiting(self) -> None:
-        """Give those that are in flight no more time."""
-        self._hurry.set()
+        """End :meth:`wait` and the waiting of :meth:`drain` at once."""
+        self._stop_waiting.set()
 
     async def wait(self, seconds: float) -> None:
-        """Wait for so many seconds, or until there is no more time."""
+        """Wait for ``seconds``, or until :meth:`stop_waiting`."""
         try:
             async with asyncio.timeout(seconds):
-                await self._hurry.wait()
+                await self._stop_waiting.wait()
         except TimeoutError:
             return
 
     async def drain(self, seconds: float) -> int:
-        """Let all requests end within so many seconds. Those that have not are interrupted; returns how many."""
+        """Wait up to ``seconds`` for all requests to end, interrupt the others, and return how many those were."""
         self.draining = True
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        hurried = asyncio.create_task(self._hurry.wait())
+        stopped = asyncio.create_task(self._stop_waiting.wait())
         try:
-            while (running := self._running()) and not hurried.done() and loop.time() < deadline:
+            while (running := self._running()) and not stopped.done() and loop.time() < deadline:
                 ended = asyncio.create_task(_ended(running))
-                await asyncio.wait({ended, hurried}, timeout=deadline - loop.time(), return_when="FIRST_COMPLETED")
-                ended.cancel()  # (which cancels the waiting alone)
+                await asyncio.wait({ended, stopped}, timeout=deadline - loop.time(), return_when="FIRST_COMPLETED")
+                ended.cancel()  # (cancels only the waiting)
         finally:
-            hurried.cancel()
+            stopped.cancel()
         return await self._interrupt(self._running())
 
     async def _interrupt(self, running: AbstractSet[Task]) -> int:
@@ -112,18 +113,18 @@ class InFlight:
         return self.api | self.native | self.site
 
     def interruption(self, method: str, ctx: RequestContext) -> GatewayError:
-        """What a request is told that was interrupted."""
+        """The error for a request that was interrupted."""
         if method in SAFE_METHODS or ctx.provider is None:
             return Overloaded("The gateway is shutting down; nothing was done.", retry_after=1)
         return OutcomeUnknown(
-            "The gateway is shutting down, and did not wait for what becomes of this request.",
+            "The gateway is shutting down and did not wait for the outcome of this request.",
             source=Source.GATEWAY,
             provider=ctx.provider,
         )
 
 
 class AdmissionTicket(Admission):
-    """The part of one request."""
+    """What one admitted request holds: the providers that it is bound to."""
 
     __slots__ = ("_in_flight", "_providers")
 
@@ -144,7 +145,7 @@ class AdmissionTicket(Admission):
             self._in_flight.leave(provider)
 
     def end(self) -> None:
-        """The request has ended; what goes on without it is not counted."""
+        """The request has ended; work that continues without it is not counted."""
         providers, self._providers = self._providers or (), None
         for provider in providers:
             self._in_flight.leave(provider)

@@ -55,15 +55,15 @@ _ENCODER: Final = msgspec.json.Encoder()
 
 
 def internal_error() -> errors.InternalError:
-    """What a caller is told of an unexpected exception: nothing of the inside."""
+    """The error for an unexpected exception; it reveals nothing about the cause."""
     return errors.InternalError("The gateway made a mistake; its log has the details under this request_id.")
 
 
 def problem_document(error: GatewayError, request_id: str) -> dict[str, Any]:
     """The members of the problem.
 
-    ``provider`` is there when a provider is concerned, ``provider_*`` when one failed, ``retry_after`` (seconds) when
-    a wait is known, ``errors`` when fields are at fault. Members of ``error.extra`` never replace one of these.
+    ``provider`` is set when a provider is concerned, ``provider_*`` when one failed, ``retry_after`` (seconds) when a
+    wait is known, ``errors`` when fields are at fault. Members of ``error.extra`` never replace one of these.
     """
     document: dict[str, Any] = {
         "type": f"/docs/errors/{error.code}",
@@ -95,7 +95,7 @@ def problem_document(error: GatewayError, request_id: str) -> dict[str, Any]:
 
 
 def problem_response(error: GatewayError, request_id: str) -> web.Response:
-    """The answer to a request that ended with ``error``."""
+    """The response to a request that ended with ``error``."""
     headers = {"Content-Type": CONTENT_TYPE}
     if error.retry_after is not None:
         headers["Retry-After"] = str(math.ceil(max(error.retry_after, 0)))
@@ -109,7 +109,7 @@ def problem_response(error: GatewayError, request_id: str) -> web.Response:
 
 
 def _readable(header: str | None) -> str | None:
-    # What a provider says in headers may hold bytes that are no UTF-8, and JSON has no place for those.
+    # A provider's header may contain bytes that are not UTF-8, which JSON cannot represent.
     return None if header is None else header.encode(errors="replace").decode()
 
 

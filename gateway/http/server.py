@@ -1,4 +1,4 @@
-"""The HTTP server around an application: what cannot be read is refused with a problem too."""
+"""The HTTP server around an application: unreadable requests are answered with a problem too."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,20 +14,20 @@ from gateway.http.problems import internal_error
 from gateway.settings import HttpSettings
 
 _LINGERING_SECONDS: Final = 2.0
-_LAST_WORDS_SECONDS: Final = 2.0
+_LAST_WRITES_SECONDS: Final = 2.0
 _TOO_MANY: Final = ("Too many headers received",)
 
 
 class ServedApplication(Protocol):
-    """What the server needs of the application that it serves."""
+    """What the server needs from the application that it serves."""
 
     connections: Any  # a gauge of open connections
 
     def refuse_unreadable(self, request: web.BaseRequest, error: GatewayError) -> web.Response:
-        """The answer to a request that no handler receives."""
+        """The response to a request that reaches no handler."""
 
     def turned_away(self) -> bytes:
-        """The whole answer to a connection beyond the limit."""
+        """The complete response to a connection beyond the limit."""
 
     def slow_reader(self) -> None:
         """Count and log a client that was cut off because it did not read."""
@@ -36,18 +36,18 @@ class ServedApplication(Protocol):
         """Log a failure outside of every handler."""
 
     async def drain(self, seconds: float) -> None:
-        """Wait for the requests in flight, and interrupt those that are left after ``seconds``."""
+        """Wait up to ``seconds`` for the requests in flight, and interrupt the others."""
 
 
 SERVED: Final = web.AppKey("served", ServedApplication)
 
 
 class GatewayRequestHandler(RequestHandler):
-    """One connection. aiohttp answers some requests before any handler: those end here.
+    """One connection. Requests that aiohttp answers before any handler are answered here.
 
-    ``when_lost`` is called, once, when the connection is lost: aiohttp lets a handler run on, and one that streams
-    would hold a provider for nobody. A client that takes nothing of an answer for ``write_timeout`` seconds is cut off,
-    and a connection beyond those that the server admits is turned away.
+    ``when_lost`` is called once when the connection is lost: aiohttp does not cancel the handler, and a stream would
+    continue without a client. A client that reads no byte of its response for ``write_timeout`` seconds is
+    disconnected, and a connection beyond the server's limit is refused.
     """
 
     __slots__ = (
@@ -90,7 +90,7 @@ class GatewayRequestHandler(RequestHandler):
         self._watch_reader()
 
     def _watch_reader(self, _ended: object = None) -> None:
-        """See to it that the client takes what was written, also when the connection is being closed."""
+        """Check that the client reads what was written, also while the connection is being closed."""
         if self._reader_check is not None:
             self._reader_check.cancel()
             self._reader_check = None
@@ -114,7 +114,7 @@ class GatewayRequestHandler(RequestHandler):
         if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
             request = self._current_request
             if request is not None and not request.content.is_eof():
-                # aiohttp tells it after this request, whose body can never be whole now: somebody may wait for it.
+                # aiohttp reports it after this request, whose body never completes: its reader may be waiting.
                 request._cancel(RequestPayloadError("the rest of the body breaks the rules"))
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -136,16 +136,16 @@ class GatewayRequestHandler(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The answer to what the parser refused, and to what failed outside of every handler."""
+        """The response to a request that the parser refused, or that failed outside of any handler."""
         if request.writer.output_size > 0:
-            raise ConnectionError("an answer is on its way already, so that no other can be sent")
+            raise ConnectionError("a response was already started, so no other one can be sent")
         if isinstance(exc, HttpProcessingError):
             return self._endpoints.refuse_unreadable(request, self._unreadable(exc))
         self._endpoints.unexpected(message or "a request failed outside of its handler", status=status)
         return self._endpoints.refuse_unreadable(request, internal_error())
 
     def finish_response(self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None) -> Any:
-        """Let aiohttp's own refusals (``CONNECT``, ``OPTIONS *``) be problems too."""
+        """Turn aiohttp's own refusals (``CONNECT``, ``OPTIONS *``) into problems."""
         if isinstance(resp, web.HTTPException):
             resp = self._endpoints.refuse_unreadable(request, errors.NotFound("There is no such path."))
         return super().finish_response(request, resp, start_time)
@@ -155,7 +155,7 @@ class GatewayRequestHandler(RequestHandler):
 
     def _unreadable(self, exc: HttpProcessingError) -> GatewayError:
         if isinstance(exc, LineTooLong):
-            # The parser reports both with the same class; the limits differ by one for this question only.
+            # The parser reports both with the same class; the two limits differ by one only to distinguish them here.
             if exc.args[1] == self.max_line_size:
                 return errors.UriTooLong(f"The request target is longer than {self.max_line_size} bytes.")
             return errors.HeadersTooLarge(f"A header is longer than {self.max_field_size} bytes.")
@@ -167,14 +167,14 @@ class GatewayRequestHandler(RequestHandler):
 
 
 class GatewayServer(web.Server):
-    """Makes the handler of each connection, for at most ``most`` of them at once."""
+    """Creates the handler of each connection, for at most ``limit`` of them at once."""
 
     def __init__(
-        self, handler: Any, *, endpoints: ServedApplication, request_factory: Any, most: int, options: dict[str, Any]
+        self, handler: Any, *, endpoints: ServedApplication, request_factory: Any, limit: int, options: dict[str, Any]
     ) -> None:
         super().__init__(handler, request_factory=request_factory)
         self._endpoints = endpoints
-        self._most = most
+        self._limit = limit
         self._open = 0
         self._options = options
 
@@ -182,15 +182,15 @@ class GatewayServer(web.Server):
         return GatewayRequestHandler(self, self._endpoints, loop=self._loop, **self._options)
 
     def admit(self) -> bool:
-        """Count a new connection in; False if there are too many."""
-        if self._open >= self._most:
+        """Count a new connection; False if there are too many."""
+        if self._open >= self._limit:
             return False
         self._open += 1
         self._endpoints.connections.inc()
         return True
 
     def left(self) -> None:
-        """Count a connection out."""
+        """A connection was closed."""
         self._open -= 1
         self._endpoints.connections.dec()
 
@@ -205,8 +205,8 @@ class GatewayRunner(web.AppRunner):
     """
 
     def __init__(self, app: web.Application, http: HttpSettings, *, shutdown_timeout: float = 60.0) -> None:
-        # What aiohttp does at the end is for answers that are being written.
-        super().__init__(app, shutdown_timeout=_LAST_WORDS_SECONDS)
+        # aiohttp's own shutdown only waits for responses that are being written.
+        super().__init__(app, shutdown_timeout=_LAST_WRITES_SECONDS)
         self.grace = shutdown_timeout
         self._max_connections = http.max_connections
         line, field = http.max_line_bytes, http.max_header_bytes
@@ -226,11 +226,11 @@ class GatewayRunner(web.AppRunner):
             plain.request_handler,
             endpoints=self.app[SERVED],
             request_factory=plain.request_factory,
-            most=self._max_connections,
+            limit=self._max_connections,
             options=self._options,
         )
 
     async def shutdown(self) -> None:
-        """Let the requests in flight end. By now nothing new is accepted, and idle connections are closed."""
+        """Drain the requests in flight. By now no connection is accepted, and idle ones are closed."""
         await self.app[SERVED].drain(self.grace)
         await super().shutdown()

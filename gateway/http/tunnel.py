@@ -1,7 +1,7 @@
-"""A WebSocket through the gateway: after the handshake, bytes pass both ways as they come.
+"""A WebSocket through the gateway: after the handshake, bytes are forwarded both ways as they arrive.
 
-Nothing is taken apart, so messages of any size, pings, close codes and extensions are those of the two ends, and the
-gateway never holds more than a few pieces of one: whoever reads slowly slows the other down.
+Frames are not parsed, so messages of any size, pings, close codes and extensions work end to end. The gateway buffers
+only a few chunks per direction: a slow reader slows down the sender.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ _BUFFER_BYTES: Final = 1 << 16
 
 
 class _Inlet:
-    """What aiohttp feeds with the bytes of an upgraded connection. Has the shape of its WebSocket parser."""
+    """Receives the bytes of an upgraded connection from aiohttp. It has the interface of aiohttp's WebSocket parser."""
 
     def __init__(self, stream: StreamReader) -> None:
         self._stream = stream
@@ -31,11 +31,11 @@ class _Inlet:
 
 
 async def tunnel(request: web.Request, provider: Any, out: web.StreamResponse, moved: Callable[[], None]) -> None:
-    """Pass all bytes on, until either side has closed.
+    """Forward all bytes until either side has closed.
 
     ``provider`` is aiohttp's client protocol of the upgraded connection; ``out`` is the 101 that the caller received.
 
-    Raises :class:`ClientAborted` or an aiohttp error when a side is gone without having closed.
+    Raises :class:`ClientAborted` or an aiohttp error when a side disconnected without closing.
     """
     loop = asyncio.get_running_loop()
     caller = cast("Any", request.protocol)

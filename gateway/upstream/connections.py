@@ -1,4 +1,4 @@
-"""Connections to one provider: no cookies, no proxies of the environment, a known phase, no stray answers."""
+"""Connections to one provider: no cookies, no proxies from the environment, a known phase, no stray responses."""
 
 import asyncio
 import select
@@ -18,14 +18,14 @@ from gateway.ports.transport import Phase, TransportFailure
 
 _KEEPALIVE_SECONDS: Final = 15.0
 SILENCE_BEFORE_SHARING: Final = 5.0
-"""Seconds without a byte after which a connection may serve another principal than before."""
+"""Seconds without a received byte after which a connection may serve another principal than before."""
 
 USER_AGENT: Final = f"runtime-gateway/{__version__}"
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far one request got. ``caller`` is the principal on whose behalf it is sent, empty for the gateway itself."""
+    """How far one request got. ``caller`` is the principal it is sent for, empty for the gateway's own requests."""
 
     phase: Phase = Phase.QUEUED
     status: int | None = None
@@ -33,18 +33,18 @@ class Progress:
 
 
 PROGRESS: Final[ContextVar[Progress]] = ContextVar("progress")
-"""Set by whoever sends a request, in the task that sends it; read and written by the connector."""
+"""Set by the sender of a request, in the task that sends it; read and written by the connector."""
 
 
 class ProviderConnector(aiohttp.TCPConnector):
-    """The pool of connections to one provider. Records the phase of a request, which a TraceConfig could as well, at a
-    higher price.
+    """The pool of connections to one provider. It records the phase of each request (a TraceConfig could do that too,
+    but costs more).
 
     aiohttp's own pool reuses any connection that is still connected. HTTP/1.1 has no request ids, so bytes that a
-    provider sends on an idle connection (a proxy's 408, an answer that came twice) would be taken for the answer to the
-    next request. Here a connection is reused only while nothing was received on it since its last answer, and by
-    another principal only after it has been silent for ``SILENCE_BEFORE_SHARING`` seconds: what arrives too late to be
-    noticed can then not reach another caller.
+    provider sends on an idle connection (a proxy's 408, a response sent twice) would be taken for the response to the
+    next request. This pool reuses a connection only if nothing was received on it since its last response, and for
+    another principal only after it was silent for ``SILENCE_BEFORE_SHARING`` seconds, so that bytes that arrive too
+    late to be noticed cannot reach another caller.
     """
 
     async def connect(self, *args: Any, **options: Any) -> Connection:
@@ -66,8 +66,8 @@ class ProviderConnector(aiohttp.TCPConnector):
             self._acquired.add(protocol)
             try:
                 if key.is_ssl:
-                    # Session tickets make a TLS socket readable, so it cannot be polled. Two turns of the loop deliver
-                    # what has arrived to the protocol.
+                    # Session tickets make a TLS socket readable, so it cannot be polled. Two iterations of the event
+                    # loop deliver what has arrived to the protocol.
                     await asyncio.sleep(0)
                     await asyncio.sleep(0)
                 usable = protocol.is_connected() and not protocol.should_close
@@ -81,8 +81,8 @@ class ProviderConnector(aiohttp.TCPConnector):
         return None
 
     def _pop_idle(self, key: Any, caller: str) -> Any:
-        """The idle connection that has been silent longest of those that ``caller`` may use; None if there is none.
-        Unusable ones are closed on the way, and the oldest one where the pool is full, to make room for a new one."""
+        """The idle connection that was silent longest, of those that ``caller`` may use; None if there is none.
+        Unusable ones are closed. If none may be used and the pool is full, the oldest is closed to make room."""
         idle = self._conns.get(key)
         if idle is None:
             return None
@@ -105,8 +105,8 @@ class ProviderConnector(aiohttp.TCPConnector):
         return chosen
 
     def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
-        # Without a parser, whatever is received is kept as unread, which makes the connection unusable. With the last
-        # answer's, the beginning of another one would disappear in it unnoticed.
+        # Without a parser, received bytes are kept as unread, which makes the connection unusable. The last response's
+        # parser would silently swallow the beginning of another response.
         protocol._parser = None
         super()._release(key, protocol, should_close=should_close)
 
@@ -116,8 +116,8 @@ class ProviderConnector(aiohttp.TCPConnector):
 
 
 def _is_silent(protocol: Any, *, is_tls: bool) -> bool:
-    """Whether an idle connection is open and nothing was received on it, also nothing that the event loop has yet to
-    read."""
+    """Whether an idle connection is open and nothing was received on it, including bytes that the event loop has not
+    read yet."""
     if not protocol.is_connected() or protocol.should_close:
         return False
     if is_tls:
@@ -147,7 +147,7 @@ _REASONS: Final[tuple[tuple[type[BaseException], str], ...]] = (
 
 
 def reason_of(exc: BaseException) -> str:
-    """The bounded word for why no whole answer came (see ``TransportFailure``)."""
+    """One of the reasons of ``TransportFailure`` for an exception: why there is no complete response."""
     if isinstance(exc, TransportFailure):
         return exc.reason
     for cls, reason in _REASONS:

@@ -1,7 +1,7 @@
 """Deadlines of many waits on one timer.
 
-They do what :func:`asyncio.timeout` does. Nearly every wait ends long before its deadline, though, so that a timer for
-each is made for nothing: one twentieth of the time of a request.
+They behave like :func:`asyncio.timeout`. Nearly every wait ends long before its deadline, so a timer for each one is
+wasted: it costs a twentieth of the time of a request.
 """
 
 import asyncio
@@ -10,30 +10,30 @@ from typing import Self
 
 
 class Deadlines:
-    """The waits of one event loop that have a deadline, and the alarm of (about) the earliest."""
+    """The waits of one event loop that have a deadline, and a timer for (about) the earliest one."""
 
     def __init__(self) -> None:
         self._waits: set[Wait] = set()
-        self._alarm: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def within(self, seconds: float) -> "Wait":
-        """Cancels what runs in the block when the time is over, and raises ``TimeoutError`` in its place; at once where
-        no time is left: ``with deadlines.within(10): ...``."""
+        """A context manager that cancels its block after ``seconds`` and raises ``TimeoutError`` instead; at once if
+        ``seconds`` is not positive: ``with deadlines.within(10): ...``."""
         return Wait(self, seconds)
 
     def _add(self, wait: "Wait") -> None:
         self._waits.add(wait)
-        if self._alarm is None or wait.deadline < self._alarm.when():
+        if self._timer is None or wait.deadline < self._timer.when():
             self._set(wait.deadline)
 
     def _set(self, moment: float) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm = asyncio.get_running_loop().call_at(moment, self._ring)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(moment, self._fire)
 
-    def _ring(self) -> None:
-        # The wait that the alarm was set for may be over: the next one is looked for only now.
-        self._alarm = None
+    def _fire(self) -> None:
+        # The wait that the timer was set for may have ended: the next deadline is searched for only now.
+        self._timer = None
         now = asyncio.get_running_loop().time()
         for wait in [wait for wait in self._waits if wait.deadline <= now]:
             self._waits.remove(wait)
@@ -43,7 +43,7 @@ class Deadlines:
 
 
 class Wait:
-    """One block with a deadline, a moment of the event loop's clock."""
+    """One block with a deadline, in the event loop's time."""
 
     __slots__ = ("_all", "_cancelling", "_expired", "_seconds", "_task", "deadline")
 
@@ -55,7 +55,7 @@ class Wait:
     def __enter__(self) -> Self:
         task = asyncio.current_task()
         if task is None:
-            raise RuntimeError("only a task can wait until a deadline")
+            raise RuntimeError("a deadline needs a running task")
         if self._seconds <= 0:
             raise TimeoutError
         self.deadline = asyncio.get_running_loop().time() + self._seconds
@@ -65,7 +65,7 @@ class Wait:
         return self
 
     def expire(self) -> None:
-        """The deadline is here."""
+        """The deadline has passed: cancel the task."""
         self._expired = True
         self._task.cancel()
 

@@ -1,7 +1,7 @@
-"""One request and its answer over a connection of aiohttp's pool, streaming both ways.
+"""One request and its response over a connection of aiohttp's pool, streaming both ways.
 
-It does what ``ClientSession.request`` does of HTTP, and none of what a pass-through must not do: no redirect, no
-cookie, no header of its own accord. That halves the price of a request, of which the client was the larger part.
+It does the HTTP part of ``ClientSession.request`` and nothing that a pass-through must not do: no redirects, no
+cookies, no headers of its own. This halves the cost of a request, most of which was aiohttp's client.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ _FAILURES: Final = (TimeoutError, aiohttp.ClientError, HttpProcessingError, OSEr
 
 @dataclass(slots=True)
 class NativeRequest:
-    """What goes out. ``target`` is path and query, encoded already, below the provider's base URL. ``headers`` are all
-    but those that frame the message. ``body`` as an iterator is sent as it comes; where ``headers`` have a
-    ``Content-Length``, it is kept."""
+    """The request to send. ``target`` is the encoded path and query, relative to the provider's base URL. ``headers``
+    are all headers except those that frame the message. A ``body`` that is an iterator is streamed, with the
+    ``Content-Length`` of ``headers`` if there is one, chunked otherwise."""
 
     method: str
     target: str
@@ -35,8 +35,8 @@ class NativeRequest:
 
 
 @dataclass(slots=True)
-class NativeAnswer:
-    """The head of an answer, and its body as it comes. ``protocol`` is the connection, for what takes it over."""
+class NativeResponse:
+    """The head of a response, and its body as a stream. ``protocol`` is the connection, for a protocol upgrade."""
 
     status: int
     reason: str
@@ -46,13 +46,13 @@ class NativeAnswer:
 
     @property
     def length(self) -> int | None:
-        """The declared length of the body."""
+        """The declared length of the body in bytes; None if it is not declared."""
         declared = self.headers.get("Content-Length", "")
         return int(declared) if declared.isdecimal() else None
 
 
 class Origin:
-    """Where the requests of one provider go, and the pool of connections to it. ``connect_timeout`` in seconds."""
+    """The address of one provider and the pool of connections to it. ``connect_timeout`` in seconds."""
 
     def __init__(self, base_url: str, connector: aiohttp.BaseConnector, connect_timeout: float) -> None:
         url = URL(base_url, encoded=True)
@@ -60,7 +60,7 @@ class Origin:
         self.host = url.host_port_subcomponent or ""
         self._connector = connector
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout)
-        # The pool wants to be asked with a request; it reads nothing of it but the address.
+        # The pool requires a request object, of which it reads only the address.
         self._address = aiohttp.ClientRequest("GET", url.origin(), loop=asyncio.get_running_loop())
 
     async def connect(self) -> aiohttp.connector.Connection:
@@ -69,34 +69,36 @@ class Origin:
 
 
 class Exchange:
-    """An async context manager around one request and the reading of its answer, alive for as long as bytes move.
+    """An async context manager around one request and the reading of its response. It has no total timeout: it ends
+    when no byte was sent or received for some time.
 
-    Raises :class:`TransportFailure` for all that fails between the gateway and the provider, in the block as well; its
-    reason is ``cancelled`` after :meth:`stop`. ``finished`` hears of the outcome (a status, or the reason).
+    Raises :class:`TransportFailure` for any failure between the gateway and the provider, including one inside the
+    block; its reason is ``cancelled`` after :meth:`stop`. ``finished`` is called with the outcome: a status, or the
+    reason of the failure.
     """
 
     def __init__(
-        self, finished: Callable[["Exchange", str], None], *, caller: str, until_answer: float, between: float
+        self, finished: Callable[["Exchange", str], None], *, caller: str, until_response: float, between: float
     ) -> None:
-        """``caller`` is the principal who sends it. ``until_answer``: seconds in which nothing may move before the
-        answer begins; ``between``: after that."""
+        """``caller`` is the principal that sends it. ``until_response`` and ``between`` are the seconds without any
+        byte in either direction after which it fails: before the response starts, and after that."""
         self.method = ""
         self._progress = Progress(caller=caller)
-        self.answer: NativeAnswer | None = None
+        self.response: NativeResponse | None = None
         self.stopped = False
         self._finished = finished
-        self._limit = until_answer
+        self._limit = until_response
         self._between = between
         self._loop = asyncio.get_running_loop()
         self._timeout = asyncio.timeout(None)
-        self._deadline = self._loop.time() + until_answer
-        self._alarm: asyncio.TimerHandle | None = None
+        self._deadline = self._loop.time() + until_response
+        self._timer: asyncio.TimerHandle | None = None
         self._connection: aiohttp.connector.Connection | None = None
         self._upload: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         await self._timeout.__aenter__()
-        self._alarm = self._loop.call_at(self._deadline, self._check)
+        self._timer = self._loop.call_at(self._deadline, self._check)
         return self
 
     @property
@@ -104,8 +106,8 @@ class Exchange:
         """How far the request got."""
         return self._progress.phase
 
-    async def send(self, request: NativeRequest, origin: Origin) -> NativeAnswer:
-        """Send, and return when the head of the answer is there."""
+    async def send(self, request: NativeRequest, origin: Origin) -> NativeResponse:
+        """Send the request, and return when the head of the response has arrived."""
         self.method = request.method
         PROGRESS.set(self._progress)
         self._connection = connection = await origin.connect()
@@ -125,10 +127,10 @@ class Exchange:
         self._progress.phase = Phase.ANSWERED
         self._limit = self._between
         self.moved()
-        if self._alarm is not None and self._deadline < self._alarm.when():
+        if self._timer is not None and self._deadline < self._timer.when():
             self._check()
-        self.answer = NativeAnswer(message.code, message.reason, message.headers, content, protocol)
-        return self.answer
+        self.response = NativeResponse(message.code, message.reason, message.headers, content, protocol)
+        return self.response
 
     async def _write(self, request: NativeRequest, origin: Origin, protocol: Any) -> None:
         writer, headers, body = StreamWriter(protocol, self._loop), request.headers, request.body
@@ -155,68 +157,68 @@ class Exchange:
             self._upload = asyncio.create_task(_send_on(body, writer))
 
     def moved(self) -> None:
-        """Something passed, in either direction: the time without anything begins anew."""
+        """A byte was sent or received: restart the idle timeout."""
         self._deadline = self._loop.time() + self._limit
 
     def stop(self) -> None:
-        """Give the provider up at once, whatever the exchange waits for."""
-        if self._alarm is not None:
+        """Abort the exchange at once, whatever it waits for."""
+        if self._timer is not None:
             self.stopped = True
             self._deadline = 0
             self._check()
 
     def _check(self) -> None:
-        # Moving is frequent and silence rare: so the alarm is not set anew with every piece, but looks when it rings.
+        # Bytes are frequent and silence is rare: the timer is not restarted with each chunk; it checks when it fires.
         now = self._loop.time()
-        if self._alarm is not None:
-            self._alarm.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         if now < self._deadline:
-            self._alarm = self._loop.call_at(self._deadline, self._check)
+            self._timer = self._loop.call_at(self._deadline, self._check)
         elif not self._timeout.expired():
             self._timeout.reschedule(now)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         failure = exc
         outcome = "cancelled"
         try:
             try:
-                await self._close(whole=exc is None)
+                await self._close(complete=exc is None)
             finally:
                 await self._timeout.__aexit__(kind, exc, traceback)
         except TimeoutError as timeout:
             failure = timeout
         finally:
-            if failure is None and self.answer is not None:
-                outcome = str(self.answer.status)
+            if failure is None and self.response is not None:
+                outcome = str(self.response.status)
             elif isinstance(failure, _FAILURES) and not self.stopped:
                 outcome = reason_of(failure)
             self._finished(self, outcome)
         if isinstance(failure, _FAILURES):
             raise TransportFailure(
-                outcome, self.phase, status=self.answer.status if self.answer is not None else None
+                outcome, self.phase, status=self.response.status if self.response is not None else None
             ) from failure
 
-    async def _close(self, *, whole: bool) -> None:
-        """Give the connection back, or close it: at once, unless the answer is ``whole``."""
+    async def _close(self, *, complete: bool) -> None:
+        """Release the connection, or close it: with an abort, unless the response is ``complete``."""
         upload, connection = self._upload, self._connection
         if upload is not None:
-            # An answer before the end of an upload is fine, but nothing else can follow on this connection.
-            whole_upload = upload.done() and upload.exception() is None
+            # A response before the end of an upload is valid, but the connection cannot be reused.
+            upload_complete = upload.done() and upload.exception() is None
             upload.cancel()
             await asyncio.gather(upload, return_exceptions=True)
         if connection is None:
             return
-        if not whole and connection.transport is not None:
+        if not complete and connection.transport is not None:
             connection.transport.abort()
-        if not whole or (upload is not None and not whole_upload):
+        if not complete or (upload is not None and not upload_complete):
             connection.close()
         else:
-            connection.release()  # which closes it if the answer was not read to its end
+            connection.release()  # which closes it if the response was not read to its end
 
 
 async def _send_on(body: AsyncIterator[bytes], writer: StreamWriter) -> None:

@@ -1,7 +1,7 @@
-"""Passes requests on to one provider as they are: with its credentials, never to another host, streaming both ways.
+"""Forwards requests to one provider unchanged: with its credentials, never to another host, streaming both ways.
 
-The connections are its own, so that streams that live for hours take none from the use cases' calls. There is no limit
-of total time: what counts is for how long nothing moves.
+It has its own connections, so that streams that last for hours take none from the use cases' calls. There is no total
+timeout; a request ends when no byte was sent or received for too long.
 """
 
 from collections.abc import Callable
@@ -24,15 +24,15 @@ from gateway.upstream.observed import AttemptLog
 NATIVE: Final = "native"
 """The operation of these requests in metrics and logs."""
 
-_LONG: Final = 8
+_LONG: Final = 8  # characters
 _REQUEST_ID: Final = istr("X-Request-ID")
 _TRACEPARENT: Final = istr("traceparent")
 _USER_AGENT: Final = istr("User-Agent")
 
 
 class PassThrough:
-    """The way to one provider. ``rules`` say what may take it; ``calls`` is how many requests are on it;
-    ``credential_names`` are the headers that carry its credentials."""
+    """The pass-through to one provider. ``rules`` are the allowed requests; ``calls`` is the number of requests in
+    flight; ``credential_names`` are the headers that carry the provider's credentials."""
 
     def __init__(self, settings: ProviderSettings, *, metrics: Metrics, logger: Logger, clock: Clock) -> None:
         self.name = settings.name
@@ -53,9 +53,10 @@ class PassThrough:
         metrics.native_in_flight_limit.labels(self.name).set(self.limits.max_in_flight)
 
     def exchange(self, ctx: RequestContext) -> Exchange:
-        """What one request is sent with (:attr:`origin` says where to). It has to be entered at once.
+        """The exchange of one request, to be sent to :attr:`origin`. It counts as in flight from now on, so it has to
+        be entered at once.
 
-        Raises :class:`Overloaded` when there are too many of them.
+        Raises :class:`Overloaded` when ``native.max_in_flight`` requests are in flight.
         """
         if self.calls >= self.limits.max_in_flight:
             self._dropped.inc()
@@ -69,12 +70,12 @@ class PassThrough:
         return Exchange(
             self._finished(ctx, self._clock.monotonic()),
             caller=ctx.principal,
-            until_answer=self.limits.answer_timeout,
+            until_response=self.limits.answer_timeout,
             between=self._settings.read_timeout,
         )
 
     def sign(self, headers: CIMultiDict[str], ctx: RequestContext) -> None:
-        """Add what the provider is to know of the gateway: its credentials, and the id of the request."""
+        """Add the gateway's own headers: credentials, request id, trace context, and a user agent if there is none."""
         headers.update(self._credentials)
         headers[_REQUEST_ID] = ctx.request_id
         if ctx.traceparent is not None:
@@ -83,8 +84,8 @@ class PassThrough:
             headers[_USER_AGENT] = USER_AGENT
 
     def without_credentials(self, value: str) -> str:
-        """A header's value without the provider's token, which a provider may echo. (One that is too short to be told
-        from other text stays.)"""
+        """A header's value without the provider's token, which a provider may echo. (A token that is too short to be
+        distinguished from other text is not replaced.)"""
         return value.replace(self._token, "[redacted]") if self._token in value and len(self._token) >= _LONG else value
 
     @property
@@ -104,12 +105,14 @@ class PassThrough:
             seconds = self._clock.monotonic() - began
             attempt = Attempt(self.name, NATIVE, outcome, seconds, exchange.phase)
             ctx.attempts.append(attempt)
-            self._log.record(attempt, exchange.method, exchange.answer.headers if exchange.answer is not None else None)
+            self._log.record(
+                attempt, exchange.method, exchange.response.headers if exchange.response is not None else None
+            )
 
         return finished
 
     async def close(self) -> None:
-        """Give all connections back. Idempotent."""
+        """Close all connections. Idempotent."""
         self._closed = True
         connector, self._connector, self._origin = self._connector, None, None
         if connector is not None:

@@ -1,7 +1,7 @@
 """The transport over aiohttp: one pool of connections per provider, and a known phase per failure.
 
-Requests go straight over the pool's connections (see :mod:`gateway.upstream.exchange`): there are no redirects, no
-cookies, no proxies of the environment, and nothing is ever sent twice.
+Requests go directly over the pool's connections (see :mod:`gateway.upstream.exchange`): there are no redirects, no
+cookies and no proxies from the environment, and no request is ever sent twice.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ _ALWAYS: Final = {
 
 
 class AiohttpTransport(Transport):
-    """Sends to one provider's base URL. Connections are made with the first request and closed by :meth:`close`."""
+    """Sends to one provider's base URL. Connections are opened by the first request and closed by :meth:`close`."""
 
     ends_in_time = True
 
@@ -79,13 +79,13 @@ class AiohttpTransport(Transport):
         origin = self._open()
         connection = await origin.connect()
         protocol: Any = connection.protocol
-        whole = False
+        complete = False
         try:
             silence = self._settings.read_timeout
             protocol.set_response_params(
                 skip_payload=request.method == hdrs.METH_HEAD,
                 read_until_eof=True,
-                # Where the deadline comes before any silence is too long, a timer that every byte restarts is wasted.
+                # If the deadline comes first, a timer that every byte restarts would be wasted.
                 read_timeout=silence if silence < limit else None,
                 read_bufsize=_READ_BYTES,
             )
@@ -97,11 +97,11 @@ class AiohttpTransport(Transport):
                     break
             progress.phase, progress.status = Phase.ANSWERED, head.code
             response = UpstreamResponse(head.code, head.headers, await self._read(head.headers, content))
-            # (After an answer that came before the end of the request, nothing else can follow.)
-            whole = request.body is None or not protocol.transport or not protocol.transport.get_write_buffer_size()
+            # (After a response that came before the end of the request, the connection cannot be reused.)
+            complete = request.body is None or not protocol.transport or not protocol.transport.get_write_buffer_size()
             return response
         finally:
-            if whole:
+            if complete:
                 connection.release()
             else:
                 if protocol.transport is not None:
@@ -127,7 +127,7 @@ class AiohttpTransport(Transport):
         writer = StreamWriter(protocol, asyncio.get_running_loop())
         await writer.write_headers(f"{request.method} {target} HTTP/1.1", headers)
         if body is not None:
-            # Not waiting until all of it is read: a provider may have its answer ready before.
+            # Do not wait until the provider has read all of it: its response may come before.
             await writer.write(body, drain=False)
         writer.set_eof()
 

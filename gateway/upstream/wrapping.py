@@ -9,7 +9,7 @@ from gateway.ports.transport import Call, Transport, WorkStatus
 
 
 class WrappingTransport(Transport):
-    """Passes on to the transport inside all that a wrapper has no part in."""
+    """Delegates to the inner transport whatever a wrapper does not override."""
 
     def __init__(self, inner: Transport) -> None:
         self.inner: Final = inner

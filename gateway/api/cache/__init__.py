@@ -1,1 +1,1 @@
-"""HTTP caching of reads: what is stored, for whom, and what a request may be answered with."""
+"""HTTP caching of reads: what is stored, for whom, and which request may be answered from it."""

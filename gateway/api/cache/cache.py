@@ -1,7 +1,7 @@
-"""Reads that are answered from memory: a runtime, and the first page of a list, for a second or so.
+"""A cache of reads: single runtimes and the first page of lists, for about a second.
 
-Only what callers are shown comes from here. Whatever decides something (a verb's look before it acts, the choice of a
-provider, the comparison of an ``If-Match``, the reads that settle a create) asks the provider.
+Only responses shown to callers come from here. Reads that decide something (the look-up before a verb, the choice of a
+provider, the comparison of an ``If-Match``, settling a create) always ask the provider.
 """
 
 import asyncio
@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from gateway.api.cache.entries import Answer, Key, Stored, StoredReads
+from gateway.api.cache.entries import EncodedResponse, Key, Stored, StoredReads
 from gateway.domain import errors
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import RuntimeRef
 from gateway.services.fleet import Fleet
 
-__all__ = ["Answer", "CacheDirectives", "Key", "Read", "ReadCache", "Result", "Served"]
+__all__ = ["CacheDirectives", "EncodedResponse", "Key", "Read", "ReadCache", "Result", "Served"]
 
-Read = Callable[[], Awaitable[Answer]]
+Read = Callable[[], Awaitable[EncodedResponse]]
 """Asks the providers. Raises :class:`GatewayError`."""
 
 _GONE: Final = (
@@ -27,7 +27,7 @@ _GONE: Final = (
     errors.PermissionDenied,
     errors.ProviderCredentialsRejected,
 )
-"""After these, what was read before must not be shown any more."""
+"""After these errors, an earlier response must not be used any more."""
 
 _DOWN: Final = (
     errors.ProviderUnavailable,
@@ -39,22 +39,22 @@ _DOWN: Final = (
 )
 
 
-_MOST_WAITING: Final = 256
-"""How many lists wait at most for the answer of another one: which provider they wait for, nobody can tell."""
+_MAX_WAITING_LISTS: Final = 256
+"""Lists that may wait for the result of the same list. They cannot be counted per provider, hence a limit here."""
 
 
 class Result(StrEnum):
-    """What became of a read, for metrics and logs."""
+    """The result of a read, for metrics and logs."""
 
     HIT = "hit"
     MISS = "miss"
-    COLLAPSED = "collapsed"  # shared the answer of another read that was on its way
-    STALE = "stale"  # the provider failed, and an older answer was given instead
-    BYPASS = "bypass"  # the caller wanted a new one
+    COLLAPSED = "collapsed"  # shared the response of another read in flight
+    STALE = "stale"  # the provider failed, and an older response was used
+    BYPASS = "bypass"  # the caller asked for a new response
 
 
 class Forward(StrEnum):
-    """Why a provider was asked, in the words of RFC 9211."""
+    """Why a provider was asked, in the directives of RFC 9211."""
 
     URI_MISS = "uri-miss"
     STALE = "stale"
@@ -63,14 +63,14 @@ class Forward(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CacheDirectives:
-    """What the caller accepts: an answer of at most so many seconds (None: any that is kept; below zero: only a new
-    one), and whether the new one may be kept."""
+    """What the caller accepts: ``max_age`` is the maximum age of a response in seconds (None: any stored one; negative:
+    only a new one), ``store`` whether a new response may be stored."""
 
     max_age: float | None = None
     store: bool = True
 
     def accept(self, age: float) -> bool:
-        """Whether an answer of this age will do."""
+        """Whether a response of this age is accepted."""
         return self.max_age is None or age <= self.max_age
 
 
@@ -78,10 +78,10 @@ ANY: Final = CacheDirectives()
 
 
 class Served(NamedTuple):
-    """An answer, and where it is from. ``age`` and ``ttl`` (what is left of its freshness) are seconds; ``age`` is None
-    for a new one. ``error`` is why a stale one was given."""
+    """A response and its origin. ``age`` and ``ttl`` (the rest of its freshness) are seconds; ``age`` is None for a new
+    one. ``error`` is why a stale one was used."""
 
-    answer: Answer
+    response: EncodedResponse
     result: Result
     forward: Forward | None = None
     age: float | None = None
@@ -91,32 +91,32 @@ class Served(NamedTuple):
 
 
 class _Flight:
-    """A read that is on its way, and who waits for it. ``outdated``: something was written meanwhile."""
+    """A read in flight, and its waiters. ``outdated``: something was written since it started."""
 
     __slots__ = ("outdated", "waiting")
 
     def __init__(self) -> None:
         self.outdated = False
-        self.waiting: list[asyncio.Future[Answer | GatewayError | None]] = []
+        self.waiting: list[asyncio.Future[EncodedResponse | GatewayError | None]] = []
 
-    async def landed(self) -> Answer | GatewayError | None:
-        """How it ended; None when it was given up. Who stops waiting disturbs nobody else."""
-        future: asyncio.Future[Answer | GatewayError | None] = asyncio.get_running_loop().create_future()
+    async def landed(self) -> EncodedResponse | GatewayError | None:
+        """Wait for the outcome; None if the read was cancelled. Cancelling one waiter does not affect the others."""
+        future: asyncio.Future[EncodedResponse | GatewayError | None] = asyncio.get_running_loop().create_future()
         self.waiting.append(future)
         return await future
 
-    def land(self, outcome: Answer | GatewayError | None) -> None:
+    def land(self, outcome: EncodedResponse | GatewayError | None) -> None:
         for future in self.waiting:
             if not future.done():
                 future.set_result(outcome)
 
 
 class ReadCache:
-    """Keeps answers per principal. An answer is fresh for ``ttl`` seconds, and for ``stale_if_error`` seconds after
-    that it is given where the provider fails (0: never).
+    """Stores responses per principal. A response is fresh for ``ttl`` seconds, and for ``stale_if_error`` seconds after
+    that it is used if the provider fails (0: never).
 
-    The gateway's own writes end that (:meth:`written`, which the fleet calls); one that was made elsewhere is seen when
-    the time is over.
+    The gateway's own writes invalidate it (:meth:`written`, which the fleet calls); a write made elsewhere becomes
+    visible when ``ttl`` is over.
     """
 
     def __init__(self, fleet: Fleet, *, ttl: float, stale_if_error: float, max_entries: int, max_bytes: int) -> None:
@@ -134,25 +134,25 @@ class ReadCache:
 
     @property
     def size(self) -> float:
-        """Bytes that the answers take, about."""
+        """Approximate size of the stored responses in bytes."""
         return self._kept.currsize
 
-    def fresh(self, key: Key, terms: CacheDirectives = ANY) -> Served | None:
-        """The answer to a read if it is fresh, and young enough for the caller."""
+    def fresh(self, key: Key, directives: CacheDirectives = ANY) -> Served | None:
+        """The stored response to a read if it is fresh and young enough for the caller; else None."""
         stored = self._kept.get(key)
         if stored is None:
             return None
         age = self._now() - stored.since
-        if not self._is_fresh(key, stored, age) or not terms.accept(age):
+        if not self._is_fresh(key, stored, age) or not directives.accept(age):
             return None
-        return Served(stored.answer, Result.HIT, None, age, self._ttl - age)
+        return Served(stored.response, Result.HIT, None, age, self._ttl - age)
 
-    async def read(self, key: Key, ask: Read, terms: CacheDirectives = ANY) -> Served:
-        """The answer to a read that is not fresh here: of one that is on its way, or of ``ask``, which has all the time
-        of its operation; an older one where the provider fails.
+    async def read(self, key: Key, ask: Read, directives: CacheDirectives = ANY) -> Served:
+        """The response to a read that is not fresh in the cache: from the same read in flight, or from ``ask``, which
+        has the full deadline of its operation; or an older response if the provider fails.
 
-        A read that is shared ends for all as it ends for the first, but for a first one that was given up: then the
-        next asks. Raises what ``ask`` raises.
+        A shared read has the same outcome for all waiters, unless the reader was cancelled: then the next waiter asks.
+        Raises what ``ask`` raises.
         """
         stored = self._kept.get(key)
         forward = Forward.URI_MISS
@@ -160,24 +160,24 @@ class ReadCache:
             age = self._now() - stored.since
             forward = Forward.REQUEST if self._is_fresh(key, stored, age) else Forward.STALE
         result = Result.BYPASS if forward is Forward.REQUEST else Result.MISS
-        outcome: Answer | GatewayError | None = None
+        outcome: EncodedResponse | GatewayError | None = None
         kept: Stored | None = None
-        if terms.max_age is None and terms.store:
+        if directives.max_age is None and directives.store:
             while outcome is None and (flight := self._flight_to_share(key)) is not None:
                 outcome, result = await self._landed(flight, key), Result.COLLAPSED
         if outcome is None:
             result = Result.MISS if result is Result.COLLAPSED else result
-            outcome, kept = await self._ask(key, ask, terms)
-        if isinstance(outcome, Answer):
+            outcome, kept = await self._ask(key, ask, directives)
+        if isinstance(outcome, EncodedResponse):
             ttl = None if kept is None else self._ttl - (self._now() - kept.since)
             return Served(outcome, result, forward, ttl=ttl, stored=kept is not None)
-        return self._instead(key, terms, forward, outcome)
+        return self._stale_or_raise(key, directives, forward, outcome)
 
     def written(self, provider: str, runtime: RuntimeRef | None = None) -> None:
-        """Something was written at a provider, or may have been: on one of its runtimes, or (None) on any of them.
+        """Something was, or may have been, written at a provider: to one of its runtimes, or (None) to any of them.
 
-        Everything about a known runtime is removed, and so are the lists. Of the others nothing is fresh any more. No
-        read that is on its way now is kept, nor shared with one that begins later.
+        Removes the responses about a known runtime, and the provider's lists. For None, no stored response of the
+        provider is fresh any more. The affected reads in flight are neither stored nor shared with later ones.
         """
         self._kept.forget((provider, None))
         if runtime is None:
@@ -188,7 +188,7 @@ class ReadCache:
             self._flights.pop(key).outdated = True
 
     def clear(self) -> None:
-        """Forget everything, what is on its way included: the providers are others now."""
+        """Remove everything, and do not store the reads in flight: the providers were replaced."""
         self._kept.clear()
         for flight in self._flights.values():
             flight.outdated = True
@@ -198,9 +198,9 @@ class ReadCache:
         return age < self._ttl and stored.round == self._rounds.get(key.provider, 0)
 
     def _flight_to_share(self, key: Key) -> _Flight | None:
-        return None if key.provider is None and self._lists_waiting >= _MOST_WAITING else self._flights.get(key)
+        return None if key.provider is None and self._lists_waiting >= _MAX_WAITING_LISTS else self._flights.get(key)
 
-    async def _landed(self, flight: _Flight, key: Key) -> Answer | GatewayError | None:
+    async def _landed(self, flight: _Flight, key: Key) -> EncodedResponse | GatewayError | None:
         if key.provider is not None:
             return await flight.landed()
         self._lists_waiting += 1
@@ -209,17 +209,19 @@ class ReadCache:
         finally:
             self._lists_waiting -= 1
 
-    async def _ask(self, key: Key, ask: Read, terms: CacheDirectives) -> tuple[Answer | GatewayError, Stored | None]:
+    async def _ask(
+        self, key: Key, ask: Read, directives: CacheDirectives
+    ) -> tuple[EncodedResponse | GatewayError, Stored | None]:
         flight = _Flight()
         older, self._flights[key] = self._flights.get(key), flight
         if older is not None:
             older.outdated = True
         since, in_round = self._now(), self._rounds.get(key.provider, 0)
-        outcome: Answer | GatewayError | None = None
+        outcome: EncodedResponse | GatewayError | None = None
         stored = None
         try:
             outcome = await ask()
-            if outcome.whole and terms.store and not flight.outdated:
+            if outcome.whole and directives.store and not flight.outdated:
                 stored = Stored(outcome, since, in_round, len(key.query))
                 self._kept[key] = stored
         except GatewayError as error:
@@ -230,20 +232,20 @@ class ReadCache:
             flight.land(outcome)
         return outcome, stored
 
-    def _instead(self, key: Key, terms: CacheDirectives, forward: Forward, error: GatewayError) -> Served:
+    def _stale_or_raise(self, key: Key, directives: CacheDirectives, forward: Forward, error: GatewayError) -> Served:
         if isinstance(error, _GONE):
             self._kept.forget_all_about(key)
         stored = self._kept.get(key)
         if stored is not None and is_down(error):
             age = self._now() - stored.since
-            if age < self._longest and terms.accept(age):
-                return Served(stored.answer, Result.STALE, forward, age=age, ttl=self._ttl - age, error=error)
+            if age < self._longest and directives.accept(age):
+                return Served(stored.response, Result.STALE, forward, age=age, ttl=self._ttl - age, error=error)
         raise error
 
 
 def is_down(error: GatewayError) -> bool:
-    """Whether an error is the provider's trouble: that it cannot be asked, or does not answer as it should. What it
-    refuses (a 4xx) is none. A list is in trouble when every provider that failed it is."""
+    """Whether an error means that the provider is down: not reachable, or not responding correctly. A refusal (4xx)
+    does not. For a list, all providers that failed have to be down."""
     failed = error.extra.get("incomplete")
     if failed:
         return all(is_down(each) for _, each in failed)

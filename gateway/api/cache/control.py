@@ -1,5 +1,5 @@
-"""Reads that may be answered from memory: what the caller's ``Cache-Control`` asks for, and what the answer says of it
-(``Cache-Status``, RFC 9211; ``Age``, RFC 9111)."""
+"""HTTP headers of cached reads: ``Cache-Control`` of the request, ``Cache-Status`` (RFC 9211) and ``Age`` (RFC 9111) of
+the response."""
 
 import re
 from functools import lru_cache
@@ -8,14 +8,14 @@ from typing import Final
 from aiohttp import hdrs, web
 from multidict import CIMultiDict, istr
 
-from gateway.api.cache.cache import ANY, Answer, CacheDirectives, Key, Read, ReadCache, Result, Served
+from gateway.api.cache.cache import ANY, CacheDirectives, EncodedResponse, Key, Read, ReadCache, Result, Served
 from gateway.api.conditions import none_match
 from gateway.api.responses import JSON
 from gateway.ports.context import RequestContext
 
 _CACHE_STATUS: Final = istr("Cache-Status")
 _KEEP: Final = "private, no-cache"
-"""Callers may keep what they read, and have to ask with ``If-None-Match`` before they use it again."""
+"""Callers may store a response, and have to revalidate it with ``If-None-Match`` before they use it again."""
 
 _MAX_AGE: Final = re.compile(r'max-age="?([0-9]{1,9})"?\Z', re.ASCII)
 _NEW: Final = -1.0
@@ -24,12 +24,12 @@ _HEADERS: Final = CIMultiDict({hdrs.CONTENT_TYPE: JSON, hdrs.CACHE_CONTROL: _KEE
 
 
 @lru_cache(maxsize=64)
-def terms_of(cache_control: str | None) -> CacheDirectives:
-    """What a ``Cache-Control`` of a request asks for: ``no-cache`` and ``max-age=0`` a new answer, ``max-age`` one that
-    is not older, ``no-store`` a new one that is not kept. What is not understood is ignored."""
+def parse_cache_control(cache_control: str | None) -> CacheDirectives:
+    """Parse the ``Cache-Control`` of a request: ``no-cache`` and ``max-age=0`` ask for a new response, ``max-age`` for
+    one that is not older, ``no-store`` for a new one that is not stored. Unknown directives are ignored."""
     if cache_control is None:
         return ANY
-    directives = [directive.strip().lower() for directive in cache_control.split(",")]
+    directives = [part.strip().lower() for part in cache_control.split(",")]
     ages = [float(found[1]) or _NEW for directive in directives if (found := _MAX_AGE.match(directive))]
     store = "no-store" not in directives
     if not store or "no-cache" in directives:
@@ -37,24 +37,24 @@ def terms_of(cache_control: str | None) -> CacheDirectives:
     return CacheDirectives(min(ages, default=None), store)
 
 
-async def answer_read(
+async def respond_cached(
     reads: ReadCache, key: Key, read: Read, request: web.Request, ctx: RequestContext
 ) -> web.Response:
-    """The answer to a read, from memory where that will do. Raises what ``read`` raises."""
-    terms = terms_of(request.headers.get(hdrs.CACHE_CONTROL))
-    served = reads.fresh(key, terms) or await reads.read(key, read, terms)
+    """The response to a read, from the cache if possible. Raises what ``read`` raises."""
+    directives = parse_cache_control(request.headers.get(hdrs.CACHE_CONTROL))
+    served = reads.fresh(key, directives) or await reads.read(key, read, directives)
     ctx.cache = served.result
-    providers = served.answer.providers
+    providers = served.response.providers
     ctx.provider = providers[0] if len(providers) == 1 else None
-    response = answer(served.answer, request)
+    response = respond(served.response, request)
     response.headers[_CACHE_STATUS] = _status(served)
     if served.age is not None:
         response.headers[hdrs.AGE] = str(int(served.age))
     return response
 
 
-def answer(found: Answer, request: web.Request) -> web.Response:
-    """A whole answer, or 304 where the caller has it already."""
+def respond(found: EncodedResponse, request: web.Request) -> web.Response:
+    """The full response, or 304 if the caller already has it."""
     headers = _HEADERS.copy()
     etag = found.etag
     if etag is not None:
@@ -67,22 +67,22 @@ def answer(found: Answer, request: web.Request) -> web.Response:
 
 
 def _status(served: Served) -> str:
-    told = "runtime-gateway"
+    status = "runtime-gateway"
     if served.forward is None:
-        told += "; hit"
+        status += "; hit"
     else:
-        told += f"; fwd={served.forward}"
+        status += f"; fwd={served.forward}"
     error = served.error
     if error is not None and error.failure is not None and error.failure.status is not None:
-        told += f"; fwd-status={error.failure.status}"
+        status += f"; fwd-status={error.failure.status}"
     if served.stored:
-        told += "; stored"
+        status += "; stored"
     if served.result is Result.COLLAPSED:
-        told += "; collapsed"
+        status += "; collapsed"
     if served.ttl is not None:
-        told += f"; ttl={int(served.ttl // 1)}"
+        status += f"; ttl={int(served.ttl // 1)}"
     if error is not None:
-        told += f"; detail={error.code}"
-    elif not served.answer.whole:
-        told += "; detail=incomplete"
-    return told
+        status += f"; detail={error.code}"
+    elif not served.response.whole:
+        status += "; detail=incomplete"
+    return status

@@ -1,4 +1,4 @@
-"""What the read cache holds: answers by who asked for what, bounded in number and in bytes, found again by subject."""
+"""The entries of the read cache: by principal and read, bounded in number and bytes, indexed by subject."""
 
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
@@ -7,14 +7,14 @@ from cachetools import LRUCache
 
 from gateway.domain.ids import RuntimeRef
 
-_ENTRY_BYTES: Final = 1024  # what an entry costs beside its body: keys, tags, the index
+_ENTRY_BYTES: Final = 1024  # overhead of an entry besides its body: keys, tags, the index
 
 Subject: TypeAlias = tuple[str, RuntimeRef | None]
-"""What a write changes: one runtime of a provider, or (None) the lists that the provider takes part in."""
+"""What a write affects: one runtime of a provider, or (None) the lists that include the provider."""
 
 
-class Answer(NamedTuple):
-    """An encoded answer. ``providers`` are those that it comes from; one that is not ``whole`` is never stored."""
+class EncodedResponse(NamedTuple):
+    """An encoded response. ``providers`` are those it comes from; one that is not ``whole`` is never stored."""
 
     body: bytes
     etag: str | None
@@ -23,7 +23,7 @@ class Answer(NamedTuple):
 
 
 class Key(NamedTuple):
-    """Whose read, and of what: a runtime of a provider, or a list by its raw query string."""
+    """The principal, and what is read: a runtime of a provider, or a list by its raw query string."""
 
     principal: str
     provider: str | None = None
@@ -33,24 +33,23 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An answer, and the monotonic moment when its read began: what the provider did later is not in it. ``round`` is
-    the provider's at that time; in a later one the answer is not fresh. ``key_bytes`` is the length of what the caller
-    chose of its key, which may be longer than the answer."""
+    """A response, and ``since``, the monotonic time when its read began: later changes are not in it. ``round`` is the
+    provider's at that time; in a later round the response is not fresh. ``key_bytes`` is the length of the part of the
+    key that the caller chose (the query), which may be longer than the response."""
 
-    answer: Answer
+    response: EncodedResponse
     since: float
     round: int
     key_bytes: int = 0
 
     @property
     def size(self) -> int:
-        """Bytes that it takes, about."""
-        return len(self.answer.body) + self.key_bytes + _ENTRY_BYTES
+        """Approximate size in bytes."""
+        return len(self.response.body) + self.key_bytes + _ENTRY_BYTES
 
 
 class StoredReads(LRUCache[Key, Stored]):
-    """The least recently used answers go first when there are more than ``max_entries``, or more than ``max_bytes`` of
-    them together."""
+    """Evicts the least recently used responses beyond ``max_entries`` entries, or ``max_bytes`` in total."""
 
     def __init__(self, max_entries: int, max_bytes: int) -> None:
         super().__init__(max_bytes, getsizeof=lambda stored: stored.size)
@@ -58,7 +57,7 @@ class StoredReads(LRUCache[Key, Stored]):
         self._about: dict[Subject, set[Key]] = {}
 
     def __setitem__(self, key: Key, stored: Stored) -> None:
-        """Keep an answer. One that is larger than everything together is not kept."""
+        """Store a response, unless it alone is larger than ``max_bytes``."""
         self.pop(key, None)
         if stored.size > self.maxsize:
             return
@@ -77,12 +76,12 @@ class StoredReads(LRUCache[Key, Stored]):
         super().__delitem__(key)
 
     def forget(self, subject: Subject) -> None:
-        """Remove all answers about the subject."""
+        """Remove all responses about the subject."""
         for key in tuple(self._about.get(subject, ())):
             del self[key]
 
     def forget_all_about(self, key: Key) -> None:
-        """Remove the answer, and where it is a runtime all that others were answered about it."""
+        """Remove the response; for a runtime also the responses of other principals about it."""
         if key.provider is None:
             self.pop(key, None)
         else:
@@ -97,4 +96,4 @@ class StoredReads(LRUCache[Key, Stored]):
 def _subjects(key: Key, stored: Stored) -> list[Subject]:
     if key.provider is not None:
         return [(key.provider, key.runtime)]
-    return [(provider, None) for provider in stored.answer.providers]
+    return [(provider, None) for provider in stored.response.providers]

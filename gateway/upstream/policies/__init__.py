@@ -1,4 +1,4 @@
-"""What stands between the use cases and a provider's transport, so that one sick provider hurts nobody."""
+"""The policies around a provider's transport, so that one failing provider does not affect calls to the others."""
 
 from functools import cache, partial
 
@@ -19,10 +19,10 @@ from gateway.upstream.policies.slots import SlotPool
 def guarded(
     inner: Transport, settings: ProviderSettings, *, clock: Clock, metrics: Metrics, logger: Logger
 ) -> Transport:
-    """A provider's transport behind all policies, from the outside: bulkhead, retry, breaker, deadline.
+    """Wrap a provider's transport in all policies, from the outside in: bulkhead, retry, breaker, deadline.
 
-    A call keeps its place while it is tried again, so that retries are never more than the places. Each try asks the
-    breaker anew and counts there, a try whose time was over as well.
+    A call keeps its slot while it is retried, so concurrent retries never exceed the slots. Each attempt passes the
+    breaker separately and counts there, including an attempt that timed out.
     """
     policies, name = settings.policies, settings.name
     circuits = {work: Circuit(policies.breaker, clock) for work in WorkClass}
@@ -34,13 +34,13 @@ def guarded(
         circuit.changed = partial(_changed, work, circuit, lanes[work], name, logger)
         for state in State:
             metrics.breaker_state.labels(name, work, state).set_function(partial(_is_in, circuit, state))
-    for lane, places in lanes.items():
-        metrics.bulkhead_limit.labels(name, lane).set(places.limit)
-        metrics.bulkhead_in_flight.labels(name, lane).set_function(partial(getattr, places, "in_flight"))
-        metrics.bulkhead_waiting.labels(name, lane).set_function(partial(getattr, places, "waiting"))
+    for lane, slots in lanes.items():
+        metrics.bulkhead_limit.labels(name, lane).set(slots.limit)
+        metrics.bulkhead_in_flight.labels(name, lane).set_function(partial(getattr, slots, "in_flight"))
+        metrics.bulkhead_waiting.labels(name, lane).set_function(partial(getattr, slots, "waiting"))
 
-    one_try = policies.retry.attempt_share if policies.retry.tries > 1 else 1.0
-    breaker = Breaker(Deadline(inner, one_try, clock, settings.deadline), circuits)
+    attempt_share = policies.retry.attempt_share if policies.retry.tries > 1 else 1.0
+    breaker = Breaker(Deadline(inner, attempt_share, clock, settings.deadline), circuits)
     retry = Retry(breaker, policies.retry, clock, lambda reason: retries(reason).inc())
     return Bulkhead(retry, lanes, circuits, clock, lambda lane: rejections[lane].inc())
 
@@ -49,11 +49,11 @@ def _is_in(circuit: Circuit, state: State) -> float:
     return float(circuit.state is state)
 
 
-def _changed(work: WorkClass, circuit: Circuit, places: SlotPool, provider: str, logger: Logger, state: State) -> None:
-    told = {"provider": provider, "class": work, "state": state}
+def _changed(work: WorkClass, circuit: Circuit, slots: SlotPool, provider: str, logger: Logger, state: State) -> None:
+    fields = {"provider": provider, "class": work, "state": state}
     if state is State.OPEN:
-        places.turn_away()
-        rest = round(circuit.refuses_for() or 0, 3)
-        logger.warning(Event.BREAKER, **told, retry_after=rest)
+        slots.reject_waiting()
+        retry_after = round(circuit.refuses_for() or 0, 3)
+        logger.warning(Event.BREAKER, **fields, retry_after=retry_after)
     else:
-        logger.info(Event.BREAKER, **told)
+        logger.info(Event.BREAKER, **fields)

@@ -1,4 +1,4 @@
-"""Gives a class of work at a provider a rest when it fails too often, so that its callers hear at once."""
+"""Circuit breaker per provider and class of work: fails fast while open."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -18,15 +18,15 @@ from gateway.ports.transport import (
 from gateway.upstream.policies.circuit import Circuit, State
 from gateway.upstream.wrapping import WrappingTransport
 
-_SICK: Final = frozenset({"refused", "dns", "tls", "timeout", "disconnected", "cut_short", "unreadable"})
-"""Failures that are the provider's or the network's; the others are about what was asked, or the gateway's own."""
+_PROVIDER_FAULTS: Final = frozenset({"refused", "dns", "tls", "timeout", "disconnected", "cut_short", "unreadable"})
+"""Failures of the provider or the network; the others concern the request itself, or are the gateway's own."""
 
 
 class Breaker(WrappingTransport):
     """One circuit per class of work. Raises :class:`TransportFailure` (``circuit_open``) while it is open.
 
-    A read on the way to something else counts there when it fails, for then nothing comes of it. That it succeeds tells
-    nothing about what is to follow.
+    A read that is part of another class of work (the look-up before a stop, say) counts for that class only when it
+    fails, because then the whole call fails. Its success proves nothing about the request that follows.
     """
 
     def __init__(self, inner: Transport, circuits: Mapping[WorkClass, Circuit]) -> None:
@@ -44,7 +44,7 @@ class Breaker(WrappingTransport):
         try:
             response = await self.inner.send(request, call)
         except BaseException as exc:
-            if isinstance(exc, TransportFailure) and exc.reason in _SICK and exc.phase > Phase.QUEUED:
+            if isinstance(exc, TransportFailure) and exc.reason in _PROVIDER_FAULTS and exc.phase > Phase.QUEUED:
                 circuit.failed(generation)
             elif reserved is None:
                 circuit.leave(generation)
@@ -83,12 +83,12 @@ class Breaker(WrappingTransport):
 
 
 def enter(circuit: Circuit, operation: Operation) -> None:
-    """Go through. Raises :class:`TransportFailure` when the circuit is open."""
+    """Enter the circuit. Raises :class:`TransportFailure` (``circuit_open``) when it is open."""
     refused = circuit.enter()
     if refused is not None:
         raise circuit_open(operation, refused)
 
 
 def circuit_open(operation: Operation, retry_after: float) -> TransportFailure:
-    """What a caller hears whose call does not go through."""
+    """The failure of a call that an open circuit refuses; ``retry_after`` in seconds."""
     return TransportFailure("circuit_open", Phase.QUEUED, operation=operation, retry_after=retry_after)

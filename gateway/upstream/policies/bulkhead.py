@@ -1,4 +1,4 @@
-"""Bounds how much goes on at a provider at once, per class of work, so that one class never uses up another's room."""
+"""Bounds the concurrent calls to a provider per class of work, so that no class can use up the slots of another."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -23,15 +23,15 @@ from gateway.upstream.policies.slots import SlotPool, Wait
 from gateway.upstream.wrapping import WrappingTransport
 
 RETRY_AFTER: Final = 1.0
-"""Seconds after which a place may be free, where nobody can know."""
+"""Seconds to suggest to a refused caller; when a slot will be free cannot be known."""
 
 
 class Bulkhead(WrappingTransport):
-    """A number of places per lane: a class of work, or settling reads. Beyond them and the row of those that wait, and
-    for who waits until the deadline, raises :class:`TransportFailure` (``overloaded``).
+    """A number of slots per lane: a class of work, or settling reads. Raises :class:`TransportFailure`
+    (``overloaded``) when all slots are in use and the queue is full, and when a call waited until its deadline.
 
-    Nobody waits where the circuit of that class is open: those hear ``circuit_open`` at once. ``rejected`` hears the
-    lane of each call that was refused as too many.
+    No call waits while the circuit of its class is open: it fails at once with ``circuit_open``. ``rejected`` is called
+    with the lane of each call that failed with ``overloaded``.
     """
 
     def __init__(
@@ -51,63 +51,63 @@ class Bulkhead(WrappingTransport):
         self._reserved: set[tuple[int, int]] = set()
 
     async def send(self, request: UpstreamRequest, call: Call) -> UpstreamResponse:
-        places = self._places(request.operation, call)
-        if self._reserved and (id(call), id(places)) in self._reserved:
+        slots = self._slots(request.operation, call)
+        if self._reserved and (id(call), id(slots)) in self._reserved:
             return await self.inner.send(request, call)
-        if not places.take():
-            await self._wait(places, request.operation, call)
+        if not slots.try_acquire():
+            await self._wait(slots, request.operation, call)
         try:
             return await self.inner.send(request, call)
         finally:
-            places.give_back()
+            slots.release()
 
     @asynccontextmanager
     async def reserve(self, operation: Operation, call: Call) -> AsyncIterator[None]:
-        places = self._places(operation, call)
-        key = id(call), id(places)
+        slots = self._slots(operation, call)
+        key = id(call), id(slots)
         if key in self._reserved:
             yield
             return
-        if not places.take():
-            await self._wait(places, operation, call)
+        if not slots.try_acquire():
+            await self._wait(slots, operation, call)
         self._reserved.add(key)
         try:
             async with self.inner.reserve(operation, call):
                 yield
         finally:
             self._reserved.remove(key)
-            places.give_back()
+            slots.release()
 
-    def _places(self, operation: Operation, call: Call) -> SlotPool:
+    def _slots(self, operation: Operation, call: Call) -> SlotPool:
         if call.settling and TRAITS[operation].work is WorkClass.READ:
             return self._settling
         return self._lanes[call.work_of(operation)]
 
-    async def _wait(self, places: SlotPool, operation: Operation, call: Call) -> None:
+    async def _wait(self, slots: SlotPool, operation: Operation, call: Call) -> None:
         circuit = self._circuits[call.work_of(operation)]
         refused = circuit.refuses_for()
         if refused is not None:
             raise circuit_open(operation, refused)
         began = self._clock.monotonic()
-        if places.waiting < places.most_waiting and began < call.deadline:
+        if slots.waiting < slots.max_waiting and began < call.deadline:
             try:
-                turn = await places.wait(call.deadline - began)
+                ended = await slots.wait(call.deadline - began)
             finally:
                 call.queued += self._clock.monotonic() - began
-            if turn is Wait.ACQUIRED:
+            if ended is Wait.ACQUIRED:
                 return
-            if turn is Wait.TURNED_AWAY:
+            if ended is Wait.REJECTED:
                 raise circuit_open(operation, circuit.refuses_for() or 0.0)
-        self._rejected(self._lane(places))
+        self._rejected(self._lane(slots))
         raise TransportFailure("overloaded", Phase.QUEUED, operation=operation, retry_after=RETRY_AFTER)
 
-    def _lane(self, places: SlotPool) -> str:
-        return next(lane for lane, its in self._lanes.items() if its is places)
+    def _lane(self, slots: SlotPool) -> str:
+        return next(lane for lane, pool in self._lanes.items() if pool is slots)
 
     def status(self) -> dict[WorkClass, WorkStatus]:
         status = super().status()
-        for work, told in status.items():
-            places = self._lanes[work]
-            told.in_flight, told.max_in_flight = places.in_flight, places.limit
-            told.waiting, told.max_waiting = places.waiting, places.most_waiting
+        for work, shown in status.items():
+            slots = self._lanes[work]
+            shown.in_flight, shown.max_in_flight = slots.in_flight, slots.limit
+            shown.waiting, shown.max_waiting = slots.waiting, slots.max_waiting
         return status

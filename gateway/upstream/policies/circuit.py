@@ -1,12 +1,13 @@
-"""When a class of work at a provider gets a rest, and how it comes back: the state of one breaker, without any I/O.
+"""The state of one circuit breaker: when it opens and how it closes again. No I/O.
 
-While it is ``closed``, everything goes through and is counted. When too many of the last ``window``'s calls failed, or
-so many in a row, the circuit is ``open`` for a while and nothing goes through. Then it is ``half_open``: a few calls
-find out. One that succeeds closes it; one that fails opens it again, for twice as long.
+While it is ``closed``, all calls pass and are counted. It opens when the share of failed calls within ``window`` is too
+high, or when the last ``minimum`` calls all failed. While it is ``open``, no call passes. After ``rest`` seconds it is
+``half_open``: a few calls pass as probes. One success closes it; one failure opens it again, for twice as long, up to
+``max_rest``.
 
-A success costs one addition and no look at the clock. A failure notes how much was counted when it came; of these
-notes a few are kept, spread over the window, and the share is that of the calls since the oldest. So the window begins
-with a failure, rolls on in steps, and is up to a step shorter than ``window``.
+A success costs one addition and does not read the clock. A failure stores the counts at its time as a note. A few of
+these notes, spread over the window, are kept, and the share is taken over the calls since the oldest one. So the window
+starts at a failure, moves in steps, and is up to one step shorter than ``window``.
 """
 
 from collections import deque
@@ -18,11 +19,11 @@ from gateway.ports.clock import Clock
 from gateway.ports.policies import BreakerSettings
 
 STEPS: Final = 6
-"""In how many steps a window rolls on."""
+"""The number of steps in which a window moves."""
 
 
 class _Note(NamedTuple):
-    """How many calls had failed and succeeded before the failure of the moment ``at``."""
+    """How many calls had failed and succeeded before the failure at the time ``at``."""
 
     at: float
     failed: int
@@ -30,7 +31,7 @@ class _Note(NamedTuple):
 
 
 class State(StrEnum):
-    """What a breaker lets through."""
+    """Which calls pass: all, none, or a few probes."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -38,16 +39,27 @@ class State(StrEnum):
 
 
 class Circuit:
-    """The breaker of one class of work. ``changed`` hears of every new state.
+    """The breaker of one class of work. ``changed`` is called with every new state.
 
     A caller keeps the ``generation`` in which it entered and passes it with the outcome: calls that began before the
     last change of state do not count.
     """
 
     __slots__ = (
-        "_before_row", "_clock", "_failed", "_notes", "_probing", "_rest", "_row", "_settings", "_succeeded", "_until",
-        "changed", "generation", "state",
-    )  # fmt: skip
+        "_clock",
+        "_failed",
+        "_notes",
+        "_probing",
+        "_rest",
+        "_settings",
+        "_streak",
+        "_succeeded",
+        "_succeeded_before_streak",
+        "_until",
+        "changed",
+        "generation",
+        "state",
+    )
 
     def __init__(self, settings: BreakerSettings, clock: Clock) -> None:
         self.state = State.CLOSED
@@ -59,11 +71,11 @@ class Circuit:
         self._until = 0.0
         self._failed = self._succeeded = self._probing = 0
         self._notes: deque[_Note] = deque()
-        self._row: deque[float] = deque(maxlen=settings.minimum)  # when the last failures came, none succeeding between
-        self._before_row = 0  # how many calls had succeeded by then
+        self._streak: deque[float] = deque(maxlen=settings.minimum)  # times of the last failures without a success
+        self._succeeded_before_streak = 0
 
     def refuses_for(self) -> float | None:
-        """For how many more seconds nothing goes through; None: it does."""
+        """For how many more seconds no call passes; None when the next one does."""
         if self.state is State.CLOSED:
             return None
         if self.state is State.HALF_OPEN and self._probing < self._settings.probes:
@@ -72,7 +84,7 @@ class Circuit:
         return left if left > 0 else None
 
     def enter(self) -> float | None:
-        """Go through; or not, for so many more seconds."""
+        """Let one call pass and return None; or refuse it, and return for how many more seconds."""
         if self.state is State.CLOSED:
             return None
         refused = self.refuses_for()
@@ -80,19 +92,19 @@ class Circuit:
             now = self._clock.monotonic()
             if self.state is State.OPEN:
                 self._change(State.HALF_OPEN)
-            if now >= self._until:  # probes that are not back by then do not keep others from finding out
+            if now >= self._until:  # probes that have not returned by then must not block new ones
                 self._until = now + self._rest
                 self._probing = 0
             self._probing += 1
         return refused
 
     def leave(self, generation: int) -> None:
-        """A call ended that tells nothing about the provider."""
+        """A call ended without evidence about the provider's health."""
         if self.state is State.HALF_OPEN and generation == self.generation and self._probing:
             self._probing -= 1
 
     def succeeded(self, generation: int) -> None:
-        """The provider did what it was asked, or had a sound reason not to."""
+        """The provider handled the call, or refused it for a reason of its own (no failure)."""
         if generation != self.generation:
             return
         if self.state is State.CLOSED:
@@ -100,11 +112,11 @@ class Circuit:
         elif self.state is State.HALF_OPEN:
             self._rest = self._settings.rest
             self._notes.clear()
-            self._row.clear()
+            self._streak.clear()
             self._change(State.CLOSED)
 
     def failed(self, generation: int) -> None:
-        """The provider could not be reached, or failed by itself."""
+        """The provider could not be reached, or failed."""
         if generation != self.generation:
             return
         now = self._clock.monotonic()
@@ -117,20 +129,20 @@ class Circuit:
                 self._open(now)
 
     def _note(self, now: float) -> None:
-        notes, row, window = self._notes, self._row, self._settings.window
+        notes, streak, window = self._notes, self._streak, self._settings.window
         while notes and notes[0].at <= now - window:
             notes.popleft()
         if not notes or notes[-1].at <= now - window / STEPS:
             notes.append(_Note(now, self._failed, self._succeeded))
-        if self._before_row != self._succeeded:
-            self._before_row = self._succeeded
-            row.clear()
-        row.append(now)
+        if self._succeeded_before_streak != self._succeeded:
+            self._succeeded_before_streak = self._succeeded
+            streak.clear()
+        streak.append(now)
         self._failed += 1
 
     def _all_failed(self, now: float) -> bool:
-        """Whether the last calls did; then it does not matter how many succeeded before in the same window."""
-        return len(self._row) == self._settings.minimum and self._row[0] > now - self._settings.window
+        """Whether the last ``minimum`` calls failed within the window; earlier successes in it do not matter then."""
+        return len(self._streak) == self._settings.minimum and self._streak[0] > now - self._settings.window
 
     def _too_many_failed(self) -> bool:
         oldest = self._notes[0]

@@ -1,4 +1,4 @@
-"""Ends every try in time."""
+"""Ends every attempt in time."""
 
 import math
 from collections.abc import Callable
@@ -11,13 +11,14 @@ from gateway.upstream.deadlines import Deadlines
 from gateway.upstream.wrapping import WrappingTransport
 
 GRACE: Final = 0.05
-"""Seconds in which a transport whose time is over may say how far it got, before it is cut off."""
+"""Seconds that a transport has after its deadline to report how far it got, before it is cancelled."""
 
 
 class Deadline(WrappingTransport):
-    """Gives a try of a read a ``share`` of the time left, so that there is some for another one, and never more than of
-    what a read has alone (``limit``, in seconds): one on the way to a start must not hang for minutes. A call that
-    changes something has all the time. What does not promise to end by itself is cut off."""
+    """Gives an attempt of a read a ``share`` of the time left until the call's deadline, so that time is left for
+    another attempt, and never more than that share of the read's own ``limit`` in seconds: a read that is part of a
+    start must not hang for minutes. A call that changes something has all the time that is left. An inner transport
+    that does not end in time by itself (:attr:`Transport.ends_in_time`) is cancelled ``GRACE`` seconds later."""
 
     def __init__(self, inner: Transport, share: float, clock: Clock, limit: Callable[[Operation], float]) -> None:
         super().__init__(inner)
@@ -40,7 +41,7 @@ class Deadline(WrappingTransport):
             with self._deadlines.within(seconds + GRACE):
                 return await self.inner.send(request, attempt)
         except TimeoutError as exc:
-            # Where it has not said how far it got, it may have got all the way.
+            # Without a report of how far it got, the request may have reached the provider.
             phase = attempt.attempts[-1].phase if attempt.attempts else Phase.SENT
             raise TransportFailure("timeout", phase, operation=request.operation) from exc
         finally:

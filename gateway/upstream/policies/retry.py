@@ -1,4 +1,4 @@
-"""Tries again what another try may mend and cannot do twice."""
+"""Repeats calls that another attempt may complete, and that cannot take effect twice."""
 
 import random
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _BURST: Final = 10.0
 
 
 class Budget:
-    """Retries that one class of work has earned: so much by each request, and never more than a burst of 10."""
+    """The retry budget of one class of work: each request adds ``share`` of a retry, up to a burst of 10."""
 
     __slots__ = ("_share", "left")
 
@@ -28,12 +28,12 @@ class Budget:
         self.left = _BURST
 
     def earn(self) -> None:
-        """A request was made."""
+        """Add the share of one request."""
         if self.left < _BURST:
             self.left = min(self.left + self._share, _BURST)
 
     def spend(self) -> bool:
-        """Pay for a retry; False when there is too little left."""
+        """Take one retry from the budget; False when less than one is left."""
         if self.left < 1:
             return False
         self.left -= 1
@@ -41,12 +41,12 @@ class Budget:
 
 
 class Retry(WrappingTransport):
-    """An allow list by what failed and what was asked.
+    """An allow list by failure and operation.
 
-    Whatever never got a connection is tried again. After that only reads are: when the connection broke or the time of
-    one try was over, and after 429, 502, 503 and 504. A ``Retry-After`` is waited for, where it is not longer than the
-    longest pause and what is left. Who waits here waits in :attr:`Call.queued`. ``retried`` hears of each retry: a
-    failure's reason, or a status.
+    Any call that never got a connection is retried. With a connection only reads are: when it broke, when the attempt
+    timed out, and after 429, 502, 503 and 504. A ``Retry-After`` is respected if it is at most ``max_backoff`` and the
+    time left. The pauses are added to :attr:`Call.queued`. ``retried`` is called for each retry with the failure's
+    reason or the status.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Retry(WrappingTransport):
                 pause = self._pause(request.operation, tries, last, failure)
                 if pause is None:
                     if before is not None and failure.reason == "timeout" and before.phase > failure.phase:
-                        raise before from failure  # what was left of the time tells less than the try before
+                        raise before from failure  # an attempt before got further than the one that ran out of time
                     raise
                 reason, before = failure.reason, failure
             else:
@@ -95,16 +95,16 @@ class Retry(WrappingTransport):
     def _pause(
         self, operation: Operation, tries: int, last: float, outcome: TransportFailure | UpstreamResponse
     ) -> float | None:
-        """Seconds until the next try; None when there is none."""
+        """Seconds until the next attempt; None when there is none."""
         settings = self._settings
         if tries >= settings.tries or not _may_help(operation, outcome):
             return None
         pause = self._draw(0, min(settings.backoff * 2 ** (tries - 1), settings.max_backoff))
         if isinstance(outcome, UpstreamResponse):
-            told = retry_after_seconds(outcome.headers) or 0
-            if told > settings.max_backoff:  # the caller waits better than we do: without a place
+            asked = retry_after_seconds(outcome.headers) or 0
+            if asked > settings.max_backoff:  # the caller can wait without occupying a slot
                 return None
-            pause += told
+            pause += asked
         if self._clock.monotonic() + pause >= last or not self._budgets[operation].spend():
             return None
         return pause

@@ -1,4 +1,4 @@
-"""The places of one class of work: so many calls under way, so many more in a row for their turn, and nobody else."""
+"""The slots of one class of work: a bounded FIFO semaphore with a bounded queue."""
 
 import asyncio
 from collections import deque
@@ -7,73 +7,73 @@ from typing import Final
 
 
 class Wait(Enum):
-    """How waiting in the row ended."""
+    """How a wait in the queue ended."""
 
-    ACQUIRED = "come"  # with a place
+    ACQUIRED = "acquired"  # with a slot
     TIMED_OUT = "timed_out"
-    TURNED_AWAY = "turned_away"  # there is nothing to wait for any more
+    REJECTED = "rejected"  # the queue was emptied by ``reject_waiting``
 
 
 class SlotPool:
-    """First come, first served. Who has a place gives it back, whatever happens. One event loop uses them; there are
-    no locks."""
+    """First come, first served. Every acquired slot has to be released, whatever happens. One event loop uses the pool;
+    there are no locks."""
 
-    __slots__ = ("_row", "in_flight", "limit", "most_waiting")
+    __slots__ = ("_queue", "in_flight", "limit", "max_waiting")
 
-    def __init__(self, limit: int, most_waiting: int) -> None:
+    def __init__(self, limit: int, max_waiting: int) -> None:
         self.limit: Final = limit
-        self.most_waiting: Final = most_waiting
+        self.max_waiting: Final = max_waiting
         self.in_flight = 0
-        self._row: deque[asyncio.Future[Wait]] = deque()
+        self._queue: deque[asyncio.Future[Wait]] = deque()
 
     @property
     def waiting(self) -> int:
-        """How many are in the row."""
-        return len(self._row)
+        """How many are in the queue."""
+        return len(self._queue)
 
-    def take(self) -> bool:
-        """Take a free place; False when there is none."""
-        if self.in_flight < self.limit:  # (then nobody waits: a place that is given back goes to the row first)
+    def try_acquire(self) -> bool:
+        """Take a free slot; False when there is none."""
+        if self.in_flight < self.limit:  # (then the queue is empty: a released slot goes to the queue first)
             self.in_flight += 1
             return True
         return False
 
     async def wait(self, seconds: float) -> Wait:
-        """Stand in the row, for at most so long. The row has to have room (:attr:`most_waiting`). Only after
-        :attr:`Wait.ACQUIRED` there is a place to give back."""
+        """Wait in the queue for up to ``seconds``. The caller checks first that the queue has room
+        (:attr:`max_waiting`). Only :attr:`Wait.ACQUIRED` means that there is a slot to release."""
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[Wait] = loop.create_future()
-        self._row.append(turn)
+        self._queue.append(turn)
         timer = loop.call_later(seconds, self._time_out, turn)
         try:
             return await turn
         except asyncio.CancelledError:
             if turn.cancelled():
-                if turn in self._row:
-                    self._row.remove(turn)
-            elif turn.result() is Wait.ACQUIRED:  # the turn came, and in the same moment the caller was cancelled
-                self.give_back()
+                if turn in self._queue:
+                    self._queue.remove(turn)
+            elif turn.result() is Wait.ACQUIRED:  # the slot was assigned at the moment of the cancellation
+                self.release()
             raise
         finally:
             timer.cancel()
 
     def _time_out(self, turn: asyncio.Future[Wait]) -> None:
         if not turn.done():
-            self._row.remove(turn)
+            self._queue.remove(turn)
             turn.set_result(Wait.TIMED_OUT)
 
-    def give_back(self) -> None:
-        """The place goes to the first in the row, or is free."""
-        while self._row:
-            turn = self._row.popleft()
+    def release(self) -> None:
+        """Pass the slot to the first in the queue, or free it."""
+        while self._queue:
+            turn = self._queue.popleft()
             if not turn.done():
                 turn.set_result(Wait.ACQUIRED)
                 return
         self.in_flight -= 1
 
-    def turn_away(self) -> None:
-        """Nobody in the row will get a place."""
-        row, self._row = self._row, deque()
-        for turn in row:
+    def reject_waiting(self) -> None:
+        """Empty the queue: every wait in it ends with :attr:`Wait.REJECTED`."""
+        queue, self._queue = self._queue, deque()
+        for turn in queue:
             if not turn.done():
-                turn.set_result(Wait.TURNED_AWAY)
+                turn.set_result(Wait.REJECTED)

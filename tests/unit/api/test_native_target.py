@@ -95,7 +95,7 @@ def test_the_fault_is_told() -> None:
         ("/native/p/a//b", "empty segment"),
         ("/native/p/%2e%2e", "segment of dots"),
         ("/native/p/%2f", "encoded slash"),
-        ("/native/p/%ff", "no UTF-8"),
+        ("/native/p/%ff", "not UTF-8"),
         ("/native/p/a?\x7f", "query"),
     ):
         with pytest.raises(InvalidRequest, match=words):

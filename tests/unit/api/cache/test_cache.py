@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from gateway.api.cache.cache import Answer, CacheDirectives, Forward, Key, ReadCache, Result, Served
+from gateway.api.cache.cache import CacheDirectives, EncodedResponse, Forward, Key, ReadCache, Result, Served
 from gateway.domain import errors
 from gateway.domain.errors import GatewayError, ProviderFailure
 from gateway.domain.ids import RuntimeRef
@@ -36,14 +36,14 @@ class Cache:
         self.meanwhile: Callable[[], Awaitable[object]] | None = None
         self.whole = True
 
-    async def ask(self) -> Answer:
+    async def ask(self) -> EncodedResponse:
         self.asked += 1
         number = self.asked
         if self.meanwhile is not None:
             await self.meanwhile()
         if self.failure is not None:
             raise self.failure
-        return Answer(f"answer {number}".encode(), f'"{number}"', ("one",), self.whole)
+        return EncodedResponse(f"answer {number}".encode(), f'"{number}"', ("one",), self.whole)
 
     async def read(self, key: Key = GET, terms: CacheDirectives = ANY) -> Served:
         return self.reads.fresh(key, terms) or await self.reads.read(key, self.ask, terms)
@@ -59,10 +59,10 @@ async def test_a_read_is_answered_from_memory_until_its_time_is_over() -> None:
     assert (first.result, first.forward, first.stored, first.ttl) == (Result.MISS, Forward.URI_MISS, True, 1)
     cache.clock.time += 0.75
     again = await cache.read()
-    assert (again.answer, again.result, again.age, again.ttl) == (first.answer, Result.HIT, 0.75, 0.25)
+    assert (again.response, again.result, again.age, again.ttl) == (first.response, Result.HIT, 0.75, 0.25)
     cache.clock.time += 0.25
     later = await cache.read()
-    assert (later.result, later.forward, later.answer.body, cache.asked) == (
+    assert (later.result, later.forward, later.response.body, cache.asked) == (
         Result.MISS,
         Forward.STALE,
         b"answer 2",
@@ -89,7 +89,7 @@ async def test_no_more_than_256_lists_wait_for_another_one() -> None:
     await asyncio.sleep(0)
     assert cache.asked == 2
     answer.set()
-    assert {served.answer.body for served in await asyncio.gather(*tasks)} == {b"answer 1", b"answer 2"}
+    assert {served.response.body for served in await asyncio.gather(*tasks)} == {b"answer 1", b"answer 2"}
     tasks = [asyncio.create_task(cache.read(GET)) for _ in range(258)]
     await asyncio.gather(*tasks)
     assert cache.asked == 3
@@ -129,13 +129,13 @@ async def test_a_caller_that_wants_a_new_answer_gets_one_which_the_others_share(
     cache = Cache()
     await cache.read()
     new = await cache.read(terms=NEW)
-    assert (new.result, new.forward, new.answer.body, new.stored) == (
+    assert (new.result, new.forward, new.response.body, new.stored) == (
         Result.BYPASS,
         Forward.REQUEST,
         b"answer 2",
         True,
     )
-    assert (await cache.read()).answer.body == b"answer 2"
+    assert (await cache.read()).response.body == b"answer 2"
 
 
 async def test_a_caller_that_names_an_age_gets_nothing_older() -> None:
@@ -183,7 +183,7 @@ async def test_a_read_that_was_on_its_way_when_a_write_ended_is_not_kept(key: Ke
 
     cache.meanwhile = write
     assert (await cache.read(key)).stored is False
-    assert (await cache.read(key)).answer.body == b"answer 2"
+    assert (await cache.read(key)).response.body == b"answer 2"
 
 
 async def test_a_read_that_was_on_its_way_is_kept_when_something_else_was_written() -> None:
@@ -227,7 +227,7 @@ async def test_reads_of_the_same_share_one_question() -> None:
     gate.open.set()
     served = [await task for task in tasks]
     assert [each.result for each in served] == [Result.MISS, Result.COLLAPSED, Result.COLLAPSED]
-    assert {each.answer.body for each in served} == {b"answer 1"}
+    assert {each.response.body for each in served} == {b"answer 1"}
     assert cache.asked == 1
 
 
@@ -238,8 +238,8 @@ async def test_who_reads_after_a_write_does_not_share_what_was_asked_before_it()
     cache.reads.written("one", ONE)
     (late,) = await _begun(cache, cache.read())
     gate.open.set()
-    assert ((await early).answer.body, (await late).answer.body) == (b"answer 1", b"answer 2")
-    assert (await cache.read()).answer.body == b"answer 2"
+    assert ((await early).response.body, (await late).response.body) == (b"answer 1", b"answer 2")
+    assert (await cache.read()).response.body == b"answer 2"
 
 
 async def test_who_wants_a_new_answer_shares_none_and_the_older_one_does_not_replace_it() -> None:
@@ -247,10 +247,10 @@ async def test_who_wants_a_new_answer_shares_none_and_the_older_one_does_not_rep
     slow = cache.meanwhile = Gate()
     (early,) = await _begun(cache, cache.read())
     cache.meanwhile = None
-    assert (await cache.read(terms=NEW)).answer.body == b"answer 2"
+    assert (await cache.read(terms=NEW)).response.body == b"answer 2"
     slow.open.set()
-    assert (await early).answer.body == b"answer 1"
-    assert (await cache.read()).answer.body == b"answer 2"
+    assert (await early).response.body == b"answer 1"
+    assert (await cache.read()).response.body == b"answer 2"
 
 
 async def test_a_principal_does_not_share_with_another() -> None:
@@ -268,7 +268,7 @@ async def test_one_that_waits_may_leave_without_disturbing_the_others() -> None:
     leaving.cancel()
     await asyncio.wait([leaving])
     gate.open.set()
-    assert ((await first).answer, (await staying).result) == ((await staying).answer, Result.COLLAPSED)
+    assert ((await first).response, (await staying).result) == ((await staying).response, Result.COLLAPSED)
 
 
 async def test_when_the_one_that_asks_is_cancelled_the_next_asks() -> None:
@@ -293,7 +293,7 @@ async def test_a_failure_is_shared_and_not_kept() -> None:
             await task
     assert cache.asked == 1
     cache.failure = None
-    assert (await cache.read()).answer.body == b"answer 2"
+    assert (await cache.read()).response.body == b"answer 2"
 
 
 async def test_a_bug_is_not_shared_the_next_asks_for_itself() -> None:
@@ -338,7 +338,7 @@ async def test_while_the_provider_is_down_an_older_answer_is_given_with_its_age(
     cache.clock.time += 5
     cache.failure = failure
     served = await cache.read()
-    assert (served.answer, served.result, served.forward) == (first.answer, Result.STALE, Forward.STALE)
+    assert (served.response, served.result, served.forward) == (first.response, Result.STALE, Forward.STALE)
     assert (served.age, served.ttl, served.error) == (5, -4, failure)
     cache.clock.time += 6
     with pytest.raises(type(failure)):
@@ -418,9 +418,9 @@ async def test_the_least_recently_used_go_when_there_are_too_many() -> None:
 async def test_all_together_are_never_larger_than_allowed_and_one_that_is_too_large_is_not_kept() -> None:
     cache = Cache(max_bytes=10_000)
 
-    def answers(size: int) -> Callable[[], Awaitable[Answer]]:
-        async def ask() -> Answer:
-            return Answer(b"x" * size, None, ("one",))
+    def answers(size: int) -> Callable[[], Awaitable[EncodedResponse]]:
+        async def ask() -> EncodedResponse:
+            return EncodedResponse(b"x" * size, None, ("one",))
 
         return ask
 

@@ -3,11 +3,11 @@
 import pytest
 
 from gateway.api.cache.cache import CacheDirectives
-from gateway.api.cache.control import terms_of
+from gateway.api.cache.control import parse_cache_control
 
 
 @pytest.mark.parametrize(
-    ("sent", "terms"),
+    ("sent", "directives"),
     [
         (None, CacheDirectives()),
         ("", CacheDirectives()),
@@ -26,6 +26,6 @@ from gateway.api.cache.control import terms_of
     ],
 )
 def test_a_cache_control_is_read_and_what_is_not_understood_is_ignored(
-    sent: str | None, terms: CacheDirectives
+    sent: str | None, directives: CacheDirectives
 ) -> None:
-    assert terms_of(sent) == terms
+    assert parse_cache_control(sent) == directives

@@ -136,7 +136,7 @@ async def test_what_is_reserved_waits_for_nobody_and_a_reservation_waits_as_a_ca
 async def test_nobody_waits_before_an_open_breaker_and_who_waits_is_told() -> None:
     room = Room(seconds=10)
     circuit, reads = room.circuits[WorkClass.READ], room.lanes[WorkClass.READ]
-    circuit.changed = lambda _state: reads.turn_away()
+    circuit.changed = lambda _state: reads.reject_waiting()
     holding = [asyncio.create_task(outcome_of(room.transport, request(), call())) for _ in range(2)]
     waiting = [asyncio.create_task(outcome_of(room.transport, request(), call())) for _ in range(3)]
     await asyncio.sleep(1)

@@ -16,13 +16,13 @@ async def test_who_comes_first_is_served_first() -> None:
     async def come(number: int) -> None:
         assert await places.wait(60) is Wait.ACQUIRED
         served.append(number)
-        places.give_back()
+        places.release()
 
-    assert places.take()
+    assert places.try_acquire()
     tasks = [asyncio.create_task(come(number)) for number in range(5)]
     await asyncio.sleep(0)
-    assert (places.waiting, places.take()) == (5, False)
-    places.give_back()
+    assert (places.waiting, places.try_acquire()) == (5, False)
+    places.release()
     await asyncio.gather(*tasks)
     assert served == [0, 1, 2, 3, 4]
     assert (places.in_flight, places.waiting) == (0, 0)
@@ -31,22 +31,22 @@ async def test_who_comes_first_is_served_first() -> None:
 @simulated
 async def test_a_wait_ends_in_time_and_leaves_the_row() -> None:
     places = SlotPool(1, 10)
-    assert places.take()
+    assert places.try_acquire()
     began = asyncio.get_running_loop().time()
     assert await places.wait(2.5) is Wait.TIMED_OUT
     assert asyncio.get_running_loop().time() - began == 2.5
     assert places.waiting == 0
-    places.give_back()
+    places.release()
     assert places.in_flight == 0
 
 
 @simulated
 async def test_a_place_that_comes_with_a_cancellation_goes_to_the_next() -> None:
     places = SlotPool(1, 10)
-    assert places.take()
+    assert places.try_acquire()
     cancelled, patient = (asyncio.create_task(places.wait(60)) for _ in range(2))
     await asyncio.sleep(0)
-    places.give_back()  # the place is the first one's now, which does not know it yet
+    places.release()  # the place is the first one's now, which does not know it yet
     cancelled.cancel()
     assert await patient is Wait.ACQUIRED
     assert cancelled.cancelled()
@@ -56,11 +56,11 @@ async def test_a_place_that_comes_with_a_cancellation_goes_to_the_next() -> None
 @simulated
 async def test_a_place_passes_by_who_was_cancelled_before() -> None:
     places = SlotPool(1, 10)
-    assert places.take()
+    assert places.try_acquire()
     cancelled, patient = (asyncio.create_task(places.wait(60)) for _ in range(2))
     await asyncio.sleep(0)
     cancelled.cancel()
-    places.give_back()  # it stands in the row still
+    places.release()  # it stands in the row still
     assert await patient is Wait.ACQUIRED
     assert (places.in_flight, places.waiting) == (1, 0)
 
@@ -68,12 +68,12 @@ async def test_a_place_passes_by_who_was_cancelled_before() -> None:
 @simulated
 async def test_all_that_wait_can_be_turned_away_at_once() -> None:
     places = SlotPool(1, 10)
-    assert places.take()
+    assert places.try_acquire()
     tasks = [asyncio.create_task(places.wait(60)) for _ in range(3)]
     await asyncio.sleep(0)
     tasks[0].cancel()
-    places.turn_away()
-    assert await asyncio.gather(*tasks[1:]) == [Wait.TURNED_AWAY] * 2
+    places.reject_waiting()
+    assert await asyncio.gather(*tasks[1:]) == [Wait.REJECTED] * 2
     assert (places.in_flight, places.waiting) == (1, 0)
 
 
@@ -99,8 +99,8 @@ def test_no_place_is_ever_lost_or_given_twice(limit: int, steps: list[tuple[str,
 
         async def visit(number: int, patience: float) -> None:
             nonlocal holding
-            if not places.take() and (
-                places.waiting >= places.most_waiting or await places.wait(patience) is not Wait.ACQUIRED
+            if not places.try_acquire() and (
+                places.waiting >= places.max_waiting or await places.wait(patience) is not Wait.ACQUIRED
             ):
                 return
             holding += 1
@@ -109,7 +109,7 @@ def test_no_place_is_ever_lost_or_given_twice(limit: int, steps: list[tuple[str,
                 await leaving[number].wait()
             finally:
                 holding -= 1
-                places.give_back()
+                places.release()
 
         for step, value in steps:
             if step == "come":
@@ -117,11 +117,11 @@ def test_no_place_is_ever_lost_or_given_twice(limit: int, steps: list[tuple[str,
             elif step == "pass":
                 await asyncio.sleep(value)
             elif step == "turn away":
-                places.turn_away()
+                places.reject_waiting()
             elif value < len(tasks):
                 tasks[int(value)].cancel() if step == "cancel" else leaving[int(value)].set()
             assert places.in_flight <= limit
-            assert places.waiting <= places.most_waiting
+            assert places.waiting <= places.max_waiting
         for event in leaving:
             event.set()
         results = await asyncio.gather(*tasks, return_exceptions=True)
