@@ -1,7 +1,7 @@
-"""Works through the provider's own client of today's API, as a user's program would, and prints what it got.
+"""Uses the provider's own client of the current era, as a user's program would, and prints the results.
 
 Run by the interpreter that has the client: ``python bctrl_current_client.py '{"client": "Bctrl", "url": …}'``; with
-``AsyncBctrl`` everything is awaited. ``control`` is the emulator behind ``url``.
+``AsyncBctrl`` every result is awaited. ``control`` is the emulator behind ``url``.
 """
 
 import asyncio
@@ -21,41 +21,41 @@ ONCE: Any = {"max_retries": 0}
 
 
 def control(path: str, body: Any = None) -> Any:
-    """Ask the emulator itself."""
+    """Call the emulator's control routes."""
     raw = None if body is None else json.dumps(body).encode()
     with urlopen(Request(OPTIONS["control"] + path, data=raw)) as answer:  # noqa: S310 (loopback)
         return json.loads(answer.read())
 
 
 def fault(operation: str, **rule: Any) -> None:
-    """Let the next call of an operation fail."""
+    """Make the next call of an operation fail."""
     control("/__faults", {"operation": operation, "times": 1, **rule})
 
 
 def done(result: Any) -> Any:
-    """The result, also of the asynchronous client."""
+    """The result, awaited if the client is asynchronous."""
     return LOOP.run_until_complete(result) if inspect.isawaitable(result) else result
 
 
 def envelope(body: Any) -> dict[str, Any]:
-    """What an error says; the client parses some of them."""
+    """The members of an error; the client parses some errors."""
     if isinstance(body, dict):
         return body["error"]
     return {"code": body.error.code, "reasonClass": body.error.reason_class, "requestId": body.error.request_id}
 
 
 def step(name: str, work: Callable[[], Any], show: Callable[[Any], Any] = lambda result: result) -> Any:
-    """Do one thing and keep what came of it."""
+    """Run one step and record its result."""
     try:
         result = done(work())
     except bctrl.BctrlError as error:
-        told = envelope(error.body)
+        error_body = envelope(error.body)
         STEPS[name] = {
             "raised": type(error).__name__,
             "status": error.status_code,
-            "code": told["code"],
-            "reason": told["reasonClass"],
-            "request_id": bool(told["requestId"]),
+            "code": error_body["code"],
+            "reason": error_body["reasonClass"],
+            "request_id": bool(error_body["requestId"]),
             "retry_after": (error.headers or {}).get("retry-after"),
         }
         return None
@@ -64,10 +64,10 @@ def step(name: str, work: Callable[[], Any], show: Callable[[Any], Any] = lambda
 
 
 def shown(browser: Any) -> list[Any]:
-    """What of a browser is to be compared."""
+    """The members of a browser that the test compares."""
     run = browser.current_run
-    ways = run.connections if run is not None else None
-    urls = [ways.cdp_url, ways.webdriver_url, ways.live_view_url, ways.live_view_read_only_url] if ways else []
+    links = run.connections if run is not None else None
+    urls = [links.cdp_url, links.webdriver_url, links.live_view_url, links.live_view_read_only_url] if links else []
     return [
         browser.name,
         browser.space_id,
@@ -81,7 +81,7 @@ def shown(browser: Any) -> list[Any]:
 
 
 def client(**options: Any) -> Any:
-    """A client as its users make one."""
+    """A client, created as in a user's program."""
     return getattr(bctrl, OPTIONS["client"])(**{"token": OPTIONS["key"], "base_url": OPTIONS["url"], **options})
 
 

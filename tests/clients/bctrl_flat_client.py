@@ -1,4 +1,4 @@
-"""Works through the provider's own client of the flat era, as a user's program would, and prints what it got.
+"""Uses the provider's own client of the flat era, as a user's program would, and prints the results.
 
 Run by the interpreter that has the client: ``python bctrl_flat_client.py '{"module": "bctrl", "url": …}'``. ``control``
 is the emulator behind ``url``, and ``prefix`` what its operations are called with before their names.
@@ -14,52 +14,52 @@ from urllib.request import Request, urlopen
 OPTIONS = json.loads(sys.argv[1])
 SDK = import_module(OPTIONS["module"])
 STEPS: dict[str, Any] = {}
-TRIES = 3  # of the gateway for a read
+TRIES = 3  # attempts of the gateway for a read
 
 
 def control(path: str, body: Any = None) -> Any:
-    """Ask the emulator itself."""
+    """Call the emulator's control routes."""
     raw = None if body is None else json.dumps(body).encode()
     with urlopen(Request(OPTIONS["control"] + path, data=raw)) as answer:  # noqa: S310 (loopback)
         return json.loads(answer.read())
 
 
 def fault(operation: str, **rule: Any) -> None:
-    """Let the next call of an operation fail."""
+    """Make the next call of an operation fail."""
     control("/__faults", {"operation": OPTIONS["prefix"] + operation, "times": 1, **rule})
 
 
 def no_faults() -> None:
-    """Let nothing fail any more."""
+    """Remove all faults."""
     with urlopen(Request(OPTIONS["control"] + "/__faults", method="DELETE")):  # noqa: S310 (loopback)
         pass
 
 
 def step(name: str, work: Callable[[], Any]) -> Any:
-    """Do one thing and keep what came of it."""
+    """Run one step and record its result."""
     try:
-        told = result = work()
+        record = result = work()
     except SDK.BctrlError as error:
-        told, result = {"raised": type(error).__name__}, None
+        record, result = {"raised": type(error).__name__}, None
         for field in ("status_code", "code"):
-            told[field] = getattr(error, field, None)
-        told["request_id"] = bool(getattr(error, "request_id", None))
-    STEPS[name] = told
+            record[field] = getattr(error, field, None)
+        record["request_id"] = bool(getattr(error, "request_id", None))
+    STEPS[name] = record
     return result
 
 
 def client(**options: Any) -> Any:
-    """A client as its users make one."""
+    """A client, created as in a user's program."""
     return SDK.Bctrl(**{"api_key": OPTIONS["key"], "base_url": OPTIONS["url"], **options})
 
 
 def connected(started: Any) -> dict[str, Any]:
-    """What a program takes from a started runtime, in the spelling of its version."""
+    """The connection of a started runtime, in the spelling of the client's version."""
     if hasattr(type(started), "connect_url"):
-        ways = {"cdp": started.connect_url, "protocol": started.protocol}
+        urls = {"cdp": started.connect_url, "protocol": started.protocol}
     else:
-        ways = {"cdp": started.cdp_url, "web_driver": bool(started.web_driver_url), "web_mcp": started.web_mcp_url}
-    return {**ways, "cdp": ways["cdp"].partition("?")[0].rpartition("/")[2], "run": started.run_id[:4]}
+        urls = {"cdp": started.cdp_url, "web_driver": bool(started.web_driver_url), "web_mcp": started.web_mcp_url}
+    return {**urls, "cdp": urls["cdp"].partition("?")[0].rpartition("/")[2], "run": started.run_id[:4]}
 
 
 def within() -> dict[str, Any]:
@@ -74,7 +74,7 @@ def within() -> dict[str, Any]:
 
 
 def shown(runtime: dict[str, Any]) -> list[Any]:
-    """What of a runtime is to be compared."""
+    """The members of a runtime that the test compares."""
     return [runtime["name"], runtime["status"], runtime["activeRunId"] is None, runtime["type"]]
 
 

@@ -1,5 +1,6 @@
-"""Creates through the provider's own clients; the answer is lost. Prints what the program was told, and what when it
-asked again under the same key, ``once``. ``python bctrl_resent.py '{"module": "bctrl", "fault": {…}, "once": …}'``."""
+"""Creates through the provider's own clients while the response is lost. Prints what the client returned or raised for
+the create and for its repetition with the same key, ``once``. ``python bctrl_resent.py '{"module": "bctrl", "fault":
+{…}, "once": …}'``."""
 
 import json
 import sys
@@ -13,21 +14,21 @@ TODAY = OPTIONS["today"]
 
 
 def control(path: str, body: Any = None) -> Any:
-    """Ask the emulator itself."""
+    """Call the emulator's control routes."""
     raw = None if body is None else json.dumps(body).encode()
     with urlopen(Request(OPTIONS["control"] + path, data=raw)) as answer:  # noqa: S310 (loopback)
         return json.loads(answer.read())
 
 
 def create(key: str) -> Any:
-    """Create under a key; gives the id, or what was raised."""
+    """Create with a key. Returns the id, or what was raised."""
     try:
         if TODAY:
             return {"id": api.browsers.create(name=key, idempotency_key=key).id}
         return {"id": api.runtimes.create(type="browser", name=key, start=True, idempotency_key=key)["id"]}
     except SDK.BctrlError as error:
-        told = error.body["error"] if TODAY else error.body
-        return {"raised": type(error).__name__, "status": error.status_code, "reason": told["reasonClass"]}
+        error_body = error.body["error"] if TODAY else error.body
+        return {"raised": type(error).__name__, "status": error.status_code, "reason": error_body["reasonClass"]}
 
 
 secret = {"token" if TODAY else "api_key": OPTIONS["key"]}

@@ -20,7 +20,7 @@ from tests.component.dialects.durable_sides import through_the_gateway
 
 ROOT = Path(__file__).parents[2]
 DECLARED = {declared.title: declared for plugin in plugins().values() for declared in compatibility(plugin)}
-FLAT, TODAY = (declared for title, declared in DECLARED.items() if title.startswith(("Flat", "Today")))
+FLAT, TODAY = (declared for title, declared in DECLARED.items() if title.startswith(("Flat", "Current")))
 COMMANDS, LIBRARY = (declared for title, declared in DECLARED.items() if title.startswith(("The command", "The lib")))
 UNMATCHED = "unmatched"
 LOOKED_UP_BEFORE = {"list_workspaces", "get_project"}

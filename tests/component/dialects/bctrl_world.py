@@ -1,4 +1,4 @@
-"""A gateway in front of emulators of both of bctrl's APIs, and one more emulator that is talked to directly."""
+"""A gateway in front of emulators of both bctrl APIs, and one emulator of each that tests call directly."""
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -27,7 +27,7 @@ TOKEN: Final = "token-of-bctrl-4711"
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer, read as a whole."""
+    """One response with its decoded body."""
 
     status: int
     headers: Mapping[str, str]
@@ -36,14 +36,14 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Something that speaks an API at an address, to whoever has the key."""
+    """A server of an API, with the key for it."""
 
     url: str
     key: str
     session: aiohttp.ClientSession
 
     async def call(self, method: str, path: str, body: Any = None, **headers: str) -> Reply:
-        """One call. ``body`` is JSON, or these very bytes."""
+        """Send one call. ``body`` is sent as JSON, or unchanged if it is bytes."""
         raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         sent = {"Authorization": f"Bearer {self.key}"}
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
@@ -56,14 +56,14 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """``gateway`` is the whole gateway, ``dialect`` its ``/bctrl``, ``direct`` a browsers emulator that it does not
-    know, ``seed`` one of the workspaces API. ``emulators`` and ``urls`` are of those behind the gateway, by the name of
-    their provider."""
+    """``gateway`` is the gateway, ``dialect`` its ``/bctrl``. ``direct`` is a browsers emulator and
+    ``direct_workspaces`` a workspaces emulator that are not behind the gateway. ``emulators`` and ``urls`` are those
+    behind the gateway, by the name of their provider."""
 
     gateway: Server
     dialect: Server
     direct: Server
-    seed: Server
+    direct_workspaces: Server
     emulators: Mapping[str, Emulator]
     urls: Mapping[str, str]
     direct_emulator: Emulator
@@ -81,13 +81,13 @@ class World:
 
 
 def fault(emulator: Emulator, operation: str, kind: str, **more: Any) -> None:
-    """Let the next call of an operation fail in this way; with ``times`` more of them."""
+    """Make the next call of an operation fail; ``times`` makes several calls fail."""
     rule = {"operation": operation, "fault": kind, "times": 1, **more}
     emulator.faults.add(parse_rules(rule, set(emulator.operations.values())))
 
 
 def provider(api: str, **options: Any) -> dict[str, Any]:
-    """The settings of a provider; ``personality`` is its emulator's."""
+    """The settings of a provider."""
     return {"api": api, "token": TOKEN, **options}
 
 
@@ -104,8 +104,8 @@ async def world(
     routes: Sequence[Mapping[str, Any]] = (),
     **personality: str,
 ) -> AsyncIterator[World]:
-    """Start everything. ``personality`` is that of all browsers emulators; each of them has its own browsers, but for
-    providers with one ``account``, which share an emulator."""
+    """Start everything. ``personality`` is that of all browsers emulators. Each provider has its own emulator, except
+    that providers with the same ``account`` share one."""
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession())
         started: dict[str, tuple[str, Emulator]] = {}
@@ -122,7 +122,7 @@ async def world(
             known[name] = {"base_url": urls[name], **options}
         direct_app = create_emulator("bctrl_browsers", token=KEY, personality=personality)
         direct = await stack.enter_async_context(running(direct_app))
-        seed = await stack.enter_async_context(running(create_emulator("bctrl", token=KEY)))
+        workspaces = await stack.enter_async_context(running(create_emulator("bctrl", token=KEY)))
         settings = demo_settings(known, port=0, api_key=KEY, folder=Path("unused"))
         if routes:
             settings = settings.model_copy(update={"dialects": {"bctrl": DialectSettings(routes=list(routes))}})
@@ -133,7 +133,7 @@ async def world(
             gateway=Server(address, KEY, session),
             dialect=Server(f"{address}/bctrl", KEY, session),
             direct=Server(direct, KEY, session),
-            seed=Server(seed, KEY, session),
+            direct_workspaces=Server(workspaces, KEY, session),
             emulators=emulators,
             urls=urls,
             direct_emulator=direct_app[EMULATOR],

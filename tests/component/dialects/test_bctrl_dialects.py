@@ -1,4 +1,4 @@
-"""bctrl's APIs spoken inbound, over real sockets: as the provider answers, on top of the same use cases."""
+"""The bctrl dialects over real sockets: they respond as the provider does, on top of the same use cases."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ MADE_UP = re.compile(
 
 
 def masked(value: Any) -> Any:
-    """Without what is another one each time: ids, times, credentials."""
+    """The value without the parts that differ each time: ids, times, credentials."""
     if isinstance(value, dict):
         return {
             key: masked(inner)
@@ -55,7 +55,7 @@ def seen(reply: Reply) -> tuple[int, Any]:
 
 
 async def create(server: Server, **body: Any) -> Any:
-    """A browser through today's API, running."""
+    """Create a running browser through the current era."""
     reply = await server.call("POST", "/v1/browsers?wait=10", body)
     assert reply.status == 201, reply.json
     return reply.json
@@ -68,26 +68,26 @@ SEED = [
     ("GET", "", None),
     ("GET", "/bot", None),
     ("GET", "/My%20second%20bot", None),
-    ("GET", "/nobody", None),
+    ("GET", "/missing", None),
     ("POST", "/third/stop", None),
     ("POST", "/third/stop", b""),
-    ("POST", "/nobody/stop", None),
+    ("POST", "/missing/stop", None),
     ("GET", "/third", None),
     ("POST", "", {"alias": "third", "kind": "browser"}),
 ]
 
 
-async def test_the_workspaces_api_answers_as_the_provider_does() -> None:
-    """Status and body, errors included."""
+async def test_workspaces_era_responds_as_the_provider() -> None:
+    """Status and body are equal, errors included."""
     async with world() as w:
         for method, path, body in SEED:
             ours = await w.dialect.call(method, RUNTIMES + path, body)
-            theirs = await w.seed.call(method, RUNTIMES + path, body)
+            theirs = await w.direct_workspaces.call(method, RUNTIMES + path, body)
             assert seen(ours) == seen(theirs), (method, path)
 
 
-async def test_a_create_of_the_workspaces_api_goes_out_as_it_came_in() -> None:
-    """Every field of the seed, and the password nowhere else."""
+async def test_create_of_the_workspaces_era_is_sent_unchanged() -> None:
+    """Every documented field is sent, and the password appears nowhere else."""
     async with world() as w:
         body = {"alias": "bot", "kind": "browser", "driver": "puppeteer", "launch": EPHEMERAL}
         reply = await w.dialect.call("POST", RUNTIMES, body)
@@ -96,8 +96,8 @@ async def test_a_create_of_the_workspaces_api_goes_out_as_it_came_in() -> None:
         assert PASSWORD not in str(reply.json) + w.log.getvalue()
 
 
-async def test_a_live_alias_answers_with_its_runtime_or_says_what_differs() -> None:
-    """The create promise holds in the dialect: one runtime."""
+async def test_live_alias_returns_its_runtime_or_names_what_differs() -> None:
+    """The dialect also creates one runtime only."""
     async with world() as w:
         body = {"alias": "bot", "kind": "browser", "driver": "playwright"}
         made = await w.dialect.call("POST", RUNTIMES, body)
@@ -127,8 +127,8 @@ async def test_a_live_alias_answers_with_its_runtime_or_says_what_differs() -> N
         ([], None),
     ],
 )
-async def test_what_cannot_be_honoured_is_refused_before_the_provider_is_called(body: Any, member: str | None) -> None:
-    """With the member's own name."""
+async def test_unsupported_body_is_refused_before_the_provider_is_called(body: Any, member: str | None) -> None:
+    """The error names the native member."""
     async with world() as w:
         reply = await w.dialect.call("POST", RUNTIMES, body)
         assert (reply.status, reply.json["code"]) == (400, "request.invalid")
@@ -150,7 +150,7 @@ TODAY = [
     ("GET", "/v1/browsers?order=sideways", None),
     ("GET", "/v1/browsers/one", None),
     ("GET", "/v1/browsers/Two%20words?spaceId=sp_demo&wait=1", None),
-    ("GET", "/v1/browsers/nobody", None),
+    ("GET", "/v1/browsers/missing", None),
     ("GET", "/v1/browsers/one?wait=61", None),
     ("PATCH", "/v1/browsers/one", {"headless": True, "networkTraffic": {"blockAds": True}}),
     ("PATCH", "/v1/browsers/one", {"viewport": {"width": 1, "height": 1}}),
@@ -172,8 +172,8 @@ TODAY = [
 ]
 
 
-async def test_todays_api_answers_as_the_provider_does() -> None:
-    """Status and body, errors included, but for the sentences of what the gateway refuses itself."""
+async def test_current_era_responds_as_the_provider() -> None:
+    """Status and body are equal, errors included, except the messages of the gateway's own refusals."""
     async with world() as w:
         for method, path, body in TODAY:
             ours = await w.dialect.call(method, path, body)
@@ -186,8 +186,8 @@ async def test_todays_api_answers_as_the_provider_does() -> None:
         assert PASSWORD not in w.log.getvalue()
 
 
-async def test_a_proxy_of_any_form_goes_out_as_it_came_in() -> None:
-    """Also what the unified API has no place for."""
+async def test_proxy_of_any_form_is_sent_unchanged() -> None:
+    """Also forms that the unified API does not have."""
     forms: list[Any] = [
         None,
         f"socks5://user:{PASSWORD}@p.example:1080",
@@ -208,8 +208,8 @@ async def test_a_proxy_of_any_form_goes_out_as_it_came_in() -> None:
         assert PASSWORD not in w.log.getvalue()
 
 
-async def test_a_key_goes_to_the_provider_derived_and_on_every_write() -> None:
-    """The caller's own is never sent; the same key is the same one at the provider."""
+async def test_derived_key_is_sent_with_every_write() -> None:
+    """The caller's key is never sent; the same key gives the same derived key."""
     async with world() as w:
         await w.dialect.call("POST", "/v1/browsers", {"name": "one"}, Idempotency_Key="mine")
         for method, path in (("POST", "/start"), ("POST", "/stop"), ("PATCH", ""), ("DELETE", "")):
@@ -223,8 +223,8 @@ async def test_a_key_goes_to_the_provider_derived_and_on_every_write() -> None:
         assert len(w.browsers.requests.received("create")) == 1
 
 
-async def test_an_unknown_outcome_is_told_so_that_no_client_sends_it_again() -> None:
-    """Today's client heeds the reason, the older ones the status."""
+async def test_unknown_outcome_has_a_form_that_no_client_repeats() -> None:
+    """The current client decides by the reason, the older ones by the status."""
     async with world() as w:
         fault(w.browsers, "create", "status_after", status=503)
         today = await w.dialect.call("POST", "/v1/browsers", {"name": "one"})
@@ -233,23 +233,23 @@ async def test_an_unknown_outcome_is_told_so_that_no_client_sends_it_again() -> 
         flat = await w.dialect.call("POST", "/v1/runtimes", {"type": "browser", "name": "two", "start": True})
         assert (flat.status, flat.json["reasonClass"]) == (409, "outcome_unknown")
         fault(w.workspaces, "create", "html")
-        seed = await w.dialect.call("POST", RUNTIMES, {"alias": "three", "kind": "browser"})
-        assert (seed.status, seed.json["reasonClass"]) == (409, "outcome_unknown")
+        workspaces = await w.dialect.call("POST", RUNTIMES, {"alias": "three", "kind": "browser"})
+        assert (workspaces.status, workspaces.json["reasonClass"]) == (409, "outcome_unknown")
 
 
-async def test_the_providers_refusal_of_the_gateways_credentials_is_not_the_callers() -> None:
-    """A 401 would make the caller change a key that is right."""
+async def test_rejected_gateway_credentials_are_not_a_401_of_the_caller() -> None:
+    """A 401 would make the caller replace a valid key."""
     providers = {"browsers-demo": {**provider("bctrl_browsers", scope=SPACE), "token": "not-the-right-token"}}
     async with world(providers) as w:
         for path in ("/v1/browsers", "/v1/runtimes"):
             reply = await w.dialect.call("GET", path)
             assert reply.status == 502
-            told = reply.json["error"] if path == "/v1/browsers" else reply.json
-            assert told["code"] == "gateway.misconfigured"
+            error_body = reply.json["error"] if path == "/v1/browsers" else reply.json
+            assert error_body["code"] == "gateway.misconfigured"
 
 
 async def test_retry_after_is_kept() -> None:
-    """In whole seconds, in each API."""
+    """In whole seconds, in each era."""
     async with world() as w:
         for emulator, path in ((w.browsers, "/v1/browsers"), (w.browsers, "/v1/runtimes"), (w.workspaces, RUNTIMES)):
             fault(emulator, "list", "status", status=429, retry_after=7, detail="Slow down, please.")
@@ -258,8 +258,8 @@ async def test_retry_after_is_kept() -> None:
             assert "Slow down, please." in str(reply.json)
 
 
-async def test_a_page_is_never_empty_unless_it_is_the_last() -> None:
-    """A client that stops at an empty page misses nothing: what a filter leaves empty is passed over."""
+async def test_page_is_empty_only_if_it_is_the_last() -> None:
+    """A client that stops at an empty page misses nothing, because pages that a filter leaves empty are skipped."""
     async with world() as w:
         for number in range(6):
             await create(w.dialect, name=f"n{number}")
@@ -275,10 +275,10 @@ async def test_a_page_is_never_empty_unless_it_is_the_last() -> None:
         assert found == ["n5", "n0"]
 
 
-async def test_a_runtime_that_is_created_in_the_flat_era_waits_for_its_connection() -> None:
-    """Also when the provider answers before the run is active."""
+async def test_flat_create_with_start_waits_for_the_connection() -> None:
+    """Also if the provider responds before the run is active."""
     async with world() as w:
-        w.browsers.now = lambda: 1_790_000_000.0  # no run becomes active by itself
+        w.browsers.now = lambda: 1_790_000_000.0  # with a fixed time no run becomes active by itself
         made = await w.dialect.call("POST", "/v1/runtimes", {"type": "browser", "name": "idle"})
         assert made.json["status"] == "active"
         assert "connectUrl" not in made.json
@@ -286,13 +286,13 @@ async def test_a_runtime_that_is_created_in_the_flat_era_waits_for_its_connectio
         assert (started.status, started.json["started"], started.json["protocol"]) == (200, False, "cdp")
         assert started.json["connectUrl"].startswith("wss://")
         got = await w.dialect.call("GET", f"/v1/runtimes/{made.json['id']}?include=connection")
-        ways = got.json["connection"]
-        assert ways["cdpUrl"] == ways["connectUrl"] == started.json["connectUrl"]
-        assert ways["webDriverUrl"] == ways["webdriverUrl"]
+        connected = got.json["connection"]
+        assert connected["cdpUrl"] == connected["connectUrl"] == started.json["connectUrl"]
+        assert connected["webDriverUrl"] == connected["webdriverUrl"]
 
 
-async def test_a_created_runtime_without_a_connection_is_told_with_its_id_and_not_made_twice() -> None:
-    """The failing look after the create would otherwise be sent again, create and all."""
+async def test_flat_create_without_a_connection_is_a_409_with_the_id() -> None:
+    """After a 5xx the client would repeat the whole create."""
     settings = {**provider("bctrl_browsers", scope=SPACE), "deadlines": {"create": 5}}
     async with world({"browsers-demo": settings}) as w:
         w.browsers.now = lambda: 1_790_000_000.0
@@ -317,8 +317,8 @@ REFUSED_FLAT = [
 
 
 @pytest.mark.parametrize(("body", "member"), REFUSED_FLAT, ids=lambda value: value if isinstance(value, str) else "")
-async def test_what_todays_api_has_no_equivalent_of_is_refused_by_its_name(body: Any, member: str) -> None:
-    """And nothing is made."""
+async def test_flat_member_without_an_equivalent_is_refused_by_name(body: Any, member: str) -> None:
+    """No runtime is created."""
     async with world() as w:
         reply = await w.dialect.call("POST", "/v1/runtimes", body)
         assert (reply.status, reply.json["code"]) == (400, "request.invalid")
@@ -326,8 +326,8 @@ async def test_what_todays_api_has_no_equivalent_of_is_refused_by_its_name(body:
         assert w.browsers.requests.received() == []
 
 
-async def test_what_has_an_equivalent_is_mapped() -> None:
-    """Every member of the flat config that is served, and back again."""
+async def test_flat_members_with_an_equivalent_are_mapped() -> None:
+    """In both directions, for every member of the flat config that is served."""
     config = {
         "autoUpgrade": False,
         "extensionIds": ["ext-1"],
@@ -360,7 +360,7 @@ async def test_what_has_an_equivalent_is_mapped() -> None:
 
 
 async def both_ways(w: World, dialect_path: str, body: dict[str, Any], stop: str, create_body: dict[str, Any]) -> None:
-    """Made here, stopped there, and the other way round."""
+    """Create on one side and stop on the other."""
     made = (await w.dialect.call("POST", dialect_path, body)).json
     listed = (await w.gateway.call("GET", "/v1/runtimes")).json["items"]
     ours = next(row for row in listed if row["provider_id"] == made["id"])
@@ -384,26 +384,23 @@ async def both_ways(w: World, dialect_path: str, body: dict[str, Any], stop: str
     ],
     ids=["workspaces", "browsers", "flat"],
 )
-async def test_a_runtime_of_one_side_is_found_and_stopped_from_the_other(
-    path: str, body: dict[str, Any], stop: str
-) -> None:
-    """The dialects and the unified API are two views of one thing."""
+async def test_runtime_made_on_one_side_is_stopped_from_the_other(path: str, body: dict[str, Any], stop: str) -> None:
     provider_name = "bctrl-demo" if path == RUNTIMES else "browsers-demo"
     async with world() as w:
         await both_ways(w, path, body, stop, {"kind": "browser", "name": "there", "provider": provider_name})
 
 
-async def test_the_unified_api_tells_the_connections_of_a_browser() -> None:
-    """The same that the provider shows, whichever side made it."""
+async def test_unified_api_returns_the_connections_of_a_browser() -> None:
+    """They are those that the provider returns, whichever side created the browser."""
     async with world() as w:
         made = await create(w.dialect, name="one")
         listed = (await w.gateway.call("GET", "/v1/runtimes?provider=browsers-demo")).json["items"][0]
-        ways = await w.gateway.call("POST", f"/v1/runtimes/{listed['id']}/connections", {})
-        urls = {(way["protocol"], way["url"]) for way in ways.json["items"]}
+        connected = await w.gateway.call("POST", f"/v1/runtimes/{listed['id']}/connections", {})
+        urls = {(each["protocol"], each["url"]) for each in connected.json["items"]}
         shown = made["currentRun"]["connections"]
         assert {("cdp", shown["cdpUrl"]), ("webdriver", shown["webdriverUrl"])} < urls
         cdp = await w.gateway.call("POST", f"/v1/runtimes/{listed['id']}/connections", {"protocol": "cdp"})
-        assert [way["protocol"] for way in cdp.json["items"]] == ["cdp"]
+        assert [each["protocol"] for each in cdp.json["items"]] == ["cdp"]
 
 
 SPACES = {
@@ -413,8 +410,8 @@ SPACES = {
 }
 
 
-async def test_the_space_says_which_provider_serves() -> None:
-    """In the body, the query or a header; none is the default one."""
+async def test_space_selects_the_provider() -> None:
+    """It is named in the body, the query or a header; without one it is the default space."""
     async with world({name: SPACES[name] for name in ("main", "second")}) as w:
         await create(w.dialect, name="a")
         await create(w.dialect, name="b", spaceId="sp_two")
@@ -430,8 +427,8 @@ async def test_the_space_says_which_provider_serves() -> None:
         assert (unknown.status, unknown.json["error"]["code"]) == (404, "space.not_found")
 
 
-async def test_the_flat_era_finds_an_id_in_every_space_that_is_served_by_name() -> None:
-    """Its paths name none; an id that is nowhere is missing only where every space could be asked."""
+async def test_flat_era_finds_an_id_in_every_space_served_by_name() -> None:
+    """An unknown id is 404 only if every space could be read."""
     async with world({name: SPACES[name] for name in ("main", "second")}) as w:
         made = await w.dialect.call("POST", "/v1/runtimes", {"type": "browser", "name": "b", "spaceId": "sp_two"})
         runtime = f"/v1/runtimes/{made.json['id']}"
@@ -445,20 +442,22 @@ async def test_the_flat_era_finds_an_id_in_every_space_that_is_served_by_name() 
         assert (await w.dialect.call("GET", "/v1/runtimes/br_nowhere")).status == 503
 
 
-async def test_a_space_that_hangs_does_not_delay_the_runtimes_of_others() -> None:
+async def test_space_that_hangs_does_not_delay_other_spaces() -> None:
     async with world({name: SPACES[name] for name in ("main", "second")}) as w:
         made = await w.dialect.call("POST", "/v1/runtimes", {"type": "browser", "spaceId": "sp_two"})
         fault(w.emulators["main"], "get", "hang")
         assert (await w.dialect.call("GET", f"/v1/runtimes/{made.json['id']}")).status == 200
         lines = [json.loads(line) for line in w.log.getvalue().splitlines()]
-        (asked,) = [line["outcome"] for line in lines if line.get("operation") == "get" and line["provider"] == "main"]
-        assert asked == "cancelled", "it was given up as soon as the other one had answered"
+        (outcome,) = [
+            line["outcome"] for line in lines if line.get("operation") == "get" and line["provider"] == "main"
+        ]
+        assert outcome == "cancelled", "the read was cancelled as soon as the other one had returned"
         assert lines[-1]["provider"] == "second"
         assert lines[-1]["runtime_id"] == f"second.{made.json['id']}"
 
 
-async def test_the_flat_era_makes_nothing_where_it_could_not_find_it_again() -> None:
-    """A space of an open provider is served only to those who name it each time."""
+async def test_flat_create_in_a_space_not_served_by_name_is_refused() -> None:
+    """No later call of the flat era could find the runtime."""
     async with world({"open": SPACES["open"]}) as w:
         refused = await w.dialect.call("POST", "/v1/runtimes", {"type": "browser", "spaceId": "sp_other"})
         assert refused.json["details"]["errors"][0]["member"] == "spaceId"
@@ -470,8 +469,8 @@ async def test_the_flat_era_makes_nothing_where_it_could_not_find_it_again() -> 
         assert (await w.dialect.call("GET", runtime, BCTRL_Space="sp_other")).status == 200
 
 
-async def test_routes_map_spaces_and_workspaces_and_answers_show_what_was_asked_for() -> None:
-    """A client goes on with the names that it knows."""
+async def test_mapped_scope_is_shown_as_the_caller_named_it() -> None:
+    """A client keeps using the names that it has."""
     routes = [
         {"scope": "sp_old", "provider": "browsers-demo", "target_scope": SPACE},
         {"scope": "ws-old", "provider": "bctrl-demo", "target_scope": WORKSPACE, "era": "workspaces"},
@@ -484,8 +483,8 @@ async def test_routes_map_spaces_and_workspaces_and_answers_show_what_was_asked_
         flat = await w.dialect.call("GET", f"/v1/runtimes/{made['id']}?spaceId=sp_old")
         assert flat.json["spaceId"] == "sp_old"
         path = "/v1/workspaces/ws-old/runtimes"
-        seed = await w.dialect.call("POST", path, {"alias": "bot", "kind": "browser"})
-        assert (seed.status, seed.json["workspaceId"]) == (200, "ws-old")
+        workspaces = await w.dialect.call("POST", path, {"alias": "bot", "kind": "browser"})
+        assert (workspaces.status, workspaces.json["workspaceId"]) == (200, "ws-old")
         rows = (await w.dialect.call("GET", path)).json["runtimes"]
         assert [row["workspaceId"] for row in rows] == ["ws-old"]
         assert w.workspaces.requests.received("create")[0].path == RUNTIMES
@@ -498,8 +497,8 @@ async def test_routes_map_spaces_and_workspaces_and_answers_show_what_was_asked_
         ({"BCTRL_Subaccount_Id": "sub_1"}, "auth.subaccount_context_unsupported"),
     ],
 )
-async def test_headers_that_cannot_be_honoured_are_refused(headers: dict[str, str], code: str) -> None:
-    """Another version, and another account."""
+async def test_unsupported_header_is_refused(headers: dict[str, str], code: str) -> None:
+    """Another version, or a subaccount."""
     async with world() as w:
         reply = await w.dialect.call("GET", "/v1/browsers", **headers)
         assert (reply.status, reply.json["error"]["code"]) == (400, code)
@@ -509,15 +508,15 @@ async def test_headers_that_cannot_be_honoured_are_refused(headers: dict[str, st
 @pytest.mark.parametrize(
     "path", ["/v1/browsers?color=red", "/v1/runtimes?include=archived", "/v1/runtimes?status=gone", f"{RUNTIMES}?x=1"]
 )
-async def test_an_unknown_query_parameter_is_refused(path: str) -> None:
-    """It would otherwise be lost on the way."""
+async def test_unknown_query_parameter_is_refused(path: str) -> None:
+    """It would have no effect."""
     async with world() as w:
         assert (await w.dialect.call("GET", path)).status == 400
         assert w.browsers.requests.received() == w.workspaces.requests.received() == []
 
 
-async def test_each_family_of_paths_has_its_own_envelope_and_its_own_404() -> None:
-    """Nothing is forwarded that is not declared."""
+async def test_unknown_path_has_the_envelope_of_its_family() -> None:
+    """Undeclared paths are not forwarded."""
     async with world() as w:
         for path in ("/v1/browsers/one/pages", "/v1/sandboxes", "/v1/sandboxes/sb_1"):
             reply = await w.dialect.call("GET", path)
@@ -528,8 +527,8 @@ async def test_each_family_of_paths_has_its_own_envelope_and_its_own_404() -> No
         assert w.browsers.requests.received() == w.workspaces.requests.received() == []
 
 
-async def test_a_caller_that_sends_a_version_gets_nested_errors_on_every_path() -> None:
-    """It is the client of the current era, which reads no other envelope."""
+async def test_version_header_gives_nested_errors_on_every_path() -> None:
+    """Only clients of the current era send it, and they read no other envelope."""
     async with world() as w:
         for path in ("/v1/spaces", "", "/v1/browsers/none", "/v1/runtimes/none", f"{RUNTIMES}/none", "/v1/workspaces"):
             reply = await w.dialect.call("GET", path, BCTRL_Version="2026-10-03")
@@ -540,18 +539,17 @@ async def test_a_caller_that_sends_a_version_gets_nested_errors_on_every_path() 
         assert (refused.status, refused.json["error"]["code"]) == (401, "auth.invalid")
 
 
-async def test_a_route_with_an_era_that_no_dialect_has_stops_the_gateway_from_being_made() -> None:
-    """With the path of the setting and the eras that there are."""
+async def test_route_with_an_unknown_era_is_a_settings_error() -> None:
+    """The fault names the setting and the known eras."""
     with pytest.raises(SettingsError) as caught:
         async with world(routes=[{"scope": SPACE, "provider": "browsers-demo", "era": "sessions"}]):
-            raise AssertionError("it was made")
+            raise AssertionError("the gateway was created")
     assert [tuple(problem) for problem in caught.value.problems] == [
         ("dialects.bctrl.routes.0.era", "this must be an era of the dialect, one of: browsers, flat, workspaces")
     ]
 
 
-async def test_without_a_provider_of_the_api_there_is_nothing() -> None:
-    """Not of this era, and not of another."""
+async def test_path_without_a_provider_of_its_api_is_404() -> None:
     async with world({"bctrl-demo": provider("bctrl", scope=WORKSPACE)}) as w:
         for path in ("/v1/browsers", "/v1/runtimes"):
             assert (await w.dialect.call("GET", path)).status == 404
@@ -560,8 +558,8 @@ async def test_without_a_provider_of_the_api_there_is_nothing() -> None:
         assert (other.status, other.json["code"]) == (404, "workspace.not_found")
 
 
-async def test_a_create_without_a_name_has_one_of_its_key() -> None:
-    """Sent again it is the same request, so that the provider takes it for the same."""
+async def test_create_without_a_name_gets_one_from_its_key() -> None:
+    """A repetition is the same request, which the provider deduplicates."""
     async with world() as w:
         made = await asyncio.gather(
             *(w.dialect.call("POST", "/v1/browsers", {}, Idempotency_Key="k") for _ in range(2)),

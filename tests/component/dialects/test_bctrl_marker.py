@@ -1,4 +1,4 @@
-"""What the gateway keeps in a browser's metadata: never seen by a client of bctrl's APIs, and kept by updates."""
+"""The marker in a browser's metadata: never shown to a client of the dialects, and kept by updates."""
 
 import pytest
 
@@ -8,7 +8,7 @@ MARKER = "rgw_intent"
 
 
 async def _marked(w: World, **metadata: object) -> str:
-    """A browser that was made under a marker."""
+    """Create a browser with a marker."""
     async with w.gateway.session.post(
         f"{w.urls['browsers-demo']}/v1/browsers?wait=10",
         json={"name": "one", "spaceId": SPACE, "metadata": {**metadata, MARKER: "m-1"}},
@@ -30,8 +30,8 @@ def _without(reply: Reply) -> Reply:
     return reply
 
 
-async def test_no_answer_of_todays_api_shows_it() -> None:
-    """And the metadata is empty where it was all there is."""
+async def test_current_era_never_shows_the_marker() -> None:
+    """Metadata with only the marker is shown empty."""
     async with world() as w:
         one = f"/v1/browsers/{await _marked(w)}"
         assert _without(await w.dialect.call("GET", one)).json["metadata"] == {}
@@ -44,7 +44,7 @@ async def test_no_answer_of_todays_api_shows_it() -> None:
         _without(await w.dialect.call("DELETE", one))
 
 
-async def test_no_answer_of_the_flat_era_shows_it() -> None:
+async def test_flat_era_never_shows_the_marker() -> None:
     async with world() as w:
         one = f"/v1/runtimes/{await _marked(w, team='shop')}"
         assert _without(await w.dialect.call("GET", one)).json["metadata"] == {"team": "shop"}
@@ -56,7 +56,7 @@ async def test_no_answer_of_the_flat_era_shows_it() -> None:
 
 
 @pytest.mark.parametrize("era", ["browsers", "runtimes"])
-async def test_an_update_of_the_metadata_keeps_it(era: str) -> None:
+async def test_update_of_metadata_keeps_the_marker(era: str) -> None:
     """The provider replaces metadata as a whole."""
     async with world() as w:
         one = f"/v1/{era}/{await _marked(w, team='shop')}"
@@ -66,8 +66,8 @@ async def test_an_update_of_the_metadata_keeps_it(era: str) -> None:
             assert _kept(w) == "m-1"
 
 
-async def test_an_update_by_name_reaches_the_browser_whose_marker_was_read() -> None:
-    """A name may be another's a moment later."""
+async def test_update_by_name_is_sent_to_the_id_that_was_read() -> None:
+    """A name can belong to another browser a moment later."""
     async with world() as w:
         made = await _marked(w)
         _without(await w.dialect.call("PATCH", "/v1/browsers/one", {"metadata": {"a": 1}, "name": "two"}))
@@ -85,16 +85,16 @@ async def test_an_update_by_name_reaches_the_browser_whose_marker_was_read() -> 
         ("PATCH", "/v1/runtimes/br_1", {}),
     ],
 )
-async def test_a_client_that_sends_it_is_refused_in_the_form_of_its_api(method: str, path: str, body: dict) -> None:
+async def test_marker_of_a_client_is_refused_in_its_era(method: str, path: str, body: dict) -> None:
     async with world() as w:
         reply = await w.dialect.call(method, path, {**body, "metadata": {MARKER: "mine"}})
-        told = reply.json["error"] if "browsers" in path else reply.json
-        assert (reply.status, told["code"]) == (400, "request.invalid")
-        assert told["details"]["errors"][0]["member"] == f"metadata.{MARKER}"
+        error_body = reply.json["error"] if "browsers" in path else reply.json
+        assert (reply.status, error_body["code"]) == (400, "request.invalid")
+        assert error_body["details"]["errors"][0]["member"] == f"metadata.{MARKER}"
         assert list(w.browsers.made()) == []
 
 
-async def test_the_unified_api_does_not_show_it() -> None:
+async def test_unified_api_never_shows_the_marker() -> None:
     async with world() as w:
         await _marked(w, team="shop")
         listed = _without(await w.gateway.call("GET", "/v1/runtimes"))

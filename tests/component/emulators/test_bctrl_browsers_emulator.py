@@ -1,4 +1,4 @@
-"""The emulator of the browser API, and of the era before it, over real sockets."""
+"""The emulator of the browser API and of the flat era over real sockets."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -53,7 +53,7 @@ REQUIRED_OF_A_RUN = [
 
 
 class Time:
-    """The emulator's clock, moved by hand."""
+    """The emulator's clock, which tests advance."""
 
     def __init__(self) -> None:
         self.seconds = 1_790_000_000.0
@@ -82,7 +82,7 @@ async def _create(session: aiohttp.ClientSession, name: str = "bot", wait: int =
     return made
 
 
-async def test_a_create_has_all_members_that_the_client_requires():
+async def test_create_returns_all_members_that_the_client_requires():
     async with _emulator() as session:
         made = await _create(session, gpu=True, metadata={"n": 1}, extensions=["e"], captcha={"autoSolve": True})
         assert not set(REQUIRED) - made.keys()
@@ -102,7 +102,7 @@ async def test_a_create_has_all_members_that_the_client_requires():
         assert await _send(session, "GET", f"{BROWSERS}/bot") == (200, made)
 
 
-async def test_a_run_takes_its_time_unless_the_call_waits():
+async def test_run_starts_and_stops_after_a_second_unless_the_call_waits():
     time = Time()
     async with _emulator(time) as session:
         made = await _create(session, wait=0)
@@ -125,7 +125,7 @@ async def test_a_run_takes_its_time_unless_the_call_waits():
         assert await seen("POST", "/stop?wait=60") == ("idle", None)
 
 
-async def test_a_start_keeps_a_current_run_and_comes_after_one_that_is_stopping():
+async def test_start_keeps_a_current_run_and_replaces_one_that_is_stopping():
     async with _emulator() as session:
         made = await _create(session)
         one, first = f"{BROWSERS}/{made['id']}", made["currentRun"]["id"]
@@ -137,7 +137,7 @@ async def test_a_start_keeps_a_current_run_and_comes_after_one_that_is_stopping(
         assert after["savedState"]["status"] == "saved"
 
 
-async def test_a_stop_keeps_the_state_or_erases_it():
+async def test_stop_keeps_the_state_or_erases_it():
     async with _emulator() as session:
         one = f"{BROWSERS}/{(await _create(session))['id']}"
         _, kept = await _send(session, "POST", f"{one}/stop?wait=1", {})
@@ -148,7 +148,7 @@ async def test_a_stop_keeps_the_state_or_erases_it():
         assert (await _send(session, "POST", f"{one}/stop", {}))[1]["status"] == "idle"
 
 
-async def test_a_deleted_browser_is_gone_whatever_it_did():
+async def test_deleted_browser_is_gone_even_while_it_runs():
     async with _emulator() as session:
         made = await _create(session)
         deleted = {"object": "deleted", "id": made["id"], "deleted": True}
@@ -159,7 +159,7 @@ async def test_a_deleted_browser_is_gone_whatever_it_did():
         assert (stats["runtimes"], stats["live_runtimes"], stats["creates_committed"]) == (0, 0, 1)
 
 
-async def test_a_space_has_only_its_own_browsers_however_it_is_named():
+async def test_space_shows_only_its_own_browsers():
     async with _emulator() as session:
         here, there = await _create(session), await _create(session, spaceId="sp_2")
         assert (here["spaceId"], there["spaceId"]) == ("sp_demo", "sp_2")
@@ -171,7 +171,7 @@ async def test_a_space_has_only_its_own_browsers_however_it_is_named():
 
 
 @pytest.mark.parametrize(("choice", "status", "count"), [("unique", 409, 1), ("free", 201, 2)])
-async def test_whether_a_name_can_be_used_twice_is_a_personality(choice, status, count):
+async def test_personality_decides_whether_names_are_unique(choice, status, count):
     async with _emulator(names=choice) as session:
         await _create(session)
         answered, answer = await _send(session, "POST", BROWSERS, {"name": "bot"})
@@ -183,7 +183,7 @@ async def test_whether_a_name_can_be_used_twice_is_a_personality(choice, status,
         assert (await _send(session, "GET", f"{BROWSERS}/bot"))[1]["id"] in {row["id"] for row in page["data"]}
 
 
-async def test_a_remembered_key_replays_a_write_and_refuses_another():
+async def test_remembered_key_replays_its_write_and_refuses_another():
     async with _emulator() as session:
         key = {"headers": {"Idempotency-Key": "k-1"}}
         _, first = await _send(session, "POST", BROWSERS, {"name": "bot"}, **key)
@@ -199,7 +199,7 @@ async def test_a_remembered_key_replays_a_write_and_refuses_another():
         assert stats["creates_committed"] == 1
 
 
-async def test_a_deleted_browsers_deletion_is_replayed_under_its_key():
+async def test_delete_is_replayed_with_its_key():
     async with _emulator() as session:
         await _create(session)
         key = {"headers": {"Idempotency-Key": "k-1"}}
@@ -208,21 +208,21 @@ async def test_a_deleted_browsers_deletion_is_replayed_under_its_key():
         assert (await _send(session, "DELETE", f"{BROWSERS}/bot"))[0] == 404
 
 
-async def test_what_was_refused_is_not_remembered_under_its_key():
+async def test_refusal_is_not_remembered_under_its_key():
     async with _emulator() as session:
         key = {"headers": {"Idempotency-Key": "k-1"}}
         assert (await _send(session, "POST", BROWSERS, {"gpu": 1}, **key))[0] == 400
         assert (await _send(session, "POST", BROWSERS, {"gpu": True}, **key))[0] == 201
 
 
-async def test_a_forgotten_key_makes_a_second_browser():
+async def test_forgotten_key_creates_a_second_browser():
     async with _emulator(names="free", keys="forgotten") as session:
         key = {"headers": {"Idempotency-Key": "k-1"}}
         ids = {(await _send(session, "POST", BROWSERS, {"name": "bot"}, **key))[1]["id"] for _ in range(2)}
         assert len(ids) == 2
 
 
-async def test_a_create_that_is_committed_twice_makes_two_whatever_the_key_and_the_name():
+async def test_commit_twice_creates_two_with_any_key_and_name():
     async with _emulator() as session:
         await _send(session, "POST", "/__faults", {"operation": "create", "fault": "commit_twice", "times": 1})
         await _send(session, "POST", BROWSERS, {"name": "bot"}, headers={"Idempotency-Key": "k-1"})
@@ -254,7 +254,7 @@ async def test_a_create_that_is_committed_twice_makes_two_whatever_the_key_and_t
         {"proxy": {"host": "h", "port": "1", "protocol": "http"}},
     ],
 )
-async def test_a_body_that_the_client_does_not_know_is_refused_and_makes_nothing(body):
+async def test_invalid_body_is_refused_and_creates_nothing(body):
     async with _emulator() as session:
         status, answer = await _send(session, "POST", BROWSERS, body)
         assert (status, answer["error"]["code"]) == (400, "request.invalid")
@@ -293,7 +293,7 @@ async def test_every_form_of_a_proxy_is_shown_without_its_password(proxy, shown)
         assert (await _create(session, proxy=proxy))["proxy"] == shown
 
 
-async def test_an_update_changes_what_is_sent_and_a_running_browser_keeps_its_looks():
+async def test_update_changes_the_sent_members_except_fixed_ones_of_a_running_browser():
     async with _emulator() as session:
         one = f"{BROWSERS}/{(await _create(session))['id']}"
         await _create(session, "taken")
@@ -306,7 +306,7 @@ async def test_an_update_changes_what_is_sent_and_a_running_browser_keeps_its_lo
         assert (await _send(session, "PATCH", one, {"stealth": "best"}))[1]["stealth"] == "best"
 
 
-async def test_a_copy_needs_a_persona_and_a_source_with_saved_state():
+async def test_copy_needs_a_persona_and_a_source_with_saved_state():
     async with _emulator() as session:
         source = await _create(session)
         for body, status, code in (
@@ -321,12 +321,12 @@ async def test_a_copy_needs_a_persona_and_a_source_with_saved_state():
         assert (copy["copiedFrom"]["browserId"], copy["savedState"]["status"]) == (source["id"], "saved")
 
 
-async def test_revoked_connections_are_replaced():
+async def test_revoke_replaces_the_connections():
     async with _emulator() as session:
         made = await _create(session)
         _, revoked = await _send(session, "POST", f"{BROWSERS}/bot/connections/revoke", {})
-        ways = made["currentRun"]["connections"]["cdpUrl"], revoked["currentRun"]["connections"]["cdpUrl"]
-        assert ways[0] != ways[1]
+        urls = made["currentRun"]["connections"]["cdpUrl"], revoked["currentRun"]["connections"]["cdpUrl"]
+        assert urls[0] != urls[1]
         await _send(session, "POST", f"{BROWSERS}/bot/stop", {})
         status, answer = await _send(session, "POST", f"{BROWSERS}/bot/connections/revoke", {})
         assert (status, answer["error"]["code"]) == (409, "browser.not_running")
@@ -352,7 +352,7 @@ async def test_pages_are_in_order_and_end(order):
         assert moments == sorted(moments, reverse=order == "desc")
 
 
-async def test_a_list_is_narrowed_by_name_part_of_it_status_and_location():
+async def test_list_is_filtered_by_name_part_of_it_status_and_location():
     async with _emulator() as session:
         await _create(session, "checkout", location="us-east")
         await _create(session, "checkout-2")
@@ -372,8 +372,8 @@ async def test_a_list_is_narrowed_by_name_part_of_it_status_and_location():
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        ("GET", f"{BROWSERS}/nobody", 404, "browser.not_found"),
-        ("POST", f"{BROWSERS}/nobody/start", 404, "browser.not_found"),
+        ("GET", f"{BROWSERS}/missing", 404, "browser.not_found"),
+        ("POST", f"{BROWSERS}/missing/start", 404, "browser.not_found"),
         ("GET", f"{BROWSERS}?limit=0", 400, "request.invalid"),
         ("GET", f"{BROWSERS}?limit=101", 400, "request.invalid"),
         ("GET", f"{BROWSERS}?order=up", 400, "request.invalid"),
@@ -393,7 +393,7 @@ async def test_every_error_has_the_nested_form(method, path, status, code):
 
 
 @pytest.mark.parametrize(("version", "status"), [(None, 200), ("2026-10-03", 200), ("2026-10-04", 400), ("1", 400)])
-async def test_only_the_one_version_is_spoken(version, status):
+async def test_other_version_is_refused(version, status):
     async with _emulator() as session:
         headers = {} if version is None else {"BCTRL-Version": version}
         answered, answer = await _send(session, "GET", BROWSERS, headers=headers)
@@ -402,7 +402,7 @@ async def test_only_the_one_version_is_spoken(version, status):
             assert answer["error"]["code"] == "request.version_unsupported"
 
 
-async def test_only_the_token_opens():
+async def test_wrong_token_is_401():
     async with _emulator() as session:
         for headers, code in (
             ({"Authorization": "Bearer other"}, "auth.invalid"),
@@ -412,20 +412,20 @@ async def test_only_the_token_opens():
             assert (status, answer["error"]["code"]) == (401, code)
 
 
-async def test_a_call_without_credentials_is_told_so():
+async def test_call_without_credentials_has_its_own_code():
     async with running(create_emulator(token="t0ken")) as url, aiohttp.ClientSession(url) as anonymous:
         status, answer = await _send(anonymous, "GET", BROWSERS)
         assert (status, answer["error"]["code"]) == (401, "auth.required")
 
 
-async def test_a_body_that_is_no_json_is_told_apart():
+async def test_body_that_is_not_json_has_its_own_code():
     async with _emulator() as session, session.post(BROWSERS, data=b"{") as response:
         assert (response.status, (await response.json())["error"]["code"]) == (400, "request.invalid_json")
 
 
 @pytest.mark.parametrize("lag", ["list_lag", "get_lag"])
 @pytest.mark.parametrize("era", [BROWSERS, FLAT])
-async def test_what_lags_is_shown_later(lag, era):
+async def test_lagging_runtime_appears_later(lag, era):
     async with _emulator() as session:
         operation = "create" if era == BROWSERS else "flat_create"
         await _send(session, "POST", "/__faults", {"operation": operation, "fault": lag, "reads": 1})
@@ -436,30 +436,30 @@ async def test_what_lags_is_shown_later(lag, era):
         assert made["id"] in str((await _send(session, "GET", path))[1])
 
 
-async def test_what_exists_is_told_with_its_marker_and_its_key():
-    """Also what is idle: it holds its name. What was deleted is gone."""
+async def test_control_route_shows_each_browser_with_marker_and_key():
+    """An idle browser is shown too, because it holds its name. A deleted one is not."""
     async with _emulator(keys="forgotten") as session:
         made = await _create(session, "one", metadata={"rgw_intent": "m-1", "team": "shop"})
         body, headers = {"name": "two"}, {"Idempotency-Key": "k-2"}
         _, other = await _send(session, "POST", f"{BROWSERS}?spaceId=sp_2", body, headers=headers)
         await _send(session, "POST", f"{BROWSERS}/{made['id']}/stop")
-        told = (await _send(session, "GET", "/__runtimes"))[1]["items"]
-        assert [tuple(item.values()) for item in told] == [
+        items = (await _send(session, "GET", "/__runtimes"))[1]["items"]
+        assert [tuple(item.values()) for item in items] == [
             (made["id"], "one", "sp_demo", True, "m-1", None),
             (other["id"], "two", "sp_2", True, None, "k-2"),
         ]
         await _send(session, "DELETE", f"{BROWSERS}/{made['id']}")
-        told = (await _send(session, "GET", "/__runtimes"))[1]["items"]
-        assert [item["name"] for item in told] == ["two"]
+        items = (await _send(session, "GET", "/__runtimes"))[1]["items"]
+        assert [item["name"] for item in items] == ["two"]
 
 
-async def test_the_credentials_tell_their_organization_and_its_default_space():
+async def test_whoami_returns_organization_and_default_space():
     async with _emulator() as session:
         _, identity = await _send(session, "GET", "/v1/auth/whoami")
         assert (identity["organizationId"], identity["defaultSpaceId"]) == ("org_demo", "sp_demo")
 
 
-async def test_the_era_before_creates_starts_and_stops_the_same_browsers():
+async def test_flat_era_creates_starts_and_stops_the_same_browsers():
     async with _emulator() as session:
         status, made = await _send(
             session,
@@ -488,17 +488,17 @@ async def test_the_era_before_creates_starts_and_stops_the_same_browsers():
         assert stopped == {"runtimeId": made["id"], "runId": started["runId"], "stopped": True, "status": "stopped"}
 
 
-async def test_the_era_before_starts_at_once_when_it_is_asked_to():
+async def test_flat_create_with_start_is_active_at_once():
     async with _emulator() as session:
         status, made = await _send(session, "POST", FLAT, {"type": "browser", "start": True})
         assert (status, made["status"]) == (201, "active")
-        ways = made["connection"]
-        assert ways["runId"] == made["activeRunId"]
-        assert ways["cdpUrl"].startswith("wss://")
-        assert ways["webDriverUrl"] == ways["webdriverUrl"]
+        urls = made["connection"]
+        assert urls["runId"] == made["activeRunId"]
+        assert urls["cdpUrl"].startswith("wss://")
+        assert urls["webDriverUrl"] == urls["webdriverUrl"]
 
 
-async def test_the_era_before_lists_updates_and_deletes():
+async def test_flat_era_lists_updates_and_deletes():
     async with _emulator() as session:
         ids = [(await _send(session, "POST", FLAT, {"type": "browser", "name": f"r-{n}"}))[1]["id"] for n in range(3)]
         _, page = await _send(session, "GET", f"{FLAT}?limit=2")
@@ -520,7 +520,7 @@ async def test_the_era_before_lists_updates_and_deletes():
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "code"),
     [
-        ("GET", f"{FLAT}/nobody", None, 404, "runtime.not_found"),
+        ("GET", f"{FLAT}/missing", None, 404, "runtime.not_found"),
         ("POST", FLAT, {"name": "x"}, 400, "request.invalid"),
         ("POST", FLAT, {"type": "desktop"}, 400, "request.invalid"),
         ("POST", FLAT, {"type": "browser", "start": "yes"}, 400, "request.invalid"),
@@ -528,7 +528,7 @@ async def test_the_era_before_lists_updates_and_deletes():
         ("GET", f"{FLAT}/a/b/c", None, 404, "route.not_found"),
     ],
 )
-async def test_every_error_of_the_era_before_is_flat(method, path, body, status, code):
+async def test_every_error_of_the_flat_era_is_flat(method, path, body, status, code):
     async with _emulator() as session:
         answered, answer = await _send(session, method, path, body)
         assert (answered, answer["code"]) == (status, code)
@@ -536,7 +536,7 @@ async def test_every_error_of_the_era_before_is_flat(method, path, body, status,
         assert "message" not in answer
 
 
-async def test_a_fault_of_the_era_before_is_flat_too_and_a_proxys_page_stays_one():
+async def test_injected_fault_of_the_flat_era_is_flat_and_html_stays_html():
     async with _emulator() as session:
         rule = {"operation": "flat_list", "fault": "status", "status": 429, "retry_after": 7, "times": 1}
         await _send(session, "POST", "/__faults", rule)
@@ -554,6 +554,6 @@ async def test_a_fault_of_the_era_before_is_flat_too_and_a_proxys_page_stays_one
 
 
 @pytest.mark.parametrize("personality", [{"names": "odd"}, {"mood": "good"}])
-def test_an_unknown_personality_is_refused(personality):
+def test_unknown_personality_is_refused(personality):
     with pytest.raises(ValueError, match="no personality"):
         create_emulator(token="t", personality=personality)

@@ -36,7 +36,7 @@ async def _create(session: aiohttp.ClientSession, alias: str = "bot", **members:
     return await _send(session, "POST", RUNTIMES, {"alias": alias, "kind": "browser", **members})
 
 
-async def test_a_create_launches_a_browser():
+async def test_create_launches_a_browser():
     async with _emulator() as session:
         status, made = await _create(
             session, driver="selenium", launch={"mode": "profile", "profileId": PROFILE}, more="fine"
@@ -49,7 +49,7 @@ async def test_a_create_launches_a_browser():
         assert await _send(session, "GET", RUNTIMES) == (200, {"runtimes": [made]})
 
 
-async def test_the_proxy_and_the_other_launch_options_are_never_echoed():
+async def test_launch_options_are_never_returned():
     async with _emulator() as session:
         proxy = {"type": "socks5", "host": "p", "port": 1.0, "username": "u", "password": "hunter2"}
         config = {"humanize": True, "humanizePersonaId": 3, "solveCaptchas": False, "proxy": proxy}
@@ -61,7 +61,7 @@ async def test_the_proxy_and_the_other_launch_options_are_never_echoed():
         assert "any-extension" not in str(made)
 
 
-async def test_a_workspace_that_is_no_uuid_has_one_in_its_answers_and_its_own_runtimes():
+async def test_workspace_without_a_uuid_gets_one_and_has_its_own_runtimes():
     async with _emulator() as session:
         _, made = await _create(session)
         assert len(made["workspaceId"]) == 36
@@ -105,7 +105,7 @@ _BAD_CREATES: list[Any] = [
 
 
 @pytest.mark.parametrize("body", _BAD_CREATES)
-async def test_a_body_that_the_seed_forbids_is_refused_and_makes_nothing(body):
+async def test_invalid_body_is_refused_and_creates_nothing(body):
     async with _emulator() as session:
         status, answer = await _send(session, "POST", RUNTIMES, body)
         assert (status, answer["code"]) == (400, "request.invalid")
@@ -117,7 +117,7 @@ async def test_a_body_that_the_seed_forbids_is_refused_and_makes_nothing(body):
     ("choice", "status", "same", "count"),
     [("conflict", 409, False, 1), ("return", 200, True, 1), ("second", 200, False, 2)],
 )
-async def test_what_a_create_under_a_live_alias_does_is_a_personality(choice, status, same, count):
+async def test_personality_decides_about_a_create_with_a_live_alias(choice, status, same, count):
     async with _emulator(live_alias=choice) as session:
         _, first = await _create(session)
         answered, second = await _create(session)
@@ -131,25 +131,25 @@ async def test_what_a_create_under_a_live_alias_does_is_a_personality(choice, st
 
 @pytest.mark.parametrize(("choice", "status"), [("reusable", 200), ("taken", 409)])
 @pytest.mark.parametrize("ended", ["stopped", "failed"])
-async def test_whether_the_alias_of_an_ended_runtime_can_be_used_again_is_a_personality(choice, status, ended):
+async def test_personality_decides_whether_the_alias_of_an_ended_runtime_is_reusable(choice, status, ended):
     async with _emulator(stopped_alias=choice) as session:
         await _send(session, "POST", "/__runtimes", {"workspaceId": "ws-1", "alias": "bot", "status": ended})
         answered, _ = await _create(session)
         assert answered == status
 
 
-async def test_what_exists_is_told_with_whether_it_lives():
+async def test_control_route_shows_whether_each_runtime_is_live():
     async with _emulator() as session:
         _, made = await _create(session, "ended")
         await _send(session, "POST", f"{RUNTIMES}/ended/stop")
         _, other = await _create(session, "bot")
-        told = (await _send(session, "GET", "/__runtimes"))[1]["items"]
-        shown = [(item["id"], item["name"], item["live"]) for item in told]
+        items = (await _send(session, "GET", "/__runtimes"))[1]["items"]
+        shown = [(item["id"], item["name"], item["live"]) for item in items]
         assert shown == [(made["id"], "ended", False), (other["id"], "bot", True)]
-        assert {item["scope"] for item in told} == {RUNTIMES.split("/")[3]}
+        assert {item["scope"] for item in items} == {RUNTIMES.split("/")[3]}
 
 
-async def test_an_alias_means_the_newest_live_runtime_and_else_the_newest():
+async def test_alias_addresses_the_newest_live_runtime_else_the_newest():
     async with _emulator(live_alias="second") as session:
         made = [(await _create(session))[1]["id"] for _ in range(3)]
         meant = []
@@ -163,7 +163,7 @@ async def test_an_alias_means_the_newest_live_runtime_and_else_the_newest():
         assert (ended["id"], ended["status"]) == (made[-1], "stopped")
 
 
-async def test_stopping_again_changes_nothing():
+async def test_second_stop_changes_nothing():
     async with _emulator() as session:
         await _create(session)
         _, stopped = await _send(session, "POST", f"{RUNTIMES}/bot/stop")
@@ -175,10 +175,10 @@ async def test_stopping_again_changes_nothing():
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        ("GET", f"{RUNTIMES}/nobody", 404, "runtime.not_found"),
-        ("POST", f"{RUNTIMES}/nobody/stop", 404, "runtime.not_found"),
+        ("GET", f"{RUNTIMES}/missing", 404, "runtime.not_found"),
+        ("POST", f"{RUNTIMES}/missing/stop", 404, "runtime.not_found"),
         ("GET", "/v1/runtimes", 404, "route.not_found"),
-        ("DELETE", f"{RUNTIMES}/nobody", 405, "request.invalid"),
+        ("DELETE", f"{RUNTIMES}/missing", 405, "request.invalid"),
     ],
 )
 async def test_every_error_has_the_native_form(method, path, status, code):
@@ -190,25 +190,25 @@ async def test_every_error_has_the_native_form(method, path, status, code):
 
 
 @pytest.mark.parametrize("authorization", ["Bearer other", "Bearer", "Basic t0ken", "bearer\u00fc"])
-async def test_only_the_token_opens(authorization):
+async def test_wrong_token_is_401(authorization):
     async with _emulator() as session:
         status, answer = await _send(session, "GET", RUNTIMES, headers={"Authorization": authorization})
         assert (status, answer["code"]) == (401, "auth.invalid")
 
 
-async def test_a_call_without_credentials_is_told_so():
+async def test_call_without_credentials_has_its_own_code():
     app = create_emulator(token="t0ken")
     async with running(app) as url, aiohttp.ClientSession(url) as anonymous:
         status, answer = await _send(anonymous, "GET", RUNTIMES)
         assert (status, answer["code"]) == (401, "auth.required")
 
 
-async def test_a_body_that_is_no_json_is_told_apart():
+async def test_body_that_is_not_json_has_its_own_code():
     async with _emulator() as session, session.post(RUNTIMES, data=b"{") as response:
         assert (response.status, (await response.json())["code"]) == (400, "request.invalid_json")
 
 
-async def test_any_runtime_can_be_put_in():
+async def test_any_runtime_can_be_added():
     given = {"workspaceId": "ws-1", "alias": "sheet", "kind": "spreadsheet", "status": "failed", "cells": 9}
     async with _emulator() as session:
         status, put_in = await _send(session, "POST", "/__runtimes", given)
@@ -218,7 +218,7 @@ async def test_any_runtime_can_be_put_in():
         assert (await _send(session, "POST", "/__runtimes", {"alias": "x"}))[0] == 400
 
 
-async def test_a_create_that_is_committed_twice_makes_two_whatever_the_personality():
+async def test_commit_twice_creates_two_with_every_personality():
     async with _emulator() as session:
         await _send(session, "POST", "/__faults", {"operation": "create", "fault": "commit_twice", "times": 1})
         await _create(session)
@@ -227,7 +227,7 @@ async def test_a_create_that_is_committed_twice_makes_two_whatever_the_personali
 
 
 @pytest.mark.parametrize(("fault", "path"), [("list_lag", RUNTIMES), ("get_lag", f"{RUNTIMES}/bot")])
-async def test_what_lags_is_shown_later(fault, path):
+async def test_lagging_runtime_appears_later(fault, path):
     async with _emulator() as session:
         rule = {"operation": "create", "fault": fault, "reads": 1}
         await _send(session, "POST", "/__faults", rule)
@@ -237,6 +237,6 @@ async def test_what_lags_is_shown_later(fault, path):
 
 
 @pytest.mark.parametrize("personality", [{"live_alias": "explode"}, {"mood": "good"}])
-def test_an_unknown_personality_is_refused(personality):
+def test_unknown_personality_is_refused(personality):
     with pytest.raises(ValueError, match="no personality"):
         create_emulator(token="t", personality=personality)

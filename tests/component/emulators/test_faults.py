@@ -1,4 +1,4 @@
-"""The faults of the emulator kit, seen from a client over a real socket."""
+"""The faults of the emulator kit, observed by a client over a real socket."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -13,7 +13,7 @@ from gateway.testing.servers import running
 
 
 class Shelf(Emulator):
-    """The smallest provider: things with a name."""
+    """A minimal provider: things with names."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -63,14 +63,14 @@ class Shelf(Emulator):
 
 
 class Sleeps:
-    """Stands in for time: every sleep lasts until ``wake``."""
+    """A replacement for sleeping: every sleep lasts until ``wake``."""
 
     def __init__(self) -> None:
-        self.asked: list[float] = []
+        self.requested: list[float] = []
         self.wake = asyncio.Event()
 
     async def __call__(self, seconds: float) -> None:
-        self.asked.append(seconds)
+        self.requested.append(seconds)
         await self.wake.wait()
 
 
@@ -124,7 +124,7 @@ async def client(sleeps: Sleeps) -> AsyncIterator[Client]:
         ("POST", "/things", {"json": {"name": "x"}, "headers": {"Authorization": "Bearer other"}}, 401),
     ],
 )
-async def test_every_error_is_in_the_providers_envelope(
+async def test_every_error_has_the_providers_envelope(
     client: Client, method: str, path: str, options: dict[str, Any], status: int
 ) -> None:
     async with client.session.request(method, path, **options) as response:
@@ -134,12 +134,12 @@ async def test_every_error_is_in_the_providers_envelope(
     assert client.emulator.things == []
 
 
-async def test_a_bug_of_the_emulator_is_a_500_and_in_its_log(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+async def test_exception_in_the_emulator_is_a_500_and_logged(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     assert (await client.create("bug"))[0] == 500
     assert "an unforeseen case" in caplog.text
 
 
-async def test_what_was_received_is_shown_without_credentials(client: Client) -> None:
+async def test_recorded_requests_have_no_credentials(client: Client) -> None:
     await client.call("POST", "/things?a=1&a=2", {"name": "one"}, headers={"X-API-Key": "hush", "X-Request-ID": "r1"})
     await client.call("GET", "/things")
     async with client.session.post("/things", data=b"{nope") as response:
@@ -155,7 +155,7 @@ async def test_what_was_received_is_shown_without_credentials(client: Client) ->
     assert (await client.stats())["requests"] == {"create": 2, "list": 1}
 
 
-async def test_the_record_of_requests_is_bounded() -> None:
+async def test_record_of_requests_is_bounded() -> None:
     emulator = Shelf(kept_requests=3)
     async with running(emulator.application()) as url, aiohttp.ClientSession(url) as session:
         for index in range(5):
@@ -165,17 +165,17 @@ async def test_the_record_of_requests_is_bounded() -> None:
     assert emulator.stats()["requests"] == {"get": 5}
 
 
-async def test_a_delay_waits_on_the_sleep_that_was_given(client: Client, sleeps: Sleeps) -> None:
+async def test_delay_uses_the_given_sleep(client: Client, sleeps: Sleeps) -> None:
     await client.fault("create", "delay_before", seconds=30, times=1)
     pending = asyncio.create_task(client.create())
     await client.emulator.until_waiting()
-    assert (sleeps.asked, client.emulator.things) == ([30.0], [])
+    assert (sleeps.requested, client.emulator.things) == ([30.0], [])
     sleeps.wake.set()
     assert await pending == (201, {"name": "one"})
 
 
 @pytest.mark.parametrize("fault", ["delay_before", "hold"])
-async def test_the_commit_takes_place_after_the_client_has_left(client: Client, sleeps: Sleeps, fault: str) -> None:
+async def test_commit_happens_after_the_client_has_left(client: Client, sleeps: Sleeps, fault: str) -> None:
     await client.fault("create", fault, **({"seconds": 30} if fault == "delay_before" else {}))
     pending = asyncio.create_task(client.create())
     await client.emulator.until_waiting()
@@ -189,7 +189,7 @@ async def test_the_commit_takes_place_after_the_client_has_left(client: Client, 
 
 
 @pytest.mark.parametrize("fault", ["delay_after", "hold_after"])
-async def test_what_waits_after_the_commit_has_committed(client: Client, sleeps: Sleeps, fault: str) -> None:
+async def test_call_that_waits_after_the_commit_has_committed(client: Client, sleeps: Sleeps, fault: str) -> None:
     await client.fault("create", fault, **({"seconds": 30} if fault == "delay_after" else {}))
     pending = asyncio.create_task(client.create())
     await client.emulator.until_waiting()
@@ -201,7 +201,7 @@ async def test_what_waits_after_the_commit_has_committed(client: Client, sleeps:
     assert (await client.stats())["waiting"] == 0
 
 
-async def test_a_release_lets_go_of_one_operation_and_says_how_many(client: Client) -> None:
+async def test_release_of_one_operation_returns_the_number_of_calls(client: Client) -> None:
     await client.fault("*", "hold", times=2)
     creating, listing = (asyncio.create_task(client.create()), asyncio.create_task(client.call("GET", "/things")))
     await client.emulator.until_waiting(2)
@@ -213,7 +213,7 @@ async def test_a_release_lets_go_of_one_operation_and_says_how_many(client: Clie
 
 
 @pytest.mark.parametrize(("fault", "made"), [("hang", []), ("hang_after", ["one"])])
-async def test_a_hang_lasts_until_the_client_leaves(client: Client, fault: str, made: list[str]) -> None:
+async def test_hang_lasts_until_the_client_leaves(client: Client, fault: str, made: list[str]) -> None:
     await client.fault("create", fault, times=1)
     pending = asyncio.create_task(client.create())
     await client.emulator.until_waiting()
@@ -224,7 +224,7 @@ async def test_a_hang_lasts_until_the_client_leaves(client: Client, fault: str, 
 
 
 @pytest.mark.parametrize("fault", ["hang", "hold", "hold_after"])
-async def test_an_emulator_that_stops_leaves_nobody_waiting(fault: str) -> None:
+async def test_emulator_that_stops_ends_waiting_calls(fault: str) -> None:
     emulator = Shelf()
     async with aiohttp.ClientSession(headers={"Authorization": "Bearer secret"}) as session:
         async with running(emulator.application()) as url:
@@ -240,7 +240,7 @@ async def test_an_emulator_that_stops_leaves_nobody_waiting(fault: str) -> None:
     ("fault", "made"),
     [("drop_before", []), ("drop_after", ["one"])],
 )
-async def test_a_dropped_call_has_no_answer(client: Client, fault: str, made: list[str]) -> None:
+async def test_dropped_call_has_no_response(client: Client, fault: str, made: list[str]) -> None:
     await client.fault("create", fault, times=1)
     with pytest.raises(aiohttp.ServerDisconnectedError):
         await client.create()
@@ -248,7 +248,7 @@ async def test_a_dropped_call_has_no_answer(client: Client, fault: str, made: li
     assert client.emulator.requests.received("create")[0].status is None
 
 
-async def test_a_status_is_answered_instead_of_the_commit(client: Client) -> None:
+async def test_status_fault_replaces_the_commit(client: Client) -> None:
     await client.fault("create", "status", status=429, retry_after=7, code="slow_down", detail="Too fast.", times=1)
     async with client.session.post("/things", json={"name": "one"}) as response:
         assert (response.status, response.headers["Retry-After"]) == (429, "7")
@@ -258,18 +258,20 @@ async def test_a_status_is_answered_instead_of_the_commit(client: Client) -> Non
 
 
 @pytest.mark.parametrize(
-    ("body", "content_type", "told"),
+    ("body", "content_type", "media_type"),
     [("gone fishing", None, "text/plain"), ("<html>", "text/html", "text/html"), ({"a": 1}, None, "application/json")],
 )
-async def test_a_status_can_have_any_body(client: Client, body: Any, content_type: str | None, told: str) -> None:
+async def test_status_fault_can_have_any_body(
+    client: Client, body: Any, content_type: str | None, media_type: str
+) -> None:
     more = {"content_type": content_type} if content_type else {}
     await client.fault("list", "status", status=503, body=body, **more)
     async with client.session.get("/things") as response:
-        assert (response.status, response.content_type) == (503, told)
-        assert (await response.json() if told == "application/json" else await response.text()) == body
+        assert (response.status, response.content_type) == (503, media_type)
+        assert (await response.json() if media_type == "application/json" else await response.text()) == body
 
 
-async def test_a_redirect_says_where_to(client: Client) -> None:
+async def test_redirect_has_a_location(client: Client) -> None:
     await client.fault("create", "status", status=307, location="/things", times=1)
     async with client.session.post("/things", json={"name": "one"}, allow_redirects=False) as response:
         assert (response.status, response.headers["Location"]) == (307, "/things")
@@ -277,8 +279,8 @@ async def test_a_redirect_says_where_to(client: Client) -> None:
 
 
 @pytest.mark.parametrize("seconds", [30, None])
-async def test_a_late_commit_comes_after_its_answer(client: Client, sleeps: Sleeps, seconds: float | None) -> None:
-    """As behind a proxy that gave up; it is a whole commit, with what else was asked for."""
+async def test_late_commit_happens_after_its_response(client: Client, sleeps: Sleeps, seconds: float | None) -> None:
+    """As behind a proxy that timed out. The commit is complete, and other faults apply to it."""
     after = {} if seconds is None else {"seconds": seconds}
     await client.fault("create", "commit_late", **after, body="<html>", content_type="text/html", times=1)
     await client.fault("create", "get_lag", reads=1)
@@ -289,12 +291,12 @@ async def test_a_late_commit_comes_after_its_answer(client: Client, sleeps: Slee
     sleeps.wake.set()
     client.emulator.release("create")
     await client.emulator.until_committed("create")
-    assert sleeps.asked == ([] if seconds is None else [30.0])
+    assert sleeps.requested == ([] if seconds is None else [30.0])
     assert (await client.stats())["creates_committed"] == 1
     assert [(await client.call("GET", "/things/one"))[0] for _ in range(2)] == [404, 200]
 
 
-async def test_what_exists_is_shown_whatever_reads_show(client: Client) -> None:
+async def test_control_route_shows_runtimes_that_reads_do_not_show(client: Client) -> None:
     await client.fault("create", "list_lag")
     await client.create("one")
     await client.create("two")
@@ -306,7 +308,7 @@ async def test_what_exists_is_shown_whatever_reads_show(client: Client) -> None:
 
 
 @pytest.mark.parametrize("status", [307, 402, 408, 409, 429, 500, 502, 503, 504])
-async def test_a_status_after_the_commit_hides_that_it_worked(client: Client, status: int) -> None:
+async def test_status_after_the_commit_hides_the_success(client: Client, status: int) -> None:
     await client.fault("create", "status_after", status=status)
     body = {"name": "one"}
     assert (await client.call("POST", "/things", body, allow_redirects=False))[0] == status
@@ -314,7 +316,7 @@ async def test_a_status_after_the_commit_hides_that_it_worked(client: Client, st
     assert (await client.stats())["creates_committed"] == 1
 
 
-async def test_a_refused_call_does_not_fire_what_needs_a_commit(client: Client) -> None:
+async def test_refused_call_does_not_fire_faults_that_need_a_commit(client: Client) -> None:
     await client.fault("create", "status_after", status=500, times=1)
     await client.fault("create", "commit_twice", times=1)
     assert (await client.call("POST", "/things", {}))[0] == 422
@@ -323,7 +325,7 @@ async def test_a_refused_call_does_not_fire_what_needs_a_commit(client: Client) 
     assert (await client.stats())["faults_fired"] == {"status_after": 1, "commit_twice": 1}
 
 
-async def test_a_call_can_commit_twice(client: Client) -> None:
+async def test_call_can_commit_twice(client: Client) -> None:
     await client.fault("create", "commit_twice", times=1)
     assert await client.create() == (201, {"name": "one"})
     assert client.emulator.things == ["one", "one-again"]
@@ -331,35 +333,35 @@ async def test_a_call_can_commit_twice(client: Client) -> None:
     assert (stats["creates_committed"], stats["committed"], stats["runtimes"]) == (2, {"create": 2}, 2)
 
 
-async def test_half_a_body_breaks_off(client: Client) -> None:
+async def test_half_body_ends_early(client: Client) -> None:
     await client.fault("create", "half_body")
     with pytest.raises(aiohttp.ClientPayloadError):
         await client.create()
     assert client.emulator.things == ["one"]
 
 
-async def test_malformed_json_comes_whole_and_cannot_be_parsed(client: Client) -> None:
+async def test_malformed_json_is_complete_but_cannot_be_parsed(client: Client) -> None:
     await client.fault("create", "malformed_json")
     with pytest.raises(ValueError, match="delimiter"):
         await client.create()
     assert client.emulator.things == ["one"]
 
 
-async def test_a_refusal_by_a_web_page_hides_that_it_worked(client: Client) -> None:
+async def test_html_refusal_hides_the_success(client: Client) -> None:
     await client.fault("create", "html", status=403)
     async with client.session.post("/things", json={"name": "one"}) as response:
         assert (response.status, response.content_type) == (403, "text/html")
     assert client.emulator.things == ["one"]
 
 
-async def test_a_web_page_can_stand_for_the_answer(client: Client) -> None:
+async def test_html_can_replace_the_response(client: Client) -> None:
     await client.fault("create", "html", status=200)
     async with client.session.post("/things", json={"name": "one"}) as response:
         assert (response.status, response.content_type) == (200, "text/html")
     assert client.emulator.things == ["one"]
 
 
-async def test_lists_lag_for_so_many_reads(client: Client) -> None:
+async def test_list_lags_for_the_given_number_of_reads(client: Client) -> None:
     await client.fault("create", "list_lag", reads=2, times=1)
     await client.create()
     await client.create("two")
@@ -368,7 +370,7 @@ async def test_lists_lag_for_so_many_reads(client: Client) -> None:
     assert (await client.call("GET", "/things/one"))[0] == 200
 
 
-async def test_gets_lag_until_released(client: Client) -> None:
+async def test_get_lags_until_released(client: Client) -> None:
     await client.fault("create", "get_lag")
     await client.create()
     assert [(await client.call("GET", "/things/one"))[0] for _ in range(3)] == [404, 404, 404]
@@ -377,14 +379,14 @@ async def test_gets_lag_until_released(client: Client) -> None:
     assert (await client.call("GET", "/things/one"))[0] == 200
 
 
-async def test_a_rule_fires_after_so_many_calls_and_so_many_times(client: Client) -> None:
+async def test_rule_fires_after_a_number_of_calls_a_number_of_times(client: Client) -> None:
     await client.fault("list", "status", status=500, after=1, times=2)
     assert [(await client.call("GET", "/things"))[0] for _ in range(5)] == [200, 500, 500, 200, 200]
     rule = (await client.call("GET", "/__faults"))[1]["items"][0]
     assert (rule["seen"], rule["fired"], rule["status"]) == (5, 2, 500)
 
 
-async def test_chance_repeats_itself_with_the_same_seed(client: Client) -> None:
+async def test_same_seed_gives_the_same_faults(client: Client) -> None:
     async def statuses(seed: int) -> list[int]:
         await client.call("DELETE", "/__faults")
         await client.fault("list", "status", status=500, probability=0.5, seed=seed)
@@ -396,14 +398,14 @@ async def test_chance_repeats_itself_with_the_same_seed(client: Client) -> None:
     assert await statuses(8) != first
 
 
-async def test_rules_that_have_ended_do_not_fire(client: Client) -> None:
+async def test_ended_rules_do_not_fire(client: Client) -> None:
     await client.fault("*", "status", status=500)
     assert (await client.create())[0] == 500
     assert await client.call("DELETE", "/__faults") == (200, {"ended": 1})
     assert (await client.create())[0] == 201
 
 
-async def test_a_reset_forgets_everything(client: Client) -> None:
+async def test_reset_forgets_everything(client: Client) -> None:
     await client.fault("create", "list_lag")
     await client.create()
     await client.fault("*", "status", status=500)
@@ -437,7 +439,7 @@ async def test_a_reset_forgets_everything(client: Client) -> None:
         ([7], "[0]"),
     ],
 )
-async def test_a_bad_rule_is_refused_by_its_field_and_none_takes_effect(client: Client, rules: Any, field: str) -> None:
+async def test_invalid_rule_is_refused_with_its_field_and_none_applies(client: Client, rules: Any, field: str) -> None:
     status, body = await client.call("POST", "/__faults", rules)
     assert (status, body["field"]) == (400, field)
     assert (await client.call("GET", "/__faults"))[1]["items"] == []

@@ -1,4 +1,4 @@
-"""The TCP proxy of faults, between a real client and a real server."""
+"""The TCP proxy for faults, between a real client and a real server."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -33,13 +33,13 @@ async def echoed(session: aiohttp.ClientSession, proxy: TcpFaultProxy, body: byt
         return await response.read()
 
 
-async def test_everything_is_forwarded_at_first(proxy: TcpFaultProxy, session: aiohttp.ClientSession) -> None:
+async def test_new_proxy_forwards_everything(proxy: TcpFaultProxy, session: aiohttp.ClientSession) -> None:
     large = b"x" * 1_000_000
     assert await echoed(session, proxy, large) == large
     assert (proxy.accepted, proxy.forwarded) == (1, 1)
 
 
-async def test_connections_are_refused_and_come_back_on_the_same_port(
+async def test_refused_connections_are_accepted_again_on_the_same_port(
     proxy: TcpFaultProxy, session: aiohttp.ClientSession
 ) -> None:
     url = proxy.url
@@ -60,7 +60,7 @@ async def test_connections_are_accepted_and_reset(proxy: TcpFaultProxy, session:
     assert (proxy.was_reset, proxy.forwarded) == (1, 0)
 
 
-async def test_a_stalled_connection_goes_on_when_forwarding_does(
+async def test_stalled_connection_continues_when_forwarding_does(
     proxy: TcpFaultProxy, session: aiohttp.ClientSession
 ) -> None:
     await proxy.set_mode(Mode.STALL)
@@ -81,7 +81,7 @@ async def test_open_connections_can_be_cut(proxy: TcpFaultProxy, session: aiohtt
     assert proxy.open_connections == 0
 
 
-async def test_a_dead_target_looks_like_a_reset(session: aiohttp.ClientSession) -> None:
+async def test_unreachable_target_looks_like_a_reset(session: aiohttp.ClientSession) -> None:
     async with running(web.Application()) as url:
         pass
     async with TcpFaultProxy(url) as proxy:
@@ -90,6 +90,6 @@ async def test_a_dead_target_looks_like_a_reset(session: aiohttp.ClientSession) 
         assert (proxy.accepted, proxy.forwarded) == (1, 0)
 
 
-def test_a_target_names_host_and_port() -> None:
+def test_target_needs_host_and_port() -> None:
     with pytest.raises(ValueError, match="host and a port"):
         TcpFaultProxy("http://localhost")

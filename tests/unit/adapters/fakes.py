@@ -1,4 +1,4 @@
-"""What the unit tests of all adapters share: a transport that answers from a list."""
+"""Shared by the unit tests of all adapters: a transport that returns responses from a list."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ CALL = Call(deadline=float("inf"))
 
 
 class FakeTransport(Transport):
-    """Records what is sent; answers in order with responses, or raises failures."""
+    """Records requests, and returns the given responses or raises the given failures in order."""
 
     def __init__(self, *answers: UpstreamResponse | TransportFailure) -> None:
         self.answers = list(answers)
@@ -21,17 +21,17 @@ class FakeTransport(Transport):
     async def send(self, request: UpstreamRequest, call: Call) -> UpstreamResponse:
         self.sent.append(request)
         self.calls.append(call)
-        answered = self.answers.pop(0)
-        if isinstance(answered, TransportFailure):
-            raise answered
-        return answered
+        response = self.answers.pop(0)
+        if isinstance(response, TransportFailure):
+            raise response
+        return response
 
     async def close(self) -> None:
         pass
 
 
 def answer(status: int, body: Any, headers: dict[str, str] | None = None, **named: str) -> UpstreamResponse:
-    """An answer with a JSON body, or with these very bytes. Headers by their names, or ``like_this="…"``."""
+    """A response with a JSON body, or with the given bytes. Headers are given by name, or as ``like_this="…"``."""
     raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
     sent = CIMultiDict(headers or {})
     sent.update({name.replace("_", "-"): value for name, value in named.items()})
@@ -39,5 +39,5 @@ def answer(status: int, body: Any, headers: dict[str, str] | None = None, **name
 
 
 def call_in_time() -> Call:
-    """A call of its own, for a test that looks at what is noted on it."""
+    """A new call, for a test that reads what is recorded on it."""
     return Call(deadline=float("inf"))

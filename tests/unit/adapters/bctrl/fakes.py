@@ -1,4 +1,4 @@
-"""The JSON that bctrl answers with."""
+"""The JSON of bctrl's responses."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ OTHER = "99999999-2ee2-4e00-89ec-32d5f69181c0"
 
 
 def row(**members: Any) -> dict[str, Any]:
-    """A runtime with all required members and nothing else."""
+    """A runtime with the required members only."""
     return {
         "id": UUID,
         "workspaceId": WORKSPACE,
@@ -35,6 +35,6 @@ def settings(**options: Any) -> BctrlSettings:
 
 
 def adapter(*answers: UpstreamResponse | TransportFailure, **options: Any) -> tuple[BctrlAdapter, FakeTransport]:
-    """An adapter on a transport with these answers."""
+    """An adapter on a transport with the given responses."""
     transport = FakeTransport(*answers)
     return BctrlAdapter(settings(**options), transport), transport

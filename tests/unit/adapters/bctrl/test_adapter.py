@@ -23,7 +23,7 @@ REF = RuntimeRef(WORKSPACE, UUID, "checkout-bot")
 CREATE = validate(CreateBrowser, {"kind": "browser", "name": "checkout-bot"})
 
 
-async def test_a_create_posts_to_the_workspace_with_the_token():
+async def test_create_posts_to_the_workspace_with_the_token():
     bctrl, transport = adapter(answer(200, row()))
     created = await bctrl.create(CREATE, WORKSPACE, CALL)
     (sent,) = transport.sent
@@ -34,13 +34,13 @@ async def test_a_create_posts_to_the_workspace_with_the_token():
     assert created.runtime.provider_id == UUID
 
 
-async def test_a_create_that_is_answered_with_201_is_a_success_too():
+async def test_create_with_201_succeeds():
     bctrl, _ = adapter(answer(201, row()))
     assert (await bctrl.create(CREATE, WORKSPACE, CALL)).runtime.name == "checkout-bot"
 
 
 @pytest.mark.parametrize(("status", "body"), [(204, b""), (202, b'{"message": "accepted"}')])
-async def test_a_success_that_shows_no_runtime_leaves_a_mutation_unclear(status, body):
+async def test_write_with_a_success_without_a_runtime_has_an_unknown_outcome(status, body):
     bctrl, _ = adapter(answer(status, body), answer(200, row()), answer(status, body))
     with pytest.raises(OutcomeUnknown):
         await bctrl.create(CREATE, WORKSPACE, CALL)
@@ -48,20 +48,20 @@ async def test_a_success_that_shows_no_runtime_leaves_a_mutation_unclear(status,
         await bctrl.stop(REF, CALL)
 
 
-async def test_a_base_url_that_ends_in_v1_gets_no_second_one():
+async def test_base_url_ending_in_v1_gets_no_second_v1():
     bctrl, transport = adapter(answer(200, row()), base_url="http://bctrl.test/v1/")
     await bctrl.get(REF, CALL)
     assert transport.sent[0].path == f"/workspaces/{WORKSPACE}/runtimes/checkout-bot"
 
 
-async def test_free_text_is_one_segment_of_the_path():
+async def test_free_text_is_encoded_as_one_path_segment():
     bctrl, transport = adapter(answer(200, row(alias="a/b ü?")), scope="my space%")
     await bctrl.get(RuntimeRef("my space%", UUID, "a/b ü?"), CALL)
     assert transport.sent[0].path == "/v1/workspaces/my%20space%25/runtimes/a%2Fb%20%C3%BC%3F"
 
 
 @pytest.mark.parametrize("scope", ["", "a/b", "..", ".", "a\nb", "x" * 201])
-def test_a_scope_that_cannot_be_a_path_segment_is_refused(scope):
+def test_scope_that_cannot_be_a_path_segment_is_refused(scope):
     bctrl, _ = adapter()
     with pytest.raises(ValueError, match="workspace id"):
         bctrl.parse_scope(scope)
@@ -69,13 +69,13 @@ def test_a_scope_that_cannot_be_a_path_segment_is_refused(scope):
         settings(scope=scope)
 
 
-def test_a_workspace_id_need_not_be_a_uuid():
+def test_workspace_id_may_be_any_text():
     bctrl, _ = adapter()
     assert bctrl.parse_scope("Team 7") == "Team 7"
 
 
 @pytest.mark.parametrize("scope", [WORKSPACE, None])
-async def test_an_id_leads_back_to_the_same_runtime(scope):
+async def test_id_of_a_runtime_parses_to_its_reference(scope):
     bctrl, _ = adapter(answer(200, row(alias="Ünïcode/bot", id=UUID.upper())), scope=scope)
     runtime = await bctrl.get(RuntimeRef(WORKSPACE, UUID, "Ünïcode/bot"), CALL)
     provider, _, reference = runtime.id.partition(".")
@@ -83,7 +83,7 @@ async def test_an_id_leads_back_to_the_same_runtime(scope):
     assert bctrl.parse_reference(reference) == bctrl.reference(runtime) == RuntimeRef(WORKSPACE, UUID, "Ünïcode/bot")
 
 
-def test_an_upper_case_uuid_in_a_reference_is_folded():
+def test_upper_case_uuid_in_a_reference_is_lowered():
     bctrl, _ = adapter()
     assert bctrl.parse_reference(f"{b64url('bot')}~{UUID.upper()}").provider_id == UUID
 
@@ -106,26 +106,26 @@ OPEN = f"{b64url(WORKSPACE)}~{PINNED}"
         OPEN,
     ],
 )
-def test_a_pinned_provider_has_no_runtime_of_a_malformed_reference(reference):
+def test_malformed_reference_is_not_found_at_a_pinned_provider(reference):
     bctrl, _ = adapter()
     with pytest.raises(NotFound):
         bctrl.parse_reference(reference)
 
 
 @pytest.mark.parametrize("reference", ["", "~~", PINNED, f"{b64url('a/b')}~{PINNED}", f"x~{OPEN}", f"~{PINNED}"])
-def test_an_open_provider_has_no_runtime_of_a_malformed_reference(reference):
+def test_malformed_reference_is_not_found_at_an_open_provider(reference):
     bctrl, _ = adapter(scope=None)
     with pytest.raises(NotFound):
         bctrl.parse_reference(reference)
 
 
-async def test_a_read_that_shows_another_uuid_says_that_the_runtime_was_replaced():
+async def test_read_with_another_uuid_raises_runtime_replaced():
     bctrl, _ = adapter(answer(200, row(id=OTHER)))
     with pytest.raises(RuntimeReplaced):
         await bctrl.get(REF, CALL)
 
 
-async def test_a_stop_looks_first_and_then_stops():
+async def test_stop_reads_the_runtime_first():
     bctrl, transport = adapter(answer(200, row()), answer(200, row(status="stopped")))
     stopped = await bctrl.stop(REF, CALL)
     path = f"/v1/workspaces/{WORKSPACE}/runtimes/checkout-bot"
@@ -133,24 +133,24 @@ async def test_a_stop_looks_first_and_then_stops():
         ("GET", path, None),
         ("POST", f"{path}/stop", None),
     ]
-    assert {sent.operation for sent in transport.sent} == {Operation.STOP}, "the look belongs to the stop's work class"
+    assert {sent.operation for sent in transport.sent} == {Operation.STOP}, "the read is work of the stop's class"
     assert stopped.state is State.STOPPED
 
 
-async def test_a_replaced_runtime_is_not_stopped():
+async def test_replaced_runtime_is_not_stopped():
     bctrl, transport = adapter(answer(200, row(id=OTHER)))
     with pytest.raises(RuntimeReplaced, match="nothing was done"):
         await bctrl.stop(REF, CALL)
     assert [sent.method for sent in transport.sent] == ["GET"]
 
 
-async def test_a_stop_that_hit_another_runtime_says_so():
+async def test_stop_that_reached_another_runtime_raises_runtime_replaced():
     bctrl, _ = adapter(answer(200, row()), answer(200, row(id=OTHER, status="stopped")))
     with pytest.raises(RuntimeReplaced, match="other runtime may have been stopped"):
         await bctrl.stop(REF, CALL)
 
 
-async def test_a_look_that_is_lost_before_a_stop_is_not_a_stop_of_unknown_outcome():
+async def test_lost_read_before_a_stop_is_not_an_unknown_outcome():
     lost = TransportFailure("timeout", Phase.SENT, operation=Operation.STOP)
     bctrl, _ = adapter(lost)
     with pytest.raises(TransportFailure) as caught:
@@ -158,7 +158,7 @@ async def test_a_look_that_is_lost_before_a_stop_is_not_a_stop_of_unknown_outcom
     assert not isinstance(transport_error("bc", Operation.STOP, caught.value), OutcomeUnknown)
 
 
-async def test_a_stop_that_is_lost_has_an_unknown_outcome():
+async def test_lost_stop_has_an_unknown_outcome():
     bctrl, _ = adapter(answer(200, row()), TransportFailure("timeout", Phase.SENT, operation=Operation.STOP))
     with pytest.raises(TransportFailure) as caught:
         await bctrl.stop(REF, CALL)
@@ -166,7 +166,7 @@ async def test_a_stop_that_is_lost_has_an_unknown_outcome():
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b"\xff", b"[" * 100_000, b'{"id": "no-uuid"}', b"null"])
-async def test_a_success_outside_the_api_is_a_bad_response_to_a_read_and_unclear_after_a_mutation(body):
+async def test_success_in_another_form_is_a_bad_response_of_a_read_and_an_unknown_outcome_of_a_write(body):
     bctrl, _ = adapter(answer(200, body), answer(200, body), answer(200, body), answer(200, row()), answer(200, body))
     with pytest.raises(ProviderBadResponse):
         await bctrl.get(REF, CALL)
@@ -182,7 +182,7 @@ def _uuid(number: int) -> str:
     return f"{number:08x}-0000-4000-8000-000000000000"
 
 
-async def test_find_shows_every_runtime_of_the_alias_live_ones_first_and_newest_first():
+async def test_find_returns_all_runtimes_of_the_alias_live_and_newest_first():
     rows = [
         row(id=_uuid(1), status="stopped", createdAt="2026-03-05T00:00:00Z"),
         row(id=_uuid(2), createdAt="2026-03-01T00:00:00Z"),
@@ -197,8 +197,8 @@ async def test_find_shows_every_runtime_of_the_alias_live_ones_first_and_newest_
 
 
 @pytest.mark.parametrize("more", [{"nextCursor": "c"}, {"hasMore": True}])
-async def test_a_list_that_says_it_is_not_whole_is_no_proof_of_absence(more):
-    """The era has no pages; one that came to have them must not look like one with nothing in it."""
+async def test_incomplete_list_does_not_prove_absence(more):
+    """The era has no pages. If the provider adds them, a partial list must not look complete."""
     bctrl, _ = adapter(*[answer(200, {"runtimes": [], **more})] * 2)
     with pytest.raises(ProviderBadResponse):
         await bctrl.find(WORKSPACE, "checkout-bot", CALL)
@@ -206,19 +206,19 @@ async def test_a_list_that_says_it_is_not_whole_is_no_proof_of_absence(more):
         await bctrl.list(ProviderQuery(scope=WORKSPACE), CALL)
 
 
-async def test_the_api_tells_no_account_and_a_workspace_has_one_name():
+async def test_account_is_empty_and_a_workspace_is_its_own_canonical_scope():
     bctrl, transport = adapter()
     assert await bctrl.account(CALL) == ""
     assert await bctrl.canonical_scope(WORKSPACE, CALL) == WORKSPACE
     assert not transport.sent
 
 
-async def test_find_in_an_empty_workspace_finds_nothing():
+async def test_find_in_an_empty_workspace_returns_nothing():
     bctrl, _ = adapter(answer(200, {"runtimes": []}))
     assert not await bctrl.find(WORKSPACE, "checkout-bot", CALL)
 
 
-async def test_a_list_is_filtered_and_paged_here():
+async def test_list_is_filtered_and_paged_by_the_adapter():
     rows = [row(id=_uuid(n), kind="desktop" if n % 2 else "browser", alias=f"r{n}") for n in range(10)]
     bctrl, _ = adapter(*[answer(200, {"runtimes": rows, "nextCursor": None})] * 3)
     wanted = ListFilter(kinds=frozenset({"desktop"}))
@@ -245,7 +245,7 @@ async def test_credentials_of_an_open_provider_are_checked_by_listing_the_worksp
         await bctrl.check_credentials(CALL)
 
 
-def test_unknown_provider_options_are_refused_with_their_pointers():
+def test_unknown_provider_options_are_refused_at_their_pointers():
     bctrl, _ = adapter()
     request = validate(CreateBrowser, {"kind": "browser", "provider_options": {"a/b": 1, "ttl": 2}})
     with pytest.raises(ValidationFailed) as caught:
@@ -259,16 +259,27 @@ def test_other_kinds_than_browsers_are_refused():
         bctrl.check_create(validate(CreateDurable, {"kind": "durable"}))
 
 
-def test_the_features_are_those_that_the_api_has():
+def test_features_are_those_of_the_api():
     bctrl, _ = adapter()
     assert bctrl.features == {
-        "stop", "launch_on_create", "driver_puppeteer", "driver_playwright", "driver_selenium", "driver_stagehand",
-        "launch_profile", "launch_ephemeral", "extension_ids", "humanize", "humanize_persona_id", "solve_captchas",
-        "proxy_http", "proxy_socks5",
-    }  # fmt: skip
+        "stop",
+        "launch_on_create",
+        "driver_puppeteer",
+        "driver_playwright",
+        "driver_selenium",
+        "driver_stagehand",
+        "launch_profile",
+        "launch_ephemeral",
+        "extension_ids",
+        "humanize",
+        "humanize_persona_id",
+        "solve_captchas",
+        "proxy_http",
+        "proxy_socks5",
+    }
 
 
-async def test_no_secret_is_in_the_repr_of_what_is_sent():
+async def test_no_secret_is_in_a_repr():
     bctrl, transport = adapter(answer(200, row()))
     proxy = {"type": "http", "host": "h", "port": 1, "password": "hunter2!"}
     request = {"kind": "browser", "name": "b", "launch": {"mode": "ephemeral", "proxy": proxy}}
@@ -280,7 +291,7 @@ async def test_no_secret_is_in_the_repr_of_what_is_sent():
     assert TOKEN not in shown
 
 
-async def test_a_stop_cannot_discard_state_and_sends_nothing_when_asked_to():
+async def test_stop_with_discard_state_is_refused_and_sends_nothing():
     bctrl, transport = adapter()
     with pytest.raises(UnsupportedFeature):
         await bctrl.stop(REF, CALL, discard_state=True)
@@ -296,7 +307,7 @@ async def test_a_stop_cannot_discard_state_and_sends_nothing_when_asked_to():
         ({"workspaceId": OTHER}, False),
     ],
 )
-async def test_a_create_is_answered_by_a_runtime_of_its_alias_and_workspace(members, answers):
+async def test_only_a_runtime_of_the_alias_and_workspace_answers_a_create(members, answers):
     bctrl, _ = adapter(answer(201, row(**members)))
     created = await bctrl.create(CREATE, WORKSPACE, CALL)
     assert bctrl.answers_create(created.runtime, "checkout-bot", WORKSPACE) is answers

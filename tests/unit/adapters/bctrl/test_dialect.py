@@ -1,4 +1,4 @@
-"""The words of the workspaces API: bodies in, errors out."""
+"""The dialect of the workspaces era: request bodies and error responses."""
 
 import json
 from typing import Any
@@ -14,85 +14,81 @@ from gateway.domain.errors import FieldError, GatewayError, InvalidRequest, Prov
 from gateway.domain.requests import EphemeralLaunch, ProfileLaunch
 
 ALL = list(errors.error_classes())
-DIALECT = BctrlDialect(None)  # type: ignore[arg-type] # wording needs no gateway
+DIALECT = BctrlDialect(None)  # type: ignore[arg-type] # errors need no gateway
 
 
 def said(error: GatewayError) -> tuple[int, dict[str, Any], dict[str, str]]:
-    """The form of an error: status, body, headers."""
+    """The response for an error: status, body, headers."""
     answer = DIALECT.failure(error, "/v1/workspaces/w/runtimes", {}, "req-1")
     assert answer.body is not None
     return answer.status, json.loads(answer.body), dict(answer.headers)
 
 
-def test_every_code_of_the_gateway_has_a_form():
-    """A new one cannot be forgotten."""
+def test_every_error_class_has_a_form():
     assert set(FORMS) == set(ALL)
     assert len(ALL) == 33
 
 
-@pytest.mark.parametrize("cls", ALL, ids=lambda cls: cls.code)
-def test_every_error_is_the_flat_envelope(cls: type[GatewayError]):
+def test_every_error_is_the_flat_envelope():
     """A JSON object with a text ``error``; a 4xx says what to do."""
-    status, body, _ = said(cls("A sentence."))
-    assert status in {400, 401, 402, 403, 404, 405, 408, 409, 429, 500, 502, 503, 504}
-    assert (body["error"], body["requestId"]) == ("A sentence.", "req-1")
-    assert body["code"] == FORMS[cls][1]
-    assert body["reasonClass"] in {*ReasonClass, OUTCOME_UNKNOWN}
-    assert ("hint" in body) is (status < 500)
+    for cls in ALL:
+        status, body, _ = said(cls("A sentence."))
+        assert status in {400, 401, 402, 403, 404, 405, 408, 409, 429, 500, 502, 503, 504}, cls.code
+        assert (body["error"], body["requestId"]) == ("A sentence.", "req-1"), cls.code
+        assert body["code"] == FORMS[cls][1], cls.code
+        assert body["reasonClass"] in {*ReasonClass, OUTCOME_UNKNOWN}, cls.code
+        assert ("hint" in body) is (status < 500), cls.code
 
 
-@pytest.mark.parametrize("cls", ALL, ids=lambda cls: cls.code)
-def test_a_caller_that_sends_a_version_gets_the_nested_envelope(cls: type[GatewayError]):
-    """Status and members are the same, but for the reasons that keep that client from sending a write again."""
-    error = cls("A sentence.", errors=[FieldError("Wrong.", "x", pointer="#/alias")])
-    flat_status, flat, _ = said(error)
-    answer = DIALECT.failure(error, "/v1/workspaces/w/runtimes", {VERSION_HEADER: "2026-10-03"}, "req-1")
-    nested = json.loads(answer.body or b"")
-    expected = {**flat, "message": flat["error"]}
-    del expected["error"]
-    if cls in {errors.InternalError, errors.ProviderBadResponse}:
-        expected["reasonClass"] = "unknown"
-    assert (answer.status, nested) == (flat_status, {"error": expected})
+def test_version_header_gives_the_nested_envelope():
+    """Status and members are the same, except the reasons that keep this client from repeating a write."""
+    for cls in ALL:
+        error = cls("A sentence.", errors=[FieldError("Wrong.", "x", pointer="#/alias")])
+        flat_status, flat, _ = said(error)
+        answer = DIALECT.failure(error, "/v1/workspaces/w/runtimes", {VERSION_HEADER: "2026-10-03"}, "req-1")
+        nested = json.loads(answer.body or b"")
+        expected = {**flat, "message": flat["error"]}
+        del expected["error"]
+        if cls in {errors.InternalError, errors.ProviderBadResponse}:
+            expected["reasonClass"] = "unknown"
+        assert (answer.status, nested) == (flat_status, {"error": expected}), cls.code
 
 
-def test_every_way_of_retrying_has_a_hint():
-    """Also one that is added later."""
+def test_every_retryable_value_has_a_hint():
     assert set(HINTS) == set(errors.Retryable)
 
 
-def test_nothing_that_clients_send_again_is_told_of_an_unknown_outcome():
-    """408, 429 and 5xx are what they repeat on their own."""
-    status, body, headers = said(errors.OutcomeUnknown("Nobody knows.", retry_after=2.0))
+def test_unknown_outcome_has_a_status_that_clients_do_not_repeat():
+    """Clients repeat 408, 429 and 5xx."""
+    status, body, headers = said(errors.OutcomeUnknown("Unknown.", retry_after=2.0))
     assert (status, body["reasonClass"]) == (409, "outcome_unknown")
-    assert headers == {"Retry-After": "2"}, "for people and loops of their own; it makes no client send again"
+    assert headers == {"Retry-After": "2"}, "no client repeats because of this header alone"
 
 
-@pytest.mark.parametrize("cls", ALL, ids=lambda cls: cls.code)
-def test_what_the_provider_said_passes_verbatim_unless_it_was_said_to_the_gateway(cls: type[GatewayError]):
-    """Its status, code and sentence."""
-    failure = ProviderFailure("bc", status=418, code="teapot.short", detail="I am a teapot.")
-    status, body, _ = said(cls("Ours.", failure=failure))
-    if cls in OURS:
-        assert (status, body["code"], body["error"]) == (*FORMS[cls][:2], "Ours.")
-    else:
-        assert (status, body["code"], body["error"]) == (418, "teapot.short", "I am a teapot.")
+def test_provider_message_passes_unchanged_unless_it_was_for_the_gateway():
+    """Status, code and message."""
+    for cls in ALL:
+        failure = ProviderFailure("bc", status=418, code="teapot.short", detail="I am a teapot.")
+        status, body, _ = said(cls("Ours.", failure=failure))
+        if cls in OURS:
+            assert (status, body["code"], body["error"]) == (*FORMS[cls][:2], "Ours."), cls.code
+        else:
+            assert (status, body["code"], body["error"]) == (418, "teapot.short", "I am a teapot."), cls.code
 
 
-def test_what_is_not_in_the_providers_envelope_is_worded_by_the_gateway():
-    """A proxy's page has a status alone."""
+def test_failure_without_an_envelope_has_the_gateways_text():
+    """An HTML page of a proxy has only a status."""
     status, body, _ = said(errors.ProviderUnavailable("Ours.", failure=ProviderFailure("bc", status=503)))
     assert (status, body["code"], body["error"]) == (503, "upstream.unavailable", "Ours.")
 
 
-def test_the_time_to_come_back_is_a_header_in_whole_seconds():
-    """Rounded up, so that nobody comes too early."""
+def test_retry_after_is_rounded_up_to_whole_seconds():
     assert said(errors.RateLimited("Slow.", retry_after=1.2))[2] == {"Retry-After": "2"}
     assert said(errors.RateLimited("Slow.", retry_after=-1))[2] == {"Retry-After": "0"}
     assert said(errors.RateLimited("Slow."))[2] == {}
 
 
-def test_faults_are_told_by_their_members():
-    """Of the body, the query or a header."""
+def test_faults_name_the_native_member():
     faults = [
         FieldError("a", "x", pointer="#/launch/config/proxy/port"),
         FieldError("b", "x", parameter="limit"),
@@ -115,13 +111,12 @@ def test_faults_are_told_by_their_members():
         ("#/launch/proxy/username", "#/launch/config/proxy/username"),
     ],
 )
-def test_a_field_of_the_unified_api_has_its_member(ours: str, native: str):
-    """In the spelling and the place of the seed."""
+def test_field_of_the_unified_api_maps_to_the_native_member(ours: str, native: str):
     assert native_fault(FieldError("d", "c", pointer=ours)) == FieldError("d", "c", pointer=native)
 
 
-def test_a_body_becomes_a_create_with_what_was_sent_and_nothing_else():
-    """Absent stays absent, null stays null."""
+def test_body_becomes_a_create_with_only_the_sent_fields():
+    """Absent stays absent, and null stays null."""
     plain = read_create(b'{"alias": "bot", "kind": "browser"}')
     assert (plain.name, plain.sent("driver"), plain.sent("launch")) == ("bot", False, False)
     launch = {"mode": "ephemeral", "config": {"humanize": False, "proxy": None}}
@@ -134,29 +129,27 @@ def test_a_body_becomes_a_create_with_what_was_sent_and_nothing_else():
 
 
 @pytest.mark.parametrize("alias", ["x" * 200, "My bot", "a/b", "…"])
-def test_an_alias_is_taken_as_it_is(alias: str):
-    """The unified API's names are narrower, the provider's are not."""
+def test_alias_becomes_the_name_unchanged(alias: str):
+    """Names of the unified API are narrower."""
     assert read_create(json.dumps({"alias": alias, "kind": "browser"}).encode()).name == alias
 
 
 @pytest.mark.parametrize("alias", ["", ".", "..", "x" * 201, "a\nb", 5, None])
-def test_an_alias_that_could_not_be_stopped_again_is_refused(alias: Any):
-    """It is one segment of the paths."""
+def test_alias_that_cannot_be_a_path_segment_is_refused(alias: Any):
+    """Such a runtime could never be stopped."""
     with pytest.raises(ValidationFailed, match="#/alias"):
         read_create(json.dumps({"alias": alias, "kind": "browser"}).encode())
 
 
 @pytest.mark.parametrize("raw", [b"{", b"\xff", b"[" * 100_000])
-def test_what_is_not_json_is_told_as_such(raw: bytes):
-    """With the code that the API has for it."""
+def test_body_that_is_not_json_has_its_own_code(raw: bytes):
     with pytest.raises(InvalidRequest) as caught:
         read_create(raw)
     assert caught.value.extra[NATIVE_CODE] == "request.invalid_json"
     assert said(caught.value)[1]["code"] == "request.invalid_json"
 
 
-def test_no_password_is_in_a_message_or_a_repr():
-    """Neither of a create nor of a fault in it."""
+def test_password_is_in_no_message_and_no_repr():
     proxy = {"type": "http", "host": "h", "port": "hunter2", "password": "hunter2"}
     body = {"alias": "a", "kind": "browser", "launch": {"mode": "ephemeral", "config": {"proxy": proxy}}}
     with pytest.raises(ValidationFailed) as caught:

@@ -20,27 +20,27 @@ def _keys(code: str) -> list[tuple[Operation | None, int, str | None]]:
     return [key for key in TABLE if key[2] == code]
 
 
-@pytest.mark.parametrize("code", sorted(CODES))
-def test_every_documented_code_has_a_rule(code):
-    assert _keys(code)
-    for operation, status, _ in _keys(code):
-        error = _error(operation or Operation.GET, status, _flat(code))
-        assert type(error) is TABLE[operation, status, code]
-        assert error.failure is not None
-        assert error.failure.code == code
+def test_every_documented_code_has_a_rule():
+    for code in sorted(CODES):
+        assert _keys(code), code
+        for operation, status, _ in _keys(code):
+            error = _error(operation or Operation.GET, status, _flat(code))
+            assert type(error) is TABLE[operation, status, code], code
+            assert error.failure is not None, code
+            assert error.failure.code == code, code
 
 
-@pytest.mark.parametrize("reason", sorted(ReasonClass))
-def test_every_reason_class_has_a_rule_for_unknown_codes(reason):
-    assert _keys(reason_key(reason))
-    for operation, status, _ in _keys(reason_key(reason)):
-        error = _error(operation or Operation.GET, status, _flat("something.new", reason))
-        assert type(error) is TABLE[operation, status, reason_key(reason)]
-        assert error.failure is not None
-        assert error.failure.code == "something.new"
+def test_every_reason_class_has_a_rule_for_unknown_codes():
+    for reason in sorted(ReasonClass):
+        assert _keys(reason_key(reason)), reason
+        for operation, status, _ in _keys(reason_key(reason)):
+            error = _error(operation or Operation.GET, status, _flat("something.new", reason))
+            assert type(error) is TABLE[operation, status, reason_key(reason)], reason
+            assert error.failure is not None, reason
+            assert error.failure.code == "something.new", reason
 
 
-def test_a_known_code_wins_over_the_reason_class():
+def test_known_code_takes_precedence_over_the_reason_class():
     body = _flat("rate_limit.exceeded", "capability_limit_exceeded")
     assert type(_error(Operation.GET, 429, body)) is errors.RateLimited
 
@@ -54,7 +54,7 @@ def test_a_known_code_wins_over_the_reason_class():
         (500, "rate_limit.exceeded", errors.ProviderError),
     ],
 )
-def test_a_code_that_disagrees_with_the_status_loses(status, code, expected):
+def test_code_that_does_not_fit_the_status_is_ignored(status, code, expected):
     assert type(_error(Operation.GET, status, _flat(code))) is expected
 
 
@@ -80,7 +80,7 @@ def test_a_code_that_disagrees_with_the_status_loses(status, code, expected):
         (418, None, errors.ProviderBadResponse),
     ],
 )
-def test_what_a_failed_create_means(status, code, expected):
+def test_failed_create_maps_to_its_error(status, code, expected):
     assert type(_error(Operation.CREATE, status, _flat(code))) is expected
 
 
@@ -99,7 +99,7 @@ def test_what_a_failed_create_means(status, code, expected):
         (504, None, errors.ProviderTimeout),
     ],
 )
-def test_what_a_failed_read_means(status, code, expected):
+def test_failed_read_maps_to_its_error(status, code, expected):
     assert type(_error(Operation.GET, status, _flat(code))) is expected
 
 
@@ -119,22 +119,22 @@ def test_what_a_failed_read_means(status, code, expected):
         {"detail": "No such runtime", "code": "runtime.not_found", "requestId": "r-9"},
     ],
 )
-def test_the_envelopes_of_all_eras_are_read(body):
+def test_envelopes_of_all_eras_are_read(body):
     error = _error(Operation.GET, 404, body)
     assert error.failure == errors.ProviderFailure("bc", 404, "runtime.not_found", "No such runtime", "r-9", True)
     assert "No such runtime" not in error.detail
 
 
 @pytest.mark.parametrize("body", [b"<html>Not Found</html>", b"", b"[]", b'"gone"', b"{}", b'{"error": 4}', b"\xff"])
-def test_a_404_in_a_foreign_form_is_no_evidence_that_something_is_missing(body):
+def test_404_without_an_envelope_does_not_prove_absence(body):
     assert read_envelope(body) is None
     assert type(_error(Operation.GET, 404, body)) is errors.ProviderBadResponse
 
 
 @pytest.mark.parametrize("body", [{}, {"error": 4}, {"why": "no"}])
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422, 426])
-def test_a_refused_create_is_the_providers_own_with_any_json_object(status, body):
-    """The form of the era's errors is not known; a page, an array or no body at all is somebody else's."""
+def test_any_json_object_counts_as_the_providers_refusal_of_a_create(status, body):
+    """The era documents no error body. An HTML page, an array or no body is not the provider's."""
     error = _error(Operation.CREATE, status, body)
     assert error.failure == errors.ProviderFailure("bc", status, own_envelope=True)
     assert type(error) is not errors.ProviderBadResponse
@@ -146,7 +146,7 @@ def test_a_refused_create_is_the_providers_own_with_any_json_object(status, body
 @pytest.mark.parametrize(
     ("operation", "status"), [(Operation.CREATE, 500), (Operation.GET, 404), (Operation.STOP, 409)]
 )
-def test_any_json_object_is_enough_for_a_refused_create_only(operation, status):
+def test_other_json_objects_count_for_refused_creates_only(operation, status):
     error = _error(operation, status, {"why": "no"})
     assert error.failure == errors.ProviderFailure("bc", status)
 
@@ -161,31 +161,31 @@ def test_any_json_object_is_enough_for_a_refused_create_only(operation, status):
         ("idempotency.mismatch", errors.ProviderBadResponse),
     ],
 )
-def test_only_a_taken_alias_is_a_conflict_of_a_create(code, expected):
-    """No key is ever sent, so that an answer about one tells nothing about the create."""
+def test_conflict_of_a_create_is_already_exists_unless_it_concerns_a_key(code, expected):
+    """No key is sent, so an error about a key proves nothing about the create."""
     error = _error(Operation.CREATE, 409, _flat(code))
     assert type(error) is expected
     assert error.failure is not None
     assert (error.failure.status, error.failure.code, error.failure.own_envelope) == (409, code, True)
 
 
-def test_members_of_other_types_than_text_are_ignored():
+def test_members_that_are_not_text_are_ignored():
     error = _error(Operation.GET, 404, {"error": "x", "code": 7, "requestId": {}, "reasonClass": []})
     assert error.failure == errors.ProviderFailure("bc", 404, None, "x", None, own_envelope=True)
 
 
-def test_the_request_id_of_the_header_stands_in():
+def test_request_id_comes_from_the_header_if_the_body_has_none():
     error = _error(Operation.GET, 500, {"error": "x"}, **{"x-request-id": "from-header"})
     assert error.failure is not None
     assert error.failure.request_id == "from-header"
 
 
-def test_the_time_to_come_back_is_kept():
+def test_retry_after_is_kept():
     assert _error(Operation.GET, 429, _flat(), **{"Retry-After": "7"}).retry_after == 7
 
 
 @pytest.mark.parametrize("operation", [Operation.CREATE, Operation.LIST])
-def test_a_404_where_no_runtime_was_named_is_about_the_workspace(operation):
+def test_404_of_a_create_or_list_concerns_the_workspace(operation):
     error = _error(operation, 404, _flat())
     assert type(error) is errors.NotFound
     assert "workspace" in error.detail
@@ -199,7 +199,7 @@ def test_a_404_where_no_runtime_was_named_is_about_the_workspace(operation):
         (400, "proxy.protocol_invalid", "#/launch/proxy/type"),
     ],
 )
-def test_a_code_that_is_about_one_field_points_to_it(status, code, pointer):
+def test_code_about_a_field_points_to_it(status, code, pointer):
     error = _error(Operation.CREATE, status, _flat(code))
     assert type(error) is errors.ValidationFailed
     assert [fault.pointer for fault in error.errors] == [pointer]

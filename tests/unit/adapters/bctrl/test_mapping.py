@@ -38,7 +38,7 @@ _creates = st.fixed_dictionaries(
 
 
 def _as_bctrl_writes_it(create: dict) -> dict:
-    """The body that seed 004 has for a create, written down independently of the adapter."""
+    """The documented body of a create, written down independently of the adapter."""
     body = {"alias": create["name"], "kind": "browser"}
     if "driver" in create:
         body["driver"] = create["driver"]
@@ -57,13 +57,13 @@ def _as_bctrl_writes_it(create: dict) -> dict:
 
 
 @given(_creates)
-def test_every_combination_of_fields_arrives_as_it_was_meant(create):
-    """Absent, null and empty are three things: nothing is filled in, nothing is left out."""
+def test_every_combination_of_fields_is_sent_unchanged(create):
+    """Absent, null and empty are distinct: no default is added, and no field is left out."""
     sent = msgspec.json.decode(create_body(validate(CreateBrowser, create)))
     assert sent == _as_bctrl_writes_it(create)
 
 
-def test_absent_null_and_empty_stay_apart():
+def test_absent_null_and_empty_are_sent_differently():
     def sent(**launch: object) -> object:
         request = {"kind": "browser", "name": "b", "launch": {"mode": "ephemeral", **launch}}
         return msgspec.json.decode(create_body(validate(CreateBrowser, request)))["launch"]
@@ -78,7 +78,7 @@ def _read(**members: object):
     return READER.runtime(msgspec.json.encode(row(**members)), WORKSPACE)
 
 
-def test_a_whole_runtime_is_read():
+def test_runtime_with_all_members_is_decoded():
     summary = {
         "browserRunning": True,
         "currentDriver": "playwright",
@@ -112,16 +112,16 @@ def test_a_whole_runtime_is_read():
     assert runtime.actions["stop"].allowed
 
 
-def test_every_documented_status_has_a_state_of_its_own():
+def test_every_documented_status_has_its_own_state():
     assert STATES.keys() == set(wire.Status)
     assert [_read(status=status).state for status in wire.Status] == [State.RUNNING, State.STOPPED, State.FAILED]
 
 
-def test_a_stopped_runtime_cannot_be_stopped():
+def test_stopped_runtime_does_not_allow_stop():
     assert not _read(status="stopped").actions["stop"].allowed
 
 
-def test_an_unknown_status_reads_as_unknown_and_is_shown_as_it_came():
+def test_unknown_status_becomes_unknown_and_is_shown_unchanged():
     runtime = _read(status="hibernating")
     assert runtime.state is State.UNKNOWN
     assert runtime.provider_state == {"status": "hibernating"}
@@ -129,13 +129,13 @@ def test_an_unknown_status_reads_as_unknown_and_is_shown_as_it_came():
 
 
 @pytest.mark.parametrize("kind", [*wire.Kind, "television"])
-def test_every_kind_is_read_also_one_that_is_new(kind):
+def test_every_kind_is_decoded_including_new_ones(kind):
     runtime = _read(kind=kind)
     assert runtime.kind == kind
     assert runtime.browser is not None
 
 
-def test_new_enum_values_and_members_break_nothing_and_stay_visible():
+def test_new_values_and_members_are_decoded_and_shown():
     runtime = _read(
         driver="telepathy", region="moon", summary={"launchMode": "dream", "profileId": None, "gpu": {"cores": 7}}
     )
@@ -145,28 +145,28 @@ def test_new_enum_values_and_members_break_nothing_and_stay_visible():
     assert runtime.provider_data == {"region": "moon", "summary": {"gpu": {"cores": 7}}}
 
 
-def test_a_row_with_only_what_addresses_it_is_read():
+def test_row_with_only_required_members_is_decoded():
     raw = {"id": UUID, "alias": "a", "kind": "browser", "status": "active"}
     runtime = READER.runtime(msgspec.json.encode(raw), WORKSPACE)
     assert runtime.browser == BrowserPart()
     assert runtime.created_at is None
 
 
-def test_a_summary_that_says_nothing_of_the_launch_shows_none():
+def test_summary_without_launch_members_shows_no_launch():
     runtime = _read(summary={"browserRunning": False})
     assert runtime.browser is not None
     assert runtime.browser.launch is None
     assert runtime.browser.running is False
 
 
-def test_the_scope_is_the_workspace_of_the_path_and_another_answered_one_is_shown():
+def test_scope_is_the_workspace_of_the_path_and_a_different_one_is_shown():
     runtime = _read(workspaceId="other")
     assert runtime.scope == WORKSPACE
     assert runtime.provider_data == {"workspaceId": "other"}
 
 
 @pytest.mark.parametrize("missing", ["id", "alias", "kind", "status"])
-def test_a_runtime_without_what_identifies_it_is_not_read(missing):
+def test_runtime_without_a_required_member_is_refused(missing):
     raw = row()
     del raw[missing]
     with pytest.raises(ValueError, match=missing):

@@ -1,4 +1,4 @@
-"""Rows of bctrl that cannot be read: in lists, look-ups by alias, and what the dialect passes on."""
+"""Rows of bctrl that cannot be decoded: in lists, in look-ups by alias, and in forwarded lists."""
 
 import json
 
@@ -23,21 +23,21 @@ ODD = row(id=OTHER, alias="odd", summary={"browserRunning": "yes"})
         ({"status": None}, "checkout-bot"),
     ],
 )
-async def test_an_unreadable_row_that_may_have_the_alias_makes_a_look_up_unclear(unreadable, sought):
+async def test_unreadable_row_that_may_have_the_alias_fails_a_look_up(unreadable, sought):
     bctrl, _ = adapter(answer(200, {"runtimes": [row(id=OTHER), row(**unreadable)]}))
     with pytest.raises(ProviderBadResponse, match="cannot be read"):
         await bctrl.find(WORKSPACE, sought, CALL)
 
 
 @pytest.mark.parametrize("unreadable", [{"id": "no-uuid"}, {"status": None}])
-async def test_an_unreadable_row_of_another_alias_does_not_affect_a_look_up(unreadable):
+async def test_unreadable_row_of_another_alias_does_not_affect_a_look_up(unreadable):
     bctrl, _ = adapter(*[answer(200, {"runtimes": [row(id=OTHER, alias="another"), row(**unreadable)]})] * 2)
     assert [runtime.name for runtime in await bctrl.find(WORKSPACE, "another", CALL)] == ["another"]
-    assert not await bctrl.find(WORKSPACE, "nobodys", CALL)
+    assert not await bctrl.find(WORKSPACE, "unused", CALL)
 
 
-async def test_a_row_that_cannot_be_read_is_named_on_the_first_page_only():
-    """The whole list is read for each page; the row has no place in its order."""
+async def test_unreadable_row_is_reported_on_the_first_page_only():
+    """The whole list is read for each page, and the row has no position in its order."""
     rows = {"runtimes": [row(), ODD, row(id=THIRD)]}
     bctrl, _ = adapter(*[answer(200, rows)] * 2)
     first = await bctrl.list(ProviderQuery(scope=WORKSPACE, limit=1), CALL)
@@ -49,13 +49,13 @@ async def test_a_row_that_cannot_be_read_is_named_on_the_first_page_only():
 
 
 @pytest.mark.parametrize(("name", "named"), [("checkout-bot", 0), ("odd", 1)])
-async def test_a_list_by_name_names_only_a_row_that_may_have_it(name, named):
+async def test_list_by_name_reports_only_rows_that_may_have_the_name(name, named):
     bctrl, _ = adapter(answer(200, {"runtimes": [row(), ODD]}))
     found = await bctrl.list(ProviderQuery(scope=WORKSPACE, filter=ListFilter(name=name)), CALL)
     assert (len(found.items), len(found.unreadable)) == (1 - named, named)
 
 
-async def test_what_the_dialect_passes_on_is_without_the_rows_that_cannot_be_read():
+async def test_native_list_has_no_unreadable_rows():
     good = json.dumps(row(novel={"a": 1.0}), indent=1).encode()
     odd = json.dumps(ODD).encode()
     bctrl, _ = adapter(answer(200, b'{"runtimes":[' + odd + b"," + good + b'],"novel":1}'))
@@ -66,6 +66,6 @@ async def test_what_the_dialect_passes_on_is_without_the_rows_that_cannot_be_rea
     assert [bad.id for bad in call.unreadable] == [OTHER]
 
 
-async def test_good_credentials_are_good_though_a_row_cannot_be_read():
+async def test_credentials_are_accepted_despite_an_unreadable_row():
     bctrl, _ = adapter(answer(200, {"runtimes": [ODD]}))
     await bctrl.check_credentials(CALL)

@@ -1,4 +1,4 @@
-"""The JSON that the browser API answers with."""
+"""The JSON of the browser API's responses."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ ID = "br_4f1c2a9e"
 
 
 def row(**members: Any) -> dict[str, Any]:
-    """A browser with the members that the provider's client requires, idle."""
+    """An idle browser with the members that the provider's client requires."""
     return {
         "object": "browser",
         "type": "browser",
@@ -46,7 +46,7 @@ def row(**members: Any) -> dict[str, Any]:
 
 
 def running(status: str = "active", **members: Any) -> dict[str, Any]:
-    """A browser with a current run of that status; ``members`` are the run's."""
+    """A browser with a current run of the given status; ``members`` are those of the run."""
     run = {
         "object": "run",
         "id": "run_1",
@@ -76,6 +76,6 @@ def settings(**options: Any) -> BctrlBrowsersSettings:
 def adapter(
     *answers: UpstreamResponse | TransportFailure, **options: Any
 ) -> tuple[BctrlBrowsersAdapter, FakeTransport]:
-    """An adapter on a transport with these answers."""
+    """An adapter on a transport with the given responses."""
     transport = FakeTransport(*answers)
     return BctrlBrowsersAdapter(settings(**options), transport), transport

@@ -30,7 +30,7 @@ def _page(*rows: dict, cursor: str | None = None) -> object:
     return answer(200, {"data": list(rows), "hasMore": cursor is not None, "nextCursor": cursor})
 
 
-async def test_a_create_names_the_space_waits_and_carries_the_key():
+async def test_create_has_space_wait_and_key():
     browsers, transport = adapter(answer(201, running()))
     created = await browsers.create(create(), SPACE, CALL, idempotency_key="k-1")
     (sent,) = transport.sent
@@ -50,14 +50,14 @@ async def test_a_create_names_the_space_waits_and_carries_the_key():
     assert created.runtime.state is State.RUNNING
 
 
-async def test_without_a_key_none_is_sent_and_without_waiting_no_wait():
+async def test_create_without_key_and_wait_sends_neither():
     browsers, transport = adapter(answer(200, row()), wait_seconds=0)
     await browsers.create(create(), SPACE, CALL)
     assert "Idempotency-Key" not in transport.sent[0].headers
     assert transport.sent[0].query == ()
 
 
-async def test_what_a_create_cannot_carry_is_refused_before_anything_is_sent():
+async def test_unsupported_create_is_refused_before_anything_is_sent():
     browsers, transport = adapter()
     durable = validate(CreateDurable, {"kind": "durable", "name": "d"})
     for request, error in ((durable, UnsupportedFeature), (create(provider_options={"x": 1}), ValidationFailed)):
@@ -72,13 +72,13 @@ async def test_what_a_create_cannot_carry_is_refused_before_anything_is_sent():
     ("base_url", "path"),
     [("http://b.test", "/v1/browsers"), ("http://b.test/v1/", "/browsers"), ("http://v1", "/v1/browsers")],
 )
-async def test_the_base_url_may_end_in_v1_or_not(base_url, path):
+async def test_base_url_may_end_in_v1_or_not(base_url, path):
     browsers, transport = adapter(_page(), base_url=base_url)
     await browsers.check_credentials(CALL)
     assert transport.sent[0].path == path
 
 
-async def test_every_operation_on_a_browser_names_its_space():
+async def test_every_operation_on_a_browser_sends_its_space():
     browsers, transport = adapter(
         answer(200, row()), answer(200, running()), answer(200, row()), answer(200, {"id": ID, "deleted": True})
     )
@@ -94,13 +94,13 @@ async def test_every_operation_on_a_browser_names_its_space():
     ]
 
 
-async def test_a_stop_erases_the_state_only_when_it_was_asked_to():
+async def test_stop_erases_the_state_only_with_discard_state():
     browsers, transport = adapter(answer(200, row()))
     await browsers.stop(REF, CALL, discard_state=True)
     assert transport.sent[0].body == b'{"discardState":true}'
 
 
-async def test_an_id_of_any_form_stays_one_segment_of_the_path():
+async def test_id_of_any_form_is_encoded_as_one_path_segment():
     browsers, transport = adapter(answer(200, row(id="a b/ü")))
     await browsers.get(RuntimeRef(SPACE, "a b/ü"), CALL)
     assert transport.sent[0].path == "/v1/browsers/a%20b%2F%C3%BC"
@@ -110,7 +110,7 @@ async def test_an_id_of_any_form_stays_one_segment_of_the_path():
     ("options", "pointer"),
     [({"secret_ids": []}, "#/secret_ids"), ({"runtime_limit_seconds": 60}, "#/runtime_limit_seconds")],
 )
-async def test_options_of_a_start_without_an_equivalent_are_refused(options, pointer):
+async def test_start_option_without_an_equivalent_is_refused(options, pointer):
     browsers, transport = adapter()
     with pytest.raises(UnsupportedFeature) as caught:
         await browsers.start(REF, StartRequest.model_validate(options), CALL)
@@ -118,7 +118,7 @@ async def test_options_of_a_start_without_an_equivalent_are_refused(options, poi
     assert not transport.sent
 
 
-async def test_a_read_that_answers_with_a_namesake_of_the_id_found_nothing():
+async def test_read_that_returns_another_id_is_not_found():
     browsers, _ = adapter(answer(200, OTHER), answer(200, OTHER))
     with pytest.raises(NotFound):
         await browsers.get(REF, CALL)
@@ -126,7 +126,7 @@ async def test_a_read_that_answers_with_a_namesake_of_the_id_found_nothing():
         await browsers.connections(REF, CALL)
 
 
-async def test_a_verb_that_reached_a_namesake_of_the_id_says_so():
+async def test_verb_that_reached_another_browser_raises_runtime_replaced():
     browsers, _ = adapter(answer(200, OTHER), answer(200, OTHER), answer(200, {"id": "br_another", "deleted": True}))
     with pytest.raises(RuntimeReplaced, match="got the start instead"):
         await browsers.start(REF, StartRequest(), CALL)
@@ -137,13 +137,13 @@ async def test_a_verb_that_reached_a_namesake_of_the_id_says_so():
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", {"id": ID}, {"id": ID, "deleted": False}])
-async def test_a_delete_that_is_not_confirmed_is_unclear(body):
+async def test_delete_without_confirmation_has_an_unknown_outcome(body):
     browsers, _ = adapter(answer(200, body))
     with pytest.raises(OutcomeUnknown):
         await browsers.delete(REF, CALL)
 
 
-async def test_a_lost_look_for_connections_has_changed_nothing():
+async def test_lost_read_of_connections_is_not_an_unknown_outcome():
     browsers, transport = adapter(TransportFailure("timeout", Phase.SENT, operation=Operation.CONNECT))
     with pytest.raises(TransportFailure) as caught:
         await browsers.connections(REF, CALL)
@@ -151,7 +151,7 @@ async def test_a_lost_look_for_connections_has_changed_nothing():
     assert transport.sent[0].operation is Operation.CONNECT
 
 
-async def test_a_list_is_in_the_order_of_creation_and_narrowed_where_the_provider_can():
+async def test_list_is_in_order_of_creation_and_filtered_by_the_provider_if_possible():
     browsers, transport = adapter(_page(running(), cursor="next"))
     wanted = ListFilter(name="checkout-bot", states=frozenset({State.RUNNING, State.FAILED}))
     page = await browsers.list(ProviderQuery(scope=SPACE, filter=wanted, limit=7, cursor="c"), CALL)
@@ -167,8 +167,8 @@ async def test_a_list_is_in_the_order_of_creation_and_narrowed_where_the_provide
 
 
 @pytest.mark.parametrize("states", [{State.IDLE}, {State.UNKNOWN, State.RUNNING}, {State.IDLE, State.RUNNING}])
-async def test_states_that_need_a_look_at_every_browser_are_filtered_here(states):
-    """A browser that is called running may have no live run, and then it is idle."""
+async def test_states_that_the_provider_cannot_filter_are_filtered_by_the_adapter(states):
+    """A browser with the status running may have no active run, and is then idle."""
     browsers, transport = adapter(_page(row(), running("ended"), running(), row(status="odd")))
     page = await browsers.list(ProviderQuery(scope=SPACE, filter=ListFilter(states=frozenset(states))), CALL)
     assert "status" not in dict(transport.sent[0].query)
@@ -183,26 +183,26 @@ async def test_states_that_need_a_look_at_every_browser_are_filtered_here(states
         ListFilter(project="p"),
     ],
 )
-async def test_what_cannot_be_here_is_not_asked_for(wanted):
+async def test_filter_that_nothing_can_match_sends_no_request(wanted):
     browsers, transport = adapter()
     page = await browsers.list(ProviderQuery(scope=SPACE, filter=wanted), CALL)
     assert (page.items, page.next_cursor, transport.sent) == ([], None, [])
 
 
-async def test_a_list_that_repeats_its_cursor_is_a_bad_response():
+async def test_list_that_repeats_its_cursor_is_a_bad_response():
     browsers, _ = adapter(_page(row(), cursor="c"))
     with pytest.raises(ProviderBadResponse, match="repeats the cursor"):
         await browsers.list(ProviderQuery(scope=SPACE, cursor="c"), CALL)
 
 
-async def test_a_cursor_that_the_provider_does_not_take_is_the_callers_fault():
+async def test_cursor_that_the_provider_refuses_is_an_invalid_request():
     error = {"code": "pagination.cursor_invalid", "message": "no", "reasonClass": "invalid_input", "requestId": "r"}
     browsers, _ = adapter(answer(400, {"error": error}))
     with pytest.raises(InvalidRequest):
         await browsers.list(ProviderQuery(scope=SPACE, cursor="mangled"), CALL)
 
 
-async def test_find_reads_all_pages_takes_equal_names_only_and_shows_live_ones_first():
+async def test_find_reads_all_pages_and_returns_equal_names_live_first():
     old, new = row(id="br_old", createdAt="1"), row(id="br_new", createdAt="3")
     failed = {**running("failed"), "id": "br_failed"}
     browsers, transport = adapter(
@@ -213,19 +213,19 @@ async def test_find_reads_all_pages_takes_equal_names_only_and_shows_live_ones_f
     assert {dict(sent.query)["name"] for sent in transport.sent} == {"checkout-bot"}
 
 
-async def test_a_look_up_that_does_not_end_proves_no_absence():
+async def test_look_up_in_an_endless_list_does_not_prove_absence():
     browsers, _ = adapter(*[_page(cursor=str(number)) for number in range(20)])
     with pytest.raises(ProviderBadResponse, match="did not end"):
         await browsers.find(SPACE, "checkout-bot", CALL)
 
 
-async def test_a_look_up_that_found_something_in_a_list_without_end_may_have_missed_the_one():
+async def test_look_up_in_an_endless_list_fails_even_with_a_match():
     browsers, _ = adapter(_page(row(), cursor="first"), *[_page(cursor=str(number)) for number in range(19)])
     with pytest.raises(ProviderBadResponse, match="did not end"):
         await browsers.find_with_markers(SPACE, "checkout-bot", CALL)
 
 
-async def test_a_browser_that_two_pages_show_is_one():
+async def test_browser_on_two_pages_is_returned_once():
     browsers, _ = adapter(_page(row(), cursor="2"), _page(row(updatedAt="2026-10-04T10:01:00Z")))
     (seen,) = await browsers.find_with_markers(SPACE, "checkout-bot", CALL)
     assert seen.runtime.updated_at == "2026-10-04T10:01:00Z"
@@ -235,21 +235,21 @@ WHOAMI = {"object": "identity", "organizationId": "org_1", "defaultSpaceId": "sp
 REFUSED = {"error": {"code": "auth.forbidden", "message": "no", "reasonClass": "capability_denied", "requestId": "r"}}
 
 
-async def test_the_account_is_the_organization():
+async def test_account_is_the_organization():
     browsers, transport = adapter(answer(200, WHOAMI))
     assert await browsers.account(CALL) == "org_1"
     (sent,) = transport.sent
     assert (sent.method, sent.path, sent.operation) == ("GET", "/v1/auth/whoami", Operation.GET)
 
 
-async def test_the_default_space_and_its_id_are_one_place_of_names():
+async def test_default_space_and_its_id_have_one_canonical_scope():
     browsers, transport = adapter(answer(200, WHOAMI))
     assert await browsers.canonical_scope("default", CALL) == await browsers.canonical_scope("sp_1", CALL) == "sp_1"
     assert len(transport.sent) == 1
 
 
 @pytest.mark.parametrize("status", [403, 404])
-async def test_where_the_api_does_not_tell_whose_credentials_these_are_the_alias_stays(status):
+async def test_alias_stays_if_the_api_refuses_whoami(status):
     browsers, _ = adapter(answer(status, REFUSED), answer(status, REFUSED), answer(200, {"organizationId": "org_1"}))
     assert await browsers.account(CALL) == ""
     assert await browsers.canonical_scope("default", CALL) == "default"
@@ -265,8 +265,8 @@ async def test_where_the_api_does_not_tell_whose_credentials_these_are_the_alias
         (answer(401, REFUSED), ProviderCredentialsRejected),
     ],
 )
-async def test_an_answer_that_tells_nothing_leaves_the_account_open(answered, error):
-    """Taken for "none", it would move creates to another place of names."""
+async def test_unreadable_whoami_raises_an_error(answered, error):
+    """If it counted as an empty account, creates would move to another namespace."""
     browsers, _ = adapter(answered, answered)
     with pytest.raises(error):
         await browsers.account(CALL)
@@ -274,8 +274,8 @@ async def test_an_answer_that_tells_nothing_leaves_the_account_open(answered, er
         await browsers.canonical_scope("default", CALL)
 
 
-async def test_a_browser_of_another_space_is_not_there_whatever_the_provider_says():
-    """A pinned scope holds also where the provider does not insist on the space of an id."""
+async def test_browser_of_another_space_is_not_found():
+    """A pinned scope also holds if the provider ignores the space when it is given an id."""
     elsewhere = row(spaceId="sp_other")
     browsers, _ = adapter(answer(200, elsewhere), answer(200, elsewhere), _page(elsewhere, row()))
     ref = RuntimeRef(SPACE, ID)
@@ -286,18 +286,18 @@ async def test_a_browser_of_another_space_is_not_there_whatever_the_provider_say
     assert len((await browsers.list(ProviderQuery(scope=SPACE, limit=5), CALL)).items) == 1
 
 
-async def test_the_default_space_has_a_name_of_its_own():
+async def test_default_space_is_a_valid_scope():
     browsers, _ = adapter(answer(200, row(spaceId="sp_real")), scope="default")
     assert (await browsers.get(RuntimeRef("default", ID), CALL)).provider_data["spaceId"] == "sp_real"
 
 
-async def test_an_open_provider_checks_its_credentials_in_the_default_space():
+async def test_open_provider_checks_credentials_in_the_default_space():
     browsers, transport = adapter(_page(), scope=None)
     await browsers.check_credentials(CALL)
     assert dict(transport.sent[0].query)["spaceId"] == "default"
 
 
-def test_an_open_provider_puts_the_space_into_the_reference():
+def test_reference_at_an_open_provider_contains_the_space():
     browsers, _ = adapter(scope=None)
     assert browsers.parse_reference(f"{b64url('sp_9')}~{ID}") == RuntimeRef("sp_9", ID)
     for reference in (ID, f"{b64url('a/b')}~{ID}", f"~{ID}", f"{b64url('sp_9')}~my-bot", f"{b64url('sp_9')}"):
@@ -306,12 +306,12 @@ def test_an_open_provider_puts_the_space_into_the_reference():
 
 
 @pytest.mark.parametrize("scope", ["default", "sp_1", "A-b_9"])
-def test_a_scope_is_a_space_as_it_is(scope):
+def test_valid_scope_is_returned_unchanged(scope):
     assert settings(scope=scope).scope == scope
 
 
 @pytest.mark.parametrize("scope", ["", "a b", "a/b", "ü", "x" * 129, "..", "a\n"])
-def test_what_cannot_be_a_space_is_no_scope(scope):
+def test_invalid_space_is_refused_as_a_scope(scope):
     with pytest.raises(ValueError, match="a scope of the browser API is a space"):
         settings(scope=scope)
 
@@ -326,7 +326,7 @@ def test_what_cannot_be_a_space_is_no_scope(scope):
         ({"wait_seconds": 0}, 0),
     ],
 )
-def test_a_wait_leaves_half_of_the_time_for_the_answer(options, seconds):
+def test_wait_uses_at_most_half_of_the_time(options, seconds):
     assert settings(**options).wait(Operation.CREATE) == seconds
 
 
@@ -342,13 +342,13 @@ def test_a_wait_leaves_half_of_the_time_for_the_answer(options, seconds):
         ("default", "default", {"spaceId": "sp_2"}, True),
     ],
 )
-async def test_a_create_is_answered_by_a_browser_of_its_name_and_space(scope, canonical_scope, members, answers):
-    """The space of the alias ``default`` can be compared only where its id is known."""
+async def test_only_a_browser_of_the_name_and_space_answers_a_create(scope, canonical_scope, members, answers):
+    """The space of the alias ``default`` can be compared only if its id is known."""
     browsers, _ = adapter(answer(201, row(**members)), scope=scope)
     created = await browsers.create(create(), scope, CALL)
     assert browsers.answers_create(created.runtime, "checkout-bot", canonical_scope) is answers
 
 
-async def test_an_identity_without_an_organization_is_the_users():
+async def test_account_without_an_organization_is_the_user():
     browsers, _ = adapter(answer(200, {"object": "identity", "userId": "u_1"}))
     assert await browsers.account(CALL) == "u_1"

@@ -1,5 +1,6 @@
-"""The words of the browser API, of today and of the flat era: what comes in, and errors out."""
+"""The dialect of the browser API in the current and the flat era: requests and error responses."""
 
+import itertools
 import json
 from typing import Any
 
@@ -22,7 +23,7 @@ from adapters.bctrl_browsers.dialect.flat_bodies import STATUSES, FlatCreate, Fl
 from adapters.bctrl_browsers.mapping import create_body
 from adapters.bctrl_browsers.native import proxy_secrets
 from adapters.bctrl_browsers.settings import BctrlBrowsersSettings
-from adapters.bctrl_browsers.wire import UNCLEAR, ReasonClass
+from adapters.bctrl_browsers.wire import ReasonClass
 from gateway.domain import errors
 from gateway.domain.errors import FieldError, GatewayError, InvalidRequest, ProviderFailure, ValidationFailed
 from gateway.domain.operations import Operation
@@ -31,20 +32,19 @@ from gateway.domain.values import State
 from gateway.ports.dialect import DialectRequest
 
 ALL = list(errors.error_classes())
-EACH = pytest.mark.parametrize("cls", ALL, ids=lambda cls: cls.code)
-PATHS = {"flat": "/v1/runtimes/x", "today": "/v1/browsers/x"}
-RESENT = {408, 429}
+UNPROVEN = (errors.OutcomeUnknown, errors.InternalError, errors.ProviderBadResponse)
+PATHS = {"flat": "/v1/runtimes/x", "current": "/v1/browsers/x"}
 
 
 class NoGateway:
-    """Wording needs none."""
+    """Errors need no gateway."""
 
 
 DIALECT = BctrlBrowsersDialect(NoGateway())  # type: ignore[arg-type]
 
 
 def said(error: GatewayError, era: str) -> tuple[int, dict[str, Any]]:
-    """The form of an error: the status and the members of the envelope with the message as ``message``."""
+    """The response for an error: its status, and the members of its envelope with the message as ``message``."""
     answer = DIALECT.failure(error, PATHS[era], {}, "req-1")
     assert answer.body is not None
     body = json.loads(answer.body)
@@ -57,23 +57,21 @@ def request(query: list[tuple[str, str]] | None = None, body: bytes = b"", **hea
     return DialectRequest("POST", "/v1/browsers", {}, query or [], headers, body)
 
 
-def test_every_code_of_the_gateway_has_a_form_in_both_eras():
-    """A new one cannot be forgotten."""
+def test_every_error_class_has_a_form_in_both_eras():
     assert set(FORMS) == set(FLAT_FORMS) == set(ALL)
     assert set(HINTS) == set(errors.Retryable)
     assert len(ALL) == 33
 
 
-@EACH
-@pytest.mark.parametrize("era", PATHS)
-def test_every_error_is_the_eras_envelope(cls: type[GatewayError], era: str):
-    """With the members that the clients require, and a next step for a 4xx."""
-    status, told = said(cls("A sentence."), era)
-    assert 400 <= status < 600
-    assert (told["message"], told["requestId"]) == ("A sentence.", "req-1")
-    assert told["code"] == (FLAT_FORMS if era == "flat" else FORMS)[cls][1]
-    assert told["reasonClass"] in set(ReasonClass)
-    assert ("hint" in told) is (status < 500)
+def test_every_error_has_the_envelope_of_its_era():
+    """It has the members that the clients require, and a hint for a 4xx."""
+    for cls, era in itertools.product(ALL, PATHS):
+        status, members = said(cls("A sentence."), era)
+        assert 400 <= status < 600, (cls.code, era)
+        assert (members["message"], members["requestId"]) == ("A sentence.", "req-1"), (cls.code, era)
+        assert members["code"] == (FLAT_FORMS if era == "flat" else FORMS)[cls][1], (cls.code, era)
+        assert members["reasonClass"] in set(ReasonClass), (cls.code, era)
+        assert ("hint" in members) is (status < 500), (cls.code, era)
 
 
 VERSIONED = {"BCTRL-Version": "2026-10-03"}
@@ -101,62 +99,52 @@ def test_the_envelope_follows_the_version_and_the_codes_follow_the_path(
     assert members["message" if nested else "error"] == "There."
 
 
-@EACH
-def test_no_client_of_the_current_era_repeats_an_unclear_failure_of_the_flat_era(cls: type[GatewayError]):
-    """The reason is what that client decides by."""
-    answer = DIALECT.failure(cls("?"), PATHS["flat"], VERSIONED, "r")
-    error = json.loads(answer.body or b"")["error"]
-    repeated = (answer.status in RESENT or answer.status >= 500) and error["reasonClass"] not in UNCLEAR
-    assert not (repeated and cls in {errors.OutcomeUnknown, errors.InternalError, errors.ProviderBadResponse})
+def test_no_client_of_the_current_era_repeats_an_unclear_failure():
+    """It decides by the reason, on paths of both eras."""
+    for cls, path in itertools.product(UNPROVEN, PATHS.values()):
+        answer = DIALECT.failure(cls("?"), path, VERSIONED, "r")
+        error = json.loads(answer.body or b"")["error"]
+        assert error["reasonClass"] in {"unknown", "outcome_unknown"}, (cls.code, path)
 
 
-@EACH
-def test_nothing_whose_outcome_nobody_knows_is_sent_again_by_a_client(cls: type[GatewayError]):
-    """Today's client heeds the reason, the older ones only the status."""
-    status, told = said(cls("?"), "today")
-    repeated = (status in RESENT or status >= 500) and told["reasonClass"] not in {"unknown", "outcome_unknown"}
-    assert not (repeated and cls in {errors.OutcomeUnknown, errors.InternalError, errors.ProviderBadResponse})
-    status, told = said(errors.OutcomeUnknown("?"), "flat")
-    assert (status, told["reasonClass"]) == (409, "outcome_unknown")
+def test_no_client_of_the_flat_era_repeats_an_unknown_outcome():
+    """It decides by the status: it repeats 408, 429 and every 5xx."""
+    status, members = said(errors.OutcomeUnknown("?"), "flat")
+    assert (status, members["reasonClass"]) == (409, "outcome_unknown")
 
 
-@EACH
-@pytest.mark.parametrize("era", PATHS)
-def test_what_the_provider_said_passes_verbatim_unless_it_was_said_to_the_gateway(cls: type[GatewayError], era: str):
-    """Its status, code and sentence."""
+def test_provider_message_passes_unchanged_unless_it_was_for_the_gateway():
+    """Status, code and message."""
     failure = ProviderFailure("bb", status=418, code="teapot.short", detail="I am a teapot.")
-    status, told = said(cls("Ours.", failure=failure), era)
-    if cls in OURS:
-        assert (told["message"], status) == ("Ours.", (FLAT_FORMS if era == "flat" else FORMS)[cls][0])
-    else:
-        assert (status, told["code"], told["message"]) == (418, "teapot.short", "I am a teapot.")
+    for cls, era in itertools.product(ALL, PATHS):
+        status, members = said(cls("Ours.", failure=failure), era)
+        forms = FLAT_FORMS if era == "flat" else FORMS
+        result = (status, members["code"], members["message"])
+        expected = (*forms[cls][:2], "Ours.") if cls in OURS else (418, "teapot.short", "I am a teapot.")
+        assert result == expected, (cls.code, era)
 
 
-def test_a_method_that_a_path_does_not_have_and_a_wait_are_told_in_headers():
-    """As HTTP has them."""
-    refused = DIALECT.failure(errors.MethodNotAllowed("No.", allowed=["GET"]), PATHS["today"], {}, "r")
+def test_allowed_methods_and_retry_after_are_headers():
+    refused = DIALECT.failure(errors.MethodNotAllowed("No.", allowed=["GET"]), PATHS["current"], {}, "r")
     assert refused.headers["Allow"] == "GET"
     limited = DIALECT.failure(errors.RateLimited("No.", retry_after=0.4), PATHS["flat"], {}, "r")
     assert limited.headers["Retry-After"] == "1"
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("0", 0), ("60", 60), ("7", 7)])
-def test_a_wait_is_a_number_of_seconds(text: str, seconds: int):
-    """And none is 0."""
+def test_wait_is_a_number_of_seconds(text: str, seconds: int):
     assert wait_of({"wait": [text]}) == seconds
     assert wait_of({}) == 0
 
 
 @pytest.mark.parametrize("values", [["61"], ["-1"], ["x"], [""], ["1.5"], ["٣"], ["1", "2"], ["9" * 5000]])
-def test_another_wait_is_refused(values: list[str]):
-    """Naming the parameter."""
+def test_invalid_wait_is_refused(values: list[str]):
     with pytest.raises(InvalidRequest) as caught:
         wait_of({"wait": values})
     assert caught.value.errors[0].parameter == "wait"
 
 
-def test_a_wait_leaves_time_for_the_answer():
-    """It is never longer than the time limit of the operation allows."""
+def test_wait_leaves_time_for_the_response():
     options = {"name": "bb", "api": "bctrl_browsers", "base_url": "http://b", "token": "t"}
     settings = BctrlBrowsersSettings.model_validate(options)
     assert settings.longest_wait(Operation.CREATE, 60) == 55
@@ -165,8 +153,8 @@ def test_a_wait_leaves_time_for_the_answer():
     assert short.longest_wait(Operation.CREATE, 60) == 0
 
 
-def test_the_space_is_named_by_the_body_before_the_query_before_the_header():
-    """An empty one is none."""
+def test_space_is_that_of_the_body_then_the_query_then_the_header():
+    """An empty value counts as missing."""
     named = request([("spaceId", "q")], **{"BCTRL-Space": "h"})
     query = read_query(named, "spaceId")
     assert space_named(named, query, {"spaceId": "b"}) == "b"
@@ -175,7 +163,7 @@ def test_the_space_is_named_by_the_body_before_the_query_before_the_header():
     assert space_named(request(), {}) is None
 
 
-def test_a_parameter_that_can_only_mean_one_thing_is_there_once():
+def test_repeated_parameter_is_refused_unless_it_is_repeatable():
     for name in ("spaceId", "cursor", "wait"):
         with pytest.raises(InvalidRequest):
             read_query(request([(name, "a"), (name, "b")]), name)
@@ -184,8 +172,7 @@ def test_a_parameter_that_can_only_mean_one_thing_is_there_once():
     }
 
 
-def test_a_body_is_a_json_object_or_nothing():
-    """In UTF-8."""
+def test_body_is_a_json_object_or_empty():
     assert read_object(request(body=b" ")) == {}
     for raw in (b"{", b"\xff", b"[" * 100_000):
         with pytest.raises(InvalidRequest) as caught:
@@ -195,8 +182,8 @@ def test_a_body_is_a_json_object_or_nothing():
         read_object(request(body=b"[]"))
 
 
-def test_a_create_goes_out_as_it_came_in():
-    """Every member, the proxy with its password, which is nowhere to be seen."""
+def test_create_is_sent_unchanged():
+    """Every member is sent, also the password of the proxy, which is in no repr."""
     body = {
         "name": "My shop",
         "spaceId": "sp_1",
@@ -211,8 +198,7 @@ def test_a_create_goes_out_as_it_came_in():
     assert list(create.secret_values()) == ["hunter2"]
 
 
-def test_a_proxy_that_is_null_is_sent_and_one_that_is_absent_is_not():
-    """They mean different things."""
+def test_null_proxy_is_sent_and_absent_proxy_is_not():
     assert json.loads(create_body(native_create({"proxy": None}, wait=0, made_up_name="n"), "s"))["proxy"] is None
     assert "proxy" not in json.loads(create_body(native_create({}, wait=0, made_up_name="n"), "s"))
 
@@ -227,8 +213,7 @@ def test_a_proxy_that_is_null_is_sent_and_one_that_is_absent_is_not():
         (None, []),
     ],
 )
-def test_the_passwords_of_a_proxy_are_known(proxy: Any, secrets: list[str]):
-    """In whichever form it has."""
+def test_passwords_of_a_proxy_are_found_in_every_form(proxy: Any, secrets: list[str]):
     assert list(proxy_secrets(proxy)) == secrets
 
 
@@ -247,36 +232,35 @@ def test_the_passwords_of_a_proxy_are_known(proxy: Any, secrets: list[str]):
         ({"proxy": {"id": "px", "password": "hunter2"}}, "proxy.password"),
     ],
 )
-def test_a_create_that_cannot_be_is_refused_by_its_member(body: dict[str, Any], member: str):
-    """Without its value."""
+def test_invalid_create_is_refused_at_its_member(body: dict[str, Any], member: str):
+    """The message does not contain the value."""
     with pytest.raises(ValidationFailed) as caught:
         native_create(body, wait=0, made_up_name="n")
     assert native_member(caught.value.errors[0]) == member
     assert "hunter2" not in str(caught.value)
 
 
-def test_an_update_takes_what_a_create_takes_but_for_the_space_and_the_copy():
-    """Those are decided once."""
+def test_update_takes_the_members_of_a_create_except_space_and_copy():
+    """Only a create sets these."""
     check_update({"name": "n", "headless": True, "proxy": "http://u:p@h:1"})
     for body in ({"spaceId": "s"}, {"persona": "same"}, {"fromBrowser": "b", "persona": "new"}):
         with pytest.raises(ValidationFailed):
             check_update(body)
 
 
-def test_a_name_is_made_of_the_key_where_there_is_one():
-    """So that the request is the same when it is sent again."""
+def test_made_up_name_depends_on_the_key():
+    """A repetition with the same key sends the same request."""
     assert made_up_name("browser", "k") == made_up_name("browser", "k") != made_up_name("browser", "l")
     assert made_up_name("browser", None) != made_up_name("browser", None)
 
 
-def test_every_state_has_a_status_in_the_flat_era():
-    """Also one that is added later."""
+def test_every_state_has_a_flat_status():
     assert set(STATUSES) == set(State)
     assert set(STATUSES.values()) == {"active", "stopped", "failed"}
 
 
-def test_the_flat_body_is_checked_before_it_is_mapped():
-    """Types are strict, null metadata is none."""
+def test_flat_body_is_validated_and_mapped():
+    """Types are strict, and null metadata counts as missing."""
     assert current_body({"type": "browser", "metadata": None}, FlatCreate) == {}
     assert current_body({"config": {"extensionIds": ["e"]}, "profile": True}, FlatUpdate) == {"extensions": ["e"]}
     for body in ({"config": []}, {"metadata": []}, {"config": {"headless": 1}}, {"start": True}):
@@ -294,20 +278,20 @@ def test_the_flat_body_is_checked_before_it_is_mapped():
         (State.IDLE, None),
     ],
 )
-def test_there_is_a_connection_only_while_a_run_is_active_and_has_one(state: State, run: Any):
-    """A client takes its presence for readiness."""
+def test_connection_exists_only_while_an_active_run_has_one(state: State, run: Any):
+    """Clients take its presence as readiness."""
     runtime = Runtime(id="bb.br_1", kind="browser", provider="bb", scope="s", provider_id="br_1", state=state)
     assert connection({"currentRun": run}, runtime) is None
 
 
-def test_a_connection_without_webdriver_has_no_empty_member_for_it():
-    """The older client takes any other value than a text for a fault."""
+def test_connection_without_webdriver_has_no_member_for_it():
+    """The older client refuses any other value than a text."""
     runtime = Runtime(id="bb.br_1", kind="browser", provider="bb", scope="s", provider_id="br_1", state=State.RUNNING)
-    ways = connection({"currentRun": {"id": "run_1", "connections": {"cdpUrl": "wss://c"}}}, runtime)
-    assert ways == {"runId": "run_1", "protocol": "cdp", "connectUrl": "wss://c", "cdpUrl": "wss://c"}
+    urls = connection({"currentRun": {"id": "run_1", "connections": {"cdpUrl": "wss://c"}}}, runtime)
+    assert urls == {"runId": "run_1", "protocol": "cdp", "connectUrl": "wss://c", "cdpUrl": "wss://c"}
 
 
-def test_a_fault_of_an_option_is_told_as_the_member_it_came_from():
-    """The unified API calls it a provider option."""
+def test_fault_of_an_option_names_the_native_member():
+    """In the unified API it is a provider option."""
     assert native_member(FieldError("d", "c", pointer="#/provider_options/fromBrowser")) == "fromBrowser"
     assert native_member(FieldError("d", "c", header="BCTRL-Version")) == "BCTRL-Version"

@@ -25,41 +25,41 @@ def _keys(code: str) -> list[tuple[Operation | None, int, str | None]]:
     return [key for key in TABLE if key[2] == code]
 
 
-@pytest.mark.parametrize("code", sorted(CODES))
-def test_every_code_has_a_rule(code):
-    """And the rule is what is told, except that a read cannot have an unclear outcome of its own."""
-    assert _keys(code)
-    for operation, status, _ in _keys(code):
-        error = _error(operation or Operation.GET, status, _body(code))
-        assert type(error) is TABLE[operation, status, code]
-        assert error.failure is not None
-        assert (error.failure.code, error.failure.request_id) == (code, "req-1")
+def test_every_code_has_a_rule():
+    """The error is that of the rule, except that a read cannot have an unknown outcome."""
+    for code in sorted(CODES):
+        assert _keys(code), code
+        for operation, status, _ in _keys(code):
+            error = _error(operation or Operation.GET, status, _body(code))
+            assert type(error) is TABLE[operation, status, code], code
+            assert error.failure is not None, code
+            assert (error.failure.code, error.failure.request_id) == (code, "req-1"), code
 
 
-@pytest.mark.parametrize("reason", sorted(set(ReasonClass) - UNCLEAR))
-def test_every_reason_class_has_a_rule_for_unknown_codes(reason):
-    assert _keys(reason_key(reason))
-    for operation, status, _ in _keys(reason_key(reason)):
-        error = _error(operation or Operation.GET, status, _body("something.new", reason))
-        assert type(error) is TABLE[operation, status, reason_key(reason)]
-        assert error.failure is not None
-        assert error.failure.code == "something.new"
+def test_every_reason_class_has_a_rule_for_unknown_codes():
+    for reason in sorted(set(ReasonClass) - UNCLEAR):
+        assert _keys(reason_key(reason)), reason
+        for operation, status, _ in _keys(reason_key(reason)):
+            error = _error(operation or Operation.GET, status, _body("something.new", reason))
+            assert type(error) is TABLE[operation, status, reason_key(reason)], reason
+            assert error.failure is not None, reason
+            assert error.failure.code == "something.new", reason
 
 
 @pytest.mark.parametrize("reason", sorted(UNCLEAR))
 @pytest.mark.parametrize("operation", MUTATING)
-def test_a_write_with_an_unclear_reason_has_an_unknown_outcome_whatever_its_code(reason, operation):
+def test_write_with_an_unclear_reason_has_an_unknown_outcome_with_any_code(reason, operation):
     error = _error(operation, 503, _body("upstream.unavailable", reason))
     assert type(error) is errors.OutcomeUnknown
     assert error.failure is not None
     assert error.failure.code == "upstream.unavailable"
 
 
-def test_a_read_with_an_unclear_reason_is_judged_by_its_code():
+def test_read_with_an_unclear_reason_maps_by_its_code():
     assert type(_error(Operation.GET, 503, _body("upstream.unavailable", "unknown"))) is errors.ProviderUnavailable
 
 
-def test_a_known_code_wins_over_the_reason_class():
+def test_known_code_takes_precedence_over_the_reason_class():
     assert (
         type(_error(Operation.GET, 429, _body("rate_limit.exceeded", "capability_limit_exceeded")))
         is errors.RateLimited
@@ -75,7 +75,7 @@ def test_a_known_code_wins_over_the_reason_class():
         (500, "rate_limit.exceeded", errors.ProviderError),
     ],
 )
-def test_a_code_that_disagrees_with_the_status_loses(status, code, expected):
+def test_code_that_does_not_fit_the_status_is_ignored(status, code, expected):
     assert type(_error(Operation.GET, status, _body(code))) is expected
 
 
@@ -99,22 +99,22 @@ def test_a_code_that_disagrees_with_the_status_loses(status, code, expected):
         (Operation.GET, 400, "request.version_unsupported", errors.ProviderUpgradeRequired),
     ],
 )
-def test_what_matters_most_is_told_as_what_it_is(operation, status, code, expected):
+def test_documented_failures_map_to_their_errors(operation, status, code, expected):
     assert type(_error(operation, status, _body(code))) is expected
 
 
-def test_a_conflict_of_a_create_without_a_known_code_is_about_the_name():
+def test_conflict_of_a_create_with_an_unknown_code_is_already_exists():
     assert type(_error(Operation.CREATE, 409, _body("something.new", "conflict"))) is errors.AlreadyExists
 
 
-def test_a_missing_thing_that_a_create_names_is_a_fault_of_its_field():
+def test_missing_resource_of_a_create_is_a_fault_of_its_field():
     error = _error(Operation.CREATE, 404, _body("browser_extension.not_found"))
     assert type(error) is errors.ValidationFailed
     assert [fault.pointer for fault in error.errors] == ["#/launch/extension_ids"]
 
 
 @pytest.mark.parametrize("operation", [Operation.CREATE, Operation.LIST])
-def test_a_404_of_a_create_or_a_list_is_about_the_space(operation):
+def test_404_of_a_create_or_list_concerns_the_space(operation):
     error = _error(operation, 404, _body("space.not_found"))
     assert type(error) is errors.NotFound
     assert "space" in error.detail
@@ -132,12 +132,12 @@ def test_a_404_of_a_create_or_a_list_is_about_the_space(operation):
         {"message": "not found"},
     ],
 )
-def test_what_is_not_the_envelope_proves_nothing(body):
+def test_body_without_the_envelope_proves_nothing(body):
     assert read_envelope(answer(404, body).body) is None
     assert type(_error(Operation.GET, 404, body)) is errors.ProviderBadResponse
 
 
-def test_members_of_another_type_are_left_out():
+def test_members_of_another_type_are_ignored():
     envelope = read_envelope(answer(400, {"error": {"code": "x", "message": 7, "requestId": None}}).body)
     assert envelope is not None
     assert (envelope.message, envelope.request_id) == (None, None)
@@ -157,7 +157,7 @@ def test_members_of_another_type_are_left_out():
         ({}, None),
     ],
 )
-def test_the_time_to_come_back_is_read_from_every_header_that_the_client_knows(headers, seconds):
+def test_retry_after_is_read_from_every_header_that_the_client_reads(headers, seconds):
     assert retry_after(headers, NOW) == seconds
 
 
@@ -165,7 +165,7 @@ def test_the_time_to_come_back_is_read_from_every_header_that_the_client_knows(h
     "code",
     ["browser.name_conflict", "idempotency.mismatch", "idempotency_key_in_progress", "browser.not_found", "new.one"],
 )
-def test_a_refusal_keeps_its_status_and_that_the_provider_said_it(code):
+def test_refusal_keeps_its_status_and_the_providers_envelope(code):
     for status in (400, 404, 409, 422):
         failure = _error(Operation.CREATE, status, _body(code)).failure
         assert failure == errors.ProviderFailure("bb", status, code, "Something failed", "req-1", own_envelope=True)
@@ -173,15 +173,15 @@ def test_a_refusal_keeps_its_status_and_that_the_provider_said_it(code):
 
 @pytest.mark.parametrize("status", [302, 400, 403, 404, 409, 502])
 @pytest.mark.parametrize("body", [b"<html>", b"", {}, {"error": "flat"}])
-def test_a_refusal_in_another_form_is_not_the_providers(status, body):
+def test_refusal_in_another_form_is_not_the_providers(status, body):
     assert _error(Operation.CREATE, status, body).failure == errors.ProviderFailure("bb", status)
 
 
-def test_a_key_in_progress_tells_when_to_come_back():
+def test_key_in_progress_keeps_retry_after():
     error = _error(Operation.CREATE, 409, _body("idempotency_key_in_progress"), **{"Retry-After": "3"})
     assert (error.retry_after, error.retryable) == (3, errors.Retryable.SAME_REQUEST)
 
 
-def test_a_success_that_cannot_be_read_is_unclear_after_a_write_only():
+def test_unreadable_success_is_an_unknown_outcome_of_a_write_only():
     assert type(unreadable("bb", Operation.STOP, answer(200, b""))) is errors.OutcomeUnknown
     assert type(unreadable("bb", Operation.GET, answer(200, b""))) is errors.ProviderBadResponse

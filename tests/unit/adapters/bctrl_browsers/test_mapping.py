@@ -26,12 +26,12 @@ def _read(body: object = None, **members: object):
     return READER.runtime(msgspec.json.encode(row(**members) if body is None else body), SPACE)
 
 
-def test_a_create_sends_exactly_what_the_caller_sent():
+def test_create_sends_exactly_the_callers_fields():
     assert _sent() == {"name": "checkout-bot", "spaceId": SPACE}
     assert _sent(launch={"mode": "ephemeral"}) == {"name": "checkout-bot", "spaceId": SPACE}
 
 
-def test_every_launch_field_has_its_own_place():
+def test_every_launch_field_is_mapped():
     proxy = {"type": "socks5", "host": "p.test", "port": 1080, "username": "u", "password": "hunter2"}
     launch = {"mode": "ephemeral", "extension_ids": ["a", "b"], "solve_captchas": False, "proxy": proxy}
     assert _sent(labels={"team": "shop"}, launch=launch, provider_options={"gpu": True, "standbyAfterSeconds": 0}) == {
@@ -54,18 +54,18 @@ def test_every_launch_field_has_its_own_place():
 
 
 @pytest.mark.parametrize("driver", get_args(CreateBrowser.model_fields["driver"].annotation))
-def test_every_driver_is_offered_and_none_is_sent(driver):
+def test_every_driver_is_a_feature_and_none_is_sent(driver):
     assert f"driver_{driver}" in BctrlBrowsersAdapter.features
     assert _sent(driver=driver) == _sent()
 
 
-def test_a_run_has_every_way_in_that_a_driver_needs():
-    ways = {"cdpUrl": "wss://c", "webdriverUrl": "https://w", "liveViewUrl": "https://v"}
-    found = connections(msgspec.json.encode(running(connections=ways)))
-    assert DRIVERS.keys() <= {way.protocol for way in found}
+def test_run_has_every_connection_that_a_driver_needs():
+    urls = {"cdpUrl": "wss://c", "webdriverUrl": "https://w", "liveViewUrl": "https://v"}
+    found = connections(msgspec.json.encode(running(connections=urls)))
+    assert DRIVERS.keys() <= {each.protocol for each in found}
 
 
-def test_absent_null_and_empty_stay_apart():
+def test_absent_null_and_empty_are_sent_differently():
     assert _sent(launch={"mode": "ephemeral", "proxy": None})["proxy"] is None
     assert _sent(launch={"mode": "ephemeral", "extension_ids": []})["extensions"] == []
     assert _sent(labels={})["metadata"] == {}
@@ -74,7 +74,7 @@ def test_absent_null_and_empty_stay_apart():
 
 
 @pytest.mark.parametrize("metadata", [{"a": "\ud800"}, {"a": None}])
-def test_what_json_cannot_carry_is_refused(metadata):
+def test_value_that_json_cannot_represent_is_refused(metadata):
     if metadata["a"] is None:
         nested: list = []
         for _ in range(100_000):
@@ -87,7 +87,7 @@ def test_what_json_cannot_carry_is_refused(metadata):
 
 @pytest.mark.parametrize("provider_id", [ID, UUID, "my-bot", "Ym90", "br", "a b/ü", "BR_1", "br_" + "x" * 200])
 @pytest.mark.parametrize("pinned", [True, False])
-def test_every_id_comes_back_from_its_reference(provider_id, pinned):
+def test_every_id_is_parsed_from_its_reference(provider_id, pinned):
     made = reference(RuntimeRef(SPACE, provider_id), pinned=pinned)
     rest = made if pinned else made.removeprefix(f"{b64url(SPACE)}~")
     assert browser_id(rest) == provider_id
@@ -95,13 +95,13 @@ def test_every_id_comes_back_from_its_reference(provider_id, pinned):
 
 
 @pytest.mark.parametrize("rest", ["", "~", "my-bot", "Ym90", "BR_1", "_x", "br_", "~" + b64url(ID), "~" + b64url(UUID)])
-def test_a_name_or_a_second_form_of_an_id_is_no_reference(rest):
+def test_name_or_second_form_of_an_id_is_not_a_reference(rest):
     with pytest.raises(ValueError, match="id"):
         browser_id(rest)
 
 
 @pytest.mark.parametrize("decoded", ["", ".", ".."])
-def test_an_id_that_would_lead_elsewhere_is_no_reference(decoded):
+def test_id_that_changes_the_path_is_not_a_reference(decoded):
     with pytest.raises(ValueError, match="not encoded"):
         browser_id("~" + b64url(decoded))
 
@@ -127,18 +127,18 @@ def test_every_status_has_a_state():
         ("active", None, State.UNKNOWN),
     ],
 )
-def test_the_run_tells_the_state_of_a_running_browser(status, run, expected):
+def test_state_of_a_running_browser_is_that_of_its_run(status, run, expected):
     runtime = _read(status=status, currentRun=None if run is None else {"status": run})
     assert runtime.state is expected
     assert runtime.provider_state == {"status": status, "run": run}
 
 
-def test_a_failed_run_says_why():
+def test_failed_run_shows_its_reason():
     assert _read(running("failed", endReason="out of memory")).state_reason == "out of memory"
     assert _read(running("active", endReason=None)).state_reason is None
 
 
-def test_a_whole_browser_is_read():
+def test_browser_with_all_members_is_decoded():
     proxy = {"type": "custom", "protocol": "http", "host": "p", "port": 80, "username": "u", "hasPassword": True}
     runtime = _read(captcha={"autoSolve": True}, proxy=proxy)
     assert (runtime.id, runtime.provider_id, runtime.name, runtime.scope) == (f"bb.{ID}", ID, "checkout-bot", SPACE)
@@ -156,7 +156,7 @@ def test_a_whole_browser_is_read():
     assert not runtime.provider_data.keys() & {"id", "name", "spaceId", "proxy", "metadata", "captcha", "currentRun"}
 
 
-def test_a_browser_with_only_what_addresses_it_is_read():
+def test_browser_with_only_required_members_is_decoded():
     runtime = _read({"id": ID, "name": "n", "status": "running"})
     assert runtime.labels is None
     assert runtime.browser == BrowserPart(launch=Launch(), running=True)
@@ -164,20 +164,20 @@ def test_a_browser_with_only_what_addresses_it_is_read():
 
 
 @pytest.mark.parametrize("missing", ["id", "name", "status"])
-def test_a_browser_without_what_identifies_it_is_not_read(missing):
+def test_browser_without_a_required_member_is_refused(missing):
     body = row()
     del body[missing]
     with pytest.raises(ValueError, match=missing):
         _read(body)
 
 
-def test_only_text_members_of_the_metadata_are_labels_and_the_gateways_own_are_not():
+def test_labels_are_the_text_members_of_metadata_without_reserved_names():
     runtime = _read(metadata={"team": "shop", "shards": 3, "rgw_mark": "x"})
     assert runtime.labels == {"team": "shop"}
     assert runtime.provider_data["metadata"] == {"shards": 3, "rgw_mark": "x"}
 
 
-def test_another_space_than_the_scope_is_shown():
+def test_space_that_differs_from_the_scope_is_shown():
     assert _read(spaceId="sp_9").provider_data["spaceId"] == "sp_9"
 
 
@@ -193,7 +193,7 @@ def test_another_space_than_the_scope_is_shown():
         ),
     ],
 )
-def test_the_providers_own_forms_of_a_proxy_are_shown_without_credentials(proxy, shown):
+def test_native_forms_of_a_proxy_are_shown_without_credentials(proxy, shown):
     runtime = _read(proxy=proxy)
     assert runtime.browser is not None
     assert runtime.browser.launch is not None
@@ -202,10 +202,11 @@ def test_the_providers_own_forms_of_a_proxy_are_shown_without_credentials(proxy,
 
 
 def test_no_secret_of_a_running_browser_is_shown():
-    """Connections, URLs of the run, members named like secrets, users in URLs; numbers and flags may be named so."""
-    ways = {"cdpUrl": "wss://hunter2/", "webdriverUrl": "https://hunter2/", "expiresAt": "2026-10-04T11:00:00Z"}
+    """Connections, URLs of the run, members with names of secrets, and users in URLs. Numbers and flags may have such
+    names."""
+    urls = {"cdpUrl": "wss://hunter2/", "webdriverUrl": "https://hunter2/", "expiresAt": "2026-10-04T11:00:00Z"}
     body = running(
-        connections=ways, viewerUrl="https://hunter2", usage={"aiTokensTotal": 7}, note={"apiKey": "hunter2", "n": 1}
+        connections=urls, viewerUrl="https://hunter2", usage={"aiTokensTotal": 7}, note={"apiKey": "hunter2", "n": 1}
     )
     body |= {
         "accessToken": "hunter2",
@@ -223,30 +224,30 @@ def test_no_secret_of_a_running_browser_is_shown():
     assert "status" not in run
 
 
-def test_an_unknown_member_is_shown():
+def test_unknown_member_is_shown():
     assert _read(altitude={"metres": 3}).provider_data["altitude"] == {"metres": 3}
 
 
-def test_the_ways_in_are_told_in_order():
-    ways = {
+def test_connections_are_in_order():
+    urls = {
         "cdpUrl": "wss://c",
         "webdriverUrl": "https://w",
         "liveViewUrl": "https://v",
         "liveViewReadOnlyUrl": "https://r",
         "expiresAt": "2026-10-04T11:00:00Z",
     }
-    found = connections(msgspec.json.encode(running(connections=ways)))
-    assert [(way.protocol, way.url) for way in found] == [
+    found = connections(msgspec.json.encode(running(connections=urls)))
+    assert [(each.protocol, each.url) for each in found] == [
         ("cdp", "wss://c"),
         ("webdriver", "https://w"),
         ("live_view", "https://v"),
         ("live_view", "https://r"),
     ]
-    assert {(way.token, way.expires_at) for way in found} == {(None, "2026-10-04T11:00:00Z")}
+    assert {(each.token, each.expires_at) for each in found} == {(None, "2026-10-04T11:00:00Z")}
 
 
 @pytest.mark.parametrize("body", [row(), running("active"), running("stopping", connections={"cdpUrl": "wss://c"})])
-def test_without_an_active_run_with_connections_there_is_no_way_in(body):
+def test_no_connections_without_an_active_run_that_has_them(body):
     assert connections(msgspec.json.encode(body)) == []
 
 
@@ -259,13 +260,13 @@ def test_without_an_active_run_with_connections_there_is_no_way_in(body):
         ({}, None),
     ],
 )
-def test_a_page_tells_whether_more_follows(page, cursor):
+def test_page_has_the_cursor_of_the_next_page(page, cursor):
     read = READER.page(msgspec.json.encode({"data": [row()], **page}), SPACE, CALL)
     assert [item.runtime.provider_id for item in read.items] == [ID]
     assert read.frame == cursor
 
 
 @pytest.mark.parametrize("page", [{"hasMore": True, "nextCursor": ""}, {"hasMore": True}])
-def test_a_page_with_more_behind_it_and_no_way_there_is_not_taken_for_the_last(page):
+def test_page_that_continues_without_a_cursor_is_refused(page):
     with pytest.raises(ValueError, match="no cursor"):
         READER.page(msgspec.json.encode({"data": [row()], **page}), SPACE, CALL)

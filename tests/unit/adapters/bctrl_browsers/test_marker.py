@@ -1,4 +1,4 @@
-"""The marker of a create: in what is sent, back from a look, and nowhere else."""
+"""The marker of a create: sent, returned by a look-up, and shown nowhere else."""
 
 from typing import Any
 
@@ -36,11 +36,11 @@ def _metadata(request: CreateBrowser, marker: str | None = "m-1") -> Any:
         (native_create({}, wait=0, made_up_name="n"), {}),
     ],
 )
-def test_a_marker_goes_out_beside_the_callers_metadata(request_, beside):
+def test_marker_is_sent_with_the_callers_metadata(request_, beside):
     assert _metadata(request_) == {**beside, MARKER: "m-1"}
 
 
-def test_without_a_marker_the_metadata_is_as_the_caller_sent_it():
+def test_metadata_without_a_marker_is_sent_unchanged():
     assert _metadata(create(), None) is None
     assert _metadata(create(labels={}), None) == {}
 
@@ -56,7 +56,7 @@ def test_without_a_marker_the_metadata_is_as_the_caller_sent_it():
         ),
     ],
 )
-def test_a_caller_cannot_set_it(request_, pointer):
+def test_marker_of_a_caller_is_refused(request_, pointer):
     browsers, _ = adapter()
     for refuse in (browsers.check_create, lambda r: browsers.wire_create(r, SPACE, marker="m-1")):
         with pytest.raises(ValidationFailed) as caught:
@@ -73,7 +73,7 @@ def test_a_caller_cannot_set_it(request_, pointer):
         (native_create({"metadata": {"rgw_": ""}}, wait=0, made_up_name="n"), ["#/provider_options/metadata/rgw_"]),
     ],
 )
-def test_a_name_that_would_be_hidden_among_the_labels_is_refused_where_it_stands(request_, pointers):
+def test_reserved_name_is_refused_at_its_pointer(request_, pointers):
     browsers, _ = adapter()
     for refuse in (browsers.check_create, lambda r: browsers.wire_create(r, SPACE)):
         with pytest.raises(ValidationFailed) as caught:
@@ -91,13 +91,13 @@ def test_a_name_that_would_be_hidden_among_the_labels_is_refused_where_it_stands
         lambda body: current_body(body, FlatUpdate),
     ],
 )
-def test_a_client_of_the_providers_api_cannot_set_one_either(refuse, name):
+def test_reserved_name_in_a_native_body_is_refused(refuse, name):
     with pytest.raises(ValidationFailed) as caught:
         refuse({"metadata": {"team": "shop", name: "mine"}})
     assert native_member(caught.value.errors[0]) == f"metadata.{name}"
 
 
-async def test_a_look_tells_each_browsers_own_marker():
+async def test_look_up_returns_the_marker_of_each_browser():
     rows = [row(metadata=MARKED), row(id="br_2"), row(id="br_3", metadata={MARKER: 7}), row(id="br_4", metadata=None)]
     browsers, _ = adapter(answer(200, {"data": rows, "hasMore": False}))
     seen = await browsers.find_with_markers(SPACE, "checkout-bot", CALL)
@@ -110,14 +110,14 @@ async def test_a_look_tells_each_browsers_own_marker():
 
 
 @pytest.mark.parametrize("marker", ["m-1", 7, None, {"deep": "m-1"}])
-async def test_no_runtime_shows_it(marker):
+async def test_runtime_does_not_show_the_marker(marker):
     browsers, _ = adapter(answer(200, row(metadata={MARKER: marker, "team": "shop", "n": 1})))
     runtime = await browsers.get(browsers.parse_reference(ID), CALL)
     assert (runtime.labels, runtime.provider_data["metadata"]) == ({"team": "shop"}, {"n": 1})
     assert MARKER not in ENCODER.encode(runtime).decode()
 
 
-async def test_no_native_answer_shows_it_and_metadata_that_held_nothing_else_is_empty():
+async def test_native_response_has_no_marker_and_keeps_empty_metadata():
     single, page = running() | {"metadata": MARKED}, {"data": [row(metadata={MARKER: "m-1"}), row()], "hasMore": False}
     browsers, _ = adapter(answer(201, single), answer(200, single), answer(200, page))
     made = await browsers.create(create(), SPACE, CALL)
@@ -138,16 +138,16 @@ async def test_no_native_answer_shows_it_and_metadata_that_held_nothing_else_is_
         b'{ "name": "rgw_intent", "metadata": {} }',
     ],
 )
-def test_what_has_no_marker_is_the_very_bytes(body):
+def test_body_without_a_marker_is_unchanged(body):
     assert unmarked(body) is body
 
 
-def test_only_a_marked_row_is_written_anew():
+def test_only_a_marked_row_is_encoded_again():
     plain = b'{ "id":"br_2",  "n": 1.0e2, "big": 123456789012345678901234567890 }'
     body = b'{"data": [' + plain + b', {"id": "br_1", "n": 1.0e2, "metadata": {"rgw_intent": "m", "x": 1E1}}]}'
     assert unmarked(body) == b'{"data":[' + plain + b',{"id":"br_1","n":1.0e2,"metadata":{"x":1E1}}]}'
 
 
-def test_an_update_without_a_marker_to_keep_goes_out_as_it_came():
+def test_update_without_a_marker_is_sent_unchanged():
     assert marked({"metadata": {"a": 1}}, None) == {"metadata": {"a": 1}}
     assert marked({"metadata": {"a": 1}}, "m") == {"metadata": {"a": 1, MARKER: "m"}}

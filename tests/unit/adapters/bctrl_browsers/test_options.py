@@ -34,13 +34,13 @@ def _refused(options: dict, **members: object) -> tuple[list[str | None], list[s
     return [error.pointer for error in caught.value.errors], [error.code for error in caught.value.errors]
 
 
-def test_every_field_of_the_providers_create_passes():
+def test_every_field_of_the_native_create_is_accepted():
     check_options(create(provider_options=ALL))
     check_options(create())
 
 
 @pytest.mark.parametrize("name", ["name", "spaceId", "auto_upgrade", "wait", "profileId"])
-def test_an_unknown_option_is_refused_at_its_own_place(name):
+def test_unknown_option_is_refused_at_its_pointer(name):
     assert _refused({name: "x", "gpu": True}) == ([f"#/provider_options/{name}"], ["unknown_field"])
 
 
@@ -69,11 +69,11 @@ def test_an_unknown_option_is_refused_at_its_own_place(name):
         ({"proxy": {"url": "ftp://proxy.test:80"}}, "proxy/url"),
     ],
 )
-def test_a_bad_value_is_refused_at_its_own_place(options, pointer):
+def test_invalid_value_is_refused_at_its_pointer(options, pointer):
     assert _refused(options)[0] == [f"#/provider_options/{pointer}"]
 
 
-def test_a_copy_names_its_persona():
+def test_copy_without_a_persona_is_refused():
     assert _refused({"fromBrowser": "br_1"})[0] == ["#/provider_options"]
 
 
@@ -89,7 +89,7 @@ def test_a_copy_names_its_persona():
         {"type": "managed-rotating", "pool": "pool2", "device": "mobile", "stickyKey": "s"},
     ],
 )
-def test_every_form_of_a_proxy_without_credentials_passes(proxy):
+def test_every_form_of_a_proxy_without_credentials_is_accepted(proxy):
     check_options(create(provider_options={"proxy": proxy}))
 
 
@@ -102,7 +102,7 @@ def test_every_form_of_a_proxy_without_credentials_passes(proxy):
         ({"host": "p", "port": 80, "protocol": "http", "password": "hunter2"}, "proxy/password"),
     ],
 )
-def test_credentials_of_a_proxy_are_sent_to_the_field_that_keeps_them_secret(proxy, pointer):
+def test_credentials_of_a_proxy_are_refused_outside_launch(proxy, pointer):
     with pytest.raises(ValidationFailed) as caught:
         check_options(create(provider_options={"proxy": proxy}))
     assert [(error.pointer, error.code) for error in caught.value.errors] == [
@@ -111,7 +111,7 @@ def test_credentials_of_a_proxy_are_sent_to_the_field_that_keeps_them_secret(pro
     assert "hunter2" not in repr(caught.value) + repr(caught.value.__cause__) + repr(vars(caught.value))
 
 
-def test_what_was_given_in_both_places_is_refused():
+def test_value_in_an_option_and_a_field_is_refused():
     launch = {"mode": "ephemeral", "extension_ids": [], "solve_captchas": True, "proxy": None}
     options = {"extensions": ["a"], "captcha": {}, "proxy": None, "metadata": {}, "gpu": True}
     pointers, codes = _refused(options, labels={"a": "b"}, launch=launch)
@@ -119,5 +119,5 @@ def test_what_was_given_in_both_places_is_refused():
     assert set(codes) == {"given_twice"}
 
 
-def test_an_option_beside_a_launch_that_does_not_name_it_passes():
+def test_option_is_accepted_if_the_launch_does_not_have_it():
     check_options(create(launch={"mode": "ephemeral"}, provider_options=ALL))

@@ -1,4 +1,4 @@
-"""Rows of the browser API that cannot be read: in lists, look-ups by name, and what the dialect passes on."""
+"""Rows of the browser API that cannot be decoded: in lists, in look-ups by name, and in forwarded lists."""
 
 import json
 from typing import Any
@@ -30,20 +30,20 @@ def page(*rows: dict[str, Any], cursor: str | None = None) -> UpstreamResponse:
         ({"metadata": []}, "checkout-bot"),
     ],
 )
-async def test_an_unreadable_row_that_may_have_the_name_makes_a_look_up_unclear(unreadable, sought):
+async def test_unreadable_row_that_may_have_the_name_fails_a_look_up(unreadable, sought):
     browsers, _ = adapter(page(row(), row(**unreadable)))
     with pytest.raises(ProviderBadResponse, match="cannot be read"):
         await browsers.find_with_markers(SPACE, sought, CALL)
 
 
 @pytest.mark.parametrize("unreadable", [{"id": None}, {"status": 7}, {"metadata": []}])
-async def test_an_unreadable_row_of_another_name_does_not_affect_a_look_up(unreadable):
+async def test_unreadable_row_of_another_name_does_not_affect_a_look_up(unreadable):
     browsers, _ = adapter(page(row(id="br_2", name="another"), row(**unreadable)))
     (found,) = await browsers.find(SPACE, "another", CALL)
     assert found.provider_id == "br_2"
 
 
-async def test_a_row_that_cannot_be_read_costs_that_row_and_is_named_without_its_value():
+async def test_unreadable_row_is_left_out_and_reported_without_its_value():
     browsers, _ = adapter(page(ODD, row(), cursor="c"))
     call = call_in_time()
     found = await browsers.list(ProviderQuery(scope=SPACE), call)
@@ -55,19 +55,19 @@ async def test_a_row_that_cannot_be_read_costs_that_row_and_is_named_without_its
 
 
 @pytest.mark.parametrize(("name", "named"), [("checkout-bot", 0), ("odd", 1)])
-async def test_a_list_by_name_names_only_a_row_that_may_have_it(name, named):
+async def test_list_by_name_reports_only_rows_that_may_have_the_name(name, named):
     browsers, _ = adapter(page(row(), ODD))
     found = await browsers.list(ProviderQuery(scope=SPACE, filter=ListFilter(name=name)), CALL)
     assert (len(found.items), len(found.unreadable), found.readable) == (1 - named, named, True)
 
 
-async def test_a_list_whose_rows_are_all_filtered_out_is_readable():
+async def test_list_with_all_rows_filtered_out_is_readable():
     browsers, _ = adapter(page(row(spaceId="sp_2"), ODD))
     found = await browsers.list(ProviderQuery(scope=SPACE), CALL)
     assert (list(found.items), len(found.unreadable), found.readable) == ([], 1, True)
 
 
-async def test_what_the_dialect_passes_on_is_without_unreadable_rows_and_markers():
+async def test_native_list_has_no_unreadable_rows_and_no_markers():
     good = row(metadata={MARKER: "i-1", "team": "shop"}, novel={"a": 1.0})
     browsers, _ = adapter(page({**ODD, "metadata": {MARKER: "i-2"}}, good, cursor="c"))
     call = call_in_time()
