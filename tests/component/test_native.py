@@ -1,6 +1,6 @@
 """The whole service passes requests through to every provider API with the credentials that its adapter uses."""
 
-from collections.abc import Mapping
+import re
 
 import pytest
 from aiohttp import ClientSession
@@ -8,17 +8,20 @@ from aiohttp import ClientSession
 from gateway.app import create_app, create_emulator, plugins, provider_models, serving
 from gateway.settings import AuthSettings, GatewayKey, HttpSettings, Settings
 from gateway.telemetry.logs import make_logger
+from gateway.testing.emulator import EMULATOR
 from gateway.testing.servers import running
 from tests.component.stores import in_memory
 
 KEY = "a-key-of-a-shop-1234"
 TOKEN = "the-token-of-the-provider"
-LISTS: Mapping[str, str] = {
-    "durable": "/api/v1/org/acme/ws/research/runtimes",
-    "bctrl": "/v1/workspaces/research/runtimes",
-    "bctrl_browsers": "/v1/browsers",
-}
-"""A read of each provider API."""
+
+
+def list_path(api: str) -> str:
+    """The path of the provider's own list, in the scope of the demo."""
+    routes = create_emulator(api, token=TOKEN)[EMULATOR].operations
+    path = next(route.resource.canonical for route, name in routes.items() if name == "list" and route.resource)
+    parts = iter(plugins()[api].demo.scope.split("/"))
+    return re.sub(r"\{[^}]*\}", lambda _: next(parts), path)
 
 
 @pytest.mark.parametrize("api", plugins())
@@ -32,9 +35,9 @@ async def test_the_credentials_of_every_adapter_go_in(api: str) -> None:
         )
         app = create_app(settings, store=in_memory(), logger=make_logger("error"))
         async with serving(settings, app) as addresses, ClientSession(headers={"X-API-Key": KEY}) as session:
-            async with session.get(f"{addresses.api}/native/p{LISTS[api]}") as answer:
+            async with session.get(f"{addresses.api}/native/p{list_path(api)}") as answer:
                 assert answer.status == 200, await answer.text()
                 assert answer.headers["Proxy-Status"] == "runtime-gateway; received-status=200"
-            async with session.post(f"{addresses.api}/native/p{LISTS[api]}", json={}) as answer:
+            async with session.post(f"{addresses.api}/native/p{list_path(api)}", json={}) as answer:
                 assert answer.status == 403
                 assert (await answer.json())["code"] == "permission_denied"

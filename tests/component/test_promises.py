@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from gateway.app import plugins
+from gateway.domain.features import Feature
 from tests.component.fleets import KEY, Emulated, Fleet, Gateway
 
 PROXY_PASSWORD = "canary-proxy-password"
@@ -40,19 +42,20 @@ async def test_any_gateway_sends_a_verb_to_the_provider_that_made_the_runtime(fl
     """Two gateways share nothing but their settings; nobody else's provider hears of it (promise P3)."""
     async with fleet.gateway("one") as one, fleet.gateway("two") as two:
         for name, emulator in fleet.emulators.items():
-            kind = "durable" if name == "durable-demo" else "browser"
+            adapter = plugins()[emulator.settings["api"]].adapter
+            kind = min(adapter.creates)
             made = await one.call("POST", "/v1/runtimes", 201, {"kind": kind, "provider": name, "start": True})
             before = {other: fleet.emulators[other].requests() for other in fleet.emulators}
-            stopped = await two.call("POST", f"/v1/runtimes/{made['id']}/stop", 200, stop_body(kind))
+            stopped = await two.call("POST", f"/v1/runtimes/{made['id']}/stop", 200, stop_body(adapter.features))
             after = {other: fleet.emulators[other].requests() for other in fleet.emulators}
             assert (stopped["provider"], stopped["changed"]) == (name, True)
             assert {other for other in after if after[other] != before[other]} == {name}
             assert emulator.emulator.stats()["live_runtimes"] == 0
 
 
-def stop_body(kind: str) -> dict[str, Any]:
-    """What a stop has to say for a runtime of the kind."""
-    return {"discard_state": True} if kind == "durable" else {}
+def stop_body(features: frozenset[str]) -> dict[str, Any]:
+    """The body of a stop that succeeds at a provider with these features."""
+    return {"discard_state": True} if Feature.STOP_DISCARDS_STATE in features else {}
 
 
 async def test_a_runtime_of_a_provider_that_is_not_configured_is_never_called_missing(fleet: Fleet) -> None:
