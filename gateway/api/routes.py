@@ -18,9 +18,8 @@ from gateway.api.route import Route, Success
 from gateway.domain import errors
 from gateway.domain.pages import Page
 from gateway.domain.requests import (
+    CREATE_REQUESTS,
     ConnectRequest,
-    CreateBrowser,
-    CreateDurable,
     InstallCapability,
     KeepaliveRequest,
     NoOptions,
@@ -84,7 +83,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         "makes one runtime and gets the same response each time.",
         handler=Handlers.create,
         request_headers=("Idempotency-Key",),
-        bodies=(CreateDurable, CreateBrowser),
+        bodies=tuple(CREATE_REQUESTS.values()),
         body_required=True,
         successes={
             201: Success("Created.", Runtime, ("Location", "Idempotency-Replayed")),

@@ -1,5 +1,6 @@
 """The declarations of an adapter class, and what is derived from them."""
 
+from gateway.domain.requests import CREATE_REQUESTS
 from gateway.domain.values import Kind
 from tests.unit.services.fakes import BrowserLike, FakeAdapter
 
@@ -8,7 +9,7 @@ def test_a_class_with_kinds_only_creates_those_with_a_create_body() -> None:
     class Office(FakeAdapter):
         kinds = frozenset(Kind)
 
-    assert Office.creates == {Kind.DURABLE, Kind.BROWSER}
+    assert Office.creates == set(CREATE_REQUESTS)
 
 
 def test_a_class_that_declares_creates_keeps_it() -> None:
