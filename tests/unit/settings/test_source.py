@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gateway.settings import SettingsError, SettingsSource
-from tests.unit.settings.conftest import AUTH, GOOD, MODELS
+from tests.unit.settings.conftest import AUTH, ERAS, GOOD, MODELS
 
 FILED = (
     "version: 1\n"
@@ -84,3 +84,13 @@ def test_flags_override_the_file_at_every_load(tmp_path: Path) -> None:
     assert source.load().settings.log.level == "debug"
     file.write_text(GOOD + "log: {level: error}\n")
     assert source.load().settings.log.level == "debug"
+
+
+def test_unknown_era_is_a_fault_at_every_load(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(GOOD)
+    source = SettingsSource(file, MODELS, {}, ERAS)
+    source.load()
+    file.write_text(GOOD + "dialects: {shades: {routes: [{scope: one, provider: main, era: grey}]}}\n")
+    with pytest.raises(SettingsError, match=r"dialects\.shades\.routes\.0\.era: .*one of: dark, light"):
+        source.load()
