@@ -1,1 +1,1 @@
-"""The store of creates: SQLite for the processes of one machine, PostgreSQL for several replicas."""
+"""The stores of intents: SQLite for the processes of one machine, PostgreSQL for several replicas, memory for tests."""

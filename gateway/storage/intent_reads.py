@@ -1,4 +1,4 @@
-"""Reading intents, what is kept beside them, and dropping what is too old."""
+"""The reads of intents; the specs, the leadership of roles and the audit trail; and the purge of old rows."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -14,7 +14,7 @@ _BY_ID: Final = f"SELECT {COLUMNS} FROM intents WHERE id = $1"
 _BY_KEY: Final = f"SELECT {COLUMNS} FROM intents WHERE principal = $1 AND client_key = $2"
 _OF_NAME: Final = "FROM intents WHERE namespace = $1 AND kind = $2 AND name = $3 AND id <> $4"
 _DONE: Final = " AND state = 'done'"
-_HAS_IT_OR_NEWEST: Final = (
+_HOLDER_OR_NEWEST: Final = (
     f" ORDER BY CASE WHEN state IN {in_states(sorted(HOLDS_NAME))} AND superseded_by IS NULL THEN 0 ELSE 1 END,"
     " created_at DESC, id DESC LIMIT 1"
 )
@@ -29,12 +29,12 @@ _ANY_DUE: Final = (
     "SELECT 1 FROM intents WHERE due_at <= (SELECT {now})"
     " AND (lease_until IS NULL OR lease_until <= (SELECT {now})) LIMIT 1"
 )
-_KEEP: Final = (
+_PUT_SPEC: Final = (
     "INSERT INTO specs (namespace, runtime_id, sealed, kept_at) VALUES ($1, $2, $3, {now})"
     " ON CONFLICT (namespace, runtime_id) DO UPDATE SET sealed = excluded.sealed, kept_at = excluded.kept_at"
 )
-_FORGET: Final = "DELETE FROM specs WHERE namespace = $1 AND runtime_id = $2"
-_LEAD: Final = (
+_DELETE_SPEC: Final = "DELETE FROM specs WHERE namespace = $1 AND runtime_id = $2"
+_ACQUIRE: Final = (
     "INSERT INTO leases (duty, holder, lease_until) VALUES ($1, $2, {now} + $3) ON CONFLICT (duty)"
     " DO UPDATE SET holder = excluded.holder, lease_until = excluded.lease_until"
     " WHERE leases.holder = excluded.holder OR leases.lease_until <= {now} RETURNING holder"
@@ -51,39 +51,39 @@ _OLD_SPECS: Final = (
 
 
 def now() -> Steps[float]:
-    """The database's clock."""
+    """The time of the database's clock."""
     rows = yield Statement("SELECT {now}")
     return float(rows[0][0])
 
 
 def get(intent_id: str) -> Steps[Intent | None]:
-    """By id."""
+    """The intent with this id."""
     rows = yield Statement(_BY_ID, (intent_id,))
     return intent_of(rows[0]) if rows else None
 
 
 def by_key(principal: str, key: str) -> Steps[Intent | None]:
-    """By the caller's key."""
+    """The intent of a principal's key."""
     rows = yield Statement(_BY_KEY, (principal, key))
     return intent_of(rows[0]) if rows else None
 
 
 def by_name(namespace: str, kind: str, name: str, other_than: str | None, *, done: bool) -> Steps[Intent | None]:
-    """By name: who has it, else who had it last."""
-    sql = f"SELECT {COLUMNS} {_OF_NAME}{_DONE if done else ''}{_HAS_IT_OR_NEWEST}"
+    """The intent that holds the name; if none does, the newest that held it."""
+    sql = f"SELECT {COLUMNS} {_OF_NAME}{_DONE if done else ''}{_HOLDER_OR_NEWEST}"
     rows = yield Statement(sql, (namespace, kind, name, other_than or ""))
     return intent_of(rows[0]) if rows else None
 
 
 def made_under(namespace: str, kind: str, name: str, other_than: str) -> Steps[frozenset[str]]:
-    """The runtimes of a name that are known."""
+    """The provider's ids of the runtimes that done intents of a name have made."""
     sql = f"SELECT DISTINCT runtime_id, surplus {_OF_NAME}{_DONE}"
     rows = yield Statement(sql, (namespace, kind, name, other_than))
     return frozenset(one for made, surplus in rows for one in (made, *surplus_of(surplus)))
 
 
 def listed(query: IntentQuery) -> Steps[Sequence[Intent]]:
-    """A page, newest first."""
+    """A page of intents, newest first."""
     where = [f"state IN {in_states(sorted(query.states))}"]
     if query.surplus_only:
         where.append("surplus <> '[]'")
@@ -97,7 +97,7 @@ def listed(query: IntentQuery) -> Steps[Sequence[Intent]]:
 
 
 def counts() -> Steps[Counts]:
-    """For metrics."""
+    """The counts for metrics."""
     unsettled = yield Statement(_COUNT)
     surplus = yield Statement(_SURPLUS)
     return Counts(
@@ -108,19 +108,19 @@ def counts() -> Steps[Counts]:
 
 
 def decisions(limit: int) -> Steps[Sequence[DecisionRecord]]:
-    """The newest of the audit trail."""
+    """The newest entries of the audit trail, newest first."""
     rows = yield Statement(_DECISIONS, (limit,))
     return [DecisionRecord(at, who, what, Decision(how), made, note) for at, who, what, how, made, note in rows]
 
 
 def keep_spec(namespace: str, runtime_id: str, sealed: bytes) -> Steps[None]:
-    """Keep one, or replace it."""
-    yield Statement(_KEEP, (namespace, runtime_id, sealed))
+    """Insert or replace the spec of a runtime."""
+    yield Statement(_PUT_SPEC, (namespace, runtime_id, sealed))
     return None
 
 
 def specs(namespace: str, runtime_ids: Sequence[str]) -> Steps[Mapping[str, bytes]]:
-    """Those of some runtimes."""
+    """The stored specs of these runtimes."""
     if not runtime_ids:
         return {}
     rows = yield Statement(
@@ -132,30 +132,30 @@ def specs(namespace: str, runtime_ids: Sequence[str]) -> Steps[Mapping[str, byte
 
 
 def drop_spec(namespace: str, runtime_id: str) -> Steps[None]:
-    """Forget one."""
-    yield Statement(_FORGET, (namespace, runtime_id))
+    """Delete the spec of a runtime."""
+    yield Statement(_DELETE_SPEC, (namespace, runtime_id))
     return None
 
 
 def acquire_leadership(role: str, holder: str, lease: float) -> Steps[bool]:
-    """Take or keep a duty, unless another holder has it."""
-    return bool((yield Statement(_LEAD, (role, holder, lease))))
+    """Acquire or renew the leadership of a role, unless another holder has it."""
+    return bool((yield Statement(_ACQUIRE, (role, holder, lease))))
 
 
 def purge(settled: float, kept: float, limit: int) -> Steps[int]:
-    """Drop what is too old."""
+    """Delete old intents, their pins, and old specs; returns how many intents and specs."""
     old = yield Statement(_OLD, (settled, kept, limit))
-    held = sorted((principal, kind, name, intent_id) for intent_id, principal, kind, name, pinned in old if pinned)
-    for principal, kind, name, _ in held:
+    pins = sorted((principal, kind, name, intent_id) for intent_id, principal, kind, name, pinned in old if pinned)
+    for principal, kind, name, _ in pins:
         yield from lock_pin(principal, kind, name)
     for intent_id, *_ in old:
         yield Statement("DELETE FROM intents WHERE id = $1", (intent_id,))
-    for principal, kind, name, intent_id in held:
+    for principal, kind, name, intent_id in pins:
         yield from unpin(principal, kind, name, intent_id)
-    gone = yield Statement(_OLD_SPECS, (kept, limit))
-    return len(old) + len(gone)
+    old_specs = yield Statement(_OLD_SPECS, (kept, limit))
+    return len(old) + len(old_specs)
 
 
 def is_any_due() -> Steps[bool]:
-    """Whether there is anything to hand out."""
+    """Whether any intent is due and free."""
     return bool((yield Statement(_ANY_DUE)))

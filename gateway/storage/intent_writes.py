@@ -1,7 +1,7 @@
-"""Writing intents: beginning one, moving it, taking proof, and handing out what is due.
+"""The writes of intents: insert, transition, update, proof, an operator's decision, and the claim of due intents.
 
-A row is changed only after its pin, where it has one, is locked: a row that is merely locked makes no insert wait, so
-no two transactions wait for each other.
+The order of locks prevents deadlocks: a pinned intent is changed only after its pin was locked. Before that its row may
+be locked, because an insert does not wait for a locked row.
 """
 
 import secrets
@@ -39,8 +39,8 @@ from gateway.storage.sql import (
 _NAMED: Final = in_states(sorted(HOLDS_NAME))
 _SETTLED: Final = frozenset({IntentState.DONE, IntentState.REFUSED, IntentState.ABSENT})
 
-# Who wrote the row last. The column keeps its first name: a migration that renamed it would stop the replicas of the
-# version before, which work with the schema while they are replaced.
+# The last writer of the row. The column keeps its old name: replicas of the previous version still use it during an
+# upgrade, and a migration that renamed it would stop them.
 _WRITER: Final = "moved_by"
 _HELD: Final = f"SELECT {COLUMNS}, {_WRITER}, {{now}} FROM intents WHERE id = $1{{locked}}"
 _OF_CALLER: Final = f"SELECT {COLUMNS}, {_WRITER} FROM intents WHERE id = $1 OR (principal = $2 AND client_key = $3)"
@@ -90,7 +90,7 @@ def begin(new: NewIntent, holder: str, lease: float, instead_of: Version | None)
         written = yield Statement(_INSERT, (*stored_of_new(new), holder, lease))
         if written:
             return Inserted(intent_of(written[0]))
-    # What was done so far is undone, whatever is in the way.
+    # Something conflicts: every result below rolls back what was written above.
     callers = yield Statement(_OF_CALLER, (new.id, new.principal, new.key))
     if callers:
         known = intent_of(callers[0])
@@ -100,32 +100,33 @@ def begin(new: NewIntent, holder: str, lease: float, instead_of: Version | None)
         return Rollback(Conflict(pinned_by, ConflictReason.PIN))
     holders = yield Statement(_OF_NAME, (new.namespace, new.kind, new.name, new.id))
     if not holders:
-        raise RetryTransaction  # the name or the key was given back just now
+        raise RetryTransaction  # the intent that had the name or the key has just released it
     return Rollback(Conflict(intent_of(holders[0]), ConflictReason.NAME))
 
 
 def _pin(intent: NewIntent, namespace: str) -> Generator[Statement, Sequence[Row], Intent | None]:
-    """Hold creates of this principal, kind and name to a namespace; the intent that holds them to another one."""
-    whose = (intent.principal, intent.kind, intent.name)
-    if (yield Statement(_PIN, (*whose, namespace))):
+    """Pin creates of this principal, kind and name to a namespace. Returns the intent that pins them to another
+    namespace; None if the pin is written."""
+    pin = (intent.principal, intent.kind, intent.name)
+    if (yield Statement(_PIN, (*pin, namespace))):
         return None
-    others = yield Statement(_OF_PIN, (*whose, intent.id))  # the pin is locked by now
+    others = yield Statement(_OF_PIN, (*pin, intent.id))  # _PIN has locked the pin
     if others:
         return intent_of(others[0])
-    yield Statement(_REPIN, (*whose, namespace))  # it was this intent's own, which goes elsewhere now
+    yield Statement(_REPIN, (*pin, namespace))  # only this intent had the old pin
     return None
 
 
 def lock_pin(principal: str, kind: str, name: str) -> Generator[Statement, Sequence[Row], None]:
-    """Let nobody else change a pin, nor begin under it, until the end of the transaction."""
+    """Lock a pin until the end of the transaction: no other transaction can change it or insert an intent under it."""
     yield Statement(_LOCK_PIN, (principal, kind, name))
 
 
 def unpin(principal: str, kind: str, name: str, intent_id: str) -> Generator[Statement, Sequence[Row], None]:
-    """Let go of a namespace, if no other intent is a reason to stay there. The pin is locked already."""
-    whose = (principal, kind, name)
-    if not (yield Statement(_OF_PIN, (*whose, intent_id))):
-        yield Statement(_UNPIN, whose)
+    """Delete a pin unless another intent needs it. The caller has locked the pin."""
+    pin = (principal, kind, name)
+    if not (yield Statement(_OF_PIN, (*pin, intent_id))):
+        yield Statement(_UNPIN, pin)
 
 
 def move(
@@ -166,7 +167,7 @@ def move(
 def update(
     version: Version, holder: str, lease: float | None, look_in: float | None, changes: Changes
 ) -> Steps[Updated | Stale]:
-    """See :meth:`gateway.ports.store.Store.keep`."""
+    """See :meth:`gateway.ports.store.Store.update`."""
     held = yield from _held(version.id)
     if held is None:
         return Rollback(Stale(None))
@@ -178,7 +179,7 @@ def update(
 
 
 def record_created(intent_id: str, runtime_id: str, look_in: float | None, changes: Changes) -> Steps[Intent | None]:
-    """See :meth:`gateway.ports.store.Store.found`."""
+    """See :meth:`gateway.ports.store.Store.record_created`."""
     held = yield from _held(intent_id)
     if held is None:
         return Rollback(None)
@@ -200,7 +201,7 @@ def record_created(intent_id: str, runtime_id: str, look_in: float | None, chang
 
 
 def _add(intent: Intent, name: str, value: object) -> Generator[Statement, Sequence[Row], Intent]:
-    """Change one field of an intent, and neither its lease nor when it is due."""
+    """Change one field of an intent, without a change of its lease or its due time."""
     ((column, stored),) = columns_of({name: value}).items()
     rows = yield Statement(
         f"UPDATE intents SET {column} = $2, updated_at = {{now}} WHERE id = $1 RETURNING {COLUMNS}", (intent.id, stored)
@@ -230,7 +231,7 @@ def decide(
 
 
 def claim_due(holder: str, lease: float, limit: int) -> Steps[Sequence[Intent]]:
-    """See :meth:`gateway.ports.store.Store.due`."""
+    """See :meth:`gateway.ports.store.Store.claim_due`."""
     ids = [intent_of(row).id for row in (yield Statement(_DUE, (limit,)))]
     if not ids:
         return Rollback([])
@@ -243,7 +244,7 @@ def claim_due(holder: str, lease: float, limit: int) -> Steps[Sequence[Intent]]:
 
 
 def _held(intent_id: str) -> Generator[Statement, Sequence[Row], tuple[Intent, str, float] | None]:
-    """The intent, locked until the end of the transaction, who moved it last, and the database's time."""
+    """The intent, its last writer and the database's time. The row is locked until the end of the transaction."""
     rows = yield Statement(_HELD, (intent_id,))
     return (intent_of(rows[0]), rows[0][-2], rows[0][-1]) if rows else None
 

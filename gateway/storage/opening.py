@@ -1,4 +1,4 @@
-"""From the settings to a store and what seals for it."""
+"""Makes the store and its sealer from the settings."""
 
 from pathlib import Path
 
@@ -12,37 +12,38 @@ from gateway.storage.sqlite import SqliteStore
 
 
 def store_of(settings: StoreSettings) -> SqlStore:
-    """The store that the settings describe. Nothing is connected to before its own ``open``."""
+    """The store that the settings describe. It connects only in its own ``open``."""
     if settings.file is not None:
         return SqliteStore(settings.file, timeout=settings.timeout)
-    from gateway.storage.postgres import PostgresStore  # noqa: PLC0415 (asyncpg costs memory where it is not needed)
+    from gateway.storage.postgres import PostgresStore  # noqa: PLC0415 (asyncpg costs memory, and SQLite does not need it)
 
     return PostgresStore(settings.url, connections=settings.connections, timeout=settings.timeout)
 
 
 def open_store(settings: StoreSettings) -> tuple[SqlStore, Sealer]:
-    """That store, and what seals for it. Call it before an upgrade makes a database, which has to have a key.
+    """The store that the settings describe, and its sealer. Call it before an upgrade creates a database: a database
+    needs a key.
 
-    Where a SQLite store has no key in the settings, its key file is read, or made where there is no database yet.
-    Raises :class:`KeyUnusable`, in one line, when that cannot be done.
+    If the settings have no key for a SQLite store, the key is read from its key file, which is created if neither it
+    nor the database exists. Raises :class:`KeyUnusable` with a message of one line if there is no usable key.
     """
     file = settings.file
-    keys = settings.encryption_keys or ([_kept_beside(file)] if file is not None else [])
+    keys = settings.encryption_keys or ([_key_beside(file)] if file is not None else [])
     return store_of(settings), Keyring(keys)
 
 
 def key_file(database: Path) -> Path:
-    """Where a SQLite store keeps its key, if it is not in the settings."""
+    """The path of a SQLite store's key file, which is used if the settings have no key."""
     return database.with_name(f"{database.name}.key")
 
 
-def _kept_beside(database: Path) -> SecretStr:
+def _key_beside(database: Path) -> SecretStr:
     path = key_file(database)
     if database.exists() and not path.exists():
         raise KeyUnusable(
-            f"the store {database} is there and its key file {path} is not: put it back, or set store.encryption_keys"
+            f"the store {database} exists but its key file {path} does not: restore it, or set store.encryption_keys"
         )
     try:
         return key_from_file(path)
     except OSError as exc:
-        raise KeyUnusable(f"the key file {path} cannot be read or made: {exc.strerror}") from exc
+        raise KeyUnusable(f"the key file {path} cannot be read or created: {exc.strerror}") from exc

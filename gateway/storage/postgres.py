@@ -36,12 +36,12 @@ _CONFLICTS: Final = (
 )
 _WRITABLE: Final = "SELECT current_setting('transaction_read_only') = 'off'"
 _WAITING: Final = 1000  # operations that run or wait for a connection; more are refused
-_UPGRADE: Final = 60.0  # seconds that a migration may take
+_UPGRADE: Final = 60.0  # seconds; the limit for an upgrade
 
 
 class PostgresStore(SqlStore):
-    """A store in the database at ``dsn``, over at most ``connections`` connections. ``timeout`` bounds every call, in
-    seconds, and every statement at the server."""
+    """A store in the database at ``dsn``, with at most ``connections`` connections. ``timeout``, in seconds, limits
+    every call, and every statement at the server."""
 
     def __init__(self, dsn: SecretStr, *, connections: int = 4, timeout: float = 5.0) -> None:
         self._dsn = dsn
@@ -58,7 +58,7 @@ class PostgresStore(SqlStore):
                 max_size=self._connections,
                 timeout=self._timeout,
                 init=_check,
-                reset=_as_it_is,
+                reset=_no_reset,
                 server_settings=_settings(self._timeout),
             )
 
@@ -79,13 +79,13 @@ class PostgresStore(SqlStore):
             raise unavailable("The store cannot be written to.")
 
     async def schema(self) -> SchemaStatus:
-        async with self._alone(self._timeout) as connection:
+        async with self._outside_pool(self._timeout) as connection:
             if await connection.fetchval("SELECT to_regclass('store_schema')") is None:
                 return status_of(0, 0)
             return await _run(connection, read_status)
 
     async def upgrade(self) -> SchemaStatus:
-        async with self._alone(_UPGRADE) as connection:
+        async with self._outside_pool(_UPGRADE) as connection:
             return await _transact(connection, lambda: upgrade(POSTGRES))
 
     async def _write(self, operation: Operation[T]) -> T:
@@ -95,7 +95,7 @@ class PostgresStore(SqlStore):
                     return await _transact(connection, operation)
                 except _CONFLICTS:
                     continue
-        raise unavailable("Others kept changing the same thing.")
+        raise unavailable("Concurrent changes kept conflicting.")
 
     async def _read(self, operation: Operation[T]) -> T:
         async with self._connection() as connection:
@@ -103,14 +103,14 @@ class PostgresStore(SqlStore):
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
-        """A connection of the pool. One that was interrupted is thrown away, because whoever waits for a server that
-        hangs, be it only to be rid of it, hangs too. Raises :class:`StoreUnavailable`, after ``timeout`` at the
-        latest."""
+        """A connection of the pool. Raises :class:`StoreUnavailable`, after ``timeout`` at the latest.
+
+        An interrupted connection is terminated: a clean close would wait for a server that may hang."""
         pool = self._pool
         if pool is None:
             raise unavailable("The store is not open.")
         if self._running >= _WAITING:
-            raise unavailable("The store has too much to do.")
+            raise unavailable("The store has too many operations waiting.")
         self._running += 1
         try:
             async with _bounded(self._timeout):
@@ -118,7 +118,7 @@ class PostgresStore(SqlStore):
                 try:
                     yield connection
                 except (asyncio.CancelledError, asyncpg.ReadOnlySQLTransactionError, asyncpg.InternalClientError):
-                    # the second: a primary that has become a standby; the third: used while the server was ending it
+                    # The second: a primary has become a standby. The third: the server was closing the connection.
                     connection.terminate()
                     raise
                 finally:
@@ -127,8 +127,8 @@ class PostgresStore(SqlStore):
             self._running -= 1
 
     @asynccontextmanager
-    async def _alone(self, seconds: float) -> AsyncIterator[Connection]:
-        """A connection outside of the pool, whatever the schema is."""
+    async def _outside_pool(self, seconds: float) -> AsyncIterator[Connection]:
+        """A connection outside the pool, which does not check the schema. All of its use takes ``seconds`` at most."""
         async with _bounded(seconds):
             connection = await asyncpg.connect(
                 self._dsn.get_secret_value(), timeout=self._timeout, server_settings=_settings(seconds)
@@ -141,7 +141,7 @@ class PostgresStore(SqlStore):
 
 @asynccontextmanager
 async def _bounded(seconds: float) -> AsyncIterator[None]:
-    """Every trouble as :class:`StoreUnavailable`, and taking longer than ``seconds`` too."""
+    """Raise every failure, and a timeout after ``seconds``, as :class:`StoreUnavailable`."""
     try:
         async with asyncio.timeout(seconds):
             yield
@@ -152,13 +152,14 @@ async def _bounded(seconds: float) -> AsyncIterator[None]:
 
 
 def _settings(seconds: float) -> dict[str, str]:
-    """What the server is asked for: it gives up when we do, and says that a commit is done when it is on the disk."""
-    bound = f"{int(seconds * 1000)}ms"
+    """The session's settings: the server times out when the client does, and confirms a commit only once it is on
+    disk."""
+    limit = f"{int(seconds * 1000)}ms"
     return {
         "application_name": "runtime-gateway",
-        "statement_timeout": bound,
-        "lock_timeout": bound,
-        "idle_in_transaction_session_timeout": bound,
+        "statement_timeout": limit,
+        "lock_timeout": limit,
+        "idle_in_transaction_session_timeout": limit,
         "default_transaction_isolation": "read committed",
         "synchronous_commit": "on",
         "jit": "off",
@@ -166,8 +167,8 @@ def _settings(seconds: float) -> dict[str, str]:
 
 
 async def _check(connection: Connection) -> None:
-    """Use no connection whose commits may be lost, as one through a pooler that drops our settings, and no schema
-    that this version does not know."""
+    """Reject a connection whose commits may be lost, for example through a pooler that drops our settings, and a schema
+    that this version cannot use. Raises :class:`StoreUnavailable`."""
     if await connection.fetchval("SELECT current_setting('synchronous_commit')") != "on":
         raise unavailable("The store cannot be used: its commits need synchronous_commit=on.")
     try:
@@ -178,8 +179,8 @@ async def _check(connection: Connection) -> None:
         raise unavailable(f"The store cannot be used: {fault}.")
 
 
-async def _as_it_is(_: Connection) -> None:
-    """No operation leaves anything behind in its session, so nothing is reset between two."""
+async def _no_reset(_: Connection) -> None:
+    """Operations leave no state in the session, so the pool saves the round trip of a reset."""
 
 
 async def _transact(connection: Connection, operation: Operation[T]) -> T:

@@ -1,4 +1,4 @@
-"""Sealing with AES-256-GCM, under keys that can be rotated, and the file that keeps a key where none is configured."""
+"""Sealing with AES-256-GCM and rotatable keys, and the key file that is used if no key is configured."""
 
 import base64
 import hashlib
@@ -20,15 +20,15 @@ from gateway.ports.sealing import KEY_BYTES, Cell, Sealer, Unreadable, key_bytes
 
 _FORMAT: Final = b"\x01"
 _ID: Final = 6  # bytes
-_NONCE: Final = 12  # bytes; random ones are good for 2**32 seals with one key
+_NONCE: Final = 12  # bytes; with random nonces, one key is safe for 2**32 seals
 
 
 class KeyUnusable(ValueError):
-    """A key, or the file that it is in, cannot be used. Says why, and nothing of the key."""
+    """A key or its file cannot be used. The message says why, and contains nothing of the key."""
 
 
 class _Key:
-    """One secret, and what is derived from it for each purpose, so that no purpose weakens another."""
+    """One secret, and a separate derived key for each purpose, so that no purpose weakens another."""
 
     def __init__(self, secret: bytes) -> None:
         self.id = _derived(secret, b"id")[:_ID]
@@ -41,10 +41,10 @@ def _derived(secret: bytes, purpose: bytes) -> bytes:
 
 
 class Keyring(Sealer):
-    """Keys of which the first seals and all open: ``[new, old]``. Each is 32 random bytes in base64.
+    """The first key seals, and all keys unseal: ``[new, old]``. Each key is 32 random bytes in base64.
 
-    Sealed: a byte for the format, the id of the key, the nonce, and AES-256-GCM of the text with its cell, the format
-    and the key's id as associated data. Raises :class:`KeyUnusable`.
+    A sealed value is one byte for the format, the id of the key, the nonce, and the AES-256-GCM ciphertext. Its
+    associated data are the cell, the format and the key's id. Raises :class:`KeyUnusable`.
     """
 
     def __init__(self, keys: Sequence[SecretStr]) -> None:
@@ -65,11 +65,11 @@ class Keyring(Sealer):
         head, rest = sealed[: 1 + _ID], sealed[1 + _ID :]
         key = self._keys.get(head[1:])
         if head[:1] != _FORMAT or key is None:
-            raise Unreadable("sealed with a key that is not known here")
+            raise Unreadable("sealed with a key that is not configured")
         try:
             return key.aead.decrypt(rest[:_NONCE], rest[_NONCE:], _bound(head, cell))
         except (InvalidTag, ValueError) as exc:
-            raise Unreadable("changed since it was sealed, or sealed for another place") from exc
+            raise Unreadable("changed since it was sealed, or sealed for another cell") from exc
 
     @property
     def digest_version(self) -> str:
@@ -79,7 +79,7 @@ class Keyring(Sealer):
         rule, _, key_id = version.partition(".")
         key = next((key for key in self._keys.values() if key.id.hex() == key_id), None)
         if rule != DIGEST_RULE or key is None:
-            raise Unreadable("a digest of a rule or key that is not known here")
+            raise Unreadable("a digest of an unknown rule or of a key that is not configured")
         return request_digest(operation, document, key.digest)
 
 
@@ -95,29 +95,29 @@ def _decoded(key: SecretStr) -> bytes:
 
 
 def new_key() -> SecretStr:
-    """A fresh key."""
+    """A new random key."""
     return SecretStr(base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode())
 
 
 def key_from_file(path: Path) -> SecretStr:
-    """The key that the file keeps; a file that is not there is made, for its owner only (0600).
+    """The key in a file. The file is created with mode 0600 and a new key if it does not exist.
 
-    Processes that start at the same moment get the same key. Raises :class:`KeyUnusable` when others may read or write
-    the file, or it holds no key; ``OSError`` when it cannot be made or read.
+    Processes that start at the same moment get the same key. Raises :class:`KeyUnusable` if other users may access the
+    file or it contains no key, and ``OSError`` if it cannot be created or read.
     """
     if not path.exists():
         _make(path)
     with path.open("rb") as file:
         mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
         if mode & 0o077:
-            raise KeyUnusable(f"others may use the key file {path} (mode {mode:04o}): chmod 600 it")
+            raise KeyUnusable(f"other users may access the key file {path} (mode {mode:04o}): chmod 600 it")
         key = SecretStr(file.read().decode("ascii", "replace").strip())
     _decoded(key)
     return key
 
 
 def _make(path: Path) -> None:
-    """Write a key beside the path and link it there, so that nobody ever reads half of one."""
+    """Write a key to a temporary file and link it to the path, so that no process ever reads half a key."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -128,7 +128,7 @@ def _make(path: Path) -> None:
         try:
             path.hardlink_to(draft)
         except FileExistsError:
-            return  # another process was first, and its key is the one
+            return  # another process was first, and its key is used
         directory = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(directory)

@@ -1,7 +1,7 @@
-"""One SQL for both databases: statements as data, the few words that differ, and rows as intents.
+"""One SQL for both databases: statements as data, the phrases in which the databases differ, and rows as intents.
 
-An operation of the store is a generator: it yields statements and is sent their rows, and knows no database. Whoever
-drives it runs all of it in one transaction.
+An operation of the store is a generator that does not depend on a database: it yields statements and receives their
+rows. The driver of a generator runs all its statements in one transaction.
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -18,8 +18,8 @@ Row: TypeAlias = Sequence[Any]
 
 
 class Statement(NamedTuple):
-    """SQL with ``$1``, ``$2``… and their values. Words in braces are the dialect's: ``{now}``, ``{locked}``,
-    ``{unlocked_only}``."""
+    """SQL with the placeholders ``$1``, ``$2``… and their values. :class:`SqlFlavour` replaces the words in braces:
+    ``{now}``, ``{locked}``, ``{unlocked_only}``."""
 
     sql: str
     values: Sequence[Any] = ()
@@ -27,25 +27,25 @@ class Statement(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rollback(Generic[T]):
-    """The result of an operation that must leave nothing behind: its transaction is rolled back."""
+    """The result of an operation whose transaction must be rolled back: nothing that it wrote is kept."""
 
     result: T
 
 
 class RetryTransaction(Exception):
-    """Another transaction came in between: the operation starts over."""
+    """Another transaction interfered: the driver rolls back and runs the operation again."""
 
 
 Steps: TypeAlias = Generator[Statement, Sequence[Row], T | Rollback[T]]
 Operation: TypeAlias = Callable[[], Steps[T]]
 
-TRIES: Final = 5  # of one operation, when others come in between
+TRIES: Final = 5  # runs of one operation while other transactions interfere
 
 
 @dataclass(frozen=True, eq=False)
 class SqlFlavour:
-    """What a database calls things. ``migration_lock`` is the first statement of an upgrade; ``parameter`` comes before
-    the number of a value."""
+    """The phrases of one database. ``migration_lock`` is the first statement of an upgrade; ``parameter`` is the prefix
+    of a placeholder's number."""
 
     now: str
     locked: str
@@ -54,12 +54,17 @@ class SqlFlavour:
     migration_lock: str
     parameter: str = "$"
 
-    @lru_cache(maxsize=512)  # noqa: B019 (there are two dialects, and both stay)
+    @lru_cache(maxsize=512)  # noqa: B019 (two flavours exist, and both are constants)
     def render(self, sql: str) -> str:
-        """The SQL in this database's words."""
-        words = {"{now}": self.now, "{locked}": self.locked, "{unlocked_only}": self.unlocked_only, "$": self.parameter}
-        for word, own in words.items():
-            sql = sql.replace(word, own)
+        """The SQL for this database."""
+        own = {
+            "{now}": self.now,
+            "{locked}": self.locked,
+            "{unlocked_only}": self.unlocked_only,
+            "$": self.parameter,
+        }
+        for word, phrase in own.items():
+            sql = sql.replace(word, phrase)
         return sql
 
 
@@ -82,14 +87,14 @@ _READ: Final = tuple(
 
 _NEW_FIELDS: Final = tuple(field.name for field in fields(NewIntent))
 NEW_COLUMNS: Final = tuple(_COLUMN_OF.get(name, name) for name in _NEW_FIELDS)
-"""The columns of a new intent, without those that say how far it has come."""
+"""The columns of :class:`NewIntent`: without state, lease, findings and times."""
 
 COLUMNS: Final = ", ".join(_COLUMN_OF.get(name, name) for name in _FIELDS)
-"""The columns that :func:`intent_of` reads, in its order; more may follow."""
+"""The columns that :func:`intent_of` reads, in this order; other columns may follow in a row."""
 
 
 def intent_of(row: Row) -> Intent:
-    """The intent that a row of :data:`COLUMNS` holds."""
+    """The intent in a row that begins with :data:`COLUMNS`."""
     values = list(row[: len(_FIELDS)])
     for index, read in _READ:
         values[index] = read(values[index])
@@ -97,18 +102,18 @@ def intent_of(row: Row) -> Intent:
 
 
 def surplus_of(stored: str) -> tuple[str, ...]:
-    """The ids in a column ``surplus``."""
+    """The runtime ids in a value of the column ``surplus``."""
     ids: tuple[str, ...] = _LISTS["surplus"].decode(stored)
     return ids
 
 
 def columns_of(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of an intent as columns and what is stored in them."""
+    """Fields of an intent as columns with their stored values."""
     return {_COLUMN_OF.get(name, name): _stored(name, value) for name, value in values.items()}
 
 
 def stored_of_new(new: NewIntent) -> tuple[Any, ...]:
-    """What is stored of a new intent in :data:`NEW_COLUMNS`."""
+    """The stored values of a new intent, in the order of :data:`NEW_COLUMNS`."""
     return tuple(_stored(name, getattr(new, name)) for name in _NEW_FIELDS)
 
 
@@ -124,5 +129,5 @@ def placeholders(count: int, first: int = 1) -> str:
 
 
 def in_states(states: Sequence[IntentState]) -> str:
-    """A list of states for ``IN``, as literals, so that partial indexes are used."""
+    """A list of states for ``IN``: literals, because partial indexes do not match parameters."""
     return "(" + ", ".join(f"'{state}'" for state in states) + ")"

@@ -1,4 +1,4 @@
-"""The store over any SQL database: every operation as steps, for a subclass that runs steps in a transaction."""
+"""The base of all stores: every operation of the contract as steps, which a subclass runs in a transaction."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -27,30 +27,30 @@ from gateway.storage.sql import Operation
 
 T = TypeVar("T")
 
-RETRY_AFTER: Final = 2.0  # seconds that a caller is told to wait when the store is down
-_WHERE_IT_GOES: Final = frozenset({"namespace", "provider", "scope"})
+RETRY_AFTER: Final = 2.0  # seconds; the Retry-After of responses while the store is down
+_TARGET_FIELDS: Final = frozenset({"namespace", "provider", "scope"})
 
 
 def unavailable(why: str) -> StoreUnavailable:
-    """The error for any trouble of the store. ``why`` is a sentence without anything of the inside."""
+    """The error for any failure of the store. Clients see ``why``: a sentence without internal details."""
     return StoreUnavailable(why, retry_after=RETRY_AFTER)
 
 
 class SqlStore(Store):
-    """All of the contract but how statements reach the database."""
+    """The whole contract, except how statements reach the database."""
 
     @abstractmethod
     async def schema(self) -> SchemaStatus:
-        """How far the schema is. Raises :class:`StoreUnavailable`."""
+        """The status of the schema. Raises :class:`StoreUnavailable`."""
 
     @abstractmethod
     async def upgrade(self) -> SchemaStatus:
-        """Bring the schema up to date, one process at a time, and make the store where there is none. Idempotent.
+        """Apply the missing migrations, one process at a time; creates the store if it does not exist. Idempotent.
         Raises :class:`StoreUnavailable`."""
 
     @abstractmethod
     async def _write(self, operation: Operation[T]) -> T:
-        """Run the steps in one transaction that is on the disk when this returns."""
+        """Run the steps in one transaction. It is on disk when this returns."""
 
     @abstractmethod
     async def _read(self, operation: Operation[T]) -> T:
@@ -77,11 +77,11 @@ class SqlStore(Store):
     ) -> Updated | Stale | NameTaken:
         step = transition(version.state, to, who)
         if to is IntentState.DONE or who is Actor.OPERATOR:
-            raise ValueError("proof goes through found, and a person's decision through decide")
+            raise ValueError("proof needs record_created, and an operator's decision needs decide")
         if step.next_epoch and lease is None:
             raise ValueError("an open intent needs a lease")
         if not step.next_epoch:
-            _stays_there(changes)
+            _check_target_unchanged(changes)
         return await self._write(lambda: intent_writes.move(version, to, who, holder, lease, look_in, changes))
 
     async def update(
@@ -93,13 +93,13 @@ class SqlStore(Store):
         look_in: float | None = None,
         changes: Changes = NO_CHANGES,
     ) -> Updated | Stale:
-        _stays_there(changes)
+        _check_target_unchanged(changes)
         return await self._write(lambda: intent_writes.update(version, holder, lease, look_in, changes))
 
     async def record_created(
         self, intent_id: str, runtime_id: str, *, look_in: float | None = None, changes: Changes = NO_CHANGES
     ) -> Intent | None:
-        _stays_there(changes)
+        _check_target_unchanged(changes)
         return await self._write(lambda: intent_writes.record_created(intent_id, runtime_id, look_in, changes))
 
     async def decide(
@@ -112,16 +112,16 @@ class SqlStore(Store):
         note: str | None = None,
         changes: Changes = NO_CHANGES,
     ) -> Updated | Stale:
-        _stays_there(changes)
+        _check_target_unchanged(changes)
         if (decision is Decision.MADE) != (runtime_id is not None):
-            raise ValueError("what was made has an id, and what is absent has none")
+            raise ValueError("the decision made needs a runtime id, and absent must have none")
         return await self._write(
             lambda: intent_writes.decide(version, decision, operator, runtime_id, note, changes),
         )
 
     async def claim_due(self, holder: str, lease: float, limit: int) -> Sequence[Intent]:
         if not await self._read(intent_reads.is_any_due):
-            return []  # without a turn at writing, which every replica would take for nothing every second
+            return []  # this read spares every replica one write transaction per second
         return await self._write(lambda: intent_writes.claim_due(holder, lease, limit))
 
     async def get(self, intent_id: str) -> Intent | None:
@@ -163,6 +163,6 @@ class SqlStore(Store):
         return await self._write(lambda: intent_reads.purge(settled, kept, limit))
 
 
-def _stays_there(changes: Changes) -> None:
-    if _WHERE_IT_GOES & changes.set().keys():
-        raise ValueError("only a step to open may change where an intent goes")
+def _check_target_unchanged(changes: Changes) -> None:
+    if _TARGET_FIELDS & changes.set().keys():
+        raise ValueError("only a transition to open may change namespace, provider or scope")

@@ -1,7 +1,7 @@
-"""The store in one SQLite file, for all processes of one machine (not for a network file system).
+"""The store in one SQLite file, for all processes of one machine. A network file system is not supported.
 
-Writes go through one thread, which commits what waits together: a flush to the disk is what a commit costs, and thirty
-creates at once share one. Reads have a thread and a connection of their own, so none waits for a write.
+One thread writes. It commits all waiting operations together, because the flush to disk is the cost of a commit: thirty
+concurrent creates share one flush. Reads have their own thread and connection, so they never wait for a write.
 """
 
 import asyncio
@@ -30,14 +30,14 @@ SQLITE: Final = SqlFlavour(
     parameter="?",
 )
 _OLDEST: Final = (3, 35, 0)  # the first SQLite with RETURNING
-_WAITING: Final = 1000  # operations in line; more are refused
+_WAITING: Final = 1000  # queued operations per thread; more are refused
 
 
 class SqliteStore(SqlStore):
     """A store in the file at ``path``. ``timeout`` bounds every call, in seconds; ``clock`` is the database's clock.
 
-    The file is made by :meth:`upgrade` only, for its owner alone (0600): a file that vanishes while the gateway runs
-    is trouble, not an empty store.
+    Only :meth:`upgrade` creates the file, with mode 0600. A file that disappears while the gateway runs is a failure,
+    not an empty store.
     """
 
     def __init__(self, path: Path, *, timeout: float = 5.0, clock: Callable[[], float] = time.time) -> None:
@@ -65,10 +65,10 @@ class SqliteStore(SqlStore):
         await self._write(read_status)
 
     async def schema(self) -> SchemaStatus:
-        return await self._alone(self._status)
+        return await self._outside(self._status)
 
     async def upgrade(self) -> SchemaStatus:
-        return await self._alone(self._upgrade)
+        return await self._outside(self._upgrade)
 
     async def _write(self, operation: Operation[T]) -> T:
         return await self._on(0, operation)
@@ -80,13 +80,13 @@ class SqliteStore(SqlStore):
         if self._threads is None:
             raise unavailable("The store is not open.")
         future = self._threads[thread].submit(operation)
-        timer = future.get_loop().call_later(self._timeout, _too_long, future)
+        timer = future.get_loop().call_later(self._timeout, _time_out, future)
         try:
             return await future
         finally:
             timer.cancel()
 
-    async def _alone(self, work: Callable[[], T]) -> T:
+    async def _outside(self, work: Callable[[], T]) -> T:
         try:
             return await asyncio.to_thread(work)
         except (sqlite3.Error, OSError) as exc:
@@ -103,7 +103,7 @@ class SqliteStore(SqlStore):
             connection.close()
 
     def _upgrade(self) -> SchemaStatus:
-        # A file that is there is not opened: to close it again would end the locks that this process has on it.
+        # An existing file is not opened: closing it again would release all locks of this process on the file.
         with suppress(FileExistsError):
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         connection = self._raw("rw")
@@ -116,7 +116,7 @@ class SqliteStore(SqlStore):
             connection.close()
 
     def _connect(self) -> sqlite3.Connection:
-        """A connection to a store that is ready for this program. Raises :class:`StoreUnavailable` else."""
+        """A connection to a store with a usable schema; otherwise raises :class:`StoreUnavailable`."""
         connection = self._raw("rw")
         try:
             fault = run_steps(connection, SQLITE, read_status).fault
@@ -128,9 +128,9 @@ class SqliteStore(SqlStore):
         return connection
 
     def _raw(self, mode: str) -> sqlite3.Connection:
-        place = f"file:{quote(str(self._path.absolute()))}?mode={mode}"
-        # A little less than a call may take, so that the call hears why it could not be served.
-        connection = sqlite3.connect(place, uri=True, isolation_level=None, timeout=self._timeout * 0.8)
+        uri = f"file:{quote(str(self._path.absolute()))}?mode={mode}"
+        # Shorter than the timeout of a call, so that the call fails with the real reason.
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=self._timeout * 0.8)
         try:
             connection.create_function("rtgw_now", 0, self._clock)
             if mode != "ro":
@@ -141,23 +141,23 @@ class SqliteStore(SqlStore):
         return connection
 
     def _make_durable(self, connection: sqlite3.Connection) -> None:
-        """See to what a commit needs to survive a loss of power. The journal's mode stays with the file; to change it
-        nobody else may have the file open, and SQLite does not wait for that by itself."""
-        until = time.monotonic() + self._timeout * 0.8
+        """Set what a commit needs to survive a power loss. The journal mode is stored in the file. Changing it needs
+        exclusive access, and SQLite itself does not wait for that."""
+        deadline = time.monotonic() + self._timeout * 0.8
         while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             try:
                 mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
             except sqlite3.OperationalError:
-                if time.monotonic() > until:
+                if time.monotonic() > deadline:
                     raise
                 time.sleep(0.01)
             else:
                 if mode != "wal":
-                    raise sqlite3.OperationalError(f"no write-ahead log is possible there (journal mode {mode})")
+                    raise sqlite3.OperationalError(f"the file system allows no write-ahead log (journal mode {mode})")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA journal_size_limit = {64 * 1024 * 1024}")
 
 
-def _too_long(future: "asyncio.Future[Any]") -> None:
+def _time_out(future: "asyncio.Future[Any]") -> None:
     if not future.done():
         future.set_exception(unavailable("The store took too long."))

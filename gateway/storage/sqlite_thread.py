@@ -1,4 +1,4 @@
-"""A thread that owns one SQLite connection and runs what it is given, in order."""
+"""A thread that owns one SQLite connection and runs operations in order."""
 
 import asyncio
 import queue
@@ -16,29 +16,30 @@ from gateway.storage.sql_store import unavailable
 T = TypeVar("T")
 Connect: TypeAlias = Callable[[], sqlite3.Connection]
 
-_TOGETHER: Final = 64  # operations that one commit takes along, at most
-_READS_TOGETHER: Final = 8  # that are answered at once
+_BATCH: Final = 64  # operations in one commit, at most
+_READ_BATCH: Final = 8  # reads whose results are delivered together, at most
 
 
-def run_steps(connection: sqlite3.Connection, dialect: SqlFlavour, operation: Operation[T]) -> T:
-    """Run an operation that leaves nothing to undo."""
-    result = drive(connection, dialect, operation)
+def run_steps(connection: sqlite3.Connection, flavour: SqlFlavour, operation: Operation[T]) -> T:
+    """Run an operation that needs no rollback, and return its result."""
+    result = drive(connection, flavour, operation)
     return result.result if isinstance(result, Rollback) else result
 
 
-def drive(connection: sqlite3.Connection, dialect: SqlFlavour, operation: Operation[T]) -> T | Rollback[T]:
+def drive(connection: sqlite3.Connection, flavour: SqlFlavour, operation: Operation[T]) -> T | Rollback[T]:
+    """Run the statements of an operation. The caller begins and ends the transaction."""
     steps = operation()
     try:
         statement = next(steps)
         while True:
-            statement = steps.send(connection.execute(dialect.render(statement.sql), statement.values).fetchall())
+            statement = steps.send(connection.execute(flavour.render(statement.sql), statement.values).fetchall())
     except StopIteration as end:
         result: T | Rollback[T] = end.value
         return result
 
 
 class _Job(Generic[T]):
-    """An operation and who waits for it, in an event loop. One that nobody waits for when its turn comes is skipped."""
+    """An operation, and the future of its caller in an event loop. It is skipped if the future is done by then."""
 
     __slots__ = ("error", "future", "operation", "result")
 
@@ -48,8 +49,8 @@ class _Job(Generic[T]):
         self.result: Any = None
         self.error: BaseException | None = None
 
-    def tell(self) -> None:
-        """Let the caller know, in its event loop. It may have given up meanwhile."""
+    def deliver(self) -> None:
+        """Set the result of the future, in its event loop. The caller may have been cancelled meanwhile."""
         if self.future.done():
             return
         if self.error is not None:
@@ -58,50 +59,51 @@ class _Job(Generic[T]):
             self.future.set_result(self.result)
 
 
-def _tell(jobs: "list[_Job[Any]]") -> None:
+def _deliver(jobs: "list[_Job[Any]]") -> None:
     for job in jobs:
-        job.tell()
+        job.deliver()
 
 
 class SqliteThread:
-    """Runs operations on a connection of its own. All who ask for them are in one event loop.
+    """Runs operations on its own connection. All callers are in one event loop.
 
-    Any trouble with the file closes the connection, and the next operation opens another one. So does a file that was
-    replaced: what is written to the old one would be lost.
+    After any error of the file the connection is closed, and the next operation opens a new one. The same happens when
+    the file was replaced: writes to the old file would be lost.
     """
 
-    def __init__(self, connect: Connect, path: Path, dialect: SqlFlavour, *, writes: bool, limit: int) -> None:
+    def __init__(self, connect: Connect, path: Path, flavour: SqlFlavour, *, writes: bool, limit: int) -> None:
         self._connect = connect
         self._path = path
-        self._dialect = dialect
-        self._run = self._commit if writes else self._answer
-        self._together = _TOGETHER if writes else _READS_TOGETHER
+        self._flavour = flavour
+        self._run = self._commit if writes else self._run_reads
+        self._batch = _BATCH if writes else _READ_BATCH
         self._jobs: queue.Queue[_Job[Any] | None] = queue.Queue(limit)
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._closing = threading.Event()
-        self._smooth = True
+        self._no_savepoints = True
         name = "store-writer" if writes else "store-reader"
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, operation: Operation[T]) -> "asyncio.Future[T]":
-        """Get in line, in the running event loop. Raises :class:`StoreUnavailable` when the line is too long."""
+        """Queue an operation, in the running event loop. Raises :class:`StoreUnavailable` when the queue is full."""
         job = _Job(operation, asyncio.get_running_loop().create_future())
         try:
             self._jobs.put_nowait(job)
         except queue.Full:
-            raise unavailable("The store has too much to do.") from None
+            raise unavailable("The store has too many operations waiting.") from None
         return job.future
 
     def close(self, seconds: float) -> None:
-        """Finish what is in line and end, or leave it after so many seconds. Nothing is submitted any more."""
+        """Finish the queued operations and end the thread. Waits ``seconds`` at most and then leaves the thread behind.
+        Nothing may be submitted afterwards."""
         self._closing.set()
         with suppress(queue.Full):
-            self._jobs.put_nowait(None)  # only to wake it up
+            self._jobs.put_nowait(None)  # wakes the thread up
         self._thread.join(seconds)
 
-    def _work(self) -> None:
+    def _loop(self) -> None:
         while not (self._closing.is_set() and self._jobs.empty()):
             jobs = [job for job in self._next() if not job.future.done()]
             if not jobs:
@@ -114,16 +116,16 @@ class SqliteThread:
                 error = unavailable("The store cannot be used now.")
                 error.__cause__ = exc
                 self._fail(jobs, error)
-            except BaseException as exc:  # noqa: BLE001 (nobody may wait for ever, whatever went wrong)
+            except BaseException as exc:  # noqa: BLE001 (no caller may wait forever, whatever failed)
                 self._fail(jobs, exc)
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                jobs[0].future.get_loop().call_soon_threadsafe(_tell, jobs)
+            with suppress(RuntimeError):  # the loop is closed: no caller waits
+                jobs[0].future.get_loop().call_soon_threadsafe(_deliver, jobs)
         self._disconnect()
 
     def _next(self) -> list[_Job[Any]]:
         jobs = [self._jobs.get()]
         with suppress(queue.Empty):
-            while len(jobs) < self._together:
+            while len(jobs) < self._batch:
                 jobs.append(self._jobs.get_nowait())
         return [job for job in jobs if job is not None]
 
@@ -133,52 +135,53 @@ class SqliteThread:
             job.error = job.error or error
 
     def _ready(self) -> sqlite3.Connection:
-        found = self._path.stat()
-        if self._connection is None or self._file != (found.st_dev, found.st_ino):
+        stat = self._path.stat()
+        if self._connection is None or self._file != (stat.st_dev, stat.st_ino):
             self._disconnect()
             self._connection = self._connect()
-            self._file = (found.st_dev, found.st_ino)
+            self._file = (stat.st_dev, stat.st_ino)
         return self._connection
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(sqlite3.Error):  # it may be the reason why the connection is given up
+            with suppress(sqlite3.Error):  # the connection may be broken
                 connection.close()
 
-    def _answer(self, connection: sqlite3.Connection, jobs: list[_Job[Any]]) -> None:
+    def _run_reads(self, connection: sqlite3.Connection, jobs: list[_Job[Any]]) -> None:
         for job in jobs:
-            job.result = run_steps(connection, self._dialect, job.operation)
+            job.result = run_steps(connection, self._flavour, job.operation)
 
     def _commit(self, connection: sqlite3.Connection, jobs: list[_Job[Any]]) -> None:
-        """Run all jobs in one transaction. Nobody is told before all is on the disk.
+        """Run all jobs in one transaction. Results are delivered after all of it is on disk.
 
-        A savepoint for each costs as much as a third of its work, and is needed only where one leaves something to
-        undo: then all begin again, each in its own, as do the next ones until nothing is undone any more.
+        A savepoint per job adds a third to its cost, and is needed only if a job must be rolled back. So jobs run
+        without savepoints first. If one must be rolled back, all run again with savepoints, and so do later batches
+        until a batch needs no rollback.
         """
-        if not self._smooth or not self._at_once(connection, jobs):
+        if not self._no_savepoints or not self._without_savepoints(connection, jobs):
             connection.execute("BEGIN IMMEDIATE")
-            self._smooth = False not in [self._within(connection, job) for job in jobs]
+            self._no_savepoints = False not in [self._in_savepoint(connection, job) for job in jobs]
             connection.execute("COMMIT")
 
-    def _at_once(self, connection: sqlite3.Connection, jobs: list[_Job[Any]]) -> bool:
-        """Run the jobs without savepoints; False: nothing was done, for one of them has something to undo."""
+    def _without_savepoints(self, connection: sqlite3.Connection, jobs: list[_Job[Any]]) -> bool:
+        """Run the jobs without savepoints. False: all was rolled back, because one of them must be rolled back."""
         results = []
         connection.execute("BEGIN IMMEDIATE")
         try:
             for job in jobs:
                 before = connection.total_changes
-                result = drive(connection, self._dialect, job.operation)
+                result = drive(connection, self._flavour, job.operation)
                 if isinstance(result, Rollback):
                     if connection.total_changes != before:
                         break
                     result = result.result
                 results.append(result)
         except sqlite3.IntegrityError:
-            pass  # it comes again where it counts for its own job only
+            pass  # occurs again with savepoints, where it affects its own job only
         except sqlite3.Error:
             raise
-        except Exception:  # noqa: BLE001, S110 (the same)
+        except Exception:  # noqa: BLE001, S110 (the same applies)
             pass
         if len(results) < len(jobs):
             connection.execute("ROLLBACK")
@@ -188,22 +191,22 @@ class SqliteThread:
             job.result = result
         return True
 
-    def _within(self, connection: sqlite3.Connection, job: _Job[Any]) -> bool:
-        """Run one job, which may fail for a reason of its own. True: there was nothing to undo."""
-        smooth = True
+    def _in_savepoint(self, connection: sqlite3.Connection, job: _Job[Any]) -> bool:
+        """Run one job in a savepoint; its own failure becomes its error. True: it needed no rollback."""
+        clean = True
         for _ in range(TRIES):
             connection.execute("SAVEPOINT job")
             before = connection.total_changes
             try:
-                result = drive(connection, self._dialect, job.operation)
+                result = drive(connection, self._flavour, job.operation)
             except (sqlite3.IntegrityError, RetryTransaction):
                 connection.execute("ROLLBACK TO job")
                 connection.execute("RELEASE job")
-                smooth = False
+                clean = False
                 continue
             except sqlite3.Error:
-                raise  # the transaction may be gone, and the others' work with it
-            except Exception as exc:  # noqa: BLE001 (the caller's, who hears it)
+                raise  # SQLite may have rolled back the whole transaction
+            except Exception as exc:  # noqa: BLE001 (raised to the caller)
                 connection.execute("ROLLBACK TO job")
                 connection.execute("RELEASE job")
                 job.error = exc
@@ -211,9 +214,9 @@ class SqliteThread:
             if isinstance(result, Rollback):
                 connection.execute("ROLLBACK TO job")
                 result = result.result
-                smooth = smooth and connection.total_changes == before
+                clean = clean and connection.total_changes == before
             connection.execute("RELEASE job")
             job.result = result
-            return smooth
-        job.error = unavailable("Others kept changing the same thing.")
+            return clean
+        job.error = unavailable("Concurrent changes kept conflicting.")
         return False

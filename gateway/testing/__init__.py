@@ -1,1 +1,1 @@
-"""Fault tools, emulator kit and contract suites: shipped, so that adapter authors test with the same."""
+"""Fault tools, the emulator kit and the contract suites. They are shipped so that authors of adapters use the same."""

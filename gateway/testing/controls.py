@@ -1,12 +1,12 @@
-"""The part of an emulator that is for tests only. It asks for no credentials.
+"""The control routes of an emulator, for tests. They need no credentials.
 
 =======================  =====================================================================================
-``GET /__requests``      the last requests (``?operation=`` for one): ``{"items": [...]}`` of ``recording.Received``
-``GET /__stats``         requests and commits per operation, what exists, faults fired, calls that wait
-``GET /__runtimes``      what exists (``?name=`` for one name): ``{"items": [...]}`` of ``exchange.Made``
-``POST /__reset``        back to the beginning: no runtimes, rules, records or counts
-``POST /__faults``       adds a rule or a list of them (``gateway.testing.faults``); GET shows, DELETE ends them
-``POST /__release``      lets held calls go on and shows what lags behind (``?operation=``: only held calls of it)
+``GET /__requests``      the latest requests (``?operation=`` filters): ``{"items": [...]}`` of ``recording.Received``
+``GET /__stats``         counts: requests and commits per operation, what exists, faults fired, waiting calls
+``GET /__runtimes``      the runtimes that exist (``?name=`` filters): ``{"items": [...]}`` of ``exchange.Made``
+``POST /__reset``        deletes all runtimes, rules, records and counts
+``POST /__faults``       adds a rule or a list of rules (``gateway.testing.faults``); GET lists and DELETE removes them
+``POST /__release``      continues held calls and shows what lags (``?operation=``: only its held calls)
 =======================  =====================================================================================
 """
 
@@ -24,7 +24,7 @@ PREFIX: Final = "/__"
 
 
 class Controlled(Protocol):
-    """What the controls need of the emulator."""
+    """The parts of an emulator that the control routes use."""
 
     operations: Mapping[web.AbstractRoute, str]
     requests: RequestLog
@@ -37,7 +37,7 @@ class Controlled(Protocol):
 
 
 def add_to(app: web.Application, emulator: Controlled) -> None:
-    """Add the routes."""
+    """Add the control routes to an application."""
     controls = _Controls(emulator)
     app.router.add_get("/__requests", controls.show_requests)
     app.router.add_get("/__stats", controls.show_stats)
@@ -73,7 +73,7 @@ class _Controls:
     async def release(self, request: web.Request) -> web.Response:
         operation = request.query.get("operation")
         if operation is not None and operation not in self._operations:
-            return _bad("operation", f"there is none of this name; there are {', '.join(self._operations)}")
+            return _bad("operation", f"unknown operation; known are {', '.join(self._operations)}")
         return web.json_response({"released": self._emulator.release(operation)})
 
     async def show_faults(self, _: web.Request) -> web.Response:

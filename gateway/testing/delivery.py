@@ -1,4 +1,4 @@
-"""How an answer leaves the emulator, whole or not."""
+"""Sends an emulator's answers, complete or damaged."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ _PAGE: Final = "<!DOCTYPE html><html><head><title>{0}</title></head><body><h1>{0
 
 
 def respond(answer: Answer) -> web.Response:
-    """The whole answer."""
+    """The complete response of an answer."""
     if answer.content_type is not None:
         body, content_type = str(answer.body).encode(), answer.content_type
     elif answer.body is None:
@@ -24,28 +24,28 @@ def respond(answer: Answer) -> web.Response:
 
 
 async def mangle(request: web.Request, answer: Answer, rule: Rule) -> web.StreamResponse:
-    """The answer with the end that the rule gives it: half of it, broken, another's page, or none at all."""
-    whole = respond(answer)
-    body = whole.body if isinstance(whole.body, bytes) else b""
+    """The response that a rule damages: half a body, malformed JSON, a proxy's HTML page, or a closed connection."""
+    complete = respond(answer)
+    body = complete.body if isinstance(complete.body, bytes) else b""
     if isinstance(rule, Html):
         return web.Response(status=rule.status, text=_PAGE.format(rule.status), content_type="text/html")
     if rule.fault == "malformed_json":
-        whole.body = body[:-1] or b"{"
-        whole.content_type = "application/json"
-        return whole
+        complete.body = body[:-1] or b"{"
+        complete.content_type = "application/json"
+        return complete
     if rule.fault == "half_body" and body:
-        response = web.StreamResponse(status=whole.status, headers=whole.headers)
+        response = web.StreamResponse(status=complete.status, headers=complete.headers)
         response.content_length = len(body)
-        with contextlib.suppress(ConnectionError):  # the client has left before
+        with contextlib.suppress(ConnectionError):  # the client has closed the connection
             await response.prepare(request)
             await response.write(body[: len(body) // 2])
-        hang_up(request)
+        disconnect(request)
         return response
-    hang_up(request)
-    return whole
+    disconnect(request)
+    return complete
 
 
-def hang_up(request: web.Request) -> None:
-    """Close the connection after what was written; what comes later goes nowhere."""
+def disconnect(request: web.Request) -> None:
+    """Close the connection after the bytes written so far; later writes are discarded."""
     if request.transport is not None:
         request.transport.close()

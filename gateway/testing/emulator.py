@@ -1,9 +1,9 @@
-"""The base of the emulators: real HTTP servers that behave like a provider, and badly when told to (specification §8).
+"""The base of the emulators: real HTTP servers that behave like a provider, with faults on request.
 
-An emulator says how callers are authenticated, what an error looks like, and what each route does. A route's handler
-is a plain function from ``Call`` to ``Answer``: it commits and answers in one step, or raises ``Refusal`` having
-changed nothing. All else is here: the envelope on every error, the record of requests, the counts, and the faults
-around the commit, which take place also when the client has left.
+A subclass defines the authentication of callers, the format of errors, and what each route does. The handler of a
+route is a plain function from ``Call`` to ``Answer``: it commits and answers in one step, or raises ``Refusal`` without
+a change. This module does the rest: the envelope of every error, the record of requests, the counts, and the faults
+around the commit. The faults occur also if the client has disconnected.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 from aiohttp import web
 
 from gateway.testing import controls
-from gateway.testing.delivery import hang_up, mangle, respond
+from gateway.testing.delivery import disconnect, mangle, respond
 from gateway.testing.exchange import Answer, Call, Made, Refusal, Route
 from gateway.testing.faults import Delay, Faults, Lag, Late, Rule, Stage, Status
 from gateway.testing.recording import Received, RequestLog, body_of
@@ -29,11 +29,12 @@ T = TypeVar("T")
 
 _LOG: Final = logging.getLogger(__name__)
 _ENTRY: Final = web.RequestKey("entry", Received)
-_LOOK_AT_CLIENT: Final = 0.1  # seconds; aiohttp does not tell a handler that its client has left
+_CLIENT_CHECK: Final = 0.1  # seconds; aiohttp does not notify a handler when its client disconnects
 
 
 class Emulator(ABC):
-    """Base of all emulators. ``now`` is the time in seconds since the epoch; ``sleep`` waits out the delays."""
+    """Base of all emulators. ``now`` returns seconds since the epoch; ``sleep`` implements the delays. The latest
+    ``kept_requests`` requests are kept."""
 
     def __init__(
         self,
@@ -58,34 +59,34 @@ class Emulator(ABC):
 
     @abstractmethod
     def authenticate(self, headers: Mapping[str, str]) -> str:
-        """Who calls. Raises ``Refusal``."""
+        """The name of the caller. Raises ``Refusal`` without valid credentials."""
 
     @abstractmethod
     def failure(self, status: int, detail: str, code: str | None = None) -> Answer:
-        """An error in the provider's own envelope; without ``code`` the one that goes with the status."""
+        """An error in the provider's own envelope. Without ``code``, the usual code of the status."""
 
     @abstractmethod
     def routes(self) -> Iterable[Route]:
-        """The whole API. The first route that matches serves."""
+        """All routes of the API. The first matching route handles a request."""
 
     @abstractmethod
     def clear(self) -> None:
-        """Forget everything that was made."""
+        """Delete all runtimes and everything else that calls created."""
 
     @abstractmethod
     def counts(self) -> Mapping[str, int]:
-        """What exists now: ``runtimes``, and ``live_runtimes`` (those that cost)."""
+        """The counts of what exists: ``runtimes``, and ``live_runtimes`` (those that are billed)."""
 
     @abstractmethod
     def made(self) -> Iterable[Made]:
-        """The runtimes that exist, whatever reads show of them; those of a scope oldest first."""
+        """The runtimes that exist, including those that reads do not show yet; within a scope, oldest first."""
 
     def bad_json(self, detail: str) -> Answer:
         """The answer to a body that is not JSON."""
         return self.failure(400, f"The body is not JSON: {detail}")
 
     def application(self, *, max_body: int = 1 << 20) -> web.Application:
-        """The server. Bodies above ``max_body`` bytes are answered with 413."""
+        """The server. A body above ``max_body`` bytes is refused with 413."""
         app = web.Application(middlewares=[self._envelope], client_max_size=max_body)
         app[EMULATOR] = self
         self.operations = {
@@ -97,7 +98,7 @@ class Emulator(ABC):
         return app
 
     def reset(self) -> None:
-        """Back to the beginning. Calls that are held go on."""
+        """Delete everything: runtimes, rules, records and counts. Held calls continue."""
         self.faults.end_all()
         self.faults.fired.clear()
         self.requests.clear()
@@ -107,7 +108,8 @@ class Emulator(ABC):
         self.clear()
 
     def release(self, operation: str | None = None) -> dict[str, int]:
-        """Let held calls of one operation, or all, go on; without an operation also show what lags behind."""
+        """Continue the held calls of one operation, or of all. Without an operation, also show what lags. Returns the
+        numbers of continued calls and shown runtimes."""
         shown = self.unseen.release() if operation is None else 0
         return {"calls": self.gate.release(operation), "runtimes": shown}
 
@@ -123,11 +125,11 @@ class Emulator(ABC):
         }
 
     async def until_waiting(self, count: int = 1) -> None:
-        """Return as soon as so many calls are in a delay, a hold or a hang."""
+        """Return once at least ``count`` calls are in a delay, a hold or a hang."""
         await self.watch.until(lambda: self.waiting >= count)
 
     async def until_committed(self, operation: str, count: int = 1) -> None:
-        """Return as soon as so many calls of an operation have committed."""
+        """Return once at least ``count`` calls of an operation have committed."""
         await self.watch.until(lambda: self.committed[operation] >= count)
 
     @web.middleware
@@ -165,10 +167,10 @@ class Emulator(ABC):
                 unseen=self.unseen,
                 bad_json=self.bad_json,
             )
-            task = self._in_the_background(self._perform(route, call))
+            task = self._run_in_background(self._perform(route, call))
             await asyncio.wait([task])
             if task.cancelled():
-                hang_up(request)
+                disconnect(request)
                 return web.Response(status=500)
             answer, end = task.result()
             if end is None:
@@ -180,12 +182,12 @@ class Emulator(ABC):
         return handle
 
     async def _perform(self, route: Route, call: Call) -> tuple[Answer, Rule | None]:
-        """Commit, with the faults around it. Runs in a task of its own, so that it outlives the request."""
+        """Commit, with the faults around the commit. Runs in its own task, which outlives the request."""
         await self._wait(call.operation, Stage.WAIT_BEFORE)
         end = next(self.faults.firing(call.operation, Stage.END_BEFORE), None)
         if end is not None:
             if isinstance(end, Late):
-                self._in_the_background(self._commit_late(route, call, end))
+                self._run_in_background(self._commit_late(route, call, end))
             return self._ended(Answer(503), end)
         answer = self._commit(route, call)
         await self._wait(call.operation, Stage.WAIT_AFTER)
@@ -196,7 +198,7 @@ class Emulator(ABC):
         end = next(ends, None)
         return (answer, None) if end is None else self._ended(answer, end)
 
-    def _in_the_background(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+    def _run_in_background(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -230,7 +232,7 @@ class Emulator(ABC):
             answer = route.handle(call)
         except Refusal as refusal:
             return refusal.answer
-        except Exception:  # noqa: BLE001 - a fault of the emulator is told in the log and as a 500
+        except Exception:  # noqa: BLE001 - a bug of the emulator is logged and becomes a 500
             _LOG.exception("the emulator failed in %s", route.operation)
             return self.failure(500, "The emulator itself failed; its log says why.")
         self.committed[route.operation] += 1
@@ -241,8 +243,8 @@ class Emulator(ABC):
     def _ended(self, answer: Answer, end: Rule) -> tuple[Answer, Rule | None]:
         if not isinstance(end, Status):
             return answer, end
-        told = {"Retry-After": end.retry_after, "Location": end.location}
-        headers = {name: str(value) for name, value in told.items() if value is not None}
+        wanted = {"Retry-After": end.retry_after, "Location": end.location}
+        headers = {name: str(value) for name, value in wanted.items() if value is not None}
         native = self.failure(end.status, end.detail or f"The fault {end.fault} was asked for.", end.code)
         if "body" not in end.model_fields_set:
             return replace(native, headers={**native.headers, **headers}), None
@@ -261,7 +263,7 @@ class Emulator(ABC):
         with self._waits():
             while request.transport is not None and not self._stopping.is_set():
                 try:
-                    await asyncio.wait_for(self._stopping.wait(), _LOOK_AT_CLIENT)
+                    await asyncio.wait_for(self._stopping.wait(), _CLIENT_CHECK)
                 except TimeoutError:
                     continue
 
@@ -282,4 +284,4 @@ class Emulator(ABC):
 
 
 EMULATOR: Final = web.AppKey("emulator", Emulator)
-"""Where an application keeps its emulator, for tests in the same process."""
+"""The key of the emulator in its application, for tests in the same process."""

@@ -1,4 +1,4 @@
-"""What an emulator's routes take and give."""
+"""The types of an emulator's routes: the call, the answer and the refusal."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +16,9 @@ def timestamp(seconds: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is answered. ``body`` is JSON, or None for no body; with a ``content_type`` it is text to be sent as it is.
-    ``created`` is the id of what this call made: it counts as a create, and list and GET lag work on it."""
+    """An answer. ``body`` is JSON, or None for no body; with a ``content_type`` it is text that is sent unchanged.
+    ``created`` is the id of the runtime that this call created: the call counts as a create, and the faults
+    ``list_lag`` and ``get_lag`` hide that runtime."""
 
     status: int = 200
     body: Any = None
@@ -28,9 +29,8 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A runtime that exists. ``live``: it holds its name, whether or not it has compute; one that was stopped for good
-    or has failed does not. ``marker`` is what its create was marked with, ``key`` the idempotency key that it came
-    under."""
+    """A runtime that exists. ``live``: it holds its name, with or without compute; a permanently stopped or failed one
+    does not. ``marker`` is the marker of its create, ``key`` the idempotency key of its create."""
 
     id: str
     name: str
@@ -41,7 +41,7 @@ class Made:
 
 
 class Refusal(Exception):
-    """The call is refused with this answer, and nothing was changed."""
+    """The call is refused with this answer and changes nothing."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(f"answered with {answer.status}")
@@ -52,9 +52,9 @@ class Refusal(Exception):
 class Call:
     """One call of an operation.
 
-    ``path`` holds the decoded path parameters, ``query`` the decoded pairs in their order, ``caller`` what
-    ``Emulator.authenticate`` answered. ``repeated`` is set when a fault commits a second time: what the provider would
-    otherwise recognise as the same is then to be made anew.
+    ``path`` holds the decoded path parameters, ``query`` the decoded pairs in order, ``caller`` the result of
+    ``Emulator.authenticate``. ``repeated`` is set when a fault commits a second time: the handler must then create
+    another runtime even where it would recognise a repeated request.
     """
 
     operation: str
@@ -68,15 +68,15 @@ class Call:
     repeated: bool = False
 
     def parameter(self, name: str) -> str | None:
-        """The first query parameter of this name."""
+        """The value of the first query parameter with this name; None if it is missing."""
         return next((value for key, value in self.query if key == name), None)
 
     def parameters(self, name: str) -> list[str]:
-        """All query parameters of this name."""
+        """The values of all query parameters with this name."""
         return [value for key, value in self.query if key == name]
 
     def json(self) -> Any:
-        """The parsed body, None when there is none. Raises :class:`Refusal` for what is not JSON."""
+        """The parsed body, or None without a body. Raises :class:`Refusal` if it is not JSON."""
         if not self.raw:
             return None
         try:
@@ -87,7 +87,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route of the provider's API. Several routes may be one operation."""
+    """A route of the provider's API. Several routes may belong to one operation."""
 
     operation: str
     method: str

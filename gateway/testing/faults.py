@@ -1,25 +1,25 @@
-"""The faults that an emulator can be told to have, as rules per operation (specification §8).
+"""The faults of an emulator, as rules per operation.
 
-A rule is a JSON object: ``operation`` (a name, or ``*`` for all), ``fault``, the fault's own parameters, and when it
-fires: ``times`` (at most so many calls), ``probability`` (of each call, drawn from a generator seeded with ``seed``),
-``after`` (so many calls are let through first). With neither ``times`` nor ``probability`` it fires on every call.
+A rule is a JSON object: ``operation`` (a name, or ``*`` for all), ``fault``, the parameters of the fault, and when it
+fires: ``times`` (on this many calls at most), ``probability`` (on each call, from a generator seeded with ``seed``),
+``after`` (not on this many first calls). With neither ``times`` nor ``probability`` it fires on every call.
 
 =============================  =======================================================================================
-``delay_before, delay_after``  wait ``seconds`` before or after the commit, which happens also when the client has left
+``delay_before, delay_after``  wait ``seconds`` before or after the commit, which happens even if the client disconnects
 ``hold, hold_after``           the same, until ``POST /__release``
-``hang, hang_after``           never answer; without and with the commit
+``hang, hang_after``           never answer; without or with the commit
 ``status``                     answer with ``status`` instead of committing
-``commit_late``                the same, and commit ``seconds`` later (without ``seconds``: at ``POST /__release``)
+``commit_late``                answer with ``status``, commit ``seconds`` later (without it: at ``POST /__release``)
 ``status_after``               commit, then answer with ``status``
-``drop_before, drop_after``    close the connection unanswered; without and with the commit
-``commit_twice``               commit, and once more as if it were another; the answer is the first one's
-``half_body``                  commit, then close in the middle of the answer's body
-``malformed_json, html``       commit, then answer with broken JSON, or with a web page of ``status``
-``list_lag, get_lag``          what the call creates is missing from the next ``reads`` lists, or GETs of it (without
+``drop_before, drop_after``    close the connection without an answer; without or with the commit
+``commit_twice``               commit, and again as if it were another call; the answer is that of the first commit
+``half_body``                  commit, then close the connection in the middle of the answer's body
+``malformed_json, html``       commit, then answer with malformed JSON, or with an HTML page and ``status``
+``list_lag, get_lag``          the next ``reads`` lists, or GETs of it, do not show what the call creates (without
                                ``reads``: until ``POST /__release``)
 =============================  =======================================================================================
 
-A call that the emulator refuses commits nothing, so the faults that need a commit do not fire on it; those of the
+A call that the emulator refuses commits nothing: the faults that need a commit do not fire on it, but the faults of the
 answer (``drop_after``, ``half_body``, …) do.
 """
 
@@ -38,17 +38,17 @@ HttpStatus = Annotated[int, Field(ge=200, le=599)]
 
 
 class Stage(Enum):
-    """When in a call a fault has its effect."""
+    """The point of a call at which a fault takes effect."""
 
     WAIT_BEFORE = auto()
     END_BEFORE = auto()
-    EFFECT = auto()  # of a commit that succeeded
+    EFFECT = auto()  # after a successful commit
     WAIT_AFTER = auto()
     END_AFTER = auto()
 
 
 class Rule(Input):
-    """What every rule has."""
+    """The fields of every rule."""
 
     operation: Annotated[str, Field(min_length=1)]
     fault: str
@@ -59,16 +59,15 @@ class Rule(Input):
 
 
 class Delay(Rule):
-    """Be slow."""
+    """Answer slowly."""
 
     fault: Literal["delay_before", "delay_after"]
     seconds: Seconds
 
 
 class Status(Rule):
-    """Answer with a status. ``retry_after`` and ``location`` go into the headers as they are. Without ``body`` the
-    answer is in the provider's own envelope, with ``detail`` and ``code``; a string is sent as text of
-    ``content_type``."""
+    """Answer with a status. ``retry_after`` and ``location`` become headers, unchanged. Without ``body``, the answer
+    has the provider's own envelope, with ``detail`` and ``code``. A string body is sent as text of ``content_type``."""
 
     fault: Literal["status", "status_after"]
     status: HttpStatus
@@ -81,7 +80,7 @@ class Status(Rule):
 
 
 class Late(Status):
-    """Answer as something in between that gave up waiting, while the call goes on behind it."""
+    """Answer like a proxy that timed out, while the provider continues the call."""
 
     fault: Literal["commit_late"]  # type: ignore[assignment]
     status: HttpStatus = 504
@@ -89,14 +88,14 @@ class Late(Status):
 
 
 class Html(Rule):
-    """Answer as a proxy in between would."""
+    """Answer with the HTML error page of a proxy."""
 
     fault: Literal["html"]
     status: HttpStatus = 502
 
 
 class Lag(Rule):
-    """Show what was made only later."""
+    """Show a created runtime late."""
 
     fault: Literal["list_lag", "get_lag"]
     reads: Annotated[int, Field(ge=1)] | None = None
@@ -137,14 +136,14 @@ STAGES: Final = {
     "malformed_json": Stage.END_AFTER,
     "html": Stage.END_AFTER,
 }
-"""Every fault there is, and when it has its effect."""
+"""Every fault, and when it takes effect."""
 
 _AnyRule = Annotated[Delay | Status | Late | Html | Lag | Plain, Field(discriminator="fault")]
 _RULES: Final = TypeAdapter(list[_AnyRule])
 
 
 class BadRule(ValueError):
-    """A rule that cannot be. ``field`` is its place in the list of rules, such as ``[0].times``."""
+    """An invalid rule. ``field`` is the location of the error in the list of rules, for example ``[0].times``."""
 
     def __init__(self, field: str, detail: str) -> None:
         super().__init__(f"{field}: {detail}")
@@ -153,7 +152,7 @@ class BadRule(ValueError):
 
 
 def parse_rules(data: Any, operations: Collection[str]) -> Sequence[Rule]:
-    """Rules from JSON: a list of them, or one. Raises :class:`BadRule`."""
+    """Parse rules from JSON: one rule, or a list of rules. Raises :class:`BadRule`."""
     try:
         rules = _RULES.validate_python(data if isinstance(data, list) else [data])
     except ValidationError as exc:
@@ -166,18 +165,18 @@ def parse_rules(data: Any, operations: Collection[str]) -> Sequence[Rule]:
         raise BadRule(f"[{index}]" + "".join(f".{part}" for part in path), error["msg"]) from exc
     for index, rule in enumerate(rules):
         if rule.operation != "*" and rule.operation not in operations:
-            raise BadRule(f"[{index}].operation", f"there is none of this name; there are {', '.join(operations)}")
+            raise BadRule(f"[{index}].operation", f"unknown operation; known are {', '.join(operations)}")
     return rules
 
 
 class _Armed:
-    """A rule with its own count and its own generator of chance."""
+    """A rule with its own counts and random generator."""
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
         self.seen = 0
         self.fired = 0
-        self._random = random.Random(rule.seed)  # noqa: S311 - chance that can be repeated is the point
+        self._random = random.Random(rule.seed)  # noqa: S311 - reproducible, not secret
 
     def fires(self) -> bool:
         self.seen += 1
@@ -191,24 +190,25 @@ class _Armed:
 
 
 class Faults:
-    """The rules in force, in the order they were given. ``fired`` counts by fault and outlives the rules."""
+    """The active rules, in the order in which they were added. ``fired`` counts per fault and outlives the rules."""
 
     def __init__(self) -> None:
         self._armed: list[_Armed] = []
         self.fired: Counter[str] = Counter()
 
     def add(self, rules: Collection[Rule]) -> None:
-        """Put further rules in force."""
+        """Activate more rules."""
         self._armed += [_Armed(rule) for rule in rules]
 
     def end_all(self) -> int:
-        """End all rules; how many there were."""
+        """Remove all rules, and return how many there were."""
         count = len(self._armed)
         self._armed = []
         return count
 
     def firing(self, operation: str, stage: Stage, applies: Callable[[Rule], bool] = lambda _: True) -> Iterator[Rule]:
-        """The rules that fire now, each counted when it is taken. Rules that do not apply are not asked."""
+        """The rules that fire now; each is counted when the iterator yields it. A rule that does not apply does not see
+        the call."""
         for armed in self._armed:
             rule = armed.rule
             if rule.operation in {"*", operation} and STAGES[rule.fault] is stage and applies(rule) and armed.fires():
@@ -216,7 +216,7 @@ class Faults:
                 yield rule
 
     def shown(self) -> list[dict[str, Any]]:
-        """The rules as JSON, each with how often it was asked and how often it fired."""
+        """The rules as JSON, each with the numbers of calls that it saw and fired on."""
         return [
             {**armed.rule.model_dump(exclude_unset=True), "seen": armed.seen, "fired": armed.fired}
             for armed in self._armed

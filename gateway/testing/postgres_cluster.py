@@ -1,7 +1,7 @@
-"""A throwaway PostgreSQL: a cluster of its own in a temporary folder, on a unix socket, gone at the end.
+"""A temporary PostgreSQL for tests: a cluster in a temporary folder, on a unix socket, removed at the end.
 
-It flushes nothing to the disk, so it is for tests only. PostgreSQL refuses to run as root: root starts it as the user
-``postgres``, or else ``nobody``.
+It does not flush to disk, so it is for tests only. PostgreSQL refuses to run as root, so root starts it as the user
+``postgres``, or as ``nobody`` if that user does not exist.
 """
 
 import os
@@ -19,7 +19,7 @@ _SETTINGS: Final = {"listen_addresses": "", "fsync": "off", "full_page_writes": 
 
 
 def binaries() -> Path | None:
-    """The folder of PostgreSQL's programs, of the newest version where there are several; None when it is missing."""
+    """The folder of PostgreSQL's programs, of the newest installed version; None if it is not installed."""
     if found := shutil.which("initdb"):
         return Path(found).resolve().parent
     versions = [path for path in _DEBIAN.glob("*/bin") if (path / "initdb").exists()]
@@ -27,24 +27,24 @@ def binaries() -> Path | None:
 
 
 class PostgresCluster:
-    """A running cluster. Make one with :func:`postgres_cluster`."""
+    """A running cluster. Start one with :func:`postgres_cluster`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def dsn(self, database: str = "postgres") -> str:
-        """The address of a database."""
+        """The URL of a database."""
         return f"postgresql://postgres@/{database}?host={self.folder}"
 
 
 @contextmanager
 def postgres_cluster() -> Iterator[PostgresCluster]:
-    """Make a cluster, run it and remove it. Raises ``RuntimeError`` with what PostgreSQL said when it does not start,
-    and when it is not installed."""
+    """Create a cluster, run it and remove it. Raises ``RuntimeError`` if PostgreSQL is not installed, or if it does not
+    start; then with PostgreSQL's output."""
     programs = binaries()
     if programs is None:
         raise RuntimeError("PostgreSQL is not installed")
-    # Not below a longer path: the name of a unix socket is 107 bytes long at most.
+    # Directly in /tmp, because the path of a unix socket is limited to 107 bytes.
     with tempfile.TemporaryDirectory(prefix="rtgw-pg-", dir="/tmp", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         owner = _owner()
@@ -62,7 +62,7 @@ def postgres_cluster() -> Iterator[PostgresCluster]:
 
 
 def _owner() -> pwd.struct_passwd | None:
-    """Who is to run it, when that is not who we are."""
+    """The user that runs the server; None: the current user."""
     if os.geteuid() != 0:
         return None
     try:
@@ -72,7 +72,7 @@ def _owner() -> pwd.struct_passwd | None:
 
 
 def _run(owner: pwd.struct_passwd | None, folder: Path, *command: str | Path) -> None:
-    result = subprocess.run(  # noqa: S603 (programs that were found, with arguments of ours)
+    result = subprocess.run(  # noqa: S603 (PostgreSQL's programs, with our own arguments)
         command,
         check=False,
         cwd=folder,
@@ -86,5 +86,5 @@ def _run(owner: pwd.struct_passwd | None, folder: Path, *command: str | Path) ->
     )
     if result.returncode != 0:
         log = folder / "log"
-        told = log.read_text("utf-8", "replace") if log.exists() else ""
-        raise RuntimeError(f"{command[0]} failed: {result.stdout.decode(errors='replace')}{told}")
+        output = log.read_text("utf-8", "replace") if log.exists() else ""
+        raise RuntimeError(f"{command[0]} failed: {result.stdout.decode(errors='replace')}{output}")

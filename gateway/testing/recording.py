@@ -1,4 +1,4 @@
-"""What an emulator received, so that tests assert on what was really sent."""
+"""Records the requests that an emulator received, so that tests check what was really sent."""
 
 import json
 from collections import Counter, deque
@@ -11,7 +11,7 @@ _CREDENTIALS: Final = frozenset({"authorization", "x-api-key", "cookie", "proxy-
 
 
 def parse_json(raw: bytes) -> Any:
-    """Strict JSON: UTF-8, no NaN, no infinities. Raises ``ValueError`` also for what nests too deeply."""
+    """Parse strict JSON: UTF-8, no NaN, no infinities. Raises ``ValueError``, also if it is nested too deeply."""
     try:
         return json.loads(raw.decode(), parse_constant=_no_constant)
     except RecursionError as exc:
@@ -24,8 +24,8 @@ def _no_constant(name: str) -> Any:
 
 @dataclass(slots=True)
 class Received:
-    """One request. ``body`` is parsed JSON, text where it is none, and None where there is none; ``status`` is None
-    while it is not answered as a whole. Header names are in lower case, credentials are left out."""
+    """One request. ``body`` is parsed JSON, text if it is not JSON, or None without a body. ``status`` is None until
+    the response is complete. Header names are in lower case; credentials are omitted."""
 
     number: int
     operation: str | None
@@ -37,12 +37,12 @@ class Received:
     status: int | None = None
 
     def shown(self) -> dict[str, Any]:
-        """As JSON."""
+        """The request as JSON."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
 class RequestLog:
-    """The last requests, bounded, and the counts of all."""
+    """The latest ``kept`` requests, and the counts of all requests."""
 
     def __init__(self, kept: int) -> None:
         self._kept: deque[Received] = deque(maxlen=kept)
@@ -50,7 +50,7 @@ class RequestLog:
         self.per_operation: Counter[str] = Counter()
 
     def add(self, request: web.Request, operation: str | None) -> Received:
-        """Note a request when its head is there."""
+        """Record a request once its headers were received."""
         self._number += 1
         self.per_operation[operation or "unknown"] += 1
         entry = Received(
@@ -65,18 +65,18 @@ class RequestLog:
         return entry
 
     def received(self, operation: str | None = None) -> list[Received]:
-        """The requests that are kept, oldest first, all or those of one operation."""
+        """The kept requests, oldest first; all, or those of one operation."""
         return [entry for entry in self._kept if operation in {None, entry.operation}]
 
     def clear(self) -> None:
-        """Forget all, also the counts."""
+        """Delete all requests and counts."""
         self._kept.clear()
         self._number = 0
         self.per_operation.clear()
 
 
 def body_of(raw: bytes) -> Any:
-    """A body as it is shown: parsed, or as text."""
+    """The value of :attr:`Received.body` for a body."""
     if not raw:
         return None
     try:

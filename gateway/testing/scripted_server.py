@@ -1,4 +1,4 @@
-"""A server of raw bytes on loopback: it says what a test tells it, be it HTTP or not, and notes what it heard."""
+"""A server on loopback that sends the bytes of a script, valid HTTP or not, and records the requests."""
 
 import asyncio
 import gzip
@@ -15,7 +15,7 @@ _HEAD: Final = b"HTTP/1.1 %d Scripted\r\n"
 
 
 class Then(Enum):
-    """What comes after the bytes of an answer."""
+    """What the server does after the bytes of a reply."""
 
     KEEP = "keep"
     CLOSE = "close"
@@ -24,7 +24,7 @@ class Then(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Bytes to be sent, and what is done with the connection then."""
+    """Bytes to send, and what to do with the connection afterwards."""
 
     raw: bytes
     then: Then = Then.KEEP
@@ -49,8 +49,8 @@ def reply(
     length: int | None = None,
     then: Then = Then.KEEP,
 ) -> Reply:
-    """A whole answer with a JSON body, or with these very bytes; ``length`` is what ``Content-Length`` claims instead
-    of the truth."""
+    """A complete response. ``body`` is sent as JSON; bytes are sent unchanged. ``length`` replaces the true
+    ``Content-Length``."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = [
         ("Content-Type", "application/json"),
@@ -62,14 +62,14 @@ def reply(
 
 
 def chunked(*chunks: bytes, whole: bool = True, then: Then = Then.KEEP) -> Reply:
-    """An answer in chunks; without its end, if it is not ``whole``."""
+    """A chunked response; without the last chunk if it is not ``whole``."""
     head = _HEAD % 200 + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     body = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
     return Reply(head + body + (b"0\r\n\r\n" if whole else b""), then)
 
 
 def gzipped(raw: bytes) -> Reply:
-    """An answer whose body is compressed."""
+    """A response with a compressed body."""
     return reply(gzip.compress(raw), headers=[("Content-Encoding", "gzip")])
 
 
@@ -79,9 +79,9 @@ HANG: Final = Reply(b"", Then.HANG)
 
 @dataclass(slots=True)
 class ScriptedServer:
-    """Answers requests in their order from ``script``, and with ``{}`` when that is used up.
+    """Answers requests in order with the replies of ``script``, and after the last one with ``{}``.
 
-    An async context manager; ``url`` has no slash at the end. ``heard`` holds whole requests only.
+    An async context manager. ``url`` has no trailing slash. ``heard`` contains complete requests only.
     """
 
     script: list[Reply] = field(default_factory=list)
@@ -108,15 +108,15 @@ class ScriptedServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def send(self, connection: int, raw: bytes) -> None:
-        """Send bytes on a connection, whatever was asked there."""
+        """Send bytes on a connection, without a request."""
         self._writers[connection].write(raw)
 
     async def until_ended(self, connection: int) -> None:
-        """Return as soon as the server has closed its side of a connection."""
+        """Return once the server has closed its side of a connection."""
         await self._writers[connection].wait_closed()
 
     async def until_heard(self, count: int) -> None:
-        """Return as soon as so many whole requests have come."""
+        """Return once at least ``count`` complete requests were received."""
         await self.watch.until(lambda: len(self.heard) >= count)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -131,7 +131,7 @@ class ScriptedServer:
             while await self._answer(number, reader, writer):
                 pass
         except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # the client has left, which is its right
+            pass  # the client has closed the connection
         finally:
             writer.close()
 

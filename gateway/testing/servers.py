@@ -1,4 +1,4 @@
-"""Runs an application on a loopback port for the length of a test."""
+"""Runs an application on a loopback port during a test."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,7 +8,7 @@ from aiohttp import web
 
 @asynccontextmanager
 async def running(app: web.Application, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
-    """Serve ``app`` and give its address (``http://127.0.0.1:PORT``, no slash at the end); a port of 0 picks one."""
+    """Serve ``app`` and yield its URL (``http://127.0.0.1:PORT``, no trailing slash). Port 0 selects a free port."""
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:

@@ -1,6 +1,6 @@
-"""The contract of stores: what :class:`gateway.ports.store.Store` promises, as tests.
+"""The contract of stores: the promises of :class:`gateway.ports.store.Store`, as tests.
 
-Subclass :class:`StoreContract` in a test module, provide a fixture ``stores`` that gives a fresh
+Subclass :class:`StoreContract` in a test module, provide a fixture ``stores`` that returns an empty
 :class:`gateway.testing.store_subject.StoreSubject`, and run it with pytest and pytest-asyncio in its auto mode.
 """
 
@@ -31,10 +31,10 @@ _STATES = pytest.mark.parametrize("state", IntentState)
 
 
 class StoreContract(SettlingContract, ProofContract):
-    """What every store does, whatever its database."""
+    """The behaviour of every store, on any database."""
 
-    async def test_an_intent_is_open_and_holds_what_it_was_begun_with(self, stores: StoreSubject) -> None:
-        """Bytes, texts and numbers come back as they were, and other replicas see them."""
+    async def test_a_new_intent_is_open_and_has_its_fields(self, stores: StoreSubject) -> None:
+        """Bytes, texts and numbers are read unchanged, also by other replicas."""
         new = create(
             "näme", key='k"1', request=bytes(range(256)), provider_key="rtgw-1", generation=3, before=SEEN, pinned=True
         )
@@ -45,7 +45,7 @@ class StoreContract(SettlingContract, ProofContract):
         assert (intent.outcome, intent.runtime_id, intent.settled_at) == (None, None, None)
         assert await (await stores.another()).get(new.id) == intent
 
-    async def test_times_are_the_databases(self, stores: StoreSubject) -> None:
+    async def test_times_are_from_the_databases_clock(self, stores: StoreSubject) -> None:
         await stores.advance(1_000_000)
         before = await stores.store.now()
         intent = begun(await stores.store.begin(create(), "me", LEASE))
@@ -56,7 +56,7 @@ class StoreContract(SettlingContract, ProofContract):
         assert intent.due_at == pytest.approx(intent.lease_until, abs=1)
 
     async def test_a_key_belongs_to_its_principal(self, stores: StoreSubject) -> None:
-        """One key of one principal is one intent, whatever else differs; two principals have two."""
+        """One key of one principal has one intent, even if all else differs. Two principals may use the same key."""
         first = begun(await stores.store.begin(create("one", key="k"), "me", LEASE))
         again = await stores.store.begin(create("two", key="k", namespace=THERE, kind="browser"), "you", LEASE)
         assert again == Conflict(first, ConflictReason.KEY)
@@ -67,15 +67,17 @@ class StoreContract(SettlingContract, ProofContract):
         assert await stores.store.by_key("bob", "other") is None
 
     @_STATES
-    async def test_a_key_stays_with_its_intent_in_every_state(self, stores: StoreSubject, state: IntentState) -> None:
+    async def test_a_key_conflicts_with_its_intent_in_every_state(
+        self, stores: StoreSubject, state: IntentState
+    ) -> None:
         intent = await bring(stores.store, begun(await stores.store.begin(create("one", key="k"), "me", LEASE)), state)
         assert await stores.store.begin(create("two", key="k"), "you", LEASE) == Conflict(intent, ConflictReason.KEY)
 
     @_STATES
-    async def test_a_name_is_one_intents_while_it_may_come_to_exist(
+    async def test_a_name_conflicts_while_its_runtime_may_be_created(
         self, stores: StoreSubject, state: IntentState
     ) -> None:
-        """Within its namespace and kind, whoever asks."""
+        """Within its namespace and kind, for every principal."""
         intent = await bring(stores.store, begun(await stores.store.begin(create(), "me", LEASE)), state)
         answer = await stores.store.begin(create(principal="bob", key="k"), "you", LEASE)
         if state in HOLDS_NAME:
@@ -86,7 +88,7 @@ class StoreContract(SettlingContract, ProofContract):
         begun(await stores.store.begin(create(namespace=THERE), "you", LEASE))
         begun(await stores.store.begin(create(kind="browser"), "you", LEASE))
 
-    async def test_the_key_answers_before_the_name(self, stores: StoreSubject) -> None:
+    async def test_a_key_conflict_takes_precedence_over_a_name_conflict(self, stores: StoreSubject) -> None:
         named = begun(await stores.store.begin(create("one"), "me", LEASE))
         keyed = begun(await stores.store.begin(create("two", key="k"), "me", LEASE))
         assert await stores.store.begin(create("one", key="k"), "you", LEASE) == Conflict(keyed, ConflictReason.KEY)
@@ -94,8 +96,8 @@ class StoreContract(SettlingContract, ProofContract):
             named, ConflictReason.NAME
         )
 
-    async def test_beginning_the_same_again_begins_nothing_new(self, stores: StoreSubject) -> None:
-        """An acknowledgement that was lost is asked for again, until somebody else has acted."""
+    async def test_a_repeated_begin_returns_the_same_intent(self, stores: StoreSubject) -> None:
+        """A holder may repeat a begin whose result was lost, until the intent has changed."""
         for key in ("k", None):
             new = create(f"name-{key}", key=key)
             intent = begun(await stores.store.begin(new, "me", LEASE))
@@ -105,10 +107,10 @@ class StoreContract(SettlingContract, ProofContract):
             assert await stores.store.begin(new, "me", LEASE) == Conflict(unknown, ConflictReason.KEY)
 
     @_STATES
-    async def test_a_create_without_a_provider_stays_where_the_others_are(
+    async def test_a_pinned_create_conflicts_in_another_namespace_unless_the_first_was_refused(
         self, stores: StoreSubject, state: IntentState
     ) -> None:
-        """Until that was refused; a create that names its provider is free."""
+        """A create that names its provider is not pinned."""
         first = await bring(stores.store, begun(await stores.store.begin(create(pinned=True), "me", LEASE)), state)
         elsewhere = await stores.store.begin(create(pinned=True, namespace=THERE), "you", LEASE)
         if state is IntentState.REFUSED:
@@ -118,7 +120,7 @@ class StoreContract(SettlingContract, ProofContract):
             begun(await stores.store.begin(create(namespace=THERE), "you", LEASE))
         begun(await stores.store.begin(create(pinned=True, namespace=THERE, principal="bob", name="bob"), "y", LEASE))
 
-    async def test_a_refused_create_lets_nobody_go_while_another_one_stays(self, stores: StoreSubject) -> None:
+    async def test_a_refused_create_keeps_a_pin_that_another_intent_needs(self, stores: StoreSubject) -> None:
         done = await bring(
             stores.store, begun(await stores.store.begin(create(pinned=True), "me", LEASE)), IntentState.DONE
         )
@@ -130,8 +132,8 @@ class StoreContract(SettlingContract, ProofContract):
         assert await stores.store.purge(settled=86_400, kept=86_400, limit=10) == 2
         begun(await stores.store.begin(create(pinned=True, namespace=THERE), "you", LEASE))
 
-    async def test_an_absent_intent_gives_its_name_to_one_that_asks_for_it(self, stores: StoreSubject) -> None:
-        """It is still found by its key, and late proof still makes it done."""
+    async def test_an_absent_intent_is_superseded_on_request(self, stores: StoreSubject) -> None:
+        """Its key still finds it, and late proof still makes it done."""
         old = begun(await stores.store.begin(create(key="old"), "me", LEASE))
         old = await bring(stores.store, old, IntentState.ABSENT)
         new = create(key="new")
@@ -145,7 +147,7 @@ class StoreContract(SettlingContract, ProofContract):
         assert late is not None
         assert (late.state, late.runtime_id) == (IntentState.DONE, "late")
 
-    async def test_only_an_absent_intent_gives_its_name_away(self, stores: StoreSubject) -> None:
+    async def test_only_an_absent_intent_is_superseded(self, stores: StoreSubject) -> None:
         old = begun(await stores.store.begin(create(), "me", LEASE))
         claimed = Version(old.id, IntentState.ABSENT, old.epoch)
         assert await stores.store.begin(create(), "you", LEASE, instead_of=claimed) == Conflict(
@@ -153,8 +155,8 @@ class StoreContract(SettlingContract, ProofContract):
         )
         assert await stores.store.get(old.id) == old
 
-    async def test_of_many_that_begin_at_once_one_is_first(self, stores: StoreSubject) -> None:
-        """Over two replicas, by key, by name, and without a provider."""
+    async def test_of_concurrent_begins_one_inserts(self, stores: StoreSubject) -> None:
+        """On two replicas, with the same key, the same name, or the same pin."""
         both = (stores.store, await stores.another())
         for options in ({"key": "k"}, {}, {"pinned": True}):
             racers = [
@@ -173,7 +175,7 @@ class StoreContract(SettlingContract, ProofContract):
             (first,) = [answer.intent for answer in answers if isinstance(answer, Inserted)]
             assert {answer.intent.id for answer in answers} == {first.id}
 
-    async def test_a_name_is_found_with_who_has_it_or_had_it_last(self, stores: StoreSubject) -> None:
+    async def test_by_name_returns_the_holder_or_the_newest_former_holder(self, stores: StoreSubject) -> None:
         assert await stores.store.by_name(HERE, "durable", "one") is None
         first = await bring(stores.store, begun(await stores.store.begin(create(), "me", LEASE)), IntentState.ABSENT)
         second = begun(await stores.store.begin(create(), "me", LEASE, instead_of=Version.of(first)))
@@ -187,7 +189,7 @@ class StoreContract(SettlingContract, ProofContract):
         assert await stores.store.by_name(HERE, "durable", "two", other_than=only.id) is None
 
     async def test_pages_of_intents_are_newest_first_and_complete(self, stores: StoreSubject) -> None:
-        """Also where several are of one moment, and while others come."""
+        """Also for intents of the same moment, and while intents are inserted."""
         made = [begun(await stores.store.begin(create(f"n-{number}"), "me", LEASE)) for number in range(7)]
         seen: list[str] = []
         before = None
@@ -209,7 +211,7 @@ class StoreContract(SettlingContract, ProofContract):
         surplus = await stores.store.record_created(made[IntentState.DONE].id, "second")
         assert await stores.store.list(IntentQuery(surplus_only=True)) == [surplus]
 
-    async def test_what_is_unsettled_is_counted(self, stores: StoreSubject) -> None:
+    async def test_unsettled_intents_are_counted(self, stores: StoreSubject) -> None:
         empty = await stores.store.counts()
         assert (dict(empty.unsettled), empty.surplus, empty.oldest_age) == ({}, 0, 0.0)
         for state in IntentState:
@@ -220,22 +222,22 @@ class StoreContract(SettlingContract, ProofContract):
         assert dict(counts.unsettled) == {state: 1 + (state is IntentState.UNKNOWN) for state in UNSETTLED}
         assert 500 <= counts.oldest_age < 600
 
-    async def test_decisions_are_told_newest_first(self, stores: StoreSubject) -> None:
-        """And outlive the intents that they are about."""
+    async def test_decisions_are_listed_newest_first(self, stores: StoreSubject) -> None:
+        """They outlive their intents."""
         for name, decision in (("one", Decision.MADE), ("two", Decision.ABSENT)):
             intent = begun(await stores.store.begin(create(name), "me", LEASE))
             await settle(stores.store, await bring(stores.store, intent, IntentState.PARKED), decision)
             await stores.advance(1)
         await stores.advance(200_000)
         assert await stores.store.purge(settled=86_400, kept=86_400, limit=10) == 2
-        told = await stores.store.decisions(10)
-        assert [(line.operator, line.decision) for line in told] == [
+        audit = await stores.store.decisions(10)
+        assert [(line.operator, line.decision) for line in audit] == [
             ("olga", Decision.ABSENT),
             ("olga", Decision.MADE),
         ]
-        assert await stores.store.decisions(1) == told[:1]
+        assert await stores.store.decisions(1) == audit[:1]
 
-    async def test_specs_are_kept_replaced_and_forgotten(self, stores: StoreSubject) -> None:
+    async def test_specs_are_stored_replaced_and_deleted(self, stores: StoreSubject) -> None:
         store = stores.store
         await store.keep_spec(HERE, "a", b"\x00one")
         await store.keep_spec(HERE, "a", b"two\xff")
@@ -255,8 +257,8 @@ class StoreContract(SettlingContract, ProofContract):
         assert await stores.store.purge(settled=1000, kept=50, limit=10) == 1
         assert await stores.store.specs(HERE, ["old", "new"]) == {"new": b"2"}
 
-    async def test_a_duty_is_one_holders_until_its_lease_ends(self, stores: StoreSubject) -> None:
-        """Who has it may renew it or give it back; another duty is another matter."""
+    async def test_a_role_has_one_leader_until_its_lease_ends(self, stores: StoreSubject) -> None:
+        """The leader may renew or release it. Other roles are independent."""
         both = (stores.store, await stores.another())
         racers = [both[number % 2].acquire_leadership("probes", f"racer-{number}", LEASE) for number in range(8)]
         first = [number for number, leads in enumerate(await asyncio.gather(*racers)) if leads]
@@ -273,8 +275,8 @@ class StoreContract(SettlingContract, ProofContract):
         assert await store.acquire_leadership("probes", "other", 0.0)
         assert await store.acquire_leadership("probes", leader, LEASE)
 
-    async def test_a_purge_drops_what_settled_long_ago(self, stores: StoreSubject) -> None:
-        """Nothing unsettled, nothing that is being looked at, and nothing with surplus before that is old too."""
+    async def test_a_purge_deletes_intents_that_settled_long_ago(self, stores: StoreSubject) -> None:
+        """Not unsettled ones and not leased ones; those with surplus only after their longer retention."""
         made = {}
         for state in IntentState:
             intent = begun(await stores.store.begin(create(state, key=state), "me", 1_000_000))
@@ -293,19 +295,19 @@ class StoreContract(SettlingContract, ProofContract):
         assert await stores.store.purge(settled=900, kept=900, limit=9) == 1
         begun(await stores.store.begin(create(key=IntentState.DONE), "me", LEASE))
 
-    async def test_a_store_answers_that_it_is_there(self, stores: StoreSubject) -> None:
+    async def test_an_open_store_answers_ping_and_may_be_opened_again(self, stores: StoreSubject) -> None:
         await stores.store.ping()
         assert await stores.store.now() > 1_700_000_000
         await stores.store.open()
 
     async def test_a_closed_store_is_unavailable(self, stores: StoreSubject) -> None:
-        """It may be closed twice, and opened again."""
+        """It may be closed twice and opened again."""
         other = await stores.another()
         await other.close()
         await other.close()
         for call in (other.ping(), other.now(), other.get("in_x"), other.begin(create(), "me", LEASE)):
-            with pytest.raises(StoreUnavailable) as told:
+            with pytest.raises(StoreUnavailable) as caught:
                 await call
-            assert told.value.retry_after
+            assert caught.value.retry_after
         await other.open()
         begun(await other.begin(create(), "me", LEASE))

@@ -1,4 +1,4 @@
-"""The part of the contract of stores that is about what ends a doubt: proof, a person, and the reconciler's turn."""
+"""The part of the store contract about resolving unknown outcomes: proof, operator decisions, due intents."""
 
 import asyncio
 from typing import Any
@@ -14,8 +14,10 @@ class ProofContract:
     """How an intent is settled."""
 
     @pytest.mark.parametrize("state", [state for state in IntentState if state is not IntentState.DONE])
-    async def test_proof_is_taken_from_anyone_in_every_state(self, stores: StoreSubject, state: IntentState) -> None:
-        """Whoever has the lease, and in whichever epoch; it settles the intent."""
+    async def test_proof_from_anyone_settles_an_intent_in_every_state(
+        self, stores: StoreSubject, state: IntentState
+    ) -> None:
+        """With any holder of the lease, and in any epoch."""
         intent = await bring(stores.store, begun(await stores.store.begin(create(), "me", LEASE)), state)
         done = await (await stores.another()).record_created(
             intent.id, "r-1", changes=Changes(outcome=b"answer", reason="adopted")
@@ -27,7 +29,7 @@ class ProofContract:
         assert done.settled_at is not None
 
     async def test_a_second_runtime_is_surplus_and_changes_nothing_else(self, stores: StoreSubject) -> None:
-        """It is told once, however often it is found."""
+        """It is recorded once, even if it is found again."""
         intent = begun(await stores.store.begin(create(), "me", LEASE))
         done = await stores.store.record_created(intent.id, "r-1", changes=Changes(outcome=b"first"))
         assert done is not None
@@ -43,8 +45,8 @@ class ProofContract:
         assert sorted(after.surplus) == ["r-2", "r-3"]
         assert (await stores.store.counts()).surplus == 1
 
-    async def test_an_outcome_is_added_once_to_what_was_proven_without_one(self, stores: StoreSubject) -> None:
-        """By proof of the same runtime only, and the first one stays; nothing else that comes along is taken."""
+    async def test_the_first_outcome_for_the_same_runtime_is_added_to_a_done_intent(self, stores: StoreSubject) -> None:
+        """Later outcomes, outcomes of other runtimes and other changes are ignored."""
         intent = begun(await stores.store.begin(create(), "me", LEASE))
         proven = await stores.store.record_created(intent.id, "r-1", look_in=30.0, changes=Changes(reason="looked"))
         assert proven is not None
@@ -70,8 +72,8 @@ class ProofContract:
         assert (after.reason, after.due_at, after.settled_at) == ("looked", proven.due_at, proven.settled_at)
         assert (after.runtime_id, after.surplus) == ("r-1", ("r-2",))
 
-    async def test_what_is_done_is_looked_at_again_where_that_was_asked_for(self, stores: StoreSubject) -> None:
-        """A second runtime may yet turn up. Who is handed it may put the look off, end it, and drop the request."""
+    async def test_a_done_intent_with_look_in_becomes_due(self, stores: StoreSubject) -> None:
+        """A second runtime may appear later. The claimer may postpone or end the look-ups, and delete the request."""
         intent = begun(await stores.store.begin(create(request=b"sealed"), "me", LEASE))
         done = await stores.store.record_created(intent.id, "r-1", look_in=30.0)
         assert done is not None
@@ -97,7 +99,7 @@ class ProofContract:
         await stores.advance(10_000)
         assert await stores.store.claim_due("you", LEASE, 5) == []
 
-    async def test_proof_of_a_second_runtime_leaves_a_look_and_its_lease_alone(self, stores: StoreSubject) -> None:
+    async def test_proof_of_a_second_runtime_keeps_lease_and_due_time(self, stores: StoreSubject) -> None:
         intent = begun(await stores.store.begin(create(), "me", LEASE))
         await stores.store.record_created(intent.id, "r-1", look_in=-1.0)
         (due,) = await stores.store.claim_due("you", LEASE, 5)
@@ -106,11 +108,11 @@ class ProofContract:
         assert (after.surplus, after.holder, after.lease_until) == (("r-2",), "you", due.lease_until)
         assert moved(await stores.store.update(Version.of(due), "you")).surplus == ("r-2",)
 
-    async def test_proof_of_an_intent_that_is_gone_is_told_so(self, stores: StoreSubject) -> None:
+    async def test_proof_for_a_missing_intent_returns_none(self, stores: StoreSubject) -> None:
         assert await stores.store.record_created("in_none", "r") is None
 
-    async def test_a_person_decides_what_is_parked(self, stores: StoreSubject) -> None:
-        """Once, with a line in the audit trail."""
+    async def test_an_operator_settles_a_parked_intent_once(self, stores: StoreSubject) -> None:
+        """Each decision has one entry in the audit trail."""
         for decision, state, runtime in (
             (Decision.MADE, IntentState.DONE, "r-1"),
             (Decision.ABSENT, IntentState.ABSENT, None),
@@ -125,19 +127,19 @@ class ProofContract:
                     )
                 )
                 assert (decided.state, decided.runtime_id, decided.epoch) == (state, runtime, parked.epoch)
-            told = await stores.store.decisions(10)
-            assert len(told) == before + 1
-            assert (told[0].operator, told[0].intent_id, told[0].decision) == ("olga", new.id, decision)
-            assert (told[0].runtime_id, told[0].note) == (runtime, "seen by hand")
+            audit = await stores.store.decisions(10)
+            assert len(audit) == before + 1
+            assert (audit[0].operator, audit[0].intent_id, audit[0].decision) == ("olga", new.id, decision)
+            assert (audit[0].runtime_id, audit[0].note) == (runtime, "seen by hand")
             other = Decision.ABSENT if decision is Decision.MADE else Decision.MADE
             late = await stores.store.decide(Version.of(parked), other, "otto", runtime_id=None if runtime else "r-9")
             assert late == Stale(decided)
-            assert await stores.store.decisions(10) == told
+            assert await stores.store.decisions(10) == audit
         gone = Version("in_none", IntentState.PARKED, 1)
         assert await stores.store.decide(gone, Decision.ABSENT, "olga") == Stale(None)
 
-    async def test_an_intent_whose_lease_ended_is_due(self, stores: StoreSubject) -> None:
-        """Once for all replicas: who asks first has it, until that lease ends too."""
+    async def test_an_intent_with_an_expired_lease_is_due(self, stores: StoreSubject) -> None:
+        """Only one replica claims it, until that lease expires too."""
         intent = begun(await stores.store.begin(create(), "me", LEASE))
         assert await stores.store.claim_due("you", LEASE, 5) == []
         await stores.advance(LEASE + 1)
@@ -148,8 +150,8 @@ class ProofContract:
         await stores.advance(LEASE + 1)
         assert [found.id for found in await stores.store.claim_due("them", LEASE, 5)] == [intent.id]
 
-    async def test_what_is_due_comes_longest_due_first(self, stores: StoreSubject) -> None:
-        """At most as many as asked for; what is due never, or is done, does not come."""
+    async def test_due_intents_are_claimed_longest_due_first(self, stores: StoreSubject) -> None:
+        """At most ``limit`` of them; intents without a due time and done intents are not claimed."""
         ids = []
         for number, look_in in enumerate((30.0, 10.0, 20.0, None)):
             intent = begun(await stores.store.begin(create(f"n-{number}"), "me", LEASE))
@@ -164,7 +166,7 @@ class ProofContract:
         assert [intent.id for intent in await stores.store.claim_due("you", 1.0, 1)] == [ids[2]]
         assert [intent.id for intent in await stores.store.claim_due("you", 1.0, 5)] == [ids[0]]
 
-    async def test_what_is_due_goes_to_one_of_many_that_ask(self, stores: StoreSubject) -> None:
+    async def test_a_due_intent_is_claimed_by_one_of_many_replicas(self, stores: StoreSubject) -> None:
         for number in range(12):
             begun(await stores.store.begin(create(f"n-{number}"), "me", 0))
         both = (stores.store, await stores.another())
@@ -175,15 +177,15 @@ class ProofContract:
         assert len(ids) + len(rest) == 12
         assert not {intent.id for intent in rest} & set(ids)
 
-    async def test_what_an_absent_one_was_decided_to_be_is_looked_for(self, stores: StoreSubject) -> None:
-        """A person may be wrong; the reconciler is due at once."""
+    async def test_an_intent_decided_absent_is_due_at_once(self, stores: StoreSubject) -> None:
+        """The operator may be wrong, so the reconciler looks for the runtime."""
         new = begun(await stores.store.begin(create(), "me", LEASE))
         parked = await bring(stores.store, new, IntentState.PARKED)
         await stores.store.decide(Version.of(parked), Decision.ABSENT, "olga")
         assert [intent.id for intent in await stores.store.claim_due("you", LEASE, 5)] == [new.id]
 
-    async def test_what_was_made_under_a_name_is_known_whoever_had_the_name_since(self, stores: StoreSubject) -> None:
-        """Of all that are done, with what turned up besides; another name's is none of it."""
+    async def test_made_under_returns_the_runtimes_of_all_done_intents_of_a_name(self, stores: StoreSubject) -> None:
+        """With surplus, and without runtimes of other names."""
         done: list[Any] = []
         for number in range(3):
             new = begun(await stores.store.begin(create(), "me", LEASE))

@@ -1,4 +1,4 @@
-"""The part of the contract of stores that is about steps: who may take them, and what is in the way."""
+"""The part of the store contract about transitions: who may make them, and what prevents them."""
 
 import asyncio
 from itertools import product
@@ -20,17 +20,19 @@ from gateway.domain.intents import (
 from gateway.ports.store import Changes, Decision, NameTaken, Stale, Updated, Version
 from gateway.testing.store_subject import HERE, LEASE, THERE, StoreSubject, begun, bring, create, current, moved
 
-_MOVES: Final = [step for step in TRANSITIONS if step.target is not IntentState.DONE and step.who is not Actor.OPERATOR]
-_MOVE = pytest.mark.parametrize("step", _MOVES, ids=lambda step: f"{step.source}-{step.target}-{step.who}")
+_TRANSITIONS: Final = [
+    step for step in TRANSITIONS if step.target is not IntentState.DONE and step.who is not Actor.OPERATOR
+]
+_EACH = pytest.mark.parametrize("step", _TRANSITIONS, ids=lambda step: f"{step.source}-{step.target}-{step.who}")
 _ATTEMPTS: Final = (IntentAttempt(1, "t", 1.5, 2.5, "sent", None, None), IntentAttempt(2, "t", status=201, made=True))
 
 
 class SettlingContract:
-    """How an intent is moved."""
+    """How an intent changes its state."""
 
-    @_MOVE
-    async def test_a_step_is_taken_by_who_may(self, stores: StoreSubject, step: Transition) -> None:
-        """It raises the epoch where a new send is allowed, and writes everything that changes."""
+    @_EACH
+    async def test_a_permitted_transition_is_made(self, stores: StoreSubject, step: Transition) -> None:
+        """It raises the epoch if it permits a new send, and writes all changes."""
         intent = await self._leased(stores, step.source)
         holder = "me" if step.lease is LeaseRule.OWN else intent.holder or "you"
         changes = Changes(
@@ -61,7 +63,7 @@ class SettlingContract:
         assert await (await stores.another()).get(intent.id) == after
 
     async def _leased(self, stores: StoreSubject, state: IntentState) -> Intent:
-        """An intent in a state with its lease held by ``me``."""
+        """An intent in a state; ``me`` has its lease, if it has one."""
         intent = begun(await stores.store.begin(create(), "me", LEASE))
         if state is IntentState.OPEN:
             return intent
@@ -69,9 +71,11 @@ class SettlingContract:
             return moved(await stores.store.move(Version.of(intent), state, Actor.HOLDER, "me", lease=LEASE))
         return await bring(stores.store, intent, state)
 
-    @_MOVE
-    async def test_a_lease_of_somebody_else_is_in_the_way(self, stores: StoreSubject, step: Transition) -> None:
-        """Until it has ended, where the step needs only that it is free."""
+    @_EACH
+    async def test_the_lease_of_another_holder_prevents_a_transition(
+        self, stores: StoreSubject, step: Transition
+    ) -> None:
+        """A transition that needs a free lease is possible once the lease has expired."""
         intent = await self._leased(stores, step.source)
         if intent.holder is None:
             intent = moved(
@@ -88,15 +92,15 @@ class SettlingContract:
             assert answer == Stale(intent)
             assert moved(await stores.store.move(version, step.target, step.who, "me", lease=LEASE)).holder == "me"
 
-    async def test_every_other_step_is_forbidden(self, stores: StoreSubject) -> None:
+    async def test_every_other_transition_is_forbidden(self, stores: StoreSubject) -> None:
         allowed = {(step.source, step.target, step.who) for step in TRANSITIONS}
         for source, target, who in product(IntentState, IntentState, Actor):
             if (source, target, who) not in allowed:
                 with pytest.raises(ForbiddenTransition):
                     await stores.store.move(Version("in_x", source, 1), target, who, "me", lease=LEASE)
 
-    async def test_proof_and_decisions_are_no_mere_steps(self, stores: StoreSubject) -> None:
-        """Nor does a step that sends go without a lease, or one that does not change where an intent goes."""
+    async def test_invalid_arguments_raise_value_error_and_change_nothing(self, stores: StoreSubject) -> None:
+        """Proof or a decision as a transition, a send without a lease, a target without a send, a wrong runtime id."""
         intent = begun(await stores.store.begin(create(), "me", LEASE))
         parked = Version(intent.id, IntentState.PARKED, 1)
         calls = (
@@ -111,11 +115,13 @@ class SettlingContract:
             stores.store.decide(parked, Decision.ABSENT, "olga", runtime_id="r"),
         )
         for call in calls:
-            with pytest.raises(ValueError, match=r"proof goes through|needs a lease|where an intent goes|has an id"):
+            with pytest.raises(
+                ValueError, match=r"needs record_created|needs a lease|may change namespace|needs a runtime id"
+            ):
                 await call
         assert await stores.store.get(intent.id) == intent
 
-    async def test_a_step_from_an_older_epoch_or_another_state_is_lost(self, stores: StoreSubject) -> None:
+    async def test_a_transition_from_an_older_epoch_or_another_state_is_stale(self, stores: StoreSubject) -> None:
         first = begun(await stores.store.begin(create(), "me", LEASE))
         second = moved(await stores.store.move(Version.of(first), IntentState.OPEN, Actor.HOLDER, "me", lease=LEASE))
         assert second.epoch == 2
@@ -129,8 +135,8 @@ class SettlingContract:
         ) == Stale(None)
         assert await stores.store.update(Version("in_none", IntentState.OPEN, 1), "me") == Stale(None)
 
-    async def test_a_step_that_is_asked_for_again_is_taken_once(self, stores: StoreSubject) -> None:
-        """By the same holder; by anybody else it is lost."""
+    async def test_a_repeated_transition_is_made_once(self, stores: StoreSubject) -> None:
+        """The same holder gets the same result; another holder gets ``Stale``."""
         first = begun(await stores.store.begin(create(), "me", LEASE))
         for to in (IntentState.OPEN, IntentState.UNKNOWN):
             version = Version.of(first)
@@ -140,7 +146,7 @@ class SettlingContract:
             assert await stores.store.move(version, to, Actor.HOLDER, "you", lease=LEASE) == Stale(after.intent)
             first = after.intent
 
-    async def test_of_many_that_step_at_once_one_does(self, stores: StoreSubject) -> None:
+    async def test_of_concurrent_transitions_one_is_made(self, stores: StoreSubject) -> None:
         intent = await bring(stores.store, begun(await stores.store.begin(create(), "me", LEASE)), IntentState.ABSENT)
         both = (stores.store, await stores.another())
         answers = await asyncio.gather(
@@ -154,12 +160,14 @@ class SettlingContract:
         (first,) = [answer for answer in answers if isinstance(answer, Updated)]
         assert [answer for answer in answers if answer != first] == [Stale(first.intent)] * 11
 
-    async def test_a_failover_takes_the_name_at_the_other_place(self, stores: StoreSubject) -> None:
-        """And gives it back where it was; a create without a provider goes along."""
+    async def test_a_failover_takes_the_name_in_the_other_namespace(self, stores: StoreSubject) -> None:
+        """It releases the name in the old one, and takes its pin along."""
         first = begun(await stores.store.begin(create(pinned=True), "me", LEASE))
-        goes = Changes(namespace=THERE, provider="durable-other", scope="x/y", target="target-2")
+        target = Changes(namespace=THERE, provider="durable-other", scope="x/y", target="target-2")
         after = moved(
-            await stores.store.move(Version.of(first), IntentState.OPEN, Actor.HOLDER, "me", lease=LEASE, changes=goes)
+            await stores.store.move(
+                Version.of(first), IntentState.OPEN, Actor.HOLDER, "me", lease=LEASE, changes=target
+            )
         )
         assert (after.namespace, after.provider, after.scope, after.target) == (
             THERE,
@@ -173,13 +181,13 @@ class SettlingContract:
             answer = await stores.store.begin(create(pinned=True, namespace=namespace), "you", LEASE)
             assert answer.intent == after
 
-    async def test_a_failover_does_not_take_what_is_taken(self, stores: StoreSubject) -> None:
-        """Neither a name at the other place, nor one that a create without a provider already has elsewhere."""
+    async def test_a_failover_to_a_taken_name_changes_nothing(self, stores: StoreSubject) -> None:
+        """Taken by the name in the other namespace, or by a pin of another intent."""
         other = begun(await stores.store.begin(create(namespace=THERE, principal="bob"), "you", LEASE))
         mine = begun(await stores.store.begin(create(), "me", LEASE))
-        goes = Changes(namespace=THERE)
+        target = Changes(namespace=THERE)
         answer = await stores.store.move(
-            Version.of(mine), IntentState.OPEN, Actor.HOLDER, "me", lease=LEASE, changes=goes
+            Version.of(mine), IntentState.OPEN, Actor.HOLDER, "me", lease=LEASE, changes=target
         )
         assert answer == NameTaken(other)
         assert await stores.store.get(mine.id) == mine
@@ -190,11 +198,11 @@ class SettlingContract:
         )
         again = begun(await stores.store.begin(create("two", pinned=True), "me", LEASE))
         answer = await stores.store.move(
-            Version.of(again), IntentState.OPEN, Actor.HOLDER, "me", lease=LEASE, changes=goes
+            Version.of(again), IntentState.OPEN, Actor.HOLDER, "me", lease=LEASE, changes=target
         )
         assert answer == NameTaken(done)
 
-    async def test_a_refused_create_is_tried_again_only_while_its_name_is_free(self, stores: StoreSubject) -> None:
+    async def test_a_refused_create_is_reopened_only_if_its_name_is_free(self, stores: StoreSubject) -> None:
         refused = await bring(
             stores.store, begun(await stores.store.begin(create(key="k"), "me", LEASE)), IntentState.REFUSED
         )
@@ -211,8 +219,8 @@ class SettlingContract:
         )
         assert (opened.epoch, opened.generation, opened.settled_at) == (2, 1, None)
 
-    async def test_what_is_learned_is_kept_by_who_has_the_lease(self, stores: StoreSubject) -> None:
-        """Keeping renews the lease, or ends it; it is no step."""
+    async def test_only_the_holder_of_the_lease_updates_an_intent(self, stores: StoreSubject) -> None:
+        """An update renews or ends the lease. It does not change the state."""
         intent = begun(await stores.store.begin(create(), "me", LEASE))
         changes = Changes(attempts=_ATTEMPTS)
         assert await stores.store.update(Version.of(intent), "you", lease=LEASE, changes=changes) == Stale(intent)
@@ -227,8 +235,8 @@ class SettlingContract:
         assert due.id == intent.id
         assert await stores.store.update(Version.of(intent), "me", changes=changes) == Stale(due)
 
-    async def test_what_has_settled_keeps_the_time_when_it_did(self, stores: StoreSubject) -> None:
-        """Looking for late proof makes it no younger."""
+    async def test_an_update_keeps_the_time_of_settling(self, stores: StoreSubject) -> None:
+        """Look-ups for late proof do not extend the retention."""
         intent = begun(await stores.store.begin(create(), "me", LEASE))
         absent = moved(await stores.store.move(Version.of(intent), IntentState.ABSENT, Actor.HOLDER, "me", lease=LEASE))
         await stores.advance(60)

@@ -1,4 +1,4 @@
-"""A store under test: how the suite reaches it, moves its clock, and the creates that it writes down."""
+"""Shared parts of the store contract: the store under test, its clock, and intents in every state."""
 
 from abc import ABC, abstractmethod
 from typing import Any, Final
@@ -13,21 +13,21 @@ LEASE: Final = 100.0  # seconds
 
 
 class StoreSubject(ABC):
-    """A store, open and up to date, that nothing was written to."""
+    """An open, empty store with the current schema."""
 
     store: Store
 
     @abstractmethod
     async def another(self) -> Store:
-        """One more store over the same data, as another replica has it. It is closed at the end."""
+        """Another open store over the same data, as of another replica. It is closed at the end."""
 
     @abstractmethod
     async def advance(self, seconds: float) -> None:
-        """Move the database's clock, for all stores over this data."""
+        """Advance the database's clock, for all stores over this data."""
 
 
 def create(name: str = "one", **options: Any) -> NewIntent:
-    """A create that is about to be sent."""
+    """A new intent; ``options`` replace its other fields."""
     defaults: dict[str, Any] = {
         "id": new_intent_id(),
         "principal": "alice",
@@ -47,24 +47,24 @@ def create(name: str = "one", **options: Any) -> NewIntent:
 
 
 def begun(result: Inserted | Conflict) -> Intent:
-    """The intent that was written."""
+    """The inserted intent; fails if it was not inserted."""
     assert isinstance(result, Inserted), result
     return result.intent
 
 
 def moved(result: Updated | Stale | NameTaken) -> Intent:
-    """The intent that was changed."""
+    """The updated intent; fails if it was not updated."""
     assert isinstance(result, Updated), result
     return result.intent
 
 
 def identity(new: NewIntent) -> dict[str, Any]:
-    """What was given when it was begun, of an intent of any age."""
+    """The fields of an intent that were set when it was inserted."""
     return {field: getattr(new, field) for field in NewIntent.__dataclass_fields__}
 
 
 async def bring(store: Store, intent: Intent, state: IntentState) -> Intent:
-    """Move an intent that is open and leased by ``me`` to a state. Further on it is nobody's."""
+    """Bring an open intent, whose lease ``me`` has, to a state. In any other state than open it has no lease."""
     version = Version.of(intent)
     if state is IntentState.OPEN:
         return intent
@@ -79,14 +79,14 @@ async def bring(store: Store, intent: Intent, state: IntentState) -> Intent:
 
 
 async def current(store: Store, intent: Intent) -> Intent:
-    """The intent as it is now."""
+    """The current value of the intent."""
     found = await store.get(intent.id)
     assert found is not None
     return found
 
 
 async def settle(store: Store, intent: Intent, decision: Decision) -> Intent:
-    """Decide a parked intent."""
+    """Settle a parked intent by an operator's decision."""
     made = f"runtime-of-{intent.id}" if decision is Decision.MADE else None
     return moved(await store.decide(Version.of(intent), decision, "olga", runtime_id=made))
 

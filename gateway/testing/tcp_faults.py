@@ -1,4 +1,4 @@
-"""A TCP proxy whose faults lie below HTTP: refused, reset and stalled connections, for real."""
+"""A TCP proxy with faults below HTTP: really refused, reset and stalled connections."""
 
 import asyncio
 import contextlib
@@ -18,8 +18,8 @@ _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
 class Mode(Enum):
-    """What happens to connections: ``RESET`` ends them at the first byte that is sent, ``STALL`` accepts them and holds
-    all bytes back, both ways."""
+    """What happens to connections. ``RESET`` resets them at the first byte that the client sends. ``STALL`` accepts
+    them and forwards nothing, in either direction."""
 
     FORWARD = "forward"
     REFUSE = "refuse"
@@ -28,16 +28,17 @@ class Mode(Enum):
 
 
 class TcpFaultProxy:
-    """Listens on a loopback port and forwards to ``target`` (a URL), in mode ``FORWARD`` at first.
+    """Listens on a loopback port and forwards to ``target`` (a URL). The first mode is ``FORWARD``.
 
-    The port stays the same, and reserved, through all modes. ``accepted``, ``forwarded`` and ``was_reset`` count
-    connections; refused ones are never seen. Use as an async context manager.
+    The port stays the same, and reserved, in all modes. ``accepted``, ``forwarded`` and ``was_reset`` count
+    connections; refused connections cannot be counted. An async context manager. Raises ``ValueError`` for a target
+    without host or port.
     """
 
     def __init__(self, target: str) -> None:
         parts = urlsplit(target)
         if parts.hostname is None or parts.port is None:
-            raise ValueError("the target is a URL with a host and a port")
+            raise ValueError("the target must be a URL with a host and a port")
         self._target = (parts.hostname, parts.port)
         self._mode = Mode.FORWARD
         self._reserved: socket.socket | None = None
@@ -54,12 +55,12 @@ class TcpFaultProxy:
 
     @property
     def url(self) -> str:
-        """Where clients connect to."""
+        """The URL that clients connect to."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def open_connections(self) -> int:
-        """The connections of clients that are open now."""
+        """The number of open client connections."""
         return len(self._open)
 
     async def __aenter__(self) -> Self:
@@ -77,7 +78,7 @@ class TcpFaultProxy:
             self._reserved.close()
 
     async def set_mode(self, mode: Mode) -> None:
-        """Behave like this from now on. Open connections go on, except that ``STALL`` holds them back as well."""
+        """Change the mode. Open connections continue, except that ``STALL`` applies to them as well."""
         self._mode = mode
         if mode is Mode.STALL:
             self._flowing.clear()
@@ -89,12 +90,12 @@ class TcpFaultProxy:
             self._listen()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Return as soon as a condition on the connections holds."""
+        """Return once a condition on the connections is true."""
         await self._watch.until(condition)
 
     async def cut(self) -> None:
         """Reset all open connections."""
-        await asyncio.sleep(0)  # so that what was just accepted has begun
+        await asyncio.sleep(0)  # so that the tasks of just accepted connections have started
         tasks = list(self._tasks)
         for task in tasks:
             if task in self._open:
@@ -112,7 +113,7 @@ class TcpFaultProxy:
         return sock
 
     def _listen(self) -> None:
-        # Not asyncio's server: when that is closed it drops, unclosed, what it is just accepting.
+        # Not asyncio's server: when it is closed, it drops connections that it is accepting without closing them.
         self._listening = self._bound(self.port)
         self._listening.listen(_BACKLOG)
         asyncio.get_running_loop().add_reader(self._listening, self._take, self._listening)
@@ -127,7 +128,7 @@ class TcpFaultProxy:
         try:
             connection, _ = listening.accept()
         except (BlockingIOError, ConnectionAbortedError):
-            return  # the client has left again
+            return  # the client has disconnected already
         connection.setblocking(False)
         self.accepted += 1
         served = self._reset(connection) if self._mode is Mode.RESET else self._accept(connection)
@@ -136,11 +137,11 @@ class TcpFaultProxy:
         task.add_done_callback(self._tasks.discard)
 
     async def _reset(self, connection: socket.socket) -> None:
-        """Only once something was sent: earlier it would be as good as refused."""
+        """Reset the connection after the first byte: an earlier reset would look like a refused connection."""
         try:
             await asyncio.get_running_loop().sock_recv(connection, 1)
         except OSError:
-            pass  # the client was faster
+            pass  # the client has reset the connection first
         finally:
             self.was_reset += 1
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
@@ -156,7 +157,7 @@ class TcpFaultProxy:
         try:
             await self._forward(reader, writer)
         except OSError:
-            _reset(writer)  # one side failed: the other is told in the same way
+            _reset(writer)  # passes the failure of one side on to the other
         finally:
             del self._open[task]
             writer.close()
@@ -188,6 +189,6 @@ class TcpFaultProxy:
 def _reset(writer: asyncio.StreamWriter) -> None:
     sock = writer.get_extra_info("socket")
     if sock is not None:
-        with contextlib.suppress(OSError):  # closed already
+        with contextlib.suppress(OSError):  # already closed
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     writer.transport.abort()

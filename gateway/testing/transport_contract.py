@@ -1,7 +1,7 @@
-"""The contract of transports: what :class:`gateway.ports.transport.Transport` promises, as tests.
+"""The contract of transports: the promises of :class:`gateway.ports.transport.Transport`, as tests.
 
-Subclass :class:`TransportContract` in a test module, say how the transport is made, and run it with pytest and
-pytest-asyncio in its auto mode. A wrapper of a transport passes the same suite.
+Subclass :class:`TransportContract` in a test module, implement ``make_transport``, and run it with pytest and
+pytest-asyncio in its auto mode. A wrapper of a transport must pass the same suite.
 """
 
 import asyncio
@@ -16,14 +16,14 @@ from gateway.testing.tcp_faults import Mode, TcpFaultProxy
 from gateway.testing.transport_reuse import ConnectionReuseContract
 from gateway.testing.transport_subject import LIMIT, call, failure_of
 
-_SOON: Final = 0.15  # seconds; the deadline of calls that are to miss it
+_SOON: Final = 0.15  # seconds; the deadline of calls that must time out
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 class TransportContract(ConnectionReuseContract):
-    """The suite. Every test has a server and a transport of its own."""
+    """The suite. Every test has its own server and transport."""
 
-    async def test_an_answer_of_any_status_is_returned_whole(self) -> None:
+    async def test_a_response_of_any_status_is_returned(self) -> None:
         for status in (200, 201, 400, 404, 429, 500, 503):
             body = {"status": status}
             async with self.scripted(reply(body, status=status, headers=[("X-Some", "thing")])) as (_, transport):
@@ -31,12 +31,12 @@ class TransportContract(ConnectionReuseContract):
             assert (response.status, response.headers["x-some"]) == (status, "thing")
             assert response.body == b'{"status": %d}' % status
 
-    async def test_chunks_and_compression_make_no_difference(self) -> None:
+    async def test_chunked_and_compressed_bodies_are_decoded(self) -> None:
         async with self.scripted(chunked(b'{"a":', b"1}"), gzipped(b'{"a":1}')) as (_, transport):
             assert (await transport.send(self.request(), call())).body == b'{"a":1}'
             assert (await transport.send(self.request(), call())).body == b'{"a":1}'
 
-    async def test_method_path_query_and_body_arrive_as_they_were_meant(self) -> None:
+    async def test_method_path_query_and_body_arrive_unchanged(self) -> None:
         query = [("a b", "c&d=é"), ("a b", "+"), ("empty", "")]
         for method in _METHODS:
             async with self.scripted(path="/base/path") as (server, transport):
@@ -47,14 +47,14 @@ class TransportContract(ConnectionReuseContract):
             assert heard.target == "/base/path/x%2Fy/%C3%A9/../z?a+b=c%26d%3D%C3%A9&a+b=%2B&empty="
             assert heard.body == b'{"k": "\xc3\xa9"}'
 
-    async def test_a_body_is_json_and_no_body_has_no_content_type(self) -> None:
+    async def test_only_a_request_with_a_body_has_a_content_type(self) -> None:
         async with self.scripted() as (server, transport):
             await transport.send(self.request("POST", body=b"{}"), call())
             await transport.send(self.request("POST"), call())
         assert [heard.headers.get("content-type") for heard in server.heard] == ["application/json", None]
         assert [heard.headers["accept"] for heard in server.heard] == ["application/json"] * 2
 
-    async def test_headers_of_the_request_and_of_the_call_are_sent_and_no_others_are_made_up(self) -> None:
+    async def test_headers_of_the_request_and_the_call_are_sent_without_invented_ones(self) -> None:
         async with self.scripted() as (server, transport):
             on = call(request_id="r-1", traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
             await transport.send(self.request(headers={"Authorization": "Bearer t"}), on)
@@ -67,26 +67,26 @@ class TransportContract(ConnectionReuseContract):
         )
         assert not {"authorization", "x-request-id", "traceparent", "cookie"} & second.keys()
 
-    async def test_a_redirect_is_an_answer_and_not_followed(self) -> None:
+    async def test_a_redirect_is_returned_and_not_followed(self) -> None:
         for status in (301, 302, 303, 307, 308):
             async with self.scripted(reply(status=status, headers=[("Location", "/elsewhere")])) as (server, transport):
                 response = await transport.send(self.request("POST", body=b"{}"), call())
             assert response.status == status
             assert len(server.heard) == 1
 
-    async def test_cookies_are_not_kept(self) -> None:
+    async def test_cookies_are_not_stored(self) -> None:
         async with self.scripted(reply(headers=[("Set-Cookie", "session=1; Path=/")])) as (server, transport):
             await transport.send(self.request(), call())
             await transport.send(self.request(), call())
         assert [heard.headers.get("cookie") for heard in server.heard] == [None, None]
 
-    async def test_proxies_of_the_environment_are_not_used(self) -> None:
+    async def test_proxy_variables_of_the_environment_are_ignored(self) -> None:
         dead = dict.fromkeys(("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"), "http://127.0.0.1:9")
         with patch.dict(os.environ, dead):
             async with self.scripted() as (_, transport):
                 assert (await transport.send(self.request(), call())).status == 200
 
-    async def test_a_refused_connection_has_sent_nothing(self) -> None:
+    async def test_a_refused_connection_fails_in_phase_connecting(self) -> None:
         async with ScriptedServer() as server, TcpFaultProxy(server.url) as proxy:
             await proxy.set_mode(Mode.REFUSE)
             async with self.transport_to(proxy.url) as transport:
@@ -95,8 +95,8 @@ class TransportContract(ConnectionReuseContract):
                 await proxy.set_mode(Mode.FORWARD)
                 assert (await transport.send(self.request(), call())).status == 200
 
-    async def test_a_connection_that_ends_unanswered_may_have_been_heard_and_is_not_tried_again(self) -> None:
-        """Not even for methods that are said to be idempotent, and not on a connection that was in use before."""
+    async def test_a_disconnect_without_a_response_fails_in_phase_sent_and_is_not_retried(self) -> None:
+        """Idempotent methods and reused connections are no exceptions."""
         for method in _METHODS:
             async with self.scripted(reply({}), DROP) as (server, transport):
                 await transport.send(self.request(), call())
@@ -105,28 +105,28 @@ class TransportContract(ConnectionReuseContract):
             assert [heard.method for heard in server.heard] == ["GET", method]
             assert [heard.connection for heard in server.heard] == [0, 0]
 
-    async def test_a_reset_connection_may_have_been_heard(self) -> None:
+    async def test_a_reset_connection_fails_in_phase_sent(self) -> None:
         async with ScriptedServer() as server, TcpFaultProxy(server.url) as proxy:
             await proxy.set_mode(Mode.RESET)
             async with self.transport_to(proxy.url) as transport:
                 failure = await failure_of(transport, self.request("POST", body=b"{}"), call())
         assert (failure.reason, failure.phase) == ("disconnected", Phase.SENT)
 
-    async def test_half_a_body_is_no_answer(self) -> None:
+    async def test_a_truncated_body_fails_as_cut_short(self) -> None:
         for cut in (reply({"a": 1}, length=1000, then=Then.CLOSE), chunked(b'{"a":', whole=False, then=Then.CLOSE)):
             async with self.scripted(cut) as (_, transport):
                 failure = await failure_of(transport, self.request(), call())
                 assert (failure.reason, failure.phase, failure.status) == ("cut_short", Phase.ANSWERED, 200)
                 assert (await transport.send(self.request(), call())).status == 200
 
-    async def test_what_is_not_http_is_no_answer(self) -> None:
+    async def test_a_response_that_is_not_http_fails_in_phase_sent(self) -> None:
         for garbage in (b"220 mail.test ESMTP\r\n\r\n", b"HTTP/1.1 999999\r\n\r\n", b"\x16\x03\x01\x00\x00\r\n\r\n"):
             async with self.scripted(Reply(garbage, Then.CLOSE)) as (_, transport):
                 failure = await failure_of(transport, self.request(), call())
                 assert failure.phase is Phase.SENT
                 assert failure.reason in {"unreadable", "disconnected"}
 
-    async def test_a_broken_compression_is_no_answer(self) -> None:
+    async def test_an_invalid_compression_fails(self) -> None:
         broken = reply(b"\x1f\x8b no gzip at all", headers=[("Content-Encoding", "gzip")])
         async with self.scripted(broken) as (_, transport):
             failure = await failure_of(transport, self.request(), call())
@@ -144,7 +144,7 @@ class TransportContract(ConnectionReuseContract):
                 failure = await failure_of(transport, self.request(), call(_SOON))
             assert (failure.reason, failure.phase, failure.status) == ("timeout", Phase.ANSWERED, 200)
 
-    async def test_a_deadline_that_has_passed_sends_nothing(self) -> None:
+    async def test_a_call_after_its_deadline_sends_nothing(self) -> None:
         async with self.scripted() as (server, transport):
             for heard in (0, 1):
                 failure = await failure_of(transport, self.request("POST", body=b"{}"), call(-1))
@@ -153,7 +153,7 @@ class TransportContract(ConnectionReuseContract):
                 assert len(server.heard) == heard
                 await transport.send(self.request(), call())
 
-    async def test_an_answer_of_the_largest_size_is_taken_and_one_byte_more_is_not(self) -> None:
+    async def test_a_body_of_the_maximum_size_is_accepted_and_one_more_byte_is_not(self) -> None:
         largest = b'"' + b"x" * (LIMIT - 2) + b'"'
         more = largest + b" "
         async with self.scripted(reply(largest), chunked(largest), gzipped(largest)) as (_, transport):
@@ -165,19 +165,19 @@ class TransportContract(ConnectionReuseContract):
                 assert (failure.reason, failure.phase, failure.status) == ("too_large", Phase.ANSWERED, 200)
                 assert (await transport.send(self.request(), call())).status == 200
 
-    async def test_a_failure_names_the_operation_and_every_attempt_is_noted(self) -> None:
+    async def test_a_failure_names_its_operation_and_every_attempt_is_recorded(self) -> None:
         async with self.scripted(reply(status=404), DROP) as (_, transport):
             on = call()
             await transport.send(self.request(), on)
             failure = await failure_of(transport, UpstreamRequest(Operation.STOP, "POST", "/stop"), on)
         assert failure.operation is Operation.STOP
-        assert [_told(attempt) for attempt in on.attempts] == [
+        assert [_fields(attempt) for attempt in on.attempts] == [
             ("under-test", self.operation, "404", Phase.ANSWERED),
             ("under-test", Operation.STOP, failure.reason, Phase.SENT),
         ]
         assert all(0 <= attempt.seconds < 30 for attempt in on.attempts)
 
-    async def test_a_call_that_is_given_up_is_noted_and_harms_no_other(self) -> None:
+    async def test_a_cancelled_call_is_recorded_and_does_not_affect_the_next_call(self) -> None:
         async with self.scripted(HANG) as (server, transport):
             on = call()
             task = asyncio.create_task(transport.send(self.request(), on))
@@ -185,10 +185,10 @@ class TransportContract(ConnectionReuseContract):
             task.cancel()
             await asyncio.wait([task])
             assert task.cancelled()
-            assert [_told(attempt)[2:] for attempt in on.attempts] == [("cancelled", Phase.SENT)]
+            assert [_fields(attempt)[2:] for attempt in on.attempts] == [("cancelled", Phase.SENT)]
             assert (await transport.send(self.request(), call())).status == 200
 
-    async def test_calls_side_by_side_get_their_own_answers(self) -> None:
+    async def test_concurrent_calls_get_their_own_responses(self) -> None:
         script = [reply({}) for _ in range(20)]
         async with self.scripted(*script) as (server, transport):
             on = call()
@@ -196,20 +196,22 @@ class TransportContract(ConnectionReuseContract):
         assert sorted(heard.target for heard in server.heard) == sorted(f"/{number}" for number in range(20))
         assert len(on.attempts) == 20
 
-    async def test_what_comes_before_an_answer_is_none(self) -> None:
+    async def test_an_informational_response_is_skipped(self) -> None:
         early = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}"
         async with self.scripted(Reply(early)) as (_, transport):
             response = await transport.send(self.request("POST", body=b"{}"), call())
         assert (response.status, response.body) == (201, b"{}")
 
-    async def test_another_protocol_is_an_answer_that_nothing_follows(self) -> None:
+    async def test_a_protocol_switch_is_returned_and_its_connection_is_not_reused(self) -> None:
         switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
         async with self.scripted(Reply(switch)) as (server, transport):
             assert (await transport.send(self.request(), call())).status == 101
             assert (await transport.send(self.request(), call())).status == 200
         assert server.connections == 2
 
-    async def test_an_answer_is_taken_before_the_whole_body_was_read_and_nothing_follows_it(self) -> None:
+    async def test_an_early_response_to_a_large_request_is_returned_and_its_connection_is_not_reused(
+        self,
+    ) -> None:
         async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")
             connections.append(writer)
@@ -227,7 +229,7 @@ class TransportContract(ConnectionReuseContract):
             done.set()
         assert len(connections) == 2
 
-    async def test_closing_is_final_and_may_be_repeated(self) -> None:
+    async def test_a_closed_transport_sends_nothing_and_may_be_closed_again(self) -> None:
         async with self.scripted() as (server, transport):
             await transport.send(self.request(), call())
             await transport.close()
@@ -237,5 +239,5 @@ class TransportContract(ConnectionReuseContract):
         assert len(server.heard) == 1
 
 
-def _told(attempt: Attempt) -> tuple[str, str, str, Phase]:
+def _fields(attempt: Attempt) -> tuple[str, str, str, Phase]:
     return attempt.provider, attempt.operation, attempt.outcome, attempt.phase

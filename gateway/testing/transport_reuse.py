@@ -1,4 +1,4 @@
-"""The part of the transport contract about connections that are used again: an answer belongs to its request."""
+"""The part of the transport contract about connection reuse: a response belongs to its own request."""
 
 import asyncio
 
@@ -7,17 +7,17 @@ from gateway.testing.transport_subject import TransportSubject, call
 
 
 class ConnectionReuseContract(TransportSubject):
-    """When a connection serves another request, and when it must not."""
+    """When a connection may serve another request, and when it must not."""
 
-    async def test_a_connection_is_used_again(self) -> None:
+    async def test_a_connection_is_reused(self) -> None:
         empty = reply(b"", status=204)
         async with self.scripted(reply({}), empty, reply({}), chunked(b"{}")) as (server, transport):
             for method in ("GET", "DELETE", "POST", "GET", "GET"):
                 await transport.send(self.request(method), call())
         assert server.connections == 1
 
-    async def test_bytes_on_an_idle_connection_are_never_part_of_an_answer(self) -> None:
-        """Whether the event loop has read them before the next request is sent or not."""
+    async def test_stray_bytes_on_an_idle_connection_close_it(self) -> None:
+        """Stray bytes are never part of a response, whether or not they were read before the next request is sent."""
         whole = reply({"of": "another"}).raw
         for stray in (whole, reply({"slow": True}, status=408).raw, whole[:20], b"H", b"no HTTP\r\n\r\n", b"\r\n"):
             for turns in (0, 5):
@@ -29,22 +29,22 @@ class ConnectionReuseContract(TransportSubject):
                     assert (await transport.send(self.request(), call())).body == b'{"of": 2}'
                 assert server.connections == 2
 
-    async def test_an_answer_that_comes_twice_at_once_is_given_once(self) -> None:
+    async def test_a_duplicate_response_in_one_segment_is_discarded(self) -> None:
         twice = reply({"of": 1})
         async with self.scripted(Reply(twice.raw * 2), reply({"of": 2})) as (server, transport):
             assert (await transport.send(self.request(), call())).body == b'{"of": 1}'
             assert (await transport.send(self.request(), call())).body == b'{"of": 2}'
         assert server.connections == 2
 
-    async def test_an_idle_connection_that_the_server_has_ended_is_not_used(self) -> None:
+    async def test_an_idle_connection_that_the_server_closed_is_not_reused(self) -> None:
         async with self.scripted(Reply(reply({}).raw, Then.CLOSE)) as (server, transport):
             await transport.send(self.request(), call())
             await server.until_ended(0)
             assert (await transport.send(self.request("POST", body=b"{}"), call())).status == 200
         assert [heard.connection for heard in server.heard] == [0, 1]
 
-    async def test_a_connection_is_not_shared_by_callers_right_after_an_answer(self) -> None:
-        """An answer that comes twice, the second time together with the next request, reaches no other caller."""
+    async def test_a_connection_is_reused_only_by_the_same_caller_right_after_a_response(self) -> None:
+        """A duplicate response that arrives during the next request reaches no other caller."""
         async with self.scripted() as (server, transport):
             for caller in ("one", "two", "one", "two", ""):
                 await transport.send(self.request(), call(caller=caller))

@@ -1,4 +1,4 @@
-"""What the suites of the transport contract share: requests, a server of scripted bytes, the transport under test."""
+"""Shared parts of the transport contract: requests, a scripted server, and the transport under test."""
 
 import time
 from abc import ABC, abstractmethod
@@ -11,41 +11,41 @@ from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Call, Transport, TransportFailure, UpstreamRequest
 from gateway.testing.scripted_server import Reply, ScriptedServer
 
-LIMIT: Final = 4096  # bytes; the largest answer that the transports under test take
+LIMIT: Final = 4096  # bytes; the largest response that the transports under test accept
 
 
 def call(seconds: float = 30.0, **options: Any) -> Call:
-    """A call that may take so long."""
+    """A call with a deadline in ``seconds``."""
     return Call(deadline=time.monotonic() + seconds, **options)
 
 
 def request(
     method: str = "GET", path: str = "/things", *, operation: Operation = Operation.GET, **options: Any
 ) -> UpstreamRequest:
-    """A request as adapters make them."""
+    """A request like those of adapters."""
     return UpstreamRequest(operation, method, path, **options)
 
 
 async def failure_of(transport: Transport, asked: UpstreamRequest, on: Call) -> TransportFailure:
-    """The failure that a request ends with."""
+    """Send a request that must fail, and return the failure."""
     try:
         response = await transport.send(asked, on)
     except TransportFailure as failure:
         return failure
-    raise AssertionError(f"it was answered with {response.status}")
+    raise AssertionError(f"the response was {response.status} instead of a failure")
 
 
 class TransportSubject(ABC):
     """A transport under test, and servers for it.
 
-    ``operation`` is that of the requests. A wrapper that sends some operations again is tested with another one.
+    ``operation`` is the operation of the requests. A wrapper that retries some operations is tested with another one.
     """
 
     operation: Operation = Operation.GET
 
     @abstractmethod
     def make_transport(self, settings: ProviderSettings) -> Transport:
-        """The transport under test, over the system's clock."""
+        """Create the transport under test, with the system's clock."""
 
     def request(self, method: str = "GET", path: str = "/things", **options: Any) -> UpstreamRequest:
         """A request of :attr:`operation`."""
@@ -53,7 +53,7 @@ class TransportSubject(ABC):
 
     @asynccontextmanager
     async def transport_to(self, url: str, **options: Any) -> AsyncIterator[Transport]:
-        """A transport with a base URL of ``url``; it is closed at the end."""
+        """A transport whose base URL is ``url``. It is closed at the end."""
         known = {"name": "under-test", "api": "test", "base_url": url, "token": "t", "max_response_bytes": LIMIT}
         transport = self.make_transport(ProviderSettings.model_validate({**known, **options}))
         try:

@@ -1,4 +1,4 @@
-"""How an emulator's calls wait, and what reads do not show yet."""
+"""Waiting for conditions, held calls, and runtimes that reads do not show yet."""
 
 import asyncio
 from collections.abc import Callable, Collection
@@ -8,19 +8,19 @@ Read = Literal["list", "get"]
 
 
 class Watch:
-    """Lets tests wait for a condition instead of for time."""
+    """Waits for a condition, so that tests need no sleep."""
 
     def __init__(self) -> None:
         self._waiting: set[asyncio.Future[None]] = set()
 
     def changed(self) -> None:
-        """Let those who wait look again."""
+        """Make all waiting tasks check their conditions again."""
         for future in self._waiting:
             if not future.done():
                 future.set_result(None)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Return as soon as the condition holds."""
+        """Return once the condition is true."""
         while not condition():
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.add(future)
@@ -31,13 +31,13 @@ class Watch:
 
 
 class Gate:
-    """Where held calls wait. A release lets through those that wait then, not those that come later."""
+    """Where held calls wait. A release continues the calls that wait at that moment, not later ones."""
 
     def __init__(self) -> None:
         self._held: dict[asyncio.Future[None], str] = {}
 
     async def wait(self, operation: str) -> None:
-        """Wait for the next release of this operation."""
+        """Wait for the next release of this operation, or of all."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._held[future] = operation
         try:
@@ -46,7 +46,7 @@ class Gate:
             del self._held[future]
 
     def release(self, operation: str | None = None) -> int:
-        """Let the held calls of an operation, or all, go on; how many there were."""
+        """Continue the held calls of an operation, or all, and return how many there were."""
         ready = [future for future, held in self._held.items() if operation in {None, held} and not future.done()]
         for future in ready:
             future.set_result(None)
@@ -54,24 +54,24 @@ class Gate:
 
 
 class Unseen:
-    """What was made but is not shown yet by the lists, or by the GET of it: a read replica that lags behind."""
+    """What lists, or GETs, do not show yet: the effect of a read replica that lags."""
 
     def __init__(self) -> None:
         self._left: dict[Read, dict[str, int | None]] = {"list": {}, "get": {}}
 
     def hide(self, read: Read, thing: str, reads: int | None) -> None:
-        """Hide a thing from the next so many reads; None: until released."""
+        """Hide a thing from the next ``reads`` reads; None: until the release."""
         self._left[read][thing] = reads
 
     def in_list(self) -> frozenset[str]:
-        """What this list does not show. Each call counts as a read of everything."""
+        """The things that this list does not show. Each call counts as one read of each."""
         left = self._left["list"]
         hidden = frozenset(left)
         self._count(left, hidden)
         return hidden
 
     def in_get(self, thing: str) -> bool:
-        """Whether this GET does not show the thing. Each call counts as a read of it."""
+        """Whether this GET does not show the thing. Each call counts as one read of it."""
         left = self._left["get"]
         if thing not in left:
             return False
@@ -79,7 +79,7 @@ class Unseen:
         return True
 
     def release(self) -> int:
-        """Show everything; how many things were hidden."""
+        """Show everything, and return how many things were hidden."""
         count = len(self._left["list"].keys() | self._left["get"].keys())
         for left in self._left.values():
             left.clear()

@@ -1,4 +1,4 @@
-"""The subject of the adapter contract: each adapter on the real transport, in every personality of its emulator."""
+"""The subject of the adapter contract: each adapter with the real transport, in every personality of its emulator."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""The stores under test: SQLite over a file, PostgreSQL over a database of the tests' own cluster, and memory."""
+"""The stores under test: SQLite with a file, PostgreSQL with a database of the test cluster, and memory."""
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ from gateway.storage.sqlite import SqliteStore
 from gateway.testing.postgres_cluster import PostgresCluster
 from gateway.testing.store_subject import StoreSubject
 
-# PostgreSQL's clock is moved by a function of the same name that is found before its own.
+# Shifts PostgreSQL's clock: this schema precedes pg_catalog in the search path.
 _CLOCK = """
 CREATE SCHEMA shifted;
 CREATE TABLE shifted.by (seconds double precision NOT NULL);
@@ -27,9 +27,9 @@ INSERT INTO shifted.by VALUES (0);
 CREATE FUNCTION shifted.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS
     'SELECT pg_catalog.clock_timestamp() + make_interval(secs => seconds) FROM shifted.by';
 """
-_EMPTY: list[bytes] = []  # a file with the schema
-_WITH_A_CLOCK: WeakSet[PostgresCluster] = WeakSet()
-# Faster than to truncate them, because they are small and have many indexes.
+_EMPTY: list[bytes] = []  # the content of a file with the schema
+_PREPARED: WeakSet[PostgresCluster] = WeakSet()
+# DELETE is faster than TRUNCATE, because the tables are small and have many indexes.
 _RESET = """
 DELETE FROM intents; DELETE FROM pins; DELETE FROM decisions; DELETE FROM specs; DELETE FROM leases;
 UPDATE shifted.by SET seconds = 0
@@ -46,7 +46,7 @@ class _Opened(StoreSubject):
 
     @abstractmethod
     def make(self) -> SqlStore:
-        """A store that nobody has opened."""
+        """Create a store, not opened."""
 
     async def another(self) -> Store:
         store = self.make()
@@ -56,7 +56,7 @@ class _Opened(StoreSubject):
 
 
 class MemorySubject(StoreSubject):
-    """Rows in memory, and a clock that goes on a little whenever it is read."""
+    """A database in memory, and a clock that advances by 1 ms on each read."""
 
     def __init__(self) -> None:
         self._rows = MemoryDatabase()
@@ -76,7 +76,7 @@ class MemorySubject(StoreSubject):
 
 
 class SqliteSubject(_Opened):
-    """A file; all stores over it share one clock."""
+    """A file. All stores over it share one clock."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class SqliteSubject(_Opened):
 
 
 class PostgresSubject(_Opened):
-    """A database."""
+    """A database of the test cluster."""
 
     def __init__(self, dsn: str, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class PostgresSubject(_Opened):
 
 @asynccontextmanager
 async def connected(dsn: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
-    """A connection for what the store does not do."""
+    """A connection for statements that a store does not have."""
     connection = await asyncpg.connect(dsn)
     try:
         yield connection
@@ -117,7 +117,7 @@ async def connected(dsn: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Recor
 
 @asynccontextmanager
 async def database(cluster: PostgresCluster) -> AsyncIterator[str]:
-    """An empty database, by its address. One that somebody is connected to at the end cannot be dropped."""
+    """The URL of an empty database. Dropping it at the end fails if a connection to it is open."""
     name = f"test_{token_hex(8)}"
     async with connected(cluster.dsn()) as connection:
         await connection.execute(f"CREATE DATABASE {name}")
@@ -126,10 +126,10 @@ async def database(cluster: PostgresCluster) -> AsyncIterator[str]:
         await connection.execute(f"DROP DATABASE {name}")
 
 
-async def database_with_a_clock(cluster: PostgresCluster) -> str:
-    """The address of a database that all tests use, one after the other, with the schema and a clock to be moved."""
+async def shared_database(cluster: PostgresCluster) -> str:
+    """The URL of a database that all tests use in turn, with the schema and an adjustable clock."""
     dsn = cluster.dsn("stores")
-    if cluster in _WITH_A_CLOCK:
+    if cluster in _PREPARED:
         return dsn
     async with connected(cluster.dsn()) as connection:
         await connection.execute("CREATE DATABASE stores")
@@ -137,12 +137,12 @@ async def database_with_a_clock(cluster: PostgresCluster) -> str:
     async with connected(dsn) as connection:
         await connection.execute(_CLOCK)
         await connection.execute("ALTER DATABASE stores SET search_path = shifted, pg_catalog, public")
-    _WITH_A_CLOCK.add(cluster)
+    _PREPARED.add(cluster)
     return dsn
 
 
-async def _with_the_schema(subject: SqliteSubject) -> None:
-    """Give it a copy of the first file that was made."""
+async def _create_file(subject: SqliteSubject) -> None:
+    """Create the file: an upgrade for the first test, a copy of its file for the others."""
     if _EMPTY:
         subject.path.write_bytes(_EMPTY[0])
     else:
@@ -152,7 +152,7 @@ async def _with_the_schema(subject: SqliteSubject) -> None:
 
 @asynccontextmanager
 async def memory_stores() -> AsyncIterator[MemorySubject]:
-    """Nothing yet."""
+    """An empty store in memory."""
     subject = MemorySubject()
     subject.store = await subject.another()
     yield subject
@@ -160,9 +160,9 @@ async def memory_stores() -> AsyncIterator[MemorySubject]:
 
 @asynccontextmanager
 async def sqlite_stores(folder: Path) -> AsyncIterator[SqliteSubject]:
-    """A fresh file."""
+    """An empty store in a new file."""
     subject = SqliteSubject(folder / "store.db")
-    await _with_the_schema(subject)
+    await _create_file(subject)
     subject.store = await subject.another()
     try:
         yield subject
@@ -173,14 +173,14 @@ async def sqlite_stores(folder: Path) -> AsyncIterator[SqliteSubject]:
 
 @asynccontextmanager
 async def postgres_stores(cluster: PostgresCluster) -> AsyncIterator[PostgresSubject]:
-    """An empty store. At the end of a test, no connection is in use."""
-    async with connected(await database_with_a_clock(cluster)) as connection:
+    """An empty store in PostgreSQL. Fails if a connection is in use at the end of a test."""
+    async with connected(await shared_database(cluster)) as connection:
         await connection.execute(_RESET)
         subject = PostgresSubject(cluster.dsn("stores"), connection)
         subject.store = await subject.another()
         try:
             yield subject
-            assert not await connection.fetch(_BUSY), "a connection was left checked out"
+            assert not await connection.fetch(_BUSY), "a connection is still in use"
         finally:
             for store in subject.opened:
                 await store.close()

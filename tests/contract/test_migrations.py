@@ -1,4 +1,4 @@
-"""The schema is brought up to date once, by one process, and a version that cannot work with it says so."""
+"""Upgrades of the schema: applied once, by one process; a program that cannot use the schema reports it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -23,7 +23,7 @@ Make = Callable[[], SqlStore]
 
 @pytest.fixture(params=["sqlite", "postgres"])
 async def make(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Make]:
-    """Makes stores over an empty database."""
+    """A function that creates stores over one empty database."""
     if request.param == "sqlite":
         yield lambda: SqliteStore(tmp_path / "store.db")
         return
@@ -32,7 +32,7 @@ async def make(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
 
 def known(monkeypatch: pytest.MonkeyPatch, *later: Migration) -> None:
-    """Let the program know further migrations."""
+    """Add migrations to those that the program knows."""
     monkeypatch.setattr(migrations, "migrations", lambda: [*KNOWN, *later])
 
 
@@ -44,7 +44,7 @@ async def works(store: SqlStore, name: str = "one") -> None:
         await store.close()
 
 
-async def test_an_upgrade_is_done_once(make: Make):
+async def test_a_second_upgrade_changes_nothing(make: Make):
     store = make()
     assert await store.schema() == SchemaStatus(0, NEWEST, 0)
     done = await store.upgrade()
@@ -55,13 +55,13 @@ async def test_an_upgrade_is_done_once(make: Make):
     await works(store, "two")
 
 
-async def test_upgrades_at_the_same_time_are_one(make: Make):
+async def test_concurrent_upgrades_are_applied_once(make: Make):
     statuses = await asyncio.gather(*(make().upgrade() for _ in range(4)))
     assert {status.version for status in statuses} == {NEWEST}
     await works(make())
 
 
-async def test_a_store_that_is_behind_is_used_after_its_upgrade(make: Make, monkeypatch: pytest.MonkeyPatch):
+async def test_an_outdated_store_is_unavailable_until_its_upgrade(make: Make, monkeypatch: pytest.MonkeyPatch):
     await make().upgrade()
     known(monkeypatch, Migration(NEWEST + 1, NEWEST, ["ALTER TABLE intents ADD COLUMN later TEXT"]))
     with pytest.raises(StoreUnavailable, match="db upgrade"):
@@ -70,8 +70,8 @@ async def test_a_store_that_is_behind_is_used_after_its_upgrade(make: Make, monk
     await works(make())
 
 
-async def test_the_version_before_goes_on_with_the_new_schema(make: Make, monkeypatch: pytest.MonkeyPatch):
-    """While replicas are replaced one by one; a schema that it cannot work with it does not touch."""
+async def test_the_previous_version_works_with_a_compatible_newer_schema(make: Make, monkeypatch: pytest.MonkeyPatch):
+    """For rolling upgrades. With an incompatible schema it is unavailable."""
     await make().upgrade()
     with monkeypatch.context() as newer:
         known(newer, Migration(NEWEST + 1, NEWEST, ["ALTER TABLE intents ADD COLUMN later TEXT"]))
@@ -90,7 +90,7 @@ async def test_the_version_before_goes_on_with_the_new_schema(make: Make, monkey
         await works(make())
 
 
-async def test_an_upgrade_that_fails_leaves_nothing_behind(make: Make, monkeypatch: pytest.MonkeyPatch):
+async def test_a_failed_upgrade_is_rolled_back(make: Make, monkeypatch: pytest.MonkeyPatch):
     await make().upgrade()
     with monkeypatch.context() as newer:
         known(newer, Migration(NEWEST + 1, NEWEST, ["CREATE TABLE half (id TEXT)", "CREATE TABLE specs (id TEXT)"]))
@@ -102,12 +102,12 @@ async def test_an_upgrade_that_fails_leaves_nothing_behind(make: Make, monkeypat
         assert (await make().upgrade()).version == NEWEST + 1
 
 
-def test_every_migration_can_be_read_by_the_version_before():
+def test_every_migration_is_compatible_with_the_previous_version():
     assert [migration.version for migration in KNOWN] == list(range(1, NEWEST + 1))
     assert all(migration.readable_from <= max(1, migration.version - 1) for migration in KNOWN)
     assert all(migration.statements for migration in KNOWN)
 
 
-def test_a_migration_has_to_say_who_can_read_it():
+def test_a_migration_without_readable_from_is_rejected():
     with pytest.raises(ValueError, match=r"0002_more\.sql"):
         migrations._parsed("0002_more.sql", "CREATE TABLE x (y TEXT);\n")

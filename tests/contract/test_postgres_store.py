@@ -1,4 +1,4 @@
-"""What only the PostgreSQL store has to show: its connections, and what happens when the server is in trouble."""
+"""The PostgreSQL store beyond the contract: its connections, and failures of the server."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from gateway.testing.postgres_cluster import PostgresCluster
 from gateway.testing.store_subject import LEASE, begun, create
 from tests.contract.store_subjects import PostgresSubject, connected, database, postgres_stores
 
-SOON = 0.3  # seconds that a call may take here, where it is to take too long
+SOON = 0.3  # seconds; the timeout of calls that must time out
 
 
 @pytest.fixture
@@ -39,13 +39,13 @@ async def opened(dsn: str, **options: Any) -> AsyncIterator[PostgresStore]:
 
 @asynccontextmanager
 async def fresh(cluster: PostgresCluster) -> AsyncIterator[str]:
-    """A database of one's own with the schema."""
+    """The URL of a separate database with the schema."""
     async with database(cluster) as dsn:
         await PostgresStore(SecretStr(dsn)).upgrade()
         yield dsn
 
 
-async def asked(store: PostgresStore, sql: str) -> Any:
+async def value_of(store: PostgresStore, sql: str) -> Any:
     def steps() -> Steps[Any]:
         rows = yield Statement(sql)
         return rows[0][0]
@@ -53,23 +53,23 @@ async def asked(store: PostgresStore, sql: str) -> Any:
     return await store._read(steps)
 
 
-async def test_every_connection_is_given_back(postgres: PostgresCluster):
-    """A database that anybody is connected to could not be dropped at the end."""
+async def test_connections_are_limited_and_released(postgres: PostgresCluster):
+    """An open connection would prevent dropping the database at the end."""
     async with fresh(postgres) as dsn, opened(dsn, connections=3) as store, connected(dsn) as admin:
         await asyncio.gather(*(store.begin(create(f"n-{n}"), "me", LEASE) for n in range(30)))
         count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'runtime-gateway' AND datname = $1"
         assert 1 <= await admin.fetchval(count, dsn.split("/")[3].split("?")[0]) <= 3
 
 
-async def test_a_server_that_is_not_there_is_told_at_once(tmp_path: Any):
+async def test_an_unreachable_server_makes_calls_fail(tmp_path: Any):
     async with opened(f"postgresql://postgres@/x?host={tmp_path}") as store:
         for call in (store.ping(), store.get("in_x"), store.begin(create(), "me", LEASE), store.schema()):
             with pytest.raises(StoreUnavailable):
                 await call
 
 
-async def test_a_database_without_the_schema_is_said_to_need_an_upgrade(postgres: PostgresCluster):
-    """And is used as soon as it has it."""
+async def test_a_database_without_the_schema_is_unavailable_until_its_upgrade(postgres: PostgresCluster):
+    """The error names the command for the upgrade."""
     async with database(postgres) as dsn, opened(dsn) as store:
         assert (await store.schema()).version == 0
         with pytest.raises(StoreUnavailable, match="db upgrade"):
@@ -78,7 +78,7 @@ async def test_a_database_without_the_schema_is_said_to_need_an_upgrade(postgres
         await store.ping()
 
 
-async def test_it_works_again_after_all_connections_were_lost(stores: PostgresSubject):
+async def test_the_store_recovers_from_the_loss_of_all_connections(stores: PostgresSubject):
     async with opened(stores.dsn) as store:
         known = begun(await store.begin(create(), "me", LEASE))
         async with connected(stores.dsn) as admin:
@@ -86,52 +86,52 @@ async def test_it_works_again_after_all_connections_were_lost(stores: PostgresSu
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
                 " WHERE pid <> pg_backend_pid() AND application_name = 'runtime-gateway'"
             )
-        for _ in range(5):  # as many as it may have had connections
+        for _ in range(5):  # more than its connections
             try:
                 assert await store.get(known.id) == known
                 break
             except StoreUnavailable:
                 continue
         else:
-            raise AssertionError("it did not recover")
+            raise AssertionError("the store did not recover")
 
 
-async def test_a_connection_that_the_server_ends_just_when_it_is_used_is_trouble_of_the_store(
+async def test_an_internal_error_of_the_driver_makes_the_store_unavailable_and_the_connection_unused(
     stores: PostgresSubject, monkeypatch: pytest.MonkeyPatch
 ):
-    """The driver then has an error of its own, which says that it is confused."""
+    """asyncpg raises it when the server closes a connection during its use."""
 
-    async def confused(*_: Any) -> None:
+    async def fail(*_: Any) -> None:
         raise asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress")
 
     async with opened(stores.dsn, connections=1) as store:
-        pid = await asked(store, "SELECT pg_backend_pid()")
+        pid = await value_of(store, "SELECT pg_backend_pid()")
         for call in (lambda: store.get("in_x"), lambda: store.begin(create(), "me", LEASE)):
             with monkeypatch.context() as patched:
-                patched.setattr(asyncpg.Connection, "fetch", confused)
+                patched.setattr(asyncpg.Connection, "fetch", fail)
                 with pytest.raises(StoreUnavailable):
                     await call()
-            assert await asked(store, "SELECT pg_backend_pid()") != pid
+            assert await value_of(store, "SELECT pg_backend_pid()") != pid
 
 
-async def test_a_server_that_hangs_holds_nobody_up(stores: PostgresSubject):
-    """Neither a call nor a close; and afterwards nothing of it is left."""
+async def test_a_hanging_server_blocks_neither_calls_nor_close(stores: PostgresSubject):
+    """Its connection is replaced."""
     store = PostgresStore(SecretStr(stores.dsn), connections=1, timeout=SOON)
     await store.open()
-    pid = await asked(store, "SELECT pg_backend_pid()")
+    pid = await value_of(store, "SELECT pg_backend_pid()")
     os.kill(pid, signal.SIGSTOP)
     try:
         async with asyncio.timeout(20):
             with pytest.raises(StoreUnavailable):
                 await store.begin(create(), "me", LEASE)
-            assert await asked(store, "SELECT pg_backend_pid()") != pid
+            assert await value_of(store, "SELECT pg_backend_pid()") != pid
             await store.close()
     finally:
         os.kill(pid, signal.SIGCONT)
 
 
-async def test_a_row_that_somebody_keeps_locked_is_waited_for_only_so_long(stores: PostgresSubject):
-    """Reads go on meanwhile, and the reconciler passes it over."""
+async def test_a_write_to_a_locked_row_times_out(stores: PostgresSubject):
+    """Reads work meanwhile, and a claim of due intents skips the row."""
     known = begun(await stores.store.begin(create(), "me", 0.0))
     async with opened(stores.dsn, timeout=SOON) as store, connected(stores.dsn) as other:
         async with other.transaction():
@@ -144,7 +144,7 @@ async def test_a_row_that_somebody_keeps_locked_is_waited_for_only_so_long(store
         assert await store.record_created(known.id, "r") is not None
 
 
-async def test_a_caller_that_gives_up_leaves_no_connection_in_use(stores: PostgresSubject):
+async def test_a_cancelled_call_releases_its_connection(stores: PostgresSubject):
     known = begun(await stores.store.begin(create(), "me", LEASE))
     async with opened(stores.dsn, connections=1) as store, connected(stores.dsn) as other:
         async with other.transaction():
@@ -158,27 +158,27 @@ async def test_a_caller_that_gives_up_leaves_no_connection_in_use(stores: Postgr
         assert await store.get(known.id) == known
 
 
-async def test_a_commit_means_on_the_disk_whatever_the_database_says(postgres: PostgresCluster):
+async def test_commits_are_synchronous_even_if_the_database_defaults_to_asynchronous(postgres: PostgresCluster):
     async with fresh(postgres) as dsn:
         name = dsn.split("/")[3].split("?")[0]
         async with connected(dsn) as admin:
             await admin.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
         async with opened(dsn) as store:
-            assert await asked(store, "SELECT current_setting('synchronous_commit')") == "on"
+            assert await value_of(store, "SELECT current_setting('synchronous_commit')") == "on"
 
 
-async def test_a_connection_whose_commits_may_be_lost_is_not_used(
+async def test_a_connection_with_asynchronous_commits_is_rejected(
     stores: PostgresSubject, monkeypatch: pytest.MonkeyPatch
 ):
-    """As through a pooler that drops what we ask for."""
+    """For example through a pooler that drops our settings."""
     monkeypatch.setattr("gateway.storage.postgres._settings", lambda _: {"synchronous_commit": "off"})
     async with opened(stores.dsn) as store:
         with pytest.raises(StoreUnavailable, match="synchronous_commit"):
             await store.ping()
 
 
-async def test_a_standby_answers_reads_and_is_not_taken_for_a_primary(postgres: PostgresCluster):
-    """The connection to one that became a standby is given up, so that the next one may reach the primary."""
+async def test_a_standby_serves_reads_but_fails_ping_and_writes(postgres: PostgresCluster):
+    """A connection to a server that became a standby is closed, so that the next one may reach the primary."""
     async with fresh(postgres) as dsn:
         name = dsn.split("/")[3].split("?")[0]
         async with opened(dsn, connections=1) as store, connected(dsn) as admin:
@@ -199,7 +199,7 @@ async def test_a_standby_answers_reads_and_is_not_taken_for_a_primary(postgres: 
             begun(await store.begin(create(), "me", LEASE))
 
 
-async def test_more_than_can_be_served_is_refused(stores: PostgresSubject, monkeypatch: pytest.MonkeyPatch):
+async def test_calls_beyond_the_queue_limit_are_refused(stores: PostgresSubject, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("gateway.storage.postgres._WAITING", 3)
     async with opened(stores.dsn, connections=1) as store:
         answers = await asyncio.gather(*(store.now() for _ in range(8)), return_exceptions=True)
@@ -207,11 +207,11 @@ async def test_more_than_can_be_served_is_refused(stores: PostgresSubject, monke
         assert len(refused) == 5
 
 
-async def test_nobody_is_told_the_password(stores: PostgresSubject):
+async def test_errors_and_reprs_do_not_contain_the_password(stores: PostgresSubject):
     dsn = stores.dsn.replace("postgres@", "nobody-knows-me:canary-password@")
     async with opened(dsn) as store:
-        with pytest.raises(StoreUnavailable) as told:
+        with pytest.raises(StoreUnavailable) as caught:
             await store.ping()
-        texts = [repr(store), str(told.value), repr(told.value.__cause__), repr(vars(store))]
+        texts = [repr(store), str(caught.value), repr(caught.value.__cause__), repr(vars(store))]
         assert not [text for text in texts if "canary" in text]
-        assert isinstance(told.value.__cause__, asyncpg.PostgresError)
+        assert isinstance(caught.value.__cause__, asyncpg.PostgresError)

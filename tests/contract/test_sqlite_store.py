@@ -1,4 +1,4 @@
-"""What only the SQLite store has to show: its file, its thread, and what happens when either is in trouble."""
+"""The SQLite store beyond the contract: its file, its threads, and failures of the file."""
 
 import asyncio
 import sqlite3
@@ -18,7 +18,7 @@ from gateway.storage.sql import RetryTransaction, Rollback, Statement, Steps
 from gateway.storage.sqlite import SqliteStore
 from gateway.testing.store_subject import LEASE, begun, create
 
-SOON = 0.2  # seconds that a call may take here, where it is to take too long
+SOON = 0.2  # seconds; the timeout of calls that must time out
 
 
 @pytest.fixture
@@ -37,19 +37,19 @@ async def store(path: Path) -> AsyncIterator[SqliteStore]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Another process writes, and does not come to an end."""
+    """Hold the write lock, as another process would."""
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
 
 
 def modes(path: Path) -> dict[str, int]:
-    """The file and what SQLite keeps beside it, with who may use each."""
+    """The modes of the file and of SQLite's files beside it."""
     return {found.name: found.stat().st_mode & 0o777 for found in path.parent.glob(f"{path.name}*")}
 
 
 def remove(path: Path) -> None:
-    """Remove the file and what SQLite keeps beside it."""
+    """Remove the file and SQLite's files beside it."""
     for found in path.parent.glob(f"{path.name}*"):
         found.unlink()
 
@@ -64,7 +64,7 @@ def fill(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def ask(sql: str) -> Any:
+def value_of(sql: str) -> Any:
     def steps() -> Steps[Any]:
         rows = yield Statement(sql)
         return rows[0][0]
@@ -72,15 +72,15 @@ def ask(sql: str) -> Any:
     return steps
 
 
-async def test_the_file_is_its_owners_and_every_commit_is_flushed(store: SqliteStore, path: Path):
-    assert await store._write(ask("PRAGMA synchronous")) == 2
-    assert await store._write(ask("PRAGMA journal_mode")) == "wal"
+async def test_files_have_mode_0600_and_every_commit_is_flushed(store: SqliteStore, path: Path):
+    assert await store._write(value_of("PRAGMA synchronous")) == 2
+    assert await store._write(value_of("PRAGMA journal_mode")) == "wal"
     begun(await store.begin(create(), "me", LEASE))
     assert modes(path) == dict.fromkeys(("store.db", "store.db-shm", "store.db-wal"), 0o600)
 
 
-async def test_a_missing_file_is_trouble_and_no_empty_store(path: Path):
-    """It is not made by opening it; once it is there, it is used."""
+async def test_a_missing_file_makes_the_store_unavailable(path: Path):
+    """Opening does not create it. Once an upgrade has created it, the store works."""
     store = SqliteStore(path)
     await store.open()
     for call in (store.ping(), store.get("in_x"), store.begin(create(), "me", LEASE)):
@@ -93,7 +93,7 @@ async def test_a_missing_file_is_trouble_and_no_empty_store(path: Path):
     await store.close()
 
 
-async def test_an_empty_file_is_said_to_need_an_upgrade(path: Path):
+async def test_an_empty_file_needs_an_upgrade(path: Path):
     fill(path, b"")
     store = SqliteStore(path)
     await store.open()
@@ -102,8 +102,8 @@ async def test_an_empty_file_is_said_to_need_an_upgrade(path: Path):
     await store.close()
 
 
-async def test_nothing_is_written_to_a_file_that_was_removed_or_replaced(store: SqliteStore, path: Path):
-    """What was acknowledged would be lost with it."""
+async def test_nothing_is_written_to_a_removed_or_replaced_file(store: SqliteStore, path: Path):
+    """An acknowledged write would be lost with it."""
     kept = begun(await store.begin(create("kept"), "me", LEASE))
     backup = backup_of(path)
     lost = begun(await store.begin(create("lost"), "me", LEASE))
@@ -117,8 +117,8 @@ async def test_nothing_is_written_to_a_file_that_was_removed_or_replaced(store: 
     begun(await store.begin(create("lost"), "me", LEASE))
 
 
-async def test_a_file_that_was_replaced_is_the_store_from_then_on(store: SqliteStore, path: Path):
-    """Restored from a copy in the midst of work, with no call in between."""
+async def test_a_replaced_file_is_used_by_the_next_call(store: SqliteStore, path: Path):
+    """For example after a restore during operation, without a call in between."""
     kept = begun(await store.begin(create("kept"), "me", LEASE))
     backup = backup_of(path)
     begun(await store.begin(create("lost"), "me", LEASE))
@@ -132,9 +132,9 @@ async def test_a_file_that_was_replaced_is_the_store_from_then_on(store: SqliteS
     await other.close()
 
 
-async def test_an_upgrade_leaves_the_locks_of_a_store_in_use_alone(store: SqliteStore, path: Path):
-    """The system ends all locks that a process has on a file when the process closes any handle on it. Another process
-    would then take itself for the last one and remove the log."""
+async def test_an_upgrade_keeps_the_locks_of_an_open_store(store: SqliteStore, path: Path):
+    """POSIX releases all locks of a process on a file when the process closes any descriptor of it. Another process
+    would then consider itself the last one and remove the log."""
     begun(await store.begin(create(), "me", LEASE))
     await SqliteStore(path).upgrade()
     visit = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT * FROM intents'); c.close()"
@@ -143,30 +143,30 @@ async def test_an_upgrade_leaves_the_locks_of_a_store_in_use_alone(store: Sqlite
     assert "store.db-wal" in modes(path)
 
 
-async def test_a_file_that_is_no_database_is_told_as_such(store: SqliteStore, path: Path):
+async def test_a_file_that_is_not_a_database_makes_the_store_unavailable(store: SqliteStore, path: Path):
     await store.close()
     fill(path, b"no database " * 1000)
     await store.open()
-    with pytest.raises(StoreUnavailable) as told:
+    with pytest.raises(StoreUnavailable) as caught:
         await store.begin(create(), "me", LEASE)
-    assert isinstance(told.value.__cause__, sqlite3.DatabaseError)
-    assert str(path) not in str(told.value)
+    assert isinstance(caught.value.__cause__, sqlite3.DatabaseError)
+    assert str(path) not in str(caught.value)
 
 
-async def test_a_write_waits_for_another_process_only_so_long(store: SqliteStore, path: Path):
-    """Reads go on meanwhile, and so do writes afterwards."""
+async def test_a_write_times_out_while_another_process_has_the_lock(store: SqliteStore, path: Path):
+    """Reads work meanwhile, and writes afterwards."""
     known = begun(await store.begin(create("known"), "me", LEASE))
-    hasty = SqliteStore(path, timeout=SOON)
-    await hasty.open()
+    impatient = SqliteStore(path, timeout=SOON)
+    await impatient.open()
     with locked(path):
         with pytest.raises(StoreUnavailable):
-            await hasty.begin(create(), "me", LEASE)
-        assert await hasty.get(known.id) == known
-    begun(await hasty.begin(create(), "me", LEASE))
-    await hasty.close()
+            await impatient.begin(create(), "me", LEASE)
+        assert await impatient.get(known.id) == known
+    begun(await impatient.begin(create(), "me", LEASE))
+    await impatient.close()
 
 
-async def test_who_gave_up_waiting_writes_nothing(store: SqliteStore, path: Path):
+async def test_a_write_cancelled_while_it_waits_is_not_executed(store: SqliteStore, path: Path):
     new = create()
     with locked(path):
         waiting = asyncio.ensure_future(store.begin(new, "me", LEASE))
@@ -178,14 +178,14 @@ async def test_who_gave_up_waiting_writes_nothing(store: SqliteStore, path: Path
     assert await store.get(new.id) is None
 
 
-async def test_what_waits_together_is_flushed_together(store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch):
-    """One that fails for reasons of its own takes nobody along."""
-    said: list[str] = []
+async def test_waiting_writes_share_one_commit(store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A failing one does not affect the others."""
+    statements: list[str] = []
     connect = store._connect
 
     def traced() -> sqlite3.Connection:
         connection = connect()
-        connection.set_trace_callback(said.append)
+        connection.set_trace_callback(statements.append)
         return connection
 
     writer = store._threads[0]  # type: ignore[index]
@@ -205,10 +205,12 @@ async def test_what_waits_together_is_flushed_together(store: SqliteStore, path:
     with pytest.raises(LookupError):
         await failing
     assert await store.specs("n", ["r"]) == {}
-    assert said.count("COMMIT") <= 2  # the first one may have gone ahead alone
+    assert statements.count("COMMIT") <= 2  # the first one may have been committed alone
 
 
-async def test_more_than_can_be_served_is_refused(path: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch):
+async def test_calls_beyond_the_queue_limit_are_refused(
+    path: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr("gateway.storage.sqlite._WAITING", 3)
     small = SqliteStore(path, timeout=SOON)
     await small.open()
@@ -217,23 +219,23 @@ async def test_more_than_can_be_served_is_refused(path: Path, store: SqliteStore
             *(small.begin(create(f"n-{n}"), "me", LEASE) for n in range(8)), return_exceptions=True
         )
         assert all(isinstance(answer, StoreUnavailable) for answer in answers)
-        assert any("too much" in str(answer) for answer in answers)
+        assert any("too many operations" in str(answer) for answer in answers)
     await small.close()
 
 
-async def test_a_store_whose_disk_is_full_is_unavailable_and_recovers(store: SqliteStore):
+async def test_a_write_to_a_full_disk_fails_and_the_store_recovers(store: SqliteStore):
     known = begun(await store.begin(create("known"), "me", LEASE))
-    pages = await store._write(ask("PRAGMA page_count"))
-    await store._write(ask(f"PRAGMA max_page_count = {pages}"))
-    with pytest.raises(StoreUnavailable) as told:
+    pages = await store._write(value_of("PRAGMA page_count"))
+    await store._write(value_of(f"PRAGMA max_page_count = {pages}"))
+    with pytest.raises(StoreUnavailable) as caught:
         await store.begin(create(request=bytes(50_000)), "me", LEASE)
-    assert "full" in str(told.value.__cause__)
+    assert "full" in str(caught.value.__cause__)
     assert await store.get(known.id) == known
     begun(await store.begin(create("after"), "me", LEASE))
 
 
 def pinning(name: str, end: Callable[[], Any] = lambda: None) -> Callable[[], Steps[Any]]:
-    """An operation that writes one row, and then ends like this."""
+    """An operation that inserts one row and then returns the result of ``end``."""
 
     def operation() -> Steps[Any]:
         yield Statement("INSERT INTO pins (principal, kind, name, namespace) VALUES ('p', 'durable', $1, 'n')", (name,))
@@ -242,15 +244,15 @@ def pinning(name: str, end: Callable[[], Any] = lambda: None) -> Callable[[], St
     return operation
 
 
-def pinned() -> Steps[list[str]]:
+def pinned_names() -> Steps[list[str]]:
     return [name for (name,) in (yield Statement("SELECT name FROM pins ORDER BY name"))]
 
 
 def fails() -> None:
-    raise LookupError("of its own")
+    raise LookupError("of the operation")
 
 
-def comes_too_late() -> None:
+def conflicts() -> None:
     raise RetryTransaction
 
 
@@ -259,15 +261,15 @@ def comes_too_late() -> None:
     [
         (pinning("x", lambda: Rollback("undone")), "undone"),
         (pinning("x", fails), LookupError),
-        (pinning("x", comes_too_late), StoreUnavailable),
-        (pinning("a"), StoreUnavailable),  # a row of that key is there
+        (pinning("x", conflicts), StoreUnavailable),
+        (pinning("a"), StoreUnavailable),  # violates the primary key
     ],
-    ids=["undone", "failed", "too late", "against a rule"],
+    ids=["rolled back", "failed", "conflicting", "violating"],
 )
-async def test_what_one_operation_undoes_is_its_own_in_a_commit_of_many(
+async def test_an_operation_that_is_rolled_back_does_not_affect_others_of_its_commit(
     store: SqliteStore, trouble: Callable[[], Steps[Any]], outcome: Any
 ) -> None:
-    """More than once, since those after one that was undone are committed in another way."""
+    """Repeatedly, because the batch after a rollback uses savepoints."""
     for names in (["a", "b"], ["c", "d"], ["e", "f"]):
         gate = threading.Event()
 
@@ -277,12 +279,12 @@ async def test_what_one_operation_undoes_is_its_own_in_a_commit_of_many(
 
         writes = [waits, pinning(names[0]), trouble, pinning(names[1])]
         tasks = [asyncio.create_task(store._write(write)) for write in writes]
-        await asyncio.sleep(0)  # all but the first are in line now
+        await asyncio.sleep(0)  # all but the first are queued now
         gate.set()
-        let_go, *ended = await asyncio.gather(*tasks, return_exceptions=True)
-        assert let_go
+        released, *ended = await asyncio.gather(*tasks, return_exceptions=True)
+        assert released
         assert ended[0] is None
         assert ended[2] is None
         assert ended[1] == outcome if isinstance(outcome, str) else isinstance(ended[1], outcome)
-        assert names == (await store._read(pinned))[-2:]
-    assert await store._read(pinned) == list("abcdef")
+        assert names == (await store._read(pinned_names))[-2:]
+    assert await store._read(pinned_names) == list("abcdef")

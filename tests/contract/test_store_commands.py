@@ -1,4 +1,4 @@
-"""The commands that look after a store, on PostgreSQL as replicas use it."""
+"""The store's commands on PostgreSQL."""
 
 import asyncio
 import base64
@@ -18,8 +18,8 @@ from tests.contract.store_subjects import database
 KEY = base64.b64encode(bytes(range(32))).decode()
 
 
-async def test_the_schema_the_list_and_a_decision_work_on_postgresql(postgres: PostgresCluster, tmp_path: Path):
-    """While a gateway has the same store open; and without a manual upgrade the store says what it lacks."""
+async def test_upgrade_list_and_resolve_work_on_postgresql(postgres: PostgresCluster, tmp_path: Path):
+    """Also while a gateway has the store open. Before the upgrade, the commands name the missing upgrade."""
     async with database(postgres) as dsn:
         settings = tmp_path / "gateway.yaml"
         settings.write_text(

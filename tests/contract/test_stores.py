@@ -25,4 +25,4 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 
 class TestStores(StoreContract):
-    """SQLite, PostgreSQL and the store in memory keep the same promises."""
+    """SQLite, PostgreSQL and the store in memory fulfil the same contract."""

@@ -1,7 +1,7 @@
-"""The schema's versions: numbered SQL files, applied in order, in one transaction, by one process at a time.
+"""The versions of the schema: numbered SQL files, applied in order, in one transaction, by one process at a time.
 
-Each file says the oldest version that can still work with the schema after it (``readable-from``), so that replicas of
-the version before go on while a new one is rolled out.
+Each file names the oldest version whose program works with the resulting schema (``readable-from``), so that replicas
+of the previous version continue during a rolling upgrade.
 """
 
 import re
@@ -25,7 +25,7 @@ _VERSIONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One step of the schema, and the oldest version that works with what it leaves behind."""
+    """One version of the schema, and the oldest version whose program works with it."""
 
     version: int
     readable_from: int
@@ -34,7 +34,7 @@ class Migration:
 
 @lru_cache(maxsize=1)
 def migrations() -> Sequence[Migration]:
-    """All that this version knows, oldest first."""
+    """All migrations of this program, oldest first."""
     files = sorted(file.name for file in resources.files(__name__).iterdir() if _FILE.match(file.name))
     return [_parsed(name, resources.files(__name__).joinpath(name).read_text("utf-8")) for name in files]
 
@@ -42,15 +42,15 @@ def migrations() -> Sequence[Migration]:
 def _parsed(name: str, text: str) -> Migration:
     file, head = _FILE.match(name), _HEAD.match(text)
     if file is None or head is None:
-        raise ValueError(f"the migration {name} does not say which versions can read what it makes")
+        raise ValueError(f"the migration {name} has no line readable-from")
     statements = [part.strip() for part in re.split(r";\s*(?:\n|\Z)", text[head.end() :])]
     return Migration(int(file[1]), int(head[1]), [statement for statement in statements if statement])
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaStatus:
-    """The version of a store's schema (0: none), the newest that this program knows, and the oldest that can work
-    with the store."""
+    """The version of a store's schema (0: none), the newest version that this program knows, and the oldest
+    version whose program works with the store."""
 
     version: int
     known: int
@@ -58,7 +58,7 @@ class SchemaStatus:
 
     @property
     def fault(self) -> str | None:
-        """Why this program cannot work with the store; None when it can."""
+        """Why this program cannot use the store; None if it can."""
         if self.version < self.known:
             return (
                 f"its schema is at version {self.version}, and {self.known} is needed: run runtime-gateway db upgrade"
@@ -69,19 +69,19 @@ class SchemaStatus:
 
 
 def status_of(version: int, readable_from: int) -> SchemaStatus:
-    """The status of a store with such a schema."""
+    """The status of a store with this schema."""
     return SchemaStatus(version, migrations()[-1].version, readable_from)
 
 
 def read_status() -> Steps[SchemaStatus]:
-    """How far a store is whose table of versions exists."""
+    """The status of a store that has the table of versions."""
     rows = yield Statement(_APPLIED)
     return status_of(*rows[0]) if rows else status_of(0, 0)
 
 
-def upgrade(dialect: SqlFlavour) -> Steps[SchemaStatus]:
-    """Apply what is missing. Another process that does the same waits, and then finds nothing to do."""
-    yield Statement(dialect.migration_lock)
+def upgrade(flavour: SqlFlavour) -> Steps[SchemaStatus]:
+    """Apply the missing migrations. A concurrent upgrade waits for the lock, and then finds nothing to do."""
+    yield Statement(flavour.migration_lock)
     yield Statement(_VERSIONS)
     rows = yield Statement(_APPLIED)
     applied = rows[0][0] if rows else 0
@@ -89,7 +89,7 @@ def upgrade(dialect: SqlFlavour) -> Steps[SchemaStatus]:
         if migration.version <= applied:
             continue
         for statement in migration.statements:
-            yield Statement(statement.replace("BYTEA", dialect.binary))
+            yield Statement(statement.replace("BYTEA", flavour.binary))
         yield Statement(
             "INSERT INTO store_schema (version, readable_from, applied_at) VALUES ($1, $2, {now})",
             (migration.version, migration.readable_from),

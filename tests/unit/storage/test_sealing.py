@@ -1,4 +1,4 @@
-"""What is sealed opens with the right key at the right place, and nowhere else."""
+"""A sealed value can be unsealed only with its key and in its cell."""
 
 import base64
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +15,13 @@ CELL = Cell("intents", "in_1", "request")
 PLAIN = b'{"password": "canary"}'
 
 
-def test_what_was_sealed_is_opened():
+def test_a_sealed_value_is_unsealed():
     keys = Keyring([new_key()])
     for plain in (PLAIN, b"", bytes(100_000)):
         assert keys.unseal(keys.seal(plain, CELL), CELL) == plain
 
 
-def test_two_seals_of_one_text_differ_and_show_nothing_of_it():
+def test_seals_of_the_same_text_differ_and_do_not_contain_it():
     keys = Keyring([new_key()])
     sealed = {keys.seal(PLAIN, CELL) for _ in range(20)}
     assert len(sealed) == 20
@@ -31,13 +31,13 @@ def test_two_seals_of_one_text_differ_and_show_nothing_of_it():
 @pytest.mark.parametrize(
     "other", [replace(CELL, table="specs"), replace(CELL, row="in_2"), replace(CELL, column="outcome")]
 )
-def test_a_value_that_was_moved_to_another_cell_does_not_open(other: Cell):
+def test_a_value_copied_to_another_cell_is_not_unsealed(other: Cell):
     keys = Keyring([new_key()])
     with pytest.raises(Unreadable):
         keys.unseal(keys.seal(PLAIN, CELL), other)
 
 
-def test_no_byte_can_be_changed_or_left_out():
+def test_a_changed_or_truncated_value_is_not_unsealed():
     keys = Keyring([new_key()])
     sealed = keys.seal(PLAIN, CELL)
     for index in range(len(sealed)):
@@ -47,7 +47,7 @@ def test_no_byte_can_be_changed_or_left_out():
             keys.unseal(sealed[:index], CELL)
 
 
-def test_a_rotated_key_still_opens_and_no_longer_seals():
+def test_a_rotated_key_unseals_but_does_not_seal():
     old, new = new_key(), new_key()
     before, both, after = Keyring([old]), Keyring([new, old]), Keyring([new])
     sealed = before.seal(PLAIN, CELL)
@@ -57,7 +57,7 @@ def test_a_rotated_key_still_opens_and_no_longer_seals():
         after.unseal(sealed, CELL)
 
 
-def test_a_digest_is_compared_with_the_key_that_it_was_made_with():
+def test_a_digest_uses_the_key_of_its_version():
     old, new = new_key(), new_key()
     before, both, after = Keyring([old]), Keyring([new, old]), Keyring([new])
     version, document = before.digest_version, {"kind": "durable"}
@@ -80,14 +80,14 @@ def test_a_digest_is_compared_with_the_key_that_it_was_made_with():
         ([SecretStr(base64.b64encode(bytes(32)).decode())] * 2, "twice"),
     ],
 )
-def test_a_key_that_cannot_be_used_is_told_and_not_shown(keys: list[SecretStr], why: str):
-    with pytest.raises(KeyUnusable, match=why) as told:
+def test_an_unusable_key_is_reported_without_its_value(keys: list[SecretStr], why: str):
+    with pytest.raises(KeyUnusable, match=why) as caught:
         Keyring(keys)
-    assert not any(key.get_secret_value() in str(told.value) for key in keys)
+    assert not any(key.get_secret_value() in str(caught.value) for key in keys)
 
 
-def test_a_key_file_is_made_once_for_its_owner_only(tmp_path: Path):
-    """Also when several processes start at the same moment; nothing else is left there."""
+def test_a_key_file_is_created_once_with_mode_0600(tmp_path: Path):
+    """Also when several processes start at the same moment. No temporary file remains."""
     path = tmp_path / "store.key"
     with ThreadPoolExecutor(8) as threads:
         keys = {key.get_secret_value() for key in threads.map(lambda _: key_from_file(path), range(16))}
@@ -97,7 +97,7 @@ def test_a_key_file_is_made_once_for_its_owner_only(tmp_path: Path):
     Keyring([key_from_file(path)])
 
 
-def test_a_key_file_that_others_may_read_is_refused(tmp_path: Path):
+def test_a_key_file_that_others_may_read_is_rejected(tmp_path: Path):
     path = tmp_path / "store.key"
     key_from_file(path)
     path.chmod(0o640)
@@ -105,8 +105,8 @@ def test_a_key_file_that_others_may_read_is_refused(tmp_path: Path):
         key_from_file(path)
 
 
-def test_a_key_file_without_a_key_is_refused_and_kept(tmp_path: Path):
-    """What was sealed with a key that somebody cut short is not to be lost behind a new one."""
+def test_a_key_file_without_a_key_is_rejected_and_not_replaced(tmp_path: Path):
+    """With a new key, everything sealed with the truncated one would be lost."""
     path = tmp_path / "store.key"
     path.touch(0o600)
     with pytest.raises(KeyUnusable):
