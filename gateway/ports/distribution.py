@@ -5,7 +5,6 @@ this one on ``sys.path``. The checks read two small files; the metadata of insta
 read, is used only to name the intruder in an error.
 """
 
-import importlib.metadata
 import sys
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -62,8 +61,10 @@ def source_of(spec: ModuleSpec) -> bytes:
 
 def owner_of(path: str) -> str:
     """Which other distribution installed the file at ``path``, as the end of a sentence. Takes up to a second."""
+    from importlib.metadata import distributions  # noqa: PLC0415 (its import is slow, and only errors need it)
+
     wanted = Path(path)
-    for distribution in importlib.metadata.distributions():
+    for distribution in distributions():
         name = distribution.metadata["Name"]
         if name == NAME:
             continue

@@ -118,6 +118,18 @@ def test_the_tests_that_a_new_folder_fails_are_those_in_the_guide(tree: Path):
     assert failed_tests(tree, *AFFECTED, f"--deselect={slow}") == guide("text").split()
 
 
+def test_every_test_that_the_guide_names_exists():
+    page = (ROOT / "docs" / "adding-a-provider.md").read_text("utf-8")
+    defined = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)
+    }
+    named = set(re.findall(r"\b(test_\w+)(?!\w|\.py)", page))
+    assert named
+    assert named <= defined
+
+
 def test_no_test_fails_with_the_contract_suite_of_the_guide(tree: Path):
     """The folder passes the whole contract."""
     module = tree / SUITE
