@@ -46,7 +46,7 @@ async def test_requests_beyond_the_limit_are_refused_at_once_and_probes_pass(ser
     assert gateway.metrics.registry.get_sample_value("rtgw_requests_in_flight") == 0
 
 
-async def test_requests_in_flight_are_counted_when_the_probes_have_an_address_of_their_own(serve: Any) -> None:
+async def test_requests_in_flight_are_counted_with_a_separate_admin_address(serve: Any) -> None:
     gateway = await serve()
     create_admin(gateway.app, http=HttpSettings(), metrics=gateway.metrics)
     connection = await in_flight(gateway)
@@ -55,7 +55,7 @@ async def test_requests_in_flight_are_counted_when_the_probes_have_an_address_of
     assert (await connection.answer()).status == 422
 
 
-async def test_a_connection_beyond_the_limit_is_told_so_and_closed(serve: Any) -> None:
+async def test_a_connection_beyond_the_limit_gets_503_and_is_closed(serve: Any) -> None:
     gateway = await serve(http=HttpSettings(max_connections=1))
     first = await gateway.connect()
     first.send(b"GET /livez HTTP/1.1\r\nHost: g\r\n\r\n")
@@ -74,7 +74,7 @@ async def test_a_connection_beyond_the_limit_is_told_so_and_closed(serve: Any) -
             pass
 
 
-async def test_a_client_that_does_not_read_its_answer_is_cut_off(serve: Any) -> None:
+async def test_a_client_that_does_not_read_its_response_is_disconnected(serve: Any) -> None:
     """And the provider of a stream is given up then, rather than held for it."""
     left = asyncio.Event()
 

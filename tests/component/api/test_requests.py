@@ -61,7 +61,7 @@ class Endless(LifecycleService):
         return await asyncio.Future[Runtime]()
 
 
-async def test_a_read_answers_with_its_tag_and_again_only_if_it_changed(serve: Any) -> None:
+async def test_a_read_has_a_tag_and_is_304_while_unchanged(serve: Any) -> None:
     api = await serve(lifecycle=OneRuntime())
     first = await api.call("GET", "/v1/runtimes/p.1")
     assert first.status == 200
@@ -70,7 +70,7 @@ async def test_a_read_answers_with_its_tag_and_again_only_if_it_changed(serve: A
     assert (second.status, second.body, second.headers["etag"]) == (304, b"", first.headers["etag"])
 
 
-async def test_head_answers_like_get_without_the_body(serve: Any) -> None:
+async def test_head_is_like_get_without_the_body(serve: Any) -> None:
     api = await serve(lifecycle=OneRuntime())
     get, head = [await api.call(method, "/v1/runtimes/p.1", X_Request_ID="r") for method in ("GET", "HEAD")]
     volatile = {"date"}
@@ -79,7 +79,7 @@ async def test_head_answers_like_get_without_the_body(serve: Any) -> None:
     }
 
 
-async def test_every_answer_is_private_unguessed_and_has_the_request_id(serve: Any) -> None:
+async def test_every_response_is_private_nosniff_and_has_the_request_id(serve: Any) -> None:
     api = await serve(lifecycle=OneRuntime())
     for path in ("runtimes/p.1", "runtimes", "providers", "nope", "runtimes?x=1"):
         answer = await api.call("GET", f"/v1/{path}")
@@ -90,7 +90,7 @@ async def test_every_answer_is_private_unguessed_and_has_the_request_id(serve: A
         assert "aiohttp" not in answer.headers["server"]
 
 
-async def test_the_callers_request_id_and_trace_go_all_the_way(serve: Any) -> None:
+async def test_the_callers_request_id_and_trace_reach_the_use_case(serve: Any) -> None:
     lifecycle = OneRuntime()
     api = await serve(lifecycle=lifecycle)
     answer = await api.call("GET", "/v1/runtimes/p.1", X_Request_ID="mine.1", traceparent=TRACE)
@@ -99,7 +99,7 @@ async def test_the_callers_request_id_and_trace_go_all_the_way(serve: Any) -> No
     assert (ctx.request_id, ctx.traceparent, ctx.principal) == ("mine.1", TRACE, "shop")
 
 
-async def test_a_request_leaves_one_log_line_with_all_that_was_found_out(serve: Any) -> None:
+async def test_a_request_is_logged_in_one_line_with_all_its_context(serve: Any) -> None:
     api = await serve(lifecycle=OneRuntime())
     await api.call("GET", "/v1/runtimes/p.1", X_Request_ID="mine.1", traceparent=TRACE)
     ((level, event, line),) = api.logger.events
@@ -123,7 +123,7 @@ async def test_a_request_leaves_one_log_line_with_all_that_was_found_out(serve: 
     assert api.counted(operation="getRuntime", status="200") == 1
 
 
-async def test_a_failure_is_logged_and_counted_with_whose_fault_it_was(serve: Any) -> None:
+async def test_a_failure_is_logged_and_counted_with_its_source(serve: Any) -> None:
     failure = ProviderFailure("p", status=500, code="oops", request_id="theirs-1")
     api = await serve(lifecycle=OneRuntime(ProviderError("The provider failed.", failure=failure, retry_after=2)))
     answer = await api.call("GET", "/v1/runtimes/p.1")
@@ -136,7 +136,7 @@ async def test_a_failure_is_logged_and_counted_with_whose_fault_it_was(serve: An
     assert api.counted(operation="getRuntime", **labels) == 1
 
 
-async def test_the_time_of_providers_does_not_count_as_the_gateways(serve: Any) -> None:
+async def test_provider_time_does_not_count_as_overhead(serve: Any) -> None:
     api = await serve(lifecycle=OneRuntime())
     await api.call("GET", "/v1/runtimes/p.1")
     labels = {"surface": "v1", "operation": "getRuntime"}
@@ -155,12 +155,12 @@ async def test_an_unexpected_exception_shows_only_the_request_id(serve: Any) -> 
     assert (await api.logger.one("request"))["code"] == "internal_error"
 
 
-async def test_a_timeout_inside_is_no_timeout_of_the_caller(serve: Any) -> None:
+async def test_an_internal_timeout_is_an_internal_error(serve: Any) -> None:
     api = await serve(lifecycle=OneRuntime(TimeoutError()))
     assert (await api.call("GET", "/v1/runtimes/p.1")).json["code"] == "internal_error"
 
 
-async def test_a_read_that_the_shutdown_interrupts_is_told_to_come_back_and_logged(serve: Any) -> None:
+async def test_a_read_interrupted_by_the_shutdown_is_retryable_and_logged(serve: Any) -> None:
     lifecycle = Endless()
     api = await serve(lifecycle=lifecycle, shutdown_timeout=0)
     call = asyncio.create_task(api.call("GET", "/v1/runtimes/p.1"))
@@ -174,7 +174,7 @@ async def test_a_read_that_the_shutdown_interrupts_is_told_to_come_back_and_logg
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_without_a_key_nothing_of_the_api_is_answered(api: Any, method: str) -> None:
+async def test_without_a_key_every_api_call_is_401(api: Any, method: str) -> None:
     answer = await api.exchange(f"{method} /v1/runtimes HTTP/1.1\r\nHost: gateway\r\n\r\n".encode())
     assert (answer.status, answer.json["code"]) == (401, "unauthenticated")
     assert answer.headers["www-authenticate"].startswith("Bearer")
@@ -186,7 +186,7 @@ async def test_two_different_keys_are_refused(api: Any) -> None:
     assert (answer.status, answer.json["errors"][0]["header"]) == (400, "X-API-Key")
 
 
-async def test_where_no_keys_are_asked_for_everybody_is_anonymous(serve: Any) -> None:
+async def test_without_required_keys_every_caller_is_anonymous(serve: Any) -> None:
     api = await serve(keys=False)
     assert (await api.exchange(b"GET /v1/providers HTTP/1.1\r\nHost: gateway\r\n\r\n")).status == 200
     assert (await api.logger.one("request"))["principal"] == "anonymous"
@@ -233,7 +233,7 @@ async def test_an_unknown_provider_is_not_found(api: Any) -> None:
         ("/docs/assets/swagger-ui-bundle.js", "text/javascript"),
     ],
 )
-async def test_the_site_needs_no_key_and_no_other_site(api: Any, target: str, content_type: str) -> None:
+async def test_the_site_needs_no_key_and_no_other_host(api: Any, target: str, content_type: str) -> None:
     answer = await api.exchange(f"GET {target} HTTP/1.1\r\nHost: gateway\r\n\r\n".encode())
     assert (answer.status, answer.headers["content-type"]) == (200, content_type)
     if target.startswith("/docs"):
@@ -241,26 +241,26 @@ async def test_the_site_needs_no_key_and_no_other_site(api: Any, target: str, co
     assert [level for level, _, _ in api.logger.events] == ["debug"]
 
 
-async def test_a_gateway_that_stops_is_not_ready_but_alive(api: Any) -> None:
+async def test_a_draining_gateway_is_not_ready_but_alive(api: Any) -> None:
     api.app[ENDPOINTS].in_flight.draining = True
     assert (await api.call("GET", "/readyz")).json["code"] == "overloaded"
     assert (await api.call("GET", "/livez")).status == 200
 
 
-async def test_requests_follow_each_other_on_one_connection_also_after_a_problem(api: Any) -> None:
+async def test_a_connection_is_reused_after_a_problem(api: Any) -> None:
     connection = await api.connect()
     for target, status in (("/livez", 200), ("/nope", 404), ("/v1/providers", 401), ("/livez", 200)):
         connection.send(f"GET {target} HTTP/1.1\r\nHost: gateway\r\n\r\n".encode())
         assert (await connection.answer()).status == status
 
 
-async def test_the_metrics_tell_what_was_answered(api: Any) -> None:
+async def test_the_metrics_count_responses(api: Any) -> None:
     await api.call("GET", "/v1/providers")
     text = (await api.call("GET", "/metrics")).body.decode()
     line = 'rtgw_requests_total{code="",operation="listProviders",source="",status="200",surface="v1"} 1.0'
     assert line in text
 
 
-async def test_the_served_document_is_the_one_that_is_made(api: Any) -> None:
+async def test_the_served_openapi_document_is_the_generated_one(api: Any) -> None:
     answer = await api.call("GET", "/openapi.json")
     assert json.loads(answer.body)["info"]["title"] == "runtime-gateway"

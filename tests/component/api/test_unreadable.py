@@ -37,7 +37,9 @@ CASES = {
 
 
 @pytest.mark.parametrize(("raw", "status", "code"), CASES.values(), ids=CASES)
-async def test_it_is_a_problem_and_the_connection_ends(api: Any, raw: bytes, status: int, code: str) -> None:
+async def test_an_unreadable_request_is_a_problem_and_closes_the_connection(
+    api: Any, raw: bytes, status: int, code: str
+) -> None:
     connection = await api.connect()
     connection.send(raw)
     answer = await connection.answer()
@@ -56,7 +58,7 @@ async def test_it_is_a_problem_and_the_connection_ends(api: Any, raw: bytes, sta
     assert not any(level == "exception" for level, _, _ in api.logger.events)
 
 
-async def test_headers_that_are_large_only_together_are_refused_too(api: Any) -> None:
+async def test_headers_that_are_too_large_together_are_refused(api: Any) -> None:
     answer = await api.exchange(b"GET /livez HTTP/1.1\r\n" + HOST + (b"X: " + b"a" * 900 + b"\r\n") * 5 + b"\r\n")
     assert (answer.status, answer.json["code"]) == (431, "headers_too_large")
 
@@ -83,13 +85,13 @@ async def test_an_unknown_path_is_a_problem(api: Any, target: str) -> None:
     ],
 )
 @pytest.mark.parametrize("rest", ["", "/config", "/capabilities"])
-async def test_garbage_in_the_place_of_an_id_is_not_found(api: Any, target: str, rest: str) -> None:
+async def test_a_malformed_runtime_id_is_not_found(api: Any, target: str, rest: str) -> None:
     answer = await api.call("GET", f"/v1/runtimes/{target}{rest}")
     assert (answer.status, answer.json["code"]) == (404, "not_found")
 
 
 @pytest.mark.parametrize("binding", ["%00", "%0A", "b" * 201])
-async def test_garbage_in_the_place_of_a_binding_is_not_found(api: Any, binding: str) -> None:
+async def test_a_malformed_binding_id_is_not_found(api: Any, binding: str) -> None:
     answer = await api.call("DELETE", f"/v1/runtimes/p.x/capabilities/{binding}")
     assert (answer.status, answer.json["code"]) == (404, "not_found")
 
@@ -107,17 +109,17 @@ async def test_garbage_in_the_place_of_a_binding_is_not_found(api: Any, binding:
         ("DELETE", "/docs", "GET, HEAD"),
     ],
 )
-async def test_a_wrong_method_is_told_the_right_ones(api: Any, method: str, target: str, allowed: str) -> None:
+async def test_a_wrong_method_is_405_with_allow(api: Any, method: str, target: str, allowed: str) -> None:
     answer = await api.call(method, target)
     assert (answer.status, answer.json["code"], answer.headers["allow"]) == (405, "method_not_allowed", allowed)
 
 
 @pytest.mark.parametrize("line", [b"CONNECT gateway:80", b"OPTIONS *"])
 @pytest.mark.parametrize("expect", [b"", b"Expect: the-unexpected\r\n"])
-async def test_what_has_no_path_is_a_problem(api: Any, line: bytes, expect: bytes) -> None:
+async def test_a_request_without_a_path_is_a_problem(api: Any, line: bytes, expect: bytes) -> None:
     answer = await api.exchange(line + b" HTTP/1.1\r\n" + HOST + expect + b"\r\n")
     assert (answer.status, answer.json["code"]) == (404, "not_found")
 
 
-async def test_an_expectation_that_nobody_knows_is_ignored(api: Any) -> None:
+async def test_an_unknown_expectation_is_ignored(api: Any) -> None:
     assert (await api.call("GET", "/v1/providers", Expect="the-unexpected")).status == 200

@@ -12,7 +12,7 @@ TOP = (
 )
 
 
-async def test_a_body_that_is_declared_too_large_is_refused_unread(api: Any) -> None:
+async def test_a_declared_oversized_body_is_refused_unread(api: Any) -> None:
     connection = await api.connect()
     connection.send(TOP + b"Content-Length: 100000000\r\n\r\n")
     answer = await connection.answer()
@@ -20,14 +20,14 @@ async def test_a_body_that_is_declared_too_large_is_refused_unread(api: Any) -> 
     assert answer.headers["connection"] == "close"
 
 
-async def test_a_body_that_turns_out_too_large_is_refused_before_its_end(api: Any) -> None:
+async def test_an_undeclared_oversized_body_is_refused_before_its_end(api: Any) -> None:
     connection = await api.connect()
     connection.send(TOP + b"Transfer-Encoding: chunked\r\n\r\n" + (b"400\r\n" + b" " * 1024 + b"\r\n") * 3)
     answer = await connection.answer()
     assert (answer.status, answer.json["code"]) == (413, "payload_too_large")
 
 
-async def test_a_body_that_does_not_arrive_in_time_is_a_timeout(serve: Any) -> None:
+async def test_a_body_that_does_not_arrive_in_time_is_408(serve: Any) -> None:
     api = await serve(http=HttpSettings(body_timeout=0.001))
     connection = await api.connect()
     connection.send(TOP + b"Content-Length: 10\r\n\r\n{")
@@ -36,14 +36,14 @@ async def test_a_body_that_does_not_arrive_in_time_is_a_timeout(serve: Any) -> N
     assert answer.headers["connection"] == "close"
 
 
-async def test_a_body_whose_chunks_are_broken_is_unreadable(api: Any) -> None:
+async def test_a_body_with_malformed_chunks_is_400(api: Any) -> None:
     connection = await api.connect()
     connection.send(TOP + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\nnonsense\r\n")
     answer = await connection.answer()
     assert (answer.status, answer.json["code"]) == (400, "invalid_request")
 
 
-async def test_a_client_that_leaves_while_it_sends_is_logged_as_such_and_is_no_error(api: Any) -> None:
+async def test_a_client_that_disconnects_while_sending_is_logged_as_aborted_and_not_as_an_error(api: Any) -> None:
     connection = await api.connect()
     connection.send(TOP + b"Expect: 100-continue\r\nContent-Length: 10\r\n\r\n")
     await connection.reader.readuntil(b"100 Continue\r\n\r\n")
@@ -56,7 +56,7 @@ async def test_a_client_that_leaves_while_it_sends_is_logged_as_such_and_is_no_e
     assert api.counted(operation="createRuntime", status="499", code="client_aborted", source="client") == 1
 
 
-async def test_who_asks_first_is_told_to_go_on_only_when_the_head_is_good(api: Any) -> None:
+async def test_100_continue_is_sent_when_the_head_is_valid(api: Any) -> None:
     connection = await api.connect()
     connection.send(TOP + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
     assert (await connection.answer()).status == 100
@@ -73,7 +73,7 @@ async def test_who_asks_first_is_told_to_go_on_only_when_the_head_is_good(api: A
         (TOP.replace(b"POST", b"PATCH") + b"Content-Length: 2\r\n", 405),
     ],
 )
-async def test_who_asks_first_and_is_refused_is_not_told_to_go_on(api: Any, top: bytes, status: int) -> None:
+async def test_100_continue_is_not_sent_to_a_refused_request(api: Any, top: bytes, status: int) -> None:
     answer = await api.exchange(top + b"Expect: 100-continue\r\n\r\n")
     assert answer.status == status
 
@@ -82,7 +82,7 @@ async def test_who_asks_first_and_is_refused_is_not_told_to_go_on(api: Any, top:
     "content_type",
     ["application/json", "application/json; charset=utf-8", 'Application/JSON;charset="UTF-8"', "application/x.y+json"],
 )
-async def test_json_is_taken_under_its_names(api: Any, content_type: str) -> None:
+async def test_json_media_types_are_accepted(api: Any, content_type: str) -> None:
     answer = await api.call("POST", "/v1/runtimes", b"{}", Content_Type=content_type)
     assert answer.status == 422
 
@@ -100,7 +100,7 @@ async def test_json_is_taken_under_its_names(api: Any, content_type: str) -> Non
         {"Content_Encoding": "br, identity"},
     ],
 )
-async def test_anything_else_is_refused_as_it_is_declared(api: Any, headers: dict[str, str]) -> None:
+async def test_other_media_types_and_encodings_are_refused(api: Any, headers: dict[str, str]) -> None:
     answer = await api.call("POST", "/v1/runtimes", b'{"kind": "durable"}', **headers)
     assert (answer.status, answer.json["code"]) == (415, "unsupported_media_type")
     assert answer.json["errors"][0]["header"] in {"Content-Type", "Content-Encoding"}
@@ -114,19 +114,19 @@ async def test_a_body_without_a_content_type_is_refused(api: Any) -> None:
 
 
 @pytest.mark.parametrize("body", [b"null", b"[]", b'"x"', b"1", b"true"])
-async def test_json_that_is_no_object_is_told_to_be_one(api: Any, body: bytes) -> None:
+async def test_json_that_is_not_an_object_is_refused(api: Any, body: bytes) -> None:
     answer = await api.call("POST", "/v1/runtimes", body)
     assert (answer.status, answer.json["code"]) == (422, "validation_failed")
     assert answer.json["errors"][0]["pointer"] == "#"
 
 
 @pytest.mark.parametrize("body", [b"{", b"\xff", b"\x00", b"[" * 2000, b'{"a":1,"a":2}', b"{}{}", b"-", b'"\\ud800"'])
-async def test_what_is_no_json_is_unreadable_and_never_a_500(api: Any, body: bytes) -> None:
+async def test_invalid_json_is_400(api: Any, body: bytes) -> None:
     answer = await api.call("POST", "/v1/runtimes", body)
     assert (answer.status, answer.json["code"]) == (400, "invalid_request")
 
 
-async def test_all_faults_of_a_body_are_told_at_once(api: Any) -> None:
+async def test_all_faults_of_a_body_are_reported_at_once(api: Any) -> None:
     answer = await api.call("POST", "/v1/runtimes", b'{"kind": "browser", "name": "-", "driver": "x", "nope": 1}')
     assert answer.status == 422
     assert {fault["pointer"] for fault in answer.json["errors"]} == {"#/name", "#/driver", "#/nope"}
@@ -134,12 +134,14 @@ async def test_all_faults_of_a_body_are_told_at_once(api: Any) -> None:
 
 @pytest.mark.parametrize("verb", ["pause", "resume", "reset", "start", "stop", "keepalive", "connections"])
 @pytest.mark.parametrize("body", [None, b"", b"{}", b" {} "])
-async def test_no_body_an_empty_one_and_an_empty_object_are_the_same(api: Any, verb: str, body: bytes | None) -> None:
+async def test_no_body_an_empty_body_and_an_empty_object_are_equivalent(
+    api: Any, verb: str, body: bytes | None
+) -> None:
     answer = await api.call("POST", f"/v1/runtimes/gone.x/{verb}", body)
     assert (answer.status, answer.json["code"]) == (421, "provider_not_configured")
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume", "reset"])
-async def test_a_verb_without_options_refuses_some(api: Any, verb: str) -> None:
+async def test_a_verb_without_options_refuses_options(api: Any, verb: str) -> None:
     answer = await api.call("POST", f"/v1/runtimes/gone.x/{verb}", b'{"force": true}')
     assert (answer.status, answer.json["errors"][0]["pointer"]) == (422, "#/force")

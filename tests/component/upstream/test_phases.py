@@ -136,7 +136,7 @@ PLACES = {
 
 
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES.keys())
-async def test_case_05_the_phase_is_what_the_server_saw_whatever_was_raised(place: Place) -> None:
+async def test_the_phase_matches_what_the_server_saw_for_every_exception(place: Place) -> None:
     raised = every_exception()
     assert len(raised) > 40
     for exc in raised:
@@ -151,7 +151,7 @@ async def test_case_05_the_phase_is_what_the_server_saw_whatever_was_raised(plac
 
 
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES.keys())
-async def test_case_05_a_call_that_is_cancelled_notes_the_same_phase(place: Place) -> None:
+async def test_a_cancelled_call_records_the_same_phase(place: Place) -> None:
     async with ScriptedServer() as server, AiohttpTransport(_settings(server.url)) as transport:
         on = call()
         async with place.failing(server, asyncio.CancelledError()):

@@ -82,7 +82,7 @@ def transport_to(url: str, **options: object) -> Transport:
 QUICK = {"backoff": 0.001}
 
 
-async def test_a_read_outlives_a_dropped_connection_and_a_busy_provider() -> None:
+async def test_a_read_is_retried_after_a_dropped_connection_and_a_503() -> None:
     async with ScriptedServer([DROP, reply(status=503), reply({"a": 1})]) as server:
         transport, on = transport_to(server.url, policies={"retry": QUICK}), call()
         response = await transport.send(request(), on)
@@ -104,7 +104,7 @@ async def test_a_mutation_whose_connection_drops_is_sent_once(method: str) -> No
     assert len(server.heard) == 2
 
 
-async def test_a_mutation_that_finds_nobody_is_sent_when_somebody_is_there() -> None:
+async def test_a_mutation_is_retried_while_the_connection_is_refused() -> None:
     async with ScriptedServer() as server, TcpFaultProxy(server.url) as proxy:
         await proxy.set_mode(Mode.REFUSE)
         transport = transport_to(proxy.url, policies={"retry": QUICK})
@@ -118,7 +118,7 @@ async def test_a_mutation_that_finds_nobody_is_sent_when_somebody_is_there() -> 
     assert len(server.heard) == 1
 
 
-async def test_a_hanging_try_of_a_read_is_followed_by_another_within_the_deadline() -> None:
+async def test_a_hanging_read_attempt_is_retried_within_the_deadline() -> None:
     async with ScriptedServer([HANG]) as server:
         transport = transport_to(server.url, policies={"retry": {**QUICK, "attempt_share": 0.1}})
         on = call(1)
@@ -127,7 +127,7 @@ async def test_a_hanging_try_of_a_read_is_followed_by_another_within_the_deadlin
     assert [attempt.outcome for attempt in on.attempts] == ["timeout", "200"]
 
 
-async def test_the_date_of_an_answer_comes_through_all_layers() -> None:
+async def test_the_date_of_a_response_passes_all_layers() -> None:
     date = "Sun, 22 Nov 2026 03:00:00 GMT"
     async with ScriptedServer([reply({}, headers=[("Date", date)])]) as server:
         transport, on = transport_to(server.url), call()

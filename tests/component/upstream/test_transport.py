@@ -80,7 +80,7 @@ async def test_a_connection_that_is_accepted_and_held_counts_as_sent() -> None:
     assert server.heard == []
 
 
-async def test_a_silent_provider_is_given_up_after_the_read_timeout() -> None:
+async def test_a_silent_provider_times_out_after_the_read_timeout() -> None:
     async with ScriptedServer([HANG]) as server, _transport(server.url, read_timeout=0.1) as transport:
         failure = await failure_of(transport, request(), call())
     assert (failure.reason, failure.phase) == ("timeout", Phase.SENT)
@@ -111,7 +111,7 @@ async def test_a_name_that_cannot_be_resolved_has_sent_nothing(monkeypatch: pyte
     assert (failure.reason, failure.phase) == ("dns", Phase.CONNECTING)
 
 
-async def test_a_provider_that_does_not_speak_tls_is_told_apart() -> None:
+async def test_a_provider_without_tls_fails_with_reason_tls() -> None:
     async with (
         running(web.Application()) as url,
         _transport(url.replace("http:", "https:")) as transport,
@@ -138,7 +138,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return made, key
 
 
-async def test_a_certificate_is_checked_against_the_configured_authority(certificate: tuple[Path, Path]) -> None:
+async def test_a_certificate_is_verified_with_the_configured_authority(certificate: tuple[Path, Path]) -> None:
     async def handle(_request: web.Request) -> web.Response:
         return web.json_response({})
 
@@ -184,7 +184,7 @@ async def test_an_idle_tls_connection_with_bytes_waiting_is_not_used(certificate
     assert targets == [(1, b"/1"), (1, b"/2"), (2, b"/3")]
 
 
-async def test_a_connection_that_was_silent_for_long_serves_another_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_that_was_silent_long_enough_serves_another_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "SILENCE_BEFORE_SHARING", 0.0)
     async with ScriptedServer() as server, _transport(server.url) as transport:
         await transport.send(request(), call(caller="one"))
@@ -192,7 +192,7 @@ async def test_a_connection_that_was_silent_for_long_serves_another_caller(monke
     assert server.connections == 1
 
 
-async def test_idle_connections_of_other_callers_count_towards_the_bound_of_the_pool() -> None:
+async def test_idle_connections_of_other_callers_count_towards_the_pool_limit() -> None:
     one_of_each = {lane: {"in_flight": 1, "waiting": 0} for lane in PolicySettings().lanes()}
     async with ScriptedServer() as server, _transport(server.url, policies=one_of_each) as transport:
         for number in range(3 * len(one_of_each)):
@@ -234,7 +234,7 @@ async def test_every_attempt_is_counted_and_logged_with_its_own_provider() -> No
     assert samples == {("well", "200"): 1, ("sick", "disconnected"): 1}
 
 
-async def test_what_is_sent_and_its_credentials_show_in_no_log_line() -> None:
+async def test_bodies_and_credentials_are_never_logged() -> None:
     stream = StringIO()
     async with ScriptedServer([reply({"echo": "hunter2"})]) as server, _transport(server.url) as plain:
         observed = ObservedTransport(plain, "p", Metrics(), make_logger("debug", stream=stream))
@@ -244,6 +244,6 @@ async def test_what_is_sent_and_its_credentials_show_in_no_log_line() -> None:
     assert "hunter2" not in stream.getvalue() + repr(secret)
 
 
-async def test_a_deadline_far_away_is_no_problem() -> None:
+async def test_a_very_late_deadline_works() -> None:
     async with ScriptedServer() as server, _transport(server.url) as transport:
         assert (await transport.send(request(), Call(deadline=float("inf")))).status == 200

@@ -44,7 +44,7 @@ def test_a_known_key_gives_its_name(headers: dict[str, str]) -> None:
         {"Authorization": "Basic x", "X_API_Key": "ops-key"},
     ],
 )
-def test_without_a_known_key_nobody_is_let_in(headers: dict[str, str]) -> None:
+def test_a_request_without_a_known_key_is_refused(headers: dict[str, str]) -> None:
     with pytest.raises(Unauthenticated):
         principal(**headers)
 
@@ -55,10 +55,10 @@ def test_two_different_keys_are_refused_even_if_both_are_known() -> None:
     assert caught.value.errors[0].header == "X-API-Key"
 
 
-def test_where_no_keys_are_asked_for_everybody_is_anonymous() -> None:
+def test_without_required_keys_every_caller_is_anonymous() -> None:
     assert Authenticator(None).principal({"Authorization": "whatever"}) == ANONYMOUS
 
 
-def test_a_gateway_without_any_key_lets_nobody_in() -> None:
+def test_an_empty_set_of_keys_refuses_every_caller() -> None:
     with pytest.raises(Unauthenticated):
         Authenticator({}).principal({"X-API-Key": "x"})

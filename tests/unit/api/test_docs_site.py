@@ -21,7 +21,7 @@ def test_the_index_links_every_page() -> None:
         assert f'href="/docs/{path.stem}"' in index
 
 
-def test_links_between_pages_lead_to_where_the_pages_are_served(tmp_path: Path) -> None:
+def test_links_between_pages_point_to_the_served_paths(tmp_path: Path) -> None:
     (tmp_path / "one.md").write_text("# One\n\n## Part A\n[two](two.md#x) [out](https://e.example) [gone](../a.md) <b>")
     (tmp_path / "two.md").write_text("# Two\n")
     page = text(DocsSite(tmp_path).page("one").body)
@@ -33,13 +33,13 @@ def test_links_between_pages_lead_to_where_the_pages_are_served(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("cls", list(error_classes()), ids=lambda cls: cls.code)
-def test_every_error_code_has_a_page_that_says_what_to_do(cls: type) -> None:
+def test_every_error_code_has_a_page_with_an_action(cls: type) -> None:
     page = text(SITE.error(cls.code).body)  # type: ignore[attr-defined]
     for column in ("cause", "whose fault", "retry?", "what to do", "<code>/durable</code>"):
         assert f"<th>{column}</th>" in page
 
 
-def test_no_page_needs_anything_from_elsewhere() -> None:
+def test_no_page_loads_anything_from_another_host() -> None:
     pages = [SITE.index(), SITE.explorer(), *(SITE.page(path.stem) for path in docs_folder().glob("*.md"))]
     for page in pages:
         loaded = re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="([^"]+)"', text(page.body))
@@ -63,7 +63,7 @@ def test_unknown_pages_and_codes_are_not_found(name: str) -> None:
         SITE.error(name)
 
 
-def test_swagger_ui_is_found_without_importing_the_package_that_brings_it() -> None:
+def test_swagger_ui_is_found_without_importing_its_package() -> None:
     folder = swagger_folder()
     assert folder is not None
     assert (folder / "swagger-ui-bundle.js").is_file()
@@ -78,6 +78,6 @@ def test_a_code_that_is_not_in_the_table_has_no_row() -> None:
     assert error_row("| code | cause |\n|---|---|\n| `a` | b |", "a") == (["cause"], ["b"])
 
 
-def test_the_rows_of_a_code_in_several_tables_are_one() -> None:
+def test_the_rows_of_a_code_in_several_tables_are_joined() -> None:
     tables = "| code | cause |\n|---|---|\n| `a` | b |\n\n| code | here | there |\n|---|---|---|\n| `a` | 1 | 2 |"
     assert error_row(tables, "a") == (["cause", "here", "there"], ["b", "1", "2"])

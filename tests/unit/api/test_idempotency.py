@@ -13,7 +13,7 @@ def key_of(*values: str) -> str | None:
     return idempotency_key(CIMultiDict([("idempotency-key", value) for value in values]))
 
 
-def test_no_header_is_no_key() -> None:
+def test_without_the_header_there_is_no_key() -> None:
     assert key_of() is None
 
 
@@ -36,7 +36,7 @@ def test_no_header_is_no_key() -> None:
         (f'"{"x" * MAX_LENGTH}"', "x" * MAX_LENGTH),
     ],
 )
-def test_a_key_is_what_stands_there_or_between_the_quotes(value: str, key: str) -> None:
+def test_a_key_is_the_value_with_or_without_quotes(value: str, key: str) -> None:
     assert key_of(value) == key
 
 
@@ -59,7 +59,7 @@ def test_a_key_is_what_stands_there_or_between_the_quotes(value: str, key: str) 
         f'"{"x" * 256}"',
     ],
 )
-def test_what_is_no_key_is_refused_and_said_of_the_header(value: str) -> None:
+def test_an_invalid_key_is_refused_with_an_error_for_the_header(value: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         key_of(value)
     assert [(fault.header, fault.code) for fault in caught.value.errors] == [("Idempotency-Key", "invalid")]
@@ -67,7 +67,7 @@ def test_what_is_no_key_is_refused_and_said_of_the_header(value: str) -> None:
 
 
 @pytest.mark.parametrize("values", [("a", "a"), ("a", "b")])
-def test_two_keys_are_none(values: tuple[str, ...]) -> None:
+def test_several_keys_are_refused(values: tuple[str, ...]) -> None:
     with pytest.raises(InvalidRequest, match="not several"):
         key_of(*values)
 
@@ -76,11 +76,11 @@ _KEYS = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=
 
 
 @given(key=_KEYS)
-def test_every_printable_key_can_be_written_in_quotes(key: str) -> None:
+def test_every_printable_key_can_be_sent_in_quotes(key: str) -> None:
     escaped = key.replace("\\", "\\\\").replace('"', '\\"')
     assert key_of(f'"{escaped}"') == key
 
 
 @given(key=_KEYS.filter(lambda key: key == key.strip() and not key.startswith('"')))
-def test_with_and_without_quotes_it_is_one_key(key: str) -> None:
+def test_a_key_without_quotes_is_the_same_key(key: str) -> None:
     assert key_of(key) == key

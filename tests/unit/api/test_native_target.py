@@ -55,7 +55,7 @@ dubious_paths = st.lists(pieces, max_size=8).map("".join)
 @example("/..%252f..")
 @example("//evil.example")
 @example("@evil.example/")
-def test_whatever_is_sent_stays_below_the_base_url(path: str) -> None:
+def test_an_arbitrary_path_stays_below_the_base_url_or_is_refused(path: str) -> None:
     try:
         target = parse_target(f"/native/p{path}")
     except (NotFound, InvalidRequest):
@@ -73,7 +73,7 @@ safe = st.text(st.sampled_from("abcXYZ019-_~!$&'()*+,=:@"), min_size=1, max_size
 
 
 @given(st.lists(safe, min_size=1, max_size=5), st.booleans(), st.text(st.sampled_from("abc=&;/?%[]{}|\\^"), max_size=9))
-def test_what_is_harmless_passes_as_it_is(segments: list[str], slash: bool, query: str) -> None:
+def test_a_plain_path_is_not_changed(segments: list[str], slash: bool, query: str) -> None:
     path = "/" + "/".join(segments) + "/" * slash
     target = parse_target(f"/native/a-provider{path}?{query}")
     assert (target.provider, target.path, target.query) == ("a-provider", path, f"?{query}")
@@ -83,12 +83,12 @@ def test_what_is_harmless_passes_as_it_is(segments: list[str], slash: bool, quer
 @pytest.mark.parametrize(
     "raw", ["/native", "/native/", "/native/?a", "/native/A/x", "/native/p.q", "/nativ%65/p/x", "*"]
 )
-def test_what_names_no_provider_is_no_path(raw: str) -> None:
+def test_a_path_without_a_provider_is_refused(raw: str) -> None:
     with pytest.raises((NotFound, InvalidRequest)):
         parse_target(raw)
 
 
-def test_the_fault_is_told() -> None:
+def test_the_refusal_names_the_fault() -> None:
     for raw, words in (
         ("http://x/native/p/a", "whole URL"),
         ("/native/p/a;b", "percent-encoded"),

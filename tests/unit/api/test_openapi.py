@@ -41,18 +41,18 @@ def validator(name: str) -> Any:
     return jsonschema_rs.validator_for(schema)
 
 
-def test_it_is_one_json_document() -> None:
+def test_it_is_valid_json() -> None:
     assert json.loads(openapi_json()) == DOCUMENT
     assert DOCUMENT["openapi"] == "3.1.0"
 
 
-def test_every_route_is_in_it_with_an_operation_id_of_its_own() -> None:
+def test_every_route_has_a_unique_operation_id() -> None:
     assert len(list(operations())) == sum(1 + len(route.aliases) for route in ROUTES)
     ids = [operation["operationId"] for _, _, operation in operations()]
     assert len(set(ids)) == len(ids)
 
 
-def test_every_reference_leads_somewhere() -> None:
+def test_every_reference_resolves() -> None:
     for reference in set(references(DOCUMENT)):
         target: Any = DOCUMENT
         for part in reference.removeprefix("#/").split("/"):
@@ -60,7 +60,7 @@ def test_every_reference_leads_somewhere() -> None:
         assert target
 
 
-def test_every_schema_is_a_valid_one() -> None:
+def test_every_schema_is_valid() -> None:
     for name in DOCUMENT["components"]["schemas"]:
         validator(name)
 
@@ -71,14 +71,14 @@ def test_every_path_parameter_is_declared() -> None:
         assert declared == set(re.findall(r"\{(\w+)\}", path))
 
 
-def test_what_needs_a_key_says_so_and_how_it_refuses() -> None:
+def test_an_operation_that_needs_a_key_declares_security_and_401() -> None:
     for _, path, operation in operations():
         assert bool(operation["security"]) is path.startswith("/v1/")
         assert ("401" in operation["responses"]) is path.startswith("/v1/")
 
 
 @pytest.mark.parametrize("cls", list(error_classes()), ids=lambda cls: cls.code)
-def test_every_problem_is_what_its_schema_says(cls: Any) -> None:
+def test_every_problem_conforms_to_its_schema(cls: Any) -> None:
     error = cls(
         "What happened.",
         failure=ProviderFailure("p", status=503),
@@ -91,7 +91,7 @@ def test_every_problem_is_what_its_schema_says(cls: Any) -> None:
     validator("Problem").validate(document)
 
 
-def test_the_problem_of_an_unknown_create_is_described_whole() -> None:
+def test_the_problem_of_an_unknown_create_is_described_completely() -> None:
     members = {"intent": "in_1", "name": "n", "idempotency_key": "k"}
     tried = {"attempts": [{"provider": "p", "code": "provider_unavailable"}], "state": "idle", "feature": "pause"}
     document = problem_document(OutcomeUnknown("Nobody knows.", retry_after=2.0, extra={**members, **tried}), "id")
@@ -115,7 +115,7 @@ def _members_set_on_errors(tree: ast.AST) -> Iterator[str]:
             yield from (str(key.value) for key in inner.keys if isinstance(key, ast.Constant))
 
 
-def test_every_member_that_an_error_carries_beside_the_usual_is_described() -> None:
+def test_every_extra_member_of_an_error_is_described() -> None:
     sources = (Path(gateway.__file__).parent / "services").rglob("*.py")
     members = {name for source in sources for name in _members_set_on_errors(ast.parse(source.read_text("utf-8")))}
     assert {"intent", "name", "idempotency_key", "attempts", "incomplete", "state", "feature"} <= members
@@ -131,13 +131,13 @@ def test_a_create_is_discriminated_by_kind() -> None:
         wanted.model_validate(example["value"])
 
 
-def test_answers_may_gain_states_and_members() -> None:
+def test_responses_may_gain_states_and_members() -> None:
     schemas = DOCUMENT["components"]["schemas"]
     assert "enum" not in schemas["State"]
     assert "additionalProperties" not in schemas["Runtime"]
 
 
-def test_members_that_are_always_answered_are_required_and_the_others_are_not() -> None:
+def test_only_members_that_are_always_present_are_required() -> None:
     required = set(DOCUMENT["components"]["schemas"]["Runtime"]["required"])
     assert {"id", "state", "etag", "provider_data"} <= required
     assert not {"created", "changed", "warnings"} & required
@@ -149,7 +149,7 @@ def test_members_that_are_always_answered_are_required_and_the_others_are_not() 
     }
 
 
-def test_a_page_with_warnings_is_one_of_the_document() -> None:
+def test_a_page_with_warnings_conforms_to_its_schema() -> None:
     """Only what a warning says is always there."""
     whole = {"detail": "d", "pointer": "#/items/1", "provider": "p", "provider_id": "u"}
     page = {"object": "list", "items": [], "next_cursor": None, "incomplete": [], "warnings": [whole, {"detail": "d"}]}

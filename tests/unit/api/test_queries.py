@@ -13,11 +13,11 @@ from gateway.domain.values import State
 from gateway.services.listing import ListQuery
 
 
-def test_no_query_lists_everything_by_fifty() -> None:
+def test_an_empty_query_lists_everything_with_a_limit_of_50() -> None:
     assert parse_list_query("") == ListQuery(filter=ListFilter(), limit=50)
 
 
-def test_every_parameter_reaches_its_place() -> None:
+def test_every_parameter_is_parsed() -> None:
     raw = urlencode(
         {
             "kind": "durable,browser",
@@ -93,13 +93,13 @@ def test_a_bad_parameter_is_named(raw: str, parameter: str, code: str) -> None:
     assert (fault.parameter, fault.code) == (parameter, code)
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     with pytest.raises(InvalidRequest, match="and 2 more") as caught:
         parse_list_query("limit=0&nope=1&kind=x")
     assert [fault.parameter for fault in caught.value.errors] == ["limit", "nope", "kind"]
 
 
-def test_a_call_without_parameters_refuses_all() -> None:
+def test_a_call_without_parameters_refuses_any_parameter() -> None:
     with pytest.raises(InvalidRequest) as caught:
         refuse_query("verbose=1")
     assert caught.value.errors[0].parameter == "verbose"
@@ -114,13 +114,13 @@ def outcome(raw: str) -> ListQuery | InvalidRequest:
 
 
 @given(st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=126), max_size=80))
-def test_an_arbitrary_query_is_a_list_or_refused(raw: str) -> None:
+def test_an_arbitrary_query_is_parsed_or_refused(raw: str) -> None:
     result = outcome(raw)
     assert result.errors if isinstance(result, InvalidRequest) else 1 <= result.limit <= 100
 
 
 @given(st.sampled_from(LIST_PARAMETERS), st.text(max_size=30))
-def test_an_arbitrary_value_is_taken_or_named(parameter: QueryParameter, value: str) -> None:
+def test_an_arbitrary_value_is_accepted_or_reported(parameter: QueryParameter, value: str) -> None:
     result = outcome(f"{parameter.name}={quote_plus(value, errors='replace')}")
     if isinstance(result, InvalidRequest):
         assert [fault.parameter for fault in result.errors] == [parameter.name]

@@ -16,14 +16,14 @@ from gateway.http.request_ids import new_uuid, request_id, trace_context
 RUNTIME = Runtime(id="p.1", kind="durable", provider="p", scope="s", provider_id="1", state=State.IDLE)
 
 
-def test_the_tag_stands_in_the_body_and_depends_on_all_that_is_in_it() -> None:
+def test_the_tag_is_in_the_body_and_depends_on_the_whole_body() -> None:
     body, tag = tagged(RUNTIME)
     assert json.loads(body)["etag"] == tag
     assert tagged(msgspec.structs.replace(RUNTIME, state=State.RUNNING))[1] != tag
     assert tagged(msgspec.structs.replace(RUNTIME, provider_data={"new": 1}))[1] != tag
 
 
-def test_the_tag_of_a_verbs_answer_is_that_of_a_later_read() -> None:
+def test_a_verbs_response_and_a_later_read_have_the_same_tag() -> None:
     warning = FieldWarning(pointer="#/config/x", detail="unknown")
     verb = msgspec.structs.replace(RUNTIME, created=True, changed=True, warnings=[warning])
     assert tagged(verb)[1] == tagged(RUNTIME)[1]
@@ -31,24 +31,24 @@ def test_the_tag_of_a_verbs_answer_is_that_of_a_later_read() -> None:
 
 
 @pytest.mark.parametrize("data", [{"etag": None}, {"deep": [{"etag": None}]}, {"text": '"etag":null'}])
-def test_members_of_the_provider_that_are_called_etag_stay_as_they_are(data: dict[str, object]) -> None:
+def test_provider_members_called_etag_are_not_changed(data: dict[str, object]) -> None:
     body, tag = tagged(msgspec.structs.replace(RUNTIME, provider_data=data))
     assert json.loads(body)["etag"] == tag
     assert json.loads(body)["provider_data"] == data
 
 
 @pytest.mark.parametrize("sent", ['"a"', 'W/"a"', '"b", "a"', '"b,c" ,W/"a"', "*", " * "])
-def test_a_tag_that_the_caller_has_need_not_be_sent_again(sent: str) -> None:
+def test_a_known_tag_does_not_need_the_full_response(sent: str) -> None:
     assert not none_match(sent, '"a"')
 
 
 @pytest.mark.parametrize("sent", [None, '"b"', "a", '"a', '"b,"a"', "", '"b", *'])
-def test_another_or_a_malformed_tag_gets_the_whole_answer(sent: str | None) -> None:
+def test_another_or_a_malformed_tag_gets_the_full_response(sent: str | None) -> None:
     assert none_match(sent, '"a"')
 
 
 @pytest.mark.parametrize("sent", [None, "*", '"a"', '"a", "b"'])
-def test_a_well_formed_if_match_goes_through(sent: str | None) -> None:
+def test_a_well_formed_if_match_is_accepted(sent: str | None) -> None:
     assert if_match(sent) == sent
 
 
@@ -72,7 +72,7 @@ def test_a_callers_request_id_is_kept(sent: str) -> None:
 
 
 @pytest.mark.parametrize("sent", [None, "", "x" * 129, "a b", "a\n", "é", "a/b"])
-def test_another_request_id_is_replaced(sent: str | None) -> None:
+def test_an_invalid_request_id_is_replaced(sent: str | None) -> None:
     assert uuid.UUID(request_id(sent))
 
 
@@ -100,5 +100,5 @@ def test_an_invalid_trace_context_is_dropped(sent: str | None) -> None:
     ("sent", "expected"),
     [('"a"', True), ('"b", "a"', True), (" * ", True), ('"b"', False), ('W/"a"', False)],
 )
-def test_a_change_goes_through_when_a_strong_tag_is_that_of_what_there_is(sent: str, expected: bool) -> None:
+def test_a_change_needs_a_strong_tag_that_matches(sent: str, expected: bool) -> None:
     assert matches(sent, '"a"') is expected

@@ -140,7 +140,7 @@ async def test_a_provider_with_the_same_settings_keeps_its_adapter_and_its_pass_
     assert list(world.native) == ["a", "b", "c"]
 
 
-async def test_a_renewed_certificate_makes_the_provider_anew(clock: StepClock, tmp_path: Path) -> None:
+async def test_a_renewed_certificate_recreates_the_provider(clock: StepClock, tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
     file.write_text("one")
     world = World(settings(provider("a", ca_file=str(file))), clock)
@@ -149,7 +149,7 @@ async def test_a_renewed_certificate_makes_the_provider_anew(clock: StepClock, t
     assert world.reloader.apply(settings(provider("a", ca_file=str(file)))).changed == ["a"]
 
 
-async def test_the_old_connections_are_closed_when_the_last_request_and_call_has_ended(clock: StepClock) -> None:
+async def test_replaced_connections_are_closed_when_the_last_request_and_call_has_ended(clock: StepClock) -> None:
     world = World(settings(provider("a")), clock)
     old = world.transport("a")
     (used,) = world.fleet
@@ -170,7 +170,7 @@ async def test_the_old_connections_are_closed_when_the_last_request_and_call_has
     assert not world.transport("a").closed
 
 
-async def test_all_is_closed_at_the_end(clock: StepClock) -> None:
+async def test_close_closes_current_and_replaced_providers(clock: StepClock) -> None:
     world = World(settings(provider("a")), clock)
     old = world.transport("a")
     (used,) = world.fleet
@@ -181,7 +181,7 @@ async def test_all_is_closed_at_the_end(clock: StepClock) -> None:
     assert world.transport("a").closed
 
 
-async def test_settings_that_cannot_be_put_in_force_change_nothing(clock: StepClock) -> None:
+async def test_settings_that_cannot_be_applied_change_nothing(clock: StepClock) -> None:
     world = World(settings(provider("a")), clock)
     before = list(world.fleet)
     world.fail = RuntimeError("the adapter cannot be made")
@@ -192,14 +192,14 @@ async def test_settings_that_cannot_be_put_in_force_change_nothing(clock: StepCl
     assert world.authenticator.principal({"X-API-Key": "a-key-of-a-shop-1234"}) == "shop"
 
 
-async def test_keys_stay_needed_where_the_process_listens_to_others(clock: StepClock) -> None:
+async def test_keys_stay_required_while_the_process_listens_beyond_loopback(clock: StepClock) -> None:
     world = World(settings(provider("a"), http=HttpSettings(listen="0.0.0.0:8080")), clock)
     with pytest.raises(SettingsError) as refused:
         world.reloader.apply(settings(provider("a"), auth="none", http=HttpSettings(listen="127.0.0.1:8080")))
     assert [problem.path for problem in refused.value.problems] == ["auth"]
 
 
-async def test_what_needs_a_restart_is_named_without_its_value_and_not_in_force(clock: StepClock) -> None:
+async def test_a_setting_that_needs_a_restart_is_reported_without_its_value_and_not_applied(clock: StepClock) -> None:
     world = World(settings(provider("a")), clock)
     other = {"http": HttpSettings(body_timeout=77), "log": LogSettings(level="error", format="console")}
     change = world.reloader.apply(settings(provider("a"), **other))
@@ -208,7 +208,7 @@ async def test_what_needs_a_restart_is_named_without_its_value_and_not_in_force(
     assert (world.reloader.settings.log.level, world.reloader.settings.log.format) == ("error", "json")
 
 
-async def test_the_state_of_a_provider_that_is_gone_is_not_shown_any_more(clock: StepClock) -> None:
+async def test_the_metrics_of_a_removed_provider_disappear(clock: StepClock) -> None:
     world = World(settings(provider("a"), provider("b")), clock)
     gauges = [metric for metric in vars(world.metrics).values() if isinstance(metric, Gauge)]
     by_provider = [gauge for gauge in gauges if "provider" in gauge._labelnames]
@@ -240,7 +240,7 @@ class Beats(World):
 
 
 @simulated
-async def test_a_shorter_beat_of_probes_comes_into_force_within_the_pause_of_the_old_one() -> None:
+async def test_a_shorter_probe_interval_applies_during_the_current_pause() -> None:
     world = Beats(HealthSettings(every=3600))
     async with background_task(world.reloader.check_providers_periodically()):
         assert await world.until(0) == [0]
@@ -251,7 +251,7 @@ async def test_a_shorter_beat_of_probes_comes_into_force_within_the_pause_of_the
 
 
 @simulated
-async def test_a_longer_beat_counts_from_the_last_probes() -> None:
+async def test_a_longer_probe_interval_counts_from_the_last_probe() -> None:
     world = Beats(HealthSettings(every=30))
     async with background_task(world.reloader.check_providers_periodically()):
         assert await world.until(29, every=100) == [0]
@@ -260,7 +260,7 @@ async def test_a_longer_beat_counts_from_the_last_probes() -> None:
 
 
 @simulated
-async def test_probes_begin_and_end_at_once_when_the_settings_say_so() -> None:
+async def test_probes_start_and_stop_as_soon_as_the_settings_change() -> None:
     world = Beats(HealthSettings(every=3600, probe=False))
     async with background_task(world.reloader.check_providers_periodically()):
         assert await world.until(5) == []
@@ -269,7 +269,7 @@ async def test_probes_begin_and_end_at_once_when_the_settings_say_so() -> None:
         assert await world.until(100) == [8]
 
 
-def test_the_page_about_deploying_tells_of_every_section_whether_it_needs_a_restart() -> None:
+def test_the_deploy_page_says_for_every_section_whether_it_needs_a_restart() -> None:
     table = (DOCS / "deploy.md").read_text("utf-8").split("## Reload\n")[1].split("\n## ")[0]
     live, others = "", ""
     for line in table.splitlines():

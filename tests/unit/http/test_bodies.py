@@ -21,7 +21,7 @@ CREATE_FIELDS = st.sampled_from(
 
 
 @given(st.binary(max_size=200))
-def test_arbitrary_bytes_are_json_or_refused_as_unreadable(raw: bytes) -> None:
+def test_arbitrary_bytes_are_decoded_or_refused(raw: bytes) -> None:
     try:
         decoded = decode(raw)
     except InvalidRequest:
@@ -30,7 +30,7 @@ def test_arbitrary_bytes_are_json_or_refused_as_unreadable(raw: bytes) -> None:
 
 
 @given(JSON)
-def test_what_is_json_is_decoded_as_it_was_meant(value: Any) -> None:
+def test_valid_json_is_decoded(value: Any) -> None:
     assert decode(json.dumps(value).encode()) == value
 
 
@@ -51,13 +51,13 @@ def test_what_is_json_is_decoded_as_it_was_meant(value: Any) -> None:
         b"9" * 309,
     ],
 )
-def test_what_is_not_quite_json_is_refused(raw: bytes) -> None:
+def test_almost_valid_json_is_refused(raw: bytes) -> None:
     with pytest.raises(InvalidRequest, match="not valid JSON"):
         decode(raw)
 
 
 @pytest.mark.parametrize("raw", [b'{"a":1,"a":1}', b'{"b":[{"a":1,"\\u0061":2}]}'])
-def test_a_member_that_stands_twice_is_refused(raw: bytes) -> None:
+def test_a_duplicate_member_is_refused(raw: bytes) -> None:
     with pytest.raises(InvalidRequest, match="more than once"):
         decode(raw)
 
@@ -73,7 +73,7 @@ def test_many_brackets_side_by_side_and_in_strings_are_not_deep() -> None:
     assert decode(json.dumps(value).encode()) == value
 
 
-def test_the_deepest_nesting_that_is_taken_is_taken() -> None:
+def test_the_deepest_allowed_nesting_is_accepted() -> None:
     assert decode(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH)
 
 
@@ -86,14 +86,16 @@ def refusal(body: dict[str, Any]) -> ValidationFailed | None:
 
 
 @given(st.dictionaries(CREATE_FIELDS | st.text(max_size=5), JSON, max_size=6))
-def test_any_object_is_a_create_or_told_what_is_wrong_with_it(body: dict[str, Any]) -> None:
+def test_an_arbitrary_object_is_a_create_or_refused_with_faults(body: dict[str, Any]) -> None:
     error = refusal(body)
     assert error is not None or body["kind"] in {"durable", "browser"}
     assert error is None or all(fault.pointer and fault.pointer.startswith("#/") for fault in error.errors)
 
 
 @given(st.sampled_from(["durable", "browser"]), st.dictionaries(CREATE_FIELDS, JSON, max_size=6))
-def test_any_create_of_a_known_kind_is_one_or_told_what_is_wrong_with_it(kind: str, rest: dict[str, Any]) -> None:
+def test_an_arbitrary_create_of_a_known_kind_is_accepted_or_refused_with_faults(
+    kind: str, rest: dict[str, Any]
+) -> None:
     error = refusal({**rest, "kind": kind})
     assert error is None or error.errors
 
@@ -109,7 +111,7 @@ def test_any_create_of_a_known_kind_is_one_or_told_what_is_wrong_with_it(kind: s
         ({"kind": ["durable"]}, "not_allowed"),
     ],
 )
-def test_a_kind_that_cannot_be_created_is_told_which_can(body: dict[str, Any], code: str) -> None:
+def test_an_unknown_kind_is_refused_with_the_known_ones(body: dict[str, Any], code: str) -> None:
     with pytest.raises(ValidationFailed, match="durable, browser") as caught:
         parse_create(body)
     (fault,) = caught.value.errors

@@ -94,7 +94,7 @@ def spelled(name: str) -> st.SearchStrategy[str]:
 
 
 @pytest.mark.parametrize("name", DROPPED_TO_PROVIDER)
-def test_a_listed_name_is_dropped_towards_the_provider_with_underscores_too(name: str) -> None:
+def test_a_listed_name_is_dropped_towards_the_provider_also_with_underscores(name: str) -> None:
     for spelling in (name, name.upper(), name.replace("-", "_"), name.replace("-", "_", 1), name + "_", f"-{name}-"):
         assert not PASSES_TO_PROVIDER[spelling]
 
@@ -107,7 +107,7 @@ def test_other_names_pass_towards_the_provider_in_either_case(name: str) -> None
 
 
 @pytest.mark.parametrize("name", DROPPED_TO_CALLER)
-def test_a_listed_name_is_dropped_towards_the_caller_with_underscores_too(name: str) -> None:
+def test_a_listed_name_is_dropped_towards_the_caller_also_with_underscores(name: str) -> None:
     for spelling in (name, name.lower(), name.replace("-", "_"), name + "_"):
         assert not PASSES_TO_CALLER[spelling]
 
@@ -130,7 +130,7 @@ def test_no_spelling_of_a_listed_name_passes_to_the_provider(name: str) -> None:
 
 
 @given(st.sampled_from(PASSED_TO_PROVIDER).flatmap(spelled))
-def test_a_spelling_of_another_name_passes_exactly_if_it_has_no_underscore(name: str) -> None:
+def test_another_name_passes_only_without_underscores(name: str) -> None:
     assert PASSES_TO_PROVIDER[name] is ("_" not in name)
 
 
@@ -139,7 +139,7 @@ def test_no_spelling_of_a_listed_name_passes_to_the_caller(name: str) -> None:
     assert not PASSES_TO_CALLER[name]
 
 
-def test_a_rule_keeps_a_bounded_number_of_names_of_bounded_length() -> None:
+def test_a_rule_caches_a_bounded_number_of_names_of_bounded_length() -> None:
     rule = HeaderRule(frozenset({"dropped"}), ("x-family-",))
     for _ in range(2):
         for number in range(3000):

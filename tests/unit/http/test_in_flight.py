@@ -39,12 +39,12 @@ class Requests:
 
 
 @pytest.mark.parametrize(("most", "shares"), [(100, (50, 25, 13)), (1500, (750, 375, 188))])
-def test_whatever_is_taken_for_providers_leaves_room_for_another(most: int, shares: tuple[int, ...]) -> None:
+def test_each_provider_gets_at_most_half_of_the_free_capacity(most: int, shares: tuple[int, ...]) -> None:
     requests = Requests(most)
     assert [len(requests.fill(f"p{number}")) for number in range(len(shares))] == list(shares)
 
 
-def test_two_that_fill_up_together_leave_a_third() -> None:
+def test_two_providers_that_fill_up_concurrently_leave_a_third_free() -> None:
     requests, taken = Requests(90), {"a": 0, "b": 0}
     for _ in range(90):
         for provider in taken:
@@ -57,14 +57,14 @@ def test_two_that_fill_up_together_leave_a_third() -> None:
     assert all(29 <= number <= 31 for number in taken.values())
 
 
-def test_what_ends_a_runtime_is_let_in_always() -> None:
+def test_a_release_is_always_admitted() -> None:
     requests = Requests(10)
     requests.fill("a")
     visit = requests.begin()
     assert visit.enter("a", always=True)
 
 
-def test_a_request_counts_once_and_no_more_after_its_end() -> None:
+def test_a_request_counts_once_and_not_after_its_end() -> None:
     requests = Requests(2)
     visit = requests.begin()
     assert visit.enter("a")
@@ -75,7 +75,7 @@ def test_a_request_counts_once_and_no_more_after_its_end() -> None:
     assert len(requests.fill("a")) == 1
 
 
-def test_who_leaves_a_provider_makes_room_for_another_request() -> None:
+def test_a_request_that_leaves_a_provider_frees_capacity() -> None:
     requests = Requests(10)
     visits = requests.fill("a")
     visits[0].leave("a")
@@ -83,7 +83,7 @@ def test_who_leaves_a_provider_makes_room_for_another_request() -> None:
     assert requests.begin().enter("a")
 
 
-def test_requests_beyond_all_places_are_refused() -> None:
+def test_requests_beyond_the_limit_are_refused() -> None:
     requests = Requests(1)
     assert requests.begin().enter("a")
     with pytest.raises(Overloaded):

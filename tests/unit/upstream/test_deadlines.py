@@ -31,13 +31,13 @@ async def forever() -> None:
     await asyncio.Event().wait()
 
 
-async def test_what_ends_in_time_is_left_alone(within: Within) -> None:
+async def test_a_block_that_ends_in_time_is_not_affected(within: Within) -> None:
     async with within(60):
         await asyncio.sleep(0)
     await asyncio.sleep(0)
 
 
-async def test_what_does_not_end_in_time_is_cancelled_and_times_out(within: Within) -> None:
+async def test_a_block_that_does_not_end_in_time_is_cancelled_and_times_out(within: Within) -> None:
     with pytest.raises(TimeoutError):
         async with within(0.001):
             await forever()
@@ -46,7 +46,7 @@ async def test_what_does_not_end_in_time_is_cancelled_and_times_out(within: With
     assert task.cancelling() == 0
 
 
-async def test_an_earlier_deadline_is_not_kept_waiting_by_a_later_one(within: Within) -> None:
+async def test_an_earlier_deadline_is_not_delayed_by_a_later_one(within: Within) -> None:
     async def wait(seconds: float) -> None:
         async with within(seconds):
             await forever()
@@ -61,7 +61,7 @@ async def test_an_earlier_deadline_is_not_kept_waiting_by_a_later_one(within: Wi
         await late
 
 
-async def test_a_deadline_stands_after_an_earlier_wait_was_over(within: Within) -> None:
+async def test_a_deadline_still_applies_after_an_earlier_wait_ended(within: Within) -> None:
     async with within(0.001):
         pass
     with pytest.raises(TimeoutError):
@@ -83,13 +83,13 @@ async def test_each_of_many_ends_at_its_own_deadline(within: Within) -> None:
     assert ended == [-1, 0.01, 0.02, 0.03]
 
 
-async def test_an_error_of_the_block_is_its_own(within: Within) -> None:
+async def test_an_error_of_the_block_is_raised_unchanged(within: Within) -> None:
     with pytest.raises(KeyError):
         async with within(60):
             raise KeyError
 
 
-async def test_who_cancels_the_task_sees_it_cancelled(within: Within) -> None:
+async def test_a_cancelled_task_stays_cancelled(within: Within) -> None:
     async def wait() -> None:
         async with within(60):
             await forever()
@@ -101,7 +101,7 @@ async def test_who_cancels_the_task_sees_it_cancelled(within: Within) -> None:
         await task
 
 
-async def test_a_cancellation_from_outside_wins_over_a_deadline_at_the_same_time(within: Within) -> None:
+async def test_a_cancellation_from_outside_has_priority_over_a_deadline(within: Within) -> None:
     async def wait() -> None:
         async with within(0.001):
             try:
@@ -114,7 +114,7 @@ async def test_a_cancellation_from_outside_wins_over_a_deadline_at_the_same_time
         await task
 
 
-async def test_one_timer_is_set_for_many_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_waits_use_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = asyncio.get_running_loop()
     set_for: list[float] = []
     call_at = loop.call_at
@@ -131,12 +131,12 @@ async def test_one_timer_is_set_for_many_waits(monkeypatch: pytest.MonkeyPatch) 
     assert len(set_for) == 1
 
 
-async def test_nothing_begins_without_time_left() -> None:
+async def test_a_block_without_time_left_does_not_start() -> None:
     with pytest.raises(TimeoutError), Deadlines().within(0):
         pytest.fail("the block was entered")
 
 
-async def test_only_a_task_can_wait() -> None:
+async def test_a_deadline_outside_of_a_task_is_refused() -> None:
     def outside() -> None:
         try:
             with Deadlines().within(1):

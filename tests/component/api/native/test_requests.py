@@ -88,7 +88,7 @@ async def test_a_dubious_target_is_refused_without_a_call(gateway: Any, provider
     assert provider.connections.empty()
 
 
-async def test_the_credentials_are_swapped(gateway: Any, provider: Any) -> None:
+async def test_the_callers_key_is_replaced_by_the_providers_credentials(gateway: Any, provider: Any) -> None:
     answer, _, sent = await forwarded(
         gateway,
         provider,
@@ -109,7 +109,7 @@ async def test_the_credentials_are_swapped(gateway: Any, provider: Any) -> None:
     assert KEY not in repr(gateway.logger.events)
 
 
-async def test_a_key_in_x_api_key_is_as_good_and_does_not_go_out(gateway: Any, provider: Any) -> None:
+async def test_a_key_in_x_api_key_is_accepted_and_not_forwarded(gateway: Any, provider: Any) -> None:
     call = asyncio.create_task(
         gateway.exchange(f"GET /native/raw/a HTTP/1.1\r\nHost: gateway\r\nX-API-Key: {KEY}\r\n\r\n".encode())
     )
@@ -126,7 +126,7 @@ async def test_without_a_key_nothing_is_sent(gateway: Any, provider: Any) -> Non
     assert provider.connections.empty()
 
 
-async def test_headers_of_one_connection_stay_on_it_in_both_directions(gateway: Any, provider: Any) -> None:
+async def test_hop_by_hop_headers_are_not_forwarded_in_either_direction(gateway: Any, provider: Any) -> None:
     call = asyncio.create_task(
         gateway.call(
             "GET",
@@ -161,7 +161,7 @@ async def test_headers_of_one_connection_stay_on_it_in_both_directions(gateway: 
     assert answer.headers["cache-control"] == "no-store"
 
 
-async def test_no_header_makes_another_request_of_the_one_that_the_rules_have_seen(gateway: Any, provider: Any) -> None:
+async def test_headers_that_override_method_or_path_are_dropped(gateway: Any, provider: Any) -> None:
     others = {"X_HTTP_Method_Override": "DELETE", "X_Method_Override": "DELETE", "X_HTTP_Method": "DELETE"}
     call = asyncio.create_task(
         gateway.call("GET", "/native/raw/a", **others, X_Original_URL="/admin", X_Rewrite_URL="/admin", X_End="2")
@@ -174,7 +174,7 @@ async def test_no_header_makes_another_request_of_the_one_that_the_rules_have_se
     assert (await call).status == 200
 
 
-async def test_names_with_an_underscore_pass_in_neither_direction(gateway: Any, provider: Any) -> None:
+async def test_header_names_with_an_underscore_are_dropped_in_both_directions(gateway: Any, provider: Any) -> None:
     spellings = (b"X_HTTP_METHOD_OVERRIDE", b"X_API_KEY", b"Authorization_", b"X_Forwarded_For", b"Cookie_", b"X_End")
     raw = b"".join(b"%s: canary\r\n" % name for name in spellings)
     head = f"GET /native/raw/a HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {KEY}\r\n".encode()
@@ -188,14 +188,14 @@ async def test_names_with_an_underscore_pass_in_neither_direction(gateway: Any, 
     assert answer.headers["x-stays"] == "2"
 
 
-async def test_nothing_is_added_to_what_a_caller_accepts(gateway: Any, provider: Any) -> None:
+async def test_accept_headers_are_not_extended(gateway: Any, provider: Any) -> None:
     """A provider must not compress for a caller that cannot read it."""
     _, _, sent = await forwarded(gateway, provider, "POST", "/native/raw/a")
     assert {"accept", "accept-encoding", "content-type"} & sent.keys() == set()
     assert sent["content-length"] == "0"
 
 
-async def test_the_request_id_and_the_trace_context_go_along(gateway: Any, provider: Any) -> None:
+async def test_the_request_id_and_the_trace_context_are_forwarded(gateway: Any, provider: Any) -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     answer, _, sent = await forwarded(
         gateway, provider, "GET", "/native/raw/a", X_Request_ID="mine-1", traceparent=trace, tracestate="a=b"
@@ -204,12 +204,12 @@ async def test_the_request_id_and_the_trace_context_go_along(gateway: Any, provi
     assert answer.headers["x-request-id"] == "mine-1"
 
 
-async def test_a_broken_trace_context_stays_here(gateway: Any, provider: Any) -> None:
+async def test_an_invalid_trace_context_is_not_forwarded(gateway: Any, provider: Any) -> None:
     _, _, sent = await forwarded(gateway, provider, "GET", "/native/raw/a", traceparent="broken", tracestate="a=b")
     assert {"traceparent", "tracestate"} & sent.keys() == set()
 
 
-async def test_a_redirect_is_an_answer_and_is_not_followed(gateway: Any, provider: Any) -> None:
+async def test_a_redirect_is_returned_and_not_followed(gateway: Any, provider: Any) -> None:
     call = asyncio.create_task(gateway.call("GET", "/native/raw/a"))
     inbound = await provider.accept()
     await inbound.head()
@@ -219,7 +219,7 @@ async def test_a_redirect_is_an_answer_and_is_not_followed(gateway: Any, provide
     assert provider.connections.empty()
 
 
-async def test_a_token_that_a_provider_echoes_in_a_header_is_taken_out(gateway: Any, provider: Any) -> None:
+async def test_a_token_echoed_in_a_header_is_redacted(gateway: Any, provider: Any) -> None:
     call = asyncio.create_task(gateway.call("GET", "/native/raw/a"))
     inbound = await provider.accept()
     await inbound.head()
@@ -229,7 +229,7 @@ async def test_a_token_that_a_provider_echoes_in_a_header_is_taken_out(gateway: 
     assert answer.headers["x-latin"].encode("latin-1").decode() == "café"
 
 
-async def test_a_providers_own_word_on_caching_and_its_errors_pass(gateway: Any, provider: Any) -> None:
+async def test_a_providers_caching_headers_and_errors_are_returned(gateway: Any, provider: Any) -> None:
     call = asyncio.create_task(gateway.call("GET", "/native/raw/a"))
     inbound = await provider.accept()
     await inbound.head()
@@ -239,7 +239,7 @@ async def test_a_providers_own_word_on_caching_and_its_errors_pass(gateway: Any,
     assert (answer.headers["cache-control"], answer.headers["content-type"]) == ("private", "text/html")
 
 
-async def test_compressed_bodies_pass_as_they_are(gateway: Any, provider: Any) -> None:
+async def test_compressed_bodies_are_not_changed(gateway: Any, provider: Any) -> None:
     call = asyncio.create_task(gateway.call("GET", "/native/raw/a"))
     inbound = await provider.accept()
     await inbound.head()
@@ -248,7 +248,7 @@ async def test_compressed_bodies_pass_as_they_are(gateway: Any, provider: Any) -
     assert (answer.body, answer.headers["content-encoding"]) == (b"\x1f\x8bnot really gzip", "gzip")
 
 
-async def test_the_answer_to_head_keeps_its_length_and_the_connection_goes_on(gateway: Any, provider: Any) -> None:
+async def test_the_response_to_head_keeps_its_length_and_the_connection(gateway: Any, provider: Any) -> None:
     connection = await gateway.connect()
     request = f" /native/raw/a HTTP/1.1\r\nHost: gateway\r\nX-API-Key: {KEY}\r\n\r\n".encode()
     connection.send(b"HEAD" + request)
@@ -264,7 +264,7 @@ async def test_the_answer_to_head_keeps_its_length_and_the_connection_goes_on(ga
 
 
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
-async def test_an_answer_without_a_body_has_none(gateway: Any, provider: Any, status: str) -> None:
+async def test_a_response_without_a_body_stays_without_one(gateway: Any, provider: Any, status: str) -> None:
     call = asyncio.create_task(gateway.call("GET", "/native/raw/a"))
     inbound = await provider.accept()
     await inbound.head()
@@ -274,7 +274,7 @@ async def test_an_answer_without_a_body_has_none(gateway: Any, provider: Any, st
     assert "transfer-encoding" not in answer.headers
 
 
-async def test_a_header_that_is_no_text_is_refused(gateway: Any, provider: Any) -> None:
+async def test_a_header_that_is_not_text_is_refused(gateway: Any, provider: Any) -> None:
     answer = await gateway.call("GET", "/native/raw/a", X_Name="caf\xe9")
     assert (answer.status, answer.json["errors"][0]["header"]) == (400, "X-Name")
     assert provider.connections.empty()
@@ -285,7 +285,7 @@ async def test_an_unknown_provider_is_421(gateway: Any, provider: Any) -> None:
     assert (answer.status, answer.json["code"], answer.json["provider"]) == (421, "provider_not_configured", "other")
 
 
-async def test_what_the_rules_do_not_list_is_403_and_names_the_setting(serve: Any, provider: Any) -> None:
+async def test_a_request_outside_the_rules_is_403_and_names_the_setting(serve: Any, provider: Any) -> None:
     gateway = await serve(native=[provider.settings(native={"allow": ["GET /open/*"]})])
     for method, target in (("POST", "/open/a"), ("GET", "/closed"), ("GET", "/open/a/b"), ("TRACE", "/open/a")):
         answer = await gateway.call(method, f"/native/raw{target}")
@@ -325,7 +325,7 @@ async def test_each_call_is_counted_and_logged_once(gateway: Any, provider: Any)
 
 
 @pytest.mark.parametrize("stray", [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", b"HTTP/1.1 40", b"\r\n"])
-async def test_a_connection_with_stray_bytes_is_not_used_again(gateway: Any, provider: Any, stray: bytes) -> None:
+async def test_a_connection_with_stray_bytes_is_not_reused(gateway: Any, provider: Any, stray: bytes) -> None:
     call = asyncio.create_task(gateway.call("GET", "/native/raw/a"))
     first = await provider.accept()
     await first.head()

@@ -13,7 +13,7 @@ def request(method: str, headers: str = "", target: str = "/native/raw/a") -> by
     return f"{method} {target} HTTP/1.1\r\n{HEAD}{headers}\r\n".encode()
 
 
-async def test_a_chunked_upload_arrives_piece_by_piece(gateway: Any, provider: Any) -> None:
+async def test_a_chunked_upload_is_streamed(gateway: Any, provider: Any) -> None:
     connection = await gateway.connect()
     connection.send(request("POST", "Transfer-Encoding: chunked\r\n") + b"3\r\none\r\n")
     inbound = await provider.accept()
@@ -39,7 +39,7 @@ async def test_a_long_upload_keeps_its_declared_length(gateway: Any, provider: A
     assert (await call).status == 200
 
 
-async def test_a_body_is_invited_when_the_provider_is_there_and_not_before(gateway: Any, provider: Any) -> None:
+async def test_100_continue_is_sent_only_after_the_provider_is_connected(gateway: Any, provider: Any) -> None:
     connection = await gateway.connect()
     connection.send(request("POST", "Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n"))
     inbound = await provider.accept()
@@ -52,13 +52,13 @@ async def test_a_body_is_invited_when_the_provider_is_there_and_not_before(gatew
     assert (await connection.answer()).status == 200
 
 
-async def test_a_body_that_is_refused_is_never_invited(serve: Any, provider: Any) -> None:
+async def test_100_continue_is_not_sent_for_a_refused_body(serve: Any, provider: Any) -> None:
     gateway = await serve(native=[provider.settings(native={"allow": []})])
     answer = await gateway.exchange(request("POST", "Content-Length: 5\r\nExpect: 100-continue\r\n"))
     assert answer.status == 403
 
 
-async def test_events_arrive_while_the_stream_is_open(gateway: Any, provider: Any) -> None:
+async def test_events_are_delivered_while_the_stream_is_open(gateway: Any, provider: Any) -> None:
     connection = await gateway.connect()
     connection.send(request("GET", "Accept: text/event-stream\r\n"))
     inbound = await provider.accept()
@@ -76,7 +76,7 @@ async def test_events_arrive_while_the_stream_is_open(gateway: Any, provider: An
     assert (await gateway.logger.one("request"))["status"] == 200
 
 
-async def test_an_answer_that_ends_with_its_connection_is_told_in_chunks(gateway: Any, provider: Any) -> None:
+async def test_a_response_that_ends_with_its_connection_is_sent_in_chunks(gateway: Any, provider: Any) -> None:
     connection = await gateway.connect()
     connection.send(request("GET"))
     inbound = await provider.accept()
@@ -88,7 +88,7 @@ async def test_an_answer_that_ends_with_its_connection_is_told_in_chunks(gateway
     assert await connection.reader.readuntil(b"0\r\n\r\n") == b"9\r\nall of it\r\n0\r\n\r\n"
 
 
-async def test_a_provider_that_answers_before_the_upload_is_whole_is_heard(gateway: Any, provider: Any) -> None:
+async def test_a_response_before_the_end_of_the_upload_is_returned(gateway: Any, provider: Any) -> None:
     connection = await gateway.connect()
     connection.send(request("POST", "Transfer-Encoding: chunked\r\n") + b"3\r\none\r\n")
     inbound = await provider.accept()
@@ -98,7 +98,7 @@ async def test_a_provider_that_answers_before_the_upload_is_whole_is_heard(gatew
     assert (answer.status, answer.body, answer.headers["connection"]) == (413, b"enough", "close")
 
 
-async def test_when_the_caller_leaves_the_provider_is_left_at_once(gateway: Any, provider: Any) -> None:
+async def test_when_the_caller_disconnects_the_provider_connection_is_closed(gateway: Any, provider: Any) -> None:
     connection = await gateway.connect()
     connection.send(request("GET"))
     inbound = await provider.accept()
@@ -112,7 +112,9 @@ async def test_when_the_caller_leaves_the_provider_is_left_at_once(gateway: Any,
     assert (await gateway.logger.one("upstream"))["outcome"] == "cancelled"
 
 
-async def test_when_the_caller_leaves_before_any_answer_the_provider_is_left_too(gateway: Any, provider: Any) -> None:
+async def test_when_the_caller_disconnects_before_a_response_the_provider_connection_is_closed(
+    gateway: Any, provider: Any
+) -> None:
     connection = await gateway.connect()
     connection.send(request("GET"))
     inbound = await provider.accept()
@@ -122,7 +124,7 @@ async def test_when_the_caller_leaves_before_any_answer_the_provider_is_left_too
     assert (await gateway.logger.one("request"))["code"] == "client_aborted"
 
 
-async def test_an_upload_that_the_caller_breaks_off_has_no_end_at_the_provider(gateway: Any, provider: Any) -> None:
+async def test_an_aborted_upload_is_not_completed_at_the_provider(gateway: Any, provider: Any) -> None:
     connection = await gateway.connect()
     connection.send(request("POST", "Transfer-Encoding: chunked\r\n") + b"3\r\none\r\n")
     inbound = await provider.accept()
@@ -133,7 +135,7 @@ async def test_an_upload_that_the_caller_breaks_off_has_no_end_at_the_provider(g
     assert (await gateway.logger.one("request"))["code"] == "client_aborted"
 
 
-async def test_a_provider_that_breaks_off_cuts_the_caller_off(gateway: Any, provider: Any) -> None:
+async def test_an_aborted_response_aborts_the_callers_connection(gateway: Any, provider: Any) -> None:
     """No end of the chunks comes, so nobody takes half an answer for the whole."""
     connection = await gateway.connect()
     connection.send(request("GET"))
@@ -149,7 +151,7 @@ async def test_a_provider_that_breaks_off_cuts_the_caller_off(gateway: Any, prov
     assert (upstream["outcome"], upstream["phase"]) == ("cut_short", "answered")
 
 
-async def test_a_caller_of_http_1_0_is_cut_off_with_a_reset(gateway: Any, provider: Any) -> None:
+async def test_an_aborted_response_resets_an_http_1_0_connection(gateway: Any, provider: Any) -> None:
     """To it the end of the connection is the end of the answer, so that one must not come."""
     connection = await gateway.connect()
     connection.send(f"GET /native/raw/a HTTP/1.0\r\n{HEAD}\r\n".encode())
@@ -162,7 +164,7 @@ async def test_a_caller_of_http_1_0_is_cut_off_with_a_reset(gateway: Any, provid
         await connection.reader.read()
 
 
-async def test_half_of_a_short_body_is_a_problem(gateway: Any, provider: Any) -> None:
+async def test_an_incomplete_buffered_response_is_a_problem(gateway: Any, provider: Any) -> None:
     """What was held back anyway can still be told as what it is."""
     call = asyncio.create_task(gateway.call("GET", "/native/raw/a"))
     inbound = await provider.accept()
@@ -173,9 +175,7 @@ async def test_half_of_a_short_body_is_a_problem(gateway: Any, provider: Any) ->
     assert (answer.status, answer.json["code"]) == (502, "provider_bad_response")
 
 
-async def test_a_lost_answer_to_a_change_is_an_unknown_outcome_that_is_not_to_be_repeated(
-    gateway: Any, provider: Any
-) -> None:
+async def test_a_lost_response_to_a_mutation_is_an_unknown_outcome_without_retry(gateway: Any, provider: Any) -> None:
     call = asyncio.create_task(gateway.call("POST", "/native/raw/a", b"{}"))
     inbound = await provider.accept()
     await inbound.head()
@@ -185,14 +185,14 @@ async def test_a_lost_answer_to_a_change_is_an_unknown_outcome_that_is_not_to_be
     assert provider.connections.empty()
 
 
-async def test_a_provider_that_is_not_there_is_503(serve: Any, provider: Any) -> None:
+async def test_an_unreachable_provider_is_503(serve: Any, provider: Any) -> None:
     gateway = await serve(native=[provider.settings(base_url="http://127.0.0.1:1")])
     answer = await gateway.call("POST", "/native/raw/a", b"{}")
     assert (answer.status, answer.json["code"], answer.json["retryable"]) == (503, "provider_unavailable", "yes")
     assert (await gateway.logger.one("upstream"))["phase"] == "connecting"
 
 
-async def test_a_provider_that_never_answers_is_given_up(serve: Any, provider: Any) -> None:
+async def test_a_provider_that_never_responds_times_out(serve: Any, provider: Any) -> None:
     gateway = await serve(native=[provider.settings(native={"answer_timeout": 0.05})])
     answer = await gateway.call("GET", "/native/raw/a")
     assert (answer.status, answer.json["code"]) == (504, "provider_timeout")
@@ -201,7 +201,7 @@ async def test_a_provider_that_never_answers_is_given_up(serve: Any, provider: A
     assert await inbound.gone()
 
 
-async def test_a_stream_in_which_nothing_moves_is_cut(serve: Any, provider: Any) -> None:
+async def test_an_idle_stream_is_aborted(serve: Any, provider: Any) -> None:
     gateway = await serve(native=[provider.settings(read_timeout=0.05)])
     connection = await gateway.connect()
     connection.send(request("GET"))
@@ -214,7 +214,7 @@ async def test_a_stream_in_which_nothing_moves_is_cut(serve: Any, provider: Any)
     assert (await gateway.logger.one("request"))["code"] == "provider_timeout"
 
 
-async def test_a_caller_that_stops_sending_is_told_so(serve: Any, provider: Any) -> None:
+async def test_a_caller_that_stops_sending_gets_request_timeout(serve: Any, provider: Any) -> None:
     gateway = await serve(native=[provider.settings(native={"answer_timeout": 0.05})])
     connection = await gateway.connect()
     connection.send(request("POST", "Transfer-Encoding: chunked\r\n") + b"3\r\none\r\n")
@@ -222,7 +222,7 @@ async def test_a_caller_that_stops_sending_is_told_so(serve: Any, provider: Any)
     assert (answer.status, answer.json["code"], answer.json["source"]) == (408, "request_timeout", "client")
 
 
-async def test_a_caller_that_does_not_read_slows_the_provider_down_and_is_given_up(serve: Any, provider: Any) -> None:
+async def test_a_caller_that_does_not_read_slows_the_provider_and_is_disconnected(serve: Any, provider: Any) -> None:
     """What is held for it is bounded, whatever the provider has to send."""
     gateway = await serve(native=[provider.settings(read_timeout=0.2)])
     connection = await gateway.connect()
@@ -245,7 +245,7 @@ async def test_a_caller_that_does_not_read_slows_the_provider_down_and_is_given_
     assert (line["code"], line["source"]) == ("request_timeout", "client")
 
 
-async def test_too_large_a_body_is_refused_before_it_is_sent_or_as_soon_as_it_shows(serve: Any, provider: Any) -> None:
+async def test_an_oversized_body_is_refused_as_soon_as_its_size_is_known(serve: Any, provider: Any) -> None:
     gateway = await serve(native=[provider.settings(native={"max_body_bytes": 1024})])
     answer = await gateway.call("POST", "/native/raw/a", b"x" * 2000)
     assert (answer.status, answer.json["code"]) == (413, "payload_too_large")
@@ -258,7 +258,7 @@ async def test_too_large_a_body_is_refused_before_it_is_sent_or_as_soon_as_it_sh
     assert b"0\r\n\r\n" not in await inbound.rest()
 
 
-async def test_a_body_that_breaks_the_rules_is_the_callers_fault(gateway: Any, provider: Any) -> None:
+async def test_a_malformed_body_is_the_callers_fault(gateway: Any, provider: Any) -> None:
     connection = await gateway.connect()
     connection.send(request("POST", "Transfer-Encoding: chunked\r\n") + b"3\r\none\r\n")
     inbound = await provider.accept()
@@ -268,7 +268,7 @@ async def test_a_body_that_breaks_the_rules_is_the_callers_fault(gateway: Any, p
     assert (answer.status, answer.json["code"]) == (400, "invalid_request")
 
 
-async def test_more_than_max_in_flight_are_refused_and_counted(serve: Any, provider: Any) -> None:
+async def test_requests_beyond_max_in_flight_are_refused_and_counted(serve: Any, provider: Any) -> None:
     gateway = await serve(native=[provider.settings(native={"max_in_flight": 1})])
     first = asyncio.create_task(gateway.call("GET", "/native/raw/a"))
     inbound = await provider.accept()
@@ -281,7 +281,7 @@ async def test_more_than_max_in_flight_are_refused_and_counted(serve: Any, provi
     assert (await first).status == 200
 
 
-async def test_a_provider_that_switches_protocols_unasked_is_not_followed(gateway: Any, provider: Any) -> None:
+async def test_an_unrequested_protocol_switch_is_a_bad_response(gateway: Any, provider: Any) -> None:
     call = asyncio.create_task(gateway.call("GET", "/native/raw/a"))
     inbound = await provider.accept()
     await inbound.head()

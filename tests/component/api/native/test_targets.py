@@ -54,7 +54,7 @@ async def guarded(serve: Any, received: list[str]) -> Any:
 
 @given(target=targets)
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_it_arrives_below_the_base_path_as_it_was_sent_or_not_at_all(
+async def test_an_arbitrary_target_arrives_unchanged_below_the_base_path_or_is_refused(
     guarded: Any, received: list[str], target: str
 ) -> None:
     received.clear()

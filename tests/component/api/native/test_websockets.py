@@ -30,7 +30,7 @@ async def opened(gateway: Any, provider: Any) -> tuple[Any, Any, bytes]:
     return connection, inbound, await connection.reader.readuntil(b"\r\n\r\n")
 
 
-async def test_messages_pings_and_close_codes_of_two_real_ends_pass(serve: Any) -> None:
+async def test_messages_pings_and_close_codes_pass_end_to_end(serve: Any) -> None:
     async def echo(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(autoping=False, protocols=("chat",), max_msg_size=0)
         await socket.prepare(request)
@@ -79,7 +79,7 @@ async def test_messages_pings_and_close_codes_of_two_real_ends_pass(serve: Any) 
         assert (await gateway.logger.one("upstream"))["outcome"] == "101"
 
 
-async def test_the_handshake_carries_the_credentials_and_the_two_ends_own_headers(gateway: Any, provider: Any) -> None:
+async def test_the_handshake_carries_the_credentials_and_end_to_end_headers(gateway: Any, provider: Any) -> None:
     connection = await gateway.connect()
     connection.send(REQUEST)
     inbound = await provider.accept()
@@ -97,7 +97,7 @@ async def test_the_handshake_carries_the_credentials_and_the_two_ends_own_header
     assert await connection.reader.readexactly(5) == b"first"
 
 
-async def test_a_handshake_passes_no_name_with_an_underscore(gateway: Any, provider: Any) -> None:
+async def test_a_handshake_drops_header_names_with_an_underscore(gateway: Any, provider: Any) -> None:
     connection = await gateway.connect()
     connection.send(REQUEST.replace(b"\r\n\r\n", b"\r\nX_API_KEY: canary\r\nX_Forwarded_For: canary\r\n\r\n"))
     inbound = await provider.accept()
@@ -109,7 +109,7 @@ async def test_a_handshake_passes_no_name_with_an_underscore(gateway: Any, provi
     assert "set_cookie" not in head
 
 
-async def test_bytes_that_come_along_with_the_handshake_are_not_lost(gateway: Any, provider: Any) -> None:
+async def test_bytes_sent_together_with_the_handshake_are_not_lost(gateway: Any, provider: Any) -> None:
     connection = await gateway.connect()
     connection.send(REQUEST + b"early")
     inbound = await provider.accept()
@@ -120,21 +120,21 @@ async def test_bytes_that_come_along_with_the_handshake_are_not_lost(gateway: An
     assert await inbound.reader.readexactly(5) == b"later"
 
 
-async def test_what_the_caller_says_last_arrives_before_its_leaving(gateway: Any, provider: Any) -> None:
+async def test_the_callers_last_bytes_arrive_before_its_disconnect(gateway: Any, provider: Any) -> None:
     connection, inbound, _ = await opened(gateway, provider)
     connection.send(b"the close frame")
     connection.writer.close()
     assert await inbound.reader.read() == b"the close frame"
 
 
-async def test_what_the_provider_says_last_arrives_before_its_leaving(gateway: Any, provider: Any) -> None:
+async def test_the_providers_last_bytes_arrive_before_its_disconnect(gateway: Any, provider: Any) -> None:
     connection, inbound, _ = await opened(gateway, provider)
     inbound.send(b"the close frame")
     inbound.writer.close()
     assert await connection.reader.read() == b"the close frame"
 
 
-async def test_a_handshake_that_the_provider_refuses_is_its_plain_answer(gateway: Any, provider: Any) -> None:
+async def test_a_refused_handshake_returns_the_providers_response(gateway: Any, provider: Any) -> None:
     connection = await gateway.connect()
     connection.send(REQUEST)
     inbound = await provider.accept()
@@ -158,7 +158,7 @@ async def test_a_rule_for_websockets_opens_one(serve: Any, provider: Any) -> Non
     assert head.startswith(b"HTTP/1.1 101 ")
 
 
-async def test_another_protocol_than_asked_for_is_not_followed(gateway: Any, provider: Any) -> None:
+async def test_a_switch_to_another_protocol_is_a_bad_response(gateway: Any, provider: Any) -> None:
     connection = await gateway.connect()
     connection.send(REQUEST)
     inbound = await provider.accept()
@@ -168,7 +168,7 @@ async def test_another_protocol_than_asked_for_is_not_followed(gateway: Any, pro
     assert (answer.status, answer.json["code"]) == (502, "provider_bad_response")
 
 
-async def test_a_silent_websocket_is_cut_after_the_read_timeout(serve: Any, provider: Any) -> None:
+async def test_an_idle_websocket_is_aborted_after_the_read_timeout(serve: Any, provider: Any) -> None:
     gateway = await serve(native=[provider.settings(read_timeout=0.05)])
     connection, inbound, _ = await opened(gateway, provider)
     assert await inbound.gone()
@@ -177,7 +177,7 @@ async def test_a_silent_websocket_is_cut_after_the_read_timeout(serve: Any, prov
     assert (await gateway.logger.one("upstream"))["outcome"] == "timeout"
 
 
-async def test_a_caller_that_does_not_read_slows_the_provider_down(serve: Any, provider: Any) -> None:
+async def test_a_caller_that_does_not_read_slows_the_provider(serve: Any, provider: Any) -> None:
     gateway = await serve(native=[provider.settings(read_timeout=0.2)])
     connection, inbound, _ = await opened(gateway, provider)
     connection.reader._transport.pause_reading()

@@ -53,7 +53,7 @@ def _refused(cls: type[GatewayError] = errors.ProviderUnavailable, status: int |
     return cls("x", failure=ProviderFailure("one", status=status))
 
 
-async def test_a_read_is_answered_from_memory_until_its_time_is_over() -> None:
+async def test_a_read_is_answered_from_the_cache_until_its_ttl_is_over() -> None:
     cache = Cache()
     first = await cache.read()
     assert (first.result, first.forward, first.stored, first.ttl) == (Result.MISS, Forward.URI_MISS, True, 1)
@@ -70,14 +70,14 @@ async def test_a_read_is_answered_from_memory_until_its_time_is_over() -> None:
     )
 
 
-async def test_long_queries_take_from_the_room_for_answers() -> None:
+async def test_long_queries_count_towards_the_size() -> None:
     cache = Cache(max_bytes=1 << 16)
     for number in range(100):
         await cache.read(Key("alice", query=f"name={number:08000}"))
     assert len(cache.reads) * 8000 < cache.reads.size <= 1 << 16
 
 
-async def test_no_more_than_256_lists_wait_for_another_one() -> None:
+async def test_at_most_256_lists_wait_for_another_one() -> None:
     """Else those of a provider that hangs would fill the gateway: the next one asks, and is refused there."""
     cache, answer = Cache(), asyncio.Event()
 
@@ -95,7 +95,7 @@ async def test_no_more_than_256_lists_wait_for_another_one() -> None:
     assert cache.asked == 3
 
 
-async def test_the_age_counts_from_the_moment_when_the_provider_was_asked() -> None:
+async def test_the_age_counts_from_the_start_of_the_read() -> None:
     cache = Cache()
 
     async def take_long() -> None:
@@ -110,14 +110,14 @@ async def test_the_age_counts_from_the_moment_when_the_provider_was_asked() -> N
 
 
 @pytest.mark.parametrize("key", [GET, LIST], ids=["get", "list"])
-async def test_what_one_principal_read_is_not_given_to_another(key: Key) -> None:
+async def test_a_cached_response_is_not_given_to_another_principal(key: Key) -> None:
     cache = Cache()
     await cache.read(key)
     other = await cache.read(key._replace(principal="bob"))
     assert (other.result, cache.asked) == (Result.MISS, 2)
 
 
-async def test_an_answer_that_is_not_whole_is_not_kept() -> None:
+async def test_an_incomplete_response_is_not_stored() -> None:
     cache = Cache()
     cache.whole = False
     assert (await cache.read(LIST)).stored is False
@@ -125,7 +125,7 @@ async def test_an_answer_that_is_not_whole_is_not_kept() -> None:
     assert len(cache.reads) == 0
 
 
-async def test_a_caller_that_wants_a_new_answer_gets_one_which_the_others_share() -> None:
+async def test_a_new_response_asked_for_by_one_caller_is_shared_with_others() -> None:
     cache = Cache()
     await cache.read()
     new = await cache.read(terms=NEW)
@@ -138,7 +138,7 @@ async def test_a_caller_that_wants_a_new_answer_gets_one_which_the_others_share(
     assert (await cache.read()).response.body == b"answer 2"
 
 
-async def test_a_caller_that_names_an_age_gets_nothing_older() -> None:
+async def test_a_caller_with_a_max_age_gets_nothing_older() -> None:
     cache = Cache(ttl=30)
     await cache.read()
     cache.clock.time += 5
@@ -147,13 +147,13 @@ async def test_a_caller_that_names_an_age_gets_nothing_older() -> None:
     assert (await cache.read(terms=CacheDirectives(max_age=5))).result is Result.BYPASS
 
 
-async def test_what_is_not_to_be_stored_is_not() -> None:
+async def test_a_no_store_read_is_not_stored() -> None:
     cache = Cache()
     served = await cache.read(terms=CacheDirectives(max_age=-1, store=False))
     assert (served.stored, len(cache.reads)) == (False, 0)
 
 
-async def test_a_write_to_a_runtime_removes_it_for_everybody_and_the_lists_and_leaves_the_others() -> None:
+async def test_a_write_to_a_runtime_removes_it_and_the_lists_for_all_principals() -> None:
     cache = Cache()
     bobs = GET._replace(principal="bob")
     for key in (GET, bobs, OTHER, LIST):
@@ -162,7 +162,7 @@ async def test_a_write_to_a_runtime_removes_it_for_everybody_and_the_lists_and_l
     assert [(await cache.read(key)).result for key in (GET, bobs, OTHER, LIST)] == ["miss", "miss", "hit", "miss"]
 
 
-async def test_a_write_to_nothing_known_ends_the_freshness_of_all_of_the_provider_and_of_no_other() -> None:
+async def test_a_write_to_an_unknown_runtime_makes_all_of_its_provider_stale() -> None:
     cache = Cache()
     elsewhere = Key("alice", "two", ONE)
     for key in (GET, OTHER, LIST, elsewhere):
@@ -174,7 +174,7 @@ async def test_a_write_to_nothing_known_ends_the_freshness_of_all_of_the_provide
 
 @pytest.mark.parametrize("written", [ONE, None], ids=["this runtime", "unknown"])
 @pytest.mark.parametrize("key", [GET, LIST], ids=["get", "list"])
-async def test_a_read_that_was_on_its_way_when_a_write_ended_is_not_kept(key: Key, written: RuntimeRef | None) -> None:
+async def test_a_read_in_flight_during_a_write_is_not_stored(key: Key, written: RuntimeRef | None) -> None:
     cache = Cache()
 
     async def write() -> None:
@@ -186,7 +186,7 @@ async def test_a_read_that_was_on_its_way_when_a_write_ended_is_not_kept(key: Ke
     assert (await cache.read(key)).response.body == b"answer 2"
 
 
-async def test_a_read_that_was_on_its_way_is_kept_when_something_else_was_written() -> None:
+async def test_a_read_in_flight_is_stored_when_something_else_was_written() -> None:
     cache = Cache()
 
     async def write() -> None:
@@ -220,7 +220,7 @@ async def _begun(cache: Cache, *reads: Awaitable[Served]) -> list[asyncio.Task[S
     return tasks
 
 
-async def test_reads_of_the_same_share_one_question() -> None:
+async def test_concurrent_reads_of_the_same_share_one_request() -> None:
     cache = Cache()
     gate = cache.meanwhile = Gate()
     tasks = await _begun(cache, *(cache.read() for _ in range(3)))
@@ -231,7 +231,7 @@ async def test_reads_of_the_same_share_one_question() -> None:
     assert cache.asked == 1
 
 
-async def test_who_reads_after_a_write_does_not_share_what_was_asked_before_it() -> None:
+async def test_a_read_after_a_write_does_not_share_a_read_from_before_it() -> None:
     cache = Cache()
     gate = cache.meanwhile = Gate()
     (early,) = await _begun(cache, cache.read())
@@ -242,7 +242,7 @@ async def test_who_reads_after_a_write_does_not_share_what_was_asked_before_it()
     assert (await cache.read()).response.body == b"answer 2"
 
 
-async def test_who_wants_a_new_answer_shares_none_and_the_older_one_does_not_replace_it() -> None:
+async def test_a_new_response_is_not_shared_nor_replaced_by_an_older_read() -> None:
     cache = Cache()
     slow = cache.meanwhile = Gate()
     (early,) = await _begun(cache, cache.read())
@@ -253,7 +253,7 @@ async def test_who_wants_a_new_answer_shares_none_and_the_older_one_does_not_rep
     assert (await cache.read()).response.body == b"answer 2"
 
 
-async def test_a_principal_does_not_share_with_another() -> None:
+async def test_principals_do_not_share_reads_in_flight() -> None:
     cache = Cache()
     gate = cache.meanwhile = Gate()
     tasks = await _begun(cache, cache.read(), cache.read(GET._replace(principal="bob")))
@@ -261,7 +261,7 @@ async def test_a_principal_does_not_share_with_another() -> None:
     assert [(await task).result for task in tasks] == [Result.MISS, Result.MISS]
 
 
-async def test_one_that_waits_may_leave_without_disturbing_the_others() -> None:
+async def test_a_cancelled_waiter_does_not_affect_the_others() -> None:
     cache = Cache()
     gate = cache.meanwhile = Gate()
     first, leaving, staying = await _begun(cache, *(cache.read() for _ in range(3)))
@@ -271,7 +271,7 @@ async def test_one_that_waits_may_leave_without_disturbing_the_others() -> None:
     assert ((await first).response, (await staying).result) == ((await staying).response, Result.COLLAPSED)
 
 
-async def test_when_the_one_that_asks_is_cancelled_the_next_asks() -> None:
+async def test_when_the_reader_is_cancelled_the_next_waiter_asks() -> None:
     cache = Cache()
     gate = cache.meanwhile = Gate()
     first, second, third = await _begun(cache, *(cache.read() for _ in range(3)))
@@ -282,7 +282,7 @@ async def test_when_the_one_that_asks_is_cancelled_the_next_asks() -> None:
     assert cache.asked == 2
 
 
-async def test_a_failure_is_shared_and_not_kept() -> None:
+async def test_a_failure_is_shared_and_not_stored() -> None:
     cache = Cache()
     gate, cache.failure = Gate(), _refused(errors.NotFound, 404)
     cache.meanwhile = gate
@@ -296,7 +296,7 @@ async def test_a_failure_is_shared_and_not_kept() -> None:
     assert (await cache.read()).response.body == b"answer 2"
 
 
-async def test_a_bug_is_not_shared_the_next_asks_for_itself() -> None:
+async def test_an_unexpected_exception_is_not_shared() -> None:
     cache = Cache()
     gate = cache.meanwhile = Gate()
     first, second = await _begun(cache, cache.read(), cache.read())
@@ -332,7 +332,7 @@ GONE = [
 
 
 @pytest.mark.parametrize("failure", DOWN, ids=lambda error: f"{error.code} {error.failure and error.failure.status}")
-async def test_while_the_provider_is_down_an_older_answer_is_given_with_its_age(failure: GatewayError) -> None:
+async def test_while_the_provider_is_down_a_stale_response_is_used(failure: GatewayError) -> None:
     cache = Cache()
     first = await cache.read()
     cache.clock.time += 5
@@ -346,7 +346,7 @@ async def test_while_the_provider_is_down_an_older_answer_is_given_with_its_age(
 
 
 @pytest.mark.parametrize("failure", REFUSED + GONE, ids=lambda error: f"{error.code} {error.failure is None}")
-async def test_what_the_provider_refuses_is_told(failure: GatewayError) -> None:
+async def test_a_refusal_of_the_provider_is_raised(failure: GatewayError) -> None:
     cache = Cache()
     await cache.read()
     cache.clock.time += 2
@@ -356,7 +356,7 @@ async def test_what_the_provider_refuses_is_told(failure: GatewayError) -> None:
 
 
 @pytest.mark.parametrize("failure", GONE, ids=lambda error: error.code)
-async def test_what_is_gone_is_not_shown_again_to_anybody(failure: GatewayError) -> None:
+async def test_a_runtime_that_is_gone_is_removed_for_all_principals(failure: GatewayError) -> None:
     cache = Cache()
     bobs = GET._replace(principal="bob")
     await cache.read()
@@ -370,7 +370,7 @@ async def test_what_is_gone_is_not_shown_again_to_anybody(failure: GatewayError)
 
 
 @pytest.mark.parametrize("terms", [NEW, CacheDirectives(max_age=4)])
-async def test_a_caller_that_wants_nothing_old_is_told_that_the_provider_is_down(terms: CacheDirectives) -> None:
+async def test_a_caller_that_accepts_nothing_stale_gets_the_error(terms: CacheDirectives) -> None:
     cache = Cache()
     await cache.read()
     cache.clock.time += 5
@@ -379,7 +379,7 @@ async def test_a_caller_that_wants_nothing_old_is_told_that_the_provider_is_down
         await cache.read(terms=terms)
 
 
-async def test_after_a_write_to_a_runtime_nothing_of_before_is_shown_even_when_the_provider_is_down() -> None:
+async def test_after_a_write_to_a_runtime_no_stale_response_is_used() -> None:
     cache = Cache()
     for key in (GET, OTHER, LIST):
         await cache.read(key)
@@ -390,7 +390,7 @@ async def test_after_a_write_to_a_runtime_nothing_of_before_is_shown_even_when_t
             await cache.read(key)
 
 
-async def test_a_write_that_may_be_anywhere_leaves_older_answers_for_when_the_provider_is_down() -> None:
+async def test_a_write_to_an_unknown_runtime_keeps_stale_responses_usable() -> None:
     cache = Cache()
     await cache.read()
     cache.reads.written("one")
@@ -398,7 +398,7 @@ async def test_a_write_that_may_be_anywhere_leaves_older_answers_for_when_the_pr
     assert (await cache.read()).result is Result.STALE
 
 
-async def test_zero_seconds_of_stale_if_error_switch_it_off() -> None:
+async def test_stale_if_error_of_zero_disables_stale_responses() -> None:
     cache = Cache(stale_if_error=0)
     await cache.read()
     cache.clock.time += 1
@@ -407,7 +407,7 @@ async def test_zero_seconds_of_stale_if_error_switch_it_off() -> None:
         await cache.read()
 
 
-async def test_the_least_recently_used_go_when_there_are_too_many() -> None:
+async def test_the_least_recently_used_entries_are_evicted() -> None:
     cache = Cache(max_entries=2)
     for key in (GET, OTHER, GET, LIST):
         await cache.read(key)
@@ -415,7 +415,7 @@ async def test_the_least_recently_used_go_when_there_are_too_many() -> None:
     assert [(await cache.read(key)).result for key in (GET, LIST, OTHER)] == ["hit", "hit", "miss"]
 
 
-async def test_all_together_are_never_larger_than_allowed_and_one_that_is_too_large_is_not_kept() -> None:
+async def test_the_total_size_is_bounded_and_an_oversized_response_is_not_stored() -> None:
     cache = Cache(max_bytes=10_000)
 
     def answers(size: int) -> Callable[[], Awaitable[EncodedResponse]]:
@@ -434,7 +434,7 @@ async def test_all_together_are_never_larger_than_allowed_and_one_that_is_too_la
     assert (len(cache.reads), cache.reads.size) == (0, 0)
 
 
-async def test_other_providers_begin_with_an_empty_memory() -> None:
+async def test_replaced_providers_start_with_an_empty_cache() -> None:
     cache = Cache()
     for key in (GET, LIST):
         await cache.read(key)

@@ -25,7 +25,7 @@ from gateway.api.cache.control import parse_cache_control
         ("max-stale=60, only-if-cached, xno-cache", CacheDirectives()),
     ],
 )
-def test_a_cache_control_is_read_and_what_is_not_understood_is_ignored(
+def test_cache_control_is_parsed_and_unknown_directives_are_ignored(
     sent: str | None, directives: CacheDirectives
 ) -> None:
     assert parse_cache_control(sent) == directives

@@ -38,7 +38,7 @@ async def send(breaker: Breaker, times: int = 1, operation: Operation = Operatio
     ],
     ids=str,
 )
-def test_the_providers_and_the_networks_failures_open_it(outcome: int | TransportFailure) -> None:
+def test_failures_of_the_provider_and_the_network_open_it(outcome: int | TransportFailure) -> None:
     @simulated
     async def run() -> None:
         breaker = guarded(Told([outcome] * 3))
@@ -58,7 +58,7 @@ def test_the_providers_and_the_networks_failures_open_it(outcome: int | Transpor
     ],
     ids=str,
 )
-def test_what_the_provider_is_not_to_blame_for_does_not(outcome: int | TransportFailure) -> None:
+def test_other_outcomes_do_not_open_it(outcome: int | TransportFailure) -> None:
     @simulated
     async def run() -> None:
         breaker = guarded(Told([outcome] * 50))
@@ -69,7 +69,7 @@ def test_what_the_provider_is_not_to_blame_for_does_not(outcome: int | Transport
 
 
 @simulated
-async def test_while_it_is_open_nothing_is_sent_and_callers_hear_when_to_come_back() -> None:
+async def test_while_open_nothing_is_sent_and_failures_have_retry_after() -> None:
     inner = Told(failing())
     breaker = guarded(inner)
     await send(breaker, 3)
@@ -81,7 +81,7 @@ async def test_while_it_is_open_nothing_is_sent_and_callers_hear_when_to_come_ba
 
 
 @simulated
-async def test_a_class_that_fails_leaves_the_others_alone() -> None:
+async def test_a_failing_class_of_work_does_not_affect_the_others() -> None:
     breaker = guarded(Told(failing()))
     await send(breaker, 3, Operation.CREATE)
     assert await send(breaker, 1, Operation.CREATE) == ["circuit_open"]
@@ -92,7 +92,7 @@ async def test_a_class_that_fails_leaves_the_others_alone() -> None:
 
 
 @simulated
-async def test_a_provider_that_recovers_is_used_again_after_the_rest() -> None:
+async def test_a_recovered_provider_is_used_again_after_the_open_time() -> None:
     inner = Told(failing())
     breaker = guarded(inner)
     await send(breaker, 3)
@@ -101,7 +101,7 @@ async def test_a_provider_that_recovers_is_used_again_after_the_rest() -> None:
 
 
 @simulated
-async def test_one_probe_at_a_time_finds_out() -> None:
+async def test_only_one_probe_passes_at_a_time() -> None:
     inner = Told(failing(), seconds=0.1)
     breaker = guarded(inner)
     await send(breaker, 3)
@@ -114,7 +114,7 @@ async def test_one_probe_at_a_time_finds_out() -> None:
 
 
 @simulated
-async def test_a_probe_that_is_given_up_leaves_its_place_to_another() -> None:
+async def test_a_cancelled_probe_allows_another() -> None:
     inner = Told(failing(), seconds=0.1)
     breaker = guarded(inner)
     await send(breaker, 3)
@@ -136,7 +136,7 @@ async def test_an_open_breaker_refuses_a_reservation() -> None:
 
 
 @simulated
-async def test_what_has_a_reservation_goes_through_though_it_opened_since() -> None:
+async def test_a_reserved_call_passes_after_the_breaker_opened() -> None:
     breaker = guarded(Told(failing()))
     on = call()
     async with breaker.reserve(Operation.CREATE, on), breaker.reserve(Operation.CREATE, on):
@@ -147,7 +147,7 @@ async def test_what_has_a_reservation_goes_through_though_it_opened_since() -> N
 
 
 @simulated
-async def test_a_reservation_in_which_nothing_is_sent_leaves_its_probe_to_another() -> None:
+async def test_an_unused_reservation_allows_another_probe() -> None:
     breaker = guarded(Told(failing()))
     await send(breaker, 3, Operation.CREATE)
     await asyncio.sleep(1)

@@ -30,7 +30,7 @@ class Room:
 
 
 @simulated
-async def test_beyond_the_places_calls_wait_and_beyond_the_row_they_are_refused_at_once() -> None:
+async def test_calls_beyond_the_slots_wait_and_beyond_the_queue_are_refused() -> None:
     room = Room()
     began = asyncio.get_running_loop().time()
     outcomes = await asyncio.gather(*(outcome_of(room.transport, request(), call()) for _ in range(7)))
@@ -42,7 +42,7 @@ async def test_beyond_the_places_calls_wait_and_beyond_the_row_they_are_refused_
 
 
 @simulated
-async def test_a_refusal_says_when_to_come_back_and_that_nothing_was_sent() -> None:
+async def test_a_refusal_has_retry_after_and_the_phase_queued() -> None:
     room = Room()
     tasks = [asyncio.create_task(room.transport.send(request(), call())) for _ in range(5)]
     await asyncio.sleep(0)
@@ -55,7 +55,7 @@ async def test_a_refusal_says_when_to_come_back_and_that_nothing_was_sent() -> N
 
 
 @simulated
-async def test_who_waits_until_the_deadline_hears_that_there_was_too_much() -> None:
+async def test_a_call_that_waited_until_its_deadline_is_overloaded() -> None:
     room = Room(seconds=100)
     holding = [asyncio.create_task(room.transport.send(request(), call())) for _ in range(2)]
     await asyncio.sleep(0)
@@ -69,7 +69,7 @@ async def test_who_waits_until_the_deadline_hears_that_there_was_too_much() -> N
 
 
 @simulated
-async def test_how_long_a_call_waited_is_noted() -> None:
+async def test_the_time_in_the_queue_is_recorded() -> None:
     room = Room()
     calls = [call() for _ in range(5)]
     await asyncio.gather(*(room.transport.send(request(), on) for on in calls))
@@ -77,7 +77,7 @@ async def test_how_long_a_call_waited_is_noted() -> None:
 
 
 @simulated
-async def test_every_class_has_its_own_room() -> None:
+async def test_every_class_has_its_own_slots() -> None:
     room = Room(seconds=60)
     flood = [asyncio.create_task(outcome_of(room.transport, request(Operation.CREATE), call())) for _ in range(50)]
     await asyncio.sleep(0)
@@ -90,7 +90,7 @@ async def test_every_class_has_its_own_room() -> None:
 
 
 @simulated
-async def test_reads_that_settle_a_create_do_not_wait_behind_others() -> None:
+async def test_settling_reads_do_not_wait_behind_other_reads() -> None:
     room = Room(seconds=5)
     flood = [asyncio.create_task(outcome_of(room.transport, request(), call())) for _ in range(50)]
     await asyncio.sleep(0)
@@ -101,7 +101,7 @@ async def test_reads_that_settle_a_create_do_not_wait_behind_others() -> None:
 
 
 @simulated
-async def test_a_reservation_is_one_place_for_all_that_is_sent_inside() -> None:
+async def test_a_reservation_uses_one_slot_for_all_calls_inside() -> None:
     room = Room()
     creates = room.lanes[WorkClass.CREATE]
     on = call()
@@ -120,7 +120,7 @@ async def test_a_reservation_is_one_place_for_all_that_is_sent_inside() -> None:
 
 
 @simulated
-async def test_what_is_reserved_waits_for_nobody_and_a_reservation_waits_as_a_call_does() -> None:
+async def test_a_reserved_call_does_not_wait_and_a_reservation_waits_like_a_call() -> None:
     room = Room()
     first, second, third = call(), call(), call(0.5)
     async with room.transport.reserve(Operation.CREATE, first), room.transport.reserve(Operation.CREATE, second):
@@ -133,7 +133,7 @@ async def test_what_is_reserved_waits_for_nobody_and_a_reservation_waits_as_a_ca
 
 
 @simulated
-async def test_nobody_waits_before_an_open_breaker_and_who_waits_is_told() -> None:
+async def test_an_open_breaker_refuses_new_and_waiting_calls() -> None:
     room = Room(seconds=10)
     circuit, reads = room.circuits[WorkClass.READ], room.lanes[WorkClass.READ]
     circuit.changed = lambda _state: reads.reject_waiting()
@@ -149,7 +149,7 @@ async def test_nobody_waits_before_an_open_breaker_and_who_waits_is_told() -> No
 
 
 @simulated
-async def test_whoever_is_cancelled_gives_the_place_back() -> None:
+async def test_a_cancelled_call_releases_its_slot() -> None:
     room = Room()
     tasks = [asyncio.create_task(room.transport.send(request(), call())) for _ in range(5)]
     await asyncio.sleep(0.5)
@@ -161,7 +161,7 @@ async def test_whoever_is_cancelled_gives_the_place_back() -> None:
 
 
 @simulated
-async def test_the_state_of_each_class_can_be_seen() -> None:
+async def test_the_status_shows_each_class() -> None:
     room = Room()
     tasks = [asyncio.create_task(room.transport.send(request(Operation.STOP), call())) for _ in range(3)]
     await asyncio.sleep(0)

@@ -50,7 +50,7 @@ def test_it_stays_closed_while_a_smaller_share_fails(circuit: Circuit) -> None:
     assert circuit.state is State.OPEN
 
 
-def test_failures_of_an_earlier_window_are_forgotten(circuit: Circuit, clock: FakeClock) -> None:
+def test_failures_of_an_earlier_window_do_not_count(circuit: Circuit, clock: FakeClock) -> None:
     fail(circuit, 3)
     clock.time += SETTINGS.window
     fail(circuit, 3)
@@ -65,7 +65,7 @@ def test_successes_before_the_first_failure_do_not_hide_it(circuit: Circuit) -> 
     assert circuit.state is State.OPEN
 
 
-def test_an_outage_right_after_a_single_failure_under_much_traffic_opens_it_at_once(circuit: Circuit) -> None:
+def test_an_outage_after_one_failure_under_heavy_traffic_opens_it(circuit: Circuit) -> None:
     fail(circuit)
     succeed(circuit, 10_000)
     fail(circuit, 3)
@@ -74,7 +74,7 @@ def test_an_outage_right_after_a_single_failure_under_much_traffic_opens_it_at_o
     assert circuit.state is State.OPEN
 
 
-def test_failures_in_a_row_count_wherever_the_window_began(circuit: Circuit, clock: FakeClock) -> None:
+def test_consecutive_failures_count_wherever_the_window_started(circuit: Circuit, clock: FakeClock) -> None:
     fail(circuit)
     succeed(circuit, 100)
     clock.time += SETTINGS.window - 0.1
@@ -86,7 +86,7 @@ def test_failures_in_a_row_count_wherever_the_window_began(circuit: Circuit, clo
     assert circuit.state is State.OPEN
 
 
-def test_the_window_rolls_on_and_leaves_behind_what_succeeded_in_it(circuit: Circuit, clock: FakeClock) -> None:
+def test_the_window_moves_and_drops_old_successes(circuit: Circuit, clock: FakeClock) -> None:
     fail(circuit)
     succeed(circuit, 1000)
     clock.time += SETTINGS.window / 2
@@ -98,14 +98,14 @@ def test_the_window_rolls_on_and_leaves_behind_what_succeeded_in_it(circuit: Cir
     assert circuit.state is State.OPEN
 
 
-def test_failures_in_a_row_that_are_far_apart_do_not_open_it(circuit: Circuit, clock: FakeClock) -> None:
+def test_consecutive_failures_that_are_far_apart_do_not_open_it(circuit: Circuit, clock: FakeClock) -> None:
     for _ in range(50):
         fail(circuit)
         clock.time += 0.35 * SETTINGS.window
     assert circuit.state is State.CLOSED
 
 
-def test_after_its_rest_it_lets_so_many_probes_through(circuit: Circuit, clock: FakeClock) -> None:
+def test_after_the_open_time_a_limited_number_of_probes_pass(circuit: Circuit, clock: FakeClock) -> None:
     fail(circuit, 4)
     clock.time += 0.5
     assert circuit.enter() == 0.5
@@ -115,7 +115,7 @@ def test_after_its_rest_it_lets_so_many_probes_through(circuit: Circuit, clock: 
     assert circuit.state is State.HALF_OPEN
 
 
-def test_a_probe_that_succeeds_closes_it_and_the_next_rest_is_short_again(circuit: Circuit, clock: FakeClock) -> None:
+def test_a_successful_probe_closes_it_and_resets_the_open_time(circuit: Circuit, clock: FakeClock) -> None:
     fail(circuit, 4)
     clock.time += 1
     fail(circuit)
@@ -128,7 +128,7 @@ def test_a_probe_that_succeeds_closes_it_and_the_next_rest_is_short_again(circui
     assert circuit.refuses_for() == 1
 
 
-def test_each_further_rest_is_twice_as_long_up_to_the_longest(circuit: Circuit, clock: FakeClock) -> None:
+def test_the_open_time_doubles_up_to_max_rest(circuit: Circuit, clock: FakeClock) -> None:
     fail(circuit, 4)
     rests = []
     for _ in range(4):
@@ -138,7 +138,7 @@ def test_each_further_rest_is_twice_as_long_up_to_the_longest(circuit: Circuit, 
     assert rests == [1, 2, 4, 4]
 
 
-def test_a_call_from_before_says_nothing_about_now(circuit: Circuit, clock: FakeClock) -> None:
+def test_a_call_of_an_earlier_generation_does_not_count(circuit: Circuit, clock: FakeClock) -> None:
     before = circuit.generation
     fail(circuit, 4)
     circuit.succeeded(before)
@@ -154,7 +154,7 @@ def test_a_call_from_before_says_nothing_about_now(circuit: Circuit, clock: Fake
     assert circuit.state is State.CLOSED
 
 
-def test_a_probe_that_tells_nothing_leaves_its_place_to_another(circuit: Circuit, clock: FakeClock) -> None:
+def test_an_inconclusive_probe_allows_another(circuit: Circuit, clock: FakeClock) -> None:
     fail(circuit, 4)
     clock.time += 1
     assert [circuit.enter(), circuit.enter()] == [None, None]
@@ -162,7 +162,7 @@ def test_a_probe_that_tells_nothing_leaves_its_place_to_another(circuit: Circuit
     assert [circuit.enter(), circuit.enter()] == [None, 1]
 
 
-def test_probes_that_hang_do_not_keep_others_from_finding_out(circuit: Circuit, clock: FakeClock) -> None:
+def test_hanging_probes_do_not_block_new_ones(circuit: Circuit, clock: FakeClock) -> None:
     fail(circuit, 4)
     clock.time += 1
     assert [circuit.enter(), circuit.enter(), circuit.enter()] == [None, None, 1]
@@ -171,7 +171,7 @@ def test_probes_that_hang_do_not_keep_others_from_finding_out(circuit: Circuit, 
     assert circuit.state is State.CLOSED
 
 
-def test_every_change_is_told(circuit: Circuit, clock: FakeClock) -> None:
+def test_every_change_of_state_is_reported(circuit: Circuit, clock: FakeClock) -> None:
     told: list[State] = []
     circuit.changed = told.append
     fail(circuit, 4)
@@ -198,7 +198,7 @@ def lead(circuit: Circuit, clock: FakeClock, past: list[tuple[str, int, float]])
 
 
 @given(settings=some_settings, past=outcomes, data=st.data())
-def test_whatever_came_before_as_many_failures_in_a_row_as_must_be_open_it(
+def test_enough_consecutive_failures_open_it_after_any_history(
     settings: BreakerSettings, past: list[tuple[str, int, float]], data: st.DataObject
 ) -> None:
     clock = FakeClock()
@@ -213,7 +213,7 @@ def test_whatever_came_before_as_many_failures_in_a_row_as_must_be_open_it(
 
 
 @given(settings=some_settings, past=outcomes)
-def test_it_opens_only_when_that_share_of_enough_calls_failed_within_a_window(
+def test_it_opens_only_for_the_configured_share_or_streak_within_a_window(
     settings: BreakerSettings, past: list[tuple[str, int, float]]
 ) -> None:
     clock = FakeClock()
@@ -243,7 +243,7 @@ def test_it_opens_only_when_that_share_of_enough_calls_failed_within_a_window(
 
 
 @given(st.lists(st.tuples(st.sampled_from(["enter", "failed", "succeeded", "leave"]), st.floats(0, 5)), max_size=60))
-def test_whatever_happened_it_lets_something_through_within_the_longest_rest(steps: list[tuple[str, float]]) -> None:
+def test_after_any_history_a_call_passes_within_max_rest(steps: list[tuple[str, float]]) -> None:
     clock = FakeClock()
     circuit = Circuit(SETTINGS, clock)
     eras = [circuit.generation]

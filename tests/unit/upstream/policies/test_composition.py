@@ -58,12 +58,12 @@ def layers(transport: Transport) -> Iterator[type[Transport]]:
 
 
 @simulated
-async def test_the_order_from_the_outside_is_bulkhead_retry_breaker_deadline() -> None:
+async def test_the_order_from_outside_in_is_bulkhead_retry_breaker_deadline() -> None:
     assert list(layers(Guarded().transport)) == [Bulkhead, Retry, Breaker, Deadline]
 
 
 @simulated
-async def test_a_call_keeps_its_place_while_it_is_tried_again() -> None:
+async def test_a_call_keeps_its_slot_while_it_is_retried() -> None:
     guard = Guarded([503], retry={"backoff": 2, "total_seconds": 30}, read={"in_flight": 1, "waiting": 1})
     first, second = call(), call()
     calls = [asyncio.create_task(guard.transport.send(request(), on)) for on in (first, second)]
@@ -74,14 +74,14 @@ async def test_a_call_keeps_its_place_while_it_is_tried_again() -> None:
 
 
 @simulated
-async def test_every_try_counts_at_the_breaker_and_an_open_one_is_not_tried_again() -> None:
+async def test_every_attempt_counts_at_the_breaker_and_circuit_open_is_not_retried() -> None:
     guard = Guarded([503] * 9, breaker={"minimum": 2}, retry={"tries": 5})
     assert await outcome_of(guard.transport, request(), call()) == "circuit_open"
     assert len(guard.inner.sent) == 2
 
 
 @simulated
-async def test_a_try_whose_time_is_over_counts_at_the_breaker_and_is_followed_by_another() -> None:
+async def test_a_timed_out_attempt_counts_at_the_breaker_and_is_retried() -> None:
     hang = [TransportFailure("timeout", Phase.SENT)] * 2
     guard = Guarded(hang, seconds=0.1, breaker={"minimum": 2})
     assert await outcome_of(guard.transport, request(), call(10)) == "circuit_open"
@@ -89,7 +89,7 @@ async def test_a_try_whose_time_is_over_counts_at_the_breaker_and_is_followed_by
 
 
 @simulated
-async def test_a_reservation_holds_a_place_and_asks_the_breaker() -> None:
+async def test_a_reservation_takes_a_slot_and_passes_the_breaker() -> None:
     guard = Guarded([500] * 2, breaker={"minimum": 2}, create={"in_flight": 1, "waiting": 0})
     on = call()
     async with guard.transport.reserve(Operation.CREATE, on):
@@ -105,7 +105,7 @@ async def test_a_reservation_holds_a_place_and_asks_the_breaker() -> None:
 
 
 @simulated
-async def test_while_creates_fail_a_stop_goes_through_at_once() -> None:
+async def test_a_stop_passes_while_creates_fail() -> None:
     guard = Guarded([500] * 10)
     for _ in range(10):
         await guard.transport.send(request(Operation.CREATE), call())
@@ -116,7 +116,7 @@ async def test_while_creates_fail_a_stop_goes_through_at_once() -> None:
 
 
 @simulated
-async def test_a_stop_looks_and_acts_at_once_while_reads_fill_all_their_places() -> None:
+async def test_a_stop_and_its_read_pass_while_reads_fill_their_slots() -> None:
     guard = Guarded(seconds=1, read={"in_flight": 1, "waiting": 0})
     flood = asyncio.create_task(outcome_of(guard.transport, request(), call()))
     await asyncio.sleep(0)
@@ -129,7 +129,7 @@ async def test_a_stop_looks_and_acts_at_once_while_reads_fill_all_their_places()
 
 
 @simulated
-async def test_a_stop_looks_and_acts_while_reads_are_given_a_rest() -> None:
+async def test_a_stop_and_its_read_pass_while_the_breaker_of_reads_is_open() -> None:
     guard = Guarded([500] * 10)
     for _ in range(10):
         await guard.transport.send(request(), call())
@@ -138,7 +138,7 @@ async def test_a_stop_looks_and_acts_while_reads_are_given_a_rest() -> None:
 
 
 @simulated
-async def test_looks_that_fail_are_failures_of_what_they_are_for_and_those_that_succeed_no_success() -> None:
+async def test_a_failed_read_counts_for_its_purpose_and_a_successful_one_does_not() -> None:
     guard = Guarded([500] * 10, breaker={"minimum": 10, "rest": 1})
     starting = [call(work=WorkClass.START) for _ in range(12)]
     for on in starting[:10]:
@@ -153,7 +153,7 @@ async def test_looks_that_fail_are_failures_of_what_they_are_for_and_those_that_
 
 
 @simulated
-async def test_a_look_in_a_reservation_takes_no_second_place() -> None:
+async def test_a_read_in_a_reservation_takes_no_second_slot() -> None:
     guard = Guarded(create={"in_flight": 1, "waiting": 0}, read={"in_flight": 1, "waiting": 0})
     on = call(work=WorkClass.CREATE)
     async with guard.transport.reserve(Operation.CREATE, on):
@@ -163,7 +163,7 @@ async def test_a_look_in_a_reservation_takes_no_second_place() -> None:
 
 
 @simulated
-async def test_a_settling_look_keeps_to_the_places_and_the_breaker_of_its_own() -> None:
+async def test_a_settling_read_uses_its_own_slots_and_the_breaker_of_reads() -> None:
     guard = Guarded([500] * 2, breaker={"minimum": 2})
     for _ in range(2):
         await guard.transport.send(request(Operation.CREATE), call())
@@ -172,7 +172,7 @@ async def test_a_settling_look_keeps_to_the_places_and_the_breaker_of_its_own() 
 
 
 @simulated
-async def test_a_burst_waits_its_turn_and_nothing_of_it_is_lost_or_doubled() -> None:
+async def test_a_burst_is_queued_and_no_call_is_lost_or_repeated() -> None:
     """500 creates of 2 seconds each."""
     guard = Guarded(seconds=2)
     outcomes = await asyncio.gather(
@@ -184,7 +184,7 @@ async def test_a_burst_waits_its_turn_and_nothing_of_it_is_lost_or_doubled() -> 
 
 
 @simulated
-async def test_the_places_are_to_be_seen_in_the_metrics() -> None:
+async def test_the_metrics_show_the_slots() -> None:
     guard = Guarded(seconds=1, release={"in_flight": 1, "waiting": 1})
     tasks = [asyncio.create_task(outcome_of(guard.transport, request(Operation.STOP), call())) for _ in range(3)]
     await asyncio.sleep(0.5)
@@ -199,7 +199,7 @@ async def test_the_places_are_to_be_seen_in_the_metrics() -> None:
 
 
 @simulated
-async def test_a_breaker_is_to_be_seen_in_the_metrics_and_tells_of_every_change() -> None:
+async def test_the_metrics_show_the_breaker_and_every_change_is_logged() -> None:
     guard = Guarded([500] * 3, breaker={"minimum": 2, "rest": 1})
 
     def states() -> list[float | None]:
@@ -227,7 +227,7 @@ async def test_a_breaker_is_to_be_seen_in_the_metrics_and_tells_of_every_change(
 
 
 @simulated
-async def test_retries_are_counted_by_what_had_failed() -> None:
+async def test_retries_are_counted_by_reason() -> None:
     guard = Guarded([TransportFailure("refused", Phase.CONNECTING), 503])
     await guard.transport.send(request(), call())
     assert guard.sample("rtgw_upstream_retries_total", reason="refused") == 1
@@ -235,7 +235,7 @@ async def test_retries_are_counted_by_what_had_failed() -> None:
 
 
 @simulated
-async def test_where_retries_are_off_a_read_has_all_the_time() -> None:
+async def test_without_retries_a_read_has_the_whole_deadline() -> None:
     guard = Guarded(retry={"tries": 1})
     slow = Guarded(retry={"tries": 1}, seconds=9.9)
     assert await outcome_of(guard.transport, request(), call(10)) == "200"

@@ -50,7 +50,7 @@ async def ended(inner: Endless, operation: Operation, seconds: float) -> tuple[f
 
 
 @simulated
-async def test_a_try_of_a_read_leaves_time_for_another() -> None:
+async def test_an_attempt_of_a_read_leaves_time_for_another() -> None:
     inner = Endless()
     took, failure, on = await ended(inner, Operation.LIST, 10)
     assert took == pytest.approx(6 + GRACE)
@@ -59,13 +59,13 @@ async def test_a_try_of_a_read_leaves_time_for_another() -> None:
 
 
 @simulated
-async def test_a_read_on_the_way_to_a_start_ends_as_soon_as_one_alone() -> None:
+async def test_a_read_within_a_start_has_the_limit_of_a_read() -> None:
     took, _, _ = await ended(Endless(), Operation.GET, 240)
     assert took == pytest.approx(12 + GRACE)
 
 
 @simulated
-async def test_a_call_that_changes_something_has_all_the_time() -> None:
+async def test_a_mutation_has_the_whole_deadline() -> None:
     inner = Endless()
     took, failure, on = await ended(inner, Operation.CREATE, 10)
     assert took == pytest.approx(10 + GRACE)
@@ -74,13 +74,13 @@ async def test_a_call_that_changes_something_has_all_the_time() -> None:
 
 
 @simulated
-async def test_a_transport_that_does_not_say_how_far_it_got_may_have_sent_everything() -> None:
+async def test_without_a_recorded_attempt_the_phase_is_sent() -> None:
     _, failure, _ = await ended(Endless(), Operation.CREATE, 1)
     assert failure.phase is Phase.SENT
 
 
 @simulated
-async def test_a_transport_that_does_is_believed() -> None:
+async def test_the_recorded_phase_of_an_attempt_is_used() -> None:
     noted = Attempt("p", Operation.CREATE, "cancelled", 1, Phase.CONNECTING)
     _, failure, on = await ended(Endless(noted), Operation.CREATE, 1)
     assert failure.phase is Phase.CONNECTING
@@ -88,7 +88,7 @@ async def test_a_transport_that_does_is_believed() -> None:
 
 
 @simulated
-async def test_nothing_is_sent_when_the_time_is_over() -> None:
+async def test_nothing_is_sent_after_the_deadline() -> None:
     for seconds in (0, -1):
         inner = Endless()
         _, failure, _ = await ended(inner, Operation.GET, seconds)
@@ -96,7 +96,7 @@ async def test_nothing_is_sent_when_the_time_is_over() -> None:
 
 
 @simulated
-async def test_what_the_transport_learns_of_a_call_is_kept() -> None:
+async def test_attempts_and_date_of_the_inner_call_are_copied() -> None:
     class Dated(Endless):
         async def send(self, request: UpstreamRequest, call: Call) -> UpstreamResponse:
             call.provider_date = "Sun, 22 Nov 2026 03:00:00 GMT"
@@ -110,7 +110,7 @@ async def test_what_the_transport_learns_of_a_call_is_kept() -> None:
 
 
 @simulated
-async def test_who_cancels_the_caller_sees_it_cancelled() -> None:
+async def test_a_cancelled_caller_stays_cancelled() -> None:
     inner = Endless()
     task = asyncio.create_task(Deadline(inner, 0.6, LoopClock(), limit).send(request(), call()))
     await asyncio.sleep(1)
@@ -120,7 +120,7 @@ async def test_who_cancels_the_caller_sees_it_cancelled() -> None:
 
 
 @simulated
-async def test_a_transport_that_promises_to_end_in_time_is_not_timed_a_second_time() -> None:
+async def test_a_transport_with_ends_in_time_gets_no_second_timeout() -> None:
     """Nothing else ends it: this one breaks its promise, and goes on."""
 
     class Promising(Transport):

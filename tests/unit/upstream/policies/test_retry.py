@@ -52,13 +52,13 @@ def sent(operation: Operation, outcome: Outcome) -> int:
 
 @pytest.mark.parametrize("operation", Operation)
 @pytest.mark.parametrize("reason", ["refused", "dns", "timeout", "disconnected"])
-def test_what_never_got_a_connection_is_tried_again_whatever_it_was(operation: Operation, reason: str) -> None:
+def test_a_call_without_a_connection_is_retried(operation: Operation, reason: str) -> None:
     assert sent(operation, TransportFailure(reason, Phase.CONNECTING)) == 3
 
 
 @pytest.mark.parametrize("operation", READS)
 @pytest.mark.parametrize("outcome", [429, 502, 503, 504, DROPPED, TransportFailure("timeout", Phase.SENT)], ids=str)
-def test_reads_are_tried_again_after_what_passes(operation: Operation, outcome: Outcome) -> None:
+def test_reads_are_retried_after_transient_failures(operation: Operation, outcome: Outcome) -> None:
     assert sent(operation, outcome) == 3
 
 
@@ -72,7 +72,7 @@ def test_reads_are_tried_again_after_what_passes(operation: Operation, outcome: 
     ],
     ids=str,
 )
-def test_what_may_have_changed_something_is_never_sent_twice(operation: Operation, outcome: Outcome) -> None:
+def test_a_mutation_that_may_have_been_received_is_never_repeated(operation: Operation, outcome: Outcome) -> None:
     assert sent(operation, outcome) == 1
 
 
@@ -87,12 +87,12 @@ def test_what_may_have_changed_something_is_never_sent_twice(operation: Operatio
     ],
     ids=str,
 )
-def test_what_another_try_does_not_mend_is_told_at_once(outcome: Outcome) -> None:
+def test_a_failure_that_a_retry_cannot_fix_is_returned_at_once(outcome: Outcome) -> None:
     assert sent(Operation.GET, outcome) == 1
 
 
 @simulated
-async def test_the_answer_of_the_try_that_worked_is_the_answer() -> None:
+async def test_the_response_of_the_successful_attempt_is_returned() -> None:
     retry, inner = trying([REFUSED, 503])
     on = call()
     assert await outcome_of(retry, request(), on) == "200"
@@ -102,7 +102,7 @@ async def test_the_answer_of_the_try_that_worked_is_the_answer() -> None:
 
 
 @simulated
-async def test_the_last_answer_or_failure_is_told_as_it_is() -> None:
+async def test_the_last_response_or_failure_is_returned_unchanged() -> None:
     retry, _ = trying([503, 503, 504])
     assert await outcome_of(retry, request(), call()) == "504"
     retry, _ = trying([503, REFUSED, DROPPED])
@@ -110,7 +110,7 @@ async def test_the_last_answer_or_failure_is_told_as_it_is() -> None:
 
 
 @simulated
-async def test_a_try_that_had_no_time_to_connect_does_not_hide_what_the_one_before_told() -> None:
+async def test_an_attempt_without_time_to_connect_does_not_hide_the_failure_before() -> None:
     silent, out_of_time = TransportFailure("timeout", Phase.SENT), TransportFailure("timeout", Phase.CONNECTING)
     retry, _ = trying([silent, silent, out_of_time])
     with pytest.raises(TransportFailure) as told:
@@ -123,7 +123,7 @@ async def test_a_try_that_had_no_time_to_connect_does_not_hide_what_the_one_befo
 
 
 @simulated
-async def test_pauses_double_up_to_the_longest_and_are_drawn_from_zero() -> None:
+async def test_pauses_double_up_to_max_backoff_with_full_jitter() -> None:
     retry, inner = trying([503] * 6, tries=6, backoff=0.5, max_backoff=1.5)
     await retry.send(request(), call())
     assert tries(inner) == [0.5, 1, 1.5, 1.5, 1.5]
@@ -133,14 +133,14 @@ async def test_pauses_double_up_to_the_longest_and_are_drawn_from_zero() -> None
 
 
 @simulated
-async def test_a_retry_after_is_waited_for() -> None:
+async def test_retry_after_is_respected() -> None:
     retry, inner = trying([UpstreamResponse(429, {"Retry-After": "2"}, b"")])
     assert await outcome_of(retry, request(), call()) == "200"
     assert tries(inner) == [2.1]
 
 
 @simulated
-async def test_a_retry_after_that_is_longer_than_what_is_left_is_the_callers() -> None:
+async def test_a_retry_after_beyond_the_time_left_is_not_waited_for() -> None:
     """Or than the longest pause."""
     told = [UpstreamResponse(429, {"Retry-After": seconds}, b"") for seconds in ("2", "3")]
     retry, inner = trying(told)
@@ -151,7 +151,7 @@ async def test_a_retry_after_that_is_longer_than_what_is_left_is_the_callers() -
 
 
 @simulated
-async def test_no_try_begins_after_the_deadline_or_the_total_time() -> None:
+async def test_no_attempt_starts_after_the_deadline_or_total_seconds() -> None:
     for seconds, settings in ((3.0, {}), (30.0, {"total_seconds": 3.0})):
         retry, inner = trying([503] * 20, seconds=1, tries=10, backoff=1, max_backoff=1, budget=1, **settings)
         assert await outcome_of(retry, request(), call(seconds)) == "503"
@@ -159,14 +159,14 @@ async def test_no_try_begins_after_the_deadline_or_the_total_time() -> None:
 
 
 @simulated
-async def test_one_try_is_the_end_where_retries_are_off() -> None:
+async def test_without_retries_there_is_one_attempt() -> None:
     retry, inner = trying([REFUSED], tries=1)
     assert await outcome_of(retry, request(), call()) == "refused"
     assert len(inner.sent) == 1
 
 
 @simulated
-async def test_a_provider_that_is_down_gets_few_retries_on_top_of_its_requests() -> None:
+async def test_the_budget_limits_retries_while_a_provider_is_down() -> None:
     retry, inner = trying([503] * 1000)
     for _ in range(200):
         await retry.send(request(), call())
@@ -174,7 +174,7 @@ async def test_a_provider_that_is_down_gets_few_retries_on_top_of_its_requests()
 
 
 @simulated
-async def test_failing_reads_do_not_use_up_the_retries_of_a_release() -> None:
+async def test_failing_reads_do_not_use_the_budget_of_a_release() -> None:
     retry, inner = trying([503] * 200 + [REFUSED])
     while len(inner.sent) < 200:
         await retry.send(request(), call())
@@ -182,7 +182,7 @@ async def test_failing_reads_do_not_use_up_the_retries_of_a_release() -> None:
 
 
 @simulated
-async def test_every_retry_is_told_with_its_reason() -> None:
+async def test_every_retry_is_reported_with_its_reason() -> None:
     told: list[str] = []
     retry = Retry(Told([REFUSED, 503]), RetrySettings(), LoopClock(), told.append)
     assert await outcome_of(retry, request(), call()) == "200"
@@ -190,7 +190,7 @@ async def test_every_retry_is_told_with_its_reason() -> None:
 
 
 @simulated
-async def test_who_is_cancelled_in_a_pause_is_not_tried_again() -> None:
+async def test_a_call_cancelled_during_a_pause_is_not_retried() -> None:
     retry, inner = trying([503])
     task = asyncio.create_task(retry.send(request(), call()))
     await asyncio.sleep(0.05)

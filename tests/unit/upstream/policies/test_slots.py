@@ -10,7 +10,7 @@ from tests.unit.upstream.policies.simulation import simulated
 
 
 @simulated
-async def test_who_comes_first_is_served_first() -> None:
+async def test_waiters_are_served_in_order() -> None:
     places, served = SlotPool(1, 10), list[int]()
 
     async def come(number: int) -> None:
@@ -29,7 +29,7 @@ async def test_who_comes_first_is_served_first() -> None:
 
 
 @simulated
-async def test_a_wait_ends_in_time_and_leaves_the_row() -> None:
+async def test_a_wait_times_out_and_leaves_the_queue() -> None:
     places = SlotPool(1, 10)
     assert places.try_acquire()
     began = asyncio.get_running_loop().time()
@@ -41,7 +41,7 @@ async def test_a_wait_ends_in_time_and_leaves_the_row() -> None:
 
 
 @simulated
-async def test_a_place_that_comes_with_a_cancellation_goes_to_the_next() -> None:
+async def test_a_slot_assigned_to_a_cancelled_waiter_goes_to_the_next() -> None:
     places = SlotPool(1, 10)
     assert places.try_acquire()
     cancelled, patient = (asyncio.create_task(places.wait(60)) for _ in range(2))
@@ -54,7 +54,7 @@ async def test_a_place_that_comes_with_a_cancellation_goes_to_the_next() -> None
 
 
 @simulated
-async def test_a_place_passes_by_who_was_cancelled_before() -> None:
+async def test_a_released_slot_skips_a_cancelled_waiter() -> None:
     places = SlotPool(1, 10)
     assert places.try_acquire()
     cancelled, patient = (asyncio.create_task(places.wait(60)) for _ in range(2))
@@ -66,7 +66,7 @@ async def test_a_place_passes_by_who_was_cancelled_before() -> None:
 
 
 @simulated
-async def test_all_that_wait_can_be_turned_away_at_once() -> None:
+async def test_all_waiters_can_be_rejected_at_once() -> None:
     places = SlotPool(1, 10)
     assert places.try_acquire()
     tasks = [asyncio.create_task(places.wait(60)) for _ in range(3)]
@@ -91,7 +91,7 @@ _STEPS = st.lists(
 
 @given(limit=st.integers(1, 3), steps=_STEPS)
 @settings(max_examples=150, deadline=None)
-def test_no_place_is_ever_lost_or_given_twice(limit: int, steps: list[tuple[str, float]]) -> None:
+def test_no_slot_is_lost_or_assigned_twice(limit: int, steps: list[tuple[str, float]]) -> None:
     @simulated
     async def run() -> None:
         places, holding, tasks = SlotPool(limit, 5), 0, list[asyncio.Task[None]]()

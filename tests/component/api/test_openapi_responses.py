@@ -135,7 +135,7 @@ async def test_the_life_of_a_browser(gateway: Checked) -> None:
     assert {"createRuntime 201", "pauseRuntime 422", "getRuntimeConfig 422", "stopRuntime 200"} <= gateway.seen
 
 
-async def test_lists_providers_and_refusals(gateway: Checked) -> None:
+async def test_lists_providers_and_refusals_conform(gateway: Checked) -> None:
     for name in ("a", "b", "c"):
         await gateway.call("POST", "/v1/runtimes", {"kind": "durable", "name": name})
     await gateway.call("POST", "/v1/runtimes", {"kind": "browser", "name": "d"})
@@ -161,7 +161,7 @@ async def test_lists_providers_and_refusals(gateway: Checked) -> None:
     } <= gateway.seen
 
 
-async def test_a_provider_that_cannot_be_reached_is_named_in_the_list_and_fails_one_that_has_to_be_whole() -> None:
+async def test_an_unreachable_provider_is_named_in_a_partial_list_and_fails_a_complete_one() -> None:
     async with AsyncExitStack() as stack:
         providers = await emulators(stack)
         providers["durable-demo"]["base_url"] = "http://127.0.0.1:9"

@@ -31,7 +31,7 @@ def _failed() -> tuple[ProviderUnavailable, weakref.ref[Kept]]:
     raise AssertionError
 
 
-def test_a_told_error_holds_no_frames() -> None:
+def test_a_recorded_error_keeps_no_frames() -> None:
     """They would be kept until a garbage collection, which makes everybody wait."""
     gc.disable()
     try:
