@@ -1,9 +1,9 @@
-"""Side-by-side figures of the gateway and a bare pass-through: ``python -m benchmarks``. What is answered from memory
-is compared with a bare server that answers the same bytes.
+"""Compares the gateway with a bare pass-through: ``python -m benchmarks``. Cached reads are compared with a bare server
+that returns the same bytes.
 
-One upstream; the two are measured in turn, in many short rounds, so that a machine whose speed drifts is fair to both.
-The server under test has processor 0 where there are two, upstream and load the other. Figures are medians of the
-rounds; the ratios are medians of each round's own.
+Both use one upstream and are measured alternately in many short rounds, so that drift in the machine's speed affects
+both equally. The server under test runs on processor 0 if there are two, upstream and load on the other one. Figures
+are medians over the rounds; ratios are medians of the ratio of each round.
 """
 
 import argparse
@@ -47,14 +47,14 @@ CREATES: Final = {
     "create, its intent on disk first": (False, 0.25),
     "create with an Idempotency-Key": (True, 0.25),
 }
-"""Each asks for runtimes of new names only; whether with a key of its own, too."""
+"""Each creates runtimes with new names only; the flag says whether with an Idempotency-Key."""
 
 _WIDE: Final = 180
-_DISK: Final = Path("/var/tmp")  # noqa: S108 (a folder of its own is made there; /tmp may be in memory)
+_DISK: Final = Path("/var/tmp")  # noqa: S108 (a temporary folder is created there; /tmp may be in memory)
 
 
 def creating(path: str, document: str, *, keyed: bool) -> Ask:
-    """Creates of names that nobody had before; ``document`` has ``NAME`` where each one's name belongs."""
+    """Creates with unused names; ``document`` is the body, with ``NAME`` in place of the name."""
     this_run, numbers = secrets.token_hex(4), itertools.count()
 
     def ask() -> bytes:
@@ -69,7 +69,7 @@ def creating(path: str, document: str, *, keyed: bool) -> Ask:
 
 
 def work() -> Iterator[tuple[str, Ask, Ask, float]]:
-    """Each line's name, what the gateway is asked for it, what the server beside it, and the goal."""
+    """Each line's name, the requests to the gateway, those to the other server, and the goal."""
     for name, (our_path, bare_path, goal) in {**WORK, **FROM_MEMORY}.items():
         yield name, reading(our_path), reading(bare_path), goal
     for name, (keyed, goal) in CREATES.items():
@@ -79,8 +79,8 @@ def work() -> Iterator[tuple[str, Ask, Ask, float]]:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What is compared: both under load, and both at one request in flight, where the upstream alone (from memory: the
-    bare server) is ``direct``."""
+    """The samples of one round: both under load, and both with one request in flight. ``direct`` is the upstream alone
+    (for cached reads the bare server) with one request in flight."""
 
     bare: Sample
     ours: Sample
@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=0.5, help="of each measurement of a round")
     parser.add_argument("--in-flight", type=int, default=32)
-    parser.add_argument("--only", default="", metavar="TEXT", help="the work whose name begins like this")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only the work whose name starts with TEXT")
     options = parser.parse_args()
     progress = Console(stderr=True)
     table = Table(

@@ -1,4 +1,4 @@
-"""Servers in processes of their own, and the load that is put on them."""
+"""Servers in separate processes, and a load generator."""
 
 import asyncio
 import os
@@ -19,38 +19,38 @@ from benchmarks.servers import KEY
 _LENGTH: Final = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 Ask = Callable[[], bytes]
-"""The next request."""
+"""Returns the next request."""
 
 
 def reading(path: str) -> Ask:
-    """The same read, over and over."""
+    """The same read every time."""
     request = f"GET {path} HTTP/1.1\r\nHost: bench\r\nX-API-Key: {KEY}\r\nAccept: */*\r\n\r\n".encode()
     return lambda: request
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that runs, on a processor of its own."""
+    """A running server, pinned to one processor."""
 
     url: str
     pid: int
 
     def processor_seconds(self) -> float | None:
-        """How long its threads have computed so far; None where the system does not tell."""
+        """CPU time of its threads so far, in seconds; None if the system does not report it."""
         threads = [int(path.read_text().split()[0]) for path in Path(f"/proc/{self.pid}/task").glob("*/schedstat")]
         return sum(threads) / 1e9 if threads else None
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a load saw: the seconds that each answer took, and those that the server computed."""
+    """The result of a load: the seconds of each response, and the server's CPU seconds."""
 
     took: list[float]
     computed: float | None
 
     @property
     def each(self) -> float:
-        """Seconds of the server's processor for one request; not a number where that is not known."""
+        """The server's CPU seconds per request; NaN if unknown."""
         return float("nan") if self.computed is None else self.computed / len(self.took)
 
 
@@ -69,11 +69,11 @@ def server(name: str, *arguments: str, processor: int) -> Iterator[Server]:
 
 
 class Client(asyncio.Protocol):
-    """One connection that asks again as soon as its answer is whole. (As little code as can be: it competes with the
-    upstream for its processor.)"""
+    """One connection that sends the next request as soon as the response is complete. (Minimal code: it competes with
+    the upstream for its processor.)"""
 
     accepted = b"HTTP/1.1 20"
-    """How an answer has to begin."""
+    """How a response has to start."""
 
     def __init__(self, ask: Ask, until: float, took: list[float]) -> None:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -141,7 +141,7 @@ async def _load(url: str, ask: Ask, in_flight: int, seconds: float) -> list[floa
 
 
 def load(server: Server, ask: Ask, in_flight: int, seconds: float) -> Sample:
-    """Send what ``ask`` gives over ``in_flight`` connections for so many seconds."""
+    """Send the requests of ``ask`` over ``in_flight`` connections for ``seconds``."""
     before = server.processor_seconds()
     took = asyncio.run(_load(server.url, ask, in_flight, seconds))
     after = server.processor_seconds()
@@ -149,5 +149,5 @@ def load(server: Server, ask: Ask, in_flight: int, seconds: float) -> Sample:
 
 
 def percentile(took: list[float], percent: int) -> float:
-    """So many percent of the answers took at most so many seconds."""
+    """The percentile of the response times, in seconds."""
     return statistics.quantiles(took, n=100)[percent - 1] if len(took) > 1 else took[0]

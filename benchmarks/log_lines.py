@@ -1,5 +1,5 @@
-"""What the log lines of a get cost: alone, in a loop of one process, and in place, as the difference between a gateway
-that writes them and one whose log level leaves them out."""
+"""The cost of the log lines of a get: alone, in a loop of one process; and in place, as the difference between a
+gateway that writes them and one whose log level suppresses them."""
 
 import statistics
 import time
@@ -22,7 +22,7 @@ _TIMES: Final = 1000
 
 
 def log_lines(upstream: Server, options: Namespace, folder: str, progress: Console) -> Table:
-    """Measure in turn. The figures are medians of the rounds; alone, the fastest of them."""
+    """Measure alternately. Figures are medians of the rounds; for a line alone, the fastest round."""
     table = Table("work", "a line alone µs", "a line in place µs", "a get µs", "share of a get", "at most")
     if not NAME.startswith(options.only):
         return table
@@ -55,7 +55,7 @@ def _figures(logging: Server, quiet: Server, options: Namespace, progress: Conso
 
 
 def _alone() -> float:
-    """Seconds for one line: the mean of the two that a get has, with the fields that those have."""
+    """Seconds per line: the mean of the two lines of a get, with their fields."""
     with open("/dev/null", "w") as nowhere:  # noqa: PTH123
         logger = make_logger("info", "json", nowhere)
         upstream = logger.bind(provider="bench")

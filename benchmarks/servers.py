@@ -1,12 +1,12 @@
-"""The servers that a comparison needs, each a process of its own:
+"""The servers of the comparisons, each in its own process:
 ``python -m benchmarks.servers NAME [UPSTREAM [STORE [OTHER]]]``.
 
-``upstream`` answers fixed bytes at once, so that what is measured is what stands in front of it. ``passthrough`` is a
-bare aiohttp proxy of the same body. ``gateway`` is the gateway with keys, metrics and its access log (to nowhere), but
-without its read cache, which ``caching`` has; ``quiet`` logs errors only. ``bare`` answers what its upstream answered
-once, and does nothing else. ``sick`` is a provider in trouble, of the kind that its path begins with; OTHER is the base
-URL of a second provider. All have the same loop, garbage collection settings and timeouts. Each prints its address when
-it serves.
+``upstream`` returns fixed bytes at once, so that only the server in front of it is measured. ``passthrough`` is a bare
+aiohttp proxy of the same body. ``gateway`` is the gateway with keys, metrics and its access log (to /dev/null), without
+its read cache, which ``caching`` has; ``quiet`` logs errors only. ``bare`` returns the first response of its upstream
+for each path, and does nothing else. ``sick`` is a failing provider; the first segment of its path selects the failure.
+OTHER is the base URL of a second provider. All have the same event loop, garbage collection settings and timeouts. Each
+prints its address when it serves.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ RUNTIME_ID = "2489e9ad-2ee2-4e00-8ec9-32d5f69181c0"
 SCOPE = "acme/research"
 OTHER = "other"
 SICK_DEADLINE = 0.5
-"""Seconds that a read has at the other provider."""
+"""The deadline of a read at the other provider, in seconds."""
 
 RUNTIMES = f"/api/v1/org/{SCOPE.replace('/', '/ws/')}/runtimes"
 
@@ -69,7 +69,7 @@ def runtime(number: int = 0) -> dict[str, Any]:
 
 
 def upstream() -> web.Application:
-    """Answers a runtime, a list of 50, a create with a runtime of that name, and whose credentials these are."""
+    """Serves a runtime, a list of 50, a create that returns a runtime of that name, and the user of the credentials."""
     one = msgspec.json.encode(runtime())
     many = msgspec.json.encode({"items": [slim(number) for number in range(50)], "next_cursor": None})
 
@@ -105,7 +105,7 @@ def slim(number: int) -> dict[str, Any]:
 
 
 def passthrough(target: str) -> web.Application:
-    """Sends every GET and POST on and the whole answer back, and does nothing else."""
+    """Forwards every GET and POST and returns the complete response, and does nothing else."""
     app = web.Application()
     session = web.AppKey("session", aiohttp.ClientSession)
 
@@ -133,7 +133,7 @@ def passthrough(target: str) -> web.Application:
 
 
 def bare(target: str) -> web.Application:
-    """Answers each path with the bytes that the target gave for it the first time."""
+    """Returns for each path the bytes of the target's first response."""
     app = web.Application()
     known: dict[str, bytes] = {}
 
@@ -152,7 +152,7 @@ def bare(target: str) -> web.Application:
 
 
 def sick() -> web.Application:
-    """Hangs (for longer than anybody waits), refuses everybody as one too many, or fails."""
+    """Hangs (longer than any caller waits), responds with 429, or responds with 500."""
     app = web.Application()
 
     async def hang(_request: web.Request) -> web.Response:
@@ -171,7 +171,7 @@ def sick() -> web.Application:
 
 
 def gateway_settings(target: str, store: Path, *, caching: bool = False, other: str = "") -> Settings:
-    """A durable provider, maybe an ``other`` one beside it, one key, a store in a file."""
+    """Settings with a durable provider, an optional second one at ``other``, one key, and a store in a file."""
     model = provider_models()["durable"]
 
     def provider(name: str, base_url: str, **more: Any) -> ProviderSettings:
@@ -208,7 +208,7 @@ async def _serve(name: str, target: str, store: str, other: str) -> None:
 
 async def _serving(url: str) -> None:
     tune_gc()
-    print(url, flush=True)  # noqa: T201 (whoever started it has to learn the address)
+    print(url, flush=True)  # noqa: T201 (the parent process reads the address)
     await asyncio.Event().wait()
 
 

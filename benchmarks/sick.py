@@ -1,4 +1,4 @@
-"""What a provider in trouble does to the callers of a healthy one: their times, beside those with both well."""
+"""The effect of a failing provider on callers of a healthy one: response times with and without the failure."""
 
 import asyncio
 import socket
@@ -23,16 +23,16 @@ SICKNESSES: Final = {
 }
 
 GOAL: Final = 1.20
-"""How much longer the slowest percent may take, at most."""
+"""The highest allowed ratio of the two p99."""
 
 _HEALTHY: Final = (8, 0.02)
 _OTHERS: Final = (32, 0.1)
-"""Connections, and the seconds from one request to the next on each: no load that fills a processor, so that what is
-measured is waiting for others, and not for a processor."""
+"""Connections, and the seconds between the requests of each. The load is below the capacity of a processor, so that
+waiting for other requests is measured, not waiting for CPU."""
 
 
 class _Paced(Client):
-    """Asks every so many seconds, or as soon as its answer is whole if that is later, and takes any answer."""
+    """Sends a request every ``every`` seconds, or when the response is complete if that is later. Any status counts."""
 
     accepted = b"HTTP/1.1 "
 
@@ -47,20 +47,20 @@ class _Paced(Client):
             asyncio.get_running_loop().call_later(max(self._began + self._every - now, 0), self._ask)
 
     def leave(self) -> None:
-        """Wait for no answer any more."""
+        """Stop without waiting for a response."""
         self.done.cancel()
         if not self._transport.is_closing():
             self._transport.abort()
 
 
 class _Healthy(_Paced):
-    """The same, but every answer has to be a good one."""
+    """The same, but every response has to be a success."""
 
     accepted = Client.accepted
 
 
 async def _measure(url: str, seconds: float) -> tuple[list[float], int]:
-    """The times of the healthy provider's callers, and how many answers those of the other one had meanwhile."""
+    """The response times at the healthy provider, and how many responses the callers of the other one got."""
     parts, until = urlsplit(url), time.perf_counter() + seconds
     healthy: list[float] = []
     others: list[float] = []
@@ -69,7 +69,7 @@ async def _measure(url: str, seconds: float) -> tuple[list[float], int]:
         ask, (count, every) = reading(f"/v1/runtimes/{provider}.{RUNTIME_ID}"), load
         made = []
         for number in range(count):
-            await asyncio.sleep(every / count if number else 0)  # so that they do not all ask in the same moment
+            await asyncio.sleep(every / count if number else 0)  # so that the requests are spread over time
             _, client = await asyncio.get_running_loop().create_connection(
                 lambda: kind(ask, until, took, every), parts.hostname or "", parts.port or 80
             )
@@ -87,15 +87,15 @@ async def _measure(url: str, seconds: float) -> tuple[list[float], int]:
 
 @contextmanager
 def _refusing() -> Iterator[str]:
-    """An address that nobody listens on, and nobody else takes."""
+    """A reserved address on which no process listens."""
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{reserved.getsockname()[1]}"
 
 
 def beside_the_sick(upstream: Server, options: Namespace, folder: str, progress: Console) -> Table:
-    """Measure in turn a gateway whose other provider is well and one whose is sick, under the same load. The figures
-    are over the times of all rounds."""
+    """Measure alternately a gateway whose other provider is healthy and one whose other provider fails, under the same
+    load. Figures are over the response times of all rounds."""
     table = Table("work", "p50 ms well : sick", "p99 ms well : sick", "p99 ratio", "at most", "its answers well : sick")
     chosen = {name: mode for name, mode in SICKNESSES.items() if name.startswith(options.only)}
     if not chosen:

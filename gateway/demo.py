@@ -1,4 +1,4 @@
-"""The demo: the gateway in front of an emulator of every provider API, all on loopback, nothing kept."""
+"""The demo: the gateway in front of an emulator of every provider API, on loopback, without persistent data."""
 
 import asyncio
 import secrets
@@ -38,10 +38,9 @@ async def _serve_emulator(stack: AsyncExitStack, app: web.Application, host: str
 
 
 async def start_emulators(stack: AsyncExitStack) -> dict[str, dict[str, Any]]:
-    """Start an emulator of every provider API on a free port; gives the provider settings that reach them.
+    """Start an emulator of every provider API on a free port, and return the settings of these providers.
 
-    A provider whose runtimes can be connected to comes before one that has no connections: what a create makes without
-    naming a provider can then be used.
+    Providers with connections come first, so that a runtime created without naming a provider can be connected to.
     """
     providers: dict[str, dict[str, Any]] = {}
     for api, plugin in plugins().items():
@@ -65,7 +64,7 @@ def demo_settings(providers: dict[str, dict[str, Any]], *, port: int, api_key: s
         http=HttpSettings(listen=f"{_HOST}:{port}"),
         auth=AuthSettings(keys={"demo": GatewayKey.model_validate({"key": api_key})}),
         log=LogSettings(format="console"),
-        health=HealthSettings(probe=False),  # emulators are never ill by themselves
+        health=HealthSettings(probe=False),  # emulators do not fail by themselves
         shutdown=ShutdownSettings(grace=2),
         store=StoreSettings.in_file(folder / "demo.db"),
         providers={
@@ -76,7 +75,7 @@ def demo_settings(providers: dict[str, dict[str, Any]], *, port: int, api_key: s
 
 
 def _command_folder() -> str:
-    """What to add to the line that is pasted, so that another terminal finds the command of this environment."""
+    """A ``PATH`` for the pasted line, so that another terminal finds the command of this environment."""
     folder = Path(sys.executable).parent
     if sys.prefix == sys.base_prefix or not (folder / "runtime-gateway").is_file():
         return ""
@@ -87,7 +86,7 @@ def _welcome(url: str, api_key: str, providers: dict[str, dict[str, Any]]) -> st
     listed = "\n".join(
         f"    {name:<14} {options['api']:<16} scope {options['scope']}" for name, options in providers.items()
     )
-    return f"""runtime-gateway demo: everything runs on this machine, and nothing is kept
+    return f"""runtime-gateway demo: everything runs on this machine, and no data is kept
 
   API   {url}/v1
   docs  {url}/docs
@@ -133,7 +132,7 @@ def run_emulator(api: str, *, host: str, port: int, token: str | None, personali
         async with AsyncExitStack() as stack:
             app = create_emulator(api, token=accepted, personality=personality)
             url = await _serve_emulator(stack, app, host, port)
-            print(  # noqa: T201 (a person or a test has to learn the address)
+            print(  # noqa: T201 (the user or a test needs the address)
                 f"{api} emulator on {url}\ntoken {accepted}\nfaults: {url}/__faults", flush=True
             )
             await wait_for_stop_signal()

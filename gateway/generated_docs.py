@@ -1,5 +1,5 @@
-"""The tables of ``docs/`` that follow from the code: kinds, states, verbs and features of every provider API, and what
-each dialect serves and how it words errors.
+"""The generated tables of ``docs/``: kinds, states, verbs and features of every provider API, and the routes and error
+formats of each dialect.
 
 ``python -m gateway.generated_docs docs/*.md`` writes them between their marks; a test fails while they differ.
 """
@@ -30,7 +30,7 @@ _BLOCK: Final = re.compile(
 
 
 def with_tables(page: str) -> str:
-    """The page with every generated block as the code has it now. Raises ``KeyError`` for a block of another name."""
+    """The page with every generated block rendered again. Raises ``KeyError`` for an unknown block name."""
     known = plugins()
 
     def rendered(match: re.Match[str]) -> str:
@@ -48,7 +48,7 @@ def _kinds(known: Plugins) -> Iterator[str]:
 
 
 def _states(known: Plugins) -> Iterator[str]:
-    """A provider's own state → the runtime's, as the ``STATES`` of each adapter's ``mapping.py`` says."""
+    """A provider's own state → the runtime's state, from ``STATES`` in each adapter's ``mapping.py``."""
     yield from _head("provider API", "its own state", "`state`")
     for api, plugin in known.items():
         folder = plugin.adapter.__module__.rpartition(".")[0]
@@ -73,7 +73,7 @@ def _verbs(known: Plugins) -> Iterator[str]:
 
 
 def _outcome(verb: Verb, transition: Transition, state: State, features: frozenset[str]) -> str:
-    """In the order in which the use cases decide."""
+    """The outcome of a verb in a state, decided in the same order as in the use cases."""
     if state in transition.satisfied_by:
         return "no change"
     if state not in transition.works_from:
@@ -145,26 +145,26 @@ def _ending_at(operation: str, declared: Compatibility) -> Sequence[str]:
 
 
 def _dialect_errors(known: Plugins) -> Iterator[str]:
-    """As the dialects word an error that no provider had a part in."""
+    """How each dialect renders an error that no provider caused."""
     spoken = {(api, declared.era): (dialect, declared) for api, dialect, declared in _spoken(known)}
-    columns = [_worded(dialect, declared) for dialect, declared in spoken.values()]
+    columns = [_renderer(dialect, declared) for dialect, declared in spoken.values()]
     yield from _head("code", *(name for name, _ in columns))
     for cls in error_classes():
-        yield _row(f"`{cls.code}`", *(worded(cls) for _, worded in columns))
+        yield _row(f"`{cls.code}`", *(rendered_error(cls) for _, rendered_error in columns))
 
 
-def _worded(dialect: type[Dialect], declared: Compatibility) -> tuple[str, Callable[[type[GatewayError]], str]]:
-    """The beginning of an era's paths, and how its errors look."""
+def _renderer(dialect: type[Dialect], declared: Compatibility) -> tuple[str, Callable[[type[GatewayError]], str]]:
+    """The path prefix of an era, and a function that renders its errors."""
     path = next(route.path for route in dialect.routes if route.era == declared.era)
     family = max((family for family in dialect.families if path.startswith(family)), key=len)
-    speaker = dialect(cast("DialectGateway", None))  # to word an error it asks the gateway nothing
+    speaker = dialect(cast("DialectGateway", None))  # rendering an error does not use the gateway
 
-    def worded(cls: type[GatewayError]) -> str:
+    def rendered_error(cls: type[GatewayError]) -> str:
         answer = speaker.failure(cls("It failed."), path, {}, "request")
         body = json.loads(answer.body or b"{}")
         return " ".join((str(answer.status), *(f"`{_member(body, name)}`" for name in declared.error_members)))
 
-    return f"`/{dialect.prefix}{family.rstrip('/')}`", worded
+    return f"`/{dialect.prefix}{family.rstrip('/')}`", rendered_error
 
 
 def _member(body: Any, name: str) -> str:
@@ -183,7 +183,7 @@ BLOCKS: Final[Mapping[str, Callable[[Plugins], Iterable[str]]]] = {
     "dialect_routes": _dialect_routes,
     "dialect_errors": _dialect_errors,
 }
-"""What renders each block."""
+"""The renderer of each block."""
 
 
 def _head(*cells: str) -> Sequence[str]:

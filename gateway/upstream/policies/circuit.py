@@ -84,7 +84,7 @@ class Circuit:
         return left if left > 0 else None
 
     def enter(self) -> float | None:
-        """Let one call pass and return None; or refuse it, and return for how many more seconds."""
+        """Admit one call and return None; or refuse it, and return for how many more seconds."""
         if self.state is State.CLOSED:
             return None
         refused = self.refuses_for()

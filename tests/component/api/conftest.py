@@ -29,7 +29,7 @@ HTTP = HttpSettings(max_body_bytes=2048, max_header_bytes=4096, max_line_bytes=1
 
 
 class RecordingLogger(StringIO):
-    """The stream of a logger, which keeps its events and lets a test wait for one."""
+    """The stream of a logger, which keeps its events; a test can wait for one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,14 +45,14 @@ class RecordingLogger(StringIO):
         return len(line)
 
     async def one(self, event: str) -> dict[str, Any]:
-        """The fields of the first such event, once it is there."""
+        """The fields of the first such event; waits for it."""
         await self.watch.until(lambda: any(name == event for _, name, _ in self.events))
         return next(fields for _, name, fields in self.events if name == event)
 
 
 @dataclass
-class Answer:
-    """One HTTP answer as it came over the wire."""
+class Response:
+    """One HTTP response as received."""
 
     status: int
     headers: dict[str, str]
@@ -73,16 +73,16 @@ class Connection:
     def send(self, raw: bytes) -> None:
         self.writer.write(raw)
 
-    async def answer(self, *, head: bool = False) -> Answer:
-        """The next answer; ``head``: it has no body, whatever its Content-Length says."""
+    async def answer(self, *, head: bool = False) -> Response:
+        """The next response; ``head``: it has no body, whatever its Content-Length."""
         top = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         status_line, *lines = top.strip().split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         length = 0 if head else int(headers.get("content-length", "0"))
-        return Answer(int(status_line.split()[1]), headers, await self.reader.readexactly(length))
+        return Response(int(status_line.split()[1]), headers, await self.reader.readexactly(length))
 
     async def closed(self) -> bool:
-        """Whether nothing more comes; returns when the other side has closed."""
+        """Wait until the other side closes; whether it sent nothing more."""
         return await self.reader.read() == b""
 
 
@@ -102,14 +102,14 @@ class Served:
         self.connections.append(connection)
         return connection
 
-    async def exchange(self, raw: bytes, *, head: bool = False) -> Answer:
-        """Send bytes on a connection of their own, and read one answer."""
+    async def exchange(self, raw: bytes, *, head: bool = False) -> Response:
+        """Send bytes on a new connection and read one response."""
         connection = await self.connect()
         connection.send(raw)
         return await connection.answer(head=head)
 
-    async def call(self, method: str, target: str, body: bytes | None = None, **headers: str) -> Answer:
-        """A well-formed request with the key, and a JSON body if there is one."""
+    async def call(self, method: str, target: str, body: bytes | None = None, **headers: str) -> Response:
+        """Send a well-formed request with the key, and a JSON body if one is given."""
         lines = {"Host": "gateway", "Authorization": f"Bearer {KEY}"}
         if body is not None:
             lines |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
@@ -130,7 +130,7 @@ Serve = Callable[..., Any]
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
     """``await serve(lifecycle=..., http=...)``: use cases over no provider, some of them replaced; ``native`` are the
-    providers that requests are passed through to."""
+    providers of the pass-through."""
     async with AsyncExitStack() as stack:
 
         @asynccontextmanager

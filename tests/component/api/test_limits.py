@@ -1,4 +1,4 @@
-"""How much there may be at once: connections, requests, and what a client leaves unread."""
+"""Limits of connections, of requests in flight, and of unread responses."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ def rejected(gateway: Any, reason: str) -> float | None:
 
 
 async def in_flight(gateway: Any) -> Any:
-    """A request whose body does not come, as soon as it is being worked on."""
+    """A request in flight whose body does not arrive."""
     connection = await gateway.connect()
     connection.send(
         b"POST /v1/runtimes HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer a-key-of-a-shop-1234\r\n"
@@ -70,12 +70,12 @@ async def test_a_connection_beyond_the_limit_gets_503_and_is_closed(serve: Any) 
     first.writer.close()
     await first.writer.wait_closed()
     async with asyncio.timeout(30):
-        while (await gateway.call("GET", "/livez")).status != 200:  # until it has noticed that there is room again
+        while (await gateway.call("GET", "/livez")).status != 200:  # until it has noticed the closed connection
             pass
 
 
 async def test_a_client_that_does_not_read_its_response_is_disconnected(serve: Any) -> None:
-    """And the provider of a stream is given up then, rather than held for it."""
+    """The provider's stream is closed then, too."""
     left = asyncio.Event()
 
     async def flood(request: web.Request) -> web.StreamResponse:

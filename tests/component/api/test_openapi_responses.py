@@ -1,4 +1,4 @@
-"""The whole service, in front of emulators of both seeds' provider APIs, answers what its OpenAPI document says."""
+"""The responses of the service, in front of emulators of the provider APIs, conform to its OpenAPI document."""
 
 import json
 from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ async def emulators(stack: AsyncExitStack) -> dict[str, dict[str, Any]]:
 
 
 class Checked:
-    """Calls the gateway, and holds every answer against the document."""
+    """Calls the gateway, and checks every response against the document."""
 
     def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
         self._url = url
@@ -40,7 +40,7 @@ class Checked:
         self.seen: set[str] = set()
 
     async def call(self, method: str, path: str, body: Any = None, query: str = "", **values: str) -> Any:
-        """Call the operation at ``path``, a template filled with ``values``; gives the decoded body."""
+        """Call the operation at ``path``, a template filled with ``values``; returns the decoded body."""
         document = openapi_document()
         operation = document["paths"][path][method.lower()]
         async with self._session.request(method, self._url + path.format(**values) + query, json=body) as response:

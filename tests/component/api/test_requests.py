@@ -1,4 +1,4 @@
-"""What every call has in common: ids, keys, headers, logs, counts, and the last line of defence."""
+"""Behaviour common to all calls: ids, keys, headers, logs, counts and unexpected exceptions."""
 
 import asyncio
 import json

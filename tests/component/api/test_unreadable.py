@@ -1,4 +1,4 @@
-"""What is refused before any handler: every path ends in a problem, a log line and a count."""
+"""Requests refused before any handler: each ends with a problem, a log line and a count."""
 
 import uuid
 from typing import Any

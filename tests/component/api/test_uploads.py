@@ -1,4 +1,4 @@
-"""Bodies over the wire: their limits, their form, and clients that do not finish."""
+"""Request bodies: limits, media types, and clients that do not finish."""
 
 from typing import Any
 

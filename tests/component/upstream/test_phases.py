@@ -1,4 +1,5 @@
-"""Fault case 5: whatever a client can raise, wherever it raises it, the phase is what the server saw.
+"""For every exception of the client, wherever it is raised, the phase matches what the server saw
+(``docs/fault-cases.md#case-5``).
 
 The phase decides whether a create may be sent again, so it must not be guessed from the class of an exception: most of
 them are raised before a request was sent as well as after.
@@ -56,7 +57,7 @@ def _made(cls: type[BaseException]) -> BaseException:
 
 
 def every_exception() -> list[BaseException]:
-    """All that a request can end with, those of a later aiohttp included."""
+    """All exceptions that a request can end with, including those of later versions of aiohttp."""
     classes = {*_below(aiohttp.ClientError), *_below(HttpProcessingError)}
     classes = {cls for cls in classes if cls.__module__.startswith("aiohttp")}
     system = [
@@ -72,8 +73,8 @@ def every_exception() -> list[BaseException]:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a request fails, the phase that this is, and what the server has seen of it by then."""
+class FailurePoint:
+    """Where a request fails, the phase of that point, and what the server has seen by then."""
 
     phase: Phase
     heard: int
@@ -126,17 +127,17 @@ async def _headers_seen(server: ScriptedServer, exc: BaseException) -> AsyncIter
         yield
 
 
-PLACES = {
-    "waiting for the pool": Place(Phase.QUEUED, heard=0, connected=0, failing=_pool_wait),
-    "connecting": Place(Phase.CONNECTING, heard=0, connected=0, failing=_connecting),
-    "TLS": Place(Phase.CONNECTING, heard=0, connected=1, failing=_tls),
-    "sent": Place(Phase.SENT, heard=1, connected=1, failing=_sent),
-    "headers seen": Place(Phase.ANSWERED, heard=1, connected=1, failing=_headers_seen),
+FAILURE_POINTS = {
+    "waiting for the pool": FailurePoint(Phase.QUEUED, heard=0, connected=0, failing=_pool_wait),
+    "connecting": FailurePoint(Phase.CONNECTING, heard=0, connected=0, failing=_connecting),
+    "TLS": FailurePoint(Phase.CONNECTING, heard=0, connected=1, failing=_tls),
+    "sent": FailurePoint(Phase.SENT, heard=1, connected=1, failing=_sent),
+    "headers seen": FailurePoint(Phase.ANSWERED, heard=1, connected=1, failing=_headers_seen),
 }
 
 
-@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES.keys())
-async def test_the_phase_matches_what_the_server_saw_for_every_exception(place: Place) -> None:
+@pytest.mark.parametrize("place", FAILURE_POINTS.values(), ids=FAILURE_POINTS.keys())
+async def test_the_phase_matches_what_the_server_saw_for_every_exception(place: FailurePoint) -> None:
     raised = every_exception()
     assert len(raised) > 40
     for exc in raised:
@@ -150,8 +151,8 @@ async def test_the_phase_matches_what_the_server_saw_for_every_exception(place: 
         assert [attempt.phase for attempt in on.attempts] == [place.phase]
 
 
-@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES.keys())
-async def test_a_cancelled_call_records_the_same_phase(place: Place) -> None:
+@pytest.mark.parametrize("place", FAILURE_POINTS.values(), ids=FAILURE_POINTS.keys())
+async def test_a_cancelled_call_records_the_same_phase(place: FailurePoint) -> None:
     async with ScriptedServer() as server, AiohttpTransport(_settings(server.url)) as transport:
         on = call()
         async with place.failing(server, asyncio.CancelledError()):

@@ -1,4 +1,4 @@
-"""Every policy, and all of them together, are transports like any other; and retries against a real server."""
+"""Every policy, and all of them together, pass the transport contract; and retries against a real server."""
 
 from io import StringIO
 

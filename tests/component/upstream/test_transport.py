@@ -1,4 +1,4 @@
-"""The transport over aiohttp, and what wraps it, on real sockets."""
+"""The transport over aiohttp and its wrappers, on real sockets."""
 
 import asyncio
 import os
@@ -48,7 +48,7 @@ def _transport(url: str, **options: object) -> AiohttpTransport:
 
 @pytest.fixture
 def full_port() -> Iterator[int]:
-    """A port whose queue of connections is full: further ones are neither accepted nor refused."""
+    """A port whose backlog is full: further connections are neither accepted nor refused."""
     with socket.socket() as listening, socket.socket() as waiting, socket.socket() as another:
         listening.bind(("127.0.0.1", 0))
         listening.listen(0)
@@ -122,7 +122,7 @@ async def test_a_provider_without_tls_fails_with_reason_tls() -> None:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that signs itself, and its key."""
+    """A self-signed certificate for 127.0.0.1, and its key."""
     if shutil.which("openssl") is None:
         if os.environ.get("CI"):
             pytest.fail("openssl is missing; CI installs it")
@@ -204,7 +204,7 @@ async def test_idle_connections_of_other_callers_count_towards_the_pool_limit() 
 
 
 async def test_every_attempt_is_counted_and_logged_with_its_own_provider() -> None:
-    """Also where calls for one inbound request run side by side and share what is remembered of it."""
+    """Also if concurrent calls for one inbound request share the list of attempts."""
     metrics, stream = Metrics(), StringIO()
     logger = make_logger(stream=stream)
     shared = call(request_id="r-1")

@@ -1,4 +1,4 @@
-"""Who calls."""
+"""Authentication of callers by gateway key."""
 
 from hashlib import sha256
 

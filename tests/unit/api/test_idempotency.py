@@ -1,4 +1,4 @@
-"""The ``Idempotency-Key`` of a create, as the standards draft writes it and as clients do."""
+"""The ``Idempotency-Key`` of a create, with quotes as in the IETF draft and without, as clients send it."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Where a request under /native may go: below the base URL, in one spelling, or nowhere."""
+"""The target of a request under /native stays below the base URL, in one spelling, or is refused."""
 
 import posixpath
 from urllib.parse import unquote
@@ -89,7 +89,7 @@ def test_a_path_without_a_provider_is_refused(raw: str) -> None:
 
 
 def test_the_refusal_names_the_fault() -> None:
-    for raw, words in (
+    for raw, text in (
         ("http://x/native/p/a", "whole URL"),
         ("/native/p/a;b", "percent-encoded"),
         ("/native/p/a//b", "empty segment"),
@@ -98,5 +98,5 @@ def test_the_refusal_names_the_fault() -> None:
         ("/native/p/%ff", "not UTF-8"),
         ("/native/p/a?\x7f", "query"),
     ):
-        with pytest.raises(InvalidRequest, match=words):
+        with pytest.raises(InvalidRequest, match=text):
             parse_target(raw)

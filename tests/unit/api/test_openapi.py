@@ -101,7 +101,7 @@ def test_the_problem_of_an_unknown_create_is_described_completely() -> None:
 
 
 def _members_set_on_errors(tree: ast.AST) -> Iterator[str]:
-    """The keys of dicts that are given or assigned as ``extra``, and those that are put into one later."""
+    """The keys of dicts that are passed or assigned as ``extra``, and keys that are set on one later."""
     for node in ast.walk(tree):
         given = [node.value] if isinstance(node, ast.keyword) and node.arg == "extra" else []
         if isinstance(node, ast.Assign):
@@ -150,7 +150,7 @@ def test_only_members_that_are_always_present_are_required() -> None:
 
 
 def test_a_page_with_warnings_conforms_to_its_schema() -> None:
-    """Only what a warning says is always there."""
+    """Only the fields that every warning has are required."""
     whole = {"detail": "d", "pointer": "#/items/1", "provider": "p", "provider_id": "u"}
     page = {"object": "list", "items": [], "next_cursor": None, "incomplete": [], "warnings": [whole, {"detail": "d"}]}
     validator("Page").validate(page)

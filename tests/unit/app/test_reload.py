@@ -1,4 +1,4 @@
-"""A reload in memory: who keeps what, when the old is closed, and what does not come into force."""
+"""A reload in memory: what is kept, when replaced providers are closed, and which settings are not applied."""
 
 import asyncio
 from collections.abc import Callable
@@ -40,7 +40,7 @@ KEYS = AuthSettings(keys={"shop": GatewayKey.model_validate({"key": "a-key-of-a-
 
 
 class Closable(NoTransport):
-    """Knows whether it was closed."""
+    """Records whether it was closed."""
 
     def __init__(self) -> None:
         self.closed = False
@@ -50,7 +50,7 @@ class Closable(NoTransport):
 
 
 class StepClock(FakeClock):
-    """A clock whose sleepers wake when the test says so."""
+    """A clock whose sleepers wake when the test advances it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ def settings(*providers: ProviderSettings, **sections: Any) -> Settings:
 
 
 class World:
-    """A fleet that is reloaded, over transports that know whether they were closed."""
+    """A fleet that is reloaded, over transports that record whether they were closed."""
 
     def __init__(self, first: Settings, clock: Clock) -> None:
         self.log, self.metrics = StringIO(), Metrics()
@@ -114,7 +114,7 @@ class World:
         return transport
 
     async def settle(self) -> None:
-        """Let all that is not waiting for anything get as far as it can."""
+        """Run all tasks until each of them waits."""
         for _ in range(20):
             await asyncio.sleep(0)
 
@@ -163,7 +163,7 @@ async def test_replaced_connections_are_closed_when_the_last_request_and_call_ha
         over.set()
         await request
         await world.settle()
-        assert not old.closed  # a call without a request, as the one of a create whose caller has left
+        assert not old.closed  # a call without a request, like that of a create whose caller has disconnected
     clock.woken.set()
     await world.settle()
     assert old.closed
@@ -221,15 +221,15 @@ async def test_the_metrics_of_a_removed_provider_disappear(clock: StepClock) -> 
         assert {sample.labels["provider"] for family in gauge.collect() for sample in family.samples} == {"a"}
 
 
-class Beats(World):
-    """Notes when each round of probes was."""
+class ProbeTimes(World):
+    """Records the time of each round of probes."""
 
     def __init__(self, health: HealthSettings) -> None:
         super().__init__(settings(provider("a"), health=health), LoopClock())
         self.began = asyncio.get_running_loop().time()
 
     async def until(self, second: float, **health: Any) -> list[float]:
-        """The rounds until then, when other settings come into force, if any are given."""
+        """The rounds up to that time; other settings, if given, are applied then."""
         await asyncio.sleep(self.began + second - asyncio.get_running_loop().time())
         if health:
             self.reloader.apply(settings(provider("a"), health=HealthSettings(**health)))
@@ -241,7 +241,7 @@ class Beats(World):
 
 @simulated
 async def test_a_shorter_probe_interval_applies_during_the_current_pause() -> None:
-    world = Beats(HealthSettings(every=3600))
+    world = ProbeTimes(HealthSettings(every=3600))
     async with background_task(world.reloader.check_providers_periodically()):
         assert await world.until(0) == [0]
         assert await world.until(10, every=30) == [0]
@@ -252,7 +252,7 @@ async def test_a_shorter_probe_interval_applies_during_the_current_pause() -> No
 
 @simulated
 async def test_a_longer_probe_interval_counts_from_the_last_probe() -> None:
-    world = Beats(HealthSettings(every=30))
+    world = ProbeTimes(HealthSettings(every=30))
     async with background_task(world.reloader.check_providers_periodically()):
         assert await world.until(29, every=100) == [0]
         assert await world.until(99) == [0]
@@ -261,7 +261,7 @@ async def test_a_longer_probe_interval_counts_from_the_last_probe() -> None:
 
 @simulated
 async def test_probes_start_and_stop_as_soon_as_the_settings_change() -> None:
-    world = Beats(HealthSettings(every=3600, probe=False))
+    world = ProbeTimes(HealthSettings(every=3600, probe=False))
     async with background_task(world.reloader.check_providers_periodically()):
         assert await world.until(5) == []
         assert await world.until(8, probe=True, every=10) == [8]

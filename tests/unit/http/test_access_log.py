@@ -1,4 +1,4 @@
-"""What is left of an error once it was told."""
+"""A recorded error keeps no references to the frames of its request."""
 
 import gc
 import weakref
@@ -8,7 +8,7 @@ from gateway.http.access_log import Outcome
 
 
 class Kept:
-    """Something that the frame of a failed request held."""
+    """An object that is referenced by a frame of the failed request."""
 
 
 def _failed() -> tuple[ProviderUnavailable, weakref.ref[Kept]]:
@@ -17,7 +17,7 @@ def _failed() -> tuple[ProviderUnavailable, weakref.ref[Kept]]:
         try:
             answer(held)
         except NotFound as cause:
-            error = ProviderUnavailable("it failed")  # (its frame holds it, and it holds its frame)
+            error = ProviderUnavailable("it failed")  # (the error and its frame reference each other)
             raise error from cause
 
     def answer(held: Kept) -> None:
@@ -32,7 +32,7 @@ def _failed() -> tuple[ProviderUnavailable, weakref.ref[Kept]]:
 
 
 def test_a_recorded_error_keeps_no_frames() -> None:
-    """They would be kept until a garbage collection, which makes everybody wait."""
+    """They would be kept until a garbage collection, which blocks all other requests."""
     gc.disable()
     try:
         error, kept = _failed()

@@ -1,4 +1,4 @@
-"""Which headers pass, whatever the spelling of their names."""
+"""Which headers are forwarded, for every spelling of their names."""
 
 import pytest
 from hypothesis import given
@@ -88,7 +88,7 @@ PASSED_TO_CALLER = ("Content-Type", "Location", "ETag", "Proxy-Status", "Retry-A
 
 
 def spelled(name: str) -> st.SearchStrategy[str]:
-    """A name with its letters in either case and its hyphens as hyphens or underscores."""
+    """Spellings of a name: letters in either case, hyphens as hyphens or underscores."""
     letters = [st.sampled_from("-_") if c == "-" else st.sampled_from(sorted({c.lower(), c.upper()})) for c in name]
     return st.tuples(*letters).map("".join)
 

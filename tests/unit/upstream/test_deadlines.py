@@ -1,4 +1,4 @@
-"""Deadlines on one timer behave as ``asyncio.timeout`` does."""
+"""Deadlines on one timer behave like ``asyncio.timeout``."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -14,7 +14,7 @@ Within = Callable[[float], AbstractAsyncContextManager[Any]]
 
 @pytest.fixture(params=["deadlines", "asyncio.timeout"])
 def within(request: pytest.FixtureRequest) -> Within:
-    """The same tests pass with what it stands in for."""
+    """The same tests run with :func:`asyncio.timeout`, which it replaces."""
     if request.param == "asyncio.timeout":
         return asyncio.timeout
     deadlines = Deadlines()

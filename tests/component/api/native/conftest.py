@@ -1,4 +1,4 @@
-"""A provider that a test plays itself, byte by byte, and the gateway in front of it."""
+"""A provider that the test scripts byte by byte, and the gateway in front of it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -35,7 +35,7 @@ class Inbound:
         self.send(f"HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{headers}\r\n".encode("latin-1") + body)
 
     async def rest(self) -> bytes:
-        """All that still comes, until the gateway closes or cuts the connection."""
+        """All further bytes, until the gateway closes or aborts the connection."""
         received = bytearray()
         try:
             while data := await self.reader.read(1 << 16):
@@ -45,12 +45,12 @@ class Inbound:
         return bytes(received)
 
     async def gone(self) -> bool:
-        """Whether nothing more comes; returns as soon as the gateway has closed or cut the connection."""
+        """Wait until the gateway closes or aborts the connection; whether it sent nothing more."""
         return await self.rest() == b""
 
 
 class RawProvider:
-    """Accepts connections, and leaves all that is said on them to the test."""
+    """Accepts connections; the test does all reading and writing on them."""
 
     def __init__(self) -> None:
         self.connections: asyncio.Queue[Inbound] = asyncio.Queue()
@@ -79,18 +79,18 @@ class RawProvider:
 
 @pytest.fixture
 async def provider() -> AsyncIterator[RawProvider]:
-    """A provider on a port of its own."""
+    """A provider on its own port."""
     async for provider in RawProvider().serve():
         yield provider
 
 
 @pytest.fixture
 def serve(serve: Any) -> Any:
-    """The same, with room for real bodies, and soon at its end."""
+    """The same, with larger limits for bodies and a short shutdown."""
     return partial(serve, http=HTTP, shutdown_timeout=0.05)
 
 
 @pytest.fixture
 async def gateway(serve: Any, provider: RawProvider) -> Any:
-    """The gateway, with everything at the provider ``raw`` allowed."""
+    """The gateway, with all requests to the provider ``raw`` allowed."""
     return await serve(native=[provider.settings()])

@@ -1,4 +1,4 @@
-"""What reaches the provider, and what comes back."""
+"""What the pass-through sends to the provider, and what it returns."""
 
 import asyncio
 from typing import Any
@@ -12,7 +12,7 @@ TOKEN = "canary-of-the-provider"
 async def forwarded(
     gateway: Any, provider: Any, method: str, target: str, body: bytes | None = None, **headers: str
 ) -> tuple[Any, str, dict[str, str]]:
-    """The answer to a call, and the request line and headers that the provider got of it."""
+    """The response to a call, and the request line and headers that the provider received."""
     call = asyncio.create_task(gateway.call(method, target, body, **headers))
     inbound = await provider.accept()
     line, sent = await inbound.head()
@@ -189,7 +189,7 @@ async def test_header_names_with_an_underscore_are_dropped_in_both_directions(ga
 
 
 async def test_accept_headers_are_not_extended(gateway: Any, provider: Any) -> None:
-    """A provider must not compress for a caller that cannot read it."""
+    """Otherwise a provider could compress for a caller that cannot decompress."""
     _, _, sent = await forwarded(gateway, provider, "POST", "/native/raw/a")
     assert {"accept", "accept-encoding", "content-type"} & sent.keys() == set()
     assert sent["content-length"] == "0"

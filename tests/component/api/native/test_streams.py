@@ -1,4 +1,4 @@
-"""Bodies pass as they come, in both directions, for as long as something moves."""
+"""Bodies are streamed in both directions, without a total timeout."""
 
 import asyncio
 from typing import Any
@@ -136,7 +136,7 @@ async def test_an_aborted_upload_is_not_completed_at_the_provider(gateway: Any, 
 
 
 async def test_an_aborted_response_aborts_the_callers_connection(gateway: Any, provider: Any) -> None:
-    """No end of the chunks comes, so nobody takes half an answer for the whole."""
+    """The last chunk is missing, so the partial response cannot be taken for a complete one."""
     connection = await gateway.connect()
     connection.send(request("GET"))
     inbound = await provider.accept()
@@ -152,7 +152,7 @@ async def test_an_aborted_response_aborts_the_callers_connection(gateway: Any, p
 
 
 async def test_an_aborted_response_resets_an_http_1_0_connection(gateway: Any, provider: Any) -> None:
-    """To it the end of the connection is the end of the answer, so that one must not come."""
+    """For HTTP/1.0 a closed connection is the end of the response, so it must be a reset."""
     connection = await gateway.connect()
     connection.send(f"GET /native/raw/a HTTP/1.0\r\n{HEAD}\r\n".encode())
     inbound = await provider.accept()
@@ -165,7 +165,7 @@ async def test_an_aborted_response_resets_an_http_1_0_connection(gateway: Any, p
 
 
 async def test_an_incomplete_buffered_response_is_a_problem(gateway: Any, provider: Any) -> None:
-    """What was held back anyway can still be told as what it is."""
+    """Nothing of a buffered response was sent yet, so the failure can be reported."""
     call = asyncio.create_task(gateway.call("GET", "/native/raw/a"))
     inbound = await provider.accept()
     await inbound.head()
@@ -223,7 +223,7 @@ async def test_a_caller_that_stops_sending_gets_request_timeout(serve: Any, prov
 
 
 async def test_a_caller_that_does_not_read_slows_the_provider_and_is_disconnected(serve: Any, provider: Any) -> None:
-    """What is held for it is bounded, whatever the provider has to send."""
+    """The bytes buffered for it are bounded, however much the provider sends."""
     gateway = await serve(native=[provider.settings(read_timeout=0.2)])
     connection = await gateway.connect()
     connection.reader._transport.pause_reading()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""What a provider receives of any target is below its base path and spelt as it was sent."""
+"""A forwarded target is below the provider's base path and spelled as sent."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A WebSocket through the gateway is the provider's own, byte for byte."""
+"""A WebSocket through the gateway is forwarded byte for byte."""
 
 import asyncio
 from typing import Any
@@ -193,7 +193,7 @@ async def test_a_caller_that_does_not_read_slows_the_provider(serve: Any, provid
 
 
 async def test_the_shutdown_ends_websockets(gateway: Any, provider: Any) -> None:
-    """After the time that all requests in flight have to finish."""
+    """After the time that requests in flight have to finish."""
     _, inbound, _ = await opened(gateway, provider)
     ending = asyncio.create_task(gateway.runner.cleanup())
     assert await inbound.gone()

@@ -1,4 +1,4 @@
-"""Reads from memory: fresh for a time, never after a write, shared while they are on their way, old when all fails."""
+"""The read cache: freshness, invalidation by writes, shared reads in flight, stale responses on failure."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -18,7 +18,7 @@ LIST = Key("alice", query="limit=5")
 
 
 class Cache:
-    """A cache over a provider called ``one``, whose answers count up."""
+    """A cache over a provider called ``one``, whose responses are numbered."""
 
     def __init__(self, **options: float) -> None:
         self.clock = FakeClock()
@@ -78,7 +78,7 @@ async def test_long_queries_count_towards_the_size() -> None:
 
 
 async def test_at_most_256_lists_wait_for_another_one() -> None:
-    """Else those of a provider that hangs would fill the gateway: the next one asks, and is refused there."""
+    """Otherwise lists of a hanging provider would fill the gateway: the next one asks itself and is refused there."""
     cache, answer = Cache(), asyncio.Event()
 
     async def when_told() -> None:
@@ -198,7 +198,7 @@ async def test_a_read_in_flight_is_stored_when_something_else_was_written() -> N
 
 
 class Gate:
-    """Holds reads until it is opened."""
+    """Blocks reads until it is opened."""
 
     def __init__(self) -> None:
         self.open = asyncio.Event()
@@ -210,7 +210,7 @@ class Gate:
 
 
 async def _begun(cache: Cache, *reads: Awaitable[Served]) -> list[asyncio.Task[Served]]:
-    """The reads as tasks, each as far as it gets."""
+    """The reads as tasks, each run until it blocks."""
     tasks = []
     for read in reads:
         tasks.append(asyncio.ensure_future(read))

@@ -1,4 +1,4 @@
-"""What a request's ``Cache-Control`` asks for."""
+"""The ``Cache-Control`` of a request."""
 
 import pytest
 

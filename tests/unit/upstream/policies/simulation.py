@@ -1,4 +1,4 @@
-"""Time that passes only when nothing else is left to do, and a transport that does as it is told."""
+"""Simulated time, which advances only while the event loop is idle, and a scripted transport."""
 
 import asyncio
 import functools
@@ -22,7 +22,7 @@ from gateway.ports.transport import (
 
 
 class _Selector(selectors.DefaultSelector):
-    """Does not wait, but says how long it would have."""
+    """Does not wait; advances the time by the timeout instead."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class _Selector(selectors.DefaultSelector):
         events = super().select(0)
         if not events:
             if timeout is None:
-                raise RuntimeError("nothing will ever happen any more")
+                raise RuntimeError("deadlock: no event and no timer is pending")
             self.now += max(timeout, 0)
         return events
 
@@ -66,19 +66,19 @@ def simulated(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
 
     @functools.wraps(test)
     def run(*arguments: Any, **options: Any) -> None:
-        async def whole() -> None:
+        async def run_test() -> None:
             await test(*arguments, **options)
 
         with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
-            runner.run(whole())
+            runner.run(run_test())
 
     return run
 
 
 @dataclass
-class Told(Transport):
-    """Each send takes so many ``seconds`` and ends like the next of ``outcomes``: a status, a failure, or, where there
-    is none left, 200. ``sent`` are the requests with the moments they came at."""
+class ScriptedTransport(Transport):
+    """Each send takes ``seconds`` and ends with the next of ``outcomes``: a status, a response, a failure, or 200 when
+    none is left. ``sent`` are the requests with their times."""
 
     outcomes: Sequence[int | TransportFailure | UpstreamResponse] = ()
     seconds: float = 0.0
@@ -108,7 +108,7 @@ class Told(Transport):
 
 
 def call(seconds: float = 30.0, **options: Any) -> Call:
-    """A call that may take so long."""
+    """A call with a deadline in ``seconds``."""
     return Call(asyncio.get_running_loop().time() + seconds, **options)
 
 
@@ -118,7 +118,7 @@ def request(operation: Operation = Operation.GET) -> UpstreamRequest:
 
 
 async def outcome_of(transport: Transport, asked: UpstreamRequest, on: Call) -> str:
-    """The status that a request is answered with, or the reason why it is not."""
+    """The status of the response to a request, or the reason of its failure."""
     try:
         return str((await transport.send(asked, on)).status)
     except TransportFailure as failure:

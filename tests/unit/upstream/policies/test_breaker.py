@@ -1,4 +1,4 @@
-"""What counts as a failure of the provider, and what a breaker keeps from it."""
+"""Which outcomes count as failures of the provider, and which calls an open breaker refuses."""
 
 import asyncio
 import contextlib
@@ -11,12 +11,12 @@ from gateway.ports.policies import BreakerSettings
 from gateway.ports.transport import Phase, TransportFailure
 from gateway.upstream.policies.breaker import Breaker
 from gateway.upstream.policies.circuit import Circuit, State
-from tests.unit.upstream.policies.simulation import LoopClock, Told, call, outcome_of, request, simulated
+from tests.unit.upstream.policies.simulation import LoopClock, ScriptedTransport, call, outcome_of, request, simulated
 
 SETTINGS = BreakerSettings(share=0.5, minimum=3, window=10, rest=1, max_rest=4, probes=1)
 
 
-def guarded(inner: Told) -> Breaker:
+def guarded(inner: ScriptedTransport) -> Breaker:
     return Breaker(inner, {work: Circuit(SETTINGS, LoopClock()) for work in WorkClass})
 
 
@@ -41,7 +41,7 @@ async def send(breaker: Breaker, times: int = 1, operation: Operation = Operatio
 def test_failures_of_the_provider_and_the_network_open_it(outcome: int | TransportFailure) -> None:
     @simulated
     async def run() -> None:
-        breaker = guarded(Told([outcome] * 3))
+        breaker = guarded(ScriptedTransport([outcome] * 3))
         await send(breaker, 3)
         assert await send(breaker) == ["circuit_open"]
 
@@ -61,7 +61,7 @@ def test_failures_of_the_provider_and_the_network_open_it(outcome: int | Transpo
 def test_other_outcomes_do_not_open_it(outcome: int | TransportFailure) -> None:
     @simulated
     async def run() -> None:
-        breaker = guarded(Told([outcome] * 50))
+        breaker = guarded(ScriptedTransport([outcome] * 50))
         await send(breaker, 50)
         assert await send(breaker) == ["200"]
 
@@ -70,7 +70,7 @@ def test_other_outcomes_do_not_open_it(outcome: int | TransportFailure) -> None:
 
 @simulated
 async def test_while_open_nothing_is_sent_and_failures_have_retry_after() -> None:
-    inner = Told(failing())
+    inner = ScriptedTransport(failing())
     breaker = guarded(inner)
     await send(breaker, 3)
     with pytest.raises(TransportFailure) as caught:
@@ -82,7 +82,7 @@ async def test_while_open_nothing_is_sent_and_failures_have_retry_after() -> Non
 
 @simulated
 async def test_a_failing_class_of_work_does_not_affect_the_others() -> None:
-    breaker = guarded(Told(failing()))
+    breaker = guarded(ScriptedTransport(failing()))
     await send(breaker, 3, Operation.CREATE)
     assert await send(breaker, 1, Operation.CREATE) == ["circuit_open"]
     assert await send(breaker, 1, Operation.STOP) == ["200"]
@@ -93,7 +93,7 @@ async def test_a_failing_class_of_work_does_not_affect_the_others() -> None:
 
 @simulated
 async def test_a_recovered_provider_is_used_again_after_the_open_time() -> None:
-    inner = Told(failing())
+    inner = ScriptedTransport(failing())
     breaker = guarded(inner)
     await send(breaker, 3)
     await asyncio.sleep(1)
@@ -102,7 +102,7 @@ async def test_a_recovered_provider_is_used_again_after_the_open_time() -> None:
 
 @simulated
 async def test_only_one_probe_passes_at_a_time() -> None:
-    inner = Told(failing(), seconds=0.1)
+    inner = ScriptedTransport(failing(), seconds=0.1)
     breaker = guarded(inner)
     await send(breaker, 3)
     await asyncio.sleep(1)
@@ -115,7 +115,7 @@ async def test_only_one_probe_passes_at_a_time() -> None:
 
 @simulated
 async def test_a_cancelled_probe_allows_another() -> None:
-    inner = Told(failing(), seconds=0.1)
+    inner = ScriptedTransport(failing(), seconds=0.1)
     breaker = guarded(inner)
     await send(breaker, 3)
     await asyncio.sleep(1)
@@ -128,7 +128,7 @@ async def test_a_cancelled_probe_allows_another() -> None:
 
 @simulated
 async def test_an_open_breaker_refuses_a_reservation() -> None:
-    breaker = guarded(Told(failing()))
+    breaker = guarded(ScriptedTransport(failing()))
     await send(breaker, 3, Operation.CREATE)
     with pytest.raises(TransportFailure, match="circuit_open"):
         async with breaker.reserve(Operation.CREATE, call()):
@@ -137,7 +137,7 @@ async def test_an_open_breaker_refuses_a_reservation() -> None:
 
 @simulated
 async def test_a_reserved_call_passes_after_the_breaker_opened() -> None:
-    breaker = guarded(Told(failing()))
+    breaker = guarded(ScriptedTransport(failing()))
     on = call()
     async with breaker.reserve(Operation.CREATE, on), breaker.reserve(Operation.CREATE, on):
         await send(breaker, 3, Operation.CREATE)
@@ -148,7 +148,7 @@ async def test_a_reserved_call_passes_after_the_breaker_opened() -> None:
 
 @simulated
 async def test_an_unused_reservation_allows_another_probe() -> None:
-    breaker = guarded(Told(failing()))
+    breaker = guarded(ScriptedTransport(failing()))
     await send(breaker, 3, Operation.CREATE)
     await asyncio.sleep(1)
     with contextlib.suppress(KeyError):

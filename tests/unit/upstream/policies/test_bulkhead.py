@@ -1,4 +1,4 @@
-"""One class of work never takes another's room, and nobody waits for longer than their deadline."""
+"""Classes of work have separate slots, and no call waits beyond its deadline."""
 
 import asyncio
 
@@ -11,21 +11,21 @@ from gateway.ports.transport import Phase, TransportFailure
 from gateway.upstream.policies.bulkhead import Bulkhead
 from gateway.upstream.policies.circuit import Circuit
 from gateway.upstream.policies.slots import SlotPool
-from tests.unit.upstream.policies.simulation import LoopClock, Told, call, outcome_of, request, simulated
+from tests.unit.upstream.policies.simulation import LoopClock, ScriptedTransport, call, outcome_of, request, simulated
 
 
 class Room:
-    """A bulkhead of 2 places and 3 that wait per lane, in front of a provider that takes ``seconds``."""
+    """A bulkhead of 2 slots and a queue of 3 per lane, for a provider that takes ``seconds`` per call."""
 
     def __init__(self, seconds: float = 1.0) -> None:
-        self.inner = Told(seconds=seconds)
+        self.inner = ScriptedTransport(seconds=seconds)
         self.lanes = {lane: SlotPool(2, 3) for lane in [*WorkClass, "settling"]}
         self.circuits = {work: Circuit(BreakerSettings(minimum=1), LoopClock()) for work in WorkClass}
         self.rejected: list[str] = []
         self.transport = Bulkhead(self.inner, self.lanes, self.circuits, LoopClock(), self.rejected.append)
 
     def free(self) -> bool:
-        """Whether every place was given back."""
+        """Whether every slot was released."""
         return not any(places.in_flight or places.waiting for places in self.lanes.values())
 
 

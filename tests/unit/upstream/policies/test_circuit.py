@@ -189,7 +189,7 @@ some_settings = st.builds(
 
 
 def lead(circuit: Circuit, clock: FakeClock, past: list[tuple[str, int, float]]) -> None:
-    """Calls that go through one after the other, and a pause after each few."""
+    """Sequential calls, with a pause after each group."""
     for outcome, times, pause in past:
         for _ in range(times):
             if circuit.enter() is None:

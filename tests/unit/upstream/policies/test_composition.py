@@ -1,4 +1,4 @@
-"""The policies together: their order, and what is seen of them."""
+"""The policies together: their order, metrics and log lines."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -20,11 +20,11 @@ from gateway.upstream.policies.bulkhead import Bulkhead
 from gateway.upstream.policies.deadline import Deadline
 from gateway.upstream.policies.retry import Retry
 from gateway.upstream.wrapping import WrappingTransport
-from tests.unit.upstream.policies.simulation import LoopClock, Told, call, outcome_of, request, simulated
+from tests.unit.upstream.policies.simulation import LoopClock, ScriptedTransport, call, outcome_of, request, simulated
 
 
 class Guarded:
-    """A provider behind all policies, with what they tell."""
+    """A provider behind all policies, with their metrics and log lines."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class Guarded:
         seconds: float = 0,
         **policies: dict[str, float],
     ) -> None:
-        self.inner = Told(outcomes, seconds)
+        self.inner = ScriptedTransport(outcomes, seconds)
         self.metrics, self.log = Metrics(), StringIO()
         known = {"name": "one", "api": "test", "base_url": "http://p.test", "token": "t", "policies": policies}
         self.transport: Transport = guarded(

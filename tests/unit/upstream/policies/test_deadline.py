@@ -1,4 +1,4 @@
-"""Every try ends in time, also one whose transport would go on."""
+"""Every attempt ends in time, even if the transport does not end by itself."""
 
 import asyncio
 
@@ -19,7 +19,7 @@ from tests.unit.upstream.policies.simulation import LoopClock, call, request, si
 
 
 class Endless(Transport):
-    """Never answers and heeds no deadline. What it has noted by the end is ``noted``."""
+    """Never responds and ignores the deadline. ``noted`` are the attempts that it records when it ends."""
 
     def __init__(self, *noted: Attempt) -> None:
         self.calls: list[Call] = []
@@ -38,7 +38,7 @@ class Endless(Transport):
 
 
 def limit(_operation: Operation) -> float:
-    """What a read has alone."""
+    """The limit of a read on its own."""
     return 20
 
 
@@ -121,7 +121,7 @@ async def test_a_cancelled_caller_stays_cancelled() -> None:
 
 @simulated
 async def test_a_transport_with_ends_in_time_gets_no_second_timeout() -> None:
-    """Nothing else ends it: this one breaks its promise, and goes on."""
+    """The transport here does not keep that promise, so no other timeout can be the one that ends it."""
 
     class Promising(Transport):
         ends_in_time = True
