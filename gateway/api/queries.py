@@ -142,7 +142,7 @@ def parse_query(raw: str, known: Mapping[str, QueryParameter]) -> dict[str, list
             faults.append(FieldError("The value is not UTF-8.", "invalid", parameter=name))
             continue
         if name in found and not parameter.many:
-            faults.append(FieldError("This parameter may be sent once.", "repeated", parameter=name))
+            faults.append(FieldError("This parameter may be sent only once.", "repeated", parameter=name))
             continue
         values = value.split(",") if parameter.many else [value]
         if not all(map(parameter.accepts, values)):
