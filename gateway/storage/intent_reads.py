@@ -1,12 +1,11 @@
-"""The reads of intents; the specs, the leadership of roles and the audit trail; and the purge of old rows."""
+"""The reads of intents and of the decisions about them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from gateway.domain.intents import HOLDS_NAME, UNSETTLED, Intent, IntentState
 from gateway.ports.store import Counts, Decision, DecisionRecord, IntentQuery
-from gateway.storage.intent_writes import lock_pin, unpin
-from gateway.storage.sql import COLUMNS, Statement, Steps, in_states, intent_of, placeholders, surplus_of
+from gateway.storage.sql import COLUMNS, Statement, Steps, in_states, intent_of, surplus_of
 
 _UNSETTLED: Final = in_states(sorted(UNSETTLED))
 
@@ -28,25 +27,6 @@ _DECISIONS: Final = (
 _ANY_DUE: Final = (
     "SELECT 1 FROM intents WHERE due_at <= (SELECT {now})"
     " AND (lease_until IS NULL OR lease_until <= (SELECT {now})) LIMIT 1"
-)
-_PUT_SPEC: Final = (
-    "INSERT INTO specs (namespace, runtime_id, sealed, kept_at) VALUES ($1, $2, $3, {now})"
-    " ON CONFLICT (namespace, runtime_id) DO UPDATE SET sealed = excluded.sealed, kept_at = excluded.kept_at"
-)
-_DELETE_SPEC: Final = "DELETE FROM specs WHERE namespace = $1 AND runtime_id = $2"
-_ACQUIRE: Final = (
-    "INSERT INTO leases (duty, holder, lease_until) VALUES ($1, $2, {now} + $3) ON CONFLICT (duty)"
-    " DO UPDATE SET holder = excluded.holder, lease_until = excluded.lease_until"
-    " WHERE leases.holder = excluded.holder OR leases.lease_until <= {now} RETURNING holder"
-)
-_OLD: Final = (
-    "SELECT id, principal, kind, name, pinned FROM intents WHERE settled_at <= (SELECT {now}) - $1"
-    " AND (surplus = '[]' OR settled_at <= (SELECT {now}) - $2)"
-    " AND (lease_until IS NULL OR lease_until <= (SELECT {now})) ORDER BY settled_at LIMIT $3{unlocked_only}"
-)
-_OLD_SPECS: Final = (
-    "DELETE FROM specs WHERE (namespace, runtime_id) IN (SELECT namespace, runtime_id FROM specs"
-    " WHERE kept_at <= (SELECT {now}) - $1 ORDER BY kept_at LIMIT $2{unlocked_only}) RETURNING runtime_id"
 )
 
 
@@ -111,49 +91,6 @@ def decisions(limit: int) -> Steps[Sequence[DecisionRecord]]:
     """The newest entries of the audit trail, newest first."""
     rows = yield Statement(_DECISIONS, (limit,))
     return [DecisionRecord(at, who, what, Decision(how), made, note) for at, who, what, how, made, note in rows]
-
-
-def keep_spec(namespace: str, runtime_id: str, sealed: bytes) -> Steps[None]:
-    """Insert or replace the spec of a runtime."""
-    yield Statement(_PUT_SPEC, (namespace, runtime_id, sealed))
-    return None
-
-
-def specs(namespace: str, runtime_ids: Sequence[str]) -> Steps[Mapping[str, bytes]]:
-    """The stored specs of these runtimes."""
-    if not runtime_ids:
-        return {}
-    rows = yield Statement(
-        "SELECT runtime_id, sealed FROM specs WHERE namespace = $1"
-        f" AND runtime_id IN ({placeholders(len(runtime_ids), 2)})",
-        (namespace, *runtime_ids),
-    )
-    return {runtime_id: bytes(sealed) for runtime_id, sealed in rows}
-
-
-def drop_spec(namespace: str, runtime_id: str) -> Steps[None]:
-    """Delete the spec of a runtime."""
-    yield Statement(_DELETE_SPEC, (namespace, runtime_id))
-    return None
-
-
-def acquire_leadership(role: str, holder: str, lease: float) -> Steps[bool]:
-    """Acquire or renew the leadership of a role, unless another holder has it."""
-    return bool((yield Statement(_ACQUIRE, (role, holder, lease))))
-
-
-def purge(settled: float, kept: float, limit: int) -> Steps[int]:
-    """Delete old intents, their pins, and old specs; returns how many intents and specs."""
-    old = yield Statement(_OLD, (settled, kept, limit))
-    pins = sorted((principal, kind, name, intent_id) for intent_id, principal, kind, name, pinned in old if pinned)
-    for principal, kind, name, _ in pins:
-        yield from lock_pin(principal, kind, name)
-    for intent_id, *_ in old:
-        yield Statement("DELETE FROM intents WHERE id = $1", (intent_id,))
-    for principal, kind, name, intent_id in pins:
-        yield from unpin(principal, kind, name, intent_id)
-    old_specs = yield Statement(_OLD_SPECS, (kept, limit))
-    return len(old) + len(old_specs)
 
 
 def is_any_due() -> Steps[bool]:

@@ -25,7 +25,7 @@ OnCall: TypeAlias = Callable[[str, bool], Awaitable[None]]
 result (True). It may wait, and it may raise :class:`StoreUnavailable`.
 
 The name is that of the generator function in :mod:`gateway.storage.intent_writes` or
-:mod:`gateway.storage.intent_reads`; that of :meth:`MemoryStore.ping` is ``ping``."""
+:mod:`gateway.storage.intent_reads` (and beside them); that of :meth:`MemoryStore.ping` is ``ping``."""
 
 _ALL: Final = f"SELECT {COLUMNS} FROM intents ORDER BY rowid"  # noqa: S608 (constants)
 _TABLES: Final = "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'store_schema'"

@@ -21,7 +21,7 @@ from gateway.ports.store import (
     Updated,
     Version,
 )
-from gateway.storage import intent_reads, intent_writes
+from gateway.storage import intent_reads, intent_writes, spec_rows, upkeep
 from gateway.storage.migrations import SchemaStatus
 from gateway.storage.sql import Operation
 
@@ -148,19 +148,19 @@ class SqlStore(Store):
         return await self._read(lambda: intent_reads.decisions(limit))
 
     async def keep_spec(self, namespace: str, runtime_id: str, sealed: bytes) -> None:
-        await self._write(lambda: intent_reads.keep_spec(namespace, runtime_id, sealed))
+        await self._write(lambda: spec_rows.keep_spec(namespace, runtime_id, sealed))
 
     async def specs(self, namespace: str, runtime_ids: Sequence[str]) -> Mapping[str, bytes]:
-        return await self._read(lambda: intent_reads.specs(namespace, runtime_ids))
+        return await self._read(lambda: spec_rows.specs(namespace, runtime_ids))
 
     async def drop_spec(self, namespace: str, runtime_id: str) -> None:
-        await self._write(lambda: intent_reads.drop_spec(namespace, runtime_id))
+        await self._write(lambda: spec_rows.drop_spec(namespace, runtime_id))
 
     async def acquire_leadership(self, role: str, holder: str, lease: float) -> bool:
-        return await self._write(lambda: intent_reads.acquire_leadership(role, holder, lease))
+        return await self._write(lambda: upkeep.acquire_leadership(role, holder, lease))
 
     async def purge(self, *, settled: float, kept: float, limit: int) -> int:
-        return await self._write(lambda: intent_reads.purge(settled, kept, limit))
+        return await self._write(lambda: upkeep.purge(settled, kept, limit))
 
 
 def _check_target_unchanged(changes: Changes) -> None:

@@ -1,0 +1,40 @@
+"""What replicas do in the background: elect the leader of a role, and purge old rows."""
+
+from typing import Final
+
+from gateway.storage.intent_writes import lock_pin, unpin
+from gateway.storage.sql import Statement, Steps
+
+_ACQUIRE: Final = (
+    "INSERT INTO leases (duty, holder, lease_until) VALUES ($1, $2, {now} + $3) ON CONFLICT (duty)"
+    " DO UPDATE SET holder = excluded.holder, lease_until = excluded.lease_until"
+    " WHERE leases.holder = excluded.holder OR leases.lease_until <= {now} RETURNING holder"
+)
+_OLD: Final = (
+    "SELECT id, principal, kind, name, pinned FROM intents WHERE settled_at <= (SELECT {now}) - $1"
+    " AND (surplus = '[]' OR settled_at <= (SELECT {now}) - $2)"
+    " AND (lease_until IS NULL OR lease_until <= (SELECT {now})) ORDER BY settled_at LIMIT $3{unlocked_only}"
+)
+_OLD_SPECS: Final = (
+    "DELETE FROM specs WHERE (namespace, runtime_id) IN (SELECT namespace, runtime_id FROM specs"
+    " WHERE kept_at <= (SELECT {now}) - $1 ORDER BY kept_at LIMIT $2{unlocked_only}) RETURNING runtime_id"
+)
+
+
+def acquire_leadership(role: str, holder: str, lease: float) -> Steps[bool]:
+    """Acquire or renew the leadership of a role, unless another holder has it."""
+    return bool((yield Statement(_ACQUIRE, (role, holder, lease))))
+
+
+def purge(settled: float, kept: float, limit: int) -> Steps[int]:
+    """Delete old intents, their pins, and old specs; returns how many intents and specs."""
+    old = yield Statement(_OLD, (settled, kept, limit))
+    pins = sorted((principal, kind, name, intent_id) for intent_id, principal, kind, name, pinned in old if pinned)
+    for principal, kind, name, _ in pins:
+        yield from lock_pin(principal, kind, name)
+    for intent_id, *_ in old:
+        yield Statement("DELETE FROM intents WHERE id = $1", (intent_id,))
+    for principal, kind, name, intent_id in pins:
+        yield from unpin(principal, kind, name, intent_id)
+    old_specs = yield Statement(_OLD_SPECS, (kept, limit))
+    return len(old) + len(old_specs)
