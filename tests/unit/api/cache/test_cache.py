@@ -1,56 +1,13 @@
-"""The read cache: freshness, invalidation by writes, shared reads in flight, stale responses on failure."""
+"""The read cache: freshness, limits, and invalidation by writes."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
 
-from gateway.api.cache.cache import CacheDirectives, EncodedResponse, Forward, Key, ReadCache, Result, Served
-from gateway.domain import errors
-from gateway.domain.errors import GatewayError, ProviderFailure
+from gateway.api.cache.cache import CacheDirectives, EncodedResponse, Forward, Key, Result
 from gateway.domain.ids import RuntimeRef
-from tests.unit.services.fakes import DurableLike, FakeClock, fleet_of
-
-ANY, NEW = CacheDirectives(), CacheDirectives(max_age=-1)
-ONE, TWO = RuntimeRef("home", "1"), RuntimeRef("home", "2")
-GET, OTHER = Key("alice", "one", ONE), Key("alice", "one", TWO)
-LIST = Key("alice", query="limit=5")
-
-
-class Cache:
-    """A cache over a provider called ``one``, whose responses are numbered."""
-
-    def __init__(self, **options: float) -> None:
-        self.clock = FakeClock()
-        known = {"ttl": 1, "stale_if_error": 10, "max_entries": 100, "max_bytes": 1 << 20, **options}
-        self.fleet = fleet_of([DurableLike("one")], self.clock)
-        self.reads = ReadCache(
-            self.fleet,
-            ttl=known["ttl"],
-            stale_if_error=known["stale_if_error"],
-            max_entries=int(known["max_entries"]),
-            max_bytes=int(known["max_bytes"]),
-        )
-        self.asked = 0
-        self.failure: BaseException | None = None
-        self.meanwhile: Callable[[], Awaitable[object]] | None = None
-        self.whole = True
-
-    async def ask(self) -> EncodedResponse:
-        self.asked += 1
-        number = self.asked
-        if self.meanwhile is not None:
-            await self.meanwhile()
-        if self.failure is not None:
-            raise self.failure
-        return EncodedResponse(f"answer {number}".encode(), f'"{number}"', ("one",), self.whole)
-
-    async def read(self, key: Key = GET, terms: CacheDirectives = ANY) -> Served:
-        return self.reads.fresh(key, terms) or await self.reads.read(key, self.ask, terms)
-
-
-def _refused(cls: type[GatewayError] = errors.ProviderUnavailable, status: int | None = None) -> GatewayError:
-    return cls("x", failure=ProviderFailure("one", status=status))
+from tests.unit.api.cache.cached_provider import GET, LIST, NEW, ONE, OTHER, TWO, Cache, Gate, started
 
 
 async def test_a_read_is_answered_from_the_cache_until_its_ttl_is_over() -> None:
@@ -197,216 +154,6 @@ async def test_a_read_in_flight_is_stored_when_something_else_was_written() -> N
     assert (await cache.read()).stored is True
 
 
-class Gate:
-    """Blocks reads until it is opened."""
-
-    def __init__(self) -> None:
-        self.open = asyncio.Event()
-        self.reached = asyncio.Event()
-
-    async def __call__(self) -> None:
-        self.reached.set()
-        await self.open.wait()
-
-
-async def _begun(cache: Cache, *reads: Awaitable[Served]) -> list[asyncio.Task[Served]]:
-    """The reads as tasks, each run until it blocks."""
-    tasks = []
-    for read in reads:
-        tasks.append(asyncio.ensure_future(read))
-        await asyncio.sleep(0)
-    assert isinstance(cache.meanwhile, Gate)
-    await cache.meanwhile.reached.wait()
-    return tasks
-
-
-async def test_concurrent_reads_of_the_same_share_one_request() -> None:
-    cache = Cache()
-    gate = cache.meanwhile = Gate()
-    tasks = await _begun(cache, *(cache.read() for _ in range(3)))
-    gate.open.set()
-    served = [await task for task in tasks]
-    assert [each.result for each in served] == [Result.MISS, Result.COLLAPSED, Result.COLLAPSED]
-    assert {each.response.body for each in served} == {b"answer 1"}
-    assert cache.asked == 1
-
-
-async def test_a_read_after_a_write_does_not_share_a_read_from_before_it() -> None:
-    cache = Cache()
-    gate = cache.meanwhile = Gate()
-    (early,) = await _begun(cache, cache.read())
-    cache.reads.written("one", ONE)
-    (late,) = await _begun(cache, cache.read())
-    gate.open.set()
-    assert ((await early).response.body, (await late).response.body) == (b"answer 1", b"answer 2")
-    assert (await cache.read()).response.body == b"answer 2"
-
-
-async def test_a_new_response_is_not_shared_nor_replaced_by_an_older_read() -> None:
-    cache = Cache()
-    slow = cache.meanwhile = Gate()
-    (early,) = await _begun(cache, cache.read())
-    cache.meanwhile = None
-    assert (await cache.read(terms=NEW)).response.body == b"answer 2"
-    slow.open.set()
-    assert (await early).response.body == b"answer 1"
-    assert (await cache.read()).response.body == b"answer 2"
-
-
-async def test_principals_do_not_share_reads_in_flight() -> None:
-    cache = Cache()
-    gate = cache.meanwhile = Gate()
-    tasks = await _begun(cache, cache.read(), cache.read(GET._replace(principal="bob")))
-    gate.open.set()
-    assert [(await task).result for task in tasks] == [Result.MISS, Result.MISS]
-
-
-async def test_a_cancelled_waiter_does_not_affect_the_others() -> None:
-    cache = Cache()
-    gate = cache.meanwhile = Gate()
-    first, leaving, staying = await _begun(cache, *(cache.read() for _ in range(3)))
-    leaving.cancel()
-    await asyncio.wait([leaving])
-    gate.open.set()
-    assert ((await first).response, (await staying).result) == ((await staying).response, Result.COLLAPSED)
-
-
-async def test_when_the_reader_is_cancelled_the_next_waiter_asks() -> None:
-    cache = Cache()
-    gate = cache.meanwhile = Gate()
-    first, second, third = await _begun(cache, *(cache.read() for _ in range(3)))
-    first.cancel()
-    await asyncio.wait([first])
-    gate.open.set()
-    assert [(await task).result for task in (second, third)] == [Result.MISS, Result.COLLAPSED]
-    assert cache.asked == 2
-
-
-async def test_a_failure_is_shared_and_not_stored() -> None:
-    cache = Cache()
-    gate, cache.failure = Gate(), _refused(errors.NotFound, 404)
-    cache.meanwhile = gate
-    tasks = await _begun(cache, cache.read(), cache.read())
-    gate.open.set()
-    for task in tasks:
-        with pytest.raises(errors.NotFound):
-            await task
-    assert cache.asked == 1
-    cache.failure = None
-    assert (await cache.read()).response.body == b"answer 2"
-
-
-async def test_an_unexpected_exception_is_not_shared() -> None:
-    cache = Cache()
-    gate = cache.meanwhile = Gate()
-    first, second = await _begun(cache, cache.read(), cache.read())
-    cache.failure = RuntimeError("a bug")
-    gate.open.set()
-    for task in (first, second):
-        with pytest.raises(RuntimeError):
-            await task
-    assert cache.asked == 2
-
-
-DOWN = [
-    _refused(errors.ProviderUnavailable),
-    _refused(errors.ProviderUnavailable, 503),
-    _refused(errors.ProviderTimeout),
-    _refused(errors.ProviderError, 500),
-    _refused(errors.ProviderBadResponse, 200),
-    errors.Overloaded("too many", provider="one"),
-    errors.ProviderUnavailable("x", extra={"incomplete": [("one", _refused(errors.ProviderError, 500))]}),
-]
-REFUSED = [
-    _refused(errors.RateLimited, 429),
-    _refused(errors.ValidationFailed, 422),
-    _refused(errors.ProviderBadResponse, 404),
-    errors.ProviderUnavailable("x", extra={"incomplete": [("one", _refused(errors.RateLimited, 429))]}),
-]
-GONE = [
-    _refused(errors.NotFound, 404),
-    _refused(errors.RuntimeReplaced, 200),
-    _refused(errors.PermissionDenied, 403),
-    _refused(errors.ProviderCredentialsRejected, 401),
-]
-
-
-@pytest.mark.parametrize("failure", DOWN, ids=lambda error: f"{error.code} {error.failure and error.failure.status}")
-async def test_while_the_provider_is_down_a_stale_response_is_used(failure: GatewayError) -> None:
-    cache = Cache()
-    first = await cache.read()
-    cache.clock.time += 5
-    cache.failure = failure
-    served = await cache.read()
-    assert (served.response, served.result, served.forward) == (first.response, Result.STALE, Forward.STALE)
-    assert (served.age, served.ttl, served.error) == (5, -4, failure)
-    cache.clock.time += 6
-    with pytest.raises(type(failure)):
-        await cache.read()
-
-
-@pytest.mark.parametrize("failure", REFUSED + GONE, ids=lambda error: f"{error.code} {error.failure is None}")
-async def test_a_refusal_of_the_provider_is_raised(failure: GatewayError) -> None:
-    cache = Cache()
-    await cache.read()
-    cache.clock.time += 2
-    cache.failure = failure
-    with pytest.raises(type(failure)):
-        await cache.read()
-
-
-@pytest.mark.parametrize("failure", GONE, ids=lambda error: error.code)
-async def test_a_runtime_that_is_gone_is_removed_for_all_principals(failure: GatewayError) -> None:
-    cache = Cache()
-    bobs = GET._replace(principal="bob")
-    await cache.read()
-    await cache.read(bobs)
-    cache.clock.time += 2
-    for cache.failure in (failure, _refused()):
-        with pytest.raises(GatewayError):
-            await cache.read()
-    with pytest.raises(errors.ProviderUnavailable):
-        await cache.read(bobs)
-
-
-@pytest.mark.parametrize("terms", [NEW, CacheDirectives(max_age=4)])
-async def test_a_caller_that_accepts_nothing_stale_gets_the_error(terms: CacheDirectives) -> None:
-    cache = Cache()
-    await cache.read()
-    cache.clock.time += 5
-    cache.failure = _refused()
-    with pytest.raises(errors.ProviderUnavailable):
-        await cache.read(terms=terms)
-
-
-async def test_after_a_write_to_a_runtime_no_stale_response_is_used() -> None:
-    cache = Cache()
-    for key in (GET, OTHER, LIST):
-        await cache.read(key)
-    cache.reads.written("one", ONE)
-    cache.failure = _refused()
-    for key in (GET, LIST):
-        with pytest.raises(errors.ProviderUnavailable):
-            await cache.read(key)
-
-
-async def test_a_write_to_an_unknown_runtime_keeps_stale_responses_usable() -> None:
-    cache = Cache()
-    await cache.read()
-    cache.reads.written("one")
-    cache.failure = _refused()
-    assert (await cache.read()).result is Result.STALE
-
-
-async def test_stale_if_error_of_zero_disables_stale_responses() -> None:
-    cache = Cache(stale_if_error=0)
-    await cache.read()
-    cache.clock.time += 1
-    cache.failure = _refused()
-    with pytest.raises(errors.ProviderUnavailable):
-        await cache.read()
-
-
 async def test_the_least_recently_used_entries_are_evicted() -> None:
     cache = Cache(max_entries=2)
     for key in (GET, OTHER, GET, LIST):
@@ -439,7 +186,7 @@ async def test_replaced_providers_start_with_an_empty_cache() -> None:
     for key in (GET, LIST):
         await cache.read(key)
     gate = cache.meanwhile = Gate()
-    (flying,) = await _begun(cache, cache.read(OTHER))
+    (flying,) = await started(cache, cache.read(OTHER))
     cache.reads.clear()
     gate.open.set()
     assert (await flying).stored is False
