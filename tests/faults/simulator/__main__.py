@@ -1,8 +1,11 @@
-"""Run one interleaving again, and tell it step by step: ``python -m tests.faults.simulator 'none, one key' 0.0.3``."""
+"""Run one interleaving and print it step by step: ``python -m tests.faults.simulator 'none, one key' 0.0.3``.
+
+See ``README.md``.
+"""
 
 import sys
 
-from tests.faults.simulator.promises import Violation
+from tests.faults.simulator.invariants import Violation
 from tests.faults.simulator.replica import IntentGateway
 from tests.faults.simulator.scenarios import SCENARIOS
 from tests.faults.simulator.search import Choices, path_of
@@ -10,14 +13,14 @@ from tests.faults.simulator.world import World
 
 
 def main(title: str, path: str) -> int:
-    """The exit status: 1 for a broken promise."""
+    """Print the run. Return the exit status: 1 if an invariant was violated, else 0."""
     world = World(SCENARIOS[title], Choices(path_of(path)), IntentGateway)
     try:
         world.run()
     except Violation as violation:
-        sys.stdout.write(f"{world.told()}\n{violation}\n")
+        sys.stdout.write(f"{world.report()}\n{violation}\n")
         return 1
-    sys.stdout.write(f"{world.told()}\n")
+    sys.stdout.write(f"{world.report()}\n")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Says at the end how many interleavings were tried."""
+"""Reports at the end of the test run how many interleavings were tried."""
 
 from collections import Counter
 
@@ -9,10 +9,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     tried: Counter[str] = Counter()
     seeds = set()
     for report in terminalreporter.getreports("passed"):
-        told = dict(report.user_properties)
-        if "interleavings" in told:
-            tried.update({name: told[name] for name in ("interleavings", "steps")})
-            seeds.add(told["seed"])
+        properties = dict(report.user_properties)
+        if "interleavings" in properties:
+            tried.update({name: properties[name] for name in ("interleavings", "steps")})
+            seeds.add(properties["seed"])
     if tried:
         terminalreporter.write_line(
             f"simulator: {tried['interleavings']:,} interleavings of {tried['steps']:,} steps, "

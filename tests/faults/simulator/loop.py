@@ -1,7 +1,7 @@
-"""An event loop without a selector, a thread or a real clock: it does what is ready, and its time is a number.
+"""An event loop without a selector, a thread or a real clock: it runs what is ready, and its time is a number.
 
-Callbacks belong to the replica that asked for them (:data:`REPLICA`): a stopped one's timers wait, a dead one's never
-come.
+A timer belongs to the replica that set it (:data:`REPLICA`). The timers of a stopped replica fire when it continues;
+those of a dead one never fire.
 """
 
 import asyncio
@@ -17,9 +17,9 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-class Life:
-    """Whether a process runs. ``stopped_until`` is a moment of the loop's time, as after a SIGSTOP; ``ending``: it
-    takes no new requests, as after a SIGTERM."""
+class Process:
+    """The state of a simulated process. ``dead``: it was killed. ``stopped_until``: it does not run before this loop
+    time, as after SIGSTOP. ``ending``: it accepts no new requests, as after SIGTERM."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -28,27 +28,27 @@ class Life:
         self.stopped_until = 0.0
 
 
-OUTSIDE: Final = Life("outside")
-REPLICA: ContextVar[Life] = ContextVar("REPLICA", default=OUTSIDE)
+OUTSIDE: Final = Process("outside")
+REPLICA: ContextVar[Process] = ContextVar("REPLICA", default=OUTSIDE)
 
 
 class SimulatedLoop(asyncio.AbstractEventLoop):
-    """What tasks, futures, locks and timeouts need of a loop, and no more.
+    """The part of an event loop that tasks, futures, locks and timeouts need.
 
-    ``complaints`` is what went wrong where nobody was waiting for it.
+    ``unhandled`` has the contexts of exceptions that no task awaited.
     """
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.complaints: list[dict[str, Any]] = []
+        self.unhandled: list[dict[str, Any]] = []
         self.tasks: list[asyncio.Task[Any]] = []
         self._ready: deque[asyncio.Handle] = deque()
-        self._timers: list[tuple[float, int, asyncio.TimerHandle, Life]] = []
+        self._timers: list[tuple[float, int, asyncio.TimerHandle, Process]] = []
         self._order = count()
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Be the thread's running loop."""
+        """Make this the thread's running loop within the context."""
         asyncio._set_running_loop(self)
         try:
             yield
@@ -56,7 +56,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
             asyncio._set_running_loop(None)
 
     def run_ready(self) -> None:
-        """Go on until everybody waits."""
+        """Run callbacks until all tasks wait."""
         ready = self._ready
         while ready:
             handle = ready.popleft()
@@ -64,24 +64,24 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
                 handle._run()
 
     def next_timer(self) -> float | None:
-        """When the next timer is due, of those that can be."""
+        """The time at which the next timer can fire; None without one. Timers of dead processes do not count."""
         due = [
-            max(when, life.stopped_until)
-            for when, _, handle, life in self._timers
-            if not handle.cancelled() and not life.dead
+            max(when, process.stopped_until)
+            for when, _, handle, process in self._timers
+            if not handle.cancelled() and not process.dead
         ]
         return min(due, default=None)
 
     def advance(self, moment: float) -> None:
-        """Let it be then, and let what is due by then come, in its order."""
+        """Set the time, and fire in order the timers that are due by then."""
         self.now = max(self.now, moment)
-        waiting: list[tuple[float, int, asyncio.TimerHandle, Life]] = []
+        waiting: list[tuple[float, int, asyncio.TimerHandle, Process]] = []
         while self._timers and self._timers[0][0] <= self.now:
             timer = heapq.heappop(self._timers)
-            *_, handle, life = timer
-            if handle.cancelled() or life.dead:
+            *_, handle, process = timer
+            if handle.cancelled() or process.dead:
                 continue
-            if life.stopped_until > self.now:
+            if process.stopped_until > self.now:
                 waiting.append(timer)
                 continue
             handle._run()
@@ -90,7 +90,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
             heapq.heappush(self._timers, timer)
 
     def end(self) -> None:
-        """Cancel whatever is left, so that nothing complains about being forgotten."""
+        """Cancel the remaining tasks, so that asyncio does not report them as pending."""
         for _ in range(20):
             left = [task for task in self.tasks if not task.done()]
             if not left:
@@ -132,7 +132,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         return handle
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Asked for by ``TimerHandle.cancel``; a cancelled timer is passed over when it is due."""
+        """``TimerHandle.cancel`` calls this. Nothing to do: a cancelled timer is skipped when it is due."""
 
     def create_future(self) -> "asyncio.Future[Any]":
         return asyncio.Future(loop=self)
@@ -145,4 +145,4 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         return task
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        self.complaints.append(context)
+        self.unhandled.append(context)

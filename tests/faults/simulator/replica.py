@@ -1,4 +1,4 @@
-"""The gateway's own use cases as a replica of the simulated world runs them."""
+"""A replica of the simulated world that runs the gateway's own use cases."""
 
 from base64 import b64encode
 from functools import lru_cache
@@ -24,7 +24,8 @@ from gateway.services.intents import (
 from gateway.services.routing import Target
 from gateway.settings import CreatesSettings
 from gateway.storage.sealing import Keyring
-from tests.faults.simulator.world import LEASE_MARGIN, SEND_WITHIN, WAIT_OUT, Ask, Material
+from tests.faults.simulator.scenarios import LEASE_MARGIN, SEND_WITHIN, WAIT_OUT, Client
+from tests.faults.simulator.world import Material
 
 RULES: Final = CreatesSettings(
     wait_out=WAIT_OUT, join_wait=0.5, send_within=SEND_WITHIN, lease_margin=LEASE_MARGIN, settle_every=11.0
@@ -34,42 +35,42 @@ _SEALER: Final = Keyring([SecretStr(b64encode(bytes(range(32))).decode())])
 
 @lru_cache
 def request_of(kind: str, name: str) -> CreateRequest:
-    """A create that names nothing but its name."""
+    """A create request that contains only kind and name."""
     return validate(CREATE_REQUESTS[kind], {"kind": kind, "name": name})
 
 
 class IntentGateway:
-    """Intents, and the reconciler, in one process."""
+    """The intent service and the reconciler of one process."""
 
-    def __init__(self, made: Material) -> None:
-        fleet = Fleet(made.adapters, made.clock)
+    def __init__(self, material: Material) -> None:
+        fleet = Fleet(material.adapters, material.clock)
         self._all = [Target(provider, "home") for provider in fleet]
-        self._kind = min(made.adapters[0].kinds)
+        self._kind = min(material.adapters[0].kinds)
         parts = CreateContext(
             fleet=fleet,
-            store=made.store,
+            store=material.store,
             targets=TargetResolver(fleet, _SEALER),
             payloads=PayloadSealer(_SEALER),
-            clock=made.clock,
+            clock=material.clock,
             rules=RULES,
         )
         self._intents = IntentService(parts)
         self._reconciler = Reconciler(parts)
 
-    async def create(self, ask: Ask) -> Created:
-        request = request_of(self._kind, ask.name)
+    async def create(self, client: Client) -> Created:
+        request = request_of(self._kind, client.name)
         wanted = CreateCommand(
             request=request,
             document=document_of(request),
-            key=ask.key,
+            key=client.key,
             operation=Operation.CREATE,
             judged=True,
             name_is_new=False,
             pinned=len(self._all) > 1,
             choose=self._targets,
-            finish=_as_it_is,
+            finish=_unchanged,
         )
-        return (await self._intents.ensure(wanted, RequestContext("request", ask.principal))).created
+        return (await self._intents.ensure(wanted, RequestContext("request", client.principal))).created
 
     async def settle(self) -> None:
         await self._reconciler.run()
@@ -81,5 +82,5 @@ class IntentGateway:
         return list(self._all)
 
 
-async def _as_it_is(_target: Target, created: Created) -> Created:
+async def _unchanged(_target: Target, created: Created) -> Created:
     return created

@@ -1,7 +1,7 @@
-"""Who goes on next: everything under test waits here at each of its awaits, until it is told what comes of it.
+"""Decides which task continues next: the code under test waits here at each of its awaits for the outcome.
 
-An actor is a task. Whoever goes on, goes on until it cannot; then it is the turn of who waits longest. Time passes only
-when nobody can go on.
+By default the task that ran last continues for as long as it can, then the one that has waited longest. Time advances
+only when no task can continue.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from tests.faults.simulator.loop import OUTSIDE, REPLICA, Life, SimulatedLoop
+from tests.faults.simulator.loop import OUTSIDE, REPLICA, Process, SimulatedLoop
 from tests.faults.simulator.search import Choices
 
 GO: Final = "go"
@@ -17,38 +17,38 @@ DELAY: Final = "delay"
 STOP: Final = "stop"
 KILL: Final = "kill"
 DRAIN: Final = "drain"
-_OF_PROCESSES: Final = frozenset({DELAY, STOP, KILL, DRAIN})
+_NOT_OUTCOMES: Final = frozenset({DELAY, STOP, KILL, DRAIN})
 MOST_STEPS: Final = 500
 
 
 class Stuck(Exception):
-    """A run does not come to an end."""
+    """A run exceeds :data:`MOST_STEPS`."""
 
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """An await of the code under test. ``faults`` are other ends than the usual one; ``delays`` are seconds for which
-    what happens outside may be put off."""
+    """An await of the code under test. ``faults`` are its possible outcomes besides ``go``; ``delays`` are the seconds
+    by which it may be delayed."""
 
     label: str
-    life: Life
+    process: Process
     answer: "asyncio.Future[str]"
     faults: Sequence[str]
     delays: Sequence[float] = ()
-    needs: Life | None = None
+    needs: Process | None = None
     after: float = 0.0
 
     def can_go(self, now: float) -> bool:
-        """Whether its process, and the one that it reports to, run now."""
-        for life in (self.life, self.needs):
-            if life is not None and life.stopped_until > now:
+        """Whether its delay is over, and its process and the one that it ``needs`` run."""
+        for process in (self.process, self.needs):
+            if process is not None and process.stopped_until > now:
                 return False
-        return self.after <= now and not self.life.dead
+        return self.after <= now and not self.process.dead
 
 
 @dataclass(slots=True)
 class Budget:
-    """How much may go wrong in one run."""
+    """The number of disturbances of each kind in one run, at most."""
 
     faults: int = 2
     delays: int = 1
@@ -59,23 +59,23 @@ class Budget:
 
 @dataclass(slots=True)
 class Scheduler:
-    """Offers what can happen next, and lets the chosen thing happen.
+    """Lists what can happen next, and executes the chosen option.
 
-    ``stops`` are for how many seconds a process may stand still. ``killed`` hears of a process that is no more, and
-    ``drained`` of one that is asked to end.
+    ``stops`` are the seconds for which a process may be stopped. ``killed`` is called with a process that was killed,
+    and ``drained`` with one that receives SIGTERM.
     """
 
     choices: Choices
     loop: SimulatedLoop
-    lives: Sequence[Life]
+    processes: Sequence[Process]
     stops: Sequence[float]
     budget: Budget
-    killed: Callable[[Life], None]
-    drained: Callable[[Life], None]
+    killed: Callable[[Process], None]
+    drained: Callable[[Process], None]
     trace: list[str] = field(default_factory=list)
     over: bool = False
     steps: int = 0
-    last_trouble: float = 0.0
+    last_disturbance: float = 0.0
     _waiting: "dict[asyncio.Task[object], Waiting]" = field(default_factory=dict)
 
     async def wait(
@@ -84,9 +84,9 @@ class Scheduler:
         *,
         faults: Sequence[str] = (),
         delays: Sequence[float] = (),
-        needs: Life | None = None,
+        needs: Process | None = None,
     ) -> str:
-        """Wait for the turn; what comes of it: ``go`` or one of ``faults``."""
+        """Wait until chosen. Return ``go`` or one of ``faults``. Raises ``CancelledError`` when the run is over."""
         if self.over:
             raise asyncio.CancelledError
         task = asyncio.current_task()
@@ -99,7 +99,8 @@ class Scheduler:
             self._waiting.pop(task, None)
 
     def run(self, until: Callable[[], bool]) -> None:
-        """Go on until ``until`` says that it is enough, asked whenever nobody can go on. Raises :class:`Stuck`."""
+        """Run until ``until`` returns true or nothing can happen any more. ``until`` is called whenever no task can
+        continue. Raises :class:`Stuck`."""
         self.loop.run_ready()
         while True:
             able = [task for task, waiting in self._waiting.items() if waiting.can_go(self.loop.now)]
@@ -112,9 +113,9 @@ class Scheduler:
     def _step(self, able: "list[asyncio.Task[object]]") -> None:
         self.steps += 1
         if self.steps > MOST_STEPS:
-            raise Stuck("it goes on for ever")
+            raise Stuck(f"the run has more than {MOST_STEPS} steps")
         first = self._waiting[able[0]]
-        options = [(GO, 0.0), *self._troubles(first)]
+        options = [(GO, 0.0), *self._disturbances(first)]
         chosen = self.choices.choose(len(options) + len(able) - 1)
         if chosen >= len(options):
             self._resume(able[chosen - len(options) + 1], GO)
@@ -122,50 +123,50 @@ class Scheduler:
             return
         what, seconds = options[chosen]
         if what != GO:
-            self.last_trouble = self.loop.now + seconds
-        if what in _OF_PROCESSES:
-            self._trouble(first, what, seconds)
+            self.last_disturbance = self.loop.now + seconds
+        if what in _NOT_OUTCOMES:
+            self._disturb(first, what, seconds)
             return
         self.budget.faults -= what != GO
         self._resume(able[0], what)
 
-    def _troubles(self, first: Waiting) -> Iterator[tuple[str, float]]:
-        """What can go wrong now: with this await, or with its process."""
-        life, budget = first.life, self.budget
+    def _disturbances(self, first: Waiting) -> Iterator[tuple[str, float]]:
+        """The disturbances that are possible now, of this await or of its process."""
+        process, budget = first.process, self.budget
         if budget.faults:
             yield from ((fault, 0.0) for fault in first.faults)
         if budget.delays:
             yield from ((DELAY, seconds) for seconds in first.delays)
-        if life is OUTSIDE:
+        if process is OUTSIDE:
             return
         if budget.stops:
             yield from ((STOP, seconds) for seconds in self.stops)
-        if any(one is not life and not (one.dead or one.ending) for one in self.lives):
+        if any(one is not process and not (one.dead or one.ending) for one in self.processes):
             if budget.kills:
                 yield KILL, 0.0
-            if budget.drains and not life.ending:
+            if budget.drains and not process.ending:
                 yield DRAIN, 0.0
 
-    def _trouble(self, first: Waiting, what: str, seconds: float) -> None:
-        life, budget = first.life, self.budget
-        self._note(f"{what} {life.name} at {first.label}{f' for {seconds:g} s' if seconds else ''}")
+    def _disturb(self, first: Waiting, what: str, seconds: float) -> None:
+        process, budget = first.process, self.budget
+        self._note(f"{what} {process.name} at {first.label}{f' for {seconds:g} s' if seconds else ''}")
         if what == DELAY:
             budget.delays -= 1
             first.after = self.loop.now + seconds
         elif what == STOP:
             budget.stops -= 1
-            life.stopped_until = self.loop.now + seconds
+            process.stopped_until = self.loop.now + seconds
         elif what == KILL:
             budget.kills -= 1
-            life.dead = True
-            self.killed(life)
+            process.dead = True
+            self.killed(process)
         else:
             budget.drains -= 1
-            life.ending = True
-            self.drained(life)
+            process.ending = True
+            self.drained(process)
 
     def _resume(self, task: "asyncio.Task[object]", outcome: str) -> None:
-        """Let an actor go on; it comes first from now on."""
+        """Continue a task, and put its next await first in the queue."""
         waiting = self._waiting.pop(task)
         self._note(f"{waiting.label}: {outcome}")
         others = dict(self._waiting)
@@ -181,7 +182,7 @@ class Scheduler:
             self._waiting[task] = self._waiting.pop(task)
 
     def _pass_time(self) -> bool:
-        moments = [life.stopped_until for life in self.lives if life.stopped_until > self.loop.now]
+        moments = [process.stopped_until for process in self.processes if process.stopped_until > self.loop.now]
         moments += [its.after for its in self._waiting.values() if its.after > self.loop.now]
         timer = self.loop.next_timer()
         if timer is not None:

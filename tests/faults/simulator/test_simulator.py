@@ -1,4 +1,4 @@
-"""The simulator itself: it tries what it says, and a gateway that breaks the promise is found out."""
+"""The simulator itself: it runs the interleavings that it claims to, and detects gateways that break the promise."""
 
 import asyncio
 import re
@@ -13,63 +13,64 @@ from gateway.domain.intents import Actor, Intent, IntentState, NewIntent, new_in
 from gateway.ports.provider import Created, Deduplication
 from gateway.ports.store import Inserted, Version
 from gateway.ports.transport import Call, Phase, TransportFailure
-from tests.faults.simulator.loop import REPLICA, Life, SimulatedLoop
-from tests.faults.simulator.promises import Violation
+from tests.faults.simulator.invariants import Violation
+from tests.faults.simulator.loop import REPLICA, Process, SimulatedLoop
 from tests.faults.simulator.replica import IntentGateway, request_of
-from tests.faults.simulator.scenarios import SCENARIOS
+from tests.faults.simulator.scenarios import SCENARIOS, Client, Scenario
 from tests.faults.simulator.search import Choices, explore, path_of, text_of
-from tests.faults.simulator.world import Ask, Material, Scenario, World
+from tests.faults.simulator.world import Material, World
 
 
 class CarelessGateway:
-    """Writes a create down, sends it, and writes down what came of it; each subclass gets one thing wrong."""
+    """Writes an intent, sends the create, and writes the outcome. Each subclass has one bug; ``broken`` matches the
+    violation that the bug causes."""
 
     broken: ClassVar[str]
 
-    def __init__(self, made: Material) -> None:
-        self.made = made
-        (self.adapter,) = made.adapters
+    def __init__(self, material: Material) -> None:
+        self.material = material
+        (self.adapter,) = material.adapters
 
-    async def create(self, ask: Ask) -> Created:
-        intent = await self.begin(ask)
+    async def create(self, client: Client) -> Created:
+        intent = await self.begin(client)
         try:
-            created = await self.send(ask)
+            created = await self.send(client)
         except TransportFailure as failure:
             await self.failed(intent, failure)
-            raise OutcomeUnknown("Nobody knows.") from failure
-        await self.made.store.record_created(intent.id, created.runtime.provider_id)
+            raise OutcomeUnknown("The outcome is unknown.") from failure
+        await self.material.store.record_created(intent.id, created.runtime.provider_id)
         return created
 
-    async def begin(self, ask: Ask) -> Intent:
+    async def begin(self, client: Client) -> Intent:
         new = NewIntent(
             id=new_intent_id(),
-            principal=ask.principal,
-            key=ask.key,
+            principal=client.principal,
+            key=client.key,
             namespace="there",
             pinned=False,
             provider="one",
             scope="home",
             kind="browser",
-            name=ask.name,
+            name=client.name,
             operation="create",
             digest=b"",
             digest_version="1",
             target="there",
         )
-        begun = await self.made.store.begin(new, "me", 1000.0)
+        begun = await self.material.store.begin(new, "me", 1000.0)
         if isinstance(begun, Inserted):
             return begun.intent
         if begun.intent.state is IntentState.DONE:
-            raise AlreadyExists("It is done, and this gateway keeps no answers.")
-        raise IdempotencyInProgress("Somebody is at it.")
+            raise AlreadyExists("It is done, and this gateway stores no responses.")
+        raise IdempotencyInProgress("Another request is in progress.")
 
-    async def send(self, ask: Ask) -> Created:
-        wire = self.adapter.wire_create(request_of("browser", ask.name), "home")
-        deadline = self.made.clock.monotonic() + 20.0
+    async def send(self, client: Client) -> Created:
+        wire = self.adapter.wire_create(request_of("browser", client.name), "home")
+        deadline = self.material.clock.monotonic() + 20.0
         return await self.adapter.send_create(wire, "home", Call(deadline))
 
-    async def failed(self, intent: Intent, failure: TransportFailure) -> None:  # noqa: ARG002 (others look at it)
-        await self.made.store.move(Version.of(intent), IntentState.UNKNOWN, Actor.HOLDER, "me")
+    async def failed(self, intent: Intent, failure: TransportFailure) -> None:  # noqa: ARG002 (subclasses use it)
+        await self.material.store.move(Version.of(intent), IntentState.UNKNOWN, Actor.HOLDER, "me")
 
     async def settle(self) -> None:
         return None
@@ -78,53 +79,53 @@ class CarelessGateway:
         return None
 
 
-class SendsFirst(CarelessGateway):
-    """Writes down afterwards what it did."""
+class SendsBeforeWriting(CarelessGateway):
+    """Writes the intent after it sent the create."""
 
     broken: ClassVar[str] = r"sent a create of box; \[\]"
 
-    async def begin(self, ask: Ask) -> Intent:
-        await self.send(ask)
-        return await super().begin(ask)
+    async def begin(self, client: Client) -> Intent:
+        await self.send(client)
+        return await super().begin(client)
 
 
-class SendsAgain(CarelessGateway):
-    """Takes a lost answer for a lost request."""
+class ResendsAfterLostResponse(CarelessGateway):
+    """Sends again after a lost response, as if the request had been lost."""
 
     broken: ClassVar[str] = r"sent a create of box; \['box open\(1\)'\]"
 
-    async def send(self, ask: Ask) -> Created:
+    async def send(self, client: Client) -> Created:
         try:
-            return await super().send(ask)
+            return await super().send(client)
         except TransportFailure:
-            return await super().send(ask)
+            return await super().send(client)
 
 
-class TakesSilenceForNo(CarelessGateway):
-    """Concludes from a lost answer that nothing was made."""
+class TreatsLostResponseAsRefusal(CarelessGateway):
+    """Concludes from a lost response that nothing was made."""
 
-    broken: ClassVar[str] = r"one-0 exists, and all that is known is \['box refused\(1\)'\]"
+    broken: ClassVar[str] = r"one-0 exists, but the store has only \['box refused\(1\)'\]"
 
-    async def failed(self, intent: Intent, failure: TransportFailure) -> None:  # noqa: ARG002 (others look at it)
-        await self.made.store.move(Version.of(intent), IntentState.REFUSED, Actor.HOLDER, "me")
+    async def failed(self, intent: Intent, failure: TransportFailure) -> None:  # noqa: ARG002 (subclasses use it)
+        await self.material.store.move(Version.of(intent), IntentState.REFUSED, Actor.HOLDER, "me")
 
 
-class NeverLooksAgain(CarelessGateway):
-    """Leaves it at not knowing."""
+class NeverSettles(CarelessGateway):
+    """Leaves the intent unknown."""
 
     broken: ClassVar[str] = r"left unsettled: \['box unknown\(1\)'\]"
 
 
-class SendsOnAnEndedLease(CarelessGateway):
-    """Does not ask how long ago it was allowed to."""
+class SendsAfterLeaseEnd(CarelessGateway):
+    """Sends without checking that its lease has not ended."""
 
     broken: ClassVar[str] = r"after its lease had ended|sent a create of box; \['box unknown\(1\)'\]"
 
-    async def begin(self, ask: Ask) -> Intent:
-        intent = await super().begin(ask)
+    async def begin(self, client: Client) -> Intent:
+        intent = await super().begin(client)
         version = Version.of(intent)
-        await self.made.store.update(version, "me", lease=10.0)
-        await self.made.store.update(version, "me", lease=10.0)
+        await self.material.store.update(version, "me", lease=10.0)
+        await self.material.store.update(version, "me", lease=10.0)
         return intent
 
     async def failed(self, intent: Intent, failure: TransportFailure) -> None:
@@ -133,28 +134,35 @@ class SendsOnAnEndedLease(CarelessGateway):
 
     async def settle(self) -> None:
         while True:
-            for intent in await self.made.store.claim_due("settler", 1.0, 9):
-                await self.made.store.move(Version.of(intent), IntentState.UNKNOWN, Actor.ANYONE, "settler")
-            await self.made.clock.sleep(5.0)
+            for intent in await self.material.store.claim_due("settler", 1.0, 9):
+                await self.material.store.move(Version.of(intent), IntentState.UNKNOWN, Actor.ANYONE, "settler")
+            await self.material.clock.sleep(5.0)
 
 
-class AnswersWithAnything(CarelessGateway):
-    """Tells of a runtime that there is not."""
+class ReturnsAnotherRuntime(CarelessGateway):
+    """Returns a runtime that does not exist."""
 
-    broken: ClassVar[str] = "a client was told of one-99, which is"
+    broken: ClassVar[str] = "a client received one-99, whose name is"
 
-    async def create(self, ask: Ask) -> Created:
-        created = await super().create(ask)
+    async def create(self, client: Client) -> Created:
+        created = await super().create(client)
         return Created(msgspec.structs.replace(created.runtime, provider_id="one-99"), created=True)
 
 
-_CARELESS = [SendsFirst, SendsAgain, TakesSilenceForNo, NeverLooksAgain, SendsOnAnEndedLease, AnswersWithAnything]
+_CARELESS = [
+    SendsBeforeWriting,
+    ResendsAfterLostResponse,
+    TreatsLostResponseAsRefusal,
+    NeverSettles,
+    SendsAfterLeaseEnd,
+    ReturnsAnotherRuntime,
+]
 
 
 @pytest.mark.parametrize("gateway", _CARELESS)
-def test_a_gateway_that_breaks_the_promise_is_found_out(gateway: type[CarelessGateway]) -> None:
-    """And breaks it again on the same path."""
-    scenario = Scenario("careless", [Deduplication.NONE], [Ask("box", key="k")])
+def test_careless_gateway_violates_its_invariant_and_again_when_replayed(gateway: type[CarelessGateway]) -> None:
+    """Without this test, an invariant that never fails would go unnoticed."""
+    scenario = Scenario("careless", [Deduplication.NONE], [Client("box", key="k")])
     broken = []
 
     def run(choices: Choices) -> None:
@@ -162,7 +170,7 @@ def test_a_gateway_that_breaks_the_promise_is_found_out(gateway: type[CarelessGa
             World(scenario, choices, gateway).run()
         except Violation as violation:
             if re.search(gateway.broken, str(violation)):
-                broken.append(choices.told())
+                broken.append(choices.shortest_path())
 
     explore(run, runs=200, walks=0, seed=1)
     assert broken
@@ -170,19 +178,18 @@ def test_a_gateway_that_breaks_the_promise_is_found_out(gateway: type[CarelessGa
         World(scenario, Choices(path_of(text_of(broken[0]))), gateway).run()
 
 
-def test_a_path_is_one_run() -> None:
-    """Step by step, as often as it is taken."""
+def test_same_path_repeats_the_same_run_step_by_step() -> None:
     for title in ("none, one key", "by_key, one name"):
-        told = set()
+        traces = set()
         for _ in range(3):
             world = World(SCENARIOS[title], Choices((0, 1, 0, 0, 0, 2, 0, 1)), IntentGateway)
             world.run()
-            told.add("\n".join(world.scheduler.trace))
-        assert len(told) == 1
+            traces.add("\n".join(world.scheduler.trace))
+        assert len(traces) == 1
 
 
-def test_all_paths_of_few_deviations_are_tried_once() -> None:
-    """In a tree of four questions with three answers each, those of one deviation are eight, of two twenty-four."""
+def test_all_paths_with_few_deviations_are_run_once() -> None:
+    """With four choices of three options each there are eight paths with one deviation, and 24 with two."""
     taken = []
 
     def run(choices: Choices) -> None:
@@ -195,8 +202,8 @@ def test_all_paths_of_few_deviations_are_tried_once() -> None:
     assert sorted(taken) == sorted(expected)
 
 
-def test_what_cannot_all_be_tried_is_drawn() -> None:
-    """Without repeating any, by the seed; walks come on top, counted once each."""
+def test_paths_are_sampled_by_the_seed_when_not_all_can_be_run() -> None:
+    """No path is repeated. Walks are additional, and equal walks count once."""
 
     def tried(seed: int) -> list[tuple[int, ...]]:
         taken = []
@@ -219,18 +226,17 @@ async def _noting(what: str, seconds: float, notes: list[str]) -> None:
     notes.append(what)
 
 
-def test_timers_come_in_their_order_and_those_of_a_stopped_process_later() -> None:
-    """And those of a dead one never."""
+def test_timers_fire_in_order_later_for_a_stopped_process_and_never_for_a_dead_one() -> None:
     loop, notes = SimulatedLoop(), list[str]()
-    stopped, dead = Life("stopped"), Life("dead")
+    stopped, dead = Process("stopped"), Process("dead")
     with loop.running():
-        for what, seconds, life in (
+        for what, seconds, process in (
             ("late", 5.0, None),
             ("stopped", 1.0, stopped),
             ("dead", 1.0, dead),
             ("early", 2.0, None),
         ):
-            token = REPLICA.set(life) if life else None
+            token = REPLICA.set(process) if process else None
             loop.create_task(_noting(what, seconds, notes))
             if token is not None:
                 REPLICA.reset(token)
@@ -241,11 +247,11 @@ def test_timers_come_in_their_order_and_those_of_a_stopped_process_later() -> No
         assert loop.now == 7.0
         loop.end()
     assert notes == ["early", "late", "stopped"]
-    assert not loop.complaints
+    assert not loop.unhandled
 
 
 def test_timeouts_and_shields_work_on_the_simulated_clock() -> None:
-    """As the code under test uses them."""
+    """The code under test uses both."""
     loop, notes = SimulatedLoop(), list[str]()
 
     async def main() -> None:

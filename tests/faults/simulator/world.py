@@ -1,6 +1,6 @@
-"""A small world: one provider, one store, two replicas of the gateway, and clients that ask until they are answered.
+"""The simulated world: one or two providers, one store, two replicas of the gateway, and clients that retry.
 
-Everything under test waits at the scheduler for its turn, and every step is checked against the create promise.
+The code under test waits at the scheduler at each await, and the ledger checks the invariants at each step.
 """
 
 import asyncio
@@ -17,23 +17,17 @@ from gateway.domain.errors import (
     StoreUnavailable,
 )
 from gateway.ports.clock import Clock
-from gateway.ports.provider import Created, Deduplication
+from gateway.ports.provider import Created
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.store import Store
 from gateway.storage.memory import MemoryDatabase, MemoryStore
-from tests.faults.simulator.loop import REPLICA, Life, SimulatedLoop
-from tests.faults.simulator.promises import Ledger, Violation
-from tests.faults.simulator.provider import ADAPTERS, DEADLINE, SimulatedAdapter, Upstream
-from tests.faults.simulator.scheduler import GO, Budget, Scheduler, Stuck
+from tests.faults.simulator.adapters import ADAPTERS, SimulatedAdapter
+from tests.faults.simulator.invariants import Ledger, Violation
+from tests.faults.simulator.loop import REPLICA, Process, SimulatedLoop
+from tests.faults.simulator.provider import DEADLINE, Upstream
+from tests.faults.simulator.scenarios import HORIZON, LEASE, SEND_WITHIN, START, WAIT_OUT, Client, Scenario
+from tests.faults.simulator.scheduler import GO, Scheduler, Stuck
 from tests.faults.simulator.search import Choices
-
-START: Final = 1_800_000_000.0
-WAIT_OUT: Final = 60.0
-SEND_WITHIN: Final = 5.0
-LEASE_MARGIN: Final = 10.0
-LEASE: Final = SEND_WITHIN + DEADLINE + LEASE_MARGIN
-HORIZON: Final = 600.0
-"""Seconds after the last client was answered and the last trouble was made; by then everything is settled."""
 
 _SETTINGS: Final = [
     ProviderSettings.model_validate(
@@ -49,66 +43,35 @@ _SETTINGS: Final = [
     for name in ("one", "two")
 ]
 _WRITES: Final = frozenset({"begin", "move", "update", "record_created", "claim_due", "decide"})
-_PATIENCE: Final = 30.0  # seconds that a client waits for one answer
+_CLIENT_TIMEOUT: Final = 30.0  # seconds that a client waits for one response
 _PAUSES: Final = (1.0, 5.0, 20.0, 40.0, 60.0, 90.0, 120.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A client: what it asks for, of which replica first, and how often at most."""
-
-    name: str
-    key: str | None = None
-    principal: str = "alice"
-    first: int = 0
-    tries: int = 7
-
-
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """What a world begins with, and what may happen in it.
-
-    ``providers`` are asked in this order. ``clocks`` are how far the clocks of the database and of the two replicas are
-    off. ``commits_within`` seconds a provider carries out what it was sent, and ``lag`` seconds later its lists show
-    it. ``promised`` False: a second runtime may be made, and is shown. ``taken``: that name is somebody else's.
-    """
-
-    title: str
-    providers: Sequence[Deduplication]
-    asks: Sequence[Ask]
-    budget: Callable[[], Budget] = Budget
-    clocks: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    commits_within: float = WAIT_OUT
-    lag: float = 0.0
-    promised: bool = True
-    taken: str | None = None
 
 
 class Gateway(Protocol):
     """The use cases under test, in one process."""
 
-    async def create(self, ask: Ask) -> Created:
-        """Make the runtime, or answer with the one there is."""
+    async def create(self, client: Client) -> Created:
+        """Make the runtime, or return the existing one."""
 
     async def settle(self) -> None:
-        """Find out what became of creates, for ever."""
+        """Settle creates, until cancelled."""
 
     async def drain(self) -> None:
-        """Cut off what is under way."""
+        """Cancel the creates in progress, as at the end of a shutdown."""
 
 
 class WorldClock(Clock):
-    """The clocks of a replica. The wall clock may be off."""
+    """The clocks of a replica. Its wall clock is ``offset`` seconds ahead."""
 
-    def __init__(self, loop: SimulatedLoop, off: float) -> None:
+    def __init__(self, loop: SimulatedLoop, offset: float) -> None:
         self._loop = loop
-        self._off = off
+        self._offset = offset
 
     def monotonic(self) -> float:
         return self._loop.now
 
     def now(self) -> float:
-        return START + self._loop.now + self._off
+        return START + self._loop.now + self._offset
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -116,7 +79,7 @@ class WorldClock(Clock):
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What a replica is made of."""
+    """What a replica is built from."""
 
     adapters: Sequence[SimulatedAdapter]
     store: Store
@@ -127,30 +90,30 @@ Factory = Callable[[Material], Gateway]
 
 
 @dataclass(slots=True)
-class Heard:
-    """What a client was told at last: the answer, or the error. Neither: it gave up."""
+class Outcome:
+    """What a client received last: the response, or the error. Neither: it gave up."""
 
-    ask: Ask
-    answer: Created | None = None
+    client: Client
+    response: Created | None = None
     error: GatewayError | None = None
 
 
-class Stale(Exception):
-    """No answer came: the process died, or took too long."""
+class NoResponse(Exception):
+    """A client received no response: the process died, or took too long."""
 
 
 @dataclass(slots=True)
 class Replica:
     """A process of the gateway."""
 
-    life: Life
+    process: Process
     gateway: Gateway
-    asked: list["asyncio.Future[Created]"] = field(default_factory=list)
+    pending: list["asyncio.Future[Created]"] = field(default_factory=list)
 
     def run(self, loop: SimulatedLoop, work: Callable[[], Awaitable[None]]) -> None:
-        """Run something in this process."""
+        """Start a task that belongs to this process."""
         context = copy_context()
-        context.run(REPLICA.set, self.life)
+        context.run(REPLICA.set, self.process)
         context.run(lambda: loop.create_task(_awaited(work), context=context))
 
 
@@ -160,17 +123,17 @@ class World:
     def __init__(
         self, scenario: Scenario, choices: Choices, factory: Factory, database: MemoryDatabase | None = None
     ) -> None:
-        """``database`` is that of an earlier world, which is over: its rows are deleted."""
+        """``database`` may be that of an earlier world that is over. Its rows are deleted."""
         self.scenario = scenario
         self.loop = SimulatedLoop()
         self.rows = database or MemoryDatabase()
         self.rows.clear()
-        self.heard = [Heard(ask) for ask in scenario.asks]
-        lives = [Life("A"), Life("B")]
+        self.outcomes = [Outcome(client) for client in scenario.clients]
+        processes = [Process("A"), Process("B")]
         self.scheduler = Scheduler(
             choices,
             self.loop,
-            lives,
+            processes,
             stops=(SEND_WITHIN + 1.0, LEASE + 1.0, LEASE + WAIT_OUT + 30.0),
             budget=scenario.budget(),
             killed=self._killed,
@@ -195,23 +158,24 @@ class World:
             self.upstreams[0].put(scenario.taken)
         self.stores: list[MemoryStore] = []
         self._ticks = 0
-        self._left = len(self.heard)
-        self._answered_at = 0.0
+        self._active_clients = len(self.outcomes)
+        self._last_response_at = 0.0
         self.replicas = [
-            Replica(life, factory(self._parts(off))) for life, off in zip(lives, scenario.clocks[1:], strict=True)
+            Replica(process, factory(self._material(offset)))
+            for process, offset in zip(processes, scenario.clocks[1:], strict=True)
         ]
 
-    def _parts(self, off: float) -> Material:
+    def _material(self, offset: float) -> Material:
         store = MemoryStore(self.database_now, database=self.rows, on_call=self._on_store)
         self.stores.append(store)
         adapters = [
             ADAPTERS[upstream.deduplication](settings, upstream)
             for settings, upstream in zip(_SETTINGS, self.upstreams, strict=False)
         ]
-        return Material(adapters, store, WorldClock(self.loop, off))
+        return Material(adapters, store, WorldClock(self.loop, offset))
 
     def database_now(self) -> float:
-        """No two moments of the database are the same."""
+        """The database's time. Each call returns a later one, so that no two moments are equal."""
         self._ticks += 1
         return START + self.loop.now + self.scenario.clocks[0] + self._ticks * 1e-6
 
@@ -220,12 +184,12 @@ class World:
             return
         if done and not self.ledger.changed(REPLICA.get()):
             return
-        told = await self.scheduler.wait(f"{call}{' is done' if done else ''}", faults=("unavailable",))
-        if told != GO:
-            raise StoreUnavailable("The store does not answer.", retry_after=2.0)
+        result = await self.scheduler.wait(f"{call}{' is done' if done else ''}", faults=("unavailable",))
+        if result != GO:
+            raise StoreUnavailable("The store does not response.", retry_after=2.0)
 
     def run(self) -> None:
-        """Let everything happen. Raises :class:`Violation`."""
+        """Run the scenario to its end. Raises :class:`Violation`."""
         with self.loop.running():
             try:
                 for store in self.stores:
@@ -233,107 +197,110 @@ class World:
                 self.loop.run_ready()
                 for replica in self.replicas:
                     replica.run(self.loop, replica.gateway.settle)
-                for heard in self.heard:
-                    self.loop.create_task(self._client(heard))
+                for outcome in self.outcomes:
+                    self.loop.create_task(self._client(outcome))
                 self.scheduler.run(self._is_over)
-                self.ledger.at_the_end(self.heard)
-                self._nobody_complained()
+                self.ledger.at_the_end(self.outcomes)
+                self._check_unhandled()
             except Stuck as exc:
                 raise Violation(str(exc)) from exc
             finally:
                 self.scheduler.over = True
                 self.loop.end()
 
-    def told(self) -> str:
-        """The run, step by step, and what came of it."""
-        heard = [f"{one.ask} heard {_heard(one)}" for one in self.heard]
-        return "\n".join([*self.scheduler.trace, *heard, *self.ledger.told()])
+    def report(self) -> str:
+        """The steps of the run, what the clients received, and the final state of the store and the providers."""
+        outcomes = [f"{one.client} received {_describe(one)}" for one in self.outcomes]
+        return "\n".join([*self.scheduler.trace, *outcomes, *self.ledger.report()])
 
     def _is_over(self) -> bool:
         if self.ledger.violation is not None:
             return True
-        if self._left or any(upstream.in_flight for upstream in self.upstreams):
+        if self._active_clients or any(upstream.in_flight for upstream in self.upstreams):
             return False
-        return self.ledger.is_settled() or self.loop.now > max(self._answered_at, self.scheduler.last_trouble) + HORIZON
+        return (
+            self.ledger.is_settled()
+            or self.loop.now > max(self._last_response_at, self.scheduler.last_disturbance) + HORIZON
+        )
 
-    def _nobody_complained(self) -> None:
-        if self.loop.complaints:
-            complaint = self.loop.complaints[0]
-            raise Violation(f"unheard: {complaint.get('message')} {complaint.get('exception')!r}")
+    def _check_unhandled(self) -> None:
+        if self.loop.unhandled:
+            context = self.loop.unhandled[0]
+            raise Violation(f"unhandled exception: {context.get('message')} {context.get('exception')!r}")
 
-    async def _client(self, heard: Heard) -> None:
-        """Ask until there is an answer, of one replica and then of the other one."""
-        for number, pause in enumerate(_PAUSES[: heard.ask.tries]):
-            replica = self.replicas[(heard.ask.first + number) % 2]
-            if replica.life.dead or replica.life.ending:
-                replica = self.replicas[(heard.ask.first + number + 1) % 2]
+    async def _client(self, outcome: Outcome) -> None:
+        """Retry at the two replicas in turn until there is a response, a final error, or no attempt left."""
+        for number, pause in enumerate(_PAUSES[: outcome.client.tries]):
+            replica = self.replicas[(outcome.client.first + number) % 2]
+            if replica.process.dead or replica.process.ending:
+                replica = self.replicas[(outcome.client.first + number + 1) % 2]
             try:
-                heard.answer = await self._asked(replica, heard.ask)
-            except (Stale, IdempotencyInProgress, StoreUnavailable):
+                outcome.response = await self._attempt(replica, outcome.client)
+            except (NoResponse, IdempotencyInProgress, StoreUnavailable):
                 await asyncio.sleep(pause)
             except GatewayError as error:
-                heard.error = error
+                outcome.error = error
                 if error.retryable is Retryable.NO and not (isinstance(error, ClientError) and number == 0):
                     break
                 await asyncio.sleep(pause)
-            except Exception as exc:  # noqa: BLE001 (a mistake of the gateway)
-                self.ledger.broken(f"a client was told of a mistake of the gateway: {exc!r}")
+            except Exception as exc:  # noqa: BLE001 (a bug of the gateway, reported as a violation)
+                self.ledger.broken(f"a client received an unexpected exception: {exc!r}")
                 break
             else:
-                heard.error = None
-                self.ledger.answered(heard)
+                outcome.error = None
+                self.ledger.received(outcome)
                 break
-        self._left -= 1
-        self._answered_at = self.loop.now
+        self._active_clients -= 1
+        self._last_response_at = self.loop.now
 
-    async def _asked(self, replica: Replica, ask: Ask) -> Created:
-        answer: asyncio.Future[Created] = self.loop.create_future()
-        replica.asked.append(answer)
+    async def _attempt(self, replica: Replica, client: Client) -> Created:
+        response: asyncio.Future[Created] = self.loop.create_future()
+        replica.pending.append(response)
 
         async def serve() -> None:
             try:
-                created = await replica.gateway.create(ask)
-            except Exception as exc:  # noqa: BLE001 (it is the client who is told)
-                if not answer.done():
-                    answer.set_exception(exc)
+                created = await replica.gateway.create(client)
+            except Exception as exc:  # noqa: BLE001 (the client receives it)
+                if not response.done():
+                    response.set_exception(exc)
             else:
-                if not answer.done():
-                    answer.set_result(created)
+                if not response.done():
+                    response.set_result(created)
 
         replica.run(self.loop, serve)
-        timer = self.loop.call_later(_PATIENCE, _lose, answer)
+        timer = self.loop.call_later(_CLIENT_TIMEOUT, _lose, response)
         try:
-            return await answer
+            return await response
         finally:
             timer.cancel()
 
-    def _drained(self, life: Life) -> None:
-        (replica,) = [replica for replica in self.replicas if replica.life is life]
+    def _drained(self, process: Process) -> None:
+        (replica,) = [replica for replica in self.replicas if replica.process is process]
 
         async def drain() -> None:
             await replica.gateway.drain()
-            life.dead = True
-            self._killed(life)
+            process.dead = True
+            self._killed(process)
 
         replica.run(self.loop, drain)
 
-    def _killed(self, life: Life) -> None:
+    def _killed(self, process: Process) -> None:
         for replica in self.replicas:
-            if replica.life is life:
-                for answer in replica.asked:
-                    _lose(answer)
+            if replica.process is process:
+                for response in replica.pending:
+                    _lose(response)
 
 
-def _heard(heard: Heard) -> str:
-    if heard.answer is not None:
-        return f"{heard.answer.runtime.provider_id}, created: {heard.answer.created}"
-    return repr(heard.error) if heard.error is not None else "nothing"
+def _describe(outcome: Outcome) -> str:
+    if outcome.response is not None:
+        return f"{outcome.response.runtime.provider_id}, created: {outcome.response.created}"
+    return repr(outcome.error) if outcome.error is not None else "nothing"
 
 
 async def _awaited(work: Callable[[], Awaitable[None]]) -> None:
     await work()
 
 
-def _lose(answer: "asyncio.Future[Created]") -> None:
-    if not answer.done():
-        answer.set_exception(Stale())
+def _lose(response: "asyncio.Future[Created]") -> None:
+    if not response.done():
+        response.set_exception(NoResponse())
