@@ -1,4 +1,4 @@
-"""A load balancer as small as can be: TCP, in turn, over those that say they are ready."""
+"""A minimal TCP load balancer: round robin over the gateways whose ``/readyz`` is 200."""
 
 import asyncio
 from collections import Counter
@@ -13,20 +13,21 @@ from gateway.testing.waiting import Watch
 from tests.faults.replicas import Replica
 
 EVERY: Final = 0.05
-"""Seconds between two questions for readiness."""
+"""Seconds between two readiness checks."""
 
 _CHUNK: Final = 1 << 16
 
 
 class Balancer:
-    """Asks each gateway at its last known address for ``/readyz``, and sends no new connection to one that does not
-    answer 200. Open connections go on. ``sent`` counts connections by address. Use as an async context manager."""
+    """Checks ``/readyz`` of each gateway at its last known address, and sends new connections only to those whose
+    status is 200. Open connections are kept. ``sent`` counts connections by address. Use as an async context
+    manager."""
 
     def __init__(self, replicas: Sequence[Replica]) -> None:
         self._replicas = replicas
         self._addresses: list[str] = ["" for _ in replicas]
         self._ready: list[str] = []
-        self._turn = 0
+        self._connections = 0
         self._watch = Watch()
         self._pumps: set[asyncio.Task[None]] = set()
         self.sent: Counter[str] = Counter()
@@ -35,23 +36,23 @@ class Balancer:
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        self._asking = asyncio.create_task(self._ask())
+        self._checks = asyncio.create_task(self._check())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._asking.cancel()
+        self._checks.cancel()
         self._server.close()
         for task in self._pumps:
             task.cancel()
-        await asyncio.gather(self._asking, *self._pumps, return_exceptions=True)
+        await asyncio.gather(self._checks, *self._pumps, return_exceptions=True)
 
     async def until_ready(self, count: int) -> None:
-        """Return when exactly so many are ready."""
+        """Return when exactly ``count`` gateways are ready."""
         await self._watch.until(lambda: len(self._ready) == count)
 
-    async def _ask(self) -> None:
+    async def _check(self) -> None:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
             while True:
                 self._addresses = [r.url or known for r, known in zip(self._replicas, self._addresses, strict=True)]
@@ -66,7 +67,7 @@ class Balancer:
         try:
             await self._forward(reader, writer)
         except (OSError, asyncio.CancelledError):
-            writer.transport.abort()  # (cancelled at the end: the streams' callback would log it)
+            writer.transport.abort()  # asyncio.streams would log a cancelled task
         finally:
             self._pumps.discard(task)
             writer.close()
@@ -74,14 +75,14 @@ class Balancer:
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self._ready:
             return
-        self._turn += 1
-        url = self._ready[self._turn % len(self._ready)]
+        self._connections += 1
+        url = self._ready[self._connections % len(self._ready)]
         self.sent[url] += 1
         parts = urlsplit(url)
-        there, to = await asyncio.open_connection(parts.hostname, parts.port)
+        upstream_reader, upstream_writer = await asyncio.open_connection(parts.hostname, parts.port)
         try:
-            back = asyncio.create_task(_pump(there, writer))
-            forth = asyncio.create_task(_pump(reader, to))
+            back = asyncio.create_task(_pump(upstream_reader, writer))
+            forth = asyncio.create_task(_pump(reader, upstream_writer))
             try:
                 await asyncio.wait({back, forth}, return_when=asyncio.FIRST_COMPLETED)
                 if forth.done():
@@ -91,7 +92,7 @@ class Balancer:
                     pump.cancel()
                 await asyncio.gather(back, forth, return_exceptions=True)
         finally:
-            to.close()
+            upstream_writer.close()
 
 
 async def _is_ready(session: aiohttp.ClientSession, url: str) -> bool:

@@ -1,4 +1,4 @@
-"""A caller as the documentation wants it: the same create with the same key until there is a final answer."""
+"""A caller that follows docs/creates.md: it repeats a create with the same key until it receives a final response."""
 
 import asyncio
 import itertools
@@ -14,15 +14,15 @@ import aiohttp
 from tests.faults.replicas import KEY, Replica
 
 PATIENCE: Final = 60.0
-"""Seconds in which a create has its final answer; far more than any of them takes."""
+"""Seconds within which a create has to receive its final response; far more than any create takes."""
 
 _LONGEST_PAUSE: Final = 1.0
 _PAUSE: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer of a gateway."""
+class Response:
+    """One response of a gateway."""
 
     status: int
     headers: Mapping[str, str]
@@ -30,18 +30,18 @@ class Answer:
 
     @property
     def code(self) -> str | None:
-        """The code of a problem."""
+        """The ``code`` of a problem document; None for another response."""
         found: str | None = self.json.get("code") if isinstance(self.json, dict) else None
         return found
 
     @property
     def is_final(self) -> bool:
-        """Whether a patient caller is done. Credits and quotas may be there again later."""
+        """Whether the caller stops here. After 402 and 429 it continues, because credits and quotas may return."""
         return self.status < 300 or (self.json["retryable"] == "no" and self.status not in {402, 429})
 
     @property
     def replayed(self) -> bool:
-        """Whether it says that it was given before."""
+        """Whether the response is marked as a replay of a stored one."""
         return self.headers.get("Idempotency-Replayed") == "true"
 
 
@@ -55,7 +55,8 @@ class Create:
 
 
 def session(key: str = KEY) -> aiohttp.ClientSession:
-    """A session with a gateway key. Connections are not kept: a killed gateway's would be found dead one by one."""
+    """A session with a gateway key. Connections are not reused, because those to a killed gateway would fail one by
+    one."""
     return aiohttp.ClientSession(
         headers={"Authorization": f"Bearer {key}"},
         timeout=aiohttp.ClientTimeout(total=PATIENCE),
@@ -63,57 +64,59 @@ def session(key: str = KEY) -> aiohttp.ClientSession:
     )
 
 
-async def post(client: aiohttp.ClientSession, url: str, body: Mapping[str, Any], key: str | None = None) -> Answer:
-    """One try of a create."""
+async def post(client: aiohttp.ClientSession, url: str, body: Mapping[str, Any], key: str | None = None) -> Response:
+    """One attempt of a create."""
     headers = {} if key is None else {"Idempotency-Key": key}
     async with client.post(url + "/v1/runtimes", json=body, headers=headers) as response:
-        return Answer(response.status, response.headers, json.loads(await response.read()))
+        return Response(response.status, response.headers, json.loads(await response.read()))
 
 
-async def get(client: aiohttp.ClientSession, url: str, path: str) -> Answer:
-    """A read."""
+async def get(client: aiohttp.ClientSession, url: str, path: str) -> Response:
+    """One GET."""
     async with client.get(url + path) as response:
-        return Answer(response.status, response.headers, json.loads(await response.read()))
+        return Response(response.status, response.headers, json.loads(await response.read()))
 
 
 class Caller:
-    """Creates at any of several gateways. ``tries`` counts the answers and failures by what they were."""
+    """Sends creates to several gateways in turn. ``tries`` counts the attempts by status and code, or by exception."""
 
     def __init__(self, replicas: Sequence[Replica], client: aiohttp.ClientSession) -> None:
         self._replicas = replicas
         self._client = client
         self.tries: Counter[str] = Counter()
 
-    async def create(self, create: Create, *, first_try: AbstractAsyncContextManager[None]) -> Answer:
-        """The final answer to a create; its first try is made within a context. Fails when there is none in time."""
+    async def create(self, create: Create, *, first_try: AbstractAsyncContextManager[None]) -> Response:
+        """Return the final response to a create. The first attempt is made within ``first_try``.
+
+        Raises ``AssertionError`` if there is no final response within ``PATIENCE``."""
         try:
             async with asyncio.timeout(PATIENCE):
                 async with first_try:
-                    told = await self._try(create, create.number)
-                for turn in itertools.count(create.number + 1):
-                    if isinstance(told, Answer) and told.is_final:
-                        return told
-                    await asyncio.sleep(_pause_after(told))
-                    told = await self._try(create, turn)
+                    last = await self._try(create, create.number)
+                for number in itertools.count(create.number + 1):
+                    if isinstance(last, Response) and last.is_final:
+                        return last
+                    await asyncio.sleep(_pause_after(last))
+                    last = await self._try(create, number)
         except TimeoutError:
             pass
-        raise AssertionError(f"{create} has no final answer; the last was {told}")
+        raise AssertionError(f"{create} has no final response; the last was {last}")
 
-    async def _try(self, create: Create, turn: int) -> Answer | str:
-        """One try at the gateway whose turn it is: the answer, or why there is none."""
-        url = self._replicas[turn % len(self._replicas)].url
+    async def _try(self, create: Create, number: int) -> Response | str:
+        """One attempt at the next gateway: the response, or the reason why there is none."""
+        url = self._replicas[number % len(self._replicas)].url
         if url is None:
-            return "it is being started"
+            return "the gateway is starting"
         try:
-            answer = await post(self._client, url, create.body, create.key)
-        except aiohttp.ClientError as exc:  # killed, maybe in the middle of an answer
+            response = await post(self._client, url, create.body, create.key)
+        except aiohttp.ClientError as exc:  # the gateway was killed, maybe in the middle of a response
             self.tries[type(exc).__name__] += 1
             return type(exc).__name__
-        self.tries[f"{answer.status} {answer.code or 'created'}"] += 1
-        return answer
+        self.tries[f"{response.status} {response.code or 'created'}"] += 1
+        return response
 
 
-def _pause_after(told: Answer | str) -> float:
-    if isinstance(told, str):
+def _pause_after(last: Response | str) -> float:
+    if isinstance(last, str):
         return _PAUSE
-    return min(float(told.headers.get("Retry-After", _PAUSE)), _LONGEST_PAUSE)
+    return min(float(last.headers.get("Retry-After", _PAUSE)), _LONGEST_PAUSE)

@@ -1,4 +1,4 @@
-"""Where the gateways under test keep what they remember, and how much is done: ``make faults N=1000 SEED=7``."""
+"""The stores of the gateways under test, and the size and seed of a run: ``make faults N=1000 SEED=7``."""
 
 import os
 import random
@@ -20,9 +20,9 @@ from tests.faults.replicas import encryption_key
 
 
 @dataclass(frozen=True, slots=True)
-class StorePlace:
-    """Where a store is: ``settings`` for gateways, ``make`` for a look into it, the ``file`` of SQLite,
-    and for PostgreSQL the address of the database ``admin`` from which the store's own is managed."""
+class StoreLocation:
+    """The location of a store. ``settings`` are for gateways, ``make`` is for a test's own access. ``file`` is the
+    SQLite file; ``admin`` is the DSN of the PostgreSQL database from which the store's database is managed."""
 
     kind: str
     settings: dict[str, Any]
@@ -32,7 +32,7 @@ class StorePlace:
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[SqlStore]:
-        """The store itself."""
+        """Open the store for the context."""
         store = self.make()
         await store.open()
         try:
@@ -41,12 +41,12 @@ class StorePlace:
             await store.close()
 
     def files(self) -> list[Path]:
-        """The files of a SQLite store, its key aside."""
+        """The files of a SQLite store, without its key file."""
         assert self.file is not None
         return [path for path in self.file.parent.glob(f"{self.file.name}*") if path.suffix != ".key"]
 
     async def cut(self) -> None:
-        """Make it unreachable: the file is gone, or the database takes no connections and those that it had end."""
+        """Make it unreachable: move the files away, or refuse new database connections and end the open ones."""
         if self.file is not None:
             for path in self.files():
                 path.rename(path.with_name(f"away-{path.name}"))
@@ -57,8 +57,8 @@ class StorePlace:
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", self.database
             )
 
-    async def mend(self) -> None:
-        """Make it reachable again, as it was."""
+    async def restore(self) -> None:
+        """Make it reachable again, with the same content."""
         if self.file is not None:
             for path in self.file.parent.glob("away-*"):
                 path.rename(path.with_name(path.name.removeprefix("away-")))
@@ -72,39 +72,39 @@ class StorePlace:
         return urlsplit(self.settings["url"]).path.strip("/")
 
     def lose(self) -> None:
-        """Remove a SQLite store."""
+        """Delete a SQLite store."""
         for path in self.files():
             path.unlink()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-async def store_place(request: pytest.FixtureRequest) -> AsyncIterator[StorePlace]:
-    """Both kinds of store, empty."""
+async def store_location(request: pytest.FixtureRequest) -> AsyncIterator[StoreLocation]:
+    """An empty store; the test runs once with SQLite and once with PostgreSQL."""
     if request.param == "sqlite":
-        yield request.getfixturevalue("sqlite_place")
+        yield request.getfixturevalue("sqlite_location")
         return
     cluster = request.getfixturevalue("postgres")
     async with database(cluster) as dsn:
         settings = {"url": dsn, "encryption_keys": [encryption_key()]}
-        yield StorePlace("postgres", settings, lambda: PostgresStore(SecretStr(dsn)), admin=cluster.dsn())
+        yield StoreLocation("postgres", settings, lambda: PostgresStore(SecretStr(dsn)), admin=cluster.dsn())
 
 
 @pytest.fixture
-def sqlite_place(tmp_path: Path) -> StorePlace:
-    """A SQLite file, for what does not depend on the kind of store."""
+def sqlite_location(tmp_path: Path) -> StoreLocation:
+    """An empty SQLite store, for tests that do not depend on the kind of store."""
     path = tmp_path / "store.db"
-    return StorePlace("sqlite", {"url": f"sqlite:///{path}"}, lambda: SqliteStore(path), path)
+    return StoreLocation("sqlite", {"url": f"sqlite:///{path}"}, lambda: SqliteStore(path), path)
 
 
 @pytest.fixture
 def count() -> int:
-    """How many creates."""
+    """The number of creates, from the environment variable ``FAULTS_N``."""
     return int(os.environ.get("FAULTS_N", "104"))
 
 
 @pytest.fixture
 def seed(count: int) -> int:
-    """What all chance is drawn from; it is printed when the test fails."""
+    """The seed of all randomness, from the environment variable ``FAULTS_SEED``. It is printed when the test fails."""
     chosen = int(os.environ.get("FAULTS_SEED") or random.SystemRandom().randrange(1 << 30))
-    print(f"again: make faults N={count} SEED={chosen}")  # noqa: T201 (of a failed run)
+    print(f"replay: make faults N={count} SEED={chosen}")  # noqa: T201 (pytest shows it when the test fails)
     return chosen

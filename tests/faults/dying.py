@@ -1,6 +1,6 @@
-"""A gateway that ends itself with ``kill -9`` at an exact point: ``python -m tests.faults.dying POINT serve …``.
+"""A gateway that kills itself with SIGKILL at an exact point: ``python -m tests.faults.dying POINT serve …``.
 
-``before:METHOD`` is right before a call of the store, ``after:METHOD`` right after it, when its commit is on the disk.
+``before:METHOD`` is right before a call of the store's method, ``after:METHOD`` right after it, when it is committed.
 """
 
 import os
@@ -14,7 +14,7 @@ from gateway.storage.sql_store import SqlStore
 
 
 def arm(point: str) -> None:
-    """Let this process die at the point."""
+    """Make this process kill itself at the point."""
     when, _, method = point.partition(":")
     call: Callable[..., Awaitable[Any]] = getattr(SqlStore, method)
 

@@ -1,19 +1,21 @@
-"""Waiting for what another process does."""
+"""Waiting for a condition that another process brings about."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
-PATIENCE = 30.0  # seconds, far more than anything here takes
+PATIENCE = 30.0  # seconds; far more than any condition takes
 _BETWEEN = 0.05
 
 
 async def eventually(
     holds: Callable[[], Awaitable[object]], what: str, *, last: Callable[[], object] = lambda: ""
 ) -> None:
-    """Return as soon as it holds. Fails when it never does, with what was seen last."""
+    """Return as soon as ``holds`` returns a true value.
+
+    Raises ``AssertionError`` after ``PATIENCE`` seconds, with ``what`` and the result of ``last``."""
     try:
         async with asyncio.timeout(PATIENCE):
-            while not await holds():  # noqa: ASYNC110 (of another process there is no event)
+            while not await holds():  # noqa: ASYNC110 (another process sends no event)
                 await asyncio.sleep(_BETWEEN)
     except TimeoutError:
-        raise AssertionError(f"never: {what}; {last()}") from None
+        raise AssertionError(f"did not happen: {what}; {last()}") from None

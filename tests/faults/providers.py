@@ -1,7 +1,7 @@
-"""The providers of the fault tests: emulators in this process on real sockets, each behind a proxy that can refuse.
+"""The providers of the fault tests: emulators in this process, each behind a TCP proxy that can refuse connections.
 
-Every personality of every emulator is one provider, except the combination that nothing is promised for: browsers
-whose names are not unique at a provider that forgets keys.
+Every personality of every emulator is one provider, except the combination that docs/creates.md does not cover:
+browsers whose names are not unique at a provider that forgets keys.
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -27,7 +27,7 @@ _NOT_PROMISED: Final = {"names": "free", "keys": "forgotten"}
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """An emulator to be started: its API and personality, and the name of the provider that it is."""
+    """An emulator to be started: its API and personality, and the name of the configured provider."""
 
     api: str
     name: str
@@ -36,7 +36,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Upstream:
-    """A provider under test. ``settings`` reach it through the proxy."""
+    """A provider under test. Its ``settings`` lead through the proxy, ``url`` leads past it."""
 
     setup: Setup
     emulator: Emulator
@@ -46,45 +46,47 @@ class Upstream:
 
     @property
     def name(self) -> str:
-        """The configured name."""
+        """The name in the gateway's settings."""
         return self.setup.name
 
     @property
     def kind(self) -> str:
-        """The kind of runtimes that it makes."""
+        """The kind of its runtimes."""
         return KINDS[self.setup.api]
 
     def fault(self, fault: str, operation: str = "create", **rule: Any) -> None:
-        """Let calls fail in this way (:mod:`gateway.testing.faults`)."""
+        """Make calls fail in this way (:mod:`gateway.testing.faults`)."""
         known = sorted(set(self.emulator.operations.values()))
         self.emulator.faults.add(parse_rules({"operation": operation, "fault": fault, **rule}, known))
 
     def fired(self, fault: str) -> int:
-        """How often a fault took place."""
+        """How often a fault was applied."""
         return self.emulator.faults.fired[fault]
 
     def posts(self, operation: str = "create") -> int:
-        """How many requests of an operation have come."""
+        """How many requests of an operation arrived."""
         return self.emulator.requests.per_operation[operation]
 
     def made(self) -> list[Made]:
-        """All runtimes that exist there."""
+        """All its runtimes, stopped ones included."""
         return list(self.emulator.made())
 
     def live(self, name: str | None = None) -> list[Made]:
-        """Those that hold their names; all, or those of one name."""
+        """The runtimes that hold their names: all of them, or those of one name."""
         return [made for made in self.made() if made.live and name in {None, made.name}]
 
     async def natively(self, client: aiohttp.ClientSession, method: str, path: str, body: Any = None) -> Any:
-        """Call the provider's own API past the gateway, as its account; gives the JSON of a success."""
+        """Call the provider's own API past the gateway, with its account. Return the JSON.
+
+        Raises ``AssertionError`` unless the call succeeds."""
         token = self.settings["token"]
         headers = {"Authorization": f"Bearer {token}"}
         async with client.request(method, self.url + path, json=body, headers=headers) as response:
             assert response.status < 300, await response.text()
             return await response.json()
 
-    async def at_rest(self) -> None:
-        """Return when no call waits any more, so that what was to be made has been made."""
+    async def until_idle(self) -> None:
+        """Return when no call is held any more, so that every pending create has taken effect."""
         await self.emulator.watch.until(lambda: self.emulator.waiting == 0)
 
 
@@ -104,7 +106,7 @@ def settings_of(upstreams: Iterable[Upstream]) -> dict[str, Mapping[str, Any]]:
 
 
 def default_setups() -> list[Setup]:
-    """One provider of each API, named as the API."""
+    """One provider of each API, named after the API."""
     return [Setup(api, api.replace("_", "-"), {}) for api in APIS]
 
 
@@ -137,13 +139,13 @@ async def _upstream(setup: Setup, options: Mapping[str, Any]) -> AsyncIterator[U
 
 
 async def _one_request_per_connection(_: web.Request, response: web.StreamResponse) -> None:
-    """So that a proxy that refuses connections refuses requests."""
+    """Close each connection after its response, so that a proxy that refuses connections refuses every request."""
     response.headers["Connection"] = "close"
     response.force_close()
 
 
 def body(upstream: Upstream | None, kind: str, name: str | None, **more: Any) -> dict[str, Any]:
-    """The body of a create. Without an upstream the gateway chooses; without a name it makes one."""
+    """The body of a create. Without ``upstream`` the gateway chooses the provider; without ``name`` it derives one."""
     chosen = {} if upstream is None else {"provider": upstream.name}
     named = {} if name is None else {"name": name}
     return {"kind": kind, **chosen, **named, **more}

@@ -1,4 +1,4 @@
-"""Gateways as real processes that can be killed, stopped, and started again, over one store and one settings file."""
+"""Gateways as real processes that can be killed, suspended and restarted, over one store and one settings file."""
 
 import asyncio
 import contextlib
@@ -26,14 +26,14 @@ QUICK: Final = {
     "settle_every": 0.1,
     "settling_in_flight": 16,
 }
-"""The settings of creates here: W is two seconds, and what a killed gateway held is free three seconds later."""
+"""The ``creates`` settings: the wait-out is 2 s, and the leases of a killed gateway end about 3 s after the kill."""
 
 DEADLINE: Final = 1.0
-"""Seconds that a create may take at a provider."""
+"""The deadline of a create at a provider, in seconds."""
 
 
 class Replica:
-    """One gateway, through all of its lives. ``lines`` is what it said in all of them."""
+    """One gateway, across restarts. ``lines`` is the output of all its processes; ``url`` is None while none runs."""
 
     def __init__(self, settings: Path, command: tuple[str, ...] = COMMAND) -> None:
         self._settings = settings
@@ -46,7 +46,7 @@ class Replica:
         self.kills = 0
 
     async def start(self) -> None:
-        """Start it, and return when it listens."""
+        """Start a process, and return when it listens. Raises ``AssertionError`` if it ends before."""
         assert self._process is None
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
@@ -62,35 +62,35 @@ class Replica:
         self._reader = asyncio.create_task(self._read(self._process))
         async with asyncio.timeout(HANGS):
             await self._watch.until(lambda: self.url is not None or self._reader_is_done())
-        assert self.url is not None, "it did not start:\n" + "".join(self.lines[-20:])
+        assert self.url is not None, "the gateway did not start:\n" + "".join(self.lines[-20:])
 
     async def kill(self) -> None:
-        """End it with ``kill -9``."""
+        """End the process with SIGKILL."""
         self.kills += 1
         await self._end(signal.SIGKILL)
 
     async def terminate(self) -> int:
-        """End it with SIGTERM; gives its exit code."""
+        """End the process with SIGTERM. Return its exit code."""
         return await self._end(signal.SIGTERM)
 
     def freeze(self) -> None:
-        """Stop it where it is, with SIGSTOP."""
+        """Suspend the process, with SIGSTOP."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on, with SIGCONT."""
+        """Continue the process, with SIGCONT."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
     def events(self, event: str) -> list[dict[str, Any]]:
-        """The log lines of one event."""
+        """The log lines of one event, decoded."""
         marked = f'"{event}"'
         lines = [json.loads(line) for line in self.lines if marked in line and line.startswith("{")]
         return [line for line in lines if line["event"] == event]
 
     async def close(self) -> None:
-        """End it if it runs."""
+        """End the process if one runs."""
         if self._process is not None:
             await self._end(signal.SIGKILL)
 
@@ -125,7 +125,7 @@ class Replica:
 def write_settings(
     folder: Path, providers: Mapping[str, Mapping[str, Any]], store: Mapping[str, Any], **sections: Any
 ) -> Path:
-    """The settings file of gateways over a store. JSON is YAML."""
+    """Write the settings file of gateways over a store (as JSON, which is valid YAML). Return its path."""
     creates = {**QUICK, **sections.pop("creates", {})}
     document = {
         "version": 1,
@@ -143,16 +143,16 @@ def write_settings(
 
 
 def encryption_key() -> str:
-    """A key to seal with."""
+    """A new random sealing key."""
     return b64encode(secrets.token_bytes(32)).decode()
 
 
 @asynccontextmanager
 async def replicas(settings: Path, count: int) -> AsyncIterator[list[Replica]]:
-    """So many gateways over the same settings."""
+    """Run ``count`` gateways with the same settings."""
     made = [Replica(settings) for _ in range(count)]
     try:
-        await made[0].start()  # the first one makes the schema
+        await made[0].start()  # the first one creates the schema
         await asyncio.gather(*(replica.start() for replica in made[1:]))
         yield made
     finally:

@@ -1,4 +1,4 @@
-"""The mix of faults that creates go through, and the creates themselves, all drawn from one seed."""
+"""A random mix of faults, and the creates that are sent meanwhile, both derived from one seed."""
 
 import random
 from collections import Counter
@@ -27,7 +27,7 @@ MIX: Final[Sequence[tuple[float, Mapping[str, Any]]]] = (
     (0.0125, {"fault": "html"}),
     (0.0125, {"fault": "html", "status": 200}),
 )
-"""The share of creates that each fault of the emulators takes place on."""
+"""The faults of the emulators, and the share of creates to which each is applied."""
 
 
 class Storm:
@@ -35,12 +35,12 @@ class Storm:
 
     def __init__(self, upstreams: Sequence[Upstream], seed: int) -> None:
         self._upstreams = upstreams
-        self._chance = random.Random(seed)  # noqa: S311 (chance that can be repeated)
+        self._chance = random.Random(seed)  # noqa: S311 (repeatable)
         self._refusing: Counter[str] = Counter()
         self._refused: set[int] = set()
 
     def begin(self) -> None:
-        """Put the faults in force. Each takes place once for certain, at one of the providers."""
+        """Activate the faults. Each is applied at least once, at one of the providers."""
         for upstream in self._upstreams:
             for share, rule in MIX:
                 upstream.fault(**rule, probability=share, seed=self._chance.randrange(1 << 30))
@@ -48,8 +48,8 @@ class Storm:
             self._upstreams[index % len(self._upstreams)].fault(**rule, times=1)
 
     def creates(self, count: int, word: str) -> Iterator[Create]:
-        """So many creates, each under a key of its own: at every provider in turn and now and then at none in
-        particular, now and then without a name."""
+        """``count`` creates with different keys, at the providers in turn. 10 % of them name no provider, and 20 % no
+        name."""
         for number in range(count):
             upstream = self._upstreams[number % len(self._upstreams)]
             anywhere, unnamed = self._chance.random() < 0.1, self._chance.random() < 0.2
@@ -61,7 +61,7 @@ class Storm:
 
     @asynccontextmanager
     async def around(self, create: Create) -> AsyncIterator[None]:
-        """Let the create's provider refuse connections meanwhile, if it is one of those."""
+        """Make the create's provider refuse connections within the context, if the create was drawn for it."""
         if create.number not in self._refused:
             yield
             return
@@ -77,7 +77,7 @@ class Storm:
                 await upstream.proxy.set_mode(Mode.FORWARD)
 
     def end(self) -> dict[str, int]:
-        """End all faults; how often each took place, at all providers together."""
+        """Deactivate all faults. Return how often each was applied, summed over the providers."""
         fired: Counter[str] = Counter()
         for upstream in self._upstreams:
             for rule in upstream.emulator.faults.shown():

@@ -1,5 +1,7 @@
-"""A provider hangs, refuses, floods with 429, answers 500, and comes back: its callers hear at once, nobody else
-notices, and nothing of it is left in the gateway."""
+"""A provider hangs, refuses connections, responds with 429 and 500, and recovers (docs/promises.md#p4).
+
+Its own callers fail at once, callers of other providers are not affected, and the gateway keeps nothing of it.
+"""
 
 import asyncio
 import json
@@ -14,14 +16,14 @@ import pytest
 
 from gateway.ports.clock import SystemClock
 from gateway.testing.tcp_faults import Mode
-from tests.faults.callers import Answer
-from tests.faults.conftest import StorePlace
+from tests.faults.callers import Response
+from tests.faults.conftest import StoreLocation
 from tests.faults.eventually import eventually
 from tests.faults.providers import APIS, Upstream
-from tests.faults.world import Local, World, a_name, world
+from tests.faults.world import Local, World, unique_name, world
 
 REST: Final = 60.0
-"""Seconds that a breaker rests here: it ends when a test says so, and not before."""
+"""Seconds for which an open breaker stays open. Only a test that advances the clock ends it."""
 
 DEADLINE: Final = 1.0
 CALLERS: Final = 6
@@ -42,8 +44,8 @@ SECTIONS: Final[Mapping[str, Any]] = {
 }
 
 
-class Ahead(SystemClock):
-    """The machine's clock, and as much more as was added."""
+class AdvanceableClock(SystemClock):
+    """The system clock, plus the seconds by which a test has advanced it."""
 
     def __init__(self) -> None:
         self._seconds = 0.0
@@ -57,53 +59,53 @@ class Ahead(SystemClock):
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A gateway with one provider that is going to be ill; ``well`` are the others, and ``made`` is a runtime of
+    """A gateway with one provider that is going to be sick; ``healthy`` are the others, and ``made`` is a runtime of
     each by the provider's name."""
 
     w: World
     gateway: Local
-    clock: Ahead
-    ill: Upstream
-    well: Sequence[Upstream]
+    clock: AdvanceableClock
+    sick: Upstream
+    healthy: Sequence[Upstream]
     made: Mapping[str, str]
 
-    async def call(self, method: str, path: str, body: Any = None) -> Answer:
-        """One call. (Each has a connection of its own.)"""
+    async def call(self, method: str, path: str, body: Any = None) -> Response:
+        """One call, on a connection of its own."""
         async with self.w.client.request(method, self.gateway.url + path, json=body) as response:
-            return Answer(response.status, response.headers, json.loads(await response.read() or "null"))
+            return Response(response.status, response.headers, json.loads(await response.read() or "null"))
 
-    async def get(self, upstream: Upstream) -> Answer:
-        """A read of its runtime."""
+    async def get(self, upstream: Upstream) -> Response:
+        """Read the provider's runtime."""
         return await self.call("GET", f"/v1/runtimes/{self.made[upstream.name]}")
 
-    async def stop(self, upstream: Upstream) -> Answer:
-        """A stop of its runtime, whatever is lost."""
+    async def stop(self, upstream: Upstream) -> Response:
+        """Stop the provider's runtime; a durable one loses its state."""
         body = {"discard_state": True} if upstream.kind == "durable" else None
         return await self.call("POST", f"/v1/runtimes/{self.made[upstream.name]}/stop", body)
 
-    async def create(self, upstream: Upstream) -> Answer:
+    async def create(self, upstream: Upstream) -> Response:
         """A create under a new name."""
-        return await self.w.create(upstream, name := a_name(), name)
+        return await self.w.create(upstream, name := unique_name(), name)
 
     async def policies(self, upstream: Upstream) -> Any:
-        """The policies as they stand, by class of work."""
+        """The present state of the policies, by class of work."""
         return (await self.call("GET", f"/v1/providers/{upstream.name}")).json["policies"]
 
     async def metrics(self) -> dict[str, float]:
-        """All series by name and labels."""
+        """The values of all metric series, by name and labels."""
         async with self.w.client.get(self.gateway.url + "/metrics") as response:
             lines = (await response.text()).splitlines()
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
 
     def requests(self, upstream: Upstream) -> list[dict[str, Any]]:
-        """What was logged of its callers' requests."""
+        """The access log lines of the requests for this provider."""
         lines = [json.loads(line) for line in self.gateway.log.getvalue().splitlines()]
         return [line for line in lines if line["event"] == "request" and line.get("provider") == upstream.name]
 
-    async def healthy_are_not_touched(self) -> None:
-        """Every call at the others went through at once, and none waited for a turn."""
+    async def healthy_are_unaffected(self) -> None:
+        """No call for a healthy provider failed or waited for a slot."""
         metrics = await self.metrics()
-        for upstream in self.well:
+        for upstream in self.healthy:
             for work, policy in (await self.policies(upstream)).items():
                 assert (policy["waiting"], policy["breaker"]) == (0, "closed"), (upstream.name, work, policy)
             rejected = [
@@ -118,61 +120,61 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(api: str, folder: Path, place: StorePlace, **settings: Any) -> AsyncIterator[Scene]:
-    """``settings`` are those of the provider that is going to be ill."""
-    clock = Ahead()
-    async with world(folder, place) as w:
-        ill = w.providers[api.replace("_", "-")]
-        async with w.gateway(clock=clock, providers={ill.name: settings}, **SECTIONS) as gateway:
+async def scene(api: str, folder: Path, location: StoreLocation, **settings: Any) -> AsyncIterator[Scene]:
+    """``settings`` are those of the provider that is going to be sick."""
+    clock = AdvanceableClock()
+    async with world(folder, location) as w:
+        sick = w.providers[api.replace("_", "-")]
+        async with w.gateway(clock=clock, providers={sick.name: settings}, **SECTIONS) as gateway:
             made = {}
             for upstream in w.providers.values():
-                answer = await w.made(upstream, name := a_name(), name)
-                made[upstream.name] = answer.json["id"]
-            well = [upstream for upstream in w.providers.values() if upstream is not ill]
-            yield Scene(w, gateway, clock, ill, well, made)
+                response = await w.made(upstream, name := unique_name(), name)
+                made[upstream.name] = response.json["id"]
+            healthy = [upstream for upstream in w.providers.values() if upstream is not sick]
+            yield Scene(w, gateway, clock, sick, healthy, made)
 
 
 @pytest.mark.parametrize("api", APIS)
-async def test_all_places_of_a_provider_are_its_own_while_another_hangs_and_its_row_is_full(
-    api: str, sqlite_place: StorePlace, tmp_path: Path
+async def test_healthy_providers_keep_all_their_slots_while_another_hangs_with_a_full_queue(
+    api: str, sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
     patient = {"policies": SICK["policies"], "deadlines": dict.fromkeys(SICK["deadlines"], 60)}
-    async with scene(api, tmp_path, sqlite_place, **patient) as s:
-        s.ill.fault("hold", operation="*")
-        stuck = [asyncio.create_task(work(s.ill)) for work in (s.get, s.create) for _ in range(4)]
+    async with scene(api, tmp_path, sqlite_location, **patient) as s:
+        s.sick.fault("hold", operation="*")
+        stuck = [asyncio.create_task(work(s.sick)) for work in (s.get, s.create) for _ in range(4)]
 
         async def is_full() -> bool:
-            lanes = await s.policies(s.ill)
+            lanes = await s.policies(s.sick)
             return all((lanes[work]["in_flight"], lanes[work]["waiting"]) == (2, 2) for work in ("read", "create"))
 
-        await eventually(is_full, "all places and the rows are taken")
+        await eventually(is_full, "all slots and both queues are full")
         for work in (s.get, s.create):
-            refused = await work(s.ill)
+            refused = await work(s.sick)
             assert (refused.status, refused.code, "Retry-After" in refused.headers) == (503, "overloaded", True)
 
-        for well in s.well:
-            most = (await s.policies(well))["read"]["max_in_flight"]
-            well.fault("hold", operation="get")
-            reads = [asyncio.create_task(s.get(well)) for _ in range(most)]
-            await well.emulator.until_waiting(most)
-            read = (await s.policies(well))["read"]
+        for healthy in s.healthy:
+            most = (await s.policies(healthy))["read"]["max_in_flight"]
+            healthy.fault("hold", operation="get")
+            reads = [asyncio.create_task(s.get(healthy)) for _ in range(most)]
+            await healthy.emulator.until_waiting(most)
+            read = (await s.policies(healthy))["read"]
             assert (read["in_flight"], read["waiting"]) == (most, 0)
-            assert (await s.create(well)).status == 201
-            well.emulator.faults.end_all()
-            well.emulator.release()
-            assert {answer.status for answer in await asyncio.gather(*reads)} == {200}
-            assert (await s.stop(well)).status == 200
-        await s.healthy_are_not_touched()
+            assert (await s.create(healthy)).status == 201
+            healthy.emulator.faults.end_all()
+            healthy.emulator.release()
+            assert {response.status for response in await asyncio.gather(*reads)} == {200}
+            assert (await s.stop(healthy)).status == 200
+        await s.healthy_are_unaffected()
 
-        s.ill.emulator.faults.end_all()
+        s.sick.emulator.faults.end_all()
 
         async def all_ended() -> bool:
-            s.ill.emulator.release()
+            s.sick.emulator.release()
             return all(task.done() for task in stuck)
 
-        await eventually(all_ended, "what was held ends")
-        assert Counter(answer.status for answer in await asyncio.gather(*stuck)) == {200: 4, 201: 4}
-        assert len(s.ill.live()) == 5
+        await eventually(all_ended, "the held calls end")
+        assert Counter(response.status for response in await asyncio.gather(*stuck)) == {200: 4, 201: 4}
+        assert len(s.sick.live()) == 5
 
 
 async def _refuses(upstream: Upstream) -> None:
@@ -193,108 +195,108 @@ PHASES: Final[Sequence[tuple[Callable[[Upstream], Awaitable[None]], set[str], bo
     (_faulty("status", status=429, retry_after=30), {"rate_limited", "quota_exceeded", "overloaded"}, False),
     (_faulty("status", status=500), {"provider_error", "provider_unavailable", "overloaded"}, True),
 )
-"""How it is sick one after the other, what a read may hear then, and whether that opens the breaker."""
+"""The failures in order: how to cause it, which codes a read may then receive, and whether it opens the breaker."""
 
 
 @pytest.mark.parametrize("api", APIS)
-async def test_a_provider_that_is_sick_in_every_way_is_refused_at_once_comes_back_and_leaves_nothing(
-    api: str, sqlite_place: StorePlace, tmp_path: Path
+async def test_sick_provider_fails_at_once_recovers_and_leaves_no_task_intent_or_queued_call(
+    api: str, sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
-    async with scene(api, tmp_path, sqlite_place, **SICK) as s:
+    async with scene(api, tmp_path, sqlite_location, **SICK) as s:
         before = _tasks()
-        for sicken, heard, opens in PHASES:
-            await sicken(s.ill)
+        for sicken, codes, opens in PHASES:
+            await sicken(s.sick)
             async with asyncio.TaskGroup() as group:
                 flood = [group.create_task(_flood(s)) for _ in range(CALLERS)]
-                for well in s.well:
-                    group.create_task(_ordinary(s, well))
+                for healthy in s.healthy:
+                    group.create_task(_ordinary(s, healthy))
             reads: Counter[str | None] = sum((task.result() for task in flood), Counter())
             assert reads.total() == CALLERS * ROUNDS
-            assert set(reads) <= heard, reads
-            await s.healthy_are_not_touched()
+            assert set(reads) <= codes, reads
+            await s.healthy_are_unaffected()
 
             if opens:
-                assert (await s.policies(s.ill))["read"]["breaker"] == "open"
-                asked = s.ill.posts("get")
-                refused = await s.get(s.ill)
+                assert (await s.policies(s.sick))["read"]["breaker"] == "open"
+                asked = s.sick.posts("get")
+                refused = await s.get(s.sick)
                 assert (refused.status, refused.code) == (503, "provider_unavailable")
                 assert 0 < int(refused.headers["Retry-After"]) <= REST
-                assert s.ill.posts("get") == asked
-            await _comes_back(s)
+                assert s.sick.posts("get") == asked
+            await _recovers(s)
 
         async def nothing_is_left() -> bool:
-            for intent in await s.w.unsettled():  # whose callers ask again
-                await s.w.create(s.ill, intent.name, intent.key)
+            for intent in await s.w.unsettled():  # their callers retry
+                await s.w.create(s.sick, intent.name, intent.key)
             return not await s.w.unsettled() and _tasks() == before
 
         await eventually(nothing_is_left, "no intent and no task is left", last=lambda: _tasks() - before)
-        for policy in (await s.policies(s.ill)).values():
+        for policy in (await s.policies(s.sick)).values():
             assert (policy["in_flight"], policy["waiting"]) == (0, 0)
         depths = {series: value for series, value in (await s.metrics()).items() if "queue_depth" in series}
         assert set(depths.values()) == {0.0}, depths
 
 
 async def _flood(s: Scene) -> Counter[str | None]:
-    """A caller of the sick provider that does not give up; gives what its reads heard."""
-    heard: Counter[str | None] = Counter()
+    """A caller of the sick provider that keeps calling. Return the codes that its reads received."""
+    codes: Counter[str | None] = Counter()
     for _ in range(ROUNDS):
-        heard[(await s.get(s.ill)).code] += 1
-        listed = await s.call("GET", f"/v1/runtimes?provider={s.ill.name}")
+        codes[(await s.get(s.sick)).code] += 1
+        listed = await s.call("GET", f"/v1/runtimes?provider={s.sick.name}")
         assert listed.status == 503
-        for answer in (await s.create(s.ill), await s.stop(s.ill)):
-            assert answer.status >= 400
-            assert answer.code != "internal_error", answer
-    return heard
+        for response in (await s.create(s.sick), await s.stop(s.sick)):
+            assert response.status >= 400
+            assert response.code != "internal_error", response
+    return codes
 
 
-async def _ordinary(s: Scene, well: Upstream) -> None:
+async def _ordinary(s: Scene, healthy: Upstream) -> None:
     """A caller of a healthy provider."""
     for _ in range(ROUNDS):
-        assert (await s.get(well)).status == 200
-        listed = await s.call("GET", f"/v1/runtimes?provider={well.name}")
+        assert (await s.get(healthy)).status == 200
+        listed = await s.call("GET", f"/v1/runtimes?provider={healthy.name}")
         assert (listed.status, listed.json["incomplete"]) == (200, [])
-        assert (await s.create(well)).status == 201
+        assert (await s.create(healthy)).status == 201
 
 
-async def _comes_back(s: Scene) -> None:
-    """The provider is well, and after the breakers' rest everything goes through again."""
-    s.ill.emulator.faults.end_all()
-    s.ill.emulator.release()
-    await s.ill.proxy.set_mode(Mode.FORWARD)
+async def _recovers(s: Scene) -> None:
+    """The provider recovers, and after the breakers' rest all calls succeed again."""
+    s.sick.emulator.faults.end_all()
+    s.sick.emulator.release()
+    await s.sick.proxy.set_mode(Mode.FORWARD)
     s.clock.advance(REST)
 
     async def works() -> bool:
-        answers = [await s.get(s.ill), await s.create(s.ill)]
-        return [answer.status for answer in answers] == [200, 201]
+        responses = [await s.get(s.sick), await s.create(s.sick)]
+        return [response.status for response in responses] == [200, 201]
 
     await eventually(works, "the provider is used again")
-    policies = await s.policies(s.ill)
+    policies = await s.policies(s.sick)
     assert {policies[work]["breaker"] for work in ("read", "create")} == {"closed"}
 
 
 def _tasks() -> Counter[str]:
-    """What runs in this process, connections aside: those are bounded by themselves, and closed later."""
+    """The tasks in this process by name, without those of connections, which have a bound of their own."""
     names = (str(getattr(task.get_coro(), "__qualname__", "")) for task in asyncio.all_tasks())
     return Counter(name for name in names if not name.startswith(("RequestHandler.", "TcpFaultProxy.")))
 
 
 @pytest.mark.parametrize("api", APIS)
-async def test_a_stop_goes_through_while_creates_are_given_a_rest(
-    api: str, sqlite_place: StorePlace, tmp_path: Path
+async def test_stop_succeeds_while_the_breaker_of_creates_is_open(
+    api: str, sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
-    async with scene(api, tmp_path, sqlite_place, **{**SICK, "deadlines": {}}) as s:
-        s.ill.fault("status", status=503)
+    async with scene(api, tmp_path, sqlite_location, **{**SICK, "deadlines": {}}) as s:
+        s.sick.fault("status", status=503)
 
         async def is_open() -> bool:
-            refused = await s.create(s.ill)
+            refused = await s.create(s.sick)
             assert refused.status in {503, 504}
-            return bool((await s.policies(s.ill))["create"]["breaker"] == "open")
+            return bool((await s.policies(s.sick))["create"]["breaker"] == "open")
 
         await eventually(is_open, "the breaker of creates is open")
-        posts, unsettled = s.ill.posts(), len(await s.w.unsettled())
-        refused = await s.create(s.ill)
+        posts, unsettled = s.sick.posts(), len(await s.w.unsettled())
+        refused = await s.create(s.sick)
         assert (refused.status, refused.code, refused.json["retryable"]) == (503, "provider_unavailable", "yes")
         assert "Retry-After" in refused.headers
-        assert (s.ill.posts(), len(await s.w.unsettled())) == (posts, unsettled)
-        assert (await s.get(s.ill)).status == 200
-        assert (await s.stop(s.ill)).status == 200
+        assert (s.sick.posts(), len(await s.w.unsettled())) == (posts, unsettled)
+        assert (await s.get(s.sick)).status == 200
+        assert (await s.stop(s.sick)).status == 200

@@ -1,4 +1,4 @@
-"""What is remembered of creates tells no secret, also not to who can guess."""
+"""The store reveals no secret of a create, not even to a reader who can guess it (docs/promises.md#p6)."""
 
 import hashlib
 import hmac
@@ -10,7 +10,7 @@ from typing import Any
 import rfc8785
 
 from tests.contract.store_subjects import connected
-from tests.faults.conftest import StorePlace
+from tests.faults.conftest import StoreLocation
 from tests.faults.world import world
 
 CANARY = "canary-of-the-mine-0815"
@@ -19,10 +19,11 @@ PROXY = {"type": "http", "host": "proxy.example", "port": 8080, "username": "me"
 _TABLES = ("SELECT * FROM intents", "SELECT * FROM pins", "SELECT * FROM specs", "SELECT * FROM decisions")
 
 
-async def test_case_21_the_store_holds_no_secret_and_no_digest_that_a_word_list_finds(
-    store_place: StorePlace, tmp_path: Path
+async def test_store_holds_no_secret_and_no_digest_of_a_guessable_secret(
+    store_location: StoreLocation, tmp_path: Path
 ) -> None:
-    async with world(tmp_path, store_place, deadline=1) as w:
+    """See docs/fault-cases.md#case-21."""
+    async with world(tmp_path, store_location, deadline=1) as w:
         async with w.gateway(creates={"wait_out": 60, "settle_every": 60}) as gateway:
             for name, upstream in w.providers.items():
                 assert (await w.create(upstream, f"done-{name}", f"done-{name}", **_secret(name, CANARY))).status == 201
@@ -30,7 +31,7 @@ async def test_case_21_the_store_holds_no_secret_and_no_digest_that_a_word_list_
                 upstream.fault("list_lag", times=1)
                 lost = await w.create(upstream, f"lost-{name}", f"lost-{name}", **_secret(name, CANARY))
                 assert lost.code == "outcome_unknown"
-            kept = await _everything(store_place)
+            kept = await _everything(store_location)
             sent = [b.body for u in w.providers.values() for b in u.emulator.requests.received("create")]
         log = gateway.log.getvalue()
     assert sum(CANARY in str(body) for body in sent) >= 2 * len(w.providers)
@@ -48,7 +49,7 @@ def _secret(provider: str, password: str) -> dict[str, Any]:
 
 
 def _guesses(providers: list[str]) -> Iterator[bytes]:
-    """The digests that somebody would try who has the store, the requests but for a password, and a list of words."""
+    """The digests that an attacker would try who has the store, the requests without the password, and a word list."""
     for word in WORDS:
         documents = [
             {"kind": kind, "provider": name, "name": f"{what}-{name}", **_secret(name, word)}
@@ -62,14 +63,14 @@ def _guesses(providers: list[str]) -> Iterator[bytes]:
 
 
 def _forms(secret: bytes) -> list[bytes]:
-    """How bytes may stand in a file."""
+    """The encodings in which the bytes might be stored."""
     return [secret, secret.hex().encode(), b64encode(secret).rstrip(b"=")]
 
 
-async def _everything(place: StorePlace) -> bytes:
-    """All bytes of a store, those of its log of writes included."""
-    if place.file is not None:
-        return b"".join(path.read_bytes() for path in place.files())
-    async with connected(place.settings["url"]) as connection:
+async def _everything(location: StoreLocation) -> bytes:
+    """All bytes of a store, including a SQLite store's write-ahead log."""
+    if location.file is not None:
+        return b"".join(path.read_bytes() for path in location.files())
+    async with connected(location.settings["url"]) as connection:
         rows = [row for table in _TABLES for row in await connection.fetch(table)]
     return b"\n".join(value if isinstance(value, bytes) else str(value).encode() for row in rows for value in row)

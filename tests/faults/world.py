@@ -1,6 +1,6 @@
-"""Gateways in this process over one store, in front of emulators: for what needs no process of its own.
+"""Gateways in this process over one store, in front of emulators: for tests that need no separate process.
 
-A gateway here is the whole service on a real port, with the settings that a process would read.
+Each gateway is the complete service on a real port, and reads the same settings file as a process would.
 """
 
 import itertools
@@ -20,8 +20,8 @@ from gateway.ports.store import IntentQuery
 from gateway.settings import load_settings
 from gateway.storage.sql_store import SqlStore
 from gateway.telemetry.logs import make_logger
-from tests.faults.callers import Answer, post, session
-from tests.faults.conftest import StorePlace
+from tests.faults.callers import Response, post, session
+from tests.faults.conftest import StoreLocation
 from tests.faults.eventually import eventually
 from tests.faults.providers import Setup, Upstream, body, default_setups, upstreams
 from tests.faults.replicas import write_settings
@@ -31,25 +31,25 @@ _names: Final = itertools.count()
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """A gateway in this process. ``log`` is what it logged."""
+    """A gateway in this process. ``log`` receives its log lines."""
 
     url: str
     log: StringIO
 
 
 class World:
-    """Emulators and a store, and what callers do at the gateways over them."""
+    """Emulators and a store, and the calls that a test makes at the gateways over them."""
 
     def __init__(
         self,
         folder: Path,
-        place: StorePlace,
+        location: StoreLocation,
         providers: Sequence[Upstream],
         store: SqlStore,
         client: aiohttp.ClientSession,
     ) -> None:
         self.folder = folder
-        self.place = place
+        self.location = location
         self.providers = {upstream.name: upstream for upstream in providers}
         self.store = store
         self.client = client
@@ -59,11 +59,12 @@ class World:
     async def gateway(
         self, *, clock: Clock | None = None, providers: Mapping[str, Mapping[str, Any]] | None = None, **sections: Any
     ) -> AsyncIterator[Local]:
-        """One more gateway. ``providers`` has further settings of providers by name, ``sections`` those of the file."""
+        """Run one more gateway. ``providers`` has additional provider settings by name, ``sections`` other sections of
+        the settings file."""
         chosen = {upstream.name: upstream.settings for upstream in self.providers.values()}
         for name, more in (providers or {}).items():
             chosen[name] = {**chosen.get(name, {}), **more}
-        sections = {"store": self.place.settings, **sections}
+        sections = {"store": self.location.settings, **sections}
         settings = load_settings(
             write_settings(self.folder, chosen, sections.pop("store"), **sections),
             provider_models=provider_models(),
@@ -77,33 +78,33 @@ class World:
             yield local
             self.gateways.remove(local)
 
-    async def create(self, upstream: Upstream, name: str | None, key: str | None = None, **more: Any) -> Answer:
-        """One try of a create at the newest gateway, or the one at ``url``."""
+    async def create(self, upstream: Upstream, name: str | None, key: str | None = None, **more: Any) -> Response:
+        """One attempt of a create at the newest gateway, or at ``url``, with the session ``client`` if it is given."""
         url, client = more.pop("url", None), more.pop("client", self.client)
         wanted = body(upstream, upstream.kind, name, **more)
         return await post(client, url or self.gateways[-1].url, wanted, key)
 
-    async def made(self, upstream: Upstream, name: str | None, key: str | None = None, **more: Any) -> Answer:
-        """The same until it is answered with a runtime."""
-        answer: Answer | None = None
+    async def made(self, upstream: Upstream, name: str | None, key: str | None = None, **more: Any) -> Response:
+        """Repeat a create until the response is a runtime. Raises ``AssertionError`` if it never is."""
+        response: Response | None = None
 
         async def is_made() -> bool:
-            nonlocal answer
-            answer = await self.create(upstream, name, key, **more)
-            return answer.status < 300
+            nonlocal response
+            response = await self.create(upstream, name, key, **more)
+            return response.status < 300
 
-        await eventually(is_made, f"{name} or {key} is made", last=lambda: answer and answer.json)
-        assert answer is not None
-        return answer
+        await eventually(is_made, f"{name} or {key} is made", last=lambda: response and response.json)
+        assert response is not None
+        return response
 
     async def intent(self, key: str, principal: str = "caller") -> Intent:
-        """What the store knows of a key."""
+        """The intent of a key. Raises ``AssertionError`` if there is none."""
         found = await self.store.by_key(principal, key)
         assert found is not None, f"no intent of {key}"
         return found
 
     async def becomes(self, key: str, state: IntentState) -> Intent:
-        """The intent of a key, as soon as it is in a state."""
+        """The intent of a key, as soon as it is in a state. Raises ``AssertionError`` if it never is."""
 
         seen: Intent | None = None
 
@@ -121,19 +122,19 @@ class World:
         return list(await self.store.list(IntentQuery(states=frozenset({IntentState.OPEN, IntentState.UNKNOWN}))))
 
 
-def a_name() -> str:
-    """A name that no other test has."""
+def unique_name() -> str:
+    """A name that no other test uses."""
     return f"case-{next(_names)}"
 
 
 @asynccontextmanager
 async def world(
-    folder: Path, place: StorePlace, *, setups: Sequence[Setup] | None = None, deadline: float | None = None
+    folder: Path, location: StoreLocation, *, setups: Sequence[Setup] | None = None, deadline: float | None = None
 ) -> AsyncIterator[World]:
-    """Emulators over a place for a store, and no gateway yet. ``deadline`` is that of a create, in seconds."""
+    """Start emulators and open the store, without a gateway. ``deadline`` is the deadline of a create, in seconds."""
     options = {} if deadline is None else {"deadlines": {"create": deadline}}
     async with AsyncExitStack() as stack:
         providers = await stack.enter_async_context(upstreams(setups or default_setups(), **options))
         client = await stack.enter_async_context(session())
-        store = await stack.enter_async_context(place.opened())
-        yield World(folder, place, providers, store, client)
+        store = await stack.enter_async_context(location.opened())
+        yield World(folder, location, providers, store, client)

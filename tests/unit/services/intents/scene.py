@@ -1,4 +1,4 @@
-"""Creates over fake providers, a store in memory, and clocks that a test turns."""
+"""Creates over fake providers, an in-memory store, and clocks that a test sets."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,10 +15,18 @@ from gateway.ports.provider import Created, Deduplication, Seen, WireCreate
 from gateway.ports.transport import Call, Phase, TransportFailure
 from gateway.services.create import CreateService
 from gateway.services.fleet import Fleet
-from gateway.services.intents import CreateContext, CreateResult, IntentService, Reconciler
+from gateway.services.intents import (
+    CreateContext,
+    CreateResult,
+    IntentService,
+    PayloadSealer,
+    Reconciler,
+    TargetResolver,
+)
 from gateway.services.routing import Router
 from gateway.settings import CreatesSettings
 from gateway.storage.memory import MemoryDatabase, MemoryStore
+from gateway.storage.sealing import Keyring, new_key
 from tests.unit.services.fakes import (
     BrowserLike,
     DurableLike,
@@ -32,26 +40,27 @@ from tests.unit.services.fakes import (
 
 LOST = TransportFailure("disconnected", Phase.SENT, operation=Operation.CREATE)
 REFUSED = TransportFailure("refused", Phase.CONNECTING, operation=Operation.CREATE)
-W = CreatesSettings().wait_out
+WAIT_OUT = CreatesSettings().wait_out
 
 
-def said(status: int, error: type[GatewayError], *, own: bool = True, provider: str = "one") -> GatewayError:
-    """What a provider answered, in its own envelope or not."""
-    return error("said", failure=ProviderFailure(provider, status=status, own_envelope=own))
+def error_response(status: int, error: type[GatewayError], *, own: bool = True, provider: str = "one") -> GatewayError:
+    """The error that an adapter makes of a provider's response; ``own``: the body has the provider's own error
+    format."""
+    return error("An error response.", failure=ProviderFailure(provider, status=status, own_envelope=own))
 
 
-class _Losing(FakeAdapter):
-    """Carries a create out and then fails with what is in ``lost``, taken one by one."""
+class _LosesResponses(FakeAdapter):
+    """Executes a create, and then raises the next failure of ``lost``, if there is one."""
 
     def __init__(self, name: str = "one", **settings: Any) -> None:
         super().__init__(name, **settings)
         self.lost: list[Failure] = []
         self.sent: list[WireCreate] = []
-        self.others: list[Runtime] = []
-        """Runtimes of other creates that are answered with, taken one by one."""
-        self.says_created = True
-        self.hides_all = False
-        """Look-ups find nothing."""
+        self.other_responses: list[Runtime] = []
+        """Runtimes of other creates; each create returns the next one instead of its own."""
+        self.reports_created = True
+        self.finds_nothing = False
+        """Whether look-ups find nothing."""
 
     async def send_create(
         self, wire: WireCreate, scope: str, call: Call, *, idempotency_key: str | None = None
@@ -60,28 +69,28 @@ class _Losing(FakeAdapter):
         made = await self._made(wire, scope, call, idempotency_key)
         if self.lost:
             raise self.lost.pop(0)
-        if self.others:
-            return Created(self.others.pop(0), created=self.says_created)
+        if self.other_responses:
+            return Created(self.other_responses.pop(0), created=self.reports_created)
         return made
 
     async def find(self, scope: str, name: str, call: Call) -> Sequence[Runtime]:
         found = await super().find(scope, name, call)
-        return [] if self.hides_all else found
+        return [] if self.finds_nothing else found
 
     async def _made(self, wire: WireCreate, scope: str, call: Call, key: str | None) -> Created:
         return await super().send_create(wire, scope, call, idempotency_key=key)
 
 
-class Durable(_Losing, DurableLike):
-    """Dedupes by name; a create costs nothing."""
+class Durable(_LosesResponses, DurableLike):
+    """Deduplicates by name; a create is free of charge."""
 
 
-class Plain(_Losing, BrowserLike):
-    """Dedupes nothing, and marks nothing."""
+class Plain(_LosesResponses, BrowserLike):
+    """Deduplicates nothing, and has no markers."""
 
 
-class Keyed(_Losing, BrowserLike):
-    """Dedupes by key, until ``by_key`` is cleared; its creates are marked. ``unique``: a name is taken once."""
+class Keyed(_LosesResponses, BrowserLike):
+    """Deduplicates by key, until ``by_key`` is cleared; its creates carry markers. ``unique``: names are unique."""
 
     deduplication = Deduplication.BY_KEY
     definitive_rejections = frozenset({400, 401, 403, 404})
@@ -108,63 +117,75 @@ class Keyed(_Losing, BrowserLike):
 
 
 class Clocks(FakeClock):
-    """The clocks of this machine: the wall clock may be ``off`` the one that only goes forward."""
+    """The clocks of a machine. The wall clock is ``offset`` seconds ahead of the monotonic one."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.off = 0.0
+        self.offset = 0.0
 
     def now(self) -> float:
-        return self.time + self.off
+        return self.time + self.offset
 
 
 @dataclass
-class Heard:
-    """An observer that keeps what it is told."""
+class RecordingObserver:
+    """An observer that records its events."""
 
-    told: list[tuple[Any, ...]] = field(default_factory=list)
+    events: list[tuple[Any, ...]] = field(default_factory=list)
 
     def settled(self, intent: Intent, *, late: bool) -> None:
-        self.told.append(("settled", intent.state, late))
+        self.events.append(("settled", intent.state, late))
 
     def unknown(self, intent: Intent) -> None:
-        self.told.append(("unknown", intent.state))
+        self.events.append(("unknown", intent.state))
 
     def misanswered(self, intent: Intent, answered_id: str) -> None:  # noqa: ARG002
-        self.told.append(("misanswered", answered_id))
+        self.events.append(("misanswered", answered_id))
 
     def parked(self, intent: Intent) -> None:
-        self.told.append(("parked", intent.reason))
+        self.events.append(("parked", intent.reason))
 
     def surplus(self, intent: Intent, runtime_id: str) -> None:  # noqa: ARG002
-        self.told.append(("surplus", runtime_id))
+        self.events.append(("surplus", runtime_id))
 
     def not_written(self, intent_id: str, error: StoreUnavailable) -> None:  # noqa: ARG002
-        self.told.append(("not_written", error.code))
+        self.events.append(("not_written", error.code))
 
     def failed(self, error: Exception) -> None:
-        self.told.append(("failed", type(error)))
+        self.events.append(("failed", type(error)))
 
 
 OnStore = Callable[[str, bool], Awaitable[None]]
 
 
 class Scene:
-    """A gateway whose providers are these. ``on_store`` is called around every call of the store."""
+    """A gateway with these providers. ``on_store`` is called before and after every call of the store, with the name of
+    the method and whether it is done. The database's clock is ``database_offset`` seconds ahead."""
 
-    def __init__(self, *adapters: FakeAdapter, rules: CreatesSettings | None = None, database_off: float = 0.0) -> None:
+    def __init__(
+        self, *adapters: FakeAdapter, rules: CreatesSettings | None = None, database_offset: float = 0.0
+    ) -> None:
         self.adapters = adapters
         self.clock = Clocks()
         self.rows = MemoryDatabase()
         self.on_store: OnStore | None = None
-        self.store = MemoryStore(lambda: self.clock.time + database_off, database=self.rows, on_call=self._around_store)
-        self.heard = Heard()
+        self.store = MemoryStore(
+            lambda: self.clock.time + database_offset, database=self.rows, on_call=self._around_store
+        )
+        self.observer = RecordingObserver()
+        self.sealer = Keyring([new_key()])
         self.fleet = Fleet(adapters, self.clock)
-        self.context: CreateContext = replace(context_of(self.fleet, self.store, rules), observer=self.heard)
+        self.context: CreateContext = replace(
+            context_of(self.fleet, self.store, rules),
+            observer=self.observer,
+            payloads=PayloadSealer(self.sealer),
+            targets=TargetResolver(self.fleet, self.sealer),
+        )
         self.restart()
 
     def restart(self, **changes: Any) -> None:
-        """Be another process over the same rows, with other parts if need be."""
+        """Replace the gateway by a new process over the same rows; ``changes`` are other parts of its context."""
+
         self.context = replace(self.context, **changes)
         self.intents = IntentService(self.context)
         self.creates = CreateService(self.fleet, Router(self.fleet), self.intents)
@@ -175,45 +196,45 @@ class Scene:
             await self.on_store(call, done)
 
     def store_fails(self, *calls: str, done: bool = False) -> None:
-        """Be without a store for these calls from now on; ``done``: they happen all the same."""
+        """Make these calls of the store fail from now on; with ``done``, after they took effect."""
 
         async def fail(call: str, is_done: bool) -> None:
             if call in calls and is_done is done:
-                raise StoreUnavailable("The store is away.", retry_after=2.0)
+                raise StoreUnavailable("The store is unreachable.", retry_after=2.0)
 
         self.on_store = fail
 
     async def create(
         self, name: str | None = "box", key: str | None = None, principal: str = "alice", **fields: Any
     ) -> CreateResult:
-        """Ask for a runtime of the first provider's kind."""
+        """Create a runtime, by default of the first provider's kind."""
         kind = fields.pop("kind", min(self.adapters[0].kinds).value)
         if name is not None:
             fields["name"] = name
         return await self.creates.create(create(kind, **fields), context(principal), key)
 
     async def settle(self, after: float = 0.0) -> None:
-        """Let so many seconds pass, and the reconciler have its turn."""
+        """Advance the clock by ``after`` seconds, and run the reconciler once."""
         self.clock.time += after
         await self.reconciler.settle_due()
 
     @property
     def intent(self) -> Intent:
-        """The only intent there is."""
+        """The only intent. Raises ``ValueError`` if there are others, or none."""
         (intent,) = self.rows.intents.values()
         return intent
 
     @property
     def states(self) -> list[IntentState]:
-        """Of all intents, oldest first."""
+        """The states of all intents, oldest first."""
         return [intent.state for intent in self.rows.intents.values()]
 
 
 def live(adapter: FakeAdapter) -> list[str]:
-    """The ids of the runtimes that run or wait there."""
+    """The ids of the provider's runtimes that are not stopped."""
     return [row.provider_id for row in adapter.world.runtimes.values() if row.state is not State.STOPPED]
 
 
-def asked(adapter: FakeAdapter, method: str = "create") -> int:
+def call_count(adapter: FakeAdapter, method: str = "create") -> int:
     """How often a method was called."""
     return adapter.world.asked.count(method)

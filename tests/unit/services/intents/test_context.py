@@ -1,4 +1,4 @@
-"""What a caller hears of a create of which nothing is proven."""
+"""The error that a caller receives for a create whose outcome is unknown."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from gateway.ports.store import Version
 from tests.unit.services.intents.scene import LOST, Durable, Scene
 
 
-async def test_it_says_when_to_ask_again_as_long_as_asking_helps() -> None:
+async def test_unknown_outcome_is_retryable_until_the_create_is_parked() -> None:
     adapter = Durable()
     adapter.world.fail("create", LOST)
     scene = Scene(adapter)
@@ -20,6 +20,6 @@ async def test_it_says_when_to_ask_again_as_long_as_asking_helps() -> None:
     scene.clock.time += 60.0
     await scene.store.claim_due("settler", 10.0, 1)
     await scene.store.move(Version.of(scene.intent), IntentState.PARKED, Actor.RECONCILER, "settler")
-    with pytest.raises(OutcomeUnknown) as left_to_a_person:
+    with pytest.raises(OutcomeUnknown) as parked:
         await scene.create(key="k")
-    assert (left_to_a_person.value.retryable, left_to_a_person.value.retry_after) == (Retryable.NO, None)
+    assert (parked.value.retryable, parked.value.retry_after) == (Retryable.NO, None)

@@ -1,4 +1,4 @@
-"""Where a create goes, and when it goes somewhere else: only on proof that nothing was made."""
+"""Which provider a create is sent to. Another one is tried only on proof that nothing was made."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,29 +15,41 @@ from gateway.ports.provider import Created
 from gateway.ports.transport import Phase, TransportFailure
 from gateway.services.provider_keys import create_key
 from tests.unit.services.fakes import FakeAdapter
-from tests.unit.services.intents.scene import LOST, REFUSED, Durable, Failure, Keyed, Plain, Scene, W, asked, live, said
+from tests.unit.services.intents.scene import (
+    LOST,
+    REFUSED,
+    WAIT_OUT,
+    Durable,
+    Failure,
+    Keyed,
+    Plain,
+    Scene,
+    call_count,
+    error_response,
+    live,
+)
 
 Adapter = type[Durable | Plain | Keyed]
 
 
 def two(adapter_of: Adapter = Durable, **settings: Any) -> tuple[Any, Any]:
-    """Two providers, the first one first choice."""
+    """Two providers; the first one is preferred."""
     return (
         adapter_of("one", base_url="http://one.test", order=1),
         adapter_of("two", base_url="http://two.test", order=2, **settings),
     )
 
 
-async def told(scene: Scene, error: type[GatewayError], **options: Any) -> GatewayError:
-    """The error that a create of the key ``k`` is answered with."""
+async def create_raises(scene: Scene, error: type[GatewayError], **options: Any) -> GatewayError:
+    """The error that a create with the key ``k`` raises."""
     with pytest.raises(error) as caught:
         await scene.create(**{"key": "k", **options})
     return caught.value
 
 
 def counts(*adapters: FakeAdapter) -> Sequence[int]:
-    """How many creates were sent to each."""
-    return [asked(adapter) for adapter in adapters]
+    """The number of creates that each provider received."""
+    return [call_count(adapter) for adapter in adapters]
 
 
 UNAVAILABLE = "provider_unavailable"
@@ -47,23 +59,23 @@ PROOF: list[tuple[Failure, str]] = [
     (TransportFailure("timeout", Phase.CONNECTING), UNAVAILABLE),
     (TransportFailure("circuit_open", Phase.QUEUED, retry_after=3.0), UNAVAILABLE),
     (TransportFailure("overloaded", Phase.QUEUED), "overloaded"),
-    (said(401, errors.ProviderCredentialsRejected), "provider_credentials_rejected"),
-    (said(403, errors.PermissionDenied), "permission_denied"),
-    (said(426, errors.ProviderUpgradeRequired), "provider_upgrade_required"),
+    (error_response(401, errors.ProviderCredentialsRejected), "provider_credentials_rejected"),
+    (error_response(403, errors.PermissionDenied), "permission_denied"),
+    (error_response(426, errors.ProviderUpgradeRequired), "provider_upgrade_required"),
 ]
 
 
 @pytest.mark.parametrize("key", ["k", None])
 @pytest.mark.parametrize(("failure", "code"), PROOF)
-async def test_on_proof_that_nothing_was_made_the_next_provider_is_asked(
+async def test_proof_that_nothing_was_made_leads_to_the_next_provider(
     failure: Failure, code: str, key: str | None
 ) -> None:
     one, other = two()
     one.world.fail("create", failure)
     scene = Scene(one, other)
-    answer = (await scene.create(key=key)).created
-    assert (answer.created, answer.runtime.provider, counts(one, other)) == (True, "two", [1, 1])
-    assert answer.runtime.attempts == [CreateAttempt(provider="one", code=code)]
+    response = (await scene.create(key=key)).created
+    assert (response.created, response.runtime.provider, counts(one, other)) == (True, "two", [1, 1])
+    assert response.runtime.attempts == [CreateAttempt(provider="one", code=code)]
     intent = scene.intent
     assert (intent.state, intent.provider, intent.epoch) == (IntentState.DONE, "two", 2)
     assert [(attempt.epoch, attempt.made) for attempt in intent.attempts] == [(1, False), (2, True)]
@@ -73,127 +85,129 @@ NO_PROOF: list[Failure] = [
     LOST,
     TransportFailure("timeout", Phase.SENT),
     TransportFailure("cut_short", Phase.ANSWERED, status=201),
-    said(500, OutcomeUnknown),
-    said(503, errors.ProviderUnavailable),
-    said(503, errors.CapacityExceeded),
-    said(408, OutcomeUnknown),
-    said(402, errors.InsufficientCredits),
-    said(429, errors.RateLimited),
-    said(307, errors.ProviderBadResponse),
-    said(403, errors.PermissionDenied, own=False),
-    said(401, errors.ProviderCredentialsRejected, own=False),
-    said(409, errors.AlreadyExists),
-    said(409, errors.CapacityExceeded),
+    error_response(500, OutcomeUnknown),
+    error_response(503, errors.ProviderUnavailable),
+    error_response(503, errors.CapacityExceeded),
+    error_response(408, OutcomeUnknown),
+    error_response(402, errors.InsufficientCredits),
+    error_response(429, errors.RateLimited),
+    error_response(307, errors.ProviderBadResponse),
+    error_response(403, errors.PermissionDenied, own=False),
+    error_response(401, errors.ProviderCredentialsRejected, own=False),
+    error_response(409, errors.AlreadyExists),
+    error_response(409, errors.CapacityExceeded),
 ]
 
 
 @pytest.mark.parametrize("adapter_of", [Durable, Plain, Keyed])
 @pytest.mark.parametrize("failure", NO_PROOF)
-async def test_without_proof_no_other_provider_is_asked_not_even_by_a_retry(
+async def test_without_proof_no_other_provider_is_tried_not_even_by_a_retry(
     adapter_of: Adapter, failure: Failure
 ) -> None:
-    """Case 4."""
+    """See docs/fault-cases.md#case-4."""
     one, other = two(adapter_of)
     one.world.fail("create", failure, failure)
     scene = Scene(one, other)
     for _ in range(2):
-        error = await told(scene, GatewayError)
+        error = await create_raises(scene, GatewayError)
         assert "attempts" not in error.extra
-    assert asked(other) == 0
+    assert call_count(other) == 0
 
 
-async def test_after_the_wait_nothing_goes_elsewhere_either() -> None:
+async def test_no_other_provider_is_tried_after_the_wait_out_either() -> None:
     one, other = two(Plain)
     one.world.fail("create", LOST)
     scene = Scene(one, other)
-    await told(scene, OutcomeUnknown)
+    await create_raises(scene, OutcomeUnknown)
     while scene.intent.state is IntentState.UNKNOWN:
-        await scene.settle(after=W)
+        await scene.settle(after=WAIT_OUT)
     assert scene.intent.state is IntentState.ABSENT
     one.world.fail("create", REFUSED)
-    await told(scene, errors.ProviderUnavailable)
-    assert asked(other) == 0
+    await create_raises(scene, errors.ProviderUnavailable)
+    assert call_count(other) == 0
     assert (await scene.create(key="k")).created.runtime.provider == "one"
 
 
 REQUEST_AT_FAULT = [
-    said(400, errors.InvalidRequest),
-    said(422, errors.ValidationFailed),
-    said(404, errors.NotFound),
+    error_response(400, errors.InvalidRequest),
+    error_response(422, errors.ValidationFailed),
+    error_response(404, errors.NotFound),
 ]
 
 
 @pytest.mark.parametrize("failure", REQUEST_AT_FAULT)
-async def test_what_no_other_provider_would_mend_goes_nowhere_else(failure: GatewayError) -> None:
+async def test_error_of_the_request_leads_to_no_other_provider(failure: GatewayError) -> None:
     one, other = two()
     one.world.fail("create", failure)
     scene = Scene(one, other)
-    assert await told(scene, type(failure)) is failure
-    assert (asked(other), scene.intent.state) == (0, IntentState.REFUSED)
+    assert await create_raises(scene, type(failure)) is failure
+    assert (call_count(other), scene.intent.state) == (0, IntentState.REFUSED)
 
 
-@pytest.mark.parametrize("failure", [REFUSED, said(403, errors.PermissionDenied)])
-async def test_a_provider_that_was_named_is_the_only_one(failure: Failure) -> None:
+@pytest.mark.parametrize("failure", [REFUSED, error_response(403, errors.PermissionDenied)])
+async def test_named_provider_is_the_only_one_that_is_tried(failure: Failure) -> None:
     one, other = two()
     one.world.fail("create", failure)
     scene = Scene(one, other)
-    error = await told(scene, GatewayError, provider="one")
+    error = await create_raises(scene, GatewayError, provider="one")
     assert ("attempts" in error.extra, counts(one, other)) == (False, [1, 0])
 
 
-async def test_where_all_refuse_the_last_one_is_told_with_all_of_them() -> None:
+async def test_last_refusal_is_returned_with_all_attempts_when_every_provider_refuses() -> None:
     one, other = two()
     one.world.fail("create", REFUSED)
-    other.world.fail("create", said(403, errors.PermissionDenied, provider="two"))
+    other.world.fail("create", error_response(403, errors.PermissionDenied, provider="two"))
     scene = Scene(one, other)
-    error = await told(scene, errors.PermissionDenied)
+    error = await create_raises(scene, errors.PermissionDenied)
     assert error.extra["attempts"] == [
         {"provider": "one", "code": UNAVAILABLE},
         {"provider": "two", "code": "permission_denied"},
     ]
     assert scene.intent.state is IntentState.REFUSED
-    answer = await scene.create(key="k")
-    assert (answer.created.runtime.provider, answer.created.created) == ("one", True), "and may begin anew"
+    response = await scene.create(key="k")
+    assert (response.created.runtime.provider, response.created.created) == ("one", True), (
+        "the first provider is tried again"
+    )
     assert len(set(one.world.keys)) == 2
 
 
-async def test_after_a_lost_answer_at_the_second_one_the_first_is_not_asked_again() -> None:
+async def test_first_provider_is_not_tried_again_after_a_lost_response_of_the_second() -> None:
     one, other = two()
     one.world.fail("create", REFUSED)
     other.lost.append(LOST)
     scene = Scene(one, other)
-    await told(scene, OutcomeUnknown)
-    answer = await scene.create(key="k")
-    assert (answer.created.runtime.provider, counts(one, other)) == ("two", [1, 2])
+    await create_raises(scene, OutcomeUnknown)
+    response = await scene.create(key="k")
+    assert (response.created.runtime.provider, counts(one, other)) == ("two", [1, 2])
     assert len(live(other)) == 1
 
 
 @pytest.mark.parametrize("key", ["k", "other", None])
-async def test_afterwards_the_same_key_and_the_same_name_go_where_it_was_made(key: str | None) -> None:
+async def test_same_key_or_name_returns_the_runtime_that_a_failover_made(key: str | None) -> None:
     one, other = two()
     one.world.fail("create", REFUSED)
     scene = Scene(one, other)
     first = await scene.create(key="k")
     for hidden in (False, True):
         if hidden:
-            other.world.fail("find", said(503, errors.ProviderUnavailable))
+            other.world.fail("find", error_response(503, errors.ProviderUnavailable))
         again = await scene.create(key=key)
         assert again.created.runtime.id == first.created.runtime.id
-    assert (asked(one), live(one)) == (1, [])
+    assert (call_count(one), live(one)) == (1, [])
 
 
-async def test_a_name_that_named_no_provider_stays_where_it_went_also_when_that_one_cannot_be_reached() -> None:
+async def test_name_without_a_provider_stays_at_its_provider_even_if_that_one_is_unreachable() -> None:
     one, other = two()
     scene = Scene(one, other)
     first = await scene.create()
     assert first.created.runtime.provider == "one"
-    one.world.fail("find", said(503, errors.ProviderUnavailable))
+    one.world.fail("find", error_response(503, errors.ProviderUnavailable))
     one.world.fail("create", REFUSED)
-    await told(scene, errors.ProviderUnavailable, key=None)
-    assert asked(other) == 0
+    await create_raises(scene, errors.ProviderUnavailable, key=None)
+    assert call_count(other) == 0
 
 
-async def test_a_pin_is_of_one_principal() -> None:
+async def test_pin_applies_to_one_principal() -> None:
     one, other = two()
     one.world.fail("create", REFUSED)
     scene = Scene(one, other)
@@ -202,40 +216,40 @@ async def test_a_pin_is_of_one_principal() -> None:
     assert (await scene.create(principal="bob")).created.runtime.provider == "one"
 
 
-async def test_a_name_whose_place_is_not_configured_any_more_is_not_made_elsewhere() -> None:
+async def test_name_whose_provider_is_no_longer_configured_is_not_created_elsewhere() -> None:
     one, other = two()
     scene = Scene(one, other)
     await scene.create()
     scene.fleet.replace([other])
-    error = await told(scene, errors.AlreadyExists, key=None)
+    error = await create_raises(scene, errors.AlreadyExists, key=None)
     assert "name a provider" in error.detail
-    assert asked(other) == 0
+    assert call_count(other) == 0
 
 
-async def test_a_name_that_is_taken_at_the_second_place_answers_with_what_took_it() -> None:
+async def test_existing_runtime_at_the_second_provider_is_returned() -> None:
     one, other = two()
     there = other.put("box")
-    other.world.fail("find", said(503, errors.ProviderUnavailable))
+    other.world.fail("find", error_response(503, errors.ProviderUnavailable))
     one.world.fail("create", REFUSED)
     scene = Scene(one, other)
-    answer = await scene.create(key="k")
-    assert (answer.created.runtime.id, answer.created.created) == (there.id, False)
-    assert answer.created.runtime.attempts == [CreateAttempt(provider="one", code=UNAVAILABLE)]
+    response = await scene.create(key="k")
+    assert (response.created.runtime.id, response.created.created) == (there.id, False)
+    assert response.created.runtime.attempts == [CreateAttempt(provider="one", code=UNAVAILABLE)]
 
 
-async def test_a_name_that_another_create_holds_at_the_second_place_is_not_sent_there() -> None:
+async def test_name_held_by_another_create_at_the_second_provider_is_not_sent_there() -> None:
     one, other = two(Plain)
     other.world.fail("create", LOST)
     scene = Scene(one, other)
-    await told(scene, OutcomeUnknown, key="theirs", provider="two", principal="bob")
+    await create_raises(scene, OutcomeUnknown, key="theirs", provider="two", principal="bob")
     one.world.fail("create", REFUSED)
-    await told(scene, errors.ProviderUnavailable)
+    await create_raises(scene, errors.ProviderUnavailable)
     assert counts(one, other) == [1, 1]
     assert scene.states == [IntentState.UNKNOWN, IntentState.REFUSED]
 
 
-async def test_two_providers_of_one_account_are_one_place() -> None:
-    """Case 12. What one of them may have made, the other does not make again."""
+async def test_two_providers_of_one_account_are_one_namespace() -> None:
+    """What one of them may have made, the other does not make again. See docs/fault-cases.md#case-12."""
     one, other = Plain("one", order=1), Plain("two", order=2)
     for adapter in (one, other):
 
@@ -245,12 +259,12 @@ async def test_two_providers_of_one_account_are_one_place() -> None:
         adapter.account = account  # type: ignore[method-assign]
     one.world.fail("create", LOST)
     scene = Scene(one, other)
-    await told(scene, OutcomeUnknown, provider="one")
-    await told(scene, OutcomeUnknown, key="other", provider="two")
+    await create_raises(scene, OutcomeUnknown, provider="one")
+    await create_raises(scene, OutcomeUnknown, key="other", provider="two")
     assert counts(one, other) == [1, 0]
 
 
-async def test_a_provider_whose_account_cannot_be_asked_for_has_made_nothing() -> None:
+async def test_provider_whose_account_cannot_be_read_has_made_nothing() -> None:
     one, other = two()
 
     async def away(_call: object) -> str:
@@ -258,16 +272,16 @@ async def test_a_provider_whose_account_cannot_be_asked_for_has_made_nothing() -
 
     one.account = away
     scene = Scene(one, other)
-    answer = await scene.create(key="k")
-    assert (answer.created.runtime.provider, counts(one, other)) == ("two", [0, 1])
-    assert answer.created.runtime.attempts == [CreateAttempt(provider="one", code=UNAVAILABLE)]
-    await told(scene, errors.ProviderUnavailable, key="named", name="another", provider="one")
-    assert len(scene.states) == 1, "nothing is written down of what goes nowhere"
+    response = await scene.create(key="k")
+    assert (response.created.runtime.provider, counts(one, other)) == ("two", [0, 1])
+    assert response.created.runtime.attempts == [CreateAttempt(provider="one", code=UNAVAILABLE)]
+    await create_raises(scene, errors.ProviderUnavailable, key="named", name="another", provider="one")
+    assert len(scene.states) == 1, "no intent is written for a create that is sent nowhere"
 
 
 @pytest.mark.parametrize("failing", ["circuit_open", "overloaded"])
-async def test_what_this_gateway_itself_does_not_let_out_leaves_no_intent(failing: str) -> None:
-    """Case 20."""
+async def test_create_that_the_gateway_itself_refuses_leaves_no_intent(failing: str) -> None:
+    """See docs/fault-cases.md#case-20."""
     one, other = two()
 
     class Held:
@@ -279,39 +293,39 @@ async def test_what_this_gateway_itself_does_not_let_out_leaves_no_intent(failin
 
     one.transport.reserve = lambda *_: Held()
     scene = Scene(one)
-    await told(scene, GatewayError)
+    await create_raises(scene, GatewayError)
     assert scene.states == []
     scene = Scene(one, other)
     assert (await scene.create(key="k")).created.runtime.provider == "two"
     assert (scene.intent.provider, scene.intent.epoch) == ("two", 1)
 
 
-async def test_without_a_store_no_provider_is_asked_to_make_anything() -> None:
+async def test_without_a_store_no_create_is_sent() -> None:
     one, other = two()
     scene = Scene(one, other)
     scene.store_fails("begin")
-    await told(scene, errors.StoreUnavailable)
+    await create_raises(scene, errors.StoreUnavailable)
     assert counts(one, other) == [0, 0]
 
 
-async def test_a_store_that_fails_between_two_providers_sends_nothing_to_the_second() -> None:
-    """Case 17."""
+async def test_store_failure_between_two_providers_sends_nothing_to_the_second() -> None:
+    """See docs/fault-cases.md#case-17."""
     for done in (False, True):
         one, other = two()
         one.world.fail("create", REFUSED)
         scene = Scene(one, other)
         scene.store_fails("move", done=done)
-        await told(scene, errors.StoreUnavailable)
+        await create_raises(scene, errors.StoreUnavailable)
         assert counts(one, other) == [1, 0]
         scene.on_store = None
         assert scene.intent.lease_until is not None
         scene.clock.time = scene.intent.lease_until + 1.0
-        answer = await scene.create(key="k")
-        assert answer.created.runtime.provider == ("two" if done else "one")
+        response = await scene.create(key="k")
+        assert response.created.runtime.provider == ("two" if done else "one")
         assert len(live(one)) + len(live(other)) == 1
 
 
-async def test_what_goes_elsewhere_has_its_own_bytes_and_its_own_key_there() -> None:
+async def test_create_at_the_second_provider_has_its_own_bytes_and_key() -> None:
     one, other = two(Keyed)
     one.world.fail("create", REFUSED)
     scene = Scene(one, other)
@@ -324,11 +338,11 @@ async def test_what_goes_elsewhere_has_its_own_bytes_and_its_own_key_there() -> 
 
 
 def namespace_at(adapter: FakeAdapter) -> str:
-    """Where its names are unique."""
+    """The namespace of a provider's runtimes."""
     return namespace_of(adapter.api, adapter.settings.base_url, "", "home")
 
 
-async def test_the_tried_providers_are_told_again_by_a_replay() -> None:
+async def test_replay_reports_the_attempts_again() -> None:
     one, other = two()
     one.world.fail("create", REFUSED)
     scene = Scene(one, other)
@@ -337,9 +351,9 @@ async def test_the_tried_providers_are_told_again_by_a_replay() -> None:
     assert (again.replayed, again.created) == (True, first)
 
 
-async def test_a_live_runtime_of_the_name_decides_where_it_goes() -> None:
+async def test_live_runtime_of_the_name_determines_the_provider() -> None:
     one, other = two()
     there = other.put("box", State.RUNNING)
     scene = Scene(one, other)
-    answer = await scene.create(key="k")
-    assert (answer.created.runtime.id, asked(one)) == (there.id, 0)
+    response = await scene.create(key="k")
+    assert (response.created.runtime.id, call_count(one)) == (there.id, 0)

@@ -1,4 +1,5 @@
-"""What the end of a send proves: only what never left, and what a provider's own refusal says for sure."""
+"""What the end of a send proves. Only a request that was not sent, and a definitive refusal, prove that nothing was
+made."""
 
 import pytest
 from hypothesis import given
@@ -23,8 +24,8 @@ STATUSES = range(100, 600)
 BEFORE_SENDING = (Phase.QUEUED, Phase.CONNECTING)
 
 
-def an_adapter(table: frozenset[int]) -> FakeAdapter:
-    """One that refuses for sure with these statuses."""
+def adapter_with(table: frozenset[int]) -> FakeAdapter:
+    """An adapter whose definitive rejections are these statuses."""
 
     class Refusing(FakeAdapter):
         definitive_rejections = table
@@ -32,18 +33,18 @@ def an_adapter(table: frozenset[int]) -> FakeAdapter:
     return Refusing()
 
 
-def answered(adapter: FakeAdapter, status: int, *, own: bool) -> Evidence:
-    """A whole answer of any status, whatever error it was read as."""
+def evidence_of_status(adapter: FakeAdapter, status: int, *, own: bool) -> Evidence:
+    """The evidence of a complete response with this status."""
     return evidence_of(adapter, errors.ProviderError("x", failure=ProviderFailure("one", status, own_envelope=own)))
 
 
 @pytest.mark.parametrize("real", TABLES)
 @pytest.mark.parametrize("own", [True, False])
-def test_a_status_proves_something_only_in_the_providers_own_envelope(
+def test_status_proves_something_only_in_the_providers_own_error_format(
     real: type[DurableAdapter | BctrlAdapter | BctrlBrowsersAdapter], own: bool
 ) -> None:
     assert real.definitive_rejections == TABLES[real]
-    adapter = an_adapter(real.definitive_rejections)
+    adapter = adapter_with(real.definitive_rejections)
     for status in STATUSES:
         if 200 <= status < 300:
             expected = Proof.MADE
@@ -55,37 +56,37 @@ def test_a_status_proves_something_only_in_the_providers_own_envelope(
             expected = Proof.CONFLICT
         else:
             expected = Proof.REFUSED_FOR_NOW if status in {402, 429} else Proof.NONE
-        evidence = answered(adapter, status, own=own)
+        evidence = evidence_of_status(adapter, status, own=own)
         assert (evidence.proof, evidence.status, evidence.phase) == (expected, status, "answered")
 
 
 @pytest.mark.parametrize("phase", Phase)
 @pytest.mark.parametrize("reason", ["timeout", "disconnected", "unreadable", "cut_short", "overloaded", "failed"])
-def test_without_an_answer_the_phase_decides_and_never_the_reason(phase: Phase, reason: str) -> None:
+def test_without_a_response_the_phase_decides_and_not_the_reason(phase: Phase, reason: str) -> None:
     evidence = evidence_of(FakeAdapter(), TransportFailure(reason, phase))
     assert evidence.proof is (Proof.NOTHING_MADE if phase in BEFORE_SENDING else Proof.NONE)
     assert evidence.phase == phase.label
 
 
 @pytest.mark.parametrize("status", [200, 201, 307, 400, 409, 429, 500])
-def test_the_head_of_an_answer_proves_only_that_something_was_made(status: int) -> None:
-    """What is cut short has no envelope to be the provider's own."""
+def test_head_of_a_response_proves_at_most_that_something_was_made(status: int) -> None:
+    """A response that was cut short has no body that could be in the provider's own format."""
     evidence = evidence_of(FakeAdapter(), TransportFailure("cut_short", Phase.ANSWERED, status=status))
     assert evidence.proof is (Proof.MADE if status < 300 else Proof.NONE)
     assert evidence.status == status
 
 
 @pytest.mark.parametrize("error", list(error_classes()))
-def test_an_error_that_no_answer_led_to_was_raised_before_anything_was_sent(error: type[GatewayError]) -> None:
-    """Except where it speaks of an answer."""
+def test_error_without_a_response_was_raised_before_anything_was_sent(error: type[GatewayError]) -> None:
+    """The exceptions are the errors that are about a response."""
     evidence = evidence_of(FakeAdapter(), error("x"))
-    unclear = error in {errors.OutcomeUnknown, errors.ProviderBadResponse, errors.ProviderError}
-    assert evidence.proof is (Proof.NONE if unclear else Proof.NOTHING_MADE)
+    inconclusive = error in {errors.OutcomeUnknown, errors.ProviderBadResponse, errors.ProviderError}
+    assert evidence.proof is (Proof.NONE if inconclusive else Proof.NOTHING_MADE)
 
 
-def test_only_a_definitive_rejection_and_a_garbled_success_show_whether_something_was_made() -> None:
-    told = {proof: Evidence(proof, errors.ProviderError("x"), "sent", None).made for proof in Proof}
-    assert told == {
+def test_only_proofs_of_nothing_made_and_of_made_show_whether_something_was_made() -> None:
+    made = {proof: Evidence(proof, errors.ProviderError("x"), "sent", None).made for proof in Proof}
+    assert made == {
         Proof.NOTHING_MADE: False,
         Proof.MADE: True,
         Proof.CONFLICT: None,
@@ -112,10 +113,10 @@ _FAILURES = st.one_of(
 
 
 @given(failure=_FAILURES, table=st.frozensets(st.sampled_from([400, 401, 403, 404, 422, 426])))
-def test_nothing_else_than_never_connected_and_the_table_proves_that_nothing_was_made(
+def test_only_an_unsent_request_or_a_listed_status_proves_that_nothing_was_made(
     failure: TransportFailure | GatewayError, table: frozenset[int]
 ) -> None:
-    if evidence_of(an_adapter(table), failure).proof is not Proof.NOTHING_MADE:
+    if evidence_of(adapter_with(table), failure).proof is not Proof.NOTHING_MADE:
         return
     if isinstance(failure, TransportFailure):
         assert failure.phase in BEFORE_SENDING

@@ -1,4 +1,4 @@
-"""Nothing goes out on a lease that may be somebody else's, and what is known of times errs on the safe side."""
+"""Nothing is sent on a lease that another process may hold, and recorded send times err on the safe side."""
 
 import asyncio
 
@@ -15,19 +15,30 @@ from gateway.domain.errors import (
 from gateway.domain.intents import Actor, IntentState
 from gateway.ports.store import Version
 from gateway.settings import CreatesSettings
-from tests.unit.services.intents.scene import LOST, REFUSED, Durable, Keyed, Plain, Scene, asked, live, said
+from tests.unit.services.intents.scene import (
+    LOST,
+    REFUSED,
+    Durable,
+    Keyed,
+    Plain,
+    Scene,
+    call_count,
+    error_response,
+    live,
+)
 
 RULES = CreatesSettings()
 
 
 def slow_once(scene: Scene, call: str, seconds: float, *, wall: bool = False, done: bool = True) -> None:
-    """Let the next call of the store take so long; ``wall``: only by the wall clock. ``done``: after it happened."""
+    """Make the next call of the store take ``seconds``; with ``wall``, only by the wall clock; with ``done``, after it
+    took effect, else before."""
 
     async def wait(name: str, is_done: bool) -> None:
         if name == call and is_done is done:
             scene.on_store = None
             if wall:
-                scene.clock.off += seconds
+                scene.clock.offset += seconds
             else:
                 scene.clock.time += seconds
 
@@ -35,52 +46,50 @@ def slow_once(scene: Scene, call: str, seconds: float, *, wall: bool = False, do
 
 
 def calls_of(scene: Scene) -> list[str]:
-    """The names of the store's calls from now on."""
-    told: list[str] = []
+    """A list that receives the names of the store's calls from now on."""
+    calls: list[str] = []
 
     async def note(name: str, is_done: bool) -> None:
         if not is_done:
-            told.append(name)
+            calls.append(name)
 
     scene.on_store = note
-    return told
+    return calls
 
 
 @pytest.mark.parametrize("seconds", [0.0, 4.9, -4.9])
-async def test_a_fresh_word_of_the_store_is_enough_to_send(seconds: float) -> None:
+async def test_fresh_lease_is_sufficient_to_send(seconds: float) -> None:
     scene = Scene(Durable())
-    scene.clock.off = 100.0
-    told = calls_of(scene)
-    scene.clock.off += seconds
+    scene.clock.offset = 100.0
+    calls = calls_of(scene)
+    scene.clock.offset += seconds
     assert (await scene.create()).created.created
-    assert told == ["begin", "record_created"]
+    assert calls == ["begin", "record_created"]
 
 
 @pytest.mark.parametrize(("seconds", "wall"), [(5.0, False), (100.0, False), (5.0, True), (-3600.0, True)])
-async def test_a_word_that_is_old_by_either_clock_is_asked_for_again_before_anything_is_sent(
-    seconds: float, wall: bool
-) -> None:
-    """A suspended machine does not count on the one clock, a wrong one jumps on the other."""
+async def test_lease_that_is_old_by_either_clock_is_renewed_before_the_send(seconds: float, wall: bool) -> None:
+    """The monotonic clock does not count the time of a suspended machine, and the wall clock may jump."""
     adapter = Durable()
     scene = Scene(adapter)
-    told: list[str] = []
+    calls: list[str] = []
 
     async def on_store(name: str, done: bool) -> None:
         if done:
-            told.append(name)
+            calls.append(name)
         if (name, done) == ("begin", True):
             if wall:
-                scene.clock.off += seconds
+                scene.clock.offset += seconds
             else:
                 scene.clock.time += seconds
 
     scene.on_store = on_store
     assert (await scene.create()).created.created
-    assert told == ["begin", "update", "record_created"]
-    assert asked(adapter) == 1
+    assert calls == ["begin", "update", "record_created"]
+    assert call_count(adapter) == 1
 
 
-async def test_where_the_store_is_too_slow_to_be_fresh_nothing_is_sent() -> None:
+async def test_nothing_is_sent_when_the_store_is_too_slow_for_a_fresh_lease() -> None:
     adapter = Durable()
     scene = Scene(adapter)
 
@@ -90,27 +99,27 @@ async def test_where_the_store_is_too_slow_to_be_fresh_nothing_is_sent() -> None
     scene.on_store = slow
     with pytest.raises(Overloaded, match="nothing was sent"):
         await scene.create(key="k")
-    assert (asked(adapter), scene.intent.state) == (0, IntentState.REFUSED)
+    assert (call_count(adapter), scene.intent.state) == (0, IntentState.REFUSED)
 
 
-async def test_a_lease_that_was_lost_sends_nothing() -> None:
+async def test_nothing_is_sent_after_the_lease_was_lost() -> None:
     adapter = Durable()
     scene = Scene(adapter)
 
-    async def frozen(name: str, done: bool) -> None:
+    async def suspended(name: str, done: bool) -> None:
         if (name, done) == ("begin", True):
             scene.on_store = None
             scene.clock.time += 1_000.0
             intent = scene.intent
             await scene.store.move(Version.of(intent), IntentState.UNKNOWN, Actor.ANYONE, "another")
 
-    scene.on_store = frozen
+    scene.on_store = suspended
     with pytest.raises(IdempotencyInProgress):
         await scene.create(key="k")
-    assert (asked(adapter), scene.intent.state) == (0, IntentState.UNKNOWN)
+    assert (call_count(adapter), scene.intent.state) == (0, IntentState.UNKNOWN)
 
 
-async def test_the_lease_is_as_long_as_a_turn_may_take() -> None:
+async def test_lease_is_as_long_as_an_attempt_may_take() -> None:
     scene = Scene(Durable(deadlines={"create": 70}))
     leases = []
 
@@ -125,12 +134,14 @@ async def test_the_lease_is_as_long_as_a_turn_may_take() -> None:
 
 
 @pytest.mark.parametrize("done", [False, True])
-@pytest.mark.parametrize("off", [0.0, 60.0, -60.0])
-async def test_what_is_kept_of_a_send_is_by_the_databases_clock_never_too_short(off: float, done: bool) -> None:
-    """The answer of a slow store may come long after the moment that it tells, or that moment long after the question:
-    the first send may have been later than is kept, and the last one earlier, but not the other way round."""
+@pytest.mark.parametrize("offset", [0.0, 60.0, -60.0])
+async def test_recorded_interval_of_a_send_is_by_the_databases_clock_and_never_too_short(
+    offset: float, done: bool
+) -> None:
+    """A slow store may read its clock long before it responds, or long after it was called. So the first send may have
+    been later than recorded, and the last one earlier, but not the other way round."""
     adapter = Plain()
-    scene = Scene(adapter, database_off=off)
+    scene = Scene(adapter, database_offset=offset)
     slow_once(scene, "begin", 4.0, done=done)
     sends: list[float] = []
 
@@ -153,12 +164,12 @@ async def test_what_is_kept_of_a_send_is_by_the_databases_clock_never_too_short(
 @pytest.mark.parametrize(
     ("failure", "phase", "status", "made"),
     [
-        (said(500, ProviderError), "answered", 500, None),
-        (said(201, OutcomeUnknown), "answered", 201, True),
+        (error_response(500, ProviderError), "answered", 500, None),
+        (error_response(201, OutcomeUnknown), "answered", 201, True),
         (LOST, "sent", None, None),
     ],
 )
-async def test_what_is_known_of_the_answer_is_kept(
+async def test_phase_status_and_proof_of_the_response_are_recorded(
     failure: Exception, phase: str, status: int | None, made: bool | None
 ) -> None:
     adapter = Durable()
@@ -170,24 +181,24 @@ async def test_what_is_known_of_the_answer_is_kept(
     assert (attempt.phase, attempt.status, attempt.made) == (phase, status, made)
 
 
-async def test_the_answer_is_given_although_the_store_fails_after_it_and_settled_later() -> None:
+async def test_response_is_returned_although_the_store_fails_and_is_settled_later() -> None:
     adapter = Durable()
     scene = Scene(adapter)
     scene.store_fails("record_created")
-    answer = await scene.create(key="k")
-    assert answer.created.created
+    response = await scene.create(key="k")
+    assert response.created.created
     assert scene.intent.state is IntentState.OPEN
-    assert scene.heard.told == [("not_written", "store_unavailable")]
+    assert scene.observer.events == [("not_written", "store_unavailable")]
     scene.on_store = None
     assert scene.intent.lease_until is not None
     await scene.settle(after=scene.intent.lease_until - scene.clock.time + 1.0)
-    assert (scene.intent.state, scene.intent.runtime_id) == (IntentState.DONE, answer.created.runtime.provider_id)
+    assert (scene.intent.state, scene.intent.runtime_id) == (IntentState.DONE, response.created.runtime.provider_id)
     again = await scene.create(key="k")
-    assert (again.replayed, again.created.runtime.id) == (True, answer.created.runtime.id)
+    assert (again.replayed, again.created.runtime.id) == (True, response.created.runtime.id)
     assert len(live(adapter)) == 1
 
 
-async def test_a_refusal_is_told_although_it_cannot_be_written_down() -> None:
+async def test_refusal_is_returned_although_it_cannot_be_stored() -> None:
     adapter = Durable()
     adapter.world.fail("create", REFUSED)
     scene = Scene(adapter)
@@ -195,7 +206,7 @@ async def test_a_refusal_is_told_although_it_cannot_be_written_down() -> None:
     with pytest.raises(ProviderUnavailable):
         await scene.create()
     assert scene.intent.state is IntentState.OPEN
-    assert ("not_written", "store_unavailable") in scene.heard.told
+    assert ("not_written", "store_unavailable") in scene.observer.events
 
 
 async def test_without_a_store_nothing_is_sent() -> None:
@@ -205,11 +216,11 @@ async def test_without_a_store_nothing_is_sent() -> None:
         scene.store_fails("begin", done=done)
         with pytest.raises(StoreUnavailable):
             await scene.create(key=f"k-{done}")
-    assert asked(adapter) == 0
+    assert call_count(adapter) == 0
 
 
 @pytest.mark.parametrize("adapter_of", [Durable, Plain, Keyed])
-async def test_a_create_that_is_cut_off_while_it_is_sent_is_unknown_and_free_at_once(
+async def test_create_cancelled_while_it_is_sent_is_unknown_and_has_no_lease(
     adapter_of: type[Durable | Plain | Keyed],
 ) -> None:
     adapter = adapter_of()
@@ -221,19 +232,19 @@ async def test_a_create_that_is_cut_off_while_it_is_sent_is_unknown_and_free_at_
         await asyncio.Event().wait()
 
     adapter.world.before["create"] = hang
-    asking = asyncio.create_task(scene.create(key="k"))
+    creating = asyncio.create_task(scene.create(key="k"))
     await sending.wait()
     assert scene.intents.in_flight == 1
     await scene.intents.drain()
     with pytest.raises(asyncio.CancelledError):
-        await asking
+        await creating
     intent = scene.intent
     assert (intent.state, intent.reason, intent.lease_until) == (IntentState.UNKNOWN, "cancelled", None)
     assert [attempt.made for attempt in intent.attempts] == [None]
     assert scene.intents.in_flight == 0
 
 
-async def test_a_create_that_is_cut_off_before_it_is_sent_has_made_nothing() -> None:
+async def test_create_cancelled_before_it_is_sent_is_refused() -> None:
     adapter = Plain()
     scene = Scene(adapter)
     looking = asyncio.Event()
@@ -243,53 +254,53 @@ async def test_a_create_that_is_cut_off_before_it_is_sent_has_made_nothing() -> 
         await asyncio.Event().wait()
 
     adapter.world.before["find"] = hang
-    asking = asyncio.create_task(scene.create(key="k"))
+    creating = asyncio.create_task(scene.create(key="k"))
     await looking.wait()
     await scene.intents.drain()
     with pytest.raises(asyncio.CancelledError):
-        await asking
+        await creating
     assert (scene.intent.state, scene.intent.reason) == (IntentState.REFUSED, "cancelled")
 
 
-async def test_a_caller_who_leaves_ends_nothing() -> None:
+async def test_caller_that_disconnects_does_not_cancel_its_create() -> None:
     adapter = Durable()
     scene = Scene(adapter)
-    sending, go_on = asyncio.Event(), asyncio.Event()
+    sending, proceed = asyncio.Event(), asyncio.Event()
 
     async def hang() -> None:
         sending.set()
-        await go_on.wait()
+        await proceed.wait()
 
     adapter.world.before["create"] = hang
-    asking = asyncio.create_task(scene.create(key="k"))
+    creating = asyncio.create_task(scene.create(key="k"))
     await sending.wait()
-    asking.cancel()
+    creating.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asking
-    go_on.set()
+        await creating
+    proceed.set()
     again = await scene.create(key="k")
     assert again.replayed
-    assert (scene.intent.state, asked(adapter)) == (IntentState.DONE, 1)
+    assert (scene.intent.state, call_count(adapter)) == (IntentState.DONE, 1)
 
 
-async def test_a_create_that_is_cut_off_before_anybody_was_asked_asks_nobody_any_more() -> None:
-    """Its caller is told that nothing was done."""
+async def test_create_cancelled_before_the_first_store_write_sends_nothing() -> None:
+    """Its caller receives an error that says that nothing was done."""
     adapter = Durable()
     scene = Scene(adapter)
-    looking, go_on = asyncio.Event(), asyncio.Event()
+    looking, proceed = asyncio.Event(), asyncio.Event()
 
     async def hang(call: str, done: bool) -> None:
         if call == "by_key" and not done:
             looking.set()
-            await go_on.wait()
+            await proceed.wait()
 
     scene.on_store = hang
-    asking = asyncio.create_task(scene.create(key="k"))
+    creating = asyncio.create_task(scene.create(key="k"))
     await looking.wait()
-    asking.cancel()
+    creating.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asking
-    go_on.set()
+        await creating
+    proceed.set()
     for _ in range(50):
         await asyncio.sleep(0)
-    assert (scene.intents.in_flight, asked(adapter), scene.rows.intents) == (0, 0, {})
+    assert (scene.intents.in_flight, call_count(adapter), scene.rows.intents) == (0, 0, {})

@@ -1,4 +1,4 @@
-"""What a look shows of a create: by markers, or by ages that two clocks tell which need not agree."""
+"""Which found runtimes are a create's own: by markers, or by their ages, which do not depend on two clocks agreeing."""
 
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -26,7 +26,7 @@ SENT_AT = 1_000_000.0  # by the database's clock
 SKEWS = [0.0, 60.0, -60.0, 600.0, -600.0]
 
 
-def place(adapter: FakeAdapter) -> ResolvedTarget:
+def target_of(adapter: FakeAdapter) -> ResolvedTarget:
     return ResolvedTarget(Target(Provider(adapter), "home"), "there", "")
 
 
@@ -47,7 +47,7 @@ def intent(*, epoch: int = 1, before: tuple[str, ...] | None = (), sends: tuple[
 
 
 def runtime(provider_id: str = "r-1", at: float | None = None, kind: Kind = Kind.BROWSER, **fields: Any) -> Runtime:
-    """One that was made at a moment of the provider's clock."""
+    """A runtime that was made at this time of the provider's clock."""
     made = None if at is None else datetime.fromtimestamp(at, UTC).isoformat()
     known = {"id": f"one.{provider_id}", "provider": "one", "scope": "home", "name": "box", "state": State.RUNNING}
     part = {"browser": BrowserPart()} if kind is Kind.BROWSER else {"durable": DurablePart()}
@@ -55,11 +55,11 @@ def runtime(provider_id: str = "r-1", at: float | None = None, kind: Kind = Kind
 
 
 def found(
-    looked: LookupResult, adapter: FakeAdapter | None = None, of: Intent | None = None, **options: Any
+    result: LookupResult, adapter: FakeAdapter | None = None, of: Intent | None = None, **options: Any
 ) -> list[str]:
     options = {"now": SENT_AT + 10.0, "request": None, **options}
     return [
-        seen.runtime.provider_id for seen in match_own(place(adapter or Plain()), of or intent(), looked, **options)
+        seen.runtime.provider_id for seen in match_own(target_of(adapter or Plain()), of or intent(), result, **options)
     ]
 
 
@@ -68,137 +68,137 @@ def seen(*runtimes: Runtime, provider_now: float | None = None) -> LookupResult:
 
 
 @pytest.mark.parametrize("skew", SKEWS)
-@pytest.mark.parametrize(("made", "is_ours"), [(0.0, True), (0.4, True), (9.0, True), (-3.0, False), (-300.0, False)])
-def test_what_was_made_since_the_send_is_told_by_ages_so_that_clocks_need_not_agree(
-    made: float, is_ours: bool, skew: float
+@pytest.mark.parametrize(("made", "is_own"), [(0.0, True), (0.4, True), (9.0, True), (-3.0, False), (-300.0, False)])
+def test_runtime_made_since_the_send_is_recognised_by_its_age_whatever_the_clock_skew(
+    made: float, is_own: bool, skew: float
 ) -> None:
-    """The send was ten seconds ago by the database's clock; the provider's own clock says how old a runtime is."""
-    there = SENT_AT + skew
-    looked = seen(runtime(at=there + made), provider_now=float(int(there + 10.0)))
-    assert found(looked) == (["r-1"] if is_ours else [])
+    """The send was ten seconds ago by the database's clock; the age of a runtime is by the provider's clock."""
+    sent_there = SENT_AT + skew
+    result = seen(runtime(at=sent_there + made), provider_now=float(int(sent_there + 10.0)))
+    assert found(result) == (["r-1"] if is_own else [])
 
 
 @pytest.mark.parametrize("skew", SKEWS)
-@pytest.mark.parametrize(("made", "is_ours"), [(2.0, True), (1.0, True), (0.0, False), (-2.0, False)])
-def test_after_a_refusal_only_what_is_younger_for_sure_is_ours(made: float, is_ours: bool, skew: float) -> None:
-    """The provider's time comes in whole seconds: a runtime of the second of the send may be older than that."""
-    there = SENT_AT + skew
-    looked = seen(runtime(at=there + made), provider_now=there + 10.0)
-    assert found(looked, refused=True) == (["r-1"] if is_ours else [])
+@pytest.mark.parametrize(("made", "is_own"), [(2.0, True), (1.0, True), (0.0, False), (-2.0, False)])
+def test_after_a_refusal_only_a_runtime_that_is_certainly_younger_is_own(
+    made: float, is_own: bool, skew: float
+) -> None:
+    """The provider's time is in whole seconds: a runtime made in the second of the send may be older than the send."""
+    sent_there = SENT_AT + skew
+    result = seen(runtime(at=sent_there + made), provider_now=sent_there + 10.0)
+    assert found(result, refused=True) == (["r-1"] if is_own else [])
 
 
-def test_after_a_refusal_a_clock_that_is_not_known_exactly_counts_against_a_runtime() -> None:
-    looked = seen(runtime(at=SENT_AT + 3.0), provider_now=SENT_AT + 10.0)
-    assert found(looked, refused=True, slack=2.0) == ["r-1"]
-    assert found(looked, refused=True, slack=2.5) == []
-    assert found(looked, slack=2.5) == ["r-1"]
+def test_after_a_refusal_clock_uncertainty_counts_against_a_runtime() -> None:
+    result = seen(runtime(at=SENT_AT + 3.0), provider_now=SENT_AT + 10.0)
+    assert found(result, refused=True, slack=2.0) == ["r-1"]
+    assert found(result, refused=True, slack=2.5) == []
+    assert found(result, slack=2.5) == ["r-1"]
 
 
 @given(skew=st.floats(-600, 600), age=st.floats(0, 10), took=st.floats(0, 30))
-def test_nothing_that_was_made_between_the_send_and_the_look_is_overlooked(
-    skew: float, age: float, took: float
-) -> None:
-    look_at = SENT_AT + 10.0 + took
-    made = look_at - min(age, look_at - SENT_AT)
-    looked = seen(runtime(at=made + skew), provider_now=float(int(look_at + skew)))
-    assert found(looked, now=look_at) == ["r-1"]
+def test_every_runtime_made_between_send_and_look_up_is_own(skew: float, age: float, took: float) -> None:
+    looked_up_at = SENT_AT + 10.0 + took
+    made = looked_up_at - min(age, looked_up_at - SENT_AT)
+    result = seen(runtime(at=made + skew), provider_now=float(int(looked_up_at + skew)))
+    assert found(result, now=looked_up_at) == ["r-1"]
 
 
 @pytest.mark.parametrize("at", [None, SENT_AT + 100.0])
-@pytest.mark.parametrize(("before", "epoch", "is_ours"), [((), 1, True), (None, 1, False), (None, 2, True)])
-def test_without_times_that_make_sense_it_counts_whether_the_name_was_looked_up_before(
-    at: float | None, before: tuple[str, ...] | None, epoch: int, is_ours: bool
+@pytest.mark.parametrize(("before", "epoch", "is_own"), [((), 1, True), (None, 1, False), (None, 2, True)])
+def test_without_plausible_times_a_runtime_is_own_if_the_name_was_looked_up_before(
+    at: float | None, before: tuple[str, ...] | None, epoch: int, is_own: bool
 ) -> None:
     for provider_now in (SENT_AT + 10.0,) if at else (SENT_AT + 10.0, None):
         of = intent(before=before, epoch=epoch)
-        assert found(seen(runtime(at=at), provider_now=provider_now), of=of) == (["r-1"] if is_ours else [])
+        assert found(seen(runtime(at=at), provider_now=provider_now), of=of) == (["r-1"] if is_own else [])
 
 
-@pytest.mark.parametrize(("before", "is_ours"), [((), True), (None, False)])
-def test_where_the_databases_clock_was_put_back_it_counts_whether_the_name_was_looked_up_before(
-    before: tuple[str, ...] | None, is_ours: bool
+@pytest.mark.parametrize(("before", "is_own"), [((), True), (None, False)])
+def test_after_the_databases_clock_was_set_back_a_runtime_is_own_if_the_name_was_looked_up_before(
+    before: tuple[str, ...] | None, is_own: bool
 ) -> None:
-    looked = seen(runtime(at=SENT_AT + 1), provider_now=SENT_AT + 10)
-    assert found(looked, of=intent(before=before), now=SENT_AT - 60) == (["r-1"] if is_ours else [])
+    result = seen(runtime(at=SENT_AT + 1), provider_now=SENT_AT + 10)
+    assert found(result, of=intent(before=before), now=SENT_AT - 60) == (["r-1"] if is_own else [])
 
 
-def test_an_unreadable_time_is_no_time() -> None:
-    looked = seen(runtime(created_at="yesterday"), provider_now=SENT_AT)
-    assert found(looked) == ["r-1"]
-    assert found(looked, of=intent(before=None)) == []
+def test_unreadable_time_is_ignored() -> None:
+    result = seen(runtime(created_at="yesterday"), provider_now=SENT_AT)
+    assert found(result) == ["r-1"]
+    assert found(result, of=intent(before=None)) == []
 
 
-def test_what_was_there_before_or_is_somebody_elses_is_not_ours() -> None:
+def test_runtime_that_existed_before_or_belongs_to_others_is_not_own() -> None:
     strangers = runtime("r-4", kind=Kind.DURABLE, durable=DurablePart(owned_by_me=False))
-    looked = seen(runtime("r-1"), runtime("r-2"), runtime("r-3"), strangers)
-    assert found(looked, of=intent(before=("r-1",)), others=("r-2",)) == ["r-3"]
+    result = seen(runtime("r-1"), runtime("r-2"), runtime("r-3"), strangers)
+    assert found(result, of=intent(before=("r-1",)), others=("r-2",)) == ["r-3"]
 
 
-@pytest.mark.parametrize(("driver", "is_ours"), [("playwright", True), ("selenium", False)])
-def test_what_differs_from_the_request_is_not_ours(driver: str, is_ours: bool) -> None:
+@pytest.mark.parametrize(("driver", "is_own"), [("playwright", True), ("selenium", False)])
+def test_runtime_that_differs_from_the_request_is_not_own(driver: str, is_own: bool) -> None:
     request: CreateRequest = create("browser", name="box", driver="playwright")
-    looked = seen(runtime(browser=BrowserPart(driver=driver)))
-    assert found(looked, request=request) == (["r-1"] if is_ours else [])
+    result = seen(runtime(browser=BrowserPart(driver=driver)))
+    assert found(result, request=request) == (["r-1"] if is_own else [])
 
 
-def test_the_first_of_all_sends_counts() -> None:
-    looked = seen(runtime(at=SENT_AT + 1.0), provider_now=SENT_AT + 100.0)
-    assert found(looked, of=intent(sends=(SENT_AT, SENT_AT + 90.0)), now=SENT_AT + 100.0) == ["r-1"]
-    assert found(looked, of=intent(sends=(SENT_AT + 90.0,)), now=SENT_AT + 100.0) == []
+def test_age_is_compared_with_the_first_send() -> None:
+    result = seen(runtime(at=SENT_AT + 1.0), provider_now=SENT_AT + 100.0)
+    assert found(result, of=intent(sends=(SENT_AT, SENT_AT + 90.0)), now=SENT_AT + 100.0) == ["r-1"]
+    assert found(result, of=intent(sends=(SENT_AT + 90.0,)), now=SENT_AT + 100.0) == []
 
 
-def test_where_creates_are_marked_nothing_but_the_marker_counts() -> None:
-    """Neither its age, nor that it was there before, nor that it differs."""
+def test_only_the_marker_counts_where_creates_are_marked() -> None:
+    """Neither the age, nor an earlier look-up, nor a difference to the request counts."""
     marked = [("r-1", "in_1"), ("r-2", "in_2"), ("r-3", None), ("r-4", "in_1")]
-    looked = LookupResult([Seen(runtime(one, at=SENT_AT - 500), marker) for one, marker in marked], SENT_AT)
+    result = LookupResult([Seen(runtime(one, at=SENT_AT - 500), marker) for one, marker in marked], SENT_AT)
     request = create("browser", name="box", driver="playwright")
     of = intent(before=("r-1",))
-    assert found(looked, Keyed(), of, refused=True, request=request, others=("r-4",)) == ["r-1", "r-4"]
+    assert found(result, Keyed(), of, refused=True, request=request, others=("r-4",)) == ["r-1", "r-4"]
 
 
-def test_a_first_create_that_was_refused_by_name_has_made_nothing_there() -> None:
-    """Its own double would have been answered with what the other one made."""
-    looked = seen(runtime(at=SENT_AT + 5.0, kind=Kind.DURABLE), provider_now=SENT_AT + 10.0)
-    assert found(looked, Durable(), refused=True) == []
-    assert found(looked, Durable(), intent(epoch=2), refused=True) == ["r-1"]
+def test_first_create_refused_by_a_provider_that_deduplicates_by_name_has_made_nothing() -> None:
+    """If it had been duplicated in transit, the second copy would have received the first one's runtime."""
+    result = seen(runtime(at=SENT_AT + 5.0, kind=Kind.DURABLE), provider_now=SENT_AT + 10.0)
+    assert found(result, Durable(), refused=True) == []
+    assert found(result, Durable(), intent(epoch=2), refused=True) == ["r-1"]
 
 
-def test_the_name_is_held_by_what_lives_and_may_be_our_own() -> None:
+def test_name_is_held_by_live_runtimes_that_may_be_own() -> None:
     stopped = runtime("r-1", state=State.STOPPED)
     strangers = runtime("r-2", kind=Kind.DURABLE, durable=DurablePart(owned_by_me=False))
     own = runtime("r-3", kind=Kind.DURABLE, durable=DurablePart(owned_by_me=True))
-    looked = seen(stopped, strangers, own, runtime("r-4"))
-    assert [one.runtime.provider_id for one in looked.live] == ["r-3", "r-4"]
-    assert looked.as_look(7.0) == Look(7.0, ("r-1", "r-2", "r-3", "r-4"))
+    result = seen(stopped, strangers, own, runtime("r-4"))
+    assert [one.runtime.provider_id for one in result.live] == ["r-3", "r-4"]
+    assert result.as_look(7.0) == Look(7.0, ("r-1", "r-2", "r-3", "r-4"))
 
 
 @pytest.mark.parametrize(("adapter", "looks"), [(Durable, False), (Keyed, True), (Plain, True)])
-def test_a_name_is_looked_up_before_where_the_provider_does_not_ensure_it(
+def test_name_is_looked_up_before_the_send_unless_the_provider_deduplicates_by_name(
     adapter: type[FakeAdapter], looks: bool
 ) -> None:
-    assert needs_precheck(place(adapter()), name_is_new=False) is looks
-    assert needs_precheck(place(adapter()), name_is_new=True) is False
+    assert needs_precheck(target_of(adapter()), name_is_new=False) is looks
+    assert needs_precheck(target_of(adapter()), name_is_new=True) is False
 
 
-async def test_a_look_is_a_settling_read_within_ten_seconds_and_knows_the_providers_time() -> None:
+async def test_look_up_is_a_settling_read_within_ten_seconds_with_the_providers_time() -> None:
     adapter = Plain(deadlines={"list": 60})
-    there = adapter.put("box", State.RUNNING)
+    existing = adapter.put("box", State.RUNNING)
 
-    async def tell_the_time() -> None:
+    async def set_date() -> None:
         adapter.world.calls[-1].provider_date = format_datetime(datetime.fromtimestamp(SENT_AT, UTC), usegmt=True)
 
-    adapter.world.before["find"] = tell_the_time
+    adapter.world.before["find"] = set_date
     fleet = fleet_of([adapter])
-    looked = await find_by_name(fleet, place(adapter), "box", context())
+    result = await find_by_name(fleet, target_of(adapter), "box", context())
     (call,) = adapter.world.calls
     assert (call.settling, call.deadline - fleet.clock.monotonic()) == (True, 10.0)
-    assert looked == LookupResult([Seen(there)], SENT_AT)
+    assert result == LookupResult([Seen(existing)], SENT_AT)
 
 
 @pytest.mark.parametrize("text", [None, "", "soon", "Mon, 99 Jan 2026 00:00:00 GMT"])
-def test_a_date_that_cannot_be_read_is_none(text: str | None) -> None:
+def test_unreadable_date_is_none(text: str | None) -> None:
     assert moment_of_header(text) is None
 
 
-def test_a_date_without_a_zone_is_utc() -> None:
+def test_date_without_a_zone_is_utc() -> None:
     assert moment_of_header("Mon, 12 Jan 1970 13:46:40 -0000") == SENT_AT

@@ -1,4 +1,4 @@
-"""What is kept of a create comes back as it was."""
+"""The stored response of a create is read back unchanged."""
 
 import pytest
 
@@ -29,12 +29,12 @@ def _intent(outcome: bytes | None) -> Intent:
 
 @pytest.mark.parametrize("native", [b'{"id":"r-1","a":[1,2]}', b"{}", None])
 @pytest.mark.parametrize("created", [True, False])
-def test_an_answer_is_kept_with_the_providers_own_bytes_and_without(created: bool, native: bytes | None) -> None:
-    contents = PayloadSealer(Keyring([new_key()]))
-    sealed = contents.seal_outcome("in_1", Created(RUNTIME, created, native))
-    kept = contents.outcome(_intent(sealed))
+def test_response_is_stored_with_and_without_the_providers_own_bytes(created: bool, native: bytes | None) -> None:
+    payloads = PayloadSealer(Keyring([new_key()]))
+    sealed = payloads.seal_outcome("in_1", Created(RUNTIME, created, native))
+    kept = payloads.outcome(_intent(sealed))
     assert kept == Created(RUNTIME, created, native)
 
 
-def test_an_intent_that_was_never_answered_has_no_answer() -> None:
+def test_intent_without_an_outcome_has_no_response() -> None:
     assert PayloadSealer(Keyring([new_key()])).outcome(_intent(None)) is None

@@ -1,4 +1,4 @@
-"""What the reconciler makes of creates that no caller waits for."""
+"""How the reconciler settles creates that no caller waits for."""
 
 import asyncio
 from typing import Any
@@ -16,15 +16,28 @@ from gateway.services.intents import PayloadSealer, Reconciler, TargetResolver
 from gateway.services.intents.timing import SURPLUS_KEPT
 from gateway.settings import CreatesSettings
 from gateway.storage.sealing import Keyring, new_key
-from tests.unit.services.intents.scene import LOST, Durable, Failure, Keyed, Plain, Scene, W, asked, live, said
+from tests.unit.services.intents.scene import (
+    LOST,
+    WAIT_OUT,
+    Durable,
+    Failure,
+    Keyed,
+    Plain,
+    Scene,
+    call_count,
+    error_response,
+    live,
+)
 
 Adapter = type[Durable | Plain | Keyed]
-AWAY = said(503, errors.ProviderUnavailable)
-GARBAGE = said(201, OutcomeUnknown)
+AWAY = error_response(503, errors.ProviderUnavailable)
+GARBAGE = error_response(201, OutcomeUnknown)
 
 
-async def lost(adapter: Durable | Plain | Keyed, *, made: bool, failure: Failure = LOST, **options: Any) -> Scene:
-    """A create whose answer was lost; ``made``: it was carried out."""
+async def lost_create(
+    adapter: Durable | Plain | Keyed, *, made: bool, failure: Failure = LOST, **options: Any
+) -> Scene:
+    """A create whose response was lost; ``made``: the provider executed it."""
     if made:
         adapter.lost.append(failure)
     else:
@@ -37,7 +50,7 @@ async def lost(adapter: Durable | Plain | Keyed, *, made: bool, failure: Failure
 
 
 async def until_settled(scene: Scene) -> float:
-    """Let the reconciler work until nothing is unknown; how many seconds that took."""
+    """Run the reconciler until the intent is not unknown. Return the seconds that this took."""
     since = scene.clock.time
     while scene.intent.state is IntentState.UNKNOWN:
         assert scene.intent.due_at is not None
@@ -48,20 +61,20 @@ async def until_settled(scene: Scene) -> float:
 
 
 @pytest.mark.parametrize("made", [True, False])
-async def test_what_is_free_is_sent_again_and_makes_one_runtime(made: bool) -> None:
+async def test_free_create_is_sent_again_and_makes_one_runtime(made: bool) -> None:
     adapter = Durable()
-    scene = await lost(adapter, made=made)
+    scene = await lost_create(adapter, made=made)
     await scene.settle(after=2.0)
     assert (scene.intent.state, [scene.intent.runtime_id]) == (IntentState.DONE, live(adapter))
-    assert (asked(adapter), asked(adapter, "find")) == (2, 0)
+    assert (call_count(adapter), call_count(adapter, "find")) == (2, 0)
     assert len(set(adapter.world.keys)) == len({wire.body for wire in adapter.sent}) == 1
-    assert scene.heard.told[-1] == ("settled", IntentState.DONE, False)
+    assert scene.observer.events[-1] == ("settled", IntentState.DONE, False)
 
 
 @pytest.mark.parametrize("adapter_of", [Durable, Plain, Keyed])
-async def test_lines_of_settling_have_the_id_that_the_provider_receives(adapter_of: Adapter) -> None:
+async def test_log_lines_of_settling_have_the_request_id_that_the_provider_receives(adapter_of: Adapter) -> None:
     adapter = adapter_of()
-    scene = await lost(adapter, made=True)
+    scene = await lost_create(adapter, made=True)
     before = len(adapter.world.calls)
     await scene.settle(after=2.0)
     ids = adapter.world.logged_ids[before:]
@@ -72,42 +85,42 @@ async def test_lines_of_settling_have_the_id_that_the_provider_receives(adapter_
 
 @pytest.mark.parametrize("adapter_of", [Plain, Keyed])
 @pytest.mark.parametrize("made", [True, False])
-async def test_what_costs_is_only_looked_for(adapter_of: Adapter, made: bool) -> None:
-    """Case 16."""
+async def test_create_that_costs_money_is_only_looked_up(adapter_of: Adapter, made: bool) -> None:
+    """See docs/fault-cases.md#case-16."""
     adapter = adapter_of()
-    scene = await lost(adapter, made=made)
+    scene = await lost_create(adapter, made=made)
     took = await until_settled(scene)
-    assert asked(adapter) == 1
+    assert call_count(adapter) == 1
     if made:
         assert (scene.intent.state, [scene.intent.runtime_id]) == (IntentState.DONE, live(adapter))
         assert scene.intent.reason == ("adopted" if adapter_of is Plain else None)
-        assert scene.heard.told[-1] == ("settled", IntentState.DONE, True)
+        assert scene.observer.events[-1] == ("settled", IntentState.DONE, True)
     else:
         assert (scene.intent.state, scene.intent.reason) == (IntentState.ABSENT, "waited_out")
-        assert W < took < W + 2.0
+        assert WAIT_OUT < took < WAIT_OUT + 2.0
         assert len(scene.intent.looks) >= 2
         (attempt,) = scene.intent.attempts
         assert attempt.last_send is not None
-        assert scene.intent.looks[-1].at > attempt.last_send + W
+        assert scene.intent.looks[-1].at > attempt.last_send + WAIT_OUT
 
 
-async def test_one_look_is_not_enough_however_late_it_is() -> None:
+async def test_one_look_up_is_not_sufficient_however_late_it_is() -> None:
     adapter = Plain()
-    scene = await lost(adapter, made=False)
-    looks = asked(adapter, "find")
-    await scene.settle(after=2 * W)
+    scene = await lost_create(adapter, made=False)
+    looks = call_count(adapter, "find")
+    await scene.settle(after=2 * WAIT_OUT)
     assert (scene.intent.state, len(scene.intent.looks)) == (IntentState.UNKNOWN, 1)
     await scene.settle()
     assert scene.intent.state is IntentState.ABSENT
-    assert asked(adapter, "find") == looks + 2
+    assert call_count(adapter, "find") == looks + 2
 
 
-async def test_a_provider_that_cannot_be_asked_proves_nothing() -> None:
+async def test_failed_look_up_proves_nothing() -> None:
     adapter = Plain()
-    scene = await lost(adapter, made=False)
+    scene = await lost_create(adapter, made=False)
     for _ in range(5):
         adapter.world.fail("find", AWAY)
-        await scene.settle(after=W)
+        await scene.settle(after=WAIT_OUT)
         assert (scene.intent.state, scene.intent.looks) == (IntentState.UNKNOWN, ())
         assert scene.intent.due_at == scene.clock.time + 5.0
         assert scene.intent.lease_until is None
@@ -115,10 +128,14 @@ async def test_a_provider_that_cannot_be_asked_proves_nothing() -> None:
     assert scene.intent.state is IntentState.ABSENT
 
 
-async def test_what_is_free_and_cannot_be_sent_stays_unknown() -> None:
+async def test_free_create_that_cannot_be_sent_remains_unknown() -> None:
     adapter = Durable()
-    scene = await lost(adapter, made=True)
-    for failure in (said(401, errors.ProviderCredentialsRejected), said(429, errors.RateLimited), LOST):
+    scene = await lost_create(adapter, made=True)
+    for failure in (
+        error_response(401, errors.ProviderCredentialsRejected),
+        error_response(429, errors.RateLimited),
+        LOST,
+    ):
         adapter.world.fail("create", failure)
         assert scene.intent.due_at is not None
         await scene.settle(after=scene.intent.due_at - scene.clock.time)
@@ -127,79 +144,77 @@ async def test_what_is_free_and_cannot_be_sent_stays_unknown() -> None:
     assert [attempt.status for attempt in scene.intent.attempts] == [None, 401, 429, None]
 
 
-async def test_what_is_free_is_not_sent_again_after_an_hour() -> None:
+async def test_free_create_is_not_sent_again_after_an_hour() -> None:
     adapter = Durable()
-    scene = await lost(adapter, made=False)
+    scene = await lost_create(adapter, made=False)
     await scene.settle(after=REPLAY_AGE + 1.0)
-    assert (asked(adapter), asked(adapter, "find")) == (1, 1)
+    assert (call_count(adapter), call_count(adapter, "find")) == (1, 1)
 
 
 @pytest.mark.parametrize("adapter_of", [Plain, Keyed])
-async def test_what_was_made_and_is_not_found_is_for_a_person_and_not_absent(adapter_of: Adapter) -> None:
-    """Case 3: something exists."""
+async def test_create_that_made_something_and_is_not_found_is_parked(adapter_of: Adapter) -> None:
+    """The response proved that something exists, so it is not absent. See docs/fault-cases.md#case-3."""
     adapter = adapter_of()
-    scene = await lost(adapter, made=False, failure=GARBAGE)
+    scene = await lost_create(adapter, made=False, failure=GARBAGE)
     took = await until_settled(scene)
     assert (scene.intent.state, scene.intent.reason) == (IntentState.PARKED, "made_but_not_found")
-    assert took > W
-    assert scene.heard.told[-1] == ("parked", "made_but_not_found")
+    assert took > WAIT_OUT
+    assert scene.observer.events[-1] == ("parked", "made_but_not_found")
 
 
-async def test_several_that_fit_are_for_a_person() -> None:
+async def test_ambiguous_matches_are_parked() -> None:
     adapter = Plain()
-    scene = await lost(adapter, made=True)
+    scene = await lost_create(adapter, made=True)
     adapter.put("box", State.RUNNING)
     await until_settled(scene)
     assert (scene.intent.state, scene.intent.reason) == (IntentState.PARKED, "several")
 
 
-async def test_several_of_one_marker_are_one_runtime_and_a_surplus() -> None:
+async def test_two_runtimes_with_the_same_marker_are_one_runtime_and_a_surplus() -> None:
     adapter = Keyed()
-    scene = await lost(adapter, made=True)
+    scene = await lost_create(adapter, made=True)
     second = adapter.put("box", State.RUNNING)
     adapter.markers[second.provider_id] = scene.intent.id
     await until_settled(scene)
     assert scene.intent.state is IntentState.DONE
     assert {scene.intent.runtime_id, *scene.intent.surplus} == set(live(adapter))
-    assert ("surplus", scene.intent.surplus[0]) in scene.heard.told
+    assert ("surplus", scene.intent.surplus[0]) in scene.observer.events
 
 
-def with_another_sealing_key(scene: Scene) -> None:
-    """Lose the one that sealed everything so far."""
+def replace_sealing_key(scene: Scene) -> None:
+    """Restart the gateway with another sealing key, without the previous one."""
     sealer = Keyring([new_key()])
     scene.restart(payloads=PayloadSealer(sealer), targets=TargetResolver(scene.fleet, sealer))
 
 
 @pytest.mark.parametrize("adapter_of", [Durable, Plain, Keyed])
 @pytest.mark.parametrize("made", [True, False])
-async def test_without_the_sealing_key_it_is_found_by_a_look_or_left_to_a_person(
-    adapter_of: Adapter, made: bool
-) -> None:
-    """Case 10. The namespace has the account, and still says where it went."""
-    adapter = Accounted(adapter_of())
-    scene = await lost(adapter, made=made)
-    with_another_sealing_key(scene)
+async def test_create_without_its_sealing_key_is_found_by_look_up_or_parked(adapter_of: Adapter, made: bool) -> None:
+    """The namespace has the account, so the target is still known. See docs/fault-cases.md#case-10."""
+    adapter = with_account(adapter_of())
+    scene = await lost_create(adapter, made=made)
+    replace_sealing_key(scene)
     if adapter_of is Durable:
-        telling_the_time(adapter, "Thu, 01 Jan 1970 00:16:42 GMT")
+        report_times(adapter, "Thu, 01 Jan 1970 00:16:42 GMT")
     await until_settled(scene)
-    assert asked(adapter) == 1
+    assert call_count(adapter) == 1
     if made:
         assert (scene.intent.state, [scene.intent.runtime_id]) == (IntentState.DONE, live(adapter))
     else:
         assert (scene.intent.state, scene.intent.reason) == (IntentState.PARKED, "unreadable")
 
 
-async def test_without_the_sealing_key_and_an_account_nobody_knows_where_it_went() -> None:
+async def test_create_without_its_sealing_key_and_an_account_is_parked() -> None:
     adapter = Durable()
-    scene = await lost(adapter, made=False)
-    with_another_sealing_key(scene)
+    scene = await lost_create(adapter, made=False)
+    replace_sealing_key(scene)
     await until_settled(scene)
     assert (scene.intent.state, scene.intent.reason) == (IntentState.PARKED, "target_changed")
-    assert asked(adapter) == 1
+    assert call_count(adapter) == 1
 
 
-def telling_the_time(adapter: Any, date: str) -> None:
-    """Let a provider say what time it is, and when what it has was made."""
+def report_times(adapter: Any, date: str) -> None:
+    """Make a provider report its time, and the times at which its runtimes were made."""
     for provider_id, runtime in adapter.world.runtimes.items():
         adapter.world.runtimes[provider_id] = msgspec.structs.replace(runtime, created_at="1970-01-01T00:16:41Z")
 
@@ -209,8 +224,8 @@ def telling_the_time(adapter: Any, date: str) -> None:
     adapter.world.before["find"] = tell
 
 
-def Accounted(adapter: Any, account: str = "acc-1") -> Any:  # noqa: N802
-    """Let a provider tell its account."""
+def with_account(adapter: Any, account: str = "acc-1") -> Any:
+    """Make a provider return its account."""
 
     async def tell(_call: object) -> str:
         return account
@@ -221,12 +236,10 @@ def Accounted(adapter: Any, account: str = "acc-1") -> Any:  # noqa: N802
 
 @pytest.mark.parametrize("change", ["token", "account", "address", "scope", "gone"])
 @pytest.mark.parametrize("adapter_of", [Durable, Plain, Keyed])
-async def test_where_the_target_is_another_one_now_nothing_is_sent_and_a_person_decides(
-    adapter_of: Adapter, change: str
-) -> None:
-    """Case 10."""
-    first = adapter_of() if change == "token" else Accounted(adapter_of())
-    scene = await lost(first, made=False)
+async def test_changed_target_sends_nothing_and_parks_the_create(adapter_of: Adapter, change: str) -> None:
+    """See docs/fault-cases.md#case-10."""
+    first = adapter_of() if change == "token" else with_account(adapter_of())
+    scene = await lost_create(first, made=False)
     settings = {
         "token": {"token": "another-token-1"},
         "address": {"base_url": "http://elsewhere.test"},
@@ -235,32 +248,32 @@ async def test_where_the_target_is_another_one_now_nothing_is_sent_and_a_person_
     }
     now = adapter_of(**settings.get(change, {}))
     if change != "token":
-        now = Accounted(now, "acc-2" if change == "account" else "acc-1")
-    repoint(scene, now)
+        now = with_account(now, "acc-2" if change == "account" else "acc-1")
+    reconfigure(scene, now)
     await until_settled(scene)
     assert (scene.intent.state, scene.intent.reason) == (IntentState.PARKED, "target_changed")
-    assert asked(now) == 0
-    assert asked(first) == 1
+    assert call_count(now) == 0
+    assert call_count(first) == 1
 
 
-def repoint(scene: Scene, adapter: Any) -> None:
-    """Be configured with another provider from now on."""
+def reconfigure(scene: Scene, adapter: Any) -> None:
+    """Restart the gateway with another provider."""
     fleet = Fleet([adapter], scene.clock)
     scene.adapters, scene.fleet = (adapter,), fleet
-    scene.restart(fleet=fleet, targets=TargetResolver(fleet, scene.context.payloads._sealer))
+    scene.restart(fleet=fleet, targets=TargetResolver(fleet, scene.sealer))
 
 
-async def test_a_new_name_and_a_new_token_of_the_same_account_are_the_same_target() -> None:
-    scene = await lost(Accounted(Durable()), made=False)
-    now = Accounted(Durable("renamed", token="another-token-1"))
-    repoint(scene, now)
+async def test_new_name_and_token_of_the_same_account_are_the_same_target() -> None:
+    scene = await lost_create(with_account(Durable()), made=False)
+    now = with_account(Durable("renamed", token="another-token-1"))
+    reconfigure(scene, now)
     await scene.settle(after=2.0)
-    assert (scene.intent.state, asked(now)) == (IntentState.DONE, 1)
+    assert (scene.intent.state, call_count(now)) == (IntentState.DONE, 1)
 
 
-async def test_after_a_day_a_person_decides() -> None:
+async def test_unknown_create_is_parked_after_a_day() -> None:
     adapter = Plain()
-    scene = await lost(adapter, made=False)
+    scene = await lost_create(adapter, made=False)
     scene.clock.time += GIVE_UP
     await scene.settle(after=1.0)
     assert (scene.intent.state, scene.intent.reason) == (IntentState.PARKED, "too_old")
@@ -268,65 +281,65 @@ async def test_after_a_day_a_person_decides() -> None:
 
 @pytest.mark.parametrize("state", [IntentState.ABSENT, IntentState.PARKED])
 @pytest.mark.parametrize("adapter_of", [Plain, Keyed])
-async def test_late_evidence_is_taken(adapter_of: Adapter, state: IntentState) -> None:
+async def test_late_evidence_is_accepted(adapter_of: Adapter, state: IntentState) -> None:
     adapter = adapter_of()
-    scene = await lost(adapter, made=False, failure=LOST if state is IntentState.ABSENT else GARBAGE)
+    scene = await lost_create(adapter, made=False, failure=LOST if state is IntentState.ABSENT else GARBAGE)
     await until_settled(scene)
     assert scene.intent.state is state
-    await scene.settle(after=W)
+    await scene.settle(after=WAIT_OUT)
     assert scene.intent.state is state
     late = adapter.put("box", State.RUNNING)
     if isinstance(adapter, Keyed):
         adapter.markers[late.provider_id] = scene.intent.id
-    await scene.settle(after=2 * W)
+    await scene.settle(after=2 * WAIT_OUT)
     assert (scene.intent.state, scene.intent.runtime_id) == (IntentState.DONE, late.provider_id)
-    assert scene.heard.told[-1] == ("settled", IntentState.DONE, True)
+    assert scene.observer.events[-1] == ("settled", IntentState.DONE, True)
 
 
-async def test_late_evidence_is_looked_for_less_and_less_often_and_for_a_day() -> None:
+async def test_late_evidence_is_looked_up_at_growing_intervals_for_a_day() -> None:
     adapter = Plain()
-    scene = await lost(adapter, made=False)
+    scene = await lost_create(adapter, made=False)
     await until_settled(scene)
-    looks, since = asked(adapter, "find"), scene.clock.time
+    looks, since = call_count(adapter, "find"), scene.clock.time
     while (due := scene.intent.due_at) is not None:
         scene.clock.time = due
         await scene.reconciler.settle_due()
     assert GIVE_UP < scene.clock.time - since < 3 * GIVE_UP
-    assert asked(adapter, "find") - looks < 15
+    assert call_count(adapter, "find") - looks < 15
     assert (scene.intent.state, scene.intent.request) == (IntentState.ABSENT, None)
 
 
-async def test_a_second_runtime_that_shows_after_the_wait_is_a_surplus_and_nobody_stops_it() -> None:
-    """Case 1: one was doubled on its way."""
+async def test_second_runtime_after_the_wait_out_is_a_surplus_and_is_not_stopped() -> None:
+    """The create was duplicated in transit. See docs/fault-cases.md#case-1."""
     adapter = Plain()
     scene = Scene(adapter)
-    answer = await scene.create(key="k")
+    response = await scene.create(key="k")
     second = adapter.put("box", State.RUNNING)
-    await scene.settle(after=W)
-    assert scene.intent.runtime_id == answer.created.runtime.provider_id
+    await scene.settle(after=WAIT_OUT)
+    assert scene.intent.runtime_id == response.created.runtime.provider_id
     assert scene.intent.surplus == (second.provider_id,)
-    assert ("surplus", second.provider_id) in scene.heard.told
+    assert ("surplus", second.provider_id) in scene.observer.events
     assert len(live(adapter)) == 2
     assert "stop" not in adapter.world.asked
-    assert (await scene.create(key="k")).created == answer.created
+    assert (await scene.create(key="k")).created == response.created
     while scene.intent.due_at is not None:
         await scene.settle(after=GIVE_UP)
-    assert scene.heard.told.count(("surplus", second.provider_id)) == 1
+    assert scene.observer.events.count(("surplus", second.provider_id)) == 1
 
 
-async def test_what_is_another_creates_runtime_is_no_evidence() -> None:
+async def test_runtime_of_another_create_is_not_evidence() -> None:
     adapter = Plain()
-    scene = await lost(adapter, made=False)
+    scene = await lost_create(adapter, made=False)
     first = scene.intent
     await until_settled(scene)
     await scene.create(key="other")
     for _ in range(3):
-        await scene.settle(after=W)
+        await scene.settle(after=WAIT_OUT)
     assert scene.rows.intents[first.id].state is IntentState.ABSENT
     assert [intent.surplus for intent in scene.rows.intents.values()] == [(), ()]
 
 
-async def test_a_holder_that_died_is_taken_for_having_sent_until_its_lease_ended() -> None:
+async def test_dead_holder_is_assumed_to_have_sent_until_its_lease_ended() -> None:
     adapter = Plain()
     scene = Scene(adapter)
     adapter.world.fail("create", LOST)
@@ -344,10 +357,10 @@ async def test_a_holder_that_died_is_taken_for_having_sent_until_its_lease_ended
     assert attempt.last_send is not None
     assert attempt.last_send >= ended
     await until_settled(scene)
-    assert scene.clock.time > ended + W
+    assert scene.clock.time > ended + WAIT_OUT
 
 
-async def test_each_due_intent_is_settled_by_one_of_two_replicas() -> None:
+async def test_each_due_intent_is_settled_by_only_one_of_two_replicas() -> None:
     adapter = Durable()
     scene = Scene(adapter)
     adapter.world.fail("create", *[LOST] * 6)
@@ -359,11 +372,11 @@ async def test_each_due_intent_is_settled_by_one_of_two_replicas() -> None:
     await scene.reconciler.settle_due()
     await other.settle_due()
     assert set(scene.states) == {IntentState.DONE}
-    assert asked(adapter) == 12
+    assert call_count(adapter) == 12
     assert len(live(adapter)) == 6
 
 
-async def test_only_so_many_are_settled_side_by_side() -> None:
+async def test_number_of_concurrently_settled_intents_is_limited() -> None:
     adapter = Durable()
     scene = Scene(adapter, rules=CreatesSettings(settling_in_flight=2))
     adapter.world.fail("create", *[LOST] * 3)
@@ -383,17 +396,17 @@ async def test_only_so_many_are_settled_side_by_side() -> None:
 
 
 class Enough(Exception):
-    """The loop ran long enough."""
+    """Ends the reconciler's loop."""
 
 
-async def paused(scene: Scene, times: int) -> list[float]:
-    """How long the reconciler's loop paused, so many times."""
+async def pauses_of(scene: Scene, times: int) -> list[float]:
+    """Run the reconciler's loop for this many pauses. Return their lengths in seconds."""
     pauses: list[float] = []
 
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
         scene.clock.time += seconds
-        for _ in range(20):  # what was begun goes on meanwhile
+        for _ in range(20):  # the tasks that it started run meanwhile
             await asyncio.sleep(0)
         if len(pauses) == times:
             raise Enough
@@ -404,30 +417,30 @@ async def paused(scene: Scene, times: int) -> list[float]:
     return pauses
 
 
-async def test_a_store_that_is_down_is_asked_less_and_less_often_for_days_and_is_used_again_once_it_is_back() -> None:
+async def test_failed_store_is_called_at_growing_intervals_for_days_and_used_again_when_it_works() -> None:
     adapter = Durable()
-    scene = await lost(adapter, made=True)
+    scene = await lost_create(adapter, made=True)
     scene.store_fails("is_any_due")
-    pauses = await paused(scene, 3_000)
+    pauses = await pauses_of(scene, 3_000)
     assert pauses[:7] == [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
     assert set(pauses[7:]) == {60.0}
     scene.on_store = None
-    assert await paused(scene, 2) == [1.0, 1.0]
-    assert asked(adapter, "find") == 1
+    assert await pauses_of(scene, 2) == [1.0, 1.0]
+    assert call_count(adapter, "find") == 1
 
 
-async def test_what_cannot_be_written_down_is_told_and_due_again() -> None:
+async def test_result_that_cannot_be_stored_is_reported_and_due_again() -> None:
     adapter = Plain()
-    scene = await lost(adapter, made=True)
+    scene = await lost_create(adapter, made=True)
     scene.store_fails("record_created")
     await scene.settle(after=2.0)
-    assert scene.heard.told[-1] == ("not_written", StoreUnavailable.code)
+    assert scene.observer.events[-1] == ("not_written", StoreUnavailable.code)
     scene.on_store = None
     await until_settled(scene)
     assert scene.intent.state is IntentState.DONE
 
 
-async def test_what_is_settled_is_dropped_after_its_retention_and_what_has_a_surplus_later() -> None:
+async def test_settled_intents_are_deleted_after_their_retention_and_those_with_a_surplus_later() -> None:
     adapter = Plain()
     scene = Scene(adapter)
     await scene.create("one")
@@ -436,15 +449,15 @@ async def test_what_is_settled_is_dropped_after_its_retention_and_what_has_a_sur
     adapter.world.fail("create", LOST)
     with pytest.raises(OutcomeUnknown):
         await scene.create("three")
-    scene.clock.time += W
-    await paused(scene, 2)
+    scene.clock.time += WAIT_OUT
+    await pauses_of(scene, 2)
     assert len(scene.states) == 3
     scene.clock.time += CreatesSettings().retention
-    await paused(scene, 2)
+    await pauses_of(scene, 2)
     assert [(intent.name, bool(intent.surplus)) for intent in scene.rows.intents.values()] == [
         ("two", True),
         ("three", False),
     ]
     scene.clock.time += SURPLUS_KEPT
-    await paused(scene, 2)
+    await pauses_of(scene, 2)
     assert "two" not in {intent.name for intent in scene.rows.intents.values()}

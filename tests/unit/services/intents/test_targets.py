@@ -1,4 +1,4 @@
-"""Where a create goes is asked once, whoever asks meanwhile, and asked again when that has failed."""
+"""The account of a target is read once for all concurrent callers, and again after a failure."""
 
 import asyncio
 import base64
@@ -18,24 +18,24 @@ from tests.unit.services.fakes import DurableLike, FakeClock
 
 
 class Slow(DurableLike):
-    """Tells its account when it may."""
+    """Returns its account when ``may_respond`` is set."""
 
     def __init__(self) -> None:
         super().__init__("one")
-        self.asked = 0
-        self.may_answer = asyncio.Event()
+        self.calls = 0
+        self.may_respond = asyncio.Event()
         self.fails = False
 
     async def account(self, call: Call) -> str:  # noqa: ARG002
-        self.asked += 1
-        await self.may_answer.wait()
+        self.calls += 1
+        await self.may_respond.wait()
         if self.fails:
             raise ProviderUnavailable("It is down.")
         return "acc-1"
 
 
 class Callers:
-    """Callers of one place."""
+    """Callers of one target."""
 
     def __init__(self) -> None:
         self.adapter = Slow()
@@ -43,12 +43,12 @@ class Callers:
         provider = fleet.get("one")
         assert provider is not None
         self._target = Target(provider, "scope")
-        self._places = TargetResolver(fleet, Keyring([SecretStr(base64.b64encode(b"k" * 32).decode())]))
+        self._resolver = TargetResolver(fleet, Keyring([SecretStr(base64.b64encode(b"k" * 32).decode())]))
 
     async def begin(self, count: int) -> list[asyncio.Task[ResolvedTarget]]:
-        """So many ask; all of them wait."""
+        """Start ``count`` callers, and return when all of them wait."""
         tasks = [
-            asyncio.create_task(self._places.of(self._target, RequestContext(str(number), "caller")))
+            asyncio.create_task(self._resolver.of(self._target, RequestContext(str(number), "caller")))
             for number in range(count)
         ]
         for _ in range(5):
@@ -57,37 +57,37 @@ class Callers:
         return tasks
 
 
-async def test_many_that_ask_at_once_are_one_question() -> None:
+async def test_concurrent_callers_share_one_call() -> None:
     callers = Callers()
     tasks = await callers.begin(20)
-    callers.adapter.may_answer.set()
-    assert {place.account for place in await asyncio.gather(*tasks)} == {"acc-1"}
-    assert callers.adapter.asked == 1
+    callers.adapter.may_respond.set()
+    assert {target.account for target in await asyncio.gather(*tasks)} == {"acc-1"}
+    assert callers.adapter.calls == 1
 
 
-async def test_all_hear_that_it_failed_and_the_next_one_asks_again() -> None:
+async def test_all_callers_receive_the_failure_and_the_next_one_calls_again() -> None:
     callers = Callers()
     callers.adapter.fails = True
     tasks = await callers.begin(3)
-    callers.adapter.may_answer.set()
+    callers.adapter.may_respond.set()
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [ProviderUnavailable] * 3
-    assert callers.adapter.asked == 1
+    assert callers.adapter.calls == 1
     callers.adapter.fails = False
-    callers.adapter.may_answer.clear()
+    callers.adapter.may_respond.clear()
     (again,) = await callers.begin(1)
-    callers.adapter.may_answer.set()
+    callers.adapter.may_respond.set()
     assert (await again).account == "acc-1"
 
 
 @pytest.mark.parametrize("leaves", [0, 1])
-async def test_who_leaves_does_not_take_the_answer_along(leaves: int) -> None:
+async def test_cancelled_caller_does_not_cancel_the_others(leaves: int) -> None:
     callers = Callers()
     tasks = await callers.begin(3)
     tasks[leaves].cancel()
     for _ in range(5):
         await asyncio.sleep(0)
-    callers.adapter.may_answer.set()
+    callers.adapter.may_respond.set()
     left = [task for number, task in enumerate(tasks) if number != leaves]
-    assert {place.account for place in await asyncio.gather(*left)} == {"acc-1"}
-    assert callers.adapter.asked == (2 if leaves == 0 else 1)
+    assert {target.account for target in await asyncio.gather(*left)} == {"acc-1"}
+    assert callers.adapter.calls == (2 if leaves == 0 else 1)

@@ -1,4 +1,4 @@
-"""Runtimes that are made after their caller was told that nobody knows: within the wait-out, and after it."""
+"""Runtimes that are made after their caller received ``outcome_unknown``: within the wait-out, and after it."""
 
 import asyncio
 import json
@@ -7,41 +7,43 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.intents import IntentState
-from tests.faults.conftest import StorePlace
+from tests.faults.conftest import StoreLocation
 from tests.faults.eventually import eventually
 from tests.faults.providers import APIS, Setup, settings_of
 from tests.faults.replicas import DEADLINE, replicas, write_settings
-from tests.faults.world import World, a_name, world
+from tests.faults.world import World, unique_name, world
 
 SHORT = {"wait_out": 0.5}
 
 
 @pytest.mark.parametrize("api", APIS)
-async def test_case_01_a_commit_after_the_timeout_and_within_the_wait_is_the_one_runtime(
-    api: str, store_place: StorePlace, tmp_path: Path
+async def test_commit_after_the_timeout_and_within_the_wait_out_is_the_only_runtime(
+    api: str, store_location: StoreLocation, tmp_path: Path
 ) -> None:
-    async with world(tmp_path, store_place, deadline=0.3) as w, w.gateway(creates={"wait_out": 30}):
-        upstream, name = w.providers[api.replace("_", "-")], a_name()
+    """See docs/fault-cases.md#case-1."""
+    async with world(tmp_path, store_location, deadline=0.3) as w, w.gateway(creates={"wait_out": 30}):
+        upstream, name = w.providers[api.replace("_", "-")], unique_name()
         upstream.fault("hold", times=1)
         first = await w.create(upstream, name, "k")
         assert (first.status, first.code, first.json["retryable"]) == (504, "outcome_unknown", "same_request")
         assert (first.json["name"], first.json["idempotency_key"]) == (name, "k")
         assert upstream.live() == []
         upstream.emulator.release("create")
-        answer = await w.made(upstream, name, "k")
-        await upstream.at_rest()
-        assert answer.status == 201
-        assert [made.id for made in upstream.live()] == [answer.json["provider_id"]]
+        response = await w.made(upstream, name, "k")
+        await upstream.until_idle()
+        assert response.status == 201
+        assert [made.id for made in upstream.live()] == [response.json["provider_id"]]
         intent = await w.becomes("k", IntentState.DONE)
         assert (intent.id, intent.surplus) == (first.json["intent"], ())
 
 
-async def test_case_01_a_commit_after_a_kill_is_the_one_runtime_of_the_retry(
-    store_place: StorePlace, tmp_path: Path
+async def test_commit_after_a_kill_is_the_runtime_that_the_retry_returns(
+    store_location: StoreLocation, tmp_path: Path
 ) -> None:
-    """At all three APIs at once: the gateway that sent is killed, then they commit, then another gateway is asked."""
-    async with world(tmp_path, store_place, deadline=DEADLINE) as w:
-        settings = write_settings(tmp_path, settings_of(w.providers.values()), store_place.settings)
+    """At all three APIs at once: the sending gateway is killed, the providers commit, another gateway gets the retry.
+    See docs/fault-cases.md#case-1."""
+    async with world(tmp_path, store_location, deadline=DEADLINE) as w:
+        settings = write_settings(tmp_path, settings_of(w.providers.values()), store_location.settings)
         async with replicas(settings, 2) as (one, other):
             for upstream in w.providers.values():
                 upstream.fault("hold", times=1)
@@ -57,35 +59,36 @@ async def test_case_01_a_commit_after_a_kill_is_the_one_runtime_of_the_retry(
             assert all(task.exception() is not None for task in asked)
             for upstream in w.providers.values():
                 upstream.emulator.release("create")
-            answers = await asyncio.gather(
+            responses = await asyncio.gather(
                 *(
                     w.made(upstream, f"ghost-{name}", f"k-{name}", url=other.url)
                     for name, upstream in w.providers.items()
                 )
             )
-            for upstream, answer in zip(w.providers.values(), answers, strict=True):
-                assert answer.status == 201
-                assert [made.id for made in upstream.live()] == [answer.json["provider_id"]]
+            for upstream, response in zip(w.providers.values(), responses, strict=True):
+                assert response.status == 201
+                assert [made.id for made in upstream.live()] == [response.json["provider_id"]]
                 assert (await w.becomes(f"k-{upstream.name}", IntentState.DONE)).surplus == ()
 
 
 @pytest.mark.parametrize("api", ["bctrl", "bctrl_browsers"])
-async def test_case_01_a_commit_after_the_wait_is_found_late_and_told(
-    api: str, sqlite_place: StorePlace, tmp_path: Path
+async def test_commit_after_the_wait_out_is_found_and_logged_as_late(
+    api: str, sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
-    async with world(tmp_path, sqlite_place, deadline=0.3) as w, w.gateway(creates=SHORT) as gateway:
-        upstream, name = w.providers[api.replace("_", "-")], a_name()
+    """See docs/fault-cases.md#case-1."""
+    async with world(tmp_path, sqlite_location, deadline=0.3) as w, w.gateway(creates=SHORT) as gateway:
+        upstream, name = w.providers[api.replace("_", "-")], unique_name()
         upstream.fault("hold", times=1)
         assert (await w.create(upstream, name, "k")).code == "outcome_unknown"
         await w.becomes("k", IntentState.ABSENT)
         upstream.emulator.release("create")
-        await upstream.at_rest()
+        await upstream.until_idle()
         done = await w.becomes("k", IntentState.DONE)
         assert [made.id for made in upstream.live()] == [done.runtime_id]
         assert upstream.posts() == 1
         assert "intent_done_late" in gateway.log.getvalue()
-        answer = await w.create(upstream, name, "k")
-        assert (answer.status, answer.json["provider_id"]) == (201, done.runtime_id)
+        response = await w.create(upstream, name, "k")
+        assert (response.status, response.json["provider_id"]) == (201, done.runtime_id)
 
 
 @pytest.mark.parametrize(
@@ -96,42 +99,44 @@ async def test_case_01_a_commit_after_the_wait_is_found_late_and_told(
     ],
     ids=lambda setup: setup.api,
 )
-async def test_case_01_a_second_runtime_after_the_wait_is_shown_counted_and_told_and_nobody_stops_it(
-    setup: Setup, sqlite_place: StorePlace, tmp_path: Path
+async def test_second_runtime_after_the_wait_out_is_recorded_counted_and_logged_but_not_stopped(
+    setup: Setup, sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
-    """What cannot be promised: the provider knows no keys and lets names be taken twice."""
-    async with world(tmp_path, sqlite_place, deadline=0.3, setups=[setup]) as w, w.gateway(creates=SHORT) as gateway:
-        upstream, name = w.providers[setup.name], a_name()
+    """One runtime cannot be promised here: the provider has no idempotency keys, and its names are not unique.
+    See docs/fault-cases.md#case-1."""
+    async with world(tmp_path, sqlite_location, deadline=0.3, setups=[setup]) as w, w.gateway(creates=SHORT) as gateway:
+        upstream, name = w.providers[setup.name], unique_name()
         upstream.fault("hold", times=1)
         assert (await w.create(upstream, name, "k")).code == "outcome_unknown"
         await w.becomes("k", IntentState.ABSENT)
-        answer = await w.made(upstream, name, "k")
-        assert answer.status == 201
+        response = await w.made(upstream, name, "k")
+        assert response.status == 201
         upstream.emulator.release("create")
-        await upstream.at_rest()
+        await upstream.until_idle()
 
         async def shown() -> bool:
             return bool((await w.intent("k")).surplus)
 
-        await eventually(shown, "the second runtime is shown")
+        await eventually(shown, "the second runtime is recorded")
         intent = await w.intent("k")
-        assert (intent.state, intent.runtime_id) == (IntentState.DONE, answer.json["provider_id"])
+        assert (intent.state, intent.runtime_id) == (IntentState.DONE, response.json["provider_id"])
         assert {intent.runtime_id, *intent.surplus} == {made.id for made in upstream.live(name)}
         assert len(upstream.live(name)) == 2
-        (told,) = _events(gateway.log.getvalue(), "surplus_runtime")
-        assert told["level"] == "error"
-        assert (told["intent_id"], told["provider"]) == (intent.id, upstream.name)
+        (event,) = _events(gateway.log.getvalue(), "surplus_runtime")
+        assert event["level"] == "error"
+        assert (event["intent_id"], event["provider"]) == (intent.id, upstream.name)
         await _shows_metric(w, gateway.url, "rtgw_intents_surplus 1.0")
         assert upstream.posts("stop") == upstream.posts("delete") == 0
 
 
 @pytest.mark.parametrize("api", ["bctrl", "bctrl_browsers"])
-async def test_case_03_half_an_answer_and_a_look_up_that_lags_is_for_a_person_and_not_absent(
-    api: str, sqlite_place: StorePlace, tmp_path: Path
+async def test_half_a_response_and_a_lagging_look_up_park_the_create(
+    api: str, sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
-    """The status line said that something was made, so that nothing is found proves nothing; late proof is taken."""
-    async with world(tmp_path, sqlite_place, deadline=1) as w, w.gateway(creates=SHORT):
-        upstream, name = w.providers[api.replace("_", "-")], a_name()
+    """The status line proved that a runtime was made, so an empty look-up does not mean absent. Late proof is accepted.
+    See docs/fault-cases.md#case-3."""
+    async with world(tmp_path, sqlite_location, deadline=1) as w, w.gateway(creates=SHORT):
+        upstream, name = w.providers[api.replace("_", "-")], unique_name()
         for fault in ("half_body", "list_lag", "get_lag"):
             upstream.fault(fault, times=1)
         assert (await w.create(upstream, name, "k")).code == "outcome_unknown"
@@ -147,10 +152,13 @@ async def test_case_03_half_an_answer_and_a_look_up_that_lags_is_for_a_person_an
         assert upstream.posts() == 1
 
 
-async def test_case_03_a_free_create_is_simply_sent_again(sqlite_place: StorePlace, tmp_path: Path) -> None:
-    """durable makes one runtime per key, and an idle one costs nothing: no caller is needed, and no look."""
-    async with world(tmp_path, sqlite_place, deadline=1) as w, w.gateway(creates=SHORT):
-        upstream, name = w.providers["durable"], a_name()
+async def test_half_a_response_to_a_free_create_is_settled_by_sending_again(
+    sqlite_location: StoreLocation, tmp_path: Path
+) -> None:
+    """durable makes one runtime per key, and an idle one is free: no caller is needed, and no look-up.
+    See docs/fault-cases.md#case-3."""
+    async with world(tmp_path, sqlite_location, deadline=1) as w, w.gateway(creates=SHORT):
+        upstream, name = w.providers["durable"], unique_name()
         for fault in ("half_body", "list_lag", "get_lag"):
             upstream.fault(fault, times=1)
         assert (await w.create(upstream, name, "k")).code == "outcome_unknown"

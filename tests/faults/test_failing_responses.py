@@ -1,4 +1,4 @@
-"""Answers that say that a create failed, after it took place: none of them is believed too far."""
+"""Responses that report a failure although the create took effect: none of them leads to a second runtime."""
 
 from pathlib import Path
 from typing import Any
@@ -7,10 +7,10 @@ import pytest
 
 from gateway.domain.intents import IntentState
 from tests.faults.callers import post
-from tests.faults.conftest import StorePlace
+from tests.faults.conftest import StoreLocation
 from tests.faults.eventually import eventually
 from tests.faults.providers import APIS, KINDS, Setup, body
-from tests.faults.world import a_name, world
+from tests.faults.world import unique_name, world
 
 AFTER_THE_COMMIT: dict[str, dict[str, Any]] = {
     **{str(status): {"fault": "status_after", "status": status} for status in (402, 408, 409, 429, 500, 502, 503, 504)},
@@ -22,18 +22,19 @@ AFTER_THE_COMMIT: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("rule", AFTER_THE_COMMIT.values(), ids=AFTER_THE_COMMIT.keys())
-async def test_case_04_a_failure_after_the_commit_is_no_reason_to_go_elsewhere(
-    rule: dict[str, Any], api: str, sqlite_place: StorePlace, tmp_path: Path
+async def test_failure_after_the_commit_leads_to_no_failover_and_no_second_runtime(
+    rule: dict[str, Any], api: str, sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
-    """With two providers to choose from: one runtime, and one POST more only where the provider tells repeats."""
+    """Two providers are available. A second POST is sent only where the provider recognises a repeated create.
+    See docs/fault-cases.md#case-4."""
     setups = [Setup(api, "one", {}), Setup(api, "two", {})]
     async with (
-        world(tmp_path, sqlite_place, deadline=1, setups=setups) as w,
+        world(tmp_path, sqlite_location, deadline=1, setups=setups) as w,
         w.gateway(creates={"wait_out": 1}) as gateway,
     ):
         for upstream in w.providers.values():
             upstream.fault(**rule, times=1)
-        create = body(None, KINDS[api], a_name())
+        create = body(None, KINDS[api], unique_name())
         first = await post(w.client, gateway.url, create, "k")
         asked = [upstream for upstream in w.providers.values() if upstream.posts()]
         assert len(asked) == 1
@@ -47,8 +48,8 @@ async def test_case_04_a_failure_after_the_commit_is_no_reason_to_go_elsewhere(
             last = await post(w.client, gateway.url, create, "k")
             return last.status < 300
 
-        await eventually(is_made, "the create is answered")
-        # A conflict may be about what somebody else has made a moment ago: then it is told as there before.
+        await eventually(is_made, "the create returns a runtime")
+        # After 409 the runtime may be one that another caller made just before: then the response is 200.
         assert last.status in ({200, 201} if rule.get("status") == 409 else {201})
         assert [made.id for made in asked[0].live()] == [last.json["provider_id"]]
         assert other.made() == []
@@ -61,11 +62,12 @@ async def test_case_04_a_failure_after_the_commit_is_no_reason_to_go_elsewhere(
 
 @pytest.mark.parametrize("api", ["durable", "bctrl_browsers"])
 @pytest.mark.parametrize("status", [401, 429])
-async def test_case_06_a_replay_that_is_refused_proves_nothing_about_the_create(
-    status: int, api: str, sqlite_place: StorePlace, tmp_path: Path
+async def test_refused_replay_leaves_the_create_unknown(
+    status: int, api: str, sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
-    async with world(tmp_path, sqlite_place, deadline=1) as w, w.gateway(creates={"wait_out": 30}):
-        upstream, name = w.providers[api.replace("_", "-")], a_name()
+    """See docs/fault-cases.md#case-6."""
+    async with world(tmp_path, sqlite_location, deadline=1) as w, w.gateway(creates={"wait_out": 30}):
+        upstream, name = w.providers[api.replace("_", "-")], unique_name()
         upstream.fault("drop_after", times=1)
         upstream.fault("status", status=status, after=1)
         upstream.fault("list_lag", times=1)
@@ -73,8 +75,8 @@ async def test_case_06_a_replay_that_is_refused_proves_nothing_about_the_create(
         assert (await w.create(upstream, name, "k")).code == "outcome_unknown"
 
         async def is_refused() -> bool:
-            answer = await w.create(upstream, name, "k")
-            assert answer.status >= 400
+            response = await w.create(upstream, name, "k")
+            assert response.status >= 400
             return upstream.fired("status") > 0
 
         await eventually(is_refused, "the replay is refused")
@@ -82,6 +84,6 @@ async def test_case_06_a_replay_that_is_refused_proves_nothing_about_the_create(
         await w.becomes("k", IntentState.UNKNOWN)
         upstream.emulator.faults.end_all()
         upstream.emulator.release()
-        answer = await w.made(upstream, name, "k")
-        assert answer.status == 201
-        assert [made.id for made in upstream.live()] == [answer.json["provider_id"]]
+        response = await w.made(upstream, name, "k")
+        assert response.status == 201
+        assert [made.id for made in upstream.live()] == [response.json["provider_id"]]

@@ -1,4 +1,4 @@
-"""Whose runtime it is, where one name has had several: by creates of other keys, one after another."""
+"""Which create a runtime belongs to when several creates with different keys have used one name, one after another."""
 
 from collections.abc import Sequence
 
@@ -10,20 +10,20 @@ from gateway.domain.intents import IntentState
 from gateway.domain.runtime import Runtime
 from gateway.domain.values import State
 from gateway.ports.transport import Call
-from tests.unit.services.intents.scene import Durable, Plain, Scene, W, asked, live, said
+from tests.unit.services.intents.scene import WAIT_OUT, Durable, Plain, Scene, call_count, error_response, live
 
-NO_CREDITS = said(402, InsufficientCredits)
+NO_CREDITS = error_response(402, InsufficientCredits)
 
 
 class Lagging(Plain):
-    """Its lists do not show anything yet; a read by id does."""
+    """Its lists show nothing; a read by id does."""
 
     async def find(self, scope: str, name: str, call: Call) -> Sequence[Runtime]:
         await super().find(scope, name, call)
         return []
 
 
-async def test_a_create_that_a_fresh_namesake_refused_does_not_hide_that_namesake() -> None:
+async def test_new_runtime_that_refused_one_create_is_returned_to_the_next() -> None:
     adapter = Lagging()
     scene = Scene(adapter)
     first = await scene.create()
@@ -31,10 +31,10 @@ async def test_a_create_that_a_fresh_namesake_refused_does_not_hide_that_namesak
         await scene.create(if_exists="fail", key="k")
     again = await scene.create(key="l")
     assert (again.created.created, again.created.runtime.id) == (False, first.created.runtime.id)
-    assert asked(adapter) == 1
+    assert call_count(adapter) == 1
 
 
-async def test_runtimes_that_were_made_and_stopped_under_one_name_are_nobodys_surplus() -> None:
+async def test_stopped_runtimes_of_one_name_are_not_recorded_as_surplus() -> None:
     adapter = Plain()
     scene = Scene(adapter)
     for _ in range(4):
@@ -42,20 +42,20 @@ async def test_runtimes_that_were_made_and_stopped_under_one_name_are_nobodys_su
         assert made.created.created
         adapter.move(made.created.runtime.provider_id, State.STOPPED)
         scene.clock.time += 10
-    await scene.settle(after=W)
-    await scene.settle(after=W)
+    await scene.settle(after=WAIT_OUT)
+    await scene.settle(after=WAIT_OUT)
     assert [intent.surplus for intent in scene.rows.intents.values()] == [()] * 4
-    assert not [told for told in scene.heard.told if told[0] == "surplus"]
+    assert not [event for event in scene.observer.events if event[0] == "surplus"]
 
 
-async def test_what_another_create_of_the_name_is_about_to_make_is_not_taken_for_an_earlier_ones() -> None:
-    """While another one may be sending, nobody can tell whose a new runtime is; later everybody can."""
+async def test_runtime_of_a_later_create_of_the_name_is_not_attributed_to_an_earlier_one() -> None:
+    """While the later create may be sending, a new runtime cannot be attributed to either; afterwards it can."""
     adapter = Plain()
     scene = Scene(adapter)
     adapter.world.fail("create", NO_CREDITS)
     with pytest.raises(InsufficientCredits):
         await scene.create(key="k")
-    scene.clock.time += W
+    scene.clock.time += WAIT_OUT
 
     async def settle_before_it_is_written(call: str, done: bool) -> None:
         if call == "record_created" and not done:
@@ -68,12 +68,12 @@ async def test_what_another_create_of_the_name_is_about_to_make_is_not_taken_for
     assert (earlier.state, later.state) == (IntentState.ABSENT, IntentState.DONE)
     assert later.runtime_id == made.created.runtime.provider_id
     for _ in range(4):
-        await scene.settle(after=2 * W)
+        await scene.settle(after=2 * WAIT_OUT)
     assert scene.states == [IntentState.ABSENT, IntentState.DONE]
 
 
 @pytest.mark.parametrize("api", [Durable, Plain])
-async def test_a_create_whose_name_was_taken_over_hears_of_the_other_ones_runtime_as_of_any_other(
+async def test_create_whose_name_was_taken_over_returns_the_other_creates_runtime_as_existing(
     api: type[Durable | Plain],
 ) -> None:
     adapter = api()
@@ -81,7 +81,7 @@ async def test_a_create_whose_name_was_taken_over_hears_of_the_other_ones_runtim
     adapter.world.fail("create", NO_CREDITS)
     with pytest.raises(InsufficientCredits):
         await scene.create(key="k")
-    scene.clock.time += W
+    scene.clock.time += WAIT_OUT
     theirs = await scene.create(key="l", principal="bob")
     ours = await scene.create(key="k")
     assert (ours.created.created, ours.created.runtime.id) == (False, theirs.created.runtime.id)
@@ -89,7 +89,7 @@ async def test_a_create_whose_name_was_taken_over_hears_of_the_other_ones_runtim
     assert len(live(adapter)) == 1
 
 
-async def test_a_create_that_insists_on_its_own_runtime_is_refused_where_another_one_took_its_name_over() -> None:
+async def test_create_with_if_exists_fail_is_refused_after_its_name_was_taken_over() -> None:
     adapter = Plain()
     scene = Scene(adapter)
     adapter.world.fail("create", NO_CREDITS)

@@ -1,4 +1,4 @@
-"""Settling ends when there is nothing to find any more, and for no other reason."""
+"""Settling continues until a create is settled or given up: failures do not end it, and repeated work is bounded."""
 
 import asyncio
 from dataclasses import replace
@@ -12,7 +12,7 @@ from gateway.ports.sealing import Cell, Unreadable
 from gateway.services.intents import PayloadSealer
 from gateway.storage.sealing import Keyring, new_key
 from gateway.testing.store_subject import create, identity
-from tests.unit.services.intents.scene import LOST, Durable, Plain, Scene, W, asked, said
+from tests.unit.services.intents.scene import LOST, WAIT_OUT, Durable, Plain, Scene, call_count, error_response
 
 INTENT = Intent(
     **identity(create()),
@@ -26,11 +26,11 @@ INTENT = Intent(
     created_at=1.0,
     updated_at=1.0,
 )
-GARBAGE = said(201, OutcomeUnknown)
-FAILED = said(500, ProviderError)
+GARBAGE = error_response(201, OutcomeUnknown)
+FAILED = error_response(500, ProviderError)
 
 
-async def test_a_parked_create_is_looked_for_during_a_day_and_then_no_more() -> None:
+async def test_parked_create_is_looked_up_for_a_day_and_then_given_up() -> None:
     adapter = Plain()
     adapter.world.fail("create", GARBAGE)
     scene = Scene(adapter)
@@ -39,7 +39,7 @@ async def test_a_parked_create_is_looked_for_during_a_day_and_then_no_more() -> 
     began, looks = scene.clock.time, 0
     while scene.intent.due_at is not None:
         scene.clock.time = max(scene.clock.time, scene.intent.due_at)
-        looks = asked(adapter, "find")
+        looks = call_count(adapter, "find")
         await scene.settle()
         assert scene.clock.time - began < 3 * GIVE_UP
     assert scene.intent.state is IntentState.PARKED
@@ -48,7 +48,7 @@ async def test_a_parked_create_is_looked_for_during_a_day_and_then_no_more() -> 
     assert scene.intent.request is None
 
 
-async def test_what_is_sent_again_is_not_counted_as_a_look_and_comes_less_and_less_often() -> None:
+async def test_replays_are_not_counted_as_look_ups_and_are_sent_at_growing_intervals() -> None:
     adapter = Durable()
     adapter.world.fail("create", LOST, *[FAILED] * 4)
     scene = Scene(adapter)
@@ -65,7 +65,7 @@ async def test_what_is_sent_again_is_not_counted_as_a_look_and_comes_less_and_le
     assert len(scene.intent.attempts) == 5
 
 
-async def test_however_often_it_was_sent_the_first_send_is_remembered() -> None:
+async def test_first_send_is_kept_when_the_list_of_attempts_is_full() -> None:
     adapter = Durable()
     adapter.world.fail("create", LOST, *[FAILED] * 100)
     scene = Scene(adapter)
@@ -80,7 +80,7 @@ async def test_however_often_it_was_sent_the_first_send_is_remembered() -> None:
     assert len(scene.intent.attempts) <= 52
 
 
-async def test_an_unexpected_failure_of_one_is_told_and_the_others_are_settled() -> None:
+async def test_unexpected_failure_of_one_create_is_reported_and_the_others_are_settled() -> None:
     adapter = Plain()
     scene = Scene(adapter)
     for name in ("bad", "good"):
@@ -97,13 +97,13 @@ async def test_an_unexpected_failure_of_one_is_told_and_the_others_are_settled()
     adapter.find = find_or_fail  # type: ignore[assignment,method-assign]
     await scene.settle(after=2.0)
     assert scene.states == [IntentState.UNKNOWN, IntentState.DONE]
-    assert ("failed", ZeroDivisionError) in scene.heard.told
+    assert ("failed", ZeroDivisionError) in scene.observer.events
     adapter.find = find  # type: ignore[method-assign]
-    await scene.settle(after=W)
+    await scene.settle(after=WAIT_OUT)
     assert scene.states == [IntentState.DONE, IntentState.DONE]
 
 
-async def test_an_unexpected_failure_of_the_store_does_not_end_settling() -> None:
+async def test_unexpected_failure_of_the_store_does_not_end_settling() -> None:
     adapter = Durable()
     adapter.lost.append(LOST)
     scene = Scene(adapter)
@@ -124,12 +124,12 @@ async def test_an_unexpected_failure_of_the_store_does_not_end_settling() -> Non
     assert not running.done()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    assert scene.heard.told.count(("failed", ZeroDivisionError)) == 2
+    assert scene.observer.events.count(("failed", ZeroDivisionError)) == 2
     assert scene.intent.state is IntentState.DONE
 
 
-async def test_a_proof_is_written_down_though_its_create_is_cut_off_meanwhile() -> None:
-    """Known ids are not to be found out again, where nobody may find them."""
+async def test_proof_is_stored_although_its_create_is_cancelled_meanwhile() -> None:
+    """A known id must not be lost, because a look-up may not find the runtime again."""
     adapter = Plain()
     scene = Scene(adapter)
     reached = asyncio.Event()
@@ -141,25 +141,25 @@ async def test_a_proof_is_written_down_though_its_create_is_cut_off_meanwhile() 
                 await asyncio.sleep(0)
 
     scene.on_store = hold
-    asking = asyncio.create_task(scene.create(key="k"))
+    creating = asyncio.create_task(scene.create(key="k"))
     await reached.wait()
     await scene.intents.drain()
-    await asyncio.gather(asking, return_exceptions=True)
+    await asyncio.gather(creating, return_exceptions=True)
     for _ in range(20):
         await asyncio.sleep(0)
     (made,) = adapter.world.runtimes
     assert (scene.intent.state, scene.intent.runtime_id) == (IntentState.DONE, made)
 
 
-async def test_a_namesake_made_right_before_a_failover_is_not_taken_for_ones_own() -> None:
-    """A send that never got there has made nothing: what is younger than that one only is somebody else's."""
+async def test_native_runtime_made_right_before_a_failover_is_not_the_own_one() -> None:
+    """A refused send has made nothing, so a runtime that is younger than only that send was made by others."""
     one, two = Durable("one"), Durable("two", order=2)
     scene = Scene(one, two)
-    one.world.fail("create", said(403, PermissionDenied))
+    one.world.fail("create", error_response(403, PermissionDenied))
 
     async def native() -> None:
         two.put("box")
-        two.world.fail("create", said(409, AlreadyExists, provider="two"))
+        two.world.fail("create", error_response(409, AlreadyExists, provider="two"))
 
     two.world.before["create"] = native
     with pytest.raises(AlreadyExists):
@@ -167,7 +167,7 @@ async def test_a_namesake_made_right_before_a_failover_is_not_taken_for_ones_own
     assert scene.intent.state is IntentState.REFUSED
 
 
-def test_an_answer_that_another_version_wrote_is_unreadable() -> None:
+def test_stored_response_of_another_version_is_unreadable() -> None:
     sealer = Keyring([new_key()])
     intent = replace(INTENT, outcome=sealer.seal(b'{"runtime": 1}', Cell("intents", INTENT.id, "outcome")))
     with pytest.raises(Unreadable):
