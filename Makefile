@@ -33,7 +33,7 @@ faults: $(DEV_STAMP) ## Test creates through gateways that are killed, at provid
 	@FAULTS_N=$(or $(N),1000) FAULTS_SEED=$(SEED) $(BIN)/python -m pytest -s tests/faults/test_creates_under_fire.py $(ARGS)
 
 answers: $(DEV_STAMP) ## Test two principals at a provider with repeated, stray and truncated responses (N=10000 SEED=7)
-	@ANSWERS_N=$(or $(N),10000) ANSWERS_SEED=$(SEED) $(BIN)/python -m pytest tests/component/test_answers_of_others.py $(ARGS)
+	@ANSWERS_N=$(or $(N),10000) ANSWERS_SEED=$(SEED) $(BIN)/python -m pytest tests/component/test_mixed_up_responses.py $(ARGS)
 
 check: $(DEV_STAMP) ## Check lint, formatting, types and import rules
 	@$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""An emulator of every provider API, for gateways that are real processes."""
+"""Emulators of every provider API, for gateways that run as separate processes."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +10,6 @@ from tests.component.fleets import Fleet, emulated
 
 @pytest.fixture
 async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
-    """The emulators of all provider APIs, for this test alone."""
+    """Emulators of all provider APIs, started for one test."""
     async with emulated(tmp_path) as started:
         yield started

@@ -1,4 +1,4 @@
-"""Gateways as real processes, in front of an emulator of every provider API in this one."""
+"""Gateways as separate processes, in front of an emulator of every provider API in the test process."""
 
 import json
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ import aiohttp
 from gateway.app import create_emulator, plugins
 from gateway.testing.emulator import EMULATOR, Emulator
 from gateway.testing.faults import parse_rules
-from gateway.testing.servers import running as serving_here
+from gateway.testing.servers import running as serving
 from tests.component.processes import Running, client, running
 
 KEY = "canary-gateway-key-1"
@@ -20,51 +20,52 @@ KEY = "canary-gateway-key-1"
 
 @dataclass
 class Emulated:
-    """One emulator, in this process. ``settings`` is the provider that a gateway has to be given."""
+    """One emulator in the test process. ``settings`` configure it as a provider of a gateway."""
 
     emulator: Emulator
     settings: dict[str, Any]
 
     def fault(self, operation: str, fault: str, **more: Any) -> None:
-        """Put a fault in force, once."""
+        """Activate a fault for one call."""
         rule = {"operation": operation, "fault": fault, "times": 1, **more}
         self.emulator.faults.add(parse_rules(rule, set(self.emulator.operations.values())))
 
     def requests(self) -> int:
-        """How many requests it received."""
+        """The number of requests that it received."""
         return self.emulator.requests.per_operation.total()
 
 
 @dataclass
 class Gateway:
-    """One gateway, and a session that has the key."""
+    """One gateway, and a session that sends its key."""
 
     process: Running
     url: str
     session: aiohttp.ClientSession
 
     async def call(self, method: str, path: str, status: int, body: Any = None, **options: Any) -> Any:
-        """The decoded answer, which has to have the status."""
-        async with self.session.request(method, path, json=body, **options) as answer:
-            text = await answer.text()
-            assert answer.status == status, text
+        """Send a request. Return the decoded body. Raises ``AssertionError`` for another status."""
+        async with self.session.request(method, path, json=body, **options) as response:
+            text = await response.text()
+            assert response.status == status, text
             return json.loads(text) if text else None
 
 
 @dataclass
 class Fleet:
-    """All emulators by the name of their provider, and a folder for settings files."""
+    """All emulators by provider name, and a folder for settings files."""
 
     folder: Path
     emulators: dict[str, Emulated]
 
     def write(self, name: str = "gateway", **sections: Any) -> Path:
-        """A settings file: every provider, the key, a free port, and whatever is given instead (None: left out)."""
+        """Write a settings file with every provider, the key and a free port. ``sections`` replace sections; None omits
+        one."""
         document = {
             "version": 1,
             "http": {"listen": "127.0.0.1:0"},
             "auth": {"keys": {"tests": {"key": KEY}}},
-            "health": {"probe": False},  # so that tests count what they asked for
+            "health": {"probe": False},  # probes would change the number of requests that tests count
             "providers": {name: emulated.settings for name, emulated in self.emulators.items()},
             **sections,
         }
@@ -74,10 +75,10 @@ class Fleet:
 
     @asynccontextmanager
     async def gateway(self, name: str = "gateway", **sections: Any) -> AsyncIterator[Gateway]:
-        """Serve with such settings."""
+        """Run a gateway with such settings."""
         file = self.write(name, **sections)
         async with running("serve", "--config", str(file), cwd=self.folder) as process:
-            await process.says('"event":"started"')
+            await process.until_output('"event":"started"')
             url = await process.url()
             async with client(url, KEY) as session:
                 yield Gateway(process, url, session)
@@ -85,13 +86,13 @@ class Fleet:
 
 @asynccontextmanager
 async def emulated(folder: Path) -> AsyncIterator[Fleet]:
-    """Start the emulator of every provider API, as providers with the names and scopes of the demo."""
+    """Start an emulator of every provider API. The providers have the names and scopes of the demo."""
     async with AsyncExitStack() as stack:
         emulators = {}
         for api, plugin in plugins().items():
             token = f"canary-token-of-{api}"
             app = create_emulator(api, token=token)
-            url = await stack.enter_async_context(serving_here(app))
+            url = await stack.enter_async_context(serving(app))
             settings = {"api": api, "base_url": url + plugin.demo.base_path, "token": token, "scope": plugin.demo.scope}
             emulators[plugin.demo.provider] = Emulated(app[EMULATOR], {**settings, **(plugin.demo.options or {})})
         yield Fleet(folder, emulators)

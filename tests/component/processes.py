@@ -1,4 +1,4 @@
-"""The command line as real processes, for what only a process has: signals, exit codes, streams, a folder to be in."""
+"""The command line as a separate process, for tests of signals, exit codes, output streams and the working folder."""
 
 import asyncio
 import contextlib
@@ -17,11 +17,11 @@ ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-c", "from gateway.cli import main; main()")
 URL = re.compile(r"http://[0-9.]+:[0-9]+")
 
-HANGS = 60  # seconds after which a process that says nothing counts as hanging
+HANGS = 60  # seconds after which a process without the expected output counts as hanging
 
 
 def clean_environment(**variables: str) -> dict[str, str]:
-    """The environment of a process: nothing of this one's settings, and the code of this checkout."""
+    """The environment of a process: without settings of the gateway or pytest, and with the code of this checkout."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RTGW_", "PYTEST_", "COV_"))}
     return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **variables}
 
@@ -37,14 +37,14 @@ class Ended:
 
 @dataclass
 class Running:
-    """A process that runs until it is told to stop. ``output`` is both of its streams, as far as they were read."""
+    """A process that runs until it receives a signal. ``output`` is what was read of stdout and stderr so far."""
 
     process: asyncio.subprocess.Process
     output: str = ""
     _more: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def read(self) -> None:
-        """Read until the end."""
+        """Read the output until its end."""
         assert self.process.stdout is not None
         while chunk := await self.process.stdout.readline():
             async with self._more:
@@ -53,25 +53,27 @@ class Running:
         async with self._more:
             self._more.notify_all()
 
-    async def says(self, pattern: str) -> re.Match[str]:
-        """The first place in the output that matches, as soon as it is there."""
+    async def until_output(self, pattern: str) -> re.Match[str]:
+        """Wait for a match in the output, and return the first one.
+
+        Raises ``AssertionError`` if the process ends before, ``TimeoutError`` after :data:`HANGS` seconds."""
         assert self.process.stdout is not None
         async with asyncio.timeout(HANGS), self._more:
             while (found := re.search(pattern, self.output)) is None:
-                assert not self.process.stdout.at_eof(), f"it ended without saying {pattern!r}:\n{self.output}"
+                assert not self.process.stdout.at_eof(), f"it ended without the output {pattern!r}:\n{self.output}"
                 await self._more.wait()
         return found
 
     async def url(self) -> str:
-        """The first address that it tells."""
-        return (await self.says(URL.pattern + r"(?=\D)"))[0]
+        """Wait for the first address in the output, and return it."""
+        return (await self.until_output(URL.pattern + r"(?=\D)"))[0]
 
-    def tell(self, number: signal.Signals = signal.SIGTERM) -> None:
+    def send_signal(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Send a signal."""
         self.process.send_signal(number)
 
-    async def ended(self) -> int:
-        """The exit code, when there is one."""
+    async def wait(self) -> int:
+        """Wait for the end of the process. Return its exit code."""
         async with asyncio.timeout(HANGS):
             return await self.process.wait()
 
@@ -83,7 +85,7 @@ async def running(
     command: tuple[str, ...] = COMMAND,
     environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Running]:
-    """Start ``runtime-gateway ARGUMENTS…`` in a folder; it is killed at the end if it still runs."""
+    """Start ``runtime-gateway ARGUMENTS…`` in a folder. At the end of the context the process is killed if it runs."""
     process = await asyncio.create_subprocess_exec(
         *command,
         *arguments,
@@ -110,7 +112,7 @@ async def finished(
     command: tuple[str, ...] = COMMAND,
     environment: Mapping[str, str] | None = None,
 ) -> Ended:
-    """Run ``runtime-gateway ARGUMENTS…`` to its end."""
+    """Run ``runtime-gateway ARGUMENTS…``, and return its exit code and output."""
     process = await asyncio.create_subprocess_exec(
         *command,
         *arguments,
@@ -132,6 +134,6 @@ async def finished(
 
 
 def client(url: str, key: str | None = None) -> aiohttp.ClientSession:
-    """A session whose paths start at ``url``, with the key if there is one."""
+    """A session with the base URL ``url``, which sends ``key`` if it is given."""
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
     return aiohttp.ClientSession(url, headers=headers, timeout=aiohttp.ClientTimeout(total=HANGS))

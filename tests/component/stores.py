@@ -1,4 +1,4 @@
-"""Stores for gateways that are not about their store."""
+"""A store for tests that do not concern the store."""
 
 import base64
 import time
@@ -12,5 +12,5 @@ from gateway.storage.sealing import Keyring
 
 
 def in_memory() -> tuple[Store, Sealer]:
-    """A store that is gone with the gateway."""
+    """A store in memory, and a sealer with a fixed key."""
     return MemoryStore(time.time), Keyring([SecretStr(base64.b64encode(b"k" * 32).decode())])

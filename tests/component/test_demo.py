@@ -1,4 +1,4 @@
-"""The demo's providers: where a create goes that names none, and that each does what it advertises."""
+"""The demo's providers: which one a create without a provider goes to, and that each supports what it advertises."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
@@ -19,13 +19,13 @@ UUID: Final = "2489e9ad-2ee2-4e00-89ec-32d5f69181c0"
 
 
 class Demo:
-    """The gateway of a demo, and a session that has its key."""
+    """The gateway of a demo, with a session that sends its key."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
     async def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """The status and the decoded answer."""
+        """The status and the decoded response."""
         options = {} if body is None else {"json": body}
         async with self._session.request(method, f"/v1/{path}", **options) as response:
             return response.status, await response.json() if response.status != 204 else None
@@ -42,8 +42,8 @@ async def demo(tmp_path: Path) -> AsyncIterator[Demo]:
 
 
 @pytest.mark.parametrize("fields", [{}, {"driver": "playwright"}, {"launch": {"mode": "ephemeral"}}])
-async def test_a_browser_that_names_no_provider_can_be_connected_to(demo: Demo, fields: dict[str, Any]) -> None:
-    """For more names than a hash between two providers would send to one of them by chance."""
+async def test_browser_without_a_provider_can_be_connected_to(demo: Demo, fields: dict[str, Any]) -> None:
+    """12 names: if a hash chose between two providers, one of them would hardly get all by chance."""
     for number in range(12):
         status, made = await demo.call("POST", "runtimes", {"kind": "browser", "name": f"bot-{number}", **fields})
         assert (status, made["provider"]) == (201, "browsers-demo")
@@ -52,7 +52,7 @@ async def test_a_browser_that_names_no_provider_can_be_connected_to(demo: Demo, 
     assert {"cdp", "webdriver"} <= {item["protocol"] for item in connections["items"]}
 
 
-async def test_a_browser_that_only_another_provider_can_make_goes_there(demo: Demo) -> None:
+async def test_browser_that_only_one_provider_supports_is_created_there(demo: Demo) -> None:
     launch = {"mode": "profile", "profile_id": UUID}
     status, made = await demo.call("POST", "runtimes", {"kind": "browser", "launch": launch})
     assert (status, made["provider"]) == (201, "bctrl-demo")
@@ -88,7 +88,7 @@ CREATES: Final[Mapping[str, dict[str, Any]]] = {
     CreateFeature.PROXY_HTTP: _proxy("http"),
     CreateFeature.PROXY_SOCKS5: _proxy("socks5"),
 }
-"""What a create that needs the feature has in it."""
+"""The fields of a create that need the feature."""
 
 CALLS: Final[Mapping[str, tuple[str, str, Any]]] = {
     Feature.CONFIG: ("PUT", "config", {"config": {"version": "v2"}}),
@@ -102,7 +102,7 @@ CALLS: Final[Mapping[str, tuple[str, str, Any]]] = {
     Feature.CONNECTIONS: ("POST", "connections", {}),
     Feature.DELETE: ("DELETE", "", None),
 }
-"""The call that needs the feature, of a runtime that runs."""
+"""The call that needs the feature, for a running runtime."""
 
 
 def test_every_feature_has_a_call_that_needs_it() -> None:
@@ -111,7 +111,7 @@ def test_every_feature_has_a_call_that_needs_it() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(plugin.demo.provider for plugin in plugins().values()))
-async def test_what_a_provider_advertises_is_not_refused(demo: Demo, name: str) -> None:
+async def test_advertised_features_are_accepted(demo: Demo, name: str) -> None:
     """A create of every kind in ``creates``, one with every feature of creates, and a call for every other feature."""
     _, provider = await demo.call("GET", f"providers/{name}")
     features = provider["features"]
@@ -130,13 +130,13 @@ async def test_what_a_provider_advertises_is_not_refused(demo: Demo, name: str) 
             method, path, sent = CALLS[feature]
             if feature == Feature.STOP and Feature.STOP_DISCARDS_STATE in features:
                 sent = {"discard_state": True}
-            status, answer = await demo.call(method, f"runtimes/{runtime['id']}/{path}".rstrip("/"), sent)
-            assert status < 300, (feature, answer)
+            status, response = await demo.call(method, f"runtimes/{runtime['id']}/{path}".rstrip("/"), sent)
+            assert status < 300, (feature, response)
 
 
 @pytest.mark.parametrize("name", sorted(plugin.demo.provider for plugin in plugins().values()))
-async def test_what_a_provider_does_not_advertise_is_refused_as_unsupported(demo: Demo, name: str) -> None:
-    """Of a kind that it does not create, with a field that it does not take, by a verb that it does not have."""
+async def test_features_that_are_not_advertised_are_refused_as_unsupported(demo: Demo, name: str) -> None:
+    """Kinds that the provider does not create, and verbs that it does not have."""
     _, provider = await demo.call("GET", f"providers/{name}")
     for kind in {"durable", "browser"} - {*provider["creates"]}:
         status, problem = await demo.call("POST", "runtimes", {"kind": kind, "provider": name})

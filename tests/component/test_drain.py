@@ -1,4 +1,5 @@
-"""How a gateway ends: not ready at once, serving for a while, then closed to new connections; all are answered."""
+"""The shutdown of a gateway: it is not ready at once, serves for a while, then accepts no connections, and responds to
+every request (docs/promises.md#p8)."""
 
 import asyncio
 import signal
@@ -9,51 +10,51 @@ import pytest
 from tests.component.fleets import Fleet, Gateway
 from tests.component.processes import HANGS
 
-LONG = 300  # seconds that no test waits for
+LONG = 300  # seconds; longer than any test waits
 SHORT = 0.05
 
 
 async def stopping(gateway: Gateway) -> None:
-    """Tell the gateway to stop, and wait until it has heard."""
-    gateway.process.tell()
-    await gateway.process.says('"event":"stopping"')
+    """Send SIGTERM to the gateway, and wait until it has logged that it is stopping."""
+    gateway.process.send_signal()
+    await gateway.process.until_output('"event":"stopping"')
 
 
-async def test_it_serves_for_the_delay_and_says_that_it_is_not_ready(fleet: Fleet) -> None:
+async def test_gateway_serves_for_the_delay_and_reports_not_ready(fleet: Fleet) -> None:
     async with fleet.gateway(shutdown={"delay": LONG}) as gateway:
         made = await gateway.call("POST", "/v1/runtimes", 201, {"kind": "durable"})
-        async with gateway.session.get("/readyz") as answer:
-            assert (answer.status, answer.headers.get("Connection")) == (200, None)
+        async with gateway.session.get("/readyz") as response:
+            assert (response.status, response.headers.get("Connection")) == (200, None)
         await stopping(gateway)
-        async with gateway.session.get("/readyz") as answer:
-            assert (answer.status, answer.headers["Connection"]) == (503, "close")
-            assert (await answer.json())["detail"] == "The gateway is shutting down."
-        async with gateway.session.get(f"/v1/runtimes/{made['id']}") as answer:
-            assert (answer.status, answer.headers["Connection"]) == (200, "close")
+        async with gateway.session.get("/readyz") as response:
+            assert (response.status, response.headers["Connection"]) == (503, "close")
+            assert (await response.json())["detail"] == "The gateway is shutting down."
+        async with gateway.session.get(f"/v1/runtimes/{made['id']}") as response:
+            assert (response.status, response.headers["Connection"]) == (200, "close")
         await gateway.call("POST", "/v1/runtimes", 201, {"kind": "durable"})
-        gateway.process.tell()  # again: no more waiting
-        assert await gateway.process.ended() == 0
-        await gateway.process.says('"event":"stopped"')
+        gateway.process.send_signal()  # the second signal ends the delay
+        assert await gateway.process.wait() == 0
+        await gateway.process.until_output('"event":"stopped"')
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_second_signal_ends_the_grace(fleet: Fleet, number: signal.Signals) -> None:
+async def test_second_signal_ends_the_grace(fleet: Fleet, number: signal.Signals) -> None:
     async with fleet.gateway(shutdown={"grace": LONG}) as gateway:
         start, _ = await held(fleet, gateway, "start")
         await stopping(gateway)
-        gateway.process.tell(number)
+        gateway.process.send_signal(number)
         assert (await start)["code"] == "outcome_unknown"
-        assert await gateway.process.ended() == 0
+        assert await gateway.process.wait() == 0
 
 
-async def test_what_the_grace_does_not_suffice_for_is_answered(fleet: Fleet) -> None:
-    """A change may have happened; a read has not changed anything."""
+async def test_requests_that_exceed_the_grace_receive_a_problem(fleet: Fleet) -> None:
+    """The outcome of a change is unknown; a read can be repeated."""
     async with fleet.gateway(shutdown={"grace": SHORT}, cache={"enabled": False}) as gateway:
         start, runtime_id = await held(fleet, gateway, "start")
         fleet.emulators["durable-demo"].fault("get", "hold")
         read = asyncio.create_task(gateway.call("GET", f"/v1/runtimes/{runtime_id}", 503))
         await fleet.emulators["durable-demo"].emulator.until_waiting(2)
-        gateway.process.tell()
+        gateway.process.send_signal()
         unknown, refused = await start, await read
         assert (unknown["code"], unknown["source"], unknown["provider"]) == (
             "outcome_unknown",
@@ -62,32 +63,32 @@ async def test_what_the_grace_does_not_suffice_for_is_answered(fleet: Fleet) -> 
         )
         assert unknown["retryable"] == "same_request"
         assert (refused["code"], refused["retryable"]) == ("overloaded", "yes")
-        assert await gateway.process.ended() == 0
-        await gateway.process.says('"event":"interrupted","requests":2')
+        assert await gateway.process.wait() == 0
+        await gateway.process.until_output('"event":"interrupted","requests":2')
 
 
-async def test_a_create_that_the_shutdown_interrupts_is_answered_as_open(fleet: Fleet) -> None:
+async def test_create_that_the_shutdown_interrupts_is_outcome_unknown(fleet: Fleet) -> None:
     durable = fleet.emulators["durable-demo"]
     async with fleet.gateway(shutdown={"grace": SHORT}) as gateway:
         durable.fault("create", "hold_after")
         body = {"kind": "durable", "provider": "durable-demo", "name": "agent"}
         create = asyncio.create_task(gateway.call("POST", "/v1/runtimes", 504, body))
         await durable.emulator.until_waiting()
-        gateway.process.tell()
+        gateway.process.send_signal()
         assert (await create)["code"] == "outcome_unknown"
-        assert await gateway.process.ended() == 0
+        assert await gateway.process.wait() == 0
     assert durable.emulator.creates == 1
 
 
-async def test_an_idle_connection_does_not_keep_it(fleet: Fleet) -> None:
+async def test_idle_connection_does_not_delay_the_shutdown(fleet: Fleet) -> None:
     async with fleet.gateway(shutdown={"grace": LONG}) as gateway:
-        assert (await gateway.session.get("/livez")).status == 200  # and the connection stays open
-        gateway.process.tell()
-        assert await gateway.process.ended() == 0
+        assert (await gateway.session.get("/livez")).status == 200  # the session keeps the connection open
+        gateway.process.send_signal()
+        assert await gateway.process.wait() == 0
 
 
 async def held(fleet: Fleet, gateway: Gateway, operation: str) -> tuple[asyncio.Task[Any], str]:
-    """A call that the provider leaves hanging, and the runtime that it is about."""
+    """Start a call that the provider holds. Return it and the id of its runtime."""
     durable = fleet.emulators["durable-demo"]
     made = await gateway.call("POST", "/v1/runtimes", 201, {"kind": "durable", "provider": "durable-demo"})
     durable.fault(operation, "hold")

@@ -1,4 +1,4 @@
-"""``driver`` at a provider API that has no such field: accepted, not sent, kept, and shown by every read."""
+"""``driver`` at a provider API without such a field: accepted, not sent, stored, and shown by every read."""
 
 import asyncio
 from typing import Any, get_args
@@ -22,7 +22,7 @@ async def _create(gateway: Gateway, name: str, status: int = 201, **fields: Any)
     return await gateway.call("POST", "/v1/runtimes", status, body)
 
 
-async def test_every_driver_is_shown_by_the_create_a_read_and_a_list_and_not_sent(fleet: Fleet) -> None:
+async def test_driver_is_shown_by_create_read_and_list_but_not_sent(fleet: Fleet) -> None:
     async with fleet.gateway() as gateway:
         for driver in DRIVERS:
             made = await _create(gateway, f"with-{driver}", driver=driver)
@@ -37,24 +37,24 @@ async def test_every_driver_is_shown_by_the_create_a_read_and_a_list_and_not_sen
         }
 
 
-async def test_the_driver_is_shown_after_a_restart(fleet: Fleet) -> None:
+async def test_driver_is_shown_after_a_restart(fleet: Fleet) -> None:
     async with fleet.gateway() as gateway:
         made = await _create(gateway, "bot", driver="selenium")
     async with fleet.gateway() as gateway, asyncio.timeout(HANGS):
         shown = None
-        while shown is None:  # no read waits for the store, so it may take a second one
+        while shown is None:  # a read does not wait for the store, so the first one may not show it
             path = f"/v1/runtimes/{made['id']}"
             read = await gateway.call("GET", path, 200, headers={"Cache-Control": "no-cache"})
             shown = read["browser"]["driver"]
         assert shown == "selenium"
 
 
-async def test_without_a_driver_none_is_shown(fleet: Fleet) -> None:
+async def test_browser_without_a_driver_shows_null(fleet: Fleet) -> None:
     async with fleet.gateway() as gateway:
         assert (await _create(gateway, "bot"))["browser"]["driver"] is None
 
 
-async def test_a_name_that_was_created_with_another_driver_is_already_taken(fleet: Fleet) -> None:
+async def test_name_that_was_created_with_another_driver_is_already_exists(fleet: Fleet) -> None:
     async with fleet.gateway() as gateway:
         made = await _create(gateway, "bot", driver="puppeteer")
         again = await _create(gateway, "bot", 200, driver="puppeteer")
@@ -65,7 +65,7 @@ async def test_a_name_that_was_created_with_another_driver_is_already_taken(flee
 
 
 @pytest.mark.parametrize("driver", ["firefox", "Playwright", "", None, ["playwright"]])
-async def test_an_unknown_driver_is_refused_at_its_pointer_before_any_call(fleet: Fleet, driver: Any) -> None:
+async def test_unknown_driver_is_refused_at_its_pointer_before_any_call(fleet: Fleet, driver: Any) -> None:
     async with fleet.gateway() as gateway:
         problem = await _create(gateway, "bot", 422, driver=driver)
         assert problem["code"] == "validation_failed"

@@ -1,4 +1,4 @@
-"""What a caller means is what the provider gets: absent, null and empty stay apart, and bad input is never sent."""
+"""Fields reach the provider unchanged: absent, null and empty remain different, and invalid input is not sent."""
 
 import asyncio
 import itertools
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.component.whole_gateway import Answer, Gateway, Upstream, whole_gateway
+from tests.component.whole_gateway import Gateway, Response, Upstream, whole_gateway
 
 UUIDS = st.uuids().map(str)
 TEXT = st.text(max_size=20)
@@ -22,7 +22,7 @@ _numbers = itertools.count()
 
 
 class Running:
-    """The gateway in a loop that lives as long as the module."""
+    """The gateway, in an event loop that is kept for the whole module."""
 
     def __init__(self, runner: asyncio.Runner, gateway: Gateway) -> None:
         self._runner = runner
@@ -30,7 +30,7 @@ class Running:
         self.durable: Upstream = gateway.upstreams["durable"]
         self.bctrl: Upstream = gateway.upstreams["bctrl"]
 
-    def call(self, method: str, path: str, body: Any = None) -> Answer:
+    def call(self, method: str, path: str, body: Any = None) -> Response:
         return self._runner.run(self._gateway.call(method, path, body))
 
 
@@ -44,7 +44,7 @@ def app() -> Iterator[Running]:
 
 
 def some_of(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """An object with any of these members."""
+    """Objects with any subset of these members."""
     return st.fixed_dictionaries({}, optional=fields)
 
 
@@ -74,7 +74,7 @@ CONFIG = some_of(
         egress=null_or(st.fixed_dictionaries({"allow": st.lists(TARGETS, max_size=3)})),
     ),
     secrets=some_of(secret_ids=st.lists(UUIDS, max_size=2)),
-    unheard_of=st.lists(st.none() | st.integers() | TEXT, max_size=2),
+    unknown_member=st.lists(st.none() | st.integers() | TEXT, max_size=2),
 )
 DURABLE = some_of(
     display_name=st.text(min_size=1, max_size=100),
@@ -87,7 +87,7 @@ DURABLE = some_of(
 
 
 def _exactly(value: Any) -> str:
-    """JSON that tells 1 from true and 1.0."""
+    """The value as JSON, in which 1, true and 1.0 differ."""
     return json.dumps(value, sort_keys=True)
 
 
@@ -102,7 +102,7 @@ def _meant_for_durable(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _within(sent: Any, shown: Any) -> bool:
-    """Whether everything of ``sent`` is in ``shown``, which may have defaults beside it."""
+    """Whether ``shown`` contains ``sent``; ``shown`` may have additional defaults."""
     if isinstance(sent, dict):
         return isinstance(shown, dict) and all(name in shown and _within(sent[name], shown[name]) for name in sent)
     if isinstance(sent, list):
@@ -112,25 +112,25 @@ def _within(sent: Any, shown: Any) -> bool:
 
 @FEW
 @given(fields=DURABLE)
-def test_every_field_of_a_durable_create_reaches_the_provider_and_comes_back(
+def test_every_field_of_a_durable_create_reaches_the_provider_and_is_returned(
     app: Running, fields: dict[str, Any]
 ) -> None:
     config = fields.get("config")
     if "labels" in fields and config and "labels" in config.get("metadata", {}):
         fields = {**fields, "labels": config["metadata"]["labels"]}
     body = {"kind": "durable", "name": f"agent-{next(_numbers)}", **fields}
-    answer = app.call("POST", "/v1/runtimes", body)
-    assert answer.status == 201, answer.text
+    response = app.call("POST", "/v1/runtimes", body)
+    assert response.status == 201, response.text
     received = app.durable.emulator.requests.received("create")[-1].body
     meant = _meant_for_durable(body)
     assert _exactly(received) == _exactly(meant)
 
-    runtime = answer.json
+    runtime = response.json
     assert (runtime["name"], runtime["created"], runtime["state"]) == (body["name"], True, "idle")
     assert runtime["display_name"] == fields.get("display_name", body["name"])
     assert runtime["description"] == fields.get("description")
     assert runtime["durable"]["project"]["key"] == (fields.get("project") or "default")
-    unknown = {"#/config/unheard_of", "#/config/build/cache"} & _pointers_of(config)
+    unknown = {"#/config/unknown_member", "#/config/build/cache"} & _pointers_of(config)
     assert {warning["pointer"] for warning in runtime.get("warnings", [])} == unknown
 
     shown = app.call("GET", f"/v1/runtimes/{runtime['id']}/config")
@@ -146,17 +146,17 @@ def _pointers_of(config: dict[str, Any] | None) -> set[str]:
 
 @FEW
 @given(first=CONFIG, second=CONFIG)
-def test_a_config_is_replaced_wholesale_by_what_was_written(
+def test_config_is_replaced_completely_by_the_sent_one(
     app: Running, first: dict[str, Any], second: dict[str, Any]
 ) -> None:
     body = {"kind": "durable", "name": f"agent-{next(_numbers)}", "config": first}
     identity = app.call("POST", "/v1/runtimes", body).json["id"]
-    answer = app.call("PUT", f"/v1/runtimes/{identity}/config", {"config": second})
-    assert answer.status == 200, answer.text
+    response = app.call("PUT", f"/v1/runtimes/{identity}/config", {"config": second})
+    assert response.status == 200, response.text
     assert _exactly(app.durable.emulator.requests.received("replace_config")[-1].body) == _exactly({"config": second})
-    assert _within(second, answer.json["config"])
-    if "unheard_of" not in second:
-        assert "unheard_of" not in answer.json["config"]
+    assert _within(second, response.json["config"])
+    if "unknown_member" not in second:
+        assert "unknown_member" not in response.json["config"]
 
 
 PROXY = st.fixed_dictionaries(
@@ -203,16 +203,16 @@ def _meant_for_bctrl(body: dict[str, Any]) -> dict[str, Any]:
 
 @FEW
 @given(fields=BROWSER)
-def test_every_field_of_a_browser_create_reaches_the_provider_and_comes_back(
+def test_every_field_of_a_browser_create_reaches_the_provider_and_is_returned(
     app: Running, fields: dict[str, Any]
 ) -> None:
     body = {"kind": "browser", "name": f"bot-{next(_numbers)}", **fields}
-    answer = app.call("POST", "/v1/runtimes", body)
-    assert answer.status == 201, answer.text
+    response = app.call("POST", "/v1/runtimes", body)
+    assert response.status == 201, response.text
     received = app.bctrl.emulator.requests.received("create")[-1].body
     assert _exactly(received) == _exactly(_meant_for_bctrl(body))
 
-    runtime = answer.json
+    runtime = response.json
     assert (runtime["name"], runtime["created"], runtime["state"]) == (body["name"], True, "running")
     launch = fields.get("launch", {})
     assert runtime["browser"]["driver"] == fields.get("driver", "playwright")
@@ -220,7 +220,7 @@ def test_every_field_of_a_browser_create_reaches_the_provider_and_comes_back(
     assert runtime["browser"]["launch"]["profile_id"] == launch.get("profile_id")
     password = (launch.get("proxy") or {}).get("password", "")
     if len(password) > 3:
-        assert json.dumps(password)[1:-1] not in answer.text
+        assert json.dumps(password)[1:-1] not in response.text
 
 
 UUID = "2489e9ad-2ee2-4e00-89ec-32d5f69181c0"
@@ -293,11 +293,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("body", "where"), REFUSED, ids=lambda value: str(value)[:60])
-def test_what_is_out_of_bounds_is_refused_at_its_pointer_and_reaches_nobody(
-    app: Running, body: dict[str, Any], where: str
-) -> None:
+def test_invalid_field_is_refused_at_its_pointer_and_not_sent(app: Running, body: dict[str, Any], where: str) -> None:
     before = app.durable.received(), app.bctrl.received()
-    answer = app.call("POST", "/v1/runtimes", body)
-    assert (answer.status, answer.json["code"], answer.json["source"]) == (422, "validation_failed", "client")
-    assert [fault["pointer"] for fault in answer.json["errors"]] == [where]
+    response = app.call("POST", "/v1/runtimes", body)
+    assert (response.status, response.json["code"], response.json["source"]) == (422, "validation_failed", "client")
+    assert [fault["pointer"] for fault in response.json["errors"]] == [where]
     assert (app.durable.received(), app.bctrl.received()) == before

@@ -1,4 +1,4 @@
-"""Log lines of the whole gateway: all that are logged for a request have its id, and none can fail a request."""
+"""Log lines of the complete gateway: every line of a request has its id, and a failed write fails no request."""
 
 from typing import Any, Final
 
@@ -28,8 +28,8 @@ async def test_upstream_lines_of_a_request_have_its_id() -> None:
             "native": ("GET", f"/native/{durable.name}/api/v1/user", None),
         }
         for request_id, (method, path, body) in requests.items():
-            answer = await gateway.call(method, path, body, **{"X-Request-ID": request_id})
-            assert answer.status < 300, answer.text
+            response = await gateway.call(method, path, body, **{"X-Request-ID": request_id})
+            assert response.status < 300, response.text
         for request_id in requests:
             (line,) = [line for line in logged(gateway, "request") if line["request_id"] == request_id]
             attempts = [line for line in logged(gateway, "upstream") if line["request_id"] == request_id]
@@ -51,7 +51,7 @@ async def test_other_lines_of_a_request_have_its_id() -> None:
         assert (line["request_id"], line["state"]) == ("r-1", "open")
 
 
-async def test_output_that_fails_is_counted_and_fails_no_request() -> None:
+async def test_failed_log_output_is_counted_and_fails_no_request() -> None:
     async with whole_gateway("durable") as gateway:
         made = (await gateway.create(gateway.upstreams["durable"]))["id"]
         gateway.log.close()

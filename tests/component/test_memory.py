@@ -1,4 +1,4 @@
-"""Requests leave nothing behind in memory."""
+"""Requests do not leave objects in memory."""
 
 import pytest
 
@@ -6,13 +6,13 @@ from tests.component.whole_gateway import Gateway, whole_gateway
 from tests.memory import allocated_blocks, least_growth
 
 REQUESTS = 500
-"""In each round. An object that every request leaves behind, or every log line, is at least one block per request."""
+"""Requests per round. An object that each request or log line leaves is at least one memory block per request."""
 
 MISSING = "00000000-0000-4000-8000-000000000000"
 
 
-def forget_what_tests_keep(gateway: Gateway) -> None:
-    """The log, and what the emulators received."""
+def clear_recordings(gateway: Gateway) -> None:
+    """Clear the log, and the requests that the emulators record."""
     gateway.log.seek(0)
     gateway.log.truncate()
     for upstream in gateway.upstreams.values():
@@ -32,7 +32,7 @@ async def test_requests_leave_no_objects_behind(kind: str) -> None:
         }[kind]
         counts = []
         for _ in range(6):
-            forget_what_tests_keep(gateway)
+            clear_recordings(gateway)
             counts.append(allocated_blocks())
             for _ in range(REQUESTS):
                 assert (await gateway.call("GET", path)).status == status

@@ -1,4 +1,4 @@
-"""The whole service passes requests through to every provider API with the credentials that its adapter uses."""
+"""The complete service passes native requests to every provider API, with the credentials that its adapter uses."""
 
 import re
 
@@ -25,7 +25,7 @@ def list_path(api: str) -> str:
 
 
 @pytest.mark.parametrize("api", plugins())
-async def test_the_credentials_of_every_adapter_go_in(api: str) -> None:
+async def test_native_requests_carry_the_credentials_of_every_adapter(api: str) -> None:
     async with running(create_emulator(api, token=TOKEN)) as url:
         provider = provider_models()[api].model_validate({"name": "p", "api": api, "base_url": url, "token": TOKEN})
         settings = Settings(
@@ -35,9 +35,9 @@ async def test_the_credentials_of_every_adapter_go_in(api: str) -> None:
         )
         app = create_app(settings, store=in_memory(), logger=make_logger("error"))
         async with serving(settings, app) as addresses, ClientSession(headers={"X-API-Key": KEY}) as session:
-            async with session.get(f"{addresses.api}/native/p{list_path(api)}") as answer:
-                assert answer.status == 200, await answer.text()
-                assert answer.headers["Proxy-Status"] == "runtime-gateway; received-status=200"
-            async with session.post(f"{addresses.api}/native/p{list_path(api)}", json={}) as answer:
-                assert answer.status == 403
-                assert (await answer.json())["code"] == "permission_denied"
+            async with session.get(f"{addresses.api}/native/p{list_path(api)}") as response:
+                assert response.status == 200, await response.text()
+                assert response.headers["Proxy-Status"] == "runtime-gateway; received-status=200"
+            async with session.post(f"{addresses.api}/native/p{list_path(api)}", json={}) as response:
+                assert response.status == 403
+                assert (await response.json())["code"] == "permission_denied"

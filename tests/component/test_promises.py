@@ -1,4 +1,4 @@
-"""The promises that only whole processes can break: ownership, whose fault, secrets, and bad input."""
+"""Promises that are tested with complete processes: ownership, blame in errors, secrets and bad input."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ BROWSER: dict[str, Any] = {
 
 
 async def exchange(gateway: Gateway, raw: bytes) -> tuple[int, str, Any]:
-    """Send bytes on a connection of their own: the status, the head and the decoded body of the answer."""
+    """Send bytes on a new connection. Return the status, the head and the decoded body of the response."""
     address = urlsplit(gateway.url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     writer.write(raw)
@@ -38,8 +38,8 @@ async def exchange(gateway: Gateway, raw: bytes) -> tuple[int, str, Any]:
     return int(head.split()[1]), head.decode("latin-1").lower(), json.loads(body)
 
 
-async def test_any_gateway_sends_a_verb_to_the_provider_that_made_the_runtime(fleet: Fleet) -> None:
-    """Two gateways share nothing but their settings; nobody else's provider hears of it (promise P3)."""
+async def test_any_gateway_sends_a_verb_only_to_the_provider_that_made_the_runtime(fleet: Fleet) -> None:
+    """The two gateways share only their settings. See docs/promises.md#p3."""
     async with fleet.gateway("one") as one, fleet.gateway("two") as two:
         for name, emulator in fleet.emulators.items():
             adapter = plugins()[emulator.settings["api"]].adapter
@@ -58,8 +58,8 @@ def stop_body(features: frozenset[str]) -> dict[str, Any]:
     return {"discard_state": True} if Feature.STOP_DISCARDS_STATE in features else {}
 
 
-async def test_a_runtime_of_a_provider_that_is_not_configured_is_never_called_missing(fleet: Fleet) -> None:
-    """The answer is 421, so nobody takes it for gone and makes another (promise P3)."""
+async def test_runtime_of_an_unconfigured_provider_is_421_and_not_404(fleet: Fleet) -> None:
+    """After a 404 a caller might create a replacement. See docs/promises.md#p3."""
     rest = {name: emulator.settings for name, emulator in fleet.emulators.items() if name != "bctrl-demo"}
     async with fleet.gateway("all") as everything, fleet.gateway("rest", providers=rest) as other:
         made = await everything.call("POST", "/v1/runtimes", 201, {"kind": "browser", "provider": "bctrl-demo"})
@@ -68,9 +68,9 @@ async def test_a_runtime_of_a_provider_that_is_not_configured_is_never_called_mi
         assert (await everything.call("GET", f"/v1/runtimes/{made['id']}", 200))["state"] == "running"
 
 
-async def test_whatever_fails_is_told_as_a_problem_that_names_whose_fault_it_was(fleet: Fleet) -> None:
-    """Unknown routes, malformed bodies, malformed HTTP, uploads that break off, providers that answer with a web
-    page (promise P5)."""
+async def test_every_failure_is_a_problem_with_the_right_source(fleet: Fleet) -> None:
+    """Unknown routes, malformed bodies, malformed HTTP, aborted uploads, providers that respond with HTML.
+    See docs/promises.md#p5."""
     durable = fleet.emulators["durable-demo"]
     async with fleet.gateway() as gateway:
         made = await gateway.call("POST", "/v1/runtimes", 201, DURABLE)
@@ -87,13 +87,13 @@ async def test_whatever_fails_is_told_as_a_problem_that_names_whose_fault_it_was
             (f"{top}Content-Type: text/plain\r\nContent-Length: 2\r\n\r\n{{}}", 415, "unsupported_media_type"),
             ("NONSENSE\r\n\r\n", 400, "invalid_request"),
         ):
-            answered, head, problem = await exchange(gateway, raw.encode())
-            assert (answered, problem["code"], problem["source"]) == (status, code, "client")
+            received, head, problem = await exchange(gateway, raw.encode())
+            assert (received, problem["code"], problem["source"]) == (status, code, "client")
             assert problem["retryable"] == "no"
             assert "content-type: application/problem+json" in head
 
         await abort_upload(gateway, f"{typed}Content-Length: 500\r\nX-Request-ID: aborted-upload\r\n\r\n{{")
-        line = await gateway.process.says(r'.*"request_id":"aborted-upload".*')
+        line = await gateway.process.until_output(r'.*"request_id":"aborted-upload".*')
         assert '"code":"client_aborted","source":"client"' in line[0]
 
         for html, status in ((200, 502), (403, 502), (404, 502), (502, 503)):
@@ -108,7 +108,7 @@ async def test_whatever_fails_is_told_as_a_problem_that_names_whose_fault_it_was
 
 
 async def abort_upload(gateway: Gateway, raw: str) -> None:
-    """Send a part of a request, and leave."""
+    """Send a part of a request, and close the connection."""
     address = urlsplit(gateway.url)
     _, writer = await asyncio.open_connection(address.hostname, address.port)
     writer.write(raw.encode())
@@ -117,9 +117,9 @@ async def abort_upload(gateway: Gateway, raw: str) -> None:
     await writer.wait_closed()
 
 
-async def test_no_secret_reaches_a_log_a_metric_or_a_problem(fleet: Fleet) -> None:
-    """At the most talkative log level, through everything that can go well or wrong, with providers that repeat what
-    they were sent (promise P6)."""
+async def test_no_secret_appears_in_a_log_a_metric_or_a_problem(fleet: Fleet) -> None:
+    """At log level debug, through successes and failures, with providers that echo what they received.
+    See docs/promises.md#p6."""
     durable, bctrl = fleet.emulators["durable-demo"], fleet.emulators["bctrl-demo"]
     problems: list[Any] = []
     down = {**durable.settings, "base_url": "http://127.0.0.1:9", "token": "canary-token-of-nobody"}
@@ -135,8 +135,8 @@ async def test_no_secret_reaches_a_log_a_metric_or_a_problem(fleet: Fleet) -> No
         await gateway.call("POST", "/v1/runtimes", 201, BROWSER)
         await gateway.call("PUT", f"{path}/config", 200, {"config": DURABLE["config"]})
         await gateway.call("POST", f"{path}/start", 200)
-        ways_in = await gateway.call("POST", f"{path}/connections", 200)
-        sandbox_token = ways_in["items"][0]["token"]
+        connections = await gateway.call("POST", f"{path}/connections", 200)
+        sandbox_token = connections["items"][0]["token"]
         assert len(sandbox_token) > 10
         await gateway.call("GET", "/v1/runtimes", 200)
 
@@ -144,28 +144,28 @@ async def test_no_secret_reaches_a_log_a_metric_or_a_problem(fleet: Fleet) -> No
             problems.append(await gateway.call("POST", "/v1/runtimes", status, {**DURABLE, "provider": provider}))
         problems += [await gateway.call("POST", "/v1/runtimes", 422, body) for body in bad_bodies()]
         for emulator, body, secret in ((durable, DURABLE, ENV_VALUE), (bctrl, BROWSER, PROXY_PASSWORD)):
-            problems += await failures_that_repeat(gateway, emulator, body, secret)
+            problems += await failures_with_echo(gateway, emulator, body, secret)
         problems += await refusals_of_keys(gateway)
 
         metrics = await (await gateway.session.get("/metrics")).text()
         views = json.dumps(await gateway.call("GET", "/v1/providers", 200))
-        gateway.process.tell()
-        assert await gateway.process.ended() == 0
-        await gateway.process.says('"event":"stopped"')
+        gateway.process.send_signal()
+        assert await gateway.process.wait() == 0
+        await gateway.process.until_output('"event":"stopped"')
         log = gateway.process.output
     assert '"level":"debug"' in log
     assert len(problems) > 20
     for secret in (*SECRETS, sandbox_token):
         assert not [problem for problem in problems if secret in json.dumps(problem)]
-        for place in (metrics, views):
-            assert secret not in place
+        for text in (metrics, views):
+            assert secret not in text
         assert not [line for line in log.splitlines() if secret in line]
     assert "Traceback" not in log
     assert "unexpected_error" not in log
 
 
 def bad_bodies() -> list[dict[str, Any]]:
-    """Bodies that are refused, each with a secret where it does not belong or in a place that is itself wrong."""
+    """Invalid bodies, each with a secret in an unexpected member or in an invalid one."""
     return [
         {**BROWSER, "launch": {"mode": "ephemeral", "proxy": f"http://shop:{PROXY_PASSWORD}@proxy.example"}},
         {**BROWSER, "launch": {"mode": "ephemeral", "proxy": {**PROXY, "password": [PROXY_PASSWORD]}}},
@@ -180,25 +180,25 @@ def bad_bodies() -> list[dict[str, Any]]:
     ]
 
 
-async def failures_that_repeat(gateway: Gateway, emulator: Emulated, body: Any, secret: str) -> list[Any]:
-    """The problems of creates that fail at the provider, which tells in its own words what it was sent."""
-    said = f"cannot use {secret}, nor {emulator.settings['token']}"
+async def failures_with_echo(gateway: Gateway, emulator: Emulated, body: Any, secret: str) -> list[Any]:
+    """Let creates fail at a provider that echoes what it received. Return the problems."""
+    detail = f"cannot use {secret}, nor {emulator.settings['token']}"
     problems = []
     for status in (400, 401, 402, 403, 409, 422, 429, 500, 503):
-        emulator.fault("create", "status", status=status, detail=said)
-        answer = await gateway.session.post("/v1/runtimes", json=body)
-        assert answer.status >= 400
-        problems.append(await answer.json())
+        emulator.fault("create", "status", status=status, detail=detail)
+        response = await gateway.session.post("/v1/runtimes", json=body)
+        assert response.status >= 400
+        problems.append(await response.json())
     for fault in ({"fault": "html"}, {"fault": "malformed_json"}, {"fault": "drop_before"}, {"fault": "half_body"}):
         emulator.fault("create", **fault)
-        answer = await gateway.session.post("/v1/runtimes", json=body)
-        assert answer.status >= 500
-        problems.append(await answer.json())
+        response = await gateway.session.post("/v1/runtimes", json=body)
+        assert response.status >= 500
+        problems.append(await response.json())
     return problems
 
 
 async def refusals_of_keys(gateway: Gateway) -> list[Any]:
-    """The problems of callers with a wrong key, two keys, and the right key in a wrong place."""
+    """The problems of callers with a wrong key, with two keys, and with the key in a wrong place."""
     problems = [
         await gateway.call("GET", "/v1/providers", 401, headers={"Authorization": f"Bearer {KEY}x"}),
         await gateway.call("GET", "/v1/providers", 401, headers={"Authorization": f"Basic {KEY}"}),
@@ -252,14 +252,14 @@ BAD_PATHS = (
 )
 
 
-async def test_bad_input_is_refused_before_any_provider_is_asked(fleet: Fleet) -> None:
-    """With the place of the fault, and never as a 500 (promise P7)."""
+async def test_bad_input_is_refused_with_its_position_before_any_provider_is_called(fleet: Fleet) -> None:
+    """It is never a 500. See docs/promises.md#p7."""
     async with fleet.gateway() as gateway:
         for name, body in BAD_CREATES.items():
-            answer = await gateway.session.post("/v1/runtimes", json=body)
-            problem = await answer.json()
-            assert answer.status == (400 if "beyond all bounds" in name else 422), (name, problem)
-            if answer.status == 422 and problem["code"] == "validation_failed":
+            response = await gateway.session.post("/v1/runtimes", json=body)
+            problem = await response.json()
+            assert response.status == (400 if "beyond all bounds" in name else 422), (name, problem)
+            if response.status == 422 and problem["code"] == "validation_failed":
                 assert problem["errors"][0]["pointer"].startswith("#"), name
         for method, path, status in BAD_PATHS:
             await gateway.call(method, path, status)
@@ -268,7 +268,9 @@ async def test_bad_input_is_refused_before_any_provider_is_asked(fleet: Fleet) -
         assert emulator.requests() == 0
 
 
-async def test_a_kind_that_no_provider_creates_is_refused_with_a_reason_for_each_before_any_call(fleet: Fleet) -> None:
+async def test_kind_that_no_provider_creates_is_refused_with_a_reason_per_provider_before_any_call(
+    fleet: Fleet,
+) -> None:
     providers = {name: fleet.emulators[name].settings for name in ("bctrl-demo", "browsers-demo")}
     async with fleet.gateway(providers=providers) as gateway:
         problem = await gateway.call("POST", "/v1/runtimes", 422, {"kind": "durable", "name": "agent"})
@@ -281,8 +283,8 @@ async def test_a_kind_that_no_provider_creates_is_refused_with_a_reason_for_each
 
 
 @pytest.mark.parametrize("fault", ["hang", "drop_before", "malformed_json"])
-async def test_a_list_has_what_the_other_providers_know_when_one_fails(fleet: Fleet, fault: str) -> None:
-    """And says what is missing, and why (promise P4: one sick provider takes down nothing else)."""
+async def test_list_has_the_runtimes_of_the_other_providers_when_one_fails(fleet: Fleet, fault: str) -> None:
+    """``incomplete`` has the failed provider and the reason. See docs/promises.md#p4."""
     durable = {**fleet.emulators["durable-demo"].settings, "deadlines": {"list": 0.5}}
     providers = {name: emulator.settings for name, emulator in fleet.emulators.items()} | {"durable-demo": durable}
     async with fleet.gateway(providers=providers) as gateway:

@@ -1,4 +1,4 @@
-"""Reads from memory, over the emulators: what callers and providers see of it."""
+"""Cached reads, over the emulators: what callers receive and which requests reach the providers."""
 
 import asyncio
 import json
@@ -12,14 +12,14 @@ from gateway.app import plugins
 from gateway.ports.clock import SystemClock
 from gateway.settings import CacheSettings
 from gateway.testing.tcp_faults import Mode
-from tests.component.whole_gateway import Answer, Gateway, Upstream, whole_gateway
+from tests.component.whole_gateway import Gateway, Response, Upstream, whole_gateway
 
-TTL, STALE = 30.0, 600.0  # far longer than a test
+TTL, STALE = 30.0, 600.0  # seconds; far longer than a test takes
 BOB = {"Authorization": "Bearer bobs-key-0123456789"}
 
 
 class ShiftedClock(SystemClock):
-    """The system's clock, that a test can put forward."""
+    """The system's clock, which a test can advance."""
 
     ahead = 0.0
 
@@ -28,7 +28,7 @@ class ShiftedClock(SystemClock):
 
 
 class World:
-    """The gateway with its memory on, and a runtime at each provider."""
+    """A gateway with its read cache enabled, and its clock."""
 
     def __init__(self, gateway: Gateway, clock: ShiftedClock) -> None:
         self.gateway = gateway
@@ -37,28 +37,28 @@ class World:
         self.call = gateway.call
 
     def asked(self) -> int:
-        """How many requests have come to the providers."""
+        """The number of requests that the providers received."""
         return sum(upstream.received() for upstream in self.gateway.upstreams.values())
 
-    async def read(self, path: str, **headers: str) -> tuple[Answer, str]:
-        """A read, and what the cache did about it."""
-        answer = await self.call("GET", path, **headers)
-        return answer, _status(answer)[0]
+    async def read(self, path: str, **headers: str) -> tuple[Response, str]:
+        """Read a path. Return the response, and the first member of its ``Cache-Status``."""
+        response = await self.call("GET", path, **headers)
+        return response, _status(response)[0]
 
     async def sicken(self) -> None:
-        """Let no provider be reached."""
+        """Make all providers unreachable."""
         for upstream in self.gateway.upstreams.values():
             await upstream.proxy.cut()
             await upstream.proxy.set_mode(Mode.REFUSE)
 
     def requests(self) -> list[dict[str, Any]]:
-        """The log lines of requests."""
+        """The access log lines."""
         lines = map(json.loads, self.gateway.log.getvalue().splitlines())
         return [line for line in lines if line["event"] == "request"]
 
 
-def _status(answer: Answer) -> list[str]:
-    name, *members = answer.headers["Cache-Status"].split("; ")
+def _status(response: Response) -> list[str]:
+    name, *members = response.headers["Cache-Status"].split("; ")
     assert name == "runtime-gateway"
     return members
 
@@ -84,7 +84,7 @@ async def _paths(world: World) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["get", "list"])
-async def test_a_second_read_asks_nobody_and_says_so(world: World, which: int) -> None:
+async def test_second_read_is_a_hit_without_a_request_to_the_provider(world: World, which: int) -> None:
     path = (await _paths(world))[which]
     first = await world.call("GET", path)
     assert _status(first)[:2] == ["fwd=uri-miss", "stored"]
@@ -110,7 +110,7 @@ async def test_a_second_read_asks_nobody_and_says_so(world: World, which: int) -
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["get", "list"])
-async def test_what_the_caller_has_already_is_not_sent_again(world: World, which: int) -> None:
+async def test_unchanged_response_is_304_for_a_caller_with_its_etag(world: World, which: int) -> None:
     path = (await _paths(world))[which]
     tag = (await world.call("GET", path)).headers["ETag"]
     for _ in range(2):
@@ -124,7 +124,7 @@ async def test_what_the_caller_has_already_is_not_sent_again(world: World, which
     assert world.asked() > asked
 
 
-async def test_later_pages_are_not_kept(world: World) -> None:
+async def test_later_pages_are_not_cached(world: World) -> None:
     for _ in range(3):
         await world.gateway.create(world.durable)
     first = await world.call("GET", "/v1/runtimes?limit=2")
@@ -137,7 +137,7 @@ async def test_later_pages_are_not_kept(world: World) -> None:
 
 
 @pytest.mark.parametrize("directive", ["no-cache", "max-age=0", "no-store"])
-async def test_a_caller_gets_a_new_answer_for_the_asking(world: World, directive: str) -> None:
+async def test_cache_control_of_the_caller_bypasses_the_cache(world: World, directive: str) -> None:
     path, _ = await _paths(world)
     await world.read(path)
     asked = world.asked()
@@ -147,7 +147,7 @@ async def test_a_caller_gets_a_new_answer_for_the_asking(world: World, directive
     assert world.requests()[-1]["cache"] == "bypass"
 
 
-async def test_what_one_caller_read_is_not_answered_to_another(world: World) -> None:
+async def test_cached_read_of_one_principal_is_not_returned_to_another(world: World) -> None:
     for path in await _paths(world):
         assert [(await world.read(path, **who))[1] for who in ({}, BOB, {}, BOB)] == [
             "fwd=uri-miss",
@@ -171,7 +171,7 @@ WRITES: dict[str, tuple[str, str, Any]] = {
 
 
 @pytest.mark.parametrize("write", WRITES)
-async def test_after_a_write_of_the_gateway_everybody_reads_what_is_there_now(world: World, write: str) -> None:
+async def test_every_principal_reads_the_new_state_after_a_write_through_the_gateway(world: World, write: str) -> None:
     method, path, body = WRITES[write]
     made = await world.gateway.create(world.durable)
     other = await world.gateway.create(world.durable)
@@ -191,7 +191,7 @@ async def test_after_a_write_of_the_gateway_everybody_reads_what_is_there_now(wo
     assert (await world.read(f"/v1/runtimes/{other['id']}"))[1] == "hit"
 
 
-async def test_after_a_create_it_is_in_the_list(world: World) -> None:
+async def test_created_runtime_is_in_the_next_list(world: World) -> None:
     assert (await world.call("GET", "/v1/runtimes")).json["items"] == []
     for upstream in (world.durable, world.bctrl):
         made = await world.gateway.create(upstream)
@@ -200,7 +200,7 @@ async def test_after_a_create_it_is_in_the_list(world: World) -> None:
         assert did != "hit"
 
 
-async def test_after_a_stop_the_browser_is_stopped_in_both_apis(world: World) -> None:
+async def test_stopped_browser_is_read_as_stopped(world: World) -> None:
     made = await world.gateway.create(world.bctrl)
     path = f"/v1/runtimes/{made['id']}"
     assert (await world.call("GET", path)).json["state"] == "running"
@@ -208,7 +208,7 @@ async def test_after_a_stop_the_browser_is_stopped_in_both_apis(world: World) ->
     assert (await world.call("GET", path)).json["state"] == "stopped"
 
 
-async def test_a_verb_that_had_nothing_to_do_and_a_write_that_could_not_be_sent_change_nothing(world: World) -> None:
+async def test_verb_without_effect_and_write_that_was_not_sent_keep_the_cache(world: World) -> None:
     get, listed = await _paths(world)
     await world.read(get)
     await world.read(listed)
@@ -220,7 +220,7 @@ async def test_a_verb_that_had_nothing_to_do_and_a_write_that_could_not_be_sent_
         assert (await world.read(path))[1] == "hit"
 
 
-async def test_a_write_whose_answer_is_lost_counts_as_one(world: World) -> None:
+async def test_write_whose_response_is_lost_invalidates_the_cache(world: World) -> None:
     made = await world.gateway.create(world.durable)
     path = f"/v1/runtimes/{made['id']}"
     await world.read(path)
@@ -229,7 +229,7 @@ async def test_a_write_whose_answer_is_lost_counts_as_one(world: World) -> None:
     assert (await world.call("GET", path)).json["state"] == "running"
 
 
-async def test_a_read_that_was_on_its_way_when_a_write_ended_is_not_kept(world: World) -> None:
+async def test_read_in_flight_when_a_write_ends_is_not_cached(world: World) -> None:
     made = await world.gateway.create(world.durable)
     path = f"/v1/runtimes/{made['id']}"
     world.durable.fault("get", fault="hold", times=1)
@@ -242,16 +242,16 @@ async def test_a_read_that_was_on_its_way_when_a_write_ended_is_not_kept(world: 
     assert (did, new.json["state"]) == ("fwd=uri-miss", "running")
 
 
-async def test_while_all_providers_are_down_older_answers_are_given_and_told_as_such(world: World) -> None:
+async def test_stale_responses_are_returned_and_marked_while_all_providers_are_down(world: World) -> None:
     get, listed = await _paths(world)
     before = {path: (await world.call("GET", path)).text for path in (get, listed)}
     await world.sicken()
     world.clock.ahead += TTL + 60
     for path in (get, listed):
-        answer = await world.call("GET", path)
-        assert (answer.status, answer.text) == (200, before[path])
-        assert int(answer.headers["Age"]) >= TTL + 60
-        forward, ttl, detail = _status(answer)
+        response = await world.call("GET", path)
+        assert (response.status, response.text) == (200, before[path])
+        assert int(response.headers["Age"]) >= TTL + 60
+        forward, ttl, detail = _status(response)
         assert (forward, detail) == ("fwd=stale", "detail=provider_unavailable")
         assert int(ttl.removeprefix("ttl=")) <= -60
         assert world.requests()[-1]["cache"] == "stale"
@@ -262,7 +262,7 @@ async def test_while_all_providers_are_down_older_answers_are_given_and_told_as_
         assert (await world.call("GET", path)).status == 503
 
 
-async def test_nothing_old_decides_anything(world: World) -> None:
+async def test_stale_reads_are_not_used_by_writes_and_config_reads(world: World) -> None:
     get, _ = await _paths(world)
     await world.read(get)
     await world.sicken()
@@ -277,30 +277,30 @@ async def test_nothing_old_decides_anything(world: World) -> None:
         assert (await world.call(method, path, body)).status == 503
 
 
-async def test_a_verb_looks_at_the_provider_and_not_at_what_was_read(world: World) -> None:
+async def test_verb_reads_the_provider_and_not_the_cache(world: World) -> None:
     made = await world.gateway.create(world.durable)
     path = f"/v1/runtimes/{made['id']}"
     assert (await world.call("GET", path)).json["state"] == "idle"
-    started = await _behind_the_back(world, made, "start")
+    started = await _natively(world, made, "start")
     assert started < 300
     assert (await world.read(path))[1] == "hit"
     again = await world.call("POST", f"{path}/start")
     assert (again.status, again.json["changed"]) == (200, False)
 
 
-async def test_a_list_without_a_sick_provider_is_not_kept(world: World) -> None:
+async def test_incomplete_list_is_not_cached(world: World) -> None:
     await _paths(world)
     await world.bctrl.proxy.cut()
     await world.bctrl.proxy.set_mode(Mode.REFUSE)
     for _ in range(2):
-        answer = await world.call("GET", "/v1/runtimes")
-        assert answer.json["incomplete"]
-        assert _status(answer) == ["fwd=uri-miss", "detail=incomplete"]
-        assert "ETag" not in answer.headers
+        response = await world.call("GET", "/v1/runtimes")
+        assert response.json["incomplete"]
+        assert _status(response) == ["fwd=uri-miss", "detail=incomplete"]
+        assert "ETag" not in response.headers
     await world.bctrl.proxy.set_mode(Mode.FORWARD)
 
 
-async def test_a_runtime_that_is_gone_is_not_shown_again(world: World) -> None:
+async def test_runtime_found_missing_is_removed_from_the_cache_of_every_principal(world: World) -> None:
     made = await world.gateway.create(world.durable)
     path = f"/v1/runtimes/{made['id']}"
     await world.read(path)
@@ -312,30 +312,34 @@ async def test_a_runtime_that_is_gone_is_not_shown_again(world: World) -> None:
         assert (await world.call("GET", path, **who)).status == 503
 
 
-async def test_what_has_secrets_is_never_kept(world: World) -> None:
+async def test_responses_with_secrets_are_never_cached(world: World) -> None:
     made = await world.gateway.create(world.durable)
     for path in (f"/v1/runtimes/{made['id']}/config", "/v1/providers"):
-        answer = await world.call("GET", path)
-        assert (answer.status, answer.headers["Cache-Control"]) == (200, "no-store")
-        assert "Cache-Status" not in answer.headers
+        response = await world.call("GET", path)
+        assert (response.status, response.headers["Cache-Control"]) == (200, "no-store")
+        assert "Cache-Status" not in response.headers
 
 
-async def test_switched_off_every_read_asks_the_provider() -> None:
+async def test_every_read_reaches_the_provider_when_the_cache_is_disabled() -> None:
     async with _world(enabled=False) as world:
         for path in await _paths(world):
             for _ in range(2):
                 asked = world.asked()
-                answer = await world.call("GET", path)
-                assert (answer.status, "Cache-Status" in answer.headers, "Age" in answer.headers) == (200, False, False)
-                assert answer.headers["ETag"]
+                response = await world.call("GET", path)
+                assert (response.status, "Cache-Status" in response.headers, "Age" in response.headers) == (
+                    200,
+                    False,
+                    False,
+                )
+                assert response.headers["ETag"]
                 assert world.asked() > asked
         assert not [line for line in world.requests() if "cache" in line]
 
 
-async def _behind_the_back(world: World, made: Any, verb: str) -> int:
-    """Do something at the provider itself."""
+async def _natively(world: World, made: Any, verb: str) -> int:
+    """Call the provider itself, past the gateway. Return the status."""
     upstream: Upstream = world.durable
     scope = plugins()["durable"].demo.scope.replace("/", "/ws/")
     url = f"{upstream.proxy.url}/api/v1/org/{scope}/runtimes/{made['provider_id']}/{verb}"
-    async with world.gateway.client.post(url, json={}, headers={"X-API-Key": upstream.token}) as answer:
-        return answer.status
+    async with world.gateway.client.post(url, json={}, headers={"X-API-Key": upstream.token}) as response:
+        return response.status

@@ -1,4 +1,4 @@
-"""The README's first steps, run as a newcomer would run them: pasted one after the other into one shell."""
+"""The README's first steps, executed as a new user would: pasted one after the other into one shell."""
 
 import re
 import shlex
@@ -23,7 +23,7 @@ _VOLATILE = (
 
 
 def console_steps(page: str) -> list[tuple[str, str]]:
-    """Every command of the page's console blocks, with what the page shows as its output."""
+    """Every command of the page's console blocks, with the output that the page shows."""
     steps: list[tuple[str, str]] = []
     for block in _BLOCK.findall(page):
         for line in block.splitlines(keepends=True):
@@ -36,7 +36,7 @@ def console_steps(page: str) -> list[tuple[str, str]]:
 
 
 def without_volatile(text: str) -> str:
-    """``text`` with what differs from run to run replaced, and without the blanks at the ends of lines."""
+    """``text`` with values that differ between runs replaced, and without blanks at the ends of lines."""
     for pattern, name in _VOLATILE:
         text = pattern.sub(name, text)
     return "\n".join(re.sub(r" {2,}", "  ", line.rstrip()) for line in text.splitlines())
@@ -44,7 +44,7 @@ def without_volatile(text: str) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """An empty folder whose ``bin`` has the command."""
+    """A folder that contains only ``bin`` with the command."""
     script = tmp_path / "bin" / "runtime-gateway"
     script.parent.mkdir()
     script.write_text(f'#!/bin/sh\nexec {shlex.join(COMMAND)} "$@"\n')
@@ -52,7 +52,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def test_every_step_of_the_readme_answers_as_it_shows(folder: Path) -> None:
+async def test_every_step_of_the_readme_prints_the_shown_output(folder: Path) -> None:
     steps = console_steps((ROOT / "README.md").read_text("utf-8"))
     assert len(steps) > 10
     script = "\n".join(f"{{ {command}\n}} > out.{index} 2>&1" for index, (command, _) in enumerate(steps))
@@ -67,8 +67,8 @@ async def test_every_step_of_the_readme_answers_as_it_shows(folder: Path) -> Non
             "--noprofile", "--norc", "-c", script, command=("bash",), cwd=folder, environment=environment
         )
         assert shell.stderr == ""
-        demo.tell()
-        assert await demo.ended() == 0
+        demo.send_signal()
+        assert await demo.wait() == 0
     seen = [(command, (folder / f"out.{index}").read_text("utf-8")) for index, (command, _) in enumerate(steps)]
     for (command, shown), (_, output) in zip(steps, seen, strict=True):
         assert without_volatile(output) == without_volatile(shown), f"$ {command}\n{output}"
@@ -77,7 +77,7 @@ async def test_every_step_of_the_readme_answers_as_it_shows(folder: Path) -> Non
 async def test_the_demo_tells_what_to_paste_and_ends_well(folder: Path) -> None:
     """The lines that the demo prints work as they are, also from another folder; SIGTERM ends it with 0."""
     async with running("demo", "--port", "0", cwd=folder) as demo:
-        await demo.says("Ctrl-C ends it.")
+        await demo.until_output("Ctrl-C ends it.")
         lines = re.findall(r"^  (export .*|runtime-gateway .*)$", demo.output, re.MULTILINE)
         assert len(lines) == 3
         environment = {"PATH": f"{folder / 'bin'}:/usr/bin:/bin"}
@@ -86,5 +86,5 @@ async def test_the_demo_tells_what_to_paste_and_ends_well(folder: Path) -> None:
         )
         assert (shell.code, shell.stderr) == (0, "")
         assert shell.stdout.count("checkout-agent") == 2
-        demo.tell()
-        assert await demo.ended() == 0
+        demo.send_signal()
+        assert await demo.wait() == 0

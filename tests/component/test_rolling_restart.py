@@ -1,4 +1,4 @@
-"""Two gateways behind a balancer, replaced one after the other under load: a safe request tried again hides it all."""
+"""Two gateways behind a balancer are replaced one after the other under load; retries of safe requests hide it."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -11,8 +11,8 @@ from tests.component.processes import HANGS, client, running
 
 
 class Balancer:
-    """Sends each request to the next gateway that is ready. What failed without an answer, or with a 503 that says that
-    nothing was done, is tried again with the same key, as any client of an API may."""
+    """Sends each request to the next gateway that is ready. It repeats a request, with the same key, that failed
+    without a response or with a 503 or 504 that is retryable, as any client may."""
 
     def __init__(self) -> None:
         self.ready: list[str] = []
@@ -24,16 +24,16 @@ class Balancer:
                 self._next += 1
                 url = self.ready[self._next % len(self.ready)]
                 try:
-                    async with session.request(method, url + path, **options) as answer:
-                        body = await answer.json()
-                        if answer.status in {503, 504} and body["retryable"] in {"yes", "same_request"}:
+                    async with session.request(method, url + path, **options) as response:
+                        body = await response.json()
+                        if response.status in {503, 504} and body["retryable"] in {"yes", "same_request"}:
                             continue
-                        return answer.status, body
+                        return response.status, body
                 except aiohttp.ClientConnectionError:
                     continue
 
 
-async def test_a_rolling_restart_loses_no_request_and_no_create(fleet: Fleet) -> None:
+async def test_rolling_restart_loses_no_request_and_no_create(fleet: Fleet) -> None:
     balancer, over, made = Balancer(), asyncio.Event(), {}
     sections: dict[str, Any] = {"store": {"url": f"sqlite:///{fleet.folder}/shared.db"}, "shutdown": {"delay": 0.2}}
     file = fleet.write(**sections)
@@ -54,7 +54,7 @@ async def test_a_rolling_restart_loses_no_request_and_no_create(fleet: Fleet) ->
 
     async def start(stack: AsyncExitStack) -> Any:
         process = await stack.enter_async_context(running("serve", "--config", str(file), cwd=fleet.folder))
-        await process.says('"event":"started"')
+        await process.until_output('"event":"started"')
         return process, await process.url()
 
     async with AsyncExitStack() as stack:
@@ -62,16 +62,16 @@ async def test_a_rolling_restart_loses_no_request_and_no_create(fleet: Fleet) ->
         gateways = [await start(stack), await start(stack)]
         balancer.ready = [url for _, url in gateways]
         load = [asyncio.create_task(creating(worker, session)) for worker in range(4)]
-        for turn in range(2):
-            process, url = gateways[turn]
-            process.tell()
-            async with client(url) as probe:  # the balancer looks, and sends it nothing more
+        for index in range(2):
+            process, url = gateways[index]
+            process.send_signal()
+            async with client(url) as probe:  # the balancer waits until it is not ready, and sends it no more requests
                 while await is_ready(probe):
                     pass
             balancer.ready.remove(url)
-            assert await process.ended() == 0
-            gateways[turn] = await start(stack)
-            balancer.ready.append(gateways[turn][1])
+            assert await process.wait() == 0
+            gateways[index] = await start(stack)
+            balancer.ready.append(gateways[index][1])
         over.set()
         counts = await asyncio.gather(*load)
         assert min(counts) > 0
@@ -81,7 +81,7 @@ async def test_a_rolling_restart_loses_no_request_and_no_create(fleet: Fleet) ->
 
 async def is_ready(probe: aiohttp.ClientSession) -> bool:
     try:
-        async with probe.get("/readyz") as answer:
-            return answer.status == 200
+        async with probe.get("/readyz") as response:
+            return response.status == 200
     except aiohttp.ClientConnectionError:
         return False

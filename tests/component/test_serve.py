@@ -1,4 +1,4 @@
-"""``serve`` as a process: when it is ready, what it refuses to start with, where it listens, how it ends."""
+"""``serve`` as a process: its readiness, refused settings, addresses and shutdown."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ PROVIDER = {"api": "durable", "base_url": "http://127.0.0.1:9", "token": "canary
 
 
 def settings(folder: Path, **sections: Any) -> Path:
-    """A settings file with one provider that is never asked."""
+    """Write a settings file with one provider that is not called."""
     document = {"version": 1, "http": {"listen": "127.0.0.1:0"}, "providers": {"main": PROVIDER}, **sections}
     file = folder / "gateway.yaml"
     file.write_text(json.dumps({name: value for name, value in document.items() if value is not None}))
@@ -23,7 +23,7 @@ def settings(folder: Path, **sections: Any) -> Path:
 
 
 async def refused(file: Path, *arguments: str) -> Ended:
-    """A start that has to fail, without a word on stdout and without a traceback."""
+    """Start ``serve``, which has to fail without output on stdout and without a traceback."""
     ended = await finished("serve", "--config", str(file), *arguments, cwd=file.parent)
     assert ended.stdout == ""
     assert "Traceback" not in ended.stderr
@@ -31,7 +31,7 @@ async def refused(file: Path, *arguments: str) -> Ended:
     return ended
 
 
-async def test_it_is_ready_though_no_provider_can_be_reached(tmp_path: Path) -> None:
+async def test_gateway_is_ready_although_no_provider_is_reachable(tmp_path: Path) -> None:
     file = settings(tmp_path, auth={"keys": {"tests": {"key": KEY}}})
     async with running("serve", "--config", str(file), cwd=tmp_path) as process, client(await process.url()) as session:
         for probe in ("/livez", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"):
@@ -39,7 +39,7 @@ async def test_it_is_ready_though_no_provider_can_be_reached(tmp_path: Path) -> 
         assert (await session.get("/v1/runtimes")).status == 401
 
 
-async def test_a_runtime_of_every_provider_can_be_made_through_it(fleet: Fleet) -> None:
+async def test_runtimes_can_be_created_at_every_provider(fleet: Fleet) -> None:
     async with fleet.gateway() as gateway:
         providers = await gateway.call("GET", "/v1/providers", 200)
         for provider in providers["items"]:
@@ -49,36 +49,36 @@ async def test_a_runtime_of_every_provider_can_be_made_through_it(fleet: Fleet) 
         assert len((await gateway.call("GET", "/v1/runtimes", 200))["items"]) == len(fleet.emulators)
 
 
-async def test_sigterm_lets_a_request_in_flight_finish_and_ends_with_0(fleet: Fleet) -> None:
-    """Nobody new gets in meanwhile (promise P8)."""
+async def test_sigterm_completes_a_request_in_flight_and_ends_with_0(fleet: Fleet) -> None:
+    """No new connection is accepted meanwhile. See docs/promises.md#p8."""
     durable = fleet.emulators["durable-demo"]
     async with fleet.gateway() as gateway:
         made = await gateway.call("POST", "/v1/runtimes", 201, {"kind": "durable"})
         durable.fault("start", "hold")
         start = asyncio.create_task(gateway.call("POST", f"/v1/runtimes/{made['id']}/start", 200))
         await durable.emulator.until_waiting()
-        gateway.process.tell()
-        await gateway.process.says('"event":"stopping"')
+        gateway.process.send_signal()
+        await gateway.process.until_output('"event":"stopping"')
         async with asyncio.timeout(HANGS):
-            while await lets_in(gateway.url):  # the listening socket closes just after the line is written
+            while await accepts(gateway.url):  # the listening socket closes just after the line is written
                 pass
         assert not start.done()
         durable.emulator.release()
         assert (await start)["state"] in {"starting", "running"}
-        assert await gateway.process.ended() == 0
+        assert await gateway.process.wait() == 0
         assert '"code":"cancelled"' not in gateway.process.output
-        await gateway.process.says('"event":"stopped"')
+        await gateway.process.until_output('"event":"stopped"')
 
 
-async def test_probes_of_their_own_address_answer_while_it_drains_and_are_not_ready(fleet: Fleet) -> None:
+async def test_probes_on_the_admin_address_respond_during_the_drain_and_report_not_ready(fleet: Fleet) -> None:
     durable = fleet.emulators["durable-demo"]
     async with fleet.gateway(admin={"listen": "127.0.0.1:0"}) as gateway:
-        admin = (await gateway.process.says(r'"admin_url":"([^"]+)"'))[1]
+        admin = (await gateway.process.until_output(r'"admin_url":"([^"]+)"'))[1]
         made = await gateway.call("POST", "/v1/runtimes", 201, {"kind": "durable"})
         durable.fault("start", "hold")
         start = asyncio.create_task(gateway.call("POST", f"/v1/runtimes/{made['id']}/start", 200))
         await durable.emulator.until_waiting()
-        gateway.process.tell()
+        gateway.process.send_signal()
         async with client(admin) as session, asyncio.timeout(HANGS):
             while (await session.get("/readyz")).status == 200:  # until the signal has arrived
                 pass
@@ -88,10 +88,10 @@ async def test_probes_of_their_own_address_answer_while_it_drains_and_are_not_re
         assert not start.done()
         durable.emulator.release()
         assert (await start)["state"] in {"starting", "running"}
-        assert await gateway.process.ended() == 0
+        assert await gateway.process.wait() == 0
 
 
-async def lets_in(url: str) -> bool:
+async def accepts(url: str) -> bool:
     """Whether a new connection is accepted."""
     async with client(url) as session:
         try:
@@ -101,7 +101,7 @@ async def lets_in(url: str) -> bool:
         return True
 
 
-async def test_every_fault_of_the_settings_is_told_at_once_with_its_path(tmp_path: Path) -> None:
+async def test_every_fault_of_the_settings_is_reported_at_once_with_its_path(tmp_path: Path) -> None:
     file = settings(
         tmp_path,
         version=3,
@@ -115,8 +115,8 @@ async def test_every_fault_of_the_settings_is_told_at_once_with_its_path(tmp_pat
     )
     ended = await finished("serve", "--config", str(file), cwd=tmp_path)
     assert ended.code == 78
-    told = {line.split(": ")[1]: line for line in ended.stderr.splitlines()}
-    assert set(told) == {
+    reported = {line.split(": ")[1]: line for line in ended.stderr.splitlines()}
+    assert set(reported) == {
         "version",
         "http.listen",
         "http.max_body_bytes",
@@ -128,26 +128,26 @@ async def test_every_fault_of_the_settings_is_told_at_once_with_its_path(tmp_pat
         "providers.Other",
         "providers.Other.api",
     }
-    assert all(line.startswith("error: ") for line in told.values())
+    assert all(line.startswith("error: ") for line in reported.values())
     assert "canary" not in ended.stderr
 
 
 @pytest.mark.parametrize("auth", [None, "none"])
-async def test_it_never_listens_beyond_this_machine_without_keys(tmp_path: Path, auth: str | None) -> None:
+async def test_serve_without_keys_refuses_to_listen_beyond_this_machine(tmp_path: Path, auth: str | None) -> None:
     ended = await refused(settings(tmp_path, auth=auth), "--listen", "0.0.0.0:0")
     (line,) = ended.stderr.splitlines()
     assert (ended.code, line.split(": ")[:2]) == (78, ["error", "auth"])
     assert "auth.keys" in line
 
 
-async def test_on_loopback_it_serves_without_keys_only_if_told_so(tmp_path: Path) -> None:
+async def test_serve_without_keys_on_loopback_requires_auth_none(tmp_path: Path) -> None:
     assert (await refused(settings(tmp_path))).code == 78
     file = settings(tmp_path, auth="none")
     async with running("serve", "--config", str(file), cwd=tmp_path) as process, client(await process.url()) as session:
         assert (await session.get("/v1/providers")).status == 200
 
 
-async def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
+async def test_port_in_use_is_reported_in_one_line(tmp_path: Path) -> None:
     file = settings(tmp_path, auth="none")
     async with running("serve", "--config", str(file), cwd=tmp_path) as process:
         address = (await process.url()).removeprefix("http://")
@@ -161,7 +161,7 @@ async def test_admin_listen_moves_metrics_and_probes(tmp_path: Path) -> None:
     file = settings(tmp_path, auth="none", admin={"listen": "127.0.0.1:0"})
     async with running("serve", "--config", str(file), cwd=tmp_path) as process:
         url = await process.url()
-        admin = (await process.says(r'"admin_url":"([^"]+)"'))[1]
+        admin = (await process.until_output(r'"admin_url":"([^"]+)"'))[1]
         assert admin != url
         async with client(url) as at_api, client(admin) as at_admin:
             for probe in ("/livez", "/healthz", "/readyz", "/metrics"):
@@ -171,5 +171,5 @@ async def test_admin_listen_moves_metrics_and_probes(tmp_path: Path) -> None:
             assert (await at_api.get("/v1/providers")).status == 200
             assert "getProviders" not in await (await at_admin.get("/metrics")).text()
             assert 'operation="listProviders"' in await (await at_admin.get("/metrics")).text()
-        process.tell()
-        assert await process.ended() == 0
+        process.send_signal()
+        assert await process.wait() == 0

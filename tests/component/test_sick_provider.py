@@ -1,4 +1,7 @@
-"""One sick provider: the list goes on without it and says why, nobody else notices, and every loop ends (P4, P5)."""
+"""One failing provider: lists continue without it and give the reason, others are unaffected, and paging ends.
+
+See docs/promises.md#p4 and #p5.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -8,10 +11,10 @@ from typing import Any
 import pytest
 
 from gateway.testing.tcp_faults import Mode
-from tests.component.whole_gateway import APIS, Answer, Gateway, Upstream, whole_gateway
+from tests.component.whole_gateway import APIS, Gateway, Response, Upstream, whole_gateway
 
-DEADLINE = 0.2  # seconds that a provider has for a list here
-PATIENCE = 8.0  # far more than that, and less than the default of ten
+DEADLINE = 0.2  # the deadline of a list, in seconds
+PATIENCE = 8.0  # seconds; far more than that, and less than the default deadline of 10 s
 
 Sicken = Callable[[Upstream], Awaitable[None]]
 
@@ -37,23 +40,23 @@ SICKNESSES: dict[str, tuple[Sicken, str, str]] = {
     "accepts and is silent": (_tcp(Mode.STALL), "provider_timeout", "yes"),
     "hangs": (_fault(fault="hang"), "provider_timeout", "yes"),
     "hangs up": (_fault(fault="drop_before"), "provider_unavailable", "yes"),
-    "answers 500": (_fault(fault="status", status=500), "provider_error", "same_request"),
-    "answers 503": (_fault(fault="status", status=503), "provider_unavailable", "yes"),
-    "answers 504": (_fault(fault="status", status=504), "provider_timeout", "yes"),
+    "responses 500": (_fault(fault="status", status=500), "provider_error", "same_request"),
+    "responses 503": (_fault(fault="status", status=503), "provider_unavailable", "yes"),
+    "responses 504": (_fault(fault="status", status=504), "provider_timeout", "yes"),
     "rejects the credentials": (_fault(fault="status", status=401), "provider_credentials_rejected", "no"),
-    "answers a web page": (_fault(fault="html", status=200), "provider_bad_response", "no"),
+    "responses a web page": (_fault(fault="html", status=200), "provider_bad_response", "no"),
     "is a broken proxy": (_fault(fault="html", status=502), "provider_unavailable", "yes"),
     "redirects": (_fault(fault="status", status=307, body=""), "provider_bad_response", "no"),
     "stops in the middle": (_fault(fault="half_body"), "provider_bad_response", "yes"),
-    "answers broken JSON": (_fault(fault="malformed_json"), "provider_bad_response", "no"),
-    "answers other JSON": (_fault(fault="status", status=200, body=[]), "provider_bad_response", "no"),
-    "answers a flood": (_fault(fault="status", status=200, body="x" * 100_000), "provider_bad_response", "yes"),
+    "responses broken JSON": (_fault(fault="malformed_json"), "provider_bad_response", "no"),
+    "responses other JSON": (_fault(fault="status", status=200, body=[]), "provider_bad_response", "no"),
+    "responses a flood": (_fault(fault="status", status=200, body="x" * 100_000), "provider_bad_response", "yes"),
 }
 
 
 @asynccontextmanager
 async def _filled(sick: str) -> AsyncIterator[Gateway]:
-    """Three runtimes at each provider; only the one to be sick has little time."""
+    """Three runtimes at each provider; only the provider that will fail has a short deadline."""
     async with whole_gateway(**{sick: {"deadlines": {"list": DEADLINE}, "max_response_bytes": 65_536}}) as gateway:
         for upstream in gateway.upstreams.values():
             for _ in range(3):
@@ -62,35 +65,35 @@ async def _filled(sick: str) -> AsyncIterator[Gateway]:
 
 
 def _parts(gateway: Gateway, sick: str) -> tuple[Upstream, Upstream]:
-    (well,) = set(APIS) - {sick}
-    return gateway.upstreams[sick], gateway.upstreams[well]
+    (healthy,) = set(APIS) - {sick}
+    return gateway.upstreams[sick], gateway.upstreams[healthy]
 
 
-async def _in_time(answer: Awaitable[Answer]) -> Answer:
-    return await asyncio.wait_for(answer, PATIENCE)
+async def _in_time(response: Awaitable[Response]) -> Response:
+    return await asyncio.wait_for(response, PATIENCE)
 
 
 @pytest.mark.parametrize("sick", APIS)
 @pytest.mark.parametrize("sickness", SICKNESSES)
-async def test_a_list_goes_on_without_a_sick_provider_and_says_what_ails_it(sickness: str, sick: str) -> None:
+async def test_list_continues_without_a_failing_provider_and_gives_the_reason(sickness: str, sick: str) -> None:
     sicken, code, retryable = SICKNESSES[sickness]
     async with _filled(sick) as gateway:
-        ill, well = _parts(gateway, sick)
-        await sicken(ill)
-        answer = await _in_time(gateway.call("GET", "/v1/runtimes"))
-        assert answer.status == 200, answer.text
-        assert [item["provider"] for item in answer.json["items"]] == [well.name] * 3
-        (missing,) = answer.json["incomplete"]
+        failing, healthy = _parts(gateway, sick)
+        await sicken(failing)
+        response = await _in_time(gateway.call("GET", "/v1/runtimes"))
+        assert response.status == 200, response.text
+        assert [item["provider"] for item in response.json["items"]] == [healthy.name] * 3
+        (missing,) = response.json["incomplete"]
         problem = missing["problem"]
-        assert missing["provider"] == problem["provider"] == ill.name
+        assert missing["provider"] == problem["provider"] == failing.name
         assert (problem["code"], problem["source"], problem["retryable"]) == (code, "provider", retryable)
-        assert ill.token not in answer.text
+        assert failing.token not in response.text
 
         denied = await _in_time(gateway.call("GET", "/v1/runtimes?partial=deny"))
         assert (denied.status, denied.json["code"]) == (503, "provider_unavailable")
-        assert [part["provider"] for part in denied.json["incomplete"]] == [ill.name]
+        assert [part["provider"] for part in denied.json["incomplete"]] == [failing.name]
 
-        page, pages, seen = answer, 1, [item["id"] for item in answer.json["items"]]
+        page, pages, seen = response, 1, [item["id"] for item in response.json["items"]]
         while page.json["next_cursor"] is not None:
             assert pages < 10, "the loop does not end"
             page = await _in_time(gateway.call("GET", f"/v1/runtimes?cursor={page.json['next_cursor']}"))
@@ -101,24 +104,24 @@ async def test_a_list_goes_on_without_a_sick_provider_and_says_what_ails_it(sick
 
 
 @pytest.mark.parametrize("sick", APIS)
-async def test_nobody_else_notices_a_provider_that_hangs(sick: str) -> None:
+async def test_hanging_provider_does_not_affect_other_providers(sick: str) -> None:
     async with _filled(sick) as gateway:
-        ill, well = _parts(gateway, sick)
-        ill.fault(fault="hold")
-        stuck = [asyncio.create_task(gateway.call("GET", f"/v1/runtimes?provider={ill.name}")) for _ in range(20)]
-        await asyncio.wait_for(ill.emulator.until_waiting(1), PATIENCE)
-        made = await asyncio.wait_for(gateway.create(well), PATIENCE)
+        failing, healthy = _parts(gateway, sick)
+        failing.fault(fault="hold")
+        stuck = [asyncio.create_task(gateway.call("GET", f"/v1/runtimes?provider={failing.name}")) for _ in range(20)]
+        await asyncio.wait_for(failing.emulator.until_waiting(1), PATIENCE)
+        made = await asyncio.wait_for(gateway.create(healthy), PATIENCE)
         assert (await _in_time(gateway.call("GET", f"/v1/runtimes/{made['id']}"))).status == 200
-        listed = await _in_time(gateway.call("GET", f"/v1/runtimes?provider={well.name}"))
+        listed = await _in_time(gateway.call("GET", f"/v1/runtimes?provider={healthy.name}"))
         assert (len(listed.json["items"]), listed.json["incomplete"]) == (4, [])
-        assert {answer.status for answer in await asyncio.gather(*map(_in_time, stuck))} == {503}
+        assert {response.status for response in await asyncio.gather(*map(_in_time, stuck))} == {503}
 
 
 @pytest.mark.parametrize("sick", APIS)
-async def test_a_loop_in_small_pages_sees_everything_of_the_healthy_while_the_other_comes_and_goes(sick: str) -> None:
+async def test_paging_returns_every_runtime_of_the_healthy_provider_while_the_other_fails_at_times(sick: str) -> None:
     async with _filled(sick) as gateway:
-        ill, well = _parts(gateway, sick)
-        ill.fault("list", fault="status", status=500, probability=0.5, seed=7)
+        failing, healthy = _parts(gateway, sick)
+        failing.fault("list", fault="status", status=500, probability=0.5, seed=7)
         seen, cursor, failures = [], "", 0
         for _ in range(30):
             page = await _in_time(gateway.call("GET", f"/v1/runtimes?limit=2{cursor}"))
@@ -132,35 +135,39 @@ async def test_a_loop_in_small_pages_sees_everything_of_the_healthy_while_the_ot
             pytest.fail("the loop does not end")
         assert failures > 0
         assert len(seen) == len(set(seen))
-        assert sum(identity.startswith(well.name + ".") for identity in seen) == 3
+        assert sum(identity.startswith(healthy.name + ".") for identity in seen) == 3
 
 
 @pytest.mark.parametrize("sick", APIS)
-async def test_a_provider_that_recovers_is_whole_again_without_any_doing(sick: str) -> None:
+async def test_recovered_provider_is_listed_again_by_itself(sick: str) -> None:
     async with whole_gateway() as gateway:
         for upstream in gateway.upstreams.values():
             await gateway.create(upstream)
-        ill = gateway.upstreams[sick]
-        await ill.proxy.cut()
-        await ill.proxy.set_mode(Mode.REFUSE)
+        failing = gateway.upstreams[sick]
+        await failing.proxy.cut()
+        await failing.proxy.set_mode(Mode.REFUSE)
         assert (await gateway.call("GET", "/v1/runtimes")).json["incomplete"]
-        view = (await gateway.call("GET", f"/v1/providers/{ill.name}")).json
+        view = (await gateway.call("GET", f"/v1/providers/{failing.name}")).json
         assert (view["health"]["status"], view["health"]["last_failure_code"]) == ("failing", "provider_unavailable")
-        await ill.proxy.set_mode(Mode.FORWARD)
-        whole = (await gateway.call("GET", "/v1/runtimes")).json
-        assert (len(whole["items"]), whole["incomplete"]) == (2, [])
-        assert (await gateway.call("GET", f"/v1/providers/{ill.name}")).json["health"]["status"] == "ok"
+        await failing.proxy.set_mode(Mode.FORWARD)
+        listed = (await gateway.call("GET", "/v1/runtimes")).json
+        assert (len(listed["items"]), listed["incomplete"]) == (2, [])
+        assert (await gateway.call("GET", f"/v1/providers/{failing.name}")).json["health"]["status"] == "ok"
 
 
-async def test_where_all_are_sick_the_list_is_unavailable_and_names_each() -> None:
+async def test_list_is_unavailable_and_names_each_provider_when_all_fail() -> None:
     async with whole_gateway() as gateway:
         for upstream in gateway.upstreams.values():
             upstream.fault(fault="status", status=429, retry_after=30)
-        answer = await gateway.call("GET", "/v1/runtimes")
-        assert (answer.status, answer.json["code"], answer.json["source"]) == (503, "provider_unavailable", "provider")
-        assert (answer.headers["Retry-After"], answer.json["retry_after"]) == ("30", 30)
-        told = {part["provider"]: part["problem"]["code"] for part in answer.json["incomplete"]}
-        assert told == {"durable-demo": "quota_exceeded", "bctrl-demo": "rate_limited"}
+        response = await gateway.call("GET", "/v1/runtimes")
+        assert (response.status, response.json["code"], response.json["source"]) == (
+            503,
+            "provider_unavailable",
+            "provider",
+        )
+        assert (response.headers["Retry-After"], response.json["retry_after"]) == ("30", 30)
+        codes = {part["provider"]: part["problem"]["code"] for part in response.json["incomplete"]}
+        assert codes == {"durable-demo": "quota_exceeded", "bctrl-demo": "rate_limited"}
 
 
 async def test_readiness_does_not_depend_on_providers() -> None:
@@ -171,23 +178,23 @@ async def test_readiness_does_not_depend_on_providers() -> None:
 
 
 @pytest.mark.parametrize("sick", APIS)
-async def test_what_a_provider_echoes_of_secrets_is_shown_and_logged_nowhere(sick: str) -> None:
+async def test_secret_that_a_provider_echoes_is_neither_shown_nor_logged(sick: str) -> None:
     secret = "hunter2-and-more"
     fields: dict[str, Any] = {"config": {"runtime_server": {"env": {"KEY": secret}}}}
     if sick == "bctrl":
         proxy = {"type": "http", "host": "h.test", "port": 1, "password": secret}
         fields = {"launch": {"mode": "ephemeral", "proxy": proxy}}
     async with whole_gateway() as gateway:
-        ill = gateway.upstreams[sick]
-        ill.fault("create", fault="status", status=422, detail=f"cannot use {secret} with {ill.token}")
-        body = {"kind": ill.kind, "provider": ill.name, "name": "agent", **fields}
-        answer = await gateway.call("POST", "/v1/runtimes", body)
-        assert (answer.status, answer.json["source"]) == (422, "provider")
-        assert "cannot use" in answer.json["provider_detail"]
-        for text in (answer.text, gateway.log.getvalue(), (await gateway.call("GET", "/metrics")).text):
+        failing = gateway.upstreams[sick]
+        failing.fault("create", fault="status", status=422, detail=f"cannot use {secret} with {failing.token}")
+        body = {"kind": failing.kind, "provider": failing.name, "name": "agent", **fields}
+        response = await gateway.call("POST", "/v1/runtimes", body)
+        assert (response.status, response.json["source"]) == (422, "provider")
+        assert "cannot use" in response.json["provider_detail"]
+        for text in (response.text, gateway.log.getvalue(), (await gateway.call("GET", "/metrics")).text):
             assert text
             assert secret not in text
-            assert ill.token not in text
+            assert failing.token not in text
 
 
 @pytest.mark.parametrize("sick", APIS)
@@ -203,14 +210,16 @@ async def test_what_a_provider_echoes_of_secrets_is_shown_and_logged_nowhere(sic
     ],
     ids=str,
 )
-async def test_a_create_whose_answer_is_lost_is_told_as_open_and_sent_once(
+async def test_create_whose_response_is_lost_is_outcome_unknown_and_sent_once(
     sick: str, rule: dict[str, Any], code: str, made: int
 ) -> None:
     async with whole_gateway() as gateway:
-        ill = gateway.upstreams[sick]
-        ill.fault("create", **rule)
-        answer = await gateway.call("POST", "/v1/runtimes", {"kind": ill.kind, "provider": ill.name, "name": "agent"})
-        assert (answer.status, answer.json["code"], answer.json["retryable"]) == (504, code, "same_request")
-        assert answer.json["name"] == "agent"
-        assert ill.emulator.requests.per_operation["create"] == 1
-        assert ill.emulator.creates == made
+        failing = gateway.upstreams[sick]
+        failing.fault("create", **rule)
+        response = await gateway.call(
+            "POST", "/v1/runtimes", {"kind": failing.kind, "provider": failing.name, "name": "agent"}
+        )
+        assert (response.status, response.json["code"], response.json["retryable"]) == (504, code, "same_request")
+        assert response.json["name"] == "agent"
+        assert failing.emulator.requests.per_operation["create"] == 1
+        assert failing.emulator.creates == made

@@ -1,4 +1,7 @@
-"""Rows of a provider's list that cannot be read, through the whole gateway: lists, dialects, creates, the log."""
+"""Rows of a provider's list that cannot be read, through the complete gateway: lists, dialects, creates, the log.
+
+See docs/promises.md#p10 and docs/fault-cases.md#case-0.
+"""
 
 import json
 from collections.abc import Mapping
@@ -40,7 +43,7 @@ DIALECT = {
 
 
 def _lists(gateway: Gateway, api: str, *rows: Any) -> None:
-    """Let the provider list these rows from now on."""
+    """Make the provider list these rows from now on."""
     body = json.dumps({MEMBER[api]: list(rows)}).replace(DEEP, "[" * 5000 + "]" * 5000)
     gateway.upstreams[api].fault("list", fault="status", status=200, body=body, content_type="application/json")
 
@@ -50,14 +53,14 @@ def _logged(gateway: Gateway, event: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("api", APIS)
-async def test_a_list_has_the_rows_that_can_be_read_and_names_the_others_in_the_answer_and_the_log(api: str) -> None:
+async def test_list_has_the_readable_rows_and_reports_the_others_in_the_response_and_the_log(api: str) -> None:
     odd, pointer = ODD[api]
     async with whole_gateway(api) as gateway:
         _lists(gateway, api, GOOD[api], odd, 7, {**GOOD[api], "x": json.loads(DEEP)})
-        answer = await gateway.call("GET", "/v1/runtimes?partial=deny")
-        assert answer.status == 200, answer.text
-        assert ([runtime["name"] for runtime in answer.json["items"]], answer.json["incomplete"]) == (["good"], [])
-        first, second, third = answer.json["warnings"]
+        response = await gateway.call("GET", "/v1/runtimes?partial=deny")
+        assert response.status == 200, response.text
+        assert ([runtime["name"] for runtime in response.json["items"]], response.json["incomplete"]) == (["good"], [])
+        first, second, third = response.json["warnings"]
         name = gateway.upstreams[api].name
         assert (first["pointer"], first["provider"], first["provider_id"]) == (pointer, name, odd["id"])
         assert pointer.removeprefix("#") in first["detail"]
@@ -66,14 +69,14 @@ async def test_a_list_has_the_rows_that_can_be_read_and_names_the_others_in_the_
             False,
         )
         (line,) = _logged(gateway, "unreadable_rows")
-        assert (line["request_id"], line["count"]) == (answer.headers["X-Request-ID"], 3)
-        assert [row["pointer"] for row in line["rows"]] == [w["pointer"] for w in answer.json["warnings"]]
-        assert CANARY not in answer.text + gateway.log.getvalue()
+        assert (line["request_id"], line["count"]) == (response.headers["X-Request-ID"], 3)
+        assert [row["pointer"] for row in line["rows"]] == [w["pointer"] for w in response.json["warnings"]]
+        assert CANARY not in response.text + gateway.log.getvalue()
         metrics = await gateway.call("GET", "/metrics")
         assert f'rtgw_unreadable_rows_total{{provider="{name}"}} 3.0' in metrics.text
 
 
-async def test_an_answer_from_memory_has_the_warnings_too() -> None:
+async def test_cached_response_has_the_warnings_too() -> None:
     async with whole_gateway("durable", cache=CacheSettings()) as gateway:
         _lists(gateway, "durable", GOOD["durable"], ODD["durable"][0])
         first, again = [await gateway.call("GET", "/v1/runtimes") for _ in range(2)]
@@ -82,68 +85,68 @@ async def test_an_answer_from_memory_has_the_warnings_too() -> None:
         assert len(again.json["warnings"]) == 1
 
 
-async def test_a_provider_none_of_whose_rows_can_be_read_is_incomplete_and_the_list_is_answered() -> None:
+async def test_provider_without_any_readable_row_is_incomplete_and_the_list_succeeds() -> None:
     async with whole_gateway("durable") as gateway:
         _lists(gateway, "durable", ODD["durable"][0])
-        answer = await gateway.call("GET", "/v1/runtimes")
-        ((missing),) = answer.json["incomplete"]
-        assert (answer.status, answer.json["items"], len(answer.json["warnings"])) == (200, [], 1)
+        response = await gateway.call("GET", "/v1/runtimes")
+        ((missing),) = response.json["incomplete"]
+        assert (response.status, response.json["items"], len(response.json["warnings"])) == (200, [], 1)
         assert (missing["provider"], missing["problem"]["code"]) == ("durable-demo", "provider_bad_response")
 
 
 @pytest.mark.parametrize("api", APIS)
-async def test_a_list_of_a_dialect_has_the_rows_that_can_be_read_and_the_others_are_logged(api: str) -> None:
+async def test_list_of_a_dialect_has_the_readable_rows_and_the_others_are_logged(api: str) -> None:
     odd = 7 if api == "durable" else ODD[api][0]
     async with whole_gateway(api) as gateway:
         scope = (await gateway.call("GET", "/v1/providers")).json["items"][0]["scope"]
         _lists(gateway, api, GOOD[api], odd, {**GOOD[api], "x": json.loads(DEEP)})
-        answer = await gateway.call("GET", DIALECT[api].format(scope=scope))
-        assert answer.status == 200, answer.text
-        assert answer.json[MEMBER[api]] == [GOOD[api]]
+        response = await gateway.call("GET", DIALECT[api].format(scope=scope))
+        assert response.status == 200, response.text
+        assert response.json[MEMBER[api]] == [GOOD[api]]
         assert [line["count"] for line in _logged(gateway, "unreadable_rows")] == [2]
 
 
-async def test_a_list_of_the_flat_era_has_the_rows_that_can_be_read() -> None:
+async def test_list_of_the_flat_era_has_the_readable_rows() -> None:
     async with whole_gateway("bctrl_browsers") as gateway:
         _lists(gateway, "bctrl_browsers", ODD["bctrl_browsers"][0], GOOD["bctrl_browsers"])
-        answer = await gateway.call("GET", "/bctrl/v1/runtimes")
-        assert ([row["name"] for row in answer.json["data"]], answer.json["nextCursor"]) == (["good"], None)
+        response = await gateway.call("GET", "/bctrl/v1/runtimes")
+        assert ([row["name"] for row in response.json["data"]], response.json["nextCursor"]) == (["good"], None)
 
 
 @pytest.mark.parametrize("api", ["bctrl", "bctrl_browsers"])
-async def test_nothing_is_created_while_an_unreadable_row_may_have_the_name(api: str) -> None:
+async def test_create_fails_while_an_unreadable_row_may_have_the_name(api: str) -> None:
     name = {"bctrl": "alias", "bctrl_browsers": "name"}[api]
     async with whole_gateway(api) as gateway:
         body = {"kind": "browser", "name": "odd"}
         for row in (ODD[api][0], {**ODD[api][0], name: 7}, 7):
             _lists(gateway, api, GOOD[api], row)
-            answer = await gateway.call("POST", "/v1/runtimes", body)
-            assert (answer.status, answer.json["code"]) == (502, "provider_bad_response")
+            response = await gateway.call("POST", "/v1/runtimes", body)
+            assert (response.status, response.json["code"]) == (502, "provider_bad_response")
             gateway.upstreams[api].emulator.faults.end_all()
         assert gateway.upstreams[api].emulator.requests.per_operation["create"] == 0
         _lists(gateway, api, ODD[api][0])
         assert (await gateway.call("POST", "/v1/runtimes", {**body, "name": "another"})).status == 201
 
 
-async def test_a_mistake_in_an_adapter_is_its_providers_entry_in_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def mistaken(*_args: Any) -> None:
+async def test_bug_in_an_adapter_is_the_providers_entry_in_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def failing_list(*_args: Any) -> None:
         raise AttributeError(CANARY)
 
     async with whole_gateway("durable", "bctrl", cache=NO_CACHE) as gateway:
         made = await gateway.create(gateway.upstreams["bctrl"])
-        monkeypatch.setattr(DurableAdapter, "list", mistaken)
-        answer = await gateway.call("GET", "/v1/runtimes")
-        assert (answer.status, [runtime["id"] for runtime in answer.json["items"]]) == (200, [made["id"]])
-        (missing,) = answer.json["incomplete"]
+        monkeypatch.setattr(DurableAdapter, "list", failing_list)
+        response = await gateway.call("GET", "/v1/runtimes")
+        assert (response.status, [runtime["id"] for runtime in response.json["items"]]) == (200, [made["id"]])
+        (missing,) = response.json["incomplete"]
         problem = missing["problem"]
         assert (missing["provider"], problem["code"], problem["source"]) == (
             "durable-demo",
             "internal_error",
             "gateway",
         )
-        assert CANARY not in answer.text
+        assert CANARY not in response.text
         (line,) = _logged(gateway, "unexpected_error")
-        assert (line["provider"], line["request_id"]) == ("durable-demo", answer.headers["X-Request-ID"])
-        assert "in mistaken" in line["exception"]
+        assert (line["provider"], line["request_id"]) == ("durable-demo", response.headers["X-Request-ID"])
+        assert "in failing_list" in line["exception"]
         alone = await gateway.call("GET", "/v1/runtimes?provider=durable-demo")
         assert (alone.status, alone.json["code"]) == (503, "provider_unavailable")

@@ -1,4 +1,4 @@
-"""The wheel is all that is needed: what is in it, what it declares, and the demo from it, in an empty folder."""
+"""The wheel is complete: its content, its declared dependencies, and the demo that runs from it in an empty folder."""
 
 import ast
 import json
@@ -54,12 +54,12 @@ async def wheel(tmp_path: Path) -> Path:
 
 
 def in_package(folder: str, pattern: str, packaged: str) -> set[str]:
-    """Where the files of a folder of the checkout are inside the wheel."""
+    """The paths inside the wheel of the files of a folder of the checkout."""
     source = ROOT / folder
     return {f"{packaged}/{path.relative_to(source)}" for path in source.rglob(pattern) if path.is_file()}
 
 
-async def test_the_wheel_holds_the_code_the_pages_and_the_example_and_nothing_else(wheel: Path) -> None:
+async def test_wheel_contains_the_code_the_pages_and_the_example_and_nothing_else(wheel: Path) -> None:
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     pages = in_package("docs", "*.md", "gateway/docs_pages")
     assert pages
@@ -70,8 +70,8 @@ async def test_the_wheel_holds_the_code_the_pages_and_the_example_and_nothing_el
     assert held == code | data | pages | {example, "gateway/py.typed"}
 
 
-async def test_the_demo_of_an_installed_wheel_serves_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
-    """It makes runtimes at every provider, shows every page, writes nothing and ends with 0."""
+async def test_demo_of_an_installed_wheel_runs_in_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
+    """It creates runtimes at every provider, serves every page, writes no file and ends with 0."""
     site, empty = tmp_path / "site", tmp_path / "empty"
     empty.mkdir()
     installed = await finished(
@@ -86,10 +86,10 @@ async def test_the_demo_of_an_installed_wheel_serves_from_an_empty_folder(wheel:
         "demo", "--port", "0", "--api-key", KEY, cwd=empty, command=script, environment=environment
     ) as demo:
         url = await demo.url()
-        await creates_everywhere(url)
-        await shows_all_pages(url)
-        demo.tell()
-        assert await demo.ended() == 0
+        await create_everywhere(url)
+        await check_all_pages(url)
+        demo.send_signal()
+        assert await demo.wait() == 0
     assert list(empty.iterdir()) == []
 
 
@@ -143,26 +143,26 @@ async def creates_everywhere(url: str) -> None:
         for provider in providers:
             for kind in provider["creates"]:
                 body = {"kind": kind, "provider": provider["name"], "name": f"of-{provider['name']}"}
-                answer = await session.post("/v1/runtimes", json=body)
-                runtime = await answer.json()
-                assert (answer.status, runtime["provider"], runtime["kind"]) == (201, provider["name"], kind)
+                response = await session.post("/v1/runtimes", json=body)
+                runtime = await response.json()
+                assert (response.status, runtime["provider"], runtime["kind"]) == (201, provider["name"], kind)
                 made[runtime["id"]] = kind
         listed = await (await session.get("/v1/runtimes")).json()
         assert {runtime["id"]: runtime["kind"] for runtime in listed["items"]} == made
         assert {*made.values()} == {"durable", "browser"}
 
 
-async def shows_all_pages(url: str) -> None:
-    """Follow every link of the documentation, from its index, as long as it stays on this server."""
+async def check_all_pages(url: str) -> None:
+    """Follow every link of the documentation to this server, starting at its index."""
     async with client(url) as session:
         pending, seen = ["/docs", "/docs/errors/validation_failed", "/docs/api"], dict[str, str]()
         while pending:
             path = pending.pop()
-            answer = await session.get(path)
-            assert answer.status == 200, path
-            body = await answer.text(errors="replace")
+            response = await session.get(path)
+            assert response.status == 200, path
+            body = await response.text(errors="replace")
             seen[path] = body
-            if answer.content_type == "text/html":
+            if response.content_type == "text/html":
                 links = re.findall(r'(?:href|src)="(/[^"#]*)', body)
                 pending += {link for link in links if link not in seen and link not in pending}
     pages = {f"/docs/{page.stem}" for page in (ROOT / "docs").glob("*.md")}

@@ -1,4 +1,5 @@
-"""The whole gateway on a real port, in front of the emulators of both mission APIs, each behind a proxy of faults."""
+"""The complete gateway on a real port, in front of emulators of provider APIs, each behind a proxy that causes
+faults."""
 
 import itertools
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -23,14 +24,14 @@ from gateway.testing.tcp_faults import TcpFaultProxy
 
 KEY: Final = "a-key-of-a-shop-1234"
 NO_CACHE: Final = CacheSettings(enabled=False)
-"""What a test sees is what the provider says then."""
+"""The default for tests, so that every read reaches the provider."""
 APIS: Final = ("durable", "bctrl")
 _names: Final = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer of the gateway, read as a whole."""
+class Response:
+    """One complete response of the gateway."""
 
     status: int
     headers: Mapping[str, str]
@@ -40,7 +41,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """A provider as the gateway sees it: its emulator, and the proxy on the way there."""
+    """A configured provider: its emulator, and the proxy in front of it."""
 
     name: str
     kind: str
@@ -49,40 +50,40 @@ class Upstream:
     proxy: TcpFaultProxy
 
     def fault(self, operation: str = "*", **rule: Any) -> None:
-        """Let calls fail in this way (``gateway.testing.faults``)."""
+        """Make calls fail in this way (``gateway.testing.faults``)."""
         known = sorted(set(self.emulator.operations.values()))
         self.emulator.faults.add(parse_rules({"operation": operation, **rule}, known))
 
     def received(self) -> int:
-        """How many requests have come."""
+        """The number of requests that arrived."""
         return sum(self.emulator.requests.per_operation.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """The gateway under test. ``log`` is all that it logged."""
+    """The gateway under test. ``log`` receives its log lines."""
 
     url: str
     client: aiohttp.ClientSession
     upstreams: Mapping[str, Upstream]
     log: StringIO
 
-    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-        """One call with the key."""
+    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> Response:
+        """One call, with the gateway key."""
         options: dict[str, Any] = {} if body is None else {"json": body}
         async with self.client.request(method, self.url + path, headers=headers, **options) as response:
             text = await response.text()
             is_json = text and "json" in response.headers.get("Content-Type", "")
-            return Answer(
+            return Response(
                 response.status, response.headers, text, await response.json(content_type=None) if is_json else None
             )
 
     async def create(self, upstream: Upstream, **fields: Any) -> Any:
-        """Make a runtime there under a new name; gives it as it was answered."""
+        """Create a runtime at this provider under a new name. Return the decoded response."""
         body = {"kind": upstream.kind, "provider": upstream.name, "name": f"n{next(_names)}", **fields}
-        answer = await self.call("POST", "/v1/runtimes", body)
-        assert answer.status == 201, answer.text
-        return answer.json
+        response = await self.call("POST", "/v1/runtimes", body)
+        assert response.status == 201, response.text
+        return response.json
 
 
 @asynccontextmanager
@@ -95,9 +96,9 @@ async def whole_gateway(
     most_requests: int | None = None,
     **options: Mapping[str, Any],
 ) -> AsyncIterator[Gateway]:
-    """Start everything, in front of emulators of ``apis``, or of :data:`APIS`. ``keys`` are of other principals by
-    name; ``options`` are further settings of providers, by API. ``twice``: APIs with a second provider and emulator,
-    called ``API-2``, where creates go second. ``most_requests`` may be in flight at once."""
+    """Start a gateway and emulators of ``apis``, by default of :data:`APIS`. ``keys`` are the keys of additional
+    principals by name. ``options`` are additional provider settings by API. ``twice`` are APIs with a second provider
+    and emulator, called ``API-2``, which creates prefer less. ``most_requests`` limits the requests in flight."""
     async with AsyncExitStack() as stack:
         upstreams: dict[str, Upstream] = {}
         providers: dict[str, dict[str, Any]] = {}

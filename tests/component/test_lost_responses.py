@@ -1,11 +1,12 @@
-"""Changes whose answers are lost between provider and gateway: settled within the request that asked for them."""
+"""Changes whose responses are lost between provider and gateway: the gateway finds their outcome in the same
+request."""
 
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import pytest
 
-from tests.component.whole_gateway import Answer, Gateway, Upstream, whole_gateway
+from tests.component.whole_gateway import Gateway, Response, Upstream, whole_gateway
 
 LOSSES: Final[dict[str, dict[str, Any]]] = {
     "dropped": {"fault": "drop_after"},
@@ -16,7 +17,7 @@ LOSSES: Final[dict[str, dict[str, Any]]] = {
     "504": {"fault": "status_after", "status": 504},
     "a hang": {"fault": "hang_after"},
 }
-"""How an answer is lost after the change has been made."""
+"""The ways in which a response is lost after the change took effect."""
 
 SHORT: Final = {"deadlines": dict.fromkeys(("start", "pause", "resume", "reset", "stop", "replace_config"), 0.5)}
 
@@ -32,12 +33,12 @@ def durable(gateway: Gateway) -> Upstream:
     return gateway.upstreams["durable"]
 
 
-async def verb(gateway: Gateway, runtime: Any, name: str, body: Any = None, **headers: str) -> Answer:
+async def verb(gateway: Gateway, runtime: Any, name: str, body: Any = None, **headers: str) -> Response:
     return await gateway.call("POST", f"/v1/runtimes/{runtime['id']}/{name}", body, **headers)
 
 
 def committed(upstream: Upstream, operation: str) -> int:
-    """How often the emulator has done it."""
+    """How often the emulator executed the operation."""
     return upstream.emulator.committed[operation]
 
 
@@ -47,7 +48,7 @@ AFTER: Final = {"start": "running", "pause": "paused", "resume": "running", "res
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("name", BEFORE)
-async def test_a_verb_whose_answer_is_lost_is_told_as_done_and_was_done_once(
+async def test_verb_whose_response_is_lost_succeeds_and_is_executed_once(
     gateway: Gateway, durable: Upstream, name: str, loss: str
 ) -> None:
     made = await gateway.create(durable)
@@ -55,8 +56,10 @@ async def test_a_verb_whose_answer_is_lost_is_told_as_done_and_was_done_once(
         assert (await verb(gateway, made, step)).status == 200
     done = committed(durable, name)
     durable.fault(name, **LOSSES[loss])
-    answer = await verb(gateway, made, name)
-    assert (answer.status, answer.json["state"], answer.json["changed"]) == (200, AFTER[name], True), answer.text
+    response = await verb(gateway, made, name)
+    assert (response.status, response.json["state"], response.json["changed"]) == (200, AFTER[name], True), (
+        response.text
+    )
     assert committed(durable, name) == done + 1
     durable.emulator.faults.end_all()
     again = await verb(gateway, made, name)
@@ -65,7 +68,7 @@ async def test_a_verb_whose_answer_is_lost_is_told_as_done_and_was_done_once(
 
 
 @pytest.mark.parametrize("name", BEFORE)
-async def test_a_verb_that_got_lost_on_its_way_is_unknown_and_was_sent_once(
+async def test_verb_whose_request_is_lost_is_outcome_unknown_and_sent_once(
     gateway: Gateway, durable: Upstream, name: str
 ) -> None:
     made = await gateway.create(durable)
@@ -73,19 +76,19 @@ async def test_a_verb_that_got_lost_on_its_way_is_unknown_and_was_sent_once(
         await verb(gateway, made, step)
     sent = durable.emulator.requests.per_operation[name]
     durable.fault(name, fault="drop_before")
-    answer = await verb(gateway, made, name)
-    assert (answer.status, answer.json["code"]) == (504, "outcome_unknown")
-    assert answer.json["retryable"] == ("no" if name == "reset" else "same_request")
+    response = await verb(gateway, made, name)
+    assert (response.status, response.json["code"]) == (504, "outcome_unknown")
+    assert response.json["retryable"] == ("no" if name == "reset" else "same_request")
     assert durable.emulator.requests.per_operation[name] == sent + 1
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-async def test_a_browsers_stop_whose_answer_is_lost_is_told_as_done(gateway: Gateway, loss: str) -> None:
+async def test_stop_of_a_browser_whose_response_is_lost_succeeds(gateway: Gateway, loss: str) -> None:
     bctrl = gateway.upstreams["bctrl"]
     made = await gateway.create(bctrl)
     bctrl.fault("stop", **LOSSES[loss])
-    answer = await verb(gateway, made, "stop")
-    assert (answer.status, answer.json["state"], answer.json["changed"]) == (200, "stopped", True), answer.text
+    response = await verb(gateway, made, "stop")
+    assert (response.status, response.json["state"], response.json["changed"]) == (200, "stopped", True), response.text
     assert committed(bctrl, "stop") == 1
 
 
@@ -93,9 +96,10 @@ def instance_of(runtime: Any) -> str:
     return str(runtime["durable"]["instance"]["id"])
 
 
-async def test_case_22_a_reset_whose_answer_is_lost_is_settled_at_once_so_that_nobody_repeats_it(
+async def test_reset_whose_response_is_lost_succeeds_so_that_no_client_repeats_it(
     gateway: Gateway, durable: Upstream
 ) -> None:
+    """See docs/fault-cases.md#case-22."""
     made = await gateway.create(durable, start=True)
     durable.fault("reset", fault="drop_after", times=1)
     reset = await verb(gateway, made, "reset")
@@ -107,11 +111,11 @@ async def test_case_22_a_reset_whose_answer_is_lost_is_settled_at_once_so_that_n
 
 @pytest.mark.parametrize(("name", "body"), [("reset", None), ("stop", {"discard_state": True})])
 @pytest.mark.parametrize("tag", ["instance", "etag"])
-async def test_case_22_the_retry_of_a_lost_reset_spares_the_instance_that_was_started_since(
+async def test_retry_of_a_lost_reset_does_not_affect_an_instance_started_since(
     gateway: Gateway, durable: Upstream, name: str, body: Any, tag: str
 ) -> None:
-    """Nothing can be seen after the reset either, so the client is told to send the same request again; which says what
-    it is about."""
+    """The read after the reset fails too, so the client is asked to send the same request again. Its precondition names
+    the instance that it was about. See docs/fault-cases.md#case-22."""
     made = await gateway.create(durable, start=True)
     condition = f'"{instance_of(made)}"' if tag == "instance" else f'{made["etag"]}, "{instance_of(made)}"'
     durable.fault("reset", fault="drop_after", times=1)
@@ -128,9 +132,8 @@ async def test_case_22_the_retry_of_a_lost_reset_spares_the_instance_that_was_st
     assert committed(durable, "reset") == 1
 
 
-async def test_case_22_without_a_precondition_a_lost_reset_is_told_not_to_be_repeated(
-    gateway: Gateway, durable: Upstream
-) -> None:
+async def test_lost_reset_without_a_precondition_is_not_retryable(gateway: Gateway, durable: Upstream) -> None:
+    """See docs/fault-cases.md#case-22."""
     made = await gateway.create(durable, start=True)
     durable.fault("reset", fault="drop_after", times=1)
     durable.fault("get", fault="drop_before", after=1)
@@ -138,7 +141,7 @@ async def test_case_22_without_a_precondition_a_lost_reset_is_told_not_to_be_rep
     assert (lost.status, lost.json["code"], lost.json["retryable"]) == (504, "outcome_unknown", "no")
 
 
-async def test_the_tag_of_a_runtime_at_rest_is_a_precondition_too(gateway: Gateway) -> None:
+async def test_etag_of_a_runtime_is_accepted_as_the_precondition_of_a_stop(gateway: Gateway) -> None:
     bctrl = gateway.upstreams["bctrl"]
     made = await gateway.create(bctrl)
     read = await gateway.call("GET", f"/v1/runtimes/{made['id']}")
@@ -151,7 +154,7 @@ async def test_the_tag_of_a_runtime_at_rest_is_a_precondition_too(gateway: Gatew
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-async def test_a_replaced_config_whose_answer_is_lost_is_read_back(
+async def test_replaced_config_whose_response_is_lost_is_read_back(
     gateway: Gateway, durable: Upstream, loss: str
 ) -> None:
     made = await gateway.create(durable, config={"version": "v2", "resources": {"cpu_cores": 4}})
@@ -164,7 +167,7 @@ async def test_a_replaced_config_whose_answer_is_lost_is_read_back(
     assert (await gateway.call("GET", path)).headers["ETag"] == replaced.headers["ETag"]
 
 
-async def test_a_replacement_that_got_lost_is_unknown_and_its_retry_with_the_old_tag_succeeds(
+async def test_config_request_that_is_lost_is_outcome_unknown_and_its_retry_with_the_old_tag_succeeds(
     gateway: Gateway, durable: Upstream
 ) -> None:
     made = await gateway.create(durable)
@@ -175,15 +178,15 @@ async def test_a_replacement_that_got_lost_is_unknown_and_its_retry_with_the_old
     lost = await gateway.call("PUT", path, wanted)
     assert (lost.status, lost.json["code"], lost.json["retryable"]) == (504, "outcome_unknown", "same_request")
     for _ in range(2):
-        answer = await gateway.call("PUT", path, wanted, **{"If-Match": tag})
-        assert (answer.status, answer.json["config"]["resources"]["cpu_cores"]) == (200, 8)
+        response = await gateway.call("PUT", path, wanted, **{"If-Match": tag})
+        assert (response.status, response.json["config"]["resources"]["cpu_cores"]) == (200, 8)
     assert committed(durable, "replace_config") == 1
     other = await gateway.call("PUT", path, {"config": {"version": "v2"}}, **{"If-Match": tag})
     assert other.status == 412
 
 
 @pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss != "a hang"])
-async def test_capabilities_are_installed_changed_and_removed_once_although_the_answers_are_lost(
+async def test_capabilities_are_installed_changed_and_removed_once_when_the_responses_are_lost(
     gateway: Gateway, durable: Upstream, loss: str
 ) -> None:
     made = await gateway.create(durable)
@@ -202,7 +205,7 @@ async def test_capabilities_are_installed_changed_and_removed_once_although_the_
     assert (await gateway.call("DELETE", binding)).status == 404
 
 
-async def test_an_install_that_got_lost_is_sent_once_more(gateway: Gateway, durable: Upstream) -> None:
+async def test_install_whose_request_is_lost_is_sent_once_more(gateway: Gateway, durable: Upstream) -> None:
     made = await gateway.create(durable)
     durable.fault("install_capability", fault="drop_before", times=1)
     installed = await gateway.call("POST", f"/v1/runtimes/{made['id']}/capabilities", {"name": "search"})
@@ -210,7 +213,9 @@ async def test_an_install_that_got_lost_is_sent_once_more(gateway: Gateway, dura
     assert durable.emulator.requests.per_operation["install_capability"] == 2
 
 
-async def test_a_keepalive_whose_answer_is_lost_is_read_off_the_expiry(gateway: Gateway, durable: Upstream) -> None:
+async def test_keepalive_whose_response_is_lost_is_recognised_by_the_expiry(
+    gateway: Gateway, durable: Upstream
+) -> None:
     made = await gateway.create(durable, start=True)
     durable.fault("keepalive", fault="drop_after")
     pushed = await verb(gateway, made, "keepalive")
@@ -220,7 +225,7 @@ async def test_a_keepalive_whose_answer_is_lost_is_read_off_the_expiry(gateway: 
 
 
 @pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss != "a hang"])
-async def test_a_delete_whose_answer_is_lost_is_done_and_again_it_finds_nothing(loss: str) -> None:
+async def test_delete_whose_response_is_lost_succeeds_and_its_repetition_is_not_found(loss: str) -> None:
     async with whole_gateway("bctrl_browsers") as gateway:
         browsers = gateway.upstreams["bctrl_browsers"]
         made = await gateway.create(browsers)
@@ -235,7 +240,7 @@ async def test_a_delete_whose_answer_is_lost_is_done_and_again_it_finds_nothing(
 PROXY: Final = {"type": "socks5", "host": "proxy.example", "port": 1080, "username": "shop", "password": "canary-4711"}
 
 
-async def test_what_bctrl_never_echoes_is_shown_from_what_was_sent_and_compared_with_what_is_sent_again(
+async def test_launch_that_bctrl_does_not_report_is_shown_and_compared_as_it_was_sent(
     gateway: Gateway,
 ) -> None:
     bctrl = gateway.upstreams["bctrl"]
@@ -245,8 +250,8 @@ async def test_what_bctrl_never_echoes_is_shown_from_what_was_sent_and_compared_
     read = (await gateway.call("GET", f"/v1/runtimes/{made['id']}")).json
     [row] = (await gateway.call("GET", "/v1/runtimes?kind=browser")).json["items"]
     for runtime in (read, row):
-        told = runtime["browser"]["launch"]
-        assert (told["humanize"], told["extension_ids"], told["proxy"]) == (True, ["x"], shown)
+        reported = runtime["browser"]["launch"]
+        assert (reported["humanize"], reported["extension_ids"], reported["proxy"]) == (True, ["x"], shown)
     body = {"kind": "browser", "provider": bctrl.name, "name": made["name"], "launch": launch}
     same = await gateway.call("POST", "/v1/runtimes", body)
     assert (same.status, same.json["created"]) == (200, False), same.text

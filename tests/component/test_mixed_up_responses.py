@@ -1,6 +1,6 @@
-"""Promise P10 against a provider whose answers are doubled, stray or cut, with two principals at once.
+"""Two principals at a provider whose responses are duplicated, stray or cut (docs/promises.md#p10).
 
-``make answers N=10000`` runs it longer; the seed is printed with a failure.
+``make answers N=10000`` runs more requests. A failure prints the seed, for ``SEED=``. See docs/fault-cases.md#case-0.
 """
 
 import asyncio
@@ -22,21 +22,21 @@ from gateway.settings import AuthSettings, CacheSettings, GatewayKey
 from gateway.telemetry.logs import make_logger
 
 N = int(os.environ.get("ANSWERS_N") or 1500)
-SEED = int(os.environ.get("ANSWERS_SEED") or random.randrange(10**6))  # noqa: S311 (dice)
+SEED = int(os.environ.get("ANSWERS_SEED") or random.randrange(10**6))  # noqa: S311 (test data)
 AT_ONCE = 8  # per principal
 KEYS = {"ann": "key-of-ann-0123456789", "ben": "key-of-ben-0123456789"}
 
 
-def answer(body: Any, status: str = "200 OK") -> bytes:
+def http_response(body: Any, status: str = "200 OK") -> bytes:
     raw = json.dumps(body).encode()
     return f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(raw)}\r\n\r\n".encode() + raw
 
 
 @dataclass
-class MixedUp:
-    """A browser provider, of which every browser and every answer carries the mark of its request. With some answers it
-    sends more bytes than were asked for: at once, a few turns of the event loop later, or together with the answer to
-    the next request on that connection."""
+class MixedUpProvider:
+    """A browser provider whose browsers and responses contain the mark of their request. After some responses it sends
+    additional bytes: at once, a few iterations of the event loop later, or together with the response to the next
+    request on that connection."""
 
     dice: random.Random
     browsers: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class MixedUp:
     port: int = 0
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator["MixedUp"]:
+    async def serving(self) -> AsyncIterator["MixedUpProvider"]:
         async with await asyncio.start_server(self._serve, "127.0.0.1", 0) as server:
             self.port = server.sockets[0].getsockname()[1]
             yield self
@@ -56,40 +56,40 @@ class MixedUp:
                 lines = dict(line.lower().split(": ", 1) for line in head.strip().split("\r\n")[1:])
                 body = await reader.readexactly(int(lines.get("content-length", 0)))
                 method, target, _ = head.split(" ", 2)
-                told = self._answer(method, target.partition("?")[0], target, body)
-                writer.write(owed + told)
-                owed = await self._more(told, writer)
+                response = self._respond(method, target.partition("?")[0], target, body)
+                writer.write(owed + response)
+                owed = await self._more(response, writer)
         writer.close()
 
-    async def _more(self, told: bytes, writer: asyncio.StreamWriter) -> bytes:
-        """Send what belongs to no request, and return what is sent ahead of the next answer."""
+    async def _more(self, response: bytes, writer: asyncio.StreamWriter) -> bytes:
+        """Send bytes that belong to no request, or return bytes to send before the next response."""
         if self.dice.random() < 0.7:
             return b""
         self.strays += 1
-        whole = [told, answer({}, "408 Request Timeout")]
+        complete = [response, http_response({}, "408 Request Timeout")]
         if self.dice.random() < 0.3:
-            return self.dice.choice(whole)
-        stray = self.dice.choice([*whole, told[: self.dice.randrange(1, len(told))], b"\r\n", b"x"])
+            return self.dice.choice(complete)
+        stray = self.dice.choice([*complete, response[: self.dice.randrange(1, len(response))], b"\r\n", b"x"])
         for _ in range(self.dice.randrange(6)):
             await asyncio.sleep(0)
         writer.write(stray)
         return b""
 
-    def _answer(self, method: str, path: str, target: str, body: bytes) -> bytes:
+    def _respond(self, method: str, path: str, target: str, body: bytes) -> bytes:
         if path == "/v1/auth/whoami":
-            return answer({"object": "identity", "organizationId": "org_1", "userId": "u_1"})
+            return http_response({"object": "identity", "organizationId": "org_1", "userId": "u_1"})
         if path.startswith("/v1/marks/"):
-            return answer({"mark": path.rpartition("/")[2]})
+            return http_response({"mark": path.rpartition("/")[2]})
         if method == "POST":
             sent = json.loads(body)
             made = self._browser(sent["name"], sent.get("metadata", {}))
-            return answer(self.browsers.setdefault(made["id"], made), "201 Created")
+            return http_response(self.browsers.setdefault(made["id"], made), "201 Created")
         if path == "/v1/browsers":
             rows = [row for row in self.browsers.values() if f"name={row['name']}" in target]
-            return answer({"data": rows, "hasMore": False, "nextCursor": None})
+            return http_response({"data": rows, "hasMore": False, "nextCursor": None})
         row = self.browsers.get(path.rpartition("/")[2])
         error = {"code": "not_found", "reason": "not_found", "message": "no", "requestId": "r", "status": 404}
-        return answer(row) if row else answer({"error": error}, "404 Not Found")
+        return http_response(row) if row else http_response({"error": error}, "404 Not Found")
 
     def _browser(self, name: str, metadata: dict[str, Any]) -> dict[str, Any]:
         when = "2026-01-01T00:00:00Z"
@@ -109,24 +109,25 @@ class MixedUp:
 
 
 class Caller:
-    """One principal. ``wrong`` holds what it was answered and did not ask for."""
+    """One principal. ``wrong`` are the responses that do not belong to their request."""
 
     def __init__(self, name: str, url: str) -> None:
         self.name, self.url = name, url
         self.client = aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEYS[name]}"})
-        self.answered = 0
+        self.succeeded = 0
         self.made: list[str] = []
         self.wrong: list[tuple[str, int, str]] = []
 
     async def _ask(self, method: str, path: str, body: Any, own: str) -> int:
-        """Ask, and note an answer that shows something of the other principal, or a success without the own mark."""
+        """Send a request. Record its response if it has the other principal's mark, or is a success without the own
+        one."""
         headers = {"Idempotency-Key": own} if method == "POST" else {}
         async with self.client.request(method, self.url + path, json=body, headers=headers) as response:
             text, status = await response.text(), response.status
         other = next(name for name in KEYS if name != self.name)
         if f"{other}-" in text or (method == "POST" and status < 300 and f"br_{own}" not in text):
             self.wrong.append((own, status, text))
-        self.answered += status < 300
+        self.succeeded += status < 300
         return status
 
     async def run(self, numbers: list[int], dice: random.Random) -> None:
@@ -144,16 +145,16 @@ class Caller:
                     self.made.append(f"br_{own}")
 
 
-async def test_two_principals_never_receive_a_byte_of_each_others_answers(tmp_path: Path) -> None:
+async def test_two_principals_never_receive_parts_of_each_others_responses(tmp_path: Path) -> None:
     dice = random.Random(SEED)  # noqa: S311
-    async with MixedUp(dice).serving() as provider:
+    async with MixedUpProvider(dice).serving() as provider:
         options = {
             "api": "bctrl_browsers",
             "base_url": f"http://127.0.0.1:{provider.port}",
             "token": "provider-token-0123",
             "scope": "sp_demo",
             "native": {"allow": ["GET /**"], "answer_timeout": 1},
-            "read_timeout": 1,  # an answer that follows half of another one is waited for in vain
+            "read_timeout": 1,  # a response after half of another one never arrives, so a longer wait only costs time
             "policies": {"breaker": {"minimum": 10_000}},
         }
         settings = demo_settings({"browsers-demo": options}, port=0, api_key=KEYS["ann"], folder=tmp_path)
@@ -177,5 +178,5 @@ async def test_two_principals_never_receive_a_byte_of_each_others_answers(tmp_pa
     assert len(made) == len(set(made))
     for caller in callers:
         assert caller.wrong == [], f"seed {SEED}"
-        assert caller.answered > share * AT_ONCE // 2
+        assert caller.succeeded > share * AT_ONCE // 2
     assert provider.strays > N // 10
