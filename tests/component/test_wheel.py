@@ -99,7 +99,7 @@ def distributions_named(requirements: Iterable[str]) -> set[str]:
 
 
 def imported(paths: Iterable[Path]) -> Iterator[str]:
-    """The distributions whose packages the modules import, wherever in the module."""
+    """The distributions whose packages the modules import, anywhere in the module."""
     known = packages_distributions()
     own = sys.stdlib_module_names | {"gateway", "adapters"}
     for path in paths:
@@ -110,7 +110,7 @@ def imported(paths: Iterable[Path]) -> Iterator[str]:
                 yield from distributions_named(known[package])
 
 
-def test_every_import_is_declared_and_only_the_tools_for_tests_need_the_extra() -> None:
+def test_every_import_is_declared_and_only_test_tools_need_the_extra() -> None:
     """``multidict`` and ``yarl`` are part of aiohttp's interface, and come with it."""
     declared = distributions_named(PROJECT["dependencies"])
     declared |= distributions_named(requires("aiohttp") or ()) & {"multidict", "yarl"}
@@ -122,7 +122,7 @@ def test_every_import_is_declared_and_only_the_tools_for_tests_need_the_extra() 
     assert extra - declared == extra, "a package is required and in the extra"
 
 
-async def test_the_product_imports_without_the_extra_for_tests(tmp_path: Path) -> None:
+async def test_product_can_be_imported_without_the_extra_for_tests(tmp_path: Path) -> None:
     """Only modules of ``gateway.testing`` that hold tests need it; emulators, which the demo runs, do not."""
     needed = distributions_named(PROJECT["optional-dependencies"]["testing"])
     blocked = {name for name, owners in packages_distributions().items() if distributions_named(owners) & needed}
@@ -135,8 +135,8 @@ async def test_the_product_imports_without_the_extra_for_tests(tmp_path: Path) -
     assert all(module.startswith("gateway.testing.store_") for module in failed), failed
 
 
-async def creates_everywhere(url: str) -> None:
-    """Make a runtime of each kind that can be made, at each provider, and find them all in one list."""
+async def create_everywhere(url: str) -> None:
+    """Create a runtime of each kind that each provider supports, and check that one list has all of them."""
     async with client(url, KEY) as session:
         providers = (await (await session.get("/v1/providers")).json())["items"]
         made = {}
