@@ -9,10 +9,10 @@ from aiohttp import web
 from gateway.api.auth import Authenticator
 from gateway.api.cache.cache import ReadCache
 from gateway.api.dialects import register_dialects
-from gateway.api.endpoints import ENDPOINTS, AiohttpHandler, Endpoints
 from gateway.api.handlers import Handlers
 from gateway.api.native import register_native
 from gateway.api.openapi import openapi_json
+from gateway.api.pipeline import ENDPOINTS, AiohttpHandler, Endpoints
 from gateway.api.route import Route
 from gateway.api.routes import V1_ROUTES
 from gateway.api.site import PROBE_ROUTES, SITE_ROUTES, Probes, Site

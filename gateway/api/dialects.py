@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from gateway.api.endpoints import AiohttpHandler, Endpoints
+from gateway.api.pipeline import AiohttpHandler, Endpoints
 from gateway.domain.errors import GatewayError, InvalidRequest, MethodNotAllowed, NotFound, Unauthenticated
 from gateway.http.bodies import BodyReader, refuse_deep
 from gateway.ports.context import RequestContext

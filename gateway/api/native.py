@@ -15,8 +15,8 @@ from aiohttp import hdrs, web
 from aiohttp.web_protocol import RequestPayloadError
 from multidict import CIMultiDict, istr
 
-from gateway.api.endpoints import Endpoints, finish_headers
 from gateway.api.native_target import parse_target
+from gateway.api.pipeline import Endpoints, finish_headers
 from gateway.domain.errors import (
     InvalidRequest,
     PayloadTooLarge,

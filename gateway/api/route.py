@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.api.call_errors import Errors
+from gateway.api.documented_errors import Errors
 from gateway.api.queries import QueryParameter
 from gateway.domain.validation import Input
 from gateway.http.access_log import Surface

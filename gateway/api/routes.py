@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from gateway.api.call_errors import (
+from gateway.api.documented_errors import (
     ANY_CALL,
     BODY,
     COMPUTE_ERRORS,

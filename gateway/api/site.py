@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from aiohttp import hdrs, web
 
-from gateway.api.call_errors import Errors
 from gateway.api.docs_site import DocsSite, Document
+from gateway.api.documented_errors import Errors
 from gateway.api.responses import json_response, raw_json_response
 from gateway.api.route import Route, Success
 from gateway.domain.errors import NotFound, Overloaded

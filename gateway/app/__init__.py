@@ -14,9 +14,9 @@ from aiohttp import web
 
 from gateway.api import create_admin, create_api
 from gateway.api.cache.cache import ReadCache
-from gateway.api.endpoints import ENDPOINTS
 from gateway.api.openapi import openapi_document
-from gateway.app.creates import assemble
+from gateway.api.pipeline import ENDPOINTS
+from gateway.app.create_wiring import assemble
 from gateway.app.folders import discover
 from gateway.app.reload import Reloader, dialect_rules, key_digests
 from gateway.app.serving import ADMIN, RELOADER, Addresses, background_task, listening, serve_until_signal

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 
-from gateway.api.endpoints import ENDPOINTS
+from gateway.api.pipeline import ENDPOINTS
 from gateway.app.reload import Reloader
 from gateway.http.server import GatewayRunner
 from gateway.settings import ListenAddress, SettingsSource

@@ -10,8 +10,8 @@ from gateway.services.fleet import Fleet
 from gateway.services.intents import IntentService
 from gateway.services.lifecycle import LifecycleService
 from gateway.services.listing import ListService
+from gateway.services.provider_choice import Router
 from gateway.services.providers import ProviderService
-from gateway.services.routing import Router
 from gateway.services.specs import SpecKeeper
 
 

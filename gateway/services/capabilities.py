@@ -16,7 +16,7 @@ from gateway.domain.runtime import CapabilityBinding, CapabilityBindings, Resolv
 from gateway.ports.context import RequestContext
 from gateway.ports.transport import Call
 from gateway.services.fleet import Fleet, Provider
-from gateway.services.lost_responses import earlier_attempt_ambiguous, is_ambiguous, verify_after
+from gateway.services.lost_verb_responses import earlier_attempt_ambiguous, is_ambiguous, verify_after
 
 
 class CapabilityService:

@@ -25,7 +25,7 @@ from gateway.domain.runtime import ConfigDocument
 from gateway.ports.context import RequestContext
 from gateway.ports.transport import Call
 from gateway.services.fleet import Fleet, Provider
-from gateway.services.lost_responses import is_ambiguous, verify_after
+from gateway.services.lost_verb_responses import is_ambiguous, verify_after
 from gateway.services.specs import SpecKeeper
 
 

@@ -17,7 +17,7 @@ from gateway.ports.context import RequestContext
 from gateway.ports.provider import Created, Deduplication, SupportsStart
 from gateway.services.fleet import Fleet
 from gateway.services.intents import CreateCommand, CreateResult, IntentService, document_of
-from gateway.services.routing import Router, Target
+from gateway.services.provider_choice import Router, Target
 from gateway.services.sent_spec import filled, spec_of
 
 _OF_DIALECTS: Final = "{api}.create"

@@ -14,8 +14,8 @@ from gateway.ports.provider import Created, ProviderAdapter
 from gateway.ports.transport import Call
 from gateway.services.create import CreateService
 from gateway.services.fleet import Fleet, Provider
-from gateway.services.provider_keys import provider_key
-from gateway.services.routing import Target
+from gateway.services.idempotency_keys import provider_key
+from gateway.services.provider_choice import Target
 
 
 @dataclass(frozen=True, slots=True)

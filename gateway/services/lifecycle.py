@@ -1,7 +1,7 @@
 """Read one runtime, and the verbs on it: read, refuse what is not possible, act, report whether anything changed.
 
 A verb whose response is lost is not sent again: one read shows whether it happened
-(:mod:`gateway.services.lost_responses`).
+(:mod:`gateway.services.lost_verb_responses`).
 """
 
 from collections.abc import Awaitable, Callable
@@ -31,7 +31,13 @@ from gateway.domain.values import State, WorkClass
 from gateway.ports.context import RequestContext
 from gateway.ports.transport import Call
 from gateway.services.fleet import Fleet, Provider, ResolvedRuntime
-from gateway.services.lost_responses import earlier_attempt_ambiguous, has_another, is_ambiguous, is_later, verify_after
+from gateway.services.lost_verb_responses import (
+    earlier_attempt_ambiguous,
+    has_another,
+    is_ambiguous,
+    is_later,
+    verify_after,
+)
 from gateway.services.specs import SpecKeeper
 
 Act = Callable[[Any, RuntimeRef, Call], Awaitable[Runtime]]

@@ -16,7 +16,7 @@ from gateway.ports.context import RequestContext
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Transport
 from gateway.services.fleet import Fleet
-from gateway.services.routing import Router
+from gateway.services.provider_choice import Router
 from gateway.testing.adapter_contract import AdapterContract, Subject
 from gateway.upstream.transport import AiohttpTransport
 

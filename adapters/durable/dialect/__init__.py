@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Final
 from adapters.durable import wire
 from adapters.durable.adapter import DurableAdapter
 from adapters.durable.dialect import bodies
+from adapters.durable.dialect.account_routes import LOOKUPS
 from adapters.durable.dialect.errors import native_error
 from adapters.durable.dialect.forwarding import durable, read, target_of
-from adapters.durable.dialect.lookups import LOOKUPS
 from adapters.durable.mapping import capability_body, encode, reference, start_body
 from gateway.domain.errors import GatewayError, NotFound, OutcomeUnknown, ProviderBadResponse, ValidationFailed
 from gateway.domain.ids import RuntimeRef, format_runtime_id

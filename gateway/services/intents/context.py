@@ -18,7 +18,7 @@ from gateway.ports.transport import Call
 from gateway.services.fleet import Fleet
 from gateway.services.intents.payloads import PayloadSealer, SentCreate
 from gateway.services.intents.targets import ResolvedTarget, TargetResolver
-from gateway.services.routing import Target
+from gateway.services.provider_choice import Target
 from gateway.services.specs import SpecKeeper
 from gateway.settings import CreatesSettings
 
@@ -76,13 +76,13 @@ class CreateContext:
     observer: IntentObserver = field(default_factory=NullObserver)
     specs: SpecKeeper | None = None
 
-    def lease(self, resolved: ResolvedTarget) -> float:
+    def lease_seconds(self, resolved: ResolvedTarget) -> float:
         """Seconds that an attempt at a target may take, including the write of its result."""
         deadline = resolved.adapter.settings.deadline(Operation.CREATE)
         return float(self.rules.send_within + deadline + self.rules.lease_margin)
 
     @asynccontextmanager
-    async def creating(
+    async def create_call(
         self, resolved: ResolvedTarget, ctx: RequestContext, secret_values: Iterable[str] = ()
     ) -> AsyncIterator[Call]:
         """Call a provider for a create, with the local permits (bulkhead slot, breaker) held."""
@@ -129,8 +129,8 @@ def outcome_unknown(
     failure: ProviderFailure | None = None,
     retry_after: float | None = None,
 ) -> OutcomeUnknown:
-    """The error for a create whose outcome is unknown. The same request finds out more: after the provider's own
-    ``retry_after``, if it sent one in its own envelope, else after 2 seconds."""
+    """The error for a create whose outcome is unknown. Its ``retry_after`` is 2 seconds; after an error in the provider's
+    own envelope it is the provider's, or None."""
     extra = {"intent": intent.id, "name": intent.name}
     if key is not None:
         extra["idempotency_key"] = key
@@ -145,7 +145,7 @@ def outcome_unknown(
     )
 
 
-def needs_a_person(intent: Intent, key: str | None) -> OutcomeUnknown:
+def needs_operator(intent: Intent, key: str | None) -> OutcomeUnknown:
     """The error for a create that only an operator can settle."""
     return outcome_unknown(
         intent,

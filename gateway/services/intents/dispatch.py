@@ -20,14 +20,14 @@ from gateway.domain.intents import Intent, IntentState, NewIntent, new_intent_id
 from gateway.domain.runtime import CreateAttempt
 from gateway.ports.context import RequestContext
 from gateway.ports.store import Changes, Conflict, ConflictReason, Inserted, NameTaken, Version
+from gateway.services.idempotency_keys import create_key
 from gateway.services.intents.attempt import SendAttempt
-from gateway.services.intents.context import CreateCommand, CreateContext, needs_a_person, new_holder, still_running
+from gateway.services.intents.context import CreateCommand, CreateContext, needs_operator, new_holder, still_running
 from gateway.services.intents.evidence import NothingCreated
 from gateway.services.intents.lease import ClockReading, LeasedIntent
 from gateway.services.intents.resume import CreateResult, Resumer, reopened
 from gateway.services.intents.targets import ResolvedTarget
-from gateway.services.provider_keys import create_key
-from gateway.services.routing import Target
+from gateway.services.provider_choice import Target
 
 _ROUNDS: Final = 50
 _GOES_ELSEWHERE: Final = (
@@ -126,7 +126,7 @@ class Dispatcher:
         has_permits = False
         try:
             resolved = await self._context.targets.of(target, ctx)
-            async with self._context.creating(resolved, ctx, command.request.secret_values()) as call:
+            async with self._context.create_call(resolved, ctx, command.request.secret_values()) as call:
                 has_permits = True
                 attempt = await self._attempt_at(resolved, command, progress, ctx)
                 if isinstance(attempt, Conflict):
@@ -168,7 +168,7 @@ class Dispatcher:
         key = create_key(resolved.namespace, ctx.principal, command.key or intent_id, generation)
         if instead is not None:
             if not context.targets.is_target(resolved, instead.target):
-                raise needs_a_person(instead, None)
+                raise needs_operator(instead, None)
             generation, before, key = instead.generation, instead.before, instead.provider_key or key
         new = NewIntent(
             id=intent_id,
@@ -191,7 +191,7 @@ class Dispatcher:
         )
         holder, reading = new_holder(), ClockReading.now(context.clock)
         version_of = None if instead is None else Version.of(instead)
-        begun = await context.store.begin(new, holder, context.lease(resolved), instead_of=version_of)
+        begun = await context.store.begin(new, holder, context.lease_seconds(resolved), instead_of=version_of)
         progress.instead = None
         if not isinstance(begun, Inserted):
             return begun

@@ -87,7 +87,7 @@ class LeasedIntent:
         kept = await self._context.store.update(
             Version.of(self.intent),
             self._holder,
-            lease=self._context.lease(self.resolved),
+            lease=self._context.lease_seconds(self.resolved),
             changes=changes or Changes(),
         )
         if isinstance(kept, Stale):
@@ -208,7 +208,7 @@ class LeasedIntent:
             attempts=self.intent.attempts,
         )
         version = Version.of(self.intent)
-        lease = context.lease(resolved)
+        lease = context.lease_seconds(resolved)
         moved = await context.store.move(
             version, IntentState.OPEN, Actor.HOLDER, self._holder, lease=lease, changes=changes
         )

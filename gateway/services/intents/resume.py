@@ -27,7 +27,7 @@ from gateway.services.intents.attempt import SendAttempt
 from gateway.services.intents.context import (
     CreateCommand,
     CreateContext,
-    needs_a_person,
+    needs_operator,
     new_holder,
     outcome_unknown,
     still_running,
@@ -86,7 +86,7 @@ class Resumer:
                     if tried is not None:
                         return CreateResult(tried)
                 case IntentState.PARKED:
-                    raise needs_a_person(intent, command.key)
+                    raise needs_operator(intent, command.key)
                 case IntentState.OPEN if not await self._is_held(intent):
                     await end_of_lease(self._context, intent, new_holder())
             now = await self._waited(intent, ctx, until, pause)
@@ -110,7 +110,7 @@ class Resumer:
                 case IntentState.REFUSED | IntentState.ABSENT:
                     return None
                 case IntentState.PARKED:
-                    raise needs_a_person(intent, None)
+                    raise needs_operator(intent, None)
                 case IntentState.UNKNOWN if not await self._is_held(intent):
                     await self._settle(intent, None, ctx)
                 case IntentState.OPEN if not await self._is_held(intent):
@@ -124,7 +124,7 @@ class Resumer:
         try:
             same = self._context.payloads.is_same(intent, command.operation, command.document)
         except Unreadable as exc:
-            raise needs_a_person(intent, command.key) from exc
+            raise needs_operator(intent, command.key) from exc
         if not same:
             raise IdempotencyKeyReused(
                 "This Idempotency-Key was used for another request; take a new key for a new request."
@@ -134,13 +134,13 @@ class Resumer:
         try:
             return self._context.payloads.outcome(intent)
         except Unreadable as exc:
-            raise needs_a_person(intent, command.key) from exc
+            raise needs_operator(intent, command.key) from exc
 
     async def _rebuilt(self, intent: Intent, command: CreateCommand, ctx: RequestContext) -> Created:
         """The response of a create that is done and was never answered: from the runtime as it is now."""
         resolved = await self._context.targets.of_intent(intent, ctx, looking=True)
         if resolved is None or intent.runtime_id is None:
-            raise needs_a_person(intent, command.key)
+            raise needs_operator(intent, command.key)
         runtime = await self._read(resolved, intent, ctx)
         if intent.reason == "adopted":
             runtime = msgspec.structs.replace(runtime, adopted=True)
@@ -228,13 +228,13 @@ class Resumer:
         context = self._context
         resolved = await context.targets.of_intent(intent, ctx)
         if resolved is None:
-            raise needs_a_person(intent, _key(command))
+            raise needs_operator(intent, _key(command))
         sent = context.payloads.request(intent)
         if sent is None:
             if command is None or prior is PriorKnowledge.AFTER_UNKNOWN:
-                raise needs_a_person(intent, _key(command))
+                raise needs_operator(intent, _key(command))
             sent = command.sent_to(resolved, intent.id)
-        async with context.creating(resolved, ctx, sent.secret_values()) as call:
+        async with context.create_call(resolved, ctx, sent.secret_values()) as call:
             leased = await reopened(context, intent, resolved, Changes())
             if not isinstance(leased, LeasedIntent):
                 return None
@@ -266,7 +266,7 @@ async def reopened(
 ) -> LeasedIntent | Stale | NameTaken:
     """Reopen an intent for a caller that waits for it."""
     holder, reading = new_holder(), ClockReading.now(context.clock)
-    lease = context.lease(resolved)
+    lease = context.lease_seconds(resolved)
     moved = await context.store.move(
         Version.of(intent), IntentState.OPEN, Actor.WAITING_CALLER, holder, lease=lease, changes=changes
     )

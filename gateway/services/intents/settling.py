@@ -116,8 +116,8 @@ class Settling:
     ) -> None:
         """Send the same bytes again: the provider recognizes the second request, and a create costs nothing."""
         context = self.context
-        async with context.creating(resolved, ctx, sent.secret_values()) as call:
-            reading, lease = ClockReading.now(context.clock), context.lease(resolved)
+        async with context.create_call(resolved, ctx, sent.secret_values()) as call:
+            reading, lease = ClockReading.now(context.clock), context.lease_seconds(resolved)
             moved = await context.store.move(
                 Version.of(intent), IntentState.OPEN, Actor.RECONCILER, self.holder, lease=lease
             )

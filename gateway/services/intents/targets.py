@@ -17,7 +17,7 @@ from gateway.ports.context import RequestContext
 from gateway.ports.provider import Deduplication, ProviderAdapter
 from gateway.ports.sealing import Sealer, Unreadable
 from gateway.services.fleet import Fleet, Provider
-from gateway.services.routing import Target
+from gateway.services.provider_choice import Target
 
 
 @dataclass(frozen=True, slots=True)

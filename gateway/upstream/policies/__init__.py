@@ -9,11 +9,11 @@ from gateway.ports.transport import Transport
 from gateway.telemetry.logs import Event, Logger
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.policies.breaker import Breaker
+from gateway.upstream.policies.breaker_state import Circuit, State
 from gateway.upstream.policies.bulkhead import Bulkhead
-from gateway.upstream.policies.circuit import Circuit, State
+from gateway.upstream.policies.bulkhead_slots import SlotPool
 from gateway.upstream.policies.deadline import Deadline
 from gateway.upstream.policies.retry import Retry
-from gateway.upstream.policies.slots import SlotPool
 
 
 def guarded(

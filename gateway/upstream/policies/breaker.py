@@ -15,7 +15,7 @@ from gateway.ports.transport import (
     UpstreamResponse,
     WorkStatus,
 )
-from gateway.upstream.policies.circuit import Circuit, State
+from gateway.upstream.policies.breaker_state import Circuit, State
 from gateway.upstream.wrapping import WrappingTransport
 
 _PROVIDER_FAULTS: Final = frozenset({"refused", "dns", "tls", "timeout", "disconnected", "cut_short", "unreadable"})

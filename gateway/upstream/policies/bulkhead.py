@@ -18,8 +18,8 @@ from gateway.ports.transport import (
     WorkStatus,
 )
 from gateway.upstream.policies.breaker import circuit_open
-from gateway.upstream.policies.circuit import Circuit
-from gateway.upstream.policies.slots import SlotPool, Wait
+from gateway.upstream.policies.breaker_state import Circuit
+from gateway.upstream.policies.bulkhead_slots import SlotPool, Wait
 from gateway.upstream.wrapping import WrappingTransport
 
 RETRY_AFTER: Final = 1.0

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.api.endpoints import ENDPOINTS
+from gateway.api.pipeline import ENDPOINTS
 from gateway.domain.errors import ProviderError, ProviderFailure
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.operations import Operation

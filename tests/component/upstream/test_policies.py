@@ -19,11 +19,11 @@ from gateway.testing.transport_subject import call, failure_of, request
 from gateway.upstream.observed import ObservedTransport
 from gateway.upstream.policies import guarded
 from gateway.upstream.policies.breaker import Breaker
+from gateway.upstream.policies.breaker_state import Circuit
 from gateway.upstream.policies.bulkhead import Bulkhead
-from gateway.upstream.policies.circuit import Circuit
+from gateway.upstream.policies.bulkhead_slots import SlotPool
 from gateway.upstream.policies.deadline import Deadline
 from gateway.upstream.policies.retry import Retry
-from gateway.upstream.policies.slots import SlotPool
 from gateway.upstream.transport import AiohttpTransport
 
 CLOCK = SystemClock()

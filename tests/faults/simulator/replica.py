@@ -21,7 +21,7 @@ from gateway.services.intents import (
     TargetResolver,
     document_of,
 )
-from gateway.services.routing import Target
+from gateway.services.provider_choice import Target
 from gateway.settings import CreatesSettings
 from gateway.storage.sealing import Keyring
 from tests.faults.simulator.scenarios import LEASE_MARGIN, SEND_WITHIN, WAIT_OUT, Client

@@ -23,7 +23,7 @@ from gateway.services.intents import (
     Reconciler,
     TargetResolver,
 )
-from gateway.services.routing import Router
+from gateway.services.provider_choice import Router
 from gateway.settings import CreatesSettings
 from gateway.storage.memory import MemoryDatabase, MemoryStore
 from gateway.storage.sealing import Keyring, new_key

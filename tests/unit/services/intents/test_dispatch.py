@@ -13,7 +13,7 @@ from gateway.domain.runtime import CreateAttempt
 from gateway.domain.values import State
 from gateway.ports.provider import Created
 from gateway.ports.transport import Phase, TransportFailure
-from gateway.services.provider_keys import create_key
+from gateway.services.idempotency_keys import create_key
 from tests.unit.services.fakes import FakeAdapter
 from tests.unit.services.intents.scene import (
     LOST,

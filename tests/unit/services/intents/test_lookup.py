@@ -16,7 +16,7 @@ from gateway.ports.provider import Seen
 from gateway.services.fleet import Provider
 from gateway.services.intents.lookup import LookupResult, find_by_name, match_own, moment_of_header, needs_precheck
 from gateway.services.intents.targets import ResolvedTarget
-from gateway.services.routing import Target
+from gateway.services.provider_choice import Target
 from gateway.testing.store_subject import create as an_intent
 from gateway.testing.store_subject import identity
 from tests.unit.services.fakes import FakeAdapter, context, create, fleet_of

@@ -12,7 +12,7 @@ from gateway.ports.transport import Call
 from gateway.services.fleet import Fleet
 from gateway.services.intents import TargetResolver
 from gateway.services.intents.targets import ResolvedTarget
-from gateway.services.routing import Target
+from gateway.services.provider_choice import Target
 from gateway.storage.sealing import Keyring
 from tests.unit.services.fakes import DurableLike, FakeClock
 

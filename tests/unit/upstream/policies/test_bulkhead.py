@@ -8,9 +8,9 @@ from gateway.domain.operations import Operation
 from gateway.domain.values import WorkClass
 from gateway.ports.policies import BreakerSettings
 from gateway.ports.transport import Phase, TransportFailure
+from gateway.upstream.policies.breaker_state import Circuit
 from gateway.upstream.policies.bulkhead import Bulkhead
-from gateway.upstream.policies.circuit import Circuit
-from gateway.upstream.policies.slots import SlotPool
+from gateway.upstream.policies.bulkhead_slots import SlotPool
 from tests.unit.upstream.policies.simulation import LoopClock, ScriptedTransport, call, outcome_of, request, simulated
 
 

@@ -21,7 +21,7 @@ from gateway.domain.runtime import DurablePart
 from gateway.domain.values import Kind, State
 from gateway.ports.transport import Phase, TransportFailure
 from gateway.services.fleet import Fleet, Provider
-from gateway.services.routing import Router, Target, rank
+from gateway.services.provider_choice import Router, Target, rank
 from tests.unit.services.fakes import BrowserLike, DurableLike, FakeAdapter, FakeClock, context, create, fleet_of
 
 DOWN = ProviderUnavailable("down", failure=ProviderFailure("x"))
