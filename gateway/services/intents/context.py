@@ -129,8 +129,8 @@ def outcome_unknown(
     failure: ProviderFailure | None = None,
     retry_after: float | None = None,
 ) -> OutcomeUnknown:
-    """The error for a create whose outcome is unknown. Its ``retry_after`` is 2 seconds; after an error in the provider's
-    own envelope it is the provider's, or None."""
+    """The error for a create whose outcome is unknown. Its ``retry_after`` is 2 seconds; after an error in the
+    provider's own envelope it is the provider's, or None."""
     extra = {"intent": intent.id, "name": intent.name}
     if key is not None:
         extra["idempotency_key"] = key
