@@ -22,7 +22,7 @@ async def stopping(gateway: Gateway) -> None:
 
 async def test_gateway_serves_for_the_delay_and_reports_not_ready(fleet: Fleet) -> None:
     async with fleet.gateway(shutdown={"delay": LONG}) as gateway:
-        made = await gateway.call("POST", "/v1/runtimes", 201, {"kind": "durable"})
+        made = await gateway.call("POST", "/v1/runtimes", 201, {"kind": "durable", "provider": "durable-demo"})
         async with gateway.session.get("/readyz") as response:
             assert (response.status, response.headers.get("Connection")) == (200, None)
         await stopping(gateway)
@@ -31,7 +31,7 @@ async def test_gateway_serves_for_the_delay_and_reports_not_ready(fleet: Fleet) 
             assert (await response.json())["detail"] == "The gateway is shutting down."
         async with gateway.session.get(f"/v1/runtimes/{made['id']}") as response:
             assert (response.status, response.headers["Connection"]) == (200, "close")
-        await gateway.call("POST", "/v1/runtimes", 201, {"kind": "durable"})
+        await gateway.call("POST", "/v1/runtimes", 201, {"kind": "durable", "provider": "durable-demo"})
         gateway.process.send_signal()  # the second signal ends the delay
         assert await gateway.process.wait() == 0
         await gateway.process.until_output('"event":"stopped"')

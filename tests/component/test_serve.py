@@ -53,7 +53,7 @@ async def test_sigterm_completes_a_request_in_flight_and_ends_with_0(fleet: Flee
     """No new connection is accepted meanwhile. See docs/promises.md#p8."""
     durable = fleet.emulators["durable-demo"]
     async with fleet.gateway() as gateway:
-        made = await gateway.call("POST", "/v1/runtimes", 201, {"kind": "durable"})
+        made = await gateway.call("POST", "/v1/runtimes", 201, {"kind": "durable", "provider": "durable-demo"})
         durable.fault("start", "hold")
         start = asyncio.create_task(gateway.call("POST", f"/v1/runtimes/{made['id']}/start", 200))
         await durable.emulator.until_waiting()
@@ -74,7 +74,7 @@ async def test_probes_on_the_admin_address_respond_during_the_drain_and_report_n
     durable = fleet.emulators["durable-demo"]
     async with fleet.gateway(admin={"listen": "127.0.0.1:0"}) as gateway:
         admin = (await gateway.process.until_output(r'"admin_url":"([^"]+)"'))[1]
-        made = await gateway.call("POST", "/v1/runtimes", 201, {"kind": "durable"})
+        made = await gateway.call("POST", "/v1/runtimes", 201, {"kind": "durable", "provider": "durable-demo"})
         durable.fault("start", "hold")
         start = asyncio.create_task(gateway.call("POST", f"/v1/runtimes/{made['id']}/start", 200))
         await durable.emulator.until_waiting()
