@@ -11,6 +11,7 @@ SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*
 PAGE = re.compile(r"\bdocs/([\w/-]+\.md)(?:#([\w-]+))?")
 CITED_FILE = re.compile(r"`((?:gateway|adapters|tests|benchmarks)/[\w/.-]*\w)(?:/?`|::)")
 EXAMPLES = re.compile(r"adapters/NAME\b|tests/unit/adapters/lagoon")  # any provider, and the guide's invented one
+DANGLING = re.compile(r"specification\s§|[Pp]romise\sP\d|\(P\d+\)|[Ss]eed\s00\d|\bCases?\s\d")
 PROMISES = {f"p{number}" for number in range(1, 13)}
 FAULT_CASES = {f"case-{number}" for number in range(23)}
 
@@ -51,3 +52,14 @@ def test_every_file_that_a_page_names_exists():
         if not EXAMPLES.match(cited) and not (ROOT / cited).exists()
     ]
     assert not missing
+
+
+def test_no_file_cites_a_document_outside_of_the_repository():
+    """Promises and fault cases are cited as ``docs/promises.md#p4`` and ``docs/fault-cases.md#case-14``."""
+    found = [
+        f"{path.relative_to(ROOT)}:{number} {line.strip()}"
+        for path in [*SOURCES, *TEXTS]
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if DANGLING.search(line) and not (path.name == "fault-cases.md" and line.startswith("## "))
+    ]
+    assert not found
