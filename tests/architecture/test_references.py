@@ -10,6 +10,7 @@ FOLDERS = ("gateway", "adapters", "tests", "benchmarks")
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 PAGE = re.compile(r"\bdocs/([\w/-]+\.md)(?:#([\w-]+))?")
 CITED_FILE = re.compile(r"`((?:gateway|adapters|tests|benchmarks)/[\w/.-]*\w)(?:/?`|::)")
+CITED_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 EXAMPLES = re.compile(r"adapters/NAME\b|tests/unit/adapters/lagoon")  # any provider, and the guide's invented one
 DANGLING = re.compile(r"specification\s§|[Pp]romise\sP\d|\(P\d+\)|[Ss]eed\s00\d|\bCases?\s\d")
 PROMISES = {f"p{number}" for number in range(1, 13)}
@@ -50,6 +51,16 @@ def test_every_file_that_a_page_names_exists():
         for page in PAGES
         for cited in CITED_FILE.findall(page.read_text("utf-8"))
         if not EXAMPLES.match(cited) and not (ROOT / cited).exists()
+    ]
+    assert not missing
+
+
+def test_every_test_that_a_page_names_exists():
+    missing = [
+        f"{page.relative_to(ROOT)} names {path}::{name}"
+        for page in PAGES
+        for path, name in CITED_TEST.findall(page.read_text("utf-8"))
+        if not re.search(rf"def {name}\(", (ROOT / path).read_text("utf-8"))
     ]
     assert not missing
 
