@@ -1,8 +1,5 @@
 """Which provider a create is sent to. Another one is tried only on proof that nothing was made."""
 
-from collections.abc import Sequence
-from typing import Any
-
 import msgspec
 import pytest
 
@@ -10,11 +7,11 @@ from gateway.domain import errors
 from gateway.domain.errors import GatewayError, OutcomeUnknown
 from gateway.domain.intents import IntentState, namespace_of
 from gateway.domain.runtime import CreateAttempt
-from gateway.domain.values import State
 from gateway.ports.provider import Created
 from gateway.ports.transport import Phase, TransportFailure
 from gateway.services.idempotency_keys import create_key
 from tests.unit.services.fakes import FakeAdapter
+from tests.unit.services.intents.creates import AdapterType, create_counts, create_raises, two_providers
 from tests.unit.services.intents.scene import (
     LOST,
     REFUSED,
@@ -28,29 +25,6 @@ from tests.unit.services.intents.scene import (
     error_response,
     live,
 )
-
-Adapter = type[Durable | Plain | Keyed]
-
-
-def two(adapter_of: Adapter = Durable, **settings: Any) -> tuple[Any, Any]:
-    """Two providers; the first one is preferred."""
-    return (
-        adapter_of("one", base_url="http://one.test", order=1),
-        adapter_of("two", base_url="http://two.test", order=2, **settings),
-    )
-
-
-async def create_raises(scene: Scene, error: type[GatewayError], **options: Any) -> GatewayError:
-    """The error that a create with the key ``k`` raises."""
-    with pytest.raises(error) as caught:
-        await scene.create(**{"key": "k", **options})
-    return caught.value
-
-
-def counts(*adapters: FakeAdapter) -> Sequence[int]:
-    """The number of creates that each provider received."""
-    return [call_count(adapter) for adapter in adapters]
-
 
 UNAVAILABLE = "provider_unavailable"
 PROOF: list[tuple[Failure, str]] = [
@@ -70,11 +44,11 @@ PROOF: list[tuple[Failure, str]] = [
 async def test_proof_that_nothing_was_made_leads_to_the_next_provider(
     failure: Failure, code: str, key: str | None
 ) -> None:
-    one, other = two()
+    one, other = two_providers()
     one.world.fail("create", failure)
     scene = Scene(one, other)
     response = (await scene.create(key=key)).created
-    assert (response.created, response.runtime.provider, counts(one, other)) == (True, "two", [1, 1])
+    assert (response.created, response.runtime.provider, create_counts(one, other)) == (True, "two", [1, 1])
     assert response.runtime.attempts == [CreateAttempt(provider="one", code=code)]
     intent = scene.intent
     assert (intent.state, intent.provider, intent.epoch) == (IntentState.DONE, "two", 2)
@@ -102,10 +76,10 @@ NO_PROOF: list[Failure] = [
 @pytest.mark.parametrize("adapter_of", [Durable, Plain, Keyed])
 @pytest.mark.parametrize("failure", NO_PROOF)
 async def test_without_proof_no_other_provider_is_tried_not_even_by_a_retry(
-    adapter_of: Adapter, failure: Failure
+    adapter_of: AdapterType, failure: Failure
 ) -> None:
     """See docs/fault-cases.md#case-4."""
-    one, other = two(adapter_of)
+    one, other = two_providers(adapter_of)
     one.world.fail("create", failure, failure)
     scene = Scene(one, other)
     for _ in range(2):
@@ -115,7 +89,7 @@ async def test_without_proof_no_other_provider_is_tried_not_even_by_a_retry(
 
 
 async def test_no_other_provider_is_tried_after_the_wait_out_either() -> None:
-    one, other = two(Plain)
+    one, other = two_providers(Plain)
     one.world.fail("create", LOST)
     scene = Scene(one, other)
     await create_raises(scene, OutcomeUnknown)
@@ -137,7 +111,7 @@ REQUEST_AT_FAULT = [
 
 @pytest.mark.parametrize("failure", REQUEST_AT_FAULT)
 async def test_error_of_the_request_leads_to_no_other_provider(failure: GatewayError) -> None:
-    one, other = two()
+    one, other = two_providers()
     one.world.fail("create", failure)
     scene = Scene(one, other)
     assert await create_raises(scene, type(failure)) is failure
@@ -146,15 +120,15 @@ async def test_error_of_the_request_leads_to_no_other_provider(failure: GatewayE
 
 @pytest.mark.parametrize("failure", [REFUSED, error_response(403, errors.PermissionDenied)])
 async def test_named_provider_is_the_only_one_that_is_tried(failure: Failure) -> None:
-    one, other = two()
+    one, other = two_providers()
     one.world.fail("create", failure)
     scene = Scene(one, other)
     error = await create_raises(scene, GatewayError, provider="one")
-    assert ("attempts" in error.extra, counts(one, other)) == (False, [1, 0])
+    assert ("attempts" in error.extra, create_counts(one, other)) == (False, [1, 0])
 
 
 async def test_last_refusal_is_returned_with_all_attempts_when_every_provider_refuses() -> None:
-    one, other = two()
+    one, other = two_providers()
     one.world.fail("create", REFUSED)
     other.world.fail("create", error_response(403, errors.PermissionDenied, provider="two"))
     scene = Scene(one, other)
@@ -172,100 +146,18 @@ async def test_last_refusal_is_returned_with_all_attempts_when_every_provider_re
 
 
 async def test_first_provider_is_not_tried_again_after_a_lost_response_of_the_second() -> None:
-    one, other = two()
+    one, other = two_providers()
     one.world.fail("create", REFUSED)
     other.lost.append(LOST)
     scene = Scene(one, other)
     await create_raises(scene, OutcomeUnknown)
     response = await scene.create(key="k")
-    assert (response.created.runtime.provider, counts(one, other)) == ("two", [1, 2])
+    assert (response.created.runtime.provider, create_counts(one, other)) == ("two", [1, 2])
     assert len(live(other)) == 1
 
 
-@pytest.mark.parametrize("key", ["k", "other", None])
-async def test_same_key_or_name_returns_the_runtime_that_a_failover_made(key: str | None) -> None:
-    one, other = two()
-    one.world.fail("create", REFUSED)
-    scene = Scene(one, other)
-    first = await scene.create(key="k")
-    for hidden in (False, True):
-        if hidden:
-            other.world.fail("find", error_response(503, errors.ProviderUnavailable))
-        again = await scene.create(key=key)
-        assert again.created.runtime.id == first.created.runtime.id
-    assert (call_count(one), live(one)) == (1, [])
-
-
-async def test_name_without_a_provider_stays_at_its_provider_even_if_that_one_is_unreachable() -> None:
-    one, other = two()
-    scene = Scene(one, other)
-    first = await scene.create()
-    assert first.created.runtime.provider == "one"
-    one.world.fail("find", error_response(503, errors.ProviderUnavailable))
-    one.world.fail("create", REFUSED)
-    await create_raises(scene, errors.ProviderUnavailable, key=None)
-    assert call_count(other) == 0
-
-
-async def test_pin_applies_to_one_principal() -> None:
-    one, other = two()
-    one.world.fail("create", REFUSED)
-    scene = Scene(one, other)
-    assert (await scene.create()).created.runtime.provider == "two"
-    other.world.runtimes.clear()
-    assert (await scene.create(principal="bob")).created.runtime.provider == "one"
-
-
-async def test_name_whose_provider_is_no_longer_configured_is_not_created_elsewhere() -> None:
-    one, other = two()
-    scene = Scene(one, other)
-    await scene.create()
-    scene.fleet.replace([other])
-    error = await create_raises(scene, errors.AlreadyExists, key=None)
-    assert "name a provider" in error.detail
-    assert call_count(other) == 0
-
-
-async def test_existing_runtime_at_the_second_provider_is_returned() -> None:
-    one, other = two()
-    there = other.put("box")
-    other.world.fail("find", error_response(503, errors.ProviderUnavailable))
-    one.world.fail("create", REFUSED)
-    scene = Scene(one, other)
-    response = await scene.create(key="k")
-    assert (response.created.runtime.id, response.created.created) == (there.id, False)
-    assert response.created.runtime.attempts == [CreateAttempt(provider="one", code=UNAVAILABLE)]
-
-
-async def test_name_held_by_another_create_at_the_second_provider_is_not_sent_there() -> None:
-    one, other = two(Plain)
-    other.world.fail("create", LOST)
-    scene = Scene(one, other)
-    await create_raises(scene, OutcomeUnknown, key="theirs", provider="two", principal="bob")
-    one.world.fail("create", REFUSED)
-    await create_raises(scene, errors.ProviderUnavailable)
-    assert counts(one, other) == [1, 1]
-    assert scene.states == [IntentState.UNKNOWN, IntentState.REFUSED]
-
-
-async def test_two_providers_of_one_account_are_one_namespace() -> None:
-    """What one of them may have made, the other does not make again. See docs/fault-cases.md#case-12."""
-    one, other = Plain("one", order=1), Plain("two", order=2)
-    for adapter in (one, other):
-
-        async def account(_call: object) -> str:
-            return "acc-1"
-
-        adapter.account = account  # type: ignore[method-assign]
-    one.world.fail("create", LOST)
-    scene = Scene(one, other)
-    await create_raises(scene, OutcomeUnknown, provider="one")
-    await create_raises(scene, OutcomeUnknown, key="other", provider="two")
-    assert counts(one, other) == [1, 0]
-
-
 async def test_provider_whose_account_cannot_be_read_has_made_nothing() -> None:
-    one, other = two()
+    one, other = two_providers()
 
     async def away(_call: object) -> str:
         raise TransportFailure("timeout", Phase.CONNECTING)
@@ -273,7 +165,7 @@ async def test_provider_whose_account_cannot_be_read_has_made_nothing() -> None:
     one.account = away
     scene = Scene(one, other)
     response = await scene.create(key="k")
-    assert (response.created.runtime.provider, counts(one, other)) == ("two", [0, 1])
+    assert (response.created.runtime.provider, create_counts(one, other)) == ("two", [0, 1])
     assert response.created.runtime.attempts == [CreateAttempt(provider="one", code=UNAVAILABLE)]
     await create_raises(scene, errors.ProviderUnavailable, key="named", name="another", provider="one")
     assert len(scene.states) == 1, "no intent is written for a create that is sent nowhere"
@@ -282,7 +174,7 @@ async def test_provider_whose_account_cannot_be_read_has_made_nothing() -> None:
 @pytest.mark.parametrize("failing", ["circuit_open", "overloaded"])
 async def test_create_that_the_gateway_itself_refuses_leaves_no_intent(failing: str) -> None:
     """See docs/fault-cases.md#case-20."""
-    one, other = two()
+    one, other = two_providers()
 
     class Held:
         async def __aenter__(self) -> None:
@@ -301,22 +193,22 @@ async def test_create_that_the_gateway_itself_refuses_leaves_no_intent(failing: 
 
 
 async def test_without_a_store_no_create_is_sent() -> None:
-    one, other = two()
+    one, other = two_providers()
     scene = Scene(one, other)
     scene.store_fails("begin")
     await create_raises(scene, errors.StoreUnavailable)
-    assert counts(one, other) == [0, 0]
+    assert create_counts(one, other) == [0, 0]
 
 
 async def test_store_failure_between_two_providers_sends_nothing_to_the_second() -> None:
     """See docs/fault-cases.md#case-17."""
     for done in (False, True):
-        one, other = two()
+        one, other = two_providers()
         one.world.fail("create", REFUSED)
         scene = Scene(one, other)
         scene.store_fails("move", done=done)
         await create_raises(scene, errors.StoreUnavailable)
-        assert counts(one, other) == [1, 0]
+        assert create_counts(one, other) == [1, 0]
         scene.on_store = None
         assert scene.intent.lease_until is not None
         scene.clock.time = scene.intent.lease_until + 1.0
@@ -326,7 +218,7 @@ async def test_store_failure_between_two_providers_sends_nothing_to_the_second()
 
 
 async def test_create_at_the_second_provider_has_its_own_bytes_and_key() -> None:
-    one, other = two(Keyed)
+    one, other = two_providers(Keyed)
     one.world.fail("create", REFUSED)
     scene = Scene(one, other)
     await scene.create(key="k")
@@ -343,17 +235,9 @@ def namespace_at(adapter: FakeAdapter) -> str:
 
 
 async def test_replay_reports_the_attempts_again() -> None:
-    one, other = two()
+    one, other = two_providers()
     one.world.fail("create", REFUSED)
     scene = Scene(one, other)
     first: Created = (await scene.create(key="k")).created
     again = await scene.create(key="k")
     assert (again.replayed, again.created) == (True, first)
-
-
-async def test_live_runtime_of_the_name_determines_the_provider() -> None:
-    one, other = two()
-    there = other.put("box", State.RUNNING)
-    scene = Scene(one, other)
-    response = await scene.create(key="k")
-    assert (response.created.runtime.id, call_count(one)) == (there.id, 0)

@@ -8,29 +8,16 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.conclusions import GIVE_UP
 from gateway.domain.errors import OutcomeUnknown, Retryable
 from gateway.domain.intents import IntentState
 from gateway.domain.values import State
 from gateway.services.fleet import Fleet
 from gateway.services.intents import TargetResolver
-from tests.unit.services.intents.scene import LOST, WAIT_OUT, Durable, Keyed, Plain, Scene, call_count, live
+from tests.unit.services.intents.creates import lost_create, until_settled
+from tests.unit.services.intents.scene import WAIT_OUT, Durable, Keyed, Plain, Scene, call_count, live
 
 WORKSPACE = "5f2b8c1e-7d64-4a3c-9e0b-1a2b3c4d5e6f"
 ALIAS = "home"
-
-Adapter = Durable | Plain | Keyed
-
-
-async def lost_create(adapter: Adapter, *, made: bool) -> Scene:
-    """A create whose response was lost; ``made``: the provider executed it."""
-    if made:
-        adapter.lost.append(LOST)
-    else:
-        adapter.world.fail("create", LOST)
-    scene = Scene(adapter)
-    await create_is_unknown(scene, Retryable.SAME_REQUEST)
-    return scene
 
 
 async def create_is_unknown(scene: Scene, retryable: Retryable) -> None:
@@ -50,17 +37,6 @@ def renew(scene: Scene, first: Any) -> Any:
     scene.adapters, scene.fleet = (renewed,), fleet
     scene.restart(fleet=fleet, targets=TargetResolver(fleet, scene.sealer))
     return renewed
-
-
-async def until_settled(scene: Scene) -> float:
-    """Run the reconciler until the intent is not unknown. Return the seconds that this took."""
-    since = scene.clock.time
-    while scene.intent.state is IntentState.UNKNOWN:
-        assert scene.intent.due_at is not None
-        assert scene.clock.time - since < 2 * GIVE_UP
-        scene.clock.time = max(scene.clock.time, scene.intent.due_at)
-        await scene.reconciler.settle_due()
-    return scene.clock.time - since
 
 
 FOUND_BY_ALL = [(Plain, WORKSPACE), (Keyed, WORKSPACE), (Keyed, ALIAS)]

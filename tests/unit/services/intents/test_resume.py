@@ -1,189 +1,31 @@
 """A create whose key or name already has an intent."""
 
 import asyncio
-from typing import Any
 
 import pytest
 
 from gateway.domain import errors
 from gateway.domain.conclusions import REPLAY_AGE
-from gateway.domain.errors import GatewayError, OutcomeUnknown, Retryable
-from gateway.domain.intents import Actor, Intent, IntentState
+from gateway.domain.errors import OutcomeUnknown, Retryable
+from gateway.domain.intents import IntentState
 from gateway.domain.values import State
 from gateway.ports.store import Decision, Version
-from gateway.services.intents import PayloadSealer
-from gateway.settings import CreatesSettings
-from gateway.storage.sealing import Keyring, new_key
-from tests.unit.services.intents.scene import (
-    LOST,
-    WAIT_OUT,
-    Durable,
-    Keyed,
-    Plain,
-    Scene,
-    call_count,
-    error_response,
-    live,
+from tests.unit.services.intents.creates import (
+    ALL,
+    AdapterType,
+    create_in_progress,
+    create_raises,
+    lost_create,
+    park_intent,
+    wait_out,
 )
-
-Adapter = type[Durable | Plain | Keyed]
-ALL = [Durable, Plain, Keyed]
-RULES = CreatesSettings()
-
-
-async def create_raises(scene: Scene, error: type[GatewayError], **options: Any) -> GatewayError:
-    """The error that a create with the key ``k`` raises."""
-    with pytest.raises(error) as caught:
-        await scene.create(**{"key": "k", **options})
-    return caught.value
-
-
-async def lost_create(adapter: Durable | Plain | Keyed, *, made: bool, **options: Any) -> Scene:
-    """A create whose response was lost; ``made``: the provider executed it."""
-    if made:
-        adapter.lost.append(LOST)
-    else:
-        adapter.world.fail("create", LOST)
-    scene = Scene(adapter)
-    await create_raises(scene, OutcomeUnknown, **options)
-    return scene
-
-
-async def create_in_progress(
-    scene: Scene, adapter: Durable | Plain | Keyed, **options: Any
-) -> tuple[asyncio.Task[Any], asyncio.Event]:
-    """Start a create that is held at the provider until the returned event is set."""
-    sending, proceed = asyncio.Event(), asyncio.Event()
-
-    async def hang() -> None:
-        del adapter.world.before["create"]
-        sending.set()
-        await proceed.wait()
-
-    adapter.world.before["create"] = hang
-    creating = asyncio.create_task(scene.create(**{"key": "k", **options}))
-    await sending.wait()
-    return creating, proceed
-
-
-async def park_intent(scene: Scene) -> Intent:
-    """Park the only intent."""
-    claimed = await scene.store.claim_due("settler", 10.0, 1)
-    assert [intent.state for intent in claimed] == [IntentState.UNKNOWN]
-    await scene.store.move(Version.of(scene.intent), IntentState.PARKED, Actor.RECONCILER, "settler")
-    return scene.intent
-
-
-@pytest.mark.parametrize("adapter_of", ALL)
-async def test_replay_returns_the_stored_response_after_the_runtime_was_stopped(adapter_of: Adapter) -> None:
-    adapter = adapter_of()
-    scene = Scene(adapter)
-    first = await scene.create(key="k")
-    adapter.move(first.created.runtime.provider_id, State.STOPPED)
-    adapter.world.asked.clear()
-    for _ in range(2):
-        again = await scene.create(key="k")
-        assert (again.replayed, again.created) == (True, first.created)
-    assert adapter.world.asked == []
-
-
-async def test_replay_of_a_create_that_found_its_runtime_reports_created_false() -> None:
-    adapter = Durable()
-    adapter.put("box")
-    scene = Scene(adapter)
-    responses = [await scene.create(key="k") for _ in range(2)]
-    assert [(one.created.created, one.replayed) for one in responses] == [(False, False), (False, True)]
-
-
-@pytest.mark.parametrize("state", ["open", "unknown", "done", "refused", "absent", "parked"])
-async def test_key_with_another_request_is_refused_in_every_state(state: str) -> None:
-    adapter = Plain()
-    scene = Scene(adapter)
-    proceed = creating = None
-    if state == "open":
-        creating, proceed = await create_in_progress(scene, adapter)
-    elif state == "done":
-        await scene.create(key="k")
-    else:
-        failure = {
-            "refused": error_response(400, errors.InvalidRequest),
-            "absent": error_response(429, errors.RateLimited),
-        }.get(state, LOST)
-        adapter.world.fail("create", failure)
-        await create_raises(scene, GatewayError)
-    if state == "parked":
-        await scene.settle(after=2.0)
-        scene.clock.time += 60.0
-        await park_intent(scene)
-    assert scene.intent.state == state
-    sent = call_count(adapter)
-    await create_raises(scene, errors.IdempotencyKeyReused, name="another")
-    await create_raises(scene, errors.IdempotencyKeyReused, driver="playwright")
-    assert call_count(adapter) == sent
-    assert scene.intent.state == state
-    if proceed is not None and creating is not None:
-        proceed.set()
-        await creating
-
-
-DIFFERENT: list[dict[str, Any]] = [
-    {},
-    {"labels": {}},
-    {"labels": {"a": ""}},
-    {"config": {}},
-    {"config": {"version": "v2"}},
-    {"config": {"resources": {"cpu_cores": 1}}},
-    {"config": {"list": []}},
-    {"config": {"list": None}},
-    {"start": False},
-    {"if_exists": "return"},
-]
-
-
-@pytest.mark.parametrize("first", range(len(DIFFERENT)))
-async def test_omitted_null_empty_and_explicit_default_are_different_requests(first: int) -> None:
-    """See docs/fault-cases.md#case-13."""
-    scene = Scene(Durable())
-    await scene.create(key="k", **DIFFERENT[first])
-    for other, fields in enumerate(DIFFERENT):
-        if other == first:
-            assert (await scene.create(key="k", **fields)).replayed
-        else:
-            await create_raises(scene, errors.IdempotencyKeyReused, **fields)
-
-
-async def test_member_order_and_number_format_do_not_change_the_request() -> None:
-    scene = Scene(Durable())
-    await scene.create(key="k", config={"a": 1, "b": {"c": 2, "d": [3]}}, labels={"x": "1", "y": "2"})
-    again = await scene.create(key="k", labels={"y": "2", "x": "1"}, config={"b": {"d": [3.0], "c": 2.0}, "a": 1})
-    assert again.replayed
-
-
-async def test_same_key_of_two_principals_makes_two_runtimes() -> None:
-    """Neither receives the other's runtime. See docs/fault-cases.md#case-13."""
-    adapter = Durable()
-    scene = Scene(adapter)
-    responses = [await scene.create(name=None, key="k", principal=who) for who in ("alice", "bob")]
-    assert len({response.created.runtime.id for response in responses}) == 2
-    assert not any(response.replayed for response in responses)
-    assert len({response.created.runtime.name for response in responses}) == 2
-    assert len(set(adapter.world.keys)) == 2
-
-
-async def test_key_without_a_name_has_the_same_derived_name_in_every_attempt() -> None:
-    """See docs/fault-cases.md#case-9."""
-    adapter = Plain()
-    scene = await lost_create(adapter, made=True, name=None)
-    name = scene.intent.name
-    await scene.settle(after=3.0)
-    response = await scene.create(name=None, key="k")
-    assert (response.created.runtime.name, len(live(adapter))) == (name, 1)
+from tests.unit.services.intents.scene import LOST, Durable, Keyed, Plain, Scene, call_count, error_response, live
 
 
 @pytest.mark.parametrize("key", ["k", None])
 @pytest.mark.parametrize("adapter_of", ALL)
 async def test_second_caller_waits_for_the_first_and_receives_the_same_runtime(
-    adapter_of: Adapter, key: str | None
+    adapter_of: AdapterType, key: str | None
 ) -> None:
     adapter = adapter_of()
     scene = Scene(adapter)
@@ -213,7 +55,7 @@ async def test_caller_that_waited_for_the_join_wait_is_asked_to_retry(key: str |
 
 @pytest.mark.parametrize(("adapter_of", "key"), [(Durable, "k"), (Keyed, "k"), (Durable, None), (Keyed, None)])
 async def test_lost_create_of_a_dead_holder_is_sent_again_where_the_provider_deduplicates(
-    adapter_of: Adapter, key: str | None
+    adapter_of: AdapterType, key: str | None
 ) -> None:
     adapter = adapter_of()
     scene = Scene(adapter)
@@ -263,7 +105,7 @@ async def test_slow_look_up_finds_the_same_runtime_as_a_fast_one() -> None:
 
 
 @pytest.mark.parametrize("adapter_of", [Durable, Keyed])
-async def test_nothing_is_sent_again_after_an_hour_or_the_lifetime_of_the_key(adapter_of: Adapter) -> None:
+async def test_nothing_is_sent_again_after_an_hour_or_the_lifetime_of_the_key(adapter_of: AdapterType) -> None:
     class Forgetful(adapter_of):  # type: ignore[misc, valid-type]
         idempotency_key_ttl = 600.0
 
@@ -295,12 +137,6 @@ async def test_unknown_create_is_settled_for_a_caller_with_the_same_name() -> No
     error = await lost_create(Plain(), made=False)
     other = await create_raises(error, OutcomeUnknown, key=None)
     assert "idempotency_key" not in other.extra, "the key belongs to another caller"
-
-
-async def wait_out(scene: Scene) -> None:
-    while scene.intent.state is IntentState.UNKNOWN:
-        await scene.settle(after=WAIT_OUT)
-    assert scene.intent.state is IntentState.ABSENT
 
 
 async def test_same_key_after_absent_sends_the_same_bytes_and_provider_key_in_the_same_intent() -> None:
@@ -339,7 +175,7 @@ async def test_late_runtime_found_after_absent_completes_the_create_without_a_se
 
 
 @pytest.mark.parametrize("adapter_of", ALL)
-async def test_same_key_after_refused_is_a_new_attempt_with_a_new_provider_key(adapter_of: Adapter) -> None:
+async def test_same_key_after_refused_is_a_new_attempt_with_a_new_provider_key(adapter_of: AdapterType) -> None:
     adapter = adapter_of()
     adapter.world.fail("create", error_response(400, errors.InvalidRequest))
     scene = Scene(adapter)
@@ -428,16 +264,6 @@ async def test_start_that_was_not_sent_is_sent_by_the_replay() -> None:
     response = await scene.create(key="k", start=True)
     assert (response.replayed, response.created.runtime.state) == (True, State.RUNNING)
     assert (call_count(adapter), len(live(adapter))) == (1, 1)
-
-
-async def test_request_that_cannot_be_compared_without_its_sealing_key_is_not_retryable() -> None:
-    adapter = Durable()
-    scene = Scene(adapter)
-    await scene.create(key="k")
-    scene.restart(payloads=PayloadSealer(Keyring([new_key()])))
-    error = await create_raises(scene, OutcomeUnknown)
-    assert error.retryable is Retryable.NO
-    assert call_count(adapter) == 1
 
 
 async def test_create_of_a_name_that_is_done_asks_the_provider_again() -> None:
