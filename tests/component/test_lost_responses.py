@@ -17,7 +17,7 @@ LOSSES: Final[dict[str, dict[str, Any]]] = {
     "504": {"fault": "status_after", "status": 504},
     "a hang": {"fault": "hang_after"},
 }
-"""The ways in which a response is lost after the change took effect."""
+"""How a response is lost after the change took effect."""
 
 SHORT: Final = {"deadlines": dict.fromkeys(("start", "pause", "resume", "reset", "stop", "replace_config"), 0.5)}
 

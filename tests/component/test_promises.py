@@ -181,7 +181,7 @@ def bad_bodies() -> list[dict[str, Any]]:
 
 
 async def failures_with_echo(gateway: Gateway, emulator: Emulated, body: Any, secret: str) -> list[Any]:
-    """Let creates fail at a provider that echoes what it received. Return the problems."""
+    """Make creates fail at a provider that echoes what it received. Return the problems."""
     detail = f"cannot use {secret}, nor {emulator.settings['token']}"
     problems = []
     for status in (400, 401, 402, 403, 409, 422, 429, 500, 503):

@@ -29,10 +29,10 @@ async def test_second_read_is_a_hit_without_a_request_to_the_provider(world: Wor
     first = await world.call("GET", path)
     assert cache_status(first)[:2] == ["fwd=uri-miss", "stored"]
     assert "Age" not in first.headers
-    asked = world.provider_requests()
+    before = world.provider_requests()
     world.clock.ahead += 7
     second = await world.call("GET", path)
-    assert world.provider_requests() == asked
+    assert world.provider_requests() == before
     assert second.text == first.text
     assert second.headers["ETag"] == first.headers["ETag"]
     assert int(second.headers["Age"]) >= 7
@@ -58,10 +58,10 @@ async def test_unchanged_response_is_304_for_a_caller_with_its_etag(world: World
         assert (again.status, again.text, again.headers["ETag"]) == (304, "", tag)
         assert cache_status(again)[0] == "hit"
     world.clock.ahead += TTL
-    asked = world.provider_requests()
+    before = world.provider_requests()
     fresh = await world.call("GET", path, **{"If-None-Match": tag})
     assert (fresh.status, cache_status(fresh)[0]) == (304, "fwd=stale")
-    assert world.provider_requests() > asked
+    assert world.provider_requests() > before
 
 
 async def test_later_pages_are_not_cached(world: World) -> None:
@@ -70,20 +70,20 @@ async def test_later_pages_are_not_cached(world: World) -> None:
     first = await world.call("GET", "/v1/runtimes?limit=2")
     path = f"/v1/runtimes?limit=2&cursor={first.json['next_cursor']}"
     for _ in range(2):
-        asked = world.provider_requests()
+        before = world.provider_requests()
         later = await world.call("GET", path)
         assert (later.status, "Cache-Status" in later.headers) == (200, False)
-        assert world.provider_requests() > asked
+        assert world.provider_requests() > before
 
 
 @pytest.mark.parametrize("directive", ["no-cache", "max-age=0", "no-store"])
 async def test_cache_control_of_the_caller_bypasses_the_cache(world: World, directive: str) -> None:
     path, _ = await get_and_list_paths(world)
     await world.read(path)
-    asked = world.provider_requests()
+    before = world.provider_requests()
     new, did = await world.read(path, **{"Cache-Control": directive})
     assert (did, new.status) == ("fwd=request", 200)
-    assert world.provider_requests() == asked + 1
+    assert world.provider_requests() == before + 1
     assert world.requests()[-1]["cache"] == "bypass"
 
 

@@ -65,7 +65,7 @@ async def test_rolling_restart_loses_no_request_and_no_create(fleet: Fleet) -> N
         for index in range(2):
             process, url = gateways[index]
             process.send_signal()
-            async with client(url) as probe:  # the balancer waits until it is not ready, and sends it no more requests
+            async with client(url) as probe:  # the balancer waits until it is not ready, and stops sending to it
                 while await is_ready(probe):
                     pass
             balancer.ready.remove(url)

@@ -105,7 +105,7 @@ async def test_every_read_reaches_the_provider_when_the_cache_is_disabled() -> N
     async with cached_gateway(enabled=False) as world:
         for path in await get_and_list_paths(world):
             for _ in range(2):
-                asked = world.provider_requests()
+                before = world.provider_requests()
                 response = await world.call("GET", path)
                 assert (response.status, "Cache-Status" in response.headers, "Age" in response.headers) == (
                     200,
@@ -113,5 +113,5 @@ async def test_every_read_reaches_the_provider_when_the_cache_is_disabled() -> N
                     False,
                 )
                 assert response.headers["ETag"]
-                assert world.provider_requests() > asked
+                assert world.provider_requests() > before
         assert not [line for line in world.requests() if "cache" in line]

@@ -36,10 +36,10 @@ async def test_failure_after_the_commit_leads_to_no_failover_and_no_second_runti
             upstream.fault(**rule, times=1)
         create = body(None, KINDS[api], unique_name())
         first = await post(w.client, gateway.url, create, "k")
-        asked = [upstream for upstream in w.providers.values() if upstream.posts()]
-        assert len(asked) == 1
-        assert asked[0].posts() == 1
-        (other,) = set(w.providers.values()) - set(asked)
+        called = [upstream for upstream in w.providers.values() if upstream.posts()]
+        assert len(called) == 1
+        assert called[0].posts() == 1
+        (other,) = set(w.providers.values()) - set(called)
         other.emulator.faults.end_all()
         last = first
 
@@ -51,13 +51,13 @@ async def test_failure_after_the_commit_leads_to_no_failover_and_no_second_runti
         await eventually(is_made, "the create returns a runtime")
         # After 409 the runtime may be one that another caller made just before: then the response is 200.
         assert last.status in ({200, 201} if rule.get("status") == 409 else {201})
-        assert [made.id for made in asked[0].live()] == [last.json["provider_id"]]
+        assert [made.id for made in called[0].live()] == [last.json["provider_id"]]
         assert other.made() == []
         assert other.posts() == 0
         assert await w.unsettled() == []
         assert (await w.intent("k")).surplus == ()
         if api == "bctrl":
-            assert asked[0].posts() == 1
+            assert called[0].posts() == 1
 
 
 @pytest.mark.parametrize("api", ["durable", "bctrl_browsers"])

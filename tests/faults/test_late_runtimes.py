@@ -48,15 +48,15 @@ async def test_commit_after_a_kill_is_the_runtime_that_the_retry_returns(
             for upstream in w.providers.values():
                 upstream.fault("hold", times=1)
             assert one.url is not None
-            asked = [
+            pending = [
                 asyncio.create_task(w.create(upstream, f"ghost-{name}", f"k-{name}", url=one.url))
                 for name, upstream in w.providers.items()
             ]
             for upstream in w.providers.values():
                 await upstream.emulator.until_waiting(1)
             await one.kill()
-            await asyncio.wait(asked)
-            assert all(task.exception() is not None for task in asked)
+            await asyncio.wait(pending)
+            assert all(task.exception() is not None for task in pending)
             for upstream in w.providers.values():
                 upstream.emulator.release("create")
             responses = await asyncio.gather(

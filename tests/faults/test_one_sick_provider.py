@@ -217,11 +217,11 @@ async def test_sick_provider_fails_at_once_recovers_and_leaves_no_task_intent_or
 
             if opens:
                 assert (await s.policies(s.sick))["read"]["breaker"] == "open"
-                asked = s.sick.posts("get")
+                gets = s.sick.posts("get")
                 refused = await s.get(s.sick)
                 assert (refused.status, refused.code) == (503, "provider_unavailable")
                 assert 0 < int(refused.headers["Retry-After"]) <= REST
-                assert s.sick.posts("get") == asked
+                assert s.sick.posts("get") == gets
             await _recovers(s)
 
         async def nothing_is_left() -> bool:

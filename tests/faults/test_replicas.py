@@ -38,7 +38,7 @@ async def test_gateway_suspended_past_its_lease_makes_no_second_runtime_when_it_
             assert other.url is not None
             for upstream in w.providers.values():
                 upstream.fault("hold_after", times=1)
-            asked = [
+            pending = [
                 asyncio.create_task(w.create(upstream, f"suspended-{name}", f"k-{name}", url=suspended.url))
                 for name, upstream in w.providers.items()
             ]
@@ -54,7 +54,7 @@ async def test_gateway_suspended_past_its_lease_makes_no_second_runtime_when_it_
             for upstream in w.providers.values():
                 upstream.emulator.release("create")
             suspended.thaw()
-            late = await asyncio.gather(*asked)
+            late = await asyncio.gather(*pending)
             for upstream, response, late_response in zip(w.providers.values(), responses, late, strict=True):
                 await upstream.until_idle()
                 assert [made.id for made in upstream.live()] == [response.json["provider_id"]]
@@ -76,14 +76,14 @@ async def test_gateway_suspended_before_its_send_sends_nothing_when_it_continues
         async with replicas(settings, 2) as (suspended, other):
             upstream.fault("hold", operation="list", times=1)
             upstream.fault("hold", operation="get", times=1)
-            asked = asyncio.create_task(w.create(upstream, name, "k", url=suspended.url))
+            pending = asyncio.create_task(w.create(upstream, name, "k", url=suspended.url))
             await upstream.emulator.until_waiting(1)
             suspended.freeze()
             upstream.emulator.faults.end_all()
             upstream.emulator.release()
             response = await w.made(upstream, name, "k", url=other.url)
             suspended.thaw()
-            await asked
+            await pending
         assert [made.id for made in upstream.made()] == [response.json["provider_id"]]
         assert upstream.posts() == 1
 
@@ -248,13 +248,13 @@ async def test_terminated_gateway_writes_creates_in_progress_as_unknown_and_rele
         sections = {"shutdown": {"grace": 0.3}, "creates": PATIENT}
         settings = write_settings(tmp_path, settings_of(w.providers.values()), store_location.settings, **sections)
         async with replicas(settings, 1) as (gateway,):
-            asked = []
+            pending = []
             for upstream in w.providers.values():
                 upstream.fault("hold", times=1)
-                asked.append(asyncio.create_task(w.create(upstream, upstream.name, upstream.name, url=gateway.url)))
+                pending.append(asyncio.create_task(w.create(upstream, upstream.name, upstream.name, url=gateway.url)))
                 await upstream.emulator.until_waiting(1)
             assert await gateway.terminate() == 0
-            for task in asked:
+            for task in pending:
                 try:
                     assert (await task).status in {503, 504}
                 except aiohttp.ClientError:

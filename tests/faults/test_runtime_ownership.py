@@ -55,11 +55,11 @@ async def test_own_runtime_is_recognised_after_its_config_was_replaced_natively(
     async with world(tmp_path, sqlite_location, deadline=1) as w, w.gateway(creates=PATIENT):
         upstream, name = w.providers["durable"], unique_name()
         upstream.fault("hold_after", times=1)
-        asked = asyncio.create_task(w.create(upstream, name, "k", config=CONFIG))
+        pending = asyncio.create_task(w.create(upstream, name, "k", config=CONFIG))
         await upstream.emulator.until_waiting(1)
         (made,) = upstream.live()
         await upstream.natively(w.client, "PUT", f"{WORKSPACE}/{made.id}/config", {"config": OTHER_CONFIG})
-        assert (await asked).code == "outcome_unknown"
+        assert (await pending).code == "outcome_unknown"
         response = await w.made(upstream, name, "k", config=CONFIG)
         assert (response.status, response.json["provider_id"]) == (201, made.id)
         assert (await w.becomes("k", IntentState.DONE)).runtime_id == made.id

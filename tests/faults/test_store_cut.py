@@ -56,13 +56,13 @@ async def test_response_that_cannot_be_stored_is_returned_and_settled_later(
         providers = list(w.providers.values())
         for upstream in providers:
             upstream.fault("hold_after", times=1)
-        asked = [asyncio.create_task(w.create(upstream, "lost", upstream.name)) for upstream in providers]
+        pending = [asyncio.create_task(w.create(upstream, "lost", upstream.name)) for upstream in providers]
         for upstream in providers:
             await upstream.emulator.until_waiting(1)
         await store_location.cut()
         for upstream in providers:
             upstream.emulator.release("create")
-        responses = await asyncio.gather(*asked)
+        responses = await asyncio.gather(*pending)
         await store_location.restore()
 
         async def is_readable() -> bool:

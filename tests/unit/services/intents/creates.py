@@ -19,7 +19,7 @@ ALL: list[AdapterType] = [Durable, Plain, Keyed]
 
 async def create_raises(scene: Scene, error: type[GatewayError], **options: Any) -> GatewayError:
     """The error that a create with the key ``k`` raises. It has to be of this very type, except for ``GatewayError``,
-    which stands for any."""
+    which means any error."""
     with pytest.raises(error) as caught:
         await scene.create(**{"key": "k", **options})
     assert error in {GatewayError, type(caught.value)}
