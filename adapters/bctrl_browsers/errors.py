@@ -16,7 +16,13 @@ from adapters.bctrl_browsers.wire import CODES, UNCLEAR, Code, ReasonClass
 from gateway.domain import errors
 from gateway.domain.errors import FieldError, GatewayError, ProviderFailure
 from gateway.domain.operations import TRAITS, Operation
-from gateway.ports.error_mapping import ErrorTable, provider_error, retry_after_seconds, unrecognized_response_error
+from gateway.ports.error_mapping import (
+    ErrorTable,
+    provider_error,
+    retry_after_seconds,
+    seconds_until,
+    unrecognized_response_error,
+)
 from gateway.ports.transport import UpstreamResponse
 
 _Rules = dict[tuple[Operation | None, int, str | None], type[GatewayError]]
@@ -158,7 +164,7 @@ _REASONS: Final[_Rules] = {
 
 TABLE: Final[ErrorTable] = {**_STATUSES, **_CODES, **_REASONS}
 
-_MAX_RETRY_AFTER: Final = 86_400.0
+_LATEST: Final = 253_402_300_799  # the end of the year 9999, the last that datetime can represent
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,13 +195,13 @@ def _text(value: Any) -> str | None:
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
     """The seconds to wait before a retry: from the usual headers, else until ``X-RateLimit-Reset`` (Unix time), which
-    the provider's own client reads too."""
+    the provider's own client reads too. Times are compared with the ``Date`` of the response."""
     usual = retry_after_seconds(headers, now)
     reset = headers.get("X-RateLimit-Reset", "").strip()
     if usual is not None or not (reset.isascii() and reset.isdigit() and len(reset) <= 12):
         return usual
-    seconds = int(reset) - (now or datetime.now(UTC)).timestamp()
-    return min(max(seconds, 0.0), _MAX_RETRY_AFTER)
+    moment = datetime.fromtimestamp(min(int(reset), _LATEST), UTC)
+    return seconds_until(moment, headers, now)
 
 
 def error_of(provider: str, operation: Operation, response: UpstreamResponse) -> GatewayError:

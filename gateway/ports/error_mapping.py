@@ -194,7 +194,7 @@ def retry_after_seconds(headers: Mapping[str, str], now: datetime | None = None)
     """The wait in seconds from ``retry-after-ms``, or from ``Retry-After`` in seconds or as an HTTP date.
 
     None where there is no header or it cannot be parsed. A time in the past is 0, and the maximum is one day. An
-    HTTP date is relative to ``now``, by default the current time.
+    HTTP date is compared with :func:`response_time`.
     """
     milliseconds = headers.get("retry-after-ms", "").strip()
     if _NUMBER.match(milliseconds):
@@ -204,11 +204,24 @@ def retry_after_seconds(headers: Mapping[str, str], now: datetime | None = None)
         return None
     if _NUMBER.match(text):
         return min(float(text), _MAX_RETRY_AFTER)
+    moment = _http_date(text)
+    return None if moment is None else seconds_until(moment, headers, now)
+
+
+def seconds_until(moment: datetime, headers: Mapping[str, str], now: datetime | None = None) -> float:
+    """Seconds from :func:`response_time` to ``moment``, a time that the same response names: from 0 to one day."""
+    return min(max((moment - response_time(headers, now)).total_seconds(), 0.0), _MAX_RETRY_AFTER)
+
+
+def response_time(headers: Mapping[str, str], now: datetime | None = None) -> datetime:
+    """The time of a response by the clock of its sender: the ``Date`` header, because that clock may differ from the
+    gateway's. Without a valid ``Date`` it is ``now``, by default the current time of the gateway."""
+    return _http_date(headers.get("Date", "").strip()) or now or datetime.now(UTC)
+
+
+def _http_date(text: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    seconds = (moment - (now or datetime.now(UTC))).total_seconds()
-    return min(max(seconds, 0.0), _MAX_RETRY_AFTER)
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

@@ -204,6 +204,21 @@ def test_retry_after_is_normalised_to_seconds(headers: dict[str, str], seconds: 
     assert retry_after_seconds(headers, NOW) == seconds
 
 
+@pytest.mark.parametrize(
+    ("date", "seconds"),
+    [
+        ("Sun, 22 Nov 2026 12:00:23 GMT", 7),
+        ("Sun, 22 Nov 2026 11:59:50 GMT", 40),
+        ("Sun, 22 Nov 2026 12:00:31 GMT", 0),
+        ("soon", 30),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", 30),
+    ],
+)
+def test_retry_after_as_a_date_is_compared_with_the_date_of_the_response(date: str, seconds: float) -> None:
+    assert retry_after_seconds({"Retry-After": "Sun, 22 Nov 2026 12:00:30 GMT", "Date": date}, NOW) == seconds
+    assert retry_after_seconds({"Retry-After": "9", "Date": date}, NOW) == 9
+
+
 @given(st.text(max_size=60) | st.from_regex(r"\w{3}, \d+ Jan \d+ \d+:\d+:\d+ [+-]?\w+", fullmatch=True))
 def test_any_retry_after_text_is_a_bounded_wait_or_none(text: str) -> None:
     seconds = retry_after_seconds({"Retry-After": text}, NOW)

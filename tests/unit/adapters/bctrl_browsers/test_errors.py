@@ -182,6 +182,15 @@ def test_key_in_progress_keeps_retry_after():
     assert (error.retry_after, error.retryable) == (3, errors.Retryable.SAME_REQUEST)
 
 
+@pytest.mark.parametrize(
+    ("date", "seconds"), [({}, 9), ({"Date": "Thu, 01 Jan 1970 01:00:00 GMT"}, 5), ({"Date": "unknown"}, 9)]
+)
+def test_rate_limit_reset_is_compared_with_the_date_of_the_response(date, seconds):
+    now = datetime.fromtimestamp(3596, UTC)
+    assert retry_after({"X-RateLimit-Reset": "3605", **date}, now) == seconds
+    assert retry_after({"X-RateLimit-Reset": "9" * 12, **date}, now) == 86_400
+
+
 def test_unreadable_success_is_an_unknown_outcome_of_a_write_only():
     assert type(unreadable("bb", Operation.STOP, answer(200, b""))) is errors.OutcomeUnknown
     assert type(unreadable("bb", Operation.GET, answer(200, b""))) is errors.ProviderBadResponse
