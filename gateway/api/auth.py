@@ -1,11 +1,11 @@
 """Authentication of callers: a gateway key as ``Authorization: Bearer`` or ``X-API-Key``."""
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from typing import Final
 
-from multidict import istr
+from multidict import MultiMapping, istr
 
 from gateway.domain.errors import FieldError, InvalidRequest, Unauthenticated
 
@@ -25,11 +25,11 @@ class Authenticator:
         """Accept these keys from now on, and no others."""
         self._keys = None if keys is None else tuple(keys.items())
 
-    def principal(self, headers: Mapping[str, str]) -> str:
+    def principal(self, headers: MultiMapping[str]) -> str:
         """The name of the caller's key.
 
-        Raises :class:`Unauthenticated` without a known key, and :class:`InvalidRequest` for two different keys. Every
-        key is compared, each in constant time.
+        Raises :class:`Unauthenticated` without a known key, and :class:`InvalidRequest` that names the
+        header if the request carries two different keys. Every key is compared, each in constant time.
         """
         if self._keys is None:
             return ANONYMOUS
@@ -44,20 +44,30 @@ class Authenticator:
         return found
 
 
-def _token(headers: Mapping[str, str]) -> str:
-    authorization, api_key = headers.get(_AUTHORIZATION), headers.get(_API_KEY)
-    if authorization is None:
-        if not api_key:
-            raise Unauthenticated("Send a gateway key as Authorization: Bearer <key>, or as X-API-Key.")
-        return api_key
-    scheme, _, token = authorization.partition(" ")
-    token = token.strip()
-    if scheme.lower() != "bearer" or not token:
-        raise Unauthenticated("The Authorization header has to be: Bearer <key>.")
-    if api_key is not None and not hmac.compare_digest(_raw(api_key), _raw(token)):
-        detail = "Authorization and X-API-Key carry different keys; send one of them."
-        raise InvalidRequest(detail, errors=[FieldError(detail, "conflict", header="X-API-Key")])
-    return token
+def _token(headers: MultiMapping[str]) -> str:
+    """The one gateway key of a request. Empty headers and other schemes of ``Authorization`` are ignored: a proxy may
+    use that header for its own credentials. Any number of equal keys is one key."""
+    found: str | None = None
+    for name, key in _keys(headers):
+        if found is not None and not hmac.compare_digest(_raw(found), _raw(key)):
+            detail = f"The request carries different keys; the second one is in {name}. Send one of them."
+            raise InvalidRequest(detail, errors=[FieldError(detail, "conflict", header=str(name))])
+        found = key
+    if found is None:
+        if headers.get(_AUTHORIZATION):
+            raise Unauthenticated("The Authorization header has to be: Bearer <key>.")
+        raise Unauthenticated("Send a gateway key as Authorization: Bearer <key>, or as X-API-Key.")
+    return found
+
+
+def _keys(headers: MultiMapping[str]) -> Iterator[tuple[str, str]]:
+    for authorization in headers.getall(_AUTHORIZATION, ()):
+        scheme, _, token = authorization.strip().partition(" ")
+        if scheme.lower() == "bearer" and (token := token.strip()):
+            yield _AUTHORIZATION, token
+    for api_key in headers.getall(_API_KEY, ()):
+        if api_key := api_key.strip():
+            yield _API_KEY, api_key
 
 
 def _raw(text: str) -> bytes:

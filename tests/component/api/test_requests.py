@@ -18,6 +18,7 @@ from gateway.ports.context import RequestContext
 from gateway.ports.transport import Attempt, Phase
 from gateway.services.fleet import Fleet, Provider, ResolvedRuntime
 from gateway.services.lifecycle import LifecycleService
+from tests.component.api.conftest import KEY
 from tests.unit.services.fakes import DurableLike
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -184,6 +185,11 @@ async def test_without_a_key_every_api_call_is_401(api: Any, method: str) -> Non
 async def test_two_different_keys_are_refused(api: Any) -> None:
     answer = await api.call("GET", "/v1/providers", X_API_Key="another-key-altogether")
     assert (answer.status, answer.json["errors"][0]["header"]) == (400, "X-API-Key")
+
+
+async def test_credentials_of_a_proxy_beside_the_key_are_ignored(api: Any) -> None:
+    answer = await api.call("GET", "/v1/providers", Authorization="Basic cHJveHk6cGFzcw==", X_API_Key=KEY)
+    assert answer.status == 200
 
 
 async def test_without_required_keys_every_caller_is_anonymous(serve: Any) -> None:

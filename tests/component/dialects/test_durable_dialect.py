@@ -322,6 +322,7 @@ async def test_undocumented_status_or_type_is_rendered_by_its_gateway_code(
     [
         ("GET", R, {"X-API-Key": "wrong-key-of-nobody"}, None, (401, "authentication_error")),
         ("GET", R, {"X-API-Key": ""}, None, (401, "authentication_error")),
+        ("GET", R, {"X-API-Key": KEY, "Authorization": f"Bearer {KEY}x"}, None, (400, "invalid_error")),
         ("GET", f"/{'x' * 9000}", {}, None, (400, "")),
         ("DELETE", f"{R}/{NOWHERE}", {}, None, (400, "invalid_error")),
         ("PUT", R, {}, b"{}", (400, "invalid_error")),

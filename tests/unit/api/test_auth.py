@@ -22,6 +22,11 @@ def principal(**headers: str) -> str:
         {"authorization": "bearer  ops-key "},
         {"X_API_Key": "ops-key"},
         {"Authorization": "Bearer ops-key", "X_API_Key": "ops-key"},
+        {"Authorization": "Bearer ops-key", "X_API_Key": ""},
+        {"Authorization": "Bearer", "X_API_Key": "ops-key"},
+        {"Authorization": "", "X_API_Key": "ops-key"},
+        {"Authorization": "Basic x", "X_API_Key": "ops-key"},
+        {"Authorization": "Digest username=x, realm=y", "X_API_Key": "ops-key"},
     ],
 )
 def test_a_known_key_gives_its_name(headers: dict[str, str]) -> None:
@@ -41,7 +46,7 @@ def test_a_known_key_gives_its_name(headers: dict[str, str]) -> None:
         {"Authorization": "Basic b3BzOmtleQ=="},
         {"Authorization": ""},
         {"Authorization": "Bearer \udcff\udcfe"},
-        {"Authorization": "Basic x", "X_API_Key": "ops-key"},
+        {"Authorization": "Basic x", "X_API_Key": "unknown"},
     ],
 )
 def test_a_request_without_a_known_key_is_refused(headers: dict[str, str]) -> None:
@@ -49,16 +54,40 @@ def test_a_request_without_a_known_key_is_refused(headers: dict[str, str]) -> No
         principal(**headers)
 
 
-def test_two_different_keys_are_refused_even_if_both_are_known() -> None:
+@pytest.mark.parametrize(
+    ("headers", "named"),
+    [
+        ([("Authorization", "Bearer ops-key"), ("X-API-Key", "shop-key")], "X-API-Key"),
+        ([("Authorization", "Bearer ops-key"), ("authorization", "bearer shop-key")], "Authorization"),
+        ([("Authorization", "Bearer ops-key"), ("Authorization", "Bearer unknown")], "Authorization"),
+        ([("X-API-Key", "ops-key"), ("x-api-key", "shop-key")], "X-API-Key"),
+        ([("Authorization", "Basic x"), ("X-API-Key", "ops-key"), ("X-API-Key", "unknown")], "X-API-Key"),
+        ([("Authorization", "Bearer ops-key"), ("X-API-Key", "ops-key"), ("X-API-Key", "\udcff")], "X-API-Key"),
+    ],
+)
+def test_different_keys_are_refused_with_the_header(headers: list[tuple[str, str]], named: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        principal(Authorization="Bearer ops-key", X_API_Key="shop-key")
-    assert caught.value.errors[0].header == "X-API-Key"
+        Authenticator(KEYS).principal(CIMultiDict(headers))
+    assert caught.value.errors[0].header == named
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("Authorization", "Bearer ops-key"), ("authorization", "bearer ops-key")],
+        [("X-API-Key", "ops-key"), ("x-api-key", "ops-key")],
+        [("Authorization", "Basic x"), ("Authorization", "Bearer ops-key"), ("X-API-Key", "ops-key")],
+        [("X-API-Key", ""), ("X-API-Key", "ops-key")],
+    ],
+)
+def test_equal_keys_are_one_key(headers: list[tuple[str, str]]) -> None:
+    assert Authenticator(KEYS).principal(CIMultiDict(headers)) == "ops"
 
 
 def test_without_required_keys_every_caller_is_anonymous() -> None:
-    assert Authenticator(None).principal({"Authorization": "whatever"}) == ANONYMOUS
+    assert Authenticator(None).principal(CIMultiDict({"Authorization": "whatever"})) == ANONYMOUS
 
 
 def test_an_empty_set_of_keys_refuses_every_caller() -> None:
     with pytest.raises(Unauthenticated):
-        Authenticator({}).principal({"X-API-Key": "x"})
+        Authenticator({}).principal(CIMultiDict({"X-API-Key": "x"}))

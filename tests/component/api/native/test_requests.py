@@ -126,6 +126,13 @@ async def test_without_a_key_nothing_is_sent(gateway: Any, provider: Any) -> Non
     assert provider.connections.empty()
 
 
+async def test_with_two_different_keys_nothing_is_sent(gateway: Any, provider: Any) -> None:
+    keys = f"X-API-Key: {KEY}\r\nX-API-Key: another\r\n"
+    answer = await gateway.exchange(f"GET /native/raw/a HTTP/1.1\r\nHost: gateway\r\n{keys}\r\n".encode())
+    assert (answer.status, answer.json["errors"][0]["header"]) == (400, "X-API-Key")
+    assert provider.connections.empty()
+
+
 async def test_hop_by_hop_headers_are_not_forwarded_in_either_direction(gateway: Any, provider: Any) -> None:
     call = asyncio.create_task(
         gateway.call(
