@@ -12,7 +12,8 @@ SETTINGS = 78  # as in gateway.cli.failures, which cannot be imported here
 
 
 def main() -> None:
-    """Run the command line and exit with its code; with 78 and one line on stderr if a package is another's."""
+    """Run the command line and exit with its code; with 78 and one line on stderr if a package belongs to another
+    distribution."""
     try:
         require_own_packages()
     except AdapterFolderError as error:

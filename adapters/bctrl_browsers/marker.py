@@ -32,7 +32,7 @@ def check_unmarked(metadata: Any, *at: str) -> None:
 
 
 def marked(body: Mapping[str, Any], marker: str | None) -> dict[str, Any]:
-    """The body of a create or an update with the marker in its metadata; unchanged if ``marker`` is None."""
+    """The body of a create or an update with the marker in its metadata; unchanged without a marker."""
     if marker is None:
         return dict(body)
     return {**body, "metadata": {**body.get("metadata", {}), MARKER: marker}}

@@ -33,7 +33,7 @@ _READY_WITHIN: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Creates:
-    """The assembled parts. ``specs`` is None if ``store.keep_specs`` is off."""
+    """The assembled parts. Without ``store.keep_specs``, ``specs`` has the value None."""
 
     store: Store
     intents: IntentService

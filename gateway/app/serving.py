@@ -22,7 +22,7 @@ _GC_THRESHOLD: Final = 50_000
 
 
 class Addresses(NamedTuple):
-    """The base URLs that are served. ``admin`` is None if metrics and probes are at the API's address."""
+    """The base URLs that are served. ``admin`` None: metrics and probes are at the API's address."""
 
     api: str
     admin: str | None

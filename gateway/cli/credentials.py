@@ -23,7 +23,7 @@ _COLUMNS: Final[Columns] = {
 
 
 def check_credentials(settings: "Settings", names: Sequence[str] | None = None) -> list[Result]:
-    """Ask the named providers (all when ``names`` is None), and return one result for each.
+    """Ask the named providers (all without ``names``), and return one result for each.
 
     ``code`` and ``detail`` are those of the problem, None when there is no problem; ``seconds`` is the time it took.
     """

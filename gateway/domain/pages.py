@@ -111,7 +111,7 @@ class ListWarning(Model, frozen=True, kw_only=True):
 
 class Page(Model, frozen=True, kw_only=True):
     """A page of runtimes. A page may have fewer items than ``limit``, even none, while ``next_cursor`` is set.
-    ``warnings`` is unset where there are none."""
+    ``warnings`` is unset where it would be empty."""
 
     object: Literal["list"] = "list"
     items: list[Runtime]

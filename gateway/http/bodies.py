@@ -68,7 +68,7 @@ class BodyReader:
         return body
 
     async def read_raw(self, request: web.Request) -> bytes:
-        """The body as it was sent; empty if there is none. Raises :class:`PayloadTooLarge`,
+        """The body as it was sent; empty without a body. Raises :class:`PayloadTooLarge`,
         :class:`RequestTimeout`, :class:`InvalidRequest` and :class:`ClientAborted`."""
         if not request.body_exists:
             return b""

@@ -28,7 +28,7 @@ class RequestContext:
 
     ``attempts`` collects all upstream attempts; those of an operation are added when the operation ends. ``queued`` is
     the total of the seconds that they waited in the gateway's bulkheads. ``provider``, ``scope`` and ``runtime_id`` are
-    set once they are known. ``cache`` is the cache result of a read. ``admission`` is None for work that no client
+    set once they are known. ``cache`` is the cache result of a read. ``admission`` None: work that no client
     requested.
 
     In its ``with`` block, the current task and the tasks that it starts belong to this request (:data:`REQUEST_ID`).

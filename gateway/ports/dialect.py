@@ -74,7 +74,7 @@ class DialectGateway(Protocol):
     def target(self, prefix: str, api: str, scope: str, era: str | None = None) -> DialectTarget:
         """The target that serves a scope: the one of the first matching rule of ``dialects.{prefix}.routes`` in the
         settings, otherwise the first provider of the API that is pinned to the scope, otherwise the first open provider
-        that accepts it, both by ``order``. Raises :class:`NotFound` where there is none. No I/O."""
+        that accepts it, both by ``order``. Raises :class:`NotFound` without one. No I/O."""
 
     def targets(self, prefix: str, api: str) -> Sequence[DialectTarget]:
         """The targets of all scopes that are known by name: those of the settings' rules, then those that providers are

@@ -65,7 +65,7 @@ class BreakerSettings(Section):
 
     It opens when at least ``minimum`` calls ended within the last ``window`` seconds and the share ``share`` of them
     failed, or when ``minimum`` calls in a row failed. It stays open for ``rest`` seconds at first, and twice as long
-    each further time, up to ``max_rest``. Then it lets ``probes`` calls through, whose results decide.
+    each further time, up to ``max_rest``. Then it admits ``probes`` calls, whose results decide.
     """
 
     share: Annotated[float, Field(gt=0, le=1)] = 0.5

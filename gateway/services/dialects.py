@@ -21,7 +21,7 @@ from gateway.services.provider_choice import Target
 @dataclass(frozen=True, slots=True)
 class DialectRule:
     """A rule of the settings: requests for ``scope`` (of ``era``, or of all eras) go to ``provider``, and there to
-    ``target_scope``, or to the same scope if it is None."""
+    ``target_scope``, or to the same scope without one."""
 
     scope: str
     provider: str

@@ -26,7 +26,7 @@ class HealthView(Model, frozen=True, kw_only=True):
 
 class PolicyView(Model, frozen=True, kw_only=True):
     """The load of one class of work at a provider in one gateway process: calls in flight and waiting, each with its
-    limit, and the breaker. ``retry_after``: in how many seconds it lets a call through; null where it does now."""
+    limit, and the breaker. ``retry_after``: in how many seconds it admits a call; null where it does now."""
 
     in_flight: int
     max_in_flight: int | None
@@ -75,7 +75,7 @@ class ProviderService:
         return ProviderList(items=[self._view(provider) for provider in self._fleet])
 
     def one(self, name: str) -> ProviderView:
-        """One provider. Raises :class:`NotFound` if there is none of this name."""
+        """One provider. Raises :class:`NotFound` for an unknown name."""
         provider = self._fleet.get(name)
         if provider is None:
             raise NotFound(f"This gateway has no provider of this name; it has: {self._fleet.names}.")

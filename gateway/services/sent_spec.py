@@ -95,7 +95,7 @@ def _browser_leaves_out(browser: BrowserPart) -> bool:
 
 
 def labels_of(document: ConfigDocument) -> dict[str, str] | None:
-    """The labels in a config; None if there are none, or not all are text."""
+    """The labels in a config; None without labels, or if not all are text."""
     metadata = document.config.get("metadata")
     labels = metadata.get("labels") if isinstance(metadata, dict) else None
     if isinstance(labels, dict) and labels and all(isinstance(value, str) for value in labels.values()):

@@ -58,7 +58,7 @@ def load_settings(
     """Read the settings file; ``RTGW_…`` variables override it, and ``overrides`` (flags, by dotted path) both.
 
     ``provider_models`` has the settings class of each provider API, ``dialect_eras`` the eras of each dialect by its
-    prefix; when it is None, eras are not checked here (``create_app`` checks them too). ``environ`` defaults to the
+    prefix; without it, eras are not checked here (``create_app`` checks them too). ``environ`` defaults to the
     environment of the process. Raises :class:`SettingsError` with every fault of every source.
     """
     file = FilePath(path)

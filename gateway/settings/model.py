@@ -156,7 +156,8 @@ def contradictions(
     providers: Mapping[str, ProviderSettings],
     dialects: Mapping[str, DialectSettings],
 ) -> Iterator[tuple[Path, str]]:
-    """Yield the path and message of each contradiction between sections. A section with faults of its own is None."""
+    """Yield the path and message of each contradiction between sections. A section with faults of its own is passed as
+    None."""
     if http is not None and auth == NO_AUTH and not http.address.is_loopback:
         yield ("auth",), f"none is for loopback addresses only, and http.listen is {http.listen}; add auth.keys"
     if http is not None and admin is not None and admin.listen == http.listen and http.address.port:

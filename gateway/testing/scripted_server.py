@@ -81,7 +81,7 @@ HANG: Final = Reply(b"", Then.HANG)
 class ScriptedServer:
     """Answers requests in order with the replies of ``script``, and after the last one with ``{}``.
 
-    An async context manager. ``url`` has no trailing slash. ``heard`` contains complete requests only.
+    An async context manager. ``url`` has no trailing slash. ``heard`` has complete requests only.
     """
 
     script: list[Reply] = field(default_factory=list)

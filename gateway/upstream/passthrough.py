@@ -75,7 +75,8 @@ class PassThrough:
         )
 
     def sign(self, headers: CIMultiDict[str], ctx: RequestContext) -> None:
-        """Add the gateway's own headers: credentials, request id, trace context, and a user agent if there is none."""
+        """Add the gateway's own headers: credentials, request id, trace context, and a user agent if the caller sent
+        none."""
         headers.update(self._credentials)
         headers[_REQUEST_ID] = ctx.request_id
         if ctx.traceparent is not None:

@@ -113,8 +113,8 @@ LOST = [
 @pytest.mark.parametrize(("version", "module"), [*FLAT[1:], ("0.3.0", "bctrl")], ids=str)
 @pytest.mark.parametrize("keys", ["remembered", "forgotten"])
 async def test_what_a_client_sends_again_makes_no_second_runtime(version: str, module: str, keys: str) -> None:
-    """A create whose answer is lost is told as such and not repeated; asked again, it is the same one, also where the
-    provider has forgotten the key, and never a second."""
+    """A create whose answer is lost is reported as such and not repeated; asked again, it is the same one, also where
+    the provider has forgotten the key, and never a second."""
     today = module == "bctrl" and version == "0.3.0"
     async with world(keys=keys) as w:
         for number, lost in enumerate(LOST):

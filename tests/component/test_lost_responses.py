@@ -99,7 +99,7 @@ def instance_of(runtime: Any) -> str:
 async def test_reset_whose_response_is_lost_succeeds_so_that_no_client_repeats_it(
     gateway: Gateway, durable: Upstream
 ) -> None:
-    """See docs/fault-cases.md#case-22."""
+    """See docs/fault-cases.md#fault-22."""
     made = await gateway.create(durable, start=True)
     durable.fault("reset", fault="drop_after", times=1)
     reset = await verb(gateway, made, "reset")
@@ -115,7 +115,7 @@ async def test_retry_of_a_lost_reset_does_not_affect_an_instance_started_since(
     gateway: Gateway, durable: Upstream, name: str, body: Any, tag: str
 ) -> None:
     """The read after the reset fails too, so the client is asked to send the same request again. Its precondition names
-    the instance that it was about. See docs/fault-cases.md#case-22."""
+    the instance that it was about. See docs/fault-cases.md#fault-22."""
     made = await gateway.create(durable, start=True)
     condition = f'"{instance_of(made)}"' if tag == "instance" else f'{made["etag"]}, "{instance_of(made)}"'
     durable.fault("reset", fault="drop_after", times=1)
@@ -133,7 +133,7 @@ async def test_retry_of_a_lost_reset_does_not_affect_an_instance_started_since(
 
 
 async def test_lost_reset_without_a_precondition_is_not_retryable(gateway: Gateway, durable: Upstream) -> None:
-    """See docs/fault-cases.md#case-22."""
+    """See docs/fault-cases.md#fault-22."""
     made = await gateway.create(durable, start=True)
     durable.fault("reset", fault="drop_after", times=1)
     durable.fault("get", fault="drop_before", after=1)

@@ -1,6 +1,6 @@
 """Two principals at a provider whose responses are duplicated, stray or cut (docs/promises.md#p10).
 
-``make answers N=10000`` runs more requests. A failure prints the seed, for ``SEED=``. See docs/fault-cases.md#case-0.
+``make answers N=10000`` runs more requests. A failure prints the seed, for ``SEED=``. See docs/fault-cases.md#fault-0.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Rows of a provider's list that cannot be read, through the complete gateway: lists, dialects, creates, the log.
 
-See docs/promises.md#p10 and docs/fault-cases.md#case-0.
+See docs/promises.md#p10 and docs/fault-cases.md#fault-0.
 """
 
 import json

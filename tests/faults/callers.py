@@ -103,7 +103,7 @@ class Caller:
         raise AssertionError(f"{create} has no final response; the last was {last}")
 
     async def _try(self, create: Create, number: int) -> Response | str:
-        """One attempt at the next gateway: the response, or the reason why there is none."""
+        """One attempt at the next gateway: the response, or the reason why it did not arrive."""
         url = self._replicas[number % len(self._replicas)].url
         if url is None:
             return "the gateway is starting"

@@ -33,7 +33,8 @@ DEADLINE: Final = 1.0
 
 
 class Replica:
-    """One gateway, across restarts. ``lines`` is the output of all its processes; ``url`` is None while none runs."""
+    """One gateway, across restarts. ``lines`` is the output of all its processes; ``url`` has no value while none
+    runs."""
 
     def __init__(self, settings: Path, command: tuple[str, ...] = COMMAND) -> None:
         self._settings = settings

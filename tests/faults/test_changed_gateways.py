@@ -38,7 +38,7 @@ async def test_credentials_of_another_owner_send_nothing_and_the_create_is_parke
     sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
     """Where keys are per owner, the same bytes under other credentials would make a second runtime.
-    See docs/fault-cases.md#case-10."""
+    See docs/fault-cases.md#fault-10."""
     setup = Setup("durable", "durable", {"key_uniqueness": "owner", "get_by_key": "yes"})
     async with world(tmp_path, sqlite_location, deadline=1, setups=[setup]) as w:
         upstream, name = w.providers["durable"], unique_name()
@@ -54,7 +54,7 @@ async def test_credentials_of_another_owner_send_nothing_and_the_create_is_parke
 async def test_provider_with_a_new_base_url_receives_nothing_of_an_earlier_create(
     sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
-    """See docs/fault-cases.md#case-10."""
+    """See docs/fault-cases.md#fault-10."""
     async with world(tmp_path, sqlite_location, deadline=1) as w, upstreams([Setup("durable", "new", {})]) as (new,):
         upstream, name = w.providers["durable"], unique_name()
         await _lost(w, name)
@@ -68,7 +68,7 @@ async def test_provider_with_a_new_base_url_receives_nothing_of_an_earlier_creat
 async def test_without_the_sealing_key_the_runtime_is_found_by_name_or_the_create_is_parked(
     sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
-    """See docs/fault-cases.md#case-10."""
+    """See docs/fault-cases.md#fault-10."""
     first, second = encryption_key(), encryption_key()
     async with world(tmp_path, sqlite_location, deadline=1) as w:
         upstream, name = w.providers["durable"], unique_name()
@@ -85,7 +85,7 @@ async def test_without_the_sealing_key_the_runtime_is_found_by_name_or_the_creat
 
 
 async def test_rotated_sealing_key_does_not_affect_the_retry(sqlite_location: StoreLocation, tmp_path: Path) -> None:
-    """See docs/fault-cases.md#case-10."""
+    """See docs/fault-cases.md#fault-10."""
     first, second = encryption_key(), encryption_key()
     async with world(tmp_path, sqlite_location, deadline=1) as w:
         upstream, name = w.providers["durable"], unique_name()
@@ -98,7 +98,7 @@ async def test_rotated_sealing_key_does_not_affect_the_retry(sqlite_location: St
 async def test_upgrade_that_encodes_creates_differently_resends_the_stored_bytes(
     sqlite_location: StoreLocation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """See docs/fault-cases.md#case-10."""
+    """See docs/fault-cases.md#fault-10."""
     async with world(tmp_path, sqlite_location, deadline=1) as w:
         upstream, name = w.providers["durable"], unique_name()
         await _lost(w, name)
@@ -121,7 +121,7 @@ async def test_upgrade_that_encodes_creates_differently_resends_the_stored_bytes
 
 async def test_alias_and_id_of_a_scope_are_one_namespace(sqlite_location: StoreLocation, tmp_path: Path) -> None:
     """Two providers on one account, one with the space's id and one with its alias: 64 creates make one browser.
-    See docs/fault-cases.md#case-12."""
+    See docs/fault-cases.md#fault-12."""
     setup = Setup("bctrl_browsers", "by-id", {"keys": "forgotten", "names": "unique"})
     async with world(tmp_path, sqlite_location, setups=[setup]) as w:
         upstream, name = w.providers["by-id"], unique_name()
@@ -137,7 +137,7 @@ async def test_alias_and_id_of_a_scope_are_one_namespace(sqlite_location: StoreL
 async def test_64_creates_without_a_provider_make_one_runtime_while_a_provider_goes_up_and_down(
     api: str, sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
-    """See docs/fault-cases.md#case-12."""
+    """See docs/fault-cases.md#fault-12."""
     setups = [Setup(api, "one", {}), Setup(api, "two", {})]
     async with (
         world(tmp_path, sqlite_location, setups=setups) as w,
@@ -167,7 +167,7 @@ async def test_64_creates_without_a_provider_make_one_runtime_while_a_provider_g
 async def test_same_key_of_two_principals_is_two_creates_that_reveal_nothing_of_each_other(
     api: str, sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
-    """See docs/fault-cases.md#case-13."""
+    """See docs/fault-cases.md#fault-13."""
     async with world(tmp_path, sqlite_location) as w, w.gateway(), session(OTHER_KEY) as other:
         upstream = w.providers[api.replace("_", "-")]
         mine, theirs = unique_name(), unique_name()
@@ -183,7 +183,7 @@ async def test_same_key_of_two_principals_is_two_creates_that_reveal_nothing_of_
 
 
 async def test_body_with_reordered_members_is_the_same_create(sqlite_location: StoreLocation, tmp_path: Path) -> None:
-    """See docs/fault-cases.md#case-13."""
+    """See docs/fault-cases.md#fault-13."""
     one = {"kind": "durable", "provider": "durable", "name": "n", "labels": {"a": "1", "b": "2"}}
     other = {"labels": {"b": "2", "a": "1"}, "name": "n", "provider": "durable", "kind": "durable"}
     async with world(tmp_path, sqlite_location) as w, w.gateway() as gateway:
@@ -195,7 +195,7 @@ async def test_body_with_reordered_members_is_the_same_create(sqlite_location: S
 async def test_omitted_member_explicit_default_and_empty_list_are_different_creates(
     sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
-    """Otherwise a later version with other defaults would treat two bodies as one. See docs/fault-cases.md#case-13."""
+    """Otherwise a later version with other defaults would treat two bodies as one. See docs/fault-cases.md#fault-13."""
     launches: list[dict[str, Any]] = [
         {},
         {"launch": {"mode": "ephemeral"}},

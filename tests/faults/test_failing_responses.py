@@ -26,7 +26,7 @@ async def test_failure_after_the_commit_leads_to_no_failover_and_no_second_runti
     rule: dict[str, Any], api: str, sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
     """Two providers are available. A second POST is sent only where the provider recognises a repeated create.
-    See docs/fault-cases.md#case-4."""
+    See docs/fault-cases.md#fault-4."""
     setups = [Setup(api, "one", {}), Setup(api, "two", {})]
     async with (
         world(tmp_path, sqlite_location, deadline=1, setups=setups) as w,
@@ -65,7 +65,7 @@ async def test_failure_after_the_commit_leads_to_no_failover_and_no_second_runti
 async def test_refused_replay_leaves_the_create_unknown(
     status: int, api: str, sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
-    """See docs/fault-cases.md#case-6."""
+    """See docs/fault-cases.md#fault-6."""
     async with world(tmp_path, sqlite_location, deadline=1) as w, w.gateway(creates={"wait_out": 30}):
         upstream, name = w.providers[api.replace("_", "-")], unique_name()
         upstream.fault("drop_after", times=1)

@@ -20,7 +20,7 @@ SHORT = {"wait_out": 0.5}
 async def test_commit_after_the_timeout_and_within_the_wait_out_is_the_only_runtime(
     api: str, store_location: StoreLocation, tmp_path: Path
 ) -> None:
-    """See docs/fault-cases.md#case-1."""
+    """See docs/fault-cases.md#fault-1."""
     async with world(tmp_path, store_location, deadline=0.3) as w, w.gateway(creates={"wait_out": 30}):
         upstream, name = w.providers[api.replace("_", "-")], unique_name()
         upstream.fault("hold", times=1)
@@ -41,7 +41,7 @@ async def test_commit_after_a_kill_is_the_runtime_that_the_retry_returns(
     store_location: StoreLocation, tmp_path: Path
 ) -> None:
     """At all three APIs at once: the sending gateway is killed, the providers commit, another gateway gets the retry.
-    See docs/fault-cases.md#case-1."""
+    See docs/fault-cases.md#fault-1."""
     async with world(tmp_path, store_location, deadline=DEADLINE) as w:
         settings = write_settings(tmp_path, settings_of(w.providers.values()), store_location.settings)
         async with replicas(settings, 2) as (one, other):
@@ -75,7 +75,7 @@ async def test_commit_after_a_kill_is_the_runtime_that_the_retry_returns(
 async def test_commit_after_the_wait_out_is_found_and_logged_as_late(
     api: str, sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
-    """See docs/fault-cases.md#case-1."""
+    """See docs/fault-cases.md#fault-1."""
     async with world(tmp_path, sqlite_location, deadline=0.3) as w, w.gateway(creates=SHORT) as gateway:
         upstream, name = w.providers[api.replace("_", "-")], unique_name()
         upstream.fault("hold", times=1)
@@ -103,7 +103,7 @@ async def test_second_runtime_after_the_wait_out_is_recorded_counted_and_logged_
     setup: Setup, sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
     """One runtime cannot be promised here: the provider has no idempotency keys, and its names are not unique.
-    See docs/fault-cases.md#case-1."""
+    See docs/fault-cases.md#fault-1."""
     async with world(tmp_path, sqlite_location, deadline=0.3, setups=[setup]) as w, w.gateway(creates=SHORT) as gateway:
         upstream, name = w.providers[setup.name], unique_name()
         upstream.fault("hold", times=1)
@@ -134,7 +134,7 @@ async def test_half_a_response_and_a_lagging_look_up_park_the_create(
     api: str, sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
     """The status line proved that a runtime was made, so an empty look-up does not mean absent. Late proof is accepted.
-    See docs/fault-cases.md#case-3."""
+    See docs/fault-cases.md#fault-3."""
     async with world(tmp_path, sqlite_location, deadline=1) as w, w.gateway(creates=SHORT):
         upstream, name = w.providers[api.replace("_", "-")], unique_name()
         for fault in ("half_body", "list_lag", "get_lag"):
@@ -156,7 +156,7 @@ async def test_half_a_response_to_a_free_create_is_settled_by_sending_again(
     sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
     """durable makes one runtime per key, and an idle one is free: no caller is needed, and no look-up.
-    See docs/fault-cases.md#case-3."""
+    See docs/fault-cases.md#fault-3."""
     async with world(tmp_path, sqlite_location, deadline=1) as w, w.gateway(creates=SHORT):
         upstream, name = w.providers["durable"], unique_name()
         for fault in ("half_body", "list_lag", "get_lag"):

@@ -18,7 +18,7 @@ PATIENT = {"wait_out": 60}
 
 @pytest.mark.parametrize("api", APIS)
 async def test_full_bulkhead_leaves_no_intent_open(api: str, sqlite_location: StoreLocation, tmp_path: Path) -> None:
-    """See docs/fault-cases.md#case-20."""
+    """See docs/fault-cases.md#fault-20."""
     narrow = {"policies": {"create": {"in_flight": 1, "waiting": 0}}}
     async with world(tmp_path, sqlite_location, deadline=10) as w:
         upstream, name = w.providers[api.replace("_", "-")], unique_name()
@@ -37,7 +37,7 @@ async def test_full_bulkhead_leaves_no_intent_open(api: str, sqlite_location: St
 
 @pytest.mark.parametrize("api", APIS)
 async def test_open_breaker_leaves_no_intent_open(api: str, sqlite_location: StoreLocation, tmp_path: Path) -> None:
-    """See docs/fault-cases.md#case-20."""
+    """See docs/fault-cases.md#fault-20."""
     quick = {"policies": {"breaker": {"minimum": 2, "rest": 0.2}, "retry": {"tries": 1}}}
     async with world(tmp_path, sqlite_location, deadline=1) as w:
         upstream, name = w.providers[api.replace("_", "-")], unique_name()
@@ -56,7 +56,7 @@ async def test_open_breaker_leaves_no_intent_open(api: str, sqlite_location: Sto
 async def test_settling_continues_while_reads_and_creates_flood_the_provider(
     sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
-    """See docs/fault-cases.md#case-20."""
+    """See docs/fault-cases.md#fault-20."""
     narrow = {
         "policies": {lane: {"in_flight": 1, "waiting": 1} for lane in ("read", "create")},
         "deadlines": {"create": 10, "get": 10},

@@ -25,7 +25,7 @@ PATIENT = {"wait_out": 60}
 async def test_gateway_suspended_past_its_lease_makes_no_second_runtime_when_it_continues(
     store_location: StoreLocation, tmp_path: Path
 ) -> None:
-    """Another gateway has taken over its creates meanwhile, and completed them. See docs/fault-cases.md#case-14."""
+    """Another gateway has taken over its creates meanwhile, and completed them. See docs/fault-cases.md#fault-14."""
     setups = [
         Setup("durable", "durable", {}),
         Setup("bctrl", "bctrl", {"live_alias": "second"}),
@@ -68,7 +68,7 @@ async def test_gateway_suspended_before_its_send_sends_nothing_when_it_continues
     store_location: StoreLocation, tmp_path: Path
 ) -> None:
     """Right before the first byte it checks its lease again. Here the look-up before the create is held.
-    See docs/fault-cases.md#case-14."""
+    See docs/fault-cases.md#fault-14."""
     setup = Setup("bctrl", "bctrl", {"live_alias": "second"})
     async with world(tmp_path, store_location, deadline=10, setups=[setup]) as w:
         upstream, name = w.providers["bctrl"], unique_name()
@@ -103,7 +103,7 @@ async def test_wrong_clocks_lead_to_no_second_runtime(
     database_ahead: float, postgres: PostgresCluster, tmp_path: Path
 ) -> None:
     """The database's clock jumps between the attempts, and the clocks of the two replicas differ by 20 minutes.
-    See docs/fault-cases.md#case-15."""
+    See docs/fault-cases.md#fault-15."""
     async with postgres_stores(postgres) as subject:
         settings = {"url": subject.dsn, "encryption_keys": [encryption_key()]}
         location = StoreLocation("postgres", settings, subject.make)
@@ -129,7 +129,7 @@ async def test_wrong_clocks_lead_to_no_second_runtime(
 async def test_create_that_costs_money_is_not_sent_again_without_a_caller(
     api: str, sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
-    """See docs/fault-cases.md#case-16."""
+    """See docs/fault-cases.md#fault-16."""
     async with world(tmp_path, sqlite_location, deadline=1) as w, w.gateway(creates={"wait_out": 0.5}):
         upstream = w.providers[api.replace("_", "-")]
         upstream.fault("drop_before", times=1)
@@ -144,7 +144,7 @@ async def test_create_that_costs_money_is_not_sent_again_without_a_caller(
 
 
 async def test_free_create_is_sent_again_without_a_caller(sqlite_location: StoreLocation, tmp_path: Path) -> None:
-    """See docs/fault-cases.md#case-16."""
+    """See docs/fault-cases.md#fault-16."""
     async with world(tmp_path, sqlite_location, deadline=1) as w, w.gateway(creates=PATIENT):
         upstream = w.providers["durable"]
         upstream.fault("drop_before", times=1)
@@ -158,9 +158,8 @@ async def test_gateway_killed_at_a_step_of_a_create_leaves_one_runtime(
     point: str, store_location: StoreLocation, tmp_path: Path
 ) -> None:
     """The intent is written but not sent; the response is received but not written; it is written but not returned.
-    See docs/fault-cases.md#case-17."""
-    # The create has to reach the step before its deadline, also on a busy machine; the lease that the survivor waits for
-    # ends that much later.
+    See docs/fault-cases.md#fault-17."""
+    # The create has to reach the step before its deadline, also on a busy machine; the survivor waits that much longer.
     deadline = DEADLINE if point == "after:begin" else 3 * DEADLINE
     async with world(tmp_path, store_location, deadline=deadline) as w:
         settings = write_settings(tmp_path, settings_of(w.providers.values()), store_location.settings)
@@ -191,7 +190,7 @@ async def test_gateway_killed_during_failover_leaves_one_runtime(
     point: str, store_location: StoreLocation, tmp_path: Path
 ) -> None:
     """The first provider has proved that it made nothing; the kill is before or after the write of the next attempt.
-    See docs/fault-cases.md#case-17."""
+    See docs/fault-cases.md#fault-17."""
     setups = [Setup("durable", "one", {}), Setup("durable", "two", {})]
     async with world(tmp_path, store_location, deadline=DEADLINE, setups=setups) as w:
         one, two = w.providers.values()
@@ -217,7 +216,7 @@ async def test_caller_that_disconnects_at_any_point_does_not_cancel_its_create(
     sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
     """At 20 points: within the request's head and body, and while the provider holds the create.
-    See docs/fault-cases.md#case-19."""
+    See docs/fault-cases.md#fault-19."""
     async with world(tmp_path, sqlite_location, deadline=5) as w, w.gateway(creates=PATIENT) as gateway:
         for point in range(20):
             upstream = list(w.providers.values())[point % 3]
@@ -246,7 +245,7 @@ async def test_terminated_gateway_writes_creates_in_progress_as_unknown_and_rele
     store_location: StoreLocation, tmp_path: Path
 ) -> None:
     """The provider hangs beyond ``shutdown.grace``. The intent has no lease, so another gateway can take it at once.
-    See docs/fault-cases.md#case-19."""
+    See docs/fault-cases.md#fault-19."""
     async with world(tmp_path, store_location, deadline=30) as w:
         sections = {"shutdown": {"grace": 0.3}, "creates": PATIENT}
         settings = write_settings(tmp_path, settings_of(w.providers.values()), store_location.settings, **sections)

@@ -26,7 +26,7 @@ async def test_lagging_look_up_sends_no_second_create_despite_a_cached_read_and_
     sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
     """Settling bypasses every cache, and does not take a runtime for absent that it does not find yet.
-    See docs/fault-cases.md#case-2."""
+    See docs/fault-cases.md#fault-2."""
     setup = Setup("bctrl", "bctrl", {"live_alias": "second"})
     async with world(tmp_path, sqlite_location, deadline=1, setups=[setup]) as w, w.gateway(creates=PATIENT) as gateway:
         upstream, name = w.providers["bctrl"], unique_name()
@@ -51,7 +51,7 @@ async def test_lagging_look_up_sends_no_second_create_despite_a_cached_read_and_
 async def test_own_runtime_is_recognised_after_its_config_was_replaced_natively(
     sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
-    """See docs/fault-cases.md#case-7."""
+    """See docs/fault-cases.md#fault-7."""
     async with world(tmp_path, sqlite_location, deadline=1) as w, w.gateway(creates=PATIENT):
         upstream, name = w.providers["durable"], unique_name()
         upstream.fault("hold_after", times=1)
@@ -69,7 +69,7 @@ async def test_own_runtime_is_recognised_after_its_config_was_replaced_natively(
 async def test_runtime_of_that_name_with_another_config_already_exists(
     sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
-    """See docs/fault-cases.md#case-7."""
+    """See docs/fault-cases.md#fault-7."""
     async with world(tmp_path, sqlite_location, deadline=1) as w, w.gateway(creates=PATIENT):
         upstream, name = w.providers["durable"], unique_name()
         theirs = await upstream.natively(w.client, "POST", WORKSPACE, {"key": name, "config": OTHER_CONFIG})
@@ -83,7 +83,7 @@ async def test_runtime_of_that_name_with_another_config_already_exists(
 async def test_lost_response_does_not_make_an_older_native_runtime_the_creates_own(
     sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
-    """See docs/fault-cases.md#case-7."""
+    """See docs/fault-cases.md#fault-7."""
     async with world(tmp_path, sqlite_location, deadline=1) as w, w.gateway(creates={"wait_out": 1}):
         upstream, name = w.providers["durable"], unique_name()
         with patch.object(upstream.emulator, "now", lambda: time.time() - 60):
@@ -103,7 +103,7 @@ async def test_lost_response_does_not_make_an_older_native_runtime_the_creates_o
 async def test_browser_whose_key_was_forgotten_is_recognised_by_its_marker(
     sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
-    """See docs/fault-cases.md#case-8."""
+    """See docs/fault-cases.md#fault-8."""
     setup = Setup("bctrl_browsers", "bctrl-browsers", {"keys": "forgotten", "names": "unique"})
     async with world(tmp_path, sqlite_location, deadline=1, setups=[setup]) as w, w.gateway(creates=PATIENT) as gateway:
         upstream, name = w.providers["bctrl-browsers"], unique_name()
@@ -122,7 +122,7 @@ async def test_browser_whose_key_was_forgotten_is_recognised_by_its_marker(
 
 
 async def test_native_browser_of_that_name_already_exists(sqlite_location: StoreLocation, tmp_path: Path) -> None:
-    """See docs/fault-cases.md#case-8."""
+    """See docs/fault-cases.md#fault-8."""
     setup = Setup("bctrl_browsers", "bctrl-browsers", {"keys": "forgotten", "names": "unique"})
     async with world(tmp_path, sqlite_location, deadline=1, setups=[setup]) as w, w.gateway(creates=PATIENT):
         upstream, name = w.providers["bctrl-browsers"], unique_name()
@@ -137,7 +137,7 @@ async def test_native_browser_of_that_name_already_exists(sqlite_location: Store
 async def test_without_key_and_name_every_attempt_is_a_new_create(
     api: str, sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
-    """See docs/fault-cases.md#case-9."""
+    """See docs/fault-cases.md#fault-9."""
     async with world(tmp_path, sqlite_location) as w, w.gateway():
         upstream = w.providers[api.replace("_", "-")]
         responses = [await w.create(upstream, None) for _ in range(2)]
@@ -147,7 +147,7 @@ async def test_without_key_and_name_every_attempt_is_a_new_create(
 
 @pytest.mark.parametrize("api", APIS)
 async def test_key_without_a_name_makes_one_runtime(api: str, sqlite_location: StoreLocation, tmp_path: Path) -> None:
-    """See docs/fault-cases.md#case-9."""
+    """See docs/fault-cases.md#fault-9."""
     async with world(tmp_path, sqlite_location, deadline=1) as w, w.gateway(creates=PATIENT):
         upstream = w.providers[api.replace("_", "-")]
         upstream.fault("drop_after", times=1)
@@ -165,7 +165,7 @@ async def test_store_lost_between_attempts_leads_to_no_second_runtime(
     api: str, named: bool, sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
     """Derived names and keys are the same again, so the provider recognises the create. The status is 200 or 201.
-    See docs/fault-cases.md#case-9."""
+    See docs/fault-cases.md#fault-9."""
     name = unique_name() if named else None
     async with world(tmp_path, sqlite_location, deadline=1) as w:
         upstream = w.providers[api.replace("_", "-")]
@@ -191,7 +191,7 @@ _ALL = [dict(zip(_PERSONALITIES, values, strict=True)) for values in itertools.p
 async def test_after_a_stop_the_key_keeps_its_response_and_the_name_makes_a_new_runtime(
     personality: dict[str, str], sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
-    """See docs/fault-cases.md#case-11."""
+    """See docs/fault-cases.md#fault-11."""
     setup = Setup("bctrl", "bctrl", personality)
     async with world(tmp_path, sqlite_location, setups=[setup]) as w, w.gateway() as gateway:
         upstream, name = w.providers["bctrl"], unique_name()

@@ -22,7 +22,7 @@ _TABLES = ("SELECT * FROM intents", "SELECT * FROM pins", "SELECT * FROM specs",
 async def test_store_holds_no_secret_and_no_digest_of_a_guessable_secret(
     store_location: StoreLocation, tmp_path: Path
 ) -> None:
-    """See docs/fault-cases.md#case-21."""
+    """See docs/fault-cases.md#fault-21."""
     async with world(tmp_path, store_location, deadline=1) as w:
         async with w.gateway(creates={"wait_out": 60, "settle_every": 60}) as gateway:
             for name, upstream in w.providers.items():

@@ -28,7 +28,7 @@ CREATE CONSTRAINT TRIGGER dies AFTER INSERT ON intents DEFERRABLE INITIALLY DEFE
 
 
 async def test_without_a_store_creates_fail_and_reads_work(store_location: StoreLocation, tmp_path: Path) -> None:
-    """See docs/fault-cases.md#case-18."""
+    """See docs/fault-cases.md#fault-18."""
     async with world(tmp_path, store_location, deadline=1) as w, w.gateway() as gateway:
         for upstream in w.providers.values():
             assert (await w.create(upstream, f"before-{upstream.name}", f"b-{upstream.name}")).status == 201
@@ -51,7 +51,7 @@ async def test_without_a_store_creates_fail_and_reads_work(store_location: Store
 async def test_response_that_cannot_be_stored_is_returned_and_settled_later(
     store_location: StoreLocation, tmp_path: Path
 ) -> None:
-    """See docs/fault-cases.md#case-18."""
+    """See docs/fault-cases.md#fault-18."""
     async with world(tmp_path, store_location, deadline=3) as w, w.gateway(creates={**PATIENT, "send_within": 0.5}):
         providers = list(w.providers.values())
         for upstream in providers:
@@ -83,7 +83,7 @@ async def test_response_that_cannot_be_stored_is_returned_and_settled_later(
 
 @pytest.mark.parametrize("store_location", ["postgres"], indirect=True)
 async def test_failed_commit_sends_nothing(store_location: StoreLocation, tmp_path: Path) -> None:
-    """See docs/fault-cases.md#case-18."""
+    """See docs/fault-cases.md#fault-18."""
     async with world(tmp_path, store_location, deadline=1) as w, w.gateway(creates=PATIENT):
         upstream, name = w.providers["bctrl"], unique_name()
         async with connected(store_location.settings["url"]) as connection:
@@ -101,7 +101,7 @@ async def test_commit_whose_acknowledgement_is_lost_sends_nothing(
     api: str, sqlite_location: StoreLocation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The intent exists. The gateway that missed the acknowledgement does not send, and others do once its lease ends.
-    See docs/fault-cases.md#case-18."""
+    See docs/fault-cases.md#fault-18."""
     begin: Callable[..., Awaitable[Any]] = SqlStore.begin
 
     async def unacknowledged(*arguments: Any, **options: Any) -> Any:
@@ -126,7 +126,7 @@ async def test_commit_whose_acknowledgement_is_lost_sends_nothing(
 async def test_store_restored_from_an_old_copy_leads_to_no_second_runtime(
     api: str, sqlite_location: StoreLocation, tmp_path: Path
 ) -> None:
-    """See docs/fault-cases.md#case-18."""
+    """See docs/fault-cases.md#fault-18."""
     copy = tmp_path / "copy"
     copy.mkdir()
     async with world(tmp_path, sqlite_location, deadline=1) as w:

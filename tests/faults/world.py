@@ -98,7 +98,7 @@ class World:
         return response
 
     async def intent(self, key: str, principal: str = "caller") -> Intent:
-        """The intent of a key. Raises ``AssertionError`` if there is none."""
+        """The intent of a key. Raises ``AssertionError`` if the store has none."""
         found = await self.store.by_key(principal, key)
         assert found is not None, f"no intent of {key}"
         return found

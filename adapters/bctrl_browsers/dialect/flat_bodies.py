@@ -135,7 +135,7 @@ def detail(browser: Mapping[str, Any], runtime: Runtime) -> dict[str, Any]:
 
 
 def connection(browser: Mapping[str, Any], runtime: Runtime) -> dict[str, Any] | None:
-    """The ``connection`` of a running browser in the spellings of all clients of the era; None while there is none."""
+    """The ``connection`` of a running browser in the spellings of all clients of the era; None before it is ready."""
     run = browser.get("currentRun") or {}
     urls = run.get("connections") or {}
     if runtime.state is not State.RUNNING or not urls.get("cdpUrl"):

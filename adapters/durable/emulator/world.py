@@ -234,7 +234,7 @@ class Workspace:
         return sorted(self.runtimes.values(), key=lambda runtime: (runtime.created_at, runtime.id))
 
     def keyed(self, key: str, owner: str | None) -> Runtime | None:
-        """The oldest runtime with a key; of one owner, or of any if ``owner`` is None."""
+        """The oldest runtime with a key; of one owner, or of any without ``owner``."""
         return next(
             (runtime for runtime in self.ordered() if runtime.key == key and owner in {None, runtime.owner}), None
         )

@@ -78,7 +78,7 @@ ANY: Final = CacheDirectives()
 
 
 class Served(NamedTuple):
-    """A response and its origin. ``age`` and ``ttl`` (the rest of its freshness) are seconds; ``age`` is None for a new
+    """A response and its origin. ``age`` and ``ttl`` (the rest of its freshness) are seconds; ``age`` None: a new
     one. ``error`` is why a stale one was used."""
 
     response: EncodedResponse

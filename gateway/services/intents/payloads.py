@@ -89,7 +89,7 @@ class PayloadSealer:
         return self._sealer.seal(msgspec.json.encode(answer), Cell(_TABLE, intent_id, "outcome"))
 
     def outcome(self, intent: Intent) -> Created | None:
-        """The response that was returned; None if there is none yet. Raises :class:`Unreadable`."""
+        """The response that was returned; None before that. Raises :class:`Unreadable`."""
         if intent.outcome is None:
             return None
         unsealed = self._sealer.unseal(intent.outcome, Cell(_TABLE, intent.id, "outcome"))

@@ -32,7 +32,7 @@ class SlotPool:
         return len(self._queue)
 
     def try_acquire(self) -> bool:
-        """Take a free slot; False when there is none."""
+        """Take a free slot; False when all are taken."""
         if self.in_flight < self.limit:  # (then the queue is empty: a released slot goes to the queue first)
             self.in_flight += 1
             return True

@@ -95,7 +95,7 @@ class Retry(WrappingTransport):
     def _pause(
         self, operation: Operation, tries: int, last: float, outcome: TransportFailure | UpstreamResponse
     ) -> float | None:
-        """Seconds until the next attempt; None when there is none."""
+        """Seconds until the next attempt; None after the last one."""
         settings = self._settings
         if tries >= settings.tries or not _may_help(operation, outcome):
             return None

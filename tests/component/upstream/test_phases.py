@@ -1,5 +1,5 @@
 """For every exception of the client, wherever it is raised, the phase matches what the server saw
-(``docs/fault-cases.md#case-5``).
+(``docs/fault-cases.md#fault-5``).
 
 The phase decides whether a create may be sent again, so it must not be guessed from the class of an exception: most of
 them are raised before a request was sent as well as after.

@@ -1,4 +1,4 @@
-"""The create promise under as many interleavings as there is time for (docs/fault-cases.md#case-14).
+"""The create promise under as many interleavings as there is time for (docs/fault-cases.md#fault-14).
 
 The environment variable ``INTERLEAVINGS`` is the minimum number of runs in total, 10,000 by default; ``FAULTS_SEED``
 seeds the samples and the walks, 1 by default. See ``README.md``.

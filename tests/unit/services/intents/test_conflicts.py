@@ -37,7 +37,7 @@ CONFLICT = error_response(409, errors.AlreadyExists)
 )
 @pytest.mark.parametrize("made", [True, False])
 async def test_refused_replay_leaves_the_create_unknown(adapter_of: AdapterType, refusal: Failure, made: bool) -> None:
-    """See docs/fault-cases.md#case-6."""
+    """See docs/fault-cases.md#fault-6."""
     adapter = adapter_of()
     scene = await lost_create(adapter, made=made)
     if made:
@@ -63,7 +63,7 @@ def look_ups_work(adapter: Durable | Plain | Keyed) -> None:
 
 async def test_replay_that_returns_the_own_runtime_completes_the_create() -> None:
     """The provider reports that the runtime existed already, but it did not before the first send.
-    See docs/fault-cases.md#case-7."""
+    See docs/fault-cases.md#fault-7."""
     adapter = Durable()
     scene = await lost_create(adapter, made=True)
     response = await scene.create(key="k")
@@ -74,7 +74,7 @@ async def test_replay_that_returns_the_own_runtime_completes_the_create() -> Non
 @pytest.mark.parametrize("adapter_of", [Durable, Keyed])
 async def test_replay_that_conflicts_with_the_own_runtime_completes_the_create(adapter_of: AdapterType) -> None:
     """Its config was replaced natively, or the provider has forgotten the key. A look-up recognises the runtime.
-    See docs/fault-cases.md#case-7 and #case-8."""
+    See docs/fault-cases.md#fault-7 and #case-8."""
     adapter = adapter_of()
     scene = await lost_create(adapter, made=True)
     if isinstance(adapter, Keyed):
@@ -173,7 +173,7 @@ async def test_native_runtime_of_the_name_leaves_a_lost_create_unknown() -> None
 
 @pytest.mark.parametrize("if_exists", ["fail", "return"])
 async def test_replay_that_conflicts_with_a_native_runtime_is_refused(if_exists: str) -> None:
-    """The provider keeps names unique, so the lost create cannot take effect later. See docs/fault-cases.md#case-8."""
+    """The provider keeps names unique, so the lost create cannot take effect later. See docs/fault-cases.md#fault-8."""
     adapter = Keyed()
     scene = Scene(adapter)
     adapter.world.fail("create", LOST)

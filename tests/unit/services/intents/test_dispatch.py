@@ -78,7 +78,7 @@ NO_PROOF: list[Failure] = [
 async def test_without_proof_no_other_provider_is_tried_not_even_by_a_retry(
     adapter_of: AdapterType, failure: Failure
 ) -> None:
-    """See docs/fault-cases.md#case-4."""
+    """See docs/fault-cases.md#fault-4."""
     one, other = two_providers(adapter_of)
     one.world.fail("create", failure, failure)
     scene = Scene(one, other)
@@ -173,7 +173,7 @@ async def test_provider_whose_account_cannot_be_read_has_made_nothing() -> None:
 
 @pytest.mark.parametrize("failing", ["circuit_open", "overloaded"])
 async def test_create_that_the_gateway_itself_refuses_leaves_no_intent(failing: str) -> None:
-    """See docs/fault-cases.md#case-20."""
+    """See docs/fault-cases.md#fault-20."""
     one, other = two_providers()
 
     class Held:
@@ -201,7 +201,7 @@ async def test_without_a_store_no_create_is_sent() -> None:
 
 
 async def test_store_failure_between_two_providers_sends_nothing_to_the_second() -> None:
-    """See docs/fault-cases.md#case-17."""
+    """See docs/fault-cases.md#fault-17."""
     for done in (False, True):
         one, other = two_providers()
         one.world.fail("create", REFUSED)

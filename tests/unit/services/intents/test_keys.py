@@ -88,7 +88,7 @@ DIFFERENT: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("first", range(len(DIFFERENT)))
 async def test_omitted_null_empty_and_explicit_default_are_different_requests(first: int) -> None:
-    """See docs/fault-cases.md#case-13."""
+    """See docs/fault-cases.md#fault-13."""
     scene = Scene(Durable())
     await scene.create(key="k", **DIFFERENT[first])
     for other, fields in enumerate(DIFFERENT):
@@ -106,7 +106,7 @@ async def test_member_order_and_number_format_do_not_change_the_request() -> Non
 
 
 async def test_same_key_of_two_principals_makes_two_runtimes() -> None:
-    """Neither receives the other's runtime. See docs/fault-cases.md#case-13."""
+    """Neither receives the other's runtime. See docs/fault-cases.md#fault-13."""
     adapter = Durable()
     scene = Scene(adapter)
     responses = [await scene.create(name=None, key="k", principal=who) for who in ("alice", "bob")]
@@ -117,7 +117,7 @@ async def test_same_key_of_two_principals_makes_two_runtimes() -> None:
 
 
 async def test_key_without_a_name_has_the_same_derived_name_in_every_attempt() -> None:
-    """See docs/fault-cases.md#case-9."""
+    """See docs/fault-cases.md#fault-9."""
     adapter = Plain()
     scene = await lost_create(adapter, made=True, name=None)
     name = scene.intent.name

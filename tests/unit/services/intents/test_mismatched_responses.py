@@ -1,4 +1,4 @@
-"""Responses whose runtime has another name than was sent. See docs/fault-cases.md#case-0."""
+"""Responses whose runtime has another name than was sent. See docs/fault-cases.md#fault-0."""
 
 from collections.abc import Sequence
 

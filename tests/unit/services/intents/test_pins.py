@@ -78,7 +78,7 @@ async def test_name_held_by_another_create_at_the_second_provider_is_not_sent_th
 
 
 async def test_two_providers_of_one_account_are_one_namespace() -> None:
-    """What one of them may have made, the other does not make again. See docs/fault-cases.md#case-12."""
+    """What one of them may have made, the other does not make again. See docs/fault-cases.md#fault-12."""
     one, other = Plain("one", order=1), Plain("two", order=2)
     for adapter in (one, other):
 

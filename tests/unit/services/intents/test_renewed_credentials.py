@@ -68,7 +68,7 @@ async def test_made_runtime_is_found_for_the_caller_that_retries(adapter_of: typ
 async def test_create_that_is_not_found_is_parked_and_never_sent_again(
     adapter_of: type[Plain | Keyed], scope: str
 ) -> None:
-    """Another owner may not see the owner's runtimes. See docs/fault-cases.md#case-10."""
+    """Another owner may not see the owner's runtimes. See docs/fault-cases.md#fault-10."""
     first = adapter_of(scope=scope)
     scene = await lost_create(first, made=False)
     renewed = renew(scene, first)

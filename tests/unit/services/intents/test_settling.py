@@ -50,7 +50,7 @@ async def test_log_lines_of_settling_have_the_request_id_that_the_provider_recei
 @pytest.mark.parametrize("adapter_of", [Plain, Keyed])
 @pytest.mark.parametrize("made", [True, False])
 async def test_create_that_costs_money_is_only_looked_up(adapter_of: AdapterType, made: bool) -> None:
-    """See docs/fault-cases.md#case-16."""
+    """See docs/fault-cases.md#fault-16."""
     adapter = adapter_of()
     scene = await lost_create(adapter, made=made)
     took = await until_settled(scene)
@@ -117,7 +117,7 @@ async def test_free_create_is_not_sent_again_after_an_hour() -> None:
 
 @pytest.mark.parametrize("adapter_of", [Plain, Keyed])
 async def test_create_that_made_something_and_is_not_found_is_parked(adapter_of: AdapterType) -> None:
-    """The response proved that something exists, so it is not absent. See docs/fault-cases.md#case-3."""
+    """The response proved that something exists, so it is not absent. See docs/fault-cases.md#fault-3."""
     adapter = adapter_of()
     scene = await lost_create(adapter, made=False, failure=GARBAGE)
     took = await until_settled(scene)
@@ -184,7 +184,7 @@ async def test_late_evidence_is_looked_up_at_growing_intervals_for_a_day() -> No
 
 
 async def test_second_runtime_after_the_wait_out_is_a_surplus_and_is_not_stopped() -> None:
-    """The create was duplicated in transit. See docs/fault-cases.md#case-1."""
+    """The create was duplicated in transit. See docs/fault-cases.md#fault-1."""
     adapter = Plain()
     scene = Scene(adapter)
     response = await scene.create(key="k")

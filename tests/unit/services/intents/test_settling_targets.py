@@ -1,4 +1,4 @@
-"""Settling of creates whose sealing key, credentials or provider were changed. See docs/fault-cases.md#case-10."""
+"""Settling of creates whose sealing key, credentials or provider were changed. See docs/fault-cases.md#fault-10."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def replace_sealing_key(scene: Scene) -> None:
 async def test_create_without_its_sealing_key_is_found_by_look_up_or_parked(
     adapter_of: AdapterType, made: bool
 ) -> None:
-    """The namespace has the account, so the target is still known. See docs/fault-cases.md#case-10."""
+    """The namespace has the account, so the target is still known. See docs/fault-cases.md#fault-10."""
     adapter = with_account(adapter_of())
     scene = await lost_create(adapter, made=made)
     replace_sealing_key(scene)
@@ -71,7 +71,7 @@ def with_account(adapter: Any, account: str = "acc-1") -> Any:
 @pytest.mark.parametrize("change", ["token", "account", "address", "scope", "gone"])
 @pytest.mark.parametrize("adapter_of", [Durable, Plain, Keyed])
 async def test_changed_target_sends_nothing_and_parks_the_create(adapter_of: AdapterType, change: str) -> None:
-    """See docs/fault-cases.md#case-10."""
+    """See docs/fault-cases.md#fault-10."""
     first = adapter_of() if change == "token" else with_account(adapter_of())
     scene = await lost_create(first, made=False)
     settings = {
