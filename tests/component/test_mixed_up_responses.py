@@ -41,6 +41,7 @@ class MixedUpProvider:
     dice: random.Random
     browsers: dict[str, dict[str, Any]] = field(default_factory=dict)
     strays: int = 0
+    connections: set[asyncio.Task[None]] = field(default_factory=set)
     port: int = 0
 
     @asynccontextmanager
@@ -48,8 +49,21 @@ class MixedUpProvider:
         async with await asyncio.start_server(self._serve, "127.0.0.1", 0) as server:
             self.port = server.sockets[0].getsockname()[1]
             yield self
+        for task in self.connections:  # a writer that outlives its event loop warns in whichever test runs then
+            task.cancel()
+        await asyncio.gather(*self.connections, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.connections.add(task)
+        try:
+            await self._answer_all(reader, writer)
+        finally:
+            self.connections.discard(task)
+            writer.close()
+
+    async def _answer_all(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         owed = b""
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while head := (await reader.readuntil(b"\r\n\r\n")).decode():
@@ -59,7 +73,6 @@ class MixedUpProvider:
                 response = self._respond(method, target.partition("?")[0], target, body)
                 writer.write(owed + response)
                 owed = await self._more(response, writer)
-        writer.close()
 
     async def _more(self, response: bytes, writer: asyncio.StreamWriter) -> bytes:
         """Send bytes that belong to no request, or return bytes to send before the next response."""
