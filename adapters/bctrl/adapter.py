@@ -23,6 +23,7 @@ from gateway.domain.runtime import Runtime
 from gateway.domain.values import Kind, is_uuid
 from gateway.ports.error_mapping import unreadable
 from gateway.ports.provider import Created, Deduplication, ProviderAdapter, SupportsStop, WireCreate
+from gateway.ports.redirects import redirect_error
 from gateway.ports.rows import PageRead, require_clear
 from gateway.ports.transport import (
     Call,
@@ -194,7 +195,8 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
     def _read(self, operation: Operation, response: UpstreamResponse, decode: Callable[[bytes], DecodedT]) -> DecodedT:
         """Decode a success (documented as 200; later eras return 201 for a create), or raise the response's error."""
         if not 200 <= response.status < 300:
-            raise error_of(self.name, operation, response)
+            redirected = redirect_error(self.name, operation, response, self.settings.base_url)
+            raise redirected or error_of(self.name, operation, response)
         try:
             return decode(response.body)
         except (ValueError, RecursionError) as exc:

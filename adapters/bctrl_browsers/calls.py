@@ -14,6 +14,7 @@ from gateway.domain.pages import ListFilter, ProviderQuery
 from gateway.domain.values import State
 from gateway.ports.error_mapping import unreadable
 from gateway.ports.provider import Seen
+from gateway.ports.redirects import redirect_error
 from gateway.ports.rows import PageRead
 from gateway.ports.transport import Call, Transport, UpstreamRequest, UpstreamResponse
 
@@ -57,7 +58,8 @@ class BrowserCalls:
         """Decode a success (documented as 201 for a create, else 200; any 2xx is accepted) or raise the response's
         error."""
         if not 200 <= response.status < 300:
-            raise error_of(self._provider, operation, response)
+            redirected = redirect_error(self._provider, operation, response, self._settings.base_url)
+            raise redirected or error_of(self._provider, operation, response)
         try:
             return decode(response.body)
         except (ValueError, RecursionError) as exc:

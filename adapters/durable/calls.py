@@ -7,12 +7,13 @@ from typing import Final, TypeVar
 from adapters.durable import mapping, wire
 from adapters.durable.errors import failed
 from adapters.durable.settings import DurableSettings
-from gateway.domain.errors import ProviderBadResponse, ProviderFailure
+from gateway.domain.errors import GatewayError, ProviderBadResponse, ProviderFailure
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.operations import Operation
 from gateway.domain.pages import ProviderPage
 from gateway.domain.runtime import Runtime
 from gateway.ports.error_mapping import unrecognized_response_error
+from gateway.ports.redirects import redirect_error
 from gateway.ports.rows import PageRead, read_page
 from gateway.ports.transport import Call, Transport, UpstreamRequest, UpstreamResponse, path_segment
 
@@ -26,6 +27,7 @@ class DurableCalls:
 
     def __init__(self, settings: DurableSettings, transport: Transport, features: frozenset[str]) -> None:
         self.provider = settings.name
+        self._base_url = settings.base_url
         self._prefix = settings.path_prefix
         self._headers = settings.headers()
         self._transport = transport
@@ -67,7 +69,7 @@ class DurableCalls:
         response = await self._exchange(operation, method, path, call, query, body)
         if 200 <= response.status < 300:
             return response
-        raise failed(self.provider, operation, response)
+        raise self._failed(operation, response)
 
     async def account(self, call: Call) -> str:
         """The id of the user who owns the credentials; empty when the API has no such route (a 404 with a JSON object).
@@ -78,9 +80,13 @@ class DurableCalls:
         if response.status == 404 and _is_object(response.body):
             return ""
         if not 200 <= response.status < 300:
-            raise failed(self.provider, Operation.GET, response)
+            raise self._failed(Operation.GET, response)
         user: wire.UserBody = self.decoded(Operation.GET, response, wire.user_body.decode)
         return user.id
+
+    def _failed(self, operation: Operation, response: UpstreamResponse) -> GatewayError:
+        redirected = redirect_error(self.provider, operation, response, self._base_url)
+        return redirected or failed(self.provider, operation, response)
 
     async def _exchange(
         self,

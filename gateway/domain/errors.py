@@ -85,7 +85,7 @@ class ProviderFailure:
     """A provider's error response, verbatim. ``status`` is its HTTP status, ``code`` the provider's own error code.
 
     ``own_envelope``: the response has the provider's own error format, so it came from the provider itself and not from
-    a proxy before it.
+    a proxy before it. ``redirected_elsewhere``: it is a redirect to another server, so the request was not processed.
     """
 
     provider: str
@@ -94,6 +94,7 @@ class ProviderFailure:
     detail: str | None = None
     request_id: str | None = None
     own_envelope: bool = False
+    redirected_elsewhere: bool = False
 
 
 def pointer(*parts: str | int) -> str:

@@ -1,4 +1,8 @@
-"""What the end of one send proves by itself: by connection events, status and envelope, never by text."""
+"""What the end of one send proves by itself: by connection events, status and envelope, never by text.
+
+A redirect counts as status: it proves that nothing was made if it leads to another server (see
+:func:`gateway.ports.redirects.redirect_error`). Any other redirect proves nothing.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -78,6 +82,9 @@ def evidence_of(adapter: ProviderAdapter[Any], failure: TransportFailure | Gatew
     status = answer.status
     if 200 <= status < 300:
         proof = Proof.MADE
+    elif answer.redirected_elsewhere:
+        # This server only named another one, and the gateway does not follow: no server processed the create.
+        proof = Proof.NOTHING_MADE
     elif not answer.own_envelope:
         proof = Proof.NONE
     elif status in adapter.definitive_rejections:

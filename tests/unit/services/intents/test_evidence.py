@@ -60,6 +60,25 @@ def test_status_proves_something_only_in_the_providers_own_error_format(
         assert (evidence.proof, evidence.status, evidence.phase) == (expected, status, "answered")
 
 
+@pytest.mark.parametrize(
+    ("status", "elsewhere", "proof"),
+    [
+        (301, True, Proof.NOTHING_MADE),
+        (302, True, Proof.NOTHING_MADE),
+        (307, True, Proof.NOTHING_MADE),
+        (308, True, Proof.NOTHING_MADE),
+        (303, False, Proof.NONE),
+        (307, False, Proof.NONE),
+        (308, False, Proof.NONE),
+    ],
+)
+def test_redirect_proves_that_nothing_was_made_only_if_it_leads_to_another_server(
+    status: int, elsewhere: bool, proof: Proof
+) -> None:
+    answer = ProviderFailure("one", status, redirected_elsewhere=elsewhere)
+    assert evidence_of(FakeAdapter(), errors.ProviderBadResponse("x", failure=answer)).proof is proof
+
+
 @pytest.mark.parametrize("phase", Phase)
 @pytest.mark.parametrize("reason", ["timeout", "disconnected", "unreadable", "cut_short", "overloaded", "failed"])
 def test_without_a_response_the_phase_decides_and_not_the_reason(phase: Phase, reason: str) -> None:
