@@ -37,7 +37,7 @@ def create_api(
     metrics: Metrics,
     logger: Logger,
     clock: Clock,
-    keys: Mapping[str, bytes] | None,
+    keys: Mapping[bytes, str] | None,
     http: HttpSettings,
     dialects: Iterable[Dialect] = (),
     native: Mapping[str, PassThrough] | None = None,
@@ -46,9 +46,9 @@ def create_api(
 ) -> web.Application:
     """The unified API, the OpenAPI document and the documentation, to be served by ``GatewayRunner``.
 
-    ``keys`` maps key names to SHA-256 digests; None requires no key. ``with_admin`` False leaves the probes and metrics
-    to :func:`create_admin`. ``reads`` caches responses to reads; None asks the provider each time. ``dialects`` are
-    served below their prefixes, the providers of ``native`` unchanged below ``/native``.
+    ``keys`` maps SHA-256 digests of keys to principals; None requires no key. ``with_admin`` False leaves the probes
+    and metrics to :func:`create_admin`. ``reads`` caches responses to reads; None asks the provider each time.
+    ``dialects`` are served below their prefixes, the providers of ``native`` unchanged below ``/native``.
     """
     endpoints = Endpoints(authenticator=Authenticator(keys), metrics=metrics, logger=logger, clock=clock, http=http)
     # Set here and not in InFlight: the admin application has another InFlight, whose gauge would replace this one.

@@ -16,17 +16,18 @@ _API_KEY: Final = istr("X-API-Key")
 
 
 class Authenticator:
-    """Finds the principal of a request. ``keys`` maps each key's name to its SHA-256 digest; None requires no key."""
+    """Finds the principal of a request. ``keys`` maps the SHA-256 digest of each key to the name of its principal;
+    None requires no key."""
 
-    def __init__(self, keys: Mapping[str, bytes] | None) -> None:
+    def __init__(self, keys: Mapping[bytes, str] | None) -> None:
         self.replace(keys)
 
-    def replace(self, keys: Mapping[str, bytes] | None) -> None:
+    def replace(self, keys: Mapping[bytes, str] | None) -> None:
         """Accept these keys from now on, and no others."""
         self._keys = None if keys is None else tuple(keys.items())
 
     def principal(self, headers: MultiMapping[str]) -> str:
-        """The name of the caller's key.
+        """Return the name of the principal whose key the caller sent.
 
         Raises :class:`Unauthenticated` without a known key, and :class:`InvalidRequest` that names the
         header if the request carries two different keys. Every key is compared, each in constant time.
@@ -36,7 +37,7 @@ class Authenticator:
         token = _token(headers)
         digest = sha256(token.encode(errors="surrogateescape")).digest()
         found = None
-        for name, known in self._keys:
+        for known, name in self._keys:
             if hmac.compare_digest(known, digest):
                 found = name
         if found is None:

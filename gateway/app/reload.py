@@ -32,11 +32,13 @@ _UNUSED_CHECK_SECONDS: Final = 1.0  # between two checks whether a replaced prov
 
 
 class Change(NamedTuple):
-    """The result of a reload: names of providers, and the dotted paths of changed settings that need a restart."""
+    """The result of a reload: names of providers, the names of principals that were added, removed or have other keys,
+    and the dotted paths of changed settings that need a restart."""
 
     added: list[str]
     removed: list[str]
     changed: list[str]
+    principals: list[str]
     restart_needed: list[str]
 
 
@@ -153,6 +155,7 @@ class Reloader:
             added=[name for name in identities if name not in self._identities],
             removed=[name for name in self._identities if name not in identities],
             changed=[name for name in identities if name in self._identities and name not in same],
+            principals=_changed_principals(self.settings, settings),
             restart_needed=needed,
         )
         gone = [passed for name, passed in self._native.items() if native.get(name) is not passed]
@@ -195,7 +198,13 @@ class Reloader:
         self._metrics.reload_seconds.set(self._clock.now())
 
     def _log(self, change: Change) -> None:
-        self._logger.info(Event.SETTINGS_RELOADED, added=change.added, removed=change.removed, changed=change.changed)
+        self._logger.info(
+            Event.SETTINGS_RELOADED,
+            added=change.added,
+            removed=change.removed,
+            changed=change.changed,
+            principals=change.principals,
+        )
         if change.restart_needed:
             self._logger.warning(Event.RESTART_NEEDED, settings=change.restart_needed)
 
@@ -237,11 +246,14 @@ async def _close(one: Provider | PassThrough) -> None:
     await (one.close() if isinstance(one, PassThrough) else one.adapter.transport.close())
 
 
-def key_digests(settings: Settings) -> Mapping[str, bytes] | None:
-    """The digest of each key by its name; None if no key is required."""
-    if not isinstance(settings.auth, AuthSettings):
-        return None
-    return {name: key.digest for name, key in settings.auth.keys.items()}
+def key_digests(settings: Settings) -> Mapping[bytes, str] | None:
+    """The name of the principal of each key, by the digest of the key; None if no key is required."""
+    return settings.auth.names_by_digest if isinstance(settings.auth, AuthSettings) else None
+
+
+def _changed_principals(before: Settings, after: Settings) -> list[str]:
+    old, new = (one.auth.digests_by_name if isinstance(one.auth, AuthSettings) else {} for one in (before, after))
+    return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
 
 
 def dialect_rules(settings: Settings) -> dict[str, list[DialectRule]]:

@@ -1,15 +1,14 @@
 """Reads the settings file and the environment into typed settings."""
 
+from gateway.settings.access import AuthSettings, GatewayKey, PrincipalSettings
 from gateway.settings.cache import CacheSettings
 from gateway.settings.listen import ListenAddress, parse_listen
 from gateway.settings.loader import LoadedSettings, load_settings
 from gateway.settings.model import (
     NO_AUTH,
     AdminSettings,
-    AuthSettings,
     DialectRouteSettings,
     DialectSettings,
-    GatewayKey,
     HttpSettings,
     LogSettings,
     Settings,
@@ -35,6 +34,7 @@ __all__ = [
     "ListenAddress",
     "LoadedSettings",
     "LogSettings",
+    "PrincipalSettings",
     "Problem",
     "ReloadSettings",
     "Settings",

@@ -7,6 +7,7 @@ from operator import or_
 from typing import Any, Final
 
 from pydantic import create_model
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource
 from pydantic_settings import SettingsError as UnreadableVariable
 
@@ -26,6 +27,11 @@ class _OneVariable(EnvSettingsSource):
     def __init__(self, shape: type[BaseSettings], name: str, value: str) -> None:
         self._variable = {name.lower(): value}
         super().__init__(shape, env_prefix=PREFIX.lower(), env_nested_delimiter="__")
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """Return the lists and mappings that are JSON. Other text stays as written: a key may consist of digits."""
+        decoded = super().decode_complex_value(field_name, field, value)
+        return value if isinstance(decoded, int | float | str) else decoded
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
         return self._variable

@@ -10,11 +10,11 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from gateway.ports.provider_settings import ProviderSettings
+from gateway.settings.access import MANY, ONE, AuthSettings, GatewayKey, PrincipalSettings
 from gateway.settings.document import Document, read_document
 from gateway.settings.environment import apply_environment
 from gateway.settings.model import (
     NO_AUTH,
-    AuthSettings,
     DialectSettings,
     HttpSettings,
     Settings,
@@ -28,6 +28,11 @@ from gateway.settings.section import Section
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 _ADD_KEYS: Final = "add auth.keys, or spell out auth: none"
+_NOT_NAMES: Final = frozenset({"[key]", ONE, MANY})  # parts of pydantic's paths that no file has
+_SECTIONS: Final[Mapping[str, type[GatewayKey | PrincipalSettings]]] = {
+    "keys": GatewayKey,
+    "principals": PrincipalSettings,
+}
 _MESSAGES: Final = {
     "missing": "this setting is required",
     "extra_forbidden": "there is no setting of this name",
@@ -147,13 +152,25 @@ class _Reader:
         value = self._values.get("auth")
         if value == NO_AUTH:
             return NO_AUTH
-        if not value or (isinstance(value, dict) and value.keys() == {"keys"} and not value["keys"]):
+        if not value or (isinstance(value, dict) and value.keys() <= _SECTIONS.keys() and not any(value.values())):
             self._problems.add(("auth",), _ADD_KEYS)
             return None
         if not isinstance(value, dict):
             self._problems.add(("auth",), f"this must be a mapping or the word none; {_ADD_KEYS}")
             return None
-        return self._validated(AuthSettings, value, ("auth",))
+        return self._validated(AuthSettings, value, ("auth",)) or self._valid_principals(value)
+
+    def _valid_principals(self, value: dict[str, Any]) -> AuthSettings:
+        """Return the entries without a fault of their own, so that faults between entries are reported as well."""
+        valid: dict[str, Any] = {}
+        for section, model in _SECTIONS.items():
+            entries = value.get(section)
+            read = {
+                name: self._validated(model, entry, ("auth", section, str(name)))
+                for name, entry in (entries.items() if isinstance(entries, dict) else ())
+            }
+            valid[section] = {name: entry for name, entry in read.items() if entry is not None}
+        return AuthSettings.model_construct(None, **valid)
 
     def _providers(self) -> dict[str, ProviderSettings]:
         entries = self._values.get("providers")
@@ -224,7 +241,7 @@ class _Reader:
                 if at[0] == "providers" and loc == ("name",):
                     self._problems.add(at, "a provider's name must be 1 to 40 characters of a-z, 0-9 and -")
                 else:
-                    path = (*at, *(str(part) for part in loc if part != "[key]"))
+                    path = (*at, *(str(part) for part in loc if part not in _NOT_NAMES))
                     self._problems.add(path, _message(error["type"], error["msg"]))
             return None
         return None if self._problems.within(at) else section

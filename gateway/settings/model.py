@@ -1,7 +1,5 @@
 """The typed settings. Sizes are in bytes, times in seconds."""
 
-import hashlib
-import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
@@ -9,13 +7,12 @@ from urllib.parse import urlsplit
 from pydantic import (
     AfterValidator,
     Field,
-    SecretStr,
     SerializeAsAny,
-    field_validator,
     model_validator,
 )
 
 from gateway.ports.provider_settings import ProviderSettings
+from gateway.settings.access import AuthSettings, KeyName, ambiguous_principals
 from gateway.settings.cache import CacheSettings
 from gateway.settings.listen import ListenAddress, parse_listen
 from gateway.settings.problems import Path
@@ -25,10 +22,7 @@ from gateway.settings.store import CreatesSettings, StoreSettings
 
 NO_AUTH: Final = "none"
 
-_KEY: Final = re.compile(r"[\x21-\x7e]{16,512}\Z")
-
 Listen = Annotated[str, AfterValidator(lambda text: str(parse_listen(text)))]
-KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 
 
 class HttpSettings(Section):
@@ -60,44 +54,6 @@ class AdminSettings(Section):
     def address(self) -> ListenAddress | None:
         """The address of metrics and probes; None when they are served at the API's address."""
         return None if self.listen is None else parse_listen(self.listen)
-
-
-class GatewayKey(Section):
-    """A key of callers: the key itself, or the SHA-256 of its text in hex."""
-
-    key: SecretStr | None = None
-    key_sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
-
-    @field_validator("key")
-    @classmethod
-    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not _KEY.match(value.get_secret_value()):
-            raise ValueError("a key must be 16 to 512 printable ASCII characters without spaces")
-        return value
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if (self.key is None) == (self.key_sha256 is None):
-            raise ValueError("give exactly one of key and key_sha256")
-        return self
-
-    @property
-    def digest(self) -> bytes:
-        """The SHA-256 of the key, 32 bytes."""
-        if self.key is not None:
-            return hashlib.sha256(self.key.get_secret_value().encode()).digest()
-        return bytes.fromhex(self.key_sha256 or "")
-
-
-class AuthSettings(Section):
-    """The keys of callers, by name. The name is the principal that logs show."""
-
-    keys: Annotated[dict[KeyName, GatewayKey], Field(min_length=1)]
-
-    @property
-    def names_by_digest(self) -> dict[bytes, str]:
-        """The name of each key by the SHA-256 of the key."""
-        return {key.digest: name for name, key in self.keys.items()}
 
 
 class LogSettings(Section):
@@ -163,7 +119,7 @@ def contradictions(
     if http is not None and admin is not None and admin.listen == http.listen and http.address.port:
         yield ("admin", "listen"), "this is the address of http.listen; remove this setting to serve both there"
     if isinstance(auth, AuthSettings):
-        yield from _shared_keys(auth)
+        yield from ambiguous_principals(auth)
     yield from _shared_accounts(providers)
     for name, dialect in dialects.items():
         for index, route in enumerate(dialect.routes):
@@ -195,14 +151,6 @@ def _route_faults(route: DialectRouteSettings, providers: Mapping[str, ProviderS
     pinned = providers[route.provider].scope
     if pinned is not None and route.target_scope not in {None, pinned}:
         yield "target_scope", f"the provider {route.provider} is pinned to the scope {pinned}; a route cannot change it"
-
-
-def _shared_keys(auth: AuthSettings) -> Iterator[tuple[Path, str]]:
-    owners: dict[bytes, str] = {}
-    for name, key in auth.keys.items():
-        owner = owners.setdefault(key.digest, name)
-        if owner != name:
-            yield ("auth", "keys", name), f"{owner} has the same key; every name needs a key of its own"
 
 
 def _shared_accounts(providers: Mapping[str, ProviderSettings]) -> Iterator[tuple[Path, str]]:

@@ -157,6 +157,23 @@ async def test_keys_and_providers_can_be_added_and_removed(fleet: Fleet) -> None
         assert (await gateway.call("GET", f"/v1/runtimes/{made['id']}", 200))["id"] == made["id"]
 
 
+async def test_retry_with_the_next_key_of_a_principal_returns_the_runtime_of_the_first_try(fleet: Fleet) -> None:
+    body, retry = {"kind": "durable"}, {"Idempotency-Key": "order-1"}
+    following = "canary-gateway-key-2"
+    async with fleet.gateway() as gateway:
+        reloads = Reloads(fleet, gateway)
+        first = await gateway.session.post("/v1/runtimes", json=body, headers=retry)
+        await reloads.good(auth={"principals": {"tests": {"keys": [KEY, following]}}})
+        await gateway.process.until_output('"principals":\\["tests"\\]')
+        for key in (KEY, following):
+            async with client(gateway.url, key) as session:
+                again = await session.post("/v1/runtimes", json=body, headers=retry)
+                assert (await again.json())["id"] == (await first.json())["id"]
+        await reloads.good(auth={"principals": {"tests": {"keys": [following]}}})
+        assert (await gateway.session.get("/v1/providers")).status == 401
+        assert following not in gateway.process.output
+
+
 async def test_bad_file_is_logged_fault_by_fault_and_changes_nothing(fleet: Fleet) -> None:
     async with fleet.gateway() as gateway:
         reloads = Reloads(fleet, gateway)

@@ -8,7 +8,11 @@ from multidict import CIMultiDict
 from gateway.api.auth import ANONYMOUS, Authenticator
 from gateway.domain.errors import InvalidRequest, Unauthenticated
 
-KEYS = {"shop": sha256(b"shop-key").digest(), "ops": sha256(b"ops-key").digest()}
+KEYS = {
+    sha256(b"shop-key").digest(): "shop",
+    sha256(b"ops-key").digest(): "ops",
+    sha256(b"next-ops-key").digest(): "ops",
+}
 
 
 def principal(**headers: str) -> str:
@@ -27,9 +31,10 @@ def principal(**headers: str) -> str:
         {"Authorization": "", "X_API_Key": "ops-key"},
         {"Authorization": "Basic x", "X_API_Key": "ops-key"},
         {"Authorization": "Digest username=x, realm=y", "X_API_Key": "ops-key"},
+        {"Authorization": "Bearer next-ops-key"},
     ],
 )
-def test_a_known_key_gives_its_name(headers: dict[str, str]) -> None:
+def test_any_key_of_a_principal_identifies_it(headers: dict[str, str]) -> None:
     assert principal(**headers) == "ops"
 
 

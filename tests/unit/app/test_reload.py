@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from multidict import CIMultiDict
 from prometheus_client import Gauge
 
 from gateway.api.auth import Authenticator
@@ -189,7 +190,22 @@ async def test_settings_that_cannot_be_applied_change_nothing(clock: StepClock) 
         world.reloader.apply(settings(provider("b"), auth="none"))
     assert list(world.fleet) == before
     assert list(world.native) == ["a"]
-    assert world.authenticator.principal({"X-API-Key": "a-key-of-a-shop-1234"}) == "shop"
+    assert world.authenticator.principal(CIMultiDict({"X-API-Key": "a-key-of-a-shop-1234"})) == "shop"
+
+
+async def test_reload_logs_the_names_of_the_principals_whose_keys_changed(clock: StepClock) -> None:
+    world = World(settings(provider("a")), clock)
+    one, two = "a-key-of-a-shop-1234", "next-key-of-a-shop-1"
+    for principals, changed in (
+        ({"shop": {"keys": [one]}}, []),
+        ({"shop": {"keys": [one, two]}, "ops": {"keys": ["a-key-of-the-ops-123"]}}, ["ops", "shop"]),
+        ({"shop": {"keys": [two, one]}}, ["ops"]),
+    ):
+        auth = AuthSettings.model_validate({"principals": principals})
+        assert world.reloader.apply(settings(provider("a"), auth=auth)).principals == changed
+    assert world.authenticator.principal(CIMultiDict({"X-API-Key": two})) == "shop"
+    assert '"principals":["ops","shop"]' in world.log.getvalue()
+    assert one not in world.log.getvalue()
 
 
 async def test_keys_stay_required_while_the_process_listens_beyond_loopback(clock: StepClock) -> None:

@@ -167,6 +167,36 @@ def test_two_names_with_one_key_are_refused_even_if_one_is_a_digest(faults: Faul
     assert found == {"auth.keys.b": "a has the same key; every name needs a key of its own (gateway.yaml:2)"}
 
 
+def test_faults_of_principals_are_reported_together_each_with_its_path(faults: Faults) -> None:
+    found = faults(
+        "version: 1\nauth:\n  keys:\n"
+        "    first: {key: [0123456789abcdef, too-short]}\n"
+        "    none-listed: {key: []}\n"
+        "    twice: {key: [fedcba9876543210, fedcba9876543210]}\n"
+        "  principals:\n"
+        "    empty: {keys: []}\n"
+        "    empty-digests: {keys: [0123456789abcdee], keys_sha256: []}\n"
+        "    neither: {}\n"
+        "    digest: {keys_sha256: [abc]}\n"
+        "    twice: {keys: [0123456789abcdf0]}\n"
+        "    thief: {keys: [0123456789abcdf1, fedcba9876543210]}\n"
+        "    a/b: {keys: [0123456789abcdf2]}\n" + PROVIDERS
+    )
+    assert set(found) == {
+        "auth.keys.first.key.1",
+        "auth.keys.none-listed.key",
+        "auth.principals.empty.keys",
+        "auth.principals.empty-digests.keys_sha256",
+        "auth.principals.neither",
+        "auth.principals.digest.keys_sha256.0",
+        "auth.principals.twice",
+        "auth.principals.thief",
+        "auth.principals.a/b",
+    }
+    assert found["auth.principals.thief"].startswith("twice has the same key")
+    assert found["auth.principals.twice"].startswith("auth.keys has a principal of the same name")
+
+
 @pytest.mark.parametrize("providers", ["", "providers:\n", "providers: {}\n"])
 def test_settings_without_a_provider_are_refused(faults: Faults, providers: str) -> None:
     (message,) = faults("version: 1\n" + AUTH + providers).values()

@@ -1,9 +1,10 @@
 """The sources of values: the file, the environment, secret files, flags."""
 
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from gateway.domain.operations import Operation
 from gateway.settings import AuthSettings, Settings, effective
@@ -32,7 +33,40 @@ def test_provider_has_the_model_of_its_api_and_its_key_as_name(load: Load) -> No
 def test_keys_are_found_by_their_digest(load: Load) -> None:
     auth = load(GOOD).settings.auth
     assert isinstance(auth, AuthSettings)
-    assert auth.names_by_digest == {auth.keys["ci"].digest: "ci"}
+    assert auth.names_by_digest == {sha256(b"0123456789abcdef-ci").digest(): "ci"}
+
+
+def test_every_key_of_a_principal_is_found_by_its_digest(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("key-in-a-file-0123\n")
+    texts = (
+        "new-key-0123456789",
+        "key-in-a-file-0123",
+        "hashed-key-0123456",
+        "one-of-a-list-0123",
+        "two-of-a-list-0123",
+    )
+    digests = [sha256(text.encode()).digest() for text in texts]
+    auth = load(
+        "version: 1\nauth:\n  principals:\n"
+        f"    shop: {{keys: [{texts[0]}, 'file:key'], keys_sha256: [{digests[2].hex().upper()}]}}\n"
+        f"  keys:\n    ops: {{key: [{texts[3]}, {texts[4]}]}}\n" + PROVIDERS
+    ).settings.auth
+    assert isinstance(auth, AuthSettings)
+    assert auth.names_by_digest == {digest: "ops" if index > 2 else "shop" for index, digest in enumerate(digests)}
+
+
+@pytest.mark.parametrize("text", ["1234567890123456", '"0123456789abcdef"', "1.0000000000000000"])
+def test_key_in_a_variable_that_is_also_json_stays_as_written(load: Load, text: str) -> None:
+    auth = load(GOOD, {"RTGW_AUTH__KEYS__CI__KEY": text}).settings.auth
+    assert isinstance(auth, AuthSettings)
+    assert list(auth.names_by_digest) == [sha256(text.encode()).digest()]
+
+
+@pytest.mark.parametrize("variable", ["RTGW_AUTH__KEYS__CI__KEY", "RTGW_AUTH__PRINCIPALS__SHOP__KEYS"])
+def test_keys_can_be_a_list_in_a_variable(load: Load, variable: str) -> None:
+    auth = load(GOOD, {variable: '["1234567890123456", "abcdef0123456789"]'}).settings.auth
+    assert isinstance(auth, AuthSettings)
+    assert {sha256(text).digest() for text in (b"1234567890123456", b"abcdef0123456789")} <= auth.names_by_digest.keys()
 
 
 def test_auth_none_is_allowed_on_loopback(load: Load) -> None:
@@ -83,7 +117,7 @@ def test_secret_is_read_from_a_file_without_its_final_newline(load: Load, tmp_pa
     assert provider.passphrase is not None
     assert provider.passphrase.get_secret_value() == "from-a-file"
     assert isinstance(loaded.settings.auth, AuthSettings)
-    assert loaded.settings.auth.keys["ci"].key is not None
+    assert isinstance(loaded.settings.auth.keys["ci"].key, SecretStr)
     assert loaded.settings.auth.keys["ci"].key.get_secret_value() == "0123456789abcdef"
 
 
@@ -136,7 +170,7 @@ def test_variables_match_names_without_case_and_punctuation(load: Load) -> None:
     assert provider.shades == ["dark", "light"]
     assert isinstance(loaded.settings.auth, AuthSettings)
     assert set(loaded.settings.auth.keys) == {"CI.bot", "ops"}
-    assert loaded.settings.auth.keys["CI.bot"].key is not None
+    assert isinstance(loaded.settings.auth.keys["CI.bot"].key, SecretStr)
     assert loaded.settings.auth.keys["CI.bot"].key.get_secret_value() == "fedcba9876543210"
 
 

@@ -1,0 +1,122 @@
+"""The settings of callers: principals and their keys."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final, Self
+
+from pydantic import AfterValidator, Discriminator, Field, SecretStr, Tag, model_validator
+
+from gateway.settings.problems import Path
+from gateway.settings.section import Section
+
+ONE: Final = "[one]"
+MANY: Final = "[list]"
+"""The branches of a setting that is one value or a list. They occur in the paths of pydantic's faults."""
+
+_KEY: Final = re.compile(r"[\x21-\x7e]{16,512}\Z")
+
+KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+"""The name of a principal or of a provider in a rule."""
+
+
+def _well_formed(value: SecretStr) -> SecretStr:
+    if not _KEY.match(value.get_secret_value()):
+        raise ValueError("a key must be 16 to 512 printable ASCII characters without spaces")
+    return value
+
+
+def _branch(value: Any) -> str:
+    return MANY if isinstance(value, list) else ONE
+
+
+KeyText = Annotated[SecretStr, AfterValidator(_well_formed)]
+KeyDigest = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
+OneOrMoreKeys = Annotated[
+    Annotated[KeyText, Tag(ONE)] | Annotated[list[KeyText], Field(min_length=1), Tag(MANY)],
+    Discriminator(_branch),
+]
+
+
+class GatewayKey(Section):
+    """The short form of a principal: its key or keys, or the SHA-256 of the text of its key in hex."""
+
+    key: OneOrMoreKeys | None = None
+    key_sha256: KeyDigest | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.key is None) == (self.key_sha256 is None):
+            raise ValueError("give exactly one of key and key_sha256")
+        return self
+
+    @property
+    def digests(self) -> list[bytes]:
+        """The SHA-256 of each key, 32 bytes."""
+        if self.key_sha256 is not None:
+            return [bytes.fromhex(self.key_sha256)]
+        keys = self.key if isinstance(self.key, list) else [] if self.key is None else [self.key]
+        return [_digest(key) for key in keys]
+
+
+class PrincipalSettings(Section):
+    """A principal with any number of keys: their texts, and the SHA-256 of texts in hex. At least one is needed."""
+
+    keys: Annotated[list[KeyText], Field(min_length=1)] | None = None
+    keys_sha256: Annotated[list[KeyDigest], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _at_least_one(self) -> Self:
+        if self.keys is None and self.keys_sha256 is None:
+            raise ValueError("give keys, keys_sha256 or both")
+        return self
+
+    @property
+    def digests(self) -> list[bytes]:
+        """The SHA-256 of each key, 32 bytes."""
+        return [*map(_digest, self.keys or []), *map(bytes.fromhex, self.keys_sha256 or [])]
+
+
+class AuthSettings(Section):
+    """The principals, by name. A principal's name identifies the caller in logs, idempotency keys and creates; its
+    keys only authenticate it, so they can be replaced. ``keys`` is the short form of ``principals``."""
+
+    keys: Annotated[dict[KeyName, GatewayKey], Field(min_length=1)] = {}
+    principals: Annotated[dict[KeyName, PrincipalSettings], Field(min_length=1)] = {}
+
+    @model_validator(mode="after")
+    def _any(self) -> Self:
+        if not self.keys and not self.principals:
+            raise ValueError("give principals or keys")
+        return self
+
+    @property
+    def digests_by_name(self) -> dict[str, frozenset[bytes]]:
+        """The SHA-256 of each key of each principal."""
+        entries: Mapping[str, GatewayKey | PrincipalSettings] = {**self.keys, **self.principals}
+        return {name: frozenset(entry.digests) for name, entry in entries.items()}
+
+    @property
+    def names_by_digest(self) -> dict[bytes, str]:
+        """The name of the principal of each key, by the SHA-256 of the key."""
+        return {digest: name for name, digests in self.digests_by_name.items() for digest in digests}
+
+
+def ambiguous_principals(auth: AuthSettings) -> Iterator[tuple[Path, str]]:
+    """Yield the path and message of each name that both sections have, and of each key that two principals have."""
+    owners: dict[bytes, str] = {}
+    sections: Mapping[str, Mapping[str, GatewayKey | PrincipalSettings]]
+    sections = {"keys": auth.keys, "principals": auth.principals}
+    for section, entries in sections.items():
+        for name, entry in entries.items():
+            at = ("auth", section, name)
+            if section == "principals" and name in auth.keys:
+                yield at, "auth.keys has a principal of the same name; keep one of the two"
+                continue
+            others = {owners.setdefault(digest, name) for digest in entry.digests} - {name}
+            if others:
+                yield at, f"{' and '.join(sorted(others))} has the same key; every name needs a key of its own"
+
+
+def _digest(key: SecretStr) -> bytes:
+    return hashlib.sha256(key.get_secret_value().encode()).digest()
