@@ -14,7 +14,14 @@ from gateway.api.queries import QueryParameter
 from gateway.api.route import Route, Success
 from gateway.api.routes import V1_ROUTES
 from gateway.api.site import PROBE_ROUTES, SITE_ROUTES
-from gateway.domain.errors import GatewayError, HeadersTooLarge, InvalidRequest, Unauthenticated, UriTooLong
+from gateway.domain.errors import (
+    GatewayError,
+    HeadersTooLarge,
+    HttpVersionNotSupported,
+    InvalidRequest,
+    Unauthenticated,
+    UriTooLong,
+)
 from gateway.http.problems import CONTENT_TYPE, STATUS
 
 ROUTES: Final = (*V1_ROUTES, *PROBE_ROUTES, *SITE_ROUTES)
@@ -62,7 +69,12 @@ _REQUEST_HEADERS: Final = {
     "Cache-Control": "no-cache or max-age=0: ask the provider. max-age: maximum age of a cached response in seconds.",
     "If-None-Match": "Entity tags that the caller has; 304 if the current one is among them.",
 }
-_ANY_REQUEST: Final[tuple[type[GatewayError], ...]] = (InvalidRequest, UriTooLong, HeadersTooLarge)
+_ANY_REQUEST: Final[tuple[type[GatewayError], ...]] = (
+    InvalidRequest,
+    UriTooLong,
+    HeadersTooLarge,
+    HttpVersionNotSupported,
+)
 """Errors that are raised before the route is known."""
 
 _CREATE_EXAMPLES: Final = {

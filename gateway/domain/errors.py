@@ -36,7 +36,8 @@
     ├── Overloaded                      503 overloaded
     ├── StoreUnavailable                503 store_unavailable
     ├── ProviderTimeout                 504 provider_timeout     nothing happened
-    └── OutcomeUnknown                  504 outcome_unknown      something may have happened
+    ├── OutcomeUnknown                  504 outcome_unknown      something may have happened
+    └── HttpVersionNotSupported         505 http_version_not_supported
 
 The classes are not HTTP exceptions. One table in ``gateway.http.problems`` maps each class to its HTTP status, and one
 table per adapter maps a provider's response to a class.
@@ -301,6 +302,10 @@ class OutcomeUnknown(GatewayError):
     code, title = "outcome_unknown", "Outcome unknown"
     default_source = Source.PROVIDER
     default_retryable = Retryable.SAME_REQUEST
+
+
+class HttpVersionNotSupported(GatewayError):
+    code, title = "http_version_not_supported", "HTTP version not supported"
 
 
 def error_classes() -> Iterator[type[GatewayError]]:

@@ -48,6 +48,7 @@ STATUS: Final[Mapping[type[GatewayError], int]] = {
     errors.StoreUnavailable: 503,
     errors.ProviderTimeout: 504,
     errors.OutcomeUnknown: 504,
+    errors.HttpVersionNotSupported: 505,
 }
 """The HTTP status of each class of the tree."""
 

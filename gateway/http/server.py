@@ -5,17 +5,20 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
 
 from aiohttp import web
+from aiohttp.http import HttpVersion11
 from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooLong
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 
 from gateway.domain import errors
 from gateway.domain.errors import GatewayError
 from gateway.http.problems import internal_error
+from gateway.http.request_heads import head_fault, unsupported_version
 from gateway.settings import HttpSettings
 
 _LINGERING_SECONDS: Final = 2.0
 _LAST_WRITES_SECONDS: Final = 2.0
 _TOO_MANY: Final = ("Too many headers received",)
+_OTHER_VERSION: Final = {"Invalid HTTP version:", "Expected HTTP/2 Connection Preface:", "Pause on PRI/Upgrade:"}
 
 
 class ServedApplication(Protocol):
@@ -161,9 +164,16 @@ class GatewayRequestHandler(RequestHandler):
             return errors.HeadersTooLarge(f"A header is longer than {self.max_field_size} bytes.")
         if exc.args == _TOO_MANY:
             return errors.HeadersTooLarge(f"There are more than {self.max_headers} headers.")
+        if _is_of_other_version(exc):
+            return unsupported_version()
         if isinstance(exc, BadHttpMethod):
             return errors.InvalidRequest("The request does not begin with an HTTP method (is it TLS on a plain port?).")
         return errors.InvalidRequest("The request breaks the rules of HTTP/1.1.")
+
+
+def _is_of_other_version(exc: HttpProcessingError) -> bool:
+    # The parser's reason is in the first two lines of the message; the others quote the request.
+    return not _OTHER_VERSION.isdisjoint(line.strip() for line in exc.message.splitlines()[:2])
 
 
 class GatewayServer(web.Server):
@@ -172,7 +182,8 @@ class GatewayServer(web.Server):
     def __init__(
         self, handler: Any, *, endpoints: ServedApplication, request_factory: Any, limit: int, options: dict[str, Any]
     ) -> None:
-        super().__init__(handler, request_factory=request_factory)
+        super().__init__(self._checked, request_factory=request_factory)
+        self._handler = handler
         self._endpoints = endpoints
         self._limit = limit
         self._open = 0
@@ -180,6 +191,16 @@ class GatewayServer(web.Server):
 
     def __call__(self) -> RequestHandler:
         return GatewayRequestHandler(self, self._endpoints, loop=self._loop, **self._options)
+
+    def _checked(self, request: web.BaseRequest) -> Any:
+        """Handle a request whose head is valid, and refuse any other one. Returns an awaitable response."""
+        fault = head_fault(request)
+        return self._handler(request) if fault is None else self._refused(request, fault)
+
+    async def _refused(self, request: web.BaseRequest, fault: GatewayError) -> web.StreamResponse:
+        response = self._endpoints.refuse_unreadable(request, fault)
+        request._cache["version"] = HttpVersion11  # aiohttp sends the response in the version of the request
+        return response
 
     def admit(self) -> bool:
         """Count a new connection; False if there are too many."""

@@ -197,6 +197,11 @@ EXPECTED = {
         (409, "BctrlConflictError", "idempotency_key_uncertain", 1),
         ("RuntimeError", "504: "),
     ),
+    "http_version_not_supported": Raised(
+        (400, "BadRequestError", "request.invalid", 1),
+        (400, "BctrlValidationError", "request.invalid", 1),
+        ("RuntimeError", "400: "),
+    ),
 }
 OF_READS = frozenset({"UnauthorizedError", "ForbiddenError", "NotFoundError"})
 """The only classes that today's client declares for a read; it raises ``ApiError`` for all other errors."""

@@ -59,6 +59,7 @@ FORMS: Final[Mapping[type[GatewayError], tuple[int, str, str]]] = {
     errors.StoreUnavailable: (503, "control_plane.unavailable", ReasonClass.SERVER),
     errors.ProviderTimeout: (504, "gateway.timeout", ReasonClass.UPSTREAM),
     errors.OutcomeUnknown: (409, "idempotency_key_uncertain", OUTCOME_UNKNOWN),
+    errors.HttpVersionNotSupported: (400, Code.REQUEST_INVALID, ReasonClass.INVALID_INPUT),
 }
 """Status, code and reason of each error class. An unknown outcome is 409, because clients repeat after a 5xx."""
 

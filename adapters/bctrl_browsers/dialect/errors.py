@@ -53,6 +53,7 @@ FORMS: Final[Forms] = {
     errors.StoreUnavailable: (503, "control_plane.unavailable", ReasonClass.SERVER),
     errors.ProviderTimeout: (504, "gateway.timeout", ReasonClass.UPSTREAM),
     errors.OutcomeUnknown: (504, Code.IDEMPOTENCY_UNCERTAIN, ReasonClass.OUTCOME_UNKNOWN),
+    errors.HttpVersionNotSupported: (400, Code.REQUEST_INVALID, ReasonClass.INVALID_INPUT),
 }
 """Status, code and reason of each error class in the current era."""
 

@@ -36,6 +36,7 @@ FORMS: Final[Mapping[str, tuple[int, str]]] = {
     errors.PreconditionFailed.code: (409, "conflict_error"),
     errors.PayloadTooLarge.code: _INVALID,
     errors.UriTooLong.code: _INVALID,
+    errors.HttpVersionNotSupported.code: _INVALID,
     errors.UnsupportedMediaType.code: _INVALID,
     errors.ProviderNotConfigured.code: _BAD_GATEWAY,
     errors.ValidationFailed.code: (422, "validation_error"),

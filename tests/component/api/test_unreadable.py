@@ -14,6 +14,23 @@ CASES = {
     "an unknown method": (b"BREW /v1/runtimes HTTP/1.1\r\n" + HOST + b"\r\n", 400, "invalid_request"),
     "no Host": (b"GET /v1/runtimes HTTP/1.1\r\n\r\n", 400, "invalid_request"),
     "two Hosts": (b"GET /v1/runtimes HTTP/1.1\r\n" + HOST + HOST + b"\r\n", 400, "invalid_request"),
+    "a Host with a space": (b"GET /v1/runtimes HTTP/1.1\r\nHost: a b\r\n\r\n", 400, "invalid_request"),
+    "a Host with a path": (b"GET /v1/runtimes HTTP/1.1\r\nHost: a/b\r\n\r\n", 400, "invalid_request"),
+    "a Host with a user": (b"GET /livez HTTP/1.0\r\nHost: user@a\r\n\r\n", 400, "invalid_request"),
+    "a port that is no number": (b"GET /livez HTTP/1.1\r\nHost: a:b\r\n\r\n", 400, "invalid_request"),
+    "a port beyond the last one": (b"GET /livez HTTP/1.1\r\nHost: a:65536\r\n\r\n", 400, "invalid_request"),
+    "an IPv6 address without its end": (b"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", 400, "invalid_request"),
+    "an IPv6 address with four colons": (b"GET / HTTP/1.1\r\nHost: [::::]\r\n\r\n", 400, "invalid_request"),
+    "a Host beyond ASCII": (b"GET / HTTP/1.1\r\nHost: \xff\r\n\r\n", 400, "invalid_request"),
+    "two Hosts in HTTP/1.0": (b"GET / HTTP/1.0\r\n" + HOST + b"host: b\r\n\r\n", 400, "invalid_request"),
+    "HTTP/2.0": (b"GET /livez HTTP/2.0\r\n" + HOST + b"\r\n", 505, "http_version_not_supported"),
+    "HTTP/1.2": (b"GET /livez HTTP/1.2\r\n" + HOST + b"\r\n", 505, "http_version_not_supported"),
+    "HTTP/3.0": (b"GET /livez HTTP/3.0\r\n" + HOST + b"\r\n", 505, "http_version_not_supported"),
+    "HTTP/2 with prior knowledge": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "http_version_not_supported"),
+    "HTTP/0.9": (b"GET /livez HTTP/0.9\r\n" + HOST + b"\r\n", 505, "http_version_not_supported"),
+    "no version": (b"GET /livez\r\n\r\n", 505, "http_version_not_supported"),
+    "another version in the target": (b"GET /Invalid HTTP/2\r\n" + HOST + b"\r\n", 400, "invalid_request"),
+    "another protocol": (b"GET /livez HTCPCP/1.0\r\n" + HOST + b"\r\n", 400, "invalid_request"),
     "a NUL in the target": (b"GET /v1/\x00 HTTP/1.1\r\n" + HOST + b"\r\n", 400, "invalid_request"),
     "a byte beyond ASCII in the target": (b"GET /v1/\xff HTTP/1.1\r\n" + HOST + b"\r\n", 400, "invalid_request"),
     "a broken absolute target": (b"GET http://[::1 HTTP/1.1\r\n" + HOST + b"\r\n", 400, "invalid_request"),
@@ -56,6 +73,23 @@ async def test_an_unreadable_request_is_a_problem_and_closes_the_connection(
     labels = {"surface": "site", "operation": "unreadable", "status": str(status), "code": code, "source": "client"}
     assert api.counted(**labels) == 1
     assert not any(level == "exception" for level, _, _ in api.logger.events)
+
+
+@pytest.mark.parametrize(
+    "host", ["", "a", "a_b.c.", "a:", "a:80", "127.0.0.1:65535", "[::1]", "[::ffff:127.0.0.1]:8080", "a%41", "xn--a"]
+)
+async def test_a_valid_host_is_accepted(api: Any, host: str) -> None:
+    assert (await api.exchange(f"GET /livez HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())).status == 200
+
+
+async def test_http_1_0_needs_no_host(api: Any) -> None:
+    assert (await api.exchange(b"GET /livez HTTP/1.0\r\n\r\n")).status == 200
+
+
+async def test_a_version_is_refused_in_http_1_1(api: Any) -> None:
+    connection = await api.connect()
+    connection.send(b"GET /livez HTTP/2.0\r\n" + HOST + b"\r\n")
+    assert (await connection.reader.readline()).startswith(b"HTTP/1.1 505 ")
 
 
 async def test_headers_that_are_too_large_together_are_refused(api: Any) -> None:

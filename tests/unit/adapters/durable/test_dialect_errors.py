@@ -52,6 +52,7 @@ EXPECTED = {
     "store_unavailable": (502, "bad_gateway_error"),
     "provider_timeout": (504, "gateway_timeout_error"),
     "outcome_unknown": (504, "gateway_timeout_error"),
+    "http_version_not_supported": (400, "invalid_error"),
 }
 
 
