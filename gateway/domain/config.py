@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, Pr
 from pydantic.functional_validators import AfterValidator
 
 from gateway.domain.errors import pointer
+from gateway.domain.field_errors import MAX_ERRORS
 from gateway.domain.runtime import FieldWarning
 from gateway.domain.validation import INTEGRAL, Integer
 from gateway.domain.values import UUID_PATTERN
@@ -164,11 +165,16 @@ class RuntimeConfig(Section):
 
 
 def unknown_keys(config: RuntimeConfig) -> list[FieldWarning]:
-    """A warning for every key of the config that this gateway does not know."""
-    return [
-        FieldWarning(pointer=where, detail="The gateway does not know this key; it was passed on unchanged.")
-        for where in _unknown(config, ("config",))
-    ]
+    """A warning for every key of the config that this gateway does not know. If there are more than
+    :data:`MAX_ERRORS`, the last warning says how many others there are."""
+    pointers = list(_unknown(config, ("config",)))
+    shown = pointers if len(pointers) <= MAX_ERRORS else pointers[: MAX_ERRORS - 1]
+    detail = "The gateway does not know this key; it was passed on unchanged."
+    warnings = [FieldWarning(pointer=where, detail=detail) for where in shown]
+    if others := len(pointers) - len(shown):
+        detail = f"The gateway does not know {others} other keys; they were passed on unchanged."
+        warnings.append(FieldWarning(pointer="#/config", detail=detail))
+    return warnings
 
 
 def _unknown(section: BaseModel, at: tuple[str | int, ...]) -> Iterator[str]:

@@ -7,22 +7,23 @@ from pydantic import ValidationError
 
 from gateway.domain.config import RuntimeConfig
 from gateway.domain.errors import FieldError, pointer
+from gateway.domain.field_errors import MAX_ERRORS, bounded
 from gateway.domain.requests import CreateBrowser, CreateDurable, CreateRequest, EphemeralLaunch, ProfileLaunch
 from gateway.domain.runtime import Runtime
 
 
 def differing_fields(
     request: CreateRequest, existing: Runtime, config: Mapping[str, Any] | None = None
-) -> list[FieldError]:
-    """The fields of ``request`` that the existing runtime contradicts.
+) -> tuple[FieldError, ...]:
+    """The fields of ``request`` that the existing runtime contradicts, :func:`bounded`.
 
     Only known values can differ. ``existing`` includes what the store kept of its create where its provider does not
     report a value. ``config`` is its complete config; None where it is not known.
     """
-    return [
-        FieldError("The runtime that has this name has another value here.", "differs", pointer=where)
-        for where in _pointers(request, existing, config)
-    ]
+    detail = "The runtime that has this name has another value here."
+    pointers = list(_pointers(request, existing, config))
+    first = [FieldError(detail, "differs", pointer=where) for where in pointers[:MAX_ERRORS]]
+    return bounded(first, len(pointers))
 
 
 def same_config(sent: RuntimeConfig, known: Mapping[str, Any]) -> bool:

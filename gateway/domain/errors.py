@@ -49,6 +49,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from gateway.domain.field_errors import FieldError as FieldError  # noqa: PLC0414 (re-exported)
+from gateway.domain.field_errors import bounded, shortened
+from gateway.domain.field_errors import pointer as pointer  # noqa: PLC0414 (re-exported)
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -70,18 +74,6 @@ class Retryable(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class FieldError:
-    """One fault in the caller's request. ``pointer`` is a URI-fragment JSON pointer (``#/config/version``). Exactly one
-    of ``pointer``, ``parameter`` and ``header`` is set."""
-
-    detail: str
-    code: str
-    pointer: str | None = None
-    parameter: str | None = None
-    header: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class ProviderFailure:
     """A provider's error response, verbatim. ``status`` is its HTTP status, ``code`` the provider's own error code.
 
@@ -98,13 +90,9 @@ class ProviderFailure:
     redirected_elsewhere: bool = False
 
 
-def pointer(*parts: str | int) -> str:
-    """The URI-fragment JSON pointer of a path: ``pointer("config", "a/b", 0)`` is ``#/config/a~1b/0``."""
-    return "#" + "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
-
-
 class GatewayError(Exception):
-    """Base of all errors. ``detail`` is a sentence for the caller, without secrets and internals.
+    """Base of all errors. ``detail`` is a sentence for the caller, without secrets and internals. Both ``detail`` and
+    ``errors`` are bounded (:mod:`gateway.domain.field_errors`).
 
     ``retry_after`` is in seconds. ``extra`` holds further members of the problem document (``attempts``, ``name``).
     """
@@ -127,8 +115,8 @@ class GatewayError(Exception):
         extra: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(detail)
-        self.detail = detail
-        self.errors = tuple(errors)
+        self.detail = shortened(detail)
+        self.errors = bounded(errors)
         self.source = source or (Source.PROVIDER if failure else self.default_source)
         self.retryable = retryable or self.default_retryable
         self.retry_after = retry_after

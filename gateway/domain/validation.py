@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from gateway.domain.errors import FieldError, ValidationFailed, pointer
+from gateway.domain.field_errors import MAX_ERRORS, bounded
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -60,10 +61,10 @@ class Input(BaseModel):
         return field in self.model_fields_set
 
 
-def field_errors(exc: ValidationError, at: tuple[str | int, ...] = ()) -> list[FieldError]:
-    """All faults of a pydantic error as field errors. ``at`` is the path of the model in the body."""
+def field_errors(exc: ValidationError, at: tuple[str | int, ...] = ()) -> tuple[FieldError, ...]:
+    """The faults of a pydantic error as field errors, :func:`bounded`. ``at`` is the path of the model in the body."""
     found = []
-    for error in exc.errors(include_url=False, include_input=False):
+    for error in exc.errors(include_url=False, include_input=False)[:MAX_ERRORS]:
         kind = error["type"]
         path = [part for i, part in enumerate(error["loc"]) if not _is_union_tag(error["loc"], i)]
         if kind in {"union_tag_not_found", "union_tag_invalid"}:
@@ -72,7 +73,7 @@ def field_errors(exc: ValidationError, at: tuple[str | int, ...] = ()) -> list[F
         if kind == "union_tag_invalid":  # pydantic's message would repeat the value
             detail = f"Input should be one of {error['ctx']['expected_tags']}."
         found.append(FieldError(detail, _CODES.get(kind, kind), pointer=pointer(*at, *path)))
-    return found
+    return bounded(found, exc.error_count())
 
 
 def _is_union_tag(loc: tuple[int | str, ...], index: int) -> bool:
@@ -80,12 +81,13 @@ def _is_union_tag(loc: tuple[int | str, ...], index: int) -> bool:
 
 
 def validate(model: type[ModelT], data: Mapping[str, Any], at: tuple[str | int, ...] = ()) -> ModelT:
-    """Parse ``data`` as ``model``. Raises :class:`ValidationFailed` with the pointers of all faults. ``at`` is the path
-    of ``data`` in the body."""
+    """Parse ``data`` as ``model``. Raises :class:`ValidationFailed` with the pointers of all faults, up to a bound
+    (:mod:`gateway.domain.field_errors`). ``at`` is the path of ``data`` in the body."""
     try:
         return model.model_validate(data)
     except ValidationError as exc:
         errors = field_errors(exc, at)
         first = errors[0]
-        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        count = exc.error_count()
+        more = f" (and {count - 1} more)" if count > 1 else ""
         raise ValidationFailed(f"{first.pointer}: {first.detail}{more}", errors=errors) from exc

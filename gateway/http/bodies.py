@@ -19,6 +19,7 @@ from gateway.domain.errors import (
     RequestTimeout,
     UnsupportedMediaType,
     ValidationFailed,
+    pointer,
 )
 from gateway.domain.requests import CREATE_REQUESTS, CreateRequest
 from gateway.domain.validation import validate
@@ -27,6 +28,10 @@ from gateway.settings import HttpSettings
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 MAX_DEPTH: Final = 64
+MAX_MEMBERS: Final = 1000
+"""Members of one object, and items of one list, outside of ``config``."""
+MAX_VALUES: Final = 10_000
+"""Members and items of a whole body. Validation can find a fault in each of them."""
 _MAX_DIGITS: Final = 308  # an integer of more digits does not fit into a double, which many JSON readers use
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _DECODER: Final = msgspec.json.Decoder()
@@ -56,7 +61,7 @@ class BodyReader:
 
         Raises :class:`PayloadTooLarge`, :class:`RequestTimeout`, :class:`UnsupportedMediaType`,
         :class:`InvalidRequest` for a body that is not JSON, :class:`ValidationFailed` at ``#`` for JSON that is not an
-        object, and :class:`ClientAborted`.
+        object, and as :func:`refuse_wide`, and :class:`ClientAborted`.
         """
         raw = await self.read_raw(request)
         if not raw:
@@ -65,6 +70,7 @@ class BodyReader:
         body = decode(raw)
         if not isinstance(body, dict):
             raise ValidationFailed.at("#", "The body has to be a JSON object.", code="type")
+        refuse_wide(body)
         return body
 
     async def read_raw(self, request: web.Request) -> bytes:
@@ -169,6 +175,35 @@ def refuse_deep(raw: bytes) -> None:
     return it in lists, which clients could not decode."""
     if (raw.count(b"{") + raw.count(b"[")) > MAX_DEPTH and _depth(raw) > MAX_DEPTH:
         raise InvalidRequest(f"The body is nested deeper than {MAX_DEPTH} levels.")
+
+
+def refuse_wide(document: Any) -> None:
+    """Raise :class:`ValidationFailed`, at the list or object, for decoded JSON beyond :data:`MAX_MEMBERS` or
+    :data:`MAX_VALUES`: its faults would take much more memory and time than the body itself."""
+    values = 0
+    pending: list[tuple[tuple[str | int, ...], Any]] = [((), document)]
+    while pending:
+        path, container = pending.pop()
+        values += len(container)
+        if len(container) > MAX_MEMBERS and path[:1] != ("config",):
+            raise ValidationFailed.at(pointer(*path), f"More than {MAX_MEMBERS} entries.", code="too_long")
+        if values > MAX_VALUES:
+            detail = f"The body has more than {MAX_VALUES} members and list items."
+            raise ValidationFailed.at(pointer(*path), detail, code="too_long")
+        entries: Iterable[tuple[Any, Any]] = container.items() if isinstance(container, dict) else enumerate(container)
+        pending += [((*path, key), value) for key, value in entries if isinstance(value, dict | list)]
+
+
+def refuse_wide_json(raw: bytes) -> None:
+    """:func:`refuse_wide` for a body that is decoded elsewhere. Without enough commas it cannot be too wide."""
+    if raw.count(b",") < MAX_MEMBERS:
+        return
+    try:
+        document = _DECODER.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return  # not JSON: its own reader reports that
+    if isinstance(document, dict | list):
+        refuse_wide(document)
 
 
 def _within_a_double(digits: str) -> int:
