@@ -4,19 +4,15 @@ A replacement whose response is lost is not sent again. The gateway reads the co
 that was sent.
 """
 
-import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
-from weakref import WeakValueDictionary
 
 import msgspec
 
 from gateway.domain.config import unknown_keys
 from gateway.domain.differences import same_config
-from gateway.domain.errors import FieldError, GatewayError, NotFound, Overloaded, PreconditionFailed
+from gateway.domain.errors import FieldError, GatewayError, NotFound, PreconditionFailed
 from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.operations import Operation
@@ -26,6 +22,7 @@ from gateway.ports.context import RequestContext
 from gateway.ports.transport import Call
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.lost_verb_responses import is_ambiguous, verify_after
+from gateway.services.runtime_locks import RuntimeLocks
 from gateway.services.specs import SpecKeeper
 
 
@@ -46,7 +43,7 @@ class ConfigService:
         """``specs`` stores the labels of new configs."""
         self._fleet = fleet
         self._specs = specs or SpecKeeper(None, None, fleet.clock)
-        self._locks: WeakValueDictionary[tuple[str, RuntimeRef], asyncio.Lock] = WeakValueDictionary()
+        self._locks = RuntimeLocks()
 
     async def get(self, runtime_id: str, ctx: RequestContext) -> tuple[ConfigDocument, str]:
         """The complete config and its entity tag. Raises :class:`UnsupportedFeature` if the provider has no config."""
@@ -68,7 +65,9 @@ class ConfigService:
         the deadline of a replacement, and :class:`UnsupportedFeature` if the provider has no config.
         """
         provider, ref = self._resolve(runtime_id, ctx)
-        async with self._lock(provider, ref):
+        seconds = provider.adapter.settings.deadline(Operation.REPLACE_CONFIG)
+        refusal = "Too many requests are replacing this config; nothing was sent."
+        async with self._locks.hold((provider.name, ref), seconds, refusal):
             document = await self._replaced(provider, ref, request, if_match, ctx)
         self._specs.config_replaced(provider.adapter, ref, document)
         document = msgspec.structs.replace(document, warnings=unknown_keys(request.config) or msgspec.UNSET)
@@ -112,19 +111,6 @@ class ConfigService:
             if not same_config(request.config, current.config):
                 raise
             return current
-
-    @asynccontextmanager
-    async def _lock(self, provider: Provider, ref: RuntimeRef) -> AsyncIterator[None]:
-        lock = self._locks.setdefault((provider.name, ref), asyncio.Lock())
-        try:
-            async with asyncio.timeout(provider.adapter.settings.deadline(Operation.REPLACE_CONFIG)):
-                await lock.acquire()
-        except TimeoutError as exc:
-            raise Overloaded("Too many requests are replacing this config; nothing was sent.") from exc
-        try:
-            yield
-        finally:
-            lock.release()
 
     def _resolve(self, runtime_id: str, ctx: RequestContext) -> tuple[Provider, RuntimeRef]:
         provider, ref = self._fleet.resolve(runtime_id, ctx)

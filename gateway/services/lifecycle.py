@@ -4,7 +4,8 @@ A verb whose response is lost is not sent again: one read shows whether it happe
 (:mod:`gateway.services.lost_verb_responses`).
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 import msgspec
@@ -38,6 +39,7 @@ from gateway.services.lost_verb_responses import (
     is_later,
     verify_after,
 )
+from gateway.services.runtime_locks import RuntimeLocks
 from gateway.services.specs import SpecKeeper
 
 Act = Callable[[Any, RuntimeRef, Call], Awaitable[Runtime]]
@@ -52,6 +54,7 @@ class LifecycleService:
         """``specs`` fills in values that providers do not report."""
         self._fleet = fleet
         self._specs = specs or SpecKeeper(None, None, fleet.clock)
+        self._locks = RuntimeLocks()
 
     async def get(self, runtime_id: str, ctx: RequestContext) -> Runtime:
         """Read a runtime at the provider that made it. Raises as :meth:`resolve` and :meth:`read`."""
@@ -206,33 +209,45 @@ class LifecycleService:
         provider.require(TRANSITIONS[verb].feature, verb.value)
         self._specs.prefetch(provider.adapter, ref)
         before: Runtime | None = None
-        try:
-            async with self._fleet.call_scope(provider, operation, ctx, runtime=ref) as call:
-                current = await provider.adapter.get(ref, call)
-                if current.state in TRANSITIONS[verb].satisfied_by:
-                    return self._result(provider, current, changed=False)
-                _refuse_unless_possible(current, verb)
-                self._check_precondition(precondition, provider, current)
-                before = current
-                after = await act(provider.adapter, ref, call)
-        except GatewayError as error:
-            ambiguous = is_ambiguous(error) or earlier_attempt_ambiguous(call.attempts, operation)
-            refused = isinstance(error, StateConflict) and error.failure is not None
-            if before is None or not (ambiguous or refused):
+        async with AsyncExitStack() as held:
+            try:
+                async with self._fleet.call_scope(provider, operation, ctx, runtime=ref) as call:
+                    await held.enter_async_context(self._alone(provider, ref, verb, call))
+                    current = await provider.adapter.get(ref, call)
+                    if current.state in TRANSITIONS[verb].satisfied_by:
+                        return self._result(provider, current, changed=False)
+                    _refuse_unless_possible(current, verb)
+                    self._check_precondition(precondition, provider, current)
+                    before = current
+                    after = await act(provider.adapter, ref, call)
+            except GatewayError as error:
+                ambiguous = is_ambiguous(error) or earlier_attempt_ambiguous(call.attempts, operation)
+                refused = isinstance(error, StateConflict) and error.failure is not None
+                if before is None or not (ambiguous or refused):
+                    raise
+                reported = error.retryable
+                if ambiguous and not _may_be_repeated(verb, provider, precondition):
+                    error.retryable = Retryable.NO
+                now = await self._read_after(error, provider, ref, ctx, call)
+                if now is not None and (
+                    now.state in TRANSITIONS[verb].satisfied_by
+                    or (ambiguous and verb in _ENDING and has_another(before, now))
+                ):
+                    return self._result(provider, now, changed=ambiguous)
+                if not isinstance(error, OutcomeUnknown):
+                    error.retryable = reported  # it failed, and the read shows that nothing changed
                 raise
-            reported = error.retryable
-            if ambiguous and not _may_be_repeated(verb, provider, precondition):
-                error.retryable = Retryable.NO
-            now = await self._read_after(error, provider, ref, ctx, call)
-            if now is not None and (
-                now.state in TRANSITIONS[verb].satisfied_by
-                or (ambiguous and verb in _ENDING and has_another(before, now))
-            ):
-                return self._result(provider, now, changed=ambiguous)
-            if not isinstance(error, OutcomeUnknown):
-                error.retryable = reported  # it failed, and the read shows that nothing changed
-            raise
-        return self._result(provider, after, changed=after.state is not before.state)
+            return self._result(provider, after, changed=after.state is not before.state)
+
+    @asynccontextmanager
+    async def _alone(self, provider: Provider, ref: RuntimeRef, verb: Verb, call: Call) -> AsyncIterator[None]:
+        """Hold the lock of a runtime for the verbs that would do the same, so that each one reads the state after the
+        previous one. The wait is part of the call's deadline. A stop does not wait for a start that hangs."""
+        began = self._fleet.clock.monotonic()
+        refusal = f"Other requests to {verb.value} this runtime took too long; nothing was sent."
+        async with self._locks.hold((provider.name, ref, _LOCKS[verb]), call.deadline - began, refusal):
+            call.queued += self._fleet.clock.monotonic() - began
+            yield
 
     def _result(self, provider: Provider, runtime: Runtime, *, changed: bool) -> Runtime:
         return msgspec.structs.replace(self._specs.fill(provider.adapter, runtime), changed=changed)
@@ -264,6 +279,14 @@ class LifecycleService:
 
 
 _ENDING: Final = frozenset({Verb.STOP, Verb.RESET})
+_LOCKS: Final = {
+    Verb.START: Verb.START,
+    Verb.RESUME: Verb.START,
+    Verb.PAUSE: Verb.PAUSE,
+    Verb.STOP: Verb.STOP,
+    Verb.RESET: Verb.STOP,
+}
+"""The verb whose lock each verb holds."""
 
 
 def _may_be_repeated(verb: Verb, provider: Provider, precondition: Precondition | None) -> bool:

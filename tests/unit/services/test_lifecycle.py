@@ -1,5 +1,6 @@
 """Verbs on one runtime: read, refuse what is not possible, act, and report whether anything changed."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -7,6 +8,7 @@ from msgspec import UNSET
 
 from gateway.domain.errors import (
     NotFound,
+    Overloaded,
     ProviderFailure,
     ProviderTimeout,
     StateConflict,
@@ -76,6 +78,79 @@ VERBS: dict[Verb, Callable[[LifecycleService, str], Awaitable[Runtime]]] = {
     Verb.STOP: lambda service, at: service.stop(at, DISCARD, context()),
     Verb.RESET: lambda service, at: service.reset(at, context()),
 }
+STATES = {Verb.START: State.IDLE, Verb.RESUME: State.PAUSED}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_of_five_concurrent_identical_verbs_one_acts(verb: Verb) -> None:
+    adapter = DurableLike("one")
+    runtime = adapter.put("agent", STATES.get(verb, State.RUNNING))
+    service = _service(adapter)
+
+    async def slow() -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    for method in ("get", CALLED[verb]):
+        adapter.world.before[method] = slow
+    answers = await asyncio.gather(*(VERBS[verb](service, runtime.id) for _ in range(5)))
+    assert sorted(answer.changed is True for answer in answers) == [False] * 4 + [True]
+    assert adapter.world.asked.count(CALLED[verb]) == 1
+    assert len(service._locks) == 0
+
+
+async def test_after_a_failed_verb_the_next_one_acts() -> None:
+    adapter = DurableLike("one")
+    runtime = adapter.put("agent", State.IDLE)
+    adapter.world.fail("start", NotFound("gone"))
+    service = _service(adapter)
+    starts = [service.start(runtime.id, StartRequest(), context()) for _ in range(2)]
+    first, second = await asyncio.gather(*starts, return_exceptions=True)
+    assert isinstance(first, NotFound)
+    assert isinstance(second, Runtime)
+    assert second.changed is True
+
+
+async def test_a_cancelled_verb_releases_the_lock() -> None:
+    adapter = DurableLike("one")
+    runtime = adapter.put("agent", State.IDLE)
+    service = _service(adapter)
+    acting, never = asyncio.Event(), asyncio.Event()
+
+    async def hang() -> None:
+        acting.set()
+        await never.wait()
+
+    adapter.world.before["start"] = hang
+    first = asyncio.create_task(service.start(runtime.id, StartRequest(), context()))
+    await acting.wait()
+    waiting = asyncio.create_task(service.start(runtime.id, StartRequest(), context()))
+    adapter.world.before.clear()
+    first.cancel()
+    assert (await waiting).changed is True
+
+
+async def test_a_stop_does_not_wait_for_a_start_and_a_second_start_is_refused_at_its_deadline() -> None:
+    adapter = DurableLike("one", deadlines={"start": 0.01})
+    runtime = adapter.put("agent", State.FAILED)
+    service = LifecycleService(fleet_of([adapter]))
+    acting, release = asyncio.Event(), asyncio.Event()
+
+    async def held() -> None:
+        acting.set()
+        await release.wait()
+
+    adapter.world.before["start"] = held
+    first = asyncio.create_task(service.start(runtime.id, StartRequest(), context()))
+    await acting.wait()
+    assert (await service.stop(runtime.id, DISCARD, context())).changed is True
+    with pytest.raises(Overloaded):
+        await service.start(runtime.id, StartRequest(), context())
+    release.set()
+    await first
+    assert adapter.world.asked.count("start") == 1
+
+
 TARGETS = {
     Verb.START: State.RUNNING,
     Verb.PAUSE: State.PAUSED,
