@@ -8,7 +8,7 @@ from urllib.parse import unquote_plus
 
 from gateway.domain.errors import FieldError, InvalidRequest
 from gateway.domain.pages import ListFilter
-from gateway.domain.values import NAME_PATTERN, PROVIDER_NAME_PATTERN, Kind, State
+from gateway.domain.values import PROVIDER_NAME_PATTERN, Kind, State
 from gateway.services.listing import ListQuery
 
 
@@ -42,6 +42,7 @@ def _one_of(name: str, description: str, values: Sequence[str], *, many: bool = 
     )
 
 
+_LONGEST_NAME: Final = 1000  # of a runtime that was made without the gateway
 _LIMIT: Final = re.compile(r"[0-9]{1,3}\Z", re.ASCII)
 
 LIST_PARAMETERS: Final = (
@@ -65,10 +66,10 @@ LIST_PARAMETERS: Final = (
     _one_of("state", "Only runtimes in these states.", [state.value for state in State], many=True),
     QueryParameter(
         "name",
-        "Only runtimes of this name.",
-        {"type": "string", "pattern": NAME_PATTERN},
-        _matches(NAME_PATTERN),
-        "the name of a runtime",
+        "Only runtimes of this name, also one that a create would refuse.",
+        {"type": "string", "minLength": 1, "maxLength": _LONGEST_NAME},
+        lambda value: 0 < len(value) <= _LONGEST_NAME,
+        f"a name of at most {_LONGEST_NAME} characters",
     ),
     QueryParameter(
         "project",
