@@ -222,6 +222,8 @@ def run(settings: Settings, source: SettingsSource | None = None) -> int:
 
     async def serve() -> None:
         logger = make_logger(settings.log.level, settings.log.format)
+        for warning in source.warnings if source is not None else ():
+            logger.warning(Event.SETTINGS_WARNING, setting=warning.path, detail=warning.message)
         await serve_until_signal(create_app(settings, logger=logger), source, logger)
 
     asyncio.run(serve())

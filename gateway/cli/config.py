@@ -9,7 +9,7 @@ from gateway.cli.credentials import check_credentials, print_checks
 from gateway.cli.failures import ExitCode
 from gateway.cli.options import output_option
 from gateway.cli.output import Columns, show_document, show_list
-from gateway.cli.server import config_option, load, print_problems
+from gateway.cli.server import config_option, load, print_problems, print_warnings
 
 _COLUMNS: Columns = {
     "SETTING": lambda item: item["setting"],
@@ -33,7 +33,7 @@ def config() -> None:
 @click.option("--online", is_flag=True, help="Also ask every provider whether it accepts the credentials.")
 @output_option("table", "json", "yaml")
 def check(file: str, output: str, *, online: bool) -> None:
-    """Check the settings of the file and the environment, and report all faults at once.
+    """Check the settings of the file and the environment, and report all faults at once. Warnings go to stderr.
 
     Exit code 78: the settings have a fault. With --online also 4: a provider rejects the credentials; 1: a provider
     cannot be checked.
@@ -54,6 +54,7 @@ def check(file: str, output: str, *, online: bool) -> None:
         else:
             show_document({"ok": False, "problems": [problem._asdict() for problem in error.problems]}, output)
         sys.exit(ExitCode.SETTINGS)
+    print_warnings(loaded)
     if online:
         print_checks(check_credentials(loaded.settings), output)
     elif output == "table":

@@ -46,6 +46,12 @@ def print_problems(error: "SettingsError") -> None:
         click.echo(f"error: {one_line(problem)}", err=True)
 
 
+def print_warnings(loaded: "LoadedSettings") -> None:
+    """Print every warning about the settings to stderr, one line each."""
+    for warning in loaded.warnings:
+        click.echo(f"warning: {one_line(warning)}", err=True)
+
+
 def cannot_listen(error: OSError) -> Failure:
     """Return the failure of a command that cannot listen at its address."""
     return Failure("cannot_listen", error.strerror or str(error))

@@ -15,6 +15,7 @@ from gateway.ports.provider_settings import ProviderSettings
 from gateway.settings.document import Document
 from gateway.settings.model import Settings
 from gateway.settings.problems import Path, Problems
+from gateway.settings.service_links import is_service_link
 
 PREFIX: Final = "RTGW_"
 CLIENT_VARIABLES: Final = frozenset({"RTGW_SERVER", "RTGW_API_KEY"})
@@ -42,14 +43,19 @@ def apply_environment(
     environ: Mapping[str, str],
     provider_models: Mapping[str, type[ProviderSettings]],
     problems: Problems,
-) -> None:
+) -> list[str]:
     """Override the values of the file with the ``RTGW_…`` variables of ``environ``.
 
-    Adds a problem for each variable that is not a setting, is ambiguous, or is not the JSON that it must be.
+    Adds a problem for each variable that is not a setting, is ambiguous, or is not the JSON that it must be. Returns
+    the variables that describe Services of Kubernetes, which are ignored.
     """
     shape = _shape(provider_models)
+    service_links = []
     for variable in sorted(environ):
         if not variable.startswith(PREFIX) or variable in CLIENT_VARIABLES:
+            continue
+        if is_service_link(variable, environ[variable]):
+            service_links.append(variable)
             continue
         try:
             values = _OneVariable(shape, variable, environ[variable])()
@@ -60,6 +66,7 @@ def apply_environment(
             problems.add((variable,), "there is no setting of this name")
         for at, value in _leaves(values, ()):
             _put(document, at, value, variable, problems)
+    return service_links
 
 
 def _shape(provider_models: Mapping[str, type[ProviderSettings]]) -> type[BaseSettings]:

@@ -2,7 +2,7 @@
 
 import os
 import ssl
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any, Final, TypeVar
@@ -21,7 +21,7 @@ from gateway.settings.model import (
     contradictions,
     unknown_eras,
 )
-from gateway.settings.problems import Path, Problems, SettingsError
+from gateway.settings.problems import Path, Problem, Problems, SettingsError
 from gateway.settings.secret_files import Stamp, stamp, with_secret_files
 from gateway.settings.section import Section
 
@@ -44,12 +44,13 @@ class LoadedSettings:
     """The settings and where they came from.
 
     ``origins`` has the origin of each value that is not a default, by dotted path. ``files`` has every file that was
-    read or that the settings name, with its stamp at that time.
+    read or that the settings name, with its stamp at that time. ``warnings`` are no faults, but deserve attention.
     """
 
     settings: Settings
     origins: Mapping[str, str]
     files: Mapping[FilePath, Stamp]
+    warnings: tuple[Problem, ...] = ()
 
 
 def load_settings(
@@ -73,15 +74,22 @@ def load_settings(
     document = read_document(file, environ, problems)
     unread = document is None
     document = document or Document()
-    apply_environment(document, environ, provider_models, problems)
+    service_links = apply_environment(document, environ, provider_models, problems)
     for dotted, value in (overrides or {}).items():
         _override(document, tuple(dotted.split(".")), value)
     if not unread:
         settings = _Reader(document, file.parent, provider_models, problems, files).settings(dialect_eras)
         if settings is not None:
             origins = {".".join(at): origin for at, origin in document.origins.items()}
-            return LoadedSettings(settings, origins, files)
+            return LoadedSettings(settings, origins, files, tuple(_warnings(service_links)))
     raise SettingsError(problems.with_origins(document.origins), files)
+
+
+def _warnings(service_links: Collection[str]) -> Iterator[Problem]:
+    if service_links:
+        names = ", ".join(service_links)
+        advice = "set enableServiceLinks: false in the pod to omit them"
+        yield Problem("environment", f"variables of Kubernetes Services are ignored: {names}; {advice}")
 
 
 def _override(document: Document, at: Path, value: object) -> None:

@@ -6,19 +6,21 @@ from pathlib import Path
 
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.settings.loader import LoadedSettings, load_settings
-from gateway.settings.problems import SettingsError
+from gateway.settings.problems import Problem, SettingsError
 from gateway.settings.secret_files import stamp
 
 
 @dataclass(slots=True)
 class SettingsSource:
     """A settings file, and the flags (``overrides``, by dotted path) that override it. The environment is that of the
-    process. ``dialect_eras`` is that of :func:`load_settings`."""
+    process. ``dialect_eras`` is that of :func:`load_settings`. ``warnings`` are those of the last
+    successful load."""
 
     file: Path
     provider_models: Mapping[str, type[ProviderSettings]]
     overrides: Mapping[str, object] = field(default_factory=dict)
     dialect_eras: Mapping[str, Collection[str]] | None = None
+    warnings: tuple[Problem, ...] = field(default=(), init=False)
     _files: Mapping[Path, object] = field(default_factory=dict, init=False, repr=False)
 
     def load(self) -> LoadedSettings:
@@ -34,6 +36,7 @@ class SettingsSource:
             self._files = error.files
             raise
         self._files = loaded.files
+        self.warnings = loaded.warnings
         return loaded
 
     def changed(self) -> bool:

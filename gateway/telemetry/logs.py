@@ -58,6 +58,7 @@ class Event(StrEnum):
     STOPPED = "stopped"
     SETTINGS_RELOADED = "settings_reloaded"
     SETTINGS_REJECTED = "settings_rejected"
+    SETTINGS_WARNING = "settings_warning"
     RESTART_NEEDED = "restart_needed"
     CREDENTIALS = "credentials"
     INTERRUPTED = "interrupted"

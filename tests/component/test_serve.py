@@ -39,6 +39,15 @@ async def test_gateway_is_ready_although_no_provider_is_reachable(tmp_path: Path
         assert (await session.get("/v1/runtimes")).status == 401
 
 
+async def test_variables_of_a_kubernetes_service_are_logged_and_do_not_stop_the_gateway(tmp_path: Path) -> None:
+    file = settings(tmp_path, auth={"keys": {"tests": {"key": KEY}}})
+    environment = {"RTGW_PORT": "tcp://10.0.0.1:8080", "RTGW_SERVICE_HOST": "10.0.0.1"}
+    async with running("serve", "--config", str(file), cwd=tmp_path, environment=environment) as process:
+        line = await process.until_output('.*"event":"settings_warning".*')
+        assert all(name in line[0] for name in environment)
+        await process.until_output('"event":"started"')
+
+
 async def test_runtimes_can_be_created_at_every_provider(fleet: Fleet) -> None:
     async with fleet.gateway() as gateway:
         providers = await gateway.call("GET", "/v1/providers", 200)

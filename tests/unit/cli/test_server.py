@@ -164,6 +164,13 @@ def test_check_of_valid_settings_prints_ok(app: FakeApp, file: Path) -> None:
     assert json.loads(run("config", "check", "--config", str(file), "-o", "json").stdout)["ok"] is True
 
 
+def test_check_prints_warnings_on_stderr_and_exits_with_0(app: FakeApp, file: Path) -> None:
+    result = run("config", "check", "--config", str(file), "-o", "json", env={"RTGW_PORT": "tcp://10.0.0.1:80"})
+    assert (result.exit_code, json.loads(result.stdout)["ok"]) == (0, True)
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("warning: environment: ")]
+    assert "RTGW_PORT" in line
+
+
 def test_check_as_json_prints_faults_on_stdout(app: FakeApp, file: Path) -> None:
     file.write_text(GOOD + "surplus: 1\n")
     result = run("config", "check", "--config", str(file), "-o", "json")

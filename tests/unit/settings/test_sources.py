@@ -200,6 +200,41 @@ def test_variables_of_the_client_are_ignored(load: Load) -> None:
     assert load(GOOD, environ).settings == load(GOOD).settings
 
 
+def service_links(prefix: str, address: str = "10.0.0.1") -> dict[str, str]:
+    """The variables that Kubernetes adds for one Service with two ports."""
+    return {
+        f"{prefix}_SERVICE_HOST": address,
+        f"{prefix}_SERVICE_PORT": "8080",
+        f"{prefix}_SERVICE_PORT_HTTP_API": "8080",
+        f"{prefix}_PORT": "tcp://10.0.0.1:8080",
+        f"{prefix}_PORT_8080_TCP": "tcp://10.0.0.1:8080",
+        f"{prefix}_PORT_8080_TCP_ADDR": address,
+        f"{prefix}_PORT_8080_TCP_PORT": "8080",
+        f"{prefix}_PORT_8080_TCP_PROTO": "tcp",
+        f"{prefix}_PORT_53_UDP": "udp://[fd00::1]:53",
+        f"{prefix}_PORT_53_UDP_PROTO": "udp",
+    }
+
+
+@pytest.mark.parametrize("prefix", ["RTGW", "RTGW_HTTP", "RTGW_AUTH", "RTGW_SERVER", "RTGW__HTTP"])
+def test_variables_of_kubernetes_services_are_ignored_with_one_warning(load: Load, prefix: str) -> None:
+    environ = service_links(prefix) | service_links("RTGW_V6", "fd00::1")
+    loaded = load(GOOD, {**environ, "RTGW_LOG__LEVEL": "debug"})
+    assert loaded.settings.log.level == "debug"
+    (warning,) = [warning for warning in loaded.warnings if warning.path == "environment"]
+    assert all(f"{name}," in warning.message or f"{name};" in warning.message for name in environ)
+
+
+def test_misspelt_setting_in_a_variable_is_not_taken_for_a_service(faults: Faults) -> None:
+    environ = {"RTGW_PORT": "8080", "RTGW_SERVICE_HOST": "all", "RTGW_LISTEN_PORT_X": "1", "RTGW_LOGLEVEL": "debug"}
+    assert faults(GOOD, environ) == dict.fromkeys(environ, "there is no setting of this name")
+
+
+def test_provider_whose_name_ends_as_a_service_variable_can_be_set(load: Load) -> None:
+    one = '{"api": "red", "base_url": "http://h", "token": "t"}'
+    assert "my-port" in load(GOOD, {"RTGW_PROVIDERS__MY_PORT": one}).settings.providers
+
+
 def test_every_effective_setting_has_its_origin_and_no_secret(load: Load, tmp_path: Path) -> None:
     loaded = load(GOOD, {"RTGW_LOG__LEVEL": "debug"}, {"http.listen": "127.0.0.1:3"})
     shown = {setting.path: (setting.value, setting.origin) for setting in effective(loaded)}
