@@ -174,7 +174,9 @@ class BctrlBrowsersAdapter(
             return ProviderPage([])
         page = await self._calls.page(query, call)
         found = [seen.runtime for seen in accepted(page, wanted)]
-        return ProviderPage(found, page.frame, concerned(wanted, page.unreadable), page.readable)
+        listed = [seen.runtime.provider_id for seen in page.items]
+        listed += [row.id for row in page.unreadable if row.id is not None]
+        return ProviderPage(found, page.frame, concerned(wanted, page.unreadable), page.readable, listed)
 
     async def check_credentials(self, call: Call) -> None:
         """Read one row of the pinned space, or of the account's default space."""

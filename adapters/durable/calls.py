@@ -157,7 +157,9 @@ class DurableCalls:
         page = self.decoded(Operation.LIST, response, read)
         if page.frame is not None and ("cursor", page.frame) in query:
             raise self.bad_response(response, "repeats the cursor of its list")
-        return ProviderPage(page.items, page.frame, page.unreadable, page.readable)
+        listed = [runtime.provider_id for runtime in page.items]
+        listed += [row.id for row in page.unreadable if row.id is not None]
+        return ProviderPage(page.items, page.frame, page.unreadable, page.readable, listed)
 
     def bad_response(self, response: UpstreamResponse, what: str) -> ProviderBadResponse:
         """The error for a response that can be decoded but contradicts the request. ``what`` completes its sentence."""

@@ -39,6 +39,7 @@ async def list_page(calls: DurableCalls, query: ProviderQuery, call: Call) -> Pr
         return ProviderPage([])
     by_name = wanted.name is not None
     unreadable: list[UnreadableRow] = []
+    listed: list[str] = []
     readable = False
     parameters = [("limit", str(MAX_LIMIT if by_name else min(query.limit, MAX_LIMIT))), *_parameters(wanted)]
     filtered = wanted != ListFilter()
@@ -48,10 +49,11 @@ async def list_page(calls: DurableCalls, query: ProviderQuery, call: Call) -> Pr
         found = [runtime for runtime in page.items if _accepts(wanted, runtime)] if filtered else page.items
         unreadable += concerned(wanted, page.unreadable)
         readable = readable or page.readable
+        listed += page.row_ids
         cursor = page.next_cursor
         if found or cursor is None:
             break
-    return ProviderPage(found, cursor, unreadable, readable)
+    return ProviderPage(found, cursor, unreadable, readable, listed)
 
 
 def _parameters(wanted: ListFilter) -> Iterator[tuple[str, str]]:

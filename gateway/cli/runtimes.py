@@ -91,17 +91,24 @@ async def _all_pages(client: "Client", query: list[tuple[str, str]], limit: int 
     incomplete: dict[str, Any] = {}
     warnings: list[Any] = []
     cursor: str | None = None
+    sent: set[str] = set()
+    known: set[str] = set()
     while True:
         size = 100 if limit is None else min(100, limit - len(items))
         parameters = [*query, ("limit", str(size)), *([("cursor", cursor)] if cursor else [])]
         page = (await client.call("GET", path("runtimes"), query=parameters)).body
-        items += page["items"]
+        new = [item for item in page["items"] if item["id"] not in known]
+        known.update(item["id"] for item in new)
+        items += new
         incomplete.update({missing["provider"]: missing for missing in page.get("incomplete", ())})
         warnings += page.get("warnings", ())
         following = page.get("next_cursor")
-        if following and following == cursor:
-            raise Failure("cursor_repeated", "the gateway returned the cursor of this page as the next cursor")
+        if following in sent:
+            raise Failure("cursor_repeated", "the gateway returned a cursor that it had returned before")
+        if following and page["items"] and not new:
+            raise Failure("page_repeated", "the gateway returned a page without a new runtime, and a further cursor")
         cursor = following
+        sent.add(following)
         if not cursor or (limit is not None and len(items) >= limit):
             more = cursor or (limit is not None and len(items) > limit)
             return {

@@ -81,13 +81,20 @@ class ProviderPage:
     """One provider's part of a page. ``next_cursor`` None: this is the last page.
 
     ``unreadable`` are rows that are missing from ``items`` because they could not be read, except those that the
-    filter's name excludes. ``readable`` False: the provider listed rows, and none of them could be read.
+    filter's name excludes. ``readable`` False: the provider listed rows, and none of them could be read. ``listed`` are
+    the provider's ids of all rows that it listed, before the filter; None: they are those of ``items``.
     """
 
     items: Sequence[Runtime]
     next_cursor: str | None = None
     unreadable: Sequence[UnreadableRow] = ()
     readable: bool = True
+    listed: Sequence[str] | None = None
+
+    @property
+    def row_ids(self) -> Sequence[str]:
+        """The provider's ids of the rows of the page, as far as they are known."""
+        return [runtime.provider_id for runtime in self.items] if self.listed is None else self.listed
 
 
 class Incomplete(Model, frozen=True, kw_only=True):

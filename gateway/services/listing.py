@@ -24,6 +24,7 @@ from gateway.domain.pages import ListFilter, ListWarning, ProviderPage, Provider
 from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
 from gateway.services.fleet import Fleet, Provider
+from gateway.services.list_progress import Progress
 from gateway.services.specs import SpecKeeper
 
 _FAILURES_UNTIL_DONE: Final = 2
@@ -57,16 +58,6 @@ class ListedPage:
     warnings: Sequence[ListWarning] = ()
 
 
-class _Progress(msgspec.Struct, array_like=True):
-    """The progress of one participant. ``failures`` counts consecutive failures. ``readable``: at least one of its
-    pages had a readable row, or no rows."""
-
-    cursor: str | None = None
-    failures: int = 0
-    done: bool = False
-    readable: bool = False
-
-
 @dataclass(frozen=True, slots=True)
 class _Participant:
     """One provider in one scope. ``refusal`` is set if it cannot take part."""
@@ -89,18 +80,36 @@ class _Collected:
     lost: list[tuple[str, GatewayError]] = field(default_factory=list)
     unreadable: list[tuple[str, UnreadableRow]] = field(default_factory=list)
 
-    def add(self, participant: _Participant, result: ProviderPage | GatewayError, state: _Progress) -> None:
-        """Add one result, and update the progress ``state`` of the participant."""
+    active: int = 1
+
+    def add(self, participant: _Participant, result: ProviderPage | GatewayError, state: Progress, limit: int) -> None:
+        """Add one result, and update the progress ``state`` of the participant.
+
+        Of the rows that the provider repeats within the page, the first is added. Rows beyond ``limit`` are left to
+        the next page. A list that would never end is ended with an error."""
         name = participant.provider.name
         if isinstance(result, GatewayError):
             self.failures.append((name, result))
             state.failures += 1
             state.done = participant.refusal is not None or state.failures >= _FAILURES_UNTIL_DONE
             return
-        self.items += result.items
-        self.unreadable += [(name, row) for row in result.unreadable]
-        state.cursor, state.failures, state.done = result.next_cursor, 0, result.next_cursor is None
-        state.readable = state.readable or result.readable
+        if fault := state.fault(result):
+            error = ProviderBadResponse(f"The provider {name} {fault}.", failure=ProviderFailure(name))
+            self.failures.append((name, error))
+            state.done = True
+            return
+        distinct: dict[str, Runtime] = {}
+        for runtime in result.items:
+            distinct.setdefault(runtime.id, runtime)
+        rows = list(distinct.values())[state.skip :]
+        self.items += rows[:limit]
+        if state.skip == 0:
+            self.unreadable += [(name, row) for row in result.unreadable]
+        state.failures, state.readable = 0, state.readable or result.readable
+        if len(rows) > limit:
+            state.skip += limit
+            return
+        state.advance(result, self.active)
         if state.done and not state.readable:
             detail = f"None of the runtimes that the provider {name} listed can be read."
             self.lost.append((name, ProviderBadResponse(detail, provider=name)))
@@ -131,20 +140,21 @@ class ListService:
         participants = self._participants(query, ctx)
         progress = _decode(query)
         first_page = query.cursor is None
-        unfinished = [p for p in participants if not progress.setdefault(p.key, _Progress()).done]
+        unfinished = [p for p in participants if not progress.setdefault(p.key, Progress()).done]
         asked = unfinished[: query.limit]
         share, rest = divmod(query.limit, len(asked)) if asked else (0, 0)
+        limits = [share + (index < rest) for index in range(len(asked))]
         queries = [
-            self._ask(participant, query, share + (index < rest), progress[participant.key].cursor, ctx)
-            for index, participant in enumerate(asked)
+            self._ask(participant, query, limit, progress[participant.key].cursor, ctx)
+            for participant, limit in zip(asked, limits, strict=True)
         ]
         # a single participant needs no task of its own
         results = [await queries[0]] if len(queries) == 1 else await asyncio.gather(*queries)
         if len(asked) > 1:
             ctx.provider = None  # the request called several providers
-        collected = _Collected()
-        for participant, result in zip(asked, results, strict=True):
-            collected.add(participant, result, progress[participant.key])
+        collected = _Collected(active=len(unfinished))
+        for participant, result, limit in zip(asked, results, limits, strict=True):
+            collected.add(participant, result, progress[participant.key], limit)
         if not query.partial or (first_page and len(collected.failures) == len(participants)):
             collected.raise_if_incomplete(asked)
         has_more = any(not progress[p.key].done for p in participants)
@@ -202,7 +212,7 @@ class ListService:
                 page = await participant.provider.adapter.list(asked, call)
                 _require_short_cursor(page, participant.provider.name)
             items = self._specs.fill_all(participant.provider.adapter, page.items)
-            return ProviderPage(items, page.next_cursor, page.unreadable, page.readable)
+            return replace(page, items=items)
         except GatewayError as error:
             return error
         except Exception as exc:  # noqa: BLE001 (a bug in one adapter must not hide the runtimes of the others)
@@ -269,7 +279,7 @@ def _fingerprint(query: ListQuery) -> bytes:
     return hashlib.blake2b(shape, digest_size=_CHECK_BYTES).digest()
 
 
-def _encode(query: ListQuery, progress: dict[str, _Progress]) -> str:
+def _encode(query: ListQuery, progress: dict[str, Progress]) -> str:
     payload = msgspec.msgpack.encode(progress)
     check = hashlib.blake2b(payload, key=_fingerprint(query), digest_size=_CHECK_BYTES).digest()
     cursor = b64url_bytes(check + payload)
@@ -279,7 +289,7 @@ def _encode(query: ListQuery, progress: dict[str, _Progress]) -> str:
     return cursor
 
 
-def _decode(query: ListQuery) -> dict[str, _Progress]:
+def _decode(query: ListQuery) -> dict[str, Progress]:
     """The progress in a cursor. Its checksum covers the filters, so the cursor of another list is invalid too. The
     checksum detects mistakes, not forgery: a forged cursor can only query what its caller may query anyway. Raises
     :class:`InvalidRequest`."""
@@ -290,7 +300,7 @@ def _decode(query: ListQuery) -> dict[str, _Progress]:
         check, payload = raw[:_CHECK_BYTES], raw[_CHECK_BYTES:]
         if check != hashlib.blake2b(payload, key=_fingerprint(query), digest_size=_CHECK_BYTES).digest():
             raise ValueError("check")  # noqa: TRY301 (one error for all invalid cursors)
-        return msgspec.msgpack.decode(payload, type=dict[str, _Progress])
+        return msgspec.msgpack.decode(payload, type=dict[str, Progress])
     except (ValueError, msgspec.MsgspecError) as exc:
         detail = "The cursor was not returned by this list: keep the filters, and pass next_cursor unchanged."
         raise InvalidRequest(detail, errors=[FieldError(detail, "invalid", parameter="cursor")]) from exc

@@ -119,16 +119,24 @@ class Calls:
     ) -> NativeAnswer:
         """The first page at or after the query's cursor that is not empty, or the last page.
 
-        Raises :class:`ProviderBadResponse` when :data:`MAX_EMPTY_PAGES` pages in a row are empty.
+        Raises :class:`ProviderBadResponse` when :data:`MAX_EMPTY_PAGES` pages in a row are empty, and for a repeated
+        cursor.
         """
         fixed = [pair for pair in query if pair[0] != "cursor"]
         cursor = next((value for name, value in query if name == "cursor"), None)
+        sent = {cursor}
         for _ in range(MAX_EMPTY_PAGES):
             pairs = fixed if cursor is None else [*fixed, ("cursor", cursor)]
             answer = await self.send(Operation.LIST, target, ctx, query=pairs)
-            if answer.next_cursor is None or not is_empty(answer):
+            if answer.next_cursor is None:
                 return answer
             cursor = answer.next_cursor
+            if cursor in sent:
+                name = target.adapter.name
+                raise ProviderBadResponse(f"The provider {name} repeats a cursor of its list.", provider=name)
+            if not is_empty(answer):
+                return answer
+            sent.add(cursor)
         detail = f"The list had nothing on {MAX_EMPTY_PAGES} pages in a row; use a narrower filter, or continue later."
         raise ProviderBadResponse(detail, provider=target.adapter.name)
 

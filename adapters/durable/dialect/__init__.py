@@ -77,15 +77,17 @@ class DurableDialect(Dialect):
         target = self._target(request, ctx)
         adapter = durable(target.adapter)
         async with self.gateway.call_scope(adapter, Operation.LIST, ctx) as call:
+            sent = {value for name, value in query if name == "cursor"}
             for _ in range(EMPTY_PAGES):
                 path = adapter.calls.runtimes_path(target.scope)
                 response = await adapter.calls.send(Operation.LIST, "GET", path, call, query=query)
                 page = adapter.calls.decoded(Operation.LIST, response, lambda body: _any_page(body, call))
                 cursor = page.frame
-                if cursor and ("cursor", cursor) in query:
+                if cursor and cursor in sent:
                     raise adapter.calls.bad_response(response, "repeats the cursor of its list")
                 if page.items or not cursor:
                     return DialectAnswer(response.status, page.body)
+                sent.add(cursor)
                 query = [*(pair for pair in query if pair[0] != "cursor"), ("cursor", cursor)]
             raise adapter.calls.bad_response(response, f"returned {EMPTY_PAGES} empty pages in a row")
 

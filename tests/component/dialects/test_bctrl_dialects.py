@@ -18,6 +18,7 @@ from tests.component.dialects.bctrl_world import (
     provider,
     world,
 )
+from tests.unit.adapters.bctrl_browsers import fakes as browsers
 
 RUNTIMES = f"/v1/workspaces/{WORKSPACE}/runtimes"
 PROFILE = "0b8f5c1e-63a1-4d1c-9d6c-000000000001"
@@ -273,6 +274,17 @@ async def test_page_is_empty_only_if_it_is_the_last() -> None:
             found += [row["name"] for row in page["data"]]
             cursor, pages = page["nextCursor"], pages + 1
         assert found == ["n5", "n0"]
+
+
+@pytest.mark.parametrize("path", ["/v1/browsers", "/v1/runtimes"])
+@pytest.mark.parametrize("data", [[], [browsers.row()]])
+async def test_repeated_cursor_of_the_provider_is_an_error(path: str, data: list[Any]) -> None:
+    async with world() as w:
+        body = {"data": data, "hasMore": True, "nextCursor": "c1"}
+        fault(w.browsers, "list", "status", status=200, body=body)
+        reply = await w.dialect.call("GET", f"{path}?cursor=c1")
+        assert reply.status == 502
+        assert "repeats a cursor" in str(reply.json)
 
 
 async def test_flat_create_with_start_waits_for_the_connection() -> None:

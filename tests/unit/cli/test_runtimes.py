@@ -123,6 +123,22 @@ def test_repeated_cursor_ends_the_list(gateway: ScriptedGateway, run: Run) -> No
     assert result.stderr.startswith("error: cursor_repeated: ")
 
 
+def test_cursors_that_cycle_end_the_list(gateway: ScriptedGateway, run: Run) -> None:
+    for cursor in ("a", "b", "a"):
+        gateway.answers(page(cursor=cursor))
+    result = run("runtimes", "list")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: cursor_repeated: ")
+
+
+def test_page_without_a_new_runtime_ends_the_list(gateway: ScriptedGateway, run: Run) -> None:
+    gateway.answers(page(runtime(), cursor="a"))
+    gateway.answers(page(runtime(), cursor="b"))
+    result = run("runtimes", "list")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: page_repeated: ")
+
+
 def test_table_truncates_no_id_and_contains_no_control_character(gateway: ScriptedGateway, run: Run) -> None:
     long = "p." + "x" * 400
     gateway.answers(page(runtime(id=long, name="[red]\x1b[31m\nname", created_at=None)))

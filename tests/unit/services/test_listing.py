@@ -74,13 +74,15 @@ async def test_a_limit_below_the_number_of_providers_queries_them_one_after_anot
     assert len(_ids(pages)) == len(set(_ids(pages))) == 6
 
 
-async def test_items_above_the_requested_share_are_kept() -> None:
+async def test_rows_beyond_the_limit_are_on_the_next_pages() -> None:
     class Generous(DurableLike):
         async def list(self, query: ProviderQuery, call: Call) -> ProviderPage:
-            return await super().list(replace(query, limit=100), call)
+            return await super().list(replace(query, limit=5), call)
 
-    page = await ListService(fleet_of([_fill(Generous("one"), 9)])).page(replace(EVERYTHING, limit=2), context())
-    assert (len(page.items), page.next_cursor) == (9, None)
+    adapter = _fill(Generous("one"), 9)
+    pages = await _pages(replace(EVERYTHING, limit=2), adapter)
+    assert [len(page.items) for page in pages] == [2, 2, 1, 2, 2]
+    assert _ids(pages) == [runtime.id for runtime in adapter.world.runtimes.values()]
 
 
 async def test_providers_are_queried_concurrently() -> None:

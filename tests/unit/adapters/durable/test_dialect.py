@@ -341,7 +341,14 @@ async def test_empty_pages_are_skipped_until_the_list_ends():
     assert last.body == page().body
 
 
-@pytest.mark.parametrize("pages", [[page(cursor=f"c{number}") for number in range(EMPTY_PAGES)], [page(cursor="c0")]])
+@pytest.mark.parametrize(
+    "pages",
+    [
+        [page(cursor=f"c{number}") for number in range(EMPTY_PAGES)],
+        [page(cursor="c0")],
+        [page(cursor=c) for c in "aba"],
+    ],
+)
 async def test_endless_empty_pages_and_a_repeated_cursor_are_errors(pages: list[UpstreamResponse]):
     caller = DialectCaller(*pages)
     with pytest.raises(GatewayError) as caught:

@@ -1,0 +1,109 @@
+"""The progress of a list at one provider, and the check that its pages make progress.
+
+The gateway keeps no state between pages, so the progress is a part of the list cursor (docs/adr/0003-list-cursor.md).
+It contains digests of earlier pages and of earlier provider cursors, in a bounded number.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from gateway.domain.pages import ProviderPage
+
+MAX_EMPTY_PAGES: Final = 100
+"""The maximum number of consecutive pages without any row."""
+
+_CURSOR_BYTES: Final = 5
+_ROW_BYTES: Final = 4
+_ALL_CURSORS: Final = 48
+_ALL_ROWS: Final = 96
+_MAX_CURSORS: Final = 8
+_MAX_ROWS: Final = 32
+
+
+class Progress(msgspec.Struct, array_like=True):
+    """The progress of one participant. ``failures`` counts consecutive failures. ``readable``: at least one of its
+    pages had a readable row, or no rows.
+
+    ``skip``: how many rows of the page at ``cursor`` were returned already; it had more than ``limit``. ``pages`` and
+    ``empty`` count all pages and the last consecutive empty ones. ``cursors`` are digests of the last cursors.
+    ``rows`` are digests of the rows of an earlier page, sorted: the lowest ones, or with ``whole`` all.
+    """
+
+    cursor: str | None = None
+    failures: int = 0
+    done: bool = False
+    readable: bool = False
+    skip: int = 0
+    pages: int = 0
+    empty: int = 0
+    cursors: bytes = b""
+    rows: bytes = b""
+    whole: bool = False
+
+    def fault(self, page: ProviderPage) -> str | None:
+        """How the page shows that the list would never end, as the end of a sentence; None if it does not.
+
+        Finds a cursor that repeats after a few pages, a page that repeats the page that was kept, and too many empty
+        pages. The last page of a list is never wrong."""
+        if page.next_cursor is None:
+            return None
+        if _digest(page.next_cursor, _CURSOR_BYTES) in _split(self.cursors, _CURSOR_BYTES):
+            return "repeats a cursor of its list"
+        if self._repeats(page):
+            return "continues its list with rows that it listed before"
+        if self.empty >= MAX_EMPTY_PAGES and not page.row_ids:
+            return f"returned more than {MAX_EMPTY_PAGES} empty pages in a row"
+        return None
+
+    def advance(self, page: ProviderPage, active: int) -> None:
+        """Continue after ``page``. ``active``: how many participants share the space in the cursor.
+
+        The rows of page 1, 2, 4, 8, … replace those that are kept, as in Brent's cycle detection: so a cycle of any
+        length is found, at the latest after about three times its length.
+        """
+        self.cursor, self.skip, self.done = page.next_cursor, 0, page.next_cursor is None
+        if page.next_cursor is None:
+            self.cursors = self.rows = b""  # saves space in the list cursor
+            return
+        self.pages += 1
+        self.empty = 0 if page.row_ids else self.empty + 1
+        keeps = self.pages & (self.pages - 1) == 0
+        kept = max(1, min(_MAX_CURSORS, _ALL_CURSORS // active))
+        # the first cursor stays until the next power of two, the others move on
+        first, others = self.cursors[:_CURSOR_BYTES], self.cursors[_CURSOR_BYTES:]
+        digest = _digest(page.next_cursor, _CURSOR_BYTES)
+        if keeps:
+            first, others = digest, others + first
+        else:
+            others += digest
+        self.cursors = first + others[max(len(others) - (kept - 1) * _CURSOR_BYTES, 0) :]
+        if keeps and page.row_ids:
+            digests = sorted(_digests(page.row_ids))
+            most = max(2, min(_MAX_ROWS, _ALL_ROWS // active))
+            self.rows, self.whole = b"".join(digests[:most]), len(digests) <= most
+
+    def _repeats(self, page: ProviderPage) -> bool:
+        """Whether all rows that can be compared are rows of the page that is kept."""
+        kept = _split(self.rows, _ROW_BYTES)
+        if not kept or not page.row_ids:
+            return False
+        compared = _digests(page.row_ids)
+        if not self.whole:
+            highest = max(kept)
+            compared = {digest for digest in compared if digest <= highest}
+        return bool(compared) and compared <= kept
+
+
+def _digest(text: str, size: int) -> bytes:
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=size).digest()
+
+
+def _digests(texts: Iterable[str]) -> set[bytes]:
+    return {_digest(text, _ROW_BYTES) for text in texts}
+
+
+def _split(digests: bytes, size: int) -> set[bytes]:
+    return {digests[start : start + size] for start in range(0, len(digests), size)}
