@@ -1,7 +1,8 @@
 """The settings of one bctrl account."""
 
 import re
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import field_validator
 
@@ -27,6 +28,8 @@ class BctrlSettings(ProviderSettings):
     ``base_url`` may end in ``/v1`` or not, as with the provider's own clients.
     """
 
+    own_paths: ClassVar[tuple[str, ...]] = (VERSION_PREFIX,)
+
     api: Literal["bctrl"]
 
     @field_validator("scope")
@@ -37,4 +40,4 @@ class BctrlSettings(ProviderSettings):
     @property
     def path_prefix(self) -> str:
         """The text between the base URL and a path of the API: ``/v1``, or nothing if the base URL ends in it."""
-        return "" if self.base_url.endswith(VERSION_PREFIX) else VERSION_PREFIX
+        return "" if urlsplit(self.base_url).path.endswith(VERSION_PREFIX) else VERSION_PREFIX

@@ -1,7 +1,7 @@
 """The settings of one account at bctrl's browser API."""
 
 import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
@@ -29,6 +29,8 @@ class BctrlBrowsersSettings(ProviderSettings):
     ``base_url`` may end in ``/v1`` or not, as with the provider's own clients. ``wait_seconds`` is the time for which a
     create, a start and a stop ask the provider to wait, so that the response shows the browser running or idle.
     """
+
+    own_paths: ClassVar[tuple[str, ...]] = (VERSION_PREFIX,)
 
     api: Literal["bctrl_browsers"]
     wait_seconds: Annotated[int, Field(ge=0, le=60)] = 15

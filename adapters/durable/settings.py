@@ -1,7 +1,7 @@
 """Settings of one durable account: base URL, authentication, and the workspace to which it is pinned."""
 
 import re
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import field_validator
@@ -26,6 +26,8 @@ class DurableSettings(ProviderSettings):
     for a gateway inside the platform's own cluster.
     """
 
+    own_paths: ClassVar[tuple[str, ...]] = ("/api/v1", "/api")
+
     api: Literal["durable"] = "durable"
     auth: Literal["x_api_key", "bearer"] = "x_api_key"
     network: Literal["public", "cluster"] = "public"
@@ -39,7 +41,7 @@ class DurableSettings(ProviderSettings):
     def path_prefix(self) -> str:
         """The path between the base URL and ``/org/…``: empty when the base URL's path ends in ``/api/v1`` or
         ``/api``, else ``/api/v1``. The provider's own client has the same rule."""
-        return "" if urlsplit(self.base_url).path.endswith(("/api/v1", "/api")) else "/api/v1"
+        return "" if urlsplit(self.base_url).path.endswith(self.own_paths) else "/api/v1"
 
     def credential_headers(self) -> dict[str, str]:
         """The header that carries the token: ``X-API-Key``, or ``Authorization`` when ``auth`` is ``bearer``."""

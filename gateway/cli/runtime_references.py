@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gateway.domain.base_urls import same_address
 from gateway.domain.errors import NotFound
 from gateway.domain.ids import RuntimeRef, parse_runtime_id
-from gateway.domain.intents import Intent, namespace_of
+from gateway.domain.intents import Intent, parts_of
 
 if TYPE_CHECKING:
     from gateway.ports.provider_settings import ProviderSettings
@@ -50,11 +51,9 @@ def _own_id(made: str) -> str:
 
 def _same_target(provider: "ProviderSettings", intent: Intent) -> bool:
     """Return whether the create was sent to this provider, whose name in the settings may have changed since."""
-    import msgspec
-
-    here = msgspec.json.decode(namespace_of(provider.api, provider.base_url, "", ""))
-    there = msgspec.json.decode(intent.namespace)
-    return bool(here[:2] == there[:2]) and provider.scope in {None, intent.scope}
+    api, base_url, _, _ = parts_of(intent.namespace)
+    there = (api, same_address(base_url, provider.own_paths))
+    return there == (provider.api, provider.address) and provider.scope in {None, intent.scope}
 
 
 def _parsed(provider: "ProviderSettings", reference: str) -> RuntimeRef:

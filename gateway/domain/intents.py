@@ -205,6 +205,11 @@ def namespace_of(api: str, base_url: str, account: str, scope: str) -> str:
     return msgspec.json.encode([api, base_url.rstrip("/"), account, scope]).decode()
 
 
+def parts_of(namespace: str) -> tuple[str, str, str, str]:
+    """The API, base URL, account and scope of a namespace that :func:`namespace_of` returned."""
+    return msgspec.json.decode(namespace, type=tuple[str, str, str, str])
+
+
 def canonical_scope_of(namespace: str) -> str:
     """The resolved scope of a namespace that :func:`namespace_of` returned."""
-    return msgspec.json.decode(namespace, type=tuple[str, str, str, str])[3]
+    return parts_of(namespace)[3]

@@ -1,11 +1,11 @@
 """The settings that all providers have. An adapter's ``settings.py`` adds fields of its own."""
 
 import re
-from typing import Annotated, Final
-from urllib.parse import urlsplit
+from typing import Annotated, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from gateway.domain.base_urls import require_base_url, same_address
 from gateway.domain.operations import TRAITS, Operation
 from gateway.domain.values import PROVIDER_NAME_PATTERN
 from gateway.ports.native import NativeSettings
@@ -19,7 +19,10 @@ class ProviderSettings(BaseModel):
 
     ``order``: the tier; lower tiers are chosen first. ``weight``: the share of creates inside a tier. ``deadlines``
     overrides the time limits of operations (keys as in :class:`Operation`). ``scope`` None: the provider is open.
+    ``own_paths`` are the paths of the API with which ``base_url`` may end, the longest first.
     """
+
+    own_paths: ClassVar[tuple[str, ...]] = ()
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -41,18 +44,7 @@ class ProviderSettings(BaseModel):
     @field_validator("base_url")
     @classmethod
     def _absolute_http_url(cls, value: str) -> str:
-        try:
-            parts = urlsplit(value)
-            _ = parts.port
-        except ValueError:
-            raise ValueError("the host or the port of the base URL cannot be read") from None
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError("the base URL starts with http:// or https:// and names a host")
-        if parts.username or parts.password:
-            raise ValueError("credentials do not belong in the base URL; use token")
-        if parts.query or parts.fragment:
-            raise ValueError("the base URL has no query and no fragment")
-        return value.rstrip("/")
+        return require_base_url(value)
 
     @field_validator("token")
     @classmethod
@@ -60,6 +52,11 @@ class ProviderSettings(BaseModel):
         if not _PRINTABLE.match(value.get_secret_value()):
             raise ValueError("the token is empty or has characters that an HTTP header cannot contain")
         return value
+
+    @property
+    def address(self) -> str:
+        """The base URL in the one form that all its spellings share."""
+        return same_address(self.base_url, self.own_paths)
 
     def deadline(self, operation: Operation) -> float:
         """The time limit of an operation in seconds."""

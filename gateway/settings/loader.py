@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from gateway.domain.base_urls import is_unprotected
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.settings.access import MANY, ONE, AuthSettings, GatewayKey, PrincipalSettings
 from gateway.settings.document import Document, read_document
@@ -81,15 +82,19 @@ def load_settings(
         settings = _Reader(document, file.parent, provider_models, problems, files).settings(dialect_eras)
         if settings is not None:
             origins = {".".join(at): origin for at, origin in document.origins.items()}
-            return LoadedSettings(settings, origins, files, tuple(_warnings(service_links)))
+            return LoadedSettings(settings, origins, files, tuple(_warnings(settings, service_links)))
     raise SettingsError(problems.with_origins(document.origins), files)
 
 
-def _warnings(service_links: Collection[str]) -> Iterator[Problem]:
+def _warnings(settings: Settings, service_links: Collection[str]) -> Iterator[Problem]:
     if service_links:
         names = ", ".join(service_links)
         advice = "set enableServiceLinks: false in the pod to omit them"
         yield Problem("environment", f"variables of Kubernetes Services are ignored: {names}; {advice}")
+    for name, provider in settings.providers.items():
+        if is_unprotected(provider.base_url):
+            detail = "the token is sent unencrypted, over http:// to a host beyond this machine; use https://"
+            yield Problem(f"providers.{name}.base_url", detail)
 
 
 def _override(document: Document, at: Path, value: object) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Final, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -156,7 +155,7 @@ def _route_faults(route: DialectRouteSettings, providers: Mapping[str, ProviderS
 def _shared_accounts(providers: Mapping[str, ProviderSettings]) -> Iterator[tuple[Path, str]]:
     seen: dict[tuple[str, str, str], dict[str | None, str]] = {}
     for name, provider in providers.items():
-        account = (provider.api, _same_url(provider.base_url), provider.token.get_secret_value())
+        account = (provider.api, provider.address, provider.token.get_secret_value())
         scopes = seen.setdefault(account, {})
         if provider.scope in scopes:
             yield ("providers", name), f"providers.{scopes[provider.scope]} is the same account and scope"
@@ -167,10 +166,3 @@ def _shared_accounts(providers: Mapping[str, ProviderSettings]) -> Iterator[tupl
                 f"providers.{other} is the same account; one of the two has no scope, so it includes the other's scope",
             )
         scopes.setdefault(provider.scope, name)
-
-
-def _same_url(url: str) -> str:
-    """Return one form for all spellings of a URL that mean the same server and path."""
-    parts = urlsplit(url)
-    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}{parts.path.rstrip('/')}"

@@ -2,15 +2,14 @@
 
 import asyncio
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import msgspec
-
+from gateway.domain.base_urls import same_address
 from gateway.domain.conclusions import CreateTraits, TargetMatch
 from gateway.domain.errors import GatewayError
-from gateway.domain.intents import Intent, canonical_scope_of, namespace_of
+from gateway.domain.intents import Intent, canonical_scope_of, namespace_of, parts_of
 from gateway.domain.operations import Operation
 from gateway.domain.values import is_uuid
 from gateway.ports.context import RequestContext
@@ -115,11 +114,13 @@ class TargetResolver:
         candidates = [provider for provider in self._fleet if provider is not named]
         seen_by_others = None
         for provider in [named, *candidates] if named else candidates:
-            if provider.pinned_scope not in {None, intent.scope} or not _same_address(provider, intent):
+            known = _at(provider.adapter, intent.namespace)
+            if provider.pinned_scope not in {None, intent.scope} or known is None:
                 continue
             resolved = await self.of(Target(provider, intent.scope), ctx)
-            if resolved.namespace != intent.namespace:
+            if known != [resolved.account, resolved.canonical_scope]:
                 continue
+            resolved = replace(resolved, namespace=intent.namespace)  # as it was spelled when the intent was written
             if self.is_target(resolved, intent.target):
                 return resolved
             if looking and seen_by_others is None and _shows_the_same_to_all(resolved):
@@ -169,7 +170,8 @@ def _shows_the_same_to_all(resolved: ResolvedTarget) -> bool:
     return adapter.marks_creates or (adapter.deduplication is Deduplication.NONE and is_uuid(resolved.scope))
 
 
-def _same_address(provider: Provider, intent: Intent) -> bool:
-    adapter = provider.adapter
-    known = msgspec.json.decode(intent.namespace, type=list[str])
-    return known[:2] == [adapter.api, adapter.settings.base_url.rstrip("/")]
+def _at(adapter: ProviderAdapter[Any], namespace: str) -> list[str] | None:
+    """The account and scope of a namespace, however its base URL is spelled; None if it is at another address."""
+    api, base_url, account, scope = parts_of(namespace)
+    here = adapter.settings
+    return [account, scope] if (api, same_address(base_url, here.own_paths)) == (adapter.api, here.address) else None

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 from cryptography import x509
@@ -17,6 +17,8 @@ from gateway.settings import LoadedSettings, Problem, SettingsError, load_settin
 
 
 class RedSettings(ProviderSettings):
+    own_paths: ClassVar[tuple[str, ...]] = ("/v1",)
+
     api: Literal["red"]
     passphrase: SecretStr | None = None
     shades: list[str] = []

@@ -222,7 +222,9 @@ def test_sections_of_the_wrong_type_are_reported(faults: Faults) -> None:
         ("scope: null", "scope: null"),
     ],
 )
-@pytest.mark.parametrize("url", ["http://red.test", "http://RED.test:80/"])
+@pytest.mark.parametrize(
+    "url", ["http://red.test", "http://RED.test:80/", "HTTP://red.test./v1/", "http://red.test/v1"]
+)
 def test_two_providers_with_one_account_and_scope_are_refused(
     faults: Faults, first: str, second: str, url: str
 ) -> None:
@@ -252,6 +254,27 @@ def test_providers_that_differ_in_scope_or_account_are_accepted(load: Load, othe
         f"  b: {{{other}}}\n"
     )
     assert list(loaded.settings.providers) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://@red.test",
+        "http://red.test?",
+        "http://red.test/#",
+        "http://red.test/a b",
+        "http://red test",
+        "http://red.test/\\\\x",
+        "http://réd.test",
+        "http://red.test:0",
+        "http://red..test",
+        "http://[fe80::1%25eth0]",
+        "http://red.test/a/../b",
+        "http://red.test//v1",
+    ],
+)
+def test_base_url_that_no_request_can_be_sent_to_is_refused(faults: Faults, url: str) -> None:
+    assert list(faults(GOOD.replace("'http://red.test'", f'"{url}"'))) == ["providers.main.base_url"]
 
 
 def test_route_to_an_unknown_provider_or_out_of_its_scope_is_refused(faults: Faults) -> None:

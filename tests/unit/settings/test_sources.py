@@ -235,6 +235,22 @@ def test_provider_whose_name_ends_as_a_service_variable_can_be_set(load: Load) -
     assert "my-port" in load(GOOD, {"RTGW_PROVIDERS__MY_PORT": one}).settings.providers
 
 
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        ("http://red.test", True),
+        ("http://10.0.0.1/v1", True),
+        ("https://red.test", False),
+        ("http://127.0.0.2:81", False),
+        ("http://[::1]", False),
+        ("http://localhost:81/v1", False),
+    ],
+)
+def test_plain_http_beyond_loopback_is_a_warning(load: Load, url: str, *, warned: bool) -> None:
+    warnings = load(GOOD.replace("http://red.test", url)).warnings
+    assert [warning.path for warning in warnings] == ["providers.main.base_url"] * warned
+
+
 def test_every_effective_setting_has_its_origin_and_no_secret(load: Load, tmp_path: Path) -> None:
     loaded = load(GOOD, {"RTGW_LOG__LEVEL": "debug"}, {"http.listen": "127.0.0.1:3"})
     shown = {setting.path: (setting.value, setting.origin) for setting in effective(loaded)}

@@ -1,0 +1,77 @@
+"""Base URLs of providers: which forms can be used, and which spellings mean the same address."""
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import urlsplit
+
+_PRINTABLE: Final = re.compile(r"[\x21-\x7e]+\Z")
+_NOT_IN_A_URL: Final = re.compile(r"[\\\"<>^`{|}]")
+_LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST_NAME: Final = re.compile(rf"(?=.{{1,254}}\Z)(?:{_LABEL}\.)*{_LABEL}\.?\Z")
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+
+def require_base_url(url: str) -> str:
+    """Return the base URL without slashes at its end. Raises ``ValueError`` with a sentence for a URL to which no path
+    can be appended, or that no request can be sent to."""
+    try:
+        parts = urlsplit(url)
+        port, host = parts.port, parts.hostname
+    except ValueError:
+        raise ValueError("the host or the port of the base URL cannot be read") from None
+    if parts.scheme not in _DEFAULT_PORTS or not host:
+        raise ValueError("the base URL starts with http:// or https:// and names a host")
+    if "@" in parts.netloc:
+        raise ValueError("credentials do not belong in the base URL; use token")
+    if "?" in url or "#" in url:
+        raise ValueError("the base URL has no query and no fragment")
+    if not _PRINTABLE.match(url) or _NOT_IN_A_URL.search(url):
+        raise ValueError("the base URL has characters that a URL cannot contain")
+    if port == 0 or not _is_host(host):
+        raise ValueError("the host or the port of the base URL cannot be read")
+    path = parts.path.rstrip("/")
+    if any(segment in {"", ".", ".."} for segment in path.split("/")[1:]):
+        raise ValueError("the path of the base URL has an empty segment, or one that is . or ..")
+    return url.rstrip("/")
+
+
+def same_address(url: str, own_paths: Iterable[str] = ()) -> str:
+    """Return one form for all spellings of a base URL that mean the same server and path.
+
+    Scheme and host are in lower case; the default port, a dot after the host, slashes at the end, and one of
+    ``own_paths`` at the end of the path, which the adapter otherwise appends, are left out.
+    """
+    parts = urlsplit(url)
+    host = (parts.hostname or "").lower().removesuffix(".")
+    if ":" in host:
+        host = f"[{ipaddress.IPv6Address(host).compressed}]"
+    port = "" if parts.port in {None, _DEFAULT_PORTS.get(parts.scheme)} else f":{parts.port}"
+    path = parts.path.rstrip("/")
+    for own in own_paths:
+        if path.endswith(own):
+            path = path.removesuffix(own)
+            break
+    return f"{parts.scheme}://{host}{port}{path.rstrip('/')}"
+
+
+def is_unprotected(url: str) -> bool:
+    """Return whether requests to the URL cross a network unencrypted: plain HTTP to a host beyond loopback."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").removesuffix(".")
+    if parts.scheme != "http" or host == "localhost" or host.endswith(".localhost"):
+        return False
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return True
+
+
+def _is_host(host: str) -> bool:
+    if ":" not in host:
+        return _HOST_NAME.match(host) is not None
+    try:
+        return ipaddress.IPv6Address(host).scope_id is None
+    except ValueError:
+        return False
