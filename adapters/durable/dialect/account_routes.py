@@ -28,6 +28,14 @@ _ORG: Final = "/api/v1/org/{org}"
 _WORKSPACE: Final = _ORG + "/ws/{workspace}"
 
 
+def _shown(document: Any) -> DialectAnswer:
+    """The response without secrets. Raises :class:`ProviderBadResponse` for a document that is nested too deeply."""
+    try:
+        return json_response(without_secrets(document))
+    except RecursionError as exc:
+        raise ProviderBadResponse("The provider sent a document that is nested too deeply.") from exc
+
+
 async def get_user(dialect: Dialect, _request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
     """The user of the gateway's first account that responds.
 
@@ -42,7 +50,7 @@ async def get_user(dialect: Dialect, _request: DialectRequest, ctx: RequestConte
         except GatewayError as error:
             failed = failed or error
         else:
-            return json_response(without_secrets(found))
+            return _shown(found)
     raise failed or _no_provider()
 
 
@@ -57,7 +65,7 @@ async def list_organizations(dialect: Dialect, _request: DialectRequest, ctx: Re
         served = found if pinned is None else [org for org in found if org.get("key") == _org_of(pinned)]
         for org in served:
             shown.setdefault(str(org.get("key")), org)
-    return json_response(without_secrets(list(shown.values())))
+    return _shown(list(shown.values()))
 
 
 async def list_secrets(dialect: Dialect, _request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
@@ -84,7 +92,7 @@ async def get_organization(dialect: Dialect, request: DialectRequest, ctx: Reque
     adapter, org = next(_serving(dialect, requested))
     async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
         _, found = await read(adapter, adapter.calls.path("org", org), call)
-    return json_response(without_secrets({**found, "key": requested}))
+    return _shown({**found, "key": requested})
 
 
 async def list_workspaces(dialect: Dialect, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
@@ -108,7 +116,7 @@ async def list_workspaces(dialect: Dialect, request: DialectRequest, ctx: Reques
             shown.setdefault(str(found.get("key")), found)
     elif not shown:
         raise _not_served(org)
-    return json_response(without_secrets(list(shown.values())))
+    return _shown(list(shown.values()))
 
 
 async def get_workspace(dialect: Dialect, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
@@ -117,7 +125,7 @@ async def get_workspace(dialect: Dialect, request: DialectRequest, ctx: RequestC
     adapter = durable(target.adapter)
     async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
         _, found = await read(adapter, adapter.calls.workspace_path(target.scope), call)
-    return json_response(without_secrets({**found, "key": requested}))
+    return _shown({**found, "key": requested})
 
 
 async def list_projects(dialect: Dialect, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
