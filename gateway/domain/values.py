@@ -3,6 +3,7 @@
 import re
 from enum import StrEnum
 from typing import Final
+from urllib.parse import urlsplit
 
 
 class Kind(StrEnum):
@@ -46,3 +47,19 @@ _UUID: Final = re.compile(UUID_PATTERN.removesuffix("$") + r"\Z")
 def is_uuid(text: str) -> bool:
     """Whether ``text`` is a UUID in its 36-character form, in either case."""
     return _UUID.match(text) is not None
+
+
+_CONNECTION_SCHEMES: Final = frozenset({"http", "https", "ws", "wss"})
+
+
+def is_connection_url(text: str) -> bool:
+    """Whether ``text`` is an absolute URL with the scheme http, https, ws or wss and a host. Clients open these URLs,
+    so a URL such as ``javascript:…`` or ``file:…`` must not reach them."""
+    if not text.isprintable() or " " in text:  # urlsplit would remove line breaks and tabs
+        return False
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in _CONNECTION_SCHEMES and bool(parts.hostname)

@@ -16,6 +16,8 @@ from gateway.domain.errors import (
     NotFound,
     OutcomeUnknown,
     PreconditionFailed,
+    ProviderBadResponse,
+    ProviderFailure,
     Retryable,
     RuntimeReplaced,
     StateConflict,
@@ -28,7 +30,7 @@ from gateway.domain.lifecycle import DISCARD_STATE, TRANSITIONS, Verb, works_fro
 from gateway.domain.operations import TRAITS, Operation
 from gateway.domain.requests import ConnectRequest, KeepaliveRequest, StartRequest, StopRequest
 from gateway.domain.runtime import Connections, FieldWarning, Lease, Runtime
-from gateway.domain.values import State, WorkClass
+from gateway.domain.values import State, WorkClass, is_connection_url
 from gateway.ports.context import RequestContext
 from gateway.ports.transport import Call
 from gateway.services.fleet import Fleet, Provider, ResolvedRuntime
@@ -178,7 +180,8 @@ class LifecycleService:
         """The connections of a running runtime, with their secrets.
 
         Raises :class:`UnsupportedFeature` if none of them has the requested protocol, and :class:`StateConflict` while
-        there are none at all.
+        there are none at all, and :class:`ProviderBadResponse` for an address that is not an http, https, ws or wss URL
+        with a host.
         """
         provider, ref = self._fleet.resolve(runtime_id, ctx)
         provider.require(Feature.CONNECTIONS, "connections")
@@ -194,6 +197,10 @@ class LifecycleService:
             raise UnsupportedFeature.at(
                 "#/protocol", f"This runtime offers only: {offered}.", code="unsupported", provider=provider.name
             )
+        unusable = next((each for each in wanted if not is_connection_url(each.url)), None)
+        if unusable is not None:
+            detail = f"The provider {provider.name} returned a {unusable.protocol} address that is not a web address."
+            raise ProviderBadResponse(detail, failure=ProviderFailure(provider.name))
         return Connections(items=wanted)
 
     async def _act(

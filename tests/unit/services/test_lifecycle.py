@@ -9,6 +9,7 @@ from msgspec import UNSET
 from gateway.domain.errors import (
     NotFound,
     Overloaded,
+    ProviderBadResponse,
     ProviderFailure,
     ProviderTimeout,
     StateConflict,
@@ -314,6 +315,33 @@ async def test_connections_are_all_or_those_of_a_protocol() -> None:
         await service.connections(runtime.id, ConnectRequest(protocol="webdriver"), context())
     assert caught.value.errors[0].pointer == "#/protocol"
     assert "cdp, live_view" in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("javascript:alert(1)", "file:///etc/passwd", "ftp://host/x", "data:text/html,x", "//host/x", "host:9222", ""),
+        *("http:///x", "https://", "http:host", "ws://host:port/", "http://[", "java\nscript:x", "wss://ho\tst/"),
+        *("http://host/\r\nx", "http://a b/", "http:\\\\host"),
+    ],
+)
+async def test_connection_without_a_web_address_is_a_bad_response(url: str) -> None:
+    adapter = BrowserLike("one")
+    runtime = adapter.put("bot", State.RUNNING)
+    adapter.world.connections[runtime.provider_id] = [CDP, Connection(protocol="live_view", url=url)]
+    service = _service(adapter)
+    with pytest.raises(ProviderBadResponse, match="live_view"):
+        await service.connections(runtime.id, ConnectRequest(), context())
+    assert (await service.connections(runtime.id, ConnectRequest(protocol="cdp"), context())).items == [CDP]
+
+
+@pytest.mark.parametrize("url", ["http://h", "https://h:8443/x?k=v#f", "ws://[::1]:1/", "WSS://Host/devtools"])
+async def test_connection_with_a_web_address_is_returned_unchanged(url: str) -> None:
+    adapter = BrowserLike("one")
+    runtime = adapter.put("bot", State.RUNNING)
+    adapter.world.connections[runtime.provider_id] = [Connection(protocol="cdp", url=url)]
+    found = await _service(adapter).connections(runtime.id, ConnectRequest(), context())
+    assert [connection.url for connection in found.items] == [url]
 
 
 @pytest.mark.parametrize("state", [State.STOPPED, State.RUNNING])
