@@ -17,6 +17,7 @@ from gateway.api.cache.cache import ReadCache
 from gateway.api.openapi import openapi_document
 from gateway.api.pipeline import ENDPOINTS
 from gateway.app.create_wiring import assemble
+from gateway.app.descriptors import AcceptFailures, fit_descriptors
 from gateway.app.folders import discover
 from gateway.app.reload import Reloader, dialect_rules, key_digests
 from gateway.app.serving import ADMIN, RELOADER, Addresses, background_task, listening, serve_until_signal
@@ -218,13 +219,17 @@ def serving(settings: Settings, app: web.Application | None = None) -> AbstractA
 
 def run(settings: Settings, source: SettingsSource | None = None) -> int:
     """Serve until SIGTERM or SIGINT. Changed settings in ``source`` are applied on SIGHUP and automatically. Raises
-    ``OSError`` when an address cannot be listened on."""
+    ``OSError`` when an address cannot be listened on, and :class:`SettingsError` when there are too few file
+    descriptors."""
 
     async def serve() -> None:
         logger = make_logger(settings.log.level, settings.log.format)
         for warning in source.warnings if source is not None else ():
             logger.warning(Event.SETTINGS_WARNING, setting=warning.path, detail=warning.message)
-        await serve_until_signal(create_app(settings, logger=logger), source, logger)
+        asyncio.get_running_loop().set_exception_handler(AcceptFailures(logger))
+        app = create_app(settings, logger=logger)
+        fit_descriptors(app, settings, logger)
+        await serve_until_signal(app, source, logger)
 
     asyncio.run(serve())
     return 0

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from aiohttp import web
 
 from gateway.api.pipeline import ENDPOINTS
+from gateway.app.descriptors import MOST_CONNECTIONS
 from gateway.app.reload import Reloader
 from gateway.http.server import GatewayRunner
 from gateway.settings import ListenAddress, SettingsSource
@@ -44,7 +45,9 @@ async def listening(app: web.Application) -> AsyncIterator[Addresses]:
 
 
 async def _listen(stack: AsyncExitStack, app: web.Application, address: ListenAddress, reloader: Reloader) -> str:
-    runner = GatewayRunner(app, reloader.settings.http)
+    http = reloader.settings.http
+    limit = app.get(MOST_CONNECTIONS, http.max_connections)
+    runner = GatewayRunner(app, http.model_copy(update={"max_connections": limit}))
 
     async def end() -> None:
         runner.grace = reloader.settings.shutdown.grace

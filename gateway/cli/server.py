@@ -76,12 +76,10 @@ def serve(file: str, listen: str | None) -> None:
 
     try:
         origin = source(file, {} if listen is None else {"http.listen": listen})
-        settings = origin.load().settings
+        sys.exit(run(origin.load().settings, origin))
     except SettingsError as error:
         print_problems(error)
         sys.exit(ExitCode.SETTINGS)
-    try:
-        sys.exit(run(settings, origin))
     except OSError as exc:
         raise cannot_listen(exc) from exc
 

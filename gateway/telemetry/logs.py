@@ -63,6 +63,8 @@ class Event(StrEnum):
     CREDENTIALS = "credentials"
     INTERRUPTED = "interrupted"
     SLOW_READER = "slow_reader"
+    CONNECTIONS_LOWERED = "connections_lowered"
+    ACCEPT_FAILED = "accept_failed"
     UNEXPECTED_ERROR = "unexpected_error"
     UNREADABLE_REQUEST = "unreadable_request"
     UNREADABLE_ROWS = "unreadable_rows"

@@ -150,7 +150,7 @@ async def serve() -> AsyncIterator[Serve]:
                 metrics=metrics,
                 logger=logger,
                 clock=clock,
-                keys={"shop": sha256(KEY.encode()).digest()} if keys else None,
+                keys={sha256(KEY.encode()).digest(): "shop"} if keys else None,
                 http=http,
                 native=passed,
             )
