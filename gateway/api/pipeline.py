@@ -76,6 +76,7 @@ class Endpoints:
         self._logger = logger
         self._clock = clock
         self._turned_away = metrics.requests_rejected.labels("connections")
+        self._idle_closed = metrics.dropped.labels("idle_connection")
         self._slow_readers = metrics.dropped.labels("slow_reader")
         self._unreadable = AccessLog(
             metrics, logger, Surface.SITE, UNREADABLE, UNREADABLE, event=Event.UNREADABLE_REQUEST
@@ -153,6 +154,10 @@ class Endpoints:
         headers = {**response.headers, hdrs.CONTENT_LENGTH: str(len(body)), hdrs.CONNECTION: "close"}
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         return f"HTTP/1.1 {response.status} {response.reason}\r\n{lines}\r\n".encode() + body
+
+    def idle_closed(self) -> None:
+        """Count an idle connection that was closed because its client address has too many."""
+        self._idle_closed.inc()
 
     def slow_reader(self) -> None:
         """Count and log a client that was disconnected because it did not read its response."""

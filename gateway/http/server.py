@@ -32,6 +32,9 @@ class ServedApplication(Protocol):
     def turned_away(self) -> bytes:
         """The complete response to a connection beyond the limit."""
 
+    def idle_closed(self) -> None:
+        """Count an idle connection that was closed because its client address has too many."""
+
     def slow_reader(self) -> None:
         """Count and log a client that was cut off because it did not read."""
 
@@ -54,8 +57,10 @@ class GatewayRequestHandler(RequestHandler):
     """
 
     __slots__ = (
+        "_address",
         "_admitted",
         "_endpoints",
+        "_last_received",
         "_reader_check",
         "_server",
         "_unread",
@@ -72,6 +77,8 @@ class GatewayRequestHandler(RequestHandler):
         self._endpoints = endpoints
         self._write_timeout = write_timeout
         self._admitted = False
+        self._address = ""
+        self._last_received: float | None = None
         self._wire: asyncio.Transport | None = None
         self._reader_check: asyncio.TimerHandle | None = None
         self._unread = 0
@@ -79,7 +86,9 @@ class GatewayRequestHandler(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._wire = wire = cast("asyncio.Transport", transport)
-        if not self._server.admit():
+        peer = wire.get_extra_info("peername")
+        self._address = str(peer[0]) if isinstance(peer, tuple) else ""
+        if not self._server.admit(self, self._address):
             wire.write(self._endpoints.turned_away())
             wire.close()
             return
@@ -87,6 +96,17 @@ class GatewayRequestHandler(RequestHandler):
         super().connection_made(transport)
         if self._task_handler is not None:
             self._task_handler.add_done_callback(self._watch_reader)
+
+    @property
+    def idle_since(self) -> float:
+        """When the last bytes arrived, on the event loop's clock; 0 if none did."""
+        return self._last_received or 0.0
+
+    @property
+    def idle(self) -> bool:
+        """Whether the connection waits for a request, also for the rest of its head."""
+        waiter = self._waiter
+        return self._last_received is None or (waiter is not None and not waiter.done() and not self._messages)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -113,6 +133,7 @@ class GatewayRequestHandler(RequestHandler):
             self._watch_reader()
 
     def data_received(self, data: bytes) -> None:
+        self._last_received = self._loop.time()
         super().data_received(data)
         if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
             request = self._current_request
@@ -126,7 +147,7 @@ class GatewayRequestHandler(RequestHandler):
             self._reader_check.cancel()
         if self._admitted:
             self._admitted = False
-            self._server.left()
+            self._server.left(self, self._address)
         super().connection_lost(exc)
         when_lost, self.when_lost = self.when_lost, None
         if when_lost is not None:
@@ -177,16 +198,29 @@ def _is_of_other_version(exc: HttpProcessingError) -> bool:
 
 
 class GatewayServer(web.Server):
-    """Creates the handler of each connection, for at most ``limit`` of them at once."""
+    """Creates the handler of each connection, for at most ``limit`` of them at once.
+
+    At most ``most_idle`` idle ones have the same client address: a new connection closes those that have been idle
+    longest. So one client that opens connections and sends nothing cannot use all of them.
+    """
 
     def __init__(
-        self, handler: Any, *, endpoints: ServedApplication, request_factory: Any, limit: int, options: dict[str, Any]
+        self,
+        handler: Any,
+        *,
+        endpoints: ServedApplication,
+        request_factory: Any,
+        limit: int,
+        most_idle: int,
+        options: dict[str, Any],
     ) -> None:
         super().__init__(self._checked, request_factory=request_factory)
         self._handler = handler
         self._endpoints = endpoints
         self._limit = limit
+        self._most_idle = most_idle
         self._open = 0
+        self._by_address: dict[str, set[GatewayRequestHandler]] = {}
         self._options = options
 
     def __call__(self) -> RequestHandler:
@@ -202,16 +236,30 @@ class GatewayServer(web.Server):
         request._cache["version"] = HttpVersion11  # aiohttp sends the response in the version of the request
         return response
 
-    def admit(self) -> bool:
+    def admit(self, connection: GatewayRequestHandler, address: str) -> bool:
         """Count a new connection; False if there are too many."""
         if self._open >= self._limit:
             return False
+        others = self._by_address.get(address, set())
+        if len(others) >= self._most_idle:
+            self._close_idle(others)
+        self._by_address.setdefault(address, set()).add(connection)
         self._open += 1
         self._endpoints.connections.inc()
         return True
 
-    def left(self) -> None:
+    def _close_idle(self, connections: set[GatewayRequestHandler]) -> None:
+        idle = sorted((found for found in connections if found.idle), key=lambda found: found.idle_since)
+        for connection in idle[: max(0, len(idle) - self._most_idle + 1)]:
+            self._endpoints.idle_closed()
+            connection.force_close()
+
+    def left(self, connection: GatewayRequestHandler, address: str) -> None:
         """A connection was closed."""
+        connections = self._by_address[address]
+        connections.discard(connection)
+        if not connections:
+            del self._by_address[address]
         self._open -= 1
         self._endpoints.connections.dec()
 
@@ -221,8 +269,9 @@ class GatewayRunner(web.AppRunner):
 
     Of ``http``, the server applies ``max_line_bytes`` (to the request target and to each header),
     ``max_header_bytes`` (to each header; the application applies it to their sum), ``keepalive_timeout`` (also before
-    the first request), ``write_timeout`` and ``max_connections``. ``shutdown_timeout`` is how many seconds requests in
-    flight have to finish before they are interrupted.
+    the first request), ``write_timeout``, ``max_connections`` and ``max_idle_connections_per_address`` (half of
+    ``max_connections`` if it is None). ``shutdown_timeout`` is how many seconds requests in flight have to finish
+    before they are interrupted.
     """
 
     def __init__(self, app: web.Application, http: HttpSettings, *, shutdown_timeout: float = 60.0) -> None:
@@ -230,6 +279,7 @@ class GatewayRunner(web.AppRunner):
         super().__init__(app, shutdown_timeout=_LAST_WRITES_SECONDS)
         self.grace = shutdown_timeout
         self._max_connections = http.max_connections
+        self._most_idle = http.max_idle_connections_per_address or max(1, http.max_connections // 2)
         line, field = http.max_line_bytes, http.max_header_bytes
         self._options: dict[str, Any] = {
             "max_line_size": line,
@@ -248,6 +298,7 @@ class GatewayRunner(web.AppRunner):
             endpoints=self.app[SERVED],
             request_factory=plain.request_factory,
             limit=self._max_connections,
+            most_idle=self._most_idle,
             options=self._options,
         )
 

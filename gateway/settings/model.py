@@ -26,7 +26,8 @@ Listen = Annotated[str, AfterValidator(lambda text: str(parse_listen(text)))]
 
 class HttpSettings(Section):
     """The inbound HTTP server. ``max_line_bytes`` bounds the request target, ``max_header_bytes`` one header field.
-    ``write_timeout`` is how long a client may read no byte of its response before its connection is closed."""
+    ``write_timeout`` is how long a client may read no byte of its response before its connection is closed.
+    ``max_idle_connections_per_address`` is half of ``max_connections`` if it is None."""
 
     listen: Listen = "127.0.0.1:8080"
     max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 28)] = 1 << 20
@@ -36,6 +37,7 @@ class HttpSettings(Section):
     keepalive_timeout: Annotated[float, Field(ge=0, le=3600)] = 75
     write_timeout: Annotated[float, Field(gt=0, le=3600)] = 60
     max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
+    max_idle_connections_per_address: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     max_requests_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = 1500
 
     @property

@@ -28,7 +28,8 @@ def limited(soft: int, hard: int) -> tuple[str, ...]:
 @asynccontextmanager
 async def serving(folder: Path, soft: int, hard: int) -> AsyncIterator[tuple[Running, int]]:
     """The process, and its port."""
-    arguments = ("serve", "--config", str(settings(folder, auth=AUTH)))
+    http = {"listen": "127.0.0.1:0", "max_idle_connections_per_address": 2000}
+    arguments = ("serve", "--config", str(settings(folder, auth=AUTH, http=http)))
     async with running(*arguments, cwd=folder, command=limited(soft, hard)) as process:
         yield process, int((await process.url()).rpartition(":")[2])
 

@@ -97,3 +97,39 @@ async def test_a_client_that_does_not_read_its_response_is_disconnected(serve: A
         async with asyncio.timeout(30):
             await left.wait()
         assert gateway.metrics.registry.get_sample_value("rtgw_dropped_total", {"what": "slow_reader"}) == 1
+
+
+async def test_an_address_with_too_many_idle_connections_loses_the_one_idle_longest(serve: Any) -> None:
+    gateway = await serve(http=HttpSettings(max_idle_connections_per_address=2))
+    busy = await in_flight(gateway)
+    first, second = await gateway.connect(), await gateway.connect()
+    for connection in (first, second, first):
+        connection.send(b"GET /livez HTTP/1.1\r\nHost: g\r\n\r\n")
+        assert (await connection.answer()).status == 200
+    third = await gateway.connect()
+    third.send(b"GET /livez HTTP/1.1\r\nHost: g\r\n\r\n")
+    assert (await third.answer()).status == 200
+    assert await second.closed()
+    first.send(b"GET /livez HTTP/1.1\r\nHost: g\r\n\r\n")
+    assert (await first.answer()).status == 200
+    busy.send(b"{}")
+    assert (await busy.answer()).status == 422
+    assert gateway.metrics.registry.get_sample_value("rtgw_dropped_total", {"what": "idle_connection"}) == 1
+
+
+async def test_silent_connections_of_one_address_take_half_of_all_at_most(serve: Any) -> None:
+    gateway = await serve(http=HttpSettings(max_connections=8))
+    silent = [await gateway.connect() for _ in range(20)]
+    for connection in silent[:16]:
+        assert await connection.closed()
+    assert (await gateway.call("GET", "/livez")).status == 200
+    assert rejected(gateway, "connections") == 0
+
+
+async def test_connections_in_use_are_never_closed_for_their_number(serve: Any) -> None:
+    """A reverse proxy is one address, and may have all connections in use."""
+    gateway = await serve(http=HttpSettings(max_idle_connections_per_address=1))
+    busy = [await in_flight(gateway) for _ in range(10)]
+    for connection in busy:
+        connection.send(b"{}")
+        assert (await connection.answer()).status == 422
