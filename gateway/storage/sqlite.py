@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from gateway.storage.migrations import SchemaStatus, read_status, status_of, upgrade
-from gateway.storage.sql import Operation, SqlFlavour
+from gateway.storage.sql import Operation, SqlFlavour, Statement, Steps
 from gateway.storage.sql_store import SqlStore, unavailable
 from gateway.storage.sqlite_thread import SqliteThread, run_steps
 
@@ -30,6 +30,7 @@ SQLITE: Final = SqlFlavour(
     parameter="?",
 )
 _OLDEST: Final = (3, 35, 0)  # the first SQLite with RETURNING
+_FREED: Final = 2000  # pages (4 KiB each) that one purge returns to the file system, at most
 _WAITING: Final = 1000  # queued operations per thread; more are refused
 
 
@@ -69,6 +70,14 @@ class SqliteStore(SqlStore):
 
     async def upgrade(self) -> SchemaStatus:
         return await self._outside(self._upgrade)
+
+    async def purge(self, *, settled: float, kept: float, limit: int) -> int:
+        """As in every store. The pages that became free are returned to the file system, up to :data:`_FREED` per call,
+        if the file was created with incremental vacuum."""
+        purged = await super().purge(settled=settled, kept=kept, limit=limit)
+        if purged:
+            await self._write(_shrink)
+        return purged
 
     async def _write(self, operation: Operation[T]) -> T:
         return await self._on(0, operation)
@@ -143,6 +152,8 @@ class SqliteStore(SqlStore):
     def _make_durable(self, connection: sqlite3.Connection) -> None:
         """Set what a commit needs to survive a power loss. The journal mode is stored in the file. Changing it needs
         exclusive access, and SQLite itself does not wait for that."""
+        if self._path.stat().st_size == 0:  # later it has no effect
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         deadline = time.monotonic() + self._timeout * 0.8
         while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             try:
@@ -156,6 +167,16 @@ class SqliteStore(SqlStore):
                     raise sqlite3.OperationalError(f"the file system allows no write-ahead log (journal mode {mode})")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA journal_size_limit = {64 * 1024 * 1024}")
+
+
+def _shrink() -> Steps[int]:
+    """Return free pages to the file system. Returns how many there were."""
+    ((incremental,),) = yield Statement("SELECT auto_vacuum = 2 FROM pragma_auto_vacuum")
+    ((free,),) = yield Statement("SELECT freelist_count FROM pragma_freelist_count")
+    for _ in range(min(free, _FREED) if incremental else 0):
+        # The sqlite3 module runs one step of this statement, which frees one page, whatever number it has.
+        yield Statement("PRAGMA incremental_vacuum(1)")
+    return int(free)
 
 
 def _time_out(future: "asyncio.Future[Any]") -> None:

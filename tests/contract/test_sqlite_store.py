@@ -64,6 +64,10 @@ def fill(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
+def size_of(path: Path) -> int:
+    return path.stat().st_size
+
+
 def value_of(sql: str) -> Any:
     def steps() -> Steps[Any]:
         rows = yield Statement(sql)
@@ -288,3 +292,32 @@ async def test_an_operation_that_is_rolled_back_does_not_affect_others_of_its_co
         assert ended[1] == outcome if isinstance(outcome, str) else isinstance(ended[1], outcome)
         assert names == (await store._read(pinned_names))[-2:]
     assert await store._read(pinned_names) == list("abcdef")
+
+
+async def test_the_file_shrinks_after_a_purge(path: Path) -> None:
+    now = 1000.0
+    store = SqliteStore(path, clock=lambda: now)
+    await store.upgrade()
+    await store.open()
+    assert await store._write(value_of("PRAGMA auto_vacuum")) == 2
+    await asyncio.gather(*(store.keep_spec("n", f"r{i}", b"x" * 4000) for i in range(500)))
+    await store.close()
+    full = size_of(path)
+    assert full > 500 * 4000
+    now = 5000.0
+    await store.open()
+    assert await store.purge(settled=1000, kept=1000, limit=1000) == 500
+    await store.close()
+    assert size_of(path) < full / 5
+
+
+async def test_a_file_without_incremental_vacuum_is_used_unchanged(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as older:
+        older.execute("CREATE TABLE other (a)")
+    store = SqliteStore(path)
+    await store.upgrade()
+    await store.open()
+    assert await store._write(value_of("PRAGMA auto_vacuum")) == 0
+    begun(await store.begin(create(), "me", LEASE))
+    assert await store.purge(settled=0, kept=0, limit=10) == 0
+    await store.close()
