@@ -7,6 +7,7 @@ The provider's responses are returned unchanged, errors included; the gateway's 
 import asyncio
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from typing import Any, Final
@@ -45,6 +46,9 @@ ROUTE: Final = "/native/{provider}/{path}"
 _BUFFERED_BYTES: Final = 64 << 10
 """Bodies of a declared length up to this many bytes are buffered, which is much cheaper than streaming."""
 
+SLOWEST: Final = 1024
+"""Bytes per second that a streamed body has to arrive with, after the first ``http.body_timeout`` seconds."""
+
 _PROXY_STATUS: Final = istr("Proxy-Status")
 
 
@@ -69,6 +73,7 @@ class _Native:
     ) -> None:
         self._providers = providers
         self._on_write = on_write
+        self._body_timeout = http.body_timeout
         self._buffered_bytes = min(http.max_body_bytes, _BUFFERED_BYTES)
         self._bodies = BodyReader(http.model_copy(update={"max_body_bytes": self._buffered_bytes}))
 
@@ -92,7 +97,7 @@ class _Native:
             traced=ctx.traceparent is not None,
             credentials=provider.credential_names,
         )
-        upload = _Upload(request, provider.limits.max_body_bytes)
+        upload = _Upload(request, provider.limits.max_body_bytes, self._body_timeout)
         outgoing = NativeRequest(request.method, target.path + target.query, headers)
         if upload.length is not None and upload.length <= self._buffered_bytes:
             outgoing.body = await self._bodies.read_raw(request) or None
@@ -104,14 +109,22 @@ class _Native:
 
 
 class _Upload:
-    """The body of a request as a stream. ``length`` None: not declared. ``error``: why it is incomplete."""
+    """The body of a request as a stream. ``length`` None: not declared. ``error``: why it is incomplete.
 
-    def __init__(self, request: web.Request, limit: int) -> None:
+    The gateway waits for the body ``seconds`` in total, and one more for each :data:`SLOWEST` bytes that arrived. Only
+    waiting for the caller counts, not waiting for the provider. ``now`` is a monotonic clock.
+    """
+
+    def __init__(
+        self, request: web.Request, limit: int, seconds: float, now: Callable[[], float] = time.monotonic
+    ) -> None:
         self.length = request.content_length if request.body_exists else 0
         self.error: Exception | None = None
         self.waiting = False
         self._request = request
         self._limit = limit
+        self._seconds = seconds
+        self._now = now
         if self.length is not None and self.length > limit:
             raise self._too_large()
 
@@ -119,21 +132,24 @@ class _Upload:
         """The chunks of the body. A failure stops the exchange."""
         content = self._request.content
         size = 0
+        waited = 0.0
         try:
             await invite_body(self._request)
             while True:
-                self.waiting = True
+                self.waiting, begun = True, self._now()
                 chunk = await content.readany()
                 self.waiting = False
+                waited += self._now() - begun
                 if not chunk:
                     return
                 size += len(chunk)
                 if size > self._limit:
                     raise self._too_large()
+                self._refuse_slow(waited, size)
                 exchange.moved()
                 yield chunk
-        except (RequestPayloadError, ConnectionError, PayloadTooLarge) as exc:
-            if isinstance(exc, PayloadTooLarge):
+        except (RequestPayloadError, ConnectionError, PayloadTooLarge, RequestTimeout) as exc:
+            if isinstance(exc, PayloadTooLarge | RequestTimeout):
                 self.error = exc
             elif self._request.transport is None:
                 self.error = ClientAborted()
@@ -141,6 +157,10 @@ class _Upload:
                 self.error = InvalidRequest("The body breaks the rules of HTTP.")
             exchange.stop()
             raise
+
+    def _refuse_slow(self, waited: float, size: int) -> None:
+        if waited > self._seconds + size / SLOWEST:
+            raise RequestTimeout(f"The body arrived with less than {SLOWEST} bytes per second.")
 
     def _too_large(self) -> PayloadTooLarge:
         return PayloadTooLarge(f"The body is larger than {self._limit} bytes.")

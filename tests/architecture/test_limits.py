@@ -9,6 +9,7 @@ from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE
 
 from gateway.api.dialects import _MAX_QUERY_FIELDS
 from gateway.api.idempotency import MAX_LENGTH
+from gateway.api.native import SLOWEST
 from gateway.domain.field_errors import MAX_DETAIL, MAX_ERROR_BYTES, MAX_ERRORS, MAX_POINTER
 from gateway.http.bodies import MAX_DEPTH, MAX_MEMBERS, MAX_VALUES
 from gateway.ports.provider_settings import ProviderSettings
@@ -66,6 +67,7 @@ def test_every_setting_on_the_page_exists() -> None:
     ("beginning", "values"),
     [
         ("depth of a JSON body", [MAX_DEPTH]),
+        ("receiving a body that is streamed", [SLOWEST]),
         ("members of one object", [MAX_MEMBERS]),
         ("members and items", [MAX_VALUES]),
         ("entries in `errors`", [MAX_ERRORS, MAX_ERROR_BYTES]),

@@ -1,5 +1,6 @@
 """Request bodies: limits, media types, and clients that do not finish."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -34,6 +35,18 @@ async def test_a_body_that_does_not_arrive_in_time_is_408(serve: Any) -> None:
     answer = await connection.answer()
     assert (answer.status, answer.json["code"], answer.json["retryable"]) == (408, "request_timeout", "yes")
     assert answer.headers["connection"] == "close"
+
+
+async def test_a_dripping_body_is_408_after_the_body_timeout(serve: Any) -> None:
+    """Bytes that arrive do not extend the time."""
+    api = await serve(http=HttpSettings(body_timeout=0.05))
+    connection = await api.connect()
+    connection.send(TOP + b"Content-Length: 1000000\r\n\r\n")
+    response = asyncio.create_task(connection.answer())
+    while not response.done():
+        connection.send(b" ")
+        await asyncio.sleep(0)
+    assert (response.result().status, response.result().json["code"]) == (408, "request_timeout")
 
 
 async def test_a_body_with_malformed_chunks_is_400(api: Any) -> None:
