@@ -38,7 +38,8 @@ from gateway.ports.error_mapping import transport_error
 from gateway.ports.native import WEBSOCKET
 from gateway.ports.transport import TransportFailure
 from gateway.settings import HttpSettings
-from gateway.upstream.exchange import Exchange, NativeRequest, NativeResponse
+from gateway.upstream.exchange import Exchange, NativeRequest
+from gateway.upstream.http1.response import IncomingResponse
 from gateway.upstream.passthrough import NATIVE, PassThrough
 
 ROUTE: Final = "/native/{provider}/{path}"
@@ -207,22 +208,22 @@ class _Forwarding:
             self.on_write()
 
     async def _respond(
-        self, response: NativeResponse, headers: CIMultiDict[str], exchange: Exchange
+        self, response: IncomingResponse, headers: CIMultiDict[str], exchange: Exchange
     ) -> web.StreamResponse:
-        content, length = response.content, response.length
-        if content.is_eof() or (length is not None and length <= _BUFFERED_BYTES):
-            body = await content.read()
+        length = response.headers.get(hdrs.CONTENT_LENGTH, "")
+        if response.complete or (length.isdecimal() and int(length) <= _BUFFERED_BYTES):
+            body = b"".join([piece async for piece in response.pieces()])
             return web.Response(status=response.status, reason=_reason(response), headers=headers, body=body or None)
         out = web.StreamResponse(status=response.status, reason=_reason(response), headers=headers)
         await self._begin(out)
-        while chunk := await content.readany():
+        async for chunk in response.pieces():
             exchange.moved()
             await self._write(out, chunk)
         await self._write(out, None)
         return out
 
     async def _switch(
-        self, response: NativeResponse, headers: CIMultiDict[str], exchange: Exchange, *, asked: bool
+        self, response: IncomingResponse, headers: CIMultiDict[str], exchange: Exchange, *, asked: bool
     ) -> web.StreamResponse:
         if not asked or not _is_websocket(response):
             raise ProviderBadResponse(
@@ -233,7 +234,15 @@ class _Forwarding:
         out = web.StreamResponse(status=101, reason=_reason(response), headers=headers)
         out.force_close()
         await self._begin(out)
-        await tunnel(self._request, response.protocol, out, exchange.moved)
+        connection = exchange.connection
+        if connection is None:
+            raise ClientAborted
+
+        async def to_provider(data: bytes) -> None:
+            connection.write(data)
+            await connection.drain()
+
+        await tunnel(self._request, out, response.pieces(), to_provider, exchange.moved)
         return out
 
     async def _begin(self, out: web.StreamResponse) -> None:
@@ -274,7 +283,7 @@ class _Forwarding:
         return error
 
 
-def _reason(response: NativeResponse) -> str | None:
+def _reason(response: IncomingResponse) -> str | None:
     return response.reason if response.reason.isascii() and response.reason.isprintable() else None
 
 
@@ -289,6 +298,6 @@ def _cut(transport: asyncio.Transport, begun: web.StreamResponse) -> None:
     transport.abort()
 
 
-def _is_websocket(response: NativeResponse) -> bool:
+def _is_websocket(response: IncomingResponse) -> bool:
     """Whether the provider accepted the upgrade to WebSocket."""
     return response.status == 101 and response.headers.get(hdrs.UPGRADE, "").strip().lower() == "websocket"

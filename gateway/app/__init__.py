@@ -41,7 +41,7 @@ from gateway.telemetry.metrics import Metrics
 from gateway.upstream.observed import ObservedTransport
 from gateway.upstream.passthrough import PassThrough
 from gateway.upstream.policies import guarded
-from gateway.upstream.transport import AiohttpTransport
+from gateway.upstream.transport import HttpTransport
 
 __all__ = [
     "check_providers",
@@ -164,7 +164,7 @@ def create_app(
 
 
 def _adapter(provider: ProviderSettings, clock: Clock, metrics: Metrics, logger: Logger) -> ProviderAdapter[Any]:
-    observed = ObservedTransport(AiohttpTransport(provider, clock), provider.name, metrics, logger)
+    observed = ObservedTransport(HttpTransport(provider, clock), provider.name, metrics, logger)
     transport = guarded(observed, provider, clock=clock, metrics=metrics, logger=logger)
     return discover()[provider.api].adapter(provider, transport)
 

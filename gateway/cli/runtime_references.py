@@ -58,9 +58,9 @@ def _same_target(provider: "ProviderSettings", intent: Intent) -> bool:
 
 def _parsed(provider: "ProviderSettings", reference: str) -> RuntimeRef:
     from gateway.app import plugins
-    from gateway.upstream.transport import AiohttpTransport
+    from gateway.upstream.transport import HttpTransport
 
-    adapter = plugins()[provider.api].adapter(provider, AiohttpTransport(provider))
+    adapter = plugins()[provider.api].adapter(provider, HttpTransport(provider))
     try:
         return adapter.parse_reference(reference)
     except NotFound as exc:

@@ -5,11 +5,10 @@ only a few chunks per direction: a slow reader slows down the sender.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, cast
 
 from aiohttp import StreamReader, web
-from aiohttp.http import StreamWriter
 
 from gateway.http.bodies import ClientAborted
 
@@ -30,17 +29,22 @@ class _Inlet:
         self._stream.feed_eof()
 
 
-async def tunnel(request: web.Request, provider: Any, out: web.StreamResponse, moved: Callable[[], None]) -> None:
-    """Forward all bytes until either side has closed.
+async def tunnel(
+    request: web.Request,
+    out: web.StreamResponse,
+    from_provider: AsyncIterator[bytes],
+    to_provider: Callable[[bytes], Awaitable[None]],
+    moved: Callable[[], None],
+) -> None:
+    """Pass all bytes on, until either side has closed.
 
-    ``provider`` is aiohttp's client protocol of the upgraded connection; ``out`` is the 101 that the caller received.
+    ``out`` is the 101 that the caller has received; ``from_provider`` yields what the provider sends and ends with it;
+    ``to_provider`` sends to it and waits while it does not read; ``moved`` is called for every piece.
 
-    Raises :class:`ClientAborted` or an aiohttp error when a side disconnected without closing.
+    Raises :class:`ClientAborted`, or what the provider's side raises, when a side is gone without having closed.
     """
-    loop = asyncio.get_running_loop()
     caller = cast("Any", request.protocol)
-    from_provider = StreamReader(provider, _BUFFER_BYTES, loop=loop)
-    from_caller = StreamReader(caller, _BUFFER_BYTES, loop=loop)
+    from_caller = StreamReader(caller, _BUFFER_BYTES, loop=asyncio.get_running_loop())
 
     async def to_caller(data: bytes) -> None:
         try:
@@ -48,11 +52,10 @@ async def tunnel(request: web.Request, provider: Any, out: web.StreamResponse, m
         except ConnectionError as exc:
             raise ClientAborted from exc
 
-    provider.set_parser(_Inlet(from_provider), from_provider)
     caller.set_parser(_Inlet(from_caller))
     pumps = [
         asyncio.create_task(_pump(from_provider, to_caller, moved)),
-        asyncio.create_task(_pump(from_caller, StreamWriter(provider, loop).write, moved)),
+        asyncio.create_task(_pump(_pieces(from_caller), to_provider, moved)),
     ]
     try:
         done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -65,7 +68,14 @@ async def tunnel(request: web.Request, provider: Any, out: web.StreamResponse, m
         raise failures[0]
 
 
-async def _pump(source: StreamReader, write: Callable[[bytes], Awaitable[None]], moved: Callable[[], None]) -> None:
+async def _pieces(source: StreamReader) -> AsyncIterator[bytes]:
     while data := await source.readany():
+        yield data
+
+
+async def _pump(
+    source: AsyncIterator[bytes], write: Callable[[bytes], Awaitable[None]], moved: Callable[[], None]
+) -> None:
+    async for data in source:
         moved()
         await write(data)

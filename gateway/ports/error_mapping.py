@@ -163,7 +163,8 @@ def transport_error(provider: str, operation: Operation, failure: TransportFailu
         )
     if TRAITS[operation].mutates:
         return errors.OutcomeUnknown(
-            f"The request was sent to the provider {provider}, and no complete response came ({failure.reason}).",
+            f"The request was sent to the provider {provider}, and no complete response came ({failure.reason})."
+            + _detail(failure),
             failure=reported,
         )
     if failure.reason == "timeout":
@@ -173,10 +174,14 @@ def transport_error(provider: str, operation: Operation, failure: TransportFailu
             f"The provider {provider} closed the connection without a response.", failure=reported
         )
     return errors.ProviderBadResponse(
-        f"The provider {provider} did not send a complete response ({failure.reason}).",
+        f"The provider {provider} did not send a complete response ({failure.reason})." + _detail(failure),
         failure=reported,
         retryable=Retryable.YES,
     )
+
+
+def _detail(failure: TransportFailure) -> str:
+    return "" if failure.detail is None else f" {failure.detail}"
 
 
 def _circuit_open(failure: TransportFailure) -> str | None:

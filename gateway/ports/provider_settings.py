@@ -37,6 +37,8 @@ class ProviderSettings(BaseModel):
     read_timeout: Annotated[float, Field(gt=0, le=600)] = 250
     deadlines: dict[Operation, Annotated[float, Field(gt=0, le=600)]] = {}
     max_response_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 8 << 20
+    max_response_header_bytes: Annotated[int, Field(ge=1024, le=1 << 20)] = 64 << 10
+    max_response_headers: Annotated[int, Field(ge=16, le=10_000)] = 256
     ca_file: str | None = None
     policies: PolicySettings = PolicySettings()
     native: NativeSettings = NativeSettings()

@@ -124,11 +124,12 @@ class Call:
 class TransportFailure(Exception):
     """No complete response was received. ``phase`` shows whether the provider may have acted. ``reason`` is one of
     ``refused``, ``dns``, ``tls``, ``timeout``, ``disconnected``, ``unreadable``, ``cut_short``, ``too_large``,
-    ``closed`` and ``failed``; or, where the gateway itself did not send the request, ``circuit_open`` or
-    ``overloaded``.
+    ``headers_too_large``, ``closed`` and ``failed``; or, where the gateway itself did not send the request,
+    ``circuit_open`` or ``overloaded``.
 
     ``status`` is set if the head of a response was read before the failure. ``operation`` is that of the request.
-    ``retry_after`` is the time in seconds after which a retry can succeed; None where it is not known.
+    ``retry_after`` is the time in seconds after which a retry can succeed; None where it is not known. ``detail`` is a
+    sentence about what was wrong with the response, without anything that the provider sent but lengths and names.
     """
 
     def __init__(
@@ -139,6 +140,7 @@ class TransportFailure(Exception):
         status: int | None = None,
         operation: Operation | None = None,
         retry_after: float | None = None,
+        detail: str | None = None,
     ) -> None:
         super().__init__(f"{reason} while {phase.label}")
         self.reason = reason
@@ -146,6 +148,7 @@ class TransportFailure(Exception):
         self.status = status
         self.operation = operation
         self.retry_after = retry_after
+        self.detail = detail
 
 
 @dataclass(slots=True)

@@ -130,7 +130,7 @@ class TransportContract(ConnectionReuseContract):
         broken = reply(b"\x1f\x8b no gzip at all", headers=[("Content-Encoding", "gzip")])
         async with self.scripted(broken) as (_, transport):
             failure = await failure_of(transport, self.request(), call())
-        assert (failure.reason, failure.phase, failure.status) == ("cut_short", Phase.ANSWERED, 200)
+        assert (failure.reason, failure.phase, failure.status) == ("unreadable", Phase.ANSWERED, 200)
 
     async def test_a_hang_ends_at_the_deadline(self) -> None:
         async with self.scripted(HANG) as (server, transport):

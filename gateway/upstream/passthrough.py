@@ -5,7 +5,7 @@ timeout; a request ends when no byte was sent or received for too long.
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from multidict import CIMultiDict, istr
 
@@ -17,9 +17,10 @@ from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Attempt, Phase, TransportFailure
 from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
-from gateway.upstream.connections import USER_AGENT, open_connector
-from gateway.upstream.exchange import Exchange, Origin
+from gateway.upstream.exchange import Exchange
+from gateway.upstream.http1.origin import Origin
 from gateway.upstream.observed import AttemptLog
+from gateway.upstream.transport import USER_AGENT
 
 NATIVE: Final = "native"
 """The operation of these requests in metrics and logs."""
@@ -45,7 +46,6 @@ class PassThrough:
         self._dropped = metrics.dropped.labels("native")
         self._log = AttemptLog(self.name, metrics, logger)
         self._clock = clock
-        self._connector: Any = None
         self._origin: Origin | None = None
         self._closed = False
         self.calls = 0
@@ -95,8 +95,7 @@ class PassThrough:
         if self._origin is None:
             if self._closed:
                 raise TransportFailure("closed", Phase.QUEUED)
-            self._connector = open_connector(self._settings, self.limits.max_in_flight)
-            self._origin = Origin(self._settings.base_url, self._connector, self._settings.connect_timeout)
+            self._origin = Origin.of(self._settings, limit=self.limits.max_in_flight)
         return self._origin
 
     def _finished(self, ctx: RequestContext, began: float) -> Callable[[Exchange, str], None]:
@@ -115,6 +114,6 @@ class PassThrough:
     async def close(self) -> None:
         """Close all connections. Idempotent."""
         self._closed = True
-        connector, self._connector, self._origin = self._connector, None, None
-        if connector is not None:
-            await connector.close()
+        origin, self._origin = self._origin, None
+        if origin is not None:
+            await origin.pool.close()

@@ -18,12 +18,12 @@ from gateway.ports.transport import Transport
 from gateway.services.fleet import Fleet
 from gateway.services.provider_choice import Router
 from gateway.testing.adapter_contract import AdapterContract, Subject
-from gateway.upstream.transport import AiohttpTransport
+from gateway.upstream.transport import HttpTransport
 
 
 class OverAiohttp(AdapterContract):
     def make_transport(self, settings: ProviderSettings) -> Transport:
-        return AiohttpTransport(settings)
+        return HttpTransport(settings)
 
     async def test_routing_accepts_the_kinds_in_creates_and_refuses_every_other_kind(self, subject: Subject) -> None:
         router = Router(Fleet([subject.adapter], SystemClock()))

@@ -24,7 +24,7 @@ from gateway.upstream.policies.bulkhead import Bulkhead
 from gateway.upstream.policies.bulkhead_slots import SlotPool
 from gateway.upstream.policies.deadline import Deadline
 from gateway.upstream.policies.retry import Retry
-from gateway.upstream.transport import AiohttpTransport
+from gateway.upstream.transport import HttpTransport
 
 CLOCK = SystemClock()
 
@@ -35,30 +35,30 @@ def circuits() -> dict[WorkClass, Circuit]:
 
 class TestDeadline(TransportContract):
     def make_transport(self, settings: ProviderSettings) -> Transport:
-        return Deadline(AiohttpTransport(settings), 0.6, CLOCK, settings.deadline)
+        return Deadline(HttpTransport(settings), 0.6, CLOCK, settings.deadline)
 
 
 class TestBreaker(TransportContract):
     def make_transport(self, settings: ProviderSettings) -> Transport:
-        return Breaker(AiohttpTransport(settings), circuits())
+        return Breaker(HttpTransport(settings), circuits())
 
 
 class TestRetryOfMutations(TransportContract):
     operation = Operation.START
 
     def make_transport(self, settings: ProviderSettings) -> Transport:
-        return Retry(AiohttpTransport(settings), RetrySettings(), CLOCK, lambda _reason: None)
+        return Retry(HttpTransport(settings), RetrySettings(), CLOCK, lambda _reason: None)
 
 
 class TestRetryOfReadsSwitchedOff(TransportContract):
     def make_transport(self, settings: ProviderSettings) -> Transport:
-        return Retry(AiohttpTransport(settings), RetrySettings(tries=1), CLOCK, lambda _reason: None)
+        return Retry(HttpTransport(settings), RetrySettings(tries=1), CLOCK, lambda _reason: None)
 
 
 class TestBulkhead(TransportContract):
     def make_transport(self, settings: ProviderSettings) -> Transport:
         lanes = {lane: SlotPool(1, 20) for lane in [*WorkClass, "settling"]}
-        return Bulkhead(AiohttpTransport(settings), lanes, circuits(), CLOCK, lambda _lane: None)
+        return Bulkhead(HttpTransport(settings), lanes, circuits(), CLOCK, lambda _lane: None)
 
 
 class TestAllPolicies(TransportContract):
@@ -70,7 +70,7 @@ class TestAllPolicies(TransportContract):
 
 def everything(settings: ProviderSettings) -> Transport:
     metrics, logger = Metrics(), make_logger(stream=StringIO())
-    observed = ObservedTransport(AiohttpTransport(settings), settings.name, metrics, logger)
+    observed = ObservedTransport(HttpTransport(settings), settings.name, metrics, logger)
     return guarded(observed, settings, clock=CLOCK, metrics=metrics, logger=logger)
 
 

@@ -26,24 +26,24 @@ from gateway.testing.servers import running
 from gateway.testing.tcp_faults import Mode, TcpFaultProxy
 from gateway.testing.transport_contract import TransportContract
 from gateway.testing.transport_subject import call, failure_of, request
-from gateway.upstream import connections
+from gateway.upstream.http1 import pool
 from gateway.upstream.observed import ObservedTransport
-from gateway.upstream.transport import AiohttpTransport
+from gateway.upstream.transport import HttpTransport
 
 
-class TestAiohttpTransport(TransportContract):
+class TestHttpTransport(TransportContract):
     def make_transport(self, settings: ProviderSettings) -> Transport:
-        return AiohttpTransport(settings)
+        return HttpTransport(settings)
 
 
 class TestObservedTransport(TransportContract):
     def make_transport(self, settings: ProviderSettings) -> Transport:
-        return ObservedTransport(AiohttpTransport(settings), settings.name, Metrics(), make_logger(stream=StringIO()))
+        return ObservedTransport(HttpTransport(settings), settings.name, Metrics(), make_logger(stream=StringIO()))
 
 
-def _transport(url: str, **options: object) -> AiohttpTransport:
+def _transport(url: str, **options: object) -> HttpTransport:
     known = {"name": "p", "api": "test", "base_url": url, "token": "t"}
-    return AiohttpTransport(ProviderSettings.model_validate({**known, **options}))
+    return HttpTransport(ProviderSettings.model_validate({**known, **options}))
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ async def test_an_idle_tls_connection_with_bytes_waiting_is_not_used(certificate
 
 
 async def test_a_connection_that_was_silent_long_enough_serves_another_caller(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "SILENCE_BEFORE_SHARING", 0.0)
+    monkeypatch.setattr(pool, "SILENCE_BEFORE_SHARING", 0.0)
     async with ScriptedServer() as server, _transport(server.url) as transport:
         await transport.send(request(), call(caller="one"))
         await transport.send(request(), call(caller="two"))
@@ -197,9 +197,8 @@ async def test_idle_connections_of_other_callers_count_towards_the_pool_limit() 
     async with ScriptedServer() as server, _transport(server.url, policies=one_of_each) as transport:
         for number in range(3 * len(one_of_each)):
             await transport.send(request(), call(caller=str(number)))
-            pool = transport._connector
-            assert pool is not None
-            assert sum(map(len, pool._conns.values())) <= len(one_of_each)
+            assert transport._origin is not None
+            assert transport._origin.pool.size <= len(one_of_each)
         assert server.connections == 3 * len(one_of_each)
 
 

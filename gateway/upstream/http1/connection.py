@@ -1,0 +1,310 @@
+"""One connection to a provider: a request is written, and everything that arrives is parsed as its response."""
+
+import asyncio
+import os
+import re
+import select
+import time
+from collections.abc import AsyncIterator, Iterable
+from typing import Final, cast
+
+import httptools
+from multidict import CIMultiDict
+
+from gateway.upstream.http1.response import Fault, IncomingResponse
+
+_READ_BYTES: Final = 1 << 16
+_NO_BODY: Final = frozenset({204, 304})
+_TIMEOUT: Final = re.compile(r"(?:^|[,;\s])timeout\s*=\s*\"?(\d{1,6})", re.IGNORECASE)
+
+
+class HeadLimits:
+    """Bounds on the head of a response: ``max_bytes`` of all header lines together, ``max_headers`` of them."""
+
+    __slots__ = ("max_bytes", "max_headers")
+
+    def __init__(self, max_bytes: int, max_headers: int) -> None:
+        self.max_bytes = max_bytes
+        self.max_headers = max_headers
+
+
+class Http1Connection(asyncio.Protocol):
+    """A connection. ``caller`` is the principal that used it last; ``keep_alive`` the seconds for which the provider
+    keeps it open when idle, None if it did not say."""
+
+    def __init__(self, limits: HeadLimits) -> None:
+        self.caller = ""
+        self.idle_since = 0.0
+        self.keep_alive: float | None = None
+        self.is_tls = False
+        self.received_at = 0.0
+        self._limits = limits
+        self._transport: asyncio.Transport | None = None
+        self._parser: httptools.HttpResponseParser | None = None
+        self._response: IncomingResponse | None = None
+        self._has_no_body = False  # the request was a HEAD
+        self._ends_with_connection = False
+        self._is_raw = False  # after a 101: what arrives is not HTTP
+        self._is_reusable = False
+        self._head_bytes = self._unfinished = 0
+        self._lines: list[tuple[bytes, bytes]] = []
+        self._reason = b""
+        self._drained: asyncio.Future[None] | None = None
+        self._is_choked = False
+
+    # ---- use
+
+    def start(self, method: str) -> IncomingResponse:
+        """Expect the response to a request that is written next."""
+        self._has_no_body = method == "HEAD"
+        self._ends_with_connection = self._is_raw = self._is_reusable = False
+        self._parser = httptools.HttpResponseParser(self)
+        self._parser.set_dangerous_leniencies(
+            lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+        )
+        self._response = response = IncomingResponse(self)
+        return response
+
+    def write(self, data: bytes) -> None:
+        """Write without waiting. Raises :class:`Fault` if the connection is closed."""
+        if self._transport is None or self._transport.is_closing():
+            raise Fault("disconnected", "The provider closed the connection.")
+        self._transport.write(data)
+
+    async def drain(self) -> None:
+        """Return when more may be written. Raises :class:`Fault` if the connection is closed."""
+        while self._is_choked:
+            self._drained = asyncio.get_running_loop().create_future()
+            await self._drained
+        if self._transport is None or self._transport.is_closing():
+            raise Fault("disconnected", "The provider closed the connection.")
+
+    async def upload(self, body: AsyncIterator[bytes], *, chunked: bool) -> None:
+        """Write a body as it comes, in chunks unless its length was declared. Raises as :meth:`drain`."""
+        async for piece in body:
+            if piece:
+                if not self.is_tls and self._is_readable():
+                    # A response that arrived is read before a write can fail, because a failed write ends the reading.
+                    await asyncio.sleep(0)
+                    await asyncio.sleep(0)
+                self.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+                await self.drain()
+        if chunked:
+            self.write(b"0\r\n\r\n")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is connected."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the response is complete and the request was written, so that another may follow."""
+        response, transport = self._response, self._transport
+        return (
+            self._is_reusable
+            and response is not None
+            and response.complete
+            and not response.is_paused
+            and transport is not None
+            and not transport.is_closing()
+            and not transport.get_write_buffer_size()
+        )
+
+    def rest(self) -> None:
+        """Become idle. Bytes that arrive from now on belong to no request and close the connection."""
+        self._response = self._parser = None
+
+    def is_silent(self) -> bool:
+        """Whether it is open and nothing has arrived on it while it was idle, also nothing that the event loop has not
+        read yet. A TLS socket is not polled: session tickets make it readable."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return False
+        return self.is_tls or not self._is_readable()
+
+    def _is_readable(self) -> bool:
+        if self._transport is None:
+            return False
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def pause_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    # ---- called by the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self.is_tls = transport.get_extra_info("ssl_object") is not None
+
+    def data_received(self, data: bytes) -> None:
+        response, parser = self._response, self._parser
+        self.received_at = time.monotonic()
+        if response is None or parser is None or response.complete:
+            self._is_reusable = False
+            self.abort()
+            return
+        if self._is_raw:
+            response.feed(data)
+            return
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._is_raw = True
+            if tail := data[upgrade.args[0] :]:
+                response.feed(tail)
+        except httptools.HttpParserError as exc:
+            self._break(exc)
+        if not response.status:  # a header line that does not end is not reported by the parser
+            self._unfinished += len(data)
+            if self._unfinished > self._limits.max_bytes:
+                self._too_large("bytes of headers", self._limits.max_bytes)
+
+    def eof_received(self) -> bool:
+        self._end(None)
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._is_reusable = False
+        if isinstance(exc, BrokenPipeError | ConnectionResetError):
+            self._read_rest()
+        self._end(exc)
+        self._transport = None
+        self.resume_writing()
+
+    def _read_rest(self) -> None:
+        """Read what had arrived when a write failed: a provider may answer, and close, before it has read an upload."""
+        response = self._response
+        if self.is_tls or self._transport is None:
+            return
+        try:
+            number = self._transport.get_extra_info("socket").fileno()
+            while response is not None and not response.complete and (data := os.read(number, _READ_BYTES)):
+                self.data_received(data)
+        except OSError:
+            return  # nothing is left
+
+    def pause_writing(self) -> None:
+        self._is_choked = True
+
+    def resume_writing(self) -> None:
+        self._is_choked = False
+        drained, self._drained = self._drained, None
+        if drained is not None and not drained.done():
+            drained.set_result(None)
+
+    # ---- called by the parser
+
+    def on_status(self, reason: bytes) -> None:
+        self._reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._lines.append((name, value))
+        self._head_bytes += len(name) + len(value)
+
+    def on_headers_complete(self) -> None:
+        parser, response = self._parser, self._response
+        if parser is None or response is None or response.complete:
+            return
+        lines, self._lines, size, self._head_bytes, self._unfinished = self._lines, [], self._head_bytes, 0, 0
+        if len(lines) > self._limits.max_headers:
+            self._too_large("headers", self._limits.max_headers)
+            return
+        if size > self._limits.max_bytes:
+            self._too_large("bytes of headers", self._limits.max_bytes)
+            return
+        reason, self._reason = self._reason.decode("latin-1"), b""
+        status = parser.get_status_code()
+        headers = CIMultiDict(
+            [(name.decode("latin-1"), value.decode("utf-8", "surrogateescape").strip(" \t")) for name, value in lines]
+        )
+        if status < 200 and status != 101:
+            if response.informational is not None:
+                response.informational(status, headers)
+            return
+        coding = headers.get("Transfer-Encoding")
+        if coding is not None and coding.strip().lower() != "chunked" and not self._is_bodiless(status):
+            response.fail(Fault("unreadable", f"The transfer coding {coding[:40]!r} is unknown."))
+            self.abort()
+            return
+        self._is_reusable = parser.should_keep_alive() and status != 101
+        self.keep_alive = _keep_alive(headers)
+        self._ends_with_connection = coding is None and "Content-Length" not in headers
+        response.feed_head(status, reason, headers)
+        if self._is_bodiless(status):
+            response.finish()
+
+    def on_body(self, piece: bytes) -> None:
+        response = self._response
+        if response is not None and not response.complete:
+            response.feed(piece)
+        else:  # of a response that has no body
+            self._is_reusable = False
+
+    def on_message_complete(self) -> None:
+        response = self._response
+        if response is not None and response.status >= 200:
+            response.finish()
+
+    def on_message_begin(self) -> None:
+        response = self._response
+        if response is not None and response.complete:
+            self._is_reusable = False  # another response follows at once
+
+    # ----
+
+    def _is_bodiless(self, status: int) -> bool:
+        return self._has_no_body or status in _NO_BODY
+
+    def _too_large(self, what: str, limit: int) -> None:
+        if self._response is not None:
+            self._response.fail(Fault("headers_too_large", f"The response has more than {limit} {what}."))
+        self.abort()
+
+    def _break(self, exc: Exception) -> None:
+        self._is_reusable = False
+        response = self._response
+        if response is not None:
+            where = "chunks" if response.status else "head"
+            response.fail(Fault("unreadable", f"The {where} of the response cannot be parsed: {exc}."))
+        self.abort()
+
+    def _end(self, exc: Exception | None) -> None:
+        """Nothing more will arrive."""
+        self._is_reusable = False
+        response = self._response
+        if response is None or response.complete:
+            return
+        if exc is None and response.status and (self._ends_with_connection or self._is_raw):
+            response.finish()
+        elif response.status:
+            response.fail(exc or Fault("cut_short", "The connection ended before the response did."))
+        else:
+            response.fail(exc or Fault("disconnected", "The connection ended before a response."))
+
+
+def _keep_alive(headers: CIMultiDict[str]) -> float | None:
+    found = _TIMEOUT.search(headers.get("Keep-Alive", ""))
+    return float(found[1]) if found else None
+
+
+def head_of(method: str, target: str, headers: Iterable[tuple[str, str]]) -> bytes:
+    """The head of a request. Raises ``ValueError`` for a line break or a zero byte in a name or value."""
+    lines = [f"{method} {target} HTTP/1.1\r\n"]
+    lines += [f"{name}: {value}\r\n" for name, value in headers]
+    head = "".join(lines)
+    if head.count("\n") != len(lines) or head.count("\r") != len(lines) or "\0" in head:
+        raise ValueError("a header has a line break or a zero byte")
+    return (head + "\r\n").encode("utf-8", "surrogateescape")

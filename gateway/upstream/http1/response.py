@@ -1,0 +1,180 @@
+"""One HTTP/1.1 response as it arrives: the head, then the body in pieces, bounded by flow control."""
+
+import asyncio
+import zlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Final, Protocol
+
+from multidict import CIMultiDict
+
+HIGH_WATER: Final = 1 << 16
+"""Bytes of a body that wait to be read before the connection stops reading from its socket."""
+
+_DECODERS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 47}
+"""Window bits of zlib by content coding. 47 detects zlib's own format; raw deflate is tried when that fails."""
+
+
+class Fault(Exception):
+    """The response cannot be used. ``reason`` is a word of ``TransportFailure``; the message names what was wrong."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class Flow(Protocol):
+    """How a response controls its connection."""
+
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+
+
+class IncomingResponse:
+    """A response. The connection writes to it; one task reads it.
+
+    ``status`` is 0 until the head has arrived. ``complete``: the body has ended. ``informational`` is called with the
+    status and headers of each 1xx response before the final one.
+    """
+
+    __slots__ = (
+        "_buffered",
+        "_error",
+        "_flow",
+        "_most",
+        "_pieces",
+        "_waiter",
+        "complete",
+        "headers",
+        "informational",
+        "is_paused",
+        "reason",
+        "status",
+    )
+
+    def __init__(self, flow: Flow) -> None:
+        self.status = 0
+        self.reason = ""
+        self.headers: CIMultiDict[str] = CIMultiDict()
+        self.complete = False
+        self.informational: Callable[[int, CIMultiDict[str]], None] | None = None
+        self._flow = flow
+        self._pieces: deque[bytes] = deque()
+        self._buffered = 0
+        self._most = 0  # bytes of a body that is read whole; 0: it is streamed
+        self.is_paused = False
+        self._error: BaseException | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    # ---- written by the connection
+
+    def feed_head(self, status: int, reason: str, headers: CIMultiDict[str]) -> None:
+        """The final head has arrived."""
+        self.status, self.reason, self.headers = status, reason, headers
+        if not self._most:
+            self._wake()
+        elif status == 101:  # what follows is another protocol
+            self.finish()
+
+    def feed(self, piece: bytes) -> None:
+        """A piece of the body has arrived."""
+        self._pieces.append(piece)
+        self._buffered += len(piece)
+        if self._most:
+            if self._buffered > self._most:
+                self.fail(Fault("too_large", f"The body is longer than {self._most} bytes."))
+            return
+        if self._buffered > HIGH_WATER and not self.is_paused:
+            self.is_paused = True
+            self._flow.pause_reading()
+        self._wake()
+
+    def finish(self) -> None:
+        """The body has ended."""
+        self.complete = True
+        self._wake()
+
+    def fail(self, error: BaseException) -> None:
+        """The rest will not arrive. What has arrived of a streamed body can still be read."""
+        if not self.complete and self._error is None:
+            self._error = error
+            self._wake()
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # ---- read by one task
+
+    async def head(self) -> None:
+        """Return when ``status`` and ``headers`` are set. Raises what :meth:`fail` was given."""
+        while not self.status:
+            if self._error is not None:
+                raise self._error
+            await self._wait()
+
+    async def read_whole(self, most: int) -> bytes:
+        """The whole body, decoded if it has a content coding. Call it before the head has arrived, in place of
+        :meth:`head`. Raises :class:`Fault` ``too_large`` for more than ``most`` bytes, before and after decoding."""
+        self._most = most
+        while not self.complete and self._error is None:
+            await self._wait()
+        if self._error is not None:
+            raise self._error
+        pieces = self._pieces
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        coding = self.headers.get("Content-Encoding")
+        return body if coding is None or not body else _decoded(body, coding.strip().lower(), most)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it arrives, not decoded. Raises what :meth:`fail` was given, after what had arrived."""
+        while True:
+            if self._pieces:
+                piece = self._pieces.popleft() if len(self._pieces) == 1 else b"".join(self._pieces)
+                self._pieces.clear()
+                self._buffered = 0
+                if self.is_paused:
+                    self.is_paused = False
+                    self._flow.resume_reading()
+                yield piece
+            elif self._error is not None:
+                raise self._error
+            elif self.complete:
+                return
+            else:
+                await self._wait()
+
+    async def _wait(self) -> None:
+        self._waiter = waiter = asyncio.get_running_loop().create_future()
+        try:
+            await waiter
+        finally:
+            if self._waiter is waiter:
+                self._waiter = None
+
+
+def _decoded(body: bytes, coding: str, most: int) -> bytes:
+    if coding == "identity":
+        return body
+    if coding not in _DECODERS:
+        raise Fault("unreadable", f"The content coding {coding[:40]!r} was not asked for.")
+    try:
+        return _inflate(body, _DECODERS[coding], most)
+    except zlib.error as exc:
+        if coding == "deflate":
+            try:
+                return _inflate(body, -zlib.MAX_WBITS, most)
+            except zlib.error:
+                pass
+        raise Fault("unreadable", f"The body is not valid {coding}.") from exc
+
+
+def _inflate(body: bytes, window_bits: int, most: int) -> bytes:
+    decoder = zlib.decompressobj(window_bits)
+    decoded = decoder.decompress(body, most + 1)
+    if len(decoded) > most:
+        raise Fault("too_large", f"The decoded body is longer than {most} bytes.")
+    if not decoder.eof:
+        raise Fault("cut_short", "The compressed body ends early.")
+    return decoded

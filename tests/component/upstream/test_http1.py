@@ -1,0 +1,124 @@
+"""Responses that no server framework sends, read by the HTTP/1.1 client of the providers."""
+
+import asyncio
+import time
+
+import pytest
+
+from gateway.ports.provider_settings import ProviderSettings
+from gateway.testing.scripted_server import Reply, ScriptedServer, reply
+from gateway.testing.transport_subject import call, failure_of, request
+from gateway.upstream.http1 import pool
+from gateway.upstream.transport import HttpTransport
+
+
+def _transport(url: str, **options: object) -> HttpTransport:
+    known = {"name": "p", "api": "test", "base_url": url, "token": "t"}
+    return HttpTransport(ProviderSettings.model_validate({**known, **options}))
+
+
+class _Clock:
+    """Stands in for the module ``time`` of the pool."""
+
+    def __init__(self) -> None:
+        self.now = time.monotonic()
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("keep_alive", "pause", "connections"),
+    [
+        ("timeout=5", 3.9, 1),
+        ("timeout=5", 4.1, 2),
+        ("timeout=5, max=100", 4.1, 2),
+        ("max=100, Timeout=5", 4.1, 2),
+        ("timeout=1", 0.4, 1),
+        ("timeout=1", 0.6, 2),
+        ("timeout=900", 14.9, 1),
+        ("timeout=900", 15.1, 2),
+        ("nonsense", 14.9, 1),
+    ],
+)
+async def test_a_connection_is_not_used_at_the_end_of_the_providers_keep_alive(
+    monkeypatch: pytest.MonkeyPatch, keep_alive: str, pause: float, connections: int
+) -> None:
+    clock = _Clock()
+    monkeypatch.setattr(pool, "time", clock)
+    answers = [reply({}, headers=[("Keep-Alive", keep_alive)]) for _ in range(2)]
+    async with ScriptedServer(answers) as server, _transport(server.url) as transport:
+        await transport.send(request(), call())
+        clock.now += pause
+        await transport.send(request(), call())
+        assert server.connections == connections
+
+
+@pytest.mark.parametrize(
+    ("head", "limit"),
+    [
+        (b"X-Long: " + b"a" * 2000 + b"\r\n", "more than 1024 bytes of headers"),
+        (b"".join(b"X-%d: b\r\n" % number for number in range(40)), "more than 32 headers"),
+        (b"X-Endless: " + b"a" * 70_000, "more than 1024 bytes of headers"),
+    ],
+)
+async def test_a_head_beyond_a_limit_is_refused_with_the_name_of_the_limit(head: bytes, limit: str) -> None:
+    raw = Reply(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n" + head + b"\r\n\r\n{}")
+    limits = {"max_response_header_bytes": 1024, "max_response_headers": 32}
+    async with ScriptedServer([raw]) as server, _transport(server.url, **limits) as transport:
+        failure = await failure_of(transport, request(), call())
+    assert failure.reason == "headers_too_large"
+    assert failure.detail is not None
+    assert limit in failure.detail
+
+
+async def test_a_long_head_within_the_limits_is_read() -> None:
+    answer = reply({}, headers=[("Content-Security-Policy", "a" * 60_000)])
+    async with ScriptedServer([answer]) as server, _transport(server.url) as transport:
+        response = await transport.send(request(), call())
+    assert len(response.headers["content-security-policy"]) == 60_000
+
+
+@pytest.mark.parametrize("status", [200, 404])
+async def test_a_body_with_the_response_to_head_is_dropped_with_its_connection(status: int) -> None:
+    answer = Reply(b"HTTP/1.1 %d Yes\r\nContent-Length: 5\r\nX-A: b\r\n\r\nhello" % status)
+    async with ScriptedServer([answer, reply({})]) as server, _transport(server.url) as transport:
+        response = await transport.send(request("HEAD"), call())
+        assert (response.status, response.headers["x-a"], response.body) == (status, "b", b"")
+        await transport.send(request(), call())
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_a_body_with_a_status_without_one_is_dropped_with_its_connection(status: int) -> None:
+    answer = Reply(b"HTTP/1.1 %d No\r\nContent-Length: 5\r\n\r\nhello" % status)
+    async with ScriptedServer([answer, reply({})]) as server, _transport(server.url) as transport:
+        response = await transport.send(request(), call())
+        assert (response.status, response.body) == (status, b"")
+        await transport.send(request(), call())
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "foo", "chunked, gzip", "identity"])
+async def test_an_unknown_transfer_coding_is_refused(coding: str) -> None:
+    answer = Reply(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: %b\r\n\r\n2\r\n{}\r\n0\r\n\r\n" % coding.encode())
+    async with ScriptedServer([answer]) as server, _transport(server.url) as transport:
+        failure = await failure_of(transport, request(), call())
+    assert failure.reason == "unreadable"
+
+
+async def test_an_answer_before_a_reset_of_the_upload_is_read() -> None:
+    """A provider may answer, and close, before it has read the request."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0, limit=1024)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, _transport(url) as transport:
+        for _ in range(20):
+            response = await transport.send(request("POST", body=b" " * 20_000_000), call(10))
+            assert (response.status, response.body) == (413, b"{}")
