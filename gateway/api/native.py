@@ -32,6 +32,7 @@ from gateway.domain.operations import Operation
 from gateway.http.bodies import BodyReader, ClientAborted, defer_continue, invite_body
 from gateway.http.headers import is_websocket, to_caller, to_provider
 from gateway.http.in_flight import SAFE_METHODS
+from gateway.http.native_addresses import NativeAddresses
 from gateway.http.tunnel import tunnel
 from gateway.ports.context import RequestContext
 from gateway.ports.error_mapping import transport_error
@@ -195,6 +196,7 @@ class _Forwarding:
                 response = await exchange.send(outgoing, self._provider.origin)
                 self.on_write()
                 headers = to_caller(response.headers, self._provider.without_credentials)
+                NativeAddresses(self._provider.name, self._provider.base_url).rewrite(headers, outgoing.target)
                 headers.add(_PROXY_STATUS, f"runtime-gateway; received-status={response.status}")
                 if response.status == 101:
                     # The caller's last bytes may arrive together with its disconnect; the tunnel handles both in order.

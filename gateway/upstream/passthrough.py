@@ -39,6 +39,7 @@ class PassThrough:
         self.name = settings.name
         self.limits = settings.native
         self.rules = Rules(settings.native.allow)
+        self.base_url = settings.base_url
         self._settings = settings
         self._credentials = settings.credential_headers()
         self.credential_names = frozenset(self._credentials)

@@ -226,6 +226,33 @@ async def test_a_redirect_is_returned_and_not_followed(gateway: Any, provider: A
     assert provider.connections.empty()
 
 
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [
+        ("http://{host}/base/v1/b?x=1", "/native/raw/b?x=1"),
+        ("/base/v1/b", "/native/raw/b"),
+        ("b", "/native/raw/b"),
+        ("/v1/runtimes", "http://{host}/v1/runtimes"),
+        ("http://{host}/v1/runtimes", "http://{host}/v1/runtimes"),
+    ],
+)
+async def test_a_redirect_below_the_base_url_stays_at_the_gateway(
+    gateway: Any, provider: Any, location: str, expected: str
+) -> None:
+    call = asyncio.create_task(gateway.call("GET", "/native/raw/a"))
+    inbound = await provider.accept()
+    _, sent = await inbound.head()
+    own, host = location.format(host=sent["host"]), sent["host"]
+    inbound.answer(
+        status="307 Temporary Redirect",
+        headers=f"Location: {own}\r\nContent-Location: {own}\r\nLink: <{own}>; rel=next\r\n",
+    )
+    answer = await call
+    expected = expected.format(host=host)
+    assert answer.headers["location"] == answer.headers["content-location"] == expected
+    assert answer.headers["link"] == f"<{expected}>; rel=next"
+
+
 async def test_a_token_echoed_in_a_header_is_redacted(gateway: Any, provider: Any) -> None:
     call = asyncio.create_task(gateway.call("GET", "/native/raw/a"))
     inbound = await provider.accept()

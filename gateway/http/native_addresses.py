@@ -1,0 +1,76 @@
+"""Addresses of a provider in headers of its responses, turned into addresses of the pass-through.
+
+Otherwise a redirect of a provider to itself would lead a client past the gateway, where it has no credentials, or, if
+it is relative, into the gateway's own API.
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
+
+from aiohttp import hdrs
+from multidict import CIMultiDict
+
+_PORTS: Final = {"http": 80, "https": 443}
+_QUOTED_OR_TARGET: Final = re.compile(r'"(?:[^"\\]|\\.)*"|<([^<>]*)>')
+_UNSAFE: Final = re.compile(r"[\x00-\x20\x7f\\]")
+
+
+@dataclass(frozen=True, slots=True)
+class NativeAddresses:
+    """Rewrites the addresses below the ``base_url`` of the provider ``name``."""
+
+    name: str
+    base_url: str
+    _base: SplitResult = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_base", urlsplit(self.base_url))
+
+    def rewrite(self, headers: CIMultiDict[str], path: str) -> None:
+        """Rewrite ``Location``, ``Content-Location`` and the targets in ``Link``. ``path`` is the path and query of
+        the request, below the base URL; relative addresses are resolved against it."""
+        for name in (hdrs.LOCATION, hdrs.CONTENT_LOCATION, hdrs.LINK):
+            if name not in headers:
+                continue
+            values = headers.popall(name)
+            for value in values:
+                headers.add(name, self._links(value, path) if name == hdrs.LINK else self.address(value, path))
+
+    def address(self, value: str, path: str) -> str:
+        """The path below ``/native/`` for an address below the base URL; any other address unchanged.
+
+        A relative address that leads out of the base URL becomes absolute, because a client would resolve it against
+        the gateway. An address that clients and the gateway could read differently is not rewritten.
+        """
+        text = value.strip()
+        if not text or text.startswith("#") or _UNSAFE.search(text):
+            return value
+        try:
+            written, target = urlsplit(text), urlsplit(urljoin(self.base_url + path, text))
+            ours = _origin(target) == _origin(self._base) and "@" not in target.netloc
+        except ValueError:
+            return value
+        if not ours:
+            return value
+        prefix = self._base.path.rstrip("/")
+        below = target.path == prefix or target.path.startswith(prefix + "/")
+        if below and not _has_dots(target.path):
+            rest = target.path[len(prefix) :]
+            return urlunsplit(("", "", f"/native/{self.name}{rest}", target.query, target.fragment))
+        return value if written.netloc else target.geturl()
+
+    def _links(self, value: str, path: str) -> str:
+        def rewritten(match: re.Match[str]) -> str:
+            return match[0] if match[1] is None else f"<{self.address(match[1], path)}>"
+
+        return _QUOTED_OR_TARGET.sub(rewritten, value)
+
+
+def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
+    return url.scheme, url.hostname, url.port if url.port is not None else _PORTS.get(url.scheme)
+
+
+def _has_dots(path: str) -> bool:
+    return not {".", ".."}.isdisjoint(unquote(segment) for segment in path.split("/"))
