@@ -78,7 +78,7 @@ def create_admin(
     """The probes and metrics on their own, for a separate address. They are served until ``api`` has drained;
     ``/readyz`` reports not ready as soon as the drain starts."""
     endpoints = Endpoints(
-        authenticator=Authenticator(None),
+        authenticator=Authenticator({}),  # no route here needs a key; None would serve loopback only
         metrics=metrics,
         logger=logger or make_logger("warning"),
         clock=clock or SystemClock(),

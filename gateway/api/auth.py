@@ -8,6 +8,7 @@ from typing import Final
 from multidict import MultiMapping, istr
 
 from gateway.domain.errors import FieldError, InvalidRequest, Unauthenticated
+from gateway.http.browsers import refuse_cross_site, refuse_other_hosts
 
 ANONYMOUS: Final = "anonymous"
 
@@ -26,13 +27,20 @@ class Authenticator:
         """Accept these keys from now on, and no others."""
         self._keys = None if keys is None else tuple(keys.items())
 
+    def admit(self, headers: MultiMapping[str]) -> None:
+        """Raise :class:`PermissionDenied` if no key is required and the request is for another host than loopback."""
+        if self._keys is None:
+            refuse_other_hosts(headers)
+
     def principal(self, headers: MultiMapping[str]) -> str:
         """Return the name of the principal whose key the caller sent.
 
-        Raises :class:`Unauthenticated` without a known key, and :class:`InvalidRequest` that names the
+        Without required keys it is ``anonymous``, and :class:`PermissionDenied` is raised for the request of a page
+        of another site. Raises :class:`Unauthenticated` without a known key, and :class:`InvalidRequest` that names the
         header if the request carries two different keys. Every key is compared, each in constant time.
         """
         if self._keys is None:
+            refuse_cross_site(headers)
             return ANONYMOUS
         token = _token(headers)
         digest = sha256(token.encode(errors="surrogateescape")).digest()

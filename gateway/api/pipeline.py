@@ -194,6 +194,10 @@ class Endpoints:
 
         return guarded
 
+    def _admit(self, request: web.Request) -> None:
+        _bound_headers(request, self._max_header_bytes)
+        self.authenticator.admit(request.headers)
+
     def _endpoint(
         self,
         handler: Handler,
@@ -207,7 +211,6 @@ class Endpoints:
         clock = self._clock.monotonic
         in_flight = self.in_flight
         bounded = tasks is in_flight.api
-        max_header_bytes = self._max_header_bytes
 
         async def endpoint(request: web.Request) -> web.StreamResponse:
             began = clock()
@@ -225,7 +228,7 @@ class Endpoints:
                 try:
                     if bounded:
                         ticket = ctx.admission = in_flight.admit()
-                    _bound_headers(request, max_header_bytes)
+                    self._admit(request)
                     response = await handler(request, ctx)
                 except GatewayError as error:
                     outcome.failed(error)

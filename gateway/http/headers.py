@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from aiohttp import hdrs, web
-from multidict import CIMultiDict
+from multidict import CIMultiDict, istr
 
 from gateway.domain.errors import FieldError, InvalidRequest
 
@@ -84,10 +84,16 @@ _NOT_TO_CALLER: Final = _HOP_BY_HOP | {
     "nel",
     "report-to",
     "reporting-endpoints",
+    "service-worker-allowed",
     # set by the gateway itself
     "server",
     "x-request-id",
 }
+
+_FAMILIES_NOT_TO_CALLER: Final = ("access-control-",)  # which pages may read it is the gateway's to say
+
+_SANDBOX: Final = (istr("Content-Security-Policy"), "sandbox")
+"""Beside a policy of the provider, so that its pages run without the gateway's origin. All policies apply together."""
 
 _KEPT_NAMES: Final = 1024
 _LONGEST_KEPT_NAME: Final = 64
@@ -134,7 +140,7 @@ class HeaderRule(dict[str, bool]):
 PASSES_TO_PROVIDER: Final = HeaderRule(
     _NOT_TO_PROVIDER, _FAMILIES_NOT_TO_PROVIDER, _ENDINGS_NOT_TO_PROVIDER, part=_OVERRIDE
 )
-PASSES_TO_CALLER: Final = HeaderRule(_NOT_TO_CALLER)
+PASSES_TO_CALLER: Final = HeaderRule(_NOT_TO_CALLER, _FAMILIES_NOT_TO_CALLER)
 
 
 def canonical_name(name: str) -> str:
@@ -183,7 +189,8 @@ def to_provider(
 
 
 def to_caller(headers: Any, cleaned: Callable[[str], str]) -> CIMultiDict[str]:
-    """The provider's headers to return, each value passed through ``cleaned``."""
+    """The provider's headers to return, each value passed through ``cleaned``, and a policy that
+    separates a page of the provider from the gateway's origin."""
     withheld: frozenset[str] = frozenset()
     if hdrs.CONNECTION in headers:
         withheld = _named(headers.getall(hdrs.CONNECTION))
@@ -193,6 +200,7 @@ def to_caller(headers: Any, cleaned: Callable[[str], str]) -> CIMultiDict[str]:
             for name, value in headers.items()
             if PASSES_TO_CALLER[name] and not (withheld and canonical_name(name) in withheld)
         ]
+        + [_SANDBOX]
     )
 
 

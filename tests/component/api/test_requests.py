@@ -194,8 +194,15 @@ async def test_credentials_of_a_proxy_beside_the_key_are_ignored(api: Any) -> No
 
 async def test_without_required_keys_every_caller_is_anonymous(serve: Any) -> None:
     api = await serve(keys=False)
-    assert (await api.exchange(b"GET /v1/providers HTTP/1.1\r\nHost: gateway\r\n\r\n")).status == 200
+    assert (await api.exchange(b"GET /v1/providers HTTP/1.1\r\nHost: localhost\r\n\r\n")).status == 200
     assert (await api.logger.one("request"))["principal"] == "anonymous"
+
+
+@pytest.mark.parametrize("path", [b"/v1/providers", b"/native/one/x", b"/metrics", b"/openapi.json"])
+async def test_without_required_keys_other_hosts_are_forbidden(serve: Any, path: bytes) -> None:
+    api = await serve(keys=False)
+    answer = await api.exchange(b"GET " + path + b" HTTP/1.1\r\nHost: rebound.example\r\n\r\n")
+    assert answer.status == 403
 
 
 @pytest.mark.parametrize(("method", "target"), [("GET", "/v1/providers"), ("POST", "/v1/runtimes/p.1/start")])

@@ -6,7 +6,7 @@ import pytest
 from multidict import CIMultiDict
 
 from gateway.api.auth import ANONYMOUS, Authenticator
-from gateway.domain.errors import InvalidRequest, Unauthenticated
+from gateway.domain.errors import InvalidRequest, PermissionDenied, Unauthenticated
 
 KEYS = {
     sha256(b"shop-key").digest(): "shop",
@@ -96,3 +96,37 @@ def test_without_required_keys_every_caller_is_anonymous() -> None:
 def test_an_empty_set_of_keys_refuses_every_caller() -> None:
     with pytest.raises(Unauthenticated):
         Authenticator({}).principal(CIMultiDict({"X-API-Key": "x"}))
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:80", "localhost.:80", "a.localhost", "127.0.0.2:80", "[::1]:80"]
+)
+def test_without_required_keys_names_of_loopback_are_served(host: str) -> None:
+    headers = CIMultiDict({"Host": host, "Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"})
+    Authenticator(None).admit(headers)
+    assert Authenticator(None).principal(headers) == ANONYMOUS
+
+
+@pytest.mark.parametrize("host", ["rebound.example", "localhost.example:80", "10.0.0.1", "[fe80::1]", "", "["])
+def test_without_required_keys_other_hosts_are_refused(host: str) -> None:
+    for headers in (CIMultiDict({"Host": host}), CIMultiDict([("Host", "localhost"), ("Host", host)])):
+        with pytest.raises(PermissionDenied):
+            Authenticator(None).admit(headers)
+    Authenticator({}).admit(CIMultiDict({"Host": host}))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://page.example"},
+        {"Origin": "null"},
+        {"Origin": "http://localhost.example:80"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Origin": "http://localhost:80", "Sec-Fetch-Site": "Cross-Site"},
+    ],
+)
+def test_without_required_keys_requests_of_other_sites_are_refused(headers: dict[str, str]) -> None:
+    with pytest.raises(PermissionDenied):
+        Authenticator(None).principal(CIMultiDict({"Host": "localhost:80", **headers}))
+    headers = {"X-API-Key": "ops-key", **headers}
+    assert Authenticator(KEYS).principal(CIMultiDict(headers)) == "ops"

@@ -157,7 +157,7 @@ def test_a_rule_caches_a_bounded_number_of_names_of_bounded_length() -> None:
 def test_a_header_named_by_connection_is_dropped_in_every_spelling(named: str, sent: str) -> None:
     headers = CIMultiDict({"Connection": f"keep-alive, {named}", sent: "1", "X-End": "2"})
     assert dict(to_provider(headers, websocket=False, traced=True)) == {"X-End": "2"}
-    assert dict(to_caller(headers, str)) == {"X-End": "2"}
+    assert dict(to_caller(headers, str)) == {"X-End": "2", "Content-Security-Policy": "sandbox"}
 
 
 @given(spelled("X-Provider-Token"), spelled("X-Provider-Token"))
@@ -165,3 +165,15 @@ def test_a_header_named_like_the_providers_credentials_is_dropped_in_every_spell
     headers = CIMultiDict({sent: "of-the-caller", "X-End": "2"})
     passed = to_provider(headers, websocket=False, traced=True, credentials=frozenset({own, "Authorization"}))
     assert dict(passed) == {"X-End": "2"}
+
+
+def test_pages_of_the_provider_are_sandboxed_beside_its_own_policy() -> None:
+    headers = CIMultiDict({"Content-Security-Policy": "default-src 'self'"})
+    assert to_caller(headers, str).getall("Content-Security-Policy") == ["default-src 'self'", "sandbox"]
+
+
+@pytest.mark.parametrize(
+    "name", ["Access-Control-Allow-Origin", "access-control-expose-headers", "Service-Worker-Allowed"]
+)
+def test_permissions_of_the_provider_for_web_pages_are_dropped(name: str) -> None:
+    assert list(to_caller(CIMultiDict({name: "*"}), str)) == ["Content-Security-Policy"]
