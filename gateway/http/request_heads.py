@@ -1,4 +1,5 @@
-"""Checks of a request's head that the parser leaves out: the HTTP version and ``Host`` (RFC 9112, 2.3 and 3.2)."""
+"""Faults of a request's head: those that the parser reports, and those that it leaves out, which are the HTTP version
+and ``Host`` (RFC 9112, 2.3 and 3.2)."""
 
 import re
 from ipaddress import AddressValueError, IPv6Address
@@ -6,12 +7,22 @@ from typing import Final
 
 from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion10, HttpVersion11
+from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooLong
 
-from gateway.domain.errors import FieldError, GatewayError, HttpVersionNotSupported, InvalidRequest
+from gateway.domain.errors import (
+    FieldError,
+    GatewayError,
+    HeadersTooLarge,
+    HttpVersionNotSupported,
+    InvalidRequest,
+    UriTooLong,
+)
 
 _HOST: Final = re.compile(
     r"(?:\[([0-9A-Fa-f:.]{2,45})\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::0*([0-9]{0,5}))?\Z", re.ASCII
 )
+_TOO_MANY: Final = ("Too many headers received",)
+_OTHER_VERSION: Final = {"Invalid HTTP version:", "Expected HTTP/2 Connection Preface:", "Pause on PRI/Upgrade:"}
 _LAST_PORT: Final = 65_535
 
 
@@ -48,3 +59,24 @@ def _is_host(value: str) -> bool:
 
 def _host_error(detail: str, code: str) -> GatewayError:
     return InvalidRequest(detail, errors=[FieldError(detail, code, header="Host")])
+
+
+def parse_error(exc: HttpProcessingError, *, max_line: int, max_field: int, max_headers: int) -> GatewayError:
+    """The error for a request that aiohttp's parser refused, given the parser's limits."""
+    if isinstance(exc, LineTooLong):
+        # The parser reports both with the same class; the two limits differ by one only to distinguish them here.
+        if exc.args[1] == max_line:
+            return UriTooLong(f"The request target is longer than {max_line} bytes.")
+        return HeadersTooLarge(f"A header is longer than {max_field} bytes.")
+    if exc.args == _TOO_MANY:
+        return HeadersTooLarge(f"There are more than {max_headers} headers.")
+    if _is_of_other_version(exc):
+        return unsupported_version()
+    if isinstance(exc, BadHttpMethod):
+        return InvalidRequest("The request does not begin with an HTTP method (is it TLS on a plain port?).")
+    return InvalidRequest("The request breaks the rules of HTTP/1.1.")
+
+
+def _is_of_other_version(exc: HttpProcessingError) -> bool:
+    # The parser's reason is in the first two lines of the message; the others quote the request.
+    return not _OTHER_VERSION.isdisjoint(line.strip() for line in exc.message.splitlines()[:2])

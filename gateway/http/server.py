@@ -2,47 +2,28 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.http import HttpVersion11
-from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooLong
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 
 from gateway.domain import errors
 from gateway.domain.errors import GatewayError
+from gateway.http.in_flight import SAFE_METHODS
 from gateway.http.problems import internal_error
-from gateway.http.request_heads import head_fault, unsupported_version
+from gateway.http.request_heads import head_fault, parse_error
+from gateway.http.served import ServedApplication
 from gateway.settings import HttpSettings
 
 _LINGERING_SECONDS: Final = 2.0
 _LAST_WRITES_SECONDS: Final = 2.0
-_TOO_MANY: Final = ("Too many headers received",)
-_OTHER_VERSION: Final = {"Invalid HTTP version:", "Expected HTTP/2 Connection Preface:", "Pause on PRI/Upgrade:"}
+_HALF_CLOSE_SECONDS: Final = 0.1
+"""A client that ends its sending side this soon after its last byte waits for the response."""
 
-
-class ServedApplication(Protocol):
-    """What the server needs from the application that it serves."""
-
-    connections: Any  # a gauge of open connections
-
-    def refuse_unreadable(self, request: web.BaseRequest, error: GatewayError) -> web.Response:
-        """The response to a request that reaches no handler."""
-
-    def turned_away(self) -> bytes:
-        """The complete response to a connection beyond the limit."""
-
-    def idle_closed(self) -> None:
-        """Count an idle connection that was closed because its client address has too many."""
-
-    def slow_reader(self) -> None:
-        """Count and log a client that was cut off because it did not read."""
-
-    def unexpected(self, message: str, **fields: Any) -> None:
-        """Log a failure outside of every handler."""
-
-    async def drain(self, seconds: float) -> None:
-        """Wait up to ``seconds`` for the requests in flight, and interrupt the others."""
+_SWITCHING: Final = 101
+_HEAD_END: Final = b"\r\n\r\n"
 
 
 SERVED: Final = web.AppKey("served", ServedApplication)
@@ -60,7 +41,10 @@ class GatewayRequestHandler(RequestHandler):
         "_address",
         "_admitted",
         "_endpoints",
+        "_half_closed",
+        "_last_body",
         "_last_received",
+        "_lost_data",
         "_reader_check",
         "_server",
         "_unread",
@@ -82,6 +66,8 @@ class GatewayRequestHandler(RequestHandler):
         self._wire: asyncio.Transport | None = None
         self._reader_check: asyncio.TimerHandle | None = None
         self._unread = 0
+        self._half_closed = self._lost_data = False
+        self._last_body: StreamReader | None = None  # of the last request that was parsed
         self.when_lost: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -132,9 +118,39 @@ class GatewayRequestHandler(RequestHandler):
         else:
             self._watch_reader()
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep a connection open on which the client only ended its sending side: it still waits for the response.
+
+        A client that leaves sends the same signal. It has left if a read was already running for a while, if its
+        request is incomplete, or if a stream is forwarded to it; then the connection is closed. A change is answered at
+        any time, because it continues anyway.
+        """
+        request = self._current_request
+        if self._payload_parser is not None or self.when_lost is not None:
+            return False  # a WebSocket or a forwarded stream
+        if self._last_body is None or not self._last_body.is_eof():
+            return False
+        if request is None:
+            return self._answer_and_close() if self._waiter is None or self._messages else False
+        late = self._loop.time() - (self._last_received or 0.0) > _HALF_CLOSE_SECONDS
+        return False if late and request.method in SAFE_METHODS else self._answer_and_close()
+
+    def _answer_and_close(self) -> bool:
+        self._half_closed = True
+        return True
+
     def data_received(self, data: bytes) -> None:
+        if self._lost_data:
+            return
         self._last_received = self._loop.time()
+        before = self._request_count
         super().data_received(data)
+        if self._messages:
+            self._last_body = self._messages[-1][1]
+        if self._messages and getattr(self._messages[-1][0], "upgrade", False) and not self._upgraded:
+            # aiohttp has dropped what follows an upgrade to anything but a WebSocket in the same data. The rest of it
+            # must not be parsed as the beginning of a request.
+            self._lost_data = data.count(_HEAD_END) != self._request_count - before or not data.endswith(_HEAD_END)
         if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
             request = self._current_request
             if request is not None and not request.content.is_eof():
@@ -164,7 +180,7 @@ class GatewayRequestHandler(RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("a response was already started, so no other one can be sent")
         if isinstance(exc, HttpProcessingError):
-            return self._endpoints.refuse_unreadable(request, self._unreadable(exc))
+            return self._endpoints.refuse_unreadable(request, self._parse_error(exc))
         self._endpoints.unexpected(message or "a request failed outside of its handler", status=status)
         return self._endpoints.refuse_unreadable(request, internal_error())
 
@@ -172,29 +188,17 @@ class GatewayRequestHandler(RequestHandler):
         """Turn aiohttp's own refusals (``CONNECT``, ``OPTIONS *``) into problems."""
         if isinstance(resp, web.HTTPException):
             resp = self._endpoints.refuse_unreadable(request, errors.NotFound("There is no such path."))
+        if (self._half_closed or self._lost_data) and not self._messages and resp.status != _SWITCHING:
+            resp.force_close()
         return super().finish_response(request, resp, start_time)
+
+    def _parse_error(self, exc: HttpProcessingError) -> GatewayError:
+        return parse_error(
+            exc, max_line=self.max_line_size, max_field=self.max_field_size, max_headers=self.max_headers
+        )
 
     def log_exception(self, *args: Any, **_options: Any) -> None:
         self._endpoints.unexpected(str(args[0]) if args else "unhandled")
-
-    def _unreadable(self, exc: HttpProcessingError) -> GatewayError:
-        if isinstance(exc, LineTooLong):
-            # The parser reports both with the same class; the two limits differ by one only to distinguish them here.
-            if exc.args[1] == self.max_line_size:
-                return errors.UriTooLong(f"The request target is longer than {self.max_line_size} bytes.")
-            return errors.HeadersTooLarge(f"A header is longer than {self.max_field_size} bytes.")
-        if exc.args == _TOO_MANY:
-            return errors.HeadersTooLarge(f"There are more than {self.max_headers} headers.")
-        if _is_of_other_version(exc):
-            return unsupported_version()
-        if isinstance(exc, BadHttpMethod):
-            return errors.InvalidRequest("The request does not begin with an HTTP method (is it TLS on a plain port?).")
-        return errors.InvalidRequest("The request breaks the rules of HTTP/1.1.")
-
-
-def _is_of_other_version(exc: HttpProcessingError) -> bool:
-    # The parser's reason is in the first two lines of the message; the others quote the request.
-    return not _OTHER_VERSION.isdisjoint(line.strip() for line in exc.message.splitlines()[:2])
 
 
 class GatewayServer(web.Server):
