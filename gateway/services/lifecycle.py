@@ -252,8 +252,9 @@ class LifecycleService:
         previous one. The wait is part of the call's deadline. A stop does not wait for a start that hangs."""
         began = self._fleet.clock.monotonic()
         refusal = f"Other requests to {verb.value} this runtime took too long; nothing was sent."
-        async with self._locks.hold((provider.name, ref, _LOCKS[verb]), call.deadline - began, refusal):
-            call.queued += self._fleet.clock.monotonic() - began
+        async with self._locks.hold((provider.name, ref, _LOCKS[verb]), call.deadline - began, refusal) as waited:
+            if waited:
+                call.queued += self._fleet.clock.monotonic() - began
             yield
 
     def _result(self, provider: Provider, runtime: Runtime, *, changed: bool) -> Runtime:

@@ -18,16 +18,18 @@ class RuntimeLocks:
         return len(self._locks)
 
     @asynccontextmanager
-    async def hold(self, key: Hashable, seconds: float, refusal: str) -> AsyncIterator[None]:
-        """Hold the lock of ``key``. Raises :class:`Overloaded` with the text ``refusal`` if other requests hold it for
-        ``seconds``. Requests hold it in the order in which they asked for it."""
+    async def hold(self, key: Hashable, seconds: float, refusal: str) -> AsyncIterator[bool]:
+        """Hold the lock of ``key``; whether it had to be waited for. Raises :class:`Overloaded` with the text
+        ``refusal`` if other requests hold it for ``seconds``. Requests hold it in the order in which they asked for
+        it."""
         lock = self._locks.setdefault(key, asyncio.Lock())
+        waited = lock.locked()
         try:
             async with asyncio.timeout(seconds):
                 await lock.acquire()
         except TimeoutError as exc:
             raise Overloaded(refusal) from exc
         try:
-            yield
+            yield waited
         finally:
             lock.release()

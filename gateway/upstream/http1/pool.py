@@ -48,9 +48,8 @@ class DirectConnector:
 
     async def __call__(self, make: Callable[[], Http1Connection]) -> Http1Connection:
         loop = asyncio.get_running_loop()
-        _, protocol = await loop.create_connection(
-            make, self._host, self._port, ssl=self._tls, happy_eyeballs_delay=0.25
-        )
+        # Not with happy_eyeballs_delay: a cancellation then can lose a socket that has just been connected.
+        _, protocol = await loop.create_connection(make, self._host, self._port, ssl=self._tls)
         return protocol
 
 
