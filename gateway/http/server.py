@@ -45,6 +45,7 @@ class GatewayRequestHandler(RequestHandler):
         "_last_body",
         "_last_received",
         "_lost_data",
+        "_opened_at",
         "_reader_check",
         "_server",
         "_unread",
@@ -62,6 +63,7 @@ class GatewayRequestHandler(RequestHandler):
         self._write_timeout = write_timeout
         self._admitted = False
         self._address = ""
+        self._opened_at = 0.0
         self._last_received: float | None = None
         self._wire: asyncio.Transport | None = None
         self._reader_check: asyncio.TimerHandle | None = None
@@ -74,6 +76,7 @@ class GatewayRequestHandler(RequestHandler):
         self._wire = wire = cast("asyncio.Transport", transport)
         peer = wire.get_extra_info("peername")
         self._address = str(peer[0]) if isinstance(peer, tuple) else ""
+        self._opened_at = self._loop.time()
         if not self._server.admit(self, self._address):
             wire.write(self._endpoints.turned_away())
             wire.close()
@@ -85,8 +88,8 @@ class GatewayRequestHandler(RequestHandler):
 
     @property
     def idle_since(self) -> float:
-        """When the last bytes arrived, on the event loop's clock; 0 if none did."""
-        return self._last_received or 0.0
+        """When the last bytes arrived, or else when it was opened, on the event loop's clock."""
+        return self._opened_at if self._last_received is None else self._last_received
 
     @property
     def idle(self) -> bool:
