@@ -28,10 +28,6 @@ class NativeRequest:
     body: bytes | AsyncIterator[bytes] | None = field(default=None, repr=False)
 
 
-Informed = Callable[[int, CIMultiDict[str]], None]
-"""Receives the status and headers of a 1xx response."""
-
-
 class Exchange:
     """An async context manager around one request and the reading of its response, alive as long as bytes move.
 
@@ -70,20 +66,13 @@ class Exchange:
         """How far the request got."""
         return self._progress.phase
 
-    async def send(
-        self, request: NativeRequest, origin: Origin, informed: Informed = lambda _status, _headers: None
-    ) -> IncomingResponse:
-        """Send, and return the response when its head has arrived. ``informed`` is called for each 1xx before it."""
+    async def send(self, request: NativeRequest, origin: Origin) -> IncomingResponse:
+        """Send, and return the response when its head has arrived. Each 1xx before it counts as movement."""
         self.method, self._origin = request.method, origin
         head = self._head(request, origin)
         self.connection = connection = await origin.pool.acquire(self._progress)
         response = connection.start(request.method)
-
-        def informational(status: int, headers: CIMultiDict[str]) -> None:
-            self.moved()
-            informed(status, headers)
-
-        response.informational = informational
+        response.on_interim = self.moved
         body = request.body
         if body is None or isinstance(body, bytes):
             connection.write(head + (body or b""))

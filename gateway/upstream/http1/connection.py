@@ -6,6 +6,7 @@ import re
 import select
 import time
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
 from typing import Final, cast
 
 import httptools
@@ -18,14 +19,12 @@ _NO_BODY: Final = frozenset({204, 304})
 _TIMEOUT: Final = re.compile(r"(?:^|[,;\s])timeout\s*=\s*\"?(\d{1,6})", re.IGNORECASE)
 
 
+@dataclass(frozen=True, slots=True)
 class HeadLimits:
     """Bounds on the head of a response: ``max_bytes`` of all header lines together, ``max_headers`` of them."""
 
-    __slots__ = ("max_bytes", "max_headers")
-
-    def __init__(self, max_bytes: int, max_headers: int) -> None:
-        self.max_bytes = max_bytes
-        self.max_headers = max_headers
+    max_bytes: int
+    max_headers: int
 
 
 class Http1Connection(asyncio.Protocol):
@@ -227,13 +226,13 @@ class Http1Connection(asyncio.Protocol):
             return
         reason, self._reason = self._reason.decode("latin-1"), b""
         status = parser.get_status_code()
+        if status < 200 and status != 101:
+            if response.on_interim is not None:
+                response.on_interim()
+            return
         headers = CIMultiDict(
             [(name.decode("latin-1"), value.decode("utf-8", "surrogateescape").strip(" \t")) for name, value in lines]
         )
-        if status < 200 and status != 101:
-            if response.informational is not None:
-                response.informational(status, headers)
-            return
         coding = headers.get("Transfer-Encoding")
         if coding is not None and coding.strip().lower() != "chunked" and not self._is_bodiless(status):
             response.fail(Fault("unreadable", f"The transfer coding {coding[:40]!r} is unknown."))

@@ -13,7 +13,6 @@ from yarl import URL
 
 from gateway.ports.transport import Phase, TransportFailure
 from gateway.upstream.http1.connection import HeadLimits, Http1Connection
-from gateway.upstream.http1.response import Fault
 
 IDLE_SECONDS: Final = 15.0
 """How long an idle connection is kept where the provider does not say."""
@@ -202,8 +201,6 @@ class ConnectionPool:
             raise TransportFailure("tls", Phase.CONNECTING) from exc
         except OSError as exc:
             raise TransportFailure("refused", Phase.CONNECTING) from exc
-        except Fault as exc:
-            raise TransportFailure(exc.reason, Phase.CONNECTING) from exc
 
     def _sweep_later(self) -> None:
         self._sweeper = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._sweep)

@@ -33,8 +33,8 @@ class Flow(Protocol):
 class IncomingResponse:
     """A response. The connection writes to it; one task reads it.
 
-    ``status`` is 0 until the head has arrived. ``complete``: the body has ended. ``informational`` is called with the
-    status and headers of each 1xx response before the final one.
+    ``status`` is 0 until the head has arrived. ``complete``: the body has ended. ``on_interim`` is called for each
+    1xx response before the final one.
     """
 
     __slots__ = (
@@ -46,8 +46,8 @@ class IncomingResponse:
         "_waiter",
         "complete",
         "headers",
-        "informational",
         "is_paused",
+        "on_interim",
         "reason",
         "status",
     )
@@ -57,7 +57,7 @@ class IncomingResponse:
         self.reason = ""
         self.headers: CIMultiDict[str] = CIMultiDict()
         self.complete = False
-        self.informational: Callable[[int, CIMultiDict[str]], None] | None = None
+        self.on_interim: Callable[[], None] | None = None
         self._flow = flow
         self._pieces: deque[bytes] = deque()
         self._buffered = 0
