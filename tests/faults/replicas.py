@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import json
+import os
 import re
 import secrets
 import signal
+import sqlite3
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -74,10 +76,18 @@ class Replica:
         """End the process with SIGTERM. Return its exit code."""
         return await self._end(signal.SIGTERM)
 
-    def freeze(self) -> None:
-        """Suspend the process, with SIGSTOP."""
+    async def freeze(self, file: Path | None) -> None:
+        """Suspend the process, with SIGSTOP, at a moment at which it does not hold the write lock of the SQLite store
+        in ``file``: a suspended process keeps the lock, and no other replica can write until it continues."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        async with asyncio.timeout(HANGS):
+            while True:
+                self._process.send_signal(signal.SIGSTOP)
+                await asyncio.to_thread(os.waitid, os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
+                if file is None or _can_write(file):
+                    return
+                self.thaw()
+                await asyncio.sleep(0.01)  # time to finish the write
 
     def thaw(self) -> None:
         """Continue the process, with SIGCONT."""
@@ -121,6 +131,19 @@ class Replica:
 
     def _reader_is_done(self) -> bool:
         return self._reader is not None and self._reader.done()
+
+
+def _can_write(file: Path) -> bool:
+    connection = sqlite3.connect(file, isolation_level=None, timeout=0)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    except sqlite3.OperationalError:
+        return False
+    else:
+        return True
+    finally:
+        connection.close()
 
 
 def write_settings(

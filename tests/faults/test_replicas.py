@@ -44,7 +44,7 @@ async def test_gateway_suspended_past_its_lease_makes_no_second_runtime_when_it_
             ]
             for upstream in w.providers.values():
                 await upstream.emulator.until_waiting(1)
-            suspended.freeze()
+            await suspended.freeze(store_location.file)
             responses = await asyncio.gather(
                 *(
                     w.made(upstream, f"suspended-{name}", f"k-{name}", url=other.url)
@@ -78,7 +78,7 @@ async def test_gateway_suspended_before_its_send_sends_nothing_when_it_continues
             upstream.fault("hold", operation="get", times=1)
             pending = asyncio.create_task(w.create(upstream, name, "k", url=suspended.url))
             await upstream.emulator.until_waiting(1)
-            suspended.freeze()
+            await suspended.freeze(store_location.file)
             upstream.emulator.faults.end_all()
             upstream.emulator.release()
             response = await w.made(upstream, name, "k", url=other.url)
