@@ -10,7 +10,7 @@ from aiohttp import web
 
 from gateway.api.pipeline import AiohttpHandler, Endpoints
 from gateway.domain.errors import GatewayError, InvalidRequest, MethodNotAllowed, NotFound, Unauthenticated
-from gateway.http.bodies import BodyReader, refuse_deep, refuse_wide_json
+from gateway.http.bodies import BodyReader, refuse_deep, refuse_wide_json, require_json
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import JSON, Dialect, DialectAnswer, DialectRequest, DialectRoute
 
@@ -79,6 +79,8 @@ class _Prefix:
         except ValueError as exc:
             raise InvalidRequest("The query of the URL cannot be read.") from exc
         body = await self._bodies.read_raw(request)
+        if body:
+            require_json(request.headers, suffixes=False)
         refuse_deep(body)
         refuse_wide_json(body)
         answer = await route.handler(

@@ -66,7 +66,7 @@ class BodyReader:
         raw = await self.read_raw(request)
         if not raw:
             return {}
-        _require_json(request.headers)
+        require_json(request.headers)
         body = decode(raw)
         if not isinstance(body, dict):
             raise ValidationFailed.at("#", "The body has to be a JSON object.", code="type")
@@ -117,21 +117,24 @@ async def invite_body(request: web.Request) -> None:
         request.writer.output_size = 0
 
 
-def _require_json(headers: Any) -> None:
+def require_json(headers: Any, *, suffixes: bool = True) -> None:
+    """Raise :class:`UnsupportedMediaType` for a body that is compressed or not declared as JSON in UTF-8.
+
+    ``suffixes``: the media types ``application/…+json`` are JSON too."""
     encoding = headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
     if encoding != "identity":
         detail = "The body has to be sent without a content encoding."
         raise UnsupportedMediaType(detail, errors=[FieldError(detail, "not_allowed", header="Content-Encoding")])
     sent = headers.get(hdrs.CONTENT_TYPE, "")
-    if sent != "application/json" and not _is_json(sent):
+    if sent != "application/json" and not _is_json(sent, suffixes):
         detail = "The body has to be JSON in UTF-8, with Content-Type: application/json."
         raise UnsupportedMediaType(detail, errors=[FieldError(detail, "not_allowed", header="Content-Type")])
 
 
-def _is_json(content_type: str) -> bool:
+def _is_json(content_type: str, suffixes: bool) -> bool:
     media_type, *parameters = (part.strip().lower() for part in content_type.split(";"))
     if media_type != "application/json" and not (
-        media_type.startswith("application/") and media_type.endswith("+json")
+        suffixes and media_type.startswith("application/") and media_type.endswith("+json")
     ):
         return False
     return all(

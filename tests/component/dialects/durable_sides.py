@@ -84,7 +84,10 @@ class Side:
         raw: bytes | None = None,
     ) -> tuple[int, Any, Mapping[str, str]]:
         """Status, decoded body (None if it is empty) and headers of one call below ``/api/v1``."""
-        sent = {"X-API-Key": self.key, **(headers or {})}
+        sent = {"X-API-Key": self.key}
+        if raw is not None or body is not None:
+            sent["Content-Type"] = "application/json"
+        sent |= headers or {}
         data = io.BytesIO(raw) if raw is not None else None if body is None else json.dumps(body).encode()
         async with (
             aiohttp.ClientSession() as session,
