@@ -76,7 +76,7 @@ def assemble(
     context = CreateContext(
         fleet=fleet,
         store=opened,
-        targets=TargetResolver(fleet, sealer),
+        targets=TargetResolver(fleet, sealer, opened),
         payloads=PayloadSealer(sealer),
         clock=clock,
         rules=settings.creates,

@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -37,7 +37,8 @@ def require_base_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def same_address(url: str, own_paths: Iterable[str] = ()) -> str:
+@lru_cache(maxsize=1024)
+def same_address(url: str, own_paths: tuple[str, ...] = ()) -> str:
     """Return one form for all spellings of a base URL that mean the same server and path.
 
     Scheme and host are in lower case; the default port, a dot after the host, slashes at the end, and one of

@@ -57,8 +57,7 @@ class Updated:
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """Nothing was changed: the intent has another state or epoch, or another holder has its lease. ``intent`` is its
-    current value; None if it does not exist any longer."""
+    """Nothing was changed: another state, epoch or lease. ``intent`` is its current value; None if it is deleted."""
 
     intent: Intent | None
 
@@ -137,8 +136,7 @@ class DecisionRecord:
 
 @dataclass(frozen=True, slots=True)
 class IntentQuery:
-    """A query for intents, newest first. ``before`` is (created_at, id) of the last intent of the previous page, None
-    for the first page."""
+    """A query for intents, newest first. ``before``: (created_at, id) of the last intent of the previous page."""
 
     states: frozenset[IntentState] = frozenset(IntentState)
     surplus_only: bool = False
@@ -293,6 +291,10 @@ class Store(ABC):
     @abstractmethod
     async def decisions(self, limit: int) -> Sequence[DecisionRecord]:
         """The newest entries of the audit trail, newest first. Entries are never deleted."""
+
+    @abstractmethod
+    async def base_urls(self, api: str, base_url: str, own_paths: tuple[str, ...]) -> Sequence[str]:
+        """The spellings of a base URL in namespaces, with any of ``own_paths``. All replicas use the first one."""
 
     @abstractmethod
     async def keep_spec(self, namespace: str, runtime_id: str, sealed: bytes) -> None:

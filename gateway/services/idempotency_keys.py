@@ -12,13 +12,13 @@ from gateway.ports.provider import ProviderAdapter
 def provider_key(
     adapter: ProviderAdapter[Any], scope: str, principal: str, client_key: str, *, generation: int = 0
 ) -> str:
-    """The key for a provider, derived from the namespace (API, base URL, resolved scope), the principal and the
+    """The key for a provider, derived from the namespace (API, address, resolved scope), the principal and the
     caller's own key.
 
     Principals with the same key get different provider keys. ``generation`` increases only for a new attempt after a
     refusal.
     """
-    namespace = [adapter.api, adapter.settings.base_url, scope]
+    namespace = [adapter.api, adapter.settings.address, scope]
     digest = hashlib.sha256(msgspec.json.encode([namespace, principal, client_key, generation])).hexdigest()
     return f"rtgw-{digest[:40]}"
 

@@ -73,12 +73,12 @@ class _Key(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def _namespace(api: str, base_url: str, scope: str) -> str:
-    return namespace_of(api, base_url, "", scope)
+def _namespace(api: str, address: str, scope: str) -> str:
+    return namespace_of(api, address, "", scope)
 
 
 def _key(adapter: ProviderAdapter[Any], scope: str, runtime_id: str) -> _Key:
-    return _Key(_namespace(adapter.api, adapter.settings.base_url, scope), runtime_id)
+    return _Key(_namespace(adapter.api, adapter.settings.address, scope), runtime_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ class SpecKeeper:
         for index, row in enumerate(shown):
             if row.scope != scope:
                 scope = row.scope
-                namespace = _namespace(adapter.api, adapter.settings.base_url, scope)
+                namespace = _namespace(adapter.api, adapter.settings.address, scope)
             if absent.get((namespace, row.provider_id), 0.0) > now or not leaves_out(row):  # most items of most lists
                 continue
             key = _key(adapter, row.scope, row.provider_id)

@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeVar
 
+from gateway.domain.base_urls import same_address
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.intents import Actor, Intent, IntentState, NewIntent, transition
 from gateway.ports.store import (
@@ -21,7 +22,7 @@ from gateway.ports.store import (
     Updated,
     Version,
 )
-from gateway.storage import intent_reads, intent_writes, spec_rows, upkeep
+from gateway.storage import intent_reads, intent_writes, spec_rows, spellings, upkeep
 from gateway.storage.migrations import SchemaStatus
 from gateway.storage.sql import Operation
 
@@ -146,6 +147,11 @@ class SqlStore(Store):
 
     async def decisions(self, limit: int) -> Sequence[DecisionRecord]:
         return await self._read(lambda: intent_reads.decisions(limit))
+
+    async def base_urls(self, api: str, base_url: str, own_paths: tuple[str, ...]) -> Sequence[str]:
+        address = same_address(base_url, own_paths)
+        known = await self._read(lambda: spellings.known_spellings(api, address))
+        return known or await self._write(lambda: spellings.register_spelling(api, base_url, own_paths))
 
     async def keep_spec(self, namespace: str, runtime_id: str, sealed: bytes) -> None:
         await self._write(lambda: spec_rows.keep_spec(namespace, runtime_id, sealed))

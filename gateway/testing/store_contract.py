@@ -13,6 +13,7 @@ from gateway.domain.intents import HOLDS_NAME, UNSETTLED, Actor, IntentState
 from gateway.ports.store import Conflict, ConflictReason, Decision, Inserted, IntentQuery, Version
 from gateway.testing.store_proof import ProofContract
 from gateway.testing.store_settling import SettlingContract
+from gateway.testing.store_spellings import SpellingsContract
 from gateway.testing.store_subject import (
     HERE,
     LEASE,
@@ -30,7 +31,7 @@ from gateway.testing.store_subject import (
 _STATES = pytest.mark.parametrize("state", IntentState)
 
 
-class StoreContract(SettlingContract, ProofContract):
+class StoreContract(SettlingContract, ProofContract, SpellingsContract):
     """The behaviour of every store, on any database."""
 
     async def test_a_new_intent_is_open_and_has_its_fields(self, stores: StoreSubject) -> None:

@@ -43,3 +43,21 @@ async def test_64_creates_with_one_name_make_one_runtime_and_find_it_63_times(
         assert Counter(response.json["created"] for response in responses) == {True: 1, False: RACERS - 1}
         assert {response.json["id"] for response in responses} == {responses[0].json["id"]}
         assert [made.id for made in upstream.live()] == [responses[0].json["provider_id"]]
+
+
+@pytest.mark.parametrize("api", APIS)
+async def test_64_creates_at_gateways_that_spell_the_base_url_differently_make_one_runtime(
+    api: str, store_location: StoreLocation, tmp_path: Path
+) -> None:
+    """See docs/fault-cases.md#fault-12."""
+    async with world(tmp_path, store_location) as w, w.gateway() as one:
+        upstream, name = w.providers[api.replace("_", "-")], unique_name()
+        own_path = {"durable": "/api/v1"}.get(api, "/v1")
+        respelled = upstream.settings["base_url"].removesuffix(own_path).replace("http://", "HTTP://") + own_path + "/"
+        upstream.fault("list_lag", times=1)
+        async with w.gateway(providers={upstream.name: {"base_url": respelled}}) as other:
+            responses = await asyncio.gather(
+                *(w.create(upstream, name, url=(one, other)[n % 2].url) for n in range(RACERS))
+            )
+        assert Counter(response.status for response in responses) == {201: 1, 200: RACERS - 1}
+        assert [made.id for made in upstream.live()] == [responses[0].json["provider_id"]]

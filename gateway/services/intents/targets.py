@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,6 +16,7 @@ from gateway.domain.values import is_uuid
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import Deduplication, ProviderAdapter
 from gateway.ports.sealing import Sealer, Unreadable
+from gateway.ports.store import Store
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.provider_choice import Target
 
@@ -52,30 +54,40 @@ class ResolvedTarget:
         )
 
     @property
+    def keys_namespace(self) -> str:
+        """The namespace from which keys are derived: the same for every spelling of the base URL, and without the
+        store."""
+        api, _, account, scope = parts_of(self.namespace)
+        return namespace_of(api, self.adapter.settings.address, account, scope)
+
+    @property
     def canonical_scope(self) -> str:
         """The scope by the name that the provider itself uses for it (see ``ProviderAdapter.canonical_scope``)."""
         return canonical_scope_of(self.namespace)
 
 
 class TargetResolver:
-    """Resolves targets. A provider's account is read once per set of credentials."""
+    """Resolves targets. A provider's account is read once per set of credentials, and the spelling of its base URL in
+    namespaces, which the store decides, as often."""
 
-    def __init__(self, fleet: Fleet, sealer: Sealer) -> None:
+    def __init__(self, fleet: Fleet, sealer: Sealer, store: Store) -> None:
         self._fleet = fleet
         self._sealer = sealer
+        self._store = store
+        self._base_urls: WeakKeyDictionary[ProviderAdapter[Any], Sequence[str]] = WeakKeyDictionary()
         self._accounts: WeakKeyDictionary[ProviderAdapter[Any], str] = WeakKeyDictionary()
         self._scopes: WeakKeyDictionary[ProviderAdapter[Any], dict[str, str]] = WeakKeyDictionary()
         self._digests: WeakKeyDictionary[ProviderAdapter[Any], dict[tuple[str, str], bytes]] = WeakKeyDictionary()
         self._pending: dict[tuple[ProviderAdapter[Any], str], asyncio.Future[GatewayError | None]] = {}
 
     async def of(self, target: Target, ctx: RequestContext) -> ResolvedTarget:
-        """Resolve a target. Raises as any read at the provider does."""
+        """Resolve a target. Raises as any read at the provider does, and :class:`StoreUnavailable`."""
         adapter = target.provider.adapter
         scopes = self._scopes.setdefault(adapter, {})
         while adapter not in self._accounts or target.scope not in scopes:
             await self._ask(target, scopes, ctx)
         account = self._accounts[adapter]
-        namespace = namespace_of(adapter.api, adapter.settings.base_url, account, scopes[target.scope])
+        namespace = namespace_of(adapter.api, self._base_urls[adapter][0], account, scopes[target.scope])
         return ResolvedTarget(target, namespace, account)
 
     async def _ask(self, target: Target, scopes: dict[str, str], ctx: RequestContext) -> None:
@@ -89,7 +101,11 @@ class TargetResolver:
                 raise error
             return
         reading = self._pending[key] = asyncio.get_running_loop().create_future()
+        settings = adapter.settings
         try:
+            if adapter not in self._base_urls:
+                spelled = await self._store.base_urls(adapter.api, settings.base_url, settings.own_paths)
+                self._base_urls[adapter] = spelled
             async with self._fleet.call_scope(target.provider, Operation.GET, ctx) as call:
                 call.settling = True
                 if adapter not in self._accounts:
@@ -130,7 +146,7 @@ class TargetResolver:
     def fingerprint(self, resolved: ResolvedTarget) -> str:
         """A keyed digest that distinguishes targets and reveals nothing about them."""
         version = self._sealer.digest_version
-        return f"{version}:{self._digest(resolved, version).hex()}"
+        return f"{version}:{self._digest(resolved, resolved.namespace, version).hex()}"
 
     def match(self, resolved: ResolvedTarget | None, intent: Intent) -> TargetMatch:
         """Whether ``resolved``, from :meth:`of_intent`, is where the intent was sent to."""
@@ -142,21 +158,25 @@ class TargetResolver:
         """Whether a fingerprint belongs to this target, in whose namespace the intent is. If the sealing key is gone,
         the namespace decides, provided that it contains the account."""
         version, _, digest = fingerprint.partition(":")
+        api, _, account, scope = parts_of(resolved.namespace)
+        spelled = [namespace_of(api, url, account, scope) for url in self._base_urls.get(resolved.adapter, ())]
         try:
-            known = self._digest(resolved, version).hex()
+            known = [
+                self._digest(resolved, one, version).hex() for one in dict.fromkeys([resolved.namespace, *spelled])
+            ]
         except Unreadable:
             return resolved.account != ""
-        return hmac.compare_digest(known, digest)
+        return any(hmac.compare_digest(one, digest) for one in known)
 
-    def _digest(self, resolved: ResolvedTarget, version: str) -> bytes:
+    def _digest(self, resolved: ResolvedTarget, namespace: str, version: str) -> bytes:
         digests = self._digests.setdefault(resolved.adapter, {})
-        digest = digests.get((version, resolved.namespace))
+        digest = digests.get((version, namespace))
         if digest is None:
             known = resolved.account or resolved.adapter.settings.token.get_secret_value()
-            digest = self._sealer.digest("target", {"namespace": resolved.namespace, "account": known}, version)
+            digest = self._sealer.digest("target", {"namespace": namespace, "account": known}, version)
             if len(digests) >= _MOST_SCOPES:
                 digests.clear()
-            digests[version, resolved.namespace] = digest
+            digests[version, namespace] = digest
         return digest
 
 

@@ -49,7 +49,7 @@ class IntentGateway:
         parts = CreateContext(
             fleet=fleet,
             store=material.store,
-            targets=TargetResolver(fleet, _SEALER),
+            targets=TargetResolver(fleet, _SEALER, material.store),
             payloads=PayloadSealer(_SEALER),
             clock=material.clock,
             rules=RULES,

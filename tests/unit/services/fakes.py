@@ -309,11 +309,11 @@ def intents_of(fleet: Fleet, store: Store | None = None, rules: CreatesSettings 
 
 def context_of(fleet: Fleet, store: Store | None = None, rules: CreatesSettings | None = None) -> CreateContext:
     """The context of creates, over a store in memory."""
-    sealer = Keyring([SecretStr(base64.b64encode(b"k" * 32).decode())])
+    sealer, store = Keyring([SecretStr(base64.b64encode(b"k" * 32).decode())]), store or MemoryStore(fleet.clock.now)
     return CreateContext(
         fleet=fleet,
-        store=store or MemoryStore(fleet.clock.now),
-        targets=TargetResolver(fleet, sealer),
+        store=store,
+        targets=TargetResolver(fleet, sealer, store),
         payloads=PayloadSealer(sealer),
         clock=fleet.clock,
         rules=rules or CreatesSettings(),

@@ -179,7 +179,7 @@ class Scene:
             context_of(self.fleet, self.store, rules),
             observer=self.observer,
             payloads=PayloadSealer(self.sealer),
-            targets=TargetResolver(self.fleet, self.sealer),
+            targets=TargetResolver(self.fleet, self.sealer, self.store),
         )
         self.restart()
 

@@ -35,7 +35,7 @@ def renew(scene: Scene, first: Any) -> Any:
         renewed.by_key, renewed.markers = first.by_key, first.markers
     fleet = Fleet([renewed], scene.clock)
     scene.adapters, scene.fleet = (renewed,), fleet
-    scene.restart(fleet=fleet, targets=TargetResolver(fleet, scene.sealer))
+    scene.restart(fleet=fleet, targets=TargetResolver(fleet, scene.sealer, scene.store))
     return renewed
 
 

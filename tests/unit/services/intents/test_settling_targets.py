@@ -16,7 +16,7 @@ from tests.unit.services.intents.scene import Durable, Keyed, Plain, Scene, call
 def replace_sealing_key(scene: Scene) -> None:
     """Restart the gateway with another sealing key, without the previous one."""
     sealer = Keyring([new_key()])
-    scene.restart(payloads=PayloadSealer(sealer), targets=TargetResolver(scene.fleet, sealer))
+    scene.restart(payloads=PayloadSealer(sealer), targets=TargetResolver(scene.fleet, sealer, scene.store))
 
 
 @pytest.mark.parametrize("adapter_of", [Durable, Plain, Keyed])
@@ -94,7 +94,7 @@ def reconfigure(scene: Scene, adapter: Any) -> None:
     """Restart the gateway with another provider."""
     fleet = Fleet([adapter], scene.clock)
     scene.adapters, scene.fleet = (adapter,), fleet
-    scene.restart(fleet=fleet, targets=TargetResolver(fleet, scene.sealer))
+    scene.restart(fleet=fleet, targets=TargetResolver(fleet, scene.sealer, scene.store))
 
 
 async def test_new_name_and_token_of_the_same_account_are_the_same_target() -> None:

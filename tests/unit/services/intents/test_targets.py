@@ -13,6 +13,7 @@ from gateway.services.fleet import Fleet
 from gateway.services.intents import TargetResolver
 from gateway.services.intents.targets import ResolvedTarget
 from gateway.services.provider_choice import Target
+from gateway.storage.memory import MemoryStore
 from gateway.storage.sealing import Keyring
 from tests.unit.services.fakes import DurableLike, FakeClock
 
@@ -39,11 +40,12 @@ class Callers:
 
     def __init__(self) -> None:
         self.adapter = Slow()
-        fleet = Fleet([self.adapter], FakeClock())
+        clock = FakeClock()
+        fleet, store = Fleet([self.adapter], clock), MemoryStore(clock.now)
         provider = fleet.get("one")
         assert provider is not None
         self._target = Target(provider, "scope")
-        self._resolver = TargetResolver(fleet, Keyring([SecretStr(base64.b64encode(b"k" * 32).decode())]))
+        self._resolver = TargetResolver(fleet, Keyring([SecretStr(base64.b64encode(b"k" * 32).decode())]), store)
 
     async def begin(self, count: int) -> list[asyncio.Task[ResolvedTarget]]:
         """Start ``count`` callers, and return when all of them wait."""
