@@ -48,9 +48,7 @@ def list_capabilities(connection: "Connection", runtime_id: str, output: str) ->
     Example:
       runtime-gateway runtimes capabilities list $ID
     """
-    from gateway.cli.client import path
-
-    response = connection.run(lambda client: client.call("GET", path("runtimes", runtime_id, "capabilities")))
+    response = connection.call("GET", "runtimes", runtime_id, "capabilities")
     show_list(response.body, output, _COLUMNS)
 
 
@@ -68,11 +66,8 @@ def install(connection: "Connection", runtime_id: str, name: str, version: str |
       runtime-gateway runtimes capabilities install $ID web-search
       runtime-gateway runtimes capabilities install $ID web-search --version 1.4.0
     """
-    from gateway.cli.client import path
-
     body = {"name": name} if version is None else {"name": name, "version": version}
-    target = path("runtimes", runtime_id, "capabilities")
-    response = connection.run(lambda client: client.call("POST", target, body=body))
+    response = connection.call("POST", "runtimes", runtime_id, "capabilities", body=body)
     show_one(response.body, output, _COLUMNS)
 
 
@@ -100,8 +95,6 @@ def update(
       runtime-gateway runtimes capabilities update $ID $BINDING --disable
       runtime-gateway runtimes capabilities update $ID $BINDING --flag verbose=true --flag trace=default
     """
-    from gateway.cli.client import path
-
     body: dict[str, Any] = {}
     if enabled is not None:
         body["enabled"] = enabled
@@ -111,8 +104,7 @@ def update(
         body["version"] = version
     if len(body) != 1:
         raise click.UsageError("Give exactly one of: --enable or --disable, --flag, --version.")
-    target = path("runtimes", runtime_id, "capabilities", binding_id)
-    response = connection.run(lambda client: client.call("PATCH", target, body=body))
+    response = connection.call("PATCH", "runtimes", runtime_id, "capabilities", binding_id, body=body)
     show_one(response.body, output, _COLUMNS)
 
 
@@ -135,10 +127,7 @@ def remove(connection: "Connection", runtime_id: str, binding_id: str) -> None:
     Example:
       runtime-gateway runtimes capabilities remove $ID $BINDING
     """
-    from gateway.cli.client import path
-
-    target = path("runtimes", runtime_id, "capabilities", binding_id)
-    connection.run(lambda client: client.call("DELETE", target))
+    connection.call("DELETE", "runtimes", runtime_id, "capabilities", binding_id)
     note(f"removed: {binding_id}")
 
 
@@ -153,10 +142,7 @@ def resolved(connection: "Connection", runtime_id: str, output: str) -> None:
     Example:
       runtime-gateway runtimes capabilities resolved $ID -o json
     """
-    from gateway.cli.client import path
-
-    target = path("runtimes", runtime_id, "capabilities", "resolved")
-    response = connection.run(lambda client: client.call("GET", target))
+    response = connection.call("GET", "runtimes", runtime_id, "capabilities", "resolved")
     if output == "table":
         show_list({"items": response.body["capabilities"]}, output, _RESOLVED_COLUMNS)
     else:

@@ -146,6 +146,10 @@ class Connection:
 
         return asyncio.run(running())
 
+    def call(self, method: str, *parts: str, **options: Any) -> Response:
+        """Send one request to the :func:`path` of these segments. ``options`` are those of :meth:`Client.call`."""
+        return self.run(lambda client: client.call(method, path(*parts), **options))
+
 
 def _object(raw: bytes) -> dict[str, Any] | None:
     """Return the JSON object in a body, or None for anything else, which the API never sends."""

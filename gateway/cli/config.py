@@ -9,7 +9,7 @@ from gateway.cli.credentials import check_credentials, print_checks
 from gateway.cli.failures import ExitCode
 from gateway.cli.options import output_option
 from gateway.cli.output import Columns, show_document, show_list
-from gateway.cli.server import config_option, load, print_problems, print_warnings
+from gateway.cli.server import config_option, load, load_or_exit, print_problems, print_warnings
 
 _COLUMNS: Columns = {
     "SETTING": lambda item: item["setting"],
@@ -74,12 +74,8 @@ def show(file: str, output: str) -> None:
       runtime-gateway config show --config gateway.yaml
       RTGW_LOG__LEVEL=debug runtime-gateway config show --config gateway.yaml -o json
     """
-    from gateway.settings import SettingsError, effective
+    from gateway.settings import effective
 
-    try:
-        loaded = load(file)
-    except SettingsError as error:
-        print_problems(error)
-        sys.exit(ExitCode.SETTINGS)
+    loaded = load_or_exit(file)
     items = [{"setting": path, "value": value, "origin": origin} for path, value, origin in effective(loaded)]
     show_list({"object": "list", "items": items}, output, _COLUMNS)

@@ -1,15 +1,15 @@
 """``db``: the schema of the store."""
 
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from gateway.cli.failures import ExitCode, Failure
 from gateway.cli.options import output_option
 from gateway.cli.output import Columns, note, show_one
-from gateway.cli.server import config_option
-from gateway.cli.stores import run, settings_of
+from gateway.cli.server import config_option, load_or_exit
+from gateway.cli.stores import run
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -48,12 +48,9 @@ def status(file: str, output: str) -> None:
     """
     from gateway.storage.opening import store_of
 
-    settings = settings_of(file)
+    settings = load_or_exit(file).settings
     found = run(store_of(settings.store).schema())
-    show_one(_document(settings, found), output, _COLUMNS)
-    if found.fault is not None:
-        note(f"the store cannot be used: {found.fault}")
-        sys.exit(ExitCode.FAILED)
+    _show(settings, found, output)
 
 
 @db.command()
@@ -73,20 +70,18 @@ def upgrade(file: str, output: str) -> None:
     from gateway.storage.opening import open_store
     from gateway.storage.sealing import KeyUnusable
 
-    settings = settings_of(file)
+    settings = load_or_exit(file).settings
     try:
         store, _ = open_store(settings.store)  # creates the key too, before there is a database
     except KeyUnusable as exc:
         raise Failure("key_unusable", str(exc), exit_code=ExitCode.SETTINGS) from exc
     done = run(store.upgrade())
-    show_one(_document(settings, done), output, _COLUMNS)
-    if done.fault is not None:
-        note(f"the store cannot be used: {done.fault}")
-        sys.exit(ExitCode.FAILED)
+    _show(settings, done, output)
 
 
-def _document(settings: "Settings", found: "SchemaStatus") -> dict[str, Any]:
-    return {
+def _show(settings: "Settings", found: "SchemaStatus", output: str) -> None:
+    """Print the status. Exits with 1 when this program cannot use the store."""
+    document = {
         "object": "store_schema",
         "store": "PostgreSQL" if settings.store.file is None else str(settings.store.file),
         "version": found.version,
@@ -95,3 +90,7 @@ def _document(settings: "Settings", found: "SchemaStatus") -> dict[str, Any]:
         "usable": found.fault is None,
         "fault": found.fault,
     }
+    show_one(document, output, _COLUMNS)
+    if found.fault is not None:
+        note(f"the store cannot be used: {found.fault}")
+        sys.exit(ExitCode.FAILED)

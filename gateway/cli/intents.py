@@ -18,8 +18,8 @@ from gateway.cli.intent_documents import (
 )
 from gateway.cli.options import any_output, output_option
 from gateway.cli.output import note, show_details, show_document, show_list, show_one
-from gateway.cli.server import config_option
-from gateway.cli.stores import settings_of, with_store
+from gateway.cli.server import config_option, load_or_exit
+from gateway.cli.stores import with_store
 
 if TYPE_CHECKING:
     from gateway.domain.intents import Intent
@@ -72,7 +72,7 @@ def list_intents(
 
     chosen = frozenset(IntentState(state) for state in states or STATES)
     query = IntentQuery(states=chosen, surplus_only=surplus, limit=limit + 1, before=cursor)
-    found = with_store(settings_of(file), lambda store: store.list(query))
+    found = with_store(load_or_exit(file).settings, lambda store: store.list(query))
     following = cursor_after(found[limit - 1]) if len(found) > limit else None
     items = [intent_document(intent) for intent in found[:limit]]
     show_list({"object": "list", "items": items, "next_cursor": following}, output, INTENT_COLUMNS)
@@ -97,7 +97,7 @@ def show(intent_id: str, file: str, output: str) -> None:
     async def work(store: "Store") -> "Intent":
         return await _known(store, intent_id)
 
-    document = intent_document(with_store(settings_of(file), work))
+    document = intent_document(with_store(load_or_exit(file).settings, work))
     if output != "table":
         show_document(document, output)
         return
@@ -146,7 +146,7 @@ def resolve(
         raise click.BadParameter("a name must have 1 to 200 characters", param_hint="--operator")
     if remark is not None and len(remark) > _LONGEST_NOTE:
         raise click.BadParameter(f"a note must have at most {_LONGEST_NOTE} characters", param_hint="--note")
-    settings = settings_of(file)
+    settings = load_or_exit(file).settings
 
     async def work(store: "Store") -> "Intent":
         return await _resolved(store, settings, intent_id, made, remark, operator.strip())
@@ -217,6 +217,6 @@ def decisions(file: str, limit: int, output: str) -> None:
     Example:
       runtime-gateway intents decisions --config gateway.yaml
     """
-    found = with_store(settings_of(file), lambda store: store.decisions(limit))
+    found = with_store(load_or_exit(file).settings, lambda store: store.decisions(limit))
     items = [decision_document(decided) for decided in found]
     show_list({"object": "list", "items": items}, output, DECISION_COLUMNS)

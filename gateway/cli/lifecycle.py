@@ -179,10 +179,7 @@ def keepalive(connection: "Connection", runtime_id: str, extend: int, output: st
     Example:
       runtime-gateway runtimes keepalive $ID --extend 900
     """
-    from gateway.cli.client import path
-
-    target = path("runtimes", runtime_id, "keepalive")
-    response = connection.run(lambda client: client.call("POST", target, body={"extend_seconds": extend}))
+    response = connection.call("POST", "runtimes", runtime_id, "keepalive", body={"extend_seconds": extend})
     show_details(response.body, output)
 
 

@@ -59,9 +59,7 @@ def list_providers(connection: "Connection", output: str) -> None:
       runtime-gateway providers list
       runtime-gateway providers list -o name
     """
-    from gateway.cli.client import path
-
-    response = connection.run(lambda client: client.call("GET", path("providers")))
+    response = connection.call("GET", "providers")
     show_list(response.body, output, _COLUMNS, name="name")
 
 
@@ -77,9 +75,7 @@ def get(connection: "Connection", name: str, output: str) -> None:
       runtime-gateway providers get durable-demo
       runtime-gateway providers get durable-demo -o json
     """
-    from gateway.cli.client import path
-
-    response = connection.run(lambda client: client.call("GET", path("providers", name)))
+    response = connection.call("GET", "providers", name)
     show_details(response.body, output, name="name")
 
 
@@ -103,9 +99,7 @@ def test(connection: "Connection", name: str, file: str | None, output: str) -> 
     if file is not None:
         _test_directly(file, name, output)
         return
-    from gateway.cli.client import path
-
-    response = connection.run(lambda client: client.call("GET", path("providers", name)))
+    response = connection.call("GET", "providers", name)
     health: dict[str, Any] = response.body["health"]
     show_details({"provider": name, **health}, output, name="provider")
     if health["credentials_ok"] is False:
@@ -116,14 +110,9 @@ def test(connection: "Connection", name: str, file: str | None, output: str) -> 
 
 def _test_directly(file: str, name: str, output: str) -> None:
     from gateway.cli.credentials import check_credentials, print_checks
-    from gateway.cli.server import load, print_problems
-    from gateway.settings import SettingsError
+    from gateway.cli.server import load_or_exit
 
-    try:
-        settings = load(file).settings
-    except SettingsError as error:
-        print_problems(error)
-        sys.exit(ExitCode.SETTINGS)
+    settings = load_or_exit(file).settings
     if name not in settings.providers:
         known = ", ".join(settings.providers)
         raise click.BadParameter(f"there is no provider {name!r}; available: {known}", param_hint="NAME")

@@ -34,9 +34,7 @@ def get_config(connection: "Connection", runtime_id: str, output: str) -> None:
       runtime-gateway runtimes config get $ID
       runtime-gateway runtimes config get $ID -o json
     """
-    from gateway.cli.client import path
-
-    response = connection.run(lambda client: client.call("GET", path("runtimes", runtime_id, "config")))
+    response = connection.call("GET", "runtimes", runtime_id, "config")
     show_document(response.body, output)
 
 
@@ -64,13 +62,10 @@ def set_config(
       runtime-gateway runtimes config set $ID -f config.yaml
       runtime-gateway runtimes config set $ID -f config.yaml --set resources.cpu_cores=4 --if-match $DIGEST
     """
-    from gateway.cli.client import path
-
     document = read_file(stream)
     config = document["config"] if isinstance(document.get("config"), dict) else document
     put(config, assignments)
-    target = path("runtimes", runtime_id, "config")
-    response = connection.run(lambda client: client.call("PUT", target, body={"config": config}, headers=if_match))
+    response = connection.call("PUT", "runtimes", runtime_id, "config", body={"config": config}, headers=if_match)
     for warning in response.body.get("warnings") or ():
         note(f"warning: {warning.get('pointer')}: {warning.get('detail')}")
     show_document(response.body, output)

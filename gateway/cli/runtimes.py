@@ -132,9 +132,7 @@ def get(connection: "Connection", runtime_id: str, output: str) -> None:
       runtime-gateway runtimes get durable-demo.2489e9ad-2ee2-8e00-8ec9-32d5f69181c0
       runtime-gateway runtimes get $ID -o json
     """
-    from gateway.cli.client import path
-
-    response = connection.run(lambda client: client.call("GET", path("runtimes", runtime_id)))
+    response = connection.call("GET", "runtimes", runtime_id)
     show_details(response.body, output)
 
 
@@ -248,9 +246,6 @@ def connect(connection: "Connection", runtime_id: str, protocol: str | None, out
       runtime-gateway runtimes connect $ID
       runtime-gateway runtimes connect $ID --protocol cdp -o json
     """
-    from gateway.cli.client import path
-
     body = {} if protocol is None else {"protocol": protocol}
-    target = path("runtimes", runtime_id, "connections")
-    response = connection.run(lambda client: client.call("POST", target, body=body))
+    response = connection.call("POST", "runtimes", runtime_id, "connections", body=body)
     show_list(response.body, output, _CONNECTION_COLUMNS)

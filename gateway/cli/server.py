@@ -46,6 +46,17 @@ def print_problems(error: "SettingsError") -> None:
         click.echo(f"error: {one_line(problem)}", err=True)
 
 
+def load_or_exit(file: str) -> "LoadedSettings":
+    """Return the settings of this process. Exits with 78 when they have a fault, after printing every fault."""
+    from gateway.settings import SettingsError
+
+    try:
+        return load(file)
+    except SettingsError as error:
+        print_problems(error)
+        sys.exit(ExitCode.SETTINGS)
+
+
 def print_warnings(loaded: "LoadedSettings") -> None:
     """Print every warning about the settings to stderr, one line each."""
     for warning in loaded.warnings:

@@ -1,5 +1,6 @@
 """All metrics. Their labels are bounded: route templates and configured names, never ids (``docs/metrics.md``)."""
 
+from functools import partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -20,6 +21,7 @@ class Metrics:
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
         self.requests = FastCounter(
             "rtgw_requests",
             "Responses sent, by status, error code and error source.",
@@ -53,123 +55,79 @@ class Metrics:
             _SECONDS,
             registry,
         )
-        self.upstream_retries = Counter(
+        self.upstream_retries = counter(
             "rtgw_upstream_retries",
             "Requests to providers that were retried, by the reason of the retry.",
             ["provider", "reason"],
-            registry=registry,
         )
-        self.breaker_state = Gauge(
+        self.breaker_state = gauge(
             "rtgw_breaker_state",
             "1 for the current state of the circuit breaker of a class of work, 0 for the other states.",
             ["provider", "class", "state"],
-            registry=registry,
         )
-        self.bulkhead_in_flight = Gauge(
-            "rtgw_bulkhead_in_flight",
-            "Provider calls of a class of work that are in progress.",
-            ["provider", "class"],
-            registry=registry,
+        self.bulkhead_in_flight = gauge(
+            "rtgw_bulkhead_in_flight", "Provider calls of a class of work that are in progress.", ["provider", "class"]
         )
-        self.bulkhead_waiting = Gauge(
-            "rtgw_bulkhead_waiting",
-            "Provider calls of a class of work that wait for a slot.",
-            ["provider", "class"],
-            registry=registry,
+        self.bulkhead_waiting = gauge(
+            "rtgw_bulkhead_waiting", "Provider calls of a class of work that wait for a slot.", ["provider", "class"]
         )
-        self.bulkhead_limit = Gauge(
+        self.bulkhead_limit = gauge(
             "rtgw_bulkhead_limit",
             "Maximum number of concurrent provider calls of a class of work.",
             ["provider", "class"],
-            registry=registry,
         )
-        self.bulkhead_rejected = Counter(
+        self.bulkhead_rejected = counter(
             "rtgw_bulkhead_rejected",
             "Provider calls that were refused because too many were in progress and waiting.",
             ["provider", "class"],
-            registry=registry,
         )
-        self.native_in_flight = Gauge(
+        self.native_in_flight = gauge(
             "rtgw_native_in_flight",
             "Pass-through requests to a provider that are in progress, including streams and WebSockets.",
             ["provider"],
-            registry=registry,
         )
-        self.native_in_flight_limit = Gauge(
+        self.native_in_flight_limit = gauge(
             "rtgw_native_in_flight_limit",
             "Maximum number of concurrent pass-through requests to a provider.",
             ["provider"],
-            registry=registry,
         )
-        self.unreadable_rows = Counter(
+        self.unreadable_rows = counter(
             "rtgw_unreadable_rows",
             "Rows of providers' lists that were left out because they could not be read.",
             ["provider"],
-            registry=registry,
         )
-        self.credentials_ok = Gauge(
+        self.credentials_ok = gauge(
             "rtgw_provider_credentials_ok",
             "1 if the provider accepted the gateway's credentials the last time, 0 if it rejected them.",
             ["provider"],
-            registry=registry,
         )
-        self.intents_open = Gauge(
-            "rtgw_intents_open",
-            "Creates whose outcome is not settled, as last read from the store.",
-            ["state"],
-            registry=registry,
+        self.intents_open = gauge(
+            "rtgw_intents_open", "Creates whose outcome is not settled, as last read from the store.", ["state"]
         )
-        self.intent_oldest_age = Gauge(
+        self.intent_oldest_age = gauge(
             "rtgw_intent_oldest_age_seconds",
             "Age of the oldest create whose outcome is not settled; 0 when there is none.",
-            registry=registry,
         )
-        self.intents_surplus = Gauge(
-            "rtgw_intents_surplus",
-            "Creates for which more than one runtime was found.",
-            registry=registry,
+        self.intents_surplus = gauge("rtgw_intents_surplus", "Creates for which more than one runtime was found.")
+        self.intents_settled = counter("rtgw_intents_settled", "Creates that this process settled.", ["outcome"])
+        self.store_up = gauge("rtgw_store_up", "1 while the store responds and can be written to, otherwise 0.")
+        self.event_loop_lag = gauge("rtgw_event_loop_lag_seconds", "Lag of the event loop at the last measurement.")
+        self.requests_in_flight = gauge(
+            "rtgw_requests_in_flight", "Requests of the API and the dialects that are in progress."
         )
-        self.intents_settled = Counter(
-            "rtgw_intents_settled",
-            "Creates that this process settled.",
-            ["outcome"],
-            registry=registry,
-        )
-        self.store_up = Gauge(
-            "rtgw_store_up",
-            "1 while the store responds and can be written to, otherwise 0.",
-            registry=registry,
-        )
-        self.event_loop_lag = Gauge(
-            "rtgw_event_loop_lag_seconds",
-            "Lag of the event loop at the last measurement.",
-            registry=registry,
-        )
-        self.requests_in_flight = Gauge(
-            "rtgw_requests_in_flight",
-            "Requests of the API and the dialects that are in progress.",
-            registry=registry,
-        )
-        self.connections = Gauge(
-            "rtgw_connections",
-            "Open connections of clients.",
-            registry=registry,
-        )
-        self.requests_rejected = Counter(
+        self.connections = gauge("rtgw_connections", "Open connections of clients.")
+        self.requests_rejected = counter(
             "rtgw_requests_rejected",
             "Requests and connections that were refused because a limit was reached.",
             ["reason"],
-            registry=registry,
         )
-        self.reload_successful = Gauge(
+        self.reload_successful = gauge(
             "rtgw_config_last_reload_successful",
             "1 if the last reload of the settings succeeded, 0 if older settings are still in effect.",
-            registry=registry,
         )
-        self.reload_seconds = Gauge(
+        self.reload_seconds = gauge(
             "rtgw_config_last_reload_success_timestamp_seconds",
             "Time when the effective settings were read, in seconds since the epoch.",
-            registry=registry,
         )
         self.cache_requests = FastCounter(
             "rtgw_cache_requests",
@@ -177,34 +135,20 @@ class Metrics:
             ["operation", "result"],
             registry,
         )
-        self.cache_entries = Gauge(
-            "rtgw_cache_entries",
-            "Responses in the read cache.",
-            registry=registry,
+        self.cache_entries = gauge("rtgw_cache_entries", "Responses in the read cache.")
+        self.cache_bytes = gauge("rtgw_cache_bytes", "Approximate size of the responses in the read cache.")
+        self.queue_depth = gauge(
+            "rtgw_queue_depth", "Background work in progress or waiting in this process.", ["queue"]
         )
-        self.cache_bytes = Gauge(
-            "rtgw_cache_bytes",
-            "Approximate size of the responses in the read cache.",
-            registry=registry,
+        self.dropped = counter(
+            "rtgw_dropped", "Requests, connections, log lines and runtime specs that were dropped.", ["what"]
         )
-        self.queue_depth = Gauge(
-            "rtgw_queue_depth",
-            "Background work in progress or waiting in this process.",
-            ["queue"],
-            registry=registry,
-        )
-        self.dropped = Counter(
-            "rtgw_dropped",
-            "Requests, connections, log lines and runtime specs that were dropped.",
-            ["what"],
-            registry=registry,
-        )
-        build = Gauge("rtgw_build_info", "The version of the gateway; always 1.", ["version"], registry=registry)
+        build = gauge("rtgw_build_info", "The version of the gateway; always 1.", ["version"])
         build.labels(__version__).set(1)
 
     def forget_provider(self, name: str) -> None:
         """Remove the gauges of a provider that is no longer configured."""
-        for gauge in (
+        for labelled in (
             self.native_in_flight,
             self.native_in_flight_limit,
             self.credentials_ok,
@@ -213,7 +157,7 @@ class Metrics:
             self.bulkhead_waiting,
             self.bulkhead_limit,
         ):
-            gauge.remove_by_labels({"provider": name})
+            labelled.remove_by_labels({"provider": name})
 
     def exposition(self) -> bytes:
         """Return all values in the Prometheus text format."""

@@ -217,9 +217,9 @@ def test_commands_work_while_a_gateway_has_the_store_open(shell: Shell) -> None:
 
 
 def test_commands_use_the_store_of_the_settings(shell: Shell) -> None:
-    from gateway.cli.stores import settings_of
+    from gateway.cli.server import load
 
-    settings = settings_of(str(shell.file)).store
+    settings = load(str(shell.file)).settings.store
     assert settings.file == shell.database
     assert isinstance(store_of(settings), SqliteStore)
     assert settings.url == SecretStr(f"sqlite:///{shell.database}")
