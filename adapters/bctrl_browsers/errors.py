@@ -6,7 +6,7 @@ decides, else the ``reasonClass``, else the status. The exception is a write who
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -17,61 +17,16 @@ from gateway.domain import errors
 from gateway.domain.errors import FieldError, GatewayError, ProviderFailure
 from gateway.domain.operations import TRAITS, Operation
 from gateway.ports.error_mapping import (
+    USUAL_RULES,
     ErrorTable,
     provider_error,
     retry_after_seconds,
+    rules,
     seconds_until,
     unrecognized_response_error,
 )
 from gateway.ports.transport import UpstreamResponse
 
-_Rules = dict[tuple[Operation | None, int, str | None], type[GatewayError]]
-
-_STATUSES: Final[_Rules] = {
-    (None, 400, None): errors.InvalidRequest,
-    (None, 401, None): errors.ProviderCredentialsRejected,
-    (None, 402, None): errors.InsufficientCredits,
-    (None, 403, None): errors.PermissionDenied,
-    (None, 404, None): errors.NotFound,
-    (None, 408, None): errors.ProviderTimeout,
-    (None, 409, None): errors.StateConflict,
-    (Operation.CREATE, 409, None): errors.AlreadyExists,
-    (None, 410, None): errors.NotFound,
-    (None, 422, None): errors.ValidationFailed,
-    (None, 426, None): errors.ProviderUpgradeRequired,
-    (None, 429, None): errors.RateLimited,
-    (None, 500, None): errors.ProviderError,
-    (None, 502, None): errors.ProviderUnavailable,
-    (None, 503, None): errors.ProviderUnavailable,
-    (None, 504, None): errors.ProviderTimeout,
-}
-
-
-def _at(status: int, code: str, error: type[GatewayError]) -> _Rules:
-    return {(None, status, code): error}
-
-
-_CONFLICTS: Final = (
-    Code.BROWSER_CHANGED,
-    Code.BROWSER_NOT_RUNNING,
-    Code.BROWSER_ALREADY_STARTED,
-    Code.BROWSER_STATE_SAVING,
-    Code.BROWSER_STOP_PENDING,
-    Code.BROWSER_IDENTITY_IN_USE,
-    Code.BROWSER_NO_SAVED_STATE,
-    Code.BROWSER_NO_CONNECTIONS,
-    Code.RUNTIME_NOT_STOPPED,
-    Code.RUNTIME_NOT_ACTIVE,
-    Code.RUNTIME_START_IN_PROGRESS,
-    Code.RUNTIME_STOPPING,
-    Code.SPACE_DELETING,
-)
-_UNCERTAIN: Final = (
-    Code.IDEMPOTENCY_UNCERTAIN,
-    Code.IDEMPOTENCY_FINALIZATION,
-    Code.IDEMPOTENCY_NOT_REPLAYABLE,
-    Code.IDEMPOTENCY_RECONCILIATION,
-)
 _FIELDS: Final[Mapping[str, str]] = {
     Code.EXTENSION_NOT_FOUND: "#/launch/extension_ids",
     Code.PROXY_NOT_FOUND: "#/provider_options/proxy",
@@ -84,49 +39,71 @@ _FIELDS: Final[Mapping[str, str]] = {
 }
 """The field of a create that a code concerns."""
 
-_CODES: Final[_Rules] = {
-    **_at(401, Code.AUTH_REQUIRED, errors.ProviderCredentialsRejected),
-    **_at(401, Code.AUTH_INVALID, errors.ProviderCredentialsRejected),
-    **_at(401, Code.AUTH_EXPIRED, errors.ProviderCredentialsRejected),
-    **_at(401, Code.AUTH_UNAUTHORIZED, errors.ProviderCredentialsRejected),
-    **_at(403, Code.AUTH_FORBIDDEN, errors.PermissionDenied),
-    **_at(402, Code.INSUFFICIENT_CREDITS, errors.InsufficientCredits),
-    **_at(402, Code.INSUFFICIENT_PURCHASED_CREDITS, errors.InsufficientCredits),
-    **_at(404, Code.BROWSER_NOT_FOUND, errors.NotFound),
-    **_at(404, Code.RUNTIME_NOT_FOUND, errors.NotFound),
-    **_at(404, Code.SPACE_NOT_FOUND, errors.NotFound),
-    **_at(404, Code.EXTENSION_NOT_FOUND, errors.NotFound),
-    **_at(404, Code.PROXY_NOT_FOUND, errors.NotFound),
-    **_at(404, Code.ROUTE_NOT_FOUND, errors.ProviderBadResponse),
-    **_at(405, Code.REQUEST_METHOD, errors.ProviderBadResponse),
-    **_at(409, Code.BROWSER_NAME_CONFLICT, errors.AlreadyExists),
-    **_at(409, Code.RUNTIME_NAME_CONFLICT, errors.AlreadyExists),
-    **{(None, 409, code): errors.StateConflict for code in _CONFLICTS},
-    **{(Operation.CREATE, status, code): errors.ValidationFailed for status in (400, 404, 422) for code in _FIELDS},
-    **_at(400, Code.BROWSER_PERSONA_REQUIRED, errors.ValidationFailed),
-    **_at(400, Code.PROXY_PROTOCOL_INVALID, errors.ValidationFailed),
-    **_at(400, Code.PROXY_PROTOCOL_UNSUPPORTED, errors.ValidationFailed),
-    **_at(400, Code.PROXY_URL_INVALID, errors.ValidationFailed),
-    **_at(409, Code.IDEMPOTENCY_MISMATCH, errors.IdempotencyKeyReused),
-    **_at(409, Code.IDEMPOTENCY_IN_PROGRESS, errors.IdempotencyInProgress),
-    **{(None, status, code): errors.OutcomeUnknown for status in (409, 500, 503) for code in _UNCERTAIN},
-    **{(None, status, Code.BROWSER_CONCURRENT_QUOTA): errors.QuotaExceeded for status in (403, 409, 429)},
-    **{(None, status, Code.RUNTIME_NO_CAPACITY): errors.CapacityExceeded for status in (409, 429, 503)},
-    **{(None, status, Code.PROXY_OUT_OF_STOCK): errors.CapacityExceeded for status in (409, 503)},
-    **_at(504, Code.BROWSER_START_TIMEOUT, errors.ProviderTimeout),
-    **_at(503, Code.BROWSER_START_TIMEOUT, errors.ProviderTimeout),
-    **_at(500, Code.RUNTIME_START_FAILED, errors.ProviderError),
-    **_at(400, Code.REQUEST_INVALID, errors.InvalidRequest),
-    **_at(422, Code.REQUEST_INVALID, errors.ValidationFailed),
-    **_at(400, Code.REQUEST_INVALID_JSON, errors.InvalidRequest),
-    **_at(400, Code.REQUEST_VERSION, errors.ProviderUpgradeRequired),
-    **_at(400, Code.CURSOR_INVALID, errors.InvalidRequest),
-    **_at(429, Code.RATE_LIMIT, errors.RateLimited),
-    **_at(429, Code.REQUEST_RATE_LIMITED, errors.RateLimited),
-    **_at(429, Code.AUTH_RATE_LIMITED, errors.RateLimited),
-    **_at(502, Code.UPSTREAM_UNAVAILABLE, errors.ProviderUnavailable),
-    **_at(503, Code.UPSTREAM_UNAVAILABLE, errors.ProviderUnavailable),
-    **_at(500, Code.INTERNAL, errors.ProviderError),
+_CODES: Final[ErrorTable] = {
+    **rules(
+        errors.ProviderCredentialsRejected,
+        [401],
+        [Code.AUTH_REQUIRED, Code.AUTH_INVALID, Code.AUTH_EXPIRED, Code.AUTH_UNAUTHORIZED],
+    ),
+    (None, 403, Code.AUTH_FORBIDDEN): errors.PermissionDenied,
+    **rules(errors.InsufficientCredits, [402], [Code.INSUFFICIENT_CREDITS, Code.INSUFFICIENT_PURCHASED_CREDITS]),
+    **rules(errors.NotFound, [404], [Code.BROWSER_NOT_FOUND, Code.RUNTIME_NOT_FOUND, Code.SPACE_NOT_FOUND]),
+    **rules(errors.NotFound, [404], [Code.EXTENSION_NOT_FOUND, Code.PROXY_NOT_FOUND]),
+    (None, 404, Code.ROUTE_NOT_FOUND): errors.ProviderBadResponse,
+    (None, 405, Code.REQUEST_METHOD): errors.ProviderBadResponse,
+    **rules(errors.AlreadyExists, [409], [Code.BROWSER_NAME_CONFLICT, Code.RUNTIME_NAME_CONFLICT]),
+    **rules(
+        errors.StateConflict,
+        [409],
+        [
+            Code.BROWSER_CHANGED,
+            Code.BROWSER_NOT_RUNNING,
+            Code.BROWSER_ALREADY_STARTED,
+            Code.BROWSER_STATE_SAVING,
+            Code.BROWSER_STOP_PENDING,
+            Code.BROWSER_IDENTITY_IN_USE,
+            Code.BROWSER_NO_SAVED_STATE,
+            Code.BROWSER_NO_CONNECTIONS,
+            Code.RUNTIME_NOT_STOPPED,
+            Code.RUNTIME_NOT_ACTIVE,
+            Code.RUNTIME_START_IN_PROGRESS,
+            Code.RUNTIME_STOPPING,
+            Code.SPACE_DELETING,
+        ],
+    ),
+    **rules(errors.ValidationFailed, [400, 404, 422], _FIELDS, Operation.CREATE),
+    **rules(
+        errors.ValidationFailed,
+        [400],
+        [
+            Code.BROWSER_PERSONA_REQUIRED,
+            Code.PROXY_PROTOCOL_INVALID,
+            Code.PROXY_PROTOCOL_UNSUPPORTED,
+            Code.PROXY_URL_INVALID,
+        ],
+    ),
+    (None, 409, Code.IDEMPOTENCY_MISMATCH): errors.IdempotencyKeyReused,
+    (None, 409, Code.IDEMPOTENCY_IN_PROGRESS): errors.IdempotencyInProgress,
+    **rules(
+        errors.OutcomeUnknown,
+        [409, 500, 503],
+        [
+            Code.IDEMPOTENCY_UNCERTAIN,
+            Code.IDEMPOTENCY_FINALIZATION,
+            Code.IDEMPOTENCY_NOT_REPLAYABLE,
+            Code.IDEMPOTENCY_RECONCILIATION,
+        ],
+    ),
+    **rules(errors.QuotaExceeded, [403, 409, 429], [Code.BROWSER_CONCURRENT_QUOTA]),
+    **rules(errors.CapacityExceeded, [409, 429, 503], [Code.RUNTIME_NO_CAPACITY]),
+    **rules(errors.CapacityExceeded, [409, 503], [Code.PROXY_OUT_OF_STOCK]),
+    **rules(errors.ProviderTimeout, [503, 504], [Code.BROWSER_START_TIMEOUT]),
+    **rules(errors.ProviderError, [500], [Code.RUNTIME_START_FAILED, Code.INTERNAL]),
+    **rules(errors.InvalidRequest, [400], [Code.REQUEST_INVALID, Code.REQUEST_INVALID_JSON, Code.CURSOR_INVALID]),
+    (None, 422, Code.REQUEST_INVALID): errors.ValidationFailed,
+    (None, 400, Code.REQUEST_VERSION): errors.ProviderUpgradeRequired,
+    **rules(errors.RateLimited, [429], [Code.RATE_LIMIT, Code.REQUEST_RATE_LIMITED, Code.AUTH_RATE_LIMITED]),
+    **rules(errors.ProviderUnavailable, [502, 503], [Code.UPSTREAM_UNAVAILABLE]),
 }
 
 
@@ -135,34 +112,28 @@ def reason_key(reason_class: str) -> str:
     return f"reason:{reason_class}"
 
 
-def _reason(status: int, reason: ReasonClass, error: type[GatewayError]) -> _Rules:
-    return {(None, status, reason_key(reason)): error}
-
-
-_REASONS: Final[_Rules] = {
-    **_reason(400, ReasonClass.INVALID_INPUT, errors.InvalidRequest),
-    **_reason(401, ReasonClass.UNAUTHORIZED, errors.ProviderCredentialsRejected),
-    **_reason(403, ReasonClass.CAPABILITY_DENIED, errors.PermissionDenied),
-    **{
-        (None, status, reason_key(ReasonClass.CAPABILITY_LIMIT)): errors.QuotaExceeded
-        for status in (402, 403, 409, 429)
-    },
-    **_reason(429, ReasonClass.RATE_LIMITED, errors.RateLimited),
-    **_reason(404, ReasonClass.NOT_FOUND, errors.NotFound),
-    **_reason(409, ReasonClass.CONFLICT, errors.StateConflict),
+_REASONS: Final[ErrorTable] = {
+    (None, 400, reason_key(ReasonClass.INVALID_INPUT)): errors.InvalidRequest,
+    (None, 401, reason_key(ReasonClass.UNAUTHORIZED)): errors.ProviderCredentialsRejected,
+    (None, 403, reason_key(ReasonClass.CAPABILITY_DENIED)): errors.PermissionDenied,
+    **rules(errors.QuotaExceeded, [402, 403, 409, 429], [reason_key(ReasonClass.CAPABILITY_LIMIT)]),
+    (None, 429, reason_key(ReasonClass.RATE_LIMITED)): errors.RateLimited,
+    (None, 404, reason_key(ReasonClass.NOT_FOUND)): errors.NotFound,
+    (None, 409, reason_key(ReasonClass.CONFLICT)): errors.StateConflict,
     (Operation.CREATE, 409, reason_key(ReasonClass.CONFLICT)): errors.AlreadyExists,
-    **_reason(500, ReasonClass.UPSTREAM, errors.ProviderUnavailable),
-    **_reason(500, ReasonClass.SERVER, errors.ProviderError),
+    (None, 500, reason_key(ReasonClass.UPSTREAM)): errors.ProviderUnavailable,
+    (None, 500, reason_key(ReasonClass.SERVER)): errors.ProviderError,
     **{
-        (operation, status, reason_key(reason)): errors.OutcomeUnknown
+        key: error
         for operation, traits in TRAITS.items()
         if traits.mutates
-        for status in (408, 409, 429, 500, 502, 503, 504)
-        for reason in UNCLEAR
+        for key, error in rules(
+            errors.OutcomeUnknown, (408, 409, 429, 500, 502, 503, 504), map(reason_key, UNCLEAR), operation
+        ).items()
     },
 }
 
-TABLE: Final[ErrorTable] = {**_STATUSES, **_CODES, **_REASONS}
+TABLE: Final[ErrorTable] = {**USUAL_RULES, (None, 410, None): errors.NotFound, **_CODES, **_REASONS}
 
 _LATEST: Final = 253_402_300_799  # the end of the year 9999, the last that datetime can represent
 
@@ -216,15 +187,19 @@ def error_of(provider: str, operation: Operation, response: UpstreamResponse) ->
         code=envelope.code,
         detail=envelope.message,
         request_id=envelope.request_id or response.headers.get("x-request-id"),
-        own_envelope=True,
     )
     unclear = envelope.reason_class in UNCLEAR and TRAITS[operation].mutates
     by_reason = envelope.reason_class is not None and (unclear or code not in CODES)
-    looked_up = replace(failure, code=reason_key(envelope.reason_class or "")) if by_reason else failure
     where = _FIELDS.get(code) if operation is Operation.CREATE else None
     refused = [FieldError("The provider does not accept this value.", "refused", pointer=where)] if where else []
-    error = provider_error(TABLE, operation, looked_up, retry_after=retry_after(response.headers), field_errors=refused)
+    error = provider_error(
+        TABLE,
+        operation,
+        failure,
+        code=reason_key(envelope.reason_class or "") if by_reason else None,
+        retry_after=retry_after(response.headers),
+        field_errors=refused,
+    )
     if isinstance(error, errors.NotFound) and operation in {Operation.CREATE, Operation.LIST}:
-        return errors.NotFound(f"The provider {provider} has no such space.", failure=failure)
-    error.failure = failure
+        return errors.NotFound(f"The provider {provider} has no such space.", failure=error.failure)
     return error

@@ -14,85 +14,51 @@ from adapters.durable.wire import any_object
 from gateway.domain import errors
 from gateway.domain.errors import FieldError, GatewayError, ProviderFailure, pointer
 from gateway.domain.operations import Operation
-from gateway.ports.error_mapping import ErrorTable, provider_error, retry_after_seconds, unrecognized_response_error
+from gateway.ports.error_mapping import (
+    USUAL_RULES,
+    ErrorTable,
+    provider_error,
+    retry_after_seconds,
+    rules,
+    unrecognized_response_error,
+)
 from gateway.ports.transport import UpstreamResponse
 
-_STATUSES: Final[Mapping[int, type[GatewayError]]] = {
-    400: errors.InvalidRequest,
-    401: errors.ProviderCredentialsRejected,
-    402: errors.InsufficientCredits,
-    403: errors.PermissionDenied,
-    404: errors.NotFound,
-    408: errors.ProviderTimeout,
-    409: errors.StateConflict,
-    422: errors.ValidationFailed,
-    426: errors.ProviderUpgradeRequired,
-    429: errors.RateLimited,
-    500: errors.ProviderError,
-    502: errors.ProviderUnavailable,
-    503: errors.ProviderUnavailable,
-    504: errors.ProviderTimeout,
-}
-"""The API's 11 codes; and 402, 408 and 503, which are not documented but may be sent by a newer platform."""
-
-_TYPES: Final[Mapping[type[GatewayError], Mapping[str, tuple[int, ...]]]] = {
-    errors.InvalidRequest: {
-        "invalid_error": (400,),
-        "invalid_flag_error": (400,),
-        "invalid_username_error": (400,),
-        "app_error": (400,),
-        "task_error": (400,),
-    },
-    errors.ProviderCredentialsRejected: {
-        "authentication_error": (401,),
-        "expired_signature_error": (401,),
-        "expired_token_error": (401,),
-        "token_error": (401,),
-    },
-    errors.PermissionDenied: {
-        "forbidden_error": (403,),
-        "group_error": (403,),
-        "user_verification_error": (403,),
-    },
-    errors.NotFound: {"not_found_error": (404,)},
-    errors.StateConflict: {
-        "already_exists_error": (409,),
-        "conflict_error": (409,),
-        "member_exists_error": (409,),
-    },
-    errors.ValidationFailed: {"validation_error": (422,)},
-    errors.ProviderUpgradeRequired: {"upgrade_required_error": (426,)},
-    errors.RateLimited: {"e2b_rate_limit_error": (429,)},
-    # Limits of an organization or a member are quotas of the account: a retry after a second does not help.
-    errors.QuotaExceeded: {
-        "usage_limit_exceeded_error": (403, 429),
-        "member_limit_exceeded_error": (403, 409, 429),
-        "org_sandbox_capacity_exceeded_error": (403, 409, 429),
-    },
-    errors.ProviderError: {
-        "server_error": (500,),
-        "aws_error": (500,),
-        "s3_error": (500,),
-        "dynamodb_error": (500,),
-        "database_error": (500,),
-        "configuration_error": (500,),
-        "oauth_config_error": (500,),
-        "mail_error": (500,),
-        "stripe_error": (500,),
-        "e2b_error": (500, 502),
-    },
-    errors.ProviderUnavailable: {"bad_gateway_error": (502,), "migration_lock_timeout_error": (500, 503)},
-    errors.ProviderTimeout: {"gateway_timeout_error": (504,)},
-}
-"""The 35 types with the statuses at which they apply; only that of authentication_error is documented."""
-
 TABLE: Final[ErrorTable] = {
-    **{(None, status, None): cls for status, cls in _STATUSES.items()},
-    **{(None, status, name): cls for cls, types in _TYPES.items() for name, at in types.items() for status in at},
+    # Of the usual statuses, 402, 408 and 503 are not documented but may be sent by a newer platform.
+    **USUAL_RULES,
+    # The 35 types with the statuses at which they apply; only that of authentication_error is documented.
+    **rules(
+        errors.InvalidRequest,
+        [400],
+        ["invalid_error", "invalid_flag_error", "invalid_username_error", "app_error", "task_error"],
+    ),
+    **rules(
+        errors.ProviderCredentialsRejected,
+        [401],
+        ["authentication_error", "expired_signature_error", "expired_token_error", "token_error"],
+    ),
+    **rules(errors.PermissionDenied, [403], ["forbidden_error", "group_error", "user_verification_error"]),
+    (None, 404, "not_found_error"): errors.NotFound,
+    **rules(errors.StateConflict, [409], ["already_exists_error", "conflict_error", "member_exists_error"]),
+    (None, 422, "validation_error"): errors.ValidationFailed,
+    (None, 426, "upgrade_required_error"): errors.ProviderUpgradeRequired,
+    (None, 429, "e2b_rate_limit_error"): errors.RateLimited,
+    # Limits of an organization or a member are quotas of the account: a retry after a second does not help.
+    **rules(errors.QuotaExceeded, [403, 429], ["usage_limit_exceeded_error"]),
+    **rules(
+        errors.QuotaExceeded,
+        [403, 409, 429],
+        ["member_limit_exceeded_error", "org_sandbox_capacity_exceeded_error"],
+    ),
+    **rules(errors.ProviderError, [500], ["server_error", "aws_error", "s3_error", "dynamodb_error", "database_error"]),
+    **rules(errors.ProviderError, [500], ["configuration_error", "oauth_config_error", "mail_error", "stripe_error"]),
+    **rules(errors.ProviderError, [500, 502], ["e2b_error"]),
+    (None, 502, "bad_gateway_error"): errors.ProviderUnavailable,
+    **rules(errors.ProviderUnavailable, [500, 503], ["migration_lock_timeout_error"]),
+    (None, 504, "gateway_timeout_error"): errors.ProviderTimeout,
     # A create conflicts with the runtime that has its key (the API documents the 409 as "Already exists").
-    (Operation.CREATE, 409, None): errors.AlreadyExists,
-    (Operation.CREATE, 409, "already_exists_error"): errors.AlreadyExists,
-    (Operation.CREATE, 409, "conflict_error"): errors.AlreadyExists,
+    **rules(errors.AlreadyExists, [409], ["already_exists_error", "conflict_error"], Operation.CREATE),
     # An install conflicts with the installed capability, or, with any other type, with the runtime's state.
     (Operation.INSTALL_CAPABILITY, 409, "already_exists_error"): errors.AlreadyExists,
     # A list has no body, so the invalid value is a query parameter.

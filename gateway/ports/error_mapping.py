@@ -7,10 +7,11 @@ comes from something in between, such as a proxy: :func:`unrecognized_response_e
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from itertools import product
 from typing import Final
 
 from gateway.domain import errors
@@ -21,6 +22,33 @@ from gateway.ports.transport import Phase, TransportFailure, UpstreamResponse
 ErrorTable = Mapping[tuple[Operation | None, int, str | None], type[GatewayError]]
 """Rules by (operation, status, code), None for any. The most specific rule applies; a code is more specific than an
 operation."""
+
+USUAL_RULES: Final[ErrorTable] = {
+    (None, 400, None): errors.InvalidRequest,
+    (None, 401, None): errors.ProviderCredentialsRejected,
+    (None, 402, None): errors.InsufficientCredits,
+    (None, 403, None): errors.PermissionDenied,
+    (None, 404, None): errors.NotFound,
+    (None, 408, None): errors.ProviderTimeout,
+    (None, 409, None): errors.StateConflict,
+    (Operation.CREATE, 409, None): errors.AlreadyExists,
+    (None, 422, None): errors.ValidationFailed,
+    (None, 426, None): errors.ProviderUpgradeRequired,
+    (None, 429, None): errors.RateLimited,
+    (None, 500, None): errors.ProviderError,
+    (None, 502, None): errors.ProviderUnavailable,
+    (None, 503, None): errors.ProviderUnavailable,
+    (None, 504, None): errors.ProviderTimeout,
+}
+"""What a status alone means in most providers' own envelopes: the beginning of an adapter's table."""
+
+
+def rules(
+    error: type[GatewayError], statuses: Iterable[int], codes: Iterable[str], operation: Operation | None = None
+) -> ErrorTable:
+    """The rules of codes that mean the same error, each at all of the statuses."""
+    return {(operation, status, code): error for status, code in product(statuses, tuple(codes))}
+
 
 _SENTENCES: Final[Mapping[type[GatewayError], str]] = {
     errors.InvalidRequest: "The provider {provider} refused the request as invalid.",
@@ -70,20 +98,22 @@ def provider_error(
     operation: Operation,
     failure: ProviderFailure,
     *,
+    code: str | None = None,
     retry_after: float | None = None,
     field_errors: Sequence[FieldError] = (),
 ) -> GatewayError:
-    """The error for a response in the provider's own envelope. ``retry_after`` is in seconds.
+    """The error for a response in the provider's own envelope. ``retry_after`` is in seconds. ``code`` is looked up in
+    place of the failure's own.
 
     A status without a rule is judged as by :func:`unrecognized_response_error`. For an operation that mutates, a
     response that does not prove that nothing happened becomes :class:`OutcomeUnknown`: every 5xx of a create, and a 408
     or 504 of any operation.
     """
     failure = replace(failure, own_envelope=True)
-    status = failure.status or 0
+    status, code = failure.status or 0, code or failure.code
     for key in (
-        (operation, status, failure.code),
-        (None, status, failure.code),
+        (operation, status, code),
+        (None, status, code),
         (operation, status, None),
         (None, status, None),
     ):
