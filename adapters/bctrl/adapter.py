@@ -12,7 +12,7 @@ import msgspec
 from adapters.bctrl import wire
 from adapters.bctrl.errors import error_of
 from adapters.bctrl.mapping import Reader, create_body, create_features
-from adapters.bctrl.settings import BctrlSettings, workspace_id
+from adapters.bctrl.settings import BctrlSettings
 from gateway.domain.errors import FieldError, NotFound, RuntimeReplaced, UnsupportedFeature, ValidationFailed, pointer
 from gateway.domain.ids import SEPARATOR, RuntimeRef, from_b64url
 from gateway.domain.lifecycle import is_live
@@ -53,15 +53,12 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
         self._reader = Reader(settings.name, self.features, pinned=settings.scope is not None)
         self._headers = settings.credential_headers()
 
-    def parse_scope(self, scope: str) -> str:
-        return workspace_id(scope)
-
     def parse_reference(self, reference: str) -> RuntimeRef:
         *encoded, provider_id = reference.split(SEPARATOR)
         try:
             texts = [from_b64url(text) for text in encoded]
             scope, alias = texts if self.settings.scope is None else (self.settings.scope, *texts)
-            workspace_id(scope)
+            self.parse_scope(scope)
         except ValueError:
             raise NotFound("There is no runtime of this id.", provider=self.name) from None
         if not is_uuid(provider_id) or alias in {"", ".", ".."}:

@@ -15,7 +15,7 @@ from adapters.bctrl_browsers.mapping import create_body
 from adapters.bctrl_browsers.marker import unmarked
 from adapters.bctrl_browsers.native import NativeAnswer, NativeCreate
 from adapters.bctrl_browsers.options import check_options
-from adapters.bctrl_browsers.settings import DEFAULT_SPACE, BctrlBrowsersSettings, space_id
+from adapters.bctrl_browsers.settings import DEFAULT_SPACE, BctrlBrowsersSettings
 from gateway.domain.errors import NotFound, ProviderBadResponse, RuntimeReplaced, UnsupportedFeature
 from gateway.domain.ids import SEPARATOR, RuntimeRef, from_b64url
 from gateway.domain.lifecycle import is_live
@@ -68,15 +68,12 @@ class BctrlBrowsersAdapter(
         super().__init__(settings, transport)
         self._calls = BrowserCalls(settings, transport, self.features)
 
-    def parse_scope(self, scope: str) -> str:
-        return space_id(scope)
-
     def parse_reference(self, reference: str) -> RuntimeRef:
         scope, rest = self.settings.scope, reference
         try:
             if scope is None:
                 encoded, _, rest = reference.partition(SEPARATOR)
-                scope = space_id(from_b64url(encoded))
+                scope = self.parse_scope(from_b64url(encoded))
             return RuntimeRef(scope, mapping.browser_id(rest))
         except ValueError:
             raise NotFound("There is no runtime of this id.", provider=self.name) from None

@@ -2,25 +2,16 @@
 
 import re
 from typing import Annotated, ClassVar, Final, Literal
-from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from gateway.domain.operations import Operation
 from gateway.ports.provider_settings import ProviderSettings
 
 _SPACE: Final = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
-VERSION_PREFIX: Final = "/v1"
 
 DEFAULT_SPACE: Final = "default"
 """The API's alias for the account's default space."""
-
-
-def space_id(text: str) -> str:
-    """Check a space from settings or a request: its id, or ``default``. Raises ``ValueError`` for other text."""
-    if not _SPACE.match(text):
-        raise ValueError("a scope of the browser API is a space: its id of letters, digits, - and _, or default")
-    return text
 
 
 class BctrlBrowsersSettings(ProviderSettings):
@@ -30,20 +21,17 @@ class BctrlBrowsersSettings(ProviderSettings):
     create, a start and a stop ask the provider to wait, so that the response shows the browser running or idle.
     """
 
-    own_paths: ClassVar[tuple[str, ...]] = (VERSION_PREFIX,)
+    own_paths: ClassVar[tuple[str, ...]] = ("/v1",)
 
     api: Literal["bctrl_browsers"]
     wait_seconds: Annotated[int, Field(ge=0, le=60)] = 15
 
-    @field_validator("scope")
     @classmethod
-    def _one_space(cls, value: str | None) -> str | None:
-        return None if value is None else space_id(value)
-
-    @property
-    def path_prefix(self) -> str:
-        """The text between the base URL and a path of the API: ``/v1``, or nothing if the base URL ends in it."""
-        return "" if urlsplit(self.base_url).path.endswith(VERSION_PREFIX) else VERSION_PREFIX
+    def parse_scope(cls, scope: str) -> str:
+        """Check a space from settings or a request: its id, or ``default``. Raises ``ValueError`` for other text."""
+        if not _SPACE.match(scope):
+            raise ValueError("a scope of the browser API is a space: its id of letters, digits, - and _, or default")
+        return scope
 
     def longest_wait(self, operation: Operation, wanted: int) -> int:
         """The caller's own wait in seconds, shortened so that 5 s are left for the response."""

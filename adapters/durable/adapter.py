@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from adapters.durable import mapping, wire
 from adapters.durable.calls import DurableCalls
 from adapters.durable.listing import find_by_name, list_page
-from adapters.durable.settings import DurableSettings, parse_scope
+from adapters.durable.settings import DurableSettings
 from gateway.domain.config import RuntimeConfig
 from gateway.domain.errors import (
     FieldError,
@@ -62,15 +62,12 @@ class DurableAdapter(
         super().__init__(settings, transport)
         self.calls = DurableCalls(settings, transport, self.features)
 
-    def parse_scope(self, scope: str) -> str:
-        return parse_scope(scope)
-
     def parse_reference(self, reference: str) -> RuntimeRef:
         scope, runtime_id = self.settings.scope, reference
         if scope is None:
             encoded, _, runtime_id = reference.partition(SEPARATOR)
             try:
-                scope = parse_scope(from_b64url(encoded))
+                scope = self.parse_scope(from_b64url(encoded))
             except ValueError as exc:
                 raise NotFound("There is no runtime of this id.") from exc
         if not is_uuid(runtime_id):

@@ -31,7 +31,6 @@ from gateway.domain.runtime import (
     Instance,
     Project,
     ResolvedCapabilities,
-    ResolvedCapability,
     Runtime,
 )
 from gateway.domain.values import State
@@ -241,39 +240,14 @@ def _unknown(raw: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
 
 def config_document(body: ConfigBody) -> ConfigDocument:
     """The config document. Members that the response lacks stay None."""
-    return ConfigDocument(config=body.config, config_version=body.config_version, config_digest=body.config_digest)
+    return msgspec.convert(body, ConfigDocument, from_attributes=True)
 
 
 def capability_binding(body: BindingBody) -> CapabilityBinding:
     """A capability binding; its name is the provider's ``capability_name``."""
-    return CapabilityBinding(
-        id=body.id,
-        name=body.capability_name,
-        version=body.version,
-        enabled=body.enabled,
-        artifact_id=body.artifact_id,
-        flags=body.flags,
-        component_counts=body.component_counts,
-        description=body.description,
-        latest_version=body.latest_version,
-        source=body.source,
-    )
+    return msgspec.convert(body, CapabilityBinding, from_attributes=True)
 
 
 def resolved_capabilities(body: ResolvedListBody) -> ResolvedCapabilities:
     """The resolved capabilities, in the provider's order."""
-    return ResolvedCapabilities(
-        runtime_digest=body.runtime_digest,
-        capabilities=[
-            ResolvedCapability(
-                name=one.name,
-                version=one.version,
-                artifact_digest=one.artifact_digest,
-                artifact_s3_prefix=one.artifact_s3_prefix,
-                runtime_digest=one.runtime_digest,
-                flags=one.flags,
-                commands=one.commands,
-            )
-            for one in body.capabilities
-        ],
-    )
+    return msgspec.convert(body, ResolvedCapabilities, from_attributes=True)

@@ -2,20 +2,10 @@
 
 import re
 from typing import ClassVar, Final, Literal
-from urllib.parse import urlsplit
-
-from pydantic import field_validator
 
 from gateway.ports.provider_settings import ProviderSettings
 
 _SCOPE: Final = re.compile(r"[A-Za-z0-9_-]{1,90}/[A-Za-z0-9_-]{1,90}\Z")
-
-
-def parse_scope(scope: str) -> str:
-    """Return a scope ``org/workspace`` of two slugs unchanged. Raises ``ValueError`` for anything else."""
-    if _SCOPE.match(scope) is None:
-        raise ValueError("a durable scope is org/workspace: two slugs of letters, digits, - and _")
-    return scope
 
 
 class DurableSettings(ProviderSettings):
@@ -26,22 +16,19 @@ class DurableSettings(ProviderSettings):
     for a gateway inside the platform's own cluster.
     """
 
+    # A base URL may end in either, as with the provider's own client.
     own_paths: ClassVar[tuple[str, ...]] = ("/api/v1", "/api")
 
     api: Literal["durable"] = "durable"
     auth: Literal["x_api_key", "bearer"] = "x_api_key"
     network: Literal["public", "cluster"] = "public"
 
-    @field_validator("scope")
     @classmethod
-    def _two_slugs(cls, scope: str | None) -> str | None:
-        return None if scope is None else parse_scope(scope)
-
-    @property
-    def path_prefix(self) -> str:
-        """The path between the base URL and ``/org/…``: empty when the base URL's path ends in ``/api/v1`` or
-        ``/api``, else ``/api/v1``. The provider's own client has the same rule."""
-        return "" if urlsplit(self.base_url).path.endswith(self.own_paths) else "/api/v1"
+    def parse_scope(cls, scope: str) -> str:
+        """Return a scope ``org/workspace`` of two slugs unchanged. Raises ``ValueError`` for anything else."""
+        if _SCOPE.match(scope) is None:
+            raise ValueError("a durable scope is org/workspace: two slugs of letters, digits, - and _")
+        return scope
 
     def credential_headers(self) -> dict[str, str]:
         """The header that carries the token: ``X-API-Key``, or ``Authorization`` when ``auth`` is ``bearer``."""

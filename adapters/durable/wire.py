@@ -150,7 +150,7 @@ class BindingBody(msgspec.Struct, kw_only=True):
 
     id: str
     artifact_id: str
-    capability_name: str
+    name: str = msgspec.field(name="capability_name")
     version: str
     enabled: bool
     flags: dict[str, bool] | None = None

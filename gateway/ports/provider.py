@@ -107,9 +107,9 @@ class ProviderAdapter(ABC, Generic[SettingsT]):
         """The configured name of the provider."""
         return self.settings.name
 
-    @abstractmethod
     def parse_scope(self, scope: str) -> str:
         """The canonical form of a scope that a person typed. Raises ``ValueError`` that says what is wrong. No I/O."""
+        return self.settings.parse_scope(scope)
 
     @abstractmethod
     def parse_reference(self, reference: str) -> RuntimeRef:

@@ -2,6 +2,7 @@
 
 import re
 from typing import Annotated, ClassVar, Final
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
@@ -54,6 +55,24 @@ class ProviderSettings(BaseModel):
         if not _PRINTABLE.match(value.get_secret_value()):
             raise ValueError("the token is empty or has characters that an HTTP header cannot contain")
         return value
+
+    @field_validator("scope")
+    @classmethod
+    def _canonical_scope(cls, value: str | None) -> str | None:
+        return None if value is None else cls.parse_scope(value)
+
+    @classmethod
+    def parse_scope(cls, scope: str) -> str:
+        """The canonical form of a scope that a person typed; an adapter overrides this. Raises ``ValueError`` that says
+        what is wrong."""
+        return scope
+
+    @property
+    def path_prefix(self) -> str:
+        """The text between the base URL and a path of the API: the first of ``own_paths``, or nothing if the base URL
+        ends in one of them."""
+        ends_in_one = urlsplit(self.base_url).path.endswith(self.own_paths)
+        return "" if ends_in_one else next(iter(self.own_paths), "")
 
     @property
     def address(self) -> str:

@@ -34,6 +34,15 @@ EMPTY_PAGES: Final = 20
 so empty pages with a cursor are not passed on."""
 
 
+def _forward(method: str, operation: Operation, *below: str) -> DialectRoute:
+    """The route of an operation on a runtime whose request has no body and is forwarded as it is."""
+
+    async def handler(dialect: "DurableDialect", request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
+        return await dialect._on_runtime(operation, method, request, ctx, *below)
+
+    return DialectRoute(method, "/".join((_RUNTIME, *below)), operation, handler)
+
+
 class DurableDialect(Dialect):
     """Serves the clients of the durable API. A runtime is addressed by its UUID or by its key.
 
@@ -91,14 +100,6 @@ class DurableDialect(Dialect):
                 query = [*(pair for pair in query if pair[0] != "cursor"), ("cursor", cursor)]
             raise adapter.calls.bad_response(response, f"returned {EMPTY_PAGES} empty pages in a row")
 
-    async def get(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Get a runtime."""
-        return await self._on_runtime(Operation.GET, "GET", request, ctx)
-
-    async def get_config(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Get the config of a runtime."""
-        return await self._on_runtime(Operation.GET_CONFIG, "GET", request, ctx, "config")
-
     async def replace_config(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         """Replace the whole config with the document as it was sent."""
         replacement = bodies.parse_config(request.body)
@@ -116,26 +117,10 @@ class DurableDialect(Dialect):
         except GatewayError as error:
             raise bodies.in_native_names(error) from error.__cause__
 
-    async def pause(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Pause a runtime."""
-        return await self._on_runtime(Operation.PAUSE, "POST", request, ctx, "pause")
-
-    async def resume(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Resume a paused runtime."""
-        return await self._on_runtime(Operation.RESUME, "POST", request, ctx, "resume")
-
-    async def reset(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Discard the sandbox of a runtime."""
-        return await self._on_runtime(Operation.RESET, "POST", request, ctx, "reset")
-
     async def keepalive(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         """Extend the expiry of a running runtime."""
         body = encode({"extend_seconds": bodies.parse_keepalive(request.body).extend_seconds}, "#")
         return await self._on_runtime(Operation.KEEPALIVE, "POST", request, ctx, "keepalive", body=body)
-
-    async def list_capabilities(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """List the capability bindings of a runtime."""
-        return await self._on_runtime(Operation.LIST_CAPABILITIES, "GET", request, ctx, "capabilities")
 
     async def install_capability(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         """Install a capability on a runtime."""
@@ -154,25 +139,20 @@ class DurableDialect(Dialect):
         await self._on_runtime(Operation.REMOVE_CAPABILITY, "DELETE", request, ctx, *below, decode=_anything)
         return DialectAnswer(204, None)
 
-    async def resolved_capabilities(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Resolve the enabled bindings of a runtime."""
-        below = ("capabilities", "resolved")
-        return await self._on_runtime(Operation.RESOLVE_CAPABILITIES, "GET", request, ctx, *below)
-
     routes: ClassVar[tuple[DialectRoute, ...]] = (
         DialectRoute("POST", _RUNTIMES, Operation.CREATE, create),
         DialectRoute("GET", _RUNTIMES, Operation.LIST, list_runtimes),
-        DialectRoute("GET", _RUNTIME, Operation.GET, get),
-        DialectRoute("GET", _RUNTIME + "/config", Operation.GET_CONFIG, get_config),
+        _forward("GET", Operation.GET),
+        _forward("GET", Operation.GET_CONFIG, "config"),
         DialectRoute("PUT", _RUNTIME + "/config", Operation.REPLACE_CONFIG, replace_config),
         DialectRoute("POST", _RUNTIME + "/start", Operation.START, start),
-        DialectRoute("POST", _RUNTIME + "/pause", Operation.PAUSE, pause),
-        DialectRoute("POST", _RUNTIME + "/resume", Operation.RESUME, resume),
-        DialectRoute("POST", _RUNTIME + "/reset", Operation.RESET, reset),
+        _forward("POST", Operation.PAUSE, "pause"),
+        _forward("POST", Operation.RESUME, "resume"),
+        _forward("POST", Operation.RESET, "reset"),
         DialectRoute("POST", _RUNTIME + "/keepalive", Operation.KEEPALIVE, keepalive),
-        DialectRoute("GET", _BINDINGS, Operation.LIST_CAPABILITIES, list_capabilities),
+        _forward("GET", Operation.LIST_CAPABILITIES, "capabilities"),
         DialectRoute("POST", _BINDINGS, Operation.INSTALL_CAPABILITY, install_capability),
-        DialectRoute("GET", _BINDINGS + "/resolved", Operation.RESOLVE_CAPABILITIES, resolved_capabilities),
+        _forward("GET", Operation.RESOLVE_CAPABILITIES, "capabilities", "resolved"),
         DialectRoute("PATCH", _BINDINGS + "/{binding}", Operation.UPDATE_CAPABILITY, update_capability),
         DialectRoute("DELETE", _BINDINGS + "/{binding}", Operation.REMOVE_CAPABILITY, remove_capability),
         *LOOKUPS,
