@@ -65,6 +65,10 @@ class Emulator(ABC):
     def failure(self, status: int, detail: str, code: str | None = None) -> Answer:
         """An error in the provider's own envelope. Without ``code``, the usual code of the status."""
 
+    def refuse(self, status: int, detail: str, code: str | None = None) -> Refusal:
+        """The exception to raise for a :meth:`failure`."""
+        return Refusal(self.failure(status, detail, code))
+
     @abstractmethod
     def routes(self) -> Iterable[Route]:
         """All routes of the API. The first matching route handles a request."""

@@ -118,10 +118,6 @@ class BrowsersEmulator(Emulator):
         app.middlewares.insert(0, flat_errors)
         return app
 
-    def refuse(self, status: int, detail: str, code: str | None = None) -> Refusal:
-        """A refusal in the provider's envelope, to be raised."""
-        return Refusal(self.failure(status, detail, code))
-
     def once(self, handle: Handle) -> Handle:
         """A write with idempotency: the same ``Idempotency-Key`` returns the first response. Refusals are not
         remembered."""

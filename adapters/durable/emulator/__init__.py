@@ -105,33 +105,32 @@ class DurableEmulator(Platform):
         project = workspace.project(key_or_id)
         if project is not None:
             return project
-        if checks.uuid(key_or_id, (), checks.Issues()) is not checks.ABSENT:
-            raise self.refused(404, "Project not found")
+        if checks.is_uuid(key_or_id):
+            raise self.refuse(404, "Project not found")
         return workspace.add_project(key_or_id, key_or_id, None, self.now())
 
     def _create(self, call: Call) -> Answer:
-        body = self.checked(call, checks.CREATE)
+        body = self.checked(call, checks.Create)
         workspace = self.workspace(call)
-        project = self._project(workspace, body["project"])
-        key = body["key"] or project.key
+        project = self._project(workspace, body.project)
+        key = body.key or project.key
+        config = None if body.config is None else body.config.model_dump()
         existing = workspace.keyed(key, call.caller if self.per_owner else None)
         if existing is not None and not call.repeated:
             existing.apply_timeout(self.now())
-            if body["config"] is not None and digest(body["config"]) != existing.config_digest:
-                raise self.refused(
-                    409, "A runtime with this key exists with a different config", "already_exists_error"
-                )
+            if config is not None and digest(config) != existing.config_digest:
+                raise self.refuse(409, "A runtime with this key exists with a different config", "already_exists_error")
             return Answer(200, {**existing.as_json(self.now(), call.caller), "created": False})
         now = self.now()
         runtime = Runtime(
             id=str(uuid.uuid4()),
             key=key,
-            name=body["name"] or key,
-            description=body["description"],
+            name=body.name or key,
+            description=body.description,
             project=project,
             owner=call.caller,
-            config=body["config"] or checks.CONFIG({}, (), checks.Issues()),
-            requested_limit=body["requested_runtime_limit_seconds"],
+            config=config or checks.Config().model_dump(),
+            requested_limit=body.requested_runtime_limit_seconds,
             created_at=now,
             updated_at=now,
         )
@@ -139,17 +138,15 @@ class DurableEmulator(Platform):
         return Answer(201, {**runtime.as_json(now, call.caller), "created": True}, created=runtime.id)
 
     def _list(self, call: Call) -> Answer:
-        issues = checks.Issues()
-        states = [state for value in call.parameters("state") for state in value.split(",")]
-        for state in states:
-            checks.one_of("idle", "running", "paused")(state, ("query", "state"), issues)
-        project, owner = call.parameter("project_id"), call.parameter("owner")
-        if project is not None:
-            project = checks.uuid(project, ("query", "project_id"), issues)
-        if owner is not None:
-            checks.one_of("me")(owner, ("query", "owner"), issues)
-        limit = checks.limit(call.parameter("limit") or "50", issues)
-        self.require_none(issues)
+        with self.refusing("query"):
+            query = checks.Query.model_validate(
+                {
+                    "state": [state for value in call.parameters("state") for state in value.split(",")],
+                    "project_id": call.parameter("project_id"),
+                    "owner": call.parameter("owner"),
+                    "limit": call.parameter("limit") or "50",
+                }
+            )
         start = self._after(call.parameter("cursor"))
         now, hidden, found = self.now(), call.unseen.in_list(), []
         for runtime in self.workspace(call).ordered():
@@ -157,13 +154,14 @@ class DurableEmulator(Platform):
             if (
                 runtime.id not in hidden
                 and (runtime.created_at, runtime.id) > start
-                and (not states or runtime.status in states)
-                and project in {None, runtime.project.id}
-                and (owner is None or runtime.owner == call.caller)
+                and (not query.state or runtime.status in query.state)
+                and query.project_id in {None, runtime.project.id}
+                and (query.owner is None or runtime.owner == call.caller)
             ):
                 found.append(runtime)
-        items = [runtime.as_json(now, call.caller) for runtime in found[:limit]]
-        return Answer(body={"items": items, "next_cursor": _cursor(found[limit - 1]) if len(found) > limit else None})
+        items = [runtime.as_json(now, call.caller) for runtime in found[: query.limit]]
+        cursor = _cursor(found[query.limit - 1]) if len(found) > query.limit else None
+        return Answer(body={"items": items, "next_cursor": cursor})
 
     def _after(self, cursor: str | None) -> tuple[float, str]:
         if not cursor:
@@ -172,12 +170,12 @@ class DurableEmulator(Platform):
             created, last = json.loads(base64.urlsafe_b64decode(cursor))
             return float(created), str(last)
         except (ValueError, TypeError, binascii.Error) as exc:
-            raise self.refused(400, "Invalid cursor") from exc
+            raise self.refuse(400, "Invalid cursor") from exc
 
     def _get(self, call: Call) -> Answer:
         runtime = self.find(call)
         if call.unseen.in_get(runtime.id):
-            raise self.refused(404, "Runtime not found")
+            raise self.refuse(404, "Runtime not found")
         return self.answer(runtime, call)
 
     def _get_config(self, call: Call) -> Answer:
@@ -192,9 +190,9 @@ class DurableEmulator(Platform):
         )
 
     def _replace_config(self, call: Call) -> Answer:
-        body = self.checked(call, checks.REPLACE_CONFIG)
+        body = self.checked(call, checks.ReplaceConfig)
         runtime = self.find(call, change=True)
-        runtime.config, runtime.updated_at = body["config"], self.now()
+        runtime.config, runtime.updated_at = body.config.model_dump(), self.now()
         return self._get_config(call)
 
 

@@ -29,21 +29,17 @@ class CapabilityRoutes:
         return Answer(body={"items": [_as_json(binding) for binding in runtime.bindings.values()]})
 
     def _install(self, call: Call) -> Answer:
-        body = self._platform.checked(call, checks.INSTALL)
+        body = self._platform.checked(call, checks.Install)
         runtime = self._platform.find(call, change=True)
-        same = any(binding.name == body["name"] for binding in runtime.bindings.values())
+        same = any(binding.name == body.name for binding in runtime.bindings.values())
         if same and not call.repeated:
-            raise self._platform.refused(409, "The capability is installed already", "already_exists_error")
-        binding = Binding(str(uuid.uuid4()), body["name"], body["version"] or LATEST)
+            raise self._platform.refuse(409, "The capability is installed already", "already_exists_error")
+        binding = Binding(str(uuid.uuid4()), body.name, body.version or LATEST)
         runtime.bindings[binding.id] = binding
         return Answer(201, _as_json(binding))
 
     def _update(self, call: Call) -> Answer:
-        body = self._platform.checked(call, checks.PATCH)
-        if len(body) != 1:
-            issues = checks.Issues()
-            issues.add(("body",), "value_error", "Exactly one of enabled, flags and version is needed")
-            self._platform.require_none(issues)
+        body = self._platform.checked(call, checks.Patch).model_dump(exclude_unset=True)
         _, binding = self._binding(call)
         for name, value in body.get("flags", {}).items():
             if value is None:
@@ -63,7 +59,7 @@ class CapabilityRoutes:
         runtime = self._platform.find(call, change=True)
         binding = runtime.bindings.get(call.path["binding"].lower())
         if binding is None:
-            raise self._platform.refused(404, "Capability binding not found")
+            raise self._platform.refuse(404, "Capability binding not found")
         return runtime, binding
 
     def _resolved(self, call: Call) -> Answer:

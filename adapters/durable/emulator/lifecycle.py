@@ -23,11 +23,11 @@ class LifecycleRoutes:
         yield Route("keepalive", "POST", base + "/keepalive", self._keepalive)
 
     def _start(self, call: Call) -> Answer:
-        body = self._platform.checked(call, checks.START, empty={})
+        body = self._platform.checked(call, checks.Start, empty={})
         runtime, now = self._platform.find(call, change=True), self._platform.now()
         instance = runtime.instance
         if instance is None:
-            instance = runtime.provision(now, body["requested_runtime_limit_seconds"])
+            instance = runtime.provision(now, body.requested_runtime_limit_seconds)
             runtime.updated_at = now
         stale = instance.materialised != runtime.materialisation
         return self._platform.answer(runtime, call, sandbox_token=instance.token, materialization_stale=stale)
@@ -48,15 +48,15 @@ class LifecycleRoutes:
         return self._changed(runtime, call)
 
     def _keepalive(self, call: Call) -> Answer:
-        body = self._platform.checked(call, checks.KEEPALIVE)
+        body = self._platform.checked(call, checks.Keepalive)
         _, instance = self._with_instance(call, "running")
-        instance.expires_at += body["extend_seconds"]
+        instance.expires_at += body.extend_seconds
         return Answer(body={"expires_at": timestamp(instance.expires_at)})
 
     def _with_instance(self, call: Call, *states: str) -> tuple[Runtime, Instance]:
         runtime = self._platform.find(call, change=True)
         if runtime.instance is None or runtime.status not in states:
-            raise self._platform.refused(
+            raise self._platform.refuse(
                 409, f"The runtime is {runtime.status}; {call.operation} needs {' or '.join(states)}"
             )
         return runtime, runtime.instance

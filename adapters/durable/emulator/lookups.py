@@ -84,16 +84,16 @@ class LookupRoutes:
     def _project(self, call: Call) -> Answer:
         project = self._platform.workspace(call).project(call.path["project"])
         if project is None:
-            raise self._platform.refused(404, "Project not found")
+            raise self._platform.refuse(404, "Project not found")
         return Answer(body=_project(project))
 
     def _create_project(self, call: Call) -> Answer:
-        body = self._platform.checked(call, checks.PROJECT)
+        body = self._platform.checked(call, checks.Project)
         workspace = self._platform.workspace(call)
-        key = body["key"] or "-".join(body["name"].lower().split())
+        key = body.key or "-".join(body.name.lower().split())
         if workspace.project(key) is not None:
-            raise self._platform.refused(409, "A project with this key exists", "already_exists_error")
-        project = workspace.add_project(key, body["name"], body["description"], self._platform.now())
+            raise self._platform.refuse(409, "A project with this key exists", "already_exists_error")
+        project = workspace.add_project(key, body.name, body.description, self._platform.now())
         return Answer(201, _project(project))
 
     def _secrets(self, call: Call) -> Answer:
@@ -116,7 +116,7 @@ class LookupRoutes:
                 instance = runtime.instance
                 if instance is not None and instance.provider_sandbox_id == call.path["sandbox"]:
                     return Answer(body={"logs": f"{timestamp(instance.created_at)} runtime server ready\n"})
-        raise self._platform.refused(404, "Sandbox not found")
+        raise self._platform.refuse(404, "Sandbox not found")
 
 
 def _workspace(workspace: Workspace, default: Workspace) -> dict[str, Any]:

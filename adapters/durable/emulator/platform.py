@@ -1,12 +1,17 @@
 """What all routes of the emulated platform share: authentication, error responses and finding a runtime."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from adapters.durable.emulator import checks
 from adapters.durable.emulator.world import Runtime, Workspace, World
 from gateway.testing.emulator import Emulator
 from gateway.testing.exchange import Answer, Call, Refusal
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 _TYPES: Final[Mapping[int, str]] = {
     401: "authentication_error",
@@ -61,33 +66,29 @@ class Platform(Emulator):
         """The validation error (422) for a body that is not JSON."""
         return self._invalid([{"loc": ["body"], "msg": f"JSON decode error: {detail}", "type": "json_invalid"}])
 
-    def refused(self, status: int, detail: str, code: str | None = None) -> Refusal:
-        """The exception to raise for a :meth:`failure`."""
-        return Refusal(self.failure(status, detail, code))
-
     def workspace(self, call: Call) -> Workspace:
         """The workspace named in the path."""
         return self.world.workspace(call.path["org"], call.path["workspace"])
 
-    def checked(self, call: Call, check: checks.Check, *, empty: Any = None) -> dict[str, Any]:
+    def checked(self, call: Call, model: type[ModelT], *, empty: Any = None) -> ModelT:
         """The normalised body; ``empty`` replaces an absent or null body. Raises ``Refusal`` (422) if it is invalid."""
         body = call.json()
-        issues = checks.Issues()
         if body is None and empty is None:
-            issues.add(("body",), "missing", "Field required")
-            self.require_none(issues)
-        result: Any = check(empty if body is None else body, ("body",), issues)
-        self.require_none(issues)
-        return dict(result)
+            raise Refusal(self._invalid([{"loc": ["body"], "msg": "Field required", "type": "missing"}]))
+        with self.refusing("body"):
+            return model.model_validate(empty if body is None else body)
 
-    def require_none(self, issues: checks.Issues) -> None:
-        """Raise ``Refusal`` (422) if there are any issues."""
-        if issues:
-            raise Refusal(self._invalid(issues))
+    @contextmanager
+    def refusing(self, *where: str) -> Iterator[None]:
+        """Raise ``Refusal`` (422) for values that pydantic finds invalid. ``where`` is their part of the request."""
+        try:
+            yield
+        except ValidationError as exc:
+            raise Refusal(self._invalid(checks.issues(exc, *where))) from exc
 
-    def _invalid(self, issues: list[dict[str, Any]]) -> Answer:
+    def _invalid(self, issues: Sequence[dict[str, Any]]) -> Answer:
         answer = self.failure(422, "Validation error")
-        return Answer(422, {**answer.body, "errors": list(issues)})
+        return Answer(422, {**answer.body, "errors": issues})
 
     def find(self, call: Call, *, change: bool = False) -> Runtime:
         """The runtime named in the path, paused if its time limit has passed.
@@ -100,13 +101,12 @@ class Platform(Emulator):
         if runtime is None and self._reads_by_key:
             runtime = workspace.keyed(key_or_id, call.caller) or workspace.keyed(key_or_id, None)
         elif runtime is None:
-            issues = checks.Issues()
-            checks.uuid(key_or_id, ("path", "runtime_id"), issues)
-            self.require_none(issues)
+            with self.refusing("path", "runtime_id"):
+                checks.UUID.validate_python(key_or_id)
         if runtime is None:
-            raise self.refused(404, "Runtime not found")
+            raise self.refuse(404, "Runtime not found")
         if change and runtime.owner != call.caller:
-            raise self.refused(403, "Only the owner of a runtime may change it")
+            raise self.refuse(403, "Only the owner of a runtime may change it")
         runtime.apply_timeout(self.now())
         return runtime
 
