@@ -19,6 +19,7 @@ from gateway.domain.errors import (
     HeadersTooLarge,
     HttpVersionNotSupported,
     InvalidRequest,
+    TransferCodingNotSupported,
     Unauthenticated,
     UriTooLong,
 )
@@ -73,6 +74,7 @@ _ANY_REQUEST: Final[tuple[type[GatewayError], ...]] = (
     InvalidRequest,
     UriTooLong,
     HeadersTooLarge,
+    TransferCodingNotSupported,
     HttpVersionNotSupported,
 )
 """Errors that are raised before the route is known."""

@@ -27,6 +27,7 @@
     │   ├── QuotaExceeded               429 quota_exceeded
     │   └── HeadersTooLarge             431 headers_too_large
     ├── InternalError                   500 internal_error
+    ├── TransferCodingNotSupported      501 transfer_coding_not_supported
     ├── ProviderError                   502 provider_error
     ├── ProviderBadResponse             502 provider_bad_response
     ├── ProviderCredentialsRejected     502 provider_credentials_rejected
@@ -233,6 +234,10 @@ class HeadersTooLarge(ClientError):
 class InternalError(GatewayError):
     code, title = "internal_error", "Internal error of the gateway"
     default_source = Source.GATEWAY
+
+
+class TransferCodingNotSupported(GatewayError):
+    code, title = "transfer_coding_not_supported", "Transfer coding not supported"
 
 
 class ProviderError(GatewayError):

@@ -38,6 +38,7 @@ STATUS: Final[Mapping[type[GatewayError], int]] = {
     errors.QuotaExceeded: 429,
     errors.HeadersTooLarge: 431,
     errors.InternalError: 500,
+    errors.TransferCodingNotSupported: 501,
     errors.ProviderError: 502,
     errors.ProviderBadResponse: 502,
     errors.ProviderCredentialsRejected: 502,

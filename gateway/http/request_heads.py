@@ -1,5 +1,5 @@
-"""Faults of a request's head: those that the parser reports, and those that it leaves out, which are the HTTP version
-and ``Host`` (RFC 9112, 2.3 and 3.2)."""
+"""Faults of a request's head: those that the parser reports, and those that it leaves out, which are the HTTP version,
+``Host`` and the transfer coding (RFC 9112, 2.3, 3.2 and 6.1)."""
 
 import re
 from ipaddress import AddressValueError, IPv6Address
@@ -15,6 +15,7 @@ from gateway.domain.errors import (
     HeadersTooLarge,
     HttpVersionNotSupported,
     InvalidRequest,
+    TransferCodingNotSupported,
     UriTooLong,
 )
 
@@ -22,22 +23,39 @@ _HOST: Final = re.compile(
     r"(?:\[([0-9A-Fa-f:.]{2,45})\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::0*([0-9]{0,5}))?\Z", re.ASCII
 )
 _TOO_MANY: Final = ("Too many headers received",)
+_BAD_CODING: Final = re.compile("Invalid `Transfer-Encoding`|Request has invalid `Tr|Duplicate 'Transfer-Encoding'")
 _OTHER_VERSION: Final = {"Invalid HTTP version:", "Expected HTTP/2 Connection Preface:", "Pause on PRI/Upgrade:"}
 _LAST_PORT: Final = 65_535
 
 
 def head_fault(request: web.BaseRequest) -> GatewayError | None:
-    """The error for a request of another version than HTTP/1.0 and HTTP/1.1, or whose ``Host`` is malformed, repeated,
-    or missing (HTTP/1.1); else None. An empty ``Host`` is valid."""
+    """The error for a request of another version than HTTP/1.0 and HTTP/1.1, whose ``Host`` is malformed, repeated,
+    or missing (HTTP/1.1), or with a transfer coding other than ``chunked``; else None. An empty ``Host`` is valid."""
     version = request.version
     if version not in (HttpVersion11, HttpVersion10):
         return unsupported_version()
     hosts = request.headers.getall(hdrs.HOST, ())
-    if len(hosts) == 1:
-        return None if _is_host(hosts[0]) else _host_error("The Host header is malformed.", "invalid")
-    if hosts:
+    if len(hosts) > 1:
         return _host_error("There are several Host headers.", "repeated")
-    return _host_error("HTTP/1.1 requires a Host header.", "required") if version == HttpVersion11 else None
+    if not hosts and version == HttpVersion11:
+        return _host_error("HTTP/1.1 requires a Host header.", "required")
+    if hosts and not _is_host(hosts[0]):
+        return _host_error("The Host header is malformed.", "invalid")
+    return _coding_fault(request) if hdrs.TRANSFER_ENCODING in request.headers else None
+
+
+def _coding_fault(request: web.BaseRequest) -> GatewayError | None:
+    if request.version == HttpVersion10:  # a proxy that does not know the header may have forwarded it
+        detail = "HTTP/1.0 has no Transfer-Encoding."
+        return InvalidRequest(detail, errors=[FieldError(detail, "not_allowed", header="Transfer-Encoding")])
+    codings = request.headers.getall(hdrs.TRANSFER_ENCODING)
+    is_chunked = len(codings) == 1 and codings[0].isascii() and codings[0].lower() == "chunked"
+    return None if is_chunked else _unsupported_coding()
+
+
+def _unsupported_coding() -> GatewayError:
+    detail = "The only transfer coding that the gateway supports is chunked."
+    return TransferCodingNotSupported(detail, errors=[FieldError(detail, "unsupported", header="Transfer-Encoding")])
 
 
 def unsupported_version() -> GatewayError:
@@ -72,6 +90,8 @@ def parse_error(exc: HttpProcessingError, *, max_line: int, max_field: int, max_
         return HeadersTooLarge(f"There are more than {max_headers} headers.")
     if _is_of_other_version(exc):
         return unsupported_version()
+    if _BAD_CODING.match(exc.message):
+        return _unsupported_coding()
     if isinstance(exc, BadHttpMethod):
         return InvalidRequest("The request does not begin with an HTTP method (is it TLS on a plain port?).")
     return InvalidRequest("The request breaks the rules of HTTP/1.1.")

@@ -197,6 +197,11 @@ EXPECTED = {
         (409, "BctrlConflictError", "idempotency_key_uncertain", 1),
         ("RuntimeError", "504: "),
     ),
+    "transfer_coding_not_supported": Raised(
+        (400, "BadRequestError", "request.invalid", 1),
+        (400, "BctrlValidationError", "request.invalid", 1),
+        ("RuntimeError", "400: "),
+    ),
     "http_version_not_supported": Raised(
         (400, "BadRequestError", "request.invalid", 1),
         (400, "BctrlValidationError", "request.invalid", 1),

@@ -49,6 +49,7 @@ FORMS: Final[Mapping[type[GatewayError], tuple[int, str, str]]] = {
     errors.QuotaExceeded: (429, "capability.limit_exceeded", ReasonClass.CAPABILITY_LIMIT),
     errors.HeadersTooLarge: (400, Code.REQUEST_INVALID, ReasonClass.INVALID_INPUT),
     errors.InternalError: (500, Code.INTERNAL, ReasonClass.SERVER),
+    errors.TransferCodingNotSupported: (400, Code.REQUEST_INVALID, ReasonClass.INVALID_INPUT),
     errors.ProviderError: (502, Code.UPSTREAM_UNAVAILABLE, ReasonClass.SERVER),
     errors.ProviderBadResponse: (502, "route.bad_gateway", ReasonClass.UPSTREAM),
     errors.ProviderCredentialsRejected: (502, "gateway.misconfigured", ReasonClass.UPSTREAM),

@@ -43,6 +43,7 @@ FORMS: Final[Forms] = {
     errors.QuotaExceeded: (429, Code.BROWSER_CONCURRENT_QUOTA, ReasonClass.CAPABILITY_LIMIT),
     errors.HeadersTooLarge: (400, Code.REQUEST_INVALID, ReasonClass.INVALID_INPUT),
     errors.InternalError: (500, Code.INTERNAL, ReasonClass.UNKNOWN),
+    errors.TransferCodingNotSupported: (400, Code.REQUEST_INVALID, ReasonClass.INVALID_INPUT),
     errors.ProviderError: (502, Code.UPSTREAM_UNAVAILABLE, ReasonClass.SERVER),
     errors.ProviderBadResponse: (502, "route.bad_gateway", ReasonClass.UNKNOWN),
     errors.ProviderCredentialsRejected: (502, "gateway.misconfigured", ReasonClass.UPSTREAM),

@@ -46,6 +46,7 @@ FORMS: Final[Mapping[str, tuple[int, str]]] = {
     errors.QuotaExceeded.code: (429, "usage_limit_exceeded_error"),
     errors.HeadersTooLarge.code: _INVALID,
     errors.InternalError.code: (500, "server_error"),
+    errors.TransferCodingNotSupported.code: _INVALID,
     errors.ProviderError.code: _BAD_GATEWAY,
     errors.ProviderBadResponse.code: _BAD_GATEWAY,
     errors.ProviderCredentialsRejected.code: _BAD_GATEWAY,

@@ -234,8 +234,8 @@ class Http1Connection(asyncio.Protocol):
             [(name.decode("latin-1"), value.decode("utf-8", "surrogateescape").strip(" \t")) for name, value in lines]
         )
         coding = headers.get("Transfer-Encoding")
-        if coding is not None and coding.strip().lower() != "chunked" and not self._is_bodiless(status):
-            response.fail(Fault("unreadable", f"The transfer coding {coding[:40]!r} is unknown."))
+        if coding is not None and not self._is_bodiless(status) and not _is_chunked(lines):
+            response.fail(Fault("unreadable", f"The transfer coding {coding[:40]!r} is unknown, or not the only one."))
             self.abort()
             return
         self._is_reusable = parser.should_keep_alive() and status != 101
@@ -292,6 +292,12 @@ class Http1Connection(asyncio.Protocol):
             response.fail(exc or Fault("cut_short", "The connection ended before the response did."))
         else:
             response.fail(exc or Fault("disconnected", "The connection ended before a response."))
+
+
+def _is_chunked(lines: list[tuple[bytes, bytes]]) -> bool:
+    """Whether ``chunked`` is the only transfer coding. The parser must agree, which does not know a tab after it."""
+    codings = [value for name, value in lines if name.lower() == b"transfer-encoding"]
+    return len(codings) == 1 and codings[0].strip(b" ").lower() == b"chunked"
 
 
 def _keep_alive(headers: CIMultiDict[str]) -> float | None:

@@ -5,7 +5,48 @@ from typing import Any
 
 import pytest
 
+from tests.component.api.conftest import KEY
+
 HOST = b"Host: gateway\r\n"
+
+
+def coded(*lines: bytes, version: bytes = b"1.1", body: bytes = b"2\r\n{}\r\n0\r\n\r\n") -> bytes:
+    """A request with header lines about its transfer coding."""
+    return b"POST /v1/runtimes HTTP/%b\r\n%b%b\r\n\r\n%b" % (version, HOST, b"\r\n".join(lines), body)
+
+
+CODINGS = {
+    "gzip before chunked": coded(b"Transfer-Encoding: gzip, chunked"),
+    "gzip alone": coded(b"Transfer-Encoding: gzip"),
+    "gzip alone, before the body": coded(b"Transfer-Encoding: gzip", body=b""),
+    "gzip after chunked": coded(b"Transfer-Encoding: chunked, gzip"),
+    "identity": coded(b"Transfer-Encoding: identity", body=b""),
+    "identity before chunked": coded(b"Transfer-Encoding: identity, chunked"),
+    "chunked twice": coded(b"Transfer-Encoding: chunked, chunked"),
+    "an empty element before chunked": coded(b"Transfer-Encoding: ,chunked"),
+    "an empty element after chunked": coded(b"Transfer-Encoding: chunked,"),
+    "no coding": coded(b"Transfer-Encoding:", body=b""),
+    "no coding before a request": coded(b"Transfer-Encoding:", body=b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n"),
+    "a coding in quotes": coded(b'Transfer-Encoding: "chunked"'),
+    "a parameter": coded(b"Transfer-Encoding: chunked;a=b"),
+    "a longer name": coded(b"Transfer-Encoding: xchunked"),
+    "a letter that is a k in lower case": coded("Transfer-Encoding: chun\u212aed".encode(), body=b""),
+    "odd case and spaces": coded(b"tRANSFER-eNCODING:   GZip ,  Chunked  "),
+    "two headers": coded(b"Transfer-Encoding: gzip", b"Transfer-Encoding: chunked"),
+    "two headers, chunked first": coded(b"Transfer-Encoding: chunked", b"Transfer-Encoding: gzip"),
+    "two headers of one value": coded(b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"),
+    "two headers, one empty": coded(b"Transfer-Encoding: chunked", b"Transfer-Encoding:"),
+}
+"""Transfer codings that cannot be decoded. The body must not be read as if it were plain."""
+
+MALFORMED_CODINGS = {
+    "a length too": coded(b"Transfer-Encoding: gzip, chunked", b"Content-Length: 2"),
+    "a length before it": coded(b"Content-Length: 2", b"Transfer-Encoding: gzip"),
+    "a control character": coded(b"Transfer-Encoding: \x0bchunked"),
+    "a space before the colon": coded(b"Transfer-Encoding : chunked"),
+    "a folded line": coded(b"Transfer-Encoding: gzip,\r\n chunked"),
+    "HTTP/1.0": coded(b"Transfer-Encoding: chunked", version=b"1.0"),
+}
 
 CASES = {
     "no HTTP at all": (b"GARBAGE\r\n\r\n", 400, "invalid_request"),
@@ -50,6 +91,8 @@ CASES = {
     "a long header": (b"GET / HTTP/1.1\r\n" + HOST + b"X: " + b"a" * 2000 + b"\r\n\r\n", 431, "headers_too_large"),
     "a long header name": (b"GET / HTTP/1.1\r\n" + HOST + b"X" * 2000 + b": a\r\n\r\n", 431, "headers_too_large"),
     "many headers": (b"GET / HTTP/1.1\r\n" + HOST + b"X: a\r\n" * 200 + b"\r\n", 431, "headers_too_large"),
+    **{f"transfer coding: {name}": (raw, 501, "transfer_coding_not_supported") for name, raw in CODINGS.items()},
+    **{f"transfer coding: {name}": (raw, 400, "invalid_request") for name, raw in MALFORMED_CODINGS.items()},
 }
 
 
@@ -80,6 +123,13 @@ async def test_an_unreadable_request_is_a_problem_and_closes_the_connection(
 )
 async def test_a_valid_host_is_accepted(api: Any, host: str) -> None:
     assert (await api.exchange(f"GET /livez HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())).status == 200
+
+
+@pytest.mark.parametrize("coding", ["chunked", "Chunked", "  CHUNKED  "])
+@pytest.mark.parametrize("path", ["/v1/providers", "/livez"])
+async def test_a_chunked_body_is_accepted_in_any_case(api: Any, coding: str, path: str) -> None:
+    head = f"GET {path} HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {KEY}\r\nTransfer-Encoding: {coding}\r\n\r\n"
+    assert (await api.exchange(head.encode() + b"0\r\n\r\n")).status == 200
 
 
 async def test_http_1_0_needs_no_host(api: Any) -> None:

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from gateway.ports.provider_settings import ProviderSettings
-from gateway.testing.scripted_server import Reply, ScriptedServer, reply
+from gateway.testing.scripted_server import Reply, ScriptedServer, Then, reply
 from gateway.testing.transport_subject import call, failure_of, request
 from gateway.upstream.http1 import pool
 from gateway.upstream.transport import HttpTransport
@@ -99,12 +99,48 @@ async def test_a_body_with_a_status_without_one_is_dropped_with_its_connection(s
         assert server.connections == 2
 
 
-@pytest.mark.parametrize("coding", ["gzip, chunked", "foo", "chunked, gzip", "identity"])
-async def test_an_unknown_transfer_coding_is_refused(coding: str) -> None:
-    answer = Reply(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: %b\r\n\r\n2\r\n{}\r\n0\r\n\r\n" % coding.encode())
-    async with ScriptedServer([answer]) as server, _transport(server.url) as transport:
-        failure = await failure_of(transport, request(), call())
-    assert failure.reason == "unreadable"
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"Transfer-Encoding: gzip, chunked",
+        b"Transfer-Encoding: foo",
+        b"Transfer-Encoding: chunked, gzip",
+        b"Transfer-Encoding: chunked, chunked",
+        b"Transfer-Encoding: ,chunked",
+        b"Transfer-Encoding: chunked,",
+        b"Transfer-Encoding: chunked;a=b",
+        b"Transfer-Encoding: identity",
+        b"Transfer-Encoding:",
+        b"Transfer-Encoding: \x0bchunked",
+        b"Transfer-Encoding: chunked\x0c",
+        b"Transfer-Encoding: chunked\t",
+        b"Transfer-Encoding: \xc2\xa0chunked",
+        "Transfer-Encoding: chun\u212aed".encode(),
+        b"tRANSFER-eNCODING:\t GZIP ,\tChunked",
+        b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 12",
+        b"Content-Length: 2\r\nTransfer-Encoding: chunked",
+        b"Content-Length: 12\r\nTransfer-Encoding: gzip",
+        b"Transfer-Encoding: gzip,\r\n chunked",
+    ],
+)
+async def test_a_transfer_coding_other_than_chunked_is_refused(lines: bytes) -> None:
+    raw = b"HTTP/1.1 200 OK\r\n%b\r\n\r\n2\r\n{}\r\n0\r\n\r\n" % lines
+    for then in (Then.KEEP, Then.CLOSE):
+        async with ScriptedServer([Reply(raw, then)]) as server, _transport(server.url) as transport:
+            failure = await failure_of(transport, request(), call())
+            assert failure.reason == "unreadable"
+            await transport.send(request(), call())
+            assert server.connections == 2
+
+
+@pytest.mark.parametrize("line", [b"transfer-encoding:chunked", b"TRANSFER-ENCODING: \t Chunked  "])
+async def test_chunked_is_read_in_any_case(line: bytes) -> None:
+    raw = b"HTTP/1.1 200 OK\r\n%b\r\n\r\n2\r\n{}\r\n0\r\n\r\n" % line
+    async with ScriptedServer([Reply(raw)]) as server, _transport(server.url) as transport:
+        assert (await transport.send(request(), call())).body == b"{}"
 
 
 async def test_an_answer_before_a_reset_of_the_upload_is_read() -> None:

@@ -372,3 +372,17 @@ async def test_a_connection_with_stray_bytes_is_not_reused(gateway: Any, provide
     second.answer(b'{"of": "b"}')
     assert (await call).json == {"of": "b"}
     assert await first.gone()
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "gzip", "chunked, chunked", "identity, chunked"])
+async def test_a_body_in_an_unknown_transfer_coding_is_refused_without_a_call(
+    gateway: Any, provider: Any, coding: str
+) -> None:
+    head = f"POST /native/raw/a HTTP/1.1\r\nHost: gateway\r\nX-API-Key: {KEY}\r\nTransfer-Encoding: {coding}\r\n\r\n"
+    connection = await gateway.connect()
+    connection.send(head.encode() + b"2\r\n{}\r\n0\r\n\r\n")
+    answer = await connection.answer()
+    assert (answer.status, answer.json["code"]) == (501, "transfer_coding_not_supported")
+    assert answer.json["errors"][0]["header"] == "Transfer-Encoding"
+    assert await connection.closed()
+    assert provider.connections.empty()

@@ -42,6 +42,7 @@ EXPECTED = {
     "rate_limited": (429, "e2b_rate_limit_error"),
     "quota_exceeded": (429, "usage_limit_exceeded_error"),
     "internal_error": (500, "server_error"),
+    "transfer_coding_not_supported": (400, "invalid_error"),
     "provider_error": (502, "bad_gateway_error"),
     "provider_bad_response": (502, "bad_gateway_error"),
     "provider_credentials_rejected": (502, "bad_gateway_error"),
