@@ -30,9 +30,10 @@ from gateway.domain.errors import (
 )
 from gateway.domain.operations import Operation
 from gateway.http.bodies import BodyReader, ClientAborted, defer_continue, invite_body
-from gateway.http.headers import is_websocket, to_caller, to_provider
+from gateway.http.headers import interim_to_caller, is_websocket, to_caller, to_provider
 from gateway.http.in_flight import SAFE_METHODS
 from gateway.http.native_addresses import NativeAddresses
+from gateway.http.passed_on import PassedResponse, PassedStream, pass_interim
 from gateway.http.tunnel import tunnel
 from gateway.ports.context import RequestContext
 from gateway.ports.error_mapping import transport_error
@@ -193,10 +194,12 @@ class _Forwarding:
                 if outgoing.body is None and self._upload.length != 0:
                     outgoing.body = self._upload.chunks(exchange)
                 self._provider.sign(outgoing.headers, self._ctx)
+                addresses = NativeAddresses(self._provider.name, self._provider.base_url)
+                exchange.on_interim = partial(self._pass_interim, addresses, outgoing.target)
                 response = await exchange.send(outgoing, self._provider.origin)
                 self.on_write()
                 headers = to_caller(response.headers, self._provider.without_credentials)
-                NativeAddresses(self._provider.name, self._provider.base_url).rewrite(headers, outgoing.target)
+                addresses.rewrite(headers, outgoing.target)
                 headers.add(_PROXY_STATUS, f"runtime-gateway; received-status={response.status}")
                 if response.status == 101:
                     # The caller's last bytes may arrive together with its disconnect; the tunnel handles both in order.
@@ -209,14 +212,25 @@ class _Forwarding:
             protocol.when_lost = None
             self.on_write()
 
+    def _pass_interim(
+        self, addresses: NativeAddresses, target: str, status: int, reason: str, received: CIMultiDict[str]
+    ) -> None:
+        if status == 100:  # concerns the connection to the provider; the gateway itself answers an Expect
+            return
+        headers = interim_to_caller(received, self._provider.without_credentials)
+        addresses.rewrite(headers, target)
+        pass_interim(self._request, status, _sendable(reason), headers)
+
     async def _respond(
         self, response: IncomingResponse, headers: CIMultiDict[str], exchange: Exchange
     ) -> web.StreamResponse:
         length = response.headers.get(hdrs.CONTENT_LENGTH, "")
         if response.complete or (length.isdecimal() and int(length) <= _BUFFERED_BYTES):
             body = b"".join([piece async for piece in response.pieces()])
-            return web.Response(status=response.status, reason=_reason(response), headers=headers, body=body or None)
-        out = web.StreamResponse(status=response.status, reason=_reason(response), headers=headers)
+            return PassedResponse(
+                status=response.status, reason=_sendable(response.reason), headers=headers, body=body or None
+            )
+        out = PassedStream(status=response.status, reason=_sendable(response.reason), headers=headers)
         await self._begin(out)
         async for chunk in response.pieces():
             exchange.moved()
@@ -233,7 +247,7 @@ class _Forwarding:
                 failure=ProviderFailure(self._provider.name, status=response.status),
             )
         headers[hdrs.UPGRADE], headers[hdrs.CONNECTION] = "websocket", "Upgrade"
-        out = web.StreamResponse(status=101, reason=_reason(response), headers=headers)
+        out = web.StreamResponse(status=101, reason=_sendable(response.reason), headers=headers)
         out.force_close()
         await self._begin(out)
         connection = exchange.connection
@@ -285,8 +299,8 @@ class _Forwarding:
         return error
 
 
-def _reason(response: IncomingResponse) -> str | None:
-    return response.reason if response.reason.isascii() and response.reason.isprintable() else None
+def _sendable(reason: str) -> str | None:
+    return reason if reason.isascii() and reason.isprintable() else None
 
 
 def _cut(transport: asyncio.Transport, begun: web.StreamResponse) -> None:

@@ -191,6 +191,13 @@ def to_provider(
 def to_caller(headers: Any, cleaned: Callable[[str], str]) -> CIMultiDict[str]:
     """The provider's headers to return, each value passed through ``cleaned``, and a policy that
     separates a page of the provider from the gateway's origin."""
+    passed = interim_to_caller(headers, cleaned)
+    passed.add(*_SANDBOX)
+    return passed
+
+
+def interim_to_caller(headers: Any, cleaned: Callable[[str], str]) -> CIMultiDict[str]:
+    """The headers of a 1xx response to return: nothing is added."""
     withheld: frozenset[str] = frozenset()
     if hdrs.CONNECTION in headers:
         withheld = _named(headers.getall(hdrs.CONNECTION))
@@ -200,7 +207,6 @@ def to_caller(headers: Any, cleaned: Callable[[str], str]) -> CIMultiDict[str]:
             for name, value in headers.items()
             if PASSES_TO_CALLER[name] and not (withheld and canonical_name(name) in withheld)
         ]
-        + [_SANDBOX]
     )
 
 

@@ -9,11 +9,12 @@ from typing import Self
 from multidict import CIMultiDict
 
 from gateway.ports.transport import Phase, TransportFailure
-from gateway.upstream.http1.connection import Http1Connection, head_of
+from gateway.upstream.http1.connection import Http1Connection
 from gateway.upstream.http1.faults import FAILURES, detail_of, reason_of
+from gateway.upstream.http1.heads import head_of
 from gateway.upstream.http1.origin import Origin
 from gateway.upstream.http1.pool import Progress
-from gateway.upstream.http1.response import IncomingResponse
+from gateway.upstream.http1.response import IncomingResponse, OnInterim
 
 
 @dataclass(slots=True)
@@ -34,6 +35,7 @@ class Exchange:
     Raises :class:`TransportFailure` for all that fails between the gateway and the provider, in the block too; its
     reason is ``cancelled`` after :meth:`stop`. ``finished`` is called at the end with the outcome (a status, or the
     reason). ``response`` is None until its head has arrived; ``connection`` is for what takes it over after a 101.
+    ``on_interim``, if set, is called with each 1xx response before it.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Exchange:
         self.response: IncomingResponse | None = None
         self.connection: Http1Connection | None = None
         self.stopped = False
+        self.on_interim: OnInterim | None = None
         self._progress = Progress(caller=caller)
         self._finished = finished
         self._limit = until_response
@@ -72,7 +75,7 @@ class Exchange:
         head = self._head(request, origin)
         self.connection = connection = await origin.pool.acquire(self._progress)
         response = connection.start(request.method)
-        response.on_interim = self.moved
+        response.on_interim = self._interim
         body = request.body
         if body is None or isinstance(body, bytes):
             connection.write(head + (body or b""))
@@ -88,6 +91,11 @@ class Exchange:
             self._check()
         self.response = response
         return response
+
+    def _interim(self, status: int, reason: str, headers: CIMultiDict[str]) -> None:
+        self.moved()
+        if self.on_interim is not None:
+            self.on_interim(status, reason, headers)
 
     def _head(self, request: NativeRequest, origin: Origin) -> bytes:
         headers, body = request.headers, request.body

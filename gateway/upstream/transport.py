@@ -8,8 +8,8 @@ from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Attempt, Call, Phase, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
 from gateway.upstream.deadlines import Deadlines
-from gateway.upstream.http1.connection import head_of
 from gateway.upstream.http1.faults import FAILURES, detail_of, reason_of
+from gateway.upstream.http1.heads import head_of
 from gateway.upstream.http1.origin import Origin
 from gateway.upstream.http1.pool import Progress
 from gateway.upstream.http1.silence import Silence

@@ -12,11 +12,13 @@ from gateway.api.idempotency import MAX_LENGTH
 from gateway.api.native import SLOWEST
 from gateway.domain.field_errors import MAX_DETAIL, MAX_ERROR_BYTES, MAX_ERRORS, MAX_POINTER
 from gateway.http.bodies import MAX_DEPTH, MAX_MEMBERS, MAX_VALUES
+from gateway.http.passed_on import UNREAD_BYTES
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.services.listing import _MAX_CURSOR, _MAX_PROVIDER_CURSOR
 from gateway.services.specs import LAST_WRITES, MAX_WAITING, MEMORY_BYTES
 from gateway.settings import Settings
 from gateway.storage.sqlite import _WAITING
+from gateway.upstream.http1.connection import MAX_INTERIM
 from tests.unit.settings.test_documented import settings_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "limits.md").read_text("utf-8")
@@ -76,6 +78,8 @@ def test_every_setting_on_the_page_exists() -> None:
         ("fields of a query", [_MAX_QUERY_FIELDS]),
         ("`Idempotency-Key`", [MAX_LENGTH]),
         ("cursor", [_MAX_CURSOR, _MAX_PROVIDER_CURSOR]),
+        ("interim responses", [MAX_INTERIM]),
+        ("bytes that a caller under `/native` has not read", [UNREAD_BYTES]),
         ("requests sent ahead", [MAX_MSG_QUEUE_SIZE]),
         ("operations that wait for SQLite", [_WAITING]),
         ("specs that wait", [MAX_WAITING]),

@@ -2,29 +2,21 @@
 
 import asyncio
 import os
-import re
 import select
 import time
-from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from typing import Final, cast
 
 import httptools
 from multidict import CIMultiDict
 
+from gateway.upstream.http1.heads import HeadLimits, is_chunked, keep_alive_of
 from gateway.upstream.http1.response import Fault, IncomingResponse
 
 _READ_BYTES: Final = 1 << 16
 _NO_BODY: Final = frozenset({204, 304})
-_TIMEOUT: Final = re.compile(r"(?:^|[,;\s])timeout\s*=\s*\"?(\d{1,6})", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class HeadLimits:
-    """Bounds on the head of a response: ``max_bytes`` of all header lines together, ``max_headers`` of them."""
-
-    max_bytes: int
-    max_headers: int
+MAX_INTERIM: Final = 1000
+"""1xx responses before one final response."""
 
 
 class Http1Connection(asyncio.Protocol):
@@ -45,7 +37,7 @@ class Http1Connection(asyncio.Protocol):
         self._ends_with_connection = False
         self._is_raw = False  # after a 101: what arrives is not HTTP
         self._is_reusable = False
-        self._head_bytes = self._unfinished = 0
+        self._head_bytes = self._unfinished = self._interim_count = 0
         self._lines: list[tuple[bytes, bytes]] = []
         self._reason = b""
         self._drained: asyncio.Future[None] | None = None
@@ -57,6 +49,7 @@ class Http1Connection(asyncio.Protocol):
         """Expect the response to a request that is written next."""
         self._has_no_body = method == "HEAD"
         self._ends_with_connection = self._is_raw = self._is_reusable = False
+        self._interim_count = 0
         self._parser = httptools.HttpResponseParser(self)
         self._parser.set_dangerous_leniencies(
             lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
@@ -158,6 +151,7 @@ class Http1Connection(asyncio.Protocol):
         if self._is_raw:
             response.feed(data)
             return
+        interim_before = self._interim_count
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -167,7 +161,7 @@ class Http1Connection(asyncio.Protocol):
         except httptools.HttpParserError as exc:
             self._break(exc)
         if not response.status:  # a header line that does not end is not reported by the parser
-            self._unfinished += len(data)
+            self._unfinished = self._unfinished + len(data) if self._interim_count == interim_before else 0
             if self._unfinished > self._limits.max_bytes:
                 self._too_large("bytes of headers", self._limits.max_bytes)
 
@@ -215,7 +209,7 @@ class Http1Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         parser, response = self._parser, self._response
-        if parser is None or response is None or response.complete:
+        if parser is None or response is None or response.has_ended:
             return
         lines, self._lines, size, self._head_bytes, self._unfinished = self._lines, [], self._head_bytes, 0, 0
         if len(lines) > self._limits.max_headers:
@@ -226,20 +220,21 @@ class Http1Connection(asyncio.Protocol):
             return
         reason, self._reason = self._reason.decode("latin-1"), b""
         status = parser.get_status_code()
-        if status < 200 and status != 101:
-            if response.on_interim is not None:
-                response.on_interim()
+        if not 100 <= status <= 599:
+            self._refuse(f"The status {status} is not one of HTTP.")
             return
         headers = CIMultiDict(
             [(name.decode("latin-1"), value.decode("utf-8", "surrogateescape").strip(" \t")) for name, value in lines]
         )
+        if status < 200 and status != 101:
+            self._on_interim(response, status, reason, headers)
+            return
         coding = headers.get("Transfer-Encoding")
-        if coding is not None and not self._is_bodiless(status) and not _is_chunked(lines):
-            response.fail(Fault("unreadable", f"The transfer coding {coding[:40]!r} is unknown, or not the only one."))
-            self.abort()
+        if coding is not None and not self._is_bodiless(status) and not is_chunked(lines):
+            self._refuse(f"The transfer coding {coding[:40]!r} is unknown, or not the only one.")
             return
         self._is_reusable = parser.should_keep_alive() and status != 101
-        self.keep_alive = _keep_alive(headers)
+        self.keep_alive = keep_alive_of(headers)
         self._ends_with_connection = coding is None and "Content-Length" not in headers
         response.feed_head(status, reason, headers)
         if self._is_bodiless(status):
@@ -263,6 +258,20 @@ class Http1Connection(asyncio.Protocol):
             self._is_reusable = False  # another response follows at once
 
     # ----
+
+    def _on_interim(self, response: IncomingResponse, status: int, reason: str, headers: CIMultiDict[str]) -> None:
+        self._interim_count += 1
+        if self._interim_count > MAX_INTERIM:
+            self._refuse(f"There are more than {MAX_INTERIM} interim responses.")
+        elif "Transfer-Encoding" in headers or headers.get("Content-Length", "").strip("0"):
+            self._refuse("An interim response has a body.")
+        elif response.on_interim is not None:
+            response.on_interim(status, reason, headers)
+
+    def _refuse(self, detail: str) -> None:
+        if self._response is not None:
+            self._response.fail(Fault("unreadable", detail))
+        self.abort()
 
     def _is_bodiless(self, status: int) -> bool:
         return self._has_no_body or status in _NO_BODY
@@ -292,24 +301,3 @@ class Http1Connection(asyncio.Protocol):
             response.fail(exc or Fault("cut_short", "The connection ended before the response did."))
         else:
             response.fail(exc or Fault("disconnected", "The connection ended before a response."))
-
-
-def _is_chunked(lines: list[tuple[bytes, bytes]]) -> bool:
-    """Whether ``chunked`` is the only transfer coding. The parser must agree, which does not know a tab after it."""
-    codings = [value for name, value in lines if name.lower() == b"transfer-encoding"]
-    return len(codings) == 1 and codings[0].strip(b" ").lower() == b"chunked"
-
-
-def _keep_alive(headers: CIMultiDict[str]) -> float | None:
-    found = _TIMEOUT.search(headers.get("Keep-Alive", ""))
-    return float(found[1]) if found else None
-
-
-def head_of(method: str, target: str, headers: Iterable[tuple[str, str]]) -> bytes:
-    """The head of a request. Raises ``ValueError`` for a line break or a zero byte in a name or value."""
-    lines = [f"{method} {target} HTTP/1.1\r\n"]
-    lines += [f"{name}: {value}\r\n" for name, value in headers]
-    head = "".join(lines)
-    if head.count("\n") != len(lines) or head.count("\r") != len(lines) or "\0" in head:
-        raise ValueError("a header has a line break or a zero byte")
-    return (head + "\r\n").encode("utf-8", "surrogateescape")

@@ -5,7 +5,7 @@ from typing import Self
 from yarl import URL
 
 from gateway.ports.provider_settings import ProviderSettings
-from gateway.upstream.http1.connection import HeadLimits
+from gateway.upstream.http1.heads import HeadLimits
 from gateway.upstream.http1.pool import ConnectionPool, DirectConnector
 
 

@@ -12,7 +12,8 @@ from typing import Final
 from yarl import URL
 
 from gateway.ports.transport import Phase, TransportFailure
-from gateway.upstream.http1.connection import HeadLimits, Http1Connection
+from gateway.upstream.http1.connection import Http1Connection
+from gateway.upstream.http1.heads import HeadLimits
 
 IDLE_SECONDS: Final = 15.0
 """How long an idle connection is kept where the provider does not say."""

@@ -11,6 +11,9 @@ from multidict import CIMultiDict
 HIGH_WATER: Final = 1 << 16
 """Bytes of a body that wait to be read before the connection stops reading from its socket."""
 
+OnInterim = Callable[[int, str, CIMultiDict[str]], None]
+"""Takes the status, reason and headers of a 1xx response."""
+
 _DECODERS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 47}
 """Window bits of zlib by content coding. 47 detects zlib's own format; raw deflate is tried when that fails."""
 
@@ -33,8 +36,8 @@ class Flow(Protocol):
 class IncomingResponse:
     """A response. The connection writes to it; one task reads it.
 
-    ``status`` is 0 until the head has arrived. ``complete``: the body has ended. ``on_interim`` is called for each
-    1xx response before the final one.
+    ``status`` is 0 until the head has arrived. ``complete``: the body has ended. ``on_interim`` is called with the
+    status, reason and headers of each 1xx response before the final one.
     """
 
     __slots__ = (
@@ -57,7 +60,7 @@ class IncomingResponse:
         self.reason = ""
         self.headers: CIMultiDict[str] = CIMultiDict()
         self.complete = False
-        self.on_interim: Callable[[], None] | None = None
+        self.on_interim: OnInterim | None = None
         self._flow = flow
         self._pieces: deque[bytes] = deque()
         self._buffered = 0
@@ -65,6 +68,11 @@ class IncomingResponse:
         self.is_paused = False
         self._error: BaseException | None = None
         self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is complete or has failed."""
+        return self.complete or self._error is not None
 
     # ---- written by the connection
 

@@ -143,6 +143,44 @@ async def test_chunked_is_read_in_any_case(line: bytes) -> None:
         assert (await transport.send(request(), call())).body == b"{}"
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"HTTP/1.1 102 P\r\n\r\n" * 1000,
+        b"HTTP/1.1 103 Early Hints\r\nContent-Length: 0\r\nLink: </a>\r\n\r\n",
+        b"HTTP/1.1 103 E\r\nX-Long: %b\r\n\r\n" % (b"a" * 60_000) * 20,
+    ],
+)
+async def test_interim_responses_are_skipped(before: bytes) -> None:
+    async with ScriptedServer([Reply(before + reply({}).raw)]) as server, _transport(server.url) as transport:
+        assert (await transport.send(request(), call())).body == b"{}"
+        await transport.send(request(), call())
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "detail"),
+    [
+        (b"HTTP/1.1 102 P\r\n\r\n" * 1001, "more than 1000 interim responses"),
+        (b"HTTP/1.1 102 P\r\nContent-Length: 3\r\n\r\nabc", "An interim response has a body"),
+        (
+            b"HTTP/1.1 102 P\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+            "An interim response has a body",
+        ),
+        (b"HTTP/1.1 099 P\r\n\r\n", "The status 99"),
+        (b"HTTP/1.1 600 P\r\nContent-Length: 0\r\n\r\n", "The status 600"),
+    ],
+)
+async def test_what_cannot_be_an_interim_response_is_refused(before: bytes, detail: str) -> None:
+    """Its bytes must not become a part of the next response."""
+    async with ScriptedServer([Reply(before + reply({}).raw)]) as server, _transport(server.url) as transport:
+        failure = await failure_of(transport, request(), call())
+        assert failure.reason == "unreadable"
+        assert detail in (failure.detail or "")
+        await transport.send(request(), call())
+        assert server.connections == 2
+
+
 async def test_an_answer_before_a_reset_of_the_upload_is_read() -> None:
     """A provider may answer, and close, before it has read the request."""
 
