@@ -126,6 +126,19 @@ class TransportContract(ConnectionReuseContract):
                 assert failure.phase is Phase.SENT
                 assert failure.reason in {"unreadable", "disconnected"}
 
+    async def test_a_status_that_http_does_not_have_fails_and_its_connection_is_not_reused(self) -> None:
+        for status in (0, 7, 99, 600, 700, 999):
+            raw = b"HTTP/1.1 %03d Odd\r\nContent-Length: 2\r\n\r\n{}" % status
+            async with self.scripted(Reply(raw)) as (server, transport):
+                failure = await failure_of(transport, self.request("POST", body=b"{}"), call())
+                assert (failure.reason, failure.phase, failure.status) == ("unreadable", Phase.SENT, None), status
+                assert f"status {status} " in (failure.detail or "")
+                assert (await transport.send(self.request(), call())).status == 200
+            assert server.connections == 2
+        for status in (200, 299, 599):
+            async with self.scripted(reply({}, status=status)) as (_, transport):
+                assert (await transport.send(self.request(), call())).status == status
+
     async def test_an_invalid_compression_fails(self) -> None:
         broken = reply(b"\x1f\x8b no gzip at all", headers=[("Content-Encoding", "gzip")])
         async with self.scripted(broken) as (_, transport):
