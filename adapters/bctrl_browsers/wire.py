@@ -95,6 +95,12 @@ class BrowsersBody(Incoming, frozen=True, kw_only=True):
 ROWS: Final = "data"
 """The member of a page that contains its rows."""
 
+CURSOR: Final = "nextCursor"
+"""The member of a page that contains the cursor of the next one."""
+
+MORE: Final = "hasMore"
+"""The member of a page that says whether there is a next one."""
+
 NAME: Final = "name"
 """The member of a browser that contains its name."""
 

@@ -248,6 +248,9 @@ any_json: Final = msgspec.json.Decoder()
 ROWS: Final = "items"
 """The member of a page that holds its rows."""
 
+CURSOR: Final = "next_cursor"
+"""The member of a page that holds the cursor of the next one."""
+
 NAME: Final = "key"
 """The member of a runtime that holds its name."""
 

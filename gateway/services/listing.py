@@ -19,18 +19,17 @@ from gateway.domain.errors import (
     ProviderUnavailable,
 )
 from gateway.domain.ids import b64url_bytes, bytes_from_b64url
+from gateway.domain.list_progress import Progress
 from gateway.domain.operations import Operation
 from gateway.domain.pages import ListFilter, ListWarning, ProviderPage, ProviderQuery, UnreadableRow
 from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
 from gateway.services.fleet import Fleet, Provider
-from gateway.services.list_progress import Progress
 from gateway.services.specs import SpecKeeper
 
 _FAILURES_UNTIL_DONE: Final = 2
 _CHECK_BYTES: Final = 8
 _MAX_CURSOR: Final = 6000
-_MAX_PROVIDER_CURSOR: Final = 2000
 _MAX_WARNINGS: Final = 100
 
 
@@ -85,8 +84,8 @@ class _Collected:
     def add(self, participant: _Participant, result: ProviderPage | GatewayError, state: Progress, limit: int) -> None:
         """Add one result, and update the progress ``state`` of the participant.
 
-        Of the rows that the provider repeats within the page, the first is added. Rows beyond ``limit`` are left to
-        the next page. A list that would never end is ended with an error."""
+        Rows that the provider repeats, and rows beyond ``limit``, are not added (:meth:`Progress.take`). A list that
+        would never end is ended with an error."""
         name = participant.provider.name
         if isinstance(result, GatewayError):
             self.failures.append((name, result))
@@ -98,18 +97,11 @@ class _Collected:
             self.failures.append((name, error))
             state.done = True
             return
-        distinct: dict[str, Runtime] = {}
-        for runtime in result.items:
-            distinct.setdefault(runtime.id, runtime)
-        rows = list(distinct.values())[state.skip :]
-        self.items += rows[:limit]
         if state.skip == 0:
             self.unreadable += [(name, row) for row in result.unreadable]
         state.failures, state.readable = 0, state.readable or result.readable
-        if len(rows) > limit:
-            state.skip += limit
-            return
-        state.advance(result, self.active)
+        taken = state.take(result, [runtime.id for runtime in result.items], limit, self.active)
+        self.items += [result.items[position] for position in taken]
         if state.done and not state.readable:
             detail = f"None of the runtimes that the provider {name} listed can be read."
             self.lost.append((name, ProviderBadResponse(detail, provider=name)))
@@ -210,7 +202,6 @@ class ListService:
         try:
             async with self._fleet.call_scope(participant.provider, Operation.LIST, ctx) as call:
                 page = await participant.provider.adapter.list(asked, call)
-                _require_short_cursor(page, participant.provider.name)
             items = self._specs.fill_all(participant.provider.adapter, page.items)
             return replace(page, items=items)
         except GatewayError as error:
@@ -224,14 +215,6 @@ class ListService:
             f"Internal error with the provider {provider.name}; the log of the gateway has the details under this "
             "request_id.",
             provider=provider.name,
-        )
-
-
-def _require_short_cursor(page: ProviderPage, provider: str) -> None:
-    if page.next_cursor is not None and len(page.next_cursor) > _MAX_PROVIDER_CURSOR:
-        raise ProviderBadResponse(
-            f"The provider {provider} returned a cursor that is too long to be passed on.",
-            failure=ProviderFailure(provider),
         )
 
 

@@ -11,10 +11,11 @@ from gateway.api.dialects import _MAX_QUERY_FIELDS
 from gateway.api.idempotency import MAX_LENGTH
 from gateway.api.native import SLOWEST
 from gateway.domain.field_errors import MAX_DETAIL, MAX_ERROR_BYTES, MAX_ERRORS, MAX_POINTER
+from gateway.domain.list_progress import MAX_PROVIDER_CURSOR
 from gateway.http.bodies import MAX_DEPTH, MAX_MEMBERS, MAX_VALUES
 from gateway.http.passed_on import UNREAD_BYTES
 from gateway.ports.provider_settings import ProviderSettings
-from gateway.services.listing import _MAX_CURSOR, _MAX_PROVIDER_CURSOR
+from gateway.services.listing import _MAX_CURSOR
 from gateway.services.specs import LAST_WRITES, MAX_WAITING, MEMORY_BYTES
 from gateway.settings import Settings
 from gateway.storage.sqlite import _WAITING
@@ -77,7 +78,7 @@ def test_every_setting_on_the_page_exists() -> None:
         ("warnings about unknown keys", [MAX_ERRORS]),
         ("fields of a query", [_MAX_QUERY_FIELDS]),
         ("`Idempotency-Key`", [MAX_LENGTH]),
-        ("cursor", [_MAX_CURSOR, _MAX_PROVIDER_CURSOR]),
+        ("cursor", [_MAX_CURSOR, MAX_PROVIDER_CURSOR]),
         ("interim responses", [MAX_INTERIM]),
         ("bytes that a caller under `/native` has not read", [UNREAD_BYTES]),
         ("requests sent ahead", [MAX_MSG_QUEUE_SIZE]),

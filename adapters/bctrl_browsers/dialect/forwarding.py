@@ -5,15 +5,18 @@ from typing import Any, Final
 
 import msgspec
 
+from adapters.bctrl_browsers import wire
 from adapters.bctrl_browsers.adapter import BctrlBrowsersAdapter
+from adapters.bctrl_browsers.calls import MAX_LIMIT
 from adapters.bctrl_browsers.dialect.bodies import NATIVE_CODE, idempotency_key
 from adapters.bctrl_browsers.native import NativeAnswer, NativeCreate
 from adapters.bctrl_browsers.settings import DEFAULT_SPACE
 from adapters.bctrl_browsers.wire import Code
-from gateway.domain.errors import NotFound, ProviderBadResponse
+from gateway.domain.errors import InvalidRequest, NotFound, ProviderBadResponse
 from gateway.domain.operations import Operation
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import DialectGateway, DialectRequest, DialectTarget
+from gateway.ports.dialect_lists import DialectList
 from gateway.ports.transport import path_segment
 
 PREFIX: Final = "bctrl"
@@ -119,24 +122,24 @@ class Calls:
     ) -> NativeAnswer:
         """The first page at or after the query's cursor that is not empty, or the last page.
 
-        Raises :class:`ProviderBadResponse` when :data:`MAX_EMPTY_PAGES` pages in a row are empty, and for a repeated
-        cursor.
+        Raises :class:`ProviderBadResponse` when :data:`MAX_EMPTY_PAGES` pages in a row are empty, and for a list that
+        would never end.
         """
-        fixed = [pair for pair in query if pair[0] != "cursor"]
-        cursor = next((value for name, value in query if name == "cursor"), None)
-        sent = {cursor}
+        try:
+            listing = DialectList(target.adapter.name, query, MAX_LIMIT)
+        except InvalidRequest as error:
+            error.extra[NATIVE_CODE] = Code.CURSOR_INVALID
+            raise
         for _ in range(MAX_EMPTY_PAGES):
-            pairs = fixed if cursor is None else [*fixed, ("cursor", cursor)]
-            answer = await self.send(Operation.LIST, target, ctx, query=pairs)
-            if answer.next_cursor is None:
-                return answer
-            cursor = answer.next_cursor
-            if cursor in sent:
-                name = target.adapter.name
-                raise ProviderBadResponse(f"The provider {name} repeats a cursor of its list.", provider=name)
-            if not is_empty(answer):
-                return answer
-            sent.add(cursor)
+            answer = await self.send(Operation.LIST, target, ctx, query=listing.query)
+            taken = listing.take([runtime.provider_id for runtime in answer.runtimes], answer.next_cursor)
+            page = NativeAnswer(
+                listing.body(answer.body, taken, rows=wire.ROWS, cursor=wire.CURSOR, more=wire.MORE),
+                [answer.runtimes[position] for position in taken],
+                listing.next_cursor,
+            )
+            if page.next_cursor is None or not is_empty(page):
+                return page
         detail = f"The list had nothing on {MAX_EMPTY_PAGES} pages in a row; use a narrower filter, or continue later."
         raise ProviderBadResponse(detail, provider=target.adapter.name)
 

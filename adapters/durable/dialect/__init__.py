@@ -13,6 +13,7 @@ from adapters.durable.dialect import bodies
 from adapters.durable.dialect.account_routes import LOOKUPS
 from adapters.durable.dialect.errors import native_error
 from adapters.durable.dialect.forwarding import durable, read, target_of
+from adapters.durable.listing import MAX_LIMIT
 from adapters.durable.mapping import capability_body, encode, reference, start_body
 from gateway.domain.errors import GatewayError, NotFound, OutcomeUnknown, ProviderBadResponse, ValidationFailed
 from gateway.domain.ids import RuntimeRef, format_runtime_id
@@ -21,6 +22,7 @@ from gateway.domain.requests import CreateDurable
 from gateway.domain.values import is_uuid
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import Dialect, DialectAnswer, DialectRequest, DialectRoute, DialectTarget
+from gateway.ports.dialect_lists import DialectList
 from gateway.ports.provider import Created
 from gateway.ports.rows import PageRead, read_page
 from gateway.ports.transport import Call
@@ -80,24 +82,22 @@ class DurableDialect(Dialect):
         """A page, which is empty only at the end of the list.
 
         Rows are passed on unchanged, whatever their members hold; a row that is not an object or is nested too deeply
-        is omitted. Raises :class:`ProviderBadResponse` after ``EMPTY_PAGES`` empty pages and for a repeated cursor.
+        is omitted. Raises :class:`ProviderBadResponse` after ``EMPTY_PAGES`` empty pages and for a list that would
+        never end.
         """
         query = bodies.parse_list(request.query)
         target = self._target(request, ctx)
         adapter = durable(target.adapter)
+        listing = DialectList(adapter.name, query, MAX_LIMIT)
         async with self.gateway.call_scope(adapter, Operation.LIST, ctx) as call:
-            sent = {value for name, value in query if name == "cursor"}
+            path = adapter.calls.runtimes_path(target.scope)
             for _ in range(EMPTY_PAGES):
-                path = adapter.calls.runtimes_path(target.scope)
-                response = await adapter.calls.send(Operation.LIST, "GET", path, call, query=query)
+                response = await adapter.calls.send(Operation.LIST, "GET", path, call, query=listing.query)
                 page = adapter.calls.decoded(Operation.LIST, response, lambda body: _any_page(body, call))
-                cursor = page.frame
-                if cursor and cursor in sent:
-                    raise adapter.calls.bad_response(response, "repeats the cursor of its list")
-                if page.items or not cursor:
-                    return DialectAnswer(response.status, page.body)
-                sent.add(cursor)
-                query = [*(pair for pair in query if pair[0] != "cursor"), ("cursor", cursor)]
+                taken = listing.take([_id_of(row) for row in page.items], page.frame or None)
+                if taken or listing.next_cursor is None:
+                    body = listing.body(page.body, taken, rows=wire.ROWS, cursor=wire.CURSOR)
+                    return DialectAnswer(response.status, body)
             raise adapter.calls.bad_response(response, f"returned {EMPTY_PAGES} empty pages in a row")
 
     async def replace_config(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
@@ -231,6 +231,11 @@ def _any_page(body: bytes, call: Call) -> PageRead[str | None, dict[str, Any]]:
         return page.next_cursor, page.items
 
     return read_page(body, call, member=wire.ROWS, name=wire.NAME, whole=whole, row=wire.any_object.decode)
+
+
+def _id_of(row: dict[str, Any]) -> str | None:
+    found = row.get("id")
+    return found if isinstance(found, str) else None
 
 
 def _anything(_body: bytes) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from gateway.domain.errors import ProviderBadResponse, ProviderUnavailable
+from gateway.domain.list_progress import MAX_EMPTY_PAGES, Progress
 from gateway.domain.pages import ListFilter, ProviderPage, ProviderQuery
 from gateway.ports.transport import Call
-from gateway.services.list_progress import MAX_EMPTY_PAGES, Progress
 from gateway.services.listing import ListedPage, ListQuery, ListService
 from tests.unit.services.fakes import DurableLike, context, fleet_of
 

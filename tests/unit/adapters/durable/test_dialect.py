@@ -290,7 +290,7 @@ async def test_secrets_of_a_config_are_redacted_in_its_error():
 
 
 async def test_list_query_is_passed_on_with_states_joined():
-    caller = DialectCaller(page(row(), cursor="c+/="))
+    caller = DialectCaller(page(row(), cursor="c+/="), page())
     query = f"limit=7&state=idle&state=running%2Cpaused&owner=me&project_id={PROJECT}&cursor=a%2Bb%3D"
     response = await caller.call("GET", f"{RUNTIMES}?{query}")
     assert list(caller.transport.sent[0].query) == [
@@ -300,7 +300,11 @@ async def test_list_query_is_passed_on_with_states_joined():
         ("cursor", "a+b="),
         ("state", "idle,running,paused"),
     ]
-    assert response.body == page(row(), cursor="c+/=").body
+    following = json.loads(response.body or b"")["next_cursor"]
+    assert response.body == page(row(), cursor=following).body
+    last = await caller.call("GET", f"{RUNTIMES}?limit=7&cursor={following}&owner=me")
+    assert list(caller.transport.sent[1].query) == [("limit", "7"), ("cursor", "c+/="), ("owner", "me")]
+    assert last.body == page().body
 
 
 async def test_list_without_parameters_sends_none():
@@ -336,7 +340,7 @@ async def test_empty_pages_are_skipped_until_the_list_ends():
     assert [dict(request.query) for request in caller.transport.sent] == [
         {"limit": "2", "cursor": cursor} for cursor in ("c0", "c1", "c2")
     ]
-    assert response.body == page(row(), cursor="c3").body
+    assert response.body == page(row(), cursor=json.loads(response.body or b"")["next_cursor"]).body
     last = await DialectCaller(page(cursor="c1"), page()).call("GET", RUNTIMES)
     assert last.body == page().body
 

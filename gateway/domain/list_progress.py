@@ -5,8 +5,8 @@ It contains digests of earlier pages and of earlier provider cursors, in a bound
 """
 
 import hashlib
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Final, Self
 
 import msgspec
 
@@ -14,6 +14,9 @@ from gateway.domain.pages import ProviderPage
 
 MAX_EMPTY_PAGES: Final = 100
 """The maximum number of consecutive pages without any row."""
+
+MAX_PROVIDER_CURSOR: Final = 2000
+"""The maximum length of a provider's cursor."""
 
 _CURSOR_BYTES: Final = 5
 _ROW_BYTES: Final = 4
@@ -43,13 +46,21 @@ class Progress(msgspec.Struct, array_like=True):
     rows: bytes = b""
     whole: bool = False
 
+    @classmethod
+    def after(cls, cursor: str) -> Self:
+        """The progress of a list that begins with a provider's cursor."""
+        return cls(cursor, cursors=_digest(cursor, _CURSOR_BYTES))
+
     def fault(self, page: ProviderPage) -> str | None:
-        """How the page shows that the list would never end, as the end of a sentence; None if it does not.
+        """How the page shows that the list would never end or cannot be continued, as the end of a sentence; None if it
+        does not.
 
         Finds a cursor that repeats after a few pages, a page that repeats the page that was kept, and too many empty
         pages. The last page of a list is never wrong."""
         if page.next_cursor is None:
             return None
+        if len(page.next_cursor) > MAX_PROVIDER_CURSOR:
+            return "returned a cursor that is too long to be passed on"
         if _digest(page.next_cursor, _CURSOR_BYTES) in _split(self.cursors, _CURSOR_BYTES):
             return "repeats a cursor of its list"
         if self._repeats(page):
@@ -57,6 +68,20 @@ class Progress(msgspec.Struct, array_like=True):
         if self.empty >= MAX_EMPTY_PAGES and not page.row_ids:
             return f"returned more than {MAX_EMPTY_PAGES} empty pages in a row"
         return None
+
+    def take(self, page: ProviderPage, ids: Sequence[str | None], limit: int, active: int = 1) -> list[int]:
+        """Continue after ``page``, and return the positions of its rows for the caller. ``ids`` are those of the rows,
+        None where one is unknown. ``active``: as for :meth:`advance`.
+
+        Of the rows that the provider repeats within the page, the first is taken. Rows beyond ``limit`` are left to the
+        next page."""
+        first: dict[str, int] = {}
+        rows = [at for at, row in enumerate(ids) if row is None or first.setdefault(row, at) == at][self.skip :]
+        if len(rows) > limit:
+            self.skip += limit
+        else:
+            self.advance(page, active)
+        return rows[:limit]
 
     def advance(self, page: ProviderPage, active: int) -> None:
         """Continue after ``page``. ``active``: how many participants share the space in the cursor.

@@ -1,0 +1,120 @@
+"""A provider's list in a dialect: it ends, and its pages neither repeat rows nor exceed the limit.
+
+A dialect's cursor contains the provider's cursor and the progress of the list (:mod:`gateway.domain.list_progress`),
+because the gateway keeps no state between two pages.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from gateway.domain.errors import FieldError, InvalidRequest, ProviderBadResponse, ProviderFailure
+from gateway.domain.ids import b64url_bytes, bytes_from_b64url
+from gateway.domain.list_progress import Progress
+from gateway.domain.pages import ProviderPage
+
+_OURS: Final = "rgw1."
+"""The beginning of a dialect's cursors. Any other cursor is the provider's own."""
+
+_CHECK_BYTES: Final = 4
+_DIGITS: Final = 9  # of a limit; the provider refuses a larger one
+_CURSOR: Final = "cursor"
+_MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ROWS: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_TEXT: Final = msgspec.json.Decoder(str | None)
+
+
+class DialectList:
+    """One request of a list. ``next_cursor`` is the cursor for the caller after :meth:`take`; None at the end."""
+
+    def __init__(self, provider: str, query: Sequence[tuple[str, str]], most: int) -> None:
+        """``query`` is the caller's, with ``cursor`` and ``limit`` as far as they were sent; ``most`` is the largest
+        limit of the API. Raises :class:`InvalidRequest` for a changed cursor of a dialect."""
+        sent = dict(query)
+        self._provider = provider
+        self._query = query
+        limit = sent.get("limit", "")
+        self._limit = max(int(limit), 1) if limit.isdecimal() and len(limit) <= _DIGITS else most
+        self._progress = _progress(sent.get(_CURSOR))
+        self.next_cursor: str | None = None
+
+    @property
+    def query(self) -> list[tuple[str, str]]:
+        """The query to send: the caller's, with the provider's cursor."""
+        cursor = self._progress.cursor
+        if cursor is None:
+            return [pair for pair in self._query if pair[0] != _CURSOR]
+        if any(name == _CURSOR for name, _ in self._query):
+            return [(name, cursor if name == _CURSOR else value) for name, value in self._query]
+        return [*self._query, (_CURSOR, cursor)]
+
+    def take(self, ids: Sequence[str | None], next_cursor: str | None) -> list[int]:
+        """Accept the provider's page: the ids of its rows, None for unknown ones, and its cursor. Returns the positions
+        of the rows for the caller.
+
+        Of the rows that the provider repeats within the page, the first is returned. Rows beyond the limit are left to
+        the next page. Raises :class:`ProviderBadResponse` for a list that would never end.
+        """
+        progress = self._progress
+        page = ProviderPage((), next_cursor, listed=[each for each in ids if each is not None])
+        if fault := progress.fault(page):
+            failure = ProviderFailure(self._provider)
+            raise ProviderBadResponse(f"The provider {self._provider} {fault}.", failure=failure)
+        taken = progress.take(page, ids, self._limit)
+        self.next_cursor = None if progress.done else _written(progress)
+        return taken
+
+    def body(
+        self, page: bytes, taken: Sequence[int], *, rows: str, cursor: str | None = None, more: str | None = None
+    ) -> bytes:
+        """The provider's page with the rows that were taken and the cursor for the caller; unchanged if that is what it
+        has. ``rows``, ``cursor`` and ``more`` are the names of its members. Raises :class:`ProviderBadResponse` for
+        members whose names are not Unicode."""
+        try:
+            members = _MEMBERS.decode(page)
+            kept = _ROWS.decode(members[rows])
+        except (ValueError, RecursionError) as exc:
+            detail = f"The provider {self._provider} returned a page that cannot be passed on."
+            raise ProviderBadResponse(detail, failure=ProviderFailure(self._provider)) from exc
+        changed: dict[str, Any] = {}
+        if len(taken) != len(kept):
+            changed[rows] = [kept[position] for position in taken]
+        if cursor is not None and (_TEXT.decode(members.get(cursor, b"null")) or None) != self.next_cursor:
+            changed[cursor] = self.next_cursor
+            if more is not None and more in members:
+                changed[more] = self.next_cursor is not None
+        return msgspec.json.encode({**members, **changed}) if changed else page
+
+
+def distinct(page: bytes, ids: Sequence[str | None], *, rows: str) -> bytes:
+    """The page of a list without cursors, without the rows that it repeats."""
+    listing = DialectList("", (), len(ids))
+    return listing.body(page, listing.take(ids, None), rows=rows)
+
+
+def _progress(cursor: str | None) -> Progress:
+    if cursor is None:
+        return Progress()
+    if not cursor.startswith(_OURS):
+        return Progress.after(cursor)
+    try:
+        raw = bytes_from_b64url(cursor.removeprefix(_OURS))
+        check, payload = raw[:_CHECK_BYTES], raw[_CHECK_BYTES:]
+        if check != _check(payload):
+            raise ValueError("check")  # noqa: TRY301 (one error for all changed cursors)
+        return msgspec.msgpack.decode(payload, type=Progress)
+    except (ValueError, msgspec.MsgspecError) as exc:
+        detail = "The cursor was not returned by this list: pass it unchanged."
+        raise InvalidRequest(detail, errors=[FieldError(detail, "invalid", parameter=_CURSOR)]) from exc
+
+
+def _written(progress: Progress) -> str:
+    payload = msgspec.msgpack.encode(progress)
+    return _OURS + b64url_bytes(_check(payload) + payload)
+
+
+def _check(payload: bytes) -> bytes:
+    """Detects a cursor that was changed by mistake, not a forged one: that can only ask what its caller may ask."""
+    return hashlib.blake2b(payload, digest_size=_CHECK_BYTES).digest()
