@@ -235,7 +235,7 @@ class BrowsersEmulator(Emulator):
     def _delete(self, call: Call) -> Answer:
         browser = self.browser(call)
         self.world.remove(browser)
-        return Answer(200, {"object": "deleted", "id": browser.id, "deleted": True})
+        return Answer(200, {"id": browser.id, "deleted": True})
 
     def _start(self, call: Call) -> Answer:
         browser = self.browser(call)

@@ -12,7 +12,8 @@ Choices, where nothing is documented:
   ``already_exists_error``; a verb in the wrong state (a second pause, any on idle) is ``conflict_error``. Name,
   description and project of an existing runtime are not compared.
 - Unknown members of bodies are refused, but kept inside ``config``. Keys have 1 to 255 characters without blanks and
-  slashes. A body that is not JSON is 422 ``json_invalid``, an invalid cursor 400. Lists are in order of creation.
+  slashes. A body that is not JSON is 422 ``json_invalid``; an invalid cursor, an unknown method and a body that is too
+  large are 400. Lists are in order of creation.
 - Every organization, workspace, secret and capability exists. A project is created when its key is first used; a
   project UUID must be known. Without a key, a runtime gets the project's key.
 - A sandbox that exceeds its time limit is paused with reason ``timeout``, not killed. Capabilities of the config and

@@ -25,6 +25,8 @@ _TYPES: Final[Mapping[int, str]] = {
     502: "bad_gateway_error",
     504: "gateway_timeout_error",
 }
+_WITHOUT_CODE: Final = frozenset({405, 413})
+"""Statuses for which the envelope has no code: an unknown method and a body that is too large. They become 400."""
 
 
 class Platform(Emulator):
@@ -59,6 +61,7 @@ class Platform(Emulator):
 
     def failure(self, status: int, detail: str, code: str | None = None) -> Answer:
         """A response with an ``APIErrorPayload``. ``code`` is its ``type``; by default that of the status."""
+        status = 400 if status in _WITHOUT_CODE else status
         kind = code or _TYPES.get(status) or ("server_error" if status >= 500 else "invalid_error")
         return Answer(status, {"code": status, "detail": detail, "type": kind})
 

@@ -151,7 +151,7 @@ async def test_stop_keeps_the_state_or_erases_it():
 async def test_deleted_browser_is_gone_even_while_it_runs():
     async with _emulator() as session:
         made = await _create(session)
-        deleted = {"object": "deleted", "id": made["id"], "deleted": True}
+        deleted = {"id": made["id"], "deleted": True}
         assert await _send(session, "DELETE", f"{BROWSERS}/bot") == (200, deleted)
         status, answer = await _send(session, "DELETE", f"{BROWSERS}/bot")
         assert (status, answer["error"]["code"]) == (404, "browser.not_found")

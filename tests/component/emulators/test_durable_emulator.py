@@ -114,7 +114,7 @@ async def test_credential_is_accepted_in_either_header(client: Client, headers: 
 async def test_every_error_has_the_envelope(client: Client) -> None:
     assert kind(await client.raw("GET", "/api/v1/elsewhere")) == (404, "not_found_error")
     assert kind(await client.raw("GET", "/api/org/acme/ws/research/runtimes")) == (404, "not_found_error")
-    assert kind(await client.raw("DELETE", str(uuid4()))) == (405, "invalid_error")
+    assert kind(await client.raw("DELETE", str(uuid4()))) == (400, "invalid_error")
     assert kind(await client.raw("GET", str(uuid4()))) == (404, "not_found_error")
     async with client.session.post(RUNTIMES, data=b"{", headers=client.headers) as response:
         assert invalid((response.status, await response.json())) == [(("body",), "json_invalid")]
