@@ -25,7 +25,9 @@ from tests.conformance.facts import client, documents
 from tests.conformance.sources import CLIENTS
 from tests.conformance.walks import SCOPES
 
-FEW = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+)
 _numbers = itertools.count()
 _WORD = st.text(string.ascii_lowercase, min_size=1, max_size=8)
 
