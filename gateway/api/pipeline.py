@@ -234,17 +234,15 @@ class Endpoints:
                     outcome.failed(error)
                     response = failed(error, request, ctx.request_id)
                 except ClientAborted:
-                    outcome.code, outcome.source = "client_aborted", "client"
-                    response = web.Response(status=_CLIENT_CLOSED)
+                    response = _left(outcome)
                 except asyncio.CancelledError:
-                    if not in_flight.interrupted or request.transport is None or request.writer.output_size > 0:
+                    answer = self._cancelled(request, ctx, outcome, failed)
+                    if answer is None:
                         outcome.code, outcome.source = "cancelled", "gateway"
                         access_log.record(request.method, ctx, outcome, clock() - began)
                         raise
                     task.uncancel()
-                    interruption = in_flight.interruption(request.method, ctx)
-                    outcome.failed(interruption)
-                    response = failed(interruption, request, ctx.request_id)
+                    response = answer
                 except Exception as exc:
                     outcome.failed(internal_error())
                     self._logger.exception(
@@ -268,6 +266,26 @@ class Endpoints:
                 return response
 
         return endpoint
+
+    def _cancelled(
+        self, request: web.Request, ctx: RequestContext, outcome: Outcome, failed: Failed
+    ) -> web.Response | None:
+        """The response to a request that the server cancelled because its client has left a read, or that the shutdown
+        interrupted. None: none can be sent."""
+        interrupted = self.in_flight.interrupted
+        if request.transport is None:
+            return None if interrupted else _left(outcome)
+        if not interrupted or request.writer.output_size > 0:
+            return None
+        interruption = self.in_flight.interruption(request.method, ctx)
+        outcome.failed(interruption)
+        return failed(interruption, request, ctx.request_id)
+
+
+def _left(outcome: Outcome) -> web.Response:
+    """The response that a client that has left does not receive."""
+    outcome.code, outcome.source = "client_aborted", "client"
+    return web.Response(status=_CLIENT_CLOSED)
 
 
 def _bound_headers(request: web.Request, limit: int) -> None:

@@ -32,9 +32,9 @@ SERVED: Final = web.AppKey("served", ServedApplication)
 class GatewayRequestHandler(RequestHandler):
     """One connection. Requests that aiohttp answers before any handler are answered here.
 
-    ``when_lost`` is called once when the connection is lost: aiohttp does not cancel the handler, and a stream would
-    continue without a client. A client that reads no byte of its response for ``write_timeout`` seconds is
-    disconnected, and a connection beyond the server's limit is refused.
+    When the connection is lost, a read is cancelled, and a change continues; a handler can set ``when_lost``, which is
+    called once instead. A client that reads no byte of its response for ``write_timeout`` seconds is disconnected, and
+    a connection beyond the server's limit is refused.
     """
 
     __slots__ = (
@@ -124,22 +124,24 @@ class GatewayRequestHandler(RequestHandler):
     def eof_received(self) -> bool:  # type: ignore[override]
         """Keep a connection open on which the client only ended its sending side: it still waits for the response.
 
-        A client that leaves sends the same signal. It has left if a read was already running for a while, if its
-        request is incomplete, or if a stream is forwarded to it; then the connection is closed. A change is answered at
-        any time, because it continues anyway.
+        A client that leaves sends the same signal. It has left if its request was already running for a while or is
+        incomplete, or if a WebSocket or a stream is forwarded to it. A change of the API is answered at any time.
         """
         request = self._current_request
-        if self._payload_parser is not None or self.when_lost is not None:
-            return False  # a WebSocket or a forwarded stream
-        if self._last_body is None or not self._last_body.is_eof():
+        if self._payload_parser is not None or self._last_body is None or not self._last_body.is_eof():
             return False
         if request is None:
             return self._answer_and_close() if self._waiter is None or self._messages else False
+        forwarded = self.when_lost is not None
+        if forwarded and (self._upgraded or request.writer.output_size > 0):
+            return False
         late = self._loop.time() - (self._last_received or 0.0) > _HALF_CLOSE_SECONDS
-        return False if late and request.method in SAFE_METHODS else self._answer_and_close()
+        return False if late and (forwarded or request.method in SAFE_METHODS) else self._answer_and_close()
 
     def _answer_and_close(self) -> bool:
         self._half_closed = True
+        if self._current_request is None and not self._messages:
+            self._close = True  # the last response is being written, or the last request about to be handled
         return True
 
     def data_received(self, data: bytes) -> None:
@@ -167,10 +169,13 @@ class GatewayRequestHandler(RequestHandler):
         if self._admitted:
             self._admitted = False
             self._server.left(self, self._address)
+        request, handling, tunnel = self._current_request, self._task_handler, self._payload_parser
         super().connection_lost(exc)
         when_lost, self.when_lost = self.when_lost, None
         if when_lost is not None:
             when_lost()
+        elif request is not None and request.method in SAFE_METHODS and tunnel is None and handling is not None:
+            handling.cancel()
 
     def handle_error(
         self,

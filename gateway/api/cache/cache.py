@@ -90,22 +90,23 @@ class Served(NamedTuple):
     error: GatewayError | None = None
 
 
-class _Flight:
-    """A read in flight, and its waiters. ``outdated``: something was written since it started."""
+_Outcome = EncodedResponse | GatewayError | None
 
-    __slots__ = ("outdated", "waiting")
+
+class _Flight:
+    """A read in flight, and the futures of its waiters, the caller that started it included. It ends with its last
+    waiter. ``outdated``: something was written since it started. ``bug`` is an exception that is not shared."""
+
+    __slots__ = ("bug", "outdated", "reading", "stored", "waiting")
 
     def __init__(self) -> None:
         self.outdated = False
-        self.waiting: list[asyncio.Future[EncodedResponse | GatewayError | None]] = []
+        self.stored: Stored | None = None
+        self.bug: Exception | None = None
+        self.reading: asyncio.Task[None] | None = None
+        self.waiting: set[asyncio.Future[_Outcome]] = set()
 
-    async def landed(self) -> EncodedResponse | GatewayError | None:
-        """Wait for the outcome; None if the read was cancelled. Cancelling one waiter does not affect the others."""
-        future: asyncio.Future[EncodedResponse | GatewayError | None] = asyncio.get_running_loop().create_future()
-        self.waiting.append(future)
-        return await future
-
-    def land(self, outcome: EncodedResponse | GatewayError | None) -> None:
+    def land(self, outcome: _Outcome) -> None:
         for future in self.waiting:
             if not future.done():
                 future.set_result(outcome)
@@ -151,8 +152,8 @@ class ReadCache:
         """The response to a read that is not fresh in the cache: from the same read in flight, or from ``ask``, which
         has the full deadline of its operation; or an older response if the provider fails.
 
-        A shared read has the same outcome for all waiters, unless the reader was cancelled: then the next waiter asks.
-        Raises what ``ask`` raises.
+        A shared read has the same outcome for all waiters. It does not depend on the caller that started it: it is
+        cancelled when all its waiters were. Raises what ``ask`` raises.
         """
         stored = self._kept.get(key)
         forward = Forward.URI_MISS
@@ -160,11 +161,11 @@ class ReadCache:
             age = self._now() - stored.since
             forward = Forward.REQUEST if self._is_fresh(key, stored, age) else Forward.STALE
         result = Result.BYPASS if forward is Forward.REQUEST else Result.MISS
-        outcome: EncodedResponse | GatewayError | None = None
+        outcome: _Outcome = None
         kept: Stored | None = None
         if directives.max_age is None and directives.store:
             while outcome is None and (flight := self._flight_to_share(key)) is not None:
-                outcome, result = await self._landed(flight, key), Result.COLLAPSED
+                outcome, result = await self._share(flight, key), Result.COLLAPSED
         if outcome is None:
             result = Result.MISS if result is Result.COLLAPSED else result
             outcome, kept = await self._ask(key, ask, directives)
@@ -200,14 +201,26 @@ class ReadCache:
     def _flight_to_share(self, key: Key) -> _Flight | None:
         return None if key.provider is None and self._lists_waiting >= _MAX_WAITING_LISTS else self._flights.get(key)
 
-    async def _landed(self, flight: _Flight, key: Key) -> EncodedResponse | GatewayError | None:
+    async def _share(self, flight: _Flight, key: Key) -> _Outcome:
         if key.provider is not None:
-            return await flight.landed()
+            return await self._landed(flight, key)
         self._lists_waiting += 1
         try:
-            return await flight.landed()
+            return await self._landed(flight, key)
         finally:
             self._lists_waiting -= 1
+
+    async def _landed(self, flight: _Flight, key: Key) -> _Outcome:
+        """Wait for the outcome; None for an exception that is not shared. The last waiter that leaves ends the read."""
+        future: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
+        flight.waiting.add(future)
+        try:
+            return await future
+        finally:
+            flight.waiting.discard(future)
+            if not flight.waiting and flight.reading is not None and not flight.reading.done():
+                flight.reading.cancel()
+                self._remove(flight, key)
 
     async def _ask(
         self, key: Key, ask: Read, directives: CacheDirectives
@@ -216,21 +229,30 @@ class ReadCache:
         older, self._flights[key] = self._flights.get(key), flight
         if older is not None:
             older.outdated = True
+        flight.reading = asyncio.create_task(self._fly(flight, key, ask, store=directives.store))
+        outcome = await self._landed(flight, key)
+        if outcome is None:
+            raise flight.bug or RuntimeError("a read ended without an outcome")
+        return outcome, flight.stored
+
+    async def _fly(self, flight: _Flight, key: Key, ask: Read, *, store: bool) -> None:
         since, in_round = self._now(), self._rounds.get(key.provider, 0)
-        outcome: EncodedResponse | GatewayError | None = None
-        stored = None
+        outcome: _Outcome = None
         try:
             outcome = await ask()
-            if outcome.whole and directives.store and not flight.outdated:
-                stored = Stored(outcome, since, in_round, len(key.query))
-                self._kept[key] = stored
+            if outcome.whole and store and not flight.outdated:
+                flight.stored = self._kept[key] = Stored(outcome, since, in_round, len(key.query))
         except GatewayError as error:
             outcome = error
+        except Exception as bug:  # noqa: BLE001 (raised again to the caller that started the read)
+            flight.bug = bug
         finally:
-            if self._flights.get(key) is flight:
-                del self._flights[key]
+            self._remove(flight, key)
             flight.land(outcome)
-        return outcome, stored
+
+    def _remove(self, flight: _Flight, key: Key) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]
 
     def _stale_or_raise(self, key: Key, directives: CacheDirectives, forward: Forward, error: GatewayError) -> Served:
         if isinstance(error, _GONE):

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -63,6 +65,13 @@ class Response:
         return json.loads(self.body)
 
 
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Close a connection with a reset, which shows at once that both directions have ended."""
+    connection = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
 @dataclass
 class Connection:
     """One TCP connection to the API."""
@@ -72,6 +81,10 @@ class Connection:
 
     def send(self, raw: bytes) -> None:
         self.writer.write(raw)
+
+    def reset(self) -> None:
+        """Close the connection so that the other side sees at once that it is gone."""
+        reset(self.writer)
 
     async def answer(self, *, head: bool = False) -> Response:
         """The next response; ``head``: it has no body, whatever its Content-Length."""

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from gateway.http import server
+
 KEY = "a-key-of-a-shop-1234"
 HEAD = f"Host: gateway\r\nAuthorization: Bearer {KEY}\r\n"
 
@@ -119,9 +121,41 @@ async def test_when_the_caller_disconnects_before_a_response_the_provider_connec
     connection.send(request("GET"))
     inbound = await provider.accept()
     await inbound.head()
+    connection.reset()
+    assert await inbound.gone()
+    assert (await gateway.logger.one("request"))["code"] == "client_aborted"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_when_the_caller_closes_its_side_late_the_provider_connection_is_closed(
+    gateway: Any, provider: Any, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_HALF_CLOSE_SECONDS", -1.0)
+    connection = await gateway.connect()
+    connection.send(request(method))
+    inbound = await provider.accept()
+    await inbound.head()
     connection.writer.close()
     assert await inbound.gone()
     assert (await gateway.logger.one("request"))["code"] == "client_aborted"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_half_closed_caller_receives_the_response(
+    gateway: Any, provider: Any, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_HALF_CLOSE_SECONDS", 60.0)
+    connection = await gateway.connect()
+    connection.send(request(method))
+    inbound = await provider.accept()
+    await inbound.head()
+    connection.writer.write_eof()
+    for _ in range(20):  # until the gateway has read the end of the caller's side
+        await asyncio.sleep(0)
+    inbound.answer(b"x" * 200_000)
+    answer = await connection.answer()
+    assert (answer.status, answer.body) == (200, b"x" * 200_000)
+    assert await connection.closed()
 
 
 async def test_an_aborted_upload_is_not_completed_at_the_provider(gateway: Any, provider: Any) -> None:

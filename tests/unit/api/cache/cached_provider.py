@@ -57,10 +57,15 @@ class Gate:
     def __init__(self) -> None:
         self.open = asyncio.Event()
         self.reached = asyncio.Event()
+        self.waiting = 0
 
     async def __call__(self) -> None:
         self.reached.set()
-        await self.open.wait()
+        self.waiting += 1
+        try:
+            await self.open.wait()
+        finally:
+            self.waiting -= 1
 
 
 async def started(cache: Cache, *reads: Awaitable[Served]) -> list[asyncio.Task[Served]]:

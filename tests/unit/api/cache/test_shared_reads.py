@@ -60,15 +60,30 @@ async def test_a_cancelled_waiter_does_not_affect_the_others() -> None:
     assert ((await first).response, (await staying).result) == ((await staying).response, Result.COLLAPSED)
 
 
-async def test_when_the_reader_is_cancelled_the_next_waiter_asks() -> None:
+async def test_a_shared_read_continues_when_the_caller_that_started_it_leaves() -> None:
     cache = Cache()
     gate = cache.meanwhile = Gate()
     first, second, third = await started(cache, *(cache.read() for _ in range(3)))
     first.cancel()
     await asyncio.wait([first])
     gate.open.set()
-    assert [(await task).result for task in (second, third)] == [Result.MISS, Result.COLLAPSED]
-    assert cache.asked == 2
+    assert [(await task).result for task in (second, third)] == [Result.COLLAPSED, Result.COLLAPSED]
+    assert (cache.asked, (await cache.read()).result) == (1, Result.HIT)
+
+
+async def test_a_shared_read_ends_when_its_last_waiter_leaves() -> None:
+    cache = Cache()
+    gate = cache.meanwhile = Gate()
+    tasks = await started(cache, *(cache.read() for _ in range(3)))
+    for task in tasks[:2]:
+        task.cancel()
+    await asyncio.wait(tasks[:2])
+    assert gate.waiting == 1
+    tasks[2].cancel()
+    await asyncio.wait(tasks[2:])
+    cache.meanwhile = None
+    assert (await cache.read()).response.body == b"answer 2"
+    assert gate.waiting == 0
 
 
 async def test_a_failure_is_shared_and_not_stored() -> None:
