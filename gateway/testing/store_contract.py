@@ -49,7 +49,7 @@ class StoreContract(SettlingContract, ProofContract, SpellingsContract):
     async def test_times_are_from_the_databases_clock(self, stores: StoreSubject) -> None:
         await stores.advance(1_000_000)
         before = await stores.store.now()
-        intent = begun(await stores.store.begin(create(), "me", LEASE))
+        intent = await stores.begun()
         after = await stores.store.now()
         assert before <= intent.created_at <= after
         assert intent.lease_until is not None
@@ -58,10 +58,10 @@ class StoreContract(SettlingContract, ProofContract, SpellingsContract):
 
     async def test_a_key_belongs_to_its_principal(self, stores: StoreSubject) -> None:
         """One key of one principal has one intent, even if all else differs. Two principals may use the same key."""
-        first = begun(await stores.store.begin(create("one", key="k"), "me", LEASE))
+        first = await stores.begun("one", key="k")
         again = await stores.store.begin(create("two", key="k", namespace=THERE, kind="browser"), "you", LEASE)
         assert again == Conflict(first, ConflictReason.KEY)
-        other = begun(await stores.store.begin(create("two", key="k", principal="bob"), "you", LEASE))
+        other = await stores.begun("two", key="k", principal="bob", holder="you")
         assert other.id != first.id
         assert await stores.store.by_key("alice", "k") == first
         assert await stores.store.by_key("bob", "k") == other
@@ -71,7 +71,7 @@ class StoreContract(SettlingContract, ProofContract, SpellingsContract):
     async def test_a_key_conflicts_with_its_intent_in_every_state(
         self, stores: StoreSubject, state: IntentState
     ) -> None:
-        intent = await bring(stores.store, begun(await stores.store.begin(create("one", key="k"), "me", LEASE)), state)
+        intent = await stores.brought(state, "one", key="k")
         assert await stores.store.begin(create("two", key="k"), "you", LEASE) == Conflict(intent, ConflictReason.KEY)
 
     @_STATES
@@ -79,19 +79,19 @@ class StoreContract(SettlingContract, ProofContract, SpellingsContract):
         self, stores: StoreSubject, state: IntentState
     ) -> None:
         """Within its namespace and kind, for every principal."""
-        intent = await bring(stores.store, begun(await stores.store.begin(create(), "me", LEASE)), state)
+        intent = await stores.brought(state)
         answer = await stores.store.begin(create(principal="bob", key="k"), "you", LEASE)
         if state in HOLDS_NAME:
             assert answer == Conflict(intent, ConflictReason.NAME)
             assert await stores.store.by_key("bob", "k") is None
         else:
             assert begun(answer).id != intent.id
-        begun(await stores.store.begin(create(namespace=THERE), "you", LEASE))
-        begun(await stores.store.begin(create(kind="browser"), "you", LEASE))
+        await stores.begun(namespace=THERE, holder="you")
+        await stores.begun(kind="browser", holder="you")
 
     async def test_a_key_conflict_takes_precedence_over_a_name_conflict(self, stores: StoreSubject) -> None:
-        named = begun(await stores.store.begin(create("one"), "me", LEASE))
-        keyed = begun(await stores.store.begin(create("two", key="k"), "me", LEASE))
+        named = await stores.begun("one")
+        keyed = await stores.begun("two", key="k")
         assert await stores.store.begin(create("one", key="k"), "you", LEASE) == Conflict(keyed, ConflictReason.KEY)
         assert await stores.store.begin(create("one", key="other"), "you", LEASE) == Conflict(
             named, ConflictReason.NAME
@@ -112,31 +112,27 @@ class StoreContract(SettlingContract, ProofContract, SpellingsContract):
         self, stores: StoreSubject, state: IntentState
     ) -> None:
         """A create that names its provider is not pinned."""
-        first = await bring(stores.store, begun(await stores.store.begin(create(pinned=True), "me", LEASE)), state)
+        first = await stores.brought(state, pinned=True)
         elsewhere = await stores.store.begin(create(pinned=True, namespace=THERE), "you", LEASE)
         if state is IntentState.REFUSED:
             assert begun(elsewhere).namespace == THERE
         else:
             assert elsewhere == Conflict(first, ConflictReason.PIN)
-            begun(await stores.store.begin(create(namespace=THERE), "you", LEASE))
-        begun(await stores.store.begin(create(pinned=True, namespace=THERE, principal="bob", name="bob"), "y", LEASE))
+            await stores.begun(namespace=THERE, holder="you")
+        await stores.begun(pinned=True, namespace=THERE, principal="bob", name="bob", holder="y")
 
     async def test_a_refused_create_keeps_a_pin_that_another_intent_needs(self, stores: StoreSubject) -> None:
-        done = await bring(
-            stores.store, begun(await stores.store.begin(create(pinned=True), "me", LEASE)), IntentState.DONE
-        )
-        refused = begun(await stores.store.begin(create(pinned=True), "me", LEASE))
-        await bring(stores.store, refused, IntentState.REFUSED)
+        done = await stores.brought(IntentState.DONE, pinned=True)
+        await stores.brought(IntentState.REFUSED, pinned=True)
         answer = await stores.store.begin(create(pinned=True, namespace=THERE), "you", LEASE)
         assert answer == Conflict(done, ConflictReason.PIN)
         await stores.advance(90_000)
         assert await stores.store.purge(settled=86_400, kept=86_400, limit=10) == 2
-        begun(await stores.store.begin(create(pinned=True, namespace=THERE), "you", LEASE))
+        await stores.begun(pinned=True, namespace=THERE, holder="you")
 
     async def test_an_absent_intent_is_superseded_on_request(self, stores: StoreSubject) -> None:
         """Its key still finds it, and late proof still makes it done."""
-        old = begun(await stores.store.begin(create(key="old"), "me", LEASE))
-        old = await bring(stores.store, old, IntentState.ABSENT)
+        old = await stores.brought(IntentState.ABSENT, key="old")
         new = create(key="new")
         intent = begun(await stores.store.begin(new, "you", LEASE, instead_of=Version.of(old)))
         assert begun(await stores.store.begin(new, "you", LEASE, instead_of=Version.of(old))) == intent
@@ -144,12 +140,11 @@ class StoreContract(SettlingContract, ProofContract, SpellingsContract):
         known = await stores.store.by_key("alice", "old")
         assert known is not None
         assert (known.state, known.superseded_by) == (IntentState.ABSENT, new.id)
-        late = await stores.store.record_created(old.id, "late")
-        assert late is not None
+        late = await stores.proven(old, "late")
         assert (late.state, late.runtime_id) == (IntentState.DONE, "late")
 
     async def test_only_an_absent_intent_is_superseded(self, stores: StoreSubject) -> None:
-        old = begun(await stores.store.begin(create(), "me", LEASE))
+        old = await stores.begun()
         claimed = Version(old.id, IntentState.ABSENT, old.epoch)
         assert await stores.store.begin(create(), "you", LEASE, instead_of=claimed) == Conflict(
             old, ConflictReason.NAME
@@ -178,34 +173,30 @@ class StoreContract(SettlingContract, ProofContract, SpellingsContract):
 
     async def test_by_name_returns_the_holder_or_the_newest_former_holder(self, stores: StoreSubject) -> None:
         assert await stores.store.by_name(HERE, "durable", "one") is None
-        first = await bring(stores.store, begun(await stores.store.begin(create(), "me", LEASE)), IntentState.ABSENT)
-        second = begun(await stores.store.begin(create(), "me", LEASE, instead_of=Version.of(first)))
-        refused = await bring(stores.store, second, IntentState.REFUSED)
+        first = await stores.brought(IntentState.ABSENT)
+        refused = await stores.brought(IntentState.REFUSED, instead_of=Version.of(first))
         assert await stores.store.by_name(HERE, "durable", "one") == refused
-        third = begun(await stores.store.begin(create(), "me", LEASE))
+        third = await stores.begun()
         assert await stores.store.by_name(HERE, "durable", "one") == third
         assert await stores.store.by_name(HERE, "durable", "one", other_than=third.id) == refused
         assert await stores.store.by_name(HERE, "durable", "one", other_than=refused.id) == third
-        only = begun(await stores.store.begin(create("two"), "me", LEASE))
+        only = await stores.begun("two")
         assert await stores.store.by_name(HERE, "durable", "two", other_than=only.id) is None
 
     async def test_pages_of_intents_are_newest_first_and_complete(self, stores: StoreSubject) -> None:
         """Also for intents of the same moment, and while intents are inserted."""
-        made = [begun(await stores.store.begin(create(f"n-{number}"), "me", LEASE)) for number in range(7)]
+        made = [await stores.begun(f"n-{number}") for number in range(7)]
         seen: list[str] = []
         before = None
         while page := await stores.store.list(IntentQuery(limit=2, before=before)):
             seen += [intent.id for intent in page]
             before = (page[-1].created_at, page[-1].id)
-            begun(await stores.store.begin(create(f"later-{len(seen)}"), "me", LEASE))
+            await stores.begun(f"later-{len(seen)}")
         expected = sorted(made, key=lambda intent: (intent.created_at, intent.id), reverse=True)
         assert seen == [intent.id for intent in expected]
 
     async def test_intents_are_listed_by_state_and_surplus(self, stores: StoreSubject) -> None:
-        made = {
-            state: await bring(stores.store, begun(await stores.store.begin(create(state), "me", LEASE)), state)
-            for state in IntentState
-        }
+        made = {state: await stores.brought(state, state) for state in IntentState}
         for state in IntentState:
             assert await stores.store.list(IntentQuery(states=frozenset({state}))) == [made[state]]
         assert await stores.store.list(IntentQuery(surplus_only=True)) == []
@@ -216,9 +207,9 @@ class StoreContract(SettlingContract, ProofContract, SpellingsContract):
         empty = await stores.store.counts()
         assert (dict(empty.unsettled), empty.surplus, empty.oldest_age) == ({}, 0, 0.0)
         for state in IntentState:
-            await bring(stores.store, begun(await stores.store.begin(create(state), "me", LEASE)), state)
+            await stores.brought(state, state)
         await stores.advance(500)
-        await bring(stores.store, begun(await stores.store.begin(create(), "me", LEASE)), IntentState.UNKNOWN)
+        await stores.brought(IntentState.UNKNOWN)
         counts = await stores.store.counts()
         assert dict(counts.unsettled) == {state: 1 + (state is IntentState.UNKNOWN) for state in UNSETTLED}
         assert 500 <= counts.oldest_age < 600
@@ -226,8 +217,7 @@ class StoreContract(SettlingContract, ProofContract, SpellingsContract):
     async def test_decisions_are_listed_newest_first(self, stores: StoreSubject) -> None:
         """They outlive their intents."""
         for name, decision in (("one", Decision.MADE), ("two", Decision.ABSENT)):
-            intent = begun(await stores.store.begin(create(name), "me", LEASE))
-            await settle(stores.store, await bring(stores.store, intent, IntentState.PARKED), decision)
+            await settle(stores.store, await stores.brought(IntentState.PARKED, name), decision)
             await stores.advance(1)
         await stores.advance(200_000)
         assert await stores.store.purge(settled=86_400, kept=86_400, limit=10) == 2
@@ -282,10 +272,10 @@ class StoreContract(SettlingContract, ProofContract, SpellingsContract):
         for state in IntentState:
             intent = begun(await stores.store.begin(create(state, key=state), "me", 1_000_000))
             made[state] = await bring(stores.store, intent, state)
-        surplus = begun(await stores.store.begin(create("surplus"), "me", LEASE))
+        surplus = await stores.begun("surplus")
         for runtime in ("first", "second"):
             await stores.store.record_created(surplus.id, runtime)
-        held = begun(await stores.store.begin(create("looked-at"), "me", LEASE))
+        held = await stores.begun("looked-at")
         absent = moved(await stores.store.move(Version.of(held), IntentState.ABSENT, Actor.HOLDER, "me", lease=5000))
         await stores.advance(1000)
         assert await stores.store.purge(settled=1001, kept=1001, limit=10) == 0
@@ -294,7 +284,7 @@ class StoreContract(SettlingContract, ProofContract, SpellingsContract):
         left = {intent.id for intent in await stores.store.list(IntentQuery())}
         assert left == {made[state].id for state in UNSETTLED} | {surplus.id, absent.id}
         assert await stores.store.purge(settled=900, kept=900, limit=9) == 1
-        begun(await stores.store.begin(create(key=IntentState.DONE), "me", LEASE))
+        await stores.begun(key=IntentState.DONE)
 
     async def test_an_open_store_answers_ping_and_may_be_opened_again(self, stores: StoreSubject) -> None:
         await stores.store.ping()

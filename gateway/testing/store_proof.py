@@ -7,7 +7,7 @@ import pytest
 
 from gateway.domain.intents import Actor, IntentState, Look
 from gateway.ports.store import Changes, Decision, Stale, Version
-from gateway.testing.store_subject import HERE, LEASE, StoreSubject, begun, bring, create, current, moved
+from gateway.testing.store_subject import HERE, LEASE, StoreSubject, begun, create, current, moved
 
 
 class ProofContract:
@@ -18,7 +18,7 @@ class ProofContract:
         self, stores: StoreSubject, state: IntentState
     ) -> None:
         """With any holder of the lease, and in any epoch."""
-        intent = await bring(stores.store, begun(await stores.store.begin(create(), "me", LEASE)), state)
+        intent = await stores.brought(state)
         done = await (await stores.another()).record_created(
             intent.id, "r-1", changes=Changes(outcome=b"answer", reason="adopted")
         )
@@ -30,9 +30,8 @@ class ProofContract:
 
     async def test_a_second_runtime_is_surplus_and_changes_nothing_else(self, stores: StoreSubject) -> None:
         """It is recorded once, even if it is found again."""
-        intent = begun(await stores.store.begin(create(), "me", LEASE))
-        done = await stores.store.record_created(intent.id, "r-1", changes=Changes(outcome=b"first"))
-        assert done is not None
+        intent = await stores.begun()
+        done = await stores.proven(intent, "r-1", changes=Changes(outcome=b"first"))
         assert await stores.store.record_created(intent.id, "r-1", changes=Changes(outcome=b"again")) == done
         await asyncio.gather(
             *(
@@ -47,12 +46,10 @@ class ProofContract:
 
     async def test_the_first_outcome_for_the_same_runtime_is_added_to_a_done_intent(self, stores: StoreSubject) -> None:
         """Later outcomes, outcomes of other runtimes and other changes are ignored."""
-        intent = begun(await stores.store.begin(create(), "me", LEASE))
-        proven = await stores.store.record_created(intent.id, "r-1", look_in=30.0, changes=Changes(reason="looked"))
-        assert proven is not None
+        intent = await stores.begun()
+        proven = await stores.proven(intent, "r-1", look_in=30.0, changes=Changes(reason="looked"))
         assert (proven.outcome, proven.reason) == (None, "looked")
-        other = await stores.store.record_created(intent.id, "r-2", changes=Changes(outcome=b"of another"))
-        assert other is not None
+        other = await stores.proven(intent, "r-2", changes=Changes(outcome=b"of another"))
         assert other.outcome is None
         again = await stores.store.record_created(intent.id, "r-1", changes=Changes(reason="late"))
         assert again == other
@@ -74,9 +71,8 @@ class ProofContract:
 
     async def test_a_done_intent_with_look_in_becomes_due(self, stores: StoreSubject) -> None:
         """A second runtime may appear later. The claimer may postpone or end the look-ups, and delete the request."""
-        intent = begun(await stores.store.begin(create(request=b"sealed"), "me", LEASE))
-        done = await stores.store.record_created(intent.id, "r-1", look_in=30.0)
-        assert done is not None
+        intent = await stores.begun(request=b"sealed")
+        done = await stores.proven(intent, "r-1", look_in=30.0)
         assert done.due_at == pytest.approx(await stores.store.now() + 30, abs=5)
         assert await stores.store.claim_due("you", LEASE, 5) == []
         await stores.advance(60)
@@ -100,11 +96,10 @@ class ProofContract:
         assert await stores.store.claim_due("you", LEASE, 5) == []
 
     async def test_proof_of_a_second_runtime_keeps_lease_and_due_time(self, stores: StoreSubject) -> None:
-        intent = begun(await stores.store.begin(create(), "me", LEASE))
+        intent = await stores.begun()
         await stores.store.record_created(intent.id, "r-1", look_in=-1.0)
         (due,) = await stores.store.claim_due("you", LEASE, 5)
-        after = await stores.store.record_created(intent.id, "r-2")
-        assert after is not None
+        after = await stores.proven(intent, "r-2")
         assert (after.surplus, after.holder, after.lease_until) == (("r-2",), "you", due.lease_until)
         assert moved(await stores.store.update(Version.of(due), "you")).surplus == ("r-2",)
 
@@ -117,8 +112,7 @@ class ProofContract:
             (Decision.MADE, IntentState.DONE, "r-1"),
             (Decision.ABSENT, IntentState.ABSENT, None),
         ):
-            new = begun(await stores.store.begin(create(decision), "me", LEASE))
-            parked = await bring(stores.store, new, IntentState.PARKED)
+            parked = await stores.brought(IntentState.PARKED, decision)
             before = len(await stores.store.decisions(10))
             for _ in range(2):
                 decided = moved(
@@ -129,7 +123,7 @@ class ProofContract:
                 assert (decided.state, decided.runtime_id, decided.epoch) == (state, runtime, parked.epoch)
             audit = await stores.store.decisions(10)
             assert len(audit) == before + 1
-            assert (audit[0].operator, audit[0].intent_id, audit[0].decision) == ("olga", new.id, decision)
+            assert (audit[0].operator, audit[0].intent_id, audit[0].decision) == ("olga", parked.id, decision)
             assert (audit[0].runtime_id, audit[0].note) == (runtime, "seen by hand")
             other = Decision.ABSENT if decision is Decision.MADE else Decision.MADE
             late = await stores.store.decide(Version.of(parked), other, "otto", runtime_id=None if runtime else "r-9")
@@ -140,7 +134,7 @@ class ProofContract:
 
     async def test_an_intent_with_an_expired_lease_is_due(self, stores: StoreSubject) -> None:
         """Only one replica claims it, until that lease expires too."""
-        intent = begun(await stores.store.begin(create(), "me", LEASE))
+        intent = await stores.begun()
         assert await stores.store.claim_due("you", LEASE, 5) == []
         await stores.advance(LEASE + 1)
         (due,) = await stores.store.claim_due("you", LEASE, 5)
@@ -154,7 +148,7 @@ class ProofContract:
         """At most ``limit`` of them; intents without a due time and done intents are not claimed."""
         ids = []
         for number, look_in in enumerate((30.0, 10.0, 20.0, None)):
-            intent = begun(await stores.store.begin(create(f"n-{number}"), "me", LEASE))
+            intent = await stores.begun(f"n-{number}")
             after = await stores.store.move(
                 Version.of(intent), IntentState.UNKNOWN, Actor.HOLDER, "me", look_in=look_in
             )
@@ -179,22 +173,21 @@ class ProofContract:
 
     async def test_an_intent_decided_absent_is_due_at_once(self, stores: StoreSubject) -> None:
         """The operator may be wrong, so the reconciler looks for the runtime."""
-        new = begun(await stores.store.begin(create(), "me", LEASE))
-        parked = await bring(stores.store, new, IntentState.PARKED)
+        parked = await stores.brought(IntentState.PARKED)
         await stores.store.decide(Version.of(parked), Decision.ABSENT, "olga")
-        assert [intent.id for intent in await stores.store.claim_due("you", LEASE, 5)] == [new.id]
+        assert [intent.id for intent in await stores.store.claim_due("you", LEASE, 5)] == [parked.id]
 
     async def test_made_under_returns_the_runtimes_of_all_done_intents_of_a_name(self, stores: StoreSubject) -> None:
         """With surplus, and without runtimes of other names."""
         done: list[Any] = []
         for number in range(3):
-            new = begun(await stores.store.begin(create(), "me", LEASE))
+            new = await stores.begun()
             done.append(await stores.store.record_created(new.id, f"rt-{number}"))
             await stores.advance(1)
         await stores.store.record_created(done[0].id, "rt-more")
-        await bring(stores.store, begun(await stores.store.begin(create(), "me", LEASE)), IntentState.REFUSED)
-        last = begun(await stores.store.begin(create(), "me", LEASE))
-        other = begun(await stores.store.begin(create("two"), "me", LEASE))
+        await stores.brought(IntentState.REFUSED)
+        last = await stores.begun()
+        other = await stores.begun("two")
         await stores.store.record_created(other.id, "rt-two")
         name = (HERE, "durable", "one")
         assert await stores.store.made_under(*name, other_than=last.id) == {"rt-0", "rt-1", "rt-2", "rt-more"}

@@ -18,7 +18,7 @@ from gateway.domain.intents import (
     Transition,
 )
 from gateway.ports.store import Changes, Decision, NameTaken, Stale, Updated, Version
-from gateway.testing.store_subject import HERE, LEASE, THERE, StoreSubject, begun, bring, create, current, moved
+from gateway.testing.store_subject import HERE, LEASE, THERE, StoreSubject, bring, create, current, moved
 
 _TRANSITIONS: Final = [
     step for step in TRANSITIONS if step.target is not IntentState.DONE and step.who is not Actor.OPERATOR
@@ -47,11 +47,7 @@ class SettlingContract:
             digest=b"d",
             digest_version="1.def",
         )
-        after = moved(
-            await stores.store.move(
-                Version.of(intent), step.target, step.who, holder, lease=LEASE, look_in=7.0, changes=changes
-            )
-        )
+        after = moved(await stores.move(intent, step.target, step.who, holder, look_in=7.0, changes=changes))
         assert (after.state, after.epoch) == (step.target, intent.epoch + step.next_epoch)
         assert changes.set() == {name: getattr(after, name) for name in changes.set()}
         assert after.holder == holder
@@ -64,11 +60,11 @@ class SettlingContract:
 
     async def _leased(self, stores: StoreSubject, state: IntentState) -> Intent:
         """An intent in a state; ``me`` has its lease, if it has one."""
-        intent = begun(await stores.store.begin(create(), "me", LEASE))
+        intent = await stores.begun()
         if state is IntentState.OPEN:
             return intent
         if state is IntentState.UNKNOWN:
-            return moved(await stores.store.move(Version.of(intent), state, Actor.HOLDER, "me", lease=LEASE))
+            return moved(await stores.move(intent, state))
         return await bring(stores.store, intent, state)
 
     @_EACH
@@ -78,19 +74,16 @@ class SettlingContract:
         """A transition that needs a free lease is possible once the lease has expired."""
         intent = await self._leased(stores, step.source)
         if intent.holder is None:
-            intent = moved(
-                await stores.store.move(Version.of(intent), IntentState.OPEN, Actor.WAITING_CALLER, "me", lease=LEASE)
-            )
-            intent = moved(await stores.store.move(Version.of(intent), step.source, Actor.HOLDER, "me", lease=LEASE))
-        version = Version.of(intent)
-        assert await stores.store.move(version, step.target, step.who, "you", lease=LEASE) == Stale(intent)
+            intent = moved(await stores.move(intent, IntentState.OPEN, Actor.WAITING_CALLER))
+            intent = moved(await stores.move(intent, step.source))
+        assert await stores.move(intent, step.target, step.who, "you") == Stale(intent)
         await stores.advance(LEASE + 1)
-        answer = await stores.store.move(version, step.target, step.who, "you", lease=LEASE)
+        answer = await stores.move(intent, step.target, step.who, "you")
         if step.lease is LeaseRule.FREE:
             assert moved(answer).holder == "you"
         else:
             assert answer == Stale(intent)
-            assert moved(await stores.store.move(version, step.target, step.who, "me", lease=LEASE)).holder == "me"
+            assert moved(await stores.move(intent, step.target, step.who)).holder == "me"
 
     async def test_every_other_transition_is_forbidden(self, stores: StoreSubject) -> None:
         allowed = {(step.source, step.target, step.who) for step in TRANSITIONS}
@@ -101,7 +94,7 @@ class SettlingContract:
 
     async def test_invalid_arguments_raise_value_error_and_change_nothing(self, stores: StoreSubject) -> None:
         """Proof or a decision as a transition, a send without a lease, a target without a send, a wrong runtime id."""
-        intent = begun(await stores.store.begin(create(), "me", LEASE))
+        intent = await stores.begun()
         parked = Version(intent.id, IntentState.PARKED, 1)
         calls = (
             stores.store.move(Version.of(intent), IntentState.DONE, Actor.ANYONE, "me"),
@@ -122,8 +115,8 @@ class SettlingContract:
         assert await stores.store.get(intent.id) == intent
 
     async def test_a_transition_from_an_older_epoch_or_another_state_is_stale(self, stores: StoreSubject) -> None:
-        first = begun(await stores.store.begin(create(), "me", LEASE))
-        second = moved(await stores.store.move(Version.of(first), IntentState.OPEN, Actor.HOLDER, "me", lease=LEASE))
+        first = await stores.begun()
+        second = moved(await stores.move(first, IntentState.OPEN))
         assert second.epoch == 2
         for to in (IntentState.REFUSED, IntentState.ABSENT, IntentState.UNKNOWN):
             assert await stores.store.move(Version.of(first), to, Actor.HOLDER, "me") == Stale(second)
@@ -137,17 +130,16 @@ class SettlingContract:
 
     async def test_a_repeated_transition_is_made_once(self, stores: StoreSubject) -> None:
         """The same holder gets the same result; another holder gets ``Stale``."""
-        first = begun(await stores.store.begin(create(), "me", LEASE))
+        first = await stores.begun()
         for to in (IntentState.OPEN, IntentState.UNKNOWN):
-            version = Version.of(first)
-            after = await stores.store.move(version, to, Actor.HOLDER, "me", lease=LEASE)
+            after = await stores.move(first, to)
             assert isinstance(after, Updated)
-            assert await stores.store.move(version, to, Actor.HOLDER, "me", lease=LEASE) == after
-            assert await stores.store.move(version, to, Actor.HOLDER, "you", lease=LEASE) == Stale(after.intent)
+            assert await stores.move(first, to) == after
+            assert await stores.move(first, to, holder="you") == Stale(after.intent)
             first = after.intent
 
     async def test_of_concurrent_transitions_one_is_made(self, stores: StoreSubject) -> None:
-        intent = await bring(stores.store, begun(await stores.store.begin(create(), "me", LEASE)), IntentState.ABSENT)
+        intent = await stores.brought(IntentState.ABSENT)
         both = (stores.store, await stores.another())
         answers = await asyncio.gather(
             *(
@@ -162,13 +154,9 @@ class SettlingContract:
 
     async def test_a_failover_takes_the_name_in_the_other_namespace(self, stores: StoreSubject) -> None:
         """It releases the name in the old one, and takes its pin along."""
-        first = begun(await stores.store.begin(create(pinned=True), "me", LEASE))
+        first = await stores.begun(pinned=True)
         target = Changes(namespace=THERE, provider="durable-other", scope="x/y", target="target-2")
-        after = moved(
-            await stores.store.move(
-                Version.of(first), IntentState.OPEN, Actor.HOLDER, "me", lease=LEASE, changes=target
-            )
-        )
+        after = moved(await stores.move(first, IntentState.OPEN, changes=target))
         assert (after.namespace, after.provider, after.scope, after.target) == (
             THERE,
             "durable-other",
@@ -176,52 +164,35 @@ class SettlingContract:
             "target-2",
         )
         assert await stores.store.by_name(HERE, "durable", "one") is None
-        begun(await stores.store.begin(create(principal="bob"), "you", LEASE))
+        await stores.begun(principal="bob", holder="you")
         for namespace in (HERE, THERE):
             answer = await stores.store.begin(create(pinned=True, namespace=namespace), "you", LEASE)
             assert answer.intent == after
 
     async def test_a_failover_to_a_taken_name_changes_nothing(self, stores: StoreSubject) -> None:
         """Taken by the name in the other namespace, or by a pin of another intent."""
-        other = begun(await stores.store.begin(create(namespace=THERE, principal="bob"), "you", LEASE))
-        mine = begun(await stores.store.begin(create(), "me", LEASE))
+        other = await stores.begun(namespace=THERE, principal="bob", holder="you")
+        mine = await stores.begun()
         target = Changes(namespace=THERE)
-        answer = await stores.store.move(
-            Version.of(mine), IntentState.OPEN, Actor.HOLDER, "me", lease=LEASE, changes=target
-        )
-        assert answer == NameTaken(other)
+        assert await stores.move(mine, IntentState.OPEN, changes=target) == NameTaken(other)
         assert await stores.store.get(mine.id) == mine
-        done = await bring(
-            stores.store,
-            begun(await stores.store.begin(create("two", pinned=True), "me", LEASE)),
-            IntentState.DONE,
-        )
-        again = begun(await stores.store.begin(create("two", pinned=True), "me", LEASE))
-        answer = await stores.store.move(
-            Version.of(again), IntentState.OPEN, Actor.HOLDER, "me", lease=LEASE, changes=target
-        )
-        assert answer == NameTaken(done)
+        done = await stores.brought(IntentState.DONE, "two", pinned=True)
+        again = await stores.begun("two", pinned=True)
+        assert await stores.move(again, IntentState.OPEN, changes=target) == NameTaken(done)
 
     async def test_a_refused_create_is_reopened_only_if_its_name_is_free(self, stores: StoreSubject) -> None:
-        refused = await bring(
-            stores.store, begun(await stores.store.begin(create(key="k"), "me", LEASE)), IntentState.REFUSED
-        )
-        other = begun(await stores.store.begin(create(), "you", LEASE))
-        version = Version.of(refused)
+        refused = await stores.brought(IntentState.REFUSED, key="k")
+        other = await stores.begun(holder="you")
         again = Changes(generation=1)
-        answer = await stores.store.move(
-            version, IntentState.OPEN, Actor.WAITING_CALLER, "me", lease=LEASE, changes=again
-        )
+        answer = await stores.move(refused, IntentState.OPEN, Actor.WAITING_CALLER, changes=again)
         assert answer == NameTaken(other)
         await stores.store.record_created(other.id, "r")
-        opened = moved(
-            await stores.store.move(version, IntentState.OPEN, Actor.WAITING_CALLER, "me", lease=LEASE, changes=again)
-        )
+        opened = moved(await stores.move(refused, IntentState.OPEN, Actor.WAITING_CALLER, changes=again))
         assert (opened.epoch, opened.generation, opened.settled_at) == (2, 1, None)
 
     async def test_only_the_holder_of_the_lease_updates_an_intent(self, stores: StoreSubject) -> None:
         """An update renews or ends the lease. It does not change the state."""
-        intent = begun(await stores.store.begin(create(), "me", LEASE))
+        intent = await stores.begun()
         changes = Changes(attempts=_ATTEMPTS)
         assert await stores.store.update(Version.of(intent), "you", lease=LEASE, changes=changes) == Stale(intent)
         await stores.advance(50)
@@ -237,8 +208,8 @@ class SettlingContract:
 
     async def test_an_update_keeps_the_time_of_settling(self, stores: StoreSubject) -> None:
         """Look-ups for late proof do not extend the retention."""
-        intent = begun(await stores.store.begin(create(), "me", LEASE))
-        absent = moved(await stores.store.move(Version.of(intent), IntentState.ABSENT, Actor.HOLDER, "me", lease=LEASE))
+        intent = await stores.begun()
+        absent = moved(await stores.move(intent, IntentState.ABSENT))
         await stores.advance(60)
         kept = moved(await stores.store.update(Version.of(absent), "me", look_in=600))
         assert kept.settled_at == absent.settled_at

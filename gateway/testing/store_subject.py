@@ -25,6 +25,28 @@ class StoreSubject(ABC):
     async def advance(self, seconds: float) -> None:
         """Advance the database's clock, for all stores over this data."""
 
+    async def begun(
+        self, name: str = "one", *, holder: str = "me", instead_of: Version | None = None, **options: Any
+    ) -> Intent:
+        """A new intent that was inserted."""
+        return begun(await self.store.begin(create(name, **options), holder, LEASE, instead_of=instead_of))
+
+    async def brought(self, state: IntentState, name: str = "one", **options: Any) -> Intent:
+        """A new intent in a state."""
+        return await bring(self.store, await self.begun(name, **options), state)
+
+    async def move(
+        self, intent: Intent, to: IntentState, who: Actor = Actor.HOLDER, holder: str = "me", **options: Any
+    ) -> Updated | Stale | NameTaken:
+        """The answer to a transition whose holder takes or renews the lease."""
+        return await self.store.move(Version.of(intent), to, who, holder, lease=LEASE, **options)
+
+    async def proven(self, intent: Intent, runtime_id: str, **options: Any) -> Intent:
+        """The intent after proof that its runtime exists."""
+        after = await self.store.record_created(intent.id, runtime_id, **options)
+        assert after is not None
+        return after
+
 
 def create(name: str = "one", **options: Any) -> NewIntent:
     """A new intent; ``options`` replace its other fields."""
