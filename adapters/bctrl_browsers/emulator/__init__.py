@@ -10,25 +10,20 @@ run takes a second to start and a second to stop; a call with ``wait`` responds 
 ``keys``    whether an ``Idempotency-Key`` is ``remembered`` or ``forgotten``
 """
 
-import hmac
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from aiohttp import web
 
 from adapters.bctrl_browsers.emulator import checks as emulator_checks
+from adapters.bctrl_browsers.emulator.account import Account, Handle
 from adapters.bctrl_browsers.emulator.checks import Check, fault
 from adapters.bctrl_browsers.emulator.flat import FlatEra, flat_errors
-from adapters.bctrl_browsers.emulator.listing import page_of
-from adapters.bctrl_browsers.emulator.world import DEFAULT_SPACE, Browser, World, new_id
-from gateway.testing.emulator import Emulator
-from gateway.testing.exchange import Answer, Call, Made, Refusal, Route, timestamp
+from adapters.bctrl_browsers.emulator.world import DEFAULT_SPACE, Browser, new_id
+from gateway.testing.exchange import Answer, Call, Made, Route, timestamp
 from gateway.testing.personality import personality_of
-
-Handle = Callable[[Call], Answer]
 
 PERSONALITIES: Final[Mapping[str, tuple[str, ...]]] = {
     "names": ("unique", "free"),
@@ -37,55 +32,11 @@ PERSONALITIES: Final[Mapping[str, tuple[str, ...]]] = {
 
 _VERSION: Final = "2026-10-03"
 _MARKER: Final = "rgw_intent"  # the member of metadata with the gateway's marker, reported to tests
-_CODES: Final[Mapping[int, tuple[str, str]]] = {
-    400: ("request.invalid", "invalid_input"),
-    401: ("auth.invalid", "unauthorized"),
-    402: ("billing.insufficient_credits", "capability_denied"),
-    403: ("auth.forbidden", "capability_denied"),
-    404: ("route.not_found", "not_found"),
-    405: ("request.method_not_allowed", "invalid_input"),
-    409: ("browser.name_conflict", "conflict"),
-    429: ("rate_limit.exceeded", "rate_limited"),
-    502: ("upstream.unavailable", "upstream"),
-    503: ("upstream.unavailable", "upstream"),
-    504: ("upstream.unavailable", "upstream"),
-}
 _CREATE_ONLY: Final = frozenset({"name", "spaceId", "fromBrowser", "persona"})
 
 
-class BrowsersEmulator(Emulator):
+class BrowsersEmulator(Account):
     """The emulator of one account."""
-
-    def __init__(self, token: str, personality: Mapping[str, str], now: Callable[[], float]) -> None:
-        super().__init__(now=now)
-        self._credentials = f"Bearer {token}".encode()
-        self._personality = personality
-        self._responses: dict[str, tuple[tuple[Any, ...], Answer]] = {}
-        self.world = World()
-
-    def authenticate(self, headers: Mapping[str, str]) -> str:
-        given = headers.get("Authorization")
-        if given is None:
-            raise Refusal(self.failure(401, "There is no Authorization header.", "auth.required"))
-        if not hmac.compare_digest(given.encode(errors="replace"), self._credentials):
-            raise Refusal(self.failure(401, "This token is not valid.", "auth.invalid"))
-        return "account"
-
-    def failure(self, status: int, detail: str, code: str | None = None) -> Answer:
-        server = ("internal.error", "server")
-        default, reason = _CODES.get(status, server if status >= 500 else _CODES[400])
-        error = {
-            "code": code or default,
-            "message": detail,
-            "reasonClass": reason,
-            "requestId": f"req_{secrets.token_hex(8)}",
-        }
-        if status < 500:
-            error["hint"] = "Change the request, or wait."
-        return Answer(status, {"error": error}, {"x-request-id": error["requestId"]})
-
-    def bad_json(self, detail: str) -> Answer:
-        return self.failure(400, f"The body is not JSON: {detail}", "request.invalid_json")
 
     def routes(self) -> Iterable[Route]:
         one = "/v1/browsers/{id}"
@@ -117,43 +68,6 @@ class BrowsersEmulator(Emulator):
         app = super().application(max_body=max_body)
         app.middlewares.insert(0, flat_errors)
         return app
-
-    def once(self, handle: Handle) -> Handle:
-        """A write with idempotency: the same ``Idempotency-Key`` returns the first response. Refusals are not
-        remembered."""
-
-        def write(call: Call) -> Answer:
-            key = call.headers.get("Idempotency-Key")
-            if key is None or call.repeated or self._personality["keys"] == "forgotten":
-                return handle(call)
-            request = (call.operation, *call.path.values(), call.raw)
-            before, answer = self._responses.get(key, (request, None))
-            if before != request:
-                raise self.refuse(409, "The key was used for another request.", "idempotency.mismatch")
-            if answer is not None:
-                return replace(answer, created=None)
-            self._responses[key] = (request, answer := handle(call))
-            return answer
-
-        return write
-
-    def space_of(self, call: Call, body: Mapping[str, Any] | None = None) -> str:
-        """The id of the space that a call concerns."""
-        named = (body or {}).get("spaceId") or call.parameter("spaceId") or call.headers.get("BCTRL-Space")
-        return DEFAULT_SPACE if named in {None, "", "default"} else str(named)
-
-    def check_name(self, space: str, name: str, call: Call) -> None:
-        """Raise ``Refusal`` (409) for a name that is taken."""
-        may_be_taken = call.repeated or self._personality["names"] == "free"
-        if not may_be_taken and self.world.namesakes(space, name, self.now()):
-            raise self.refuse(409, "A browser of this name exists.", "browser.name_conflict")
-
-    def browser(self, call: Call) -> Browser:
-        """The browser that a call concerns, by id or name. Raises ``Refusal`` (404)."""
-        found = self.world.find(self.space_of(call), call.path["id"], self.now())
-        if found is None:
-            raise self.refuse(404, "There is no browser of this id or name.", "browser.not_found")
-        return found
 
     def _read(self, handle: Handle) -> Handle:
         def read(call: Call) -> Answer:
@@ -211,7 +125,7 @@ class BrowsersEmulator(Emulator):
     def _list(self, call: Call) -> Answer:
         hidden = call.unseen.in_list()
         browsers = [b for b in self.world.of(self.space_of(call), self.now()) if b.id not in hidden]
-        return page_of(self, call, browsers)
+        return self.page_of(call, browsers)
 
     def _get(self, call: Call) -> Answer:
         browser = self.browser(call)

@@ -8,16 +8,14 @@ only if ``start`` is true. A start responds when the run is active.
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from aiohttp import hdrs, web
 
+from adapters.bctrl_browsers.emulator.account import Account
 from adapters.bctrl_browsers.emulator.checks import fault
-from adapters.bctrl_browsers.emulator.listing import slice_of
-from adapters.bctrl_browsers.emulator.world import Browser, Run, World
-from gateway.testing.exchange import Answer, Call, Refusal, Route, timestamp
-
-Handle = Callable[[Call], Answer]
+from adapters.bctrl_browsers.emulator.world import Browser, Run
+from gateway.testing.exchange import Answer, Call, Route, timestamp
 
 _PREFIX: Final = "/v1/runtimes"
 _SAME: Final = ("autoUpgrade", "forceOpenShadowRoots", "headless", "networkTraffic", "proxy", "webRtcProxyOnly")
@@ -32,28 +30,6 @@ _MEMBERS: Final = {
     "recording": lambda value: isinstance(value, bool),
     "start": lambda value: isinstance(value, bool),
 }
-
-
-class Account(Protocol):
-    """What the flat era needs of the emulator."""
-
-    world: World
-    now: Callable[[], float]
-
-    def once(self, handle: Handle) -> Handle:
-        """A write with idempotency."""
-
-    def refuse(self, status: int, detail: str, code: str | None = None) -> Refusal:
-        """A refusal in the provider's envelope, to be raised."""
-
-    def space_of(self, call: Call, body: Mapping[str, Any] | None = None) -> str:
-        """The space of a call."""
-
-    def check_name(self, space: str, name: str, call: Call) -> None:
-        """Raise ``Refusal`` (409) for a name that is taken."""
-
-    def browser(self, call: Call) -> Browser:
-        """The browser of a call. Raises ``Refusal`` (404)."""
 
 
 class FlatEra:
@@ -125,7 +101,7 @@ class FlatEra:
             and (not statuses or _status(browser) in statuses)
             and (q is None or q.lower() in browser.name.lower())
         ]
-        page, cursor = slice_of(self._account, call, found, "desc")
+        page, cursor = self._account.slice_of(call, found, "desc")
         return Answer(200, {"data": [self._summary(browser) for browser in page], "nextCursor": cursor})
 
     def _get(self, call: Call) -> Answer:
