@@ -4,8 +4,7 @@ If the response to a change is lost, the list of bindings shows whether the chan
 again, once, if the list shows that the binding is missing.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Sequence
 
 from gateway.domain.errors import AlreadyExists, GatewayError, NotFound, RuntimeReplaced
 from gateway.domain.features import Feature
@@ -14,6 +13,7 @@ from gateway.domain.operations import Operation
 from gateway.domain.requests import InstallCapability, UpdateCapability
 from gateway.domain.runtime import CapabilityBinding, CapabilityBindings, ResolvedCapabilities
 from gateway.ports.context import RequestContext
+from gateway.ports.provider import SupportsCapabilityBindings
 from gateway.ports.transport import Call
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.lost_verb_responses import earlier_attempt_ambiguous, is_ambiguous, verify_after
@@ -44,8 +44,7 @@ class CapabilityService:
                 async with self._fleet.call_scope(
                     provider, Operation.INSTALL_CAPABILITY, ctx, runtime=ref, at_most=left
                 ) as call:
-                    made: CapabilityBinding = await adapter.install_capability(ref, request, call)
-                    return made
+                    return await adapter.install_capability(ref, request, call)
             except GatewayError as error:
                 # An install that was sent twice, here or by the retry policy, is refused because of the first one.
                 repeated = isinstance(error, AlreadyExists) and earlier_attempt_ambiguous(
@@ -68,8 +67,7 @@ class CapabilityService:
         provider, adapter, ref = self._resolve(runtime_id, ctx)
         try:
             async with self._fleet.call_scope(provider, Operation.UPDATE_CAPABILITY, ctx, runtime=ref) as call:
-                changed: CapabilityBinding = await adapter.update_capability(ref, binding_id, request, call)
-                return changed
+                return await adapter.update_capability(ref, binding_id, request, call)
         except GatewayError as error:
             if not is_ambiguous(error):
                 raise
@@ -98,23 +96,20 @@ class CapabilityService:
         """What the enabled bindings resolve to."""
         provider, adapter, ref = self._resolve(runtime_id, ctx)
         async with self._fleet.call_scope(provider, Operation.RESOLVE_CAPABILITIES, ctx) as call:
-            resolved: ResolvedCapabilities = await adapter.resolved_capabilities(ref, call)
-            return resolved
+            return await adapter.resolved_capabilities(ref, call)
 
-    def _resolve(self, runtime_id: str, ctx: RequestContext) -> tuple[Provider, Any, RuntimeRef]:
+    def _resolve(self, runtime_id: str, ctx: RequestContext) -> tuple[Provider, SupportsCapabilityBindings, RuntimeRef]:
         provider, ref = self._fleet.resolve(runtime_id, ctx)
-        provider.require(Feature.CAPABILITY_BINDINGS, "capability bindings")
-        return provider, provider.adapter, ref
+        return provider, provider.require(Feature.CAPABILITY_BINDINGS, "capability bindings"), ref
 
     async def _bindings_after(
         self, error: GatewayError, provider: Provider, ref: RuntimeRef, ctx: RequestContext, until: float
     ) -> Sequence[CapabilityBinding]:
         """The bindings after a change that ended in ``error``. Raises ``error`` if they cannot be read."""
-        adapter: Any = provider.adapter
+        adapter: SupportsCapabilityBindings = provider.require(Feature.CAPABILITY_BINDINGS, "capability bindings")
 
-        async def bindings(call: Call) -> Sequence[CapabilityBinding]:
-            listed: Sequence[CapabilityBinding] = await adapter.list_capabilities(ref, call)
-            return listed
+        def bindings(call: Call) -> Awaitable[Sequence[CapabilityBinding]]:
+            return adapter.list_capabilities(ref, call)
 
         try:
             return await verify_after(error, self._fleet, provider, Operation.LIST_CAPABILITIES, ctx, until, bindings)

@@ -6,7 +6,6 @@ that was sent.
 
 import hashlib
 import json
-from typing import Any
 
 import msgspec
 
@@ -19,7 +18,7 @@ from gateway.domain.operations import Operation
 from gateway.domain.requests import ReplaceConfig
 from gateway.domain.runtime import ConfigDocument
 from gateway.ports.context import RequestContext
-from gateway.ports.transport import Call
+from gateway.ports.provider import SupportsConfig
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.lost_verb_responses import is_ambiguous, verify_after
 from gateway.services.runtime_locks import RuntimeLocks
@@ -47,9 +46,9 @@ class ConfigService:
 
     async def get(self, runtime_id: str, ctx: RequestContext) -> tuple[ConfigDocument, str]:
         """The complete config and its entity tag. Raises :class:`UnsupportedFeature` if the provider has no config."""
-        provider, ref = self._resolve(runtime_id, ctx)
+        provider, adapter, ref = self._resolve(runtime_id, ctx)
         async with self._fleet.call_scope(provider, Operation.GET_CONFIG, ctx) as call:
-            document = await _read(provider, ref, call)
+            document = await adapter.get_config(ref, call)
         return document, etag_of(document)
 
     async def replace(
@@ -64,26 +63,31 @@ class ConfigService:
         config is another one, :class:`Overloaded` if other replacements of this config hold the lock for longer than
         the deadline of a replacement, and :class:`UnsupportedFeature` if the provider has no config.
         """
-        provider, ref = self._resolve(runtime_id, ctx)
+        provider, adapter, ref = self._resolve(runtime_id, ctx)
         seconds = provider.adapter.settings.deadline(Operation.REPLACE_CONFIG)
         refusal = "Too many requests are replacing this config; nothing was sent."
         async with self._locks.hold((provider.name, ref), seconds, refusal):
-            document = await self._replaced(provider, ref, request, if_match, ctx)
+            document = await self._replaced(provider, adapter, ref, request, if_match, ctx)
         self._specs.config_replaced(provider.adapter, ref, document)
         document = msgspec.structs.replace(document, warnings=unknown_keys(request.config) or msgspec.UNSET)
         return document, etag_of(document)
 
     async def _replaced(
-        self, provider: Provider, ref: RuntimeRef, request: ReplaceConfig, if_match: str | None, ctx: RequestContext
+        self,
+        provider: Provider,
+        adapter: SupportsConfig,
+        ref: RuntimeRef,
+        request: ReplaceConfig,
+        if_match: str | None,
+        ctx: RequestContext,
     ) -> ConfigDocument:
-        adapter: Any = provider.adapter
         sent = False
         try:
             async with self._fleet.call_scope(
                 provider, Operation.REPLACE_CONFIG, ctx, request.secret_values(), runtime=ref
             ) as call:
                 if if_match is not None:
-                    current = await _read(provider, ref, call)
+                    current = await adapter.get_config(ref, call)
                     if if_match.strip() != "*" and etag_of(current) not in _tags(if_match):
                         if same_config(request.config, current.config):
                             return current
@@ -91,8 +95,7 @@ class ConfigService:
                         error = FieldError(detail, "does_not_match", header="If-Match")
                         raise PreconditionFailed(detail, errors=[error])
                 sent = True
-                document: ConfigDocument = await adapter.replace_config(ref, request.config, call)
-                return document
+                return await adapter.replace_config(ref, request.config, call)
         except GatewayError as error:
             if not sent or not is_ambiguous(error):
                 raise
@@ -104,7 +107,7 @@ class ConfigService:
                     Operation.GET_CONFIG,
                     ctx,
                     call.deadline,
-                    lambda read_call: _read(provider, ref, read_call),
+                    lambda read_call: adapter.get_config(ref, read_call),
                 )
             except NotFound as gone:
                 raise error from gone
@@ -112,17 +115,10 @@ class ConfigService:
                 raise
             return current
 
-    def _resolve(self, runtime_id: str, ctx: RequestContext) -> tuple[Provider, RuntimeRef]:
+    def _resolve(self, runtime_id: str, ctx: RequestContext) -> tuple[Provider, SupportsConfig, RuntimeRef]:
         provider, ref = self._fleet.resolve(runtime_id, ctx)
-        provider.require(Feature.CONFIG, "config")
-        return provider, ref
+        return provider, provider.require(Feature.CONFIG, "config"), ref
 
 
 def _tags(if_match: str) -> list[str]:
     return [tag.strip() for tag in if_match.split(",")]
-
-
-async def _read(provider: Provider, ref: RuntimeRef, call: Call) -> ConfigDocument:
-    adapter: Any = provider.adapter
-    document: ConfigDocument = await adapter.get_config(ref, call)
-    return document

@@ -62,14 +62,16 @@ class Provider:
         scope: str | None = self.adapter.settings.scope
         return scope
 
-    def require(self, feature: Feature, what: str) -> None:
-        """Raise :class:`UnsupportedFeature` unless the provider has the feature, named ``what`` in the message."""
+    def require(self, feature: Feature, what: str) -> Any:
+        """The adapter, which has the methods of the feature. Raises :class:`UnsupportedFeature` if the provider does
+        not have it; ``what`` is its name in the message."""
         if feature not in self.adapter.features:
             raise UnsupportedFeature(
                 f"The provider {self.name} ({self.adapter.api}) has no {what}.",
                 provider=self.name,
                 extra={"feature": feature.value},
             )
+        return self.adapter
 
 
 class ResolvedRuntime(NamedTuple):

@@ -32,6 +32,7 @@ from gateway.domain.requests import ConnectRequest, KeepaliveRequest, StartReque
 from gateway.domain.runtime import Connections, FieldWarning, Lease, Runtime
 from gateway.domain.values import State, WorkClass, is_connection_url
 from gateway.ports.context import RequestContext
+from gateway.ports.provider import SupportsConnections, SupportsDelete, SupportsKeepalive
 from gateway.ports.transport import Call
 from gateway.services.fleet import Fleet, Provider, ResolvedRuntime
 from gateway.services.lost_verb_responses import (
@@ -78,7 +79,7 @@ class LifecycleService:
         """Start the compute of a runtime. If it has compute already, the options have no effect, and warnings say
         so."""
         runtime = await self._act(
-            runtime_id, Verb.START, Operation.START, ctx, lambda adapter, ref, call: adapter.start(ref, options, call)
+            runtime_id, Verb.START, ctx, lambda adapter, ref, call: adapter.start(ref, options, call)
         )
         if runtime.changed or not options.model_fields_set:
             return runtime
@@ -90,26 +91,17 @@ class LifecycleService:
 
     async def pause(self, runtime_id: str, ctx: RequestContext) -> Runtime:
         """Pause a running runtime."""
-        return await self._act(
-            runtime_id, Verb.PAUSE, Operation.PAUSE, ctx, lambda adapter, ref, call: adapter.pause(ref, call)
-        )
+        return await self._act(runtime_id, Verb.PAUSE, ctx, lambda adapter, ref, call: adapter.pause(ref, call))
 
     async def resume(self, runtime_id: str, ctx: RequestContext) -> Runtime:
         """Resume a paused runtime."""
-        return await self._act(
-            runtime_id, Verb.RESUME, Operation.RESUME, ctx, lambda adapter, ref, call: adapter.resume(ref, call)
-        )
+        return await self._act(runtime_id, Verb.RESUME, ctx, lambda adapter, ref, call: adapter.resume(ref, call))
 
     async def reset(self, runtime_id: str, ctx: RequestContext, *, precondition: Precondition | None = None) -> Runtime:
         """Discard the compute and the state inside. Raises :class:`PreconditionFailed`, before anything is done, if the
         runtime has compute and the precondition is not met."""
         return await self._act(
-            runtime_id,
-            Verb.RESET,
-            Operation.RESET,
-            ctx,
-            lambda adapter, ref, call: adapter.reset(ref, call),
-            precondition,
+            runtime_id, Verb.RESET, ctx, lambda adapter, ref, call: adapter.reset(ref, call), precondition
         )
 
     async def stop(
@@ -138,20 +130,18 @@ class LifecycleService:
             stopped: Runtime = await adapter.reset(ref, call)
             return stopped
 
-        return await self._act(runtime_id, Verb.STOP, Operation.STOP, ctx, stop, precondition)
+        return await self._act(runtime_id, Verb.STOP, ctx, stop, precondition)
 
     async def keepalive(self, runtime_id: str, options: KeepaliveRequest, ctx: RequestContext) -> Lease:
         """Extend the expiry of a running runtime."""
         provider, ref = self._fleet.resolve(runtime_id, ctx)
-        provider.require(Feature.KEEPALIVE, "keepalive")
-        adapter: Any = provider.adapter
+        adapter: SupportsKeepalive = provider.require(Feature.KEEPALIVE, "keepalive")
         before: Runtime | None = None
         try:
             async with self._fleet.call_scope(provider, Operation.KEEPALIVE, ctx, runtime=ref) as call:
                 before = await provider.adapter.get(ref, call)
                 _refuse_unless_possible(before, Verb.KEEPALIVE)
-                lease: Lease = await adapter.keepalive(ref, options.extend_seconds, call)
-                return lease
+                return await adapter.keepalive(ref, options.extend_seconds, call)
         except GatewayError as error:
             if before is None or not is_ambiguous(error):
                 raise
@@ -163,8 +153,7 @@ class LifecycleService:
     async def delete(self, runtime_id: str, ctx: RequestContext) -> None:
         """Delete a runtime permanently. Raises :class:`NotFound` if it does not exist."""
         provider, ref = self._fleet.resolve(runtime_id, ctx, WorkClass.RELEASE)
-        provider.require(Feature.DELETE, "delete")
-        adapter: Any = provider.adapter
+        adapter: SupportsDelete = provider.require(Feature.DELETE, "delete")
         try:
             async with self._fleet.call_scope(provider, Operation.DELETE, ctx, runtime=ref) as call:
                 await adapter.delete(ref, call)
@@ -184,10 +173,9 @@ class LifecycleService:
         with a host.
         """
         provider, ref = self._fleet.resolve(runtime_id, ctx)
-        provider.require(Feature.CONNECTIONS, "connections")
+        adapter: SupportsConnections = provider.require(Feature.CONNECTIONS, "connections")
         async with self._fleet.call_scope(provider, Operation.CONNECT, ctx, runtime=ref) as call:
             _refuse_unless_possible(await provider.adapter.get(ref, call), Verb.CONNECT)
-            adapter: Any = provider.adapter
             found = list(await adapter.connections(ref, call))
         if not found:
             raise StateConflict("The runtime runs, but has no connections yet.", provider=provider.name)
@@ -207,11 +195,11 @@ class LifecycleService:
         self,
         runtime_id: str,
         verb: Verb,
-        operation: Operation,
         ctx: RequestContext,
         act: Act,
         precondition: Precondition | None = None,
     ) -> Runtime:
+        operation = Operation(verb)
         provider, ref = self._fleet.resolve(runtime_id, ctx, TRAITS[operation].work)
         provider.require(TRANSITIONS[verb].feature, verb.value)
         self._specs.prefetch(provider.adapter, ref)
