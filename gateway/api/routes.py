@@ -1,5 +1,6 @@
 """The route table. aiohttp's routes and the OpenAPI document are both built from it, so neither can miss a route."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from gateway.api.documented_errors import (
@@ -53,6 +54,7 @@ def _verb(
     *,
     body: type[Input] = NoOptions,
     ends: Errors = WRITE_ERRORS,
+    successes: Mapping[int, Success] = _RUNTIME,
 ) -> Route:
     return Route(
         method="POST",
@@ -63,7 +65,7 @@ def _verb(
         handler=getattr(Handlers, name),
         bodies=(body,),
         request_headers=("If-Match",) if ends is CONDITIONAL else (),
-        successes=_RUNTIME,
+        successes=successes,
         errors=ends,
         tag="verbs",
     )
@@ -148,17 +150,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         ends=CONDITIONAL,
     ),
     _verb("reset", "Discard the compute and its state", _SPARES, ends=CONDITIONAL),
-    Route(
-        method="POST",
-        path="/v1/runtimes/{id}/keepalive",
-        operation_id="keepaliveRuntime",
-        summary="Extend the expiry",
-        handler=Handlers.keepalive,
-        bodies=(KeepaliveRequest,),
-        successes={200: Success("The new expiry.", Lease)},
-        errors=WRITE_ERRORS,
-        tag="verbs",
-    ),
+    _verb("keepalive", "Extend the expiry", body=KeepaliveRequest, successes={200: Success("The new expiry.", Lease)}),
     Route(
         method="POST",
         path="/v1/runtimes/{id}/connections",

@@ -239,7 +239,7 @@ def retry_after_seconds(headers: Mapping[str, str], now: datetime | None = None)
         return None
     if _NUMBER.match(text):
         return min(float(text), _MAX_RETRY_AFTER)
-    moment = _http_date(text)
+    moment = http_date(text)
     return None if moment is None else seconds_until(moment, headers, now)
 
 
@@ -251,10 +251,11 @@ def seconds_until(moment: datetime, headers: Mapping[str, str], now: datetime | 
 def response_time(headers: Mapping[str, str], now: datetime | None = None) -> datetime:
     """The time of a response by the clock of its sender: the ``Date`` header, because that clock may differ from the
     gateway's. Without a valid ``Date`` it is ``now``, by default the current time of the gateway."""
-    return _http_date(headers.get("Date", "").strip()) or now or datetime.now(UTC)
+    return http_date(headers.get("Date", "").strip()) or now or datetime.now(UTC)
 
 
-def _http_date(text: str) -> datetime | None:
+def http_date(text: str) -> datetime | None:
+    """The time in a ``Date`` header or another HTTP date; None if it is not one."""
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, OverflowError):

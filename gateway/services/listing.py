@@ -247,18 +247,9 @@ def _incomplete(failures: Sequence[tuple[str, GatewayError]]) -> ProviderUnavail
 
 
 def _fingerprint(query: ListQuery) -> bytes:
-    narrowed = replace(query, limit=0, cursor=None, partial=True)
-    shape = msgspec.json.encode(
-        [
-            sorted(narrowed.providers),
-            sorted(narrowed.scopes),
-            sorted(narrowed.filter.kinds),
-            sorted(narrowed.filter.states),
-            narrowed.filter.name,
-            narrowed.filter.project,
-            narrowed.filter.owned_by_me,
-        ]
-    )
+    wanted = query.filter
+    sets = map(sorted, (query.providers, query.scopes, wanted.kinds, wanted.states))
+    shape = msgspec.json.encode([*sets, wanted.name, wanted.project, wanted.owned_by_me])
     return hashlib.blake2b(shape, digest_size=_CHECK_BYTES).digest()
 
 

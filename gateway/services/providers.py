@@ -2,8 +2,11 @@
 
 import os
 import socket
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal
+
+import msgspec
 
 from gateway.domain.errors import NotFound
 from gateway.domain.operations import Operation
@@ -108,14 +111,8 @@ class ProviderService:
 
 
 def _policy(status: WorkStatus) -> PolicyView:
-    return PolicyView(
-        in_flight=status.in_flight,
-        max_in_flight=status.max_in_flight,
-        waiting=status.waiting,
-        max_waiting=status.max_waiting,
-        breaker=status.breaker,
-        retry_after=None if status.retry_after is None else round(status.retry_after, 3),
-    )
+    rounded = None if status.retry_after is None else round(status.retry_after, 3)
+    return msgspec.convert(replace(status, retry_after=rounded), PolicyView, from_attributes=True)
 
 
 def _status(health: Health) -> Literal["unknown", "ok", "failing"]:

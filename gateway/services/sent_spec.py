@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from gateway.domain.requests import CreateBrowser, CreateDurable, CreateRequest, EphemeralLaunch, ProfileLaunch
-from gateway.domain.runtime import BrowserPart, ConfigDocument, Launch, Proxy, Runtime
+from gateway.domain.runtime import ConfigDocument, Launch, Proxy, Runtime
 from gateway.ports.redaction import without_secrets
 
 
@@ -86,10 +86,8 @@ def is_outdated(runtime: Runtime, spec: Spec) -> bool:
 def leaves_out(runtime: Runtime) -> bool:
     """Whether the provider does not report a value that a create may have sent."""
     browser = runtime.browser
-    return runtime.labels is None if browser is None else _browser_leaves_out(browser) or runtime.labels is None
-
-
-def _browser_leaves_out(browser: BrowserPart) -> bool:
+    if runtime.labels is None or browser is None:
+        return runtime.labels is None
     launch = browser.launch
     return browser.driver is None or launch is None or None in msgspec.structs.astuple(launch)
 

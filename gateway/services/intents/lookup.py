@@ -3,7 +3,6 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 from gateway.domain.conclusions import Matches
@@ -14,6 +13,7 @@ from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateRequest
 from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
+from gateway.ports.error_mapping import http_date
 from gateway.ports.provider import Deduplication, Seen
 from gateway.services.fleet import Fleet
 from gateway.services.intents.targets import ResolvedTarget
@@ -136,10 +136,5 @@ def _moment(text: str | None) -> float | None:
 
 def moment_of_header(text: str | None) -> float | None:
     """The provider's time of a response, from its ``Date`` header: Unix time, to the second; None if unreadable."""
-    if text is None:
-        return None
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    moment = http_date(text or "")
+    return None if moment is None else moment.timestamp()
