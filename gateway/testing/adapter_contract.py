@@ -18,12 +18,13 @@ from gateway.domain.pages import ListFilter, ProviderQuery
 from gateway.domain.runtime import ENCODER, PARTS, Runtime
 from gateway.domain.values import State, is_uuid
 from gateway.ports.provider import Deduplication, SupportsDelete
-from gateway.ports.transport import Call, Transport, UpstreamRequest, UpstreamResponse
+from gateway.ports.transport import Call, UpstreamRequest, UpstreamResponse
+from gateway.ports.wrapping import WrappingTransport
 from gateway.testing.adapter_abilities import AbilityContract
 from gateway.testing.adapter_creates import CreateContract
 from gateway.testing.adapter_failures import FailureContract
 from gateway.testing.adapter_rows import RowContract
-from gateway.testing.adapter_subject import AdapterUnderTest, Setup, Subject, expecting, setups, subject_of
+from gateway.testing.adapter_subject import AdapterUnderTest, Setup, Subject, expecting, pages, setups, subject_of
 
 __all__ = ["AdapterContract", "Setup", "Subject", "setups", "subject_of"]
 
@@ -204,35 +205,21 @@ def _identity(runtime: Runtime) -> tuple[Any, ...]:
 
 async def _names(subject: Subject, wanted: ListFilter) -> Sequence[str]:
     """The names over all pages."""
-    names: list[str] = []
-    cursor = None
-    for _ in range(50):
-        query = ProviderQuery(scope=subject.scope, filter=wanted, cursor=cursor)
-        page = await subject.adapter.list(query, subject.call())
-        names += [runtime.name or "" for runtime in page.items]
-        cursor = page.next_cursor
-        if cursor is None:
-            return names
-    raise AssertionError("the pages do not end")
+    query = ProviderQuery(scope=subject.scope, filter=wanted)
+    return [row.name or "" async for page in pages(subject.adapter, query, subject.call()) for row in page.items]
 
 
 _CANARY: Final = "hunter2-of-a-later-version"
 
 
-class _LaterVersion(Transport):
+class _LaterVersion(WrappingTransport):
     """A transport to a later version of the provider: every object with a status has an unknown one, and further
     members, two of which are secrets."""
 
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-
     async def send(self, request: UpstreamRequest, call: Call) -> UpstreamResponse:
-        response = await self._transport.send(request, call)
+        response = await self.inner.send(request, call)
         body = msgspec.json.encode(_of_later_version(msgspec.json.decode(response.body)))
         return UpstreamResponse(response.status, response.headers, body)
-
-    async def close(self) -> None:
-        await self._transport.close()
 
 
 def _of_later_version(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """The part of the adapter contract about the create promise: what is sent, what a look-up by name finds, what a refusal
 proves (``docs/creates.md``)."""
 
+from functools import partial
 from itertools import product
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from gateway.domain.runtime import ENCODER, Runtime
 from gateway.domain.values import Kind, State
 from gateway.ports.provider import Created, Deduplication, Seen, SupportsReset, SupportsStop, WireCreate
 from gateway.ports.transport import Call, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
+from gateway.ports.wrapping import WrappingTransport
 from gateway.testing.adapter_failures import PAGE, READS
 from gateway.testing.adapter_subject import Subject, expecting
 
@@ -52,12 +54,12 @@ class CreateContract:
 
     async def test_a_create_is_sent_as_written(self, subject: Subject) -> None:
         """Byte for byte, also if an older version wrote it; with the idempotency key if the provider knows keys."""
-        recorder = _Recorder()
-        adapter = subject.make(wrap=recorder.around)
+        requests: list[UpstreamRequest] = []
+        adapter = subject.make(wrap=partial(_Recorder, requests))
         wire = adapter.wire_create(subject.create_request("one"), subject.scope, marker=_MARKER)
         older = WireCreate(wire.body + b"\n", wire.query)
         await adapter.send_create(older, subject.scope, subject.call(), idempotency_key=_KEY)
-        (sent,) = recorder.sent
+        (sent,) = requests
         assert (sent.operation, sent.body, tuple(sent.query)) == (Operation.CREATE, older.body, older.query)
         by_key = adapter.deduplication is Deduplication.BY_KEY
         assert list(sent.headers.values()).count(_KEY) == by_key
@@ -65,11 +67,11 @@ class CreateContract:
 
     async def test_a_create_without_a_key_sends_none(self, subject: Subject) -> None:
         """The header for idempotency keys is absent."""
-        recorder = _Recorder()
-        adapter = subject.make(wrap=recorder.around)
+        requests: list[UpstreamRequest] = []
+        adapter = subject.make(wrap=partial(_Recorder, requests))
         wire = adapter.wire_create(subject.create_request("one"), subject.scope)
         await adapter.send_create(wire, subject.scope, subject.call())
-        assert "idempotency-key" not in {name.lower() for name in recorder.sent[0].headers}
+        assert "idempotency-key" not in {name.lower() for name in requests[0].headers}
 
     async def test_a_marker_is_read_back_by_a_look_up_and_shown_nowhere_else(self, subject: Subject) -> None:
         """An adapter without ``marks_creates`` does not send it, and its look-ups return none."""
@@ -186,20 +188,13 @@ async def _got(subject: Subject, created: Created) -> Runtime:
     return await subject.adapter.get(subject.adapter.reference(created.runtime), subject.call())
 
 
-class _Recorder(Transport):
-    """Records the requests that are sent through it."""
+class _Recorder(WrappingTransport):
+    """Appends the requests that are sent through it to a list."""
 
-    def __init__(self) -> None:
-        self.sent: list[UpstreamRequest] = []
-
-    def around(self, transport: Transport) -> "_Recorder":
-        """Record the requests to this transport."""
-        self._transport = transport
-        return self
+    def __init__(self, sent: list[UpstreamRequest], inner: Transport) -> None:
+        super().__init__(inner)
+        self._sent = sent
 
     async def send(self, request: UpstreamRequest, call: Call) -> UpstreamResponse:
-        self.sent.append(request)
-        return await self._transport.send(request, call)
-
-    async def close(self) -> None:
-        await self._transport.close()
+        self._sent.append(request)
+        return await self.inner.send(request, call)

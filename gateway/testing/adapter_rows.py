@@ -9,7 +9,8 @@ from gateway.domain.errors import ProviderBadResponse
 from gateway.domain.operations import Operation
 from gateway.domain.pages import ListFilter, ProviderQuery, UnreadableRow
 from gateway.ports.transport import Call, Transport, UpstreamRequest, UpstreamResponse
-from gateway.testing.adapter_subject import Subject, expecting
+from gateway.ports.wrapping import WrappingTransport
+from gateway.testing.adapter_subject import Subject, expecting, pages
 
 _CANARY: Final = "hunter2-of-an-odd-row"
 _PLACEHOLDER: Final = "where-the-raw-json-goes"
@@ -119,15 +120,10 @@ async def _list_all(
     adapter, call = _damaged(subject, damage), subject.call()
     names: list[str] = []
     unreadable: list[UnreadableRow] = []
-    cursor = None
-    for _ in range(50):
-        page = await adapter.list(ProviderQuery(scope=subject.scope, cursor=cursor), call)
+    async for page in pages(adapter, ProviderQuery(scope=subject.scope), call):
         names += [runtime.name or "" for runtime in page.items]
         unreadable += page.unreadable
-        cursor = page.next_cursor
-        if cursor is None:
-            return names, unreadable, call
-    raise AssertionError("the pages do not end")
+    return names, unreadable, call
 
 
 def _damaged(subject: Subject, damage: tuple[Callable[[Row], Any], bytes], *, everywhere: bool = False) -> Any:
@@ -142,31 +138,28 @@ def _texts(row: Any) -> Any:
     return str(row) if isinstance(row, int | float) and not isinstance(row, bool) else row
 
 
-class _OddRow(Transport):
+class _OddRow(WrappingTransport):
     """A transport to a provider that lists the runtime ``odd`` in an unreadable form. With ``everywhere`` its lists
     hold that runtime whatever name they are narrowed to."""
 
     def __init__(self, transport: Transport, change: Callable[[Row], Any], raw: bytes, *, everywhere: bool) -> None:
-        self._transport = transport
+        super().__init__(transport)
         self._change = change
         self._raw = raw
         self._everywhere = everywhere
 
     async def send(self, request: UpstreamRequest, call: Call) -> UpstreamResponse:
         if request.operation is not Operation.LIST:
-            return await self._transport.send(request, call)
+            return await self.inner.send(request, call)
         if self._everywhere:
             request = _unnarrowed(request)
-        response = await self._transport.send(request, call)
+        response = await self.inner.send(request, call)
         page = msgspec.json.decode(response.body)
         for member, rows in page.items():
             if isinstance(rows, list):
                 page[member] = [self._change(row) if _ODD in row.values() else row for row in rows]
         body = msgspec.json.encode(page).replace(f'"{_PLACEHOLDER}"'.encode(), self._raw or b"null")
         return UpstreamResponse(response.status, response.headers, body)
-
-    async def close(self) -> None:
-        await self._transport.close()
 
 
 def _unnarrowed(request: UpstreamRequest) -> UpstreamRequest:

@@ -5,14 +5,14 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any, ClassVar, Final, TypeVar
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.operations import Operation
-from gateway.domain.pages import ProviderQuery
+from gateway.domain.pages import ProviderPage, ProviderQuery
 from gateway.domain.requests import CREATE_REQUESTS, CreateRequest, StartRequest
 from gateway.domain.runtime import Runtime
 from gateway.domain.validation import validate
@@ -206,6 +206,17 @@ class Subject:
             await adapter.list(ProviderQuery(scope=self.scope), call)
         else:
             await adapter.get(RuntimeRef(self.scope, _MISSING_ID, "faulty"), call)
+
+
+async def pages(adapter: ProviderAdapter[Any], query: ProviderQuery, call: Call) -> AsyncIterator[ProviderPage]:
+    """The pages of a list. Raises ``AssertionError`` if there are more than 50."""
+    for _ in range(50):
+        page = await adapter.list(query, call)
+        yield page
+        if page.next_cursor is None:
+            return
+        query = replace(query, cursor=page.next_cursor)
+    raise AssertionError("the pages do not end")
 
 
 @contextmanager

@@ -7,9 +7,9 @@ from typing import Final
 from multidict import istr
 
 from gateway.ports.transport import Attempt, Call, Phase, Transport, UpstreamRequest, UpstreamResponse
+from gateway.ports.wrapping import WrappingTransport
 from gateway.telemetry.logs import Event, Logger
 from gateway.telemetry.metrics import Metrics
-from gateway.upstream.wrapping import WrappingTransport
 
 _REQUEST_ID: Final = istr("X-Request-ID")
 _LABELS: Final = {phase: phase.label for phase in Phase}

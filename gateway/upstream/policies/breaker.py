@@ -15,8 +15,8 @@ from gateway.ports.transport import (
     UpstreamResponse,
     WorkStatus,
 )
+from gateway.ports.wrapping import WrappingTransport
 from gateway.upstream.policies.breaker_state import Circuit, State
-from gateway.upstream.wrapping import WrappingTransport
 
 _PROVIDER_FAULTS: Final = frozenset({"refused", "dns", "tls", "timeout", "disconnected", "cut_short", "unreadable"})
 """Failures of the provider or the network; the others concern the request itself, or are the gateway's own."""

@@ -17,10 +17,10 @@ from gateway.ports.transport import (
     UpstreamResponse,
     WorkStatus,
 )
+from gateway.ports.wrapping import WrappingTransport
 from gateway.upstream.policies.breaker import circuit_open
 from gateway.upstream.policies.breaker_state import Circuit
 from gateway.upstream.policies.bulkhead_slots import SlotPool, Wait
-from gateway.upstream.wrapping import WrappingTransport
 
 RETRY_AFTER: Final = 1.0
 """Seconds to suggest to a refused caller; when a slot will be free cannot be known."""

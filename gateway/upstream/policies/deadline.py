@@ -7,8 +7,8 @@ from typing import Final
 from gateway.domain.operations import TRAITS, Operation
 from gateway.ports.clock import Clock
 from gateway.ports.transport import Call, Phase, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
+from gateway.ports.wrapping import WrappingTransport
 from gateway.upstream.deadlines import Deadlines
-from gateway.upstream.wrapping import WrappingTransport
 
 GRACE: Final = 0.05
 """Seconds that a transport has after its deadline to report how far it got, before it is cancelled."""

@@ -12,6 +12,7 @@ from gateway.domain.values import WorkClass
 from gateway.ports.policies import PolicySettings
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Phase, Transport, TransportFailure, UpstreamResponse
+from gateway.ports.wrapping import WrappingTransport
 from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.policies import guarded
@@ -19,7 +20,6 @@ from gateway.upstream.policies.breaker import Breaker
 from gateway.upstream.policies.bulkhead import Bulkhead
 from gateway.upstream.policies.deadline import Deadline
 from gateway.upstream.policies.retry import Retry
-from gateway.upstream.wrapping import WrappingTransport
 from tests.unit.upstream.policies.simulation import LoopClock, ScriptedTransport, call, outcome_of, request, simulated
 
 
