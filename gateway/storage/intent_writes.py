@@ -72,7 +72,7 @@ _INSERT: Final = (
     f" ON CONFLICT DO NOTHING RETURNING {COLUMNS}"
 )
 _DUE: Final = (
-    f"SELECT {COLUMNS} FROM intents WHERE due_at <= (SELECT {{now}})"
+    "SELECT id FROM intents WHERE due_at <= (SELECT {now})"
     " AND (lease_until IS NULL OR lease_until <= (SELECT {now})) ORDER BY due_at LIMIT $1{unlocked_only}"
 )
 _DECIDED: Final = (
@@ -232,7 +232,7 @@ def decide(
 
 def claim_due(holder: str, lease: float, limit: int) -> Steps[Sequence[Intent]]:
     """See :meth:`gateway.ports.store.Store.claim_due`."""
-    ids = [intent_of(row).id for row in (yield Statement(_DUE, (limit,)))]
+    ids = [row[0] for row in (yield Statement(_DUE, (limit,)))]
     if not ids:
         return Rollback([])
     rows = yield Statement(

@@ -5,7 +5,7 @@ is deterministic. The rows are lost with the process. No gateway runs on this st
 """
 
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from types import GeneratorType
 from typing import Any, Final, TypeAlias, TypeVar, cast
@@ -20,9 +20,9 @@ from gateway.storage.sqlite_thread import drive
 
 T = TypeVar("T")
 
-OnCall: TypeAlias = Callable[[str, bool], Awaitable[None]]
+OnCall: TypeAlias = Callable[[str, bool], Awaitable[None] | None]
 """Called with the name of an operation: before it runs (False), and after its commit but before its caller receives the
-result (True). It may wait, and it may raise :class:`StoreUnavailable`.
+result (True). It may wait, and it may raise :class:`StoreUnavailable`. None: there is nothing to wait for.
 
 The name is that of the generator function in :mod:`gateway.storage.intent_writes` or
 :mod:`gateway.storage.intent_reads` (and beside them); that of :meth:`MemoryStore.ping` is ``ping``."""
@@ -36,23 +36,25 @@ class MemoryDatabase:
 
     def __init__(self) -> None:
         self._now = now = [0.0]
-        self._known: dict[str, tuple[Row, Intent]] = {}
+        self._rows: dict[str, tuple[Row, Intent]] = {}
+        self._intents: dict[str, Intent] = {}
         self._read_at = 0
         self._connection = _connect()
         # Not a clock's own function: it may refer to this object, and no garbage collector sees a cycle through SQLite.
-        self._connection.create_function("rtgw_now", 0, lambda: now[0])
+        self._connection.create_function("rtgw_now", 0, lambda: now[0], deterministic=True)
         _template().backup(self._connection)
         finalize(self, self._connection.close)
 
     @property
-    def intents(self) -> dict[str, Intent]:
+    def intents(self) -> Mapping[str, Intent]:
         """All intents by id, oldest first. An unchanged intent is the same object on each read."""
         if self._read_at != self._connection.total_changes:
             rows = self._connection.execute(_ALL).fetchall()
-            known = ((row, self._known.get(row[0])) for row in rows)
-            self._known = {row[0]: old if old and old[0] == row else (row, intent_of(row)) for row, old in known}
+            known = ((row, self._rows.get(row[0])) for row in rows)
+            self._rows = {row[0]: old if old and old[0] == row else (row, intent_of(row)) for row, old in known}
+            self._intents = {intent_id: intent for intent_id, (_, intent) in self._rows.items()}
             self._read_at = self._connection.total_changes
-        return {intent_id: intent for intent_id, (_, intent) in self._known.items()}
+        return self._intents
 
     def clear(self) -> None:
         """Delete all rows, which takes a tenth of the time of a new database."""
@@ -123,9 +125,11 @@ class MemoryStore(SqlStore):
         if self._on_call is None:
             return self.database.run(operation, self._clock(), writes=writes)
         name = name or cast("GeneratorType[Any, Any, Any]", operation()).__name__
-        await self._on_call(name, False)
+        if (before := self._on_call(name, False)) is not None:
+            await before
         result = self.database.run(operation, self._clock(), writes=writes)
-        await self._on_call(name, True)
+        if (after := self._on_call(name, True)) is not None:
+            await after
         return result
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -135,7 +136,7 @@ class SimulatedAdapter(ProviderAdapter[ProviderSettings]):
         return outcome
 
     def _date(self) -> str:
-        return format_datetime(datetime.fromtimestamp(self.upstream.now(), UTC), usegmt=True)
+        return _http_date(int(self.upstream.now()))
 
     def _marker(self, made: Made) -> str | None:
         return made.sent.marker if made.sent is not None else None
@@ -151,6 +152,11 @@ class SimulatedAdapter(ProviderAdapter[ProviderSettings]):
             state=made.state,
             created_at=datetime.fromtimestamp(made.at, UTC).isoformat(),
         )
+
+
+@lru_cache
+def _http_date(second: int) -> str:
+    return format_datetime(datetime.fromtimestamp(second, UTC), usegmt=True)
 
 
 def _give_up(response: "asyncio.Future[Any]") -> None:

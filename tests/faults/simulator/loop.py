@@ -9,7 +9,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from contextvars import Context, ContextVar
+from contextvars import Context, ContextVar, copy_context
 from itertools import count
 from typing import Any, Final, TypeVar, TypeVarTuple
 
@@ -32,6 +32,28 @@ OUTSIDE: Final = Process("outside")
 REPLICA: ContextVar[Process] = ContextVar("REPLICA", default=OUTSIDE)
 
 
+class _Handle(asyncio.TimerHandle):
+    """A callback, without the debug mode of asyncio's own handles: a run makes hundreds of them."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        loop: asyncio.AbstractEventLoop,
+        context: Context | None,
+    ) -> None:
+        self._when, self._callback, self._args, self._loop = when, callback, args, loop
+        self._context = copy_context() if context is None else context
+        self._cancelled = False
+        self._source_traceback = None
+
+    def cancel(self) -> None:
+        self._cancelled = True
+
+
 class SimulatedLoop(asyncio.AbstractEventLoop):
     """The part of an event loop that tasks, futures, locks and timeouts need.
 
@@ -42,8 +64,8 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self.now = 0.0
         self.unhandled: list[dict[str, Any]] = []
         self.tasks: list[asyncio.Task[Any]] = []
-        self._ready: deque[asyncio.Handle] = deque()
-        self._timers: list[tuple[float, int, asyncio.TimerHandle, Process]] = []
+        self._ready: deque[_Handle] = deque()
+        self._timers: list[tuple[float, int, _Handle, Process]] = []
         self._order = count()
 
     @contextmanager
@@ -60,7 +82,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         ready = self._ready
         while ready:
             handle = ready.popleft()
-            if not handle.cancelled():
+            if not handle._cancelled:
                 handle._run()
 
     def next_timer(self) -> float | None:
@@ -75,7 +97,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     def advance(self, moment: float) -> None:
         """Set the time, and fire in order the timers that are due by then."""
         self.now = max(self.now, moment)
-        waiting: list[tuple[float, int, asyncio.TimerHandle, Process]] = []
+        waiting: list[tuple[float, int, _Handle, Process]] = []
         while self._timers and self._timers[0][0] <= self.now:
             timer = heapq.heappop(self._timers)
             *_, handle, process = timer
@@ -115,7 +137,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     def call_soon(
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = _Handle(self.now, callback, args, self, context)
         self._ready.append(handle)
         return handle
 
@@ -127,12 +149,9 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     def call_at(
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        handle = _Handle(when, callback, args, self, context)
         heapq.heappush(self._timers, (when, next(self._order), handle, REPLICA.get()))
         return handle
-
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """``TimerHandle.cancel`` calls this. Nothing to do: a cancelled timer is skipped when it is due."""
 
     def create_future(self) -> "asyncio.Future[Any]":
         return asyncio.Future(loop=self)

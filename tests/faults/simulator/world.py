@@ -179,9 +179,10 @@ class World:
         self._ticks += 1
         return START + self.loop.now + self.scenario.clocks[0] + self._ticks * 1e-6
 
-    async def _on_store(self, call: str, done: bool) -> None:
-        if call not in _WRITES:
-            return
+    def _on_store(self, call: str, done: bool) -> Awaitable[None] | None:
+        return self._around_write(call, done) if call in _WRITES else None
+
+    async def _around_write(self, call: str, done: bool) -> None:
         if done and not self.ledger.changed(REPLICA.get()):
             return
         result = await self.scheduler.wait(f"{call}{' is done' if done else ''}", faults=("unavailable",))
