@@ -141,11 +141,15 @@ def demo(port: int, api_key: str | None) -> None:
 def emulate(api: str, host: str, port: int, token: str, personality: tuple[str, ...]) -> None:
     """Run a server that behaves like a provider API, for tests and experiments.
 
-    Requests to /__faults make it fail on purpose.
+    Requests to /__faults make it fail on purpose: POST adds a rule, or a list of rules, GET shows them and the names
+    of all faults, DELETE removes them. Faults are delays, statuses, closed connections, damaged answers, late and
+    repeated commits, lagging reads (list_lag, …), the answer of another request (other_answer) and an answer with
+    another name or scope (other_name); those with "_after" at the end happen after the commit.
 
     \b
     Examples:
       runtime-gateway emulate durable
+      curl localhost:8090/__faults -d '{"operation": "create", "fault": "other_answer_after", "times": 1}'
       runtime-gateway emulate bctrl --port 0 --personality live_alias=return
     """
     from gateway.app import plugins

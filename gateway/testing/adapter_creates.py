@@ -93,6 +93,28 @@ class CreateContract:
         (seen,) = await subject.adapter.find_with_markers(subject.scope, "one", subject.call())
         assert seen.marker is None
 
+    async def test_an_answer_to_another_create_is_not_taken_for_its_own(self, subject: Subject) -> None:
+        """Whether the create was committed or not, its name or its scope shows that the answer is another's."""
+        adapter, scope = subject.adapter, await subject.adapter.canonical_scope(subject.scope, subject.call())
+        await subject.create("another")
+        parts = [{"part": part} for part in subject.emulator.members if part != "id"]
+        rules = [
+            {"fault": fault + when, **more}
+            for fault, mores in (("other_answer", [{}]), ("other_name", parts))
+            for more in mores
+            for when in ("", "_after")
+        ]
+        for number, rule in enumerate(rules):
+            subject.fault(**rule, operation="create", times=1)
+            request = subject.create_request(f"one-{number}")
+            created = await adapter.create(request, subject.scope, subject.call())
+            assert subject.emulator.faults.fired[rule["fault"]], f"{rule} did not fire"
+            assert not adapter.answers_create(created.runtime, f"one-{number}", scope), f"{rule} was taken for the own"
+            own = [made.id for made in subject.emulator.made() if made.name == f"one-{number}"]
+            assert len(own) == rule["fault"].endswith("_after")
+        created = await adapter.create(subject.create_request("last"), subject.scope, subject.call())
+        assert adapter.answers_create(created.runtime, "last", scope)
+
     async def test_a_look_up_finds_every_runtime_of_the_name(self, subject: Subject) -> None:
         """This includes a second one, which a provider may make of one request, and none of another name."""
         await subject.create("another")

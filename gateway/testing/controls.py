@@ -5,7 +5,8 @@
 ``GET /__stats``         counts: requests and commits per operation, what exists, faults fired, waiting calls
 ``GET /__runtimes``      the runtimes that exist (``?name=`` filters): ``{"items": [...]}`` of ``exchange.Made``
 ``POST /__reset``        deletes all runtimes, rules, records and counts
-``POST /__faults``       adds a rule or a list of rules (``gateway.testing.faults``); GET lists and DELETE removes them
+``POST /__faults``       adds a rule or a list of rules (``gateway.testing.faults``); GET lists and DELETE removes them;
+                         both also list the names of all operations and all faults
 ``POST /__release``      continues held calls and shows what lags (``?operation=``: only its held calls)
 =======================  =====================================================================================
 """
@@ -17,7 +18,7 @@ from typing import Any, Final, Protocol
 from aiohttp import web
 
 from gateway.testing.exchange import Made
-from gateway.testing.faults import BadRule, Faults, parse_rules
+from gateway.testing.faults import STAGES, BadRule, Faults, parse_rules
 from gateway.testing.recording import RequestLog, parse_json
 
 PREFIX: Final = "/__"
@@ -95,7 +96,12 @@ class _Controls:
 
     def _rules(self, status: int) -> web.Response:
         faults = self._emulator.faults
-        body = {"items": faults.shown(), "fired": dict(faults.fired), "operations": self._operations}
+        body = {
+            "items": faults.shown(),
+            "fired": dict(faults.fired),
+            "operations": self._operations,
+            "faults": sorted(STAGES),
+        }
         return web.json_response(body, status=status)
 
 

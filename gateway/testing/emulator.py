@@ -14,14 +14,25 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 from aiohttp import web
 
 from gateway.testing import controls
 from gateway.testing.delivery import disconnect, mangle, respond
 from gateway.testing.exchange import Answer, Call, Made, Refusal, Route
-from gateway.testing.faults import Delay, Faults, Lag, Late, Rule, Stage, Status
+from gateway.testing.faults import (
+    MIXED_UP,
+    ONLY_AFTER_COMMIT,
+    Delay,
+    Faults,
+    Lag,
+    Late,
+    Rule,
+    Stage,
+    Status,
+)
+from gateway.testing.mixed_up import AnswerLog, Members
 from gateway.testing.recording import Received, RequestLog, body_of
 from gateway.testing.waiting import Gate, Unseen, Watch
 
@@ -34,7 +45,9 @@ _CLIENT_CHECK: Final = 0.1  # seconds; aiohttp does not notify a handler when it
 
 class Emulator(ABC):
     """Base of all emulators. ``now`` returns seconds since the epoch; ``sleep`` implements the delays. The latest
-    ``kept_requests`` requests are kept."""
+    ``kept_requests`` requests are kept. ``members`` names the members of a runtime in this API's JSON."""
+
+    members: ClassVar[Members] = {"id": "id", "name": "name"}
 
     def __init__(
         self,
@@ -54,6 +67,7 @@ class Emulator(ABC):
         self.waiting = 0
         self.operations: Mapping[web.AbstractRoute, str] = {}
         self._sleep = sleep
+        self._answers = AnswerLog(self.members)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stopping = asyncio.Event()
 
@@ -108,6 +122,7 @@ class Emulator(ABC):
         self.requests.clear()
         self.committed.clear()
         self.creates = 0
+        self._answers.clear()
         self.release()
         self.clear()
 
@@ -188,19 +203,25 @@ class Emulator(ABC):
     async def _perform(self, route: Route, call: Call) -> tuple[Answer, Rule | None]:
         """Commit, with the faults around the commit. Runs in its own task, which outlives the request."""
         await self._wait(call.operation, Stage.WAIT_BEFORE)
-        end = next(self.faults.firing(call.operation, Stage.END_BEFORE), None)
+        befores = self.faults.firing(call.operation, Stage.END_BEFORE, lambda rule: self._applies(rule, call))
+        end = next(befores, None)
         if end is not None:
             if isinstance(end, Late):
                 self._run_in_background(self._commit_late(route, call, end))
-            return self._ended(Answer(503), end)
+            return self._ended(call, Answer(503), end)
         answer = self._commit(route, call)
+        if answer.status < 400:
+            self._answers.add(call, answer)
         await self._wait(call.operation, Stage.WAIT_AFTER)
-        committed = answer.status < 400
-        ends = self.faults.firing(
-            call.operation, Stage.END_AFTER, lambda rule: committed or rule.fault != "status_after"
-        )
-        end = next(ends, None)
-        return (answer, None) if end is None else self._ended(answer, end)
+        afters = self.faults.firing(call.operation, Stage.END_AFTER, lambda rule: self._applies(rule, call, answer))
+        end = next(afters, None)
+        return (answer, None) if end is None else self._ended(call, answer, end)
+
+    def _applies(self, rule: Rule, call: Call, answer: Answer | None = None) -> bool:
+        """Whether a rule can fire on a call, whose commit had this answer."""
+        if answer is not None and answer.status >= 400 and rule.fault in ONLY_AFTER_COMMIT:
+            return False
+        return rule.fault not in MIXED_UP or self._answers.mixed_up(rule, call, answer) is not None
 
     def _run_in_background(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         task = asyncio.create_task(work)
@@ -244,7 +265,9 @@ class Emulator(ABC):
         self.watch.changed()
         return answer
 
-    def _ended(self, answer: Answer, end: Rule) -> tuple[Answer, Rule | None]:
+    def _ended(self, call: Call, answer: Answer, end: Rule) -> tuple[Answer, Rule | None]:
+        if end.fault in MIXED_UP:
+            return self._answers.mixed_up(end, call, answer) or answer, None
         if not isinstance(end, Status):
             return answer, end
         wanted = {"Retry-After": end.retry_after, "Location": end.location}

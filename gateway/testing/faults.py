@@ -14,13 +14,18 @@ fires: ``times`` (on this many calls at most), ``probability`` (on each call, fr
 ``drop_before, drop_after``    close the connection without an answer; without or with the commit
 ``commit_twice``               commit, and again as if it were another call; the answer is that of the first commit
 ``half_body``                  commit, then close the connection in the middle of the answer's body
+``other_answer(_after)``       answer with that of another request of this operation; without or with the commit
+``other_name(_after)``         answer with another ``part`` than was sent: ``name`` (the default) or ``scope``. Without
+                               the commit the id is that of no runtime, with it that of the one that was made
 ``malformed_json, html``       commit, then answer with malformed JSON, or with an HTML page and ``status``
 ``list_lag, get_lag``          the next ``reads`` lists, or GETs of it, do not show what the call creates (without
                                ``reads``: until ``POST /__release``)
 =============================  =======================================================================================
 
 A call that the emulator refuses commits nothing: the faults that need a commit do not fire on it, but the faults of the
-answer (``drop_after``, ``half_body``, …) do.
+answer (``drop_after``, ``half_body``, …) do. ``other_answer``, ``other_answer_after`` and ``other_name`` fire only once
+another request of the operation has succeeded, and ``other_name`` and ``other_name_after`` only where the provider's
+answers contain the part.
 """
 
 import random
@@ -35,6 +40,7 @@ from gateway.domain.validation import Input
 
 Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 HttpStatus = Annotated[int, Field(ge=200, le=599)]
+Part = Literal["name", "scope"]
 
 
 class Stage(Enum):
@@ -101,6 +107,13 @@ class Lag(Rule):
     reads: Annotated[int, Field(ge=1)] | None = None
 
 
+class OtherName(Rule):
+    """Answer with another name or scope than was sent."""
+
+    fault: Literal["other_name", "other_name_after"]
+    part: Part = "name"
+
+
 class Plain(Rule):
     """The faults without parameters."""
 
@@ -114,6 +127,8 @@ class Plain(Rule):
         "commit_twice",
         "half_body",
         "malformed_json",
+        "other_answer",
+        "other_answer_after",
     ]
 
 
@@ -124,6 +139,8 @@ STAGES: Final = {
     "status": Stage.END_BEFORE,
     "drop_before": Stage.END_BEFORE,
     "commit_late": Stage.END_BEFORE,
+    "other_answer": Stage.END_BEFORE,
+    "other_name": Stage.END_BEFORE,
     "commit_twice": Stage.EFFECT,
     "list_lag": Stage.EFFECT,
     "get_lag": Stage.EFFECT,
@@ -135,10 +152,18 @@ STAGES: Final = {
     "half_body": Stage.END_AFTER,
     "malformed_json": Stage.END_AFTER,
     "html": Stage.END_AFTER,
+    "other_answer_after": Stage.END_AFTER,
+    "other_name_after": Stage.END_AFTER,
 }
 """Every fault, and when it takes effect."""
 
-_AnyRule = Annotated[Delay | Status | Late | Html | Lag | Plain, Field(discriminator="fault")]
+MIXED_UP: Final = frozenset({"other_answer", "other_answer_after", "other_name", "other_name_after"})
+"""The faults whose answer does not belong to the request."""
+
+ONLY_AFTER_COMMIT: Final = frozenset({"status_after", "other_answer_after", "other_name_after"})
+"""The faults of the answer that do not fire on a call that was refused."""
+
+_AnyRule = Annotated[Delay | Status | Late | Html | Lag | OtherName | Plain, Field(discriminator="fault")]
 _RULES: Final = TypeAdapter(list[_AnyRule])
 
 

@@ -26,8 +26,15 @@ MIX: Final[Sequence[tuple[float, Mapping[str, Any]]]] = (
     (0.025, {"fault": "half_body"}),
     (0.0125, {"fault": "html"}),
     (0.0125, {"fault": "html", "status": 200}),
+    (0.025, {"fault": "other_answer"}),
+    (0.025, {"fault": "other_answer_after"}),
+    (0.0125, {"fault": "other_name"}),
+    (0.0125, {"fault": "other_name_after"}),
+    (0.0125, {"fault": "other_name", "part": "scope"}),
+    (0.0125, {"fault": "other_name_after", "part": "scope"}),
 )
-"""The faults of the emulators, and the share of creates to which each is applied."""
+"""The faults of the emulators, and the share of creates to which each is applied. A scope is only changed at the
+providers whose responses contain it."""
 
 
 class Storm:
@@ -45,7 +52,8 @@ class Storm:
             for share, rule in MIX:
                 upstream.fault(**rule, probability=share, seed=self._chance.randrange(1 << 30))
         for index, (_, rule) in enumerate(MIX):
-            self._upstreams[index % len(self._upstreams)].fault(**rule, times=1)
+            able = [one for one in self._upstreams if rule.get("part", "name") in one.emulator.members]
+            able[index % len(able)].fault(**rule, times=1)
 
     def creates(self, count: int, word: str) -> Iterator[Create]:
         """``count`` creates with different keys, at the providers in turn. 10 % of them name no provider, and 20 % no
@@ -81,6 +89,7 @@ class Storm:
         fired: Counter[str] = Counter()
         for upstream in self._upstreams:
             for rule in upstream.emulator.faults.shown():
-                fired[" ".join(str(rule[part]) for part in ("fault", "status") if part in rule)] += rule["fired"]
+                name = " ".join(str(rule[part]) for part in ("fault", "status", "part") if part in rule)
+                fired[name] += rule["fired"]
             upstream.emulator.faults.end_all()
         return dict(fired)

@@ -119,6 +119,8 @@ def _workspace_uuid(workspace: str) -> str:
 class BctrlEmulator(Emulator):
     """The emulator of one account."""
 
+    members = {"id": "id", "name": "alias", "scope": "workspaceId"}
+
     def __init__(self, token: str, personality: Mapping[str, str], now: Callable[[], float]) -> None:
         super().__init__(now=now)
         self._credentials = f"Bearer {token}".encode()

@@ -38,6 +38,8 @@ _CREATE_ONLY: Final = frozenset({"name", "spaceId", "fromBrowser", "persona"})
 class BrowsersEmulator(Account):
     """The emulator of one account."""
 
+    members = {"id": "id", "name": "name", "scope": "spaceId"}
+
     def routes(self) -> Iterable[Route]:
         one = "/v1/browsers/{id}"
         yield Route("create", "POST", "/v1/browsers", self._write(self._create))

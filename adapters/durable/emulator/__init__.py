@@ -71,6 +71,8 @@ def create_emulator(
 class DurableEmulator(Platform):
     """The emulated API: the routes of runtimes, and those of the other modules."""
 
+    members = {"id": "id", "name": "key"}
+
     def routes(self) -> Iterable[Route]:
         """All routes of the API."""
         yield Route("create", "POST", WORKSPACE + "/runtimes", self._create)

@@ -49,7 +49,7 @@ class Shelf(Emulator):
             raise RuntimeError("an unforeseen case")
         name = body["name"] + ("-again" if call.repeated else "")
         self.things.append(name)
-        return Answer(201, {"name": name}, created=name)
+        return Answer(201, {"id": f"thing-{name}", "name": name}, created=name)
 
     def list(self, call: Call) -> Answer:
         hidden = call.unseen.in_list()
@@ -171,7 +171,7 @@ async def test_delay_uses_the_given_sleep(client: Client, sleeps: Sleeps) -> Non
     await client.emulator.until_waiting()
     assert (sleeps.requested, client.emulator.things) == ([30.0], [])
     sleeps.wake.set()
-    assert await pending == (201, {"name": "one"})
+    assert await pending == (201, {"id": "thing-one", "name": "one"})
 
 
 @pytest.mark.parametrize("fault", ["delay_before", "hold"])
@@ -254,7 +254,7 @@ async def test_status_fault_replaces_the_commit(client: Client) -> None:
         assert (response.status, response.headers["Retry-After"]) == (429, "7")
         assert await response.json() == {"oops": "Too fast.", "kind": "slow_down"}
     assert client.emulator.things == []
-    assert await client.create() == (201, {"name": "one"})
+    assert await client.create() == (201, {"id": "thing-one", "name": "one"})
 
 
 @pytest.mark.parametrize(
@@ -327,7 +327,7 @@ async def test_refused_call_does_not_fire_faults_that_need_a_commit(client: Clie
 
 async def test_call_can_commit_twice(client: Client) -> None:
     await client.fault("create", "commit_twice", times=1)
-    assert await client.create() == (201, {"name": "one"})
+    assert await client.create() == (201, {"id": "thing-one", "name": "one"})
     assert client.emulator.things == ["one", "one-again"]
     stats = await client.stats()
     assert (stats["creates_committed"], stats["committed"], stats["runtimes"]) == (2, {"create": 2}, 2)
@@ -345,6 +345,58 @@ async def test_malformed_json_is_complete_but_cannot_be_parsed(client: Client) -
     with pytest.raises(ValueError, match="delimiter"):
         await client.create()
     assert client.emulator.things == ["one"]
+
+
+async def test_call_is_answered_as_another_request_without_a_commit(client: Client) -> None:
+    await client.create("one")
+    await client.fault("create", "other_answer")
+    assert await client.create("two") == (201, {"id": "thing-one", "name": "one"})
+    assert client.emulator.things == ["one"]
+
+
+async def test_call_is_answered_as_another_request_after_the_commit(client: Client) -> None:
+    await client.create("one")
+    await client.fault("create", "other_answer_after")
+    assert await client.create("two") == (201, {"id": "thing-one", "name": "one"})
+    assert client.emulator.things == ["one", "two"]
+
+
+async def test_call_is_never_answered_as_another_request_with_the_answer_of_the_same_request(client: Client) -> None:
+    await client.fault("create", "other_answer", times=1)
+    assert [await client.create("one") for _ in range(2)] == [(201, {"id": "thing-one", "name": "one"})] * 2
+    assert (await client.stats())["faults_fired"] == {}
+    assert await client.create("two") == (201, {"id": "thing-one", "name": "one"})
+    assert (await client.stats())["faults_fired"] == {"other_answer": 1}
+
+
+async def test_answer_after_the_commit_has_the_own_id_and_another_name(client: Client) -> None:
+    await client.fault("create", "other_name_after", times=1)
+    assert await client.create("one") == (201, {"id": "thing-one", "name": "one-of-another"})
+    assert client.emulator.things == ["one"]
+
+
+async def test_answer_without_a_commit_has_the_id_of_nothing_and_another_name(client: Client) -> None:
+    await client.fault("create", "other_name", times=1)
+    await client.create("one")
+    status, body = await client.create("two")
+    assert (status, body["name"]) == (201, "two-of-another")
+    assert body["id"] not in {"thing-one", "thing-two"}
+    assert client.emulator.things == ["one"]
+
+
+@pytest.mark.parametrize("fault", ["other_name", "other_name_after"])
+async def test_part_that_the_answers_do_not_contain_is_not_changed(client: Client, fault: str) -> None:
+    await client.create("one")
+    await client.fault("create", fault, part="scope")
+    assert await client.create("two") == (201, {"id": "thing-two", "name": "two"})
+    assert (await client.stats())["faults_fired"] == {}
+
+
+@pytest.mark.parametrize("fault", ["other_answer_after", "other_name_after"])
+async def test_refused_call_is_not_answered_as_another_request(client: Client, fault: str) -> None:
+    await client.create("one")
+    await client.fault("create", fault)
+    assert (await client.call("POST", "/things", {}))[0] == 422
 
 
 async def test_html_refusal_hides_the_success(client: Client) -> None:
@@ -396,6 +448,12 @@ async def test_same_seed_gives_the_same_faults(client: Client) -> None:
     assert set(first) == {200, 500}
     assert await statuses(7) == first
     assert await statuses(8) != first
+
+
+async def test_faults_and_operations_are_listed(client: Client) -> None:
+    listed = (await client.call("GET", "/__faults"))[1]
+    assert (listed["items"], listed["operations"]) == ([], ["create", "get", "list"])
+    assert {"status", "other_answer", "other_answer_after", "other_name", "other_name_after"} < set(listed["faults"])
 
 
 async def test_ended_rules_do_not_fire(client: Client) -> None:

@@ -102,9 +102,10 @@ class Ledger:
     def received(self, outcome: Outcome) -> None:
         """Check a response that a client received."""
         assert outcome.response is not None
-        received = outcome.response.runtime.provider_id
-        names = [made.name for made in self._made() if made.id == received]
-        self._check(names == [outcome.client.name], f"a client received {received}, whose name is {names}")
+        runtime = outcome.response.runtime
+        names = [made.name for made in self._made() if made.id == runtime.provider_id]
+        own = names == [outcome.client.name] == [runtime.name]
+        self._check(own, f"a client received {runtime.provider_id} as {runtime.name}, whose name is {names}")
 
     def report(self) -> list[str]:
         """The intents in the store, and the runtimes at the providers."""

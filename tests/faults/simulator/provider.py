@@ -30,8 +30,9 @@ _ERRORS: Final[ErrorTable] = {
     (None, 403, None): errors.PermissionDenied,
     (None, 409, None): errors.AlreadyExists,
 }
-_BEFORE: Final = ("lost", "500", "429", "403", "html 403")
-_AFTER: Final = ("lost", "500", "429", "402", "409", "html 503", "garbage")
+_MIXED_UP: Final = ("another answer", "another name")
+_BEFORE: Final = ("lost", "500", "429", "403", "html 403", *_MIXED_UP)
+_AFTER: Final = ("lost", "500", "429", "402", "409", "html 503", "garbage", *_MIXED_UP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,17 +108,27 @@ class Upstream:
         try:
             arrives, leaves = f"the create arrives at {self.name}", f"the response leaves {self.name}"
             outcome = await self.scheduler.wait(arrives, faults=_BEFORE, delays=(DEADLINE + 1.0, late))
-            result: Any = self._commit(sent) if outcome == GO else _failure(outcome)
+            result: Any = self._commit(sent) if outcome == GO else self._instead(outcome, None)
             if outcome == GO:
                 outcome = await self.scheduler.wait(
                     leaves, faults=self._response_faults(), delays=(DEADLINE + 1.0,), needs=sent.by
                 )
                 if outcome != GO:
-                    result = _failure(outcome)
+                    result = self._instead(outcome, result)
         finally:
             self.in_flight -= 1
         if not response.done():
             response.set_result(result)
+
+    def _instead(self, fault: str, result: "tuple[Made, bool] | Exception | None") -> "tuple[Made, bool] | Exception":
+        """What a fault makes of the result of a create; None without a commit. The response of another create has a
+        runtime that this provider does not have. One with another name has the id of the create's own runtime, if it
+        has one."""
+        if fault not in _MIXED_UP:
+            return _failure(fault)
+        own = result[0] if isinstance(result, tuple) and fault == "another name" else None
+        mine = own.id if own is not None else f"{self.name}-theirs"
+        return Made(mine, "theirs", self.now(), None), True
 
     def _response_faults(self) -> Sequence[str]:
         """What may replace the response. Where a create by name is idempotent, a 409 means another body, so the create

@@ -142,11 +142,23 @@ class SendsAfterLeaseEnd(CarelessGateway):
 class ReturnsAnotherRuntime(CarelessGateway):
     """Returns a runtime that does not exist."""
 
-    broken: ClassVar[str] = "a client received one-99, whose name is"
+    broken: ClassVar[str] = "a client received one-99 as box, whose name is"
 
     async def create(self, client: Client) -> Created:
         created = await super().create(client)
         return Created(msgspec.structs.replace(created.runtime, provider_id="one-99"), created=True)
+
+
+class BelievesAnotherAnswer(CarelessGateway):
+    """Takes the response of another create for its own."""
+
+    broken: ClassVar[str] = r"a client received one-theirs as theirs, whose name is \[\]"
+
+
+class BelievesAnotherName(CarelessGateway):
+    """Takes a response with another name for its own."""
+
+    broken: ClassVar[str] = r"a client received one-0 as theirs, whose name is \['box'\]"
 
 
 _CARELESS = [
@@ -156,6 +168,8 @@ _CARELESS = [
     NeverSettles,
     SendsAfterLeaseEnd,
     ReturnsAnotherRuntime,
+    BelievesAnotherAnswer,
+    BelievesAnotherName,
 ]
 
 
