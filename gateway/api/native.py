@@ -34,7 +34,7 @@ from gateway.http.headers import interim_to_caller, is_websocket, to_caller, to_
 from gateway.http.in_flight import SAFE_METHODS
 from gateway.http.native_addresses import NativeAddresses
 from gateway.http.passed_on import PassedResponse, PassedStream, pass_interim
-from gateway.http.tunnel import tunnel
+from gateway.http.tunnel import Tunnel
 from gateway.ports.context import RequestContext
 from gateway.ports.error_mapping import transport_error
 from gateway.ports.native import WEBSOCKET
@@ -181,6 +181,7 @@ class _Forwarding:
         self._provider = provider
         self._upload = upload
         self._begun: web.StreamResponse | None = None
+        self._tunnel: Tunnel | None = None
         self._writing = False
 
     async def run(self, outgoing: NativeRequest, *, websocket: bool) -> web.StreamResponse:
@@ -241,7 +242,7 @@ class _Forwarding:
     async def _switch(
         self, response: IncomingResponse, headers: CIMultiDict[str], exchange: Exchange, *, asked: bool
     ) -> web.StreamResponse:
-        if not asked or not _is_websocket(response):
+        if not asked or response.headers.get(hdrs.UPGRADE, "").strip().lower() != "websocket":
             raise ProviderBadResponse(
                 f"The provider {self._provider.name} switched to a protocol that it was not asked for.",
                 failure=ProviderFailure(self._provider.name, status=response.status),
@@ -258,7 +259,8 @@ class _Forwarding:
             connection.write(data)
             await connection.drain()
 
-        await tunnel(self._request, out, response.pieces(), to_provider, exchange.moved)
+        self._tunnel = Tunnel(self._request, out, response.pieces(), to_provider, exchange.moved)
+        await self._tunnel.run(lambda: exchange.expired)
         return out
 
     async def _begin(self, out: web.StreamResponse) -> None:
@@ -283,7 +285,9 @@ class _Forwarding:
         transport = self._request.transport
         if transport is None:
             return ClientAborted()
-        if self._begun is not None:
+        if self._tunnel is not None and self._tunnel.is_closed:
+            transport.close()
+        elif self._begun is not None:
             _cut(transport, self._begun)
         if self._upload.error is not None:
             return self._upload.error
@@ -312,8 +316,3 @@ def _cut(transport: asyncio.Transport, begun: web.StreamResponse) -> None:
     if connection is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
-
-
-def _is_websocket(response: IncomingResponse) -> bool:
-    """Whether the provider accepted the upgrade to WebSocket."""
-    return response.status == 101 and response.headers.get(hdrs.UPGRADE, "").strip().lower() == "websocket"

@@ -110,6 +110,11 @@ class Exchange:
         target = origin.prefix + request.target
         return head_of(request.method, target if target.startswith("/") else "/" + target, headers.items())
 
+    @property
+    def expired(self) -> bool:
+        """Whether nothing moved for too long."""
+        return self._timeout.expired()
+
     def moved(self) -> None:
         """Something passed, in either direction: the time without movement starts again."""
         self._deadline = self._loop.time() + self._limit

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, WSMsgType, web
 
+from gateway.http import tunnel
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.testing.servers import running
+from tests.component.api.conftest import reset
 
 KEY = "a-key-of-a-shop-1234"
 UPGRADE = (
@@ -18,7 +20,15 @@ SWITCH = (
     b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\nSet-Cookie: a=b\r\n\r\n"
 )
+FRAME = b"\x82\x09a message"
+CLOSE = b"\x88\x02\x03\xe8"
 REQUEST = f"GET /native/raw/ws?x=1 HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {KEY}\r\n{UPGRADE}\r\n".encode()
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tunnel that ends waits as long as necessary for its two sides."""
+    monkeypatch.setattr(tunnel, "_CLOSING_SECONDS", 60.0)
 
 
 async def opened(gateway: Any, provider: Any) -> tuple[Any, Any, bytes]:
@@ -168,13 +178,99 @@ async def test_a_switch_to_another_protocol_is_a_bad_response(gateway: Any, prov
     assert (answer.status, answer.json["code"]) == (502, "provider_bad_response")
 
 
-async def test_an_idle_websocket_is_aborted_after_the_read_timeout(serve: Any, provider: Any) -> None:
+def shown(frame: bytes) -> tuple[bool, int, bytes]:
+    """Whether a close frame is masked, its code, and its reason."""
+    assert frame[0] == 0x88, frame
+    masked, size = bool(frame[1] & 0x80), frame[1] & 0x7F
+    key, payload = (frame[2:6], frame[6:]) if masked else (bytes(4), frame[2:])
+    assert len(payload) == size
+    payload = bytes(byte ^ key[index % 4] for index, byte in enumerate(payload))
+    return masked, int.from_bytes(payload[:2], "big"), payload[2:]
+
+
+@pytest.mark.usefixtures("patient")
+async def test_an_idle_websocket_ends_with_close_frames_after_the_read_timeout(serve: Any, provider: Any) -> None:
     gateway = await serve(native=[provider.settings(read_timeout=0.05)])
     connection, inbound, _ = await opened(gateway, provider)
+    inbound.send(FRAME)
+    connection.send(FRAME)
+    assert await connection.reader.readexactly(len(FRAME)) == FRAME
+    assert await inbound.reader.readexactly(len(FRAME)) == FRAME
+    idle = b"nothing was sent for too long"
+    assert shown(await connection.reader.readexactly(4 + len(idle))) == (False, 1001, idle)
+    assert shown(await inbound.reader.readexactly(8 + len(idle))) == (True, 1001, idle)
+    for side in (connection, inbound):
+        side.send(CLOSE)
+    assert await connection.closed()
     assert await inbound.gone()
+    assert (await gateway.logger.one("upstream"))["outcome"] == "timeout"
+
+
+async def test_an_idle_websocket_is_closed_when_a_side_does_not_return_the_close_frame(
+    serve: Any, provider: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tunnel, "_CLOSING_SECONDS", 0.05)
+    gateway = await serve(native=[provider.settings(read_timeout=0.05)])
+    connection, inbound, _ = await opened(gateway, provider)
+    assert shown(await connection.reader.read())[1] == 1001
+    assert shown(await inbound.rest())[1] == 1001
+
+
+async def test_an_idle_websocket_in_the_middle_of_a_frame_is_aborted(
+    serve: Any, provider: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tunnel, "_CLOSING_SECONDS", 0.05)
+    gateway = await serve(native=[provider.settings(read_timeout=0.05)])
+    connection, inbound, _ = await opened(gateway, provider)
+    inbound.send(FRAME[:-1])
+    connection.send(FRAME[:-1])
+    assert await connection.reader.readexactly(len(FRAME) - 1) == FRAME[:-1]
+    assert await inbound.rest() == FRAME[:-1]
     with pytest.raises(ConnectionResetError):
         await connection.reader.read()
-    assert (await gateway.logger.one("upstream"))["outcome"] == "timeout"
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("way", ["reset", "close"])
+async def test_a_caller_whose_provider_is_gone_receives_a_close_frame(gateway: Any, provider: Any, way: str) -> None:
+    connection, inbound, _ = await opened(gateway, provider)
+    inbound.send(FRAME)
+    assert await connection.reader.readexactly(len(FRAME)) == FRAME
+    reset(inbound.writer) if way == "reset" else inbound.writer.close()
+    gone = b"the provider ended the connection"
+    assert shown(await connection.reader.readexactly(4 + len(gone))) == (False, 1011, gone)
+    connection.send(CLOSE)
+    assert await connection.closed()
+
+
+@pytest.mark.usefixtures("patient")
+async def test_nothing_is_added_to_the_frame_in_which_the_provider_ended(gateway: Any, provider: Any) -> None:
+    connection, inbound, _ = await opened(gateway, provider)
+    inbound.send(FRAME[:-1])
+    inbound.writer.close()
+    connection.send(CLOSE)
+    assert await connection.reader.read() == FRAME[:-1]
+
+
+@pytest.mark.parametrize("first", ["caller", "provider"])
+async def test_nothing_is_added_to_a_close_frame_of_either_side(gateway: Any, provider: Any, first: str) -> None:
+    connection, inbound, _ = await opened(gateway, provider)
+    if first == "caller":
+        connection.send(CLOSE)
+        assert await inbound.reader.readexactly(len(CLOSE)) == CLOSE
+    else:
+        inbound.send(CLOSE)
+    inbound.writer.close()
+    assert await connection.reader.read() == (b"" if first == "caller" else CLOSE)
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("way", ["reset", "close"])
+async def test_when_the_caller_is_gone_the_provider_connection_is_closed(gateway: Any, provider: Any, way: str) -> None:
+    connection, inbound, _ = await opened(gateway, provider)
+    connection.reset() if way == "reset" else connection.writer.close()
+    assert await inbound.gone()
+    assert (await gateway.logger.one("request"))["status"] == 101
 
 
 async def test_a_caller_that_does_not_read_slows_the_provider(serve: Any, provider: Any) -> None:
@@ -192,9 +288,19 @@ async def test_a_caller_that_does_not_read_slows_the_provider(serve: Any, provid
     assert sent < most / 4
 
 
-async def test_the_shutdown_ends_websockets(gateway: Any, provider: Any) -> None:
-    """After the time that requests in flight have to finish."""
-    _, inbound, _ = await opened(gateway, provider)
+@pytest.mark.usefixtures("patient")
+async def test_the_shutdown_ends_websockets_with_close_frames(gateway: Any, provider: Any) -> None:
+    """After the time that requests in flight have to finish, and between two frames."""
+    connection, inbound, _ = await opened(gateway, provider)
+    inbound.send(FRAME[:5])
+    assert await connection.reader.readexactly(5) == FRAME[:5]
     ending = asyncio.create_task(gateway.runner.cleanup())
+    why = b"the gateway is shutting down"
+    assert shown(await inbound.reader.readexactly(8 + len(why))) == (True, 1001, why)
+    inbound.send(FRAME[5:] + FRAME + CLOSE)
+    assert await connection.reader.readexactly(len(FRAME) - 5) == FRAME[5:]
+    assert shown(await connection.reader.readexactly(4 + len(why))) == (False, 1001, why)
+    connection.send(CLOSE)
+    assert await connection.closed()
     assert await inbound.gone()
     await ending

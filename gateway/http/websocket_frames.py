@@ -1,0 +1,81 @@
+"""The frames of a WebSocket (RFC 6455, 5.2), as far as a tunnel has to know them."""
+
+import os
+from typing import Final
+
+GOING_AWAY: Final = 1001
+INTERNAL_ERROR: Final = 1011
+
+_CLOSE: Final = 8
+_LONGEST_HEAD: Final = 14
+_LENGTH_BYTES: Final = {126: 2, 127: 8}
+_MASKED: Final = 0x80
+_MOST_REASON_BYTES: Final = 123
+
+
+class FrameFollower:
+    """Follows the frames of one direction by their heads. Payloads are skipped, neither read nor copied.
+
+    ``closed``: a close frame has passed, after which nothing may follow.
+    """
+
+    __slots__ = ("_head", "_is_close", "_left", "closed")
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._head = b""  # of a frame whose head is incomplete
+        self._left = 0  # bytes of the payload
+        self._is_close = False
+
+    @property
+    def between(self) -> bool:
+        """Whether the last frame is complete and no other one has begun."""
+        return not self._left and not self._head
+
+    def follow(self, data: bytes) -> None:
+        """Advance over all of ``data``."""
+        position, size = 0, len(data)
+        while position < size:
+            position = self.follow_frame(data, position)
+
+    def follow_frame(self, data: bytes, start: int = 0) -> int:
+        """Advance to the end of the current frame, or to the end of ``data``. Returns the position."""
+        if not self._left:
+            known = len(self._head)
+            head = self._head + data[start : start + _LONGEST_HEAD - known]
+            size = _head_size(head)
+            if len(head) < size:
+                self._head = head
+                return len(data)
+            start += size - known
+            self._head = b""
+            self._left = _payload_size(head)
+            self._is_close = head[0] & 0x0F == _CLOSE
+        passed = min(self._left, len(data) - start)
+        self._left -= passed
+        self.closed = self.closed or (self._is_close and not self._left)
+        return start + passed
+
+
+def _head_size(head: bytes) -> int:
+    """The size of a head; too much for ``head`` itself while that does not show it."""
+    if len(head) < 2:
+        return 2
+    return 2 + _LENGTH_BYTES.get(head[1] & 0x7F, 0) + (4 if head[1] & _MASKED else 0)
+
+
+def _payload_size(head: bytes) -> int:
+    length = head[1] & 0x7F
+    extended = _LENGTH_BYTES.get(length, 0)
+    return int.from_bytes(head[2 : 2 + extended], "big") if extended else length
+
+
+def close_frame(code: int, reason: str, *, mask: bool) -> bytes:
+    """A close frame. A client masks its frames. A longer ASCII ``reason`` is cut to 123 bytes."""
+    payload = code.to_bytes(2, "big") + reason.encode()[:_MOST_REASON_BYTES]
+    first = bytes((0x80 | _CLOSE,))
+    if not mask:
+        return first + bytes((len(payload),)) + payload
+    key = os.urandom(4)
+    masked = bytes(byte ^ key[index % 4] for index, byte in enumerate(payload))
+    return first + bytes((_MASKED | len(payload),)) + key + masked
