@@ -16,11 +16,11 @@ from gateway.app.serving import listen, tune_gc, wait_for_stop_signal
 from gateway.domain.features import Feature
 from gateway.settings import (
     AuthSettings,
-    GatewayKey,
     HealthSettings,
     HttpSettings,
     ListenAddress,
     LogSettings,
+    PrincipalSettings,
     Settings,
     ShutdownSettings,
     StoreSettings,
@@ -62,7 +62,9 @@ def demo_settings(providers: dict[str, dict[str, Any]], *, port: int, api_key: s
     known = plugins()
     return Settings(
         http=HttpSettings(listen=f"{_HOST}:{port}"),
-        auth=AuthSettings(keys={"demo": GatewayKey.model_validate({"key": api_key})}),
+        auth=AuthSettings(
+            principals={"demo": PrincipalSettings.model_validate({"keys": [api_key], "scopes": ["admin"]})}
+        ),
         log=LogSettings(format="console"),
         health=HealthSettings(probe=False),  # emulators do not fail by themselves
         shutdown=ShutdownSettings(grace=2),

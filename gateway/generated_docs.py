@@ -12,7 +12,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, cast
 
+from gateway.api.native import ROUTE as NATIVE_ROUTE
+from gateway.api.routes import V1_ROUTES
 from gateway.app import plugins
+from gateway.domain.access import Permission
 from gateway.domain.errors import GatewayError, error_classes
 from gateway.domain.features import CreateFeature, Feature
 from gateway.domain.lifecycle import TRANSITIONS, Transition, Verb
@@ -173,6 +176,24 @@ def _member(body: Any, name: str) -> str:
     return str(body)
 
 
+def _access(known: Plugins) -> Iterator[str]:
+    """The permission that each call of each surface needs."""
+    yield from _head("call", "scope")
+    for route in V1_ROUTES:
+        yield _row(f"`{route.method} {route.path}`", _permission(route.permission))
+    for plugin in known.values():
+        if plugin.dialect is None:
+            continue
+        for spoken in plugin.dialect.routes:
+            path = f"`{spoken.method} /{plugin.dialect.prefix}{spoken.path}`"
+            yield _row(path, _permission(spoken.permission))
+    yield _row(f"any method `{NATIVE_ROUTE}`", _permission(Permission.NATIVE))
+
+
+def _permission(permission: Permission | None) -> str:
+    return "any caller with a key" if permission is None else f"`{permission}`"
+
+
 BLOCKS: Final[Mapping[str, Callable[[Plugins], Iterable[str]]]] = {
     "kinds": _kinds,
     "states": _states,
@@ -182,6 +203,7 @@ BLOCKS: Final[Mapping[str, Callable[[Plugins], Iterable[str]]]] = {
     "client_calls": _client_calls,
     "dialect_routes": _dialect_routes,
     "dialect_errors": _dialect_errors,
+    "access": _access,
 }
 """The renderer of each block."""
 

@@ -16,6 +16,7 @@ from gateway.api.pipeline import ENDPOINTS, AiohttpHandler, Endpoints
 from gateway.api.route import Route
 from gateway.api.routes import V1_ROUTES
 from gateway.api.site import PROBE_ROUTES, SITE_ROUTES, Probes, Site
+from gateway.domain.access import Principal
 from gateway.http.access_log import Surface
 from gateway.http.bodies import BodyReader, defer_continue
 from gateway.http.server import SERVED
@@ -37,7 +38,7 @@ def create_api(
     metrics: Metrics,
     logger: Logger,
     clock: Clock,
-    keys: Mapping[bytes, str] | None,
+    keys: Mapping[bytes, Principal] | None,
     http: HttpSettings,
     dialects: Iterable[Dialect] = (),
     native: Mapping[str, PassThrough] | None = None,

@@ -1,55 +1,58 @@
 """Authentication of callers: a gateway key as ``Authorization: Bearer`` or ``X-API-Key``."""
 
 import hmac
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from typing import Final
 
 from multidict import MultiMapping, istr
 
+from gateway.domain.access import Principal
 from gateway.domain.errors import FieldError, InvalidRequest, Unauthenticated
 from gateway.http.browsers import refuse_cross_site, refuse_other_hosts
 
-ANONYMOUS: Final = "anonymous"
+ANONYMOUS: Final = Principal("anonymous")
 
 _AUTHORIZATION: Final = istr("Authorization")
 _API_KEY: Final = istr("X-API-Key")
 
 
 class Authenticator:
-    """Finds the principal of a request. ``keys`` maps the SHA-256 digest of each key to the name of its principal;
-    None requires no key."""
+    """Finds the principal of a request. ``keys`` maps the SHA-256 digest of each key to its principal; None requires
+    no key."""
 
-    def __init__(self, keys: Mapping[bytes, str] | None) -> None:
+    def __init__(self, keys: Mapping[bytes, Principal] | None, now: Callable[[], float] = time.time) -> None:
+        self._now = now  # seconds since the epoch
         self.replace(keys)
 
-    def replace(self, keys: Mapping[bytes, str] | None) -> None:
+    def replace(self, keys: Mapping[bytes, Principal] | None) -> None:
         """Accept these keys from now on, and no others."""
-        self._keys = None if keys is None else tuple(keys.items())
+        self._keys = keys
 
     def admit(self, headers: MultiMapping[str]) -> None:
         """Raise :class:`PermissionDenied` if no key is required and the request is for another host than loopback."""
         if self._keys is None:
             refuse_other_hosts(headers)
 
-    def principal(self, headers: MultiMapping[str]) -> str:
-        """Return the name of the principal whose key the caller sent.
+    def principal(self, headers: MultiMapping[str]) -> Principal:
+        """Return the principal whose key the caller sent.
 
         Without required keys it is ``anonymous``, and :class:`PermissionDenied` is raised for the request of a page
         of another site. Raises :class:`Unauthenticated` without a known key, and :class:`InvalidRequest` that names the
-        header if the request carries two different keys. Every key is compared, each in constant time.
+        header if the request carries two different keys. Keys are found by their digest: the time that this takes
+        reveals nothing about the text of a key.
         """
         if self._keys is None:
             refuse_cross_site(headers)
             return ANONYMOUS
         token = _token(headers)
         digest = sha256(token.encode(errors="surrogateescape")).digest()
-        found = None
-        for known, name in self._keys:
-            if hmac.compare_digest(known, digest):
-                found = name
+        found = self._keys.get(digest)
         if found is None:
             raise Unauthenticated("The key is not one of this gateway.")
+        if found.expires is not None and self._now() >= found.expires:
+            raise Unauthenticated("The key has expired.")
         return found
 
 

@@ -49,6 +49,7 @@ class _Prefix:
                     f"/{self._prefix}{route.path}",
                     partial(self._serve, dialect, route),
                     self._failed,
+                    permission=route.permission,
                 )
                 methods[route.path][route.method] = handler
                 if route.method == "GET":
@@ -68,7 +69,7 @@ class _Prefix:
                 raise MethodNotAllowed(detail, allowed=allowed)
             raise NotFound("There is no such path.")
 
-        return self._endpoints.bind_raw(self._prefix, UNMATCHED, path, refuse, self._failed)
+        return self._endpoints.bind_raw(self._prefix, UNMATCHED, path, refuse, self._failed, permission=None)
 
     async def _serve(
         self, dialect: Dialect, route: DialectRoute, request: web.Request, ctx: RequestContext

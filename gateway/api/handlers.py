@@ -28,6 +28,7 @@ from gateway.http.bodies import BodyReader
 from gateway.http.problems import problem_document
 from gateway.ports.context import RequestContext
 from gateway.services import Services
+from gateway.services.access.me import me_of
 
 _MAX_BINDING_ID = 200
 
@@ -66,7 +67,7 @@ class Handlers:
         reads = self._reads
         if reads is None or "cursor=" in raw:
             return respond(await read(), request)
-        return await respond_cached(reads, Key(ctx.principal, query=raw), read, request, ctx)
+        return await respond_cached(reads, Key(ctx.principal.name, query=raw), read, request, ctx)
 
     async def get(self, request: web.Request, ctx: RequestContext) -> web.Response:
         lifecycle, reads = self._services.lifecycle, self._reads
@@ -77,7 +78,9 @@ class Handlers:
         async def read() -> EncodedResponse:
             return _encoded(await lifecycle.read(resolved, ctx))
 
-        return await respond_cached(reads, Key(ctx.principal, resolved.provider.name, resolved.ref), read, request, ctx)
+        return await respond_cached(
+            reads, Key(ctx.principal.name, resolved.provider.name, resolved.ref), read, request, ctx
+        )
 
     async def delete(self, request: web.Request, ctx: RequestContext) -> web.Response:
         await self._services.lifecycle.delete(_id(request), ctx)
@@ -143,12 +146,15 @@ class Handlers:
     async def resolved_capabilities(self, request: web.Request, ctx: RequestContext) -> web.Response:
         return json_response(await self._services.capabilities.resolved(_id(request), ctx))
 
-    async def list_providers(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
-        return json_response(self._services.providers.all())
+    async def me(self, _request: web.Request, ctx: RequestContext) -> web.Response:
+        return json_response(me_of(ctx.principal))
+
+    async def list_providers(self, _request: web.Request, ctx: RequestContext) -> web.Response:
+        return json_response(self._services.providers.all(ctx))
 
     async def get_provider(self, request: web.Request, ctx: RequestContext) -> web.Response:
         name = request.match_info["name"]
-        view = self._services.providers.one(name)
+        view = self._services.providers.one(name, ctx)
         ctx.provider = view.name
         return json_response(view)
 

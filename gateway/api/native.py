@@ -18,8 +18,10 @@ from multidict import CIMultiDict, istr
 
 from gateway.api.native_target import parse_target
 from gateway.api.pipeline import Endpoints, finish_headers
+from gateway.domain.access import Permission
 from gateway.domain.errors import (
     InvalidRequest,
+    NotFound,
     PayloadTooLarge,
     PermissionDenied,
     ProviderBadResponse,
@@ -65,7 +67,7 @@ def register_native(
     """Add the pass-through to all ``providers``, by name. ``on_write`` is called with the name of a provider that a
     request may have changed."""
     native = _Native(providers, http, on_write)
-    handler = endpoints.bind_raw(NATIVE, NATIVE, ROUTE, native.forward, bounded=False)
+    handler = endpoints.bind_raw(NATIVE, NATIVE, ROUTE, native.forward, permission=Permission.NATIVE, bounded=False)
     for path in ("/native", "/native/{target:.*}"):
         app.router.add_resource(path).add_route("*", handler, expect_handler=defer_continue)
 
@@ -83,7 +85,10 @@ class _Native:
     async def forward(self, request: web.Request, ctx: RequestContext) -> web.StreamResponse:
         """Check the request's target against the rules, and forward the request."""
         target = parse_target(request.raw_path)
+        ctx.principal.require_native()
         provider = self._providers.get(target.provider)
+        if not ctx.principal.sees(target.provider):
+            raise NotFound("There is no such path.")
         if provider is None:
             raise ProviderNotConfigured(f"This gateway has no provider {target.provider}.", provider=target.provider)
         ctx.provider = provider.name

@@ -16,6 +16,7 @@ from gateway.api.auth import Authenticator
 from gateway.api.idempotency import IDEMPOTENCY_KEY
 from gateway.api.queries import refuse_query
 from gateway.api.route import Route
+from gateway.domain.access import Permission
 from gateway.domain.errors import (
     FieldError,
     GatewayError,
@@ -97,15 +98,18 @@ class Endpoints:
         handler: Handler,
         failed: Failed | None = None,
         *,
+        permission: Permission | None,
         bounded: bool = True,
     ) -> AiohttpHandler:
         """The aiohttp handler of a surface whose handler checks query, body and headers itself; callers still need a
-        key. ``failed`` renders its errors; None renders problems. ``bounded`` False: the surface has its own limit of
-        requests in flight."""
+        key, and ``permission`` if it is not None. ``failed`` renders its errors; None renders problems. ``bounded``
+        False: the surface has its own limit of requests in flight."""
         authenticator = self.authenticator
 
         async def guarded(request: web.Request, ctx: RequestContext) -> web.StreamResponse:
             ctx.principal = authenticator.principal(request.headers)
+            if permission is not None:
+                ctx.principal.require(permission)
             return await handler(request, ctx)
 
         access_log = self._access_log(surface, operation, path)
@@ -134,7 +138,7 @@ class Endpoints:
 
     def refuse_unreadable(self, request: web.BaseRequest, error: GatewayError) -> web.Response:
         """The response to a request that never reached a handler. It closes the connection."""
-        with RequestContext(request_id=request_id(request.headers.get(_REQUEST_ID)), principal="") as ctx:
+        with RequestContext(request_id(request.headers.get(_REQUEST_ID))) as ctx:
             response = problem_response(error, ctx.request_id)
             finish_headers(response, ctx, private=True)
             response.force_close()
@@ -177,13 +181,15 @@ class Endpoints:
         return AccessLog(self._metrics, self._logger, surface, operation, path)
 
     def _guarded(self, handler: Handler, route: Route) -> Handler:
-        authenticator = self.authenticator
+        authenticator, permission = self.authenticator, route.permission
         takes_query = bool(route.parameters)
         takes_key = IDEMPOTENCY_KEY in route.request_headers
 
         async def guarded(request: web.Request, ctx: RequestContext) -> web.StreamResponse:
             headers = request.headers
-            ctx.principal = authenticator.principal(headers)
+            ctx.principal = principal = authenticator.principal(headers)
+            if permission is not None and permission not in principal.permissions:
+                principal.require(permission)
             if IDEMPOTENCY_KEY in headers and not takes_key:
                 detail = "Only a create takes an Idempotency-Key; send this request without it."
                 fault = FieldError(detail, "unsupported", header="Idempotency-Key")
@@ -217,7 +223,6 @@ class Endpoints:
             headers = request.headers
             with RequestContext(
                 request_id=request_id(headers.get(_REQUEST_ID)),
-                principal="",
                 traceparent=trace_context(headers.get(_TRACEPARENT)),
             ) as ctx:
                 outcome = Outcome()

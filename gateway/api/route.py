@@ -8,6 +8,7 @@ from aiohttp import web
 
 from gateway.api.documented_errors import Errors
 from gateway.api.queries import QueryParameter
+from gateway.domain.access import Permission
 from gateway.domain.validation import Input
 from gateway.http.access_log import Surface
 from gateway.ports.context import RequestContext
@@ -29,12 +30,14 @@ class Route:
 
     ``handler`` takes the object that its group of handlers is bound to, the request and its context. ``bodies`` are
     the possible models of the body; ``request_headers`` are the headers that have a meaning for this call only;
-    ``errors`` are its error classes, besides those that any call can end with.
+    ``errors`` are its error classes, besides those that any call can end with. ``permission`` is what the caller needs;
+    None: any caller with a key.
     """
 
     method: str
     path: str
     operation_id: str
+    permission: Permission | None
     summary: str
     description: str = ""
     handler: Callable[[Any, web.Request, RequestContext], Awaitable[web.Response]]

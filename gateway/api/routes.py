@@ -17,6 +17,7 @@ from gateway.api.handlers import Handlers
 from gateway.api.queries import LIST_PARAMETERS
 from gateway.api.route import Route, Success
 from gateway.domain import errors
+from gateway.domain.access import Permission
 from gateway.domain.pages import Page
 from gateway.domain.requests import (
     CREATE_REQUESTS,
@@ -39,6 +40,7 @@ from gateway.domain.runtime import (
     Runtime,
 )
 from gateway.domain.validation import Input
+from gateway.services.access.me import Me
 from gateway.services.providers import ProviderList, ProviderView
 
 _RUNTIME: Final = {200: Success("The runtime afterwards; changed says whether this call changed it.", Runtime)}
@@ -60,6 +62,7 @@ def _verb(
         method="POST",
         path=f"/v1/runtimes/{{id}}/{name}",
         operation_id=f"{name}Runtime",
+        permission=Permission.LIFECYCLE,
         summary=summary,
         description=description,
         handler=getattr(Handlers, name),
@@ -79,6 +82,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         method="POST",
         path="/v1/runtimes",
         operation_id="createRuntime",
+        permission=Permission.CREATE,
         summary="Create a runtime",
         description="If a runtime of this name exists, the response is 200 with created: false, unless it differs from "
         "the request or if_exists is fail. With an Idempotency-Key the same request can be repeated for a day: it "
@@ -111,6 +115,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         method="GET",
         path="/v1/runtimes",
         operation_id="listRuntimes",
+        permission=Permission.READ,
         summary="List runtimes of all providers",
         description="Pages may be short, even empty, while next_cursor is set. A provider that fails is named in "
         "incomplete and asked again for the next page. Runtimes that cannot be read are left out, with warnings.",
@@ -124,6 +129,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         method="GET",
         path="/v1/runtimes/{id}",
         operation_id="getRuntime",
+        permission=Permission.READ,
         summary="Read a runtime",
         handler=Handlers.get,
         request_headers=("If-None-Match", "Cache-Control"),
@@ -134,6 +140,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         method="DELETE",
         path="/v1/runtimes/{id}",
         operation_id="deleteRuntime",
+        permission=Permission.LIFECYCLE,
         summary="Delete a runtime for good",
         handler=Handlers.delete,
         successes={204: Success("Deleted.")},
@@ -155,6 +162,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         method="POST",
         path="/v1/runtimes/{id}/connections",
         operation_id="connectRuntime",
+        permission=Permission.CONNECT,
         summary="Connection addresses of a running runtime, including secrets",
         handler=Handlers.connections,
         bodies=(ConnectRequest,),
@@ -166,6 +174,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         method="GET",
         path="/v1/runtimes/{id}/config",
         operation_id="getRuntimeConfig",
+        permission=Permission.READ,
         summary="Read the config",
         handler=Handlers.get_config,
         request_headers=("If-None-Match",),
@@ -180,6 +189,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         method="PUT",
         path="/v1/runtimes/{id}/config",
         operation_id="replaceRuntimeConfig",
+        permission=Permission.CONFIG,
         summary="Replace the whole config",
         description="Omitted members get the provider's defaults. The gateway checks If-Match under its own lock; "
         "concurrent changes made elsewhere are not detected. If the config already equals the request, the call "
@@ -196,6 +206,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         method="GET",
         path="/v1/runtimes/{id}/capabilities/resolved",
         operation_id="getResolvedCapabilities",
+        permission=Permission.READ,
         summary="What the enabled capabilities resolve to",
         handler=Handlers.resolved_capabilities,
         successes={200: Success("The bundles.", ResolvedCapabilities)},
@@ -206,6 +217,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         method="GET",
         path="/v1/runtimes/{id}/capabilities",
         operation_id="listCapabilities",
+        permission=Permission.READ,
         summary="List the installed capabilities",
         handler=Handlers.list_capabilities,
         successes={200: Success("All bindings.", CapabilityBindings)},
@@ -216,6 +228,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         method="POST",
         path="/v1/runtimes/{id}/capabilities",
         operation_id="installCapability",
+        permission=Permission.CONFIG,
         summary="Install a capability",
         handler=Handlers.install_capability,
         bodies=(InstallCapability,),
@@ -228,6 +241,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         method="PATCH",
         path="/v1/runtimes/{id}/capabilities/{binding_id}",
         operation_id="updateCapability",
+        permission=Permission.CONFIG,
         summary="Change one property of an installed capability",
         description="Exactly one of enabled, flags and version. A flag set to null returns to its default.",
         handler=Handlers.update_capability,
@@ -241,6 +255,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         method="DELETE",
         path="/v1/runtimes/{id}/capabilities/{binding_id}",
         operation_id="removeCapability",
+        permission=Permission.CONFIG,
         summary="Uninstall a capability",
         handler=Handlers.remove_capability,
         successes={204: Success("Deleted.")},
@@ -251,6 +266,7 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         method="GET",
         path="/v1/providers",
         operation_id="listProviders",
+        permission=Permission.READ,
         summary="List the providers",
         handler=Handlers.list_providers,
         successes={200: Success("All providers, in the order of the settings.", ProviderList)},
@@ -261,10 +277,22 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         method="GET",
         path="/v1/providers/{name}",
         operation_id="getProvider",
+        permission=Permission.READ,
         summary="Read a provider",
         handler=Handlers.get_provider,
         successes={200: Success("The provider, as last observed by this process.", ProviderView)},
         errors=(*ANY_CALL, errors.NotFound, errors.InternalError),
         tag="providers",
+    ),
+    Route(
+        method="GET",
+        path="/v1/me",
+        operation_id="getMe",
+        permission=None,
+        summary="Read what the caller is and may do",
+        handler=Handlers.me,
+        successes={200: Success("The caller.", Me)},
+        errors=(*ANY_CALL, errors.InternalError),
+        tag="access",
     ),
 )

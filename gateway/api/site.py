@@ -88,6 +88,7 @@ def _route(
         method="GET",
         path=path,
         operation_id=operation_id,
+        permission=None,
         summary=summary,
         handler=handler,
         successes={200: Success(summary, media_type=media_type)},

@@ -19,7 +19,7 @@ from gateway.api.pipeline import ENDPOINTS
 from gateway.app.create_wiring import assemble
 from gateway.app.descriptors import AcceptFailures, fit_descriptors
 from gateway.app.folders import discover
-from gateway.app.reload import Reloader, dialect_rules, key_digests
+from gateway.app.reload import Reloader, dialect_rules, principals_by_digest
 from gateway.app.serving import ADMIN, RELOADER, Addresses, background_task, listening, serve_until_signal
 from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.dialect import Dialect, DialectGateway
@@ -125,7 +125,7 @@ def create_app(
         metrics=metrics,
         logger=logger,
         clock=clock,
-        keys=key_digests(settings),
+        keys=principals_by_digest(settings),
         http=settings.http,
         native=native,
         dialects=_dialects(dialects),

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from gateway.api.auth import Authenticator
 from gateway.api.cache.cache import ReadCache
+from gateway.domain.access import Principal
 from gateway.http.in_flight import InFlight
 from gateway.ports.clock import Clock
 from gateway.ports.provider import ProviderAdapter
@@ -32,8 +33,8 @@ _UNUSED_CHECK_SECONDS: Final = 1.0  # between two checks whether a replaced prov
 
 
 class Change(NamedTuple):
-    """The result of a reload: names of providers, the names of principals that were added, removed or have other keys,
-    and the dotted paths of changed settings that need a restart."""
+    """The result of a reload: names of providers, the names of principals that were added, removed or have other keys
+    or rights, and the dotted paths of changed settings that need a restart."""
 
     added: list[str]
     removed: list[str]
@@ -163,10 +164,10 @@ class Reloader:
         self._native.clear()
         self._native.update(native)
         self._dialects.replace_rules(dialect_rules(settings))
-        self._authenticator.replace(key_digests(settings))
+        self._authenticator.replace(principals_by_digest(settings))
         self._logger.set_level(settings.log.level)
         self._health.timeout = settings.health.timeout
-        if self._reads is not None and retired:
+        if self._reads is not None and (retired or change.principals):
             self._reads.clear()
         for name in change.removed:
             self._metrics.forget_provider(name)
@@ -246,14 +247,17 @@ async def _close(one: Provider | PassThrough) -> None:
     await (one.close() if isinstance(one, PassThrough) else one.adapter.transport.close())
 
 
-def key_digests(settings: Settings) -> Mapping[bytes, str] | None:
-    """The name of the principal of each key, by the digest of the key; None if no key is required."""
-    return settings.auth.names_by_digest if isinstance(settings.auth, AuthSettings) else None
+def principals_by_digest(settings: Settings) -> Mapping[bytes, Principal] | None:
+    """The principal of each key, by the digest of the key; None if no key is required."""
+    return settings.auth.principals_by_digest if isinstance(settings.auth, AuthSettings) else None
 
 
 def _changed_principals(before: Settings, after: Settings) -> list[str]:
-    old, new = (one.auth.digests_by_name if isinstance(one.auth, AuthSettings) else {} for one in (before, after))
-    return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    old, new = (
+        set(one.auth.digests_by_principal.items()) if isinstance(one.auth, AuthSettings) else set()
+        for one in (before, after)
+    )
+    return sorted({principal.name for principal, _ in old ^ new})
 
 
 def dialect_rules(settings: Settings) -> dict[str, list[DialectRule]]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from gateway.domain.access import Permission
 from gateway.domain.values import WorkClass
 
 
@@ -34,20 +35,22 @@ class Operation(StrEnum):
 @dataclass(frozen=True, slots=True)
 class OperationTraits:
     """``work``: the class of work. ``mutates``: a call whose response is lost may have changed something.
-    ``deadline``: the default time limit in seconds for all provider calls of one operation together."""
+    ``deadline``: the default time limit in seconds for all provider calls of one operation together. ``permission``:
+    what a caller of the operation needs."""
 
     work: WorkClass
     mutates: bool
     deadline: float
+    permission: Permission = Permission.LIFECYCLE
 
 
-_READ: Final = OperationTraits(WorkClass.READ, mutates=False, deadline=10)
-_WRITE: Final = OperationTraits(WorkClass.CREATE, mutates=True, deadline=30)
+_READ: Final = OperationTraits(WorkClass.READ, mutates=False, deadline=10, permission=Permission.READ)
+_WRITE: Final = OperationTraits(WorkClass.CREATE, mutates=True, deadline=30, permission=Permission.CONFIG)
 _START: Final = OperationTraits(WorkClass.START, mutates=True, deadline=240)
 _RELEASE: Final = OperationTraits(WorkClass.RELEASE, mutates=True, deadline=60)
 
 TRAITS: Final[Mapping[Operation, OperationTraits]] = {
-    Operation.CREATE: OperationTraits(WorkClass.CREATE, mutates=True, deadline=60),
+    Operation.CREATE: OperationTraits(WorkClass.CREATE, mutates=True, deadline=60, permission=Permission.CREATE),
     Operation.LIST: _READ,
     Operation.GET: _READ,
     Operation.GET_CONFIG: _READ,
@@ -63,6 +66,6 @@ TRAITS: Final[Mapping[Operation, OperationTraits]] = {
     Operation.STOP: _RELEASE,
     Operation.RESET: _RELEASE,
     Operation.KEEPALIVE: OperationTraits(WorkClass.START, mutates=True, deadline=30),
-    Operation.CONNECT: _START,
+    Operation.CONNECT: OperationTraits(WorkClass.START, mutates=True, deadline=240, permission=Permission.CONNECT),
     Operation.DELETE: _RELEASE,
 }

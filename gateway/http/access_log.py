@@ -69,8 +69,8 @@ class AccessLog:
             "status": outcome.status,
             "duration_ms": round(seconds * 1000, 3),
         }
-        if ctx.principal:
-            fields["principal"] = ctx.principal
+        if ctx.principal.name:
+            fields["principal"] = ctx.principal.name
         if ctx.traceparent:
             fields["traceparent"] = ctx.traceparent
         if ctx.provider:

@@ -4,6 +4,7 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from typing import Final, Protocol, Self
 
+from gateway.domain.access import SYSTEM, Principal
 from gateway.ports.transport import Attempt, Call
 
 REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
@@ -24,7 +25,7 @@ class Admission(Protocol):
 
 @dataclass(slots=True)
 class RequestContext:
-    """The principal and id of a request, and what its log line reports.
+    """The caller and id of a request, and what its log line reports. The principal is ``SYSTEM`` until it is known.
 
     ``attempts`` collects all upstream attempts; those of an operation are added when the operation ends. ``queued`` is
     the total of the seconds that they waited in the gateway's bulkheads. ``provider``, ``scope`` and ``runtime_id`` are
@@ -35,7 +36,7 @@ class RequestContext:
     """
 
     request_id: str
-    principal: str
+    principal: Principal = SYSTEM
     traceparent: str | None = None
     attempts: list[Attempt] = field(default_factory=list)
     queued: float = 0.0
@@ -59,4 +60,4 @@ class RequestContext:
 
     def call(self, deadline: float) -> Call:
         """The :class:`Call` for provider requests of this request. ``deadline`` is a time of the monotonic clock."""
-        return Call(deadline, self.request_id, self.traceparent, caller=self.principal)
+        return Call(deadline, self.request_id, self.traceparent, caller=self.principal.name)

@@ -11,8 +11,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Protocol
 
+from gateway.domain.access import Permission
 from gateway.domain.errors import GatewayError
-from gateway.domain.operations import Operation
+from gateway.domain.operations import TRAITS, Operation
 from gateway.domain.requests import CreateRequest
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import Created, ProviderAdapter
@@ -49,14 +50,27 @@ DialectHandler = Callable[[Any, DialectRequest, RequestContext], Awaitable[Diale
 @dataclass(frozen=True, slots=True)
 class DialectRoute:
     """One route. ``path`` is a template below the prefix (``/v1/browsers/{id}``). ``operation`` is the name in metrics
-    and logs. ``handler`` is a method of the dialect. ``era`` is the era of the provider API, where it has several;
-    rules of the setting ``dialects.{prefix}.routes`` can select it."""
+    and logs. ``permission`` is what the caller needs: by default that of an :class:`Operation`, and otherwise
+    ``runtimes:read`` for a ``GET``. ``handler`` is a method of the dialect. ``era`` is the era of the provider API,
+    where it has several; rules of the setting ``dialects.{prefix}.routes`` can select it."""
 
     method: str
     path: str
     operation: str
     handler: DialectHandler
     era: str | None = None
+    permission: Permission | None = None
+
+    def __post_init__(self) -> None:
+        if self.permission is None:
+            object.__setattr__(self, "permission", self._default_permission())
+
+    def _default_permission(self) -> Permission:
+        if isinstance(self.operation, Operation):
+            return TRAITS[self.operation].permission
+        if self.method == "GET":
+            return Permission.READ
+        raise TypeError(f"the route {self.method} {self.path} needs a permission")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +85,18 @@ class DialectTarget:
 class DialectGateway(Protocol):
     """The services of the gateway that a dialect may use."""
 
-    def target(self, prefix: str, api: str, scope: str, era: str | None = None) -> DialectTarget:
+    def target(self, ctx: RequestContext, prefix: str, api: str, scope: str, era: str | None = None) -> DialectTarget:
         """The target that serves a scope: the one of the first matching rule of ``dialects.{prefix}.routes`` in the
         settings, otherwise the first provider of the API that is pinned to the scope, otherwise the first open provider
-        that accepts it, both by ``order``. Raises :class:`NotFound` without one. No I/O."""
+        that accepts it, both by ``order``. Providers and scopes
+        that the caller may not use do not exist for it. Raises :class:`NotFound` without one. No I/O."""
 
-    def targets(self, prefix: str, api: str) -> Sequence[DialectTarget]:
+    def targets(self, ctx: RequestContext, prefix: str, api: str) -> Sequence[DialectTarget]:
         """The targets of all scopes that are known by name: those of the settings' rules, then those that providers are
         pinned to, each as :meth:`target` returns it. Scopes without a target are left out."""
 
-    def adapters(self, api: str) -> Sequence[ProviderAdapter[Any]]:
-        """The adapters of all providers of an API, by their ``order`` in the settings."""
+    def adapters(self, ctx: RequestContext, api: str) -> Sequence[ProviderAdapter[Any]]:
+        """The adapters of all providers of an API that the caller may use, by their ``order`` in the settings."""
 
     def call_scope(
         self,

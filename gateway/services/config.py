@@ -19,6 +19,7 @@ from gateway.domain.requests import ReplaceConfig
 from gateway.domain.runtime import ConfigDocument
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import SupportsConfig
+from gateway.services.access.visibility import require_visible
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.lost_verb_responses import is_ambiguous, verify_after
 from gateway.services.runtime_locks import RuntimeLocks
@@ -48,6 +49,7 @@ class ConfigService:
         """The complete config and its entity tag. Raises :class:`UnsupportedFeature` if the provider has no config."""
         provider, adapter, ref = self._resolve(runtime_id, ctx)
         async with self._fleet.call_scope(provider, Operation.GET_CONFIG, ctx) as call:
+            await require_visible(provider, ref, ctx, call)
             document = await adapter.get_config(ref, call)
         return document, etag_of(document)
 
@@ -86,6 +88,7 @@ class ConfigService:
             async with self._fleet.call_scope(
                 provider, Operation.REPLACE_CONFIG, ctx, request.secret_values(), runtime=ref
             ) as call:
+                await require_visible(provider, ref, ctx, call)
                 if if_match is not None:
                     current = await adapter.get_config(ref, call)
                     if if_match.strip() != "*" and etag_of(current) not in _tags(if_match):

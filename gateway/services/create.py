@@ -155,5 +155,5 @@ def _generated_name(request: CreateRequest, ctx: RequestContext, key: str | None
     """A name for a create without one: the same for the same key of a principal, and a random one without a key."""
     if key is None:
         return f"{request.kind}-{secrets.token_hex(8)}"
-    digest = hashlib.sha256(msgspec.json.encode([ctx.principal, key])).hexdigest()
+    digest = hashlib.sha256(msgspec.json.encode([ctx.principal.name, key])).hexdigest()
     return f"{request.kind}-{digest[:32]}"

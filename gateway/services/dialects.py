@@ -41,22 +41,28 @@ class DialectService(DialectGateway):
         """Replace all rules."""
         self._rules = rules
 
-    def target(self, prefix: str, api: str, scope: str, era: str | None = None) -> DialectTarget:
+    def target(self, ctx: RequestContext, prefix: str, api: str, scope: str, era: str | None = None) -> DialectTarget:
+        found = self._target(ctx, prefix, api, scope, era)
+        if not ctx.principal.sees(found.adapter.name, found.scope):
+            raise _not_served(scope)
+        return found
+
+    def _target(self, ctx: RequestContext, prefix: str, api: str, scope: str, era: str | None) -> DialectTarget:
         for rule in self._rules.get(prefix, ()):
             if rule.scope == scope and rule.era in {None, era}:
                 named = self._fleet.get(rule.provider)
                 if named is not None and named.adapter.api == api:
                     return DialectTarget(named.adapter, named.pinned_scope or rule.target_scope or scope, scope)
-        providers = self._preferred(api)
+        providers = self._preferred(ctx, api)
         for provider in providers:
             if provider.pinned_scope == scope:
                 return DialectTarget(provider.adapter, scope, scope)
         for provider in providers:
             if provider.pinned_scope is None and (resolved := _scope(provider, scope)) is not None:
                 return DialectTarget(provider.adapter, resolved, scope)
-        raise NotFound(f"No provider of this gateway serves {scope}.")
+        raise _not_served(scope)
 
-    def targets(self, prefix: str, api: str) -> Sequence[DialectTarget]:
+    def targets(self, ctx: RequestContext, prefix: str, api: str) -> Sequence[DialectTarget]:
         known = [rule.scope for rule in self._rules.get(prefix, ())]
         known += [
             provider.pinned_scope
@@ -66,13 +72,13 @@ class DialectService(DialectGateway):
         found = []
         for scope in dict.fromkeys(known):
             try:
-                found.append(self.target(prefix, api, scope))
+                found.append(self.target(ctx, prefix, api, scope))
             except NotFound:  # a rule of another API with the same prefix
                 continue
         return found
 
-    def adapters(self, api: str) -> Sequence[ProviderAdapter[Any]]:
-        return [provider.adapter for provider in self._preferred(api)]
+    def adapters(self, ctx: RequestContext, api: str) -> Sequence[ProviderAdapter[Any]]:
+        return [provider.adapter for provider in self._preferred(ctx, api)]
 
     def call_scope(
         self,
@@ -90,16 +96,24 @@ class DialectService(DialectGateway):
         return await self._create.create_at(Target(provider, target.scope), request, ctx, idempotency_key)
 
     def provider_key(self, target: DialectTarget, ctx: RequestContext, idempotency_key: str) -> str:
-        return provider_key(target.adapter, target.scope, ctx.principal, idempotency_key)
+        return provider_key(target.adapter, target.scope, ctx.principal.name, idempotency_key)
 
-    def _preferred(self, api: str) -> Sequence[Provider]:
-        providers = (provider for provider in self._fleet if provider.adapter.api == api)
+    def _preferred(self, ctx: RequestContext, api: str) -> Sequence[Provider]:
+        providers = (
+            provider
+            for provider in self._fleet
+            if provider.adapter.api == api and ctx.principal.sees(provider.name, provider.pinned_scope)
+        )
         return sorted(providers, key=lambda provider: provider.adapter.settings.order)
 
     def _provider(self, adapter: ProviderAdapter[Any]) -> Provider:
         """The provider of an adapter that a dialect holds, also if the fleet has replaced it since."""
         provider = self._fleet.get(adapter.name)
         return provider if provider is not None and provider.adapter is adapter else Provider(adapter)
+
+
+def _not_served(scope: str) -> NotFound:
+    return NotFound(f"No provider of this gateway serves {scope}.")
 
 
 def _scope(provider: Provider, scope: str) -> str | None:

@@ -24,6 +24,7 @@ from gateway.ports.context import Admission, RequestContext
 from gateway.ports.error_mapping import transport_error
 from gateway.ports.provider import ProviderAdapter
 from gateway.ports.transport import Attempt, Call, Phase, TransportFailure
+from gateway.services.access.visibility import NO_RUNTIME
 
 
 @dataclass(slots=True)
@@ -134,25 +135,33 @@ class Fleet:
         """The provider of this name, or None."""
         return self._providers.get(name)
 
-    @property
-    def names(self) -> str:
-        """All names, for a message."""
-        return ", ".join(self._providers)
+    def visible(self, ctx: RequestContext) -> list[Provider]:
+        """The providers that the caller may use, in the order of the settings."""
+        return [each for each in self._providers.values() if ctx.principal.sees(each.name, each.pinned_scope)]
+
+    def names(self, ctx: RequestContext) -> str:
+        """The names of :meth:`visible`, for a message."""
+        return ", ".join(provider.name for provider in self.visible(ctx))
 
     def resolve(self, runtime_id: str, ctx: RequestContext, work: WorkClass | None = None) -> ResolvedRuntime:
         """The provider that made a runtime, and the address of the runtime there. No I/O (docs/promises.md#p3). Sets
         the provider, scope and id in ``ctx``. ``work`` is the class of work of the operation.
 
-        Raises :class:`NotFound` for a text that is not an id, :class:`ProviderNotConfigured` for an unknown provider,
+        Raises :class:`NotFound` for a text that is not an id and for what the caller may not see,
+        :class:`ProviderNotConfigured` for an unknown provider,
         and, except for a release, :class:`Overloaded` if too many requests are bound to the provider.
         """
         name, reference = parse_runtime_id(runtime_id)
         provider = self._providers.get(name)
+        if ctx.principal.confined and (provider is None or not ctx.principal.sees(name)):
+            raise NotFound(NO_RUNTIME)
         if provider is None:
             raise ProviderNotConfigured(
                 f"The runtime belongs to the provider {name}, which this gateway does not have.", provider=name
             )
         ref = provider.adapter.parse_reference(reference)
+        if not ctx.principal.sees(name, ref.scope):
+            raise NotFound(NO_RUNTIME)
         ctx.provider, ctx.scope, ctx.runtime_id = name, ref.scope, runtime_id
         if ctx.admission is not None:
             ctx.admission.enter(name, always=work is WorkClass.RELEASE)

@@ -44,7 +44,7 @@ class HealthService:
         clock = self._fleet.clock
         began = clock.monotonic()
         error = None
-        with RequestContext(request_id=PROBER, principal="") as ctx:
+        with RequestContext(request_id=PROBER) as ctx:
             try:
                 async with self._fleet.call_scope(
                     provider, Operation.LIST, ctx, at_most=self.timeout, probing=True

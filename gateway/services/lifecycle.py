@@ -34,6 +34,7 @@ from gateway.domain.values import State, WorkClass, is_connection_url
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import SupportsConnections, SupportsDelete, SupportsKeepalive
 from gateway.ports.transport import Call
+from gateway.services.access.visibility import read_visible, require_visible
 from gateway.services.fleet import Fleet, Provider, ResolvedRuntime
 from gateway.services.lost_verb_responses import (
     earlier_attempt_ambiguous,
@@ -73,7 +74,7 @@ class LifecycleService:
         provider, ref = resolved
         self._specs.prefetch(provider.adapter, ref)
         async with self._fleet.call_scope(provider, Operation.GET, ctx) as call:
-            return self._specs.fill(provider.adapter, await provider.adapter.get(ref, call))
+            return self._specs.fill(provider.adapter, await read_visible(provider, ref, ctx, call))
 
     async def start(self, runtime_id: str, options: StartRequest, ctx: RequestContext) -> Runtime:
         """Start the compute of a runtime. If it has compute already, the options have no effect, and warnings say
@@ -139,7 +140,7 @@ class LifecycleService:
         before: Runtime | None = None
         try:
             async with self._fleet.call_scope(provider, Operation.KEEPALIVE, ctx, runtime=ref) as call:
-                before = await provider.adapter.get(ref, call)
+                before = await read_visible(provider, ref, ctx, call)
                 _refuse_unless_possible(before, Verb.KEEPALIVE)
                 return await adapter.keepalive(ref, options.extend_seconds, call)
         except GatewayError as error:
@@ -156,6 +157,7 @@ class LifecycleService:
         adapter: SupportsDelete = provider.require(Feature.DELETE, "delete")
         try:
             async with self._fleet.call_scope(provider, Operation.DELETE, ctx, runtime=ref) as call:
+                await require_visible(provider, ref, ctx, call)
                 await adapter.delete(ref, call)
         except NotFound:
             if not earlier_attempt_ambiguous(call.attempts, Operation.DELETE):
@@ -175,7 +177,7 @@ class LifecycleService:
         provider, ref = self._fleet.resolve(runtime_id, ctx)
         adapter: SupportsConnections = provider.require(Feature.CONNECTIONS, "connections")
         async with self._fleet.call_scope(provider, Operation.CONNECT, ctx, runtime=ref) as call:
-            _refuse_unless_possible(await provider.adapter.get(ref, call), Verb.CONNECT)
+            _refuse_unless_possible(await read_visible(provider, ref, ctx, call), Verb.CONNECT)
             found = list(await adapter.connections(ref, call))
         if not found:
             raise StateConflict("The runtime runs, but has no connections yet.", provider=provider.name)
@@ -208,7 +210,7 @@ class LifecycleService:
             try:
                 async with self._fleet.call_scope(provider, operation, ctx, runtime=ref) as call:
                     await held.enter_async_context(self._alone(provider, ref, verb, call))
-                    current = await provider.adapter.get(ref, call)
+                    current = await read_visible(provider, ref, ctx, call)
                     if current.state in TRANSITIONS[verb].satisfied_by:
                         return self._result(provider, current, changed=False)
                     _refuse_unless_possible(current, verb)

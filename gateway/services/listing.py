@@ -24,6 +24,7 @@ from gateway.domain.operations import Operation
 from gateway.domain.pages import ListFilter, ListWarning, ProviderPage, ProviderQuery, UnreadableRow
 from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
+from gateway.services.access.visibility import narrowed
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.specs import SpecKeeper
 
@@ -129,8 +130,9 @@ class ListService:
         participants of the first page fail, or any fails and ``partial`` is False, raises :class:`ProviderUnavailable`
         (with ``incomplete`` in its ``extra``), or :class:`InvalidRequest` if only a scope is missing.
         """
-        participants = self._participants(query, ctx)
         progress = _decode(query)
+        asked_for, query = query, narrowed(query, ctx.principal)
+        participants = self._participants(query, ctx)
         first_page = query.cursor is None
         unfinished = [p for p in participants if not progress.setdefault(p.key, Progress()).done]
         asked = unfinished[: query.limit]
@@ -152,7 +154,7 @@ class ListService:
         has_more = any(not progress[p.key].done for p in participants)
         return ListedPage(
             collected.items,
-            _encode(query, progress) if has_more else None,
+            _encode(asked_for, progress) if has_more else None,
             collected.failures + collected.lost,
             tuple(dict.fromkeys(p.provider.name for p in participants)),
             _warnings(collected.unreadable),
@@ -160,11 +162,11 @@ class ListService:
 
     def _participants(self, query: ListQuery, ctx: RequestContext) -> list[_Participant]:
         unknown = sorted(name for name in query.providers if self._fleet.get(name) is None)
-        if unknown:
-            detail = f"This gateway has no provider {unknown[0]}; it has: {self._fleet.names}."
+        if unknown and ctx.principal.restrictions.providers is None:
+            detail = f"This gateway has no provider {unknown[0]}; it has: {self._fleet.names(ctx)}."
             raise InvalidRequest(detail, errors=[FieldError(detail, "unknown_provider", parameter="provider")])
         found: list[_Participant] = []
-        for provider in self._fleet:
+        for provider in self._fleet.visible(ctx):
             if query.providers and provider.name not in query.providers:
                 continue
             if query.filter.kinds and not query.filter.kinds & provider.adapter.kinds:

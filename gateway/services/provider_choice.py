@@ -15,6 +15,7 @@ from gateway.domain.lifecycle import is_live
 from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateRequest
 from gateway.ports.context import RequestContext
+from gateway.services.access.visibility import refuse_outside_body
 from gateway.services.fleet import Fleet, Provider
 
 _HASH_SPACE: Final = float(1 << 64)
@@ -90,6 +91,11 @@ def rank(targets: Sequence[Target], principal: str, kind: str, name: str) -> lis
     return sorted(targets, key=score)
 
 
+def _not_allowed(provider: Provider) -> list[Misfit]:
+    detail = f"The caller may use {provider.name} only in another scope."
+    return [Misfit(FieldError(detail, "not_allowed", pointer="#/scope"), scope=True)]
+
+
 class Router:
     """Chooses the target of a create."""
 
@@ -105,8 +111,8 @@ class Router:
         Raises :class:`UnsupportedFeature`, with the reasons for each provider, if none fits, and what ``check_create``
         of the first adapter raises if all suitable adapters refuse.
         """
-        targets = self._fitting(request)
-        ranked = rank(targets, ctx.principal, request.kind, request.name)
+        targets = self._fitting(request, ctx)
+        ranked = rank(targets, ctx.principal.name, request.kind, request.name)
         if len(ranked) > 1 and name_may_exist:
             found = await asyncio.gather(*(self._has_runtime(target, request.name, ctx) for target in ranked))
             for target, exists in zip(ranked, found, strict=True):
@@ -114,23 +120,26 @@ class Router:
                     return [target]
         return ranked
 
-    def _fitting(self, request: CreateRequest) -> list[Target]:
+    def _fitting(self, request: CreateRequest, ctx: RequestContext) -> list[Target]:
+        refuse_outside_body(request, ctx.principal)
         if request.sent("provider"):
             named = self._fleet.get(request.provider)
             if named is None:
                 raise ValidationFailed.at(
                     "#/provider",
-                    f"This gateway has no provider {request.provider}; it has: {self._fleet.names}.",
+                    f"This gateway has no provider {request.provider}; it has: {self._fleet.names(ctx)}.",
                     code="unknown_provider",
                 )
             candidates: Sequence[Provider] = [named]
         else:
-            candidates = list(self._fleet)
+            candidates = self._fleet.visible(ctx)
         targets: list[Target] = []
         misfits: list[Misfit] = []
         refusals: list[GatewayError] = []
         for provider in candidates:
             found = fit(provider, request)
+            if isinstance(found, Target) and not ctx.principal.sees(provider.name, found.scope):
+                found = _not_allowed(provider)
             if not isinstance(found, Target):
                 misfits += found
                 continue

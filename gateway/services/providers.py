@@ -11,6 +11,7 @@ import msgspec
 from gateway.domain.errors import NotFound
 from gateway.domain.operations import Operation
 from gateway.domain.runtime import Model
+from gateway.ports.context import RequestContext
 from gateway.ports.transport import WorkStatus
 from gateway.services.fleet import Fleet, Health, Provider
 
@@ -73,16 +74,16 @@ class ProviderService:
         self._fleet = fleet
         self._observer = f"{socket.gethostname()}:{os.getpid()}"
 
-    def all(self) -> ProviderList:
-        """All providers, in the order of the settings."""
-        return ProviderList(items=[self._view(provider) for provider in self._fleet])
+    def all(self, ctx: RequestContext) -> ProviderList:
+        """The providers that the caller may use, in the order of the settings."""
+        return ProviderList(items=[self._view(provider) for provider in self._fleet.visible(ctx)])
 
-    def one(self, name: str) -> ProviderView:
-        """One provider. Raises :class:`NotFound` for an unknown name."""
-        provider = self._fleet.get(name)
-        if provider is None:
-            raise NotFound(f"This gateway has no provider of this name; it has: {self._fleet.names}.")
-        return self._view(provider)
+    def one(self, name: str, ctx: RequestContext) -> ProviderView:
+        """One provider. Raises :class:`NotFound` for a name that is unknown, or that the caller may not use."""
+        for provider in self._fleet.visible(ctx):
+            if provider.name == name:
+                return self._view(provider)
+        raise NotFound(f"This gateway has no provider of this name; it has: {self._fleet.names(ctx)}.")
 
     def _view(self, provider: Provider) -> ProviderView:
         settings = provider.adapter.settings

@@ -3,10 +3,13 @@
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, Discriminator, Field, SecretStr, Tag, model_validator
 
+from gateway.domain.access import DEFAULT_PERMISSIONS, Permission, Principal, Restrictions, with_implied
+from gateway.domain.values import Kind
 from gateway.settings.problems import Path
 from gateway.settings.section import Section
 
@@ -18,6 +21,9 @@ _KEY: Final = re.compile(r"[\x21-\x7e]{16,512}\Z")
 
 KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 """The name of a principal or of a provider in a rule."""
+
+ScopeName = Annotated[str, Field(min_length=1, max_length=200)]
+"""A scope of a provider, as the API shows it."""
 
 
 def _well_formed(value: SecretStr) -> SecretStr:
@@ -50,6 +56,10 @@ class GatewayKey(Section):
             raise ValueError("give exactly one of key and key_sha256")
         return self
 
+    def principal(self, name: str) -> Principal:
+        """The principal of this name, with the permissions of a principal without ``scopes``."""
+        return Principal(name, permissions=DEFAULT_PERMISSIONS)
+
     @property
     def digests(self) -> list[bytes]:
         """The SHA-256 of each key, 32 bytes."""
@@ -59,7 +69,39 @@ class GatewayKey(Section):
         return [_digest(key) for key in keys]
 
 
-class PrincipalSettings(Section):
+class Rights(Section):
+    """What a principal may do. ``scopes`` are permissions (docs/access.md). ``providers``, ``kinds`` and
+    ``provider_scopes`` are the only ones that it may use; left out, they mean any. ``own_only``: it sees and changes
+    only the runtimes that it created, or with ``own_group`` those that the principals of this group created.
+    ``expires``: an instant, or a date and then its end in UTC."""
+
+    scopes: Annotated[frozenset[Permission], Field(min_length=1)] | None = None
+    providers: Annotated[frozenset[KeyName], Field(min_length=1)] | None = None
+    kinds: Annotated[frozenset[Kind], Field(min_length=1)] | None = None
+    provider_scopes: Annotated[frozenset[ScopeName], Field(min_length=1)] | None = None
+    own_only: bool = False
+    own_group: KeyName | None = None
+    expires: datetime | date | None = None
+
+    @model_validator(mode="after")
+    def _group_needs_own_only(self) -> Self:
+        if self.own_group is not None and not self.own_only:
+            raise ValueError("own_group has a meaning only with own_only: true")
+        return self
+
+    def principal(self, name: str) -> Principal:
+        """The principal of this name with these rights."""
+        return Principal(
+            name,
+            permissions=DEFAULT_PERMISSIONS if self.scopes is None else with_implied(self.scopes),
+            restrictions=Restrictions(providers=self.providers, kinds=self.kinds, scopes=self.provider_scopes),
+            own_only=self.own_only,
+            group=self.own_group,
+            expires=end_of(self.expires),
+        )
+
+
+class PrincipalSettings(Rights):
     """A principal with any number of keys: their texts, and the SHA-256 of texts in hex. At least one is needed."""
 
     keys: Annotated[list[KeyText], Field(min_length=1)] | None = None
@@ -91,15 +133,15 @@ class AuthSettings(Section):
         return self
 
     @property
-    def digests_by_name(self) -> dict[str, frozenset[bytes]]:
+    def digests_by_principal(self) -> dict[Principal, frozenset[bytes]]:
         """The SHA-256 of each key of each principal."""
         entries: Mapping[str, GatewayKey | PrincipalSettings] = {**self.keys, **self.principals}
-        return {name: frozenset(entry.digests) for name, entry in entries.items()}
+        return {entry.principal(name): frozenset(entry.digests) for name, entry in entries.items()}
 
     @property
-    def names_by_digest(self) -> dict[bytes, str]:
-        """The name of the principal of each key, by the SHA-256 of the key."""
-        return {digest: name for name, digests in self.digests_by_name.items() for digest in digests}
+    def principals_by_digest(self) -> dict[bytes, Principal]:
+        """The principal of each key, by the SHA-256 of the key."""
+        return {digest: principal for principal, digests in self.digests_by_principal.items() for digest in digests}
 
 
 def ambiguous_principals(auth: AuthSettings) -> Iterator[tuple[Path, str]]:
@@ -116,6 +158,16 @@ def ambiguous_principals(auth: AuthSettings) -> Iterator[tuple[Path, str]]:
             others = {owners.setdefault(digest, name) for digest in entry.digests} - {name}
             if others:
                 yield at, f"{' and '.join(sorted(others))} has the same key; every name needs a key of its own"
+
+
+def end_of(expires: datetime | date | None) -> float | None:
+    """The time at which something expires, in seconds since the epoch. A date means its end in UTC, and a time without
+    a zone is UTC."""
+    if expires is None:
+        return None
+    if not isinstance(expires, datetime):
+        expires = datetime.combine(expires + timedelta(days=1), time())
+    return (expires if expires.tzinfo is not None else expires.replace(tzinfo=UTC)).timestamp()
 
 
 def _digest(key: SecretStr) -> bytes:

@@ -70,7 +70,7 @@ class PassThrough:
         self._in_flight.inc()
         return Exchange(
             self._finished(ctx, self._clock.monotonic()),
-            caller=ctx.principal,
+            caller=ctx.principal.name,
             until_response=self.limits.answer_timeout,
             between=self._settings.read_timeout,
         )

@@ -125,7 +125,7 @@ async def whole_gateway(
         settings = demo_settings(providers, port=0, api_key=KEY, folder=folder)
         assert isinstance(settings.auth, AuthSettings)
         others = {name: GatewayKey.model_validate({"key": key}) for name, key in (keys or {}).items()}
-        auth = AuthSettings(keys={**settings.auth.keys, **others})
+        auth = settings.auth.model_copy(update={"keys": others})
         settings = settings.model_copy(update={"cache": cache, "auth": auth})
         if most_requests is not None:
             http = settings.http.model_copy(update={"max_requests_in_flight": most_requests})

@@ -7,6 +7,7 @@ import pytest
 
 import adapters
 from adapters import bctrl, bctrl_browsers, durable
+from gateway.domain.access import Principal
 from gateway.domain.errors import AlreadyExists, RuntimeReplaced, UnsupportedFeature
 from gateway.domain.requests import CreateBrowser, CreateDurable, CreateRequest
 from gateway.domain.validation import validate
@@ -27,7 +28,7 @@ class OverAiohttp(AdapterContract):
 
     async def test_routing_accepts_the_kinds_in_creates_and_refuses_every_other_kind(self, subject: Subject) -> None:
         router = Router(Fleet([subject.adapter], SystemClock()))
-        context = RequestContext(request_id="request-1", principal="alice")
+        context = RequestContext(request_id="request-1", principal=Principal("alice"))
         scope = {} if subject.setup.pinned else {"scope": subject.scope}
         for kind in Kind:
             accepted = kind in subject.adapter.creates

@@ -13,6 +13,7 @@ from adapters.bctrl.adapter import BctrlAdapter
 from adapters.bctrl.dialect.bodies import NATIVE_CODE, native_fault, read_create
 from adapters.bctrl.dialect.errors import VERSION_HEADER, failure_of
 from adapters.bctrl.wire import Code
+from gateway.domain.access import Permission
 from gateway.domain.errors import FieldError, GatewayError, InvalidRequest, NotFound, RuntimeReplaced
 from gateway.domain.operations import Operation
 from gateway.ports.context import RequestContext
@@ -34,7 +35,7 @@ class BctrlDialect(Dialect):
 
     async def create(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         """Launch a browser. If the alias has a live runtime, return it when nothing visible differs, else raise 409."""
-        target = self._target(request)
+        target = self._target(request, ctx)
         create = read_create(request.body)
         try:
             made = await self.gateway.create(target, create, ctx)
@@ -53,7 +54,7 @@ class BctrlDialect(Dialect):
 
     async def list_all(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         """Return all runtimes of a workspace; the API has no pages."""
-        target = self._target(request)
+        target = self._target(request, ctx)
         body, _ = await self._forward(Operation.LIST, target, ctx)
         return _response(body, target)
 
@@ -75,7 +76,7 @@ class BctrlDialect(Dialect):
         return failure_of(error, request_id, nested=VERSION_HEADER in headers)
 
     async def _by_alias(self, operation: Operation, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        target = self._target(request)
+        target = self._target(request, ctx)
         _refuse_body(request)
         body, _ = await self._forward(operation, target, ctx, request.parameters["alias"])
         return _response(body, target)
@@ -92,21 +93,21 @@ class BctrlDialect(Dialect):
         ctx.runtime_id = runtime.id
         return body, runtime.provider_id
 
-    def _target(self, request: DialectRequest) -> DialectTarget:
+    def _target(self, request: DialectRequest, ctx: RequestContext) -> DialectTarget:
         if request.query:
             name = request.query[0][0]
             fault = FieldError("There is no such query parameter here.", "unknown_parameter", parameter=name)
             raise InvalidRequest(f"{name}: {fault.detail}", errors=[fault])
         try:
-            return self.gateway.target(PREFIX, BctrlAdapter.api, request.parameters["id"], ERA)
+            return self.gateway.target(ctx, PREFIX, BctrlAdapter.api, request.parameters["id"], ERA)
         except NotFound as exc:
             raise NotFound(exc.detail, extra={NATIVE_CODE: "workspace.not_found"}) from exc
 
     routes: ClassVar[tuple[DialectRoute, ...]] = (
-        DialectRoute("POST", _RUNTIMES, "workspaces_create", create, ERA),
+        DialectRoute("POST", _RUNTIMES, "workspaces_create", create, ERA, Permission.CREATE),
         DialectRoute("GET", _RUNTIMES, "workspaces_list", list_all, ERA),
         DialectRoute("GET", f"{_RUNTIMES}/{{alias}}", "workspaces_get", get, ERA),
-        DialectRoute("POST", f"{_RUNTIMES}/{{alias}}/stop", "workspaces_stop", stop, ERA),
+        DialectRoute("POST", f"{_RUNTIMES}/{{alias}}/stop", "workspaces_stop", stop, ERA, Permission.LIFECYCLE),
     )
 
 

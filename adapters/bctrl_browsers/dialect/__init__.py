@@ -13,6 +13,7 @@ from adapters.bctrl_browsers.dialect.errors import failure_of
 from adapters.bctrl_browsers.dialect.flat import ERA as FLAT
 from adapters.bctrl_browsers.dialect.flat import FlatEra
 from adapters.bctrl_browsers.dialect.forwarding import PREFIX
+from gateway.domain.access import Permission
 from gateway.domain.errors import GatewayError
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import Dialect, DialectAnswer, DialectGateway, DialectRequest, DialectRoute
@@ -20,6 +21,16 @@ from gateway.ports.dialect import Dialect, DialectAnswer, DialectGateway, Dialec
 _BROWSERS: Final = "/v1/browsers"
 _RUNTIMES: Final = "/v1/runtimes"
 _SANDBOXES: Final = "/v1/sandboxes"
+_PERMISSIONS: Final[Mapping[str, Permission]] = {
+    "create": Permission.CREATE,
+    "list": Permission.READ,
+    "get": Permission.READ,
+    "update": Permission.CONFIG,
+    "delete": Permission.LIFECYCLE,
+    "start": Permission.LIFECYCLE,
+    "stop": Permission.LIFECYCLE,
+    "revoke": Permission.CONNECT,
+}
 
 
 def _current(
@@ -28,7 +39,9 @@ def _current(
     async def handler(dialect: "BctrlBrowsersDialect", request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         return await handle(dialect.current, request, ctx)
 
-    return DialectRoute(method, f"{_BROWSERS}{below}", f"browsers_{operation}", handler, CURRENT)
+    return DialectRoute(
+        method, f"{_BROWSERS}{below}", f"browsers_{operation}", handler, CURRENT, _PERMISSIONS[operation]
+    )
 
 
 def _flat(
@@ -37,7 +50,7 @@ def _flat(
     async def handler(dialect: "BctrlBrowsersDialect", request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         return await handle(dialect.flat, request, ctx)
 
-    return DialectRoute(method, f"{_RUNTIMES}{below}", f"runtimes_{operation}", handler, FLAT)
+    return DialectRoute(method, f"{_RUNTIMES}{below}", f"runtimes_{operation}", handler, FLAT, _PERMISSIONS[operation])
 
 
 class BctrlBrowsersDialect(Dialect):

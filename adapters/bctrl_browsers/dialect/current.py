@@ -46,7 +46,7 @@ class CurrentEra:
         """Create a browser and request its first run. Without a name the gateway makes one."""
         check_headers(request, versioned=True)
         query, body = read_query(request, "wait"), read_object(request)
-        target = self._calls.target(space_named(request, query, body))
+        target = self._calls.target(space_named(request, query, body), ctx)
         wait = adapter_of(target).settings.longest_wait(Operation.CREATE, wait_of(query))
         name = made_up_name("browser", self._calls.key_for(target, request, ctx))
         create = native_create(body, wait=wait, made_up_name=name)
@@ -56,7 +56,7 @@ class CurrentEra:
         """Return a page of browsers. Only the last page may be empty."""
         check_headers(request, versioned=True)
         query = read_query(request, "spaceId", *_LIST_QUERY)
-        target = self._calls.target(space_named(request, query))
+        target = self._calls.target(space_named(request, query), ctx)
         forwarded = [(name, value) for name, value in request.query if name != "spaceId"]
         answer = await self._calls.page(target, ctx, forwarded, lambda page: not page.runtimes)
         return DialectAnswer(200, shown(answer.body, target))
@@ -72,7 +72,7 @@ class CurrentEra:
         check_update(body)
         browser = request.parameters["id"]
         if "metadata" in body:
-            _, target = self._target(request)
+            _, target = self._target(request, ctx)
             seen = await self._calls.send(Operation.GET, target, ctx, path=below(browser))
             body, browser = marked(body, seen.marker), seen.runtimes[0].provider_id
         raw = msgspec.json.encode(body)
@@ -114,7 +114,7 @@ class CurrentEra:
         may_wait: bool = False,
         secrets: list[str] | None = None,
     ) -> DialectAnswer:
-        query, target = self._target(request, *(["wait"] if may_wait else []))
+        query, target = self._target(request, ctx, *(["wait"] if may_wait else []))
         answer = await self._calls.send(
             operation,
             target,
@@ -128,11 +128,11 @@ class CurrentEra:
         )
         return DialectAnswer(200, shown(answer.body, target))
 
-    def _target(self, request: DialectRequest, *parameters: str) -> tuple[Query, DialectTarget]:
+    def _target(self, request: DialectRequest, ctx: RequestContext, *parameters: str) -> tuple[Query, DialectTarget]:
         """The query of a call on one browser, and the target that serves its space."""
         check_headers(request, versioned=True)
         query = read_query(request, "spaceId", *parameters)
-        return query, self._calls.target(space_named(request, query))
+        return query, self._calls.target(space_named(request, query), ctx)
 
 
 def _refuse_members(request: DialectRequest) -> None:

@@ -82,8 +82,8 @@ class FlatEra:
         check_headers(request, versioned=False)
         query, body = read_query(request), read_object(request)
         current = current_body(body, FlatCreate)
-        target = self._calls.target(space_named(request, query, body))
-        self._require_space_served_by_name(target, body)
+        target = self._calls.target(space_named(request, query, body), ctx)
+        self._require_space_served_by_name(target, body, ctx)
         starts = body.get("start", False)
         wait = adapter_of(target).settings.longest_wait(Operation.CREATE, MAX_WAIT) if starts else 0
         name = made_up_name("runtime", self._calls.key_for(target, request, ctx))
@@ -103,7 +103,7 @@ class FlatEra:
         wanted = frozenset((*query.get("status", ()), *query.get("status[]", ())))
         if unknown := wanted - set(STATUSES.values()):
             raise bad_parameter("status", f"There is no status {min(unknown)}.")
-        target = self._calls.target(space_named(request, query))
+        target = self._calls.target(space_named(request, query), ctx)
         forwarded = [(name, value) for name, value in request.query if name in _LIST_QUERY]
         if wanted in _PROVIDER_STATUS:
             forwarded.append(("status", _PROVIDER_STATUS[wanted]))
@@ -179,9 +179,11 @@ class FlatEra:
         result = {"runtimeId": found.runtime.provider_id, "runId": run.get("id"), "stopped": stopped}
         return _response({**result, "status": STATUSES[found.runtime.state]})
 
-    def _require_space_served_by_name(self, target: DialectTarget, body: Mapping[str, Any]) -> None:
+    def _require_space_served_by_name(
+        self, target: DialectTarget, body: Mapping[str, Any], ctx: RequestContext
+    ) -> None:
         """Raise :class:`ValidationFailed` for a space that no later call can name: paths of the era have no space."""
-        known = {(t.adapter.name, t.scope) for t in self._calls.all_targets()}
+        known = {(t.adapter.name, t.scope) for t in self._calls.all_targets(ctx)}
         if "spaceId" in body and (target.adapter.name, target.scope) not in known:
             why = "The gateway does not serve this space by name: no later call of this API could find the runtime."
             raise ValidationFailed.at("#/spaceId", why, code="unsupported")
@@ -194,7 +196,7 @@ class FlatEra:
         check_headers(request, versioned=False)
         query = read_query(request, "spaceId", *parameters)
         space, wanted = space_named(request, query), request.parameters["id"]
-        targets = [self._calls.target(space)] if space else list(self._calls.all_targets())
+        targets = [self._calls.target(space, ctx)] if space else list(self._calls.all_targets(ctx))
         reads = [asyncio.ensure_future(self._read(target, wanted, ctx)) for target in targets]
         unreadable: GatewayError | None = None
         try:

@@ -37,24 +37,27 @@ class Calls:
         self._gateway = gateway
         self._era = era
 
-    def target(self, space: str | None) -> DialectTarget:
+    def target(self, space: str | None, ctx: RequestContext) -> DialectTarget:
         """The target that serves a space. None is the same as ``default``: the route for ``default``, or a provider
         that is pinned to it or open, else the space of the first provider. Raises :class:`NotFound`."""
         api = BctrlBrowsersAdapter.api
         try:
-            return self._gateway.target(PREFIX, api, space or DEFAULT_SPACE, self._era)
+            return self._gateway.target(ctx, PREFIX, api, space or DEFAULT_SPACE, self._era)
         except NotFound as exc:
-            adapters = self._gateway.adapters(api)
+            adapters = self._gateway.adapters(ctx, api)
             if space in {None, DEFAULT_SPACE} and adapters and adapters[0].settings.scope is not None:
-                return self._gateway.target(PREFIX, api, adapters[0].settings.scope, self._era)
+                return self._gateway.target(ctx, PREFIX, api, adapters[0].settings.scope, self._era)
             raise NotFound(exc.detail, extra={NATIVE_CODE: Code.SPACE_NOT_FOUND}) from exc
 
-    def all_targets(self) -> Iterator[DialectTarget]:
+    def all_targets(self, ctx: RequestContext) -> Iterator[DialectTarget]:
         """Every space that a call without a space can mean: the default one first, then all that are served by name."""
         seen: set[tuple[str, str]] = set()
-        for space in (None, *(known.asked_scope for known in self._gateway.targets(PREFIX, BctrlBrowsersAdapter.api))):
+        for space in (
+            None,
+            *(known.asked_scope for known in self._gateway.targets(ctx, PREFIX, BctrlBrowsersAdapter.api)),
+        ):
             try:
-                target = self.target(space)
+                target = self.target(space, ctx)
             except NotFound:
                 continue
             key = (target.adapter.name, target.scope)

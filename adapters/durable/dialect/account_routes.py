@@ -14,6 +14,7 @@ from adapters.durable.dialect.bodies import in_native_names, parse_project
 from adapters.durable.dialect.forwarding import API, accounts, durable, json_response, read, target_of
 from adapters.durable.listing import FIND_PAGES, MAX_LIMIT
 from adapters.durable.mapping import encode
+from gateway.domain.access import Permission
 from gateway.domain.errors import GatewayError, NotFound, ProviderBadResponse
 from gateway.domain.operations import Operation
 from gateway.domain.pages import ListFilter, ProviderQuery, UnreadableRow
@@ -43,7 +44,7 @@ async def get_user(dialect: Dialect, _request: DialectRequest, ctx: RequestConte
     another. Raises the first account's error when all accounts fail.
     """
     failed: GatewayError | None = None
-    for adapter in _distinct(dialect):
+    for adapter in _distinct(dialect, ctx):
         try:
             async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
                 _, found = await read(adapter, adapter.calls.user_path, call)
@@ -57,7 +58,7 @@ async def get_user(dialect: Dialect, _request: DialectRequest, ctx: RequestConte
 async def list_organizations(dialect: Dialect, _request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
     """The organizations that a provider of this gateway serves."""
     shown: dict[str, Any] = {}
-    for adapter in accounts(dialect.gateway):
+    for adapter in accounts(dialect.gateway, ctx):
         async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
             path = adapter.calls.path("user", "organizations")
             _, found = await read(adapter, path, call, decode=wire.any_objects.decode)
@@ -74,7 +75,7 @@ async def list_secrets(dialect: Dialect, _request: DialectRequest, ctx: RequestC
     Raises :class:`NotFound` when the gateway has several accounts: the path names no scope, so a caller could send the
     id of one account's secret to another account.
     """
-    known = _distinct(dialect)
+    known = _distinct(dialect, ctx)
     if len(known) > 1:
         raise NotFound("This gateway has several accounts, and secrets belong to one; name them by secrets.secret_ids.")
     for adapter in known:
@@ -89,7 +90,7 @@ async def list_secrets(dialect: Dialect, _request: DialectRequest, ctx: RequestC
 async def get_organization(dialect: Dialect, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
     """An organization that a provider serves."""
     requested = request.parameters["org"]
-    adapter, org = next(_serving(dialect, requested))
+    adapter, org = next(_serving(dialect, requested, ctx))
     async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
         _, found = await read(adapter, adapter.calls.path("org", org), call)
     return _shown({**found, "key": requested})
@@ -102,12 +103,12 @@ async def list_workspaces(dialect: Dialect, request: DialectRequest, ctx: Reques
     """
     org = request.parameters["org"]
     shown: dict[str, Any] = {}
-    for target in _targets(dialect, org):
+    for target in _targets(dialect, org, ctx):
         adapter, (_, name) = durable(target.adapter), target.asked_scope.split("/", 1)
         async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
             _, found = await read(adapter, adapter.calls.workspace_path(target.scope), call)
         shown[name] = {**found, "key": name}
-    open_one = _open(dialect, org)
+    open_one = _open(dialect, org, ctx)
     if open_one is not None:
         async with dialect.gateway.call_scope(open_one, Operation.GET, ctx) as call:
             path = open_one.calls.path("org", org, "ws")
@@ -171,9 +172,9 @@ async def get_logs(dialect: Dialect, request: DialectRequest, ctx: RequestContex
     """
     org, sandbox = request.parameters["org"], request.parameters["sandbox"]
     missing: NotFound | None = None
-    for adapter, provider_org in _serving(dialect, org):
+    for adapter, provider_org in _serving(dialect, org, ctx):
         path = adapter.calls.path("org", provider_org, "sandboxes", sandbox, "logs")
-        scopes = _pinned_scopes(dialect, adapter, provider_org)
+        scopes = _pinned_scopes(dialect, adapter, provider_org, ctx)
         try:
             async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
                 if scopes is None or await _is_in_use(adapter, scopes, sandbox, call):
@@ -192,7 +193,7 @@ LOOKUPS: Final = (
     DialectRoute("GET", _ORG + "/ws", "list_workspaces", list_workspaces),
     DialectRoute("GET", _WORKSPACE, "get_workspace", get_workspace),
     DialectRoute("GET", _WORKSPACE + "/projects", "list_projects", list_projects),
-    DialectRoute("POST", _WORKSPACE + "/projects", "create_project", create_project),
+    DialectRoute("POST", _WORKSPACE + "/projects", "create_project", create_project, permission=Permission.CREATE),
     DialectRoute("GET", _WORKSPACE + "/projects/{project}", "get_project", get_project),
     DialectRoute("GET", _ORG + "/sandboxes/{sandbox}/logs", "get_logs", get_logs),
 )
@@ -203,23 +204,23 @@ def _target(dialect: Dialect, request: DialectRequest, ctx: RequestContext) -> D
     return target_of(dialect.gateway, dialect.prefix, request.parameters["org"], request.parameters["workspace"], ctx)
 
 
-def _distinct(dialect: Dialect) -> Collection[DurableAdapter]:
+def _distinct(dialect: Dialect, ctx: RequestContext) -> Collection[DurableAdapter]:
     """One provider per account, the preferred one first."""
     found: dict[tuple[str, str], DurableAdapter] = {}
-    for adapter in accounts(dialect.gateway):
+    for adapter in accounts(dialect.gateway, ctx):
         found.setdefault(_account(adapter), adapter)
     return found.values()
 
 
-def _targets(dialect: Dialect, org: str) -> Iterator[DialectTarget]:
-    for target in dialect.gateway.targets(dialect.prefix, API):
+def _targets(dialect: Dialect, org: str, ctx: RequestContext) -> Iterator[DialectTarget]:
+    for target in dialect.gateway.targets(ctx, dialect.prefix, API):
         if _org_of(target.asked_scope) == org:
             yield target
 
 
-def _open(dialect: Dialect, org: str) -> DurableAdapter | None:
+def _open(dialect: Dialect, org: str, ctx: RequestContext) -> DurableAdapter | None:
     """The open provider, which serves the scopes without a pinned one; None if the key cannot be an organization's."""
-    for adapter in accounts(dialect.gateway):
+    for adapter in accounts(dialect.gateway, ctx):
         if adapter.settings.scope is None and _is_slug(adapter, org):
             return adapter
     return None
@@ -233,13 +234,13 @@ def _is_slug(adapter: DurableAdapter, org: str) -> bool:
     return True
 
 
-def _serving(dialect: Dialect, org: str) -> Iterator[tuple[DurableAdapter, str]]:
+def _serving(dialect: Dialect, org: str, ctx: RequestContext) -> Iterator[tuple[DurableAdapter, str]]:
     """The providers that serve an organization, one per account, each with the organization's key at the provider.
 
     Raises :class:`NotFound` when none does.
     """
-    known = [(durable(target.adapter), _org_of(target.scope)) for target in _targets(dialect, org)]
-    open_one = _open(dialect, org)
+    known = [(durable(target.adapter), _org_of(target.scope)) for target in _targets(dialect, org, ctx)]
+    open_one = _open(dialect, org, ctx)
     if open_one is not None:
         known.append((open_one, org))
     if not known:
@@ -250,9 +251,9 @@ def _serving(dialect: Dialect, org: str) -> Iterator[tuple[DurableAdapter, str]]
     yield from distinct.values()
 
 
-def _pinned_scopes(dialect: Dialect, adapter: DurableAdapter, org: str) -> Collection[str] | None:
+def _pinned_scopes(dialect: Dialect, adapter: DurableAdapter, org: str, ctx: RequestContext) -> Collection[str] | None:
     """The scopes of an organization to which an account is pinned; None if the account also has an open provider."""
-    scopes = [each.settings.scope for each in accounts(dialect.gateway) if _account(each) == _account(adapter)]
+    scopes = [each.settings.scope for each in accounts(dialect.gateway, ctx) if _account(each) == _account(adapter)]
     if None in scopes:
         return None
     return [scope for scope in scopes if scope is not None and _org_of(scope) == org]

@@ -22,14 +22,14 @@ def durable(adapter: ProviderAdapter[Any]) -> DurableAdapter:
     return cast("DurableAdapter", adapter)
 
 
-def accounts(gateway: DialectGateway) -> Sequence[DurableAdapter]:
-    """All providers of this API, sorted by ``order`` of the settings."""
-    return [durable(adapter) for adapter in gateway.adapters(API)]
+def accounts(gateway: DialectGateway, ctx: RequestContext) -> Sequence[DurableAdapter]:
+    """All providers of this API that the caller may use, sorted by ``order`` of the settings."""
+    return [durable(adapter) for adapter in gateway.adapters(ctx, API)]
 
 
 def target_of(gateway: DialectGateway, prefix: str, org: str, workspace: str, ctx: RequestContext) -> DialectTarget:
     """The provider that serves a workspace. Raises :class:`NotFound` when none does."""
-    target = gateway.target(prefix, API, f"{org}/{workspace}")
+    target = gateway.target(ctx, prefix, API, f"{org}/{workspace}")
     ctx.scope = target.scope
     return target
 

@@ -149,7 +149,7 @@ class Dispatcher:
         """The attempt at a target, with its intent written; or the intent that already has the key or name."""
         if progress.attempt is not None:
             attempt, intent = progress.attempt, progress.attempt.leased.intent
-            key = create_key(resolved.keys_namespace, ctx.principal, command.key or intent.id, intent.generation)
+            key = create_key(resolved.keys_namespace, ctx.principal.name, command.key or intent.id, intent.generation)
             if not await attempt.elsewhere(resolved, command.sent_to(resolved, intent.id), key):
                 await self._give_up(progress, progress.last)
             return attempt
@@ -165,14 +165,14 @@ class Dispatcher:
         digest, version = context.payloads.digest(command.operation, command.document)
         sent = command.sent_to(resolved, intent_id)
         generation, before = 0, None
-        key = create_key(resolved.keys_namespace, ctx.principal, command.key or intent_id, generation)
+        key = create_key(resolved.keys_namespace, ctx.principal.name, command.key or intent_id, generation)
         if instead is not None:
             if not context.targets.is_target(resolved, instead.target):
                 raise needs_operator(instead, None)
             generation, before, key = instead.generation, instead.before, instead.provider_key or key
         new = NewIntent(
             id=intent_id,
-            principal=ctx.principal,
+            principal=ctx.principal.name,
             key=command.key,
             namespace=resolved.namespace,
             pinned=command.pinned,
@@ -217,7 +217,7 @@ class Dispatcher:
             scope=resolved.scope,
             target=context.targets.fingerprint(resolved),
             request=context.payloads.seal_request(intent.id, sent),
-            provider_key=create_key(resolved.keys_namespace, ctx.principal, command.key or intent.id, generation),
+            provider_key=create_key(resolved.keys_namespace, ctx.principal.name, command.key or intent.id, generation),
             generation=generation,
             before=None,
             attempts=(),

@@ -55,7 +55,7 @@ class IntentService:
         until = self._context.clock.monotonic() + self._context.rules.join_wait
         again = None
         if command.key is not None:
-            known = await self._context.store.by_key(ctx.principal, command.key)
+            known = await self._context.store.by_key(ctx.principal.name, command.key)
             if known is not None:
                 joined = await self._resumer.resume_by_key(known, command, ctx, until)
                 if isinstance(joined, CreateResult):

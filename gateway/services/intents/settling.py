@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from gateway.domain.access import Principal
 from gateway.domain.conclusions import (
     NO_TRAITS,
     Conclusion,
@@ -43,7 +44,7 @@ class Settling:
         """Find out what can be found out now, and schedule the next look-up.
 
         A provider that cannot be called proves nothing: it is called again later. Raises :class:`StoreUnavailable`."""
-        with RequestContext(request_id=f"settle-{secrets.token_hex(8)}", principal=intent.principal) as ctx:
+        with RequestContext(request_id=f"settle-{secrets.token_hex(8)}", principal=Principal(intent.principal)) as ctx:
             await self._settle(intent, ctx)
 
     async def _settle(self, intent: Intent, ctx: RequestContext) -> None:

@@ -15,6 +15,7 @@ import pytest
 from aiohttp import web
 
 from gateway.api import create_api
+from gateway.domain.access import Principal
 from gateway.http.server import GatewayRunner
 from gateway.ports.clock import SystemClock
 from gateway.ports.provider_settings import ProviderSettings
@@ -163,7 +164,7 @@ async def serve() -> AsyncIterator[Serve]:
                 metrics=metrics,
                 logger=logger,
                 clock=clock,
-                keys={sha256(KEY.encode()).digest(): "shop"} if keys else None,
+                keys={sha256(KEY.encode()).digest(): Principal("shop")} if keys else None,
                 http=http,
                 native=passed,
             )

@@ -97,7 +97,7 @@ async def test_the_callers_request_id_and_trace_reach_the_use_case(serve: Any) -
     answer = await api.call("GET", "/v1/runtimes/p.1", X_Request_ID="mine.1", traceparent=TRACE)
     assert answer.headers["x-request-id"] == "mine.1"
     (ctx,) = lifecycle.contexts
-    assert (ctx.request_id, ctx.traceparent, ctx.principal) == ("mine.1", TRACE, "shop")
+    assert (ctx.request_id, ctx.traceparent, ctx.principal.name) == ("mine.1", TRACE, "shop")
 
 
 async def test_a_request_is_logged_in_one_line_with_all_its_context(serve: Any) -> None:

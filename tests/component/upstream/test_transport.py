@@ -216,7 +216,7 @@ async def test_every_attempt_is_counted_and_logged_with_its_own_provider() -> No
     ):
         one = ObservedTransport(to_well, "well", metrics, logger)
         other = ObservedTransport(to_sick, "sick", metrics, logger)
-        with RequestContext("r-1", ""):
+        with RequestContext("r-1"):
             await asyncio.gather(one.send(request(), shared), failure_of(other, request(), shared))
     lines = [msgspec.json.decode(line) for line in stream.getvalue().splitlines()]
     fields = ("provider", "outcome", "phase", "provider_request_id", "request_id")

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 from pydantic import SecretStr
 
+from gateway.domain.access import Principal
 from gateway.domain.operations import Operation
 from gateway.domain.requests import CREATE_REQUESTS, CreateRequest
 from gateway.domain.validation import validate
@@ -85,7 +86,7 @@ class IntentGateway:
             choose=self._targets,
             finish=_unchanged,
         )
-        return (await self._intents.ensure(wanted, RequestContext("request", client.principal))).created
+        return (await self._intents.ensure(wanted, RequestContext("request", Principal(client.principal)))).created
 
     async def settle(self) -> None:
         await self._reconciler.run()

@@ -6,17 +6,19 @@ import pytest
 from multidict import CIMultiDict
 
 from gateway.api.auth import ANONYMOUS, Authenticator
+from gateway.domain.access import Principal
 from gateway.domain.errors import InvalidRequest, PermissionDenied, Unauthenticated
 
 KEYS = {
-    sha256(b"shop-key").digest(): "shop",
-    sha256(b"ops-key").digest(): "ops",
-    sha256(b"next-ops-key").digest(): "ops",
+    sha256(b"shop-key").digest(): Principal("shop"),
+    sha256(b"ops-key").digest(): Principal("ops"),
+    sha256(b"next-ops-key").digest(): Principal("ops"),
 }
 
 
 def principal(**headers: str) -> str:
-    return Authenticator(KEYS).principal(CIMultiDict({name.replace("_", "-"): text for name, text in headers.items()}))
+    sent = CIMultiDict({name.replace("_", "-"): text for name, text in headers.items()})
+    return Authenticator(KEYS).principal(sent).name
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,7 @@ def test_different_keys_are_refused_with_the_header(headers: list[tuple[str, str
     ],
 )
 def test_equal_keys_are_one_key(headers: list[tuple[str, str]]) -> None:
-    assert Authenticator(KEYS).principal(CIMultiDict(headers)) == "ops"
+    assert Authenticator(KEYS).principal(CIMultiDict(headers)).name == "ops"
 
 
 def test_without_required_keys_every_caller_is_anonymous() -> None:
@@ -129,4 +131,14 @@ def test_without_required_keys_requests_of_other_sites_are_refused(headers: dict
     with pytest.raises(PermissionDenied):
         Authenticator(None).principal(CIMultiDict({"Host": "localhost:80", **headers}))
     headers = {"X-API-Key": "ops-key", **headers}
-    assert Authenticator(KEYS).principal(CIMultiDict(headers)) == "ops"
+    assert Authenticator(KEYS).principal(CIMultiDict(headers)).name == "ops"
+
+
+def test_key_of_a_principal_that_has_expired_is_refused() -> None:
+    now = 1000.0
+    keys = {sha256(b"shop-key").digest(): Principal("shop", expires=1001.0)}
+    authenticator = Authenticator(keys, lambda: now)
+    assert authenticator.principal(CIMultiDict({"X-API-Key": "shop-key"})).name == "shop"
+    now = 1001.0
+    with pytest.raises(Unauthenticated, match="expired"):
+        authenticator.principal(CIMultiDict({"X-API-Key": "shop-key"}))

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from pydantic import SecretStr
 
+from gateway.domain.access import Principal
 from gateway.domain.config import RuntimeConfig
 from gateway.domain.errors import GatewayError, NotFound, UnsupportedFeature, ValidationFailed
 from gateway.domain.features import CreateFeature
@@ -327,7 +328,7 @@ def services_of(fleet: Fleet) -> Services:
 
 def context(principal: str = "alice") -> RequestContext:
     """The context of a request."""
-    return RequestContext(request_id="request-1", principal=principal)
+    return RequestContext(request_id="request-1", principal=Principal(principal))
 
 
 def create(kind: str = "durable", **fields: Any) -> CreateRequest:

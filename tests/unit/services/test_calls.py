@@ -19,6 +19,7 @@ from gateway.domain.errors import (
     ValidationFailed,
 )
 from gateway.domain.operations import Operation
+from gateway.ports.context import RequestContext
 from gateway.ports.transport import Phase, TransportFailure
 from gateway.services.fleet import redacted
 from gateway.services.lifecycle import LifecycleService
@@ -35,7 +36,7 @@ async def _health_after(*failures: GatewayError | TransportFailure | None) -> He
         await clock.sleep(1)
         with contextlib.suppress(GatewayError):
             await LifecycleService(fleet).get(runtime.id, context())
-    return ProviderService(fleet).one("one").health
+    return ProviderService(fleet).one("one", RequestContext("r")).health
 
 
 def _told(cls: type[GatewayError], status: int) -> GatewayError:
@@ -131,7 +132,8 @@ def test_no_secret_is_left_in_any_text(secrets: list[str], filler: str, data: st
 
 
 def test_a_provider_view_shows_features_and_deadlines() -> None:
-    view = ProviderService(fleet_of([DurableLike("one", order=2, deadlines={"list": 0.5})])).one("one")
+    providers = ProviderService(fleet_of([DurableLike("one", order=2, deadlines={"list": 0.5})]))
+    view = providers.one("one", RequestContext("r"))
     assert (view.api, view.kinds, view.creates, view.scope, view.order) == ("fake", ["durable"], ["durable"], "home", 2)
     assert {"start", "pause", "reset", "stop", "stop_discards_state", "config"} <= set(view.features)
     assert "delete" not in view.features
@@ -141,4 +143,4 @@ def test_a_provider_view_shows_features_and_deadlines() -> None:
 
 def test_a_provider_that_does_not_exist_is_not_found() -> None:
     with pytest.raises(NotFound):
-        ProviderService(fleet_of([DurableLike("one")])).one("two")
+        ProviderService(fleet_of([DurableLike("one")])).one("two", RequestContext("r"))

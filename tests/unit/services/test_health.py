@@ -6,7 +6,7 @@ import pytest
 
 from gateway.domain.errors import ProviderCredentialsRejected, ProviderFailure, StoreUnavailable
 from gateway.domain.operations import Operation
-from gateway.ports.context import REQUEST_ID
+from gateway.ports.context import REQUEST_ID, RequestContext
 from gateway.ports.transport import Attempt, Call, Phase, TransportFailure
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.health import PROBER, ROLE, HealthService
@@ -38,15 +38,15 @@ async def test_a_probe_is_an_active_observation_and_a_request_a_passive_one() ->
     adapter = Asked()
     fleet = Fleet([adapter], FakeClock())
     providers = ProviderService(fleet)
-    assert providers.one("one").health.observation is None
+    assert providers.one("one", RequestContext("r")).health.observation is None
     (checked,) = await HealthService(fleet, timeout=5).check_all()
     assert (checked.provider, checked.error) == ("one", None)
-    seen = providers.one("one").health
+    seen = providers.one("one", RequestContext("r")).health
     assert (seen.status, seen.credentials_ok, seen.observation) == ("ok", True, "active")
     (provider,) = fleet
     async with fleet.call_scope(provider, Operation.GET, context()) as call:
         call.attempts.append(Attempt("one", "get", "200", 0.1, Phase.ANSWERED))
-    assert providers.one("one").health.observation == "passive"
+    assert providers.one("one", RequestContext("r")).health.observation == "passive"
 
 
 async def test_a_failing_provider_is_reported_and_the_others_are_probed() -> None:
@@ -73,7 +73,7 @@ async def test_a_probe_that_the_gateway_did_not_send_does_not_change_health() ->
     adapter.failure = TransportFailure("circuit_open", Phase.QUEUED)
     fleet = Fleet([adapter], FakeClock())
     await HealthService(fleet, timeout=5).check_all()
-    assert ProviderService(fleet).one("one").health.status == "unknown"
+    assert ProviderService(fleet).one("one", RequestContext("r")).health.status == "unknown"
 
 
 async def test_a_replica_without_the_role_probes_providers_it_saw_failing() -> None:

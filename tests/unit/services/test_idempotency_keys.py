@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from gateway.domain.access import Principal
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import DialectTarget
 from gateway.services.dialects import DialectService
@@ -18,7 +19,7 @@ def key(principal: str = "shop", scope: str = "sp_1", mine: str = "mine", **sett
     browsers, _ = adapter(**settings)
     fleet = Fleet([browsers], FakeClock())
     service = DialectService(fleet, services_of(fleet).create, {})
-    return service.provider_key(DialectTarget(browsers, scope, scope), RequestContext("r", principal), mine)
+    return service.provider_key(DialectTarget(browsers, scope, scope), RequestContext("r", Principal(principal)), mine)
 
 
 def test_a_key_is_the_same_on_every_replica():

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 import pytest
 
+from gateway.domain.access import Principal
 from gateway.ports.context import RequestContext
 from gateway.telemetry.logs import Event, Logger, make_logger
 from tests.memory import allocated_blocks, least_growth
@@ -95,9 +96,9 @@ def test_lines_within_a_request_have_its_id() -> None:
     stream = StringIO()
     logger = make_logger(stream=stream)
     logger.info(Event.STARTED)
-    with RequestContext("r-1", "shop"):
+    with RequestContext("r-1", Principal("shop")):
         logger.info(Event.UPSTREAM)
-        with RequestContext("r-2", "shop"):
+        with RequestContext("r-2", Principal("shop")):
             logger.info(Event.UPSTREAM)
         logger.info(Event.REQUEST)
     logger.info(Event.STOPPED)
@@ -112,7 +113,7 @@ async def test_tasks_that_a_request_starts_keep_its_id_after_it_has_ended() -> N
         await ended.wait()
         logger.info(Event.UPSTREAM)
 
-    with RequestContext("r-1", "shop"):
+    with RequestContext("r-1", Principal("shop")):
         task = asyncio.create_task(work())
     logger.info(Event.STOPPED)
     ended.set()
@@ -220,7 +221,7 @@ def test_lines_leave_no_objects_behind(form: Form, detail: str) -> None:
         counts = [allocated_blocks()]
         for _ in range(4):
             for _ in range(1000):
-                with RequestContext("r-1", "shop"):
+                with RequestContext("r-1", Principal("shop")):
                     logger.info(Event.UPSTREAM, status=200, detail=detail)
             counts.append(allocated_blocks())
     assert least_growth(counts) < 200

@@ -9,6 +9,7 @@ import pytest
 
 from adapters.durable.adapter import DurableAdapter
 from adapters.durable.dialect import DurableDialect
+from gateway.domain.access import Principal
 from gateway.domain.errors import GatewayError
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import DialectAnswer, DialectRequest
@@ -34,7 +35,7 @@ class DialectCaller:
         self.transport = FakeTransport(*answers)
         self.adapters = [_Adapter(settings(), self.transport)]
         self.rules = rules
-        self.ctx = RequestContext("r", "shop")
+        self.ctx = RequestContext("r", Principal("shop"))
 
     def add_provider(self, *answers: UpstreamResponse, **options: Any) -> FakeTransport:
         """Add a provider with scripted responses; returns its transport."""

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from adapters.durable.dialect import EMPTY_PAGES
+from gateway.domain.access import Principal
 from gateway.domain.errors import AlreadyExists, GatewayError, NotFound, OutcomeUnknown, ValidationFailed
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import Created
@@ -154,7 +155,7 @@ async def test_create_with_a_lost_response_is_not_sent_again():
 
 async def test_create_completed_without_a_native_response_is_read_back():
     caller = DialectCaller(created_row(), answer(200, row(novel=1)), failure(500, "server_error"))
-    created = await caller.adapters[0].create(_create(), "acme/research", RequestContext("r", "p").call(9e9))
+    created = await caller.adapters[0].create(_create(), "acme/research", RequestContext("r", Principal("p")).call(9e9))
     dialect = caller.dialect()
     dialect.gateway.create = _returning(Created(created.runtime, created=True))  # type: ignore[method-assign]
     caller.dialect = lambda: dialect  # type: ignore[method-assign]

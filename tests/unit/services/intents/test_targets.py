@@ -6,6 +6,7 @@ import base64
 import pytest
 from pydantic import SecretStr
 
+from gateway.domain.access import Principal
 from gateway.domain.errors import ProviderUnavailable
 from gateway.ports.context import RequestContext
 from gateway.ports.transport import Call
@@ -50,7 +51,7 @@ class Callers:
     async def begin(self, count: int) -> list[asyncio.Task[ResolvedTarget]]:
         """Start ``count`` callers, and return when all of them wait."""
         tasks = [
-            asyncio.create_task(self._resolver.of(self._target, RequestContext(str(number), "caller")))
+            asyncio.create_task(self._resolver.of(self._target, RequestContext(str(number), Principal("caller"))))
             for number in range(count)
         ]
         for _ in range(5):

@@ -1,0 +1,120 @@
+"""Who calls, and what that caller may do (docs/access.md)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from gateway.domain.errors import FieldError, PermissionDenied
+
+
+class Permission(StrEnum):
+    """One thing that a caller may do. The API and the settings call permissions ``scopes``; in the code a scope is a
+    provider's tenancy."""
+
+    READ = "runtimes:read"
+    CREATE = "runtimes:create"
+    LIFECYCLE = "runtimes:lifecycle"
+    CONNECT = "runtimes:connect"
+    CONFIG = "runtimes:config"
+    NATIVE = "native"
+    AUDIT = "audit"
+    ADMIN = "admin"
+
+
+ALL_PERMISSIONS: Final = frozenset(Permission)
+DEFAULT_PERMISSIONS: Final = ALL_PERMISSIONS - {Permission.ADMIN, Permission.AUDIT}
+"""Those of a principal of the settings without ``scopes``."""
+
+
+def with_implied(permissions: Iterable[Permission]) -> frozenset[Permission]:
+    """The permissions, with those that they imply: ``admin`` implies all."""
+    given = frozenset(permissions)
+    return ALL_PERMISSIONS if Permission.ADMIN in given else given
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restrictions:
+    """The only values that a principal may use; None means any. ``scopes`` are scopes of providers."""
+
+    providers: frozenset[str] | None = None
+    kinds: frozenset[str] | None = None
+    scopes: frozenset[str] | None = None
+
+    def __bool__(self) -> bool:
+        return self.providers is not None or self.kinds is not None or self.scopes is not None
+
+
+UNRESTRICTED: Final = Restrictions()
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A caller. Keys and tokens only authenticate it, so idempotency keys, ownership and limits do not change with
+    them. ``expires`` is in seconds since the epoch.
+
+    ``owner`` is the name under which its runtimes are recorded: that of its group, or its own. ``own_only``: it sees
+    and changes only runtimes of that owner. ``key_id`` identifies the key of this request.
+    """
+
+    name: str
+    permissions: frozenset[Permission] = ALL_PERMISSIONS
+    restrictions: Restrictions = UNRESTRICTED
+    own_only: bool = False
+    group: str | None = None
+    expires: float | None = None
+    key_id: str | None = field(default=None, compare=False)
+
+    @property
+    def owner(self) -> str:
+        """The owner of the runtimes that it creates."""
+        return self.name if self.group is None else self.group
+
+    @property
+    def confined(self) -> bool:
+        """Whether there are runtimes or providers that it may not see."""
+        return self.own_only or bool(self.restrictions)
+
+    def require_native(self) -> None:
+        """Raise :class:`PermissionDenied` for a caller that sees only its own runtimes: the pass-through, and what a
+        dialect forwards, reach all runtimes of the account."""
+        if self.own_only:
+            raise PermissionDenied("A caller that sees only its own runtimes cannot use the provider's whole API.")
+
+    def require(self, permission: Permission) -> None:
+        """Raise :class:`PermissionDenied` that names the permission, unless the caller has it."""
+        if permission not in self.permissions:
+            raise PermissionDenied(
+                f"This call needs the scope {permission.value}, which the caller {self.name} does not have.",
+                extra={"scope": permission.value},
+            )
+
+    def sees(self, provider: str, scope: str | None = None, kind: str | None = None) -> bool:
+        """Whether a provider, and in it a scope and a kind where given, are within the restrictions."""
+        only = self.restrictions
+        return (
+            (only.providers is None or provider in only.providers)
+            and (only.scopes is None or scope is None or scope in only.scopes)
+            and (only.kinds is None or kind is None or kind in only.kinds)
+        )
+
+
+SYSTEM: Final = Principal("")
+"""The gateway itself: probes, settling, and requests before their caller is known."""
+
+
+def refuse_outside(
+    values: Iterable[str],
+    allowed: frozenset[str] | None,
+    what: str,
+    *,
+    pointer: str | None = None,
+    parameter: str | None = None,
+) -> None:
+    """Raise :class:`PermissionDenied` at the pointer or parameter if a value that the caller sent is not allowed,
+    whether it exists or not."""
+    if allowed is None or all(value in allowed for value in values):
+        return
+    detail = f"The caller may use only these {what}: {', '.join(sorted(allowed)) or 'none'}."
+    error = FieldError(detail, "not_allowed", pointer=pointer, parameter=parameter)
+    raise PermissionDenied(detail, errors=[error])

@@ -1,0 +1,1 @@
+"""Access: what each caller may see and do (docs/access.md)."""

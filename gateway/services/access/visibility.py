@@ -1,0 +1,68 @@
+"""What a caller may see: anything else is answered exactly as what does not exist."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from gateway.domain.access import Principal, refuse_outside
+from gateway.domain.errors import NotFound
+from gateway.domain.ids import RuntimeRef
+from gateway.domain.requests import CreateRequest
+from gateway.domain.runtime import Runtime
+from gateway.ports.context import RequestContext
+from gateway.ports.transport import Call
+
+if TYPE_CHECKING:
+    from gateway.services.fleet import Provider
+    from gateway.services.listing import ListQuery
+
+NO_RUNTIME: Final = "There is no runtime of this id."
+
+
+def sees(runtime: Runtime, principal: Principal) -> bool:
+    """Whether a caller may see a runtime."""
+    return principal.sees(runtime.provider, runtime.scope, runtime.kind)
+
+
+async def read_visible(provider: "Provider", ref: RuntimeRef, ctx: RequestContext, call: Call) -> Runtime:
+    """Read a runtime. Raises :class:`NotFound` if it does not exist or the caller may not see it, and what the read of
+    the adapter raises."""
+    runtime = await provider.adapter.get(ref, call)
+    if ctx.principal.confined and not sees(runtime, ctx.principal):
+        raise NotFound(NO_RUNTIME)
+    return runtime
+
+
+async def require_visible(provider: "Provider", ref: RuntimeRef, ctx: RequestContext, call: Call) -> None:
+    """Raise as :func:`read_visible`, before an operation that does not read the runtime itself. It is read only where
+    its id does not show whether the caller may see it."""
+    kinds = ctx.principal.restrictions.kinds
+    if ctx.principal.own_only or (kinds is not None and not provider.adapter.kinds <= kinds):
+        await read_visible(provider, ref, ctx, call)
+
+
+def narrowed(query: "ListQuery", principal: Principal) -> "ListQuery":
+    """The query, restricted to what the caller may use. Raises :class:`PermissionDenied` that names the parameter if
+    the query names anything else."""
+    only = principal.restrictions
+    if not only:
+        return query
+    refuse_outside(query.providers, only.providers, "providers", parameter="provider")
+    refuse_outside(query.scopes, only.scopes, "scopes", parameter="scope")
+    refuse_outside(query.filter.kinds, only.kinds, "kinds", parameter="kind")
+    return replace(
+        query,
+        providers=query.providers or only.providers or frozenset(),
+        scopes=query.scopes or only.scopes or frozenset(),
+        filter=replace(query.filter, kinds=query.filter.kinds or only.kinds or frozenset()),
+    )
+
+
+def refuse_outside_body(request: CreateRequest, principal: Principal) -> None:
+    """Raise :class:`PermissionDenied` at the member that names a provider, scope or kind that the caller may not use,
+    whether it exists or not."""
+    only = principal.restrictions
+    refuse_outside([request.kind], only.kinds, "kinds", pointer="#/kind")
+    if request.sent("provider"):
+        refuse_outside([request.provider], only.providers, "providers", pointer="#/provider")
+    if request.sent("scope"):
+        refuse_outside([request.scope], only.scopes, "scopes", pointer="#/scope")
