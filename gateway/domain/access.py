@@ -76,10 +76,10 @@ class Principal:
         return self.own_only or bool(self.restrictions)
 
     def require_native(self) -> None:
-        """Raise :class:`PermissionDenied` for a caller that sees only its own runtimes: the pass-through, and what a
-        dialect forwards, reach all runtimes of the account."""
-        if self.own_only:
-            raise PermissionDenied("A caller that sees only its own runtimes cannot use the provider's whole API.")
+        """Raise :class:`PermissionDenied` for a caller that sees only a part of a provider: the pass-through, and what
+        a dialect forwards, reach all of it."""
+        if self.own_only or self.restrictions.kinds is not None or self.restrictions.scopes is not None:
+            raise PermissionDenied("A caller that sees only some runtimes cannot use the provider's whole API.")
 
     def require(self, permission: Permission) -> None:
         """Raise :class:`PermissionDenied` that names the permission, unless the caller has it."""

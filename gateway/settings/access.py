@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, Discriminator, Field, SecretStr, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, SecretStr, Tag, model_validator
 
 from gateway.domain.access import DEFAULT_PERMISSIONS, Permission, Principal, Restrictions, with_implied
 from gateway.domain.values import Kind
@@ -17,6 +17,7 @@ ONE: Final = "[one]"
 MANY: Final = "[list]"
 """The branches of a setting that is one value or a list. They occur in the paths of pydantic's faults."""
 
+_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
 _KEY: Final = re.compile(r"[\x21-\x7e]{16,512}\Z")
 
 KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
@@ -42,6 +43,23 @@ OneOrMoreKeys = Annotated[
     Annotated[KeyText, Tag(ONE)] | Annotated[list[KeyText], Field(min_length=1), Tag(MANY)],
     Discriminator(_branch),
 ]
+
+
+def _end_of_date(value: Any) -> Any:
+    """The end in UTC of a value that is a date without a time; any other value unchanged."""
+    if isinstance(value, str) and _DATE.match(value):
+        value = date.fromisoformat(value)
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return datetime.combine(value + timedelta(days=1), time(), UTC)
+    return value
+
+
+def _in_utc(value: datetime) -> datetime:
+    return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+
+
+Expiry = Annotated[datetime, BeforeValidator(_end_of_date), AfterValidator(_in_utc)]
+"""When something expires. A date means its end in UTC, and a time without a zone is UTC."""
 
 
 class GatewayKey(Section):
@@ -81,7 +99,7 @@ class Rights(Section):
     provider_scopes: Annotated[frozenset[ScopeName], Field(min_length=1)] | None = None
     own_only: bool = False
     own_group: KeyName | None = None
-    expires: datetime | date | None = None
+    expires: Expiry | None = None
 
     @model_validator(mode="after")
     def _group_needs_own_only(self) -> Self:
@@ -97,7 +115,7 @@ class Rights(Section):
             restrictions=Restrictions(providers=self.providers, kinds=self.kinds, scopes=self.provider_scopes),
             own_only=self.own_only,
             group=self.own_group,
-            expires=end_of(self.expires),
+            expires=None if self.expires is None else self.expires.timestamp(),
         )
 
 
@@ -158,16 +176,6 @@ def ambiguous_principals(auth: AuthSettings) -> Iterator[tuple[Path, str]]:
             others = {owners.setdefault(digest, name) for digest in entry.digests} - {name}
             if others:
                 yield at, f"{' and '.join(sorted(others))} has the same key; every name needs a key of its own"
-
-
-def end_of(expires: datetime | date | None) -> float | None:
-    """The time at which something expires, in seconds since the epoch. A date means its end in UTC, and a time without
-    a zone is UTC."""
-    if expires is None:
-        return None
-    if not isinstance(expires, datetime):
-        expires = datetime.combine(expires + timedelta(days=1), time())
-    return (expires if expires.tzinfo is not None else expires.replace(tzinfo=UTC)).timestamp()
 
 
 def _digest(key: SecretStr) -> bytes:

@@ -15,7 +15,7 @@ import aiohttp
 from gateway.app import create_app, create_emulator, plugins, serving
 from gateway.demo import demo_settings
 from gateway.ports.clock import Clock
-from gateway.settings import AuthSettings, CacheSettings, GatewayKey
+from gateway.settings import AuthSettings, CacheSettings, GatewayKey, PrincipalSettings
 from gateway.telemetry.logs import make_logger
 from gateway.testing.emulator import EMULATOR, Emulator
 from gateway.testing.faults import parse_rules
@@ -91,14 +91,16 @@ async def whole_gateway(
     *apis: str,
     cache: CacheSettings = NO_CACHE,
     keys: Mapping[str, str] | None = None,
+    principals: Mapping[str, Mapping[str, Any]] | None = None,
     clock: Clock | None = None,
     twice: Sequence[str] = (),
     most_requests: int | None = None,
     **options: Mapping[str, Any],
 ) -> AsyncIterator[Gateway]:
     """Start a gateway and emulators of ``apis``, by default of :data:`APIS`. ``keys`` are the keys of additional
-    principals by name. ``options`` are additional provider settings by API. ``twice`` are APIs with a second provider
-    and emulator, called ``API-2``, which creates prefer less. ``most_requests`` limits the requests in flight."""
+    principals by name, ``principals`` the settings of others. ``options`` are additional provider settings by API.
+    ``twice`` are APIs with a second provider and emulator, called ``API-2``, which creates prefer less.
+    ``most_requests`` limits the requests in flight."""
     async with AsyncExitStack() as stack:
         upstreams: dict[str, Upstream] = {}
         providers: dict[str, dict[str, Any]] = {}
@@ -125,7 +127,8 @@ async def whole_gateway(
         settings = demo_settings(providers, port=0, api_key=KEY, folder=folder)
         assert isinstance(settings.auth, AuthSettings)
         others = {name: GatewayKey.model_validate({"key": key}) for name, key in (keys or {}).items()}
-        auth = settings.auth.model_copy(update={"keys": others})
+        limited = {name: PrincipalSettings.model_validate(value) for name, value in (principals or {}).items()}
+        auth = settings.auth.model_copy(update={"keys": others, "principals": {**settings.auth.principals, **limited}})
         settings = settings.model_copy(update={"cache": cache, "auth": auth})
         if most_requests is not None:
             http = settings.http.model_copy(update={"max_requests_in_flight": most_requests})
