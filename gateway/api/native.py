@@ -7,22 +7,19 @@ The provider's responses are returned unchanged, errors included; the gateway's 
 import asyncio
 import socket
 import struct
-import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
 from aiohttp import hdrs, web
-from aiohttp.web_protocol import RequestPayloadError
 from multidict import CIMultiDict, istr
 
 from gateway.api.native_target import parse_target
+from gateway.api.native_upload import StreamedUpload
 from gateway.api.pipeline import Endpoints, finish_headers
 from gateway.domain.access import Permission
 from gateway.domain.errors import (
-    InvalidRequest,
     NotFound,
-    PayloadTooLarge,
     PermissionDenied,
     ProviderBadResponse,
     ProviderFailure,
@@ -31,7 +28,7 @@ from gateway.domain.errors import (
     Retryable,
 )
 from gateway.domain.operations import Operation
-from gateway.http.bodies import BodyReader, ClientAborted, defer_continue, invite_body
+from gateway.http.bodies import BodyReader, ClientAborted, defer_continue
 from gateway.http.headers import interim_to_caller, is_websocket, to_caller, to_provider
 from gateway.http.in_flight import SAFE_METHODS
 from gateway.http.native_addresses import NativeAddresses
@@ -50,9 +47,6 @@ ROUTE: Final = "/native/{provider}/{path}"
 
 _BUFFERED_BYTES: Final = 64 << 10
 """Bodies of a declared length up to this many bytes are buffered, which is much cheaper than streaming."""
-
-SLOWEST: Final = 1024
-"""Bytes per second that a streamed body has to arrive with, after the first ``http.body_timeout`` seconds."""
 
 _PROXY_STATUS: Final = istr("Proxy-Status")
 
@@ -105,7 +99,7 @@ class _Native:
             traced=ctx.traceparent is not None,
             credentials=provider.credential_names,
         )
-        upload = _Upload(request, provider.limits.max_body_bytes, self._body_timeout)
+        upload = StreamedUpload(request, provider.limits.max_body_bytes, self._body_timeout)
         outgoing = NativeRequest(request.method, target.path + target.query, headers)
         if upload.length is not None and upload.length <= self._buffered_bytes:
             outgoing.body = await self._bodies.read_raw(request) or None
@@ -116,71 +110,15 @@ class _Native:
         return await forwarding.run(outgoing, websocket=websocket)
 
 
-class _Upload:
-    """The body of a request as a stream. ``length`` None: not declared. ``error``: why it is incomplete.
-
-    The gateway waits for the body ``seconds`` in total, and one more for each :data:`SLOWEST` bytes that arrived. Only
-    waiting for the caller counts, not waiting for the provider. ``now`` is a monotonic clock.
-    """
-
-    def __init__(
-        self, request: web.Request, limit: int, seconds: float, now: Callable[[], float] = time.monotonic
-    ) -> None:
-        self.length = request.content_length if request.body_exists else 0
-        self.error: Exception | None = None
-        self.waiting = False
-        self._request = request
-        self._limit = limit
-        self._seconds = seconds
-        self._now = now
-        if self.length is not None and self.length > limit:
-            raise self._too_large()
-
-    async def chunks(self, exchange: Exchange) -> AsyncIterator[bytes]:
-        """The chunks of the body. A failure stops the exchange."""
-        content = self._request.content
-        size = 0
-        waited = 0.0
-        try:
-            await invite_body(self._request)
-            while True:
-                self.waiting, begun = True, self._now()
-                chunk = await content.readany()
-                self.waiting = False
-                waited += self._now() - begun
-                if not chunk:
-                    return
-                size += len(chunk)
-                if size > self._limit:
-                    raise self._too_large()
-                self._refuse_slow(waited, size)
-                exchange.moved()
-                yield chunk
-        except (RequestPayloadError, ConnectionError, PayloadTooLarge, RequestTimeout) as exc:
-            if isinstance(exc, PayloadTooLarge | RequestTimeout):
-                self.error = exc
-            elif self._request.transport is None:
-                self.error = ClientAborted()
-            else:
-                self.error = InvalidRequest("The body breaks the rules of HTTP.")
-            exchange.stop()
-            raise
-
-    def _refuse_slow(self, waited: float, size: int) -> None:
-        if waited > self._seconds + size / SLOWEST:
-            raise RequestTimeout(f"The body arrived with less than {SLOWEST} bytes per second.")
-
-    def _too_large(self) -> PayloadTooLarge:
-        return PayloadTooLarge(f"The body is larger than {self._limit} bytes.")
-
-
 class _Forwarding:
     """The forwarding of one request: sending, the response, and the error when it fails. ``on_write`` is called when
     the response starts, and at the end."""
 
     on_write: Callable[[], None] = staticmethod(lambda: None)
 
-    def __init__(self, request: web.Request, ctx: RequestContext, provider: PassThrough, upload: _Upload) -> None:
+    def __init__(
+        self, request: web.Request, ctx: RequestContext, provider: PassThrough, upload: StreamedUpload
+    ) -> None:
         self._request = request
         self._ctx = ctx
         self._provider = provider

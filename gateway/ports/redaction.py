@@ -2,11 +2,13 @@
 (docs/promises.md#p6). Members that are in the model are not checked here."""
 
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 MAX_DEPTH: Final = 200
 """The maximum depth of a provider's JSON that is shown."""
 
+_SHORT: Final = 4
 _SECRET: Final = re.compile("token|secret|password|credential|api_?key", re.IGNORECASE)
 _USERINFO: Final = re.compile(r"(?<=://)[^/?#\s]*@")
 
@@ -40,3 +42,12 @@ def _one_less(levels: int) -> int:
     if levels == 0:
         raise RecursionError("nested too deeply to be shown")
     return levels - 1
+
+
+def redacted(text: str, secrets: Iterable[str]) -> str:
+    """``text`` with all secrets replaced, the longest first, because one may contain another. A secret that is too
+    short to be replaced safely (less than 4 characters) replaces the whole text."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        if secret and secret in text:
+            text = text.replace(secret, "[redacted]") if len(secret) >= _SHORT else "[redacted]"
+    return text

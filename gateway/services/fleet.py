@@ -23,6 +23,7 @@ from gateway.ports.clock import Clock
 from gateway.ports.context import Admission, RequestContext
 from gateway.ports.error_mapping import transport_error
 from gateway.ports.provider import ProviderAdapter
+from gateway.ports.redaction import redacted
 from gateway.ports.transport import Attempt, Call, Phase, TransportFailure
 from gateway.services.access.visibility import NO_RUNTIME
 
@@ -304,18 +305,6 @@ _WRITES: Final = frozenset(operation for operation, traits in TRAITS.items() if 
 
 def _may_have_written(attempt: Attempt) -> bool:
     return attempt.phase >= Phase.SENT and attempt.operation in _WRITES
-
-
-_SHORT = 4
-
-
-def redacted(text: str, secrets: Iterable[str]) -> str:
-    """``text`` with all secrets replaced, the longest first, because one may contain another. A secret that is too
-    short to be replaced safely (less than 4 characters) replaces the whole text."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        if secret and secret in text:
-            text = text.replace(secret, "[redacted]") if len(secret) >= _SHORT else "[redacted]"
-    return text
 
 
 def _redacted(text: str | None, secrets: tuple[str, ...]) -> str | None:

@@ -9,7 +9,7 @@ from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE
 
 from gateway.api.dialects import _MAX_QUERY_FIELDS
 from gateway.api.idempotency import MAX_LENGTH
-from gateway.api.native import SLOWEST
+from gateway.api.native_upload import SLOWEST
 from gateway.domain.field_errors import MAX_DETAIL, MAX_ERROR_BYTES, MAX_ERRORS, MAX_POINTER
 from gateway.domain.list_progress import MAX_PROVIDER_CURSOR
 from gateway.http.bodies import MAX_DEPTH, MAX_MEMBERS, MAX_VALUES

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.api.native import SLOWEST, _Upload
+from gateway.api.native_upload import SLOWEST, StreamedUpload
 from gateway.domain.errors import RequestTimeout
 
 
@@ -43,11 +43,11 @@ class Exchange:
         self.stopped = True
 
 
-def uploaded(body: Dripping, exchange: Exchange) -> tuple[_Upload, AsyncIterator[bytes]]:
+def uploaded(body: Dripping, exchange: Exchange) -> tuple[StreamedUpload, AsyncIterator[bytes]]:
     request: Any = SimpleNamespace(
         content=body, body_exists=True, content_length=None, version=None, transport=object()
     )
-    upload = _Upload(request, 1 << 26, 30, body.now)
+    upload = StreamedUpload(request, 1 << 26, 30, body.now)
     return upload, upload.chunks(exchange)  # type: ignore[arg-type]
 
 

@@ -20,8 +20,8 @@ from gateway.domain.errors import (
 )
 from gateway.domain.operations import Operation
 from gateway.ports.context import RequestContext
+from gateway.ports.redaction import redacted
 from gateway.ports.transport import Phase, TransportFailure
-from gateway.services.fleet import redacted
 from gateway.services.lifecycle import LifecycleService
 from gateway.services.providers import HealthView, ProviderService
 from tests.unit.services.fakes import TOKEN, DurableLike, FakeClock, context, fleet_of
