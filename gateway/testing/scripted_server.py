@@ -1,10 +1,31 @@
-"""A server on loopback that sends the bytes of a script, valid HTTP or not, and records the requests."""
+"""A server on loopback that sends the bytes of a script, valid HTTP or not, and records the requests.
+
+For tests of whatever calls a provider, below what an emulator can do::
+
+    async with ScriptedServer([reply({"of": 1}).doubled(), DROP]) as server:
+        ...  # call server.url
+        server.send(0, reply({"of": 2}).raw)
+    assert [heard.method for heard in server.heard] == ["GET", "POST"]
+
+==============  =====================================================================================================
+a response is   script
+==============  =====================================================================================================
+correct         ``reply(…)``, ``chunked(…)``, ``gzipped(…)``
+stray           :meth:`ScriptedServer.send` sends bytes on an open connection at any time, without a request
+doubled         ``reply(…).doubled()``: twice in a row
+interleaved     ``reply(…).interleaved(reply(…))``: another one in the middle of it, in its head or in its body
+early           ``reply(…).early()``: after the head of the request, without reading the body
+cut             ``reply(…).cut()``: a part of it, then the end of the connection; :data:`DROP`: nothing of it
+never complete  :data:`HANG`, or ``then=Then.HANG``: the connection stays open
+odd             ``Reply(…)`` with any bytes
+==============  =====================================================================================================
+"""
 
 import asyncio
 import gzip
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from types import TracebackType
 from typing import Any, Final, Self
@@ -24,10 +45,29 @@ class Then(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Bytes to send, and what to do with the connection afterwards."""
+    """Bytes to send, and what to do with the connection afterwards. ``reads_body``: they are sent after the whole
+    request, and not after its head."""
 
     raw: bytes
     then: Then = Then.KEEP
+    reads_body: bool = True
+
+    def doubled(self) -> Self:
+        """The same bytes twice."""
+        return replace(self, raw=self.raw * 2)
+
+    def cut(self, at: int | None = None) -> Self:
+        """The first ``at`` bytes, half of them by default, then the end of the connection."""
+        return replace(self, raw=self.raw[: len(self.raw) // 2 if at is None else at], then=Then.CLOSE)
+
+    def interleaved(self, other: "Reply", at: int | None = None) -> Self:
+        """The other one's bytes after the first ``at`` bytes of this one; by default, before its last byte."""
+        at = len(self.raw) - 1 if at is None else at
+        return replace(self, raw=self.raw[:at] + other.raw + self.raw[at:])
+
+    def early(self) -> Self:
+        """The same, sent when the head of the request has arrived. The server reads nothing more of the connection."""
+        return replace(self, reads_body=False, then=Then.HANG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +121,8 @@ HANG: Final = Reply(b"", Then.HANG)
 class ScriptedServer:
     """Answers requests in order with the replies of ``script``, and after the last one with ``{}``.
 
-    An async context manager. ``url`` has no trailing slash. ``heard`` has complete requests only.
+    An async context manager. ``url`` has no trailing slash. ``heard`` has complete requests, and the heads of those
+    with an early reply.
     """
 
     script: list[Reply] = field(default_factory=list)
@@ -139,12 +180,15 @@ class ScriptedServer:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         method, target, _ = head[0].split(" ", 2)
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
-        body = await reader.readexactly(int(headers.get("content-length", 0)))
+        reads_body = not self.script or self.script[0].reads_body
+        body = await reader.readexactly(int(headers.get("content-length", 0))) if reads_body else b""
         self.heard.append(Heard(number, method, target, headers, body))
         self.watch.changed()
         answer = self.script.pop(0) if self.script else reply({})
         writer.write(answer.raw)
         await writer.drain()
+        if not answer.reads_body:
+            await self.watch.until(lambda: False)  # until the server ends
         if answer.then is Then.HANG:
             await reader.read()  # until the client gives up
         return answer.then is Then.KEEP

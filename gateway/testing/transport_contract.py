@@ -225,22 +225,11 @@ class TransportContract(ConnectionReuseContract):
     async def test_an_early_response_to_a_large_request_is_returned_and_its_connection_is_not_reused(
         self,
     ) -> None:
-        async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.readuntil(b"\r\n\r\n")
-            connections.append(writer)
-            writer.write(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\n{}")
-            await done.wait()
-            writer.transport.abort()
-
-        connections: list[asyncio.StreamWriter] = []
-        done = asyncio.Event()
-        async with await asyncio.start_server(refuse, "127.0.0.1", 0, limit=1024) as server:
-            async with self.transport_to(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as transport:
-                for body in (b" " * 20_000_000, None):
-                    response = await transport.send(self.request("POST", body=body), call(5))
-                    assert (response.status, response.body) == (413, b"{}")
-            done.set()
-        assert len(connections) == 2
+        async with self.scripted(reply({}, status=413).early(), reply({})) as (server, transport):
+            response = await transport.send(self.request("POST", body=b" " * 20_000_000), call(5))
+            assert (response.status, response.body) == (413, b"{}")
+            assert (await transport.send(self.request("POST"), call())).status == 200
+        assert [heard.connection for heard in server.heard] == [0, 1]
 
     async def test_a_closed_transport_sends_nothing_and_may_be_closed_again(self) -> None:
         async with self.scripted() as (server, transport):

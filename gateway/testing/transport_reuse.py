@@ -1,7 +1,10 @@
 """The part of the transport contract about connection reuse: a response belongs to its own request."""
 
 import asyncio
+from contextlib import suppress
+from itertools import product
 
+from gateway.ports.transport import TransportFailure
 from gateway.testing.scripted_server import Reply, Then, chunked, reply
 from gateway.testing.transport_subject import TransportSubject, call
 
@@ -30,11 +33,21 @@ class ConnectionReuseContract(TransportSubject):
                 assert server.connections == 2
 
     async def test_a_duplicate_response_in_one_segment_is_discarded(self) -> None:
-        twice = reply({"of": 1})
-        async with self.scripted(Reply(twice.raw * 2), reply({"of": 2})) as (server, transport):
+        async with self.scripted(reply({"of": 1}).doubled(), reply({"of": 2})) as (server, transport):
             assert (await transport.send(self.request(), call())).body == b'{"of": 1}'
             assert (await transport.send(self.request(), call())).body == b'{"of": 2}'
         assert server.connections == 2
+
+    async def test_an_interleaved_response_reaches_no_other_request(self) -> None:
+        """Whatever becomes of the call itself, its connection is closed, and the next call has its own response."""
+        for own, other in product((reply({"of": 1}), chunked(b'{"of": 1}')), (reply({"of": 2}), chunked(b'{"of": 2}'))):
+            for at in (1, len(b"HTTP/1.1 20"), own.raw.index(b"\r\n") + 2, own.raw.index(b'"of"'), None):
+                async with self.scripted(own.interleaved(other, at), reply({"of": 3})) as (server, transport):
+                    with suppress(TransportFailure):
+                        body = (await transport.send(self.request("POST", body=b"{}"), call())).body
+                        assert body != b'{"of": 2}'
+                    assert (await transport.send(self.request(), call())).body == b'{"of": 3}'
+                assert server.connections == 2, (own, at)
 
     async def test_an_idle_connection_that_the_server_closed_is_not_reused(self) -> None:
         async with self.scripted(Reply(reply({}).raw, Then.CLOSE)) as (server, transport):

@@ -358,22 +358,6 @@ async def test_each_call_is_counted_and_logged_once(gateway: Any, provider: Any)
     assert sample("rtgw_native_in_flight", {"provider": "raw"}) == 0
 
 
-@pytest.mark.parametrize("stray", [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", b"HTTP/1.1 40", b"\r\n"])
-async def test_a_connection_with_stray_bytes_is_not_reused(gateway: Any, provider: Any, stray: bytes) -> None:
-    call = asyncio.create_task(gateway.call("GET", "/native/raw/a"))
-    first = await provider.accept()
-    await first.head()
-    first.answer()
-    await call
-    first.send(stray)
-    call = asyncio.create_task(gateway.call("GET", "/native/raw/b"))
-    second = await provider.accept()
-    assert (await second.head())[0] == "GET /base/v1/b HTTP/1.1"
-    second.answer(b'{"of": "b"}')
-    assert (await call).json == {"of": "b"}
-    assert await first.gone()
-
-
 @pytest.mark.parametrize("coding", ["gzip, chunked", "gzip", "chunked, chunked", "identity, chunked"])
 async def test_a_body_in_an_unknown_transfer_coding_is_refused_without_a_call(
     gateway: Any, provider: Any, coding: str
