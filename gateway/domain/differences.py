@@ -39,6 +39,17 @@ def same_config(sent: RuntimeConfig, known: Mapping[str, Any]) -> bool:
     return current.model_dump() == sent.model_dump()
 
 
+def has_config_of(request: CreateRequest, known: Mapping[str, Any] | None) -> bool:
+    """Whether the complete config of a runtime is the one that a create sends, as in :func:`same_config`. A create
+    that sends none has every config."""
+    if not isinstance(request, CreateDurable) or (request.config is None and not request.sent("labels")):
+        return True
+    document = dict(request.config.document) if request.config is not None else {}
+    if request.sent("labels"):
+        document["metadata"] = {**document.get("metadata", {}), "labels": request.labels}
+    return known is not None and same_config(RuntimeConfig.model_validate(document), known)
+
+
 def _pointers(request: CreateRequest, existing: Runtime, config: Mapping[str, Any] | None) -> Iterator[str]:
     if request.kind != existing.kind:
         yield pointer("kind")

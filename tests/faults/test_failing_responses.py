@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.domain.intents import IntentState
+from gateway.ports.store import IntentQuery
 from tests.faults.callers import post
 from tests.faults.conftest import StoreLocation
 from tests.faults.eventually import eventually
@@ -58,6 +59,52 @@ async def test_failure_after_the_commit_leads_to_no_failover_and_no_second_runti
         assert (await w.intent("k")).surplus == ()
         if api == "bctrl":
             assert called[0].posts() == 1
+
+
+@pytest.mark.parametrize("name", [True, False], ids=["named", "unnamed"])
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("status", [402, 409, 429, 500, 503])
+async def test_runtime_of_a_create_that_failed_after_the_commit_is_found_without_its_caller(
+    status: int, api: str, name: bool, sqlite_location: StoreLocation, tmp_path: Path
+) -> None:
+    """All happens within a second, so the provider's ``Date`` does not show what came first.
+    See docs/fault-cases.md#fault-4."""
+    setups = [Setup(api, "one", {})]
+    async with (
+        world(tmp_path, sqlite_location, deadline=1, setups=setups) as w,
+        w.gateway(creates={"wait_out": 1}),
+    ):
+        upstream = w.providers["one"]
+        upstream.fault("status_after", status=status, times=1)
+        response = await w.create(upstream, unique_name() if name else None)
+        assert response.code != "already_exists"
+
+        async def is_done() -> bool:
+            (intent,) = await w.store.list(IntentQuery())
+            return intent.state is IntentState.DONE and [intent.runtime_id] == [made.id for made in upstream.live()]
+
+        await eventually(is_done, "the create is done with its runtime")
+        assert upstream.posts() <= 2
+
+
+@pytest.mark.parametrize("if_exists", ["return", "fail"])
+async def test_conflict_after_the_own_commit_at_durable_makes_the_create_done(
+    if_exists: str, sqlite_location: StoreLocation, tmp_path: Path
+) -> None:
+    """See docs/fault-cases.md#fault-4."""
+    async with world(tmp_path, sqlite_location, deadline=1) as w, w.gateway(creates={"wait_out": 60}):
+        upstream, name = w.providers["durable"], unique_name()
+        upstream.fault("status_after", status=409, times=1)
+        config = {"version": "v2", "resources": {"cpu_cores": 4}}
+        create = {"config": config, "labels": {"team": "blue"}, "if_exists": if_exists}
+        response = await w.create(upstream, name, "k", **create)
+        if if_exists == "return":
+            assert (response.status, response.json["created"]) == (200, False)
+        else:
+            assert response.code == "outcome_unknown"
+            response = await w.made(upstream, name, "k", **create)
+        assert [made.id for made in upstream.made()] == [response.json["provider_id"]]
+        assert (await w.becomes("k", IntentState.DONE)).runtime_id == response.json["provider_id"]
 
 
 @pytest.mark.parametrize("api", ["durable", "bctrl_browsers"])

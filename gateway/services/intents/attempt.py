@@ -29,7 +29,15 @@ from gateway.ports.transport import Call, TransportFailure
 from gateway.services.intents.context import CreateCommand, CreateContext, outcome_unknown
 from gateway.services.intents.evidence import Evidence, NothingCreated, another_answer, conflict_about, evidence_of
 from gateway.services.intents.lease import LeasedIntent, LeaseStale
-from gateway.services.intents.lookup import LookupResult, find_by_name, match_own, moment_of_header, needs_precheck
+from gateway.services.intents.lookup import (
+    Age,
+    LookupResult,
+    age_of,
+    find_by_name,
+    match_own,
+    moment_of_header,
+    needs_precheck,
+)
 from gateway.services.intents.name_conflicts import compare_with, made_by_others, unlisted_predecessor
 from gateway.services.intents.payloads import SentCreate
 from gateway.services.intents.targets import ResolvedTarget
@@ -83,7 +91,8 @@ class SendAttempt:
     async def elsewhere(self, resolved: ResolvedTarget, sent: SentCreate, key: str | None) -> bool:
         """Continue at another target after :class:`NothingCreated`; False if the name is taken there."""
         self._sent = sent
-        return await self.leased.go_elsewhere(resolved, sent, key)
+        keeps = self._command is not None and self._command.name_is_new
+        return await self.leased.go_elsewhere(resolved, sent, key, before=self.leased.intent.before if keeps else None)
 
     async def refuse(self, error: GatewayError, cause: GatewayError | None = None) -> Created:
         """Write that the create is refused, and raise ``error``. ``cause`` is the provider's own refusal."""
@@ -166,9 +175,9 @@ class SendAttempt:
         verdict = conclusion.verdict
         if verdict is Verdict.DONE:
             return await self._found(own, conclusion.reason)
-        if verdict is Verdict.EXISTED and looked is not None:
-            refused = evidence is not None and evidence.proof is Proof.CONFLICT
-            return await self._existing(looked.holder_of_name(), evidence.error if evidence and refused else None)
+        conflict = evidence.error if evidence is not None and evidence.proof is Proof.CONFLICT else None
+        if looked is not None and (verdict is Verdict.EXISTED or (conflict is not None and looked.has_live)):
+            return await self._existing(looked.holder_of_name(), conflict, self._age(looked))
         if verdict is Verdict.NOTHING_MADE and evidence is not None:
             raise NothingCreated(evidence)
         if verdict is Verdict.REFUSED and evidence is not None:
@@ -185,28 +194,39 @@ class SendAttempt:
     def _findings(self, **known: Any) -> Findings:
         return Findings(traits=self._resolved.traits, prior=self._prior, is_judged=self._sent.judged, **known)
 
-    async def _existing(self, runtime: Runtime, conflict: GatewayError | None = None) -> Created:
-        """The name was taken before. ``conflict`` is the provider's own refusal; at a provider that deduplicates by
-        name it is final even if no difference can be seen."""
+    async def _existing(self, runtime: Runtime, conflict: GatewayError | None = None, age: Age = Age.OLDER) -> Created:
+        """The name is taken. ``conflict`` is the provider's own refusal. At a provider that deduplicates by name it is
+        final even if no difference can be seen, unless it follows the send's own commit: then the runtime is not older
+        than the send, by its ``age``."""
         request, adapter = self._request, self._resolved.adapter
-        if request is not None and request.if_exists == "fail":
-            taken = AlreadyExists("A runtime of this name exists already.", provider=adapter.name)
-            return await self.refuse(taken, conflict)
+        by_name = conflict is not None and adapter.deduplication is Deduplication.BY_NAME
+        fails = request is not None and request.if_exists == "fail"
         differing: Sequence[FieldError] = ()
-        if request is not None:
-            whole = conflict is not None
-            runtime, differing = await compare_with(
-                self._context, self._resolved, request, runtime, self._ctx, whole=whole
-            )
-        if differing or (conflict is not None and adapter.deduplication is Deduplication.BY_NAME):
-            taken = AlreadyExists(
-                "A runtime of this name exists already and differs from this request.",
-                errors=differing,
-                provider=adapter.name,
-                failure=conflict.failure if conflict else None,
-            )
+        if request is not None and ((self._sent.judged and not fails) or (by_name and age is not Age.OLDER)):
+            try:
+                compared = await compare_with(
+                    self._context, self._resolved, request, runtime, self._ctx, whole=conflict is not None
+                )
+            except GatewayError as error:
+                raise await self._unknown(error) from error
+            runtime, differing, _ = compared
+            if by_name and compared.is_made_by_send(age):
+                if fails:  # the provider decides, by its response to the same request, whether it existed before
+                    raise await self._unknown(conflict) from conflict
+                return await self._done(Created(runtime, created=False))
+        if conflict is not None and not self._sent.judged:
+            return await self.refuse(conflict)
+        if fails or differing or by_name:
+            detail = "A runtime of this name exists already" + ("." if fails else " and differs from this request.")
+            failure = conflict.failure if conflict is not None and not fails else None
+            taken = AlreadyExists(detail, errors=() if fails else differing, provider=adapter.name, failure=failure)
             return await self.refuse(taken, conflict)
         return await self._done(Created(runtime, created=False))
+
+    def _age(self, looked: LookupResult) -> Age:
+        """The age of the runtime that has the name, if it may be the caller's own."""
+        leased, runtime = self.leased, looked.holder_of_name()
+        return age_of(runtime, leased.intent, looked, leased.now(), leased.slack) if runtime.may_be_own else Age.OLDER
 
     async def _found(self, own: Sequence[Seen], reason: str | None) -> Created:
         """The runtimes that the attempts made were found: the first is the answer, the others are surplus."""

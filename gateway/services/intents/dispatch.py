@@ -16,7 +16,7 @@ from gateway.domain.errors import (
     ProviderUnavailable,
     ProviderUpgradeRequired,
 )
-from gateway.domain.intents import Intent, IntentState, NewIntent, new_intent_id
+from gateway.domain.intents import Intent, IntentState, Look, NewIntent, new_intent_id
 from gateway.domain.runtime import CreateAttempt
 from gateway.ports.context import RequestContext
 from gateway.ports.store import Changes, Conflict, ConflictReason, Inserted, NameTaken, Version
@@ -164,7 +164,8 @@ class Dispatcher:
         intent_id = new_intent_id()
         digest, version = context.payloads.digest(command.operation, command.document)
         sent = command.sent_to(resolved, intent_id)
-        generation, before = 0, None
+        generation = 0
+        before = Look(context.clock.now(), ()) if command.name_is_new else None  # nothing can have the name
         key = create_key(resolved.keys_namespace, ctx.principal.name, command.key or intent_id, generation)
         if instead is not None:
             if not context.targets.is_target(resolved, instead.target):

@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.domain.conclusions import backoff
 from gateway.domain.errors import IdempotencyInProgress, StoreUnavailable
-from gateway.domain.intents import Actor, Intent, IntentAttempt, IntentState
+from gateway.domain.intents import Actor, Intent, IntentAttempt, IntentState, Look
 from gateway.domain.requests import CreateRequest
 from gateway.ports.clock import Clock
 from gateway.ports.provider import Created, Deduplication
@@ -194,8 +194,11 @@ class LeasedIntent:
         else:
             self._context.observer.settled(moved.intent, late=False)
 
-    async def go_elsewhere(self, resolved: ResolvedTarget, sent: SentCreate, key: str | None) -> bool:
-        """Move the attempt to another target, on the proof that nothing was made. False if the name is taken there."""
+    async def go_elsewhere(
+        self, resolved: ResolvedTarget, sent: SentCreate, key: str | None, *, before: Look | None
+    ) -> bool:
+        """Move the attempt to another target, on the proof that nothing was made. ``before``: what is known to have the
+        name there. False if the name is taken there."""
         context, reading = self._context, ClockReading.now(self._context.clock)
         changes = Changes(
             namespace=resolved.namespace,
@@ -204,7 +207,7 @@ class LeasedIntent:
             target=context.targets.fingerprint(resolved),
             request=context.payloads.seal_request(self.intent.id, sent),
             provider_key=key,
-            before=None,
+            before=before,
             attempts=self.intent.attempts,
         )
         version = Version.of(self.intent)

@@ -3,11 +3,12 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum, auto
 from typing import Final
 
 from gateway.domain.conclusions import Matches
 from gateway.domain.differences import differing_fields
-from gateway.domain.intents import Intent, Look
+from gateway.domain.intents import Intent, IntentAttempt, Look
 from gateway.domain.lifecycle import is_live
 from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateRequest
@@ -35,10 +36,14 @@ class LookupResult:
         """The live runtimes that may be the caller's own."""
         return [seen for seen in self.seen if is_live(seen.runtime.state) and seen.runtime.may_be_own]
 
+    @property
+    def has_live(self) -> bool:
+        """Whether a live runtime has the name, whoever owns it."""
+        return any(is_live(seen.runtime.state) for seen in self.seen)
+
     def matches(self, own: Sequence[Seen]) -> Matches:
         """What the look-up found, where ``own`` are the runtimes that the intent's attempts made."""
-        live = any(is_live(seen.runtime.state) for seen in self.seen)
-        return Matches(len(own), live=live, may_be_own=bool(self.live), seen=bool(self.seen))
+        return Matches(len(own), live=self.has_live, may_be_own=bool(self.live), seen=bool(self.seen))
 
     def holder_of_name(self) -> Runtime:
         """The live runtime that has the name: the caller's own, if there is one. There has to be one."""
@@ -69,6 +74,7 @@ def match_own(
     others: Collection[str] = (),
     refused: bool = False,
     misanswered: bool = False,
+    unclear: bool = False,
 ) -> list[Seen]:
     """The runtimes that an intent's attempts made, as far as that can be determined.
 
@@ -77,29 +83,53 @@ def match_own(
     create (``others``, ids). ``now`` is the database's time of the look-up, at most ``slack`` seconds too late.
     ``refused``: the last send was refused, so only an earlier one, or a duplicate of it, can have made the runtime.
     ``misanswered``: the last send received another create's response, so a runtime created at about that time is its
-    own.
+    own. ``unclear``: a runtime created in the second of the send counts, too; the caller compares its content.
     """
     if resolved.adapter.marks_creates:
         return [seen for seen in looked.seen if seen.marker == intent.id]
-    sends = [attempt for attempt in intent.attempts if attempt.made is not False]
-    again = len(sends) > 1 or any(attempt.epoch < intent.epoch for attempt in sends)
+    again = is_sent_again(intent)
     if refused and not again and resolved.adapter.deduplication is Deduplication.BY_NAME:
         return []  # the provider would have answered its duplicate with the runtime of the first
     known = {*others, *(intent.before.found if intent.before else ())}
-    first_send = min((a.first_send for a in sends if a.first_send is not None), default=intent.created_at)
+    first_send = _first_send(intent)
     trusting = again or misanswered or (intent.before is not None and not refused)
     found = []
     for seen in looked.seen:
         runtime = seen.runtime
         if runtime.provider_id in known or not runtime.may_be_own:
             continue
-        age_of_send = now - first_send if trusting else now - slack - first_send
-        if not _made_since(runtime, age_of_send, looked.provider_now, trusting=trusting):
+        lenient = trusting or unclear
+        age_of_send = now - first_send if lenient else now - slack - first_send
+        if not _made_since(runtime, age_of_send, looked.provider_now, trusting=lenient, otherwise=trusting):
             continue
         if request is not None and differing_fields(request, runtime):
             continue
         found.append(seen)
     return found
+
+
+def is_sent_again(intent: Intent) -> bool:
+    """Whether more than one send may have made a runtime."""
+    sends = _sends(intent)
+    return len(sends) > 1 or any(attempt.epoch < intent.epoch for attempt in sends)
+
+
+class Age(Enum):
+    """The age of a runtime, compared with that of a send."""
+
+    OLDER = auto()  # or unknown
+    UNCLEAR = auto()  # in the second of the send
+    YOUNGER = auto()
+
+
+def age_of(runtime: Runtime, intent: Intent, looked: LookupResult, now: float, slack: float = 0.0) -> Age:
+    """The age of a runtime, compared with that of the intent's first send. ``now`` is the database's time of the
+    look-up, at most ``slack`` seconds too late."""
+    age = now - _first_send(intent)
+    if not _made_since(runtime, age, looked.provider_now, trusting=True, otherwise=False):
+        return Age.OLDER
+    certain = _made_since(runtime, age - slack, looked.provider_now, trusting=False, otherwise=False)
+    return Age.YOUNGER if certain else Age.UNCLEAR
 
 
 def needs_precheck(resolved: ResolvedTarget, *, name_is_new: bool) -> bool:
@@ -108,19 +138,30 @@ def needs_precheck(resolved: ResolvedTarget, *, name_is_new: bool) -> bool:
     return resolved.adapter.deduplication is not Deduplication.BY_NAME and not name_is_new
 
 
-def _made_since(runtime: Runtime, age_of_send: float, provider_now: float | None, *, trusting: bool) -> bool:
+def _sends(intent: Intent) -> list[IntentAttempt]:
+    return [attempt for attempt in intent.attempts if attempt.made is not False]
+
+
+def _first_send(intent: Intent) -> float:
+    moments = (attempt.first_send for attempt in _sends(intent) if attempt.first_send is not None)
+    return min(moments, default=intent.created_at)
+
+
+def _made_since(
+    runtime: Runtime, age_of_send: float, provider_now: float | None, *, trusting: bool, otherwise: bool
+) -> bool:
     """Whether a runtime is younger than the first send. Two ages are compared, each measured by one clock (the
     provider's for the runtime, the database's for the send), so the clocks need not agree.
 
     The provider's time has a resolution of one second. ``trusting``: a runtime that may be younger counts; otherwise it
-    has to be younger for certain. If times are missing or inconsistent, ``trusting`` is the result.
+    has to be younger for certain. If times are missing or inconsistent, ``otherwise`` is the result.
     """
     made = _moment(runtime.created_at)
     if made is None or provider_now is None:
-        return trusting
+        return otherwise
     age = provider_now - made
     if age < -_CLOCKS_AGREE or age_of_send < 0:  # the database's clock was set back
-        return trusting
+        return otherwise
     return age <= age_of_send + 1.0 if trusting else age + 1.0 <= age_of_send
 
 

@@ -1,9 +1,10 @@
 """Runtimes that already have the name of a create: those that a list does not show yet, and how they differ."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from gateway.domain.differences import differing_fields
-from gateway.domain.errors import FieldError, GatewayError, IdempotencyInProgress, NotFound, RuntimeReplaced
+from gateway.domain.differences import differing_fields, has_config_of
+from gateway.domain.errors import FieldError, IdempotencyInProgress, NotFound, RuntimeReplaced
 from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.intents import Intent
@@ -12,11 +13,11 @@ from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateRequest
 from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
-from gateway.ports.provider import Seen, SupportsConfig
+from gateway.ports.provider import Deduplication, Seen, SupportsConfig
 from gateway.ports.sealing import Unreadable
 from gateway.services.intents.context import CreateContext
 from gateway.services.intents.lease import LeasedIntent
-from gateway.services.intents.lookup import LookupResult, find_by_name, match_own
+from gateway.services.intents.lookup import Age, LookupResult, age_of, find_by_name, is_sent_again, match_own
 from gateway.services.intents.payloads import SentCreate
 from gateway.services.intents.targets import ResolvedTarget
 
@@ -61,7 +62,20 @@ async def look_up_own(
     now = await context.store.now()
     others = await made_by_others(context, intent)
     request = sent.request() if sent is not None else None
-    return looked, match_own(resolved, intent, looked, now=now, request=request, others=others), now
+    by_name = resolved.adapter.deduplication is Deduplication.BY_NAME
+    compared = request if by_name and not is_sent_again(intent) else None
+    own = match_own(resolved, intent, looked, now=now, request=request, others=others, unclear=compared is not None)
+    if compared is not None:  # no look-up came before the send: a runtime is its own if it is what was sent
+        ages = [(seen, age_of(seen.runtime, intent, looked, now)) for seen in own]
+        own = [seen for seen, age in ages if await _is_made_by_send(context, resolved, compared, seen, age, ctx)]
+    return looked, own, now
+
+
+async def _is_made_by_send(
+    context: CreateContext, resolved: ResolvedTarget, request: CreateRequest, seen: Seen, age: Age, ctx: RequestContext
+) -> bool:
+    compared = await compare_with(context, resolved, request, seen.runtime, ctx, whole=True)
+    return compared.is_made_by_send(age)
 
 
 def _answered_before(context: CreateContext, earlier: Intent) -> Runtime:
@@ -77,6 +91,20 @@ def _answered_before(context: CreateContext, earlier: Intent) -> Runtime:
     return kept.runtime
 
 
+class Comparison(NamedTuple):
+    """A runtime with its kept spec filled in, and the fields in which a request differs from it. ``is_equal``: its
+    config, if that was compared, is the one that the request sends, defaults included."""
+
+    runtime: Runtime
+    differing: Sequence[FieldError]
+    is_equal: bool
+
+    def is_made_by_send(self, age: Age) -> bool:
+        """Whether the runtime was made by the send of the request, if no other one was sent. In the second in which
+        its age is unclear, only what equals the request was."""
+        return not self.differing and (age is Age.YOUNGER or (age is Age.UNCLEAR and self.is_equal))
+
+
 async def compare_with(
     context: CreateContext,
     resolved: ResolvedTarget,
@@ -85,17 +113,15 @@ async def compare_with(
     ctx: RequestContext,
     *,
     whole: bool,
-) -> tuple[Runtime, Sequence[FieldError]]:
-    """A runtime with its kept spec filled in, and the fields in which a request differs. ``whole``: compares the
-    config."""
+) -> Comparison:
+    """Compare a runtime with a request. ``whole``: with its config, too. Raises as any read at the provider does if
+    that cannot be read."""
     if context.specs is not None:
         runtime = await context.specs.known(resolved.adapter, runtime)
     config = None
     if whole and isinstance(resolved.adapter, SupportsConfig):
-        try:
-            async with context.fleet.call_scope(resolved.provider, Operation.GET_CONFIG, ctx) as call:
-                call.settling = True
-                config = (await resolved.adapter.get_config(resolved.adapter.reference(runtime), call)).config
-        except GatewayError:
-            config = None  # the provider reported that it differs; only the pointers stay unknown
-    return runtime, differing_fields(request, runtime, config)
+        async with context.fleet.call_scope(resolved.provider, Operation.GET_CONFIG, ctx) as call:
+            call.settling = True
+            config = (await resolved.adapter.get_config(resolved.adapter.reference(runtime), call)).config
+    differing = differing_fields(request, runtime, config)
+    return Comparison(runtime, differing, not differing and has_config_of(request, config))

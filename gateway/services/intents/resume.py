@@ -162,7 +162,7 @@ class Resumer:
             return None
         if not is_live(runtime.state):
             return None
-        runtime, differing = await compare_with(self._context, resolved, command.request, runtime, ctx, whole=False)
+        runtime, differing, _ = await compare_with(self._context, resolved, command.request, runtime, ctx, whole=False)
         if command.request.if_exists == "fail" or differing:
             raise AlreadyExists(
                 "A runtime of this name exists already" + (" and differs from this request." if differing else "."),
