@@ -212,3 +212,27 @@ async def test_omitted_member_explicit_default_and_empty_list_are_different_crea
                 expected = (201, None) if other == number else (422, "idempotency_key_reused")
                 assert (response.status, response.code) == expected
         assert len(upstream.live()) == upstream.posts() == len(launches)
+
+
+@pytest.mark.parametrize("start", [False, True])
+@pytest.mark.parametrize("api", APIS)
+async def test_without_the_sealing_key_the_key_of_a_done_create_returns_its_runtime(
+    api: str, start: bool, store_location: StoreLocation, tmp_path: Path
+) -> None:
+    """See docs/fault-cases.md#fault-10."""
+    first, second = encryption_key(), encryption_key()
+    async with world(tmp_path, store_location) as w:
+        upstream, name = w.providers[api.replace("_", "-")], unique_name()
+        more = {"start": True} if start and api == "durable" else {}
+        async with w.gateway(store={**store_location.settings, "encryption_keys": [first]}):
+            made = await w.create(upstream, name, "k", **more)
+            found = await w.create(upstream, name, "other", **more)
+        async with w.gateway(store={**store_location.settings, "encryption_keys": [second]}):
+            again = await w.create(upstream, name, "k", **more)
+            assert (again.status, again.replayed, again.json["id"]) == (201, True, made.json["id"])
+            again = await w.create(upstream, name, "other", **more)
+            assert (again.status, again.replayed, again.json["id"]) == (200, True, made.json["id"])
+            other = await w.create(upstream, unique_name(), "k", **more)
+            assert other.code == "idempotency_key_reused"
+        assert (made.status, found.status) == (201, 200)
+        assert [one.id for one in upstream.made()] == [made.json["provider_id"]]

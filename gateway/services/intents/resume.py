@@ -3,26 +3,21 @@
 from dataclasses import dataclass, replace
 from typing import Final
 
-import msgspec
-
 from gateway.domain.conclusions import Findings, PriorKnowledge, Verdict, conclude
 from gateway.domain.errors import (
     AlreadyExists,
-    IdempotencyKeyReused,
     NotFound,
     OutcomeUnknown,
     Overloaded,
     RuntimeReplaced,
 )
-from gateway.domain.ids import RuntimeRef
 from gateway.domain.intents import Actor, Intent, IntentAttempt, IntentState
 from gateway.domain.lifecycle import is_live
-from gateway.domain.operations import Operation
-from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import Created
 from gateway.ports.sealing import Unreadable
 from gateway.ports.store import Changes, NameTaken, Stale, Updated, Version
+from gateway.services.intents.answers import kept_answer, key_reused, read_runtime, rebuilt_answer
 from gateway.services.intents.attempt import SendAttempt
 from gateway.services.intents.context import (
     CreateCommand,
@@ -64,17 +59,18 @@ class Resumer:
         """
         ctx.intent_id, ctx.provider, ctx.scope = intent.id, intent.provider, intent.scope
         ctx.idempotency = "joined"
-        self._refuse_another_body(intent, command)
+        is_same = self._is_same_body(intent, command)
         pause = _FIRST_POLL
         while True:
             match intent.state:
                 case IntentState.DONE:
-                    answered = self._kept_answer(intent, command)
+                    answered = kept_answer(self._context, intent) if is_same else None
                     if answered is not None:
                         ctx.idempotency, ctx.runtime_id = "replayed", answered.runtime.id
                         return CreateResult(answered, replayed=True)
-                    if self._context.clock.monotonic() >= until or not command.starts:
-                        return CreateResult(await self._rebuilt(intent, command, ctx), replayed=True)
+                    if self._context.clock.monotonic() >= until or not command.starts or intent.outcome is not None:
+                        rebuilt = await rebuilt_answer(self._context, intent, command, ctx, is_same=is_same)
+                        return CreateResult(rebuilt, replayed=True)
                 case IntentState.REFUSED:
                     return intent
                 case IntentState.ABSENT:
@@ -120,34 +116,18 @@ class Resumer:
                 return None
             intent, pause = now, min(pause * 2, _LONGEST_POLL)
 
-    def _refuse_another_body(self, intent: Intent, command: CreateCommand) -> None:
+    def _is_same_body(self, intent: Intent, command: CreateCommand) -> bool:
+        """Whether the caller's request is known to be that of its key; False if that cannot be read any more, which
+        matters only until the create is done. Raises :class:`IdempotencyKeyReused` for another request."""
         try:
             same = self._context.payloads.is_same(intent, command.operation, command.document)
         except Unreadable as exc:
-            raise needs_operator(intent, command.key) from exc
+            if intent.state is not IntentState.DONE:
+                raise needs_operator(intent, command.key) from exc
+            return False
         if not same:
-            raise IdempotencyKeyReused(
-                "This Idempotency-Key was used for another request; take a new key for a new request."
-            )
-
-    def _kept_answer(self, intent: Intent, command: CreateCommand) -> Created | None:
-        try:
-            return self._context.payloads.outcome(intent)
-        except Unreadable as exc:
-            raise needs_operator(intent, command.key) from exc
-
-    async def _rebuilt(self, intent: Intent, command: CreateCommand, ctx: RequestContext) -> Created:
-        """The response of a create that is done and was never answered: from the runtime as it is now."""
-        resolved = await self._context.targets.of_intent(intent, ctx, looking=True)
-        if resolved is None or intent.runtime_id is None:
-            raise needs_operator(intent, command.key)
-        runtime = await self._read(resolved, intent, ctx)
-        if intent.reason == "adopted":
-            runtime = msgspec.structs.replace(runtime, adopted=True)
-        answer = await command.finish(resolved.target, Created(runtime, created=True))
-        changes = Changes(outcome=self._context.payloads.seal_outcome(intent.id, answer))
-        settled = await self._context.store.record_created(intent.id, intent.runtime_id, changes=changes)
-        return (self._kept_answer(settled, command) if settled is not None else None) or answer
+            raise key_reused()
+        return True
 
     async def _made_by_another(
         self, intent: Intent, command: CreateCommand, ctx: RequestContext
@@ -157,7 +137,7 @@ class Resumer:
         if resolved is None:
             return None
         try:
-            runtime = await self._read(resolved, intent, ctx)
+            runtime = await read_runtime(self._context, resolved, intent, ctx)
         except (NotFound, RuntimeReplaced):
             return None
         if not is_live(runtime.state):
@@ -171,12 +151,6 @@ class Resumer:
             )
         ctx.provider, ctx.scope, ctx.runtime_id = resolved.provider.name, resolved.scope, runtime.id
         return CreateResult(await command.finish(resolved.target, Created(runtime, created=False)))
-
-    async def _read(self, resolved: ResolvedTarget, intent: Intent, ctx: RequestContext) -> Runtime:
-        ref = RuntimeRef(intent.scope, intent.runtime_id or "", intent.name)
-        async with self._context.fleet.call_scope(resolved.provider, Operation.GET, ctx) as call:
-            call.settling = True
-            return await resolved.adapter.get(ref, call)
 
     async def _settle(self, intent: Intent, command: CreateCommand | None, ctx: RequestContext) -> Created | None:
         """Find out what became of an unknown create, for a caller who waits: send it again where the provider

@@ -120,11 +120,14 @@ class TargetResolver:
             del self._pending[key]
             reading.set_result(error)
 
-    async def of_intent(self, intent: Intent, ctx: RequestContext, *, looking: bool = False) -> ResolvedTarget | None:
+    async def of_intent(
+        self, intent: Intent, ctx: RequestContext, *, looking: bool = False, by_id: bool = False
+    ) -> ResolvedTarget | None:
         """The target that an intent was sent to, under its configured name of today; None if it is not configured, or
         with other credentials of an unknown account.
 
         ``looking``: nothing is sent, so other credentials will do if what they show is proof for any account.
+        ``by_id``: any will do, because only the intent's runtime is read, whose id is proven.
         """
         named = self._fleet.get(intent.provider)
         candidates = [provider for provider in self._fleet if provider is not named]
@@ -139,7 +142,7 @@ class TargetResolver:
             resolved = replace(resolved, namespace=intent.namespace)  # as it was spelled when the intent was written
             if self.is_target(resolved, intent.target):
                 return resolved
-            if looking and seen_by_others is None and _shows_the_same_to_all(resolved):
+            if seen_by_others is None and (by_id or (looking and _shows_the_same_to_all(resolved))):
                 seen_by_others = resolved
         return seen_by_others
 

@@ -128,8 +128,7 @@ async def test_key_without_a_name_has_the_same_derived_name_in_every_attempt() -
 
 async def test_request_that_cannot_be_compared_without_its_sealing_key_is_not_retryable() -> None:
     adapter = Durable()
-    scene = Scene(adapter)
-    await scene.create(key="k")
+    scene = await lost_create(adapter, made=True)
     scene.restart(payloads=PayloadSealer(Keyring([new_key()])))
     error = await create_raises(scene, OutcomeUnknown)
     assert error.retryable is Retryable.NO
