@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from gateway.ports.provider_settings import ProviderSettings
 from gateway.settings import Problem, Settings, SettingsError
 from gateway.telemetry.logs import Event, Logger
 
@@ -50,9 +51,8 @@ def most_connections(settings: Settings, descriptors: int) -> int:
     return min(left, settings.http.max_connections)
 
 
-def _calls(provider: Any) -> int:
-    lanes: int = sum(lane.in_flight for lane in provider.policies.lanes().values())
-    return lanes + int(provider.native.max_in_flight)
+def _calls(provider: ProviderSettings) -> int:
+    return provider.policies.connections + provider.native.max_in_flight
 
 
 def fit_descriptors(app: web.Application, settings: Settings, logger: Logger) -> None:

@@ -5,7 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
+
+from gateway.ports.section import Section
 
 WEBSOCKET: Final = "WEBSOCKET"
 """The method of WebSockets in rules. A WebSocket starts as a GET, but it can do more than read."""
@@ -88,15 +90,13 @@ def _parseable(pattern: str) -> str:
     return pattern
 
 
-class NativeSettings(BaseModel):
+class NativeSettings(Section):
     """What may be passed through, and its limits. Sizes in bytes, times in seconds.
 
     ``answer_timeout`` is how long no byte may be transferred before the response begins; after that, ``read_timeout``
     applies. ``max_in_flight`` limits the concurrent exchanges, including streams and WebSockets; it is separate from
     the limits in ``policies``.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     allow: list[Annotated[str, AfterValidator(_parseable)]] = ["GET /**", "HEAD /**"]
     max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 40)] = 64 << 20

@@ -1,17 +1,17 @@
-"""The settings of the policies around a provider's transport, which keep one failing provider from affecting others."""
+"""The settings of the policies around a provider's transport, which keep one failing provider from affecting others.
+
+Times are in seconds.
+"""
 
 from typing import Annotated, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from gateway.domain.values import WorkClass
+from gateway.ports.section import Section
 
 SETTLING: Final = "settling"
 """The name of the bulkhead for reads that settle creates. The other bulkheads have the names of the classes of work."""
-
-
-class Section(BaseModel):
-    """Base of the sections. Times are in seconds."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 InFlight = Annotated[int, Field(ge=1, le=10_000)]
@@ -112,13 +112,7 @@ class PolicySettings(Section):
 
     def lanes(self) -> dict[str, LaneSettings]:
         """The limits by class of work, and those of settling reads."""
-        return {
-            "read": self.read,
-            "create": self.create,
-            "start": self.start,
-            "release": self.release,
-            SETTLING: self.settling,
-        }
+        return {name: getattr(self, name) for name in (*WorkClass, SETTLING)}
 
     @property
     def connections(self) -> int:

@@ -4,18 +4,19 @@ import re
 from typing import Annotated, ClassVar, Final
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from gateway.domain.base_urls import require_base_url, same_address
 from gateway.domain.operations import TRAITS, Operation
 from gateway.domain.values import PROVIDER_NAME_PATTERN
 from gateway.ports.native import NativeSettings
 from gateway.ports.policies import PolicySettings
+from gateway.ports.section import Section
 
 _PRINTABLE: Final = re.compile(r"[\x21-\x7e]+\Z")
 
 
-class ProviderSettings(BaseModel):
+class ProviderSettings(Section):
     """One account at one provider API. Times are in seconds.
 
     ``order``: the tier; lower tiers are chosen first. ``weight``: the share of creates inside a tier. ``deadlines``
@@ -24,8 +25,6 @@ class ProviderSettings(BaseModel):
     """
 
     own_paths: ClassVar[tuple[str, ...]] = ()
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     name: Annotated[str, Field(pattern=PROVIDER_NAME_PATTERN)]
     api: str

@@ -10,8 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Secr
 
 from gateway.domain.access import DEFAULT_PERMISSIONS, Permission, Principal, Restrictions, with_implied
 from gateway.domain.values import Kind
+from gateway.ports.section import Section
 from gateway.settings.problems import Path
-from gateway.settings.section import Section
 
 ONE: Final = "[one]"
 MANY: Final = "[list]"

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gateway.settings.section import Section
+from gateway.ports.section import Section
 
 
 class CacheSettings(Section):

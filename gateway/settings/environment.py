@@ -64,7 +64,7 @@ def apply_environment(
             continue
         if not values:
             problems.add((variable,), "there is no setting of this name")
-        for at, value in _leaves(values, ()):
+        for at, value in leaves(values):
             _put(document, at, value, variable, problems)
     return service_links
 
@@ -78,10 +78,11 @@ def _shape(provider_models: Mapping[str, type[ProviderSettings]]) -> type[BaseSe
     return create_model("Environment", __base__=BaseSettings, **fields)
 
 
-def _leaves(values: Mapping[str, Any], at: Path) -> Iterator[tuple[Path, Any]]:
+def leaves(values: Mapping[str, Any], at: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Yield the path and value of every setting; an empty mapping is a value."""
     for key, value in values.items():
         if isinstance(value, dict) and value:
-            yield from _leaves(value, (*at, key))
+            yield from leaves(value, (*at, key))
         else:
             yield (*at, key), value
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from gateway.domain.base_urls import is_unprotected
 from gateway.ports.provider_settings import ProviderSettings
+from gateway.ports.section import Section
 from gateway.settings.access import MANY, ONE, AuthSettings, GatewayKey, PrincipalSettings
 from gateway.settings.document import Document, read_document
 from gateway.settings.environment import apply_environment
@@ -24,7 +25,6 @@ from gateway.settings.model import (
 )
 from gateway.settings.problems import Path, Problem, Problems, SettingsError
 from gateway.settings.secret_files import Stamp, stamp, with_secret_files
-from gateway.settings.section import Section
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 

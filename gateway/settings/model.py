@@ -11,11 +11,11 @@ from pydantic import (
 )
 
 from gateway.ports.provider_settings import ProviderSettings
+from gateway.ports.section import Section
 from gateway.settings.access import AuthSettings, KeyName, ambiguous_principals
 from gateway.settings.cache import CacheSettings
 from gateway.settings.listen import ListenAddress, parse_listen
 from gateway.settings.problems import Path
-from gateway.settings.section import Section
 from gateway.settings.service import HealthSettings, ReloadSettings, ShutdownSettings
 from gateway.settings.store import CreatesSettings, StoreSettings
 

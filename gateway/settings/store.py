@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationInfo, field_serializer, field_validator, model_validator
 
 from gateway.ports.sealing import key_bytes
-from gateway.settings.section import Section
+from gateway.ports.section import Section
 
 _SQLITE: Final = "sqlite:///"
 _POSTGRES: Final = ("postgresql://", "postgres://")

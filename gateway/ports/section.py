@@ -1,4 +1,4 @@
-"""The base class of all sections of the settings."""
+"""The base class of all sections of the settings, also of those of the adapters."""
 
 from pydantic import BaseModel, ConfigDict
 
