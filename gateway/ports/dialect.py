@@ -5,14 +5,18 @@ calls only providers of its own API, and only through :class:`DialectGateway`, s
 and guarantees of creates (docs/creates.md) apply to it too.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Protocol
 
+import msgspec
+
+from gateway.domain import errors
 from gateway.domain.access import Permission
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import GatewayError, Retryable
 from gateway.domain.operations import TRAITS, Operation
 from gateway.domain.requests import CreateRequest
 from gateway.ports.context import RequestContext
@@ -42,6 +46,36 @@ class DialectAnswer:
     status: int
     body: bytes | None = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+OURS: Final = frozenset(
+    {
+        errors.InternalError,
+        errors.OutcomeUnknown,
+        errors.ProviderBadResponse,
+        errors.ProviderCredentialsRejected,
+        errors.ProviderUpgradeRequired,
+    }
+)
+"""Classes whose text is always the gateway's: here the provider's message is for the gateway, not for the caller."""
+
+HINTS: Final[Mapping[Retryable, str]] = {
+    Retryable.NO: "Change the request or the runtime first: the same request fails the same way.",
+    Retryable.YES: "Wait, then send the request again.",
+    Retryable.SAME_REQUEST: "Send the same request again, with the same key and name, to learn its outcome.",
+}
+"""The next step of a caller, for dialects whose errors have one."""
+
+
+def error_answer(error: GatewayError, status: int, body: Any) -> DialectAnswer:
+    """The response to a request that ended with ``error``: ``body`` as JSON, with ``Retry-After`` and ``Allow`` where
+    the error has them."""
+    headers = {}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(math.ceil(max(error.retry_after, 0)))
+    if isinstance(error, errors.MethodNotAllowed):
+        headers["Allow"] = ", ".join(error.allowed)
+    return DialectAnswer(status, msgspec.json.encode(body), headers)
 
 
 DialectHandler = Callable[[Any, DialectRequest, RequestContext], Awaitable[DialectAnswer]]

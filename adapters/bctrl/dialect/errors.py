@@ -7,17 +7,14 @@ The envelope of the workspaces era is unknown. This is the one of the flat era, 
 the provider's newest client.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any, Final
-
-import msgspec
 
 from adapters.bctrl.dialect.bodies import NATIVE_CODE, native_member
 from adapters.bctrl.wire import Code, ReasonClass
 from gateway.domain import errors
-from gateway.domain.errors import GatewayError, MethodNotAllowed, Retryable
-from gateway.ports.dialect import DialectAnswer
+from gateway.domain.errors import GatewayError
+from gateway.ports.dialect import HINTS, OURS, DialectAnswer, error_answer
 
 VERSION_HEADER: Final = "BCTRL-Version"
 """Sent only by clients of the current era, which read the nested envelope."""
@@ -71,24 +68,6 @@ NESTED_REASONS: Final[Mapping[type[GatewayError], str]] = {
 """The ``reasonClass`` in the nested envelope where it differs: clients of the current era repeat a write with a key
 after 5xx unless the reason is ``unknown`` or ``outcome_unknown``. Older clients decide by the status alone."""
 
-OURS: Final = frozenset(
-    {
-        errors.InternalError,
-        errors.OutcomeUnknown,
-        errors.ProviderBadResponse,
-        errors.ProviderCredentialsRejected,
-        errors.ProviderUpgradeRequired,
-    }
-)
-"""Classes whose text is always the gateway's: here the provider's message is for the gateway, not for the caller."""
-
-HINTS: Final[Mapping[Retryable, str]] = {
-    Retryable.NO: "Change the request or the runtime first: the same request fails the same way.",
-    Retryable.YES: "Wait, then send the request again.",
-    Retryable.SAME_REQUEST: "Send the same request again, with the same key and name, to learn its outcome.",
-}
-"""The ``hint``: the next step. The API promises one with every 4xx."""
-
 
 def failure_of(error: GatewayError, request_id: str, *, nested: bool) -> DialectAnswer:
     """The response for ``error``, in the nested or the flat envelope. The provider's status, code and message about the
@@ -104,15 +83,10 @@ def failure_of(error: GatewayError, request_id: str, *, nested: bool) -> Dialect
         "reasonClass": reason,
         "requestId": request_id,
     }
-    if status < 500:
+    if status < 500:  # the API promises a hint with every 4xx
         members["hint"] = HINTS[error.retryable]
     faults = [{"member": native_member(fault), "message": fault.detail} for fault in error.errors]
     if faults:
         members["details"] = {"errors": faults}
     body = {"error": {"message": message, **members}} if nested else {"error": message, **members}
-    headers = {}
-    if error.retry_after is not None:
-        headers["Retry-After"] = str(math.ceil(max(error.retry_after, 0)))
-    if isinstance(error, MethodNotAllowed):
-        headers["Allow"] = ", ".join(error.allowed)
-    return DialectAnswer(status, msgspec.json.encode(body), headers)
+    return error_answer(error, status, body)

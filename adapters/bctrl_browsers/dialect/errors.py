@@ -5,17 +5,14 @@ body is ``unknown`` or ``outcome_unknown``. The older clients ignore the body. I
 therefore a 409, which no client repeats.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any, Final
-
-import msgspec
 
 from adapters.bctrl_browsers.dialect.bodies import NATIVE_CODE, native_member
 from adapters.bctrl_browsers.wire import Code, ReasonClass
 from gateway.domain import errors
-from gateway.domain.errors import GatewayError, MethodNotAllowed, Retryable
-from gateway.ports.dialect import DialectAnswer
+from gateway.domain.errors import GatewayError
+from gateway.ports.dialect import HINTS, OURS, DialectAnswer, error_answer
 
 Forms = Mapping[type[GatewayError], tuple[int, str, ReasonClass]]
 
@@ -70,24 +67,6 @@ FLAT_FORMS: Final[Forms] = {
 }
 """The same in the flat era."""
 
-OURS: Final = frozenset(
-    {
-        errors.InternalError,
-        errors.OutcomeUnknown,
-        errors.ProviderBadResponse,
-        errors.ProviderCredentialsRejected,
-        errors.ProviderUpgradeRequired,
-    }
-)
-"""Classes whose text is always the gateway's: here the provider's message is for the gateway, not for the caller."""
-
-HINTS: Final[Mapping[Retryable, str]] = {
-    Retryable.NO: "Change the request or the runtime first: the same request fails the same way.",
-    Retryable.YES: "Wait, then send the request again.",
-    Retryable.SAME_REQUEST: "Send the same request again, with the same key and name, to learn its outcome.",
-}
-"""The ``hint``: the next step. The API promises one with every 4xx."""
-
 
 def failure_of(error: GatewayError, request_id: str, *, flat_codes: bool, nested: bool) -> DialectAnswer:
     """The response for ``error``: with the status and code of the flat or of the current era, in the nested or the flat
@@ -102,15 +81,10 @@ def failure_of(error: GatewayError, request_id: str, *, flat_codes: bool, nested
         "reasonClass": reason,
         "requestId": request_id,
     }
-    if status < 500:
+    if status < 500:  # the API promises a hint with every 4xx
         members["hint"] = HINTS[error.retryable]
     faults = [{"member": native_member(fault), "message": fault.detail} for fault in error.errors]
     if faults:
         members["details"] = {"errors": faults}
     body = {"error": {"message": message, **members}} if nested else {"error": message, **members}
-    headers = {}
-    if error.retry_after is not None:
-        headers["Retry-After"] = str(math.ceil(max(error.retry_after, 0)))
-    if isinstance(error, MethodNotAllowed):
-        headers["Allow"] = ", ".join(error.allowed)
-    return DialectAnswer(status, msgspec.json.encode(body), headers)
+    return error_answer(error, status, body)

@@ -5,16 +5,13 @@ status and ``detail``: it raises separate exceptions for 401, 404 and 409, and f
 word credit. After a 404 for a runtime it looks for a project of that name. It never retries by itself.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
-
-import msgspec
 
 from adapters.durable.wire import ERROR_CODES, ERROR_TYPES
 from gateway.domain import errors
 from gateway.domain.errors import FieldError, GatewayError
-from gateway.ports.dialect import DialectAnswer
+from gateway.ports.dialect import DialectAnswer, error_answer
 
 _BAD_GATEWAY: Final = (502, "bad_gateway_error")
 _INVALID: Final = (400, "invalid_error")
@@ -76,10 +73,7 @@ def native_error(error: GatewayError) -> DialectAnswer:
     body: dict[str, Any] = {"code": status, "detail": _detail(error), "type": kind}
     if error.errors:
         body["errors"] = [_item(fault) for fault in error.errors]
-    headers = {}
-    if error.retry_after is not None:
-        headers["Retry-After"] = str(math.ceil(max(error.retry_after, 0)))
-    return DialectAnswer(status, msgspec.json.encode(body), headers)
+    return error_answer(error, status, body)
 
 
 def location(fault: FieldError) -> list[str | int]:

@@ -7,11 +7,12 @@ import pytest
 
 from adapters.bctrl.dialect import BctrlDialect
 from adapters.bctrl.dialect.bodies import NATIVE_CODE, native_fault, native_member, read_create
-from adapters.bctrl.dialect.errors import FORMS, HINTS, OURS, OUTCOME_UNKNOWN, VERSION_HEADER
+from adapters.bctrl.dialect.errors import FORMS, OUTCOME_UNKNOWN, VERSION_HEADER
 from adapters.bctrl.wire import ReasonClass
 from gateway.domain import errors
 from gateway.domain.errors import FieldError, GatewayError, InvalidRequest, ProviderFailure, ValidationFailed
 from gateway.domain.requests import EphemeralLaunch, ProfileLaunch
+from gateway.ports.dialect import HINTS, OURS
 
 ALL = list(errors.error_classes())
 DIALECT = BctrlDialect(None)  # type: ignore[arg-type] # errors need no gateway

@@ -18,7 +18,7 @@ from adapters.bctrl_browsers.dialect.bodies import (
     space_named,
     wait_of,
 )
-from adapters.bctrl_browsers.dialect.errors import FLAT_FORMS, FORMS, HINTS, OURS
+from adapters.bctrl_browsers.dialect.errors import FLAT_FORMS, FORMS
 from adapters.bctrl_browsers.dialect.flat_bodies import STATUSES, FlatCreate, FlatUpdate, connection, current_body
 from adapters.bctrl_browsers.mapping import create_body
 from adapters.bctrl_browsers.native import proxy_secrets
@@ -29,7 +29,7 @@ from gateway.domain.errors import FieldError, GatewayError, InvalidRequest, Prov
 from gateway.domain.operations import Operation
 from gateway.domain.runtime import Runtime
 from gateway.domain.values import State
-from gateway.ports.dialect import DialectRequest
+from gateway.ports.dialect import HINTS, OURS, DialectRequest
 
 ALL = list(errors.error_classes())
 UNPROVEN = (errors.OutcomeUnknown, errors.InternalError, errors.ProviderBadResponse)
