@@ -4,7 +4,8 @@ Only ``bctrl_browsers`` providers serve it.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, ClassVar, Final
+from functools import partial
+from typing import ClassVar, Final
 
 from adapters.bctrl_browsers.dialect.bodies import VERSION_HEADER
 from adapters.bctrl_browsers.dialect.current import ERA as CURRENT
@@ -33,24 +34,18 @@ _PERMISSIONS: Final[Mapping[str, Permission]] = {
 }
 
 
-def _current(
-    method: str, below: str, operation: str, handle: Callable[[CurrentEra, Any, Any], Awaitable[DialectAnswer]]
+def _route(
+    era: str, paths: str, method: str, below: str, name: str, handle: Callable[..., Awaitable[DialectAnswer]]
 ) -> DialectRoute:
     async def handler(dialect: "BctrlBrowsersDialect", request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        return await handle(dialect.current, request, ctx)
+        return await handle(dialect.eras[era], request, ctx)
 
-    return DialectRoute(
-        method, f"{_BROWSERS}{below}", f"browsers_{operation}", handler, CURRENT, _PERMISSIONS[operation]
-    )
+    operation = f"{paths.removeprefix('/v1/')}_{name}"
+    return DialectRoute(method, f"{paths}{below}", operation, handler, era, _PERMISSIONS[name])
 
 
-def _flat(
-    method: str, below: str, operation: str, handle: Callable[[FlatEra, Any, Any], Awaitable[DialectAnswer]]
-) -> DialectRoute:
-    async def handler(dialect: "BctrlBrowsersDialect", request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        return await handle(dialect.flat, request, ctx)
-
-    return DialectRoute(method, f"{_RUNTIMES}{below}", f"runtimes_{operation}", handler, FLAT, _PERMISSIONS[operation])
+_current: Final = partial(_route, CURRENT, _BROWSERS)
+_flat: Final = partial(_route, FLAT, _RUNTIMES)
 
 
 class BctrlBrowsersDialect(Dialect):
@@ -79,8 +74,7 @@ class BctrlBrowsersDialect(Dialect):
 
     def __init__(self, gateway: DialectGateway) -> None:
         super().__init__(gateway)
-        self.current = CurrentEra(gateway)
-        self.flat = FlatEra(gateway)
+        self.eras: Final = {CURRENT: CurrentEra(gateway), FLAT: FlatEra(gateway)}
 
     def failure(self, error: GatewayError, path: str, headers: Mapping[str, str], request_id: str) -> DialectAnswer:
         """The codes depend on the path, the envelope also on ``BCTRL-Version``, which only clients of the current era
