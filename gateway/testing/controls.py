@@ -11,33 +11,21 @@
 =======================  =====================================================================================
 """
 
-from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from gateway.testing.exchange import Made
-from gateway.testing.faults import STAGES, BadRule, Faults, parse_rules
-from gateway.testing.recording import RequestLog, parse_json
+from gateway.testing.faults import STAGES, BadRule, parse_rules
+from gateway.testing.recording import parse_json
+
+if TYPE_CHECKING:
+    from gateway.testing.emulator import Emulator
 
 PREFIX: Final = "/__"
 
 
-class Controlled(Protocol):
-    """The parts of an emulator that the control routes use."""
-
-    operations: Mapping[web.AbstractRoute, str]
-    requests: RequestLog
-    faults: Faults
-
-    def made(self) -> Iterable[Made]: ...
-    def stats(self) -> dict[str, Any]: ...
-    def reset(self) -> None: ...
-    def release(self, operation: str | None = None) -> dict[str, int]: ...
-
-
-def add_to(app: web.Application, emulator: Controlled) -> None:
+def add_to(app: web.Application, emulator: "Emulator") -> None:
     """Add the control routes to an application."""
     controls = _Controls(emulator)
     app.router.add_get("/__requests", controls.show_requests)
@@ -51,7 +39,7 @@ def add_to(app: web.Application, emulator: Controlled) -> None:
 
 
 class _Controls:
-    def __init__(self, emulator: Controlled) -> None:
+    def __init__(self, emulator: "Emulator") -> None:
         self._emulator = emulator
         self._operations = sorted(set(emulator.operations.values()))
 
