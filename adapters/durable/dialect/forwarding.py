@@ -40,13 +40,8 @@ def json_response(document: Any) -> DialectAnswer:
 
 
 async def read(
-    adapter: DurableAdapter,
-    path: str,
-    call: Call,
-    *,
-    operation: Operation = Operation.GET,
-    decode: Callable[[bytes], Any] = wire.any_object.decode,
+    adapter: DurableAdapter, path: str, call: Call, *, decode: Callable[[bytes], Any] = wire.any_object.decode
 ) -> tuple[DialectAnswer, Any]:
     """The response of a ``GET``, unchanged and decoded. Raises as the adapter's calls do."""
-    response = await adapter.calls.send(operation, "GET", path, call)
-    return DialectAnswer(response.status, response.body), adapter.calls.decoded(operation, response, decode)
+    response = await adapter.calls.send(Operation.GET, "GET", path, call)
+    return DialectAnswer(response.status, response.body), adapter.calls.decoded(Operation.GET, response, decode)
