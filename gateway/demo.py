@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from gateway.app import create_app, create_emulator, plugins, serving
-from gateway.app.serving import listen, tune_gc, wait_for_stop_signal
+from gateway.app.serving import listen, stop_signal, tune_gc
 from gateway.domain.features import Feature
 from gateway.settings import (
     AuthSettings,
@@ -112,6 +112,7 @@ def run_demo(*, port: int, api_key: str | None) -> int:
     key = api_key or f"demo-{secrets.token_urlsafe(24)}"
 
     async def serve() -> None:
+        stop = stop_signal()
         async with AsyncExitStack() as stack:
             providers = await start_emulators(stack)
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="runtime-gateway-")))
@@ -120,7 +121,7 @@ def run_demo(*, port: int, api_key: str | None) -> int:
             url = (await stack.enter_async_context(serving(settings, app))).api
             tune_gc()
             print(_welcome(url, key, providers), flush=True)  # noqa: T201 (this is what the demo is for)
-            await wait_for_stop_signal()
+            await stop.wait()
 
     asyncio.run(serve())
     return 0
@@ -131,13 +132,14 @@ def run_emulator(api: str, *, host: str, port: int, token: str | None, personali
     accepted = token or f"emulated-{secrets.token_hex(16)}"
 
     async def serve() -> None:
+        stop = stop_signal()
         async with AsyncExitStack() as stack:
             app = create_emulator(api, token=accepted, personality=personality)
             url = await _serve_emulator(stack, app, host, port)
             print(  # noqa: T201 (the user or a test needs the address)
                 f"{api} emulator on {url}\ntoken {accepted}\nfaults: {url}/__faults", flush=True
             )
-            await wait_for_stop_signal()
+            await stop.wait()
 
     asyncio.run(serve())
     return 0

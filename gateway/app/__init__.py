@@ -24,6 +24,7 @@ from gateway.app.serving import ADMIN, RELOADER, Addresses, background_task, lis
 from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.dialect import Dialect, DialectGateway
 from gateway.ports.plugin import AdapterPlugin
+from gateway.ports.process_signals import hold_again
 from gateway.ports.provider import ProviderAdapter
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.sealing import Sealer
@@ -231,5 +232,8 @@ def run(settings: Settings, source: SettingsSource | None = None) -> int:
         fit_descriptors(app, settings, logger)
         await serve_until_signal(app, source, logger)
 
-    asyncio.run(serve())
+    try:
+        asyncio.run(serve())
+    finally:
+        hold_again()
     return 0

@@ -2,8 +2,7 @@
 
 import asyncio
 import gc
-import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, NamedTuple
 
@@ -13,6 +12,7 @@ from gateway.api.pipeline import ENDPOINTS
 from gateway.app.descriptors import MOST_CONNECTIONS
 from gateway.app.reload import Reloader
 from gateway.http.server import GatewayRunner
+from gateway.ports.process_signals import RELOAD, STOP, ignore_reload, react
 from gateway.settings import ListenAddress, SettingsSource
 from gateway.telemetry.logs import Event, Logger
 
@@ -68,22 +68,19 @@ async def listen(runner: web.AppRunner, address: ListenAddress) -> str:
     return f"http://{ListenAddress(address.host, runner.addresses[0][1])}"
 
 
-async def wait_for_stop_signal(on_second: Callable[[], None] | None = None) -> None:
-    """Wait for SIGTERM or SIGINT; a second one calls ``on_second``."""
+def stop_signal() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set from now on."""
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    await stop.wait()
-    if on_second is not None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, on_second)
+    for number in STOP:
+        react(number, stop.set)
+    return stop
 
 
 async def serve_until_signal(app: web.Application, source: SettingsSource | None, logger: Logger) -> None:
     """Serve until SIGTERM or SIGINT, and for ``shutdown.delay`` seconds after it; a second signal ends all waiting.
     Changed settings in ``source`` are applied on SIGHUP and automatically."""
     reloader, in_flight = app[RELOADER], app[ENDPOINTS].in_flight
+    stop = stop_signal()
     async with listening(app) as addresses:
         tune_gc()
         async with _reloading(reloader, source):
@@ -93,7 +90,9 @@ async def serve_until_signal(app: web.Application, source: SettingsSource | None
                 admin_url=addresses.admin,
                 providers=list(reloader.settings.providers),
             )
-            await wait_for_stop_signal(in_flight.stop_waiting)
+            await stop.wait()
+            for number in STOP:
+                react(number, in_flight.stop_waiting)
             in_flight.draining = True
             shutdown = reloader.settings.shutdown
             logger.info(Event.STOPPING, delay_seconds=shutdown.delay, grace_seconds=shutdown.grace)
@@ -107,9 +106,12 @@ async def _reloading(reloader: Reloader, source: SettingsSource | None) -> Async
         yield
         return
     sighup = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, sighup.set)
-    async with background_task(reloader.watch(source, sighup)):
-        yield
+    react(RELOAD, sighup.set)
+    try:
+        async with background_task(reloader.watch(source, sighup)):
+            yield
+    finally:
+        ignore_reload()
 
 
 @asynccontextmanager

@@ -64,6 +64,11 @@ class Running:
                 await self._more.wait()
         return found
 
+    async def more(self) -> None:
+        """Wait for more output, or its end."""
+        async with asyncio.timeout(HANGS), self._more:
+            await self._more.wait()
+
     async def url(self) -> str:
         """Wait for the first address in the output, and return it."""
         return (await self.until_output(URL.pattern + r"(?=\D)"))[0]
