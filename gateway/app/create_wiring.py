@@ -67,7 +67,8 @@ def assemble(
     logger: Logger,
     store: tuple[Store, Sealer] | None = None,
 ) -> Creates:
-    """Assemble the parts from the settings, or over another ``store``. Raises :class:`KeyUnusable`."""
+    """Assemble the parts from the settings, or over another ``store``. Raises :class:`SettingsError`
+    if the store has no usable key."""
     opened, sealer = store or open_store(settings.store)
     signals = CreateSignals(metrics, logger)
     specs = None

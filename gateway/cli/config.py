@@ -33,7 +33,8 @@ def config() -> None:
 @click.option("--online", is_flag=True, help="Also ask every provider whether it accepts the credentials.")
 @output_option("table", "json", "yaml")
 def check(file: str, output: str, *, online: bool) -> None:
-    """Check the settings of the file and the environment, and report all faults at once. Warnings go to stderr.
+    """Check the settings of the file and the environment, and the key file of a SQLite store, and report all faults at
+    once. Warnings go to stderr.
 
     Exit code 78: the settings have a fault. With --online also 4: a provider rejects the credentials; 1: a provider
     cannot be checked.
@@ -45,9 +46,11 @@ def check(file: str, output: str, *, online: bool) -> None:
       runtime-gateway config check --config gateway.yaml -o json
     """
     from gateway.settings import SettingsError
+    from gateway.storage.opening import require_key
 
     try:
         loaded = load(file)
+        require_key(loaded.settings.store)
     except SettingsError as error:
         if output == "table":
             print_problems(error)

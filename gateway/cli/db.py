@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from gateway.cli.failures import ExitCode, Failure
+from gateway.cli.failures import ExitCode
 from gateway.cli.options import output_option
 from gateway.cli.output import Columns, note, show_one
-from gateway.cli.server import config_option, load_or_exit
+from gateway.cli.server import config_option, load_or_exit, print_problems
 from gateway.cli.stores import run
 
 if TYPE_CHECKING:
@@ -67,14 +67,15 @@ def upgrade(file: str, output: str) -> None:
       runtime-gateway db upgrade --config gateway.yaml
       runtime-gateway db upgrade --config gateway.yaml -o json
     """
+    from gateway.settings import SettingsError
     from gateway.storage.opening import open_store
-    from gateway.storage.sealing import KeyUnusable
 
     settings = load_or_exit(file).settings
     try:
         store, _ = open_store(settings.store)  # creates the key too, before there is a database
-    except KeyUnusable as exc:
-        raise Failure("key_unusable", str(exc), exit_code=ExitCode.SETTINGS) from exc
+    except SettingsError as error:
+        print_problems(error)
+        sys.exit(ExitCode.SETTINGS)
     done = run(store.upgrade())
     _show(settings, done, output)
 

@@ -112,7 +112,10 @@ def key_from_file(path: Path) -> SecretStr:
         if mode & 0o077:
             raise KeyUnusable(f"other users may access the key file {path} (mode {mode:04o}): chmod 600 it")
         key = SecretStr(file.read().decode("ascii", "replace").strip())
-    _decoded(key)
+    try:
+        _decoded(key)
+    except KeyUnusable as exc:
+        raise KeyUnusable(f"the key file {path} contains no key: {exc}") from None
     return key
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -182,3 +183,40 @@ async def test_admin_listen_moves_metrics_and_probes(tmp_path: Path) -> None:
             assert 'operation="listProviders"' in await (await at_admin.get("/metrics")).text()
         process.send_signal()
         assert await process.wait() == 0
+
+
+def lose(key: Path) -> None:
+    key.unlink()
+
+
+def show_to_others(key: Path) -> None:
+    key.chmod(0o604)
+
+
+def cut(key: Path) -> None:
+    key.write_bytes(key.read_bytes()[:20])
+
+
+@pytest.mark.parametrize(
+    ("harm", "why"), [(lose, "does not: restore it"), (show_to_others, "chmod 600"), (cut, "contains no key")]
+)
+async def test_unusable_key_file_of_the_store_is_a_fault_of_the_settings(
+    harm: Callable[[Path], None], why: str, tmp_path: Path
+) -> None:
+    """``config check`` and ``serve`` report it in the same line, and neither replaces the key."""
+    file = settings(tmp_path, auth={"keys": {"tests": {"key": KEY}}}, store={"url": "sqlite:///store.db"})
+    assert (await finished("db", "upgrade", "--config", str(file), cwd=tmp_path)).code == 0
+    assert (await finished("config", "check", "--config", str(file), cwd=tmp_path)).code == 0
+    key = tmp_path / "store.db.key"
+    harm(key)
+    before = key.read_bytes() if key.exists() else None
+    checked = await finished("config", "check", "--config", str(file), cwd=tmp_path)
+    served = await refused(file)
+    assert (checked.code, checked.stdout, checked.stderr) == (78, "", served.stderr)
+    assert served.code == 78
+    (line,) = served.stderr.splitlines()
+    assert line.startswith("error: store.encryption_keys: ")
+    assert why in line
+    assert (key.read_bytes() if key.exists() else None) == before
+    document = json.loads((await finished("config", "check", "-o", "json", "-c", str(file), cwd=tmp_path)).stdout)
+    assert [problem["path"] for problem in document["problems"]] == ["store.encryption_keys"]

@@ -37,7 +37,7 @@ def test_upgrade_creates_the_store_and_its_key_and_can_be_repeated(bare: Shell) 
 def test_upgrade_of_a_database_without_its_key_exits_with_78(shell: Shell) -> None:
     result = shell("db", "upgrade")
     assert result.exit_code == 78
-    assert result.stderr.startswith("error: key_unusable: the store ")
+    assert result.stderr.startswith("error: store.encryption_keys: the store ")
     assert len(result.stderr.splitlines()) == 1
 
 

@@ -9,10 +9,9 @@ import pytest
 from pydantic import SecretStr
 
 from gateway.ports.sealing import Cell, Unreadable
-from gateway.settings import StoreSettings
-from gateway.storage.opening import key_file, open_store
+from gateway.settings import SettingsError, StoreSettings
+from gateway.storage.opening import key_file, open_store, require_key
 from gateway.storage.postgres import PostgresStore
-from gateway.storage.sealing import KeyUnusable
 from gateway.storage.sqlite import SqliteStore
 
 KEY = SecretStr(base64.b64encode(bytes(range(32))).decode())
@@ -57,14 +56,50 @@ async def test_a_missing_key_file_of_an_existing_database_is_not_recreated(
     store, _ = open_store(settings)
     await store.upgrade()
     key_file(tmp_path / "store.db").unlink()
-    with pytest.raises(KeyUnusable, match=r"its key file .*store\.db\.key does not"):
+    with pytest.raises(SettingsError, match=r"its key file .*store\.db\.key does not"):
         open_store(settings)
     assert not key_file(tmp_path / "store.db").exists()
 
 
 def test_a_missing_folder_is_reported_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(KeyUnusable, match=r"store\.db\.key cannot be read or created: No such file or directory$"):
+    with pytest.raises(SettingsError, match=r"store\.db\.key cannot be read or created: No such file or directory$"):
         open_store(StoreSettings.in_file(tmp_path / "none" / "store.db"))
+
+
+async def test_a_check_of_the_key_finds_what_a_start_would_and_creates_nothing(
+    settings: StoreSettings, tmp_path: Path
+) -> None:
+    require_key(settings)
+    require_key(StoreSettings.in_file(tmp_path / "none" / "store.db"))
+    assert modes(tmp_path) == {}
+    store, _ = open_store(settings)
+    require_key(settings)
+    await store.upgrade()
+    require_key(settings)
+    key = key_file(tmp_path / "store.db")
+    for mode in (0o640, 0o604, 0o620, 0o601):
+        key.chmod(mode)
+        with pytest.raises(SettingsError, match="chmod 600"):
+            require_key(settings)
+    key.chmod(0o600)
+    key.write_text("no key")
+    with pytest.raises(SettingsError, match=r"store\.db\.key contains no key") as caught:
+        require_key(settings)
+    assert [problem.path for problem in caught.value.problems] == ["store.encryption_keys"]
+    key.unlink()
+    for check in (require_key, open_store):
+        with pytest.raises(SettingsError, match=r"its key file .*store\.db\.key does not"):
+            check(settings)
+    key.mkdir()
+    with pytest.raises(SettingsError, match="cannot be read or created: Is a directory"):
+        require_key(settings)
+    require_key(settings.model_copy(update={"encryption_keys": [KEY]}))
+
+
+def test_a_path_below_a_file_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match="cannot be read or created: Not a directory"):
+        open_store(StoreSettings.in_file(tmp_path / "file" / "store.db"))
 
 
 def test_a_url_selects_postgresql(tmp_path: Path) -> None:
