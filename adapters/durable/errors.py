@@ -68,7 +68,6 @@ TABLE: Final[ErrorTable] = {
 """The error class for a response in the provider's own envelope."""
 
 _TYPE_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
-_MAX_DETAIL: Final = 4096  # longer text is dropped, not cut: half a secret at its end would escape redaction
 _MAX_ERRORS: Final = 100
 
 
@@ -105,7 +104,7 @@ def failed(provider: str, operation: Operation, response: UpstreamResponse) -> G
         provider,
         status=response.status,
         code=envelope.type if envelope else None,
-        detail=envelope.detail if envelope and len(envelope.detail) <= _MAX_DETAIL else None,
+        detail=envelope.detail if envelope else None,
         request_id=response.headers.get("X-Request-ID"),
     )
     error = provider_error(

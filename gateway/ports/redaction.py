@@ -1,5 +1,6 @@
-"""Which members of a provider's response may be shown that are not in the model: none whose name suggests a secret
-(docs/promises.md#p6). Members that are in the model are not checked here."""
+"""What of a provider's response may be shown (docs/promises.md#p6): of its texts about a failure, all but the secrets
+that it was sent; of the members that are not in the model, none whose name suggests a secret. Members that are in the
+model are not checked here."""
 
 import re
 from collections.abc import Iterable
@@ -7,6 +8,11 @@ from typing import Any, Final
 
 MAX_DEPTH: Final = 200
 """The maximum depth of a provider's JSON that is shown."""
+
+MAX_DETAIL: Final = 4000
+MAX_CODE: Final = 128
+MAX_REQUEST_ID: Final = 128
+"""The maximum length of a provider's message, code and request id that are shown, in characters."""
 
 _SHORT: Final = 4
 _SECRET: Final = re.compile("token|secret|password|credential|api_?key", re.IGNORECASE)
@@ -51,3 +57,9 @@ def redacted(text: str, secrets: Iterable[str]) -> str:
         if secret and secret in text:
             text = text.replace(secret, "[redacted]") if len(secret) >= _SHORT else "[redacted]"
     return text
+
+
+def short_redacted(text: str | None, secrets: Iterable[str], most: int) -> str | None:
+    """The same; None for a text of more than ``most`` characters. It is not cut, because half a secret at its end would
+    not be recognized."""
+    return None if text is None or len(text) > most else redacted(text, secrets)

@@ -95,6 +95,7 @@ class Call:
     ``attempts`` is filled by the transport, which also stores the ``Date`` header of the last response in
     ``provider_date``, so that ages of runtimes are computed by the provider's clock alone.
     ``queued`` is how many seconds the call waited for slots. ``caller`` is the principal, empty for the gateway itself.
+    ``secrets`` are sent to the provider, which may echo them: they are removed from what is logged of its responses.
     ``unreadable`` are the first rows of lists that could not be read; ``unreadable_count`` is the number of all.
     """
 
@@ -107,6 +108,7 @@ class Call:
     queued: float = 0.0
     work: WorkClass | None = None
     caller: str = ""
+    secrets: Sequence[str] = field(default=(), repr=False)
     unreadable: list[UnreadableRow] = field(default_factory=list)
     unreadable_count: int = 0
 

@@ -23,7 +23,7 @@ from gateway.ports.clock import Clock
 from gateway.ports.context import Admission, RequestContext
 from gateway.ports.error_mapping import transport_error
 from gateway.ports.provider import ProviderAdapter
-from gateway.ports.redaction import redacted
+from gateway.ports.redaction import MAX_CODE, MAX_DETAIL, MAX_REQUEST_ID, redacted, short_redacted
 from gateway.ports.transport import Attempt, Call, Phase, TransportFailure
 from gateway.services.access.visibility import NO_RUNTIME
 
@@ -208,7 +208,7 @@ class ProviderCallScope:
         self._provider = provider
         self._operation = operation
         self._ctx = ctx
-        self._secrets = secrets
+        self._secrets = (*secrets, provider.adapter.settings.token.get_secret_value())
         self._limit = limit
         self._runtime = runtime
         self._probing = probing
@@ -220,7 +220,7 @@ class ProviderCallScope:
             self._admission = admission if self._operation is Operation.LIST else None
         self._provider.calls += 1
         self._call = self._ctx.call(self._fleet.clock.monotonic() + self._limit)
-        self._call.work = work
+        self._call.work, self._call.secrets = work, self._secrets
         return self._call
 
     async def __aexit__(
@@ -285,14 +285,13 @@ class ProviderCallScope:
                 self._fleet.on_credentials(self._provider.name, accepted)
 
     def _redact(self, error: GatewayError) -> None:
-        secrets = (*self._secrets, self._provider.adapter.settings.token.get_secret_value())
-        failure = error.failure
+        secrets, failure = self._secrets, error.failure
         if failure is not None:
             error.failure = replace(
                 failure,
-                code=_redacted(failure.code, secrets),
-                detail=_redacted(failure.detail, secrets),
-                request_id=_redacted(failure.request_id, secrets),
+                code=short_redacted(failure.code, secrets, MAX_CODE),
+                detail=short_redacted(failure.detail, secrets, MAX_DETAIL),
+                request_id=short_redacted(failure.request_id, secrets, MAX_REQUEST_ID),
             )
         error.errors = tuple(
             FieldError(redacted(e.detail, secrets), e.code, e.pointer, e.parameter, e.header) for e in error.errors
@@ -305,7 +304,3 @@ _WRITES: Final = frozenset(operation for operation, traits in TRAITS.items() if 
 
 def _may_have_written(attempt: Attempt) -> bool:
     return attempt.phase >= Phase.SENT and attempt.operation in _WRITES
-
-
-def _redacted(text: str | None, secrets: tuple[str, ...]) -> str | None:
-    return None if text is None else redacted(text, secrets)

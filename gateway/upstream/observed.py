@@ -1,11 +1,12 @@
 """Counts, times and logs the attempts that reach a provider."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from typing import Final
 
 from multidict import istr
 
+from gateway.ports.redaction import MAX_REQUEST_ID, short_redacted
 from gateway.ports.transport import Attempt, Call, Phase, Transport, UpstreamRequest, UpstreamResponse
 from gateway.ports.wrapping import WrappingTransport
 from gateway.telemetry.logs import Event, Logger
@@ -24,8 +25,10 @@ class AttemptLog:
         self._seconds = cache(partial(metrics.upstream_seconds.labels, provider))
         self._logger = logger.bind(provider=provider)
 
-    def record(self, attempt: Attempt, method: str, headers: Mapping[str, str] | None) -> None:
-        """Record one attempt. ``headers`` are those of the provider's response, None if there was none."""
+    def record(self, attempt: Attempt, method: str, headers: Mapping[str, str] | None, secrets: Sequence[str]) -> None:
+        """Record one attempt. ``headers`` are those of the provider's response, None if there was none; ``secrets`` may
+        be in them."""
+        request_id = headers.get(_REQUEST_ID) if headers is not None else None
         self._requests(attempt.operation, attempt.outcome).inc()
         self._seconds(attempt.operation).observe(attempt.seconds)
         self._logger.info(
@@ -35,7 +38,7 @@ class AttemptLog:
             outcome=attempt.outcome,
             phase=_LABELS[attempt.phase],
             duration_ms=round(attempt.seconds * 1000, 3),
-            provider_request_id=headers.get(_REQUEST_ID) if headers is not None else None,
+            provider_request_id=short_redacted(request_id, secrets, MAX_REQUEST_ID),
         )
 
 
@@ -53,5 +56,6 @@ class ObservedTransport(WrappingTransport):
             response = await self.inner.send(request, call)
         finally:
             # Concurrent calls may share the list, but no other task has run since the inner transport appended to it.
-            self._log.record(call.attempts[-1], request.method, response.headers if response is not None else None)
+            headers = response.headers if response is not None else None
+            self._log.record(call.attempts[-1], request.method, headers, call.secrets)
         return response

@@ -106,9 +106,8 @@ class PassThrough:
             seconds = self._clock.monotonic() - began
             attempt = Attempt(self.name, NATIVE, outcome, seconds, exchange.phase)
             ctx.attempts.append(attempt)
-            self._log.record(
-                attempt, exchange.method, exchange.response.headers if exchange.response is not None else None
-            )
+            headers = exchange.response.headers if exchange.response is not None else None
+            self._log.record(attempt, exchange.method, headers, (self._token,))
 
         return finished
 

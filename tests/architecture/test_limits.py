@@ -15,6 +15,8 @@ from gateway.domain.list_progress import MAX_PROVIDER_CURSOR
 from gateway.http.bodies import MAX_DEPTH, MAX_MEMBERS, MAX_VALUES
 from gateway.http.passed_on import UNREAD_BYTES
 from gateway.ports.provider_settings import ProviderSettings
+from gateway.ports.redaction import MAX_CODE, MAX_REQUEST_ID
+from gateway.ports.redaction import MAX_DETAIL as MAX_DETAIL_SHOWN
 from gateway.services.listing import _MAX_CURSOR
 from gateway.services.specs import LAST_WRITES, MAX_WAITING, MEMORY_BYTES
 from gateway.settings import Settings
@@ -80,6 +82,7 @@ def test_every_setting_on_the_page_exists() -> None:
         ("`Idempotency-Key`", [MAX_LENGTH]),
         ("cursor", [_MAX_CURSOR, MAX_PROVIDER_CURSOR]),
         ("interim responses", [MAX_INTERIM]),
+        ("a provider's message, code and request id", [MAX_DETAIL_SHOWN, MAX_CODE, MAX_REQUEST_ID]),
         ("bytes that a caller under `/native` has not read", [UNREAD_BYTES]),
         ("requests sent ahead", [MAX_MSG_QUEUE_SIZE]),
         ("operations that wait for SQLite", [_WAITING]),

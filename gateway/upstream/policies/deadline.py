@@ -34,7 +34,14 @@ class Deadline(WrappingTransport):
         seconds = min(call.deadline - now, self._limits[request.operation]) * self._shares[request.operation]
         if seconds <= 0:
             raise TransportFailure("timeout", Phase.QUEUED, operation=request.operation)
-        attempt = Call(now + seconds, call.request_id, call.traceparent, call.settling, caller=call.caller)
+        attempt = Call(
+            now + seconds,
+            call.request_id,
+            call.traceparent,
+            call.settling,
+            caller=call.caller,
+            secrets=call.secrets,
+        )
         try:
             if self.ends_in_time:
                 return await self.inner.send(request, attempt)

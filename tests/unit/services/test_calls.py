@@ -20,7 +20,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.operations import Operation
 from gateway.ports.context import RequestContext
-from gateway.ports.redaction import redacted
+from gateway.ports.redaction import MAX_CODE, MAX_DETAIL, MAX_REQUEST_ID, redacted
 from gateway.ports.transport import Phase, TransportFailure
 from gateway.services.lifecycle import LifecycleService
 from gateway.services.providers import HealthView, ProviderService
@@ -108,6 +108,19 @@ async def test_the_token_is_removed_from_all_texts_of_the_provider() -> None:
     error = caught.value
     assert error.failure == ProviderFailure("one", status=422, code="c", detail="bad token [redacted]!", request_id="r")
     assert error.errors == (FieldError("not [redacted]", "invalid", pointer="#/x"),)
+
+
+async def test_texts_of_the_provider_that_are_too_long_are_dropped_as_a_whole() -> None:
+    """Half a secret at the end of a text that was cut would not be recognised."""
+    adapter = DurableLike("one")
+    runtime = adapter.put("agent")
+    longest = {"code": "c" * MAX_CODE, "detail": "d" * MAX_DETAIL, "request_id": "r" * MAX_REQUEST_ID}
+    for extra, expected in (("", longest), ("x", dict.fromkeys(longest))):
+        failure = ProviderFailure("one", **{name: text + extra for name, text in longest.items()})  # type: ignore[arg-type]
+        adapter.world.fail("get", ValidationFailed("x", failure=failure))
+        with pytest.raises(ValidationFailed) as caught:
+            await LifecycleService(fleet_of([adapter])).get(runtime.id, context())
+        assert caught.value.failure == ProviderFailure("one", **expected)  # type: ignore[arg-type]
 
 
 def test_a_secret_that_contains_another_is_replaced_completely() -> None:

@@ -189,12 +189,6 @@ def test_retry_after_and_request_id_are_kept():
     assert error.failure == errors.ProviderFailure("dn", 429, "e2b_rate_limit_error", "slow down", "r-1", True)
 
 
-def test_detail_of_more_than_4096_characters_is_dropped():
-    error = failed("dn", Operation.GET, failure(400, "invalid_error", detail="x" * 4097))
-    assert error.failure is not None
-    assert error.failure.detail is None
-
-
 def _fields(operation: Operation, *items: object, status: int = 422) -> list[FieldError]:
     return list(failed("dn", operation, failure(status, "validation_error", errors=list(items))).errors)
 
