@@ -14,6 +14,10 @@ from gateway.cli.output import RUNTIME_COLUMNS, Columns, note, show_details, sho
 if TYPE_CHECKING:
     from gateway.cli.client import Client, Connection
 
+_EMPTY_PAGES: Final = 1000
+"""The number of consecutive empty pages that end a list with an error. The gateway itself ends a provider's part after
+100."""
+
 _CONNECTION_COLUMNS: Final[Columns] = {
     "PROTOCOL": lambda item: item.get("protocol"),
     "URL": lambda item: item.get("url"),
@@ -91,6 +95,7 @@ async def _all_pages(client: "Client", query: list[tuple[str, str]], limit: int 
     incomplete: dict[str, Any] = {}
     warnings: list[Any] = []
     cursor: str | None = None
+    empty = 0
     sent: set[str] = set()
     known: set[str] = set()
     while True:
@@ -107,6 +112,9 @@ async def _all_pages(client: "Client", query: list[tuple[str, str]], limit: int 
             raise Failure("cursor_repeated", "the gateway returned a cursor that it had returned before")
         if following and page["items"] and not new:
             raise Failure("page_repeated", "the gateway returned a page without a new runtime, and a further cursor")
+        empty = 0 if page["items"] else empty + 1
+        if following and empty >= _EMPTY_PAGES:
+            raise Failure("list_endless", f"the gateway returned {empty} empty pages in a row, and a further cursor")
         cursor = following
         sent.add(following)
         if not cursor or (limit is not None and len(items) >= limit):

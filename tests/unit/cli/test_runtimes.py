@@ -1,6 +1,7 @@
 """``runtimes list``, ``get``, ``create`` and ``delete``: what they send and print, and how they end."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,21 @@ def test_page_without_a_new_runtime_ends_the_list(gateway: ScriptedGateway, run:
     result = run("runtimes", "list")
     assert result.exit_code == 1
     assert result.stderr.startswith("error: page_repeated: ")
+
+
+def test_empty_pages_under_new_cursors_end_the_list(
+    gateway: ScriptedGateway, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_module("gateway.cli.runtimes"), "_EMPTY_PAGES", 3)
+    pages = [page(cursor="a"), page(cursor="b"), page(runtime(), cursor="c"), page(cursor="d"), page(cursor="e")]
+    for each in (*pages, page()):
+        gateway.answers(each)
+    assert run("runtimes", "list", "-o", "name").exit_code == 0
+    for each in (*pages, page(cursor="f"), page()):
+        gateway.answers(each)
+    result = run("runtimes", "list")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: list_endless: ")
 
 
 def test_table_truncates_no_id_and_contains_no_control_character(gateway: ScriptedGateway, run: Run) -> None:
