@@ -49,6 +49,15 @@ class ConnectionReuseContract(TransportSubject):
                     assert (await transport.send(self.request(), call())).body == b'{"of": 3}'
                 assert server.connections == 2, (own, at)
 
+    async def test_trailers_of_a_response_are_not_headers_of_the_next_one(self) -> None:
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
+        first = Reply(head + b"X-Trailer: 1\r\nX-Request-ID: of-the-first\r\n\r\n")
+        async with self.scripted(first, reply({})) as (server, transport):
+            assert "x-trailer" not in (await transport.send(self.request(), call())).headers
+            response = await transport.send(self.request(), call())
+            assert not {"x-trailer", "x-request-id"} & {name.lower() for name in response.headers}
+        assert server.connections == 1
+
     async def test_an_idle_connection_that_the_server_closed_is_not_reused(self) -> None:
         async with self.scripted(Reply(reply({}).raw, Then.CLOSE)) as (server, transport):
             await transport.send(self.request(), call())

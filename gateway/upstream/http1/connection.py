@@ -38,6 +38,7 @@ class Http1Connection(asyncio.Protocol):
         self._is_raw = False  # after a 101: what arrives is not HTTP
         self._is_reusable = False
         self._head_bytes = self._unfinished = self._interim_count = 0
+        self._has_progressed = False  # with the data that is being parsed, beyond a line of a head or of chunks
         self._lines: list[tuple[bytes, bytes]] = []
         self._reason = b""
         self._drained: asyncio.Future[None] | None = None
@@ -49,7 +50,8 @@ class Http1Connection(asyncio.Protocol):
         """Expect the response to a request that is written next."""
         self._has_no_body = method == "HEAD"
         self._ends_with_connection = self._is_raw = self._is_reusable = False
-        self._interim_count = 0
+        self._interim_count = self._head_bytes = self._unfinished = 0
+        self._lines, self._reason = [], b""
         self._parser = httptools.HttpResponseParser(self)
         self._parser.set_dangerous_leniencies(
             lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
@@ -151,7 +153,7 @@ class Http1Connection(asyncio.Protocol):
         if self._is_raw:
             response.feed(data)
             return
-        interim_before = self._interim_count
+        self._has_progressed = False
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -160,10 +162,10 @@ class Http1Connection(asyncio.Protocol):
                 response.feed(tail)
         except httptools.HttpParserError as exc:
             self._break(exc)
-        if not response.status:  # a header line that does not end is not reported by the parser
-            self._unfinished = self._unfinished + len(data) if self._interim_count == interim_before else 0
-            if self._unfinished > self._limits.max_bytes:
-                self._too_large("bytes of headers", self._limits.max_bytes)
+        # The parser does not report a line that does not end: of the head, of a chunk's size, or of a trailer.
+        self._unfinished = 0 if self._has_progressed else self._unfinished + len(data)
+        if self._unfinished > self._limits.max_bytes:
+            self._too_large("bytes of headers", self._limits.max_bytes)
 
     def eof_received(self) -> bool:
         self._end(None)
@@ -204,19 +206,23 @@ class Http1Connection(asyncio.Protocol):
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._lines.append((name, value))
+        response = self._response
+        if response is None or not response.status:
+            self._lines.append((name, value))
         self._head_bytes += len(name) + len(value)
+        if b"\0" in value:
+            self._refuse("A header has a zero byte.")
+        elif self._head_bytes > self._limits.max_bytes:
+            self._too_large("bytes of headers", self._limits.max_bytes)
 
     def on_headers_complete(self) -> None:
         parser, response = self._parser, self._response
         if parser is None or response is None or response.has_ended:
             return
-        lines, self._lines, size, self._head_bytes, self._unfinished = self._lines, [], self._head_bytes, 0, 0
+        self._has_progressed = True
+        lines, self._lines, self._head_bytes = self._lines, [], 0
         if len(lines) > self._limits.max_headers:
             self._too_large("headers", self._limits.max_headers)
-            return
-        if size > self._limits.max_bytes:
-            self._too_large("bytes of headers", self._limits.max_bytes)
             return
         reason, self._reason = self._reason.decode("latin-1"), b""
         status = parser.get_status_code()
@@ -242,6 +248,7 @@ class Http1Connection(asyncio.Protocol):
 
     def on_body(self, piece: bytes) -> None:
         response = self._response
+        self._has_progressed = True
         if response is not None and not response.complete:
             response.feed(piece)
         else:  # of a response that has no body

@@ -179,10 +179,14 @@ def _decoded(body: bytes, coding: str, most: int) -> bytes:
 
 
 def _inflate(body: bytes, window_bits: int, most: int) -> bytes:
-    decoder = zlib.decompressobj(window_bits)
-    decoded = decoder.decompress(body, most + 1)
-    if len(decoded) > most:
-        raise Fault("too_large", f"The decoded body is longer than {most} bytes.")
-    if not decoder.eof:
-        raise Fault("cut_short", "The compressed body ends early.")
-    return decoded
+    decoded = bytearray()
+    while True:
+        decoder = zlib.decompressobj(window_bits)
+        decoded += decoder.decompress(body, most + 1 - len(decoded))
+        if len(decoded) > most:
+            raise Fault("too_large", f"The decoded body is longer than {most} bytes.")
+        if not decoder.eof:
+            raise Fault("cut_short", "The compressed body ends early.")
+        body = decoder.unused_data  # another member (RFC 1952, 2.2), padding, or an error
+        if not body.strip(b"\0"):
+            return bytes(decoded)

@@ -1,6 +1,7 @@
 """Responses that no server framework sends, read by the HTTP/1.1 client of the providers."""
 
 import asyncio
+import gzip
 import time
 
 import pytest
@@ -10,6 +11,9 @@ from gateway.testing.scripted_server import Reply, ScriptedServer, Then, reply
 from gateway.testing.transport_subject import call, failure_of, request
 from gateway.upstream.http1 import pool
 from gateway.upstream.transport import HttpTransport
+
+
+GZIP = [("Content-Encoding", "gzip")]
 
 
 def _transport(url: str, **options: object) -> HttpTransport:
@@ -57,19 +61,61 @@ async def test_a_connection_is_not_used_at_the_end_of_the_providers_keep_alive(
 @pytest.mark.parametrize(
     ("head", "limit"),
     [
-        (b"X-Long: " + b"a" * 2000 + b"\r\n", "more than 1024 bytes of headers"),
-        (b"".join(b"X-%d: b\r\n" % number for number in range(40)), "more than 32 headers"),
+        (b"X-Long: " + b"a" * 2000 + b"\r\n\r\n", "more than 1024 bytes of headers"),
+        (b"".join(b"X-%d: b\r\n" % number for number in range(40)) + b"\r\n", "more than 32 headers"),
         (b"X-Endless: " + b"a" * 70_000, "more than 1024 bytes of headers"),
+        (b"Transfer-Encoding: chunked\r\n\r\n1;" + b"a" * 400_000, "more than 1024 bytes of headers"),
+        (b"Transfer-Encoding: chunked\r\n\r\n0\r\nX-Endless: " + b"a" * 400_000, "more than 1024 bytes of headers"),
+        (b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"X-Many: a\r\n" * 200, "more than 1024 bytes of headers"),
     ],
 )
 async def test_a_head_beyond_a_limit_is_refused_with_the_name_of_the_limit(head: bytes, limit: str) -> None:
-    raw = Reply(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n" + head + b"\r\n\r\n{}")
+    raw = Reply(b"HTTP/1.1 200 OK\r\n" + head)
     limits = {"max_response_header_bytes": 1024, "max_response_headers": 32}
     async with ScriptedServer([raw]) as server, _transport(server.url, **limits) as transport:
         failure = await failure_of(transport, request(), call())
     assert failure.reason == "headers_too_large"
     assert failure.detail is not None
     assert limit in failure.detail
+
+
+async def test_a_header_with_a_zero_byte_is_refused() -> None:
+    raw = Reply(b"HTTP/1.1 200 OK\r\nX-Null: a\0b\r\nContent-Length: 2\r\n\r\n{}")
+    async with ScriptedServer([raw]) as server, _transport(server.url) as transport:
+        assert (await failure_of(transport, request(), call())).reason == "unreadable"
+
+
+async def test_all_members_of_a_compressed_body_are_decoded() -> None:
+    coded = gzip.compress(b'{"a": ') + gzip.compress(b"1}")
+    async with ScriptedServer([reply(coded, headers=GZIP)]) as server, _transport(server.url) as transport:
+        assert (await transport.send(request(), call())).body == b'{"a": 1}'
+
+
+async def test_a_body_of_zero_bytes_is_not_a_compressed_one() -> None:
+    async with ScriptedServer([reply(b"\0" * 20, headers=GZIP)]) as server, _transport(server.url) as transport:
+        assert (await failure_of(transport, request(), call())).reason == "unreadable"
+
+
+async def test_the_limit_applies_to_all_members_of_a_compressed_body_together() -> None:
+    coded = gzip.compress(b" " * 600) * 2
+    async with (
+        ScriptedServer([reply(coded, headers=GZIP)]) as server,
+        _transport(server.url, max_response_bytes=1024) as transport,
+    ):
+        assert (await failure_of(transport, request(), call())).reason == "too_large"
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [(b"xx", "unreadable"), (gzip.compress(b"{}"), ""), (b"\0\0", ""), (b"\x1f\x8b\x08", "cut_short")],
+)
+async def test_what_follows_a_compressed_body_is_another_member_padding_or_an_error(end: bytes, reason: str) -> None:
+    answer = reply(gzip.compress(b"{}") + end, headers=GZIP)
+    async with ScriptedServer([answer]) as server, _transport(server.url) as transport:
+        if reason:
+            assert (await failure_of(transport, request(), call())).reason == reason
+        else:
+            assert (await transport.send(request(), call())).body.startswith(b"{}")
 
 
 async def test_a_long_head_within_the_limits_is_read() -> None:
