@@ -208,7 +208,7 @@ class Http1Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         response = self._response
         if response is None or not response.status:
-            self._lines.append((name, value))
+            self._lines.append((name.rstrip(b" \t"), value))  # (RFC 9112, 5.1)
         self._head_bytes += len(name) + len(value)
         if b"\0" in value:
             self._refuse("A header has a zero byte.")

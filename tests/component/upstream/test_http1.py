@@ -12,7 +12,6 @@ from gateway.testing.transport_subject import call, failure_of, request
 from gateway.upstream.http1 import pool
 from gateway.upstream.transport import HttpTransport
 
-
 GZIP = [("Content-Encoding", "gzip")]
 
 
@@ -77,6 +76,14 @@ async def test_a_head_beyond_a_limit_is_refused_with_the_name_of_the_limit(head:
     assert failure.reason == "headers_too_large"
     assert failure.detail is not None
     assert limit in failure.detail
+
+
+@pytest.mark.parametrize("line", [b"Transfer-Encoding : chunked", b"Content-Length\t: 9", b"Content-Length : 9"])
+async def test_a_space_before_the_colon_is_no_part_of_the_name(line: bytes) -> None:
+    """Or else a truncated body would be taken for one that ends with the connection."""
+    raw = Reply(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n2\r\n{}\r\n" % line, Then.CLOSE)
+    async with ScriptedServer([raw]) as server, _transport(server.url) as transport:
+        assert (await failure_of(transport, request(), call())).reason in {"cut_short", "unreadable"}
 
 
 async def test_a_header_with_a_zero_byte_is_refused() -> None:
