@@ -19,11 +19,12 @@ from gateway.api.site import PROBE_ROUTES, SITE_ROUTES, Probes, Site
 from gateway.domain.access import Principal
 from gateway.http.access_log import Surface
 from gateway.http.bodies import BodyReader, defer_continue
+from gateway.http.cors import Cors
 from gateway.http.server import SERVED
 from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.dialect import Dialect
 from gateway.services import Services
-from gateway.settings import HttpSettings
+from gateway.settings import CorsSettings, HttpSettings
 from gateway.telemetry.logs import Logger, make_logger
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.passthrough import PassThrough
@@ -51,7 +52,15 @@ def create_api(
     and metrics to :func:`create_admin`. ``reads`` caches responses to reads; None asks the provider each time.
     ``dialects`` are served below their prefixes, the providers of ``native`` unchanged below ``/native``.
     """
-    endpoints = Endpoints(authenticator=Authenticator(keys), metrics=metrics, logger=logger, clock=clock, http=http)
+    cors = Cors(http.cors)
+    endpoints = Endpoints(
+        authenticator=Authenticator(keys, cors=cors),
+        cors=cors,
+        metrics=metrics,
+        logger=logger,
+        clock=clock,
+        http=http,
+    )
     # Set here and not in InFlight: the admin application has another InFlight, whose gauge would replace this one.
     metrics.requests_in_flight.set_function(lambda: len(endpoints.in_flight.api))
     app = web.Application(client_max_size=http.max_body_bytes)
@@ -80,6 +89,7 @@ def create_admin(
     ``/readyz`` reports not ready as soon as the drain starts."""
     endpoints = Endpoints(
         authenticator=Authenticator({}),  # no route here needs a key; None would serve loopback only
+        cors=Cors(CorsSettings()),
         metrics=metrics,
         logger=logger or make_logger("warning"),
         clock=clock or SystemClock(),

@@ -11,19 +11,25 @@ from multidict import MultiMapping, istr
 from gateway.domain.access import Principal
 from gateway.domain.errors import FieldError, InvalidRequest, Unauthenticated
 from gateway.http.browsers import refuse_cross_site, refuse_other_hosts
+from gateway.http.cors import Cors
+from gateway.settings import CorsSettings
 
 ANONYMOUS: Final = Principal("anonymous")
 
+_NO_PAGES: Final = Cors(CorsSettings())
 _AUTHORIZATION: Final = istr("Authorization")
 _API_KEY: Final = istr("X-API-Key")
 
 
 class Authenticator:
     """Finds the principal of a request. ``keys`` maps the SHA-256 digest of each key to its principal; None requires
-    no key."""
+    no key, and then pages of other sites may call only if ``cors`` lists their origin."""
 
-    def __init__(self, keys: Mapping[bytes, Principal] | None, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, keys: Mapping[bytes, Principal] | None, now: Callable[[], float] = time.time, *, cors: Cors = _NO_PAGES
+    ) -> None:
         self._now = now  # seconds since the epoch
+        self._cors = cors
         self.replace(keys)
 
     def replace(self, keys: Mapping[bytes, Principal] | None) -> None:
@@ -39,12 +45,13 @@ class Authenticator:
         """Return the principal whose key the caller sent.
 
         Without required keys it is ``anonymous``, and :class:`PermissionDenied` is raised for the request of a page
-        of another site. Raises :class:`Unauthenticated` without a known key, and :class:`InvalidRequest` that names the
-        header if the request carries two different keys. Keys are found by their digest: the time that this takes
-        reveals nothing about the text of a key.
+        of another site that is not listed. Raises :class:`Unauthenticated` without a known key, and
+        :class:`InvalidRequest` that names the header if the request carries two different keys. Keys are found by their
+        digest: the time that this takes reveals nothing about the text of a key.
         """
         if self._keys is None:
-            refuse_cross_site(headers)
+            if not self._cors.lists(headers):
+                refuse_cross_site(headers)
             return ANONYMOUS
         token = _token(headers)
         digest = sha256(token.encode(errors="surrogateescape")).digest()

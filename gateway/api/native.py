@@ -16,7 +16,7 @@ from multidict import CIMultiDict, istr
 
 from gateway.api.native_target import parse_target
 from gateway.api.native_upload import StreamedUpload
-from gateway.api.pipeline import Endpoints, finish_headers
+from gateway.api.pipeline import Endpoints
 from gateway.domain.access import Permission
 from gateway.domain.errors import (
     NotFound,
@@ -29,10 +29,12 @@ from gateway.domain.errors import (
 )
 from gateway.domain.operations import Operation
 from gateway.http.bodies import BodyReader, ClientAborted, defer_continue
+from gateway.http.cors import Cors
 from gateway.http.headers import interim_to_caller, is_websocket, to_caller, to_provider
 from gateway.http.in_flight import SAFE_METHODS
 from gateway.http.native_addresses import NativeAddresses
 from gateway.http.passed_on import PassedResponse, PassedStream, pass_interim
+from gateway.http.response_headers import finish_headers
 from gateway.http.tunnel import Tunnel
 from gateway.ports.context import RequestContext
 from gateway.ports.error_mapping import transport_error
@@ -60,7 +62,7 @@ def register_native(
 ) -> None:
     """Add the pass-through to all ``providers``, by name. ``on_write`` is called with the name of a provider that a
     request may have changed."""
-    native = _Native(providers, http, on_write)
+    native = _Native(providers, http, endpoints.cors, on_write)
     handler = endpoints.bind_raw(NATIVE, NATIVE, ROUTE, native.forward, permission=Permission.NATIVE, bounded=False)
     for path in ("/native", "/native/{target:.*}"):
         app.router.add_resource(path).add_route("*", handler, expect_handler=defer_continue)
@@ -68,8 +70,13 @@ def register_native(
 
 class _Native:
     def __init__(
-        self, providers: Mapping[str, PassThrough], http: HttpSettings, on_write: Callable[[str], None] | None
+        self,
+        providers: Mapping[str, PassThrough],
+        http: HttpSettings,
+        cors: Cors,
+        on_write: Callable[[str], None] | None,
     ) -> None:
+        self._cors = cors
         self._providers = providers
         self._on_write = on_write
         self._body_timeout = http.body_timeout
@@ -104,7 +111,7 @@ class _Native:
         if upload.length is not None and upload.length <= self._buffered_bytes:
             outgoing.body = await self._bodies.read_raw(request) or None
             provider = self._providers.get(target.provider, provider)  # the settings may have changed meanwhile
-        forwarding = _Forwarding(request, ctx, provider, upload)
+        forwarding = _Forwarding(request, ctx, provider, upload, self._cors)
         if self._on_write is not None and (websocket or request.method not in SAFE_METHODS):
             forwarding.on_write = partial(self._on_write, provider.name)
         return await forwarding.run(outgoing, websocket=websocket)
@@ -117,8 +124,9 @@ class _Forwarding:
     on_write: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(
-        self, request: web.Request, ctx: RequestContext, provider: PassThrough, upload: StreamedUpload
+        self, request: web.Request, ctx: RequestContext, provider: PassThrough, upload: StreamedUpload, cors: Cors
     ) -> None:
+        self._cors = cors
         self._request = request
         self._ctx = ctx
         self._provider = provider
@@ -207,7 +215,7 @@ class _Forwarding:
         return out
 
     async def _begin(self, out: web.StreamResponse) -> None:
-        finish_headers(out, self._ctx, private=True)
+        finish_headers(out, self._request, self._ctx, self._cors, private=True)
         try:
             await out.prepare(self._request)
         except ConnectionError as exc:

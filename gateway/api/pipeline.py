@@ -11,7 +11,6 @@ from typing import Any, Final, cast
 from aiohttp import hdrs, web
 from multidict import istr
 
-from gateway import __version__
 from gateway.api.auth import Authenticator
 from gateway.api.idempotency import IDEMPOTENCY_KEY
 from gateway.api.queries import refuse_query
@@ -28,9 +27,11 @@ from gateway.domain.errors import (
 )
 from gateway.http.access_log import AccessLog, Outcome, Surface
 from gateway.http.bodies import ClientAborted
+from gateway.http.cors import Cors, is_preflight
 from gateway.http.in_flight import InFlight, Task
 from gateway.http.problems import internal_error, problem_response
 from gateway.http.request_ids import request_id, trace_context
+from gateway.http.response_headers import REQUEST_ID, finish_headers
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
 from gateway.settings import HttpSettings
@@ -46,10 +47,7 @@ Failed = Callable[[GatewayError, web.Request, str], web.Response]
 
 AiohttpHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_REQUEST_ID: Final = istr("X-Request-ID")
 _TRACEPARENT: Final = istr("traceparent")
-_NOSNIFF: Final = istr("X-Content-Type-Options")
-_SERVER_NAME: Final = f"runtime-gateway/{__version__}"
 _CLIENT_CLOSED: Final = 499
 
 
@@ -64,12 +62,14 @@ class Endpoints:
         self,
         *,
         authenticator: Authenticator,
+        cors: Cors,
         metrics: Metrics,
         logger: Logger,
         clock: Clock,
         http: HttpSettings,
     ) -> None:
         self.authenticator = authenticator
+        self.cors = cors
         self.in_flight = InFlight(http.max_requests_in_flight, metrics)
         self.connections = metrics.connections
         self._max_header_bytes = http.max_header_bytes
@@ -138,9 +138,9 @@ class Endpoints:
 
     def refuse_unreadable(self, request: web.BaseRequest, error: GatewayError) -> web.Response:
         """The response to a request that never reached a handler. It closes the connection."""
-        with RequestContext(request_id(request.headers.get(_REQUEST_ID))) as ctx:
+        with RequestContext(request_id(request.headers.get(REQUEST_ID))) as ctx:
             response = problem_response(error, ctx.request_id)
-            finish_headers(response, ctx, private=True)
+            finish_headers(response, request, ctx, self.cors, private=True)
             response.force_close()
             outcome = Outcome()
             outcome.failed(error)
@@ -215,14 +215,14 @@ class Endpoints:
     ) -> AiohttpHandler:
         """``tasks`` is the set of tasks in flight that the handler's task is added to."""
         clock = self._clock.monotonic
-        in_flight = self.in_flight
+        in_flight, cors = self.in_flight, self.cors
         bounded = tasks is in_flight.api
 
         async def endpoint(request: web.Request) -> web.StreamResponse:
             began = clock()
             headers = request.headers
             with RequestContext(
-                request_id=request_id(headers.get(_REQUEST_ID)),
+                request_id=request_id(headers.get(REQUEST_ID)),
                 traceparent=trace_context(headers.get(_TRACEPARENT)),
             ) as ctx:
                 outcome = Outcome()
@@ -234,7 +234,7 @@ class Endpoints:
                     if bounded:
                         ticket = ctx.admission = in_flight.admit()
                     self._admit(request)
-                    response = await handler(request, ctx)
+                    response = cors.preflight(request) if is_preflight(request) else await handler(request, ctx)
                 except GatewayError as error:
                     outcome.failed(error)
                     response = failed(error, request, ctx.request_id)
@@ -263,7 +263,7 @@ class Endpoints:
                 outcome.status = response.status
                 # (Either side may close a WebSocket, so that the caller did is not an abort.)
                 outcome.aborted = request.transport is None and response.status != 101
-                finish_headers(response, ctx, private=private)
+                finish_headers(response, request, ctx, cors, private=private)
                 if in_flight.draining or not request.content.is_eof():
                     # (The rest of an unread body is not read only to keep the connection open.)
                     response.force_close()
@@ -299,16 +299,6 @@ def _bound_headers(request: web.Request, limit: int) -> None:
         size += len(name) + len(value)
     if size > limit:
         raise HeadersTooLarge(f"The headers are larger than {limit} bytes together.")
-
-
-def finish_headers(response: web.StreamResponse, ctx: RequestContext, *, private: bool) -> None:
-    """Set the headers of every response. ``private``: not to be stored, unless the handler set ``Cache-Control``."""
-    headers = response.headers
-    headers[_REQUEST_ID] = ctx.request_id
-    headers[_NOSNIFF] = "nosniff"
-    headers[hdrs.SERVER] = _SERVER_NAME
-    if private:
-        headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
 
 
 ENDPOINTS: Final = web.AppKey("endpoints", Endpoints)

@@ -142,6 +142,7 @@ def create_app(
         native=native,
         dialects=dialects,
         authenticator=app[ENDPOINTS].authenticator,
+        cors=app[ENDPOINTS].cors,
         in_flight=app[ENDPOINTS].in_flight,
         health=health,
         reads=reads,

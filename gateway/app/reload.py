@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from gateway.api.auth import Authenticator
 from gateway.api.cache.cache import ReadCache
 from gateway.domain.access import Principal
+from gateway.http.cors import Cors
 from gateway.http.in_flight import InFlight
 from gateway.ports.clock import Clock
 from gateway.ports.provider import ProviderAdapter
@@ -26,7 +27,7 @@ from gateway.telemetry.logs import Event, Logger
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.passthrough import PassThrough
 
-LIVE: Final = ("providers", "auth", "dialects", "log.level", "reload", "health", "shutdown")
+LIVE: Final = ("providers", "auth", "dialects", "log.level", "reload", "health", "shutdown", "http.cors")
 """The settings that a reload applies; all others need a restart."""
 
 _UNUSED_CHECK_SECONDS: Final = 1.0  # between two checks whether a replaced provider is still in use
@@ -54,6 +55,7 @@ class Reloader:
         native: dict[str, PassThrough],
         dialects: DialectService,
         authenticator: Authenticator,
+        cors: Cors,
         in_flight: InFlight,
         health: HealthService,
         reads: ReadCache | None,
@@ -68,6 +70,7 @@ class Reloader:
         self._native = native
         self._dialects = dialects
         self._authenticator = authenticator
+        self._cors = cors
         self._in_flight = in_flight
         self._health = health
         self._reads = reads
@@ -165,6 +168,7 @@ class Reloader:
         self._native.update(native)
         self._dialects.replace_rules(dialect_rules(settings))
         self._authenticator.replace(principals_by_digest(settings))
+        self._cors.replace(settings.http.cors)
         self._logger.set_level(settings.log.level)
         self._health.timeout = settings.health.timeout
         if self._reads is not None and (retired or change.principals):
@@ -182,9 +186,9 @@ class Reloader:
 
     def _effective(self, settings: Settings) -> Settings:
         """``settings`` where a reload can apply them, the current ones elsewhere."""
-        live = {path.partition(".")[0] for path in LIVE}
-        sections = {name: getattr(settings if name in live else self.settings, name) for name in Settings.model_fields}
+        sections = {name: getattr(settings if name in LIVE else self.settings, name) for name in Settings.model_fields}
         sections["log"] = settings.log.model_copy(update={"format": self.settings.log.format})
+        sections["http"] = self.settings.http.model_copy(update={"cors": settings.http.cors})
         checked = {name: sections[name] for name in ("http", "admin", "auth", "providers", "dialects")}
         if problems := [Problem(".".join(at), message) for at, message in contradictions(**checked)]:
             raise SettingsError(problems)

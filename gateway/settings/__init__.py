@@ -2,6 +2,7 @@
 
 from gateway.settings.access import AuthSettings, GatewayKey, PrincipalSettings
 from gateway.settings.cache import CacheSettings
+from gateway.settings.cors import CorsSettings
 from gateway.settings.listen import ListenAddress, parse_listen
 from gateway.settings.loader import LoadedSettings, load_settings
 from gateway.settings.model import (
@@ -24,6 +25,7 @@ __all__ = [
     "AdminSettings",
     "AuthSettings",
     "CacheSettings",
+    "CorsSettings",
     "CreatesSettings",
     "DialectRouteSettings",
     "DialectSettings",

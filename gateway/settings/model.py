@@ -14,6 +14,7 @@ from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.section import Section
 from gateway.settings.access import AuthSettings, KeyName, ambiguous_principals
 from gateway.settings.cache import CacheSettings
+from gateway.settings.cors import CorsSettings
 from gateway.settings.listen import ListenAddress, parse_listen
 from gateway.settings.problems import Path
 from gateway.settings.service import HealthSettings, ReloadSettings, ShutdownSettings
@@ -39,6 +40,7 @@ class HttpSettings(Section):
     max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
     max_idle_connections_per_address: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     max_requests_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = 1500
+    cors: CorsSettings = CorsSettings()
 
     @property
     def address(self) -> ListenAddress:

@@ -31,7 +31,7 @@ ROWS = [
     if line.startswith("| ") and not line.startswith(("| what |", "|---"))
 ]
 BOUNDS = re.compile(
-    r"\.(max_(?!rest\b|backoff\b)\w+|\w+_timeout|timeout|grace|in_flight|waiting|connections|settling_in_flight)$"
+    r"\.(max_(?!rest\b|backoff\b|age\b)\w+|\w+_timeout|timeout|grace|in_flight|waiting|connections|settling_in_flight)$"
 )
 
 OURS = {path: default for path, default in settings_of(Settings) if not path.startswith("providers.")}

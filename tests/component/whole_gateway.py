@@ -15,7 +15,7 @@ import aiohttp
 from gateway.app import create_app, create_emulator, plugins, serving
 from gateway.demo import demo_settings
 from gateway.ports.clock import Clock
-from gateway.settings import AuthSettings, CacheSettings, GatewayKey, PrincipalSettings
+from gateway.settings import AuthSettings, CacheSettings, CorsSettings, GatewayKey, PrincipalSettings
 from gateway.telemetry.logs import make_logger
 from gateway.testing.emulator import EMULATOR, Emulator
 from gateway.testing.faults import parse_rules
@@ -95,12 +95,13 @@ async def whole_gateway(
     clock: Clock | None = None,
     twice: Sequence[str] = (),
     most_requests: int | None = None,
+    cors: CorsSettings | None = None,
     **options: Mapping[str, Any],
 ) -> AsyncIterator[Gateway]:
     """Start a gateway and emulators of ``apis``, by default of :data:`APIS`. ``keys`` are the keys of additional
     principals by name, ``principals`` the settings of others. ``options`` are additional provider settings by API.
     ``twice`` are APIs with a second provider and emulator, called ``API-2``, which creates prefer less.
-    ``most_requests`` limits the requests in flight."""
+    ``most_requests`` limits the requests in flight, ``cors`` lists the origins whose pages may call."""
     async with AsyncExitStack() as stack:
         upstreams: dict[str, Upstream] = {}
         providers: dict[str, dict[str, Any]] = {}
@@ -130,9 +131,9 @@ async def whole_gateway(
         limited = {name: PrincipalSettings.model_validate(value) for name, value in (principals or {}).items()}
         auth = settings.auth.model_copy(update={"keys": others, "principals": {**settings.auth.principals, **limited}})
         settings = settings.model_copy(update={"cache": cache, "auth": auth})
-        if most_requests is not None:
-            http = settings.http.model_copy(update={"max_requests_in_flight": most_requests})
-            settings = settings.model_copy(update={"http": http})
+        http = {"max_requests_in_flight": most_requests, "cors": cors}
+        http = {name: value for name, value in http.items() if value is not None}
+        settings = settings.model_copy(update={"http": settings.http.model_copy(update=http)})
         log = StringIO()
         gateway = create_app(settings, logger=make_logger("debug", "json", log), clock=clock)
         addresses = await stack.enter_async_context(serving(settings, gateway))

@@ -14,6 +14,7 @@ from gateway.api.auth import Authenticator
 from gateway.app.reload import LIVE, Reloader, dialect_rules, principals_by_digest
 from gateway.app.serving import background_task
 from gateway.domain.operations import Operation
+from gateway.http.cors import Cors
 from gateway.http.in_flight import InFlight
 from gateway.ports.clock import Clock
 from gateway.ports.provider_settings import ProviderSettings
@@ -22,6 +23,7 @@ from gateway.services.fleet import Fleet
 from gateway.services.health import HealthService
 from gateway.settings import (
     AuthSettings,
+    CorsSettings,
     GatewayKey,
     HealthSettings,
     HttpSettings,
@@ -79,6 +81,7 @@ class World:
         logger = make_logger("info", stream=self.log)
         self.fail: Exception | None = None
         self.fleet = Fleet([self.make(one) for one in first.providers.values()], clock)
+        self.cors = Cors(first.http.cors)
         self.authenticator, self.in_flight = Authenticator(principals_by_digest(first)), InFlight(10, self.metrics)
 
         def native(one: ProviderSettings) -> PassThrough:
@@ -91,6 +94,7 @@ class World:
             native=self.native,
             dialects=DialectService(self.fleet, services_of(self.fleet).create, dialect_rules(first)),
             authenticator=self.authenticator,
+            cors=self.cors,
             in_flight=self.in_flight,
             health=HealthService(self.fleet, timeout=first.health.timeout),
             reads=None,
@@ -293,5 +297,16 @@ def test_the_deploy_page_says_for_every_section_whether_it_needs_a_restart() -> 
             _, left, right, _ = line.split("|")
             live, others = live + left, others + right
     for name in Settings.model_fields.keys() - {"version"}:
-        is_live = any(path.split(".")[0] == name for path in LIVE)
-        assert f"`{name}" in (live if is_live else others), name
+        parts = [path for path in LIVE if path.startswith(f"{name}.")]
+        assert all(f"`{path}`" in live for path in parts)
+        assert f"`{name}" in (live if name in LIVE else others), name
+
+
+async def test_origins_are_applied_without_a_restart(clock: StepClock) -> None:
+    world = World(settings(provider("a")), clock)
+    page = CIMultiDict({"Origin": "https://app.example"})
+    assert not world.cors.lists(page)
+    http = HttpSettings(cors=CorsSettings(origins=["https://app.example"]), body_timeout=1)
+    assert world.reloader.apply(settings(provider("a"), http=http)).restart_needed == ["http.body_timeout"]
+    assert world.cors.lists(page)
+    assert world.reloader.settings.http.body_timeout != 1

@@ -356,3 +356,19 @@ def test_known_era_is_accepted(load: Load) -> None:
     route = "{scope: one, provider: main, era: dark}"
     loaded = load(GOOD + f"dialects: {{shades: {{routes: [{route}]}}}}\n")
     assert [route.era for route in loaded.settings.dialects["shades"].routes] == ["dark"]
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["*", "null", "app.example", "https://app.example/", "https://app.example/x", "https://*.example", "https://",
+     "https://app.example:99999", "https://user@app.example", "https://app.example?x", "https://bücher.example", ""],
+)  # fmt: skip
+def test_origin_that_is_no_scheme_host_and_port_is_refused(faults: Faults, origin: str) -> None:
+    found = faults(GOOD + f"http: {{cors: {{origins: ['https://ok.example', '{origin}']}}}}\n")
+    assert list(found) == ["http.cors.origins.1"]
+
+
+def test_origins_are_read_as_browsers_send_them(load: Load) -> None:
+    origins = ["https://App.Example:443", "http://localhost:80", "http://[::1]:5173", "capacitor://localhost"]
+    read = load(GOOD + f"http: {{cors: {{origins: {origins}}}}}\n").settings.http.cors.origins
+    assert read == ["https://app.example", "http://localhost", "http://[::1]:5173", "capacitor://localhost"]
