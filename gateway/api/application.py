@@ -72,7 +72,7 @@ def create_api(
     routes.add(V1_ROUTES, Handlers(services, bodies, reads))
     routes.add(SITE_ROUTES, Site(openapi_json))
     if with_admin:
-        routes.add(PROBE_ROUTES, Probes(metrics, endpoints.in_flight))
+        routes.add(PROBE_ROUTES, Probes(metrics, endpoints))
     routes.register(app)
     return app
 
@@ -97,7 +97,7 @@ def create_admin(
     )
     app = web.Application()
     routes = _Routes(endpoints)
-    routes.add(PROBE_ROUTES, Probes(metrics, api[ENDPOINTS].in_flight))
+    routes.add(PROBE_ROUTES, Probes(metrics, api[ENDPOINTS]))
     routes.register(app)
     return app
 

@@ -72,6 +72,8 @@ class Endpoints:
         self.cors = cors
         self.in_flight = InFlight(http.max_requests_in_flight, metrics)
         self.connections = metrics.connections
+        self.outdated: Callable[[], str | None] = lambda: None
+        """Why this process must not get requests any more; None if it may."""
         self._max_header_bytes = http.max_header_bytes
         self._metrics = metrics
         self._logger = logger

@@ -7,11 +7,11 @@ from aiohttp import hdrs, web
 
 from gateway.api.docs_site import DocsSite, Document
 from gateway.api.documented_errors import Errors
+from gateway.api.pipeline import Endpoints
 from gateway.api.responses import json_response, raw_json_response
 from gateway.api.route import Route, Success
-from gateway.domain.errors import NotFound, Overloaded
+from gateway.domain.errors import NotFound, Overloaded, StoreUnavailable
 from gateway.http.access_log import Surface
-from gateway.http.in_flight import InFlight
 from gateway.ports.context import RequestContext
 from gateway.telemetry.metrics import Metrics
 
@@ -23,18 +23,20 @@ _POLICY: Final = (
 
 class Probes:
     """Liveness, readiness and metrics. Readiness never depends on a provider: if one is down, the others must stay
-    reachable."""
+    reachable. It does not depend on whether the store responds either, only on whether its schema is too new."""
 
-    def __init__(self, metrics: Metrics, in_flight: InFlight) -> None:
+    def __init__(self, metrics: Metrics, endpoints: Endpoints) -> None:
         self._metrics = metrics
-        self._in_flight = in_flight
+        self._endpoints = endpoints
 
     async def live(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
         return json_response({"status": "ok"})
 
     async def ready(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
-        if self._in_flight.draining:
+        if self._endpoints.in_flight.draining:
             raise Overloaded("The gateway is shutting down.")
+        if (outdated := self._endpoints.outdated()) is not None:
+            raise StoreUnavailable(f"The store cannot be used: {outdated}.")
         return json_response({"status": "ready"})
 
     async def metrics(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
@@ -102,7 +104,9 @@ def _route(
 
 PROBE_ROUTES: Final = (
     _route("/livez", "getLiveness", "The process responds", Probes.live, aliases=("/healthz",)),
-    _route("/readyz", "getReadiness", "The gateway accepts requests", Probes.ready, errors=(Overloaded,)),
+    _route(
+        "/readyz", "getReadiness", "The gateway accepts requests", Probes.ready, errors=(Overloaded, StoreUnavailable)
+    ),
     _route("/metrics", "getMetrics", "Metrics in the Prometheus text format", Probes.metrics, "text/plain"),
 )
 

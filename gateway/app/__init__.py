@@ -133,6 +133,7 @@ def create_app(
         reads=reads,
         with_admin=not separate_admin,
     )
+    app[ENDPOINTS].outdated = lambda: creates.monitor.outdated
     if separate_admin:
         app[ADMIN] = create_admin(app, http=settings.http, metrics=metrics)
 

@@ -60,7 +60,7 @@ def upgrade(file: str, output: str) -> None:
     """Upgrade the store's schema to the newest version, and create the store if it does not exist.
 
     The command can be repeated, run while gateways run, and run several times at once. Gateways of the previous
-    version continue to work.
+    version continue to work, unless CHANGELOG.md says otherwise.
 
     \b
     Examples:

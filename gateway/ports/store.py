@@ -4,12 +4,11 @@ Rules for all methods:
 
 - They raise :class:`StoreUnavailable` within a bounded time for any failure of the store itself: unreachable, full,
   locked, too slow, not migrated, damaged. They work again without a restart once the store does.
-- When a write returns, it is on disk and visible to every replica. When a write raises, it may or may not have
-  happened. It may be repeated with the same arguments, and then returns what a single execution returns.
+- When a write returns, it is on disk and visible to every replica. A write that raised or was cancelled may or may not
+  have happened. It may be repeated with the same arguments, and then returns what a single execution returns.
 - A write is atomic, and all replicas see all writes in the same order.
 - All times are seconds since the epoch by the database's clock; the clocks of the replicas are not used.
 - A store does not encrypt: callers seal secret values before they store them (:mod:`gateway.ports.sealing`).
-- A cancelled call, like one that raised, may or may not have happened.
 
 A *holder* is a text that is unique to one task. An expired lease still belongs to its holder until another takes it.
 """
@@ -146,8 +145,7 @@ class IntentQuery:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """For metrics: the number of intents in each unsettled state, the number of intents with surplus runtimes, and the
-    age in seconds of the oldest unsettled intent (0 without one)."""
+    """For metrics: numbers of intents, and the age in seconds of the oldest unsettled one (0 without one)."""
 
     unsettled: Mapping[IntentState, int] = field(default_factory=dict)
     surplus: int = 0
@@ -169,6 +167,10 @@ class Store(ABC):
     @abstractmethod
     async def ping(self) -> None:
         """Check that the store responds, is writable, and has a schema that this version supports."""
+
+    @abstractmethod
+    async def outdated(self) -> str | None:
+        """Why a newer version has made the store unusable for this program; None if it has not."""
 
     @abstractmethod
     async def now(self) -> float:
@@ -257,8 +259,7 @@ class Store(ABC):
     @abstractmethod
     async def claim_due(self, holder: str, lease: float, limit: int) -> Sequence[Intent]:
         """Take the lease of at most ``limit`` intents that are due and have no current lease, those due longest first;
-        possibly none. Replicas that call this concurrently get different intents, without waiting for each
-        other."""
+        possibly none. Concurrent calls return different intents, without waiting for each other."""
 
     @abstractmethod
     async def get(self, intent_id: str) -> Intent | None:
@@ -277,8 +278,7 @@ class Store(ABC):
 
     @abstractmethod
     async def made_under(self, namespace: str, kind: str, name: str, *, other_than: str) -> frozenset[str]:
-        """The provider's ids of all runtimes of the done intents of this name, including surplus, except those of the
-        intent ``other_than``."""
+        """The provider's ids of the runtimes, surplus included, of all done intents of this name but ``other_than``."""
 
     @abstractmethod
     async def list(self, query: IntentQuery) -> Sequence[Intent]:
@@ -315,6 +315,6 @@ class Store(ABC):
 
     @abstractmethod
     async def purge(self, *, settled: float, kept: float, limit: int) -> int:
-        """Delete at most ``limit`` intents that were settled more than ``settled`` seconds ago (``kept`` seconds for
-        those with surplus), and at most ``limit`` specs older than ``kept`` seconds. Returns the number of deleted
-        rows. Unsettled intents, and intents with a current lease, are not deleted."""
+        """Delete at most ``limit`` intents that were settled more than ``settled`` seconds ago (``kept`` seconds with
+        surplus), unless they have a current lease, and at most ``limit`` specs older than ``kept`` seconds. Returns how
+        many rows were deleted."""

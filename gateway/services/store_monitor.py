@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Final, Protocol
 
 from gateway.domain.errors import StoreUnavailable
@@ -52,6 +53,7 @@ class StoreMonitor:
         self._up: bool | None = None
         self._down_since = 0.0
         self._known: frozenset[DecisionRecord] | None = None
+        self.outdated: str | None = None  # why this program must not serve any more
         self.first_check = asyncio.Event()
 
     @property
@@ -77,7 +79,10 @@ class StoreMonitor:
             decisions = await self._store.decisions(_DECISIONS)
         except StoreUnavailable as exc:
             self._is_down(exc)
+            with suppress(StoreUnavailable):  # unreachable: as far as is known, nothing has changed
+                self.outdated = await self._store.outdated()
         else:
+            self.outdated = None
             self._is_up()
             self._observer.counted(counts)
             self._report(decisions)

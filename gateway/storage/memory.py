@@ -14,7 +14,7 @@ from weakref import finalize
 from gateway.domain.intents import Intent
 from gateway.storage.migrations import SchemaStatus, read_status, upgrade
 from gateway.storage.sql import COLUMNS, Operation, Rollback, Row, intent_of
-from gateway.storage.sql_store import SqlStore, unavailable
+from gateway.storage.sql_store import SqlStore, require_usable, unavailable
 from gateway.storage.sqlite import SQLITE
 from gateway.storage.sqlite_thread import drive
 
@@ -105,7 +105,7 @@ class MemoryStore(SqlStore):
         self._is_open = False
 
     async def ping(self) -> None:
-        await self._run(read_status, "ping")
+        require_usable(await self._run(read_status, "ping"))
 
     async def schema(self) -> SchemaStatus:
         return await self._run(read_status)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from gateway.storage.migrations import SchemaStatus, read_status, status_of, upgrade
 from gateway.storage.sql import TRIES, Operation, RetryTransaction, Rollback, SqlFlavour
-from gateway.storage.sql_store import SqlStore, unavailable
+from gateway.storage.sql_store import SqlStore, require_usable, unavailable
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -27,6 +27,7 @@ POSTGRES: Final = SqlFlavour(
     unlocked_only=" FOR UPDATE SKIP LOCKED",
     binary="BYTEA",
     migration_lock="SELECT pg_advisory_xact_lock(7270941862014537)",
+    notify_access="SELECT pg_notify('rtgw_access', '')",
 )
 _CONFLICTS: Final = (
     asyncpg.UniqueViolationError,
@@ -75,6 +76,10 @@ class PostgresStore(SqlStore):
     async def ping(self) -> None:
         async with self._connection() as connection:
             writable = await connection.fetchval(_WRITABLE)
+            status = await _run(connection, read_status)
+        if status.fault is not None and self._pool is not None:
+            await self._pool.expire_connections()  # new ones check the schema
+        require_usable(status)
         if not writable:
             raise unavailable("The store cannot be written to.")
 
@@ -83,6 +88,28 @@ class PostgresStore(SqlStore):
             if await connection.fetchval("SELECT to_regclass('store_schema')") is None:
                 return status_of(0, 0)
             return await _run(connection, read_status)
+
+    async def listen(self, changed: Callable[[], object]) -> None:
+        """Uses a connection of its own. It notices the end of that connection, but not a server that hangs."""
+        ended = asyncio.Event()
+        connection = None
+
+        def notified(*_: object) -> None:
+            changed()
+
+        try:
+            async with _bounded(self._timeout):
+                connection = await asyncpg.connect(
+                    self._dsn.get_secret_value(), timeout=self._timeout, server_settings=_settings(self._timeout)
+                )
+                connection.add_termination_listener(lambda _: ended.set())
+                await connection.add_listener("rtgw_access", notified)
+            changed()  # for what changed before
+            await ended.wait()
+        finally:
+            if connection is not None:
+                connection.terminate()
+        raise unavailable("The store has closed the connection.")
 
     async def upgrade(self) -> SchemaStatus:
         async with self._outside_pool(_UPGRADE) as connection:
@@ -172,11 +199,10 @@ async def _check(connection: Connection) -> None:
     if await connection.fetchval("SELECT current_setting('synchronous_commit')") != "on":
         raise unavailable("The store cannot be used: its commits need synchronous_commit=on.")
     try:
-        fault = (await _run(connection, read_status)).fault
+        status = await _run(connection, read_status)
     except asyncpg.UndefinedTableError:
-        fault = status_of(0, 0).fault
-    if fault is not None:
-        raise unavailable(f"The store cannot be used: {fault}.")
+        status = status_of(0, 0)
+    require_usable(status)
 
 
 async def _no_reset(_: Connection) -> None:

@@ -19,7 +19,7 @@ Row: TypeAlias = Sequence[Any]
 
 class Statement(NamedTuple):
     """SQL with the placeholders ``$1``, ``$2``… and their values. :class:`SqlFlavour` replaces the words in braces:
-    ``{now}``, ``{locked}``, ``{unlocked_only}``."""
+    ``{now}``, ``{locked}``, ``{unlocked_only}``, ``{notify_access}``."""
 
     sql: str
     values: Sequence[Any] = ()
@@ -45,13 +45,15 @@ TRIES: Final = 5  # runs of one operation while other transactions interfere
 @dataclass(frozen=True, eq=False)
 class SqlFlavour:
     """The phrases of one database. ``migration_lock`` is the first statement of an upgrade; ``parameter`` is the prefix
-    of a placeholder's number."""
+    of a placeholder's number; ``notify_access`` notifies all replicas, at the commit, of a change of the access
+    data."""
 
     now: str
     locked: str
     unlocked_only: str
     binary: str
     migration_lock: str
+    notify_access: str = "SELECT 1"  # replicas find out by polling
     parameter: str = "$"
 
     @lru_cache(maxsize=512)  # noqa: B019 (two flavours exist, and both are constants)
@@ -61,6 +63,7 @@ class SqlFlavour:
             "{now}": self.now,
             "{locked}": self.locked,
             "{unlocked_only}": self.unlocked_only,
+            "{notify_access}": self.notify_access,
             "$": self.parameter,
         }
         for word, phrase in own.items():

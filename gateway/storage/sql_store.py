@@ -1,12 +1,14 @@
 """The base of all stores: every operation of the contract as steps, which a subclass runs in a transaction."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, TypeVar
 
 from gateway.domain.base_urls import same_address
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.intents import Actor, Intent, IntentState, NewIntent, transition
+from gateway.ports.owners import OwnerAssignment
+from gateway.ports.principals import AccessData, KeyRefused, NewKey, StoredKey, StoredPrincipal
 from gateway.ports.store import (
     NO_CHANGES,
     Changes,
@@ -18,11 +20,11 @@ from gateway.ports.store import (
     IntentQuery,
     NameTaken,
     Stale,
-    Store,
     Updated,
     Version,
 )
-from gateway.storage import intent_reads, intent_writes, spec_rows, spellings, upkeep
+from gateway.ports.whole_store import WholeStore
+from gateway.storage import access_rows, intent_reads, intent_writes, spec_rows, spellings, upkeep
 from gateway.storage.migrations import SchemaStatus
 from gateway.storage.sql import Operation
 
@@ -37,7 +39,13 @@ def unavailable(why: str) -> StoreUnavailable:
     return StoreUnavailable(why, retry_after=RETRY_AFTER)
 
 
-class SqlStore(Store):
+def require_usable(status: SchemaStatus) -> None:
+    """Raise :class:`StoreUnavailable` for a schema that this program cannot use."""
+    if status.fault is not None:
+        raise unavailable(f"The store cannot be used: {status.fault}.")
+
+
+class SqlStore(WholeStore):
     """The whole contract, except how statements reach the database."""
 
     @abstractmethod
@@ -48,6 +56,10 @@ class SqlStore(Store):
     async def upgrade(self) -> SchemaStatus:
         """Apply the missing migrations, one process at a time; creates the store if it does not exist. Idempotent.
         Raises :class:`StoreUnavailable`."""
+
+    async def outdated(self) -> str | None:
+        status = await self.schema()
+        return status.fault if status.known < status.readable_from else None
 
     @abstractmethod
     async def _write(self, operation: Operation[T]) -> T:
@@ -167,6 +179,45 @@ class SqlStore(Store):
 
     async def purge(self, *, settled: float, kept: float, limit: int) -> int:
         return await self._write(lambda: upkeep.purge(settled, kept, limit))
+
+    async def access_version(self) -> str:
+        return await self._read(access_rows.version)
+
+    async def access_data(self) -> AccessData:
+        return await self._read(access_rows.access_data)
+
+    async def listen(self, changed: Callable[[], object]) -> None:
+        """Only a database server can notify."""
+
+    async def keys(self, principal: str | None = None) -> Sequence[StoredKey]:
+        return await self._read(lambda: access_rows.keys(principal))
+
+    async def principals(self) -> Sequence[StoredPrincipal]:
+        return await self._read(access_rows.principals)
+
+    async def add_key(self, new: NewKey, *, template: str | None, declared: bool, limit: int) -> StoredKey | KeyRefused:
+        return await self._write(lambda: access_rows.add_key(new, template, declared, limit))
+
+    async def rotate_key(self, key_id: str, new: NewKey, *, overlap: float) -> StoredKey | None:
+        return await self._write(lambda: access_rows.rotate_key(key_id, new, overlap))
+
+    async def delete_key(self, key_id: str) -> StoredKey | None:
+        return await self._write(lambda: access_rows.delete_key(key_id))
+
+    async def disable(self, name: str, disabled: bool, *, declared: bool) -> bool:
+        return await self._write(lambda: access_rows.disable(name, disabled, declared))
+
+    async def delete_principal(self, name: str) -> bool:
+        return await self._write(lambda: access_rows.delete_principal(name))
+
+    async def keys_used(self, key_ids: Collection[str]) -> None:
+        await self._write(lambda: access_rows.keys_used(key_ids))
+
+    async def assign_owner(self, runtime_id: str, owner: str, assigned_by: str) -> OwnerAssignment:
+        return await self._write(lambda: access_rows.assign_owner(runtime_id, owner, assigned_by))
+
+    async def forget_owner(self, runtime_id: str) -> bool:
+        return await self._write(lambda: access_rows.forget_owner(runtime_id))
 
 
 def _check_target_unchanged(changes: Changes) -> None:

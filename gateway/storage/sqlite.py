@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from gateway.storage.migrations import SchemaStatus, read_status, status_of, upgrade
 from gateway.storage.sql import Operation, SqlFlavour, Statement, Steps
-from gateway.storage.sql_store import SqlStore, unavailable
+from gateway.storage.sql_store import SqlStore, require_usable, unavailable
 from gateway.storage.sqlite_thread import SqliteThread, run_steps
 
 T = TypeVar("T")
@@ -63,7 +63,11 @@ class SqliteStore(SqlStore):
             await asyncio.to_thread(thread.close, self._timeout)
 
     async def ping(self) -> None:
-        await self._write(read_status)
+        status = await self._write(read_status)
+        if status.fault is not None:
+            for thread in self._threads or ():
+                thread.renew()
+        require_usable(status)
 
     async def schema(self) -> SchemaStatus:
         return await self._outside(self._status)
@@ -128,12 +132,14 @@ class SqliteStore(SqlStore):
         """A connection to a store with a usable schema; otherwise raises :class:`StoreUnavailable`."""
         connection = self._raw("rw")
         try:
-            fault = run_steps(connection, SQLITE, read_status).fault
-        except sqlite3.OperationalError:
-            fault = status_of(0, 0).fault
-        if fault is not None:
+            try:
+                status = run_steps(connection, SQLITE, read_status)
+            except sqlite3.OperationalError:
+                status = status_of(0, 0)
+            require_usable(status)
+        except BaseException:
             connection.close()
-            raise unavailable(f"The store cannot be used: {fault}.")
+            raise
         return connection
 
     def _raw(self, mode: str) -> sqlite3.Connection:

@@ -95,6 +95,10 @@ class SqliteThread:
             raise unavailable("The store has too many operations waiting.") from None
         return job.future
 
+    def renew(self) -> None:
+        """Open a new connection, which checks the schema, for the next operation."""
+        self._file = None
+
     def close(self, seconds: float) -> None:
         """Finish the queued operations and end the thread. Waits ``seconds`` at most and then leaves the thread behind.
         Nothing may be submitted afterwards."""

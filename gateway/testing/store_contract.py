@@ -11,6 +11,7 @@ import pytest
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.intents import HOLDS_NAME, UNSETTLED, Actor, IntentState
 from gateway.ports.store import Conflict, ConflictReason, Decision, Inserted, IntentQuery, Version
+from gateway.testing.store_access import AccessContract
 from gateway.testing.store_proof import ProofContract
 from gateway.testing.store_settling import SettlingContract
 from gateway.testing.store_spellings import SpellingsContract
@@ -31,7 +32,7 @@ from gateway.testing.store_subject import (
 _STATES = pytest.mark.parametrize("state", IntentState)
 
 
-class StoreContract(SettlingContract, ProofContract, SpellingsContract):
+class StoreContract(SettlingContract, ProofContract, SpellingsContract, AccessContract):
     """The behaviour of every store, on any database."""
 
     async def test_a_new_intent_is_open_and_has_its_fields(self, stores: StoreSubject) -> None:

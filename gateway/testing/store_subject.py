@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from gateway.domain.intents import Actor, Intent, IntentState, Look, NewIntent, namespace_of, new_intent_id
 from gateway.ports.store import Conflict, Decision, Inserted, NameTaken, Stale, Store, Updated, Version
+from gateway.ports.whole_store import WholeStore
 
 HERE: Final = namespace_of("durable", "https://one.example/", "account-1", "acme/research")
 THERE: Final = namespace_of("durable", "https://two.example", "account-2", "acme/research")
@@ -15,10 +16,10 @@ LEASE: Final = 100.0  # seconds
 class StoreSubject(ABC):
     """An open, empty store with the current schema."""
 
-    store: Store
+    store: WholeStore
 
     @abstractmethod
-    async def another(self) -> Store:
+    async def another(self) -> WholeStore:
         """Another open store over the same data, as of another replica. It is closed at the end."""
 
     @abstractmethod

@@ -32,7 +32,7 @@ _PREPARED: WeakSet[PostgresCluster] = WeakSet()
 # DELETE is faster than TRUNCATE, because the tables are small and have many indexes.
 _RESET = """
 DELETE FROM intents; DELETE FROM pins; DELETE FROM decisions; DELETE FROM specs; DELETE FROM leases;
-DELETE FROM base_urls;
+DELETE FROM base_urls; DELETE FROM api_keys; DELETE FROM principals; DELETE FROM owners; DELETE FROM access_version;
 UPDATE shifted.by SET seconds = 0
 """
 _BUSY = """

@@ -90,6 +90,31 @@ async def test_the_previous_version_works_with_a_compatible_newer_schema(make: M
         await works(make())
 
 
+async def test_an_open_store_is_refused_and_outdated_when_its_schema_becomes_too_new(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+):
+    """Also by its connections that are already open."""
+    await make().upgrade()
+    store = make()
+    await store.open()
+    try:
+        await store.ping()
+        begun(await store.begin(create("one"), "me", LEASE))
+        assert await store.outdated() is None
+        with monkeypatch.context() as newer:
+            known(newer, Migration(NEWEST + 1, NEWEST + 1, ["ALTER TABLE intents ADD COLUMN later TEXT"]))
+            await make().upgrade()
+        with pytest.raises(StoreUnavailable, match="too new"):
+            await store.ping()
+        assert "too new" in (await store.outdated() or "")
+        with pytest.raises(StoreUnavailable, match="too new"):
+            await store.begin(create("two"), "me", LEASE)
+        with pytest.raises(StoreUnavailable, match="too new"):
+            await store.get("in_x")
+    finally:
+        await store.close()
+
+
 async def test_a_failed_upgrade_is_rolled_back(make: Make, monkeypatch: pytest.MonkeyPatch):
     await make().upgrade()
     with monkeypatch.context() as newer:
@@ -102,9 +127,11 @@ async def test_a_failed_upgrade_is_rolled_back(make: Make, monkeypatch: pytest.M
         assert (await make().upgrade()).version == NEWEST + 1
 
 
-def test_every_migration_is_compatible_with_the_previous_version():
+def test_every_migration_is_compatible_with_the_previous_version_except_the_named_ones():
+    """Programs without owners must not serve from version 4 on."""
     assert [migration.version for migration in KNOWN] == list(range(1, NEWEST + 1))
-    assert all(migration.readable_from <= max(1, migration.version - 1) for migration in KNOWN)
+    incompatible = {m.version for m in KNOWN if m.readable_from > max(1, m.version - 1)}
+    assert incompatible == {4}
     assert all(migration.statements for migration in KNOWN)
 
 

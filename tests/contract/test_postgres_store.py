@@ -158,6 +158,29 @@ async def test_a_cancelled_call_releases_its_connection(stores: PostgresSubject)
         assert await store.get(known.id) == known
 
 
+async def test_changes_of_access_data_are_notified_until_the_connection_ends(stores: PostgresSubject):
+    """Also those of other processes."""
+    notified: asyncio.Queue[None] = asyncio.Queue(100)
+    async with opened(stores.dsn) as store, opened(stores.dsn) as other, connected(stores.dsn) as admin:
+        listening = asyncio.create_task(store.listen(lambda: notified.put_nowait(None)))
+        await notified.get()
+        await other.assign_owner("p.1", "team", "admin")
+        await notified.get()
+        assert await other.forget_owner("p.2") is False
+        await admin.fetch(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE pid <> pg_backend_pid() AND query ILIKE 'LISTEN%' AND datname = current_database()"
+        )
+        with pytest.raises(StoreUnavailable):
+            await listening
+        assert notified.empty()
+
+
+async def test_listening_fails_without_a_server(tmp_path: Any):
+    with pytest.raises(StoreUnavailable):
+        await PostgresStore(SecretStr(f"postgresql://postgres@/x?host={tmp_path}")).listen(lambda: None)
+
+
 async def test_commits_are_synchronous_even_if_the_database_defaults_to_asynchronous(postgres: PostgresCluster):
     async with fresh(postgres) as dsn:
         name = dsn.split("/")[3].split("?")[0]

@@ -2,6 +2,8 @@
 
 import json
 
+from gateway.storage.migrations import migrations
+
 from .store_shell import NEWEST, SETTINGS, Shell
 
 
@@ -24,7 +26,7 @@ def test_upgrade_creates_the_store_and_its_key_and_can_be_repeated(bare: Shell) 
             "store": str(bare.database),
             "version": NEWEST,
             "known_version": NEWEST,
-            "readable_from": 1,
+            "readable_from": migrations()[-1].readable_from,
             "usable": True,
             "fault": None,
         }

@@ -64,6 +64,27 @@ def seen() -> Seen:
     return Seen()
 
 
+async def test_a_store_that_is_too_new_is_reported_until_it_is_usable_again(
+    store: Store, clock: FakeClock, seen: Seen
+) -> None:
+    monitor = StoreMonitor(store, clock, seen)
+    await monitor.check()
+    assert monitor.outdated is None
+    connection = store.database._connection
+    connection.execute("INSERT INTO store_schema (version, readable_from, applied_at) VALUES (999, 999, 0)")
+    await monitor.check()
+    assert "too new" in (monitor.outdated or "")
+    assert not monitor.up
+    store.trouble = trouble()
+    await monitor.check()
+    assert "too new" in (monitor.outdated or "")
+    store.trouble = None
+    connection.execute("DELETE FROM store_schema WHERE version = 999")
+    await monitor.check()
+    assert monitor.outdated is None
+    assert monitor.up
+
+
 def trouble(cause: Exception | None = None) -> StoreUnavailable:
     error = StoreUnavailable("The store cannot be used now.")
     error.__cause__ = cause

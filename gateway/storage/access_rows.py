@@ -1,0 +1,212 @@
+"""Keys, principals and owner assignments. Every change begins with a new version of the access data, whose row is the
+lock that makes changes run one after the other."""
+
+import secrets
+from collections.abc import Collection, Generator, Sequence
+from typing import Final, TypeAlias, TypeVar
+
+import msgspec
+
+from gateway.ports.owners import OwnerAssignment
+from gateway.ports.principals import AccessData, KeyRefused, NewKey, StoredKey, StoredPrincipal
+from gateway.storage.sql import Rollback, Row, Statement, Steps, placeholders
+
+T = TypeVar("T")
+Part: TypeAlias = Generator[Statement, Sequence[Row], T]
+"""Steps that need no rollback, also as a part of others."""
+
+ENDED_KEYS_KEPT: Final = 30 * 86400.0
+"""Seconds for which a key that has ended is still listed."""
+
+_SET_VERSION: Final = (
+    "INSERT INTO access_version (one, version) VALUES (1, $1)"
+    " ON CONFLICT (one) DO UPDATE SET version = excluded.version"
+)
+_KEY_COLUMNS: Final = "id, digest, prefix, principal, name, scopes, created_at, expires_at, last_used_at"
+_KEYS: Final = f"SELECT {_KEY_COLUMNS} FROM api_keys"
+_INSERT_KEY: Final = (
+    f"INSERT INTO api_keys ({_KEY_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, {{now}}, $7, NULL) RETURNING {_KEY_COLUMNS}"
+)
+_DELETE_ENDED: Final = "DELETE FROM api_keys WHERE expires_at <= (SELECT {now}) - $1"
+_PRINCIPALS: Final = "SELECT name, template, disabled, created_at FROM principals"
+_INSERT_PRINCIPAL: Final = (
+    "INSERT INTO principals (name, template, disabled, created_at) VALUES ($1, $2, $3, {now})"
+    " ON CONFLICT (name) DO UPDATE SET disabled = excluded.disabled"
+)
+_OWNERS: Final = "SELECT runtime_id, owner, assigned_by, assigned_at FROM owners"
+_ASSIGN: Final = (
+    "INSERT INTO owners (runtime_id, owner, assigned_by, assigned_at) VALUES ($1, $2, $3, {now}) ON CONFLICT"
+    " (runtime_id) DO UPDATE SET owner = excluded.owner, assigned_by = excluded.assigned_by,"
+    " assigned_at = excluded.assigned_at RETURNING runtime_id, owner, assigned_by, assigned_at"
+)
+_SCOPES: Final = msgspec.json.Decoder(tuple[str, ...] | None)
+
+
+def version() -> Part[str]:
+    """The version of the access data; empty before the first change."""
+    rows = yield Statement("SELECT version FROM access_version")
+    return str(rows[0][0]) if rows else ""
+
+
+def access_data() -> Part[AccessData]:
+    """All access data. The version is read first: data that is newer than it is read again, older data is never
+    taken for current."""
+    read_at = yield from version()
+    found = yield from keys(None)
+    named = yield from principals()
+    rows = yield Statement(_OWNERS)
+    return AccessData(version=read_at, keys=found, principals=named, owners=[_assignment(row) for row in rows])
+
+
+def keys(principal: str | None) -> Part[Sequence[StoredKey]]:
+    """The keys of a principal, or all, oldest first."""
+    where, values = ("", ()) if principal is None else (" WHERE principal = $1", (principal,))
+    rows = yield Statement(f"{_KEYS}{where} ORDER BY created_at, id", values)
+    return [_key(row) for row in rows]
+
+
+def principals() -> Part[Sequence[StoredPrincipal]]:
+    """All stored principals."""
+    rows = yield Statement(f"{_PRINCIPALS} ORDER BY name")
+    return [_principal(row) for row in rows]
+
+
+def add_key(new: NewKey, template: str | None, declared: bool, limit: int) -> Steps[StoredKey | KeyRefused]:
+    """Insert a key, and its principal if it does not exist and a template is given."""
+    yield from _changed()
+    yield Statement(_DELETE_ENDED, (ENDED_KEYS_KEPT,))
+    if (stored := (yield from _by_id(new.id))) is not None:
+        return Rollback(stored)
+    ((count,),) = yield Statement("SELECT count(*) FROM api_keys")
+    if count >= limit:
+        return Rollback(KeyRefused.FULL)
+    if not declared and (refused := (yield from _ensure_principal(new.principal, template, limit))) is not None:
+        return Rollback(refused)
+    return (yield from _insert(new))
+
+
+def _ensure_principal(name: str, template: str | None, limit: int) -> Part[KeyRefused | None]:
+    rows = yield Statement(f"{_PRINCIPALS} WHERE name = $1", (name,))
+    known = _principal(rows[0]) if rows else None
+    if known is not None and known.template is not None:
+        return None if template in {None, known.template} else KeyRefused.OTHER_TEMPLATE
+    if template is None:
+        return KeyRefused.NO_PRINCIPAL
+    ((count,),) = yield Statement("SELECT count(*) FROM principals")
+    if count >= limit:
+        return KeyRefused.FULL
+    # A row without a template is of a disabled principal that the settings do not declare any more. It stays disabled.
+    values = (name, template, int(known is not None))
+    yield Statement(f"{_INSERT_PRINCIPAL}, template = excluded.template", values)
+    return None
+
+
+def rotate_key(key_id: str, new: NewKey, overlap: float) -> Steps[StoredKey | None]:
+    """Insert a key with the rights of another one, and bring that one's end forward."""
+    yield from _changed()
+    if (stored := (yield from _by_id(new.id))) is not None:
+        return Rollback(stored)
+    old = yield from _by_id(key_id)
+    ((now,),) = yield Statement("SELECT {now}")
+    if old is None or (old.expires_at is not None and old.expires_at <= now):
+        return Rollback(None)
+    end = now + overlap if old.expires_at is None else min(old.expires_at, now + overlap)
+    yield Statement("UPDATE api_keys SET expires_at = $2 WHERE id = $1", (key_id, end))
+    rights = {name: getattr(old, name) for name in ("principal", "name", "scopes", "expires_at")}
+    return (yield from _insert(msgspec.structs.replace(new, **rights)))
+
+
+def delete_key(key_id: str) -> Steps[StoredKey | None]:
+    """Delete a key and return it."""
+    yield from _changed()
+    rows = yield Statement(f"DELETE FROM api_keys WHERE id = $1 RETURNING {_KEY_COLUMNS}", (key_id,))
+    return _key(rows[0]) if rows else Rollback(None)
+
+
+def disable(name: str, disabled: bool, declared: bool) -> Steps[bool]:
+    """Disable or enable a principal. A row without a template exists only while it is disabled."""
+    yield from _changed()
+    flag = "UPDATE principals SET disabled = $2 WHERE name = $1 RETURNING name"
+    changed = yield Statement(flag, (name, int(disabled)))
+    if not changed and not declared:
+        return Rollback(False)
+    if not changed and disabled:
+        yield Statement(_INSERT_PRINCIPAL, (name, None, 1))
+    yield Statement("DELETE FROM principals WHERE name = $1 AND template IS NULL AND disabled = 0", (name,))
+    return True
+
+
+def delete_principal(name: str) -> Steps[bool]:
+    """Delete a principal with a template, and its keys."""
+    yield from _changed()
+    gone = yield Statement("DELETE FROM principals WHERE name = $1 AND template IS NOT NULL RETURNING name", (name,))
+    if not gone:
+        return Rollback(False)
+    yield Statement("DELETE FROM api_keys WHERE principal = $1", (name,))
+    return True
+
+
+def keys_used(key_ids: Collection[str]) -> Steps[None]:
+    """Set the time of the last use of keys to the beginning of the current minute."""
+    ((now,),) = yield Statement("SELECT {now}")
+    ids = placeholders(len(key_ids), 2)
+    yield Statement(f"UPDATE api_keys SET last_used_at = $1 WHERE id IN ({ids})", (now // 60 * 60, *key_ids))
+    return None
+
+
+def assign_owner(runtime_id: str, owner: str, assigned_by: str) -> Steps[OwnerAssignment]:
+    """Assign a runtime to an owner."""
+    yield from _changed()
+    rows = yield Statement(_ASSIGN, (runtime_id, owner, assigned_by))
+    return _assignment(rows[0])
+
+
+def forget_owner(runtime_id: str) -> Steps[bool]:
+    """Delete the assignment of a runtime."""
+    yield from _changed()
+    gone = yield Statement("DELETE FROM owners WHERE runtime_id = $1 RETURNING runtime_id", (runtime_id,))
+    return True if gone else Rollback(False)
+
+
+def _changed() -> Part[None]:
+    """Set a new version, and notify the replicas at the commit. Versions are random, so that a store that was restored
+    from a copy never has the version of other data."""
+    yield Statement(_SET_VERSION, (secrets.token_hex(8),))
+    yield Statement("{notify_access}")
+    return None
+
+
+def _by_id(key_id: str) -> Part[StoredKey | None]:
+    rows = yield Statement(f"{_KEYS} WHERE id = $1", (key_id,))
+    return _key(rows[0]) if rows else None
+
+
+def _insert(new: NewKey) -> Part[StoredKey]:
+    values = (new.id, new.digest, new.prefix, new.principal, new.name, msgspec.json.encode(new.scopes).decode())
+    rows = yield Statement(_INSERT_KEY, (*values, new.expires_at))
+    return _key(rows[0])
+
+
+def _key(row: Row) -> StoredKey:
+    key_id, digest, prefix, principal, name, scopes, created_at, expires_at, last_used_at = row
+    return StoredKey(
+        id=key_id,
+        digest=bytes(digest),
+        prefix=prefix,
+        principal=principal,
+        name=name,
+        scopes=_SCOPES.decode(scopes),
+        created_at=created_at,
+        expires_at=expires_at,
+        last_used_at=last_used_at,
+    )
+
+
+def _principal(row: Row) -> StoredPrincipal:
+    name, template, disabled, created_at = row
+    return StoredPrincipal(name=name, template=template, disabled=bool(disabled), created_at=created_at)
+
+
+def _assignment(row: Row) -> OwnerAssignment:
+    runtime_id, owner, assigned_by, assigned_at = row
+    return OwnerAssignment(runtime_id=runtime_id, owner=owner, assigned_by=assigned_by, assigned_at=assigned_at)
