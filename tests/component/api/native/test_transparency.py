@@ -238,3 +238,27 @@ async def test_two_requests_on_one_connection_receive_their_own_interim_response
         b"HTTP/1.1 102 Number 2",
         b"HTTP/1.1 200 OK",
     ]
+
+
+@pytest.mark.parametrize(("method", "code"), [("GET", "provider_bad_response"), ("POST", "outcome_unknown")])
+@pytest.mark.parametrize(
+    "coding", ["gzip, chunked", "gzip", "identity", "chunked\t", "chunked\r\nTransfer-Encoding: gzip"]
+)
+async def test_a_response_in_an_unknown_transfer_coding_is_never_passed_as_plain(
+    gateway: Any, provider: Any, method: str, code: str, coding: str
+) -> None:
+    answer = f"HTTP/1.1 200 OK\r\nTransfer-Encoding: {coding}\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n".encode()
+    raw = await received(gateway, provider, request(method, CLOSE), answer, ends=True)
+    assert f'"code":"{code}"'.encode() in raw
+    assert b"200 OK" not in raw
+
+
+async def test_trailers_of_a_response_are_not_headers_of_the_next_one(gateway: Any, provider: Any) -> None:
+    connection = await gateway.connect()
+    connection.send(request() + request(headers=CLOSE))
+    inbound = await provider.accept()
+    await inbound.head()
+    inbound.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX-Trailer: 1\r\n\r\n")
+    await inbound.head()
+    inbound.send(FINAL)
+    assert b"x-trailer" not in (await connection.reader.read()).lower()

@@ -54,7 +54,10 @@ class Server(asyncio.Protocol):
         head, end, _ = self._received.partition(b"\r\n\r\n")
         if end:
             self._received = b""
-            response = self._responses[int(head.split(b" ", 2)[1].rpartition(b"/")[2])]
+            response = self._responses.get(int(head.split(b" ", 2)[1].rpartition(b"/")[2]))
+            if response is None:  # the client has stopped waiting before it was connected
+                self._transport.close()
+                return
             self._write(list(reversed(response.pieces)), closes=response.closes)
 
     def _write(self, pieces: list[bytes], *, closes: bool) -> None:

@@ -10,6 +10,7 @@ from tests.component.upstream.differential.generated import Generated
 
 _NO_BODY: Final = frozenset({204, 304})
 _HEAD_END: Final = re.compile(rb"\r?\n\r?\n|:[ \t]*\r\r\n")
+_FOLD: Final = re.compile(rb"\r?\n[ \t]+")
 _CODINGS: Final = frozenset({"gzip", "x-gzip", "deflate", "identity"})
 
 
@@ -95,7 +96,7 @@ def reason_for(sent: Generated, ours: Result, theirs: Result) -> str | None:
 
 def _head(sent: Generated) -> list[bytes]:
     """The lines of the final head."""
-    return _parted(sent)[0].splitlines()
+    return _FOLD.sub(b" ", _parted(sent)[0]).splitlines() or [b""]
 
 
 def _parted(sent: Generated) -> tuple[bytes, bytes]:
