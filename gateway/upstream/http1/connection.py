@@ -164,7 +164,7 @@ class Http1Connection(asyncio.Protocol):
             self._break(exc)
         # The parser does not report a line that does not end: of the head, of a chunk's size, or of a trailer.
         self._unfinished = 0 if self._has_progressed else self._unfinished + len(data)
-        if self._unfinished > self._limits.max_bytes:
+        if self._unfinished > self._limits.max_bytes or self._head_bytes > self._limits.max_bytes:
             self._too_large("bytes of headers", self._limits.max_bytes)
 
     def eof_received(self) -> bool:
@@ -206,31 +206,35 @@ class Http1Connection(asyncio.Protocol):
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        response = self._response
-        if response is None or not response.status:
-            self._lines.append((name.rstrip(b" \t"), value))  # (RFC 9112, 5.1)
+        self._lines.append((name, value))
         self._head_bytes += len(name) + len(value)
-        if b"\0" in value:
-            self._refuse("A header has a zero byte.")
-        elif self._head_bytes > self._limits.max_bytes:
-            self._too_large("bytes of headers", self._limits.max_bytes)
 
     def on_headers_complete(self) -> None:
         parser, response = self._parser, self._response
         if parser is None or response is None or response.has_ended:
             return
         self._has_progressed = True
-        lines, self._lines, self._head_bytes = self._lines, [], 0
+        lines, self._lines, size, self._head_bytes = self._lines, [], self._head_bytes, 0
         if len(lines) > self._limits.max_headers:
             self._too_large("headers", self._limits.max_headers)
+            return
+        if size > self._limits.max_bytes:
+            self._too_large("bytes of headers", self._limits.max_bytes)
+            return
+        if b"\0" in b"".join([value for _, value in lines]):
+            self._refuse("A header has a zero byte.")
             return
         reason, self._reason = self._reason.decode("latin-1"), b""
         status = parser.get_status_code()
         if not 100 <= status <= 599:
             self._refuse(f"The status {status} is not one of HTTP.")
             return
+        # (Spaces before a colon are no part of the name: RFC 9112, 5.1.)
         headers = CIMultiDict(
-            [(name.decode("latin-1"), value.decode("utf-8", "surrogateescape").strip(" \t")) for name, value in lines]
+            [
+                (name.decode("latin-1").rstrip(" \t"), value.decode("utf-8", "surrogateescape").strip(" \t"))
+                for name, value in lines
+            ]
         )
         if status < 200 and status != 101:
             self._on_interim(response, status, reason, headers)

@@ -30,7 +30,7 @@ def head_of(method: str, target: str, headers: Iterable[tuple[str, str]]) -> byt
 
 def is_chunked(lines: Iterable[tuple[bytes, bytes]]) -> bool:
     """Whether ``chunked`` is the only transfer coding. The parser must agree, which does not know a tab after it."""
-    codings = [value for name, value in lines if name.lower() == b"transfer-encoding"]
+    codings = [value for name, value in lines if name.rstrip(b" \t").lower() == b"transfer-encoding"]
     return len(codings) == 1 and codings[0].strip(b" ").lower() == b"chunked"
 
 
