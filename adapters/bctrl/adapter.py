@@ -69,6 +69,9 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
     def reference(self, runtime: Runtime) -> RuntimeRef:
         return RuntimeRef(runtime.scope, runtime.provider_id, runtime.name)
 
+    def format_reference(self, ref: RuntimeRef) -> str:
+        return self._reader.reference(ref)
+
     def check_create(self, request: CreateRequest) -> None:
         self._checked(request)
 

@@ -81,6 +81,9 @@ class BctrlBrowsersAdapter(
     def reference(self, runtime: Runtime) -> RuntimeRef:
         return RuntimeRef(runtime.scope, runtime.provider_id)
 
+    def format_reference(self, ref: RuntimeRef) -> str:
+        return mapping.reference(ref, pinned=self.settings.scope is not None)
+
     def check_create(self, request: CreateRequest) -> None:
         self._body(request, self.settings.scope or "")
 

@@ -77,6 +77,9 @@ class DurableAdapter(
     def reference(self, runtime: Runtime) -> RuntimeRef:
         return RuntimeRef(runtime.scope, runtime.provider_id)
 
+    def format_reference(self, ref: RuntimeRef) -> str:
+        return mapping.reference(ref.scope, ref.provider_id, pinned=self.settings.scope is not None)
+
     def check_create(self, request: CreateRequest) -> None:
         if mapping.labels_disagree(_durable(request)):
             raise ValidationFailed.at("#/labels", "The labels differ from config.metadata.labels, where they would go.")
@@ -144,8 +147,7 @@ class DurableAdapter(
         body = mapping.encode({"extend_seconds": extend_seconds}, "#/extend_seconds")
         response = await self._send(Operation.KEEPALIVE, "POST", ref, call, "keepalive", body=body)
         lease = self.calls.decoded(Operation.KEEPALIVE, response, wire.keepalive_response.decode)
-        reference = mapping.reference(ref.scope, ref.provider_id, pinned=self.settings.scope is not None)
-        return Lease(id=format_runtime_id(self.name, reference), expires_at=lease.expires_at)
+        return Lease(id=format_runtime_id(self.name, self.format_reference(ref)), expires_at=lease.expires_at)
 
     async def connections(self, ref: RuntimeRef, call: Call) -> Sequence[Connection]:
         # Only start returns the token. On a running runtime it reads the credential and changes nothing.

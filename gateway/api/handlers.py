@@ -9,7 +9,7 @@ from gateway.api.cache.cache import EncodedResponse, Key, ReadCache
 from gateway.api.cache.control import respond, respond_cached
 from gateway.api.conditions import entity_tag, if_match, matches, none_match
 from gateway.api.idempotency import REPLAYED, idempotency_key
-from gateway.api.queries import parse_list_query
+from gateway.api.queries import parse_intent_query, parse_list_query
 from gateway.api.responses import json_response, raw_json_response, tagged
 from gateway.domain.errors import GatewayError, NotFound
 from gateway.domain.pages import Incomplete, Page
@@ -19,6 +19,7 @@ from gateway.domain.requests import (
     KeepaliveRequest,
     NoOptions,
     ReplaceConfig,
+    ResolveIntent,
     StartRequest,
     StopRequest,
     UpdateCapability,
@@ -145,6 +146,17 @@ class Handlers:
 
     async def resolved_capabilities(self, request: web.Request, ctx: RequestContext) -> web.Response:
         return json_response(await self._services.capabilities.resolved(_id(request), ctx))
+
+    async def list_intents(self, request: web.Request, ctx: RequestContext) -> web.Response:
+        query = parse_intent_query(request.rel_url.raw_query_string)
+        return json_response(await self._services.intents.list(query, ctx))
+
+    async def get_intent(self, request: web.Request, ctx: RequestContext) -> web.Response:
+        return json_response(await self._services.intents.get(_id(request), ctx))
+
+    async def resolve_intent(self, request: web.Request, ctx: RequestContext) -> web.Response:
+        decision = await self._bodies.read(request, ResolveIntent)
+        return json_response(await self._services.intents.resolve(_id(request), decision, ctx))
 
     async def me(self, _request: web.Request, ctx: RequestContext) -> web.Response:
         return json_response(me_of(ctx.principal))

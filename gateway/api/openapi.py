@@ -57,7 +57,7 @@ _HEADERS: Final[dict[str, dict[str, Any]]] = {
     "Allow": {"description": "The methods that the path supports.", "schema": {"type": "string"}},
 }
 _PATH_PARAMETERS: Final = {
-    "id": "The id of a runtime.",
+    "id": "The id of the runtime or intent.",
     "binding_id": "The id of a capability binding.",
     "name": "The name.",
     "code": "An error code.",

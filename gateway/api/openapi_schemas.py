@@ -141,7 +141,7 @@ def _problem() -> Schema:
             },
             "intent": {
                 "type": "string",
-                "description": "For a create that is unknown or in progress: the id of its intent.",
+                "description": "For a create that is unknown or in progress: its intent (GET /v1/intents/{id}).",
             },
             "name": {
                 "type": "string",

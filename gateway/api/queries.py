@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
 from gateway.domain.errors import FieldError, InvalidRequest
+from gateway.domain.intents import IntentState
 from gateway.domain.pages import ListFilter
 from gateway.domain.values import PROVIDER_NAME_PATTERN, Kind, State
+from gateway.services.intents.records import RecordQuery
 from gateway.services.listing import ListQuery
 
 
@@ -99,6 +101,23 @@ LIST_PARAMETERS: Final = (
 
 _BY_NAME: Final = {parameter.name: parameter for parameter in LIST_PARAMETERS}
 
+INTENT_PARAMETERS: Final = (
+    _one_of("state", "Only intents in these states.", [state.value for state in IntentState], many=True),
+    QueryParameter(
+        "principal",
+        "Only the creates of this principal. Another than the caller's own needs the scope admin.",
+        {"type": "string", "minLength": 1, "maxLength": 400},
+        _text(400),
+        "the name of a principal",
+    ),
+    replace(_BY_NAME["provider"], description="Only the creates that were sent to these providers."),
+    replace(_BY_NAME["limit"], description="Maximum number of intents on a page."),
+    _BY_NAME["cursor"],
+)
+"""The parameters of ``GET /v1/intents``."""
+
+_OF_INTENTS: Final = {parameter.name: parameter for parameter in INTENT_PARAMETERS}
+
 
 def parse_list_query(raw: str) -> ListQuery:
     """Parse the raw (still encoded) query string of a list. Raises :class:`InvalidRequest` with every fault."""
@@ -116,6 +135,18 @@ def parse_list_query(raw: str) -> ListQuery:
         limit=int(_single(values, "limit") or 50),
         cursor=_single(values, "cursor"),
         partial=_single(values, "partial") != "deny",
+    )
+
+
+def parse_intent_query(raw: str) -> RecordQuery:
+    """Parse the raw query string of a list of intents. Raises :class:`InvalidRequest` with every fault."""
+    values = parse_query(raw, _OF_INTENTS)
+    return RecordQuery(
+        states=frozenset(map(IntentState, values.get("state", ()))),
+        principal=_single(values, "principal"),
+        providers=frozenset(values.get("provider", ())),
+        limit=int(_single(values, "limit") or 50),
+        cursor=_single(values, "cursor"),
     )
 
 

@@ -14,6 +14,7 @@ from gateway.api.documented_errors import (
     Errors,
 )
 from gateway.api.handlers import Handlers
+from gateway.api.intent_routes import INTENT_ROUTES
 from gateway.api.queries import LIST_PARAMETERS
 from gateway.api.route import Route, Success
 from gateway.domain import errors
@@ -295,4 +296,5 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         errors=(*ANY_CALL, errors.InternalError),
         tag="access",
     ),
+    *INTENT_ROUTES,
 )

@@ -68,7 +68,7 @@ def list_intents(
       runtime-gateway intents list --config gateway.yaml --state parked -o name
     """
     from gateway.domain.intents import IntentState
-    from gateway.ports.store import IntentQuery
+    from gateway.ports.intent_query import IntentQuery
 
     chosen = frozenset(IntentState(state) for state in states or STATES)
     query = IntentQuery(states=chosen, surplus_only=surplus, limit=limit + 1, before=cursor)

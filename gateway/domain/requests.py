@@ -194,6 +194,21 @@ class UpdateCapability(Input):
         return self
 
 
+class ResolveIntent(Input):
+    """What an operator decides about a parked create: it made the runtime ``made`` (the runtime's id, or the provider's
+    own), or nothing (``absent``). ``note`` is the reason, for the audit trail."""
+
+    made: Annotated[str, Field(min_length=1, max_length=4200)] = optional("")
+    absent: Literal[True] = optional(True)
+    note: Annotated[str, Field(max_length=2000, pattern=r"^[^\x00]*$")] | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if self.sent("made") == self.sent("absent"):
+            raise ValueError("send exactly one of made and absent")
+        return self
+
+
 class StartRequest(Input):
     """Options of a start. If ``secret_ids`` is null or left out, those of the config are used."""
 

@@ -121,6 +121,10 @@ class ProviderAdapter(ABC, Generic[SettingsT]):
         """The address of a runtime that this adapter returned. No I/O."""
 
     @abstractmethod
+    def format_reference(self, ref: RuntimeRef) -> str:
+        """The reference of a runtime in its public id: the inverse of :meth:`parse_reference`. No I/O."""
+
+    @abstractmethod
     def check_create(self, request: CreateRequest) -> None:
         """Refuse, before anything is sent, what only this provider does not accept: unknown or invalid
         ``provider_options``, and fields without an equivalent. Raises :class:`ValidationFailed` or

@@ -22,6 +22,7 @@ from typing import Final
 import msgspec
 
 from gateway.domain.intents import Actor, Intent, IntentAttempt, IntentState, Look, NewIntent
+from gateway.ports.intent_query import IntentQuery
 
 
 class ConflictReason(StrEnum):
@@ -131,16 +132,6 @@ class DecisionRecord:
     decision: Decision
     runtime_id: str | None
     note: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class IntentQuery:
-    """A query for intents, newest first. ``before``: (created_at, id) of the last intent of the previous page."""
-
-    states: frozenset[IntentState] = frozenset(IntentState)
-    surplus_only: bool = False
-    limit: int = 50
-    before: tuple[float, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

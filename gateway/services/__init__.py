@@ -8,6 +8,7 @@ from gateway.services.config import ConfigService
 from gateway.services.create import CreateService
 from gateway.services.fleet import Fleet
 from gateway.services.intents import IntentService
+from gateway.services.intents.records import IntentRecords
 from gateway.services.lifecycle import LifecycleService
 from gateway.services.listing import ListService
 from gateway.services.provider_choice import Router
@@ -25,6 +26,7 @@ class Services:
     config: ConfigService
     capabilities: CapabilityService
     providers: ProviderService
+    intents: IntentRecords
 
     @classmethod
     def over(cls, fleet: Fleet, intents: IntentService, *, specs: SpecKeeper | None = None) -> Self:
@@ -37,4 +39,5 @@ class Services:
             config=ConfigService(fleet, specs),
             capabilities=CapabilityService(fleet),
             providers=ProviderService(fleet),
+            intents=intents.records,
         )

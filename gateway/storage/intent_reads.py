@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.domain.intents import HOLDS_NAME, UNSETTLED, Intent, IntentState
-from gateway.ports.store import Counts, Decision, DecisionRecord, IntentQuery
-from gateway.storage.sql import COLUMNS, Statement, Steps, in_states, intent_of, surplus_of
+from gateway.ports.intent_query import IntentQuery
+from gateway.ports.store import Counts, Decision, DecisionRecord
+from gateway.storage.sql import COLUMNS, Statement, Steps, in_states, intent_of, placeholders, surplus_of
 
 _UNSETTLED: Final = in_states(sorted(UNSETTLED))
 
@@ -67,11 +68,20 @@ def listed(query: IntentQuery) -> Steps[Sequence[Intent]]:
     where = [f"state IN {in_states(sorted(query.states))}"]
     if query.surplus_only:
         where.append("surplus <> '[]'")
+    values: list[object] = [query.limit, *(query.before or ())]
     if query.before is not None:
         where.append("(created_at, id) < ($2, $3)")
+    for column, wanted in (
+        ("principal", None if query.principal is None else {query.principal}),
+        ("provider", query.only.providers),
+        ("scope", query.only.scopes),
+        ("kind", query.only.kinds),
+    ):
+        if wanted is not None:
+            where.append(f"{column} IN ({placeholders(len(wanted), len(values) + 1) or 'NULL'})")
+            values += sorted(wanted)
     rows = yield Statement(
-        f"SELECT {COLUMNS} FROM intents WHERE {' AND '.join(where)} ORDER BY created_at DESC, id DESC LIMIT $1",
-        (query.limit, *(query.before or ())),
+        f"SELECT {COLUMNS} FROM intents WHERE {' AND '.join(where)} ORDER BY created_at DESC, id DESC LIMIT $1", values
     )
     return [intent_of(row) for row in rows]
 

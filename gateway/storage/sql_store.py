@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 from gateway.domain.base_urls import same_address
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.intents import Actor, Intent, IntentState, NewIntent, transition
+from gateway.ports.intent_query import IntentQuery
 from gateway.ports.owners import OwnerAssignment
 from gateway.ports.principals import AccessData, KeyRefused, NewKey, StoredKey, StoredPrincipal
 from gateway.ports.store import (
@@ -17,7 +18,6 @@ from gateway.ports.store import (
     Decision,
     DecisionRecord,
     Inserted,
-    IntentQuery,
     NameTaken,
     Stale,
     Updated,

@@ -85,6 +85,7 @@ class AdapterContract(AbilityContract, CreateContract, FailureContract, RowContr
         ref = fresh.parse_reference(reference)
         assert provider == fresh.name
         assert ref == subject.adapter.reference(made)
+        assert fresh.format_reference(ref) == reference
         assert ref.scope == subject.scope
         assert _identity(await fresh.get(ref, subject.call())) == _identity(made)
 

@@ -10,7 +10,8 @@ import pytest
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.intents import HOLDS_NAME, UNSETTLED, Actor, IntentState
-from gateway.ports.store import Conflict, ConflictReason, Decision, Inserted, IntentQuery, Version
+from gateway.ports.intent_query import IntentQuery
+from gateway.ports.store import Conflict, ConflictReason, Decision, Inserted, Version
 from gateway.testing.store_access import AccessContract
 from gateway.testing.store_proof import ProofContract
 from gateway.testing.store_settling import SettlingContract

@@ -2,10 +2,11 @@
 
 import asyncio
 from itertools import product
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
+from gateway.domain.access import Restrictions
 from gateway.domain.intents import (
     TRANSITIONS,
     Actor,
@@ -17,8 +18,9 @@ from gateway.domain.intents import (
     Look,
     Transition,
 )
+from gateway.ports.intent_query import IntentQuery
 from gateway.ports.store import Changes, Decision, NameTaken, Stale, Updated, Version
-from gateway.testing.store_subject import HERE, LEASE, THERE, StoreSubject, bring, create, current, moved
+from gateway.testing.store_subject import HERE, LEASE, THERE, StoreSubject, begun, bring, create, current, moved
 
 _TRANSITIONS: Final = [
     step for step in TRANSITIONS if step.target is not IntentState.DONE and step.who is not Actor.OPERATOR
@@ -214,3 +216,25 @@ class SettlingContract:
         kept = moved(await stores.store.update(Version.of(absent), "me", look_in=600))
         assert kept.settled_at == absent.settled_at
         assert kept.due_at == pytest.approx(await stores.store.now() + 600, abs=5)
+
+    async def test_intents_are_listed_by_principal_and_restrictions(self, stores: StoreSubject) -> None:
+        kept: list[str] = []
+        for number, (principal, provider, scope, kind) in enumerate(product("ab", "pq", "st", ("durable", "browser"))):
+            new = create(f"n-{number}", principal=principal, provider=provider, scope=scope, kind=kind)
+            kept.append(begun(await stores.store.begin(new, "me", LEASE)).id)
+
+        async def found(**wanted: Any) -> list[str]:
+            return [intent.id for intent in reversed(await stores.store.list(IntentQuery(**wanted)))]
+
+        def only(**wanted: str) -> Restrictions:
+            return Restrictions(**{name: frozenset(values.split()) for name, values in wanted.items()})
+
+        assert set(await found(principal="a")) == set(kept[:8])
+        assert set(await found(only=only(providers="q"))) == set(kept[4:8] + kept[12:])
+        assert set(await found(only=only(providers="p q none"))) == set(kept)
+        assert set(await found(only=only(scopes="t", kinds="browser"))) == set(kept[3::4])
+        assert await found(only=only(providers="")) == []
+        page = await stores.store.list(IntentQuery(principal="b", only=only(providers="p"), limit=3))
+        before = (page[-1].created_at, page[-1].id)
+        rest = await found(principal="b", only=only(providers="p"), before=before)
+        assert {*rest, *(intent.id for intent in page)} == set(kept[8:12])

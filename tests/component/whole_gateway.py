@@ -15,6 +15,8 @@ import aiohttp
 from gateway.app import create_app, create_emulator, plugins, serving
 from gateway.demo import demo_settings
 from gateway.ports.clock import Clock
+from gateway.ports.sealing import Sealer
+from gateway.ports.store import Store
 from gateway.settings import AuthSettings, CacheSettings, CorsSettings, GatewayKey, PrincipalSettings
 from gateway.telemetry.logs import make_logger
 from gateway.testing.emulator import EMULATOR, Emulator
@@ -93,6 +95,7 @@ async def whole_gateway(
     keys: Mapping[str, str] | None = None,
     principals: Mapping[str, Mapping[str, Any]] | None = None,
     clock: Clock | None = None,
+    store: tuple[Store, Sealer] | None = None,
     twice: Sequence[str] = (),
     most_requests: int | None = None,
     cors: CorsSettings | None = None,
@@ -101,7 +104,8 @@ async def whole_gateway(
     """Start a gateway and emulators of ``apis``, by default of :data:`APIS`. ``keys`` are the keys of additional
     principals by name, ``principals`` the settings of others. ``options`` are additional provider settings by API.
     ``twice`` are APIs with a second provider and emulator, called ``API-2``, which creates prefer less.
-    ``most_requests`` limits the requests in flight, ``cors`` lists the origins whose pages may call."""
+    ``most_requests`` limits the requests in flight, ``cors`` lists the origins whose pages may call. ``store`` replaces
+    the store in a file."""
     async with AsyncExitStack() as stack:
         upstreams: dict[str, Upstream] = {}
         providers: dict[str, dict[str, Any]] = {}
@@ -135,7 +139,7 @@ async def whole_gateway(
         http = {name: value for name, value in http.items() if value is not None}
         settings = settings.model_copy(update={"http": settings.http.model_copy(update=http)})
         log = StringIO()
-        gateway = create_app(settings, logger=make_logger("debug", "json", log), clock=clock)
+        gateway = create_app(settings, logger=make_logger("debug", "json", log), clock=clock, store=store)
         addresses = await stack.enter_async_context(serving(settings, gateway))
         client = aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"})
         await stack.enter_async_context(client)

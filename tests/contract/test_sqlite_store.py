@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from gateway.domain.errors import StoreUnavailable
-from gateway.ports.store import Inserted, IntentQuery
+from gateway.ports.intent_query import IntentQuery
+from gateway.ports.store import Inserted
 from gateway.storage.sql import RetryTransaction, Rollback, Statement, Steps
 from gateway.storage.sqlite import SqliteStore
 from gateway.testing.store_subject import LEASE, begun, create

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from gateway.domain.intents import IntentState
-from gateway.ports.store import IntentQuery
+from gateway.ports.intent_query import IntentQuery
 from gateway.storage.sql_store import SqlStore
 from gateway.testing.store_subject import LEASE, begun, create
 from tests.contract.store_racer import store_at

@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 
 from gateway.domain.intents import IntentState
-from gateway.ports.store import IntentQuery
+from gateway.ports.intent_query import IntentQuery
 from gateway.storage.sql_store import SqlStore
 from gateway.testing.waiting import Watch
 from tests.faults.callers import Caller, Create, Response, get, session

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.domain.intents import IntentState
-from gateway.ports.store import IntentQuery
+from gateway.ports.intent_query import IntentQuery
 from tests.faults.callers import post
 from tests.faults.conftest import StoreLocation
 from tests.faults.eventually import eventually

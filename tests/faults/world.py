@@ -16,7 +16,7 @@ import aiohttp
 from gateway.app import create_app, provider_models, serving
 from gateway.domain.intents import Intent, IntentState
 from gateway.ports.clock import Clock
-from gateway.ports.store import IntentQuery
+from gateway.ports.intent_query import IntentQuery
 from gateway.settings import load_settings
 from gateway.storage.sql_store import SqlStore
 from gateway.telemetry.logs import make_logger

@@ -97,7 +97,8 @@ class SendAttempt:
     async def refuse(self, error: GatewayError, cause: GatewayError | None = None) -> Created:
         """Write that the create is refused, and raise ``error``. ``cause`` is the provider's own refusal."""
         by_provider = (cause or error).failure is not None
-        await self.leased.end(refusal_of(self._prior, by_provider=by_provider))
+        state = refusal_of(self._prior, by_provider=by_provider)
+        await self.leased.end(state, reason=error.code if state is IntentState.REFUSED else None)
         raise error from cause
 
     async def _precheck(self) -> Created | None:
@@ -183,7 +184,7 @@ class SendAttempt:
         if verdict is Verdict.REFUSED and evidence is not None:
             return await self.refuse(evidence.error)
         if verdict is Verdict.ABSENT and evidence is not None:
-            await self.leased.end(IntentState.ABSENT)
+            await self.leased.end(IntentState.ABSENT, reason=evidence.error.code)
             raise evidence.error
         cause = evidence.error if evidence is not None else None
         raise await self._unknown(cause, conclusion.reason) from cause

@@ -5,6 +5,7 @@ import asyncio
 from gateway.ports.context import RequestContext
 from gateway.services.intents.context import CreateCommand, CreateContext
 from gateway.services.intents.dispatch import Dispatcher
+from gateway.services.intents.records import IntentRecords
 from gateway.services.intents.resume import CreateResult, Resumer
 
 
@@ -15,6 +16,7 @@ class IntentService:
         self._context = context
         self._resumer = Resumer(context)
         self._dispatcher = Dispatcher(context, self._resumer)
+        self.records = IntentRecords(context.fleet, context.store)
         self._tasks: set[asyncio.Task[CreateResult]] = set()
 
     @property

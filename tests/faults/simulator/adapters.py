@@ -67,6 +67,9 @@ class SimulatedAdapter(ProviderAdapter[ProviderSettings]):
     def reference(self, runtime: Runtime) -> RuntimeRef:
         return RuntimeRef(runtime.scope, runtime.provider_id)
 
+    def format_reference(self, ref: RuntimeRef) -> str:
+        return ref.provider_id
+
     def check_create(self, request: CreateRequest) -> None:
         return None
 

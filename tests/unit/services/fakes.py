@@ -165,9 +165,7 @@ class FakeAdapter(ProviderAdapter[ProviderSettings]):
 
     def shown(self, runtime: Runtime) -> Runtime:
         """The runtime with its id and actions."""
-        reference = runtime.provider_id
-        if self.settings.scope is None:
-            reference = f"{b64url(runtime.scope)}~{reference}"
+        reference = self.format_reference(self.reference(runtime))
         return msgspec.structs.replace(
             runtime, id=format_runtime_id(self.name, reference), actions=actions(self.features, runtime.state)
         )
@@ -195,6 +193,9 @@ class FakeAdapter(ProviderAdapter[ProviderSettings]):
 
     def reference(self, runtime: Runtime) -> RuntimeRef:
         return RuntimeRef(runtime.scope, runtime.provider_id)
+
+    def format_reference(self, ref: RuntimeRef) -> str:
+        return ref.provider_id if self.settings.scope is not None else f"{b64url(ref.scope)}~{ref.provider_id}"
 
     def check_create(self, request: CreateRequest) -> None:
         for option in request.provider_options.keys() - self.options:
