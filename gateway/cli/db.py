@@ -8,11 +8,11 @@ import click
 from gateway.cli.failures import ExitCode
 from gateway.cli.options import output_option
 from gateway.cli.output import Columns, note, show_one
-from gateway.cli.server import config_option, load_or_exit, print_problems
+from gateway.cli.server import config_option, print_problems, store_settings
 from gateway.cli.stores import run
 
 if TYPE_CHECKING:
-    from gateway.settings import Settings
+    from gateway.settings import StoreSettings
     from gateway.storage.migrations import SchemaStatus
 
 _COLUMNS: Final[Columns] = {
@@ -48,8 +48,8 @@ def status(file: str, output: str) -> None:
     """
     from gateway.storage.opening import store_of
 
-    settings = load_or_exit(file).settings
-    found = run(store_of(settings.store).schema())
+    settings = store_settings(file)
+    found = run(store_of(settings).schema())
     _show(settings, found, output)
 
 
@@ -70,9 +70,9 @@ def upgrade(file: str, output: str) -> None:
     from gateway.settings import SettingsError
     from gateway.storage.opening import open_store
 
-    settings = load_or_exit(file).settings
+    settings = store_settings(file)
     try:
-        store, _ = open_store(settings.store)  # creates the key too, before there is a database
+        store, _ = open_store(settings)  # creates the key too, before there is a database
     except SettingsError as error:
         print_problems(error)
         sys.exit(ExitCode.SETTINGS)
@@ -80,11 +80,11 @@ def upgrade(file: str, output: str) -> None:
     _show(settings, done, output)
 
 
-def _show(settings: "Settings", found: "SchemaStatus", output: str) -> None:
+def _show(settings: "StoreSettings", found: "SchemaStatus", output: str) -> None:
     """Print the status. Exits with 1 when this program cannot use the store."""
     document = {
         "object": "store_schema",
-        "store": "PostgreSQL" if settings.store.file is None else str(settings.store.file),
+        "store": "PostgreSQL" if settings.file is None else str(settings.file),
         "version": found.version,
         "known_version": found.known,
         "readable_from": found.readable_from,

@@ -1,11 +1,6 @@
 """Intents as the commands print them: all fields except the encrypted ones, with times in ISO 8601."""
 
-import base64
-import binascii
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
-
-import click
 
 from gateway.cli.output import Columns
 
@@ -21,8 +16,8 @@ INTENT_COLUMNS: Final[Columns] = {
     "PROVIDER": lambda item: item["provider"],
     "SCOPE": lambda item: item["scope"],
     "NAME": lambda item: item["name"],
-    "RUNTIME": lambda item: item["provider_runtime_id"],
-    "SURPLUS": lambda item: len(item["surplus"]),
+    "RUNTIME": lambda item: item.get("runtime_id") or item.get("provider_runtime_id"),
+    "SURPLUS": lambda item: len(item["surplus"]) if "surplus" in item else None,
     "CREATED": lambda item: item["created_at"],
 }
 ATTEMPT_COLUMNS: Final[Columns] = {
@@ -118,26 +113,10 @@ def _look(look: "Look", when: str) -> dict[str, Any]:
 
 
 def _time(seconds: float | None) -> str | None:
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    from gateway.services.intents.records import rfc3339
+
+    return None if seconds is None else rfc3339(seconds)
 
 
 def _size(sealed: bytes | None) -> int | None:
     return None if sealed is None else len(sealed)
-
-
-def cursor_after(intent: "Intent") -> str:
-    """Return the cursor of the page that begins after this intent."""
-    return base64.urlsafe_b64encode(f"{intent.created_at!r} {intent.id}".encode()).decode()
-
-
-def parse_cursor(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[float, str] | None:
-    """Return the creation time and the id in a cursor. Raises a usage error for text that is not a cursor."""
-    if value is None:
-        return None
-    try:
-        created_at, _, intent_id = base64.b64decode(value, altchars=b"-_", validate=True).decode().partition(" ")
-        return float(created_at), intent_id
-    except (binascii.Error, ValueError):
-        raise click.BadParameter("expected the next_cursor of the previous page") from None

@@ -12,7 +12,7 @@ from gateway.cli.output import show_document
 
 if TYPE_CHECKING:
     from gateway.ports.plugin import AdapterPlugin
-    from gateway.settings import LoadedSettings, SettingsError, SettingsSource
+    from gateway.settings import LoadedSettings, SettingsError, SettingsSource, StoreSettings
 
 config_option = click.option(
     "--config",
@@ -52,6 +52,17 @@ def load_or_exit(file: str) -> "LoadedSettings":
 
     try:
         return load(file)
+    except SettingsError as error:
+        print_problems(error)
+        sys.exit(ExitCode.SETTINGS)
+
+
+def store_settings(file: str) -> "StoreSettings":
+    """Return the section ``store`` of a settings file, without reading the others. Exits as :func:`load_or_exit`."""
+    from gateway.settings import SettingsError, load_store_settings
+
+    try:
+        return load_store_settings(file)
     except SettingsError as error:
         print_problems(error)
         sys.exit(ExitCode.SETTINGS)

@@ -7,13 +7,13 @@ from gateway.cli.failures import Failure
 
 if TYPE_CHECKING:
     from gateway.ports.store import Store
-    from gateway.settings import Settings
+    from gateway.settings import StoreSettings
     from gateway.storage.sql_store import SqlStore
 
 T = TypeVar("T")
 
 
-def with_store(settings: "Settings", work: "Callable[[Store], Awaitable[T]]") -> T:
+def with_store(settings: "StoreSettings", work: "Callable[[Store], Awaitable[T]]") -> T:
     """Open the store, run ``work`` with it, close it, and return the result. Raises :class:`Failure`."""
     from gateway.storage.opening import store_of
 
@@ -24,7 +24,7 @@ def with_store(settings: "Settings", work: "Callable[[Store], Awaitable[T]]") ->
         finally:
             await store.close()
 
-    return run(opened(store_of(settings.store)))
+    return run(opened(store_of(settings)))
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

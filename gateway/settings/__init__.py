@@ -4,7 +4,7 @@ from gateway.settings.access import AuthSettings, GatewayKey, PrincipalSettings
 from gateway.settings.cache import CacheSettings
 from gateway.settings.cors import CorsSettings
 from gateway.settings.listen import ListenAddress, parse_listen
-from gateway.settings.loader import LoadedSettings, load_settings
+from gateway.settings.loader import LoadedSettings, load_settings, load_store_settings
 from gateway.settings.model import (
     NO_AUTH,
     AdminSettings,
@@ -46,5 +46,6 @@ __all__ = [
     "StoreSettings",
     "effective",
     "load_settings",
+    "load_store_settings",
     "parse_listen",
 ]

@@ -1,7 +1,7 @@
 """Reads the settings file (YAML 1.2) into plain values, and records the line of each."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any, Final
@@ -26,8 +26,11 @@ class Document:
     origins: Origins = field(default_factory=dict)
 
 
-def read_document(file: FilePath, environ: Mapping[str, str], problems: Problems) -> Document | None:
-    """Read a settings file, and replace each ``${NAME}`` by the environment variable.
+def read_document(
+    file: FilePath, environ: Mapping[str, str], problems: Problems, only: Collection[str] | None = None
+) -> Document | None:
+    """Read a settings file, and replace each ``${NAME}`` by the environment variable. Sections that are not in ``only``
+    are ignored, with their faults; None: all sections are read.
 
     Adds every fault to ``problems``. Returns None, after adding a problem, when the file cannot be read at all.
     """
@@ -55,13 +58,21 @@ def read_document(file: FilePath, environ: Mapping[str, str], problems: Problems
     if not isinstance(root, MappingNode):
         problems.add((f"{file}:1",), "is not a mapping of settings")
         return None
-    return _Builder(file, yaml, environ, problems).document(root)
+    return _Builder(file, yaml, environ, problems, only).document(root)
 
 
 class _Builder:
     """Converts the YAML nodes of one file into values, and records their origins and faults."""
 
-    def __init__(self, file: FilePath, yaml: YAML, environ: Mapping[str, str], problems: Problems) -> None:
+    def __init__(
+        self,
+        file: FilePath,
+        yaml: YAML,
+        environ: Mapping[str, str],
+        problems: Problems,
+        only: Collection[str] | None,
+    ) -> None:
+        self._only = only
         self._file = file
         self._yaml = yaml
         self._environ = environ
@@ -99,6 +110,8 @@ class _Builder:
                 self._problems.add(where, f"repeated in line {line}; first given in line {lines[key.value]}")
                 continue
             lines[key.value] = line
+            if self._only is not None and not at and key.value not in self._only:
+                continue
             self._origins[where] = f"{self._file}:{line}"
             found[key.value] = self._value(value, where)
         return found

@@ -25,6 +25,7 @@ from gateway.settings.model import (
 )
 from gateway.settings.problems import Path, Problem, Problems, SettingsError
 from gateway.settings.secret_files import Stamp, stamp, with_secret_files
+from gateway.settings.store import StoreSettings
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -86,6 +87,22 @@ def load_settings(
     raise SettingsError(problems.with_origins(document.origins), files)
 
 
+def load_store_settings(path: str | os.PathLike[str], *, environ: Mapping[str, str] | None = None) -> StoreSettings:
+    """Read only the section ``store``, for commands that use nothing but the store: faults and unreadable secrets of
+    other sections do not matter. Raises :class:`SettingsError` with every fault of this section."""
+    file = FilePath(path)
+    environ = os.environ if environ is None else environ
+    problems = Problems()
+    document = read_document(file, environ, problems, only={"version", "store"}) or Document()
+    own = {name: value for name, value in environ.items() if name.upper().partition("__")[0] == "RTGW_STORE"}
+    apply_environment(document, own, {}, problems)
+    if not problems:
+        store = _Reader(document, file.parent, {}, problems, {}).store()
+        if store is not None:
+            return store
+    raise SettingsError(problems.with_origins(document.origins))
+
+
 def _warnings(settings: Settings, service_links: Collection[str]) -> Iterator[Problem]:
     if service_links:
         names = ", ".join(service_links)
@@ -145,6 +162,12 @@ class _Reader:
         for at, message in (*contradictions(**checked), *eras):
             self._problems.add(at, message)
         return None if self._problems else Settings(**read)
+
+    def store(self) -> StoreSettings | None:
+        """Return the section ``store``, or None when there are problems."""
+        self._version()
+        store = self._validated(StoreSettings, self._values.get("store"), ("store",))
+        return None if self._problems or store is None else store.relative_to(self._folder)
 
     def _http_address(self) -> HttpSettings | None:
         """Return the http section with its address only, for checks when another of its settings has a fault."""

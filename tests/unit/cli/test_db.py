@@ -4,7 +4,7 @@ import json
 
 from gateway.storage.migrations import migrations
 
-from .store_shell import NEWEST, SETTINGS, Shell
+from .store_shell import NEWEST, RUNTIME, SETTINGS, Shell
 
 
 def files(shell: Shell) -> list[str]:
@@ -70,3 +70,31 @@ def test_faulty_settings_exit_with_78_in_every_command(bare: Shell) -> None:
         result = bare(*command)
         assert result.exit_code == 78
         assert "version: this gateway reads version 1 only" in result.stderr
+
+
+def test_commands_on_the_store_need_no_secret_of_another_section(bare: Shell) -> None:
+    """A provider's token may be readable to the gateway's service only."""
+    unreadable = SETTINGS.replace("token: t0ken", "token: 'file:/run/none'")
+    bare.file.write_text(unreadable.replace("token: other", "token: '${NOT_SET}'"))
+    assert bare("config", "check").exit_code == 78
+    assert bare("db", "upgrade").exit_code == 0
+    parked = bare.intent()
+    for command in (
+        ("db", "status"),
+        ("intents", "list"),
+        ("intents", "show", parked.id),
+        ("intents", "resolve", parked.id, "--made", RUNTIME),
+        ("intents", "decisions"),
+    ):
+        result = bare(*command)
+        assert result.exit_code == 0, result.stderr
+
+
+def test_runtime_of_a_provider_whose_settings_are_unreadable_needs_its_own_id(shell: Shell) -> None:
+    parked = shell.intent()
+    shell.file.write_text(SETTINGS.replace("token: t0ken", "token: 'file:/run/none'"))
+    result = shell("intents", "resolve", parked.id, "--made", f"main.{RUNTIME}")
+    assert result.exit_code == 2
+    assert "the settings of the provider main cannot be read here" in result.stderr
+    assert "give the provider's own id of the runtime, or leave out --config" in " ".join(result.stderr.split())
+    assert shell.store(lambda store: store.get(parked.id)) == parked

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from gateway.settings import Settings, StoreSettings, effective
+from gateway.settings import Settings, SettingsError, StoreSettings, effective, load_store_settings
 
 from .conftest import GOOD, Faults, Load
 
@@ -113,3 +113,49 @@ def test_creates_setting_out_of_bounds_is_refused(faults: Faults, setting: str, 
 def test_postgresql_without_a_key_is_refused_even_in_code() -> None:
     with pytest.raises(ValidationError, match="at least one key is required for PostgreSQL"):
         StoreSettings(url=SecretStr(POSTGRES))
+
+
+def test_store_is_read_without_the_other_sections(tmp_path: Path) -> None:
+    """Their faults do not matter, nor do secrets that only the gateway can read."""
+    file = tmp_path / "gateway.yaml"
+    file.write_text(
+        "version: 1\n"
+        "auth: {keys: {ci: {key: '${NOT_SET}'}}}\n"
+        "providers: {main: {api: none, token: 'file:missing', base_url: '${NOT_SET}'}, main: 1}\n"
+        "unknown: 1\n"
+        "store: {url: '${URL}', migrate: auto}\n"
+    )
+    environ = {"URL": "sqlite:///data/x.db", "RTGW_STORE__MIGRATE": "manual", "RTGW_PROVIDERS__MAIN__ORDER": "x"}
+    store = load_store_settings(file, environ=environ)
+    assert (store.file, store.migrate) == (tmp_path / "data" / "x.db", "manual")
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "fault"),
+    [
+        ("version: 1\nstore: {url: '${NOT_SET}'}\n", {}, "store.url: the environment variable NOT_SET is not set"),
+        ("version: 1\nstore: {url: 'file:missing'}\n", {}, "store.url: the file "),
+        ("version: 1\nstore: {urls: 1}\n", {}, "store.urls: there is no setting of this name"),
+        ("version: 1\nstore: 1\n", {}, "store: this must be a mapping of settings"),
+        ("version: 1\nstore: {}\nstore: {}\n", {}, "store: repeated in line 3; first given in line 2"),
+        ("version: 1\n", {"RTGW_STORE__NONE": "1"}, "store.none: there is no setting of this name"),
+        ("version: 2\n", {}, "version: this gateway reads version 1 only"),
+        ("store: {}\n", {}, "version: this setting is required"),
+        ("version: 1\nstore: [\n", {}, "{file}:"),
+        ("- 1\n", {}, "{file}:1: is not a mapping of settings"),
+    ],
+)
+def test_fault_of_the_store_is_reported_without_the_other_sections(
+    tmp_path: Path, text: str, environ: dict[str, str], fault: str
+) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(text)
+    with pytest.raises(SettingsError) as failed:
+        load_store_settings(file, environ=environ)
+    (problem,) = failed.value.problems
+    assert str(problem).startswith(fault.format(file=file))
+
+
+def test_missing_settings_file_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be read: No such file or directory"):
+        load_store_settings(tmp_path / "none.yaml", environ={})
