@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 
 from gateway.api.native import ROUTE as NATIVE_ROUTE
 from gateway.api.routes import V1_ROUTES
+from gateway.api.site import PROBE_ROUTES
 from gateway.app import plugins
 from gateway.domain.access import Permission
 from gateway.domain.errors import GatewayError, error_classes
@@ -179,7 +180,7 @@ def _member(body: Any, name: str) -> str:
 def _access(known: Plugins) -> Iterator[str]:
     """The permission that each call of each surface needs."""
     yield from _head("call", "scope")
-    for route in V1_ROUTES:
+    for route in (*V1_ROUTES, *(route for route in PROBE_ROUTES if route.secured)):
         yield _row(f"`{route.method} {route.path}`", _permission(route.permission))
     for plugin in known.values():
         if plugin.dialect is None:

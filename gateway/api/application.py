@@ -15,7 +15,7 @@ from gateway.api.openapi import openapi_json
 from gateway.api.pipeline import ENDPOINTS, AiohttpHandler, Endpoints
 from gateway.api.route import Route
 from gateway.api.routes import V1_ROUTES
-from gateway.api.site import PROBE_ROUTES, SITE_ROUTES, Probes, Site
+from gateway.api.site import OPEN_PROBE_ROUTES, PROBE_ROUTES, SITE_ROUTES, Probes, Site
 from gateway.domain.access import Principal
 from gateway.http.access_log import Surface
 from gateway.http.bodies import BodyReader, defer_continue
@@ -49,7 +49,8 @@ def create_api(
     """The unified API, the OpenAPI document and the documentation, to be served by ``GatewayRunner``.
 
     ``keys`` maps SHA-256 digests of keys to principals; None requires no key. ``with_admin`` False leaves the probes
-    and metrics to :func:`create_admin`. ``reads`` caches responses to reads; None asks the provider each time.
+    and metrics to :func:`create_admin`. Metrics need a key with ``admin`` unless ``http.listen`` is a loopback address.
+    ``reads`` caches responses to reads; None asks the provider each time.
     ``dialects`` are served below their prefixes, the providers of ``native`` unchanged below ``/native``.
     """
     cors = Cors(http.cors)
@@ -72,7 +73,8 @@ def create_api(
     routes.add(V1_ROUTES, Handlers(services, bodies, reads))
     routes.add(SITE_ROUTES, Site(openapi_json))
     if with_admin:
-        routes.add(PROBE_ROUTES, Probes(metrics, endpoints))
+        probes = OPEN_PROBE_ROUTES if http.address.is_loopback else PROBE_ROUTES
+        routes.add(probes, Probes(metrics, endpoints))
     routes.register(app)
     return app
 
@@ -97,7 +99,7 @@ def create_admin(
     )
     app = web.Application()
     routes = _Routes(endpoints)
-    routes.add(PROBE_ROUTES, Probes(metrics, api[ENDPOINTS]))
+    routes.add(OPEN_PROBE_ROUTES, Probes(metrics, api[ENDPOINTS]))
     routes.register(app)
     return app
 

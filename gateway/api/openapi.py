@@ -23,6 +23,7 @@ from gateway.domain.errors import (
     Unauthenticated,
     UriTooLong,
 )
+from gateway.http.access_log import Surface
 from gateway.http.problems import CONTENT_TYPE, STATUS
 
 ROUTES: Final = (*V1_ROUTES, *PROBE_ROUTES, *SITE_ROUTES)
@@ -146,7 +147,7 @@ def _operation(route: Route, *, alias: bool) -> dict[str, Any]:
         "operationId": route.operation_id + ("Alias" if alias else ""),
         "summary": route.summary,
         "tags": [route.tag],
-        "security": [{"bearer": []}, {"apiKey": []}] if route.secured else [],
+        "security": _security(route),
         "responses": _responses(route),
     }
     if route.description:
@@ -157,6 +158,13 @@ def _operation(route: Route, *, alias: bool) -> dict[str, Any]:
     if route.bodies:
         operation["requestBody"] = _request_body(route)
     return operation
+
+
+def _security(route: Route) -> list[dict[str, list[str]]]:
+    """The alternatives; an empty one where some listeners need no key."""
+    if not route.secured:
+        return []
+    return [*([{}] if route.surface is Surface.SITE else []), {"bearer": []}, {"apiKey": []}]
 
 
 def _path_parameters(route: Route) -> Iterator[dict[str, Any]]:

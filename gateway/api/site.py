@@ -1,16 +1,18 @@
-"""The routes that need no key: probes, metrics, the OpenAPI document and the documentation."""
+"""The probes, the metrics, the OpenAPI document and the documentation. Only the metrics may need a key."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from aiohttp import hdrs, web
 
 from gateway.api.docs_site import DocsSite, Document
-from gateway.api.documented_errors import Errors
+from gateway.api.documented_errors import ANY_CALL, Errors
 from gateway.api.pipeline import Endpoints
 from gateway.api.responses import json_response, raw_json_response
 from gateway.api.route import Route, Success
-from gateway.domain.errors import NotFound, Overloaded, StoreUnavailable
+from gateway.domain.access import Permission
+from gateway.domain.errors import NotFound, Overloaded, PermissionDenied, StoreUnavailable
 from gateway.http.access_log import Surface
 from gateway.ports.context import RequestContext
 from gateway.telemetry.metrics import Metrics
@@ -85,19 +87,20 @@ def _route(
     *,
     aliases: tuple[str, ...] = (),
     errors: Errors = (),
+    permission: Permission | None = None,
 ) -> Route:
     return Route(
         method="GET",
         path=path,
         operation_id=operation_id,
-        permission=None,
+        permission=permission,
         summary=summary,
         handler=handler,
         successes={200: Success(summary, media_type=media_type)},
         aliases=aliases,
         errors=errors,
         surface=Surface.SITE,
-        secured=False,
+        secured=permission is not None,
         tag="site",
     )
 
@@ -107,8 +110,18 @@ PROBE_ROUTES: Final = (
     _route(
         "/readyz", "getReadiness", "The gateway accepts requests", Probes.ready, errors=(Overloaded, StoreUnavailable)
     ),
-    _route("/metrics", "getMetrics", "Metrics in the Prometheus text format", Probes.metrics, "text/plain"),
+    _route(
+        "/metrics",
+        "getMetrics",
+        "Metrics in the Prometheus text format; no key is needed at a loopback address or at admin.listen",
+        Probes.metrics,
+        "text/plain",
+        errors=(*ANY_CALL, PermissionDenied),
+        permission=Permission.ADMIN,
+    ),
 )
+OPEN_PROBE_ROUTES: Final = tuple(replace(route, permission=None, secured=False) for route in PROBE_ROUTES)
+"""Those of a listener that only operators reach: a loopback address, or ``admin.listen``."""
 
 SITE_ROUTES: Final = (
     _route("/openapi.json", "getOpenapi", "This document", Site.openapi),

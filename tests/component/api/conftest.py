@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -141,10 +141,14 @@ class Served:
 Serve = Callable[..., Any]
 
 
+def digest(key: str) -> bytes:
+    return sha256(key.encode()).digest()
+
+
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
     """``await serve(lifecycle=..., http=...)``: use cases over no provider, some of them replaced; ``native`` are the
-    providers of the pass-through."""
+    providers of the pass-through, ``others`` more principals by key."""
     async with AsyncExitStack() as stack:
 
         @asynccontextmanager
@@ -152,19 +156,21 @@ async def serve() -> AsyncIterator[Serve]:
             *,
             http: HttpSettings = HTTP,
             keys: bool = True,
+            others: Mapping[str, Principal] | None = None,
             shutdown_timeout: float = 1,
             native: Iterable[ProviderSettings] = (),
             **services: Any,
         ) -> AsyncIterator[Served]:
             clock, log, metrics = SystemClock(), RecordingLogger(), Metrics()
             logger = make_logger("debug", stream=log)
+            known = {KEY: Principal("shop"), **(others or {})}
             passed = {p.name: PassThrough(p, metrics=metrics, logger=logger, clock=clock) for p in native}
             app = create_api(
                 replace(services_of(Fleet([], clock)), **services),
                 metrics=metrics,
                 logger=logger,
                 clock=clock,
-                keys={sha256(KEY.encode()).digest(): Principal("shop")} if keys else None,
+                keys={digest(key): one for key, one in known.items()} if keys else None,
                 http=http,
                 native=passed,
             )

@@ -73,8 +73,10 @@ def test_every_path_parameter_is_declared() -> None:
 
 def test_an_operation_that_needs_a_key_declares_security_and_401() -> None:
     for _, path, operation in operations():
-        assert bool(operation["security"]) is path.startswith("/v1/")
-        assert ("401" in operation["responses"]) is path.startswith("/v1/")
+        needs_key = path.startswith("/v1/") or path == "/metrics"
+        assert bool(operation["security"]) is needs_key
+        assert ({} in operation["security"]) is (path == "/metrics"), "only some listeners need a key for metrics"
+        assert ("401" in operation["responses"]) is needs_key
 
 
 @pytest.mark.parametrize("cls", list(error_classes()), ids=lambda cls: cls.code)
