@@ -13,7 +13,7 @@ CLIENT_STAMPS := $(foreach name,$(CLIENTS),.venv-clients/$(name)/.made-$(shell c
 # The first line of a client's list is the client itself; the other lines are the dependencies that the tests need.
 LOCK_CLIENT := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --quiet --upgrade
 
-.PHONY: help run test faults answers differential check bench format docs new-adapter lock build clean
+.PHONY: help run test faults answers differential check bench memory format docs new-adapter lock build clean
 
 help: ## Show this list of commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -46,6 +46,9 @@ check: $(DEV_STAMP) ## Check lint, formatting, types and import rules
 
 bench: $(DEV_STAMP) ## Measure the gateway in comparison with a bare pass-through (ARGS="--only get")
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+memory: $(DEV_STAMP) ## Measure the gateway's memory over many mixed requests (N=200000)
+	@$(BIN)/python -m benchmarks.memory --requests $(or $(N),200000) $(ARGS)
 
 format: $(DEV_STAMP) ## Format the code, and apply the linter's automatic fixes
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .

@@ -3,7 +3,8 @@
 
 ``upstream`` returns fixed bytes at once, so that only the server in front of it is measured. ``passthrough`` is a bare
 aiohttp proxy of the same body. ``gateway`` is the gateway with keys, metrics and its access log (to /dev/null), without
-its read cache, which ``caching`` has; ``quiet`` logs errors only. ``bare`` returns the first response of its upstream
+its read cache, which ``caching`` has; ``quiet`` logs errors only; ``configured`` is one whose
+settings are in the file UPSTREAM. ``bare`` returns the first response of its upstream
 for each path, and does nothing else. ``sick`` is a failing provider; the first segment of its path selects the failure.
 OTHER is the base URL of a second provider. All have the same event loop, garbage collection settings and timeouts. Each
 prints its address when it serves.
@@ -22,7 +23,15 @@ from aiohttp import web
 from gateway.app import create_app, provider_models, serving
 from gateway.app.serving import tune_gc
 from gateway.ports.provider_settings import ProviderSettings
-from gateway.settings import AuthSettings, CacheSettings, GatewayKey, HttpSettings, Settings, StoreSettings
+from gateway.settings import (
+    AuthSettings,
+    CacheSettings,
+    GatewayKey,
+    HttpSettings,
+    Settings,
+    StoreSettings,
+    load_settings,
+)
 from gateway.telemetry.logs import make_logger
 
 KEY = "benchmark-key-0123456789"
@@ -191,8 +200,11 @@ def gateway_settings(target: str, store: Path, *, caching: bool = False, other: 
 
 
 async def _serve(name: str, target: str, store: str, other: str) -> None:
-    if name in {"gateway", "caching", "quiet"}:
-        settings = gateway_settings(target, Path(store), caching=name == "caching", other=other)
+    if name in {"gateway", "caching", "quiet", "configured"}:
+        if name == "configured":
+            settings = load_settings(Path(target), provider_models=provider_models(), environ={}).settings
+        else:
+            settings = gateway_settings(target, Path(store), caching=name == "caching", other=other)
         with open("/dev/null", "w") as nowhere:  # noqa: PTH123, ASYNC230 (opened once, before serving)
             app = create_app(settings, logger=make_logger("error" if name == "quiet" else "info", "json", nowhere))
             async with serving(settings, app) as addresses:

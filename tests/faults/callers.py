@@ -13,8 +13,9 @@ import aiohttp
 
 from tests.faults.replicas import KEY, Replica
 
-PATIENCE: Final = 60.0
-"""Seconds within which a create has to receive its final response; far more than any create takes."""
+PATIENCE: Final = 240.0
+"""Seconds within which a create has to receive its final response. A busy machine takes 20 s to start a gateway again,
+and a create may wait for several starts."""
 
 _LONGEST_PAUSE: Final = 1.0
 _PAUSE: Final = 0.1
@@ -89,6 +90,8 @@ class Caller:
         """Return the final response to a create. The first attempt is made within ``first_try``.
 
         Raises ``AssertionError`` if there is no final response within ``PATIENCE``."""
+        outcomes: Counter[str] = Counter()
+        last: Response | str = "nothing"
         try:
             async with asyncio.timeout(PATIENCE):
                 async with first_try:
@@ -96,11 +99,12 @@ class Caller:
                 for number in itertools.count(create.number + 1):
                     if isinstance(last, Response) and last.is_final:
                         return last
+                    outcomes[_described(last)] += 1
                     await asyncio.sleep(_pause_after(last))
                     last = await self._try(create, number)
         except TimeoutError:
             pass
-        raise AssertionError(f"{create} has no final response; the last was {last}")
+        raise AssertionError(f"{create} has no final response but {dict(outcomes)}; the last was {last}")
 
     async def _try(self, create: Create, number: int) -> Response | str:
         """One attempt at the next gateway: the response, or the reason why it did not arrive."""
@@ -112,8 +116,12 @@ class Caller:
         except aiohttp.ClientError as exc:  # the gateway was killed, maybe in the middle of a response
             self.tries[type(exc).__name__] += 1
             return type(exc).__name__
-        self.tries[f"{response.status} {response.code or 'created'}"] += 1
+        self.tries[_described(response)] += 1
         return response
+
+
+def _described(last: Response | str) -> str:
+    return last if isinstance(last, str) else f"{last.status} {last.code or 'created'}"
 
 
 def _pause_after(last: Response | str) -> float:

@@ -124,5 +124,7 @@ async def _settled(store: SqlStore) -> None:
         return not await store.list(unsettled)
 
     await eventually(is_settled, "no intent is open or unknown")
-    assert not await store.list(IntentQuery(states=frozenset({IntentState.PARKED})))
-    assert not await store.list(IntentQuery(surplus_only=True))
+    parked = await store.list(IntentQuery(states=frozenset({IntentState.PARKED})))
+    assert not parked, "\n".join(map(repr, parked))
+    surplus = await store.list(IntentQuery(surplus_only=True))
+    assert not surplus, "\n".join(map(repr, surplus))
