@@ -1,6 +1,6 @@
 """Lists: the query, one provider's page, and the page that the caller receives."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -9,19 +9,25 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from gateway.domain.errors import InvalidRequest, pointer
+from gateway.domain.ownership import outward
 from gateway.domain.runtime import Model, Runtime
 from gateway.domain.values import State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListFilter:
-    """The filter of a list. An empty filter accepts everything."""
+    """The filter of a list. An empty filter accepts everything.
+
+    ``name`` is without an owner's suffix; ``native_name`` is the only name at the provider that can match it, None if
+    several can. ``visible``: which runtimes the caller may see; None means all."""
 
     kinds: frozenset[str] = frozenset()
     states: frozenset[State] = frozenset()
     name: str | None = None
+    native_name: str | None = None
     project: str | None = None  # key or UUID of a project
     owned_by_me: bool = False
+    visible: Callable[[Runtime], bool] | None = None
 
     def accepts(self, runtime: Runtime) -> bool:
         """Whether a runtime belongs to the list. ``owned_by_me`` excludes only what is reported as not owned."""
@@ -29,15 +35,16 @@ class ListFilter:
             return False
         if self.states and runtime.state not in self.states:
             return False
-        if self.name is not None and runtime.name != self.name:
+        if self.name is not None and outward(runtime.name) != self.name:
             return False
         durable = runtime.durable
         if self.owned_by_me and durable is not None and durable.owned_by_me is False:
             return False
         if self.project is not None:
             project = durable.project if durable else None
-            return project is not None and self.project in {project.id, project.key}
-        return True
+            if project is None or self.project not in {project.id, project.key}:
+                return False
+        return self.visible is None or self.visible(runtime)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

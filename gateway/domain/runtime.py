@@ -150,7 +150,8 @@ class CreateAttempt(Model, frozen=True, kw_only=True):
 
 
 class Runtime(Model, frozen=True, kw_only=True):
-    """The resource. ``etag`` is set in responses with one runtime, not in the items of a list.
+    """The resource. ``owner`` is the principal or group that created it, where that is known. ``etag`` is set in
+    responses with one runtime, not in the items of a list.
 
     ``adopted``: the response to the create was lost, and this is the only runtime of the name that appeared since.
     ``attempts``: the providers to which the create was sent before this one.
@@ -162,6 +163,7 @@ class Runtime(Model, frozen=True, kw_only=True):
     provider: str
     scope: str
     provider_id: str
+    owner: str | None = None
     name: str | None = None
     display_name: str | None = None
     description: str | None = None

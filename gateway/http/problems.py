@@ -9,6 +9,7 @@ from aiohttp import web
 
 from gateway.domain import errors
 from gateway.domain.errors import FieldError, GatewayError, MethodNotAllowed, Unauthenticated
+from gateway.domain.ownership import without_suffixes
 from gateway.domain.values import is_uuid
 from gateway.http.request_ids import new_uuid
 
@@ -82,7 +83,7 @@ def problem_document(error: GatewayError, request_id: str) -> dict[str, Any]:
         document |= {
             "provider_status": error.failure.status,
             "provider_code": error.failure.code,
-            "provider_detail": error.failure.detail,
+            "provider_detail": error.failure.detail and without_suffixes(error.failure.detail),
             "provider_request_id": _readable(error.failure.request_id),
         }
     document["retryable"] = error.retryable.value

@@ -31,7 +31,7 @@ class CapabilityService:
         all methods here do."""
         provider, adapter, ref = self._resolve(runtime_id, ctx)
         async with self._fleet.call_scope(provider, Operation.LIST_CAPABILITIES, ctx) as call:
-            await require_visible(provider, ref, ctx, call)
+            await require_visible(self._fleet.owners, provider, ref, ctx, call)
             return CapabilityBindings(items=list(await adapter.list_capabilities(ref, call)))
 
     async def install(self, runtime_id: str, request: InstallCapability, ctx: RequestContext) -> CapabilityBinding:
@@ -46,7 +46,7 @@ class CapabilityService:
                 async with self._fleet.call_scope(
                     provider, Operation.INSTALL_CAPABILITY, ctx, runtime=ref, at_most=left
                 ) as call:
-                    await require_visible(provider, ref, ctx, call)
+                    await require_visible(self._fleet.owners, provider, ref, ctx, call)
                     return await adapter.install_capability(ref, request, call)
             except GatewayError as error:
                 # An install that was sent twice, here or by the retry policy, is refused because of the first one.
@@ -70,7 +70,7 @@ class CapabilityService:
         provider, adapter, ref = self._resolve(runtime_id, ctx)
         try:
             async with self._fleet.call_scope(provider, Operation.UPDATE_CAPABILITY, ctx, runtime=ref) as call:
-                await require_visible(provider, ref, ctx, call)
+                await require_visible(self._fleet.owners, provider, ref, ctx, call)
                 return await adapter.update_capability(ref, binding_id, request, call)
         except GatewayError as error:
             if not is_ambiguous(error):
@@ -85,7 +85,7 @@ class CapabilityService:
         provider, adapter, ref = self._resolve(runtime_id, ctx)
         try:
             async with self._fleet.call_scope(provider, Operation.REMOVE_CAPABILITY, ctx, runtime=ref) as call:
-                await require_visible(provider, ref, ctx, call)
+                await require_visible(self._fleet.owners, provider, ref, ctx, call)
                 await adapter.remove_capability(ref, binding_id, call)
         except NotFound:
             if not earlier_attempt_ambiguous(call.attempts, Operation.REMOVE_CAPABILITY):
@@ -101,7 +101,7 @@ class CapabilityService:
         """What the enabled bindings resolve to."""
         provider, adapter, ref = self._resolve(runtime_id, ctx)
         async with self._fleet.call_scope(provider, Operation.RESOLVE_CAPABILITIES, ctx) as call:
-            await require_visible(provider, ref, ctx, call)
+            await require_visible(self._fleet.owners, provider, ref, ctx, call)
             return await adapter.resolved_capabilities(ref, call)
 
     def _resolve(self, runtime_id: str, ctx: RequestContext) -> tuple[Provider, SupportsCapabilityBindings, RuntimeRef]:

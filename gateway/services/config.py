@@ -49,7 +49,7 @@ class ConfigService:
         """The complete config and its entity tag. Raises :class:`UnsupportedFeature` if the provider has no config."""
         provider, adapter, ref = self._resolve(runtime_id, ctx)
         async with self._fleet.call_scope(provider, Operation.GET_CONFIG, ctx) as call:
-            await require_visible(provider, ref, ctx, call)
+            await require_visible(self._fleet.owners, provider, ref, ctx, call)
             document = await adapter.get_config(ref, call)
         return document, etag_of(document)
 
@@ -88,7 +88,7 @@ class ConfigService:
             async with self._fleet.call_scope(
                 provider, Operation.REPLACE_CONFIG, ctx, request.secret_values(), runtime=ref
             ) as call:
-                await require_visible(provider, ref, ctx, call)
+                await require_visible(self._fleet.owners, provider, ref, ctx, call)
                 if if_match is not None:
                     current = await adapter.get_config(ref, call)
                     if if_match.strip() != "*" and etag_of(current) not in _tags(if_match):

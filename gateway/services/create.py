@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -11,10 +12,12 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.features import CreateFeature
 from gateway.domain.lifecycle import TRANSITIONS, Verb
 from gateway.domain.operations import Operation
+from gateway.domain.ownership import suffix_in
 from gateway.domain.requests import CreateDurable, CreateRequest, StartRequest
 from gateway.domain.runtime import FieldWarning, Runtime
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import Created, Deduplication, SupportsStart
+from gateway.services.access.visibility import refuse_outside_body
 from gateway.services.fleet import Fleet
 from gateway.services.intents import CreateCommand, CreateResult, IntentService, document_of
 from gateway.services.provider_choice import Router, Target
@@ -45,8 +48,7 @@ class CreateService:
         """
         document = document_of(request)
         named = request.sent("name")
-        if not named:
-            request = request.model_copy(update={"name": _generated_name(request, ctx, key)})
+        request = self._owned(request, request.name if named else _generated_name(request, ctx, key), ctx)
 
         async def choose() -> list[Target]:
             return await self._router.choose(request, ctx, name_may_exist=named)
@@ -54,7 +56,7 @@ class CreateService:
         async def finish(target: Target, made: Created) -> Created:
             return await self._finished(target, request, made, ctx)
 
-        return await self._intents.ensure(
+        result = await self._intents.ensure(
             CreateCommand(
                 request=request,
                 document=document,
@@ -69,6 +71,8 @@ class CreateService:
             ),
             ctx,
         )
+        runtime = self._fleet.owners.shown(result.created.runtime)
+        return replace(result, created=replace(result.created, runtime=runtime))
 
     async def create_at(self, target: Target, request: CreateRequest, ctx: RequestContext, key: str | None) -> Created:
         """Create a runtime at a given target, for a dialect. ``key`` is the caller's own idempotency key, if any.
@@ -77,6 +81,9 @@ class CreateService:
         as :meth:`create`.
         """
         adapter = target.provider.adapter
+        document = document_of(request)
+        request = self._owned(request, request.name, ctx)
+        refuse_outside_body(request, ctx.principal)
         adapter.check_create(request)
 
         async def choose() -> list[Target]:
@@ -88,7 +95,7 @@ class CreateService:
         result = await self._intents.ensure(
             CreateCommand(
                 request=request,
-                document={**document_of(request), "scope": target.scope, "provider": target.provider.name},
+                document={**document, "scope": target.scope, "provider": target.provider.name},
                 key=key,
                 operation=_OF_DIALECTS.format(api=adapter.api),
                 judged=adapter.deduplication is Deduplication.NONE,
@@ -104,6 +111,13 @@ class CreateService:
     async def drain(self) -> None:
         """Cancel the creates that are in progress. They are settled later."""
         await self._intents.drain()
+
+    def _owned(self, request: CreateRequest, name: str, ctx: RequestContext) -> CreateRequest:
+        """The request with the name that the runtime gets at the provider."""
+        named: CreateRequest = request.model_copy(
+            update={"name": self._fleet.owners.name_at_provider(name, ctx.principal)}
+        )
+        return named
 
     def _starts(self, request: CreateRequest) -> bool:
         """Whether a separate start may follow the create: some provider of the kind does not launch on create."""
@@ -130,7 +144,8 @@ class CreateService:
                 warnings.append(
                     FieldWarning(pointer="#/start", detail="The runtime existed already and was not started.")
                 )
-        spec = spec_of(request, runtime) if made.created and self._shows_what_was_sent else None
+        owner = ctx.principal.name if suffix_in(runtime.name) is None else None
+        spec = spec_of(request, runtime, owner) if made.created and self._shows_what_was_sent else None
         if spec is not None:
             runtime = filled(runtime, spec)
         runtime = msgspec.structs.replace(

@@ -74,7 +74,7 @@ class LifecycleService:
         provider, ref = resolved
         self._specs.prefetch(provider.adapter, ref)
         async with self._fleet.call_scope(provider, Operation.GET, ctx) as call:
-            return self._specs.fill(provider.adapter, await read_visible(provider, ref, ctx, call))
+            return self._shown(provider, await self._read(provider, ref, ctx, call))
 
     async def start(self, runtime_id: str, options: StartRequest, ctx: RequestContext) -> Runtime:
         """Start the compute of a runtime. If it has compute already, the options have no effect, and warnings say
@@ -140,7 +140,7 @@ class LifecycleService:
         before: Runtime | None = None
         try:
             async with self._fleet.call_scope(provider, Operation.KEEPALIVE, ctx, runtime=ref) as call:
-                before = await read_visible(provider, ref, ctx, call)
+                before = await self._read(provider, ref, ctx, call)
                 _refuse_unless_possible(before, Verb.KEEPALIVE)
                 return await adapter.keepalive(ref, options.extend_seconds, call)
         except GatewayError as error:
@@ -157,7 +157,7 @@ class LifecycleService:
         adapter: SupportsDelete = provider.require(Feature.DELETE, "delete")
         try:
             async with self._fleet.call_scope(provider, Operation.DELETE, ctx, runtime=ref) as call:
-                await require_visible(provider, ref, ctx, call)
+                await require_visible(self._fleet.owners, provider, ref, ctx, call)
                 await adapter.delete(ref, call)
         except NotFound:
             if not earlier_attempt_ambiguous(call.attempts, Operation.DELETE):
@@ -177,7 +177,7 @@ class LifecycleService:
         provider, ref = self._fleet.resolve(runtime_id, ctx)
         adapter: SupportsConnections = provider.require(Feature.CONNECTIONS, "connections")
         async with self._fleet.call_scope(provider, Operation.CONNECT, ctx, runtime=ref) as call:
-            _refuse_unless_possible(await read_visible(provider, ref, ctx, call), Verb.CONNECT)
+            _refuse_unless_possible(await self._read(provider, ref, ctx, call), Verb.CONNECT)
             found = list(await adapter.connections(ref, call))
         if not found:
             raise StateConflict("The runtime runs, but has no connections yet.", provider=provider.name)
@@ -210,7 +210,7 @@ class LifecycleService:
             try:
                 async with self._fleet.call_scope(provider, operation, ctx, runtime=ref) as call:
                     await held.enter_async_context(self._alone(provider, ref, verb, call))
-                    current = await read_visible(provider, ref, ctx, call)
+                    current = await self._read(provider, ref, ctx, call)
                     if current.state in TRANSITIONS[verb].satisfied_by:
                         return self._result(provider, current, changed=False)
                     _refuse_unless_possible(current, verb)
@@ -248,12 +248,23 @@ class LifecycleService:
             yield
 
     def _result(self, provider: Provider, runtime: Runtime, *, changed: bool) -> Runtime:
-        return msgspec.structs.replace(self._specs.fill(provider.adapter, runtime), changed=changed)
+        return msgspec.structs.replace(self._shown(provider, runtime), changed=changed)
+
+    async def _read(self, provider: Provider, ref: RuntimeRef, ctx: RequestContext, call: Call) -> Runtime:
+        return await read_visible(self._fleet.owners, provider, ref, ctx, call)
+
+    def _shown(self, provider: Provider, runtime: Runtime) -> Runtime:
+        """A runtime as the caller sees it."""
+        return self._fleet.owners.shown(self._specs.fill(provider.adapter, runtime))
 
     def _check_precondition(self, precondition: Precondition | None, provider: Provider, runtime: Runtime) -> None:
         """Raise :class:`PreconditionFailed` unless the runtime meets the precondition, either as the provider reports
         it or with the stored spec: another process may have served it to the caller without the spec."""
-        if precondition is None or precondition(runtime) or precondition(self._specs.fill(provider.adapter, runtime)):
+        if (
+            precondition is None
+            or precondition(self._fleet.owners.shown(runtime))
+            or precondition(self._shown(provider, runtime))
+        ):
             return
         detail = "The runtime has changed since it was read; nothing was done to it."
         error = FieldError(detail, "does_not_match", header="If-Match")

@@ -32,6 +32,7 @@ _FAILURES_UNTIL_DONE: Final = 2
 _CHECK_BYTES: Final = 8
 _MAX_CURSOR: Final = 6000
 _MAX_WARNINGS: Final = 100
+_OWNED_ROWS: Final = 100  # asked of a provider for a page of a caller that sees only a part of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +132,7 @@ class ListService:
         (with ``incomplete`` in its ``extra``), or :class:`InvalidRequest` if only a scope is missing.
         """
         progress = _decode(query)
-        asked_for, query = query, narrowed(query, ctx.principal)
+        asked_for, query = query, narrowed(query, ctx.principal, self._fleet.owners)
         participants = self._participants(query, ctx)
         first_page = query.cursor is None
         unfinished = [p for p in participants if not progress.setdefault(p.key, Progress()).done]
@@ -200,12 +201,19 @@ class ListService:
     ) -> ProviderPage | GatewayError:
         if participant.refusal is not None:
             return participant.refusal
+        owned = ctx.principal.own_only
+        limit = max(limit, _OWNED_ROWS) if owned else limit
         asked = ProviderQuery(scope=participant.scope, filter=query.filter, limit=limit, cursor=cursor)
         try:
             async with self._fleet.call_scope(participant.provider, Operation.LIST, ctx) as call:
+                fill_until = (self._fleet.clock.monotonic() + call.deadline) / 2
                 page = await participant.provider.adapter.list(asked, call)
+                while owned and not page.items and page.next_cursor and self._fleet.clock.monotonic() < fill_until:
+                    page = await participant.provider.adapter.list(replace(asked, cursor=page.next_cursor), call)
             items = self._specs.fill_all(participant.provider.adapter, page.items)
-            return replace(page, items=items)
+            # Rows that cannot be read are left out in silence where they may be another owner's.
+            unreadable = () if ctx.principal.own_only else page.unreadable
+            return replace(page, items=list(map(self._fleet.owners.shown, items)), unreadable=unreadable)
         except GatewayError as error:
             return error
         except Exception as exc:  # noqa: BLE001 (a bug in one adapter must not hide the runtimes of the others)

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.domain.ownership import suffix_in
 from gateway.domain.requests import CreateBrowser, CreateDurable, CreateRequest, EphemeralLaunch, ProfileLaunch
 from gateway.domain.runtime import ConfigDocument, Launch, Proxy, Runtime
 from gateway.ports.redaction import without_secrets
@@ -11,15 +12,17 @@ from gateway.ports.redaction import without_secrets
 
 class Spec(msgspec.Struct, frozen=True, omit_defaults=True):
     """The sent values that may be shown. ``config_digest`` is the digest of the config that contains the labels: if the
-    runtime has another digest, the labels are outdated."""
+    runtime has another digest, the labels are outdated. ``owner`` is that of the runtime, where its name has no suffix
+    that shows it."""
 
     labels: dict[str, str] | None = None
     config_digest: str | None = None
     driver: str | None = None
     launch: Launch | None = None
+    owner: str | None = None
 
 
-def spec_of(request: CreateRequest, runtime: Runtime | None = None) -> Spec | None:
+def spec_of(request: CreateRequest, runtime: Runtime | None = None, owner: str | None = None) -> Spec | None:
     """The spec of a create, without passwords, tokens and the config; None if there is nothing to store. ``runtime`` is
     the runtime in the response."""
     durable = runtime.durable if runtime is not None else None
@@ -30,9 +33,9 @@ def spec_of(request: CreateRequest, runtime: Runtime | None = None) -> Spec | No
     if isinstance(request, CreateBrowser):
         driver = request.driver if request.sent("driver") else None
         launch = _launch(request.launch) if request.sent("launch") else None
-    if not labels and driver is None and launch is None:
+    if not labels and driver is None and launch is None and owner is None:
         return None
-    return Spec(labels or None, durable.config_digest if durable else None, driver, launch)
+    return Spec(labels or None, durable.config_digest if durable else None, driver, launch, owner)
 
 
 def _launch(sent: ProfileLaunch | EphemeralLaunch) -> Launch:
@@ -56,6 +59,8 @@ def filled(runtime: Runtime, spec: Spec) -> Runtime:
     changes: dict[str, Any] = {}
     if runtime.labels is None and spec.labels is not None and not is_outdated(runtime, spec):
         changes["labels"] = spec.labels
+    if runtime.owner is None and spec.owner is not None:
+        changes["owner"] = spec.owner
     browser = runtime.browser
     if browser is not None:
         driver, launch = browser.driver or spec.driver, _merged(browser.launch, spec.launch)
@@ -84,7 +89,9 @@ def is_outdated(runtime: Runtime, spec: Spec) -> bool:
 
 
 def leaves_out(runtime: Runtime) -> bool:
-    """Whether the provider does not report a value that a create may have sent."""
+    """Whether the provider does not report a value that a create may have sent, or the owner is not known yet."""
+    if runtime.owner is None and suffix_in(runtime.name) is None:
+        return True
     browser = runtime.browser
     if runtime.labels is None or browser is None:
         return runtime.labels is None

@@ -9,22 +9,21 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 from cachetools import LRUCache
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.ids import RuntimeRef
-from gateway.domain.intents import namespace_of
 from gateway.domain.requests import CreateRequest
 from gateway.domain.runtime import ConfigDocument, Runtime
 from gateway.ports.clock import Clock
 from gateway.ports.provider import ProviderAdapter
-from gateway.ports.sealing import Cell, Sealer, Unreadable
+from gateway.ports.sealing import Sealer, Unreadable
 from gateway.ports.store import Store
 from gateway.services.sent_spec import Spec, filled, is_outdated, labels_of, leaves_out, spec_of
+from gateway.services.spec_keys import SpecKey, key_of, namespace_at
 
 MEMORY_BYTES: Final = 4 * 1024 * 1024
 """The approximate size of the memory cache in bytes. The least recently used specs are evicted first."""
@@ -63,24 +62,6 @@ class Trouble(StrEnum):
     TOO_MANY = "too_many"  # more than MAX_WAITING wait
 
 
-class _Key(NamedTuple):
-    namespace: str
-    runtime_id: str
-
-    @property
-    def cell(self) -> Cell:
-        return Cell("specs", msgspec.json.encode(self).decode(), "sealed")
-
-
-@lru_cache(maxsize=1024)
-def _namespace(api: str, address: str, scope: str) -> str:
-    return namespace_of(api, address, "", scope)
-
-
-def _key(adapter: ProviderAdapter[Any], scope: str, runtime_id: str) -> _Key:
-    return _Key(_namespace(adapter.api, adapter.settings.address, scope), runtime_id)
-
-
 @dataclass(frozen=True, slots=True)
 class _Entry:
     """A spec in memory. ``since`` is when it was loaded, by the monotonic clock; ``size`` is in bytes."""
@@ -106,27 +87,33 @@ class SpecKeeper:
         self._sealer = sealer
         self._clock = clock
         self._on_trouble = on_trouble
-        self._memory: LRUCache[_Key, _Entry] = LRUCache(MEMORY_BYTES, getsizeof=lambda held: held.size)
+        self._memory: LRUCache[SpecKey, _Entry] = LRUCache(MEMORY_BYTES, getsizeof=lambda held: held.size)
         self._absent: dict[tuple[str, str], float] = {}  # not in the store; until when that is assumed
-        self._to_load: dict[_Key, None] = {}
-        self._unwritten: dict[_Key, Spec | None] = {}  # None: to be deleted
+        self._to_load: dict[SpecKey, None] = {}
+        self._unwritten: dict[SpecKey, Spec | None] = {}  # None: to be deleted
+        self._owner_unknown: set[SpecKey] = set()  # of the unwritten ones
         self._paused_until = 0.0
         self._writing = False
         self._task: asyncio.Task[None] | None = None
 
-    def keeps(self, request: CreateRequest) -> bool:
+    def keeps(self, request: CreateRequest, owner: str | None) -> bool:
         """Whether :meth:`remember` stores anything of this create."""
-        return self._store is not None and spec_of(request) is not None
+        return self._store is not None and spec_of(request, owner=owner) is not None
 
     async def remember(
-        self, adapter: ProviderAdapter[Any], scope: str, runtime: Runtime, request: CreateRequest
+        self,
+        adapter: ProviderAdapter[Any],
+        scope: str,
+        runtime: Runtime,
+        request: CreateRequest,
+        owner: str | None = None,
     ) -> None:
-        """Store the spec of a create that made a runtime. On return it is written, or waits in memory to be written if
-        the store is unavailable."""
-        spec = None if self._store is None else spec_of(request, runtime)
+        """Store the spec of a create that made a runtime, with its ``owner`` where no suffix of its name shows it. On
+        return it is written, or waits in memory to be written if the store is unavailable."""
+        spec = None if self._store is None else spec_of(request, runtime, owner)
         if spec is None:
             return
-        key = _key(adapter, scope, runtime.provider_id)
+        key = key_of(adapter, scope, runtime.provider_id)
         if self._hold(key, spec):
             self._unwritten.pop(key, None)
             await self._write(key, spec)
@@ -136,21 +123,25 @@ class SpecKeeper:
         labels = labels_of(document)
         if self._store is None or labels is None or document.config_digest is None:
             return
-        key, spec = _key(adapter, ref.scope, ref.provider_id), Spec(labels, document.config_digest)
+        key = key_of(adapter, ref.scope, ref.provider_id)
+        held = self._memory.get(key)
+        spec = Spec(labels, document.config_digest, owner=None if held is None else held.spec.owner)
         if self._hold(key, spec):
+            if held is None:
+                self._owner_unknown.add(key)
             self._write_later(key, spec)
 
     def forget(self, adapter: ProviderAdapter[Any], ref: RuntimeRef) -> None:
         """Delete the spec of a runtime that was deleted. The store is updated in the background."""
         if self._store is not None:
-            key = _key(adapter, ref.scope, ref.provider_id)
+            key = key_of(adapter, ref.scope, ref.provider_id)
             self._hold(key, None)
             self._write_later(key, None)
 
     def prefetch(self, adapter: ProviderAdapter[Any], ref: RuntimeRef) -> None:
         """Start to load the spec of a runtime that is about to be read, unless it is in memory. Does not wait."""
         if self._store is not None:
-            key = _key(adapter, ref.scope, ref.provider_id)
+            key = key_of(adapter, ref.scope, ref.provider_id)
             if not self._is_known(key):
                 self._request_load((key,))
             elif self._unwritten:
@@ -160,7 +151,7 @@ class SpecKeeper:
         """The runtime, with values that its provider does not report if the spec is in memory. No I/O."""
         if self._store is None or not leaves_out(runtime):
             return runtime
-        held = self._memory.get(_key(adapter, runtime.scope, runtime.provider_id))
+        held = self._memory.get(key_of(adapter, runtime.scope, runtime.provider_id))
         return runtime if held is None else filled(runtime, held.spec)
 
     def fill_all(self, adapter: ProviderAdapter[Any], rows: Sequence[Runtime]) -> Sequence[Runtime]:
@@ -172,10 +163,10 @@ class SpecKeeper:
         for index, row in enumerate(shown):
             if row.scope != scope:
                 scope = row.scope
-                namespace = _namespace(adapter.api, adapter.settings.address, scope)
+                namespace = namespace_at(adapter.api, adapter.settings.address, scope)
             if absent.get((namespace, row.provider_id), 0.0) > now or not leaves_out(row):  # most items of most lists
                 continue
-            key = _key(adapter, row.scope, row.provider_id)
+            key = key_of(adapter, row.scope, row.provider_id)
             held = self._memory.get(key)
             if held is not None:
                 row = shown[index] = filled(row, held.spec)  # noqa: PLW2901 (the same item, filled)
@@ -192,7 +183,7 @@ class SpecKeeper:
         this waits until the store has responded or failed."""
         if self._store is None or not leaves_out(runtime):
             return runtime
-        key = _key(adapter, runtime.scope, runtime.provider_id)
+        key = key_of(adapter, runtime.scope, runtime.provider_id)
         if self._memory.get(key) is None:
             try:
                 await self._load(key.namespace, [key.runtime_id])
@@ -211,7 +202,7 @@ class SpecKeeper:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def _is_known(self, key: _Key) -> bool:
+    def _is_known(self, key: SpecKey) -> bool:
         return self._absent.get(key, 0.0) > self._clock.monotonic() or self._memory.get(key) is not None
 
     def _stale(self, row: Runtime, held: _Entry) -> bool:
@@ -224,7 +215,7 @@ class SpecKeeper:
             and self._clock.monotonic() >= held.since + ASK_AGAIN
         )
 
-    def _hold(self, key: _Key, spec: Spec | None) -> bool:
+    def _hold(self, key: SpecKey, spec: Spec | None) -> bool:
         if spec is None:
             self._memory.pop(key, None)
             if len(self._absent) >= MAX_NOTHING:
@@ -239,7 +230,7 @@ class SpecKeeper:
         self._memory[key] = _Entry(spec, self._clock.monotonic(), size + _ENTRY_BYTES)
         return True
 
-    def _request_load(self, keys: Iterable[_Key]) -> None:
+    def _request_load(self, keys: Iterable[SpecKey]) -> None:
         if self._clock.monotonic() < self._paused_until:
             return
         for key in keys:
@@ -249,10 +240,12 @@ class SpecKeeper:
             self._to_load[key] = None
         self._wake()
 
-    def _write_later(self, key: _Key, spec: Spec | None) -> None:
+    def _write_later(self, key: SpecKey, spec: Spec | None) -> None:
         self._unwritten.pop(key, None)
         if len(self._unwritten) >= MAX_WAITING:
-            self._unwritten.pop(next(iter(self._unwritten)))
+            dropped = next(iter(self._unwritten))
+            self._unwritten.pop(dropped)
+            self._owner_unknown.discard(dropped)
             self._on_trouble(Trouble.TOO_MANY)
         self._unwritten[key] = spec
         self._wake()
@@ -285,14 +278,14 @@ class SpecKeeper:
         assert self._store is not None  # noqa: S101 (callers check it)
         found = await self._store.specs(namespace, runtime_ids)
         for runtime_id in runtime_ids:
-            key = _Key(namespace, runtime_id)
+            key = SpecKey(namespace, runtime_id)
             if key not in self._unwritten:  # a spec that waits to be written is newer
                 sealed = found.get(runtime_id)
                 spec = None if sealed is None else self._opened(sealed, key)
                 if spec is not None or self._memory.get(key) is None:  # otherwise it was written meanwhile
                     self._hold(key, spec)
 
-    def _opened(self, sealed: bytes, key: _Key) -> Spec | None:
+    def _opened(self, sealed: bytes, key: SpecKey) -> Spec | None:
         assert self._sealer is not None  # noqa: S101 (callers check it)
         try:
             return msgspec.json.decode(self._sealer.unseal(sealed, key.cell), type=Spec)
@@ -300,14 +293,19 @@ class SpecKeeper:
             self._on_trouble(Trouble.UNREADABLE)
             return None
 
-    async def _write(self, key: _Key, spec: Spec | None) -> None:
+    async def _write(self, key: SpecKey, spec: Spec | None) -> None:
         assert self._store is not None  # noqa: S101 (callers check it)
         assert self._sealer is not None  # noqa: S101
         try:
             if spec is None:
                 await self._store.drop_spec(*key)
             else:
+                if key in self._owner_unknown:  # it replaces a spec that was not in memory
+                    stored = (await self._store.specs(key.namespace, [key.runtime_id])).get(key.runtime_id)
+                    known = None if stored is None else self._opened(stored, key)
+                    spec = spec if known is None else msgspec.structs.replace(spec, owner=known.owner)
                 await self._store.keep_spec(*key, self._sealer.seal(msgspec.json.encode(spec), key.cell))
+            self._owner_unknown.discard(key)
         except StoreUnavailable:
             self._failed(Trouble.NOT_SAVED)
             if key not in self._unwritten:

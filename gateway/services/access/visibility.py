@@ -1,15 +1,17 @@
 """What a caller may see: anything else is answered exactly as what does not exist."""
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from gateway.domain.access import Principal, refuse_outside
-from gateway.domain.errors import NotFound
+from gateway.domain.errors import NotFound, RuntimeReplaced
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.requests import CreateRequest
 from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
 from gateway.ports.transport import Call
+from gateway.services.access.owners import Owners
 
 if TYPE_CHECKING:
     from gateway.services.fleet import Provider
@@ -18,34 +20,41 @@ if TYPE_CHECKING:
 NO_RUNTIME: Final = "There is no runtime of this id."
 
 
-def sees(runtime: Runtime, principal: Principal) -> bool:
-    """Whether a caller may see a runtime."""
-    return principal.sees(runtime.provider, runtime.scope, runtime.kind)
-
-
-async def read_visible(provider: "Provider", ref: RuntimeRef, ctx: RequestContext, call: Call) -> Runtime:
-    """Read a runtime. Raises :class:`NotFound` if it does not exist or the caller may not see it, and what the read of
-    the adapter raises."""
-    runtime = await provider.adapter.get(ref, call)
-    if ctx.principal.confined and not sees(runtime, ctx.principal):
+async def read_visible(
+    owners: Owners, provider: "Provider", ref: RuntimeRef, ctx: RequestContext, call: Call
+) -> Runtime:
+    """Read a runtime, as its provider names it. Raises :class:`NotFound` if it does not exist or the caller may not see
+    it, and what the read of the adapter raises."""
+    try:
+        runtime = await provider.adapter.get(ref, call)
+    except (NotFound, RuntimeReplaced) as gone:
+        if ctx.principal.own_only and not owners.may_have_owned(ctx.principal, ref):
+            raise NotFound(NO_RUNTIME) from gone
+        raise
+    if ctx.principal.confined and not owners.sees(ctx.principal, runtime):
         raise NotFound(NO_RUNTIME)
     return runtime
 
 
-async def require_visible(provider: "Provider", ref: RuntimeRef, ctx: RequestContext, call: Call) -> None:
+async def require_visible(
+    owners: Owners, provider: "Provider", ref: RuntimeRef, ctx: RequestContext, call: Call
+) -> None:
     """Raise as :func:`read_visible`, before an operation that does not read the runtime itself. It is read only where
     its id does not show whether the caller may see it."""
     kinds = ctx.principal.restrictions.kinds
     if ctx.principal.own_only or (kinds is not None and not provider.adapter.kinds <= kinds):
-        await read_visible(provider, ref, ctx, call)
+        await read_visible(owners, provider, ref, ctx, call)
 
 
-def narrowed(query: "ListQuery", principal: Principal) -> "ListQuery":
+def narrowed(query: "ListQuery", principal: Principal, owners: Owners) -> "ListQuery":
     """The query, restricted to what the caller may use. Raises :class:`PermissionDenied` that names the parameter if
     the query names anything else."""
-    only = principal.restrictions
-    if not only:
+    if query.filter.name is not None:
+        native_name = owners.native_name(query.filter.name, principal)
+        query = replace(query, filter=replace(query.filter, native_name=native_name))
+    if not principal.confined:
         return query
+    only = principal.restrictions
     refuse_outside(query.providers, only.providers, "providers", parameter="provider")
     refuse_outside(query.scopes, only.scopes, "scopes", parameter="scope")
     refuse_outside(query.filter.kinds, only.kinds, "kinds", parameter="kind")
@@ -53,7 +62,11 @@ def narrowed(query: "ListQuery", principal: Principal) -> "ListQuery":
         query,
         providers=query.providers or only.providers or frozenset(),
         scopes=query.scopes or only.scopes or frozenset(),
-        filter=replace(query.filter, kinds=query.filter.kinds or only.kinds or frozenset()),
+        filter=replace(
+            query.filter,
+            kinds=query.filter.kinds or only.kinds or frozenset(),
+            visible=partial(owners.sees, principal),
+        ),
     )
 
 

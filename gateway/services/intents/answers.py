@@ -14,7 +14,7 @@ from gateway.ports.provider import Created
 from gateway.ports.sealing import Unreadable
 from gateway.ports.store import Changes
 from gateway.ports.transport import Phase
-from gateway.services.intents.context import CreateCommand, CreateContext, needs_operator
+from gateway.services.intents.context import CreateCommand, CreateContext, name_in_use, needs_operator
 from gateway.services.intents.evidence import CONFLICT
 from gateway.services.intents.lookup import is_sent_again
 from gateway.services.intents.name_conflicts import compare_with
@@ -51,6 +51,8 @@ async def rebuilt_answer(
     if resolved is None or intent.runtime_id is None:
         raise needs_operator(intent, command.key)
     runtime = await read_runtime(context, resolved, intent, ctx)
+    if context.fleet.owners.is_foreign(ctx.principal, runtime):
+        raise name_in_use(resolved.provider.name)
     if not is_same:
         _, differing, _ = await compare_with(context, resolved, request, runtime, ctx, whole=True)
         if differing:

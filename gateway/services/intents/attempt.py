@@ -26,7 +26,7 @@ from gateway.ports.provider import Created, Seen
 from gateway.ports.sealing import Unreadable
 from gateway.ports.store import Changes
 from gateway.ports.transport import Call, TransportFailure
-from gateway.services.intents.context import CreateCommand, CreateContext, outcome_unknown
+from gateway.services.intents.context import CreateCommand, CreateContext, name_in_use, outcome_unknown
 from gateway.services.intents.evidence import Evidence, NothingCreated, another_answer, conflict_about, evidence_of
 from gateway.services.intents.lease import LeasedIntent, LeaseStale
 from gateway.services.intents.lookup import (
@@ -200,6 +200,8 @@ class SendAttempt:
         final even if no difference can be seen, unless it follows the send's own commit: then the runtime is not older
         than the send, by its ``age``."""
         request, adapter = self._request, self._resolved.adapter
+        if self._context.fleet.owners.is_foreign(self._ctx.principal, runtime):
+            return await self.refuse(name_in_use(adapter.name), conflict)
         by_name = conflict is not None and adapter.deduplication is Deduplication.BY_NAME
         fails = request is not None and request.if_exists == "fail"
         differing: Sequence[FieldError] = ()

@@ -6,9 +6,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from gateway.domain.errors import IdempotencyInProgress, OutcomeUnknown, ProviderFailure, Retryable, StoreUnavailable
+from gateway.domain.errors import (
+    AlreadyExists,
+    IdempotencyInProgress,
+    OutcomeUnknown,
+    ProviderFailure,
+    Retryable,
+    StoreUnavailable,
+)
 from gateway.domain.intents import Intent
 from gateway.domain.operations import Operation
+from gateway.domain.ownership import outward
 from gateway.domain.requests import CreateRequest
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
@@ -131,7 +139,7 @@ def outcome_unknown(
 ) -> OutcomeUnknown:
     """The error for a create whose outcome is unknown. Its ``retry_after`` is 2 seconds; after an error in the
     provider's own envelope it is the provider's, or None."""
-    extra = {"intent": intent.id, "name": intent.name}
+    extra = {"intent": intent.id, "name": outward(intent.name)}
     if key is not None:
         extra["idempotency_key"] = key
     hints = retryable is Retryable.SAME_REQUEST and (failure is None or not failure.own_envelope)
@@ -155,12 +163,17 @@ def needs_operator(intent: Intent, key: str | None) -> OutcomeUnknown:
     )
 
 
+def name_in_use(provider: str) -> AlreadyExists:
+    """The error for a name that a runtime of another owner has; it reveals nothing about the runtime."""
+    return AlreadyExists("The name is already in use.", provider=provider)
+
+
 def still_running(intent: Intent | None) -> IdempotencyInProgress:
     """The error for a caller that has waited for another caller's create up to the limit."""
     return IdempotencyInProgress(
         "The same create is still in progress; send the same request again to learn its outcome.",
         retry_after=1.0,
-        extra={} if intent is None else {"intent": intent.id, "name": intent.name},
+        extra={} if intent is None else {"intent": intent.id, "name": outward(intent.name)},
     )
 
 

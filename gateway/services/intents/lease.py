@@ -10,6 +10,7 @@ import msgspec
 from gateway.domain.conclusions import backoff
 from gateway.domain.errors import IdempotencyInProgress, StoreUnavailable
 from gateway.domain.intents import Actor, Intent, IntentAttempt, IntentState, Look
+from gateway.domain.ownership import suffix_in
 from gateway.domain.requests import CreateRequest
 from gateway.ports.clock import Clock
 from gateway.ports.provider import Created, Deduplication
@@ -149,8 +150,9 @@ class LeasedIntent:
         writing = asyncio.ensure_future(
             self._write(context.store.record_created(self.intent.id, runtime_id, look_in=look_in, changes=changes))
         )
-        if context.specs is not None and request is not None and context.specs.keeps(request):
-            kept = context.specs.remember(self.resolved.adapter, self.resolved.scope, created.runtime, request)
+        owner = self.intent.principal if suffix_in(self.intent.name) is None else None
+        if context.specs is not None and request is not None and context.specs.keeps(request, owner):
+            kept = context.specs.remember(self.resolved.adapter, self.resolved.scope, created.runtime, request, owner)
             settled, _ = await asyncio.gather(asyncio.shield(writing), kept)
         else:
             settled = await asyncio.shield(writing)

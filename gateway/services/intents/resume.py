@@ -22,6 +22,7 @@ from gateway.services.intents.attempt import SendAttempt
 from gateway.services.intents.context import (
     CreateCommand,
     CreateContext,
+    name_in_use,
     needs_operator,
     new_holder,
     outcome_unknown,
@@ -142,6 +143,8 @@ class Resumer:
             return None
         if not is_live(runtime.state):
             return None
+        if self._context.fleet.owners.is_foreign(ctx.principal, runtime):
+            raise name_in_use(resolved.provider.name)
         runtime, differing, _ = await compare_with(self._context, resolved, command.request, runtime, ctx, whole=False)
         if command.request.if_exists == "fail" or differing:
             raise AlreadyExists(

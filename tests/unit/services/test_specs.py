@@ -16,6 +16,7 @@ from gateway.domain.values import State
 from gateway.services import specs as kept
 from gateway.services.lifecycle import LifecycleService
 from gateway.services.listing import ListQuery, ListService
+from gateway.services.spec_keys import key_of
 from gateway.services.specs import SpecKeeper, Trouble
 from gateway.storage.memory import MemoryStore
 from gateway.storage.sealing import Keyring, new_key
@@ -128,7 +129,7 @@ async def test_a_reported_launch_of_another_mode_is_not_merged() -> None:
 async def test_no_password_is_stored_even_sealed() -> None:
     here, adapter = await Kept.open(), BrowserLike("one")
     runtime = await remembered(here, adapter)
-    key = kept._key(adapter, "home", runtime.provider_id)
+    key = key_of(adapter, "home", runtime.provider_id)
     sealed = (await here.store.specs(key.namespace, [runtime.provider_id]))[runtime.provider_id]
     assert key.namespace == namespace_of("fake", "http://fake.test", "", "home")
     plain = here.sealer.unseal(sealed, key.cell)
@@ -273,7 +274,7 @@ async def test_a_spec_of_another_runtime_is_not_shown_even_if_its_row_was_moved(
     here, adapter = await Kept.open(), BrowserLike("one")
     one = await remembered(here, adapter)
     other = adapter.put("other", State.RUNNING)
-    key = kept._key(adapter, "home", one.provider_id)
+    key = key_of(adapter, "home", one.provider_id)
     sealed = (await here.store.specs(key.namespace, [one.provider_id]))[one.provider_id]
     await here.store.keep_spec(key.namespace, other.provider_id, sealed)
     assert _launch_of(await here.keeper.known(adapter, other)) is None
@@ -335,7 +336,20 @@ async def test_a_replaced_config_replaces_the_labels() -> None:
     document = ConfigDocument(config={"metadata": {"labels": {"team": "bank"}}}, config_digest="d2")
     here.keeper.config_replaced(adapter, RuntimeRef("home", "a1"), document)
     assert here.keeper.fill(adapter, _durable(adapter, "d2")).labels == {"team": "bank"}
-    await settled(lambda: here.asked == ["keep_spec"])
+    await settled(lambda: here.asked == ["specs", "keep_spec"])
+
+
+async def test_a_config_that_another_process_replaces_keeps_the_owner() -> None:
+    here, adapter = await Kept.open(), DurableLike("one")
+    await here.keeper.remember(adapter, "home", _durable(adapter, "d1"), create(name="agent"), "shop")
+    assert here.keeper.fill(adapter, _durable(adapter, "d1")).owner == "shop"
+    there = await here.another()
+    document = ConfigDocument(config={"metadata": {"labels": {"team": "bank"}}}, config_digest="d2")
+    there.keeper.config_replaced(adapter, RuntimeRef("home", "a1"), document)
+    await settled(lambda: there.asked == ["specs", "keep_spec"])
+    fresh = await here.another()
+    shown = await fresh.keeper.known(adapter, _durable(adapter, "d2"))
+    assert (shown.owner, shown.labels) == ("shop", {"team": "bank"})
 
 
 async def test_labels_that_another_process_has_stored_are_loaded() -> None:
@@ -345,7 +359,7 @@ async def test_labels_that_another_process_has_stored_are_loaded() -> None:
     there = await here.another()
     document = ConfigDocument(config={"metadata": {"labels": {"team": "bank"}}}, config_digest="d2")
     there.keeper.config_replaced(adapter, RuntimeRef("home", "a1"), document)
-    await settled(lambda: there.asked == ["keep_spec"])
+    await settled(lambda: there.asked == ["specs", "keep_spec"])
     here.clock.time += kept.ASK_AGAIN
     row = _durable(adapter, "d2")
     assert here.keeper.fill_all(adapter, [row])[0].labels is None
