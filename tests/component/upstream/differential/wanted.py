@@ -110,7 +110,7 @@ def _parted(sent: Generated) -> tuple[bytes, bytes]:
 
 def _lines(sent: Generated) -> list[tuple[bytes, bytes]]:
     parts = (line.partition(b":") for line in _head(sent)[1:])
-    return [(name.lower(), value) for name, _, value in parts]
+    return [(name.rstrip(b" \t").lower(), value) for name, _, value in parts]
 
 
 def _after(sent: Generated, result: Result) -> bytes:
