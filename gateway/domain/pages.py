@@ -18,7 +18,7 @@ from gateway.domain.values import State
 class ListFilter:
     """The filter of a list. An empty filter accepts everything.
 
-    ``name`` is without an owner's suffix; ``native_name`` is the only name at the provider that can match it, None if
+    ``name`` is without an owner's suffix; ``native_name`` is the only name at the provider that matches, None if
     several can. ``visible``: which runtimes the caller may see; None means all."""
 
     kinds: frozenset[str] = frozenset()
@@ -35,7 +35,10 @@ class ListFilter:
             return False
         if self.states and runtime.state not in self.states:
             return False
-        if self.name is not None and outward(runtime.name) != self.name:
+        if self.native_name is not None:
+            if runtime.name != self.native_name:
+                return False
+        elif self.name is not None and outward(runtime.name) != self.name:
             return False
         durable = runtime.durable
         if self.owned_by_me and durable is not None and durable.owned_by_me is False:

@@ -213,6 +213,12 @@ async def test_account_is_empty_and_a_workspace_is_its_own_canonical_scope():
     assert not transport.sent
 
 
+async def test_find_by_the_name_of_an_owned_runtime_matches_that_name_only():
+    owned = "checkout-bot.rgw-abcdefghijk"
+    bctrl, _ = adapter(answer(200, {"runtimes": [row(), row(id=OTHER, alias=owned)]}))
+    assert [runtime.provider_id for runtime in await bctrl.find(WORKSPACE, owned, CALL)] == [OTHER]
+
+
 async def test_find_in_an_empty_workspace_returns_nothing():
     bctrl, _ = adapter(answer(200, {"runtimes": []}))
     assert not await bctrl.find(WORKSPACE, "checkout-bot", CALL)

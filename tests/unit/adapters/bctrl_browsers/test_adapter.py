@@ -153,7 +153,9 @@ async def test_lost_read_of_connections_is_not_an_unknown_outcome():
 
 async def test_list_is_in_order_of_creation_and_filtered_by_the_provider_if_possible():
     browsers, transport = adapter(_page(running(), cursor="next"))
-    wanted = ListFilter(name="checkout-bot", states=frozenset({State.RUNNING, State.FAILED}))
+    wanted = ListFilter(
+        name="checkout-bot", native_name="checkout-bot", states=frozenset({State.RUNNING, State.FAILED})
+    )
     page = await browsers.list(ProviderQuery(scope=SPACE, filter=wanted, limit=7, cursor="c"), CALL)
     assert transport.sent[0].query == [
         ("spaceId", SPACE),
@@ -200,6 +202,14 @@ async def test_cursor_that_the_provider_refuses_is_an_invalid_request():
     browsers, _ = adapter(answer(400, {"error": error}))
     with pytest.raises(InvalidRequest):
         await browsers.list(ProviderQuery(scope=SPACE, cursor="mangled"), CALL)
+
+
+async def test_find_by_the_name_of_an_owned_browser_sends_and_matches_that_name():
+    owned = "checkout-bot.rgw-abcdefghijk"
+    browsers, transport = adapter(_page(row(id="br_unowned"), row(id="br_owned", name=owned)))
+    found = await browsers.find(SPACE, owned, CALL)
+    assert [runtime.provider_id for runtime in found] == ["br_owned"]
+    assert dict(transport.sent[0].query)["name"] == owned
 
 
 async def test_find_reads_all_pages_and_returns_equal_names_live_first():
