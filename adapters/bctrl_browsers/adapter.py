@@ -4,19 +4,21 @@ The API addresses a browser by its id or by its name. Public ids contain the id 
 the requested one is never accepted as the requested browser.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final
 
 import msgspec
 
 from adapters.bctrl_browsers import mapping, wire
 from adapters.bctrl_browsers.calls import MAX_LIMIT, BrowserCalls, Query, accepted
+from adapters.bctrl_browsers.constrained import refused_members
 from adapters.bctrl_browsers.mapping import create_body
 from adapters.bctrl_browsers.marker import unmarked
 from adapters.bctrl_browsers.native import NativeAnswer, NativeCreate
 from adapters.bctrl_browsers.options import check_options
 from adapters.bctrl_browsers.settings import DEFAULT_SPACE, BctrlBrowsersSettings
-from gateway.domain.errors import NotFound, ProviderBadResponse, RuntimeReplaced, UnsupportedFeature
+from gateway.domain.constraints import Allowance
+from gateway.domain.errors import FieldError, NotFound, ProviderBadResponse, RuntimeReplaced, UnsupportedFeature
 from gateway.domain.ids import SEPARATOR, RuntimeRef, from_b64url
 from gateway.domain.lifecycle import is_live
 from gateway.domain.operations import Operation
@@ -86,6 +88,12 @@ class BctrlBrowsersAdapter(
 
     def check_create(self, request: CreateRequest) -> None:
         self._body(request, self.settings.scope or "")
+
+    def refused_options(self, request: CreateRequest, allowance: Allowance) -> Iterable[FieldError]:
+        """Also of the proxy of a dialect's create."""
+        yield from refused_members(request.provider_options, allowance, "provider_options")
+        if isinstance(request, NativeCreate):
+            yield from refused_members(request.proxy_member(), allowance)
 
     def _body(self, request: CreateRequest, scope: str, marker: str | None = None) -> bytes:
         if not isinstance(request, CreateBrowser):

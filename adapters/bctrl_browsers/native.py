@@ -22,10 +22,13 @@ class NativeCreate(CreateBrowser):
     proxy_json: SecretStr | None = None
     wait: int = 0
 
+    def proxy_member(self) -> dict[str, Any]:
+        """The body's member ``proxy``, if it has one."""
+        return {} if self.proxy_json is None else {"proxy": msgspec.json.decode(self.proxy_json.get_secret_value())}
+
     def secret_values(self) -> Iterator[str]:
         yield from super().secret_values()
-        if self.proxy_json is not None:
-            yield from proxy_secrets(msgspec.json.decode(self.proxy_json.get_secret_value()))
+        yield from proxy_secrets(self.proxy_member().get("proxy"))
 
 
 @dataclass(frozen=True, slots=True)

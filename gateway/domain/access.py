@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from gateway.domain.constraints import Allowance
 from gateway.domain.errors import FieldError, PermissionDenied
 
 
@@ -46,6 +47,7 @@ class Restrictions:
 
 
 UNRESTRICTED: Final = Restrictions()
+_NOTHING: Final = Allowance()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ class Principal:
     them. ``expires`` is in seconds since the epoch.
 
     ``owner`` is the name under which its runtimes are recorded: that of its group, or its own. ``own_only``: it sees
-    and changes only runtimes of that owner. ``key_id`` identifies the key of this request.
+    and changes only runtimes of that owner. ``allow`` are the constraints that the settings give it. ``key_id``
+    identifies the key of this request.
     """
 
     name: str
@@ -63,12 +66,18 @@ class Principal:
     own_only: bool = False
     group: str | None = None
     expires: float | None = None
+    allow: Allowance | None = None
     key_id: str | None = field(default=None, compare=False)
 
     @property
     def owner(self) -> str:
         """The owner of the runtimes that it creates."""
         return self.name if self.group is None else self.group
+
+    @property
+    def allowance(self) -> Allowance | None:
+        """The constraints of a limited caller, one with ``own_only`` or ``allow``; None for any other."""
+        return _NOTHING if self.allow is None and self.own_only else self.allow
 
     @property
     def confined(self) -> bool:

@@ -17,7 +17,7 @@ Rules for all methods that take a :class:`Call`:
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -25,6 +25,8 @@ import msgspec
 
 from gateway.domain.conclusions import Deduplication as Deduplication  # noqa: PLC0414 (for adapters)
 from gateway.domain.config import RuntimeConfig
+from gateway.domain.constraints import Allowance
+from gateway.domain.errors import FieldError
 from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.pages import ProviderPage, ProviderQuery
@@ -129,6 +131,11 @@ class ProviderAdapter(ABC, Generic[SettingsT]):
         """Refuse, before anything is sent, what only this provider does not accept: unknown or invalid
         ``provider_options``, and fields without an equivalent. Raises :class:`ValidationFailed` or
         :class:`UnsupportedFeature`. No I/O."""
+
+    def refused_options(self, request: CreateRequest, allowance: Allowance) -> Iterable[FieldError]:  # noqa: ARG002
+        """A fault for each member of ``provider_options`` that refers to something of the account and is not listed in
+        the caller's constraints, or exceeds a bound of them. The members need not be valid. No I/O."""
+        return ()
 
     @abstractmethod
     def wire_create(self, request: CreateRequest, scope: str, *, marker: str | None = None) -> WireCreate:

@@ -10,6 +10,7 @@ import json
 import msgspec
 
 from gateway.domain.config import unknown_keys
+from gateway.domain.constraint_rules import require_allowed
 from gateway.domain.differences import same_config
 from gateway.domain.errors import FieldError, GatewayError, NotFound, PreconditionFailed
 from gateway.domain.features import Feature
@@ -66,6 +67,7 @@ class ConfigService:
         the deadline of a replacement, and :class:`UnsupportedFeature` if the provider has no config.
         """
         provider, adapter, ref = self._resolve(runtime_id, ctx)
+        require_allowed(ctx.principal, request.config)
         seconds = provider.adapter.settings.deadline(Operation.REPLACE_CONFIG)
         refusal = "Too many requests are replacing this config; nothing was sent."
         async with self._locks.hold((provider.name, ref), seconds, refusal):

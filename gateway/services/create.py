@@ -2,13 +2,16 @@
 
 import hashlib
 import secrets
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
 import msgspec
 
 from gateway.domain.config import unknown_keys
-from gateway.domain.errors import GatewayError
+from gateway.domain.constraint_rules import require_allowed, start_with_bounds, with_bounds
+from gateway.domain.constraints import Allowance
+from gateway.domain.errors import FieldError, GatewayError
 from gateway.domain.features import CreateFeature
 from gateway.domain.lifecycle import TRANSITIONS, Verb
 from gateway.domain.operations import Operation
@@ -48,9 +51,11 @@ class CreateService:
         """
         document = document_of(request)
         named = request.sent("name")
+        asked, request = request, with_bounds(ctx.principal, request, limits=self._has_limits(request))
         request = self._owned(request, request.name if named else _generated_name(request, ctx, key), ctx)
 
         async def choose() -> list[Target]:
+            require_allowed(ctx.principal, asked, lambda allowance: self._refused_options(asked, allowance, ctx))
             return await self._router.choose(request, ctx, name_may_exist=named)
 
         async def finish(target: Target, made: Created) -> Created:
@@ -85,6 +90,9 @@ class CreateService:
         request = self._owned(request, request.name, ctx)
         refuse_outside_body(request, ctx.principal)
         adapter.check_create(request)
+        asked = request
+        require_allowed(ctx.principal, asked, lambda allowance: adapter.refused_options(asked, allowance))
+        request = with_bounds(ctx.principal, request, limits=CreateFeature.RUNTIME_LIMIT in adapter.features)
 
         async def choose() -> list[Target]:
             return [target]
@@ -128,6 +136,22 @@ class CreateService:
             for provider in self._fleet
         )
 
+    def _has_limits(self, request: CreateRequest) -> bool:
+        """Whether a provider of the kind has a time limit of its own."""
+        return any(
+            request.kind in provider.adapter.creates and CreateFeature.RUNTIME_LIMIT in provider.adapter.features
+            for provider in self._fleet
+        )
+
+    def _refused_options(
+        self, request: CreateRequest, allowance: Allowance, ctx: RequestContext
+    ) -> Iterator[FieldError]:
+        """What the adapters that may make the runtime know to be against the caller's constraints."""
+        for provider in self._fleet.visible(ctx):
+            asked = not request.sent("provider") or request.provider == provider.name
+            if asked and request.kind in provider.adapter.creates:
+                yield from provider.adapter.refused_options(request, allowance)
+
     async def _finished(self, target: Target, request: CreateRequest, made: Created, ctx: RequestContext) -> Created:
         runtime, warnings = made.runtime, []
         if isinstance(request, CreateDurable) and request.config is not None:
@@ -160,7 +184,8 @@ class CreateService:
         assert isinstance(adapter, SupportsStart)  # noqa: S101 (the router requires the feature)
         try:
             async with self._fleet.call_scope(target.provider, Operation.START, ctx) as call:
-                return await adapter.start(adapter.reference(runtime), StartRequest(), call), []
+                options = start_with_bounds(ctx.principal, StartRequest())
+                return await adapter.start(adapter.reference(runtime), options, call), []
         except GatewayError as error:
             detail = f"The runtime was created, but not started: {error.code}: {error.detail}"
             return runtime, [FieldWarning(pointer="#/start", detail=detail)]

@@ -6,10 +6,11 @@ A verb whose response is lost is not sent again: one read shows whether it happe
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
+from gateway.domain.constraint_rules import require_allowed, start_with_bounds
 from gateway.domain.errors import (
     FieldError,
     GatewayError,
@@ -24,13 +25,13 @@ from gateway.domain.errors import (
     UnsupportedFeature,
     pointer,
 )
-from gateway.domain.features import Feature
+from gateway.domain.features import CreateFeature, Feature
 from gateway.domain.ids import RuntimeRef
-from gateway.domain.lifecycle import DISCARD_STATE, TRANSITIONS, Verb, works_from
+from gateway.domain.lifecycle import DISCARD_STATE, TRANSITIONS, Verb
 from gateway.domain.operations import TRAITS, Operation
 from gateway.domain.requests import ConnectRequest, KeepaliveRequest, StartRequest, StopRequest
 from gateway.domain.runtime import Connections, FieldWarning, Lease, Runtime
-from gateway.domain.values import State, WorkClass, is_connection_url
+from gateway.domain.values import WorkClass, is_connection_url
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import SupportsConnections, SupportsDelete, SupportsKeepalive
 from gateway.ports.transport import Call
@@ -45,10 +46,9 @@ from gateway.services.lost_verb_responses import (
 )
 from gateway.services.runtime_locks import RuntimeLocks
 from gateway.services.specs import SpecKeeper
+from gateway.services.verb_rules import ENDING, LOCKS, Precondition, may_be_repeated, refuse_unless_possible
 
 Act = Callable[[Any, RuntimeRef, Call], Awaitable[Runtime]]
-Precondition = Callable[[Runtime], bool]
-"""Whether the runtime is still in the version that the caller has read."""
 
 
 class LifecycleService:
@@ -78,10 +78,16 @@ class LifecycleService:
 
     async def start(self, runtime_id: str, options: StartRequest, ctx: RequestContext) -> Runtime:
         """Start the compute of a runtime. If it has compute already, the options have no effect, and warnings say
-        so."""
-        runtime = await self._act(
-            runtime_id, Verb.START, ctx, lambda adapter, ref, call: adapter.start(ref, options, call)
-        )
+        so. Raises :class:`PermissionDenied` for options that the caller's constraints do not allow."""
+        require_allowed(ctx.principal, options)
+
+        async def start(adapter: Any, ref: RuntimeRef, call: Call) -> Runtime:
+            has_limits = CreateFeature.RUNTIME_LIMIT in adapter.features
+            sent = start_with_bounds(ctx.principal, options) if has_limits else options
+            started: Runtime = await adapter.start(ref, sent, call)
+            return started
+
+        runtime = await self._act(runtime_id, Verb.START, ctx, start)
         if runtime.changed or not options.model_fields_set:
             return runtime
         unused = [
@@ -141,7 +147,7 @@ class LifecycleService:
         try:
             async with self._fleet.call_scope(provider, Operation.KEEPALIVE, ctx, runtime=ref) as call:
                 before = await self._read(provider, ref, ctx, call)
-                _refuse_unless_possible(before, Verb.KEEPALIVE)
+                refuse_unless_possible(before, Verb.KEEPALIVE)
                 return await adapter.keepalive(ref, options.extend_seconds, call)
         except GatewayError as error:
             if before is None or not is_ambiguous(error):
@@ -177,7 +183,7 @@ class LifecycleService:
         provider, ref = self._fleet.resolve(runtime_id, ctx)
         adapter: SupportsConnections = provider.require(Feature.CONNECTIONS, "connections")
         async with self._fleet.call_scope(provider, Operation.CONNECT, ctx, runtime=ref) as call:
-            _refuse_unless_possible(await self._read(provider, ref, ctx, call), Verb.CONNECT)
+            refuse_unless_possible(await self._read(provider, ref, ctx, call), Verb.CONNECT)
             found = list(await adapter.connections(ref, call))
         if not found:
             raise StateConflict("The runtime runs, but has no connections yet.", provider=provider.name)
@@ -213,7 +219,7 @@ class LifecycleService:
                     current = await self._read(provider, ref, ctx, call)
                     if current.state in TRANSITIONS[verb].satisfied_by:
                         return self._result(provider, current, changed=False)
-                    _refuse_unless_possible(current, verb)
+                    refuse_unless_possible(current, verb)
                     self._check_precondition(precondition, provider, current)
                     before = current
                     after = await act(provider.adapter, ref, call)
@@ -223,12 +229,12 @@ class LifecycleService:
                 if before is None or not (ambiguous or refused):
                     raise
                 reported = error.retryable
-                if ambiguous and not _may_be_repeated(verb, provider, precondition):
+                if ambiguous and not may_be_repeated(verb, provider, precondition):
                     error.retryable = Retryable.NO
                 now = await self._read_after(error, provider, ref, ctx, call)
                 if now is not None and (
                     now.state in TRANSITIONS[verb].satisfied_by
-                    or (ambiguous and verb in _ENDING and has_another(before, now))
+                    or (ambiguous and verb in ENDING and has_another(before, now))
                 ):
                     return self._result(provider, now, changed=ambiguous)
                 if not isinstance(error, OutcomeUnknown):
@@ -242,7 +248,7 @@ class LifecycleService:
         previous one. The wait is part of the call's deadline. A stop does not wait for a start that hangs."""
         began = self._fleet.clock.monotonic()
         refusal = f"Other requests to {verb.value} this runtime took too long; nothing was sent."
-        async with self._locks.hold((provider.name, ref, _LOCKS[verb]), call.deadline - began, refusal) as waited:
+        async with self._locks.hold((provider.name, ref, LOCKS[verb]), call.deadline - began, refusal) as waited:
             if waited:
                 call.queued += self._fleet.clock.monotonic() - began
             yield
@@ -285,33 +291,3 @@ class LifecycleService:
             return None
         except RuntimeReplaced as replaced:
             raise error from replaced
-
-
-_ENDING: Final = frozenset({Verb.STOP, Verb.RESET})
-_LOCKS: Final = {
-    Verb.START: Verb.START,
-    Verb.RESUME: Verb.START,
-    Verb.PAUSE: Verb.PAUSE,
-    Verb.STOP: Verb.STOP,
-    Verb.RESET: Verb.STOP,
-}
-"""The verb whose lock each verb holds."""
-
-
-def _may_be_repeated(verb: Verb, provider: Provider, precondition: Precondition | None) -> bool:
-    """Whether sending the same request again is harmless. A stop or reset without a precondition could end an instance
-    that has been started since, unless the provider cannot start a runtime again."""
-    return verb not in _ENDING or precondition is not None or Feature.START not in provider.adapter.features
-
-
-def _refuse_unless_possible(runtime: Runtime, verb: Verb) -> None:
-    if runtime.state not in TRANSITIONS[verb].works_from:
-        raise StateConflict(
-            f"The runtime is {runtime.state.value}; {verb.value} works from: {works_from(verb)}.",
-            provider=runtime.provider,
-            extra={"state": runtime.state.value},
-        )
-    durable = runtime.durable
-    instance = durable.instance if durable else None
-    if verb is Verb.PAUSE and runtime.state is State.RUNNING and instance and instance.supports_pause is False:
-        raise StateConflict("This instance cannot pause.", provider=runtime.provider)

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Secr
 from gateway.domain.access import DEFAULT_PERMISSIONS, Permission, Principal, Restrictions, with_implied
 from gateway.domain.values import Kind
 from gateway.ports.section import Section
+from gateway.settings.allow import AllowSettings
 from gateway.settings.problems import Path
 
 ONE: Final = "[one]"
@@ -91,7 +92,8 @@ class Rights(Section):
     """What a principal may do. ``scopes`` are permissions (docs/access.md). ``providers``, ``kinds`` and
     ``provider_scopes`` are the only ones that it may use; left out, they mean any. ``own_only``: it sees and changes
     only the runtimes that it created, or with ``own_group`` those that the principals of this group created.
-    ``expires``: an instant, or a date and then its end in UTC."""
+    ``allow``: what its requests may refer to, and how much they may take. ``expires``: an instant, or a date and then
+    its end in UTC."""
 
     scopes: Annotated[frozenset[Permission], Field(min_length=1)] | None = None
     providers: Annotated[frozenset[KeyName], Field(min_length=1)] | None = None
@@ -99,6 +101,7 @@ class Rights(Section):
     provider_scopes: Annotated[frozenset[ScopeName], Field(min_length=1)] | None = None
     own_only: bool = False
     own_group: KeyName | None = None
+    allow: AllowSettings | None = None
     expires: Expiry | None = None
 
     @model_validator(mode="after")
@@ -115,6 +118,7 @@ class Rights(Section):
             restrictions=Restrictions(providers=self.providers, kinds=self.kinds, scopes=self.provider_scopes),
             own_only=self.own_only,
             group=self.own_group,
+            allow=None if self.allow is None else self.allow.allowance,
             expires=None if self.expires is None else self.expires.timestamp(),
         )
 

@@ -8,12 +8,15 @@ from typing import Annotated, Any, Final
 import msgspec
 from pydantic import Field, SecretStr
 
+from adapters.bctrl_browsers.constrained import refused_members
 from adapters.bctrl_browsers.marker import check_unmarked
 from adapters.bctrl_browsers.native import NativeCreate, proxy_secrets
 from adapters.bctrl_browsers.options import Options, check_proxy
 from adapters.bctrl_browsers.wire import API_VERSION, Code
+from gateway.domain.constraint_rules import refuse
 from gateway.domain.errors import FieldError, InvalidRequest, ValidationFailed
 from gateway.domain.validation import optional, validate
+from gateway.ports.context import RequestContext
 from gateway.ports.dialect import DialectRequest
 
 NATIVE_CODE: Final = "native_code"
@@ -123,6 +126,12 @@ def check_update(body: Mapping[str, Any]) -> None:
             raise ValidationFailed.at(f"#/{name}", "Only a create takes this.", code="unknown_field")
     check_unmarked(body.get("metadata"), "metadata")
     check_proxy(body.get("proxy"), ("proxy",), secrets=True)
+
+
+def require_allowed_update(body: Mapping[str, Any], ctx: RequestContext) -> None:
+    """Raise :class:`PermissionDenied` for an update that the caller's constraints do not allow."""
+    if ctx.principal.allowance is not None:
+        refuse(refused_members(body, ctx.principal.allowance))
 
 
 def native_create(body: Mapping[str, Any], *, wait: int, made_up_name: str) -> NativeCreate:

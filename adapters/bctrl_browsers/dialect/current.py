@@ -12,6 +12,7 @@ from adapters.bctrl_browsers.dialect.bodies import (
     native_create,
     read_object,
     read_query,
+    require_allowed_update,
     secrets_of,
     space_named,
     wait_of,
@@ -70,6 +71,7 @@ class CurrentEra:
         create is read first and added to it; the change is then sent to the id that was read."""
         body = read_object(request)
         check_update(body)
+        require_allowed_update(body, ctx)
         browser = request.parameters["id"]
         if "metadata" in body:
             _, target = self._target(request, ctx)

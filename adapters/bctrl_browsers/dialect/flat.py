@@ -21,6 +21,7 @@ from adapters.bctrl_browsers.dialect.bodies import (
     native_create,
     read_object,
     read_query,
+    require_allowed_update,
     secrets_of,
     space_named,
 )
@@ -127,6 +128,7 @@ class FlatEra:
     async def update(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         """Change the name, the metadata, or the configuration of the next run."""
         current = current_body(read_object(request), FlatUpdate)
+        require_allowed_update(current, ctx)
         found, _ = await self._locate(request, ctx)
         if "metadata" in current:
             current = marked(current, found.marker)

@@ -15,6 +15,7 @@ from adapters.durable.dialect.errors import native_error
 from adapters.durable.dialect.forwarding import durable, read, target_of
 from adapters.durable.listing import MAX_LIMIT
 from adapters.durable.mapping import capability_body, encode, reference, start_body
+from gateway.domain.constraint_rules import require_allowed, start_with_bounds
 from gateway.domain.errors import GatewayError, NotFound, OutcomeUnknown, ProviderBadResponse, ValidationFailed
 from gateway.domain.ids import RuntimeRef, format_runtime_id
 from gateway.domain.operations import Operation
@@ -103,6 +104,7 @@ class DurableDialect(Dialect):
     async def replace_config(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         """Replace the whole config with the document as it was sent."""
         replacement = bodies.parse_config(request.body)
+        require_allowed(ctx.principal, replacement.config)
         body = encode({"config": replacement.config.document}, "#/config")
         secrets = tuple(replacement.secret_values())
         return await self._on_runtime(
@@ -111,8 +113,10 @@ class DurableDialect(Dialect):
 
     async def start(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         """Start a runtime; the response holds the sandbox's token."""
-        body = start_body(bodies.parse_start(request.body))
+        options = bodies.parse_start(request.body)
         try:
+            require_allowed(ctx.principal, options)
+            body = start_body(start_with_bounds(ctx.principal, options))
             return await self._on_runtime(Operation.START, "POST", request, ctx, "start", body=body)
         except GatewayError as error:
             raise bodies.in_native_names(error) from error.__cause__

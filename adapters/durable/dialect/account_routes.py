@@ -15,6 +15,7 @@ from adapters.durable.dialect.forwarding import API, accounts, durable, json_res
 from adapters.durable.listing import FIND_PAGES, MAX_LIMIT
 from adapters.durable.mapping import encode
 from gateway.domain.access import Permission
+from gateway.domain.constraint_rules import require_allowed_project
 from gateway.domain.errors import GatewayError, NotFound, ProviderBadResponse
 from gateway.domain.operations import Operation
 from gateway.domain.pages import ListFilter, ProviderQuery, UnreadableRow
@@ -153,6 +154,7 @@ async def create_project(dialect: Dialect, request: DialectRequest, ctx: Request
     """Create a project. Limits and metrics count it as an upstream ``create``."""
     target = _target(dialect, request, ctx)
     adapter, project = durable(target.adapter), parse_project(request.body)
+    require_allowed_project(ctx.principal, project.key or project.name, "#/key")
     body = encode({field: getattr(project, field) for field in sorted(project.model_fields_set)}, "#")
     try:
         async with dialect.gateway.call_scope(adapter, Operation.CREATE, ctx) as call:

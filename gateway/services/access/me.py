@@ -5,13 +5,43 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from gateway.domain.access import Principal
+from gateway.domain.constraints import Allowance, ReferenceKind
 from gateway.domain.runtime import Model
+
+
+class AllowedProxies(Model, frozen=True, kw_only=True):
+    """The hosts of the proxies that the caller may use."""
+
+    hosts: list[str]
+
+
+class ResourceBounds(Model, frozen=True, kw_only=True):
+    """The largest values that the caller may send; null means any."""
+
+    cpu_cores: int | None
+    memory_mb: int | None
+
+
+class AllowedRequests(Model, frozen=True, kw_only=True):
+    """The caller's constraints, by their names in the settings. ``drivers`` null: all. ``max_lifetime`` is in seconds;
+    null: no limit."""
+
+    profile_ids: list[str]
+    extension_ids: list[str]
+    secret_ids: list[str]
+    projects: list[str]
+    proxy: AllowedProxies
+    build_sources: list[str]
+    drivers: list[str] | None
+    resources: ResourceBounds
+    max_lifetime: int | None
 
 
 class Me(Model, frozen=True, kw_only=True):
     """The caller. ``scopes`` are its permissions. ``providers``, ``kinds`` and ``provider_scopes`` are the only ones
     that it may use; null means any. ``own_only``: it sees only runtimes of ``owner``, under which its own are recorded.
-    ``expires_at`` null: never."""
+    ``allow`` are its constraints, in seconds and as lists of what is allowed; null: it has none. ``expires_at`` null:
+    never."""
 
     object: Literal["me"] = "me"
     principal: str
@@ -22,6 +52,7 @@ class Me(Model, frozen=True, kw_only=True):
     providers: list[str] | None
     kinds: list[str] | None
     provider_scopes: list[str] | None
+    allow: AllowedRequests | None
     expires_at: str | None
 
 
@@ -37,7 +68,22 @@ def me_of(principal: Principal) -> Me:
         providers=_sorted(only.providers),
         kinds=_sorted(only.kinds),
         provider_scopes=_sorted(only.scopes),
+        allow=None if principal.allowance is None else _allowed(principal.allowance),
         expires_at=None if expires is None else datetime.fromtimestamp(expires, UTC).isoformat().replace("+00:00", "Z"),
+    )
+
+
+def _allowed(allowance: Allowance) -> AllowedRequests:
+    return AllowedRequests(
+        profile_ids=allowance.listed(ReferenceKind.PROFILE),
+        extension_ids=allowance.listed(ReferenceKind.EXTENSION),
+        secret_ids=allowance.listed(ReferenceKind.SECRET),
+        projects=allowance.listed(ReferenceKind.PROJECT),
+        proxy=AllowedProxies(hosts=allowance.listed(ReferenceKind.PROXY_HOST)),
+        build_sources=allowance.listed(ReferenceKind.BUILD_SOURCE),
+        drivers=_sorted(allowance.drivers),
+        resources=ResourceBounds(cpu_cores=allowance.cpu_cores, memory_mb=allowance.memory_mb),
+        max_lifetime=allowance.max_lifetime,
     )
 
 
