@@ -80,6 +80,7 @@ class Endpoints:
         self._clock = clock
         self._turned_away = metrics.requests_rejected.labels("connections")
         self._idle_closed = metrics.dropped.labels("idle_connection")
+        self._handshakes_failed = metrics.dropped.labels("tls_handshake")
         self._slow_readers = metrics.dropped.labels("slow_reader")
         self._unreadable = AccessLog(
             metrics, logger, Surface.SITE, UNREADABLE, UNREADABLE, event=Event.UNREADABLE_REQUEST
@@ -164,6 +165,10 @@ class Endpoints:
     def idle_closed(self) -> None:
         """Count an idle connection that was closed because its client address has too many."""
         self._idle_closed.inc()
+
+    def handshake_failed(self) -> None:
+        """Count a connection whose TLS handshake failed."""
+        self._handshakes_failed.inc()
 
     def slow_reader(self) -> None:
         """Count and log a client that was disconnected because it did not read its response."""

@@ -5,6 +5,7 @@ flight keep the replaced ones, which are closed when those requests have ended.
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -21,13 +22,13 @@ from gateway.ports.provider_settings import ProviderSettings
 from gateway.services.dialects import DialectRule, DialectService
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.health import HealthService
-from gateway.settings import AuthSettings, Problem, Settings, SettingsError, SettingsSource
+from gateway.settings import AuthSettings, Problem, Settings, SettingsError, SettingsSource, TlsFault
 from gateway.settings.model import contradictions
 from gateway.telemetry.logs import Event, Logger
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.passthrough import PassThrough
 
-LIVE: Final = ("providers", "auth", "dialects", "log.level", "reload", "health", "shutdown", "http.cors")
+LIVE: Final = ("providers", "auth", "dialects", "log.level", "reload", "health", "shutdown", "http.cors", "http.tls")
 """The settings that a reload applies; all others need a restart."""
 
 _UNUSED_CHECK_SECONDS: Final = 1.0  # between two checks whether a replaced provider is still in use
@@ -45,7 +46,8 @@ class Change(NamedTuple):
 
 
 class Reloader:
-    """Applies settings. ``settings`` are the current ones; ``native``, which the pass-through reads, is updated."""
+    """Applies settings. ``settings`` are the current ones, ``tls`` is what new connections to the API need for TLS;
+    ``native``, which the pass-through reads, is updated. Raises :class:`SettingsError` for files of ``http.tls``."""
 
     def __init__(
         self,
@@ -83,6 +85,7 @@ class Reloader:
         self._retired: set[Provider | PassThrough] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._applied = asyncio.Event()
+        self.tls = _tls(settings)
         self._succeeded()
 
     async def watch(self, source: SettingsSource, sighup: asyncio.Event) -> None:
@@ -148,6 +151,7 @@ class Reloader:
         any exception from creating a provider; then nothing changes."""
         needed = sorted(path for path in _differences(self.settings, settings) if not _is_live(path))
         settings = self._effective(settings)
+        tls = _tls(settings)
         identities = _identities(settings)
         same = {name for name, identity in identities.items() if self._identities.get(name) == identity}
         kept = {provider.name: provider.adapter for provider in self._fleet if provider.name in same}
@@ -169,6 +173,7 @@ class Reloader:
         self._dialects.replace_rules(dialect_rules(settings))
         self._authenticator.replace(principals_by_digest(settings))
         self._cors.replace(settings.http.cors)
+        self.tls = tls
         self._logger.set_level(settings.log.level)
         self._health.timeout = settings.health.timeout
         if self._reads is not None and (retired or change.principals):
@@ -188,7 +193,7 @@ class Reloader:
         """``settings`` where a reload can apply them, the current ones elsewhere."""
         sections = {name: getattr(settings if name in LIVE else self.settings, name) for name in Settings.model_fields}
         sections["log"] = settings.log.model_copy(update={"format": self.settings.log.format})
-        sections["http"] = self.settings.http.model_copy(update={"cors": settings.http.cors})
+        sections["http"] = self.settings.http.model_copy(update={"cors": settings.http.cors, "tls": settings.http.tls})
         checked = {name: sections[name] for name in ("http", "admin", "auth", "providers", "dialects")}
         if problems := [Problem(".".join(at), message) for at, message in contradictions(**checked)]:
             raise SettingsError(problems)
@@ -254,6 +259,14 @@ async def _close(one: Provider | PassThrough) -> None:
 def principals_by_digest(settings: Settings) -> Mapping[bytes, Principal] | None:
     """The principal of each key, by the digest of the key; None if no key is required."""
     return settings.auth.principals_by_digest if isinstance(settings.auth, AuthSettings) else None
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    """What new connections to the API need for TLS. Raises :class:`SettingsError`."""
+    try:
+        return settings.http.tls.context()
+    except TlsFault as fault:
+        raise SettingsError([Problem(f"http.tls.{fault.setting}", fault.message)]) from fault
 
 
 def _changed_principals(before: Settings, after: Settings) -> list[str]:

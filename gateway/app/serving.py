@@ -11,7 +11,7 @@ from aiohttp import web
 from gateway.api.pipeline import ENDPOINTS
 from gateway.app.descriptors import MOST_CONNECTIONS
 from gateway.app.reload import Reloader
-from gateway.http.server import GatewayRunner
+from gateway.http.server import GatewayRunner, Tls
 from gateway.ports.process_signals import RELOAD, STOP, ignore_reload, react
 from gateway.settings import ListenAddress, SettingsSource
 from gateway.telemetry.logs import Event, Logger
@@ -39,15 +39,21 @@ async def listening(app: web.Application) -> AsyncIterator[Addresses]:
         admin = None
         if settings.admin.address is not None:  # first, so that it is closed last, when the API has drained
             admin = await _listen(stack, app[ADMIN], settings.admin.address, reloader)
-        addresses = Addresses(await _listen(stack, app, settings.http.address, reloader), admin)
+        addresses = Addresses(await _listen(stack, app, settings.http.address, reloader, lambda: reloader.tls), admin)
         async with background_task(reloader.check_providers_periodically()):
             yield addresses
 
 
-async def _listen(stack: AsyncExitStack, app: web.Application, address: ListenAddress, reloader: Reloader) -> str:
+async def _listen(
+    stack: AsyncExitStack,
+    app: web.Application,
+    address: ListenAddress,
+    reloader: Reloader,
+    tls: Tls = lambda: None,
+) -> str:
     http = reloader.settings.http
     limit = app.get(MOST_CONNECTIONS, http.max_connections)
-    runner = GatewayRunner(app, http.model_copy(update={"max_connections": limit}))
+    runner = GatewayRunner(app, http.model_copy(update={"max_connections": limit}), tls=tls)
 
     async def end() -> None:
         runner.grace = reloader.settings.shutdown.grace
@@ -55,7 +61,8 @@ async def _listen(stack: AsyncExitStack, app: web.Application, address: ListenAd
 
     await runner.setup()
     stack.push_async_callback(end)
-    return await listen(runner, address)
+    url = await listen(runner, address)
+    return url if tls() is None else url.replace("http", "https", 1)
 
 
 async def listen(runner: web.AppRunner, address: ListenAddress) -> str:

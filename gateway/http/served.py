@@ -21,6 +21,9 @@ class ServedApplication(Protocol):
     def idle_closed(self) -> None:
         """Count an idle connection that was closed because its client address has too many."""
 
+    def handshake_failed(self) -> None:
+        """Count a connection whose TLS handshake failed."""
+
     def slow_reader(self) -> None:
         """Count and log a client that was cut off because it did not read."""
 

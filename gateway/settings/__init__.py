@@ -19,6 +19,7 @@ from gateway.settings.service import HealthSettings, ReloadSettings, ShutdownSet
 from gateway.settings.show import EffectiveSetting, effective
 from gateway.settings.source import SettingsSource
 from gateway.settings.store import CreatesSettings, StoreSettings
+from gateway.settings.tls import TlsFault, TlsSettings
 
 __all__ = [
     "NO_AUTH",
@@ -44,6 +45,8 @@ __all__ = [
     "SettingsSource",
     "ShutdownSettings",
     "StoreSettings",
+    "TlsFault",
+    "TlsSettings",
     "effective",
     "load_settings",
     "load_store_settings",

@@ -26,6 +26,7 @@ from gateway.settings.model import (
 from gateway.settings.problems import Path, Problem, Problems, SettingsError
 from gateway.settings.secret_files import Stamp, stamp, with_secret_files
 from gateway.settings.store import StoreSettings
+from gateway.settings.tls import TlsFault, TlsSettings
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -153,6 +154,8 @@ class _Reader:
                 read[name] = self._validated(field.annotation, self._values.get(name), (name,))
         if read["store"] is not None:
             read["store"] = read["store"].relative_to(self._folder)
+        if read["http"] is not None:
+            read["http"] = read["http"].model_copy(update={"tls": self._tls(read["http"].tls, ("http", "tls"))})
         read["auth"] = self._auth()
         read["providers"] = self._providers()
         read["dialects"] = self._dialects()
@@ -261,6 +264,17 @@ class _Reader:
         except OSError as exc:
             self._problems.add(at, f"the file {file} cannot be read: {exc.strerror}")
         return provider.model_copy(update={"ca_file": str(file)})
+
+    def _tls(self, tls: TlsSettings, at: Path) -> TlsSettings:
+        """Return the settings of a listener's TLS with full paths, and check the files."""
+        tls = tls.relative_to(self._folder)
+        for file in tls.files.values():
+            self._files[file] = stamp(file)
+        try:
+            tls.context()
+        except TlsFault as fault:
+            self._problems.add((*at, fault.setting), fault.message)
+        return tls
 
     def _validated(self, model: type[ModelT], value: Any, at: Path) -> ModelT | None:
         """Return the section, or None when it has a fault. An empty section has all defaults."""

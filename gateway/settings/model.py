@@ -19,6 +19,7 @@ from gateway.settings.listen import ListenAddress, parse_listen
 from gateway.settings.problems import Path
 from gateway.settings.service import HealthSettings, ReloadSettings, ShutdownSettings
 from gateway.settings.store import CreatesSettings, StoreSettings
+from gateway.settings.tls import TlsSettings
 
 NO_AUTH: Final = "none"
 
@@ -40,6 +41,7 @@ class HttpSettings(Section):
     max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
     max_idle_connections_per_address: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     max_requests_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = 1500
+    tls: TlsSettings = TlsSettings()
     cors: CorsSettings = CorsSettings()
 
     @property

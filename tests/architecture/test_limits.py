@@ -14,6 +14,8 @@ from gateway.domain.field_errors import MAX_DETAIL, MAX_ERROR_BYTES, MAX_ERRORS,
 from gateway.domain.list_progress import MAX_PROVIDER_CURSOR
 from gateway.http.bodies import MAX_DEPTH, MAX_MEMBERS, MAX_VALUES
 from gateway.http.passed_on import UNREAD_BYTES
+from gateway.http.server import MOST_TURNED_AWAY
+from gateway.http.tls import HANDSHAKE_SECONDS
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.redaction import MAX_CODE, MAX_REQUEST_ID
 from gateway.ports.redaction import MAX_DETAIL as MAX_DETAIL_SHOWN
@@ -73,6 +75,8 @@ def test_every_setting_on_the_page_exists() -> None:
     [
         ("depth of a JSON body", [MAX_DEPTH]),
         ("receiving a body that is streamed", [SLOWEST]),
+        ("a TLS handshake", [HANDSHAKE_SECONDS]),
+        ("connections beyond that", [MOST_TURNED_AWAY]),
         ("members of one object", [MAX_MEMBERS]),
         ("members and items", [MAX_VALUES]),
         ("entries in `errors`", [MAX_ERRORS, MAX_ERROR_BYTES]),

@@ -16,7 +16,7 @@ import pytest
 
 from gateway.app import create_app, serving
 from gateway.demo import demo_settings
-from gateway.http import server
+from gateway.http import connection as gateway_connection
 from gateway.settings import CacheSettings
 from gateway.telemetry.logs import make_logger
 from gateway.testing.scripted_server import HANG, ScriptedServer
@@ -100,7 +100,7 @@ async def test_a_read_whose_caller_leaves_ends_at_the_provider_without_a_retry(*
 
 
 async def test_a_read_whose_caller_closes_its_side_late_ends_at_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_HALF_CLOSE_SECONDS", -1.0)
+    monkeypatch.setattr(gateway_connection, "_HALF_CLOSE_SECONDS", -1.0)
     async with world() as at:
         (provider,) = at.providers
         provider.script.append(HANG)

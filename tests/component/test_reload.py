@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ import aiohttp
 from aiohttp import web
 
 from gateway.testing.servers import running as serving
+from tests.certificates import write_certificate
 from tests.component.fleets import KEY, Fleet, Gateway
 from tests.component.processes import HANGS, client, finished, running
 
@@ -211,3 +213,38 @@ async def test_auth_none_is_rejected_while_the_process_listens_beyond_this_machi
         await process.until_output('"event":"settings_rejected","setting":"auth"')
         async with client(url) as session, asyncio.timeout(HANGS):
             assert (await session.get("/v1/providers")).status == 401
+
+
+async def test_new_certificate_is_used_by_new_connections_and_a_bad_one_is_rejected(fleet: Fleet) -> None:
+    cert, key = write_certificate(fleet.folder)
+    http = {"listen": "127.0.0.1:0", "tls": {"cert": "one.crt", "key": "one.key"}}
+
+    async def status(session: aiohttp.ClientSession, url: str) -> int:
+        async with asyncio.timeout(HANGS), session.get(f"{url}/livez") as response:
+            return response.status
+
+    def trusting(file: Path) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=file))
+        return aiohttp.ClientSession(connector=connector)
+
+    file = fleet.write(http=http)
+    async with running("serve", "--config", str(file), cwd=fleet.folder) as process, trusting(cert) as kept:
+        url = (await process.until_output(r'"event":"started","url":"(https://[0-9.:]+)"'))[1]
+        assert await status(kept, url) == 200
+        key.write_text("half of a file")
+        process.send_signal(signal.SIGHUP)
+        await process.until_output('"event":"settings_rejected","setting":"http.tls.key"')
+        async with trusting(cert) as new:
+            assert await status(new, url) == 200
+        write_certificate(fleet.folder)
+        process.send_signal(signal.SIGHUP)
+        await process.until_output('"event":"settings_reloaded"')
+        assert await status(kept, url) == 200
+        async with trusting(cert) as new:
+            assert await status(new, url) == 200
+        assert "restart_needed" not in process.output
+    ended = await finished("config", "check", "--config", str(file), cwd=fleet.folder)
+    assert ended.code == 0
+    cert.unlink()
+    ended = await finished("config", "check", "--config", str(file), cwd=fleet.folder)
+    assert (ended.code, "http.tls.cert: the file" in ended.stderr) == (78, True)

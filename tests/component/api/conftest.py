@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,7 +17,7 @@ from aiohttp import web
 
 from gateway.api import create_api
 from gateway.domain.access import Principal
-from gateway.http.server import GatewayRunner
+from gateway.http.server import GatewayRunner, Tls
 from gateway.ports.clock import SystemClock
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.services.fleet import Fleet
@@ -109,10 +110,11 @@ class Served:
     runner: GatewayRunner
     logger: RecordingLogger
     metrics: Metrics
+    trust: ssl.SSLContext | None = None
     connections: list[Connection] = field(default_factory=list)
 
     async def connect(self) -> Connection:
-        connection = Connection(*await asyncio.open_connection("127.0.0.1", self.port))
+        connection = Connection(*await asyncio.open_connection("127.0.0.1", self.port, ssl=self.trust))
         self.connections.append(connection)
         return connection
 
@@ -148,7 +150,8 @@ def digest(key: str) -> bytes:
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
     """``await serve(lifecycle=..., http=...)``: use cases over no provider, some of them replaced; ``native`` are the
-    providers of the pass-through, ``others`` more principals by key."""
+    providers of the pass-through, ``others`` more principals by key, ``tls`` what its listener
+    needs for TLS, ``trust`` what its clients then need."""
     async with AsyncExitStack() as stack:
 
         @asynccontextmanager
@@ -157,6 +160,8 @@ async def serve() -> AsyncIterator[Serve]:
             http: HttpSettings = HTTP,
             keys: bool = True,
             others: Mapping[str, Principal] | None = None,
+            tls: Tls = lambda: None,
+            trust: ssl.SSLContext | None = None,
             shutdown_timeout: float = 1,
             native: Iterable[ProviderSettings] = (),
             **services: Any,
@@ -174,16 +179,19 @@ async def serve() -> AsyncIterator[Serve]:
                 http=http,
                 native=passed,
             )
-            runner = GatewayRunner(app, http, shutdown_timeout=shutdown_timeout)
+            runner = GatewayRunner(app, http, shutdown_timeout=shutdown_timeout, tls=tls)
             await runner.setup()
             await web.TCPSite(runner, "127.0.0.1", 0).start()
-            served = Served(runner.addresses[0][1], app, runner, log, metrics)
+            served = Served(runner.addresses[0][1], app, runner, log, metrics, trust)
             try:
                 yield served
             finally:
                 for connection in served.connections:
                     connection.writer.close()
                 await runner.cleanup()
+                for connection in served.connections:  # with TLS, closing waits for the other side
+                    connection.writer.transport.abort()
+                await asyncio.sleep(0)
                 for passthrough in passed.values():
                     await passthrough.close()
 

@@ -30,10 +30,12 @@ from gateway.settings import (
     LogSettings,
     Settings,
     SettingsError,
+    TlsSettings,
 )
 from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.passthrough import PassThrough
+from tests.certificates import write_certificate
 from tests.unit.services.fakes import FakeClock, NoTransport, context, services_of
 from tests.unit.services.test_health import Asked
 from tests.unit.upstream.policies.simulation import LoopClock, simulated
@@ -310,3 +312,21 @@ async def test_origins_are_applied_without_a_restart(clock: StepClock) -> None:
     assert world.reloader.apply(settings(provider("a"), http=http)).restart_needed == ["http.body_timeout"]
     assert world.cors.lists(page)
     assert world.reloader.settings.http.body_timeout != 1
+
+
+async def test_certificate_is_read_again_and_an_unusable_one_changes_nothing(clock: StepClock, tmp_path: Path) -> None:
+    cert, key = write_certificate(tmp_path)
+    sections = {"http": HttpSettings(tls=TlsSettings(cert=str(cert), key=str(key)))}
+    world = World(settings(provider("a"), **sections), clock)
+    first = world.reloader.tls
+    assert world.reloader.apply(settings(provider("a"), **sections)).restart_needed == []
+    second = world.reloader.tls
+    assert second is not None
+    assert second is not first
+    key.write_text("half of a file")
+    with pytest.raises(SettingsError, match=r"http\.tls\.key"):
+        world.reloader.apply(settings(provider("b"), **sections))
+    assert world.reloader.tls is second
+    assert [one.name for one in world.fleet] == ["a"]
+    world.reloader.apply(settings(provider("a")))
+    assert world.reloader.tls is None

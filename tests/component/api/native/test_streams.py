@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.http import server
+from gateway.http import connection as gateway_connection
 
 KEY = "a-key-of-a-shop-1234"
 HEAD = f"Host: gateway\r\nAuthorization: Bearer {KEY}\r\n"
@@ -130,7 +130,7 @@ async def test_when_the_caller_disconnects_before_a_response_the_provider_connec
 async def test_when_the_caller_closes_its_side_late_the_provider_connection_is_closed(
     gateway: Any, provider: Any, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_HALF_CLOSE_SECONDS", -1.0)
+    monkeypatch.setattr(gateway_connection, "_HALF_CLOSE_SECONDS", -1.0)
     connection = await gateway.connect()
     connection.send(request(method))
     inbound = await provider.accept()
@@ -144,7 +144,7 @@ async def test_when_the_caller_closes_its_side_late_the_provider_connection_is_c
 async def test_a_half_closed_caller_receives_the_response(
     gateway: Any, provider: Any, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_HALF_CLOSE_SECONDS", 60.0)
+    monkeypatch.setattr(gateway_connection, "_HALF_CLOSE_SECONDS", 60.0)
     connection = await gateway.connect()
     connection.send(request(method))
     inbound = await provider.accept()
