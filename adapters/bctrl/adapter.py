@@ -116,7 +116,7 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
         """
         read = await self._all(scope, call)
         require_clear(read.unreadable, name, provider=self.name, scope=scope)
-        query = ProviderQuery(scope=scope, filter=ListFilter(native_name=name), limit=len(read.items))
+        query = ProviderQuery(scope=scope, filter=ListFilter(name=name), limit=len(read.items))
         newest_first = page_of_all(read.items, query).items[::-1]
         return sorted(newest_first, key=lambda runtime: not is_live(runtime.state))
 

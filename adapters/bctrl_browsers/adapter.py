@@ -159,7 +159,7 @@ class BctrlBrowsersAdapter(
         that cannot be decoded and may have this name: the browser may be among those that the list did not show.
         """
         found: dict[str, Seen] = {}
-        wanted, cursor = ListFilter(native_name=name), None
+        wanted, cursor = ListFilter(name=name), None
         for _ in range(FIND_PAGES):
             query = ProviderQuery(scope=scope, filter=wanted, limit=MAX_LIMIT, cursor=cursor)
             page = await self._calls.page(query, call)

@@ -73,8 +73,8 @@ class BrowserCalls:
         """
         wanted = query.filter
         parameters = [("spaceId", query.scope), ("order", "asc"), ("limit", str(min(query.limit, MAX_LIMIT)))]
-        if wanted.native_name is not None:
-            parameters.append(("name", wanted.native_name))
+        if wanted.name is not None:
+            parameters.append(("name", wanted.name))
         if wanted.states and wanted.states <= _WITH_A_RUN:
             parameters.append(("status", wire.Status.RUNNING))
         if query.cursor is not None:

@@ -37,7 +37,7 @@ async def list_page(calls: DurableCalls, query: ProviderQuery, call: Call) -> Pr
         wanted.states and not wanted.states & {*_REPORTED, State.UNKNOWN}
     ):
         return ProviderPage([])
-    by_name = wanted.name is not None
+    by_name = wanted.name is not None or wanted.outward_name is not None
     unreadable: list[UnreadableRow] = []
     listed: list[str] = []
     readable = False
@@ -62,8 +62,6 @@ def _parameters(wanted: ListFilter) -> Iterator[tuple[str, str]]:
         yield "state", ",".join(status for status, state in STATES.items() if state in wanted.states)
     if wanted.project is not None and is_uuid(wanted.project):
         yield "project_id", wanted.project
-    if wanted.owned_by_me:
-        yield "owner", "me"
 
 
 def _accepts(wanted: ListFilter, runtime: Runtime) -> bool:

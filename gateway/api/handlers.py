@@ -14,6 +14,7 @@ from gateway.api.responses import json_response, raw_json_response, tagged
 from gateway.domain.errors import GatewayError, NotFound
 from gateway.domain.pages import Incomplete, Page
 from gateway.domain.requests import (
+    AssignOwner,
     ConnectRequest,
     InstallCapability,
     KeepaliveRequest,
@@ -157,6 +158,10 @@ class Handlers:
     async def resolve_intent(self, request: web.Request, ctx: RequestContext) -> web.Response:
         decision = await self._bodies.read(request, ResolveIntent)
         return json_response(await self._services.intents.resolve(_id(request), decision, ctx))
+
+    async def assign_owner(self, request: web.Request, ctx: RequestContext) -> web.Response:
+        wanted = await self._bodies.read(request, AssignOwner)
+        return _runtime(await self._services.owners.assign(_id(request), wanted, ctx))
 
     async def me(self, _request: web.Request, ctx: RequestContext) -> web.Response:
         return json_response(me_of(ctx.principal))

@@ -9,7 +9,7 @@ from urllib.parse import unquote_plus
 from gateway.domain.errors import FieldError, InvalidRequest
 from gateway.domain.intents import IntentState
 from gateway.domain.pages import ListFilter
-from gateway.domain.values import PROVIDER_NAME_PATTERN, Kind, State
+from gateway.domain.values import OWNER_PATTERN, PROVIDER_NAME_PATTERN, Kind, State
 from gateway.services.intents.records import RecordQuery
 from gateway.services.listing import ListQuery
 
@@ -80,7 +80,13 @@ LIST_PARAMETERS: Final = (
         _text(200),
         "a project's key or UUID",
     ),
-    _one_of("owner", "Without durable runtimes that are known to belong to another user.", ["me"]),
+    QueryParameter(
+        "owner",
+        "Only runtimes of this owner, a principal or a group; me: of the caller.",
+        {"type": "string", "pattern": OWNER_PATTERN},
+        _matches(OWNER_PATTERN),
+        "the name of an owner, or me",
+    ),
     _one_of("partial", "deny: if a provider fails, the whole list fails with 503.", ["allow", "deny"]),
     QueryParameter(
         "limit",
@@ -128,12 +134,12 @@ def parse_list_query(raw: str) -> ListQuery:
             states=frozenset(map(State, values.get("state", ()))),
             name=_single(values, "name"),
             project=_single(values, "project"),
-            owned_by_me="owner" in values,
         ),
         providers=frozenset(values.get("provider", ())),
         scopes=frozenset(values.get("scope", ())),
         limit=int(_single(values, "limit") or 50),
         cursor=_single(values, "cursor"),
+        owner=_single(values, "owner"),
         partial=_single(values, "partial") != "deny",
     )
 

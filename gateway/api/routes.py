@@ -15,6 +15,7 @@ from gateway.api.documented_errors import (
 )
 from gateway.api.handlers import Handlers
 from gateway.api.intent_routes import INTENT_ROUTES
+from gateway.api.owner_routes import OWNER_ROUTES
 from gateway.api.queries import LIST_PARAMETERS
 from gateway.api.route import Route, Success
 from gateway.domain import errors
@@ -296,5 +297,6 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         errors=(*ANY_CALL, errors.InternalError),
         tag="access",
     ),
+    *OWNER_ROUTES,
     *INTENT_ROUTES,
 )

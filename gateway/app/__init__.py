@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -23,6 +23,7 @@ from gateway.app.reload import Reloader, dialect_rules, principals_by_digest
 from gateway.app.serving import ADMIN, RELOADER, Addresses, background_task, listening, serve_until_signal
 from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.dialect import Dialect, DialectGateway
+from gateway.ports.owners import OwnerStore
 from gateway.ports.plugin import AdapterPlugin
 from gateway.ports.process_signals import hold_again
 from gateway.ports.provider import ProviderAdapter
@@ -111,7 +112,7 @@ def create_app(
     fleet = Fleet(fleet_adapters, clock, on_credentials=on_credentials, observer=CallSignals(metrics, logger))
     creates = assemble(settings, fleet, clock=clock, metrics=metrics, logger=logger, store=store)
     reads = _read_cache(settings.cache, fleet, metrics)
-    services = Services.over(fleet, creates.intents, specs=creates.specs)
+    services = Services.over(fleet, creates.intents, cast("OwnerStore", creates.store), specs=creates.specs)
     native = {adapter.name: make_native(adapter.settings) for adapter in fleet_adapters}
     dialects = DialectService(fleet, services.create, dialect_rules(settings))
     this_process = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"

@@ -46,7 +46,7 @@ def runtimes() -> None:
 @click.option("--state", multiple=True, help="Only in this state. Repeatable.")
 @click.option("--name", help="Only with this name.")
 @click.option("--project", help="Only of this project (key or id).")
-@click.option("--mine", is_flag=True, help="Only those that the gateway's account owns.")
+@click.option("--owner", help="Only of this owner, a principal or a group; me: of the caller.")
 @click.option("--partial", type=click.Choice(["allow", "deny"]), help="If a provider fails: list the others, or fail.")
 @click.option("--limit", type=click.IntRange(min=1), help="Maximum number of runtimes. Default: all.")
 @connection_options
@@ -63,7 +63,7 @@ def list_runtimes(connection: "Connection", output: str, limit: int | None, **fi
       runtime-gateway runtimes list --kind browser --state running -o name
     """
     query = _query(filters)
-    document = connection.run(lambda client: _all_pages(client, query, limit))
+    document = connection.run(lambda client: all_pages(client, query, limit))
     show_list(document, output, RUNTIME_COLUMNS)
     for warning in document.get("warnings", ()):
         note(f"warning: {warning.get('detail')}")
@@ -79,16 +79,15 @@ def list_runtimes(connection: "Connection", output: str, limit: int | None, **fi
 def _query(filters: Mapping[str, Any]) -> list[tuple[str, str]]:
     query = []
     for name, value in filters.items():
-        if name == "mine":
-            query += [("owner", "me")] if value else []
-        elif isinstance(value, tuple):
+        if isinstance(value, tuple):
             query += [(name, item) for item in value]
         elif value is not None:
             query.append((name, value))
     return query
 
 
-async def _all_pages(client: "Client", query: list[tuple[str, str]], limit: int | None) -> dict[str, Any]:
+async def all_pages(client: "Client", query: list[tuple[str, str]], limit: int | None) -> dict[str, Any]:
+    """The runtimes of all pages as one document, at most ``limit``. Raises :class:`Failure` for a list without end."""
     from gateway.cli.client import path
 
     items: list[Any] = []

@@ -18,31 +18,27 @@ from gateway.domain.values import State
 class ListFilter:
     """The filter of a list. An empty filter accepts everything.
 
-    ``name`` is without an owner's suffix; ``native_name`` is the only name at the provider that matches, None if
-    several can. ``visible``: which runtimes the caller may see; None means all."""
+    ``name`` is the name at the provider. ``outward_name`` is the name without an owner's suffix, where several names at
+    the provider fit. ``visible``: which runtimes the caller may see; None means all."""
 
     kinds: frozenset[str] = frozenset()
     states: frozenset[State] = frozenset()
     name: str | None = None
-    native_name: str | None = None
+    outward_name: str | None = None
     project: str | None = None  # key or UUID of a project
-    owned_by_me: bool = False
     visible: Callable[[Runtime], bool] | None = None
 
     def accepts(self, runtime: Runtime) -> bool:
-        """Whether a runtime belongs to the list. ``owned_by_me`` excludes only what is reported as not owned."""
+        """Whether a runtime belongs to the list."""
         if self.kinds and runtime.kind not in self.kinds:
             return False
         if self.states and runtime.state not in self.states:
             return False
-        if self.native_name is not None:
-            if runtime.name != self.native_name:
-                return False
-        elif self.name is not None and outward(runtime.name) != self.name:
+        if self.name is not None and runtime.name != self.name:
+            return False
+        if self.outward_name is not None and outward(runtime.name) != self.outward_name:
             return False
         durable = runtime.durable
-        if self.owned_by_me and durable is not None and durable.owned_by_me is False:
-            return False
         if self.project is not None:
             project = durable.project if durable else None
             if project is None or self.project not in {project.id, project.key}:

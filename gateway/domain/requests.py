@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_va
 from gateway.domain.config import Labels, NonEmpty, Port, RuntimeConfig, Uuid
 from gateway.domain.features import CreateFeature, Feature
 from gateway.domain.validation import INTEGRAL, Input, Integer, optional
-from gateway.domain.values import NAME_PATTERN, PROVIDER_NAME_PATTERN, Kind
+from gateway.domain.values import NAME_PATTERN, OWNER_PATTERN, PROVIDER_NAME_PATTERN, Kind
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 ProviderName = Annotated[str, Field(pattern=PROVIDER_NAME_PATTERN)]
@@ -192,6 +192,12 @@ class UpdateCapability(Input):
         if len(self.model_fields_set) != 1:
             raise ValueError("send exactly one of enabled, flags and version")
         return self
+
+
+class AssignOwner(Input):
+    """The owner of a runtime: the name of a principal or of a group. Null removes an assignment."""
+
+    owner: Annotated[str, Field(pattern=OWNER_PATTERN)] | None
 
 
 class ResolveIntent(Input):

@@ -38,6 +38,9 @@ class WorkClass(StrEnum):
 
 
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+OWNER_PATTERN: Final = r"^[A-Za-z0-9._/-]{1,200}$"
+"""The name of a principal or of a group."""
+
 PROVIDER_NAME_PATTERN: Final = r"^[a-z0-9-]{1,40}$"
 UUID_PATTERN: Final = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Self
 
+from gateway.ports.owners import OwnerStore
+from gateway.services.access.assignments import OwnerService
 from gateway.services.capabilities import CapabilityService
 from gateway.services.config import ConfigService
 from gateway.services.create import CreateService
@@ -27,17 +29,20 @@ class Services:
     capabilities: CapabilityService
     providers: ProviderService
     intents: IntentRecords
+    owners: OwnerService
 
     @classmethod
-    def over(cls, fleet: Fleet, intents: IntentService, *, specs: SpecKeeper | None = None) -> Self:
-        """The use cases of a fleet. ``intents`` carries out creates. ``specs`` stores what was sent in creates; with
-        None, runtimes show only what the providers report."""
+    def over(cls, fleet: Fleet, intents: IntentService, owners: OwnerStore, *, specs: SpecKeeper | None = None) -> Self:
+        """The use cases of a fleet. ``intents`` carries out creates, ``owners`` stores assignments. ``specs`` stores
+        what was sent in creates; with None, runtimes show only what the providers report."""
+        lifecycle = LifecycleService(fleet, specs)
         return cls(
             create=CreateService(fleet, Router(fleet), intents, shows_what_was_sent=specs is not None),
             listing=ListService(fleet, specs),
-            lifecycle=LifecycleService(fleet, specs),
+            lifecycle=lifecycle,
             config=ConfigService(fleet, specs),
             capabilities=CapabilityService(fleet),
             providers=ProviderService(fleet),
             intents=intents.records,
+            owners=OwnerService(fleet, lifecycle, owners),
         )

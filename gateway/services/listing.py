@@ -37,7 +37,8 @@ _OWNED_ROWS: Final = 100  # asked of a provider for a page of a caller that sees
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListQuery:
-    """The caller's query. ``partial`` False: an incomplete page is an error."""
+    """The caller's query. ``owner``: only runtimes of this owner; ``me`` is the caller. ``partial`` False: an
+    incomplete page is an error."""
 
     filter: ListFilter
     providers: frozenset[str] = frozenset()
@@ -45,6 +46,7 @@ class ListQuery:
     limit: int = 50
     cursor: str | None = None
     partial: bool = True
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,23 +203,34 @@ class ListService:
     ) -> ProviderPage | GatewayError:
         if participant.refusal is not None:
             return participant.refusal
-        owned = ctx.principal.own_only
-        limit = max(limit, _OWNED_ROWS) if owned else limit
+        picky = ctx.principal.own_only or query.owner is not None
+        limit = max(limit, _OWNED_ROWS) if picky else limit
         asked = ProviderQuery(scope=participant.scope, filter=query.filter, limit=limit, cursor=cursor)
         try:
             async with self._fleet.call_scope(participant.provider, Operation.LIST, ctx) as call:
                 fill_until = (self._fleet.clock.monotonic() + call.deadline) / 2
-                page = await participant.provider.adapter.list(asked, call)
-                while owned and not page.items and page.next_cursor and self._fleet.clock.monotonic() < fill_until:
-                    page = await participant.provider.adapter.list(replace(asked, cursor=page.next_cursor), call)
-            items = self._specs.fill_all(participant.provider.adapter, page.items)
-            # Rows that cannot be read are left out in silence where they may be another owner's.
-            unreadable = () if ctx.principal.own_only else page.unreadable
-            return replace(page, items=list(map(self._fleet.owners.shown, items)), unreadable=unreadable)
+                page = self._shown(await participant.provider.adapter.list(asked, call), participant, query, ctx)
+                while picky and not page.items and page.next_cursor and self._fleet.clock.monotonic() < fill_until:
+                    following = replace(asked, cursor=page.next_cursor)
+                    page = await participant.provider.adapter.list(following, call)
+                    page = self._shown(page, participant, query, ctx)
         except GatewayError as error:
             return error
         except Exception as exc:  # noqa: BLE001 (a bug in one adapter must not hide the runtimes of the others)
             return self._bug(participant.provider, exc, ctx)
+        else:
+            return page
+
+    def _shown(
+        self, page: ProviderPage, participant: _Participant, query: ListQuery, ctx: RequestContext
+    ) -> ProviderPage:
+        """The page as the caller sees it. Rows that cannot be read are left out in silence where they may be another
+        owner's."""
+        items = list(map(self._fleet.owners.shown, self._specs.fill_all(participant.provider.adapter, page.items)))
+        if query.owner is not None:
+            owner = ctx.principal.owner if query.owner == "me" else query.owner
+            items = [runtime for runtime in items if runtime.owner == owner]
+        return replace(page, items=items, unreadable=() if ctx.principal.own_only else page.unreadable)
 
     def _bug(self, provider: Provider, exc: Exception, ctx: RequestContext) -> InternalError:
         self._fleet.observer.unexpected_error(provider.name, Operation.LIST, ctx.request_id, exc)
@@ -259,7 +272,7 @@ def _incomplete(failures: Sequence[tuple[str, GatewayError]]) -> ProviderUnavail
 def _fingerprint(query: ListQuery) -> bytes:
     wanted = query.filter
     sets = map(sorted, (query.providers, query.scopes, wanted.kinds, wanted.states))
-    shape = msgspec.json.encode([*sets, wanted.name, wanted.project, wanted.owned_by_me])
+    shape = msgspec.json.encode([*sets, wanted.name, wanted.project, query.owner])
     return hashlib.blake2b(shape, digest_size=_CHECK_BYTES).digest()
 
 

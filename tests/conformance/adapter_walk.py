@@ -64,7 +64,7 @@ async def lists(adapter: ProviderAdapter[Any], scope: str, made: Runtime) -> Non
     project = made.durable.project if made.durable else None
     for wanted in (
         ListFilter(name="two"),
-        ListFilter(owned_by_me=True, project=project.id if project else None),
+        ListFilter(project=project.id if project else None),
         *(ListFilter(states=frozenset({state})) for state in State),
         ListFilter(states=frozenset({State.IDLE, State.RUNNING, State.PAUSED})),
     ):

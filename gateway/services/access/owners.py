@@ -25,6 +25,11 @@ class Owners:
         """Replace all assignments: the owner of each assigned runtime, by its public id."""
         self._assigned = assigned
 
+    def assign_one(self, runtime_id: str, owner: str | None) -> None:
+        """Change the assignment of one runtime; None removes it."""
+        others = {known: other for known, other in self._assigned.items() if known != runtime_id}
+        self._assigned = others if owner is None else {**others, runtime_id: owner}
+
     def declare(self, owners: Iterable[str]) -> None:
         """Replace the owners whose names are known, so that their suffixes can be shown as names."""
         self._declared = {suffix_of(owner): owner for owner in owners}

@@ -49,9 +49,11 @@ async def require_visible(
 def narrowed(query: "ListQuery", principal: Principal, owners: Owners) -> "ListQuery":
     """The query, restricted to what the caller may use. Raises :class:`PermissionDenied` that names the parameter if
     the query names anything else."""
-    if query.filter.name is not None:
-        native_name = owners.native_name(query.filter.name, principal)
-        query = replace(query, filter=replace(query.filter, native_name=native_name))
+    name = query.filter.name
+    if name is not None:
+        native = owners.native_name(name, principal)
+        named = replace(query.filter, name=native, outward_name=name if native is None else None)
+        query = replace(query, filter=named)
     if not principal.confined:
         return query
     only = principal.restrictions

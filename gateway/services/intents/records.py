@@ -20,6 +20,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.ids import RuntimeRef, format_runtime_id
 from gateway.domain.intents import Intent, IntentAttempt, IntentState
+from gateway.domain.ownership import outward
 from gateway.domain.requests import ResolveIntent
 from gateway.domain.runtime import Model
 from gateway.ports.context import RequestContext
@@ -169,7 +170,7 @@ class IntentRecords:
             id=intent.id,
             state=intent.state.value,
             kind=intent.kind,
-            name=intent.name,
+            name=outward(intent.name) or "",
             principal=intent.principal,
             provider=intent.provider,
             scope=intent.scope,

@@ -149,3 +149,40 @@ async def test_key_of_another_principal_of_the_group_is_another_key(gateway: Gat
     assert (first.status, other.status) == (201, 201)
     again = await call(gateway, SHOP, "POST", "/v1/runtimes", body, **{"Idempotency-Key": "k"})
     assert (again.status, again.json["name"], again.headers["Idempotency-Replayed"]) == (201, "first", "true")
+
+
+async def test_assigned_runtime_belongs_to_its_new_owner_alone(gateway: Gateway) -> None:
+    theirs = await made(gateway, BANK, "durable", "agent")
+    nobodys = await gateway.create(gateway.upstreams["durable"], name="of-nobody")
+    for id_ in (theirs["id"], nobodys["id"]):
+        path = f"/v1/runtimes/{id_}"
+        assert (await call(gateway, BANK, "PUT", f"{path}/owner", {"owner": "trade"})).status == 403
+        assigned = await gateway.call("PUT", f"{path}/owner", {"owner": "trade"})
+        assert (assigned.status, assigned.json["owner"]) == (200, "trade")
+        assert (await call(gateway, SHOP, "GET", path)).json["owner"] == "trade"
+        assert (await call(gateway, BANK, "GET", path)).status == 404
+    listed = (await call(gateway, SHOP, "GET", "/v1/runtimes?name=agent")).json["items"]
+    assert [row["id"] for row in listed] == [theirs["id"]]
+    taken = await call(gateway, BANK, "POST", "/v1/runtimes", {**DURABLE, "name": "agent"})
+    assert (taken.status, taken.json["code"], taken.json.get("errors")) == (409, "already_exists", None)
+    removed = await gateway.call("PUT", f"/v1/runtimes/{theirs['id']}/owner", {"owner": None})
+    assert removed.json["owner"] == "bank"
+    assert (await call(gateway, BANK, "GET", f"/v1/runtimes/{theirs['id']}")).status == 200
+    assert (await gateway.call("PUT", f"/v1/runtimes/{theirs['id']}/owner", {})).status == 422
+
+
+async def test_list_can_be_filtered_by_owner(gateway: Gateway) -> None:
+    mine = await made(gateway, SHOP, "durable", "agent")
+    theirs = await made(gateway, BANK, "bctrl", "agent")
+    own = await gateway.create(gateway.upstreams["durable"])
+
+    async def ids(key: str | None, owner: str) -> set[str]:
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        listed = await gateway.call("GET", f"/v1/runtimes?owner={owner}", **headers)
+        return {row["id"] for row in listed.json["items"]}
+
+    assert await ids(None, "trade") == {mine["id"]}
+    assert await ids(None, "bank") == {theirs["id"]}
+    assert await ids(None, "me") == {own["id"]}
+    assert await ids(TEAM, "me") == {mine["id"]}
+    assert await ids(SHOP, "bank") == set()

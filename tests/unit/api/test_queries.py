@@ -38,13 +38,13 @@ def test_every_parameter_is_parsed() -> None:
             states=frozenset({State.RUNNING}),
             name="x",
             project="Pro ject",
-            owned_by_me=True,
         ),
         providers=frozenset({"a-1"}),
         scopes=frozenset({"acme/research"}),
         limit=7,
         cursor="abc",
         partial=False,
+        owner="me",
     )
 
 
@@ -73,7 +73,7 @@ def test_lists_may_be_repeated_and_joined_by_commas() -> None:
         ("project=", "project", "invalid"),
         ("project=%00", "project", "invalid"),
         ("scope=" + "s" * 201, "scope", "invalid"),
-        ("owner=you", "owner", "invalid"),
+        ("owner=a%20b", "owner", "invalid"),
         ("partial=yes", "partial", "invalid"),
         ("limit=0", "limit", "invalid"),
         ("limit=101", "limit", "invalid"),

@@ -68,7 +68,7 @@ def test_list_reads_all_pages_with_its_filters(gateway: ScriptedGateway, run: Ru
     gateway.answers(page(runtime(id="a.2")))
     result = run(
         *("runtimes", "list", "--kind", "durable", "--kind", "browser", "--state", "running", "--provider", "p"),
-        *("--scope", "s/t", "--name", "n", "--project", "x", "--mine", "--partial", "deny", "-o", "name"),
+        *("--scope", "s/t", "--name", "n", "--project", "x", "--owner", "me", "--partial", "deny", "-o", "name"),
     )
     assert result.stdout == "a.1\na.2\n"
     assert (result.exit_code, result.stderr) == (0, "")

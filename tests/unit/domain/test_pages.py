@@ -121,18 +121,13 @@ PROJECT = Project(id="11111111-2ee2-4e00-89ec-32d5f69181c0", key="shop")
         (ListFilter(project="shop"), True),
         (ListFilter(project=PROJECT.id), True),
         (ListFilter(project="other"), False),
-        (ListFilter(owned_by_me=True), True),
+        (ListFilter(visible=lambda _: True), True),
+        (ListFilter(visible=lambda _: False), False),
     ],
 )
 def test_a_filter_accepts_by_kind_state_name_project_and_owner(wanted: ListFilter, accepted: bool) -> None:
     row = runtime("a", kind="durable", name="agent", durable=DurablePart(project=PROJECT, owned_by_me=True))
     assert wanted.accepts(row) is accepted
-
-
-@pytest.mark.parametrize(("owned", "shown"), [(True, True), (None, True), (False, False)])
-def test_an_owner_that_is_not_reported_does_not_exclude(owned: bool | None, shown: bool) -> None:
-    row = runtime("a", kind="durable", durable=DurablePart(owned_by_me=owned))
-    assert ListFilter(owned_by_me=True).accepts(row) is shown
 
 
 def test_a_project_filter_excludes_runtimes_without_a_project() -> None:

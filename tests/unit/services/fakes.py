@@ -324,7 +324,8 @@ def context_of(fleet: Fleet, store: Store | None = None, rules: CreatesSettings 
 
 def services_of(fleet: Fleet) -> Services:
     """All use cases of a fleet."""
-    return Services.over(fleet, intents_of(fleet))
+    store = MemoryStore(fleet.clock.now)
+    return Services.over(fleet, intents_of(fleet, store), store)
 
 
 def context(principal: str = "alice") -> RequestContext:

@@ -129,7 +129,7 @@ async def _cursor(query: ListQuery = FIRST) -> str:
         replace(FIRST, filter=ListFilter(states=frozenset({State.IDLE}))),
         replace(FIRST, filter=ListFilter(name="n1")),
         replace(FIRST, filter=ListFilter(project="p")),
-        replace(FIRST, filter=ListFilter(owned_by_me=True)),
+        replace(FIRST, owner="me"),
         replace(FIRST, providers=frozenset({"one"})),
         replace(FIRST, scopes=frozenset({"home"})),
     ],

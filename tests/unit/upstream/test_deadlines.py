@@ -71,16 +71,20 @@ async def test_a_deadline_still_applies_after_an_earlier_wait_ended(within: With
 
 async def test_each_of_many_ends_at_its_own_deadline(within: Within) -> None:
     ended: list[float] = []
+    loop = asyncio.get_running_loop()
 
     async def wait(seconds: float) -> None:
+        deadline = loop.time() + seconds
         try:
             async with within(seconds):
                 await forever()
         except TimeoutError:
-            ended.append(seconds)
+            ended.append(deadline)
+            assert loop.time() >= deadline
 
     await asyncio.gather(*(wait(seconds) for seconds in (0.03, 0.01, 0.02, -1)))
-    assert ended == [-1, 0.01, 0.02, 0.03]
+    assert len(ended) == 4
+    assert ended == sorted(ended)
 
 
 async def test_an_error_of_the_block_is_raised_unchanged(within: Within) -> None:

@@ -153,9 +153,7 @@ async def test_lost_read_of_connections_is_not_an_unknown_outcome():
 
 async def test_list_is_in_order_of_creation_and_filtered_by_the_provider_if_possible():
     browsers, transport = adapter(_page(running(), cursor="next"))
-    wanted = ListFilter(
-        name="checkout-bot", native_name="checkout-bot", states=frozenset({State.RUNNING, State.FAILED})
-    )
+    wanted = ListFilter(name="checkout-bot", states=frozenset({State.RUNNING, State.FAILED}))
     page = await browsers.list(ProviderQuery(scope=SPACE, filter=wanted, limit=7, cursor="c"), CALL)
     assert transport.sent[0].query == [
         ("spaceId", SPACE),

@@ -36,7 +36,6 @@ def _query(limit: int = 50, cursor: str | None = None, **wanted: object) -> Prov
         (_query(states=frozenset({State.IDLE, State.UNKNOWN})), [("limit", "50")]),
         (_query(project=PROJECT.upper()), [("limit", "50"), ("project_id", PROJECT)]),
         (_query(project="shop"), [("limit", "50")]),
-        (_query(owned_by_me=True, kinds=frozenset({"durable", "browser"})), [("limit", "50"), ("owner", "me")]),
         (_query(limit=3, name="agent"), [("limit", "100")]),
     ],
 )
@@ -61,7 +60,6 @@ async def test_whole_filter_is_applied_to_the_result():
         ({"states": frozenset({State.IDLE})}, [UUID, THIRD]),
         ({"project": "shop"}, [UUID, THIRD]),
         ({"project": PROJECT}, [UUID, THIRD]),
-        ({"owned_by_me": True}, [UUID, OTHER]),
         ({"states": frozenset({State.UNKNOWN})}, []),
     ):
         durable, _ = adapter(page(*rows))

@@ -1,0 +1,70 @@
+"""``owners``: whose runtimes are whose."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gateway.cli.options import any_output, connection_options
+from gateway.cli.output import Columns, show_list
+from gateway.cli.runtimes import all_pages
+
+if TYPE_CHECKING:
+    from gateway.cli.client import Client, Connection
+
+_COLUMNS: Columns = {
+    "NAME": lambda item: item.get("name"),
+    "OWNER": lambda item: item.get("owner"),
+    "PROVIDER": lambda item: item.get("provider"),
+    "STATE": lambda item: item.get("state"),
+    "ID": lambda item: item.get("id"),
+}
+
+
+@click.group()
+def owners() -> None:
+    """Show and assign the owners of runtimes. A caller with own_only sees only the runtimes of its owner.
+
+    \b
+    Examples:
+      runtime-gateway owners list
+      runtime-gateway owners assign durable-main.2489e9ad-… --owner shop
+    """
+
+
+@owners.command("list")
+@click.option("--owner", help="Only runtimes of this principal or group.")
+@connection_options
+@any_output
+def list_owners(connection: "Connection", output: str, owner: str | None) -> None:
+    """List the runtimes of all providers with their owners; empty where the owner is not known.
+
+    \b
+    Examples:
+      runtime-gateway owners list
+      runtime-gateway owners list --owner shop
+    """
+    query = [] if owner is None else [("owner", owner)]
+    show_list(connection.run(lambda client: all_pages(client, query, None)), output, _COLUMNS)
+
+
+@owners.command()
+@click.argument("runtime_ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--owner", required=True, help="The principal or group, or - to remove the assignment.")
+@connection_options
+@any_output
+def assign(connection: "Connection", runtime_ids: tuple[str, ...], owner: str, output: str) -> None:
+    """Assign runtimes to an owner (scope admin). Other replicas know the change a few seconds later.
+
+    \b
+    Example:
+      runtime-gateway owners assign durable-main.2489e9ad-… --owner shop
+    """
+
+    async def work(client: "Client") -> dict[str, Any]:
+        from gateway.cli.client import path
+
+        body = {"owner": None if owner == "-" else owner}
+        assigned = [(await client.call("PUT", path("runtimes", each, "owner"), body=body)).body for each in runtime_ids]
+        return {"object": "list", "items": assigned}
+
+    show_list(connection.run(work), output, _COLUMNS)

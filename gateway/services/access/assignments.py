@@ -1,0 +1,32 @@
+"""Assigning runtimes to owners, for those that exist already and for changes of responsibility."""
+
+from gateway.domain.requests import AssignOwner
+from gateway.domain.runtime import Runtime
+from gateway.ports.context import RequestContext
+from gateway.ports.owners import OwnerStore
+from gateway.services.fleet import Fleet
+from gateway.services.lifecycle import LifecycleService
+
+
+class OwnerService:
+    """Assigns runtimes to owners. An assignment wins over the suffix of the runtime's name."""
+
+    def __init__(self, fleet: Fleet, lifecycle: LifecycleService, store: OwnerStore) -> None:
+        self._fleet = fleet
+        self._lifecycle = lifecycle
+        self._store = store
+
+    async def assign(self, runtime_id: str, request: AssignOwner, ctx: RequestContext) -> Runtime:
+        """Assign a runtime to an owner, or with None remove its assignment, and return it as it is afterwards. This
+        process knows the change at once, other replicas a few seconds later. Raises as a read of the runtime does, and
+        :class:`StoreUnavailable`."""
+        resolved = self._lifecycle.resolve(runtime_id, ctx)
+        runtime_id = (await self._lifecycle.read(resolved, ctx)).id
+        if request.owner is None:
+            await self._store.forget_owner(runtime_id)
+        else:
+            await self._store.assign_owner(runtime_id, request.owner, ctx.principal.name)
+        self._fleet.owners.assign_one(runtime_id, request.owner)
+        if self._fleet.on_write is not None:
+            self._fleet.on_write(resolved.provider.name, resolved.ref)
+        return await self._lifecycle.read(resolved, ctx)
