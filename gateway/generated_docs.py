@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, cast
 
+from gateway.api.access_routes import ACCESS_ROUTES
 from gateway.api.native import ROUTE as NATIVE_ROUTE
 from gateway.api.routes import V1_ROUTES
 from gateway.api.site import PROBE_ROUTES
@@ -180,7 +181,7 @@ def _member(body: Any, name: str) -> str:
 def _access(known: Plugins) -> Iterator[str]:
     """The permission that each call of each surface needs."""
     yield from _head("call", "scope")
-    for route in (*V1_ROUTES, *(route for route in PROBE_ROUTES if route.secured)):
+    for route in (*V1_ROUTES, *ACCESS_ROUTES, *(route for route in PROBE_ROUTES if route.secured)):
         yield _row(f"`{route.method} {route.path}`", _permission(route.permission))
     for plugin in known.values():
         if plugin.dialect is None:

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from gateway.api.access_handlers import AccessHandlers
+from gateway.api.access_routes import ACCESS_ROUTES
 from gateway.api.auth import Authenticator
 from gateway.api.cache.cache import ReadCache
 from gateway.api.dialects import register_dialects
@@ -16,6 +18,7 @@ from gateway.api.pipeline import ENDPOINTS, AiohttpHandler, Endpoints
 from gateway.api.route import Route
 from gateway.api.routes import V1_ROUTES
 from gateway.api.site import OPEN_PROBE_ROUTES, PROBE_ROUTES, SITE_ROUTES, Probes, Site
+from gateway.api.wrong_keys import WrongKeys
 from gateway.domain.access import Principal
 from gateway.http.access_log import Surface
 from gateway.http.bodies import BodyReader, defer_continue
@@ -24,6 +27,7 @@ from gateway.http.server import SERVED
 from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.dialect import Dialect
 from gateway.services import Services
+from gateway.services.access.administration import AccessAdministration
 from gateway.settings import CorsSettings, HttpSettings
 from gateway.telemetry.logs import Logger, make_logger
 from gateway.telemetry.metrics import Metrics
@@ -40,6 +44,7 @@ def create_api(
     logger: Logger,
     clock: Clock,
     keys: Mapping[bytes, Principal] | None,
+    administration: AccessAdministration,
     http: HttpSettings,
     dialects: Iterable[Dialect] = (),
     native: Mapping[str, PassThrough] | None = None,
@@ -48,14 +53,15 @@ def create_api(
 ) -> web.Application:
     """The unified API, the OpenAPI document and the documentation, to be served by ``GatewayRunner``.
 
-    ``keys`` maps SHA-256 digests of keys to principals; None requires no key. ``with_admin`` False leaves the probes
-    and metrics to :func:`create_admin`. Metrics need a key with ``admin`` unless ``http.listen`` is a loopback address.
-    ``reads`` caches responses to reads; None asks the provider each time.
-    ``dialects`` are served below their prefixes, the providers of ``native`` unchanged below ``/native``.
+    ``keys`` maps SHA-256 digests of the settings' keys to principals; None requires no key. ``administration`` has
+    those of the store. ``with_admin`` False leaves the probes and metrics to :func:`create_admin`. Metrics need a key
+    with ``admin`` unless ``http.listen`` is a loopback address. ``reads`` caches responses to reads; None asks the
+    provider each time. ``dialects`` are served below their prefixes, the providers of ``native`` unchanged below
+    ``/native``.
     """
     cors = Cors(http.cors)
     endpoints = Endpoints(
-        authenticator=Authenticator(keys, cors=cors),
+        authenticator=Authenticator(keys, administration.directory, WrongKeys(metrics, clock), cors=cors),
         cors=cors,
         metrics=metrics,
         logger=logger,
@@ -71,6 +77,7 @@ def create_api(
     on_write = reads.written if reads is not None else None
     register_native(app, native or {}, endpoints, http, on_write)
     routes.add(V1_ROUTES, Handlers(services, bodies, reads))
+    routes.add(ACCESS_ROUTES, AccessHandlers(administration, bodies))
     routes.add(SITE_ROUTES, Site(openapi_json))
     if with_admin:
         probes = OPEN_PROBE_ROUTES if http.address.is_loopback else PROBE_ROUTES

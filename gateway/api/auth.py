@@ -1,17 +1,18 @@
 """Authentication of callers: a gateway key as ``Authorization: Bearer`` or ``X-API-Key``."""
 
 import hmac
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
-from typing import Final
+from typing import Final, Protocol
 
 from multidict import MultiMapping, istr
 
+from gateway.api.wrong_keys import WrongKeys
 from gateway.domain.access import Principal
 from gateway.domain.errors import FieldError, InvalidRequest, Unauthenticated
 from gateway.http.browsers import refuse_cross_site, refuse_other_hosts
 from gateway.http.cors import Cors
+from gateway.services.access.directory import Directory, WrongKey
 from gateway.settings import CorsSettings
 
 ANONYMOUS: Final = Principal("anonymous")
@@ -21,46 +22,63 @@ _AUTHORIZATION: Final = istr("Authorization")
 _API_KEY: Final = istr("X-API-Key")
 
 
+class Peer(Protocol):
+    """The sender of a request (:class:`aiohttp.web.Request`)."""
+
+    @property
+    def remote(self) -> str | None:
+        """The address of the client."""
+
+
 class Authenticator:
-    """Finds the principal of a request. ``keys`` maps the SHA-256 digest of each key to its principal; None requires
-    no key, and then pages of other sites may call only if ``cors`` lists their origin."""
+    """Finds the principal of a request in ``directory``, where it declares ``keys``: the principal of each key of the
+    settings by the SHA-256 digest of the key. None requires no key, and then pages of other sites may call only if
+    ``cors`` lists their origin. ``wrong_keys`` limits guesses; None does not."""
 
     def __init__(
-        self, keys: Mapping[bytes, Principal] | None, now: Callable[[], float] = time.time, *, cors: Cors = _NO_PAGES
+        self,
+        keys: Mapping[bytes, Principal] | None,
+        directory: Directory | None = None,
+        wrong_keys: WrongKeys | None = None,
+        *,
+        cors: Cors = _NO_PAGES,
     ) -> None:
-        self._now = now  # seconds since the epoch
+        self._directory = Directory.without_store() if directory is None else directory
+        self._wrong_keys = wrong_keys
         self._cors = cors
         self.replace(keys)
 
     def replace(self, keys: Mapping[bytes, Principal] | None) -> None:
-        """Accept these keys from now on, and no others."""
-        self._keys = keys
+        """Replace the keys of the settings."""
+        self._required = keys is not None
+        self._directory.declare(keys or {})
 
     def admit(self, headers: MultiMapping[str]) -> None:
         """Raise :class:`PermissionDenied` if no key is required and the request is for another host than loopback."""
-        if self._keys is None:
+        if not self._required:
             refuse_other_hosts(headers)
 
-    def principal(self, headers: MultiMapping[str]) -> Principal:
+    def principal(self, headers: MultiMapping[str], peer: Peer | None = None) -> Principal:
         """Return the principal whose key the caller sent.
 
         Without required keys it is ``anonymous``, and :class:`PermissionDenied` is raised for the request of a page
-        of another site that is not listed. Raises :class:`Unauthenticated` without a known key, and
+        of another site that is not listed. Raises :class:`Unauthenticated` without a known key, :class:`RateLimited`
+        for one more wrong key of the same client, :class:`StoreUnavailable` for a key that cannot be checked now, and
         :class:`InvalidRequest` that names the header if the request carries two different keys. Keys are found by their
         digest: the time that this takes reveals nothing about the text of a key.
         """
-        if self._keys is None:
+        if not self._required:
             if not self._cors.lists(headers):
                 refuse_cross_site(headers)
             return ANONYMOUS
         token = _token(headers)
         digest = sha256(token.encode(errors="surrogateescape")).digest()
-        found = self._keys.get(digest)
-        if found is None:
-            raise Unauthenticated("The key is not one of this gateway.")
-        if found.expires is not None and self._now() >= found.expires:
-            raise Unauthenticated("The key has expired.")
-        return found
+        try:
+            return self._directory.find(digest)
+        except WrongKey as wrong:
+            if self._wrong_keys is not None and peer is not None:
+                self._wrong_keys.count(peer.remote or "")
+            raise Unauthenticated("The key is not one of this gateway.") from wrong
 
 
 def _token(headers: MultiMapping[str]) -> str:

@@ -7,7 +7,14 @@ from gateway.domain.errors import GatewayError
 
 Errors = tuple[type[GatewayError], ...]
 
-ANY_CALL: Final[Errors] = (errors.InvalidRequest, errors.Unauthenticated, errors.UnsupportedFeature)
+ANY_CALL: Final[Errors] = (
+    errors.InvalidRequest,
+    errors.Unauthenticated,
+    errors.PermissionDenied,
+    errors.UnsupportedFeature,
+    errors.RateLimited,
+    errors.StoreUnavailable,
+)
 BODY: Final[Errors] = (
     errors.RequestTimeout,
     errors.PayloadTooLarge,

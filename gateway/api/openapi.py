@@ -8,6 +8,7 @@ from typing import Any, Final, get_args
 import msgspec
 
 from gateway import __version__
+from gateway.api.access_routes import ACCESS_ROUTES
 from gateway.api.conditions import ENTITY_TAGS
 from gateway.api.openapi_schemas import ref, schemas
 from gateway.api.queries import QueryParameter
@@ -26,7 +27,7 @@ from gateway.domain.errors import (
 from gateway.http.access_log import Surface
 from gateway.http.problems import CONTENT_TYPE, STATUS
 
-ROUTES: Final = (*V1_ROUTES, *PROBE_ROUTES, *SITE_ROUTES)
+ROUTES: Final = (*V1_ROUTES, *ACCESS_ROUTES, *PROBE_ROUTES, *SITE_ROUTES)
 """Every call of the service."""
 
 _DESCRIPTION: Final = (
@@ -58,7 +59,7 @@ _HEADERS: Final[dict[str, dict[str, Any]]] = {
     "Allow": {"description": "The methods that the path supports.", "schema": {"type": "string"}},
 }
 _PATH_PARAMETERS: Final = {
-    "id": "The id of the runtime or intent.",
+    "id": "The id of the runtime, intent or key.",
     "binding_id": "The id of a capability binding.",
     "name": "The name.",
     "code": "An error code.",

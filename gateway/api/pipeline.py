@@ -110,7 +110,7 @@ class Endpoints:
         authenticator = self.authenticator
 
         async def guarded(request: web.Request, ctx: RequestContext) -> web.StreamResponse:
-            ctx.principal = authenticator.principal(request.headers)
+            ctx.principal = authenticator.principal(request.headers, request)
             if permission is not None:
                 ctx.principal.require(permission)
             return await handler(request, ctx)
@@ -194,7 +194,7 @@ class Endpoints:
 
         async def guarded(request: web.Request, ctx: RequestContext) -> web.StreamResponse:
             headers = request.headers
-            ctx.principal = principal = authenticator.principal(headers)
+            ctx.principal = principal = authenticator.principal(headers, request)
             if permission is not None and permission not in principal.permissions:
                 principal.require(permission)
             if IDEMPOTENCY_KEY in headers and not takes_key:

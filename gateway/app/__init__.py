@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from importlib import import_module
-from typing import Any, cast
+from typing import Any
 
 from aiohttp import web
 
@@ -16,6 +16,7 @@ from gateway.api import create_admin, create_api
 from gateway.api.cache.cache import ReadCache
 from gateway.api.openapi import openapi_document
 from gateway.api.pipeline import ENDPOINTS
+from gateway.app.access_wiring import assemble_access
 from gateway.app.create_wiring import assemble
 from gateway.app.descriptors import AcceptFailures, fit_descriptors
 from gateway.app.folders import discover
@@ -23,13 +24,12 @@ from gateway.app.reload import Reloader, dialect_rules, principals_by_digest
 from gateway.app.serving import ADMIN, RELOADER, Addresses, background_task, listening, serve_until_signal
 from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.dialect import Dialect, DialectGateway
-from gateway.ports.owners import OwnerStore
 from gateway.ports.plugin import AdapterPlugin
 from gateway.ports.process_signals import hold_again
 from gateway.ports.provider import ProviderAdapter
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.sealing import Sealer
-from gateway.ports.store import Store
+from gateway.ports.whole_store import WholeStore
 from gateway.services import Services
 from gateway.services.dialects import DialectService
 from gateway.services.fleet import Fleet
@@ -81,7 +81,7 @@ def create_app(
     settings: Settings,
     *,
     adapters: Iterable[ProviderAdapter[Any]] | None = None,
-    store: tuple[Store, Sealer] | None = None,
+    store: tuple[WholeStore, Sealer] | None = None,
     clock: Clock | None = None,
     logger: Logger | None = None,
 ) -> web.Application:
@@ -112,7 +112,15 @@ def create_app(
     fleet = Fleet(fleet_adapters, clock, on_credentials=on_credentials, observer=CallSignals(metrics, logger))
     creates = assemble(settings, fleet, clock=clock, metrics=metrics, logger=logger, store=store)
     reads = _read_cache(settings.cache, fleet, metrics)
-    services = Services.over(fleet, creates.intents, cast("OwnerStore", creates.store), specs=creates.specs)
+    access = assemble_access(
+        creates.store,
+        fleet.owners,
+        clock=clock,
+        metrics=metrics,
+        logger=logger,
+        on_changed=reads.clear if reads is not None else lambda: None,
+    )
+    services = Services.over(fleet, creates.intents, creates.store, specs=creates.specs)
     native = {adapter.name: make_native(adapter.settings) for adapter in fleet_adapters}
     dialects = DialectService(fleet, services.create, dialect_rules(settings))
     this_process = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
@@ -128,6 +136,7 @@ def create_app(
         logger=logger,
         clock=clock,
         keys=principals_by_digest(settings),
+        administration=access.administration,
         http=settings.http,
         native=native,
         dialects=_dialects(dialects),
@@ -163,7 +172,7 @@ def create_app(
         async with background_task(measure_loop_lag(metrics, clock)):
             yield
 
-    app.cleanup_ctx.extend((providers, creates.running, loop_lag))
+    app.cleanup_ctx.extend((providers, creates.running, access.running, loop_lag))
     return app
 
 

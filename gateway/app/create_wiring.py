@@ -9,7 +9,7 @@ from aiohttp import web
 
 from gateway.ports.clock import Clock
 from gateway.ports.sealing import Sealer
-from gateway.ports.store import Store
+from gateway.ports.whole_store import WholeStore
 from gateway.services.fleet import Fleet
 from gateway.services.intents import (
     CreateContext,
@@ -35,7 +35,7 @@ _READY_WITHIN: Final = 2.0
 class Creates:
     """The assembled parts. Without ``store.keep_specs``, ``specs`` has the value None."""
 
-    store: Store
+    store: WholeStore
     intents: IntentService
     specs: SpecKeeper | None
     reconciler: Reconciler
@@ -65,7 +65,7 @@ def assemble(
     clock: Clock,
     metrics: Metrics,
     logger: Logger,
-    store: tuple[Store, Sealer] | None = None,
+    store: tuple[WholeStore, Sealer] | None = None,
 ) -> Creates:
     """Assemble the parts from the settings, or over another ``store``. Raises :class:`SettingsError`
     if the store has no usable key."""

@@ -10,6 +10,7 @@ from gateway.cli.config import config
 from gateway.cli.db import db
 from gateway.cli.failures import ExitCode, Failure
 from gateway.cli.intents import intents
+from gateway.cli.keys import keys, principals
 from gateway.cli.lifecycle import LIFECYCLE_COMMANDS
 from gateway.cli.owners import owners
 from gateway.cli.providers import providers
@@ -46,7 +47,7 @@ def cli() -> None:
     """
 
 
-for _command in (serve, demo, emulate, config, openapi, runtimes, providers, owners, db, intents):
+for _command in (serve, demo, emulate, config, openapi, runtimes, providers, keys, principals, owners, db, intents):
     cli.add_command(_command)
 for _command in (*LIFECYCLE_COMMANDS, runtime_config, capabilities):
     runtimes.add_command(_command)

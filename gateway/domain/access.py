@@ -23,6 +23,10 @@ class Permission(StrEnum):
     ADMIN = "admin"
 
 
+PRINCIPAL_PATTERN: Final = r"^[A-Za-z0-9._-]{1,64}$"
+"""The names of principals of the settings and of the API. Those of tokens contain a slash, so none can be one of
+these."""
+
 ALL_PERMISSIONS: Final = frozenset(Permission)
 DEFAULT_PERMISSIONS: Final = ALL_PERMISSIONS - {Permission.ADMIN, Permission.AUDIT}
 """Those of a principal of the settings without ``scopes``."""

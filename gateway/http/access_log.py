@@ -4,6 +4,7 @@ from enum import StrEnum
 from functools import cache, partial
 from typing import Any
 
+from gateway.domain.access import Principal
 from gateway.domain.errors import GatewayError
 from gateway.ports.context import RequestContext
 from gateway.telemetry.logs import Event, Logger
@@ -70,7 +71,7 @@ class AccessLog:
             "duration_ms": round(seconds * 1000, 3),
         }
         if ctx.principal.name:
-            fields["principal"] = ctx.principal.name
+            _add_caller(fields, ctx.principal)
         if ctx.traceparent:
             fields["traceparent"] = ctx.traceparent
         if ctx.provider:
@@ -94,6 +95,12 @@ class AccessLog:
         if outcome.aborted:
             fields["client_aborted"] = True
         getattr(self._logger, self._level)(self._event, **fields)
+
+
+def _add_caller(fields: dict[str, Any], principal: Principal) -> None:
+    fields["principal"] = principal.name
+    if principal.key_id is not None:
+        fields["key_id"] = principal.key_id
 
 
 def _failure_fields(outcome: Outcome) -> dict[str, Any]:

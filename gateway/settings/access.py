@@ -3,12 +3,19 @@
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, SecretStr, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, SecretStr, Tag, model_validator
 
-from gateway.domain.access import DEFAULT_PERMISSIONS, Permission, Principal, Restrictions, with_implied
+from gateway.domain.access import (
+    DEFAULT_PERMISSIONS,
+    PRINCIPAL_PATTERN,
+    Permission,
+    Principal,
+    Restrictions,
+    with_implied,
+)
+from gateway.domain.expiry import Expiry
 from gateway.domain.values import Kind
 from gateway.ports.section import Section
 from gateway.settings.allow import AllowSettings
@@ -18,10 +25,9 @@ ONE: Final = "[one]"
 MANY: Final = "[list]"
 """The branches of a setting that is one value or a list. They occur in the paths of pydantic's faults."""
 
-_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
 _KEY: Final = re.compile(r"[\x21-\x7e]{16,512}\Z")
 
-KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+KeyName = Annotated[str, Field(pattern=PRINCIPAL_PATTERN)]
 """The name of a principal or of a provider in a rule."""
 
 ScopeName = Annotated[str, Field(min_length=1, max_length=200)]
@@ -44,23 +50,6 @@ OneOrMoreKeys = Annotated[
     Annotated[KeyText, Tag(ONE)] | Annotated[list[KeyText], Field(min_length=1), Tag(MANY)],
     Discriminator(_branch),
 ]
-
-
-def _end_of_date(value: Any) -> Any:
-    """The end in UTC of a value that is a date without a time; any other value unchanged."""
-    if isinstance(value, str) and _DATE.match(value):
-        value = date.fromisoformat(value)
-    if isinstance(value, date) and not isinstance(value, datetime):
-        return datetime.combine(value + timedelta(days=1), time(), UTC)
-    return value
-
-
-def _in_utc(value: datetime) -> datetime:
-    return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
-
-
-Expiry = Annotated[datetime, BeforeValidator(_end_of_date), AfterValidator(_in_utc)]
-"""When something expires. A date means its end in UTC, and a time without a zone is UTC."""
 
 
 class GatewayKey(Section):

@@ -60,6 +60,7 @@ class Event(StrEnum):
     SETTINGS_REJECTED = "settings_rejected"
     SETTINGS_WARNING = "settings_warning"
     RESTART_NEEDED = "restart_needed"
+    ACCESS_CHANGED = "access_changed"
     CREDENTIALS = "credentials"
     INTERRUPTED = "interrupted"
     SLOW_READER = "slow_reader"

@@ -121,6 +121,10 @@ class Metrics:
             "Requests and connections that were refused because a limit was reached.",
             ["reason"],
         )
+        self.wrong_keys = counter("rtgw_wrong_keys", "Requests with a key that is not one of the gateway.")
+        self.access_age = gauge(
+            "rtgw_access_data_age_seconds", "Time since the keys and principals were last compared with the store."
+        )
         self.reload_successful = gauge(
             "rtgw_config_last_reload_successful",
             "1 if the last reload of the settings succeeded, 0 if older settings are still in effect.",

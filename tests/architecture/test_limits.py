@@ -10,6 +10,7 @@ from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE
 from gateway.api.dialects import _MAX_QUERY_FIELDS
 from gateway.api.idempotency import MAX_LENGTH
 from gateway.api.native_upload import SLOWEST
+from gateway.api.wrong_keys import ADDRESSES, MOST
 from gateway.domain.field_errors import MAX_DETAIL, MAX_ERROR_BYTES, MAX_ERRORS, MAX_POINTER
 from gateway.domain.list_progress import MAX_PROVIDER_CURSOR
 from gateway.http.bodies import MAX_DEPTH, MAX_MEMBERS, MAX_VALUES
@@ -19,6 +20,7 @@ from gateway.http.tls import HANDSHAKE_SECONDS
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.redaction import MAX_CODE, MAX_REQUEST_ID
 from gateway.ports.redaction import MAX_DETAIL as MAX_DETAIL_SHOWN
+from gateway.services.access.administration import MAX_KEYS
 from gateway.services.listing import _MAX_CURSOR
 from gateway.services.specs import LAST_WRITES, MAX_WAITING, MEMORY_BYTES
 from gateway.settings import Settings
@@ -83,6 +85,9 @@ def test_every_setting_on_the_page_exists() -> None:
         ("a pointer in `errors`", [MAX_POINTER, MAX_DETAIL]),
         ("warnings about unknown keys", [MAX_ERRORS]),
         ("fields of a query", [_MAX_QUERY_FIELDS]),
+        ("wrong keys of one client address", [MOST]),
+        ("client addresses whose wrong keys", [ADDRESSES]),
+        ("keys, and principals", [MAX_KEYS]),
         ("`Idempotency-Key`", [MAX_LENGTH]),
         ("cursor", [_MAX_CURSOR, MAX_PROVIDER_CURSOR]),
         ("interim responses", [MAX_INTERIM]),

@@ -7,6 +7,7 @@ from typing import Any, Final
 import pytest
 from pydantic import ValidationError
 
+from gateway.api.access_routes import ACCESS_ROUTES
 from gateway.api.routes import V1_ROUTES
 from gateway.app import plugins
 from gateway.domain import validation
@@ -50,7 +51,7 @@ BODIES: Final = {
 
 
 def routes_with_a_body() -> Iterator[tuple[str, str]]:
-    paths = [(route.method, route.path) for route in V1_ROUTES]
+    paths = [(route.method, route.path) for route in (*V1_ROUTES, *ACCESS_ROUTES)]
     for plugin in plugins().values():
         if plugin.dialect is not None:
             prefix = plugin.dialect.prefix

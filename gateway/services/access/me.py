@@ -58,7 +58,7 @@ class Me(Model, frozen=True, kw_only=True):
 
 def me_of(principal: Principal) -> Me:
     """What a caller is shown about itself."""
-    only, expires = principal.restrictions, principal.expires
+    only = principal.restrictions
     return Me(
         principal=principal.name,
         owner=principal.owner,
@@ -69,7 +69,7 @@ def me_of(principal: Principal) -> Me:
         kinds=_sorted(only.kinds),
         provider_scopes=_sorted(only.scopes),
         allow=None if principal.allowance is None else _allowed(principal.allowance),
-        expires_at=None if expires is None else datetime.fromtimestamp(expires, UTC).isoformat().replace("+00:00", "Z"),
+        expires_at=instant(principal.expires),
     )
 
 
@@ -85,6 +85,11 @@ def _allowed(allowance: Allowance) -> AllowedRequests:
         resources=ResourceBounds(cpu_cores=allowance.cpu_cores, memory_mb=allowance.memory_mb),
         max_lifetime=allowance.max_lifetime,
     )
+
+
+def instant(seconds: float | None) -> str | None:
+    """A time in seconds since the epoch, as the API shows it."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 def _sorted(values: Iterable[str] | None) -> list[str] | None:

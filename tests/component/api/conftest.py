@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import math
 import socket
 import ssl
 import struct
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -16,13 +18,17 @@ import pytest
 from aiohttp import web
 
 from gateway.api import create_api
+from gateway.app.access_wiring import assemble_access
 from gateway.domain.access import Principal
 from gateway.http.server import GatewayRunner, Tls
-from gateway.ports.clock import SystemClock
+from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.provider_settings import ProviderSettings
+from gateway.services.access.administration import AccessAdministration
+from gateway.services.access.owners import Owners
 from gateway.services.fleet import Fleet
 from gateway.settings import HttpSettings
-from gateway.telemetry.logs import make_logger
+from gateway.storage.memory import MemoryStore
+from gateway.telemetry.logs import Logger, make_logger
 from gateway.telemetry.metrics import Metrics
 from gateway.testing.waiting import Watch
 from gateway.upstream.passthrough import PassThrough
@@ -147,6 +153,15 @@ def digest(key: str) -> bytes:
     return sha256(key.encode()).digest()
 
 
+def administration(clock: Clock, metrics: Metrics, logger: Logger) -> AccessAdministration:
+    """That of an empty store."""
+    access = assemble_access(
+        MemoryStore(time.time), Owners(), clock=clock, metrics=metrics, logger=logger, on_changed=lambda: None
+    )
+    access.administration.directory.confirm(math.inf)
+    return access.administration
+
+
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
     """``await serve(lifecycle=..., http=...)``: use cases over no provider, some of them replaced; ``native`` are the
@@ -175,6 +190,7 @@ async def serve() -> AsyncIterator[Serve]:
                 metrics=metrics,
                 logger=logger,
                 clock=clock,
+                administration=administration(clock, metrics, logger),
                 keys={digest(key): one for key, one in known.items()} if keys else None,
                 http=http,
                 native=passed,

@@ -8,6 +8,8 @@ from multidict import CIMultiDict
 from gateway.api.auth import ANONYMOUS, Authenticator
 from gateway.domain.access import Principal
 from gateway.domain.errors import InvalidRequest, PermissionDenied, Unauthenticated
+from gateway.services.access.directory import Directory
+from tests.unit.services.fakes import FakeClock
 
 KEYS = {
     sha256(b"shop-key").digest(): Principal("shop"),
@@ -135,10 +137,10 @@ def test_without_required_keys_requests_of_other_sites_are_refused(headers: dict
 
 
 def test_key_of_a_principal_that_has_expired_is_refused() -> None:
-    now = 1000.0
-    keys = {sha256(b"shop-key").digest(): Principal("shop", expires=1001.0)}
-    authenticator = Authenticator(keys, lambda: now)
+    clock = FakeClock()
+    keys = {sha256(b"shop-key").digest(): Principal("shop", expires=clock.time + 1)}
+    authenticator = Authenticator(keys, Directory(clock))
     assert authenticator.principal(CIMultiDict({"X-API-Key": "shop-key"})).name == "shop"
-    now = 1001.0
+    clock.time += 1
     with pytest.raises(Unauthenticated, match="expired"):
         authenticator.principal(CIMultiDict({"X-API-Key": "shop-key"}))

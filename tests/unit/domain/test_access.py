@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway.api.access_routes import ACCESS_ROUTES
 from gateway.api.routes import V1_ROUTES
 from gateway.app import plugins
 from gateway.domain.access import (
@@ -47,6 +48,7 @@ def test_value_that_is_not_allowed_is_refused_with_its_place(value: str) -> None
 
 def test_every_route_but_that_of_the_caller_itself_needs_a_permission() -> None:
     assert [route.path for route in V1_ROUTES if route.secured and route.permission is None] == ["/v1/me"]
+    assert {route.permission for route in ACCESS_ROUTES} == {Permission.ADMIN}
     dialects = [plugin.dialect for plugin in plugins().values() if plugin.dialect is not None]
     assert all(isinstance(route.permission, Permission) for dialect in dialects for route in dialect.routes)
 

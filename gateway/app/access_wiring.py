@@ -1,0 +1,59 @@
+"""Assembles the parts of access: the directory of keys and principals, its copy of the store, its administration."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from gateway.app.serving import background_task
+from gateway.domain.errors import StoreUnavailable
+from gateway.ports.clock import Clock
+from gateway.ports.principals import PrincipalStore
+from gateway.services.access.administration import AccessAdministration
+from gateway.services.access.directory import Directory
+from gateway.services.access.owners import Owners
+from gateway.services.access.replication import AccessReplica
+from gateway.telemetry.access import AccessSignals
+from gateway.telemetry.logs import Logger
+from gateway.telemetry.metrics import Metrics
+
+_READY_WITHIN: Final = 2.0
+"""Seconds that the start waits for the first read, and the end for the last uses to be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The assembled parts."""
+
+    replica: AccessReplica
+    administration: AccessAdministration
+
+    async def running(self, _app: web.Application) -> AsyncIterator[None]:
+        """Keep the directory current while the application serves."""
+        with suppress(TimeoutError, StoreUnavailable):
+            async with asyncio.timeout(_READY_WITHIN):
+                await self.replica.refresh()
+        async with background_task(self.replica.run()):
+            yield
+        with suppress(TimeoutError, StoreUnavailable):
+            async with asyncio.timeout(_READY_WITHIN):
+                await self.replica.write_uses()
+
+
+def assemble_access(
+    store: PrincipalStore,
+    owners: Owners,
+    *,
+    clock: Clock,
+    metrics: Metrics,
+    logger: Logger,
+    on_changed: Callable[[], None],
+) -> Access:
+    """Assemble the parts over a store. ``on_changed`` is called when what callers see may have changed."""
+    directory, signals = Directory(clock, owners), AccessSignals(logger)
+    replica = AccessReplica(store, directory, clock, signals, on_changed=on_changed)
+    metrics.access_age.set_function(lambda: directory.age)
+    return Access(replica, AccessAdministration(store, directory, replica, clock, signals))

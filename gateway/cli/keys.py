@@ -1,0 +1,208 @@
+"""``keys`` and ``principals``: who may call the gateway, over its API."""
+
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from gateway.cli.options import connection_options, output_option
+from gateway.cli.output import Columns, note, show_list, show_one
+
+if TYPE_CHECKING:
+    from gateway.cli.client import Connection
+
+
+def _day(time: str | None) -> str | None:
+    return None if time is None else time[:10]
+
+
+_KEY_COLUMNS: Final[Columns] = {
+    "ID": lambda item: item.get("id"),
+    "PRINCIPAL": lambda item: item.get("principal"),
+    "NAME": lambda item: item.get("name"),
+    "FROM": lambda item: item.get("source"),
+    "EXPIRES": lambda item: _day(item.get("expires_at")),
+    "LAST USED": lambda item: _day(item.get("last_used_at")),
+}
+_PRINCIPAL_COLUMNS: Final[Columns] = {
+    "NAME": lambda item: item.get("name"),
+    "FROM": lambda item: item.get("source"),
+    "TEMPLATE": lambda item: item.get("template"),
+    "DISABLED": lambda item: "yes" if item.get("disabled") else "no",
+    "OWNER": lambda item: item.get("owner"),
+    "RIGHTS": lambda item: "none" if item.get("warning") else "admin" if "admin" in (item.get("scopes") or ()) else "-",
+}
+_any_output = output_option("table", "json", "yaml", "name")
+_new_output = output_option("key", "json", "yaml")
+
+
+@click.group()
+def keys() -> None:
+    """Make, list, rotate and revoke keys of the gateway. Needs the scope admin.
+
+    \b
+    Example:
+      runtime-gateway keys create --principal team-a --template shop
+    """
+
+
+@keys.command()
+@click.option("--principal", required=True, metavar="NAME", help="The caller that the key is for.")
+@click.option("--template", metavar="NAME", help="Make the principal, with the rights of one of the settings.")
+@click.option("--scopes", metavar="A,B", help="Only these scopes of the principal. Default: all.")
+@click.option("--name", help="What the key is for.")
+@click.option("--expires", metavar="TIME", help="A date, then its end in UTC, or a time as in RFC 3339.")
+@connection_options
+@_new_output
+def create(
+    connection: "Connection",
+    principal: str,
+    template: str | None,
+    scopes: str | None,
+    name: str | None,
+    expires: str | None,
+    output: str,
+) -> None:
+    """Make a key. Its text is printed once, and not stored.
+
+    \b
+    Examples:
+      runtime-gateway keys create --principal team-a --template shop > team-a.key
+      runtime-gateway keys create --principal team-a --scopes runtimes:read --name dashboard --expires 2027-01-01
+    """
+    body: dict[str, Any] = {"principal": principal, "template": template, "name": name, "expires_at": expires}
+    if scopes is not None:
+        body["scopes"] = [scope.strip() for scope in scopes.split(",")]
+    given = {field: value for field, value in body.items() if value is not None}
+    _show_new(connection.call("POST", "keys", body=given).body, output)
+
+
+@keys.command("list")
+@click.option("--principal", metavar="NAME", help="Only the keys of this principal.")
+@connection_options
+@_any_output
+def list_keys(connection: "Connection", principal: str | None, output: str) -> None:
+    """List the keys, without their texts. Keys of the settings can only be changed there.
+
+    \b
+    Examples:
+      runtime-gateway keys list
+      runtime-gateway keys list --principal team-a -o json
+    """
+    query = () if principal is None else (("principal", principal),)
+    show_list(connection.call("GET", "keys", query=query).body, output, _KEY_COLUMNS)
+
+
+@keys.command()
+@click.argument("key_id", metavar="ID")
+@click.option(
+    "--overlap",
+    type=click.IntRange(min=0),
+    default=3600,
+    show_default=True,
+    metavar="SECONDS",
+    help="For how long the old key works beside the new one.",
+)
+@connection_options
+@_new_output
+def rotate(connection: "Connection", key_id: str, overlap: int, output: str) -> None:
+    """Replace a key by a new one with the same rights. The old one ends after the overlap.
+
+    \b
+    Examples:
+      runtime-gateway keys rotate $KEY_ID > team-a.key
+      runtime-gateway keys rotate $KEY_ID --overlap 86400
+    """
+    _show_new(connection.call("POST", "keys", key_id, "rotate", body={"overlap": overlap}).body, output)
+
+
+@keys.command()
+@click.argument("key_id", metavar="ID")
+@connection_options
+def revoke(connection: "Connection", key_id: str) -> None:
+    """Revoke a key. Every process of the gateway refuses it a few seconds later at the latest.
+
+    \b
+    Example:
+      runtime-gateway keys revoke $KEY_ID
+    """
+    connection.call("DELETE", "keys", key_id)
+    note(f"revoked: {key_id}")
+
+
+@click.group()
+def principals() -> None:
+    """List, disable, enable and delete the callers of the gateway. Needs the scope admin.
+
+    \b
+    Example:
+      runtime-gateway principals list
+    """
+
+
+@principals.command("list")
+@connection_options
+@_any_output
+def list_principals(connection: "Connection", output: str) -> None:
+    """List the principals of the settings and of the API, and those of tokens that are disabled.
+
+    \b
+    Examples:
+      runtime-gateway principals list
+      runtime-gateway principals list -o json
+    """
+    response = connection.call("GET", "principals")
+    show_list(response.body, output, _PRINCIPAL_COLUMNS, name="name")
+    for item in response.body["items"]:
+        if item.get("warning"):
+            note(f"warning: {item.get('name')}: {item['warning']}")
+
+
+@principals.command()
+@click.argument("name")
+@connection_options
+@_any_output
+def disable(connection: "Connection", name: str, output: str) -> None:
+    """Refuse all keys and tokens of a principal. Its runtimes continue.
+
+    \b
+    Example:
+      runtime-gateway principals disable team-a
+    """
+    show_one(connection.call("POST", "principals", name, "disable").body, output, _PRINCIPAL_COLUMNS, name="name")
+
+
+@principals.command()
+@click.argument("name")
+@connection_options
+@_any_output
+def enable(connection: "Connection", name: str, output: str) -> None:
+    """Accept the keys and tokens of a disabled principal again.
+
+    \b
+    Example:
+      runtime-gateway principals enable team-a
+    """
+    show_one(connection.call("POST", "principals", name, "enable").body, output, _PRINCIPAL_COLUMNS, name="name")
+
+
+@principals.command()
+@click.argument("name")
+@connection_options
+def delete(connection: "Connection", name: str) -> None:
+    """Delete a principal that was made by the API, and its keys. Its runtimes continue, and keep their owner.
+
+    \b
+    Example:
+      runtime-gateway principals delete team-a
+    """
+    connection.call("DELETE", "principals", name)
+    note(f"deleted: {name}")
+
+
+def _show_new(key: dict[str, Any], output: str) -> None:
+    """Print a new key: its text alone, or the whole document."""
+    if output == "key":
+        click.echo(key["key"])
+    else:
+        show_one(key, output)
+    note(f"key {key['id']} of {key['principal']}: its text is printed only now, keep it")

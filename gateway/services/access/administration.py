@@ -1,0 +1,184 @@
+"""The administration of keys and principals (docs/access.md)."""
+
+import hashlib
+import re
+import secrets
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+from gateway.domain.access import Principal
+from gateway.domain.errors import (
+    AlreadyExists,
+    GatewayError,
+    NotFound,
+    QuotaExceeded,
+    StateConflict,
+    StoreUnavailable,
+    ValidationFailed,
+    pointer,
+)
+from gateway.domain.key_requests import CreateKey, RotateKey
+from gateway.ports.clock import Clock
+from gateway.ports.context import RequestContext
+from gateway.ports.principals import KeyRefused, NewKey, PrincipalStore
+from gateway.services.access.directory import Directory
+from gateway.services.access.replication import AccessReplica
+from gateway.services.access.views import (
+    ApiKey,
+    ApiKeys,
+    PrincipalList,
+    PrincipalView,
+    declared_keys,
+    key_view,
+    principal_view,
+)
+
+MAX_KEYS: Final = 5000
+"""Keys, and principals, that the API makes, at most: every replica has all of them in memory."""
+
+_LATEST: Final = datetime(9999, 1, 1, tzinfo=UTC).timestamp()  # a time after it may be none that can be shown in UTC
+_OF_A_TOKEN: Final = re.compile(r"[A-Za-z0-9._-]{1,64}/[\x21-\x7e]{1,255}\Z")
+_NO_KEY: Final = "There is no key of this id."
+_NO_PRINCIPAL: Final = "There is no principal of this name."
+
+
+class AccessObserver(Protocol):
+    """Receives changes. ``by`` made the change."""
+
+    def changed(self, action: str, by: Principal, principal: str, key_id: str | None = None) -> None:
+        """A key or principal was changed."""
+
+
+class AccessAdministration:
+    """Every change is effective in this replica when its call returns, and in the others a moment later."""
+
+    def __init__(
+        self,
+        store: PrincipalStore,
+        directory: Directory,
+        replica: AccessReplica,
+        clock: Clock,
+        observer: AccessObserver,
+    ) -> None:
+        self._store = store
+        self.directory = directory
+        self._replica = replica
+        self._clock = clock
+        self._observer = observer
+
+    async def create_key(self, request: CreateKey, ctx: RequestContext) -> ApiKey:
+        """Make a key, and its principal from a template if there is none of this name."""
+        await self._replica.refresh()
+        end = None if request.expires_at is None else request.expires_at.timestamp()
+        now = self._clock.now()
+        if end is not None and not now < end < _LATEST:
+            raise ValidationFailed.at("#/expires_at", "The end has to be in the future, before the year 9999.")
+        rights = self._rights_for(request)
+        for index, scope in enumerate(request.scopes or ()):
+            if scope not in rights.permissions:
+                detail = f"The principal {request.principal} does not have the scope {scope}."
+                raise ValidationFailed.at(pointer("scopes", index), detail, code="not_allowed")
+        scopes = None if request.scopes is None else tuple(dict.fromkeys(request.scopes))
+        text, new = _generate(principal=request.principal, name=request.name, scopes=scopes, expires_at=end)
+        stored = await self._store.add_key(
+            new,
+            template=request.template or None,
+            declared=request.principal in self.directory.declared,
+            limit=MAX_KEYS,
+        )
+        if isinstance(stored, KeyRefused):
+            raise _refusal(stored)
+        await self._changed("create_key", ctx, stored.principal, stored.id)
+        return key_view(stored, text)
+
+    def _rights_for(self, request: CreateKey) -> Principal:
+        """The rights of the principal that the new key is for, which may not exist yet."""
+        name, declared = request.principal, self.directory.declared
+        if request.sent("template"):
+            if name in declared:
+                raise ValidationFailed.at("#/template", f"The settings declare {name}; leave template out.")
+            if request.template not in declared:
+                detail = "The settings have no principal of this name."
+                raise ValidationFailed.at("#/template", detail, code="not_allowed")
+            return declared[request.template]
+        principal = self.directory.principal(name)
+        if principal is None and name in self.directory.stored:
+            raise StateConflict("The template of this principal is not in the settings, so it has no rights.")
+        if principal is None:
+            raise _refusal(KeyRefused.NO_PRINCIPAL)
+        return principal
+
+    async def keys(self, principal: str | None) -> ApiKeys:
+        """The keys of the settings and of the store."""
+        shown = [view for view in declared_keys(self.directory.declared_keys) if principal in {None, view.principal}]
+        return ApiKeys(items=[*shown, *map(key_view, await self._store.keys(principal))])
+
+    async def revoke_key(self, key_id: str, ctx: RequestContext) -> None:
+        """Delete a key."""
+        self._refuse_declared_key(key_id)
+        gone = await self._store.delete_key(key_id)
+        if gone is None:
+            raise NotFound(_NO_KEY)
+        await self._changed("revoke_key", ctx, gone.principal, gone.id)
+
+    async def rotate_key(self, key_id: str, request: RotateKey, ctx: RequestContext) -> ApiKey:
+        """Make a key with the rights of another one, which ends after the overlap."""
+        self._refuse_declared_key(key_id)
+        text, new = _generate(principal="")
+        stored = await self._store.rotate_key(key_id, new, overlap=request.overlap)
+        if stored is None:
+            raise NotFound(_NO_KEY)
+        await self._changed("rotate_key", ctx, stored.principal, stored.id)
+        return key_view(stored, text)
+
+    async def principals(self) -> PrincipalList:
+        """The principals of the settings and of the store."""
+        stored = {one.name: one for one in await self._store.principals()}
+        names = sorted({*self.directory.declared, *stored})
+        return PrincipalList(items=[principal_view(name, self.directory, stored.get(name)) for name in names])
+
+    async def set_disabled(self, name: str, disabled: bool, ctx: RequestContext) -> PrincipalView:
+        """Disable or enable a principal: one of the settings, of the API, or of a token, whether it has called yet or
+        not."""
+        declared = name in self.directory.declared or _OF_A_TOKEN.match(name) is not None
+        if not await self._store.disable(name, disabled, declared=declared):
+            raise NotFound(_NO_PRINCIPAL)
+        await self._changed("disable_principal" if disabled else "enable_principal", ctx, name)
+        stored = {one.name: one for one in await self._store.principals()}
+        return principal_view(name, self.directory, stored.get(name))
+
+    async def delete_principal(self, name: str, ctx: RequestContext) -> None:
+        """Delete a principal that was made by the API, with its keys. Its runtimes keep their owner."""
+        if not await self._store.delete_principal(name):
+            if name in self.directory.declared:
+                raise StateConflict(f"The settings declare the principal {name}; remove it there.")
+            raise NotFound(_NO_PRINCIPAL)
+        await self._changed("delete_principal", ctx, name)
+
+    def _refuse_declared_key(self, key_id: str) -> None:
+        for view in declared_keys(self.directory.declared_keys):
+            if view.id == key_id:
+                raise StateConflict(f"The settings declare this key of {view.principal}; change it there.")
+
+    async def _changed(self, action: str, ctx: RequestContext, principal: str, key_id: str | None = None) -> None:
+        self._observer.changed(action, ctx.principal, principal, key_id)
+        with suppress(StoreUnavailable):  # the change is stored; it becomes effective with the next refresh
+            await self._replica.refresh()
+
+
+def _generate(**fields: Any) -> tuple[str, NewKey]:
+    """The text of a new key, and what is stored of it, with these fields."""
+    text = f"rtgw_{secrets.token_urlsafe(32)}"
+    digest = hashlib.sha256(text.encode()).digest()
+    return text, NewKey(id=f"key_{secrets.token_hex(6)}", digest=digest, prefix=text[:11], **fields)
+
+
+def _refusal(reason: KeyRefused) -> GatewayError:
+    match reason:
+        case KeyRefused.NO_PRINCIPAL:
+            return ValidationFailed.at("#/principal", f"{_NO_PRINCIPAL} Send template to make it.", code="not_allowed")
+        case KeyRefused.OTHER_TEMPLATE:
+            return AlreadyExists.at("#/template", "The principal exists and has another template.", code="conflict")
+        case KeyRefused.FULL:
+            return QuotaExceeded(f"The gateway stores at most {MAX_KEYS} keys, and as many principals.")

@@ -1,0 +1,151 @@
+"""Who the callers are: the keys and principals of the settings and of the store, in memory in every replica.
+
+A request is authenticated with one look-up here. :class:`gateway.services.access.replication.AccessReplica` keeps the
+copy of the store's data current.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final, Self
+
+from gateway.domain.access import Permission, Principal, with_implied
+from gateway.domain.errors import StoreUnavailable, Unauthenticated
+from gateway.ports.clock import Clock, SystemClock
+from gateway.ports.principals import AccessData, StoredKey, StoredPrincipal
+from gateway.services.access.owners import Owners
+
+MAX_AGE: Final = 60.0
+"""Seconds for which the copy is used while the store cannot be read."""
+
+_DISABLED: Final = "The principal of this key is disabled."
+
+
+class WrongKey(Exception):
+    """The key is none that the gateway knows."""
+
+
+class Directory:
+    """All keys by the SHA-256 digest of their text, and all principals by name.
+
+    Keys of the settings always work. While the copy of the store's data is older than :data:`MAX_AGE`, all others
+    raise :class:`StoreUnavailable`: they may have been revoked, or made, meanwhile.
+    """
+
+    def __init__(self, clock: Clock, owners: Owners | None = None) -> None:
+        """``owners`` is told the assignments, and the owners of limited principals."""
+        self._clock = clock
+        self._owners = owners or Owners()
+        self.declared_keys: Mapping[bytes, Principal] = {}
+        """The principals of the settings by the digests of their keys."""
+        self.declared: Mapping[str, Principal] = {}
+        """The principals of the settings by name."""
+        self.stored: Mapping[str, StoredPrincipal] = {}
+        """Those that were made by the API or disabled by name, as in the copy."""
+        self._stored_keys: Mapping[str, StoredKey] = {}
+        self._assigned: Mapping[str, str] = {}
+        self._found: dict[bytes, Principal] = {}
+        self._refused: dict[bytes, str] = {}
+        self._current_at: float | None = None
+        self._begun = clock.monotonic()
+        self.used: set[str] = set()
+        """The ids of keys that were used since they were last taken from here."""
+
+    @classmethod
+    def without_store(cls) -> Self:
+        """A directory of the settings only, whose copy of the store's data is empty and never ages."""
+        made = cls(SystemClock())
+        made.confirm(math.inf)
+        return made
+
+    def declare(self, keys: Mapping[bytes, Principal]) -> None:
+        """Replace the keys and principals of the settings."""
+        self.declared_keys = keys
+        self.declared = {principal.name: principal for principal in keys.values()}
+        self._combine()
+
+    def load(self, data: AccessData) -> bool:
+        """Replace the copy of the store's data. Returns whether principals or owners have changed."""
+        before = self.stored, self._assigned
+        self.stored = {one.name: one for one in data.principals}
+        self._assigned = {one.runtime_id: one.owner for one in data.owners}
+        self._stored_keys = {key.id: key for key in data.keys}
+        self._owners.assign(self._assigned)
+        self._combine()
+        return before != (self.stored, self._assigned)
+
+    def confirm(self, read_at: float) -> None:
+        """The copy was current at this time of the monotonic clock."""
+        self._current_at = read_at
+
+    @property
+    def age(self) -> float:
+        """How many seconds ago the copy was current; since the start, if it has never been."""
+        return self._clock.monotonic() - (self._begun if self._current_at is None else self._current_at)
+
+    @property
+    def stale(self) -> bool:
+        """Whether the copy is too old, or missing."""
+        return self._current_at is None or self.age > MAX_AGE
+
+    def find(self, digest: bytes) -> Principal:
+        """The principal of a key. Raises :class:`Unauthenticated`, :class:`StoreUnavailable`, and :class:`WrongKey` if
+        no key has this digest."""
+        found = self._found.get(digest)
+        if found is None:
+            if (reason := self._refused.get(digest)) is not None:
+                raise Unauthenticated(reason)
+            self._require_current()
+            raise WrongKey
+        if found.key_id is not None:
+            self._require_current()
+        if found.expires is not None and self._clock.now() >= found.expires:
+            raise Unauthenticated("The key has expired.")
+        if found.key_id is not None:
+            self.used.add(found.key_id)
+        return found
+
+    def is_disabled(self, name: str) -> bool:
+        """Whether a principal is disabled, as far as the copy shows."""
+        stored = self.stored.get(name)
+        return stored is not None and stored.disabled
+
+    def principal(self, name: str) -> Principal | None:
+        """A principal of the settings, or one of the store with the rights of its template. None: there is none of this
+        name, or its template is not in the settings."""
+        if (declared := self.declared.get(name)) is not None:
+            return declared
+        stored = self.stored.get(name)
+        template = self.declared.get(stored.template) if stored is not None and stored.template is not None else None
+        return None if template is None else replace(template, name=name)
+
+    def _require_current(self) -> None:
+        if self.stale:
+            raise StoreUnavailable("The key cannot be checked, because the store cannot be reached.", retry_after=2.0)
+
+    def _combine(self) -> None:
+        found: dict[bytes, Principal] = {}
+        refused: dict[bytes, str] = {}
+        for key in self._stored_keys.values():
+            principal = self.principal(key.principal)
+            if principal is None:
+                refused[key.digest] = f"The settings do not contain the rights of the principal {key.principal}."
+            else:
+                found[key.digest] = _with_key(principal, key)
+        found |= self.declared_keys
+        for digest in [digest for digest, principal in found.items() if self.is_disabled(principal.name)]:
+            refused[digest] = _DISABLED
+            del found[digest]
+        self._found, self._refused = found, refused
+        named = filter(None, map(self.principal, {*self.declared, *self.stored}))
+        self._owners.declare({principal.owner for principal in named if principal.own_only})
+
+
+def _with_key(principal: Principal, key: StoredKey) -> Principal:
+    """The principal as a caller with this key."""
+    ends = [end for end in (principal.expires, key.expires_at) if end is not None]
+    permissions = principal.permissions
+    if key.scopes is not None:
+        known = [one for one in Permission if one.value in key.scopes]
+        permissions &= with_implied(known)
+    return replace(principal, permissions=permissions, expires=min(ends, default=None), key_id=key.id)

@@ -1,0 +1,116 @@
+"""Keeps the directory's copy of the store's access data current in this replica."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from gateway.domain.errors import StoreUnavailable
+from gateway.ports.clock import Clock
+from gateway.ports.principals import PrincipalStore
+from gateway.services.access.directory import Directory
+
+EVERY: Final = 2.0
+"""Seconds between two reads of the version, if the store does not notify of a change before."""
+PAUSE: Final = 0.2
+"""Seconds between two reads at least, however often the store notifies."""
+USES_EVERY: Final = 30.0
+"""Seconds between two writes of the keys' last uses."""
+
+
+class ReplicaObserver(Protocol):
+    """Receives what goes wrong in the background."""
+
+    def failed(self, error: Exception) -> None:
+        """The copy was not brought up to date because of a bug."""
+
+
+class AccessReplica:
+    """Reads the access data again whenever its version has changed: after a notification of the store, which is a
+    matter of milliseconds, and otherwise by polling."""
+
+    def __init__(
+        self,
+        store: PrincipalStore,
+        directory: Directory,
+        clock: Clock,
+        observer: ReplicaObserver,
+        *,
+        on_changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``on_changed`` is called after principals or owners have changed."""
+        self._store = store
+        self._directory = directory
+        self._clock = clock
+        self._observer = observer
+        self._on_changed = on_changed
+        self._version: str | None = None
+        self._notified = asyncio.Event()
+        self._reading = asyncio.Lock()
+        self._uses_at = clock.monotonic()
+
+    async def run(self) -> None:
+        """Keep the copy current until the task is cancelled."""
+        listening = asyncio.create_task(self._listen())
+        try:
+            while True:
+                await self._attempt()
+                await self._pause()
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+
+    async def refresh(self) -> None:
+        """Bring the copy up to date now. Raises :class:`StoreUnavailable`."""
+        async with self._reading:  # an older copy must not replace a newer one
+            began = self._clock.monotonic()
+            if await self._store.access_version() != self._version:
+                data = await self._store.access_data()
+                self._version = data.version
+                if self._directory.load(data):
+                    self._on_changed()
+            self._directory.confirm(began)
+
+    async def write_uses(self) -> None:
+        """Store which keys were used. Raises :class:`StoreUnavailable`; the uses are then kept for the next time."""
+        used, self._directory.used = self._directory.used, set()
+        self._uses_at = self._clock.monotonic()
+        if not used:
+            return
+        try:
+            await self._store.keys_used(used)
+        except StoreUnavailable:
+            self._directory.used |= used
+            raise
+
+    async def _attempt(self) -> None:
+        self._notified.clear()
+        try:
+            await self.refresh()
+            if self._clock.monotonic() - self._uses_at >= USES_EVERY:
+                await self.write_uses()
+        except StoreUnavailable:
+            pass  # the store monitor reports it, and the copy ages
+        except Exception as exc:  # noqa: BLE001 (a bug must not end the refreshing; it is reported)
+            self._observer.failed(exc)
+
+    async def _pause(self) -> None:
+        """Wait until the next read."""
+        await self._clock.sleep(PAUSE)
+        notified, polling = (
+            asyncio.create_task(self._notified.wait()),
+            asyncio.create_task(self._clock.sleep(EVERY - PAUSE)),
+        )
+        try:
+            await asyncio.wait((notified, polling), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            notified.cancel()
+            polling.cancel()
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                await self._store.listen(self._notified.set)
+            except StoreUnavailable:
+                await self._clock.sleep(EVERY)
+            else:
+                return  # this store does not notify
