@@ -13,7 +13,7 @@ CLIENT_STAMPS := $(foreach name,$(CLIENTS),.venv-clients/$(name)/.made-$(shell c
 # The first line of a client's list is the client itself; the other lines are the dependencies that the tests need.
 LOCK_CLIENT := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --quiet --upgrade
 
-.PHONY: help run test faults answers differential check bench memory format docs new-adapter lock build clean
+.PHONY: help run test real faults answers differential check bench memory format docs new-adapter lock build clean
 
 help: ## Show this list of commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -22,12 +22,15 @@ run: $(RUN_STAMP) ## Run the gateway with an emulator of every provider on 127.0
 	@$(BIN)/runtime-gateway demo $(ARGS)
 
 # The fault tests mostly wait for processes, so they run in parallel with the other tests; their output comes last.
-test: $(DEV_STAMP) $(CLIENT_STAMPS) ## Run the whole test suite (ARGS="-k name")
+test: $(DEV_STAMP) $(CLIENT_STAMPS) ## Run the whole test suite, except the tests in a browser (ARGS="-k name")
 	@output=$$(mktemp); trap 'kill $$parallel 2>/dev/null; rm -f $$output' EXIT INT TERM; \
 	TEST_CLIENTS=required $(BIN)/python -m pytest tests/faults -p no:cacheprovider $(ARGS) > $$output 2>&1 & parallel=$$!; \
-	TEST_CLIENTS=required $(BIN)/python -m pytest --ignore tests/faults $(ARGS); others=$$?; \
+	TEST_CLIENTS=required $(BIN)/python -m pytest --ignore tests/faults --ignore tests/real $(ARGS); others=$$?; \
 	wait $$parallel; faults=$$?; cat $$output; \
 	for code in $$others $$faults; do [ $$code = 0 ] || { [ $$code = 5 ] && [ -n "$(ARGS)" ]; } || exit $$code; done
+
+real: $(DEV_STAMP) ## Test a web page that calls the gateway, in the system's Chromium
+	@$(BIN)/python -m pytest tests/real $(ARGS)
 
 faults: $(DEV_STAMP) ## Test creates through gateways that are killed, at providers that fail (N=1000 SEED=7)
 	@FAULTS_N=$(or $(N),1000) FAULTS_SEED=$(SEED) $(BIN)/python -m pytest -s tests/faults/test_creates_under_fire.py $(ARGS)
