@@ -240,8 +240,9 @@ async def test_new_certificate_is_used_by_new_connections_and_a_bad_one_is_rejec
         process.send_signal(signal.SIGHUP)
         await process.until_output('"event":"settings_reloaded"')
         assert await status(kept, url) == 200
-        async with trusting(cert) as new:
-            assert await status(new, url) == 200
+        environment = {"RTGW_SERVER": url, "RTGW_API_KEY": KEY, "SSL_CERT_FILE": str(cert)}
+        listed = await finished("providers", "list", cwd=fleet.folder, environment=environment)
+        assert (listed.code, "durable-demo" in listed.stdout) == (0, True), listed.stderr
         assert "restart_needed" not in process.output
     ended = await finished("config", "check", "--config", str(file), cwd=fleet.folder)
     assert ended.code == 0
