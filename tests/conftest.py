@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.testing.postgres_cluster import PostgresCluster, binaries, postgres_cluster
+from tests.postgres_cluster import PostgresCluster, binaries, postgres_cluster
 
 
 @pytest.fixture(scope="session")

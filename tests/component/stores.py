@@ -7,8 +7,8 @@ from pydantic import SecretStr
 
 from gateway.ports.sealing import Sealer
 from gateway.ports.store import Store
-from gateway.storage.memory import MemoryStore
 from gateway.storage.sealing import Keyring
+from tests.memory_store import MemoryStore
 
 
 def in_memory() -> tuple[Store, Sealer]:

@@ -12,12 +12,12 @@ import asyncpg
 from pydantic import SecretStr
 
 from gateway.ports.store import Store
-from gateway.storage.memory import MemoryDatabase, MemoryStore
 from gateway.storage.postgres import PostgresStore
 from gateway.storage.sql_store import SqlStore
 from gateway.storage.sqlite import SqliteStore
-from gateway.testing.postgres_cluster import PostgresCluster
 from gateway.testing.store_subject import StoreSubject
+from tests.memory_store import MemoryDatabase, MemoryStore
+from tests.postgres_cluster import PostgresCluster
 
 # Shifts PostgreSQL's clock: this schema precedes pg_catalog in the search path.
 _CLOCK = """

@@ -14,9 +14,9 @@ from pydantic import SecretStr
 from gateway.domain.errors import StoreUnavailable
 from gateway.storage.postgres import PostgresStore
 from gateway.storage.sql import Statement, Steps
-from gateway.testing.postgres_cluster import PostgresCluster
 from gateway.testing.store_subject import LEASE, begun, create
 from tests.contract.store_subjects import PostgresSubject, connected, database, postgres_stores
+from tests.postgres_cluster import PostgresCluster
 
 SOON = 0.3  # seconds; the timeout of calls that must time out
 

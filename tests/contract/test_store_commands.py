@@ -11,9 +11,9 @@ from pydantic import SecretStr
 from gateway.cli import cli
 from gateway.domain.intents import IntentState
 from gateway.storage.postgres import PostgresStore
-from gateway.testing.postgres_cluster import PostgresCluster
 from gateway.testing.store_subject import LEASE, begun, bring, create
 from tests.contract.store_subjects import database
+from tests.postgres_cluster import PostgresCluster
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 

@@ -11,13 +11,13 @@ import pytest
 
 from gateway.domain.intents import IntentState
 from gateway.ports.clock import SystemClock
-from gateway.testing.postgres_cluster import PostgresCluster
 from tests.contract.store_subjects import postgres_stores
 from tests.faults.callers import post
 from tests.faults.conftest import StoreLocation
 from tests.faults.providers import Setup, Upstream, body, settings_of
 from tests.faults.replicas import DEADLINE, KEY, Replica, encryption_key, replicas, write_settings
 from tests.faults.world import unique_name, world
+from tests.postgres_cluster import PostgresCluster
 
 PATIENT = {"wait_out": 60}
 

@@ -7,9 +7,9 @@ import aiohttp
 
 from gateway.app import create_app, serving
 from gateway.demo import demo_settings
-from gateway.storage.memory import MemoryStore
 from gateway.telemetry.logs import make_logger
 from tests.component.stores import in_memory
+from tests.memory_store import MemoryStore
 
 
 async def test_replica_is_not_ready_once_its_store_is_too_new(tmp_path: Path) -> None:

@@ -27,11 +27,11 @@ from gateway.services.access.administration import AccessAdministration
 from gateway.services.access.owners import Owners
 from gateway.services.fleet import Fleet
 from gateway.settings import HttpSettings
-from gateway.storage.memory import MemoryStore
 from gateway.telemetry.logs import Logger, make_logger
 from gateway.telemetry.metrics import Metrics
 from gateway.testing.waiting import Watch
 from gateway.upstream.passthrough import PassThrough
+from tests.memory_store import MemoryStore
 from tests.unit.services.fakes import services_of
 
 KEY = "a-key-of-a-shop-1234"

@@ -11,11 +11,11 @@ from gateway.ports.provider import Deduplication
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.storage.memory import MemoryDatabase
     from tests.faults.simulator.loop import Process
     from tests.faults.simulator.provider import Made, Sent, Upstream
     from tests.faults.simulator.scheduler import Scheduler
     from tests.faults.simulator.world import Outcome
+    from tests.memory_store import MemoryDatabase
 
 _MAY_EXIST: Final = frozenset({IntentState.OPEN, IntentState.UNKNOWN, IntentState.ABSENT, IntentState.PARKED})
 _MAY_SEND: Final = frozenset({IntentState.OPEN, IntentState.DONE})

@@ -11,12 +11,12 @@ from typing import Final
 
 import pytest
 
-from gateway.storage.memory import MemoryDatabase
 from tests.faults.simulator.invariants import Violation
 from tests.faults.simulator.replica import IntentGateway
 from tests.faults.simulator.scenarios import SCENARIOS
 from tests.faults.simulator.search import Choices, explore, text_of
 from tests.faults.simulator.world import World
+from tests.memory_store import MemoryDatabase
 
 INTERLEAVINGS: Final = int(os.environ.get("INTERLEAVINGS") or 10_000)
 SEED: Final = int(os.environ.get("FAULTS_SEED") or 1)

@@ -20,7 +20,6 @@ from gateway.ports.clock import Clock
 from gateway.ports.provider import Created
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.store import Store
-from gateway.storage.memory import MemoryDatabase, MemoryStore
 from tests.faults.simulator.adapters import ADAPTERS, SimulatedAdapter
 from tests.faults.simulator.invariants import Ledger, Violation
 from tests.faults.simulator.loop import REPLICA, Process, SimulatedLoop
@@ -28,6 +27,7 @@ from tests.faults.simulator.provider import DEADLINE, Upstream
 from tests.faults.simulator.scenarios import HORIZON, LEASE, SEND_WITHIN, START, WAIT_OUT, Client, Scenario
 from tests.faults.simulator.scheduler import GO, Scheduler, Stuck
 from tests.faults.simulator.search import Choices
+from tests.memory_store import MemoryDatabase, MemoryStore
 
 _SETTINGS: Final = [
     ProviderSettings.model_validate(

@@ -44,8 +44,8 @@ from gateway.services import Services
 from gateway.services.fleet import Fleet
 from gateway.services.intents import CreateContext, IntentService, PayloadSealer, TargetResolver
 from gateway.settings import CreatesSettings
-from gateway.storage.memory import MemoryStore
 from gateway.storage.sealing import Keyring
+from tests.memory_store import MemoryStore
 
 TOKEN = "provider-token-4711"
 Failure = GatewayError | TransportFailure

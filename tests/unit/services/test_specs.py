@@ -18,8 +18,8 @@ from gateway.services.lifecycle import LifecycleService
 from gateway.services.listing import ListQuery, ListService
 from gateway.services.spec_keys import key_of
 from gateway.services.specs import SpecKeeper, Trouble
-from gateway.storage.memory import MemoryStore
 from gateway.storage.sealing import Keyring, new_key
+from tests.memory_store import MemoryStore
 from tests.unit.services.fakes import BrowserLike, DurableLike, FakeAdapter, FakeClock, context, create, fleet_of
 from tests.unit.upstream.policies.simulation import simulated
 

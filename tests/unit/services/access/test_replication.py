@@ -10,7 +10,7 @@ from gateway.domain.errors import StoreUnavailable
 from gateway.ports.principals import NewKey
 from gateway.services.access.directory import Directory, WrongKey
 from gateway.services.access.replication import EVERY, PAUSE, USES_EVERY, AccessReplica
-from gateway.storage.memory import MemoryStore
+from tests.memory_store import MemoryStore
 from tests.unit.services.fakes import FakeClock
 
 

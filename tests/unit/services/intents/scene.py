@@ -25,8 +25,8 @@ from gateway.services.intents import (
 )
 from gateway.services.provider_choice import Router
 from gateway.settings import CreatesSettings
-from gateway.storage.memory import MemoryDatabase, MemoryStore
 from gateway.storage.sealing import Keyring, new_key
+from tests.memory_store import MemoryDatabase, MemoryStore
 from tests.unit.services.fakes import (
     BrowserLike,
     DurableLike,

@@ -14,8 +14,8 @@ from gateway.services.fleet import Fleet
 from gateway.services.intents import TargetResolver
 from gateway.services.intents.targets import ResolvedTarget
 from gateway.services.provider_choice import Target
-from gateway.storage.memory import MemoryStore
 from gateway.storage.sealing import Keyring
+from tests.memory_store import MemoryStore
 from tests.unit.services.fakes import DurableLike, FakeClock
 
 

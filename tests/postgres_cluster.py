@@ -72,7 +72,7 @@ def _owner() -> pwd.struct_passwd | None:
 
 
 def _run(owner: pwd.struct_passwd | None, folder: Path, *command: str | Path) -> None:
-    result = subprocess.run(  # noqa: S603 (PostgreSQL's programs, with our own arguments)
+    result = subprocess.run(
         command,
         check=False,
         cwd=folder,
