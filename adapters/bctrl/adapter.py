@@ -21,6 +21,7 @@ from gateway.domain.pages import ListFilter, ProviderPage, ProviderQuery, page_o
 from gateway.domain.requests import CreateBrowser, CreateRequest
 from gateway.domain.runtime import Runtime
 from gateway.domain.values import Kind, is_uuid
+from gateway.ports.dialect import View
 from gateway.ports.dialect_lists import distinct
 from gateway.ports.error_mapping import unreadable
 from gateway.ports.provider import Created, Deduplication, ProviderAdapter, SupportsStop, WireCreate
@@ -159,10 +160,10 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
         self._read(Operation.LIST, response, _WORKSPACES.decode)
 
     async def native(
-        self, operation: Operation, scope: str, call: Call, alias: str | None = None
+        self, operation: Operation, scope: str, call: Call, alias: str | None = None, view: View | None = None
     ) -> tuple[bytes, Runtime | None]:
         """A list, a get or a stop in the provider's own JSON: the response body unchanged, and the runtime in it (None
-        for a list). Rows of a list that cannot be decoded, and repeated ones, are left out.
+        for a list). Rows of a list that cannot be decoded, repeated ones, and those outside ``view`` are left out.
 
         ``alias`` addresses the runtime that has it at that moment. Raises the errors of the operation's own method.
         """
@@ -170,7 +171,7 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
         response = await self._send(operation, method, f"{self._path(scope, alias)}{verb}", call)
         if alias is None:
             listed = self._read(operation, response, lambda body: self._reader.runtimes(body, scope, call))
-            return distinct(listed.body, [row.provider_id for row in listed.items], rows=wire.ROWS), None
+            return distinct(listed.body, listed.items, rows=wire.ROWS, view=view), None
         return response.body, self._read(operation, response, lambda body: self._reader.runtime(body, scope))
 
     async def _all(self, scope: str, call: Call) -> PageRead[None, Runtime]:

@@ -56,8 +56,10 @@ CREATE_FEATURES: Final[frozenset[str]] = frozenset(
 )
 """The features of a create. It requests a first run; profiles and humanize have no equivalent."""
 
+CONNECTIONS: Final = re.compile("connections?$|url$", re.IGNORECASE)
+"""The names of members with addresses of connections."""
+
 _TYPED_ID: Final = re.compile(r"[a-z]{1,16}_[A-Za-z0-9_-]{1,111}\Z")
-_URL: Final = re.compile("connections$|url$", re.IGNORECASE)
 _MAPPED: Final = frozenset(wire.BrowserBody.__struct_encode_fields__) | {"object", "type"}
 _RUN_MAPPED: Final = frozenset({"object", "resourceId", "resourceType", "spaceId", "status"})
 
@@ -274,5 +276,5 @@ def _unmapped(row: wire.BrowserBody, members: Mapping[str, Any], scope: str) -> 
     if row.space_id is not None and row.space_id != scope:
         yield "spaceId", row.space_id
     run = members.get("currentRun") or {}
-    if rest := {name: run[name] for name in run.keys() - _RUN_MAPPED if not _URL.search(name)}:
+    if rest := {name: run[name] for name in run.keys() - _RUN_MAPPED if not CONNECTIONS.search(name)}:
         yield "currentRun", without_secrets(rest)

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 from urllib.parse import parse_qsl
@@ -9,13 +10,16 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from gateway.api.pipeline import AiohttpHandler, Endpoints
+from gateway.domain.access import Permission, Principal
 from gateway.domain.errors import GatewayError, InvalidRequest, MethodNotAllowed, NotFound, Unauthenticated
+from gateway.domain.ownership import without_suffixes
 from gateway.http.bodies import BodyReader, refuse_deep, refuse_wide_json, require_json
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import JSON, Dialect, DialectAnswer, DialectRequest, DialectRoute
 
 UNMATCHED: Final = "unmatched"
 _MAX_QUERY_FIELDS: Final = 100
+_CALLER: Final = web.RequestKey("caller", Principal)
 
 
 def register_dialects(
@@ -79,6 +83,7 @@ class _Prefix:
             query = parse_qsl(raw_query, keep_blank_values=True, max_num_fields=_MAX_QUERY_FIELDS, errors="strict")
         except ValueError as exc:
             raise InvalidRequest("The query of the URL cannot be read.") from exc
+        request[_CALLER] = ctx.principal
         body = await self._bodies.read_raw(request)
         if body:
             require_json(request.headers, suffixes=False)
@@ -96,12 +101,14 @@ class _Prefix:
             ),
             ctx,
         )
-        return _response(answer)
+        if answer.body is not None and Permission.CONNECT not in ctx.principal.permissions:
+            answer = replace(answer, body=dialect.without_connections(answer.body))
+        return _response(answer, ctx.principal)
 
     def _failed(self, error: GatewayError, request: web.Request, request_id: str) -> web.Response:
         path = self._below(request)
         owner = next((d for d in self._dialects if path.startswith(d.families)), self._fallback)
-        response = _response(owner.failure(error, path, request.headers, request_id))
+        response = _response(owner.failure(error, path, request.headers, request_id), request.get(_CALLER))
         if isinstance(error, Unauthenticated):
             response.headers.setdefault("WWW-Authenticate", "Bearer")
         if isinstance(error, MethodNotAllowed):
@@ -112,7 +119,12 @@ class _Prefix:
         return request.path.removeprefix(f"/{self._prefix}")
 
 
-def _response(answer: DialectAnswer) -> web.Response:
-    if answer.body is None:
+def _response(answer: DialectAnswer, caller: Principal | None) -> web.Response:
+    """The response. A caller that sees only its own runtimes gets names without owners' suffixes, also in errors. For
+    all others a name is the address that the provider knows."""
+    body = answer.body
+    if body is None:
         return web.Response(status=answer.status, headers=answer.headers)
-    return web.Response(status=answer.status, body=answer.body, headers=answer.headers, content_type=JSON)
+    if caller is not None and caller.own_only:
+        body = without_suffixes(body.decode(errors="surrogateescape")).encode(errors="surrogateescape")
+    return web.Response(status=answer.status, body=body, headers=answer.headers, content_type=JSON)

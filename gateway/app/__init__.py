@@ -120,9 +120,9 @@ def create_app(
         logger=logger,
         on_changed=reads.clear if reads is not None else lambda: None,
     )
-    services = Services.over(fleet, creates.intents, creates.store, specs=creates.specs)
+    services = Services.over(fleet, creates.intents, creates.store, sealer=creates.sealer, specs=creates.specs)
     native = {adapter.name: make_native(adapter.settings) for adapter in fleet_adapters}
-    dialects = DialectService(fleet, services.create, dialect_rules(settings))
+    dialects = DialectService(fleet, services.create, dialect_rules(settings), creates.sealer)
     this_process = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
     async def lead(role: str, seconds: float) -> bool:

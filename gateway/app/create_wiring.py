@@ -36,6 +36,7 @@ class Creates:
     """The assembled parts. Without ``store.keep_specs``, ``specs`` has the value None."""
 
     store: WholeStore
+    sealer: Sealer
     intents: IntentService
     specs: SpecKeeper | None
     reconciler: Reconciler
@@ -89,4 +90,4 @@ def assemble(
     intents, reconciler = IntentService(context), Reconciler(context)
     metrics.queue_depth.labels("creates").set_function(lambda: intents.in_flight)
     metrics.queue_depth.labels("settling").set_function(lambda: reconciler.in_flight)
-    return Creates(opened, intents, specs, reconciler, monitor)
+    return Creates(opened, sealer, intents, specs, reconciler, monitor)

@@ -19,6 +19,7 @@ from gateway.domain.access import Permission
 from gateway.domain.errors import GatewayError, Retryable
 from gateway.domain.operations import TRAITS, Operation
 from gateway.domain.requests import CreateRequest
+from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import Created, ProviderAdapter
 from gateway.ports.transport import Call
@@ -116,8 +117,38 @@ class DialectTarget:
     asked_scope: str
 
 
+class View(Protocol):
+    """What the caller of a request sees of the runtimes of one provider (docs/access.md#ownership).
+
+    Answers of dialects to callers with ``own_only`` need no translation of names: the owners' suffixes are removed from
+    all of them before they are sent.
+    """
+
+    partial: bool
+    """The provider may have runtimes that the caller may not see: read a runtime before anything is done with it."""
+
+    def sees(self, runtime: Runtime) -> bool:
+        """Whether the caller may see a runtime, as its provider names it."""
+
+    def addresses(self, name: str) -> Sequence[str]:
+        """The names at the provider that a runtime which the caller calls ``name`` can have, the likeliest first."""
+
+    def name_at_provider(self, name: str) -> str:
+        """The name at the provider for a runtime that the caller names or renames. Raises :class:`ValidationFailed` at
+        ``#/name`` for one that is too long, or that ends like an owner's suffix."""
+
+    def seal(self, cursor: bytes) -> str:
+        """Encrypt the cursor of a list that leaves out rows. Only callers of the same owner can use it."""
+
+    def unseal(self, sealed: str) -> bytes:
+        """The cursor that :meth:`seal` encrypted. Raises ``ValueError`` for anything else."""
+
+
 class DialectGateway(Protocol):
     """The services of the gateway that a dialect may use."""
+
+    def view(self, adapter: ProviderAdapter[Any], ctx: RequestContext) -> View:
+        """What the caller sees of an adapter's runtimes. No I/O."""
 
     def target(self, ctx: RequestContext, prefix: str, api: str, scope: str, era: str | None = None) -> DialectTarget:
         """The target that serves a scope: the one of the first matching rule of ``dialects.{prefix}.routes`` in the
@@ -177,3 +208,7 @@ class Dialect(ABC):
         A provider's own ``detail`` is passed on verbatim. A status that the provider API does not have is replaced by
         the nearest one that it has. An unknown outcome must not get a status that clients retry automatically.
         """
+
+    def without_connections(self, body: bytes) -> bytes:
+        """The JSON of a response without the addresses and tokens of connections, for callers that may not connect."""
+        return body

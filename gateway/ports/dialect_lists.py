@@ -1,7 +1,8 @@
 """A provider's list in a dialect: it ends, and its pages neither repeat rows nor exceed the limit.
 
 A dialect's cursor contains the provider's cursor and the progress of the list (:mod:`gateway.domain.list_progress`),
-because the gateway keeps no state between two pages.
+because the gateway keeps no state between two pages. For a caller that sees only a part of the provider's runtimes, the
+rows of others are left out, the provider is asked for its largest pages, and the cursor is sealed.
 """
 
 import hashlib
@@ -14,6 +15,8 @@ from gateway.domain.errors import FieldError, InvalidRequest, ProviderBadRespons
 from gateway.domain.ids import b64url_bytes, bytes_from_b64url
 from gateway.domain.list_progress import Progress
 from gateway.domain.pages import ProviderPage
+from gateway.domain.runtime import Runtime
+from gateway.ports.dialect import View
 
 _OURS: Final = "rgw1."
 """The beginning of a dialect's cursors. Any other cursor is the provider's own."""
@@ -29,15 +32,17 @@ _TEXT: Final = msgspec.json.Decoder(str | None)
 class DialectList:
     """One request of a list. ``next_cursor`` is the cursor for the caller after :meth:`take`; None at the end."""
 
-    def __init__(self, provider: str, query: Sequence[tuple[str, str]], most: int) -> None:
+    def __init__(self, provider: str, query: Sequence[tuple[str, str]], most: int, view: View | None = None) -> None:
         """``query`` is the caller's, with ``cursor`` and ``limit`` as far as they were sent; ``most`` is the largest
-        limit of the API. Raises :class:`InvalidRequest` for a changed cursor of a dialect."""
+        limit of the API. Raises :class:`InvalidRequest` for a changed cursor of a dialect, and for a cursor that was
+        not sealed for this ``view``, if that is partial."""
         sent = dict(query)
         self._provider = provider
-        self._query = query
+        self._view = view if view is not None and view.partial else None
+        self._query = query if self._view is None else [(n, str(most) if n == "limit" else v) for n, v in query]
         limit = sent.get("limit", "")
         self._limit = max(int(limit), 1) if limit.isdecimal() and len(limit) <= _DIGITS else most
-        self._progress = _progress(sent.get(_CURSOR))
+        self._progress = _progress(sent.get(_CURSOR), self._view)
         self.next_cursor: str | None = None
 
     @property
@@ -50,9 +55,11 @@ class DialectList:
             return [(name, cursor if name == _CURSOR else value) for name, value in self._query]
         return [*self._query, (_CURSOR, cursor)]
 
-    def take(self, ids: Sequence[str | None], next_cursor: str | None) -> list[int]:
+    def take(
+        self, ids: Sequence[str | None], next_cursor: str | None, visible: Sequence[bool] | None = None
+    ) -> list[int]:
         """Accept the provider's page: the ids of its rows, None for unknown ones, and its cursor. Returns the positions
-        of the rows for the caller.
+        of the rows for the caller. ``visible``: which of the rows the caller may see; None means all.
 
         Of the rows that the provider repeats within the page, the first is returned. Rows beyond the limit are left to
         the next page. Raises :class:`ProviderBadResponse` for a list that would never end.
@@ -62,16 +69,18 @@ class DialectList:
         if fault := progress.fault(page):
             failure = ProviderFailure(self._provider)
             raise ProviderBadResponse(f"The provider {self._provider} {fault}.", failure=failure)
-        taken = progress.take(page, ids, self._limit)
-        self.next_cursor = None if progress.done else _written(progress)
-        return taken
+        rows = [position for position in range(len(ids)) if visible is None or visible[position]]
+        taken = progress.take(page, [ids[position] for position in rows], self._limit)
+        self.next_cursor = None if progress.done else _written(progress, self._view)
+        return [rows[position] for position in taken]
 
     def body(
         self, page: bytes, taken: Sequence[int], *, rows: str, cursor: str | None = None, more: str | None = None
     ) -> bytes:
         """The provider's page with the rows that were taken and the cursor for the caller; unchanged if that is what it
-        has. ``rows``, ``cursor`` and ``more`` are the names of its members. Raises :class:`ProviderBadResponse` for
-        members whose names are not Unicode."""
+        has. ``rows``, ``cursor`` and ``more`` are the names of its members; other members, which may count rows of
+        others, are left out for a partial view. Raises :class:`ProviderBadResponse` for members whose names are not
+        Unicode."""
         try:
             members = _MEMBERS.decode(page)
             kept = _ROWS.decode(members[rows])
@@ -79,6 +88,9 @@ class DialectList:
             detail = f"The provider {self._provider} returned a page that cannot be passed on."
             raise ProviderBadResponse(detail, failure=ProviderFailure(self._provider)) from exc
         changed: dict[str, Any] = {}
+        if self._view is not None:
+            members = {name: value for name, value in members.items() if name in {rows, cursor, more}}
+            changed[rows] = [kept[position] for position in taken]
         if len(taken) != len(kept):
             changed[rows] = [kept[position] for position in taken]
         if cursor is not None and (_TEXT.decode(members.get(cursor, b"null")) or None) != self.next_cursor:
@@ -88,15 +100,22 @@ class DialectList:
         return msgspec.json.encode({**members, **changed}) if changed else page
 
 
-def distinct(page: bytes, ids: Sequence[str | None], *, rows: str) -> bytes:
-    """The page of a list without cursors, without the rows that it repeats."""
-    listing = DialectList("", (), len(ids))
-    return listing.body(page, listing.take(ids, None), rows=rows)
+def distinct(page: bytes, runtimes: Sequence[Runtime], *, rows: str, view: View | None = None) -> bytes:
+    """The page of a list without cursors, without the rows that it repeats and those that the caller may not see."""
+    listing = DialectList("", (), len(runtimes), view)
+    ids = [runtime.provider_id for runtime in runtimes]
+    visible = None if view is None else [view.sees(runtime) for runtime in runtimes]
+    return listing.body(page, listing.take(ids, None, visible), rows=rows)
 
 
-def _progress(cursor: str | None) -> Progress:
+def _progress(cursor: str | None, view: View | None) -> Progress:
     if cursor is None:
         return Progress()
+    if view is not None:
+        try:
+            return msgspec.msgpack.decode(view.unseal(cursor), type=Progress)
+        except (ValueError, msgspec.MsgspecError) as exc:
+            raise _not_ours() from exc
     if not cursor.startswith(_OURS):
         return Progress.after(cursor)
     try:
@@ -106,12 +125,18 @@ def _progress(cursor: str | None) -> Progress:
             raise ValueError("check")  # noqa: TRY301 (one error for all changed cursors)
         return msgspec.msgpack.decode(payload, type=Progress)
     except (ValueError, msgspec.MsgspecError) as exc:
-        detail = "The cursor was not returned by this list: pass it unchanged."
-        raise InvalidRequest(detail, errors=[FieldError(detail, "invalid", parameter=_CURSOR)]) from exc
+        raise _not_ours() from exc
 
 
-def _written(progress: Progress) -> str:
+def _not_ours() -> InvalidRequest:
+    detail = "The cursor was not returned by this list: pass it unchanged."
+    return InvalidRequest(detail, errors=[FieldError(detail, "invalid", parameter=_CURSOR)])
+
+
+def _written(progress: Progress, view: View | None) -> str:
     payload = msgspec.msgpack.encode(progress)
+    if view is not None:
+        return view.seal(payload)
     return _OURS + b64url_bytes(_check(payload) + payload)
 
 

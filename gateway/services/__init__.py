@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from gateway.ports.owners import OwnerStore
+from gateway.ports.sealing import Sealer
 from gateway.services.access.assignments import OwnerService
 from gateway.services.capabilities import CapabilityService
 from gateway.services.config import ConfigService
@@ -32,13 +33,21 @@ class Services:
     owners: OwnerService
 
     @classmethod
-    def over(cls, fleet: Fleet, intents: IntentService, owners: OwnerStore, *, specs: SpecKeeper | None = None) -> Self:
-        """The use cases of a fleet. ``intents`` carries out creates, ``owners`` stores assignments. ``specs`` stores
-        what was sent in creates; with None, runtimes show only what the providers report."""
+    def over(
+        cls,
+        fleet: Fleet,
+        intents: IntentService,
+        owners: OwnerStore,
+        *,
+        sealer: Sealer,
+        specs: SpecKeeper | None = None,
+    ) -> Self:
+        """The use cases of a fleet. ``intents`` carries out creates, ``owners`` stores assignments. ``sealer`` encrypts
+        cursors. ``specs`` stores what was sent in creates; with None, runtimes show only what the providers report."""
         lifecycle = LifecycleService(fleet, specs)
         return cls(
             create=CreateService(fleet, Router(fleet), intents, shows_what_was_sent=specs is not None),
-            listing=ListService(fleet, specs),
+            listing=ListService(fleet, specs, sealer),
             lifecycle=lifecycle,
             config=ConfigService(fleet, specs),
             capabilities=CapabilityService(fleet),

@@ -5,13 +5,19 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.domain.access import Principal
 from gateway.domain.errors import NotFound
 from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateRequest
+from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
-from gateway.ports.dialect import DialectGateway, DialectTarget
+from gateway.ports.dialect import DialectGateway, DialectTarget, View
 from gateway.ports.provider import Created, ProviderAdapter
+from gateway.ports.sealing import Sealer
 from gateway.ports.transport import Call
+from gateway.services.access.cursors import sealed_cursor, unsealed_cursor
+from gateway.services.access.owners import Owners
+from gateway.services.access.visibility import reads_first
 from gateway.services.create import CreateService
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.idempotency_keys import provider_key
@@ -29,13 +35,45 @@ class DialectRule:
     era: str | None = None
 
 
-class DialectService(DialectGateway):
-    """Serves all dialects with one fleet. ``rules`` are the rules of the settings by prefix."""
+@dataclass(frozen=True, slots=True)
+class _View(View):
+    principal: Principal
+    owners: Owners
+    sealer: Sealer
+    provider: str
+    partial: bool
 
-    def __init__(self, fleet: Fleet, create: CreateService, rules: Mapping[str, Sequence[DialectRule]]) -> None:
+    def sees(self, runtime: Runtime) -> bool:
+        return self.owners.sees(self.principal, runtime)
+
+    def addresses(self, name: str) -> Sequence[str]:
+        return self.owners.addresses(name, self.principal)
+
+    def name_at_provider(self, name: str) -> str:
+        return self.owners.name_at_provider(name, self.principal)
+
+    def seal(self, cursor: bytes) -> str:
+        return sealed_cursor(self.sealer, cursor, self.principal.owner, self.provider)
+
+    def unseal(self, sealed: str) -> bytes:
+        return unsealed_cursor(self.sealer, sealed, self.principal.owner, self.provider)
+
+
+class DialectService(DialectGateway):
+    """Serves all dialects with one fleet. ``rules`` are the rules of the settings by prefix. ``sealer`` encrypts
+    cursors."""
+
+    def __init__(
+        self, fleet: Fleet, create: CreateService, rules: Mapping[str, Sequence[DialectRule]], sealer: Sealer
+    ) -> None:
         self._fleet = fleet
         self._create = create
         self._rules = rules
+        self._sealer = sealer
+
+    def view(self, adapter: ProviderAdapter[Any], ctx: RequestContext) -> View:
+        partial = reads_first(ctx.principal, adapter)
+        return _View(ctx.principal, self._fleet.owners, self._sealer, adapter.name, partial)
 
     def replace_rules(self, rules: Mapping[str, Sequence[DialectRule]]) -> None:
         """Replace all rules."""

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 from msgspec import UNSET
 
+from gateway.domain.access import Principal
 from gateway.domain.errors import (
     FieldError,
     GatewayError,
@@ -24,6 +25,8 @@ from gateway.domain.operations import Operation
 from gateway.domain.pages import ListFilter, ListWarning, ProviderPage, ProviderQuery, UnreadableRow
 from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
+from gateway.ports.sealing import Sealer
+from gateway.services.access.cursors import sealed_cursor, unsealed_cursor
 from gateway.services.access.visibility import narrowed
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.specs import SpecKeeper
@@ -32,6 +35,7 @@ _FAILURES_UNTIL_DONE: Final = 2
 _CHECK_BYTES: Final = 8
 _MAX_CURSOR: Final = 6000
 _MAX_WARNINGS: Final = 100
+_SURFACE: Final = "v1"
 _OWNED_ROWS: Final = 100  # asked of a provider for a page of a caller that sees only a part of them
 
 
@@ -121,9 +125,11 @@ class _Collected:
 class ListService:
     """Lists the runtimes of the whole fleet."""
 
-    def __init__(self, fleet: Fleet, specs: SpecKeeper | None = None) -> None:
-        """``specs`` fills in values that providers do not report."""
+    def __init__(self, fleet: Fleet, specs: SpecKeeper | None = None, sealer: Sealer | None = None) -> None:
+        """``specs`` fills in values that providers do not report. ``sealer`` encrypts the cursors of callers that see
+        only their own runtimes, and is required for them."""
         self._fleet = fleet
+        self._sealer = sealer
         self._specs = specs or SpecKeeper(None, None, fleet.clock)
 
     async def page(self, query: ListQuery, ctx: RequestContext) -> ListedPage:
@@ -133,7 +139,7 @@ class ListService:
         participants of the first page fail, or any fails and ``partial`` is False, raises :class:`ProviderUnavailable`
         (with ``incomplete`` in its ``extra``), or :class:`InvalidRequest` if only a scope is missing.
         """
-        progress = _decode(query)
+        progress = _decode(query, self._seal_of(ctx.principal))
         asked_for, query = query, narrowed(query, ctx.principal, self._fleet.owners)
         participants = self._participants(query, ctx)
         first_page = query.cursor is None
@@ -157,11 +163,17 @@ class ListService:
         has_more = any(not progress[p.key].done for p in participants)
         return ListedPage(
             collected.items,
-            _encode(asked_for, progress) if has_more else None,
+            _encode(asked_for, progress, self._seal_of(ctx.principal)) if has_more else None,
             collected.failures + collected.lost,
             tuple(dict.fromkeys(p.provider.name for p in participants)),
             _warnings(collected.unreadable),
         )
+
+    def _seal_of(self, principal: Principal) -> "_Seal | None":
+        if not principal.own_only:
+            return None
+        assert self._sealer is not None  # noqa: S101 (the application always has one)
+        return _Seal(self._sealer, principal.owner)
 
     def _participants(self, query: ListQuery, ctx: RequestContext) -> list[_Participant]:
         unknown = sorted(name for name in query.providers if self._fleet.get(name) is None)
@@ -276,24 +288,30 @@ def _fingerprint(query: ListQuery) -> bytes:
     return hashlib.blake2b(shape, digest_size=_CHECK_BYTES).digest()
 
 
-def _encode(query: ListQuery, progress: dict[str, Progress]) -> str:
+@dataclass(frozen=True, slots=True)
+class _Seal:
+    sealer: Sealer
+    owner: str
+
+
+def _encode(query: ListQuery, progress: dict[str, Progress], seal: _Seal | None) -> str:
     payload = msgspec.msgpack.encode(progress)
-    check = hashlib.blake2b(payload, key=_fingerprint(query), digest_size=_CHECK_BYTES).digest()
-    cursor = b64url_bytes(check + payload)
+    plain = hashlib.blake2b(payload, key=_fingerprint(query), digest_size=_CHECK_BYTES).digest() + payload
+    cursor = b64url_bytes(plain) if seal is None else sealed_cursor(seal.sealer, plain, seal.owner, _SURFACE)
     if len(cursor) > _MAX_CURSOR:
         detail = "The list covers too much for one cursor: restrict it to fewer scopes or providers."
         raise InvalidRequest(detail, errors=[FieldError(detail, "too_many", parameter="scope")])
     return cursor
 
 
-def _decode(query: ListQuery) -> dict[str, Progress]:
+def _decode(query: ListQuery, seal: _Seal | None) -> dict[str, Progress]:
     """The progress in a cursor. Its checksum covers the filters, so the cursor of another list is invalid too. The
     checksum detects mistakes, not forgery: a forged cursor can only query what its caller may query anyway. Raises
     :class:`InvalidRequest`."""
     if query.cursor is None:
         return {}
     try:
-        raw = bytes_from_b64url(query.cursor) if len(query.cursor) <= _MAX_CURSOR else b""
+        raw = _opened(query.cursor, seal) if len(query.cursor) <= _MAX_CURSOR else b""
         check, payload = raw[:_CHECK_BYTES], raw[_CHECK_BYTES:]
         if check != hashlib.blake2b(payload, key=_fingerprint(query), digest_size=_CHECK_BYTES).digest():
             raise ValueError("check")  # noqa: TRY301 (one error for all invalid cursors)
@@ -301,3 +319,9 @@ def _decode(query: ListQuery) -> dict[str, Progress]:
     except (ValueError, msgspec.MsgspecError) as exc:
         detail = "The cursor was not returned by this list: keep the filters, and pass next_cursor unchanged."
         raise InvalidRequest(detail, errors=[FieldError(detail, "invalid", parameter="cursor")]) from exc
+
+
+def _opened(cursor: str, seal: _Seal | None) -> bytes:
+    if seal is None:
+        return bytes_from_b64url(cursor)
+    return unsealed_cursor(seal.sealer, cursor, seal.owner, _SURFACE)

@@ -16,8 +16,10 @@ from adapters.bctrl.wire import Code
 from gateway.domain.access import Permission
 from gateway.domain.errors import FieldError, GatewayError, InvalidRequest, NotFound, RuntimeReplaced
 from gateway.domain.operations import Operation
+from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
-from gateway.ports.dialect import Dialect, DialectAnswer, DialectRequest, DialectRoute, DialectTarget
+from gateway.ports.dialect import Dialect, DialectAnswer, DialectRequest, DialectRoute, DialectTarget, View
+from gateway.ports.transport import Call
 
 PREFIX: Final = "bctrl"
 ERA: Final = "workspaces"
@@ -86,8 +88,15 @@ class BctrlDialect(Dialect):
     ) -> tuple[bytes, str | None]:
         adapter: BctrlAdapter = target.adapter  # type: ignore[assignment] # targets are looked up by the API's name
         ctx.scope = target.scope
+        view = self.gateway.view(adapter, ctx)
         async with self.gateway.call_scope(adapter, operation, ctx) as call:
-            body, runtime = await adapter.native(operation, target.scope, call, alias)
+            body: bytes | None = None
+            runtime: Runtime | None = None
+            if alias is not None and view.partial:
+                body, runtime = await _read_visible(adapter, target.scope, alias, view, call)
+                alias = runtime.name
+            if body is None or operation is not Operation.GET:
+                body, runtime = await adapter.native(operation, target.scope, call, alias, view)
         if runtime is None:
             return body, None
         ctx.runtime_id = runtime.id
@@ -109,6 +118,18 @@ class BctrlDialect(Dialect):
         DialectRoute("GET", f"{_RUNTIMES}/{{alias}}", "workspaces_get", get, ERA),
         DialectRoute("POST", f"{_RUNTIMES}/{{alias}}/stop", "workspaces_stop", stop, ERA, Permission.LIFECYCLE),
     )
+
+
+async def _read_visible(adapter: BctrlAdapter, scope: str, alias: str, view: View, call: Call) -> tuple[bytes, Runtime]:
+    """Read the runtime that the caller names. Raises :class:`NotFound` also for one that it may not see."""
+    for address in view.addresses(alias):
+        try:
+            body, runtime = await adapter.native(Operation.GET, scope, call, address)
+        except NotFound:
+            continue
+        if runtime is not None and view.sees(runtime):
+            return body, runtime
+    raise NotFound("There is no runtime of this alias.", extra={NATIVE_CODE: Code.RUNTIME_NOT_FOUND})
 
 
 def _refuse_body(request: DialectRequest) -> None:

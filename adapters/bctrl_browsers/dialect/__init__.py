@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import ClassVar, Final
 
-from adapters.bctrl_browsers.dialect.bodies import VERSION_HEADER
+from adapters.bctrl_browsers.dialect.bodies import VERSION_HEADER, without_connections
 from adapters.bctrl_browsers.dialect.current import ERA as CURRENT
 from adapters.bctrl_browsers.dialect.current import CurrentEra
 from adapters.bctrl_browsers.dialect.errors import failure_of
@@ -75,6 +75,9 @@ class BctrlBrowsersDialect(Dialect):
     def __init__(self, gateway: DialectGateway) -> None:
         super().__init__(gateway)
         self.eras: Final = {CURRENT: CurrentEra(gateway), FLAT: FlatEra(gateway)}
+
+    def without_connections(self, body: bytes) -> bytes:
+        return without_connections(body)
 
     def failure(self, error: GatewayError, path: str, headers: Mapping[str, str], request_id: str) -> DialectAnswer:
         """The codes depend on the path, the envelope also on ``BCTRL-Version``, which only clients of the current era

@@ -9,6 +9,7 @@ import msgspec
 from pydantic import Field, SecretStr
 
 from adapters.bctrl_browsers.constrained import refused_members
+from adapters.bctrl_browsers.mapping import CONNECTIONS
 from adapters.bctrl_browsers.marker import check_unmarked
 from adapters.bctrl_browsers.native import NativeCreate, proxy_secrets
 from adapters.bctrl_browsers.options import Options, check_proxy
@@ -153,6 +154,16 @@ def made_up_name(prefix: str, provider_key: str | None) -> str:
     if provider_key is None:
         return f"{prefix}-{secrets.token_hex(8)}"
     return f"{prefix}-{hashlib.sha256(provider_key.encode()).hexdigest()[:16]}"
+
+
+def without_connections(body: bytes) -> bytes:
+    """The JSON of a response of either era without the addresses of connections, each of which is a credential."""
+    document = _DECODER.decode(body)
+    for row in (document, *(document.get("data") or ())):
+        for part in (row, row.get("currentRun") or {}):
+            for name in [name for name in part if CONNECTIONS.search(name)]:
+                del part[name]
+    return msgspec.json.encode(document)
 
 
 def secrets_of(body: Mapping[str, Any]) -> list[str]:

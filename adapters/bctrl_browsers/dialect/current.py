@@ -72,10 +72,12 @@ class CurrentEra:
         body = read_object(request)
         check_update(body)
         require_allowed_update(body, ctx)
-        browser = request.parameters["id"]
+        _, target = self._target(request, ctx)
+        if "name" in body:
+            body["name"] = self._calls.view(target, ctx).name_at_provider(body["name"])
+        browser = None
         if "metadata" in body:
-            _, target = self._target(request, ctx)
-            seen = await self._calls.send(Operation.GET, target, ctx, path=below(browser))
+            seen = await self._calls.locate(target, request.parameters["id"], ctx)
             body, browser = marked(body, seen.marker), seen.runtimes[0].provider_id
         raw = msgspec.json.encode(body)
         return await self._forward(
@@ -117,13 +119,21 @@ class CurrentEra:
         secrets: list[str] | None = None,
     ) -> DialectAnswer:
         query, target = self._target(request, ctx, *(["wait"] if may_wait else []))
+        wait = wait_of(query)
+        if browser is None:
+            browser = request.parameters["id"]
+            if self._calls.view(target, ctx).partial:
+                located = await self._calls.locate(target, browser, ctx)
+                if operation is Operation.GET and not wait:
+                    return DialectAnswer(200, shown(located.body, target))
+                browser = located.runtimes[0].provider_id
         answer = await self._calls.send(
             operation,
             target,
             ctx,
             method="GET" if request.method == "HEAD" else request.method,
-            path=below(browser or request.parameters["id"], verb),
-            wait=wait_of(query),
+            path=below(browser, verb),
+            wait=wait,
             body=body,
             key=None if operation is Operation.GET else self._calls.key_for(target, request, ctx),
             secrets=secrets or (),

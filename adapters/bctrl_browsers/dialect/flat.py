@@ -130,6 +130,8 @@ class FlatEra:
         current = current_body(read_object(request), FlatUpdate)
         require_allowed_update(current, ctx)
         found, _ = await self._locate(request, ctx)
+        if "name" in current:
+            current["name"] = self._calls.view(found.target, ctx).name_at_provider(current["name"])
         if "metadata" in current:
             current = marked(current, found.marker)
         updated = await self._act(
@@ -224,6 +226,8 @@ class FlatEra:
         native = await self._calls.send(Operation.GET, target, ctx, path=below(wanted))
         if native.runtimes[0].provider_id != wanted:
             raise NotFound("There is no runtime of this id; another one has it as its name.")
+        if not self._calls.view(target, ctx).sees(native.runtimes[0]):
+            raise NotFound("There is no runtime of this id that the caller may see.")
         return _found(target, native)
 
     async def _act(

@@ -1,5 +1,6 @@
 """Shared by both eras of the dialect: find the target that serves a space, and forward calls to it."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
@@ -7,7 +8,7 @@ import msgspec
 
 from adapters.bctrl_browsers import wire
 from adapters.bctrl_browsers.adapter import BctrlBrowsersAdapter
-from adapters.bctrl_browsers.calls import MAX_LIMIT
+from adapters.bctrl_browsers.calls import MAX_LIMIT, Query
 from adapters.bctrl_browsers.dialect.bodies import NATIVE_CODE, idempotency_key
 from adapters.bctrl_browsers.native import NativeAnswer, NativeCreate
 from adapters.bctrl_browsers.settings import DEFAULT_SPACE
@@ -15,7 +16,7 @@ from adapters.bctrl_browsers.wire import Code
 from gateway.domain.errors import InvalidRequest, NotFound, ProviderBadResponse
 from gateway.domain.operations import Operation
 from gateway.ports.context import RequestContext
-from gateway.ports.dialect import DialectGateway, DialectRequest, DialectTarget
+from gateway.ports.dialect import DialectGateway, DialectRequest, DialectTarget, View
 from gateway.ports.dialect_lists import DialectList
 from gateway.ports.transport import path_segment
 
@@ -64,6 +65,27 @@ class Calls:
             if key not in seen:
                 seen.add(key)
                 yield target
+
+    def view(self, target: DialectTarget, ctx: RequestContext) -> View:
+        """What the caller sees of the target's browsers."""
+        return self._gateway.view(target.adapter, ctx)
+
+    async def locate(self, target: DialectTarget, browser: str, ctx: RequestContext) -> NativeAnswer:
+        """Read a browser by its id or name. Raises :class:`NotFound` also for one that the caller may not see."""
+        view = self.view(target, ctx)
+        if not view.partial:
+            return await self.send(Operation.GET, target, ctx, path=below(browser))
+        names = view.addresses(browser)
+        for address in dict.fromkeys((browser, *names)):
+            try:
+                answer = await self.send(Operation.GET, target, ctx, path=below(address))
+            except NotFound:
+                continue
+            found = answer.runtimes[0]
+            if (found.provider_id == browser or found.name in names) and view.sees(found):
+                return answer
+        ctx.runtime_id = None
+        raise NotFound("There is no browser of this id or name.", extra={NATIVE_CODE: Code.BROWSER_NOT_FOUND})
 
     async def create(
         self, target: DialectTarget, create: NativeCreate, request: DialectRequest, ctx: RequestContext
@@ -125,26 +147,46 @@ class Calls:
     ) -> NativeAnswer:
         """The first page at or after the query's cursor that is not empty, or the last page.
 
-        Raises :class:`ProviderBadResponse` when :data:`MAX_EMPTY_PAGES` pages in a row are empty, and for a list that
-        would never end.
+        Rows that the caller may not see are left out, and make no page empty: it is filled until the deadline. Raises
+        :class:`ProviderBadResponse` when :data:`MAX_EMPTY_PAGES` pages in a row are empty, and for a list that would
+        never end.
         """
+        adapter, view = adapter_of(target), self.view(target, ctx)
+        ctx.scope = target.scope
+        names: Sequence[str] | None = None
+        if view.partial:
+            query, names = _by_native_name(query, view)
         try:
-            listing = DialectList(target.adapter.name, query, MAX_LIMIT)
+            listing = DialectList(adapter.name, query, MAX_LIMIT, view)
         except InvalidRequest as error:
             error.extra[NATIVE_CODE] = Code.CURSOR_INVALID
             raise
-        for _ in range(MAX_EMPTY_PAGES):
-            answer = await self.send(Operation.LIST, target, ctx, query=listing.query)
-            taken = listing.take([runtime.provider_id for runtime in answer.runtimes], answer.next_cursor)
-            page = NativeAnswer(
-                listing.body(answer.body, taken, rows=wire.ROWS, cursor=wire.CURSOR, more=wire.MORE),
-                [answer.runtimes[position] for position in taken],
-                listing.next_cursor,
-            )
-            if page.next_cursor is None or not is_empty(page):
-                return page
+        async with self._gateway.call_scope(adapter, Operation.LIST, ctx) as call:
+            for _ in itertools.count() if view.partial else range(MAX_EMPTY_PAGES):
+                answer = await adapter.native(Operation.LIST, target.scope, call, query=listing.query)
+                found = answer.runtimes
+                visible = [view.sees(one) and (names is None or one.name in names) for one in found]
+                taken = listing.take([one.provider_id for one in found], answer.next_cursor, visible)
+                page = NativeAnswer(
+                    listing.body(answer.body, taken, rows=wire.ROWS, cursor=wire.CURSOR, more=wire.MORE),
+                    [found[position] for position in taken],
+                    listing.next_cursor,
+                )
+                if page.next_cursor is None or not is_empty(page):
+                    return page
         detail = f"The list had nothing on {MAX_EMPTY_PAGES} pages in a row; use a narrower filter, or continue later."
         raise ProviderBadResponse(detail, provider=target.adapter.name)
+
+
+def _by_native_name(query: Query, view: View) -> tuple[Query, Sequence[str] | None]:
+    """The query with the name at the provider, if only one is possible, and all names that match it; None for a query
+    without a name."""
+    wanted = dict(query).get("name")
+    if wanted is None:
+        return query, None
+    names = view.addresses(wanted)
+    others = [(key, value) for key, value in query if key != "name"]
+    return [*others, ("name", names[0])] if len(names) == 1 else others, names
 
 
 def adapter_of(target: DialectTarget) -> BctrlBrowsersAdapter:

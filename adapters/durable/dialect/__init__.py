@@ -4,8 +4,11 @@ Requests are checked by the gateway's own rules before a provider is called. Res
 no member is lost. Only the routes below exist; a request to any other path is not forwarded.
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final
+
+import msgspec
 
 from adapters.durable import wire
 from adapters.durable.adapter import DurableAdapter
@@ -22,7 +25,7 @@ from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateDurable
 from gateway.domain.values import is_uuid
 from gateway.ports.context import RequestContext
-from gateway.ports.dialect import Dialect, DialectAnswer, DialectRequest, DialectRoute, DialectTarget
+from gateway.ports.dialect import Dialect, DialectAnswer, DialectRequest, DialectRoute, DialectTarget, View
 from gateway.ports.dialect_lists import DialectList
 from gateway.ports.provider import Created
 from gateway.ports.rows import PageRead, read_page
@@ -66,6 +69,9 @@ class DurableDialect(Dialect):
     ) -> DialectAnswer:
         return native_error(error)
 
+    def without_connections(self, body: bytes) -> bytes:
+        return bodies.without_connections(body)
+
     async def create(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         """Ensure that a runtime exists: 201 when it was created, 200 when it existed."""
         command, keyed = bodies.parse_create(request.body)
@@ -83,19 +89,21 @@ class DurableDialect(Dialect):
         """A page, which is empty only at the end of the list.
 
         Rows are passed on unchanged, whatever their members hold; a row that is not an object or is nested too deeply
-        is omitted. Raises :class:`ProviderBadResponse` after ``EMPTY_PAGES`` empty pages and for a list that would
-        never end.
+        is omitted. So is one that the caller may not see, and for such a caller a page is filled until the deadline.
+        Raises :class:`ProviderBadResponse` after ``EMPTY_PAGES`` empty pages and for a list that would never end.
         """
         query = bodies.parse_list(request.query)
         target = self._target(request, ctx)
         adapter = durable(target.adapter)
-        listing = DialectList(adapter.name, query, MAX_LIMIT)
+        view = self.gateway.view(adapter, ctx)
+        listing = DialectList(adapter.name, query, MAX_LIMIT, view)
         async with self.gateway.call_scope(adapter, Operation.LIST, ctx) as call:
             path = adapter.calls.runtimes_path(target.scope)
-            for _ in range(EMPTY_PAGES):
+            for _ in itertools.count() if view.partial else range(EMPTY_PAGES):
                 response = await adapter.calls.send(Operation.LIST, "GET", path, call, query=listing.query)
                 page = adapter.calls.decoded(Operation.LIST, response, lambda body: _any_page(body, call))
-                taken = listing.take([_id_of(row) for row in page.items], page.frame or None)
+                visible = [_sees(adapter, target.scope, row, view) for row in page.items]
+                taken = listing.take([_id_of(row) for row in page.items], page.frame or None, visible)
                 if taken or listing.next_cursor is None:
                     body = listing.body(page.body, taken, rows=wire.ROWS, cursor=wire.CURSOR)
                     return DialectAnswer(response.status, body)
@@ -184,7 +192,8 @@ class DurableDialect(Dialect):
         target = self._target(request, ctx)
         adapter = durable(target.adapter)
         async with self.gateway.call_scope(adapter, operation, ctx, secrets) as call:
-            ref = await _find(adapter, target.scope, request.parameters["runtime"], call)
+            view = self.gateway.view(adapter, ctx)
+            ref = await _find(adapter, target.scope, request.parameters["runtime"], view, call)
             ctx.runtime_id = _public_id(adapter, ref)
             path = adapter.calls.runtimes_path(ref.scope, ref.provider_id, *below)
             response = await adapter.calls.send(operation, method, path, call, body=body)
@@ -246,16 +255,36 @@ def _anything(_body: bytes) -> dict[str, Any]:
     return {}
 
 
-async def _find(adapter: DurableAdapter, scope: str, key_or_id: str, call: Call) -> RuntimeRef:
+async def _find(adapter: DurableAdapter, scope: str, key_or_id: str, view: View, call: Call) -> RuntimeRef:
     """The runtime that a path names by its UUID or its key; of several with this key, the account's own.
 
-    Raises :class:`NotFound` for a key that no runtime has.
+    Raises :class:`NotFound` for a key that no runtime has, and for a runtime that the caller may not see.
     """
-    if is_uuid(key_or_id):
-        return RuntimeRef(scope, key_or_id.lower())
-    for runtime in await adapter.find(scope, key_or_id, call):
-        return adapter.reference(runtime)
-    raise NotFound("Runtime not found")
+    if not is_uuid(key_or_id):
+        for address in view.addresses(key_or_id):
+            for runtime in await adapter.find(scope, address, call):
+                if view.sees(runtime):
+                    return adapter.reference(runtime)
+        raise NotFound("Runtime not found")
+    ref = RuntimeRef(scope, key_or_id.lower())
+    if view.partial:
+        try:
+            runtime = await adapter.get(ref, call)
+        except NotFound as error:
+            raise NotFound("Runtime not found") from error
+        if not view.sees(runtime):
+            raise NotFound("Runtime not found")
+    return ref
+
+
+def _sees(adapter: DurableAdapter, scope: str, row: dict[str, Any], view: View) -> bool:
+    """Whether the caller may see the runtime of a row. Without a partial view also of one that is not readable."""
+    if not view.partial:
+        return True
+    try:
+        return view.sees(adapter.calls.read_runtime(msgspec.json.encode(row), scope)[1])
+    except (ValueError, RecursionError):
+        return False
 
 
 async def _project_key(adapter: DurableAdapter, scope: str, project: str | None, call: Call) -> str:

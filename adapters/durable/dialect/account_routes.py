@@ -16,13 +16,13 @@ from adapters.durable.listing import FIND_PAGES, MAX_LIMIT
 from adapters.durable.mapping import encode
 from gateway.domain.access import Permission
 from gateway.domain.constraint_rules import require_allowed_project
-from gateway.domain.errors import GatewayError, NotFound, ProviderBadResponse
+from gateway.domain.errors import GatewayError, NotFound, PermissionDenied, ProviderBadResponse
 from gateway.domain.operations import Operation
 from gateway.domain.pages import ListFilter, ProviderQuery, UnreadableRow
 from gateway.domain.runtime import Runtime
 from gateway.domain.values import State
 from gateway.ports.context import RequestContext
-from gateway.ports.dialect import Dialect, DialectAnswer, DialectRequest, DialectRoute, DialectTarget
+from gateway.ports.dialect import Dialect, DialectAnswer, DialectRequest, DialectRoute, DialectTarget, View
 from gateway.ports.redaction import without_secrets
 from gateway.ports.transport import Call
 
@@ -73,9 +73,11 @@ async def list_organizations(dialect: Dialect, _request: DialectRequest, ctx: Re
 async def list_secrets(dialect: Dialect, _request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
     """The stored secrets of the gateway's only account, with values masked by the provider.
 
-    Raises :class:`NotFound` when the gateway has several accounts: the path names no scope, so a caller could send the
-    id of one account's secret to another account.
+    Raises :class:`PermissionDenied` for a caller that sees only its own runtimes. Raises :class:`NotFound` when the
+    gateway has several accounts: the path names no scope, so a caller could send the id of one account's secret to
+    another account.
     """
+    _require_whole_account(ctx)
     known = _distinct(dialect, ctx)
     if len(known) > 1:
         raise NotFound("This gateway has several accounts, and secrets belong to one; name them by secrets.secret_ids.")
@@ -170,16 +172,22 @@ async def get_logs(dialect: Dialect, request: DialectRequest, ctx: RequestContex
     """The logs of a sandbox.
 
     The path names no workspace, so the accounts of the organization are queried in turn. A pinned account is queried
-    only for a sandbox that a runtime of its workspaces has now. Raises :class:`NotFound` when no account has it.
+    only for a sandbox that a runtime of its workspaces has now, and every account only for one of a runtime that the
+    caller may see. Raises :class:`NotFound` when no account has it.
     """
     org, sandbox = request.parameters["org"], request.parameters["sandbox"]
     missing: NotFound | None = None
     for adapter, provider_org in _serving(dialect, org, ctx):
         path = adapter.calls.path("org", provider_org, "sandboxes", sandbox, "logs")
-        scopes = _pinned_scopes(dialect, adapter, provider_org, ctx)
+        scopes, view = _pinned_scopes(dialect, adapter, provider_org, ctx), dialect.gateway.view(adapter, ctx)
         try:
             async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
-                if scopes is None or await _is_in_use(adapter, scopes, sandbox, call):
+                if scopes is None and view.partial:
+                    _, listed = await read(
+                        adapter, adapter.calls.path("org", provider_org, "ws"), call, decode=wire.workspaces
+                    )
+                    scopes = [f"{provider_org}/{found.get('key')}" for found in listed]
+                if scopes is None or await _is_in_use(adapter, scopes, sandbox, view, call):
                     answer, _ = await read(adapter, path, call)
                     return answer
         except NotFound as error:
@@ -261,13 +269,14 @@ def _pinned_scopes(dialect: Dialect, adapter: DurableAdapter, org: str, ctx: Req
     return [scope for scope in scopes if scope is not None and _org_of(scope) == org]
 
 
-async def _is_in_use(adapter: DurableAdapter, scopes: Iterable[str], sandbox: str, call: Call) -> bool:
-    """Whether a runtime of one of the workspaces has this sandbox now.
+async def _is_in_use(adapter: DurableAdapter, scopes: Iterable[str], sandbox: str, view: View, call: Call) -> bool:
+    """Whether a runtime of one of the workspaces that the caller may see has this sandbox now.
 
     Raises :class:`ProviderBadResponse` when it is not found and a list does not end within ``FIND_PAGES`` pages or has
-    unreadable rows, because that does not prove that it is unused.
+    unreadable rows, because that does not prove that it is unused. For a partial view unreadable rows are not the
+    caller's.
     """
-    wanted = ListFilter(states=frozenset({State.RUNNING, State.PAUSED}))
+    wanted = ListFilter(states=frozenset({State.RUNNING, State.PAUSED}), visible=view.sees)
     unreadable: UnreadableRow | None = None
     for scope in scopes:
         cursor = None
@@ -281,7 +290,7 @@ async def _is_in_use(adapter: DurableAdapter, scopes: Iterable[str], sandbox: st
                 break
         else:
             raise ProviderBadResponse(f"The list of {scope} did not end within {FIND_PAGES} pages.")
-    if unreadable is not None:
+    if unreadable is not None and not view.partial:
         raise ProviderBadResponse(f"An unreadable row may have this sandbox: {unreadable.pointer}.")
     return False
 
@@ -297,6 +306,11 @@ def _account(adapter: DurableAdapter) -> tuple[str, str]:
 
 def _org_of(scope: str) -> str:
     return scope.partition("/")[0]
+
+
+def _require_whole_account(ctx: RequestContext) -> None:
+    if ctx.principal.own_only:
+        raise PermissionDenied("A caller that sees only its own runtimes cannot use what belongs to the whole account.")
 
 
 def _no_provider() -> NotFound:

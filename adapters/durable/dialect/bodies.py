@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, TypeVar
 
+import msgspec
 from pydantic import BaseModel, Field
 
 from adapters.durable.dialect.errors import location
@@ -97,6 +98,18 @@ def parse_update(raw: bytes) -> UpdateCapability:
 def parse_project(raw: bytes) -> NewProject:
     """A new project."""
     return _parsed(NewProject, json_object(raw))
+
+
+def without_connections(body: bytes) -> bytes:
+    """The JSON of a response with null for the addresses of sandboxes and their tokens."""
+    document = any_json.decode(body)
+    rows = document.get("items") if isinstance(document, dict) else None
+    for row in (document, *(rows if isinstance(rows, list) else ())):
+        if isinstance(row, dict):
+            for part in (row, row.get("instance")):
+                if isinstance(part, dict):
+                    part.update({name: None for name in ("sandbox_url", "sandbox_token") if name in part})
+    return msgspec.json.encode(document)
 
 
 def parse_list(query: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

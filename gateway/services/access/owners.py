@@ -1,6 +1,6 @@
 """The owners of runtimes: whose a runtime is, and what a caller sees of it (docs/access.md#ownership)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from cachetools import LRUCache
@@ -76,6 +76,14 @@ class Owners:
         if not principal.own_only:
             return None if self._declared or self._learned else name
         return None if principal.owner in self._assigned.values() else name + suffix_of(principal.owner)
+
+    def addresses(self, name: str, principal: Principal) -> Sequence[str]:
+        """The names at the provider that a runtime can have which a caller of a dialect calls by this name: runtimes
+        that were assigned keep the name that they had."""
+        if not principal.own_only:
+            return [name]
+        owned = name + suffix_of(principal.owner)
+        return [owned, name] if principal.owner in self._assigned.values() else [owned]
 
     def name_at_provider(self, name: str, principal: Principal) -> str:
         """The name at the provider of a runtime that the caller names. Raises :class:`ValidationFailed` for a name that

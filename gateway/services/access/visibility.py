@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.domain.access import Principal, refuse_outside
 from gateway.domain.errors import NotFound, RuntimeReplaced
@@ -10,6 +10,7 @@ from gateway.domain.ids import RuntimeRef
 from gateway.domain.requests import CreateRequest
 from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
+from gateway.ports.provider import ProviderAdapter
 from gateway.ports.transport import Call
 from gateway.services.access.owners import Owners
 
@@ -41,9 +42,14 @@ async def require_visible(
 ) -> None:
     """Raise as :func:`read_visible`, before an operation that does not read the runtime itself. It is read only where
     its id does not show whether the caller may see it."""
-    kinds = ctx.principal.restrictions.kinds
-    if ctx.principal.own_only or (kinds is not None and not provider.adapter.kinds <= kinds):
+    if reads_first(ctx.principal, provider.adapter):
         await read_visible(owners, provider, ref, ctx, call)
+
+
+def reads_first(principal: Principal, adapter: ProviderAdapter[Any]) -> bool:
+    """Whether an adapter may have runtimes that the caller may not see, although it may use the provider."""
+    kinds = principal.restrictions.kinds
+    return principal.own_only or (kinds is not None and not adapter.kinds <= kinds)
 
 
 def narrowed(query: "ListQuery", principal: Principal, owners: Owners) -> "ListQuery":

@@ -36,7 +36,7 @@ from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.passthrough import PassThrough
 from tests.certificates import write_certificate
-from tests.unit.services.fakes import FakeClock, NoTransport, context, services_of
+from tests.unit.services.fakes import FakeClock, NoTransport, context, keyring, services_of
 from tests.unit.services.test_health import Asked
 from tests.unit.upstream.policies.simulation import LoopClock, simulated
 
@@ -94,7 +94,7 @@ class World:
             first,
             fleet=self.fleet,
             native=self.native,
-            dialects=DialectService(self.fleet, services_of(self.fleet).create, dialect_rules(first)),
+            dialects=DialectService(self.fleet, services_of(self.fleet).create, dialect_rules(first), keyring()),
             authenticator=self.authenticator,
             cors=self.cors,
             in_flight=self.in_flight,

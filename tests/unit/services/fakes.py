@@ -309,9 +309,14 @@ def intents_of(fleet: Fleet, store: Store | None = None, rules: CreatesSettings 
     return IntentService(context_of(fleet, store, rules))
 
 
+def keyring() -> Keyring:
+    """A sealer with a fixed key."""
+    return Keyring([SecretStr(base64.b64encode(b"k" * 32).decode())])
+
+
 def context_of(fleet: Fleet, store: Store | None = None, rules: CreatesSettings | None = None) -> CreateContext:
     """The context of creates, over a store in memory."""
-    sealer, store = Keyring([SecretStr(base64.b64encode(b"k" * 32).decode())]), store or MemoryStore(fleet.clock.now)
+    sealer, store = keyring(), store or MemoryStore(fleet.clock.now)
     return CreateContext(
         fleet=fleet,
         store=store,
@@ -325,7 +330,7 @@ def context_of(fleet: Fleet, store: Store | None = None, rules: CreatesSettings 
 def services_of(fleet: Fleet) -> Services:
     """All use cases of a fleet."""
     store = MemoryStore(fleet.clock.now)
-    return Services.over(fleet, intents_of(fleet, store), store)
+    return Services.over(fleet, intents_of(fleet, store), store, sealer=keyring())
 
 
 def context(principal: str = "alice") -> RequestContext:

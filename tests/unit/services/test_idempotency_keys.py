@@ -11,14 +11,14 @@ from gateway.ports.dialect import DialectTarget
 from gateway.services.dialects import DialectService
 from gateway.services.fleet import Fleet
 from tests.unit.adapters.bctrl_browsers.fakes import adapter
-from tests.unit.services.fakes import FakeClock, services_of
+from tests.unit.services.fakes import FakeClock, keyring, services_of
 
 
 def key(principal: str = "shop", scope: str = "sp_1", mine: str = "mine", **settings: Any) -> str:
     """The provider key for a caller's key."""
     browsers, _ = adapter(**settings)
     fleet = Fleet([browsers], FakeClock())
-    service = DialectService(fleet, services_of(fleet).create, {})
+    service = DialectService(fleet, services_of(fleet).create, {}, keyring())
     return service.provider_key(DialectTarget(browsers, scope, scope), RequestContext("r", Principal(principal)), mine)
 
 

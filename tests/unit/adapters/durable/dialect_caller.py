@@ -18,7 +18,7 @@ from gateway.services.dialects import DialectRule, DialectService
 from gateway.services.fleet import Fleet
 from tests.unit.adapters.durable.fakes import settings
 from tests.unit.adapters.fakes import FakeTransport
-from tests.unit.services.fakes import FakeClock, services_of
+from tests.unit.services.fakes import FakeClock, keyring, services_of
 
 
 class _Adapter(DurableAdapter):
@@ -45,7 +45,7 @@ class DialectCaller:
 
     def dialect(self) -> DurableDialect:
         fleet = Fleet(self.adapters, FakeClock())
-        return DurableDialect(DialectService(fleet, services_of(fleet).create, {"durable": self.rules}))
+        return DurableDialect(DialectService(fleet, services_of(fleet).create, {"durable": self.rules}, keyring()))
 
     async def call(self, method: str, target: str, body: Any = b"") -> DialectAnswer:
         """Call the handler of the matching route, as the server does."""
