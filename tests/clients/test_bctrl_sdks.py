@@ -14,6 +14,9 @@ import pytest
 from tests.clients.environments import ROOT, python_of
 from tests.component.dialects.bctrl_world import World, world
 
+OWNER = "key-of-an-owner-12345"
+OTHER = "key-of-another-owner-1"
+OWNERS = {"owner": {"keys": [OWNER], "own_only": True}, "other": {"keys": [OTHER], "own_only": True}}
 FLAT = [("0.1.0", "bctrl"), ("0.1.5", "bctrl"), ("0.3.0", "bctrl.legacy")]
 
 
@@ -100,6 +103,30 @@ async def test_the_client_of_today_works_as_with_the_provider(client: str) -> No
     assert steps["late ones"] == 1
     assert differences(steps, theirs["steps"]) == {}
     assert ours["live"] == theirs["live"]
+
+
+@pytest.mark.parametrize(
+    ("version", "program", "options"),
+    [
+        ("0.3.0", "bctrl_current_client.py", {"client": "Bctrl"}),
+        ("0.1.5", "bctrl_flat_client.py", {"module": "bctrl"}),
+    ],
+)
+async def test_client_with_the_key_of_an_owner_works_as_with_an_account_of_its_own(
+    version: str, program: str, options: dict[str, str]
+) -> None:
+    """Every step ends as against an emulator that has no other runtimes, although another owner uses the same names."""
+    async with world(principals=OWNERS) as w:
+        for name in ("shop", "keyed", "shop-2", "more-0", "more-1"):
+            taken = await w.dialect.call("POST", "/v1/browsers", {"name": name}, Authorization=f"Bearer {OTHER}")
+            assert taken.status == 201
+        ours, theirs = await asyncio.gather(
+            run(version, program, **options, **{**through(w), "key": OWNER}),
+            run(version, program, **options, **direct(w)),
+        )
+        left = await w.dialect.call("GET", "/v1/browsers", None, Authorization=f"Bearer {OTHER}")
+    assert differences(ours["steps"], theirs["steps"]) == {}
+    assert len(left.json["data"]) == 5
 
 
 LOST = [

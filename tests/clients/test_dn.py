@@ -6,13 +6,14 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.clients.environments import environment, python_of
-from tests.component.dialects.durable_sides import PROVIDER, TOKEN, Side, both, through_the_gateway
+from tests.component.dialects.durable_sides import PROVIDER, TOKEN, Side, both, emulated, through_the_gateway
 
 CLIENT = "dreadnode-2.0.52"
 STEPS = Path(__file__).with_name("dn_steps.py")
@@ -253,3 +254,32 @@ async def test_runtimes_of_dn_and_of_v1_are_controlled_through_each_other(tmp_pa
         )
         assert [result["exit"] for result in results] == [0] * 5
         assert side.emulator.counts()["live_runtimes"] == 0
+
+
+async def test_commands_with_the_key_of_an_owner_work_as_with_an_account_of_its_own(tmp_path: Path):
+    """Every command ends as at the provider, although another owner uses the same key. The account's secrets are not
+    the owner's: commands that read them fail."""
+    steps = [
+        dn(0, "runtime", "create", "--key", "agent", "--name", "Agent"),
+        dn(0, "runtime", "list"),
+        dn(0, "runtime", "get", "agent", "--json", keep="agent"),
+        dn(0, "runtime", "get", "{agent}"),
+        dn(0, "runtime", "start", "agent"),
+        dn(0, "runtime", "keepalive", "agent", "--extend-seconds", "120"),
+        dn(0, "runtime", "pause", "agent"),
+        dn(0, "runtime", "resume", "{agent}"),
+        dn(0, "runtime", "config-get", "agent"),
+        dn(0, "runtime", "reset", "agent", "--yes"),
+        dn(0, "runtime", "start", "default"),
+        dn(1, "runtime", "get", "nothing"),
+    ]
+    owners = {"owner": {"keys": ["key-of-an-owner-12345"], "own_only": True}}
+    async with emulated() as direct, through_the_gateway(principals=owners) as gateway:
+        taken, _, _ = await gateway.call("POST", "/org/acme/ws/research/runtimes", {"key": "agent", "name": "Not mine"})
+        assert taken == 201
+        owner = replace(gateway, key="key-of-an-owner-12345", _placeholders={})
+        output = await run_on_both((direct, owner), tmp_path, steps)
+        (secrets,) = await run(owner, tmp_path, [api("list_secrets")[1]])
+    assert "Not mine" not in "".join(output)
+    assert secrets["exit"] == 1
+    assert "403" in secrets["err"] or "whole account" in secrets["err"]

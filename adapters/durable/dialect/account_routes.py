@@ -73,9 +73,8 @@ async def list_organizations(dialect: Dialect, _request: DialectRequest, ctx: Re
 async def list_secrets(dialect: Dialect, _request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
     """The stored secrets of the gateway's only account, with values masked by the provider.
 
-    Raises :class:`PermissionDenied` for a caller that sees only its own runtimes. Raises :class:`NotFound` when the
-    gateway has several accounts: the path names no scope, so a caller could send the id of one account's secret to
-    another account.
+    Raises :class:`PermissionDenied` for a caller that sees only its own runtimes, and :class:`NotFound` when there are
+    several accounts: the path names no scope, so a caller could send the id of one account's secret to another.
     """
     _require_whole_account(ctx)
     known = _distinct(dialect, ctx)
@@ -272,9 +271,8 @@ def _pinned_scopes(dialect: Dialect, adapter: DurableAdapter, org: str, ctx: Req
 async def _is_in_use(adapter: DurableAdapter, scopes: Iterable[str], sandbox: str, view: View, call: Call) -> bool:
     """Whether a runtime of one of the workspaces that the caller may see has this sandbox now.
 
-    Raises :class:`ProviderBadResponse` when it is not found and a list does not end within ``FIND_PAGES`` pages or has
-    unreadable rows, because that does not prove that it is unused. For a partial view unreadable rows are not the
-    caller's.
+    Raises :class:`ProviderBadResponse` when it is not found and a list does not end within ``FIND_PAGES`` pages, or has
+    unreadable rows without a partial view, because that does not prove that it is unused.
     """
     wanted = ListFilter(states=frozenset({State.RUNNING, State.PAUSED}), visible=view.sees)
     unreadable: UnreadableRow | None = None

@@ -12,6 +12,7 @@ import aiohttp
 
 from gateway.app import create_app, create_emulator, serving
 from gateway.demo import demo_settings
+from gateway.settings import AuthSettings, PrincipalSettings
 from gateway.settings.model import DialectSettings
 from gateway.telemetry.logs import make_logger
 from gateway.testing.emulator import EMULATOR, Emulator
@@ -102,9 +103,11 @@ async def world(
     providers: Mapping[str, dict[str, Any]] = PROVIDERS,
     *,
     routes: Sequence[Mapping[str, Any]] = (),
+    principals: Mapping[str, Mapping[str, Any]] | None = None,
     **personality: str,
 ) -> AsyncIterator[World]:
-    """Start everything. ``personality`` is that of all browsers emulators. Each provider has its own emulator, except
+    """Start everything. ``principals`` are the settings of additional callers. ``personality`` is that of all browsers
+    emulators. Each provider has its own emulator, except
     that providers with the same ``account`` share one."""
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession())
@@ -126,6 +129,10 @@ async def world(
         settings = demo_settings(known, port=0, api_key=KEY, folder=Path("unused"))
         if routes:
             settings = settings.model_copy(update={"dialects": {"bctrl": DialectSettings(routes=list(routes))}})
+        assert isinstance(settings.auth, AuthSettings)
+        others = {name: PrincipalSettings.model_validate(given) for name, given in (principals or {}).items()}
+        auth = settings.auth.model_copy(update={"principals": {**settings.auth.principals, **others}})
+        settings = settings.model_copy(update={"auth": auth})
         log = StringIO()
         gateway_app = create_app(settings, store=in_memory(), logger=make_logger("debug", "json", log))
         address = (await stack.enter_async_context(serving(settings, gateway_app))).api

@@ -18,6 +18,7 @@ from gateway.settings import (
     HealthSettings,
     HttpSettings,
     LogSettings,
+    PrincipalSettings,
     Settings,
     ShutdownSettings,
 )
@@ -131,14 +132,20 @@ async def emulated(**personality: str) -> AsyncIterator[Side]:
 
 @asynccontextmanager
 async def through_the_gateway(
-    *, scope: str | None = "acme/research", dialects: Mapping[str, Any] | None = None, **personality: str
+    *,
+    scope: str | None = "acme/research",
+    dialects: Mapping[str, Any] | None = None,
+    principals: Mapping[str, Mapping[str, Any]] | None = None,
+    **personality: str,
 ) -> AsyncIterator[Side]:
-    """The dialect of a gateway in front of an emulator."""
+    """The dialect of a gateway in front of an emulator. ``principals`` are the settings of additional callers."""
     async with emulated(**personality) as emulator_side:
         options = {"name": PROVIDER, "api": "durable", "base_url": emulator_side.url, "token": TOKEN, "scope": scope}
+        auth = AuthSettings(keys={"shop": GatewayKey.model_validate({"key": KEY})})
+        others = {name: PrincipalSettings.model_validate(each) for name, each in (principals or {}).items()}
         settings = Settings(
             http=HttpSettings(listen="127.0.0.1:0"),
-            auth=AuthSettings(keys={"shop": GatewayKey.model_validate({"key": KEY})}),
+            auth=auth.model_copy(update={"principals": others}),
             log=LogSettings(),
             health=HealthSettings(probe=False),
             shutdown=ShutdownSettings(grace=1),
