@@ -15,7 +15,7 @@ from gateway.ports.dialect import DialectGateway, DialectTarget, View
 from gateway.ports.provider import Created, ProviderAdapter
 from gateway.ports.sealing import Sealer
 from gateway.ports.transport import Call
-from gateway.services.access.cursors import sealed_cursor, unsealed_cursor
+from gateway.services.access.cursors import CursorSeal
 from gateway.services.access.owners import Owners
 from gateway.services.access.visibility import reads_first
 from gateway.services.create import CreateService
@@ -39,8 +39,7 @@ class DialectRule:
 class _View(View):
     principal: Principal
     owners: Owners
-    sealer: Sealer
-    provider: str
+    cursors: CursorSeal
     partial: bool
 
     def sees(self, runtime: Runtime) -> bool:
@@ -53,10 +52,10 @@ class _View(View):
         return self.owners.name_at_provider(name, self.principal)
 
     def seal(self, cursor: bytes) -> str:
-        return sealed_cursor(self.sealer, cursor, self.principal.owner, self.provider)
+        return self.cursors.seal(cursor)
 
     def unseal(self, sealed: str) -> bytes:
-        return unsealed_cursor(self.sealer, sealed, self.principal.owner, self.provider)
+        return self.cursors.unseal(sealed)
 
 
 class DialectService(DialectGateway):
@@ -73,7 +72,8 @@ class DialectService(DialectGateway):
 
     def view(self, adapter: ProviderAdapter[Any], ctx: RequestContext) -> View:
         partial = reads_first(ctx.principal, adapter)
-        return _View(ctx.principal, self._fleet.owners, self._sealer, adapter.name, partial)
+        cursors = CursorSeal(self._sealer, ctx.principal.owner, adapter.name)
+        return _View(ctx.principal, self._fleet.owners, cursors, partial)
 
     def replace_rules(self, rules: Mapping[str, Sequence[DialectRule]]) -> None:
         """Replace all rules."""

@@ -26,7 +26,7 @@ from gateway.domain.pages import ListFilter, ListWarning, ProviderPage, Provider
 from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
 from gateway.ports.sealing import Sealer
-from gateway.services.access.cursors import sealed_cursor, unsealed_cursor
+from gateway.services.access.cursors import CursorSeal
 from gateway.services.access.visibility import narrowed
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.specs import SpecKeeper
@@ -169,11 +169,11 @@ class ListService:
             _warnings(collected.unreadable),
         )
 
-    def _seal_of(self, principal: Principal) -> "_Seal | None":
+    def _seal_of(self, principal: Principal) -> CursorSeal | None:
         if not principal.own_only:
             return None
         assert self._sealer is not None  # noqa: S101 (the application always has one)
-        return _Seal(self._sealer, principal.owner)
+        return CursorSeal(self._sealer, principal.owner, _SURFACE)
 
     def _participants(self, query: ListQuery, ctx: RequestContext) -> list[_Participant]:
         unknown = sorted(name for name in query.providers if self._fleet.get(name) is None)
@@ -288,30 +288,25 @@ def _fingerprint(query: ListQuery) -> bytes:
     return hashlib.blake2b(shape, digest_size=_CHECK_BYTES).digest()
 
 
-@dataclass(frozen=True, slots=True)
-class _Seal:
-    sealer: Sealer
-    owner: str
-
-
-def _encode(query: ListQuery, progress: dict[str, Progress], seal: _Seal | None) -> str:
+def _encode(query: ListQuery, progress: dict[str, Progress], seal: CursorSeal | None) -> str:
     payload = msgspec.msgpack.encode(progress)
     plain = hashlib.blake2b(payload, key=_fingerprint(query), digest_size=_CHECK_BYTES).digest() + payload
-    cursor = b64url_bytes(plain) if seal is None else sealed_cursor(seal.sealer, plain, seal.owner, _SURFACE)
+    cursor = b64url_bytes(plain) if seal is None else seal.seal(plain)
     if len(cursor) > _MAX_CURSOR:
         detail = "The list covers too much for one cursor: restrict it to fewer scopes or providers."
         raise InvalidRequest(detail, errors=[FieldError(detail, "too_many", parameter="scope")])
     return cursor
 
 
-def _decode(query: ListQuery, seal: _Seal | None) -> dict[str, Progress]:
+def _decode(query: ListQuery, seal: CursorSeal | None) -> dict[str, Progress]:
     """The progress in a cursor. Its checksum covers the filters, so the cursor of another list is invalid too. The
     checksum detects mistakes, not forgery: a forged cursor can only query what its caller may query anyway. Raises
     :class:`InvalidRequest`."""
     if query.cursor is None:
         return {}
     try:
-        raw = _opened(query.cursor, seal) if len(query.cursor) <= _MAX_CURSOR else b""
+        opened = bytes_from_b64url if seal is None else seal.unseal
+        raw = opened(query.cursor) if len(query.cursor) <= _MAX_CURSOR else b""
         check, payload = raw[:_CHECK_BYTES], raw[_CHECK_BYTES:]
         if check != hashlib.blake2b(payload, key=_fingerprint(query), digest_size=_CHECK_BYTES).digest():
             raise ValueError("check")  # noqa: TRY301 (one error for all invalid cursors)
@@ -319,9 +314,3 @@ def _decode(query: ListQuery, seal: _Seal | None) -> dict[str, Progress]:
     except (ValueError, msgspec.MsgspecError) as exc:
         detail = "The cursor was not returned by this list: keep the filters, and pass next_cursor unchanged."
         raise InvalidRequest(detail, errors=[FieldError(detail, "invalid", parameter="cursor")]) from exc
-
-
-def _opened(cursor: str, seal: _Seal | None) -> bytes:
-    if seal is None:
-        return bytes_from_b64url(cursor)
-    return unsealed_cursor(seal.sealer, cursor, seal.owner, _SURFACE)
