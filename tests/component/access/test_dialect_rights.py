@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.component.access.dialect_owners import (
+    ALL,
     APIS,
     BANK,
     CONFIG,
@@ -13,6 +14,7 @@ from tests.component.access.dialect_owners import (
     PRINCIPALS,
     READER,
     SHOP,
+    Api,
     call,
     listed,
     made,
@@ -116,3 +118,36 @@ async def test_browser_of_another_owner_cannot_be_copied(gateway: Gateway) -> No
     unified = await call(gateway, SHOP, "POST", "/v1/runtimes", body)
     assert (unified.status, unified.json["errors"][0]["pointer"]) == (403, "#/provider_options/fromBrowser")
     assert await listed(gateway, SHOP, APIS["browsers"]) == []
+
+
+@ALL
+async def test_assigned_runtime_is_the_new_owners_under_the_name_that_it_has(gateway: Gateway, api: Api) -> None:
+    legacy, bought = await made(gateway, None, api, "legacy"), await made(gateway, BANK, api, "bought")
+    ids = {row["provider_id"]: row["id"] for row in (await call(gateway, None, "GET", "/v1/runtimes")).json["items"]}
+    for runtime in (legacy, bought):
+        path = f"/v1/runtimes/{ids[runtime['id']]}/owner"
+        assert (await call(gateway, None, "PUT", path, {"owner": "shop"})).status == 200
+    assert {row["id"]: row[api.name] for row in await listed(gateway, SHOP, api)} == {
+        legacy["id"]: "legacy",
+        bought["id"]: "bought",
+    }
+    assert await listed(gateway, BANK, api) == []
+    for by in api.by:
+        assert (await call(gateway, SHOP, "GET", f"{api.runtimes}/{api.address(legacy, by)}")).status == 200
+        for runtime in (legacy, bought):
+            assert (await call(gateway, BANK, "GET", f"{api.runtimes}/{api.address(runtime, by)}")).status == 404
+    if api.runtimes.endswith("browsers"):
+        assert [row["id"] for row in await listed(gateway, SHOP, api, "?name=legacy")] == [legacy["id"]]
+
+
+async def test_runtime_of_a_kind_that_the_caller_may_not_use_does_not_exist() -> None:
+    """The workspaces API has kinds that no create makes, so a caller of browsers only does not see all of it."""
+    limited = {"durables": {"keys": [SHOP], "kinds": ["durable"]}, "browsers": {"keys": [BANK], "kinds": ["browser"]}}
+    async with whole_gateway("durable", "bctrl", "bctrl_browsers", principals=limited) as gateway:
+        for api in APIS.values():
+            sees, does_not = (SHOP, BANK) if api.upstream == "durable" else (BANK, SHOP)
+            runtime = await made(gateway, sees, api, "agent" if api.runtimes != APIS["flat"].runtimes else "other")
+            path = f"{api.runtimes}/{api.address(runtime, api.by[0])}"
+            assert (await call(gateway, sees, "GET", path)).status == 200
+            assert (await call(gateway, does_not, "GET", path)).status == 404
+            assert await listed(gateway, does_not, api) == []
