@@ -10,9 +10,9 @@ from gateway.app import create_app, serving
 from gateway.demo import demo_settings
 from gateway.domain.errors import StoreUnavailable
 from gateway.ports.clock import SystemClock
-from gateway.storage.memory import MemoryStore
 from gateway.telemetry.logs import make_logger
 from tests.component.stores import in_memory
+from tests.memory_store import MemoryStore
 
 KEY = "a-key-of-an-admin-123456"
 PROVIDER = {"api": "durable", "base_url": "http://127.0.0.1:9/api", "token": "t", "scope": "acme/research"}
