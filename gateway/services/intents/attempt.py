@@ -150,7 +150,7 @@ class SendAttempt:
             looked = LookupResult([Seen(created.runtime)], moment_of_header(call.provider_date))
             if self._match_own(looked):
                 return await self._done(Created(created.runtime, created=True, native=created.native))
-        if not self._sent.judged:
+        if not self._sent.judged and not self._context.fleet.owners.is_foreign(self._ctx.principal, created.runtime):
             return await self._done(created)
         return await self._existing(created.runtime)
 

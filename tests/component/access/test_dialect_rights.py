@@ -151,3 +151,20 @@ async def test_runtime_of_a_kind_that_the_caller_may_not_use_does_not_exist() ->
             assert (await call(gateway, sees, "GET", path)).status == 200
             assert (await call(gateway, does_not, "GET", path)).status == 404
             assert await listed(gateway, does_not, api) == []
+
+
+@ALL
+async def test_create_of_a_name_that_an_assigned_runtime_has_is_a_conflict_without_details(
+    gateway: Gateway, api: Api
+) -> None:
+    given_away = await made(gateway, SHOP, api, "agent")
+    (listed_row,) = (await call(gateway, None, "GET", "/v1/runtimes")).json["items"]
+    assigned = await call(gateway, None, "PUT", f"/v1/runtimes/{listed_row['id']}/owner", {"owner": "bank"})
+    assert assigned.status == 200
+    again = await call(gateway, SHOP, "POST", api.runtimes, {api.name: "agent", **api.create})
+    assert again.status == 409, again.text
+    assert given_away["id"] not in again.text
+    unified = {"kind": listed_row["kind"], "provider": listed_row["provider"], "name": "agent"}
+    refused = await call(gateway, SHOP, "POST", "/v1/runtimes", unified)
+    assert (refused.status, refused.json["code"]) == (409, "already_exists")
+    assert given_away["id"] not in refused.text
