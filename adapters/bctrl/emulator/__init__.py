@@ -21,7 +21,8 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from adapters.bctrl.emulator.checks import create_fault
+from adapters.bctrl.emulator.checks import Create
+from gateway.testing.bodies import fault
 from gateway.testing.emulator import Emulator
 from gateway.testing.exchange import Answer, Call, Made, Refusal, Route, timestamp
 from gateway.testing.personality import personality_of
@@ -175,8 +176,8 @@ class BctrlEmulator(Emulator):
 
     def _create(self, call: Call) -> Answer:
         body = call.json()
-        if fault := create_fault(body):
-            raise Refusal(self.failure(400, fault, "request.invalid"))
+        if found := fault(body, Create):
+            raise Refusal(self.failure(400, found, "request.invalid"))
         workspace = self._workspaces.setdefault(call.path["id"], [])
         namesakes = [runtime for runtime in workspace if runtime.alias == body["alias"]]
         live = [runtime for runtime in namesakes if runtime.live]

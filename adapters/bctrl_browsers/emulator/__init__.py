@@ -17,11 +17,11 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from adapters.bctrl_browsers.emulator import checks as emulator_checks
+from adapters.bctrl_browsers.emulator import checks
 from adapters.bctrl_browsers.emulator.account import Account, Handle
-from adapters.bctrl_browsers.emulator.checks import Check, fault
 from adapters.bctrl_browsers.emulator.flat import FlatEra, flat_errors
 from adapters.bctrl_browsers.emulator.world import DEFAULT_SPACE, Browser, new_id
+from gateway.testing.bodies import fault
 from gateway.testing.exchange import Answer, Call, Made, Route, timestamp
 from gateway.testing.personality import personality_of
 
@@ -82,11 +82,11 @@ class BrowsersEmulator(Account):
     def _write(self, handle: Handle) -> Handle:
         return self._read(self.once(handle))
 
-    def _body(self, call: Call, members: Mapping[str, Check]) -> dict[str, Any]:
-        body = call.json()
-        if found := fault(body, members):
+    def _body(self, call: Call, model: type[checks.Body]) -> dict[str, Any]:
+        body = {} if (sent := call.json()) is None else sent
+        if found := fault(body, model):
             raise self.refuse(400, found)
-        return body or {}
+        return dict(body)
 
     def _waited(self, call: Call, browser: Browser) -> Browser:
         wait = call.parameter("wait") or "0"
@@ -97,7 +97,7 @@ class BrowsersEmulator(Account):
         return browser
 
     def _create(self, call: Call) -> Answer:
-        body = self._body(call, emulator_checks.CREATE)
+        body = self._body(call, checks.Create)
         now, space = self.now(), self.space_of(call, body)
         name = body.get("name") or f"browser-{secrets.token_hex(4)}"
         self.check_name(space, name, call)
@@ -136,7 +136,7 @@ class BrowsersEmulator(Account):
         return self._shown(self._waited(call, browser))
 
     def _update(self, call: Call) -> Answer:
-        browser, body = self.browser(call), self._body(call, emulator_checks.UPDATE)
+        browser, body = self.browser(call), self._body(call, checks.Update)
         fixed = body.keys() & {"stealth", "viewport"}
         if fixed and (browser.run is not None or browser.saved):
             detail = f"{' and '.join(sorted(fixed))} can change while the browser is idle and has no saved state."
@@ -155,12 +155,12 @@ class BrowsersEmulator(Account):
 
     def _start(self, call: Call) -> Answer:
         browser = self.browser(call)
-        self._body(call, emulator_checks.START)
+        self._body(call, checks.Start)
         browser.start(self.now())
         return self._shown(self._waited(call, browser))
 
     def _stop_run(self, call: Call) -> Answer:
-        browser, body = self.browser(call), self._body(call, emulator_checks.STOP)
+        browser, body = self.browser(call), self._body(call, checks.Stop)
         browser.stop(self.now(), discard=body.get("discardState", False))
         return self._shown(self._waited(call, browser))
 

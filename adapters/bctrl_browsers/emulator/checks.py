@@ -1,159 +1,150 @@
 """The API's rules for bodies, written down independently of what the adapter sends."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-Check = Callable[[Any], bool]
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from gateway.testing.bodies import Integer
 
 
-def _text(value: Any) -> bool:
-    return isinstance(value, str)
+def _proxy_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "socks5"} or not parts.hostname or parts.port is None:
+        raise ValueError("a proxy is http://HOST:PORT or socks5://HOST:PORT")
+    return value
 
 
-def _null(value: Any) -> bool:
-    return value is None
+Positive = Annotated[Integer, Field(gt=0)]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+ProxyUrl = Annotated[str, AfterValidator(_proxy_url)]
+Protocol = Literal["http", "socks5"]
 
 
-def _flag(value: Any) -> bool:
-    return isinstance(value, bool)
+class Body(BaseModel):
+    """Base of all objects. Unknown members are a fault, and so is null where it is not named."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, alias_generator=to_camel)
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+class Audit(Body):
+    files: Literal["summary", "full"]
 
 
-def _integer(value: Any) -> bool:
-    return _number(value) and float(value).is_integer()
+class Captcha(Body):
+    auto_solve: bool = False
 
 
-def _positive(value: Any) -> bool:
-    return _integer(value) and value > 0
+class NetworkTraffic(Body):
+    block_ads: bool = False
+    block_trackers: bool = False
+    block_resource_types: list[Literal["media", "texttrack", "font", "image", "ping", "prefetch", "beacon"]] = []
+    saver: Literal["none", "light", "medium", "high"] = "none"
+    url_allowlist: list[str] = []
+    url_blocklist: list[str] = []
 
 
-def _name(value: Any) -> bool:
-    return isinstance(value, str) and 1 <= len(value) <= 200
+class Viewport(Body):
+    width: Positive
+    height: Positive
 
 
-def _texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+class Routing(Body):
+    dns_resolution: Literal["local", "proxy"] = "local"
+    udp_mode: Literal["disabled", "auto", "required"] = "disabled"
 
 
-def _json_object(value: Any) -> bool:
-    return isinstance(value, dict)
+class CustomProxy(Routing):
+    type: Literal["custom"] = "custom"
+    username: str = ""
+    password: str = ""
 
 
-def _one_of(*choices: str) -> Check:
-    return lambda value: isinstance(value, str) and value in choices
+class ProxyAtHost(CustomProxy):
+    host: str
+    port: Positive
+    protocol: Protocol
 
 
-def _object(*, required: Mapping[str, Check] | None = None, **optional: Check) -> Check:
-    needed = required or {}
-    known = {**needed, **optional}
-
-    def check(value: Any) -> bool:
-        return (
-            isinstance(value, dict)
-            and needed.keys() <= value.keys() <= known.keys()
-            and all(known[name](member) for name, member in value.items())
-        )
-
-    return check
+class ProxyAtUrl(CustomProxy):
+    url: ProxyUrl
 
 
-def _blockable(value: Any) -> bool:
-    kinds = {"media", "texttrack", "font", "image", "ping", "prefetch", "beacon"}
-    return _texts(value) and set(value) <= kinds
+class PoolProxy(Routing):
+    protocol: Protocol = "http"
+    city: str = ""
+    country: str = ""
+    geo_id: str = ""
+    region: str = ""
+    state: str = ""
+    isp: str = ""
+    pool: str = ""
+    device: str = ""
+    ip_family: str = ""
+    preference: str = ""
+    rotation: str = ""
+    sticky_key: str = ""
 
 
-def _proxy_url(value: Any) -> bool:
-    if not isinstance(value, str):
-        return False
-    try:
-        parts = urlsplit(value)
-        return parts.scheme in {"http", "socks5"} and bool(parts.hostname) and parts.port is not None
-    except ValueError:
-        return False
+class SavedProxy(PoolProxy):
+    id: str
 
 
-_PROTOCOL: Final = _one_of("http", "socks5")
-_ROUTING: Final = {"dnsResolution": _one_of("local", "proxy"), "udpMode": _one_of("disabled", "auto", "required")}
-_CUSTOM: Final = {"type": _one_of("custom"), "username": _text, "password": _text, **_ROUTING}
-_PLACE: Final = {"city": _text, "country": _text, "geoId": _text, "region": _text, "state": _text, "isp": _text}
-_POOL: Final = {
-    **_PLACE,
-    "pool": _text,
-    "device": _text,
-    "ipFamily": _text,
-    "preference": _text,
-    "rotation": _text,
-    "stickyKey": _text,
-}
-_PROXIES: Final[tuple[Check, ...]] = (
-    _null,
-    _proxy_url,
-    _object(required={"host": _text, "port": _positive, "protocol": _PROTOCOL}, **_CUSTOM),
-    _object(required={"url": _proxy_url}, **_CUSTOM),
-    _object(required={"id": _text}, protocol=_PROTOCOL, **_ROUTING, **_POOL),
-    _object(required={"type": _one_of("managed-rotating")}, protocol=_PROTOCOL, **_ROUTING, **_POOL),
-)
+class RotatingProxy(PoolProxy):
+    type: Literal["managed-rotating"]
 
 
-def _proxy(value: Any) -> bool:
-    return any(form(value) for form in _PROXIES)
+class Update(Body):
+    """The members of an update, with their defaults in a new browser where it shows them."""
+
+    name: Name = "name"
+    audit: Audit = Audit(files="summary")
+    auto_upgrade: bool = True
+    captcha: Captcha = Captcha()
+    expire_after_idle_days: Positive = 7
+    extensions: list[str] = []
+    force_open_shadow_roots: bool = False
+    gpu: bool = False
+    headless: bool = False
+    location: str = "auto"
+    metadata: dict[str, Any] = {}
+    network_traffic: NetworkTraffic = NetworkTraffic()
+    proxy: ProxyUrl | ProxyAtHost | ProxyAtUrl | SavedProxy | RotatingProxy | None = None
+    recording: bool = True
+    standby_after_seconds: Annotated[float, Field(ge=0, le=0)] = 0  # "standby is currently disabled; use 0"
+    stealth: Literal["normal", "best", "experimental"] = "normal"
+    timeout_seconds: Positive = 3600
+    viewport: Viewport = Viewport(width=1920, height=1080)
+    web_rtc_proxy_only: bool = True
 
 
-UPDATE: Final[Mapping[str, Check]] = {
-    "name": _name,
-    "audit": _object(required={"files": _one_of("summary", "full")}),
-    "autoUpgrade": _flag,
-    "captcha": _object(autoSolve=_flag),
-    "expireAfterIdleDays": _positive,
-    "extensions": _texts,
-    "forceOpenShadowRoots": _flag,
-    "gpu": _flag,
-    "headless": _flag,
-    "location": _text,
-    "metadata": _json_object,
-    "networkTraffic": _object(
-        blockAds=_flag,
-        blockTrackers=_flag,
-        blockResourceTypes=_blockable,
-        saver=_one_of("none", "light", "medium", "high"),
-        urlAllowlist=_texts,
-        urlBlocklist=_texts,
-    ),
-    "proxy": _proxy,
-    "recording": _flag,
-    "standbyAfterSeconds": lambda value: _number(value) and value == 0,  # "standby is currently disabled; use 0"
-    "stealth": _one_of("normal", "best", "experimental"),
-    "timeoutSeconds": _positive,
-    "viewport": _object(required={"width": _positive, "height": _positive}),
-    "webRtcProxyOnly": _flag,
-}
-"""The members of an update."""
+class Create(Update):
+    """The members of a create."""
 
-CREATE: Final[Mapping[str, Check]] = {
-    **UPDATE,
-    "spaceId": _text,
-    "fromBrowser": _text,
-    "persona": _one_of("same", "new"),
-}
-"""The members of a create."""
-
-START: Final[Mapping[str, Check]] = {}
-STOP: Final[Mapping[str, Check]] = {"discardState": _flag}
+    space_id: str = ""
+    from_browser: str = ""
+    persona: Literal["same", "new"] = "same"
 
 
-def fault(body: Any, members: Mapping[str, Check]) -> str | None:
-    """The first fault of a body, None for a valid one. A missing body is valid."""
-    if body is None:
-        return None
-    if not isinstance(body, dict):
-        return "the body must be an object"
-    for name, value in body.items():
-        if name not in members:
-            return f"there is no {name} here"
-        if not members[name](value):
-            return f"{name} is not valid"
-    return None
+class Start(Body):
+    """A start has no members."""
+
+
+class Stop(Body):
+    """The members of a stop."""
+
+    discard_state: bool = False
+
+
+class FlatBody(Body):
+    """The members of a create or an update in the flat era."""
+
+    type: Literal["browser"] = "browser"
+    name: Name = "name"
+    space_id: str = ""
+    metadata: dict[str, Any] | None = None
+    config: dict[str, Any] = {}
+    profile: bool = False
+    recording: bool = False
+    start: bool = False

@@ -13,23 +13,14 @@ from typing import Any, Final
 from aiohttp import hdrs, web
 
 from adapters.bctrl_browsers.emulator.account import Account
-from adapters.bctrl_browsers.emulator.checks import fault
+from adapters.bctrl_browsers.emulator.checks import FlatBody
 from adapters.bctrl_browsers.emulator.world import Browser, Run
+from gateway.testing.bodies import fault
 from gateway.testing.exchange import Answer, Call, Route, timestamp
 
 _PREFIX: Final = "/v1/runtimes"
 _SAME: Final = ("autoUpgrade", "forceOpenShadowRoots", "headless", "networkTraffic", "proxy", "webRtcProxyOnly")
 _RENAMED: Final = {"extensionIds": "extensions", "idleTimeoutSeconds": "timeoutSeconds"}
-_MEMBERS: Final = {
-    "type": lambda value: value == "browser",
-    "name": lambda value: isinstance(value, str) and 1 <= len(value) <= 200,
-    "spaceId": lambda value: isinstance(value, str),
-    "metadata": lambda value: value is None or isinstance(value, dict),
-    "config": lambda value: isinstance(value, dict),
-    "profile": lambda value: isinstance(value, bool),
-    "recording": lambda value: isinstance(value, bool),
-    "start": lambda value: isinstance(value, bool),
-}
 
 
 class FlatEra:
@@ -54,10 +45,10 @@ class FlatEra:
         return self._account.now()
 
     def _body(self, call: Call) -> dict[str, Any]:
-        body = call.json()
-        if found := fault(body, _MEMBERS):
+        body = {} if (sent := call.json()) is None else sent
+        if found := fault(body, FlatBody):
             raise self._account.refuse(400, found)
-        return body or {}
+        return dict(body)
 
     def _browser(self, call: Call) -> Browser:
         """The browser with the id, in any space: paths of the flat era name no space. Raises ``Refusal`` (404)."""

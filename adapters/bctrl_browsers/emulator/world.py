@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from adapters.bctrl_browsers.emulator import checks
 from gateway.testing.exchange import timestamp
 
 DEFAULT_SPACE: Final = "sp_demo"
@@ -19,22 +20,10 @@ SHUTDOWN: Final = 1.0
 
 CONNECTIONS_LAST: Final = 3600
 
-DEFAULTS: Final = {
-    "autoUpgrade": True,
-    "expireAfterIdleDays": 7,
-    "extensions": [],
-    "forceOpenShadowRoots": False,
-    "gpu": False,
-    "headless": False,
-    "location": "auto",
-    "metadata": {},
-    "recording": True,
-    "standbyAfterSeconds": 0,
-    "stealth": "normal",
-    "timeoutSeconds": 3600,
-    "viewport": {"width": 1920, "height": 1080},
-    "webRtcProxyOnly": True,
-}
+DEFAULTS: Final = checks.Update().model_dump(
+    by_alias=True, exclude={"name", "audit", "captcha", "network_traffic", "proxy"}
+)
+"""The members that a browser shows, whether or not they were set."""
 
 
 def new_id(prefix: str) -> str:

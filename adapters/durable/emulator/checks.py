@@ -9,7 +9,6 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
@@ -19,6 +18,8 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
+
+from gateway.testing.bodies import Integer
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _KINDS: Final = {"literal_error": "enum", "model_type": "dict_type", "model_attributes_type": "dict_type"}
@@ -41,13 +42,7 @@ def _known_states(values: list[str]) -> list[str]:
     return values
 
 
-def _integral(value: Any) -> Any:
-    """1.0 counts as an integer."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
 Named = Annotated[str, Field(min_length=1)]
-Integer = Annotated[int, BeforeValidator(_integral)]
 Uuid = Annotated[str, AfterValidator(_canonical_uuid)]
 Key = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\s/]+$")]
 Limit = Annotated[Integer, Field(ge=60)] | None
