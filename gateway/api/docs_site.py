@@ -17,6 +17,8 @@ from gateway.domain.errors import GatewayError, NotFound, error_classes
 
 _PACKAGE: Final = Path(gateway.__file__).parent
 _STATIC: Final = Path(__file__).parent / "static"
+_PAGE: Final = (_STATIC / "page.html").read_text("utf-8")
+_EXPLORER: Final = (_STATIC / "explorer.html").read_bytes()
 _MEDIA_TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".png": "image/png"}
 _OWN_ASSETS: Final = ("docs.css", "explorer.js")
 _SWAGGER_ASSETS: Final = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
@@ -84,7 +86,7 @@ class DocsSite:
         """Swagger UI."""
         if swagger_folder() is None:
             raise NotFound("Swagger UI is not installed here; /openapi.json is what it would show.")
-        return Document(_EXPLORER.encode())
+        return Document(_EXPLORER)
 
     def asset(self, name: str) -> Document:
         """A style sheet, script or image of these pages. Only the listed names are served, no other file."""
@@ -159,37 +161,3 @@ def error_row(text: str, code: str) -> tuple[list[str], list[str]]:
 
 def _slug(heading: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-")
-
-
-_PAGE: Final = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<link rel="stylesheet" href="/docs/assets/docs.css">
-</head>
-<body>
-<nav><a href="/docs">Documentation</a> <a href="/docs/errors">Errors</a> <a href="/docs/explorer">Try the API</a></nav>
-<main>
-{content}
-</main>
-</body>
-</html>
-"""
-
-_EXPLORER: Final = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>runtime-gateway API</title>
-<link rel="icon" href="/docs/assets/favicon-32x32.png">
-<link rel="stylesheet" href="/docs/assets/swagger-ui.css">
-</head>
-<body>
-<div id="explorer"></div>
-<script src="/docs/assets/swagger-ui-bundle.js"></script>
-<script src="/docs/assets/explorer.js"></script>
-</body>
-</html>
-"""

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
@@ -27,13 +28,19 @@ class QueryParameter:
     many: bool = False
 
 
-def _matches(pattern: str) -> Callable[[str], bool]:
+def _pattern(name: str, description: str, pattern: str, expected: str, *, many: bool = False) -> QueryParameter:
     compiled = re.compile(pattern.removesuffix("$") + r"\Z")
-    return lambda value: compiled.match(value) is not None
+    schema = {"type": "string", "pattern": pattern}
+    return QueryParameter(name, description, schema, lambda value: compiled.match(value) is not None, expected, many)
 
 
-def _text(longest: int) -> Callable[[str], bool]:
-    return lambda value: 0 < len(value) <= longest and value.isprintable()
+def _text(name: str, description: str, longest: int, expected: str) -> QueryParameter:
+    schema = {"type": "string", "minLength": 1, "maxLength": longest}
+    return QueryParameter(name, description, schema, partial(_is_text, longest), expected)
+
+
+def _is_text(longest: int, value: str) -> bool:
+    return 0 < len(value) <= longest and value.isprintable()
 
 
 def _one_of(name: str, description: str, values: Sequence[str], *, many: bool = False) -> QueryParameter:
@@ -49,11 +56,10 @@ _LIMIT: Final = re.compile(r"[0-9]{1,3}\Z", re.ASCII)
 
 LIST_PARAMETERS: Final = (
     _one_of("kind", "Only runtimes of these kinds.", [kind.value for kind in Kind], many=True),
-    QueryParameter(
+    _pattern(
         "provider",
         "Only these providers, by name; the others are not asked.",
-        {"type": "string", "pattern": PROVIDER_NAME_PATTERN},
-        _matches(PROVIDER_NAME_PATTERN),
+        PROVIDER_NAME_PATTERN,
         "the name of a provider",
         many=True,
     ),
@@ -61,7 +67,7 @@ LIST_PARAMETERS: Final = (
         "scope",
         "Only these scopes. An open provider is only asked for scopes that are named here.",
         {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[^,]+$"},
-        _text(200),
+        partial(_is_text, 200),
         "a scope of at most 200 characters",
         many=True,
     ),
@@ -73,18 +79,11 @@ LIST_PARAMETERS: Final = (
         lambda value: 0 < len(value) <= _LONGEST_NAME,
         f"a name of at most {_LONGEST_NAME} characters",
     ),
-    QueryParameter(
-        "project",
-        "Only durable runtimes of this project, by its key or UUID.",
-        {"type": "string", "minLength": 1, "maxLength": 200},
-        _text(200),
-        "a project's key or UUID",
-    ),
-    QueryParameter(
+    _text("project", "Only durable runtimes of this project, by its key or UUID.", 200, "a project's key or UUID"),
+    _pattern(
         "owner",
         "Only runtimes of this owner, a principal or a group; me: of the caller.",
-        {"type": "string", "pattern": OWNER_PATTERN},
-        _matches(OWNER_PATTERN),
+        OWNER_PATTERN,
         "the name of an owner, or me",
     ),
     _one_of("partial", "deny: if a provider fails, the whole list fails with 503.", ["allow", "deny"]),
@@ -95,11 +94,10 @@ LIST_PARAMETERS: Final = (
         lambda value: _LIMIT.match(value) is not None and 1 <= int(value) <= 100,
         "a whole number from 1 to 100",
     ),
-    QueryParameter(
+    _text(
         "cursor",
         "next_cursor of the previous page, unchanged and with the same filters.",
-        {"type": "string", "minLength": 1, "maxLength": 8000},
-        _text(8000),
+        8000,
         "the next_cursor of another page",
     ),
 )
@@ -109,11 +107,10 @@ _BY_NAME: Final = {parameter.name: parameter for parameter in LIST_PARAMETERS}
 
 INTENT_PARAMETERS: Final = (
     _one_of("state", "Only intents in these states.", [state.value for state in IntentState], many=True),
-    QueryParameter(
+    _text(
         "principal",
         "Only the creates of this principal. Another than the caller's own needs the scope admin.",
-        {"type": "string", "minLength": 1, "maxLength": 400},
-        _text(400),
+        400,
         "the name of a principal",
     ),
     replace(_BY_NAME["provider"], description="Only the creates that were sent to these providers."),
