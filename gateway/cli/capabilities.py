@@ -5,24 +5,21 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from gateway.cli.options import any_output, connection_options, output_option, pairs
-from gateway.cli.output import Columns, note, show_list, show_one
+from gateway.cli.output import Columns, members, note, show_list, show_one
 
 if TYPE_CHECKING:
     from gateway.cli.client import Connection
 
 _COLUMNS: Final[Columns] = {
-    "ID": lambda item: item.get("id"),
-    "NAME": lambda item: item.get("name"),
-    "VERSION": lambda item: item.get("version"),
+    **members("ID", "NAME", "VERSION"),
     "LATEST": lambda item: item.get("latest_version"),
     "ENABLED": lambda item: {True: "yes", False: "no"}.get(item.get("enabled") is True),
     "SOURCE": lambda item: item.get("source"),
 }
 _RESOLVED_COLUMNS: Final[Columns] = {
-    "NAME": lambda item: item.get("name"),
-    "VERSION": lambda item: item.get("version"),
+    **members("NAME", "VERSION"),
     "ARTIFACT": lambda item: item.get("artifact_digest"),
-    "RUNTIME DIGEST": lambda item: item.get("runtime_digest"),
+    **members("RUNTIME DIGEST"),
 }
 _FLAGS: Final = {"true": True, "false": False, "default": None}
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.cli.failures import ExitCode
-from gateway.cli.output import Columns, show_document, show_list
+from gateway.cli.output import Columns, members, show_document, show_list
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -14,8 +14,7 @@ Result = Mapping[str, Any]
 
 _REJECTED: Final = frozenset({"provider_credentials_rejected", "permission_denied"})
 _COLUMNS: Final[Columns] = {
-    "PROVIDER": lambda item: item["provider"],
-    "API": lambda item: item["api"],
+    **members("PROVIDER", "API"),
     "CREDENTIALS": lambda item: "ok" if item["ok"] else item["code"],
     "SECONDS": lambda item: f"{item['seconds']:.3f}",
     "DETAIL": lambda item: item["detail"],

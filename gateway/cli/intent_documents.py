@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.cli.output import Columns
+from gateway.cli.output import Columns, members
 
 if TYPE_CHECKING:
     from gateway.domain.intents import Intent, IntentAttempt, Look
@@ -11,22 +11,14 @@ if TYPE_CHECKING:
 STATES: Final = ("open", "unknown", "done", "refused", "absent", "parked")
 
 INTENT_COLUMNS: Final[Columns] = {
-    "ID": lambda item: item["id"],
-    "STATE": lambda item: item["state"],
-    "PROVIDER": lambda item: item["provider"],
-    "SCOPE": lambda item: item["scope"],
-    "NAME": lambda item: item["name"],
+    **members("ID", "STATE", "PROVIDER", "SCOPE", "NAME"),
     "RUNTIME": lambda item: item.get("runtime_id") or item.get("provider_runtime_id"),
     "SURPLUS": lambda item: len(item["surplus"]) if "surplus" in item else None,
     "CREATED": lambda item: item["created_at"],
 }
 ATTEMPT_COLUMNS: Final[Columns] = {
     "ATTEMPT": lambda item: item["epoch"],
-    "FIRST SEND": lambda item: item["first_send"],
-    "LAST SEND": lambda item: item["last_send"],
-    "PHASE": lambda item: item["phase"],
-    "STATUS": lambda item: item["status"],
-    "MADE": lambda item: item["made"],
+    **members("FIRST SEND", "LAST SEND", "PHASE", "STATUS", "MADE"),
 }
 LOOK_COLUMNS: Final[Columns] = {
     "LOOKED AT": lambda item: item["at"],
@@ -34,10 +26,7 @@ LOOK_COLUMNS: Final[Columns] = {
     "FOUND": lambda item: ", ".join(item["found"]) or "nothing",
 }
 DECISION_COLUMNS: Final[Columns] = {
-    "AT": lambda item: item["at"],
-    "OPERATOR": lambda item: item["operator"],
-    "DECISION": lambda item: item["decision"],
-    "INTENT": lambda item: item["intent"],
+    **members("AT", "OPERATOR", "DECISION", "INTENT"),
     "RUNTIME": lambda item: item["provider_runtime_id"],
     "NOTE": lambda item: item["note"],
 }

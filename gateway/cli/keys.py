@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from gateway.cli.options import connection_options, output_option
-from gateway.cli.output import Columns, note, show_list, show_one
+from gateway.cli.output import Columns, members, note, show_list, show_one
 
 if TYPE_CHECKING:
     from gateway.cli.client import Connection
@@ -16,9 +16,7 @@ def _day(time: str | None) -> str | None:
 
 
 _KEY_COLUMNS: Final[Columns] = {
-    "ID": lambda item: item.get("id"),
-    "PRINCIPAL": lambda item: item.get("principal"),
-    "NAME": lambda item: item.get("name"),
+    **members("ID", "PRINCIPAL", "NAME"),
     "FROM": lambda item: item.get("source"),
     "EXPIRES": lambda item: _day(item.get("expires_at")),
     "LAST USED": lambda item: _day(item.get("last_used_at")),

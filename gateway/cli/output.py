@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import click
@@ -11,12 +12,18 @@ from gateway.cli.failures import one_line
 
 Columns = Mapping[str, Callable[[Mapping[str, Any]], object]]
 
+
+def members(*titles: str) -> Columns:
+    """Columns for the members whose names are the titles, in lower case and with ``_`` for a space."""
+    return {title: partial(_member, title.lower().replace(" ", "_")) for title in titles}
+
+
+def _member(name: str, item: Mapping[str, Any]) -> object:
+    return item.get(name)
+
+
 RUNTIME_COLUMNS: Final[Columns] = {
-    "ID": lambda item: item.get("id"),
-    "KIND": lambda item: item.get("kind"),
-    "SCOPE": lambda item: item.get("scope"),
-    "NAME": lambda item: item.get("name"),
-    "STATE": lambda item: item.get("state"),
+    **members("ID", "KIND", "SCOPE", "NAME", "STATE"),
     "CREATED": lambda item: item.get("created_at"),
 }
 

@@ -5,19 +5,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.options import any_output, connection_options
-from gateway.cli.output import Columns, show_list
+from gateway.cli.output import members, show_list
 from gateway.cli.runtimes import all_pages
 
 if TYPE_CHECKING:
     from gateway.cli.client import Client, Connection
 
-_COLUMNS: Columns = {
-    "NAME": lambda item: item.get("name"),
-    "OWNER": lambda item: item.get("owner"),
-    "PROVIDER": lambda item: item.get("provider"),
-    "STATE": lambda item: item.get("state"),
-    "ID": lambda item: item.get("id"),
-}
+_COLUMNS = members("NAME", "OWNER", "PROVIDER", "STATE", "ID")
 
 
 @click.group()

@@ -8,14 +8,13 @@ import click
 
 from gateway.cli.failures import ExitCode
 from gateway.cli.options import any_output, connection_options, output_option
-from gateway.cli.output import Columns, show_details, show_list
+from gateway.cli.output import Columns, members, show_details, show_list
 
 if TYPE_CHECKING:
     from gateway.cli.client import Connection
 
 _COLUMNS: Final[Columns] = {
-    "NAME": lambda item: item.get("name"),
-    "API": lambda item: item.get("api"),
+    **members("NAME", "API"),
     "KINDS": lambda item: ", ".join(item.get("kinds") or ()),
     "CREATES": lambda item: ", ".join(item.get("creates") or ()),
     "SCOPE": lambda item: item.get("scope"),

@@ -9,7 +9,7 @@ import click
 from gateway.cli.documents import put, read_file
 from gateway.cli.failures import ExitCode, Failure
 from gateway.cli.options import any_output, connection_options, idempotency_options, output_option, pairs, wait_options
-from gateway.cli.output import RUNTIME_COLUMNS, Columns, note, show_details, show_list, show_one
+from gateway.cli.output import RUNTIME_COLUMNS, Columns, members, note, show_details, show_list, show_one
 
 if TYPE_CHECKING:
     from gateway.cli.client import Client, Connection
@@ -19,9 +19,7 @@ _EMPTY_PAGES: Final = 1000
 100."""
 
 _CONNECTION_COLUMNS: Final[Columns] = {
-    "PROTOCOL": lambda item: item.get("protocol"),
-    "URL": lambda item: item.get("url"),
-    "TOKEN": lambda item: item.get("token"),
+    **members("PROTOCOL", "URL", "TOKEN"),
     "EXPIRES": lambda item: item.get("expires_at"),
 }
 
