@@ -45,8 +45,7 @@ def list_capabilities(connection: "Connection", runtime_id: str, output: str) ->
     Example:
       runtime-gateway runtimes capabilities list $ID
     """
-    response = connection.call("GET", "runtimes", runtime_id, "capabilities")
-    show_list(response.body, output, _COLUMNS)
+    show_list(connection.call("GET", "runtimes", runtime_id, "capabilities"), output, _COLUMNS)
 
 
 @capabilities.command()
@@ -64,8 +63,7 @@ def install(connection: "Connection", runtime_id: str, name: str, version: str |
       runtime-gateway runtimes capabilities install $ID web-search --version 1.4.0
     """
     body = {"name": name} if version is None else {"name": name, "version": version}
-    response = connection.call("POST", "runtimes", runtime_id, "capabilities", body=body)
-    show_one(response.body, output, _COLUMNS)
+    show_one(connection.call("POST", "runtimes", runtime_id, "capabilities", body=body), output, _COLUMNS)
 
 
 @capabilities.command()
@@ -101,8 +99,7 @@ def update(
         body["version"] = version
     if len(body) != 1:
         raise click.UsageError("Give exactly one of: --enable or --disable, --flag, --version.")
-    response = connection.call("PATCH", "runtimes", runtime_id, "capabilities", binding_id, body=body)
-    show_one(response.body, output, _COLUMNS)
+    show_one(connection.call("PATCH", "runtimes", runtime_id, "capabilities", binding_id, body=body), output, _COLUMNS)
 
 
 def _flags(values: tuple[str, ...]) -> dict[str, bool | None]:
@@ -139,8 +136,7 @@ def resolved(connection: "Connection", runtime_id: str, output: str) -> None:
     Example:
       runtime-gateway runtimes capabilities resolved $ID -o json
     """
-    response = connection.call("GET", "runtimes", runtime_id, "capabilities", "resolved")
+    document = connection.call("GET", "runtimes", runtime_id, "capabilities", "resolved")
     if output == "table":
-        show_list({"items": response.body["capabilities"]}, output, _RESOLVED_COLUMNS)
-    else:
-        show_list(response.body, output, _RESOLVED_COLUMNS)
+        document = {"items": document["capabilities"]}
+    show_list(document, output, _RESOLVED_COLUMNS)

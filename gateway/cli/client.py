@@ -25,15 +25,6 @@ _NOT_SENT: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
-    """A response with a 2xx status. ``body`` is the JSON object, or None when there is no body."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: Any
-
-
 def path(*parts: str) -> str:
     """Return a path below ``/v1`` from unescaped segments: ``path("runtimes", id, "start")``."""
     return "/v1/" + "/".join(quote(part, safe="") for part in parts)
@@ -67,8 +58,9 @@ class Client:
         query: Sequence[tuple[str, str]] = (),
         body: Any = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Response:
-        """Send the request once.
+    ) -> dict[str, Any]:
+        """Send the request once, and return the JSON object of a response with a 2xx status; an empty one without a
+        body.
 
         Raises :class:`Refused` for a problem document (status 400 and above), :class:`Unreachable` when nothing was
         sent, and :class:`Failure` otherwise: with the code ``outcome_unknown`` when a write was sent and no complete
@@ -98,13 +90,13 @@ class Client:
             exit_code=ExitCode.OUTCOME_UNKNOWN,
         )
 
-    def _read(self, method: str, response: aiohttp.ClientResponse, raw: bytes) -> Response:
+    def _read(self, method: str, response: aiohttp.ClientResponse, raw: bytes) -> dict[str, Any]:
         status = response.status
         if status == 204:
-            return Response(status, response.headers, None)
+            return {}
         body = _object(raw)
         if body is not None and 200 <= status < 300:
-            return Response(status, response.headers, body)
+            return body
         if body is not None and status >= 400 and response.content_type == _PROBLEM and "code" in body:
             raise Refused(status, body, _seconds(response.headers.get("Retry-After")))
         raise self._foreign(method, response)
@@ -146,7 +138,7 @@ class Connection:
 
         return asyncio.run(running())
 
-    def call(self, method: str, *parts: str, **options: Any) -> Response:
+    def call(self, method: str, *parts: str, **options: Any) -> dict[str, Any]:
         """Send one request to the :func:`path` of these segments. ``options`` are those of :meth:`Client.call`."""
         return self.run(lambda client: client.call(method, path(*parts), **options))
 

@@ -44,12 +44,9 @@ class Creating:
         try:
             while True:
                 try:
-                    response = await client.call("POST", path("runtimes"), body=self._body, headers=headers)
+                    return await client.call("POST", path("runtimes"), body=self._body, headers=headers)
                 except Failure as failure:
                     await self._pause_after(failure)
-                else:
-                    runtime: Mapping[str, Any] = response.body
-                    return runtime
         except asyncio.CancelledError:  # Ctrl-C
             note(f"interrupted: the runtime may have been created; to continue: {self._command()}")
             raise

@@ -90,7 +90,7 @@ async def _pages(client: "Client", query: list[tuple[str, str]], limit: int, cur
     while True:
         size = ("limit", str(min(100, limit - len(items))))
         following = [("cursor", cursor)] if cursor is not None else []
-        page = (await client.call("GET", path("intents"), query=[*query, size, *following])).body
+        page = await client.call("GET", path("intents"), query=[*query, size, *following])
         items += page["items"]
         cursor = page["next_cursor"]
         if cursor is None or not page["items"] or len(items) >= limit:
@@ -117,7 +117,7 @@ def show(connection: "Connection", intent_id: str, file: str | None, output: str
 
         document = shown(file, intent_id)
     else:
-        document = connection.call("GET", "intents", intent_id).body
+        document = connection.call("GET", "intents", intent_id)
     if output != "table":
         show_document(document, output)
         return
@@ -188,7 +188,7 @@ def resolve(
     else:
         decision = {"absent": True} if absent else {"made": made}
         body = decision if remark is None else {**decision, "note": remark}
-        document = connection.call("POST", "intents", intent_id, "resolve", body=body).body
+        document = connection.call("POST", "intents", intent_id, "resolve", body=body)
     show_one(document, output, INTENT_COLUMNS)
     note(_next(document, absent=absent))
 

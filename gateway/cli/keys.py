@@ -71,7 +71,7 @@ def create(
     if scopes is not None:
         body["scopes"] = [scope.strip() for scope in scopes.split(",")]
     given = {field: value for field, value in body.items() if value is not None}
-    _show_new(connection.call("POST", "keys", body=given).body, output)
+    _show_new(connection.call("POST", "keys", body=given), output)
 
 
 @keys.command("list")
@@ -87,7 +87,7 @@ def list_keys(connection: "Connection", principal: str | None, output: str) -> N
       runtime-gateway keys list --principal team-a -o json
     """
     query = () if principal is None else (("principal", principal),)
-    show_list(connection.call("GET", "keys", query=query).body, output, _KEY_COLUMNS)
+    show_list(connection.call("GET", "keys", query=query), output, _KEY_COLUMNS)
 
 
 @keys.command()
@@ -110,7 +110,7 @@ def rotate(connection: "Connection", key_id: str, overlap: int, output: str) -> 
       runtime-gateway keys rotate $KEY_ID > team-a.key
       runtime-gateway keys rotate $KEY_ID --overlap 86400
     """
-    _show_new(connection.call("POST", "keys", key_id, "rotate", body={"overlap": overlap}).body, output)
+    _show_new(connection.call("POST", "keys", key_id, "rotate", body={"overlap": overlap}), output)
 
 
 @keys.command()
@@ -148,9 +148,9 @@ def list_principals(connection: "Connection", output: str) -> None:
       runtime-gateway principals list
       runtime-gateway principals list -o json
     """
-    response = connection.call("GET", "principals")
-    show_list(response.body, output, _PRINCIPAL_COLUMNS, name="name")
-    for item in response.body["items"]:
+    document = connection.call("GET", "principals")
+    show_list(document, output, _PRINCIPAL_COLUMNS, name="name")
+    for item in document["items"]:
         if item.get("warning"):
             note(f"warning: {item.get('name')}: {item['warning']}")
 
@@ -166,7 +166,7 @@ def disable(connection: "Connection", name: str, output: str) -> None:
     Example:
       runtime-gateway principals disable team-a
     """
-    show_one(connection.call("POST", "principals", name, "disable").body, output, _PRINCIPAL_COLUMNS, name="name")
+    show_one(connection.call("POST", "principals", name, "disable"), output, _PRINCIPAL_COLUMNS, name="name")
 
 
 @principals.command()
@@ -180,7 +180,7 @@ def enable(connection: "Connection", name: str, output: str) -> None:
     Example:
       runtime-gateway principals enable team-a
     """
-    show_one(connection.call("POST", "principals", name, "enable").body, output, _PRINCIPAL_COLUMNS, name="name")
+    show_one(connection.call("POST", "principals", name, "enable"), output, _PRINCIPAL_COLUMNS, name="name")
 
 
 @principals.command()

@@ -39,8 +39,7 @@ def _transition(
         from gateway.cli.client import path
         from gateway.cli.waiting import wait_for
 
-        response = await client.call("POST", path("runtimes", runtime_id, verb), body=body, headers=headers)
-        runtime: Mapping[str, Any] = response.body
+        runtime = await client.call("POST", path("runtimes", runtime_id, verb), body=body, headers=headers)
         if runtime.get("changed") is False:
             note(f"note: nothing to do: {runtime_id} is {runtime.get('state')}")
         if wait is None or runtime.get("state") in _TARGETS[verb]:
@@ -179,8 +178,7 @@ def keepalive(connection: "Connection", runtime_id: str, extend: int, output: st
     Example:
       runtime-gateway runtimes keepalive $ID --extend 900
     """
-    response = connection.call("POST", "runtimes", runtime_id, "keepalive", body={"extend_seconds": extend})
-    show_details(response.body, output)
+    show_details(connection.call("POST", "runtimes", runtime_id, "keepalive", body={"extend_seconds": extend}), output)
 
 
 LIFECYCLE_COMMANDS: Final = (start, pause, resume, reset, stop, keepalive)

@@ -58,7 +58,7 @@ def assign(connection: "Connection", runtime_ids: tuple[str, ...], owner: str, o
         from gateway.cli.client import path
 
         body = {"owner": None if owner == "-" else owner}
-        assigned = [(await client.call("PUT", path("runtimes", each, "owner"), body=body)).body for each in runtime_ids]
+        assigned = [(await client.call("PUT", path("runtimes", each, "owner"), body=body)) for each in runtime_ids]
         return {"object": "list", "items": assigned}
 
     show_list(connection.run(work), output, _COLUMNS)

@@ -58,8 +58,7 @@ def list_providers(connection: "Connection", output: str) -> None:
       runtime-gateway providers list
       runtime-gateway providers list -o name
     """
-    response = connection.call("GET", "providers")
-    show_list(response.body, output, _COLUMNS, name="name")
+    show_list(connection.call("GET", "providers"), output, _COLUMNS, name="name")
 
 
 @providers.command()
@@ -74,8 +73,7 @@ def get(connection: "Connection", name: str, output: str) -> None:
       runtime-gateway providers get durable-demo
       runtime-gateway providers get durable-demo -o json
     """
-    response = connection.call("GET", "providers", name)
-    show_details(response.body, output, name="name")
+    show_details(connection.call("GET", "providers", name), output, name="name")
 
 
 @providers.command()
@@ -98,8 +96,7 @@ def test(connection: "Connection", name: str, file: str | None, output: str) -> 
     if file is not None:
         _test_directly(file, name, output)
         return
-    response = connection.call("GET", "providers", name)
-    health: dict[str, Any] = response.body["health"]
+    health: dict[str, Any] = connection.call("GET", "providers", name)["health"]
     show_details({"provider": name, **health}, output, name="provider")
     if health["credentials_ok"] is False:
         sys.exit(ExitCode.AUTH)

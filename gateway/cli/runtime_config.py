@@ -34,8 +34,7 @@ def get_config(connection: "Connection", runtime_id: str, output: str) -> None:
       runtime-gateway runtimes config get $ID
       runtime-gateway runtimes config get $ID -o json
     """
-    response = connection.call("GET", "runtimes", runtime_id, "config")
-    show_document(response.body, output)
+    show_document(connection.call("GET", "runtimes", runtime_id, "config"), output)
 
 
 @runtime_config.command("set")
@@ -65,7 +64,7 @@ def set_config(
     document = read_file(stream)
     config = document["config"] if isinstance(document.get("config"), dict) else document
     put(config, assignments)
-    response = connection.call("PUT", "runtimes", runtime_id, "config", body={"config": config}, headers=if_match)
-    for warning in response.body.get("warnings") or ():
+    replaced = connection.call("PUT", "runtimes", runtime_id, "config", body={"config": config}, headers=if_match)
+    for warning in replaced.get("warnings") or ():
         note(f"warning: {warning.get('pointer')}: {warning.get('detail')}")
-    show_document(response.body, output)
+    show_document(replaced, output)

@@ -93,12 +93,12 @@ async def all_pages(client: "Client", query: list[tuple[str, str]], limit: int |
     warnings: list[Any] = []
     cursor: str | None = None
     empty = 0
-    sent: set[str] = set()
+    sent: set[str | None] = set()
     known: set[str] = set()
     while True:
         size = 100 if limit is None else min(100, limit - len(items))
         parameters = [*query, ("limit", str(size)), *([("cursor", cursor)] if cursor else [])]
-        page = (await client.call("GET", path("runtimes"), query=parameters)).body
+        page = await client.call("GET", path("runtimes"), query=parameters)
         new = [item for item in page["items"] if item["id"] not in known]
         known.update(item["id"] for item in new)
         items += new
@@ -137,8 +137,7 @@ def get(connection: "Connection", runtime_id: str, output: str) -> None:
       runtime-gateway runtimes get durable-demo.2489e9ad-2ee2-8e00-8ec9-32d5f69181c0
       runtime-gateway runtimes get $ID -o json
     """
-    response = connection.call("GET", "runtimes", runtime_id)
-    show_details(response.body, output)
+    show_details(connection.call("GET", "runtimes", runtime_id), output)
 
 
 @runtimes.command()
@@ -252,5 +251,4 @@ def connect(connection: "Connection", runtime_id: str, protocol: str | None, out
       runtime-gateway runtimes connect $ID --protocol cdp -o json
     """
     body = {} if protocol is None else {"protocol": protocol}
-    response = connection.call("POST", "runtimes", runtime_id, "connections", body=body)
-    show_list(response.body, output, _CONNECTION_COLUMNS)
+    show_list(connection.call("POST", "runtimes", runtime_id, "connections", body=body), output, _CONNECTION_COLUMNS)

@@ -79,7 +79,7 @@ class _Waiting:
     async def read(self, client: Client) -> Mapping[str, Any] | None:
         """Return the runtime, or None after a temporary failure. Raises :class:`Refused` for any other refusal."""
         try:
-            response = await client.call("GET", path("runtimes", self._runtime_id))
+            return await client.call("GET", path("runtimes", self._runtime_id))
         except Unreachable as unreachable:
             self.report(unreachable.message)
             return None
@@ -89,8 +89,6 @@ class _Waiting:
             self.report(refused.code)
             self._delay = max(self._delay, refused.retry_after or 0)
             return None
-        body: Mapping[str, Any] = response.body
-        return body
 
     def report(self, state: str) -> None:
         """Print the state, unless it was the last one that was printed."""
