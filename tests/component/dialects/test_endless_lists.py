@@ -11,11 +11,17 @@ from uuid import UUID
 import pytest
 from aiohttp import web
 
+from gateway.domain.ownership import suffix_of
 from gateway.testing.servers import running
 from tests.component.whole_gateway import Gateway, Response, whole_gateway
 from tests.unit.adapters.bctrl import fakes as bctrl
 from tests.unit.adapters.bctrl_browsers import fakes as browsers
 from tests.unit.adapters.durable import fakes as durable
+
+OWNERS_KEY = "key-of-an-owner-12345"
+OWNER = {"owner": {"keys": [OWNERS_KEY], "own_only": True}}
+OWNED = 9999
+"""The number of the row that belongs to the owner."""
 
 MOST = 300
 """Requests after which a list counts as endless."""
@@ -43,17 +49,22 @@ def id_of(surface: Surface, number: int) -> str:
     return str(UUID(int=number)) if surface is DURABLE else f"br_{number}"
 
 
+def name_of(number: int) -> str:
+    return f"n{number}" + (suffix_of("owner") if number == OWNED else "")
+
+
 def page(surface: Surface, numbers: Sequence[int], cursor: str | None) -> dict[str, Any]:
     """A page in the provider's JSON."""
     if surface is DURABLE:
-        return {"items": [durable.row(id=id_of(surface, n), key=f"n{n}") for n in numbers], "next_cursor": cursor}
-    rows = [browsers.row(id=id_of(surface, n), name=f"n{n}", spaceId=None) for n in numbers]
+        return {"items": [durable.row(id=id_of(surface, n), key=name_of(n)) for n in numbers], "next_cursor": cursor}
+    rows = [browsers.row(id=id_of(surface, n), name=name_of(n), spaceId=None) for n in numbers]
     return {"data": rows, "hasMore": cursor is not None, "nextCursor": cursor}
 
 
 @asynccontextmanager
-async def listing(surface: Surface, script: Script) -> AsyncIterator[tuple[Gateway, list[str | None]]]:
-    """A gateway in front of a provider that follows the script, and the cursors that the provider received."""
+async def listing(surface: Surface, script: Script, **options: Any) -> AsyncIterator[tuple[Gateway, list[str | None]]]:
+    """A gateway in front of a provider that follows the script, and the cursors that the provider received. ``options``
+    are additional settings of the provider."""
     received: list[str | None] = []
 
     async def respond(request: web.Request) -> web.Response:
@@ -65,7 +76,7 @@ async def listing(surface: Surface, script: Script) -> AsyncIterator[tuple[Gatew
     provider.router.add_get("/{path:.*}", respond)
     async with (
         running(provider) as url,
-        whole_gateway(surface.api, **{surface.api: {"base_url": url}}) as gateway,
+        whole_gateway(surface.api, principals=OWNER, **{surface.api: {"base_url": url, **options}}) as gateway,
     ):
         yield gateway, received
 
@@ -194,3 +205,23 @@ async def test_page_whose_members_cannot_be_read_is_a_bad_response() -> None:
     async with running(provider) as url, whole_gateway("durable", durable={"base_url": url}) as gateway:
         response = await gateway.call("GET", DURABLE.path)
         assert (response.status, response.json["type"]) == (502, "bad_gateway_error")
+
+
+@SURFACES
+async def test_list_without_an_own_runtime_ends_at_its_deadline(surface: Surface) -> None:
+    """For a caller that sees only its own runtimes a page is filled until then: an empty one would end the list."""
+    async with listing(surface, lambda n, _: ([n], f"cursor-{n}"), deadlines={"list": 1}) as (gateway, _):
+        response = await gateway.call("GET", surface.path, Authorization=f"Bearer {OWNERS_KEY}")
+    assert (response.status in {502, 503, 504}, surface.rows in response.json) == (True, False)
+    assert "cursor-" not in response.text
+
+
+@SURFACES
+async def test_own_runtime_behind_many_pages_of_others_is_on_the_first_page(surface: Surface) -> None:
+    def script(n: int, _: str | None) -> tuple[Sequence[int], str | None]:
+        return ([OWNED], None) if n == 60 else ([n], f"cursor-{n}")
+
+    async with listing(surface, script) as (gateway, received):
+        response = await gateway.call("GET", f"{surface.path}?limit=1", Authorization=f"Bearer {OWNERS_KEY}")
+    assert [row["id"] for row in response.json[surface.rows]] == [id_of(surface, OWNED)]
+    assert (len(received), response.json[surface.cursor]) == (61, None)
