@@ -12,12 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, cast
 
-from gateway.api.access_routes import ACCESS_ROUTES
-from gateway.api.native import ROUTE as NATIVE_ROUTE
-from gateway.api.routes import V1_ROUTES
-from gateway.api.site import PROBE_ROUTES
+from gateway.access_table import access_table
 from gateway.app import plugins
-from gateway.domain.access import Permission
 from gateway.domain.errors import GatewayError, error_classes
 from gateway.domain.features import CreateFeature, Feature
 from gateway.domain.lifecycle import TRANSITIONS, Transition, Verb
@@ -179,21 +175,10 @@ def _member(body: Any, name: str) -> str:
 
 
 def _access(known: Plugins) -> Iterator[str]:
-    """The permission that each call of each surface needs."""
-    yield from _head("call", "scope")
-    for route in (*V1_ROUTES, *ACCESS_ROUTES, *(route for route in PROBE_ROUTES if route.secured)):
-        yield _row(f"`{route.method} {route.path}`", _permission(route.permission))
-    for plugin in known.values():
-        if plugin.dialect is None:
-            continue
-        for spoken in plugin.dialect.routes:
-            path = f"`{spoken.method} /{plugin.dialect.prefix}{spoken.path}`"
-            yield _row(path, _permission(spoken.permission))
-    yield _row(f"any method `{NATIVE_ROUTE}`", _permission(Permission.NATIVE))
-
-
-def _permission(permission: Permission | None) -> str:
-    return "any caller with a key" if permission is None else f"`{permission}`"
+    """What each call of each surface needs, and what it answers to a caller that may not see what it is about."""
+    yield from _head("call", "scope", "runtime of another owner", "excluded provider")
+    for row in access_table(known):
+        yield _row(f"`{row.call}`", row.scope, row.foreign, row.outside)
 
 
 BLOCKS: Final[Mapping[str, Callable[[Plugins], Iterable[str]]]] = {

@@ -1,0 +1,103 @@
+"""What callers may reach: each call of every surface, its scope, and its answers to callers that see only a part.
+
+The table in ``docs/access.md`` is written from it, and the tests call the gateway by it. A new route needs nothing here
+if a rule of :data:`_RULES` covers it; otherwise :func:`access_table` raises ``LookupError``.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import chain
+from typing import Final
+
+from gateway.api.access_routes import ACCESS_ROUTES
+from gateway.api.native import ROUTE as NATIVE_ROUTE
+from gateway.api.routes import V1_ROUTES
+from gateway.api.site import PROBE_ROUTES, SITE_ROUTES
+from gateway.domain.access import Permission
+from gateway.ports.plugin import AdapterPlugin
+
+
+class Reach(StrEnum):
+    """The answer to a caller that may not see what a call is about, in the words of the table."""
+
+    ABSENT = "404, as if absent"
+    LEFT_OUT = "left out"
+    DENIED = "403"
+    OWN = "its own is made"
+    NONE = "–"  # the call is not about runtimes or providers
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRow:
+    """One call. ``permission`` None: any caller with a key; ``secured`` False: no key is needed. ``foreign`` is the
+    answer to a caller with ``own_only`` about a runtime of another owner, ``outside`` the answer to a caller whose
+    restrictions exclude the provider. ``api`` is the provider API of a dialect."""
+
+    method: str
+    path: str
+    permission: Permission | None
+    foreign: Reach
+    outside: Reach
+    secured: bool = True
+    api: str | None = None
+
+    @property
+    def call(self) -> str:
+        """The method and path template."""
+        return f"{self.method} {self.path}"
+
+    @property
+    def scope(self) -> str:
+        """What the caller needs, in the words of the table."""
+        if not self.secured:
+            return "no key"
+        return "any caller with a key" if self.permission is None else f"`{self.permission}`"
+
+
+_RUNTIMES: Final = r"/(v1/runtimes|bctrl/v1/(workspaces/{id}/runtimes|browsers|runtimes)|durable/\S*/ws/{workspace}/runtimes)"
+
+_RULES: Final[Sequence[tuple[str, Reach, Reach]]] = (
+    (r"POST /v1/runtimes", Reach.OWN, Reach.DENIED),
+    (r"GET /v1/runtimes", Reach.LEFT_OUT, Reach.LEFT_OUT),
+    (rf"POST {_RUNTIMES}", Reach.OWN, Reach.ABSENT),
+    (r"GET /bctrl/v1/runtimes", Reach.LEFT_OUT, Reach.LEFT_OUT),
+    (rf"GET {_RUNTIMES}", Reach.LEFT_OUT, Reach.ABSENT),
+    (rf"\w+ {_RUNTIMES}/{{(id|alias|runtime)}}.*", Reach.ABSENT, Reach.ABSENT),
+    (r"GET /durable/\S*/sandboxes/{sandbox}/logs", Reach.ABSENT, Reach.ABSENT),
+    (r"GET /durable/\S*/user/organizations", Reach.NONE, Reach.LEFT_OUT),
+    (r"GET /durable/\S*/user/secrets|POST /durable/\S*/projects", Reach.DENIED, Reach.ABSENT),
+    (r"GET /durable/\S*/(user|org/{org}|ws|ws/{workspace}|projects|projects/{project})", Reach.NONE, Reach.ABSENT),
+    (r"GET /v1/providers", Reach.NONE, Reach.LEFT_OUT),
+    (r"GET /v1/providers/{name}", Reach.NONE, Reach.ABSENT),
+    (r"GET /v1/intents", Reach.LEFT_OUT, Reach.LEFT_OUT),
+    (r"\w+ /v1/intents/{id}.*", Reach.ABSENT, Reach.ABSENT),
+    (r"GET /v1/me|GET /metrics|\w+ /v1/(keys|principals)\b.*", Reach.NONE, Reach.NONE),
+    (r"GET /(livez|readyz|openapi.json|docs\b.*)", Reach.NONE, Reach.NONE),
+    (rf"any method {re.escape(NATIVE_ROUTE)}", Reach.DENIED, Reach.ABSENT),
+)
+"""Which calls (a pattern of method and path) reach what. The first match counts."""
+
+
+def access_table(known: Mapping[str, AdapterPlugin]) -> Iterator[AccessRow]:
+    """The rows of all surfaces. Raises ``LookupError`` for a call that no rule covers."""
+    for route in chain(V1_ROUTES, ACCESS_ROUTES, PROBE_ROUTES, SITE_ROUTES):
+        foreign, outside = _reach(f"{route.method} {route.path}")
+        yield AccessRow(route.method, route.path, route.permission, foreign, outside, secured=route.secured)
+    for api, plugin in known.items():
+        if plugin.dialect is None:
+            continue
+        for spoken in plugin.dialect.routes:
+            path = f"/{plugin.dialect.prefix}{spoken.path}"
+            foreign, outside = _reach(f"{spoken.method} {path}")
+            yield AccessRow(spoken.method, path, spoken.permission, foreign, outside, api=api)
+    foreign, outside = _reach(f"any method {NATIVE_ROUTE}")
+    yield AccessRow("any method", NATIVE_ROUTE, Permission.NATIVE, foreign, outside)
+
+
+def _reach(call: str) -> tuple[Reach, Reach]:
+    for pattern, foreign, outside in _RULES:
+        if re.fullmatch(pattern, call):
+            return foreign, outside
+    raise LookupError(f"gateway/access_table.py has no rule for the call {call}: say what it reaches")
