@@ -1,0 +1,50 @@
+"""Two tenants that use one gateway at random: no answer to one of them contains anything of the other.
+
+``make tenants N=5000 SEED=7`` makes more steps. A failure prints the seed.
+"""
+
+import os
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from tests.component.access.tenant_steps import Steps
+from tests.component.access.tenants import APIS, ID_MEMBERS, Leaks, Tenant, principals
+from tests.component.whole_gateway import whole_gateway
+
+N = int(os.environ.get("TENANTS_N") or 400)
+SEED = int(os.environ.get("TENANTS_SEED") or random.randrange(10**6))  # noqa: S311 (test data)
+_ACCOUNT = ("user", "org/acme", "org/acme/ws/research", "org/acme/ws/research/projects")
+PATIENT = {"policies": {"breaker": {"minimum": 10_000}}}
+
+
+@asynccontextmanager
+async def two_tenants(**limits: Any) -> AsyncIterator[Steps]:
+    """A gateway with two tenants. ``limits`` replace the rights of their principals."""
+    amber = Tenant("qzamber", ("key-of-amber-0123456", "key-of-amber-6543210"))
+    birch = Tenant("qzbirch", ("key-of-birch-0123456",))
+    settings = {name: {**one, **limits} for name, one in principals((amber, birch)).items()}
+    options = {api: PATIENT for api in APIS}
+    async with whole_gateway(*APIS, principals=settings, **options) as gateway:
+        account = [await gateway.call("GET", f"/durable/api/v1/{path}") for path in _ACCOUNT]
+        common = frozenset(one for answer in account for one in ID_MEMBERS.findall(answer.text))
+        yield Steps(gateway, Leaks(gateway, random.Random(SEED), common), (amber, birch))  # noqa: S311
+
+
+async def test_no_answer_to_one_tenant_contains_anything_of_the_other() -> None:
+    async with two_tenants() as steps:
+        for _ in range(N):
+            await steps.step()
+    leaks = steps.leaks
+    assert leaks.found == [], f"replay: make tenants N={N} SEED={SEED}\n" + "\n".join(leaks.found[:30])
+    assert leaks.asked > N
+    assert min(leaks.succeeded, leaks.refused) > N // 6
+    assert all(tenant.runtimes and tenant.ids and tenant.cursors and tenant.intents for tenant in steps.tenants)
+
+
+async def test_tenants_that_see_each_others_runtimes_are_noticed() -> None:
+    async with two_tenants(own_only=False) as steps:
+        for _ in range(60):
+            await steps.step()
+    assert steps.leaks.found
