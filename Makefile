@@ -13,7 +13,7 @@ CLIENT_STAMPS := $(foreach name,$(CLIENTS),.venv-clients/$(name)/.made-$(shell c
 # The first line of a client's list is the client itself; the other lines are the dependencies that the tests need.
 LOCK_CLIENT := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --quiet --upgrade
 
-.PHONY: help run test real faults answers differential check bench memory format docs new-adapter lock build clean
+.PHONY: help run test real faults answers tenants differential check bench memory format docs new-adapter lock build clean
 
 help: ## Show this list of commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -37,6 +37,9 @@ faults: $(DEV_STAMP) ## Test creates through gateways that are killed, at provid
 
 answers: $(DEV_STAMP) ## Test two principals at a provider with repeated, stray and truncated responses (N=10000 SEED=7)
 	@ANSWERS_N=$(or $(N),10000) ANSWERS_SEED=$(SEED) $(BIN)/python -m pytest tests/component/test_mixed_up_responses.py $(ARGS)
+
+tenants: $(DEV_STAMP) ## Test that two tenants see nothing of each other on any surface (N=5000 SEED=7)
+	@TENANTS_N=$(or $(N),5000) TENANTS_SEED=$(SEED) $(BIN)/python -m pytest tests/component/access/test_tenants.py $(ARGS)
 
 differential: $(DEV_STAMP) ## Compare how the gateway's HTTP client and aiohttp's read generated responses (N=100000 SEED=7)
 	@DIFFERENTIAL_N=$(or $(N),100000) DIFFERENTIAL_SEED=$(SEED) $(BIN)/python -m pytest -s -k generated tests/component/upstream/differential $(ARGS)

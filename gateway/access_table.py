@@ -53,7 +53,9 @@ class AccessRow:
         return "any caller with a key" if self.permission is None else f"`{self.permission}`"
 
 
-_RUNTIMES: Final = r"/(v1/runtimes|bctrl/v1/(workspaces/{id}/runtimes|browsers|runtimes)|durable/\S*/ws/{workspace}/runtimes)"
+_RUNTIMES: Final = (
+    r"/(v1/runtimes|bctrl/v1/(workspaces/{id}/runtimes|browsers|runtimes)|durable/\S*/ws/{workspace}/runtimes)"
+)
 
 _RULES: Final[Sequence[tuple[str, Reach, Reach]]] = (
     (r"POST /v1/runtimes", Reach.OWN, Reach.DENIED),

@@ -191,7 +191,10 @@ def body_of(row: AccessRow, thing: Thing) -> Any:
         return bodies[row.call]
     below = re.sub(r"^\S+/(ws/{workspace}/runtimes|runtimes|browsers)/{\w+}", "", row.path)
     by_verb = {"/config": {"config": _CONFIG}, "/keepalive": {"extend_seconds": 60}, "/capabilities": _BINDING}
-    by_verb |= {"/stop": {"discard_state": True} if row.api is None else {}, "/capabilities/{binding}": {"enabled": False}}
+    by_verb |= {
+        "/stop": {"discard_state": True} if row.api is None else {},
+        "/capabilities/{binding}": {"enabled": False},
+    }
     by_verb |= {f"/{verb}": {} for verb in ("start", "pause", "resume", "reset", "connections")}
     if row.path.endswith("/ws/{workspace}/runtimes"):
         return {"key": name}

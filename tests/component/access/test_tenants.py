@@ -25,7 +25,7 @@ async def two_tenants(**limits: Any) -> AsyncIterator[Steps]:
     amber = Tenant("qzamber", ("key-of-amber-0123456", "key-of-amber-6543210"))
     birch = Tenant("qzbirch", ("key-of-birch-0123456",))
     settings = {name: {**one, **limits} for name, one in principals((amber, birch)).items()}
-    options = {api: PATIENT for api in APIS}
+    options = dict.fromkeys(APIS, PATIENT)
     async with whole_gateway(*APIS, principals=settings, **options) as gateway:
         account = [await gateway.call("GET", f"/durable/api/v1/{path}") for path in _ACCOUNT]
         common = frozenset(one for answer in account for one in ID_MEMBERS.findall(answer.text))
@@ -43,8 +43,8 @@ async def test_no_answer_to_one_tenant_contains_anything_of_the_other() -> None:
     assert all(tenant.runtimes and tenant.ids and tenant.cursors and tenant.intents for tenant in steps.tenants)
 
 
-async def test_tenants_that_see_each_others_runtimes_are_noticed() -> None:
-    async with two_tenants(own_only=False) as steps:
+async def test_tenants_of_one_group_are_found_to_see_each_other() -> None:
+    async with two_tenants(own_group="both") as steps:
         for _ in range(60):
             await steps.step()
     assert steps.leaks.found
