@@ -54,6 +54,7 @@ class Steps(Calls):
         assigned = await self.gateway.call("PUT", path, {"owner": other.mark})
         if assigned.status == 200:
             other.runtimes[runtime.id] = tenant.runtimes.pop(runtime.id)
+            other.had.add(runtime.id)
             # Both know its ids: the earlier owner still has them in its intents and replays.
             # Only the dialect of bctrl shows the ids of its contexts.
             rows = await self.gateway.call("GET", DIALECTS["bctrl"]) if runtime.api == "bctrl" else None
