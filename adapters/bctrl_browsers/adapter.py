@@ -141,6 +141,12 @@ class BctrlBrowsersAdapter(
         identity = await self._calls.whoami(call)
         return (identity and identity.default_space_id) or scope
 
+    def instance_of(self, runtime: Runtime) -> str | None:
+        """The id of the current run."""
+        run = runtime.provider_data.get("currentRun")
+        run_id = run.get("id") if isinstance(run, dict) else None
+        return run_id if isinstance(run_id, str) else None
+
     async def get(self, ref: RuntimeRef, call: Call) -> Runtime:
         """Read one browser. Raises :class:`NotFound` also if the provider found another browser that has the id as its
         name."""

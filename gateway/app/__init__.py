@@ -1,9 +1,6 @@
 """Builds the application: the only place that connects settings, adapters, transports, use cases and HTTP."""
 
 import asyncio
-import os
-import secrets
-import socket
 import sys
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -123,12 +120,7 @@ def create_app(
     services = Services.over(fleet, creates.intents, creates.store, sealer=creates.sealer, specs=creates.specs)
     native = {adapter.name: make_native(adapter.settings) for adapter in fleet_adapters}
     dialects = DialectService(fleet, services.create, dialect_rules(settings), creates.sealer)
-    this_process = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-
-    async def lead(role: str, seconds: float) -> bool:
-        return await creates.store.acquire_leadership(role, this_process, seconds)
-
-    health = HealthService(fleet, timeout=settings.health.timeout, lead=lead)
+    health = HealthService(fleet, timeout=settings.health.timeout, lead=creates.lead)
     separate_admin = settings.admin.listen is not None
     app = create_api(
         services,

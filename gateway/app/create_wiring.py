@@ -1,6 +1,9 @@
 """Assembles the parts behind creates (``docs/creates.md``): store, sealing, intents and background settling."""
 
 import asyncio
+import os
+import secrets
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
@@ -10,7 +13,10 @@ from aiohttp import web
 from gateway.ports.clock import Clock
 from gateway.ports.sealing import Sealer
 from gateway.ports.whole_store import WholeStore
+from gateway.services.access.lifetime_ends import LifetimeEnder
+from gateway.services.access.lifetimes import Lifetimes
 from gateway.services.fleet import Fleet
+from gateway.services.health import Lead
 from gateway.services.intents import (
     CreateContext,
     IntentService,
@@ -24,6 +30,7 @@ from gateway.settings import Settings
 from gateway.storage.opening import open_store
 from gateway.storage.sql_store import SqlStore
 from gateway.telemetry.creates import CreateSignals
+from gateway.telemetry.lifetimes import LifetimeSignals
 from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
 
@@ -33,14 +40,17 @@ _READY_WITHIN: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Creates:
-    """The assembled parts. Without ``store.keep_specs``, ``specs`` has the value None."""
+    """The assembled parts. ``lead`` takes a role that one replica has. Without ``store.keep_specs``, ``specs`` has the
+    value None."""
 
     store: WholeStore
     sealer: Sealer
+    lead: Lead
     intents: IntentService
     specs: SpecKeeper | None
     reconciler: Reconciler
     monitor: StoreMonitor
+    ender: LifetimeEnder
 
     async def running(self, _app: web.Application) -> AsyncIterator[None]:
         """Keep the store open and settle in the background while the application serves."""
@@ -49,11 +59,13 @@ class Creates:
         ready = asyncio.create_task(self.monitor.first_check.wait())
         await asyncio.wait([ready, monitoring], timeout=_READY_WITHIN, return_when=asyncio.FIRST_COMPLETED)
         settling = asyncio.create_task(self.reconciler.run())
+        ending = asyncio.create_task(self.ender.run())
         yield
         await self.intents.drain()
-        for task in (ready, settling, monitoring):
+        tasks = (ready, settling, ending, monitoring)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(ready, settling, monitoring, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self.specs is not None:
             await self.specs.close()
         await self.store.close()
@@ -90,4 +102,11 @@ def assemble(
     intents, reconciler = IntentService(context), Reconciler(context)
     metrics.queue_depth.labels("creates").set_function(lambda: intents.in_flight)
     metrics.queue_depth.labels("settling").set_function(lambda: reconciler.in_flight)
-    return Creates(opened, sealer, intents, specs, reconciler, monitor)
+    this_process = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+    async def lead(role: str, seconds: float) -> bool:
+        return await opened.acquire_leadership(role, this_process, seconds)
+
+    fleet.lifetimes = Lifetimes(opened, clock)
+    ender = LifetimeEnder(fleet, opened, lead, LifetimeSignals(metrics, logger))
+    return Creates(opened, sealer, lead, intents, specs, reconciler, monitor, ender)

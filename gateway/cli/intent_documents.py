@@ -57,6 +57,7 @@ def intent_document(intent: "Intent") -> dict[str, Any]:
         "target": intent.target,
         "provider_key": intent.provider_key,
         "generation": intent.generation,
+        "lifetime": intent.lifetime,
         "epoch": intent.epoch,
         "holder": intent.holder,
         "lease_until": _time(intent.lease_until),

@@ -84,6 +84,11 @@ class Principal:
         return _NOTHING if self.allow is None and self.own_only else self.allow
 
     @property
+    def max_lifetime(self) -> int | None:
+        """After how many seconds the instances that it starts end; None: never."""
+        return None if self.allow is None else self.allow.max_lifetime
+
+    @property
     def confined(self) -> bool:
         """Whether there are runtimes or providers that it may not see."""
         return self.own_only or bool(self.restrictions)

@@ -144,7 +144,7 @@ class NewIntent:
     create that named no provider. ``operation`` is the request's (a dialect's differs from the unified API's),
     ``digest`` and ``digest_version`` distinguish bodies, ``target`` is the target's fingerprint. ``request`` is the
     sealed wire request; ``provider_key`` the key that is sent, in its ``generation``. ``before`` is what a look-up
-    before the send found.
+    before the send found. ``lifetime`` is after how many seconds the gateway ends the instance that the create starts.
     """
 
     id: str
@@ -164,6 +164,7 @@ class NewIntent:
     provider_key: str | None = None
     generation: int = 0
     before: Look | None = None
+    lifetime: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -179,6 +179,15 @@ class DialectGateway(Protocol):
         """Create a runtime at a target, exactly as the unified API does. ``idempotency_key`` is the caller's own key;
         the key that is sent to the provider is derived from it. Raises what the unified API's create raises."""
 
+    async def begin_instance(self, adapter: ProviderAdapter[Any], runtime: Runtime, ctx: RequestContext) -> None:
+        """Plan the end of the instance that the caller is about to start or to resume, where its constraints limit the
+        lifetime. ``runtime`` is as it was read just before. Raises :class:`StoreUnavailable`; nothing may be sent
+        then."""
+
+    async def require_keepalive(self, runtime: Runtime, seconds: int, ctx: RequestContext) -> None:
+        """Raise :class:`PermissionDenied` for a keepalive that goes beyond the planned end of a runtime, which is as it
+        was read just before."""
+
     def provider_key(self, target: DialectTarget, ctx: RequestContext, idempotency_key: str) -> str:
         """The idempotency key to send to the provider, derived from the caller's own, for writes other than creates.
         It is the same on every replica, and differs between principals that use the same key."""

@@ -133,8 +133,7 @@ class ProviderAdapter(ABC, Generic[SettingsT]):
         :class:`UnsupportedFeature`. No I/O."""
 
     def refused_options(self, request: CreateRequest, allowance: Allowance) -> Iterable[FieldError]:  # noqa: ARG002
-        """A fault for each member of ``provider_options`` that refers to something of the account and is not listed in
-        the caller's constraints, or exceeds a bound of them. The members need not be valid. No I/O."""
+        """A fault for each member of ``provider_options``, valid or not, against the caller's constraints. No I/O."""
         return ()
 
     @abstractmethod
@@ -178,6 +177,10 @@ class ProviderAdapter(ABC, Generic[SettingsT]):
     async def find_with_markers(self, scope: str, name: str, call: Call) -> Sequence[Seen]:
         """:meth:`find`, with the markers of the runtimes."""
         return [Seen(runtime) for runtime in await self.find(scope, name, call)]
+
+    def instance_of(self, runtime: Runtime) -> str | None:
+        """The provider's id of the runtime's current instance; None where it reports none. No I/O."""
+        return runtime.instance_id
 
     @abstractmethod
     async def get(self, ref: RuntimeRef, call: Call) -> Runtime:

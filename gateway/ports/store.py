@@ -98,6 +98,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     digest: bytes | msgspec.UnsetType = msgspec.UNSET
     digest_version: str | msgspec.UnsetType = msgspec.UNSET
     before: Look | msgspec.UnsetType | None = msgspec.UNSET
+    lifetime: float | msgspec.UnsetType | None = msgspec.UNSET
     attempts: tuple[IntentAttempt, ...] | msgspec.UnsetType = msgspec.UNSET
     looks: tuple[Look, ...] | msgspec.UnsetType = msgspec.UNSET
     outcome: bytes | msgspec.UnsetType | None = msgspec.UNSET
@@ -229,7 +230,8 @@ class Store(ABC):
 
         Only the call that makes the intent done applies ``changes`` and ``look_in`` (in how many seconds the reconciler
         is due, to find a second runtime that may still appear; None: never). Exception: if no ``outcome`` is stored, a
-        later call for the same runtime stores its own; the first outcome is final. The runtime id of a done intent
+        later call for the same runtime stores its own; the first outcome is final. With a ``lifetime``, the end of the
+        runtime is planned (:mod:`gateway.ports.ends`), and of each surplus one. The runtime id of a done intent
         never changes: another id is added to ``surplus``, once. Returns the current intent; None if it does not exist.
         """
 

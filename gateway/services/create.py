@@ -76,6 +76,7 @@ class CreateService:
             ),
             ctx,
         )
+        await self._fleet.lifetimes.learn(result.created.runtime, ctx.principal)
         runtime = self._fleet.owners.shown(result.created.runtime)
         return replace(result, created=replace(result.created, runtime=runtime))
 
@@ -114,6 +115,7 @@ class CreateService:
             ),
             ctx,
         )
+        await self._fleet.lifetimes.learn(result.created.runtime, ctx.principal)
         return result.created
 
     async def drain(self) -> None:
@@ -184,6 +186,7 @@ class CreateService:
         assert isinstance(adapter, SupportsStart)  # noqa: S101 (the router requires the feature)
         try:
             async with self._fleet.call_scope(target.provider, Operation.START, ctx) as call:
+                await self._fleet.lifetimes.begin(adapter, runtime, ctx.principal)
                 options = start_with_bounds(ctx.principal, StartRequest())
                 return await adapter.start(adapter.reference(runtime), options, call), []
         except GatewayError as error:

@@ -133,6 +133,12 @@ class DialectService(DialectGateway):
         provider = self._provider(target.adapter)
         return await self._create.create_at(Target(provider, target.scope), request, ctx, idempotency_key)
 
+    async def begin_instance(self, adapter: ProviderAdapter[Any], runtime: Runtime, ctx: RequestContext) -> None:
+        await self._fleet.lifetimes.begin(adapter, runtime, ctx.principal)
+
+    async def require_keepalive(self, runtime: Runtime, seconds: int, ctx: RequestContext) -> None:
+        await self._fleet.lifetimes.require_keepalive(runtime, seconds, ctx.principal)
+
     def provider_key(self, target: DialectTarget, ctx: RequestContext, idempotency_key: str) -> str:
         return provider_key(target.adapter, target.scope, ctx.principal.name, idempotency_key)
 

@@ -25,6 +25,7 @@ from gateway.ports.error_mapping import transport_error
 from gateway.ports.provider import ProviderAdapter
 from gateway.ports.redaction import MAX_CODE, MAX_DETAIL, MAX_REQUEST_ID, redacted, short_redacted
 from gateway.ports.transport import Attempt, Call, Phase, TransportFailure
+from gateway.services.access.lifetimes import Lifetimes
 from gateway.services.access.owners import Owners
 from gateway.services.access.visibility import NO_RUNTIME
 
@@ -116,6 +117,7 @@ class Fleet:
         self.observer: FleetObserver = observer or _NullObserver()
         self.clock = clock
         self.owners = Owners()
+        self.lifetimes = Lifetimes(None, clock)
         self.on_credentials = on_credentials
         self.on_write: Callable[[str, RuntimeRef | None], None] | None = None
         """Called at the end of an operation that wrote at a provider (by name), or may have: to one runtime, or to an

@@ -148,6 +148,7 @@ class LifecycleService:
             async with self._fleet.call_scope(provider, Operation.KEEPALIVE, ctx, runtime=ref) as call:
                 before = await self._read(provider, ref, ctx, call)
                 refuse_unless_possible(before, Verb.KEEPALIVE)
+                await self._fleet.lifetimes.require_keepalive(before, options.extend_seconds, ctx.principal)
                 return await adapter.keepalive(ref, options.extend_seconds, call)
         except GatewayError as error:
             if before is None or not is_ambiguous(error):
@@ -221,6 +222,8 @@ class LifecycleService:
                         return self._result(provider, current, changed=False)
                     refuse_unless_possible(current, verb)
                     self._check_precondition(precondition, provider, current)
+                    if verb in {Verb.START, Verb.RESUME}:
+                        await self._fleet.lifetimes.begin(provider.adapter, current, ctx.principal)
                     before = current
                     after = await act(provider.adapter, ref, call)
             except GatewayError as error:
@@ -261,14 +264,18 @@ class LifecycleService:
 
     def _shown(self, provider: Provider, runtime: Runtime) -> Runtime:
         """A runtime as the caller sees it."""
-        return self._fleet.owners.shown(self._specs.fill(provider.adapter, runtime))
+        filled = self._specs.fill(provider.adapter, runtime)
+        return self._fleet.owners.shown(self._fleet.lifetimes.shown(provider.adapter, filled))
 
     def _check_precondition(self, precondition: Precondition | None, provider: Provider, runtime: Runtime) -> None:
         """Raise :class:`PreconditionFailed` unless the runtime meets the precondition, either as the provider reports
-        it or with the stored spec: another process may have served it to the caller without the spec."""
+        it or with the stored spec, the planned end or both: another process may have served it to the caller without
+        them."""
+        shown, ended = self._fleet.owners.shown, self._fleet.lifetimes.shown(provider.adapter, runtime)
+        forms = (runtime, ended, self._specs.fill(provider.adapter, runtime))
         if (
             precondition is None
-            or precondition(self._fleet.owners.shown(runtime))
+            or any(precondition(shown(form)) for form in forms)
             or precondition(self._shown(provider, runtime))
         ):
             return

@@ -238,7 +238,9 @@ class ListService:
     ) -> ProviderPage:
         """The page as the caller sees it. Rows that cannot be read are left out in silence where they may be another
         owner's."""
-        items = list(map(self._fleet.owners.shown, self._specs.fill_all(participant.provider.adapter, page.items)))
+        adapter, lifetimes = participant.provider.adapter, self._fleet.lifetimes
+        filled = self._specs.fill_all(adapter, page.items)
+        items = [self._fleet.owners.shown(lifetimes.shown(adapter, item)) for item in filled]
         if query.owner is not None:
             owner = ctx.principal.owner if query.owner == "me" else query.owner
             items = [runtime for runtime in items if runtime.owner == owner]

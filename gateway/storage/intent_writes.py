@@ -21,6 +21,7 @@ from gateway.ports.store import (
     Updated,
     Version,
 )
+from gateway.storage.end_rows import plan_of_create
 from gateway.storage.sql import (
     COLUMNS,
     NEW_COLUMNS,
@@ -189,7 +190,9 @@ def record_created(intent_id: str, runtime_id: str, look_in: float | None, chang
         if intent.pinned and intent.state is IntentState.REFUSED:
             yield from _pin(intent, intent.namespace)
         values = {**changes.set(), "runtime_id": runtime_id}
-        return (yield from _write(intent, IntentState.DONE, intent.epoch, "anyone", None, look_in, values))
+        done = yield from _write(intent, IntentState.DONE, intent.epoch, "anyone", None, look_in, values)
+        yield from _plan_end(done, runtime_id)
+        return done
     if runtime_id == intent.runtime_id:
         outcome = changes.set().get("outcome")
         if outcome is None or intent.outcome is not None:
@@ -197,7 +200,13 @@ def record_created(intent_id: str, runtime_id: str, look_in: float | None, chang
         return (yield from _add(intent, "outcome", outcome))
     if runtime_id in intent.surplus:
         return Rollback(intent)
+    yield from _plan_end(intent, runtime_id)
     return (yield from _add(intent, "surplus", (*intent.surplus, runtime_id)))
+
+
+def _plan_end(intent: Intent, runtime_id: str) -> Generator[Statement, Sequence[Row], None]:
+    if intent.lifetime is not None:
+        yield plan_of_create(intent, runtime_id, intent.attempts)
 
 
 def _add(intent: Intent, name: str, value: object) -> Generator[Statement, Sequence[Row], Intent]:
@@ -227,7 +236,10 @@ def decide(
     yield Statement(_DECIDED, (secrets.token_hex(16), operator, version.id, decision, runtime_id, note))
     look_in = 0.0 if to is IntentState.ABSENT else None
     values = {**changes.set(), "runtime_id": runtime_id}
-    return Updated((yield from _write(intent, to, intent.epoch, mark, None, look_in, values)))
+    decided = yield from _write(intent, to, intent.epoch, mark, None, look_in, values)
+    if decided.runtime_id is not None:
+        yield from _plan_end(decided, decided.runtime_id)
+    return Updated(decided)
 
 
 def claim_due(holder: str, lease: float, limit: int) -> Steps[Sequence[Intent]]:

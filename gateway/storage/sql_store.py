@@ -6,7 +6,9 @@ from typing import Final, TypeVar
 
 from gateway.domain.base_urls import same_address
 from gateway.domain.errors import StoreUnavailable
+from gateway.domain.ids import RuntimeRef
 from gateway.domain.intents import Actor, Intent, IntentState, NewIntent, transition
+from gateway.ports.ends import PlannedEnd
 from gateway.ports.intent_query import IntentQuery
 from gateway.ports.owners import OwnerAssignment
 from gateway.ports.principals import AccessData, KeyRefused, NewKey, StoredKey, StoredPrincipal
@@ -24,7 +26,7 @@ from gateway.ports.store import (
     Version,
 )
 from gateway.ports.whole_store import WholeStore
-from gateway.storage import access_rows, intent_reads, intent_writes, spec_rows, spellings, upkeep
+from gateway.storage import access_rows, end_rows, intent_reads, intent_writes, spec_rows, spellings, upkeep
 from gateway.storage.migrations import SchemaStatus
 from gateway.storage.sql import Operation
 
@@ -218,6 +220,24 @@ class SqlStore(WholeStore):
 
     async def forget_owner(self, runtime_id: str) -> bool:
         return await self._write(lambda: access_rows.forget_owner(runtime_id))
+
+    async def plan_end(self, provider: str, ref: RuntimeRef, principal: str, lifetime: float) -> PlannedEnd:
+        return await self._write(lambda: end_rows.plan(provider, ref, principal, lifetime))
+
+    async def planned_end(self, provider: str, runtime_id: str) -> PlannedEnd | None:
+        return await self._read(lambda: end_rows.end_of(provider, runtime_id))
+
+    async def planned_ends(self, limit: int) -> Sequence[PlannedEnd]:
+        return await self._read(lambda: end_rows.ends(limit))
+
+    async def take_ends(self, limit: int, postpone: float) -> Sequence[PlannedEnd]:
+        return await self._write(lambda: end_rows.take(limit, postpone))
+
+    async def keep_end(self, end: PlannedEnd, *, instance: str | None, look_in: float | None) -> bool:
+        return await self._write(lambda: end_rows.keep(end, instance, look_in))
+
+    async def drop_end(self, end: PlannedEnd) -> bool:
+        return await self._write(lambda: end_rows.drop(end))
 
 
 def _check_target_unchanged(changes: Changes) -> None:

@@ -50,6 +50,8 @@ class Event(StrEnum):
     INTENT_NOT_WRITTEN = "intent_not_written"
     MISANSWERED_CREATE = "misanswered_create"
     SURPLUS_RUNTIME = "surplus_runtime"
+    LIFETIME_ENDED = "lifetime_ended"
+    LIFETIME_NOT_ENDED = "lifetime_not_ended"
     OPERATOR_DECISION = "operator_decision"
     STORE_DOWN = "store_down"
     STORE_UP = "store_up"

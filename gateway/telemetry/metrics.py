@@ -110,6 +110,15 @@ class Metrics:
         )
         self.intents_surplus = gauge("rtgw_intents_surplus", "Creates for which more than one runtime was found.")
         self.intents_settled = counter("rtgw_intents_settled", "Creates that this process settled.", ["outcome"])
+        self.lifetime_ends = counter(
+            "rtgw_lifetime_ends",
+            "Instances at their maximum lifetime that this process ended, and failed tries to do so.",
+            ["provider", "outcome"],
+        )
+        self.lifetime_overdue = gauge(
+            "rtgw_lifetime_overdue_seconds",
+            "For how long the oldest instance has been beyond its maximum lifetime; 0 when there is none.",
+        )
         self.store_up = gauge("rtgw_store_up", "1 while the store responds and can be written to, otherwise 0.")
         self.event_loop_lag = gauge("rtgw_event_loop_lag_seconds", "Lag of the event loop at the last measurement.")
         self.requests_in_flight = gauge(

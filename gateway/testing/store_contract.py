@@ -13,6 +13,7 @@ from gateway.domain.intents import HOLDS_NAME, UNSETTLED, Actor, IntentState
 from gateway.ports.intent_query import IntentQuery
 from gateway.ports.store import Conflict, ConflictReason, Decision, Inserted, Version
 from gateway.testing.store_access import AccessContract
+from gateway.testing.store_ends import EndsContract
 from gateway.testing.store_proof import ProofContract
 from gateway.testing.store_settling import SettlingContract
 from gateway.testing.store_spellings import SpellingsContract
@@ -33,7 +34,7 @@ from gateway.testing.store_subject import (
 _STATES = pytest.mark.parametrize("state", IntentState)
 
 
-class StoreContract(SettlingContract, ProofContract, SpellingsContract, AccessContract):
+class StoreContract(SettlingContract, ProofContract, SpellingsContract, AccessContract, EndsContract):
     """The behaviour of every store, on any database."""
 
     async def test_a_new_intent_is_open_and_has_its_fields(self, stores: StoreSubject) -> None:

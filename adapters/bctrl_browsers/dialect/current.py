@@ -90,9 +90,17 @@ class CurrentEra:
         return await self._forward(Operation.DELETE, request, ctx)
 
     async def start(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Request a run."""
+        """Request a run. For a caller with a maximum lifetime the browser is read first."""
         _refuse_members(request)
-        return await self._forward(Operation.START, request, ctx, verb="/start", body=b"{}", may_wait=True)
+        browser = None
+        if ctx.principal.max_lifetime is not None:
+            _, target = self._target(request, ctx, "wait")
+            runtime = (await self._calls.locate(target, request.parameters["id"], ctx)).runtimes[0]
+            await self._calls.begin_run(target, runtime, ctx)
+            browser = runtime.provider_id
+        return await self._forward(
+            Operation.START, request, ctx, browser=browser, verb="/start", body=b"{}", may_wait=True
+        )
 
     async def stop(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         """Stop the current run."""

@@ -162,6 +162,7 @@ class FlatEra:
             raise ValidationFailed.at("#/recording", why, code="unsupported")
         started = found.runtime.state not in _STARTED
         if started:
+            await self._calls.begin_run(found.target, found.runtime, ctx)
             found = await self._act(
                 Operation.START, found, request, ctx, verb="/start", method="POST", body={}, wait=MAX_WAIT
             )

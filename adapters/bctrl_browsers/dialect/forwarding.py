@@ -15,6 +15,7 @@ from adapters.bctrl_browsers.settings import DEFAULT_SPACE
 from adapters.bctrl_browsers.wire import Code
 from gateway.domain.errors import InvalidRequest, NotFound, ProviderBadResponse
 from gateway.domain.operations import Operation
+from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import DialectGateway, DialectRequest, DialectTarget, View
 from gateway.ports.dialect_lists import DialectList
@@ -96,6 +97,10 @@ class Calls:
             return made.native
         read = await self.send(Operation.GET, target, ctx, path=below(made.runtime.provider_id))
         return read.body
+
+    async def begin_run(self, target: DialectTarget, runtime: Runtime, ctx: RequestContext) -> None:
+        """Plan the end of the run that the caller is about to start. Raises :class:`StoreUnavailable`."""
+        await self._gateway.begin_instance(target.adapter, runtime, ctx)
 
     def key_for(self, target: DialectTarget, request: DialectRequest, ctx: RequestContext) -> str | None:
         """The idempotency key for the provider; None if the request has none."""

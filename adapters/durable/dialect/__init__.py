@@ -15,7 +15,7 @@ from adapters.durable.adapter import DurableAdapter
 from adapters.durable.dialect import bodies
 from adapters.durable.dialect.account_routes import LOOKUPS
 from adapters.durable.dialect.errors import native_error
-from adapters.durable.dialect.forwarding import durable, read, target_of
+from adapters.durable.dialect.forwarding import PROLONGING, durable, keep_lifetime, read, target_of
 from adapters.durable.listing import MAX_LIMIT
 from adapters.durable.mapping import capability_body, encode, reference, start_body
 from gateway.domain.constraint_rules import require_allowed, start_with_bounds
@@ -131,8 +131,9 @@ class DurableDialect(Dialect):
 
     async def keepalive(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         """Extend the expiry of a running runtime."""
-        body = encode({"extend_seconds": bodies.parse_keepalive(request.body).extend_seconds}, "#")
-        return await self._on_runtime(Operation.KEEPALIVE, "POST", request, ctx, "keepalive", body=body)
+        seconds = bodies.parse_keepalive(request.body).extend_seconds
+        body = encode({"extend_seconds": seconds}, "#")
+        return await self._on_runtime(Operation.KEEPALIVE, "POST", request, ctx, "keepalive", body=body, extend=seconds)
 
     async def install_capability(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         """Install a capability on a runtime."""
@@ -184,6 +185,7 @@ class DurableDialect(Dialect):
         body: bytes | None = None,
         secrets: Sequence[str] = (),
         decode: Callable[[bytes], Any] = wire.any_object.decode,
+        extend: int = 0,
     ) -> DialectAnswer:
         """Forward an operation on the runtime named in the path and return the provider's response.
 
@@ -195,6 +197,8 @@ class DurableDialect(Dialect):
             view = self.gateway.view(adapter, ctx)
             ref = await _find(adapter, target.scope, request.parameters["runtime"], view, call)
             ctx.runtime_id = _public_id(adapter, ref)
+            if ctx.principal.max_lifetime is not None and operation in PROLONGING:
+                await keep_lifetime(self.gateway, operation, adapter, ref, extend, ctx, call)
             path = adapter.calls.runtimes_path(ref.scope, ref.provider_id, *below)
             response = await adapter.calls.send(operation, method, path, call, body=body)
             decoded = adapter.calls.decoded(operation, response, decode)

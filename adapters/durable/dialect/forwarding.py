@@ -8,6 +8,7 @@ import msgspec
 
 from adapters.durable import wire
 from adapters.durable.adapter import DurableAdapter
+from gateway.domain.ids import RuntimeRef
 from gateway.domain.operations import Operation
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import DialectAnswer, DialectGateway, DialectTarget
@@ -15,6 +16,7 @@ from gateway.ports.provider import ProviderAdapter
 from gateway.ports.transport import Call
 
 API: Final = DurableAdapter.api
+PROLONGING: Final = frozenset({Operation.START, Operation.RESUME, Operation.KEEPALIVE})
 
 
 def durable(adapter: ProviderAdapter[Any]) -> DurableAdapter:
@@ -45,3 +47,21 @@ async def read(
     """The response of a ``GET``, unchanged and decoded. Raises as the adapter's calls do."""
     response = await adapter.calls.send(Operation.GET, "GET", path, call)
     return DialectAnswer(response.status, response.body), adapter.calls.decoded(Operation.GET, response, decode)
+
+
+async def keep_lifetime(
+    gateway: DialectGateway,
+    operation: Operation,
+    adapter: DurableAdapter,
+    ref: RuntimeRef,
+    extend_seconds: int,
+    ctx: RequestContext,
+    call: Call,
+) -> None:
+    """Before an operation of :data:`PROLONGING` of a caller with a maximum lifetime: plan the end of the instance, or
+    raise :class:`PermissionDenied` for a keepalive beyond it."""
+    runtime = await adapter.get(ref, call)
+    if operation is Operation.KEEPALIVE:
+        await gateway.require_keepalive(runtime, extend_seconds, ctx)
+    else:
+        await gateway.begin_instance(adapter, runtime, ctx)

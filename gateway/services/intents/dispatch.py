@@ -189,6 +189,7 @@ class Dispatcher:
             provider_key=key,
             generation=generation,
             before=before,
+            lifetime=None if resolved.adapter.create_is_free else ctx.principal.max_lifetime,
         )
         holder, reading = new_holder(), ClockReading.now(context.clock)
         version_of = None if instead is None else Version.of(instead)

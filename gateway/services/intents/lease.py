@@ -142,6 +142,7 @@ class LeasedIntent:
         changes = Changes(
             attempts=self.intent.attempts,
             reason=reason,
+            lifetime=msgspec.UNSET if created.created else None,
             request=msgspec.UNSET if doubtful else None,
             outcome=msgspec.UNSET if outcome is None else outcome,
         )

@@ -1,0 +1,45 @@
+"""Metrics and log lines of instances that reach their maximum lifetime."""
+
+import traceback
+from typing import Any
+
+from gateway.ports.ends import PlannedEnd
+from gateway.telemetry.logs import Event, Logger
+from gateway.telemetry.metrics import Metrics
+
+
+class LifetimeSignals:
+    """Reports what happens to planned ends (a ``LifetimeObserver``)."""
+
+    def __init__(self, metrics: Metrics, logger: Logger) -> None:
+        self._metrics = metrics
+        self._logger = logger
+
+    def ended(self, end: PlannedEnd, runtime_id: str, verb: str) -> None:
+        """An instance was ended."""
+        self._metrics.lifetime_ends.labels(end.provider, "ended").inc()
+        self._logger.info(Event.LIFETIME_ENDED, runtime_id=runtime_id, verb=verb, **_fields(end))
+
+    def not_ended(self, end: PlannedEnd, reason: str) -> None:
+        """An instance that is due could not be ended."""
+        self._metrics.lifetime_ends.labels(end.provider, "failed").inc()
+        self._logger.warning(Event.LIFETIME_NOT_ENDED, reason=reason, overdue_seconds=-end.due_in, **_fields(end))
+
+    def overdue(self, seconds: float) -> None:
+        """For how long the oldest planned end has been due."""
+        self._metrics.lifetime_overdue.set(seconds)
+
+    def failed(self, error: Exception) -> None:
+        """A round failed because of a bug in the gateway."""
+        trace = "".join(traceback.format_exception(error))
+        self._logger.error(Event.UNEXPECTED_ERROR, detail="lifetimes were not checked", exception=trace)
+
+
+def _fields(end: PlannedEnd) -> dict[str, Any]:
+    return {
+        "principal": end.principal,
+        "provider": end.provider,
+        "scope": end.scope,
+        "name": end.name,
+        "provider_runtime_id": end.runtime_id,
+    }
