@@ -8,7 +8,7 @@ import click
 from gateway.cli.failures import ExitCode
 from gateway.cli.options import output_option
 from gateway.cli.output import Columns, note, show_one
-from gateway.cli.server import config_option, print_problems, store_settings
+from gateway.cli.server import config_option, exit_for_faults, store_settings
 from gateway.cli.stores import run
 
 if TYPE_CHECKING:
@@ -67,15 +67,11 @@ def upgrade(file: str, output: str) -> None:
       runtime-gateway db upgrade --config gateway.yaml
       runtime-gateway db upgrade --config gateway.yaml -o json
     """
-    from gateway.settings import SettingsError
     from gateway.storage.opening import open_store
 
     settings = store_settings(file)
-    try:
+    with exit_for_faults():
         store, _ = open_store(settings)  # creates the key too, before there is a database
-    except SettingsError as error:
-        print_problems(error)
-        sys.exit(ExitCode.SETTINGS)
     done = run(store.upgrade())
     _show(settings, done, output)
 

@@ -1,7 +1,8 @@
 """The commands that run a server (the gateway, the demo, an emulator), and ``openapi``."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -46,26 +47,30 @@ def print_problems(error: "SettingsError") -> None:
         click.echo(f"error: {one_line(problem)}", err=True)
 
 
-def load_or_exit(file: str) -> "LoadedSettings":
-    """Return the settings of this process. Exits with 78 when they have a fault, after printing every fault."""
+@contextmanager
+def exit_for_faults() -> Iterator[None]:
+    """Exit with 78 for a ``SettingsError``, after printing every fault."""
     from gateway.settings import SettingsError
 
     try:
-        return load(file)
+        yield
     except SettingsError as error:
         print_problems(error)
         sys.exit(ExitCode.SETTINGS)
 
 
+@exit_for_faults()
+def load_or_exit(file: str) -> "LoadedSettings":
+    """Return the settings of this process. Exits as :func:`exit_for_faults`."""
+    return load(file)
+
+
+@exit_for_faults()
 def store_settings(file: str) -> "StoreSettings":
-    """Return the section ``store`` of a settings file, without reading the others. Exits as :func:`load_or_exit`."""
-    from gateway.settings import SettingsError, load_store_settings
+    """Return the section ``store`` of a settings file, without reading the others. Exits as :func:`exit_for_faults`."""
+    from gateway.settings import load_store_settings
 
-    try:
-        return load_store_settings(file)
-    except SettingsError as error:
-        print_problems(error)
-        sys.exit(ExitCode.SETTINGS)
+    return load_store_settings(file)
 
 
 def print_warnings(loaded: "LoadedSettings") -> None:
@@ -74,9 +79,13 @@ def print_warnings(loaded: "LoadedSettings") -> None:
         click.echo(f"warning: {one_line(warning)}", err=True)
 
 
-def cannot_listen(error: OSError) -> Failure:
-    """Return the failure of a command that cannot listen at its address."""
-    return Failure("cannot_listen", error.strerror or str(error))
+@contextmanager
+def _listening() -> Iterator[None]:
+    """End the command with one line if it cannot listen at its address."""
+    try:
+        yield
+    except OSError as exc:
+        raise Failure("cannot_listen", exc.strerror or str(exc)) from exc
 
 
 @click.command()
@@ -94,16 +103,10 @@ def serve(file: str, listen: str | None) -> None:
       runtime-gateway serve --config gateway.yaml --listen 127.0.0.1:9000
     """
     from gateway.app import run
-    from gateway.settings import SettingsError
 
-    try:
+    with exit_for_faults(), _listening():
         origin = source(file, {} if listen is None else {"http.listen": listen})
         sys.exit(run(origin.load().settings, origin))
-    except SettingsError as error:
-        print_problems(error)
-        sys.exit(ExitCode.SETTINGS)
-    except OSError as exc:
-        raise cannot_listen(exc) from exc
 
 
 def _demo_key(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
@@ -132,10 +135,8 @@ def demo(port: int, api_key: str | None) -> None:
     """
     from gateway.demo import run_demo
 
-    try:
+    with _listening():
         sys.exit(run_demo(port=port, api_key=api_key))
-    except OSError as exc:
-        raise cannot_listen(exc) from exc
 
 
 @click.command()
@@ -172,10 +173,8 @@ def emulate(api: str, host: str, port: int, token: str, personality: tuple[str, 
             f"there is no emulator of {api!r}; available: {', '.join(sorted(known))}", param_hint="API"
         )
     choices = _choices(known[api], pairs(personality, "--personality"))
-    try:
+    with _listening():
         sys.exit(run_emulator(api, host=host, port=port, token=token, personality=choices))
-    except OSError as exc:
-        raise cannot_listen(exc) from exc
 
 
 def _choices(plugin: "AdapterPlugin", chosen: dict[str, str]) -> dict[str, str]:
