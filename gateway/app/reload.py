@@ -7,6 +7,7 @@ flight keep the replaced ones, which are closed when those requests have ended.
 import asyncio
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -45,47 +46,33 @@ class Change(NamedTuple):
     restart_needed: list[str]
 
 
+@dataclass(eq=False, repr=False)
 class Reloader:
     """Applies settings. ``settings`` are the current ones, ``tls`` is what new connections to the API need for TLS;
     ``native``, which the pass-through reads, is updated. Raises :class:`SettingsError` for files of ``http.tls``."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        fleet: Fleet,
-        native: dict[str, PassThrough],
-        dialects: DialectService,
-        authenticator: Authenticator,
-        cors: Cors,
-        in_flight: InFlight,
-        health: HealthService,
-        reads: ReadCache | None,
-        make_adapter: Callable[[ProviderSettings], ProviderAdapter[Any]],
-        make_native: Callable[[ProviderSettings], PassThrough],
-        metrics: Metrics,
-        logger: Logger,
-        clock: Clock,
-    ) -> None:
-        self.settings = settings
-        self._fleet = fleet
-        self._native = native
-        self._dialects = dialects
-        self._authenticator = authenticator
-        self._cors = cors
-        self._in_flight = in_flight
-        self._health = health
-        self._reads = reads
-        self._make_adapter = make_adapter
-        self._make_native = make_native
-        self._metrics = metrics
-        self._logger = logger
-        self._clock = clock
-        self._identities = _identities(settings)
+    settings: Settings
+    _: KW_ONLY
+    fleet: Fleet
+    native: dict[str, PassThrough]
+    dialects: DialectService
+    authenticator: Authenticator
+    cors: Cors
+    in_flight: InFlight
+    health: HealthService
+    reads: ReadCache | None
+    make_adapter: Callable[[ProviderSettings], ProviderAdapter[Any]]
+    make_native: Callable[[ProviderSettings], PassThrough]
+    metrics: Metrics
+    logger: Logger
+    clock: Clock
+
+    def __post_init__(self) -> None:
+        self._identities = _identities(self.settings)
         self._retired: set[Provider | PassThrough] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._applied = asyncio.Event()
-        self.tls = _tls(settings)
+        self.tls = _tls(self.settings)
         self._succeeded()
 
     async def watch(self, source: SettingsSource, sighup: asyncio.Event) -> None:
@@ -108,11 +95,11 @@ class Reloader:
         except SettingsError as error:
             self._reject(error.problems)
         except Exception:  # the current settings are valid and stay
-            self._logger.exception(Event.UNEXPECTED_ERROR, detail="the settings were not reloaded")
+            self.logger.exception(Event.UNEXPECTED_ERROR, detail="the settings were not reloaded")
         else:
             self._succeeded()
             return True
-        self._metrics.reload_successful.set(0)
+        self.metrics.reload_successful.set(0)
         return False
 
     async def check_providers_periodically(self) -> None:
@@ -125,21 +112,21 @@ class Reloader:
             if not settings.probe:
                 asked = None
                 await self._applied.wait()
-            elif asked is not None and (left := asked + settings.every - self._clock.monotonic()) > 0:
+            elif asked is not None and (left := asked + settings.every - self.clock.monotonic()) > 0:
                 await self._pause(left)
             else:
                 await self._ask(None if asked is None else settings.every)
-                asked = self._clock.monotonic()
+                asked = self.clock.monotonic()
 
     async def _ask(self, every: float | None) -> None:
         try:
-            await (self._health.check_all() if every is None else self._health.probe_round(every))
+            await (self.health.check_all() if every is None else self.health.probe_round(every))
         except Exception:  # a bug in one probe must not end the probing
-            self._logger.exception(Event.UNEXPECTED_ERROR, detail="the providers were not probed")
+            self.logger.exception(Event.UNEXPECTED_ERROR, detail="the providers were not probed")
 
     async def _pause(self, seconds: float) -> None:
         """Wait for ``seconds``, or until new settings are applied."""
-        sleeping, applied = asyncio.create_task(self._clock.sleep(seconds)), asyncio.create_task(self._applied.wait())
+        sleeping, applied = asyncio.create_task(self.clock.sleep(seconds)), asyncio.create_task(self._applied.wait())
         try:
             await asyncio.wait((sleeping, applied), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -154,11 +141,11 @@ class Reloader:
         tls = _tls(settings)
         identities = _identities(settings)
         same = {name for name, identity in identities.items() if self._identities.get(name) == identity}
-        kept = {provider.name: provider.adapter for provider in self._fleet if provider.name in same}
+        kept = {provider.name: provider.adapter for provider in self.fleet if provider.name in same}
         adapters, native = [], {}
         for name, provider in settings.providers.items():
-            adapters.append(kept[name] if name in kept else self._make_adapter(provider))
-            native[name] = self._native[name] if name in kept else self._make_native(provider)
+            adapters.append(kept[name] if name in kept else self.make_adapter(provider))
+            native[name] = self.native[name] if name in kept else self.make_native(provider)
         change = Change(
             added=[name for name in identities if name not in self._identities],
             removed=[name for name in self._identities if name not in identities],
@@ -166,27 +153,27 @@ class Reloader:
             principals=_changed_principals(self.settings, settings),
             restart_needed=needed,
         )
-        gone = [passed for name, passed in self._native.items() if native.get(name) is not passed]
-        retired: list[Provider | PassThrough] = [*self._fleet.replace(adapters), *gone]
-        self._native.clear()
-        self._native.update(native)
-        self._dialects.replace_rules(dialect_rules(settings))
-        self._authenticator.replace(principals_by_digest(settings))
-        self._cors.replace(settings.http.cors)
+        gone = [passed for name, passed in self.native.items() if native.get(name) is not passed]
+        retired: list[Provider | PassThrough] = [*self.fleet.replace(adapters), *gone]
+        self.native.clear()
+        self.native.update(native)
+        self.dialects.replace_rules(dialect_rules(settings))
+        self.authenticator.replace(principals_by_digest(settings))
+        self.cors.replace(settings.http.cors)
         self.tls = tls
-        self._logger.set_level(settings.log.level)
-        self._health.timeout = settings.health.timeout
-        if self._reads is not None and (retired or change.principals):
-            self._reads.clear()
+        self.logger.set_level(settings.log.level)
+        self.health.timeout = settings.health.timeout
+        if self.reads is not None and (retired or change.principals):
+            self.reads.clear()
         for name in change.removed:
-            self._metrics.forget_provider(name)
+            self.metrics.forget_provider(name)
         self.settings, self._identities = settings, identities
         self._applied.set()
         self._log(change)
         self._retire(retired)
-        fresh = [provider for provider in self._fleet if provider.name not in kept]
+        fresh = [provider for provider in self.fleet if provider.name not in kept]
         if fresh and settings.health.probe:
-            self._begin(self._health.check_all(fresh))
+            self._begin(self.health.check_all(fresh))
         return change
 
     def _effective(self, settings: Settings) -> Settings:
@@ -201,14 +188,14 @@ class Reloader:
 
     def _reject(self, problems: Iterable[Problem]) -> None:
         for problem in problems:
-            self._logger.error(Event.SETTINGS_REJECTED, setting=problem.path, detail=problem.message)
+            self.logger.error(Event.SETTINGS_REJECTED, setting=problem.path, detail=problem.message)
 
     def _succeeded(self) -> None:
-        self._metrics.reload_successful.set(1)
-        self._metrics.reload_seconds.set(self._clock.now())
+        self.metrics.reload_successful.set(1)
+        self.metrics.reload_seconds.set(self.clock.now())
 
     def _log(self, change: Change) -> None:
-        self._logger.info(
+        self.logger.info(
             Event.SETTINGS_RELOADED,
             added=change.added,
             removed=change.removed,
@@ -216,7 +203,7 @@ class Reloader:
             principals=change.principals,
         )
         if change.restart_needed:
-            self._logger.warning(Event.RESTART_NEEDED, settings=change.restart_needed)
+            self.logger.warning(Event.RESTART_NEEDED, settings=change.restart_needed)
 
     def _retire(self, retired: Iterable[Provider | PassThrough]) -> None:
         retired = list(retired)
@@ -226,10 +213,10 @@ class Reloader:
 
     async def _close_unused(self, retired: list[Provider | PassThrough]) -> None:
         """Close replaced providers when no request can use them any more."""
-        await self._in_flight.ended()
+        await self.in_flight.ended()
         for one in retired:
             while one.calls:
-                await self._clock.sleep(_UNUSED_CHECK_SECONDS)
+                await self.clock.sleep(_UNUSED_CHECK_SECONDS)
             await _close(one)
             self._retired.discard(one)
 
@@ -241,14 +228,14 @@ class Reloader:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._logger.error(Event.UNEXPECTED_ERROR, detail="after a reload", error=repr(error))
+            self.logger.error(Event.UNEXPECTED_ERROR, detail="after a reload", error=repr(error))
 
     async def close(self) -> None:
         """Close all connections to providers, including those of replaced ones."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for one in (*self._retired, *self._fleet, *self._native.values()):
+        for one in (*self._retired, *self.fleet, *self.native.values()):
             await _close(one)
 
 

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Wire:
     """A transport, and with TLS also the one below it (``raw``).
 
@@ -12,23 +14,13 @@ class Wire:
     confirmation. Here the encrypted bytes count too, and a client that does not confirm occupies no connection.
     """
 
-    __slots__ = ("_check", "_loop", "_on_slow", "_raw", "_timeout", "_transport", "_unread")
-
-    def __init__(
-        self,
-        transport: asyncio.Transport,
-        raw: asyncio.Transport | None,
-        loop: asyncio.AbstractEventLoop,
-        timeout: float,
-        on_slow: Callable[[], None],
-    ) -> None:
-        self._transport = transport
-        self._raw = raw
-        self._loop = loop
-        self._timeout = timeout
-        self._on_slow = on_slow
-        self._check: asyncio.TimerHandle | None = None
-        self._unread = 0
+    _transport: asyncio.Transport
+    _raw: asyncio.Transport | None
+    _loop: asyncio.AbstractEventLoop
+    _timeout: float
+    _on_slow: Callable[[], None]
+    _check: asyncio.TimerHandle | None = None
+    _unread: int = 0
 
     def watch(self, _ended: object = None) -> None:
         """Check that the client reads what was written, also while the connection is being closed."""

@@ -188,35 +188,26 @@ class Fleet:
         resolved. ``probing``: the call is a probe of the gateway itself. Raises as :class:`ProviderCallScope`."""
         ctx.provider = provider.name
         limit = min(provider.adapter.settings.deadline(operation), at_most)
-        return ProviderCallScope(self, provider, operation, ctx, tuple(secrets), limit, runtime, probing=probing)
+        secrets = (*secrets, provider.adapter.settings.token.get_secret_value())
+        return ProviderCallScope(self, provider, operation, ctx, secrets, limit, runtime, probing)
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class ProviderCallScope:
     """The provider calls of one operation, under one deadline. Every provider failure is raised as a
     :class:`GatewayError`, from whose texts ``secrets`` are removed, because a provider may echo what it received.
     Entering raises :class:`Overloaded` if too many requests are bound to the provider."""
 
-    def __init__(
-        self,
-        fleet: Fleet,
-        provider: Provider,
-        operation: Operation,
-        ctx: RequestContext,
-        secrets: tuple[str, ...],
-        limit: float,
-        runtime: RuntimeRef | None,
-        *,
-        probing: bool = False,
-    ) -> None:
-        self._fleet = fleet
-        self._provider = provider
-        self._operation = operation
-        self._ctx = ctx
-        self._secrets = (*secrets, provider.adapter.settings.token.get_secret_value())
-        self._limit = limit
-        self._runtime = runtime
-        self._probing = probing
-        self._admission: Admission | None = None  # a list releases each provider that has responded
+    _fleet: Fleet
+    _provider: Provider
+    _operation: Operation
+    _ctx: RequestContext
+    _secrets: tuple[str, ...]
+    _limit: float
+    _runtime: RuntimeRef | None
+    _probing: bool
+    _admission: Admission | None = field(default=None, init=False)  # a list releases each provider that has responded
+    _call: Call = field(init=False)
 
     async def __aenter__(self) -> Call:
         work, admission = TRAITS[self._operation].work, self._ctx.admission

@@ -61,24 +61,17 @@ def read_document(
     return _Builder(file, yaml, environ, problems, only).document(root)
 
 
+@dataclass(slots=True, repr=False)
 class _Builder:
     """Converts the YAML nodes of one file into values, and records their origins and faults."""
 
-    def __init__(
-        self,
-        file: FilePath,
-        yaml: YAML,
-        environ: Mapping[str, str],
-        problems: Problems,
-        only: Collection[str] | None,
-    ) -> None:
-        self._only = only
-        self._file = file
-        self._yaml = yaml
-        self._environ = environ
-        self._problems = problems
-        self._origins: Origins = {}
-        self._open: set[int] = set()
+    _file: FilePath
+    _yaml: YAML
+    _environ: Mapping[str, str]
+    _problems: Problems
+    _only: Collection[str] | None
+    _origins: Origins = field(default_factory=dict, init=False)
+    _open: set[int] = field(default_factory=set, init=False)
 
     def document(self, root: MappingNode) -> Document:
         return Document(self._mapping(root, ()), self._origins)

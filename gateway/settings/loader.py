@@ -81,7 +81,7 @@ def load_settings(
     for dotted, value in (overrides or {}).items():
         _override(document, tuple(dotted.split(".")), value)
     if not unread:
-        settings = _Reader(document, file.parent, provider_models, problems, files).settings(dialect_eras)
+        settings = _Reader(document.values, file.parent, provider_models, problems, files).settings(dialect_eras)
         if settings is not None:
             origins = {".".join(at): origin for at, origin in document.origins.items()}
             return LoadedSettings(settings, origins, files, tuple(_warnings(settings, service_links)))
@@ -98,7 +98,7 @@ def load_store_settings(path: str | os.PathLike[str], *, environ: Mapping[str, s
     own = {name: value for name, value in environ.items() if name.upper().partition("__")[0] == "RTGW_STORE"}
     apply_environment(document, own, {}, problems)
     if not problems:
-        store = _Reader(document, file.parent, {}, problems, {}).store()
+        store = _Reader(document.values, file.parent, {}, problems, {}).store()
         if store is not None:
             return store
     raise SettingsError(problems.with_origins(document.origins))
@@ -125,22 +125,15 @@ def _override(document: Document, at: Path, value: object) -> None:
     document.origins[at] = "flag"
 
 
+@dataclass(frozen=True, slots=True, repr=False)
 class _Reader:
     """Validates section by section, so that a fault in one section does not hide the faults of the others."""
 
-    def __init__(
-        self,
-        document: Document,
-        folder: FilePath,
-        provider_models: Mapping[str, type[ProviderSettings]],
-        problems: Problems,
-        files: dict[FilePath, Stamp],
-    ) -> None:
-        self._files = files
-        self._values = document.values
-        self._folder = folder
-        self._provider_models = provider_models
-        self._problems = problems
+    _values: dict[str, Any]
+    _folder: FilePath
+    _provider_models: Mapping[str, type[ProviderSettings]]
+    _problems: Problems
+    _files: dict[FilePath, Stamp]
 
     def settings(self, dialect_eras: Mapping[str, Collection[str]] | None) -> Settings | None:
         """Return the settings, or None when there are problems. ``dialect_eras`` is that of :func:`load_settings`."""

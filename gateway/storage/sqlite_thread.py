@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
@@ -38,16 +39,14 @@ def drive(connection: sqlite3.Connection, flavour: SqlFlavour, operation: Operat
         return result
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class _Job(Generic[T]):
     """An operation, and the future of its caller in an event loop. It is skipped if the future is done by then."""
 
-    __slots__ = ("error", "future", "operation", "result")
-
-    def __init__(self, operation: Operation[T], future: "asyncio.Future[T]") -> None:
-        self.operation = operation
-        self.future = future
-        self.result: Any = None
-        self.error: BaseException | None = None
+    operation: Operation[T]
+    future: "asyncio.Future[T]"
+    result: Any = None
+    error: BaseException | None = None
 
     def deliver(self) -> None:
         """Set the result of the future, in its event loop. The caller may have been cancelled meanwhile."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import msgspec
@@ -19,7 +19,6 @@ from gateway.domain.conclusions import (
 )
 from gateway.domain.errors import AlreadyExists, FieldError, GatewayError, Overloaded
 from gateway.domain.intents import Actor, IntentState
-from gateway.domain.requests import CreateRequest
 from gateway.domain.runtime import CreateAttempt, Runtime
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import Created, Seen
@@ -43,6 +42,7 @@ from gateway.services.intents.payloads import SentCreate
 from gateway.services.intents.targets import ResolvedTarget
 
 
+@dataclass(eq=False, repr=False)
 class SendAttempt:
     """One attempt of an intent's holder: look the name up where that comes first, send, and act on what it proves.
 
@@ -51,27 +51,19 @@ class SendAttempt:
     the intent's state written; :class:`NothingCreated`.
     """
 
-    def __init__(
-        self,
-        context: CreateContext,
-        leased: LeasedIntent,
-        sent: SentCreate,
-        ctx: RequestContext,
-        *,
-        prior: PriorKnowledge = PriorKnowledge.FIRST,
-        command: CreateCommand | None = None,
-        tried: Sequence[CreateAttempt] = (),
-    ) -> None:
-        self.leased = leased
-        self._context = context
-        self._sent = sent
-        self._ctx = ctx
-        self._prior = prior
-        self._command = command
-        self._tried = tried
+    context: CreateContext
+    leased: LeasedIntent
+    sent: SentCreate
+    ctx: RequestContext
+    _: KW_ONLY
+    prior: PriorKnowledge = PriorKnowledge.FIRST
+    command: CreateCommand | None = None
+    tried: Sequence[CreateAttempt] = ()
+
+    def __post_init__(self) -> None:
         self._others: frozenset[str] = frozenset()
-        self._request: CreateRequest | None = command.request if command is not None else sent.request()
-        ctx.intent_id = leased.intent.id
+        self._request = self.command.request if self.command is not None else self.sent.request()
+        self.ctx.intent_id = self.leased.intent.id
 
     @property
     def _resolved(self) -> ResolvedTarget:
@@ -80,8 +72,8 @@ class SendAttempt:
     async def run(self, call: Call) -> Created:
         """Make the attempt. ``call`` is the create's own, with its time limit."""
         try:
-            if self._prior is not PriorKnowledge.FIRST:
-                self._others = await made_by_others(self._context, self.leased.intent)
+            if self.prior is not PriorKnowledge.FIRST:
+                self._others = await made_by_others(self.context, self.leased.intent)
             found = await self._precheck()
             return found if found is not None else await self._send(call)
         except asyncio.CancelledError:
@@ -90,22 +82,22 @@ class SendAttempt:
 
     async def elsewhere(self, resolved: ResolvedTarget, sent: SentCreate, key: str | None) -> bool:
         """Continue at another target after :class:`NothingCreated`; False if the name is taken there."""
-        self._sent = sent
-        keeps = self._command is not None and self._command.name_is_new
+        self.sent = sent
+        keeps = self.command is not None and self.command.name_is_new
         return await self.leased.go_elsewhere(resolved, sent, key, before=self.leased.intent.before if keeps else None)
 
     async def refuse(self, error: GatewayError, cause: GatewayError | None = None) -> Created:
         """Write that the create is refused, and raise ``error``. ``cause`` is the provider's own refusal."""
         by_provider = (cause or error).failure is not None
-        state = refusal_of(self._prior, by_provider=by_provider)
+        state = refusal_of(self.prior, by_provider=by_provider)
         await self.leased.end(state, reason=error.code if state is IntentState.REFUSED else None)
         raise error from cause
 
     async def _precheck(self) -> Created | None:
         """Look the name up before the send, where the provider does not ensure it. None: send."""
-        is_new = self._command is not None and self._command.name_is_new
+        is_new = self.command is not None and self.command.name_is_new
         # The provider itself judges the name of a dialect's first send.
-        by_provider = self._prior is PriorKnowledge.FIRST and not self._sent.judged
+        by_provider = self.prior is PriorKnowledge.FIRST and not self.sent.judged
         if by_provider or not needs_precheck(self._resolved, name_is_new=is_new):
             return None
         try:
@@ -113,7 +105,7 @@ class SendAttempt:
             own = self._match_own(looked)
             conclusion = self._conclude(self._findings(matches=looked.matches(own)))
             sends = conclusion.verdict is Verdict.SEND
-            hidden = await unlisted_predecessor(self._context, self.leased, looked, self._ctx) if sends else None
+            hidden = await unlisted_predecessor(self.context, self.leased, looked, self.ctx) if sends else None
         except GatewayError as error:
             return await self._after_send(Evidence(Proof.NOTHING_MADE, error, "queued", None))
         if not sends:
@@ -134,23 +126,23 @@ class SendAttempt:
         self.leased.begin_send()
         key = self.leased.intent.provider_key
         try:
-            created = await adapter.send_create(self._sent.wire, self._resolved.scope, call, idempotency_key=key)
+            created = await adapter.send_create(self.sent.wire, self._resolved.scope, call, idempotency_key=key)
         except (TransportFailure, GatewayError) as failure:
             evidence = evidence_of(adapter, failure)
             self.leased.end_send(evidence.phase, evidence.status, made=evidence.made)
             return await self._after_send(evidence)
         if not adapter.answers_create(created.runtime, self.leased.intent.name, self._resolved.canonical_scope):
             self.leased.end_send("answered", None, made=None)
-            self._context.observer.misanswered(self.leased.intent, created.runtime.provider_id)
+            self.context.observer.misanswered(self.leased.intent, created.runtime.provider_id)
             return await self._after_send(another_answer(adapter))
         self.leased.end_send("answered", None, made=True if created.created else None)
         if created.created:
             return await self._done(created)
-        if self._prior is not PriorKnowledge.FIRST:
+        if self.prior is not PriorKnowledge.FIRST:
             looked = LookupResult([Seen(created.runtime)], moment_of_header(call.provider_date))
             if self._match_own(looked):
                 return await self._done(Created(created.runtime, created=True, native=created.native))
-        if not self._sent.judged and not self._context.fleet.owners.is_foreign(self._ctx.principal, created.runtime):
+        if not self.sent.judged and not self.context.fleet.owners.is_foreign(self.ctx.principal, created.runtime):
             return await self._done(created)
         return await self._existing(created.runtime)
 
@@ -193,22 +185,22 @@ class SendAttempt:
         return conclude(findings, actor=Actor.HOLDER, intent=self.leased.intent)
 
     def _findings(self, **known: Any) -> Findings:
-        return Findings(traits=self._resolved.traits, prior=self._prior, is_judged=self._sent.judged, **known)
+        return Findings(traits=self._resolved.traits, prior=self.prior, is_judged=self.sent.judged, **known)
 
     async def _existing(self, runtime: Runtime, conflict: GatewayError | None = None, age: Age = Age.OLDER) -> Created:
         """The name is taken. ``conflict`` is the provider's own refusal. At a provider that deduplicates by name it is
         final even if no difference can be seen, unless it follows the send's own commit: then the runtime is not older
         than the send, by its ``age``."""
         request, adapter = self._request, self._resolved.adapter
-        if self._context.fleet.owners.is_foreign(self._ctx.principal, runtime):
+        if self.context.fleet.owners.is_foreign(self.ctx.principal, runtime):
             return await self.refuse(name_in_use(adapter.name), conflict)
         by_name = conflict is not None and adapter.deduplication is Deduplication.BY_NAME
         fails = request is not None and request.if_exists == "fail"
         differing: Sequence[FieldError] = ()
-        if request is not None and ((self._sent.judged and not fails) or (by_name and age is not Age.OLDER)):
+        if request is not None and ((self.sent.judged and not fails) or (by_name and age is not Age.OLDER)):
             try:
                 compared = await compare_with(
-                    self._context, self._resolved, request, runtime, self._ctx, whole=conflict is not None
+                    self.context, self._resolved, request, runtime, self.ctx, whole=conflict is not None
                 )
             except GatewayError as error:
                 raise await self._unknown(error) from error
@@ -217,7 +209,7 @@ class SendAttempt:
                 if fails:  # the provider decides, by its response to the same request, whether it existed before
                     raise await self._unknown(conflict) from conflict
                 return await self._done(Created(runtime, created=False))
-        if conflict is not None and not self._sent.judged:
+        if conflict is not None and not self.sent.judged:
             return await self.refuse(conflict)
         if fails or differing or by_name:
             detail = "A runtime of this name exists already" + ("." if fails else " and differs from this request.")
@@ -243,8 +235,8 @@ class SendAttempt:
 
     async def _done(self, created: Created, *, reason: str | None = None) -> Created:
         """The runtime's id is proven. The answer is given whatever becomes of writing that down."""
-        command, target = self._command, self._resolved.target
-        self._ctx.runtime_id = created.runtime.id
+        command, target = self.command, self._resolved.target
+        self.ctx.runtime_id = created.runtime.id
         request = self._request if created.created else None
         doubtful = self.leased.may_turn_up_twice()
         if command is None:
@@ -254,17 +246,17 @@ class SendAttempt:
             await self.leased.found(created, request=request, doubtful=doubtful, reason=reason)
             request = None
         answer = await command.finish(target, created)
-        if self._tried:
-            runtime = msgspec.structs.replace(answer.runtime, attempts=list(self._tried))
+        if self.tried:
+            runtime = msgspec.structs.replace(answer.runtime, attempts=list(self.tried))
             answer = Created(runtime, answer.created, answer.native)
-        kept = self._context.payloads.seal_outcome(self.leased.intent.id, answer) if command.key is not None else None
+        kept = self.context.payloads.seal_outcome(self.leased.intent.id, answer) if command.key is not None else None
         if kept is None and command.starts:
             return answer
         settled = await self.leased.found(created, outcome=kept, request=request, doubtful=doubtful, reason=reason)
         if settled is None or kept is None or settled.outcome == kept:
             return answer
         try:
-            return self._context.payloads.outcome(settled) or answer
+            return self.context.payloads.outcome(settled) or answer
         except Unreadable:
             return answer
 
@@ -273,7 +265,7 @@ class SendAttempt:
         await self.leased.end(IntentState.UNKNOWN, reason=reason)
         return outcome_unknown(
             self.leased.intent,
-            key=self._command.key if self._command is not None else None,
+            key=self.command.key if self.command is not None else None,
             detail=(
                 f"The provider {self._resolved.provider.name} may or may not have made the runtime; the gateway is "
                 "finding out. Send the same request again, with the same key and name, to learn the outcome."
@@ -287,13 +279,13 @@ class SendAttempt:
         leased = self.leased
         if leased.is_sending:
             leased.end_send("sent", None, made=None)
-        elif self._prior is PriorKnowledge.FIRST and all(sent.made is False for sent in leased.intent.attempts):
+        elif self.prior is PriorKnowledge.FIRST and all(sent.made is False for sent in leased.intent.attempts):
             await leased.end(IntentState.REFUSED, reason="cancelled")
             return
         await leased.end(IntentState.UNKNOWN, reason="cancelled")
 
     async def _look_up(self) -> LookupResult:
-        return await find_by_name(self._context.fleet, self._resolved, self.leased.intent.name, self._ctx)
+        return await find_by_name(self.context.fleet, self._resolved, self.leased.intent.name, self.ctx)
 
     def _match_own(self, looked: LookupResult, proof: Proof | None = None) -> list[Seen]:
         leased = self.leased

@@ -12,6 +12,7 @@ starts at a failure, moves in steps, and is up to one step shorter than ``window
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -38,6 +39,7 @@ class State(StrEnum):
     HALF_OPEN = "half_open"
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Circuit:
     """The breaker of one class of work. ``changed`` is called with every new state.
 
@@ -45,34 +47,23 @@ class Circuit:
     last change of state do not count.
     """
 
-    __slots__ = (
-        "_clock",
-        "_failed",
-        "_notes",
-        "_probing",
-        "_rest",
-        "_settings",
-        "_streak",
-        "_succeeded",
-        "_succeeded_before_streak",
-        "_until",
-        "changed",
-        "generation",
-        "state",
-    )
+    _settings: BreakerSettings
+    _clock: Clock
+    state: State = State.CLOSED
+    generation: int = 0
+    changed: Callable[[State], None] = lambda _state: None
+    _until: float = 0.0
+    _failed: int = 0
+    _succeeded: int = 0
+    _probing: int = 0
+    _notes: deque[_Note] = field(default_factory=deque)
+    _succeeded_before_streak: int = 0
+    _rest: float = field(init=False)
+    _streak: deque[float] = field(init=False)  # times of the last failures without a success
 
-    def __init__(self, settings: BreakerSettings, clock: Clock) -> None:
-        self.state = State.CLOSED
-        self.generation = 0
-        self.changed: Callable[[State], None] = lambda _state: None
-        self._settings = settings
-        self._clock = clock
-        self._rest = settings.rest
-        self._until = 0.0
-        self._failed = self._succeeded = self._probing = 0
-        self._notes: deque[_Note] = deque()
-        self._streak: deque[float] = deque(maxlen=settings.minimum)  # times of the last failures without a success
-        self._succeeded_before_streak = 0
+    def __post_init__(self) -> None:
+        self._rest = self._settings.rest
+        self._streak = deque(maxlen=self._settings.minimum)
 
     def refuses_for(self) -> float | None:
         """For how many more seconds no call passes; None when the next one does."""
