@@ -111,6 +111,9 @@ class AccessReplica:
             try:
                 await self._store.listen(self._notified.set)
             except StoreUnavailable:
-                await self._clock.sleep(EVERY)
+                pass  # polling continues meanwhile
+            except Exception as exc:  # noqa: BLE001 (a bug must not end the listening; it is reported)
+                self._observer.failed(exc)
             else:
                 return  # this store does not notify
+            await self._clock.sleep(EVERY)

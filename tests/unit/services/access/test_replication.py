@@ -164,17 +164,20 @@ async def test_bug_is_reported_and_does_not_end_the_refreshing(world: World) -> 
     running.cancel()
 
 
-async def test_listening_is_resumed_after_the_connection_was_lost(world: World) -> None:
+@pytest.mark.parametrize("error", [StoreUnavailable("The connection is closed."), RuntimeError("a bug")], ids=repr)
+async def test_listening_is_resumed_after_it_failed(world: World, error: Exception) -> None:
+    """A bug is reported."""
     begun = []
 
     async def lost(_changed: Callable[[], object]) -> None:
         begun.append(world.clock.time)
-        raise StoreUnavailable("The store has closed the connection.")
+        raise error
 
     world.store.listen = lost  # type: ignore[method-assign]
     running = asyncio.create_task(world.replica.run())
     await world.clock.advance(3 * EVERY)
     assert len(begun) == 4
+    assert world.errors == ([] if isinstance(error, StoreUnavailable) else [error] * 4)
     running.cancel()
 
 
