@@ -32,7 +32,9 @@ def _has_bytes_after_it(sent: Generated, ours: Result, theirs: Result) -> bool:
 
 def _has_no_status_of_http(sent: Generated, ours: Result, theirs: Result) -> bool:
     status = _head(sent)[0].split(b" ", 2)[1:2]
-    return ours.error == "unreadable" and bool(status) and status[0].isdigit() and not 100 <= int(status[0]) <= 599
+    statuses = [int(status[0])] if status and status[0].isdigit() else []
+    statuses += [] if theirs.error else [theirs.status]
+    return ours.error == "unreadable" and any(not 100 <= each <= 599 for each in statuses)
 
 
 def _has_another_transfer_coding(sent: Generated, ours: Result, theirs: Result) -> bool:
@@ -56,6 +58,17 @@ def _is_compressed_and_ends_early(sent: Generated, ours: Result, theirs: Result)
 def _is_broken_twice(sent: Generated, ours: Result, theirs: Result) -> bool:
     is_coded = any(name == b"content-encoding" for name, _ in _lines(sent))
     return sent.decodes and is_coded and {ours.error, theirs.error} == {"cut_short", "unreadable"}
+
+
+def _has_a_zero_byte_in_a_head_that_is_cut(sent: Generated, ours: Result, theirs: Result) -> bool:
+    has_ended = _HEAD_END.search(b"".join(sent.pieces)) is not None
+    return (ours.error, theirs.error, has_ended) == ("disconnected", "unreadable", False) and b"\0" in _parted(sent)[0]
+
+
+def _has_a_zero_byte_in_a_trailer(sent: Generated, ours: Result, theirs: Result) -> bool:
+    is_chunked = any(name == b"transfer-encoding" for name, _ in _lines(sent))
+    trailer = re.split(rb"(?:^|\r?\n)0+[^\r\n]*\r?\n", _parted(sent)[1])[-1]
+    return is_chunked and _only_theirs_is_refused(ours, theirs) and b"\0" in trailer
 
 
 def _hangs(sent: Generated, ours: Result, theirs: Result) -> bool:
@@ -84,6 +97,10 @@ WANTED: Final[dict[str, Callable[[Generated, Result, Result], bool]]] = {
     "A compressed body that ends early is refused. aiohttp returns its beginning.": _is_compressed_and_ends_early,
     "A body is cut short and wrongly compressed. Each client reports what it notices first.": _is_broken_twice,
     "A space before the colon is no part of a header's name. aiohttp keeps it there.": _has_a_space_before_a_colon,
+    "A head has a zero byte and ends early. Each client reports what it notices first.": (
+        _has_a_zero_byte_in_a_head_that_is_cut
+    ),
+    "A trailer is dropped, whatever its bytes are. aiohttp refuses a zero byte in it.": _has_a_zero_byte_in_a_trailer,
     "A malformed body is refused. aiohttp waits for ever.": _hangs,
 }
 """Reason: whether it explains a difference."""
