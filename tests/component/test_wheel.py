@@ -111,9 +111,11 @@ def imported(paths: Iterable[Path]) -> Iterator[str]:
 
 
 def test_every_import_is_declared_and_only_test_tools_need_the_extra() -> None:
-    """``multidict`` and ``yarl`` are part of aiohttp's interface, and come with it."""
+    """``multidict`` and ``yarl`` are part of aiohttp's interface, and come with it; so does ``pydantic_core`` with
+    pydantic."""
     declared = distributions_named(PROJECT["dependencies"])
     declared |= distributions_named(requires("aiohttp") or ()) & {"multidict", "yarl"}
+    declared |= distributions_named(requires("pydantic") or ()) & {"pydantic-core"}
     extra = distributions_named(PROJECT["optional-dependencies"]["testing"])
     code = {path for folder in ("gateway", "adapters") for path in (ROOT / folder).rglob("*.py")}
     tools = {path for path in code if path.is_relative_to(FOR_TESTS)}

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -27,7 +27,7 @@ class Comparison:
     unwanted: list[tuple[Generated, Result, Result]] = field(default_factory=list)
 
 
-async def compare(seed: int, numbers: range, *, progress: Callable[[int], None] = lambda _: None) -> Comparison:
+async def compare(seed: int, numbers: Iterable[int], *, progress: Callable[[int], None] = lambda _: None) -> Comparison:
     """Compare the responses of these numbers, some of them at the same time."""
     found = Comparison()
     responses: dict[int, Generated] = {}

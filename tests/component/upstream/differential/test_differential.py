@@ -32,7 +32,8 @@ async def test_generated_responses_are_read_as_by_aiohttp(request: pytest.Fixtur
 async def test_every_wanted_difference_occurs() -> None:
     """A reason that explains nothing any more has to be removed."""
     found = await compare(7, range(1500))
-    assert set(found.wanted) == set(WANTED), _report(found)
+    rare = await compare(11, (16521, 80993))
+    assert {*found.wanted, *rare.wanted} == set(WANTED), _report(found)
 
 
 def _report(found: Comparison) -> str:
