@@ -1,5 +1,6 @@
 """The outcome of a request, and its record: one count, two durations, one log line."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, partial
 from typing import Any
@@ -18,17 +19,15 @@ class Surface(StrEnum):
     SITE = "site"  # probes, metrics, documentation, and paths that do not exist
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Outcome:
     """How a request ended. ``status`` 0: the gateway stopped before it responded."""
 
-    __slots__ = ("aborted", "code", "error", "source", "status")
-
-    def __init__(self) -> None:
-        self.status = 0
-        self.code = ""
-        self.source = ""
-        self.error: GatewayError | None = None
-        self.aborted = False
+    status: int = 0
+    code: str = ""
+    source: str = ""
+    error: GatewayError | None = None
+    aborted: bool = False
 
     def failed(self, error: GatewayError) -> None:
         """Record that the request ended with ``error``. Its traceback is dropped: it is not logged."""

@@ -1,6 +1,7 @@
 """The frames of a WebSocket (RFC 6455, 5.2), as far as a tunnel has to know them."""
 
 import os
+from dataclasses import dataclass
 from typing import Final
 
 GOING_AWAY: Final = 1001
@@ -13,19 +14,17 @@ _MASKED: Final = 0x80
 _MOST_REASON_BYTES: Final = 123
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class FrameFollower:
     """Follows the frames of one direction by their heads. Payloads are skipped, neither read nor copied.
 
     ``closed``: a close frame has passed, after which nothing may follow.
     """
 
-    __slots__ = ("_head", "_is_close", "_left", "closed")
-
-    def __init__(self) -> None:
-        self.closed = False
-        self._head = b""  # of a frame whose head is incomplete
-        self._left = 0  # bytes of the payload
-        self._is_close = False
+    closed: bool = False
+    _head: bytes = b""  # of a frame whose head is incomplete
+    _left: int = 0  # bytes of the payload
+    _is_close: bool = False
 
     @property
     def between(self) -> bool:

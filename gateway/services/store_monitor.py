@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Final, Protocol
 
 from gateway.domain.errors import StoreUnavailable
@@ -31,30 +32,24 @@ class StoreObserver(Protocol):
         reported."""
 
 
+@dataclass(eq=False, repr=False)
 class StoreMonitor:
-    """Checks a store every few seconds, for metrics and logs. Requests do not depend on it: they call the store."""
+    """Checks a store every few seconds, for metrics and logs. Requests do not depend on it: they call the store.
 
-    def __init__(
-        self,
-        store: Store,
-        clock: Clock,
-        observer: StoreObserver,
-        *,
-        every: float = EVERY,
-        upgrade: Callable[[], Awaitable[object]] | None = None,
-    ) -> None:
-        """``every``: seconds between two checks. ``upgrade`` migrates the schema; it is called until it succeeds once,
-        and never again, so that a store that disappears later is not created again."""
-        self._store = store
-        self._clock = clock
-        self._observer = observer
-        self._every = every
-        self._upgrade = upgrade
-        self._up: bool | None = None
-        self._down_since = 0.0
-        self._known: frozenset[DecisionRecord] | None = None
-        self.outdated: str | None = None  # why this program must not serve any more
-        self.first_check = asyncio.Event()
+    ``every``: seconds between two checks. ``upgrade`` migrates the schema; it is called until it succeeds once, and
+    never again, so that a store that disappears later is not created again."""
+
+    store: Store
+    clock: Clock
+    observer: StoreObserver
+    _: KW_ONLY
+    every: float = EVERY
+    upgrade: Callable[[], Awaitable[object]] | None = None
+    outdated: str | None = field(default=None, init=False)  # why this program must not serve any more
+    first_check: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _up: bool | None = field(default=None, init=False)
+    _down_since: float = field(default=0.0, init=False)
+    _known: frozenset[DecisionRecord] | None = field(default=None, init=False)
 
     @property
     def up(self) -> bool:
@@ -66,37 +61,37 @@ class StoreMonitor:
         while True:
             await self.check()
             self.first_check.set()
-            await self._clock.sleep(self._every)
+            await self.clock.sleep(self.every)
 
     async def check(self) -> None:
         """Check once, and report what has changed. Does not raise for a store that is not available."""
         try:
-            if self._upgrade is not None:
-                await self._upgrade()
-                self._upgrade = None
-            await self._store.ping()
-            counts = await self._store.counts()
-            decisions = await self._store.decisions(_DECISIONS)
+            if self.upgrade is not None:
+                await self.upgrade()
+                self.upgrade = None
+            await self.store.ping()
+            counts = await self.store.counts()
+            decisions = await self.store.decisions(_DECISIONS)
         except StoreUnavailable as exc:
             self._is_down(exc)
             with suppress(StoreUnavailable):  # unreachable: as far as is known, nothing has changed
-                self.outdated = await self._store.outdated()
+                self.outdated = await self.store.outdated()
         else:
             self.outdated = None
             self._is_up()
-            self._observer.counted(counts)
+            self.observer.counted(counts)
             self._report(decisions)
 
     def _is_down(self, error: StoreUnavailable) -> None:
         if self._up is not False:
-            self._down_since = self._clock.monotonic()
+            self._down_since = self.clock.monotonic()
             cause = error.__cause__
-            self._observer.store_down(str(error), None if cause is None else f"{type(cause).__name__}: {cause}")
+            self.observer.store_down(str(error), None if cause is None else f"{type(cause).__name__}: {cause}")
         self._up = False
 
     def _is_up(self) -> None:
         if self._up is not True:
-            self._observer.store_up(None if self._up is None else self._clock.monotonic() - self._down_since)
+            self.observer.store_up(None if self._up is None else self.clock.monotonic() - self._down_since)
         self._up = True
 
     def _report(self, decisions: Sequence[DecisionRecord]) -> None:
@@ -104,4 +99,4 @@ class StoreMonitor:
         if known is not None:
             for decision in reversed(decisions):
                 if decision not in known:
-                    self._observer.decided(decision)
+                    self.observer.decided(decision)

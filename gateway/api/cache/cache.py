@@ -6,7 +6,7 @@ provider, the comparison of an ``If-Match``, settling a create) always ask the p
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -93,18 +93,16 @@ class Served(NamedTuple):
 _Outcome = EncodedResponse | GatewayError | None
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class _Flight:
     """A read in flight, and the futures of its waiters, the caller that started it included. It ends with its last
     waiter. ``outdated``: something was written since it started. ``bug`` is an exception that is not shared."""
 
-    __slots__ = ("bug", "outdated", "reading", "stored", "waiting")
-
-    def __init__(self) -> None:
-        self.outdated = False
-        self.stored: Stored | None = None
-        self.bug: Exception | None = None
-        self.reading: asyncio.Task[None] | None = None
-        self.waiting: set[asyncio.Future[_Outcome]] = set()
+    outdated: bool = False
+    stored: Stored | None = None
+    bug: Exception | None = None
+    reading: asyncio.Task[None] | None = None
+    waiting: set[asyncio.Future[_Outcome]] = field(default_factory=set)
 
     def land(self, outcome: _Outcome) -> None:
         for future in self.waiting:

@@ -4,6 +4,7 @@ import asyncio
 import zlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from multidict import CIMultiDict
@@ -33,6 +34,7 @@ class Flow(Protocol):
     def resume_reading(self) -> None: ...
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class IncomingResponse:
     """A response. The connection writes to it; one task reads it.
 
@@ -40,34 +42,18 @@ class IncomingResponse:
     status, reason and headers of each 1xx response before the final one.
     """
 
-    __slots__ = (
-        "_buffered",
-        "_error",
-        "_flow",
-        "_most",
-        "_pieces",
-        "_waiter",
-        "complete",
-        "headers",
-        "is_paused",
-        "on_interim",
-        "reason",
-        "status",
-    )
-
-    def __init__(self, flow: Flow) -> None:
-        self.status = 0
-        self.reason = ""
-        self.headers: CIMultiDict[str] = CIMultiDict()
-        self.complete = False
-        self.on_interim: OnInterim | None = None
-        self._flow = flow
-        self._pieces: deque[bytes] = deque()
-        self._buffered = 0
-        self._most = 0  # bytes of a body that is read whole; 0: it is streamed
-        self.is_paused = False
-        self._error: BaseException | None = None
-        self._waiter: asyncio.Future[None] | None = None
+    _flow: Flow
+    status: int = 0
+    reason: str = ""
+    headers: CIMultiDict[str] = field(default_factory=CIMultiDict)
+    complete: bool = False
+    on_interim: OnInterim | None = None
+    is_paused: bool = False
+    _pieces: deque[bytes] = field(default_factory=deque)
+    _buffered: int = 0
+    _most: int = 0  # bytes of a body that is read whole; 0: it is streamed
+    _error: BaseException | None = None
+    _waiter: asyncio.Future[None] | None = None
 
     @property
     def has_ended(self) -> bool:
