@@ -12,7 +12,8 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
 from aiohttp import hdrs
 from multidict import CIMultiDict
 
-_PORTS: Final = {"http": 80, "https": 443}
+from gateway.ports.redirects import origin_of
+
 _QUOTED_OR_TARGET: Final = re.compile(r'"(?:[^"\\]|\\.)*"|<([^<>]*)>')
 _UNSAFE: Final = re.compile(r"[\x00-\x20\x7f\\]")
 
@@ -49,7 +50,7 @@ class NativeAddresses:
             return value
         try:
             written, target = urlsplit(text), urlsplit(urljoin(self.base_url + path, text))
-            ours = _origin(target) == _origin(self._base) and "@" not in target.netloc
+            ours = origin_of(target) == origin_of(self._base) and "@" not in target.netloc
         except ValueError:
             return value
         if not ours:
@@ -66,10 +67,6 @@ class NativeAddresses:
             return match[0] if match[1] is None else f"<{self.address(match[1], path)}>"
 
         return _QUOTED_OR_TARGET.sub(rewritten, value)
-
-
-def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
-    return url.scheme, url.hostname, url.port if url.port is not None else _PORTS.get(url.scheme)
 
 
 def _has_dots(path: str) -> bool:

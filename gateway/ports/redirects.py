@@ -28,7 +28,7 @@ def redirect_error(
     target = _target(response, base_url)
     if target is None:
         return None
-    elsewhere = response.status in _NOT_PROCESSED and _origin(target) != _origin(urlsplit(base_url))
+    elsewhere = response.status in _NOT_PROCESSED and origin_of(target) != origin_of(urlsplit(base_url))
     if operation is Operation.CREATE and not elsewhere:
         return None
     return ProviderBadResponse(
@@ -50,5 +50,6 @@ def _target(response: UpstreamResponse, base_url: str) -> SplitResult | None:
     return target if valid else None
 
 
-def _origin(url: SplitResult) -> tuple[str, str | None, int]:
-    return url.scheme, url.hostname, _PORTS[url.scheme] if url.port is None else url.port
+def origin_of(url: SplitResult) -> tuple[str, str | None, int | None]:
+    """The scheme, the host and the port of a URL. Raises ``ValueError`` for a port that is not a number."""
+    return url.scheme, url.hostname, _PORTS.get(url.scheme) if url.port is None else url.port

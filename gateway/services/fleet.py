@@ -95,12 +95,6 @@ class FleetObserver(Protocol):
         """An exception that is not a :class:`GatewayError` was raised: a bug of the gateway or of the adapter."""
 
 
-class _NullObserver:
-    def unreadable_rows(self, provider: str, operation: Operation, call: Call) -> None: ...
-
-    def unexpected_error(self, provider: str, operation: Operation, request_id: str, error: Exception) -> None: ...
-
-
 class Fleet:
     """All providers by name, in the order of the settings."""
 
@@ -114,7 +108,7 @@ class Fleet:
     ) -> None:
         """``on_credentials`` is called when a provider (by name) starts to accept (True) or to reject (False) the
         gateway's credentials."""
-        self.observer: FleetObserver = observer or _NullObserver()
+        self.observer = observer
         self.clock = clock
         self.owners = Owners()
         self.lifetimes = Lifetimes(None, clock)
@@ -225,7 +219,7 @@ class ProviderCallScope:
         if self._admission is not None:
             self._admission.leave(self._provider.name)
         attempts = self._call.attempts
-        if self._call.unreadable_count:
+        if self._call.unreadable_count and self._fleet.observer is not None:
             self._fleet.observer.unreadable_rows(self._provider.name, self._operation, self._call)
         self._ctx.attempts += attempts
         self._ctx.queued += self._call.queued

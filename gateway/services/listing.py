@@ -247,7 +247,8 @@ class ListService:
         return replace(page, items=items, unreadable=() if ctx.principal.own_only else page.unreadable)
 
     def _bug(self, provider: Provider, exc: Exception, ctx: RequestContext) -> InternalError:
-        self._fleet.observer.unexpected_error(provider.name, Operation.LIST, ctx.request_id, exc)
+        if self._fleet.observer is not None:
+            self._fleet.observer.unexpected_error(provider.name, Operation.LIST, ctx.request_id, exc)
         return InternalError(
             f"Internal error with the provider {provider.name}; the log of the gateway has the details under this "
             "request_id.",
