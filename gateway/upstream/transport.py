@@ -1,6 +1,6 @@
 """The adapters' transport: one request over a pooled connection, one whole response, a known phase per failure."""
 
-from typing import Final
+from typing import Final, Self
 from urllib.parse import quote_plus
 
 from gateway import __version__
@@ -31,6 +31,12 @@ class HttpTransport(Transport):
         self._deadlines = Deadlines()
         self._origin: Origin | None = None
         self._closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
 
     async def send(self, request: UpstreamRequest, call: Call) -> UpstreamResponse:
         began = self._clock.monotonic()
