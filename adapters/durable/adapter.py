@@ -181,20 +181,14 @@ class DurableAdapter(
     async def install_capability(self, ref: RuntimeRef, request: InstallCapability, call: Call) -> CapabilityBinding:
         body = mapping.capability_body(request)
         response = await self._send(Operation.INSTALL_CAPABILITY, "POST", ref, call, "capabilities", body=body)
-        binding = _binding(response)
-        if binding is not None:
-            return binding
-        return await self._read_back(Operation.INSTALL_CAPABILITY, response, ref, call, name=request.name)
+        return await self._changed_binding(Operation.INSTALL_CAPABILITY, response, ref, call, name=request.name)
 
     async def update_capability(
         self, ref: RuntimeRef, binding_id: str, request: UpdateCapability, call: Call
     ) -> CapabilityBinding:
         body, operation = mapping.capability_body(request), Operation.UPDATE_CAPABILITY
         response = await self._send(operation, "PATCH", ref, call, "capabilities", binding_id, body=body)
-        binding = _binding(response)
-        if binding is not None:
-            return binding
-        return await self._read_back(operation, response, ref, call, binding_id=binding_id)
+        return await self._changed_binding(operation, response, ref, call, binding_id=binding_id)
 
     async def remove_capability(self, ref: RuntimeRef, binding_id: str, call: Call) -> None:
         await self._send(Operation.REMOVE_CAPABILITY, "DELETE", ref, call, "capabilities", binding_id)
@@ -224,7 +218,7 @@ class DurableAdapter(
         response = await self._send(operation, method, ref, call, *below, body=body)
         return self.calls.runtime(operation, ref, response)
 
-    async def _read_back(
+    async def _changed_binding(
         self,
         operation: Operation,
         response: UpstreamResponse,
@@ -234,11 +228,13 @@ class DurableAdapter(
         name: str | None = None,
         binding_id: str | None = None,
     ) -> CapabilityBinding:
-        """Read the binding from the list, after a change whose response holds no binding.
+        """The binding in the response to a change; from the list, if the response holds none.
 
         Raises :class:`OutcomeUnknown` when the list cannot be read: the provider accepted the change, so the error
         must not suggest that nothing changed. Raises :class:`ProviderBadResponse` when the list lacks the binding.
         """
+        if (returned := _binding(response)) is not None:
+            return returned
         try:
             bindings = await self.list_capabilities(ref, call)
         except (GatewayError, TransportFailure) as exc:

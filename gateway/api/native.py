@@ -8,6 +8,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -117,23 +118,20 @@ class _Native:
         return await forwarding.run(outgoing, websocket=websocket)
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class _Forwarding:
     """The forwarding of one request: sending, the response, and the error when it fails. ``on_write`` is called when
     the response starts, and at the end."""
 
-    on_write: Callable[[], None] = staticmethod(lambda: None)
-
-    def __init__(
-        self, request: web.Request, ctx: RequestContext, provider: PassThrough, upload: StreamedUpload, cors: Cors
-    ) -> None:
-        self._cors = cors
-        self._request = request
-        self._ctx = ctx
-        self._provider = provider
-        self._upload = upload
-        self._begun: web.StreamResponse | None = None
-        self._tunnel: Tunnel | None = None
-        self._writing = False
+    _request: web.Request
+    _ctx: RequestContext
+    _provider: PassThrough
+    _upload: StreamedUpload
+    _cors: Cors
+    on_write: Callable[[], None] = lambda: None
+    _begun: web.StreamResponse | None = None
+    _tunnel: Tunnel | None = None
+    _writing: bool = False
 
     async def run(self, outgoing: NativeRequest, *, websocket: bool) -> web.StreamResponse:
         """Send the request and return the response. Raises the error for the caller, or :class:`ClientAborted`."""

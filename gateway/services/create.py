@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
@@ -29,18 +29,15 @@ from gateway.services.sent_spec import filled, spec_of
 _OF_DIALECTS: Final = "{api}.create"
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class CreateService:
-    """Creates runtimes of all kinds."""
+    """Creates runtimes of all kinds. ``shows_what_was_sent``: what is sent is stored, and the response shows it, like
+    later reads, where the provider does not report it."""
 
-    def __init__(
-        self, fleet: Fleet, router: Router, intents: IntentService, *, shows_what_was_sent: bool = False
-    ) -> None:
-        """``shows_what_was_sent``: what is sent is stored, and the response shows it, like later reads, where the
-        provider does not report it."""
-        self._fleet = fleet
-        self._router = router
-        self._intents = intents
-        self._shows_what_was_sent = shows_what_was_sent
+    _fleet: Fleet
+    _router: Router
+    _intents: IntentService
+    shows_what_was_sent: bool = field(default=False, kw_only=True)
 
     async def create(self, request: CreateRequest, ctx: RequestContext, key: str | None = None) -> CreateResult:
         """Create a runtime, or return the existing one of the name (``created: false``) or of the ``Idempotency-Key``.
@@ -171,7 +168,7 @@ class CreateService:
                     FieldWarning(pointer="#/start", detail="The runtime existed already and was not started.")
                 )
         owner = ctx.principal.name if suffix_in(runtime.name) is None else None
-        spec = spec_of(request, runtime, owner) if made.created and self._shows_what_was_sent else None
+        spec = spec_of(request, runtime, owner) if made.created and self.shows_what_was_sent else None
         if spec is not None:
             runtime = filled(runtime, spec)
         runtime = msgspec.structs.replace(

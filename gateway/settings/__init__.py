@@ -15,8 +15,8 @@ from gateway.settings.model import (
     Settings,
 )
 from gateway.settings.problems import Problem, SettingsError
-from gateway.settings.service import HealthSettings, ReloadSettings, ShutdownSettings
-from gateway.settings.show import EffectiveSetting, effective
+from gateway.settings.service import HealthSettings, ShutdownSettings
+from gateway.settings.show import effective
 from gateway.settings.source import SettingsSource
 from gateway.settings.store import CreatesSettings, StoreSettings
 from gateway.settings.tls import TlsFault, TlsSettings
@@ -30,7 +30,6 @@ __all__ = [
     "CreatesSettings",
     "DialectRouteSettings",
     "DialectSettings",
-    "EffectiveSetting",
     "GatewayKey",
     "HealthSettings",
     "HttpSettings",
@@ -39,7 +38,6 @@ __all__ = [
     "LogSettings",
     "PrincipalSettings",
     "Problem",
-    "ReloadSettings",
     "Settings",
     "SettingsError",
     "SettingsSource",

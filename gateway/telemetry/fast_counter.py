@@ -1,19 +1,18 @@
 """A counter for a single thread: counting is one addition, without the lock and the checks of the client library."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Count:
     """The count of one set of labels. Only the thread of the event loop may increase it."""
 
-    __slots__ = ("value",)
-
-    def __init__(self) -> None:
-        self.value = 0
+    value: int = 0
 
     def inc(self) -> None:
         """Increase the count by one."""

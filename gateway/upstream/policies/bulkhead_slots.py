@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import deque
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final
 
 
 class Wait(Enum):
@@ -14,17 +14,15 @@ class Wait(Enum):
     REJECTED = "rejected"  # the queue was emptied by ``reject_waiting``
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class SlotPool:
     """First come, first served. Every acquired slot has to be released, whatever happens. One event loop uses the pool;
     there are no locks."""
 
-    __slots__ = ("_queue", "in_flight", "limit", "max_waiting")
-
-    def __init__(self, limit: int, max_waiting: int) -> None:
-        self.limit: Final = limit
-        self.max_waiting: Final = max_waiting
-        self.in_flight = 0
-        self._queue: deque[asyncio.Future[Wait]] = deque()
+    limit: int
+    max_waiting: int
+    in_flight: int = 0
+    _queue: deque[asyncio.Future[Wait]] = field(default_factory=deque)
 
     @property
     def waiting(self) -> int:

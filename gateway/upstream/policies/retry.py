@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from gateway.domain.operations import TRAITS, Operation
@@ -18,14 +19,12 @@ _STATUSES_OF_READS: Final = frozenset({429, 502, 503, 504})
 _BURST: Final = 10.0
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Budget:
     """The retry budget of one class of work: each request adds ``share`` of a retry, up to a burst of 10."""
 
-    __slots__ = ("_share", "left")
-
-    def __init__(self, share: float) -> None:
-        self._share = share
-        self.left = _BURST
+    _share: float
+    left: float = _BURST
 
     def earn(self) -> None:
         """Add the share of one request."""
