@@ -6,7 +6,7 @@ import msgspec
 from cachetools import LRUCache
 
 from gateway.domain.access import Principal
-from gateway.domain.ids import RuntimeRef
+from gateway.domain.ids import SEPARATOR, RuntimeRef, b64url
 from gateway.domain.ownership import inward, outward, refuse_suffix, suffix_in, suffix_of
 from gateway.domain.runtime import Runtime
 
@@ -52,8 +52,12 @@ class Owners:
         return suffix_in(runtime.name) == suffix_of(principal.owner)
 
     def may_have_owned(self, principal: Principal, ref: RuntimeRef) -> bool:
-        """Whether the address of a runtime that does not exist any longer shows that it was the caller's."""
-        return suffix_in(ref.name) == suffix_of(principal.owner)
+        """Whether the address of a runtime that does not exist any longer shows that it was the caller's, and no
+        runtime of this name was assigned to somebody else."""
+        if ref.name is None or suffix_in(ref.name) != suffix_of(principal.owner):
+            return False
+        named = f"{b64url(ref.name)}{SEPARATOR}"
+        return not any(named in known and owner != principal.owner for known, owner in self._assigned.items())
 
     def sees(self, principal: Principal, runtime: Runtime) -> bool:
         """Whether a caller may see a runtime, as its provider names it."""

@@ -4,12 +4,13 @@ provider that it may not use. The expected outcomes are the rows from which the 
 import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
 from gateway.access_table import AccessRow, Reach, access_table
+from gateway.api.openapi import ROUTES
 from gateway.api.site import PROBE_ROUTES
 from gateway.app import plugins
 from gateway.domain.access import Permission
@@ -196,6 +197,16 @@ async def test_no_scope_reaches_more_than_the_table_says(gateway: Gateway) -> No
     assert matrix.wrong == [], "\n".join(matrix.wrong)
     assert matrix.calls > 8 * len(ROWS)
     assert await snapshot(gateway, theirs) == before
+
+
+def test_new_route_without_a_rule_or_a_body_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    thing = Thing("durable", "durable-demo", "id", "native", "name", "intent")
+    with pytest.raises(LookupError, match="POST /v1/new"):
+        body_of(AccessRow("POST", "/v1/new", None, Reach.NONE, Reach.NONE), thing)
+    new = replace(ROUTES[0], path="/v1/new")
+    monkeypatch.setattr("gateway.access_table.ROUTES", (*ROUTES, new))
+    with pytest.raises(LookupError, match="POST /v1/new"):
+        list(access_table(plugins()))
 
 
 async def test_call_without_a_key_is_refused_on_every_surface(gateway: Gateway) -> None:

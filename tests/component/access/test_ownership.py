@@ -171,6 +171,18 @@ async def test_assigned_runtime_belongs_to_its_new_owner_alone(gateway: Gateway)
     assert (await gateway.call("PUT", f"/v1/runtimes/{theirs['id']}/owner", {})).status == 422
 
 
+async def test_ids_with_the_name_of_a_runtime_that_was_assigned_to_another_are_absent(gateway: Gateway) -> None:
+    """Without an assignment, the runtime of such an id was replaced by another one of its name."""
+    mine = await made(gateway, SHOP, "bctrl", "agent")
+    absent = mine["id"][:-1] + ("0" if mine["id"][-1] != "0" else "1")
+    assert (await call(gateway, SHOP, "GET", f"/v1/runtimes/{absent}")).status == 410
+    assigned = await gateway.call("PUT", f"/v1/runtimes/{mine['id']}/owner", {"owner": "bank"})
+    assert assigned.status == 200
+    answers = [await call(gateway, SHOP, "GET", f"/v1/runtimes/{one}") for one in (mine["id"], absent)]
+    assert [answer.status for answer in answers] == [404, 404]
+    assert _told(answers[0]) == _told(answers[1])
+
+
 async def test_list_can_be_filtered_by_owner(gateway: Gateway) -> None:
     mine = await made(gateway, SHOP, "durable", "agent")
     theirs = await made(gateway, BANK, "bctrl", "agent")
