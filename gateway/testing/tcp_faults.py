@@ -6,7 +6,6 @@ import socket
 import struct
 from collections.abc import Callable
 from enum import Enum
-from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
 
@@ -69,9 +68,7 @@ class TcpFaultProxy:
         self._listen()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._close_listener()
         await self.cut()
         if self._reserved is not None:

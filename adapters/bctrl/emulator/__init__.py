@@ -33,29 +33,19 @@ PERSONALITIES: Final[Mapping[str, tuple[str, ...]]] = {
     "stopped_alias": ("reusable", "taken"),
 }
 
-_CODES: Final[Mapping[int, str]] = {
-    400: "request.invalid",
-    401: "auth.invalid",
-    402: "billing.insufficient_credits",
-    403: "auth.forbidden",
-    404: "route.not_found",
-    409: "runtime.name_conflict",
-    429: "rate_limit.exceeded",
-    502: "upstream.unavailable",
-    503: "upstream.unavailable",
-    504: "upstream.unavailable",
+_CODES: Final[Mapping[int, tuple[str, str]]] = {
+    400: ("request.invalid", "invalid_input"),
+    401: ("auth.invalid", "unauthorized"),
+    402: ("billing.insufficient_credits", "capability_denied"),
+    403: ("auth.forbidden", "capability_denied"),
+    404: ("route.not_found", "not_found"),
+    409: ("runtime.name_conflict", "conflict"),
+    429: ("rate_limit.exceeded", "rate_limited"),
+    502: ("upstream.unavailable", "upstream"),
+    503: ("upstream.unavailable", "upstream"),
+    504: ("upstream.unavailable", "upstream"),
 }
-_REASONS: Final[Mapping[int, str]] = {
-    401: "unauthorized",
-    402: "capability_denied",
-    403: "capability_denied",
-    404: "not_found",
-    409: "conflict",
-    429: "rate_limited",
-    502: "upstream",
-    503: "upstream",
-    504: "upstream",
-}
+"""The code and the reason of each status."""
 
 
 @dataclass(slots=True)
@@ -137,12 +127,11 @@ class BctrlEmulator(Emulator):
         return "account"
 
     def failure(self, status: int, detail: str, code: str | None = None) -> Answer:
-        default = "internal.error" if status >= 500 else "request.invalid"
-        reason = "server" if status >= 500 else "invalid_input"
+        default, reason = _CODES.get(status, ("internal.error", "server") if status >= 500 else _CODES[400])
         body = {
             "error": detail,
-            "code": code or _CODES.get(status, default),
-            "reasonClass": _REASONS.get(status, reason),
+            "code": code or default,
+            "reasonClass": reason,
             "requestId": f"req_{secrets.token_hex(8)}",
         }
         return Answer(status, body, {"x-request-id": body["requestId"]})
