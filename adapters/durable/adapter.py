@@ -162,21 +162,21 @@ class DurableAdapter(
 
     async def get_config(self, ref: RuntimeRef, call: Call) -> ConfigDocument:
         response = await self._send(Operation.GET_CONFIG, "GET", ref, call, "config")
-        return mapping.config_document(
-            self.calls.decoded(Operation.GET_CONFIG, response, wire.config_body.decode),
+        return mapping.converted(
+            self.calls.decoded(Operation.GET_CONFIG, response, wire.config_body.decode), ConfigDocument
         )
 
     async def replace_config(self, ref: RuntimeRef, config: RuntimeConfig, call: Call) -> ConfigDocument:
         body = mapping.encode({"config": config.document}, "#/config")
         response = await self._send(Operation.REPLACE_CONFIG, "PUT", ref, call, "config", body=body)
-        return mapping.config_document(
-            self.calls.decoded(Operation.REPLACE_CONFIG, response, wire.config_body.decode),
+        return mapping.converted(
+            self.calls.decoded(Operation.REPLACE_CONFIG, response, wire.config_body.decode), ConfigDocument
         )
 
     async def list_capabilities(self, ref: RuntimeRef, call: Call) -> Sequence[CapabilityBinding]:
         response = await self._send(Operation.LIST_CAPABILITIES, "GET", ref, call, "capabilities")
         body = self.calls.decoded(Operation.LIST_CAPABILITIES, response, wire.bindings_body.decode)
-        return [mapping.capability_binding(item) for item in body.items or ()]
+        return [mapping.converted(item, CapabilityBinding) for item in body.items or ()]
 
     async def install_capability(self, ref: RuntimeRef, request: InstallCapability, call: Call) -> CapabilityBinding:
         body = mapping.capability_body(request)
@@ -196,9 +196,8 @@ class DurableAdapter(
     async def resolved_capabilities(self, ref: RuntimeRef, call: Call) -> ResolvedCapabilities:
         operation = Operation.RESOLVE_CAPABILITIES
         response = await self._send(operation, "GET", ref, call, "capabilities", "resolved")
-        return mapping.resolved_capabilities(
-            self.calls.decoded(operation, response, wire.resolved_list_body.decode),
-        )
+        body = self.calls.decoded(operation, response, wire.resolved_list_body.decode)
+        return mapping.converted(body, ResolvedCapabilities)
 
     async def _send(
         self,
@@ -258,6 +257,6 @@ def _durable(request: CreateRequest) -> CreateDurable:
 def _binding(response: UpstreamResponse) -> CapabilityBinding | None:
     """The binding in a response whose format is not documented; None when it holds no binding."""
     try:
-        return mapping.capability_binding(wire.binding_body.decode(response.body))
+        return mapping.converted(wire.binding_body.decode(response.body), CapabilityBinding)
     except (ValueError, RecursionError):
         return None

@@ -2,39 +2,23 @@
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from adapters.durable.wire import (
-    BindingBody,
-    ConfigBody,
-    CreateRuntimeBody,
-    InstanceBody,
-    Number,
-    ResolvedListBody,
-    RuntimeBody,
-    StartBody,
-)
+from adapters.durable.wire import CreateRuntimeBody, InstanceBody, Number, RuntimeBody, StartBody
 from gateway.domain.errors import ValidationFailed
 from gateway.domain.features import CreateFeature
 from gateway.domain.ids import SEPARATOR, b64url, format_runtime_id
 from gateway.domain.lifecycle import actions
 from gateway.domain.requests import CreateDurable, InstallCapability, StartRequest, UpdateCapability
-from gateway.domain.runtime import (
-    CapabilityBinding,
-    ConfigDocument,
-    Cost,
-    DurablePart,
-    Instance,
-    Project,
-    ResolvedCapabilities,
-    Runtime,
-)
+from gateway.domain.runtime import Cost, DurablePart, Instance, Model, Project, Runtime
 from gateway.domain.values import State
 from gateway.ports.redaction import without_secrets
+
+ModelT = TypeVar("ModelT", bound=Model)
 
 STATES: Final[Mapping[str, State]] = {
     "idle": State.IDLE,
@@ -238,16 +222,7 @@ def _unknown(raw: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
     return shown
 
 
-def config_document(body: ConfigBody) -> ConfigDocument:
-    """The config document. Members that the response lacks stay None."""
-    return msgspec.convert(body, ConfigDocument, from_attributes=True)
-
-
-def capability_binding(body: BindingBody) -> CapabilityBinding:
-    """A capability binding; its name is the provider's ``capability_name``."""
-    return msgspec.convert(body, CapabilityBinding, from_attributes=True)
-
-
-def resolved_capabilities(body: ResolvedListBody) -> ResolvedCapabilities:
-    """The resolved capabilities, in the provider's order."""
-    return msgspec.convert(body, ResolvedCapabilities, from_attributes=True)
+def converted(body: msgspec.Struct, model: type[ModelT]) -> ModelT:
+    """A config document, a capability binding, or the resolved capabilities in the provider's order: the members of a
+    response as the domain's. Those that the response lacks stay None."""
+    return msgspec.convert(body, model, from_attributes=True)

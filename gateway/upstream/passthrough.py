@@ -96,7 +96,7 @@ class PassThrough:
         if self._origin is None:
             if self._closed:
                 raise TransportFailure("closed", Phase.QUEUED)
-            self._origin = Origin.of(self._settings, limit=self.limits.max_in_flight)
+            self._origin = Origin(self._settings, limit=self.limits.max_in_flight)
         return self._origin
 
     def _finished(self, ctx: RequestContext, began: float) -> Callable[[Exchange, str], None]:

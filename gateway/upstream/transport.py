@@ -102,7 +102,7 @@ class HttpTransport(Transport):
         if self._origin is None:
             if self._closed:
                 raise TransportFailure("closed", Phase.QUEUED)
-            self._origin = Origin.of(self._settings, limit=self._settings.policies.connections)
+            self._origin = Origin(self._settings, limit=self._settings.policies.connections)
         return self._origin
 
     async def close(self) -> None:

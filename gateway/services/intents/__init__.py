@@ -1,6 +1,6 @@
 """Creates as use cases: one runtime per create, whatever fails, and no runtime that is not known (docs/creates.md)."""
 
-from gateway.services.intents.context import CreateCommand, CreateContext, IntentObserver, NullObserver
+from gateway.services.intents.context import CreateCommand, CreateContext
 from gateway.services.intents.payloads import PayloadSealer, document_of
 from gateway.services.intents.reconciler import Reconciler
 from gateway.services.intents.resume import CreateResult
@@ -11,9 +11,7 @@ __all__ = [
     "CreateCommand",
     "CreateContext",
     "CreateResult",
-    "IntentObserver",
     "IntentService",
-    "NullObserver",
     "PayloadSealer",
     "Reconciler",
     "TargetResolver",

@@ -79,7 +79,7 @@ class Ours:
     def __init__(self, url: str) -> None:
         settings = ProviderSettings.model_validate({"name": "p", "api": "test", "base_url": url, "token": "t"})
         self._transport = HttpTransport(settings)
-        self._origin = Origin.of(settings, limit=100)
+        self._origin = Origin(settings, limit=100)
 
     async def read(self, sent: Generated) -> Result:
         caller = str(sent.number) if sent.closes else ""  # its connection serves no other request
