@@ -32,7 +32,7 @@ from tests.component.fleets import Fleet
 from tests.component.whole_gateway import Response
 
 AT_ONCE: Final = 12
-ROWS: Final = [row for row in access_table(plugins()) if row.path != "/native/{provider}/{path}"]
+ROWS: Final = [row for row in access_table(plugins()) if not row.path.startswith("/native/")]
 _RETURNS_CONNECTIONS: Final = ("/connections", "/start", "/connections/revoke")
 _FAULTS: Final[tuple[dict[str, Any], ...]] = (
     *({"fault": "status", "status": status} for status in (400, 401, 402, 403, 404, 409, 422, 429, 500, 503)),
@@ -96,6 +96,18 @@ class Calls:
             upstream.fault(**rule, **echo)
         await self.everywhere()
         for upstream in self._gateway.upstreams.values():
+            upstream.emulator.faults.end_all()
+
+    async def native(self) -> None:
+        """Use the providers' own APIs. Their answers are passed on as they are, also with what they repeat."""
+        for api, upstream in self._gateway.upstreams.items():
+            for fails in (False, True):
+                if fails:
+                    upstream.fault(fault="status", status=400, detail=f"not {upstream.token}, {PROXY_PASSWORD}")
+                for path in ("api/v1/user", "v1/browsers", "v1/none"):
+                    whole = f"/native/{upstream.name}/{path}?api_key={QUERY_KEY}"
+                    answer = await self._gateway.call("GET", whole, None, Cookie=f"token={ENV_VALUE}")
+                    self._search.text(json.dumps(dict(answer.headers)), f"{api} /native")
             upstream.emulator.faults.end_all()
 
     async def creates_while_failing(self, rule: dict[str, Any]) -> None:
@@ -175,6 +187,7 @@ async def test_no_secret_is_in_an_answer_a_log_a_metric_a_page_the_store_or_the_
         await calls.everywhere(body=INVALID)
         await calls.everywhere(body=[ENV_VALUE, PROXY_PASSWORD])
         await calls.everywhere(Authorization=f"Bearer {MAKER}")
+        await calls.native()
         for rule in _FAULTS:
             await calls.while_failing(rule)
             await calls.creates_while_failing(rule)
