@@ -44,8 +44,7 @@ class HttpTransport(Transport):
         outcome = "cancelled"
         try:
             limit = call.deadline - began
-            with self._deadlines.within(limit):
-                response = await self._exchange(request, call, progress, limit)
+            response = await self._response(request, call, progress, limit)
         except FAILURES as exc:
             outcome = reason_of(exc)
             raise TransportFailure(
@@ -59,6 +58,23 @@ class HttpTransport(Transport):
             seconds = self._clock.monotonic() - began
             call.attempts.append(Attempt(self._settings.name, request.operation, outcome, seconds, progress.phase))
 
+    async def _response(
+        self, request: UpstreamRequest, call: Call, progress: Progress, limit: float
+    ) -> UpstreamResponse:
+        """The response, if all of it arrived before the event loop came to the deadline.
+
+        A process that was not scheduled for a while finds the response and the passed deadline in the same turn of the
+        event loop. The response counts then: its status without its body would count as proof that a create made
+        something, even where the body shows that it answers another request."""
+        try:
+            with self._deadlines.within(limit):
+                return await self._exchange(request, call, progress, limit)
+        except TimeoutError:
+            response = progress.response
+            if response is None or not response.is_whole:
+                raise
+            return UpstreamResponse(response.status, response.headers, response.whole())
+
     async def _exchange(
         self, request: UpstreamRequest, call: Call, progress: Progress, limit: float
     ) -> UpstreamResponse:
@@ -66,7 +82,7 @@ class HttpTransport(Transport):
         head = self._head(request, call, origin)
         connection = await origin.pool.acquire(progress)
         try:
-            response = connection.start(request.method)
+            progress.response = response = connection.start(request.method)
             connection.write(head if request.body is None else head + request.body)
             silence = self._settings.read_timeout
             try:
@@ -77,7 +93,7 @@ class HttpTransport(Transport):
                         body = await response.read_whole(self._settings.max_response_bytes)
             finally:
                 if response.status:
-                    progress.phase, progress.status = Phase.ANSWERED, response.status
+                    progress.phase = Phase.ANSWERED
             return UpstreamResponse(response.status, response.headers, body)
         finally:
             origin.pool.release(connection)

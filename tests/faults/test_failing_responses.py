@@ -7,6 +7,7 @@ import pytest
 
 from gateway.domain.intents import IntentState
 from gateway.ports.intent_query import IntentQuery
+from tests.component.upstream.late_responses import deadlines_end_with
 from tests.faults.callers import post
 from tests.faults.conftest import StoreLocation
 from tests.faults.eventually import eventually
@@ -134,3 +135,28 @@ async def test_refused_replay_leaves_the_create_unknown(
         response = await w.made(upstream, name, "k")
         assert response.status == 201
         assert [made.id for made in upstream.live()] == [response.json["provider_id"]]
+
+
+@pytest.mark.parametrize("api", ["bctrl", "bctrl_browsers"])
+async def test_complete_response_of_another_create_proves_nothing_even_if_the_deadline_ends_with_it(
+    api: str, sqlite_location: StoreLocation, tmp_path: Path
+) -> None:
+    """The gateway was not scheduled for a while, and finds a response and a passed deadline. Nothing was made, so the
+    create must be absent after the wait-out, not parked. See docs/fault-cases.md#fault-0."""
+    async with (
+        world(tmp_path, sqlite_location, setups=[Setup(api, "one", {})]) as w,
+        w.gateway(creates={"wait_out": 1}),
+    ):
+        upstream, name = w.providers["one"], unique_name()
+        upstream.fault("other_answer", times=1)
+        other = await w.made(upstream, unique_name(), "another")
+        assert upstream.fired("other_answer") == 0
+        with deadlines_end_with(lambda _: upstream.fired("other_answer") > 0) as late:
+            first = await w.create(upstream, name, "k")
+        assert late[0].status == (200 if api == "bctrl" else 201)
+        assert (first.status, first.code, first.json["retryable"]) == (504, "outcome_unknown", "same_request")
+        assert [attempt.made for attempt in (await w.intent("k")).attempts] == [None]
+        await w.becomes("k", IntentState.ABSENT)
+        response = await w.made(upstream, name, "k")
+        assert response.json["provider_id"] != other.json["provider_id"]
+        assert [made.id for made in upstream.live(name)] == [response.json["provider_id"]]

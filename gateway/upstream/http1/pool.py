@@ -14,6 +14,7 @@ from yarl import URL
 from gateway.ports.transport import Phase, TransportFailure
 from gateway.upstream.http1.connection import Http1Connection
 from gateway.upstream.http1.heads import HeadLimits
+from gateway.upstream.http1.response import IncomingResponse
 
 IDLE_SECONDS: Final = 15.0
 """How long an idle connection is kept where the provider does not say."""
@@ -30,11 +31,17 @@ Connector = Callable[[Callable[[], Http1Connection]], Awaitable[Http1Connection]
 
 @dataclass(slots=True)
 class Progress:
-    """How far one request got. ``caller`` is the principal on whose behalf it is sent, empty for the gateway itself."""
+    """How far one request got. ``caller`` is the principal on whose behalf it is sent, empty for the gateway itself.
+    ``response`` is what arrives, from the moment the request is written."""
 
     phase: Phase = Phase.QUEUED
-    status: int | None = None
+    response: IncomingResponse | None = None
     caller: str = ""
+
+    @property
+    def status(self) -> int | None:
+        """The status of the response; None before its head has arrived."""
+        return (self.response.status or None) if self.response is not None else None
 
 
 class DirectConnector:

@@ -60,6 +60,11 @@ class IncomingResponse:
         """Whether it is complete or has failed."""
         return self.complete or self._error is not None
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is complete and has not failed."""
+        return self.complete and self._error is None
+
     # ---- written by the connection
 
     def feed_head(self, status: int, reason: str, headers: CIMultiDict[str]) -> None:
@@ -116,10 +121,14 @@ class IncomingResponse:
             await self._wait()
         if self._error is not None:
             raise self._error
+        return self.whole()
+
+    def whole(self) -> bytes:
+        """The body that :meth:`read_whole` was called for, when it is complete. Raises :class:`Fault` as that does."""
         pieces = self._pieces
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         coding = self.headers.get("Content-Encoding")
-        return body if coding is None or not body else _decoded(body, coding.strip().lower(), most)
+        return body if coding is None or not body else _decoded(body, coding.strip().lower(), self._most)
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body as it arrives, not decoded. Raises what :meth:`fail` was given, after what had arrived."""

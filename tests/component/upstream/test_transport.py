@@ -21,7 +21,7 @@ from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Call, Phase, Transport
 from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
-from gateway.testing.scripted_server import DROP, HANG, ScriptedServer, reply
+from gateway.testing.scripted_server import DROP, HANG, Reply, ScriptedServer, chunked, gzipped, reply
 from gateway.testing.servers import running
 from gateway.testing.tcp_faults import Mode, TcpFaultProxy
 from gateway.testing.transport_contract import TransportContract
@@ -29,6 +29,7 @@ from gateway.testing.transport_subject import call, failure_of, request
 from gateway.upstream.http1 import pool
 from gateway.upstream.observed import ObservedTransport
 from gateway.upstream.transport import HttpTransport
+from tests.component.upstream.late_responses import deadlines_end_with
 
 
 class TestHttpTransport(TransportContract):
@@ -246,3 +247,31 @@ async def test_bodies_and_credentials_are_never_logged() -> None:
 async def test_a_very_late_deadline_works() -> None:
     async with ScriptedServer() as server, _transport(server.url) as transport:
         assert (await transport.send(request(), Call(deadline=float("inf")))).status == 200
+
+
+@pytest.mark.parametrize("answer", [reply({"a": 1}, status=201), chunked(b'{"a":', b" 1}"), gzipped(b'{"a": 1}')])
+async def test_a_response_that_is_complete_when_its_deadline_ends_is_returned(answer: Reply) -> None:
+    async with ScriptedServer([answer]) as server, _transport(server.url) as transport:
+        on = call()
+        with deadlines_end_with(lambda _: True) as late:
+            response = await transport.send(request("POST", body=b"{}"), on)
+        assert len(late) == 1
+        assert (response.status, response.body) == (late[0].status, b'{"a": 1}')
+        assert response.headers["Content-Type"] == late[0].headers["Content-Type"]
+        assert [(attempt.outcome, attempt.phase) for attempt in on.attempts] == [(str(response.status), Phase.ANSWERED)]
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+        assert (await transport.send(request(), call())).status == 200
+    assert server.connections == 1
+
+
+async def test_a_response_that_failed_before_its_deadline_ends_is_not_returned() -> None:
+    async with (
+        ScriptedServer([reply("x" * 2000)]) as server,
+        _transport(server.url, max_response_bytes=1024) as transport,
+    ):
+        with deadlines_end_with(lambda _: True) as late:
+            failure = await failure_of(transport, request("POST", body=b"{}"), call())
+    assert len(late) == 1
+    assert (failure.reason, failure.phase, failure.status) == ("timeout", Phase.ANSWERED, 200)
