@@ -77,9 +77,10 @@ class Settling:
             return
         looks: tuple[Look, ...] | None = None
         if conclusion.verdict is Verdict.FIND_BY_NAME and resolved is not None:
-            looked, own, now = await look_up_own(context, resolved, intent, sent, ctx)
+            # (``now`` remains the time before the look-up: it may not show what was made while it was answered.)
+            looked, own, ended = await look_up_own(context, resolved, intent, sent, ctx)
             if is_unknown:
-                looks = (*intent.looks, looked.as_look(now))[-_KEPT_LOOKS:]
+                looks = (*intent.looks, looked.as_look(ended))[-_KEPT_LOOKS:]
             findings = replace(
                 findings,
                 matches=looked.matches(own),

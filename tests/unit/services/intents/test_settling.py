@@ -1,12 +1,16 @@
 """How the reconciler settles creates that no caller waits for."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from gateway.domain import errors
 from gateway.domain.conclusions import GIVE_UP, REPLAY_AGE
 from gateway.domain.errors import OutcomeUnknown, StoreUnavailable
 from gateway.domain.intents import IntentState
+from gateway.domain.runtime import Runtime
 from gateway.domain.values import State
+from gateway.ports.transport import Call
 from tests.unit.services.intents.creates import AdapterType, lost_create, until_settled
 from tests.unit.services.intents.scene import (
     LOST,
@@ -77,6 +81,33 @@ async def test_one_look_up_is_not_sufficient_however_late_it_is() -> None:
     await scene.settle()
     assert scene.intent.state is IntentState.ABSENT
     assert call_count(adapter, "find") == looks + 2
+
+
+@pytest.mark.parametrize("failure", [LOST, GARBAGE])
+async def test_look_up_that_began_before_the_end_of_the_wait_out_is_not_the_last_one(failure: Exception) -> None:
+    """What it shows may be older than what the provider made until then."""
+
+    class Slow(Plain):
+        seconds = 0.0
+
+        async def find(self, scope: str, name: str, call: Call) -> Sequence[Runtime]:
+            found = await super().find(scope, name, call)
+            if self.seconds:
+                scene.clock.time += self.seconds
+            return found
+
+    adapter = Slow()
+    scene = await lost_create(adapter, made=False, failure=failure)
+    await scene.settle(after=2.0)
+    adapter.seconds = 3.0
+    await scene.settle(after=WAIT_OUT - 3.0)
+    (attempt,) = scene.intent.attempts
+    assert attempt.last_send is not None
+    assert scene.intent.looks[-1].at > attempt.last_send + WAIT_OUT
+    assert scene.intent.state is IntentState.UNKNOWN
+    made = adapter.put("box", State.RUNNING)
+    await scene.settle(after=2.0)
+    assert (scene.intent.state, scene.intent.runtime_id) == (IntentState.DONE, made.provider_id)
 
 
 async def test_failed_look_up_proves_nothing() -> None:
