@@ -104,6 +104,14 @@ class GatewayRequestHandler(RequestHandler):
         if self._wire is None and self._raw is not None:
             self._raw.abort()  # in its handshake
 
+    def close(self) -> None:
+        """Close the connection when its requests are answered, at once if there are none. (aiohttp leaves an idle one
+        open, and ignores what arrives on it.)"""
+        is_idle = self._current_request is None and not self._messages
+        super().close()
+        if is_idle:
+            self.force_close()
+
     async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 (aiohttp calls it so)
         await super().shutdown(timeout)
         if self._wire is not None:
