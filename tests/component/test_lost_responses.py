@@ -19,7 +19,7 @@ LOSSES: Final[dict[str, dict[str, Any]]] = {
 }
 """How a response is lost after the change took effect."""
 
-SHORT: Final = {"deadlines": dict.fromkeys(("start", "pause", "resume", "reset", "stop", "replace_config"), 0.5)}
+SHORT: Final = {"deadlines": dict.fromkeys(("start", "pause", "resume", "reset", "stop", "replace_config"), 2.0)}
 
 
 @pytest.fixture

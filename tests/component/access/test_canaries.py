@@ -157,7 +157,10 @@ async def things_with_secrets(gateway: Served, search: Search) -> dict[str, Thin
         )
         assert made.status == 201, made.text
         search.text(whole_text(made), f"a create at {api}")
-        things[api] = await make_principal(gateway.gateway, await make(gateway.gateway, MAKER, api))
+        thing = things[api] = await make_principal(gateway.gateway, await make(gateway.gateway, MAKER, api))
+        key = await gateway.gateway.call("POST", "/v1/keys", {"principal": thing.principal})
+        assert key.status == 201, key.text
+        search.made.add(key.json["key"])
     return things
 
 
