@@ -16,7 +16,7 @@ from gateway.ports.context import RequestContext
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """One way in which a call succeeds. ``model`` None: no body, or a body that is not a JSON model."""
+    """One kind of success of a call. ``model`` None: no body, or a body that is not a JSON model."""
 
     description: str
     model: type | None = None

@@ -22,7 +22,7 @@ _DISABLED: Final = "The principal of this key is disabled."
 
 
 class WrongKey(Exception):
-    """The key is none that the gateway knows."""
+    """The gateway does not know the key."""
 
 
 class Directory:
@@ -33,7 +33,7 @@ class Directory:
     """
 
     def __init__(self, clock: Clock, owners: Owners | None = None) -> None:
-        """``owners`` is told the assignments, and the owners of limited principals."""
+        """``owners`` receives the assignments, and the owners of limited principals."""
         self._clock = clock
         self._owners = owners or Owners()
         self.declared_keys: Mapping[bytes, Principal] = {}
