@@ -1,1 +1,1 @@
-"""Fault tools, the emulator kit and the contract suites. They are shipped so that authors of adapters use the same."""
+"""The contract suite of adapters, the emulator kit and its faults, shipped for the authors of adapters."""

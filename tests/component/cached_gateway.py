@@ -8,8 +8,8 @@ from typing import Any
 from gateway.app import plugins
 from gateway.ports.clock import SystemClock
 from gateway.settings import CacheSettings
-from gateway.testing.tcp_faults import Mode
 from tests.component.whole_gateway import Gateway, Response, Upstream, whole_gateway
+from tests.tcp_faults import Mode
 
 TTL = 30.0  # seconds; far longer than a test takes
 STALE = 600.0

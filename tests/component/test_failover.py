@@ -4,8 +4,8 @@ from typing import Any, Final
 
 import pytest
 
-from gateway.testing.tcp_faults import Mode
 from tests.component.whole_gateway import APIS, Gateway, Upstream, whole_gateway
+from tests.tcp_faults import Mode
 
 SHORT: Final = {"deadlines": {"create": 0.5}, "policies": {"retry": {"tries": 1}}}
 

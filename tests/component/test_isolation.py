@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway.testing.tcp_faults import Mode
 from tests.component.whole_gateway import APIS, Gateway, Upstream, whole_gateway
+from tests.tcp_faults import Mode
 
 REST = 0.05  # seconds for which an open breaker stays open
 PATIENCE = 8.0

@@ -19,8 +19,8 @@ from gateway.demo import demo_settings
 from gateway.http import connection as gateway_connection
 from gateway.settings import CacheSettings
 from gateway.telemetry.logs import make_logger
-from gateway.testing.scripted_server import HANG, ScriptedServer
 from tests.component.api.conftest import reset
+from tests.scripted_server import HANG, ScriptedServer
 
 KEY = "a-key-of-a-shop-1234"
 RUNTIME = "/v1/runtimes/p0.00000000-0000-0000-0000-000000000001"

@@ -8,10 +8,10 @@ import json
 
 import pytest
 
-from gateway.testing.scripted_server import Reply, ScriptedServer
 from tests.component.test_deep_answers import ONE, ROWS
 from tests.component.test_unreadable_rows import APIS, DIALECT, MEMBER
 from tests.component.whole_gateway import whole_gateway
+from tests.scripted_server import Reply, ScriptedServer
 
 ENOUGH = 200  # replies
 

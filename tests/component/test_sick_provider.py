@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from gateway.testing.tcp_faults import Mode
 from tests.component.whole_gateway import APIS, Gateway, Response, Upstream, whole_gateway
+from tests.tcp_faults import Mode
 
 DEADLINE = 0.2  # the deadline of a list, in seconds
 PATIENCE = 8.0  # seconds; far more than that, and less than the default deadline of 10 s

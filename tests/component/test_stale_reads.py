@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.testing.tcp_faults import Mode
 from tests.component.cached_gateway import (
     BOB,
     STALE,
@@ -15,6 +14,7 @@ from tests.component.cached_gateway import (
     call_natively,
     get_and_list_paths,
 )
+from tests.tcp_faults import Mode
 
 
 @pytest.fixture

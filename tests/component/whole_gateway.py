@@ -22,7 +22,7 @@ from gateway.telemetry.logs import make_logger
 from gateway.testing.emulator import EMULATOR, Emulator
 from gateway.testing.faults import parse_rules
 from gateway.testing.servers import running
-from gateway.testing.tcp_faults import TcpFaultProxy
+from tests.tcp_faults import TcpFaultProxy
 
 KEY: Final = "a-key-of-a-shop-1234"
 NO_CACHE: Final = CacheSettings(enabled=False)

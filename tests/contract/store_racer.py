@@ -14,7 +14,7 @@ from gateway.ports.store import Inserted, Updated, Version
 from gateway.storage.postgres import PostgresStore
 from gateway.storage.sql_store import SqlStore
 from gateway.storage.sqlite import SqliteStore
-from gateway.testing.store_subject import HERE, LEASE, THERE, create
+from tests.contract.store.subject import HERE, LEASE, THERE, create
 
 
 class Racer:

@@ -15,7 +15,7 @@ from gateway.ports.store import Store
 from gateway.storage.postgres import PostgresStore
 from gateway.storage.sql_store import SqlStore
 from gateway.storage.sqlite import SqliteStore
-from gateway.testing.store_subject import StoreSubject
+from tests.contract.store.subject import StoreSubject
 from tests.memory_store import MemoryDatabase, MemoryStore
 from tests.postgres_cluster import PostgresCluster
 

@@ -13,7 +13,7 @@ from gateway.storage.migrations import Migration, SchemaStatus
 from gateway.storage.postgres import PostgresStore
 from gateway.storage.sql_store import SqlStore
 from gateway.storage.sqlite import SqliteStore
-from gateway.testing.store_subject import LEASE, begun, create
+from tests.contract.store.subject import LEASE, begun, create
 from tests.contract.store_subjects import database
 
 KNOWN = migrations.migrations()

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from gateway.domain.errors import StoreUnavailable
 from gateway.storage.postgres import PostgresStore
 from gateway.storage.sql import Statement, Steps
-from gateway.testing.store_subject import LEASE, begun, create
+from tests.contract.store.subject import LEASE, begun, create
 from tests.contract.store_subjects import PostgresSubject, connected, database, postgres_stores
 from tests.postgres_cluster import PostgresCluster
 

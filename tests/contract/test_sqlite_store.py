@@ -17,7 +17,7 @@ from gateway.ports.intent_query import IntentQuery
 from gateway.ports.store import Inserted
 from gateway.storage.sql import RetryTransaction, Rollback, Statement, Steps
 from gateway.storage.sqlite import SqliteStore
-from gateway.testing.store_subject import LEASE, begun, create
+from tests.contract.store.subject import LEASE, begun, create
 
 SOON = 0.2  # seconds; the timeout of calls that must time out
 

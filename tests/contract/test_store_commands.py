@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from gateway.cli import cli
 from gateway.domain.intents import IntentState
 from gateway.storage.postgres import PostgresStore
-from gateway.testing.store_subject import LEASE, begun, bring, create
+from tests.contract.store.subject import LEASE, begun, bring, create
 from tests.contract.store_subjects import database
 from tests.postgres_cluster import PostgresCluster
 

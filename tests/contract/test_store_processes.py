@@ -17,7 +17,7 @@ import pytest
 from gateway.domain.intents import IntentState
 from gateway.ports.intent_query import IntentQuery
 from gateway.storage.sql_store import SqlStore
-from gateway.testing.store_subject import LEASE, begun, create
+from tests.contract.store.subject import LEASE, begun, create
 from tests.contract.store_racer import store_at
 from tests.contract.store_subjects import database
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.testing.store_contract import StoreContract
-from gateway.testing.store_subject import StoreSubject
+from tests.contract.store.contract import StoreContract
+from tests.contract.store.subject import StoreSubject
 from tests.contract.store_subjects import memory_stores, postgres_stores, sqlite_stores
 
 

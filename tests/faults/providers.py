@@ -18,7 +18,7 @@ from gateway.testing.emulator import EMULATOR, Emulator
 from gateway.testing.exchange import Made
 from gateway.testing.faults import parse_rules
 from gateway.testing.servers import running
-from gateway.testing.tcp_faults import TcpFaultProxy
+from tests.tcp_faults import TcpFaultProxy
 
 KINDS: Final = {"durable": "durable", "bctrl": "browser", "bctrl_browsers": "browser"}
 APIS: Final = tuple(KINDS)

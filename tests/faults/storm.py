@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from gateway.testing.tcp_faults import Mode
 from tests.faults.callers import Create
 from tests.faults.providers import KINDS, Upstream, body
 from tests.faults.replicas import DEADLINE, QUICK
+from tests.tcp_faults import Mode
 
 REFUSED: Final = 0.10
 """The share of creates during which the provider refuses connections."""

@@ -11,13 +11,13 @@ from adapters.durable.adapter import DurableAdapter
 from gateway.domain.intents import IntentState
 from gateway.domain.requests import CreateRequest
 from gateway.ports.provider import WireCreate
-from gateway.testing.tcp_faults import Mode
 from tests.faults.callers import Response, post, session
 from tests.faults.conftest import StoreLocation
 from tests.faults.eventually import eventually
 from tests.faults.providers import APIS, KINDS, Setup, body, upstreams
 from tests.faults.replicas import OTHER_KEY, encryption_key
 from tests.faults.world import World, unique_name, world
+from tests.tcp_faults import Mode
 
 SHORT = {"wait_out": 0.5}
 PATIENT = {"wait_out": 60}

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.intents import IntentState
-from gateway.testing.tcp_faults import Mode
 from tests.faults.callers import get
 from tests.faults.conftest import StoreLocation
 from tests.faults.eventually import eventually
 from tests.faults.providers import APIS
 from tests.faults.world import unique_name, world
+from tests.tcp_faults import Mode
 
 PATIENT = {"wait_out": 60}
 

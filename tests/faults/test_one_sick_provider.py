@@ -15,12 +15,12 @@ from typing import Any, Final
 import pytest
 
 from gateway.ports.clock import SystemClock
-from gateway.testing.tcp_faults import Mode
 from tests.faults.callers import Response
 from tests.faults.conftest import StoreLocation
 from tests.faults.eventually import eventually
 from tests.faults.providers import APIS, Upstream
 from tests.faults.world import Local, World, unique_name, world
+from tests.tcp_faults import Mode
 
 REST: Final = 60.0
 """Seconds for which an open breaker stays open. Only a test that advances the clock ends it."""

@@ -10,7 +10,7 @@ from gateway.domain.errors import StoreUnavailable
 from gateway.domain.intents import Actor, IntentState
 from gateway.ports.store import Version
 from gateway.storage.sql import Statement, Steps
-from gateway.testing.store_subject import LEASE, begun, create
+from tests.contract.store.subject import LEASE, begun, create
 from tests.memory_store import MemoryDatabase, MemoryStore
 
 

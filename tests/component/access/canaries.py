@@ -10,10 +10,10 @@ from typing import Any, Final, cast
 from urllib.parse import quote
 
 from gateway.app import plugins
-from gateway.testing.tcp_faults import TcpFaultProxy
 from tests.component import fleets
 from tests.component.processes import client
 from tests.component.whole_gateway import Gateway, Response, Upstream
+from tests.tcp_faults import TcpFaultProxy
 
 ADMIN, MAKER = "canary-key-of-the-admin", "canary-key-of-the-maker"
 PROXY_PASSWORD, ENV_VALUE = "canary-proxy-password", "canary-env-value"

@@ -9,9 +9,9 @@ from gateway.app import plugins
 from gateway.domain.ids import from_b64url
 from gateway.domain.intents import Actor, Intent, IntentState, namespace_of
 from gateway.ports.store import Changes, Decision, Store, Version
-from gateway.testing.store_subject import LEASE, begun, bring, create, moved
 from tests.component.stores import in_memory
 from tests.component.whole_gateway import Gateway, Response, whole_gateway
+from tests.contract.store.subject import LEASE, begun, bring, create, moved
 
 SHOP: Final = "key-of-a-shop-12345678"
 OTHER: Final = "key-of-another-1234567"

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from gateway.testing.servers import running
-from gateway.testing.tcp_faults import Mode, TcpFaultProxy
+from tests.tcp_faults import Mode, TcpFaultProxy
 
 
 @pytest.fixture

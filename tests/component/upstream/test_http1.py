@@ -7,10 +7,10 @@ import time
 import pytest
 
 from gateway.ports.provider_settings import ProviderSettings
-from gateway.testing.scripted_server import Reply, ScriptedServer, Then, reply
-from gateway.testing.transport_subject import call, failure_of, request
 from gateway.upstream.http1 import pool
 from gateway.upstream.transport import HttpTransport
+from tests.contract.transport.subject import call, failure_of, request
+from tests.scripted_server import Reply, ScriptedServer, Then, reply
 
 GZIP = [("Content-Encoding", "gzip")]
 

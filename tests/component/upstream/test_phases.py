@@ -17,11 +17,11 @@ import pytest
 
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Phase
-from gateway.testing.scripted_server import HANG, ScriptedServer, Then, reply
-from gateway.testing.transport_subject import call, failure_of, request
 from gateway.upstream.http1.pool import ConnectionPool, DirectConnector
 from gateway.upstream.http1.response import Fault, IncomingResponse
 from gateway.upstream.transport import HttpTransport
+from tests.contract.transport.subject import call, failure_of, request
+from tests.scripted_server import HANG, ScriptedServer, Then, reply
 
 _FAULTS = ("disconnected", "unreadable", "cut_short", "too_large", "headers_too_large", "timeout")
 

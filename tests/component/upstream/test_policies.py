@@ -12,10 +12,6 @@ from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Phase, Transport
 from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
-from gateway.testing.scripted_server import DROP, HANG, ScriptedServer, reply
-from gateway.testing.tcp_faults import Mode, TcpFaultProxy
-from gateway.testing.transport_contract import TransportContract
-from gateway.testing.transport_subject import call, failure_of, request
 from gateway.upstream.observed import ObservedTransport
 from gateway.upstream.policies import guarded
 from gateway.upstream.policies.breaker import Breaker
@@ -25,6 +21,10 @@ from gateway.upstream.policies.bulkhead_slots import SlotPool
 from gateway.upstream.policies.deadline import Deadline
 from gateway.upstream.policies.retry import Retry
 from gateway.upstream.transport import HttpTransport
+from tests.contract.transport.contract import TransportContract
+from tests.contract.transport.subject import call, failure_of, request
+from tests.scripted_server import DROP, HANG, ScriptedServer, reply
+from tests.tcp_faults import Mode, TcpFaultProxy
 
 CLOCK = SystemClock()
 

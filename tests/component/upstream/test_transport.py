@@ -21,15 +21,15 @@ from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Call, Phase, Transport
 from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
-from gateway.testing.scripted_server import DROP, HANG, Reply, ScriptedServer, chunked, gzipped, reply
 from gateway.testing.servers import running
-from gateway.testing.tcp_faults import Mode, TcpFaultProxy
-from gateway.testing.transport_contract import TransportContract
-from gateway.testing.transport_subject import call, failure_of, request
 from gateway.upstream.http1 import pool
 from gateway.upstream.observed import ObservedTransport
 from gateway.upstream.transport import HttpTransport
 from tests.component.upstream.late_responses import deadlines_end_with
+from tests.contract.transport.contract import TransportContract
+from tests.contract.transport.subject import call, failure_of, request
+from tests.scripted_server import DROP, HANG, Reply, ScriptedServer, chunked, gzipped, reply
+from tests.tcp_faults import Mode, TcpFaultProxy
 
 
 class TestHttpTransport(TransportContract):

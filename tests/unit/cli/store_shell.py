@@ -13,7 +13,7 @@ from gateway.domain.intents import Intent, IntentState, namespace_of
 from gateway.ports.store import Store
 from gateway.storage.migrations import migrations
 from gateway.storage.sqlite import SqliteStore
-from gateway.testing.store_subject import LEASE, begun, bring, create
+from tests.contract.store.subject import LEASE, begun, bring, create
 
 SETTINGS = """\
 version: 1

@@ -14,7 +14,7 @@ from gateway.domain.intents import Actor, Intent, IntentAttempt, IntentState, Lo
 from gateway.ports.store import Changes, Store, Version
 from gateway.storage.opening import store_of
 from gateway.storage.sqlite import SqliteStore
-from gateway.testing.store_subject import LEASE, begun, create, moved
+from tests.contract.store.subject import LEASE, begun, create, moved
 
 from .store_shell import HERE, RUNTIME, Shell
 

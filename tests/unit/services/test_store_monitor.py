@@ -9,7 +9,7 @@ from gateway.domain.errors import StoreUnavailable
 from gateway.domain.intents import IntentState
 from gateway.ports.store import Counts, Decision, DecisionRecord, Version
 from gateway.services.store_monitor import StoreMonitor
-from gateway.testing.store_subject import LEASE, begun, bring, create
+from tests.contract.store.subject import LEASE, begun, bring, create
 from tests.memory_store import MemoryStore
 from tests.unit.services.fakes import FakeClock
 

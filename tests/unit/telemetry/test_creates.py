@@ -12,7 +12,7 @@ from gateway.ports.store import Counts, Decision, DecisionRecord
 from gateway.telemetry.creates import CreateSignals
 from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
-from gateway.testing.store_subject import create, identity
+from tests.contract.store.subject import create, identity
 
 INTENT = Intent(
     **{**identity(create("agent")), "request": b"sealed-request"},

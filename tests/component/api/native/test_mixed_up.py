@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from gateway.ports.provider_settings import ProviderSettings
-from gateway.testing.scripted_server import Reply, ScriptedServer, chunked, reply
 from tests.component.api.native.conftest import TOKEN
+from tests.scripted_server import Reply, ScriptedServer, chunked, reply
 
 
 def _scripted(server: ScriptedServer) -> ProviderSettings:

@@ -17,11 +17,11 @@ from multidict import CIMultiDict
 
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import TransportFailure
-from gateway.testing.transport_subject import call, request
 from gateway.upstream.exchange import Exchange, NativeRequest
 from gateway.upstream.http1.origin import Origin
 from gateway.upstream.transport import HttpTransport
 from tests.component.upstream.differential.generated import Generated
+from tests.contract.transport.subject import call, request
 
 
 @dataclass(frozen=True, slots=True)

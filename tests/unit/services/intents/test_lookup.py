@@ -17,8 +17,8 @@ from gateway.services.fleet import Provider
 from gateway.services.intents.lookup import LookupResult, find_by_name, match_own, moment_of_header, needs_precheck
 from gateway.services.intents.targets import ResolvedTarget
 from gateway.services.provider_choice import Target
-from gateway.testing.store_subject import create as an_intent
-from gateway.testing.store_subject import identity
+from tests.contract.store.subject import create as an_intent
+from tests.contract.store.subject import identity
 from tests.unit.services.fakes import FakeAdapter, context, create, fleet_of
 from tests.unit.services.intents.scene import Durable, Keyed, Plain
 

@@ -8,7 +8,7 @@ from gateway.domain.values import Kind, State
 from gateway.ports.provider import Created
 from gateway.services.intents import PayloadSealer
 from gateway.storage.sealing import Keyring, new_key
-from gateway.testing.store_subject import create, identity
+from tests.contract.store.subject import create, identity
 
 RUNTIME = Runtime(
     id="one.r-1", kind=Kind.BROWSER, provider="one", scope="s", provider_id="r-1", name="bot", state=State.RUNNING

@@ -11,7 +11,7 @@ from gateway.domain.intents import Intent, IntentState
 from gateway.ports.sealing import Cell, Unreadable
 from gateway.services.intents import PayloadSealer
 from gateway.storage.sealing import Keyring, new_key
-from gateway.testing.store_subject import create, identity
+from tests.contract.store.subject import create, identity
 from tests.unit.services.intents.scene import LOST, WAIT_OUT, Durable, Plain, Scene, call_count, error_response
 
 INTENT = Intent(

@@ -7,13 +7,13 @@ import pytest
 
 from gateway.domain.intents import HOLDS_NAME, IntentState, namespace_of
 from gateway.ports.store import Conflict, ConflictReason, Store
-from gateway.testing.store_subject import LEASE, StoreSubject, begun, bring, create, current
+from tests.contract.store.subject import LEASE, StoreSubject, begun, bring, create, current
 
 OLD, OTHER, NEW = "https://One.example/api", "https://one.example:443", "https://one.example"
 
 
 class SpellingsContract:
-    """One address has one spelling in the namespaces of intents; see :class:`gateway.testing.store_contract`."""
+    """One address has one spelling in the namespaces of intents; see :class:`tests.contract.store.contract`."""
 
     async def test_all_replicas_use_the_first_spelling(self, stores: StoreSubject) -> None:
         replicas = [stores.store, await stores.another()]

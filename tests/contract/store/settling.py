@@ -20,7 +20,7 @@ from gateway.domain.intents import (
 )
 from gateway.ports.intent_query import IntentQuery
 from gateway.ports.store import Changes, Decision, NameTaken, Stale, Updated, Version
-from gateway.testing.store_subject import HERE, LEASE, THERE, StoreSubject, begun, bring, create, current, moved
+from tests.contract.store.subject import HERE, LEASE, THERE, StoreSubject, begun, bring, create, current, moved
 
 _TRANSITIONS: Final = [
     step for step in TRANSITIONS if step.target is not IntentState.DONE and step.who is not Actor.OPERATOR

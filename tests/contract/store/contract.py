@@ -1,7 +1,7 @@
 """The contract of stores: the promises of :class:`gateway.ports.store.Store`, as tests.
 
 Subclass :class:`StoreContract` in a test module, provide a fixture ``stores`` that returns an empty
-:class:`gateway.testing.store_subject.StoreSubject`, and run it with pytest and pytest-asyncio in its auto mode.
+:class:`tests.contract.store.subject.StoreSubject`, and run it with pytest and pytest-asyncio in its auto mode.
 """
 
 import asyncio
@@ -12,12 +12,12 @@ from gateway.domain.errors import StoreUnavailable
 from gateway.domain.intents import HOLDS_NAME, UNSETTLED, Actor, IntentState
 from gateway.ports.intent_query import IntentQuery
 from gateway.ports.store import Conflict, ConflictReason, Decision, Inserted, Version
-from gateway.testing.store_access import AccessContract
-from gateway.testing.store_ends import EndsContract
-from gateway.testing.store_proof import ProofContract
-from gateway.testing.store_settling import SettlingContract
-from gateway.testing.store_spellings import SpellingsContract
-from gateway.testing.store_subject import (
+from tests.contract.store.access import AccessContract
+from tests.contract.store.ends import EndsContract
+from tests.contract.store.proof import ProofContract
+from tests.contract.store.settling import SettlingContract
+from tests.contract.store.spellings import SpellingsContract
+from tests.contract.store.subject import (
     HERE,
     LEASE,
     SEEN,

@@ -11,10 +11,10 @@ from unittest.mock import patch
 
 from gateway.domain.operations import Operation
 from gateway.ports.transport import Attempt, Phase, UpstreamRequest
-from gateway.testing.scripted_server import DROP, HANG, Reply, ScriptedServer, Then, chunked, gzipped, reply
-from gateway.testing.tcp_faults import Mode, TcpFaultProxy
-from gateway.testing.transport_reuse import ConnectionReuseContract
-from gateway.testing.transport_subject import LIMIT, call, failure_of
+from tests.contract.transport.reuse import ConnectionReuseContract
+from tests.contract.transport.subject import LIMIT, call, failure_of
+from tests.scripted_server import DROP, HANG, Reply, ScriptedServer, Then, chunked, gzipped, reply
+from tests.tcp_faults import Mode, TcpFaultProxy
 
 _SOON: Final = 0.15  # seconds; the deadline of calls that must time out
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")

@@ -9,7 +9,7 @@ from typing import Any, Final
 from gateway.domain.operations import Operation
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Call, Transport, TransportFailure, UpstreamRequest
-from gateway.testing.scripted_server import Reply, ScriptedServer
+from tests.scripted_server import Reply, ScriptedServer
 
 LIMIT: Final = 4096  # bytes; the largest response that the transports under test accept
 

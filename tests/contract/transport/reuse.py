@@ -5,8 +5,8 @@ from contextlib import suppress
 from itertools import product
 
 from gateway.ports.transport import TransportFailure
-from gateway.testing.scripted_server import Reply, Then, chunked, reply
-from gateway.testing.transport_subject import TransportSubject, call
+from tests.contract.transport.subject import TransportSubject, call
+from tests.scripted_server import Reply, Then, chunked, reply
 
 
 class ConnectionReuseContract(TransportSubject):

@@ -7,13 +7,13 @@ import pytest
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.ports.principals import KeyRefused, NewKey, PrincipalStore, StoredKey, StoredPrincipal
-from gateway.testing.store_subject import StoreSubject
+from tests.contract.store.subject import StoreSubject
 
 LIMIT = 10
 
 
 class AccessContract:
-    """Replicas find out about changes by the version; see :class:`gateway.testing.store_contract`."""
+    """Replicas find out about changes by the version; see :class:`tests.contract.store.contract`."""
 
     async def test_a_key_is_stored_with_its_principal(self, stores: StoreSubject) -> None:
         """Also for other replicas. A repeated call returns the same key."""

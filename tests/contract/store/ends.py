@@ -7,13 +7,13 @@ import pytest
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.intents import IntentAttempt, IntentState
 from gateway.ports.store import Changes, Decision, Version
-from gateway.testing.store_subject import StoreSubject, bring
+from tests.contract.store.subject import StoreSubject, bring
 
 REF = RuntimeRef("acme/research", "r-1", "one")
 
 
 class EndsContract:
-    """A runtime has one planned end; see :class:`gateway.testing.store_contract`."""
+    """A runtime has one planned end; see :class:`tests.contract.store.contract`."""
 
     async def test_a_planned_end_counts_from_now_and_replaces_the_earlier_one(self, stores: StoreSubject) -> None:
         before = await stores.store.now()

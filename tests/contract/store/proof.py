@@ -7,7 +7,7 @@ import pytest
 
 from gateway.domain.intents import Actor, IntentState, Look
 from gateway.ports.store import Changes, Decision, Stale, Version
-from gateway.testing.store_subject import HERE, LEASE, StoreSubject, begun, create, current, moved
+from tests.contract.store.subject import HERE, LEASE, StoreSubject, begun, create, current, moved
 
 
 class ProofContract:
