@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gateway.cli.options import any_output, connection_options, output_option, pairs
+from gateway.cli.options import any_output, connection_options, examples, output_option, pairs
 from gateway.cli.output import Columns, members, note, show_list, show_one
 
 if TYPE_CHECKING:
@@ -25,26 +25,18 @@ _FLAGS: Final = {"true": True, "false": False, "default": None}
 
 
 @click.group()
+@examples("runtimes capabilities install $ID web-search")
 def capabilities() -> None:
-    """Install, change and remove the agent capabilities of a durable runtime.
-
-    \b
-    Example:
-      runtime-gateway runtimes capabilities install $ID web-search
-    """
+    """Install, change and remove the agent capabilities of a durable runtime."""
 
 
 @capabilities.command("list")
 @click.argument("runtime_id", metavar="ID")
 @connection_options
 @any_output
+@examples("runtimes capabilities list $ID")
 def list_capabilities(connection: "Connection", runtime_id: str, output: str) -> None:
-    """List the installed capabilities.
-
-    \b
-    Example:
-      runtime-gateway runtimes capabilities list $ID
-    """
+    """List the installed capabilities."""
     show_list(connection.call("GET", "runtimes", runtime_id, "capabilities"), output, _COLUMNS)
 
 
@@ -54,14 +46,11 @@ def list_capabilities(connection: "Connection", runtime_id: str, output: str) ->
 @click.option("--version", help="The version to install. Default: the latest.")
 @connection_options
 @any_output
+@examples(
+    "runtimes capabilities install $ID web-search", "runtimes capabilities install $ID web-search --version 1.4.0"
+)
 def install(connection: "Connection", runtime_id: str, name: str, version: str | None, output: str) -> None:
-    """Install a capability.
-
-    \b
-    Examples:
-      runtime-gateway runtimes capabilities install $ID web-search
-      runtime-gateway runtimes capabilities install $ID web-search --version 1.4.0
-    """
+    """Install a capability."""
     body = {"name": name} if version is None else {"name": name, "version": version}
     show_one(connection.call("POST", "runtimes", runtime_id, "capabilities", body=body), output, _COLUMNS)
 
@@ -74,6 +63,10 @@ def install(connection: "Connection", runtime_id: str, name: str, version: str |
 @click.option("--version", help="Change to this version.")
 @connection_options
 @any_output
+@examples(
+    "runtimes capabilities update $ID $BINDING --disable",
+    "runtimes capabilities update $ID $BINDING --flag verbose=true --flag trace=default",
+)
 def update(
     connection: "Connection",
     runtime_id: str,
@@ -83,13 +76,7 @@ def update(
     version: str | None,
     output: str,
 ) -> None:
-    """Change one property of an installed capability: enabled or not, its flags, or its version.
-
-    \b
-    Examples:
-      runtime-gateway runtimes capabilities update $ID $BINDING --disable
-      runtime-gateway runtimes capabilities update $ID $BINDING --flag verbose=true --flag trace=default
-    """
+    """Change one property of an installed capability: enabled or not, its flags, or its version."""
     body: dict[str, Any] = {}
     if enabled is not None:
         body["enabled"] = enabled
@@ -114,13 +101,9 @@ def _flags(values: tuple[str, ...]) -> dict[str, bool | None]:
 @click.argument("runtime_id", metavar="ID")
 @click.argument("binding_id", metavar="BINDING")
 @connection_options
+@examples("runtimes capabilities remove $ID $BINDING")
 def remove(connection: "Connection", runtime_id: str, binding_id: str) -> None:
-    """Uninstall a capability.
-
-    \b
-    Example:
-      runtime-gateway runtimes capabilities remove $ID $BINDING
-    """
+    """Uninstall a capability."""
     connection.call("DELETE", "runtimes", runtime_id, "capabilities", binding_id)
     note(f"removed: {binding_id}")
 
@@ -129,13 +112,9 @@ def remove(connection: "Connection", runtime_id: str, binding_id: str) -> None:
 @click.argument("runtime_id", metavar="ID")
 @connection_options
 @output_option("table", "json", "yaml")
+@examples("runtimes capabilities resolved $ID -o json")
 def resolved(connection: "Connection", runtime_id: str, output: str) -> None:
-    """Print the versions and digests that the enabled capabilities resolve to.
-
-    \b
-    Example:
-      runtime-gateway runtimes capabilities resolved $ID -o json
-    """
+    """Print the versions and digests that the enabled capabilities resolve to."""
     document = connection.call("GET", "runtimes", runtime_id, "capabilities", "resolved")
     if output == "table":
         document = {"items": document["capabilities"]}

@@ -7,7 +7,7 @@ import click
 
 from gateway.cli.credentials import check_credentials, print_checks
 from gateway.cli.failures import ExitCode
-from gateway.cli.options import output_option
+from gateway.cli.options import examples, output_option
 from gateway.cli.output import Columns, show_document, show_list
 from gateway.cli.server import config_option, load, load_or_exit, print_problems, print_warnings
 
@@ -19,31 +19,26 @@ _COLUMNS: Columns = {
 
 
 @click.group()
+@examples("config check --config gateway.yaml")
 def config() -> None:
-    """Check the settings, or show the effective settings.
-
-    \b
-    Example:
-      runtime-gateway config check --config gateway.yaml
-    """
+    """Check the settings, or show the effective settings."""
 
 
 @config.command()
 @config_option
 @click.option("--online", is_flag=True, help="Also ask every provider whether it accepts the credentials.")
 @output_option("table", "json", "yaml")
+@examples(
+    "config check --config gateway.yaml",
+    "config check --config gateway.yaml --online",
+    "config check --config gateway.yaml -o json",
+)
 def check(file: str, output: str, *, online: bool) -> None:
     """Check the settings of the file and the environment, and the key file of a SQLite store, and report all faults at
     once. Warnings go to stderr.
 
     Exit code 78: the settings have a fault. With --online also 4: a provider rejects the credentials; 1: a provider
     cannot be checked.
-
-    \b
-    Examples:
-      runtime-gateway config check --config gateway.yaml
-      runtime-gateway config check --config gateway.yaml --online
-      runtime-gateway config check --config gateway.yaml -o json
     """
     from gateway.settings import SettingsError
     from gateway.storage.opening import require_key

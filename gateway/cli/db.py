@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from gateway.cli.failures import ExitCode
-from gateway.cli.options import output_option
+from gateway.cli.options import examples, output_option
 from gateway.cli.output import Columns, note, show_one
 from gateway.cli.server import config_option, exit_for_faults, store_settings
 from gateway.cli.stores import run
@@ -24,27 +24,19 @@ _COLUMNS: Final[Columns] = {
 
 
 @click.group()
+@examples("db status --config gateway.yaml")
 def db() -> None:
-    """Show the version of the store's schema, or upgrade it.
-
-    \b
-    Example:
-      runtime-gateway db status --config gateway.yaml
-    """
+    """Show the version of the store's schema, or upgrade it."""
 
 
 @db.command()
 @config_option
 @output_option("table", "json", "yaml")
+@examples("db status --config gateway.yaml", "db status --config gateway.yaml -o json")
 def status(file: str, output: str) -> None:
     """Show the version of the store's schema, and the newest version that this program knows.
 
     Exit code 1: this program cannot use the store.
-
-    \b
-    Examples:
-      runtime-gateway db status --config gateway.yaml
-      runtime-gateway db status --config gateway.yaml -o json
     """
     from gateway.storage.opening import store_of
 
@@ -56,16 +48,12 @@ def status(file: str, output: str) -> None:
 @db.command()
 @config_option
 @output_option("table", "json", "yaml")
+@examples("db upgrade --config gateway.yaml", "db upgrade --config gateway.yaml -o json")
 def upgrade(file: str, output: str) -> None:
     """Upgrade the store's schema to the newest version, and create the store if it does not exist.
 
     The command can be repeated, run while gateways run, and run several times at once. Gateways of the previous
     version continue to work, unless CHANGELOG.md says otherwise.
-
-    \b
-    Examples:
-      runtime-gateway db upgrade --config gateway.yaml
-      runtime-gateway db upgrade --config gateway.yaml -o json
     """
     from gateway.storage.opening import open_store
 

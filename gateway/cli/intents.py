@@ -12,7 +12,7 @@ from gateway.cli.intent_documents import (
     STATES,
     decision_document,
 )
-from gateway.cli.options import any_output, connection_options, output_option
+from gateway.cli.options import any_output, connection_options, examples, output_option
 from gateway.cli.output import note, show_details, show_document, show_list, show_one
 from gateway.cli.server import config_option, store_settings
 
@@ -26,17 +26,13 @@ _store_option: Final = click.option(
 
 
 @click.group()
+@examples("intents list --state unknown --state parked", "intents list --config gateway.yaml --surplus")
 def intents() -> None:
     """Show the outcome of creates, and decide about those that the gateway cannot decide itself.
 
     An intent is the gateway's record of one create. Without --config these commands use a running gateway, which shows
     a caller without the scope admin only its own creates. With --config they use the store of a settings file directly,
     whether or not gateways run, and show more fields.
-
-    \b
-    Examples:
-      runtime-gateway intents list --state unknown --state parked
-      runtime-gateway intents list --config gateway.yaml --surplus
     """
 
 
@@ -50,6 +46,7 @@ def intents() -> None:
 @click.option("--cursor", help="Continue after the page that had this next_cursor.")
 @connection_options
 @any_output
+@examples("intents list --state parked -o name", "intents list --config gateway.yaml")
 def list_intents(
     connection: "Connection",
     file: str | None,
@@ -61,13 +58,7 @@ def list_intents(
     cursor: str | None,
     output: str,
 ) -> None:
-    """List creates, newest first.
-
-    \b
-    Examples:
-      runtime-gateway intents list --state parked -o name
-      runtime-gateway intents list --config gateway.yaml
-    """
+    """List creates, newest first."""
     if file is not None:
         from gateway.cli.stored_intents import listed
 
@@ -102,15 +93,11 @@ async def _pages(client: "Client", query: list[tuple[str, str]], limit: int, cur
 @_store_option
 @connection_options
 @output_option("table", "json", "yaml")
+@examples("intents show in_0d4f…", "intents show in_0d4f… --config gateway.yaml")
 def show(connection: "Connection", intent_id: str, file: str | None, output: str) -> None:
     """Show what is recorded about a create: its attempts, and with --config also the look-ups and the lease.
 
     Of the encrypted fields (the request and the response) only the size is shown, and only with --config.
-
-    \b
-    Examples:
-      runtime-gateway intents show in_0d4f…
-      runtime-gateway intents show in_0d4f… --config gateway.yaml
     """
     if file is not None:
         from gateway.cli.stored_intents import shown
@@ -151,6 +138,10 @@ def _os_user() -> str:
 )
 @connection_options
 @any_output
+@examples(
+    "intents resolve in_0d4f… --made durable-main.2489e9ad-…",
+    'intents resolve in_0d4f… --config gateway.yaml --absent --note "asked the provider"',
+)
 def resolve(
     connection: "Connection",
     intent_id: str,
@@ -166,11 +157,6 @@ def resolve(
     With --made the create is done, and that runtime is its result. With --absent it counts as not created, and callers
     may repeat it. The command does not ask for confirmation and calls no provider. The audit trail keeps the decision
     and the operator.
-
-    \b
-    Examples:
-      runtime-gateway intents resolve in_0d4f… --made durable-main.2489e9ad-…
-      runtime-gateway intents resolve in_0d4f… --config gateway.yaml --absent --note "asked the provider"
     """
     if (made is not None) == absent:
         raise click.UsageError("Give exactly one of: --made REF, --absent.")
@@ -211,13 +197,9 @@ def _next(document: dict[str, Any], *, absent: bool) -> str:
 @config_option
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Maximum number of entries.")
 @output_option("table", "json", "yaml")
+@examples("intents decisions --config gateway.yaml")
 def decisions(file: str, limit: int, output: str) -> None:
-    """List the decisions of operators, newest first: the audit trail of `intents resolve`.
-
-    \b
-    Example:
-      runtime-gateway intents decisions --config gateway.yaml
-    """
+    """List the decisions of operators, newest first: the audit trail of `intents resolve`."""
     from gateway.cli.stores import with_store
 
     found = with_store(store_settings(file), lambda store: store.decisions(limit))

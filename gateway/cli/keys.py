@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gateway.cli.options import connection_options, output_option
+from gateway.cli.options import connection_options, examples, output_option
 from gateway.cli.output import Columns, members, note, show_list, show_one
 
 if TYPE_CHECKING:
@@ -34,13 +34,9 @@ _new_output = output_option("key", "json", "yaml")
 
 
 @click.group()
+@examples("keys create --principal team-a --template shop")
 def keys() -> None:
-    """Make, list, rotate and revoke keys of the gateway. Needs the scope admin.
-
-    \b
-    Example:
-      runtime-gateway keys create --principal team-a --template shop
-    """
+    """Make, list, rotate and revoke keys of the gateway. Needs the scope admin."""
 
 
 @keys.command()
@@ -51,6 +47,10 @@ def keys() -> None:
 @click.option("--expires", metavar="TIME", help="A date, then its end in UTC, or a time as in RFC 3339.")
 @connection_options
 @_new_output
+@examples(
+    "keys create --principal team-a --template shop > team-a.key",
+    "keys create --principal team-a --scopes runtimes:read --name dashboard --expires 2027-01-01",
+)
 def create(
     connection: "Connection",
     principal: str,
@@ -60,13 +60,7 @@ def create(
     expires: str | None,
     output: str,
 ) -> None:
-    """Make a key. Its text is printed once, and not stored.
-
-    \b
-    Examples:
-      runtime-gateway keys create --principal team-a --template shop > team-a.key
-      runtime-gateway keys create --principal team-a --scopes runtimes:read --name dashboard --expires 2027-01-01
-    """
+    """Make a key. Its text is printed once, and not stored."""
     body: dict[str, Any] = {"principal": principal, "template": template, "name": name, "expires_at": expires}
     if scopes is not None:
         body["scopes"] = [scope.strip() for scope in scopes.split(",")]
@@ -78,14 +72,9 @@ def create(
 @click.option("--principal", metavar="NAME", help="Only the keys of this principal.")
 @connection_options
 @_any_output
+@examples("keys list", "keys list --principal team-a -o json")
 def list_keys(connection: "Connection", principal: str | None, output: str) -> None:
-    """List the keys, without their texts. Keys of the settings can only be changed there.
-
-    \b
-    Examples:
-      runtime-gateway keys list
-      runtime-gateway keys list --principal team-a -o json
-    """
+    """List the keys, without their texts. Keys of the settings can only be changed there."""
     query = () if principal is None else (("principal", principal),)
     show_list(connection.call("GET", "keys", query=query), output, _KEY_COLUMNS)
 
@@ -102,52 +91,34 @@ def list_keys(connection: "Connection", principal: str | None, output: str) -> N
 )
 @connection_options
 @_new_output
+@examples("keys rotate $KEY_ID > team-a.key", "keys rotate $KEY_ID --overlap 86400")
 def rotate(connection: "Connection", key_id: str, overlap: int, output: str) -> None:
-    """Replace a key by a new one with the same rights. The old one ends after the overlap.
-
-    \b
-    Examples:
-      runtime-gateway keys rotate $KEY_ID > team-a.key
-      runtime-gateway keys rotate $KEY_ID --overlap 86400
-    """
+    """Replace a key by a new one with the same rights. The old one ends after the overlap."""
     _show_new(connection.call("POST", "keys", key_id, "rotate", body={"overlap": overlap}), output)
 
 
 @keys.command()
 @click.argument("key_id", metavar="ID")
 @connection_options
+@examples("keys revoke $KEY_ID")
 def revoke(connection: "Connection", key_id: str) -> None:
-    """Revoke a key. Every process of the gateway refuses it a few seconds later at the latest.
-
-    \b
-    Example:
-      runtime-gateway keys revoke $KEY_ID
-    """
+    """Revoke a key. Every process of the gateway refuses it a few seconds later at the latest."""
     connection.call("DELETE", "keys", key_id)
     note(f"revoked: {key_id}")
 
 
 @click.group()
+@examples("principals list")
 def principals() -> None:
-    """List, disable, enable and delete the callers of the gateway. Needs the scope admin.
-
-    \b
-    Example:
-      runtime-gateway principals list
-    """
+    """List, disable, enable and delete the callers of the gateway. Needs the scope admin."""
 
 
 @principals.command("list")
 @connection_options
 @_any_output
+@examples("principals list", "principals list -o json")
 def list_principals(connection: "Connection", output: str) -> None:
-    """List the principals of the settings and of the API, and those of tokens that are disabled.
-
-    \b
-    Examples:
-      runtime-gateway principals list
-      runtime-gateway principals list -o json
-    """
+    """List the principals of the settings and of the API, and those of tokens that are disabled."""
     document = connection.call("GET", "principals")
     show_list(document, output, _PRINCIPAL_COLUMNS, name="name")
     for item in document["items"]:
@@ -159,13 +130,9 @@ def list_principals(connection: "Connection", output: str) -> None:
 @click.argument("name")
 @connection_options
 @_any_output
+@examples("principals disable team-a")
 def disable(connection: "Connection", name: str, output: str) -> None:
-    """Refuse all keys and tokens of a principal. Its runtimes continue.
-
-    \b
-    Example:
-      runtime-gateway principals disable team-a
-    """
+    """Refuse all keys and tokens of a principal. Its runtimes continue."""
     show_one(connection.call("POST", "principals", name, "disable"), output, _PRINCIPAL_COLUMNS, name="name")
 
 
@@ -173,26 +140,18 @@ def disable(connection: "Connection", name: str, output: str) -> None:
 @click.argument("name")
 @connection_options
 @_any_output
+@examples("principals enable team-a")
 def enable(connection: "Connection", name: str, output: str) -> None:
-    """Accept the keys and tokens of a disabled principal again.
-
-    \b
-    Example:
-      runtime-gateway principals enable team-a
-    """
+    """Accept the keys and tokens of a disabled principal again."""
     show_one(connection.call("POST", "principals", name, "enable"), output, _PRINCIPAL_COLUMNS, name="name")
 
 
 @principals.command()
 @click.argument("name")
 @connection_options
+@examples("principals delete team-a")
 def delete(connection: "Connection", name: str) -> None:
-    """Delete a principal that was made by the API, and its keys. Its runtimes continue, and keep their owner.
-
-    \b
-    Example:
-      runtime-gateway principals delete team-a
-    """
+    """Delete a principal that was made by the API, and its keys. Its runtimes continue, and keep their owner."""
     connection.call("DELETE", "principals", name)
     note(f"deleted: {name}")
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gateway.cli.options import any_output, connection_options, if_match_option, output_option, wait_options
+from gateway.cli.options import any_output, connection_options, examples, if_match_option, output_option, wait_options
 from gateway.cli.output import note, show_details, show_one
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def _transition(
 @wait_options
 @connection_options
 @any_output
+@examples("runtimes start $ID --wait", "runtimes start $ID --runtime-limit 3600")
 def start(
     connection: "Connection",
     runtime_id: str,
@@ -65,13 +66,7 @@ def start(
     timeout: float,
     output: str,
 ) -> None:
-    """Start a runtime: give it compute if it has none.
-
-    \b
-    Examples:
-      runtime-gateway runtimes start $ID --wait
-      runtime-gateway runtimes start $ID --runtime-limit 3600
-    """
+    """Start a runtime: give it compute if it has none."""
     body: dict[str, Any] = {}
     if secret_id:
         body["secret_ids"] = list(secret_id)
@@ -85,13 +80,9 @@ def start(
 @wait_options
 @connection_options
 @any_output
+@examples("runtimes pause $ID --wait")
 def pause(connection: "Connection", runtime_id: str, wait: bool, timeout: float, output: str) -> None:
-    """Pause a running runtime: freeze its compute and keep its state.
-
-    \b
-    Example:
-      runtime-gateway runtimes pause $ID --wait
-    """
+    """Pause a running runtime: freeze its compute and keep its state."""
     _transition(connection, "pause", runtime_id, {}, output, timeout if wait else None)
 
 
@@ -100,13 +91,9 @@ def pause(connection: "Connection", runtime_id: str, wait: bool, timeout: float,
 @wait_options
 @connection_options
 @any_output
+@examples("runtimes resume $ID --wait --timeout 60")
 def resume(connection: "Connection", runtime_id: str, wait: bool, timeout: float, output: str) -> None:
-    """Resume a paused runtime.
-
-    \b
-    Example:
-      runtime-gateway runtimes resume $ID --wait --timeout 60
-    """
+    """Resume a paused runtime."""
     _transition(connection, "resume", runtime_id, {}, output, timeout if wait else None)
 
 
@@ -116,16 +103,11 @@ def resume(connection: "Connection", runtime_id: str, wait: bool, timeout: float
 @wait_options
 @connection_options
 @any_output
+@examples("runtimes reset $ID", "runtimes reset $ID --if-match $INSTANCE_ID")
 def reset(
     connection: "Connection", runtime_id: str, if_match: dict[str, str], wait: bool, timeout: float, output: str
 ) -> None:
-    """Reset a runtime: discard its compute and the state inside, and keep the runtime itself.
-
-    \b
-    Examples:
-      runtime-gateway runtimes reset $ID
-      runtime-gateway runtimes reset $ID --if-match $INSTANCE_ID
-    """
+    """Reset a runtime: discard its compute and the state inside, and keep the runtime itself."""
     _transition(connection, "reset", runtime_id, {}, output, timeout if wait else None, if_match)
 
 
@@ -136,6 +118,11 @@ def reset(
 @wait_options
 @connection_options
 @any_output
+@examples(
+    "runtimes stop $BROWSER_ID",
+    "runtimes stop $DURABLE_ID --discard-state --wait",
+    "runtimes stop $DURABLE_ID --discard-state --if-match $INSTANCE_ID",
+)
 def stop(
     connection: "Connection",
     runtime_id: str,
@@ -148,12 +135,6 @@ def stop(
     """Stop a runtime: end its compute.
 
     A durable runtime loses the state inside: confirm this with --discard-state, or use `runtimes pause` instead.
-
-    \b
-    Examples:
-      runtime-gateway runtimes stop $BROWSER_ID
-      runtime-gateway runtimes stop $DURABLE_ID --discard-state --wait
-      runtime-gateway runtimes stop $DURABLE_ID --discard-state --if-match $INSTANCE_ID
     """
     body = {"discard_state": True} if discard_state else {}
     _transition(connection, "stop", runtime_id, body, output, timeout if wait else None, if_match)
@@ -171,13 +152,9 @@ def stop(
 )
 @connection_options
 @output_option("table", "json", "yaml")
+@examples("runtimes keepalive $ID --extend 900")
 def keepalive(connection: "Connection", runtime_id: str, extend: int, output: str) -> None:
-    """Postpone the expiry of a running runtime.
-
-    \b
-    Example:
-      runtime-gateway runtimes keepalive $ID --extend 900
-    """
+    """Postpone the expiry of a running runtime."""
     show_details(connection.call("POST", "runtimes", runtime_id, "keepalive", body={"extend_seconds": extend}), output)
 
 

@@ -1,6 +1,7 @@
 """The options that several commands share."""
 
 import functools
+import inspect
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +19,18 @@ DEFAULT_SERVER: Final = "http://127.0.0.1:8080"
 _KEY: Final = re.compile(r"[\x21-\x7e]+\Z")
 _PRINTABLE: Final = re.compile(r"[\x20-\x7e]+\Z")
 _TAG: Final = re.compile(r"[\x21\x23-\x7e]+\Z")
+
+
+def examples(*arguments: str) -> Callable[[Command], Command]:
+    """Return a decorator that adds example command lines to the help. Each is written without ``runtime-gateway``."""
+
+    def with_examples(command: Command) -> Command:
+        lines = ["\b", "Example:" if len(arguments) == 1 else "Examples:"]
+        lines += [f"  runtime-gateway {line}" for line in arguments]
+        command.__doc__ = f"{inspect.getdoc(command)}\n\n" + "\n".join(lines)
+        return command
+
+    return with_examples
 
 
 def connection_options(command: Command) -> Command:

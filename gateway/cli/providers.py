@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from gateway.cli.failures import ExitCode
-from gateway.cli.options import any_output, connection_options, output_option
+from gateway.cli.options import any_output, connection_options, examples, output_option
 from gateway.cli.output import Columns, members, show_details, show_list
 
 if TYPE_CHECKING:
@@ -34,29 +34,21 @@ def _trouble(item: Mapping[str, Any]) -> Iterator[str]:
 
 
 @click.group()
+@examples("providers list")
 def providers() -> None:
-    """Show the providers of the gateway with their features and health, or test one.
-
-    \b
-    Example:
-      runtime-gateway providers list
-    """
+    """Show the providers of the gateway with their features and health, or test one."""
 
 
 @providers.command("list")
 @connection_options
 @any_output
+@examples("providers list", "providers list -o name")
 def list_providers(connection: "Connection", output: str) -> None:
     """List the providers with their problems, in the order of the settings.
 
     KINDS are the kinds of runtimes that a provider lists, CREATES those that it can create.
     TROUBLE shows rejected credentials, and each class of work (read, create, start, release) whose circuit breaker is
     open or half-open. `providers get` shows the details.
-
-    \b
-    Examples:
-      runtime-gateway providers list
-      runtime-gateway providers list -o name
     """
     show_list(connection.call("GET", "providers"), output, _COLUMNS, name="name")
 
@@ -65,14 +57,9 @@ def list_providers(connection: "Connection", output: str) -> None:
 @click.argument("name")
 @connection_options
 @any_output
+@examples("providers get durable-demo", "providers get durable-demo -o json")
 def get(connection: "Connection", name: str, output: str) -> None:
-    """Show one provider: its features, its health, and the limits and circuit breaker of each class of work.
-
-    \b
-    Examples:
-      runtime-gateway providers get durable-demo
-      runtime-gateway providers get durable-demo -o json
-    """
+    """Show one provider: its features, its health, and the limits and circuit breaker of each class of work."""
     show_details(connection.call("GET", "providers", name), output, name="name")
 
 
@@ -81,17 +68,13 @@ def get(connection: "Connection", name: str, output: str) -> None:
 @click.option("--config", "-c", "file", type=click.Path(), help="Call the provider directly, with this settings file.")
 @connection_options
 @output_option("table", "json", "yaml")
+@examples("providers test durable-main --config gateway.yaml", "providers test durable-demo")
 def test(connection: "Connection", name: str, file: str | None, output: str) -> None:
     """Test whether a provider responds and accepts the gateway's credentials.
 
     With --config the command calls the provider now, with the credentials of that file; no gateway needs to run.
     Without it, a running gateway returns the result of its last regular health check. Exit code 0: the provider is
     healthy; 4: it rejects the credentials; 1: it fails, or has not been checked yet.
-
-    \b
-    Examples:
-      runtime-gateway providers test durable-main --config gateway.yaml
-      runtime-gateway providers test durable-demo
     """
     if file is not None:
         _test_directly(file, name, output)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.documents import put, read_file
-from gateway.cli.options import connection_options, if_match_option, output_option
+from gateway.cli.options import connection_options, examples, if_match_option, output_option
 from gateway.cli.output import note, show_document
 
 if TYPE_CHECKING:
@@ -13,27 +13,18 @@ if TYPE_CHECKING:
 
 
 @click.group("config")
+@examples("runtimes config get $ID > config.yaml")
 def runtime_config() -> None:
-    """Read or replace the config of a durable runtime.
-
-    \b
-    Example:
-      runtime-gateway runtimes config get $ID > config.yaml
-    """
+    """Read or replace the config of a durable runtime."""
 
 
 @runtime_config.command("get")
 @click.argument("runtime_id", metavar="ID")
 @connection_options
 @output_option("yaml", "json")
+@examples("runtimes config get $ID", "runtimes config get $ID -o json")
 def get_config(connection: "Connection", runtime_id: str, output: str) -> None:
-    """Print the config with its version and digest.
-
-    \b
-    Examples:
-      runtime-gateway runtimes config get $ID
-      runtime-gateway runtimes config get $ID -o json
-    """
+    """Print the config with its version and digest."""
     show_document(connection.call("GET", "runtimes", runtime_id, "config"), output)
 
 
@@ -44,6 +35,10 @@ def get_config(connection: "Connection", runtime_id: str, output: str) -> None:
 @if_match_option("DIGEST", "Only if the config still has this digest; otherwise nothing is done (412).")
 @connection_options
 @output_option("yaml", "json")
+@examples(
+    "runtimes config set $ID -f config.yaml",
+    "runtimes config set $ID -f config.yaml --set resources.cpu_cores=4 --if-match $DIGEST",
+)
 def set_config(
     connection: "Connection",
     runtime_id: str,
@@ -55,11 +50,6 @@ def set_config(
     """Replace the whole config. Fields that are not in the file get their defaults.
 
     The file holds a config, or the output of `config get`.
-
-    \b
-    Examples:
-      runtime-gateway runtimes config set $ID -f config.yaml
-      runtime-gateway runtimes config set $ID -f config.yaml --set resources.cpu_cores=4 --if-match $DIGEST
     """
     document = read_file(stream)
     config = document["config"] if isinstance(document.get("config"), dict) else document

@@ -8,7 +8,15 @@ import click
 
 from gateway.cli.documents import put, read_file
 from gateway.cli.failures import ExitCode, Failure
-from gateway.cli.options import any_output, connection_options, idempotency_options, output_option, pairs, wait_options
+from gateway.cli.options import (
+    any_output,
+    connection_options,
+    examples,
+    idempotency_options,
+    output_option,
+    pairs,
+    wait_options,
+)
 from gateway.cli.output import RUNTIME_COLUMNS, Columns, members, note, show_details, show_list, show_one
 
 if TYPE_CHECKING:
@@ -25,14 +33,9 @@ _CONNECTION_COLUMNS: Final[Columns] = {
 
 
 @click.group()
+@examples("runtimes create --kind durable --name research-agent", "runtimes list --state running")
 def runtimes() -> None:
-    """List, create, change and delete the runtimes of all providers.
-
-    \b
-    Examples:
-      runtime-gateway runtimes create --kind durable --name research-agent
-      runtime-gateway runtimes list --state running
-    """
+    """List, create, change and delete the runtimes of all providers."""
 
 
 @runtimes.command("list")
@@ -49,16 +52,12 @@ def runtimes() -> None:
 @click.option("--limit", type=click.IntRange(min=1), help="Maximum number of runtimes. Default: all.")
 @connection_options
 @any_output
+@examples("runtimes list", "runtimes list --kind browser --state running -o name")
 def list_runtimes(connection: "Connection", output: str, limit: int | None, **filters: Any) -> None:
     """List the runtimes of all providers. The command reads all pages.
 
     Exit code 3: a provider failed, so runtimes may be missing from the list. Runtimes that a provider returned in an
     unreadable form are left out with a warning.
-
-    \b
-    Examples:
-      runtime-gateway runtimes list
-      runtime-gateway runtimes list --kind browser --state running -o name
     """
     query = _query(filters)
     document = connection.run(lambda client: all_pages(client, query, limit))
@@ -129,14 +128,9 @@ async def all_pages(client: "Client", query: list[tuple[str, str]], limit: int |
 @click.argument("runtime_id", metavar="ID")
 @connection_options
 @any_output
+@examples("runtimes get durable-demo.2489e9ad-2ee2-8e00-8ec9-32d5f69181c0", "runtimes get $ID -o json")
 def get(connection: "Connection", runtime_id: str, output: str) -> None:
-    """Show one runtime with all its fields.
-
-    \b
-    Examples:
-      runtime-gateway runtimes get durable-demo.2489e9ad-2ee2-8e00-8ec9-32d5f69181c0
-      runtime-gateway runtimes get $ID -o json
-    """
+    """Show one runtime with all its fields."""
     show_details(connection.call("GET", "runtimes", runtime_id), output)
 
 
@@ -156,6 +150,12 @@ def get(connection: "Connection", runtime_id: str, output: str) -> None:
 @wait_options
 @connection_options
 @any_output
+@examples(
+    "runtimes create --kind durable --name research-agent --label team=shop --start --wait",
+    "runtimes create --kind browser --set launch.mode=ephemeral --set launch.humanize=true",
+    "runtimes create -f agent.yaml --set config.resources.cpu_cores=4",
+    "runtimes create -f agent.yaml --idempotency-key order-4711 --retry-for 600",
+)
 def create(
     connection: "Connection",
     output: str,
@@ -173,13 +173,6 @@ def create(
     If the outcome is unknown, for example because the connection was lost, the command repeats the same request under
     the same idempotency key, which never creates a second runtime. Exit code 5: the outcome is still unknown. The
     error then shows the command that continues this create.
-
-    \b
-    Examples:
-      runtime-gateway runtimes create --kind durable --name research-agent --label team=shop --start --wait
-      runtime-gateway runtimes create --kind browser --set launch.mode=ephemeral --set launch.humanize=true
-      runtime-gateway runtimes create -f agent.yaml --set config.resources.cpu_cores=4
-      runtime-gateway runtimes create -f agent.yaml --idempotency-key order-4711 --retry-for 600
     """
     body = read_file(stream) if stream is not None else {}
     body.update({name: value for name, value in fields.items() if value is not None})
@@ -216,14 +209,9 @@ async def _create(
 @click.argument("runtime_id", metavar="ID")
 @wait_options
 @connection_options
+@examples("runtimes delete $ID", "runtimes delete $ID --wait")
 def delete(connection: "Connection", runtime_id: str, wait: bool, timeout: float) -> None:
-    """Delete a runtime permanently, if its provider supports this.
-
-    \b
-    Examples:
-      runtime-gateway runtimes delete $ID
-      runtime-gateway runtimes delete $ID --wait
-    """
+    """Delete a runtime permanently, if its provider supports this."""
 
     async def work(client: "Client") -> None:
         from gateway.cli.client import path
@@ -242,13 +230,8 @@ def delete(connection: "Connection", runtime_id: str, wait: bool, timeout: float
 @click.option("--protocol", help="Only this protocol: runtime_server, cdp, webdriver or live_view.")
 @connection_options
 @output_option("table", "json", "yaml")
+@examples("runtimes connect $ID", "runtimes connect $ID --protocol cdp -o json")
 def connect(connection: "Connection", runtime_id: str, protocol: str | None, output: str) -> None:
-    """Print the connections of a running runtime: protocol, URL and token. The tokens are secrets.
-
-    \b
-    Examples:
-      runtime-gateway runtimes connect $ID
-      runtime-gateway runtimes connect $ID --protocol cdp -o json
-    """
+    """Print the connections of a running runtime: protocol, URL and token. The tokens are secrets."""
     body = {} if protocol is None else {"protocol": protocol}
     show_list(connection.call("POST", "runtimes", runtime_id, "connections", body=body), output, _CONNECTION_COLUMNS)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.failures import ExitCode, Failure, one_line
-from gateway.cli.options import output_option, pairs
+from gateway.cli.options import examples, output_option, pairs
 from gateway.cli.output import show_document
 
 if TYPE_CHECKING:
@@ -91,16 +91,12 @@ def _listening() -> Iterator[None]:
 @click.command()
 @config_option
 @click.option("--listen", metavar="HOST:PORT", help="The address to listen on, instead of http.listen.")
+@examples("serve --config gateway.yaml", "serve --config gateway.yaml --listen 127.0.0.1:9000")
 def serve(file: str, listen: str | None) -> None:
     """Serve the API until SIGTERM or SIGINT.
 
     Exit code 78: the settings have faults, which are all reported at once. While the gateway runs, a changed settings
     file takes effect without a restart, and at once after SIGHUP.
-
-    \b
-    Examples:
-      runtime-gateway serve --config gateway.yaml
-      runtime-gateway serve --config gateway.yaml --listen 127.0.0.1:9000
     """
     from gateway.app import run
 
@@ -125,14 +121,9 @@ def _demo_key(_ctx: click.Context, _param: click.Parameter, value: str | None) -
     "--port", type=port_range, default=8080, show_default=True, help="Port of the gateway; 0 selects a free port."
 )
 @click.option("--api-key", callback=_demo_key, help="The key that callers need. Default: a random key.")
+@examples("demo", "demo --port 9000 --api-key a-key-for-my-tests")
 def demo(port: int, api_key: str | None) -> None:
-    """Run a gateway with emulated providers. It needs no configuration and keeps no data.
-
-    \b
-    Examples:
-      runtime-gateway demo
-      runtime-gateway demo --port 9000 --api-key a-key-for-my-tests
-    """
+    """Run a gateway with emulated providers. It needs no configuration and keeps no data."""
     from gateway.demo import run_demo
 
     with _listening():
@@ -190,14 +181,9 @@ def _choices(plugin: "AdapterPlugin", chosen: dict[str, str]) -> dict[str, str]:
 
 @click.command()
 @output_option("json", "yaml")
+@examples("openapi > openapi.json", "openapi -o yaml")
 def openapi(output: str) -> None:
-    """Print the OpenAPI document of the unified API.
-
-    \b
-    Examples:
-      runtime-gateway openapi > openapi.json
-      runtime-gateway openapi -o yaml
-    """
+    """Print the OpenAPI document of the unified API."""
     from gateway.app import openapi_document
 
     document: dict[str, Any] = openapi_document()
