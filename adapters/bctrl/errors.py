@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from adapters.bctrl.wire import CODES, Code, ReasonClass
+from adapters.bctrl.wire import ReasonClass
 from gateway.domain import errors
 from gateway.domain.errors import FieldError, GatewayError, ProviderFailure
 from gateway.domain.operations import Operation
@@ -33,41 +33,46 @@ def reason_key(reason_class: str) -> str:
 
 
 _CODES: Final[ErrorTable] = {
-    **rules(errors.ProviderCredentialsRejected, [401], [Code.AUTH_REQUIRED, Code.AUTH_INVALID]),
-    (None, 403, Code.AUTH_FORBIDDEN): errors.PermissionDenied,
-    (None, 402, Code.INSUFFICIENT_CREDITS): errors.InsufficientCredits,
-    **rules(errors.NotFound, [404], [Code.BROWSER_NOT_FOUND, Code.RUNTIME_NOT_FOUND, Code.SPACE_NOT_FOUND]),
-    **rules(errors.NotFound, [404], [Code.PROFILE_NOT_FOUND, Code.EXTENSION_NOT_FOUND]),
-    **rules(errors.ValidationFailed, [404], [Code.PROFILE_NOT_FOUND, Code.EXTENSION_NOT_FOUND], Operation.CREATE),
-    (None, 404, Code.ROUTE_NOT_FOUND): errors.ProviderBadResponse,
-    **rules(errors.AlreadyExists, [409], [Code.BROWSER_NAME_CONFLICT, Code.RUNTIME_NAME_CONFLICT]),
+    **rules(errors.ProviderCredentialsRejected, [401], ["auth.required", "auth.invalid"]),
+    (None, 403, "auth.forbidden"): errors.PermissionDenied,
+    (None, 402, "billing.insufficient_credits"): errors.InsufficientCredits,
+    **rules(errors.NotFound, [404], ["browser.not_found", "runtime.not_found", "space.not_found"]),
+    **rules(errors.NotFound, [404], ["browser_profile.not_found", "browser_extension.not_found"]),
+    **rules(
+        errors.ValidationFailed, [404], ["browser_profile.not_found", "browser_extension.not_found"], Operation.CREATE
+    ),
+    (None, 404, "route.not_found"): errors.ProviderBadResponse,
+    **rules(errors.AlreadyExists, [409], ["browser.name_conflict", "runtime.name_conflict"]),
     **rules(
         errors.StateConflict,
         [409],
         [
-            Code.BROWSER_NOT_RUNNING,
-            Code.BROWSER_ALREADY_STARTED,
-            Code.BROWSER_STOP_PENDING,
-            Code.BROWSER_NO_CONNECTIONS,
-            Code.RUNTIME_NOT_STOPPED,
-            Code.RUNTIME_NOT_ACTIVE,
-            Code.RUNTIME_NO_WEBDRIVER,
-            Code.RUNTIME_CONTROLLER_BUSY,
+            "browser.not_running",
+            "browser.already_started",
+            "browser.stop_pending",
+            "browser.connections_unavailable",
+            "runtime.not_stopped",
+            "runtime.not_active",
+            "runtime.webdriver_unavailable",
+            "runtime.controller_busy",
         ],
     ),
-    (None, 409, Code.IDEMPOTENCY_MISMATCH): errors.ProviderBadResponse,
-    (None, 409, Code.IDEMPOTENCY_IN_PROGRESS): errors.OutcomeUnknown,
-    **rules(errors.QuotaExceeded, [403, 409, 429], [Code.BROWSER_CONCURRENT_QUOTA]),
-    **rules(errors.CapacityExceeded, [409, 429, 503], [Code.RUNTIME_NO_CAPACITY]),
-    (None, 504, Code.BROWSER_START_TIMEOUT): errors.ProviderTimeout,
-    **rules(errors.ProviderError, [500], [Code.RUNTIME_START_FAILED, Code.INTERNAL]),
-    **rules(errors.ValidationFailed, [400, 422], [Code.PROXY_PROTOCOL_INVALID]),
-    **rules(errors.InvalidRequest, [400], [Code.REQUEST_INVALID, Code.REQUEST_INVALID_JSON, Code.CURSOR_INVALID]),
-    (None, 422, Code.REQUEST_INVALID): errors.ValidationFailed,
-    (None, 400, Code.REQUEST_VERSION): errors.ProviderUpgradeRequired,
-    (None, 429, Code.RATE_LIMIT): errors.RateLimited,
-    **rules(errors.ProviderUnavailable, [502, 503], [Code.UPSTREAM_UNAVAILABLE]),
+    (None, 409, "idempotency.mismatch"): errors.ProviderBadResponse,
+    (None, 409, "idempotency_key_in_progress"): errors.OutcomeUnknown,
+    **rules(errors.QuotaExceeded, [403, 409, 429], ["browser.concurrent_quota_exceeded"]),
+    **rules(errors.CapacityExceeded, [409, 429, 503], ["runtime.capacity_unavailable"]),
+    (None, 504, "browser.start_timeout"): errors.ProviderTimeout,
+    **rules(errors.ProviderError, [500], ["runtime.start_failed", "internal.error"]),
+    **rules(errors.ValidationFailed, [400, 422], ["proxy.protocol_invalid"]),
+    **rules(errors.InvalidRequest, [400], ["request.invalid", "request.invalid_json", "pagination.cursor_invalid"]),
+    (None, 422, "request.invalid"): errors.ValidationFailed,
+    (None, 400, "request.version_unsupported"): errors.ProviderUpgradeRequired,
+    (None, 429, "rate_limit.exceeded"): errors.RateLimited,
+    **rules(errors.ProviderUnavailable, [502, 503], ["upstream.unavailable"]),
 }
+
+CODES: Final = frozenset(code for _, _, code in _CODES)
+"""The codes with a rule. Later eras of the API document them; those of the workspaces era are not documented."""
 
 _REASONS: Final[ErrorTable] = {
     (None, 400, reason_key(ReasonClass.INVALID_INPUT)): errors.InvalidRequest,
@@ -85,9 +90,9 @@ _REASONS: Final[ErrorTable] = {
 TABLE: Final[ErrorTable] = {**USUAL_RULES, (None, 410, None): errors.NotFound, **_CODES, **_REASONS}
 
 _FIELDS: Final[Mapping[tuple[Operation, str], str]] = {
-    (Operation.CREATE, Code.PROFILE_NOT_FOUND): "#/launch/profile_id",
-    (Operation.CREATE, Code.EXTENSION_NOT_FOUND): "#/launch/extension_ids",
-    (Operation.CREATE, Code.PROXY_PROTOCOL_INVALID): "#/launch/proxy/type",
+    (Operation.CREATE, "browser_profile.not_found"): "#/launch/profile_id",
+    (Operation.CREATE, "browser_extension.not_found"): "#/launch/extension_ids",
+    (Operation.CREATE, "proxy.protocol_invalid"): "#/launch/proxy/type",
 }
 
 

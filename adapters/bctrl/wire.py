@@ -162,45 +162,6 @@ def members(struct: type[msgspec.Struct]) -> frozenset[str]:
     return frozenset(struct.__struct_encode_fields__)
 
 
-class Code(StrEnum):
-    """The error codes that later eras of the API document. Those of the workspaces era are not documented."""
-
-    AUTH_REQUIRED = "auth.required"
-    AUTH_INVALID = "auth.invalid"
-    AUTH_FORBIDDEN = "auth.forbidden"
-    INSUFFICIENT_CREDITS = "billing.insufficient_credits"
-    BROWSER_NOT_FOUND = "browser.not_found"
-    BROWSER_NAME_CONFLICT = "browser.name_conflict"
-    BROWSER_NOT_RUNNING = "browser.not_running"
-    BROWSER_ALREADY_STARTED = "browser.already_started"
-    BROWSER_START_TIMEOUT = "browser.start_timeout"
-    BROWSER_STOP_PENDING = "browser.stop_pending"
-    BROWSER_CONCURRENT_QUOTA = "browser.concurrent_quota_exceeded"
-    BROWSER_NO_CONNECTIONS = "browser.connections_unavailable"
-    PROFILE_NOT_FOUND = "browser_profile.not_found"
-    EXTENSION_NOT_FOUND = "browser_extension.not_found"
-    RUNTIME_NOT_FOUND = "runtime.not_found"
-    RUNTIME_NAME_CONFLICT = "runtime.name_conflict"
-    RUNTIME_NOT_STOPPED = "runtime.not_stopped"
-    RUNTIME_NOT_ACTIVE = "runtime.not_active"
-    RUNTIME_NO_CAPACITY = "runtime.capacity_unavailable"
-    RUNTIME_START_FAILED = "runtime.start_failed"
-    RUNTIME_NO_WEBDRIVER = "runtime.webdriver_unavailable"
-    RUNTIME_CONTROLLER_BUSY = "runtime.controller_busy"
-    PROXY_PROTOCOL_INVALID = "proxy.protocol_invalid"
-    REQUEST_INVALID = "request.invalid"
-    REQUEST_INVALID_JSON = "request.invalid_json"
-    REQUEST_VERSION = "request.version_unsupported"
-    ROUTE_NOT_FOUND = "route.not_found"
-    IDEMPOTENCY_MISMATCH = "idempotency.mismatch"
-    IDEMPOTENCY_IN_PROGRESS = "idempotency_key_in_progress"
-    RATE_LIMIT = "rate_limit.exceeded"
-    CURSOR_INVALID = "pagination.cursor_invalid"
-    SPACE_NOT_FOUND = "space.not_found"
-    UPSTREAM_UNAVAILABLE = "upstream.unavailable"
-    INTERNAL = "internal.error"
-
-
 class ReasonClass(StrEnum):
     """The coarse reasons that accompany the codes (flat and current eras)."""
 
@@ -213,6 +174,3 @@ class ReasonClass(StrEnum):
     CONFLICT = "conflict"
     UPSTREAM = "upstream"
     SERVER = "server"
-
-
-CODES: Final = frozenset(Code)

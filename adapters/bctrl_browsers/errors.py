@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from adapters.bctrl_browsers.wire import CODES, UNCLEAR, Code, ReasonClass
+from adapters.bctrl_browsers.wire import UNCLEAR, ReasonClass
 from gateway.domain import errors
 from gateway.domain.errors import FieldError, GatewayError, ProviderFailure
 from gateway.domain.operations import TRAITS, Operation
@@ -28,14 +28,14 @@ from gateway.ports.error_mapping import (
 from gateway.ports.transport import UpstreamResponse
 
 _FIELDS: Final[Mapping[str, str]] = {
-    Code.EXTENSION_NOT_FOUND: "#/launch/extension_ids",
-    Code.PROXY_NOT_FOUND: "#/provider_options/proxy",
-    Code.PROXY_PROTOCOL_INVALID: "#/launch/proxy/type",
-    Code.PROXY_PROTOCOL_UNSUPPORTED: "#/launch/proxy/type",
-    Code.PROXY_URL_INVALID: "#/provider_options/proxy",
-    Code.BROWSER_PERSONA_REQUIRED: "#/provider_options/persona",
-    Code.BROWSER_NO_SAVED_STATE: "#/provider_options/fromBrowser",
-    Code.BROWSER_NOT_FOUND: "#/provider_options/fromBrowser",
+    "browser_extension.not_found": "#/launch/extension_ids",
+    "proxy.not_found": "#/provider_options/proxy",
+    "proxy.protocol_invalid": "#/launch/proxy/type",
+    "proxy.protocol_unsupported": "#/launch/proxy/type",
+    "proxy.url_invalid": "#/provider_options/proxy",
+    "browser.persona_required": "#/provider_options/persona",
+    "browser.no_saved_state": "#/provider_options/fromBrowser",
+    "browser.not_found": "#/provider_options/fromBrowser",
 }
 """The field of a create that a code concerns."""
 
@@ -43,32 +43,34 @@ _CODES: Final[ErrorTable] = {
     **rules(
         errors.ProviderCredentialsRejected,
         [401],
-        [Code.AUTH_REQUIRED, Code.AUTH_INVALID, Code.AUTH_EXPIRED, Code.AUTH_UNAUTHORIZED],
+        ["auth.required", "auth.invalid", "auth.expired", "auth.unauthorized"],
     ),
-    (None, 403, Code.AUTH_FORBIDDEN): errors.PermissionDenied,
-    **rules(errors.InsufficientCredits, [402], [Code.INSUFFICIENT_CREDITS, Code.INSUFFICIENT_PURCHASED_CREDITS]),
-    **rules(errors.NotFound, [404], [Code.BROWSER_NOT_FOUND, Code.RUNTIME_NOT_FOUND, Code.SPACE_NOT_FOUND]),
-    **rules(errors.NotFound, [404], [Code.EXTENSION_NOT_FOUND, Code.PROXY_NOT_FOUND]),
-    (None, 404, Code.ROUTE_NOT_FOUND): errors.ProviderBadResponse,
-    (None, 405, Code.REQUEST_METHOD): errors.ProviderBadResponse,
-    **rules(errors.AlreadyExists, [409], [Code.BROWSER_NAME_CONFLICT, Code.RUNTIME_NAME_CONFLICT]),
+    (None, 403, "auth.forbidden"): errors.PermissionDenied,
+    **rules(
+        errors.InsufficientCredits, [402], ["billing.insufficient_credits", "billing.insufficient_purchased_credits"]
+    ),
+    **rules(errors.NotFound, [404], ["browser.not_found", "runtime.not_found", "space.not_found"]),
+    **rules(errors.NotFound, [404], ["browser_extension.not_found", "proxy.not_found"]),
+    (None, 404, "route.not_found"): errors.ProviderBadResponse,
+    (None, 405, "request.method_not_allowed"): errors.ProviderBadResponse,
+    **rules(errors.AlreadyExists, [409], ["browser.name_conflict", "runtime.name_conflict"]),
     **rules(
         errors.StateConflict,
         [409],
         [
-            Code.BROWSER_CHANGED,
-            Code.BROWSER_NOT_RUNNING,
-            Code.BROWSER_ALREADY_STARTED,
-            Code.BROWSER_STATE_SAVING,
-            Code.BROWSER_STOP_PENDING,
-            Code.BROWSER_IDENTITY_IN_USE,
-            Code.BROWSER_NO_SAVED_STATE,
-            Code.BROWSER_NO_CONNECTIONS,
-            Code.RUNTIME_NOT_STOPPED,
-            Code.RUNTIME_NOT_ACTIVE,
-            Code.RUNTIME_START_IN_PROGRESS,
-            Code.RUNTIME_STOPPING,
-            Code.SPACE_DELETING,
+            "browser.changed",
+            "browser.not_running",
+            "browser.already_started",
+            "browser.state_saving",
+            "browser.stop_pending",
+            "browser.identity_in_use",
+            "browser.no_saved_state",
+            "browser.connections_unavailable",
+            "runtime.not_stopped",
+            "runtime.not_active",
+            "runtime.start_in_progress",
+            "runtime.stopping",
+            "space.deleting",
         ],
     ),
     **rules(errors.ValidationFailed, [400, 404, 422], _FIELDS, Operation.CREATE),
@@ -76,35 +78,38 @@ _CODES: Final[ErrorTable] = {
         errors.ValidationFailed,
         [400],
         [
-            Code.BROWSER_PERSONA_REQUIRED,
-            Code.PROXY_PROTOCOL_INVALID,
-            Code.PROXY_PROTOCOL_UNSUPPORTED,
-            Code.PROXY_URL_INVALID,
+            "browser.persona_required",
+            "proxy.protocol_invalid",
+            "proxy.protocol_unsupported",
+            "proxy.url_invalid",
         ],
     ),
-    (None, 409, Code.IDEMPOTENCY_MISMATCH): errors.IdempotencyKeyReused,
-    (None, 409, Code.IDEMPOTENCY_IN_PROGRESS): errors.IdempotencyInProgress,
+    (None, 409, "idempotency.mismatch"): errors.IdempotencyKeyReused,
+    (None, 409, "idempotency_key_in_progress"): errors.IdempotencyInProgress,
     **rules(
         errors.OutcomeUnknown,
         [409, 500, 503],
         [
-            Code.IDEMPOTENCY_UNCERTAIN,
-            Code.IDEMPOTENCY_FINALIZATION,
-            Code.IDEMPOTENCY_NOT_REPLAYABLE,
-            Code.IDEMPOTENCY_RECONCILIATION,
+            "idempotency_key_uncertain",
+            "idempotency.finalization_uncertain",
+            "idempotency.not_replayable",
+            "idempotency.reconciliation_required",
         ],
     ),
-    **rules(errors.QuotaExceeded, [403, 409, 429], [Code.BROWSER_CONCURRENT_QUOTA]),
-    **rules(errors.CapacityExceeded, [409, 429, 503], [Code.RUNTIME_NO_CAPACITY]),
-    **rules(errors.CapacityExceeded, [409, 503], [Code.PROXY_OUT_OF_STOCK]),
-    **rules(errors.ProviderTimeout, [503, 504], [Code.BROWSER_START_TIMEOUT]),
-    **rules(errors.ProviderError, [500], [Code.RUNTIME_START_FAILED, Code.INTERNAL]),
-    **rules(errors.InvalidRequest, [400], [Code.REQUEST_INVALID, Code.REQUEST_INVALID_JSON, Code.CURSOR_INVALID]),
-    (None, 422, Code.REQUEST_INVALID): errors.ValidationFailed,
-    (None, 400, Code.REQUEST_VERSION): errors.ProviderUpgradeRequired,
-    **rules(errors.RateLimited, [429], [Code.RATE_LIMIT, Code.REQUEST_RATE_LIMITED, Code.AUTH_RATE_LIMITED]),
-    **rules(errors.ProviderUnavailable, [502, 503], [Code.UPSTREAM_UNAVAILABLE]),
+    **rules(errors.QuotaExceeded, [403, 409, 429], ["browser.concurrent_quota_exceeded"]),
+    **rules(errors.CapacityExceeded, [409, 429, 503], ["runtime.capacity_unavailable"]),
+    **rules(errors.CapacityExceeded, [409, 503], ["proxy.pool_out_of_stock"]),
+    **rules(errors.ProviderTimeout, [503, 504], ["browser.start_timeout"]),
+    **rules(errors.ProviderError, [500], ["runtime.start_failed", "internal.error"]),
+    **rules(errors.InvalidRequest, [400], ["request.invalid", "request.invalid_json", "pagination.cursor_invalid"]),
+    (None, 422, "request.invalid"): errors.ValidationFailed,
+    (None, 400, "request.version_unsupported"): errors.ProviderUpgradeRequired,
+    **rules(errors.RateLimited, [429], ["rate_limit.exceeded", "request.rate_limited", "auth.rate_limited"]),
+    **rules(errors.ProviderUnavailable, [502, 503], ["upstream.unavailable"]),
 }
+
+CODES: Final = frozenset(code for _, _, code in _CODES)
+"""The codes with a rule, of about 480 in the provider's client."""
 
 
 def reason_key(reason_class: str) -> str:

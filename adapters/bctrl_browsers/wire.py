@@ -131,64 +131,6 @@ class DeletedBody(Incoming, frozen=True, kw_only=True):
     deleted: bool
 
 
-class Code(StrEnum):
-    """The error codes that the adapter uses, of about 480 in the provider's client."""
-
-    AUTH_REQUIRED = "auth.required"
-    AUTH_INVALID = "auth.invalid"
-    AUTH_EXPIRED = "auth.expired"
-    AUTH_UNAUTHORIZED = "auth.unauthorized"
-    AUTH_FORBIDDEN = "auth.forbidden"
-    AUTH_RATE_LIMITED = "auth.rate_limited"
-    INSUFFICIENT_CREDITS = "billing.insufficient_credits"
-    INSUFFICIENT_PURCHASED_CREDITS = "billing.insufficient_purchased_credits"
-    BROWSER_NOT_FOUND = "browser.not_found"
-    BROWSER_NAME_CONFLICT = "browser.name_conflict"
-    BROWSER_CHANGED = "browser.changed"
-    BROWSER_NOT_RUNNING = "browser.not_running"
-    BROWSER_ALREADY_STARTED = "browser.already_started"
-    BROWSER_STATE_SAVING = "browser.state_saving"
-    BROWSER_START_TIMEOUT = "browser.start_timeout"
-    BROWSER_STOP_PENDING = "browser.stop_pending"
-    BROWSER_IDENTITY_IN_USE = "browser.identity_in_use"
-    BROWSER_PERSONA_REQUIRED = "browser.persona_required"
-    BROWSER_NO_SAVED_STATE = "browser.no_saved_state"
-    BROWSER_CONCURRENT_QUOTA = "browser.concurrent_quota_exceeded"
-    BROWSER_NO_CONNECTIONS = "browser.connections_unavailable"
-    EXTENSION_NOT_FOUND = "browser_extension.not_found"
-    RUNTIME_NOT_FOUND = "runtime.not_found"
-    RUNTIME_NAME_CONFLICT = "runtime.name_conflict"
-    RUNTIME_NOT_STOPPED = "runtime.not_stopped"
-    RUNTIME_NOT_ACTIVE = "runtime.not_active"
-    RUNTIME_START_IN_PROGRESS = "runtime.start_in_progress"
-    RUNTIME_STOPPING = "runtime.stopping"
-    RUNTIME_NO_CAPACITY = "runtime.capacity_unavailable"
-    RUNTIME_START_FAILED = "runtime.start_failed"
-    PROXY_NOT_FOUND = "proxy.not_found"
-    PROXY_OUT_OF_STOCK = "proxy.pool_out_of_stock"
-    PROXY_PROTOCOL_INVALID = "proxy.protocol_invalid"
-    PROXY_PROTOCOL_UNSUPPORTED = "proxy.protocol_unsupported"
-    PROXY_URL_INVALID = "proxy.url_invalid"
-    REQUEST_INVALID = "request.invalid"
-    REQUEST_INVALID_JSON = "request.invalid_json"
-    REQUEST_METHOD = "request.method_not_allowed"
-    REQUEST_RATE_LIMITED = "request.rate_limited"
-    REQUEST_VERSION = "request.version_unsupported"
-    ROUTE_NOT_FOUND = "route.not_found"
-    IDEMPOTENCY_MISMATCH = "idempotency.mismatch"
-    IDEMPOTENCY_IN_PROGRESS = "idempotency_key_in_progress"
-    IDEMPOTENCY_UNCERTAIN = "idempotency_key_uncertain"
-    IDEMPOTENCY_FINALIZATION = "idempotency.finalization_uncertain"
-    IDEMPOTENCY_NOT_REPLAYABLE = "idempotency.not_replayable"
-    IDEMPOTENCY_RECONCILIATION = "idempotency.reconciliation_required"
-    RATE_LIMIT = "rate_limit.exceeded"
-    CURSOR_INVALID = "pagination.cursor_invalid"
-    SPACE_NOT_FOUND = "space.not_found"
-    SPACE_DELETING = "space.deleting"
-    UPSTREAM_UNAVAILABLE = "upstream.unavailable"
-    INTERNAL = "internal.error"
-
-
 class ReasonClass(StrEnum):
     """The coarse reasons that accompany the codes. After the last two the provider's client does not repeat a write."""
 
@@ -205,5 +147,4 @@ class ReasonClass(StrEnum):
     OUTCOME_UNKNOWN = "outcome_unknown"
 
 
-CODES: Final = frozenset(Code)
 UNCLEAR: Final = frozenset({ReasonClass.UNKNOWN, ReasonClass.OUTCOME_UNKNOWN})

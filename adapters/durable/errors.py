@@ -27,7 +27,7 @@ from gateway.ports.transport import UpstreamResponse
 TABLE: Final[ErrorTable] = {
     # Of the usual statuses, 402, 408 and 503 are not documented but may be sent by a newer platform.
     **USUAL_RULES,
-    # The 35 types with the statuses at which they apply; only that of authentication_error is documented.
+    # The 35 documented types with the statuses at which they apply; only that of authentication_error is documented.
     **rules(
         errors.InvalidRequest,
         [400],
@@ -66,6 +66,9 @@ TABLE: Final[ErrorTable] = {
     (Operation.LIST, 422, "validation_error"): errors.InvalidRequest,
 }
 """The error class for a response in the provider's own envelope."""
+
+ERROR_TYPES: Final = frozenset(kind for _, _, kind in TABLE if kind is not None)
+"""Every ``type`` of an error."""
 
 _TYPE_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _MAX_ERRORS: Final = 100

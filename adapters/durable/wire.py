@@ -13,45 +13,6 @@ from msgspec import UNSET, UnsetType
 
 from gateway.domain.values import is_uuid
 
-ERROR_TYPES: Final = (
-    "already_exists_error",
-    "app_error",
-    "authentication_error",
-    "conflict_error",
-    "aws_error",
-    "configuration_error",
-    "database_error",
-    "dynamodb_error",
-    "e2b_error",
-    "e2b_rate_limit_error",
-    "expired_signature_error",
-    "expired_token_error",
-    "forbidden_error",
-    "group_error",
-    "invalid_error",
-    "invalid_flag_error",
-    "invalid_username_error",
-    "mail_error",
-    "member_exists_error",
-    "member_limit_exceeded_error",
-    "migration_lock_timeout_error",
-    "not_found_error",
-    "oauth_config_error",
-    "org_sandbox_capacity_exceeded_error",
-    "bad_gateway_error",
-    "gateway_timeout_error",
-    "s3_error",
-    "server_error",
-    "task_error",
-    "stripe_error",
-    "token_error",
-    "upgrade_required_error",
-    "usage_limit_exceeded_error",
-    "user_verification_error",
-    "validation_error",
-)
-"""Every ``type`` of an error, in the order of the provider's documentation."""
-
 ERROR_CODES: Final = (400, 401, 403, 404, 409, 422, 426, 429, 500, 502, 504)
 """Every ``code`` of an error, in the order of the provider's documentation."""
 

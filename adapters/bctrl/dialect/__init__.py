@@ -12,7 +12,6 @@ import msgspec
 from adapters.bctrl.adapter import BctrlAdapter
 from adapters.bctrl.dialect.bodies import NATIVE_CODE, native_fault, read_create
 from adapters.bctrl.dialect.errors import VERSION_HEADER, failure_of
-from adapters.bctrl.wire import Code
 from gateway.domain.access import Permission
 from gateway.domain.errors import FieldError, GatewayError, InvalidRequest, NotFound, RuntimeReplaced
 from gateway.domain.operations import Operation
@@ -129,13 +128,13 @@ async def _read_visible(adapter: BctrlAdapter, scope: str, alias: str, view: Vie
             continue
         if runtime is not None and view.sees(runtime):
             return body, runtime
-    raise NotFound("There is no runtime of this alias.", extra={NATIVE_CODE: Code.RUNTIME_NOT_FOUND})
+    raise NotFound("There is no runtime of this alias.", extra={NATIVE_CODE: "runtime.not_found"})
 
 
 def _refuse_body(request: DialectRequest) -> None:
     """Raise :class:`InvalidRequest` for a body other than an empty object."""
     if request.body.strip() not in {b"", b"{}"}:
-        raise InvalidRequest("This call takes no body.", extra={NATIVE_CODE: Code.REQUEST_INVALID})
+        raise InvalidRequest("This call takes no body.", extra={NATIVE_CODE: "request.invalid"})
 
 
 def _response(body: bytes, target: DialectTarget) -> DialectAnswer:

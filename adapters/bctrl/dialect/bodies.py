@@ -6,7 +6,6 @@ import msgspec
 from pydantic import ConfigDict, Field, SecretStr
 from pydantic.alias_generators import to_camel
 
-from adapters.bctrl.wire import Code
 from gateway.domain.config import Port, Uuid
 from gateway.domain.errors import FieldError, InvalidRequest, ValidationFailed, pointer
 from gateway.domain.requests import CreateBrowser
@@ -78,7 +77,7 @@ def read_create(raw: bytes) -> CreateBrowser:
     try:
         body = msgspec.json.decode(raw)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
-        raise InvalidRequest("The body is not JSON.", extra={NATIVE_CODE: Code.REQUEST_INVALID_JSON}) from exc
+        raise InvalidRequest("The body is not JSON.", extra={NATIVE_CODE: "request.invalid_json"}) from exc
     if not isinstance(body, dict):
         raise ValidationFailed.at("#", "The body has to be a JSON object.", code="type")
     native = validate(NativeCreate, body)

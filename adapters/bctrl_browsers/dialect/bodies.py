@@ -13,7 +13,7 @@ from adapters.bctrl_browsers.mapping import CONNECTIONS
 from adapters.bctrl_browsers.marker import check_unmarked
 from adapters.bctrl_browsers.native import NativeCreate, proxy_secrets
 from adapters.bctrl_browsers.options import Options, check_proxy
-from adapters.bctrl_browsers.wire import API_VERSION, Code
+from adapters.bctrl_browsers.wire import API_VERSION
 from gateway.domain.constraint_rules import refuse
 from gateway.domain.errors import FieldError, InvalidRequest, ValidationFailed
 from gateway.domain.validation import optional, validate
@@ -56,7 +56,7 @@ def read_object(request: DialectRequest) -> dict[str, Any]:
     try:
         body = _DECODER.decode(request.body)
     except (ValueError, RecursionError) as exc:
-        raise InvalidRequest("The body is not JSON.", extra={NATIVE_CODE: Code.REQUEST_INVALID_JSON}) from exc
+        raise InvalidRequest("The body is not JSON.", extra={NATIVE_CODE: "request.invalid_json"}) from exc
     if not isinstance(body, dict):
         raise ValidationFailed.at("#", "The body has to be a JSON object.", code="type")
     return body
@@ -98,7 +98,7 @@ def wait_of(query: Query) -> int:
 def check_headers(request: DialectRequest, *, versioned: bool) -> None:
     """Raise :class:`InvalidRequest` for headers that cannot be honoured: another version, or a subaccount."""
     if versioned and request.headers.get(VERSION_HEADER, API_VERSION) != API_VERSION:
-        raise bad_header(VERSION_HEADER, f"The only version is {API_VERSION}.", Code.REQUEST_VERSION)
+        raise bad_header(VERSION_HEADER, f"The only version is {API_VERSION}.", "request.version_unsupported")
     if request.headers.get("BCTRL-Subaccount-Id"):
         raise bad_header(
             "BCTRL-Subaccount-Id",

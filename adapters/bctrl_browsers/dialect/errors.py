@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from adapters.bctrl_browsers.dialect.bodies import NATIVE_CODE, native_member
-from adapters.bctrl_browsers.wire import Code, ReasonClass
+from adapters.bctrl_browsers.wire import ReasonClass
 from gateway.domain import errors
 from gateway.domain.errors import GatewayError
 from gateway.ports.dialect import HINTS, OURS, DialectAnswer, error_answer
@@ -17,53 +17,53 @@ from gateway.ports.dialect import HINTS, OURS, DialectAnswer, error_answer
 Forms = Mapping[type[GatewayError], tuple[int, str, ReasonClass]]
 
 FORMS: Final[Forms] = {
-    errors.InvalidRequest: (400, Code.REQUEST_INVALID, ReasonClass.INVALID_INPUT),
-    errors.Unauthenticated: (401, Code.AUTH_INVALID, ReasonClass.UNAUTHORIZED),
-    errors.InsufficientCredits: (402, Code.INSUFFICIENT_CREDITS, ReasonClass.CAPABILITY_DENIED),
-    errors.PermissionDenied: (403, Code.AUTH_FORBIDDEN, ReasonClass.CAPABILITY_DENIED),
-    errors.NotFound: (404, Code.ROUTE_NOT_FOUND, ReasonClass.NOT_FOUND),
-    errors.MethodNotAllowed: (405, Code.REQUEST_METHOD, ReasonClass.INVALID_INPUT),
+    errors.InvalidRequest: (400, "request.invalid", ReasonClass.INVALID_INPUT),
+    errors.Unauthenticated: (401, "auth.invalid", ReasonClass.UNAUTHORIZED),
+    errors.InsufficientCredits: (402, "billing.insufficient_credits", ReasonClass.CAPABILITY_DENIED),
+    errors.PermissionDenied: (403, "auth.forbidden", ReasonClass.CAPABILITY_DENIED),
+    errors.NotFound: (404, "route.not_found", ReasonClass.NOT_FOUND),
+    errors.MethodNotAllowed: (405, "request.method_not_allowed", ReasonClass.INVALID_INPUT),
     errors.RequestTimeout: (408, "request.failed", ReasonClass.INVALID_INPUT),
-    errors.AlreadyExists: (409, Code.BROWSER_NAME_CONFLICT, ReasonClass.CONFLICT),
-    errors.StateConflict: (409, Code.BROWSER_NOT_RUNNING, ReasonClass.CONFLICT),
-    errors.IdempotencyInProgress: (409, Code.IDEMPOTENCY_IN_PROGRESS, ReasonClass.CONFLICT),
-    errors.RuntimeReplaced: (409, Code.BROWSER_CHANGED, ReasonClass.CONFLICT),
+    errors.AlreadyExists: (409, "browser.name_conflict", ReasonClass.CONFLICT),
+    errors.StateConflict: (409, "browser.not_running", ReasonClass.CONFLICT),
+    errors.IdempotencyInProgress: (409, "idempotency_key_in_progress", ReasonClass.CONFLICT),
+    errors.RuntimeReplaced: (409, "browser.changed", ReasonClass.CONFLICT),
     errors.PreconditionFailed: (412, "request.failed", ReasonClass.CONFLICT),
-    errors.PayloadTooLarge: (400, Code.REQUEST_INVALID, ReasonClass.INVALID_INPUT),
-    errors.UriTooLong: (400, Code.REQUEST_INVALID, ReasonClass.INVALID_INPUT),
+    errors.PayloadTooLarge: (400, "request.invalid", ReasonClass.INVALID_INPUT),
+    errors.UriTooLong: (400, "request.invalid", ReasonClass.INVALID_INPUT),
     errors.UnsupportedMediaType: (400, "request.invalid_content_type", ReasonClass.INVALID_INPUT),
     errors.ProviderNotConfigured: (400, "gateway.misconfigured", ReasonClass.INVALID_INPUT),
-    errors.ValidationFailed: (400, Code.REQUEST_INVALID, ReasonClass.INVALID_INPUT),
+    errors.ValidationFailed: (400, "request.invalid", ReasonClass.INVALID_INPUT),
     errors.UnsupportedFeature: (400, "capability.not_available", ReasonClass.CAPABILITY_DENIED),
-    errors.IdempotencyKeyReused: (409, Code.IDEMPOTENCY_MISMATCH, ReasonClass.CONFLICT),
-    errors.RateLimited: (429, Code.RATE_LIMIT, ReasonClass.RATE_LIMITED),
-    errors.QuotaExceeded: (429, Code.BROWSER_CONCURRENT_QUOTA, ReasonClass.CAPABILITY_LIMIT),
-    errors.HeadersTooLarge: (400, Code.REQUEST_INVALID, ReasonClass.INVALID_INPUT),
-    errors.InternalError: (500, Code.INTERNAL, ReasonClass.UNKNOWN),
-    errors.TransferCodingNotSupported: (400, Code.REQUEST_INVALID, ReasonClass.INVALID_INPUT),
-    errors.ProviderError: (502, Code.UPSTREAM_UNAVAILABLE, ReasonClass.SERVER),
+    errors.IdempotencyKeyReused: (409, "idempotency.mismatch", ReasonClass.CONFLICT),
+    errors.RateLimited: (429, "rate_limit.exceeded", ReasonClass.RATE_LIMITED),
+    errors.QuotaExceeded: (429, "browser.concurrent_quota_exceeded", ReasonClass.CAPABILITY_LIMIT),
+    errors.HeadersTooLarge: (400, "request.invalid", ReasonClass.INVALID_INPUT),
+    errors.InternalError: (500, "internal.error", ReasonClass.UNKNOWN),
+    errors.TransferCodingNotSupported: (400, "request.invalid", ReasonClass.INVALID_INPUT),
+    errors.ProviderError: (502, "upstream.unavailable", ReasonClass.SERVER),
     errors.ProviderBadResponse: (502, "route.bad_gateway", ReasonClass.UNKNOWN),
     errors.ProviderCredentialsRejected: (502, "gateway.misconfigured", ReasonClass.UPSTREAM),
     errors.ProviderUpgradeRequired: (502, "gateway.misconfigured", ReasonClass.UPSTREAM),
-    errors.ProviderUnavailable: (503, Code.UPSTREAM_UNAVAILABLE, ReasonClass.UPSTREAM),
-    errors.CapacityExceeded: (503, Code.RUNTIME_NO_CAPACITY, ReasonClass.UPSTREAM),
+    errors.ProviderUnavailable: (503, "upstream.unavailable", ReasonClass.UPSTREAM),
+    errors.CapacityExceeded: (503, "runtime.capacity_unavailable", ReasonClass.UPSTREAM),
     errors.Overloaded: (503, "route.unavailable", ReasonClass.SERVER),
     errors.StoreUnavailable: (503, "control_plane.unavailable", ReasonClass.SERVER),
     errors.ProviderTimeout: (504, "gateway.timeout", ReasonClass.UPSTREAM),
-    errors.OutcomeUnknown: (504, Code.IDEMPOTENCY_UNCERTAIN, ReasonClass.OUTCOME_UNKNOWN),
-    errors.HttpVersionNotSupported: (400, Code.REQUEST_INVALID, ReasonClass.INVALID_INPUT),
+    errors.OutcomeUnknown: (504, "idempotency_key_uncertain", ReasonClass.OUTCOME_UNKNOWN),
+    errors.HttpVersionNotSupported: (400, "request.invalid", ReasonClass.INVALID_INPUT),
 }
 """Status, code and reason of each error class in the current era."""
 
 FLAT_FORMS: Final[Forms] = {
     **FORMS,
-    errors.StateConflict: (409, Code.RUNTIME_NOT_ACTIVE, ReasonClass.CONFLICT),
-    errors.AlreadyExists: (409, Code.RUNTIME_NAME_CONFLICT, ReasonClass.CONFLICT),
-    errors.RuntimeReplaced: (409, Code.RUNTIME_NAME_CONFLICT, ReasonClass.CONFLICT),
+    errors.StateConflict: (409, "runtime.not_active", ReasonClass.CONFLICT),
+    errors.AlreadyExists: (409, "runtime.name_conflict", ReasonClass.CONFLICT),
+    errors.RuntimeReplaced: (409, "runtime.name_conflict", ReasonClass.CONFLICT),
     errors.PreconditionFailed: (409, "request.failed", ReasonClass.CONFLICT),
-    errors.InternalError: (500, Code.INTERNAL, ReasonClass.SERVER),
+    errors.InternalError: (500, "internal.error", ReasonClass.SERVER),
     errors.ProviderBadResponse: (502, "route.bad_gateway", ReasonClass.UPSTREAM),
-    errors.OutcomeUnknown: (409, Code.IDEMPOTENCY_UNCERTAIN, ReasonClass.OUTCOME_UNKNOWN),
+    errors.OutcomeUnknown: (409, "idempotency_key_uncertain", ReasonClass.OUTCOME_UNKNOWN),
 }
 """The same in the flat era."""
 

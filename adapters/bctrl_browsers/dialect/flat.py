@@ -38,7 +38,7 @@ from adapters.bctrl_browsers.dialect.flat_bodies import (
 from adapters.bctrl_browsers.dialect.forwarding import Calls, adapter_of, below, document
 from adapters.bctrl_browsers.marker import marked
 from adapters.bctrl_browsers.native import NativeAnswer
-from adapters.bctrl_browsers.wire import Code, Status
+from adapters.bctrl_browsers.wire import Status
 from gateway.domain.errors import GatewayError, NotFound, StateConflict, ValidationFailed
 from gateway.domain.operations import Operation
 from gateway.domain.runtime import Runtime
@@ -147,7 +147,7 @@ class FlatEra:
             raise bad_parameter("force", "true or false.")
         if force == ["false"] and found.runtime.state in _WITH_COMPUTE:
             why = "The runtime is active: stop it first, or delete it with force=true."
-            raise StateConflict(why, extra={NATIVE_CODE: Code.RUNTIME_NOT_STOPPED})
+            raise StateConflict(why, extra={NATIVE_CODE: "runtime.not_stopped"})
         key = self._calls.key_for(found.target, request, ctx)
         await self._calls.send(Operation.DELETE, found.target, ctx, method="DELETE", path=found.path, key=key)
         return _response({"id": found.runtime.provider_id, "deleted": True})
@@ -221,7 +221,7 @@ class FlatEra:
                 read.cancel()
             await asyncio.gather(*reads, return_exceptions=True)
         ctx.runtime_id = None
-        raise unreadable or NotFound("There is no runtime of this id.", extra={NATIVE_CODE: Code.RUNTIME_NOT_FOUND})
+        raise unreadable or NotFound("There is no runtime of this id.", extra={NATIVE_CODE: "runtime.not_found"})
 
     async def _read(self, target: DialectTarget, wanted: str, ctx: RequestContext) -> Found:
         native = await self._calls.send(Operation.GET, target, ctx, path=below(wanted))
@@ -272,7 +272,7 @@ class FlatEra:
         raise StateConflict(
             f"The runtime {found.runtime.provider_id} {'is still starting' if starting else 'did not start'}.",
             provider=found.target.adapter.name,
-            extra={NATIVE_CODE: Code.RUNTIME_START_IN_PROGRESS if starting else Code.RUNTIME_NOT_ACTIVE},
+            extra={NATIVE_CODE: "runtime.start_in_progress" if starting else "runtime.not_active"},
         )
 
     async def _running_after_create(self, made: Found, ctx: RequestContext) -> Found:
@@ -285,7 +285,7 @@ class FlatEra:
                 f"The runtime {made.runtime.provider_id} was created, but has no connection yet: {error.detail} "
                 "Read it with include=connection, or stop it.",
                 provider=made.target.adapter.name,
-                extra={NATIVE_CODE: error.extra.get(NATIVE_CODE, Code.RUNTIME_START_IN_PROGRESS)},
+                extra={NATIVE_CODE: error.extra.get(NATIVE_CODE, "runtime.start_in_progress")},
             ) from error
 
 

@@ -12,7 +12,6 @@ from adapters.bctrl_browsers.calls import MAX_LIMIT, Query
 from adapters.bctrl_browsers.dialect.bodies import NATIVE_CODE, idempotency_key
 from adapters.bctrl_browsers.native import NativeAnswer, NativeCreate
 from adapters.bctrl_browsers.settings import DEFAULT_SPACE
-from adapters.bctrl_browsers.wire import Code
 from gateway.domain.errors import InvalidRequest, NotFound, ProviderBadResponse
 from gateway.domain.operations import Operation
 from gateway.domain.runtime import Runtime
@@ -49,7 +48,7 @@ class Calls:
             adapters = self._gateway.adapters(ctx, api)
             if space in {None, DEFAULT_SPACE} and adapters and adapters[0].settings.scope is not None:
                 return self._gateway.target(ctx, PREFIX, api, adapters[0].settings.scope, self._era)
-            raise NotFound(exc.detail, extra={NATIVE_CODE: Code.SPACE_NOT_FOUND}) from exc
+            raise NotFound(exc.detail, extra={NATIVE_CODE: "space.not_found"}) from exc
 
     def all_targets(self, ctx: RequestContext) -> Iterator[DialectTarget]:
         """Every space that a call without a space can mean: the default one first, then all that are served by name."""
@@ -86,7 +85,7 @@ class Calls:
             if (found.provider_id == browser or found.name in names) and view.sees(found):
                 return answer
         ctx.runtime_id = None
-        raise NotFound("There is no browser of this id or name.", extra={NATIVE_CODE: Code.BROWSER_NOT_FOUND})
+        raise NotFound("There is no browser of this id or name.", extra={NATIVE_CODE: "browser.not_found"})
 
     async def create(
         self, target: DialectTarget, create: NativeCreate, request: DialectRequest, ctx: RequestContext
@@ -164,7 +163,7 @@ class Calls:
         try:
             listing = DialectList(adapter.name, query, MAX_LIMIT, view)
         except InvalidRequest as error:
-            error.extra[NATIVE_CODE] = Code.CURSOR_INVALID
+            error.extra[NATIVE_CODE] = "pagination.cursor_invalid"
             raise
         async with self._gateway.call_scope(adapter, Operation.LIST, ctx) as call:
             for _ in itertools.count() if view.partial else range(MAX_EMPTY_PAGES):

@@ -8,7 +8,8 @@ word credit. After a 404 for a runtime it looks for a project of that name. It n
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from adapters.durable.wire import ERROR_CODES, ERROR_TYPES
+from adapters.durable.errors import ERROR_TYPES
+from adapters.durable.wire import ERROR_CODES
 from gateway.domain import errors
 from gateway.domain.errors import FieldError, GatewayError
 from gateway.ports.dialect import DialectAnswer, error_answer

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from adapters.durable.dialect.errors import FORMS, native_error
-from adapters.durable.errors import TABLE, failed
-from adapters.durable.wire import ERROR_CODES, ERROR_TYPES
+from adapters.durable.errors import ERROR_TYPES, TABLE, failed
+from adapters.durable.wire import ERROR_CODES
 from gateway.domain import errors
 from gateway.domain.errors import FieldError, GatewayError, ProviderFailure, error_classes
 from gateway.domain.operations import Operation
@@ -74,7 +74,7 @@ def test_table_covers_every_gateway_code_with_documented_codes_and_types():
     """This fails for a new gateway code that the table lacks."""
     assert set(FORMS) == set(CLASSES) == set(EXPECTED)
     assert {status for status, _ in FORMS.values()} <= set(ERROR_CODES)
-    assert {kind for _, kind in FORMS.values()} <= set(ERROR_TYPES)
+    assert {kind for _, kind in FORMS.values()} <= ERROR_TYPES
 
 
 OWN = sorted({(status, kind) for _, status, kind in TABLE if kind is not None and status in ERROR_CODES})
