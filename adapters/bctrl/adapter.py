@@ -11,7 +11,7 @@ import msgspec
 
 from adapters.bctrl import wire
 from adapters.bctrl.errors import error_of
-from adapters.bctrl.mapping import Reader, create_body, create_features
+from adapters.bctrl.mapping import CREATE_FEATURES, Reader, create_body
 from adapters.bctrl.settings import BctrlSettings
 from gateway.domain.errors import FieldError, NotFound, RuntimeReplaced, UnsupportedFeature, ValidationFailed, pointer
 from gateway.domain.ids import SEPARATOR, RuntimeRef, from_b64url
@@ -46,7 +46,7 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
 
     api: ClassVar[str] = "bctrl"
     kinds: ClassVar[frozenset[Kind]] = frozenset(Kind(kind) for kind in wire.Kind)
-    create_features: ClassVar[frozenset[str]] = frozenset(create_features())
+    create_features: ClassVar[frozenset[str]] = CREATE_FEATURES
     deduplication: ClassVar[Deduplication] = Deduplication.NONE
     definitive_rejections: ClassVar[frozenset[int]] = frozenset({400, 401, 403, 404, 422, 426})
 
@@ -139,9 +139,8 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
             current = await self._send(Operation.STOP, "GET", path, call)
         except TransportFailure as failure:
             # The read belongs to the stop's class of work, but a lost read has changed nothing.
-            raise TransportFailure(
-                failure.reason, failure.phase, status=failure.status, operation=Operation.GET
-            ) from failure
+            failure.operation = Operation.GET
+            raise
         self._require_same(ref, current)
         response = await self._send(Operation.STOP, "POST", f"{path}/stop", call)
         stopped = self._read(Operation.STOP, response, lambda body: self._reader.runtime(body, ref.scope))

@@ -1,20 +1,18 @@
 """Translates between the domain and the JSON of bctrl."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET
-from pydantic import SecretStr
 
 from adapters.bctrl import wire
 from gateway.domain.features import CreateFeature
 from gateway.domain.ids import SEPARATOR, RuntimeRef, b64url, format_runtime_id
 from gateway.domain.lifecycle import actions
-from gateway.domain.requests import CreateBrowser, EphemeralLaunch, ProfileLaunch, ProxyRequest
+from gateway.domain.requests import CreateBrowser, EphemeralLaunch, ProfileLaunch
 from gateway.domain.runtime import BrowserPart, Launch, Runtime
 from gateway.domain.values import State
-from gateway.ports.redaction import without_secrets
+from gateway.ports.redaction import REVEALING, without_secrets
 from gateway.ports.rows import PageRead, read_page
 from gateway.ports.transport import Call
 
@@ -32,63 +30,43 @@ _KNOWN: Final = wire.members(wire.Runtime)
 _KNOWN_SUMMARY: Final = wire.members(wire.Summary)
 
 
-def _reveal(value: Any) -> str:
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    raise NotImplementedError(f"a request to bctrl cannot carry a {type(value).__name__}")
+_CONFIG: Final = {
+    "humanize": "humanize",
+    "humanize_persona_id": "humanizePersonaId",
+    "solve_captchas": "solveCaptchas",
+}
+"""The members of ``launch.config`` beside the proxy, by field of the request."""
 
-
-_ENCODER: Final = msgspec.json.Encoder(enc_hook=_reveal)
-
-
-def create_features() -> Iterator[str]:
-    """The features of a create, derived from the wire types. A create launches the browser; there is no start."""
-    yield CreateFeature.LAUNCH_ON_CREATE
-    for driver in wire.Driver:
-        yield CreateFeature(f"driver_{driver}")
-    for mode in wire.LaunchMode:
-        yield CreateFeature(f"launch_{mode}")
-    for proxy_type in wire.ProxyType:
-        yield CreateFeature(f"proxy_{proxy_type}")
-    fields = (*wire.EphemeralLaunch.__struct_fields__, *wire.LaunchConfig.__struct_fields__)
-    for field in fields:
-        if field not in {"mode", "config", "proxy"}:
-            yield CreateFeature(field)
+CREATE_FEATURES: Final[frozenset[str]] = frozenset(
+    {
+        CreateFeature.LAUNCH_ON_CREATE,
+        CreateFeature.EXTENSIONS,
+        *(CreateFeature(field) for field in _CONFIG),
+        *(CreateFeature(f"driver_{driver}") for driver in wire.Driver),
+        *(CreateFeature(f"launch_{mode}") for mode in wire.LaunchMode),
+        *(CreateFeature(f"proxy_{protocol}") for protocol in wire.ProxyType),
+    }
+)
+"""The features of a create. It launches the browser; there is no start."""
 
 
 def create_body(request: CreateBrowser) -> bytes:
     """The body of a create: exactly the fields that the caller sent."""
-    return _ENCODER.encode(
-        wire.CreateRuntime(
-            alias=request.name,
-            kind=request.kind,
-            driver=request.driver if request.sent("driver") else UNSET,
-            launch=_launch(request.launch) if request.sent("launch") else UNSET,
-        )
-    )
+    body = {"alias": request.name, "kind": request.kind, **request.sent_fields({"driver": "driver"})}
+    if request.sent("launch"):
+        body["launch"] = _launch(request.launch)
+    return REVEALING.encode(body)
 
 
-def _launch(launch: ProfileLaunch | EphemeralLaunch) -> wire.ProfileLaunch | wire.EphemeralLaunch:
+def _launch(launch: ProfileLaunch | EphemeralLaunch) -> dict[str, Any]:
+    """``extensionIds`` is a sibling of ``config``, not a member of it."""
     if isinstance(launch, ProfileLaunch):
-        return wire.ProfileLaunch(profile_id=launch.profile_id)
-    config = {field: getattr(launch, field) for field in ("humanize", "humanize_persona_id", "solve_captchas")}
-    config = {field: value for field, value in config.items() if launch.sent(field)}
+        return {"mode": launch.mode, "profileId": launch.profile_id}
+    config = launch.sent_fields(_CONFIG)
     if launch.sent("proxy"):
-        config["proxy"] = None if launch.proxy is None else _proxy(launch.proxy)
-    return wire.EphemeralLaunch(
-        extension_ids=launch.extension_ids if launch.sent("extension_ids") else UNSET,
-        config=wire.LaunchConfig(**config) if config else UNSET,
-    )
-
-
-def _proxy(proxy: ProxyRequest) -> wire.Proxy:
-    return wire.Proxy(
-        type=proxy.type,
-        host=proxy.host,
-        port=proxy.port,
-        username=proxy.username if proxy.sent("username") else UNSET,
-        password=proxy.password if proxy.sent("password") else UNSET,
-    )
+        config["proxy"] = None if launch.proxy is None else launch.proxy.sent_fields()
+    body = {"mode": launch.mode, **launch.sent_fields({"extension_ids": "extensionIds"})}
+    return {**body, "config": config} if config else body
 
 
 class Reader:

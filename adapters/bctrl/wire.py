@@ -9,8 +9,6 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgspec
-from msgspec import UNSET, UnsetType
-from pydantic import SecretStr
 
 
 class Driver(StrEnum):
@@ -50,53 +48,6 @@ class LaunchMode(StrEnum):
 
     PROFILE = "profile"
     EPHEMERAL = "ephemeral"
-
-
-class Outgoing(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Base of request bodies. A member that the caller did not send is ``UNSET`` and is left out of the JSON."""
-
-
-class Proxy(Outgoing, frozen=True, kw_only=True):
-    """``launch.config.proxy``."""
-
-    type: str
-    host: str
-    port: int
-    username: str | UnsetType = UNSET
-    password: SecretStr | UnsetType = UNSET
-
-
-class LaunchConfig(Outgoing, frozen=True, kw_only=True):
-    """``launch.config`` of an ephemeral launch."""
-
-    humanize: bool | UnsetType = UNSET
-    humanize_persona_id: int | UnsetType = UNSET
-    solve_captchas: bool | UnsetType = UNSET
-    proxy: Proxy | UnsetType | None = UNSET
-
-
-class EphemeralLaunch(Outgoing, frozen=True, kw_only=True):
-    """``launch`` without a profile. ``extensionIds`` is a sibling of ``config``, not a member of it."""
-
-    mode: str = LaunchMode.EPHEMERAL
-    extension_ids: list[str] | UnsetType = UNSET
-    config: LaunchConfig | UnsetType = UNSET
-
-
-class ProfileLaunch(Outgoing, frozen=True, kw_only=True):
-    """``launch`` with a saved profile."""
-
-    mode: str = LaunchMode.PROFILE
-    profile_id: str
-
-
-class CreateRuntime(Outgoing, frozen=True, kw_only=True):
-    """The body of a create."""
-
-    alias: str
-    kind: str
-    driver: str | UnsetType = UNSET
-    launch: ProfileLaunch | EphemeralLaunch | UnsetType = UNSET
 
 
 class Incoming(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -217,9 +217,8 @@ class BctrlBrowsersAdapter(
             response = await self._send_to(Operation.CONNECT, "GET", ref, call)
         except TransportFailure as failure:
             # The read belongs to the work class of starts, but a lost read has changed nothing.
-            raise TransportFailure(
-                failure.reason, failure.phase, status=failure.status, operation=Operation.GET
-            ) from failure
+            failure.operation = Operation.GET
+            raise
         self._runtime(Operation.GET, ref, response)
         return self._calls.read(Operation.GET, response, mapping.connections)
 

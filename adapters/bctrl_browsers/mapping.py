@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
-from pydantic import SecretStr
 
 from adapters.bctrl_browsers import wire
 from adapters.bctrl_browsers.marker import RESERVED, marked, marker_of
@@ -19,7 +18,7 @@ from gateway.domain.requests import CreateBrowser, EphemeralLaunch, ProxyRequest
 from gateway.domain.runtime import BrowserPart, Connection, Launch, Proxy, Runtime
 from gateway.domain.values import Kind, State, is_uuid
 from gateway.ports.provider import Seen
-from gateway.ports.redaction import is_secret, without_secrets
+from gateway.ports.redaction import REVEALING, is_secret, without_secrets
 from gateway.ports.rows import PageRead, read_page
 from gateway.ports.transport import Call
 
@@ -69,15 +68,6 @@ _RAW: Final = msgspec.json.Decoder(dict[str, Any])
 _RAW_BROWSERS: Final = msgspec.json.Decoder(wire.RawBrowsersBody)
 
 
-def _reveal(value: Any) -> str:
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    raise NotImplementedError(f"a request to bctrl cannot carry a {type(value).__name__}")
-
-
-_ENCODER: Final = msgspec.json.Encoder(enc_hook=_reveal)
-
-
 def create_body(request: CreateBrowser, scope: str, marker: str | None = None) -> bytes:
     """The body of a create: exactly the fields that the caller sent, the space, and the marker.
 
@@ -91,7 +81,7 @@ def create_body(request: CreateBrowser, scope: str, marker: str | None = None) -
     if isinstance(request, NativeCreate) and request.proxy_json is not None:
         body["proxy"] = msgspec.Raw(request.proxy_json.get_secret_value().encode())
     try:
-        return _ENCODER.encode(marked(body, marker))
+        return REVEALING.encode(marked(body, marker))
     except (UnicodeEncodeError, RecursionError) as exc:
         what = "is nested too deeply" if isinstance(exc, RecursionError) else "holds text that is not Unicode"
         raise ValidationFailed.at("#", f"The request {what}.") from exc
@@ -103,18 +93,13 @@ def _launch(launch: EphemeralLaunch) -> Iterator[tuple[str, Any]]:
     if launch.sent("solve_captchas"):
         yield "captcha", {"autoSolve": launch.solve_captchas}
     if launch.sent("proxy"):
-        yield "proxy", None if launch.proxy is None else dict(_proxy(launch.proxy))
+        yield "proxy", None if launch.proxy is None else _proxy(launch.proxy)
 
 
-def _proxy(proxy: ProxyRequest) -> Iterator[tuple[str, Any]]:
-    yield "type", "custom"
-    yield "protocol", proxy.type
-    yield "host", proxy.host
-    yield "port", proxy.port
-    if proxy.sent("username"):
-        yield "username", proxy.username
-    if proxy.sent("password"):
-        yield "password", proxy.password
+def _proxy(proxy: ProxyRequest) -> dict[str, Any]:
+    """The API calls the unified type the protocol."""
+    fields = proxy.sent_fields()
+    return {"type": "custom", "protocol": fields.pop("type"), **fields}
 
 
 def reference(ref: RuntimeRef, *, pinned: bool) -> str:

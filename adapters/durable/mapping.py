@@ -5,10 +5,10 @@ from functools import cache
 from typing import Any, Final, TypeVar
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 from msgspec.structs import replace
 
-from adapters.durable.wire import CreateRuntimeBody, InstanceBody, Number, RuntimeBody, StartBody
+from adapters.durable.wire import InstanceBody, Number, RuntimeBody
 from gateway.domain.errors import ValidationFailed
 from gateway.domain.features import CreateFeature
 from gateway.domain.ids import SEPARATOR, b64url, format_runtime_id
@@ -27,19 +27,29 @@ STATES: Final[Mapping[str, State]] = {
 }
 """The provider's ``status`` values; any other reads as unknown."""
 
-_FEATURES_BY_FIELD: Final[Mapping[str, frozenset[CreateFeature]]] = {
-    "key": frozenset(),
-    "name": frozenset({CreateFeature.DISPLAY_NAME}),
-    "description": frozenset({CreateFeature.DESCRIPTION}),
-    "project": frozenset({CreateFeature.PROJECT}),
-    "config": frozenset({CreateFeature.CONFIG_V2, CreateFeature.LABELS}),
-    "requested_runtime_limit_seconds": frozenset({CreateFeature.RUNTIME_LIMIT}),
-}
-
-CREATE_FEATURES: Final[frozenset[str]] = frozenset({CreateFeature.CREATE_IDLE}).union(
-    *(_FEATURES_BY_FIELD[field] for field in CreateRuntimeBody.__struct_fields__)
+CREATE_FEATURES: Final[frozenset[str]] = frozenset(
+    {
+        CreateFeature.CREATE_IDLE,
+        CreateFeature.DISPLAY_NAME,
+        CreateFeature.DESCRIPTION,
+        CreateFeature.PROJECT,
+        CreateFeature.CONFIG_V2,
+        CreateFeature.LABELS,
+        CreateFeature.RUNTIME_LIMIT,
+    }
 )
-"""The features of a create, derived from the fields of its body. A create reserves no compute."""
+"""The features of a create. It reserves no compute."""
+
+START_FIELDS: Final = {"secret_ids": "secret_ids", "runtime_limit_seconds": "requested_runtime_limit_seconds"}
+CREATE_FIELDS: Final = {
+    "name": "key",
+    "display_name": "name",
+    "description": "description",
+    "project": "project",
+    "config": "config",
+    "runtime_limit_seconds": "requested_runtime_limit_seconds",
+}
+"""The members of the bodies of a start and a create, by field of the unified request."""
 
 _RUNTIME_MEMBERS: Final = frozenset(RuntimeBody.__struct_fields__)
 _INSTANCE_MEMBERS: Final = frozenset(InstanceBody.__struct_fields__)
@@ -52,15 +62,12 @@ def create_body(request: CreateDurable) -> bytes:
     Top-level labels go to ``config.metadata.labels``. Raises :class:`ValidationFailed` for values that JSON cannot
     represent.
     """
-    body = CreateRuntimeBody(key=request.name, config=_config(request))
-    if request.sent("display_name"):
-        body.name = request.display_name
-    if request.sent("description"):
-        body.description = request.description
-    if request.sent("project"):
-        body.project = request.project
-    if request.sent("runtime_limit_seconds"):
-        body.requested_runtime_limit_seconds = request.runtime_limit_seconds
+    body = {"key": request.name, **request.sent_fields(CREATE_FIELDS)}
+    if request.config is not None:
+        body["config"] = request.config.document
+    if request.sent("labels"):
+        config = body.get("config") or {}
+        body["config"] = {**config, "metadata": {**config.get("metadata", {}), "labels": request.labels}}
     return encode(body, "#/config")
 
 
@@ -71,29 +78,14 @@ def labels_disagree(request: CreateDurable) -> bool:
     return twice and metadata is not None and metadata.labels != request.labels
 
 
-def _config(request: CreateDurable) -> dict[str, Any] | UnsetType | None:
-    document: dict[str, Any] | UnsetType | None = UNSET
-    if request.sent("config"):
-        document = None if request.config is None else request.config.document
-    if not request.sent("labels"):
-        return document
-    document = document or {}
-    return {**document, "metadata": {**document.get("metadata", {}), "labels": request.labels}}
-
-
 def start_body(request: StartRequest) -> bytes:
     """The body of a start: always an object, which may be empty."""
-    body = StartBody()
-    if request.sent("secret_ids"):
-        body.secret_ids = request.secret_ids
-    if request.sent("runtime_limit_seconds"):
-        body.requested_runtime_limit_seconds = request.runtime_limit_seconds
-    return msgspec.json.encode(body)
+    return msgspec.json.encode(request.sent_fields(START_FIELDS))
 
 
 def capability_body(request: InstallCapability | UpdateCapability) -> bytes:
     """The body of an install or an update of a binding: exactly the fields that the caller sent."""
-    return encode({field: getattr(request, field) for field in sorted(request.model_fields_set)}, "#")
+    return encode(request.sent_fields(), "#")
 
 
 def encode(body: object, where: str) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from gateway.domain.values import is_uuid
 
@@ -17,24 +17,6 @@ ERROR_CODES: Final = (400, 401, 403, 404, 409, 422, 426, 429, 500, 502, 504)
 """Every ``code`` of an error, in the order of the provider's documentation."""
 
 Number = int | float
-
-
-class CreateRuntimeBody(msgspec.Struct, kw_only=True):
-    """Body of ``POST /runtimes``. Unset members are not sent."""
-
-    key: str
-    name: str | UnsetType = UNSET
-    description: str | UnsetType = UNSET
-    project: str | UnsetType | None = UNSET
-    config: dict[str, Any] | UnsetType | None = UNSET
-    requested_runtime_limit_seconds: int | UnsetType = UNSET
-
-
-class StartBody(msgspec.Struct, kw_only=True):
-    """Body of ``POST /runtimes/{id}/start``."""
-
-    secret_ids: Sequence[str] | UnsetType | None = UNSET
-    requested_runtime_limit_seconds: int | UnsetType | None = UNSET
 
 
 class InstanceBody(msgspec.Struct, kw_only=True):

@@ -60,6 +60,11 @@ class Input(BaseModel):
         """Whether the caller sent the field, also with its default or null."""
         return field in self.model_fields_set
 
+    def sent_fields(self, names: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """The fields that the caller sent. ``names`` selects fields and renames them; None: all, with their names."""
+        names = {field: field for field in type(self).model_fields} if names is None else names
+        return {name: getattr(self, field) for field, name in names.items() if self.sent(field)}
+
 
 def field_errors(exc: ValidationError, at: tuple[str | int, ...] = ()) -> tuple[FieldError, ...]:
     """The faults of a pydantic error as field errors, :func:`bounded`. ``at`` is the path of the model in the body."""

@@ -6,6 +6,9 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
+import msgspec
+from pydantic import SecretStr
+
 MAX_DEPTH: Final = 200
 """The maximum depth of a provider's JSON that is shown."""
 
@@ -17,6 +20,16 @@ MAX_REQUEST_ID: Final = 128
 _SHORT: Final = 4
 _SECRET: Final = re.compile("token|secret|password|credential|api_?key", re.IGNORECASE)
 _USERINFO: Final = re.compile(r"(?<=://)[^/?#\s]*@")
+
+
+def _revealed(value: Any) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    raise NotImplementedError(f"a request cannot carry a {type(value).__name__}")
+
+
+REVEALING: Final = msgspec.json.Encoder(enc_hook=_revealed)
+"""Encodes the body of a request to a provider, with the texts of its secrets."""
 
 
 def is_secret(name: str, value: Any) -> bool:

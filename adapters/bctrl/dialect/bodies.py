@@ -81,9 +81,7 @@ def read_create(raw: bytes) -> CreateBrowser:
     if not isinstance(body, dict):
         raise ValidationFailed.at("#", "The body has to be a JSON object.", code="type")
     native = validate(NativeCreate, body)
-    unified: dict[str, Any] = {"kind": native.kind}
-    if native.sent("driver"):
-        unified["driver"] = native.driver
+    unified = native.sent_fields({"kind": "kind", "driver": "driver"})
     if native.sent("launch"):
         unified["launch"] = _launch(native.launch)
     return CreateBrowser.model_validate(unified).model_copy(update={"name": native.alias})
@@ -91,15 +89,12 @@ def read_create(raw: bytes) -> CreateBrowser:
 
 def _launch(launch: NativeProfile | NativeEphemeral) -> dict[str, Any]:
     if isinstance(launch, NativeProfile):
-        return {"mode": launch.mode, "profile_id": launch.profile_id}
-    unified: dict[str, Any] = {"mode": launch.mode}
-    if launch.sent("extension_ids"):
-        unified["extension_ids"] = launch.extension_ids
+        return launch.sent_fields()
+    unified = launch.sent_fields({"mode": "mode", "extension_ids": "extension_ids"})
     if launch.sent("config"):
-        unified |= {field: getattr(launch.config, field) for field in launch.config.model_fields_set}
+        unified |= launch.config.sent_fields()
         if launch.config.proxy is not None:
-            proxy = launch.config.proxy
-            unified["proxy"] = {field: getattr(proxy, field) for field in proxy.model_fields_set}
+            unified["proxy"] = launch.config.proxy.sent_fields()
     return unified
 
 

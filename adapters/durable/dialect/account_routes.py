@@ -156,7 +156,7 @@ async def create_project(dialect: Dialect, request: DialectRequest, ctx: Request
     target = _target(dialect, request, ctx)
     adapter, project = durable(target.adapter), parse_project(request.body)
     require_allowed_project(ctx.principal, project.key or project.name, "#/key")
-    body = encode({field: getattr(project, field) for field in sorted(project.model_fields_set)}, "#")
+    body = encode(project.sent_fields(), "#")
     try:
         async with dialect.gateway.call_scope(adapter, Operation.CREATE, ctx) as call:
             path = adapter.calls.workspace_path(target.scope, "projects")

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from adapters.durable.dialect.errors import location
 from adapters.durable.listing import MAX_LIMIT
-from adapters.durable.mapping import STATES
+from adapters.durable.mapping import CREATE_FIELDS, START_FIELDS, STATES
 from adapters.durable.wire import any_json
 from gateway.domain.errors import FieldError, GatewayError, ValidationFailed, pointer
 from gateway.domain.requests import (
@@ -24,16 +24,9 @@ from gateway.domain.values import is_uuid
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
-_CREATE: Final = {
-    "key": "name",
-    "name": "display_name",
-    "description": "description",
-    "project": "project",
-    "config": "config",
-    "requested_runtime_limit_seconds": "runtime_limit_seconds",
-}
+_CREATE: Final = {member: field for field, member in CREATE_FIELDS.items()}
 _NULLABLE: Final = ("project", "config")  # for these null differs from a missing member; for all others it is the same
-_START: Final = {"secret_ids": "secret_ids", "requested_runtime_limit_seconds": "runtime_limit_seconds"}
+_START: Final = {member: field for field, member in START_FIELDS.items()}
 
 
 class NewProject(Input):
