@@ -29,16 +29,12 @@ class Kind(StrEnum):
 
 
 class Status(StrEnum):
-    """The states of a runtime."""
-
     ACTIVE = "active"
     STOPPED = "stopped"
     FAILED = "failed"
 
 
 class ProxyType(StrEnum):
-    """The protocols of a proxy."""
-
     HTTP = "http"
     SOCKS5 = "socks5"
 
@@ -103,8 +99,6 @@ class RawRuntimes(Incoming, frozen=True, kw_only=True):
 
 
 class Workspaces(Incoming, frozen=True, kw_only=True):
-    """The list of an account's workspaces."""
-
     workspaces: list[dict[str, Any]]
 
 

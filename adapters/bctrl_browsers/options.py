@@ -30,15 +30,11 @@ class Option(Input):
 
 
 class Viewport(Option):
-    """Size of the page in pixels."""
-
     width: Pixels
     height: Pixels
 
 
 class Captcha(Option):
-    """The handling of captchas."""
-
     auto_solve: bool = optional(False)
 
 
@@ -103,16 +99,12 @@ class _Custom(_Routing):
 
 
 class HostProxy(_Custom):
-    """A proxy by host and port."""
-
     host: NonEmpty
     port: Port
     protocol: Literal["http", "socks5"]
 
 
 class UrlProxy(_Custom):
-    """A proxy by URL."""
-
     url: NonEmpty
 
 

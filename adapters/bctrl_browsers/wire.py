@@ -34,7 +34,7 @@ class RunStatus(StrEnum):
 
 
 class ProxyProtocol(StrEnum):
-    """The protocols of a proxy. The workspaces API and the unified API call this the proxy's type."""
+    """The workspaces API and the unified API call this the proxy's type."""
 
     HTTP = "http"
     SOCKS5 = "socks5"
@@ -63,8 +63,6 @@ class RunBody(Incoming, frozen=True, kw_only=True):
 
 
 class CaptchaBody(Incoming, frozen=True, kw_only=True):
-    """``captcha``."""
-
     auto_solve: bool | None = None
 
 
@@ -85,8 +83,6 @@ class BrowserBody(Incoming, frozen=True, kw_only=True):
 
 
 class BrowsersBody(Incoming, frozen=True, kw_only=True):
-    """A page of browsers."""
-
     data: list[BrowserBody]
     has_more: bool | None = None
     next_cursor: str | None = None
@@ -125,8 +121,6 @@ class WhoamiBody(Incoming, frozen=True, kw_only=True):
 
 
 class DeletedBody(Incoming, frozen=True, kw_only=True):
-    """The response to a delete."""
-
     id: str
     deleted: bool
 

@@ -130,8 +130,6 @@ class Connection:
         return f"Connection({self.server})"
 
     def run(self, work: Callable[[Client], Awaitable[T]]) -> T:
-        """Run ``work`` with a client, and return its result."""
-
         async def running() -> T:
             async with Client(self.server, self.api_key) as client:
                 return await work(client)

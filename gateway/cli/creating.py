@@ -19,7 +19,6 @@ _OMITTED_PARAMETERS: Final = frozenset({"api_key", "idempotency_key"})
 
 
 def new_key() -> str:
-    """Return a new key for one create."""
     return f"cli-{secrets.token_hex(16)}"
 
 

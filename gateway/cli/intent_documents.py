@@ -74,7 +74,6 @@ def intent_document(intent: "Intent") -> dict[str, Any]:
 
 
 def decision_document(decided: "DecisionRecord") -> dict[str, Any]:
-    """Return one entry of the audit trail."""
     return {
         "object": "decision",
         "at": _time(decided.at),

@@ -75,7 +75,6 @@ any_output = output_option("table", "json", "yaml", "name")
 
 
 def wait_options(command: Command) -> Command:
-    """Add ``--wait`` and ``--timeout``."""
     command = click.option(
         "--timeout",
         type=click.FloatRange(min=0),
@@ -88,7 +87,6 @@ def wait_options(command: Command) -> Command:
 
 
 def idempotency_options(command: Command) -> Command:
-    """Add ``--idempotency-key`` and ``--retry-for``."""
     command = click.option(
         "--retry-for",
         type=click.FloatRange(min=0),

@@ -61,7 +61,6 @@ def show_details(item: Mapping[str, Any], output: str, name: str = "id") -> None
 
 
 def show_document(document: Any, output: str) -> None:
-    """Print a document as JSON or YAML."""
     click.echo(as_yaml(document) if output == "yaml" else json.dumps(document, indent=2, ensure_ascii=False), nl=False)
     if output == "json":
         click.echo()

@@ -42,7 +42,6 @@ def load(file: str) -> "LoadedSettings":
 
 
 def print_problems(error: "SettingsError") -> None:
-    """Print every fault of the settings to stderr, one line each."""
     for problem in error.problems:
         click.echo(f"error: {one_line(problem)}", err=True)
 
@@ -74,7 +73,6 @@ def store_settings(file: str) -> "StoreSettings":
 
 
 def print_warnings(loaded: "LoadedSettings") -> None:
-    """Print every warning about the settings to stderr, one line each."""
     for warning in loaded.warnings:
         click.echo(f"warning: {one_line(warning)}", err=True)
 

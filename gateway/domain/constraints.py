@@ -70,7 +70,6 @@ class Allowance:
         return [self._fault(reference) for reference in references if not self.permits(reference)]
 
     def source_fault(self, pointer: str) -> FieldError:
-        """The fault of a build source that is not allowed."""
         return self._fault(Reference(ReferenceKind.BUILD_SOURCE, None, pointer))
 
     def _fault(self, reference: Reference) -> FieldError:
@@ -86,5 +85,4 @@ def canonical(kind: ReferenceKind, value: str) -> str:
 
 
 def not_allowed(detail: str, pointer: str) -> FieldError:
-    """A violation of a constraint."""
     return FieldError(detail, "not_allowed", pointer=pointer)

@@ -98,7 +98,6 @@ def problem_document(error: GatewayError, request_id: str) -> dict[str, Any]:
 
 
 def problem_response(error: GatewayError, request_id: str) -> web.Response:
-    """The response to a request that ended with ``error``."""
     headers = {"Content-Type": CONTENT_TYPE}
     if error.retry_after is not None:
         headers["Retry-After"] = str(math.ceil(max(error.retry_after, 0)))

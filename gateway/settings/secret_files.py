@@ -16,7 +16,6 @@ Stamp = tuple[int, int, int] | None
 
 
 def stamp(file: FilePath) -> Stamp:
-    """Return the present stamp of a file."""
     try:
         status = file.stat()
     except OSError:

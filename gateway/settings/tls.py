@@ -35,7 +35,6 @@ class TlsSettings(Section):
 
     @property
     def files(self) -> dict[str, Path]:
-        """The files by setting."""
         return {name: Path(file) for name, file in (("cert", self.cert), ("key", self.key)) if file is not None}
 
     def relative_to(self, folder: Path) -> Self:

@@ -13,12 +13,10 @@ class AccessSignals:
         self._logger = logger
 
     def changed(self, action: str, by: Principal, principal: str, key_id: str | None = None) -> None:
-        """``by`` has changed a key or a principal."""
         self._logger.info(
             Event.ACCESS_CHANGED, action=action, by=by.name, by_key=by.key_id, principal=principal, key_id=key_id
         )
 
     def failed(self, error: Exception) -> None:
-        """The copy of keys and principals was not brought up to date because of a bug."""
         trace = "".join(traceback.format_exception(error))
         self._logger.error(Event.UNEXPECTED_ERROR, detail="keys and principals were not read again", exception=trace)

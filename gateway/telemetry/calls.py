@@ -34,7 +34,6 @@ class CallSignals:
         )
 
     def unexpected_error(self, provider: str, operation: Operation, request_id: str, error: Exception) -> None:
-        """Log a bug of the gateway or of an adapter that did not fail the request."""
         self._logger.error(
             Event.UNEXPECTED_ERROR,
             request_id=request_id,

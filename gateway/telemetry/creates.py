@@ -20,25 +20,21 @@ class CreateSignals:
         self._logger = logger
 
     def store_up(self, down_for: float | None) -> None:
-        """The store responds: for the first time (``down_for`` None), or again after ``down_for`` seconds."""
         self._metrics.store_up.set(1)
         if down_for is not None:
             self._logger.info(Event.STORE_UP, down_seconds=round(down_for, 1))
 
     def store_down(self, reason: str, cause: str | None) -> None:
-        """The store does not respond, or cannot be written to."""
         self._metrics.store_up.set(0)
         self._logger.error(Event.STORE_DOWN, reason=reason, cause=cause)
 
     def counted(self, counts: Counts) -> None:
-        """Publish the numbers of unsettled intents."""
         for state in UNSETTLED:
             self._metrics.intents_open.labels(state).set(counts.unsettled.get(state, 0))
         self._metrics.intent_oldest_age.set(counts.oldest_age)
         self._metrics.intents_surplus.set(counts.surplus)
 
     def decided(self, decision: DecisionRecord) -> None:
-        """Log an operator's decision about a parked intent."""
         self._logger.info(
             Event.OPERATOR_DECISION,
             intent_id=decision.intent_id,
@@ -56,27 +52,21 @@ class CreateSignals:
             self._log(intent, Event.INTENT_DONE_LATE, self._logger.info)
 
     def unknown(self, intent: Intent) -> None:
-        """All attempts of a create are over, and nothing is proven about their outcome."""
         self._log(intent, Event.INTENT_UNKNOWN, self._logger.warning)
 
     def misanswered(self, intent: Intent, answered_id: str) -> None:
-        """A create received the response to another create: something between gateway and provider mixes them up."""
         self._log(intent, Event.MISANSWERED_CREATE, self._logger.error, answered_runtime_id=answered_id)
 
     def parked(self, intent: Intent) -> None:
-        """The gateway cannot settle the intent; an operator has to decide."""
         self._log(intent, Event.INTENT_PARKED, self._logger.error)
 
     def surplus(self, intent: Intent, runtime_id: str) -> None:
-        """A second runtime of one create was found. It keeps running and costs money until somebody removes it."""
         self._log(intent, Event.SURPLUS_RUNTIME, self._logger.error, surplus_runtime_id=runtime_id)
 
     def not_written(self, intent_id: str, error: StoreUnavailable) -> None:
-        """A change of an intent could not be written to the store."""
         self._logger.warning(Event.INTENT_NOT_WRITTEN, intent_id=intent_id, reason=str(error))
 
     def failed(self, error: Exception) -> None:
-        """Settling failed because of a bug in the gateway."""
         trace = "".join(traceback.format_exception(error))
         self._logger.error(Event.UNEXPECTED_ERROR, detail="a create was not settled", exception=trace)
 

@@ -15,13 +15,10 @@ class Count:
     value: int = 0
 
     def inc(self) -> None:
-        """Increase the count by one."""
         self.value += 1
 
 
 class FastCounter(Collector):
-    """A counter with labels."""
-
     def __init__(self, name: str, help_: str, labels: Sequence[str], registry: CollectorRegistry) -> None:
         self._name, self._help, self._labels = name, help_, labels
         self._counts: dict[tuple[str, ...], Count] = {}
@@ -37,11 +34,9 @@ class FastCounter(Collector):
         return self._counts.setdefault(tuple(map(str, values)), Count())
 
     def describe(self) -> Iterator[CounterMetricFamily]:
-        """Yield the metric without any count."""
         yield CounterMetricFamily(self._name, self._help, labels=self._labels)
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        """Yield the metric with all counts."""
         family = CounterMetricFamily(self._name, self._help, labels=self._labels)
         for values, count in self._counts.items():
             family.add_metric(values, count.value)

@@ -48,11 +48,9 @@ class FastHistogram(Collector):
         return self._series.setdefault(tuple(map(str, values)), Series(self._bounds))
 
     def describe(self) -> Iterator[HistogramMetricFamily]:
-        """Yield the metric without any observation."""
         yield HistogramMetricFamily(self._name, self._help, labels=self._labels)
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
-        """Yield the metric with all series."""
         family = HistogramMetricFamily(self._name, self._help, labels=self._labels)
         for values, series in self._series.items():
             family.add_metric(values, list(zip(self._words, accumulate(series.counts), strict=True)), series.total)

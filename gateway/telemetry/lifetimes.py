@@ -16,21 +16,17 @@ class LifetimeSignals:
         self._logger = logger
 
     def ended(self, end: PlannedEnd, runtime_id: str, verb: str) -> None:
-        """An instance was ended."""
         self._metrics.lifetime_ends.labels(end.provider, "ended").inc()
         self._logger.info(Event.LIFETIME_ENDED, runtime_id=runtime_id, verb=verb, **_fields(end))
 
     def not_ended(self, end: PlannedEnd, reason: str) -> None:
-        """An instance that is due could not be ended."""
         self._metrics.lifetime_ends.labels(end.provider, "failed").inc()
         self._logger.warning(Event.LIFETIME_NOT_ENDED, reason=reason, overdue_seconds=-end.due_in, **_fields(end))
 
     def overdue(self, seconds: float) -> None:
-        """For how long the oldest planned end has been due."""
         self._metrics.lifetime_overdue.set(seconds)
 
     def failed(self, error: Exception) -> None:
-        """A round failed because of a bug in the gateway."""
         trace = "".join(traceback.format_exception(error))
         self._logger.error(Event.UNEXPECTED_ERROR, detail="lifetimes were not checked", exception=trace)
 

@@ -160,7 +160,6 @@ class Metrics:
         build.labels(__version__).set(1)
 
     def forget_provider(self, name: str) -> None:
-        """Remove the gauges of a provider that is no longer configured."""
         for labelled in (
             self.native_in_flight,
             self.native_in_flight_limit,
@@ -173,5 +172,4 @@ class Metrics:
             labelled.remove_by_labels({"provider": name})
 
     def exposition(self) -> bytes:
-        """Return all values in the Prometheus text format."""
         return generate_latest(self.registry)

@@ -105,12 +105,10 @@ class Subject:
 
     @property
     def plugin(self) -> AdapterPlugin:
-        """The plugin of the adapter."""
         return self.source.plugin
 
     @property
     def scope(self) -> str:
-        """The scope that all tests use."""
         return self.plugin.demo.scope
 
     @property
@@ -147,7 +145,6 @@ class Subject:
         return self.plugin.adapter(settings, wrap(transport))
 
     async def close(self) -> None:
-        """Close the transports of all adapters."""
         for transport in self._opened:
             await transport.close()
 

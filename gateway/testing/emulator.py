@@ -133,7 +133,6 @@ class Emulator(ABC):
         return {"calls": self.gate.release(operation), "runtimes": shown}
 
     def stats(self) -> dict[str, Any]:
-        """The counts as JSON."""
         return {
             "requests": dict(self.requests.per_operation),
             "committed": dict(self.committed),

@@ -31,7 +31,6 @@ class AnswerLog:
             kept.append((_request_of(call), answer))
 
     def clear(self) -> None:
-        """Forget all answers."""
         self._kept.clear()
 
     def mixed_up(self, rule: Rule, call: Call, answer: Answer | None) -> Answer | None:

@@ -37,7 +37,6 @@ class Received:
     status: int | None = None
 
     def shown(self) -> dict[str, Any]:
-        """The request as JSON."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
@@ -69,7 +68,6 @@ class RequestLog:
         return [entry for entry in self._kept if operation in {None, entry.operation}]
 
     def clear(self) -> None:
-        """Delete all requests and counts."""
         self._kept.clear()
         self._number = 0
         self.per_operation.clear()

@@ -59,8 +59,6 @@ class NativeProfile(Native):
 
 
 class NativeCreate(Native):
-    """The body of a create."""
-
     alias: Annotated[str, Field(max_length=200, pattern=ALIAS_PATTERN)]
     kind: Literal["browser"]
     driver: Literal["puppeteer", "playwright", "selenium", "stagehand"] = optional("playwright")

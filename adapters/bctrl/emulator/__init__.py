@@ -108,8 +108,6 @@ def _workspace_uuid(workspace: str) -> str:
 
 
 class BctrlEmulator(Emulator):
-    """The emulator of one account."""
-
     members = {"id": "id", "name": "alias", "scope": "workspaceId"}
 
     def __init__(self, token: str, personality: Mapping[str, str], now: Callable[[], float]) -> None:

@@ -41,8 +41,6 @@ class EphemeralLaunch(Body):
 
 
 class Create(Body):
-    """The body of a create."""
-
     alias: str
     kind: Literal["browser"]
     driver: Literal["puppeteer", "playwright", "selenium", "stagehand"] = "playwright"

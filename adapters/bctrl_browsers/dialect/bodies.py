@@ -43,8 +43,6 @@ class NativeUpdate(Options):
 
 
 class NativeOptions(NativeUpdate):
-    """The members of a create."""
-
     space_id: str = optional("")
 
 
@@ -76,7 +74,6 @@ def read_query(request: DialectRequest, *allowed: str) -> Query:
 
 
 def bad_parameter(name: str, detail: str) -> InvalidRequest:
-    """A fault of a query parameter."""
     return InvalidRequest(f"{name}: {detail}", errors=[FieldError(detail, "invalid", parameter=name)])
 
 

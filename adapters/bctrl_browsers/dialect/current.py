@@ -32,14 +32,10 @@ _LIST_QUERY: Final = ("cursor", "order", "limit", "q", "name", "location", "stat
 
 
 class StopBody(Option):
-    """The body of a stop."""
-
     discard_state: bool = optional(False)
 
 
 class CurrentEra:
-    """The calls of the current era."""
-
     def __init__(self, gateway: DialectGateway) -> None:
         self._calls = Calls(gateway, ERA)
 
@@ -85,7 +81,6 @@ class CurrentEra:
         )
 
     async def delete(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Delete a browser."""
         _refuse_members(request)
         return await self._forward(Operation.DELETE, request, ctx)
 
@@ -103,7 +98,6 @@ class CurrentEra:
         )
 
     async def stop(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Stop the current run."""
         body = read_object(request)
         validate(StopBody, body)
         raw = msgspec.json.encode(body)

@@ -68,13 +68,10 @@ class Found:
 
     @property
     def path(self) -> str:
-        """Its path below ``/browsers``."""
         return below(self.runtime.provider_id)
 
 
 class FlatEra:
-    """The calls of the flat era."""
-
     def __init__(self, gateway: DialectGateway) -> None:
         self._calls = Calls(gateway, ERA)
 

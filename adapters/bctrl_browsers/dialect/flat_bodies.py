@@ -54,8 +54,6 @@ class FlatConfig(Option):
 
 
 class FlatUpdate(Option):
-    """The body of an update."""
-
     name: Name = optional("")
     metadata: dict[str, Any] | None = None
     config: FlatConfig = optional(None)
@@ -64,16 +62,12 @@ class FlatUpdate(Option):
 
 
 class FlatCreate(FlatUpdate):
-    """The body of a create."""
-
     type: Literal["browser"]
     space_id: str = optional("")
     start: bool = optional(True)
 
 
 class FlatStart(Option):
-    """The body of a start."""
-
     recording: bool = optional(False)
 
 

@@ -194,7 +194,6 @@ def _by_native_name(query: Query, view: View) -> tuple[Query, Sequence[str] | No
 
 
 def adapter_of(target: DialectTarget) -> BctrlBrowsersAdapter:
-    """The adapter that serves a target."""
     assert isinstance(target.adapter, BctrlBrowsersAdapter)  # noqa: S101 (targets are looked up by the API's name)
     return target.adapter
 

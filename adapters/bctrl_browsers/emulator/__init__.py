@@ -36,8 +36,6 @@ _CREATE_ONLY: Final = frozenset({"name", "spaceId", "fromBrowser", "persona"})
 
 
 class BrowsersEmulator(Account):
-    """The emulator of one account."""
-
     members = {"id": "id", "name": "name", "scope": "spaceId"}
 
     def routes(self) -> Iterable[Route]:

@@ -104,7 +104,6 @@ class Account(Emulator, ABC):
         return found
 
     def page_of(self, call: Call, browsers: Sequence[Browser]) -> Answer:
-        """The page of browsers that a call requests."""
         order = call.parameter("order") or "desc"
         if order not in {"asc", "desc"}:
             raise self.refuse(400, "order is asc or desc")

@@ -120,8 +120,6 @@ class Update(Body):
 
 
 class Create(Update):
-    """The members of a create."""
-
     space_id: str = ""
     from_browser: str = ""
     persona: Literal["same", "new"] = "same"
@@ -132,8 +130,6 @@ class Start(Body):
 
 
 class Stop(Body):
-    """The members of a stop."""
-
     discard_state: bool = False
 
 

@@ -24,8 +24,6 @@ _RENAMED: Final = {"extensionIds": "extensions", "idleTimeoutSeconds": "timeoutS
 
 
 class FlatEra:
-    """The routes of the flat era."""
-
     def __init__(self, account: Account) -> None:
         self._account = account
         self._world = account.world

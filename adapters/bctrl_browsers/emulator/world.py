@@ -179,7 +179,6 @@ class World:
         self._browsers: dict[str, Browser] = {}
 
     def clear(self) -> None:
-        """Remove all browsers."""
         self._browsers.clear()
 
     def all(self, now: float) -> Iterator[Browser]:
@@ -189,15 +188,12 @@ class World:
             yield browser
 
     def add(self, browser: Browser) -> None:
-        """Add a browser."""
         self._browsers[browser.id] = browser
 
     def remove(self, browser: Browser) -> None:
-        """Delete a browser, its saved state and its run."""
         del self._browsers[browser.id]
 
     def of(self, space: str, now: float) -> list[Browser]:
-        """The browsers of a space."""
         return [browser for browser in self.all(now) if browser.space == space]
 
     def namesakes(self, space: str, name: str, now: float) -> list[Browser]:

@@ -130,18 +130,15 @@ class DurableDialect(Dialect):
             raise bodies.in_native_names(error) from error.__cause__
 
     async def keepalive(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Extend the expiry of a running runtime."""
         seconds = bodies.parse_keepalive(request.body).extend_seconds
         body = encode({"extend_seconds": seconds}, "#")
         return await self._on_runtime(Operation.KEEPALIVE, "POST", request, ctx, "keepalive", body=body, extend=seconds)
 
     async def install_capability(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Install a capability on a runtime."""
         body = capability_body(bodies.parse_install(request.body))
         return await self._on_runtime(Operation.INSTALL_CAPABILITY, "POST", request, ctx, "capabilities", body=body)
 
     async def update_capability(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Change one field of a binding."""
         body = capability_body(bodies.parse_update(request.body))
         below = ("capabilities", request.parameters["binding"])
         return await self._on_runtime(Operation.UPDATE_CAPABILITY, "PATCH", request, ctx, *below, body=body)

@@ -142,7 +142,6 @@ async def list_projects(dialect: Dialect, request: DialectRequest, ctx: RequestC
 
 
 async def get_project(dialect: Dialect, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-    """A project, by key or UUID."""
     target = _target(dialect, request, ctx)
     adapter = durable(target.adapter)
     async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:

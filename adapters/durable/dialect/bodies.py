@@ -54,7 +54,6 @@ def parse_create(raw: bytes) -> tuple[CreateDurable, bool]:
 
 
 def named(request: CreateDurable, key: str) -> CreateDurable:
-    """The same create with this key."""
     return request.model_copy(update={"name": key})
 
 
@@ -71,7 +70,6 @@ def parse_keepalive(raw: bytes) -> KeepaliveRequest:
 
 
 def parse_config(raw: bytes) -> ReplaceConfig:
-    """A replacement of a config."""
     return _parsed(ReplaceConfig, json_object(raw))
 
 
@@ -84,12 +82,10 @@ def parse_install(raw: bytes) -> InstallCapability:
 
 
 def parse_update(raw: bytes) -> UpdateCapability:
-    """An update of a binding."""
     return _parsed(UpdateCapability, json_object(raw))
 
 
 def parse_project(raw: bytes) -> NewProject:
-    """A new project."""
     return _parsed(NewProject, json_object(raw))
 
 

@@ -74,7 +74,6 @@ class DurableEmulator(Platform):
     members = {"id": "id", "name": "key"}
 
     def routes(self) -> Iterable[Route]:
-        """All routes of the API."""
         yield Route("create", "POST", WORKSPACE + "/runtimes", self._create)
         yield Route("list", "GET", WORKSPACE + "/runtimes", self._list)
         yield Route("get", "GET", RUNTIME, self._get)
@@ -85,7 +84,6 @@ class DurableEmulator(Platform):
         yield from LookupRoutes(self).routes("/api/v1")
 
     def clear(self) -> None:
-        """Delete all organizations and what they contain."""
         self.world.clear()
 
     def counts(self) -> Mapping[str, int]:

@@ -26,7 +26,6 @@ _KINDS: Final = {"literal_error": "enum", "model_type": "dict_type", "model_attr
 
 
 def is_uuid(text: str) -> bool:
-    """Whether a text is a UUID."""
     return _UUID.fullmatch(text) is not None
 
 

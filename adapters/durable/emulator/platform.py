@@ -70,7 +70,6 @@ class Platform(Emulator):
         return self._invalid([{"loc": ["body"], "msg": f"JSON decode error: {detail}", "type": "json_invalid"}])
 
     def workspace(self, call: Call) -> Workspace:
-        """The workspace named in the path."""
         return self.world.workspace(call.path["org"], call.path["workspace"])
 
     def checked(self, call: Call, model: type[ModelT], *, empty: Any = None) -> ModelT:

@@ -29,8 +29,6 @@ def digest(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A project of a workspace."""
-
     id: str
     key: str
     name: str
@@ -147,7 +145,6 @@ class Runtime:
 
     @property
     def config_digest(self) -> str:
-        """The digest of the normalised config."""
         return digest(self.config)
 
     @property
@@ -219,7 +216,6 @@ class Workspace:
         self.default_project = self.add_project("default", "Default", None, now)
 
     def add_project(self, key: str, name: str, description: str | None, now: float) -> Project:
-        """Create a project."""
         project = Project(stable_uuid("project", self.id, key), key, name, description, now)
         self.projects[project.id] = project
         return project
@@ -249,7 +245,6 @@ class World:
         self._organizations: dict[str, float] = {}
 
     def clear(self) -> None:
-        """Delete all organizations and workspaces."""
         self._workspaces.clear()
         self._organizations.clear()
 
@@ -258,7 +253,6 @@ class World:
         return self._organizations.setdefault(org, self._now())
 
     def organizations(self) -> list[str]:
-        """The keys of all organizations named so far."""
         return list(self._organizations)
 
     def workspace(self, org: str, key: str) -> Workspace:
