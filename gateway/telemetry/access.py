@@ -1,9 +1,7 @@
 """Log lines of changes of keys and principals. They contain names and ids, never the text of a key."""
 
-import traceback
-
 from gateway.domain.access import Principal
-from gateway.telemetry.logs import Event, Logger
+from gateway.telemetry.logs import Event, Logger, log_bug
 
 
 class AccessSignals:
@@ -18,5 +16,4 @@ class AccessSignals:
         )
 
     def failed(self, error: Exception) -> None:
-        trace = "".join(traceback.format_exception(error))
-        self._logger.error(Event.UNEXPECTED_ERROR, detail="keys and principals were not read again", exception=trace)
+        log_bug(self._logger, error, detail="keys and principals were not read again")

@@ -1,11 +1,10 @@
 """Log lines and metrics of calls to providers, beside their outcome."""
 
-import traceback
 from typing import Final
 
 from gateway.domain.operations import Operation
 from gateway.ports.transport import Call
-from gateway.telemetry.logs import Event, Logger
+from gateway.telemetry.logs import Event, Logger, log_bug
 from gateway.telemetry.metrics import Metrics
 
 _MOST_LOGGED: Final = 10
@@ -34,11 +33,5 @@ class CallSignals:
         )
 
     def unexpected_error(self, provider: str, operation: Operation, request_id: str, error: Exception) -> None:
-        self._logger.error(
-            Event.UNEXPECTED_ERROR,
-            request_id=request_id,
-            provider=provider,
-            operation=operation,
-            error=type(error).__name__,
-            exception="".join(traceback.format_exception(error)),
-        )
+        name = type(error).__name__
+        log_bug(self._logger, error, request_id=request_id, provider=provider, operation=operation, error=name)

@@ -1,13 +1,12 @@
 """Metrics and log lines of creates and their store."""
 
-import traceback
 from collections.abc import Callable
 from typing import Any
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.intents import UNSETTLED, Intent, IntentState
 from gateway.ports.store import Counts, DecisionRecord
-from gateway.telemetry.logs import Event, Logger
+from gateway.telemetry.logs import Event, Logger, log_bug
 from gateway.telemetry.metrics import Metrics
 
 
@@ -67,8 +66,7 @@ class CreateSignals:
         self._logger.warning(Event.INTENT_NOT_WRITTEN, intent_id=intent_id, reason=str(error))
 
     def failed(self, error: Exception) -> None:
-        trace = "".join(traceback.format_exception(error))
-        self._logger.error(Event.UNEXPECTED_ERROR, detail="a create was not settled", exception=trace)
+        log_bug(self._logger, error, detail="a create was not settled")
 
     def _log(self, intent: Intent, event: Event, write: Callable[..., Any], **more: str) -> None:
         write(

@@ -1,10 +1,9 @@
 """Metrics and log lines of instances that reach their maximum lifetime."""
 
-import traceback
 from typing import Any
 
 from gateway.ports.ends import PlannedEnd
-from gateway.telemetry.logs import Event, Logger
+from gateway.telemetry.logs import Event, Logger, log_bug
 from gateway.telemetry.metrics import Metrics
 
 
@@ -27,8 +26,7 @@ class LifetimeSignals:
         self._metrics.lifetime_overdue.set(seconds)
 
     def failed(self, error: Exception) -> None:
-        trace = "".join(traceback.format_exception(error))
-        self._logger.error(Event.UNEXPECTED_ERROR, detail="lifetimes were not checked", exception=trace)
+        log_bug(self._logger, error, detail="lifetimes were not checked")
 
 
 def _fields(end: PlannedEnd) -> dict[str, Any]:

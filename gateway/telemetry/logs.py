@@ -93,6 +93,11 @@ class Logger(Protocol):
         """Call ``lost`` from now on for each line that could not be written."""
 
 
+def log_bug(logger: Logger, error: Exception, /, **fields: Any) -> None:
+    """Log an exception of the gateway's own code that did not fail a request, with its traceback."""
+    logger.error(Event.UNEXPECTED_ERROR, **fields, exception="".join(traceback.format_exception(error)))
+
+
 def make_logger(level: str = "info", form: Literal["json", "console"] = "json", stream: TextIO | None = None) -> Logger:
     """Return a logger that writes to ``stream`` (default: stdout)."""
     target = stream or sys.stdout
