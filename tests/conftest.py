@@ -1,10 +1,11 @@
-"""Fixtures for all kinds of tests: a PostgreSQL cluster that the tests start themselves."""
+"""Fixtures for all kinds of tests: a PostgreSQL cluster and a Redis that the tests start themselves."""
 
 import os
 from collections.abc import Iterator
 
 import pytest
 
+from tests import redis_server
 from tests.postgres_cluster import PostgresCluster, binaries, postgres_cluster
 
 
@@ -15,3 +16,12 @@ def postgres() -> Iterator[PostgresCluster]:
         pytest.skip("PostgreSQL is not installed")
     with postgres_cluster() as cluster:
         yield cluster
+
+
+@pytest.fixture
+def redis() -> Iterator[redis_server.RedisServer]:
+    """A running Redis. If it is not installed, the test is skipped, except in CI, where it fails."""
+    if redis_server.PROGRAM is None and not os.environ.get("CI"):
+        pytest.skip("Redis is not installed")
+    with redis_server.redis_server() as server:
+        yield server

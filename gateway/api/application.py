@@ -28,6 +28,7 @@ from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.dialect import Dialect
 from gateway.services import Services
 from gateway.services.access.administration import AccessAdministration
+from gateway.services.access.rates import RateLimits
 from gateway.settings import CorsSettings, HttpSettings
 from gateway.telemetry.logs import Logger, make_logger
 from gateway.telemetry.metrics import Metrics
@@ -46,6 +47,7 @@ def create_api(
     keys: Mapping[bytes, Principal] | None,
     administration: AccessAdministration,
     http: HttpSettings,
+    rates: RateLimits,
     dialects: Iterable[Dialect] = (),
     native: Mapping[str, PassThrough] | None = None,
     reads: ReadCache | None = None,
@@ -54,10 +56,10 @@ def create_api(
     """The unified API, the OpenAPI document and the documentation, to be served by ``GatewayRunner``.
 
     ``keys`` maps SHA-256 digests of the settings' keys to principals; None requires no key. ``administration`` has
-    those of the store. ``with_admin`` False leaves the probes and metrics to :func:`create_admin`. Metrics need a key
-    with ``admin`` unless ``http.listen`` is a loopback address. ``reads`` caches responses to reads; None asks the
-    provider each time. ``dialects`` are served below their prefixes, the providers of ``native`` unchanged below
-    ``/native``.
+    those of the store, ``rates`` the rate limits. ``with_admin`` False leaves the probes and metrics to
+    :func:`create_admin`. Metrics need a key with ``admin`` unless ``http.listen`` is a loopback address. ``reads``
+    caches responses to reads; None asks the provider each time. ``dialects`` are served below their prefixes, the
+    providers of ``native`` unchanged below ``/native``.
     """
     cors = Cors(http.cors)
     endpoints = Endpoints(
@@ -67,6 +69,7 @@ def create_api(
         logger=logger,
         clock=clock,
         http=http,
+        rates=rates,
     )
     # Set here and not in InFlight: the admin application has another InFlight, whose gauge would replace this one.
     metrics.requests_in_flight.set_function(lambda: len(endpoints.in_flight.api))
@@ -103,6 +106,7 @@ def create_admin(
         logger=logger or make_logger("warning"),
         clock=clock or SystemClock(),
         http=http,
+        rates=api[ENDPOINTS].rates,
     )
     app = web.Application()
     routes = _Routes(endpoints)

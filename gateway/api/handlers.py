@@ -164,7 +164,7 @@ class Handlers:
         return _runtime(await self._services.owners.assign(_id(request), wanted, ctx))
 
     async def me(self, _request: web.Request, ctx: RequestContext) -> web.Response:
-        return json_response(me_of(ctx.principal))
+        return json_response(me_of(ctx))
 
     async def list_providers(self, _request: web.Request, ctx: RequestContext) -> web.Response:
         return json_response(self._services.providers.all(ctx))

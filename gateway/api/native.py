@@ -63,7 +63,7 @@ def register_native(
 ) -> None:
     """Add the pass-through to all ``providers``, by name. ``on_write`` is called with the name of a provider that a
     request may have changed."""
-    native = _Native(providers, http, endpoints.cors, on_write)
+    native = _Native(providers, http, endpoints, on_write)
     handler = endpoints.bind_raw(NATIVE, NATIVE, ROUTE, native.forward, permission=Permission.NATIVE, bounded=False)
     for path in ("/native", "/native/{target:.*}"):
         app.router.add_resource(path).add_route("*", handler, expect_handler=defer_continue)
@@ -74,10 +74,11 @@ class _Native:
         self,
         providers: Mapping[str, PassThrough],
         http: HttpSettings,
-        cors: Cors,
+        endpoints: Endpoints,
         on_write: Callable[[str], None] | None,
     ) -> None:
-        self._cors = cors
+        self._cors = endpoints.cors
+        self._rates = endpoints.rates
         self._providers = providers
         self._on_write = on_write
         self._body_timeout = http.body_timeout
@@ -101,6 +102,8 @@ class _Native:
                 f"providers.{provider.name}.native.allow in the gateway's settings.",
                 provider=provider.name,
             )
+        if provider.rate is not None:
+            await self._rates.charge(ctx, provider.name, provider.rate)
         headers = to_provider(
             request.headers,
             websocket=websocket,

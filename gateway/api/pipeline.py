@@ -25,6 +25,7 @@ from gateway.domain.errors import (
     Overloaded,
     UnsupportedFeature,
 )
+from gateway.domain.operations import is_release
 from gateway.http.access_log import AccessLog, Outcome, Surface
 from gateway.http.bodies import ClientAborted
 from gateway.http.cors import Cors, is_preflight
@@ -34,6 +35,7 @@ from gateway.http.request_ids import request_id, trace_context
 from gateway.http.response_headers import REQUEST_ID, finish_headers
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
+from gateway.services.access.rates import RateLimits
 from gateway.settings import HttpSettings
 from gateway.telemetry.logs import Event, Logger
 from gateway.telemetry.metrics import Metrics
@@ -67,8 +69,10 @@ class Endpoints:
         logger: Logger,
         clock: Clock,
         http: HttpSettings,
+        rates: RateLimits,
     ) -> None:
         self.authenticator = authenticator
+        self.rates = rates
         self.cors = cors
         self.in_flight = InFlight(http.max_requests_in_flight, metrics)
         self.connections = metrics.connections
@@ -107,12 +111,14 @@ class Endpoints:
         """The aiohttp handler of a surface whose handler checks query, body and headers itself; callers still need a
         key, and ``permission`` if it is not None. ``failed`` renders its errors; None renders problems. ``bounded``
         False: the surface has its own limit of requests in flight."""
-        authenticator = self.authenticator
+        authenticator, rates, counts = self.authenticator, self.rates, not is_release(operation)
 
         async def guarded(request: web.Request, ctx: RequestContext) -> web.StreamResponse:
-            ctx.principal = authenticator.principal(request.headers, request)
+            ctx.principal = principal = authenticator.principal(request.headers, request)
+            if principal.limits is not None and (admitted := rates.admit(ctx, counts=counts)) is not None:
+                await admitted
             if permission is not None:
-                ctx.principal.require(permission)
+                principal.require(permission)
             return await handler(request, ctx)
 
         access_log = self._access_log(surface, operation, path)
@@ -188,13 +194,16 @@ class Endpoints:
         return AccessLog(self._metrics, self._logger, surface, operation, path)
 
     def _guarded(self, handler: Handler, route: Route) -> Handler:
-        authenticator, permission = self.authenticator, route.permission
+        authenticator, rates, permission = self.authenticator, self.rates, route.permission
+        counts = not is_release(route.operation_id)
         takes_query = bool(route.parameters)
         takes_key = IDEMPOTENCY_KEY in route.request_headers
 
         async def guarded(request: web.Request, ctx: RequestContext) -> web.StreamResponse:
             headers = request.headers
             ctx.principal = principal = authenticator.principal(headers, request)
+            if principal.limits is not None and (admitted := rates.admit(ctx, counts=counts)) is not None:
+                await admitted
             if permission is not None and permission not in principal.permissions:
                 principal.require(permission)
             if IDEMPOTENCY_KEY in headers and not takes_key:

@@ -13,7 +13,7 @@ from gateway.api import create_admin, create_api
 from gateway.api.cache.cache import ReadCache
 from gateway.api.openapi import openapi_document
 from gateway.api.pipeline import ENDPOINTS
-from gateway.app.access_wiring import assemble_access
+from gateway.app.access_wiring import assemble_access, assemble_rates
 from gateway.app.create_wiring import assemble
 from gateway.app.descriptors import AcceptFailures, fit_descriptors
 from gateway.app.folders import discover
@@ -117,6 +117,7 @@ def create_app(
         logger=logger,
         on_changed=reads.clear if reads is not None else lambda: None,
     )
+    rates = fleet.rates = assemble_rates(settings.limits, clock=clock, metrics=metrics, logger=logger)
     services = Services.over(fleet, creates.intents, creates.store, sealer=creates.sealer, specs=creates.specs)
     native = {adapter.name: make_native(adapter.settings) for adapter in fleet_adapters}
     dialects = DialectService(fleet, services.create, dialect_rules(settings), creates.sealer)
@@ -130,6 +131,7 @@ def create_app(
         keys=principals_by_digest(settings),
         administration=access.administration,
         http=settings.http,
+        rates=rates,
         native=native,
         dialects=_dialects(dialects),
         reads=reads,
@@ -159,6 +161,7 @@ def create_app(
     async def providers(_app: web.Application) -> AsyncIterator[None]:
         yield
         await reloader.close()
+        await rates.close()
 
     async def loop_lag(_app: web.Application) -> AsyncIterator[None]:
         async with background_task(measure_loop_lag(metrics, clock)):

@@ -15,8 +15,11 @@ from gateway.ports.principals import PrincipalStore
 from gateway.services.access.administration import AccessAdministration
 from gateway.services.access.directory import Directory
 from gateway.services.access.owners import Owners
+from gateway.services.access.rates import RateLimits
 from gateway.services.access.replication import AccessReplica
+from gateway.settings import LimitsSettings
 from gateway.telemetry.access import AccessSignals
+from gateway.telemetry.limits import LimitSignals
 from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
 
@@ -57,3 +60,14 @@ def assemble_access(
     replica = AccessReplica(store, directory, clock, signals, on_changed=on_changed)
     metrics.access_age.set_function(lambda: directory.age)
     return Access(replica, AccessAdministration(store, directory, replica, clock, signals))
+
+
+def assemble_rates(limits: LimitsSettings, *, clock: Clock, metrics: Metrics, logger: Logger) -> RateLimits:
+    """The rate limits, counted where the settings say."""
+    signals = LimitSignals(metrics, logger)
+    if limits.storage is None:
+        return RateLimits(clock, signals)
+    from gateway.storage.redis_windows import RedisWindows  # noqa: PLC0415 (its libraries cost 12 MB of memory)
+
+    metrics.limits_shared.set(1)
+    return RateLimits(clock, signals, RedisWindows(limits.storage, limits.timeout))

@@ -7,6 +7,7 @@ from typing import Final
 
 from gateway.domain.constraints import Allowance
 from gateway.domain.errors import FieldError, PermissionDenied
+from gateway.domain.limits import Limits
 
 
 class Permission(StrEnum):
@@ -60,8 +61,8 @@ class Principal:
     them. ``expires`` is in seconds since the epoch.
 
     ``owner`` is the name under which its runtimes are recorded: that of its group, or its own. ``own_only``: it sees
-    and changes only runtimes of that owner. ``allow`` are the constraints that the settings give it. ``key_id``
-    identifies the key of this request.
+    and changes only runtimes of that owner. ``allow`` are the constraints that the settings give it, ``limits`` its
+    limits. ``key_id`` identifies the key of this request.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Principal:
     group: str | None = None
     expires: float | None = None
     allow: Allowance | None = None
+    limits: Limits | None = None
     key_id: str | None = field(default=None, compare=False)
 
     @property

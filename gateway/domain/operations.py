@@ -69,3 +69,11 @@ TRAITS: Final[Mapping[Operation, OperationTraits]] = {
     Operation.CONNECT: OperationTraits(WorkClass.START, mutates=True, deadline=240, permission=Permission.CONNECT),
     Operation.DELETE: _RELEASE,
 }
+
+_RELEASES: Final = frozenset({"revoke", *(name for name, traits in TRAITS.items() if traits.work is WorkClass.RELEASE)})
+
+
+def is_release(operation: str) -> bool:
+    """Whether a call of the API or of a dialect, by its operation's name (``stopRuntime``, ``browsers_stop``), ends
+    something. Limits never refuse it."""
+    return operation.removesuffix("Runtime").rpartition("_")[2] in _RELEASES

@@ -6,11 +6,14 @@ from aiohttp import hdrs, web
 from multidict import istr
 
 from gateway import __version__
+from gateway.domain.limits import rate_headers
 from gateway.http.cors import Cors
 from gateway.ports.context import RequestContext
 
 REQUEST_ID: Final = istr("X-Request-ID")
 
+_RATE_POLICY: Final = istr("RateLimit-Policy")
+_RATE: Final = istr("RateLimit")
 _NOSNIFF: Final = istr("X-Content-Type-Options")
 _SERVER_NAME: Final = f"runtime-gateway/{__version__}"
 
@@ -23,6 +26,8 @@ def finish_headers(
     headers[REQUEST_ID] = ctx.request_id
     headers[_NOSNIFF] = "nosniff"
     headers[hdrs.SERVER] = _SERVER_NAME
+    if ctx.rate is not None:
+        headers[_RATE_POLICY], headers[_RATE] = rate_headers(*ctx.rate)
     if private:
         headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
     cors.mark(request.headers, headers)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol, Self
 
 from gateway.domain.access import SYSTEM, Principal
+from gateway.domain.limits import Rate, Window
 from gateway.ports.transport import Attempt, Call
 
 REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
@@ -30,7 +31,8 @@ class RequestContext:
     ``attempts`` collects all upstream attempts; those of an operation are added when the operation ends. ``queued`` is
     the total of the seconds that they waited in the gateway's bulkheads. ``provider``, ``scope`` and ``runtime_id`` are
     set once they are known. ``cache`` is the cache result of a read. ``admission`` None: work that no client
-    requested.
+    requested. ``rate`` is the caller's rate limit with its window after this request, ``charged`` are the providers
+    on whose accounts the request was counted.
 
     In its ``with`` block, the current task and the tasks that it starts belong to this request (:data:`REQUEST_ID`).
     """
@@ -47,6 +49,8 @@ class RequestContext:
     intent_id: str | None = None
     idempotency: str | None = None
     admission: Admission | None = field(default=None, repr=False)
+    rate: tuple[Rate, Window] | None = None
+    charged: tuple[str, ...] = ()
     _before: Token[str | None] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __enter__(self) -> Self:

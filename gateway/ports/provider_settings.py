@@ -11,6 +11,7 @@ from gateway.domain.operations import TRAITS, Operation
 from gateway.domain.values import PROVIDER_NAME_PATTERN
 from gateway.ports.native import NativeSettings
 from gateway.ports.policies import PolicySettings
+from gateway.ports.rate_limits import AccountLimits
 from gateway.ports.section import Section
 
 _PRINTABLE: Final = re.compile(r"[\x21-\x7e]+\Z")
@@ -42,6 +43,7 @@ class ProviderSettings(Section):
     ca_file: str | None = None
     policies: PolicySettings = PolicySettings()
     native: NativeSettings = NativeSettings()
+    limits: AccountLimits = AccountLimits()
 
     @field_validator("base_url")
     @classmethod

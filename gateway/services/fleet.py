@@ -17,6 +17,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef, parse_runtime_id
+from gateway.domain.limits import Rate
 from gateway.domain.operations import TRAITS, Operation
 from gateway.domain.values import WorkClass
 from gateway.ports.clock import Clock
@@ -27,6 +28,7 @@ from gateway.ports.redaction import MAX_CODE, MAX_DETAIL, MAX_REQUEST_ID, redact
 from gateway.ports.transport import Attempt, Call, Phase, TransportFailure
 from gateway.services.access.lifetimes import Lifetimes
 from gateway.services.access.owners import Owners
+from gateway.services.access.rates import RateLimits
 from gateway.services.access.visibility import NO_RUNTIME
 
 
@@ -49,11 +51,16 @@ class Health:
 
 @dataclass(slots=True, eq=False)
 class Provider:
-    """One configured provider: its adapter, its health, and the number of calls in progress."""
+    """One configured provider: its adapter, its health, the number of calls in progress, and the rate of requests of
+    callers."""
 
     adapter: ProviderAdapter[Any]
     health: Health = field(default_factory=Health)
     calls: int = 0
+    rate: Rate | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rate = self.adapter.settings.limits.rate
 
     @property
     def name(self) -> str:
@@ -112,6 +119,7 @@ class Fleet:
         self.clock = clock
         self.owners = Owners()
         self.lifetimes = Lifetimes(None, clock)
+        self.rates: RateLimits | None = None
         self.on_credentials = on_credentials
         self.on_write: Callable[[str, RuntimeRef | None], None] | None = None
         """Called at the end of an operation that wrote at a provider (by name), or may have: to one runtime, or to an
@@ -190,7 +198,8 @@ class Fleet:
 class ProviderCallScope:
     """The provider calls of one operation, under one deadline. Every provider failure is raised as a
     :class:`GatewayError`, from whose texts ``secrets`` are removed, because a provider may echo what it received.
-    Entering raises :class:`Overloaded` if too many requests are bound to the provider."""
+    Entering raises :class:`Overloaded` if too many requests are bound to the provider, and :class:`RateLimited` beyond
+    the rate of its account."""
 
     _fleet: Fleet
     _provider: Provider
@@ -204,7 +213,10 @@ class ProviderCallScope:
     _call: Call = field(init=False)
 
     async def __aenter__(self) -> Call:
-        work, admission = TRAITS[self._operation].work, self._ctx.admission
+        work, admission, rates = TRAITS[self._operation].work, self._ctx.admission, self._fleet.rates
+        rate = self._provider.rate
+        if rate is not None and rates is not None and admission is not None and work is not WorkClass.RELEASE:
+            await rates.charge(self._ctx, self._provider.name, rate)
         if admission is not None and admission.enter(self._provider.name, always=work is WorkClass.RELEASE):
             self._admission = admission if self._operation is Operation.LIST else None
         self._provider.calls += 1

@@ -19,6 +19,7 @@ from gateway.domain.expiry import Expiry
 from gateway.domain.values import Kind
 from gateway.ports.section import Section
 from gateway.settings.allow import AllowSettings
+from gateway.settings.limits import PrincipalLimits
 from gateway.settings.problems import Path
 
 ONE: Final = "[one]"
@@ -81,8 +82,8 @@ class Rights(Section):
     """What a principal may do. ``scopes`` are permissions (docs/access.md). ``providers``, ``kinds`` and
     ``provider_scopes`` are the only ones that it may use; left out, they mean any. ``own_only``: it sees and changes
     only the runtimes that it created, or with ``own_group`` those that the principals of this group created.
-    ``allow``: what its requests may refer to, and how much they may take. ``expires``: an instant, or a date and then
-    its end in UTC."""
+    ``allow``: what its requests may refer to, and how much they may take. ``limits``: how much it may use at a time.
+    ``expires``: an instant, or a date and then its end in UTC."""
 
     scopes: Annotated[frozenset[Permission], Field(min_length=1)] | None = None
     providers: Annotated[frozenset[KeyName], Field(min_length=1)] | None = None
@@ -91,6 +92,7 @@ class Rights(Section):
     own_only: bool = False
     own_group: KeyName | None = None
     allow: AllowSettings | None = None
+    limits: PrincipalLimits | None = None
     expires: Expiry | None = None
 
     @model_validator(mode="after")
@@ -108,6 +110,7 @@ class Rights(Section):
             own_only=self.own_only,
             group=self.own_group,
             allow=None if self.allow is None else self.allow.allowance,
+            limits=None if self.limits is None else self.limits.limits,
             expires=None if self.expires is None else self.expires.timestamp(),
         )
 

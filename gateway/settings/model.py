@@ -15,6 +15,7 @@ from gateway.ports.section import Section
 from gateway.settings.access import AuthSettings, KeyName, ambiguous_principals
 from gateway.settings.cache import CacheSettings
 from gateway.settings.cors import CorsSettings
+from gateway.settings.limits import LimitsSettings
 from gateway.settings.listen import ListenAddress, parse_listen
 from gateway.settings.problems import Path
 from gateway.settings.service import HealthSettings, ReloadSettings, ShutdownSettings
@@ -100,6 +101,7 @@ class Settings(Section):
     store: StoreSettings = StoreSettings()
     creates: CreatesSettings = CreatesSettings()
     cache: CacheSettings = CacheSettings()
+    limits: LimitsSettings = LimitsSettings()
     dialects: dict[Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,40}$")], DialectSettings] = {}
     providers: Annotated[dict[str, SerializeAsAny[ProviderSettings]], Field(min_length=1)]
 

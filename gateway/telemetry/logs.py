@@ -55,6 +55,8 @@ class Event(StrEnum):
     OPERATOR_DECISION = "operator_decision"
     STORE_DOWN = "store_down"
     STORE_UP = "store_up"
+    LIMITS_STORAGE_DOWN = "limits_storage_down"
+    LIMITS_STORAGE_UP = "limits_storage_up"
     STARTED = "started"
     STOPPING = "stopping"
     STOPPED = "stopped"

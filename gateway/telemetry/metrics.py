@@ -131,6 +131,16 @@ class Metrics:
             ["reason"],
         )
         self.wrong_keys = counter("rtgw_wrong_keys", "Requests with a key that is not one of the gateway.")
+        self.limit_refusals = counter(
+            "rtgw_limit_refusals", "Requests that a limit of a principal or of a provider's account refused.", ["limit"]
+        )
+        self.limits_shared = gauge(
+            "rtgw_limits_storage_up", "1 while requests are counted in limits.storage, 0 while in each process alone."
+        )
+        self.limits_counted_alone = counter(
+            "rtgw_limits_counted_alone",
+            "Requests that this process counted alone, because limits.storage could not be reached.",
+        )
         self.access_age = gauge(
             "rtgw_access_data_age_seconds", "Time since the keys and principals were last compared with the store."
         )

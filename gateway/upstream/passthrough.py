@@ -33,11 +33,13 @@ _USER_AGENT: Final = istr("User-Agent")
 
 class PassThrough:
     """The pass-through to one provider. ``rules`` are the allowed requests; ``calls`` is the number of requests in
-    flight; ``credential_names`` are the headers that carry the provider's credentials."""
+    flight; ``credential_names`` are the headers that carry the provider's credentials; ``rate`` is that of the
+    account, or None."""
 
     def __init__(self, settings: ProviderSettings, *, metrics: Metrics, logger: Logger, clock: Clock) -> None:
         self.name = settings.name
         self.limits = settings.native
+        self.rate = settings.limits.rate
         self.rules = Rules(settings.native.allow)
         self.base_url = settings.base_url
         self._settings = settings

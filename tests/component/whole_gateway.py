@@ -17,7 +17,7 @@ from gateway.demo import demo_settings
 from gateway.ports.clock import Clock
 from gateway.ports.sealing import Sealer
 from gateway.ports.store import Store
-from gateway.settings import AuthSettings, CacheSettings, CorsSettings, GatewayKey, PrincipalSettings
+from gateway.settings import AuthSettings, CacheSettings, CorsSettings, GatewayKey, LimitsSettings, PrincipalSettings
 from gateway.telemetry.logs import make_logger
 from gateway.testing.emulator import EMULATOR, Emulator
 from gateway.testing.faults import parse_rules
@@ -99,13 +99,14 @@ async def whole_gateway(
     twice: Sequence[str] = (),
     most_requests: int | None = None,
     cors: CorsSettings | None = None,
+    limits: Mapping[str, Any] | None = None,
     **options: Mapping[str, Any],
 ) -> AsyncIterator[Gateway]:
     """Start a gateway and emulators of ``apis``, by default of :data:`APIS`. ``keys`` are the keys of additional
     principals by name, ``principals`` the settings of others. ``options`` are additional provider settings by API.
     ``twice`` are APIs with a second provider and emulator, called ``API-2``, which creates prefer less.
-    ``most_requests`` limits the requests in flight, ``cors`` lists the origins whose pages may call. ``store`` replaces
-    the store in a file."""
+    ``most_requests`` limits the requests in flight, ``cors`` lists the origins whose pages may call. ``limits`` are
+    the settings of this section. ``store`` replaces the store in a file."""
     async with AsyncExitStack() as stack:
         upstreams: dict[str, Upstream] = {}
         providers: dict[str, dict[str, Any]] = {}
@@ -134,7 +135,8 @@ async def whole_gateway(
         others = {name: GatewayKey.model_validate({"key": key}) for name, key in (keys or {}).items()}
         limited = {name: PrincipalSettings.model_validate(value) for name, value in (principals or {}).items()}
         auth = settings.auth.model_copy(update={"keys": others, "principals": {**settings.auth.principals, **limited}})
-        settings = settings.model_copy(update={"cache": cache, "auth": auth})
+        counted = LimitsSettings.model_validate(limits or {})
+        settings = settings.model_copy(update={"cache": cache, "auth": auth, "limits": counted})
         http = {"max_requests_in_flight": most_requests, "cors": cors}
         http = {name: value for name, value in http.items() if value is not None}
         settings = settings.model_copy(update={"http": settings.http.model_copy(update=http)})

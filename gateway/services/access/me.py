@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Literal
 
-from gateway.domain.access import Principal
 from gateway.domain.constraints import Allowance, ReferenceKind
 from gateway.domain.runtime import Model
+from gateway.ports.context import RequestContext
 
 
 class AllowedProxies(Model, frozen=True, kw_only=True):
@@ -37,11 +37,30 @@ class AllowedRequests(Model, frozen=True, kw_only=True):
     max_lifetime: int | None
 
 
+class LimitUse(Model, frozen=True, kw_only=True):
+    """A limit, and how much of it is used."""
+
+    value: int
+    used: int
+
+
+class RateUse(LimitUse, frozen=True, kw_only=True):
+    """At most ``value`` requests in ``seconds`` seconds."""
+
+    seconds: int
+
+
+class LimitsUse(Model, frozen=True, kw_only=True):
+    """The caller's limits; null means any number."""
+
+    requests: RateUse | None
+
+
 class Me(Model, frozen=True, kw_only=True):
     """The caller. ``scopes`` are its permissions. ``providers``, ``kinds`` and ``provider_scopes`` are the only ones
     that it may use; null means any. ``own_only``: it sees only runtimes of ``owner``, under which its own are recorded.
-    ``allow`` are its constraints, in seconds and as lists of what is allowed; null: it has none. ``expires_at`` null:
-    never."""
+    ``allow`` are its constraints, in seconds and as lists of what is allowed, ``limits`` its limits; null: it has none.
+    ``expires_at`` null: never."""
 
     object: Literal["me"] = "me"
     principal: str
@@ -53,11 +72,13 @@ class Me(Model, frozen=True, kw_only=True):
     kinds: list[str] | None
     provider_scopes: list[str] | None
     allow: AllowedRequests | None
+    limits: LimitsUse | None
     expires_at: str | None
 
 
-def me_of(principal: Principal) -> Me:
+def me_of(ctx: RequestContext) -> Me:
     """What a caller is shown about itself."""
+    principal = ctx.principal
     only = principal.restrictions
     return Me(
         principal=principal.name,
@@ -69,8 +90,16 @@ def me_of(principal: Principal) -> Me:
         kinds=_sorted(only.kinds),
         provider_scopes=_sorted(only.scopes),
         allow=None if principal.allowance is None else _allowed(principal.allowance),
+        limits=None if principal.limits is None else LimitsUse(requests=_rate(ctx)),
         expires_at=instant(principal.expires),
     )
+
+
+def _rate(ctx: RequestContext) -> RateUse | None:
+    if ctx.rate is None:
+        return None
+    rate, window = ctx.rate
+    return RateUse(value=rate.amount, used=min(window.used(rate), rate.amount), seconds=rate.seconds)
 
 
 def _allowed(allowance: Allowance) -> AllowedRequests:

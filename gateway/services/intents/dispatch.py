@@ -15,6 +15,8 @@ from gateway.domain.errors import (
     ProviderCredentialsRejected,
     ProviderUnavailable,
     ProviderUpgradeRequired,
+    RateLimited,
+    Source,
 )
 from gateway.domain.intents import Intent, IntentState, Look, NewIntent, new_intent_id
 from gateway.domain.runtime import CreateAttempt
@@ -39,6 +41,11 @@ _GOES_ELSEWHERE: Final = (
     Overloaded,
 )
 """The errors after which another provider is tried, if it is proven that this one made nothing."""
+
+
+def _goes_elsewhere(error: GatewayError) -> bool:
+    at_gateway = isinstance(error, RateLimited) and error.source is Source.GATEWAY  # the rate of the account
+    return at_gateway or isinstance(error, _GOES_ELSEWHERE)
 
 
 class _Refused(Exception):
@@ -95,7 +102,7 @@ class Dispatcher:
                 answered = await self._at(targets[0], command, progress, ctx)
             except _Refused as refused:
                 progress.refused(targets[0], refused.error)
-                targets = targets[1:] if isinstance(refused.error, _GOES_ELSEWHERE) else []
+                targets = targets[1:] if _goes_elsewhere(refused.error) else []
                 if not targets:
                     await self._give_up(progress, refused.error)
                 continue

@@ -25,8 +25,10 @@ from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.services.access.administration import AccessAdministration
 from gateway.services.access.owners import Owners
+from gateway.services.access.rates import RateLimits
 from gateway.services.fleet import Fleet
 from gateway.settings import HttpSettings
+from gateway.telemetry.limits import LimitSignals
 from gateway.telemetry.logs import Logger, make_logger
 from gateway.telemetry.metrics import Metrics
 from gateway.testing.waiting import Watch
@@ -193,6 +195,7 @@ async def serve() -> AsyncIterator[Serve]:
                 administration=administration(clock, metrics, logger),
                 keys={digest(key): one for key, one in known.items()} if keys else None,
                 http=http,
+                rates=RateLimits(clock, LimitSignals(metrics, logger)),
                 native=passed,
             )
             runner = GatewayRunner(app, http, shutdown_timeout=shutdown_timeout, tls=tls)

@@ -1,0 +1,55 @@
+"""The settings of limits: those of a principal, and where requests are counted."""
+
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator
+
+from gateway.domain.limits import Limits
+from gateway.ports.rate_limits import RateText, parse_rate
+from gateway.ports.section import Section
+
+_SCHEMES: Final = {"valkey": "redis", "valkeys": "rediss", "redis+unix": "unix", "valkey+unix": "unix"}
+"""Schemes that the client spells differently: both servers speak one protocol."""
+
+_KNOWN: Final = frozenset({"redis", "rediss", "unix"})
+
+
+class LimitsSettings(Section):
+    """Where the requests of principals and accounts are counted: in the memory of each process, or for all replicas in
+    the Redis or Valkey at ``storage``, whose answer is awaited for at most ``timeout`` seconds."""
+
+    storage: SecretStr | None = None
+    timeout: Annotated[float, Field(ge=0.01, le=10)] = 0.25
+
+    @field_validator("storage")
+    @classmethod
+    def _known(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        scheme, separator, rest = value.get_secret_value().partition("://")
+        url = f"{_SCHEMES.get(scheme, scheme)}{separator}{rest}"
+        if url.partition("://")[0] not in _KNOWN or not _has_address(url):
+            raise ValueError(
+                "the storage must be redis://HOST, rediss://HOST (TLS), redis+unix:///SOCKET, or valkey://…"
+            )
+        return SecretStr(url)
+
+
+def _has_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.path if parts.scheme == "unix" else parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+class PrincipalLimits(Section):
+    """The limits of a principal. Left out: any number. ``requests`` is a rate, such as ``600/minute``."""
+
+    requests: RateText | None = None
+
+    @property
+    def limits(self) -> Limits:
+        """The limits as the domain knows them."""
+        return Limits(requests=None if self.requests is None else parse_rate(self.requests))
