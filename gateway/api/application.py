@@ -1,6 +1,6 @@
 """The aiohttp applications: the API with its site, and the probes on their own."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -29,7 +29,9 @@ from gateway.ports.dialect import Dialect
 from gateway.services import Services
 from gateway.services.access.administration import AccessAdministration
 from gateway.services.access.rates import RateLimits
+from gateway.services.access.tokens import Tokens
 from gateway.settings import CorsSettings, HttpSettings
+from gateway.settings.jwt import JwtSettings
 from gateway.telemetry.logs import Logger, make_logger
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.passthrough import PassThrough
@@ -46,6 +48,8 @@ def create_api(
     clock: Clock,
     keys: Mapping[bytes, Principal] | None,
     administration: AccessAdministration,
+    tokens: Tokens | None = None,
+    issuers: Sequence[JwtSettings] = (),
     http: HttpSettings,
     rates: RateLimits,
     dialects: Iterable[Dialect] = (),
@@ -56,14 +60,16 @@ def create_api(
     """The unified API, the OpenAPI document and the documentation, to be served by ``GatewayRunner``.
 
     ``keys`` maps SHA-256 digests of the settings' keys to principals; None requires no key. ``administration`` has
-    those of the store, ``rates`` the rate limits. ``with_admin`` False leaves the probes and metrics to
-    :func:`create_admin`. Metrics need a key with ``admin`` unless ``http.listen`` is a loopback address. ``reads``
-    caches responses to reads; None asks the provider each time. ``dialects`` are served below their prefixes, the
-    providers of ``native`` unchanged below ``/native``.
+    those of the store, ``tokens`` verifies those of ``issuers``, ``rates`` are the rate limits. ``with_admin`` False
+    leaves the probes and metrics to :func:`create_admin`. Metrics need a key with ``admin`` unless ``http.listen`` is a
+    loopback address. ``reads`` caches responses to reads; None asks the provider each time. ``dialects`` are served
+    below their prefixes, the providers of ``native`` unchanged below ``/native``.
     """
     cors = Cors(http.cors)
     endpoints = Endpoints(
-        authenticator=Authenticator(keys, administration.directory, WrongKeys(metrics, clock), cors=cors),
+        authenticator=Authenticator(
+            keys, administration.directory, WrongKeys(metrics, clock), tokens, cors=cors, issuers=issuers
+        ),
         cors=cors,
         metrics=metrics,
         logger=logger,

@@ -1,7 +1,8 @@
-"""Authentication of callers: a gateway key as ``Authorization: Bearer`` or ``X-API-Key``."""
+"""Authentication of callers: a gateway key as ``Authorization: Bearer`` or ``X-API-Key``, or a token of an issuer."""
 
+import asyncio
 import hmac
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Final, Protocol
 
@@ -9,17 +10,22 @@ from multidict import MultiMapping, istr
 
 from gateway.api.wrong_keys import WrongKeys
 from gateway.domain.access import Principal
-from gateway.domain.errors import FieldError, InvalidRequest, Unauthenticated
+from gateway.domain.errors import FieldError, InvalidRequest, Overloaded, Unauthenticated
 from gateway.http.browsers import refuse_cross_site, refuse_other_hosts
 from gateway.http.cors import Cors
 from gateway.services.access.directory import Directory, WrongKey
+from gateway.services.access.tokens import KeysPending, Tokens
 from gateway.settings import CorsSettings
+from gateway.settings.jwt import JwtSettings
 
 ANONYMOUS: Final = Principal("anonymous")
+MAX_WAITING: Final = 100
+"""Requests that wait at the same time for the key that their token is signed with."""
 
 _NO_PAGES: Final = Cors(CorsSettings())
 _AUTHORIZATION: Final = istr("Authorization")
 _API_KEY: Final = istr("X-API-Key")
+_BEGIN: Final = "ey"  # the beginning of a JSON object in base64
 
 
 class Peer(Protocol):
@@ -33,25 +39,32 @@ class Peer(Protocol):
 class Authenticator:
     """Finds the principal of a request in ``directory``, where it declares ``keys``: the principal of each key of the
     settings by the SHA-256 digest of the key. None requires no key, and then pages of other sites may call only if
-    ``cors`` lists their origin. ``wrong_keys`` limits guesses; None does not."""
+    ``cors`` lists their origin. ``wrong_keys`` limits guesses; None does not. ``tokens`` verifies the tokens of
+    ``issuers``; None accepts no token."""
 
     def __init__(
         self,
         keys: Mapping[bytes, Principal] | None,
         directory: Directory | None = None,
         wrong_keys: WrongKeys | None = None,
+        tokens: Tokens | None = None,
         *,
         cors: Cors = _NO_PAGES,
+        issuers: Sequence[JwtSettings] = (),
     ) -> None:
         self._directory = Directory.without_store() if directory is None else directory
         self._wrong_keys = wrong_keys
+        self._tokens = tokens
         self._cors = cors
-        self.replace(keys)
+        self._waiting = 0
+        self.replace(keys, issuers)
 
-    def replace(self, keys: Mapping[bytes, Principal] | None) -> None:
-        """Replace the keys of the settings."""
+    def replace(self, keys: Mapping[bytes, Principal] | None, issuers: Sequence[JwtSettings] = ()) -> None:
+        """Replace the keys and issuers of the settings."""
         self._required = keys is not None
         self._directory.declare(keys or {})
+        if self._tokens is not None:
+            self._tokens.replace(issuers)
 
     def admit(self, headers: MultiMapping[str]) -> None:
         """Raise :class:`PermissionDenied` if no key is required and the request is for another host than loopback."""
@@ -59,13 +72,14 @@ class Authenticator:
             refuse_other_hosts(headers)
 
     def principal(self, headers: MultiMapping[str], peer: Peer | None = None) -> Principal:
-        """Return the principal whose key the caller sent.
+        """Return the principal whose key or token the caller sent.
 
         Without required keys it is ``anonymous``, and :class:`PermissionDenied` is raised for the request of a page
         of another site that is not listed. Raises :class:`Unauthenticated` without a known key, :class:`RateLimited`
         for one more wrong key of the same client, :class:`StoreUnavailable` for a key that cannot be checked now, and
         :class:`InvalidRequest` that names the header if the request carries two different keys. Keys are found by their
-        digest: the time that this takes reveals nothing about the text of a key.
+        digest: the time that this takes reveals nothing about the text of a key. :class:`KeysPending` asks to call
+        :meth:`principal_after` instead.
         """
         if not self._required:
             if not self._cors.lists(headers):
@@ -74,11 +88,30 @@ class Authenticator:
         token = _token(headers)
         digest = sha256(token.encode(errors="surrogateescape")).digest()
         try:
-            return self._directory.find(digest)
+            found = None
+            if self._tokens is not None and token.startswith(_BEGIN):
+                found = self._tokens.find(token, digest)
+            return found or self._directory.find(digest)
         except WrongKey as wrong:
             if self._wrong_keys is not None and peer is not None:
                 self._wrong_keys.count(peer.remote or "")
-            raise Unauthenticated("The key is not one of this gateway.") from wrong
+            raise Unauthenticated(str(wrong) or "The key is not one of this gateway.") from wrong
+
+    async def principal_after(
+        self, pending: KeysPending, headers: MultiMapping[str], peer: Peer | None = None
+    ) -> Principal:
+        """:meth:`principal`, after the fetch that may bring the key of the caller's token."""
+        if self._waiting >= MAX_WAITING:
+            raise Overloaded("Too many requests wait for the keys of the issuer of their tokens.", retry_after=1)
+        self._waiting += 1
+        try:
+            await asyncio.wait([pending.fetch])
+        finally:
+            self._waiting -= 1
+        try:
+            return self.principal(headers, peer)
+        except KeysPending as again:
+            raise Unauthenticated("The token is signed with a key that its issuer does not have.") from again
 
 
 def _token(headers: MultiMapping[str]) -> str:

@@ -69,7 +69,7 @@ class Handlers:
         reads = self._reads
         if reads is None or "cursor=" in raw:
             return respond(await read(), request)
-        return await respond_cached(reads, Key(ctx.principal.name, query=raw), read, request, ctx)
+        return await respond_cached(reads, Key(ctx.principal.reader, query=raw), read, request, ctx)
 
     async def get(self, request: web.Request, ctx: RequestContext) -> web.Response:
         lifecycle, reads = self._services.lifecycle, self._reads
@@ -81,7 +81,7 @@ class Handlers:
             return _encoded(await lifecycle.read(resolved, ctx))
 
         return await respond_cached(
-            reads, Key(ctx.principal.name, resolved.provider.name, resolved.ref), read, request, ctx
+            reads, Key(ctx.principal.reader, resolved.provider.name, resolved.ref), read, request, ctx
         )
 
     async def delete(self, request: web.Request, ctx: RequestContext) -> web.Response:

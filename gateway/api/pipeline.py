@@ -19,7 +19,6 @@ from gateway.domain.access import Permission
 from gateway.domain.errors import (
     FieldError,
     GatewayError,
-    HeadersTooLarge,
     MethodNotAllowed,
     NotFound,
     Overloaded,
@@ -31,11 +30,13 @@ from gateway.http.bodies import ClientAborted
 from gateway.http.cors import Cors, is_preflight
 from gateway.http.in_flight import InFlight, Task
 from gateway.http.problems import internal_error, problem_response
+from gateway.http.request_heads import bound_headers
 from gateway.http.request_ids import request_id, trace_context
 from gateway.http.response_headers import REQUEST_ID, finish_headers
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
 from gateway.services.access.rates import RateLimits
+from gateway.services.access.tokens import KeysPending
 from gateway.settings import HttpSettings
 from gateway.telemetry.logs import Event, Logger
 from gateway.telemetry.metrics import Metrics
@@ -114,7 +115,10 @@ class Endpoints:
         authenticator, rates, counts = self.authenticator, self.rates, not is_release(operation)
 
         async def guarded(request: web.Request, ctx: RequestContext) -> web.StreamResponse:
-            ctx.principal = principal = authenticator.principal(request.headers, request)
+            try:
+                ctx.principal = principal = authenticator.principal(request.headers, request)
+            except KeysPending as pending:
+                ctx.principal = principal = await authenticator.principal_after(pending, request.headers, request)
             if principal.limits is not None and (admitted := rates.admit(ctx, counts=counts)) is not None:
                 await admitted
             if permission is not None:
@@ -201,7 +205,10 @@ class Endpoints:
 
         async def guarded(request: web.Request, ctx: RequestContext) -> web.StreamResponse:
             headers = request.headers
-            ctx.principal = principal = authenticator.principal(headers, request)
+            try:
+                ctx.principal = principal = authenticator.principal(headers, request)
+            except KeysPending as pending:
+                ctx.principal = principal = await authenticator.principal_after(pending, headers, request)
             if principal.limits is not None and (admitted := rates.admit(ctx, counts=counts)) is not None:
                 await admitted
             if permission is not None and permission not in principal.permissions:
@@ -217,7 +224,7 @@ class Endpoints:
         return guarded
 
     def _admit(self, request: web.Request) -> None:
-        _bound_headers(request, self._max_header_bytes)
+        bound_headers(request, self._max_header_bytes)
         self.authenticator.admit(request.headers)
 
     def _endpoint(
@@ -307,14 +314,6 @@ def _left(outcome: Outcome) -> web.Response:
     """The response that a client that has left does not receive."""
     outcome.code, outcome.source = "client_aborted", "client"
     return web.Response(status=_CLIENT_CLOSED)
-
-
-def _bound_headers(request: web.Request, limit: int) -> None:
-    size = 0
-    for name, value in request.raw_headers:
-        size += len(name) + len(value)
-    if size > limit:
-        raise HeadersTooLarge(f"The headers are larger than {limit} bytes together.")
 
 
 ENDPOINTS: Final = web.AppKey("endpoints", Endpoints)

@@ -17,7 +17,7 @@ from gateway.app.access_wiring import assemble_access, assemble_rates
 from gateway.app.create_wiring import assemble
 from gateway.app.descriptors import AcceptFailures, fit_descriptors
 from gateway.app.folders import discover
-from gateway.app.reload import Reloader, dialect_rules, principals_by_digest
+from gateway.app.reload import Reloader, dialect_rules, issuers, principals_by_digest
 from gateway.app.serving import ADMIN, RELOADER, Addresses, background_task, listening, serve_until_signal
 from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.dialect import Dialect, DialectGateway
@@ -130,6 +130,8 @@ def create_app(
         clock=clock,
         keys=principals_by_digest(settings),
         administration=access.administration,
+        tokens=access.tokens,
+        issuers=issuers(settings),
         http=settings.http,
         rates=rates,
         native=native,

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -14,14 +15,17 @@ from gateway.ports.clock import Clock
 from gateway.ports.principals import PrincipalStore
 from gateway.services.access.administration import AccessAdministration
 from gateway.services.access.directory import Directory
+from gateway.services.access.key_sets import KeySets
 from gateway.services.access.owners import Owners
 from gateway.services.access.rates import RateLimits
 from gateway.services.access.replication import AccessReplica
+from gateway.services.access.tokens import Tokens
 from gateway.settings import LimitsSettings
 from gateway.telemetry.access import AccessSignals
 from gateway.telemetry.limits import LimitSignals
 from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
+from gateway.upstream.key_sets import fetch_key_set
 
 _READY_WITHIN: Final = 2.0
 """Seconds that the start waits for the first read, and the end for the last uses to be written."""
@@ -33,17 +37,21 @@ class Access:
 
     replica: AccessReplica
     administration: AccessAdministration
+    tokens: Tokens
 
     async def running(self, _app: web.Application) -> AsyncIterator[None]:
-        """Keep the directory current while the application serves."""
-        with suppress(TimeoutError, StoreUnavailable):
-            async with asyncio.timeout(_READY_WITHIN):
-                await self.replica.refresh()
-        async with background_task(self.replica.run()):
+        """Keep the directory and the keys of issuers current while the application serves."""
+        await asyncio.gather(self._read_first(), self.tokens.key_sets.first_fetches(_READY_WITHIN))
+        async with background_task(self.replica.run()), background_task(self.tokens.key_sets.run()):
             yield
         with suppress(TimeoutError, StoreUnavailable):
             async with asyncio.timeout(_READY_WITHIN):
                 await self.replica.write_uses()
+
+    async def _read_first(self) -> None:
+        with suppress(TimeoutError, StoreUnavailable):
+            async with asyncio.timeout(_READY_WITHIN):
+                await self.replica.refresh()
 
 
 def assemble_access(
@@ -56,10 +64,12 @@ def assemble_access(
     on_changed: Callable[[], None],
 ) -> Access:
     """Assemble the parts over a store. ``on_changed`` is called when what callers see may have changed."""
-    directory, signals = Directory(clock, owners), AccessSignals(logger)
+    directory, signals = Directory(clock, owners), AccessSignals(logger, metrics)
     replica = AccessReplica(store, directory, clock, signals, on_changed=on_changed)
     metrics.access_age.set_function(lambda: directory.age)
-    return Access(replica, AccessAdministration(store, directory, replica, clock, signals))
+    key_sets = KeySets(partial(fetch_key_set, clock=clock), clock, signals)
+    administration = AccessAdministration(store, directory, replica, clock, signals)
+    return Access(replica, administration, Tokens(directory, clock, key_sets))
 
 
 def assemble_rates(limits: LimitsSettings, *, clock: Clock, metrics: Metrics, logger: Logger) -> RateLimits:

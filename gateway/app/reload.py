@@ -6,7 +6,7 @@ flight keep the replaced ones, which are closed when those requests have ended.
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +24,7 @@ from gateway.services.dialects import DialectRule, DialectService
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.health import HealthService
 from gateway.settings import AuthSettings, Problem, Settings, SettingsError, SettingsSource, TlsFault
+from gateway.settings.jwt import JwtSettings
 from gateway.settings.model import contradictions
 from gateway.telemetry.logs import Event, Logger
 from gateway.telemetry.metrics import Metrics
@@ -158,12 +159,12 @@ class Reloader:
         self.native.clear()
         self.native.update(native)
         self.dialects.replace_rules(dialect_rules(settings))
-        self.authenticator.replace(principals_by_digest(settings))
+        self.authenticator.replace(principals_by_digest(settings), issuers(settings))
         self.cors.replace(settings.http.cors)
         self.tls = tls
         self.logger.set_level(settings.log.level)
         self.health.timeout = settings.health.timeout
-        if self.reads is not None and (retired or change.principals):
+        if self.reads is not None and (retired or settings.auth != self.settings.auth):
             self.reads.clear()
         for name in change.removed:
             self.metrics.forget_provider(name)
@@ -246,6 +247,11 @@ async def _close(one: Provider | PassThrough) -> None:
 def principals_by_digest(settings: Settings) -> Mapping[bytes, Principal] | None:
     """The principal of each key, by the digest of the key; None if no key is required."""
     return settings.auth.principals_by_digest if isinstance(settings.auth, AuthSettings) else None
+
+
+def issuers(settings: Settings) -> Sequence[JwtSettings]:
+    """The issuers whose tokens are accepted."""
+    return settings.auth.jwt if isinstance(settings.auth, AuthSettings) else ()
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:

@@ -81,6 +81,11 @@ class Principal:
         return self.name if self.group is None else self.group
 
     @property
+    def reader(self) -> tuple[str, str | None]:
+        """What identifies the callers that are shown the same."""
+        return self.name, self.group
+
+    @property
     def allowance(self) -> Allowance | None:
         """The constraints of a limited caller, one with ``own_only`` or ``allow``; None for any other."""
         return _NOTHING if self.allow is None and self.own_only else self.allow

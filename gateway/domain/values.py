@@ -38,7 +38,7 @@ class WorkClass(StrEnum):
 
 
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
-OWNER_PATTERN: Final = r"^[A-Za-z0-9._/-]{1,200}$"
+OWNER_PATTERN: Final = r"^[\x21-\x7e]{1,320}$"
 """The name of a principal or of a group."""
 
 PROVIDER_NAME_PATTERN: Final = r"^[a-z0-9-]{1,40}$"

@@ -44,6 +44,15 @@ def head_fault(request: web.BaseRequest) -> GatewayError | None:
     return _coding_fault(request) if hdrs.TRANSFER_ENCODING in request.headers else None
 
 
+def bound_headers(request: web.Request, limit: int) -> None:
+    """Raise :class:`HeadersTooLarge` if the headers are larger than ``limit`` bytes together."""
+    size = 0
+    for name, value in request.raw_headers:
+        size += len(name) + len(value)
+    if size > limit:
+        raise HeadersTooLarge(f"The headers are larger than {limit} bytes together.")
+
+
 def _coding_fault(request: web.BaseRequest) -> GatewayError | None:
     if request.version == HttpVersion10:  # a proxy that does not know the header may have forwarded it
         detail = "HTTP/1.0 has no Transfer-Encoding."

@@ -19,6 +19,7 @@ from gateway.domain.expiry import Expiry
 from gateway.domain.values import Kind
 from gateway.ports.section import Section
 from gateway.settings.allow import AllowSettings
+from gateway.settings.jwt import JwtSettings
 from gateway.settings.limits import PrincipalLimits
 from gateway.settings.problems import Path
 
@@ -135,10 +136,12 @@ class PrincipalSettings(Rights):
 
 class AuthSettings(Section):
     """The principals, by name. A principal's name identifies the caller in logs, idempotency keys and creates; its
-    keys only authenticate it, so they can be replaced. ``keys`` is the short form of ``principals``."""
+    keys only authenticate it, so they can be replaced. ``keys`` is the short form of ``principals``. ``jwt`` are the
+    issuers whose tokens callers may send instead."""
 
     keys: Annotated[dict[KeyName, GatewayKey], Field(min_length=1)] = {}
     principals: Annotated[dict[KeyName, PrincipalSettings], Field(min_length=1)] = {}
+    jwt: Annotated[list[JwtSettings], Field(max_length=20)] = []
 
     @model_validator(mode="after")
     def _any(self) -> Self:

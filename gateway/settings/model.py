@@ -15,6 +15,7 @@ from gateway.ports.section import Section
 from gateway.settings.access import AuthSettings, KeyName, ambiguous_principals
 from gateway.settings.cache import CacheSettings
 from gateway.settings.cors import CorsSettings
+from gateway.settings.jwt import issuer_faults
 from gateway.settings.limits import LimitsSettings
 from gateway.settings.listen import ListenAddress, parse_listen
 from gateway.settings.problems import Path
@@ -127,6 +128,7 @@ def contradictions(
         yield ("admin", "listen"), "this is the address of http.listen; remove this setting to serve both there"
     if isinstance(auth, AuthSettings):
         yield from ambiguous_principals(auth)
+        yield from issuer_faults(auth.jwt, {one.name: one for one in auth.digests_by_principal})
     yield from _shared_accounts(providers)
     for name, dialect in dialects.items():
         for index, route in enumerate(dialect.routes):

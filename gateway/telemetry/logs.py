@@ -65,6 +65,7 @@ class Event(StrEnum):
     SETTINGS_WARNING = "settings_warning"
     RESTART_NEEDED = "restart_needed"
     ACCESS_CHANGED = "access_changed"
+    KEY_SET = "key_set"
     CREDENTIALS = "credentials"
     INTERRUPTED = "interrupted"
     SLOW_READER = "slow_reader"

@@ -141,6 +141,9 @@ class Metrics:
             "rtgw_limits_counted_alone",
             "Requests that this process counted alone, because limits.storage could not be reached.",
         )
+        self.key_set_fetches = counter(
+            "rtgw_key_set_fetches", "Fetches of the key sets of issuers of tokens.", ["issuer", "outcome"]
+        )
         self.access_age = gauge(
             "rtgw_access_data_age_seconds", "Time since the keys and principals were last compared with the store."
         )

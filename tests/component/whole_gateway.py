@@ -18,6 +18,7 @@ from gateway.ports.clock import Clock
 from gateway.ports.sealing import Sealer
 from gateway.ports.store import Store
 from gateway.settings import AuthSettings, CacheSettings, CorsSettings, GatewayKey, LimitsSettings, PrincipalSettings
+from gateway.settings.jwt import JwtSettings
 from gateway.telemetry.logs import make_logger
 from gateway.testing.emulator import EMULATOR, Emulator
 from gateway.testing.faults import parse_rules
@@ -94,6 +95,7 @@ async def whole_gateway(
     cache: CacheSettings = NO_CACHE,
     keys: Mapping[str, str] | None = None,
     principals: Mapping[str, Mapping[str, Any]] | None = None,
+    jwt: Sequence[Mapping[str, Any]] = (),
     clock: Clock | None = None,
     store: tuple[Store, Sealer] | None = None,
     twice: Sequence[str] = (),
@@ -103,10 +105,10 @@ async def whole_gateway(
     **options: Mapping[str, Any],
 ) -> AsyncIterator[Gateway]:
     """Start a gateway and emulators of ``apis``, by default of :data:`APIS`. ``keys`` are the keys of additional
-    principals by name, ``principals`` the settings of others. ``options`` are additional provider settings by API.
-    ``twice`` are APIs with a second provider and emulator, called ``API-2``, which creates prefer less.
-    ``most_requests`` limits the requests in flight, ``cors`` lists the origins whose pages may call. ``limits`` are
-    the settings of this section. ``store`` replaces the store in a file."""
+    principals by name, ``principals`` the settings of others, ``jwt`` the issuers of tokens. ``options`` are additional
+    provider settings by API. ``twice`` are APIs with a second provider and emulator, called ``API-2``, which creates
+    prefer less. ``most_requests`` limits the requests in flight, ``cors`` lists the origins whose pages may call.
+    ``limits`` are the settings of this section. ``store`` replaces the store in a file."""
     async with AsyncExitStack() as stack:
         upstreams: dict[str, Upstream] = {}
         providers: dict[str, dict[str, Any]] = {}
@@ -134,7 +136,13 @@ async def whole_gateway(
         assert isinstance(settings.auth, AuthSettings)
         others = {name: GatewayKey.model_validate({"key": key}) for name, key in (keys or {}).items()}
         limited = {name: PrincipalSettings.model_validate(value) for name, value in (principals or {}).items()}
-        auth = settings.auth.model_copy(update={"keys": others, "principals": {**settings.auth.principals, **limited}})
+        auth = settings.auth.model_copy(
+            update={
+                "keys": others,
+                "principals": {**settings.auth.principals, **limited},
+                "jwt": [JwtSettings.model_validate(issuer) for issuer in jwt],
+            }
+        )
         counted = LimitsSettings.model_validate(limits or {})
         settings = settings.model_copy(update={"cache": cache, "auth": auth, "limits": counted})
         http = {"max_requests_in_flight": most_requests, "cors": cors}

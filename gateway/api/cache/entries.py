@@ -23,9 +23,10 @@ class EncodedResponse(NamedTuple):
 
 
 class Key(NamedTuple):
-    """The principal, and what is read: a runtime of a provider, or a list by its raw query string."""
+    """The reader, and what is read: a runtime of a provider, or a list by its raw query string. What a principal of
+    tokens may see depends on the token too: on its group, which may be None."""
 
-    principal: str
+    reader: tuple[str, str | None]
     provider: str | None = None
     runtime: RuntimeRef | None = None
     query: str = ""

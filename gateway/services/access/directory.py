@@ -22,7 +22,7 @@ _DISABLED: Final = "The principal of this key is disabled."
 
 
 class WrongKey(Exception):
-    """The gateway does not know the key."""
+    """The gateway does not know the key, or cannot accept the token for the reason in the message."""
 
 
 class Directory:
@@ -109,6 +109,11 @@ class Directory:
         """Whether a principal is disabled, as far as the copy shows."""
         stored = self.stored.get(name)
         return stored is not None and stored.disabled
+
+    def learn_owner(self, principal: Principal) -> None:
+        """Let the owner of a caller's runtimes be shown by its name, although neither settings nor store contain it."""
+        if principal.own_only:
+            self._owners.learn(principal.owner)
 
     def principal(self, name: str) -> Principal | None:
         """A principal of the settings, or one of the store with the rights of its template. None: there is none of this

@@ -34,6 +34,10 @@ class Owners:
         """Replace the owners whose names are known, so that their suffixes can be shown as names."""
         self._declared = {suffix_of(owner): owner for owner in owners}
 
+    def learn(self, owner: str) -> None:
+        """Let this owner, which is not declared, be shown by its name."""
+        self._learned[suffix_of(owner)] = owner
+
     def owner_of(self, runtime: Runtime) -> str | None:
         """The owner's name; None where it is not known. ``runtime.owner`` is that of the runtime's spec, if any."""
         assigned = self._assigned.get(runtime.id)
@@ -95,7 +99,7 @@ class Owners:
         refuse_suffix(name)
         if not principal.own_only:
             return name
-        self._learned[suffix_of(principal.owner)] = principal.owner
+        self.learn(principal.owner)
         return inward(name, principal.owner)
 
     def is_foreign(self, principal: Principal, runtime: Runtime) -> bool:

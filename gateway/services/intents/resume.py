@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Final
 
+from gateway.domain.access import Principal
 from gateway.domain.conclusions import Findings, PriorKnowledge, Verdict, conclude
 from gateway.domain.errors import (
     AlreadyExists,
@@ -13,6 +14,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.intents import Actor, Intent, IntentAttempt, IntentState
 from gateway.domain.lifecycle import is_live
+from gateway.domain.ownership import suffix_in, suffix_of
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import Created
 from gateway.ports.sealing import Unreadable
@@ -60,7 +62,7 @@ class Resumer:
         """
         ctx.intent_id, ctx.provider, ctx.scope = intent.id, intent.provider, intent.scope
         ctx.idempotency = "joined"
-        is_same = self._is_same_body(intent, command)
+        is_same = self._is_same_body(intent, command, ctx.principal)
         pause = _FIRST_POLL
         while True:
             match intent.state:
@@ -117,9 +119,12 @@ class Resumer:
                 return None
             intent, pause = now, min(pause * 2, _LONGEST_POLL)
 
-    def _is_same_body(self, intent: Intent, command: CreateCommand) -> bool:
+    def _is_same_body(self, intent: Intent, command: CreateCommand, caller: Principal) -> bool:
         """Whether the caller's request is known to be that of its key; False if that cannot be read any more, which
-        matters only until the create is done. Raises :class:`IdempotencyKeyReused` for another request."""
+        matters only until the create is done. Raises :class:`IdempotencyKeyReused` for another request, and for one of
+        another owner: a principal of tokens may belong to several groups."""
+        if caller.own_only and suffix_in(intent.name) != suffix_of(caller.owner):
+            raise key_reused()
         try:
             same = self._context.payloads.is_same(intent, command.operation, command.document)
         except Unreadable as exc:

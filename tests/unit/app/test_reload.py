@@ -13,11 +13,14 @@ from prometheus_client import Gauge
 from gateway.api.auth import Authenticator
 from gateway.app.reload import LIVE, Reloader, dialect_rules, principals_by_digest
 from gateway.app.serving import background_task
+from gateway.domain.errors import Unauthenticated
 from gateway.domain.operations import Operation
 from gateway.http.cors import Cors
 from gateway.http.in_flight import InFlight
 from gateway.ports.clock import Clock
 from gateway.ports.provider_settings import ProviderSettings
+from gateway.services.access.key_sets import KeySets
+from gateway.services.access.tokens import Tokens
 from gateway.services.dialects import DialectService
 from gateway.services.fleet import Fleet
 from gateway.services.health import HealthService
@@ -32,10 +35,12 @@ from gateway.settings import (
     SettingsError,
     TlsSettings,
 )
+from gateway.telemetry.access import AccessSignals
 from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.passthrough import PassThrough
 from tests.certificates import write_certificate
+from tests.issuer import Issuer
 from tests.unit.services.fakes import FakeClock, NoTransport, context, keyring, services_of
 from tests.unit.services.test_health import Asked
 from tests.unit.upstream.policies.simulation import LoopClock, simulated
@@ -212,6 +217,25 @@ async def test_reload_logs_the_names_of_the_principals_whose_keys_changed(clock:
     assert world.authenticator.principal(CIMultiDict({"X-API-Key": two})).name == "shop"
     assert '"principals":["ops","shop"]' in world.log.getvalue()
     assert one not in world.log.getvalue()
+
+
+async def test_new_issuers_and_their_templates_apply_at_once(clock: StepClock) -> None:
+    world = World(settings(provider("a")), clock)
+    issuer = Issuer()
+    issuer.jwks = "https://login.test/jwks"
+    key_sets = KeySets(issuer.fetch, clock, AccessSignals(make_logger(stream=world.log), world.metrics))
+    tokens = world.authenticator._tokens = Tokens(world.authenticator._directory, clock, key_sets)
+    for own_only in (True, False):
+        principals = {"shop": {"keys": ["a-key-of-a-shop-1234"], "own_only": own_only}}
+        auth = AuthSettings.model_validate({"principals": principals, "jwt": [issuer.settings()]})
+        world.reloader.apply(settings(provider("a"), auth=auth))
+        if own_only:
+            await tokens.key_sets["login"].refresh()
+        found = world.authenticator.principal(CIMultiDict({"Authorization": f"Bearer {issuer.token()}"}))
+        assert (found.name, found.own_only) == ("login/u1", own_only)
+    world.reloader.apply(settings(provider("a")))
+    with pytest.raises(Unauthenticated):
+        world.authenticator.principal(CIMultiDict({"Authorization": f"Bearer {issuer.token()}"}))
 
 
 async def test_keys_stay_required_while_the_process_listens_beyond_loopback(clock: StepClock) -> None:
