@@ -18,6 +18,7 @@ from gateway.api.pipeline import ENDPOINTS, AiohttpHandler, Endpoints
 from gateway.api.route import Route
 from gateway.api.routes import V1_ROUTES
 from gateway.api.site import OPEN_PROBE_ROUTES, PROBE_ROUTES, SITE_ROUTES, Probes, Site
+from gateway.api.waiting import WaitingCalls
 from gateway.api.wrong_keys import WrongKeys
 from gateway.domain.access import Principal
 from gateway.http.access_log import Surface
@@ -30,9 +31,10 @@ from gateway.services import Services
 from gateway.services.access.administration import AccessAdministration
 from gateway.services.access.rates import RateLimits
 from gateway.services.access.tokens import Tokens
+from gateway.services.waiting.places import Places
 from gateway.settings import CorsSettings, HttpSettings
 from gateway.settings.jwt import JwtSettings
-from gateway.telemetry.logs import Logger, make_logger
+from gateway.telemetry.logs import Logger, log_bug, make_logger
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.passthrough import PassThrough
 
@@ -83,9 +85,10 @@ def create_api(
     routes = _Routes(endpoints)
     bodies = BodyReader(http)
     register_dialects(app, dialects, endpoints, bodies)
-    on_write = reads.written if reads is not None else None
-    register_native(app, native or {}, endpoints, http, on_write)
-    routes.add(V1_ROUTES, Handlers(services, bodies, reads))
+    waiting = _waiting_calls(services, endpoints, http, metrics, logger, clock)
+    app.on_shutdown.append(lambda _: services.hub.close())
+    register_native(app, native or {}, endpoints, http, services.hub.fleet.wrote)
+    routes.add(V1_ROUTES, Handlers(services, bodies, reads, waiting))
     routes.add(ACCESS_ROUTES, AccessHandlers(administration, bodies))
     routes.add(SITE_ROUTES, Site(openapi_json))
     if with_admin:
@@ -93,6 +96,22 @@ def create_api(
         routes.add(probes, Probes(metrics, endpoints))
     routes.register(app)
     return app
+
+
+def _waiting_calls(
+    services: Services, endpoints: Endpoints, http: HttpSettings, metrics: Metrics, logger: Logger, clock: Clock
+) -> WaitingCalls:
+    places = Places(http.max_waiting, clock, metrics.requests_rejected.labels("waiting").inc)
+    metrics.waiting.set_function(lambda: len(places))
+    metrics.queue_depth.labels("watched").set_function(lambda: len(services.hub))
+    endpoints.in_flight.on_drain = places.drain
+    return WaitingCalls(
+        services,
+        endpoints.in_flight,
+        places,
+        endpoints.authenticator,
+        partial(log_bug, logger, detail="a create or start went on"),
+    )
 
 
 def create_admin(

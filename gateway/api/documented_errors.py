@@ -48,3 +48,18 @@ COMPUTE_ERRORS: Final[Errors] = (
     errors.QuotaExceeded,
     errors.CapacityExceeded,
 )
+CREATE_ERRORS: Final[Errors] = (
+    *ANY_CALL,
+    *BODY,
+    *PROVIDER,
+    errors.InsufficientCredits,
+    errors.NotFound,
+    errors.AlreadyExists,
+    errors.StateConflict,
+    errors.IdempotencyInProgress,
+    errors.IdempotencyKeyReused,
+    errors.QuotaExceeded,
+    errors.CapacityExceeded,
+    errors.StoreUnavailable,
+    errors.OutcomeUnknown,
+)

@@ -9,8 +9,10 @@ from gateway.api.cache.cache import EncodedResponse, Key, ReadCache
 from gateway.api.cache.control import respond, respond_cached
 from gateway.api.conditions import entity_tag, if_match, matches, none_match
 from gateway.api.idempotency import REPLAYED, idempotency_key
-from gateway.api.queries import parse_intent_query, parse_list_query
+from gateway.api.queries import parse_intent_query, parse_list_query, parse_wait
 from gateway.api.responses import json_response, raw_json_response, tagged
+from gateway.api.waiting import Answer, WaitingCalls, encoded, patience_of
+from gateway.domain.access import Permission
 from gateway.domain.errors import GatewayError, NotFound
 from gateway.domain.pages import Incomplete, Page
 from gateway.domain.requests import (
@@ -38,22 +40,29 @@ _MAX_BINDING_ID = 200
 class Handlers:
     """Every handler takes the request and its context, returns a success, and raises :class:`GatewayError`."""
 
-    def __init__(self, services: Services, bodies: BodyReader, reads: ReadCache | None) -> None:
+    def __init__(self, services: Services, bodies: BodyReader, reads: ReadCache | None, waiting: WaitingCalls) -> None:
+        self._waiting = waiting
         self._services = services
         self._bodies = bodies
         self._reads = reads
 
     async def create(self, request: web.Request, ctx: RequestContext) -> web.Response:
-        key = idempotency_key(request.headers)
-        ensured = await self._services.create.create(await self._bodies.read_create(request), ctx, key)
-        runtime = ensured.created.runtime
-        ctx.provider, ctx.scope, ctx.runtime_id = runtime.provider, runtime.scope, runtime.id
-        headers: dict[str, str] = {REPLAYED: "true"} if ensured.replayed else {}
-        body, _ = tagged(runtime)
-        if runtime.created is not True:
-            return raw_json_response(body, headers=headers)
-        headers[hdrs.LOCATION] = f"/v1/runtimes/{runtime.id}"
-        return raw_json_response(body, status=201, headers=headers)
+        key, patience = idempotency_key(request.headers), patience_of(request)
+        wanted = await self._bodies.read_create(request)
+
+        async def create() -> Answer:
+            ensured = await self._services.create.create(wanted, ctx, key)
+            runtime = ensured.created.runtime
+            ctx.provider, ctx.scope, ctx.runtime_id = runtime.provider, runtime.scope, runtime.id
+            headers: dict[str, str] = {REPLAYED: "true"} if ensured.replayed else {}
+            if runtime.created is not True:
+                return Answer(runtime, headers=headers)
+            headers[hdrs.LOCATION] = f"/v1/runtimes/{runtime.id}"
+            return Answer(runtime, 201, headers)
+
+        if patience is None:
+            return (await create()).response()
+        return await self._waiting.answer(request, ctx, patience, Permission.CREATE, create)
 
     async def list(self, request: web.Request, ctx: RequestContext) -> web.Response:
         raw = request.rel_url.raw_query_string
@@ -73,12 +82,14 @@ class Handlers:
 
     async def get(self, request: web.Request, ctx: RequestContext) -> web.Response:
         lifecycle, reads = self._services.lifecycle, self._reads
+        if seconds := parse_wait(request.rel_url.raw_query_string):
+            return await self._waiting.changed(request, ctx, seconds)
         if reads is None:
-            return respond(_encoded(await lifecycle.get(_id(request), ctx)), request)
+            return respond(encoded(await lifecycle.get(_id(request), ctx)), request)
         resolved = lifecycle.resolve(_id(request), ctx)
 
         async def read() -> EncodedResponse:
-            return _encoded(await lifecycle.read(resolved, ctx))
+            return encoded(await lifecycle.read(resolved, ctx))
 
         return await respond_cached(
             reads, Key(ctx.principal.reader, resolved.provider.name, resolved.ref), read, request, ctx
@@ -89,8 +100,15 @@ class Handlers:
         return web.Response(status=204)
 
     async def start(self, request: web.Request, ctx: RequestContext) -> web.Response:
+        patience = patience_of(request)
         options = await self._bodies.read(request, StartRequest)
-        return _runtime(await self._services.lifecycle.start(_id(request), options, ctx))
+
+        async def start() -> Answer:
+            return Answer(await self._services.lifecycle.start(_id(request), options, ctx))
+
+        if patience is None:
+            return (await start()).response()
+        return await self._waiting.answer(request, ctx, patience, Permission.LIFECYCLE, start)
 
     async def pause(self, request: web.Request, ctx: RequestContext) -> web.Response:
         await self._bodies.read(request, NoOptions)
@@ -199,10 +217,6 @@ def _binding_id(request: web.Request) -> str:
     if len(binding_id) > _MAX_BINDING_ID or not binding_id.isprintable():
         raise NotFound("There is no capability binding of this id.")
     return binding_id
-
-
-def _encoded(runtime: Runtime) -> EncodedResponse:
-    return EncodedResponse(*tagged(runtime), (runtime.provider,))
 
 
 def _runtime(runtime: Runtime) -> web.Response:

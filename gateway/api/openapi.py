@@ -53,7 +53,14 @@ _HEADERS: Final[dict[str, dict[str, Any]]] = {
         "description": "Seconds since the provider was asked; absent if it was asked for this response.",
         "schema": {"type": "integer", "minimum": 0},
     },
-    "Location": {"description": "The path of the new runtime.", "schema": {"type": "string"}},
+    "Location": {
+        "description": "The path of the runtime, or of the create's intent.",
+        "schema": {"type": "string"},
+    },
+    "Preference-Applied": {
+        "description": "The preference that was followed.",
+        "schema": {"type": "string", "enum": ["respond-async"]},
+    },
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 0}},
     "WWW-Authenticate": {"description": "How to authenticate.", "schema": {"type": "string"}},
     "Allow": {"description": "The methods that the path supports.", "schema": {"type": "string"}},
@@ -70,6 +77,7 @@ _REQUEST_HEADERS: Final = {
     "If-Match": "Entity tags of the states that may be changed, or *. For a stop or reset also the id of a durable "
     "runtime's instance, in double quotes.",
     "Cache-Control": "no-cache or max-age=0: ask the provider. max-age: maximum age of a cached response in seconds.",
+    "Prefer": "respond-async: respond with 202 before the work is done, unless the query has wait.",
     "If-None-Match": "Entity tags that the caller has; 304 if the current one is among them.",
 }
 _ANY_REQUEST: Final[tuple[type[GatewayError], ...]] = (
@@ -226,8 +234,9 @@ def _success(success: Success) -> dict[str, Any]:
         "description": success.description,
         "headers": _header_references("X-Request-ID", *success.headers),
     }
-    if success.model is not None:
-        response["content"] = {success.media_type: {"schema": ref(success.model.__name__)}}
+    if success.models:
+        schemas = [ref(model.__name__) for model in success.models]
+        response["content"] = {success.media_type: {"schema": schemas[0] if len(schemas) == 1 else {"oneOf": schemas}}}
     elif success.media_type != "application/json":
         response["content"] = {success.media_type: {}}
     return response

@@ -46,7 +46,7 @@ def _requests(routes: Iterable[Route]) -> dict[str, Schema]:
 
 
 def _responses(routes: Iterable[Route]) -> dict[str, Schema]:
-    models = {success.model for route in routes for success in route.successes.values() if success.model is not None}
+    models = {model for route in routes for success in route.successes.values() for model in success.models}
     _, components = msgspec.json.schema_components(
         sorted(models, key=lambda model: model.__name__), ref_template="#/components/schemas/{name}"
     )

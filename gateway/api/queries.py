@@ -119,6 +119,20 @@ INTENT_PARAMETERS: Final = (
 )
 """The parameters of ``GET /v1/intents``."""
 
+_WAIT: Final = QueryParameter(
+    "wait",
+    "For how many seconds to wait for the final response.",
+    {"type": "integer", "minimum": 0, "maximum": 60},
+    lambda value: _LIMIT.match(value) is not None and int(value) <= 60,
+    "a whole number of seconds from 0 to 60",
+)
+WAIT_PARAMETERS: Final = (_WAIT,)
+"""The parameters of a create and a start."""
+
+READ_PARAMETERS: Final = (replace(_WAIT, description="With If-None-Match: for how many seconds to wait for a change."),)
+"""The parameters of ``GET /v1/runtimes/{id}``."""
+
+_OF_WAITS: Final = {_WAIT.name: _WAIT}
 _OF_INTENTS: Final = {parameter.name: parameter for parameter in INTENT_PARAMETERS}
 
 
@@ -151,6 +165,12 @@ def parse_intent_query(raw: str) -> RecordQuery:
         limit=int(_single(values, "limit") or 50),
         cursor=_single(values, "cursor"),
     )
+
+
+def parse_wait(raw: str) -> int | None:
+    """The seconds in a raw query string of :data:`WAIT_PARAMETERS`. Raises :class:`InvalidRequest`."""
+    seconds = _single(parse_query(raw, _OF_WAITS), _WAIT.name) if raw else None
+    return None if seconds is None else int(seconds)
 
 
 def refuse_query(raw: str) -> None:

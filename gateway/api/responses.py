@@ -20,6 +20,11 @@ _NOTHING: Final = (msgspec.UNSET,) * len(_ADDED)
 _BARE: Final[dict[str, Any]] = {**dict.fromkeys(_ADDED, msgspec.UNSET), "etag": None}
 
 
+def with_additions(runtime: Runtime, response: Runtime) -> Runtime:
+    """The runtime, with what ``response`` adds to an earlier state of it."""
+    return msgspec.structs.replace(runtime, **dict(zip(_ADDED, _GET_ADDED(response), strict=True)))
+
+
 def json_response(model: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     """A response with ``model`` as JSON."""
     return raw_json_response(ENCODER.encode(model), status=status, headers=headers)

@@ -16,12 +16,19 @@ from gateway.ports.context import RequestContext
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """One kind of success of a call. ``model`` None: no body, or a body that is not a JSON model."""
+    """One kind of success of a call. ``model`` None: no body, or a body that is not a JSON model. ``other`` is another
+    model that the body may have."""
 
     description: str
     model: type | None = None
     headers: tuple[str, ...] = ()
     media_type: str = "application/json"
+    other: type | None = None
+
+    @property
+    def models(self) -> tuple[type, ...]:
+        """The possible models of the body."""
+        return tuple(model for model in (self.model, self.other) if model is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,9 @@ from typing import Final
 
 from gateway.api.documented_errors import (
     ANY_CALL,
-    BODY,
     COMPUTE_ERRORS,
     CONDITIONAL,
-    PROVIDER,
+    CREATE_ERRORS,
     READ_ERRORS,
     WRITE_ERRORS,
     Errors,
@@ -16,7 +15,7 @@ from gateway.api.documented_errors import (
 from gateway.api.handlers import Handlers
 from gateway.api.intent_routes import INTENT_ROUTES
 from gateway.api.owner_routes import OWNER_ROUTES
-from gateway.api.queries import LIST_PARAMETERS
+from gateway.api.queries import LIST_PARAMETERS, READ_PARAMETERS, WAIT_PARAMETERS
 from gateway.api.route import Route, Success
 from gateway.domain import errors
 from gateway.domain.access import Permission
@@ -43,10 +42,11 @@ from gateway.domain.runtime import (
 )
 from gateway.domain.validation import Input
 from gateway.services.access.me import Me
+from gateway.services.intents.records import IntentView
 from gateway.services.providers import ProviderList, ProviderView
 
 _RUNTIME: Final = {200: Success("The runtime afterwards; changed says whether this call changed it.", Runtime)}
-
+_ACCEPTED: Final = ("Location", "Retry-After", "Preference-Applied")
 
 _SPARES: Final = "With If-Match it affects only the instance that the caller knows, not one that was started since."
 
@@ -59,6 +59,7 @@ def _verb(
     body: type[Input] = NoOptions,
     ends: Errors = WRITE_ERRORS,
     successes: Mapping[int, Success] = _RUNTIME,
+    waits: bool = False,
 ) -> Route:
     return Route(
         method="POST",
@@ -69,7 +70,8 @@ def _verb(
         description=description,
         handler=getattr(Handlers, name),
         bodies=(body,),
-        request_headers=("If-Match",) if ends is CONDITIONAL else (),
+        request_headers=("Prefer",) if waits else ("If-Match",) if ends is CONDITIONAL else (),
+        parameters=WAIT_PARAMETERS if waits else (),
         successes=successes,
         errors=ends,
         tag="verbs",
@@ -88,30 +90,19 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         summary="Create a runtime",
         description="If a runtime of this name exists, the response is 200 with created: false, unless it differs from "
         "the request or if_exists is fail. With an Idempotency-Key the same request can be repeated for a day: it "
-        "makes one runtime and gets the same response each time.",
+        "makes one runtime and gets the same response each time. With wait or Prefer: respond-async the response is "
+        "202 if the runtime takes longer to start; the create goes on.",
         handler=Handlers.create,
-        request_headers=("Idempotency-Key",),
+        parameters=WAIT_PARAMETERS,
+        request_headers=("Idempotency-Key", "Prefer"),
         bodies=tuple(CREATE_REQUESTS.values()),
         body_required=True,
         successes={
             201: Success("Created.", Runtime, ("Location", "Idempotency-Replayed")),
             200: Success("It already existed.", Runtime, ("Idempotency-Replayed",)),
+            202: Success("The create goes on: the runtime, or its intent.", Runtime, _ACCEPTED, other=IntentView),
         },
-        errors=(
-            *ANY_CALL,
-            *BODY,
-            *PROVIDER,
-            errors.InsufficientCredits,
-            errors.NotFound,
-            errors.AlreadyExists,
-            errors.StateConflict,
-            errors.IdempotencyInProgress,
-            errors.IdempotencyKeyReused,
-            errors.QuotaExceeded,
-            errors.CapacityExceeded,
-            errors.StoreUnavailable,
-            errors.OutcomeUnknown,
-        ),
+        errors=CREATE_ERRORS,
     ),
     Route(
         method="GET",
@@ -133,7 +124,9 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         operation_id="getRuntime",
         permission=Permission.READ,
         summary="Read a runtime",
+        description="With wait and If-None-Match the response comes when the runtime has changed, else 304 at the end.",
         handler=Handlers.get,
+        parameters=READ_PARAMETERS,
         request_headers=("If-None-Match", "Cache-Control"),
         successes={200: Success("The runtime.", Runtime, _READ), 304: _UNCHANGED},
         errors=READ_ERRORS,
@@ -148,7 +141,15 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         successes={204: Success("Deleted.")},
         errors=(*READ_ERRORS, errors.StateConflict, errors.OutcomeUnknown),
     ),
-    _verb("start", "Start compute for a runtime", body=StartRequest, ends=COMPUTE_ERRORS),
+    _verb(
+        "start",
+        "Start compute for a runtime",
+        "With wait or Prefer: respond-async the response is 202 if the start takes longer; it goes on.",
+        body=StartRequest,
+        ends=COMPUTE_ERRORS,
+        successes={**_RUNTIME, 202: Success("The start goes on.", Runtime, _ACCEPTED)},
+        waits=True,
+    ),
     _verb("pause", "Freeze the compute"),
     _verb("resume", "Wake a paused runtime", ends=COMPUTE_ERRORS),
     _verb(

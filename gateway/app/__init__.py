@@ -109,13 +109,19 @@ def create_app(
     fleet = Fleet(fleet_adapters, clock, on_credentials=on_credentials, observer=CallSignals(metrics, logger))
     creates = assemble(settings, fleet, clock=clock, metrics=metrics, logger=logger, store=store)
     reads = _read_cache(settings.cache, fleet, metrics)
+
+    def on_changed() -> None:
+        services.hub.wake_all()
+        if reads is not None:
+            reads.clear()
+
     access = assemble_access(
         creates.store,
         fleet.owners,
         clock=clock,
         metrics=metrics,
         logger=logger,
-        on_changed=reads.clear if reads is not None else lambda: None,
+        on_changed=on_changed,
     )
     rates = fleet.rates = assemble_rates(settings.limits, clock=clock, metrics=metrics, logger=logger)
     services = Services.over(fleet, creates.intents, creates.store, sealer=creates.sealer, specs=creates.specs)

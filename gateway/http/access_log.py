@@ -62,8 +62,8 @@ class AccessLog:
         for attempt in ctx.attempts:
             upstream += attempt.seconds
         self._requests(outcome.status, outcome.code, outcome.source).inc()
-        self._seconds.observe(seconds)
-        self._overhead.observe(max(seconds - upstream - ctx.queued, 0.0))
+        self._seconds.observe(max(seconds - ctx.waited, 0.0))
+        self._overhead.observe(max(seconds - upstream - ctx.queued - ctx.waited, 0.0))
         fields: dict[str, Any] = {
             "method": method,
             "status": outcome.status,
@@ -87,8 +87,8 @@ class AccessLog:
         if ctx.attempts:
             fields["attempts"] = len(ctx.attempts)
             fields["upstream_ms"] = round(upstream * 1000, 3)
-        if ctx.queued:
-            fields["queue_ms"] = round(ctx.queued * 1000, 3)
+        if ctx.queued or ctx.waited:
+            fields |= _waits(ctx)
         if outcome.code:
             fields |= _failure_fields(outcome)
         if outcome.aborted:
@@ -100,6 +100,11 @@ def _add_caller(fields: dict[str, Any], principal: Principal) -> None:
     fields["principal"] = principal.name
     if principal.key_id is not None:
         fields["key_id"] = principal.key_id
+
+
+def _waits(ctx: RequestContext) -> dict[str, float]:
+    waits = {"queue_ms": ctx.queued, "waited_ms": ctx.waited}
+    return {name: round(seconds * 1000, 3) for name, seconds in waits.items() if seconds}
 
 
 def _failure_fields(outcome: Outcome) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """The requests in flight: how many there may be, and how they end at shutdown."""
 
 import asyncio
+from collections.abc import Callable, Coroutine, Iterator
 from collections.abc import Set as AbstractSet
-from typing import Any, Final
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar, cast
 
 from gateway.domain.errors import GatewayError, OutcomeUnknown, Overloaded, Source
 from gateway.ports.context import Admission, RequestContext
@@ -14,11 +16,14 @@ SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _INTERRUPTED_SECONDS: Final = 5.0  # for interrupted requests to clean up and to be answered
 
 Task = asyncio.Task[Any]
+_T = TypeVar("_T")
 
 
 class InFlight:
     """``api`` holds the tasks of requests of the API and the dialects, at most ``limit``; ``native`` those of requests
-    of the pass-through, which has its own limits; ``site`` those of probes and documents.
+    of the pass-through, which has its own limits; ``site`` those of probes and documents; ``waiting`` those of callers
+    that wait, which have their own limit too; ``works`` the creates and starts that go on without their requests.
+    ``on_drain`` is called when the drain begins.
 
     ``draining``: the gateway is shutting down, and every response closes its connection. ``interrupted``: a request
     that is cancelled now is still answered.
@@ -28,6 +33,9 @@ class InFlight:
         self.api: set[Task] = set()
         self.native: set[Task] = set()
         self.site: set[Task] = set()
+        self.waiting: set[Task] = set()
+        self.works: set[Task] = set()
+        self.on_drain: Callable[[], None] = lambda: None
         self.draining = False
         self.interrupted = False
         self._limit = limit
@@ -69,9 +77,29 @@ class InFlight:
         if not self._bound[provider]:
             del self._bound[provider]
 
+    @contextmanager
+    def set_aside(self, ctx: RequestContext) -> Iterator[None]:
+        """The request of the current task, which is one of the API, waits: from now on it counts as waiting."""
+        task = cast("Task", asyncio.current_task())
+        self.api.discard(task)
+        self.waiting.add(task)
+        if isinstance(ctx.admission, AdmissionTicket):
+            ctx.admission.end()
+        try:
+            yield
+        finally:
+            self.waiting.discard(task)
+
+    def begin(self, work: Coroutine[Any, Any, _T]) -> "asyncio.Task[_T]":
+        """Do work that goes on when its request has ended."""
+        task = asyncio.create_task(work)
+        self.works.add(task)
+        task.add_done_callback(self.works.discard)
+        return task
+
     async def ended(self) -> None:
-        """Wait until all requests of the API that are in flight now have ended."""
-        await _ended(set(self.api))
+        """Wait until all requests of the API, and all works, that are in flight now have ended."""
+        await _ended(self.api | self.works)
 
     def stop_waiting(self) -> None:
         """End :meth:`wait` and the waiting of :meth:`drain` at once."""
@@ -88,6 +116,7 @@ class InFlight:
     async def drain(self, seconds: float) -> int:
         """Wait up to ``seconds`` for all requests to end, interrupt the others, and return how many those were."""
         self.draining = True
+        self.on_drain()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         stopped = asyncio.create_task(self._stop_waiting.wait())
@@ -110,7 +139,7 @@ class InFlight:
         return len(running)
 
     def _running(self) -> AbstractSet[Task]:
-        return self.api | self.native | self.site
+        return self.api | self.native | self.site | self.waiting | self.works
 
     def interruption(self, method: str, ctx: RequestContext) -> GatewayError:
         """The error for a request that was interrupted."""

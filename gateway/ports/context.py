@@ -1,11 +1,13 @@
 """The context of one inbound request."""
 
+from collections.abc import Callable
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from typing import Final, Protocol, Self
 
 from gateway.domain.access import SYSTEM, Principal
 from gateway.domain.limits import Rate, Window
+from gateway.domain.runtime import Runtime
 from gateway.ports.transport import Attempt, Call
 
 REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
@@ -32,7 +34,8 @@ class RequestContext:
     the total of the seconds that they waited in the gateway's bulkheads. ``provider``, ``scope`` and ``runtime_id`` are
     set once they are known. ``cache`` is the cache result of a read. ``admission`` None: work that no client
     requested. ``rate`` is the caller's rate limit with its window after this request, ``charged`` are the providers
-    on whose accounts the request was counted.
+    on whose accounts the request was counted. ``waited`` is the total of the seconds that the caller asked to wait.
+    ``on_progress`` is called by :meth:`progressed`.
 
     In its ``with`` block, the current task and the tasks that it starts belong to this request (:data:`REQUEST_ID`).
     """
@@ -51,6 +54,8 @@ class RequestContext:
     admission: Admission | None = field(default=None, repr=False)
     rate: tuple[Rate, Window] | None = None
     charged: tuple[str, ...] = ()
+    waited: float = 0.0
+    on_progress: Callable[[Runtime | None], None] | None = field(default=None, repr=False)
     _before: Token[str | None] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __enter__(self) -> Self:
@@ -61,6 +66,12 @@ class RequestContext:
         if self._before is not None:
             REQUEST_ID.reset(self._before)
             self._before = None
+
+    def progressed(self, runtime: Callable[[], Runtime] | None = None) -> None:
+        """Report the runtime that a create or start is about, as the caller sees it now. None: the intent of the
+        caller's create is written."""
+        if self.on_progress is not None:
+            self.on_progress(None if runtime is None else runtime())
 
     def call(self, deadline: float) -> Call:
         """The :class:`Call` for provider requests of this request. ``deadline`` is a time of the monotonic clock."""

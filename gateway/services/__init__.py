@@ -17,6 +17,7 @@ from gateway.services.listing import ListService
 from gateway.services.provider_choice import Router
 from gateway.services.providers import ProviderService
 from gateway.services.specs import SpecKeeper
+from gateway.services.waiting.hub import RuntimeHub
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Services:
     providers: ProviderService
     intents: IntentRecords
     owners: OwnerService
+    hub: RuntimeHub
 
     @classmethod
     def over(
@@ -54,4 +56,5 @@ class Services:
             providers=ProviderService(fleet),
             intents=intents.records,
             owners=OwnerService(fleet, lifecycle, owners),
+            hub=RuntimeHub(fleet),
         )

@@ -161,6 +161,8 @@ class CreateService:
             and CreateFeature.LAUNCH_ON_CREATE not in target.provider.adapter.features
         ):
             if made.created and runtime.state not in TRANSITIONS[Verb.START].satisfied_by:
+                idle = msgspec.structs.replace(runtime, created=True)
+                ctx.progressed(lambda: self._fleet.owners.shown(idle))
                 runtime, start_warnings = await self._start(target, runtime, ctx)
                 warnings += start_warnings
             elif runtime.state not in TRANSITIONS[Verb.START].satisfied_by:

@@ -121,7 +121,7 @@ class Fleet:
         self.lifetimes = Lifetimes(None, clock)
         self.rates: RateLimits | None = None
         self.on_credentials = on_credentials
-        self.on_write: Callable[[str, RuntimeRef | None], None] | None = None
+        self.on_write: list[Callable[[str, RuntimeRef | None], None]] = []
         """Called at the end of an operation that wrote at a provider (by name), or may have: to one runtime, or to an
         unknown one (None)."""
         self._providers: Mapping[str, Provider] = {adapter.name: Provider(adapter) for adapter in adapters}
@@ -141,6 +141,11 @@ class Fleet:
     def get(self, name: str) -> Provider | None:
         """The provider of this name, or None."""
         return self._providers.get(name)
+
+    def wrote(self, provider: str, runtime: RuntimeRef | None = None) -> None:
+        """Call everything in :attr:`on_write`."""
+        for report in self.on_write:
+            report(provider, runtime)
 
     def visible(self, ctx: RequestContext) -> list[Provider]:
         """The providers that the caller may use, in the order of the settings."""
@@ -235,8 +240,8 @@ class ProviderCallScope:
             self._fleet.observer.unreadable_rows(self._provider.name, self._operation, self._call)
         self._ctx.attempts += attempts
         self._ctx.queued += self._call.queued
-        if self._fleet.on_write is not None and any(map(_may_have_written, attempts)):
-            self._fleet.on_write(self._provider.name, self._runtime or self._runtime_of_context())
+        if any(map(_may_have_written, attempts)):
+            self._fleet.wrote(self._provider.name, self._runtime or self._runtime_of_context())
         if exc is None:
             if attempts:
                 health = self._provider.health

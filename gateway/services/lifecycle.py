@@ -35,7 +35,7 @@ from gateway.domain.values import WorkClass, is_connection_url
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import SupportsConnections, SupportsDelete, SupportsKeepalive
 from gateway.ports.transport import Call
-from gateway.services.access.visibility import read_visible, require_visible
+from gateway.services.access.visibility import read_visible, require_visible, visible
 from gateway.services.fleet import Fleet, Provider, ResolvedRuntime
 from gateway.services.lost_verb_responses import (
     earlier_attempt_ambiguous,
@@ -68,6 +68,10 @@ class LifecycleService:
         """The provider and address of a runtime, for :meth:`read`. Raises as :meth:`Fleet.resolve`."""
         return self._fleet.resolve(runtime_id, ctx)
 
+    def prefetch(self, resolved: ResolvedRuntime) -> None:
+        """Prepare for :meth:`view`. Does not wait."""
+        self._specs.prefetch(resolved.provider.adapter, resolved.ref)
+
     async def read(self, resolved: ResolvedRuntime, ctx: RequestContext) -> Runtime:
         """Read a runtime that was resolved before. Raises :class:`NotFound`, :class:`RuntimeReplaced`, and what any
         failed read of a provider raises."""
@@ -75,6 +79,11 @@ class LifecycleService:
         self._specs.prefetch(provider.adapter, ref)
         async with self._fleet.call_scope(provider, Operation.GET, ctx) as call:
             return self._shown(provider, await self._read(provider, ref, ctx, call))
+
+    def view(self, resolved: ResolvedRuntime, ctx: RequestContext, outcome: Runtime | GatewayError) -> Runtime:
+        """What :meth:`read` returns, or raises, to this caller if the provider's response to a read is ``outcome``."""
+        provider, ref = resolved
+        return self._shown(provider, visible(self._fleet.owners, ref, ctx, outcome))
 
     async def start(self, runtime_id: str, options: StartRequest, ctx: RequestContext) -> Runtime:
         """Start the compute of a runtime. If it has compute already, the options have no effect, and warnings say
@@ -225,6 +234,7 @@ class LifecycleService:
                     if verb in {Verb.START, Verb.RESUME}:
                         await self._fleet.lifetimes.begin(provider.adapter, current, ctx.principal)
                     before = current
+                    ctx.progressed(lambda: self._shown(provider, current))
                     after = await act(provider.adapter, ref, call)
             except GatewayError as error:
                 ambiguous = is_ambiguous(error) or earlier_attempt_ambiguous(call.attempts, operation)

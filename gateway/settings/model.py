@@ -43,6 +43,7 @@ class HttpSettings(Section):
     max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
     max_idle_connections_per_address: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     max_requests_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = 1500
+    max_waiting: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
     tls: TlsSettings = TlsSettings()
     cors: CorsSettings = CorsSettings()
 

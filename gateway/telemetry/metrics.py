@@ -124,6 +124,7 @@ class Metrics:
         self.requests_in_flight = gauge(
             "rtgw_requests_in_flight", "Requests of the API and the dialects that are in progress."
         )
+        self.waiting = gauge("rtgw_waiting", "Callers that wait, and creates and starts that go on without theirs.")
         self.connections = gauge("rtgw_connections", "Open connections of clients.")
         self.requests_rejected = counter(
             "rtgw_requests_rejected",

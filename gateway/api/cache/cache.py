@@ -119,7 +119,7 @@ class ReadCache:
     """
 
     def __init__(self, fleet: Fleet, *, ttl: float, stale_if_error: float, max_entries: int, max_bytes: int) -> None:
-        fleet.on_write = self.written
+        fleet.on_write.append(self.written)
         self._now = fleet.clock.monotonic
         self._ttl = ttl
         self._longest = ttl + stale_if_error

@@ -27,6 +27,5 @@ class OwnerService:
         else:
             await self._store.assign_owner(runtime_id, request.owner, ctx.principal.name)
         self._fleet.owners.assign_one(runtime_id, request.owner)
-        if self._fleet.on_write is not None:
-            self._fleet.on_write(resolved.provider.name, resolved.ref)
+        self._fleet.wrote(resolved.provider.name, resolved.ref)
         return await self._lifecycle.read(resolved, ctx)

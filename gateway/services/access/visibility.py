@@ -5,7 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.domain.access import Principal, refuse_outside
-from gateway.domain.errors import NotFound, RuntimeReplaced
+from gateway.domain.errors import GatewayError, NotFound, RuntimeReplaced
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.requests import CreateRequest
 from gateway.domain.runtime import Runtime
@@ -27,14 +27,25 @@ async def read_visible(
     """Read a runtime, as its provider names it. Raises :class:`NotFound` if it does not exist or the caller may not see
     it, and what the read of the adapter raises."""
     try:
-        runtime = await provider.adapter.get(ref, call)
+        outcome: Runtime | GatewayError = await provider.adapter.get(ref, call)
     except (NotFound, RuntimeReplaced) as gone:
-        if ctx.principal.own_only and not owners.may_have_owned(ctx.principal, ref):
-            raise NotFound(NO_RUNTIME) from gone
-        raise
-    if ctx.principal.confined and not owners.sees(ctx.principal, runtime):
+        outcome = gone
+    return visible(owners, ref, ctx, outcome)
+
+
+def visible(owners: Owners, ref: RuntimeRef, ctx: RequestContext, outcome: Runtime | GatewayError) -> Runtime:
+    """The runtime that a read has found, or its error raised, as :func:`read_visible`."""
+    if isinstance(outcome, GatewayError):
+        if (
+            isinstance(outcome, NotFound | RuntimeReplaced)
+            and ctx.principal.own_only
+            and not owners.may_have_owned(ctx.principal, ref)
+        ):
+            raise NotFound(NO_RUNTIME) from outcome
+        raise outcome
+    if ctx.principal.confined and not owners.sees(ctx.principal, outcome):
         raise NotFound(NO_RUNTIME)
-    return runtime
+    return outcome
 
 
 async def require_visible(

@@ -64,6 +64,8 @@ class SendAttempt:
         self._others: frozenset[str] = frozenset()
         self._request = self.command.request if self.command is not None else self.sent.request()
         self.ctx.intent_id = self.leased.intent.id
+        if self.command is not None:
+            self.ctx.progressed()
 
     @property
     def _resolved(self) -> ResolvedTarget:

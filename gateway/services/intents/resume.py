@@ -60,9 +60,7 @@ class Resumer:
 
         Raises :class:`IdempotencyKeyReused`, :class:`IdempotencyInProgress` and :class:`OutcomeUnknown`.
         """
-        ctx.intent_id, ctx.provider, ctx.scope = intent.id, intent.provider, intent.scope
-        ctx.idempotency = "joined"
-        is_same = self._is_same_body(intent, command, ctx.principal)
+        is_same = self._joined(intent, command, ctx)
         pause = _FIRST_POLL
         while True:
             match intent.state:
@@ -118,6 +116,15 @@ class Resumer:
             if now is None:
                 return None
             intent, pause = now, min(pause * 2, _LONGEST_POLL)
+
+    def _joined(self, intent: Intent, command: CreateCommand, ctx: RequestContext) -> bool:
+        """The caller joins the intent of its key. Returns and raises as :meth:`_is_same_body`."""
+        ctx.intent_id, ctx.provider, ctx.scope = intent.id, intent.provider, intent.scope
+        ctx.idempotency = "joined"
+        is_same = self._is_same_body(intent, command, ctx.principal)
+        if intent.state is not IntentState.DONE:
+            ctx.progressed()
+        return is_same
 
     def _is_same_body(self, intent: Intent, command: CreateCommand, caller: Principal) -> bool:
         """Whether the caller's request is known to be that of its key; False if that cannot be read any more, which

@@ -34,7 +34,7 @@ from gateway.telemetry.metrics import Metrics
 from gateway.testing.waiting import Watch
 from gateway.upstream.passthrough import PassThrough
 from tests.memory_store import MemoryStore
-from tests.unit.services.fakes import services_of
+from tests.unit.services.fakes import FakeClock, services_of
 
 KEY = "a-key-of-a-shop-1234"
 HTTP = HttpSettings(max_body_bytes=2048, max_header_bytes=4096, max_line_bytes=1024, body_timeout=30)
@@ -109,6 +109,32 @@ class Connection:
         return await self.reader.read() == b""
 
 
+class HeldClock(FakeClock):
+    """A clock on which a sleep ends when the test lets that time pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.watch = Watch()
+        self.sleeping: dict[asyncio.Future[None], tuple[float, float]] = {}
+
+    async def sleep(self, seconds: float) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.sleeping[future] = (seconds, self.time + seconds)
+        self.watch.changed()
+        try:
+            await future
+        finally:
+            del self.sleeping[future]
+
+    async def passes(self, seconds: float) -> None:
+        """Wait until something sleeps for this time, and let it pass."""
+        await self.watch.until(lambda: any(wanted == seconds for wanted, _ in self.sleeping.values()))
+        self.time += seconds
+        for future, (_, until) in list(self.sleeping.items()):
+            if until <= self.time and not future.done():
+                future.set_result(None)
+
+
 @dataclass
 class Served:
     """A running API."""
@@ -167,8 +193,8 @@ def administration(clock: Clock, metrics: Metrics, logger: Logger) -> AccessAdmi
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
     """``await serve(lifecycle=..., http=...)``: use cases over no provider, some of them replaced; ``native`` are the
-    providers of the pass-through, ``others`` more principals by key, ``tls`` what its listener
-    needs for TLS, ``trust`` what its clients then need."""
+    providers of the pass-through, ``others`` more principals by key, ``fleet`` other providers, ``tls`` what its
+    listener needs for TLS, ``trust`` what its clients then need."""
     async with AsyncExitStack() as stack:
 
         @asynccontextmanager
@@ -180,15 +206,18 @@ async def serve() -> AsyncIterator[Serve]:
             tls: Tls = lambda: None,
             trust: ssl.SSLContext | None = None,
             shutdown_timeout: float = 1,
+            fleet: Fleet | None = None,
             native: Iterable[ProviderSettings] = (),
             **services: Any,
         ) -> AsyncIterator[Served]:
-            clock, log, metrics = SystemClock(), RecordingLogger(), Metrics()
+            log, metrics = RecordingLogger(), Metrics()
+            fleet = fleet or Fleet([], SystemClock())
+            clock = fleet.clock
             logger = make_logger("debug", stream=log)
             known = {KEY: Principal("shop"), **(others or {})}
             passed = {p.name: PassThrough(p, metrics=metrics, logger=logger, clock=clock) for p in native}
             app = create_api(
-                replace(services_of(Fleet([], clock)), **services),
+                replace(services_of(fleet), **services),
                 metrics=metrics,
                 logger=logger,
                 clock=clock,

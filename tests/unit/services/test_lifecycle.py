@@ -66,7 +66,7 @@ async def test_each_verb_resolves_the_runtime_id_once() -> None:
         runtime = adapter.put("agent", state)
         fleet = fleet_of([adapter])
         written: list[tuple[str, RuntimeRef | None]] = []
-        fleet.on_write = lambda provider, ref, written=written: written.append((provider, ref))  # type: ignore[misc]
+        fleet.on_write.append(lambda provider, ref, written=written: written.append((provider, ref)))
         await VERBS[verb](LifecycleService(fleet), runtime.id)
         assert adapter.parsed == 1
         assert written == [("one", adapter.reference(runtime))]

@@ -1,0 +1,1 @@
+"""Callers that wait for a runtime to change, or for a create or start (docs/api.md#waiting)."""

@@ -1,0 +1,92 @@
+"""One caller that waits for a runtime to change."""
+
+from collections.abc import Callable
+from typing import Final
+
+from gateway.domain import errors
+from gateway.domain.errors import GatewayError
+from gateway.domain.runtime import Runtime
+from gateway.ports.context import RequestContext
+from gateway.services.fleet import ResolvedRuntime
+from gateway.services.lifecycle import LifecycleService
+from gateway.services.waiting.hub import Watched
+from gateway.services.waiting.places import Places, Waiter
+
+FAILING_FOR: Final = 60.0
+"""Seconds for which a provider may fail before those that wait are told so."""
+
+_PASSING: Final = (
+    errors.RateLimited,
+    errors.ProviderError,
+    errors.ProviderBadResponse,
+    errors.ProviderUnavailable,
+    errors.ProviderTimeout,
+    errors.CapacityExceeded,
+    errors.Overloaded,
+)
+"""Errors of a poll after which waiting goes on."""
+
+
+class Following:
+    """The runtime as one caller sees it: its rights are looked at anew for each state."""
+
+    def __init__(
+        self,
+        watched: Watched,
+        waiter: Waiter,
+        places: Places,
+        resolved: ResolvedRuntime,
+        lifecycle: LifecycleService,
+        ctx: RequestContext,
+    ) -> None:
+        self._watched = watched
+        self._waiter = waiter
+        self._places = places
+        self._resolved = resolved
+        self._lifecycle = lifecycle
+        self._ctx = ctx
+        self._joined = places.clock.monotonic()
+
+    async def next(self, until: float, is_news: Callable[[Runtime], bool]) -> Runtime | None:
+        """The first state from now on that ``is_news``; None at the time ``until`` of the monotonic clock, and when the
+        gateway shuts down.
+
+        A state that was read before the caller came may be older than what the caller knows: it is read again first.
+        Raises what a read raises, but a passing error of the provider only after a minute; and why the caller may not
+        wait any longer.
+        """
+        clock = self._places.clock
+        while True:
+            if self._waiter.revoked is not None:
+                raise self._waiter.revoked
+            found = self._news(is_news)
+            if found is not None and self._watched.since >= self._joined:
+                if isinstance(found, GatewayError):
+                    raise found
+                return found
+            if found is not None:
+                self._watched.hurry()
+            left = until - clock.monotonic()
+            if self._places.draining or left <= 0:
+                return None
+            await self._waiter.pause(left)
+
+    def failure(self) -> GatewayError | None:
+        """The error of the last poll; one that says so if no poll has ended yet; None after a success."""
+        outcome = self._watched.outcome
+        if outcome is None:
+            name = self._resolved.provider.name
+            return errors.ProviderTimeout(f"The provider {name} did not respond in this time.", provider=name)
+        return outcome if isinstance(outcome, GatewayError) else None
+
+    def _news(self, is_news: Callable[[Runtime], bool]) -> Runtime | GatewayError | None:
+        outcome, since = self._watched.outcome, self._watched.failing_since
+        if outcome is None:
+            return None
+        if isinstance(outcome, _PASSING) and since is not None:
+            return outcome if self._places.clock.monotonic() - since >= FAILING_FOR else None
+        try:
+            runtime = self._lifecycle.view(self._resolved, self._ctx, outcome)
+        except GatewayError as error:
+            return error
+        return runtime if is_news(runtime) else None
