@@ -42,8 +42,14 @@ class Sealer(ABC):
         """Encrypt and authenticate ``plain`` for one cell. Every call returns different bytes."""
 
     @abstractmethod
+    def seal_fixed(self, plain: bytes, cell: Cell) -> bytes:
+        """As :meth:`seal`, but with one key the same value of the same cell always returns the same bytes. ``plain`` is
+        not empty."""
+
+    @abstractmethod
     def unseal(self, sealed: bytes, cell: Cell) -> bytes:
-        """Decrypt what :meth:`seal` returned for the same cell. Raises :class:`Unreadable` for anything else."""
+        """Decrypt what :meth:`seal` or :meth:`seal_fixed` returned for the same cell. Raises :class:`Unreadable` for
+        anything else."""
 
     @property
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Sealing with AES-256-GCM and rotatable keys, and the key file that is used if no key is configured."""
+"""Sealing with AES-256-GCM or AES-SIV and rotatable keys, and the key file that is used if no key is configured."""
 
 import base64
 import hashlib
@@ -12,13 +12,14 @@ from typing import Any, Final
 
 import msgspec
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 from pydantic import SecretStr
 
 from gateway.domain.digests import DIGEST_RULE, request_digest
 from gateway.ports.sealing import KEY_BYTES, Cell, Sealer, Unreadable, key_bytes
 
 _FORMAT: Final = b"\x01"
+_FIXED_FORMAT: Final = b"\x02"
 _ID: Final = 6  # bytes
 _NONCE: Final = 12  # bytes; with random nonces, one key is safe for 2**32 seals
 
@@ -33,6 +34,7 @@ class _Key:
     def __init__(self, secret: bytes) -> None:
         self.id = _derived(secret, b"id")[:_ID]
         self.aead = AESGCM(_derived(secret, b"seal"))
+        self.siv = AESSIV(_derived(secret, b"seal-fixed"))
         self.digest = _derived(secret, b"digest")
 
 
@@ -44,7 +46,8 @@ class Keyring(Sealer):
     """The first key seals, and all keys unseal: ``[new, old]``. Each key is 32 random bytes in base64.
 
     A sealed value is one byte for the format, the id of the key, the nonce, and the AES-256-GCM ciphertext. Its
-    associated data are the cell, the format and the key's id. Raises :class:`KeyUnusable`.
+    associated data are the cell, the format and the key's id. Fixed values have another format byte, no nonce, and
+    AES-SIV (RFC 5297). Raises :class:`KeyUnusable`.
     """
 
     def __init__(self, keys: Sequence[SecretStr]) -> None:
@@ -61,12 +64,18 @@ class Keyring(Sealer):
         nonce = secrets.token_bytes(_NONCE)
         return head + nonce + self._newest.aead.encrypt(nonce, plain, _bound(head, cell))
 
+    def seal_fixed(self, plain: bytes, cell: Cell) -> bytes:
+        head = _FIXED_FORMAT + self._newest.id
+        return head + self._newest.siv.encrypt(plain, [_bound(head, cell)])
+
     def unseal(self, sealed: bytes, cell: Cell) -> bytes:
         head, rest = sealed[: 1 + _ID], sealed[1 + _ID :]
         key = self._keys.get(head[1:])
-        if head[:1] != _FORMAT or key is None:
+        if head[:1] not in {_FORMAT, _FIXED_FORMAT} or key is None:
             raise Unreadable("sealed with a key that is not configured")
         try:
+            if head[:1] == _FIXED_FORMAT:
+                return key.siv.decrypt(rest, [_bound(head, cell)])
             return key.aead.decrypt(rest[:_NONCE], rest[_NONCE:], _bound(head, cell))
         except (InvalidTag, ValueError) as exc:
             raise Unreadable("changed since it was sealed, or sealed for another cell") from exc

@@ -37,6 +37,30 @@ def test_a_value_copied_to_another_cell_is_not_unsealed(other: Cell):
         keys.unseal(keys.seal(PLAIN, CELL), other)
 
 
+def test_fixed_seals_of_one_value_and_cell_are_equal_and_of_others_differ():
+    keys = Keyring([new_key()])
+    sealed = keys.seal_fixed(PLAIN, CELL)
+    assert keys.seal_fixed(PLAIN, CELL) == sealed
+    assert keys.unseal(sealed, CELL) == PLAIN
+    assert b"canary" not in sealed
+    others = [keys.seal_fixed(PLAIN + b" ", CELL), keys.seal_fixed(PLAIN, replace(CELL, row="in_2"))]
+    assert len({sealed, *others, Keyring([new_key()]).seal_fixed(PLAIN, CELL)}) == 4
+    for index in range(len(sealed)):
+        for changed in (sealed[:index], sealed[:index] + bytes([sealed[index] ^ 1]) + sealed[index + 1 :]):
+            with pytest.raises(Unreadable):
+                keys.unseal(changed, CELL)
+    with pytest.raises(Unreadable):
+        keys.unseal(sealed, replace(CELL, row="in_2"))
+
+
+def test_fixed_seal_of_a_rotated_key_is_unsealed():
+    old, new = new_key(), new_key()
+    sealed = Keyring([old]).seal_fixed(PLAIN, CELL)
+    assert Keyring([new, old]).unseal(sealed, CELL) == PLAIN
+    with pytest.raises(Unreadable):
+        Keyring([new]).unseal(sealed, CELL)
+
+
 def test_a_changed_or_truncated_value_is_not_unsealed():
     keys = Keyring([new_key()])
     sealed = keys.seal(PLAIN, CELL)
