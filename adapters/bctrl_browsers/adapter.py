@@ -69,6 +69,7 @@ class BctrlBrowsersAdapter(
     def __init__(self, settings: BctrlBrowsersSettings, transport: Transport) -> None:
         super().__init__(settings, transport)
         self._calls = BrowserCalls(settings, transport, self.features)
+        self._calls.reader.owner_marks = self.owner_marks
 
     def parse_reference(self, reference: str) -> RuntimeRef:
         scope, rest = self.settings.scope, reference
@@ -102,7 +103,7 @@ class BctrlBrowsersAdapter(
         return create_body(request, scope, marker)
 
     def wire_create(self, request: CreateRequest, scope: str, *, marker: str | None = None) -> WireCreate:
-        """The create as it is sent. ``marker`` becomes a member of the browser's metadata."""
+        """The create as it is sent. ``marker`` and the mark of the owner become members of the browser's metadata."""
         wait = self._wait(Operation.CREATE, request.wait if isinstance(request, NativeCreate) else None)
         return WireCreate(self._body(request, scope, marker), tuple(wait))
 
@@ -266,7 +267,7 @@ class BctrlBrowsersAdapter(
             return NativeAnswer(response.body)
         seen = self._calls.read(operation, response, lambda body: self._calls.reader.seen(body, scope))
         self._require_space(operation, seen.runtime)
-        return NativeAnswer(unmarked(response.body), [seen.runtime], marker=seen.marker)
+        return NativeAnswer(unmarked(response.body), [seen.runtime], raw=response.body)
 
     def read(self, body: bytes, scope: str) -> NativeAnswer:
         """The same result from the JSON of one browser that was checked before."""

@@ -7,16 +7,18 @@ from typing import Any, Final
 import msgspec
 
 from adapters.bctrl_browsers import wire
-from adapters.bctrl_browsers.marker import RESERVED, marked, marker_of
+from adapters.bctrl_browsers.marker import MARKS, RESERVED, marked, marker_of
 from adapters.bctrl_browsers.native import NativeCreate
 from adapters.bctrl_browsers.settings import DEFAULT_SPACE
 from gateway.domain.errors import ValidationFailed
 from gateway.domain.features import CreateFeature
 from gateway.domain.ids import SEPARATOR, RuntimeRef, b64url, format_runtime_id, from_b64url
 from gateway.domain.lifecycle import actions
+from gateway.domain.ownership import OWNER_MARK
 from gateway.domain.requests import CreateBrowser, EphemeralLaunch, ProxyRequest
 from gateway.domain.runtime import BrowserPart, Connection, Launch, Proxy, Runtime
 from gateway.domain.values import Kind, State, is_uuid
+from gateway.ports.marks import OwnerMarks
 from gateway.ports.provider import Seen
 from gateway.ports.redaction import REVEALING, is_secret, without_secrets
 from gateway.ports.rows import PageRead, read_page
@@ -62,14 +64,13 @@ _TYPED_ID: Final = re.compile(r"[a-z]{1,16}_[A-Za-z0-9_-]{1,111}\Z")
 _MAPPED: Final = frozenset(wire.BrowserBody.__struct_encode_fields__) | {"object", "type"}
 _RUN_MAPPED: Final = frozenset({"object", "resourceId", "resourceType", "spaceId", "status"})
 
-_BROWSER: Final = msgspec.json.Decoder(wire.BrowserBody)
 _BROWSERS: Final = msgspec.json.Decoder(wire.BrowsersBody)
 _RAW: Final = msgspec.json.Decoder(dict[str, Any])
 _RAW_BROWSERS: Final = msgspec.json.Decoder(wire.RawBrowsersBody)
 
 
 def create_body(request: CreateBrowser, scope: str, marker: str | None = None) -> bytes:
-    """The body of a create: exactly the fields that the caller sent, the space, and the marker.
+    """The body of a create: exactly the fields that the caller sent, the space, and the marks.
 
     Raises :class:`ValidationFailed` for values that JSON cannot represent.
     """
@@ -81,7 +82,7 @@ def create_body(request: CreateBrowser, scope: str, marker: str | None = None) -
     if isinstance(request, NativeCreate) and request.proxy_json is not None:
         body["proxy"] = msgspec.Raw(request.proxy_json.get_secret_value().encode())
     try:
-        return REVEALING.encode(marked(body, marker))
+        return REVEALING.encode(marked(body, {wire.MARKER: marker, OWNER_MARK: request.owner_mark}))
     except (UnicodeEncodeError, RecursionError) as exc:
         what = "is nested too deeply" if isinstance(exc, RecursionError) else "holds text that is not Unicode"
         raise ValidationFailed.at("#", f"The request {what}.") from exc
@@ -134,6 +135,7 @@ class Reader:
 
     def __init__(self, provider: str, features: frozenset[str], *, pinned: bool) -> None:
         self._provider = provider
+        self.owner_marks = OwnerMarks()
         self._pinned = pinned
         self._actions = {state: actions(features, state) for state in State}
 
@@ -143,7 +145,7 @@ class Reader:
 
     def seen(self, body: bytes, scope: str) -> Seen:
         """The same with its marker."""
-        row = _BROWSER.decode(body)
+        row = wire.browser_body.decode(body)
         return Seen(self._to_domain(row, _RAW.decode(body), scope), marker_of(row))
 
     def page(self, body: bytes, scope: str, call: Call) -> PageRead[str | None, Seen]:
@@ -177,6 +179,7 @@ class Reader:
             provider=self._provider,
             scope=scope,
             provider_id=row.id,
+            owner=self.owner_marks.open(row.name, metadata[OWNER_MARK]) if OWNER_MARK in metadata else None,
             name=row.name,
             labels=None if row.metadata is None else {k: v for k, v in metadata.items() if _is_label(k, v)},
             state=state,
@@ -202,7 +205,7 @@ def state_of(row: wire.BrowserBody) -> State:
 def connections(body: bytes) -> list[Connection]:
     """The connections of the current run; empty while it has none. The live view is there twice: interactive, then
     read-only."""
-    run = _BROWSER.decode(body).current_run
+    run = wire.browser_body.decode(body).current_run
     urls = None if run is None or run.status != wire.RunStatus.ACTIVE else run.connections
     if urls is None:
         return []
@@ -220,7 +223,7 @@ def _is_label(name: str, value: Any) -> bool:
 
 
 def _is_shown(name: str, value: Any) -> bool:
-    return name != wire.MARKER and not _is_label(name, value)
+    return name not in MARKS and not _is_label(name, value)
 
 
 def _launch_of(row: wire.BrowserBody) -> Launch:

@@ -1,24 +1,22 @@
-"""The marker of a create: how it is added to requests and removed from responses.
+"""The marks of a browser, of its create and of its owner: how they are added to requests and removed from responses.
 
-A browser's ``metadata`` belongs to the caller, except for the member :data:`~adapters.bctrl_browsers.wire.MARKER`,
-which is never shown. Callers may not use names with the same prefix (:data:`RESERVED`): labels with such names are not
-shown.
+A browser's ``metadata`` belongs to the caller, except for the members :data:`MARKS`, which are never shown. Callers may
+not use names with the same prefix (:data:`RESERVED`): labels with such names are not shown.
 """
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-import msgspec
-
-from adapters.bctrl_browsers.wire import MARKER, BrowserBody
+from adapters.bctrl_browsers.wire import MARKER, BrowserBody, browser_body
 from gateway.domain.errors import FieldError, ValidationFailed, pointer
+from gateway.domain.ownership import OWNER_MARK
+from gateway.ports.marks import unmarked as without_marks
 
+MARKS: Final = (MARKER, OWNER_MARK)
 RESERVED: Final = "rgw_"
 """The prefix of the names that are reserved for the gateway."""
 
-_SOUGHT: Final = MARKER.encode()
-_MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_ROWS: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_WITHIN: Final = ("data", "metadata")
 
 
 def check_unmarked(metadata: Any, *at: str) -> None:
@@ -31,11 +29,16 @@ def check_unmarked(metadata: Any, *at: str) -> None:
         raise ValidationFailed(f"{errors[0].pointer}: {detail}", errors=errors)
 
 
-def marked(body: Mapping[str, Any], marker: str | None) -> dict[str, Any]:
-    """The body of a create or an update with the marker in its metadata; unchanged without a marker."""
-    if marker is None:
-        return dict(body)
-    return {**body, "metadata": {**body.get("metadata", {}), MARKER: marker}}
+def marked(body: Mapping[str, Any], marks: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of a create or an update with these marks in its metadata, except None; unchanged without any."""
+    sent = {name: mark for name, mark in marks.items() if mark is not None}
+    return {**body, "metadata": {**body.get("metadata", {}), **sent}} if sent else dict(body)
+
+
+def marks_in(body: bytes) -> dict[str, Any]:
+    """The marks in the JSON of one browser."""
+    metadata = browser_body.decode(body).metadata or {}
+    return {name: metadata[name] for name in MARKS if name in metadata}
 
 
 def marker_of(browser: BrowserBody) -> str | None:
@@ -45,24 +48,5 @@ def marker_of(browser: BrowserBody) -> str | None:
 
 
 def unmarked(body: bytes) -> bytes:
-    """The JSON of a browser, or of a page of browsers, without markers. Everything else stays as the provider wrote it,
-    byte for byte.
-
-    Raises ``ValueError`` for other JSON.
-    """
-    if _SOUGHT not in body:
-        return body
-    members = _MEMBERS.decode(body)
-    if "data" in members:
-        members["data"] = _raw([msgspec.Raw(unmarked(bytes(row))) for row in _ROWS.decode(members["data"])])
-    elif _SOUGHT in bytes(members.get("metadata", b"")):
-        metadata = _MEMBERS.decode(members["metadata"])
-        metadata.pop(MARKER, None)
-        members["metadata"] = _raw(metadata)
-    else:
-        return body
-    return msgspec.json.encode(members)
-
-
-def _raw(value: Any) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(value))
+    """The JSON of a browser, or of a page of browsers, without marks, as :func:`gateway.ports.marks.unmarked`."""
+    return without_marks(body, MARKS, _WITHIN)

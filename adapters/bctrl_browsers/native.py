@@ -33,13 +33,13 @@ class NativeCreate(CreateBrowser):
 
 @dataclass(frozen=True, slots=True)
 class NativeAnswer:
-    """A successful response: its body without markers, the browsers in it, the cursor of the next page, and the marker
-    of a single browser."""
+    """A successful response: its body without marks, the browsers in it, the cursor of the next page, and the body of a
+    single browser as the provider wrote it."""
 
     body: bytes = field(repr=False)
     runtimes: Sequence[Runtime] = ()
     next_cursor: str | None = None
-    marker: str | None = None
+    raw: bytes = field(default=b"{}", repr=False)
 
 
 def proxy_secrets(proxy: Any) -> Iterator[str]:

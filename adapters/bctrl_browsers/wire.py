@@ -82,6 +82,10 @@ class BrowserBody(Incoming, frozen=True, kw_only=True):
     proxy: Any = None
 
 
+browser_body: Final = msgspec.json.Decoder(BrowserBody)
+"""Decodes a browser."""
+
+
 class BrowsersBody(Incoming, frozen=True, kw_only=True):
     data: list[BrowserBody]
     has_more: bool | None = None

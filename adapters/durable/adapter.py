@@ -61,6 +61,7 @@ class DurableAdapter(
     def __init__(self, settings: DurableSettings, transport: Transport) -> None:
         super().__init__(settings, transport)
         self.calls = DurableCalls(settings, transport, self.features)
+        self.calls.reader.owner_marks = self.owner_marks
 
     def parse_reference(self, reference: str) -> RuntimeRef:
         scope, runtime_id = self.settings.scope, reference
@@ -110,7 +111,7 @@ class DurableAdapter(
             Operation.CREATE, response, lambda body: self.calls.read_runtime(body, scope)
         )
         created = body.created if isinstance(body.created, bool) else response.status == 201
-        return Created(runtime, created, native=response.body)
+        return Created(runtime, created, native=mapping.unmarked(response.body))
 
     async def account(self, call: Call) -> str:
         return await self.calls.account(call)
@@ -162,16 +163,12 @@ class DurableAdapter(
 
     async def get_config(self, ref: RuntimeRef, call: Call) -> ConfigDocument:
         response = await self._send(Operation.GET_CONFIG, "GET", ref, call, "config")
-        return mapping.converted(
-            self.calls.decoded(Operation.GET_CONFIG, response, wire.config_body.decode), ConfigDocument
-        )
+        return mapping.converted(self.calls.decoded(Operation.GET_CONFIG, response, _config), ConfigDocument)
 
     async def replace_config(self, ref: RuntimeRef, config: RuntimeConfig, call: Call) -> ConfigDocument:
         body = mapping.encode({"config": config.document}, "#/config")
         response = await self._send(Operation.REPLACE_CONFIG, "PUT", ref, call, "config", body=body)
-        return mapping.converted(
-            self.calls.decoded(Operation.REPLACE_CONFIG, response, wire.config_body.decode), ConfigDocument
-        )
+        return mapping.converted(self.calls.decoded(Operation.REPLACE_CONFIG, response, _config), ConfigDocument)
 
     async def list_capabilities(self, ref: RuntimeRef, call: Call) -> Sequence[CapabilityBinding]:
         response = await self._send(Operation.LIST_CAPABILITIES, "GET", ref, call, "capabilities")
@@ -245,6 +242,11 @@ class DurableAdapter(
             if binding_id == binding.id or name == binding.name:
                 return binding
         raise self.calls.bad_response(response, f"accepted {operation.value} but does not list the binding")
+
+
+def _config(body: bytes) -> wire.ConfigBody:
+    config: wire.ConfigBody = wire.config_body.decode(mapping.unmarked(body))
+    return config
 
 
 def _durable(request: CreateRequest) -> CreateDurable:

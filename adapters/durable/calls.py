@@ -32,7 +32,8 @@ class DurableCalls:
         self._headers = settings.headers()
         self._transport = transport
         self._runtimes_path = lru_cache(_CACHED_SCOPES)(lambda scope: self.workspace_path(scope, "runtimes"))
-        self.to_domain = mapping.Reader(settings.name, features, pinned=settings.scope is not None).runtime
+        self.reader = mapping.Reader(settings.name, features, pinned=settings.scope is not None)
+        self.to_domain = self.reader.runtime
 
     def path(self, *segments: str) -> str:
         """A path of the API. Every segment is percent-encoded.

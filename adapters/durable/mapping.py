@@ -9,13 +9,17 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from adapters.durable.wire import InstanceBody, Number, RuntimeBody
+from gateway.domain.config import labelled
 from gateway.domain.errors import ValidationFailed
 from gateway.domain.features import CreateFeature
 from gateway.domain.ids import SEPARATOR, b64url, format_runtime_id
 from gateway.domain.lifecycle import actions
+from gateway.domain.ownership import OWNER_MARK
 from gateway.domain.requests import CreateDurable, InstallCapability, StartRequest, UpdateCapability
 from gateway.domain.runtime import Cost, DurablePart, Instance, Model, Project, Runtime
 from gateway.domain.values import State
+from gateway.ports.marks import OwnerMarks
+from gateway.ports.marks import unmarked as without_marks
 from gateway.ports.redaction import without_secrets
 
 ModelT = TypeVar("ModelT", bound=Model)
@@ -59,8 +63,9 @@ _UNMODELLED: Final = tuple(field.name for field in msgspec.structs.fields(Instan
 def create_body(request: CreateDurable) -> bytes:
     """The body of a create: exactly the fields that the caller sent, with the config as it was written.
 
-    Top-level labels go to ``config.metadata.labels``. Raises :class:`ValidationFailed` for values that JSON cannot
-    represent.
+    Top-level labels go to ``config.metadata.labels``, and with a config or labels so does the mark of the owner. (No
+    config is sent for it: the provider compares one that was sent with that of an existing runtime.) Raises
+    :class:`ValidationFailed` for values that JSON cannot represent.
     """
     body = {"key": request.name, **request.sent_fields(CREATE_FIELDS)}
     if request.config is not None:
@@ -68,6 +73,8 @@ def create_body(request: CreateDurable) -> bytes:
     if request.sent("labels"):
         config = body.get("config") or {}
         body["config"] = {**config, "metadata": {**config.get("metadata", {}), "labels": request.labels}}
+    if request.owner_mark is not None and body.get("config") is not None:
+        body["config"] = labelled(body["config"], OWNER_MARK, request.owner_mark)
     return encode(body, "#/config")
 
 
@@ -81,6 +88,11 @@ def labels_disagree(request: CreateDurable) -> bool:
 def start_body(request: StartRequest) -> bytes:
     """The body of a start: always an object, which may be empty."""
     return msgspec.json.encode(request.sent_fields(START_FIELDS))
+
+
+def unmarked(body: bytes) -> bytes:
+    """A response without the marks of owners."""
+    return without_marks(body, (OWNER_MARK,), ("items", "config", "metadata", "labels"))
 
 
 def capability_body(request: InstallCapability | UpdateCapability) -> bytes:
@@ -107,6 +119,7 @@ class Reader:
 
     def __init__(self, provider: str, features: frozenset[str], *, pinned: bool) -> None:
         self._provider = provider
+        self.owner_marks = OwnerMarks()
         self._pinned = pinned
         self._actions = cache(
             lambda state, can_pause, owned: actions(features, state, instance_can_pause=can_pause, owned=owned)
@@ -148,9 +161,12 @@ class Reader:
         )
         if instance is None and body.config is None and not data:
             return runtime
+        labels = None if body.config is None else _labels(body.config)
+        mark = None if labels is None else labels.pop(OWNER_MARK, None)
         return replace(
             runtime,
-            labels=None if body.config is None else _labels(body.config),
+            owner=None if mark is None else self.owner_marks.open(body.key, mark),
+            labels=labels,
             state_reason=instance.pause_reason if instance is not None and state is State.PAUSED else None,
             cost=None if instance is None else _cost(instance),
             # A paused instance keeps the stale expiry of its last start; only a running one expires.

@@ -108,5 +108,6 @@ def assemble(
         return await opened.acquire_leadership(role, this_process, seconds)
 
     fleet.lifetimes = Lifetimes(opened, clock)
+    fleet.owners.sealer = sealer
     ender = LifetimeEnder(fleet, opened, lead, LifetimeSignals(metrics, logger))
     return Creates(opened, sealer, lead, intents, specs, reconciler, monitor, ender)

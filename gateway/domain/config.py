@@ -12,9 +12,11 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 from pydantic.functional_validators import AfterValidator
+from pydantic_core import PydanticCustomError
 
 from gateway.domain.errors import pointer
 from gateway.domain.field_errors import MAX_ERRORS
+from gateway.domain.ownership import OWNER_MARK
 from gateway.domain.runtime import FieldWarning
 from gateway.domain.validation import INTEGRAL, Integer
 from gateway.domain.values import UUID_PATTERN
@@ -22,7 +24,15 @@ from gateway.domain.values import UUID_PATTERN
 NonEmpty = Annotated[str, Field(min_length=1)]
 Uuid = Annotated[str, Field(pattern=UUID_PATTERN, json_schema_extra={"format": "uuid"})]
 Port = Annotated[int, Field(ge=1, le=65535), INTEGRAL]
-Labels = dict[str, str]
+
+
+def _without_mark(labels: dict[str, str]) -> dict[str, str]:
+    if OWNER_MARK in labels:
+        raise PydanticCustomError("reserved", f"The name {OWNER_MARK} is reserved for the gateway; choose another one.")
+    return labels
+
+
+Labels = Annotated[dict[str, str], AfterValidator(_without_mark)]
 
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST: Final = re.compile(rf"(?=.{{1,253}}\Z)(?:\*\.)?(?:{_LABEL}\.)+{_LABEL}\Z")
@@ -154,6 +164,14 @@ class RuntimeConfig(Section):
         """The config exactly as the caller wrote it."""
         return self._document
 
+    def with_mark(self, mark: str | None) -> Self:
+        """The config with the mark of its runtime's owner, if there is one."""
+        if mark is None:
+            return self
+        marked = self.model_copy()
+        marked._document = labelled(self._document, OWNER_MARK, mark)
+        return marked
+
     def __repr__(self) -> str:
         return "RuntimeConfig(…)"
 
@@ -162,6 +180,12 @@ class RuntimeConfig(Section):
     def secret_values(self) -> Iterator[str]:
         """The values that must not be logged or returned: those of ``runtime_server.env``."""
         yield from self.runtime_server.env.values()
+
+
+def labelled(document: Mapping[str, Any], name: str, value: str) -> dict[str, Any]:
+    """The document of a config with one more label."""
+    metadata = document.get("metadata", {})
+    return {**document, "metadata": {**metadata, "labels": {**metadata.get("labels", {}), name: value}}}
 
 
 def unknown_keys(config: RuntimeConfig) -> list[FieldWarning]:

@@ -17,6 +17,9 @@ _SUFFIX: Final = re.compile(r"\.rgw-[a-z2-7]{11}(?![A-Za-z0-9])")
 _PREFIX: Final = ".rgw-"
 _LENGTH: Final = len(_PREFIX) + 11
 
+OWNER_MARK: Final = "rgw_owner"
+"""The name of the label with the sealed name of a runtime's owner, at providers that have labels."""
+
 MAX_OWNED_NAME: Final = 83
 """The maximum length of a name that gets a suffix."""
 

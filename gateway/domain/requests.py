@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationInfo, field_validator, model_validator
 
 from gateway.domain.config import Labels, NonEmpty, Port, RuntimeConfig, Uuid
 from gateway.domain.features import CreateFeature, Feature
@@ -39,6 +39,19 @@ class CreateRequest(Input):
     start: bool = optional(False)
     if_exists: Literal["return", "fail"] = "return"
     provider_options: dict[str, Any] = {}
+
+    _owner_mark: str | None = PrivateAttr(default=None)
+
+    @property
+    def owner_mark(self) -> str | None:
+        """The sealed name of the owner. An adapter sends it where the provider has room for what callers do not see."""
+        return self._owner_mark
+
+    def with_owner_mark(self, mark: str | None) -> Self:
+        """The same create with another mark."""
+        marked = self.model_copy()
+        marked._owner_mark = mark
+        return marked
 
     def requirements(self) -> Iterator[Requirement]:
         """The features that this request requires of a provider, by field."""

@@ -137,6 +137,13 @@ class View(Protocol):
         """The name at the provider for a runtime that the caller names or renames. Raises :class:`ValidationFailed` at
         ``#/name`` for one that is too long, or that ends like an owner's suffix."""
 
+    def require_current(self) -> None:
+        """Before a runtime is read for its owner: raise :class:`StoreUnavailable` if owners cannot be checked."""
+
+    def mark(self, name: str | None) -> str | None:
+        """The mark of the caller's runtime that has this name at the provider, if it gets one: it is sent again with
+        what replaces it."""
+
     def seal(self, cursor: bytes) -> str:
         """Encrypt the cursor of a list that leaves out rows. Only callers of the same owner can use it."""
 
@@ -183,6 +190,13 @@ class DialectGateway(Protocol):
         """Plan the end of the instance that the caller is about to start or to resume, where its constraints limit the
         lifetime. ``runtime`` is as it was read just before. Raises :class:`StoreUnavailable`; nothing may be sent
         then."""
+
+    def plans_ends(self, adapter: ProviderAdapter[Any]) -> bool:
+        """Whether the gateway ends an instance at this provider, as far as this process knows. No I/O."""
+
+    def planned_end(self, adapter: ProviderAdapter[Any], runtime_id: str, read: Callable[[], Runtime]) -> str | None:
+        """When the gateway ends the instance of a runtime (by the provider's id), where that is before the time that
+        the provider shows; ``read`` returns the runtime, and is called only if an end is planned. No I/O."""
 
     async def require_keepalive(self, runtime: Runtime, seconds: int, ctx: RequestContext) -> None:
         """Raise :class:`PermissionDenied` for a keepalive that goes beyond the planned end of a runtime, which is as it

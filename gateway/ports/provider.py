@@ -33,6 +33,7 @@ from gateway.domain.pages import ProviderPage, ProviderQuery
 from gateway.domain.requests import CREATE_REQUESTS, CreateRequest, InstallCapability, StartRequest, UpdateCapability
 from gateway.domain.runtime import CapabilityBinding, ConfigDocument, Connection, Lease, ResolvedCapabilities, Runtime
 from gateway.domain.values import Kind
+from gateway.ports.marks import OwnerMarks
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Call, Transport
 
@@ -41,11 +42,8 @@ SettingsT = TypeVar("SettingsT", bound=ProviderSettings)
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """The outcome of a create. ``created`` False: the runtime existed before.
-
-    ``native`` is the body of the provider's response, for a dialect of the same API: JSON that may contain secrets, so
-    it is never logged, and stored only sealed.
-    """
+    """The outcome of a create. ``created`` False: the runtime existed before. ``native`` is the body of the provider's
+    response, for a dialect of the same API: JSON that may contain secrets, so it is never logged, and stored sealed."""
 
     runtime: Runtime
     created: bool
@@ -103,6 +101,7 @@ class ProviderAdapter(ABC, Generic[SettingsT]):
     def __init__(self, settings: SettingsT, transport: Transport) -> None:
         self.settings = settings
         self.transport = transport
+        self.owner_marks = OwnerMarks()
 
     @property
     def name(self) -> str:
@@ -141,7 +140,8 @@ class ProviderAdapter(ABC, Generic[SettingsT]):
         """Encode a create for sending, with exactly the fields that the caller sent. ``request.name`` is always set.
 
         ``marker`` is stored in a field of the runtime that callers do not see, where the provider has one; otherwise it
-        is ignored. Raises as :meth:`check_create`. No I/O."""
+        is ignored. So is ``request.owner_mark``, of which ``owner_marks`` then gives reads their ``owner``. Raises as
+        :meth:`check_create`. No I/O."""
 
     @abstractmethod
     async def send_create(

@@ -90,7 +90,9 @@ class ConfigService:
             async with self._fleet.call_scope(
                 provider, Operation.REPLACE_CONFIG, ctx, request.secret_values(), runtime=ref
             ) as call:
-                await require_visible(self._fleet.owners, provider, ref, ctx, call)
+                owners = self._fleet.owners
+                read = await require_visible(owners, provider, ref, ctx, call)
+                mark = None if read is None else owners.mark(ctx.principal, provider.name, read.name)
                 if if_match is not None:
                     current = await adapter.get_config(ref, call)
                     if if_match.strip() != "*" and etag_of(current) not in _tags(if_match):
@@ -100,7 +102,7 @@ class ConfigService:
                         error = FieldError(detail, "does_not_match", header="If-Match")
                         raise PreconditionFailed(detail, errors=[error])
                 sent = True
-                return await adapter.replace_config(ref, request.config, call)
+                return await adapter.replace_config(ref, request.config.with_mark(mark), call)
         except GatewayError as error:
             if not sent or not is_ambiguous(error):
                 raise

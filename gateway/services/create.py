@@ -69,12 +69,16 @@ class CreateService:
                 name_is_new=not named and key is None,
                 choose=choose,
                 finish=finish,
+                owner_mark=lambda provider: self._fleet.owners.mark(ctx.principal, provider, request.name),
                 starts=self._starts(request),
             ),
             ctx,
         )
-        await self._fleet.lifetimes.learn(result.created.runtime, ctx.principal)
-        runtime = self._fleet.owners.shown(result.created.runtime)
+        made = result.created.runtime
+        await self._fleet.lifetimes.learn(made, ctx.principal)
+        provider = self._fleet.get(made.provider)
+        ended = made if provider is None else self._fleet.lifetimes.shown(provider.adapter, made)
+        runtime = self._fleet.owners.shown(ended)
         return replace(result, created=replace(result.created, runtime=runtime))
 
     async def create_at(self, target: Target, request: CreateRequest, ctx: RequestContext, key: str | None) -> Created:
@@ -109,6 +113,7 @@ class CreateService:
                 name_is_new=False,
                 choose=choose,
                 finish=finish,
+                owner_mark=lambda provider: self._fleet.owners.mark(ctx.principal, provider, request.name),
             ),
             ctx,
         )

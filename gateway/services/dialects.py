@@ -1,6 +1,6 @@
 """The services of the gateway for dialects: routing by scope, provider calls, and creates."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +39,7 @@ class DialectRule:
 class _View(View):
     principal: Principal
     owners: Owners
+    adapter: ProviderAdapter[Any]
     cursors: CursorSeal
     partial: bool
 
@@ -46,10 +47,16 @@ class _View(View):
         return self.owners.sees(self.principal, runtime)
 
     def addresses(self, name: str) -> Sequence[str]:
-        return self.owners.addresses(name, self.principal)
+        return self.owners.addresses(name, self.principal, self.adapter)
 
     def name_at_provider(self, name: str) -> str:
         return self.owners.name_at_provider(name, self.principal)
+
+    def require_current(self) -> None:
+        self.owners.require_current(self.principal)
+
+    def mark(self, name: str | None) -> str | None:
+        return self.owners.mark(self.principal, self.adapter.name, name)
 
     def seal(self, cursor: bytes) -> str:
         return self.cursors.seal(cursor)
@@ -73,7 +80,7 @@ class DialectService(DialectGateway):
     def view(self, adapter: ProviderAdapter[Any], ctx: RequestContext) -> View:
         partial = reads_first(ctx.principal, adapter)
         cursors = CursorSeal(self._sealer, ctx.principal.owner, adapter.name)
-        return _View(ctx.principal, self._fleet.owners, cursors, partial)
+        return _View(ctx.principal, self._fleet.owners, adapter, cursors, partial)
 
     def replace_rules(self, rules: Mapping[str, Sequence[DialectRule]]) -> None:
         """Replace all rules."""
@@ -135,6 +142,17 @@ class DialectService(DialectGateway):
 
     async def begin_instance(self, adapter: ProviderAdapter[Any], runtime: Runtime, ctx: RequestContext) -> None:
         await self._fleet.lifetimes.begin(adapter, runtime, ctx.principal)
+
+    def plans_ends(self, adapter: ProviderAdapter[Any]) -> bool:
+        return self._fleet.lifetimes.has_end(adapter.name)
+
+    def planned_end(self, adapter: ProviderAdapter[Any], runtime_id: str, read: Callable[[], Runtime]) -> str | None:
+        lifetimes = self._fleet.lifetimes
+        if not lifetimes.has_end(adapter.name, runtime_id):
+            return None
+        runtime = read()
+        shown = lifetimes.shown(adapter, runtime)
+        return None if shown is runtime else shown.expires_at
 
     async def require_keepalive(self, runtime: Runtime, seconds: int, ctx: RequestContext) -> None:
         await self._fleet.lifetimes.require_keepalive(runtime, seconds, ctx.principal)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -124,15 +125,18 @@ class Fleet:
         self.on_write: list[Callable[[str, RuntimeRef | None], None]] = []
         """Called at the end of an operation that wrote at a provider (by name), or may have: to one runtime, or to an
         unknown one (None)."""
-        self._providers: Mapping[str, Provider] = {adapter.name: Provider(adapter) for adapter in adapters}
+        self._providers: Mapping[str, Provider] = {}
+        self.replace(adapters)
 
     def replace(self, adapters: Iterable[ProviderAdapter[Any]]) -> list[Provider]:
         """Replace all adapters at once, and return the providers that are no longer in the fleet; calls that hold one
         of them continue to use it. An adapter that was in the fleet before keeps its provider and its health."""
         known = {provider.adapter: provider for provider in self._providers.values()}
-        self._providers = {
-            adapter.name: known.pop(adapter) if adapter in known else Provider(adapter) for adapter in adapters
-        }
+        providers = {}
+        for adapter in adapters:
+            adapter.owner_marks.open = partial(self.owners.owner_of_mark, adapter.name)
+            providers[adapter.name] = known.pop(adapter) if adapter in known else Provider(adapter)
+        self._providers = providers
         return list(known.values())
 
     def __iter__(self) -> Iterator[Provider]:

@@ -158,14 +158,15 @@ class LifecycleService:
                 before = await self._read(provider, ref, ctx, call)
                 refuse_unless_possible(before, Verb.KEEPALIVE)
                 await self._fleet.lifetimes.require_keepalive(before, options.extend_seconds, ctx.principal)
-                return await adapter.keepalive(ref, options.extend_seconds, call)
+                lease = await adapter.keepalive(ref, options.extend_seconds, call)
+                return self._lease(provider, before, lease.expires_at)
         except GatewayError as error:
             if before is None or not is_ambiguous(error):
                 raise
             now = await self._read_after(error, provider, ref, ctx, call)
             if now is None or not is_later(now.expires_at, before.expires_at):
                 raise
-            return Lease(id=now.id, expires_at=now.expires_at)
+            return self._lease(provider, now, now.expires_at)
 
     async def delete(self, runtime_id: str, ctx: RequestContext) -> None:
         """Delete a runtime permanently. Raises :class:`NotFound` if it does not exist."""
@@ -268,6 +269,11 @@ class LifecycleService:
 
     def _result(self, provider: Provider, runtime: Runtime, *, changed: bool) -> Runtime:
         return msgspec.structs.replace(self._shown(provider, runtime), changed=changed)
+
+    def _lease(self, provider: Provider, runtime: Runtime, expires_at: str | None) -> Lease:
+        """The new expiry of a runtime, or before it the end that the gateway plans."""
+        extended = msgspec.structs.replace(runtime, expires_at=expires_at)
+        return Lease(id=runtime.id, expires_at=self._fleet.lifetimes.shown(provider.adapter, extended).expires_at)
 
     async def _read(self, provider: Provider, ref: RuntimeRef, ctx: RequestContext, call: Call) -> Runtime:
         return await read_visible(self._fleet.owners, provider, ref, ctx, call)

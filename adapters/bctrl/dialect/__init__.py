@@ -121,6 +121,7 @@ class BctrlDialect(Dialect):
 
 async def _read_visible(adapter: BctrlAdapter, scope: str, alias: str, view: View, call: Call) -> tuple[bytes, Runtime]:
     """Read the runtime that the caller names. Raises :class:`NotFound` also for one that it may not see."""
+    view.require_current()
     for address in view.addresses(alias):
         try:
             body, runtime = await adapter.native(Operation.GET, scope, call, address)

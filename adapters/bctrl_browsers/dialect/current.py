@@ -18,7 +18,7 @@ from adapters.bctrl_browsers.dialect.bodies import (
     wait_of,
 )
 from adapters.bctrl_browsers.dialect.forwarding import Calls, adapter_of, below, shown
-from adapters.bctrl_browsers.marker import marked
+from adapters.bctrl_browsers.marker import marked, marks_in
 from adapters.bctrl_browsers.options import Option
 from gateway.domain.errors import ValidationFailed
 from gateway.domain.operations import Operation
@@ -63,8 +63,8 @@ class CurrentEra:
         return await self._forward(Operation.GET, request, ctx, may_wait=True)
 
     async def update(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Change the configuration of the next run. The provider replaces metadata as a whole, so the marker of the
-        create is read first and added to it; the change is then sent to the id that was read."""
+        """Change the configuration of the next run. The provider replaces metadata as a whole, so the marks are
+        read first and added to it; the change is then sent to the id that was read."""
         body = read_object(request)
         check_update(body)
         require_allowed_update(body, ctx)
@@ -74,7 +74,7 @@ class CurrentEra:
         browser = None
         if "metadata" in body:
             seen = await self._calls.locate(target, request.parameters["id"], ctx)
-            body, browser = marked(body, seen.marker), seen.runtimes[0].provider_id
+            body, browser = marked(body, marks_in(seen.raw)), seen.runtimes[0].provider_id
         raw = msgspec.json.encode(body)
         return await self._forward(
             Operation.REPLACE_CONFIG, request, ctx, browser=browser, body=raw, secrets=secrets_of(body)

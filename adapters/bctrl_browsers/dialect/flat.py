@@ -36,7 +36,7 @@ from adapters.bctrl_browsers.dialect.flat_bodies import (
     summary,
 )
 from adapters.bctrl_browsers.dialect.forwarding import Calls, adapter_of, below, document
-from adapters.bctrl_browsers.marker import marked
+from adapters.bctrl_browsers.marker import marked, marks_in
 from adapters.bctrl_browsers.native import NativeAnswer
 from adapters.bctrl_browsers.wire import Status
 from gateway.domain.errors import GatewayError, NotFound, StateConflict, ValidationFailed
@@ -59,12 +59,12 @@ _STARTED: Final = frozenset({State.STARTING, State.RUNNING})
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A browser: its target, the provider's JSON, the gateway's model of it, and the marker of its create."""
+    """A browser: its target, the provider's JSON, the gateway's model of it, and its JSON with marks."""
 
     target: DialectTarget
     browser: Mapping[str, Any]
     runtime: Runtime
-    marker: str | None = None
+    raw: bytes = b"{}"
 
     @property
     def path(self) -> str:
@@ -130,7 +130,7 @@ class FlatEra:
         if "name" in current:
             current["name"] = self._calls.view(found.target, ctx).name_at_provider(current["name"])
         if "metadata" in current:
-            current = marked(current, found.marker)
+            current = marked(current, marks_in(found.raw))
         updated = await self._act(
             Operation.REPLACE_CONFIG, found, request, ctx, method="PATCH", body=current, secrets=secrets_of(current)
         )
@@ -221,10 +221,12 @@ class FlatEra:
         raise unreadable or NotFound("There is no runtime of this id.", extra={NATIVE_CODE: "runtime.not_found"})
 
     async def _read(self, target: DialectTarget, wanted: str, ctx: RequestContext) -> Found:
+        view = self._calls.view(target, ctx)
+        view.require_current()
         native = await self._calls.send(Operation.GET, target, ctx, path=below(wanted))
         if native.runtimes[0].provider_id != wanted:
             raise NotFound("There is no runtime of this id; another one has it as its name.")
-        if not self._calls.view(target, ctx).sees(native.runtimes[0]):
+        if not view.sees(native.runtimes[0]):
             raise NotFound("There is no runtime of this id that the caller may see.")
         return _found(target, native)
 
@@ -287,7 +289,7 @@ class FlatEra:
 
 
 def _found(target: DialectTarget, native: NativeAnswer) -> Found:
-    return Found(target, document(native.body, target), native.runtimes[0], native.marker)
+    return Found(target, document(native.body, target), native.runtimes[0], native.raw)
 
 
 def _connection(found: Found) -> dict[str, Any]:

@@ -75,6 +75,7 @@ class Calls:
         view = self.view(target, ctx)
         if not view.partial:
             return await self.send(Operation.GET, target, ctx, path=below(browser))
+        view.require_current()
         names = view.addresses(browser)
         for address in dict.fromkeys((browser, *names)):
             try:

@@ -1,7 +1,8 @@
 """The durable API served to its own clients at ``/durable/api/v1/…``: only their base URL and key change.
 
 Requests are checked by the gateway's own rules before a provider is called. Responses are the provider's own JSON, so
-no member is lost. Only the routes below exist; a request to any other path is not forwarded.
+no member is lost, except for the marks of owners. If the gateway itself ends an instance earlier than the provider,
+``expires_at`` of the instance is that time. Only the routes below exist; a request to any other path is not forwarded.
 """
 
 import itertools
@@ -15,11 +16,21 @@ from adapters.durable.adapter import DurableAdapter
 from adapters.durable.dialect import bodies
 from adapters.durable.dialect.account_routes import LOOKUPS
 from adapters.durable.dialect.errors import native_error
-from adapters.durable.dialect.forwarding import PROLONGING, durable, keep_lifetime, read, target_of
+from adapters.durable.dialect.forwarding import (
+    PROLONGING,
+    durable,
+    find,
+    keep_lifetime,
+    read,
+    target_of,
+    with_end,
+    with_ends,
+)
 from adapters.durable.listing import MAX_LIMIT
-from adapters.durable.mapping import capability_body, encode, reference, start_body
+from adapters.durable.mapping import capability_body, encode, reference, start_body, unmarked
+from gateway.domain.config import RuntimeConfig
 from gateway.domain.constraint_rules import require_allowed, start_with_bounds
-from gateway.domain.errors import GatewayError, NotFound, OutcomeUnknown, ProviderBadResponse, ValidationFailed
+from gateway.domain.errors import GatewayError, OutcomeUnknown, ProviderBadResponse, ValidationFailed
 from gateway.domain.ids import RuntimeRef, format_runtime_id
 from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateDurable
@@ -83,6 +94,8 @@ class DurableDialect(Dialect):
         except GatewayError as error:
             raise bodies.in_native_names(error) from error.__cause__
         body = outcome.native or await self._read_created(target, outcome, ctx)
+        shown = wire.any_object.decode(body)
+        body = with_end(self.gateway, durable(target.adapter), target.scope, shown, body)
         return DialectAnswer(201 if outcome.created else 200, body)
 
     async def list_runtimes(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
@@ -106,6 +119,8 @@ class DurableDialect(Dialect):
                 taken = listing.take([_id_of(row) for row in page.items], page.frame or None, visible)
                 if taken or listing.next_cursor is None:
                     body = listing.body(page.body, taken, rows=wire.ROWS, cursor=wire.CURSOR)
+                    rows = [page.items[position] for position in taken]
+                    body = with_ends(self.gateway, adapter, target.scope, rows, unmarked(body))
                     return DialectAnswer(response.status, body)
             raise adapter.calls.bad_response(response, f"returned {EMPTY_PAGES} empty pages in a row")
 
@@ -113,10 +128,9 @@ class DurableDialect(Dialect):
         """Replace the whole config with the document as it was sent."""
         replacement = bodies.parse_config(request.body)
         require_allowed(ctx.principal, replacement.config)
-        body = encode({"config": replacement.config.document}, "#/config")
         secrets = tuple(replacement.secret_values())
         return await self._on_runtime(
-            Operation.REPLACE_CONFIG, "PUT", request, ctx, "config", body=body, secrets=secrets
+            Operation.REPLACE_CONFIG, "PUT", request, ctx, "config", config=replacement.config, secrets=secrets
         )
 
     async def start(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
@@ -183,6 +197,7 @@ class DurableDialect(Dialect):
         secrets: Sequence[str] = (),
         decode: Callable[[bytes], Any] = wire.any_object.decode,
         extend: int = 0,
+        config: RuntimeConfig | None = None,
     ) -> DialectAnswer:
         """Forward an operation on the runtime named in the path and return the provider's response.
 
@@ -192,16 +207,19 @@ class DurableDialect(Dialect):
         adapter = durable(target.adapter)
         async with self.gateway.call_scope(adapter, operation, ctx, secrets) as call:
             view = self.gateway.view(adapter, ctx)
-            ref = await _find(adapter, target.scope, request.parameters["runtime"], view, call)
+            ref, key = await find(adapter, target.scope, request.parameters["runtime"], view, call)
             ctx.runtime_id = _public_id(adapter, ref)
             if ctx.principal.max_lifetime is not None and operation in PROLONGING:
                 await keep_lifetime(self.gateway, operation, adapter, ref, extend, ctx, call)
+            if config is not None:
+                body = encode({"config": config.with_mark(view.mark(key)).document}, "#/config")
             path = adapter.calls.runtimes_path(ref.scope, ref.provider_id, *below)
             response = await adapter.calls.send(operation, method, path, call, body=body)
             decoded = adapter.calls.decoded(operation, response, decode)
             if operation in _RETURNS_RUNTIME and str(decoded.get("id", ref.provider_id)).lower() != ref.provider_id:
                 raise adapter.calls.bad_response(response, "returned another runtime than the requested one")
-        return DialectAnswer(response.status, response.body)
+        shown = with_end(self.gateway, adapter, target.scope, decoded, unmarked(response.body))
+        return DialectAnswer(response.status, shown)
 
     async def _read_created(self, target: DialectTarget, outcome: Created, ctx: RequestContext) -> bytes:
         """The body for a create that was completed without the provider's own response: the runtime, read back.
@@ -217,7 +235,7 @@ class DurableDialect(Dialect):
             raise OutcomeUnknown(
                 "The runtime was ensured, but could not be read back.", provider=adapter.name
             ) from error
-        return encode({**runtime, "created": outcome.created}, "#")
+        return unmarked(encode({**runtime, "created": outcome.created}, "#"))
 
     async def _with_project_key(
         self, target: DialectTarget, request: CreateDurable, ctx: RequestContext
@@ -254,28 +272,6 @@ def _id_of(row: dict[str, Any]) -> str | None:
 
 def _anything(_body: bytes) -> dict[str, Any]:
     return {}
-
-
-async def _find(adapter: DurableAdapter, scope: str, key_or_id: str, view: View, call: Call) -> RuntimeRef:
-    """The runtime that a path names by its UUID or its key; of several with this key, the account's own.
-
-    Raises :class:`NotFound` for a key that no runtime has, and for a runtime that the caller may not see.
-    """
-    if not is_uuid(key_or_id):
-        for address in view.addresses(key_or_id):
-            for runtime in await adapter.find(scope, address, call):
-                if view.sees(runtime):
-                    return adapter.reference(runtime)
-        raise NotFound("Runtime not found")
-    ref = RuntimeRef(scope, key_or_id.lower())
-    if view.partial:
-        try:
-            runtime = await adapter.get(ref, call)
-        except NotFound as error:
-            raise NotFound("Runtime not found") from error
-        if not view.sees(runtime):
-            raise NotFound("Runtime not found")
-    return ref
 
 
 def _sees(adapter: DurableAdapter, scope: str, row: dict[str, Any], view: View) -> bool:

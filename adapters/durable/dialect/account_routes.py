@@ -273,6 +273,7 @@ async def _is_in_use(adapter: DurableAdapter, scopes: Iterable[str], sandbox: st
     Raises :class:`ProviderBadResponse` when it is not found and a list does not end within ``FIND_PAGES`` pages, or has
     unreadable rows without a partial view, because that does not prove that it is unused.
     """
+    view.require_current()
     wanted = ListFilter(states=frozenset({State.RUNNING, State.PAUSED}), visible=view.sees)
     unreadable: UnreadableRow | None = None
     for scope in scopes:

@@ -8,12 +8,17 @@ import msgspec
 
 from adapters.durable import wire
 from adapters.durable.adapter import DurableAdapter
+from gateway.domain.errors import NotFound
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.operations import Operation
+from gateway.domain.values import is_uuid
 from gateway.ports.context import RequestContext
-from gateway.ports.dialect import DialectAnswer, DialectGateway, DialectTarget
+from gateway.ports.dialect import DialectAnswer, DialectGateway, DialectTarget, View
 from gateway.ports.provider import ProviderAdapter
 from gateway.ports.transport import Call
+
+_MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ROWS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 API: Final = DurableAdapter.api
 PROLONGING: Final = frozenset({Operation.START, Operation.RESUME, Operation.KEEPALIVE})
@@ -49,6 +54,37 @@ async def read(
     return DialectAnswer(response.status, response.body), adapter.calls.decoded(Operation.GET, response, decode)
 
 
+def with_end(
+    gateway: DialectGateway, adapter: DurableAdapter, scope: str, runtime: dict[str, Any], body: bytes
+) -> bytes:
+    """The JSON of a runtime, with the time at which the gateway ends its instance as ``expires_at`` of the instance,
+    where the provider shows a later one or none."""
+    runtime_id, instance = runtime.get("id"), runtime.get("instance")
+    if not isinstance(runtime_id, str) or not isinstance(instance, dict):
+        return body
+    try:
+        end = gateway.planned_end(adapter, runtime_id.lower(), lambda: adapter.calls.read_runtime(body, scope)[1])
+    except (ValueError, RecursionError):  # a row that the model cannot read is passed on
+        return body
+    if end is None:
+        return body
+    members = _MEMBERS.decode(body)
+    ended = {**_MEMBERS.decode(members["instance"]), "expires_at": end}
+    return msgspec.json.encode({**members, "instance": ended})
+
+
+def with_ends(
+    gateway: DialectGateway, adapter: DurableAdapter, scope: str, runtimes: Sequence[dict[str, Any]], body: bytes
+) -> bytes:
+    """The same for a page of these runtimes."""
+    if not gateway.plans_ends(adapter):
+        return body
+    page = _MEMBERS.decode(body)
+    rows = zip(runtimes, _ROWS.decode(page[wire.ROWS]), strict=True)
+    ended = [msgspec.Raw(with_end(gateway, adapter, scope, runtime, bytes(row))) for runtime, row in rows]
+    return msgspec.json.encode({**page, wire.ROWS: ended})
+
+
 async def keep_lifetime(
     gateway: DialectGateway,
     operation: Operation,
@@ -65,3 +101,30 @@ async def keep_lifetime(
         await gateway.require_keepalive(runtime, extend_seconds, ctx)
     else:
         await gateway.begin_instance(adapter, runtime, ctx)
+
+
+async def find(
+    adapter: DurableAdapter, scope: str, key_or_id: str, view: View, call: Call
+) -> tuple[RuntimeRef, str | None]:
+    """The runtime that a path names by its UUID or its key; of several with this key, the account's own. With its key
+    at the provider, if it was read.
+
+    Raises :class:`NotFound` for a key that no runtime has, and for a runtime that the caller may not see.
+    """
+    view.require_current()
+    if not is_uuid(key_or_id):
+        for address in view.addresses(key_or_id):
+            for runtime in await adapter.find(scope, address, call):
+                if view.sees(runtime):
+                    return adapter.reference(runtime), runtime.name
+        raise NotFound("Runtime not found")
+    ref = RuntimeRef(scope, key_or_id.lower())
+    if view.partial:
+        try:
+            runtime = await adapter.get(ref, call)
+        except NotFound as error:
+            raise NotFound("Runtime not found") from error
+        if not view.sees(runtime):
+            raise NotFound("Runtime not found")
+        return ref, runtime.name
+    return ref, None

@@ -36,6 +36,7 @@ class Directory:
         """``owners`` receives the assignments, and the owners of limited principals."""
         self._clock = clock
         self._owners = owners or Owners()
+        self._owners.are_current = lambda: not self.stale
         self.declared_keys: Mapping[bytes, Principal] = {}
         """The principals of the settings by the digests of their keys."""
         self.declared: Mapping[str, Principal] = {}

@@ -94,6 +94,13 @@ class Lifetimes:
         if end is not None:
             self._hold(end)
 
+    def has_end(self, provider: str, runtime_id: str | None = None) -> bool:
+        """Whether the end of an instance of this runtime, or of any at the provider, is planned, as far as this process
+        knows. No I/O."""
+        if runtime_id is not None:
+            return (provider, runtime_id) in self._ends
+        return any(known == provider for known, _ in self._ends)
+
     def shown(self, adapter: ProviderAdapter[Any], runtime: Runtime) -> Runtime:
         """The runtime, with its planned end as ``expires_at`` unless the provider's is earlier. No I/O."""
         if not self._ends:

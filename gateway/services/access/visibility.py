@@ -25,7 +25,8 @@ async def read_visible(
     owners: Owners, provider: "Provider", ref: RuntimeRef, ctx: RequestContext, call: Call
 ) -> Runtime:
     """Read a runtime, as its provider names it. Raises :class:`NotFound` if it does not exist or the caller may not see
-    it, and what the read of the adapter raises."""
+    it, :class:`StoreUnavailable`, and what the read of the adapter raises."""
+    owners.require_current(ctx.principal)
     try:
         outcome: Runtime | GatewayError = await provider.adapter.get(ref, call)
     except (NotFound, RuntimeReplaced) as gone:
@@ -35,6 +36,7 @@ async def read_visible(
 
 def visible(owners: Owners, ref: RuntimeRef, ctx: RequestContext, outcome: Runtime | GatewayError) -> Runtime:
     """The runtime that a read has found, or its error raised, as :func:`read_visible`."""
+    owners.require_current(ctx.principal)
     if isinstance(outcome, GatewayError):
         if (
             isinstance(outcome, NotFound | RuntimeReplaced)
@@ -50,11 +52,12 @@ def visible(owners: Owners, ref: RuntimeRef, ctx: RequestContext, outcome: Runti
 
 async def require_visible(
     owners: Owners, provider: "Provider", ref: RuntimeRef, ctx: RequestContext, call: Call
-) -> None:
-    """Raise as :func:`read_visible`, before an operation that does not read the runtime itself. It is read only where
-    its id does not show whether the caller may see it."""
-    if reads_first(ctx.principal, provider.adapter):
-        await read_visible(owners, provider, ref, ctx, call)
+) -> Runtime | None:
+    """Raise as :func:`read_visible`, before an operation that does not read the runtime itself. It is read, and
+    returned, only where its id does not show whether the caller may see it."""
+    if not reads_first(ctx.principal, provider.adapter):
+        return None
+    return await read_visible(owners, provider, ref, ctx, call)
 
 
 def reads_first(principal: Principal, adapter: ProviderAdapter[Any]) -> bool:

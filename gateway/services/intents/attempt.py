@@ -192,14 +192,16 @@ class SendAttempt:
     async def _existing(self, runtime: Runtime, conflict: GatewayError | None = None, age: Age = Age.OLDER) -> Created:
         """The name is taken. ``conflict`` is the provider's own refusal. At a provider that deduplicates by name it is
         final even if no difference can be seen, unless it follows the send's own commit: then the runtime is not older
-        than the send, by its ``age``."""
+        than the send, by its ``age``; or unless the difference is in the marks of its owner: then the runtime was made
+        before there were marks, or with another sealing key."""
         request, adapter = self._request, self._resolved.adapter
         if self.context.fleet.owners.is_foreign(self.ctx.principal, runtime):
             return await self.refuse(name_in_use(adapter.name), conflict)
         by_name = conflict is not None and adapter.deduplication is Deduplication.BY_NAME
+        marked = self.context.fleet.owners.mark(self.ctx.principal, adapter.name, runtime.name) is not None
         fails = request is not None and request.if_exists == "fail"
         differing: Sequence[FieldError] = ()
-        if request is not None and ((self.sent.judged and not fails) or (by_name and age is not Age.OLDER)):
+        if request is not None and ((self.sent.judged and not fails) or (by_name and (marked or age is not Age.OLDER))):
             try:
                 compared = await compare_with(
                     self.context, self._resolved, request, runtime, self.ctx, whole=conflict is not None
@@ -210,6 +212,8 @@ class SendAttempt:
             if by_name and compared.is_made_by_send(age):
                 if fails:  # the provider decides, by its response to the same request, whether it existed before
                     raise await self._unknown(conflict) from conflict
+                return await self._done(Created(runtime, created=False))
+            if by_name and marked and compared.is_equal and not fails:  # only their marks differ
                 return await self._done(Created(runtime, created=False))
         if conflict is not None and not self.sent.judged:
             return await self.refuse(conflict)

@@ -101,7 +101,8 @@ class CreateCommand:
     before defaults. ``key`` is the caller's ``Idempotency-Key``. ``operation`` names the call (a dialect's differs from
     the unified API's). ``judged``: the gateway itself compares a runtime that has the name. ``pinned``: the request
     named no provider, so later creates of the name go to the same one. ``choose`` returns the targets in order of
-    preference. ``finish`` runs after the create and returns the final response; ``starts``: it calls the provider."""
+    preference. ``finish`` runs after the create and returns the final response; ``starts``: it calls the provider.
+    ``owner_mark`` is the mark of the runtime's owner at a provider, by name."""
 
     request: CreateRequest
     document: dict[str, Any] = field(repr=False)
@@ -112,11 +113,13 @@ class CreateCommand:
     name_is_new: bool
     choose: Callable[[], Awaitable[list[Target]]]
     finish: Callable[[Target, Created], Awaitable[Created]]
+    owner_mark: Callable[[str], str | None] = lambda _provider: None
     starts: bool = False
 
     def sent_to(self, resolved: ResolvedTarget, intent_id: str) -> SentCreate:
         """The request to a target, marked with the intent's id."""
-        wire = resolved.adapter.wire_create(self.request, resolved.scope, marker=intent_id)
+        request = self.request.with_owner_mark(self.owner_mark(resolved.provider.name))
+        wire = resolved.adapter.wire_create(request, resolved.scope, marker=intent_id)
         return SentCreate.of(wire, {**self.document, "name": self.request.name}, judged=self.judged)
 
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.component.whole_gateway import Gateway, Response
+from tests.component.whole_gateway import Gateway, Response, Upstream
 
 SHOP: Final = "key-of-the-shop-12345"
 BANK: Final = "key-of-the-bank-12345"
@@ -100,6 +100,14 @@ async def listed(gateway: Gateway, key: str | None, api: Api, query: str = "") -
         found += page[api.rows]
         if cursor is None:
             return found
+
+
+def labels_at_provider(upstream: Upstream) -> list[dict[str, Any]]:
+    """The labels that a provider with labels has, of each runtime: the very objects."""
+    world = upstream.emulator.world  # type: ignore[attr-defined]
+    if upstream.kind == "durable":
+        return [runtime.config["metadata"]["labels"] for _, runtime in world.with_workspaces()]
+    return [browser.config["metadata"] for browser in world.all(0.0)]
 
 
 def told(answer: Response) -> tuple[int, Any, set[str]]:

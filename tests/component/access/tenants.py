@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from gateway.domain.ownership import suffix_of
+from gateway.domain.ownership import OWNER_MARK, suffix_of
 from tests.component.whole_gateway import Gateway, Response
 
 APIS: Final = ("durable", "bctrl", "bctrl_browsers")
@@ -126,6 +126,8 @@ class Leaks:
                     self.report(tenant, call, f"{answer.status} contains {one!r}: {text[:400]}")
         if ".rgw-" in whole and ".rgw-" not in sent:
             self.report(tenant, call, f"{answer.status} contains a suffix: {whole[:400]}")
+        if OWNER_MARK in whole and OWNER_MARK not in sent:
+            self.report(tenant, call, f"{answer.status} contains the mark of an owner: {whole[:400]}")
         if answer.status >= 500 and "internal_error" in answer.text:
             self.report(tenant, call, f"{answer.status} {answer.text[:300]}")
 

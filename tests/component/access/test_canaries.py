@@ -10,6 +10,7 @@ from gateway.access_table import AccessRow, access_table
 from gateway.api.openapi import ROUTES
 from gateway.api.route import Route
 from gateway.app import plugins
+from gateway.domain.ownership import OWNER_MARK
 from tests.component.access.canaries import (
     ADMIN,
     CONFIG,
@@ -27,6 +28,7 @@ from tests.component.access.canaries import (
     served,
     whole_text,
 )
+from tests.component.access.dialect_owners import labels_at_provider
 from tests.component.access.matrix_calls import APIS, Thing, apis_of, body_of, make, make_principal, paths
 from tests.component.fleets import Fleet
 from tests.component.whole_gateway import Response
@@ -157,6 +159,9 @@ async def things_with_secrets(gateway: Served, search: Search) -> dict[str, Thin
         )
         assert made.status == 201, made.text
         search.text(whole_text(made), f"a create at {api}")
+        if api != "bctrl":
+            (labels,) = labels_at_provider(upstream)
+            search.made.add(labels[OWNER_MARK])
         thing = things[api] = await make_principal(gateway.gateway, await make(gateway.gateway, MAKER, api))
         key = await gateway.gateway.call("POST", "/v1/keys", {"principal": thing.principal})
         assert key.status == 201, key.text

@@ -120,6 +120,20 @@ async def test_browser_of_another_owner_cannot_be_copied(gateway: Gateway) -> No
     assert await listed(gateway, SHOP, APIS["browsers"]) == []
 
 
+async def test_own_runtime_has_its_name_before_an_assigned_one(gateway: Gateway) -> None:
+    api = APIS["workspaces"]
+    await made(gateway, BANK, api, "agent")
+    (row,) = (await call(gateway, None, "GET", "/v1/runtimes")).json["items"]
+    assert (await call(gateway, None, "PUT", f"/v1/runtimes/{row['id']}/owner", {"owner": "shop"})).status == 200
+    own = await made(gateway, SHOP, api, "agent")
+    read, stopped = [
+        await call(gateway, SHOP, *one)
+        for one in (("GET", f"{api.runtimes}/agent"), ("POST", f"{api.runtimes}/agent/stop"))
+    ]
+    assert (read.json["id"], stopped.json["id"]) == (own["id"], own["id"])
+    assert (await call(gateway, BANK, "GET", f"{api.runtimes}/agent")).status == 404
+
+
 @ALL
 async def test_assigned_runtime_is_the_new_owners_under_the_name_that_it_has(gateway: Gateway, api: Api) -> None:
     legacy, bought = await made(gateway, None, api, "legacy"), await made(gateway, BANK, api, "bought")
@@ -134,6 +148,9 @@ async def test_assigned_runtime_is_the_new_owners_under_the_name_that_it_has(gat
     assert await listed(gateway, BANK, api) == []
     for by in api.by:
         assert (await call(gateway, SHOP, "GET", f"{api.runtimes}/{api.address(legacy, by)}")).status == 200
+        known = by == "id" or api.upstream == "bctrl"  # whose ids contain the name at the provider
+        read = await call(gateway, SHOP, "GET", f"{api.runtimes}/{api.address(bought, by)}")
+        assert (read.status, read.json.get("id")) == ((200, bought["id"]) if known else (404, None))
         for runtime in (legacy, bought):
             assert (await call(gateway, BANK, "GET", f"{api.runtimes}/{api.address(runtime, by)}")).status == 404
     if api.runtimes.endswith("browsers"):

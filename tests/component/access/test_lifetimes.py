@@ -6,9 +6,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import msgspec
 import pytest
 
-from tests.component.whole_gateway import Gateway, Response, whole_gateway
+from gateway.api.responses import tagged
+from gateway.domain.runtime import Runtime
+from tests.component.whole_gateway import KEY, Gateway, Response, whole_gateway
 
 SHOP: Final = "key-of-the-shop-12345"
 OWN: Final = "key-of-an-owner-12345"
@@ -88,13 +91,66 @@ async def test_end_is_shown_in_reads_and_lists(gateway: Gateway, api: str) -> No
     assert api == "durable" or (await gateway.call("GET", f"/v1/runtimes/{unlimited['id']}")).json["expires_at"] is None
 
 
-async def test_tag_of_a_runtime_without_its_end_is_accepted_by_a_stop(gateway: Gateway) -> None:
-    """The response to a create does not show the end."""
-    body = {"kind": "browser", "provider": gateway.upstreams["bctrl"].name, "name": "one"}
-    created = await call(gateway, SHOP, "POST", "/v1/runtimes", body)
+@pytest.mark.parametrize("api", KINDS)
+async def test_end_is_shown_by_creates_replays_and_starts(gateway: Gateway, api: str) -> None:
+    upstream = gateway.upstreams[api]
+    body = {"kind": upstream.kind, "provider": upstream.name, "name": "one", "start": True}
+    headers = {"Authorization": f"Bearer {SHOP}", "Idempotency-Key": "k"}
+    created = await gateway.call("POST", "/v1/runtimes", body, **headers)
+    assert created.status == 201, created.text
+    assert 7100 < seconds_left(created.json) <= 7200
     path = f"/v1/runtimes/{created.json['id']}"
-    assert (await call(gateway, SHOP, "GET", path)).headers["ETag"] != created.json["etag"]
-    headers = {"Authorization": f"Bearer {SHOP}", "If-Match": created.json["etag"]}
+    answers = [await gateway.call("POST", "/v1/runtimes", body, **headers)]
+    assert answers[0].headers["Idempotency-Replayed"] == "true"
+    answers += [await call(gateway, SHOP, "POST", "/v1/runtimes", body), await call(gateway, SHOP, "GET", path)]
+    answers += [] if api == "bctrl" else [await call(gateway, SHOP, "POST", f"{path}/start", {})]
+    assert {answer.json["expires_at"] for answer in answers} == {created.json["expires_at"]}
+    if api == "durable":
+        extended = await gateway.call("POST", f"{path}/keepalive", {"extend_seconds": 3600})
+        assert (extended.status, extended.json["expires_at"]) == (200, created.json["expires_at"])
+        assert (await call(gateway, SHOP, "POST", f"{path}/pause", {})).status == 200
+        resumed = await call(gateway, SHOP, "POST", f"{path}/resume", {})
+        assert resumed.json["expires_at"] > created.json["expires_at"]
+
+
+async def test_durable_dialect_shows_the_end_wherever_it_shows_an_instance(gateway: Gateway) -> None:
+    body = {"key": "one", "project": "research"}
+    made_id = (await call(gateway, SHOP, "POST", DURABLE, body)).json["id"]
+    assert (await call(gateway, SHOP, "POST", DURABLE, {"key": "idle", "project": "research"})).status == 201
+    path = f"{DURABLE}/{made_id}"
+    await call(gateway, SHOP, "POST", f"{path}/start", {})
+    world = gateway.upstreams["durable"].emulator.world  # type: ignore[attr-defined]
+    for _, runtime in world.with_workspaces():
+        if runtime.instance is not None:
+            runtime.instance.expires_at += 100_000  # as if somebody else had extended it
+    unified = (await call(gateway, SHOP, "GET", f"/v1/runtimes/durable-demo.{made_id}")).json
+    assert 7100 < seconds_left(unified) <= 7200
+    for key in (SHOP, None):
+        for method, below in (("GET", ""), ("POST", "/start")):
+            shown = (await call(gateway, key or KEY, method, f"{path}{below}", {} if method == "POST" else None)).json
+            assert shown["instance"]["expires_at"] == unified["expires_at"], (key, method)
+            assert shown["instance"]["sandbox_id"]
+        rows = (await call(gateway, key or KEY, "GET", DURABLE)).json["items"]
+        ends = {row["key"]: row["instance"] and row["instance"]["expires_at"] for row in rows}
+        assert ends == {"one": unified["expires_at"], "idle": None}
+    existing = (await call(gateway, SHOP, "POST", DURABLE, body)).json
+    assert (existing["created"], existing["instance"]["expires_at"]) == (False, unified["expires_at"])
+    paused = (await call(gateway, SHOP, "POST", f"{path}/pause")).json
+    assert paused["instance"]["state"] == "paused"
+    resumed = (await call(gateway, SHOP, "POST", f"{path}/resume")).json
+    unified = (await call(gateway, SHOP, "GET", f"/v1/runtimes/durable-demo.{made_id}")).json
+    assert resumed["instance"]["expires_at"] == unified["expires_at"]
+    assert 7100 < seconds_left(unified) <= 7200
+
+
+async def test_tag_of_a_runtime_without_its_end_is_accepted_by_a_stop(gateway: Gateway) -> None:
+    """Another replica may have served it before it knew the end."""
+    path = f"/v1/runtimes/{(await made(gateway, SHOP, 'bctrl'))['id']}"
+    read = await call(gateway, SHOP, "GET", path)
+    runtime = msgspec.structs.replace(msgspec.json.decode(read.text, type=Runtime), etag=None)
+    assert tagged(runtime)[1] == read.headers["ETag"]
+    tag = tagged(msgspec.structs.replace(runtime, expires_at=None))[1]
+    headers = {"Authorization": f"Bearer {SHOP}", "If-Match": tag}
     assert (await gateway.call("POST", f"{path}/stop", {}, **headers)).status == 200
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from adapters.bctrl_browsers.dialect.bodies import check_update, native_create, native_member
 from adapters.bctrl_browsers.dialect.flat_bodies import FlatCreate, FlatUpdate, current_body
-from adapters.bctrl_browsers.marker import marked, unmarked
+from adapters.bctrl_browsers.marker import marked, marks_in, unmarked
 from adapters.bctrl_browsers.wire import MARKER
 from gateway.domain.errors import ValidationFailed
 from gateway.domain.operations import Operation
@@ -125,7 +125,7 @@ async def test_native_response_has_no_marker_and_keeps_empty_metadata():
     assert msgspec.json.decode(made.native) == running() | {"metadata": {"team": "shop"}}
     started = await browsers.native(Operation.START, SPACE, CALL, method="POST", below=f"/{ID}/start")
     assert msgspec.json.decode(started.body) == running() | {"metadata": {"team": "shop"}}
-    assert started.marker == "m-1"
+    assert marks_in(started.raw) == {MARKER: "m-1"}
     listed = await browsers.native(Operation.LIST, SPACE, CALL)
     assert msgspec.json.decode(listed.body) == {"data": [row(metadata={}), row()], "hasMore": False}
 
@@ -149,5 +149,5 @@ def test_only_a_marked_row_is_encoded_again():
 
 
 def test_update_without_a_marker_is_sent_unchanged():
-    assert marked({"metadata": {"a": 1}}, None) == {"metadata": {"a": 1}}
-    assert marked({"metadata": {"a": 1}}, "m") == {"metadata": {"a": 1, MARKER: "m"}}
+    assert marked({"metadata": {"a": 1}}, {MARKER: None}) == {"metadata": {"a": 1}}
+    assert marked({"metadata": {"a": 1}}, {MARKER: "m"}) == {"metadata": {"a": 1, MARKER: "m"}}
