@@ -4,7 +4,7 @@ The API addresses a browser by its id or by its name. Public ids contain the id 
 the requested one is never accepted as the requested browser.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Final
 
 import msgspec
@@ -12,6 +12,7 @@ import msgspec
 from adapters.bctrl_browsers import mapping, wire
 from adapters.bctrl_browsers.calls import MAX_LIMIT, BrowserCalls, Query, accepted
 from adapters.bctrl_browsers.constrained import refused_members
+from adapters.bctrl_browsers.data_plane import DATA_PROTOCOLS
 from adapters.bctrl_browsers.mapping import create_body
 from adapters.bctrl_browsers.marker import unmarked
 from adapters.bctrl_browsers.native import NativeAnswer, NativeCreate
@@ -26,6 +27,7 @@ from gateway.domain.pages import ListFilter, ProviderPage, ProviderQuery, concer
 from gateway.domain.requests import CreateBrowser, CreateRequest, StartRequest
 from gateway.domain.runtime import Connection, Runtime
 from gateway.domain.values import Kind, State
+from gateway.ports.data_plane import DataProtocol
 from gateway.ports.error_mapping import unreadable
 from gateway.ports.provider import (
     Created,
@@ -65,6 +67,8 @@ class BctrlBrowsersAdapter(
     deduplication: ClassVar[Deduplication] = Deduplication.BY_KEY
     definitive_rejections: ClassVar[frozenset[int]] = frozenset({400, 401, 403, 404})
     marks_creates: ClassVar[bool] = True
+    data_protocols: ClassVar[Mapping[str, DataProtocol]] = DATA_PROTOCOLS
+    data_hosts: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, settings: BctrlBrowsersSettings, transport: Transport) -> None:
         super().__init__(settings, transport)

@@ -1,9 +1,11 @@
 """The adapter of the durable API: what each operation sends to one account, and what the responses mean."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from adapters.durable import mapping, wire
 from adapters.durable.calls import DurableCalls
+from adapters.durable.data_plane import DATA_PROTOCOLS
 from adapters.durable.listing import find_by_name, list_page
 from adapters.durable.settings import DurableSettings
 from gateway.domain.config import RuntimeConfig
@@ -23,6 +25,7 @@ from gateway.domain.pages import ProviderPage, ProviderQuery
 from gateway.domain.requests import CreateDurable, CreateRequest, InstallCapability, StartRequest, UpdateCapability
 from gateway.domain.runtime import CapabilityBinding, ConfigDocument, Connection, Lease, ResolvedCapabilities, Runtime
 from gateway.domain.values import Kind, State, is_uuid
+from gateway.ports.data_plane import DataProtocol
 from gateway.ports.provider import (
     Created,
     Deduplication,
@@ -57,6 +60,8 @@ class DurableAdapter(
     deduplication = Deduplication.BY_NAME
     definitive_rejections = frozenset({400, 401, 403, 404, 422, 426})
     create_is_free = True
+    data_protocols: ClassVar[Mapping[str, DataProtocol]] = DATA_PROTOCOLS
+    data_hosts: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, settings: DurableSettings, transport: Transport) -> None:
         super().__init__(settings, transport)

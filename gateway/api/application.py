@@ -10,11 +10,12 @@ from gateway.api.access_handlers import AccessHandlers
 from gateway.api.access_routes import ACCESS_ROUTES
 from gateway.api.auth import Authenticator
 from gateway.api.cache.cache import ReadCache
+from gateway.api.connection_routes import CONNECTION_ROUTES, ConnectionHandlers
 from gateway.api.dialects import register_dialects
 from gateway.api.handlers import Handlers
 from gateway.api.native import register_native
 from gateway.api.openapi import openapi_json
-from gateway.api.pipeline import ENDPOINTS, AiohttpHandler, Endpoints
+from gateway.api.pipeline import ENDPOINTS, Endpoints
 from gateway.api.route import Route
 from gateway.api.routes import V1_ROUTES
 from gateway.api.site import OPEN_PROBE_ROUTES, PROBE_ROUTES, SITE_ROUTES, Probes, Site
@@ -24,6 +25,7 @@ from gateway.domain.access import Principal
 from gateway.http.access_log import Surface
 from gateway.http.bodies import BodyReader, defer_continue
 from gateway.http.cors import Cors
+from gateway.http.endpoints import AiohttpHandler
 from gateway.http.server import SERVED
 from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.dialect import Dialect
@@ -89,6 +91,7 @@ def create_api(
     app.on_shutdown.append(lambda _: services.hub.close())
     register_native(app, native or {}, endpoints, http, services.hub.fleet.wrote)
     routes.add(V1_ROUTES, Handlers(services, bodies, reads, waiting))
+    routes.add(CONNECTION_ROUTES, ConnectionHandlers(services.data_plane, services.lifecycle, bodies))
     routes.add(ACCESS_ROUTES, AccessHandlers(administration, bodies))
     routes.add(SITE_ROUTES, Site(openapi_json))
     if with_admin:

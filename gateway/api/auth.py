@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from multidict import MultiMapping, istr
 
 from gateway.api.wrong_keys import WrongKeys
-from gateway.domain.access import Principal
+from gateway.domain.access import ANONYMOUS, Principal
 from gateway.domain.errors import FieldError, InvalidRequest, Overloaded, Unauthenticated
 from gateway.http.browsers import refuse_cross_site, refuse_other_hosts
 from gateway.http.cors import Cors
@@ -18,7 +18,6 @@ from gateway.services.access.tokens import KeysPending, Tokens
 from gateway.settings import CorsSettings
 from gateway.settings.jwt import JwtSettings
 
-ANONYMOUS: Final = Principal("anonymous")
 MAX_WAITING: Final = 100
 """Requests that wait at the same time for the key that their token is signed with."""
 

@@ -17,7 +17,6 @@ from gateway.domain.errors import GatewayError, NotFound
 from gateway.domain.pages import Incomplete, Page
 from gateway.domain.requests import (
     AssignOwner,
-    ConnectRequest,
     InstallCapability,
     KeepaliveRequest,
     NoOptions,
@@ -131,10 +130,6 @@ class Handlers:
     async def keepalive(self, request: web.Request, ctx: RequestContext) -> web.Response:
         options = await self._bodies.read(request, KeepaliveRequest)
         return json_response(await self._services.lifecycle.keepalive(_id(request), options, ctx))
-
-    async def connections(self, request: web.Request, ctx: RequestContext) -> web.Response:
-        options = await self._bodies.read(request, ConnectRequest)
-        return json_response(await self._services.lifecycle.connections(_id(request), options, ctx))
 
     async def get_config(self, request: web.Request, ctx: RequestContext) -> web.Response:
         document, etag = await self._services.config.get(_id(request), ctx)

@@ -22,7 +22,6 @@ from gateway.domain.access import Permission
 from gateway.domain.pages import Page
 from gateway.domain.requests import (
     CREATE_REQUESTS,
-    ConnectRequest,
     InstallCapability,
     KeepaliveRequest,
     NoOptions,
@@ -35,7 +34,6 @@ from gateway.domain.runtime import (
     CapabilityBinding,
     CapabilityBindings,
     ConfigDocument,
-    Connections,
     Lease,
     ResolvedCapabilities,
     Runtime,
@@ -161,18 +159,6 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
     ),
     _verb("reset", "Discard the compute and its state", _SPARES, ends=CONDITIONAL),
     _verb("keepalive", "Extend the expiry", body=KeepaliveRequest, successes={200: Success("The new expiry.", Lease)}),
-    Route(
-        method="POST",
-        path="/v1/runtimes/{id}/connections",
-        operation_id="connectRuntime",
-        permission=Permission.CONNECT,
-        summary="Connection addresses of a running runtime, including secrets",
-        handler=Handlers.connections,
-        bodies=(ConnectRequest,),
-        successes={200: Success("All connections, or those of the requested protocol.", Connections)},
-        errors=COMPUTE_ERRORS,
-        tag="verbs",
-    ),
     Route(
         method="GET",
         path="/v1/runtimes/{id}/config",

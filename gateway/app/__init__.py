@@ -15,10 +15,12 @@ from gateway.api.openapi import openapi_document
 from gateway.api.pipeline import ENDPOINTS
 from gateway.app.access_wiring import assemble_access, assemble_rates
 from gateway.app.create_wiring import assemble
+from gateway.app.data_wiring import StoppedRuntimes, assemble_data_plane
 from gateway.app.descriptors import AcceptFailures, fit_descriptors
 from gateway.app.folders import discover
 from gateway.app.reload import Reloader, dialect_rules, issuers, principals_by_digest
-from gateway.app.serving import ADMIN, RELOADER, Addresses, background_task, listening, serve_until_signal
+from gateway.app.serving import ADMIN, DATA, PLANE, RELOADER, Addresses, background_task, listening, serve_until_signal
+from gateway.dataplane.app import create_data_plane
 from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.dialect import Dialect, DialectGateway
 from gateway.ports.plugin import AdapterPlugin
@@ -114,6 +116,8 @@ def create_app(
         services.hub.wake_all()
         if reads is not None:
             reads.clear()
+        if plane is not None:
+            plane.end_revoked()
 
     access = assemble_access(
         creates.store,
@@ -124,7 +128,12 @@ def create_app(
         on_changed=on_changed,
     )
     rates = fleet.rates = assemble_rates(settings.limits, clock=clock, metrics=metrics, logger=logger)
-    services = Services.over(fleet, creates.intents, creates.store, sealer=creates.sealer, specs=creates.specs)
+    plane = assemble_data_plane(
+        settings.data, fleet, access.administration.directory, creates.store, creates.sealer, clock
+    )
+    services = Services.over(
+        fleet, creates.intents, creates.store, sealer=creates.sealer, specs=creates.specs, data_plane=plane
+    )
     native = {adapter.name: make_native(adapter.settings) for adapter in fleet_adapters}
     dialects = DialectService(fleet, services.create, dialect_rules(settings), creates.sealer)
     health = HealthService(fleet, timeout=settings.health.timeout, lead=creates.lead)
@@ -148,6 +157,13 @@ def create_app(
     app[ENDPOINTS].outdated = lambda: creates.monitor.outdated
     if separate_admin:
         app[ADMIN] = create_admin(app, http=settings.http, metrics=metrics)
+
+    if plane is not None:
+        app[PLANE] = plane
+        app[DATA] = create_data_plane(plane, settings.data, settings.http, metrics=metrics, logger=logger, clock=clock)
+        stopped = StoppedRuntimes(plane)
+        fleet.on_write.append(stopped.written)
+        app.cleanup_ctx.append(stopped.running)
 
     reloader = app[RELOADER] = Reloader(
         settings,

@@ -30,7 +30,8 @@ from gateway.telemetry.logs import Event, Logger
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.passthrough import PassThrough
 
-LIVE: Final = ("providers", "auth", "dialects", "log.level", "reload", "health", "shutdown", "http.cors", "http.tls")
+_SECTIONS: Final = ("providers", "auth", "dialects", "reload", "health", "shutdown")
+LIVE: Final = (*_SECTIONS, "log.level", "http.cors", "http.tls", "data.tls")
 """The settings that a reload applies; all others need a restart."""
 
 _UNUSED_CHECK_SECONDS: Final = 1.0  # between two checks whether a replaced provider is still in use
@@ -73,7 +74,7 @@ class Reloader:
         self._retired: set[Provider | PassThrough] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._applied = asyncio.Event()
-        self.tls = _tls(self.settings)
+        self.tls, self.data_tls = _tls(self.settings)
         self._succeeded()
 
     async def watch(self, source: SettingsSource, sighup: asyncio.Event) -> None:
@@ -139,7 +140,7 @@ class Reloader:
         any exception from creating a provider; then nothing changes."""
         needed = sorted(path for path in _differences(self.settings, settings) if not _is_live(path))
         settings = self._effective(settings)
-        tls = _tls(settings)
+        tls, data_tls = _tls(settings)
         identities = _identities(settings)
         same = {name for name, identity in identities.items() if self._identities.get(name) == identity}
         kept = {provider.name: provider.adapter for provider in self.fleet if provider.name in same}
@@ -161,7 +162,7 @@ class Reloader:
         self.dialects.replace_rules(dialect_rules(settings))
         self.authenticator.replace(principals_by_digest(settings), issuers(settings))
         self.cors.replace(settings.http.cors)
-        self.tls = tls
+        self.tls, self.data_tls = tls, data_tls
         self.logger.set_level(settings.log.level)
         self.health.timeout = settings.health.timeout
         if self.reads is not None and (retired or settings.auth != self.settings.auth):
@@ -182,6 +183,7 @@ class Reloader:
         sections = {name: getattr(settings if name in LIVE else self.settings, name) for name in Settings.model_fields}
         sections["log"] = settings.log.model_copy(update={"format": self.settings.log.format})
         sections["http"] = self.settings.http.model_copy(update={"cors": settings.http.cors, "tls": settings.http.tls})
+        sections["data"] = self.settings.data.model_copy(update={"tls": settings.data.tls})
         checked = {name: sections[name] for name in ("http", "admin", "auth", "providers", "dialects")}
         if problems := [Problem(".".join(at), message) for at, message in contradictions(**checked)]:
             raise SettingsError(problems)
@@ -254,12 +256,15 @@ def issuers(settings: Settings) -> Sequence[JwtSettings]:
     return settings.auth.jwt if isinstance(settings.auth, AuthSettings) else ()
 
 
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    """What new connections to the API need for TLS. Raises :class:`SettingsError`."""
-    try:
-        return settings.http.tls.context()
-    except TlsFault as fault:
-        raise SettingsError([Problem(f"http.tls.{fault.setting}", fault.message)]) from fault
+def _tls(settings: Settings) -> Sequence[ssl.SSLContext | None]:
+    """What new connections to the API and to the data plane need for TLS. Raises :class:`SettingsError`."""
+    contexts = []
+    for name, tls in (("http", settings.http.tls), ("data", settings.data.tls)):
+        try:
+            contexts.append(tls.context())
+        except TlsFault as fault:
+            raise SettingsError([Problem(f"{name}.tls.{fault.setting}", fault.message)]) from fault
+    return contexts
 
 
 def _changed_principals(before: Settings, after: Settings) -> list[str]:

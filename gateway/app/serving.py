@@ -13,20 +13,25 @@ from gateway.app.descriptors import MOST_CONNECTIONS
 from gateway.app.reload import Reloader
 from gateway.http.server import GatewayRunner, Tls
 from gateway.ports.process_signals import RELOAD, STOP, ignore_reload, react
+from gateway.services.data_plane.service import DataPlane
 from gateway.settings import ListenAddress, SettingsSource
 from gateway.telemetry.logs import Event, Logger
 
 ADMIN: Final = web.AppKey("admin", web.Application)
+DATA: Final = web.AppKey("data", web.Application)
+PLANE: Final = web.AppKey("plane", DataPlane)
 RELOADER: Final = web.AppKey("reloader", Reloader)
 
 _GC_THRESHOLD: Final = 50_000
 
 
 class Addresses(NamedTuple):
-    """The base URLs that are served. ``admin`` None: metrics and probes are at the API's address."""
+    """The base URLs that are served. ``admin`` None: metrics and probes are at the API's address. ``data`` None: the
+    data plane is off."""
 
     api: str
     admin: str | None
+    data: str | None = None
 
 
 @asynccontextmanager
@@ -39,7 +44,12 @@ async def listening(app: web.Application) -> AsyncIterator[Addresses]:
         admin = None
         if settings.admin.address is not None:  # first, so that it is closed last, when the API has drained
             admin = await _listen(stack, app[ADMIN], settings.admin.address, reloader)
-        addresses = Addresses(await _listen(stack, app, settings.http.address, reloader, lambda: reloader.tls), admin)
+        data = None
+        if DATA in app:
+            data = await _listen(stack, app[DATA], settings.data.address, reloader, lambda: reloader.data_tls)
+            app[PLANE].public_url = settings.data.public_url or data
+        api = await _listen(stack, app, settings.http.address, reloader, lambda: reloader.tls)
+        addresses = Addresses(api, admin, data)
         async with background_task(reloader.check_providers_periodically()):
             yield addresses
 

@@ -124,6 +124,9 @@ class Principal:
         )
 
 
+ANONYMOUS: Final = Principal("anonymous")
+"""Every caller of a gateway without keys."""
+
 SYSTEM: Final = Principal("")
 """The gateway itself: probes, settling, and requests before their caller is known."""
 

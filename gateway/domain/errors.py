@@ -15,6 +15,7 @@
     │   ├── StateConflict               409 state_conflict
     │   ├── IdempotencyInProgress       409 idempotency_in_progress
     │   ├── RuntimeReplaced             410 runtime_replaced
+    │   ├── RuntimeGone                 410 runtime_gone
     │   ├── PreconditionFailed          412 precondition_failed
     │   ├── PayloadTooLarge             413 payload_too_large
     │   ├── UriTooLong                  414 uri_too_long
@@ -32,6 +33,7 @@
     ├── ProviderBadResponse             502 provider_bad_response
     ├── ProviderCredentialsRejected     502 provider_credentials_rejected
     ├── ProviderUpgradeRequired         502 provider_upgrade_required
+    ├── RuntimeUnreachable          502 runtime_unreachable
     ├── ProviderUnavailable             503 provider_unavailable
     ├── CapacityExceeded                503 capacity_exceeded
     ├── Overloaded                      503 overloaded
@@ -40,8 +42,7 @@
     ├── OutcomeUnknown                  504 outcome_unknown      something may have happened
     └── HttpVersionNotSupported         505 http_version_not_supported
 
-The classes are not HTTP exceptions. One table in ``gateway.http.problems`` maps each class to its HTTP status, and one
-table per adapter maps a provider's response to a class.
+``gateway.http.problems`` maps each class to its HTTP status, one table per adapter a provider's response to a class.
 """
 
 from __future__ import annotations
@@ -93,10 +94,7 @@ class ProviderFailure:
 
 class GatewayError(Exception):
     """Base of all errors. ``detail`` is a sentence for the caller, without secrets and internals. Both ``detail`` and
-    ``errors`` are bounded (:mod:`gateway.domain.field_errors`).
-
-    ``retry_after`` is in seconds. ``extra`` holds further members of the problem document (``attempts``, ``name``).
-    """
+    ``errors`` are bounded (:mod:`gateway.domain.field_errors`). ``extra`` are further members of the problem."""
 
     code: ClassVar[str]
     title: ClassVar[str]
@@ -186,6 +184,10 @@ class RuntimeReplaced(ClientError):
     code, title = "runtime_replaced", "The name now belongs to another runtime"
 
 
+class RuntimeGone(ClientError):
+    code, title = "runtime_gone", "The instance does not exist any longer"
+
+
 class PreconditionFailed(ClientError):
     code, title = "precondition_failed", "The resource has changed since it was read"
 
@@ -259,6 +261,12 @@ class ProviderCredentialsRejected(GatewayError):
 class ProviderUpgradeRequired(GatewayError):
     code, title = "provider_upgrade_required", "The provider requires a newer client than this gateway"
     default_source = Source.PROVIDER
+
+
+class RuntimeUnreachable(GatewayError):
+    code, title = "runtime_unreachable", "The runtime runs, but nothing answers there"
+    default_source = Source.PROVIDER
+    default_retryable = Retryable.YES
 
 
 class ProviderUnavailable(GatewayError):

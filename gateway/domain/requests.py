@@ -248,9 +248,11 @@ class KeepaliveRequest(Input):
 
 
 class ConnectRequest(Input):
-    """Which connections to return; all of them if ``protocol`` is left out."""
+    """Which connections to return; all of them if ``protocol`` is left out. ``ttl``: for how many seconds addresses of
+    the gateway can be connected to; a provider's own addresses end when the provider says."""
 
     protocol: Literal["runtime_server", "cdp", "webdriver", "live_view"] | None = None
+    ttl: Annotated[int, Field(ge=1, le=86_400), INTEGRAL] = 3600
 
 
 class NoOptions(Input):

@@ -255,10 +255,12 @@ class Lease(Model, frozen=True, kw_only=True):
 
 
 class Connection(Model, frozen=True, kw_only=True):
-    """An endpoint of a running runtime. ``token`` is a secret, so the response is never stored or cached."""
+    """An endpoint of a running runtime. ``url`` and ``token`` are secrets, so the response is never stored or cached.
+    ``http_url`` is the address in the form that some clients of the protocol ask for."""
 
     protocol: Literal["runtime_server", "cdp", "webdriver", "live_view"]
     url: str
+    http_url: str | None = None
     token: str | None = None
     expires_at: str | None = None
 
@@ -267,6 +269,23 @@ class Connections(Model, frozen=True, kw_only=True):
     """The connections of a running runtime."""
 
     items: list[Connection]
+
+
+class DataConnection(Model, frozen=True, kw_only=True):
+    """A connection through the data plane that is open. ``bytes_in`` were sent to the runtime, ``bytes_out`` by it."""
+
+    protocol: str
+    principal: str
+    opened_at: str
+    last_used_at: str
+    bytes_in: int
+    bytes_out: int
+
+
+class DataConnections(Model, frozen=True, kw_only=True):
+    """The open connections to a runtime."""
+
+    items: list[DataConnection]
 
 
 ENCODER: Final = msgspec.json.Encoder(enc_hook=attrgetter("encoded"))

@@ -1,28 +1,68 @@
 """A WebSocket through the gateway: after the handshake, bytes are forwarded both ways as they arrive.
 
 Messages are not parsed, so messages of any size, pings, close codes and extensions work end to end. The gateway buffers
-only a few chunks per direction: a slow reader slows down the sender. It follows the heads of frames, so that it can end
-a WebSocket with a close frame of its own between two frames.
+only a few chunks per direction: a slow reader slows down the sender. It follows the heads of frames, so that it can
+send frames of its own between two frames: pings to the caller, and a close frame at the end.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final, cast
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, cast
 
 from aiohttp import StreamReader, web
 
 from gateway.http.bodies import ClientAborted
-from gateway.http.websocket_frames import GOING_AWAY, INTERNAL_ERROR, FrameFollower, close_frame
+from gateway.http.websocket_frames import (
+    GOING_AWAY,
+    INTERNAL_ERROR,
+    FrameFollower,
+    PongFilter,
+    close_frame,
+    ping_frame,
+)
 
 _BUFFER_BYTES: Final = 1 << 16
 _CLOSING_SECONDS: Final = 1.0
 """How long an end waits: for the frame in progress, for the close frames of both sides, for last bytes to be read."""
 
-_IDLE: Final = "nothing was sent for too long"
-_SHUTTING_DOWN: Final = "the gateway is shutting down"
-_PROVIDER_GONE: Final = "the provider ended the connection"
-
 Write = Callable[[bytes], Awaitable[None]]
+
+
+class End(NamedTuple):
+    """Why the gateway ends a WebSocket: code and reason of its close frame."""
+
+    code: int
+    reason: str
+
+
+_IDLE: Final = End(GOING_AWAY, "nothing was sent for too long")
+_SHUTDOWN: Final = End(GOING_AWAY, "the gateway is shutting down")
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Watch:
+    """Follows one connection through the gateway. Override what else is to be known of it.
+
+    ``moved`` is called for every piece in either direction. ``ping_interval``: seconds between the gateway's own pings
+    to the caller; None: it sends none. ``end``: set before the task is cancelled, why it is.
+    """
+
+    moved: Callable[[], object] = lambda: None
+    ping_interval: float | None = None
+    end: End | None = None
+    idle: End = _IDLE
+    shutdown: End = _SHUTDOWN
+
+    def received(self, size: int) -> None:
+        """Bytes arrived from the provider."""
+
+    def sent(self, size: int) -> None:
+        """Bytes arrived from the caller."""
+
+    async def provider_gone(self) -> End:
+        """Why the provider's side has ended without a close frame."""
+        return End(INTERNAL_ERROR, "the provider ended the connection")
 
 
 class _Inlet:
@@ -46,10 +86,12 @@ class _Inlet:
 class _Direction:
     """Forwards one direction. ``ended``: nothing is written any more, and what arrives is dropped."""
 
-    def __init__(self, source: AsyncIterator[bytes], write: Write, moved: Callable[[], None]) -> None:
+    def __init__(self, source: AsyncIterator[bytes], write: Write, moved: Callable[[int], None]) -> None:
         self.frames = FrameFollower()
+        self.pongs = PongFilter(self.frames)
         self.ended = False
         self._last: bytes | None = None
+        self._inserted: bytes | None = None
         self._source = source
         self._write = write
         self._moved = moved
@@ -57,7 +99,7 @@ class _Direction:
     async def pump(self) -> None:
         """Forward until the source ends; after the end, until it has closed."""
         async for data in self._source:
-            self._moved()
+            self._moved(len(data))
             await self._forward(data)
             if self.ended and self.frames.closed:
                 return
@@ -68,18 +110,36 @@ class _Direction:
         if self.frames.between:
             await self._end(frame)
 
-    async def _forward(self, data: bytes) -> None:
-        if not self.ended and self._last is None:
-            self.frames.follow(data)
-            await self._write(data)
+    async def insert(self, frame: bytes) -> None:
+        """Write ``frame`` as soon as the frame that is being forwarded is complete, unless another one waits for
+        that, or the end has begun."""
+        if self.frames.closed or self._last is not None or self._inserted is not None:
             return
-        if not self.ended and self._last is not None:
+        if self.frames.between:
+            await self._write(frame)
+        else:
+            self._inserted = frame
+
+    async def _forward(self, data: bytes) -> None:
+        if self.ended:
+            self.frames.follow(data)
+        elif self._last is None and self._inserted is None:
+            if self.pongs.waits:
+                data = self.pongs.passed(data)
+            else:
+                self.frames.follow(data)
+            if data:
+                await self._write(data)
+        else:
             size = self.frames.follow_frame(data)
-            await self._write(data[:size])
-            data = data[size:]
-            if self.frames.between:
+            inserted = b""
+            if self.frames.between and self._inserted is not None:
+                inserted, self._inserted = self._inserted, None
+            await self._write(data[:size] + inserted)
+            if self.frames.between and self._last is not None:
                 await self._end(self._last)
-        self.frames.follow(data)
+            if size < len(data):
+                await self._forward(data[size:])
 
     async def _end(self, frame: bytes) -> None:
         if not self.ended:
@@ -92,7 +152,7 @@ class Tunnel:
     """A WebSocket between a caller and a provider.
 
     ``out`` is the 101 that the caller has received; ``from_provider`` yields what the provider sends and ends with it;
-    ``to_provider`` sends to it and waits while it does not read; ``moved`` is called for every piece.
+    ``to_provider`` sends to it and waits while it does not read.
     """
 
     def __init__(
@@ -101,7 +161,7 @@ class Tunnel:
         out: web.StreamResponse,
         from_provider: AsyncIterator[bytes],
         to_provider: Write,
-        moved: Callable[[], None],
+        watch: Watch,
     ) -> None:
         async def to_caller(data: bytes) -> None:
             try:
@@ -109,11 +169,20 @@ class Tunnel:
             except ConnectionError as exc:
                 raise ClientAborted from exc
 
+        def received(size: int) -> None:
+            watch.moved()
+            watch.received(size)
+
+        def sent(size: int) -> None:
+            watch.moved()
+            watch.sent(size)
+
         caller = cast("Any", request.protocol)
         from_caller = StreamReader(caller, _BUFFER_BYTES, loop=asyncio.get_running_loop())
+        self._watch = watch
         self._inlet = _Inlet(from_caller)
-        self._down = _Direction(from_provider, to_caller, moved)
-        self._up = _Direction(_pieces(from_caller), to_provider, moved)
+        self._down = _Direction(from_provider, to_caller, received)
+        self._up = _Direction(_pieces(from_caller), to_provider, sent)
         caller.set_parser(self._inlet)
         self._downwards = asyncio.create_task(self._down.pump())
         self._upwards = asyncio.create_task(self._up.pump())
@@ -123,21 +192,31 @@ class Tunnel:
         """Whether the last that the caller received is a close frame."""
         return self._down.ended or self._down.frames.closed
 
-    async def run(self, is_idle: Callable[[], bool]) -> None:
+    async def run(self, why: Callable[[], End]) -> None:
         """Forward until either side has closed. A caller whose provider is gone without a close frame gets one.
 
-        When the task is cancelled, because the tunnel ``is_idle()`` or the gateway shuts down, both sides get one.
-        Raises :class:`ClientAborted`, or what the provider's side raises, when a side is gone without having closed.
+        When the task is cancelled, both sides get the close frame of ``why()``. Raises :class:`ClientAborted`, or what
+        the provider's side raises, when a side is gone without having closed.
         """
+        interval = self._watch.ping_interval
+        pinging = None if interval is None else asyncio.create_task(self._ping(interval))
+        tasks = [task for task in (self._downwards, self._upwards, pinging) if task is not None]
         try:
             await self._forward()
         except asyncio.CancelledError:
-            await self.close(GOING_AWAY, _IDLE if is_idle() else _SHUTTING_DOWN)
+            await self.close(why())
             raise
         finally:
-            for pump in (self._downwards, self._upwards):
-                pump.cancel()
-            await asyncio.gather(self._downwards, self._upwards, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _ping(self, interval: float) -> None:
+        while True:
+            await asyncio.sleep(interval)
+            frame = ping_frame()
+            self._up.pongs.expect(frame)
+            await self._down.insert(frame)
 
     async def _forward(self) -> None:
         down, up, lost = self._downwards, self._upwards, self._inlet.lost
@@ -153,25 +232,25 @@ class Tunnel:
         if isinstance(failure, ClientAborted):
             raise failure
         if not self._up.frames.closed and not self._down.frames.closed:
-            await self.close(INTERNAL_ERROR, _PROVIDER_GONE)
+            await self.close(await self._watch.provider_gone())
         if failure is not None:
             raise failure
 
-    async def close(self, code: int, reason: str) -> None:
+    async def close(self, end: End) -> None:
         """End both sides with a close frame, and wait until they have closed too. A side on which a frame is in
         progress gets none if that is not complete within a second."""
-        ends = [asyncio.create_task(self._down.end(close_frame(code, reason, mask=False)))]
+        ends = [asyncio.create_task(self._down.end(close_frame(*end, mask=False)))]
         if self._downwards.done():
             self._up.ended = True
         else:
-            ends.append(asyncio.create_task(self._up.end(close_frame(code, reason, mask=True))))
+            ends.append(asyncio.create_task(self._up.end(close_frame(*end, mask=True))))
         pumps = ((self._down, self._downwards), (self._up, self._upwards))
         try:
             open_pumps = [pump for direction, pump in pumps if not direction.frames.closed]
             await asyncio.wait([*ends, *open_pumps], timeout=_CLOSING_SECONDS)
         finally:
-            for end in ends:
-                end.cancel()
+            for task in ends:
+                task.cancel()
             await asyncio.gather(*ends, return_exceptions=True)
 
 

@@ -6,8 +6,13 @@ from typing import Final
 
 GOING_AWAY: Final = 1001
 INTERNAL_ERROR: Final = 1011
+SERVICE_RESTART: Final = 1012
 
 _CLOSE: Final = 8
+_PING: Final = 9
+_PONG: Final = 10
+_OPCODE: Final = 0x0F
+_PING_BYTES: Final = 12
 _LONGEST_HEAD: Final = 14
 _LENGTH_BYTES: Final = {126: 2, 127: 8}
 _MASKED: Final = 0x80
@@ -49,7 +54,7 @@ class FrameFollower:
             start += size - known
             self._head = b""
             self._left = _payload_size(head)
-            self._is_close = head[0] & 0x0F == _CLOSE
+            self._is_close = head[0] & _OPCODE == _CLOSE
         passed = min(self._left, len(data) - start)
         self._left -= passed
         self.closed = self.closed or (self._is_close and not self._left)
@@ -78,3 +83,60 @@ def close_frame(code: int, reason: str, *, mask: bool) -> bytes:
     key = os.urandom(4)
     masked = bytes(byte ^ key[index % 4] for index, byte in enumerate(payload))
     return first + bytes((_MASKED | len(payload),)) + key + masked
+
+
+def ping_frame() -> bytes:
+    """A ping frame of a server with a random payload, so that its pong can be told from others."""
+    return bytes((0x80 | _PING, _PING_BYTES)) + os.urandom(_PING_BYTES)
+
+
+class PongFilter:
+    """Removes from a client's frames the pong for a ping of the gateway's own, which the client was sent in between."""
+
+    def __init__(self, frames: FrameFollower) -> None:
+        self._frames = frames
+        self._expected = b""
+        self._held: bytearray | None = None  # the beginning of a frame that may be the pong
+
+    @property
+    def waits(self) -> bool:
+        """Whether a pong is missing, so that all bytes have to be filtered."""
+        return bool(self._expected or self._held)
+
+    def expect(self, ping: bytes) -> None:
+        """The client was sent this frame."""
+        self._expected = ping[-_PING_BYTES:]
+
+    def passed(self, data: bytes) -> bytes:
+        """Follow ``data``, and return it without the pong. What may be the pong is held until it is complete."""
+        out, position = bytearray(), 0
+        while position < len(data):
+            start = position
+            if self._frames.between and self._held is None:
+                self._held = bytearray()
+            position = self._frames.follow_frame(data, position)
+            if self._held is None:
+                out += data[start:position]
+                continue
+            self._held += data[start:position]
+            if self._is_ours():
+                self._held, self._expected = None, b""
+            elif not self._may_be_ours():
+                out += self._held
+                self._held = None
+        return bytes(out)
+
+    def _may_be_ours(self) -> bool:
+        held = self._held or b""
+        if len(held) < 2:
+            return True
+        head = (0x80 | _PONG, _MASKED | _PING_BYTES)
+        return tuple(held[:2]) == head and not self._frames.between
+
+    def _is_ours(self) -> bool:
+        held = self._held or b""
+        if len(held) != 6 + _PING_BYTES or not self._frames.between or not self._expected:
+            return False
+        key, payload = held[2:6], held[6:]
+        is_pong = held[0] == 0x80 | _PONG
+        return is_pong and bytes(byte ^ key[index % 4] for index, byte in enumerate(payload)) == self._expected

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
+from gateway.ports.data_plane import Revocation
 from gateway.ports.owners import OwnerAssignment
 
 
@@ -44,12 +45,15 @@ class StoredKey(NewKey, frozen=True, kw_only=True):
 
 
 class AccessData(msgspec.Struct, frozen=True, kw_only=True):
-    """All access data of one version."""
+    """All access data of one version. ``epoch`` identifies the store: another one, or one that was made again after a
+    loss, has another epoch."""
 
     version: str
+    epoch: str = ""
     keys: Sequence[StoredKey]
     principals: Sequence[StoredPrincipal]
     owners: Sequence[OwnerAssignment]
+    revocations: Sequence[Revocation] = ()
 
 
 class KeyRefused(StrEnum):

@@ -14,6 +14,8 @@ from gateway.ports.policies import PolicySettings
 from gateway.ports.rate_limits import AccountLimits
 from gateway.ports.section import Section
 
+DATA_HOST: Final = r"^(\*\.)?[A-Za-z0-9][A-Za-z0-9._-]{0,252}$|^[0-9A-Fa-f.:]{2,45}(/[0-9]{1,3})?$"
+
 _PRINTABLE: Final = re.compile(r"[\x21-\x7e]+\Z")
 
 
@@ -22,7 +24,8 @@ class ProviderSettings(Section):
 
     ``order``: the tier; lower tiers are chosen first. ``weight``: the share of creates inside a tier. ``deadlines``
     overrides the time limits of operations (keys as in :class:`Operation`). ``scope`` None: the provider is open.
-    ``own_paths`` are the paths of the API with which ``base_url`` may end, the longest first.
+    ``data_hosts`` are hosts of runtimes' addresses beside that of ``base_url``: names, ``*.`` and a name, IP addresses
+    and networks. ``own_paths`` are the paths of the API with which ``base_url`` may end, the longest first.
     """
 
     own_paths: ClassVar[tuple[str, ...]] = ()
@@ -41,6 +44,7 @@ class ProviderSettings(Section):
     max_response_header_bytes: Annotated[int, Field(ge=1024, le=1 << 20)] = 64 << 10
     max_response_headers: Annotated[int, Field(ge=16, le=10_000)] = 256
     ca_file: str | None = None
+    data_hosts: Annotated[list[Annotated[str, Field(pattern=DATA_HOST)]], Field(max_length=100)] = []
     policies: PolicySettings = PolicySettings()
     native: NativeSettings = NativeSettings()
     limits: AccountLimits = AccountLimits()

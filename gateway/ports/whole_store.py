@@ -2,11 +2,12 @@
 
 from abc import ABC
 
+from gateway.ports.data_plane import RevocationStore
 from gateway.ports.ends import EndStore
 from gateway.ports.owners import OwnerStore
 from gateway.ports.principals import PrincipalStore
 from gateway.ports.store import Store
 
 
-class WholeStore(Store, PrincipalStore, OwnerStore, EndStore, ABC):
-    """A store of creates, of access data, and of planned ends."""
+class WholeStore(Store, PrincipalStore, OwnerStore, EndStore, RevocationStore, ABC):
+    """A store of creates, of access data, of planned ends, and of revocations."""

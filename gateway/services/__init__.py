@@ -9,6 +9,7 @@ from gateway.services.access.assignments import OwnerService
 from gateway.services.capabilities import CapabilityService
 from gateway.services.config import ConfigService
 from gateway.services.create import CreateService
+from gateway.services.data_plane.service import DataPlane
 from gateway.services.fleet import Fleet
 from gateway.services.intents import IntentService
 from gateway.services.intents.records import IntentRecords
@@ -33,6 +34,7 @@ class Services:
     intents: IntentRecords
     owners: OwnerService
     hub: RuntimeHub
+    data_plane: DataPlane | None = None
 
     @classmethod
     def over(
@@ -43,9 +45,11 @@ class Services:
         *,
         sealer: Sealer,
         specs: SpecKeeper | None = None,
+        data_plane: DataPlane | None = None,
     ) -> Self:
         """The use cases of a fleet. ``intents`` carries out creates, ``owners`` stores assignments. ``sealer`` encrypts
-        cursors. ``specs`` stores what was sent in creates; with None, runtimes show only what the providers report."""
+        cursors. ``specs`` stores what was sent in creates; with None, runtimes show only what the providers report.
+        ``data_plane`` None: it is off."""
         lifecycle = LifecycleService(fleet, specs)
         return cls(
             create=CreateService(fleet, Router(fleet), intents, shows_what_was_sent=specs is not None),
@@ -57,4 +61,5 @@ class Services:
             intents=intents.records,
             owners=OwnerService(fleet, lifecycle, owners),
             hub=RuntimeHub(fleet),
+            data_plane=data_plane,
         )

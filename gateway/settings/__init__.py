@@ -3,6 +3,7 @@
 from gateway.settings.access import AuthSettings, GatewayKey, PrincipalSettings
 from gateway.settings.cache import CacheSettings
 from gateway.settings.cors import CorsSettings
+from gateway.settings.data import DataSettings
 from gateway.settings.limits import LimitsSettings
 from gateway.settings.listen import ListenAddress, parse_listen
 from gateway.settings.loader import LoadedSettings, load_settings, load_store_settings
@@ -29,6 +30,7 @@ __all__ = [
     "CacheSettings",
     "CorsSettings",
     "CreatesSettings",
+    "DataSettings",
     "DialectRouteSettings",
     "DialectSettings",
     "GatewayKey",

@@ -25,9 +25,12 @@ def _origin(text: str) -> str:
     return f"{scheme}://{host}" + (f":{port}" if port and port != _DEFAULT_PORTS.get(scheme) else "")
 
 
+Origin = Annotated[str, AfterValidator(_origin)]
+
+
 class CorsSettings(Section):
     """The ``origins`` whose pages may call the API and read its responses. A browser may keep the response to a
     preflight for ``max_age`` seconds."""
 
-    origins: list[Annotated[str, AfterValidator(_origin)]] = []
+    origins: list[Origin] = []
     max_age: Annotated[int, Field(ge=0, le=86_400)] = 600

@@ -15,6 +15,7 @@ from gateway.ports.section import Section
 from gateway.settings.access import AuthSettings, KeyName, ambiguous_principals
 from gateway.settings.cache import CacheSettings
 from gateway.settings.cors import CorsSettings
+from gateway.settings.data import DataSettings
 from gateway.settings.jwt import issuer_faults
 from gateway.settings.limits import LimitsSettings
 from gateway.settings.listen import ListenAddress, parse_listen
@@ -104,6 +105,7 @@ class Settings(Section):
     creates: CreatesSettings = CreatesSettings()
     cache: CacheSettings = CacheSettings()
     limits: LimitsSettings = LimitsSettings()
+    data: DataSettings = DataSettings()
     dialects: dict[Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,40}$")], DialectSettings] = {}
     providers: Annotated[dict[str, SerializeAsAny[ProviderSettings]], Field(min_length=1)]
 

@@ -7,6 +7,7 @@ from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
+from gateway.ports.data_plane import Revocation
 from gateway.ports.owners import OwnerAssignment
 from gateway.ports.principals import AccessData, KeyRefused, NewKey, StoredKey, StoredPrincipal
 from gateway.storage.sql import Rollback, Row, Statement, Steps, placeholders
@@ -17,6 +18,9 @@ Part: TypeAlias = Generator[Statement, Sequence[Row], T]
 
 ENDED_KEYS_KEPT: Final = 30 * 86400.0
 """Seconds for which a key that has ended is still listed."""
+
+REVOCATIONS_KEPT: Final = 2 * 86400.0
+"""Seconds for which a revocation is kept: longer than the longest token is valid."""
 
 _SET_VERSION: Final = (
     "INSERT INTO access_version (one, version) VALUES (1, $1)"
@@ -39,6 +43,15 @@ _ASSIGN: Final = (
     " (runtime_id) DO UPDATE SET owner = excluded.owner, assigned_by = excluded.assigned_by,"
     " assigned_at = excluded.assigned_at RETURNING runtime_id, owner, assigned_by, assigned_at"
 )
+_EPOCH: Final = "SELECT applied_at FROM store_schema ORDER BY version LIMIT 1"
+_REVOCATIONS: Final = "SELECT runtime_id, principal, generation FROM revocations"
+_REVOKE: Final = (
+    "INSERT INTO revocations (runtime_id, principal, generation, revoked_at) VALUES ($1, $2, $3, {now})"
+    " ON CONFLICT (runtime_id, principal) DO UPDATE SET revoked_at = excluded.revoked_at,"
+    " generation = CASE WHEN revocations.generation < excluded.generation THEN excluded.generation"
+    " ELSE revocations.generation + 1 END RETURNING runtime_id, principal, generation"
+)
+_DELETE_REVOCATIONS: Final = "DELETE FROM revocations WHERE revoked_at <= (SELECT {now}) - $1"
 _SCOPES: Final = msgspec.json.Decoder(tuple[str, ...] | None)
 
 
@@ -54,8 +67,17 @@ def access_data() -> Part[AccessData]:
     read_at = yield from version()
     found = yield from keys(None)
     named = yield from principals()
-    rows = yield Statement(_OWNERS)
-    return AccessData(version=read_at, keys=found, principals=named, owners=[_assignment(row) for row in rows])
+    owners = yield Statement(_OWNERS)
+    revocations = yield Statement(_REVOCATIONS)
+    ((epoch,),) = yield Statement(_EPOCH)
+    return AccessData(
+        version=read_at,
+        epoch=str(epoch),
+        keys=found,
+        principals=named,
+        owners=[_assignment(row) for row in owners],
+        revocations=[_revocation(row) for row in revocations],
+    )
 
 
 def keys(principal: str | None) -> Part[Sequence[StoredKey]]:
@@ -168,6 +190,15 @@ def forget_owner(runtime_id: str) -> Steps[bool]:
     return True if gone else Rollback(False)
 
 
+def revoke(runtime_id: str, principal: str) -> Steps[Revocation]:
+    """Begin a new generation of a principal's connections to a runtime."""
+    yield from _changed()
+    yield Statement(_DELETE_REVOCATIONS, (REVOCATIONS_KEPT,))
+    ((now,),) = yield Statement("SELECT {now}")
+    rows = yield Statement(_REVOKE, (runtime_id, principal, int(now * 1000)))
+    return _revocation(rows[0])
+
+
 def _changed() -> Part[None]:
     """Set a new version, and notify the replicas at the commit. Versions are random, so that a store that was restored
     from a copy never has the version of other data."""
@@ -210,3 +241,8 @@ def _principal(row: Row) -> StoredPrincipal:
 def _assignment(row: Row) -> OwnerAssignment:
     runtime_id, owner, assigned_by, assigned_at = row
     return OwnerAssignment(runtime_id=runtime_id, owner=owner, assigned_by=assigned_by, assigned_at=assigned_at)
+
+
+def _revocation(row: Row) -> Revocation:
+    runtime_id, principal, generation = row
+    return Revocation(runtime_id=runtime_id, principal=principal, generation=generation)

@@ -8,6 +8,7 @@ from gateway.domain.base_urls import same_address
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.intents import Actor, Intent, IntentState, NewIntent, transition
+from gateway.ports.data_plane import Revocation
 from gateway.ports.ends import PlannedEnd
 from gateway.ports.intent_query import IntentQuery
 from gateway.ports.owners import OwnerAssignment
@@ -220,6 +221,9 @@ class SqlStore(WholeStore):
 
     async def forget_owner(self, runtime_id: str) -> bool:
         return await self._write(lambda: access_rows.forget_owner(runtime_id))
+
+    async def revoke(self, runtime_id: str, principal: str) -> Revocation:
+        return await self._write(lambda: access_rows.revoke(runtime_id, principal))
 
     async def plan_end(self, provider: str, ref: RuntimeRef, principal: str, lifetime: float) -> PlannedEnd:
         return await self._write(lambda: end_rows.plan(provider, ref, principal, lifetime))

@@ -91,6 +91,19 @@ class Metrics:
             "Maximum number of concurrent pass-through requests to a provider.",
             ["provider"],
         )
+        self.data_connections = gauge(
+            "rtgw_data_connections", "Open requests and WebSockets through the data plane.", ["protocol"]
+        )
+        self.data_bytes = counter(
+            "rtgw_data_bytes",
+            "Bytes through the data plane: in is to the runtime. Counted when a connection ends.",
+            ["protocol", "direction"],
+        )
+        self.data_ended = counter(
+            "rtgw_data_connections_ended",
+            "Connections through the data plane that have ended, by the gateway's close code; empty: by a side.",
+            ["protocol", "code"],
+        )
         self.unreadable_rows = counter(
             "rtgw_unreadable_rows",
             "Rows of providers' lists that were left out because they could not be read.",

@@ -17,7 +17,15 @@ from gateway.demo import demo_settings
 from gateway.ports.clock import Clock
 from gateway.ports.sealing import Sealer
 from gateway.ports.store import Store
-from gateway.settings import AuthSettings, CacheSettings, CorsSettings, GatewayKey, LimitsSettings, PrincipalSettings
+from gateway.settings import (
+    AuthSettings,
+    CacheSettings,
+    CorsSettings,
+    DataSettings,
+    GatewayKey,
+    LimitsSettings,
+    PrincipalSettings,
+)
 from gateway.settings.jwt import JwtSettings
 from gateway.telemetry.logs import make_logger
 from gateway.testing.emulator import EMULATOR, Emulator
@@ -102,13 +110,15 @@ async def whole_gateway(
     most_requests: int | None = None,
     cors: CorsSettings | None = None,
     limits: Mapping[str, Any] | None = None,
+    data: DataSettings | None = None,
     **options: Mapping[str, Any],
 ) -> AsyncIterator[Gateway]:
     """Start a gateway and emulators of ``apis``, by default of :data:`APIS`. ``keys`` are the keys of additional
     principals by name, ``principals`` the settings of others, ``jwt`` the issuers of tokens. ``options`` are additional
     provider settings by API. ``twice`` are APIs with a second provider and emulator, called ``API-2``, which creates
     prefer less. ``most_requests`` limits the requests in flight, ``cors`` lists the origins whose pages may call.
-    ``limits`` are the settings of this section. ``store`` replaces the store in a file."""
+    ``limits`` are the settings of this section, ``data`` those of the data plane. ``store`` replaces the
+    store in a file."""
     async with AsyncExitStack() as stack:
         upstreams: dict[str, Upstream] = {}
         providers: dict[str, dict[str, Any]] = {}
@@ -145,6 +155,8 @@ async def whole_gateway(
         )
         counted = LimitsSettings.model_validate(limits or {})
         settings = settings.model_copy(update={"cache": cache, "auth": auth, "limits": counted})
+        if data is not None:
+            settings = settings.model_copy(update={"data": data})
         http = {"max_requests_in_flight": most_requests, "cors": cors}
         http = {name: value for name, value in http.items() if value is not None}
         settings = settings.model_copy(update={"http": settings.http.model_copy(update=http)})

@@ -31,6 +31,7 @@ FORMS: Final[Mapping[str, tuple[int, str]]] = {
     errors.IdempotencyInProgress.code: (409, "conflict_error"),
     # Not a 404: the client would conclude that the runtime does not exist, and create one.
     errors.RuntimeReplaced.code: (409, "conflict_error"),
+    errors.RuntimeGone.code: (409, "conflict_error"),
     errors.PreconditionFailed.code: (409, "conflict_error"),
     errors.PayloadTooLarge.code: _INVALID,
     errors.UriTooLong.code: _INVALID,
@@ -49,6 +50,7 @@ FORMS: Final[Mapping[str, tuple[int, str]]] = {
     errors.ProviderBadResponse.code: _BAD_GATEWAY,
     errors.ProviderCredentialsRejected.code: _BAD_GATEWAY,
     errors.ProviderUpgradeRequired.code: _BAD_GATEWAY,
+    errors.RuntimeUnreachable.code: _BAD_GATEWAY,
     errors.ProviderUnavailable.code: _BAD_GATEWAY,
     errors.CapacityExceeded.code: _BAD_GATEWAY,
     errors.Overloaded.code: _BAD_GATEWAY,

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final, Self
 
-from gateway.domain.access import Permission, Principal, with_implied
+from gateway.domain.access import ANONYMOUS, Permission, Principal, with_implied
 from gateway.domain.errors import StoreUnavailable, Unauthenticated
 from gateway.ports.clock import Clock, SystemClock
+from gateway.ports.data_plane import Revocation, Revoked
 from gateway.ports.principals import AccessData, StoredKey, StoredPrincipal
 from gateway.services.access.owners import Owners
 
@@ -43,6 +44,8 @@ class Directory:
         """The principals of the settings by name."""
         self.stored: Mapping[str, StoredPrincipal] = {}
         """Those that were made by the API or disabled by name, as in the copy."""
+        self.revoked = Revoked()
+        """The revocations of connections, as in the copy."""
         self._stored_keys: Mapping[str, StoredKey] = {}
         self._assigned: Mapping[str, str] = {}
         self._found: dict[bytes, Principal] = {}
@@ -66,14 +69,21 @@ class Directory:
         self._combine()
 
     def load(self, data: AccessData) -> bool:
-        """Replace the copy of the store's data. Returns whether principals or owners have changed."""
-        before = self.stored, self._assigned
+        """Replace the copy of the store's data. Returns whether principals, owners or revocations have changed."""
+        before = self.stored, self._assigned, self.revoked.generations
+        generations = {(one.runtime_id, one.principal): one.generation for one in data.revocations}
+        self.revoked = Revoked(data.epoch, generations)
         self.stored = {one.name: one for one in data.principals}
         self._assigned = {one.runtime_id: one.owner for one in data.owners}
         self._stored_keys = {key.id: key for key in data.keys}
         self._owners.assign(self._assigned)
         self._combine()
-        return before != (self.stored, self._assigned)
+        return before != (self.stored, self._assigned, self.revoked.generations)
+
+    def note(self, revocation: Revocation) -> None:
+        """Add a revocation that this process has just stored."""
+        key = revocation.runtime_id, revocation.principal
+        self.revoked = Revoked(self.revoked.epoch, {**self.revoked.generations, key: revocation.generation})
 
     def confirm(self, read_at: float) -> None:
         """The copy was current at this time of the monotonic clock."""
@@ -115,6 +125,21 @@ class Directory:
         """Let the owner of a caller's runtimes be shown by its name, although neither settings nor store contain it."""
         if principal.own_only:
             self._owners.learn(principal.owner)
+
+    def still_calls(self, name: str, key_id: str | None) -> bool:
+        """Whether a principal that called before, with the key ``key_id`` of the store if it is not None, may still
+        call. Raises :class:`StoreUnavailable` while that is not known."""
+        declared = self.declared.get(name)
+        if declared is None or key_id is not None:
+            self._require_current()
+        if key_id is not None and key_id not in self._stored_keys:
+            return False
+        principal = self.principal(name)
+        if principal is None:  # (a slash: the principal of a token, which is not stored)
+            open_to_all = name == ANONYMOUS.name and not self.declared_keys
+            return open_to_all or ("/" in name and not self.is_disabled(name))
+        expired = principal.expires is not None and self._clock.now() >= principal.expires
+        return not expired and not self.is_disabled(name) and Permission.CONNECT in principal.permissions
 
     def principal(self, name: str) -> Principal | None:
         """A principal of the settings, or one of the store with the rights of its template. None: there is none of this

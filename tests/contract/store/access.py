@@ -130,6 +130,7 @@ class AccessContract:
             lambda: store.disable("team", True, declared=False),
             lambda: store.assign_owner("p.1", "team", "admin"),
             lambda: store.forget_owner("p.1"),
+            lambda: store.revoke("p.1", "team"),
             lambda: store.delete_key("key_1"),
             lambda: store.delete_principal("team"),
         ]
@@ -162,6 +163,16 @@ class AccessContract:
         assert first.last_used_at % 60 == 0
         assert now - 120 < first.last_used_at <= now
         assert second.last_used_at is None
+
+    async def test_each_revocation_begins_a_later_generation(self, stores: StoreSubject) -> None:
+        first = await stores.store.revoke("p.1", "team")
+        second = await stores.store.revoke("p.1", "team")
+        everyone = await stores.store.revoke("p.1", "")
+        assert 0 < first.generation < second.generation
+        data = await (await stores.another()).access_data()
+        assert sorted(data.revocations, key=lambda one: one.principal) == [everyone, second]
+        assert data.epoch
+        assert data.epoch == (await stores.store.access_data()).epoch
 
     async def test_an_assignment_replaces_the_one_before(self, stores: StoreSubject) -> None:
         for owner in ("one", "two"):

@@ -5,8 +5,8 @@ from hashlib import sha256
 import pytest
 from multidict import CIMultiDict
 
-from gateway.api.auth import ANONYMOUS, Authenticator
-from gateway.domain.access import Principal
+from gateway.api.auth import Authenticator
+from gateway.domain.access import ANONYMOUS, Principal
 from gateway.domain.errors import InvalidRequest, PermissionDenied, Unauthenticated
 from gateway.services.access.directory import Directory
 from tests.unit.services.fakes import FakeClock

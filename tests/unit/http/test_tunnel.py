@@ -25,8 +25,8 @@ async def test_a_tunnel_whose_caller_is_gone_does_not_wait_for_a_provider_that_d
         stuck.set()
         await asyncio.Event().wait()
 
-    made = tunnel.Tunnel(request, MagicMock(), silent(), to_provider, lambda: None)
-    running = asyncio.create_task(made.run(lambda: False))
+    made = tunnel.Tunnel(request, MagicMock(), silent(), to_provider, tunnel.Watch())
+    running = asyncio.create_task(made.run(lambda: tunnel.Watch().shutdown))
     inlet: Any = request.protocol.set_parser.call_args[0][0]
     inlet.feed_data(b"\x82\x01x")
     await stuck.wait()

@@ -1,10 +1,12 @@
 """Frames are followed by their heads, in pieces of any size."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.http.websocket_frames import FrameFollower, close_frame
+from gateway.http.websocket_frames import FrameFollower, PongFilter, close_frame, ping_frame
 
 
 def frame(opcode: int, size: int, *, masked: bool) -> bytes:
@@ -73,3 +75,28 @@ def test_a_close_frame_has_its_code_and_its_reason_cut_to_what_fits(*, mask: boo
     follower = FrameFollower()
     follower.follow(made)
     assert (follower.closed, follower.between) == (True, True)
+
+
+def masked(opcode: int, payload: bytes, key: bytes = b"abcd") -> bytes:
+    """A frame of a client."""
+    body = bytes(byte ^ key[index % 4] for index, byte in enumerate(payload))
+    return bytes((0x80 | opcode, 0x80 | len(payload))) + key + body
+
+
+@given(
+    before=st.lists(st.tuples(st.sampled_from([1, 2, 9, 10]), st.binary(max_size=20)), max_size=4),
+    after=st.lists(st.tuples(st.sampled_from([1, 2, 9, 10]), st.binary(max_size=20)), max_size=4),
+    cuts=st.lists(st.integers(0, 400), max_size=8),
+)
+def test_own_pong_is_removed_and_all_other_frames_pass_unchanged(
+    before: list[tuple[int, bytes]], after: list[tuple[int, bytes]], cuts: list[int]
+) -> None:
+    ping = ping_frame()
+    filtered = PongFilter(FrameFollower())
+    filtered.expect(ping)
+    others = b"".join(masked(*frame) for frame in before), b"".join(masked(*frame) for frame in after)
+    data = others[0] + masked(10, ping[2:]) + others[1]
+    places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
+    passed = b"".join(filtered.passed(data[start:end]) for start, end in itertools.pairwise(places))
+    assert passed == others[0] + others[1]
+    assert not filtered.waits

@@ -35,7 +35,7 @@ def stored_principal(name: str, template: str | None = "shop", *, disabled: bool
 def data(
     *keys: StoredKey, principals: tuple[StoredPrincipal, ...] = (), owners: tuple[OwnerAssignment, ...] = ()
 ) -> AccessData:
-    return AccessData(version="1", keys=keys, principals=principals, owners=owners)
+    return AccessData(version="1", epoch="e", keys=keys, principals=principals, owners=owners, revocations=())
 
 
 class RecordedOwners(Owners):

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from gateway.api.native_upload import SLOWEST, StreamedUpload
 from gateway.domain.errors import RequestTimeout
+from gateway.http.uploads import SLOWEST, StreamedUpload
 
 
 class Dripping:

@@ -20,10 +20,17 @@ class StreamedUpload:
 
     The gateway waits for the body ``seconds`` in total, and one more for each :data:`SLOWEST` bytes that arrived. Only
     waiting for the caller counts, not waiting for the provider. ``now`` is a monotonic clock.
+    ``counted`` is called with the size of each chunk.
     """
 
     def __init__(
-        self, request: web.Request, limit: int, seconds: float, now: Callable[[], float] = time.monotonic
+        self,
+        request: web.Request,
+        limit: int,
+        seconds: float,
+        now: Callable[[], float] = time.monotonic,
+        *,
+        counted: Callable[[int], object] = lambda _size: None,
     ) -> None:
         self.length = request.content_length if request.body_exists else 0
         self.error: Exception | None = None
@@ -32,6 +39,7 @@ class StreamedUpload:
         self._limit = limit
         self._seconds = seconds
         self._now = now
+        self._counted = counted
         if self.length is not None and self.length > limit:
             raise self._too_large()
 
@@ -50,6 +58,7 @@ class StreamedUpload:
                 if not chunk:
                     return
                 size += len(chunk)
+                self._counted(len(chunk))
                 if size > self._limit:
                     raise self._too_large()
                 self._refuse_slow(waited, size)

@@ -1,0 +1,68 @@
+"""Assembles the data plane: its use cases, and the application of its listener."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Final
+
+from aiohttp import web
+
+from gateway.app.serving import background_task
+from gateway.domain.access import SYSTEM
+from gateway.domain.errors import GatewayError
+from gateway.domain.ids import RuntimeRef
+from gateway.http.request_ids import request_id
+from gateway.ports.clock import Clock
+from gateway.ports.context import RequestContext
+from gateway.ports.data_plane import RevocationStore
+from gateway.ports.sealing import Sealer
+from gateway.services.access.directory import Directory
+from gateway.services.data_plane.endpoints import Endpoints
+from gateway.services.data_plane.grants import Grants
+from gateway.services.data_plane.service import DataPlane
+from gateway.services.fleet import Fleet
+from gateway.settings import DataSettings
+from gateway.storage.sealing import Keyring
+
+_PAUSE: Final = 0.2
+"""Seconds between two looks whether runtimes with open connections still run."""
+
+
+def assemble_data_plane(
+    data: DataSettings, fleet: Fleet, directory: Directory, store: RevocationStore, sealer: Sealer, clock: Clock
+) -> DataPlane | None:
+    """The use cases of the data plane; None if it is off."""
+    if not data.enabled:
+        return None
+    keys = Keyring(data.signing_keys) if data.signing_keys else sealer
+    return DataPlane(fleet, Grants(keys, directory, clock), Endpoints(fleet, clock), store, data.public_url or "")
+
+
+class StoppedRuntimes:
+    """Ends the connections to runtimes that were stopped through this gateway."""
+
+    def __init__(self, plane: DataPlane) -> None:
+        self._plane = plane
+        self._written: set[str] = set()
+        self._wake = asyncio.Event()
+
+    def written(self, provider: str, _ref: RuntimeRef | None) -> None:
+        """An operation wrote at a provider, or may have."""
+        if self._plane.open.runtimes(provider):
+            self._written.add(provider)
+            self._wake.set()
+
+    async def running(self, _app: web.Application) -> AsyncIterator[None]:
+        """Look after writes while the application serves."""
+        async with background_task(self._run()):
+            yield
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            providers, self._written = self._written, set()
+            for provider in providers:
+                with contextlib.suppress(GatewayError), RequestContext(request_id(None), SYSTEM) as ctx:
+                    await self._plane.end_stopped(provider, ctx)
+            await asyncio.sleep(_PAUSE)

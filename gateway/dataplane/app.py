@@ -1,0 +1,164 @@
+"""The application of the data plane's listener."""
+
+from typing import Any, Final
+
+from aiohttp import hdrs, web
+from multidict import istr
+
+from gateway.dataplane.located import TICKET_PROTOCOL, Located, locate, subprotocols
+from gateway.dataplane.session import Session
+from gateway.dataplane.target import RuntimeTarget
+from gateway.domain.access import Principal
+from gateway.domain.errors import (
+    FieldError,
+    Overloaded,
+    PermissionDenied,
+    Unauthenticated,
+)
+from gateway.http.bodies import defer_continue
+from gateway.http.cors import Cors
+from gateway.http.endpoints import ListenerEndpoints
+from gateway.http.forwarding import Forwarding
+from gateway.http.headers import is_websocket, to_provider
+from gateway.http.server import SERVED
+from gateway.http.uploads import StreamedUpload
+from gateway.ports.clock import Clock
+from gateway.ports.context import RequestContext
+from gateway.services.data_plane.grants import Grant
+from gateway.services.data_plane.service import DataPlane, Destination
+from gateway.settings import DataSettings, HttpSettings
+from gateway.telemetry.logs import Logger
+from gateway.telemetry.metrics import Metrics
+from gateway.upstream.data_origins import DataOrigins
+from gateway.upstream.exchange import NativeRequest
+
+SURFACE: Final = "data"
+CONNECT: Final = "connect"
+
+_ORIGIN: Final = istr("Origin")
+_SUBPROTOCOL: Final = istr("Sec-WebSocket-Protocol")
+_MOST_REWRITTEN: Final = 16 << 20
+_ADDRESSES: Final = (hdrs.LOCATION, hdrs.CONTENT_LOCATION, hdrs.LINK, istr("Refresh"))
+
+
+def create_data_plane(
+    plane: DataPlane,
+    data: DataSettings,
+    http: HttpSettings,
+    *,
+    metrics: Metrics,
+    logger: Logger,
+    clock: Clock,
+) -> web.Application:
+    """The application of the data plane, to be served by ``GatewayRunner`` on a listener of its own."""
+    cors = Cors(http.cors.model_copy(update={"origins": data.origins}))
+    endpoints = ListenerEndpoints(cors=cors, metrics=metrics, logger=logger, clock=clock, http=http)
+    handler = _Handler(plane, data, http, cors, DataOrigins(limit=data.max_connections), metrics, clock)
+    app = web.Application()
+    log = endpoints.access_log(SURFACE, CONNECT, "/{protocol}/{token}")
+    bound = endpoints.endpoint(handler.forward, log, endpoints.in_flight.native, private=True)
+    app.router.add_resource("/{path:.*}").add_route("*", bound, expect_handler=defer_continue)
+    app[SERVED] = endpoints
+    app.on_cleanup.append(handler.close)
+    return app
+
+
+class _Handler:
+    def __init__(
+        self,
+        plane: DataPlane,
+        data: DataSettings,
+        http: HttpSettings,
+        cors: Cors,
+        origins: DataOrigins,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self._plane = plane
+        self._data = data
+        self._body_timeout = http.body_timeout
+        self._cors = cors
+        self._origins = origins
+        self._metrics = metrics
+        self._clock = clock
+
+    async def close(self, _app: web.Application) -> None:
+        """Close the connections to runtimes."""
+        await self._origins.close()
+
+    async def forward(self, request: web.Request, ctx: RequestContext) -> web.StreamResponse:
+        """Check the token, find the runtime, and forward the request."""
+        websocket = is_websocket(request)
+        located = locate(request, websocket=websocket)
+        grant = self._plane.grants.read(located.token)
+        ctx.runtime_id, ctx.principal = grant.runtime_id, self._principal(grant)
+        self._require_origin(request)
+        if len(self._plane.open) >= self._data.max_connections:
+            raise Overloaded("As many connections as data.max_connections allows are open.", retry_after=1)
+        destination = await self._plane.open_destination(grant, ctx)
+        if located.protocol != ("" if destination.protocol.at_root else grant.protocol):
+            raise Unauthenticated("The token of this address is for another protocol.")
+        session = Session(plane=self._plane, grant=grant, ctx=ctx, clock=self._clock)
+        session.ping_interval = self._data.ping_interval
+        provider: Any = destination.provider.adapter
+        origin = self._origins.of(provider.settings, provider.data_hosts, destination.endpoint)
+        target = RuntimeTarget(
+            destination, self._plane, origin, session, self._data.idle_timeout, self._clock, located.token
+        )
+        outgoing = await self._outgoing(request, ctx, destination, located, target, websocket=websocket)
+        upload = StreamedUpload(request, self._data.max_body_bytes, self._body_timeout, counted=session.sent)
+        forwarding = Forwarding(request, ctx, target, upload, self._cors, session)
+        labels = grant.protocol
+        self._plane.open.add(session)
+        self._metrics.data_connections.labels(labels).inc()
+        try:
+            return await forwarding.run(outgoing, websocket=websocket)
+        finally:
+            self._plane.open.remove(session)
+            self._metrics.data_connections.labels(labels).dec()
+            self._metrics.data_bytes.labels(labels, "in").inc(session.bytes_in)
+            self._metrics.data_bytes.labels(labels, "out").inc(session.bytes_out)
+            code = "" if session.end is None else str(session.end.code)
+            self._metrics.data_ended.labels(labels, code).inc()
+
+    def _principal(self, grant: Grant) -> Principal:
+        known = self._plane.grants.directory.principal(grant.principal)
+        return Principal(grant.principal, key_id=grant.key_id) if known is None else known
+
+    def _require_origin(self, request: web.Request) -> None:
+        if _ORIGIN in request.headers and not self._cors.lists(request.headers):
+            detail = "Web pages of this origin may not connect; data.origins in the gateway's settings lists those."
+            raise PermissionDenied(detail, errors=[FieldError(detail, "not_allowed", header="Origin")])
+
+    async def _outgoing(
+        self,
+        request: web.Request,
+        ctx: RequestContext,
+        destination: Destination,
+        located: Located,
+        target: RuntimeTarget,
+        *,
+        websocket: bool,
+    ) -> NativeRequest:
+        endpoint = destination.endpoint
+        headers = to_provider(request.headers, websocket=websocket, traced=ctx.traceparent is not None)
+        headers.popall(_ORIGIN, None)
+        if located.offered is not None:
+            kept = ", ".join(one for one in subprotocols(request) if not one.startswith(TICKET_PROTOCOL))
+            headers.popall(_SUBPROTOCOL, None)
+            if kept:
+                headers[_SUBPROTOCOL] = kept
+        ticket = destination.grant.ticket
+        if ticket is None:
+            headers.update(endpoint.headers)
+        path, query = located.path, located.query
+        if websocket and path in {"", "/"} and not destination.protocol.at_root:
+            path = await self._plane.socket_path(destination, ctx, target.fetch)
+        if destination.protocol.rewrites(request.method, path):
+            target.rewrites = True
+            headers[hdrs.ACCEPT_ENCODING] = "identity"
+        parts = [query, endpoint.query, "" if ticket is None else f"ticket={ticket}"]
+        joined = "&".join(filter(None, parts))
+        base = endpoint.url.partition("://")[2].partition("/")
+        prefix = f"/{base[2]}" if base[2] else ""
+        return NativeRequest(request.method, prefix + path + (f"?{joined}" if joined else ""), headers)

@@ -1,0 +1,152 @@
+"""A runtime's server as the target of a request, and its responses without addresses of the provider."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+from aiohttp import hdrs
+from multidict import CIMultiDict, istr
+
+from gateway.dataplane.session import Session
+from gateway.domain.errors import ProviderBadResponse, ProviderFailure, Retryable, RuntimeUnreachable
+from gateway.domain.operations import Operation
+from gateway.http.headers import interim_to_caller
+from gateway.http.in_flight import SAFE_METHODS
+from gateway.ports.clock import Clock
+from gateway.ports.context import RequestContext
+from gateway.ports.data_plane import PublicAddress, Rewriting
+from gateway.ports.error_mapping import transport_error
+from gateway.ports.transport import Attempt, Phase, TransportFailure
+from gateway.services.data_plane.service import DataPlane, Destination
+from gateway.upstream.data_hosts import AddressRefused
+from gateway.upstream.data_origins import DataOrigin
+from gateway.upstream.exchange import Exchange, NativeRequest
+from gateway.upstream.http1.response import IncomingResponse
+
+_MOST_REWRITTEN: Final = 16 << 20
+"""Bytes of a response that contains addresses."""
+
+_ADDRESSES: Final = (istr(hdrs.LOCATION), istr(hdrs.CONTENT_LOCATION))
+_WITHHELD: Final = (istr(hdrs.LINK), istr("Refresh"))
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class RuntimeTarget:
+    """See :class:`gateway.http.forwarding.Target`. ``rewrites``: the response may contain addresses.
+    ``_token`` is the token of the request."""
+
+    _destination: Destination
+    _plane: DataPlane
+    origin: DataOrigin
+    _session: Session
+    _idle_timeout: float
+    _clock: Clock
+    _token: str
+    rewrites: bool = False
+
+    @property
+    def name(self) -> str:
+        return self._destination.provider.name
+
+    def exchange(self, ctx: RequestContext) -> Exchange:
+        began = self._clock.monotonic()
+
+        def finished(exchange: Exchange, outcome: str) -> None:
+            seconds = self._clock.monotonic() - began
+            ctx.attempts.append(Attempt(self.name, "data", outcome, seconds, exchange.phase))
+
+        limit = self._idle_timeout
+        exchange = Exchange(finished, caller=ctx.principal.name, until_response=limit, between=limit)
+        self._session.stop = exchange.stop
+        return exchange
+
+    async def fetch(self, path: str, ctx: RequestContext) -> Any:
+        """Read a JSON document of the runtime's server. Raises :class:`ProviderBadResponse`, and as a request does."""
+        endpoint = self._destination.endpoint
+        headers = CIMultiDict({**endpoint.headers, hdrs.ACCEPT_ENCODING: "identity"})
+        query = f"?{endpoint.query}" if endpoint.query else ""
+        try:
+            async with self.exchange(ctx) as exchange:
+                response = await exchange.send(NativeRequest("GET", path + query, headers), self.origin)
+                body = await _whole(response, self.name)
+        except TransportFailure as failure:
+            raise self.error_of(failure, "GET") from failure
+        if response.status != 200:
+            raise _bad(self.name, f"answered {response.status} to a question for its address")
+        return _document(body, self.name)
+
+    def to_caller(self, headers: CIMultiDict[str], target: str, status: int) -> CIMultiDict[str]:  # noqa: ARG002
+        passed = interim_to_caller(headers, str)
+        for name in _WITHHELD:
+            passed.popall(name, None)
+        endpoint = self._destination.endpoint
+        for name in _ADDRESSES:
+            if (value := passed.get(name)) is not None and "//" in value:
+                own = self._rewriting().address(value, self._destination.grant.protocol)
+                passed.popall(name)
+                if own is not None:
+                    passed[name] = own
+                elif not value.startswith(endpoint.url.partition("://")[2].partition("/")[0]):
+                    passed[name] = value
+        return passed
+
+    def rewritten(self, response: IncomingResponse) -> Callable[[bytes], bytes] | None:
+        if not self.rewrites or not 200 <= response.status < 300:
+            return None
+        return partial(self._rewrite)
+
+    def _rewrite(self, body: bytes) -> bytes:
+        if not body:
+            return body
+        document = _document(body, self.name)
+        return msgspec.json.encode(self._destination.protocol.rewrite(document, self._rewriting()))
+
+    def _rewriting(self) -> Rewriting:
+        grant = self._destination.grant
+
+        def ticket(text: str) -> str:
+            return self._plane.grants.token(msgspec.structs.replace(grant, ticket=text))
+
+        def public(protocol: str) -> PublicAddress:
+            if protocol == grant.protocol:
+                return self._plane.address(protocol, self._token)
+            return self._plane.sibling(grant, protocol)
+
+        return Rewriting(self._destination.endpoint, public, ticket)
+
+    def error_of(self, failure: TransportFailure, method: str) -> Exception:
+        cause = failure.__cause__
+        if isinstance(cause, AddressRefused):
+            return _bad(self.name, f"returned an address that may not be connected to: {cause}")
+        if failure.phase is Phase.CONNECTING:
+            self._plane.endpoints.forget(self._destination.grant.runtime_id)
+            return RuntimeUnreachable(
+                "The runtime runs, but nothing accepts connections at its address.", provider=self.name
+            )
+        operation = Operation.GET if method in SAFE_METHODS else Operation.REPLACE_CONFIG
+        error = transport_error(self.name, operation, failure)
+        if error.retryable is Retryable.SAME_REQUEST:
+            error.retryable = Retryable.NO  # requests to a runtime are not deduplicated
+        return error
+
+
+async def _whole(response: IncomingResponse, provider: str) -> bytes:
+    body = bytearray()
+    async for piece in response.pieces():
+        body += piece
+        if len(body) > _MOST_REWRITTEN:
+            raise _bad(provider, "sent a document that is too large")
+    return bytes(body)
+
+
+def _document(body: bytes, provider: str) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError) as exc:
+        raise _bad(provider, "sent a document that is not JSON") from exc
+
+
+def _bad(provider: str, what: str) -> ProviderBadResponse:
+    return ProviderBadResponse(f"The runtime's server {what}.", failure=ProviderFailure(provider))

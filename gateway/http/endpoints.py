@@ -1,0 +1,224 @@
+"""One layer around every handler: request id, problems, headers, metrics and the log line.
+
+A handler is wrapped once, when its route is bound. aiohttp's middlewares are not used, which saves two layers per
+request. Every exception of a handler ends here, so that every path leads to a response, a log line and a count.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, cast
+
+from aiohttp import hdrs, web
+from multidict import istr
+
+from gateway.domain.errors import GatewayError, MethodNotAllowed, NotFound, Overloaded
+from gateway.http.access_log import AccessLog, Outcome, Surface
+from gateway.http.bodies import ClientAborted
+from gateway.http.cors import Cors, is_preflight
+from gateway.http.in_flight import InFlight, Task
+from gateway.http.problems import internal_error, problem_response
+from gateway.http.request_heads import bound_headers
+from gateway.http.request_ids import request_id, trace_context
+from gateway.http.response_headers import REQUEST_ID, finish_headers
+from gateway.ports.clock import Clock
+from gateway.ports.context import RequestContext
+from gateway.settings import HttpSettings
+from gateway.telemetry.logs import Event, Logger
+from gateway.telemetry.metrics import Metrics
+
+UNMATCHED: Final = "unmatched"
+UNREADABLE: Final = "unreadable"
+
+Handler = Callable[[web.Request, RequestContext], Awaitable[web.StreamResponse]]
+Failed = Callable[[GatewayError, web.Request, str], web.Response]
+"""Renders an error of a surface, given the request and its id."""
+
+AiohttpHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_TRACEPARENT: Final = istr("traceparent")
+_CLIENT_CLOSED: Final = 499
+
+
+def problem(error: GatewayError, _request: web.Request, request_id: str) -> web.Response:
+    """The error as a problem document."""
+    return problem_response(error, request_id)
+
+
+class ListenerEndpoints:
+    """Wraps the handlers of one listener as aiohttp handlers."""
+
+    def __init__(self, *, cors: Cors, metrics: Metrics, logger: Logger, clock: Clock, http: HttpSettings) -> None:
+        self.cors = cors
+        self.in_flight = InFlight(http.max_requests_in_flight, metrics)
+        self.connections = metrics.connections
+        self._max_header_bytes = http.max_header_bytes
+        self._metrics = metrics
+        self._logger = logger
+        self._clock = clock
+        self._turned_away = metrics.requests_rejected.labels("connections")
+        self._idle_closed = metrics.dropped.labels("idle_connection")
+        self._handshakes_failed = metrics.dropped.labels("tls_handshake")
+        self._slow_readers = metrics.dropped.labels("slow_reader")
+        self._unreadable = AccessLog(
+            metrics, logger, Surface.SITE, UNREADABLE, UNREADABLE, event=Event.UNREADABLE_REQUEST
+        )
+
+    def wrong_method(self, surface: Surface, path: str, allowed: tuple[str, ...]) -> AiohttpHandler:
+        """The handler for all other methods of a known path."""
+
+        async def refuse(request: web.Request, _ctx: RequestContext) -> web.Response:
+            raise MethodNotAllowed(
+                f"{request.method} does not work here; it takes {', '.join(allowed)}.", allowed=allowed
+            )
+
+        return self.endpoint(refuse, self.access_log(surface, UNMATCHED, path), self.in_flight.site, private=True)
+
+    def unknown_path(self, surface: Surface) -> AiohttpHandler:
+        """The handler for all paths that do not exist."""
+
+        async def refuse(_request: web.Request, _ctx: RequestContext) -> web.Response:
+            raise NotFound("There is no such path; /openapi.json lists those that there are.")
+
+        return self.endpoint(refuse, self.access_log(surface, UNMATCHED, UNMATCHED), self.in_flight.site, private=True)
+
+    def refuse_unreadable(self, request: web.BaseRequest, error: GatewayError) -> web.Response:
+        """The response to a request that never reached a handler. It closes the connection."""
+        with RequestContext(request_id(request.headers.get(REQUEST_ID))) as ctx:
+            response = problem_response(error, ctx.request_id)
+            finish_headers(response, request, ctx, self.cors, private=True)
+            response.force_close()
+            outcome = Outcome()
+            outcome.failed(error)
+            outcome.status = response.status
+            self._unreadable.record(request.method, ctx, outcome, 0.0)
+            return response
+
+    def turned_away(self) -> bytes:
+        """The complete response to a connection beyond the limit; nothing of its request was read."""
+        self._turned_away.inc()
+        response = problem_response(
+            Overloaded("As many connections as http.max_connections allows are open.", retry_after=1), request_id(None)
+        )
+        body = cast("bytes", response.body)
+        headers = {**response.headers, hdrs.CONTENT_LENGTH: str(len(body)), hdrs.CONNECTION: "close"}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        return f"HTTP/1.1 {response.status} {response.reason}\r\n{lines}\r\n".encode() + body
+
+    def idle_closed(self) -> None:
+        """Count an idle connection that was closed because its client address has too many."""
+        self._idle_closed.inc()
+
+    def handshake_failed(self) -> None:
+        """Count a connection whose TLS handshake failed."""
+        self._handshakes_failed.inc()
+
+    def slow_reader(self) -> None:
+        """Count and log a client that was disconnected because it did not read its response."""
+        self._slow_readers.inc()
+        self._logger.info(Event.SLOW_READER)
+
+    async def drain(self, seconds: float) -> None:
+        """Wait up to ``seconds`` for the requests in flight; interrupt the others, which are answered with an error."""
+        if interrupted := await self.in_flight.drain(seconds):
+            self._logger.warning(Event.INTERRUPTED, requests=interrupted)
+
+    def unexpected(self, message: str, **fields: Any) -> None:
+        """Log the exception that is being handled."""
+        self._logger.exception(Event.UNEXPECTED_ERROR, detail=message, **fields)
+
+    def access_log(self, surface: str, operation: str, path: str) -> AccessLog:
+        """The log of the requests of one route."""
+        return AccessLog(self._metrics, self._logger, surface, operation, path)
+
+    def admit(self, request: web.Request) -> None:
+        """Refuse a request before anything else is done with it."""
+        bound_headers(request, self._max_header_bytes)
+
+    def endpoint(
+        self,
+        handler: Handler,
+        access_log: AccessLog,
+        tasks: set[Task],
+        *,
+        private: bool,
+        failed: Failed = problem,
+    ) -> AiohttpHandler:
+        """The aiohttp handler around ``handler``. ``tasks`` is the set of tasks in flight that its task is added to;
+        ``private``: responses are not to be stored; ``failed`` renders its errors."""
+        clock = self._clock.monotonic
+        in_flight, cors = self.in_flight, self.cors
+        bounded = tasks is in_flight.api
+
+        async def answered(request: web.Request) -> web.StreamResponse:
+            began = clock()
+            headers = request.headers
+            with RequestContext(
+                request_id=request_id(headers.get(REQUEST_ID)),
+                traceparent=trace_context(headers.get(_TRACEPARENT)),
+            ) as ctx:
+                outcome = Outcome()
+                response: web.StreamResponse
+                task = cast("Task", asyncio.current_task())
+                tasks.add(task)
+                ticket = None
+                try:
+                    if bounded:
+                        ticket = ctx.admission = in_flight.admit()
+                    self.admit(request)
+                    response = cors.preflight(request) if is_preflight(request) else await handler(request, ctx)
+                except GatewayError as error:
+                    outcome.failed(error)
+                    response = failed(error, request, ctx.request_id)
+                except ClientAborted:
+                    response = _left(outcome)
+                except asyncio.CancelledError:
+                    answer = self._cancelled(request, ctx, outcome, failed)
+                    if answer is None:
+                        outcome.code, outcome.source = "cancelled", "gateway"
+                        access_log.record(request.method, ctx, outcome, clock() - began)
+                        raise
+                    task.uncancel()
+                    response = answer
+                except Exception as exc:
+                    outcome.failed(internal_error())
+                    self._logger.exception(
+                        Event.UNEXPECTED_ERROR,
+                        error=type(exc).__name__,
+                        runtime_id=ctx.runtime_id,
+                    )
+                    response = failed(internal_error(), request, ctx.request_id)
+                finally:
+                    tasks.discard(task)
+                    if ticket is not None:
+                        ticket.end()
+                outcome.status = response.status
+                # (Either side may close a WebSocket, so that the caller did is not an abort.)
+                outcome.aborted = request.transport is None and response.status != 101
+                finish_headers(response, request, ctx, cors, private=private)
+                if in_flight.draining or not request.content.is_eof():
+                    # (The rest of an unread body is not read only to keep the connection open.)
+                    response.force_close()
+                access_log.record(request.method, ctx, outcome, clock() - began)
+                return response
+
+        return answered
+
+    def _cancelled(
+        self, request: web.Request, ctx: RequestContext, outcome: Outcome, failed: Failed
+    ) -> web.Response | None:
+        """The response to a request that the server cancelled because its client has left a read, or that the shutdown
+        interrupted. None: none can be sent."""
+        interrupted = self.in_flight.interrupted
+        if request.transport is None:
+            return None if interrupted else _left(outcome)
+        if not interrupted or request.writer.output_size > 0:
+            return None
+        interruption = self.in_flight.interruption(request.method, ctx)
+        outcome.failed(interruption)
+        return failed(interruption, request, ctx.request_id)
+
+
+def _left(outcome: Outcome) -> web.Response:
+    """The response that a client that has left does not receive."""
+    outcome.code, outcome.source = "client_aborted", "client"
+    return web.Response(status=_CLIENT_CLOSED)

@@ -1,0 +1,149 @@
+"""The way into a runtime: what an adapter knows of the protocols that its runtimes speak (docs/connect.md).
+
+The data plane forwards requests to the addresses that the adapter's ``connections`` returns. An adapter that
+implements :class:`SupportsDataPlane` says how each protocol is addressed, and which of its responses contain addresses.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, runtime_checkable
+from urllib.parse import SplitResult, urlsplit
+
+import msgspec
+
+from gateway.domain.runtime import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """The address of a runtime at its provider, for one protocol.
+
+    All paths of the protocol lie below ``url`` (http or https, without a query and a slash at its end). ``query`` is
+    appended to every request, and ``headers`` are sent with it; both may be credentials. A WebSocket to the bare
+    address goes to ``socket_path`` below ``url``; None: the provider has to be asked (:meth:`DataProtocol.discovery`).
+    """
+
+    url: str = field(repr=False)
+    query: str = field(default="", repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    socket_path: str | None = None
+
+    def path_of(self, address: str) -> str | None:
+        """The path below :attr:`url` of an address that the runtime's server returned; None for one that does not lead
+        to the same server. The query is dropped."""
+        base, found = urlsplit(self.url), urlsplit(address)
+        try:
+            same_host = found.hostname == base.hostname and _port(found) == _port(base)
+        except ValueError:
+            return None
+        if not same_host or not found.path.startswith(base.path):
+            return None
+        return found.path[len(base.path) :]
+
+
+@dataclass(frozen=True, slots=True)
+class PublicAddress:
+    """The gateway's address of a runtime for one protocol, as http(s) and as ws(s) URL without a slash at the end."""
+
+    http: str = field(repr=False)
+    websocket: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Rewriting:
+    """What a response is rewritten with: ``public`` returns the gateway's address of the same runtime for a protocol,
+    ``ticket`` makes a ticket of the gateway from one of the runtime's server."""
+
+    endpoint: Endpoint
+    public: Callable[[str], PublicAddress]
+    ticket: Callable[[str], str]
+
+    def address(self, url: str, protocol: str) -> str | None:
+        """The gateway's form of a ws(s) or http(s) URL of the runtime's server; None where it leads elsewhere."""
+        path = self.endpoint.path_of(url)
+        if path is None:
+            return None
+        public = self.public(protocol)
+        return (public.websocket if url.startswith("ws") else public.http) + path
+
+
+class DataProtocol(ABC):
+    """One protocol of the runtimes of an adapter.
+
+    ``at_root``: clients send the token as ``Authorization: Bearer`` and paths start at the root of the listener;
+    otherwise the path starts with the protocol and the token. ``credential_once``: the provider returns the
+    connection's token only when an instance starts, so a token that is known is kept while the instance runs.
+    """
+
+    name: ClassVar[str]
+    at_root: ClassVar[bool] = False
+    credential_once: ClassVar[bool] = False
+
+    @abstractmethod
+    def endpoint(self, connection: Connection) -> Endpoint:
+        """The endpoint of a connection that the adapter returned. Raises ``ValueError`` for an address that this
+        protocol cannot use. No I/O."""
+
+    def discovery(self) -> str | None:
+        """The path whose response names the WebSocket of the bare address."""
+        return None
+
+    def discovered(self, document: Any) -> str | None:  # noqa: ARG002
+        """The WebSocket's URL in the response of :meth:`discovery`."""
+        return None
+
+    def rewrites(self, method: str, path: str) -> bool:  # noqa: ARG002
+        """Whether the response to a request is JSON that contains addresses. ``path`` is below the endpoint."""
+        return False
+
+    def rewrite(self, document: Any, rewriting: Rewriting) -> Any:  # noqa: ARG002
+        """The document of such a response without addresses of the provider."""
+        return document
+
+
+@runtime_checkable
+class SupportsDataPlane(Protocol):
+    """Has runtimes that the gateway's data plane can lead to.
+
+    ``data_protocols`` by the ``protocol`` of the connections; a connection of any other protocol is returned as it is.
+    ``data_hosts`` are the hosts, beside that of ``base_url``, that addresses may have; ``*.`` at the start stands for
+    any name below.
+    """
+
+    data_protocols: ClassVar[Mapping[str, DataProtocol]]
+    data_hosts: ClassVar[tuple[str, ...]]
+
+
+class Revocation(msgspec.Struct, frozen=True, kw_only=True):
+    """Connections of a principal to a runtime that were given before ``generation`` are void. ``principal`` empty:
+    those of all principals."""
+
+    runtime_id: str
+    principal: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """This replica's copy of the revocations. ``epoch`` identifies the store: if it was lost, all tokens are void."""
+
+    epoch: str = ""
+    generations: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+    def generation(self, runtime_id: str, principal: str) -> int:
+        """The generation that tokens must have at least."""
+        known = self.generations
+        return max(known.get((runtime_id, principal), 0), known.get((runtime_id, ""), 0)) if known else 0
+
+
+class RevocationStore(ABC):
+    """Stores revocations. They are a part of the access data (:mod:`gateway.ports.principals`)."""
+
+    @abstractmethod
+    async def revoke(self, runtime_id: str, principal: str) -> Revocation:
+        """Make the connections void that a principal (empty: all) has to a runtime now."""
+
+
+def _port(url: SplitResult) -> int | None:
+    return url.port or {"http": 80, "ws": 80, "https": 443, "wss": 443}.get(url.scheme)

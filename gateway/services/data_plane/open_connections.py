@@ -1,0 +1,69 @@
+"""The connections through the data plane that are open in this process."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
+
+from gateway.services.data_plane.grants import Grant
+
+
+class OpenConnection(Protocol):
+    """One request or WebSocket through the data plane. Times are in seconds since the epoch."""
+
+    @property
+    def grant(self) -> Grant: ...
+    @property
+    def opened_at(self) -> float: ...
+    @property
+    def last_used_at(self) -> float: ...
+    @property
+    def bytes_in(self) -> int:
+        """From the client to the runtime."""
+
+    @property
+    def bytes_out(self) -> int:
+        """From the runtime to the client."""
+
+    def revoke(self) -> None:
+        """End it, because its grant was revoked."""
+
+    def runtime_ended(self) -> None:
+        """End it, because the instance has ended."""
+
+
+class OpenConnections:
+    """All of them, by the id of the runtime."""
+
+    def __init__(self) -> None:
+        self._by_runtime: dict[str, set[OpenConnection]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_runtime.values()))
+
+    def add(self, connection: OpenConnection) -> None:
+        """A connection was opened."""
+        self._by_runtime.setdefault(connection.grant.runtime_id, set()).add(connection)
+
+    def remove(self, connection: OpenConnection) -> None:
+        """A connection has ended."""
+        mine = self._by_runtime.get(connection.grant.runtime_id, set())
+        mine.discard(connection)
+        if not mine:
+            self._by_runtime.pop(connection.grant.runtime_id, None)
+
+    def of(self, runtime_id: str) -> Iterable[OpenConnection]:
+        """Those to a runtime, the oldest first."""
+        return sorted(self._by_runtime.get(runtime_id, ()), key=lambda one: one.opened_at)
+
+    def runtimes(self, provider: str) -> list[str]:
+        """The ids of the runtimes of a provider that have connections."""
+        return [known for known in self._by_runtime if known.startswith(f"{provider}.")]
+
+    def revoke(self, is_void: Callable[[Grant], bool]) -> None:
+        """End those whose grants are void."""
+        for connection in self._all():
+            if is_void(connection.grant):
+                connection.revoke()
+
+    def _all(self) -> Iterator[OpenConnection]:
+        for connections in list(self._by_runtime.values()):
+            yield from list(connections)

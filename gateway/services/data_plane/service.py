@@ -1,0 +1,214 @@
+"""The use cases of the data plane: addresses of the gateway for runtimes, and where they lead."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from gateway.domain.access import Permission
+from gateway.domain.errors import (
+    NotFound,
+    PermissionDenied,
+    ProviderBadResponse,
+    ProviderFailure,
+    RuntimeGone,
+    StateConflict,
+    StoreUnavailable,
+    UnsupportedFeature,
+)
+from gateway.domain.features import Feature
+from gateway.domain.operations import Operation
+from gateway.domain.requests import ConnectRequest
+from gateway.domain.runtime import Connection, Connections, DataConnection, DataConnections
+from gateway.domain.values import State
+from gateway.ports.context import RequestContext
+from gateway.ports.data_plane import DataProtocol, Endpoint, PublicAddress, RevocationStore, SupportsDataPlane
+from gateway.services.access.visibility import require_visible
+from gateway.services.data_plane.endpoints import Endpoints
+from gateway.services.data_plane.grants import Grant, Grants
+from gateway.services.data_plane.open_connections import OpenConnections
+from gateway.services.fleet import Fleet, Provider
+from gateway.services.intents.records import rfc3339
+
+_WEBSOCKETS: Final = frozenset({"cdp"})
+"""Protocols whose address is that of a WebSocket."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """What an address of the data plane leads to."""
+
+    provider: Provider
+    grant: Grant
+    protocol: DataProtocol
+    endpoint: Endpoint
+
+
+class DataPlane:
+    """Gives callers addresses of the gateway for their runtimes. ``public_url`` is the URL of the data plane's listener
+    as clients see it, without a slash at its end; it is
+    set when the listener's port is known."""
+
+    def __init__(
+        self, fleet: Fleet, grants: Grants, endpoints: Endpoints, store: RevocationStore, public_url: str
+    ) -> None:
+        self.grants = grants
+        self.endpoints = endpoints
+        self.open = OpenConnections()
+        self._fleet = fleet
+        self._store = store
+        self.public_url = public_url
+
+    async def connections(self, runtime_id: str, options: ConnectRequest, ctx: RequestContext) -> Connections:
+        """The gateway's addresses of a running runtime, valid for ``options.ttl`` seconds. Protocols that the data
+        plane does not forward have the provider's addresses.
+
+        Raises :class:`UnsupportedFeature` if none has the requested protocol, and :class:`StateConflict` while there
+        are none at all.
+        """
+        resolved = self._fleet.resolve(runtime_id, ctx)
+        provider = resolved.provider
+        provider.require(Feature.CONNECTIONS, "connections")
+        reached = await self.endpoints.reach(resolved, runtime_id, ctx)
+        if not reached.connections:
+            raise StateConflict("The runtime runs, but has no connections yet.", provider=provider.name)
+        wanted = [each for each in reached.connections if options.protocol in {None, each.protocol}]
+        if not wanted:
+            offered = ", ".join(sorted({each.protocol for each in reached.connections}))
+            raise UnsupportedFeature.at(
+                "#/protocol", f"This runtime offers only: {offered}.", code="unsupported", provider=provider.name
+            )
+        known = provider.adapter.data_protocols if isinstance(provider.adapter, SupportsDataPlane) else {}
+        items: list[Connection] = []
+        for each in wanted:
+            if (protocol := known.get(each.protocol)) is None:
+                items.append(each)
+                continue
+            grant = self.grants.make(runtime_id, reached.instance, each.protocol, ctx.principal, options.ttl)
+            items.append(self._connection(each, protocol, grant))
+        return Connections(items=items)
+
+    def _connection(self, given: Connection, protocol: DataProtocol, grant: Grant) -> Connection:
+        token = self.grants.token(grant)
+        end = rfc3339(grant.expires_at)
+        if protocol.at_root:
+            return Connection(protocol=given.protocol, url=self.public_url, token=token, expires_at=end)
+        address = self.address(grant.protocol, token)
+        is_socket = grant.protocol in _WEBSOCKETS
+        return Connection(
+            protocol=given.protocol,
+            url=address.websocket if is_socket else address.http,
+            http_url=address.http if is_socket else None,
+            expires_at=end,
+        )
+
+    def address(self, protocol: str, token: str) -> PublicAddress:
+        """The gateway's address for a token."""
+        http = f"{self.public_url}/{protocol}/{token}"
+        return PublicAddress(http, "ws" + http.removeprefix("http"))
+
+    def sibling(self, grant: Grant, protocol: str) -> PublicAddress:
+        """The gateway's address of the same instance for another protocol, as long as the grant is valid."""
+        return self.address(protocol, self.grants.token(msgspec.structs.replace(grant, protocol=protocol)))
+
+    async def revoke(self, runtime_id: str, principal: str | None, ctx: RequestContext) -> None:
+        """Make the addresses void that the caller has of a runtime, or ``principal`` (with ``admin``; empty: all
+        principals), and close their connections. This replica does it at once, others a few seconds later."""
+        others = principal not in {None, ctx.principal.name}
+        if others and Permission.ADMIN not in ctx.principal.permissions:
+            raise PermissionDenied("Only admin revokes the connections of others.")
+        provider, ref = self._fleet.resolve(runtime_id, ctx)
+        async with self._fleet.call_scope(provider, Operation.CONNECT, ctx, runtime=ref) as call:
+            await require_visible(self._fleet.owners, provider, ref, ctx, call)
+        whose = ctx.principal.name if principal is None else principal
+        revocation = await self._store.revoke(runtime_id, whose)
+        self.grants.directory.note(revocation)
+        self.end_revoked()
+
+    def end_revoked(self) -> None:
+        """End the connections whose grants are void by now."""
+        self.open.revoke(self._is_void)
+
+    def _is_void(self, grant: Grant) -> bool:
+        try:
+            self.grants.require(grant)
+        except PermissionDenied:
+            return True
+        except StoreUnavailable:
+            return False
+        return False
+
+    async def list_open(self, runtime_id: str, ctx: RequestContext) -> DataConnections:
+        """The connections to a runtime that are open in this process: the caller's, or with ``admin`` all."""
+        provider, ref = self._fleet.resolve(runtime_id, ctx)
+        async with self._fleet.call_scope(provider, Operation.GET, ctx, runtime=ref) as call:
+            await require_visible(self._fleet.owners, provider, ref, ctx, call)
+        principal = ctx.principal
+        shown = [
+            one
+            for one in self.open.of(runtime_id)
+            if one.grant.principal == principal.name or Permission.ADMIN in principal.permissions
+        ]
+        return DataConnections(
+            items=[
+                DataConnection(
+                    protocol=one.grant.protocol,
+                    principal=one.grant.principal,
+                    opened_at=rfc3339(one.opened_at),
+                    last_used_at=rfc3339(one.last_used_at),
+                    bytes_in=one.bytes_in,
+                    bytes_out=one.bytes_out,
+                )
+                for one in shown
+            ]
+        )
+
+    async def has_stopped(self, grant: Grant, ctx: RequestContext) -> bool:
+        """Ask the provider whether the instance of a grant has ended regularly; False also if it has failed."""
+        self.endpoints.forget(grant.runtime_id)
+        try:
+            await self.open_destination(grant, ctx)
+        except RuntimeGone:
+            return True
+        except StateConflict as conflict:
+            return conflict.extra.get("state") != State.FAILED
+        return False
+
+    async def end_stopped(self, provider: str, ctx: RequestContext) -> None:
+        """End the connections to those runtimes of a provider whose instances do not run any longer."""
+        for runtime_id in self.open.runtimes(provider):
+            for connection in self.open.of(runtime_id):
+                if await self.has_stopped(connection.grant, ctx):
+                    connection.runtime_ended()
+
+    async def open_destination(self, grant: Grant, ctx: RequestContext) -> Destination:
+        """Where a valid grant leads now. Raises as :meth:`Endpoints.endpoint`."""
+        try:
+            resolved = self._fleet.resolve(grant.runtime_id, ctx)
+        except NotFound as exc:
+            raise PermissionDenied("The runtime of this address is not yours any longer.") from exc
+        protocol, endpoint = await self.endpoints.endpoint(
+            resolved, grant.runtime_id, grant.instance, grant.protocol, ctx
+        )
+        return Destination(resolved.provider, grant, protocol, endpoint)
+
+    async def socket_path(
+        self, destination: Destination, ctx: RequestContext, fetch: Callable[[str, RequestContext], Awaitable[Any]]
+    ) -> str:
+        """The path of the WebSocket that the bare address stands for. ``fetch`` reads a document of the runtime's
+        server. Raises :class:`ProviderBadResponse` if that names none."""
+        endpoint, protocol = destination.endpoint, destination.protocol
+        if endpoint.socket_path is not None:
+            return endpoint.socket_path
+        discovery = protocol.discovery()
+        if discovery is None:
+            return ""
+        address = protocol.discovered(await fetch(discovery, ctx))
+        path = endpoint.path_of(address) if address is not None else None
+        if path is None:
+            raise ProviderBadResponse(
+                "The runtime's server names no WebSocket of its own.",
+                failure=ProviderFailure(destination.provider.name),
+            )
+        return path

@@ -1,0 +1,51 @@
+"""A gateway with a data plane, and a running browser whose address leads to a server of the test."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from adapters.bctrl_browsers.emulator.world import Run
+from gateway.settings import DataSettings
+from gateway.testing.servers import running
+from tests.component.dataplane.far_ends import BROWSER, BrowserServer
+from tests.component.whole_gateway import Gateway, whole_gateway
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """The gateway, the far end, and the id of a running browser there."""
+
+    gateway: Gateway
+    browser: BrowserServer
+    address: str
+    runtime_id: str
+
+    async def connect(self, **options: Any) -> dict[str, dict[str, Any]]:
+        """The connections by protocol."""
+        response = await self.gateway.call("POST", f"/v1/runtimes/{self.runtime_id}/connections", options)
+        assert response.status == 200, response.text
+        return {item["protocol"]: item for item in response.json["items"]}
+
+
+@pytest.fixture
+async def plane(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Plane]:
+    """A gateway whose data plane leads to a fake browser."""
+    browser = BrowserServer()
+    data = DataSettings(enabled=True, listen="127.0.0.1:0", origins=["https://app.example"])
+    async with running(browser.application()) as url, whole_gateway("bctrl_browsers", data=data) as gateway:
+        place = url.partition("://")[2]
+
+        def connections(run: Run, now: float) -> dict[str, str]:
+            return {
+                "cdpUrl": f"ws://{place}{BROWSER}",
+                "webdriverUrl": f"http://{place}",
+                "liveViewUrl": "https://view.invalid/view",
+                "liveViewReadOnlyUrl": "https://view.invalid/read",
+                "expiresAt": "2030-01-01T00:00:00Z",
+            }
+
+        monkeypatch.setattr(Run, "connections", connections)
+        created = await gateway.create(gateway.upstreams["bctrl_browsers"], start=True)
+        yield Plane(gateway, browser, place, created["id"])
