@@ -5,7 +5,7 @@ For tests of whatever calls a provider, below what an emulator can do::
     async with ScriptedServer([reply({"of": 1}).doubled(), DROP]) as server:
         ...  # call server.url
         server.send(0, reply({"of": 2}).raw)
-    assert [heard.method for heard in server.heard] == ["GET", "POST"]
+    assert [received.method for received in server.received] == ["GET", "POST"]
 
 ==============  =====================================================================================================
 a response is   script
@@ -70,7 +70,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class Received:
     """One request. Header names are in lower case; ``connection`` counts from 0 in the order of accepting."""
 
     connection: int
@@ -120,12 +120,12 @@ HANG: Final = Reply(b"", Then.HANG)
 class ScriptedServer:
     """Answers requests in order with the replies of ``script``, and after the last one with ``{}``.
 
-    An async context manager. ``url`` has no trailing slash. ``heard`` has complete requests, and the heads of those
+    An async context manager. ``url`` has no trailing slash. ``received`` has complete requests, and the heads of those
     with an early reply.
     """
 
     script: list[Reply] = field(default_factory=list)
-    heard: list[Heard] = field(default_factory=list)
+    received: list[Received] = field(default_factory=list)
     connections: int = 0
     url: str = ""
     watch: Watch = field(default_factory=Watch)
@@ -153,9 +153,9 @@ class ScriptedServer:
         """Return once the server has closed its side of a connection."""
         await self._writers[connection].wait_closed()
 
-    async def until_heard(self, count: int) -> None:
+    async def until_received(self, count: int) -> None:
         """Return once at least ``count`` complete requests were received."""
-        await self.watch.until(lambda: len(self.heard) >= count)
+        await self.watch.until(lambda: len(self.received) >= count)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(self._serve(self.connections, reader, writer))
@@ -179,7 +179,7 @@ class ScriptedServer:
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
         reads_body = not self.script or self.script[0].reads_body
         body = await reader.readexactly(int(headers.get("content-length", 0))) if reads_body else b""
-        self.heard.append(Heard(number, method, target, headers, body))
+        self.received.append(Received(number, method, target, headers, body))
         self.watch.changed()
         answer = self.script.pop(0) if self.script else reply({})
         writer.write(answer.raw)

@@ -85,7 +85,7 @@ async def test_a_read_whose_caller_leaves_ends_at_the_provider_without_a_retry(*
         (provider,) = at.providers
         provider.script.append(HANG)
         caller = await at.caller(RUNTIME)
-        await provider.until_heard(1)
+        await provider.until_received(1)
         reset(caller)
         await provider.until_ended(0)
         (line,) = at.lines("request")
@@ -94,7 +94,7 @@ async def test_a_read_whose_caller_leaves_ends_at_the_provider_without_a_retry(*
         (shown,) = (await at.get("/v1/providers"))["items"]
         assert (shown["policies"]["read"]["in_flight"], shown["policies"]["read"]["breaker"]) == (0, "closed")
         assert shown["health"]["status"] == "unknown"
-        assert len(provider.heard) == 1
+        assert len(provider.received) == 1
         assert {line["outcome"] for line in at.lines("upstream")} == {"cancelled"}
         assert '"level":"error"' not in at.log.getvalue()
 
@@ -105,7 +105,7 @@ async def test_a_read_whose_caller_closes_its_side_late_ends_at_the_provider(mon
         (provider,) = at.providers
         provider.script.append(HANG)
         caller = await at.caller(RUNTIME)
-        await provider.until_heard(1)
+        await provider.until_received(1)
         caller.close()
         await provider.until_ended(0)
         assert [line["status"] for line in at.lines("request")] == [499]
@@ -118,7 +118,7 @@ async def test_every_kind_of_read_ends_with_its_caller(path: str, method: str) -
         (provider,) = at.providers
         provider.script.append(HANG)
         caller = await at.caller(path, method)
-        await provider.until_heard(1)
+        await provider.until_received(1)
         reset(caller)
         await provider.until_ended(0)
         assert [line["status"] for line in at.lines("request")] == [499]
@@ -130,12 +130,12 @@ async def test_a_list_whose_caller_leaves_ends_at_all_providers() -> None:
             provider.script.append(HANG)
         caller = await at.caller("/v1/runtimes")
         for provider in at.providers:
-            await provider.until_heard(1)
+            await provider.until_received(1)
         reset(caller)
         for provider in at.providers:
             await provider.until_ended(0)
         assert [line["status"] for line in at.lines("request")] == [499]
-        assert [len(provider.heard) for provider in at.providers] == [1, 1, 1]
+        assert [len(provider.received) for provider in at.providers] == [1, 1, 1]
 
 
 async def test_a_read_that_waits_for_a_slot_leaves_the_queue_with_its_caller() -> None:
@@ -143,7 +143,7 @@ async def test_a_read_that_waits_for_a_slot_leaves_the_queue_with_its_caller() -
         (provider,) = at.providers
         provider.script.append(HANG)
         first = await at.caller(RUNTIME)
-        await provider.until_heard(1)
+        await provider.until_received(1)
         waiting = await at.caller(RUNTIME)
         while (await at.get("/v1/providers/p0"))["policies"]["read"]["waiting"] == 0:
             pass
@@ -152,4 +152,4 @@ async def test_a_read_that_waits_for_a_slot_leaves_the_queue_with_its_caller() -
             pass
         reset(first)
         await provider.until_ended(0)
-        assert len(provider.heard) == 1
+        assert len(provider.received) == 1

@@ -40,7 +40,7 @@ async def test_status_outside_of_http_is_a_bad_response(status: int, api: str) -
             assert f"The status {status} is not one of HTTP." in native.json["detail"]
             made = await gateway.call("POST", "/v1/runtimes", {"kind": upstream.kind, "name": "checkout-bot"})
             assert made.json["code"] in {"outcome_unknown", "provider_bad_response"}
-            creates = [heard for heard in provider.heard if heard.method == "POST"]
+            creates = [received for received in provider.received if received.method == "POST"]
             assert bool(creates) == (made.json["code"] == "outcome_unknown"), "sent, so it may have been made"
 
 
@@ -51,5 +51,5 @@ async def test_native_write_that_gets_an_odd_status_has_an_unknown_outcome() -> 
         async with whole_gateway("durable", durable=options) as gateway:
             response = await gateway.call("POST", "/native/durable-demo/any", {})
             assert (response.status, response.json["code"]) == (504, "outcome_unknown")
-            assert len(provider.heard) == 1
+            assert len(provider.received) == 1
             await asyncio.wait_for(provider.until_ended(0), 30)

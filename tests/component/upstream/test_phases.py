@@ -50,7 +50,7 @@ class Place:
     """Where a request fails, the phase that this is, and what the server has seen of it by then."""
 
     phase: Phase
-    heard: int
+    received: int
     connected: int
     failing: Callable[[ScriptedServer, BaseException], AbstractAsyncContextManager[None]]
 
@@ -85,7 +85,7 @@ async def _tls(server: ScriptedServer, exc: BaseException) -> AsyncIterator[None
 @asynccontextmanager
 async def _sent(server: ScriptedServer, exc: BaseException) -> AsyncIterator[None]:
     async def wait(_: IncomingResponse) -> None:
-        await server.until_heard(1)
+        await server.until_received(1)
         raise exc
 
     server.script.append(HANG)
@@ -107,11 +107,11 @@ async def _headers_seen(server: ScriptedServer, exc: BaseException) -> AsyncIter
 
 
 PLACES = {
-    "waiting for the pool": Place(Phase.QUEUED, heard=0, connected=0, failing=_pool_wait),
-    "connecting": Place(Phase.CONNECTING, heard=0, connected=0, failing=_connecting),
-    "TLS": Place(Phase.CONNECTING, heard=0, connected=1, failing=_tls),
-    "sent": Place(Phase.SENT, heard=1, connected=1, failing=_sent),
-    "headers seen": Place(Phase.ANSWERED, heard=1, connected=1, failing=_headers_seen),
+    "waiting for the pool": Place(Phase.QUEUED, received=0, connected=0, failing=_pool_wait),
+    "connecting": Place(Phase.CONNECTING, received=0, connected=0, failing=_connecting),
+    "TLS": Place(Phase.CONNECTING, received=0, connected=1, failing=_tls),
+    "sent": Place(Phase.SENT, received=1, connected=1, failing=_sent),
+    "headers seen": Place(Phase.ANSWERED, received=1, connected=1, failing=_headers_seen),
 }
 
 
@@ -123,8 +123,8 @@ async def test_the_phase_is_what_the_server_saw_whatever_was_raised(place: Place
             on = call()
             async with place.failing(server, exc):
                 failure = await failure_of(transport, request("POST", body=b"{}"), on)
-            seen = (len(server.heard), server.connections)
-        assert (failure.phase, seen) == (place.phase, (place.heard, place.connected)), repr(exc)
+            seen = (len(server.received), server.connections)
+        assert (failure.phase, seen) == (place.phase, (place.received, place.connected)), repr(exc)
         assert failure.status == (200 if place.phase is Phase.ANSWERED else None)
         assert [attempt.phase for attempt in on.attempts] == [place.phase]
 

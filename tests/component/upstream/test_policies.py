@@ -89,7 +89,7 @@ async def test_a_read_is_retried_after_a_dropped_connection_and_a_503() -> None:
         await transport.close()
     assert (response.status, response.body) == (200, b'{"a": 1}')
     assert [attempt.outcome for attempt in on.attempts] == ["disconnected", "503", "200"]
-    assert len(server.heard) == 3
+    assert len(server.received) == 3
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
@@ -101,7 +101,7 @@ async def test_a_mutation_whose_connection_drops_is_sent_once(method: str) -> No
         failure = await failure_of(transport, asked, call())  # on the connection of the first
         await transport.close()
     assert (failure.reason, failure.phase) == ("disconnected", Phase.SENT)
-    assert len(server.heard) == 2
+    assert len(server.received) == 2
 
 
 async def test_a_mutation_is_retried_while_the_connection_is_refused() -> None:
@@ -115,7 +115,7 @@ async def test_a_mutation_is_retried_while_the_connection_is_refused() -> None:
         await proxy.set_mode(Mode.FORWARD)
         assert (await transport.send(asked, call())).status == 200
         await transport.close()
-    assert len(server.heard) == 1
+    assert len(server.received) == 1
 
 
 async def test_a_hanging_read_attempt_is_retried_within_the_deadline() -> None:

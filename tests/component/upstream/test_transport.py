@@ -78,7 +78,7 @@ async def test_a_connection_that_is_accepted_and_held_counts_as_sent() -> None:
         async with _transport(proxy.url) as transport:
             failure = await failure_of(transport, request("POST", body=b"{}"), call(0.1))
     assert (failure.reason, failure.phase) == ("timeout", Phase.SENT)
-    assert server.heard == []
+    assert server.received == []
 
 
 async def test_a_silent_provider_times_out_after_the_read_timeout() -> None:
@@ -92,14 +92,14 @@ async def test_waiting_for_a_connection_of_the_pool_has_sent_nothing() -> None:
     size = len(one_of_each)
     async with ScriptedServer([HANG] * size) as server, _transport(server.url, policies=one_of_each) as transport:
         holding = [asyncio.create_task(transport.send(request(path="/first"), call())) for _ in range(size)]
-        await server.until_heard(size)
+        await server.until_received(size)
         failure = await failure_of(transport, request("POST", "/second"), call(0.1))
         for task in holding:
             task.cancel()
         await asyncio.wait(holding)
         assert (failure.reason, failure.phase) == ("timeout", Phase.QUEUED)
         assert (await transport.send(request(path="/third"), call())).status == 200
-    assert [heard.target for heard in server.heard] == ["/first"] * size + ["/third"]
+    assert [received.target for received in server.received] == ["/first"] * size + ["/third"]
 
 
 async def test_a_name_that_cannot_be_resolved_has_sent_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,24 +42,24 @@ class TransportContract(ConnectionReuseContract):
             async with self.scripted(path="/base/path") as (server, transport):
                 asked = self.request(method, "/x%2Fy/%C3%A9/../z", query=query, body=b'{"k": "\xc3\xa9"}')
                 await transport.send(asked, call())
-            (heard,) = server.heard
-            assert heard.method == method
-            assert heard.target == "/base/path/x%2Fy/%C3%A9/../z?a+b=c%26d%3D%C3%A9&a+b=%2B&empty="
-            assert heard.body == b'{"k": "\xc3\xa9"}'
+            (received,) = server.received
+            assert received.method == method
+            assert received.target == "/base/path/x%2Fy/%C3%A9/../z?a+b=c%26d%3D%C3%A9&a+b=%2B&empty="
+            assert received.body == b'{"k": "\xc3\xa9"}'
 
     async def test_only_a_request_with_a_body_has_a_content_type(self) -> None:
         async with self.scripted() as (server, transport):
             await transport.send(self.request("POST", body=b"{}"), call())
             await transport.send(self.request("POST"), call())
-        assert [heard.headers.get("content-type") for heard in server.heard] == ["application/json", None]
-        assert [heard.headers["accept"] for heard in server.heard] == ["application/json"] * 2
+        assert [received.headers.get("content-type") for received in server.received] == ["application/json", None]
+        assert [received.headers["accept"] for received in server.received] == ["application/json"] * 2
 
     async def test_headers_of_the_request_and_the_call_are_sent_without_invented_ones(self) -> None:
         async with self.scripted() as (server, transport):
             on = call(request_id="r-1", traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
             await transport.send(self.request(headers={"Authorization": "Bearer t"}), on)
             await transport.send(self.request(), call())
-        first, second = (heard.headers for heard in server.heard)
+        first, second = (received.headers for received in server.received)
         assert (first["authorization"], first["x-request-id"], first["traceparent"]) == (
             "Bearer t",
             "r-1",
@@ -72,13 +72,13 @@ class TransportContract(ConnectionReuseContract):
             async with self.scripted(reply(status=status, headers=[("Location", "/elsewhere")])) as (server, transport):
                 response = await transport.send(self.request("POST", body=b"{}"), call())
             assert response.status == status
-            assert len(server.heard) == 1
+            assert len(server.received) == 1
 
     async def test_cookies_are_not_stored(self) -> None:
         async with self.scripted(reply(headers=[("Set-Cookie", "session=1; Path=/")])) as (server, transport):
             await transport.send(self.request(), call())
             await transport.send(self.request(), call())
-        assert [heard.headers.get("cookie") for heard in server.heard] == [None, None]
+        assert [received.headers.get("cookie") for received in server.received] == [None, None]
 
     async def test_proxy_variables_of_the_environment_are_ignored(self) -> None:
         dead = dict.fromkeys(("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"), "http://127.0.0.1:9")
@@ -102,8 +102,8 @@ class TransportContract(ConnectionReuseContract):
                 await transport.send(self.request(), call())
                 failure = await failure_of(transport, self.request(method, body=b"{}"), call())
             assert (failure.reason, failure.phase, failure.status) == ("disconnected", Phase.SENT, None), method
-            assert [heard.method for heard in server.heard] == ["GET", method]
-            assert [heard.connection for heard in server.heard] == [0, 0]
+            assert [received.method for received in server.received] == ["GET", method]
+            assert [received.connection for received in server.received] == [0, 0]
 
     async def test_a_reset_connection_fails_in_phase_sent(self) -> None:
         async with ScriptedServer() as server, TcpFaultProxy(server.url) as proxy:
@@ -149,7 +149,7 @@ class TransportContract(ConnectionReuseContract):
         async with self.scripted(HANG) as (server, transport):
             failure = await failure_of(transport, self.request("POST", body=b"{}"), call(_SOON))
         assert (failure.reason, failure.phase, failure.status) == ("timeout", Phase.SENT, None)
-        assert len(server.heard) == 1
+        assert len(server.received) == 1
 
     async def test_a_body_that_hangs_ends_at_the_deadline(self) -> None:
         for slow in (reply({"a": 1}, length=1000, then=Then.HANG), chunked(b"{", whole=False, then=Then.HANG)):
@@ -159,11 +159,11 @@ class TransportContract(ConnectionReuseContract):
 
     async def test_a_call_after_its_deadline_sends_nothing(self) -> None:
         async with self.scripted() as (server, transport):
-            for heard in (0, 1):
+            for received in (0, 1):
                 failure = await failure_of(transport, self.request("POST", body=b"{}"), call(-1))
                 assert failure.reason == "timeout"
                 assert failure.phase <= Phase.CONNECTING
-                assert len(server.heard) == heard
+                assert len(server.received) == received
                 await transport.send(self.request(), call())
 
     async def test_a_body_of_the_maximum_size_is_accepted_and_one_more_byte_is_not(self) -> None:
@@ -194,7 +194,7 @@ class TransportContract(ConnectionReuseContract):
         async with self.scripted(HANG) as (server, transport):
             on = call()
             task = asyncio.create_task(transport.send(self.request(), on))
-            await server.until_heard(1)
+            await server.until_received(1)
             task.cancel()
             await asyncio.wait([task])
             assert task.cancelled()
@@ -206,7 +206,7 @@ class TransportContract(ConnectionReuseContract):
         async with self.scripted(*script) as (server, transport):
             on = call()
             await asyncio.gather(*(transport.send(self.request(path=f"/{number}"), on) for number in range(20)))
-        assert sorted(heard.target for heard in server.heard) == sorted(f"/{number}" for number in range(20))
+        assert sorted(received.target for received in server.received) == sorted(f"/{number}" for number in range(20))
         assert len(on.attempts) == 20
 
     async def test_an_informational_response_is_skipped(self) -> None:
@@ -229,7 +229,7 @@ class TransportContract(ConnectionReuseContract):
             response = await transport.send(self.request("POST", body=b" " * 20_000_000), call(5))
             assert (response.status, response.body) == (413, b"{}")
             assert (await transport.send(self.request("POST"), call())).status == 200
-        assert [heard.connection for heard in server.heard] == [0, 1]
+        assert [received.connection for received in server.received] == [0, 1]
 
     async def test_a_closed_transport_sends_nothing_and_may_be_closed_again(self) -> None:
         async with self.scripted() as (server, transport):
@@ -238,7 +238,7 @@ class TransportContract(ConnectionReuseContract):
             await transport.close()
             failure = await failure_of(transport, self.request(), call())
         assert (failure.reason, failure.phase) == ("closed", Phase.QUEUED)
-        assert len(server.heard) == 1
+        assert len(server.received) == 1
 
 
 def _fields(attempt: Attempt) -> tuple[str, str, str, Phase]:

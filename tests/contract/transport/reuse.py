@@ -63,11 +63,11 @@ class ConnectionReuseContract(TransportSubject):
             await transport.send(self.request(), call())
             await server.until_ended(0)
             assert (await transport.send(self.request("POST", body=b"{}"), call())).status == 200
-        assert [heard.connection for heard in server.heard] == [0, 1]
+        assert [received.connection for received in server.received] == [0, 1]
 
     async def test_a_connection_is_reused_only_by_the_same_caller_right_after_a_response(self) -> None:
         """A duplicate response that arrives during the next request reaches no other caller."""
         async with self.scripted() as (server, transport):
             for caller in ("one", "two", "one", "two", ""):
                 await transport.send(self.request(), call(caller=caller))
-        assert [heard.connection for heard in server.heard] == [0, 1, 0, 1, 2]
+        assert [received.connection for received in server.received] == [0, 1, 0, 1, 2]

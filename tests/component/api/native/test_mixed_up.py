@@ -28,7 +28,7 @@ async def test_a_doubled_response_reaches_no_other_request(serve: Any, own: Repl
         body = b"{}" if method == "POST" else None
         assert (await gateway.call(method, "/native/raw/a", body)).json == {"of": "a"}
         assert (await gateway.call(method, "/native/raw/b", body)).json == {"of": "b"}
-        assert [heard.connection for heard in server.heard] == [0, 1]
+        assert [received.connection for received in server.received] == [0, 1]
 
 
 @pytest.mark.parametrize("at", [1, 11, len(b"HTTP/1.1 200 Scripted\r\n"), None])
@@ -40,7 +40,7 @@ async def test_an_interleaved_response_reaches_no_other_request(serve: Any, own:
         with suppress(asyncio.IncompleteReadError):
             assert (await gateway.call("GET", "/native/raw/a")).body != b'{"of": "b"}'
         assert (await gateway.call("GET", "/native/raw/c")).json == {"of": "c"}
-        assert [heard.connection for heard in server.heard] == [0, 1]
+        assert [received.connection for received in server.received] == [0, 1]
 
 
 @pytest.mark.parametrize("stray", [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", b"HTTP/1.1 40", b"\r\n"])
