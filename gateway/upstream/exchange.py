@@ -9,9 +9,9 @@ from typing import Self
 from multidict import CIMultiDict
 
 from gateway.ports.transport import Phase, TransportFailure
+from gateway.upstream.deadlines import Deadlines
 from gateway.upstream.http1.connection import Http1Connection
 from gateway.upstream.http1.faults import FAILURES, detail_of, reason_of
-from gateway.upstream.http1.heads import head_of
 from gateway.upstream.http1.origin import Origin
 from gateway.upstream.http1.pool import Progress
 from gateway.upstream.http1.response import IncomingResponse, OnInterim
@@ -39,7 +39,13 @@ class Exchange:
     """
 
     def __init__(
-        self, finished: Callable[["Exchange", str], None], *, caller: str, until_response: float, between: float
+        self,
+        finished: Callable[["Exchange", str], None],
+        deadlines: Deadlines,
+        *,
+        caller: str,
+        until_response: float,
+        between: float,
     ) -> None:
         """``caller`` is the principal who sends it. ``until_response``: seconds in which nothing may move before the
         response begins; ``between``: after that."""
@@ -48,20 +54,17 @@ class Exchange:
         self.connection: Http1Connection | None = None
         self.stopped = False
         self.on_interim: OnInterim | None = None
-        self._progress = Progress(caller=caller)
+        self._progress = Progress(caller)
         self._finished = finished
         self._limit = until_response
         self._between = between
-        self._loop = asyncio.get_running_loop()
-        self._timeout = asyncio.timeout(None)
-        self._deadline = self._loop.time() + until_response
-        self._alarm: asyncio.TimerHandle | None = None
+        self._wait = deadlines.within(until_response)
+        self._wait.may_continue = self._progress.is_woken
         self._origin: Origin | None = None
         self._upload: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        await self._timeout.__aenter__()
-        self._alarm = self._loop.call_at(self._deadline, self._check)
+        self._wait.__enter__()
         return self
 
     @property
@@ -71,25 +74,25 @@ class Exchange:
 
     async def send(self, request: NativeRequest, origin: Origin) -> IncomingResponse:
         """Send, and return the response when its head has arrived. Each 1xx before it counts as movement."""
-        self.method, self._origin = request.method, origin
-        head = self._head(request, origin)
+        self.method, self._origin, body = request.method, origin, request.body
+        is_streamed = body is not None and not isinstance(body, bytes)
+        is_chunked = is_streamed and "Content-Length" not in request.headers
+        if is_chunked:
+            request.headers["Transfer-Encoding"] = "chunked"
+        length = len(body) if isinstance(body, bytes) else None if is_streamed else 0
+        head = origin.head(request.method, request.target, request.headers.items(), length)
         self.connection = connection = await origin.pool.acquire(self._progress)
-        response = connection.start(request.method)
+        self._progress.response = response = connection.start(request.method)
         response.on_interim = self._interim
-        body = request.body
         if body is None or isinstance(body, bytes):
             connection.write(head + (body or b""))
         else:
             connection.write(head)
-            chunked = "Content-Length" not in request.headers
-            self._upload = asyncio.create_task(connection.upload(body, chunked=chunked))
+            self._upload = asyncio.create_task(connection.upload(body, chunked=is_chunked))
         await response.head()
-        self._progress.phase = Phase.ANSWERED
+        self.response = response
         self._limit = self._between
         self.moved()
-        if self._alarm is not None and self._deadline < self._alarm.when():
-            self._check()
-        self.response = response
         return response
 
     def _interim(self, status: int, reason: str, headers: CIMultiDict[str]) -> None:
@@ -97,69 +100,41 @@ class Exchange:
         if self.on_interim is not None:
             self.on_interim(status, reason, headers)
 
-    def _head(self, request: NativeRequest, origin: Origin) -> bytes:
-        headers, body = request.headers, request.body
-        headers["Host"] = origin.host
-        if isinstance(body, bytes):
-            headers["Content-Length"] = str(len(body))
-        elif body is None:
-            if request.method in {"POST", "PUT", "PATCH"}:
-                headers["Content-Length"] = "0"
-        elif "Content-Length" not in headers:
-            headers["Transfer-Encoding"] = "chunked"
-        target = origin.prefix + request.target
-        return head_of(request.method, target if target.startswith("/") else "/" + target, headers.items())
-
     @property
     def expired(self) -> bool:
         """Whether nothing moved for too long."""
-        return self._timeout.expired()
+        return self._wait.expired
 
     def moved(self) -> None:
         """Something passed, in either direction: the time without movement starts again."""
-        self._deadline = self._loop.time() + self._limit
+        self._wait.move(self._limit)
 
     def stop(self) -> None:
         """Give the request up at once, whatever it waits for."""
-        if self._alarm is not None:
-            self.stopped = True
-            self._deadline = 0
-            self._check()
-
-    def _check(self) -> None:
-        # Bytes move often and silence is rare, so the alarm is not set again with every piece; it checks when it rings.
-        now = self._loop.time()
-        if self._alarm is not None:
-            self._alarm.cancel()
-        if now < self._deadline:
-            self._alarm = self._loop.call_at(self._deadline, self._check)
-        elif not self._timeout.expired():
-            self._timeout.reschedule(now)
+        self.stopped = True
+        self._wait.expire()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-        failure = exc
-        outcome = "cancelled"
+        failure, stopped, outcome = exc, self.stopped, "cancelled"
         try:
             try:
-                await self._close(whole=exc is None)
+                self._wait.__exit__(kind, exc, traceback)
             finally:
-                await self._timeout.__aexit__(kind, exc, traceback)
+                await self._close(whole=exc is None)
         except TimeoutError as timeout:
             failure = timeout
         finally:
             if failure is None and self.response is not None:
                 outcome = str(self.response.status)
-            elif isinstance(failure, FAILURES) and not self.stopped:
+            elif isinstance(failure, FAILURES) and not stopped:
                 outcome = reason_of(failure)
             self._finished(self, outcome)
         if isinstance(failure, FAILURES):
-            status = self.response.status if self.response is not None else None
-            raise TransportFailure(outcome, self.phase, status=status, detail=detail_of(failure)) from failure
+            raise TransportFailure(
+                outcome, self.phase, status=self._progress.status, detail=detail_of(failure)
+            ) from failure
 
     async def _close(self, *, whole: bool) -> None:
         """Return the connection to the pool, which closes it unless request and response have ended."""

@@ -17,6 +17,7 @@ from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Attempt, Phase, TransportFailure
 from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
+from gateway.upstream.deadlines import Deadlines
 from gateway.upstream.exchange import Exchange
 from gateway.upstream.http1.origin import Origin
 from gateway.upstream.observed import AttemptLog
@@ -49,6 +50,7 @@ class PassThrough:
         self._dropped = metrics.dropped.labels("native")
         self._log = AttemptLog(self.name, metrics, logger)
         self._clock = clock
+        self._deadlines = Deadlines()
         self._origin: Origin | None = None
         self._closed = False
         self.calls = 0
@@ -72,6 +74,7 @@ class PassThrough:
         self._in_flight.inc()
         return Exchange(
             self._finished(ctx, self._clock.monotonic()),
+            self._deadlines,
             caller=ctx.principal.name,
             until_response=self.limits.answer_timeout,
             between=self._settings.read_timeout,

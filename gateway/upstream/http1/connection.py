@@ -10,8 +10,9 @@ from typing import Final, cast
 import httptools
 from multidict import CIMultiDict
 
+from gateway.upstream.http1.faults import Fault
 from gateway.upstream.http1.heads import HeadLimits, is_chunked, keep_alive_of
-from gateway.upstream.http1.response import Fault, IncomingResponse
+from gateway.upstream.http1.response import IncomingResponse
 
 _READ_BYTES: Final = 1 << 16
 _NO_BODY: Final = frozenset({204, 304})
@@ -21,42 +22,38 @@ MAX_INTERIM: Final = 1000
 
 class Http1Connection(asyncio.Protocol):
     """A connection. ``caller`` is the principal that used it last; ``keep_alive`` the seconds for which the provider
-    keeps it open when idle, None if it did not say."""
+    keeps it open when idle, None if it did not say; ``received_at`` the monotonic time of the last byte."""
 
     def __init__(self, limits: HeadLimits) -> None:
         self.caller = ""
-        self.idle_since = 0.0
+        self.idle_since = self.received_at = 0.0
         self.keep_alive: float | None = None
         self.is_tls = False
-        self.received_at = 0.0
         self._limits = limits
         self._transport: asyncio.Transport | None = None
+        self._poll = select.poll()
         self._parser: httptools.HttpResponseParser | None = None
         self._response: IncomingResponse | None = None
-        self._has_no_body = False  # the request was a HEAD
-        self._ends_with_connection = False
-        self._is_raw = False  # after a 101: what arrives is not HTTP
-        self._is_reusable = False
-        self._head_bytes = self._unfinished = self._interim_count = 0
-        self._has_progressed = False  # with the data that is being parsed, beyond a line of a head or of chunks
-        self._lines: list[tuple[bytes, bytes]] = []
-        self._reason = b""
+        self._lines: list[tuple[bytes, bytes]] = []  # of the head or the trailers that are being read
         self._drained: asyncio.Future[None] | None = None
         self._is_choked = False
 
     # ---- use
 
-    def start(self, method: str) -> IncomingResponse:
-        """Expect the response to a request that is written next."""
+    def start(self, method: str, most: int = 0) -> IncomingResponse:
+        """Expect the response to a request that is written next. ``most`` is the maximum size of its body if that is
+        read whole."""
         self._has_no_body = method == "HEAD"
-        self._ends_with_connection = self._is_raw = self._is_reusable = False
-        self._interim_count = self._head_bytes = self._unfinished = 0
+        self._ends_with_connection = self._is_reusable = False
+        self._is_raw = False  # after a 101: what arrives is not HTTP
+        self._interim_count = self._head_bytes = 0
+        self._unfinished = 0  # bytes since the last head or piece of a body was complete
         self._lines, self._reason = [], b""
         self._parser = httptools.HttpResponseParser(self)
         self._parser.set_dangerous_leniencies(
             lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
         )
-        self._response = response = IncomingResponse(self)
+        self._response = response = IncomingResponse(self, most)
         return response
 
     def write(self, data: bytes) -> None:
@@ -66,15 +63,13 @@ class Http1Connection(asyncio.Protocol):
         self._transport.write(data)
 
     async def drain(self) -> None:
-        """Return when more may be written. Raises :class:`Fault` if the connection is closed."""
+        """Return when more may be written, or the connection is closed."""
         while self._is_choked:
             self._drained = asyncio.get_running_loop().create_future()
             await self._drained
-        if self._transport is None or self._transport.is_closing():
-            raise Fault("disconnected", "The provider closed the connection.")
 
     async def upload(self, body: AsyncIterator[bytes], *, chunked: bool) -> None:
-        """Write a body as it comes, in chunks unless its length was declared. Raises as :meth:`drain`."""
+        """Write a body as it comes, in chunks unless its length was declared. Raises as :meth:`write`."""
         async for piece in body:
             if piece:
                 if not self.is_tls and self._is_readable():
@@ -96,9 +91,9 @@ class Http1Connection(asyncio.Protocol):
         """Whether the response is complete and the request was written, so that another may follow."""
         response, transport = self._response, self._transport
         return (
-            self._is_reusable
-            and response is not None
+            response is not None
             and response.complete
+            and self._is_reusable
             and not response.is_paused
             and transport is not None
             and not transport.is_closing()
@@ -108,21 +103,15 @@ class Http1Connection(asyncio.Protocol):
     def rest(self) -> None:
         """Become idle. Bytes that arrive from now on belong to no request and close the connection."""
         self._response = self._parser = None
+        self.idle_since = time.monotonic()
 
     def is_silent(self) -> bool:
         """Whether it is open and nothing has arrived on it while it was idle, also nothing that the event loop has not
         read yet. A TLS socket is not polled: session tickets make it readable."""
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            return False
-        return self.is_tls or not self._is_readable()
+        return self.is_open and (self.is_tls or not self._is_readable())
 
     def _is_readable(self) -> bool:
-        if self._transport is None:
-            return False
-        poll = select.poll()
-        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return bool(poll.poll(0))
+        return self.is_open and bool(self._poll.poll(0))
 
     def abort(self) -> None:
         """Close at once."""
@@ -142,37 +131,39 @@ class Http1Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self.is_tls = transport.get_extra_info("ssl_object") is not None
+        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         response, parser = self._response, self._parser
         self.received_at = time.monotonic()
         if response is None or parser is None or response.complete:
-            self._is_reusable = False
             self.abort()
             return
         if self._is_raw:
             response.feed(data)
             return
-        self._has_progressed = False
+        self._unfinished += len(data)
         try:
             parser.feed_data(data)
+            # The parser does not report a line that does not end: of the head, of a chunk's size, or of a trailer.
+            self._limit_head(self._unfinished)
         except httptools.HttpParserUpgrade as upgrade:
             self._is_raw = True
             if tail := data[upgrade.args[0] :]:
                 response.feed(tail)
-        except httptools.HttpParserError as exc:
-            self._break(exc)
-        # The parser does not report a line that does not end: of the head, of a chunk's size, or of a trailer.
-        self._unfinished = 0 if self._has_progressed else self._unfinished + len(data)
-        if self._unfinished > self._limits.max_bytes or self._head_bytes > self._limits.max_bytes:
-            self._too_large("bytes of headers", self._limits.max_bytes)
+        except (Fault, httptools.HttpParserError) as exc:
+            fault = exc if isinstance(exc, Fault) else exc.__context__  # raised by one of the methods below
+            if not isinstance(fault, Fault):
+                where = "chunks" if response.status else "head"
+                fault = Fault("unreadable", f"The {where} of the response cannot be parsed: {exc}.")
+            response.fail(fault)
+            self.abort()
 
     def eof_received(self) -> bool:
         self._end(None)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._is_reusable = False
         if isinstance(exc, BrokenPipeError | ConnectionResetError):
             self._read_rest()
         self._end(exc)
@@ -200,7 +191,11 @@ class Http1Connection(asyncio.Protocol):
         if drained is not None and not drained.done():
             drained.set_result(None)
 
-    # ---- called by the parser
+    # ---- called by the parser, which stops at an exception
+
+    def on_message_begin(self) -> None:
+        if self._response is None or self._response.complete:
+            raise Fault("unreadable", "Another response follows.")
 
     def on_status(self, reason: bytes) -> None:
         self._reason += reason
@@ -208,27 +203,22 @@ class Http1Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         self._lines.append((name, value))
         self._head_bytes += len(name) + len(value)
+        if self._head_bytes > self._limits.max_bytes:
+            self._limit_head(self._head_bytes)
 
     def on_headers_complete(self) -> None:
-        parser, response = self._parser, self._response
-        if parser is None or response is None or response.has_ended:
+        parser, response, lines = self._parser, self._response, self._lines
+        if parser is None or response is None:
             return
-        self._has_progressed = True
-        lines, self._lines, size, self._head_bytes = self._lines, [], self._head_bytes, 0
+        self._lines, self._head_bytes, self._unfinished = [], 0, 0
         if len(lines) > self._limits.max_headers:
-            self._too_large("headers", self._limits.max_headers)
-            return
-        if size > self._limits.max_bytes:
-            self._too_large("bytes of headers", self._limits.max_bytes)
-            return
+            raise Fault("headers_too_large", f"The response has more than {self._limits.max_headers} headers.")
         if b"\0" in b"".join([value for _, value in lines]):
-            self._refuse("A header has a zero byte.")
-            return
+            raise Fault("unreadable", "A header has a zero byte.")
         reason, self._reason = self._reason.decode("latin-1"), b""
         status = parser.get_status_code()
         if not 100 <= status <= 599:
-            self._refuse(f"The status {status} is not one of HTTP.")
-            return
+            raise Fault("unreadable", f"The status {status} is not one of HTTP.")
         # (Spaces before a colon are no part of the name: RFC 9112, 5.1.)
         headers = CIMultiDict(
             [
@@ -240,70 +230,46 @@ class Http1Connection(asyncio.Protocol):
             self._on_interim(response, status, reason, headers)
             return
         coding = headers.get("Transfer-Encoding")
-        if coding is not None and not self._is_bodiless(status) and not is_chunked(lines):
-            self._refuse(f"The transfer coding {coding[:40]!r} is unknown, or not the only one.")
-            return
+        has_no_body = self._has_no_body or status in _NO_BODY
+        if coding is not None and not has_no_body and not is_chunked(lines):
+            raise Fault("unreadable", f"The transfer coding {coding[:40]!r} is unknown, or not the only one.")
         self._is_reusable = parser.should_keep_alive() and status != 101
-        self.keep_alive = keep_alive_of(headers)
         self._ends_with_connection = coding is None and "Content-Length" not in headers
+        self.keep_alive = keep_alive_of(headers)
         response.feed_head(status, reason, headers)
-        if self._is_bodiless(status):
+        if has_no_body:
             response.finish()
 
     def on_body(self, piece: bytes) -> None:
-        response = self._response
-        self._has_progressed = True
-        if response is not None and not response.complete:
-            response.feed(piece)
-        else:  # of a response that has no body
-            self._is_reusable = False
+        self._unfinished = 0
+        if self._response is None or self._response.complete:
+            raise Fault("unreadable", "A body follows a response that has none.")
+        self._response.feed(piece)
 
     def on_message_complete(self) -> None:
         response = self._response
         if response is not None and response.status >= 200:
             response.finish()
 
-    def on_message_begin(self) -> None:
-        response = self._response
-        if response is not None and response.complete:
-            self._is_reusable = False  # another response follows at once
-
     # ----
 
     def _on_interim(self, response: IncomingResponse, status: int, reason: str, headers: CIMultiDict[str]) -> None:
         self._interim_count += 1
         if self._interim_count > MAX_INTERIM:
-            self._refuse(f"There are more than {MAX_INTERIM} interim responses.")
-        elif "Transfer-Encoding" in headers or headers.get("Content-Length", "").strip("0"):
-            self._refuse("An interim response has a body.")
-        elif response.on_interim is not None:
+            raise Fault("unreadable", f"There are more than {MAX_INTERIM} interim responses.")
+        if "Transfer-Encoding" in headers or headers.get("Content-Length", "").strip("0"):
+            raise Fault("unreadable", "An interim response has a body.")
+        if response.on_interim is not None:
             response.on_interim(status, reason, headers)
 
-    def _refuse(self, detail: str) -> None:
-        if self._response is not None:
-            self._response.fail(Fault("unreadable", detail))
-        self.abort()
-
-    def _is_bodiless(self, status: int) -> bool:
-        return self._has_no_body or status in _NO_BODY
-
-    def _too_large(self, what: str, limit: int) -> None:
-        if self._response is not None:
-            self._response.fail(Fault("headers_too_large", f"The response has more than {limit} {what}."))
-        self.abort()
-
-    def _break(self, exc: Exception) -> None:
-        self._is_reusable = False
-        response = self._response
-        if response is not None:
-            where = "chunks" if response.status else "head"
-            response.fail(Fault("unreadable", f"The {where} of the response cannot be parsed: {exc}."))
-        self.abort()
+    def _limit_head(self, size: int) -> None:
+        if size > self._limits.max_bytes:
+            raise Fault("headers_too_large", f"The response has more than {self._limits.max_bytes} bytes of headers.")
 
     def _end(self, exc: Exception | None) -> None:
         """Nothing more will arrive."""
-        self._is_reusable = False
         response = self._response
+        self._is_reusable = False
         if response is None or response.complete:
             return
         if exc is None and response.status and (self._ends_with_connection or self._is_raw):

@@ -1,16 +1,24 @@
-"""The bounded words for why no whole response came (see ``TransportFailure``)."""
+"""Why no whole response came, as one of the reasons of ``TransportFailure``."""
 
 from typing import Final
 
 from gateway.ports.transport import TransportFailure
-from gateway.upstream.http1.response import Fault
+
+
+class Fault(Exception):
+    """The response cannot be used. ``reason`` is one of ``TransportFailure``; the message names what was wrong."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
 
 FAILURES: Final = (TimeoutError, Fault, OSError, TransportFailure, ValueError)
 """What can end a request between the gateway and the provider."""
 
 
 def reason_of(exc: BaseException) -> str:
-    """The word for an exception."""
+    """The reason for an exception."""
     if isinstance(exc, TransportFailure | Fault):
         return exc.reason
     if isinstance(exc, TimeoutError):
@@ -19,7 +27,7 @@ def reason_of(exc: BaseException) -> str:
 
 
 def detail_of(exc: BaseException) -> str | None:
-    """What was wrong with a response, for the error and the log; None where the word says all."""
+    """What was wrong with a response, for the error and the log; None where the reason says all."""
     if isinstance(exc, TransportFailure):
         return exc.detail
     return str(exc) if isinstance(exc, Fault) else None

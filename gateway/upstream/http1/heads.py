@@ -1,4 +1,4 @@
-"""The heads of requests and responses."""
+"""The heads of responses."""
 
 import re
 from collections.abc import Iterable
@@ -16,16 +16,6 @@ class HeadLimits:
 
     max_bytes: int
     max_headers: int
-
-
-def head_of(method: str, target: str, headers: Iterable[tuple[str, str]]) -> bytes:
-    """The head of a request. Raises ``ValueError`` for a line break or a zero byte in a name or value."""
-    lines = [f"{method} {target} HTTP/1.1\r\n"]
-    lines += [f"{name}: {value}\r\n" for name, value in headers]
-    head = "".join(lines)
-    if head.count("\n") != len(lines) or head.count("\r") != len(lines) or "\0" in head:
-        raise ValueError("a header has a line break or a zero byte")
-    return (head + "\r\n").encode("utf-8", "surrogateescape")
 
 
 def is_chunked(lines: Iterable[tuple[bytes, bytes]]) -> bool:

@@ -1,22 +1,38 @@
 """Where the requests of one provider go: the base URL, and the pool of connections to its host."""
 
+from collections.abc import Iterable
+from typing import Final
+
 from yarl import URL
 
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.upstream.http1.heads import HeadLimits
 from gateway.upstream.http1.pool import ConnectionPool, DirectConnector
 
+_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+
 
 class Origin:
     """The origin of a provider, with at most ``limit`` connections. Has to be made in a running event loop. Raises
-    ``OSError`` for a ``ca_file`` that cannot be read.
-
-    ``prefix`` is the path of the base URL without a slash at its end, ``host`` the value of the ``Host`` header."""
+    ``OSError`` for a ``ca_file`` that cannot be read."""
 
     def __init__(self, settings: ProviderSettings, *, limit: int) -> None:
         url = URL(settings.base_url, encoded=True)
-        self.prefix = url.raw_path.rstrip("/")
-        self.host = url.host_port_subcomponent or ""
+        self._prefix = url.raw_path.rstrip("/")
+        self._host = url.host_port_subcomponent or ""
         connector = DirectConnector(url, settings.ca_file)
         limits = HeadLimits(settings.max_response_header_bytes, settings.max_response_headers)
         self.pool = ConnectionPool(connector, limits, limit=limit, connect_timeout=settings.connect_timeout)
+
+    def head(self, method: str, target: str, headers: Iterable[tuple[str, str]], length: int | None) -> bytes:
+        """The head of a request to a target below the base URL, whose body has ``length`` bytes; None if ``headers``
+        frame it. Raises ``ValueError`` for a line break or a zero byte in a name or value."""
+        target = self._prefix + target
+        lines = [f"{method} {target if target.startswith('/') else '/' + target} HTTP/1.1\r\nHost: {self._host}\r\n"]
+        lines += [f"{name}: {value}\r\n" for name, value in headers]
+        if length or (length == 0 and method in _WITH_BODY):
+            lines.append(f"Content-Length: {length}\r\n")
+        head = "".join(lines)
+        if head.count("\n") != len(lines) + 1 or head.count("\r") != len(lines) + 1 or "\0" in head:
+            raise ValueError("a header has a line break or a zero byte")
+        return (head + "\r\n").encode("utf-8", "surrogateescape")

@@ -29,19 +29,30 @@ Connector = Callable[[Callable[[], Http1Connection]], Awaitable[Http1Connection]
 """Opens a connection: takes a factory of the protocol, returns it connected. An outbound proxy would be another one."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Progress:
     """How far one request got. ``caller`` is the principal on whose behalf it is sent, empty for the gateway itself.
-    ``response`` is what arrives, from the moment the request is written."""
+    ``response`` is what arrives, from the moment the request is written; ``before`` is the phase before its head."""
 
-    phase: Phase = Phase.QUEUED
-    response: IncomingResponse | None = None
     caller: str = ""
+    before: Phase = Phase.QUEUED
+    response: IncomingResponse | None = None
+
+    @property
+    def phase(self) -> Phase:
+        """How far it got."""
+        return self.before if self.status is None else Phase.ANSWERED
 
     @property
     def status(self) -> int | None:
         """The status of the response; None before its head has arrived."""
         return (self.response.status or None) if self.response is not None else None
+
+    def is_woken(self) -> bool:
+        """Whether something that was waited for has arrived, and the task of the request has not run since. A process
+        that was not scheduled for a while finds a response and a passed deadline in the same iteration of the event
+        loop: the response counts then."""
+        return self.response is not None and self.response.is_woken
 
 
 class DirectConnector:
@@ -92,7 +103,7 @@ class ConnectionPool:
         return self._slots >= self._limit
 
     async def acquire(self, progress: Progress) -> Http1Connection:
-        """A connection for one request; pass it to :meth:`release` afterwards. ``progress.phase`` is kept up to date.
+        """A connection for one request; pass it to :meth:`release` afterwards. ``progress.before`` is kept up to date.
 
         Raises :class:`TransportFailure` (``closed``, ``dns``, ``tls``, ``refused``, ``timeout``).
         """
@@ -112,7 +123,7 @@ class ConnectionPool:
         if self._closed:
             connection.abort()
         # From here on bytes may leave at any time, so the provider may have seen the request.
-        progress.phase = Phase.SENT
+        progress.before = Phase.SENT
         return connection
 
     def release(self, connection: Http1Connection) -> None:
@@ -120,7 +131,6 @@ class ConnectionPool:
         self._busy.discard(connection)
         if connection.has_ended and not self._closed:
             connection.rest()
-            connection.idle_since = time.monotonic()
             self._idle.append(connection)
             if self._sweeper is None:
                 self._sweep_later()
@@ -191,13 +201,14 @@ class ConnectionPool:
                 kept.append(connection)
             else:
                 chosen = connection
-        idle.extendleft(reversed(kept))
+        if kept:
+            idle.extendleft(reversed(kept))
         if chosen is None and idle and self._slots + len(idle) > self._limit:
             idle.popleft().abort()
         return chosen
 
     async def _open(self, progress: Progress) -> Http1Connection:
-        progress.phase = Phase.CONNECTING
+        progress.before = Phase.CONNECTING
         try:
             async with asyncio.timeout(self._connect_timeout):
                 return await self._connect(lambda: Http1Connection(self._limits))

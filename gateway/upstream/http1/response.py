@@ -2,29 +2,22 @@
 
 import asyncio
 import zlib
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from multidict import CIMultiDict
 
+from gateway.upstream.http1.faults import Fault
+
 HIGH_WATER: Final = 1 << 16
-"""Bytes of a body that wait to be read before the connection stops reading from its socket."""
+"""Bytes of a streamed body that wait to be read before the connection stops reading from its socket."""
 
 OnInterim = Callable[[int, str, CIMultiDict[str]], None]
 """Takes the status, reason and headers of a 1xx response."""
 
 _DECODERS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 47}
 """Window bits of zlib by content coding. 47 detects zlib's own format; raw deflate is tried when that fails."""
-
-
-class Fault(Exception):
-    """The response cannot be used. ``reason`` is a word of ``TransportFailure``; the message names what was wrong."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
 
 
 class Flow(Protocol):
@@ -36,41 +29,36 @@ class Flow(Protocol):
 
 @dataclass(slots=True, eq=False, repr=False)
 class IncomingResponse:
-    """A response. The connection writes to it; one task reads it.
+    """A response, written by its connection and read by one task: in pieces, or by :meth:`whole` if ``most`` is set,
+    the maximum size of its body.
 
-    ``status`` is 0 until the head has arrived. ``complete``: the body has ended. ``on_interim`` is called with the
-    status, reason and headers of each 1xx response before the final one.
+    ``status`` is 0 until the head has arrived, and ``headers`` are set with it. ``complete``: the body has ended.
     """
 
     _flow: Flow
+    most: int = 0
     status: int = 0
     reason: str = ""
-    headers: CIMultiDict[str] = field(default_factory=CIMultiDict)
+    headers: CIMultiDict[str] = field(init=False)
     complete: bool = False
-    on_interim: OnInterim | None = None
     is_paused: bool = False
-    _pieces: deque[bytes] = field(default_factory=deque)
+    on_interim: OnInterim | None = None
+    _pieces: list[bytes] = field(default_factory=list)
     _buffered: int = 0
-    _most: int = 0  # bytes of a body that is read whole; 0: it is streamed
     _error: BaseException | None = None
     _waiter: asyncio.Future[None] | None = None
 
     @property
-    def has_ended(self) -> bool:
-        """Whether it is complete or has failed."""
-        return self.complete or self._error is not None
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether it is complete and has not failed."""
-        return self.complete and self._error is None
+    def is_woken(self) -> bool:
+        """Whether the task that waits for it has been woken, but has not run yet."""
+        return self._waiter is not None and self._waiter.done()
 
     # ---- written by the connection
 
     def feed_head(self, status: int, reason: str, headers: CIMultiDict[str]) -> None:
         """The final head has arrived."""
         self.status, self.reason, self.headers = status, reason, headers
-        if not self._most:
+        if not self.most:
             self._wake()
         elif status == 101:  # what follows is another protocol
             self.finish()
@@ -79,9 +67,9 @@ class IncomingResponse:
         """A piece of the body has arrived."""
         self._pieces.append(piece)
         self._buffered += len(piece)
-        if self._most:
-            if self._buffered > self._most:
-                self.fail(Fault("too_large", f"The body is longer than {self._most} bytes."))
+        if self.most:
+            if self._buffered > self.most:
+                self.fail(Fault("too_large", f"The body is longer than {self.most} bytes."))
             return
         if self._buffered > HIGH_WATER and not self.is_paused:
             self.is_paused = True
@@ -100,7 +88,7 @@ class IncomingResponse:
             self._wake()
 
     def _wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
+        waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
@@ -113,30 +101,22 @@ class IncomingResponse:
                 raise self._error
             await self._wait()
 
-    async def read_whole(self, most: int) -> bytes:
-        """The whole body, decoded if it has a content coding. Call it before the head has arrived, in place of
-        :meth:`head`. Raises :class:`Fault` ``too_large`` for more than ``most`` bytes, before and after decoding."""
-        self._most = most
+    async def whole(self) -> bytes:
+        """The whole body, decoded if it has a content coding. Raises what :meth:`fail` was given, and :class:`Fault`
+        (``too_large``, ``unreadable``, ``cut_short``) for one that cannot be decoded to at most ``most`` bytes."""
         while not self.complete and self._error is None:
             await self._wait()
         if self._error is not None:
             raise self._error
-        return self.whole()
-
-    def whole(self) -> bytes:
-        """The body that :meth:`read_whole` was called for, when it is complete. Raises :class:`Fault` as that does."""
-        pieces = self._pieces
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        body = self._take()
         coding = self.headers.get("Content-Encoding")
-        return body if coding is None or not body else _decoded(body, coding.strip().lower(), self._most)
+        return body if coding is None or not body else _decoded(body, coding.strip().lower(), self.most)
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body as it arrives, not decoded. Raises what :meth:`fail` was given, after what had arrived."""
         while True:
             if self._pieces:
-                piece = self._pieces.popleft() if len(self._pieces) == 1 else b"".join(self._pieces)
-                self._pieces.clear()
-                self._buffered = 0
+                piece = self._take()
                 if self.is_paused:
                     self.is_paused = False
                     self._flow.resume_reading()
@@ -148,13 +128,16 @@ class IncomingResponse:
             else:
                 await self._wait()
 
+    def _take(self) -> bytes:
+        pieces, self._pieces, self._buffered = self._pieces, [], 0
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
     async def _wait(self) -> None:
-        self._waiter = waiter = asyncio.get_running_loop().create_future()
+        self._waiter = asyncio.get_running_loop().create_future()
         try:
-            await waiter
+            await self._waiter
         finally:
-            if self._waiter is waiter:
-                self._waiter = None
+            self._waiter = None
 
 
 def _decoded(body: bytes, coding: str, most: int) -> bytes:

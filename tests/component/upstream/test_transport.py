@@ -274,4 +274,4 @@ async def test_a_response_that_failed_before_its_deadline_ends_is_not_returned()
         with deadlines_end_with(lambda _: True) as late:
             failure = await failure_of(transport, request("POST", body=b"{}"), call())
     assert len(late) == 1
-    assert (failure.reason, failure.phase, failure.status) == ("timeout", Phase.ANSWERED, 200)
+    assert (failure.reason, failure.phase, failure.status) == ("too_large", Phase.ANSWERED, 200)

@@ -135,6 +135,50 @@ async def test_many_waits_use_one_timer(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(set_for) == 1
 
 
+async def test_a_deadline_that_was_moved_later_or_sooner_applies() -> None:
+    deadlines = Deadlines()
+    loop = asyncio.get_running_loop()
+    for first, then in ((0.001, 0.02), (60.0, 0.001)):
+
+        async def moving(first: float = first, then: float = then) -> None:
+            with deadlines.within(first) as wait:
+                wait.move(then)
+                await forever()
+
+        end = loop.time() + then
+        with pytest.raises(TimeoutError):
+            await moving()
+        assert loop.time() >= end
+
+
+async def test_moving_the_deadline_of_a_block_that_has_ended_does_not_cancel_its_task() -> None:
+    deadlines = Deadlines()
+    with deadlines.within(60) as ended:
+        pass
+    ended.move(0.0)
+    ended.expire()
+    with pytest.raises(TimeoutError), deadlines.within(0.001):
+        await forever()
+    assert not ended.expired
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_a_block_that_may_continue_is_asked_again_and_cancelled_later() -> None:
+    deadlines = Deadlines()
+    answers = [True, True, False]
+
+    async def waiting() -> None:
+        with deadlines.within(0.001) as wait:
+            wait.may_continue = lambda: answers.pop(0)
+            await forever()
+
+    with pytest.raises(TimeoutError):
+        await waiting()
+    assert answers == []
+
+
 async def test_a_block_without_time_left_does_not_start() -> None:
     with pytest.raises(TimeoutError), Deadlines().within(0):
         pytest.fail("the block was entered")
