@@ -14,7 +14,7 @@ from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
 from gateway.ports.native import Rules
 from gateway.ports.provider_settings import ProviderSettings
-from gateway.ports.transport import Attempt, Phase, TransportFailure
+from gateway.ports.transport import Attempt
 from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.deadlines import Deadlines
@@ -51,8 +51,7 @@ class PassThrough:
         self._log = AttemptLog(self.name, metrics, logger)
         self._clock = clock
         self._deadlines = Deadlines()
-        self._origin: Origin | None = None
-        self._closed = False
+        self.origin = Origin(settings, limit=settings.native.max_in_flight)
         self.calls = 0
         self._in_flight = metrics.native_in_flight.labels(self.name)
         metrics.native_in_flight_limit.labels(self.name).set(self.limits.max_in_flight)
@@ -95,15 +94,6 @@ class PassThrough:
         distinguished from other text is not replaced.)"""
         return value.replace(self._token, "[redacted]") if self._token in value and len(self._token) >= _LONG else value
 
-    @property
-    def origin(self) -> Origin:
-        """The provider's address and connections. Raises :class:`TransportFailure` after :meth:`close`."""
-        if self._origin is None:
-            if self._closed:
-                raise TransportFailure("closed", Phase.QUEUED)
-            self._origin = Origin(self._settings, limit=self.limits.max_in_flight)
-        return self._origin
-
     def _finished(self, ctx: RequestContext, began: float) -> Callable[[Exchange, str], None]:
         def finished(exchange: Exchange, outcome: str) -> None:
             self.calls -= 1
@@ -118,7 +108,4 @@ class PassThrough:
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
-        self._closed = True
-        origin, self._origin = self._origin, None
-        if origin is not None:
-            await origin.pool.close()
+        await self.origin.pool.close()

@@ -7,7 +7,7 @@ from urllib.parse import quote_plus
 from gateway import __version__
 from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.provider_settings import ProviderSettings
-from gateway.ports.transport import Attempt, Call, Phase, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
+from gateway.ports.transport import Attempt, Call, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
 from gateway.upstream.deadlines import Deadlines, Wait
 from gateway.upstream.http1.connection import Http1Connection
 from gateway.upstream.http1.faults import FAILURES, detail_of, reason_of
@@ -28,8 +28,7 @@ class HttpTransport(Transport):
         self._settings = settings
         self._clock = clock or SystemClock()
         self._deadlines = Deadlines()
-        self._origin: Origin | None = None
-        self._closed = False
+        self._origin = Origin(settings, limit=settings.policies.connections)
 
     async def __aenter__(self) -> Self:
         return self
@@ -61,7 +60,7 @@ class HttpTransport(Transport):
             call.attempts.append(Attempt(self._settings.name, request.operation, outcome, seconds, progress.phase))
 
     async def _exchange(self, request: UpstreamRequest, call: Call, progress: Progress, wait: Wait) -> UpstreamResponse:
-        origin, settings = self._open(), self._settings
+        origin, settings = self._origin, self._settings
         head = _head(request, call, origin)
         connection = await origin.pool.acquire(progress)
         try:
@@ -74,18 +73,8 @@ class HttpTransport(Transport):
         finally:
             origin.pool.release(connection)
 
-    def _open(self) -> Origin:
-        if self._origin is None:
-            if self._closed:
-                raise TransportFailure("closed", Phase.QUEUED)
-            self._origin = Origin(self._settings, limit=self._settings.policies.connections)
-        return self._origin
-
     async def close(self) -> None:
-        self._closed = True
-        origin, self._origin = self._origin, None
-        if origin is not None:
-            await origin.pool.close()
+        await self._origin.pool.close()
 
 
 def _head(request: UpstreamRequest, call: Call, origin: Origin) -> bytes:

@@ -72,7 +72,7 @@ class Http1Connection(asyncio.Protocol):
         """Write a body as it comes, in chunks unless its length was declared. Raises as :meth:`write`."""
         async for piece in body:
             if piece:
-                if not self.is_tls and self._is_readable():
+                if not self.is_silent():
                     # A response that arrived is read before a write can fail, because a failed write ends the reading.
                     await asyncio.sleep(0)
                     await asyncio.sleep(0)
@@ -103,15 +103,11 @@ class Http1Connection(asyncio.Protocol):
     def rest(self) -> None:
         """Become idle. Bytes that arrive from now on belong to no request and close the connection."""
         self._response = self._parser = None
-        self.idle_since = time.monotonic()
 
     def is_silent(self) -> bool:
-        """Whether it is open and nothing has arrived on it while it was idle, also nothing that the event loop has not
-        read yet. A TLS socket is not polled: session tickets make it readable."""
-        return self.is_open and (self.is_tls or not self._is_readable())
-
-    def _is_readable(self) -> bool:
-        return self.is_open and bool(self._poll.poll(0))
+        """Whether nothing has arrived that the event loop has not read yet. A TLS socket is not polled: session tickets
+        make it readable."""
+        return self.is_tls or not self.is_open or not self._poll.poll(0)
 
     def abort(self) -> None:
         """Close at once."""

@@ -13,8 +13,7 @@ _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
 class Origin:
-    """The origin of a provider, with at most ``limit`` connections. Has to be made in a running event loop. Raises
-    ``OSError`` for a ``ca_file`` that cannot be read."""
+    """The origin of a provider, with at most ``limit`` connections, made when they are needed."""
 
     def __init__(self, settings: ProviderSettings, *, limit: int) -> None:
         url = URL(settings.base_url, encoded=True)

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from yarl import URL
@@ -61,8 +62,12 @@ class DirectConnector:
     Raises ``OSError``, ``socket.gaierror`` and ``ssl.SSLError``."""
 
     def __init__(self, base_url: URL, ca_file: str | None) -> None:
-        self._host, self._port = base_url.host or "", base_url.port or 80
-        self._tls = ssl.create_default_context(cafile=ca_file) if base_url.scheme == "https" else None
+        self._host, self._port, self._scheme = base_url.host or "", base_url.port or 80, base_url.scheme
+        self._ca_file = ca_file
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext | None:
+        return ssl.create_default_context(cafile=self._ca_file) if self._scheme == "https" else None
 
     async def __call__(self, make: Callable[[], Http1Connection]) -> Http1Connection:
         loop = asyncio.get_running_loop()
@@ -131,6 +136,7 @@ class ConnectionPool:
         self._busy.discard(connection)
         if connection.has_ended and not self._closed:
             connection.rest()
+            connection.idle_since = time.monotonic()
             self._idle.append(connection)
             if self._sweeper is None:
                 self._sweep_later()
@@ -190,22 +196,17 @@ class ConnectionPool:
     def _pop_idle(self, caller: str) -> Http1Connection | None:
         """The idle connection that was silent longest of those that ``caller`` may use. Unusable ones are closed on the
         way, and the oldest one where the pool is full, to make room for a new one."""
-        now, chosen, kept = time.monotonic(), None, []
-        idle = self._idle
-        while idle and chosen is None:
-            connection = idle.popleft()
-            silent_for = now - connection.idle_since
-            if silent_for >= _lifetime(connection) or not connection.is_silent():
+        now, idle = time.monotonic(), self._idle
+        for connection in tuple(idle):
+            if not _is_usable(connection, now) or not connection.is_silent():
+                idle.remove(connection)
                 connection.abort()
-            elif connection.caller != caller and silent_for < SILENCE_BEFORE_SHARING:
-                kept.append(connection)
-            else:
-                chosen = connection
-        if kept:
-            idle.extendleft(reversed(kept))
-        if chosen is None and idle and self._slots + len(idle) > self._limit:
+            elif connection.caller == caller or now - connection.idle_since >= SILENCE_BEFORE_SHARING:
+                idle.remove(connection)
+                return connection
+        if idle and self._slots + len(idle) > self._limit:
             idle.popleft().abort()
-        return chosen
+        return None
 
     async def _open(self, progress: Progress) -> Http1Connection:
         progress.before = Phase.CONNECTING
@@ -228,19 +229,17 @@ class ConnectionPool:
         """Close the connections that have been idle for too long."""
         self._sweeper = None
         now = time.monotonic()
-        kept = []
-        for connection in self._idle:
-            if now - connection.idle_since < _lifetime(connection) and connection.is_open:
-                kept.append(connection)
-            else:
+        for connection in tuple(self._idle):
+            if not _is_usable(connection, now):
+                self._idle.remove(connection)
                 connection.abort()
-        self._idle = deque(kept)
-        if kept:
+        if self._idle:
             self._sweep_later()
 
 
-def _lifetime(connection: Http1Connection) -> float:
-    """Seconds for which an idle connection may be used."""
-    if connection.keep_alive is None:
-        return IDLE_SECONDS
-    return min(IDLE_SECONDS, max(connection.keep_alive - KEEP_ALIVE_MARGIN, connection.keep_alive / 2))
+def _is_usable(connection: Http1Connection, now: float) -> bool:
+    """Whether an idle connection is open, and the provider will keep it open for a while."""
+    lifetime, promised = IDLE_SECONDS, connection.keep_alive
+    if promised is not None:
+        lifetime = min(lifetime, max(promised - KEEP_ALIVE_MARGIN, promised / 2))
+    return connection.is_open and now - connection.idle_since < lifetime
