@@ -11,8 +11,7 @@ import httptools
 from multidict import CIMultiDict
 
 from gateway.upstream.http1.faults import Fault
-from gateway.upstream.http1.heads import HeadLimits, is_chunked, keep_alive_of
-from gateway.upstream.http1.response import IncomingResponse
+from gateway.upstream.http1.response import HeadLimits, IncomingResponse, is_chunked, keep_alive_of
 
 _READ_BYTES: Final = 1 << 16
 _NO_BODY: Final = frozenset({204, 304})

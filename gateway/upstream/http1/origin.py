@@ -6,8 +6,8 @@ from typing import Final
 from yarl import URL
 
 from gateway.ports.provider_settings import ProviderSettings
-from gateway.upstream.http1.heads import HeadLimits
 from gateway.upstream.http1.pool import ConnectionPool, DirectConnector
+from gateway.upstream.http1.response import HeadLimits
 
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 

@@ -14,8 +14,7 @@ from yarl import URL
 
 from gateway.ports.transport import Phase, TransportFailure
 from gateway.upstream.http1.connection import Http1Connection
-from gateway.upstream.http1.heads import HeadLimits
-from gateway.upstream.http1.response import IncomingResponse
+from gateway.upstream.http1.response import HeadLimits, IncomingResponse
 
 IDLE_SECONDS: Final = 15.0
 """How long an idle connection is kept where the provider does not say."""

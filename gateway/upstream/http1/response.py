@@ -1,8 +1,9 @@
 """One HTTP/1.1 response as it arrives: the head, then the body in pieces, bounded by flow control."""
 
 import asyncio
+import re
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -16,8 +17,30 @@ HIGH_WATER: Final = 1 << 16
 OnInterim = Callable[[int, str, CIMultiDict[str]], None]
 """Takes the status, reason and headers of a 1xx response."""
 
+_KEEP_ALIVE: Final = re.compile(r"(?:^|[,;\s])timeout\s*=\s*\"?(\d{1,6})", re.IGNORECASE)
+
 _DECODERS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 47}
 """Window bits of zlib by content coding. 47 detects zlib's own format; raw deflate is tried when that fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadLimits:
+    """Bounds on the head of a response: ``max_bytes`` of all header lines together, ``max_headers`` of them."""
+
+    max_bytes: int
+    max_headers: int
+
+
+def is_chunked(lines: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether ``chunked`` is the only transfer coding. The parser must agree, which does not know a tab after it."""
+    codings = [value for name, value in lines if name.rstrip(b" \t").lower() == b"transfer-encoding"]
+    return len(codings) == 1 and codings[0].strip(b" ").lower() == b"chunked"
+
+
+def keep_alive_of(headers: CIMultiDict[str]) -> float | None:
+    """The seconds of ``Keep-Alive: timeout=…``."""
+    found = _KEEP_ALIVE.search(headers.get("Keep-Alive", ""))
+    return float(found[1]) if found else None
 
 
 class Flow(Protocol):
