@@ -21,8 +21,8 @@ from gateway.ports.error_mapping import transport_error
 from gateway.ports.transport import Attempt, Phase, TransportFailure
 from gateway.services.data_plane.service import DataPlane, Destination
 from gateway.upstream.data_hosts import AddressRefused
-from gateway.upstream.data_origins import DataOrigin
 from gateway.upstream.exchange import Exchange, NativeRequest
+from gateway.upstream.http1.origin import Origin
 from gateway.upstream.http1.response import IncomingResponse
 
 _MOST_REWRITTEN: Final = 16 << 20
@@ -39,7 +39,7 @@ class RuntimeTarget:
 
     _destination: Destination
     _plane: DataPlane
-    origin: DataOrigin
+    origin: Origin
     _session: Session
     _idle_timeout: float
     _clock: Clock
@@ -58,7 +58,9 @@ class RuntimeTarget:
             ctx.attempts.append(Attempt(self.name, "data", outcome, seconds, exchange.phase))
 
         limit = self._idle_timeout
-        exchange = Exchange(finished, caller=ctx.principal.name, until_response=limit, between=limit)
+        exchange = Exchange(
+            finished, self.origin.deadlines, caller=ctx.principal.name, until_response=limit, between=limit
+        )
         self._session.stop = exchange.stop
         return exchange
 

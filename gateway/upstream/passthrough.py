@@ -17,7 +17,6 @@ from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Attempt
 from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
-from gateway.upstream.deadlines import Deadlines
 from gateway.upstream.exchange import Exchange
 from gateway.upstream.http1.origin import Origin
 from gateway.upstream.observed import AttemptLog
@@ -50,7 +49,6 @@ class PassThrough:
         self._dropped = metrics.dropped.labels("native")
         self._log = AttemptLog(self.name, metrics, logger)
         self._clock = clock
-        self._deadlines = Deadlines()
         self.origin = Origin(settings, limit=settings.native.max_in_flight)
         self.calls = 0
         self._in_flight = metrics.native_in_flight.labels(self.name)
@@ -73,7 +71,7 @@ class PassThrough:
         self._in_flight.inc()
         return Exchange(
             self._finished(ctx, self._clock.monotonic()),
-            self._deadlines,
+            self.origin.deadlines,
             caller=ctx.principal.name,
             until_response=self.limits.answer_timeout,
             between=self._settings.read_timeout,

@@ -8,7 +8,7 @@ from gateway import __version__
 from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Attempt, Call, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
-from gateway.upstream.deadlines import Deadlines, Wait
+from gateway.upstream.deadlines import Wait
 from gateway.upstream.http1.connection import Http1Connection
 from gateway.upstream.http1.faults import FAILURES, detail_of, reason_of
 from gateway.upstream.http1.origin import Origin
@@ -27,7 +27,6 @@ class HttpTransport(Transport):
     def __init__(self, settings: ProviderSettings, clock: Clock | None = None) -> None:
         self._settings = settings
         self._clock = clock or SystemClock()
-        self._deadlines = Deadlines()
         self._origin = Origin(settings, limit=settings.policies.connections)
 
     async def __aenter__(self) -> Self:
@@ -41,7 +40,7 @@ class HttpTransport(Transport):
         progress = Progress(call.caller)
         outcome = "cancelled"
         try:
-            with self._deadlines.within(call.deadline - began) as wait:
+            with self._origin.deadlines.within(call.deadline - began) as wait:
                 # (A status without its body would count as proof that a create made something, even where the body
                 # shows that it answers another request.)
                 wait.may_continue = progress.is_woken

@@ -6,22 +6,30 @@ from typing import Final
 from yarl import URL
 
 from gateway.ports.provider_settings import ProviderSettings
-from gateway.upstream.http1.pool import ConnectionPool, DirectConnector
+from gateway.upstream.deadlines import Deadlines
+from gateway.upstream.http1.pool import ConnectionPool, Connector, DirectConnector
 from gateway.upstream.http1.response import HeadLimits
 
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
 class Origin:
-    """The origin of a provider, with at most ``limit`` connections, made when they are needed."""
+    """The server of a base URL, with at most ``limit`` connections, made when they are needed. ``deadlines`` are those
+    of the requests to it. ``url`` replaces the provider's base URL, and ``connect`` how connections are made."""
 
-    def __init__(self, settings: ProviderSettings, *, limit: int) -> None:
-        url = URL(settings.base_url, encoded=True)
+    def __init__(
+        self, settings: ProviderSettings, *, limit: int, url: URL | None = None, connect: Connector | None = None
+    ) -> None:
+        url = url or URL(settings.base_url, encoded=True)
         self._prefix = url.raw_path.rstrip("/")
         self._host = url.host_port_subcomponent or ""
-        connector = DirectConnector(url, settings.ca_file)
-        limits = HeadLimits(settings.max_response_header_bytes, settings.max_response_headers)
-        self.pool = ConnectionPool(connector, limits, limit=limit, connect_timeout=settings.connect_timeout)
+        self.deadlines = Deadlines()
+        self.pool = ConnectionPool(
+            connect or DirectConnector(url, settings.ca_file),
+            HeadLimits(settings.max_response_header_bytes, settings.max_response_headers),
+            limit=limit,
+            connect_timeout=settings.connect_timeout,
+        )
 
     def head(self, method: str, target: str, headers: Iterable[tuple[str, str]], length: int | None) -> bytes:
         """The head of a request to a target below the base URL, whose body has ``length`` bytes; None if ``headers``

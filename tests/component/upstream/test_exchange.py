@@ -8,7 +8,6 @@ from multidict import CIMultiDict
 
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import TransportFailure
-from gateway.upstream.deadlines import Deadlines
 from gateway.upstream.exchange import Exchange, NativeRequest
 from gateway.upstream.http1.origin import Origin
 from tests.component.upstream.late_responses import deadlines_end_with, pass_deadlines
@@ -24,7 +23,6 @@ class _PassThrough:
     def __init__(self, server: ScriptedServer) -> None:
         settings = {"name": "p", "api": "test", "base_url": server.url, "token": "t"}
         self.origin = Origin(ProviderSettings.model_validate(settings), limit=1)
-        self.deadlines = Deadlines()
         self.outcomes: list[str] = []
         self.request = NativeRequest("GET", "/things", CIMultiDict())
 
@@ -32,7 +30,7 @@ class _PassThrough:
         def finished(_: Exchange, outcome: str) -> None:
             self.outcomes.append(outcome)
 
-        return Exchange(finished, self.deadlines, caller="", until_response=30, between=30)
+        return Exchange(finished, self.origin.deadlines, caller="", until_response=30, between=30)
 
 
 @pytest.fixture
@@ -85,7 +83,7 @@ async def test_a_deadline_that_ends_before_anything_arrives_is_a_timeout(
     server.script.append(HANG)
     sending = asyncio.create_task(send())
     await server.until_received(1)
-    pass_deadlines(passing.deadlines)
+    pass_deadlines(passing.origin.deadlines)
     with pytest.raises(TransportFailure) as raised:
         await sending
     assert (raised.value.reason, passing.outcomes) == ("timeout", ["timeout"])

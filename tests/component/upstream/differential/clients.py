@@ -17,7 +17,6 @@ from multidict import CIMultiDict
 
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import TransportFailure
-from gateway.upstream.deadlines import Deadlines
 from gateway.upstream.exchange import Exchange, NativeRequest
 from gateway.upstream.http1.origin import Origin
 from gateway.upstream.transport import HttpTransport
@@ -81,7 +80,6 @@ class Ours:
         settings = ProviderSettings.model_validate({"name": "p", "api": "test", "base_url": url, "token": "t"})
         self._transport = HttpTransport(settings)
         self._origin = Origin(settings, limit=100)
-        self._deadlines = Deadlines()
 
     async def read(self, sent: Generated) -> Result:
         caller = str(sent.number) if sent.closes else ""  # its connection serves no other request
@@ -95,7 +93,7 @@ class Ours:
             return Result(failure.reason)
 
     async def _streamed(self, sent: Generated, caller: str) -> Result:
-        exchange = Exchange(lambda *_: None, self._deadlines, caller=caller, until_response=30, between=30)
+        exchange = Exchange(lambda *_: None, self._origin.deadlines, caller=caller, until_response=30, between=30)
         outgoing = NativeRequest(sent.method, f"/{sent.number}", CIMultiDict())
         async with exchange:
             response = await exchange.send(outgoing, self._origin)
