@@ -21,6 +21,7 @@ from gateway.domain.errors import (
     ValidationFailed,
     pointer,
 )
+from gateway.domain.json_numbers import MAX_SLOW_NUMBERS, has_slow_numbers
 from gateway.domain.requests import CREATE_REQUESTS, CreateRequest
 from gateway.domain.validation import validate
 from gateway.settings import HttpSettings
@@ -175,7 +176,9 @@ def decode(raw: bytes) -> Any:
 
 def refuse_deep(raw: bytes) -> None:
     """Raise :class:`InvalidRequest` for JSON of more than :data:`MAX_DEPTH` levels: a provider that stores it would
-    return it in lists, which clients could not decode."""
+    return it in lists, which clients could not decode. Also for JSON with :func:`has_slow_numbers`."""
+    if has_slow_numbers(raw):
+        raise InvalidRequest(f"More than {MAX_SLOW_NUMBERS} numbers have exponents of three or more digits.")
     if (raw.count(b"{") + raw.count(b"[")) > MAX_DEPTH and _depth(raw) > MAX_DEPTH:
         raise InvalidRequest(f"The body is nested deeper than {MAX_DEPTH} levels.")
 

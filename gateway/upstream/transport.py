@@ -5,6 +5,7 @@ from typing import Final, Self
 from urllib.parse import quote_plus
 
 from gateway import __version__
+from gateway.domain.json_numbers import MAX_SLOW_NUMBERS, has_slow_numbers
 from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Attempt, Call, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
@@ -16,6 +17,7 @@ from gateway.upstream.http1.pool import Progress
 
 USER_AGENT: Final = f"runtime-gateway/{__version__}"
 
+_TOO_SLOW: Final = f"More than {MAX_SLOW_NUMBERS} of its numbers have exponents of three or more digits."
 _ALWAYS: Final = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", "User-Agent": USER_AGENT}
 
 
@@ -45,6 +47,8 @@ class HttpTransport(Transport):
                 # shows that it answers another request.)
                 wait.may_continue = progress.is_woken
                 response = await self._exchange(request, call, progress, wait)
+            if has_slow_numbers(response.body):
+                raise TransportFailure("unreadable", progress.phase, detail=_TOO_SLOW)
         except FAILURES as exc:
             outcome = reason_of(exc)
             raise TransportFailure(

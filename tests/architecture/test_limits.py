@@ -11,6 +11,7 @@ from gateway.api.dialects import _MAX_QUERY_FIELDS
 from gateway.api.idempotency import MAX_LENGTH
 from gateway.api.wrong_keys import ADDRESSES, MOST
 from gateway.domain.field_errors import MAX_DETAIL, MAX_ERROR_BYTES, MAX_ERRORS, MAX_POINTER
+from gateway.domain.json_numbers import MAX_SLOW_NUMBERS
 from gateway.domain.list_progress import MAX_PROVIDER_CURSOR
 from gateway.http.bodies import MAX_DEPTH, MAX_MEMBERS, MAX_VALUES
 from gateway.http.passed_on import UNREAD_BYTES
@@ -81,6 +82,7 @@ def test_every_setting_on_the_page_exists() -> None:
         ("connections beyond that", [MOST_TURNED_AWAY]),
         ("members of one object", [MAX_MEMBERS]),
         ("members and items", [MAX_VALUES]),
+        ("numbers with an exponent", [MAX_SLOW_NUMBERS]),
         ("entries in `errors`", [MAX_ERRORS, MAX_ERROR_BYTES]),
         ("a pointer in `errors`", [MAX_POINTER, MAX_DETAIL]),
         ("warnings about unknown keys", [MAX_ERRORS]),

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from gateway.domain.json_numbers import MAX_SLOW_NUMBERS
 from gateway.ports.context import RequestContext
 from gateway.ports.policies import PolicySettings
 from gateway.ports.provider_settings import ProviderSettings
@@ -79,6 +80,14 @@ async def test_a_connection_that_is_accepted_and_held_counts_as_sent() -> None:
             failure = await failure_of(transport, request("POST", body=b"{}"), call(0.1))
     assert (failure.reason, failure.phase) == ("timeout", Phase.SENT)
     assert server.received == []
+
+
+async def test_a_response_with_too_many_numbers_that_take_long_to_decode_is_unreadable() -> None:
+    numbers = b"[" + b",".join([b"1e308"] * (MAX_SLOW_NUMBERS + 2)) + b"]"
+    async with ScriptedServer([reply(numbers)]) as server, _transport(server.url) as transport:
+        failure = await failure_of(transport, request("POST", body=b"{}"), call())
+    assert (failure.reason, failure.phase, failure.status) == ("unreadable", Phase.ANSWERED, 200)
+    assert "exponents" in str(failure.detail)
 
 
 async def test_a_silent_provider_times_out_after_the_read_timeout() -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.errors import InvalidRequest, ValidationFailed
+from gateway.domain.json_numbers import MAX_SLOW_NUMBERS
 from gateway.http.bodies import MAX_DEPTH, decode, parse_create
 
 JSON = st.recursive(
@@ -54,6 +55,15 @@ def test_valid_json_is_decoded(value: Any) -> None:
 def test_almost_valid_json_is_refused(raw: bytes) -> None:
     with pytest.raises(InvalidRequest, match="not valid JSON"):
         decode(raw)
+
+
+@pytest.mark.parametrize("number", [b"1e308", b"-1.5E-320", b"1e+100"])
+def test_numbers_that_take_long_to_decode_are_bounded(number: bytes) -> None:
+    """A body of 1 MiB of them took seconds."""
+    numbers = b"[" + b", ".join([number] * MAX_SLOW_NUMBERS) + b"]"
+    assert len(decode(numbers)) == MAX_SLOW_NUMBERS
+    with pytest.raises(InvalidRequest, match="exponents"):
+        decode(b"[" + b",".join([numbers, number, b"0"]) + b"]")
 
 
 @pytest.mark.parametrize("raw", [b'{"a":1,"a":1}', b'{"b":[{"a":1,"\\u0061":2}]}'])
