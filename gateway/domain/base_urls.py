@@ -2,20 +2,23 @@
 
 import ipaddress
 import re
+import socket
 from functools import lru_cache
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 _PRINTABLE: Final = re.compile(r"[\x21-\x7e]+\Z")
-_NOT_IN_A_URL: Final = re.compile(r"[\\\"<>^`{|}]")
+_NOT_IN_A_URL: Final = re.compile(r"[\\\"<>^`{|}]|%(?![0-9A-Fa-f]{2})")
+_ENCODED: Final = re.compile(r"%[0-9A-Fa-f]{2}")
+_UNRESERVED: Final = re.compile(r"[A-Za-z0-9._~-]\Z", re.ASCII)
 _LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME: Final = re.compile(rf"(?=.{{1,254}}\Z)(?:{_LABEL}\.)*{_LABEL}\.?\Z")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 def require_base_url(url: str) -> str:
-    """Return the base URL without slashes at its end. Raises ``ValueError`` with a sentence for a URL to which no path
-    can be appended, or that no request can be sent to."""
+    """Return the base URL without slashes at its end and with a :func:`normalized_path`. Raises ``ValueError`` with a
+    sentence for a URL to which no path can be appended, or that no request can be sent to."""
     try:
         parts = urlsplit(url)
         port, host = parts.port, parts.hostname
@@ -31,23 +34,48 @@ def require_base_url(url: str) -> str:
         raise ValueError("the base URL has characters that a URL cannot contain")
     if port == 0 or not _is_host(host):
         raise ValueError("the host or the port of the base URL cannot be read")
-    path = parts.path.rstrip("/")
+    path = normalized_path(parts.path).rstrip("/")
     if any(segment in {"", ".", ".."} for segment in path.split("/")[1:]):
         raise ValueError("the path of the base URL has an empty segment, or one that is . or ..")
-    return url.rstrip("/")
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def normalized_path(path: str) -> str:
+    """Return the path with every character decoded that needs no percent-encoding (RFC 3986, 6.2.2)."""
+    return _ENCODED.sub(_decoded, path)
+
+
+def _decoded(encoded: re.Match[str]) -> str:
+    character = unquote(encoded[0])
+    return character if _UNRESERVED.match(character) else encoded[0].upper()
+
+
+def canonical_host(host: str) -> str:
+    """Return one form for all spellings of a host: in lower case, without a dot at the end; an IPv4 address in four
+    decimal numbers, also for ``127.1`` and one that is mapped to IPv6; 127.0.0.1 for ``localhost``."""
+    name = host.lower().removesuffix(".")
+    try:
+        address = ipaddress.IPv6Address(name)
+        return str(address.ipv4_mapped or address)
+    except ValueError:
+        pass
+    try:
+        return socket.inet_ntoa(socket.inet_aton("127.1" if name == "localhost" else name))
+    except OSError:
+        return name
 
 
 @lru_cache(maxsize=1024)
 def same_address(url: str, own_paths: tuple[str, ...] = ()) -> str:
     """Return one form for all spellings of a base URL that mean the same server and path.
 
-    Scheme and host are in lower case; the default port, a dot after the host, slashes at the end, and one of
-    ``own_paths`` at the end of the path, which the adapter otherwise appends, are left out.
+    The scheme is in lower case, the host canonical; the default port, slashes at the end, and one of ``own_paths`` at
+    the end of the path, which the adapter otherwise appends, are left out.
     """
     parts = urlsplit(url)
-    host = (parts.hostname or "").lower().removesuffix(".")
+    host = canonical_host(parts.hostname or "")
     if ":" in host:
-        host = f"[{ipaddress.IPv6Address(host).compressed}]"
+        host = f"[{host}]"
     port = "" if parts.port in {None, _DEFAULT_PORTS.get(parts.scheme)} else f":{parts.port}"
     path = parts.path.rstrip("/")
     for own in own_paths:
@@ -60,8 +88,8 @@ def same_address(url: str, own_paths: tuple[str, ...] = ()) -> str:
 def is_unprotected(url: str) -> bool:
     """Return whether requests to the URL cross a network unencrypted: plain HTTP to a host beyond loopback."""
     parts = urlsplit(url)
-    host = (parts.hostname or "").removesuffix(".")
-    if parts.scheme != "http" or host == "localhost" or host.endswith(".localhost"):
+    host = canonical_host(parts.hostname or "")
+    if parts.scheme != "http" or host.endswith(".localhost"):
         return False
     try:
         return not ipaddress.ip_address(host).is_loopback

@@ -50,25 +50,34 @@ _NOT_TO_PROVIDER: Final = _HOP_BY_HOP | {
     # how the request reached the gateway
     "forwarded",
     "via",
-    "x-forwarded",
-    "x-original",
 }
 
 _FAMILIES_NOT_TO_PROVIDER: Final = (
     # how the request reached the gateway, or a path other than the one that the rules checked
-    "x-forwarded-",
-    "x-original-",
+    "x-forward",
+    "x-original",
+    "x-originating-",
     "x-rewrite-",
-    "x-envoy-",
+    "x-envoy",
     "x-real-",
-    "proxy-",
+    "proxy",  # CGI programs read Proxy as the environment variable HTTP_PROXY
+    "x-proxy",
     # a method other than the one that the rules checked
     "x-http-method",
     # an identity that only a trusted proxy may set
-    "remote-",
-    "x-remote-",
+    "remote",
+    "x-remote",
     "x-auth-request-",
     "x-authenticated-",
+    "x-webauth-",
+    "x-goog-",
+    "x-amzn-oidc-",
+    "x-ms-client-principal",
+    "cf-access-",
+    "client-cert",
+    "x-client-cert",
+    "ssl-client",
+    "x-ssl-client",
 )
 _ENDINGS_NOT_TO_PROVIDER: Final = ("client-ip", "connecting-ip")
 _OVERRIDE: Final = "override"
@@ -90,7 +99,14 @@ _NOT_TO_CALLER: Final = _HOP_BY_HOP | {
     "x-request-id",
 }
 
-_FAMILIES_NOT_TO_CALLER: Final = ("access-control-",)  # which pages may read it is the gateway's to say
+_FAMILIES_NOT_TO_CALLER: Final = (
+    "access-control-",  # which pages may read it is the gateway's to say
+    # instructions to a server in front of the gateway, which would replace the response by a file or path of its own
+    "x-accel-",
+    "x-sendfile",
+    "x-lighttpd-send",
+    "x-litespeed-",
+)
 
 _SANDBOX: Final = (istr("Content-Security-Policy"), "sandbox")
 """Beside a policy of the provider, so that its pages run without the gateway's origin. All policies apply together."""

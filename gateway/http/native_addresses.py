@@ -10,11 +10,15 @@ from typing import Final
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
 
 from aiohttp import hdrs
-from multidict import CIMultiDict
+from multidict import CIMultiDict, istr
 
+from gateway.domain.base_urls import normalized_path
 from gateway.ports.redirects import origin_of
 
 _QUOTED_OR_TARGET: Final = re.compile(r'"(?:[^"\\]|\\.)*"|<([^<>]*)>')
+_REFRESH: Final = re.compile(r"""(\s*[\d.]*\s*[;,]?\s*(?:url\s*=\s*)?["']?)([^"']*)(.*)""", re.IGNORECASE | re.DOTALL)
+"""What precedes the address in ``Refresh``, the address, and what follows it."""
+_REFRESH_NAME: Final = istr("Refresh")
 _UNSAFE: Final = re.compile(r"[\x00-\x20\x7f\\]")
 
 
@@ -30,14 +34,17 @@ class NativeAddresses:
         object.__setattr__(self, "_base", urlsplit(self.base_url))
 
     def rewrite(self, headers: CIMultiDict[str], path: str) -> None:
-        """Rewrite ``Location``, ``Content-Location`` and the targets in ``Link``. ``path`` is the path and query of
-        the request, below the base URL; relative addresses are resolved against it."""
-        for name in (hdrs.LOCATION, hdrs.CONTENT_LOCATION, hdrs.LINK):
-            if name not in headers:
-                continue
-            values = headers.popall(name)
-            for value in values:
-                headers.add(name, self._links(value, path) if name == hdrs.LINK else self.address(value, path))
+        """Rewrite ``Location``, ``Content-Location``, and the addresses in ``Link`` and ``Refresh``. ``path`` is the
+        path and query of the request, below the base URL; relative addresses are resolved against it."""
+        for name, rewritten in (
+            (hdrs.LOCATION, self.address),
+            (hdrs.CONTENT_LOCATION, self.address),
+            (hdrs.LINK, self._links),
+            (_REFRESH_NAME, self._refresh),
+        ):
+            if name in headers:
+                for value in headers.popall(name):
+                    headers.add(name, rewritten(value, path))
 
     def address(self, value: str, path: str) -> str:
         """The path below ``/native/`` for an address below the base URL; any other address unchanged.
@@ -55,12 +62,16 @@ class NativeAddresses:
             return value
         if not ours:
             return value
-        prefix = self._base.path.rstrip("/")
-        below = target.path == prefix or target.path.startswith(prefix + "/")
-        if below and not _has_dots(target.path):
-            rest = target.path[len(prefix) :]
+        prefix, path = self._base.path.rstrip("/"), normalized_path(target.path)
+        below = path == prefix or path.startswith(prefix + "/")
+        if below and not _has_dots(path):
+            rest = path[len(prefix) :]
             return urlunsplit(("", "", f"/native/{self.name}{rest}", target.query, target.fragment))
         return value if written.netloc else target.geturl()
+
+    def _refresh(self, value: str, path: str) -> str:
+        found = _REFRESH.fullmatch(value)
+        return value if found is None else found[1] + self.address(found[2], path) + found[3]
 
     def _links(self, value: str, path: str) -> str:
         def rewritten(match: re.Match[str]) -> str:

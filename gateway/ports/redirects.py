@@ -4,6 +4,7 @@ import re
 from typing import Final
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+from gateway.domain.base_urls import canonical_host
 from gateway.domain.errors import GatewayError, ProviderBadResponse, ProviderFailure
 from gateway.domain.operations import Operation
 from gateway.ports.transport import UpstreamResponse
@@ -50,6 +51,6 @@ def _target(response: UpstreamResponse, base_url: str) -> SplitResult | None:
     return target if valid else None
 
 
-def origin_of(url: SplitResult) -> tuple[str, str | None, int | None]:
-    """The scheme, the host and the port of a URL. Raises ``ValueError`` for a port that is not a number."""
-    return url.scheme, url.hostname, _PORTS.get(url.scheme) if url.port is None else url.port
+def origin_of(url: SplitResult) -> tuple[str, str, int | None]:
+    """The scheme, the canonical host and the port of a URL. Raises ``ValueError`` for a port that is not a number."""
+    return url.scheme, canonical_host(url.hostname or ""), _PORTS.get(url.scheme) if url.port is None else url.port

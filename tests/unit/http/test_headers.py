@@ -53,6 +53,21 @@ DROPPED_TO_PROVIDER = (
     "X-Remote-Extra-Scopes",
     "X-Auth-Request-Email",
     "X-Authenticated-User",
+    "X-Forward-For",
+    "X-Envoy",
+    "X-Originating-IP",
+    "Proxy",
+    "X-ProxyUser-IP",
+    "Remote",
+    "RemoteUser",
+    "X-WebAuth-User",
+    "X-Goog-Authenticated-User-Email",
+    "X-Amzn-Oidc-Data",
+    "X-MS-Client-Principal",
+    "CF-Access-Jwt-Assertion",
+    "Client-Cert",
+    "SSL-Client-Verify",
+    "X-SSL-Client-Cert",
 )
 
 PASSED_TO_PROVIDER = (
@@ -72,6 +87,10 @@ PASSED_TO_PROVIDER = (
 )
 
 DROPPED_TO_CALLER = (
+    "X-Accel-Redirect",
+    "X-Sendfile",
+    "X-Lighttpd-Send-File",
+    "X-LiteSpeed-Location",
     "Set-Cookie",
     "Set-Cookie2",
     "Strict-Transport-Security",

@@ -21,6 +21,8 @@ BELOW = NativeAddresses("p", "https://provider.example/api")
         ("b", "/native/p/v1/b"),
         ("../b", "/native/p/b"),
         ("?page=2", "/native/p/v1/a?page=2"),
+        ("http://provider.example.:8080/v1/b", "/native/p/v1/b"),
+        ("http://provider.example:8080/v1/%62", "/native/p/v1/b"),
     ],
 )
 def test_address_below_the_base_url_becomes_one_of_the_gateway(value: str, expected: str) -> None:
@@ -54,6 +56,7 @@ def test_other_and_ambiguous_addresses_are_unchanged(value: str) -> None:
     ("value", "expected"),
     [
         ("/api/x", "/native/p/x"),
+        ("/%61pi/x", "/native/p/x"),
         ("https://provider.example:443/api/x", "/native/p/x"),
         ("https://provider.example/api", "/native/p"),
         ("https://provider.example/apis", "https://provider.example/apis"),
@@ -89,3 +92,33 @@ def test_all_three_headers_are_rewritten_and_others_are_not() -> None:
         "</native/p/x>",
     ]
     assert headers["X-Location"] == own
+
+
+@pytest.mark.parametrize(
+    ("base_url", "value"),
+    [
+        ("http://127.0.0.1:8080", "http://localhost:8080/x"),
+        ("http://127.0.0.1:8080", "http://127.1:8080/x"),
+        ("http://[::1]:8080", "http://[0:0:0:0:0:0:0:1]:8080/x"),
+        ("http://localhost", "http://[::ffff:7f00:1]:80/x"),
+    ],
+)
+def test_address_with_another_spelling_of_the_host_becomes_one_of_the_gateway(base_url: str, value: str) -> None:
+    assert NativeAddresses("p", base_url).address(value, "/v1/a") == "/native/p/x"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("5; url=https://provider.example/api/x", "5; url=/native/p/x"),
+        ("0;URL='/api/x'", "0;URL='/native/p/x'"),
+        ('1.5, "b"', '1.5, "/native/p/v1/b"'),
+        ("3; /login", "3; https://provider.example/login"),
+        ("5", "5"),
+        ("0; url=https://other.example/", "0; url=https://other.example/"),
+    ],
+)
+def test_refresh_below_the_base_url_leads_to_the_gateway(value: str, expected: str) -> None:
+    headers = CIMultiDict({"Refresh": value})
+    BELOW.rewrite(headers, "/v1/a")
+    assert headers["Refresh"] == expected

@@ -20,6 +20,7 @@ ELSEWHERE = [
 HERE = [
     "http://provider.example/api/x/",
     "HTTP://PROVIDER.example:80/elsewhere",
+    "http://provider.example./api/x",
     "/api/x/",
     "x/",
     "?page=2",

@@ -223,7 +223,8 @@ def test_sections_of_the_wrong_type_are_reported(faults: Faults) -> None:
     ],
 )
 @pytest.mark.parametrize(
-    "url", ["http://red.test", "http://RED.test:80/", "HTTP://red.test./v1/", "http://red.test/v1"]
+    "url",
+    ["http://red.test", "http://RED.test:80/", "HTTP://red.test./v1/", "http://red.test/v1", "http://red.test/%76%31"],
 )
 def test_two_providers_with_one_account_and_scope_are_refused(
     faults: Faults, first: str, second: str, url: str
@@ -235,6 +236,27 @@ def test_two_providers_with_one_account_and_scope_are_refused(
     )
     assert list(found) == ["providers.b"]
     assert found["providers.b"].startswith("providers.a is the same account")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("http://127.0.0.1:9", "http://127.1:9"),
+        ("http://127.0.0.1:9", "http://0x7f.0.0.1:9"),
+        ("http://127.0.0.1", "http://2130706433"),
+        ("http://127.0.0.1:9", "http://[::ffff:127.0.0.1]:9"),
+        ("http://127.0.0.1:9", "http://LocalHost.:9/"),
+        ("http://[::1]:9", "http://[0:0:0:0:0:0:0:1]:9/v1"),
+        ("http://red.test/a-b/%c3%a9", "http://red.test/%61%2Db/%C3%A9"),
+    ],
+)
+def test_two_spellings_of_one_address_are_one_account(faults: Faults, one: str, other: str) -> None:
+    found = faults(
+        "version: 1\n" + AUTH + "providers:\n"
+        f"  a: {{api: red, base_url: '{one}', token: t, scope: one}}\n"
+        f"  b: {{api: red, base_url: '{other}', token: t, scope: one}}\n"
+    )
+    assert list(found) == ["providers.b"]
 
 
 @pytest.mark.parametrize(
@@ -270,6 +292,9 @@ def test_providers_that_differ_in_scope_or_account_are_accepted(load: Load, othe
         "http://red..test",
         "http://[fe80::1%25eth0]",
         "http://red.test/a/../b",
+        "http://red.test/a/%2e%2E/b",
+        "http://red.test/a/.%2e",
+        "http://red.test/%zz",
         "http://red.test//v1",
     ],
 )
