@@ -22,7 +22,7 @@ from gateway.ports.marks import OwnerMarks
 from gateway.ports.provider import Seen
 from gateway.ports.redaction import REVEALING, is_secret, without_secrets
 from gateway.ports.rows import PageRead, read_page
-from gateway.ports.transport import Call
+from gateway.ports.transport import Call, is_path_segment
 
 STATES: Final[Mapping[str, State]] = {
     wire.Status.IDLE: State.IDLE,
@@ -108,9 +108,12 @@ def reference(ref: RuntimeRef, *, pinned: bool) -> str:
     open.
 
     An id in another form than the known ones (``br_…``, a UUID) is encoded. The provider accepts an id or a name in one
-    place, so a plain name must not be usable as a reference.
+    place, so a plain name must not be usable as a reference. Raises :class:`msgspec.ValidationError` for an id that
+    cannot be a part of a path: no call could name the browser.
     """
     plain = _TYPED_ID.match(ref.provider_id) or is_uuid(ref.provider_id)
+    if not plain and not is_path_segment(ref.provider_id):
+        raise msgspec.ValidationError("Expected `id`, got `str` - at `$.id`")
     shown = ref.provider_id if plain else SEPARATOR + b64url(ref.provider_id)
     return shown if pinned else f"{b64url(ref.scope)}{SEPARATOR}{shown}"
 

@@ -34,13 +34,18 @@ class Phase(IntEnum):
         return self.name.lower()
 
 
+def is_path_segment(text: str) -> bool:
+    """Whether :func:`path_segment` accepts the text."""
+    return bool(text) and {".", ".."}.isdisjoint(_PARTS.split(text))
+
+
 def path_segment(text: str) -> str:
     """Text that a caller or a provider chose (an id, a name, a scope) as one percent-encoded segment of a path.
 
     Raises :class:`NotFound` for text that would change the path: empty text, and the segments ``.`` and ``..``, also
     between encoded slashes, because servers and proxies may resolve them after decoding.
     """
-    if not text or not {".", ".."}.isdisjoint(_PARTS.split(text)):
+    if not is_path_segment(text):
         raise NotFound("There is nothing of this id: it has no characters of its own.")
     return quote(text, safe="")
 

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from adapters.bctrl_browsers.wire import MARKER
-from gateway.domain.errors import ProviderBadResponse
+from gateway.domain.errors import OutcomeUnknown, ProviderBadResponse
 from gateway.domain.operations import Operation
 from gateway.domain.pages import ListFilter, ProviderQuery
+from gateway.ports.provider import WireCreate
 from gateway.ports.transport import UpstreamResponse
 from tests.unit.adapters.bctrl_browsers.fakes import ID, SPACE, adapter, row, running
 from tests.unit.adapters.fakes import CALL, answer, call_in_time
@@ -52,6 +53,21 @@ async def test_unreadable_row_is_left_out_and_reported_without_its_value():
     assert (bad.pointer, bad.id) == ("#/data/0/currentRun/connections/cdpUrl", "br_odd")
     assert "hunter2" not in repr(bad)
     assert call.unreadable == [bad]
+
+
+@pytest.mark.parametrize("browser_id", ["", ".", "..", "../x", "a/./b", "a\\.."])
+async def test_row_whose_id_no_call_could_name_is_unreadable(browser_id):
+    browsers, _ = adapter(page(row(id=browser_id), row()))
+    found = await browsers.list(ProviderQuery(scope=SPACE), CALL)
+    assert [runtime.provider_id for runtime in found.items] == [ID]
+    assert [bad.pointer for bad in found.unreadable] == ["#/data/0/id"]
+
+
+@pytest.mark.parametrize("browser_id", ["", "../x"])
+async def test_create_whose_runtime_has_an_id_that_no_call_could_name_has_an_unknown_outcome(browser_id):
+    browsers, _ = adapter(answer(201, row(id=browser_id)))
+    with pytest.raises(OutcomeUnknown):
+        await browsers.send_create(WireCreate(b"{}"), SPACE, CALL)
 
 
 @pytest.mark.parametrize(("name", "named"), [("checkout-bot", 0), ("odd", 1)])
