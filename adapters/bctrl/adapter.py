@@ -23,7 +23,7 @@ from gateway.domain.runtime import Runtime
 from gateway.domain.values import Kind, is_uuid
 from gateway.ports.dialect import View
 from gateway.ports.dialect_lists import distinct
-from gateway.ports.error_mapping import unreadable
+from gateway.ports.error_mapping import is_addressed, unreadable
 from gateway.ports.provider import Created, Deduplication, ProviderAdapter, SupportsStop, WireCreate
 from gateway.ports.redirects import redirect_error
 from gateway.ports.rows import PageRead, require_clear
@@ -143,7 +143,7 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
             raise
         self._require_same(ref, current)
         response = await self._send(Operation.STOP, "POST", f"{path}/stop", call)
-        stopped = self._read(Operation.STOP, response, lambda body: self._reader.runtime(body, ref.scope))
+        stopped = self._addressed(Operation.STOP, ref.scope, ref.name or "", response)
         if stopped.provider_id != ref.provider_id:
             raise self._replaced(
                 "The name came to belong to another runtime right before the stop was sent, and that other runtime may "
@@ -171,7 +171,7 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
         if alias is None:
             listed = self._read(operation, response, lambda body: self._reader.runtimes(body, scope, call))
             return distinct(listed.body, listed.items, rows=wire.ROWS, view=view), None
-        return response.body, self._read(operation, response, lambda body: self._reader.runtime(body, scope))
+        return response.body, self._addressed(operation, scope, alias, response)
 
     async def _all(self, scope: str, call: Call) -> PageRead[None, Runtime]:
         response = await self._send(Operation.LIST, "GET", self._path(scope), call)
@@ -187,8 +187,15 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
         request = UpstreamRequest(operation, method, path, headers=self._headers, body=body)
         return await self.transport.send(request, call)
 
+    def _addressed(self, operation: Operation, scope: str, alias: str, response: UpstreamResponse) -> Runtime:
+        """The runtime in the response to a call by alias. One of another alias answers another request."""
+        runtime = self._read(operation, response, lambda body: self._reader.runtime(body, scope))
+        if not is_addressed(alias, runtime):
+            raise unreadable(self.name, operation, response)
+        return runtime
+
     def _require_same(self, ref: RuntimeRef, response: UpstreamResponse) -> Runtime:
-        runtime = self._read(Operation.GET, response, lambda body: self._reader.runtime(body, ref.scope))
+        runtime = self._addressed(Operation.GET, ref.scope, ref.name or "", response)
         if runtime.provider_id != ref.provider_id:
             raise self._replaced("The name of this runtime now belongs to another one; nothing was done to it.")
         return runtime

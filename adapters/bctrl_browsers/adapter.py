@@ -6,6 +6,7 @@ the requested one is never accepted as the requested browser.
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Final
+from urllib.parse import unquote
 
 import msgspec
 
@@ -28,7 +29,7 @@ from gateway.domain.requests import CreateBrowser, CreateRequest, StartRequest
 from gateway.domain.runtime import Connection, Runtime
 from gateway.domain.values import Kind, State
 from gateway.ports.data_plane import DataProtocol
-from gateway.ports.error_mapping import unreadable
+from gateway.ports.error_mapping import is_addressed, unreadable
 from gateway.ports.provider import (
     Created,
     Deduplication,
@@ -251,7 +252,7 @@ class BctrlBrowsersAdapter(
         and rows of a page that cannot be decoded are left out.
 
         ``below`` is the part of the path after ``/browsers``, percent-encoded. Raises the error that the response
-        means.
+        means; a success with a browser of another id and name is not of the API.
         """
         response = await self._calls.send(
             operation,
@@ -270,6 +271,9 @@ class BctrlBrowsersAdapter(
                 raise unreadable(self.name, operation, response)
             return NativeAnswer(response.body)
         seen = self._calls.read(operation, response, lambda body: self._calls.reader.seen(body, scope))
+        sent_name = msgspec.json.decode(body).get("name") if operation is Operation.REPLACE_CONFIG and body else None
+        if seen.runtime.name != sent_name and not is_addressed(unquote(below.split("/")[1]), seen.runtime):
+            raise unreadable(self.name, operation, response)
         self._require_space(operation, seen.runtime)
         return NativeAnswer(unmarked(response.body), [seen.runtime], raw=response.body)
 
@@ -291,6 +295,8 @@ class BctrlBrowsersAdapter(
 
     def _runtime(self, operation: Operation, ref: RuntimeRef, response: UpstreamResponse) -> Runtime:
         runtime = self._calls.read(operation, response, lambda body: self._calls.reader.runtime(body, ref.scope))
+        if not is_addressed(ref.provider_id, runtime):
+            raise unreadable(self.name, operation, response)
         self._require_same(operation, ref, runtime.provider_id)
         self._require_space(operation, runtime)
         return runtime

@@ -229,12 +229,13 @@ class DurableAdapter(
         name: str | None = None,
         binding_id: str | None = None,
     ) -> CapabilityBinding:
-        """The binding in the response to a change; from the list, if the response holds none.
+        """The binding in the response to a change; from the list, if the response holds none or another one.
 
         Raises :class:`OutcomeUnknown` when the list cannot be read: the provider accepted the change, so the error
         must not suggest that nothing changed. Raises :class:`ProviderBadResponse` when the list lacks the binding.
         """
-        if (returned := _binding(response)) is not None:
+        returned = _binding(response)
+        if returned is not None and (name is not None or returned.id == binding_id):
             return returned
         try:
             bindings = await self.list_capabilities(ref, call)

@@ -17,6 +17,7 @@ from typing import Final
 from gateway.domain import errors
 from gateway.domain.errors import FieldError, GatewayError, ProviderFailure, Retryable
 from gateway.domain.operations import TRAITS, Operation
+from gateway.domain.runtime import Runtime
 from gateway.ports.transport import Phase, TransportFailure, UpstreamResponse
 
 ErrorTable = Mapping[tuple[Operation | None, int, str | None], type[GatewayError]]
@@ -137,6 +138,12 @@ def unreadable(provider: str, operation: Operation, response: UpstreamResponse) 
         f"The provider {provider} reported success ({response.status}) with a body that is not of its API.",
         failure=ProviderFailure(provider, status=response.status),
     )
+
+
+def is_addressed(address: str, runtime: Runtime) -> bool:
+    """Whether a call to ``address``, an id or a name in a path, can have returned this runtime. Letter case is ignored,
+    because some providers ignore it."""
+    return address.casefold() in {runtime.provider_id.casefold(), (runtime.name or "").casefold()}
 
 
 def _by_status(status: int) -> type[GatewayError]:

@@ -216,7 +216,7 @@ class DurableDialect(Dialect):
             path = adapter.calls.runtimes_path(ref.scope, ref.provider_id, *below)
             response = await adapter.calls.send(operation, method, path, call, body=body)
             decoded = adapter.calls.decoded(operation, response, decode)
-            if operation in _RETURNS_RUNTIME and str(decoded.get("id", ref.provider_id)).lower() != ref.provider_id:
+            if operation in _RETURNS_RUNTIME and str(decoded.get("id")).lower() != ref.provider_id:
                 raise adapter.calls.bad_response(response, "returned another runtime than the requested one")
         shown = with_end(self.gateway, adapter, target.scope, decoded, unmarked(response.body))
         return DialectAnswer(response.status, shown)

@@ -125,6 +125,22 @@ async def test_read_with_another_uuid_raises_runtime_replaced():
         await bctrl.get(REF, CALL)
 
 
+async def test_response_with_a_runtime_of_another_alias_belongs_to_another_request():
+    other = row(id=OTHER, alias="another")
+    bctrl, _ = adapter(answer(200, other), answer(200, row()), answer(200, {**other, "status": "stopped"}))
+    with pytest.raises(ProviderBadResponse):
+        await bctrl.get(REF, CALL)
+    with pytest.raises(OutcomeUnknown):
+        await bctrl.stop(REF, CALL)
+
+
+@pytest.mark.parametrize(("operation", "error"), [(Operation.GET, ProviderBadResponse), (Operation.STOP, OutcomeUnknown)])
+async def test_forwarded_call_rejects_a_runtime_of_another_alias(operation, error):
+    bctrl, _ = adapter(answer(200, row(alias="another")))
+    with pytest.raises(error):
+        await bctrl.native(operation, WORKSPACE, CALL, "checkout-bot")
+
+
 async def test_stop_reads_the_runtime_first():
     bctrl, transport = adapter(answer(200, row()), answer(200, row(status="stopped")))
     stopped = await bctrl.stop(REF, CALL)

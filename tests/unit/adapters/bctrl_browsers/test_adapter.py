@@ -282,6 +282,41 @@ async def test_unreadable_whoami_raises_an_error(answered, error):
         await browsers.canonical_scope("default", CALL)
 
 
+async def test_response_with_a_browser_of_another_id_and_name_belongs_to_another_request():
+    other = answer(200, row(id="br_another", name="another"))
+    browsers, _ = adapter(other, other, other)
+    with pytest.raises(ProviderBadResponse):
+        await browsers.get(REF, CALL)
+    with pytest.raises(ProviderBadResponse):
+        await browsers.connections(REF, CALL)
+    with pytest.raises(OutcomeUnknown):
+        await browsers.start(REF, StartRequest(), CALL)
+
+
+@pytest.mark.parametrize(
+    ("operation", "method", "below", "body"),
+    [
+        (Operation.GET, "GET", "/check%20out", None),
+        (Operation.START, "POST", f"/{ID}/start", b"{}"),
+        (Operation.REPLACE_CONFIG, "PATCH", f"/{ID}", b'{"name":"renamed"}'),
+    ],
+)
+async def test_forwarded_call_rejects_a_browser_of_another_id_and_name(operation, method, below, body):
+    error = ProviderBadResponse if method == "GET" else OutcomeUnknown
+    browsers, _ = adapter(answer(200, row(id="br_another", name="another")))
+    with pytest.raises(error):
+        await browsers.native(operation, SPACE, CALL, method=method, below=below, body=body)
+
+
+@pytest.mark.parametrize(
+    ("below", "body"), [("/Check%20Out", None), (f"/{ID}", b'{"name":"x"}'), ("/old", b'{"name":"check out"}')]
+)
+async def test_forwarded_call_accepts_the_browser_by_id_by_name_and_by_its_new_name(below, body):
+    operation = Operation.GET if body is None else Operation.REPLACE_CONFIG
+    browsers, _ = adapter(answer(200, row(name="check out")))
+    assert (await browsers.native(operation, SPACE, CALL, below=below, body=body)).runtimes[0].provider_id == ID
+
+
 async def test_browser_of_another_space_is_not_found():
     """A pinned scope also holds if the provider ignores the space when it is given an id."""
     elsewhere = row(spaceId="sp_other")

@@ -195,6 +195,13 @@ async def test_accepted_change_that_cannot_be_read_back_is_outcome_unknown(faile
         await durable.install_capability(REF, validate(InstallCapability, {"name": "browse"}), CALL)
 
 
+async def test_update_whose_response_has_another_binding_returns_the_one_from_the_list():
+    changed = {**BINDING, "enabled": False}
+    durable, _ = adapter(answer(200, {**BINDING, "id": UUID}), answer(200, {"items": [changed]}))
+    returned = await durable.update_capability(REF, OTHER, validate(UpdateCapability, {"enabled": False}), CALL)
+    assert (returned.id, returned.enabled) == (OTHER, False)
+
+
 async def test_accepted_change_missing_from_the_list_is_a_bad_response():
     durable, _ = adapter(answer(200, {}), answer(200, {"items": [BINDING]}))
     with pytest.raises(ProviderBadResponse, match="does not list the binding"):
@@ -203,7 +210,7 @@ async def test_accepted_change_missing_from_the_list_is_a_bad_response():
 
 @pytest.mark.parametrize("change", [{"enabled": False}, {"flags": {"a": None, "b": True}}, {"version": "2"}])
 async def test_update_of_a_binding_sends_only_the_changed_field(change):
-    durable, transport = adapter(answer(200, BINDING))
+    durable, transport = adapter(answer(200, {**BINDING, "id": "b/1 ü"}))
     await durable.update_capability(REF, "b/1 ü", validate(UpdateCapability, change), CALL)
     (sent,) = transport.sent
     assert (sent.method, sent.path) == ("PATCH", f"{HERE}/capabilities/b%2F1%20%C3%BC")

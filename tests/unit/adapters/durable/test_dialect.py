@@ -265,8 +265,9 @@ async def test_unknown_key_is_not_found():
         await caller.call("GET", f"{RUNTIMES}/nothing")
 
 
-async def test_response_with_another_runtime_than_requested_is_a_bad_response():
-    caller = DialectCaller(answer(200, row(id=OTHER)))
+@pytest.mark.parametrize("body", [row(id=OTHER), page(row()), {}])
+async def test_response_without_the_requested_runtime_is_a_bad_response(body: Any):
+    caller = DialectCaller(answer(200, body) if isinstance(body, dict) else body)
     with pytest.raises(GatewayError) as caught:
         await caller.call("GET", f"{RUNTIMES}/{UUID}")
     assert caught.value.code == "provider_bad_response"
