@@ -158,12 +158,13 @@ class DurableAdapter(
     async def connections(self, ref: RuntimeRef, call: Call) -> Sequence[Connection]:
         # Only start returns the token. On a running runtime it reads the credential and changes nothing.
         response = await self._send(Operation.CONNECT, "POST", ref, call, "start", body=b"{}")
-        runtime, token = self.calls.runtime_and_token(Operation.CONNECT, ref, response)
+        runtime, body = self.calls.runtime_and_body(Operation.CONNECT, ref, response)
+        url, token = body.instance.sandbox_url if body.instance else None, body.sandbox_token
         instance = runtime.durable.instance if runtime.durable else None
-        if runtime.state is not State.RUNNING or instance is None or not instance.url or not token:
+        if runtime.state is not State.RUNNING or instance is None or not url or not token:
             return []
         return [
-            Connection(protocol="runtime_server", url=instance.url, token=token, expires_at=instance.expires_at),
+            Connection(protocol="runtime_server", url=url, token=token, expires_at=instance.expires_at),
         ]
 
     async def get_config(self, ref: RuntimeRef, call: Call) -> ConfigDocument:

@@ -12,7 +12,7 @@ from gateway.domain.ids import RuntimeRef
 from gateway.domain.operations import Operation
 from gateway.domain.pages import ProviderPage
 from gateway.domain.runtime import Runtime
-from gateway.ports.error_mapping import unrecognized_response_error
+from gateway.ports.error_mapping import unreadable, unrecognized_response_error
 from gateway.ports.redirects import redirect_error
 from gateway.ports.rows import PageRead, read_page
 from gateway.ports.transport import Call, Transport, UpstreamRequest, UpstreamResponse, path_segment
@@ -115,17 +115,18 @@ class DurableCalls:
             raise unrecognized_response_error(self.provider, operation, response) from exc
 
     def runtime(self, operation: Operation, ref: RuntimeRef, response: UpstreamResponse) -> Runtime:
-        """The runtime in a response. Raises :class:`ProviderBadResponse` when it is not the requested one."""
-        return self.runtime_and_token(operation, ref, response)[0]
+        """The runtime in a response. Raises :class:`ProviderBadResponse` when it is not the requested one; for an
+        operation that mutates, :class:`OutcomeUnknown`."""
+        return self.runtime_and_body(operation, ref, response)[0]
 
-    def runtime_and_token(
+    def runtime_and_body(
         self, operation: Operation, ref: RuntimeRef, response: UpstreamResponse
-    ) -> tuple[Runtime, str | None]:
-        """As :meth:`runtime`, together with the token of the sandbox, if the response holds one."""
+    ) -> tuple[Runtime, wire.RuntimeBody]:
+        """As :meth:`runtime`, together with the decoded JSON, which may hold the token of the sandbox."""
         body, runtime = self.decoded(operation, response, lambda body: self.read_runtime(body, ref.scope))
         if runtime.provider_id != ref.provider_id:
-            raise self.bad_response(response, "returned another runtime than the requested one")
-        return runtime, body.sandbox_token
+            raise unreadable(self.provider, operation, response)
+        return runtime, body
 
     def read_runtime(self, body: bytes, scope: str) -> tuple[wire.RuntimeBody, Runtime]:
         """The decoded JSON of a runtime, and the domain runtime converted from it.

@@ -58,7 +58,8 @@ _CONNECTION_SCHEMES: Final = frozenset({"http", "https", "ws", "wss"})
 def is_connection_url(text: str) -> bool:
     """Whether ``text`` is an absolute URL with the scheme http, https, ws or wss and a host. Clients open these URLs,
     so a URL such as ``javascript:…`` or ``file:…`` must not reach them."""
-    if not text.isprintable() or " " in text:  # urlsplit would remove line breaks and tabs
+    # urlsplit would remove line breaks and tabs, and browsers read a backslash as a slash
+    if not text.isprintable() or " " in text or "\\" in text:
         return False
     try:
         parts = urlsplit(text)

@@ -38,6 +38,7 @@ from gateway.domain.values import is_uuid
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import Dialect, DialectAnswer, DialectRequest, DialectRoute, DialectTarget, View
 from gateway.ports.dialect_lists import DialectList
+from gateway.ports.error_mapping import unreadable
 from gateway.ports.provider import Created
 from gateway.ports.rows import PageRead, read_page
 from gateway.ports.transport import Call
@@ -201,7 +202,8 @@ class DurableDialect(Dialect):
     ) -> DialectAnswer:
         """Forward an operation on the runtime named in the path and return the provider's response.
 
-        Raises :class:`ProviderBadResponse` when a response that has to hold this runtime holds another one.
+        Raises :class:`ProviderBadResponse`, after a write :class:`OutcomeUnknown`, when a response that has to hold
+        this runtime does not.
         """
         target = self._target(request, ctx)
         adapter = durable(target.adapter)
@@ -217,7 +219,7 @@ class DurableDialect(Dialect):
             response = await adapter.calls.send(operation, method, path, call, body=body)
             decoded = adapter.calls.decoded(operation, response, decode)
             if operation in _RETURNS_RUNTIME and str(decoded.get("id")).lower() != ref.provider_id:
-                raise adapter.calls.bad_response(response, "returned another runtime than the requested one")
+                raise unreadable(adapter.name, operation, response)
         shown = with_end(self.gateway, adapter, target.scope, decoded, unmarked(response.body))
         return DialectAnswer(response.status, shown)
 

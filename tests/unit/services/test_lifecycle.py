@@ -322,7 +322,7 @@ async def test_connections_are_all_or_those_of_a_protocol() -> None:
     [
         *("javascript:alert(1)", "file:///etc/passwd", "ftp://host/x", "data:text/html,x", "//host/x", "host:9222", ""),
         *("http:///x", "https://", "http:host", "ws://host:port/", "http://[", "java\nscript:x", "wss://ho\tst/"),
-        *("http://host/\r\nx", "http://a b/", "http:\\\\host"),
+        *("http://host/\r\nx", "http://a b/", "http:\\\\host", "http://host\\@other/"),
     ],
 )
 async def test_connection_without_a_web_address_is_a_bad_response(url: str) -> None:

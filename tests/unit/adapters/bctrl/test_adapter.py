@@ -134,7 +134,9 @@ async def test_response_with_a_runtime_of_another_alias_belongs_to_another_reque
         await bctrl.stop(REF, CALL)
 
 
-@pytest.mark.parametrize(("operation", "error"), [(Operation.GET, ProviderBadResponse), (Operation.STOP, OutcomeUnknown)])
+@pytest.mark.parametrize(
+    ("operation", "error"), [(Operation.GET, ProviderBadResponse), (Operation.STOP, OutcomeUnknown)]
+)
 async def test_forwarded_call_rejects_a_runtime_of_another_alias(operation, error):
     bctrl, _ = adapter(answer(200, row(alias="another")))
     with pytest.raises(error):

@@ -258,10 +258,19 @@ async def test_transport_failure_is_raised_unchanged():
     assert caught.value is failed
 
 
-async def test_response_with_another_runtime_is_a_bad_response():
-    durable, _ = adapter(answer(200, row(id=OTHER)))
-    with pytest.raises(ProviderBadResponse, match="another runtime"):
+async def test_response_with_another_runtime_belongs_to_another_request():
+    durable, _ = adapter(answer(200, row(id=OTHER)), answer(200, row(id=OTHER)))
+    with pytest.raises(ProviderBadResponse):
+        await durable.get(RuntimeRef("acme/research", UUID), CALL)
+    with pytest.raises(OutcomeUnknown):
         await durable.pause(RuntimeRef("acme/research", UUID), CALL)
+
+
+async def test_connection_has_the_address_as_the_provider_wrote_it():
+    """The gateway refuses an unusable one, instead of reporting that there is none."""
+    members = {"status": "running", "instance": instance(sandbox_url="javascript:x"), "sandbox_token": "t"}
+    durable, _ = adapter(answer(200, row(**members)))
+    assert [found.url for found in await durable.connections(REF, CALL)] == ["javascript:x"]
 
 
 async def test_account_is_the_user_who_owns_the_credentials():

@@ -164,3 +164,21 @@ async def test_body_without_the_requested_runtime_is_a_bad_response(body):
 async def _list(*rows: dict[str, object]) -> list[Runtime]:
     durable, _ = adapter(page(*rows))
     return list((await durable.list(ProviderQuery(scope="acme/research"), CALL)).items)
+
+
+@pytest.mark.parametrize(
+    ("sandbox_url", "url"),
+    [
+        ("javascript:alert(1)", None),
+        ("data:text/html,x", None),
+        ("http:\\\\host", None),
+        ("", None),
+        ("HTTP://host:8080/x", "HTTP://host:8080/x"),
+        ("wss://host", "wss://host"),
+    ],
+)
+async def test_address_of_an_instance_is_shown_only_if_it_is_a_web_address(sandbox_url: str, url: str | None):
+    runtime = await _get(row(status="running", instance=instance(sandbox_url=sandbox_url)))
+    assert runtime.durable is not None
+    assert runtime.durable.instance is not None
+    assert runtime.durable.instance.url == url
