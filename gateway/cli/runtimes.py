@@ -22,9 +22,9 @@ from gateway.cli.output import RUNTIME_COLUMNS, Columns, members, note, show_det
 if TYPE_CHECKING:
     from gateway.cli.client import Client, Connection
 
-_EMPTY_PAGES: Final = 1000
-"""The number of consecutive empty pages that end a list with an error. The gateway itself ends a provider's part after
-100."""
+_MOST_WITHOUT_NEW: Final = 1000
+"""The number of consecutive pages without a new runtime that end a list with an error. The gateway itself ends the part
+of a provider that repeats its pages earlier, and reports it as incomplete."""
 
 _CONNECTION_COLUMNS: Final[Columns] = {
     **members("PROTOCOL", "URL", "TOKEN"),
@@ -91,7 +91,7 @@ async def all_pages(client: "Client", query: list[tuple[str, str]], limit: int |
     incomplete: dict[str, Any] = {}
     warnings: list[Any] = []
     cursor: str | None = None
-    empty = 0
+    without_new = 0
     sent: set[str | None] = set()
     known: set[str] = set()
     while True:
@@ -106,11 +106,10 @@ async def all_pages(client: "Client", query: list[tuple[str, str]], limit: int |
         following = page.get("next_cursor")
         if following in sent:
             raise Failure("cursor_repeated", "the gateway returned a cursor that it had returned before")
-        if following and page["items"] and not new:
-            raise Failure("page_repeated", "the gateway returned a page without a new runtime, and a further cursor")
-        empty = 0 if page["items"] else empty + 1
-        if following and empty >= _EMPTY_PAGES:
-            raise Failure("list_endless", f"the gateway returned {empty} empty pages in a row, and a further cursor")
+        without_new = 0 if new else without_new + 1
+        if following and without_new >= _MOST_WITHOUT_NEW:
+            detail = f"the gateway returned {without_new} pages in a row without a new runtime, and a further cursor"
+            raise Failure("list_endless", detail)
         cursor = following
         sent.add(following)
         if not cursor or (limit is not None and len(items) >= limit):

@@ -3,6 +3,7 @@
 import json
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
@@ -132,23 +133,30 @@ def test_cursors_that_cycle_end_the_list(gateway: ScriptedGateway, run: Run) -> 
     assert result.stderr.startswith("error: cursor_repeated: ")
 
 
-def test_page_without_a_new_runtime_ends_the_list(gateway: ScriptedGateway, run: Run) -> None:
-    gateway.answers(page(runtime(), cursor="a"))
-    gateway.answers(page(runtime(), cursor="b"))
-    result = run("runtimes", "list")
-    assert result.exit_code == 1
-    assert result.stderr.startswith("error: page_repeated: ")
-
-
-def test_empty_pages_under_new_cursors_end_the_list(
-    gateway: ScriptedGateway, run: Run, monkeypatch: pytest.MonkeyPatch
+def test_pages_that_a_provider_repeats_are_read_until_the_gateway_reports_it(
+    gateway: ScriptedGateway, run: Run
 ) -> None:
-    monkeypatch.setattr(import_module("gateway.cli.runtimes"), "_EMPTY_PAGES", 3)
-    pages = [page(cursor="a"), page(cursor="b"), page(runtime(), cursor="c"), page(cursor="d"), page(cursor="e")]
+    missing = {"provider": "sick", "problem": {"code": "provider_bad_response", "detail": "repeats its pages"}}
+    for cursor in ("a", "b", "c"):
+        gateway.answers(page(runtime(), cursor=cursor))
+    gateway.answers({**page(), "incomplete": [missing]})
+    result = run("runtimes", "list", "-o", "json")
+    assert result.exit_code == 3
+    document = json.loads(result.stdout)
+    assert (len(document["items"]), document["incomplete"]) == (1, [missing])
+
+
+@pytest.mark.parametrize("repeated", [page(), page(runtime())], ids=["empty", "repeated"])
+def test_pages_without_a_new_runtime_under_new_cursors_end_the_list(
+    gateway: ScriptedGateway, run: Run, monkeypatch: pytest.MonkeyPatch, repeated: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(import_module("gateway.cli.runtimes"), "_MOST_WITHOUT_NEW", 3)
+    first = page(runtime(), cursor="c")
+    pages = [page(cursor="a"), page(cursor="b"), first, *({**repeated, "next_cursor": cursor} for cursor in "de")]
     for each in (*pages, page()):
         gateway.answers(each)
     assert run("runtimes", "list", "-o", "name").exit_code == 0
-    for each in (*pages, page(cursor="f")):
+    for each in (*pages, {**repeated, "next_cursor": "f"}):
         gateway.answers(each)
     result = run("runtimes", "list")
     assert result.exit_code == 1
