@@ -97,7 +97,7 @@ class GatewayRequestHandler(RequestHandler):
     def handshake_failed(self) -> None:
         """The connection has ended before it was one."""
         self._endpoints.handshake_failed()
-        self._leave()
+        self.leave()
 
     def force_close(self) -> None:
         super().force_close()
@@ -181,7 +181,7 @@ class GatewayRequestHandler(RequestHandler):
         if self._wire is not None:
             self._wire.release()
             self._wire = None
-        self._leave()
+        self.leave()
         request, handling, tunnel = self._current_request, self._task_handler, self._payload_parser
         super().connection_lost(exc)
         when_lost, self.when_lost = self.when_lost, None
@@ -190,7 +190,8 @@ class GatewayRequestHandler(RequestHandler):
         elif request is not None and request.method in SAFE_METHODS and tunnel is None and handling is not None:
             handling.cancel()
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Give back the connection's place, once."""
         if self._admitted:
             self._admitted = False
             self._server.left(self, self._address)

@@ -88,11 +88,11 @@ class GatewayServer(web.Server):
 
     def admit(self, connection: GatewayRequestHandler, address: str) -> bool:
         """Count a new connection; False if there are too many."""
-        if self._open >= self._limit:
-            return False
         others = self._by_address.get(address, set())
         if len(others) >= self._most_idle:
             self._close_idle(others)
+        if self._open >= self._limit:
+            return False
         self._by_address.setdefault(address, set()).add(connection)
         self._open += 1
         self._endpoints.connections.inc()
@@ -103,6 +103,7 @@ class GatewayServer(web.Server):
         for connection in idle[: max(0, len(idle) - self._most_idle + 1)]:
             self._endpoints.idle_closed()
             connection.force_close()
+            connection.leave()  # its place is free at once, for the new connection
 
     def left(self, connection: GatewayRequestHandler, address: str) -> None:
         """A connection was closed."""

@@ -56,7 +56,7 @@ async def test_requests_in_flight_are_counted_with_a_separate_admin_address(serv
 
 
 async def test_a_connection_beyond_the_limit_gets_503_and_is_closed(serve: Any) -> None:
-    gateway = await serve(http=HttpSettings(max_connections=1))
+    gateway = await serve(http=HttpSettings(max_connections=1, max_idle_connections_per_address=9))
     first = await gateway.connect()
     first.send(b"GET /livez HTTP/1.1\r\nHost: g\r\n\r\n")
     assert (await first.answer()).status == 200
@@ -124,6 +124,17 @@ async def test_silent_connections_of_one_address_take_half_of_all_at_most(serve:
         assert await connection.closed()
     assert (await gateway.call("GET", "/livez")).status == 200
     assert rejected(gateway, "connections") == 0
+
+
+async def test_connections_that_were_all_in_use_and_became_idle_leave_room_for_a_new_one(serve: Any) -> None:
+    gateway = await serve(http=HttpSettings(max_connections=4, max_idle_connections_per_address=2))
+    busy = [await in_flight(gateway) for _ in range(4)]
+    for connection in busy:
+        connection.send(b"{}")
+        assert (await connection.answer()).status == 422
+    assert (await gateway.call("GET", "/livez")).status == 200
+    assert rejected(gateway, "connections") == 0
+    assert [await connection.closed() for connection in busy[:3]] == [True] * 3
 
 
 async def test_connections_in_use_are_never_closed_for_their_number(serve: Any) -> None:
