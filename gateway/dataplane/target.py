@@ -11,6 +11,7 @@ from multidict import CIMultiDict, istr
 
 from gateway.dataplane.session import Session
 from gateway.domain.errors import ProviderBadResponse, ProviderFailure, Retryable, RuntimeUnreachable
+from gateway.domain.json_numbers import has_slow_numbers
 from gateway.domain.operations import Operation
 from gateway.http.headers import interim_to_caller
 from gateway.http.in_flight import SAFE_METHODS
@@ -144,9 +145,11 @@ async def _whole(response: IncomingResponse, provider: str) -> bytes:
 
 
 def _document(body: bytes, provider: str) -> Any:
+    if has_slow_numbers(body):
+        raise _bad(provider, "sent a document with too many numbers that take long to decode")
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError) as exc:
+    except (ValueError, RecursionError) as exc:
         raise _bad(provider, "sent a document that is not JSON") from exc
 
 

@@ -32,8 +32,8 @@ class Endpoint:
     def path_of(self, address: str) -> str | None:
         """The path below :attr:`url` of an address that the runtime's server returned; None for one that does not lead
         to the same server. The query is dropped."""
-        base, found = urlsplit(self.url), urlsplit(address)
         try:
+            base, found = urlsplit(self.url), urlsplit(address)
             same_host = found.hostname == base.hostname and _port(found) == _port(base)
         except ValueError:
             return None
