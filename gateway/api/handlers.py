@@ -177,7 +177,7 @@ class Handlers:
         return _runtime(await self._services.owners.assign(_id(request), wanted, ctx))
 
     async def me(self, _request: web.Request, ctx: RequestContext) -> web.Response:
-        return json_response(me_of(ctx))
+        return json_response(await me_of(ctx, self._services.quotas))
 
     async def list_providers(self, _request: web.Request, ctx: RequestContext) -> web.Response:
         return json_response(self._services.providers.all(ctx))

@@ -15,6 +15,7 @@ from gateway.ports.sealing import Sealer
 from gateway.ports.whole_store import WholeStore
 from gateway.services.access.lifetime_ends import LifetimeEnder
 from gateway.services.access.lifetimes import Lifetimes
+from gateway.services.access.quotas import Quotas
 from gateway.services.fleet import Fleet
 from gateway.services.health import Lead
 from gateway.services.intents import (
@@ -109,5 +110,6 @@ def assemble(
 
     fleet.lifetimes = Lifetimes(opened, clock)
     fleet.owners.sealer = sealer
+    fleet.quotas = Quotas(fleet, opened, specs, lambda limit: metrics.limit_refusals.labels(limit).inc())
     ender = LifetimeEnder(fleet, opened, lead, LifetimeSignals(metrics, logger))
     return Creates(opened, sealer, lead, intents, specs, reconciler, monitor, ender)

@@ -96,6 +96,11 @@ class Principal:
         return None if self.allow is None else self.allow.max_lifetime
 
     @property
+    def prepares_starts(self) -> bool:
+        """Whether something has to be stored before an instance of it is started: its end, or its place."""
+        return self.max_lifetime is not None or (self.limits is not None and self.limits.has_places)
+
+    @property
     def confined(self) -> bool:
         """Whether there are runtimes or providers that it may not see."""
         return self.own_only or bool(self.restrictions)

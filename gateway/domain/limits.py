@@ -26,6 +26,11 @@ class Limits:
     running: int | None = None
     runtimes: int | None = None
 
+    @property
+    def has_places(self) -> bool:
+        """Whether the number of runtimes, or of those that run, is limited."""
+        return self.running is not None or self.runtimes is not None
+
 
 class Window(NamedTuple):
     """The requests of the current window and of the one before it. ``left``: the seconds until the current one ends."""

@@ -8,6 +8,7 @@ from typing import Final, Protocol, Self
 from gateway.domain.access import SYSTEM, Principal
 from gateway.domain.limits import Rate, Window
 from gateway.domain.runtime import Runtime
+from gateway.domain.values import State
 from gateway.ports.transport import Attempt, Call
 
 REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
@@ -32,10 +33,10 @@ class RequestContext:
 
     ``attempts`` collects all upstream attempts; those of an operation are added when the operation ends. ``queued`` is
     the total of the seconds that they waited in the gateway's bulkheads. ``provider``, ``scope`` and ``runtime_id`` are
-    set once they are known. ``cache`` is the cache result of a read. ``admission`` None: work that no client
-    requested. ``rate`` is the caller's rate limit with its window after this request, ``charged`` are the providers
-    on whose accounts the request was counted. ``waited`` is the total of the seconds that the caller asked to wait.
-    ``on_progress`` is called by :meth:`progressed`.
+    set once they are known, ``state`` is that of the runtime after a verb. ``cache`` is the cache result of a read.
+    ``admission`` None: work that no client requested. ``rate`` is the caller's rate limit with its window after this
+    request, ``charged`` are the providers on whose accounts the request was counted. ``waited`` is the total of the
+    seconds that the caller asked to wait. ``on_progress`` is called by :meth:`progressed`.
 
     In its ``with`` block, the current task and the tasks that it starts belong to this request (:data:`REQUEST_ID`).
     """
@@ -48,6 +49,7 @@ class RequestContext:
     provider: str | None = None
     scope: str | None = None
     runtime_id: str | None = None
+    state: State | None = None
     cache: str | None = None
     intent_id: str | None = None
     idempotency: str | None = None

@@ -187,9 +187,9 @@ class DialectGateway(Protocol):
         the key that is sent to the provider is derived from it. Raises what the unified API's create raises."""
 
     async def begin_instance(self, adapter: ProviderAdapter[Any], runtime: Runtime, ctx: RequestContext) -> None:
-        """Plan the end of the instance that the caller is about to start or to resume, where its constraints limit the
-        lifetime. ``runtime`` is as it was read just before. Raises :class:`StoreUnavailable`; nothing may be sent
-        then."""
+        """Take the place and plan the end of the instance that the caller is about to start or to resume, where it is
+        limited (``Principal.prepares_starts``). ``runtime`` is as it was read just before. Raises
+        :class:`QuotaExceeded` and :class:`StoreUnavailable`; nothing may be sent then."""
 
     def plans_ends(self, adapter: ProviderAdapter[Any]) -> bool:
         """Whether the gateway ends an instance at this provider, as far as this process knows. No I/O."""

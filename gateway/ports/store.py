@@ -23,6 +23,7 @@ import msgspec
 
 from gateway.domain.intents import Actor, Intent, IntentAttempt, IntentState, Look, NewIntent
 from gateway.ports.intent_query import IntentQuery
+from gateway.ports.places import PlaceClaim
 
 
 class ConflictReason(StrEnum):
@@ -35,7 +36,7 @@ class ConflictReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Inserted:
-    """The intent was inserted: it is open, in epoch 1, and the holder has its lease."""
+    """It was inserted: open, in epoch 1, and the holder has its lease."""
 
     intent: Intent
 
@@ -170,7 +171,13 @@ class Store(ABC):
 
     @abstractmethod
     async def begin(
-        self, new: NewIntent, holder: str, lease: float, *, instead_of: Version | None = None
+        self,
+        new: NewIntent,
+        holder: str,
+        lease: float,
+        *,
+        instead_of: Version | None = None,
+        claim: PlaceClaim | None = None,
     ) -> Inserted | Conflict:
         """Insert an intent: open, in epoch 1, with a lease of ``lease`` seconds for the holder. If one of these exists,
         nothing is inserted and :class:`Conflict` has the first of them:
@@ -180,10 +187,9 @@ class Store(ABC):
           namespace that was not refused, until it is purged;
         - ``NAME``: an intent of the same (namespace, kind, name) in a state of ``HOLDS_NAME``.
 
-        ``instead_of`` is an absent intent whose name the new one takes over. It does not change otherwise, and late
-        proof (:meth:`record_created`) can still find it. Repeated with the same ``new`` and holder before any other
-        change of the intent: ``Inserted`` again.
-        """
+        ``instead_of`` is an absent intent whose name the new one takes over; late proof (:meth:`record_created`) can
+        still find it. A ``claim`` takes a place too (:mod:`gateway.ports.places`). Repeated with the same ``new`` and
+        holder before any other change: ``Inserted`` again."""
 
     @abstractmethod
     async def move(
@@ -196,6 +202,7 @@ class Store(ABC):
         lease: float | None = None,
         look_in: float | None = None,
         changes: Changes = NO_CHANGES,
+        claim: PlaceClaim | None = None,
     ) -> Updated | Stale | NameTaken:
         """Transition an intent to another state, by a step of ``gateway.domain.intents.TRANSITIONS``. It is a
         compare-and-set on (id, state, epoch), and on the lease as the step's rule requires. Proof that a runtime exists
@@ -203,9 +210,10 @@ class Store(ABC):
 
         ``lease``: the holder gets the lease for this many seconds; None ends the lease. ``look_in``: in how many
         seconds the reconciler is due; None: never, or for an open intent at the end of the lease. A step to ``open``
-        raises the epoch, requires a lease, and is the only one that may change namespace, provider and scope. Repeated
-        by the same holder: ``Updated`` again. Raises :class:`ForbiddenTransition` for a step that is not in the table,
-        and ``ValueError`` for arguments that the step does not allow.
+        raises the epoch, requires a lease, is the only one that may change namespace, provider and scope, and takes a
+        place as :meth:`begin` does; ``refused`` and ``absent`` give it back. Repeated by the same holder: ``Updated``
+        again. Raises :class:`ForbiddenTransition` for a step that is not in the table, and ``ValueError`` for arguments
+        that the step does not allow.
         """
 
     @abstractmethod
@@ -228,11 +236,11 @@ class Store(ABC):
         """Record the proof that a runtime exists, from any caller and in any epoch: the intent becomes ``done``, and
         its lease ends. Idempotent.
 
-        Only the call that makes the intent done applies ``changes`` and ``look_in`` (in how many seconds the reconciler
-        is due, to find a second runtime that may still appear; None: never). Exception: if no ``outcome`` is stored, a
-        later call for the same runtime stores its own; the first outcome is final. With a ``lifetime``, the end of the
-        runtime is planned (:mod:`gateway.ports.ends`), and of each surplus one. The runtime id of a done intent
-        never changes: another id is added to ``surplus``, once. Returns the current intent; None if it does not exist.
+        Only the call that makes the intent done applies ``changes`` and ``look_in`` (when the reconciler looks for a
+        second runtime that may still appear; None: never). Exception: if no ``outcome`` is stored, a later call for the
+        same runtime stores its own; the first outcome is final. With a ``lifetime``, the end of the runtime is planned
+        (:mod:`gateway.ports.ends`), and of each surplus one. The runtime id of a done intent never changes: another id
+        is added to ``surplus``, once. Returns the current intent; None if it does not exist.
         """
 
     @abstractmethod
@@ -246,8 +254,8 @@ class Store(ABC):
         note: str | None = None,
         changes: Changes = NO_CHANGES,
     ) -> Updated | Stale:
-        """Settle a parked intent as the operator decided, and add that to the audit trail in the same transaction.
-        Raises ``ValueError`` unless ``runtime_id``, the provider's id, is set for ``MADE`` and None for ``ABSENT``."""
+        """Settle a parked intent as the operator decided, and add that to the audit trail. Raises ``ValueError`` unless
+        ``runtime_id``, the provider's id, is set for ``MADE`` and None for ``ABSENT``."""
 
     @abstractmethod
     async def claim_due(self, holder: str, lease: float, limit: int) -> Sequence[Intent]:
@@ -303,11 +311,10 @@ class Store(ABC):
 
     @abstractmethod
     async def acquire_leadership(self, role: str, holder: str, lease: float) -> bool:
-        """Take or renew, for ``lease`` seconds, a role that one replica has at a time (active probes). Returns whether
-        the holder has the role now. After its lease has ended, any holder may take it."""
+        """Take or renew, for ``lease`` seconds, a role that one replica has at a time. False: another holder has it."""
 
     @abstractmethod
     async def purge(self, *, settled: float, kept: float, limit: int) -> int:
-        """Delete at most ``limit`` intents that were settled more than ``settled`` seconds ago (``kept`` seconds with
-        surplus), unless they have a current lease, and at most ``limit`` specs older than ``kept`` seconds. Returns how
-        many rows were deleted."""
+        """Delete at most ``limit`` intents that were settled more than ``settled`` seconds ago (``kept`` with surplus)
+        and have no current lease, at most ``limit`` specs older than ``kept``, and places of owners without a count for
+        as long. Returns the number of intents and specs."""

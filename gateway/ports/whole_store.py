@@ -5,9 +5,10 @@ from abc import ABC
 from gateway.ports.data_plane import RevocationStore
 from gateway.ports.ends import EndStore
 from gateway.ports.owners import OwnerStore
+from gateway.ports.places import PlaceStore
 from gateway.ports.principals import PrincipalStore
 from gateway.ports.store import Store
 
 
-class WholeStore(Store, PrincipalStore, OwnerStore, EndStore, RevocationStore, ABC):
-    """A store of creates, of access data, of planned ends, and of revocations."""
+class WholeStore(Store, PrincipalStore, OwnerStore, EndStore, PlaceStore, RevocationStore, ABC):
+    """A store of creates, of access data, of planned ends, of places, and of revocations."""

@@ -6,6 +6,7 @@ from typing import Self
 from gateway.ports.owners import OwnerStore
 from gateway.ports.sealing import Sealer
 from gateway.services.access.assignments import OwnerService
+from gateway.services.access.quotas import Quotas
 from gateway.services.capabilities import CapabilityService
 from gateway.services.config import ConfigService
 from gateway.services.create import CreateService
@@ -34,6 +35,7 @@ class Services:
     intents: IntentRecords
     owners: OwnerService
     hub: RuntimeHub
+    quotas: Quotas
     data_plane: DataPlane | None = None
 
     @classmethod
@@ -61,5 +63,6 @@ class Services:
             intents=intents.records,
             owners=OwnerService(fleet, lifecycle, owners),
             hub=RuntimeHub(fleet),
+            quotas=fleet.quotas,
             data_plane=data_plane,
         )

@@ -23,6 +23,7 @@ from gateway.ports.provider import Created, Deduplication, SupportsStart
 from gateway.services.access.visibility import refuse_outside_body
 from gateway.services.fleet import Fleet
 from gateway.services.intents import CreateCommand, CreateResult, IntentService, document_of
+from gateway.services.lost_verb_responses import is_ambiguous
 from gateway.services.provider_choice import Router, Target
 from gateway.services.sent_spec import filled, spec_of
 
@@ -190,10 +191,12 @@ class CreateService:
         assert isinstance(adapter, SupportsStart)  # noqa: S101 (the router requires the feature)
         try:
             async with self._fleet.call_scope(target.provider, Operation.START, ctx) as call:
-                await self._fleet.lifetimes.begin(adapter, runtime, ctx.principal)
+                await self._fleet.begin_instance(adapter, runtime, ctx)
                 options = start_with_bounds(ctx.principal, StartRequest())
                 return await adapter.start(adapter.reference(runtime), options, call), []
         except GatewayError as error:
+            if not is_ambiguous(error):
+                await self._fleet.quotas.not_started(adapter.name, adapter.reference(runtime), ctx.principal)
             detail = f"The runtime was created, but not started: {error.code}: {error.detail}"
             return runtime, [FieldWarning(pointer="#/start", detail=detail)]
 

@@ -20,6 +20,7 @@ from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef, parse_runtime_id
 from gateway.domain.limits import Rate
 from gateway.domain.operations import TRAITS, Operation
+from gateway.domain.runtime import Runtime
 from gateway.domain.values import WorkClass
 from gateway.ports.clock import Clock
 from gateway.ports.context import Admission, RequestContext
@@ -29,6 +30,7 @@ from gateway.ports.redaction import MAX_CODE, MAX_DETAIL, MAX_REQUEST_ID, redact
 from gateway.ports.transport import Attempt, Call, Phase, TransportFailure
 from gateway.services.access.lifetimes import Lifetimes
 from gateway.services.access.owners import Owners
+from gateway.services.access.quotas import Quotas
 from gateway.services.access.rates import RateLimits
 from gateway.services.access.visibility import NO_RUNTIME
 
@@ -121,6 +123,7 @@ class Fleet:
         self.owners = Owners()
         self.lifetimes = Lifetimes(None, clock)
         self.rates: RateLimits | None = None
+        self.quotas = Quotas(self)
         self.on_credentials = on_credentials
         self.on_write: list[Callable[[str, RuntimeRef | None], None]] = []
         """Called at the end of an operation that wrote at a provider (by name), or may have: to one runtime, or to an
@@ -182,6 +185,13 @@ class Fleet:
         if ctx.admission is not None:
             ctx.admission.enter(name, always=work is WorkClass.RELEASE)
         return ResolvedRuntime(provider, ref)
+
+    async def begin_instance(self, adapter: ProviderAdapter[Any], runtime: Runtime, ctx: RequestContext) -> None:
+        """Take a place and plan the end of the instance that the caller is about to start, where it is limited.
+        ``runtime`` is as it was read just before. Raises :class:`QuotaExceeded` and :class:`StoreUnavailable`; nothing
+        may be started then."""
+        await self.quotas.begin(adapter, runtime, ctx.principal)
+        await self.lifetimes.begin(adapter, runtime, ctx.principal)
 
     def call_scope(
         self,
@@ -251,6 +261,9 @@ class ProviderCallScope:
                 health = self._provider.health
                 health.last_success, health.probed = self._fleet.clock.now(), self._probing
                 self._credentials(accepted=True)
+            if TRAITS[self._operation].work is WorkClass.RELEASE and self._ctx.principal.prepares_starts:
+                ref = self._runtime or self._runtime_of_context()
+                await self._fleet.quotas.released(self._provider.name, ref, self._operation, self._ctx)
             return
         if isinstance(exc, TransportFailure):
             error: GatewayError = transport_error(self._provider.name, self._operation, exc)

@@ -6,7 +6,7 @@ A verb whose response is lost is not sent again: one read shows whether it happe
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -47,6 +47,8 @@ from gateway.services.lost_verb_responses import (
 from gateway.services.runtime_locks import RuntimeLocks
 from gateway.services.specs import SpecKeeper
 from gateway.services.verb_rules import ENDING, LOCKS, Precondition, may_be_repeated, refuse_unless_possible
+
+_STARTS: Final = frozenset({Verb.START, Verb.RESUME})
 
 Act = Callable[[Any, RuntimeRef, Call], Awaitable[Runtime]]
 
@@ -228,18 +230,22 @@ class LifecycleService:
                 async with self._fleet.call_scope(provider, operation, ctx, runtime=ref) as call:
                     await held.enter_async_context(self._alone(provider, ref, verb, call))
                     current = await self._read(provider, ref, ctx, call)
+                    ctx.state = current.state
                     if current.state in TRANSITIONS[verb].satisfied_by:
                         return self._result(provider, current, changed=False)
                     refuse_unless_possible(current, verb)
                     self._check_precondition(precondition, provider, current)
-                    if verb in {Verb.START, Verb.RESUME}:
-                        await self._fleet.lifetimes.begin(provider.adapter, current, ctx.principal)
+                    if verb in _STARTS:
+                        await self._fleet.begin_instance(provider.adapter, current, ctx)
                     before = current
                     ctx.progressed(lambda: self._shown(provider, current))
                     after = await act(provider.adapter, ref, call)
+                    ctx.state = after.state
             except GatewayError as error:
                 ambiguous = is_ambiguous(error) or earlier_attempt_ambiguous(call.attempts, operation)
                 refused = isinstance(error, StateConflict) and error.failure is not None
+                if before is not None and verb in _STARTS and not (ambiguous or refused):
+                    await self._fleet.quotas.not_started(provider.name, ref, ctx.principal)
                 if before is None or not (ambiguous or refused):
                     raise
                 reported = error.retryable

@@ -45,11 +45,16 @@ def _has_address(url: str) -> bool:
 
 
 class PrincipalLimits(Section):
-    """The limits of a principal. Left out: any number. ``requests`` is a rate, such as ``600/minute``."""
+    """The limits of a principal. Left out: any number. ``requests`` is a rate, such as ``600/minute``, ``running`` the
+    number of instances that start, run or stop, ``runtimes`` that of runtimes that are not stopped, failed or
+    deleted."""
 
     requests: RateText | None = None
+    running: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    runtimes: Annotated[int, Field(ge=0, le=100_000)] | None = None
 
     @property
     def limits(self) -> Limits:
         """The limits as the domain knows them."""
-        return Limits(requests=None if self.requests is None else parse_rate(self.requests))
+        rate = None if self.requests is None else parse_rate(self.requests)
+        return Limits(requests=rate, running=self.running, runtimes=self.runtimes)

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from gateway.domain.intents import HOLDS_NAME, Actor, Intent, IntentState, LeaseRule, NewIntent, transition
+from gateway.ports.places import PlaceClaim
 from gateway.ports.store import (
     Changes,
     Conflict,
@@ -21,6 +22,7 @@ from gateway.ports.store import (
     Updated,
     Version,
 )
+from gateway.storage import place_rows
 from gateway.storage.end_rows import plan_of_create
 from gateway.storage.sql import (
     COLUMNS,
@@ -82,7 +84,9 @@ _DECIDED: Final = (
 )
 
 
-def begin(new: NewIntent, holder: str, lease: float, instead_of: Version | None) -> Steps[Inserted | Conflict]:
+def begin(
+    new: NewIntent, holder: str, lease: float, instead_of: Version | None, claim: PlaceClaim | None
+) -> Steps[Inserted | Conflict]:
     """See :meth:`gateway.ports.store.Store.begin`."""
     pinned_by = (yield from _pin(new, new.namespace)) if new.pinned else None
     if pinned_by is None:
@@ -90,6 +94,7 @@ def begin(new: NewIntent, holder: str, lease: float, instead_of: Version | None)
             yield Statement(_SUPERSEDE, (new.id, instead_of.id, instead_of.epoch))
         written = yield Statement(_INSERT, (*stored_of_new(new), holder, lease))
         if written:
+            yield from place_rows.take_for(new, claim)
             return Inserted(intent_of(written[0]))
     # Something conflicts: every result below rolls back what was written above.
     callers = yield Statement(_OF_CALLER, (new.id, new.principal, new.key))
@@ -138,6 +143,7 @@ def move(
     lease: float | None,
     look_in: float | None,
     changes: Changes,
+    claim: PlaceClaim | None,
 ) -> Steps[Updated | Stale | NameTaken]:
     """See :meth:`gateway.ports.store.Store.move`."""
     step = transition(version.state, to, who)
@@ -162,6 +168,9 @@ def move(
         if holders:
             return Rollback(NameTaken(intent_of(holders[0])))
         values["superseded_by"] = None
+        yield from place_rows.take_for(intent, claim)
+    if to in {IntentState.REFUSED, IntentState.ABSENT}:
+        yield place_rows.give_back(intent.id)
     return Updated((yield from _write(intent, to, epoch, holder, lease, look_in, values)))
 
 
@@ -192,6 +201,7 @@ def record_created(intent_id: str, runtime_id: str, look_in: float | None, chang
         values = {**changes.set(), "runtime_id": runtime_id}
         done = yield from _write(intent, IntentState.DONE, intent.epoch, "anyone", None, look_in, values)
         yield from _plan_end(done, runtime_id)
+        yield from place_rows.made(done, runtime_id, existed=changes.lifetime is None)
         return done
     if runtime_id == intent.runtime_id:
         outcome = changes.set().get("outcome")
@@ -237,8 +247,11 @@ def decide(
     look_in = 0.0 if to is IntentState.ABSENT else None
     values = {**changes.set(), "runtime_id": runtime_id}
     decided = yield from _write(intent, to, intent.epoch, mark, None, look_in, values)
-    if decided.runtime_id is not None:
+    if decided.runtime_id is None:
+        yield place_rows.give_back(intent.id)
+    else:
         yield from _plan_end(decided, decided.runtime_id)
+        yield from place_rows.made(decided, decided.runtime_id)
     return Updated(decided)
 
 

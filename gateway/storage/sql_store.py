@@ -12,6 +12,7 @@ from gateway.ports.data_plane import Revocation
 from gateway.ports.ends import PlannedEnd
 from gateway.ports.intent_query import IntentQuery
 from gateway.ports.owners import OwnerAssignment
+from gateway.ports.places import Place, PlaceClaim
 from gateway.ports.principals import AccessData, KeyRefused, NewKey, StoredKey, StoredPrincipal
 from gateway.ports.store import (
     NO_CHANGES,
@@ -27,7 +28,7 @@ from gateway.ports.store import (
     Version,
 )
 from gateway.ports.whole_store import WholeStore
-from gateway.storage import access_rows, end_rows, intent_reads, intent_writes, spec_rows, spellings, upkeep
+from gateway.storage import access_rows, end_rows, intent_reads, intent_writes, place_rows, spec_rows, spellings, upkeep
 from gateway.storage.migrations import SchemaStatus
 from gateway.storage.sql import Operation
 
@@ -76,9 +77,15 @@ class SqlStore(WholeStore):
         return await self._read(intent_reads.now)
 
     async def begin(
-        self, new: NewIntent, holder: str, lease: float, *, instead_of: Version | None = None
+        self,
+        new: NewIntent,
+        holder: str,
+        lease: float,
+        *,
+        instead_of: Version | None = None,
+        claim: PlaceClaim | None = None,
     ) -> Inserted | Conflict:
-        return await self._write(lambda: intent_writes.begin(new, holder, lease, instead_of))
+        return await self._write(lambda: intent_writes.begin(new, holder, lease, instead_of, claim))
 
     async def move(
         self,
@@ -90,6 +97,7 @@ class SqlStore(WholeStore):
         lease: float | None = None,
         look_in: float | None = None,
         changes: Changes = NO_CHANGES,
+        claim: PlaceClaim | None = None,
     ) -> Updated | Stale | NameTaken:
         step = transition(version.state, to, who)
         if to is IntentState.DONE or who is Actor.OPERATOR:
@@ -98,7 +106,7 @@ class SqlStore(WholeStore):
             raise ValueError("an open intent needs a lease")
         if not step.next_epoch:
             _check_target_unchanged(changes)
-        return await self._write(lambda: intent_writes.move(version, to, who, holder, lease, look_in, changes))
+        return await self._write(lambda: intent_writes.move(version, to, who, holder, lease, look_in, changes, claim))
 
     async def update(
         self,
@@ -242,6 +250,18 @@ class SqlStore(WholeStore):
 
     async def drop_end(self, end: PlannedEnd) -> bool:
         return await self._write(lambda: end_rows.drop(end))
+
+    async def take_place(self, place: Place, claim: PlaceClaim) -> None:
+        await self._write(lambda: place_rows.take(place, claim))
+
+    async def places(self, owner: str) -> Sequence[Place]:
+        return await self._read(lambda: place_rows.places(owner))
+
+    async def set_place(self, provider: str, runtime_id: str, *, running: bool | None) -> None:
+        await self._write(lambda: place_rows.set_place(provider, runtime_id, running))
+
+    async def count_places(self, owner: str, found: Sequence[Place], gone: Sequence[Place]) -> None:
+        await self._write(lambda: place_rows.count_places(owner, found, gone))
 
 
 def _check_target_unchanged(changes: Changes) -> None:

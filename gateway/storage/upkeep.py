@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from gateway.storage import place_rows
 from gateway.storage.intent_writes import lock_pin, unpin
 from gateway.storage.sql import Statement, Steps
 
@@ -27,7 +28,7 @@ def acquire_leadership(role: str, holder: str, lease: float) -> Steps[bool]:
 
 
 def purge(settled: float, kept: float, limit: int) -> Steps[int]:
-    """Delete old intents, their pins, and old specs; returns how many intents and specs."""
+    """Delete old intents, their pins, old specs and places; returns how many intents and specs."""
     old = yield Statement(_OLD, (settled, kept, limit))
     pins = sorted((principal, kind, name, intent_id) for intent_id, principal, kind, name, pinned in old if pinned)
     for principal, kind, name, _ in pins:
@@ -37,4 +38,5 @@ def purge(settled: float, kept: float, limit: int) -> Steps[int]:
     for principal, kind, name, intent_id in pins:
         yield from unpin(principal, kind, name, intent_id)
     old_specs = yield Statement(_OLD_SPECS, (kept, limit))
+    yield place_rows.forget(kept)
     return len(old) + len(old_specs)

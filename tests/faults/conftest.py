@@ -17,6 +17,7 @@ from gateway.storage.sql_store import SqlStore
 from gateway.storage.sqlite import SqliteStore
 from tests.contract.store_subjects import connected, database
 from tests.faults.replicas import encryption_key
+from tests.postgres_cluster import PostgresCluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,19 @@ async def store_location(request: pytest.FixtureRequest) -> AsyncIterator[StoreL
     if request.param == "sqlite":
         yield request.getfixturevalue("sqlite_location")
         return
-    cluster = request.getfixturevalue("postgres")
+    async with _postgres_location(request.getfixturevalue("postgres")) as location:
+        yield location
+
+
+@pytest.fixture
+async def postgres_location(postgres: PostgresCluster) -> AsyncIterator[StoreLocation]:
+    """An empty PostgreSQL store."""
+    async with _postgres_location(postgres) as location:
+        yield location
+
+
+@asynccontextmanager
+async def _postgres_location(cluster: PostgresCluster) -> AsyncIterator[StoreLocation]:
     async with database(cluster) as dsn:
         settings = {"url": dsn, "encryption_keys": [encryption_key()]}
         yield StoreLocation("postgres", settings, lambda: PostgresStore(SecretStr(dsn)), admin=cluster.dsn())

@@ -96,10 +96,9 @@ class BctrlDialect(Dialect):
                 alias = runtime.name
             if body is None or operation is not Operation.GET:
                 body, runtime = await adapter.native(operation, target.scope, call, alias, view)
-        if runtime is None:
-            return body, None
-        ctx.runtime_id = runtime.id
-        return body, runtime.provider_id
+            if runtime is not None:
+                ctx.runtime_id, ctx.state = runtime.id, runtime.state
+        return body, None if runtime is None else runtime.provider_id
 
     def _target(self, request: DialectRequest, ctx: RequestContext) -> DialectTarget:
         if request.query:

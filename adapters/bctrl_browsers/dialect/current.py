@@ -85,10 +85,10 @@ class CurrentEra:
         return await self._forward(Operation.DELETE, request, ctx)
 
     async def start(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """Request a run. For a caller with a maximum lifetime the browser is read first."""
+        """Request a run. For a limited caller the browser is read first."""
         _refuse_members(request)
         browser = None
-        if ctx.principal.max_lifetime is not None:
+        if ctx.principal.prepares_starts:
             _, target = self._target(request, ctx, "wait")
             runtime = (await self._calls.locate(target, request.parameters["id"], ctx)).runtimes[0]
             await self._calls.begin_run(target, runtime, ctx)

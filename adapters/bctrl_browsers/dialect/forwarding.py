@@ -99,7 +99,8 @@ class Calls:
         return read.body
 
     async def begin_run(self, target: DialectTarget, runtime: Runtime, ctx: RequestContext) -> None:
-        """Plan the end of the run that the caller is about to start. Raises :class:`StoreUnavailable`."""
+        """Take the place and plan the end of the run that the caller is about to start, where it is limited. Raises
+        :class:`QuotaExceeded` and :class:`StoreUnavailable`."""
         await self._gateway.begin_instance(target.adapter, runtime, ctx)
 
     def key_for(self, target: DialectTarget, request: DialectRequest, ctx: RequestContext) -> str | None:
@@ -139,8 +140,8 @@ class Calls:
                 body=body,
                 idempotency_key=key,
             )
-        if operation is not Operation.LIST and answer.runtimes:
-            ctx.runtime_id = answer.runtimes[0].id
+            if operation is not Operation.LIST and answer.runtimes:
+                ctx.runtime_id, ctx.state = answer.runtimes[0].id, answer.runtimes[0].state
         return answer
 
     async def page(

@@ -211,7 +211,7 @@ class DurableDialect(Dialect):
             view = self.gateway.view(adapter, ctx)
             ref, key = await find(adapter, target.scope, request.parameters["runtime"], view, call)
             ctx.runtime_id = _public_id(adapter, ref)
-            if ctx.principal.max_lifetime is not None and operation in PROLONGING:
+            if ctx.principal.prepares_starts and operation in PROLONGING:
                 await keep_lifetime(self.gateway, operation, adapter, ref, extend, ctx, call)
             if config is not None:
                 body = encode({"config": config.with_mark(view.mark(key)).document}, "#/config")

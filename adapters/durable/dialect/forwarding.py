@@ -94,8 +94,8 @@ async def keep_lifetime(
     ctx: RequestContext,
     call: Call,
 ) -> None:
-    """Before an operation of :data:`PROLONGING` of a caller with a maximum lifetime: plan the end of the instance, or
-    raise :class:`PermissionDenied` for a keepalive beyond it."""
+    """Before an operation of :data:`PROLONGING` of a limited caller: take the place and plan the end of the instance,
+    or raise :class:`PermissionDenied` for a keepalive beyond it."""
     runtime = await adapter.get(ref, call)
     if operation is Operation.KEEPALIVE:
         await gateway.require_keepalive(runtime, extend_seconds, ctx)

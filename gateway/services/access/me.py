@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from gateway.domain.constraints import Allowance, ReferenceKind
+from gateway.domain.limits import Limits
 from gateway.domain.runtime import Model
 from gateway.ports.context import RequestContext
+from gateway.services.access.quotas import Quotas
 
 
 class AllowedProxies(Model, frozen=True, kw_only=True):
@@ -38,10 +40,10 @@ class AllowedRequests(Model, frozen=True, kw_only=True):
 
 
 class LimitUse(Model, frozen=True, kw_only=True):
-    """A limit, and how much of it is used."""
+    """A limit, and how much of it is used; null without the store."""
 
     value: int
-    used: int
+    used: int | None
 
 
 class RateUse(LimitUse, frozen=True, kw_only=True):
@@ -54,6 +56,8 @@ class LimitsUse(Model, frozen=True, kw_only=True):
     """The caller's limits; null means any number."""
 
     requests: RateUse | None
+    running: LimitUse | None
+    runtimes: LimitUse | None
 
 
 class Me(Model, frozen=True, kw_only=True):
@@ -76,7 +80,7 @@ class Me(Model, frozen=True, kw_only=True):
     expires_at: str | None
 
 
-def me_of(ctx: RequestContext) -> Me:
+async def me_of(ctx: RequestContext, quotas: Quotas) -> Me:
     """What a caller is shown about itself."""
     principal = ctx.principal
     only = principal.restrictions
@@ -90,8 +94,17 @@ def me_of(ctx: RequestContext) -> Me:
         kinds=_sorted(only.kinds),
         provider_scopes=_sorted(only.scopes),
         allow=None if principal.allowance is None else _allowed(principal.allowance),
-        limits=None if principal.limits is None else LimitsUse(requests=_rate(ctx)),
+        limits=None if principal.limits is None else await _limits(principal.limits, ctx, quotas),
         expires_at=instant(principal.expires),
+    )
+
+
+async def _limits(limits: Limits, ctx: RequestContext, quotas: Quotas) -> LimitsUse:
+    running, runtimes = (await quotas.used(ctx.principal) if limits.has_places else None) or (None, None)
+    return LimitsUse(
+        requests=_rate(ctx),
+        running=None if limits.running is None else LimitUse(value=limits.running, used=running),
+        runtimes=None if limits.runtimes is None else LimitUse(value=limits.runtimes, used=runtimes),
     )
 
 

@@ -116,6 +116,11 @@ class CreateCommand:
     owner_mark: Callable[[str], str | None] = lambda _provider: None
     starts: bool = False
 
+    def starts_at(self, resolved: ResolvedTarget) -> bool:
+        """Whether an instance is started too, by the create at a target or after it."""
+        idle = self.request.sent("start") and not self.request.start
+        return self.starts or not (idle or resolved.adapter.create_is_free)
+
     def sent_to(self, resolved: ResolvedTarget, intent_id: str) -> SentCreate:
         """The request to a target, marked with the intent's id."""
         request = self.request.with_owner_mark(self.owner_mark(resolved.provider.name))

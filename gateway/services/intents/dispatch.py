@@ -21,6 +21,7 @@ from gateway.domain.errors import (
 from gateway.domain.intents import Intent, IntentState, Look, NewIntent, new_intent_id
 from gateway.domain.runtime import CreateAttempt
 from gateway.ports.context import RequestContext
+from gateway.ports.places import PlaceClaim
 from gateway.ports.store import Changes, Conflict, ConflictReason, Inserted, NameTaken, Version
 from gateway.services.idempotency_keys import create_key
 from gateway.services.intents.attempt import SendAttempt
@@ -200,7 +201,12 @@ class Dispatcher:
         )
         holder, reading = new_holder(), ClockReading.now(context.clock)
         version_of = None if instead is None else Version.of(instead)
-        begun = await context.store.begin(new, holder, context.lease_seconds(resolved), instead_of=version_of)
+        lease = context.lease_seconds(resolved)
+
+        async def begin(claim: PlaceClaim | None) -> Inserted | Conflict:
+            return await context.store.begin(new, holder, lease, instead_of=version_of, claim=claim)
+
+        begun = await context.fleet.quotas.hold(ctx.principal, begin, starts=command.starts_at(resolved))
         progress.instead = None
         if not isinstance(begun, Inserted):
             return begun
@@ -232,7 +238,7 @@ class Dispatcher:
             attempts=(),
             looks=(),
         )
-        opened = await reopened(context, intent, resolved, changes)
+        opened = await reopened(context, intent, resolved, changes, ctx, command)
         if isinstance(opened, LeasedIntent):
             return SendAttempt(context, opened, sent, ctx, prior=PriorKnowledge.FIRST, command=command, tried=tried)
         if isinstance(opened, NameTaken):

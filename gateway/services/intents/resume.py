@@ -16,6 +16,7 @@ from gateway.domain.intents import Actor, Intent, IntentAttempt, IntentState
 from gateway.domain.lifecycle import is_live
 from gateway.domain.ownership import suffix_in, suffix_of
 from gateway.ports.context import RequestContext
+from gateway.ports.places import PlaceClaim
 from gateway.ports.provider import Created
 from gateway.ports.sealing import Unreadable
 from gateway.ports.store import Changes, NameTaken, Stale, Updated, Version
@@ -224,7 +225,7 @@ class Resumer:
                 raise needs_operator(intent, _key(command))
             sent = command.sent_to(resolved, intent.id)
         async with context.create_call(resolved, ctx, sent.secret_values()) as call:
-            leased = await reopened(context, intent, resolved, Changes())
+            leased = await reopened(context, intent, resolved, Changes(), ctx, command)
             if not isinstance(leased, LeasedIntent):
                 return None
             ctx.idempotency = "resent"
@@ -251,14 +252,28 @@ class Resumer:
 
 
 async def reopened(
-    context: CreateContext, intent: Intent, resolved: ResolvedTarget, changes: Changes
+    context: CreateContext,
+    intent: Intent,
+    resolved: ResolvedTarget,
+    changes: Changes,
+    ctx: RequestContext,
+    command: CreateCommand | None,
 ) -> LeasedIntent | Stale | NameTaken:
-    """Reopen an intent for a caller that waits for it."""
+    """Reopen an intent for a caller that waits for it. With its own ``command``, the place of its create is taken again
+    if it was given back. Raises :class:`QuotaExceeded`."""
     holder, reading = new_holder(), ClockReading.now(context.clock)
     lease = context.lease_seconds(resolved)
-    moved = await context.store.move(
-        Version.of(intent), IntentState.OPEN, Actor.WAITING_CALLER, holder, lease=lease, changes=changes
-    )
+    version, to = Version.of(intent), IntentState.OPEN
+
+    async def move(claim: PlaceClaim | None) -> Updated | Stale | NameTaken:
+        return await context.store.move(
+            version, to, Actor.WAITING_CALLER, holder, lease=lease, changes=changes, claim=claim
+        )
+
+    if command is None:
+        moved = await move(None)
+    else:
+        moved = await context.fleet.quotas.hold(ctx.principal, move, starts=command.starts_at(resolved))
     if isinstance(moved, Updated):
         return LeasedIntent(context, resolved, moved.intent, holder, reading)
     return moved

@@ -1,0 +1,256 @@
+"""Quotas: how many runtimes an owner has, and how many of them run (docs/access.md#limits).
+
+The store has a place for each runtime of an owner with such a limit. What ends or begins without the gateway is found
+by a count: the owner's runtimes are listed at all providers before its first place, then at most every
+:data:`COUNT_AFTER` seconds, and before a refusal, unless the last count is younger than :data:`FRESH` seconds.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
+
+from gateway.domain.access import Principal
+from gateway.domain.errors import (
+    GatewayError,
+    NotFound,
+    QuotaExceeded,
+    Retryable,
+    RuntimeReplaced,
+    Source,
+    StoreUnavailable,
+)
+from gateway.domain.ids import RuntimeRef, format_runtime_id
+from gateway.domain.lifecycle import is_live
+from gateway.domain.limits import limit_of
+from gateway.domain.operations import Operation
+from gateway.domain.pages import ProviderQuery
+from gateway.domain.runtime import Runtime
+from gateway.domain.values import State
+from gateway.ports.context import RequestContext
+from gateway.ports.places import NoPlace, Place, PlaceClaim, PlaceStore
+from gateway.ports.provider import ProviderAdapter
+from gateway.ports.transport import Call
+from gateway.services.runtime_locks import RuntimeLocks
+from gateway.services.specs import SpecKeeper
+
+if TYPE_CHECKING:
+    from gateway.services.fleet import Fleet, Provider
+
+T = TypeVar("T")
+
+COUNT_AFTER: Final = 600.0
+"""Seconds after which the places of an owner are counted again before it takes another one."""
+FRESH: Final = 10.0
+"""Seconds after a count in which a refusal relies on it."""
+COUNT_WITHIN: Final = 5.0
+"""Seconds that a count may take; the places at a provider that does not answer stay as they are."""
+
+_PAGES: Final = 20
+_ROWS: Final = 100
+_READS: Final = 20
+_RUNS: Final = frozenset({State.STARTING, State.RUNNING, State.STOPPING})
+
+
+class Quotas:
+    """Takes and counts the places of callers with a limit on them. Does nothing for all others. ``refused`` is called
+    with the name of a limit that refused something."""
+
+    def __init__(
+        self,
+        fleet: "Fleet",
+        store: PlaceStore | None = None,
+        specs: SpecKeeper | None = None,
+        refused: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Without a store, nothing is limited."""
+        self._fleet = fleet
+        self._store = store
+        self._specs = specs or SpecKeeper(None, None, fleet.clock)
+        self._refused = refused
+        self._locks = RuntimeLocks()
+        self._released: set[str] = set()
+
+    async def hold(
+        self, principal: Principal, write: Callable[[PlaceClaim | None], Awaitable[T]], *, starts: bool
+    ) -> T:
+        """The result of a write that takes a place for the caller. Raises :class:`QuotaExceeded`."""
+        limits, store = principal.limits, self._store
+        if store is None or limits is None or not limits.has_places:
+            return await write(None)
+        claim = PlaceClaim(
+            owner=principal.owner,
+            starts=starts,
+            running=limits.running,
+            runtimes=limits.runtimes,
+            count_after=COUNT_AFTER,
+        )
+        try:
+            return await write(claim)
+        except NoPlace as none:
+            self._require_count(none, claim.owner)
+        async with self._locks.hold(claim.owner, COUNT_WITHIN * 4, "The caller's runtimes are being counted."):
+            try:
+                return await write(claim)  # another request may have counted meanwhile
+            except NoPlace as none:
+                self._require_count(none, claim.owner)
+            await self._count(store, principal)
+            try:
+                return await write(msgspec.structs.replace(claim, count_after=None))
+            except NoPlace as none:
+                raise self._exceeded(none) from none
+
+    async def begin(self, adapter: ProviderAdapter[Any], runtime: Runtime, principal: Principal) -> None:
+        """Take a place for the instance that the caller is about to start. Raises :class:`QuotaExceeded` and
+        :class:`StoreUnavailable`; nothing may be started then."""
+        store = self._store
+        if store is None or not principal.prepares_starts or runtime.state in {State.STARTING, State.RUNNING}:
+            return
+        place = _place_of(adapter, runtime, principal.owner, running=True)
+
+        async def take(claim: PlaceClaim | None) -> None:
+            if claim is not None:
+                await store.take_place(place, claim)
+
+        await self.hold(principal, take, starts=True)
+
+    async def not_started(self, provider: str, ref: RuntimeRef, principal: Principal) -> None:
+        """Give back what :meth:`begin` took, because nothing was started."""
+        if self._store is not None and principal.limits is not None and principal.limits.has_places:
+            with suppress(StoreUnavailable):
+                await self._store.set_place(provider, ref.provider_id, running=False)
+
+    async def released(self, provider: str, ref: RuntimeRef | None, operation: Operation, ctx: RequestContext) -> None:
+        """Give back what an operation of the caller has released. If its end is not known yet, or the runtime's
+        address, or if the store is away, the next refusal counts first."""
+        limits, state = ctx.principal.limits, ctx.state
+        if self._store is None or limits is None or not limits.has_places:
+            return
+        self._released.add(ctx.principal.owner)
+        deleted = operation is Operation.DELETE
+        if ref is not None and (deleted or state not in _RUNS):
+            gone = deleted or not (state is None or is_live(state))
+            with suppress(StoreUnavailable):
+                await self._store.set_place(provider, ref.provider_id, running=None if gone else False)
+
+    async def used(self, principal: Principal) -> tuple[int, int] | None:
+        """How many instances of the caller run, and how many runtimes it has; None without the store."""
+        try:
+            places = () if self._store is None else await self._store.places(principal.owner)
+        except StoreUnavailable:
+            return None
+        return sum(place.running for place in places), len(places)
+
+    def _require_count(self, none: NoPlace, owner: str) -> None:
+        """Raise :class:`QuotaExceeded` if the last count is good enough for a refusal."""
+        if (
+            none.limit is not None
+            and none.counted is not None
+            and none.counted <= FRESH
+            and owner not in self._released
+        ):
+            raise self._exceeded(none) from none
+
+    def _exceeded(self, none: NoPlace) -> QuotaExceeded:
+        limit = none.limit or ""
+        self._refused(limit)
+        what = "instances that run" if limit == "running" else "runtimes"
+        held_by = [shown for place in none.held if (shown := self._public_id(place)) is not None]
+        return QuotaExceeded(
+            f"The caller may have {none.value} {what}; nothing was done.",
+            source=Source.GATEWAY,
+            retryable=Retryable.YES,
+            retry_after=FRESH,
+            extra={"limit": limit_of(limit, none.value, none.used), "held_by": held_by},
+        )
+
+    def _public_id(self, place: Place) -> str | None:
+        provider = self._fleet.get(place.provider)
+        if provider is None or place.runtime_id is None:
+            return None
+        return format_runtime_id(place.provider, provider.adapter.format_reference(_ref(place)))
+
+    async def _count(self, store: PlaceStore, principal: Principal) -> None:
+        self._released.discard(principal.owner)
+        places = [place for place in await store.places(principal.owner) if place.runtime_id is not None]
+        counts = [
+            _Count(self._fleet, self._specs, provider, principal, [p for p in places if p.provider == provider.name])
+            for provider in self._fleet
+        ]
+        await asyncio.gather(*(count.run() for count in counts))
+        gone = [place for place in places if self._fleet.get(place.provider) is None]
+        found = [place for count in counts for place in count.found]
+        await store.count_places(principal.owner, found, gone + [p for count in counts for p in count.gone])
+
+
+class _Count:
+    """A count of an owner's runtimes at one provider. ``found`` are the places as they should be, where they differ."""
+
+    def __init__(
+        self, fleet: "Fleet", specs: SpecKeeper, provider: "Provider", principal: Principal, places: list[Place]
+    ) -> None:
+        self._fleet = fleet
+        self._specs = specs
+        self._provider = provider
+        self._principal = principal
+        self._places = {place.runtime_id: place for place in places}
+        self.found: list[Place] = []
+        self.gone: list[Place] = []
+
+    async def run(self) -> None:
+        """Count until the time is over, or the provider fails. What is not read by then stays as it is."""
+        ctx = RequestContext("count-of-places")
+        with suppress(GatewayError):
+            async with self._fleet.call_scope(self._provider, Operation.LIST, ctx, at_most=COUNT_WITHIN) as call:
+                for scope in self._scopes():
+                    await self._list(scope, call)
+                for place in list(self._places.values())[:_READS]:  # those that no list has shown
+                    try:
+                        self._read(await self._provider.adapter.get(_ref(place), call))
+                    except (NotFound, RuntimeReplaced):
+                        self.gone.append(place)
+
+    def _scopes(self) -> list[str]:
+        pinned = self._provider.pinned_scope
+        return sorted({place.scope for place in self._places.values()}) if pinned is None else [pinned]
+
+    async def _list(self, scope: str, call: Call) -> None:
+        cursor = None
+        for _ in range(_PAGES):
+            query = ProviderQuery(scope=scope, limit=_ROWS, cursor=cursor)
+            page = await self._provider.adapter.list(query, call)
+            for row in self._specs.fill_all(self._provider.adapter, page.items):
+                self._read(row)
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def _read(self, runtime: Runtime) -> None:
+        owner, place = self._fleet.owners.owner_of(runtime), self._places.pop(runtime.provider_id, None)
+        running, counts = runtime.state in _RUNS, is_live(runtime.state)
+        if place is None:
+            if owner == self._principal.owner and counts:
+                self.found.append(_place_of(self._provider.adapter, runtime, owner, running=running))
+        elif not counts or owner not in {None, self._principal.owner}:
+            self.gone.append(place)
+        elif place.running is not running and runtime.state is not State.UNKNOWN:
+            self.found.append(msgspec.structs.replace(place, running=running))
+
+
+def _ref(place: Place) -> RuntimeRef:
+    return RuntimeRef(place.scope, place.runtime_id or "", place.name)
+
+
+def _place_of(adapter: ProviderAdapter[Any], runtime: Runtime, owner: str, *, running: bool) -> Place:
+    ref = adapter.reference(runtime)
+    return Place(
+        id=f"{adapter.name}/{ref.provider_id}",
+        owner=owner,
+        provider=adapter.name,
+        scope=ref.scope,
+        name=runtime.name,
+        runtime_id=ref.provider_id,
+        running=running,
+    )
