@@ -191,12 +191,12 @@ class CreateService:
         assert isinstance(adapter, SupportsStart)  # noqa: S101 (the router requires the feature)
         try:
             async with self._fleet.call_scope(target.provider, Operation.START, ctx) as call:
-                await self._fleet.begin_instance(adapter, runtime, ctx)
+                await self._fleet.quotas.begin(adapter, runtime, ctx.principal)
                 options = start_with_bounds(ctx.principal, StartRequest())
                 return await adapter.start(adapter.reference(runtime), options, call), []
         except GatewayError as error:
             if not is_ambiguous(error):
-                await self._fleet.quotas.not_started(adapter.name, adapter.reference(runtime), ctx.principal)
+                await self._fleet.quotas.released(adapter.name, adapter.reference(runtime), Operation.START, ctx)
             detail = f"The runtime was created, but not started: {error.code}: {error.detail}"
             return runtime, [FieldWarning(pointer="#/start", detail=detail)]
 

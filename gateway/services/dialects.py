@@ -141,7 +141,7 @@ class DialectService(DialectGateway):
         return await self._create.create_at(Target(provider, target.scope), request, ctx, idempotency_key)
 
     async def begin_instance(self, adapter: ProviderAdapter[Any], runtime: Runtime, ctx: RequestContext) -> None:
-        await self._fleet.begin_instance(adapter, runtime, ctx)
+        await self._fleet.quotas.begin(adapter, runtime, ctx.principal)
 
     def plans_ends(self, adapter: ProviderAdapter[Any]) -> bool:
         return self._fleet.lifetimes.has_end(adapter.name)

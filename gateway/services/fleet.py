@@ -20,7 +20,6 @@ from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef, parse_runtime_id
 from gateway.domain.limits import Rate
 from gateway.domain.operations import TRAITS, Operation
-from gateway.domain.runtime import Runtime
 from gateway.domain.values import WorkClass
 from gateway.ports.clock import Clock
 from gateway.ports.context import Admission, RequestContext
@@ -185,13 +184,6 @@ class Fleet:
         if ctx.admission is not None:
             ctx.admission.enter(name, always=work is WorkClass.RELEASE)
         return ResolvedRuntime(provider, ref)
-
-    async def begin_instance(self, adapter: ProviderAdapter[Any], runtime: Runtime, ctx: RequestContext) -> None:
-        """Take a place and plan the end of the instance that the caller is about to start, where it is limited.
-        ``runtime`` is as it was read just before. Raises :class:`QuotaExceeded` and :class:`StoreUnavailable`; nothing
-        may be started then."""
-        await self.quotas.begin(adapter, runtime, ctx.principal)
-        await self.lifetimes.begin(adapter, runtime, ctx.principal)
 
     def call_scope(
         self,

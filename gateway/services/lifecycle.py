@@ -236,7 +236,7 @@ class LifecycleService:
                     refuse_unless_possible(current, verb)
                     self._check_precondition(precondition, provider, current)
                     if verb in _STARTS:
-                        await self._fleet.begin_instance(provider.adapter, current, ctx)
+                        await self._fleet.quotas.begin(provider.adapter, current, ctx.principal)
                     before = current
                     ctx.progressed(lambda: self._shown(provider, current))
                     after = await act(provider.adapter, ref, call)
@@ -245,7 +245,7 @@ class LifecycleService:
                 ambiguous = is_ambiguous(error) or earlier_attempt_ambiguous(call.attempts, operation)
                 refused = isinstance(error, StateConflict) and error.failure is not None
                 if before is not None and verb in _STARTS and not (ambiguous or refused):
-                    await self._fleet.quotas.not_started(provider.name, ref, ctx.principal)
+                    await self._fleet.quotas.released(provider.name, ref, operation, ctx)
                 if before is None or not (ambiguous or refused):
                     raise
                 reported = error.retryable

@@ -8,9 +8,11 @@ by a count: the owner's runtimes are listed at all providers before its first pl
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
+from cachetools import LRUCache
 
 from gateway.domain.access import Principal
 from gateway.domain.errors import (
@@ -48,30 +50,26 @@ FRESH: Final = 10.0
 COUNT_WITHIN: Final = 5.0
 """Seconds that a count may take; the places at a provider that does not answer stay as they are."""
 
+MAX_RELEASED: Final = 10_000
+"""Owners that are known to have released something; beyond that, the one that was noted first is forgotten."""
+
 _PAGES: Final = 20
 _ROWS: Final = 100
 _READS: Final = 20
 _RUNS: Final = frozenset({State.STARTING, State.RUNNING, State.STOPPING})
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Quotas:
-    """Takes and counts the places of callers with a limit on them. Does nothing for all others. ``refused`` is called
-    with the name of a limit that refused something."""
+    """Takes and counts the places of callers with a limit on them. Without a store, nothing is limited. ``refused`` is
+    called with the name of a limit that refused something."""
 
-    def __init__(
-        self,
-        fleet: "Fleet",
-        store: PlaceStore | None = None,
-        specs: SpecKeeper | None = None,
-        refused: Callable[[str], None] = lambda _: None,
-    ) -> None:
-        """Without a store, nothing is limited."""
-        self._fleet = fleet
-        self._store = store
-        self._specs = specs or SpecKeeper(None, None, fleet.clock)
-        self._refused = refused
-        self._locks = RuntimeLocks()
-        self._released: set[str] = set()
+    _fleet: "Fleet"
+    _store: PlaceStore | None = None
+    _specs: SpecKeeper | None = None
+    _refused: Callable[[str], None] = lambda _: None
+    _locks: RuntimeLocks = field(default_factory=RuntimeLocks, init=False)
+    _released: LRUCache[str, None] = field(default_factory=lambda: LRUCache(MAX_RELEASED), init=False)
 
     async def hold(
         self, principal: Principal, write: Callable[[PlaceClaim | None], Awaitable[T]], *, starts: bool
@@ -96,39 +94,33 @@ class Quotas:
                 return await write(claim)  # another request may have counted meanwhile
             except NoPlace as none:
                 self._require_count(none, claim.owner)
-            await self._count(store, principal)
+            await self._count(store, claim.owner)
             try:
                 return await write(msgspec.structs.replace(claim, count_after=None))
             except NoPlace as none:
                 raise self._exceeded(none) from none
 
     async def begin(self, adapter: ProviderAdapter[Any], runtime: Runtime, principal: Principal) -> None:
-        """Take a place for the instance that the caller is about to start. Raises :class:`QuotaExceeded` and
-        :class:`StoreUnavailable`; nothing may be started then."""
-        store = self._store
-        if store is None or not principal.prepares_starts or runtime.state in {State.STARTING, State.RUNNING}:
-            return
-        place = _place_of(adapter, runtime, principal.owner, running=True)
+        """Take a place for the instance that the caller is about to start, and plan its end, where it is limited.
+        ``runtime`` is as it was read just before. Raises :class:`QuotaExceeded` and :class:`StoreUnavailable`; nothing
+        may be started then."""
+        if (store := self._store) is not None and runtime.state not in {State.STARTING, State.RUNNING}:
+            place = _place_of(adapter, runtime, principal.owner, running=True)
 
-        async def take(claim: PlaceClaim | None) -> None:
-            if claim is not None:
-                await store.take_place(place, claim)
+            async def take(claim: PlaceClaim | None) -> None:
+                if claim is not None:
+                    await store.take_place(place, claim)
 
-        await self.hold(principal, take, starts=True)
-
-    async def not_started(self, provider: str, ref: RuntimeRef, principal: Principal) -> None:
-        """Give back what :meth:`begin` took, because nothing was started."""
-        if self._store is not None and principal.limits is not None and principal.limits.has_places:
-            with suppress(StoreUnavailable):
-                await self._store.set_place(provider, ref.provider_id, running=False)
+            await self.hold(principal, take, starts=True)
+        await self._fleet.lifetimes.begin(adapter, runtime, principal)
 
     async def released(self, provider: str, ref: RuntimeRef | None, operation: Operation, ctx: RequestContext) -> None:
-        """Give back what an operation of the caller has released. If its end is not known yet, or the runtime's
-        address, or if the store is away, the next refusal counts first."""
+        """Give back what an operation of the caller has released, or a start that has failed. If the runtime's address
+        is not known, or it has not ended yet, or the store is away, the next refusal counts first."""
         limits, state = ctx.principal.limits, ctx.state
         if self._store is None or limits is None or not limits.has_places:
             return
-        self._released.add(ctx.principal.owner)
+        self._released[ctx.principal.owner] = None
         deleted = operation is Operation.DELETE
         if ref is not None and (deleted or state not in _RUNS):
             gone = deleted or not (state is None or is_live(state))
@@ -145,12 +137,8 @@ class Quotas:
 
     def _require_count(self, none: NoPlace, owner: str) -> None:
         """Raise :class:`QuotaExceeded` if the last count is good enough for a refusal."""
-        if (
-            none.limit is not None
-            and none.counted is not None
-            and none.counted <= FRESH
-            and owner not in self._released
-        ):
+        fresh = none.counted is not None and none.counted <= FRESH
+        if none.limit is not None and fresh and owner not in self._released:
             raise self._exceeded(none) from none
 
     def _exceeded(self, none: NoPlace) -> QuotaExceeded:
@@ -172,30 +160,26 @@ class Quotas:
             return None
         return format_runtime_id(place.provider, provider.adapter.format_reference(_ref(place)))
 
-    async def _count(self, store: PlaceStore, principal: Principal) -> None:
-        self._released.discard(principal.owner)
-        places = [place for place in await store.places(principal.owner) if place.runtime_id is not None]
-        counts = [
-            _Count(self._fleet, self._specs, provider, principal, [p for p in places if p.provider == provider.name])
-            for provider in self._fleet
-        ]
+    async def _count(self, store: PlaceStore, owner: str) -> None:
+        self._released.pop(owner, None)
+        places = [place for place in await store.places(owner) if place.runtime_id is not None]
+        counts = [_Count(self._fleet, self._specs, provider, owner, places) for provider in self._fleet]
         await asyncio.gather(*(count.run() for count in counts))
         gone = [place for place in places if self._fleet.get(place.provider) is None]
-        found = [place for count in counts for place in count.found]
-        await store.count_places(principal.owner, found, gone + [p for count in counts for p in count.gone])
+        gone += [place for count in counts for place in count.gone]
+        await store.count_places(owner, [place for count in counts for place in count.found], gone)
 
 
 class _Count:
-    """A count of an owner's runtimes at one provider. ``found`` are the places as they should be, where they differ."""
+    """A count of an owner's runtimes at one provider. ``found`` are the places as they should be, where they differ,
+    ``gone`` those to be given back."""
 
     def __init__(
-        self, fleet: "Fleet", specs: SpecKeeper, provider: "Provider", principal: Principal, places: list[Place]
+        self, fleet: "Fleet", specs: SpecKeeper | None, provider: "Provider", owner: str, places: list[Place]
     ) -> None:
-        self._fleet = fleet
-        self._specs = specs
-        self._provider = provider
-        self._principal = principal
-        self._places = {place.runtime_id: place for place in places}
+        self._fleet, self._provider, self._owner = fleet, provider, owner
+        self._specs = specs or SpecKeeper(None, None, fleet.clock)
+        self._places = {place.runtime_id: place for place in places if place.provider == provider.name}
         self.found: list[Place] = []
         self.gone: list[Place] = []
 
@@ -231,9 +215,9 @@ class _Count:
         owner, place = self._fleet.owners.owner_of(runtime), self._places.pop(runtime.provider_id, None)
         running, counts = runtime.state in _RUNS, is_live(runtime.state)
         if place is None:
-            if owner == self._principal.owner and counts:
+            if owner == self._owner and counts:
                 self.found.append(_place_of(self._provider.adapter, runtime, owner, running=running))
-        elif not counts or owner not in {None, self._principal.owner}:
+        elif not counts or owner not in {None, self._owner}:
             self.gone.append(place)
         elif place.running is not running and runtime.state is not State.UNKNOWN:
             self.found.append(msgspec.structs.replace(place, running=running))
