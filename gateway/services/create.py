@@ -196,7 +196,7 @@ class CreateService:
                 return await adapter.start(adapter.reference(runtime), options, call), []
         except GatewayError as error:
             if not is_ambiguous(error):
-                await self._fleet.quotas.released(adapter.name, adapter.reference(runtime), Operation.START, ctx)
+                await self._fleet.quotas.released(Operation.START, ctx, adapter.reference(runtime))
             detail = f"The runtime was created, but not started: {error.code}: {error.detail}"
             return runtime, [FieldWarning(pointer="#/start", detail=detail)]
 

@@ -254,8 +254,9 @@ class ProviderCallScope:
                 health.last_success, health.probed = self._fleet.clock.now(), self._probing
                 self._credentials(accepted=True)
             if TRAITS[self._operation].work is WorkClass.RELEASE and self._ctx.principal.prepares_starts:
-                ref = self._runtime or self._runtime_of_context()
-                await self._fleet.quotas.released(self._provider.name, ref, self._operation, self._ctx)
+                await self._fleet.quotas.released(
+                    self._operation, self._ctx, self._runtime or self._runtime_of_context()
+                )
             return
         if isinstance(exc, TransportFailure):
             error: GatewayError = transport_error(self._provider.name, self._operation, exc)

@@ -6,7 +6,7 @@ A verb whose response is lost is not sent again: one read shows whether it happe
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -47,8 +47,6 @@ from gateway.services.lost_verb_responses import (
 from gateway.services.runtime_locks import RuntimeLocks
 from gateway.services.specs import SpecKeeper
 from gateway.services.verb_rules import ENDING, LOCKS, Precondition, may_be_repeated, refuse_unless_possible
-
-_STARTS: Final = frozenset({Verb.START, Verb.RESUME})
 
 Act = Callable[[Any, RuntimeRef, Call], Awaitable[Runtime]]
 
@@ -221,6 +219,7 @@ class LifecycleService:
         precondition: Precondition | None = None,
     ) -> Runtime:
         operation = Operation(verb)
+        starts = TRAITS[operation].work is WorkClass.START
         provider, ref = self._fleet.resolve(runtime_id, ctx, TRAITS[operation].work)
         provider.require(TRANSITIONS[verb].feature, verb.value)
         self._specs.prefetch(provider.adapter, ref)
@@ -235,7 +234,7 @@ class LifecycleService:
                         return self._result(provider, current, changed=False)
                     refuse_unless_possible(current, verb)
                     self._check_precondition(precondition, provider, current)
-                    if verb in _STARTS:
+                    if starts:
                         await self._fleet.quotas.begin(provider.adapter, current, ctx.principal)
                     before = current
                     ctx.progressed(lambda: self._shown(provider, current))
@@ -244,8 +243,8 @@ class LifecycleService:
             except GatewayError as error:
                 ambiguous = is_ambiguous(error) or earlier_attempt_ambiguous(call.attempts, operation)
                 refused = isinstance(error, StateConflict) and error.failure is not None
-                if before is not None and verb in _STARTS and not (ambiguous or refused):
-                    await self._fleet.quotas.released(provider.name, ref, operation, ctx)
+                if before is not None and starts and not (ambiguous or refused):
+                    await self._fleet.quotas.released(operation, ctx, ref)
                 if before is None or not (ambiguous or refused):
                     raise
                 reported = error.retryable

@@ -72,11 +72,11 @@ class Quotas:
     _released: LRUCache[str, None] = field(default_factory=lambda: LRUCache(MAX_RELEASED), init=False)
 
     async def hold(
-        self, principal: Principal, write: Callable[[PlaceClaim | None], Awaitable[T]], *, starts: bool
+        self, principal: Principal | None, write: Callable[[PlaceClaim | None], Awaitable[T]], *, starts: bool
     ) -> T:
-        """The result of a write that takes a place for the caller. Raises :class:`QuotaExceeded`."""
-        limits, store = principal.limits, self._store
-        if store is None or limits is None or not limits.has_places:
+        """The result of a write that takes a place for the caller, if there is one. Raises :class:`QuotaExceeded`."""
+        store = self._store
+        if store is None or principal is None or (limits := principal.limits) is None or not limits.has_places:
             return await write(None)
         claim = PlaceClaim(
             owner=principal.owner,
@@ -114,9 +114,10 @@ class Quotas:
             await self.hold(principal, take, starts=True)
         await self._fleet.lifetimes.begin(adapter, runtime, principal)
 
-    async def released(self, provider: str, ref: RuntimeRef | None, operation: Operation, ctx: RequestContext) -> None:
-        """Give back what an operation of the caller has released, or a start that has failed. If the runtime's address
-        is not known, or it has not ended yet, or the store is away, the next refusal counts first."""
+    async def released(self, operation: Operation, ctx: RequestContext, ref: RuntimeRef | None) -> None:
+        """Give back what an operation of the caller has released at the provider of the context, or what a start has
+        taken that has failed. If the runtime's address is not known, or it has not ended yet, or the store is away, the
+        next refusal counts first."""
         limits, state = ctx.principal.limits, ctx.state
         if self._store is None or limits is None or not limits.has_places:
             return
@@ -125,7 +126,7 @@ class Quotas:
         if ref is not None and (deleted or state not in _RUNS):
             gone = deleted or not (state is None or is_live(state))
             with suppress(StoreUnavailable):
-                await self._store.set_place(provider, ref.provider_id, running=None if gone else False)
+                await self._store.set_place(ctx.provider or "", ref.provider_id, running=None if gone else False)
 
     async def used(self, principal: Principal) -> tuple[int, int] | None:
         """How many instances of the caller run, and how many runtimes it has; None without the store."""

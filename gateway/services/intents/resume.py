@@ -262,18 +262,14 @@ async def reopened(
     """Reopen an intent for a caller that waits for it. With its own ``command``, the place of its create is taken again
     if it was given back. Raises :class:`QuotaExceeded`."""
     holder, reading = new_holder(), ClockReading.now(context.clock)
-    lease = context.lease_seconds(resolved)
-    version, to = Version.of(intent), IntentState.OPEN
+    version, lease = Version.of(intent), context.lease_seconds(resolved)
 
     async def move(claim: PlaceClaim | None) -> Updated | Stale | NameTaken:
-        return await context.store.move(
-            version, to, Actor.WAITING_CALLER, holder, lease=lease, changes=changes, claim=claim
-        )
+        who, to = Actor.WAITING_CALLER, IntentState.OPEN
+        return await context.store.move(version, to, who, holder, lease=lease, changes=changes, claim=claim)
 
-    if command is None:
-        moved = await move(None)
-    else:
-        moved = await context.fleet.quotas.hold(ctx.principal, move, starts=command.starts_at(resolved))
+    starts = command is not None and command.starts_at(resolved)
+    moved = await context.fleet.quotas.hold(None if command is None else ctx.principal, move, starts=starts)
     if isinstance(moved, Updated):
         return LeasedIntent(context, resolved, moved.intent, holder, reading)
     return moved
