@@ -53,8 +53,7 @@ class Health:
 
 @dataclass(slots=True, eq=False)
 class Provider:
-    """One configured provider: its adapter, its health, the number of calls in progress, and the rate of requests of
-    callers."""
+    """One configured provider: its adapter, health and calls in progress, and the rate of callers' requests."""
 
     adapter: ProviderAdapter[Any]
     health: Health = field(default_factory=Health)
@@ -224,10 +223,9 @@ class ProviderCallScope:
     _call: Call = field(init=False)
 
     async def __aenter__(self) -> Call:
-        work, admission, rates = TRAITS[self._operation].work, self._ctx.admission, self._fleet.rates
-        rate = self._provider.rate
-        if rate is not None and rates is not None and admission is not None and work is not WorkClass.RELEASE:
-            await rates.charge(self._ctx, self._provider.name, rate)
+        work, admission, rate = TRAITS[self._operation].work, self._ctx.admission, self._provider.rate
+        if rate is not None and admission is not None and self._fleet.rates and work is not WorkClass.RELEASE:
+            await self._fleet.rates.charge(self._ctx, self._provider.name, rate)
         if admission is not None and admission.enter(self._provider.name, always=work is WorkClass.RELEASE):
             self._admission = admission if self._operation is Operation.LIST else None
         self._provider.calls += 1

@@ -218,9 +218,8 @@ class LifecycleService:
         act: Act,
         precondition: Precondition | None = None,
     ) -> Runtime:
-        operation = Operation(verb)
-        starts = TRAITS[operation].work is WorkClass.START
-        provider, ref = self._fleet.resolve(runtime_id, ctx, TRAITS[operation].work)
+        operation, work = Operation(verb), TRAITS[Operation(verb)].work
+        provider, ref = self._fleet.resolve(runtime_id, ctx, work)
         provider.require(TRANSITIONS[verb].feature, verb.value)
         self._specs.prefetch(provider.adapter, ref)
         before: Runtime | None = None
@@ -234,7 +233,7 @@ class LifecycleService:
                         return self._result(provider, current, changed=False)
                     refuse_unless_possible(current, verb)
                     self._check_precondition(precondition, provider, current)
-                    if starts:
+                    if work is WorkClass.START:
                         await self._fleet.quotas.begin(provider.adapter, current, ctx.principal)
                     before = current
                     ctx.progressed(lambda: self._shown(provider, current))
@@ -243,7 +242,7 @@ class LifecycleService:
             except GatewayError as error:
                 ambiguous = is_ambiguous(error) or earlier_attempt_ambiguous(call.attempts, operation)
                 refused = isinstance(error, StateConflict) and error.failure is not None
-                if before is not None and starts and not (ambiguous or refused):
+                if before is not None and work is WorkClass.START and not (ambiguous or refused):
                     await self._fleet.quotas.released(operation, ctx, ref)
                 if before is None or not (ambiguous or refused):
                     raise
