@@ -161,6 +161,21 @@ def _problem() -> Schema:
                 "description": "The state of the runtime, in which the verb does not work.",
             },
             "feature": {"type": "string", "description": "The feature that the provider does not have."},
+            "limit": {
+                "type": "object",
+                "properties": {
+                    "name": {"type": "string"},
+                    "value": {"type": "integer"},
+                    "used": {"type": "integer"},
+                },
+                "required": ["name", "value", "used"],
+                "description": "The limit of the caller, or of the account at a provider, that refused the request.",
+            },
+            "held_by": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "For a quota of the caller: the ids of its runtimes that use it up, at most 20.",
+            },
         },
         "required": [
             "type",
