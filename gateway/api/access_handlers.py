@@ -33,11 +33,11 @@ class AccessHandlers:
 
     async def create_key(self, request: web.Request, ctx: RequestContext) -> web.Response:
         wanted = await self._bodies.read(request, CreateKey)
-        return json_response(await self._administration.create_key(wanted, ctx), status=201)
+        return json_response(await self._administration.create_key(wanted, ctx), ctx, status=201)
 
-    async def list_keys(self, request: web.Request, _ctx: RequestContext) -> web.Response:
+    async def list_keys(self, request: web.Request, ctx: RequestContext) -> web.Response:
         (principal,) = parse_query(request.rel_url.raw_query_string, _BY_NAME).get("principal", [None])
-        return json_response(await self._administration.keys(principal))
+        return json_response(await self._administration.keys(principal), ctx)
 
     async def revoke_key(self, request: web.Request, ctx: RequestContext) -> web.Response:
         await self._administration.revoke_key(request.match_info["id"], ctx)
@@ -45,10 +45,12 @@ class AccessHandlers:
 
     async def rotate_key(self, request: web.Request, ctx: RequestContext) -> web.Response:
         wanted = await self._bodies.read(request, RotateKey)
-        return json_response(await self._administration.rotate_key(request.match_info["id"], wanted, ctx), status=201)
+        return json_response(
+            await self._administration.rotate_key(request.match_info["id"], wanted, ctx), ctx, status=201
+        )
 
-    async def list_principals(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
-        return json_response(await self._administration.principals())
+    async def list_principals(self, _request: web.Request, ctx: RequestContext) -> web.Response:
+        return json_response(await self._administration.principals(), ctx)
 
     async def delete_principal(self, request: web.Request, ctx: RequestContext) -> web.Response:
         await self._administration.delete_principal(request.match_info["name"], ctx)
@@ -62,4 +64,4 @@ class AccessHandlers:
 
     async def _set_disabled(self, request: web.Request, ctx: RequestContext, *, disabled: bool) -> web.Response:
         await self._bodies.read(request, NoOptions)
-        return json_response(await self._administration.set_disabled(request.match_info["name"], disabled, ctx))
+        return json_response(await self._administration.set_disabled(request.match_info["name"], disabled, ctx), ctx)

@@ -42,10 +42,10 @@ class ConnectionHandlers:
     async def connect(self, request: web.Request, ctx: RequestContext) -> web.Response:
         options = await self._bodies.read(request, ConnectRequest)
         source = self._lifecycle if self._plane is None else self._plane
-        return json_response(await source.connections(request.match_info["id"], options, ctx))
+        return json_response(await source.connections(request.match_info["id"], options, ctx), ctx)
 
     async def list_open(self, request: web.Request, ctx: RequestContext) -> web.Response:
-        return json_response(await self._enabled().list_open(request.match_info["id"], ctx))
+        return json_response(await self._enabled().list_open(request.match_info["id"], ctx), ctx)
 
     async def revoke(self, request: web.Request, ctx: RequestContext) -> web.Response:
         (principal,) = parse_query(request.rel_url.raw_query_string, _BY_NAME).get("principal", [None])

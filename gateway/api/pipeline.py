@@ -74,6 +74,7 @@ class Endpoints(ListenerEndpoints):
                 ctx.principal = principal = await authenticator.principal_after(pending, request.headers, request)
             if principal.limits is not None and (admitted := rates.admit(ctx, counts=counts)) is not None:
                 await admitted
+            principal.require_full_view()
             if permission is not None:
                 principal.require(permission)
             return await handler(request, ctx)

@@ -8,7 +8,10 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from gateway.api.conditions import entity_tag
+from gateway.api.public_view import public
+from gateway.domain.access import Principal
 from gateway.domain.runtime import ENCODER, Runtime
+from gateway.ports.context import RequestContext
 
 JSON: Final = "application/json"
 
@@ -25,9 +28,16 @@ def with_additions(runtime: Runtime, response: Runtime) -> Runtime:
     return msgspec.structs.replace(runtime, **dict(zip(_ADDED, _GET_ADDED(response), strict=True)))
 
 
-def json_response(model: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    """A response with ``model`` as JSON."""
-    return raw_json_response(ENCODER.encode(model), status=status, headers=headers)
+def as_json(model: Any, caller: Principal) -> bytes:
+    """A body as JSON, as the caller may see it."""
+    return ENCODER.encode(model if caller.view is None else public(model, caller.view))
+
+
+def json_response(
+    model: Any, ctx: RequestContext, *, status: int = 200, headers: dict[str, str] | None = None
+) -> web.Response:
+    """A response with ``model`` as JSON, as the caller may see it."""
+    return raw_json_response(as_json(model, ctx.principal), status=status, headers=headers)
 
 
 def raw_json_response(body: bytes, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
@@ -38,12 +48,17 @@ def raw_json_response(body: bytes, *, status: int = 200, headers: dict[str, str]
     return web.Response(status=status, body=body, headers=all_headers)
 
 
-def tagged(runtime: Runtime) -> tuple[bytes, str]:
-    """A runtime as JSON that includes its ``etag``, and that tag.
+def tagged(runtime: Runtime, caller: Principal) -> tuple[bytes, str]:
+    """A runtime as JSON, as the caller may see it, that includes its ``etag``, and that tag.
 
     The tag covers the runtime but not what a response adds to it (``created``, ``changed``, …), so that the response to
     a verb and a later read of the same runtime have the same tag.
     """
+    if caller.view is not None:
+        document = public(runtime, caller.view)
+        bare = {name: value for name, value in document.items() if name not in _BARE}
+        document["etag"] = entity_tag(ENCODER.encode(bare))
+        return ENCODER.encode(document), document["etag"]
     body = ENCODER.encode(runtime)
     if _GET_ADDED(runtime) == _NOTHING:
         tag = entity_tag(body)

@@ -31,15 +31,15 @@ class Probes:
         self._metrics = metrics
         self._endpoints = endpoints
 
-    async def live(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
-        return json_response({"status": "ok"})
+    async def live(self, _request: web.Request, ctx: RequestContext) -> web.Response:
+        return json_response({"status": "ok"}, ctx)
 
-    async def ready(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
+    async def ready(self, _request: web.Request, ctx: RequestContext) -> web.Response:
         if self._endpoints.in_flight.draining:
             raise Overloaded("The gateway is shutting down.")
         if (outdated := self._endpoints.outdated()) is not None:
             raise StoreUnavailable(f"The store cannot be used: {outdated}.")
-        return json_response({"status": "ready"})
+        return json_response({"status": "ready"}, ctx)
 
     async def metrics(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
         return web.Response(body=self._metrics.exposition(), headers={hdrs.CONTENT_TYPE: self._metrics.content_type})

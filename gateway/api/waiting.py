@@ -41,9 +41,9 @@ class Answer(NamedTuple):
     status: int = 200
     headers: Mapping[str, str] = {}
 
-    def response(self) -> web.Response:
+    def response(self, ctx: RequestContext) -> web.Response:
         """As a response."""
-        return raw_json_response(tagged(self.runtime)[0], status=self.status, headers=dict(self.headers))
+        return raw_json_response(tagged(self.runtime, ctx.principal)[0], status=self.status, headers=dict(self.headers))
 
 
 class Patience(NamedTuple):
@@ -137,7 +137,7 @@ class WaitingCalls:
 
         def is_news(runtime: Runtime) -> bool:
             nonlocal found
-            found = encoded(runtime)
+            found = encoded(runtime, ctx)
             return none_match(sent, found.etag or "")
 
         with (
@@ -179,13 +179,13 @@ class WaitingCalls:
                     return accepted
             answer = task.result()
             if REPLAYED in answer.headers:
-                return answer.response()
+                return answer.response(ctx)
             if patience.preferred:
                 return await self._accepted(answer.runtime, patience, ctx)
             runtime = await self._started(answer.runtime, waiter, ctx, until)
             if runtime.state is State.STARTING:
                 return await self._accepted(runtime, patience, ctx)
-            return answer._replace(runtime=runtime).response()
+            return answer._replace(runtime=runtime).response(ctx)
 
     async def _progressed(
         self,
@@ -211,7 +211,7 @@ class WaitingCalls:
         if runtime.state is not State.STARTING or self.now() >= until:
             return runtime
         try:
-            with self.following(runtime.id, waiter, ctx) as following:
+            with self.following(ctx.principal.shown_id(runtime.id), waiter, ctx) as following:
                 seen = await following.next(until, lambda found: found.state is not State.STARTING)
         except GatewayError:
             return runtime  # the caller finds out what is wrong where the 202 sends it
@@ -223,8 +223,8 @@ class WaitingCalls:
             headers[_APPLIED] = _ASYNC
         if runtime is not None:
             ctx.provider, ctx.scope, ctx.runtime_id = runtime.provider, runtime.scope, runtime.id
-            headers[hdrs.LOCATION] = f"/v1/runtimes/{runtime.id}"
-            return raw_json_response(tagged(runtime)[0], status=202, headers=headers)
+            headers[hdrs.LOCATION] = f"/v1/runtimes/{ctx.principal.shown_id(runtime.id)}"
+            return raw_json_response(tagged(runtime, ctx.principal)[0], status=202, headers=headers)
         intent_id = ctx.intent_id or ""
         try:
             intent = await self._services.intents.get(intent_id, ctx)
@@ -232,7 +232,7 @@ class WaitingCalls:
             detail = "The create goes on, but its intent cannot be read now."
             raise OutcomeUnknown(detail, source=Source.GATEWAY, extra={"intent": intent_id}) from error
         headers[hdrs.LOCATION] = f"/v1/intents/{intent_id}"
-        return json_response(intent, status=202, headers=headers)
+        return json_response(intent, ctx, status=202, headers=headers)
 
     def _ended(self, task: asyncio.Task[Answer]) -> None:
         """The work has ended, perhaps after its request, which would have reported a bug."""
@@ -241,6 +241,6 @@ class WaitingCalls:
             self._report(error)
 
 
-def encoded(runtime: Runtime) -> EncodedResponse:
+def encoded(runtime: Runtime, ctx: RequestContext) -> EncodedResponse:
     """A runtime as the response to a read of it."""
-    return EncodedResponse(*tagged(runtime), (runtime.provider,))
+    return EncodedResponse(*tagged(runtime, ctx.principal), (runtime.provider,))

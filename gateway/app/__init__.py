@@ -14,11 +14,12 @@ from gateway.api.cache.cache import ReadCache
 from gateway.api.openapi import openapi_document
 from gateway.api.pipeline import ENDPOINTS
 from gateway.app.access_wiring import assemble_access, assemble_rates
+from gateway.app.callers import issuers, principals_by_digest
 from gateway.app.create_wiring import assemble
 from gateway.app.data_wiring import StoppedRuntimes, assemble_data_plane
 from gateway.app.descriptors import AcceptFailures, fit_descriptors
 from gateway.app.folders import discover
-from gateway.app.reload import Reloader, dialect_rules, issuers, principals_by_digest
+from gateway.app.reload import Reloader, dialect_rules
 from gateway.app.serving import ADMIN, DATA, PLANE, RELOADER, Addresses, background_task, listening, serve_until_signal
 from gateway.dataplane.app import create_data_plane
 from gateway.ports.clock import Clock, SystemClock

@@ -6,7 +6,7 @@ flight keep the replaced ones, which are closed when those requests have ended.
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from gateway.api.auth import Authenticator
 from gateway.api.cache.cache import ReadCache
-from gateway.domain.access import Principal
+from gateway.app.callers import changed_principals, issuers, principals_by_digest
 from gateway.http.cors import Cors
 from gateway.http.in_flight import InFlight
 from gateway.ports.clock import Clock
@@ -23,8 +23,7 @@ from gateway.ports.provider_settings import ProviderSettings
 from gateway.services.dialects import DialectRule, DialectService
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.health import HealthService
-from gateway.settings import AuthSettings, Problem, Settings, SettingsError, SettingsSource, TlsFault
-from gateway.settings.jwt import JwtSettings
+from gateway.settings import Problem, Settings, SettingsError, SettingsSource, TlsFault
 from gateway.settings.model import contradictions
 from gateway.telemetry.logs import Event, Logger
 from gateway.telemetry.metrics import Metrics
@@ -152,7 +151,7 @@ class Reloader:
             added=[name for name in identities if name not in self._identities],
             removed=[name for name in self._identities if name not in identities],
             changed=[name for name in identities if name in self._identities and name not in same],
-            principals=_changed_principals(self.settings, settings),
+            principals=changed_principals(self.settings, settings),
             restart_needed=needed,
         )
         gone = [passed for name, passed in self.native.items() if native.get(name) is not passed]
@@ -246,16 +245,6 @@ async def _close(one: Provider | PassThrough) -> None:
     await (one.close() if isinstance(one, PassThrough) else one.adapter.transport.close())
 
 
-def principals_by_digest(settings: Settings) -> Mapping[bytes, Principal] | None:
-    """The principal of each key, by the digest of the key; None if no key is required."""
-    return settings.auth.principals_by_digest if isinstance(settings.auth, AuthSettings) else None
-
-
-def issuers(settings: Settings) -> Sequence[JwtSettings]:
-    """The issuers whose tokens are accepted."""
-    return settings.auth.jwt if isinstance(settings.auth, AuthSettings) else ()
-
-
 def _tls(settings: Settings) -> Sequence[ssl.SSLContext | None]:
     """What new connections to the API and to the data plane need for TLS. Raises :class:`SettingsError`."""
     contexts = []
@@ -265,14 +254,6 @@ def _tls(settings: Settings) -> Sequence[ssl.SSLContext | None]:
         except TlsFault as fault:
             raise SettingsError([Problem(f"{name}.tls.{fault.setting}", fault.message)]) from fault
     return contexts
-
-
-def _changed_principals(before: Settings, after: Settings) -> list[str]:
-    old, new = (
-        set(one.auth.digests_by_principal.items()) if isinstance(one.auth, AuthSettings) else set()
-        for one in (before, after)
-    )
-    return sorted({principal.name for principal, _ in old ^ new})
 
 
 def dialect_rules(settings: Settings) -> dict[str, list[DialectRule]]:

@@ -1,13 +1,14 @@
 """Who calls, and what that caller may do (docs/access.md)."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeAlias
 
 from gateway.domain.constraints import Allowance
 from gateway.domain.errors import FieldError, PermissionDenied
 from gateway.domain.limits import Limits
+from gateway.domain.public_view import PublicView
 
 
 class Permission(StrEnum):
@@ -51,6 +52,7 @@ class Restrictions:
         return self.providers is not None or self.kinds is not None or self.scopes is not None
 
 
+Reader: TypeAlias = tuple[str, str | None, PublicView | None]
 UNRESTRICTED: Final = Restrictions()
 _NOTHING: Final = Allowance()
 
@@ -73,6 +75,7 @@ class Principal:
     expires: float | None = None
     allow: Allowance | None = None
     limits: Limits | None = None
+    view: PublicView | None = None
     key_id: str | None = field(default=None, compare=False)
 
     @property
@@ -81,9 +84,9 @@ class Principal:
         return self.name if self.group is None else self.group
 
     @property
-    def reader(self) -> tuple[str, str | None]:
+    def reader(self) -> Reader:
         """What identifies the callers that are shown the same."""
-        return self.name, self.group
+        return self.name, self.group, self.view
 
     @property
     def allowance(self) -> Allowance | None:
@@ -103,7 +106,20 @@ class Principal:
     @property
     def confined(self) -> bool:
         """Whether there are runtimes or providers that it may not see."""
-        return self.own_only or bool(self.restrictions)
+        return self.own_only or self.view is not None or bool(self.restrictions)
+
+    def shown_id(self, runtime_id: str) -> str:
+        """The id of a runtime as the caller knows it."""
+        return runtime_id if self.view is None else self.view.seal(runtime_id)
+
+    def plain_id(self, shown_id: str) -> str:
+        """The id of the runtime that the caller knows by ``shown_id``. Raises :class:`NotFound`."""
+        return shown_id if self.view is None else self.view.unseal(shown_id)
+
+    def require_full_view(self) -> None:
+        """Raise :class:`PermissionDenied` for a caller that may know nothing about providers."""
+        if self.view is not None:
+            raise PermissionDenied("A caller with the public view can use neither this nor a provider's own API.")
 
     def require_native(self) -> None:
         """Raise :class:`PermissionDenied` for a caller that sees only a part of a provider: the pass-through, and what
@@ -151,3 +167,14 @@ def refuse_outside(
     detail = f"The caller may use only these {what}: {', '.join(sorted(allowed)) or 'none'}."
     error = FieldError(detail, "not_allowed", pointer=pointer, parameter=parameter)
     raise PermissionDenied(detail, errors=[error])
+
+
+def refuse_named(
+    caller: Principal, sent: Collection[str], *, pointer: str | None = None, parameter: str | None = None
+) -> None:
+    """Raise :class:`PermissionDenied` at the pointer or parameter if a caller that may know nothing about providers has
+    sent the name of one, or of a scope."""
+    if caller.view is not None and sent:
+        detail = "A caller with the public view cannot name a provider or a provider's scope."
+        error = FieldError(detail, "not_allowed", pointer=pointer, parameter=parameter)
+        raise PermissionDenied(detail, errors=[error])

@@ -17,6 +17,7 @@ from gateway.http.bodies import ClientAborted
 from gateway.http.cors import Cors, is_preflight
 from gateway.http.in_flight import InFlight, Task
 from gateway.http.problems import internal_error, problem_response
+from gateway.http.public_errors import shown_error
 from gateway.http.request_heads import bound_headers
 from gateway.http.request_ids import request_id, trace_context
 from gateway.http.response_headers import REQUEST_ID, finish_headers
@@ -168,7 +169,7 @@ class ListenerEndpoints:
                     response = cors.preflight(request) if is_preflight(request) else await handler(request, ctx)
                 except GatewayError as error:
                     outcome.failed(error)
-                    response = failed(error, request, ctx.request_id)
+                    response = failed(shown_error(error, ctx.principal), request, ctx.request_id)
                 except ClientAborted:
                     response = _left(outcome)
                 except asyncio.CancelledError:
@@ -215,7 +216,7 @@ class ListenerEndpoints:
             return None
         interruption = self.in_flight.interruption(request.method, ctx)
         outcome.failed(interruption)
-        return failed(interruption, request, ctx.request_id)
+        return failed(shown_error(interruption, ctx.principal), request, ctx.request_id)
 
 
 def _left(outcome: Outcome) -> web.Response:

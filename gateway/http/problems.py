@@ -126,8 +126,11 @@ def _field(fault: FieldError) -> dict[str, str]:
     return shown
 
 
-def _incomplete(failures: Sequence[tuple[str, GatewayError]], request_id: str) -> list[dict[str, Any]]:
-    return [{"provider": name, "problem": problem_document(error, request_id)} for name, error in failures]
+def _incomplete(failures: Sequence[tuple[str | None, GatewayError]], request_id: str) -> list[dict[str, Any]]:
+    return [
+        {**({} if name is None else {"provider": name}), "problem": problem_document(error, request_id)}
+        for name, error in failures
+    ]
 
 
 def _seconds(value: float) -> float:

@@ -168,6 +168,7 @@ class Fleet:
         :class:`ProviderNotConfigured` for an unknown provider,
         and, except for a release, :class:`Overloaded` if too many requests are bound to the provider.
         """
+        runtime_id = ctx.principal.plain_id(runtime_id)
         name, reference = parse_runtime_id(runtime_id)
         provider = self._providers.get(name)
         if ctx.principal.confined and (provider is None or not ctx.principal.sees(name)):

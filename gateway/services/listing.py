@@ -170,7 +170,7 @@ class ListService:
         )
 
     def _seal_of(self, principal: Principal) -> CursorSeal | None:
-        if not principal.own_only:
+        if not principal.own_only and principal.view is None:
             return None
         assert self._sealer is not None  # noqa: S101 (the application always has one)
         return CursorSeal(self._sealer, principal.owner, _SURFACE)

@@ -76,10 +76,12 @@ class ProviderService:
 
     def all(self, ctx: RequestContext) -> ProviderList:
         """The providers that the caller may use, in the order of the settings."""
+        ctx.principal.require_full_view()
         return ProviderList(items=[self._view(provider) for provider in self._fleet.visible(ctx)])
 
     def one(self, name: str, ctx: RequestContext) -> ProviderView:
         """One provider. Raises :class:`NotFound` for a name that is unknown, or that the caller may not use."""
+        ctx.principal.require_full_view()
         for provider in self._fleet.visible(ctx):
             if provider.name == name:
                 return self._view(provider)

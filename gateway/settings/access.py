@@ -3,9 +3,9 @@
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, Discriminator, Field, SecretStr, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, SecretStr, Tag, field_validator, model_validator
 
 from gateway.domain.access import (
     DEFAULT_PERMISSIONS,
@@ -16,7 +16,9 @@ from gateway.domain.access import (
     with_implied,
 )
 from gateway.domain.expiry import Expiry
+from gateway.domain.public_view import PublicView
 from gateway.domain.values import Kind
+from gateway.ports.sealing import key_bytes
 from gateway.ports.section import Section
 from gateway.settings.allow import AllowSettings
 from gateway.settings.jwt import JwtSettings
@@ -66,7 +68,7 @@ class GatewayKey(Section):
             raise ValueError("give exactly one of key and key_sha256")
         return self
 
-    def principal(self, name: str) -> Principal:
+    def principal(self, name: str, _view: PublicView | None = None) -> Principal:
         """The principal of this name, with the permissions of a principal without ``scopes``."""
         return Principal(name, permissions=DEFAULT_PERMISSIONS)
 
@@ -84,7 +86,7 @@ class Rights(Section):
     ``provider_scopes`` are the only ones that it may use; left out, they mean any. ``own_only``: it sees and changes
     only the runtimes that it created, or with ``own_group`` those that the principals of this group created.
     ``allow``: what its requests may refer to, and how much they may take. ``limits``: how much it may use at a time.
-    ``expires``: an instant, or a date and then its end in UTC."""
+    ``view``: whether its responses show providers. ``expires``: an instant, or a date and then its end in UTC."""
 
     scopes: Annotated[frozenset[Permission], Field(min_length=1)] | None = None
     providers: Annotated[frozenset[KeyName], Field(min_length=1)] | None = None
@@ -94,6 +96,7 @@ class Rights(Section):
     own_group: KeyName | None = None
     allow: AllowSettings | None = None
     limits: PrincipalLimits | None = None
+    view: Literal["full", "public"] = "full"
     expires: Expiry | None = None
 
     @model_validator(mode="after")
@@ -102,8 +105,14 @@ class Rights(Section):
             raise ValueError("own_group has a meaning only with own_only: true")
         return self
 
-    def principal(self, name: str) -> Principal:
-        """The principal of this name with these rights."""
+    @model_validator(mode="after")
+    def _public_without_admin(self) -> Self:
+        if self.view == "public" and self.scopes is not None and Permission.ADMIN in self.scopes:
+            raise ValueError("a principal with view: public cannot have the scope admin, which shows providers")
+        return self
+
+    def principal(self, name: str, view: PublicView | None = None) -> Principal:
+        """The principal of this name with these rights. ``view`` is the public one, for those that have it."""
         return Principal(
             name,
             permissions=DEFAULT_PERMISSIONS if self.scopes is None else with_implied(self.scopes),
@@ -112,6 +121,7 @@ class Rights(Section):
             group=self.own_group,
             allow=None if self.allow is None else self.allow.allowance,
             limits=None if self.limits is None else self.limits.limits,
+            view=view if self.view == "public" else None,
             expires=None if self.expires is None else self.expires.timestamp(),
         )
 
@@ -137,28 +147,45 @@ class PrincipalSettings(Rights):
 class AuthSettings(Section):
     """The principals, by name. A principal's name identifies the caller in logs, idempotency keys and creates; its
     keys only authenticate it, so they can be replaced. ``keys`` is the short form of ``principals``. ``jwt`` are the
-    issuers whose tokens callers may send instead."""
+    issuers whose tokens callers may send instead. ``public_id_key``, 32 bytes in base64, seals the ids that principals
+    with ``view: public`` see."""
 
     keys: Annotated[dict[KeyName, GatewayKey], Field(min_length=1)] = {}
     principals: Annotated[dict[KeyName, PrincipalSettings], Field(min_length=1)] = {}
     jwt: Annotated[list[JwtSettings], Field(max_length=20)] = []
+    public_id_key: SecretStr | None = None
 
     @model_validator(mode="after")
     def _any(self) -> Self:
         if not self.keys and not self.principals:
             raise ValueError("give principals or keys")
+        public = [name for name, one in self.principals.items() if one.view == "public"]
+        if public and self.public_id_key is None:
+            raise ValueError(f"view: public of {public[0]} requires public_id_key: 32 random bytes in base64")
         return self
 
-    @property
-    def digests_by_principal(self) -> dict[Principal, frozenset[bytes]]:
-        """The SHA-256 of each key of each principal."""
-        entries: Mapping[str, GatewayKey | PrincipalSettings] = {**self.keys, **self.principals}
-        return {entry.principal(name): frozenset(entry.digests) for name, entry in entries.items()}
+    @field_validator("public_id_key")
+    @classmethod
+    def _usable(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None:
+            key_bytes(key.get_secret_value())
+        return key
 
-    @property
-    def principals_by_digest(self) -> dict[bytes, Principal]:
-        """The principal of each key, by the SHA-256 of the key."""
-        return {digest: principal for principal, digests in self.digests_by_principal.items() for digest in digests}
+    def view(self, words: frozenset[str] = frozenset()) -> PublicView | None:
+        """The public view, in which these words do not occur; None without a key."""
+        key = self.public_id_key
+        return None if key is None else PublicView(key_bytes(key.get_secret_value()), words)
+
+    def digests_by_principal(self, words: frozenset[str] = frozenset()) -> dict[Principal, frozenset[bytes]]:
+        """The SHA-256 of each key of each principal. ``words`` are those that the public view hides."""
+        entries: Mapping[str, GatewayKey | PrincipalSettings] = {**self.keys, **self.principals}
+        view = self.view(words)
+        return {entry.principal(name, view): frozenset(entry.digests) for name, entry in entries.items()}
+
+    def principals_by_digest(self, words: frozenset[str] = frozenset()) -> dict[bytes, Principal]:
+        """The principal of each key, by the SHA-256 of the key. ``words`` are those that the public view hides."""
+        found = self.digests_by_principal(words)
+        return {digest: principal for principal, digests in found.items() for digest in digests}
 
 
 def ambiguous_principals(auth: AuthSettings) -> Iterator[tuple[Path, str]]:

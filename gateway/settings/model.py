@@ -131,7 +131,7 @@ def contradictions(
         yield ("admin", "listen"), "this is the address of http.listen; remove this setting to serve both there"
     if isinstance(auth, AuthSettings):
         yield from ambiguous_principals(auth)
-        yield from issuer_faults(auth.jwt, {one.name: one for one in auth.digests_by_principal})
+        yield from issuer_faults(auth.jwt, {one.name: one for one in auth.digests_by_principal()})
     yield from _shared_accounts(providers)
     for name, dialect in dialects.items():
         for index, route in enumerate(dialect.routes):

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import aiohttp
+from pydantic import SecretStr
 
 from gateway.app import create_app, create_emulator, plugins, serving
 from gateway.demo import demo_settings
@@ -34,6 +35,7 @@ from gateway.testing.servers import running
 from tests.tcp_faults import TcpFaultProxy
 
 KEY: Final = "a-key-of-a-shop-1234"
+PUBLIC_ID_KEY: Final = "cHVibGljLWlkLWtleS1mb3ItdGhlLXRlc3RzLTEyMzQ="
 NO_CACHE: Final = CacheSettings(enabled=False)
 """The default for tests, so that every read reaches the provider."""
 APIS: Final = ("durable", "bctrl")
@@ -150,6 +152,7 @@ async def whole_gateway(
             update={
                 "keys": others,
                 "principals": {**settings.auth.principals, **limited},
+                "public_id_key": SecretStr(PUBLIC_ID_KEY),
                 "jwt": [JwtSettings.model_validate(issuer) for issuer in jwt],
             }
         )

@@ -47,7 +47,7 @@ async def respond_cached(
     providers = served.response.providers
     ctx.provider = providers[0] if len(providers) == 1 else None
     response = respond(served.response, request)
-    response.headers[_CACHE_STATUS] = _status(served)
+    response.headers[_CACHE_STATUS] = _status(served, whole=ctx.principal.view is None)
     if served.age is not None:
         response.headers[hdrs.AGE] = str(int(served.age))
     return response
@@ -66,14 +66,15 @@ def respond(found: EncodedResponse, request: web.Request) -> web.Response:
     return web.Response(body=found.body, headers=headers)
 
 
-def _status(served: Served) -> str:
+def _status(served: Served, *, whole: bool) -> str:
+    """``whole`` False: without the status of the provider."""
     status = "runtime-gateway"
     if served.forward is None:
         status += "; hit"
     else:
         status += f"; fwd={served.forward}"
     error = served.error
-    if error is not None and error.failure is not None and error.failure.status is not None:
+    if whole and error is not None and error.failure is not None and error.failure.status is not None:
         status += f"; fwd-status={error.failure.status}"
     if served.stored:
         status += "; stored"

@@ -5,6 +5,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from cachetools import LRUCache
 
+from gateway.domain.access import Reader
 from gateway.domain.ids import RuntimeRef
 
 _ENTRY_BYTES: Final = 1024  # overhead of an entry besides its body: keys, tags, the index
@@ -26,7 +27,7 @@ class Key(NamedTuple):
     """The reader, and what is read: a runtime of a provider, or a list by its raw query string. What a principal of
     tokens may see depends on the token too: on its group, which may be None."""
 
-    reader: tuple[str, str | None]
+    reader: Reader
     provider: str | None = None
     runtime: RuntimeRef | None = None
     query: str = ""

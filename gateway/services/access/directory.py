@@ -42,6 +42,8 @@ class Directory:
         """The principals of the settings by the digests of their keys."""
         self.declared: Mapping[str, Principal] = {}
         """The principals of the settings by name."""
+        self.templates: Mapping[str, str] = {}
+        """The templates of the tokens' principals, by the name of their issuer."""
         self.stored: Mapping[str, StoredPrincipal] = {}
         """Those that were made by the API or disabled by name, as in the copy."""
         self.revoked = Revoked()
@@ -135,20 +137,21 @@ class Directory:
         if key_id is not None and key_id not in self._stored_keys:
             return False
         principal = self.principal(name)
-        if principal is None:  # (a slash: the principal of a token, which is not stored)
-            open_to_all = name == ANONYMOUS.name and not self.declared_keys
-            return open_to_all or ("/" in name and not self.is_disabled(name))
+        if principal is None:
+            return name == ANONYMOUS.name and not self.declared_keys
         expired = principal.expires is not None and self._clock.now() >= principal.expires
         return not expired and not self.is_disabled(name) and Permission.CONNECT in principal.permissions
 
     def principal(self, name: str) -> Principal | None:
-        """A principal of the settings, or one of the store with the rights of its template. None: there is none of this
-        name, or its template is not in the settings."""
+        """A principal of the settings, or one of the store or of a token with the rights of its template. None: there
+        is none of this name, or its template is not in the settings."""
         if (declared := self.declared.get(name)) is not None:
             return declared
+        issuer, of_a_token, _ = name.partition("/")
         stored = self.stored.get(name)
-        template = self.declared.get(stored.template) if stored is not None and stored.template is not None else None
-        return None if template is None else replace(template, name=name)
+        template = self.templates.get(issuer) if of_a_token else None if stored is None else stored.template
+        rights = None if template is None else self.declared.get(template)
+        return None if rights is None else replace(rights, name=name)
 
     def _require_current(self) -> None:
         if self.stale:

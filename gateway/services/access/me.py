@@ -71,6 +71,7 @@ class Me(Model, frozen=True, kw_only=True):
     owner: str
     own_group: str | None
     own_only: bool
+    view: Literal["full", "public"]
     scopes: list[str]
     providers: list[str] | None
     kinds: list[str] | None
@@ -89,6 +90,7 @@ async def me_of(ctx: RequestContext, quotas: Quotas) -> Me:
         owner=principal.owner,
         own_group=principal.group,
         own_only=principal.own_only,
+        view="full" if principal.view is None else "public",
         scopes=sorted(principal.permissions),
         providers=_sorted(only.providers),
         kinds=_sorted(only.kinds),

@@ -71,6 +71,7 @@ class Tokens:
     def replace(self, issuers: Sequence[JwtSettings]) -> None:
         """Replace the issuers. The principals of the settings have to be replaced before."""
         self._issuers = issuers
+        self._directory.templates = {one.name: one.template for one in issuers}
         self._verified.clear()
         self.key_sets.replace({one.name: one.jwks for one in issuers}, self._verified.clear)
 

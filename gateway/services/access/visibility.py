@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.domain.access import Principal, refuse_outside
+from gateway.domain.access import Principal, refuse_named, refuse_outside
 from gateway.domain.errors import GatewayError, NotFound, RuntimeReplaced
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.requests import CreateRequest
@@ -76,6 +76,8 @@ def narrowed(query: "ListQuery", principal: Principal, owners: Owners) -> "ListQ
         query = replace(query, filter=named)
     if not principal.confined:
         return query
+    refuse_named(principal, query.providers, parameter="provider")
+    refuse_named(principal, query.scopes, parameter="scope")
     only = principal.restrictions
     refuse_outside(query.providers, only.providers, "providers", parameter="provider")
     refuse_outside(query.scopes, only.scopes, "scopes", parameter="scope")
@@ -95,6 +97,8 @@ def narrowed(query: "ListQuery", principal: Principal, owners: Owners) -> "ListQ
 def refuse_outside_body(request: CreateRequest, principal: Principal) -> None:
     """Raise :class:`PermissionDenied` at the member that names a provider, scope or kind that the caller may not use,
     whether it exists or not."""
+    for name in ("provider", "scope"):
+        refuse_named(principal, [name] if request.sent(name) else (), pointer=f"#/{name}")
     only = principal.restrictions
     refuse_outside([request.kind], only.kinds, "kinds", pointer="#/kind")
     if request.sent("provider"):

@@ -68,7 +68,7 @@ class DataPlane:
         are none at all.
         """
         resolved = self._fleet.resolve(runtime_id, ctx)
-        provider = resolved.provider
+        runtime_id, provider = ctx.principal.plain_id(runtime_id), resolved.provider
         provider.require(Feature.CONNECTIONS, "connections")
         reached = await self.endpoints.reach(resolved, runtime_id, ctx)
         if not reached.connections:
@@ -122,7 +122,7 @@ class DataPlane:
         async with self._fleet.call_scope(provider, Operation.CONNECT, ctx, runtime=ref) as call:
             await require_visible(self._fleet.owners, provider, ref, ctx, call)
         whose = ctx.principal.name if principal is None else principal
-        revocation = await self._store.revoke(runtime_id, whose)
+        revocation = await self._store.revoke(ctx.principal.plain_id(runtime_id), whose)
         self.grants.directory.note(revocation)
         self.end_revoked()
 
@@ -147,7 +147,7 @@ class DataPlane:
         principal = ctx.principal
         shown = [
             one
-            for one in self.open.of(runtime_id)
+            for one in self.open.of(principal.plain_id(runtime_id))
             if one.grant.principal == principal.name or Permission.ADMIN in principal.permissions
         ]
         return DataConnections(
@@ -185,7 +185,7 @@ class DataPlane:
     async def open_destination(self, grant: Grant, ctx: RequestContext) -> Destination:
         """Where a valid grant leads now. Raises as :meth:`Endpoints.endpoint`."""
         try:
-            resolved = self._fleet.resolve(grant.runtime_id, ctx)
+            resolved = self._fleet.resolve(ctx.principal.shown_id(grant.runtime_id), ctx)
         except NotFound as exc:
             raise PermissionDenied("The runtime of this address is not yours any longer.") from exc
         protocol, endpoint = await self.endpoints.endpoint(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
-from gateway.domain.access import Permission, Principal, refuse_outside
+from gateway.domain.access import Permission, Principal, refuse_named, refuse_outside
 from gateway.domain.errors import (
     FieldError,
     GatewayError,
@@ -114,6 +114,7 @@ class IntentRecords:
         """One page. Raises :class:`PermissionDenied` that names the parameter for a principal or provider that the
         caller may not ask for, and :class:`InvalidRequest` for a cursor of another list."""
         caller, principal, only = ctx.principal, query.principal, ctx.principal.restrictions
+        refuse_named(caller, query.providers, parameter="provider")
         refuse_outside(query.providers, only.providers, "providers", parameter="provider")
         if not _sees_all(caller):
             refuse_outside(filter(None, [principal]), frozenset({caller.name}), "principals", parameter="principal")

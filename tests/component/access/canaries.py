@@ -13,13 +13,20 @@ from gateway.app import plugins
 from tests.component import fleets
 from tests.component.processes import client
 from tests.component.whole_gateway import Gateway, Response, Upstream
+from tests.issuer import part
 from tests.tcp_faults import TcpFaultProxy
 
 ADMIN, MAKER = "canary-key-of-the-admin", "canary-key-of-the-maker"
 PROXY_PASSWORD, ENV_VALUE = "canary-proxy-password", "canary-env-value"
 WRONG_KEY, QUERY_KEY = "canary-wrong-key-12345", "canary-key-in-a-query"
 STORE_KEY: Final = base64.b64encode(b"canary-store-encryption-key-0815").decode()
+PUBLIC_ID_KEY: Final = base64.b64encode(b"canary-key-that-seals-public-ids").decode()
 TOKENS: Final = "canary-token-of"
+ISSUER: Final = "https://login.test"
+CLAIMS: Final = part({"iss": ISSUER, "aud": "gateway", "sub": "canary-person", "exp": 9_999_999_999})
+TOKEN: Final = f"{part({'alg': 'ES256', 'kid': 'canary'})}.{CLAIMS}.{part(b'canary-signature')}"
+"""A token of an issuer whose keys cannot be fetched, and its claims."""
+
 PROXY: Final = {"type": "http", "host": "proxy.example", "port": 3128, "username": "me", "password": PROXY_PASSWORD}
 CONFIG: Final = {"version": "v2", "runtime_server": {"env": {"TOKEN": ENV_VALUE}}}
 DETAILS: Final[dict[str, dict[str, Any]]] = {
@@ -55,7 +62,7 @@ class Search:
     def secrets(self) -> tuple[str, ...]:
         """All of them."""
         fixed = (fleets.KEY, ADMIN, MAKER, PROXY_PASSWORD, ENV_VALUE, WRONG_KEY, QUERY_KEY, STORE_KEY, TOKENS)
-        return (*fixed, "canary-store-encryption-key", *self.made)
+        return (*fixed, PUBLIC_ID_KEY, CLAIMS, TOKEN.rpartition(".")[2], "canary-store-encryption-key", *self.made)
 
     def text(self, text: str, where: str, *, returns: Iterable[str] = ()) -> None:
         """Search a text. ``returns`` are the secrets that it is there to return."""
@@ -126,8 +133,19 @@ async def served(fleet: fleets.Fleet) -> AsyncIterator[Served]:
             "keys": {"tests": {"key": fleets.KEY}},
             "principals": {
                 "admin": {"keys": [ADMIN], "scopes": ["admin"]},
+                "web": {"keys": ["canary-key-of-the-page"], "view": "public"},
                 "maker": {"keys": [MAKER], "own_only": True, "allow": {"proxy": {"hosts": ["proxy.example"]}}},
             },
+            "public_id_key": PUBLIC_ID_KEY,
+            "jwt": [
+                {
+                    "issuer": ISSUER,
+                    "audience": "gateway",
+                    "jwks": "http://127.0.0.1:1/jwks",
+                    "name": "login",
+                    "template": "web",
+                }
+            ],
         },
         "store": {"url": f"sqlite:///{store / 'store.db'}", "encryption_keys": [STORE_KEY]},
         "log": {"level": "debug"},

@@ -1,10 +1,12 @@
 """The calls of the two tenants, chosen at random."""
 
+import base64
 import itertools
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.domain.ownership import suffix_of
+from gateway.domain.public_view import PublicView
 from tests.component.access.tenants import (
     APIS,
     DIALECTS,
@@ -16,7 +18,7 @@ from tests.component.access.tenants import (
     absent_like,
     learn,
 )
-from tests.component.whole_gateway import Gateway, Response
+from tests.component.whole_gateway import PUBLIC_ID_KEY, Gateway, Response
 
 _BELOW: Final[tuple[tuple[str, str, Any], ...]] = (
     ("GET", "", None),
@@ -39,6 +41,7 @@ _BELOW: Final[tuple[tuple[str, str, Any], ...]] = (
     ("DELETE", "", None),
 )
 _MOST_RUNTIMES: Final = 12
+VIEW: Final = PublicView(base64.b64decode(PUBLIC_ID_KEY))
 
 
 @dataclass
@@ -67,6 +70,8 @@ class Calls:
         name = f"shared-{next(self.numbers)}" if neutral else self.name(tenant)
         upstream = self.gateway.upstreams[api]
         body: dict[str, Any] = {"kind": upstream.kind, "provider": upstream.name, "name": name}
+        if self.leaks.hidden and dice.random() < 0.9:  # with the public view, a create that names a provider is refused
+            del body["provider"]
         if not neutral:
             body |= _details(tenant, api)
         headers = {"Idempotency-Key": f"key-{dice.randrange(40)}"} if dice.random() < 0.4 else {}
@@ -100,8 +105,12 @@ class Calls:
                 self._known(tenant, answer.json, neutral=neutral)
 
     def _known(self, tenant: Tenant, row: Any, *, neutral: bool = False) -> None:
-        api = {"durable-demo": "durable", "bctrl-demo": "bctrl"}.get(row["provider"], "bctrl_browsers")
-        runtime = Runtime(api, row["id"], row["provider_id"], row["name"], neutral=neutral)
+        plain = VIEW.unseal(row["id"]) if self.leaks.hidden else row["id"]
+        provider, _, reference = plain.partition(".")
+        api = {"durable-demo": "durable", "bctrl-demo": "bctrl"}.get(provider, "bctrl_browsers")
+        runtime = Runtime(api, row["id"], reference.rpartition("~")[2], row["name"], neutral=neutral)
+        if self.leaks.hidden:
+            self.leaks.hidden += (plain, runtime.native_id)
         tenant.runtimes.setdefault(row["id"], runtime)
         tenant.had.add(row["id"])
 
@@ -114,7 +123,7 @@ class Calls:
                 f"name={self.name(other)}",
                 f"name={self.name(tenant)}",
                 "owner=me",
-                f"owner={other.mark}",
+                f"owner={other.owner}",
                 f"label=of%3D{other.mark}",
                 f"q={other.mark}",
                 "state=running",
@@ -173,6 +182,8 @@ class Calls:
         if runtime is not None:
             method, below, body = self.leaks.dice.choice([*_BELOW, ("PUT", "/config", _config(tenant))])
             texts = {runtime.id: absent_like(runtime.id)}
+            if self.leaks.hidden:
+                texts = {runtime.id: VIEW.seal(absent_like(VIEW.unseal(runtime.id)))}
             await self._compare(tenant, other, method, "/v1/runtimes/", texts, below, body)
 
     async def foreign_in_dialect(self, tenant: Tenant, other: Tenant) -> None:
@@ -181,7 +192,7 @@ class Calls:
         if runtime is None or runtime.name in SHARED_NAMES:
             return
         dialect = dice.choice(["bctrl_browsers", "flat"]) if runtime.api == "bctrl_browsers" else runtime.api
-        address = dice.choice([runtime.native_id, runtime.name, runtime.name + suffix_of(other.mark)])
+        address = dice.choice([runtime.native_id, runtime.name, runtime.name + suffix_of(other.owner)])
         method, below, body = dice.choice([*_BELOW, ("PUT", "/config", _config(tenant))])
         await self._compare(
             tenant, other, method, f"{DIALECTS[dialect]}/", {address: "absent-" + absent_like(address)[7:]}, below, body

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from gateway.domain.ownership import suffix_of
-from tests.component.access.tenant_calls import Calls
+from tests.component.access.tenant_calls import VIEW, Calls
 from tests.component.access.tenants import APIS, DIALECTS, ID_MEMBERS, Tenant
 
 _FAULTS: Final[tuple[dict[str, Any], ...]] = (
@@ -50,8 +50,8 @@ class Steps(Calls):
         if not neutral:
             return
         runtime = self.leaks.dice.choice(neutral)
-        path = f"/v1/runtimes/{runtime.id}/owner"
-        assigned = await self.gateway.call("PUT", path, {"owner": other.mark})
+        path = f"/v1/runtimes/{VIEW.unseal(runtime.id) if self.leaks.hidden else runtime.id}/owner"
+        assigned = await self.gateway.call("PUT", path, {"owner": other.owner})
         if assigned.status == 200:
             other.runtimes[runtime.id] = tenant.runtimes.pop(runtime.id)
             other.had.add(runtime.id)
@@ -69,7 +69,7 @@ class Steps(Calls):
             return
         rule = dict(dice.choice(_FAULTS))
         if rule["fault"] == "status":
-            rule["detail"] = f"{runtime.name}{suffix_of(tenant.mark)} cannot be used: {tenant.secret}"
+            rule["detail"] = f"{runtime.name}{suffix_of(tenant.owner)} cannot be used: {tenant.secret}"
         operation = dice.choice(["get", "list", "start", "stop", "get_config", "create"])
         upstream = self.gateway.upstreams[runtime.api]
         if operation not in upstream.emulator.operations.values():
@@ -96,7 +96,12 @@ class Steps(Calls):
         """A list with a row of the other that cannot be read."""
         member = {"durable": "items", "bctrl": "runtimes", "bctrl_browsers": "data"}
         api = self.leaks.dice.choice(APIS)
-        row = {"id": other.secret, "key": other.secret, "name": f"{other.secret}{suffix_of(other.mark)}", "status": [1]}
+        row = {
+            "id": other.secret,
+            "key": other.secret,
+            "name": f"{other.secret}{suffix_of(other.owner)}",
+            "status": [1],
+        }
         upstream = self.gateway.upstreams[api]
         body = json.dumps({member[api]: [row, other.secret]})
         upstream.fault("list", fault="status", status=200, body=body, content_type="application/json")

@@ -49,10 +49,12 @@ class Runtime:
 
 @dataclass(eq=False)
 class Tenant:
-    """A tenant: its keys, its mark, which is also the name of its owner, and what was made for it."""
+    """A tenant: its keys or tokens, its mark, which is also the name of its owner or of its group at the issuer, and
+    what was made for it."""
 
     mark: str
     keys: tuple[str, ...]
+    by_token: bool = False
     runtimes: dict[str, Runtime] = field(default_factory=dict)
     had: set[str] = field(default_factory=set)  # the ids of all runtimes that are or were its own
     ids: set[str] = field(default_factory=set)
@@ -60,16 +62,21 @@ class Tenant:
     intents: set[str] = field(default_factory=set)
 
     @property
+    def owner(self) -> str:
+        return f"login/{self.mark}" if self.by_token else self.mark
+
+    @property
     def secret(self) -> str:
         return f"{self.mark}-secret"
 
 
 def principals(tenants: Iterable[Tenant]) -> dict[str, dict[str, Any]]:
-    """The settings of a principal for each key; those of one tenant are a group."""
+    """The settings of a principal for each key, and of the template of tokens; those of one tenant are a group."""
     found: dict[str, dict[str, Any]] = {}
     for tenant in tenants:
         for number, key in enumerate(tenant.keys):
-            settings: dict[str, Any] = {"keys": [key], "own_only": True}
+            settings: dict[str, Any] = {"keys": [f"template-of-{tenant.mark}-{number}" if tenant.by_token else key]}
+            settings["own_only"] = True
             settings["allow"] = {"proxy": {"hosts": [f"{tenant.mark}.example"]}}
             if len(tenant.keys) > 1:
                 settings["own_group"] = tenant.mark
@@ -96,6 +103,7 @@ class Leaks:
     gateway: Gateway
     dice: random.Random
     common: frozenset[str] = frozenset()  # ids that belong to the provider's account
+    hidden: tuple[str, ...] = ()  # what no tenant may see
     found: list[str] = field(default_factory=list)
     asked: int = 0
     succeeded: int = 0
@@ -119,7 +127,7 @@ class Leaks:
         whole = "\n".join((answer.text, *(f"{name}: {value}" for name, value in answer.headers.items())))
         for own in tenant.had:  # an id may encode the name at the provider
             whole = whole.replace(own, "own")
-        forbidden = [other.mark, suffix_of(other.mark), *(other.ids - self.common)]
+        forbidden = [other.mark, suffix_of(other.owner), *(other.ids - self.common), *self.hidden]
         for text in decoded(whole):
             for one in forbidden:
                 if one in text and one not in sent:

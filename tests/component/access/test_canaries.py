@@ -22,6 +22,7 @@ from tests.component.access.canaries import (
     PROXY_PASSWORD,
     QUERY_KEY,
     SENT,
+    TOKEN,
     WRONG_KEY,
     Search,
     Served,
@@ -190,6 +191,7 @@ async def test_no_secret_is_in_an_answer_a_log_a_metric_a_page_the_store_or_the_
         wrong = {"Authorization": "", "X-API-Key": WRONG_KEY}
         await calls.everywhere(**wrong)
         await calls.everywhere(**{"X-API-Key": WRONG_KEY})  # beside the right key
+        await calls.everywhere(Authorization=f"Bearer {TOKEN}")
         await calls.everywhere(f"?api_key={QUERY_KEY}&token={QUERY_KEY}")
         await calls.everywhere(f"/{QUERY_KEY}")
         await calls.everywhere(body=INVALID)

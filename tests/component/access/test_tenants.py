@@ -6,12 +6,13 @@
 import os
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from tests.component.access.tenant_steps import Steps
 from tests.component.access.tenants import APIS, ID_MEMBERS, Leaks, Tenant, principals
 from tests.component.whole_gateway import whole_gateway
+from tests.issuer import Issuer
 
 N = int(os.environ.get("TENANTS_N") or 400)
 SEED = int(os.environ.get("TENANTS_SEED") or random.randrange(10**6))  # noqa: S311 (test data)
@@ -21,15 +22,25 @@ PATIENT = {"policies": {"breaker": {"minimum": 10_000}}}
 
 @asynccontextmanager
 async def two_tenants(**limits: Any) -> AsyncIterator[Steps]:
-    """A gateway with two tenants. ``limits`` replace the rights of their principals."""
+    """A gateway with two tenants: one calls with keys, the other with tokens. ``limits`` replace the rights of their
+    principals."""
+    issuer = Issuer()
     amber = Tenant("qzamber", ("key-of-amber-0123456", "key-of-amber-6543210"))
-    birch = Tenant("qzbirch", ("key-of-birch-0123456",))
+    tokens = (issuer.token(sub=f"person-{number}", tenant="qzbirch") for number in range(2))
+    birch = Tenant("qzbirch", tuple(tokens), by_token=True)
     settings = {name: {**one, **limits} for name, one in principals((amber, birch)).items()}
     options = dict.fromkeys(APIS, PATIENT)
-    async with whole_gateway(*APIS, principals=settings, **options) as gateway:
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(issuer.serving())
+        jwt = [issuer.settings(template="qzbirch-0", own_group="tenant")]
+        started = whole_gateway(*APIS, principals=settings, jwt=jwt, **options)
+        gateway = await stack.enter_async_context(started)
         account = [await gateway.call("GET", f"/durable/api/v1/{path}") for path in _ACCOUNT]
         common = frozenset(one for answer in account for one in ID_MEMBERS.findall(answer.text))
-        yield Steps(gateway, Leaks(gateway, random.Random(SEED), common), (amber, birch))  # noqa: S311
+        leaks = Leaks(gateway, random.Random(SEED), common)  # noqa: S311
+        if limits.get("view") == "public":
+            leaks.hidden = (*(one.name for one in gateway.upstreams.values()), "acme/research", "provider_state")
+        yield Steps(gateway, leaks, (amber, birch))
 
 
 async def test_no_answer_to_one_tenant_contains_anything_of_the_other() -> None:
@@ -44,8 +55,21 @@ async def test_no_answer_to_one_tenant_contains_anything_of_the_other() -> None:
         assert any(getattr(tenant, what) for tenant in steps.tenants), what
 
 
+async def test_no_answer_with_the_public_view_names_a_provider() -> None:
+    async with two_tenants(view="public") as steps:
+        for _ in range(N // 3):
+            await steps.step()
+    leaks = steps.leaks
+    assert leaks.found == [], f"replay: make tenants N={N} SEED={SEED}\n" + "\n".join(leaks.found[:30])
+    assert min(leaks.succeeded, leaks.refused) > N // 30
+    for what in ("had", "cursors", "intents"):
+        assert any(getattr(tenant, what) for tenant in steps.tenants), what
+
+
 async def test_tenants_of_one_group_are_found_to_see_each_other() -> None:
     async with two_tenants(own_group="both") as steps:
+        birch = steps.tenants[1]
+        birch.keys = tuple(f"template-of-{birch.mark}-{number}" for number in range(len(birch.keys)))
         for _ in range(60):
             await steps.step()
     assert steps.leaks.found

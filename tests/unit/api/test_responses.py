@@ -8,31 +8,33 @@ import pytest
 
 from gateway.api.conditions import if_match, matches, none_match
 from gateway.api.responses import tagged
+from gateway.domain.access import Principal
 from gateway.domain.errors import InvalidRequest
 from gateway.domain.runtime import FieldWarning, Runtime
 from gateway.domain.values import State
 from gateway.http.request_ids import new_uuid, request_id, trace_context
 
+OPS = Principal("ops")
 RUNTIME = Runtime(id="p.1", kind="durable", provider="p", scope="s", provider_id="1", state=State.IDLE)
 
 
 def test_the_tag_is_in_the_body_and_depends_on_the_whole_body() -> None:
-    body, tag = tagged(RUNTIME)
+    body, tag = tagged(RUNTIME, OPS)
     assert json.loads(body)["etag"] == tag
-    assert tagged(msgspec.structs.replace(RUNTIME, state=State.RUNNING))[1] != tag
-    assert tagged(msgspec.structs.replace(RUNTIME, provider_data={"new": 1}))[1] != tag
+    assert tagged(msgspec.structs.replace(RUNTIME, state=State.RUNNING), OPS)[1] != tag
+    assert tagged(msgspec.structs.replace(RUNTIME, provider_data={"new": 1}), OPS)[1] != tag
 
 
 def test_a_verbs_response_and_a_later_read_have_the_same_tag() -> None:
     warning = FieldWarning(pointer="#/config/x", detail="unknown")
     verb = msgspec.structs.replace(RUNTIME, created=True, changed=True, warnings=[warning])
-    assert tagged(verb)[1] == tagged(RUNTIME)[1]
-    assert json.loads(tagged(verb)[0])["created"] is True
+    assert tagged(verb, OPS)[1] == tagged(RUNTIME, OPS)[1]
+    assert json.loads(tagged(verb, OPS)[0])["created"] is True
 
 
 @pytest.mark.parametrize("data", [{"etag": None}, {"deep": [{"etag": None}]}, {"text": '"etag":null'}])
 def test_provider_members_called_etag_are_not_changed(data: dict[str, object]) -> None:
-    body, tag = tagged(msgspec.structs.replace(RUNTIME, provider_data=data))
+    body, tag = tagged(msgspec.structs.replace(RUNTIME, provider_data=data), OPS)
     assert json.loads(body)["etag"] == tag
     assert json.loads(body)["provider_data"] == data
 

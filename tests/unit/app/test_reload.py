@@ -11,7 +11,8 @@ from multidict import CIMultiDict
 from prometheus_client import Gauge
 
 from gateway.api.auth import Authenticator
-from gateway.app.reload import LIVE, Reloader, dialect_rules, principals_by_digest
+from gateway.app.callers import principals_by_digest
+from gateway.app.reload import LIVE, Reloader, dialect_rules
 from gateway.app.serving import background_task
 from gateway.domain.errors import Unauthenticated
 from gateway.domain.operations import Operation

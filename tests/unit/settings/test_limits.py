@@ -17,7 +17,7 @@ def with_limits(limits: str) -> str:
 def test_limits_of_a_principal_are_read(load: Load) -> None:
     auth = load(with_limits("requests: 600/minute")).settings.auth
     assert isinstance(auth, AuthSettings)
-    (principal,) = auth.digests_by_principal
+    (principal,) = auth.digests_by_principal()
     assert principal.limits == Limits(requests=Rate(600, 60))
 
 

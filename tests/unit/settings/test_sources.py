@@ -31,7 +31,7 @@ def test_provider_has_the_model_of_its_api_and_its_key_as_name(load: Load) -> No
 
 
 def names_of(auth: AuthSettings) -> dict[bytes, str]:
-    return {digest: principal.name for digest, principal in auth.principals_by_digest.items()}
+    return {digest: principal.name for digest, principal in auth.principals_by_digest().items()}
 
 
 def test_keys_are_found_by_their_digest(load: Load) -> None:
@@ -63,7 +63,7 @@ def test_every_key_of_a_principal_is_found_by_its_digest(load: Load, tmp_path: P
 def test_key_in_a_variable_that_is_also_json_stays_as_written(load: Load, text: str) -> None:
     auth = load(GOOD, {"RTGW_AUTH__KEYS__CI__KEY": text}).settings.auth
     assert isinstance(auth, AuthSettings)
-    assert list(auth.principals_by_digest) == [sha256(text.encode()).digest()]
+    assert list(auth.principals_by_digest()) == [sha256(text.encode()).digest()]
 
 
 @pytest.mark.parametrize("variable", ["RTGW_AUTH__KEYS__CI__KEY", "RTGW_AUTH__PRINCIPALS__SHOP__KEYS"])
@@ -72,7 +72,7 @@ def test_keys_can_be_a_list_in_a_variable(load: Load, variable: str) -> None:
     assert isinstance(auth, AuthSettings)
     assert {
         sha256(text).digest() for text in (b"1234567890123456", b"abcdef0123456789")
-    } <= auth.principals_by_digest.keys()
+    } <= auth.principals_by_digest().keys()
 
 
 def test_auth_none_is_allowed_on_loopback(load: Load) -> None:

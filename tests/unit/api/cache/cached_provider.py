@@ -11,8 +11,8 @@ from tests.unit.services.fakes import DurableLike, FakeClock, fleet_of
 
 ANY, NEW = CacheDirectives(), CacheDirectives(max_age=-1)
 ONE, TWO = RuntimeRef("home", "1"), RuntimeRef("home", "2")
-GET, OTHER = Key(("alice", None), "one", ONE), Key("alice", "one", TWO)
-LIST = Key(("alice", None), query="limit=5")
+GET, OTHER = Key(("alice", None, None), "one", ONE), Key("alice", "one", TWO)
+LIST = Key(("alice", None, None), query="limit=5")
 
 
 class Cache:

@@ -30,7 +30,7 @@ async def test_a_read_is_answered_from_the_cache_until_its_ttl_is_over() -> None
 async def test_long_queries_count_towards_the_size() -> None:
     cache = Cache(max_bytes=1 << 16)
     for number in range(100):
-        await cache.read(Key(("alice", None), query=f"name={number:08000}"))
+        await cache.read(Key(("alice", None, None), query=f"name={number:08000}"))
     assert len(cache.reads) * 8000 < cache.reads.size <= 1 << 16
 
 
@@ -71,7 +71,7 @@ async def test_the_age_counts_from_the_start_of_the_read() -> None:
 async def test_a_cached_response_is_not_given_to_another_principal(key: Key) -> None:
     cache = Cache()
     await cache.read(key)
-    other = await cache.read(key._replace(reader=("bob", None)))
+    other = await cache.read(key._replace(reader=("bob", None, None)))
     assert (other.result, cache.asked) == (Result.MISS, 2)
 
 
@@ -113,7 +113,7 @@ async def test_a_no_store_read_is_not_stored() -> None:
 
 async def test_a_write_to_a_runtime_removes_it_and_the_lists_for_all_principals() -> None:
     cache = Cache()
-    bobs = GET._replace(reader=("bob", None))
+    bobs = GET._replace(reader=("bob", None, None))
     for key in (GET, bobs, OTHER, LIST):
         await cache.read(key)
     cache.reads.written("one", ONE)
@@ -122,7 +122,7 @@ async def test_a_write_to_a_runtime_removes_it_and_the_lists_for_all_principals(
 
 async def test_a_write_to_an_unknown_runtime_makes_all_of_its_provider_stale() -> None:
     cache = Cache()
-    elsewhere = Key(("alice", None), "two", ONE)
+    elsewhere = Key(("alice", None, None), "two", ONE)
     for key in (GET, OTHER, LIST, elsewhere):
         await cache.read(key)
     cache.reads.written("one")

@@ -45,7 +45,7 @@ async def test_a_new_response_is_not_shared_nor_replaced_by_an_older_read() -> N
 async def test_principals_do_not_share_reads_in_flight() -> None:
     cache = Cache()
     gate = cache.meanwhile = Gate()
-    tasks = await started(cache, cache.read(), cache.read(GET._replace(reader=("bob", None))))
+    tasks = await started(cache, cache.read(), cache.read(GET._replace(reader=("bob", None, None))))
     gate.open.set()
     assert [(await task).result for task in tasks] == [Result.MISS, Result.MISS]
 

@@ -57,7 +57,7 @@ async def test_a_refusal_of_the_provider_is_raised(failure: GatewayError) -> Non
 @pytest.mark.parametrize("failure", GONE, ids=lambda error: error.code)
 async def test_a_runtime_that_is_gone_is_removed_for_all_principals(failure: GatewayError) -> None:
     cache = Cache()
-    bobs = GET._replace(reader=("bob", None))
+    bobs = GET._replace(reader=("bob", None, None))
     await cache.read()
     await cache.read(bobs)
     cache.clock.time += 2
