@@ -2,6 +2,7 @@
 :mod:`gateway.api.responses`, and all errors pass :mod:`gateway.http.public_errors`, so handlers do not know of it."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final
 
 from msgspec import UNSET
@@ -37,8 +38,20 @@ RUNTIME_IDS: Final[Mapping[type[Model], str]] = {
 }
 """The members that are ids of runtimes."""
 
-_TEXTS: Final = frozenset({models.FieldWarning, ListWarning, models.Action})
+_TEXTS: Final[Mapping[type[Model], tuple[str, ...]]] = {
+    models.Runtime: ("state_reason",),
+    models.FieldWarning: ("detail",),
+    ListWarning: ("detail",),
+}
+"""The members that may be a provider's words."""
 _WORDING: Final = "The provider has a reason that is not shown."
+
+
+@cache
+def _shown(kind: type[Model]) -> tuple[str, ...]:
+    """The members of a model that are shown."""
+    hidden = HIDDEN.get(kind, frozenset())
+    return tuple(name for name in kind.__struct_fields__ if name not in hidden)
 
 
 def public(value: Any, view: PublicView) -> Any:
@@ -48,18 +61,15 @@ def public(value: Any, view: PublicView) -> Any:
         return [public(each, view) for each in value]
     if not isinstance(value, Model):
         return value
-    kind = type(value)
-    hidden = HIDDEN.get(kind, frozenset())
-    shown = {
-        name: public(member, view)
-        for name in kind.__struct_fields__
-        if name not in hidden and (member := getattr(value, name)) is not UNSET
-    }
+    kind, shown = type(value), {}
+    for name in _shown(kind):
+        member = getattr(value, name)
+        if member is not UNSET:
+            shown[name] = public(member, view) if isinstance(member, Model | list) else member
     runtime_id = RUNTIME_IDS.get(kind)
     if runtime_id is not None and shown[runtime_id] is not None:
         shown[runtime_id] = view.seal(shown[runtime_id])
-    if kind in _TEXTS:
-        shown = {name: view.text(each, _WORDING) if isinstance(each, str) else each for name, each in shown.items()}
-    if shown.get("state_reason"):
-        shown["state_reason"] = view.text(shown["state_reason"], _WORDING)
+    for name in _TEXTS.get(kind, ()):
+        if isinstance(shown[name], str):
+            shown[name] = view.text(shown[name], _WORDING)
     return shown
