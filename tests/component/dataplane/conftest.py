@@ -1,6 +1,7 @@
 """A gateway with a data plane, and a running browser whose address leads to a server of the test."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,12 +30,12 @@ class Plane:
         return {item["protocol"]: item for item in response.json["items"]}
 
 
-@pytest.fixture
-async def plane(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Plane]:
-    """A gateway whose data plane leads to a fake browser."""
+@asynccontextmanager
+async def started(monkeypatch: pytest.MonkeyPatch, **options: Any) -> AsyncIterator[Plane]:
+    """A gateway whose data plane leads to a fake browser. ``options`` are those of the gateway."""
     browser = BrowserServer()
     data = DataSettings(enabled=True, listen="127.0.0.1:0", origins=["https://app.example"])
-    async with running(browser.application()) as url, whole_gateway("bctrl_browsers", data=data) as gateway:
+    async with running(browser.application()) as url, whole_gateway("bctrl_browsers", data=data, **options) as gateway:
         place = url.partition("://")[2]
 
         def connections(run: Run, now: float) -> dict[str, str]:
@@ -49,3 +50,9 @@ async def plane(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Plane]:
         monkeypatch.setattr(Run, "connections", connections)
         created = await gateway.create(gateway.upstreams["bctrl_browsers"], start=True)
         yield Plane(gateway, browser, place, created["id"])
+
+
+@pytest.fixture
+async def plane(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Plane]:
+    async with started(monkeypatch) as plane:
+        yield plane

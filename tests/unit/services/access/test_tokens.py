@@ -491,3 +491,14 @@ async def test_two_issuers_of_one_address_differ_by_audience() -> None:
     await asyncio.gather(world.key_sets["login"].refresh(), world.key_sets["staff"].refresh())
     assert [world.of().name, world.of(aud="console").name] == ["login/u1", "staff/u1"]
     assert world.of(aud="console", iss=ISSUER).own_only is False
+
+
+async def test_principal_of_a_removed_issuer_has_no_rights_and_calls_no_more() -> None:
+    world = World()
+    world.directory.confirm(world.clock.monotonic())
+    assert world.directory.principal("login/u1") == Principal("login/u1", DEFAULT_PERMISSIONS, own_only=True)
+    assert world.directory.principal("other/u1") is None
+    assert world.directory.still_calls("login/u1", None)
+    world.tokens.replace([])
+    assert world.directory.principal("login/u1") is None
+    assert not world.directory.still_calls("login/u1", None)
