@@ -6,6 +6,9 @@ from typing import Any, Final, NamedTuple
 
 from gateway.domain.errors import RateLimited, Source
 
+OF_ACCOUNT: Final = "provider_requests"
+"""The name of the limit of the requests to a provider's account."""
+
 _ROUNDING: Final = 0.001  # seconds; a request is admitted only after the moment at which a place becomes free
 
 
@@ -61,7 +64,7 @@ def rate_headers(rate: Rate, window: Window) -> tuple[str, str]:
 def rate_limited(rate: Rate, window: Window, *, provider: str | None = None) -> RateLimited:
     """The error for a request that exceeds the caller's rate, or that of a ``provider``'s account."""
     whose = "The caller" if provider is None else f"The gateway's account at the provider {provider}"
-    name = "requests" if provider is None else "provider_requests"
+    name = "requests" if provider is None else OF_ACCOUNT
     return RateLimited(
         f"{whose} may send {rate.amount} requests in {rate.seconds} seconds; nothing was done.",
         source=Source.GATEWAY,

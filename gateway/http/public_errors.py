@@ -6,10 +6,10 @@ from typing import Final
 
 from gateway.domain.access import Principal
 from gateway.domain.errors import GatewayError, NotFound
+from gateway.domain.limits import OF_ACCOUNT
 
 _EXTRA: Final = frozenset({"feature", "held_by", "idempotency_key", "intent", "limit", "name", "scope", "state"})
 """Members of problems that are shown. ``scope`` is a permission."""
-_ABOUT_ACCOUNT: Final = frozenset({"limit", "held_by"})
 
 
 def shown_error(error: GatewayError, caller: Principal) -> GatewayError:
@@ -26,8 +26,11 @@ def shown_error(error: GatewayError, caller: Principal) -> GatewayError:
     else:
         faults = [replace(fault, detail=view.text(fault.detail, error.title)) for fault in error.errors]
     shown.errors = tuple(dict.fromkeys(faults))
-    allowed = _EXTRA if error.provider is None else _EXTRA - _ABOUT_ACCOUNT
-    shown.extra = {name: value for name, value in error.extra.items() if name in allowed}
+    shown.extra = {name: value for name, value in error.extra.items() if name in _EXTRA}
+    if "held_by" in shown.extra:
+        shown.extra["held_by"] = list(map(view.seal, shown.extra["held_by"]))
+    if shown.extra.get("limit", {}).get("name") == OF_ACCOUNT:
+        del shown.extra["limit"]
     if "incomplete" in error.extra:
         shown.extra["incomplete"] = [(None, shown_error(each, caller)) for _, each in error.extra["incomplete"]]
     shown.provider = shown.failure = None

@@ -297,6 +297,19 @@ async def test_waiting_calls_show_public_ids(gateway: Gateway) -> None:
     assert (news.status, news.json["id"], news.json["state"]) == (200, waited.json["id"], paused.json["state"])
 
 
+async def test_holders_of_places_have_public_ids_and_limits_of_accounts_are_not_shown() -> None:
+    limited = {"web": {**PRINCIPALS["web"], "limits": {"runtimes": 1}}}
+    async with whole_gateway("durable", principals=limited, durable={"limits": {"requests": "9/hour"}}) as gateway:
+        runtime = await made(gateway, WEB, "durable", "agent")
+        refused = await call(gateway, WEB, "POST", "/v1/runtimes", {"kind": "durable", "name": "second"})
+        assert (refused.status, refused.json["code"]) == (429, "quota_exceeded")
+        assert refused.json["held_by"] == [runtime["id"]]
+        assert refused.json["limit"] == {"name": "runtimes", "value": 1, "used": 1}
+        reads = [await call(gateway, WEB, "GET", f"/v1/runtimes/{runtime['id']}") for _ in range(10)]
+        assert (reads[-1].status, reads[-1].json["code"]) == (429, "rate_limited")
+        assert "limit" not in reads[-1].json
+
+
 async def test_token_has_the_view_of_its_template() -> None:
     async with Issuer().serving() as issuer:
         jwt = [issuer.settings(template="web", own_group="tenant")]
