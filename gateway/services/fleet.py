@@ -165,8 +165,7 @@ class Fleet:
         the provider, scope and id in ``ctx``. ``work`` is the class of work of the operation.
 
         Raises :class:`NotFound` for a text that is not an id and for what the caller may not see,
-        :class:`ProviderNotConfigured` for an unknown provider,
-        and, except for a release, :class:`Overloaded` if too many requests are bound to the provider.
+        :class:`ProviderNotConfigured` and, except for a release, :class:`Overloaded` if the provider is too busy.
         """
         runtime_id = ctx.principal.plain_id(runtime_id)
         name, reference = parse_runtime_id(runtime_id)
