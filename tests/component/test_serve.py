@@ -8,7 +8,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+from click.testing import CliRunner, Result
 
+from gateway.cli import cli
 from tests.component.fleets import KEY, Fleet
 from tests.component.processes import HANGS, Ended, client, finished, running
 
@@ -205,18 +207,22 @@ async def test_unusable_key_file_of_the_store_is_a_fault_of_the_settings(
 ) -> None:
     """``config check`` and ``serve`` report it in the same line, and neither replaces the key."""
     file = settings(tmp_path, auth={"keys": {"tests": {"key": KEY}}}, store={"url": "sqlite:///store.db"})
-    assert (await finished("db", "upgrade", "--config", str(file), cwd=tmp_path)).code == 0
-    assert (await finished("config", "check", "--config", str(file), cwd=tmp_path)).code == 0
+
+    async def command(*arguments: str) -> Result:
+        return await asyncio.to_thread(CliRunner().invoke, cli, [*arguments, "--config", str(file)])
+
+    assert (await command("db", "upgrade")).exit_code == 0
+    assert (await command("config", "check")).exit_code == 0
     key = tmp_path / "store.db.key"
     harm(key)
     before = key.read_bytes() if key.exists() else None
-    checked = await finished("config", "check", "--config", str(file), cwd=tmp_path)
+    checked = await command("config", "check")
     served = await refused(file)
-    assert (checked.code, checked.stdout, checked.stderr) == (78, "", served.stderr)
+    assert (checked.exit_code, checked.stdout, checked.stderr) == (78, "", served.stderr)
     assert served.code == 78
     (line,) = served.stderr.splitlines()
     assert line.startswith("error: store.encryption_keys: ")
     assert why in line
     assert (key.read_bytes() if key.exists() else None) == before
-    document = json.loads((await finished("config", "check", "-o", "json", "-c", str(file), cwd=tmp_path)).stdout)
+    document = json.loads((await command("config", "check", "-o", "json")).stdout)
     assert [problem["path"] for problem in document["problems"]] == ["store.encryption_keys"]

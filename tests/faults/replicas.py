@@ -172,9 +172,9 @@ def encryption_key() -> str:
 
 
 @asynccontextmanager
-async def replicas(settings: Path, count: int) -> AsyncIterator[list[Replica]]:
-    """Run ``count`` gateways with the same settings."""
-    made = [Replica(settings) for _ in range(count)]
+async def replicas(settings: Path, count: int, *, command: tuple[str, ...] = COMMAND) -> AsyncIterator[list[Replica]]:
+    """Run ``count`` gateways with the same settings, each with this command."""
+    made = [Replica(settings, command) for _ in range(count)]
     try:
         await made[0].start()  # the first one creates the schema
         await asyncio.gather(*(replica.start() for replica in made[1:]))

@@ -1,6 +1,7 @@
 """Maximum lifetimes hold through the kill of the replica that has the role of ending instances, and of all replicas."""
 
 import asyncio
+import sys
 from pathlib import Path
 
 from tests.faults.callers import Response, post, session
@@ -11,7 +12,17 @@ from tests.faults.replicas import DEADLINE, KEY, Replica, replicas, write_settin
 from tests.faults.world import unique_name, world
 
 BRIEF = "a-key-of-a-brief-one-1234"
-AUTH = {"keys": {"caller": {"key": KEY}}, "principals": {"brief": {"keys": [BRIEF], "allow": {"max_lifetime": "2s"}}}}
+AUTH = {"keys": {"caller": {"key": KEY}}, "principals": {"brief": {"keys": [BRIEF], "allow": {"max_lifetime": "3s"}}}}
+
+SHORT_INTERVALS = """
+from gateway.cli import main
+from gateway.services.access import lifetime_ends
+
+lifetime_ends.EVERY, lifetime_ends.LEASE, lifetime_ends.POSTPONE = 0.5, 2.0, 4.0
+main()
+"""
+COMMAND = (sys.executable, "-c", SHORT_INTERVALS)
+"""A gateway whose rounds, leases and postponements are shorter, with the same order: 5 s, 10 s and 20 s."""
 
 
 async def create(upstream: Upstream, at: Replica) -> Response:
@@ -46,7 +57,7 @@ async def test_killed_leader_is_replaced_and_restarted_replicas_end_what_was_pla
     async with world(tmp_path, store_location, deadline=DEADLINE, setups=[Setup("bctrl", "bctrl", {})]) as w:
         upstream = w.providers["bctrl"]
         settings = write_settings(tmp_path, settings_of([upstream]), store_location.settings, auth=AUTH)
-        async with replicas(settings, 2) as gateways:
+        async with replicas(settings, 2, command=COMMAND) as gateways:
             assert (await create(upstream, gateways[0])).status == 201
             await ends(upstream, 1)
             first = await leader(gateways)
@@ -67,7 +78,7 @@ async def test_create_whose_gateway_is_killed_before_the_proof_has_an_end(
     async with world(tmp_path, store_location, deadline=DEADLINE, setups=[Setup("bctrl", "bctrl", {})]) as w:
         upstream = w.providers["bctrl"]
         settings = write_settings(tmp_path, settings_of([upstream]), store_location.settings, auth=AUTH)
-        async with replicas(settings, 2) as (killed, _other):
+        async with replicas(settings, 2, command=COMMAND) as (killed, _other):
             upstream.fault("hold_after", times=1)
             pending = asyncio.create_task(create(upstream, killed))
             await upstream.emulator.until_waiting(1)

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.api.responses import tagged
 from gateway.domain.runtime import Runtime
+from gateway.services.access import lifetime_ends
 from tests.component.whole_gateway import KEY, Gateway, Response, whole_gateway
 
 SHOP: Final = "key-of-the-shop-12345"
@@ -27,7 +28,8 @@ KINDS: Final = ("durable", "bctrl", "bctrl_browsers")
 
 
 @pytest.fixture
-async def gateway() -> AsyncIterator[Gateway]:
+async def gateway(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
+    monkeypatch.setattr(lifetime_ends, "EVERY", 0.2)
     async with whole_gateway(*KINDS, principals=PRINCIPALS) as started:
         yield started
 

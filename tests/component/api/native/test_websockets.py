@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, WSMsgType, web
 
-from gateway.http import tunnel
+from gateway.http import in_flight, tunnel
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.testing.servers import running
 from tests.component.api.conftest import reset
@@ -289,8 +289,12 @@ async def test_a_caller_that_does_not_read_slows_the_provider(serve: Any, provid
 
 
 @pytest.mark.usefixtures("patient")
-async def test_the_shutdown_ends_websockets_with_close_frames(gateway: Any, provider: Any) -> None:
+async def test_the_shutdown_ends_websockets_with_close_frames(
+    gateway: Any, provider: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After the time that requests in flight have to finish, and between two frames."""
+    monkeypatch.setattr(in_flight, "_INTERRUPTED_SECONDS", 2.0)
+    gateway.runner._shutdown_timeout = 0.1
     connection, inbound, _ = await opened(gateway, provider)
     inbound.send(FRAME[:5])
     assert await connection.reader.readexactly(5) == FRAME[:5]
