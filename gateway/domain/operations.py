@@ -74,6 +74,6 @@ _RELEASES: Final = frozenset({"revoke", *(name for name, traits in TRAITS.items(
 
 
 def is_release(operation: str) -> bool:
-    """Whether a call of the API or of a dialect, by its operation's name (``stopRuntime``, ``browsers_stop``), ends
-    something. Limits never refuse it."""
-    return operation.removesuffix("Runtime").rpartition("_")[2] in _RELEASES
+    """Whether a call of the API or of a dialect, by its operation's name (``stopRuntime``, ``revokeConnections``,
+    ``browsers_stop``), ends something. Limits never refuse it."""
+    return operation.removesuffix("Runtime").removesuffix("Connections").rpartition("_")[2] in _RELEASES

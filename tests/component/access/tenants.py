@@ -32,7 +32,7 @@ ID_MEMBERS: Final = re.compile(
 )
 _ENCODED: Final = re.compile(r"[A-Za-z0-9_+/-]{12,}")
 _REQUEST_IDS: Final = re.compile(r'"(instance|requestId|request_id)": ?"[^"]*"')
-_OWN_HEADERS: Final = frozenset({"Date", "X-Request-ID", "Content-Length"})
+_OWN_HEADERS: Final = frozenset({"Date", "X-Request-ID", "Content-Length", "RateLimit"})
 
 
 @dataclass(eq=False)

@@ -66,6 +66,20 @@ async def test_no_answer_with_the_public_view_names_a_provider() -> None:
         assert any(getattr(tenant, what) for tenant in steps.tenants), what
 
 
+async def test_refusals_of_limits_show_a_tenant_nothing_of_the_other() -> None:
+    """They name the runtimes that hold its places; its requests are counted apart from those of the other."""
+    async with two_tenants(limits={"requests": "100000/hour", "running": 1, "runtimes": 3}) as steps:
+        for _ in range(N // 3):
+            await steps.step()
+        for tenant, other in (steps.tenants, steps.tenants[::-1]):
+            for number in range(4):
+                body = {"kind": "durable", "name": f"{tenant.mark}-full-{number}"}
+                answer = await steps.leaks.ask(tenant, other, "POST", "/v1/runtimes", body)
+            assert (answer.status, answer.json["code"]) == (429, "quota_exceeded"), answer.text
+            assert answer.json["held_by"]
+    assert steps.leaks.found == [], f"replay: make tenants N={N} SEED={SEED}\n" + "\n".join(steps.leaks.found[:30])
+
+
 async def test_tenants_of_one_group_are_found_to_see_each_other() -> None:
     async with two_tenants(own_group="both") as steps:
         birch = steps.tenants[1]

@@ -5,6 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.api.access_routes import ACCESS_ROUTES
+from gateway.api.connection_routes import CONNECTION_ROUTES
+from gateway.api.routes import V1_ROUTES
 from gateway.domain.access import Principal
 from gateway.domain.errors import RateLimited, Source
 from gateway.domain.limits import Limits, Rate, Window, rate_headers
@@ -211,6 +214,13 @@ def test_header_shows_the_remaining_requests_and_their_time(window: Window, rate
 def test_release_verbs_are_known_by_their_operation(operation: str) -> None:
     assert is_release(operation)
     assert not is_release(operation.replace("stop", "start").replace("pause", "resume").replace("e", "x"))
+
+
+def test_release_verbs_of_the_api_are_those_that_release_something() -> None:
+    """Every route and every route of a dialect was decided about."""
+    found = {route.operation_id for route in (*V1_ROUTES, *CONNECTION_ROUTES) if is_release(route.operation_id)}
+    assert found == {"stopRuntime", "pauseRuntime", "resetRuntime", "deleteRuntime", "revokeConnections"}
+    assert not [route.operation_id for route in ACCESS_ROUTES if is_release(route.operation_id)]
 
 
 def test_deletes_that_release_nothing_are_no_release_verbs() -> None:
