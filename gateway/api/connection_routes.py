@@ -45,16 +45,17 @@ class ConnectionHandlers:
         return json_response(await source.connections(request.match_info["id"], options, ctx), ctx)
 
     async def list_open(self, request: web.Request, ctx: RequestContext) -> web.Response:
-        return json_response(await self._enabled().list_open(request.match_info["id"], ctx), ctx)
+        return json_response(await (await self._enabled(request, ctx)).list_open(request.match_info["id"], ctx), ctx)
 
     async def revoke(self, request: web.Request, ctx: RequestContext) -> web.Response:
         (principal,) = parse_query(request.rel_url.raw_query_string, _BY_NAME).get("principal", [None])
         whose = "" if principal == "*" else principal
-        await self._enabled().revoke(request.match_info["id"], whose, ctx)
+        await (await self._enabled(request, ctx)).revoke(request.match_info["id"], whose, ctx)
         return web.Response(status=204)
 
-    def _enabled(self) -> DataPlane:
+    async def _enabled(self, request: web.Request, ctx: RequestContext) -> DataPlane:
         if self._plane is None:
+            await self._lifecycle.get(request.match_info["id"], ctx)  # what the caller may not see is not found
             raise errors.UnsupportedFeature(
                 "This gateway returns the providers' own addresses: its data plane is off (data.enabled)."
             )
