@@ -87,6 +87,11 @@ EXPECTED = {
         (409, "BctrlConflictError", "runtime.name_conflict", 1),
         ("ConflictError", "409: "),
     ),
+    "runtime_gone": Raised(
+        (409, "ConflictError", "browser.not_running", 1),
+        (409, "BctrlConflictError", "runtime.not_active", 1),
+        ("ConflictError", "409: "),
+    ),
     "precondition_failed": Raised(
         (412, "ApiError", "request.failed", 1),
         (409, "BctrlConflictError", "request.failed", 1),
@@ -165,6 +170,11 @@ EXPECTED = {
     "provider_upgrade_required": Raised(
         (502, "ApiError", "gateway.misconfigured", 3),
         (502, "BctrlApiError", "gateway.misconfigured", 3),
+        ("RuntimeError", "502: "),
+    ),
+    "runtime_unreachable": Raised(
+        (502, "ApiError", "upstream.unavailable", 3),
+        (502, "BctrlApiError", "upstream.unavailable", 3),
         ("RuntimeError", "502: "),
     ),
     "provider_unavailable": Raised(

@@ -59,6 +59,7 @@ FORMS: Final[Forms] = {
 
 FLAT_FORMS: Final[Forms] = {
     **FORMS,
+    errors.RuntimeGone: (409, "runtime.not_active", ReasonClass.CONFLICT),
     errors.StateConflict: (409, "runtime.not_active", ReasonClass.CONFLICT),
     errors.AlreadyExists: (409, "runtime.name_conflict", ReasonClass.CONFLICT),
     errors.RuntimeReplaced: (409, "runtime.name_conflict", ReasonClass.CONFLICT),

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from gateway.api.responses import tagged
+from gateway.domain.access import ANONYMOUS
 from gateway.domain.runtime import Runtime
 from gateway.services.access import lifetime_ends
 from tests.component.whole_gateway import KEY, Gateway, Response, whole_gateway
@@ -150,8 +151,8 @@ async def test_tag_of_a_runtime_without_its_end_is_accepted_by_a_stop(gateway: G
     path = f"/v1/runtimes/{(await made(gateway, SHOP, 'bctrl'))['id']}"
     read = await call(gateway, SHOP, "GET", path)
     runtime = msgspec.structs.replace(msgspec.json.decode(read.text, type=Runtime), etag=None)
-    assert tagged(runtime)[1] == read.headers["ETag"]
-    tag = tagged(msgspec.structs.replace(runtime, expires_at=None))[1]
+    assert tagged(runtime, ANONYMOUS)[1] == read.headers["ETag"]
+    tag = tagged(msgspec.structs.replace(runtime, expires_at=None), ANONYMOUS)[1]
     headers = {"Authorization": f"Bearer {SHOP}", "If-Match": tag}
     assert (await gateway.call("POST", f"{path}/stop", {}, **headers)).status == 200
 
