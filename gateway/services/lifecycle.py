@@ -17,12 +17,9 @@ from gateway.domain.errors import (
     NotFound,
     OutcomeUnknown,
     PreconditionFailed,
-    ProviderBadResponse,
-    ProviderFailure,
     Retryable,
     RuntimeReplaced,
     StateConflict,
-    UnsupportedFeature,
     pointer,
 )
 from gateway.domain.features import CreateFeature, Feature
@@ -31,7 +28,7 @@ from gateway.domain.lifecycle import DISCARD_STATE, TRANSITIONS, Verb
 from gateway.domain.operations import TRAITS, Operation
 from gateway.domain.requests import ConnectRequest, KeepaliveRequest, StartRequest, StopRequest
 from gateway.domain.runtime import Connections, FieldWarning, Lease, Runtime
-from gateway.domain.values import WorkClass, is_connection_url
+from gateway.domain.values import WorkClass
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import SupportsConnections, SupportsDelete, SupportsKeepalive
 from gateway.ports.transport import Call
@@ -44,6 +41,7 @@ from gateway.services.lost_verb_responses import (
     is_later,
     verify_after,
 )
+from gateway.services.offered_connections import wanted_connections
 from gateway.services.runtime_locks import RuntimeLocks
 from gateway.services.specs import SpecKeeper
 from gateway.services.verb_rules import ENDING, LOCKS, Precondition, may_be_repeated, refuse_unless_possible
@@ -185,30 +183,13 @@ class LifecycleService:
         self._specs.forget(provider.adapter, ref)
 
     async def connections(self, runtime_id: str, options: ConnectRequest, ctx: RequestContext) -> Connections:
-        """The connections of a running runtime, with their secrets.
-
-        Raises :class:`UnsupportedFeature` if none of them has the requested protocol, and :class:`StateConflict` while
-        there are none at all, and :class:`ProviderBadResponse` for an address that is not an http, https, ws or wss URL
-        with a host.
-        """
+        """The connections of a running runtime, with their secrets. Raises as :func:`wanted_connections`."""
         provider, ref = self._fleet.resolve(runtime_id, ctx)
         adapter: SupportsConnections = provider.require(Feature.CONNECTIONS, "connections")
         async with self._fleet.call_scope(provider, Operation.CONNECT, ctx, runtime=ref) as call:
             refuse_unless_possible(await self._read(provider, ref, ctx, call), Verb.CONNECT)
-            found = list(await adapter.connections(ref, call))
-        if not found:
-            raise StateConflict("The runtime runs, but has no connections yet.", provider=provider.name)
-        wanted = [each for each in found if options.protocol in {None, each.protocol}]
-        if not wanted:
-            offered = ", ".join(sorted({each.protocol for each in found}))
-            raise UnsupportedFeature.at(
-                "#/protocol", f"This runtime offers only: {offered}.", code="unsupported", provider=provider.name
-            )
-        unusable = next((each for each in wanted if not is_connection_url(each.url)), None)
-        if unusable is not None:
-            detail = f"The provider {provider.name} returned a {unusable.protocol} address that is not a web address."
-            raise ProviderBadResponse(detail, failure=ProviderFailure(provider.name))
-        return Connections(items=wanted)
+            found = await adapter.connections(ref, call)
+        return Connections(items=list(wanted_connections(provider.name, found, options)))
 
     async def _act(
         self,

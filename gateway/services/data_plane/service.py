@@ -15,7 +15,6 @@ from gateway.domain.errors import (
     RuntimeGone,
     StateConflict,
     StoreUnavailable,
-    UnsupportedFeature,
 )
 from gateway.domain.features import Feature
 from gateway.domain.operations import Operation
@@ -30,6 +29,7 @@ from gateway.services.data_plane.grants import Grant, Grants
 from gateway.services.data_plane.open_connections import OpenConnections
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.intents.records import rfc3339
+from gateway.services.offered_connections import wanted_connections
 
 _WEBSOCKETS: Final = frozenset({"cdp"})
 """Protocols whose address is that of a WebSocket."""
@@ -47,8 +47,7 @@ class Destination:
 
 class DataPlane:
     """Gives callers addresses of the gateway for their runtimes. ``public_url`` is the URL of the data plane's listener
-    as clients see it, without a slash at its end; it is
-    set when the listener's port is known."""
+    as clients see it, without a slash at its end; it is set when the listener's port is known."""
 
     def __init__(
         self, fleet: Fleet, grants: Grants, endpoints: Endpoints, store: RevocationStore, public_url: str
@@ -62,26 +61,14 @@ class DataPlane:
 
     async def connections(self, runtime_id: str, options: ConnectRequest, ctx: RequestContext) -> Connections:
         """The gateway's addresses of a running runtime, valid for ``options.ttl`` seconds. Protocols that the data
-        plane does not forward have the provider's addresses.
-
-        Raises :class:`UnsupportedFeature` if none has the requested protocol, and :class:`StateConflict` while there
-        are none at all.
-        """
+        plane does not forward have the provider's addresses. Raises as :func:`wanted_connections`."""
         resolved = self._fleet.resolve(runtime_id, ctx)
         runtime_id, provider = ctx.principal.plain_id(runtime_id), resolved.provider
         provider.require(Feature.CONNECTIONS, "connections")
         reached = await self.endpoints.reach(resolved, runtime_id, ctx)
-        if not reached.connections:
-            raise StateConflict("The runtime runs, but has no connections yet.", provider=provider.name)
-        wanted = [each for each in reached.connections if options.protocol in {None, each.protocol}]
-        if not wanted:
-            offered = ", ".join(sorted({each.protocol for each in reached.connections}))
-            raise UnsupportedFeature.at(
-                "#/protocol", f"This runtime offers only: {offered}.", code="unsupported", provider=provider.name
-            )
         known = provider.adapter.data_protocols if isinstance(provider.adapter, SupportsDataPlane) else {}
         items: list[Connection] = []
-        for each in wanted:
+        for each in wanted_connections(provider.name, reached.connections, options):
             if (protocol := known.get(each.protocol)) is None:
                 items.append(each)
                 continue
