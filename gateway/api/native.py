@@ -20,17 +20,14 @@ from gateway.domain.errors import (
     NotFound,
     PermissionDenied,
     ProviderNotConfigured,
-    Retryable,
 )
-from gateway.domain.operations import Operation
 from gateway.http.bodies import BodyReader, defer_continue
-from gateway.http.forwarding import BUFFERED_BYTES, Forwarding
+from gateway.http.forwarding import BUFFERED_BYTES, Forwarding, forwarding_error
 from gateway.http.headers import interim_to_caller, is_websocket, to_caller, to_provider
 from gateway.http.in_flight import SAFE_METHODS
 from gateway.http.native_addresses import NativeAddresses
 from gateway.http.uploads import StreamedUpload
 from gateway.ports.context import RequestContext
-from gateway.ports.error_mapping import transport_error
 from gateway.ports.native import WEBSOCKET
 from gateway.ports.transport import TransportFailure
 from gateway.settings import HttpSettings
@@ -143,9 +140,4 @@ class _NativeTarget:
         return None
 
     def error_of(self, failure: TransportFailure, method: str) -> GatewayError:
-        # Only whether the request may have had an effect counts, which is the same for all mutating operations.
-        operation = Operation.GET if method in SAFE_METHODS else Operation.REPLACE_CONFIG
-        error = transport_error(self._provider.name, operation, failure)
-        if error.retryable is Retryable.SAME_REQUEST:
-            error.retryable = Retryable.NO  # the pass-through does not deduplicate requests
-        return error
+        return forwarding_error(self._provider.name, failure, method)

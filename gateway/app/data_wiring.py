@@ -46,10 +46,10 @@ class StoppedRuntimes:
         self._written: set[str] = set()
         self._wake = asyncio.Event()
 
-    def written(self, provider: str, _ref: RuntimeRef | None) -> None:
-        """An operation wrote at a provider, or may have."""
-        if self._plane.open.runtimes(provider):
-            self._written.add(provider)
+    def written(self, provider: str, ref: RuntimeRef | None) -> None:
+        """An operation wrote at a provider, or may have: to one runtime, or to an unknown one."""
+        if written := self._plane.open_runtimes(provider, ref):
+            self._written.update(written)
             self._wake.set()
 
     async def running(self, _app: web.Application) -> AsyncIterator[None]:
@@ -61,8 +61,8 @@ class StoppedRuntimes:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            providers, self._written = self._written, set()
-            for provider in providers:
+            written, self._written = self._written, set()
+            for runtime_id in written:
                 with contextlib.suppress(GatewayError), RequestContext(request_id(None), SYSTEM) as ctx:
-                    await self._plane.end_stopped(provider, ctx)
+                    await self._plane.end_stopped(runtime_id, ctx)
             await asyncio.sleep(_PAUSE)

@@ -37,8 +37,6 @@ CONNECT: Final = "connect"
 
 _ORIGIN: Final = istr("Origin")
 _SUBPROTOCOL: Final = istr("Sec-WebSocket-Protocol")
-_MOST_REWRITTEN: Final = 16 << 20
-_ADDRESSES: Final = (hdrs.LOCATION, hdrs.CONTENT_LOCATION, hdrs.LINK, istr("Refresh"))
 
 
 def create_data_plane(
@@ -102,24 +100,22 @@ class _Handler:
         session.ping_interval = self._data.ping_interval
         provider: Any = destination.provider.adapter
         origin = self._origins.of(provider.settings, provider.data_hosts, destination.endpoint)
-        target = RuntimeTarget(
-            destination, self._plane, origin, session, self._data.idle_timeout, self._clock, located.token
-        )
+        target = RuntimeTarget(destination, self._plane, origin, session, self._data.idle_timeout, self._clock, located)
         outgoing = await self._outgoing(request, ctx, destination, located, target, websocket=websocket)
         upload = StreamedUpload(request, self._data.max_body_bytes, self._body_timeout, counted=session.sent)
         forwarding = Forwarding(request, ctx, target, upload, self._cors, session)
-        labels = grant.protocol
+        metrics, protocol = self._metrics, grant.protocol
         self._plane.open.add(session)
-        self._metrics.data_connections.labels(labels).inc()
+        metrics.data_connections.labels(protocol).inc()
         try:
             return await forwarding.run(outgoing, websocket=websocket)
         finally:
             self._plane.open.remove(session)
-            self._metrics.data_connections.labels(labels).dec()
-            self._metrics.data_bytes.labels(labels, "in").inc(session.bytes_in)
-            self._metrics.data_bytes.labels(labels, "out").inc(session.bytes_out)
+            metrics.data_connections.labels(protocol).dec()
+            metrics.data_bytes.labels(protocol, "in").inc(session.bytes_in)
+            metrics.data_bytes.labels(protocol, "out").inc(session.bytes_out)
             code = "" if session.end is None else str(session.end.code)
-            self._metrics.data_ended.labels(labels, code).inc()
+            metrics.data_ended.labels(protocol, code).inc()
 
     def _principal(self, grant: Grant) -> Principal:
         known = self._plane.grants.directory.principal(grant.principal)
@@ -157,8 +153,6 @@ class _Handler:
         if destination.protocol.rewrites(request.method, path):
             target.rewrites = True
             headers[hdrs.ACCEPT_ENCODING] = "identity"
-        parts = [query, endpoint.query, "" if ticket is None else f"ticket={ticket}"]
-        joined = "&".join(filter(None, parts))
-        base = endpoint.url.partition("://")[2].partition("/")
-        prefix = f"/{base[2]}" if base[2] else ""
-        return NativeRequest(request.method, prefix + path + (f"?{joined}" if joined else ""), headers)
+        return NativeRequest(
+            request.method, endpoint.target(path, query, "" if ticket is None else f"ticket={ticket}"), headers
+        )

@@ -2,23 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
 import msgspec
 from aiohttp import hdrs
 from multidict import CIMultiDict, istr
 
+from gateway.dataplane.located import Located
 from gateway.dataplane.session import Session
-from gateway.domain.errors import ProviderBadResponse, ProviderFailure, Retryable, RuntimeUnreachable
+from gateway.domain.errors import ProviderBadResponse, ProviderFailure, RuntimeUnreachable
 from gateway.domain.json_numbers import has_slow_numbers
-from gateway.domain.operations import Operation
+from gateway.http.forwarding import forwarding_error, whole
 from gateway.http.headers import interim_to_caller
-from gateway.http.in_flight import SAFE_METHODS
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
 from gateway.ports.data_plane import PublicAddress, Rewriting
-from gateway.ports.error_mapping import transport_error
 from gateway.ports.transport import Attempt, Phase, TransportFailure
 from gateway.services.data_plane.service import DataPlane, Destination
 from gateway.upstream.data_hosts import AddressRefused
@@ -26,17 +24,15 @@ from gateway.upstream.exchange import Exchange, NativeRequest
 from gateway.upstream.http1.origin import Origin
 from gateway.upstream.http1.response import IncomingResponse
 
-_MOST_REWRITTEN: Final = 16 << 20
-"""Bytes of a response that contains addresses."""
-
 _ADDRESSES: Final = (istr(hdrs.LOCATION), istr(hdrs.CONTENT_LOCATION))
+_SUBPROTOCOL: Final = istr("Sec-WebSocket-Protocol")
 _WITHHELD: Final = (istr(hdrs.LINK), istr("Refresh"))
 
 
 @dataclass(slots=True, eq=False, repr=False)
 class RuntimeTarget:
     """See :class:`gateway.http.forwarding.Target`. ``rewrites``: the response may contain addresses.
-    ``_token`` is the token of the request."""
+    ``_located`` is where the request had its token."""
 
     _destination: Destination
     _plane: DataPlane
@@ -44,7 +40,7 @@ class RuntimeTarget:
     _session: Session
     _idle_timeout: float
     _clock: Clock
-    _token: str
+    _located: Located
     rewrites: bool = False
 
     @property
@@ -69,11 +65,10 @@ class RuntimeTarget:
         """Read a JSON document of the runtime's server. Raises :class:`ProviderBadResponse`, and as a request does."""
         endpoint = self._destination.endpoint
         headers = CIMultiDict({**endpoint.headers, hdrs.ACCEPT_ENCODING: "identity"})
-        query = f"?{endpoint.query}" if endpoint.query else ""
         try:
             async with self.exchange(ctx) as exchange:
-                response = await exchange.send(NativeRequest("GET", path + query, headers), self.origin)
-                body = await _whole(response, self.name)
+                response = await exchange.send(NativeRequest("GET", endpoint.target(path), headers), self.origin)
+                body = await whole(response, self.name)
         except TransportFailure as failure:
             raise self.error_of(failure, "GET") from failure
         if response.status != 200:
@@ -84,21 +79,21 @@ class RuntimeTarget:
         passed = interim_to_caller(headers, str)
         for name in _WITHHELD:
             passed.popall(name, None)
-        endpoint = self._destination.endpoint
         for name in _ADDRESSES:
             if (value := passed.get(name)) is not None and "//" in value:
                 own = self._rewriting().address(value, self._destination.grant.protocol)
                 passed.popall(name)
                 if own is not None:
                     passed[name] = own
-                elif not value.startswith(endpoint.url.partition("://")[2].partition("/")[0]):
-                    passed[name] = value
+        offered = self._located.offered
+        if status == 101 and offered is not None and _SUBPROTOCOL not in passed:
+            passed[_SUBPROTOCOL] = offered  # a browser ends a WebSocket for which none of its subprotocols is selected
         return passed
 
     def rewritten(self, response: IncomingResponse) -> Callable[[bytes], bytes] | None:
         if not self.rewrites or not 200 <= response.status < 300:
             return None
-        return partial(self._rewrite)
+        return self._rewrite
 
     def _rewrite(self, body: bytes) -> bytes:
         if not body:
@@ -113,9 +108,11 @@ class RuntimeTarget:
             return self._plane.grants.token(msgspec.structs.replace(grant, ticket=text))
 
         def public(protocol: str) -> PublicAddress:
-            if protocol == grant.protocol:
-                return self._plane.address(protocol, self._token)
-            return self._plane.sibling(grant, protocol)
+            if protocol != grant.protocol:
+                return self._plane.sibling(grant, protocol)
+            if self._destination.protocol.at_root:
+                return PublicAddress(self._plane.public_url)
+            return self._plane.address(protocol, self._located.token)
 
         return Rewriting(self._destination.endpoint, public, ticket)
 
@@ -128,20 +125,7 @@ class RuntimeTarget:
             return RuntimeUnreachable(
                 "The runtime runs, but nothing accepts connections at its address.", provider=self.name
             )
-        operation = Operation.GET if method in SAFE_METHODS else Operation.REPLACE_CONFIG
-        error = transport_error(self.name, operation, failure)
-        if error.retryable is Retryable.SAME_REQUEST:
-            error.retryable = Retryable.NO  # requests to a runtime are not deduplicated
-        return error
-
-
-async def _whole(response: IncomingResponse, provider: str) -> bytes:
-    body = bytearray()
-    async for piece in response.pieces():
-        body += piece
-        if len(body) > _MOST_REWRITTEN:
-            raise _bad(provider, "sent a document that is too large")
-    return bytes(body)
+        return forwarding_error(self.name, failure, method)
 
 
 def _document(body: bytes, provider: str) -> Any:

@@ -15,14 +15,17 @@ from typing import Any, Final, Protocol
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from gateway.domain.errors import ProviderBadResponse, ProviderFailure, RequestTimeout
+from gateway.domain.errors import GatewayError, ProviderBadResponse, ProviderFailure, RequestTimeout, Retryable
+from gateway.domain.operations import Operation
 from gateway.http.bodies import ClientAborted
 from gateway.http.cors import Cors
+from gateway.http.in_flight import SAFE_METHODS
 from gateway.http.passed_on import PassedResponse, PassedStream, pass_interim
 from gateway.http.response_headers import finish_headers
 from gateway.http.tunnel import Tunnel, Watch
 from gateway.http.uploads import StreamedUpload
 from gateway.ports.context import RequestContext
+from gateway.ports.error_mapping import transport_error
 from gateway.ports.transport import TransportFailure
 from gateway.upstream.exchange import Exchange, NativeRequest
 from gateway.upstream.http1.origin import Origin
@@ -30,6 +33,10 @@ from gateway.upstream.http1.response import IncomingResponse
 
 BUFFERED_BYTES: Final = 64 << 10
 """Bodies of a declared length up to this many bytes are buffered, which is much cheaper than streaming."""
+
+
+MOST_REWRITTEN: Final = 16 << 20
+"""Bytes of a response whose body is rewritten."""
 
 
 class Target(Protocol):
@@ -109,10 +116,13 @@ class Forwarding:
         length = response.headers.get(hdrs.CONTENT_LENGTH, "")
         rewrite = self.target.rewritten(response)
         if rewrite is not None or response.complete or (length.isdecimal() and int(length) <= BUFFERED_BYTES):
-            body = b"".join([piece async for piece in response.pieces()])
-            self.watch.received(len(body))
-            if rewrite is not None:
-                body = rewrite(body)
+            if rewrite is None:
+                body = b"".join([piece async for piece in response.pieces()])
+                self.watch.received(len(body))
+            else:
+                received = await whole(response, self.target.name)
+                self.watch.received(len(received))
+                body = rewrite(received)
                 headers.popall(hdrs.CONTENT_LENGTH, None)
             return PassedResponse(
                 status=response.status, reason=_sendable(response.reason), headers=headers, body=body or None
@@ -185,6 +195,28 @@ class Forwarding:
         if failure.reason == "timeout" and self.upload.waiting and self._begun is None:
             return RequestTimeout("The rest of the body did not arrive in time.")
         return self.target.error_of(failure, method)
+
+
+def forwarding_error(provider: str, failure: TransportFailure, method: str) -> GatewayError:
+    """The error for a forwarded request that failed. It is not deduplicated, so it is never repeated as it is."""
+    # Only whether the request may have had an effect counts, which is the same for all mutating operations.
+    operation = Operation.GET if method in SAFE_METHODS else Operation.REPLACE_CONFIG
+    error = transport_error(provider, operation, failure)
+    if error.retryable is Retryable.SAME_REQUEST:
+        error.retryable = Retryable.NO
+    return error
+
+
+async def whole(response: IncomingResponse, provider: str) -> bytes:
+    """The body of a response that is read before it is passed on. Raises :class:`ProviderBadResponse` for more than
+    :data:`MOST_REWRITTEN` bytes."""
+    body = bytearray()
+    async for piece in response.pieces():
+        body += piece
+        if len(body) > MOST_REWRITTEN:
+            detail = f"A response with addresses is larger than {MOST_REWRITTEN} bytes."
+            raise ProviderBadResponse(detail, failure=ProviderFailure(provider, status=response.status))
+    return bytes(body)
 
 
 def _sendable(reason: str) -> str | None:

@@ -37,17 +37,25 @@ class Endpoint:
             same_host = found.hostname == base.hostname and _port(found) == _port(base)
         except ValueError:
             return None
-        if not same_host or not found.path.startswith(base.path):
-            return None
-        return found.path[len(base.path) :]
+        below = found.path == base.path or found.path.startswith(base.path + "/")
+        return found.path[len(base.path) :] if same_host and below else None
+
+    def target(self, path: str, *queries: str) -> str:
+        """The request target of a path below :attr:`url`, with :attr:`query` and further ones."""
+        query = "&".join(filter(None, (*queries, self.query)))
+        return urlsplit(self.url).path + path + (f"?{query}" if query else "")
 
 
 @dataclass(frozen=True, slots=True)
 class PublicAddress:
-    """The gateway's address of a runtime for one protocol, as http(s) and as ws(s) URL without a slash at the end."""
+    """The gateway's address of a runtime for one protocol, as an http(s) URL without a slash at its end."""
 
     http: str = field(repr=False)
-    websocket: str = field(repr=False)
+
+    @property
+    def websocket(self) -> str:
+        """The URL for a WebSocket."""
+        return "ws" + self.http.removeprefix("http")
 
 
 @dataclass(frozen=True, slots=True)

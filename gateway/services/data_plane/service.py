@@ -1,6 +1,6 @@
 """The use cases of the data plane: addresses of the gateway for runtimes, and where they lead."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from gateway.domain.errors import (
     StoreUnavailable,
 )
 from gateway.domain.features import Feature
+from gateway.domain.ids import RuntimeRef, format_runtime_id
 from gateway.domain.operations import Operation
 from gateway.domain.requests import ConnectRequest
 from gateway.domain.runtime import Connection, Connections, DataConnection, DataConnections
@@ -92,8 +93,7 @@ class DataPlane:
 
     def address(self, protocol: str, token: str) -> PublicAddress:
         """The gateway's address for a token."""
-        http = f"{self.public_url}/{protocol}/{token}"
-        return PublicAddress(http, "ws" + http.removeprefix("http"))
+        return PublicAddress(f"{self.public_url}/{protocol}/{token}")
 
     def sibling(self, grant: Grant, protocol: str) -> PublicAddress:
         """The gateway's address of the same instance for another protocol, as long as the grant is valid."""
@@ -105,11 +105,9 @@ class DataPlane:
         others = principal not in {None, ctx.principal.name}
         if others and Permission.ADMIN not in ctx.principal.permissions:
             raise PermissionDenied("Only admin revokes the connections of others.")
-        provider, ref = self._fleet.resolve(runtime_id, ctx)
-        async with self._fleet.call_scope(provider, Operation.CONNECT, ctx, runtime=ref) as call:
-            await require_visible(self._fleet.owners, provider, ref, ctx, call)
+        runtime_id = await self._visible(runtime_id, Operation.CONNECT, ctx)
         whose = ctx.principal.name if principal is None else principal
-        revocation = await self._store.revoke(ctx.principal.plain_id(runtime_id), whose)
+        revocation = await self._store.revoke(runtime_id, whose)
         self.grants.directory.note(revocation)
         self.end_revoked()
 
@@ -120,21 +118,16 @@ class DataPlane:
     def _is_void(self, grant: Grant) -> bool:
         try:
             self.grants.require(grant)
-        except PermissionDenied:
-            return True
-        except StoreUnavailable:
-            return False
+        except (PermissionDenied, StoreUnavailable) as error:
+            return isinstance(error, PermissionDenied)
         return False
 
     async def list_open(self, runtime_id: str, ctx: RequestContext) -> DataConnections:
         """The connections to a runtime that are open in this process: the caller's, or with ``admin`` all."""
-        provider, ref = self._fleet.resolve(runtime_id, ctx)
-        async with self._fleet.call_scope(provider, Operation.GET, ctx, runtime=ref) as call:
-            await require_visible(self._fleet.owners, provider, ref, ctx, call)
-        principal = ctx.principal
+        runtime_id, principal = await self._visible(runtime_id, Operation.GET, ctx), ctx.principal
         shown = [
             one
-            for one in self.open.of(principal.plain_id(runtime_id))
+            for one in self.open.of(runtime_id)
             if one.grant.principal == principal.name or Permission.ADMIN in principal.permissions
         ]
         return DataConnections(
@@ -151,6 +144,13 @@ class DataPlane:
             ]
         )
 
+    async def _visible(self, runtime_id: str, operation: Operation, ctx: RequestContext) -> str:
+        """The plain id of a runtime. Raises as a read does for one that the caller may not see."""
+        provider, ref = self._fleet.resolve(runtime_id, ctx)
+        async with self._fleet.call_scope(provider, operation, ctx, runtime=ref) as call:
+            await require_visible(self._fleet.owners, provider, ref, ctx, call)
+        return ctx.principal.plain_id(runtime_id)
+
     async def has_stopped(self, grant: Grant, ctx: RequestContext) -> bool:
         """Ask the provider whether the instance of a grant has ended regularly; False also if it has failed."""
         self.endpoints.forget(grant.runtime_id)
@@ -162,12 +162,25 @@ class DataPlane:
             return conflict.extra.get("state") != State.FAILED
         return False
 
-    async def end_stopped(self, provider: str, ctx: RequestContext) -> None:
-        """End the connections to those runtimes of a provider whose instances do not run any longer."""
-        for runtime_id in self.open.runtimes(provider):
-            for connection in self.open.of(runtime_id):
-                if await self.has_stopped(connection.grant, ctx):
-                    connection.runtime_ended()
+    def open_runtimes(self, provider: str, ref: RuntimeRef | None) -> Iterable[str]:
+        """The ids of the runtimes with open connections at a provider: the one at ``ref``, or with None all."""
+        known = self.open.runtimes(provider)
+        found = self._fleet.get(provider) if known else None
+        if ref is None or found is None:
+            return known
+        runtime_id = format_runtime_id(provider, found.adapter.format_reference(ref))
+        return [runtime_id] if runtime_id in known else []
+
+    async def end_stopped(self, runtime_id: str, ctx: RequestContext) -> None:
+        """End the connections to the instances of a runtime that do not run any longer. Each instance is asked about
+        once, whatever the protocols of its connections."""
+        stopped: dict[str | None, bool] = {}
+        for connection in self.open.of(runtime_id):
+            instance = connection.grant.instance
+            if instance not in stopped:
+                stopped[instance] = await self.has_stopped(connection.grant, ctx)
+            if stopped[instance]:
+                connection.runtime_ended()
 
     async def open_destination(self, grant: Grant, ctx: RequestContext) -> Destination:
         """Where a valid grant leads now. Raises as :meth:`Endpoints.endpoint`."""

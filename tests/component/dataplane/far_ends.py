@@ -42,7 +42,8 @@ class BrowserServer:
             capabilities = {"webSocketUrl": f"ws://{host}/session/s1", "goog:chromeOptions": options}
             return web.json_response({"value": {"sessionId": "s1", "capabilities": capabilities}})
         if path == "/redirect":
-            return web.Response(status=302, headers={"Location": f"http://{host}/json/version"})
+            place = {"here": f"http://{host}/json/version"}.get(request.query_string, "https://elsewhere.example/")
+            return web.Response(status=302, headers={"Location": place})
         return web.Response(status=404, text=f"nothing at {path}")
 
     async def _socket(self, request: web.Request) -> web.WebSocketResponse:

@@ -3,6 +3,7 @@
 import aiohttp
 import pytest
 
+from gateway.http import forwarding
 from tests.component.dataplane.conftest import Plane
 from tests.component.dataplane.far_ends import BROWSER
 
@@ -70,3 +71,22 @@ async def test_revoked_address_is_closed_and_refused(plane: Plane) -> None:
         again = (await plane.connect())["cdp"]
         async with client.get(f"{again['http_url']}/json/version") as response:
             assert response.status == 200
+
+
+async def test_location_is_an_address_of_the_gateway_or_removed(plane: Plane) -> None:
+    cdp = (await plane.connect())["cdp"]
+    async with aiohttp.ClientSession() as client:
+        async with client.get(f"{cdp['http_url']}/redirect?here", allow_redirects=False) as response:
+            assert (response.status, response.headers["Location"]) == (302, f"{cdp['http_url']}/json/version")
+        async with client.get(f"{cdp['http_url']}/redirect", allow_redirects=False) as response:
+            assert response.status == 302
+            assert "Location" not in response.headers
+
+
+async def test_document_with_addresses_that_is_too_large_is_refused(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forwarding, "MOST_REWRITTEN", 20)
+    cdp = (await plane.connect())["cdp"]
+    async with aiohttp.ClientSession() as client, client.get(f"{cdp['http_url']}/json/version") as response:
+        assert (response.status, (await response.json())["code"]) == (502, "provider_bad_response")
