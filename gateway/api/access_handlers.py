@@ -4,7 +4,7 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.api.queries import QueryParameter, parse_query
+from gateway.api.queries import parse_query, text_parameter
 from gateway.api.responses import json_response
 from gateway.domain.key_requests import CreateKey, RotateKey
 from gateway.domain.requests import NoOptions
@@ -13,13 +13,7 @@ from gateway.ports.context import RequestContext
 from gateway.services.access.administration import AccessAdministration
 
 KEY_PARAMETERS: Final = (
-    QueryParameter(
-        "principal",
-        "Only the keys of this principal.",
-        {"type": "string", "minLength": 1, "maxLength": 320},
-        lambda value: 0 < len(value) <= 320 and value.isprintable(),
-        "the name of a principal",
-    ),
+    text_parameter("principal", "Only the keys of this principal.", 320, "the name of a principal"),
 )
 _BY_NAME: Final = {parameter.name: parameter for parameter in KEY_PARAMETERS}
 

@@ -5,7 +5,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway.api.documented_errors import COMPUTE_ERRORS, READ_ERRORS
-from gateway.api.queries import QueryParameter, parse_query
+from gateway.api.queries import parse_query, text_parameter
 from gateway.api.responses import json_response
 from gateway.api.route import Route, Success
 from gateway.domain import errors
@@ -20,11 +20,10 @@ from gateway.services.lifecycle import LifecycleService
 _PATH: Final = "/v1/runtimes/{id}/connections"
 
 _WHOSE: Final = (
-    QueryParameter(
+    text_parameter(
         "principal",
         "With admin, whose connections: the name of a principal, or * for all.",
-        {"type": "string", "minLength": 1, "maxLength": 320},
-        lambda value: 0 < len(value) <= 320 and value.isprintable(),
+        320,
         "the name of a principal, or *",
     ),
 )

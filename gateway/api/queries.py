@@ -34,7 +34,8 @@ def _pattern(name: str, description: str, pattern: str, expected: str, *, many: 
     return QueryParameter(name, description, schema, lambda value: compiled.match(value) is not None, expected, many)
 
 
-def _text(name: str, description: str, longest: int, expected: str) -> QueryParameter:
+def text_parameter(name: str, description: str, longest: int, expected: str) -> QueryParameter:
+    """A parameter with printable text of 1 to ``longest`` characters."""
     schema = {"type": "string", "minLength": 1, "maxLength": longest}
     return QueryParameter(name, description, schema, partial(_is_text, longest), expected)
 
@@ -79,7 +80,9 @@ LIST_PARAMETERS: Final = (
         lambda value: 0 < len(value) <= _LONGEST_NAME,
         f"a name of at most {_LONGEST_NAME} characters",
     ),
-    _text("project", "Only durable runtimes of this project, by its key or UUID.", 200, "a project's key or UUID"),
+    text_parameter(
+        "project", "Only durable runtimes of this project, by its key or UUID.", 200, "a project's key or UUID"
+    ),
     _pattern(
         "owner",
         "Only runtimes of this owner, a principal or a group; me: of the caller.",
@@ -94,7 +97,7 @@ LIST_PARAMETERS: Final = (
         lambda value: _LIMIT.match(value) is not None and 1 <= int(value) <= 100,
         "a whole number from 1 to 100",
     ),
-    _text(
+    text_parameter(
         "cursor",
         "next_cursor of the previous page, unchanged and with the same filters.",
         8000,
@@ -107,7 +110,7 @@ _BY_NAME: Final = {parameter.name: parameter for parameter in LIST_PARAMETERS}
 
 INTENT_PARAMETERS: Final = (
     _one_of("state", "Only intents in these states.", [state.value for state in IntentState], many=True),
-    _text(
+    text_parameter(
         "principal",
         "Only the creates of this principal. Another than the caller's own needs the scope admin.",
         400,

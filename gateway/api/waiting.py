@@ -158,7 +158,7 @@ class WaitingCalls:
         permission: Permission,
         work: Callable[[], Coroutine[Any, Any, Answer]],
     ) -> web.Response:
-        """The final response of ``work`` if it is ready in time, else 202. The work goes on in any case."""
+        """The final response of ``work`` if it is ready in time, else 202. The work continues in any case."""
         with self.place(request, ctx, permission) as waiter:
             ctx.on_progress = progress = _Progress(waiter)
             until = self.now() + patience.seconds
@@ -167,7 +167,7 @@ class WaitingCalls:
             try:
                 await self._progressed(task, waiter, progress, patience, until)
             except asyncio.CancelledError:
-                # The shutdown interrupts both. What the caller is told depends on how far the work got.
+                # The shutdown interrupts both. The response depends on how far the work got.
                 task.cancel()
                 await asyncio.wait({task})
                 raise

@@ -91,7 +91,7 @@ class InFlight:
             self.waiting.discard(task)
 
     def begin(self, work: Coroutine[Any, Any, _T]) -> "asyncio.Task[_T]":
-        """Do work that goes on when its request has ended."""
+        """Do work that continues when its request has ended."""
         task = asyncio.create_task(work)
         self.works.add(task)
         task.add_done_callback(self.works.discard)

@@ -86,7 +86,7 @@ def close_frame(code: int, reason: str, *, mask: bool) -> bytes:
 
 
 def ping_frame() -> bytes:
-    """A ping frame of a server with a random payload, so that its pong can be told from others."""
+    """A ping frame of a server with a random payload, so that its pong can be distinguished from others."""
     return bytes((0x80 | _PING, _PING_BYTES)) + os.urandom(_PING_BYTES)
 
 

@@ -17,7 +17,7 @@ REFRESH_SECONDS: Final = 300.0
 RETRY_SECONDS: Final = 15.0
 """Seconds between two fetches after one that failed."""
 UNKNOWN_KEY_SECONDS: Final = 60.0
-"""An unknown key id starts a fetch at most once in so many seconds."""
+"""Seconds between two fetches for unknown key ids, at least."""
 MAX_KEYS: Final = 64
 MIN_RSA_BITS: Final = 2048
 
@@ -106,7 +106,7 @@ class KeySetObserver(Protocol):
     """Receives the results of fetches."""
 
     def key_set_fetched(self, issuer: str, keys: int | None, problem: str | None) -> None:
-        """The key set of an issuer was fetched and has so many usable keys; or there was a problem."""
+        """The key set of an issuer was fetched, and ``keys`` of its keys are usable; or there was a problem."""
 
     def failed(self, error: Exception) -> None:
         """A bug."""

@@ -39,7 +39,7 @@ _DECODER: Final = msgspec.msgpack.Decoder(Grant)
 
 
 class Grants:
-    """Makes tokens, and reads them. A token is a grant, sealed: nobody but the gateway can read or make one."""
+    """Makes tokens, and reads them. A token is a grant, sealed: only the gateway can read or make one."""
 
     def __init__(self, sealer: Sealer, directory: Directory, clock: Clock) -> None:
         self._sealer = sealer

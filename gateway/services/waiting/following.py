@@ -13,7 +13,7 @@ from gateway.services.waiting.hub import Watched
 from gateway.services.waiting.places import Places, Waiter
 
 FAILING_FOR: Final = 60.0
-"""Seconds for which a provider may fail before those that wait are told so."""
+"""Seconds for which a provider may fail before those that wait get its error."""
 
 _PASSING: Final = (
     errors.RateLimited,
@@ -24,11 +24,11 @@ _PASSING: Final = (
     errors.CapacityExceeded,
     errors.Overloaded,
 )
-"""Errors of a poll after which waiting goes on."""
+"""Errors of a poll that do not end the waiting."""
 
 
 class Following:
-    """The runtime as one caller sees it: its rights are looked at anew for each state."""
+    """The runtime as one caller sees it: its rights are checked again for each state."""
 
     def __init__(
         self,

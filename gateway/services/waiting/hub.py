@@ -126,7 +126,7 @@ class RuntimeHub:
         await asyncio.gather(*polling, return_exceptions=True)
 
     async def _poll(self, key: _Key, watched: Watched) -> None:
-        """Poll until nobody waits any longer; the last outcome stays for one interval, in which somebody may return."""
+        """Poll while there is a waiter. After that, the last outcome stays for one interval, for those that return."""
         try:
             with RequestContext(request_id=WATCHER) as ctx:
                 while True:

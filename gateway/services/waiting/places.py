@@ -36,7 +36,7 @@ class Pausing:
 
 class Waiter(Pausing):
     """One place. ``principal`` is the name of the caller. ``check`` raises a :class:`GatewayError` once the caller may
-    not wait any longer, which is then ``revoked``; None: nothing is checked. ``work`` goes on without the caller and
+    not wait any longer, which is then ``revoked``; None: nothing is checked. ``work`` continues without the caller and
     keeps the place until it ends. ``waited`` is the sum of the pauses in seconds."""
 
     def __init__(self, principal: str, check: Callable[[], None] | None, clock: Clock) -> None:
@@ -66,7 +66,7 @@ class Waiter(Pausing):
 
 class Places:
     """At most ``limit`` places. Those of one principal may be at most half of the free ones, so that one caller cannot
-    take all of them. ``draining``: the gateway is shutting down, and nobody has to wait any longer."""
+    take all of them. ``draining``: the gateway is shutting down, and every waiter is answered now."""
 
     def __init__(self, limit: int, clock: Clock, on_refused: Callable[[], object] = lambda: None) -> None:
         self.clock = clock
