@@ -14,6 +14,7 @@ from gateway.api.native import ROUTE as NATIVE_ROUTE
 from gateway.api.openapi import ROUTES
 from gateway.domain.access import Permission
 from gateway.ports.plugin import AdapterPlugin
+from gateway.upstream.passthrough import NATIVE
 
 
 class Reach(StrEnum):
@@ -30,13 +31,15 @@ class Reach(StrEnum):
 class AccessRow:
     """One call. ``permission`` None: any caller with a key; ``secured`` False: no key is needed. ``foreign`` is the
     answer to a caller with ``own_only`` about a runtime of another owner, ``outside`` the answer to a caller whose
-    restrictions exclude the provider. ``api`` is the provider API of a dialect."""
+    restrictions exclude the provider. ``action`` is its name in the audit trail, ``api`` the provider API of a
+    dialect."""
 
     method: str
     path: str
     permission: Permission | None
     foreign: Reach
     outside: Reach
+    action: str
     secured: bool = True
     api: str | None = None
 
@@ -70,6 +73,7 @@ _RULES: Final[Sequence[tuple[str, Reach, Reach]]] = (
     (r"GET /v1/providers", Reach.NONE, Reach.LEFT_OUT),
     (r"GET /v1/providers/{name}", Reach.NONE, Reach.ABSENT),
     (r"GET /v1/intents", Reach.LEFT_OUT, Reach.LEFT_OUT),
+    (r"GET /v1/audit", Reach.LEFT_OUT, Reach.LEFT_OUT),
     (r"\w+ /v1/intents/{id}.*", Reach.ABSENT, Reach.ABSENT),
     (r"GET /v1/me|GET /metrics|\w+ /v1/(keys|principals)\b.*", Reach.NONE, Reach.NONE),
     (r"GET /(livez|readyz|openapi.json|docs\b.*)", Reach.NONE, Reach.NONE),
@@ -82,16 +86,17 @@ def access_table(known: Mapping[str, AdapterPlugin]) -> Iterator[AccessRow]:
     """The rows of all surfaces. Raises ``LookupError`` for a call that no rule covers."""
     for route in ROUTES:
         foreign, outside = _reach(f"{route.method} {route.path}")
-        yield AccessRow(route.method, route.path, route.permission, foreign, outside, secured=route.secured)
+        secured, action = route.secured, route.action
+        yield AccessRow(route.method, route.path, route.permission, foreign, outside, action, secured=secured)
     for api, plugin in known.items():
         if plugin.dialect is None:
             continue
         for spoken in plugin.dialect.routes:
-            path = f"/{plugin.dialect.prefix}{spoken.path}"
+            path, action = f"/{plugin.dialect.prefix}{spoken.path}", f"{plugin.dialect.prefix}.{spoken.operation}"
             foreign, outside = _reach(f"{spoken.method} {path}")
-            yield AccessRow(spoken.method, path, spoken.permission, foreign, outside, api=api)
+            yield AccessRow(spoken.method, path, spoken.permission, foreign, outside, action, api=api)
     foreign, outside = _reach(f"any method {NATIVE_ROUTE}")
-    yield AccessRow("any method", NATIVE_ROUTE, Permission.NATIVE, foreign, outside)
+    yield AccessRow("any method", NATIVE_ROUTE, Permission.NATIVE, foreign, outside, NATIVE)
 
 
 def _reach(call: str) -> tuple[Reach, Reach]:

@@ -18,6 +18,8 @@ from gateway.domain.errors import GatewayError, error_classes
 from gateway.domain.features import CreateFeature, Feature
 from gateway.domain.lifecycle import TRANSITIONS, Transition, Verb
 from gateway.domain.values import State
+from gateway.http.access_log import UNMATCHED
+from gateway.ports.audit import GatewayAction
 from gateway.ports.compatibility import Compatibility
 from gateway.ports.dialect import Dialect, DialectGateway
 from gateway.ports.plugin import AdapterPlugin
@@ -181,6 +183,21 @@ def _access(known: Plugins) -> Iterator[str]:
         yield _row(f"`{row.call}`", row.scope, row.foreign, row.outside)
 
 
+def _audit_actions(known: Plugins) -> Iterator[str]:
+    """Each action of the audit trail, and the calls that it stands for."""
+    calls: dict[str, list[str]] = {}
+    for row in access_table(known):
+        if row.secured:
+            calls.setdefault(row.action, []).append(f"`{row.call}`")
+    yield from _head("action", "what is done")
+    for action in GatewayAction:
+        yield _row(f"`{action}`", ", ".join([action.meaning, *calls.pop(action, ())]))
+    for name, made_by in calls.items():
+        yield _row(f"`{name}`", ", ".join(made_by))
+    for prefix in sorted({plugin.dialect.prefix for plugin in known.values() if plugin.dialect is not None}):
+        yield _row(f"`{prefix}.{UNMATCHED}`", "a path that the dialect does not have, without a known key")
+
+
 BLOCKS: Final[Mapping[str, Callable[[Plugins], Iterable[str]]]] = {
     "kinds": _kinds,
     "states": _states,
@@ -191,6 +208,7 @@ BLOCKS: Final[Mapping[str, Callable[[Plugins], Iterable[str]]]] = {
     "dialect_routes": _dialect_routes,
     "dialect_errors": _dialect_errors,
     "access": _access,
+    "audit_actions": _audit_actions,
 }
 """The renderer of each block."""
 

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from gateway.api.access_handlers import AccessHandlers
 from gateway.api.access_routes import ACCESS_ROUTES
+from gateway.api.audit_routes import AUDIT_ROUTES, AuditHandlers
 from gateway.api.auth import Authenticator
 from gateway.api.cache.cache import ReadCache
 from gateway.api.connection_routes import CONNECTION_ROUTES, ConnectionHandlers
@@ -33,6 +34,7 @@ from gateway.services import Services
 from gateway.services.access.administration import AccessAdministration
 from gateway.services.access.rates import RateLimits
 from gateway.services.access.tokens import Tokens
+from gateway.services.audit.trail import AuditTrail
 from gateway.services.waiting.places import Places
 from gateway.settings import CorsSettings, HttpSettings
 from gateway.settings.jwt import JwtSettings
@@ -54,6 +56,7 @@ def create_api(
     administration: AccessAdministration,
     tokens: Tokens | None = None,
     issuers: Sequence[JwtSettings] = (),
+    trail: AuditTrail,
     http: HttpSettings,
     rates: RateLimits,
     dialects: Iterable[Dialect] = (),
@@ -64,10 +67,10 @@ def create_api(
     """The unified API, the OpenAPI document and the documentation, to be served by ``GatewayRunner``.
 
     ``keys`` maps SHA-256 digests of the settings' keys to principals; None requires no key. ``administration`` has
-    those of the store, ``tokens`` verifies those of ``issuers``, ``rates`` are the rate limits. ``with_admin`` False
-    leaves the probes and metrics to :func:`create_admin`. Metrics need a key with ``admin`` unless ``http.listen`` is a
-    loopback address. ``reads`` caches responses to reads; None asks the provider each time. ``dialects`` are served
-    below their prefixes, the providers of ``native`` unchanged below ``/native``.
+    those of the store, ``tokens`` verifies those of ``issuers``, ``rates`` are the rate limits, ``trail`` is the audit
+    trail. ``with_admin`` False leaves the probes and metrics to :func:`create_admin`. Metrics need a key with
+    ``admin`` unless ``http.listen`` is a loopback address. ``reads`` caches responses to reads; None asks the provider
+    each time. ``dialects`` are served below their prefixes, the providers of ``native`` unchanged below ``/native``.
     """
     cors = Cors(http.cors)
     endpoints = Endpoints(
@@ -80,6 +83,7 @@ def create_api(
         clock=clock,
         http=http,
         rates=rates,
+        trail=trail,
     )
     # Set here and not in InFlight: the admin application has another InFlight, whose gauge would replace this one.
     metrics.requests_in_flight.set_function(lambda: len(endpoints.in_flight.api))
@@ -93,6 +97,7 @@ def create_api(
     routes.add(V1_ROUTES, Handlers(services, bodies, reads, waiting))
     routes.add(CONNECTION_ROUTES, ConnectionHandlers(services.data_plane, services.lifecycle, bodies))
     routes.add(ACCESS_ROUTES, AccessHandlers(administration, bodies))
+    routes.add(AUDIT_ROUTES, AuditHandlers(trail))
     routes.add(SITE_ROUTES, Site(openapi_json))
     if with_admin:
         probes = OPEN_PROBE_ROUTES if http.address.is_loopback else PROBE_ROUTES

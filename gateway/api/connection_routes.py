@@ -13,6 +13,7 @@ from gateway.domain.access import Permission
 from gateway.domain.requests import ConnectRequest
 from gateway.domain.runtime import Connections, DataConnections
 from gateway.http.bodies import BodyReader
+from gateway.ports.audit import GatewayAction
 from gateway.ports.context import RequestContext
 from gateway.services.data_plane.service import DataPlane
 from gateway.services.lifecycle import LifecycleService
@@ -50,6 +51,7 @@ class ConnectionHandlers:
         (principal,) = parse_query(request.rel_url.raw_query_string, _BY_NAME).get("principal", [None])
         whose = "" if principal == "*" else principal
         await (await self._enabled(request, ctx)).revoke(request.match_info["id"], whose, ctx)
+        ctx.changes = {"principal": principal or ctx.principal.name}
         return web.Response(status=204)
 
     async def _enabled(self, request: web.Request, ctx: RequestContext) -> DataPlane:
@@ -66,6 +68,7 @@ CONNECTION_ROUTES: Final[tuple[Route, ...]] = (
         method="POST",
         path=_PATH,
         operation_id="connectRuntime",
+        action=GatewayAction.CONNECTION_ISSUED,
         permission=Permission.CONNECT,
         summary="Connection addresses of a running runtime, including secrets",
         handler=ConnectionHandlers.connect,

@@ -13,12 +13,12 @@ from gateway.api.pipeline import Endpoints
 from gateway.domain.access import Permission, Principal
 from gateway.domain.errors import GatewayError, InvalidRequest, MethodNotAllowed, NotFound, Unauthenticated
 from gateway.domain.ownership import without_suffixes
+from gateway.http.access_log import UNMATCHED
 from gateway.http.bodies import BodyReader, refuse_deep, refuse_wide_json, require_json
 from gateway.http.endpoints import AiohttpHandler
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import JSON, Dialect, DialectAnswer, DialectRequest, DialectRoute
 
-UNMATCHED: Final = "unmatched"
 _MAX_QUERY_FIELDS: Final = 100
 _CALLER: Final = web.RequestKey("caller", Principal)
 

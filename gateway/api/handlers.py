@@ -54,6 +54,7 @@ class Handlers:
             ensured = await self._services.create.create(wanted, ctx, key)
             runtime = ensured.created.runtime
             ctx.provider, ctx.scope, ctx.runtime_id = runtime.provider, runtime.scope, runtime.id
+            ctx.changes = {"kind": runtime.kind, "name": runtime.name}
             headers: dict[str, str] = {REPLAYED: "true"} if ensured.replayed else {}
             if runtime.created is not True:
                 return Answer(runtime, headers=headers)

@@ -21,6 +21,7 @@ from gateway.domain.errors import (
     PermissionDenied,
     ProviderNotConfigured,
 )
+from gateway.http.audit import masked
 from gateway.http.bodies import BodyReader, defer_continue
 from gateway.http.forwarding import BUFFERED_BYTES, Forwarding, forwarding_error
 from gateway.http.headers import interim_to_caller, is_websocket, to_caller, to_provider
@@ -66,6 +67,7 @@ class _Native:
     ) -> None:
         self._cors = endpoints.cors
         self._rates = endpoints.rates
+        self._audit = endpoints.audit(NATIVE)
         self._providers = providers
         self._on_write = on_write
         self._body_timeout = http.body_timeout
@@ -82,6 +84,7 @@ class _Native:
         if provider is None:
             raise ProviderNotConfigured(f"This gateway has no provider {target.provider}.", provider=target.provider)
         ctx.provider = provider.name
+        ctx.changes = {"method": request.method, "path": masked(target.path)}
         websocket = is_websocket(request)
         if not provider.rules.allow(WEBSOCKET if websocket else request.method, target.segments):
             raise PermissionDenied(
@@ -104,7 +107,7 @@ class _Native:
             provider = self._providers.get(target.provider, provider)  # the settings may have changed meanwhile
         provider.sign(headers, ctx)
         native = _NativeTarget(provider, NativeAddresses(provider.name, provider.base_url))
-        forwarding = Forwarding(request, ctx, native, upload, self._cors)
+        forwarding = Forwarding(request, ctx, native, upload, self._cors, audit=self._audit)
         if self._on_write is not None and (websocket or request.method not in SAFE_METHODS):
             forwarding.on_write = partial(self._on_write, provider.name)
         return await forwarding.run(outgoing, websocket=websocket)

@@ -9,6 +9,7 @@ import msgspec
 
 from gateway import __version__
 from gateway.api.access_routes import ACCESS_ROUTES
+from gateway.api.audit_routes import AUDIT_ROUTES
 from gateway.api.conditions import ENTITY_TAGS
 from gateway.api.connection_routes import CONNECTION_ROUTES
 from gateway.api.openapi_schemas import ref, schemas
@@ -28,7 +29,7 @@ from gateway.domain.errors import (
 from gateway.http.access_log import Surface
 from gateway.http.problems import CONTENT_TYPE, STATUS
 
-ROUTES: Final = (*V1_ROUTES, *CONNECTION_ROUTES, *ACCESS_ROUTES, *PROBE_ROUTES, *SITE_ROUTES)
+ROUTES: Final = (*V1_ROUTES, *CONNECTION_ROUTES, *ACCESS_ROUTES, *AUDIT_ROUTES, *PROBE_ROUTES, *SITE_ROUTES)
 """Every call of the service."""
 
 _DESCRIPTION: Final = (

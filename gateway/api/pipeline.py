@@ -12,13 +12,14 @@ from gateway.api.route import Route
 from gateway.domain.access import Permission
 from gateway.domain.errors import FieldError, UnsupportedFeature
 from gateway.domain.operations import is_release
-from gateway.http.access_log import Surface
+from gateway.http.access_log import UNMATCHED, Surface
 from gateway.http.cors import Cors
 from gateway.http.endpoints import AiohttpHandler, Failed, Handler, ListenerEndpoints, problem
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
 from gateway.services.access.rates import RateLimits
 from gateway.services.access.tokens import KeysPending
+from gateway.services.audit.trail import AuditTrail
 from gateway.settings import HttpSettings
 from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
@@ -38,15 +39,16 @@ class Endpoints(ListenerEndpoints):
         clock: Clock,
         http: HttpSettings,
         rates: RateLimits,
+        trail: AuditTrail | None = None,
     ) -> None:
-        super().__init__(cors=cors, metrics=metrics, logger=logger, clock=clock, http=http)
+        super().__init__(cors=cors, metrics=metrics, logger=logger, clock=clock, http=http, trail=trail)
         self.authenticator = authenticator
         self.rates = rates
         self.outdated: Callable[[], str | None] = lambda: None
 
     def bind(self, route: Route, handler: Handler) -> AiohttpHandler:
         """The aiohttp handler of a route."""
-        access_log = self.access_log(route.surface, route.operation_id, route.path)
+        access_log = self.access_log(route.surface, route.operation_id, route.path, self.audit(route.action))
         guarded = self._guarded(handler, route) if route.secured else handler
         tasks = self.in_flight.site if route.surface is Surface.SITE else self.in_flight.api
         return self.endpoint(guarded, access_log, tasks, private=route.secured)
@@ -79,7 +81,8 @@ class Endpoints(ListenerEndpoints):
                 principal.require(permission)
             return await handler(request, ctx)
 
-        access_log = self.access_log(surface, operation, path)
+        audit = self.audit(f"{surface}.{operation}" if bounded else operation, mutates=operation != UNMATCHED)
+        access_log = self.access_log(surface, operation, path, audit)
         tasks = self.in_flight.api if bounded else self.in_flight.native
         return self.endpoint(guarded, access_log, tasks, private=True, failed=failed or problem)
 

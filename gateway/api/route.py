@@ -38,7 +38,7 @@ class Route:
     ``handler`` takes the object that its group of handlers is bound to, the request and its context. ``bodies`` are
     the possible models of the body; ``request_headers`` are the headers that have a meaning for this call only;
     ``errors`` are its error classes, besides those that any call can end with. ``permission`` is what the caller needs;
-    None: any caller with a key.
+    None: any caller with a key. ``action`` is its name in the audit trail.
     """
 
     method: str
@@ -58,3 +58,8 @@ class Route:
     secured: bool = True
     tag: str = "runtimes"
     aliases: tuple[str, ...] = field(default=())
+    action: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.action:
+            object.__setattr__(self, "action", self.operation_id)

@@ -163,7 +163,7 @@ class WaitingCalls:
             ctx.on_progress = progress = _Progress(waiter)
             until = self.now() + patience.seconds
             task = self._in_flight.begin(work())
-            waiter.work = task
+            waiter.work = ctx.work = task
             try:
                 await self._progressed(task, waiter, progress, patience, until)
             except asyncio.CancelledError:

@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -14,6 +15,7 @@ from gateway.api.cache.cache import ReadCache
 from gateway.api.openapi import openapi_document
 from gateway.api.pipeline import ENDPOINTS
 from gateway.app.access_wiring import assemble_access, assemble_rates
+from gateway.app.audit_wiring import moving
 from gateway.app.callers import issuers, principals_by_digest
 from gateway.app.create_wiring import assemble
 from gateway.app.data_wiring import StoppedRuntimes, assemble_data_plane
@@ -111,6 +113,7 @@ def create_app(
     fleet_adapters = list(adapters) if adapters is not None else list(map(make_adapter, settings.providers.values()))
     fleet = Fleet(fleet_adapters, clock, on_credentials=on_credentials, observer=CallSignals(metrics, logger))
     creates = assemble(settings, fleet, clock=clock, metrics=metrics, logger=logger, store=store)
+    trail = creates.trail
     reads = _read_cache(settings.cache, fleet, metrics)
 
     def on_changed() -> None:
@@ -148,6 +151,7 @@ def create_app(
         administration=access.administration,
         tokens=access.tokens,
         issuers=issuers(settings),
+        trail=trail,
         http=settings.http,
         rates=rates,
         native=native,
@@ -161,7 +165,9 @@ def create_app(
 
     if plane is not None:
         app[PLANE] = plane
-        app[DATA] = create_data_plane(plane, settings.data, settings.http, metrics=metrics, logger=logger, clock=clock)
+        app[DATA] = create_data_plane(
+            plane, settings.data, settings.http, metrics=metrics, logger=logger, clock=clock, trail=trail
+        )
         stopped = StoppedRuntimes(plane)
         fleet.on_write.append(stopped.written)
         app.cleanup_ctx.append(stopped.running)
@@ -178,6 +184,7 @@ def create_app(
         reads=reads,
         make_adapter=make_adapter,
         make_native=make_native,
+        on_principals=trail.principals_reloaded,
         metrics=metrics,
         logger=logger,
         clock=clock,
@@ -192,7 +199,7 @@ def create_app(
         async with background_task(measure_loop_lag(metrics, clock)):
             yield
 
-    app.cleanup_ctx.extend((providers, creates.running, access.running, loop_lag))
+    app.cleanup_ctx.extend((providers, creates.running, partial(moving, trail), access.running, loop_lag))
     return app
 
 

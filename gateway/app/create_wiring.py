@@ -10,12 +10,14 @@ from typing import Final
 
 from aiohttp import web
 
+from gateway.app.audit_wiring import assemble_audit
 from gateway.ports.clock import Clock
 from gateway.ports.sealing import Sealer
 from gateway.ports.whole_store import WholeStore
 from gateway.services.access.lifetime_ends import LifetimeEnder
 from gateway.services.access.lifetimes import Lifetimes
 from gateway.services.access.quotas import Quotas
+from gateway.services.audit.trail import AuditTrail
 from gateway.services.fleet import Fleet
 from gateway.services.health import Lead
 from gateway.services.intents import (
@@ -52,6 +54,7 @@ class Creates:
     reconciler: Reconciler
     monitor: StoreMonitor
     ender: LifetimeEnder
+    trail: AuditTrail
 
     async def running(self, _app: web.Application) -> AsyncIterator[None]:
         """Keep the store open and settle in the background while the application serves."""
@@ -84,6 +87,7 @@ def assemble(
     """Assemble the parts from the settings, or over another ``store``. Raises :class:`SettingsError`
     if the store has no usable key."""
     opened, sealer = store or open_store(settings.store)
+    trail = assemble_audit(settings, opened, clock=clock, metrics=metrics, logger=logger)
     signals = CreateSignals(metrics, logger)
     specs = None
     if settings.store.keep_specs:
@@ -111,5 +115,5 @@ def assemble(
     fleet.lifetimes = Lifetimes(opened, clock)
     fleet.owners.sealer = sealer
     fleet.quotas = Quotas(fleet, opened, specs, lambda limit: metrics.limit_refusals.labels(limit).inc())
-    ender = LifetimeEnder(fleet, opened, lead, LifetimeSignals(metrics, logger))
-    return Creates(opened, sealer, lead, intents, specs, reconciler, monitor, ender)
+    ender = LifetimeEnder(fleet, opened, lead, LifetimeSignals(metrics, logger, trail.lifetime_ended))
+    return Creates(opened, sealer, lead, intents, specs, reconciler, monitor, ender, trail)

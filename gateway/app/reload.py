@@ -64,6 +64,7 @@ class Reloader:
     reads: ReadCache | None
     make_adapter: Callable[[ProviderSettings], ProviderAdapter[Any]]
     make_native: Callable[[ProviderSettings], PassThrough]
+    on_principals: Callable[[list[str]], None]
     metrics: Metrics
     logger: Logger
     clock: Clock
@@ -204,6 +205,8 @@ class Reloader:
             changed=change.changed,
             principals=change.principals,
         )
+        if change.principals:
+            self.on_principals(change.principals)
         if change.restart_needed:
             self.logger.warning(Event.RESTART_NEEDED, settings=change.restart_needed)
 

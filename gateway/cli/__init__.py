@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from gateway import __version__
+from gateway.cli.audit import audit
 from gateway.cli.capabilities import capabilities
 from gateway.cli.config import config
 from gateway.cli.db import db
@@ -47,7 +48,21 @@ def cli() -> None:
     """
 
 
-for _command in (serve, demo, emulate, config, openapi, runtimes, providers, keys, principals, owners, db, intents):
+for _command in (
+    serve,
+    demo,
+    emulate,
+    config,
+    openapi,
+    runtimes,
+    providers,
+    keys,
+    principals,
+    owners,
+    db,
+    intents,
+    audit,
+):
     cli.add_command(_command)
 for _command in (*LIFECYCLE_COMMANDS, runtime_config, capabilities):
     runtimes.add_command(_command)

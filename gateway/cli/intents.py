@@ -68,20 +68,23 @@ def list_intents(
     else:
         query = [("state", state) for state in states] + [("provider", provider) for provider in providers]
         query += [("principal", principal)] if principal is not None else []
-        document = connection.run(lambda client: _pages(client, query, limit, cursor))
+        document = connection.run(lambda client: pages(client, "intents", query, limit, cursor))
     show_list(document, output, INTENT_COLUMNS)
     if (following := document["next_cursor"]) is not None:
         note(f"there are more than {limit} intents: raise --limit, or continue with --cursor {following}")
 
 
-async def _pages(client: "Client", query: list[tuple[str, str]], limit: int, cursor: str | None) -> dict[str, Any]:
+async def pages(
+    client: "Client", resource: str, query: list[tuple[str, str]], limit: int, cursor: str | None
+) -> dict[str, Any]:
+    """Return up to ``limit`` items of all pages, as one page."""
     from gateway.cli.client import path
 
     items: list[Any] = []
     while True:
         size = ("limit", str(min(100, limit - len(items))))
         following = [("cursor", cursor)] if cursor is not None else []
-        page = await client.call("GET", path("intents"), query=[*query, size, *following])
+        page = await client.call("GET", path(resource), query=[*query, size, *following])
         items += page["items"]
         cursor = page["next_cursor"]
         if cursor is None or not page["items"] or len(items) >= limit:

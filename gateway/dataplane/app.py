@@ -15,6 +15,7 @@ from gateway.domain.errors import (
     PermissionDenied,
     Unauthenticated,
 )
+from gateway.http.audit import RequestAudit
 from gateway.http.bodies import defer_continue
 from gateway.http.cors import Cors
 from gateway.http.endpoints import ListenerEndpoints
@@ -24,6 +25,7 @@ from gateway.http.server import SERVED
 from gateway.http.uploads import StreamedUpload
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
+from gateway.services.audit.trail import AuditTrail
 from gateway.services.data_plane.grants import Grant
 from gateway.services.data_plane.service import DataPlane, Destination
 from gateway.settings import DataSettings, HttpSettings
@@ -47,13 +49,16 @@ def create_data_plane(
     metrics: Metrics,
     logger: Logger,
     clock: Clock,
+    trail: AuditTrail,
 ) -> web.Application:
-    """The application of the data plane, to be served by ``GatewayRunner`` on a listener of its own."""
+    """The application of the data plane, to be served by ``GatewayRunner`` on a listener of its own. ``trail`` records
+    its WebSockets and refusals."""
     cors = Cors(http.cors.model_copy(update={"origins": data.origins}))
-    endpoints = ListenerEndpoints(cors=cors, metrics=metrics, logger=logger, clock=clock, http=http)
-    handler = _Handler(plane, data, http, cors, DataOrigins(limit=data.max_connections), metrics, clock)
+    endpoints = ListenerEndpoints(cors=cors, metrics=metrics, logger=logger, clock=clock, http=http, trail=trail)
+    audit = endpoints.audit(f"{SURFACE}.{CONNECT}", mutates=False)
+    handler = _Handler(plane, data, http, cors, DataOrigins(limit=data.max_connections), metrics, clock, audit)
     app = web.Application()
-    log = endpoints.access_log(SURFACE, CONNECT, "/{protocol}/{token}")
+    log = endpoints.access_log(SURFACE, CONNECT, "/{protocol}/{token}", audit)
     bound = endpoints.endpoint(handler.forward, log, endpoints.in_flight.native, private=True)
     app.router.add_resource("/{path:.*}").add_route("*", bound, expect_handler=defer_continue)
     app[SERVED] = endpoints
@@ -71,8 +76,10 @@ class _Handler:
         origins: DataOrigins,
         metrics: Metrics,
         clock: Clock,
+        audit: RequestAudit | None,
     ) -> None:
         self._plane = plane
+        self._audit = audit
         self._data = data
         self._body_timeout = http.body_timeout
         self._cors = cors
@@ -90,6 +97,7 @@ class _Handler:
         located = locate(request, websocket=websocket)
         grant = self._plane.grants.read(located.token)
         ctx.runtime_id, ctx.principal = grant.runtime_id, self._principal(grant)
+        ctx.changes = {"protocol": grant.protocol}
         self._require_origin(request)
         if len(self._plane.open) >= self._data.max_connections:
             raise Overloaded("As many connections as data.max_connections allows are open.", retry_after=1)
@@ -103,7 +111,7 @@ class _Handler:
         target = RuntimeTarget(destination, self._plane, origin, session, self._data.idle_timeout, self._clock, located)
         outgoing = await self._outgoing(request, ctx, destination, located, target, websocket=websocket)
         upload = StreamedUpload(request, self._data.max_body_bytes, self._body_timeout, counted=session.sent)
-        forwarding = Forwarding(request, ctx, target, upload, self._cors, session)
+        forwarding = Forwarding(request, ctx, target, upload, self._cors, session, self._audit)
         metrics, protocol = self._metrics, grant.protocol
         self._plane.open.add(session)
         metrics.data_connections.labels(protocol).inc()

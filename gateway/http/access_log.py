@@ -3,13 +3,22 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.domain.access import Principal
 from gateway.domain.errors import GatewayError
+from gateway.http.in_flight import SAFE_METHODS
 from gateway.ports.context import RequestContext
 from gateway.telemetry.logs import Event, Logger
 from gateway.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from gateway.http.audit import RequestAudit
+
+UNMATCHED: Final = "unmatched"
+"""The operation of requests that no route serves."""
 
 
 class Surface(StrEnum):
@@ -37,7 +46,7 @@ class Outcome:
 
 
 class AccessLog:
-    """Counts, times and logs the requests of one route."""
+    """Counts, times and logs the requests of one route, and passes those to ``audit`` that it may have to record."""
 
     def __init__(
         self,
@@ -47,7 +56,9 @@ class AccessLog:
         operation: str,
         path: str,
         event: Event = Event.REQUEST,
+        audit: "RequestAudit | None" = None,
     ) -> None:
+        self._audit = audit
         self._requests = cache(partial(metrics.requests.labels, str(surface), operation))
         self._cache = cache(partial(metrics.cache_requests.labels, operation))
         self._seconds = metrics.request_seconds.labels(surface, operation)
@@ -56,8 +67,12 @@ class AccessLog:
         self._logger = logger.bind(surface=str(surface), operation=operation, path=path)
         self._level = "debug" if surface is Surface.SITE and event is Event.REQUEST else "info"
 
-    def record(self, method: str, ctx: RequestContext, outcome: Outcome, seconds: float) -> None:
-        """Record one request that took ``seconds``. Call it within its context. The log line omits empty fields."""
+    def record(self, request: "web.BaseRequest", ctx: RequestContext, outcome: Outcome, seconds: float) -> None:
+        """Record one request that took ``seconds``, before its response is sent and within its context. The log line
+        omits empty fields."""
+        method = request.method
+        if self._audit is not None and (method not in SAFE_METHODS or outcome.code or ctx.audited):
+            self._audit.ended(request, ctx, outcome)
         upstream = 0.0
         for attempt in ctx.attempts:
             upstream += attempt.seconds
@@ -69,8 +84,7 @@ class AccessLog:
             "status": outcome.status,
             "duration_ms": round(seconds * 1000, 3),
         }
-        if ctx.principal.name:
-            _add_caller(fields, ctx.principal)
+        _add_caller(fields, ctx.principal)
         if ctx.traceparent:
             fields["traceparent"] = ctx.traceparent
         if ctx.provider:
@@ -97,7 +111,8 @@ class AccessLog:
 
 
 def _add_caller(fields: dict[str, Any], principal: Principal) -> None:
-    fields["principal"] = principal.name
+    if principal.name:
+        fields["principal"] = principal.name
     if principal.key_id is not None:
         fields["key_id"] = principal.key_id
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 from aiohttp import hdrs, web
@@ -36,6 +36,8 @@ MAX_VALUES: Final = 10_000
 _MAX_DIGITS: Final = 308  # an integer of more digits does not fit into a double, which many JSON readers use
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _DECODER: Final = msgspec.json.Decoder()
+SENT_BODY: Final = web.RequestKey[BaseModel]("sent_body", BaseModel)
+"""The validated body of a request; missing until it was read."""
 
 
 class ClientAborted(Exception):
@@ -51,11 +53,14 @@ class BodyReader:
     async def read(self, request: web.Request, model: type[ModelT]) -> ModelT:
         """The body as ``model``; no body means ``{}``. Raises as :meth:`read_object`, and :class:`ValidationFailed`
         with every fault."""
-        return validate(model, await self.read_object(request))
+        body = validate(model, await self.read_object(request))
+        request[SENT_BODY] = cast("BaseModel", body)
+        return body
 
     async def read_create(self, request: web.Request) -> CreateRequest:
         """The body of a create, as the model of its ``kind``. Raises as :meth:`read`."""
-        return parse_create(await self.read_object(request))
+        request[SENT_BODY] = body = parse_create(await self.read_object(request))
+        return body
 
     async def read_object(self, request: web.Request) -> dict[str, Any]:
         """The body as a JSON object.

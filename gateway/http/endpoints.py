@@ -12,7 +12,8 @@ from aiohttp import hdrs, web
 from multidict import istr
 
 from gateway.domain.errors import GatewayError, MethodNotAllowed, NotFound, Overloaded
-from gateway.http.access_log import AccessLog, Outcome, Surface
+from gateway.http.access_log import UNMATCHED, AccessLog, Outcome, Surface
+from gateway.http.audit import RequestAudit
 from gateway.http.bodies import ClientAborted
 from gateway.http.cors import Cors, is_preflight
 from gateway.http.in_flight import InFlight, Task
@@ -23,11 +24,11 @@ from gateway.http.request_ids import request_id, trace_context
 from gateway.http.response_headers import REQUEST_ID, finish_headers
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
+from gateway.services.audit.trail import AuditTrail
 from gateway.settings import HttpSettings
 from gateway.telemetry.logs import Event, Logger
 from gateway.telemetry.metrics import Metrics
 
-UNMATCHED: Final = "unmatched"
 UNREADABLE: Final = "unreadable"
 
 Handler = Callable[[web.Request, RequestContext], Awaitable[web.StreamResponse]]
@@ -48,7 +49,18 @@ def problem(error: GatewayError, _request: web.Request, request_id: str) -> web.
 class ListenerEndpoints:
     """Wraps the handlers of one listener as aiohttp handlers."""
 
-    def __init__(self, *, cors: Cors, metrics: Metrics, logger: Logger, clock: Clock, http: HttpSettings) -> None:
+    def __init__(
+        self,
+        *,
+        cors: Cors,
+        metrics: Metrics,
+        logger: Logger,
+        clock: Clock,
+        http: HttpSettings,
+        trail: AuditTrail | None = None,
+    ) -> None:
+        """``trail`` is the audit trail; None records nothing."""
+        self.trail = trail
         self.cors = cors
         self.in_flight = InFlight(http.max_requests_in_flight, metrics)
         self.connections = metrics.connections
@@ -91,7 +103,7 @@ class ListenerEndpoints:
             outcome = Outcome()
             outcome.failed(error)
             outcome.status = response.status
-            self._unreadable.record(request.method, ctx, outcome, 0.0)
+            self._unreadable.record(request, ctx, outcome, 0.0)
             return response
 
     def turned_away(self) -> bytes:
@@ -127,9 +139,13 @@ class ListenerEndpoints:
         """Log the exception that is being handled."""
         self._logger.exception(Event.UNEXPECTED_ERROR, detail=message, **fields)
 
-    def access_log(self, surface: str, operation: str, path: str) -> AccessLog:
-        """The log of the requests of one route."""
-        return AccessLog(self._metrics, self._logger, surface, operation, path)
+    def access_log(self, surface: str, operation: str, path: str, audit: RequestAudit | None = None) -> AccessLog:
+        """The log of the requests of one route. ``audit`` records them in the audit trail."""
+        return AccessLog(self._metrics, self._logger, surface, operation, path, audit=audit)
+
+    def audit(self, action: str, *, mutates: bool = True) -> RequestAudit | None:
+        """What records the requests of one route; with ``mutates`` False, only refusals."""
+        return None if self.trail is None else RequestAudit(self.trail, action, mutates=mutates)
 
     def admit(self, request: web.Request) -> None:
         """Refuse a request before anything else is done with it."""
@@ -176,7 +192,7 @@ class ListenerEndpoints:
                     answer = self._cancelled(request, ctx, outcome, failed)
                     if answer is None:
                         outcome.code, outcome.source = "cancelled", "gateway"
-                        access_log.record(request.method, ctx, outcome, clock() - began)
+                        access_log.record(request, ctx, outcome, clock() - began)
                         raise
                     task.uncancel()
                     response = answer
@@ -199,7 +215,7 @@ class ListenerEndpoints:
                 if in_flight.draining or not request.content.is_eof():
                     # (The rest of an unread body is not read only to keep the connection open.)
                     response.force_close()
-                access_log.record(request.method, ctx, outcome, clock() - began)
+                access_log.record(request, ctx, outcome, clock() - began)
                 return response
 
         return answered

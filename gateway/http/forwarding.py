@@ -17,6 +17,7 @@ from multidict import CIMultiDict
 
 from gateway.domain.errors import GatewayError, ProviderBadResponse, ProviderFailure, RequestTimeout, Retryable
 from gateway.domain.operations import Operation
+from gateway.http.audit import RequestAudit
 from gateway.http.bodies import ClientAborted
 from gateway.http.cors import Cors
 from gateway.http.in_flight import SAFE_METHODS
@@ -67,7 +68,8 @@ class Target(Protocol):
 @dataclass(slots=True, eq=False, repr=False)
 class Forwarding:
     """The forwarding of one request: sending, the response, and the error when it fails. ``on_write`` is called when
-    the response starts, and at the end. ``watch`` follows an upgraded connection."""
+    the response starts, and at the end. ``watch`` follows an upgraded connection. ``audit`` records a
+    response that is streamed when it starts."""
 
     request: web.Request
     ctx: RequestContext
@@ -75,6 +77,7 @@ class Forwarding:
     upload: StreamedUpload
     cors: Cors
     watch: Watch = field(default_factory=Watch)
+    audit: RequestAudit | None = None
     on_write: Callable[[], None] = lambda: None
     _begun: web.StreamResponse | None = None
     _tunnel: Tunnel | None = None
@@ -163,6 +166,8 @@ class Forwarding:
         return out
 
     async def _begin(self, out: web.StreamResponse) -> None:
+        if self.audit is not None:
+            self.audit.begun(self.request, self.ctx, out.status)
         finish_headers(out, self.request, self.ctx, self.cors, private=True)
         try:
             await out.prepare(self.request)

@@ -1,9 +1,10 @@
 """The context of one inbound request."""
 
+import asyncio
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
-from typing import Final, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 from gateway.domain.access import SYSTEM, Principal
 from gateway.domain.limits import Rate, Window
@@ -36,7 +37,9 @@ class RequestContext:
     set once they are known, ``state`` is that of the runtime after a verb. ``cache`` is the cache result of a read.
     ``admission`` None: work that no client requested. ``rate`` is the caller's rate limit with its window after this
     request, ``charged`` are the providers on whose accounts the request was counted. ``waited`` is the total of the
-    seconds that the caller asked to wait. ``on_progress`` is called by :meth:`progressed`.
+    seconds that the caller asked to wait. ``on_progress`` is called by :meth:`progressed`. ``changes`` is what the
+    audit trail says about the action, without secrets; ``audited``: it is recorded. ``work`` may go on when the request
+    has ended.
 
     In its ``with`` block, the current task and the tasks that it starts belong to this request (:data:`REQUEST_ID`).
     """
@@ -58,6 +61,9 @@ class RequestContext:
     charged: tuple[str, ...] = ()
     waited: float = 0.0
     on_progress: Callable[[Runtime | None], None] | None = field(default=None, repr=False)
+    changes: dict[str, str | None] | None = None
+    audited: bool = False
+    work: "asyncio.Future[Any] | None" = field(default=None, repr=False)
     _before: Token[str | None] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __enter__(self) -> Self:

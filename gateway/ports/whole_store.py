@@ -2,6 +2,7 @@
 
 from abc import ABC
 
+from gateway.ports.audit import AuditStore
 from gateway.ports.data_plane import RevocationStore
 from gateway.ports.ends import EndStore
 from gateway.ports.owners import OwnerStore
@@ -10,5 +11,6 @@ from gateway.ports.principals import PrincipalStore
 from gateway.ports.store import Store
 
 
-class WholeStore(Store, PrincipalStore, OwnerStore, EndStore, PlaceStore, RevocationStore, ABC):
-    """A store of creates, of access data, of planned ends, of places, and of revocations."""
+class WholeStore(Store, PrincipalStore, OwnerStore, EndStore, PlaceStore, RevocationStore, AuditStore, ABC):
+    """A store of creates, of access data, of planned ends, of places, of revocations, and of audit
+    events."""

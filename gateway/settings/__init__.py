@@ -1,6 +1,7 @@
 """Reads the settings file and the environment into typed settings."""
 
 from gateway.settings.access import AuthSettings, GatewayKey, PrincipalSettings
+from gateway.settings.audit import AuditSettings
 from gateway.settings.cache import CacheSettings
 from gateway.settings.cors import CorsSettings
 from gateway.settings.data import DataSettings
@@ -26,6 +27,7 @@ from gateway.settings.tls import TlsFault, TlsSettings
 __all__ = [
     "NO_AUTH",
     "AdminSettings",
+    "AuditSettings",
     "AuthSettings",
     "CacheSettings",
     "CorsSettings",

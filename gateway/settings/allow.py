@@ -13,7 +13,7 @@ _DURATION: Final = re.compile(r"(\d{1,9})([smhd]?)\Z")
 _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def _seconds(value: Any) -> Any:
+def seconds_of(value: Any) -> Any:
     """The seconds of a duration such as ``90m``; any other value unchanged."""
     if isinstance(value, str) and (match := _DURATION.match(value)):
         return int(match[1]) * _SECONDS[match[2]]
@@ -26,7 +26,7 @@ def _pattern(value: str) -> str:
     return value
 
 
-Duration = Annotated[int, BeforeValidator(_seconds), Field(ge=1, le=366 * 86400)]
+Duration = Annotated[int, BeforeValidator(seconds_of), Field(ge=1, le=366 * 86400)]
 """A duration in seconds, also written as ``30s``, ``90m``, ``2h`` or ``7d``."""
 
 Reference = Annotated[str, Field(min_length=1, max_length=500)]

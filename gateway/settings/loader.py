@@ -147,6 +147,9 @@ class _Reader:
                 read[name] = self._validated(field.annotation, self._values.get(name), (name,))
         if read["store"] is not None:
             read["store"] = read["store"].relative_to(self._folder)
+            if (audit := read["audit"]) is not None:
+                journal = audit.folder(read["store"], self._folder.absolute())
+                read["audit"] = audit.model_copy(update={"journal": journal})
         if read["http"] is not None:
             read["http"] = read["http"].model_copy(update={"tls": self._tls(read["http"].tls, ("http", "tls"))})
         read["auth"] = self._auth()

@@ -13,6 +13,7 @@ from pydantic import (
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.section import Section
 from gateway.settings.access import AuthSettings, KeyName, ambiguous_principals
+from gateway.settings.audit import AuditSettings
 from gateway.settings.cache import CacheSettings
 from gateway.settings.cors import CorsSettings
 from gateway.settings.data import DataSettings
@@ -106,6 +107,7 @@ class Settings(Section):
     cache: CacheSettings = CacheSettings()
     limits: LimitsSettings = LimitsSettings()
     data: DataSettings = DataSettings()
+    audit: AuditSettings = AuditSettings()
     dialects: dict[Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,40}$")], DialectSettings] = {}
     providers: Annotated[dict[str, SerializeAsAny[ProviderSettings]], Field(min_length=1)]
 

@@ -8,6 +8,7 @@ from gateway.domain.base_urls import same_address
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.intents import Actor, Intent, IntentState, NewIntent, transition
+from gateway.ports.audit import AuditEvent, AuditQuery
 from gateway.ports.data_plane import Revocation
 from gateway.ports.ends import PlannedEnd
 from gateway.ports.intent_query import IntentQuery
@@ -28,7 +29,17 @@ from gateway.ports.store import (
     Version,
 )
 from gateway.ports.whole_store import WholeStore
-from gateway.storage import access_rows, end_rows, intent_reads, intent_writes, place_rows, spec_rows, spellings, upkeep
+from gateway.storage import (
+    access_rows,
+    audit_rows,
+    end_rows,
+    intent_reads,
+    intent_writes,
+    place_rows,
+    spec_rows,
+    spellings,
+    upkeep,
+)
 from gateway.storage.migrations import SchemaStatus
 from gateway.storage.sql import Operation
 
@@ -262,6 +273,15 @@ class SqlStore(WholeStore):
 
     async def count_places(self, owner: str, found: Sequence[Place], gone: Sequence[Place]) -> None:
         await self._write(lambda: place_rows.count_places(owner, found, gone))
+
+    async def add_events(self, events: Sequence[AuditEvent]) -> None:
+        await self._write(lambda: audit_rows.add(events))
+
+    async def audit_events(self, query: AuditQuery) -> Sequence[AuditEvent]:
+        return await self._read(lambda: audit_rows.listed(query))
+
+    async def purge_events(self, kept: float, limit: int) -> int:
+        return await self._write(lambda: audit_rows.purge(kept, limit))
 
 
 def _check_target_unchanged(changes: Changes) -> None:

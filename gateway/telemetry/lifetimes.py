@@ -1,5 +1,6 @@
 """Metrics and log lines of instances that reach their maximum lifetime."""
 
+from collections.abc import Callable
 from typing import Any
 
 from gateway.ports.ends import PlannedEnd
@@ -10,13 +11,16 @@ from gateway.telemetry.metrics import Metrics
 class LifetimeSignals:
     """Reports what happens to planned ends (a ``LifetimeObserver``)."""
 
-    def __init__(self, metrics: Metrics, logger: Logger) -> None:
+    def __init__(self, metrics: Metrics, logger: Logger, audit: Callable[[PlannedEnd, str, str], None]) -> None:
+        """``audit`` is called with each end, the id of the runtime and the verb."""
+        self._audit = audit
         self._metrics = metrics
         self._logger = logger
 
     def ended(self, end: PlannedEnd, runtime_id: str, verb: str) -> None:
         self._metrics.lifetime_ends.labels(end.provider, "ended").inc()
         self._logger.info(Event.LIFETIME_ENDED, runtime_id=runtime_id, verb=verb, **_fields(end))
+        self._audit(end, runtime_id, verb)
 
     def not_ended(self, end: PlannedEnd, reason: str) -> None:
         self._metrics.lifetime_ends.labels(end.provider, "failed").inc()

@@ -161,6 +161,11 @@ class Metrics:
         self.access_age = gauge(
             "rtgw_access_data_age_seconds", "Time since the keys and principals were last compared with the store."
         )
+        self.audit_events = counter("rtgw_audit_events", "Events recorded in the audit trail.", ["outcome"])
+        self.audit_journal_bytes = gauge(
+            "rtgw_audit_journal_bytes",
+            "Size of the audit events that are not in the store yet, and of those just moved.",
+        )
         self.reload_successful = gauge(
             "rtgw_config_last_reload_successful",
             "1 if the last reload of the settings succeeded, 0 if older settings are still in effect.",
@@ -181,7 +186,9 @@ class Metrics:
             "rtgw_queue_depth", "Background work in progress or waiting in this process.", ["queue"]
         )
         self.dropped = counter(
-            "rtgw_dropped", "Requests, connections, log lines and runtime specs that were dropped.", ["what"]
+            "rtgw_dropped",
+            "Requests, connections, log lines, runtime specs and audit events that were dropped.",
+            ["what"],
         )
         build = gauge("rtgw_build_info", "The version of the gateway; always 1.", ["version"])
         build.labels(__version__).set(1)

@@ -33,7 +33,7 @@ _PREPARED: WeakSet[PostgresCluster] = WeakSet()
 _RESET = """
 DELETE FROM intents; DELETE FROM pins; DELETE FROM decisions; DELETE FROM specs; DELETE FROM leases;
 DELETE FROM base_urls; DELETE FROM api_keys; DELETE FROM principals; DELETE FROM owners; DELETE FROM access_version;
-DELETE FROM ends; DELETE FROM places; DELETE FROM place_owners;
+DELETE FROM ends; DELETE FROM places; DELETE FROM place_owners; DELETE FROM audit_events;
 UPDATE shifted.by SET seconds = 0
 """
 _BUSY = """

@@ -162,6 +162,7 @@ class AccessAdministration:
                 raise StateConflict(f"The settings declare this key of {view.principal}; change it there.")
 
     async def _changed(self, action: str, ctx: RequestContext, principal: str, key_id: str | None = None) -> None:
+        ctx.changes = {"principal": principal} if key_id is None else {"principal": principal, "key": key_id}
         self._observer.changed(action, ctx.principal, principal, key_id)
         with suppress(StoreUnavailable):  # the change is stored; it becomes effective with the next refresh
             await self._replica.refresh()

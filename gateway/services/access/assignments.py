@@ -22,6 +22,7 @@ class OwnerService:
         :class:`StoreUnavailable`."""
         resolved = self._lifecycle.resolve(runtime_id, ctx)
         runtime_id = (await self._lifecycle.read(resolved, ctx)).id
+        ctx.changes = {"owner": request.owner}
         if request.owner is None:
             await self._store.forget_owner(runtime_id)
         else:

@@ -202,7 +202,7 @@ async def test_no_scope_reaches_more_than_the_table_says(gateway: Gateway) -> No
 def test_new_route_without_a_rule_or_a_body_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     thing = Thing("durable", "durable-demo", "id", "native", "name", "intent")
     with pytest.raises(LookupError, match="POST /v1/new"):
-        body_of(AccessRow("POST", "/v1/new", None, Reach.NONE, Reach.NONE), thing)
+        body_of(AccessRow("POST", "/v1/new", None, Reach.NONE, Reach.NONE, "new"), thing)
     new = replace(ROUTES[0], path="/v1/new")
     monkeypatch.setattr("gateway.access_table.ROUTES", (*ROUTES, new))
     with pytest.raises(LookupError, match="POST /v1/new"):

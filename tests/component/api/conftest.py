@@ -12,6 +12,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -26,8 +28,11 @@ from gateway.ports.provider_settings import ProviderSettings
 from gateway.services.access.administration import AccessAdministration
 from gateway.services.access.owners import Owners
 from gateway.services.access.rates import RateLimits
+from gateway.services.audit.trail import AuditTrail
 from gateway.services.fleet import Fleet
 from gateway.settings import HttpSettings
+from gateway.storage.audit_journal import AuditJournal
+from gateway.telemetry.audit import AuditSignals
 from gateway.telemetry.limits import LimitSignals
 from gateway.telemetry.logs import Logger, make_logger
 from gateway.telemetry.metrics import Metrics
@@ -190,6 +195,12 @@ def administration(clock: Clock, metrics: Metrics, logger: Logger) -> AccessAdmi
     return access.administration
 
 
+def trail(clock: Clock, metrics: Metrics, logger: Logger, folder: Path) -> AuditTrail:
+    """The audit trail over an empty store; its events are log lines too."""
+    signals = AuditSignals(metrics, logger)
+    return AuditTrail(MemoryStore(time.time), AuditJournal(folder, 1 << 20), clock, signals, retention=3600)
+
+
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
     """``await serve(lifecycle=..., http=...)``: use cases over no provider, some of them replaced; ``native`` are the
@@ -222,6 +233,7 @@ async def serve() -> AsyncIterator[Serve]:
                 logger=logger,
                 clock=clock,
                 administration=administration(clock, metrics, logger),
+                trail=trail(clock, metrics, logger, Path(stack.enter_context(TemporaryDirectory()))),
                 keys={digest(key): one for key, one in known.items()} if keys else None,
                 http=http,
                 rates=RateLimits(clock, LimitSignals(metrics, logger)),

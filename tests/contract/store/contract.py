@@ -13,6 +13,7 @@ from gateway.domain.intents import HOLDS_NAME, UNSETTLED, Actor, IntentState
 from gateway.ports.intent_query import IntentQuery
 from gateway.ports.store import Conflict, ConflictReason, Decision, Inserted, Version
 from tests.contract.store.access import AccessContract
+from tests.contract.store.audit import AuditContract
 from tests.contract.store.ends import EndsContract
 from tests.contract.store.places import PlacesContract
 from tests.contract.store.proof import ProofContract
@@ -35,7 +36,15 @@ from tests.contract.store.subject import (
 _STATES = pytest.mark.parametrize("state", IntentState)
 
 
-class StoreContract(SettlingContract, ProofContract, SpellingsContract, AccessContract, EndsContract, PlacesContract):
+class StoreContract(
+    SettlingContract,
+    ProofContract,
+    SpellingsContract,
+    AccessContract,
+    EndsContract,
+    PlacesContract,
+    AuditContract,
+):
     """The behaviour of every store, on any database."""
 
     async def test_a_new_intent_is_open_and_has_its_fields(self, stores: StoreSubject) -> None:

@@ -86,6 +86,7 @@ class World:
 
     def __init__(self, first: Settings, clock: Clock) -> None:
         self.log, self.metrics = StringIO(), Metrics()
+        self.reloaded_principals: list[list[str]] = []
         logger = make_logger("info", stream=self.log)
         self.fail: Exception | None = None
         self.fleet = Fleet([self.make(one) for one in first.providers.values()], clock)
@@ -108,6 +109,7 @@ class World:
             reads=None,
             make_adapter=self.make,
             make_native=native,
+            on_principals=self.reloaded_principals.append,
             metrics=self.metrics,
             logger=logger,
             clock=clock,
@@ -217,6 +219,8 @@ async def test_reload_logs_the_names_of_the_principals_whose_keys_changed(clock:
         assert world.reloader.apply(settings(provider("a"), auth=auth)).principals == changed
     assert world.authenticator.principal(CIMultiDict({"X-API-Key": two})).name == "shop"
     assert '"principals":["ops","shop"]' in world.log.getvalue()
+    assert ["ops", "shop"] in world.reloaded_principals
+    assert [] not in world.reloaded_principals
     assert one not in world.log.getvalue()
 
 

@@ -1,0 +1,30 @@
+"""The audit trail as log lines, and the metrics about it."""
+
+import msgspec
+
+from gateway.ports.audit import AuditEvent
+from gateway.telemetry.logs import Event, Logger, log_bug
+from gateway.telemetry.metrics import Metrics
+
+
+class AuditSignals:
+    """Reports events, and what goes wrong with them (an ``AuditObserver``)."""
+
+    def __init__(self, metrics: Metrics, logger: Logger) -> None:
+        self._logger = logger
+        self._recorded = metrics.audit_events
+        self._lost = metrics.dropped.labels("audit_event")
+
+    def recorded(self, event: AuditEvent) -> None:
+        self._recorded.labels(event.outcome).inc()
+        self._logger.info(Event.AUDIT, **msgspec.structs.asdict(event))
+
+    def not_journaled(self, error: OSError) -> None:
+        self._logger.error(Event.AUDIT_JOURNAL_FAILED, reason=error.strerror or repr(error), path=error.filename)
+
+    def lost(self, event_id: str) -> None:
+        self._lost.inc()
+        self._logger.error(Event.AUDIT_EVENT_LOST, id=event_id)
+
+    def failed(self, error: Exception) -> None:
+        log_bug(self._logger, error, detail="audit events were not moved")
