@@ -44,7 +44,8 @@ class StoreLocation:
     def files(self) -> list[Path]:
         """The files of a SQLite store, without its key file."""
         assert self.file is not None
-        return [path for path in self.file.parent.glob(f"{self.file.name}*") if path.suffix != ".key"]
+        found = self.file.parent.glob(f"{self.file.name}*")
+        return [path for path in found if path.is_file() and path.suffix != ".key"]
 
     async def cut(self) -> None:
         """Make it unreachable: move the files away, or refuse new database connections and end the open ones."""
