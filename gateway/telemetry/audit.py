@@ -1,5 +1,7 @@
 """The audit trail as log lines, and the metrics about it."""
 
+from functools import cache
+
 import msgspec
 
 from gateway.ports.audit import AuditEvent
@@ -12,11 +14,11 @@ class AuditSignals:
 
     def __init__(self, metrics: Metrics, logger: Logger) -> None:
         self._logger = logger
-        self._recorded = metrics.audit_events
+        self._recorded = cache(metrics.audit_events.labels)
         self._lost = metrics.dropped.labels("audit_event")
 
     def recorded(self, event: AuditEvent) -> None:
-        self._recorded.labels(event.outcome).inc()
+        self._recorded(event.outcome).inc()
         self._logger.info(Event.AUDIT, **msgspec.structs.asdict(event))
 
     def not_journaled(self, error: OSError) -> None:

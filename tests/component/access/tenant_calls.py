@@ -226,6 +226,14 @@ class Calls:
             texts = {intent: absent_like(intent)}
             await self._compare(tenant, other, method, "/v1/intents/", texts, below, body)
 
+    async def audit(self, tenant: Tenant, other: Tenant) -> None:
+        """The own actions. Those that were refused name what the tenant itself has sent."""
+        outcome = self.leaks.dice.choice(["ok", "unknown"])
+        answer = await self.ask(tenant, other, "GET", f"/v1/audit?limit=100&outcome={outcome}")
+        if answer.status == 200:
+            tenant.events += len(answer.json["items"])
+        await self.ask(tenant, other, "GET", f"/v1/audit?principal={other.mark}")
+
     async def elsewhere(self, tenant: Tenant, other: Tenant) -> None:
         """Calls that are about no runtime of the tenant."""
         runtime = self.one(other)

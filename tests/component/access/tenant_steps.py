@@ -36,6 +36,7 @@ class Steps(Calls):
             (8, self.foreign),
             (6, self.foreign_in_dialect),
             (2, self.intents),
+            (1, self.audit),
             (2, self.elsewhere),
             (1, self.assign),
             (2, self.fault),

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from gateway.domain.access import Permission
 from gateway.domain.ownership import OWNER_MARK, suffix_of
 from tests.component.whole_gateway import Gateway, Response
 
@@ -24,6 +25,7 @@ DIALECTS: Final[Mapping[str, str]] = {
     "bctrl_browsers": "/bctrl/v1/browsers",
     "flat": "/bctrl/v1/runtimes",
 }
+SCOPES: Final = [permission.value for permission in Permission if permission is not Permission.ADMIN]
 SHARED_NAMES: Final = ("agent", "worker")
 
 ID_MEMBERS: Final = re.compile(
@@ -60,6 +62,7 @@ class Tenant:
     ids: set[str] = field(default_factory=set)
     cursors: list[tuple[str, str]] = field(default_factory=list)
     intents: set[str] = field(default_factory=set)
+    events: int = 0
 
     @property
     def owner(self) -> str:
@@ -76,7 +79,7 @@ def principals(tenants: Iterable[Tenant]) -> dict[str, dict[str, Any]]:
     for tenant in tenants:
         for number, key in enumerate(tenant.keys):
             settings: dict[str, Any] = {"keys": [f"template-of-{tenant.mark}-{number}" if tenant.by_token else key]}
-            settings["own_only"] = True
+            settings |= {"own_only": True, "scopes": SCOPES}
             settings["allow"] = {"proxy": {"hosts": [f"{tenant.mark}.example"]}}
             if len(tenant.keys) > 1:
                 settings["own_group"] = tenant.mark

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 from gateway.access_table import AccessRow, access_table
@@ -149,6 +150,11 @@ def _is_flat(row: AccessRow) -> bool:
     return row.path.startswith("/bctrl/v1/runtimes")
 
 
+def written(gateway: Served) -> list[Path]:
+    """The files of the store and of the audit trail's journal."""
+    return [path for path in gateway.store.rglob("*") if path.is_file() and path.suffix != ".key"]
+
+
 async def things_with_secrets(gateway: Served, search: Search) -> dict[str, Thing]:
     """A runtime of every API, a principal and its key."""
     things = {}
@@ -207,7 +213,7 @@ async def test_no_secret_is_in_an_answer_a_log_a_metric_a_page_the_store_or_the_
             assert answer.status == 200, page
             search.text(whole_text(answer), page)
         search.text(gateway.command_line(), "the command line")
-        stored = [path for path in gateway.store.iterdir() if path.suffix != ".key"]
+        stored = written(gateway)
         assert {path.suffix for path in stored} >= {".db", ".db-wal"}
         search.files(stored)
         gateway.process.send_signal()
@@ -216,7 +222,7 @@ async def test_no_secret_is_in_an_answer_a_log_a_metric_a_page_the_store_or_the_
         log = gateway.log()
     for line in log.splitlines():
         search.text(line, "the log")
-    search.files(path for path in gateway.store.iterdir() if path.suffix != ".key")
+    search.files(written(gateway))
     assert search.found == [], f"{len(search.found)}:\n" + "\n".join(search.found[:20])
     assert calls.statuses >= {200, 201, 204, 400, 401, 403, 404, 409, 422, 429, 502, 503}, calls.statuses
     assert len(calls.codes) > 15, calls.codes
@@ -224,6 +230,8 @@ async def test_no_secret_is_in_an_answer_a_log_a_metric_a_page_the_store_or_the_
     assert "unexpected_error" not in log
     requests = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
     assert {line["level"] for line in requests} >= {"debug", "info"}
+    outcomes = {line["outcome"] for line in requests if line["event"] == "audit"}
+    assert outcomes == {"ok", "refused", "failed", "unknown"}
 
 
 async def test_secrets_in_texts_and_files_are_found(fleet: Fleet) -> None:

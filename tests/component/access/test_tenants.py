@@ -51,7 +51,7 @@ async def test_no_answer_to_one_tenant_contains_anything_of_the_other() -> None:
     assert leaks.found == [], f"replay: make tenants N={N} SEED={SEED}\n" + "\n".join(leaks.found[:30])
     assert leaks.asked > N
     assert min(leaks.succeeded, leaks.refused) > N // 10
-    for what in ("had", "ids", "cursors", "intents"):
+    for what in ("had", "ids", "cursors", "intents", "events"):
         assert any(getattr(tenant, what) for tenant in steps.tenants), what
 
 
