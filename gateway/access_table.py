@@ -24,6 +24,7 @@ class Reach(StrEnum):
     LEFT_OUT = "left out"
     DENIED = "403"
     OWN = "its own is made"
+    ACTIONS = "its own actions only"  # which name what the caller itself has sent
     NONE = "–"  # the call is not about runtimes or providers
 
 
@@ -73,7 +74,7 @@ _RULES: Final[Sequence[tuple[str, Reach, Reach]]] = (
     (r"GET /v1/providers", Reach.NONE, Reach.LEFT_OUT),
     (r"GET /v1/providers/{name}", Reach.NONE, Reach.ABSENT),
     (r"GET /v1/intents", Reach.LEFT_OUT, Reach.LEFT_OUT),
-    (r"GET /v1/audit", Reach.LEFT_OUT, Reach.LEFT_OUT),
+    (r"GET /v1/audit", Reach.ACTIONS, Reach.ACTIONS),
     (r"\w+ /v1/intents/{id}.*", Reach.ABSENT, Reach.ABSENT),
     (r"GET /v1/me|GET /metrics|\w+ /v1/(keys|principals)\b.*", Reach.NONE, Reach.NONE),
     (r"GET /(livez|readyz|openapi.json|docs\b.*)", Reach.NONE, Reach.NONE),

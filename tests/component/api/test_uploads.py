@@ -65,7 +65,7 @@ async def test_a_client_that_disconnects_while_sending_is_logged_as_aborted_and_
     line = await api.logger.one("request")
     assert (line["status"], line["code"], line["source"]) == (499, "client_aborted", "client")
     assert line["client_aborted"] is True
-    assert [level for level, _, _ in api.logger.events] == ["info"]
+    assert [(level, name) for level, name, _ in api.logger.events] == [("info", "audit"), ("info", "request")]
     assert api.counted(operation="createRuntime", status="499", code="client_aborted", source="client") == 1
 
 
