@@ -74,7 +74,7 @@ class AuditHandlers:
         given = {name: values[0] for name, values in sent.items()}
         query = AuditQuery(
             principal=given.get("principal"),
-            runtime_id=given.get("runtime"),
+            runtime_id=ctx.principal.plain_id(given["runtime"]) if "runtime" in given else None,
             actions=frozenset(sent.get("action", ())),
             outcome=given.get("outcome"),
             since=_instant(given.get("since", "")),
@@ -82,7 +82,7 @@ class AuditHandlers:
             before=given.get("cursor"),
             limit=int(given.get("limit", 50)),
         )
-        return json_response(await list_events(self._trail, query, ctx))
+        return json_response(await list_events(self._trail, query, ctx), ctx)
 
 
 AUDIT_ROUTES: Final = (
@@ -96,7 +96,7 @@ AUDIT_ROUTES: Final = (
         handler=AuditHandlers.list,
         parameters=AUDIT_PARAMETERS,
         successes={200: Success("A page.", AuditEvents)},
-        errors=(*ANY_CALL, errors.PermissionDenied, errors.InternalError, errors.StoreUnavailable),
+        errors=(*ANY_CALL, errors.PermissionDenied, errors.NotFound, errors.InternalError, errors.StoreUnavailable),
         tag="access",
     ),
 )

@@ -11,6 +11,7 @@ from gateway.domain import runtime as models
 from gateway.domain.pages import Incomplete, ListWarning
 from gateway.domain.public_view import PublicView
 from gateway.domain.runtime import Model
+from gateway.ports.audit import AuditEvent
 from gateway.services.access.me import Me
 from gateway.services.intents.records import IntentAttemptView, IntentView
 
@@ -27,6 +28,7 @@ HIDDEN: Final[Mapping[type[Model], frozenset[str]]] = {
     ListWarning: frozenset({"provider", "provider_id", "pointer"}),
     IntentView: frozenset({"provider", "scope"}),
     IntentAttemptView: frozenset({"status"}),
+    AuditEvent: frozenset({"provider", "changes"}),
     Me: frozenset({"providers", "provider_scopes"}),
 }
 """The members that are left out."""
@@ -35,6 +37,7 @@ RUNTIME_IDS: Final[Mapping[type[Model], str]] = {
     models.Runtime: "id",
     models.Lease: "id",
     IntentView: "runtime_id",
+    AuditEvent: "runtime_id",
 }
 """The members that are ids of runtimes."""
 

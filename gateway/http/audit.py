@@ -119,6 +119,8 @@ def _changes(request: web.BaseRequest, ctx: RequestContext, outcome: AuditOutcom
         if not changes and outcome in {AuditOutcome.OK, AuditOutcome.UNKNOWN}:
             named = request.match_info.items()
             changes |= {n: _readable(v) for n, v in named if v != ctx.runtime_id and n not in _NO_PARAMETERS}
+            if ctx.principal.view is not None:
+                changes.pop("id", None)  # a sealed id, which only this caller knows
         if (body := request.get(SENT_BODY)) is not None and (fields := list(_pointers(body, "#"))):
             changes["fields"] = fields[:_MOST_FIELDS]
     return changes

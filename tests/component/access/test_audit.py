@@ -250,6 +250,25 @@ async def test_a_caller_that_sees_only_a_part_sees_its_own_actions(gateway: Gate
     assert (await call(gateway, MAKER, "GET", "/v1/audit")).status == 403
 
 
+async def test_a_caller_with_the_public_view_sees_its_own_actions_without_the_provider() -> None:
+    settings = {"keys": [MAKER], "view": "public", "scopes": [p.value for p in Permission if p is not Permission.ADMIN]}
+    async with whole_gateway("bctrl", principals={"shop": settings}) as gateway:
+        made = await call(gateway, MAKER, "POST", "/v1/runtimes", {"kind": "browser", "name": "one"})
+        assert made.status == 201, made.text
+        public_id = made.json["id"]
+        await call(gateway, MAKER, "POST", f"/v1/runtimes/{public_id}/stop", {})
+        own = await events(gateway, f"&runtime={public_id}", key=MAKER)
+        assert [(event["action"], event["runtime_id"]) for event in own] == [
+            ("stopRuntime", public_id),
+            ("createRuntime", public_id),
+        ]
+        assert not {"provider", "changes"} & set(own[0])
+        (_, plain, *_) = await events(gateway)
+        assert plain["runtime_id"] != public_id
+        assert public_id not in json.dumps(await events(gateway))
+        assert (await call(gateway, MAKER, "GET", f"/v1/audit?runtime={plain['runtime_id']}")).status == 404
+
+
 async def test_an_instance_that_the_gateway_ends_is_in_the_trail() -> None:
     brief = {"brief": {"keys": [MAKER], "allow": {"max_lifetime": "1s"}}}
     async with whole_gateway("bctrl", principals=brief) as gateway:
