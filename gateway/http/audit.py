@@ -50,12 +50,12 @@ class RequestAudit:
         if status == 101 or (self._mutates and request.method not in SAFE_METHODS):
             outcome = AuditOutcome.OK if status < 400 else AuditOutcome.FAILED
             self._trail.record(**_fields(action, request, ctx, status, outcome))
-            ctx.audited = True
+            ctx.audited = status
 
     def ended(self, request: web.BaseRequest, ctx: RequestContext, outcome: "Outcome") -> None:
         """A request has ended, which may have changed something or was refused."""
         if ctx.audited:
-            if outcome.status == 101:
+            if ctx.audited == 101:
                 fields = _fields(GatewayAction.CONNECTION_CLOSED, request, ctx, 101, AuditOutcome.OK)
                 self._trail.record(**fields, code=outcome.code or None)
             return

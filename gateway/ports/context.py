@@ -38,8 +38,8 @@ class RequestContext:
     ``admission`` None: work that no client requested. ``rate`` is the caller's rate limit with its window after this
     request, ``charged`` are the providers on whose accounts the request was counted. ``waited`` is the total of the
     seconds that the caller asked to wait. ``on_progress`` is called by :meth:`progressed`. ``changes`` is what the
-    audit trail says about the action, without secrets; ``audited``: it is recorded. ``work`` may go on when the request
-    has ended.
+    audit trail says about the action, without secrets; ``audited`` is the status with which it was recorded already.
+    ``work`` may go on when the request has ended.
 
     In its ``with`` block, the current task and the tasks that it starts belong to this request (:data:`REQUEST_ID`).
     """
@@ -62,7 +62,7 @@ class RequestContext:
     waited: float = 0.0
     on_progress: Callable[[Runtime | None], None] | None = field(default=None, repr=False)
     changes: dict[str, str | None] | None = None
-    audited: bool = False
+    audited: int = 0
     work: "asyncio.Future[Any] | None" = field(default=None, repr=False)
     _before: Token[str | None] | None = field(default=None, init=False, repr=False, compare=False)
 
