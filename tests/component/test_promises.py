@@ -93,7 +93,7 @@ async def test_every_failure_is_a_problem_with_the_right_source(fleet: Fleet) ->
             assert "content-type: application/problem+json" in head
 
         await abort_upload(gateway, f"{typed}Content-Length: 500\r\nX-Request-ID: aborted-upload\r\n\r\n{{")
-        line = await gateway.process.until_output(r'.*"request_id":"aborted-upload".*')
+        line = await gateway.process.until_output(r'.*"event":"request".*"request_id":"aborted-upload".*')
         assert '"code":"client_aborted","source":"client"' in line[0]
 
         for html, status in ((200, 502), (403, 502), (404, 502), (502, 503)):
