@@ -13,6 +13,7 @@ from gateway.api.auth import Authenticator
 from gateway.api.cache.cache import ReadCache
 from gateway.api.connection_routes import CONNECTION_ROUTES, ConnectionHandlers
 from gateway.api.dialects import register_dialects
+from gateway.api.event_streams import EVENT_ROUTES, EventStreams
 from gateway.api.handlers import Handlers
 from gateway.api.native import register_native
 from gateway.api.openapi import openapi_json
@@ -96,6 +97,7 @@ def create_api(
     register_native(app, native or {}, endpoints, http, services.hub.fleet.wrote)
     routes.add(V1_ROUTES, Handlers(services, bodies, reads, waiting))
     routes.add(CONNECTION_ROUTES, ConnectionHandlers(services.data_plane, services.lifecycle, bodies))
+    routes.add(EVENT_ROUTES, EventStreams(waiting, cors))
     routes.add(ACCESS_ROUTES, AccessHandlers(administration, bodies))
     routes.add(AUDIT_ROUTES, AuditHandlers(trail))
     routes.add(SITE_ROUTES, Site(openapi_json))

@@ -12,6 +12,7 @@ from gateway.api.access_routes import ACCESS_ROUTES
 from gateway.api.audit_routes import AUDIT_ROUTES
 from gateway.api.conditions import ENTITY_TAGS
 from gateway.api.connection_routes import CONNECTION_ROUTES
+from gateway.api.event_streams import EVENT_ROUTES
 from gateway.api.openapi_schemas import ref, schemas
 from gateway.api.queries import QueryParameter
 from gateway.api.route import Route, Success
@@ -29,7 +30,8 @@ from gateway.domain.errors import (
 from gateway.http.access_log import Surface
 from gateway.http.problems import CONTENT_TYPE, STATUS
 
-ROUTES: Final = (*V1_ROUTES, *CONNECTION_ROUTES, *ACCESS_ROUTES, *AUDIT_ROUTES, *PROBE_ROUTES, *SITE_ROUTES)
+_ACCESS: Final = (*ACCESS_ROUTES, *AUDIT_ROUTES)
+ROUTES: Final = (*V1_ROUTES, *CONNECTION_ROUTES, *EVENT_ROUTES, *_ACCESS, *PROBE_ROUTES, *SITE_ROUTES)
 """Every call of the service."""
 
 _DESCRIPTION: Final = (
@@ -80,6 +82,7 @@ _REQUEST_HEADERS: Final = {
     "runtime's instance, in double quotes.",
     "Cache-Control": "no-cache or max-age=0: ask the provider. max-age: maximum age of a cached response in seconds.",
     "Prefer": "respond-async: respond with 202 before the work is done, unless the query has wait.",
+    "Last-Event-ID": "The id of the last event that the caller received; that state is not sent again.",
     "If-None-Match": "Entity tags that the caller has; 304 if the current one is among them.",
 }
 _ANY_REQUEST: Final[tuple[type[GatewayError], ...]] = (

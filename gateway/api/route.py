@@ -47,7 +47,7 @@ class Route:
     permission: Permission | None
     summary: str
     description: str = ""
-    handler: Callable[[Any, web.Request, RequestContext], Awaitable[web.Response]]
+    handler: Callable[[Any, web.Request, RequestContext], Awaitable[web.StreamResponse]]
     successes: Mapping[int, Success]
     bodies: tuple[type[Input], ...] = ()
     body_required: bool = False

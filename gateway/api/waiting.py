@@ -105,13 +105,13 @@ class WaitingCalls:
         permission. Raises as :meth:`Places.take`."""
 
         def check() -> None:
-            before = ctx.principal
             try:
-                ctx.principal = self._authenticator.principal(request.headers)
+                principal = self._authenticator.principal(request.headers)
             except KeysPending:
                 return  # the fetched keys decide at a later check
-            ctx.principal.require(permission)
-            if before != ctx.principal:
+            principal.require(permission)
+            if permission is Permission.READ and principal != ctx.principal:  # (work that has begun keeps its caller)
+                ctx.principal = principal
                 waiter.wake()
 
         waiter = self.places.take(ctx.principal.name, check)

@@ -19,6 +19,7 @@ _REQUEST_HEADERS: Final = (
     "Idempotency-Key",
     "If-Match",
     "If-None-Match",
+    "Last-Event-ID",
     "Prefer",
     "traceparent",
     "X-Request-ID",

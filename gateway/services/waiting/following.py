@@ -45,7 +45,7 @@ class Following:
         self._resolved = resolved
         self._lifecycle = lifecycle
         self._ctx = ctx
-        self._joined = places.clock.monotonic()
+        self._joined = watched.begun
 
     async def next(self, until: float, is_news: Callable[[Runtime], bool]) -> Runtime | None:
         """The first state from now on that ``is_news``; None at the time ``until`` of the monotonic clock, and when the
@@ -60,7 +60,7 @@ class Following:
             if self._waiter.revoked is not None:
                 raise self._waiter.revoked
             found = self._news(is_news)
-            if found is not None and self._watched.since >= self._joined:
+            if found is not None and self._watched.number > self._joined:
                 if isinstance(found, GatewayError):
                     raise found
                 return found

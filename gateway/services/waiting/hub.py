@@ -35,17 +35,17 @@ _Key = tuple[str, RuntimeRef]
 
 
 class Watched(Pausing):
-    """A runtime that somebody waits for. ``outcome`` is what the last poll returned, which began at ``since``;
-    ``failing_since`` is when the first of the failures began that have lasted until now."""
+    """A runtime that somebody waits for. ``begun`` is the number of polls; ``outcome`` is what the last one that has
+    ended returned, ``number`` its number. ``failing_since`` is when the failures that have lasted until now began."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
         self.waiters: set[Waiter] = set()
         self.outcome: Runtime | GatewayError | None = None
-        self.since = -1.0
+        self.begun = self.number = 0
         self.failing_since: float | None = None
         self.polling: asyncio.Task[None] | None = None
-        self._begun = 0.0
+        self._began = 0.0
         self._hurried = self._reported = False
         self._every = FAST
 
@@ -56,16 +56,17 @@ class Watched(Pausing):
 
     def begin(self) -> None:
         """A poll begins. What is written from now on may be missing in its outcome."""
-        self._begun = self._clock.monotonic()
+        self.begun += 1
+        self._began = self._clock.monotonic()
         self._reported, self._hurried = self._hurried, False
 
     def end(self, outcome: Runtime | GatewayError) -> None:
         """A poll has ended."""
-        before, self.outcome, self.since = self.outcome, outcome, self._begun
+        before, self.outcome, self.number = self.outcome, outcome, self.begun
         if isinstance(outcome, GatewayError):
             self._every = min(max(2 * self._every, 2 * FAST), LONGEST_BACKOFF)
             self._every = max(self._every, min(outcome.retry_after or 0.0, LONGEST_RETRY_AFTER))
-            self.failing_since = self.since if self.failing_since is None else self.failing_since
+            self.failing_since = self._began if self.failing_since is None else self.failing_since
         else:
             self.failing_since = None
             settled = isinstance(before, Runtime) and before.state is outcome.state and outcome.state not in _CHANGING
@@ -78,7 +79,7 @@ class Watched(Pausing):
     def left(self) -> float:
         """Seconds until the next poll."""
         hurries = self._hurried and not isinstance(self.outcome, GatewayError)
-        return self._begun + (FAST if hurries else self._every) - self._clock.monotonic()
+        return self._began + (FAST if hurries else self._every) - self._clock.monotonic()
 
 
 class RuntimeHub:

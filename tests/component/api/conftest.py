@@ -131,9 +131,16 @@ class HeldClock(FakeClock):
         finally:
             del self.sleeping[future]
 
+    async def slept(self, seconds: float) -> None:
+        """Wait until something sleeps for this time."""
+        await self.watch.until(lambda: any(wanted == seconds for wanted, _ in self.sleeping.values()))
+
     async def passes(self, seconds: float) -> None:
         """Wait until something sleeps for this time, and let it pass."""
-        await self.watch.until(lambda: any(wanted == seconds for wanted, _ in self.sleeping.values()))
+        await self.slept(seconds)
+        for _ in range(20):  # let those sleep that are about to
+            await asyncio.sleep(0)
+        await self.slept(seconds)
         self.time += seconds
         for future, (_, until) in list(self.sleeping.items()):
             if until <= self.time and not future.done():

@@ -1,10 +1,7 @@
 """Creates and starts whose callers do not wait for the end: ``Prefer: respond-async`` and ``?wait=``."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -12,84 +9,14 @@ from gateway.api.pipeline import ENDPOINTS
 from gateway.domain.access import Principal
 from gateway.domain.errors import ValidationFailed
 from gateway.domain.values import State
-from gateway.ports.provider import Created, WireCreate
-from gateway.ports.transport import Call
 from gateway.services.waiting.hub import FAST
 from gateway.services.waiting.places import CHECK_EVERY
 from gateway.settings import HttpSettings
-from gateway.testing.waiting import Gate, Watch
-from tests.component.api.conftest import KEY, HeldClock, Response, Serve, Served, digest
-from tests.unit.services.fakes import BrowserLike, DurableLike, FakeAdapter, fleet_of
+from tests.component.api.conftest import KEY, Serve, digest
+from tests.component.api.waiting_scene import OTHER_KEY, Scene
 
 AGENT = {"kind": "durable", "name": "agent"}
 BROWSER = {"kind": "browser", "name": "shop"}
-OTHER_KEY = "a-key-of-a-bank-1234"
-
-
-class SlowBrowser(BrowserLike):
-    """A browser that starts after its create."""
-
-    async def send_create(
-        self, wire: WireCreate, scope: str, call: Call, *, idempotency_key: str | None = None
-    ) -> Created:
-        made = await super().send_create(wire, scope, call, idempotency_key=idempotency_key)
-        return Created(self.move(made.runtime.provider_id, State.STARTING), created=True)
-
-
-@dataclass
-class Scene:
-    """A served API over fake providers, whose calls a test can hold."""
-
-    serve: Serve
-    clock: HeldClock = field(default_factory=HeldClock)
-    durable: DurableLike = field(default_factory=lambda: DurableLike("one"))
-    browser: SlowBrowser = field(default_factory=lambda: SlowBrowser("two"))
-    gate: Gate = field(default_factory=Gate)
-    watch: Watch = field(default_factory=Watch)
-    api: Served = field(init=False)
-
-    async def begin(self, **options: Any) -> None:
-        """Serve the API."""
-        self.api = await self.serve(fleet=fleet_of([self.durable, self.browser], self.clock), **options)
-
-    def count(self, adapter: FakeAdapter, method: str) -> None:
-        """Let :meth:`called` wait for calls of a method."""
-
-        async def counted() -> None:
-            self.watch.changed()
-
-        adapter.world.before[method] = counted
-
-    def hold(self, adapter: FakeAdapter, method: str) -> None:
-        """Hold all calls of a method until :meth:`release`."""
-
-        async def held() -> None:
-            self.watch.changed()
-            await self.gate.wait(method)
-
-        adapter.world.before[method] = held
-
-    async def called(self, adapter: FakeAdapter, method: str, times: int = 1) -> None:
-        """Wait until a method was called this often."""
-        await self.watch.until(lambda: adapter.world.asked.count(method) >= times)
-
-    async def release(self, adapter: FakeAdapter, method: str) -> None:
-        """Continue the held call of a method, and hold no later ones."""
-        await self.called(adapter, method)
-        del adapter.world.before[method]
-        self.gate.release(method)
-
-    def send(self, method: str, target: str, body: Any = None, **headers: str) -> "asyncio.Task[Response]":
-        """Begin a call."""
-        raw = None if body is None else json.dumps(body).encode()
-        return asyncio.create_task(self.api.call(method, target, raw, **headers))
-
-    async def eventually(self, target: str, holds: Callable[[Any], bool]) -> Any:
-        """The body of a resource once it is as wanted."""
-        while True:
-            body = (await self.api.call("GET", target)).json
-            if holds(body):
-                return body
 
 
 @pytest.fixture
