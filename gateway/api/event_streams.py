@@ -11,7 +11,7 @@ from gateway.api.documented_errors import READ_ERRORS
 from gateway.api.responses import tagged
 from gateway.api.route import Route, Success
 from gateway.api.waiting import WaitingCalls
-from gateway.domain.access import Permission, Principal
+from gateway.domain.access import Permission
 from gateway.domain.errors import GatewayError, NotFound, Overloaded, RuntimeReplaced
 from gateway.domain.runtime import Runtime
 from gateway.http.bodies import ClientAborted
@@ -58,7 +58,7 @@ class EventStreams:
             out.force_close()
             try:
                 await self._begin(out, request, ctx)
-                async for frame in self._frames(following, runtime, request.headers.get(_LAST_EVENT_ID), ctx.principal):
+                async for frame in self._frames(following, runtime, request.headers.get(_LAST_EVENT_ID), ctx):
                     await out.write(frame)
                     await request.writer.drain()
                 await out.write_eof()
@@ -79,12 +79,12 @@ class EventStreams:
         transport.set_write_buffer_limits(high=UNREAD_BYTES)
 
     async def _frames(
-        self, following: Following, runtime: Runtime, last: str | None, caller: Principal
+        self, following: Following, runtime: Runtime, last: str | None, ctx: RequestContext
     ) -> AsyncIterator[bytes]:
         """The events and comments, from this state on; ``last`` is the tag of the state that the caller has."""
 
         def is_news(state: Runtime) -> bool:
-            return tagged(state, caller)[1] != last
+            return tagged(state, ctx.principal)[1] != last
 
         now, places = self._calls.now, self._calls.places
         until = now() + LONGEST
@@ -93,7 +93,7 @@ class EventStreams:
         written = now()
         while True:
             if found is not None:
-                body, tag = tagged(found, caller)
+                body, tag = tagged(found, ctx.principal)
                 if tag != last:
                     last, written = tag, now()
                     yield b"event: runtime\nid: %b\ndata: %b\n\n" % (tag.encode(), body)
@@ -106,7 +106,7 @@ class EventStreams:
             try:
                 found = await following.next(min(written + COMMENT_EVERY, until), is_news)
             except (NotFound, RuntimeReplaced) as gone:
-                yield _event("gone", {"id": caller.shown_id(runtime.id), "code": gone.code})
+                yield _event("gone", {"id": ctx.principal.shown_id(runtime.id), "code": gone.code})
                 return
             except GatewayError as error:
                 yield _event("end", {"reason": error.code})

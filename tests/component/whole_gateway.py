@@ -82,9 +82,13 @@ class Gateway:
     log: StringIO
 
     async def call(self, method: str, path: str, body: Any = None, **headers: str) -> Response:
-        """One call, with the gateway key."""
+        """One call, with the gateway key. Of an event stream, the text is its first event."""
         options: dict[str, Any] = {} if body is None else {"json": body}
         async with self.client.request(method, self.url + path, headers=headers, **options) as response:
+            if response.content_type == "text/event-stream":
+                for _ in range(2 if method == "GET" else 0):  # the opening, and the event
+                    text = (await response.content.readuntil(b"\n\n")).decode()
+                return Response(response.status, response.headers, text if method == "GET" else "", None)
             text = await response.text()
             is_json = text and "json" in response.headers.get("Content-Type", "")
             return Response(
