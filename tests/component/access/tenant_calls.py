@@ -23,7 +23,7 @@ from tests.component.whole_gateway import PUBLIC_ID_KEY, Gateway, Response
 _BELOW: Final[tuple[tuple[str, str, Any], ...]] = (
     ("GET", "", None),
     ("HEAD", "", None),
-    ("GET", "?wait=1", None),
+    ("GET", "?wait=9", None),
     ("GET", "/events", None),
     ("POST", "/start?wait=0", {}),
     ("POST", "/start", {}),
