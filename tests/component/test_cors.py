@@ -28,9 +28,7 @@ async def test_preflight_is_answered_by_the_gateway_and_allows_what_would_be_for
     async with whole_gateway("durable", cors=CORS, durable=OPEN) as gateway:
         asked = "x-stainless-os, content-type,cookie, x-forwarded-for,x_odd, x-http-method-override, authorization"
         allowed = await preflight(gateway, path, **{"Access-Control-Request-Headers": asked})
-        assert "x-stainless-os" in allowed
-        assert not allowed & {"cookie", "x-forwarded-for", "x_odd", "x-http-method-override", "content-type"}
-        assert len(allowed) == 11
+        assert allowed - await preflight(gateway, path) == {"x-stainless-os"}
         refused = await gateway.call("OPTIONS", path, **{**ASKED, "Origin": "https://other.example"})
         assert (refused.status, "Access-Control-Allow-Origin" in refused.headers) == (403, False)
         assert gateway.upstreams["durable"].received() == 0

@@ -114,7 +114,7 @@ async def test_the_limit_applies_to_all_members_of_a_compressed_body_together() 
 
 @pytest.mark.parametrize(
     ("end", "reason"),
-    [(b"xx", "unreadable"), (gzip.compress(b"{}"), ""), (b"\0\0", ""), (b"\x1f\x8b\x08", "cut_short")],
+    [(b"xx", "unreadable"), (gzip.compress(b"{}", mtime=0), ""), (b"\0\0", ""), (b"\x1f\x8b\x08", "cut_short")],
 )
 async def test_what_follows_a_compressed_body_is_another_member_padding_or_an_error(end: bytes, reason: str) -> None:
     answer = reply(gzip.compress(b"{}") + end, headers=GZIP)
