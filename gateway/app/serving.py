@@ -37,21 +37,30 @@ class Addresses(NamedTuple):
 @asynccontextmanager
 async def listening(app: web.Application) -> AsyncIterator[Addresses]:
     """Serve on the configured addresses. On exit, stops accepting and waits up to ``shutdown.grace`` seconds (the value
-    at that time) for the requests in flight. Raises ``OSError`` whose ``strerror`` names the address that failed."""
+    at that time) for the requests in flight, of the API and the data plane at the same time. Raises ``OSError`` whose
+    ``strerror`` names the address that failed."""
     reloader = app[RELOADER]
+    runners: list[GatewayRunner] = []
     settings = reloader.settings
     async with AsyncExitStack() as stack:
         admin = None
         if settings.admin.address is not None:  # first, so that it is closed last, when the API has drained
-            admin = await _listen(stack, app[ADMIN], settings.admin.address, reloader)
+            admin, _ = await _listen(stack, app[ADMIN], settings.admin.address, reloader)
         data = None
         if DATA in app:
-            data = await _listen(stack, app[DATA], settings.data.address, reloader, lambda: reloader.data_tls)
+            data, runner = await _listen(stack, app[DATA], settings.data.address, reloader, lambda: reloader.data_tls)
             app[PLANE].public_url = settings.data.public_url or data
-        api = await _listen(stack, app, settings.http.address, reloader, lambda: reloader.tls)
+            runners.append(runner)
+        api, runner = await _listen(stack, app, settings.http.address, reloader, lambda: reloader.tls)
+        runners.append(runner)
         addresses = Addresses(api, admin, data)
-        async with background_task(reloader.check_providers_periodically()):
-            yield addresses
+        try:
+            async with background_task(reloader.check_providers_periodically()):
+                yield addresses
+        finally:
+            for runner in runners:
+                runner.grace = reloader.settings.shutdown.grace
+            await asyncio.gather(*(runner.drain() for runner in runners))
 
 
 async def _listen(
@@ -60,7 +69,7 @@ async def _listen(
     address: ListenAddress,
     reloader: Reloader,
     tls: Tls = lambda: None,
-) -> str:
+) -> tuple[str, GatewayRunner]:
     http = reloader.settings.http
     limit = app.get(MOST_CONNECTIONS, http.max_connections)
     runner = GatewayRunner(app, http.model_copy(update={"max_connections": limit}), tls=tls)
@@ -72,7 +81,7 @@ async def _listen(
     await runner.setup()
     stack.push_async_callback(end)
     url = await listen(runner, address)
-    return url if tls() is None else url.replace("http", "https", 1)
+    return url if tls() is None else url.replace("http", "https", 1), runner
 
 
 async def listen(runner: web.AppRunner, address: ListenAddress) -> str:

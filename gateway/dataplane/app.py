@@ -1,5 +1,7 @@
 """The application of the data plane's listener."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from aiohttp import hdrs, web
@@ -11,6 +13,7 @@ from gateway.dataplane.target import RuntimeTarget
 from gateway.domain.access import Principal
 from gateway.domain.errors import (
     FieldError,
+    GatewayError,
     Overloaded,
     PermissionDenied,
     Unauthenticated,
@@ -38,6 +41,7 @@ SURFACE: Final = "data"
 CONNECT: Final = "connect"
 
 _ORIGIN: Final = istr("Origin")
+_REFERER: Final = istr("Referer")
 _SUBPROTOCOL: Final = istr("Sec-WebSocket-Protocol")
 
 
@@ -62,6 +66,7 @@ def create_data_plane(
     bound = endpoints.endpoint(handler.forward, log, endpoints.in_flight.native, private=True)
     app.router.add_resource("/{path:.*}").add_route("*", bound, expect_handler=defer_continue)
     app[SERVED] = endpoints
+    endpoints.in_flight.on_drain = plane.open.drain
     app.on_cleanup.append(handler.close)
     return app
 
@@ -99,24 +104,37 @@ class _Handler:
         ctx.runtime_id, ctx.principal = grant.runtime_id, self._principal(grant)
         ctx.changes = {"protocol": grant.protocol}
         self._require_origin(request)
+        resolved, protocol = self._plane.resolve(grant, ctx)
+        if located.protocol != ("" if protocol.at_root else grant.protocol):
+            raise Unauthenticated("The token of this address is for another protocol.")
         if len(self._plane.open) >= self._data.max_connections:
             raise Overloaded("As many connections as data.max_connections allows are open.", retry_after=1)
-        destination = await self._plane.open_destination(grant, ctx)
-        if located.protocol != ("" if destination.protocol.at_root else grant.protocol):
-            raise Unauthenticated("The token of this address is for another protocol.")
-        session = Session(plane=self._plane, grant=grant, ctx=ctx, clock=self._clock)
+        session = Session(plane=self._plane, grant=grant, ctx=ctx, clock=self._clock, websocket=websocket)
         session.ping_interval = self._data.ping_interval
-        provider: Any = destination.provider.adapter
-        origin = self._origins.of(provider.settings, provider.data_hosts, destination.endpoint)
-        target = RuntimeTarget(destination, self._plane, origin, session, self._data.idle_timeout, self._clock, located)
-        outgoing = await self._outgoing(request, ctx, destination, located, target, websocket=websocket)
-        upload = StreamedUpload(request, self._data.max_body_bytes, self._body_timeout, counted=session.sent)
-        forwarding = Forwarding(request, ctx, target, upload, self._cors, session, self._audit)
-        metrics, protocol = self._metrics, grant.protocol
+        with self._plane.quotas.connection(ctx.principal), self._counted(session):
+            # From here on, the session is ended with its grant and with its runtime, also before it is connected.
+            destination = await self._plane.open_destination(resolved, protocol, grant, ctx)
+            provider: Any = destination.provider.adapter
+            origin = self._origins.of(provider.settings, provider.data_hosts, destination.endpoint)
+            limit = self._data.idle_timeout
+            target = RuntimeTarget(destination, self._plane, origin, session, limit, self._clock, located)
+            try:
+                outgoing = await self._outgoing(request, ctx, destination, located, target, websocket=websocket)
+                upload = StreamedUpload(request, self._data.max_body_bytes, self._body_timeout, counted=session.sent)
+                session.require_open()
+                forwarding = Forwarding(request, ctx, target, upload, self._cors, session, self._audit)
+                return await forwarding.run(outgoing, websocket=websocket)
+            except GatewayError:
+                session.require_open()
+                raise
+
+    @contextmanager
+    def _counted(self, session: Session) -> Iterator[None]:
+        metrics, protocol = self._metrics, session.grant.protocol
         self._plane.open.add(session)
         metrics.data_connections.labels(protocol).inc()
         try:
-            return await forwarding.run(outgoing, websocket=websocket)
+            yield
         finally:
             self._plane.open.remove(session)
             metrics.data_connections.labels(protocol).dec()
@@ -124,6 +142,8 @@ class _Handler:
             metrics.data_bytes.labels(protocol, "out").inc(session.bytes_out)
             code = "" if session.end is None else str(session.end.code)
             metrics.data_ended.labels(protocol, code).inc()
+            if code and session.ctx.changes is not None:
+                session.ctx.changes["close_code"] = code
 
     def _principal(self, grant: Grant) -> Principal:
         known = self._plane.grants.directory.principal(grant.principal)
@@ -147,6 +167,7 @@ class _Handler:
         endpoint = destination.endpoint
         headers = to_provider(request.headers, websocket=websocket, traced=ctx.traceparent is not None)
         headers.popall(_ORIGIN, None)
+        headers.popall(_REFERER, None)  # the address of a page below the token contains the token
         if located.offered is not None:
             kept = ", ".join(one for one in subprotocols(request) if not one.startswith(TICKET_PROTOCOL))
             headers.popall(_SUBPROTOCOL, None)

@@ -1,11 +1,11 @@
 """One request or WebSocket through the data plane: what it transfers, and how it ends."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import GatewayError, Overloaded, PermissionDenied, RuntimeGone
 from gateway.http.tunnel import End, Watch
 from gateway.http.websocket_frames import SERVICE_RESTART
 from gateway.ports.clock import Clock
@@ -19,6 +19,12 @@ PROVIDER_GONE: Final = End(4502, "the provider ended the connection")
 IDLE: Final = End(4408, "nothing was sent for too long")
 DRAIN: Final = End(SERVICE_RESTART, "the gateway is shutting down")
 
+_ERRORS: Final[Mapping[int, type[GatewayError]]] = {
+    REVOKED.code: PermissionDenied,
+    RUNTIME_ENDED.code: RuntimeGone,
+    DRAIN.code: Overloaded,
+}
+
 _ASK_SECONDS: Final = 3.0
 
 
@@ -30,6 +36,7 @@ class Session(Watch):
     grant: Grant = field(kw_only=True)
     ctx: RequestContext = field(kw_only=True)
     clock: Clock = field(kw_only=True)
+    websocket: bool = field(kw_only=True)
     opened_at: float = field(init=False)
     last_used_at: float = field(init=False)
     bytes_in: int = 0
@@ -53,6 +60,15 @@ class Session(Watch):
 
     def runtime_ended(self) -> None:
         self._finish(RUNTIME_ENDED)
+
+    def drain(self) -> None:
+        if self.websocket:
+            self._finish(DRAIN)
+
+    def require_open(self) -> None:
+        """Raise the error for a session that the gateway has ended."""
+        if self.end is not None and (error := _ERRORS.get(self.end.code)) is not None:
+            raise error(f"The connection was ended: {self.end.reason}.")
 
     def _finish(self, end: End) -> None:
         if self.end is None:

@@ -25,6 +25,7 @@ from gateway.upstream.http1.origin import Origin
 from gateway.upstream.http1.response import IncomingResponse
 
 _ADDRESSES: Final = (istr(hdrs.LOCATION), istr(hdrs.CONTENT_LOCATION))
+_REFERRER_POLICY: Final = istr("Referrer-Policy")
 _SUBPROTOCOL: Final = istr("Sec-WebSocket-Protocol")
 _WITHHELD: Final = (istr(hdrs.LINK), istr("Refresh"))
 
@@ -85,6 +86,8 @@ class RuntimeTarget:
                 passed.popall(name)
                 if own is not None:
                     passed[name] = own
+        if status >= 200:
+            passed[_REFERRER_POLICY] = "no-referrer"
         offered = self._located.offered
         if status == 101 and offered is not None and _SUBPROTOCOL not in passed:
             passed[_SUBPROTOCOL] = offered  # a browser ends a WebSocket for which none of its subprotocols is selected

@@ -23,11 +23,13 @@ class Rate:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What a principal may use; None: any number. ``requests`` is its rate. ``running`` is the number of its instances
-    that start, run or stop, ``runtimes`` that of its runtimes that are not stopped, failed or deleted."""
+    that start, run or stop, ``runtimes`` that of its runtimes that are not stopped, failed or deleted, ``connections``
+    that of its connections through the data plane of each process."""
 
     requests: Rate | None = None
     running: int | None = None
     runtimes: int | None = None
+    connections: int | None = None
 
     @property
     def has_places(self) -> bool:

@@ -163,8 +163,12 @@ class GatewayRequestHandler(RequestHandler):
         if self._lost_data:
             return
         self._last_received = self._loop.time()
-        before = self._request_count
+        before, closing = self._request_count, self._close
+        if self._upgraded or (self._last_body is not None and not self._last_body.is_eof()):
+            # Once told to close, aiohttp drops what arrives, also the rest of a body and the frames of a WebSocket.
+            self._close = False
         super().data_received(data)
+        self._close = closing or self._close
         if self._messages:
             self._last_body = self._messages[-1][1]
         if self._messages and getattr(self._messages[-1][0], "upgrade", False) and not self._upgraded:

@@ -23,7 +23,7 @@ from gateway.http.cors import Cors
 from gateway.http.in_flight import SAFE_METHODS
 from gateway.http.passed_on import PassedResponse, PassedStream, pass_interim
 from gateway.http.response_headers import finish_headers
-from gateway.http.tunnel import Tunnel, Watch
+from gateway.http.tunnel import End, Tunnel, Watch
 from gateway.http.uploads import StreamedUpload
 from gateway.ports.context import RequestContext
 from gateway.ports.error_mapping import transport_error
@@ -162,7 +162,12 @@ class Forwarding:
         self.watch.moved = exchange.moved
         self._tunnel = Tunnel(self.request, out, response.pieces(), to_provider, self.watch)
         watch = self.watch
-        await self._tunnel.run(lambda: watch.end or (watch.idle if exchange.expired else watch.shutdown))
+
+        def why() -> End:
+            watch.end = watch.end or (watch.idle if exchange.expired else watch.shutdown)
+            return watch.end
+
+        await self._tunnel.run(why)
         return out
 
     async def _begin(self, out: web.StreamResponse) -> None:

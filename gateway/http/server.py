@@ -131,6 +131,7 @@ class GatewayRunner(web.AppRunner):
         # aiohttp's own shutdown only waits for responses that are being written.
         super().__init__(app, shutdown_timeout=_LAST_WRITES_SECONDS)
         self.grace = shutdown_timeout
+        self._drained = False
         self._tls = tls
         self._max_connections = http.max_connections
         self._most_idle = http.max_idle_connections_per_address or max(1, http.max_connections // 2)
@@ -157,7 +158,19 @@ class GatewayRunner(web.AppRunner):
             options=self._options,
         )
 
-    async def shutdown(self) -> None:
-        """Drain the requests in flight. By now no connection is accepted, and idle ones are closed."""
+    async def drain(self) -> None:
+        """Accept no connection, close the idle ones, and drain the requests in flight. Idempotent."""
+        if self._drained:
+            return
+        self._drained = True
+        for site in tuple(self.sites):
+            await site.stop()
+        await asyncio.sleep(0)  # requests that have arrived begin
+        if self.server is not None:
+            self.server.pre_shutdown()
         await self.app[SERVED].drain(self.grace)
+
+    async def shutdown(self) -> None:
+        """Drain, unless this has happened."""
+        await self.drain()
         await super().shutdown()

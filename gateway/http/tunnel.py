@@ -19,7 +19,6 @@ from gateway.http.websocket_frames import (
     FrameFollower,
     PongFilter,
     close_frame,
-    ping_frame,
 )
 
 _BUFFER_BYTES: Final = 1 << 16
@@ -44,8 +43,9 @@ _SHUTDOWN: Final = End(GOING_AWAY, "the gateway is shutting down")
 class Watch:
     """Follows one connection through the gateway. Override what else is to be known of it.
 
-    ``moved`` is called for every piece in either direction. ``ping_interval``: seconds between the gateway's own pings
-    to the caller; None: it sends none. ``end``: set before the task is cancelled, why it is.
+    ``moved`` is called for every piece in either direction that is passed on, so not for pongs that stay here.
+    ``ping_interval``: seconds between the gateway's own pings to the caller; None: it sends none. ``end``: set before
+    the task is cancelled, why it is.
     """
 
     moved: Callable[[], object] = lambda: None
@@ -55,10 +55,10 @@ class Watch:
     shutdown: End = _SHUTDOWN
 
     def received(self, size: int) -> None:
-        """Bytes arrived from the provider."""
+        """Bytes of the provider are passed on."""
 
     def sent(self, size: int) -> None:
-        """Bytes arrived from the caller."""
+        """Bytes of the caller are passed on."""
 
     async def provider_gone(self) -> End:
         """Why the provider's side has ended without a close frame."""
@@ -99,7 +99,6 @@ class _Direction:
     async def pump(self) -> None:
         """Forward until the source ends; after the end, until it has closed."""
         async for data in self._source:
-            self._moved(len(data))
             await self._forward(data)
             if self.ended and self.frames.closed:
                 return
@@ -107,18 +106,21 @@ class _Direction:
     async def end(self, frame: bytes) -> None:
         """Write ``frame`` as the last one, as soon as the frame that is being forwarded is complete."""
         self._last = frame
-        if self.frames.between:
+        if self.frames.between or self.pongs.holds:
             await self._end(frame)
 
     async def insert(self, frame: bytes) -> None:
-        """Write ``frame`` as soon as the frame that is being forwarded is complete, unless another one waits for
+        """Write ``frame`` as soon as the message that is being forwarded is complete, unless another one waits for
         that, or the end has begun."""
         if self.frames.closed or self._last is not None or self._inserted is not None:
             return
-        if self.frames.between:
+        if self._takes_inserted():
             await self._write(frame)
         else:
             self._inserted = frame
+
+    def _takes_inserted(self) -> bool:
+        return self.frames.between and not self.frames.in_message
 
     async def _forward(self, data: bytes) -> None:
         if self.ended:
@@ -129,17 +131,27 @@ class _Direction:
             else:
                 self.frames.follow(data)
             if data:
+                self._moved(len(data))
                 await self._write(data)
         else:
-            size = self.frames.follow_frame(data)
-            inserted = b""
-            if self.frames.between and self._inserted is not None:
+            size, inserted = self._next_place(data), b""
+            if self._inserted is not None and self._takes_inserted():
                 inserted, self._inserted = self._inserted, None
+            self._moved(size)
             await self._write(data[:size] + inserted)
-            if self.frames.between and self._last is not None:
+            if self._last is not None and self.frames.between:
                 await self._end(self._last)
             if size < len(data):
                 await self._forward(data[size:])
+
+    def _next_place(self, data: bytes) -> int:
+        """Follow ``data`` up to where a frame of the gateway can be written; its size, if there is no such place."""
+        position = 0
+        while position < len(data):
+            position = self.frames.follow_frame(data, position)
+            if self.frames.between and (self._last is not None or not self.frames.in_message):
+                break
+        return position
 
     async def _end(self, frame: bytes) -> None:
         if not self.ended:
@@ -214,9 +226,7 @@ class Tunnel:
     async def _ping(self, interval: float) -> None:
         while True:
             await asyncio.sleep(interval)
-            frame = ping_frame()
-            self._up.pongs.expect(frame)
-            await self._down.insert(frame)
+            await self._down.insert(self._up.pongs.ping())
 
     async def _forward(self) -> None:
         down, up, lost = self._downwards, self._upwards, self._inlet.lost

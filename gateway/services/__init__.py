@@ -61,7 +61,7 @@ class Services:
             capabilities=CapabilityService(fleet),
             providers=ProviderService(fleet),
             intents=intents.records,
-            owners=OwnerService(fleet, lifecycle, owners),
+            owners=OwnerService(fleet, lifecycle, owners, data_plane),
             hub=RuntimeHub(fleet),
             quotas=fleet.quotas,
             data_plane=data_plane,

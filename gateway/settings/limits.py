@@ -47,14 +47,15 @@ def _has_address(url: str) -> bool:
 class PrincipalLimits(Section):
     """The limits of a principal. Left out: any number. ``requests`` is a rate, such as ``600/minute``, ``running`` the
     number of instances that start, run or stop, ``runtimes`` that of runtimes that are not stopped, failed or
-    deleted."""
+    deleted, ``connections`` that of connections at once through the data plane of each process."""
 
     requests: RateText | None = None
     running: Annotated[int, Field(ge=0, le=100_000)] | None = None
     runtimes: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    connections: Annotated[int, Field(ge=0, le=100_000)] | None = None
 
     @property
     def limits(self) -> Limits:
         """The limits as the domain knows them."""
         rate = None if self.requests is None else parse_rate(self.requests)
-        return Limits(requests=rate, running=self.running, runtimes=self.runtimes)
+        return Limits(requests=rate, running=self.running, runtimes=self.runtimes, connections=self.connections)

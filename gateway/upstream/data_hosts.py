@@ -17,6 +17,12 @@ from gateway.upstream.http1.connection import Http1Connection
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+_UNICAST: Final = ipaddress.ip_network("2000::/3")
+"""Of IPv6, only these addresses are on the internet; :mod:`ipaddress` calls others global too."""
+
+_INSIDE: Final = (".internal", ".local", ".localhost", ".svc", ".home.arpa")
+"""Endings of names that are resolved inside a network (RFC 6761, RFC 6762, RFC 8375, Kubernetes). As a name without a
+dot, nobody outside can let them lead elsewhere."""
 
 
 class AddressRefused(OSError):
@@ -29,6 +35,9 @@ class DataHosts:
 
     def __init__(self, base_url: str, allowed: Iterable[str]) -> None:
         self._own = (URL(base_url).host or "").lower()
+        own = address_of(self._own)
+        inside = "." not in self._own or self._own.endswith(_INSIDE) if own is None else not _is_public(_plain(own))
+        self._own_inside = self._own if inside else ""
         self._names: set[str] = set()
         self._below: list[str] = []
         self._networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
@@ -48,10 +57,10 @@ class DataHosts:
         return host == self._own or host in self._names or any(host.endswith(end) for end in self._below)
 
     def allows_address(self, host: str, address: IPAddress) -> bool:
-        """Whether an allowed host may be at this address: any public one, and otherwise one that is listed, or the
-        host of ``base_url``."""
+        """Whether an allowed host may be at this address: any public one, and otherwise one that is listed. The host of
+        ``base_url`` may be anywhere if it is itself such an address, or a name that is resolved inside a network."""
         plain = _plain(address)
-        return (plain.is_global and not plain.is_multicast) or self._lists(plain) or host.lower() == self._own
+        return _is_public(plain) or self._lists(plain) or host.lower() == self._own_inside
 
     def _lists(self, address: IPAddress) -> bool:
         return any(address in network for network in self._networks)
@@ -101,6 +110,11 @@ def network_of(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | Non
         return ipaddress.ip_network(text.strip("[]"), strict=False)
     except ValueError:
         return None
+
+
+def _is_public(address: IPAddress) -> bool:
+    in_use = isinstance(address, ipaddress.IPv4Address) or address in _UNICAST
+    return in_use and address.is_global and not address.is_multicast
 
 
 def _plain(address: IPAddress) -> IPAddress:

@@ -4,6 +4,7 @@ from gateway.domain.requests import AssignOwner
 from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
 from gateway.ports.owners import OwnerStore
+from gateway.services.data_plane.service import DataPlane
 from gateway.services.fleet import Fleet
 from gateway.services.lifecycle import LifecycleService
 
@@ -11,15 +12,18 @@ from gateway.services.lifecycle import LifecycleService
 class OwnerService:
     """Assigns runtimes to owners. An assignment wins over the suffix of the runtime's name."""
 
-    def __init__(self, fleet: Fleet, lifecycle: LifecycleService, store: OwnerStore) -> None:
+    def __init__(
+        self, fleet: Fleet, lifecycle: LifecycleService, store: OwnerStore, plane: DataPlane | None = None
+    ) -> None:
         self._fleet = fleet
         self._lifecycle = lifecycle
         self._store = store
+        self._plane = plane
 
     async def assign(self, runtime_id: str, request: AssignOwner, ctx: RequestContext) -> Runtime:
         """Assign a runtime to an owner, or with None remove its assignment, and return it as it is afterwards. This
-        process knows the change at once, other replicas a few seconds later. Raises as a read of the runtime does, and
-        :class:`StoreUnavailable`."""
+        process knows the change at once, other replicas a few seconds later. All addresses of the data plane that it
+        had are void. Raises as a read of the runtime does, and :class:`StoreUnavailable`."""
         resolved = self._lifecycle.resolve(runtime_id, ctx)
         runtime_id = (await self._lifecycle.read(resolved, ctx)).id
         ctx.changes = {"owner": request.owner}
@@ -28,5 +32,7 @@ class OwnerService:
         else:
             await self._store.assign_owner(runtime_id, request.owner, ctx.principal.name)
         self._fleet.owners.assign_one(runtime_id, request.owner)
+        if self._plane is not None:  # also the connections of the owner before, and of its group
+            await self._plane.make_void(runtime_id)
         self._fleet.wrote(resolved.provider.name, resolved.ref)
         return await self._lifecycle.read(resolved, ctx)

@@ -53,11 +53,12 @@ class RateUse(LimitUse, frozen=True, kw_only=True):
 
 
 class LimitsUse(Model, frozen=True, kw_only=True):
-    """The caller's limits; null means any number."""
+    """The caller's limits; null means any number. The connections are those through this process."""
 
     requests: RateUse | None
     running: LimitUse | None
     runtimes: LimitUse | None
+    connections: LimitUse | None
 
 
 class Me(Model, frozen=True, kw_only=True):
@@ -107,6 +108,9 @@ async def _limits(limits: Limits, ctx: RequestContext, quotas: Quotas) -> Limits
         requests=_rate(ctx),
         running=None if limits.running is None else LimitUse(value=limits.running, used=running),
         runtimes=None if limits.runtimes is None else LimitUse(value=limits.runtimes, used=runtimes),
+        connections=None
+        if limits.connections is None
+        else LimitUse(value=limits.connections, used=quotas.connections_of(ctx.principal)),
     )
 
 

@@ -6,8 +6,9 @@ by a count: the owner's runtimes are listed at all providers before its first pl
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -69,6 +70,7 @@ class Quotas:
     _specs: SpecKeeper | None = None
     _refused: Callable[[str], None] = lambda _: None
     _locks: RuntimeLocks = field(default_factory=RuntimeLocks, init=False)
+    _connections: Counter[str] = field(default_factory=Counter, init=False)
     _released: LRUCache[str, None] = field(default_factory=lambda: LRUCache(MAX_RELEASED), init=False)
 
     async def hold(
@@ -127,6 +129,32 @@ class Quotas:
             gone = deleted or not (state is None or is_live(state))
             with suppress(StoreUnavailable):
                 await self._store.set_place(ctx.provider or "", ref.provider_id, running=None if gone else False)
+
+    @contextmanager
+    def connection(self, principal: Principal) -> Iterator[None]:
+        """One connection of a caller through the data plane of this process. Raises :class:`QuotaExceeded`."""
+        limit = None if principal.limits is None else principal.limits.connections
+        used = self.connections_of(principal)
+        if limit is not None and used >= limit:
+            self._refused("connections")
+            raise QuotaExceeded(
+                f"The caller may have {limit} connections at once.",
+                source=Source.GATEWAY,
+                retryable=Retryable.YES,
+                retry_after=1,
+                extra={"limit": limit_of("connections", limit, used)},
+            )
+        self._connections[principal.owner] += 1
+        try:
+            yield
+        finally:
+            self._connections[principal.owner] -= 1
+            if not self._connections[principal.owner]:
+                del self._connections[principal.owner]
+
+    def connections_of(self, principal: Principal) -> int:
+        """How many connections the caller has through the data plane of this process."""
+        return self._connections[principal.owner]
 
     async def used(self, principal: Principal) -> tuple[int, int] | None:
         """How many instances of the caller run, and how many runtimes it has; None without the store."""

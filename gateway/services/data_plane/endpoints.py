@@ -1,10 +1,12 @@
 """Where the connections to a runtime lead: read from the provider, and kept while the instance runs."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
-from cachetools import LRUCache
+from cachetools import LRUCache, TTLCache
 
 from gateway.domain.errors import (
     NotFound,
@@ -31,6 +33,9 @@ CHECKED_EVERY: Final = 15.0
 
 _MOST: Final = 10_000
 
+Key = tuple[str, str | None]
+"""A runtime's id, and its instance."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reached:
@@ -48,6 +53,8 @@ class Endpoints:
         self._fleet = fleet
         self._clock = clock
         self._known: LRUCache[str, Reached] = LRUCache(_MOST)
+        self._gone: TTLCache[Key, str] = TTLCache(_MOST, CHECKED_EVERY, clock.monotonic)
+        self._asking: dict[Key, asyncio.Task[Reached]] = {}
 
     def forget(self, runtime_id: str) -> None:
         """Ask the provider before the next use. What only a start returns is kept, and used if the same instance still
@@ -67,24 +74,44 @@ class Endpoints:
             return await self._connections(adapter, resolved, runtime_id, runtime, call)
 
     async def endpoint(
-        self, resolved: ResolvedRuntime, runtime_id: str, instance: str | None, protocol: str, ctx: RequestContext
-    ) -> tuple[DataProtocol, Endpoint]:
+        self,
+        resolved: ResolvedRuntime,
+        runtime_id: str,
+        instance: str | None,
+        protocol: DataProtocol,
+        ctx: RequestContext,
+    ) -> Endpoint:
         """The endpoint of one protocol of an instance.
 
         Raises :class:`RuntimeGone` if the runtime was deleted or runs as another instance, :class:`StateConflict` if it
         does not run, and what a read raises.
         """
-        known = self._known.get(runtime_id)
+        known, key = self._known.get(runtime_id), (runtime_id, instance)
         if known is None or known.instance != instance or known.read_at + CHECKED_EVERY <= self._clock.monotonic():
-            known = await self._read_again(resolved, runtime_id, instance, ctx)
-        found = next((one for one in known.connections if one.protocol == protocol), None)
-        spoken = _protocols(resolved).get(protocol)
-        if found is None or spoken is None:
-            raise RuntimeGone(f"The runtime has no connection for {protocol} any longer.", provider=ctx.provider)
+            if (gone := self._gone.get(key)) is not None:
+                raise RuntimeGone(gone, provider=resolved.provider.name)
+            known = await self._read_shared(resolved, key, ctx)
+        found = next((one for one in known.connections if one.protocol == protocol.name), None)
+        if found is None:
+            raise RuntimeGone(f"The runtime has no connection for {protocol.name} any longer.", provider=ctx.provider)
         try:
-            return spoken, spoken.endpoint(found)
+            return protocol.endpoint(found)
         except ValueError as exc:
-            raise _unusable(resolved.provider.name, protocol) from exc
+            raise _unusable(resolved.provider.name, protocol.name) from exc
+
+    async def _read_shared(self, resolved: ResolvedRuntime, key: Key, ctx: RequestContext) -> Reached:
+        """What :meth:`_read_again` returns or raises. Requests that ask while another one does share its answer: many
+        connections may lose their provider, and come back, at once."""
+        asking = self._asking.get(key)
+        if asking is None:
+            asking = self._asking[key] = asyncio.create_task(self._read_again(resolved, *key, ctx))
+            asking.add_done_callback(partial(self._answered, key))
+        return await asyncio.shield(asking)
+
+    def _answered(self, key: Key, asking: "asyncio.Task[Reached]") -> None:
+        del self._asking[key]
+        if not asking.cancelled() and isinstance(error := asking.exception(), RuntimeGone):
+            self._gone[key] = error.detail
 
     async def _read_again(
         self, resolved: ResolvedRuntime, runtime_id: str, instance: str | None, ctx: RequestContext
@@ -111,14 +138,15 @@ class Endpoints:
         """The connections of a runtime that was read just before, and runs."""
         instance, now = adapter.instance_of(runtime), self._clock.monotonic()
         known = self._known.get(runtime_id)
-        once = any(protocol.credential_once for protocol in _protocols(resolved).values())
+        once = any(protocol.credential_once for protocol in protocols_of(resolved).values())
         if not (once and known is not None and known.instance == instance):
             known = Reached(instance, list(await adapter.connections(resolved.ref, call)), now)
         reached = self._known[runtime_id] = replace(known, read_at=now)
         return reached
 
 
-def _protocols(resolved: ResolvedRuntime) -> Any:
+def protocols_of(resolved: ResolvedRuntime) -> Mapping[str, DataProtocol]:
+    """The protocols of a runtime that the data plane forwards, by name."""
     adapter = resolved.provider.adapter
     return adapter.data_protocols if isinstance(adapter, SupportsDataPlane) else {}
 

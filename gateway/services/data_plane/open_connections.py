@@ -29,6 +29,9 @@ class OpenConnection(Protocol):
     def runtime_ended(self) -> None:
         """End it, because the instance has ended."""
 
+    def drain(self) -> None:
+        """End it if it is a WebSocket, because the gateway is shutting down."""
+
 
 class OpenConnections:
     """All of them, by the id of the runtime."""
@@ -63,6 +66,11 @@ class OpenConnections:
         for connection in self._all():
             if is_void(connection.grant):
                 connection.revoke()
+
+    def drain(self) -> None:
+        """End the WebSockets, because the gateway is shutting down; requests have time to finish."""
+        for connection in self._all():
+            connection.drain()
 
     def _all(self) -> Iterator[OpenConnection]:
         for connections in list(self._by_runtime.values()):

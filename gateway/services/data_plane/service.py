@@ -23,12 +23,12 @@ from gateway.domain.requests import ConnectRequest
 from gateway.domain.runtime import Connection, Connections, DataConnection, DataConnections
 from gateway.domain.values import State
 from gateway.ports.context import RequestContext
-from gateway.ports.data_plane import DataProtocol, Endpoint, PublicAddress, RevocationStore, SupportsDataPlane
+from gateway.ports.data_plane import DataProtocol, Endpoint, PublicAddress, RevocationStore
 from gateway.services.access.visibility import require_visible
-from gateway.services.data_plane.endpoints import Endpoints
+from gateway.services.data_plane.endpoints import Endpoints, protocols_of
 from gateway.services.data_plane.grants import Grant, Grants
 from gateway.services.data_plane.open_connections import OpenConnections
-from gateway.services.fleet import Fleet, Provider
+from gateway.services.fleet import Fleet, Provider, ResolvedRuntime
 from gateway.services.intents.records import rfc3339
 from gateway.services.offered_connections import wanted_connections
 
@@ -56,6 +56,7 @@ class DataPlane:
         self.grants = grants
         self.endpoints = endpoints
         self.open = OpenConnections()
+        self.quotas = fleet.quotas
         self._fleet = fleet
         self._store = store
         self.public_url = public_url
@@ -67,7 +68,7 @@ class DataPlane:
         runtime_id, provider = ctx.principal.plain_id(runtime_id), resolved.provider
         provider.require(Feature.CONNECTIONS, "connections")
         reached = await self.endpoints.reach(resolved, runtime_id, ctx)
-        known = provider.adapter.data_protocols if isinstance(provider.adapter, SupportsDataPlane) else {}
+        known = protocols_of(resolved)
         items: list[Connection] = []
         for each in wanted_connections(provider.name, reached.connections, options):
             if (protocol := known.get(each.protocol)) is None:
@@ -106,8 +107,11 @@ class DataPlane:
         if others and Permission.ADMIN not in ctx.principal.permissions:
             raise PermissionDenied("Only admin revokes the connections of others.")
         runtime_id = await self._visible(runtime_id, Operation.CONNECT, ctx)
-        whose = ctx.principal.name if principal is None else principal
-        revocation = await self._store.revoke(runtime_id, whose)
+        await self.make_void(runtime_id, ctx.principal.name if principal is None else principal)
+
+    async def make_void(self, runtime_id: str, principal: str = "") -> None:
+        """Revoke the addresses that a principal (empty: all) has of a runtime. Raises :class:`StoreUnavailable`."""
+        revocation = await self._store.revoke(runtime_id, principal)
         self.grants.directory.note(revocation)
         self.end_revoked()
 
@@ -155,7 +159,8 @@ class DataPlane:
         """Ask the provider whether the instance of a grant has ended regularly; False also if it has failed."""
         self.endpoints.forget(grant.runtime_id)
         try:
-            await self.open_destination(grant, ctx)
+            resolved, protocol = self.resolve(grant, ctx)
+            await self.open_destination(resolved, protocol, grant, ctx)
         except RuntimeGone:
             return True
         except StateConflict as conflict:
@@ -182,15 +187,23 @@ class DataPlane:
             if stopped[instance]:
                 connection.runtime_ended()
 
-    async def open_destination(self, grant: Grant, ctx: RequestContext) -> Destination:
-        """Where a valid grant leads now. Raises as :meth:`Endpoints.endpoint`."""
+    def resolve(self, grant: Grant, ctx: RequestContext) -> tuple[ResolvedRuntime, DataProtocol]:
+        """The runtime and the protocol of a valid grant. No I/O. Raises :class:`PermissionDenied` and
+        :class:`RuntimeGone`."""
         try:
             resolved = self._fleet.resolve(ctx.principal.shown_id(grant.runtime_id), ctx)
         except NotFound as exc:
             raise PermissionDenied("The runtime of this address is not yours any longer.") from exc
-        protocol, endpoint = await self.endpoints.endpoint(
-            resolved, grant.runtime_id, grant.instance, grant.protocol, ctx
-        )
+        protocol = protocols_of(resolved).get(grant.protocol)
+        if protocol is None:
+            raise RuntimeGone("The runtime's provider does not have this protocol any longer.", provider=ctx.provider)
+        return resolved, protocol
+
+    async def open_destination(
+        self, resolved: ResolvedRuntime, protocol: DataProtocol, grant: Grant, ctx: RequestContext
+    ) -> Destination:
+        """Where a valid grant leads now. Raises as :meth:`Endpoints.endpoint`."""
+        endpoint = await self.endpoints.endpoint(resolved, grant.runtime_id, grant.instance, protocol, ctx)
         return Destination(resolved.provider, grant, protocol, endpoint)
 
     async def socket_path(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.http.websocket_frames import FrameFollower, PongFilter, close_frame, ping_frame
+from gateway.http.websocket_frames import FrameFollower, PongFilter, close_frame
 
 
 def frame(opcode: int, size: int, *, masked: bool) -> bytes:
@@ -84,19 +84,43 @@ def masked(opcode: int, payload: bytes, key: bytes = b"abcd") -> bytes:
 
 
 @given(
-    before=st.lists(st.tuples(st.sampled_from([1, 2, 9, 10]), st.binary(max_size=20)), max_size=4),
-    after=st.lists(st.tuples(st.sampled_from([1, 2, 9, 10]), st.binary(max_size=20)), max_size=4),
-    cuts=st.lists(st.integers(0, 400), max_size=8),
+    pings=st.integers(1, 4),
+    answered=st.data(),
+    between=st.lists(
+        st.lists(st.tuples(st.sampled_from([1, 2, 9, 10]), st.binary(max_size=20)), max_size=4), min_size=5, max_size=5
+    ),
+    cuts=st.lists(st.integers(0, 600), max_size=8),
 )
-def test_own_pong_is_removed_and_all_other_frames_pass_unchanged(
-    before: list[tuple[int, bytes]], after: list[tuple[int, bytes]], cuts: list[int]
+def test_own_pongs_are_removed_and_all_other_frames_pass_unchanged(
+    pings: int, answered: st.DataObject, between: list[list[tuple[int, bytes]]], cuts: list[int]
 ) -> None:
-    ping = ping_frame()
+    """Also pongs that are late, and those of a client that answers only the latest of several pings."""
     filtered = PongFilter(FrameFollower())
-    filtered.expect(ping)
-    others = b"".join(masked(*frame) for frame in before), b"".join(masked(*frame) for frame in after)
-    data = others[0] + masked(10, ping[2:]) + others[1]
+    sent = [filtered.ping() for _ in range(pings)]
+    seen = [ping for ping in sent[:-1] if answered.draw(st.booleans())] + sent[-1:]
+    others = [b"".join(masked(*frame) for frame in frames) for frames in between]
+    pongs = [masked(10, ping[2:]) for ping in seen]
+    data = b"".join(itertools.chain.from_iterable(itertools.zip_longest(others, pongs, fillvalue=b"")))
     places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
     passed = b"".join(filtered.passed(data[start:end]) for start, end in itertools.pairwise(places))
-    assert passed == others[0] + others[1]
+    assert passed == b"".join(others)
     assert not filtered.waits
+
+
+def test_pong_that_answers_no_ping_of_the_gateway_passes() -> None:
+    filtered = PongFilter(FrameFollower())
+    ping = filtered.ping()
+    for payload in (b"x" * 12, ping[2:-4] + b"\0\0\0\2", ping[2:-4] + bytes(4), PongFilter(FrameFollower()).ping()[2:]):
+        assert filtered.passed(masked(10, payload)) == masked(10, payload)
+        assert filtered.waits
+    assert filtered.passed(masked(10, ping[2:])) == b""
+
+
+@pytest.mark.parametrize("payload", [b"", b"x" * 300])
+def test_message_ends_with_its_final_frame_whatever_control_frames_come_between(payload: bytes) -> None:
+    follower = FrameFollower()
+    size = bytes((len(payload),)) if len(payload) < 126 else b"\x7e" + len(payload).to_bytes(2, "big")
+    for first, expected in ((0x01, True), (0x89, True), (0x00, True), (0x8A, True), (0x80, False), (0x82, False)):
+        control = first & 0x0F > 7
+        follower.follow(bytes((first,)) + (b"\0" if control else size + payload))
+        assert (follower.between, follower.in_message) == (True, expected)
