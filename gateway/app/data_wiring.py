@@ -48,7 +48,7 @@ class StoppedRuntimes:
 
     def written(self, provider: str, ref: RuntimeRef | None) -> None:
         """An operation wrote at a provider, or may have: to one runtime, or to an unknown one."""
-        if written := self._plane.open_runtimes(provider, ref):
+        if written := self._plane.written(provider, ref):
             self._written.update(written)
             self._wake.set()
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from gateway.api.pipeline import ENDPOINTS
 from gateway.app.descriptors import MOST_CONNECTIONS
 from gateway.app.reload import Reloader
-from gateway.http.server import GatewayRunner, Tls
+from gateway.http.server import SERVED, GatewayRunner, Tls
 from gateway.ports.process_signals import RELOAD, STOP, ignore_reload, react
 from gateway.services.data_plane.service import DataPlane
 from gateway.settings import ListenAddress, SettingsSource
@@ -106,7 +106,13 @@ async def serve_until_signal(app: web.Application, source: SettingsSource | None
     """Serve until SIGTERM or SIGINT, and for ``shutdown.delay`` seconds after it; a second signal ends all waiting.
     Changed settings in ``source`` are applied on SIGHUP and automatically."""
     reloader, in_flight = app[RELOADER], app[ENDPOINTS].in_flight
+    served = [app[SERVED], *([app[DATA][SERVED]] if DATA in app else [])]
     stop = stop_signal()
+
+    def hurry() -> None:
+        for each in served:
+            each.stop_waiting()
+
     async with listening(app) as addresses:
         tune_gc()
         async with _reloading(reloader, source):
@@ -118,7 +124,7 @@ async def serve_until_signal(app: web.Application, source: SettingsSource | None
             )
             await stop.wait()
             for number in STOP:
-                react(number, in_flight.stop_waiting)
+                react(number, hurry)
             in_flight.draining = True
             shutdown = reloader.settings.shutdown
             logger.info(Event.STOPPING, delay_seconds=shutdown.delay, grace_seconds=shutdown.grace)

@@ -120,8 +120,10 @@ class RuntimeTarget:
         return Rewriting(self._destination.endpoint, public, ticket)
 
     def error_of(self, failure: TransportFailure, method: str) -> Exception:
-        cause = failure.__cause__
-        if isinstance(cause, AddressRefused):
+        cause: BaseException | None = failure
+        while cause is not None and not isinstance(cause, AddressRefused):
+            cause = cause.__cause__
+        if cause is not None:
             return _bad(self.name, f"returned an address that may not be connected to: {cause}")
         if failure.phase is Phase.CONNECTING:
             self._plane.endpoints.forget(self._destination.grant.runtime_id)

@@ -130,6 +130,10 @@ class ListenerEndpoints:
         self._slow_readers.inc()
         self._logger.info(Event.SLOW_READER)
 
+    def stop_waiting(self) -> None:
+        """End the waiting of a drain at once."""
+        self.in_flight.stop_waiting()
+
     async def drain(self, seconds: float) -> None:
         """Wait up to ``seconds`` for the requests in flight; interrupt the others, which are answered with an error."""
         if interrupted := await self.in_flight.drain(seconds):

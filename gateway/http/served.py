@@ -30,5 +30,8 @@ class ServedApplication(Protocol):
     def unexpected(self, message: str, **fields: Any) -> None:
         """Log a failure outside of every handler."""
 
+    def stop_waiting(self) -> None:
+        """End the waiting of :meth:`drain` at once."""
+
     async def drain(self, seconds: float) -> None:
         """Wait up to ``seconds`` for the requests in flight, and interrupt the others."""

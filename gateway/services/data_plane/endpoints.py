@@ -129,8 +129,14 @@ class Endpoints:
             raise RuntimeGone(
                 "The runtime was restarted: this address leads to an instance that has ended.", provider=provider.name
             )
-        refuse_unless_possible(runtime, Verb.CONNECT)
-        raise StateConflict("The runtime does not run.", provider=provider.name)
+        actions = runtime.actions
+        verbs = [verb.value for verb in (Verb.START, Verb.RESUME) if verb in actions and actions[verb].allowed]
+        how = f"call {' or '.join(verbs)} first" if verbs else "it cannot be started now"
+        raise StateConflict(
+            f"The runtime is {runtime.state.value}; {how}.",
+            provider=provider.name,
+            extra={"state": runtime.state.value},
+        )
 
     async def _connections(
         self, adapter: Any, resolved: ResolvedRuntime, runtime_id: str, runtime: Runtime, call: Call

@@ -167,13 +167,14 @@ class DataPlane:
             return conflict.extra.get("state") != State.FAILED
         return False
 
-    def open_runtimes(self, provider: str, ref: RuntimeRef | None) -> Iterable[str]:
-        """The ids of the runtimes with open connections at a provider: the one at ``ref``, or with None all."""
-        known = self.open.runtimes(provider)
-        found = self._fleet.get(provider) if known else None
+    def written(self, provider: str, ref: RuntimeRef | None) -> Iterable[str]:
+        """A runtime at a provider was changed, or with None an unknown one. Returns the ids of the runtimes with open
+        connections that this may concern."""
+        known, found = self.open.runtimes(provider), self._fleet.get(provider)
         if ref is None or found is None:
             return known
         runtime_id = format_runtime_id(provider, found.adapter.format_reference(ref))
+        self.endpoints.forget(runtime_id)
         return [runtime_id] if runtime_id in known else []
 
     async def end_stopped(self, runtime_id: str, ctx: RequestContext) -> None:

@@ -30,18 +30,20 @@ class Plane:
         return {item["protocol"]: item for item in response.json["items"]}
 
 
+DATA = DataSettings(enabled=True, listen="127.0.0.1:0", origins=["https://app.example"])
+
+
 @asynccontextmanager
-async def started(monkeypatch: pytest.MonkeyPatch, **options: Any) -> AsyncIterator[Plane]:
-    """A gateway whose data plane leads to a fake browser. ``options`` are those of the gateway."""
-    browser = BrowserServer()
-    data = DataSettings(enabled=True, listen="127.0.0.1:0", origins=["https://app.example"])
-    async with running(browser.application()) as url, whole_gateway("bctrl_browsers", data=data, **options) as gateway:
-        place = url.partition("://")[2]
+async def leading_to(
+    monkeypatch: pytest.MonkeyPatch, url: str, *, data: DataSettings = DATA, **options: Any
+) -> AsyncIterator[tuple[Gateway, str]]:
+    """A gateway with a running browser whose addresses lead to the server at ``url``, and the id of the browser."""
+    async with whole_gateway("bctrl_browsers", data=data, **options) as gateway:
 
         def connections(run: Run, now: float) -> dict[str, str]:
             return {
-                "cdpUrl": f"ws://{place}{BROWSER}",
-                "webdriverUrl": f"http://{place}",
+                "cdpUrl": f"{url.replace('http', 'ws', 1)}{BROWSER}",
+                "webdriverUrl": url,
                 "liveViewUrl": "https://view.invalid/view",
                 "liveViewReadOnlyUrl": "https://view.invalid/read",
                 "expiresAt": "2030-01-01T00:00:00Z",
@@ -49,7 +51,18 @@ async def started(monkeypatch: pytest.MonkeyPatch, **options: Any) -> AsyncItera
 
         monkeypatch.setattr(Run, "connections", connections)
         created = await gateway.create(gateway.upstreams["bctrl_browsers"], start=True)
-        yield Plane(gateway, browser, place, created["id"])
+        yield gateway, created["id"]
+
+
+@asynccontextmanager
+async def started(monkeypatch: pytest.MonkeyPatch, **options: Any) -> AsyncIterator[Plane]:
+    """A gateway whose data plane leads to a fake browser. ``options`` are those of the gateway."""
+    browser = BrowserServer()
+    async with (
+        running(browser.application()) as url,
+        leading_to(monkeypatch, url, **options) as (gateway, runtime_id),
+    ):
+        yield Plane(gateway, browser, url.partition("://")[2], runtime_id)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 
 from gateway.domain.ids import RuntimeRef
 from gateway.ports.data_plane import Endpoint
+from gateway.services.data_plane.endpoints import Endpoints
 from gateway.services.data_plane.service import DataPlane
 from gateway.services.fleet import Fleet
 from tests.unit.services.fakes import FakeAdapter, FakeClock
@@ -21,15 +22,16 @@ class Opened:
 def test_write_to_a_runtime_concerns_its_own_connections_only() -> None:
     adapter = FakeAdapter("one")
     nothing: Any = None
-    plane = DataPlane(Fleet([adapter], FakeClock()), nothing, nothing, nothing, "")
+    fleet = Fleet([adapter], FakeClock())
+    plane = DataPlane(fleet, nothing, Endpoints(fleet, FakeClock()), nothing, "")
     refs = [RuntimeRef("home", name) for name in ("a", "b", "c")]
     ids = [f"one.{adapter.format_reference(ref)}" for ref in refs]
     for runtime_id in ids[:2]:
         opened: Any = Opened(runtime_id)
         plane.open.add(opened)
-    assert [list(plane.open_runtimes("one", ref)) for ref in refs] == [[ids[0]], [ids[1]], []]
-    assert sorted(plane.open_runtimes("one", None)) == sorted(ids[:2])
-    assert list(plane.open_runtimes("other", None)) == []
+    assert [list(plane.written("one", ref)) for ref in refs] == [[ids[0]], [ids[1]], []]
+    assert sorted(plane.written("one", None)) == sorted(ids[:2])
+    assert list(plane.written("other", None)) == []
 
 
 @pytest.mark.parametrize(
