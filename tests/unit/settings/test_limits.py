@@ -29,7 +29,7 @@ def test_rate_that_cannot_be_read_is_refused_at_its_path(faults: Faults, rate: s
 
 
 def test_limit_that_does_not_exist_is_refused(faults: Faults) -> None:
-    assert faults(with_limits("connections: 5")).keys() == {"auth.principals.shop.limits.connections"}
+    assert faults(with_limits("streams: 5")).keys() == {"auth.principals.shop.limits.streams"}
 
 
 @pytest.mark.parametrize(
