@@ -44,6 +44,7 @@ _NOT_TO_PROVIDER: Final = _HOP_BY_HOP | {
     "cookie2",
     # set by the gateway itself
     "host",
+    "x-host",
     "expect",
     "x-request-id",
     "traceparent",
@@ -58,12 +59,15 @@ _FAMILIES_NOT_TO_PROVIDER: Final = (
     "x-original",
     "x-originating-",
     "x-rewrite-",
+    "x-middleware-",  # Next.js skips its checks, or serves another path, for its internal ones
+    "x-matched-path",
+    "x-invoke-",
     "x-envoy",
     "x-real-",
     "proxy",  # CGI programs read Proxy as the environment variable HTTP_PROXY
     "x-proxy",
     # a method other than the one that the rules checked
-    "x-http-method",
+    "x-http-",
     # an identity that only a trusted proxy may set
     "remote",
     "x-remote",
