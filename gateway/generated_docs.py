@@ -184,7 +184,7 @@ def _access(known: Plugins) -> Iterator[str]:
 
 
 def _audit_actions(known: Plugins) -> Iterator[str]:
-    """Each action of the audit trail, and the calls that it stands for."""
+    """Each action of the audit trail, and the calls that it represents."""
     calls: dict[str, list[str]] = {}
     for row in access_table(known):
         if row.secured:

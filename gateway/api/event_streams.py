@@ -27,7 +27,7 @@ LONGEST: Final = 3600.0
 FIRST_WITHIN: Final = 30.0
 """Seconds within which a runtime has to be read, else there is no stream."""
 UNREAD_BYTES: Final = 16 << 10
-"""So many unread bytes make the stream wait for its reader; meanwhile only the newest state is kept."""
+"""With more unread bytes than this, the stream waits for its reader; meanwhile only the newest state is kept."""
 
 _HEADERS: Final = {hdrs.CONTENT_TYPE: "text/event-stream", "X-Accel-Buffering": "no"}  # nginx passes it on at once
 _LAST_EVENT_ID: Final = istr("Last-Event-ID")

@@ -1,4 +1,4 @@
-"""Calls that wait: creates and starts that go on without their request, and reads that end when a runtime changes."""
+"""Calls that wait: creates and starts that continue without their request, and reads that end with a change."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping

@@ -81,7 +81,7 @@ class RequestAudit:
 
 def _result(ctx: RequestContext, outcome: "Outcome", *, goes_on: bool) -> AuditOutcome:
     """The outcome of a request. An error that the provider responded with is no refusal of the gateway. A caller that
-    sees only a part gets the same 404 for what is absent and what is another's."""
+    sees only a part gets the same 404 for an absent runtime and for one of another owner."""
     error = outcome.error
     if (
         error is not None

@@ -29,7 +29,7 @@ def refuse_cross_site(headers: MultiMapping[str]) -> None:
 
 
 def _name(url: str) -> str:
-    """The host name of a URL in lower case; empty if there is none."""
+    """The host name of a URL in lower case; empty if it has no host."""
     try:
         return (urlsplit(url).hostname or "").removesuffix(".")
     except ValueError:

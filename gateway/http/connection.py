@@ -81,8 +81,8 @@ class GatewayRequestHandler(RequestHandler):
             self._task_handler.add_done_callback(self._wire.watch)
 
     def accept(self, transport: asyncio.Transport) -> bool:
-        """Count a connection before its TLS handshake. One beyond the limit needs a handshake too, to be told so: a
-        few at a time may have it."""
+        """Count a connection before its TLS handshake. One beyond the limit needs a handshake too, to receive its
+        error: a few at a time may have it."""
         self._raw = transport
         self._count(transport)
         self._turning_away = not self._admitted and self._server.begin_turning_away()
@@ -105,7 +105,7 @@ class GatewayRequestHandler(RequestHandler):
             self._raw.abort()  # in its handshake
 
     def close(self) -> None:
-        """Close the connection when its requests are answered, at once if there are none. (aiohttp leaves an idle one
+        """Close the connection when its requests are answered, at once if it has none. (aiohttp leaves an idle one
         open, and ignores what arrives on it.)"""
         is_idle = self._current_request is None and not self._messages
         super().close()
@@ -195,7 +195,7 @@ class GatewayRequestHandler(RequestHandler):
             handling.cancel()
 
     def leave(self) -> None:
-        """Give back the connection's place, once."""
+        """Release the connection's place, once."""
         if self._admitted:
             self._admitted = False
             self._server.left(self, self._address)

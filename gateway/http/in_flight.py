@@ -22,7 +22,7 @@ _T = TypeVar("_T")
 class InFlight:
     """``api`` holds the tasks of requests of the API and the dialects, at most ``limit``; ``native`` those of requests
     of the pass-through, which has its own limits; ``site`` those of probes and documents; ``waiting`` those of callers
-    that wait, which have their own limit too; ``works`` the creates and starts that go on without their requests.
+    that wait, which have their own limit too; ``works`` the creates and starts that continue without their requests.
     ``on_drain`` is called when the drain begins.
 
     ``draining``: the gateway is shutting down, and every response closes its connection. ``interrupted``: a request

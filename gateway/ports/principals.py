@@ -109,7 +109,7 @@ class PrincipalStore(ABC):
 
     @abstractmethod
     async def delete_principal(self, name: str) -> bool:
-        """Delete a principal that was made by the API, with its keys. False: there is none of this name."""
+        """Delete a principal that was made by the API, with its keys. False: no such principal exists."""
 
     @abstractmethod
     async def keys_used(self, key_ids: Collection[str]) -> None:

@@ -63,7 +63,7 @@ class ConfigService:
 
         If the precondition does not match, but the current config is the one that was sent, the replacement succeeds:
         it may be the retry of a replacement whose response was lost. Raises :class:`PreconditionFailed` if the current
-        config is another one, :class:`Overloaded` if other replacements of this config hold the lock for longer than
+        config differs, :class:`Overloaded` if other replacements of this config hold the lock for longer than
         the deadline of a replacement, and :class:`UnsupportedFeature` if the provider has no config.
         """
         provider, adapter, ref = self._resolve(runtime_id, ctx)

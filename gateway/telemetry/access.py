@@ -21,7 +21,7 @@ class AccessSignals:
         )
 
     def key_set_fetched(self, issuer: str, keys: int | None, problem: str | None) -> None:
-        """A fetch has ended. It is logged if its result is another one than before."""
+        """A fetch has ended. It is logged if its result differs from the last one."""
         self._fetches.labels(issuer, "ok" if problem is None else "failed").inc()
         if self._key_sets.get(issuer) != (keys, problem):
             self._key_sets[issuer] = keys, problem

@@ -94,7 +94,7 @@ class CreateContract:
         assert seen.marker is None
 
     async def test_an_answer_to_another_create_is_not_taken_for_its_own(self, subject: Subject) -> None:
-        """Whether the create was committed or not, its name or its scope shows that the answer is another's."""
+        """Whether or not the create was committed, name or scope shows that the answer belongs to another create."""
         adapter, scope = subject.adapter, await subject.adapter.canonical_scope(subject.scope, subject.call())
         await subject.create("another")
         parts = [{"part": part} for part in subject.emulator.members if part != "id"]

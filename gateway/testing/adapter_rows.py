@@ -101,7 +101,7 @@ class RowContract:
             assert [seen.runtime.name for seen in found] == [_ODD], f"{what} was accepted as the absence of the runtime"
 
     async def test_a_look_up_raises_for_an_unreadable_row_unless_it_has_another_name(self, subject: Subject) -> None:
-        """No runtime has the name. Only a row whose name can be read and is another one leaves that certain."""
+        """No runtime has the name. Only a row with a readable, different name leaves that certain."""
         await subject.create(_ODD)
         for what, damage in NAMED.items():
             found = await _damaged(subject, damage, everywhere=True).find(subject.scope, "absent", subject.call())

@@ -133,7 +133,7 @@ class Caller:
 
     async def _ask(self, method: str, path: str, body: Any, own: str) -> int:
         """Send a request about the mark ``own``. Record its response if it has the other principal's mark, or shows a
-        runtime that is not the own one. (Below ``/native`` nobody can tell apart two responses to one principal, of
+        runtime that is not the own one. (Below ``/native`` two responses to one principal cannot be distinguished, of
         which the first arrives after the second request was sent.)"""
         headers = {"Idempotency-Key": own} if method == "POST" else {}
         async with self.client.request(method, self.url + path, json=body, headers=headers) as response:

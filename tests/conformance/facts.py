@@ -162,7 +162,7 @@ def _pattern(path: str) -> re.Pattern[str]:
 
 
 def _readings(value: str) -> list[Any]:
-    """What the text of a query parameter may stand for: text, a list with one text, a number or a boolean."""
+    """What the text of a query parameter may encode: text, a list with one text, a number or a boolean."""
     try:
         return [value, [value], json.loads(value)]
     except ValueError:

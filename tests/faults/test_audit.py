@@ -49,7 +49,7 @@ class Traffic:
             self.acknowledged.add(request_id)
 
     async def goes_on(self, more: int = 20) -> None:
-        """Wait for this many further responses. The traffic goes on until :meth:`starts`."""
+        """Wait for this many further responses. The traffic continues until :meth:`starts`."""
         self._going.set()
         goal = len(self.acknowledged) + more
 

@@ -68,7 +68,7 @@ class AccessAdministration:
         self._observer = observer
 
     async def create_key(self, request: CreateKey, ctx: RequestContext) -> ApiKey:
-        """Make a key, and its principal from a template if there is none of this name."""
+        """Make a key, and its principal from a template if it does not exist."""
         await self._replica.refresh()
         end = None if request.expires_at is None else request.expires_at.timestamp()
         now = self._clock.now()

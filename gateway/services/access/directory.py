@@ -124,7 +124,7 @@ class Directory:
         return stored is not None and stored.disabled
 
     def learn_owner(self, principal: Principal) -> None:
-        """Let the owner of a caller's runtimes be shown by its name, although neither settings nor store contain it."""
+        """Show the owner of a caller's runtimes by its name, although neither settings nor store contain it."""
         if principal.own_only:
             self._owners.learn(principal.owner)
 

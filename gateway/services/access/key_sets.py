@@ -95,7 +95,7 @@ class KeySet:
         return sum(map(len, self._by_algorithm.values()))
 
     def key(self, key_id: str | None, algorithm: str) -> Any:
-        """The key of this id for this algorithm; without an id, the only key for the algorithm. None: there is none."""
+        """The key of this id for this algorithm; without an id, the only key for the algorithm. None without one."""
         if key_id is not None:
             return self._keys.get((key_id, algorithm))
         fitting = self._by_algorithm.get(algorithm, ())

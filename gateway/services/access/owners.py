@@ -25,7 +25,7 @@ class Owners:
     """Knows the owner of a runtime: by its assignment, else by its mark at the provider (``runtime.owner``, which may
     be that of its spec if it has neither mark nor suffix), else by the suffix of its name at the provider.
 
-    ``sealer`` seals and opens marks; without one there are none. ``are_current``: whether the assignments are recent
+    ``sealer`` seals and opens marks; without one no marks are made. ``are_current``: whether the assignments are recent
     enough to be relied on."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Owners:
         self._declared = {suffix_of(owner): owner for owner in owners}
 
     def learn(self, owner: str) -> None:
-        """Let this owner, which is not declared, be shown by its name."""
+        """Show this owner, which is not declared, by its name."""
         self._learned[suffix_of(owner)] = owner
 
     def owner_of(self, runtime: Runtime) -> str | None:

@@ -117,7 +117,7 @@ class Quotas:
         await self._fleet.lifetimes.begin(adapter, runtime, principal)
 
     async def released(self, operation: Operation, ctx: RequestContext, ref: RuntimeRef | None) -> None:
-        """Give back what an operation of the caller has released at the provider of the context, or what a start has
+        """Release what an operation of the caller has released at the provider of the context, or what a start has
         taken that has failed. If the runtime's address is not known, or it has not ended yet, or the store is away, the
         next refusal counts first."""
         limits, state = ctx.principal.limits, ctx.state

@@ -38,7 +38,7 @@ class LookupResult:
 
     @property
     def has_live(self) -> bool:
-        """Whether a live runtime has the name, whoever owns it."""
+        """Whether a live runtime of any owner has the name."""
         return any(is_live(seen.runtime.state) for seen in self.seen)
 
     def matches(self, own: Sequence[Seen]) -> Matches:

@@ -114,7 +114,7 @@ class RuntimeHub:
                 watched.hurry()
 
     def wake_all(self) -> None:
-        """Let all waiters look again: what they may see may have changed."""
+        """Make all waiters look again: what they may see may have changed."""
         for watched in self._watched.values():
             for waiter in watched.waiters:
                 waiter.wake()

@@ -81,7 +81,7 @@ class Places:
         return len(self._waiters)
 
     def take(self, principal: str, check: Callable[[], None] | None = None) -> Waiter:
-        """A place, until :meth:`leave`. Raises :class:`Overloaded` if there is none, and :class:`RateLimited` if the
+        """A place, until :meth:`leave`. Raises :class:`Overloaded` if all are taken, and :class:`RateLimited` if the
         principal has too many."""
         held, taken = self._by_principal.get(principal, 0), len(self._waiters)
         if taken >= self._limit or held > self._limit - taken:

@@ -30,7 +30,7 @@ CONFIG: Final = {"resources": {"cpu_cores": 2}}
 @dataclass(frozen=True)
 class Api:
     """A dialect. ``name``, ``rows`` and ``cursor`` are names of its members, ``create`` the other members of a create;
-    ``by`` are the ways in which its paths address a runtime."""
+    ``by`` are the forms in which its paths address a runtime."""
 
     upstream: str
     runtimes: str

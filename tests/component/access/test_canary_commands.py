@@ -111,7 +111,7 @@ def _api(name: str) -> str:
 
 
 def _fail(fleet: Fleet, *, fails: bool) -> None:
-    """Let every provider fail from now on with an error that repeats its credential, or stop that."""
+    """Make every provider fail from now on with an error that repeats its credential, or stop that."""
     for one in fleet.emulators.values():
         one.emulator.faults.end_all()
         if fails:

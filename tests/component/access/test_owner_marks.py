@@ -135,7 +135,7 @@ async def test_create_of_a_runtime_with_another_mark_finds_it(gateway: Gateway, 
 
 
 async def test_mark_that_was_copied_gives_no_access(gateway: Gateway) -> None:
-    """Whoever can write metadata at the provider itself cannot pass a runtime on with the mark of another one."""
+    """A client that can write metadata at the provider itself cannot pass a runtime on with the mark of another one."""
     theirs = await made(gateway, BANK, "bctrl_browsers")
     stolen = mark_of(gateway, "bctrl_browsers")
     mine = await made(gateway, SHOP, "bctrl_browsers")

@@ -61,7 +61,7 @@ async def test_a_connection_stays_open_after_an_ignored_upgrade(api: Any) -> Non
 
 
 class SlowStart(LifecycleService):
-    """A start takes until it is told to end."""
+    """A start takes until the test ends it."""
 
     def __init__(self) -> None:
         super().__init__(Fleet([], SystemClock()))

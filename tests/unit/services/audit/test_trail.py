@@ -87,7 +87,7 @@ def scene(tmp_path: Path) -> Scene:
 
 
 async def until_idle(clock: ManualClock, seconds: float) -> None:
-    """Advance the clock, and let the threads of the journal finish."""
+    """Advance the clock, and wait until the threads of the journal have finished."""
     end = clock.time + seconds
     while clock.time < end:
         await clock.advance(min(EVERY, end - clock.time))
@@ -197,7 +197,7 @@ async def test_equal_refusals_of_a_minute_are_summed(scene: Scene):
 
 
 async def test_kinds_of_refusals_are_bounded(scene: Scene, monkeypatch: pytest.MonkeyPatch):
-    """Beyond the bound, callers and addresses are not told apart, but all are counted."""
+    """Beyond the bound, callers and addresses are not distinguished, but all are counted."""
     monkeypatch.setattr(module, "REFUSALS", 3)
     refused = {**FIELDS, "outcome": AuditOutcome.REFUSED, "principal": None, "key_id": None, "code": "x"}
     for number in range(10):
