@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import shlex
 import sys
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,15 +38,18 @@ async def _serve_emulator(stack: AsyncExitStack, app: web.Application, host: str
     return await listen(runner, ListenAddress(host, port))
 
 
-async def start_emulators(stack: AsyncExitStack) -> dict[str, dict[str, Any]]:
-    """Start an emulator of every provider API on a free port, and return the settings of these providers.
+async def start_emulators(stack: AsyncExitStack, *, browser: str | None = None) -> dict[str, dict[str, Any]]:
+    """Start an emulator of every provider API on a free port, and return the settings of these providers. ``browser``
+    is the option of that name of emulators that have it, where they are to run any.
 
     Providers with connections come first, so that a runtime created without naming a provider can be connected to.
     """
     providers: dict[str, dict[str, Any]] = {}
     for api, plugin in plugins().items():
         token = f"emulated-{secrets.token_hex(16)}"
-        url = await _serve_emulator(stack, create_emulator(api, token=token), _HOST, 0)
+        options = {**plugin.emulator_options, "browser": browser} if "browser" in plugin.emulator_options else {}
+        app = create_emulator(api, token=token, **options)
+        url = await _serve_emulator(stack, app, _HOST, 0)
         providers[plugin.demo.provider] = {
             "api": api,
             "base_url": url + plugin.demo.base_path,
@@ -127,17 +131,23 @@ def run_demo(*, port: int, api_key: str | None) -> int:
     return 0
 
 
-def run_emulator(api: str, *, host: str, port: int, token: str | None, personality: dict[str, str]) -> int:
-    """Run one emulator until SIGTERM or SIGINT. Raises ``OSError`` when the port is taken."""
+def run_emulator(
+    api: str, *, host: str, port: int, token: str | None, personality: dict[str, str], options: Mapping[str, Any]
+) -> int:
+    """Run one emulator until SIGTERM or SIGINT. ``options`` are those that differ from the plugin's. Raises ``OSError``
+    when the port is taken, and ``ValueError`` for an option that the emulator cannot follow."""
     accepted = token or f"emulated-{secrets.token_hex(16)}"
 
     async def serve() -> None:
         stop = stop_signal()
         async with AsyncExitStack() as stack:
-            app = create_emulator(api, token=accepted, personality=personality)
+            chosen = {**plugins()[api].emulator_options, **options}
+            app = create_emulator(api, token=accepted, personality=personality, **chosen)
             url = await _serve_emulator(stack, app, host, port)
             print(  # noqa: T201 (the user or a test needs the address)
-                f"{api} emulator on {url}\ntoken {accepted}\nfaults: {url}/__faults", flush=True
+                *(f"{api} emulator on {url}", f"token {accepted}", f"faults: {url}/__faults"),
+                sep="\n",
+                flush=True,
             )
             await stop.wait()
 

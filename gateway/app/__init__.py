@@ -245,10 +245,13 @@ def check_providers(settings: Settings, names: Sequence[str] | None = None) -> l
     return asyncio.run(check())
 
 
-def create_emulator(api: str, *, token: str, personality: Mapping[str, str] | None = None) -> web.Application:
-    """The emulator of a provider API; ``token`` is the only credential that it accepts."""
+def create_emulator(
+    api: str, *, token: str, personality: Mapping[str, str] | None = None, **options: Any
+) -> web.Application:
+    """The emulator of a provider API; ``token`` is the only credential that it accepts, ``options`` are those of
+    ``AdapterPlugin.emulator_options``. Raises ``ValueError`` for an option that it cannot follow."""
     module, _, function = discover()[api].emulator.partition(":")
-    app: web.Application = getattr(import_module(module), function)(token=token, personality=personality)
+    app: web.Application = getattr(import_module(module), function)(token=token, personality=personality, **options)
     return app
 
 

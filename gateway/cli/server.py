@@ -139,7 +139,14 @@ def demo(port: int, api_key: str | None) -> None:
     metavar="NAME=CHOICE",
     help="How it behaves where the real provider's behaviour is unknown. Repeatable.",
 )
-def emulate(api: str, host: str, port: int, token: str, personality: tuple[str, ...]) -> None:
+@click.option(
+    "--browser",
+    metavar="auto|none|PATH",
+    help="The Chromium that bctrl_browsers runs for every running browser. Default: auto, one that is installed; "
+    "without one a stub answers.",
+)
+@click.option("--max-browsers", type=click.IntRange(1), help="How many browsers run at once. Default: 8.")
+def emulate(api: str, host: str, port: int, token: str, personality: tuple[str, ...], **options: Any) -> None:
     """Run a server that behaves like a provider API, for tests and experiments.
 
     Requests to /__faults make it fail on purpose: POST adds a rule, or a list of rules, GET shows them and the names
@@ -162,8 +169,15 @@ def emulate(api: str, host: str, port: int, token: str, personality: tuple[str, 
             f"there is no emulator of {api!r}; available: {', '.join(sorted(known))}", param_hint="API"
         )
     choices = _choices(known[api], pairs(personality, "--personality"))
-    with _listening():
-        sys.exit(run_emulator(api, host=host, port=port, token=token, personality=choices))
+    given = {name: value for name, value in options.items() if value is not None}
+    if unknown := given.keys() - known[api].emulator_options:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(unknown))
+        raise click.BadParameter(f"the emulator of {api} has no such option", param_hint=flags)
+    try:
+        with _listening():
+            sys.exit(run_emulator(api, host=host, port=port, token=token, personality=choices, options=given))
+    except ValueError as exc:
+        raise click.UsageError(str(exc)) from exc
 
 
 def _choices(plugin: "AdapterPlugin", chosen: dict[str, str]) -> dict[str, str]:

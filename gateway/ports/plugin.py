@@ -1,7 +1,7 @@
 """What an adapter package declares about itself, in the ``PLUGIN`` of its ``__init__``."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
@@ -29,7 +29,8 @@ class AdapterPlugin:
 
     ``emulator`` is ``module:function``, which is imported only when an emulator runs. The function takes the keyword
     arguments ``token`` (the only credential that it accepts) and ``personality`` (the chosen value by name) and returns
-    an aiohttp application. The module also defines ``PERSONALITIES``. ``dialect`` serves the API to its clients; None
+    an aiohttp application. ``emulator_options`` are its further keyword arguments, with their values in ``emulate`` and
+    ``demo``. The module also defines ``PERSONALITIES``. ``dialect`` serves the API to its clients; None
     where the gateway does not.
     """
 
@@ -39,6 +40,7 @@ class AdapterPlugin:
     emulator: str
     demo: Demo
     dialect: type[Dialect] | None = None
+    emulator_options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def personalities(self) -> Mapping[str, tuple[str, ...]]:

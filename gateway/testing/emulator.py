@@ -103,6 +103,10 @@ class Emulator(ABC):
         """The answer to a body that is not JSON."""
         return self.failure(400, f"The body is not JSON: {detail}")
 
+    async def settle(self, call: Call, answer: Answer) -> Answer:  # noqa: ARG002
+        """Called after the commit of a call, to wait for what it started. Returns the answer to send."""
+        return answer
+
     def application(self, *, max_body: int = 1 << 20) -> web.Application:
         """The server. A body above ``max_body`` bytes is refused with 413."""
         app = web.Application(middlewares=[self._envelope], client_max_size=max_body)
@@ -208,7 +212,7 @@ class Emulator(ABC):
             if isinstance(end, Late):
                 self._run_in_background(self._commit_late(route, call, end))
             return self._ended(call, Answer(503), end)
-        answer = self._commit(route, call)
+        answer = await self.settle(call, self._commit(route, call))
         if answer.status < 400:
             self._answers.add(call, answer)
         await self._wait(call.operation, Stage.WAIT_AFTER)
@@ -241,17 +245,18 @@ class Emulator(ABC):
             call.operation, Stage.EFFECT, lambda rule: created is not None or not isinstance(rule, Lag)
         ):
             if not isinstance(rule, Lag):
-                self._commit_once(route, replace(call, repeated=True))
+                self.commit_once(route, replace(call, repeated=True))
             elif created is not None:
                 self.unseen.hide("list" if rule.fault == "list_lag" else "get", created, rule.reads)
 
     def _commit(self, route: Route, call: Call) -> Answer:
-        answer = self._commit_once(route, call)
+        answer = self.commit_once(route, call)
         if answer.status < 400:
             self._affect(route, call, answer.created)
         return answer
 
-    def _commit_once(self, route: Route, call: Call) -> Answer:
+    def commit_once(self, route: Route, call: Call) -> Answer:
+        """Handle a call. A subclass may start here what the new state demands."""
         try:
             answer = route.handle(call)
         except Refusal as refusal:

@@ -2,8 +2,8 @@
 
 It is strict about bodies, and accepts any extension, saved proxy, location and space. ``default`` means ``sp_demo``. A
 run takes a second to start and a second to stop; a call with ``wait`` responds at once as if that time had passed.
-``flat.py`` serves the API of the flat era, ``/v1/runtimes``, with the same browsers. Undocumented behaviour is a
-*personality*:
+``flat.py`` serves the API of the flat era, ``/v1/runtimes``, with the same browsers. ``far_ends.py`` runs a Chromium
+for each running browser, if one is wanted. Undocumented behaviour is a *personality*:
 
 ``names``   whether a create with the name of an existing browser of the space is refused (``unique``, 409) or creates
             a second one (``free``)
@@ -13,12 +13,15 @@ run takes a second to start and a second to stop; a call with ``wait`` responds 
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from aiohttp import web
 
 from adapters.bctrl_browsers.emulator import checks
 from adapters.bctrl_browsers.emulator.account import Account, Handle
+from adapters.bctrl_browsers.emulator.chromium import find
+from adapters.bctrl_browsers.emulator.far_ends import FarEnds
 from adapters.bctrl_browsers.emulator.flat import FlatEra, flat_errors
 from adapters.bctrl_browsers.emulator.world import DEFAULT_SPACE, Browser, new_id
 from gateway.testing.bodies import fault
@@ -30,6 +33,8 @@ PERSONALITIES: Final[Mapping[str, tuple[str, ...]]] = {
     "keys": ("remembered", "forgotten"),
 }
 
+_FLAT_WAIT: Final = 30
+"""Seconds for which calls of the flat era wait for a browser."""
 _VERSION: Final = "2026-10-03"
 _MARKER: Final = "rgw_intent"  # the member of metadata with the gateway's marker, reported to tests
 _CREATE_ONLY: Final = frozenset({"name", "spaceId", "fromBrowser", "persona"})
@@ -49,11 +54,13 @@ class BrowsersEmulator(Account):
         yield Route("stop", "POST", f"{one}/stop", self._write(self._stop_run))
         yield Route("revoke", "POST", f"{one}/connections/revoke", self._write(self._revoke))
         yield Route("whoami", "GET", "/v1/auth/whoami", self._read(self._whoami))
-        yield from FlatEra(self).routes()
+        self._flat = FlatEra(self)
+        yield from self._flat.routes()
 
     def clear(self) -> None:
         self.world.clear()
         self._responses.clear()
+        self._follow()
 
     def counts(self) -> Mapping[str, int]:
         browsers = list(self.world.all(self.now()))
@@ -63,6 +70,27 @@ class BrowsersEmulator(Account):
         for browser in self.world.all(self.now()):
             marker = browser.config.get("metadata", {}).get(_MARKER)
             yield Made(browser.id, browser.name, browser.space, live=True, marker=marker, key=browser.key)
+
+    def commit_once(self, route: Route, call: Call) -> Answer:
+        answer = super().commit_once(route, call)
+        self._follow()
+        return answer
+
+    def _follow(self) -> None:
+        if self.far_ends is not None:
+            self.far_ends.follow(self.world.all(self.now()))
+
+    async def settle(self, call: Call, answer: Answer) -> Answer:
+        flat = call.operation.startswith("flat_")
+        waited = _FLAT_WAIT if flat else int(call.parameter("wait") or 0)
+        if self.far_ends is None or answer.status >= 400 or not waited or not isinstance(answer.body, dict):
+            return answer
+        browser = self.world.by_id(answer.body.get("id") or answer.body.get("runtimeId") or "")
+        if browser is None:
+            return answer
+        await self.far_ends.settled(browser.id, waited)
+        shown = self._flat.with_addresses(browser, answer.body) if flat else browser.shown(self.now())
+        return replace(answer, body=shown)
 
     def application(self, *, max_body: int = 1 << 20) -> web.Application:
         app = super().application(max_body=max_body)
@@ -102,7 +130,7 @@ class BrowsersEmulator(Account):
         config = {key: value for key, value in body.items() if key not in _CREATE_ONLY}
         fresh = Browser(space, name, now, config, key=call.headers.get("Idempotency-Key"))
         browser = self._copied(fresh, body)
-        browser.start(now)
+        self.start(browser)
         self._waited(call, browser)
         self.world.add(browser)
         return Answer(201, browser.shown(self.now()), created=browser.id)
@@ -154,7 +182,7 @@ class BrowsersEmulator(Account):
     def _start(self, call: Call) -> Answer:
         browser = self.browser(call)
         self._body(call, checks.Start)
-        browser.start(self.now())
+        self.start(browser)
         return self._shown(self._waited(call, browser))
 
     def _stop_run(self, call: Call) -> Answer:
@@ -179,7 +207,20 @@ class BrowsersEmulator(Account):
 
 
 def create_emulator(
-    *, token: str, personality: Mapping[str, str] | None = None, now: Callable[[], float] = time.time
+    *,
+    token: str,
+    personality: Mapping[str, str] | None = None,
+    now: Callable[[], float] = time.time,
+    browser: str | None = None,
+    max_browsers: int = 8,
 ) -> web.Application:
-    """The emulator as an application. Raises ``ValueError`` for an unknown personality or an unknown value of one."""
-    return BrowsersEmulator(token, personality_of(PERSONALITIES, personality), now).application()
+    """The emulator as an application. ``browser`` is ``auto``, ``none`` or the path of a Chromium, of which at most
+    ``max_browsers`` run at once; None: its addresses lead nowhere. Raises ``ValueError`` for another browser, and for
+    an unknown personality or an unknown value of one."""
+    emulator = BrowsersEmulator(token, personality_of(PERSONALITIES, personality), now)
+    if browser is None:
+        return emulator.application()
+    emulator.far_ends = far_ends = FarEnds(emulator.world, find(browser), max_browsers)
+    app = emulator.application()
+    app.cleanup_ctx.append(far_ends.running)
+    return app

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from adapters.bctrl_browsers.emulator.world import DEFAULT_SPACE, Browser, World
+from adapters.bctrl_browsers.emulator.far_ends import FarEnds
+from adapters.bctrl_browsers.emulator.world import DEFAULT_SPACE, Browser, Run, World
 from gateway.testing.emulator import Emulator
 from gateway.testing.exchange import Answer, Call, Refusal
 
@@ -41,6 +42,7 @@ class Account(Emulator, ABC):
         self._personality = personality
         self._responses: dict[str, tuple[tuple[Any, ...], Answer]] = {}
         self.world = World()
+        self.far_ends: FarEnds | None = None
 
     def authenticate(self, headers: Mapping[str, str]) -> str:
         given = headers.get("Authorization")
@@ -95,6 +97,16 @@ class Account(Emulator, ABC):
         may_be_taken = call.repeated or self._personality["names"] == "free"
         if not may_be_taken and self.world.namesakes(space, name, self.now()):
             raise self.refuse(409, "A browser of this name exists.", "browser.name_conflict")
+
+    def start(self, browser: Browser) -> Run:
+        """Start a run, unless the browser has one. Raises ``Refusal`` (429) if as many run as the emulator allows."""
+        now, ends = self.now(), self.far_ends
+        if ends is not None and ends.executable is not None and browser.needs_run:
+            running = sum(not other.needs_run for other in self.world.all(now))
+            if running >= ends.limit:
+                detail = f"{running} browsers are running, and the emulator runs no more at once (--max-browsers)."
+                raise self.refuse(429, detail, "browser.concurrent_quota_exceeded")
+        return browser.start(now)
 
     def browser(self, call: Call) -> Browser:
         """The browser that a call concerns, by id or name. Raises ``Refusal`` (404)."""

@@ -64,10 +64,11 @@ class FlatEra:
         self._account.check_name(space, name, call)
         browser = Browser(space, name, self._now())
         self._configure(browser, body)
-        self._world.add(browser)
         if not body.get("start"):
+            self._world.add(browser)
             return Answer(201, self._detail(browser), created=browser.id)
         connection = self._connection(self._running(browser))
+        self._world.add(browser)
         return Answer(201, {**self._detail(browser), "connection": connection}, created=browser.id)
 
     def _configure(self, browser: Browser, body: Mapping[str, Any]) -> None:
@@ -132,10 +133,17 @@ class FlatEra:
         stopped = {"runtimeId": browser.id, "runId": run.id if run else None, "stopped": run is not None}
         return Answer(200, {**stopped, "status": "stopped"})
 
+    def with_addresses(self, browser: Browser, body: Mapping[str, Any]) -> dict[str, Any]:
+        """An answer about the browser with the addresses that its run has now."""
+        if browser.run is None:
+            return dict(body)
+        connection = self._connection(browser.run)
+        nested = {"connection": connection} if "connection" in body else {}
+        return {**body, **{name: connection[name] for name in connection.keys() & body.keys()}, **nested}
+
     def _running(self, browser: Browser) -> Run:
-        now = self._now()
-        run = browser.start(now)
-        browser.finish_transition(now)
+        run = self._account.start(browser)
+        browser.finish_transition(self._now())
         return run
 
     def _connection(self, run: Run) -> dict[str, Any]:

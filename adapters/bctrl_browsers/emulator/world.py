@@ -1,9 +1,10 @@
 """The browsers of an emulated account, and their runs."""
 
+import asyncio
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from adapters.bctrl_browsers.emulator import checks
@@ -31,6 +32,18 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{secrets.token_hex(10)}"
 
 
+class FarEnd(Protocol):
+    """The browser of a run, where the emulator runs any (``far_ends.py``). ``address`` is that of its WebSocket, once
+    it listens; ``failure`` says why it ended although it was not stopped."""
+
+    address: str | None
+    failure: str | None
+    task: asyncio.Task[None] | None
+
+    def urls(self, credential: str) -> dict[str, str]:
+        """The members of ``connections`` that lead to it."""
+
+
 @dataclass(slots=True)
 class Run:
     """One run of a browser. ``active_at`` and ``ended_at`` are the times at which it is active and ended, in seconds
@@ -43,12 +56,21 @@ class Run:
     discard: bool = False
     id: str = field(default_factory=lambda: new_id("run"))
     credential: str = field(default_factory=lambda: secrets.token_urlsafe(18))
+    far_end: FarEnd | None = None
+
+    @property
+    def failure(self) -> str | None:
+        """Why the run's browser ended although it was not stopped."""
+        return None if self.far_end is None else self.far_end.failure
 
     def status(self, now: float) -> str:
-        """``starting``, ``active``, ``stopping`` or ``ended``."""
+        """``starting``, ``active``, ``stopping``, ``ended`` or ``failed``."""
         if self.ended_at is not None:
             return "stopping" if now < self.ended_at else "ended"
-        return "starting" if now < self.active_at else "active"
+        if self.failure is not None:
+            return "failed"
+        listens = self.far_end is None or self.far_end.address is not None
+        return "active" if listens and now >= self.active_at else "starting"
 
     def connections(self, now: float) -> dict[str, str]:
         """The connections. Every URL is a credential."""
@@ -59,6 +81,7 @@ class Run:
             "liveViewUrl": f"https://{host}/view?{key}",
             "liveViewReadOnlyUrl": f"https://{host}/view?{key}&readOnly=1",
             "expiresAt": timestamp(now + CONNECTIONS_LAST),
+            **({} if self.far_end is None else self.far_end.urls(self.credential)),
         }
 
 
@@ -86,11 +109,17 @@ class Browser:
             self.saved = not self.run.discard
             self.run = None
 
+    @property
+    def needs_run(self) -> bool:
+        """Whether a start makes a new run."""
+        return self.run is None or self.run.ended_at is not None or self.run.failure is not None
+
     def start(self, now: float) -> Run:
-        """Request a run. A current run is kept; one that is stopping is ended first."""
-        if self.run is not None and self.run.ended_at is None:
+        """Request a run. A current run is kept; one that is stopping is ended first, and one that failed replaced."""
+        if self.run is not None and not self.needs_run:
             return self.run
         self.finish_transition(now)
+        self.saved = self.saved or self.run is not None  # what a failed run had stored is kept
         recording = {**DEFAULTS, **self.config}["recording"]
         self.run = Run(now, now + STARTUP, recording)
         self.used = now
@@ -148,7 +177,7 @@ class Browser:
             "updatedAt": since,
             "startedAt": since if active else None,
             "endedAt": None,
-            "endReason": None,
+            "endReason": run.failure,
             "location": "us-east",
             "control": {"holder": "agent" if active else "none", "since": since},
             "recording": {"enabled": run.recording},
@@ -186,6 +215,10 @@ class World:
         for browser in self._browsers.values():
             browser.drop_ended_run(now)
             yield browser
+
+    def by_id(self, browser_id: str) -> Browser | None:
+        """The browser with the id, in any space."""
+        return self._browsers.get(browser_id)
 
     def add(self, browser: Browser) -> None:
         self._browsers[browser.id] = browser

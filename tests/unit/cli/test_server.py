@@ -38,7 +38,9 @@ class FakeApp(ModuleType):
         self.error: OSError | None = None
 
     def plugins(self) -> Mapping[str, Any]:
-        return {"red": SimpleNamespace(api="red", personalities={"mood": ("calm", "wild")})}
+        options = {"browser": "auto", "max_browsers": 8}
+        personalities = {"mood": ("calm", "wild")}
+        return {"red": SimpleNamespace(api="red", personalities=personalities, emulator_options=options)}
 
     def provider_models(self) -> Mapping[str, type[ProviderSettings]]:
         return {"red": RedSettings}
@@ -60,8 +62,10 @@ class FakeApp(ModuleType):
     def run_demo(self, *, port: int, api_key: str | None) -> int:
         return self._called("run_demo", (port, api_key))
 
-    def run_emulator(self, api: str, *, host: str, port: int, token: str, personality: Mapping[str, str]) -> int:
-        return self._called("run_emulator", (api, host, port, token, personality))
+    def run_emulator(
+        self, api: str, *, host: str, port: int, token: str, personality: Mapping[str, str], options: Mapping[str, Any]
+    ) -> int:
+        return self._called("run_emulator", (api, host, port, token, personality, options))
 
     def openapi_document(self) -> dict[str, Any]:
         return {"openapi": "3.1.0"}
@@ -209,7 +213,28 @@ def test_demo_key_that_a_gateway_would_reject_is_a_usage_error(app: FakeApp) -> 
 def test_emulate_passes_its_options_to_the_application(app: FakeApp) -> None:
     arguments = ("--port", "0", "--token", "t", "--host", "::1", "--personality", "mood=wild")
     assert run("emulate", "red", *arguments).exit_code == 7
-    assert app.calls == [("run_emulator", ("red", "::1", 0, "t", {"mood": "wild"}))]
+    assert app.calls == [("run_emulator", ("red", "::1", 0, "t", {"mood": "wild"}, {}))]
+
+
+def test_emulate_passes_only_the_given_options_of_the_emulator(app: FakeApp) -> None:
+    assert run("emulate", "red", "--browser", "none").exit_code == 7
+    assert run("emulate", "red", "--max-browsers", "2").exit_code == 7
+    assert [arguments[-1] for _, arguments in app.calls] == [{"browser": "none"}, {"max_browsers": 2}]
+
+
+def test_option_that_the_emulator_does_not_have_is_a_usage_error(app: FakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = SimpleNamespace(api="red", personalities={}, emulator_options={})
+    monkeypatch.setattr(app, "plugins", lambda: {"red": plugin})
+    result = run("emulate", "red", "--max-browsers", "2")
+    assert (result.exit_code, app.calls) == (2, [])
+    assert "--max-browsers" in result.stderr
+
+
+def test_browser_that_is_not_a_program_is_a_usage_error(app: FakeApp) -> None:
+    app.error = ValueError("/no/where is not a program")
+    result = run("emulate", "red", "--browser", "/no/where")
+    assert result.exit_code == 2
+    assert "/no/where is not a program" in result.stderr
 
 
 @pytest.mark.parametrize(

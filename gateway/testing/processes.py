@@ -1,0 +1,60 @@
+"""Child processes of an emulator that end with it, however it ends."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from typing import IO, Any, Final
+
+_WATCHED: Final = """
+exec 3<&0
+"$@" 3<&- </dev/null & child=$!
+{ read -r _ <&3; kill -KILL 0; } & watcher=$!
+trap 'kill -TERM "$child"' TERM
+while kill -0 "$child" 2>/dev/null; do wait "$child"; code=$?; done
+kill "$watcher"
+exit "$code"
+"""
+"""The shell holds the other end of a pipe of this process. When that closes, also because this process was killed, the
+shell kills its process group, which is the child's."""
+
+
+@asynccontextmanager
+async def watched(
+    command: Sequence[str],
+    *,
+    grace: float = 5,
+    stdout: int = asyncio.subprocess.DEVNULL,
+    stderr: IO[bytes] | int = asyncio.subprocess.DEVNULL,
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a command in a process group of its own. At the end of the context it receives SIGTERM, and after ``grace``
+    seconds the group is killed. The group also ends when this process does."""
+    process = await asyncio.create_subprocess_exec(
+        "/bin/sh",
+        *("-c", _WATCHED, "sh", *command),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=stdout,
+        stderr=stderr,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), grace)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
+async def first(*works: Coroutine[Any, Any, object]) -> None:
+    """Return when one of the works ends; cancel the others."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
