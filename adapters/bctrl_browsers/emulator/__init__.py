@@ -81,12 +81,12 @@ class BrowsersEmulator(Account):
             self.far_ends.follow(self.world.all(self.now()))
 
     async def settle(self, call: Call, answer: Answer) -> Answer:
+        if self.far_ends is None or answer.status >= 400:
+            return answer
         flat = call.operation.startswith("flat_")
         waited = _FLAT_WAIT if flat else int(call.parameter("wait") or 0)
-        if self.far_ends is None or answer.status >= 400 or not waited or not isinstance(answer.body, dict):
-            return answer
         browser = self.world.by_id(answer.body.get("id") or answer.body.get("runtimeId") or "")
-        if browser is None:
+        if browser is None or not waited:
             return answer
         await self.far_ends.settled(browser.id, waited)
         shown = self._flat.with_addresses(browser, answer.body) if flat else browser.shown(self.now())

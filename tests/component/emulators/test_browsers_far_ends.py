@@ -162,6 +162,11 @@ async def test_browser_beyond_the_bound_is_refused(browsers: World) -> None:
     await browsers.create(name="three")
 
 
+async def test_wait_that_is_not_a_number_is_refused(browsers: World) -> None:
+    assert (await browsers.call("POST", "browsers?wait=seconds", {"name": "one"}))[0] == 400
+    assert (await browsers.call("GET", "browsers"))[1]["data"] == []
+
+
 async def test_browser_of_the_flat_era_has_its_address_at_once(browsers: World) -> None:
     body = {"type": "browser", "name": "flat", "start": True}
     status, made = await browsers.call("POST", "runtimes", body)
