@@ -158,14 +158,18 @@ class DurableAdapter(
     async def connections(self, ref: RuntimeRef, call: Call) -> Sequence[Connection]:
         # Only start returns the token. On a running runtime it reads the credential and changes nothing.
         response = await self._send(Operation.CONNECT, "POST", ref, call, "start", body=b"{}")
-        runtime, body = self.calls.runtime_and_body(Operation.CONNECT, ref, response)
+        return self.started(Operation.CONNECT, ref, response)[1]
+
+    def started(
+        self, operation: Operation, ref: RuntimeRef, response: UpstreamResponse
+    ) -> tuple[Runtime, Sequence[Connection]]:
+        """The runtime and its connections in the response to a start."""
+        runtime, body = self.calls.runtime_and_body(operation, ref, response)
         url, token = body.instance.sandbox_url if body.instance else None, body.sandbox_token
         instance = runtime.durable.instance if runtime.durable else None
         if runtime.state is not State.RUNNING or instance is None or not url or not token:
-            return []
-        return [
-            Connection(protocol="runtime_server", url=url, token=token, expires_at=instance.expires_at),
-        ]
+            return runtime, []
+        return runtime, [Connection(protocol="runtime_server", url=url, token=token, expires_at=instance.expires_at)]
 
     async def get_config(self, ref: RuntimeRef, call: Call) -> ConfigDocument:
         response = await self._send(Operation.GET_CONFIG, "GET", ref, call, "config")

@@ -41,7 +41,8 @@ class ConnectionHandlers:
 
     async def connect(self, request: web.Request, ctx: RequestContext) -> web.Response:
         options = await self._bodies.read(request, ConnectRequest)
-        source = self._lifecycle if self._plane is None else self._plane
+        own = self._plane is None and ctx.principal.view is None
+        source = self._lifecycle if own else await self._enabled(request, ctx)
         return json_response(await source.connections(request.match_info["id"], options, ctx), ctx)
 
     async def list_open(self, request: web.Request, ctx: RequestContext) -> web.Response:

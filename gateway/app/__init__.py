@@ -139,7 +139,7 @@ def create_app(
         fleet, creates.intents, creates.store, sealer=creates.sealer, specs=creates.specs, data_plane=plane
     )
     native = {adapter.name: make_native(adapter.settings) for adapter in fleet_adapters}
-    dialects = DialectService(fleet, services.create, dialect_rules(settings), creates.sealer)
+    dialects = DialectService(fleet, services.create, dialect_rules(settings), creates.sealer, plane)
     health = HealthService(fleet, timeout=settings.health.timeout, lead=creates.lead)
     separate_admin = settings.admin.listen is not None
     app = create_api(

@@ -5,14 +5,14 @@ implements :class:`SupportsDataPlane` says how each protocol is addressed, and w
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
-from gateway.domain.runtime import Connection
+from gateway.domain.runtime import Connection, Runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +121,23 @@ class SupportsDataPlane(Protocol):
 
     data_protocols: ClassVar[Mapping[str, DataProtocol]]
     data_hosts: ClassVar[tuple[str, ...]]
+
+
+class AddressIssuer(Protocol):
+    """Makes addresses of the gateway for one caller and the runtimes of one adapter: dialects write them in place of
+    the provider's. They are valid for a day, because the provider's own clients do not ask for new ones."""
+
+    public_url: str
+    """The address of protocols with the token in a header."""
+
+    def issue(self, runtime: Runtime, protocol: str) -> Connection:
+        """The gateway's connection to the current instance of a runtime that the caller may see. No I/O."""
+
+    def keep(self, runtime: Runtime, connections: Sequence[Connection]) -> None:
+        """Keep the provider's connections to the current instance, which only the response to a start contains."""
+
+    async def revoke(self, runtime: Runtime) -> None:
+        """Make all earlier addresses of a runtime void, because the provider has replaced its credentials."""
 
 
 class Revocation(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ from gateway.domain.operations import TRAITS, Operation
 from gateway.domain.requests import CreateRequest
 from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
+from gateway.ports.data_plane import AddressIssuer
 from gateway.ports.provider import Created, ProviderAdapter
 from gateway.ports.transport import Call
 
@@ -156,6 +157,9 @@ class DialectGateway(Protocol):
 
     def view(self, adapter: ProviderAdapter[Any], ctx: RequestContext) -> View:
         """What the caller sees of an adapter's runtimes. No I/O."""
+
+    def issuer(self, adapter: ProviderAdapter[Any], ctx: RequestContext) -> AddressIssuer | None:
+        """What makes the gateway's addresses of an adapter's runtimes; None without a data plane. No I/O."""
 
     def target(self, ctx: RequestContext, prefix: str, api: str, scope: str, era: str | None = None) -> DialectTarget:
         """The target that serves a scope: the one of the first matching rule of ``dialects.{prefix}.routes`` in the

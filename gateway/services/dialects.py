@@ -11,6 +11,7 @@ from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateRequest
 from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
+from gateway.ports.data_plane import AddressIssuer, SupportsDataPlane
 from gateway.ports.dialect import DialectGateway, DialectTarget, View
 from gateway.ports.provider import Created, ProviderAdapter
 from gateway.ports.sealing import Sealer
@@ -19,6 +20,8 @@ from gateway.services.access.cursors import CursorSeal
 from gateway.services.access.owners import Owners
 from gateway.services.access.visibility import reads_first
 from gateway.services.create import CreateService
+from gateway.services.data_plane.issuing import Issuer
+from gateway.services.data_plane.service import DataPlane
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.idempotency_keys import provider_key
 from gateway.services.provider_choice import Target
@@ -67,11 +70,17 @@ class _View(View):
 
 class DialectService(DialectGateway):
     """Serves all dialects with one fleet. ``rules`` are the rules of the settings by prefix. ``sealer`` encrypts
-    cursors."""
+    cursors. ``plane`` None: the data plane is off."""
 
     def __init__(
-        self, fleet: Fleet, create: CreateService, rules: Mapping[str, Sequence[DialectRule]], sealer: Sealer
+        self,
+        fleet: Fleet,
+        create: CreateService,
+        rules: Mapping[str, Sequence[DialectRule]],
+        sealer: Sealer,
+        plane: DataPlane | None = None,
     ) -> None:
+        self._plane = plane
         self._fleet = fleet
         self._create = create
         self._rules = rules
@@ -81,6 +90,11 @@ class DialectService(DialectGateway):
         partial = reads_first(ctx.principal, adapter)
         cursors = CursorSeal(self._sealer, ctx.principal.owner, adapter.name)
         return _View(ctx.principal, self._fleet.owners, adapter, cursors, partial)
+
+    def issuer(self, adapter: ProviderAdapter[Any], ctx: RequestContext) -> AddressIssuer | None:
+        if self._plane is None or not isinstance(adapter, SupportsDataPlane):
+            return None
+        return Issuer(self._plane, adapter, ctx.principal)
 
     def replace_rules(self, rules: Mapping[str, Sequence[DialectRule]]) -> None:
         """Replace all rules."""

@@ -16,8 +16,10 @@ from adapters.bctrl_browsers.options import Options, check_proxy
 from adapters.bctrl_browsers.wire import API_VERSION
 from gateway.domain.constraint_rules import refuse
 from gateway.domain.errors import FieldError, InvalidRequest, ValidationFailed
+from gateway.domain.runtime import Runtime
 from gateway.domain.validation import optional, validate
 from gateway.ports.context import RequestContext
+from gateway.ports.data_plane import AddressIssuer
 from gateway.ports.dialect import DialectRequest
 
 NATIVE_CODE: Final = "native_code"
@@ -161,6 +163,29 @@ def without_connections(body: bytes) -> bytes:
             for name in [name for name in part if CONNECTIONS.search(name)]:
                 del part[name]
     return msgspec.json.encode(document)
+
+
+def with_own_addresses(body: bytes, runtimes: Sequence[Runtime], issuer: AddressIssuer) -> bytes:
+    """The JSON of a response with the gateway's addresses in place of the provider's. ``runtimes`` are its browsers. A
+    live view, which is not forwarded, has no address."""
+    document = _DECODER.decode(body)
+    for row, runtime in zip(document.get("data", [document]), runtimes, strict=True):
+        run = row.get("currentRun")
+        for part in filter(None, (row, run)):
+            for name in [name for name in part if name != "connections" and CONNECTIONS.search(name)]:
+                del part[name]
+        if isinstance(run, dict) and isinstance(run.get("connections"), dict):
+            run["connections"] = _own(run["connections"], runtime, issuer)
+    return msgspec.json.encode(document)
+
+
+def _own(connections: Mapping[str, Any], runtime: Runtime, issuer: AddressIssuer) -> dict[str, Any]:
+    found = dict.fromkeys(connections, "")
+    for name, protocol in (("cdpUrl", "cdp"), ("webdriverUrl", "webdriver")):
+        if connections.get(name):
+            issued = issuer.issue(runtime, protocol)
+            found |= {name: issued.url, "expiresAt": issued.expires_at or ""}
+    return found
 
 
 def secrets_of(body: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from adapters.bctrl_browsers import wire
 from adapters.bctrl_browsers.adapter import BctrlBrowsersAdapter
 from adapters.bctrl_browsers.calls import MAX_LIMIT, Query
-from adapters.bctrl_browsers.dialect.bodies import NATIVE_CODE, idempotency_key
+from adapters.bctrl_browsers.dialect.bodies import NATIVE_CODE, idempotency_key, with_own_addresses
 from adapters.bctrl_browsers.native import NativeAnswer, NativeCreate
 from adapters.bctrl_browsers.settings import DEFAULT_SPACE
 from gateway.domain.errors import InvalidRequest, NotFound, ProviderBadResponse
@@ -94,7 +95,7 @@ class Calls:
         """Create at a target with the request's idempotency key. Returns the browser's JSON."""
         made = await self._gateway.create(target, create, ctx, idempotency_key=idempotency_key(request))
         if made.native is not None:
-            return made.native
+            return self._shown(NativeAnswer(made.native, [made.runtime]), target, ctx).body
         read = await self.send(Operation.GET, target, ctx, path=below(made.runtime.provider_id))
         return read.body
 
@@ -142,7 +143,18 @@ class Calls:
             )
             if operation is not Operation.LIST and answer.runtimes:
                 ctx.runtime_id, ctx.state = answer.runtimes[0].id, answer.runtimes[0].state
-        return answer
+        if operation is Operation.CONNECT:
+            issuer = self._gateway.issuer(adapter, ctx)
+            if issuer is not None:
+                await issuer.revoke(answer.runtimes[0])
+        return self._shown(answer, target, ctx)
+
+    def _shown(self, answer: NativeAnswer, target: DialectTarget, ctx: RequestContext) -> NativeAnswer:
+        """With a data plane, the answer with the gateway's addresses."""
+        issuer = self._gateway.issuer(target.adapter, ctx)
+        if issuer is None or not answer.runtimes:
+            return answer
+        return replace(answer, body=with_own_addresses(answer.body, answer.runtimes, issuer))
 
     async def page(
         self,
@@ -179,7 +191,7 @@ class Calls:
                     listing.next_cursor,
                 )
                 if page.next_cursor is None or not is_empty(page):
-                    return page
+                    return self._shown(page, target, ctx)
         detail = f"The list had nothing on {MAX_EMPTY_PAGES} pages in a row; use a narrower filter, or continue later."
         raise ProviderBadResponse(detail, provider=target.adapter.name)
 

@@ -1,8 +1,9 @@
 """The durable API served to its own clients at ``/durable/api/v1/…``: only their base URL and key change.
 
 Requests are checked by the gateway's own rules before a provider is called. Responses are the provider's own JSON, so
-no member is lost, except for the marks of owners. If the gateway itself ends an instance earlier than the provider,
-``expires_at`` of the instance is that time. Only the routes below exist; a request to any other path is not forwarded.
+no member is lost, except for the marks of owners. With a data plane, addresses and tokens of sandboxes are the
+gateway's. If the gateway itself ends an instance earlier than the provider, ``expires_at`` of the instance is that
+time. Only the routes below exist; a request to any other path is not forwarded.
 """
 
 import itertools
@@ -20,11 +21,12 @@ from adapters.durable.dialect.forwarding import (
     PROLONGING,
     durable,
     find,
+    issued_token,
     keep_lifetime,
     read,
+    shown,
+    shown_page,
     target_of,
-    with_end,
-    with_ends,
 )
 from adapters.durable.listing import MAX_LIMIT
 from adapters.durable.mapping import capability_body, encode, reference, start_body, unmarked
@@ -95,8 +97,7 @@ class DurableDialect(Dialect):
         except GatewayError as error:
             raise bodies.in_native_names(error) from error.__cause__
         body = outcome.native or await self._read_created(target, outcome, ctx)
-        shown = wire.any_object.decode(body)
-        body = with_end(self.gateway, durable(target.adapter), target.scope, shown, body)
+        body = shown(self.gateway, target, wire.any_object.decode(body), body, ctx)
         return DialectAnswer(201 if outcome.created else 200, body)
 
     async def list_runtimes(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
@@ -121,7 +122,7 @@ class DurableDialect(Dialect):
                 if taken or listing.next_cursor is None:
                     body = listing.body(page.body, taken, rows=wire.ROWS, cursor=wire.CURSOR)
                     rows = [page.items[position] for position in taken]
-                    body = with_ends(self.gateway, adapter, target.scope, rows, unmarked(body))
+                    body = shown_page(self.gateway, target, rows, unmarked(body), ctx)
                     return DialectAnswer(response.status, body)
             raise adapter.calls.bad_response(response, f"returned {EMPTY_PAGES} empty pages in a row")
 
@@ -220,8 +221,9 @@ class DurableDialect(Dialect):
             decoded = adapter.calls.decoded(operation, response, decode)
             if operation in _RETURNS_RUNTIME and str(decoded.get("id")).lower() != ref.provider_id:
                 raise unreadable(adapter.name, operation, response)
-        shown = with_end(self.gateway, adapter, target.scope, decoded, unmarked(response.body))
-        return DialectAnswer(response.status, shown)
+            starts = operation is Operation.START
+            token = issued_token(self.gateway, target, ref, response, ctx) if starts else None
+        return DialectAnswer(response.status, shown(self.gateway, target, decoded, unmarked(response.body), ctx, token))
 
     async def _read_created(self, target: DialectTarget, outcome: Created, ctx: RequestContext) -> bytes:
         """The body for a create that was completed without the provider's own response: the runtime, read back.

@@ -8,6 +8,7 @@ import msgspec
 
 from adapters.durable import wire
 from adapters.durable.adapter import DurableAdapter
+from adapters.durable.data_plane import RuntimeServer
 from gateway.domain.errors import NotFound
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.operations import Operation
@@ -15,7 +16,7 @@ from gateway.domain.values import is_uuid
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import DialectAnswer, DialectGateway, DialectTarget, View
 from gateway.ports.provider import ProviderAdapter
-from gateway.ports.transport import Call
+from gateway.ports.transport import Call, UpstreamResponse
 
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ROWS: Final = msgspec.json.Decoder(list[msgspec.Raw])
@@ -54,11 +55,48 @@ async def read(
     return DialectAnswer(response.status, response.body), adapter.calls.decoded(Operation.GET, response, decode)
 
 
-def with_end(
+def shown(
+    gateway: DialectGateway,
+    target: DialectTarget,
+    runtime: dict[str, Any],
+    body: bytes,
+    ctx: RequestContext,
+    token: str | None = None,
+) -> bytes:
+    """The JSON of a runtime as callers receive it. With a data plane, its address is the gateway's, and so is the
+    ``token`` of a start; the time at which the gateway ends its instance is ``expires_at`` of the instance, where the
+    provider shows a later one or none."""
+    adapter = durable(target.adapter)
+    body = _with_end(gateway, adapter, target.scope, runtime, body)
+    issuer = gateway.issuer(adapter, ctx)
+    if issuer is None:
+        return body
+    members = _MEMBERS.decode(body)
+    own: dict[str, Any] = {"sandbox_token": token} if "sandbox_token" in members else {}
+    instance = runtime.get("instance")
+    if isinstance(instance, dict) and instance.get("sandbox_url") is not None:
+        own["instance"] = {**_MEMBERS.decode(members["instance"]), "sandbox_url": issuer.public_url}
+    return msgspec.json.encode({**members, **own}) if own else body
+
+
+def issued_token(
+    gateway: DialectGateway, target: DialectTarget, ref: RuntimeRef, response: UpstreamResponse, ctx: RequestContext
+) -> str | None:
+    """The gateway's token in place of the one in the response to a start, which is kept for the data plane."""
+    adapter = durable(target.adapter)
+    issuer = gateway.issuer(adapter, ctx)
+    if issuer is None:
+        return None
+    runtime, connections = adapter.started(Operation.START, ref, response)
+    if not connections:
+        return None
+    issuer.keep(runtime, connections)
+    return issuer.issue(runtime, RuntimeServer.name).token
+
+
+def _with_end(
     gateway: DialectGateway, adapter: DurableAdapter, scope: str, runtime: dict[str, Any], body: bytes
 ) -> bytes:
-    """The JSON of a runtime, with the time at which the gateway ends its instance as ``expires_at`` of the instance,
-    where the provider shows a later one or none."""
     runtime_id, instance = runtime.get("id"), runtime.get("instance")
     if not isinstance(runtime_id, str) or not isinstance(instance, dict):
         return body
@@ -73,16 +111,21 @@ def with_end(
     return msgspec.json.encode({**members, "instance": ended})
 
 
-def with_ends(
-    gateway: DialectGateway, adapter: DurableAdapter, scope: str, runtimes: Sequence[dict[str, Any]], body: bytes
+def shown_page(
+    gateway: DialectGateway,
+    target: DialectTarget,
+    runtimes: Sequence[dict[str, Any]],
+    body: bytes,
+    ctx: RequestContext,
 ) -> bytes:
     """The same for a page of these runtimes."""
-    if not gateway.plans_ends(adapter):
+    adapter = target.adapter
+    if not gateway.plans_ends(adapter) and gateway.issuer(adapter, ctx) is None:
         return body
     page = _MEMBERS.decode(body)
     rows = zip(runtimes, _ROWS.decode(page[wire.ROWS]), strict=True)
-    ended = [msgspec.Raw(with_end(gateway, adapter, scope, runtime, bytes(row))) for runtime, row in rows]
-    return msgspec.json.encode({**page, wire.ROWS: ended})
+    found = [msgspec.Raw(shown(gateway, target, runtime, bytes(row), ctx)) for runtime, row in rows]
+    return msgspec.json.encode({**page, wire.ROWS: found})
 
 
 async def keep_lifetime(

@@ -63,6 +63,10 @@ class Endpoints:
         if known is not None:
             self._known[runtime_id] = replace(known, read_at=float("-inf"))
 
+    def keep(self, runtime_id: str, instance: str | None, connections: Sequence[Connection]) -> None:
+        """Keep the connections in a response to a start."""
+        self._known[runtime_id] = Reached(instance, connections, self._clock.monotonic())
+
     async def reach(self, resolved: ResolvedRuntime, runtime_id: str, ctx: RequestContext) -> Reached:
         """Read the runtime, and its connections. Raises :class:`StateConflict` unless it is running, and what a read
         raises."""

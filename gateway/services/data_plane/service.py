@@ -63,30 +63,34 @@ class DataPlane:
 
     async def connections(self, runtime_id: str, options: ConnectRequest, ctx: RequestContext) -> Connections:
         """The gateway's addresses of a running runtime, valid for ``options.ttl`` seconds. Protocols that the data
-        plane does not forward have the provider's addresses. Raises as :func:`wanted_connections`."""
+        plane does not forward have the provider's addresses, except for a caller with the public view. Raises as
+        :func:`wanted_connections`."""
         resolved = self._fleet.resolve(runtime_id, ctx)
         runtime_id, provider = ctx.principal.plain_id(runtime_id), resolved.provider
         provider.require(Feature.CONNECTIONS, "connections")
         reached = await self.endpoints.reach(resolved, runtime_id, ctx)
         known = protocols_of(resolved)
         items: list[Connection] = []
-        for each in wanted_connections(provider.name, reached.connections, options):
+        offered = [one for one in reached.connections if one.protocol in known or ctx.principal.view is None]
+        for each in wanted_connections(provider.name, offered, options):
             if (protocol := known.get(each.protocol)) is None:
                 items.append(each)
                 continue
             grant = self.grants.make(runtime_id, reached.instance, each.protocol, ctx.principal, options.ttl)
-            items.append(self._connection(each, protocol, grant))
+            items.append(self.connection(protocol, grant))
         return Connections(items=items)
 
-    def _connection(self, given: Connection, protocol: DataProtocol, grant: Grant) -> Connection:
+    def connection(self, protocol: DataProtocol, grant: Grant) -> Connection:
+        """The gateway's address for a grant."""
+        name: Any = grant.protocol
         token = self.grants.token(grant)
         end = rfc3339(grant.expires_at)
         if protocol.at_root:
-            return Connection(protocol=given.protocol, url=self.public_url, token=token, expires_at=end)
+            return Connection(protocol=name, url=self.public_url, token=token, expires_at=end)
         address = self.address(grant.protocol, token)
         is_socket = grant.protocol in _WEBSOCKETS
         return Connection(
-            protocol=given.protocol,
+            protocol=name,
             url=address.websocket if is_socket else address.http,
             http_url=address.http if is_socket else None,
             expires_at=end,

@@ -5,7 +5,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.component.dataplane.conftest import started
+from tests.component.dataplane.conftest import DATA, started
 from tests.issuer import Issuer
 
 WEB = "key-of-the-frontend-1"
@@ -74,3 +74,25 @@ async def test_address_of_a_token_is_void_while_its_principal_is_disabled(
             await plane.gateway.call("POST", "/v1/principals/login%2Fu1/enable")
             async with client.get(version) as response:
                 assert response.status == 200
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+async def test_public_caller_gets_no_address_of_the_provider(monkeypatch: pytest.MonkeyPatch, enabled: bool) -> None:
+    async with started(monkeypatch, principals=PRINCIPALS, data=DATA if enabled else None) as plane:
+
+        async def call(method: str, path: str, body: Any = None) -> Any:
+            answer = await plane.gateway.call(method, path, body, Authorization=f"Bearer {WEB}")
+            assert plane.address not in answer.text
+            assert "view.invalid" not in answer.text
+            return answer
+
+        (row,) = (await call("GET", "/v1/runtimes")).json["items"]
+        path = f"/v1/runtimes/{row['id']}/connections"
+        found = await call("POST", path)
+        if enabled:
+            assert [item["protocol"] for item in found.json["items"]] == ["cdp", "webdriver"]
+        else:
+            assert (found.status, found.json["code"]) == (422, "unsupported_feature")
+        assert (await call("POST", path, {"protocol": "live_view"})).json["code"] == "unsupported_feature"
+        everything = await plane.gateway.call("POST", f"/v1/runtimes/{plane.runtime_id}/connections")
+        assert "live_view" in [item["protocol"] for item in everything.json["items"]]

@@ -1,0 +1,38 @@
+"""The gateway's addresses in the responses of dialects."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.domain.access import Principal
+from gateway.domain.runtime import Connection, Runtime
+from gateway.ports.data_plane import AddressIssuer
+from gateway.services.data_plane.service import DataPlane
+
+LASTS: Final = 86_400
+"""Seconds for which these addresses are valid."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Issuer(AddressIssuer):
+    """Issues addresses of the runtimes of an ``adapter`` that :class:`SupportsDataPlane` to one principal."""
+
+    plane: DataPlane
+    adapter: Any
+    principal: Principal
+
+    @property
+    def public_url(self) -> str:  # type: ignore[override] # a read-only member of the protocol
+        return self.plane.public_url
+
+    def issue(self, runtime: Runtime, protocol: str) -> Connection:
+        instance = self.adapter.instance_of(runtime)
+        grant = self.plane.grants.make(runtime.id, instance, protocol, self.principal, LASTS)
+        return self.plane.connection(self.adapter.data_protocols[protocol], grant)
+
+    def keep(self, runtime: Runtime, connections: Sequence[Connection]) -> None:
+        self.plane.endpoints.keep(runtime.id, self.adapter.instance_of(runtime), connections)
+
+    async def revoke(self, runtime: Runtime) -> None:
+        self.plane.endpoints.forget(runtime.id)
+        await self.plane.make_void(runtime.id, "")
