@@ -47,7 +47,9 @@ async def start_emulators(stack: AsyncExitStack, *, browser: str | None = None) 
     providers: dict[str, dict[str, Any]] = {}
     for api, plugin in plugins().items():
         token = f"emulated-{secrets.token_hex(16)}"
-        options = {**plugin.emulator_options, "browser": browser} if "browser" in plugin.emulator_options else {}
+        options = dict(plugin.emulator_options)
+        if "browser" in options:
+            options["browser"] = browser
         app = create_emulator(api, token=token, **options)
         url = await _serve_emulator(stack, app, _HOST, 0)
         providers[plugin.demo.provider] = {

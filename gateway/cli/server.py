@@ -146,6 +146,11 @@ def demo(port: int, api_key: str | None) -> None:
     "without one a stub answers.",
 )
 @click.option("--max-browsers", type=click.IntRange(1), help="How many browsers run at once. Default: 8.")
+@click.option(
+    "--runtime-server",
+    metavar="COMMAND",
+    help="The program that durable runs for every sandbox, such as 'dn serve'. Default: small, a server that echoes.",
+)
 def emulate(api: str, host: str, port: int, token: str, personality: tuple[str, ...], **options: Any) -> None:
     """Run a server that behaves like a provider API, for tests and experiments.
 

@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import IO, Any, Final
 
 _WATCHED: Final = """
@@ -13,7 +14,7 @@ exec 3<&0
 "$@" 3<&- </dev/null & child=$!
 { read -r _ <&3; kill -KILL 0; } & watcher=$!
 trap 'kill -TERM "$child"' TERM
-while kill -0 "$child" 2>/dev/null; do wait "$child"; code=$?; done
+while wait "$child"; code=$?; kill -0 "$child" 2>/dev/null; do :; done
 kill "$watcher"
 exit "$code"
 """
@@ -26,17 +27,22 @@ async def watched(
     command: Sequence[str],
     *,
     grace: float = 5,
-    stdout: int = asyncio.subprocess.DEVNULL,
+    stdout: IO[bytes] | int = asyncio.subprocess.DEVNULL,
     stderr: IO[bytes] | int = asyncio.subprocess.DEVNULL,
+    env: Mapping[str, str] | None = None,
+    folder: Path | None = None,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run a command in a process group of its own. At the end of the context it receives SIGTERM, and after ``grace``
-    seconds the group is killed. The group also ends when this process does."""
+    seconds the group is killed. The group also ends when this process does. ``env`` and ``folder`` are its environment
+    and working directory, by default those of this process."""
     process = await asyncio.create_subprocess_exec(
         "/bin/sh",
         *("-c", _WATCHED, "sh", *command),
         stdin=asyncio.subprocess.PIPE,
         stdout=stdout,
         stderr=stderr,
+        env=env,
+        cwd=folder,
         start_new_session=True,
     )
     try:

@@ -1,9 +1,18 @@
 """Runs an application on a loopback port during a test."""
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TypeAlias
 
 from aiohttp import web
+
+Socket: TypeAlias = socket.socket
+
+
+def listening_socket() -> Socket:
+    """A socket that listens on a free port of 127.0.0.1."""
+    return socket.create_server(("127.0.0.1", 0))
 
 
 @asynccontextmanager

@@ -18,6 +18,7 @@ Choices, where nothing is documented:
   project UUID must be known. Without a key, a runtime gets the project's key.
 - A sandbox that exceeds its time limit is paused with reason ``timeout``, not killed. Capabilities of the config and
   installed bindings are separate. All state is lost when the process ends.
+- The server of a sandbox (``far_ends.py``) runs on while the sandbox is paused.
 
 Not emulated: start/stream, reconnect, UUID prefixes, credits running out (use a fault).
 """
@@ -35,6 +36,7 @@ from aiohttp import web
 
 from adapters.durable.emulator import checks
 from adapters.durable.emulator.capabilities import CapabilityRoutes
+from adapters.durable.emulator.far_ends import FarEnds
 from adapters.durable.emulator.lifecycle import LifecycleRoutes
 from adapters.durable.emulator.lookups import LookupRoutes
 from adapters.durable.emulator.platform import Platform
@@ -57,15 +59,23 @@ def create_emulator(
     personality: Mapping[str, str] | None = None,
     now: Callable[[], float] = time.time,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    runtime_server: str | None = None,
 ) -> web.Application:
     """The emulator as an aiohttp application.
 
     ``token`` is the only credential, as ``X-API-Key`` or ``Bearer``; ``{token}.{owner}`` authenticates another user of
     the same account. ``personality``: ``key_uniqueness`` is ``workspace`` (default) or ``owner``, ``get_by_key`` is
-    ``yes`` (default) or ``no``. Raises ``ValueError`` for an empty token and an unknown personality.
+    ``yes`` (default) or ``no``. ``runtime_server``: ``small`` or the command of a real one, for every sandbox; None:
+    their addresses lead nowhere. Raises ``ValueError`` for an empty token, an unknown personality and a command that
+    does not exist.
     """
     chosen = personality_of(PERSONALITIES, personality)
-    return DurableEmulator(token=token, personality=chosen, now=now, sleep=sleep).application()
+    emulator = DurableEmulator(token=token, personality=chosen, now=now, sleep=sleep)
+    app = emulator.application()
+    if runtime_server is not None:
+        emulator.far_ends = FarEnds(runtime_server)
+        app.cleanup_ctx.append(emulator.far_ends.running)
+    return app
 
 
 class DurableEmulator(Platform):
@@ -85,6 +95,8 @@ class DurableEmulator(Platform):
 
     def clear(self) -> None:
         self.world.clear()
+        if self.far_ends is not None:
+            self.far_ends.end_all()
 
     def counts(self) -> Mapping[str, int]:
         """The numbers of runtimes; a live one has a sandbox, which may be paused."""

@@ -29,6 +29,8 @@ class LifecycleRoutes:
         if instance is None:
             instance = runtime.provision(now, body.requested_runtime_limit_seconds)
             runtime.updated_at = now
+            if self._platform.far_ends is not None:
+                self._platform.far_ends.start(instance)
         stale = instance.materialised != runtime.materialisation
         return self._platform.answer(runtime, call, sandbox_token=instance.token, materialization_stale=stale)
 
@@ -43,8 +45,10 @@ class LifecycleRoutes:
         return self._changed(runtime, call)
 
     def _reset(self, call: Call) -> Answer:
-        runtime, _ = self._with_instance(call, "running", "paused")
+        runtime, instance = self._with_instance(call, "running", "paused")
         runtime.instance = None
+        if self._platform.far_ends is not None:
+            self._platform.far_ends.end(instance)
         return self._changed(runtime, call)
 
     def _keepalive(self, call: Call) -> Answer:

@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from adapters.durable.emulator import checks
+from adapters.durable.emulator.far_ends import FarEnds
 from adapters.durable.emulator.world import Runtime, Workspace, World
 from gateway.testing.emulator import Emulator
 from gateway.testing.exchange import Answer, Call, Refusal
@@ -30,7 +31,10 @@ _WITHOUT_CODE: Final = frozenset({405, 413})
 
 
 class Platform(Emulator):
-    """The state and the checks that the groups of routes use. A subclass adds the routes."""
+    """The state and the checks that the groups of routes use. A subclass adds the routes. ``far_ends`` are the servers
+    of the sandboxes; None: their addresses lead nowhere."""
+
+    far_ends: FarEnds | None = None
 
     def __init__(
         self,

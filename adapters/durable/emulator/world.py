@@ -70,6 +70,7 @@ class Instance:
     ran: float = 0.0
     paused: bool = False
     pause_reason: str | None = None
+    address: str | None = None
 
     def seconds(self, now: float) -> float:
         """The total running time in seconds."""
@@ -93,7 +94,7 @@ class Instance:
             "sandbox_id": self.sandbox_id,
             "provider": self.provider,
             "provider_sandbox_id": self.provider_sandbox_id,
-            "sandbox_url": f"https://{self.provider_sandbox_id}.sandbox.invalid",
+            "sandbox_url": self.address or f"https://{self.provider_sandbox_id}.sandbox.invalid",
             "state": "paused" if self.paused else "running",
             "created_at": timestamp(self.created_at),
             "expires_at": timestamp(self.expires_at),
