@@ -60,12 +60,12 @@ format: $(DEV_STAMP) ## Format the code, and apply the linter's automatic fixes
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
 docs: $(DEV_STAMP) ## Regenerate the tables in docs/
-	@$(BIN)/python -m gateway.generated_docs docs/*.md
+	@$(BIN)/python -m tests.generated_docs docs/*.md
 
 new-adapter: $(DEV_STAMP) ## Write the folder of a new adapter from a template (NAME=lagoon)
 	@$(BIN)/python config/adapter-template/new_adapter.py '$(NAME)'
 	@$(BIN)/ruff format --quiet 'adapters/$(NAME)'
-	@$(BIN)/python -m gateway.generated_docs docs/*.md
+	@$(BIN)/python -m tests.generated_docs docs/*.md
 
 build: $(DEV_STAMP) ## Build the wheel into dist/
 	@$(BIN)/python -m build --wheel --no-isolation --outdir dist .

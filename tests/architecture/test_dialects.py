@@ -9,10 +9,10 @@ import pytest
 
 from adapters.registry import discover
 from gateway.app import dialect_eras
-from gateway.generated_docs import compatibility
 from gateway.ports.compatibility import Client, ClientCall, Compatibility, Support
 from gateway.ports.dialect import Dialect, DialectRoute
 from gateway.ports.plugin import AdapterPlugin
+from tests.generated_docs import compatibility
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "compatibility.md").read_text("utf-8")

@@ -10,7 +10,6 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from ruamel.yaml import YAML
 
-from gateway import generated_docs
 from gateway.app import plugins
 from gateway.domain.errors import Source, error_classes
 from gateway.domain.features import CreateFeature, Feature
@@ -20,6 +19,7 @@ from gateway.domain.runtime import Runtime
 from gateway.domain.values import Kind, State
 from gateway.telemetry.logs import Event
 from gateway.telemetry.metrics import Metrics
+from tests import generated_docs
 from tests.architecture.test_adapter_folders import FILES
 
 ROOT = Path(__file__).parents[2]

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from gateway.app import plugins
-from gateway.generated_docs import compatibility
 from gateway.ports.compatibility import Client, ClientCall, Compatibility, Support
 from tests.clients.environments import environment, python_of
 from tests.component.dialects.bctrl_world import world
 from tests.component.dialects.durable_sides import through_the_gateway
+from tests.generated_docs import compatibility
 
 ROOT = Path(__file__).parents[2]
 DECLARED = {declared.title: declared for plugin in plugins().values() for declared in compatibility(plugin)}

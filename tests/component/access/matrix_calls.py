@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from gateway.access_table import AccessRow
 from gateway.domain.access import Permission
+from tests.access_table import AccessRow
 from tests.component.whole_gateway import Gateway, Response
 
 WORKSPACE: Final = "7d0c5a4e-93b1-4f0a-8c62-5e1b2a9f6d34"

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from gateway.access_table import AccessRow, Reach, access_table
 from gateway.api.openapi import ROUTES
 from gateway.api.site import PROBE_ROUTES
 from gateway.app import plugins
 from gateway.domain.access import Permission
+from tests.access_table import AccessRow, Reach, access_table
 from tests.component.access.matrix_calls import (
     APIS,
     MAKER,
@@ -204,7 +204,7 @@ def test_new_route_without_a_rule_or_a_body_is_an_error(monkeypatch: pytest.Monk
     with pytest.raises(LookupError, match="POST /v1/new"):
         body_of(AccessRow("POST", "/v1/new", None, Reach.NONE, Reach.NONE, "new"), thing)
     new = replace(ROUTES[0], path="/v1/new")
-    monkeypatch.setattr("gateway.access_table.ROUTES", (*ROUTES, new))
+    monkeypatch.setattr("tests.access_table.ROUTES", (*ROUTES, new))
     with pytest.raises(LookupError, match="POST /v1/new"):
         list(access_table(plugins()))
 

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import pytest
 
-from gateway.access_table import AccessRow, access_table
 from gateway.app import plugins
 from gateway.domain.access import Permission
 from gateway.http.audit import masked
 from gateway.ports.audit import GatewayAction
+from tests.access_table import AccessRow, access_table
 from tests.component.access.matrix_calls import (
     APIS,
     MAKER,

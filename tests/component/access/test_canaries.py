@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.access_table import AccessRow, access_table
 from gateway.api.openapi import ROUTES
 from gateway.api.route import Route
 from gateway.app import plugins
 from gateway.domain.ownership import OWNER_MARK
+from tests.access_table import AccessRow, access_table
 from tests.component.access.canaries import (
     ADMIN,
     CONFIG,

@@ -104,4 +104,4 @@ def _reach(call: str) -> tuple[Reach, Reach]:
     for pattern, foreign, outside in _RULES:
         if re.fullmatch(pattern, call):
             return foreign, outside
-    raise LookupError(f"gateway/access_table.py has no rule for the call {call}: say what it reaches")
+    raise LookupError(f"tests/access_table.py has no rule for the call {call}: say what it reaches")

@@ -1,7 +1,7 @@
 """The generated tables of ``docs/``: kinds, states, verbs and features of every provider API, and the routes and error
 formats of each dialect.
 
-``python -m gateway.generated_docs docs/*.md`` writes them between their marks; a test fails while they differ.
+``python -m tests.generated_docs docs/*.md`` writes them between their marks; a test fails while they differ.
 """
 
 import json
@@ -12,7 +12,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, cast
 
-from gateway.access_table import access_table
 from gateway.app import plugins
 from gateway.domain.errors import GatewayError, error_classes
 from gateway.domain.features import CreateFeature, Feature
@@ -23,6 +22,7 @@ from gateway.ports.audit import GatewayAction
 from gateway.ports.compatibility import Compatibility
 from gateway.ports.dialect import Dialect, DialectGateway
 from gateway.ports.plugin import AdapterPlugin
+from tests.access_table import access_table
 
 Plugins = Mapping[str, AdapterPlugin]
 
@@ -103,7 +103,7 @@ def compatibility(plugin: AdapterPlugin) -> Sequence[Compatibility]:
 def _spoken(known: Plugins) -> Iterator[tuple[str, type[Dialect], Compatibility]]:
     for api, plugin in known.items():
         for declared in compatibility(plugin):
-            assert plugin.dialect is not None  # noqa: S101 (said by compatibility)
+            assert plugin.dialect is not None
             yield api, plugin.dialect, declared
 
 
