@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -19,8 +18,8 @@ from gateway.services.waiting.following import FAILING_FOR
 from gateway.services.waiting.hub import FAST, SLOW
 from gateway.services.waiting.places import CHECK_EVERY
 from gateway.settings import CorsSettings, HttpSettings
-from tests.component.api.conftest import KEY, Connection, Response, Serve, digest
-from tests.component.api.waiting_scene import OTHER_KEY, Scene
+from tests.component.api.conftest import KEY, Response, Serve, digest
+from tests.component.api.waiting_scene import OTHER_KEY, Scene, stream
 
 AS_OTHER = {"X_API_Key": OTHER_KEY, "Authorization": ""}
 
@@ -177,50 +176,6 @@ async def test_client_that_leaves_gives_its_place_back_and_ends_the_polls(scene:
     await scene.clock.passes(FAST)
     await scene.polls_ended()
     assert scene.durable.world.asked.count("get") == 2
-
-
-@dataclass
-class Stream:
-    """An event stream."""
-
-    connection: Connection
-    headers: Mapping[str, str]
-
-    async def frame(self) -> dict[str, str]:
-        """The next event or comment, by field."""
-        size = int((await self.connection.reader.readuntil(b"\r\n")).strip(), 16)
-        text = (await self.connection.reader.readexactly(size + 2))[:-2].decode()
-        if not size:
-            return {}
-        assert text.endswith("\n\n")
-        return {name: value.strip() for name, _, value in (line.partition(":") for line in text[:-2].split("\n"))}
-
-    async def event(self, name: str) -> Any:
-        """The data of the next event, which has this name."""
-        frame = await self.frame()
-        assert frame["event"] == name, frame
-        return json.loads(frame["data"])
-
-    async def ends(self, reason: str) -> None:
-        """The stream ends with this reason."""
-        assert await self.event("end") == {"reason": reason}
-        assert await self.frame() == {}
-        assert await self.connection.closed()
-
-
-async def stream(scene: Scene, runtime: Runtime, method: str = "GET", **headers: str) -> Stream:
-    connection = await scene.api.connect()
-    lines = {"Host": "gateway", "Authorization": f"Bearer {KEY}"}
-    lines |= {name.replace("_", "-"): value for name, value in headers.items()}
-    top = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-    connection.send(f"{method} /v1/runtimes/{runtime.id}/events HTTP/1.1\r\n{top}\r\n".encode())
-    head = (await connection.reader.readuntil(b"\r\n\r\n")).decode()
-    assert head.startswith("HTTP/1.1 200 "), head
-    received = {name.lower(): value for name, _, value in (line.partition(": ") for line in head.split("\r\n")[1:])}
-    opened = Stream(connection, received)
-    if method == "GET":
-        assert await opened.frame() == {"retry": "1000"}
-    return opened
 
 
 async def test_stream_sends_the_runtime_and_its_changes(scene: Scene) -> None:

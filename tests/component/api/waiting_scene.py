@@ -2,16 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.domain.runtime import Runtime
 from gateway.domain.values import State
 from gateway.ports.provider import Created, WireCreate
 from gateway.ports.transport import Call
 from gateway.services.fleet import Fleet
 from gateway.testing.waiting import Gate, Watch
-from tests.component.api.conftest import HeldClock, Response, Serve, Served
+from tests.component.api.conftest import KEY, Connection, HeldClock, Response, Serve, Served
 from tests.unit.services.fakes import BrowserLike, DurableLike, FakeAdapter
 
 OTHER_KEY = "a-key-of-a-bank-1234"
@@ -89,3 +90,47 @@ class Scene:
         labels = {"queue": "watched"}
         while self.api.metrics.registry.get_sample_value("rtgw_queue_depth", labels):
             await self.api.call("GET", "/v1/me")
+
+
+@dataclass
+class Stream:
+    """An event stream."""
+
+    connection: Connection
+    headers: Mapping[str, str]
+
+    async def frame(self) -> dict[str, str]:
+        """The next event or comment, by field."""
+        size = int((await self.connection.reader.readuntil(b"\r\n")).strip(), 16)
+        text = (await self.connection.reader.readexactly(size + 2))[:-2].decode()
+        if not size:
+            return {}
+        assert text.endswith("\n\n")
+        return {name: value.strip() for name, _, value in (line.partition(":") for line in text[:-2].split("\n"))}
+
+    async def event(self, name: str) -> Any:
+        """The data of the next event, which has this name."""
+        frame = await self.frame()
+        assert frame["event"] == name, frame
+        return json.loads(frame["data"])
+
+    async def ends(self, reason: str) -> None:
+        """The stream ends with this reason."""
+        assert await self.event("end") == {"reason": reason}
+        assert await self.frame() == {}
+        assert await self.connection.closed()
+
+
+async def stream(scene: Scene, runtime: Runtime, method: str = "GET", **headers: str) -> Stream:
+    connection = await scene.api.connect()
+    lines = {"Host": "gateway", "Authorization": f"Bearer {KEY}"}
+    lines |= {name.replace("_", "-"): value for name, value in headers.items()}
+    top = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    connection.send(f"{method} /v1/runtimes/{runtime.id}/events HTTP/1.1\r\n{top}\r\n".encode())
+    head = (await connection.reader.readuntil(b"\r\n\r\n")).decode()
+    assert head.startswith("HTTP/1.1 200 "), head
+    received = {name.lower(): value for name, _, value in (line.partition(": ") for line in head.split("\r\n")[1:])}
+    opened = Stream(connection, received)
+    if method == "GET":
+        assert await opened.frame() == {"retry": "1000"}
+    return opened
