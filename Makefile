@@ -13,7 +13,7 @@ CLIENT_STAMPS := $(foreach name,$(CLIENTS),.venv-clients/$(name)/.made-$(shell c
 # The first line of a client's list is the client itself; the other lines are the dependencies that the tests need.
 LOCK_CLIENT := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --quiet --upgrade
 
-.PHONY: help run test real faults answers tenants differential check bench memory format docs new-adapter lock build clean
+.PHONY: help run test real faults answers tenants differential check bench memory waiting format docs new-adapter lock build clean
 
 help: ## Show this list of commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -55,6 +55,9 @@ bench: $(DEV_STAMP) ## Measure the gateway in comparison with a bare pass-throug
 
 memory: $(DEV_STAMP) ## Measure the gateway's memory over many mixed requests (N=200000)
 	@$(BIN)/python -m benchmarks.memory --requests $(or $(N),200000) $(ARGS)
+
+waiting: $(DEV_STAMP) ## Measure many callers that wait for 100 runtimes: polls, memory, the drain (N=2000)
+	@$(BIN)/python -m benchmarks.waiting --callers $(or $(N),2000) $(ARGS)
 
 format: $(DEV_STAMP) ## Format the code, and apply the linter's automatic fixes
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
