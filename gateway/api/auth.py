@@ -2,7 +2,7 @@
 
 import asyncio
 import hmac
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Final, Protocol
 
@@ -129,14 +129,13 @@ def _token(headers: MultiMapping[str]) -> str:
     return found
 
 
-def _keys(headers: MultiMapping[str]) -> Iterator[tuple[str, str]]:
+def _keys(headers: MultiMapping[str]) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
     for authorization in headers.getall(_AUTHORIZATION, ()):
         scheme, _, token = authorization.strip().partition(" ")
         if scheme.lower() == "bearer" and (token := token.strip()):
-            yield _AUTHORIZATION, token
-    for api_key in headers.getall(_API_KEY, ()):
-        if api_key := api_key.strip():
-            yield _API_KEY, api_key
+            found.append((_AUTHORIZATION, token))
+    return found + [(_API_KEY, key) for key in map(str.strip, headers.getall(_API_KEY, ())) if key]
 
 
 def _raw(text: str) -> bytes:

@@ -15,6 +15,7 @@ from gateway.domain.operations import is_release
 from gateway.http.access_log import UNMATCHED, Surface
 from gateway.http.cors import Cors
 from gateway.http.endpoints import AiohttpHandler, Failed, Handler, ListenerEndpoints, problem
+from gateway.http.request_heads import bound_headers
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
 from gateway.services.access.rates import RateLimits
@@ -113,7 +114,7 @@ class Endpoints(ListenerEndpoints):
         return guarded
 
     def admit(self, request: web.Request) -> None:
-        super().admit(request)
+        bound_headers(request, self._max_header_bytes)
         self.authenticator.admit(request.headers)
 
 

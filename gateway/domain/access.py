@@ -48,9 +48,6 @@ class Restrictions:
     kinds: frozenset[str] | None = None
     scopes: frozenset[str] | None = None
 
-    def __bool__(self) -> bool:
-        return self.providers is not None or self.kinds is not None or self.scopes is not None
-
 
 Reader: TypeAlias = tuple[str, str | None, PublicView | None]
 UNRESTRICTED: Final = Restrictions()
@@ -64,7 +61,8 @@ class Principal:
 
     ``owner`` is the name under which its runtimes are recorded: that of its group, or its own. ``own_only``: it sees
     and changes only runtimes of that owner. ``allow`` are the constraints that the settings give it, ``limits`` its
-    limits. ``key_id`` identifies the key of this request.
+    limits. ``key_id`` identifies the key of this request. ``confined``: there are runtimes or providers that it may
+    not see.
     """
 
     name: str
@@ -77,6 +75,11 @@ class Principal:
     limits: Limits | None = None
     view: PublicView | None = None
     key_id: str | None = field(default=None, compare=False)
+    confined: bool = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        confined = self.own_only or self.view is not None or self.restrictions != UNRESTRICTED
+        object.__setattr__(self, "confined", confined)
 
     @property
     def owner(self) -> str:
@@ -102,11 +105,6 @@ class Principal:
     def prepares_starts(self) -> bool:
         """Whether something has to be stored before an instance of it is started: its end, or its place."""
         return self.max_lifetime is not None or (self.limits is not None and self.limits.has_places)
-
-    @property
-    def confined(self) -> bool:
-        """Whether there are runtimes or providers that it may not see."""
-        return self.own_only or self.view is not None or bool(self.restrictions)
 
     def shown_id(self, runtime_id: str) -> str:
         """The id of a runtime as the caller knows it."""

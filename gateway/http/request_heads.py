@@ -2,6 +2,7 @@
 ``Host`` and the transfer coding (RFC 9112, 2.3, 3.2 and 6.1)."""
 
 import re
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
 from typing import Final
 
@@ -72,6 +73,7 @@ def unsupported_version() -> GatewayError:
     return HttpVersionNotSupported("The gateway speaks HTTP/1.1 and HTTP/1.0 only.")
 
 
+@lru_cache(maxsize=64)
 def _is_host(value: str) -> bool:
     found = _HOST.match(value)
     if found is None or int(found[2] or 0) > _LAST_PORT:

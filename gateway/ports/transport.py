@@ -18,6 +18,8 @@ MAX_NOTED_ROWS: Final = 100
 """The maximum number of unreadable rows that one call records."""
 
 _PARTS: Final = re.compile(r"[/\\]")
+_AS_IT_IS: Final = re.compile(r"[A-Za-z0-9_~-]+\Z")
+"""Segments that need no encoding, as ids are."""
 
 
 class Phase(IntEnum):
@@ -45,6 +47,8 @@ def path_segment(text: str) -> str:
     Raises :class:`NotFound` for text that would change the path: empty text, and the segments ``.`` and ``..``, also
     between encoded slashes, because servers and proxies may resolve them after decoding.
     """
+    if _AS_IT_IS.match(text):
+        return text
     if not is_path_segment(text):
         raise NotFound("There is nothing of this id: it has no characters of its own.")
     return quote(text, safe="")

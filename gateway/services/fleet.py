@@ -26,7 +26,7 @@ from gateway.ports.context import Admission, RequestContext
 from gateway.ports.error_mapping import transport_error
 from gateway.ports.provider import ProviderAdapter
 from gateway.ports.redaction import MAX_CODE, MAX_DETAIL, MAX_REQUEST_ID, redacted, short_redacted
-from gateway.ports.transport import Attempt, Call, Phase, TransportFailure
+from gateway.ports.transport import Call, Phase, TransportFailure
 from gateway.services.access.lifetimes import Lifetimes
 from gateway.services.access.owners import Owners
 from gateway.services.access.quotas import Quotas
@@ -167,17 +167,18 @@ class Fleet:
         Raises :class:`NotFound` for a text that is not an id and for what the caller may not see,
         :class:`ProviderNotConfigured` and, except for a release, :class:`Overloaded` if the provider is too busy.
         """
-        runtime_id = ctx.principal.plain_id(runtime_id)
+        caller = ctx.principal
+        runtime_id = caller.plain_id(runtime_id)
         name, reference = parse_runtime_id(runtime_id)
         provider = self._providers.get(name)
-        if ctx.principal.confined and (provider is None or not ctx.principal.sees(name)):
+        if caller.confined and (provider is None or not caller.sees(name)):
             raise NotFound(NO_RUNTIME)
         if provider is None:
             raise ProviderNotConfigured(
                 f"The runtime belongs to the provider {name}, which this gateway does not have.", provider=name
             )
         ref = provider.adapter.parse_reference(reference)
-        if not ctx.principal.sees(name, ref.scope):
+        if caller.confined and not caller.sees(name, ref.scope):
             raise NotFound(NO_RUNTIME)
         ctx.provider, ctx.scope, ctx.runtime_id = name, ref.scope, runtime_id
         if ctx.admission is not None:
@@ -244,7 +245,7 @@ class ProviderCallScope:
             self._fleet.observer.unreadable_rows(self._provider.name, self._operation, self._call)
         self._ctx.attempts += attempts
         self._ctx.queued += self._call.queued
-        if any(map(_may_have_written, attempts)):
+        if not _WRITES.isdisjoint([each.operation for each in attempts if each.phase >= Phase.SENT]):
             self._fleet.wrote(self._provider.name, self._runtime or self._runtime_of_context())
         if exc is None:
             if attempts:
@@ -314,7 +315,3 @@ class ProviderCallScope:
 
 _NOT_SENT = frozenset({"circuit_open", "closed"})  # the gateway itself did not send the request
 _WRITES: Final = frozenset(operation for operation, traits in TRAITS.items() if traits.mutates)
-
-
-def _may_have_written(attempt: Attempt) -> bool:
-    return attempt.phase >= Phase.SENT and attempt.operation in _WRITES

@@ -76,7 +76,7 @@ class LifecycleService:
         provider, ref = resolved
         self._specs.prefetch(provider.adapter, ref)
         async with self._fleet.call_scope(provider, Operation.GET, ctx) as call:
-            return self._shown(provider, await self._read(provider, ref, ctx, call))
+            return self._shown(provider, await read_visible(self._fleet.owners, provider, ref, ctx, call))
 
     def view(self, resolved: ResolvedRuntime, ctx: RequestContext, outcome: Runtime | GatewayError) -> Runtime:
         """What :meth:`read` returns, or raises, to this caller if the provider's response to a read is ``outcome``."""

@@ -108,9 +108,9 @@ class Owners:
 
     def shown(self, runtime: Runtime) -> Runtime:
         """A runtime as callers see it: with its owner, and without the suffix of its name."""
-        owner, name = self.owner_of(runtime), outward(runtime.name)
-        if owner == runtime.owner and name == runtime.name:
+        if suffix_in(runtime.name) is None and runtime.id not in self._assigned:
             return runtime
+        owner, name = self.owner_of(runtime), outward(runtime.name)
         # (A provider may use the name as the display name.)
         display_name = name if runtime.display_name == runtime.name else runtime.display_name
         return msgspec.structs.replace(runtime, owner=owner, name=name, display_name=display_name)

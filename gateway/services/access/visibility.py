@@ -26,7 +26,8 @@ async def read_visible(
 ) -> Runtime:
     """Read a runtime, as its provider names it. Raises :class:`NotFound` if it does not exist or the caller may not see
     it, :class:`StoreUnavailable`, and what the read of the adapter raises."""
-    owners.require_current(ctx.principal)
+    if ctx.principal.own_only:
+        owners.require_current(ctx.principal)
     try:
         outcome: Runtime | GatewayError = await provider.adapter.get(ref, call)
     except (NotFound, RuntimeReplaced) as gone:
@@ -36,16 +37,18 @@ async def read_visible(
 
 def visible(owners: Owners, ref: RuntimeRef, ctx: RequestContext, outcome: Runtime | GatewayError) -> Runtime:
     """The runtime that a read has found, or its error raised, as :func:`read_visible`."""
-    owners.require_current(ctx.principal)
+    caller = ctx.principal
+    if caller.own_only:
+        owners.require_current(caller)
     if isinstance(outcome, GatewayError):
         if (
             isinstance(outcome, NotFound | RuntimeReplaced)
-            and ctx.principal.own_only
-            and not owners.may_have_owned(ctx.principal, ref)
+            and caller.own_only
+            and not owners.may_have_owned(caller, ref)
         ):
             raise NotFound(NO_RUNTIME) from outcome
         raise outcome
-    if ctx.principal.confined and not owners.sees(ctx.principal, outcome):
+    if caller.confined and not owners.sees(caller, outcome):
         raise NotFound(NO_RUNTIME)
     return outcome
 

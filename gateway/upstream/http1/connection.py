@@ -141,7 +141,8 @@ class Http1Connection(asyncio.Protocol):
         try:
             parser.feed_data(data)
             # The parser does not report a line that does not end: of the head, of a chunk's size, or of a trailer.
-            self._limit_head(self._unfinished)
+            if self._unfinished > self._limits.max_bytes:
+                self._limit_head(self._unfinished)
         except httptools.HttpParserUpgrade as upgrade:
             self._is_raw = True
             if tail := data[upgrade.args[0] :]:
@@ -196,6 +197,8 @@ class Http1Connection(asyncio.Protocol):
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if b"\0" in value and self._response is not None and not self._response.status:
+            raise Fault("unreadable", "A header has a zero byte.")
         self._lines.append((name, value))
         self._head_bytes += len(name) + len(value)
         if self._head_bytes > self._limits.max_bytes:
@@ -208,8 +211,6 @@ class Http1Connection(asyncio.Protocol):
         self._lines, self._head_bytes, self._unfinished = [], 0, 0
         if len(lines) > self._limits.max_headers:
             raise Fault("headers_too_large", f"The response has more than {self._limits.max_headers} headers.")
-        if b"\0" in b"".join([value for _, value in lines]):
-            raise Fault("unreadable", "A header has a zero byte.")
         reason, self._reason = self._reason.decode("latin-1"), b""
         status = parser.get_status_code()
         if not 100 <= status <= 599:

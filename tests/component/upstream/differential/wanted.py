@@ -60,11 +60,6 @@ def _is_broken_twice(sent: Generated, ours: Result, theirs: Result) -> bool:
     return sent.decodes and is_coded and {ours.error, theirs.error} == {"cut_short", "unreadable"}
 
 
-def _has_a_zero_byte_in_a_head_that_is_cut(sent: Generated, ours: Result, theirs: Result) -> bool:
-    has_ended = _HEAD_END.search(b"".join(sent.pieces)) is not None
-    return (ours.error, theirs.error, has_ended) == ("disconnected", "unreadable", False) and b"\0" in _parted(sent)[0]
-
-
 def _has_a_zero_byte_in_a_trailer(sent: Generated, ours: Result, theirs: Result) -> bool:
     is_chunked = any(name == b"transfer-encoding" for name, _ in _lines(sent))
     trailer = re.split(rb"(?:^|\r?\n)0+[^\r\n]*\r?\n", _parted(sent)[1])[-1]
@@ -97,9 +92,6 @@ WANTED: Final[dict[str, Callable[[Generated, Result, Result], bool]]] = {
     "A compressed body that ends early is refused. aiohttp returns its beginning.": _is_compressed_and_ends_early,
     "A body is cut short and wrongly compressed. Each client reports what it notices first.": _is_broken_twice,
     "A space before the colon is no part of a header's name. aiohttp keeps it there.": _has_a_space_before_a_colon,
-    "A head has a zero byte and ends early. Each client reports what it notices first.": (
-        _has_a_zero_byte_in_a_head_that_is_cut
-    ),
     "A trailer is dropped, whatever its bytes are. aiohttp refuses a zero byte in it.": _has_a_zero_byte_in_a_trailer,
     "A malformed body is refused. aiohttp waits for ever.": _hangs,
 }
