@@ -7,6 +7,7 @@ import pytest
 from aiohttp import ClientSession, WSMsgType, web
 
 from gateway.http import in_flight, tunnel
+from gateway.http.server import SERVED
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.testing.servers import running
 from tests.component.api.conftest import reset
@@ -307,4 +308,43 @@ async def test_the_shutdown_ends_websockets_with_close_frames(
     connection.send(CLOSE)
     assert await connection.closed()
     assert await inbound.gone()
+    await ending
+
+
+async def until_draining(gateway: Any) -> None:
+    while not gateway.app[SERVED].in_flight.draining:  # noqa: ASYNC110 (no event shows it)
+        await asyncio.sleep(0)
+
+
+async def test_frames_that_arrive_during_the_shutdown_are_forwarded(serve: Any, provider: Any) -> None:
+    """Before the time that requests in flight have to finish is over."""
+    gateway = await serve(native=[provider.settings()])
+    gateway.runner.grace = 60.0
+    connection, inbound, _ = await opened(gateway, provider)
+    ending = asyncio.create_task(gateway.runner.cleanup())
+    await until_draining(gateway)
+    connection.send(FRAME)
+    assert await inbound.reader.readexactly(len(FRAME)) == FRAME
+    connection.send(CLOSE)
+    inbound.send(CLOSE)
+    inbound.writer.close()
+    await ending
+
+
+async def test_rest_of_a_body_that_arrives_during_the_shutdown_is_read(serve: Any, provider: Any) -> None:
+    gateway = await serve(native=[provider.settings()])
+    gateway.runner.grace = 60.0
+    connection = await gateway.connect()
+    head = f"POST /native/raw/a HTTP/1.1\r\nHost: g\r\nX-API-Key: {KEY}\r\nContent-Length: 10\r\n\r\n"
+    connection.send(head.encode() + b"first")
+    while not gateway.app[SERVED].in_flight.native:  # noqa: ASYNC110 (no event shows it)
+        await asyncio.sleep(0)
+    ending = asyncio.create_task(gateway.runner.cleanup())
+    await until_draining(gateway)
+    connection.send(b" last")
+    inbound = await provider.accept()
+    await inbound.head()
+    assert await inbound.reader.readexactly(10) == b"first last"
+    inbound.answer(b"received")
+    assert (await connection.answer()).body == b"received"
     await ending
