@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import shlex
+import socket
 import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -17,6 +18,7 @@ from gateway.app.serving import listen, stop_signal, tune_gc
 from gateway.domain.features import Feature
 from gateway.settings import (
     AuthSettings,
+    DataSettings,
     HealthSettings,
     HttpSettings,
     ListenAddress,
@@ -38,18 +40,19 @@ async def _serve_emulator(stack: AsyncExitStack, app: web.Application, host: str
     return await listen(runner, ListenAddress(host, port))
 
 
-async def start_emulators(stack: AsyncExitStack, *, browser: str | None = None) -> dict[str, dict[str, Any]]:
-    """Start an emulator of every provider API on a free port, and return the settings of these providers. ``browser``
-    is the option of that name of emulators that have it, where they are to run any.
+async def start_emulators(
+    stack: AsyncExitStack, *, far_ends: Mapping[str, Any] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Start an emulator of every provider API on a free port, and return the settings of these providers. With
+    ``far_ends``, options that differ from the plugins', they run what their runtimes' addresses lead to.
 
     Providers with connections come first, so that a runtime created without naming a provider can be connected to.
     """
     providers: dict[str, dict[str, Any]] = {}
     for api, plugin in plugins().items():
         token = f"emulated-{secrets.token_hex(16)}"
-        options = dict(plugin.emulator_options)
-        if "browser" in options:
-            options["browser"] = browser
+        known = plugin.emulator_options
+        options = {} if far_ends is None else {name: far_ends.get(name, known[name]) for name in known}
         app = create_emulator(api, token=token, **options)
         url = await _serve_emulator(stack, app, _HOST, 0)
         providers[plugin.demo.provider] = {
@@ -63,11 +66,26 @@ async def start_emulators(stack: AsyncExitStack, *, browser: str | None = None) 
     return providers
 
 
-def demo_settings(providers: dict[str, dict[str, Any]], *, port: int, api_key: str, folder: Path) -> Settings:
+def data_plane(port: int) -> DataSettings:
+    """A data plane at the port after ``port``, or at any that is free if that is taken or ``port`` is itself 0."""
+    following = port + 1 if 0 < port < 65535 else 0
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the listener has it
+        try:
+            probe.bind((_HOST, following))
+        except OSError:
+            following = 0
+    return DataSettings(enabled=True, listen=f"{_HOST}:{following}")
+
+
+def demo_settings(
+    providers: dict[str, dict[str, Any]], *, port: int, api_key: str, folder: Path, data: DataSettings | None = None
+) -> Settings:
     """The settings of a demo over the given providers, with one key called ``demo`` and its store in ``folder``."""
     known = plugins()
     return Settings(
         http=HttpSettings(listen=f"{_HOST}:{port}"),
+        data=data or DataSettings(),
         auth=AuthSettings(
             principals={"demo": PrincipalSettings.model_validate({"keys": [api_key], "scopes": ["admin"]})}
         ),
@@ -90,13 +108,14 @@ def _command_folder() -> str:
     return f' PATH={shlex.quote(str(folder))}:"$PATH"'
 
 
-def _welcome(url: str, api_key: str, providers: dict[str, dict[str, Any]]) -> str:
+def _welcome(url: str, data: str | None, api_key: str, providers: dict[str, dict[str, Any]]) -> str:
     listed = "\n".join(
         f"    {name:<14} {options['api']:<16} scope {options['scope']}" for name, options in providers.items()
     )
     return f"""runtime-gateway demo: everything runs on this machine, and no data is kept
 
   API   {url}/v1
+  data  {data} (the way into runtimes)
   docs  {url}/docs
   key   {api_key}
   providers (emulated)
@@ -112,21 +131,22 @@ Ctrl-C ends it.
 """
 
 
-def run_demo(*, port: int, api_key: str | None) -> int:
-    """Run the demo until SIGTERM or SIGINT. Raises ``OSError`` when the port is taken, and pydantic's
-    ``ValidationError`` for a key that is too short."""
+def run_demo(*, port: int, api_key: str | None, browser: str = "auto") -> int:
+    """Run the demo until SIGTERM or SIGINT; ``browser`` as in ``emulate bctrl_browsers``. Raises ``OSError`` when the
+    port is taken, and pydantic's ``ValidationError`` for a key that is too short."""
     key = api_key or f"demo-{secrets.token_urlsafe(24)}"
 
     async def serve() -> None:
         stop = stop_signal()
         async with AsyncExitStack() as stack:
-            providers = await start_emulators(stack)
+            providers = await start_emulators(stack, far_ends={"browser": browser})
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="runtime-gateway-")))
-            settings = demo_settings(providers, port=port, api_key=key, folder=folder)
+            settings = demo_settings(providers, port=port, api_key=key, folder=folder, data=data_plane(port))
             app = create_app(settings, logger=make_logger("info", "console"))
-            url = (await stack.enter_async_context(serving(settings, app))).api
+            addresses = await stack.enter_async_context(serving(settings, app))
             tune_gc()
-            print(_welcome(url, key, providers), flush=True)  # noqa: T201 (this is what the demo is for)
+            welcome = _welcome(addresses.api, addresses.data, key, providers)
+            print(welcome, flush=True)  # noqa: T201 (this is what the demo is for)
             await stop.wait()
 
     asyncio.run(serve())
@@ -137,7 +157,7 @@ def run_emulator(
     api: str, *, host: str, port: int, token: str | None, personality: dict[str, str], options: Mapping[str, Any]
 ) -> int:
     """Run one emulator until SIGTERM or SIGINT. ``options`` are those that differ from the plugin's. Raises ``OSError``
-    when the port is taken, and ``ValueError`` for an option that the emulator cannot follow."""
+    when the port is taken."""
     accepted = token or f"emulated-{secrets.token_hex(16)}"
 
     async def serve() -> None:

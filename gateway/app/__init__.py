@@ -249,7 +249,7 @@ def create_emulator(
     api: str, *, token: str, personality: Mapping[str, str] | None = None, **options: Any
 ) -> web.Application:
     """The emulator of a provider API; ``token`` is the only credential that it accepts, ``options`` are those of
-    ``AdapterPlugin.emulator_options``. Raises ``ValueError`` for an option that it cannot follow."""
+    ``AdapterPlugin.emulator_options``."""
     module, _, function = discover()[api].emulator.partition(":")
     app: web.Application = getattr(import_module(module), function)(token=token, personality=personality, **options)
     return app

@@ -1,5 +1,6 @@
 """The commands that run a server (the gateway, the demo, an emulator), and ``openapi``."""
 
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -114,18 +115,37 @@ def _demo_key(_ctx: click.Context, _param: click.Parameter, value: str | None) -
     return value
 
 
+def _browser(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    if value not in {None, "auto", "none"} and shutil.which(str(value)) is None:
+        raise click.BadParameter(f"{value} is not a program; the choices are auto, none and the path of a Chromium")
+    return value
+
+
+_browser_option = click.option(
+    "--browser",
+    callback=_browser,
+    metavar="auto|none|PATH",
+    help="The Chromium that bctrl_browsers runs for every running browser. Default: auto, one that is installed; "
+    "without one a stub answers.",
+)
+
+
 @click.command()
 @click.option(
     "--port", type=port_range, default=8080, show_default=True, help="Port of the gateway; 0 selects a free port."
 )
 @click.option("--api-key", callback=_demo_key, help="The key that callers need. Default: a random key.")
+@_browser_option
 @examples("demo", "demo --port 9000 --api-key a-key-for-my-tests")
-def demo(port: int, api_key: str | None) -> None:
-    """Run a gateway with emulated providers. It needs no configuration and keeps no data."""
+def demo(port: int, api_key: str | None, browser: str | None) -> None:
+    """Run a gateway with emulated providers. It needs no configuration and keeps no data.
+
+    Its data plane, the way into runtimes, is at the next port.
+    """
     from gateway.demo import run_demo
 
     with _listening():
-        sys.exit(run_demo(port=port, api_key=api_key))
+        sys.exit(run_demo(port=port, api_key=api_key, browser=browser or "auto"))
 
 
 @click.command()
@@ -139,12 +159,7 @@ def demo(port: int, api_key: str | None) -> None:
     metavar="NAME=CHOICE",
     help="How it behaves where the real provider's behaviour is unknown. Repeatable.",
 )
-@click.option(
-    "--browser",
-    metavar="auto|none|PATH",
-    help="The Chromium that bctrl_browsers runs for every running browser. Default: auto, one that is installed; "
-    "without one a stub answers.",
-)
+@_browser_option
 @click.option("--max-browsers", type=click.IntRange(1), help="How many browsers run at once. Default: 8.")
 @click.option(
     "--runtime-server",
@@ -178,11 +193,8 @@ def emulate(api: str, host: str, port: int, token: str, personality: tuple[str, 
     if unknown := given.keys() - known[api].emulator_options:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(unknown))
         raise click.BadParameter(f"the emulator of {api} has no such option", param_hint=flags)
-    try:
-        with _listening():
-            sys.exit(run_emulator(api, host=host, port=port, token=token, personality=choices, options=given))
-    except ValueError as exc:
-        raise click.UsageError(str(exc)) from exc
+    with _listening():
+        sys.exit(run_emulator(api, host=host, port=port, token=token, personality=choices, options=given))
 
 
 def _choices(plugin: "AdapterPlugin", chosen: dict[str, str]) -> dict[str, str]:

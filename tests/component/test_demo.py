@@ -1,5 +1,7 @@
 """The demo's providers: which one a create without a provider goes to, and that each supports what it advertises."""
 
+import re
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from io import StringIO
@@ -10,7 +12,7 @@ import aiohttp
 import pytest
 
 from gateway.app import create_app, plugins, serving
-from gateway.demo import demo_settings, start_emulators
+from gateway.demo import data_plane, demo_settings, start_emulators
 from gateway.domain.features import CreateFeature, Feature
 from gateway.telemetry.logs import make_logger
 
@@ -34,7 +36,8 @@ class Demo:
 @pytest.fixture
 async def demo(tmp_path: Path) -> AsyncIterator[Demo]:
     async with AsyncExitStack() as stack:
-        settings = demo_settings(await start_emulators(stack), port=0, api_key=KEY, folder=tmp_path)
+        providers = await start_emulators(stack)
+        settings = demo_settings(providers, port=0, api_key=KEY, folder=tmp_path, data=data_plane(0))
         app = create_app(settings, logger=make_logger("info", "json", StringIO()))
         url = (await stack.enter_async_context(serving(settings, app))).api
         session = aiohttp.ClientSession(url, headers={"Authorization": f"Bearer {KEY}"})
@@ -49,7 +52,17 @@ async def test_browser_without_a_provider_can_be_connected_to(demo: Demo, fields
         assert (status, made["provider"]) == (201, "browsers-demo")
     status, connections = await demo.call("POST", f"runtimes/{made['id']}/connections", {})
     assert status == 200
-    assert {"cdp", "webdriver"} <= {item["protocol"] for item in connections["items"]}
+    urls = {item["protocol"]: item["url"] for item in connections["items"]}
+    assert re.match(r"ws://127\.0\.0\.1:\d+/cdp/", urls["cdp"])
+    assert re.match(r"http://127\.0\.0\.1:\d+/webdriver/", urls["webdriver"])
+
+
+def test_data_plane_has_the_next_port_or_a_free_one() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert data_plane(port - 1).listen == "127.0.0.1:0"
+    assert data_plane(port - 1).listen == f"127.0.0.1:{port}"
+    assert data_plane(65535).listen == data_plane(0).listen == "127.0.0.1:0"
 
 
 async def test_browser_that_only_one_provider_supports_is_created_there(demo: Demo) -> None:

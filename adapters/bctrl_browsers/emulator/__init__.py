@@ -215,8 +215,8 @@ def create_emulator(
     max_browsers: int = 8,
 ) -> web.Application:
     """The emulator as an application. ``browser`` is ``auto``, ``none`` or the path of a Chromium, of which at most
-    ``max_browsers`` run at once; None: its addresses lead nowhere. Raises ``ValueError`` for another browser, and for
-    an unknown personality or an unknown value of one."""
+    ``max_browsers`` run at once; None: its addresses lead nowhere. Raises ``ValueError`` for an unknown personality
+    or an unknown value of one."""
     emulator = BrowsersEmulator(token, personality_of(PERSONALITIES, personality), now)
     if browser is None:
         return emulator.application()

@@ -24,15 +24,10 @@ PORT_FILE: Final = "DevToolsActivePort"
 
 
 def find(choice: str) -> str | None:
-    """The executable for ``auto``, ``none`` or a path; None for no browser. Raises ``ValueError`` if the path is not
-    that of a program."""
+    """The executable for ``auto``, ``none`` or a path; None for no browser."""
     if choice == "none":
         return None
-    if choice == "auto":
-        return next(filter(None, map(shutil.which, _NAMES)), None)
-    if (found := shutil.which(choice)) is None:
-        raise ValueError(f"{choice} is not a program; the choices are auto, none and the path of a Chromium")
-    return found
+    return next(filter(None, map(shutil.which, _NAMES)), None) if choice == "auto" else choice
 
 
 @dataclass(frozen=True, slots=True)

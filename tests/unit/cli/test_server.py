@@ -59,8 +59,8 @@ class FakeApp(ModuleType):
             for name in names or settings.providers
         ]
 
-    def run_demo(self, *, port: int, api_key: str | None) -> int:
-        return self._called("run_demo", (port, api_key))
+    def run_demo(self, *, port: int, api_key: str | None, browser: str = "auto") -> int:
+        return self._called("run_demo", (port, api_key, browser))
 
     def run_emulator(
         self, api: str, *, host: str, port: int, token: str, personality: Mapping[str, str], options: Mapping[str, Any]
@@ -202,7 +202,12 @@ def test_show_prints_each_setting_with_its_origin_and_no_secret(app: FakeApp, fi
 def test_demo_passes_its_options_to_the_application(app: FakeApp) -> None:
     assert run("demo").exit_code == 7
     assert run("demo", "--port", "0", "--api-key", "a-key-for-my-tests").exit_code == 7
-    assert app.calls == [("run_demo", (8080, None)), ("run_demo", (0, "a-key-for-my-tests"))]
+    assert run("demo", "--browser", "none").exit_code == 7
+    assert [given for _, given in app.calls] == [
+        (8080, None, "auto"),
+        (0, "a-key-for-my-tests", "auto"),
+        (8080, None, "none"),
+    ]
 
 
 def test_demo_key_that_a_gateway_would_reject_is_a_usage_error(app: FakeApp) -> None:
@@ -230,10 +235,10 @@ def test_option_that_the_emulator_does_not_have_is_a_usage_error(app: FakeApp, m
     assert "--max-browsers" in result.stderr
 
 
-def test_browser_that_is_not_a_program_is_a_usage_error(app: FakeApp) -> None:
-    app.error = ValueError("/no/where is not a program")
-    result = run("emulate", "red", "--browser", "/no/where")
-    assert result.exit_code == 2
+@pytest.mark.parametrize("command", [("emulate", "red"), ("demo",)])
+def test_browser_that_is_not_a_program_is_a_usage_error(app: FakeApp, command: tuple[str, ...]) -> None:
+    result = run(*command, "--browser", "/no/where")
+    assert (result.exit_code, app.calls) == (2, [])
     assert "/no/where is not a program" in result.stderr
 
 
