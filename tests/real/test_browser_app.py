@@ -1,6 +1,8 @@
 """The page of docs/browser-apps.md in a browser, on another origin than the gateway, and with nothing in between."""
 
+import json
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ from playwright.async_api import Browser, Page, expect
 from gateway.settings import CorsSettings
 from gateway.testing.servers import running
 from tests.component.whole_gateway import Gateway, whole_gateway
+from tests.issuer import Issuer
 
 DOCS: Final = Path(__file__).parents[2] / "docs" / "browser-apps.md"
 (PAGE,) = re.findall(r"```html\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
@@ -23,7 +26,8 @@ SCOPES: Final = ["runtimes:read", "runtimes:create", "runtimes:lifecycle", "runt
 class App:
     """The app's own server: the page, and the session of the person who is signed in."""
 
-    def __init__(self) -> None:
+    def __init__(self, key: str = CUSTOMER) -> None:
+        self.key = key
         self.gateway: Gateway | None = None
 
     async def page(self, _request: web.Request) -> web.Response:
@@ -31,7 +35,7 @@ class App:
 
     async def session(self, _request: web.Request) -> web.Response:
         assert self.gateway is not None
-        return web.json_response({"gateway": self.gateway.url, "key": CUSTOMER})
+        return web.json_response({"gateway": self.gateway.url, "key": self.key})
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
@@ -63,6 +67,12 @@ async def create(page: Page, name: str) -> None:
     await page.click("#create button")
 
 
+def requests(gateway: Gateway) -> list[dict[str, Any]]:
+    """The log lines of requests."""
+    lines = map(json.loads, gateway.log.getvalue().splitlines())
+    return [line for line in lines if line["event"] == "request"]
+
+
 async def test_page_creates_lists_and_connects_and_shows_an_error_with_its_request_id(browser: Browser) -> None:
     async with opened(browser) as (page, gateway):
         await create(page, "checkout")
@@ -75,8 +85,8 @@ async def test_page_creates_lists_and_connects_and_shows_an_error_with_its_reque
         await expect(problem).to_have_text(re.compile(r"\(request [0-9a-f-]{36}\)$"))
         found = re.search(r"request ([0-9a-f-]{36})", await problem.inner_text())
         assert found is not None
-        (line,) = [line for line in gateway.log.getvalue().splitlines() if found[1] in line and '"status":422' in line]
-        assert '"principal":"customer"' in line
+        (line,) = [line for line in requests(gateway) if line["request_id"] == found[1]]
+        assert (line["status"], line["principal"]) == (422, "customer")
 
 
 async def test_page_of_an_origin_that_is_not_listed_is_refused(browser: Browser) -> None:
@@ -113,3 +123,47 @@ async def test_runtime_of_another_customer_is_refused(browser: Browser, rights: 
             refused = await page.evaluate(CALL, [method, f"/v1/runtimes/{foreign['id']}{path}"])
             assert refused == [404, "not_found"], (method, path)
         assert (await gateway.call("GET", f"/v1/runtimes/{foreign['id']}")).status == 200
+
+
+async def test_person_with_a_token_watches_a_browser_come_up_and_sees_who_holds_the_places(browser: Browser) -> None:
+    """The page creates with ``Prefer: respond-async``, follows the event stream, and reaches its limit."""
+    issuer, rights = Issuer(), {"own_only": True, "view": "public", "limits": {"running": 2}}
+    app = App(issuer.token(sub="person", scope=" ".join(SCOPES)))
+    template = {"keys": [CUSTOMER], "scopes": SCOPES, **rights}
+    async with (
+        issuer.serving(),
+        app.serving() as origin,
+        whole_gateway(
+            "bctrl_browsers",
+            cors=CorsSettings(origins=[origin]),
+            principals={"shop": template},
+            jwt=[issuer.settings(scopes="scope")],
+            bctrl_browsers={"wait_seconds": 0},
+        ) as app.gateway,
+    ):
+        emulator, now = app.gateway.upstreams["bctrl_browsers"].emulator, time.time()
+        emulator.now = lambda: now
+        page = await browser.new_page()
+        await page.goto(origin)
+        row = page.locator("li", has_text="checkout")
+        await create(page, "checkout")
+        await expect(row).to_have_text(re.compile("checkout: starting"))
+        now += 60
+        await expect(row).to_have_text(re.compile("checkout: running"))
+        await create(page, "second")
+        await expect(page.locator("li", has_text="second: starting")).to_have_count(1)
+        await create(page, "third")
+        problem = page.get_by_role("alert")
+        await expect(problem).to_have_text(
+            re.compile(r"The places are taken by: (checkout, second|second, checkout)\.")
+        )
+        now += 60
+        await expect(page.locator("li", has_text="second: running")).to_have_count(1)
+        await page.close()
+        while sum(line["operation"] == "watchRuntime" for line in requests(app.gateway)) < 2:
+            await app.gateway.call("GET", "/livez")  # the page left both streams when it had seen enough
+        lines = requests(app.gateway)
+        assert {line["principal"] for line in lines if "principal" in line} == {"login/person"}
+        creates = [line["status"] for line in lines if line["operation"] == "createRuntime"]
+        assert creates == [202, 202, 429]
+        assert [line["operation"] for line in lines].count("listRuntimes") == 1
