@@ -1,7 +1,7 @@
 """One caller that waits for a runtime to change."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from gateway.domain import errors
 from gateway.domain.errors import GatewayError
@@ -77,7 +77,7 @@ class Following:
         if outcome is None:
             name = self._resolved.provider.name
             return errors.ProviderTimeout(f"The provider {name} did not respond in this time.", provider=name)
-        return outcome if isinstance(outcome, GatewayError) else None
+        return self._seen(outcome) if isinstance(outcome, GatewayError) else None
 
     def _news(self, is_news: Callable[[Runtime], bool]) -> Runtime | GatewayError | None:
         outcome, since = self._watched.outcome, self._watched.failing_since
@@ -85,8 +85,12 @@ class Following:
             return None
         if isinstance(outcome, _PASSING) and since is not None:
             return outcome if self._places.clock.monotonic() - since >= FAILING_FOR else None
+        seen = self._seen(outcome)
+        return seen if isinstance(seen, GatewayError) or is_news(seen) else None
+
+    def _seen(self, outcome: Runtime | GatewayError) -> Any:
+        """What the caller may see of an outcome."""
         try:
-            runtime = self._lifecycle.view(self._resolved, self._ctx, outcome)
+            return self._lifecycle.view(self._resolved, self._ctx, outcome)
         except GatewayError as error:
             return error
-        return runtime if is_news(runtime) else None

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from gateway.domain.errors import GatewayError, InternalError, ProviderNotConfigured
+from gateway.domain.errors import GatewayError, InternalError, NotFound, ProviderNotConfigured, RuntimeReplaced
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.operations import Operation
 from gateway.domain.runtime import Runtime
@@ -31,7 +31,16 @@ WATCHER: Final = "watcher"
 """The request id of the polls."""
 
 _CHANGING: Final = frozenset({State.STARTING, State.STOPPING})
+_GONE: Final = (NotFound, RuntimeReplaced)
+"""What the provider reports of a runtime that is gone. It is polled as one that exists, because a caller that may not
+see a runtime must not find out from the time of the answer whether it exists."""
+
 _Key = tuple[str, RuntimeRef]
+
+
+def _state(outcome: Runtime | GatewayError) -> State | None:
+    """None: it is gone."""
+    return outcome.state if isinstance(outcome, Runtime) else None
 
 
 class Watched(Pausing):
@@ -63,13 +72,13 @@ class Watched(Pausing):
     def end(self, outcome: Runtime | GatewayError) -> None:
         """A poll has ended."""
         before, self.outcome, self.number = self.outcome, outcome, self.begun
-        if isinstance(outcome, GatewayError):
+        if isinstance(outcome, GatewayError) and not isinstance(outcome, _GONE):
             self._every = min(max(2 * self._every, 2 * FAST), LONGEST_BACKOFF)
             self._every = max(self._every, min(outcome.retry_after or 0.0, LONGEST_RETRY_AFTER))
             self.failing_since = self._began if self.failing_since is None else self.failing_since
         else:
             self.failing_since = None
-            settled = isinstance(before, Runtime) and before.state is outcome.state and outcome.state not in _CHANGING
+            settled = before is not None and _state(before) is _state(outcome) and _state(outcome) not in _CHANGING
             self._every = min(1.5 * self._every, SLOW) if settled and not self._reported else FAST
         if self._reported or outcome != before:
             for waiter in self.waiters:
@@ -78,7 +87,7 @@ class Watched(Pausing):
     @property
     def left(self) -> float:
         """Seconds until the next poll."""
-        hurries = self._hurried and not isinstance(self.outcome, GatewayError)
+        hurries = self._hurried and self.failing_since is None
         return self._began + (FAST if hurries else self._every) - self._clock.monotonic()
 
 

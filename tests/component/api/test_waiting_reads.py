@@ -10,7 +10,7 @@ import pytest
 from gateway.api.event_streams import COMMENT_EVERY, LONGEST
 from gateway.api.pipeline import ENDPOINTS
 from gateway.domain.access import Principal, Restrictions
-from gateway.domain.errors import ProviderCredentialsRejected, ProviderUnavailable, RateLimited
+from gateway.domain.errors import NotFound, ProviderCredentialsRejected, ProviderUnavailable, RateLimited
 from gateway.domain.ownership import suffix_of
 from gateway.domain.runtime import Runtime
 from gateway.domain.values import State
@@ -336,3 +336,26 @@ async def test_slow_reader_gets_the_newest_state_and_not_all_of_them(scene: Scen
         if runtime["description"].startswith(f"{total - 1} "):
             break
     assert received < total
+
+
+async def test_repeated_waits_for_an_absent_runtime_are_answered_as_fast_as_for_another_owners(scene: Scene) -> None:
+    await scene.begin(others={OTHER_KEY: Principal("bank", own_only=True)})
+    foreign = scene.durable.put("foreign")
+    for _ in range(4):
+        for runtime_id in (foreign.id, "one.absent"):
+            call = scene.send("GET", f"/v1/runtimes/{runtime_id}?wait=9", **AS_OTHER)
+            refused = await call
+            assert (refused.status, refused.json["detail"]) == (404, "There is no runtime of this id.")
+            assert "provider" not in refused.json
+            await scene.clock.passes(FAST)
+
+
+async def test_wait_for_a_runtime_that_others_wait_for_in_vain_is_refused_as_for_an_absent_one(scene: Scene) -> None:
+    """The one that waits for a runtime that is gone keeps its poll; a caller that may not see it learns nothing."""
+    await scene.begin(others={OTHER_KEY: Principal("bank", own_only=True)})
+    scene.durable.world.fail("get", *[NotFound("The provider has none.", provider="one")] * 3)
+    first = await scene.send("GET", "/v1/runtimes/one.absent?wait=9")
+    assert first.json["detail"] == "The provider has none."
+    second = scene.send("GET", "/v1/runtimes/one.absent?wait=9", **AS_OTHER)
+    await scene.clock.passes(FAST)
+    assert (await second).json["detail"] == "There is no runtime of this id."
