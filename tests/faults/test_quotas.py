@@ -69,9 +69,10 @@ async def shop(
 
 
 async def test_running_instances_hold_under_200_concurrent_creates_at_two_gateways(
-    store_location: StoreLocation, tmp_path: Path
+    store_location: StoreLocation, redis: RedisServer, tmp_path: Path
 ) -> None:
-    async with shop(tmp_path, store_location, {"running": PLACES}) as s:
+    rights = {"running": PLACES, "requests": "1000/hour"}
+    async with shop(tmp_path, store_location, rights, limits={"storage": redis.url, "timeout": 5}) as s:
         assert await s.creates(200) == {201: PLACES, 429: 200 - PLACES}
         assert len(s.upstream.live()) == s.upstream.posts() == PLACES
         refused = await s.create()
