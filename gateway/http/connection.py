@@ -10,10 +10,10 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 
 from gateway.domain import errors
 from gateway.domain.errors import GatewayError
+from gateway.http.endpoints import ListenerEndpoints
 from gateway.http.in_flight import SAFE_METHODS
 from gateway.http.problems import internal_error
 from gateway.http.request_heads import parse_error
-from gateway.http.served import ServedApplication
 from gateway.http.wire import Wire
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class GatewayRequestHandler(RequestHandler):
     )
 
     def __init__(
-        self, server: "GatewayServer", endpoints: ServedApplication, write_timeout: float, **options: Any
+        self, server: "GatewayServer", endpoints: ListenerEndpoints, write_timeout: float, **options: Any
     ) -> None:
         super().__init__(server, **options)
         self._server = server

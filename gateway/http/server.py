@@ -10,8 +10,8 @@ from aiohttp.http import HttpVersion11
 
 from gateway.domain.errors import GatewayError
 from gateway.http.connection import GatewayRequestHandler
+from gateway.http.endpoints import ListenerEndpoints
 from gateway.http.request_heads import head_fault
-from gateway.http.served import ServedApplication
 from gateway.http.tls import Handshake
 from gateway.settings import HttpSettings
 
@@ -23,7 +23,7 @@ MOST_TURNED_AWAY: Final = 16
 Tls = Callable[[], ssl.SSLContext | None]
 """Returns what a new connection needs for TLS; None: it is a plain one."""
 
-SERVED: Final = web.AppKey("served", ServedApplication)
+SERVED: Final = web.AppKey("served", ListenerEndpoints)
 
 
 class GatewayServer(web.Server):
@@ -37,7 +37,7 @@ class GatewayServer(web.Server):
         self,
         handler: Any,
         *,
-        endpoints: ServedApplication,
+        endpoints: ListenerEndpoints,
         request_factory: Any,
         limit: int,
         most_idle: int,
