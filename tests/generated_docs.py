@@ -19,10 +19,10 @@ from gateway.domain.lifecycle import TRANSITIONS, Transition, Verb
 from gateway.domain.values import State
 from gateway.http.access_log import UNMATCHED
 from gateway.ports.audit import GatewayAction
-from gateway.ports.compatibility import Compatibility
 from gateway.ports.dialect import Dialect, DialectGateway
 from gateway.ports.plugin import AdapterPlugin
 from tests.access_table import access_table
+from tests.compatibility import Compatibility
 
 Plugins = Mapping[str, AdapterPlugin]
 
@@ -92,11 +92,10 @@ def _features(known: Plugins) -> Iterator[str]:
 
 
 def compatibility(plugin: AdapterPlugin) -> Sequence[Compatibility]:
-    """What an adapter's folder declares in its ``dialect/compatibility.py``; nothing where it has no dialect."""
+    """What ``tests/compatibility/`` declares of an adapter; nothing where it has no dialect."""
     if plugin.dialect is None:
         return ()
-    folder = plugin.dialect.__module__.rpartition(".")[0]
-    declared: Sequence[Compatibility] = import_module(f"{folder}.dialect.compatibility").COMPATIBILITY
+    declared: Sequence[Compatibility] = import_module(f"tests.compatibility.{plugin.api}").COMPATIBILITY
     return declared
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from adapters.registry import discover
 from gateway.app import dialect_eras
-from gateway.ports.compatibility import Client, ClientCall, Compatibility, Support
 from gateway.ports.dialect import Dialect, DialectRoute
 from gateway.ports.plugin import AdapterPlugin
+from tests.compatibility import Client, ClientCall, Compatibility, Support
 from tests.generated_docs import compatibility
 
 ROOT = Path(__file__).parents[2]

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from gateway.app import plugins
-from gateway.ports.compatibility import Client, ClientCall, Compatibility, Support
 from tests.clients.environments import environment, python_of
+from tests.compatibility import Client, ClientCall, Compatibility, Support
 from tests.component.dialects.bctrl_world import world
 from tests.component.dialects.durable_sides import through_the_gateway
 from tests.generated_docs import compatibility

@@ -3,7 +3,7 @@
 from typing import Final
 
 from gateway.domain.operations import Operation
-from gateway.ports.compatibility import Client, ClientCall, Compatibility
+from tests.compatibility import Client, ClientCall, Compatibility
 
 _ENVIRONMENT: Final = "dreadnode-2.0.52"
 _ERRORS: Final = ("type",)

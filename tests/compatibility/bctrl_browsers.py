@@ -4,7 +4,7 @@ from typing import Final
 
 from adapters.bctrl_browsers.dialect import current as dialect_current
 from adapters.bctrl_browsers.dialect import flat as dialect_flat
-from gateway.ports.compatibility import Client, ClientCall, Compatibility
+from tests.compatibility import Client, ClientCall, Compatibility
 
 _FIRST: Final = "bctrl-0.1.0"
 _FLAT_URL: Final = (

@@ -3,7 +3,7 @@
 from typing import Final
 
 from adapters.bctrl.dialect import ERA
-from gateway.ports.compatibility import Client, ClientCall, Compatibility
+from tests.compatibility import Client, ClientCall, Compatibility
 
 _RUNTIMES: Final = "/v1/workspaces/{id}/runtimes"
 

@@ -1,7 +1,6 @@
-"""Which calls of a provider's own clients a dialect serves. Each dialect declares it in its ``compatibility.py``.
+"""Which calls of a provider's own clients a dialect serves: one module per adapter, with the adapter's name.
 
-docs/compatibility.md is generated from it, and tests run the real clients against it. A running gateway does not load
-this module.
+docs/compatibility.md is generated from these declarations, and tests run the real clients against them.
 """
 
 from dataclasses import dataclass
