@@ -222,3 +222,25 @@ async def uses(address: str, *, works: bool) -> None:
         assert "secret" not in str(caught.value)
     finally:
         await windows.close()
+
+
+async def test_burst_that_takes_longer_than_the_timeout_is_counted_together(redis: RedisServer) -> None:
+    """The calls wait for a connection; the server answers each of them quickly."""
+    windows, rate = RedisWindows(SecretStr(redis.url), 1.0), Rate(100, 3600)
+    try:
+        taken = await asyncio.gather(*(windows.take("k" * 64, rate) for _ in range(4000)))
+        assert sum(admitted for admitted, _ in taken) == 100
+    finally:
+        await windows.close()
+
+
+async def test_burst_at_a_server_that_does_not_answer_fails_together(redis: RedisServer) -> None:
+    windows, rate = RedisWindows(SecretStr(redis.url), 1.0), Rate(100, 3600)
+    redis.suspend()
+    try:
+        failed = await asyncio.gather(*(windows.take("k" * 64, rate) for _ in range(200)), return_exceptions=True)
+        assert {type(each) for each in failed} == {SharedWindowsAway}
+        assert [str(each) for each in failed].count("another call has failed") >= 150
+    finally:
+        redis.resume()
+        await windows.close()
