@@ -71,16 +71,18 @@ class Directory:
         self._combine()
 
     def load(self, data: AccessData) -> bool:
-        """Replace the copy of the store's data. Returns whether principals, owners or revocations have changed."""
+        """Replace the copy of the store's data. Returns whether principals, owners or revocations have changed, or a key
+        was deleted."""
         before = self.stored, self._assigned, self.revoked.generations
         generations = {(one.runtime_id, one.principal): one.generation for one in data.revocations}
         self.revoked = Revoked(data.epoch, generations)
         self.stored = {one.name: one for one in data.principals}
         self._assigned = {one.runtime_id: one.owner for one in data.owners}
-        self._stored_keys = {key.id: key for key in data.keys}
+        keys, self._stored_keys = self._stored_keys, {key.id: key for key in data.keys}
         self._owners.assign(self._assigned)
         self._combine()
-        return before != (self.stored, self._assigned, self.revoked.generations)
+        deleted = keys.keys() - self._stored_keys.keys()
+        return bool(deleted) or before != (self.stored, self._assigned, self.revoked.generations)
 
     def note(self, revocation: Revocation) -> None:
         """Add a revocation that this process has just stored."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.domain.access import Permission, Principal, Restrictions
@@ -187,3 +188,12 @@ def test_only_changed_principals_and_owners_are_reported(directory: Directory) -
     assert directory.load(data(principals=(stored_principal("team"),))) is False
     owner = OwnerAssignment(runtime_id="p.1", owner="team", assigned_by="ops", assigned_at=0.0)
     assert directory.load(data(principals=(stored_principal("team"),), owners=(owner,))) is True
+
+
+def test_load_reports_a_deleted_key_and_not_a_key_that_was_only_used(directory: Directory) -> None:
+    """Connections that were opened with the key have to end."""
+    key = stored_key("k", "shop")
+    directory.load(data(key))
+    assert not directory.load(data(msgspec.structs.replace(key, last_used_at=5.0)))
+    assert directory.load(data())
+    assert not directory.load(data())
