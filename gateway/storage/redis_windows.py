@@ -21,8 +21,8 @@ _PREFIX: Final = "rtgw"
 
 
 class RedisWindows(SharedWindows):
-    """The server at ``url``. Every call takes at most ``timeout`` seconds. In a burst, calls wait for a connection before
-    that: a server that answers is not away. When a call fails, those that wait fail with it."""
+    """The server at ``url``. Every call takes at most ``timeout`` seconds. In a burst, calls wait for a connection
+    before that: a server that answers is not away. When a call fails, those that wait fail with it."""
 
     def __init__(self, url: SecretStr, timeout: float) -> None:
         self._timeout = timeout

@@ -71,8 +71,8 @@ class Directory:
         self._combine()
 
     def load(self, data: AccessData) -> bool:
-        """Replace the copy of the store's data. Returns whether principals, owners or revocations have changed, or a key
-        was deleted."""
+        """Replace the copy of the store's data. Returns whether principals, owners or revocations have changed, or
+        a key was deleted."""
         before = self.stored, self._assigned, self.revoked.generations
         generations = {(one.runtime_id, one.principal): one.generation for one in data.revocations}
         self.revoked = Revoked(data.epoch, generations)
