@@ -2,19 +2,15 @@
 lock that makes changes run one after the other."""
 
 import secrets
-from collections.abc import Collection, Generator, Sequence
-from typing import Final, TypeAlias, TypeVar
+from collections.abc import Collection, Sequence
+from typing import Final
 
 import msgspec
 
 from gateway.ports.data_plane import Revocation
 from gateway.ports.owners import OwnerAssignment
 from gateway.ports.principals import AccessData, KeyRefused, NewKey, StoredKey, StoredPrincipal
-from gateway.storage.sql import Rollback, Row, Statement, Steps, placeholders
-
-T = TypeVar("T")
-Part: TypeAlias = Generator[Statement, Sequence[Row], T]
-"""Steps that need no rollback, also as a part of others."""
+from gateway.storage.sql import Part, Rollback, Row, Statement, Steps, placeholders, struct_of
 
 ENDED_KEYS_KEPT: Final = 30 * 86400.0
 """Seconds for which a key that has ended is still listed."""
@@ -26,10 +22,10 @@ _SET_VERSION: Final = (
     "INSERT INTO access_version (one, version) VALUES (1, $1)"
     " ON CONFLICT (one) DO UPDATE SET version = excluded.version"
 )
-_KEY_COLUMNS: Final = "id, digest, prefix, principal, name, scopes, created_at, expires_at, last_used_at"
+_KEY_COLUMNS: Final = ", ".join(StoredKey.__struct_fields__)
 _KEYS: Final = f"SELECT {_KEY_COLUMNS} FROM api_keys"
 _INSERT_KEY: Final = (
-    f"INSERT INTO api_keys ({_KEY_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, {{now}}, $7, NULL) RETURNING {_KEY_COLUMNS}"
+    f"INSERT INTO api_keys ({_KEY_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, {{now}}, NULL) RETURNING {_KEY_COLUMNS}"
 )
 _DELETE_ENDED: Final = "DELETE FROM api_keys WHERE expires_at <= (SELECT {now}) - $1"
 _PRINCIPALS: Final = "SELECT name, template, disabled, created_at FROM principals"
@@ -65,7 +61,7 @@ def access_data() -> Part[AccessData]:
     """All access data. The version is read first: data that is newer than it is read again, older data is never
     taken for current."""
     read_at = yield from version()
-    found = yield from keys(None)
+    found = yield from keys()
     named = yield from principals()
     owners = yield Statement(_OWNERS)
     revocations = yield Statement(_REVOCATIONS)
@@ -75,12 +71,12 @@ def access_data() -> Part[AccessData]:
         epoch=str(epoch),
         keys=found,
         principals=named,
-        owners=[_assignment(row) for row in owners],
-        revocations=[_revocation(row) for row in revocations],
+        owners=[struct_of(OwnerAssignment, row) for row in owners],
+        revocations=[struct_of(Revocation, row) for row in revocations],
     )
 
 
-def keys(principal: str | None) -> Part[Sequence[StoredKey]]:
+def keys(principal: str | None = None) -> Part[Sequence[StoredKey]]:
     """The keys of a principal, or all, oldest first."""
     where, values = ("", ()) if principal is None else (" WHERE principal = $1", (principal,))
     rows = yield Statement(f"{_KEYS}{where} ORDER BY created_at, id", values)
@@ -93,7 +89,7 @@ def principals() -> Part[Sequence[StoredPrincipal]]:
     return [_principal(row) for row in rows]
 
 
-def add_key(new: NewKey, template: str | None, declared: bool, limit: int) -> Steps[StoredKey | KeyRefused]:
+def add_key(new: NewKey, *, template: str | None, declared: bool, limit: int) -> Steps[StoredKey | KeyRefused]:
     """Insert a key, and its principal if it does not exist and a template is given."""
     yield from _changed()
     yield Statement(_DELETE_ENDED, (ENDED_KEYS_KEPT,))
@@ -123,7 +119,7 @@ def _ensure_principal(name: str, template: str | None, limit: int) -> Part[KeyRe
     return None
 
 
-def rotate_key(key_id: str, new: NewKey, overlap: float) -> Steps[StoredKey | None]:
+def rotate_key(key_id: str, new: NewKey, *, overlap: float) -> Steps[StoredKey | None]:
     """Insert a key with the rights of another one, and bring that one's end forward."""
     yield from _changed()
     if (stored := (yield from _by_id(new.id))) is not None:
@@ -145,7 +141,7 @@ def delete_key(key_id: str) -> Steps[StoredKey | None]:
     return _key(rows[0]) if rows else Rollback(None)
 
 
-def disable(name: str, disabled: bool, declared: bool) -> Steps[bool]:
+def disable(name: str, disabled: bool, *, declared: bool) -> Steps[bool]:
     """Disable or enable a principal. A row without a template exists only while it is disabled."""
     yield from _changed()
     flag = "UPDATE principals SET disabled = $2 WHERE name = $1 RETURNING name"
@@ -180,7 +176,7 @@ def assign_owner(runtime_id: str, owner: str, assigned_by: str) -> Steps[OwnerAs
     """Assign a runtime to an owner."""
     yield from _changed()
     rows = yield Statement(_ASSIGN, (runtime_id, owner, assigned_by))
-    return _assignment(rows[0])
+    return struct_of(OwnerAssignment, rows[0])
 
 
 def forget_owner(runtime_id: str) -> Steps[bool]:
@@ -196,7 +192,7 @@ def revoke(runtime_id: str, principal: str) -> Steps[Revocation]:
     yield Statement(_DELETE_REVOCATIONS, (REVOCATIONS_KEPT,))
     ((now,),) = yield Statement("SELECT {now}")
     rows = yield Statement(_REVOKE, (runtime_id, principal, int(now * 1000)))
-    return _revocation(rows[0])
+    return struct_of(Revocation, rows[0])
 
 
 def _changed() -> Part[None]:
@@ -219,30 +215,8 @@ def _insert(new: NewKey) -> Part[StoredKey]:
 
 
 def _key(row: Row) -> StoredKey:
-    key_id, digest, prefix, principal, name, scopes, created_at, expires_at, last_used_at = row
-    return StoredKey(
-        id=key_id,
-        digest=bytes(digest),
-        prefix=prefix,
-        principal=principal,
-        name=name,
-        scopes=_SCOPES.decode(scopes),
-        created_at=created_at,
-        expires_at=expires_at,
-        last_used_at=last_used_at,
-    )
+    return struct_of(StoredKey, row, digest=bytes, scopes=_SCOPES.decode)
 
 
 def _principal(row: Row) -> StoredPrincipal:
-    name, template, disabled, created_at = row
-    return StoredPrincipal(name=name, template=template, disabled=bool(disabled), created_at=created_at)
-
-
-def _assignment(row: Row) -> OwnerAssignment:
-    runtime_id, owner, assigned_by, assigned_at = row
-    return OwnerAssignment(runtime_id=runtime_id, owner=owner, assigned_by=assigned_by, assigned_at=assigned_at)
-
-
-def _revocation(row: Row) -> Revocation:
-    runtime_id, principal, generation = row
-    return Revocation(runtime_id=runtime_id, principal=principal, generation=generation)
+    return struct_of(StoredPrincipal, row, disabled=bool)

@@ -1,12 +1,12 @@
 """The planned ends of instances."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.intents import Intent, IntentAttempt
 from gateway.ports.ends import PlannedEnd
-from gateway.storage.sql import Row, Statement, Steps
+from gateway.storage.sql import Statement, Steps, struct_of
 
 FIRST_LOOK: Final = 10.0
 """Seconds after which the runtime is read for the first time, to learn its instance."""
@@ -42,7 +42,7 @@ def plan(provider: str, ref: RuntimeRef, principal: str, lifetime: float) -> Ste
     values = (provider, ref.provider_id, ref.scope, ref.name, principal, None, lifetime, min(lifetime, FIRST_LOOK))
     yield Statement(_PLAN + _REPLACE, values)
     rows = yield Statement(_OF_RUNTIME, (provider, ref.provider_id))
-    return _end_of(rows[0])
+    return struct_of(PlannedEnd, rows[0])
 
 
 def plan_of_create(intent: Intent, runtime_id: str, attempts: Sequence[IntentAttempt]) -> Statement:
@@ -56,20 +56,20 @@ def plan_of_create(intent: Intent, runtime_id: str, attempts: Sequence[IntentAtt
 def end_of(provider: str, runtime_id: str) -> Steps[PlannedEnd | None]:
     """The planned end of a runtime."""
     rows = yield Statement(_OF_RUNTIME, (provider, runtime_id))
-    return _end_of(rows[0]) if rows else None
+    return struct_of(PlannedEnd, rows[0]) if rows else None
 
 
 def ends(limit: int) -> Steps[Sequence[PlannedEnd]]:
     """The ends whose runtimes are read next."""
-    return [_end_of(row) for row in (yield Statement(_NEXT, (limit,)))]
+    return [struct_of(PlannedEnd, row) for row in (yield Statement(_NEXT, (limit,)))]
 
 
 def take(limit: int, postpone: float) -> Steps[Sequence[PlannedEnd]]:
     """Take the ends whose runtimes are to be read."""
-    return [_end_of(row) for row in (yield Statement(_TAKE, (limit, postpone)))]
+    return [struct_of(PlannedEnd, row) for row in (yield Statement(_TAKE, (limit, postpone)))]
 
 
-def keep(end: PlannedEnd, instance: str | None, look_in: float | None) -> Steps[bool]:
+def keep(end: PlannedEnd, *, instance: str | None, look_in: float | None) -> Steps[bool]:
     """Change an end, unless it was replaced."""
     return bool((yield Statement(_KEEP, (end.provider, end.runtime_id, end.due_at, instance, look_in))))
 
@@ -77,8 +77,3 @@ def keep(end: PlannedEnd, instance: str | None, look_in: float | None) -> Steps[
 def drop(end: PlannedEnd) -> Steps[bool]:
     """Delete an end, unless it was replaced."""
     return bool((yield Statement(_DROP, (end.provider, end.runtime_id, end.due_at))))
-
-
-def _end_of(row: Row) -> PlannedEnd:
-    values: dict[str, Any] = dict(zip(PlannedEnd.__struct_fields__, row, strict=True))
-    return PlannedEnd(**values)

@@ -49,14 +49,16 @@ def by_key(principal: str, key: str) -> Steps[Intent | None]:
     return intent_of(rows[0]) if rows else None
 
 
-def by_name(namespace: str, kind: str, name: str, other_than: str | None, *, done: bool) -> Steps[Intent | None]:
+def by_name(
+    namespace: str, kind: str, name: str, *, other_than: str | None = None, done: bool = False
+) -> Steps[Intent | None]:
     """The intent that holds the name; if none does, the newest that held it."""
     sql = f"SELECT {COLUMNS} {_OF_NAME}{_DONE if done else ''}{_HOLDER_OR_NEWEST}"
     rows = yield Statement(sql, (namespace, kind, name, other_than or ""))
     return intent_of(rows[0]) if rows else None
 
 
-def made_under(namespace: str, kind: str, name: str, other_than: str) -> Steps[frozenset[str]]:
+def made_under(namespace: str, kind: str, name: str, *, other_than: str) -> Steps[frozenset[str]]:
     """The provider's ids of the runtimes that done intents of a name have made."""
     sql = f"SELECT DISTINCT runtime_id, surplus {_OF_NAME}{_DONE}"
     rows = yield Statement(sql, (namespace, kind, name, other_than))

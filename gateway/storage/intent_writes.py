@@ -1,17 +1,18 @@
-"""The writes of intents: insert, transition, update, proof, an operator's decision, and the claim of due intents.
+"""The writes of intents: insert, transition, update, proof, and an operator's decision.
 
 The order of locks prevents deadlocks: a pinned intent is changed only after its pin was locked. Before that its row may
 be locked, because an insert does not wait for a locked row.
 """
 
 import secrets
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
 from gateway.domain.intents import HOLDS_NAME, Actor, Intent, IntentState, LeaseRule, NewIntent, transition
 from gateway.ports.places import PlaceClaim
 from gateway.ports.store import (
+    NO_CHANGES,
     Changes,
     Conflict,
     ConflictReason,
@@ -22,14 +23,14 @@ from gateway.ports.store import (
     Updated,
     Version,
 )
-from gateway.storage import place_rows
+from gateway.storage import pin_rows, place_rows
 from gateway.storage.end_rows import plan_of_create
 from gateway.storage.sql import (
     COLUMNS,
     NEW_COLUMNS,
+    Part,
     RetryTransaction,
     Rollback,
-    Row,
     Statement,
     Steps,
     columns_of,
@@ -40,43 +41,29 @@ from gateway.storage.sql import (
 )
 
 _NAMED: Final = in_states(sorted(HOLDS_NAME))
+_TARGET_FIELDS: Final = frozenset({"namespace", "provider", "scope"})
 _SETTLED: Final = frozenset({IntentState.DONE, IntentState.REFUSED, IntentState.ABSENT})
 
 # The last writer of the row. The column keeps its old name: replicas of the previous version still use it during an
 # upgrade, and a migration that renamed it would stop them.
-_WRITER: Final = "moved_by"
-_HELD: Final = f"SELECT {COLUMNS}, {_WRITER}, {{now}} FROM intents WHERE id = $1{{locked}}"
-_OF_CALLER: Final = f"SELECT {COLUMNS}, {_WRITER} FROM intents WHERE id = $1 OR (principal = $2 AND client_key = $3)"
+WRITER: Final = "moved_by"
+_HELD: Final = f"SELECT {COLUMNS}, {WRITER}, {{now}} FROM intents WHERE id = $1{{locked}}"
+_OF_CALLER: Final = f"SELECT {COLUMNS}, {WRITER} FROM intents WHERE id = $1 OR (principal = $2 AND client_key = $3)"
 _OF_NAME: Final = (
     f"SELECT {COLUMNS} FROM intents WHERE namespace = $1 AND kind = $2 AND name = $3"
     f" AND state IN {_NAMED} AND superseded_by IS NULL AND id <> $4"
 )
-_OF_PIN: Final = (
-    f"SELECT {COLUMNS} FROM intents WHERE principal = $1 AND kind = $2 AND name = $3 AND pinned = 1"
-    " AND state <> 'refused' AND id <> $4 ORDER BY created_at DESC, id DESC LIMIT 1"
-)
-_PIN: Final = (
-    "INSERT INTO pins (principal, kind, name, namespace) VALUES ($1, $2, $3, $4) ON CONFLICT (principal, kind, name)"
-    " DO UPDATE SET namespace = excluded.namespace WHERE pins.namespace = excluded.namespace RETURNING namespace"
-)
-_REPIN: Final = "UPDATE pins SET namespace = $4 WHERE principal = $1 AND kind = $2 AND name = $3"
-_LOCK_PIN: Final = "SELECT namespace FROM pins WHERE principal = $1 AND kind = $2 AND name = $3{locked}"
-_UNPIN: Final = "DELETE FROM pins WHERE principal = $1 AND kind = $2 AND name = $3"
 _SUPERSEDE: Final = (
     "UPDATE intents SET superseded_by = $1, updated_at = {now} WHERE id = $2 AND epoch = $3 AND state = 'absent'"
     " AND superseded_by IS NULL"
 )
 _HOLDER: Final = len(NEW_COLUMNS) + 1
 _INSERT: Final = (
-    f"INSERT INTO intents ({', '.join(NEW_COLUMNS)}, state, epoch, attempts, looks, surplus, holder, {_WRITER},"
+    f"INSERT INTO intents ({', '.join(NEW_COLUMNS)}, state, epoch, attempts, looks, surplus, holder, {WRITER},"
     " created_at, updated_at, lease_until, due_at)"
     f" VALUES ({placeholders(len(NEW_COLUMNS))}, 'open', 1, '[]', '[]', '[]', ${_HOLDER}, ${_HOLDER},"
     f" {{now}}, {{now}}, {{now}} + ${_HOLDER + 1}, {{now}} + ${_HOLDER + 1})"
     f" ON CONFLICT DO NOTHING RETURNING {COLUMNS}"
-)
-_DUE: Final = (
-    "SELECT id FROM intents WHERE due_at <= (SELECT {now})"
-    " AND (lease_until IS NULL OR lease_until <= (SELECT {now})) ORDER BY due_at LIMIT $1{unlocked_only}"
 )
 _DECIDED: Final = (
     "INSERT INTO decisions (id, at, operator, intent_id, decision, runtime_id, note)"
@@ -85,10 +72,15 @@ _DECIDED: Final = (
 
 
 def begin(
-    new: NewIntent, holder: str, lease: float, instead_of: Version | None, claim: PlaceClaim | None
+    new: NewIntent,
+    holder: str,
+    lease: float,
+    *,
+    instead_of: Version | None = None,
+    claim: PlaceClaim | None = None,
 ) -> Steps[Inserted | Conflict]:
     """See :meth:`gateway.ports.store.Store.begin`."""
-    pinned_by = (yield from _pin(new, new.namespace)) if new.pinned else None
+    pinned_by = (yield from pin_rows.pin(new, new.namespace)) if new.pinned else None
     if pinned_by is None:
         if instead_of is not None:
             yield Statement(_SUPERSEDE, (new.id, instead_of.id, instead_of.epoch))
@@ -110,43 +102,25 @@ def begin(
     return Rollback(Conflict(intent_of(holders[0]), ConflictReason.NAME))
 
 
-def _pin(intent: NewIntent, namespace: str) -> Generator[Statement, Sequence[Row], Intent | None]:
-    """Pin creates of this principal, kind and name to a namespace. Returns the intent that pins them to another
-    namespace; None if the pin is written."""
-    pin = (intent.principal, intent.kind, intent.name)
-    if (yield Statement(_PIN, (*pin, namespace))):
-        return None
-    others = yield Statement(_OF_PIN, (*pin, intent.id))  # _PIN has locked the pin
-    if others:
-        return intent_of(others[0])
-    yield Statement(_REPIN, (*pin, namespace))  # only this intent had the old pin
-    return None
-
-
-def lock_pin(principal: str, kind: str, name: str) -> Generator[Statement, Sequence[Row], None]:
-    """Lock a pin until the end of the transaction: no other transaction can change it or insert an intent under it."""
-    yield Statement(_LOCK_PIN, (principal, kind, name))
-
-
-def unpin(principal: str, kind: str, name: str, intent_id: str) -> Generator[Statement, Sequence[Row], None]:
-    """Delete a pin unless another intent needs it. The caller has locked the pin."""
-    pin = (principal, kind, name)
-    if not (yield Statement(_OF_PIN, (*pin, intent_id))):
-        yield Statement(_UNPIN, pin)
-
-
 def move(
     version: Version,
     to: IntentState,
     who: Actor,
     holder: str,
-    lease: float | None,
-    look_in: float | None,
-    changes: Changes,
-    claim: PlaceClaim | None,
+    *,
+    lease: float | None = None,
+    look_in: float | None = None,
+    changes: Changes = NO_CHANGES,
+    claim: PlaceClaim | None = None,
 ) -> Steps[Updated | Stale | NameTaken]:
     """See :meth:`gateway.ports.store.Store.move`."""
     step = transition(version.state, to, who)
+    if to is IntentState.DONE or who is Actor.OPERATOR:
+        raise ValueError("proof needs record_created, and an operator's decision needs decide")
+    if step.next_epoch and lease is None:
+        raise ValueError("an open intent needs a lease")
+    if not step.next_epoch:
+        _check_target_unchanged(changes)
     held = yield from _held(version.id)
     if held is None:
         return Rollback(Stale(None))
@@ -158,11 +132,11 @@ def move(
         return Rollback(Stale(intent))
     values = changes.set()
     namespace = str(values.get("namespace", intent.namespace))
-    if intent.pinned and to is IntentState.OPEN and (other := (yield from _pin(intent, namespace))) is not None:
+    if intent.pinned and to is IntentState.OPEN and (other := (yield from pin_rows.pin(intent, namespace))) is not None:
         return Rollback(NameTaken(other))
     if intent.pinned and to is IntentState.REFUSED:
-        yield from lock_pin(intent.principal, intent.kind, intent.name)
-        yield from unpin(intent.principal, intent.kind, intent.name, intent.id)
+        yield from pin_rows.lock(intent.principal, intent.kind, intent.name)
+        yield from pin_rows.unpin(intent.principal, intent.kind, intent.name, intent.id)
     if to is IntentState.OPEN:
         holders = yield Statement(_OF_NAME, (namespace, intent.kind, intent.name, intent.id))
         if holders:
@@ -175,9 +149,15 @@ def move(
 
 
 def update(
-    version: Version, holder: str, lease: float | None, look_in: float | None, changes: Changes
+    version: Version,
+    holder: str,
+    *,
+    lease: float | None = None,
+    look_in: float | None = None,
+    changes: Changes = NO_CHANGES,
 ) -> Steps[Updated | Stale]:
     """See :meth:`gateway.ports.store.Store.update`."""
+    _check_target_unchanged(changes)
     held = yield from _held(version.id)
     if held is None:
         return Rollback(Stale(None))
@@ -188,8 +168,11 @@ def update(
     return Updated((yield from _write(intent, intent.state, intent.epoch, holder, lease, look_in, changes.set())))
 
 
-def record_created(intent_id: str, runtime_id: str, look_in: float | None, changes: Changes) -> Steps[Intent | None]:
+def record_created(
+    intent_id: str, runtime_id: str, *, look_in: float | None = None, changes: Changes = NO_CHANGES
+) -> Steps[Intent | None]:
     """See :meth:`gateway.ports.store.Store.record_created`."""
+    _check_target_unchanged(changes)
     held = yield from _held(intent_id)
     if held is None:
         return Rollback(None)
@@ -197,7 +180,7 @@ def record_created(intent_id: str, runtime_id: str, look_in: float | None, chang
     if intent.state is not IntentState.DONE:
         transition(intent.state, IntentState.DONE, Actor.ANYONE)
         if intent.pinned and intent.state is IntentState.REFUSED:
-            yield from _pin(intent, intent.namespace)
+            yield from pin_rows.pin(intent, intent.namespace)
         values = {**changes.set(), "runtime_id": runtime_id}
         done = yield from _write(intent, IntentState.DONE, intent.epoch, "anyone", None, look_in, values)
         yield from _plan_end(done, runtime_id)
@@ -214,12 +197,12 @@ def record_created(intent_id: str, runtime_id: str, look_in: float | None, chang
     return (yield from _add(intent, "surplus", (*intent.surplus, runtime_id)))
 
 
-def _plan_end(intent: Intent, runtime_id: str) -> Generator[Statement, Sequence[Row], None]:
+def _plan_end(intent: Intent, runtime_id: str) -> Part[None]:
     if intent.lifetime is not None:
         yield plan_of_create(intent, runtime_id, intent.attempts)
 
 
-def _add(intent: Intent, name: str, value: object) -> Generator[Statement, Sequence[Row], Intent]:
+def _add(intent: Intent, name: str, value: object) -> Part[Intent]:
     """Change one field of an intent, without a change of its lease or its due time."""
     ((column, stored),) = columns_of({name: value}).items()
     rows = yield Statement(
@@ -229,9 +212,18 @@ def _add(intent: Intent, name: str, value: object) -> Generator[Statement, Seque
 
 
 def decide(
-    version: Version, decision: Decision, operator: str, runtime_id: str | None, note: str | None, changes: Changes
+    version: Version,
+    decision: Decision,
+    operator: str,
+    *,
+    runtime_id: str | None = None,
+    note: str | None = None,
+    changes: Changes = NO_CHANGES,
 ) -> Steps[Updated | Stale]:
     """See :meth:`gateway.ports.store.Store.decide`."""
+    _check_target_unchanged(changes)
+    if (decision is Decision.MADE) != (runtime_id is not None):
+        raise ValueError("the decision made needs a runtime id, and absent must have none")
     to = IntentState.DONE if decision is Decision.MADE else IntentState.ABSENT
     transition(version.state, to, Actor.OPERATOR)
     held = yield from _held(version.id)
@@ -255,20 +247,12 @@ def decide(
     return Updated(decided)
 
 
-def claim_due(holder: str, lease: float, limit: int) -> Steps[Sequence[Intent]]:
-    """See :meth:`gateway.ports.store.Store.claim_due`."""
-    ids = [row[0] for row in (yield Statement(_DUE, (limit,)))]
-    if not ids:
-        return Rollback([])
-    rows = yield Statement(
-        f"UPDATE intents SET holder = $1, {_WRITER} = $1, lease_until = {{now}} + $2, due_at = {{now}} + $2,"
-        f" updated_at = {{now}} WHERE id IN ({placeholders(len(ids), 3)}) RETURNING {COLUMNS}",
-        (holder, lease, *ids),
-    )
-    return sorted(map(intent_of, rows), key=lambda intent: ids.index(intent.id))
+def _check_target_unchanged(changes: Changes) -> None:
+    if _TARGET_FIELDS & changes.set().keys():
+        raise ValueError("only a transition to open may change namespace, provider or scope")
 
 
-def _held(intent_id: str) -> Generator[Statement, Sequence[Row], tuple[Intent, str, float] | None]:
+def _held(intent_id: str) -> Part[tuple[Intent, str, float] | None]:
     """The intent, its last writer and the database's time. The row is locked until the end of the transaction."""
     rows = yield Statement(_HELD, (intent_id,))
     return (intent_of(rows[0]), rows[0][-2], rows[0][-1]) if rows else None
@@ -288,12 +272,12 @@ def _write(
     lease: float | None,
     look_in: float | None,
     values: Mapping[str, Any],
-) -> Generator[Statement, Sequence[Row], Intent]:
+) -> Part[Intent]:
     columns = columns_of(values) | {
         "state": to,
         "epoch": epoch,
         "holder": None if lease is None else writer,
-        _WRITER: writer,
+        WRITER: writer,
     }
     if look_in is None and to is IntentState.OPEN:
         look_in = lease or 0.0

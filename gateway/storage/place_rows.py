@@ -6,8 +6,7 @@ from typing import Final
 
 from gateway.domain.intents import Intent, NewIntent
 from gateway.ports.places import GRACE, HELD, NoPlace, Place, PlaceClaim
-from gateway.storage.access_rows import Part
-from gateway.storage.sql import Row, Statement, Steps
+from gateway.storage.sql import Part, Row, Statement, Steps, struct_of
 
 _COLUMNS: Final = "id, owner, provider, scope, name, runtime_id, running, changed_at"
 _LOCK_OWNER: Final = (
@@ -67,8 +66,8 @@ def take(place: Place, claim: PlaceClaim) -> Part[None]:
 def take_for(intent: NewIntent, claim: PlaceClaim | None) -> Part[None]:
     """Take a place for the runtime that a create is about to make, if there is a claim."""
     if claim is not None:
-        values = (intent.id, claim.owner, intent.provider, intent.scope, intent.name, None)
-        yield from take(_place((*values, claim.starts, 0.0)), claim)
+        row = (intent.id, claim.owner, intent.provider, intent.scope, intent.name, None, claim.starts, 0.0)
+        yield from take(struct_of(Place, row), claim)
 
 
 def made(intent: Intent, runtime_id: str, *, existed: bool = False) -> Part[None]:
@@ -91,10 +90,9 @@ def places(owner: str) -> Steps[Sequence[Place]]:
     return _places((yield Statement(f"SELECT {_COLUMNS} FROM places WHERE owner = $1 ORDER BY id", (owner,))))
 
 
-def set_place(provider: str, runtime_id: str, running: bool | None) -> Steps[None]:
+def set_place(provider: str, runtime_id: str, *, running: bool | None) -> Steps[None]:
     """Change the place of a runtime, or give it back."""
-    for row in (yield Statement(_SAME, ("", provider, runtime_id))):
-        place = _place(row)
+    for place in _places((yield Statement(_SAME, ("", provider, runtime_id)))):
         if running is None:
             yield give_back(place.id)
         elif place.running is not running:
@@ -129,10 +127,4 @@ def _inserted(place: Place) -> Statement:
 
 
 def _places(rows: Sequence[Row]) -> list[Place]:
-    return [_place(row) for row in rows]
-
-
-def _place(row: Row) -> Place:
-    *values, running, changed_at = row
-    names = Place.__struct_fields__[: len(values)]
-    return Place(**dict(zip(names, values, strict=True)), running=bool(running), changed_at=changed_at)
+    return [struct_of(Place, row, running=bool) for row in rows]

@@ -14,6 +14,7 @@ import msgspec
 from gateway.domain.intents import Intent, IntentAttempt, IntentState, Look, NewIntent
 
 T = TypeVar("T")
+StructT = TypeVar("StructT", bound=msgspec.Struct)
 Row: TypeAlias = Sequence[Any]
 
 
@@ -37,6 +38,9 @@ class RetryTransaction(Exception):
 
 
 Steps: TypeAlias = Generator[Statement, Sequence[Row], T | Rollback[T]]
+Part: TypeAlias = Generator[Statement, Sequence[Row], T]
+"""Steps that need no rollback, also as a part of others."""
+
 Operation: TypeAlias = Callable[[], Steps[T]]
 
 TRIES: Final = 5  # runs of one operation while other transactions interfere
@@ -102,6 +106,12 @@ def intent_of(row: Row) -> Intent:
     for index, read in _READ:
         values[index] = read(values[index])
     return Intent(**dict(zip(_FIELDS, values, strict=True)))
+
+
+def struct_of(model: type[StructT], row: Row, **read: Callable[[Any], object]) -> StructT:
+    """The struct in a row that has the columns of its fields, in their order. ``read`` converts the values of some."""
+    values: dict[str, Any] = dict(zip(model.__struct_fields__, row, strict=True))
+    return model(**values | {name: convert(values[name]) for name, convert in read.items()})
 
 
 def surplus_of(stored: str) -> tuple[str, ...]:
