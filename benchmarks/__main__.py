@@ -27,6 +27,7 @@ from benchmarks.load import Ask, Sample, load, percentile, reading, server
 from benchmarks.log_lines import log_lines
 from benchmarks.servers import KEY, RUNTIME_ID, RUNTIMES
 from benchmarks.sick import beside_the_sick
+from benchmarks.tunnel import tunnel
 
 _GET: Final = f"/v1/runtimes/bench.{RUNTIME_ID}"
 _LIST: Final = "/v1/runtimes?limit=50"
@@ -139,8 +140,9 @@ def main() -> None:
             table.add_row(name, *_figures(rounds, options.seconds, goal))
         lines = log_lines(upstream, options, folder, progress)
         sickness = beside_the_sick(upstream, options, folder, progress)
+        tunnelled = tunnel(options, folder, progress)
     console = Console(width=None if sys.stdout.isatty() else _WIDE)
-    for printed in (table, lines, sickness):
+    for printed in (table, lines, sickness, tunnelled):
         if printed.rows:
             console.print(printed)
 

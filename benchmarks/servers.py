@@ -5,7 +5,8 @@
 aiohttp proxy of the same body. ``gateway`` is the gateway with keys, metrics and its access log (to /dev/null), without
 its read cache, which ``caching`` has; ``quiet`` logs errors only; ``configured`` is one whose
 settings are in the file UPSTREAM. ``bare`` returns the first response of its upstream
-for each path, and does nothing else. ``sick`` is a failing provider; the first segment of its path selects the failure.
+for each path, and does nothing else. ``far``, ``relay`` and ``data`` are those of
+:mod:`benchmarks.tunnel_servers`. ``sick`` is a failing provider; the first segment of its path selects the failure.
 OTHER is the base URL of a second provider. All have the same event loop, garbage collection settings and timeouts. Each
 prints its address when it serves.
 """
@@ -210,6 +211,12 @@ async def _serve(name: str, target: str, store: str, other: str) -> None:
             async with serving(settings, app) as addresses:
                 await _serving(addresses.api)
         return
+    if name in {"far", "relay", "data"}:
+        from benchmarks import tunnel_servers  # noqa: PLC0415 (it imports this module)
+
+        if name == "data":
+            await tunnel_servers.data_plane(target, store)
+        await _serving(await (tunnel_servers.relay(target) if name == "relay" else tunnel_servers.far()))
     alone = {"upstream": upstream, "sick": sick}
     app = alone[name]() if name in alone else {"passthrough": passthrough, "bare": bare}[name](target)
     runner = web.AppRunner(app, access_log=None, keepalive_timeout=75)
