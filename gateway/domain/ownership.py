@@ -34,8 +34,12 @@ def suffix_in(name: str | None) -> str | None:
     """The owner's suffix at the end of a provider's name for a runtime; None without one."""
     if name is None or name[-_LENGTH : 5 - _LENGTH] != _PREFIX or len(name) <= _LENGTH:
         return None
-    suffix = name[-_LENGTH:]
-    return suffix if _SUFFIX.fullmatch(suffix) else None
+    return _suffix(name[-_LENGTH:])
+
+
+@lru_cache(maxsize=4096)
+def _suffix(end: str) -> str | None:
+    return end if _SUFFIX.fullmatch(end) else None
 
 
 def outward(name: str | None) -> str | None:

@@ -81,6 +81,7 @@ class LifecycleService:
     def view(self, resolved: ResolvedRuntime, ctx: RequestContext, outcome: Runtime | GatewayError) -> Runtime:
         """What :meth:`read` returns, or raises, to this caller if the provider's response to a read is ``outcome``."""
         provider, ref = resolved
+        self._fleet.owners.require_current(ctx.principal)
         return self._shown(provider, visible(self._fleet.owners, ref, ctx, outcome))
 
     async def start(self, runtime_id: str, options: StartRequest, ctx: RequestContext) -> Runtime:

@@ -101,7 +101,7 @@ class Directory:
     @property
     def stale(self) -> bool:
         """Whether the copy is too old, or missing."""
-        return self._current_at is None or self.age > MAX_AGE
+        return self._current_at is None or self._clock.monotonic() - self._current_at > MAX_AGE
 
     def find(self, digest: bytes) -> Principal:
         """The principal of a key. Raises :class:`Unauthenticated`, :class:`StoreUnavailable`, and :class:`WrongKey` if

@@ -108,9 +108,10 @@ class Owners:
 
     def shown(self, runtime: Runtime) -> Runtime:
         """A runtime as callers see it: with its owner, and without the suffix of its name."""
-        if suffix_in(runtime.name) is None and runtime.id not in self._assigned:
+        name = outward(runtime.name)
+        if name == runtime.name and runtime.id not in self._assigned:
             return runtime
-        owner, name = self.owner_of(runtime), outward(runtime.name)
+        owner = self.owner_of(runtime)
         # (A provider may use the name as the display name.)
         display_name = name if runtime.display_name == runtime.name else runtime.display_name
         return msgspec.structs.replace(runtime, owner=owner, name=name, display_name=display_name)

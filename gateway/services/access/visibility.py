@@ -36,10 +36,9 @@ async def read_visible(
 
 
 def visible(owners: Owners, ref: RuntimeRef, ctx: RequestContext, outcome: Runtime | GatewayError) -> Runtime:
-    """The runtime that a read has found, or its error raised, as :func:`read_visible`."""
+    """The runtime that a read has found, or its error raised, as :func:`read_visible`. The caller has asked
+    :meth:`Owners.require_current` before."""
     caller = ctx.principal
-    if caller.own_only:
-        owners.require_current(caller)
     if isinstance(outcome, GatewayError):
         if (
             isinstance(outcome, NotFound | RuntimeReplaced)
