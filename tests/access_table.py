@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from gateway.api.dialects import FORWARD
 from gateway.api.native import ROUTE as NATIVE_ROUTE
 from gateway.api.openapi import ROUTES
 from gateway.domain.access import Permission
@@ -61,6 +62,14 @@ _RUNTIMES: Final = (
     r"/(v1/runtimes|bctrl/v1/(workspaces/{id}/runtimes|browsers|runtimes)|durable/\S*/ws/{workspace}/runtimes)"
 )
 
+FORWARDED: Final = (
+    ("bctrl_browsers", "/bctrl/v1/{path}"),
+    ("bctrl_browsers", "/bctrl/v1/browsers/{id}/{path}"),
+    ("durable", "/durable/api/v1/org/{org}/ws/{workspace}/{path}"),
+    ("durable", "/durable/api/v1/org/{org}/ws/{workspace}/runtimes/{runtime}/{path}"),
+)
+"""What the dialects forward where the settings list it, by the API that serves it."""
+
 _RULES: Final[Sequence[tuple[str, Reach, Reach]]] = (
     (r"POST /v1/runtimes", Reach.OWN, Reach.DENIED),
     (r"GET /v1/runtimes", Reach.LEFT_OUT, Reach.LEFT_OUT),
@@ -79,6 +88,8 @@ _RULES: Final[Sequence[tuple[str, Reach, Reach]]] = (
     (r"GET /v1/me|GET /metrics|\w+ /v1/(keys|principals)\b.*", Reach.NONE, Reach.NONE),
     (r"GET /(livez|readyz|openapi.json|docs\b.*)", Reach.NONE, Reach.NONE),
     (rf"any method {re.escape(NATIVE_ROUTE)}", Reach.DENIED, Reach.ABSENT),
+    (r"any method /\S+/(browsers/{id}|runtimes/{runtime})/{path}", Reach.ABSENT, Reach.ABSENT),
+    (r"any method /(bctrl|durable)/\S+/{path}", Reach.DENIED, Reach.ABSENT),
 )
 """Which calls (a pattern of method and path) reach what. The first match counts."""
 
@@ -96,6 +107,10 @@ def access_table(known: Mapping[str, AdapterPlugin]) -> Iterator[AccessRow]:
             path, action = f"/{plugin.dialect.prefix}{spoken.path}", f"{plugin.dialect.prefix}.{spoken.operation}"
             foreign, outside = _reach(f"{spoken.method} {path}")
             yield AccessRow(spoken.method, path, spoken.permission, foreign, outside, action, api=api)
+    for api, path in FORWARDED:
+        prefix = path.split("/")[1]
+        foreign, outside = _reach(f"any method {path}")
+        yield AccessRow("any method", path, Permission.NATIVE, foreign, outside, f"{prefix}.{FORWARD}", api=api)
     foreign, outside = _reach(f"any method {NATIVE_ROUTE}")
     yield AccessRow("any method", NATIVE_ROUTE, Permission.NATIVE, foreign, outside, NATIVE)
 

@@ -15,7 +15,7 @@ from gateway.api.connection_routes import CONNECTION_ROUTES, ConnectionHandlers
 from gateway.api.dialects import register_dialects
 from gateway.api.event_streams import EVENT_ROUTES, EventStreams
 from gateway.api.handlers import Handlers
-from gateway.api.native import register_native
+from gateway.api.native import NativeCalls, register_native
 from gateway.api.openapi import openapi_json
 from gateway.api.pipeline import ENDPOINTS, Endpoints
 from gateway.api.route import Route
@@ -91,10 +91,11 @@ def create_api(
     app = web.Application(client_max_size=http.max_body_bytes)
     routes = _Routes(endpoints)
     bodies = BodyReader(http)
-    register_dialects(app, dialects, endpoints, bodies)
+    native_calls = NativeCalls(native or {}, http, endpoints, services.hub.fleet.wrote)
+    register_dialects(app, dialects, endpoints, bodies, native_calls)
     waiting = _waiting_calls(services, endpoints, http, metrics, logger, clock)
     app.on_shutdown.append(lambda _: services.hub.close())
-    register_native(app, native or {}, endpoints, http, services.hub.fleet.wrote)
+    register_native(app, native_calls, endpoints)
     routes.add(V1_ROUTES, Handlers(services, bodies, reads, waiting))
     routes.add(CONNECTION_ROUTES, ConnectionHandlers(services.data_plane, services.lifecycle, bodies))
     routes.add(EVENT_ROUTES, EventStreams(waiting, cors))

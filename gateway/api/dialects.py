@@ -9,35 +9,49 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
+from gateway.api.native import NativeCalls
+from gateway.api.native_target import NativeTarget, parse_target
 from gateway.api.pipeline import Endpoints
 from gateway.domain.access import Permission, Principal
 from gateway.domain.errors import GatewayError, InvalidRequest, MethodNotAllowed, NotFound, Unauthenticated
 from gateway.domain.ownership import without_suffixes
 from gateway.http.access_log import UNMATCHED
-from gateway.http.bodies import BodyReader, refuse_deep, refuse_wide_json, require_json
+from gateway.http.bodies import BodyReader, defer_continue, refuse_deep, refuse_wide_json, require_json
 from gateway.http.endpoints import AiohttpHandler
+from gateway.http.headers import is_websocket
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import JSON, Dialect, DialectAnswer, DialectRequest, DialectRoute
+from gateway.ports.native import WEBSOCKET
+from gateway.ports.transport import path_segment
+
+FORWARD: Final = "forward"
+"""The operation of requests that a dialect forwards."""
 
 _MAX_QUERY_FIELDS: Final = 100
 _CALLER: Final = web.RequestKey("caller", Principal)
 
 
 def register_dialects(
-    app: web.Application, dialects: Iterable[Dialect], endpoints: Endpoints, bodies: BodyReader
+    app: web.Application, dialects: Iterable[Dialect], endpoints: Endpoints, bodies: BodyReader, native: NativeCalls
 ) -> None:
-    """Add the routes of all dialects. Below each prefix, all other requests get errors in the dialect's format."""
+    """Add the routes of all dialects. Below each prefix, other requests are forwarded where the settings say so, and
+    else get errors in the dialect's format."""
     by_prefix: dict[str, list[Dialect]] = defaultdict(list)
     for dialect in dialects:
         by_prefix[dialect.prefix].append(dialect)
     for prefix, sharing in by_prefix.items():
-        _Prefix(prefix, sharing, endpoints, bodies).register(app)
+        _Prefix(prefix, sharing, endpoints, bodies, native).register(app)
 
 
 class _Prefix:
     """All dialects of one prefix."""
 
-    def __init__(self, prefix: str, dialects: Sequence[Dialect], endpoints: Endpoints, bodies: BodyReader) -> None:
+    def __init__(
+        self, prefix: str, dialects: Sequence[Dialect], endpoints: Endpoints, bodies: BodyReader, native: NativeCalls
+    ) -> None:
+        self._native = native
+        self._audit = endpoints.audit(f"{prefix}.{FORWARD}")
+        self._templates = {tuple(route.path.split("/")[1:]) for dialect in dialects for route in dialect.routes}
         self._prefix = prefix
         self._dialects = dialects
         self._fallback = next(dialect for dialect in dialects if dialect.fallback)
@@ -64,8 +78,52 @@ class _Prefix:
             for method, handler in handlers.items():
                 resource.add_route(method, handler)
             resource.add_route("*", self._refusing(f"/{self._prefix}{path}", tuple(sorted(handlers))))
-        for rest in (f"/{self._prefix}", f"/{self._prefix}/{{path:.*}}"):
-            app.router.add_resource(rest).add_route("*", self._refusing(UNMATCHED, ()))
+        refuse = self._refusing(UNMATCHED, ())
+        forward = self._endpoints.bind_raw(
+            self._prefix,
+            FORWARD,
+            f"/{self._prefix}/{{path}}",
+            self._forward,
+            self._failed,
+            permission=Permission.NATIVE,
+            bounded=False,
+        )
+
+        async def other(request: web.Request) -> web.StreamResponse:
+            return await (refuse if self._forwarded(request) is None else forward)(request)
+
+        app.router.add_resource(f"/{self._prefix}").add_route("*", refuse)
+        app.router.add_resource(f"/{self._prefix}/{{path:.*}}").add_route("*", other, expect_handler=defer_continue)
+
+    def _forwarded(self, request: web.Request) -> NativeTarget | None:
+        """The target of a request that the settings forward. A path of a route, spelled in any way, is none."""
+        try:
+            target = parse_target(request.raw_path, dialect=True)
+        except GatewayError:
+            return None
+        segments = target.segments[:-1] if target.segments[-1:] == ("",) else target.segments
+        if any(_matches(template, segments) for template in self._templates):
+            return None
+        method = WEBSOCKET if is_websocket(request) else request.method
+        return target if self._fallback.gateway.forwards(self._prefix, method, segments) else None
+
+    async def _forward(self, request: web.Request, ctx: RequestContext) -> web.StreamResponse:
+        """Forward a request to the provider that serves it, if it concerns nothing that the caller may not see."""
+        target = self._forwarded(request)
+        if target is None:  # the settings have changed since
+            raise NotFound("There is no such path.")
+        request[_CALLER] = ctx.principal
+        path = self._below(request)
+        owner = next((d for d in self._dialects if path.startswith(d.families)), self._fallback)
+        asked = DialectRequest(request.method, path, {}, _query(request), request.headers, b"")
+        found = await owner.forwarded([one for one in target.segments if one], asked, ctx)
+        if not found.of_runtime:
+            ctx.principal.require_native()
+        query = target.query if found.query is None else f"?{found.query}" if found.query else ""
+        settings = found.adapter.settings
+        outgoing = "/".join((settings.path_prefix, *map(path_segment, found.segments))) + query
+        base = f"/{self._prefix}" + ("" if settings.path_prefix else next(iter(settings.own_paths), ""))
+        return await self._native.forward_to(request, ctx, found.adapter.name, outgoing, base, self._audit)
 
     def _refusing(self, path: str, allowed: tuple[str, ...]) -> AiohttpHandler:
         async def refuse(request: web.Request, _ctx: RequestContext) -> web.StreamResponse:
@@ -79,11 +137,7 @@ class _Prefix:
     async def _serve(
         self, dialect: Dialect, route: DialectRoute, request: web.Request, ctx: RequestContext
     ) -> web.StreamResponse:
-        raw_query = request.rel_url.raw_query_string
-        try:
-            query = parse_qsl(raw_query, keep_blank_values=True, max_num_fields=_MAX_QUERY_FIELDS, errors="strict")
-        except ValueError as exc:
-            raise InvalidRequest("The query of the URL cannot be read.") from exc
+        query = _query(request)
         request[_CALLER] = ctx.principal
         body = await self._bodies.read_raw(request)
         if body:
@@ -118,6 +172,20 @@ class _Prefix:
 
     def _below(self, request: web.Request) -> str:
         return request.path.removeprefix(f"/{self._prefix}")
+
+
+def _query(request: web.Request) -> list[tuple[str, str]]:
+    raw = request.rel_url.raw_query_string
+    try:
+        return parse_qsl(raw, keep_blank_values=True, max_num_fields=_MAX_QUERY_FIELDS, errors="strict")
+    except ValueError as exc:
+        raise InvalidRequest("The query of the URL cannot be read.") from exc
+
+
+def _matches(template: Sequence[str], segments: Sequence[str]) -> bool:
+    return len(template) == len(segments) and all(
+        part.startswith("{") or part == segment for part, segment in zip(template, segments, strict=True)
+    )
 
 
 def _response(answer: DialectAnswer, caller: Principal | None) -> web.Response:

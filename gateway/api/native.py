@@ -21,7 +21,7 @@ from gateway.domain.errors import (
     PermissionDenied,
     ProviderNotConfigured,
 )
-from gateway.http.audit import masked
+from gateway.http.audit import RequestAudit, masked
 from gateway.http.bodies import BodyReader, defer_continue
 from gateway.http.forwarding import BUFFERED_BYTES, Forwarding, forwarding_error
 from gateway.http.headers import interim_to_caller, is_websocket, to_caller, to_provider
@@ -42,28 +42,23 @@ ROUTE: Final = "/native/{provider}/{path}"
 _PROXY_STATUS: Final = istr("Proxy-Status")
 
 
-def register_native(
-    app: web.Application,
-    providers: Mapping[str, PassThrough],
-    endpoints: Endpoints,
-    http: HttpSettings,
-    on_write: Callable[[str], None] | None = None,
-) -> None:
-    """Add the pass-through to all ``providers``, by name. ``on_write`` is called with the name of a provider that a
-    request may have changed."""
-    native = _Native(providers, http, endpoints, on_write)
+def register_native(app: web.Application, native: "NativeCalls", endpoints: Endpoints) -> None:
+    """Add the pass-through."""
     handler = endpoints.bind_raw(NATIVE, NATIVE, ROUTE, native.forward, permission=Permission.NATIVE, bounded=False)
     for path in ("/native", "/native/{target:.*}"):
         app.router.add_resource(path).add_route("*", handler, expect_handler=defer_continue)
 
 
-class _Native:
+class NativeCalls:
+    """Passes requests on to ``providers``, by name. ``on_write`` is called with the name of a provider that a request
+    may have changed."""
+
     def __init__(
         self,
         providers: Mapping[str, PassThrough],
         http: HttpSettings,
         endpoints: Endpoints,
-        on_write: Callable[[str], None] | None,
+        on_write: Callable[[str], None] | None = None,
     ) -> None:
         self._cors = endpoints.cors
         self._rates = endpoints.rates
@@ -92,6 +87,39 @@ class _Native:
                 f"providers.{provider.name}.native.allow in the gateway's settings.",
                 provider=provider.name,
             )
+        return await self._send(
+            request, ctx, provider, target.path + target.query, f"/native/{provider.name}", self._audit
+        )
+
+    async def forward_to(
+        self,
+        request: web.Request,
+        ctx: RequestContext,
+        name: str,
+        target: str,
+        base: str,
+        audit: RequestAudit | None,
+    ) -> web.StreamResponse:
+        """Pass a request on that a dialect forwards. ``target`` is the path and query below the base URL of the
+        provider, ``base`` the path at the gateway that stands for that URL. The rules of ``native.allow`` do not
+        apply."""
+        provider = self._providers.get(name)
+        if provider is None:
+            raise NotFound("There is no such path.")
+        ctx.provider = name
+        ctx.changes = {"method": request.method, "path": masked(target.partition("?")[0])}
+        return await self._send(request, ctx, provider, target, base, audit)
+
+    async def _send(
+        self,
+        request: web.Request,
+        ctx: RequestContext,
+        provider: PassThrough,
+        target: str,
+        base: str,
+        audit: RequestAudit | None,
+    ) -> web.StreamResponse:
+        websocket = is_websocket(request)
         if provider.rate is not None:
             await self._rates.charge(ctx, provider.name, provider.rate)
         headers = to_provider(
@@ -101,13 +129,13 @@ class _Native:
             credentials=provider.credential_names,
         )
         upload = StreamedUpload(request, provider.limits.max_body_bytes, self._body_timeout)
-        outgoing = NativeRequest(request.method, target.path + target.query, headers)
+        outgoing = NativeRequest(request.method, target, headers)
         if upload.length is not None and upload.length <= self._buffered_bytes:
             outgoing.body = await self._bodies.read_raw(request) or None
-            provider = self._providers.get(target.provider, provider)  # the settings may have changed meanwhile
+            provider = self._providers.get(provider.name, provider)  # the settings may have changed meanwhile
         provider.sign(headers, ctx)
-        native = _NativeTarget(provider, NativeAddresses(provider.name, provider.base_url))
-        forwarding = Forwarding(request, ctx, native, upload, self._cors, audit=self._audit)
+        native = _NativeTarget(provider, NativeAddresses(base, provider.base_url))
+        forwarding = Forwarding(request, ctx, native, upload, self._cors, audit=audit)
         if self._on_write is not None and (websocket or request.method not in SAFE_METHODS):
             forwarding.on_write = partial(self._on_write, provider.name)
         return await forwarding.run(outgoing, websocket=websocket)

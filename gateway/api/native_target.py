@@ -14,6 +14,7 @@ from gateway.domain.errors import InvalidRequest, NotFound
 PREFIX: Final = "/native/"
 
 _TARGET: Final = re.compile(r"/native/(?P<provider>[a-z0-9-]{1,40})(?P<path>(?:/[^?#]*)?)(?P<query>(?:\?[^#]*)?)\Z")
+_DIALECT: Final = re.compile(_TARGET.pattern.replace("/native", "", 1))
 _PATH: Final = re.compile(r"(?:[A-Za-z0-9/._~!$&'()*+,=:@-]++|%[0-9A-Fa-f]{2})*+\Z")  # RFC 3986, 3.3, without ;
 _QUERY: Final = re.compile(r"[\x21\x22\x24-\x7e]*\Z")
 _NO_SEGMENT: Final = re.compile(r"[\x00-\x1f\x7f-\x9f/\\]")
@@ -22,7 +23,8 @@ _DOTS: Final = re.compile(r"[. ]+(?:;|\Z)")
 
 @dataclass(frozen=True, slots=True)
 class NativeTarget:
-    """``path`` and ``query`` (with its ``?``) as they were sent; ``segments`` are those of the path, decoded once."""
+    """``provider`` is the segment before the path: a provider's name, or the prefix of a dialect. ``path`` and
+    ``query`` (with its ``?``) as they were sent; ``segments`` are those of the path, decoded once."""
 
     provider: str
     path: str
@@ -30,8 +32,8 @@ class NativeTarget:
     segments: tuple[str, ...]
 
 
-def parse_target(raw: str) -> NativeTarget:
-    """Parse the request target, as sent in the request line.
+def parse_target(raw: str, *, dialect: bool = False) -> NativeTarget:
+    """Parse the request target, as sent in the request line; of a ``dialect``, it begins with its prefix.
 
     Raises :class:`NotFound` for a path that is not below ``/native/{provider}``, and :class:`InvalidRequest` for a path
     that is not valid in a URL or has ``.``, ``..`` or empty segments, ``;``, or an encoded slash, backslash or control
@@ -39,7 +41,7 @@ def parse_target(raw: str) -> NativeTarget:
     """
     if not raw.startswith("/"):
         raise InvalidRequest("The request target has to be a path, not a whole URL.")
-    match = _TARGET.match(raw)
+    match = (_DIALECT if dialect else _TARGET).match(raw)
     if match is None:
         raise NotFound("There is no such path; what a provider answers itself is at /native/{provider}/….")
     path, query = match["path"], match["query"]

@@ -82,7 +82,9 @@ class Endpoints(ListenerEndpoints):
                 principal.require(permission)
             return await handler(request, ctx)
 
-        audit = self.audit(f"{surface}.{operation}" if bounded else operation, mutates=operation != UNMATCHED)
+        audit = self.audit(
+            operation if operation == surface else f"{surface}.{operation}", mutates=operation != UNMATCHED
+        )
         access_log = self.access_log(surface, operation, path, audit)
         tasks = self.in_flight.api if bounded else self.in_flight.native
         return self.endpoint(guarded, access_log, tasks, private=True, failed=failed or problem)

@@ -21,7 +21,7 @@ from gateway.app.create_wiring import assemble
 from gateway.app.data_wiring import StoppedRuntimes, assemble_data_plane
 from gateway.app.descriptors import AcceptFailures, fit_descriptors
 from gateway.app.folders import discover
-from gateway.app.reload import Reloader, dialect_rules
+from gateway.app.reload import Reloader, dialect_rules, forward_rules
 from gateway.app.serving import ADMIN, DATA, PLANE, RELOADER, Addresses, background_task, listening, serve_until_signal
 from gateway.dataplane.app import create_data_plane
 from gateway.ports.clock import Clock, SystemClock
@@ -71,11 +71,13 @@ def provider_models() -> Mapping[str, type[ProviderSettings]]:
 
 
 def dialect_eras() -> Mapping[str, frozenset[str]]:
-    """The eras that the routes of each dialect declare, by the dialect's prefix."""
+    """The eras that the routes of each dialect declare, by the dialect's prefix, and the presets of its ``forward``, by
+    the prefix and ``.forward``."""
     eras: dict[str, set[str]] = {}
     for plugin in discover().values():
         if plugin.dialect is not None:
             eras.setdefault(plugin.dialect.prefix, set()).update(r.era for r in plugin.dialect.routes if r.era)
+            eras.setdefault(f"{plugin.dialect.prefix}.forward", set()).update(plugin.dialect.presets)
     return {prefix: frozenset(names) for prefix, names in eras.items()}
 
 
@@ -139,7 +141,9 @@ def create_app(
         fleet, creates.intents, creates.store, sealer=creates.sealer, specs=creates.specs, data_plane=plane
     )
     native = {adapter.name: make_native(adapter.settings) for adapter in fleet_adapters}
-    dialects = DialectService(fleet, services.create, dialect_rules(settings), creates.sealer, plane)
+    dialects = DialectService(
+        fleet, services.create, dialect_rules(settings), creates.sealer, plane, forward_rules(settings)
+    )
     health = HealthService(fleet, timeout=settings.health.timeout, lead=creates.lead)
     separate_admin = settings.admin.listen is not None
     app = create_api(

@@ -12,12 +12,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from adapters.registry import discover
 from gateway.api.auth import Authenticator
 from gateway.api.cache.cache import ReadCache
 from gateway.app.callers import changed_principals, issuers, principals_by_digest
 from gateway.http.cors import Cors
 from gateway.http.in_flight import InFlight
 from gateway.ports.clock import Clock
+from gateway.ports.native import Rules
 from gateway.ports.provider import ProviderAdapter
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.services.dialects import DialectRule, DialectService
@@ -159,7 +161,7 @@ class Reloader:
         retired: list[Provider | PassThrough] = [*self.fleet.replace(adapters), *gone]
         self.native.clear()
         self.native.update(native)
-        self.dialects.replace_rules(dialect_rules(settings))
+        self.dialects.replace_rules(dialect_rules(settings), forward_rules(settings))
         self.authenticator.replace(principals_by_digest(settings), issuers(settings))
         self.cors.replace(settings.http.cors)
         self.tls, self.data_tls = tls, data_tls
@@ -264,6 +266,19 @@ def dialect_rules(settings: Settings) -> dict[str, list[DialectRule]]:
     return {
         prefix: [DialectRule(route.scope, route.provider, route.target_scope, route.era) for route in dialect.routes]
         for prefix, dialect in settings.dialects.items()
+    }
+
+
+def forward_rules(settings: Settings) -> dict[str, Rules]:
+    """What each dialect forwards, by its prefix."""
+    presets: dict[str, dict[str, Sequence[str]]] = {}
+    for plugin in discover().values():
+        if plugin.dialect is not None:
+            presets.setdefault(plugin.dialect.prefix, {}).update(plugin.dialect.presets)
+    return {
+        prefix: Rules(rule for entry in dialect.forward for rule in presets.get(prefix, {}).get(entry, (entry,)))
+        for prefix, dialect in settings.dialects.items()
+        if dialect.forward
     }
 
 

@@ -24,9 +24,9 @@ _UNSAFE: Final = re.compile(r"[\x00-\x20\x7f\\]")
 
 @dataclass(frozen=True, slots=True)
 class NativeAddresses:
-    """Rewrites the addresses below the ``base_url`` of the provider ``name``."""
+    """Rewrites the addresses below ``base_url`` of a provider to paths below ``path`` of the gateway."""
 
-    name: str
+    path: str
     base_url: str
     _base: SplitResult = field(init=False, repr=False)
 
@@ -47,7 +47,7 @@ class NativeAddresses:
                     headers.add(name, rewritten(value, path))
 
     def address(self, value: str, path: str) -> str:
-        """The path below ``/native/`` for an address below the base URL; any other address unchanged.
+        """The path at the gateway for an address below the base URL; any other address unchanged.
 
         A relative address that leads out of the base URL becomes absolute, because a client would resolve it against
         the gateway. An address that clients and the gateway could read differently is not rewritten.
@@ -66,7 +66,7 @@ class NativeAddresses:
         below = path == prefix or path.startswith(prefix + "/")
         if below and not _has_dots(path):
             rest = path[len(prefix) :]
-            return urlunsplit(("", "", f"/native/{self.name}{rest}", target.query, target.fragment))
+            return urlunsplit(("", "", f"{self.path}{rest}", target.query, target.fragment))
         return value if written.netloc else target.geturl()
 
     def _refresh(self, value: str, path: str) -> str:

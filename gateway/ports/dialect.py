@@ -16,7 +16,7 @@ import msgspec
 
 from gateway.domain import errors
 from gateway.domain.access import Permission
-from gateway.domain.errors import GatewayError, Retryable
+from gateway.domain.errors import GatewayError, NotFound, Retryable
 from gateway.domain.operations import TRAITS, Operation
 from gateway.domain.requests import CreateRequest
 from gateway.domain.runtime import Runtime
@@ -110,6 +110,18 @@ class DialectRoute:
 
 
 @dataclass(frozen=True, slots=True)
+class Forwarded:
+    """Where a request that no route serves goes: ``segments`` are those of the path at the provider, below the first of
+    ``ProviderSettings.own_paths``; ``query`` replaces the caller's unless it is None. ``of_runtime``: everything below
+    this path belongs to one runtime, which the caller may see."""
+
+    adapter: ProviderAdapter[Any]
+    segments: Sequence[str]
+    query: str | None = None
+    of_runtime: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class DialectTarget:
     """The provider that serves a request, and the scope there. ``asked_scope`` is the scope in the caller's path."""
 
@@ -160,6 +172,9 @@ class DialectGateway(Protocol):
 
     def issuer(self, adapter: ProviderAdapter[Any], ctx: RequestContext) -> AddressIssuer | None:
         """What makes the gateway's addresses of an adapter's runtimes; None without a data plane. No I/O."""
+
+    def forwards(self, prefix: str, method: str, segments: Sequence[str]) -> bool:
+        """Whether the settings forward a request for a path that no route serves. No I/O."""
 
     def target(self, ctx: RequestContext, prefix: str, api: str, scope: str, era: str | None = None) -> DialectTarget:
         """The target that serves a scope: the one of the first matching rule of ``dialects.{prefix}.routes`` in the
@@ -216,13 +231,15 @@ class Dialect(ABC):
 
     ``prefix`` is the first segment of its paths, and its name in metrics and logs; several adapters may share one.
     ``families`` are path prefixes below ``prefix`` for which it renders the errors, also where no route matches.
-    ``fallback`` is True for the one dialect of a prefix that renders the errors of all other paths.
+    ``fallback`` is True for the one dialect of a prefix that renders the errors of all other paths. ``presets`` are
+    rules (``METHOD /path``, below ``prefix``) by the name that the setting ``dialects.{prefix}.forward`` can have.
     """
 
     prefix: ClassVar[str]
     families: ClassVar[tuple[str, ...]]
     fallback: ClassVar[bool]
     routes: ClassVar[tuple[DialectRoute, ...]]
+    presets: ClassVar[Mapping[str, Sequence[str]]] = {}
 
     def __init__(self, gateway: DialectGateway) -> None:
         self.gateway = gateway
@@ -235,6 +252,17 @@ class Dialect(ABC):
         A provider's own ``detail`` is passed on verbatim. A status that the provider API does not have is replaced by
         the nearest one that it has. An unknown outcome must not get a status that clients retry automatically.
         """
+
+    async def forwarded(
+        self,
+        segments: Sequence[str],  # noqa: ARG002
+        request: DialectRequest,  # noqa: ARG002
+        ctx: RequestContext,  # noqa: ARG002
+    ) -> Forwarded:
+        """Where a request goes that the settings forward. ``segments`` are those of its path below the prefix, decoded.
+        Its body is not read. Raises :class:`NotFound` if no provider serves it, and for a runtime that the caller may
+        not see."""
+        raise NotFound("There is no such path.")
 
     def without_connections(self, body: bytes) -> bytes:
         """The JSON of a response without the addresses and tokens of connections, for callers that may not connect."""

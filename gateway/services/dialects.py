@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from gateway.domain.access import Principal
@@ -13,6 +14,7 @@ from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
 from gateway.ports.data_plane import AddressIssuer, SupportsDataPlane
 from gateway.ports.dialect import DialectGateway, DialectTarget, View
+from gateway.ports.native import Rules
 from gateway.ports.provider import Created, ProviderAdapter
 from gateway.ports.sealing import Sealer
 from gateway.ports.transport import Call
@@ -79,7 +81,9 @@ class DialectService(DialectGateway):
         rules: Mapping[str, Sequence[DialectRule]],
         sealer: Sealer,
         plane: DataPlane | None = None,
+        forward: Mapping[str, Rules] = MappingProxyType({}),
     ) -> None:
+        self._forward = forward
         self._plane = plane
         self._fleet = fleet
         self._create = create
@@ -96,9 +100,12 @@ class DialectService(DialectGateway):
             return None
         return Issuer(self._plane, adapter, ctx.principal)
 
-    def replace_rules(self, rules: Mapping[str, Sequence[DialectRule]]) -> None:
-        """Replace all rules."""
-        self._rules = rules
+    def replace_rules(self, rules: Mapping[str, Sequence[DialectRule]], forward: Mapping[str, Rules]) -> None:
+        """Replace all rules. ``forward`` has those for requests that no route serves, by prefix."""
+        self._rules, self._forward = rules, forward
+
+    def forwards(self, prefix: str, method: str, segments: Sequence[str]) -> bool:
+        return prefix in self._forward and self._forward[prefix].allow(method, segments)
 
     def target(self, ctx: RequestContext, prefix: str, api: str, scope: str, era: str | None = None) -> DialectTarget:
         found = self._target(ctx, prefix, api, scope, era)

@@ -10,6 +10,7 @@ from pydantic import (
     model_validator,
 )
 
+from gateway.ports.native import Rule
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.section import Section
 from gateway.settings.access import AuthSettings, KeyName, ambiguous_principals
@@ -73,6 +74,12 @@ class LogSettings(Section):
     format: Literal["json", "console"] = "json"
 
 
+def _forward_rule(text: str) -> str:
+    if " " in text or not text.isidentifier():
+        Rule.parse(text)
+    return text
+
+
 class DialectRouteSettings(Section):
     """Which provider serves a scope in a dialect. ``scope`` is the scope in the caller's path, ``target_scope`` the
     scope at the provider (default: the same). ``era`` limits the rule to one of the eras that the dialect's routes
@@ -86,9 +93,11 @@ class DialectRouteSettings(Section):
 
 class DialectSettings(Section):
     """How one dialect finds its providers. The first matching route decides. Without a match, the provider pinned to
-    the scope serves it, else the first open provider."""
+    the scope serves it, else the first open provider. ``forward`` lists the requests (``METHOD /path`` below the
+    dialect's prefix, or the name of a preset) that no route serves and that go to the provider as they are."""
 
     routes: list[DialectRouteSettings] = []
+    forward: list[Annotated[str, AfterValidator(_forward_rule)]] = []
 
 
 class Settings(Section):
@@ -144,12 +153,18 @@ def contradictions(
 def unknown_eras(
     dialects: Mapping[str, DialectSettings], eras: Mapping[str, Collection[str]]
 ) -> Iterator[tuple[Path, str]]:
-    """Yield the path and message of each route that names an era which its dialect does not have.
+    """Yield the path and message of each route that names an era which its dialect does not have, and of each unknown
+    preset.
 
-    ``eras`` has the eras of each dialect by its prefix; the caller passes them, because settings cannot know the
-    adapters.
+    ``eras`` has the eras of each dialect by its prefix, and its presets by the prefix and ``.forward``; the caller
+    passes them, because settings cannot know the adapters.
     """
     for name, dialect in dialects.items():
+        presets = eras.get(f"{name}.forward", ())
+        for index, entry in enumerate(dialect.forward):
+            if " " not in entry and entry not in presets:
+                offered = f", or one of the presets {', '.join(sorted(presets))}" if presets else ""
+                yield ("dialects", name, "forward", str(index)), f"this must be METHOD /path{offered}"
         known = eras.get(name, ())
         names = f"this must be an era of the dialect, one of: {', '.join(sorted(known))}"
         message = names if known else "the dialect has no eras; remove this setting"

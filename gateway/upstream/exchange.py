@@ -79,6 +79,8 @@ class Exchange:
         is_chunked = is_streamed and "Content-Length" not in request.headers
         if is_chunked:
             request.headers["Transfer-Encoding"] = "chunked"
+        elif not is_streamed:
+            request.headers.popall("Content-Length", None)  # the head gets it
         length = len(body) if isinstance(body, bytes) else None if is_streamed else 0
         head = origin.head(request.method, request.target, request.headers.items(), length)
         self.connection = connection = await origin.pool.acquire(self._progress)

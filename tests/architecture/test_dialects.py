@@ -65,8 +65,10 @@ def test_every_route_is_in_a_family_of_its_dialect():
 
 def test_eras_of_a_dialect_are_those_of_its_routes():
     eras = dialect_eras()
-    assert set(eras) == {dialect.prefix for dialect in dialects()}
+    prefixes = {dialect.prefix for dialect in dialects()}
+    assert set(eras) == prefixes | {f"{prefix}.forward" for prefix in prefixes}
     assert (eras["bctrl"], eras["durable"]) == ({"browsers", "flat", "workspaces"}, set())
+    assert (eras["bctrl.forward"], eras["durable.forward"]) == ({"reads", "browsing"}, {"reads"})
 
 
 @pytest.mark.parametrize("page", ["docs/settings.md", "config/gateway.example.yaml"])
@@ -114,6 +116,7 @@ def test_support_of_a_call_follows_from_its_routes_and_note():
     assert ClientCall("reefs.list", ("list",)).support is Support.SERVED
     assert ClientCall("reefs.list", ("list",), "The newest first.").support is Support.DIFFERENT
     assert ClientCall("reefs.list", note="404").support is Support.REFUSED
+    assert ClientCall("reefs.list", note="404", forward=("reads",)).support is Support.FORWARDABLE
     assert ClientCall("reefs.list", only=("lagoon-1",)).exists_in(old)
     assert not ClientCall("reefs.list", only=("lagoon-1",)).exists_in(new)
     assert ClientCall("reefs.list").exists_in(new)

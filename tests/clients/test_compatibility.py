@@ -90,7 +90,7 @@ def check(declared: Compatibility, client: Client, found: Mapping[str, set[str]]
     for line in declared.calls:
         if not line.exists_in(client):
             assert line.name not in by_line
-        elif line.support is Support.REFUSED:
+        elif line.support in {Support.REFUSED, Support.FORWARDABLE}:
             assert by_line[line.name] - LOOKED_UP_BEFORE == {UNMATCHED}, line.name
         else:
             assert by_line[line.name], line.name
@@ -137,13 +137,21 @@ ARGUMENTS = {
     "dn secret list": [],
     "dn sandbox logs": ["any"],
 }
-REFUSED = {"dn sandbox list": [], "dn sandbox usage": [], "dn sandbox get": ["any"], "dn capability list": []}
+FORWARDABLE = {
+    "dn sandbox list": [],
+    "dn sandbox usage": [],
+    "dn sandbox get": ["any"],
+    "dn session list": [],
+    "dn session get": ["any"],
+    "dn session export": ["any"],
+}
+REFUSED = {**FORWARDABLE, "dn capability list": []}
 
 
 async def test_every_runtime_command_of_dn_ends_at_its_declared_route(tmp_path: Path) -> None:
     """This includes the other declared commands. Some commands that are not declared end at no route."""
     lines = {line.name: line for line in COMMANDS.calls}
-    assert ARGUMENTS.keys() | {"*"} == lines.keys()
+    assert ARGUMENTS.keys() | FORWARDABLE.keys() | {"*"} == lines.keys()
     async with through_the_gateway() as side:
         connection = ["--server", side.url, "--api-key", side.key, "--organization", "acme"]
         commands = {name: [*name.split()[1:], *more, *connection] for name, more in (ARGUMENTS | REFUSED).items()}

@@ -8,11 +8,13 @@ from enum import StrEnum
 
 
 class Support(StrEnum):
-    """Whether a client's call is served. ``different``: it works, with the difference that the note describes."""
+    """Whether a client's call is served. ``different``: it works, with the difference that the note describes.
+    ``forwardable``: refused, unless the settings forward it."""
 
     SERVED = "served"
     DIFFERENT = "different"
     REFUSED = "refused"
+    FORWARDABLE = "forwardable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,8 @@ class Client:
 class ClientCall:
     """One call as users write it (``browsers.create``); ``*`` matches all calls that no earlier line names.
 
-    ``routes`` are the dialect's operations that may serve it; empty where it is refused. ``only`` are the environments
+    ``routes`` are the dialect's operations that may serve it; empty where it is refused. ``forward`` are the presets of
+    ``dialects.{prefix}.forward`` that contain it; ``*``: rules of one's own are needed. ``only`` are the environments
     of the clients that have the call; empty for all clients.
     """
 
@@ -41,12 +44,13 @@ class ClientCall:
     routes: tuple[str, ...] = ()
     note: str = ""
     only: tuple[str, ...] = ()
+    forward: tuple[str, ...] = ()
 
     @property
     def support(self) -> Support:
-        """Refused without ``routes``; otherwise different with a note, and served without one."""
+        """Refused without ``routes``, or forwardable; otherwise different with a note, and served without one."""
         if not self.routes:
-            return Support.REFUSED
+            return Support.FORWARDABLE if self.forward else Support.REFUSED
         return Support.DIFFERENT if self.note else Support.SERVED
 
     def exists_in(self, client: Client) -> bool:

@@ -14,10 +14,18 @@ _FLAT_KEY: Final = "`api_key=`, or `BCTRL_API_KEY`"
 _CURRENT_URL: Final = '`base_url="http://HOST/bctrl"`, without `/v1`; no environment variable is read'
 _CURRENT_KEY: Final = "`token=`; no environment variable is read"
 _NO_ROUTE: Final = "404 `route.not_found`"
+_RULES: Final = f"{_NO_ROUTE}, unless rules of your own forward it."
 _REFUSED_MEMBERS: Final = (
     "`profile: false`, `config.fingerprint`, `config.idleTimeoutSeconds` and the values of `config.stealth` of "
     "June 2026 are refused."
 )
+
+
+def _forwarded(name: str) -> ClientCall:
+    """A call that the presets contain."""
+    note = f"{_NO_ROUTE}, unless `dialects.bctrl.forward` has `browsing`, or for reads `reads`."
+    return ClientCall(name, note=note, forward=("reads", "browsing"))
+
 
 _FLAT: Final = Compatibility(
     title="Flat era: `/v1/runtimes`",
@@ -76,14 +84,15 @@ _CURRENT: Final = Compatibility(
         ClientCall("browsers.stop", ("browsers_stop",), "`wait` is shortened to fit the deadline."),
         ClientCall("browsers.delete", ("browsers_delete",)),
         ClientCall("browsers.connections.revoke", ("browsers_revoke",)),
-        ClientCall("browsers.fetch*", note=_NO_ROUTE),
-        ClientCall("browsers.pages.*", note=_NO_ROUTE),
-        ClientCall("browsers.computer.*", note=_NO_ROUTE),
-        ClientCall("browsers.control.*", note=_NO_ROUTE),
-        ClientCall("browsers.files.*", note=_NO_ROUTE),
-        ClientCall("browsers.recording.*", note=_NO_ROUTE),
-        ClientCall("browsers.runs.*", note=_NO_ROUTE),
-        ClientCall("*", note=f"Every other resource (`sandboxes`, `agents`, `tasks`, …): {_NO_ROUTE}."),
+        _forwarded("browsers.fetch*"),
+        _forwarded("browsers.pages.*"),
+        _forwarded("browsers.computer.*"),
+        ClientCall("browsers.control.*", note=_RULES, forward=("*",)),
+        _forwarded("browsers.files.*"),
+        _forwarded("browsers.recording.*"),
+        _forwarded("browsers.runs.*"),
+        *map(_forwarded, ("spaces.*", "runs.*", "proxies.*", "usage.*")),
+        ClientCall("*", note=f"Every other resource (`sandboxes`, `agents`, `tasks`, …). {_RULES}", forward=("*",)),
     ),
     error_members=("error.code", "error.reasonClass"),
 )

@@ -11,6 +11,13 @@ _CONNECT: Final = ("get_user", "get_organization", "get_workspace", "list_worksp
 _SENTENCE: Final = "The gateway refuses an invalid value with its own message, before it calls the provider."
 _NO_ROUTE: Final = "404 `not_found_error`"
 
+_RULES: Final = f"{_NO_ROUTE}, unless rules of your own forward it."
+
+
+def _forwarded(name: str) -> ClientCall:
+    """A call that the preset contains."""
+    return ClientCall(name, note=f"{_NO_ROUTE}, unless `dialects.durable.forward` has `reads`.", forward=("reads",))
+
 
 def _dn(command: str, *routes: str, note: str = "") -> ClientCall:
     """A command. Each first reads its user, organization, workspace and project."""
@@ -46,7 +53,9 @@ _COMMANDS: Final = Compatibility(
         _dn("login", "list_organizations", "list_projects", note="With a key only; a login by browser is refused."),
         _dn("secret list", "list_secrets", note="404 where the gateway has several durable accounts."),
         _dn("sandbox logs", "get_logs"),
-        ClientCall("*", note=f"Every other command that calls the platform: {_NO_ROUTE}."),
+        *(_forwarded(f"dn sandbox {name}") for name in ("list", "get", "usage")),
+        *(_forwarded(f"dn session {name}") for name in ("list", "get", "export")),
+        ClientCall("*", note=f"Every other command that calls the platform. {_RULES}", forward=("*",)),
     ),
     error_members=_ERRORS,
 )
@@ -100,7 +109,8 @@ _LIBRARY: Final = Compatibility(
         ClientCall("create_project", ("create_project",)),
         ClientCall("list_secrets", ("list_secrets",), "404 where the gateway has several durable accounts."),
         ClientCall("get_sandbox_logs", ("get_logs",)),
-        ClientCall("*", note=f"Every method that has nothing to do with runtimes: {_NO_ROUTE}."),
+        *map(_forwarded, ("list_sandboxes", "get_sandbox", "list_sessions", "get_session", "list_capabilities")),
+        ClientCall("*", note=f"Every method that has nothing to do with runtimes. {_RULES}", forward=("*",)),
     ),
     error_members=_ERRORS,
 )

@@ -28,6 +28,7 @@ from gateway.settings import (
     PrincipalSettings,
 )
 from gateway.settings.jwt import JwtSettings
+from gateway.settings.model import DialectSettings
 from gateway.telemetry.logs import make_logger
 from gateway.testing.emulator import EMULATOR, Emulator
 from gateway.testing.faults import parse_rules
@@ -117,13 +118,15 @@ async def whole_gateway(
     cors: CorsSettings | None = None,
     limits: Mapping[str, Any] | None = None,
     data: DataSettings | None = None,
+    forward: Mapping[str, Sequence[str]] | None = None,
     **options: Mapping[str, Any],
 ) -> AsyncIterator[Gateway]:
     """Start a gateway and emulators of ``apis``, by default of :data:`APIS`. ``keys`` are the keys of additional
     principals by name, ``principals`` the settings of others, ``jwt`` the issuers of tokens. ``options`` are additional
     provider settings by API. ``twice`` are APIs with a second provider and emulator, called ``API-2``, which creates
     prefer less. ``most_requests`` limits the requests in flight, ``cors`` lists the origins whose pages may call.
-    ``limits`` are the settings of this section, ``data`` those of the data plane. ``store`` replaces the
+    ``limits`` are the settings of this section, ``data`` those of the data plane, ``forward`` what each dialect
+    forwards. ``store`` replaces the
     store in a file."""
     async with AsyncExitStack() as stack:
         upstreams: dict[str, Upstream] = {}
@@ -162,6 +165,8 @@ async def whole_gateway(
         )
         counted = LimitsSettings.model_validate(limits or {})
         settings = settings.model_copy(update={"cache": cache, "auth": auth, "limits": counted})
+        spoken = {name: DialectSettings(forward=list(rules)) for name, rules in (forward or {}).items()}
+        settings = settings.model_copy(update={"dialects": spoken})
         if data is not None:
             settings = settings.model_copy(update={"data": data})
         http = {"max_requests_in_flight": most_requests, "cors": cors}

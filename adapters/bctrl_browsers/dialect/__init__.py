@@ -3,7 +3,7 @@
 Only ``bctrl_browsers`` providers serve it.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import ClassVar, Final
 
@@ -13,11 +13,11 @@ from adapters.bctrl_browsers.dialect.current import CurrentEra
 from adapters.bctrl_browsers.dialect.errors import failure_of
 from adapters.bctrl_browsers.dialect.flat import ERA as FLAT
 from adapters.bctrl_browsers.dialect.flat import FlatEra
-from adapters.bctrl_browsers.dialect.forwarding import PREFIX
+from adapters.bctrl_browsers.dialect.forwarding import PREFIX, PRESETS, Calls
 from gateway.domain.access import Permission
 from gateway.domain.errors import GatewayError
 from gateway.ports.context import RequestContext
-from gateway.ports.dialect import Dialect, DialectAnswer, DialectGateway, DialectRequest, DialectRoute
+from gateway.ports.dialect import Dialect, DialectAnswer, DialectGateway, DialectRequest, DialectRoute, Forwarded
 
 _BROWSERS: Final = "/v1/browsers"
 _RUNTIMES: Final = "/v1/runtimes"
@@ -53,6 +53,7 @@ class BctrlBrowsersDialect(Dialect):
 
     prefix: ClassVar[str] = PREFIX
     families: ClassVar[tuple[str, ...]] = (_BROWSERS, _RUNTIMES, _SANDBOXES)
+    presets: ClassVar[Mapping[str, Sequence[str]]] = PRESETS
     fallback: ClassVar[bool] = True
     routes: ClassVar[tuple[DialectRoute, ...]] = (
         _current("POST", "", "create", CurrentEra.create),
@@ -75,6 +76,9 @@ class BctrlBrowsersDialect(Dialect):
     def __init__(self, gateway: DialectGateway) -> None:
         super().__init__(gateway)
         self.eras: Final = {CURRENT: CurrentEra(gateway), FLAT: FlatEra(gateway)}
+
+    async def forwarded(self, segments: Sequence[str], request: DialectRequest, ctx: RequestContext) -> Forwarded:
+        return await Calls(self.gateway, CURRENT).forwarded(segments, request, ctx)
 
     def without_connections(self, body: bytes) -> bytes:
         return without_connections(body)

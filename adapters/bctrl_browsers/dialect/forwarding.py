@@ -4,25 +4,44 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import msgspec
 
 from adapters.bctrl_browsers import wire
 from adapters.bctrl_browsers.adapter import BctrlBrowsersAdapter
 from adapters.bctrl_browsers.calls import MAX_LIMIT, Query
-from adapters.bctrl_browsers.dialect.bodies import NATIVE_CODE, idempotency_key, with_own_addresses
+from adapters.bctrl_browsers.dialect.bodies import (
+    NATIVE_CODE,
+    check_headers,
+    idempotency_key,
+    space_named,
+    with_own_addresses,
+)
 from adapters.bctrl_browsers.native import NativeAnswer, NativeCreate
 from adapters.bctrl_browsers.settings import DEFAULT_SPACE
 from gateway.domain.errors import InvalidRequest, NotFound, ProviderBadResponse
 from gateway.domain.operations import Operation
 from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
-from gateway.ports.dialect import DialectGateway, DialectRequest, DialectTarget, View
+from gateway.ports.dialect import DialectGateway, DialectRequest, DialectTarget, Forwarded, View
 from gateway.ports.dialect_lists import DialectList
 from gateway.ports.transport import path_segment
 
 PREFIX: Final = "bctrl"
 MAX_EMPTY_PAGES: Final = 50
+
+_PARTS: Final = ("pages", "computer", "fetch", "files", "recording", "runs")
+_ACCOUNT: Final = ("spaces", "runs", "proxies", "browser", "files", "usage", "auth", "account")
+PRESETS: Final = {
+    "reads": [f"GET /v1/{name}/**" for name in _ACCOUNT] + [f"GET /v1/browsers/*/{part}/**" for part in _PARTS],
+    "browsing": [
+        *(f"* /v1/browsers/*/{part}/**" for part in _PARTS),
+        *(f"GET /v1/{name}/**" for name in _ACCOUNT),
+        *("POST /v1/spaces", "POST /v1/proxies", "POST /v1/browser/extensions/**"),
+    ],
+}
+"""What users of the clients need daily beside the routes, by the name of the preset."""
 
 _RAW: Final = msgspec.json.Decoder(dict[str, Any])
 
@@ -66,6 +85,24 @@ class Calls:
             if key not in seen:
                 seen.add(key)
                 yield target
+
+    async def forwarded(self, segments: Sequence[str], request: DialectRequest, ctx: RequestContext) -> Forwarded:
+        """Where a request goes that no route serves. A browser in the path is read first, so that one of another owner
+        or space does not exist; a space in the path or the query is the one at the provider."""
+        check_headers(request, versioned=True)
+        sent = list(segments[1:])
+        family, named = (*sent, "", "")[:2]
+        in_query = space_named(request, {"spaceId": [value for name, value in request.query if name == "spaceId"]})
+        target = self.target(named if family == "spaces" and named else in_query, ctx)
+        ctx.scope, of_runtime = target.scope, family == "browsers" and bool(named)
+        if of_runtime:
+            sent[1] = (await self.locate(target, named, ctx)).runtimes[0].provider_id
+        elif family == "spaces" and named:
+            sent[1] = target.scope
+        query = [(name, value) for name, value in request.query if name != "spaceId"]
+        if of_runtime or in_query is not None:
+            query.append(("spaceId", target.scope))
+        return Forwarded(target.adapter, sent, urlencode(query), of_runtime)
 
     def view(self, target: DialectTarget, ctx: RequestContext) -> View:
         """What the caller sees of the target's browsers."""

@@ -3,7 +3,7 @@
 Requests are checked by the gateway's own rules before a provider is called. Responses are the provider's own JSON, so
 no member is lost, except for the marks of owners. With a data plane, addresses and tokens of sandboxes are the
 gateway's. If the gateway itself ends an instance earlier than the provider, ``expires_at`` of the instance is that
-time. Only the routes below exist; a request to any other path is not forwarded.
+time. Paths beside the routes below are forwarded only if ``dialects.durable.forward`` lists them.
 """
 
 import itertools
@@ -28,6 +28,7 @@ from adapters.durable.dialect.forwarding import (
     shown_page,
     target_of,
 )
+from adapters.durable.dialect.unclaimed import PRESETS, forwarded
 from adapters.durable.listing import MAX_LIMIT
 from adapters.durable.mapping import capability_body, encode, reference, start_body, unmarked
 from gateway.domain.config import RuntimeConfig
@@ -38,7 +39,7 @@ from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateDurable
 from gateway.domain.values import is_uuid
 from gateway.ports.context import RequestContext
-from gateway.ports.dialect import Dialect, DialectAnswer, DialectRequest, DialectRoute, DialectTarget, View
+from gateway.ports.dialect import Dialect, DialectAnswer, DialectRequest, DialectRoute, DialectTarget, Forwarded, View
 from gateway.ports.dialect_lists import DialectList
 from gateway.ports.error_mapping import unreadable
 from gateway.ports.provider import Created
@@ -73,6 +74,7 @@ class DurableDialect(Dialect):
     prefix: ClassVar[str] = "durable"
     families: ClassVar[tuple[str, ...]] = ("/",)
     fallback: ClassVar[bool] = True
+    presets: ClassVar[Mapping[str, Sequence[str]]] = PRESETS
 
     def failure(
         self,
@@ -85,6 +87,9 @@ class DurableDialect(Dialect):
 
     def without_connections(self, body: bytes) -> bytes:
         return bodies.without_connections(body)
+
+    async def forwarded(self, segments: Sequence[str], request: DialectRequest, ctx: RequestContext) -> Forwarded:
+        return await forwarded(self, segments, request, ctx)
 
     async def create(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         """Ensure that a runtime exists: 201 when it was created, 200 when it existed."""
@@ -221,8 +226,7 @@ class DurableDialect(Dialect):
             decoded = adapter.calls.decoded(operation, response, decode)
             if operation in _RETURNS_RUNTIME and str(decoded.get("id")).lower() != ref.provider_id:
                 raise unreadable(adapter.name, operation, response)
-            starts = operation is Operation.START
-            token = issued_token(self.gateway, target, ref, response, ctx) if starts else None
+            token = issued_token(self.gateway, target, ref, response, ctx) if operation is Operation.START else None
         return DialectAnswer(response.status, shown(self.gateway, target, decoded, unmarked(response.body), ctx, token))
 
     async def _read_created(self, target: DialectTarget, outcome: Created, ctx: RequestContext) -> bytes:

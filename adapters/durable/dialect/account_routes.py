@@ -45,7 +45,7 @@ async def get_user(dialect: Dialect, _request: DialectRequest, ctx: RequestConte
     another. Raises the first account's error when all accounts fail.
     """
     failed: GatewayError | None = None
-    for adapter in _distinct(dialect, ctx):
+    for adapter in distinct_accounts(dialect, ctx):
         try:
             async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
                 _, found = await read(adapter, adapter.calls.user_path, call)
@@ -77,7 +77,7 @@ async def list_secrets(dialect: Dialect, _request: DialectRequest, ctx: RequestC
     several accounts: the path names no scope, so a caller could send the id of one account's secret to another.
     """
     _require_whole_account(ctx)
-    known = _distinct(dialect, ctx)
+    known = distinct_accounts(dialect, ctx)
     if len(known) > 1:
         raise NotFound("This gateway has several accounts, and secrets belong to one; name them by secrets.secret_ids.")
     for adapter in known:
@@ -92,7 +92,7 @@ async def list_secrets(dialect: Dialect, _request: DialectRequest, ctx: RequestC
 async def get_organization(dialect: Dialect, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
     """An organization that a provider serves."""
     requested = request.parameters["org"]
-    adapter, org = next(_serving(dialect, requested, ctx))
+    adapter, org = next(serving(dialect, requested, ctx))
     async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
         _, found = await read(adapter, adapter.calls.path("org", org), call)
     return _shown({**found, "key": requested})
@@ -175,7 +175,7 @@ async def get_logs(dialect: Dialect, request: DialectRequest, ctx: RequestContex
     """
     org, sandbox = request.parameters["org"], request.parameters["sandbox"]
     missing: NotFound | None = None
-    for adapter, provider_org in _serving(dialect, org, ctx):
+    for adapter, provider_org in serving(dialect, org, ctx):
         path = adapter.calls.path("org", provider_org, "sandboxes", sandbox, "logs")
         scopes, view = _pinned_scopes(dialect, adapter, provider_org, ctx), dialect.gateway.view(adapter, ctx)
         try:
@@ -212,7 +212,7 @@ def _target(dialect: Dialect, request: DialectRequest, ctx: RequestContext) -> D
     return target_of(dialect.gateway, dialect.prefix, request.parameters["org"], request.parameters["workspace"], ctx)
 
 
-def _distinct(dialect: Dialect, ctx: RequestContext) -> Collection[DurableAdapter]:
+def distinct_accounts(dialect: Dialect, ctx: RequestContext) -> Collection[DurableAdapter]:
     """One provider per account, the preferred one first."""
     found: dict[tuple[str, str], DurableAdapter] = {}
     for adapter in accounts(dialect.gateway, ctx):
@@ -242,7 +242,7 @@ def _is_slug(adapter: DurableAdapter, org: str) -> bool:
     return True
 
 
-def _serving(dialect: Dialect, org: str, ctx: RequestContext) -> Iterator[tuple[DurableAdapter, str]]:
+def serving(dialect: Dialect, org: str, ctx: RequestContext) -> Iterator[tuple[DurableAdapter, str]]:
     """The providers that serve an organization, one per account, each with the organization's key at the provider.
 
     Raises :class:`NotFound` when none does.

@@ -13,6 +13,8 @@ from tests.component.whole_gateway import Gateway, Response
 WORKSPACE: Final = "7d0c5a4e-93b1-4f0a-8c62-5e1b2a9f6d34"
 APIS: Final = ("durable", "bctrl", "bctrl_browsers")
 MAKER, OTHER = "key-of-the-maker-1234", "key-of-the-other-1234"
+FORWARD: Final = {"bctrl": ["* /v1/**"], "durable": ["* /api/v1/**"]}
+"""Settings under which the dialects forward everything."""
 _numbers: Final = itertools.count()
 
 

@@ -15,6 +15,7 @@ from gateway.ports.audit import GatewayAction
 from tests.access_table import AccessRow, access_table
 from tests.component.access.matrix_calls import (
     APIS,
+    FORWARD,
     MAKER,
     OTHER,
     Thing,
@@ -37,7 +38,7 @@ _numbers: Final = itertools.count()
 @pytest.fixture
 async def gateway() -> AsyncIterator[Gateway]:
     known = {api: plugins()[api].demo.provider for api in APIS}
-    async with whole_gateway(*APIS, principals=principals(known)) as started:
+    async with whole_gateway(*APIS, principals=principals(known), forward=FORWARD) as started:
         yield started
 
 
@@ -139,7 +140,7 @@ async def test_wrong_keys_are_recorded_and_summed(gateway: Gateway) -> None:
     wrong = "a-key-that-is-none-123"
     for _ in range(25):
         await call(gateway, wrong, "POST", "/v1/runtimes", {})
-    await gateway.call("GET", "/bctrl/v1/nothing", Authorization="")
+    await gateway.call("GET", "/bctrl/nothing", Authorization="")
     found = await events(gateway, "&outcome=refused")
     assert sorted((event["action"], event["status"], event["principal"]) for event in found) == [
         ("bctrl.unmatched", 401, None),

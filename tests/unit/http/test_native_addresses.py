@@ -5,8 +5,8 @@ from multidict import CIMultiDict
 
 from gateway.http.native_addresses import NativeAddresses
 
-AT_ROOT = NativeAddresses("p", "http://provider.example:8080")
-BELOW = NativeAddresses("p", "https://provider.example/api")
+AT_ROOT = NativeAddresses("/native/p", "http://provider.example:8080")
+BELOW = NativeAddresses("/native/p", "https://provider.example/api")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_all_three_headers_are_rewritten_and_others_are_not() -> None:
     ],
 )
 def test_address_with_another_spelling_of_the_host_becomes_one_of_the_gateway(base_url: str, value: str) -> None:
-    assert NativeAddresses("p", base_url).address(value, "/v1/a") == "/native/p/x"
+    assert NativeAddresses("/native/p", base_url).address(value, "/v1/a") == "/native/p/x"
 
 
 @pytest.mark.parametrize(
