@@ -10,6 +10,7 @@ RUN_STAMP := $(VENV)/.run-$(shell cksum config/requirements.txt pyproject.toml |
 DEV_STAMP := $(VENV)/.dev-$(shell cksum config/requirements-dev.txt pyproject.toml | cksum | cut -d' ' -f1)
 CLIENTS := $(basename $(notdir $(wildcard config/clients/*.txt)))
 CLIENT_STAMPS := $(foreach name,$(CLIENTS),.venv-clients/$(name)/.made-$(shell cksum < config/clients/$(name).txt | cut -d' ' -f1))
+NODE_STAMP := .venv-clients/node/.made-$(shell cksum < tests/real/package.json | cut -d' ' -f1)
 # The first line of a client's list is the client itself; the other lines are the dependencies that the tests need.
 LOCK_CLIENT := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --quiet --upgrade
 
@@ -29,7 +30,7 @@ test: $(DEV_STAMP) $(CLIENT_STAMPS) ## Run the whole test suite, except the test
 	wait $$parallel; faults=$$?; cat $$output; \
 	for code in $$others $$faults; do [ $$code = 0 ] || { [ $$code = 5 ] && [ -n "$(ARGS)" ]; } || exit $$code; done
 
-real: $(DEV_STAMP) ## Test a web page that calls the gateway, in the system's Chromium
+real: $(DEV_STAMP) $(if $(shell command -v npm),$(NODE_STAMP)) ## Test with real browsers: the data plane's clients, and a page that calls the gateway
 	@$(BIN)/python -m pytest tests/real $(ARGS)
 
 faults: $(DEV_STAMP) ## Test creates through gateways that are killed, at providers that fail (N=1000 SEED=7)
@@ -102,6 +103,12 @@ $(DEV_STAMP): $(BIN)/python
 	@$(PIP) install --require-hashes --requirement config/requirements-dev.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@ $(RUN_STAMP)
+
+$(NODE_STAMP):
+	@echo "Installing the Node clients for tests (once) …"
+	@rm -rf $(@D) && mkdir -p $(@D) && cp tests/real/package.json $(@D)
+	@cd $(@D) && npm install --no-package-lock --no-audit --no-fund --silent
+	@touch $@
 
 $(CLIENT_STAMPS):
 	@echo "Creating the environment of $(notdir $(@D)) for tests (once) …"

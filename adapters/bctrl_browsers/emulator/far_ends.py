@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from aiohttp import ClientError, web
+from aiohttp import ClientError, ClientSession, web
 
 from adapters.bctrl_browsers.emulator.chromium import PORT_FILE, arguments, proxy_of, unsupported
 from adapters.bctrl_browsers.emulator.front import STUB, Front
@@ -22,6 +22,7 @@ from gateway.testing.processes import first, watched
 _LOG: Final = logging.getLogger(__name__)
 _STARTUP: Final = 30.0
 """Seconds for which a browser may start before it counts as failed."""
+_CLOSING: Final = 5.0
 _POLL: Final = 0.02
 
 
@@ -55,6 +56,7 @@ class Chromium:
                     async with logging_in(self.address, proxy_of(config.get("proxy"))):
                         self.started.set()
                         await first(process.wait(), self.stopped.wait())
+                    await _close(self.address, process)
             if not self.stopped.is_set():
                 self.failure = f"The browser's process ended with the code {process.returncode}."
         except (OSError, TimeoutError, ClientError) as exc:
@@ -180,6 +182,15 @@ class FarEnds:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+async def _close(address: str, process: asyncio.subprocess.Process) -> None:
+    """Ask a browser to end: it writes its cookies then, which it does not after a signal. Returns after some seconds
+    if it does not end."""
+    with contextlib.suppress(OSError, TimeoutError, ClientError):
+        async with asyncio.timeout(_CLOSING), ClientSession() as session, session.ws_connect(address) as socket:
+            await socket.send_json({"id": 1, "method": "Browser.close"})
+            await process.wait()
 
 
 def _prepare(folder: Path, *, keep: bool, copied: Path | None) -> None:

@@ -34,7 +34,7 @@ class _Login:
     def __init__(self, socket: aiohttp.ClientWebSocketResponse, proxy: Proxy) -> None:
         self._socket = socket
         self._answer = {"username": proxy.username, "password": proxy.password or ""}
-        self._answered: set[str] = set()
+        self._answered: set[tuple[str, str]] = set()
         self._ids = count(1)
 
     async def send(self, method: str, params: dict[str, Any], session: str | None = None) -> None:
@@ -48,17 +48,18 @@ class _Login:
             params = event.get("params", {})
             if event.get("method") == "Target.attachedToTarget":
                 session = params["sessionId"]
-                # With empty patterns only requests for credentials are paused. A target that has no such methods
-                # answers with an error, which needs no reaction.
-                await self.send("Fetch.enable", {"patterns": [], "handleAuthRequests": True}, session)
+                # A target that has no such methods answers with an error, which needs no reaction.
+                await self.send("Fetch.enable", {"handleAuthRequests": True}, session)
                 await self.send("Target.setAutoAttach", _ATTACH, session)
                 await self.send("Runtime.runIfWaitingForDebugger", {}, session)
+            elif event.get("method") == "Fetch.requestPaused":  # CDP asks for credentials only where requests pause
+                await self.send("Fetch.continueRequest", {"requestId": params["requestId"]}, event["sessionId"])
             elif event.get("method") == "Fetch.authRequired":
-                response = self._response(params["requestId"], params["authChallenge"])
+                response = self._response((event["sessionId"], params["requestId"]), params["authChallenge"])
                 sent = {"requestId": params["requestId"], "authChallengeResponse": response}
                 await self.send("Fetch.continueWithAuth", sent, event["sessionId"])
 
-    def _response(self, request: str, challenge: dict[str, Any]) -> dict[str, Any]:
+    def _response(self, request: tuple[str, str], challenge: dict[str, Any]) -> dict[str, Any]:
         if challenge.get("source") != "Proxy":
             return {"response": "Default"}
         if request in self._answered:  # the proxy has refused these credentials

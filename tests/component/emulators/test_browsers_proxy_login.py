@@ -13,9 +13,9 @@ PROXY = Proxy("http://p.test:1", "user", "word")
 PAGE = {"method": "Target.attachedToTarget", "params": {"sessionId": "s1"}}
 
 
-def asked(request: str, source: str) -> dict[str, Any]:
+def asked(request: str, source: str, session: str = "s1") -> dict[str, Any]:
     params = {"requestId": request, "authChallenge": {"source": source}}
-    return {"method": "Fetch.authRequired", "params": params, "sessionId": "s1"}
+    return {"method": "Fetch.authRequired", "params": params, "sessionId": session}
 
 
 async def test_credentials_are_given_once_to_the_proxy_and_to_nothing_else() -> None:
@@ -26,7 +26,9 @@ async def test_credentials_are_given_once_to_the_proxy_and_to_nothing_else() -> 
         await socket.send_json({"id": 1, "result": {}})
         await socket.send_json(PAGE)
         seen.extend([await socket.receive_json() for _ in range(3)])
-        for event in (asked("r1", "Proxy"), asked("r1", "Proxy"), asked("r2", "Server"), asked("r3", "Proxy")):
+        await socket.send_json({"method": "Fetch.requestPaused", "params": {"requestId": "r0"}, "sessionId": "s1"})
+        assert (await socket.receive_json())["method"] == "Fetch.continueRequest"
+        for event in (asked("r1", "Proxy"), asked("r1", "Proxy"), asked("r2", "Server"), asked("r1", "Proxy", "s2")):
             await socket.send_json(event)
             seen.append(await socket.receive_json())
         finished.set_result(None)
@@ -50,7 +52,7 @@ async def test_credentials_are_given_once_to_the_proxy_and_to_nothing_else() -> 
         ("r1", {"response": "ProvideCredentials", "username": "user", "password": "word"}),
         ("r1", {"response": "CancelAuth"}),
         ("r2", {"response": "Default"}),
-        ("r3", {"response": "ProvideCredentials", "username": "user", "password": "word"}),
+        ("r1", {"response": "ProvideCredentials", "username": "user", "password": "word"}),
     ]
 
 
