@@ -1,5 +1,6 @@
 """How the emulator starts Chromium: where it is, and its arguments."""
 
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +20,15 @@ _FIXED: Final = (
     "--disable-sync",
     "--password-store=basic",
 )
+_LISTENS: Final = re.compile(r"(\d+)\n(/devtools/browser/[\w-]+)")
 PORT_FILE: Final = "DevToolsActivePort"
 """The file in the profile folder in which Chromium writes its port and the path of its WebSocket."""
+
+
+def address_in(port_file: str) -> str | None:
+    """The address of the browser's WebSocket; None while Chromium has not written the file to its end."""
+    found = _LISTENS.match(port_file)
+    return None if found is None else f"ws://127.0.0.1:{found[1]}{found[2]}"
 
 
 def find(choice: str) -> str | None:

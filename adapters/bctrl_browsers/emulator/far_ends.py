@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from aiohttp import ClientError, ClientSession, web
 
-from adapters.bctrl_browsers.emulator.chromium import PORT_FILE, arguments, proxy_of, unsupported
+from adapters.bctrl_browsers.emulator.chromium import PORT_FILE, address_in, arguments, proxy_of, unsupported
 from adapters.bctrl_browsers.emulator.front import STUB, Front
 from adapters.bctrl_browsers.emulator.proxy_login import logging_in
 from adapters.bctrl_browsers.emulator.world import Browser, World
@@ -72,8 +72,8 @@ class Chromium:
         async with asyncio.timeout(_STARTUP):
             while process.returncode is None and not self.stopped.is_set():
                 with contextlib.suppress(OSError):
-                    port, path = (folder / PORT_FILE).read_text().split("\n", 1)
-                    return f"ws://127.0.0.1:{port}{path.strip()}"
+                    if (address := address_in((folder / PORT_FILE).read_text())) is not None:
+                        return address
                 await asyncio.sleep(_POLL)
         raise OSError(f"it ended with the code {process.returncode}")
 

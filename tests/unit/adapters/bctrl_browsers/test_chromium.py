@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from adapters.bctrl_browsers.emulator.chromium import Proxy, arguments, find, proxy_of, unsupported
+from adapters.bctrl_browsers.emulator.chromium import Proxy, address_in, arguments, find, proxy_of, unsupported
 
 FOLDER = Path("/profiles/br_1")
 
@@ -70,6 +70,15 @@ def test_password_of_a_proxy_is_in_no_representation():
 )
 def test_settings_without_effect_are_named(config: dict[str, Any], sentence: str | None):
     assert unsupported(config) == sentence
+
+
+@pytest.mark.parametrize("text", ["", "4711", "4711\n", "4711\n/devtools/"])
+def test_port_file_that_is_not_complete_has_no_address(text: str):
+    assert address_in(text) is None
+
+
+def test_port_file_has_the_address_of_the_browser():
+    assert address_in("4711\n/devtools/browser/b-1\n") == "ws://127.0.0.1:4711/devtools/browser/b-1"
 
 
 def test_executable_is_chosen_by_path_or_searched_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
