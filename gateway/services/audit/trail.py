@@ -59,7 +59,8 @@ class AuditObserver(Protocol):
         """The journal cannot be written any more; events are kept in memory."""
 
     def lost(self, event_id: str) -> None:
-        """An event will not be in the store: the journal cannot be written, and the memory for events is full."""
+        """An event will not be in the store: the journal cannot be written, and the memory for events is full.
+        Or a whole line of the journal is unreadable, and so is its id."""
 
     def failed(self, error: Exception) -> None:
         """Events were not moved because of a bug, or of a journal that cannot be read."""
@@ -190,10 +191,12 @@ class AuditTrail:
             for start in range(0, len(events), _BATCH):
                 await self.store.add_events(events[start : start + _BATCH])
             await asyncio.to_thread(self._journal.remove, path)
+            for _ in range(lines.count(b"\n") - len(events)):
+                self._observer.lost("unreadable")
 
 
 def _event(line: bytes) -> AuditEvent | None:
     try:
         return _DECODER.decode(line)
     except msgspec.DecodeError:
-        return None  # the process ended while it wrote this line, so before the response
+        return None  # the last line may be incomplete: its process ended before it sent the response

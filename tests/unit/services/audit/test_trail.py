@@ -137,6 +137,14 @@ async def test_events_of_a_killed_process_are_stored_by_the_next_one(scene: Scen
     assert list(scene.folder.iterdir()) == []
 
 
+async def test_a_whole_line_of_the_journal_that_cannot_be_read_is_reported(scene: Scene):
+    scene.trail._journal.append(b'{"of": "a later version"}\n')
+    scene.trail.record(**FIELDS)
+    await scene.trail.move()
+    assert await scene.stored() == scene.seen.events
+    assert scene.seen.lost_ids == ["unreadable"]
+
+
 async def test_a_process_takes_over_the_journal_of_another_that_dies_later(scene: Scene):
     other = scene.another()
     other.record(**FIELDS)
