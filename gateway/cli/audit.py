@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from gateway.cli.intents import pages
-from gateway.cli.options import any_output, connection_options
+from gateway.cli.options import any_output, connection_options, query_of
 from gateway.cli.output import Columns, note, show_list
 
 if TYPE_CHECKING:
@@ -76,13 +76,7 @@ def audit(connection: "Connection", output: str, limit: int, cursor: str | None,
       runtime-gateway audit --principal team-a --since 7d
       runtime-gateway audit --outcome refused --since 2027-01-15 -o json
     """
-    query = [
-        (name, one)
-        for name, value in filters.items()
-        for one in (value if isinstance(value, tuple) else [value])
-        if one is not None
-    ]
-    document = connection.run(lambda client: pages(client, "audit", query, limit, cursor))
+    document = connection.run(lambda client: pages(client, "audit", query_of(filters), limit, cursor))
     show_list(document, output, _COLUMNS)
     if (following := document["next_cursor"]) is not None:
         note(f"there are more than {limit} events: raise --limit, or continue with --cursor {following}")

@@ -12,7 +12,7 @@ from gateway.cli.intent_documents import (
     STATES,
     decision_document,
 )
-from gateway.cli.options import any_output, connection_options, examples, output_option
+from gateway.cli.options import any_output, connection_options, examples, output_option, query_of
 from gateway.cli.output import note, show_details, show_document, show_list, show_one
 from gateway.cli.server import config_option, store_settings
 
@@ -66,8 +66,7 @@ def list_intents(
     elif surplus:
         raise click.UsageError("--surplus needs --config.")
     else:
-        query = [("state", state) for state in states] + [("provider", provider) for provider in providers]
-        query += [("principal", principal)] if principal is not None else []
+        query = query_of({"state": states, "provider": providers, "principal": principal})
         document = connection.run(lambda client: pages(client, "intents", query, limit, cursor))
     show_list(document, output, INTENT_COLUMNS)
     if (following := document["next_cursor"]) is not None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gateway.cli.options import connection_options, examples, output_option
+from gateway.cli.options import any_output, connection_options, examples, output_option
 from gateway.cli.output import Columns, members, note, show_list, show_one
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ _PRINCIPAL_COLUMNS: Final[Columns] = {
     "OWNER": lambda item: item.get("owner"),
     "RIGHTS": lambda item: "none" if item.get("warning") else "admin" if "admin" in (item.get("scopes") or ()) else "-",
 }
-_any_output = output_option("table", "json", "yaml", "name")
 _new_output = output_option("key", "json", "yaml")
 
 
@@ -71,7 +70,7 @@ def create(
 @keys.command("list")
 @click.option("--principal", metavar="NAME", help="Only the keys of this principal.")
 @connection_options
-@_any_output
+@any_output
 @examples("keys list", "keys list --principal team-a -o json")
 def list_keys(connection: "Connection", principal: str | None, output: str) -> None:
     """List the keys, without their texts. Keys of the settings can only be changed there."""
@@ -115,7 +114,7 @@ def principals() -> None:
 
 @principals.command("list")
 @connection_options
-@_any_output
+@any_output
 @examples("principals list", "principals list -o json")
 def list_principals(connection: "Connection", output: str) -> None:
     """List the principals of the settings and of the API, and those of tokens that are disabled."""
@@ -129,7 +128,7 @@ def list_principals(connection: "Connection", output: str) -> None:
 @principals.command()
 @click.argument("name")
 @connection_options
-@_any_output
+@any_output
 @examples("principals disable team-a")
 def disable(connection: "Connection", name: str, output: str) -> None:
     """Refuse all keys and tokens of a principal. Its runtimes continue."""
@@ -139,7 +138,7 @@ def disable(connection: "Connection", name: str, output: str) -> None:
 @principals.command()
 @click.argument("name")
 @connection_options
-@_any_output
+@any_output
 @examples("principals enable team-a")
 def enable(connection: "Connection", name: str, output: str) -> None:
     """Accept the keys and tokens of a disabled principal again."""

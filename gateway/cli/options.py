@@ -3,7 +3,7 @@
 import functools
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -145,6 +145,16 @@ def _if_match(_ctx: click.Context, _param: click.Parameter, value: str | None) -
     if not _TAG.match(tag):
         raise click.BadParameter("expected one tag of printable ASCII characters, without spaces and quotes")
     return {"If-Match": f'"{tag}"'}
+
+
+def query_of(filters: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the given options as query parameters, repeated ones as several."""
+    return [
+        (name, item)
+        for name, value in filters.items()
+        for item in (value if isinstance(value, tuple) else [value])
+        if item is not None
+    ]
 
 
 def pairs(values: tuple[str, ...], option: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.options import any_output, connection_options, examples
+from gateway.cli.options import any_output, connection_options, examples, query_of
 from gateway.cli.output import members, show_list
 from gateway.cli.runtimes import all_pages
 
@@ -27,7 +27,7 @@ def owners() -> None:
 @examples("owners list", "owners list --owner shop")
 def list_owners(connection: "Connection", output: str, owner: str | None) -> None:
     """List the runtimes of all providers with their owners; empty where the owner is not known."""
-    query = [] if owner is None else [("owner", owner)]
+    query = query_of({"owner": owner})
     show_list(connection.run(lambda client: all_pages(client, query, None)), output, _COLUMNS)
 
 

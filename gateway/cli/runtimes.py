@@ -15,6 +15,7 @@ from gateway.cli.options import (
     idempotency_options,
     output_option,
     pairs,
+    query_of,
     wait_options,
 )
 from gateway.cli.output import RUNTIME_COLUMNS, Columns, members, note, show_details, show_list, show_one
@@ -59,8 +60,7 @@ def list_runtimes(connection: "Connection", output: str, limit: int | None, **fi
     Exit code 3: a provider failed, so runtimes may be missing from the list. Runtimes that a provider returned in an
     unreadable form are left out with a warning.
     """
-    query = _query(filters)
-    document = connection.run(lambda client: all_pages(client, query, limit))
+    document = connection.run(lambda client: all_pages(client, query_of(filters), limit))
     show_list(document, output, RUNTIME_COLUMNS)
     for warning in document.get("warnings", ()):
         note(f"warning: {warning.get('detail')}")
@@ -71,16 +71,6 @@ def list_runtimes(connection: "Connection", output: str, limit: int | None, **fi
         note(f"there may be more than {len(document['items'])} runtimes: raise --limit")
     if document["incomplete"]:
         sys.exit(ExitCode.PARTIAL)
-
-
-def _query(filters: Mapping[str, Any]) -> list[tuple[str, str]]:
-    query = []
-    for name, value in filters.items():
-        if isinstance(value, tuple):
-            query += [(name, item) for item in value]
-        elif value is not None:
-            query.append((name, value))
-    return query
 
 
 async def all_pages(client: "Client", query: list[tuple[str, str]], limit: int | None) -> dict[str, Any]:
