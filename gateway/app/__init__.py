@@ -18,7 +18,7 @@ from gateway.app.access_wiring import assemble_access, assemble_rates
 from gateway.app.audit_wiring import moving
 from gateway.app.callers import issuers, principals_by_digest
 from gateway.app.create_wiring import assemble
-from gateway.app.data_wiring import StoppedRuntimes, assemble_data_plane
+from gateway.app.data_wiring import assemble_data_plane, data_plane_work
 from gateway.app.descriptors import AcceptFailures, fit_descriptors
 from gateway.app.folders import discover
 from gateway.app.reload import Reloader, dialect_rules, forward_rules
@@ -172,9 +172,7 @@ def create_app(
         app[DATA] = create_data_plane(
             plane, settings.data, settings.http, metrics=metrics, logger=logger, clock=clock, trail=trail
         )
-        stopped = StoppedRuntimes(plane)
-        fleet.on_write.append(stopped.written)
-        app.cleanup_ctx.append(stopped.running)
+        app.cleanup_ctx.extend(data_plane_work(plane, settings.data, fleet, services.lifecycle))
 
     reloader = app[RELOADER] = Reloader(
         settings,

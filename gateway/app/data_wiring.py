@@ -2,15 +2,16 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from aiohttp import web
 
 from gateway.app.serving import background_task
-from gateway.domain.access import SYSTEM
+from gateway.domain.access import SYSTEM, Permission
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import RuntimeRef
+from gateway.domain.requests import KeepaliveRequest
 from gateway.http.request_ids import request_id
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
@@ -21,11 +22,17 @@ from gateway.services.data_plane.endpoints import Endpoints
 from gateway.services.data_plane.grants import Grants
 from gateway.services.data_plane.service import DataPlane
 from gateway.services.fleet import Fleet
+from gateway.services.lifecycle import LifecycleService
 from gateway.settings import DataSettings
 from gateway.storage.sealing import Keyring
 
 _PAUSE: Final = 0.2
 """Seconds between two looks whether runtimes with open connections still run."""
+
+_EVERY: Final = 60.0
+"""Seconds between two extensions of a runtime that is used."""
+
+_EXTENSION: Final = KeepaliveRequest(extend_seconds=60)
 
 
 def assemble_data_plane(
@@ -66,3 +73,36 @@ class StoppedRuntimes:
                 with contextlib.suppress(GatewayError), RequestContext(request_id(None), SYSTEM) as ctx:
                     await self._plane.end_stopped(runtime_id, ctx)
             await asyncio.sleep(_PAUSE)
+
+
+class Keepalives:
+    """Extends the expiry of the runtimes that are used through the data plane: each at most once in :data:`_EVERY`
+    seconds, by as much, for users that may do it themselves."""
+
+    def __init__(self, plane: DataPlane, lifecycle: LifecycleService, clock: Clock) -> None:
+        self._plane = plane
+        self._lifecycle = lifecycle
+        self._clock = clock
+
+    async def running(self, _app: web.Application) -> AsyncIterator[None]:
+        """Extend while the application serves."""
+        async with background_task(self._run()):
+            yield
+
+    async def _run(self) -> None:
+        while True:
+            since = self._clock.now()
+            await asyncio.sleep(_EVERY)
+            for runtime_id, principal in self._plane.open.take_used(since).items():
+                if Permission.LIFECYCLE in principal.permissions:
+                    with contextlib.suppress(GatewayError), RequestContext(request_id(None), principal) as ctx:
+                        await self._lifecycle.keepalive(principal.shown_id(runtime_id), _EXTENSION, ctx)
+
+
+def data_plane_work(
+    plane: DataPlane, data: DataSettings, fleet: Fleet, lifecycle: LifecycleService
+) -> list[Callable[[web.Application], AsyncIterator[None]]]:
+    """What runs in the background while the application serves."""
+    stopped = StoppedRuntimes(plane)
+    fleet.on_write.append(stopped.written)
+    return [stopped.running, *([Keepalives(plane, lifecycle, fleet.clock).running] if data.keepalive else [])]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from gateway.domain.access import Principal
 from gateway.domain.errors import GatewayError, Overloaded, PermissionDenied, RuntimeGone
 from gateway.http.tunnel import End, Watch
 from gateway.http.websocket_frames import SERVICE_RESTART
@@ -46,6 +47,10 @@ class Session(Watch):
     def __post_init__(self) -> None:
         self.idle, self.shutdown = IDLE, DRAIN
         self.opened_at = self.last_used_at = self.clock.now()
+
+    @property
+    def principal(self) -> Principal:
+        return self.ctx.principal
 
     def received(self, size: int) -> None:
         self.bytes_out += size

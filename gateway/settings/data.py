@@ -24,7 +24,7 @@ def _base(value: str) -> str:
 class DataSettings(Section):
     """The listener through which clients reach runtimes. ``public_url`` is its URL as clients see it; None: that of
     ``listen``. ``origins`` are the web pages that may connect. ``signing_keys`` (32 bytes each in base64, the newest
-    first) encrypt tokens; without them the store's keys do."""
+    first) encrypt tokens; without them the store's keys do. ``keepalive``: use extends the expiry of a runtime."""
 
     enabled: bool = False
     listen: Annotated[str, AfterValidator(lambda text: str(parse_listen(text)))] = "127.0.0.1:8081"
@@ -32,6 +32,7 @@ class DataSettings(Section):
     origins: list[Origin] = []
     ping_interval: Annotated[float, Field(ge=1, le=3600)] = 15
     idle_timeout: Annotated[float, Field(ge=1, le=86_400)] = 3600
+    keepalive: bool = False
     max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
     max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 40)] = 1 << 30
     signing_keys: Annotated[list[SecretStr], Field(max_length=16)] = []

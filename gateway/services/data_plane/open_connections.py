@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
+from gateway.domain.access import Principal
 from gateway.services.data_plane.grants import Grant
 
 
@@ -11,6 +12,8 @@ class OpenConnection(Protocol):
 
     @property
     def grant(self) -> Grant: ...
+    @property
+    def principal(self) -> Principal: ...
     @property
     def opened_at(self) -> float: ...
     @property
@@ -38,6 +41,7 @@ class OpenConnections:
 
     def __init__(self) -> None:
         self._by_runtime: dict[str, set[OpenConnection]] = {}
+        self._used: dict[str, Principal] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._by_runtime.values()))
@@ -48,6 +52,7 @@ class OpenConnections:
 
     def remove(self, connection: OpenConnection) -> None:
         """A connection has ended."""
+        self._used[connection.grant.runtime_id] = connection.principal
         mine = self._by_runtime.get(connection.grant.runtime_id, set())
         mine.discard(connection)
         if not mine:
@@ -66,6 +71,15 @@ class OpenConnections:
         for connection in self._all():
             if is_void(connection.grant):
                 connection.revoke()
+
+    def take_used(self, since: float) -> dict[str, Principal]:
+        """The runtimes that were used at this time or later, or by a connection that has ended since the last call, and
+        who used each."""
+        used, self._used = self._used, {}
+        for connection in self._all():
+            if connection.last_used_at >= since:
+                used[connection.grant.runtime_id] = connection.principal
+        return used
 
     def drain(self) -> None:
         """End the WebSockets, because the gateway is shutting down; requests have time to finish."""
