@@ -130,8 +130,6 @@ def create_admin(
     *,
     http: HttpSettings,
     metrics: Metrics,
-    logger: Logger | None = None,
-    clock: Clock | None = None,
 ) -> web.Application:
     """The probes and metrics on their own, for a separate address. They are served until ``api`` has drained;
     ``/readyz`` reports not ready as soon as the drain starts."""
@@ -139,8 +137,8 @@ def create_admin(
         authenticator=Authenticator({}),  # no route here needs a key; None would serve loopback only
         cors=Cors(CorsSettings()),
         metrics=metrics,
-        logger=logger or make_logger("warning"),
-        clock=clock or SystemClock(),
+        logger=make_logger("warning"),
+        clock=SystemClock(),
         http=http,
         rates=api[ENDPOINTS].rates,
     )

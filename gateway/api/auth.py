@@ -4,8 +4,9 @@ import asyncio
 import hmac
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from typing import Final, Protocol
+from typing import Final
 
+from aiohttp import web
 from multidict import MultiMapping, istr
 
 from gateway.api.wrong_keys import WrongKeys
@@ -25,14 +26,6 @@ _NO_PAGES: Final = Cors(CorsSettings())
 _AUTHORIZATION: Final = istr("Authorization")
 _API_KEY: Final = istr("X-API-Key")
 _BEGIN: Final = "ey"  # the beginning of a JSON object in base64
-
-
-class Peer(Protocol):
-    """The sender of a request (:class:`aiohttp.web.Request`)."""
-
-    @property
-    def remote(self) -> str | None:
-        """The address of the client."""
 
 
 class Authenticator:
@@ -70,7 +63,7 @@ class Authenticator:
         if not self._required:
             refuse_other_hosts(headers)
 
-    def principal(self, headers: MultiMapping[str], peer: Peer | None = None) -> Principal:
+    def principal(self, headers: MultiMapping[str], peer: web.BaseRequest | None = None) -> Principal:
         """Return the principal whose key or token the caller sent.
 
         Without required keys it is ``anonymous``, and :class:`PermissionDenied` is raised for the request of a page
@@ -97,7 +90,7 @@ class Authenticator:
             raise Unauthenticated(str(wrong) or "The key is not one of this gateway.") from wrong
 
     async def principal_after(
-        self, pending: KeysPending, headers: MultiMapping[str], peer: Peer | None = None
+        self, pending: KeysPending, headers: MultiMapping[str], peer: web.BaseRequest | None = None
     ) -> Principal:
         """:meth:`principal`, after the fetch that may bring the key of the caller's token."""
         if self._waiting >= MAX_WAITING:

@@ -15,7 +15,6 @@ from gateway.domain.operations import is_release
 from gateway.http.access_log import UNMATCHED, Surface
 from gateway.http.cors import Cors
 from gateway.http.endpoints import AiohttpHandler, Failed, Handler, ListenerEndpoints, problem
-from gateway.http.request_heads import bound_headers
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
 from gateway.services.access.rates import RateLimits
@@ -116,7 +115,7 @@ class Endpoints(ListenerEndpoints):
         return guarded
 
     def admit(self, request: web.Request) -> None:
-        bound_headers(request, self._max_header_bytes)
+        super().admit(request)
         self.authenticator.admit(request.headers)
 
 

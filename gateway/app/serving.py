@@ -111,7 +111,7 @@ async def serve_until_signal(app: web.Application, source: SettingsSource | None
 
     def hurry() -> None:
         for each in served:
-            each.stop_waiting()
+            each.in_flight.stop_waiting()
 
     async with listening(app) as addresses:
         tune_gc()

@@ -96,7 +96,7 @@ class GatewayRequestHandler(RequestHandler):
 
     def handshake_failed(self) -> None:
         """The connection has ended before it was one."""
-        self._endpoints.handshake_failed()
+        self._endpoints.handshakes_failed.inc()
         self.leave()
 
     def force_close(self) -> None:

@@ -47,7 +47,11 @@ def problem(error: GatewayError, _request: web.Request, request_id: str) -> web.
 
 
 class ListenerEndpoints:
-    """Wraps the handlers of one listener as aiohttp handlers."""
+    """Wraps the handlers of one listener as aiohttp handlers.
+
+    ``connections`` is the gauge of open connections. ``idle_closed`` counts the idle ones that were closed because
+    their client address had too many, ``handshakes_failed`` those whose TLS handshake failed.
+    """
 
     def __init__(
         self,
@@ -64,13 +68,13 @@ class ListenerEndpoints:
         self.cors = cors
         self.in_flight = InFlight(http.max_requests_in_flight, metrics)
         self.connections = metrics.connections
+        self.idle_closed = metrics.dropped.labels("idle_connection")
+        self.handshakes_failed = metrics.dropped.labels("tls_handshake")
         self._max_header_bytes = http.max_header_bytes
         self._metrics = metrics
         self._logger = logger
         self._clock = clock
         self._turned_away = metrics.requests_rejected.labels("connections")
-        self._idle_closed = metrics.dropped.labels("idle_connection")
-        self._handshakes_failed = metrics.dropped.labels("tls_handshake")
         self._slow_readers = metrics.dropped.labels("slow_reader")
         self._unreadable = AccessLog(
             metrics, logger, Surface.SITE, UNREADABLE, UNREADABLE, event=Event.UNREADABLE_REQUEST
@@ -117,22 +121,10 @@ class ListenerEndpoints:
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         return f"HTTP/1.1 {response.status} {response.reason}\r\n{lines}\r\n".encode() + body
 
-    def idle_closed(self) -> None:
-        """Count an idle connection that was closed because its client address has too many."""
-        self._idle_closed.inc()
-
-    def handshake_failed(self) -> None:
-        """Count a connection whose TLS handshake failed."""
-        self._handshakes_failed.inc()
-
     def slow_reader(self) -> None:
         """Count and log a client that was disconnected because it did not read its response."""
         self._slow_readers.inc()
         self._logger.info(Event.SLOW_READER)
-
-    def stop_waiting(self) -> None:
-        """End the waiting of a drain at once."""
-        self.in_flight.stop_waiting()
 
     async def drain(self, seconds: float) -> None:
         """Wait up to ``seconds`` for the requests in flight; interrupt the others, which are answered with an error."""

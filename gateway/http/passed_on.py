@@ -15,9 +15,12 @@ _TAKES_INTERIM_FOR_FINAL: Final = re.compile(r"python-(?:urllib|requests)", re.I
 one; on a kept connection the final one would then be taken for the response to the next request (RFC 8297, 3)."""
 
 
-class _PassedOn(web.StreamResponse):
-    """aiohttp declares a body without a ``Content-Type`` as ``application/octet-stream``, and clients that would
-    look at the body then do not (RFC 9110, 8.3)."""
+class PassedStream(web.StreamResponse):
+    """A response whose body is written as it arrives. Its head is sent at once.
+
+    aiohttp declares a body without a ``Content-Type`` as ``application/octet-stream``, and clients that would look at
+    the body then do not (RFC 9110, 8.3).
+    """
 
     async def _prepare_headers(self) -> None:
         is_declared = hdrs.CONTENT_TYPE in self.headers
@@ -26,11 +29,7 @@ class _PassedOn(web.StreamResponse):
             self.headers.popall(hdrs.CONTENT_TYPE, None)
 
 
-class PassedStream(_PassedOn):
-    """A response whose body is written as it arrives. Its head is sent at once."""
-
-
-class PassedResponse(_PassedOn, web.Response):
+class PassedResponse(PassedStream, web.Response):
     """A response with its whole body."""
 
 

@@ -101,7 +101,7 @@ class GatewayServer(web.Server):
     def _close_idle(self, connections: set[GatewayRequestHandler]) -> None:
         idle = sorted((found for found in connections if found.idle), key=lambda found: found.idle_since)
         for connection in idle[: max(0, len(idle) - self._most_idle + 1)]:
-            self._endpoints.idle_closed()
+            self._endpoints.idle_closed.inc()
             connection.force_close()
             connection.leave()  # its place is free at once, for the new connection
 

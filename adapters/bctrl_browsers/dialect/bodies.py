@@ -62,6 +62,12 @@ def read_object(request: DialectRequest) -> dict[str, Any]:
     return body
 
 
+def refuse_members(request: DialectRequest) -> None:
+    """Raise :class:`ValidationFailed` for a body with members; the call takes none."""
+    for name in read_object(request):
+        raise ValidationFailed.at(f"#/{name}", "There is no field of this name here.", code="unknown_field")
+
+
 def read_query(request: DialectRequest, *allowed: str) -> Query:
     """The values of the query by parameter. Raises :class:`InvalidRequest` for a parameter that the call does not have,
     and for a repeated parameter that takes one value."""

@@ -12,6 +12,7 @@ from adapters.bctrl_browsers.dialect.bodies import (
     native_create,
     read_object,
     read_query,
+    refuse_members,
     require_allowed_update,
     secrets_of,
     space_named,
@@ -20,7 +21,6 @@ from adapters.bctrl_browsers.dialect.bodies import (
 from adapters.bctrl_browsers.dialect.forwarding import Calls, adapter_of, below, shown
 from adapters.bctrl_browsers.marker import marked, marks_in
 from adapters.bctrl_browsers.options import Option
-from gateway.domain.errors import ValidationFailed
 from gateway.domain.operations import Operation
 from gateway.domain.validation import optional, validate
 from gateway.ports.context import RequestContext
@@ -81,17 +81,17 @@ class CurrentEra:
         )
 
     async def delete(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        _refuse_members(request)
+        refuse_members(request)
         return await self._forward(Operation.DELETE, request, ctx)
 
     async def start(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         """Request a run. For a limited caller the browser is read first."""
-        _refuse_members(request)
+        refuse_members(request)
         browser = None
         if ctx.principal.prepares_starts:
             _, target = self._target(request, ctx, "wait")
             runtime = (await self._calls.locate(target, request.parameters["id"], ctx)).runtimes[0]
-            await self._calls.begin_run(target, runtime, ctx)
+            await self._calls.gateway.begin_instance(target.adapter, runtime, ctx)
             browser = runtime.provider_id
         return await self._forward(
             Operation.START, request, ctx, browser=browser, verb="/start", body=b"{}", may_wait=True
@@ -105,7 +105,7 @@ class CurrentEra:
 
     async def revoke(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         """Replace the credentials of the connections."""
-        _refuse_members(request)
+        refuse_members(request)
         return await self._forward(Operation.CONNECT, request, ctx, verb="/connections/revoke")
 
     async def _forward(
@@ -147,9 +147,3 @@ class CurrentEra:
         check_headers(request, versioned=True)
         query = read_query(request, "spaceId", *parameters)
         return query, self._calls.target(space_named(request, query), ctx)
-
-
-def _refuse_members(request: DialectRequest) -> None:
-    """Raise :class:`ValidationFailed` for a body with members; the call takes none."""
-    for name in read_object(request):
-        raise ValidationFailed.at(f"#/{name}", "There is no field of this name here.", code="unknown_field")

@@ -21,6 +21,7 @@ from adapters.bctrl_browsers.dialect.bodies import (
     native_create,
     read_object,
     read_query,
+    refuse_members,
     require_allowed_update,
     secrets_of,
     space_named,
@@ -159,7 +160,7 @@ class FlatEra:
             raise ValidationFailed.at("#/recording", why, code="unsupported")
         started = found.runtime.state not in _STARTED
         if started:
-            await self._calls.begin_run(found.target, found.runtime, ctx)
+            await self._calls.gateway.begin_instance(found.target.adapter, found.runtime, ctx)
             found = await self._act(
                 Operation.START, found, request, ctx, verb="/start", method="POST", body={}, wait=MAX_WAIT
             )
@@ -169,8 +170,7 @@ class FlatEra:
 
     async def stop(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         """Stop a runtime; its state is kept."""
-        for name in read_object(request):
-            raise ValidationFailed.at(f"#/{name}", "There is no field of this name here.", code="unknown_field")
+        refuse_members(request)
         found, _ = await self._locate(request, ctx)
         run = found.browser.get("currentRun") or {}
         stopped = found.runtime.state is not State.IDLE

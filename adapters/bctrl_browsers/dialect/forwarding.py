@@ -22,7 +22,6 @@ from adapters.bctrl_browsers.native import NativeAnswer, NativeCreate
 from adapters.bctrl_browsers.settings import DEFAULT_SPACE
 from gateway.domain.errors import InvalidRequest, NotFound, ProviderBadResponse
 from gateway.domain.operations import Operation
-from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import DialectGateway, DialectRequest, DialectTarget, Forwarded, View
 from gateway.ports.dialect_lists import DialectList
@@ -55,7 +54,7 @@ class Calls:
     """Calls to the providers of the browser API, for the requests of one era."""
 
     def __init__(self, gateway: DialectGateway, era: str) -> None:
-        self._gateway = gateway
+        self.gateway = gateway
         self._era = era
 
     def target(self, space: str | None, ctx: RequestContext) -> DialectTarget:
@@ -63,11 +62,11 @@ class Calls:
         that is pinned to it or open, else the space of the first provider. Raises :class:`NotFound`."""
         api = BctrlBrowsersAdapter.api
         try:
-            return self._gateway.target(ctx, PREFIX, api, space or DEFAULT_SPACE, self._era)
+            return self.gateway.target(ctx, PREFIX, api, space or DEFAULT_SPACE, self._era)
         except NotFound as exc:
-            adapters = self._gateway.adapters(ctx, api)
+            adapters = self.gateway.adapters(ctx, api)
             if space in {None, DEFAULT_SPACE} and adapters and adapters[0].settings.scope is not None:
-                return self._gateway.target(ctx, PREFIX, api, adapters[0].settings.scope, self._era)
+                return self.gateway.target(ctx, PREFIX, api, adapters[0].settings.scope, self._era)
             raise NotFound(exc.detail, extra={NATIVE_CODE: "space.not_found"}) from exc
 
     def all_targets(self, ctx: RequestContext) -> Iterator[DialectTarget]:
@@ -75,7 +74,7 @@ class Calls:
         seen: set[tuple[str, str]] = set()
         for space in (
             None,
-            *(known.asked_scope for known in self._gateway.targets(ctx, PREFIX, BctrlBrowsersAdapter.api)),
+            *(known.asked_scope for known in self.gateway.targets(ctx, PREFIX, BctrlBrowsersAdapter.api)),
         ):
             try:
                 target = self.target(space, ctx)
@@ -106,7 +105,7 @@ class Calls:
 
     def view(self, target: DialectTarget, ctx: RequestContext) -> View:
         """What the caller sees of the target's browsers."""
-        return self._gateway.view(target.adapter, ctx)
+        return self.gateway.view(target.adapter, ctx)
 
     async def locate(self, target: DialectTarget, browser: str, ctx: RequestContext) -> NativeAnswer:
         """Read a browser by its id or name. Raises :class:`NotFound` also for one that the caller may not see."""
@@ -130,21 +129,16 @@ class Calls:
         self, target: DialectTarget, create: NativeCreate, request: DialectRequest, ctx: RequestContext
     ) -> bytes:
         """Create at a target with the request's idempotency key. Returns the browser's JSON."""
-        made = await self._gateway.create(target, create, ctx, idempotency_key=idempotency_key(request))
+        made = await self.gateway.create(target, create, ctx, idempotency_key=idempotency_key(request))
         if made.native is not None:
             return self._shown(NativeAnswer(made.native, [made.runtime]), target, ctx).body
         read = await self.send(Operation.GET, target, ctx, path=below(made.runtime.provider_id))
         return read.body
 
-    async def begin_run(self, target: DialectTarget, runtime: Runtime, ctx: RequestContext) -> None:
-        """Take the place and plan the end of the run that the caller is about to start, where it is limited. Raises
-        :class:`QuotaExceeded` and :class:`StoreUnavailable`."""
-        await self._gateway.begin_instance(target.adapter, runtime, ctx)
-
     def key_for(self, target: DialectTarget, request: DialectRequest, ctx: RequestContext) -> str | None:
         """The idempotency key for the provider; None if the request has none."""
         key = idempotency_key(request)
-        return None if key is None else self._gateway.provider_key(target, ctx, key)
+        return None if key is None else self.gateway.provider_key(target, ctx, key)
 
     async def send(
         self,
@@ -167,7 +161,7 @@ class Calls:
         wait = adapter.settings.longest_wait(limited, wait)
         if wait:
             query = [*query, ("wait", str(wait))]
-        async with self._gateway.call_scope(adapter, limited, ctx, secrets) as call:
+        async with self.gateway.call_scope(adapter, limited, ctx, secrets) as call:
             answer = await adapter.native(
                 operation,
                 target.scope,
@@ -181,14 +175,14 @@ class Calls:
             if operation is not Operation.LIST and answer.runtimes:
                 ctx.runtime_id, ctx.state = answer.runtimes[0].id, answer.runtimes[0].state
         if operation is Operation.CONNECT:
-            issuer = self._gateway.issuer(adapter, ctx)
+            issuer = self.gateway.issuer(adapter, ctx)
             if issuer is not None:
                 await issuer.revoke(answer.runtimes[0])
         return self._shown(answer, target, ctx)
 
     def _shown(self, answer: NativeAnswer, target: DialectTarget, ctx: RequestContext) -> NativeAnswer:
         """With a data plane, the answer with the gateway's addresses."""
-        issuer = self._gateway.issuer(target.adapter, ctx)
+        issuer = self.gateway.issuer(target.adapter, ctx)
         if issuer is None or not answer.runtimes:
             return answer
         return replace(answer, body=with_own_addresses(answer.body, answer.runtimes, issuer))
@@ -216,7 +210,7 @@ class Calls:
         except InvalidRequest as error:
             error.extra[NATIVE_CODE] = "pagination.cursor_invalid"
             raise
-        async with self._gateway.call_scope(adapter, Operation.LIST, ctx) as call:
+        async with self.gateway.call_scope(adapter, Operation.LIST, ctx) as call:
             for _ in itertools.count() if view.partial else range(MAX_EMPTY_PAGES):
                 answer = await adapter.native(Operation.LIST, target.scope, call, query=listing.query)
                 found = answer.runtimes

@@ -24,6 +24,7 @@ from adapters.durable.dialect.forwarding import (
     issued_token,
     keep_lifetime,
     read,
+    read_alone,
     shown,
     shown_page,
     target_of,
@@ -236,9 +237,8 @@ class DurableDialect(Dialect):
         """
         adapter = durable(target.adapter)
         try:
-            async with self.gateway.call_scope(adapter, Operation.GET, ctx) as call:
-                path = adapter.calls.runtimes_path(target.scope, outcome.runtime.provider_id)
-                _, runtime = await read(adapter, path, call)
+            path = adapter.calls.runtimes_path(target.scope, outcome.runtime.provider_id)
+            _, runtime = await read_alone(self.gateway, adapter, path, ctx)
         except GatewayError as error:
             raise OutcomeUnknown(
                 "The runtime was ensured, but could not be read back.", provider=adapter.name

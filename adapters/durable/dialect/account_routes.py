@@ -5,13 +5,13 @@ the requested keys, so that a client which follows them stays in its scope. Data
 the members whose names indicate secrets, because the account belongs to the gateway and not to the caller.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Final
 
 from adapters.durable import wire
 from adapters.durable.adapter import DurableAdapter
 from adapters.durable.dialect.bodies import in_native_names, parse_project
-from adapters.durable.dialect.forwarding import API, accounts, durable, json_response, read, target_of
+from adapters.durable.dialect.forwarding import API, accounts, durable, json_response, read, read_alone, target_of
 from adapters.durable.listing import FIND_PAGES, MAX_LIMIT
 from adapters.durable.mapping import encode
 from gateway.domain.access import Permission
@@ -47,8 +47,7 @@ async def get_user(dialect: Dialect, _request: DialectRequest, ctx: RequestConte
     failed: GatewayError | None = None
     for adapter in distinct_accounts(dialect, ctx):
         try:
-            async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
-                _, found = await read(adapter, adapter.calls.user_path, call)
+            _, found = await read_alone(dialect.gateway, adapter, adapter.calls.user_path, ctx)
         except GatewayError as error:
             failed = failed or error
         else:
@@ -60,9 +59,8 @@ async def list_organizations(dialect: Dialect, _request: DialectRequest, ctx: Re
     """The organizations that a provider of this gateway serves."""
     shown: dict[str, Any] = {}
     for adapter in accounts(dialect.gateway, ctx):
-        async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
-            path = adapter.calls.path("user", "organizations")
-            _, found = await read(adapter, path, call, decode=wire.any_objects.decode)
+        path = adapter.calls.path("user", "organizations")
+        _, found = await read_alone(dialect.gateway, adapter, path, ctx, decode=wire.any_objects.decode)
         pinned = adapter.settings.scope
         served = found if pinned is None else [org for org in found if org.get("key") == _org_of(pinned)]
         for org in served:
@@ -81,10 +79,8 @@ async def list_secrets(dialect: Dialect, _request: DialectRequest, ctx: RequestC
     if len(known) > 1:
         raise NotFound("This gateway has several accounts, and secrets belong to one; name them by secrets.secret_ids.")
     for adapter in known:
-        async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
-            _, found = await read(
-                adapter, adapter.calls.path("user", "secrets"), call, decode=wire.stored_secrets.decode
-            )
+        path = adapter.calls.path("user", "secrets")
+        _, found = await read_alone(dialect.gateway, adapter, path, ctx, decode=wire.stored_secrets.decode)
         return json_response(found)
     raise _no_provider()
 
@@ -93,8 +89,7 @@ async def get_organization(dialect: Dialect, request: DialectRequest, ctx: Reque
     """An organization that a provider serves."""
     requested = request.parameters["org"]
     adapter, org = next(serving(dialect, requested, ctx))
-    async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
-        _, found = await read(adapter, adapter.calls.path("org", org), call)
+    _, found = await read_alone(dialect.gateway, adapter, adapter.calls.path("org", org), ctx)
     return _shown({**found, "key": requested})
 
 
@@ -107,14 +102,12 @@ async def list_workspaces(dialect: Dialect, request: DialectRequest, ctx: Reques
     shown: dict[str, Any] = {}
     for target in _targets(dialect, org, ctx):
         adapter, (_, name) = durable(target.adapter), target.asked_scope.split("/", 1)
-        async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
-            _, found = await read(adapter, adapter.calls.workspace_path(target.scope), call)
+        _, found = await read_alone(dialect.gateway, adapter, adapter.calls.workspace_path(target.scope), ctx)
         shown[name] = {**found, "key": name}
     open_one = _open(dialect, org, ctx)
     if open_one is not None:
-        async with dialect.gateway.call_scope(open_one, Operation.GET, ctx) as call:
-            path = open_one.calls.path("org", org, "ws")
-            _, listed = await read(open_one, path, call, decode=wire.workspaces)
+        path = open_one.calls.path("org", org, "ws")
+        _, listed = await read_alone(dialect.gateway, open_one, path, ctx, decode=wire.workspaces)
         for found in listed:
             shown.setdefault(str(found.get("key")), found)
     elif not shown:
@@ -124,29 +117,18 @@ async def list_workspaces(dialect: Dialect, request: DialectRequest, ctx: Reques
 
 async def get_workspace(dialect: Dialect, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
     """A workspace that a provider serves."""
-    target, requested = _target(dialect, request, ctx), request.parameters["workspace"]
-    adapter = durable(target.adapter)
-    async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
-        _, found = await read(adapter, adapter.calls.workspace_path(target.scope), call)
-    return _shown({**found, "key": requested})
+    _, found = await _read_below(dialect, request, ctx)
+    return _shown({**found, "key": request.parameters["workspace"]})
 
 
 async def list_projects(dialect: Dialect, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
     """The projects of a workspace, as a bare array."""
-    target = _target(dialect, request, ctx)
-    adapter = durable(target.adapter)
-    async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
-        path = adapter.calls.workspace_path(target.scope, "projects")
-        answer, _ = await read(adapter, path, call, decode=wire.any_objects.decode)
+    answer, _ = await _read_below(dialect, request, ctx, "projects", decode=wire.any_objects.decode)
     return answer
 
 
 async def get_project(dialect: Dialect, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-    target = _target(dialect, request, ctx)
-    adapter = durable(target.adapter)
-    async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
-        path = adapter.calls.workspace_path(target.scope, "projects", request.parameters["project"])
-        answer, _ = await read(adapter, path, call)
+    answer, _ = await _read_below(dialect, request, ctx, "projects", request.parameters["project"])
     return answer
 
 
@@ -210,6 +192,20 @@ LOOKUPS: Final = (
 
 def _target(dialect: Dialect, request: DialectRequest, ctx: RequestContext) -> DialectTarget:
     return target_of(dialect.gateway, dialect.prefix, request.parameters["org"], request.parameters["workspace"], ctx)
+
+
+async def _read_below(
+    dialect: Dialect,
+    request: DialectRequest,
+    ctx: RequestContext,
+    *segments: str,
+    decode: Callable[[bytes], Any] = wire.any_object.decode,
+) -> tuple[DialectAnswer, Any]:
+    """Read the workspace that the path names, or a resource below it."""
+    target = _target(dialect, request, ctx)
+    adapter = durable(target.adapter)
+    path = adapter.calls.workspace_path(target.scope, *segments)
+    return await read_alone(dialect.gateway, adapter, path, ctx, decode=decode)
 
 
 def distinct_accounts(dialect: Dialect, ctx: RequestContext) -> Collection[DurableAdapter]:

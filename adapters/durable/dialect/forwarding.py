@@ -55,6 +55,19 @@ async def read(
     return DialectAnswer(response.status, response.body), adapter.calls.decoded(Operation.GET, response, decode)
 
 
+async def read_alone(
+    gateway: DialectGateway,
+    adapter: DurableAdapter,
+    path: str,
+    ctx: RequestContext,
+    *,
+    decode: Callable[[bytes], Any] = wire.any_object.decode,
+) -> tuple[DialectAnswer, Any]:
+    """The same as a call of its own. Raises also as :meth:`DialectGateway.call_scope`."""
+    async with gateway.call_scope(adapter, Operation.GET, ctx) as call:
+        return await read(adapter, path, call, decode=decode)
+
+
 def shown(
     gateway: DialectGateway,
     target: DialectTarget,

@@ -5,11 +5,14 @@ import re
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from multidict import CIMultiDict
 
 from gateway.upstream.http1.faults import Fault
+
+if TYPE_CHECKING:
+    from gateway.upstream.http1.connection import Http1Connection
 
 HIGH_WATER: Final = 1 << 16
 """Bytes of a streamed body that wait to be read before the connection stops reading from its socket."""
@@ -43,13 +46,6 @@ def keep_alive_of(headers: CIMultiDict[str]) -> float | None:
     return float(found[1]) if found else None
 
 
-class Flow(Protocol):
-    """How a response controls its connection."""
-
-    def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
-
-
 @dataclass(slots=True, eq=False, repr=False)
 class IncomingResponse:
     """A response, written by its connection and read by one task: in pieces, or by :meth:`whole` if ``most`` is set,
@@ -58,7 +54,7 @@ class IncomingResponse:
     ``status`` is 0 until the head has arrived, and ``headers`` are set with it. ``complete``: the body has ended.
     """
 
-    _flow: Flow
+    _connection: "Http1Connection"
     most: int = 0
     status: int = 0
     reason: str = ""
@@ -96,7 +92,7 @@ class IncomingResponse:
             return
         if self._buffered > HIGH_WATER and not self.is_paused:
             self.is_paused = True
-            self._flow.pause_reading()
+            self._connection.pause_reading()
         self._wake()
 
     def finish(self) -> None:
@@ -142,7 +138,7 @@ class IncomingResponse:
                 piece = self._take()
                 if self.is_paused:
                     self.is_paused = False
-                    self._flow.resume_reading()
+                    self._connection.resume_reading()
                 yield piece
             elif self._error is not None:
                 raise self._error
