@@ -6,8 +6,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from gateway.api.access_handlers import AccessHandlers
-from gateway.api.access_routes import ACCESS_ROUTES
+from gateway.api.access_routes import ACCESS_ROUTES, AccessHandlers
 from gateway.api.audit_routes import AUDIT_ROUTES, AuditHandlers
 from gateway.api.auth import Authenticator
 from gateway.api.cache.cache import ReadCache

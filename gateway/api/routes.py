@@ -5,6 +5,7 @@ from typing import Final
 
 from gateway.api.documented_errors import (
     ANY_CALL,
+    BODY,
     COMPUTE_ERRORS,
     CONDITIONAL,
     CREATE_ERRORS,
@@ -14,7 +15,6 @@ from gateway.api.documented_errors import (
 )
 from gateway.api.handlers import Handlers
 from gateway.api.intent_routes import INTENT_ROUTES
-from gateway.api.owner_routes import OWNER_ROUTES
 from gateway.api.queries import LIST_PARAMETERS, READ_PARAMETERS, WAIT_PARAMETERS
 from gateway.api.route import Route, Success
 from gateway.domain import errors
@@ -22,6 +22,7 @@ from gateway.domain.access import Permission
 from gateway.domain.pages import Page
 from gateway.domain.requests import (
     CREATE_REQUESTS,
+    AssignOwner,
     InstallCapability,
     KeepaliveRequest,
     NoOptions,
@@ -284,6 +285,20 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         errors=(*ANY_CALL, errors.InternalError),
         tag="access",
     ),
-    *OWNER_ROUTES,
+    Route(
+        method="PUT",
+        path="/v1/runtimes/{id}/owner",
+        operation_id="assignOwner",
+        permission=Permission.ADMIN,
+        summary="Assign a runtime to an owner",
+        description="An assignment wins over the owner that created the runtime; null removes it. The name at the "
+        "provider does not change.",
+        handler=Handlers.assign_owner,
+        bodies=(AssignOwner,),
+        body_required=True,
+        successes={200: Success("The runtime afterwards.", Runtime)},
+        errors=(*READ_ERRORS, *BODY, errors.PermissionDenied, errors.StoreUnavailable),
+        tag="access",
+    ),
     *INTENT_ROUTES,
 )
