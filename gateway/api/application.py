@@ -168,7 +168,6 @@ class _Routes:
                     methods["HEAD"] = handler
 
     def register(self, app: web.Application) -> None:
-        """Register all routes with the application."""
         for path, methods in self._methods.items():
             resource = app.router.add_resource(path)
             for method, handler in methods.items():

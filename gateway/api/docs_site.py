@@ -56,7 +56,6 @@ class DocsSite:
         self._rendered: dict[str, Document] = {}
 
     def index(self) -> Document:
-        """The list of all pages."""
         entries = "".join(
             f'<li><a href="/docs/{page}">{escape(title)}</a></li>' for page, title in self._titles.items()
         )

@@ -61,8 +61,6 @@ class Handlers:
             headers[hdrs.LOCATION] = f"/v1/runtimes/{ctx.principal.shown_id(runtime.id)}"
             return Answer(runtime, 201, headers)
 
-        if patience is None:
-            return (await create()).response(ctx)
         return await self._waiting.answer(request, ctx, patience, Permission.CREATE, create)
 
     async def list(self, request: web.Request, ctx: RequestContext) -> web.Response:
@@ -107,8 +105,6 @@ class Handlers:
         async def start() -> Answer:
             return Answer(await self._services.lifecycle.start(_id(request), options, ctx))
 
-        if patience is None:
-            return (await start()).response(ctx)
         return await self._waiting.answer(request, ctx, patience, Permission.LIFECYCLE, start)
 
     async def pause(self, request: web.Request, ctx: RequestContext) -> web.Response:

@@ -20,7 +20,6 @@ _TEMPLATE: Final = "#/components/schemas/{model}"
 
 
 def ref(name: str) -> Schema:
-    """A reference to a schema."""
     return {"$ref": _TEMPLATE.format(model=name)}
 
 

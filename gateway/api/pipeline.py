@@ -47,7 +47,6 @@ class Endpoints(ListenerEndpoints):
         self.outdated: Callable[[], str | None] = lambda: None
 
     def bind(self, route: Route, handler: Handler) -> AiohttpHandler:
-        """The aiohttp handler of a route."""
         access_log = self.access_log(route.surface, route.operation_id, route.path, self.audit(route.action))
         guarded = self._guarded(handler, route) if route.secured else handler
         tasks = self.in_flight.site if route.surface is Surface.SITE else self.in_flight.api

@@ -52,7 +52,6 @@ _WORDING: Final = "The provider has a reason that is not shown."
 
 @cache
 def _shown(kind: type[Model]) -> tuple[str, ...]:
-    """The members of a model that are shown."""
     hidden = HIDDEN.get(kind, frozenset())
     return tuple(name for name in kind.__struct_fields__ if name not in hidden)
 

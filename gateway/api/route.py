@@ -27,7 +27,6 @@ class Success:
 
     @property
     def models(self) -> tuple[type, ...]:
-        """The possible models of the body."""
         return tuple(model for model in (self.model, self.other) if model is not None)
 
 

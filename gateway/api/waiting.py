@@ -42,7 +42,6 @@ class Answer(NamedTuple):
     headers: Mapping[str, str] = {}
 
     def response(self, ctx: RequestContext) -> web.Response:
-        """As a response."""
         return raw_json_response(tagged(self.runtime, ctx.principal)[0], status=self.status, headers=dict(self.headers))
 
 
@@ -154,11 +153,14 @@ class WaitingCalls:
         self,
         request: web.Request,
         ctx: RequestContext,
-        patience: Patience,
+        patience: Patience | None,
         permission: Permission,
         work: Callable[[], Coroutine[Any, Any, Answer]],
     ) -> web.Response:
-        """The final response of ``work`` if it is ready in time, else 202. The work continues in any case."""
+        """The final response of ``work`` if it is ready in time, else 202; the work continues in any case. Without
+        ``patience``: always the final response, and the work is a part of the request."""
+        if patience is None:
+            return (await work()).response(ctx)
         with self.place(request, ctx, permission) as waiter:
             ctx.on_progress = progress = _Progress(waiter)
             until = self.now() + patience.seconds
@@ -242,5 +244,4 @@ class WaitingCalls:
 
 
 def encoded(runtime: Runtime, ctx: RequestContext) -> EncodedResponse:
-    """A runtime as the response to a read of it."""
     return EncodedResponse(*tagged(runtime, ctx.principal), (runtime.provider,))

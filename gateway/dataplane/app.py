@@ -34,7 +34,7 @@ from gateway.services.data_plane.service import DataPlane, Destination
 from gateway.settings import DataSettings, HttpSettings
 from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
-from gateway.upstream.data_origins import DataOrigins
+from gateway.upstream.data_hosts import DataOrigins
 from gateway.upstream.exchange import NativeRequest
 
 SURFACE: Final = "data"

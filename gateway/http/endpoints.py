@@ -42,7 +42,6 @@ _CLIENT_CLOSED: Final = 499
 
 
 def problem(error: GatewayError, _request: web.Request, request_id: str) -> web.Response:
-    """The error as a problem document."""
     return problem_response(error, request_id)
 
 

@@ -41,7 +41,6 @@ class FrameFollower:
         return not self._left and not self._head
 
     def follow(self, data: bytes) -> None:
-        """Advance over all of ``data``."""
         position, size = 0, len(data)
         while position < size:
             position = self.follow_frame(data, position)
@@ -116,7 +115,6 @@ class PongFilter:
         return self._answered < self._sent or self.holds
 
     def ping(self) -> bytes:
-        """The frame of a further ping."""
         self._sent += 1
         number = self._sent.to_bytes(_PING_BYTES - _SERIES_BYTES, "big")
         return bytes((_FINAL | _PING, _PING_BYTES)) + self._series + number

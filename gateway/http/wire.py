@@ -64,7 +64,6 @@ class Wire:
             self._raw.close()
 
     def release(self) -> None:
-        """Stop checking."""
         if self._check is not None:
             self._check.cancel()
             self._check = None

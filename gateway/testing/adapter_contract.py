@@ -205,7 +205,6 @@ def _identity(runtime: Runtime) -> tuple[Any, ...]:
 
 
 async def _names(subject: Subject, wanted: ListFilter) -> Sequence[str]:
-    """The names over all pages."""
     query = ProviderQuery(scope=subject.scope, filter=wanted)
     return [row.name or "" async for page in pages(subject.adapter, query, subject.call()) for row in page.items]
 

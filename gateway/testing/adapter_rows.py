@@ -132,7 +132,6 @@ def _damaged(subject: Subject, damage: tuple[Callable[[Row], Any], bytes], *, ev
 
 
 def _texts(row: Any) -> Any:
-    """Return the row with each number as text."""
     if isinstance(row, dict):
         return {name: _texts(value) for name, value in row.items()}
     return str(row) if isinstance(row, int | float) and not isinstance(row, bool) else row

@@ -26,7 +26,6 @@ PREFIX: Final = "/__"
 
 
 def add_to(app: web.Application, emulator: "Emulator") -> None:
-    """Add the control routes to an application."""
     controls = _Controls(emulator)
     app.router.add_get("/__requests", controls.show_requests)
     app.router.add_get("/__stats", controls.show_stats)

@@ -13,7 +13,6 @@ _PAGE: Final = "<!DOCTYPE html><html><head><title>{0}</title></head><body><h1>{0
 
 
 def respond(answer: Answer) -> web.Response:
-    """The complete response of an answer."""
     if answer.content_type is not None:
         body, content_type = str(answer.body).encode(), answer.content_type
     elif answer.body is None:

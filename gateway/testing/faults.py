@@ -222,7 +222,6 @@ class Faults:
         self.fired: Counter[str] = Counter()
 
     def add(self, rules: Collection[Rule]) -> None:
-        """Activate more rules."""
         self._armed += [_Armed(rule) for rule in rules]
 
     def end_all(self) -> int:

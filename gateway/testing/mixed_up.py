@@ -25,7 +25,6 @@ class AnswerLog:
         self._kept: dict[str, deque[tuple[Any, Answer]]] = {}
 
     def add(self, call: Call, answer: Answer) -> None:
-        """Keep the answer of a call that succeeded."""
         kept = self._kept.setdefault(call.operation, deque(maxlen=_KEPT))
         if _request_of(call) not in (request for request, _ in kept):
             kept.append((_request_of(call), answer))

@@ -11,10 +11,15 @@ import ssl
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from cachetools import LRUCache
 from yarl import URL
 
+from gateway.ports.data_plane import Endpoint
+from gateway.ports.provider_settings import ProviderSettings
 from gateway.upstream.http1.connection import Http1Connection
+from gateway.upstream.http1.origin import Origin
 
+_MOST_ORIGINS: Final = 4096
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _UNICAST: Final = ipaddress.ip_network("2000::/3")
@@ -94,6 +99,33 @@ class CheckedConnector:
             else:
                 return protocol
         raise failure
+
+
+class DataOrigins:
+    """The servers of the runtimes of all providers. Those used least recently are forgotten; their connections end with
+    the requests that use them."""
+
+    def __init__(self, *, limit: int) -> None:
+        self._limit = limit
+        self._known: LRUCache[tuple[str, str, str], Origin] = LRUCache(_MOST_ORIGINS)
+
+    def of(self, settings: ProviderSettings, declared: tuple[str, ...], endpoint: Endpoint) -> Origin:
+        """The server of an endpoint. ``declared`` are the hosts that the provider's adapter names."""
+        url = URL(endpoint.url, encoded=True).origin()
+        key = settings.name, settings.base_url, str(url)
+        found = self._known.get(key)
+        if found is None:
+            hosts = DataHosts(settings.base_url, (*declared, *settings.data_hosts))
+            connect = CheckedConnector(url, settings.ca_file, hosts)
+            found = self._known[key] = Origin(settings, limit=self._limit, url=url, connect=connect)
+        return found
+
+    async def close(self) -> None:
+        """Close all connections. Idempotent."""
+        origins = list(self._known.values())
+        self._known.clear()
+        for origin in origins:
+            await origin.pool.close()
 
 
 def address_of(text: str) -> IPAddress | None:

@@ -86,7 +86,6 @@ async def list_secrets(dialect: Dialect, _request: DialectRequest, ctx: RequestC
 
 
 async def get_organization(dialect: Dialect, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-    """An organization that a provider serves."""
     requested = request.parameters["org"]
     adapter, org = next(serving(dialect, requested, ctx))
     _, found = await read_alone(dialect.gateway, adapter, adapter.calls.path("org", org), ctx)
@@ -116,7 +115,6 @@ async def list_workspaces(dialect: Dialect, request: DialectRequest, ctx: Reques
 
 
 async def get_workspace(dialect: Dialect, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-    """A workspace that a provider serves."""
     _, found = await _read_below(dialect, request, ctx)
     return _shown({**found, "key": request.parameters["workspace"]})
 

@@ -90,7 +90,6 @@ class StoredReads(LRUCache[Key, Stored]):
             self.forget((key.provider, key.runtime))
 
     def clear(self) -> None:
-        """Remove everything."""
         super().clear()
         self._about.clear()
 

@@ -82,7 +82,6 @@ class Http1Connection(asyncio.Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether it is connected."""
         return self._transport is not None and not self._transport.is_closing()
 
     @property

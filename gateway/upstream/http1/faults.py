@@ -18,7 +18,6 @@ FAILURES: Final = (TimeoutError, Fault, OSError, TransportFailure, ValueError)
 
 
 def reason_of(exc: BaseException) -> str:
-    """The reason for an exception."""
     if isinstance(exc, TransportFailure | Fault):
         return exc.reason
     if isinstance(exc, TimeoutError):
