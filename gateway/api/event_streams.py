@@ -49,7 +49,7 @@ class EventStreams:
             calls.place(request, ctx, Permission.READ) as waiter,
             calls.following(request.match_info["id"], waiter, ctx) as following,
         ):
-            runtime = await following.next(calls.now() + FIRST_WITHIN, lambda _: True)
+            runtime = await following.first(calls.now() + FIRST_WITHIN)
             if runtime is None:
                 raise following.failure() or Overloaded("The gateway is shutting down.", retry_after=1.0)
             if request.method == hdrs.METH_HEAD:

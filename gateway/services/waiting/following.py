@@ -47,6 +47,11 @@ class Following:
         self._ctx = ctx
         self._joined = watched.begun
 
+    async def first(self, until: float) -> Runtime | None:
+        """The present state, as ``next`` returns it, but a passing error of the provider is raised at once: nothing
+        was promised to the caller yet."""
+        return await self._next(until, lambda _: True, 0.0)
+
     async def next(self, until: float, is_news: Callable[[Runtime], bool]) -> Runtime | None:
         """The first state from now on that ``is_news``; None at the time ``until`` of the monotonic clock, and when the
         gateway shuts down.
@@ -55,11 +60,14 @@ class Following:
         Raises what a read raises, but a passing error of the provider only after a minute; and why the caller may not
         wait any longer.
         """
+        return await self._next(until, is_news, FAILING_FOR)
+
+    async def _next(self, until: float, is_news: Callable[[Runtime], bool], failing_for: float) -> Runtime | None:
         clock = self._places.clock
         while True:
             if self._waiter.revoked is not None:
                 raise self._waiter.revoked
-            found = self._news(is_news)
+            found = self._news(is_news, failing_for)
             if found is not None and self._watched.number > self._joined:
                 if isinstance(found, GatewayError):
                     raise found
@@ -79,12 +87,12 @@ class Following:
             return errors.ProviderTimeout(f"The provider {name} did not respond in this time.", provider=name)
         return self._seen(outcome) if isinstance(outcome, GatewayError) else None
 
-    def _news(self, is_news: Callable[[Runtime], bool]) -> Runtime | GatewayError | None:
+    def _news(self, is_news: Callable[[Runtime], bool], failing_for: float) -> Runtime | GatewayError | None:
         outcome, since = self._watched.outcome, self._watched.failing_since
         if outcome is None:
             return None
         if isinstance(outcome, _PASSING) and since is not None:
-            return outcome if self._places.clock.monotonic() - since >= FAILING_FOR else None
+            return outcome if self._places.clock.monotonic() - since >= failing_for else None
         seen = self._seen(outcome)
         return seen if isinstance(seen, GatewayError) or is_news(seen) else None
 

@@ -275,6 +275,15 @@ async def test_stream_ends_when_the_provider_has_failed_for_long(scene: Scene) -
     assert json.loads(frame["data"]) == {"reason": "provider_unavailable"}
 
 
+async def test_stream_of_a_runtime_that_cannot_be_read_is_the_problem_at_once(scene: Scene) -> None:
+    await scene.begin()
+    agent = scene.durable.put("agent")
+    scene.durable.world.fail("get", ProviderUnavailable("Down."))
+    refused = await scene.send("GET", f"/v1/runtimes/{agent.id}/events")
+    assert (refused.status, refused.json["code"]) == (503, "provider_unavailable")
+    assert scene.clock.time == 1_000.0
+
+
 async def test_stream_of_another_owners_runtime_is_404_as_of_an_absent_one(scene: Scene) -> None:
     await scene.begin(others={OTHER_KEY: Principal("bank", own_only=True)})
     own, foreign = scene.durable.put(f"own{suffix_of('bank')}", provider_id="r1"), scene.durable.put("foreign")
