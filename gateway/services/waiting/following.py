@@ -48,8 +48,11 @@ class Following:
         self._joined = watched.begun
 
     async def first(self, until: float) -> Runtime | None:
-        """The present state, as ``next`` returns it, but a passing error of the provider is raised at once: nothing
-        was promised to the caller yet."""
+        """The present state, as ``next`` returns it, but errors of the provider are raised at once, also the
+        error of the last poll while the next one has to wait, which is at most the pause after failures."""
+        failure = self.failure() if self._watched.failing_since is not None else None
+        if failure is not None:
+            raise failure
         return await self._next(until, lambda _: True, 0.0)
 
     async def next(self, until: float, is_news: Callable[[Runtime], bool]) -> Runtime | None:
