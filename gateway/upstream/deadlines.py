@@ -6,8 +6,11 @@ wasted: it costs a twentieth of the time of a request.
 
 import asyncio
 from collections.abc import Callable
+from operator import attrgetter
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
+
+_DEADLINE: Final = attrgetter("deadline")
 
 
 class Deadlines:
@@ -38,7 +41,8 @@ class Deadlines:
         # The wait that the timer was set for may have ended or moved: the next deadline is searched for only now.
         self._timer = None
         now = asyncio.get_running_loop().time()
-        for wait in [wait for wait in self._waits if wait.deadline <= now]:
+        passed = (wait for wait in self._waits if wait.deadline <= now)
+        for wait in sorted(passed, key=_DEADLINE):  # in a late event loop, several have passed
             if wait.may_continue is None or not wait.may_continue():
                 wait.expire()
         if self._waits:
