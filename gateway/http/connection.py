@@ -165,7 +165,7 @@ class GatewayRequestHandler(RequestHandler):
         self._last_received = self._loop.time()
         before, closing = self._request_count, self._close
         if self._upgraded or (self._last_body is not None and not self._last_body.is_eof()):
-            # Once told to close, aiohttp drops what arrives, also the rest of a body and the frames of a WebSocket.
+            # After close(), aiohttp drops what arrives, also the rest of a body and the frames of a WebSocket.
             self._close = False
         super().data_received(data)
         self._close = closing or self._close

@@ -26,8 +26,8 @@ _UNICAST: Final = ipaddress.ip_network("2000::/3")
 """Of IPv6, only these addresses are on the internet; :mod:`ipaddress` calls others global too."""
 
 _INSIDE: Final = (".internal", ".local", ".localhost", ".svc", ".home.arpa")
-"""Endings of names that are resolved inside a network (RFC 6761, RFC 6762, RFC 8375, Kubernetes). As a name without a
-dot, nobody outside can let them lead elsewhere."""
+"""Endings of names that are resolved inside a network (RFC 6761, RFC 6762, RFC 8375, Kubernetes). Like a name without
+a dot, they cannot be made to lead elsewhere from outside that network."""
 
 
 class AddressRefused(OSError):

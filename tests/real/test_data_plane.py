@@ -61,12 +61,12 @@ def selenium_session(url: str) -> tuple[str, list[Any], list[str]]:
     options.enable_bidi = True
     driver = webdriver.Remote(url, options=options)
     try:
-        heard: list[str] = []
-        driver.script.add_console_message_handler(lambda entry: heard.append(entry.text))
+        texts: list[str] = []
+        driver.script.add_console_message_handler(lambda entry: texts.append(entry.text))
         driver.get(PAGE)
         driver.execute_script("console.log('from the page')")
         contexts = driver.browsing_context.get_tree()
-        return driver.title, contexts, heard
+        return driver.title, contexts, texts
     finally:
         driver.quit()
 
@@ -77,9 +77,9 @@ async def test_selenium_drives_the_browser_that_cdp_shows_with_bidi(plane: Plane
     async with async_playwright() as playwright:
         browser = await playwright.chromium.connect_over_cdp(urls["cdp"])
         await (await browser.contexts[0].new_page()).goto("about:blank#opened-over-cdp")
-        title, contexts, heard = await asyncio.to_thread(selenium_session, urls["webdriver"])
+        title, contexts, texts = await asyncio.to_thread(selenium_session, urls["webdriver"])
         await browser.close()
-    assert (title, heard) == ("hello", ["from the page"])
+    assert (title, texts) == ("hello", ["from the page"])
     assert "about:blank#opened-over-cdp" in [context.url for context in contexts]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from adapters.bctrl_browsers.emulator.world import Run
+from adapters.durable.emulator.world import Instance
 from gateway.settings import DataSettings
 from gateway.testing.servers import running
 from tests.component.dataplane.far_ends import BROWSER, BrowserServer
@@ -63,6 +64,23 @@ async def started(monkeypatch: pytest.MonkeyPatch, **options: Any) -> AsyncItera
         leading_to(monkeypatch, url, **options) as (gateway, runtime_id),
     ):
         yield Plane(gateway, browser, url.partition("://")[2], runtime_id)
+
+
+@asynccontextmanager
+async def durable_server(
+    monkeypatch: pytest.MonkeyPatch, **data: Any
+) -> AsyncIterator[tuple[Gateway, BrowserServer, str]]:
+    """A gateway whose durable provider reports one server as that of every sandbox, the server, and its host and port.
+    ``data`` are settings of the data plane."""
+    server, shown = BrowserServer(), Instance.as_json
+    settings = DataSettings(enabled=True, listen="127.0.0.1:0", **data)
+    async with running(server.application()) as url, whole_gateway("durable", data=settings) as gateway:
+
+        def as_json(instance: Instance, now: float) -> dict[str, Any]:
+            return {**shown(instance, now), "sandbox_url": url}
+
+        monkeypatch.setattr(Instance, "as_json", as_json)
+        yield gateway, server, url.partition("://")[2]
 
 
 @pytest.fixture

@@ -1,18 +1,14 @@
 """The providers' own clients receive addresses of the gateway, in every response of the dialects."""
 
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 import pytest
 
-from adapters.durable.emulator.world import Instance
-from gateway.settings import DataSettings
-from gateway.testing.servers import running
 from tests.component.access.dialect_owners import APIS
-from tests.component.dataplane.conftest import Plane
-from tests.component.dataplane.far_ends import BROWSER, BrowserServer
-from tests.component.whole_gateway import whole_gateway
+from tests.component.dataplane.conftest import Plane, durable_server
+from tests.component.dataplane.far_ends import BROWSER
 
 DURABLE: Final = APIS["durable"].runtimes
 BROWSERS: Final = APIS["browsers"].runtimes
@@ -23,16 +19,9 @@ URLS: Final = {"cdpUrl", "webdriverUrl", "liveViewUrl", "liveViewReadOnlyUrl", "
 @pytest.fixture
 async def durable(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Plane]:
     """A gateway whose data plane leads to the server of a running durable runtime."""
-    server, shown = BrowserServer(), Instance.as_json
-    data = DataSettings(enabled=True, listen="127.0.0.1:0")
-    async with running(server.application()) as url, whole_gateway("durable", data=data) as gateway:
-
-        def as_json(instance: Instance, now: float) -> dict[str, Any]:
-            return {**shown(instance, now), "sandbox_url": url}
-
-        monkeypatch.setattr(Instance, "as_json", as_json)
+    async with durable_server(monkeypatch) as (gateway, server, address):
         created = await gateway.call("POST", DURABLE, {"key": "agent"})
-        yield Plane(gateway, server, url.partition("://")[2], created.json["id"])
+        yield Plane(gateway, server, address, created.json["id"])
 
 
 async def test_durable_client_gets_the_gateways_address_and_token(durable: Plane) -> None:

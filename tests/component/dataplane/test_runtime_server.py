@@ -1,32 +1,19 @@
 """The server of a durable runtime through the data plane, at the root of its listener."""
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import aiohttp
 import pytest
 
-from adapters.durable.emulator.world import Instance
-from gateway.settings import DataSettings
-from gateway.testing.servers import running
-from tests.component.dataplane.conftest import Plane
-from tests.component.dataplane.far_ends import BrowserServer
-from tests.component.whole_gateway import whole_gateway
+from tests.component.dataplane.conftest import Plane, durable_server
 
 
 @pytest.fixture
 async def plane(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Plane]:
     """A gateway whose data plane leads to the server of a durable runtime."""
-    server, shown = BrowserServer(), Instance.as_json
-    data = DataSettings(enabled=True, listen="127.0.0.1:0")
-    async with running(server.application()) as url, whole_gateway("durable", data=data) as gateway:
-
-        def as_json(instance: Instance, now: float) -> dict[str, Any]:
-            return {**shown(instance, now), "sandbox_url": url}
-
-        monkeypatch.setattr(Instance, "as_json", as_json)
+    async with durable_server(monkeypatch) as (gateway, server, address):
         created = await gateway.create(gateway.upstreams["durable"], start=True)
-        yield Plane(gateway, server, url.partition("://")[2], created["id"])
+        yield Plane(gateway, server, address, created["id"])
 
 
 async def test_bearer_at_the_root_leads_to_the_runtime_with_its_own_token(plane: Plane) -> None:
