@@ -1,1 +1,1 @@
-"""The contract suite of adapters, the emulator kit and its faults, shipped for the authors of adapters."""
+"""The kit from which the emulators of the adapters are made, and the faults that they simulate."""

@@ -1,7 +1,6 @@
 """The wheel is complete: its content, its declared dependencies, and the demo that runs from it in an empty folder."""
 
 import ast
-import json
 import re
 import sys
 import tomllib
@@ -17,27 +16,6 @@ from tests.component.processes import ROOT, client, finished, running
 KEY = "a-key-for-the-wheel"
 PYTHON = (sys.executable, "-m")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-
-# Imports every module of the product where no package of the extra "testing" can be imported; prints what failed.
-IMPORT_ALL = """
-import importlib, json, pkgutil, sys
-
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {blocked}:
-            raise ModuleNotFoundError(name, name=name)
-
-sys.meta_path.insert(0, Missing())
-import adapters, gateway
-failed = []
-for package in (gateway, adapters):
-    for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".", onerror=failed.append):
-        try:
-            importlib.import_module(module.name)
-        except ImportError as error:
-            failed.append((module.name, error.name))
-print(json.dumps(failed))
-"""
 
 
 @pytest.fixture
@@ -115,21 +93,8 @@ def test_every_import_is_a_required_dependency() -> None:
     declared = distributions_named(PROJECT["dependencies"])
     declared |= distributions_named(requires("aiohttp") or ()) & {"multidict", "yarl"}
     declared |= distributions_named(requires("pydantic") or ()) & {"pydantic-core"}
-    extra = distributions_named(PROJECT["optional-dependencies"]["testing"])
     code = [path for folder in ("gateway", "adapters") for path in (ROOT / folder).rglob("*.py")]
     assert set(imported(code)) <= declared
-    assert extra - declared == extra, "a package is required and in the extra"
-
-
-async def test_product_can_be_imported_without_the_extra_for_tests(tmp_path: Path) -> None:
-    """The extra brings what runs the contract suite. No module imports it, not even the suite."""
-    needed = distributions_named(PROJECT["optional-dependencies"]["testing"])
-    blocked = {name for name, owners in packages_distributions().items() if distributions_named(owners) & needed}
-    assert "pytest" in blocked
-    code = IMPORT_ALL.replace("{blocked}", repr(blocked))
-    ended = await finished("-c", code, cwd=tmp_path, command=(sys.executable,))
-    assert ended.code == 0, ended.stderr
-    assert json.loads(ended.stdout) == []
 
 
 async def create_everywhere(url: str) -> None:

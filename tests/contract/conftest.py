@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.testing.adapter_contract import AdapterContract, Setup, Subject, setups, subject_of
+from tests.contract.adapter.contract import AdapterContract, Setup, Subject, setups, subject_of
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

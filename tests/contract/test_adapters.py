@@ -18,8 +18,8 @@ from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Transport
 from gateway.services.fleet import Fleet
 from gateway.services.provider_choice import Router
-from gateway.testing.adapter_contract import AdapterContract, Subject
 from gateway.upstream.transport import HttpTransport
+from tests.contract.adapter.contract import AdapterContract, Subject
 
 
 class OverAiohttp(AdapterContract):

@@ -13,11 +13,11 @@ import aiohttp
 from aiohttp import web
 
 from gateway.app import create_emulator, plugins
-from gateway.testing.adapter_subject import setups
 from gateway.testing.emulator import EMULATOR, Emulator
 from gateway.testing.exchange import Made
 from gateway.testing.faults import parse_rules
 from gateway.testing.servers import running
+from tests.contract.adapter.subject import setups
 from tests.tcp_faults import TcpFaultProxy
 
 KINDS: Final = {"durable": "durable", "bctrl": "browser", "bctrl_browsers": "browser"}

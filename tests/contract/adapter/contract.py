@@ -1,4 +1,4 @@
-"""The contract of every adapter, as a suite that ships with the package.
+"""The contract of every adapter, as a suite.
 
 Subclass :class:`AdapterContract` in a test module: name the plugin and the provider's codes for a rate limit and a
 quota, and say how to make a transport and a create of each kind. Provide a pytest fixture ``subject`` that uses
@@ -20,11 +20,11 @@ from gateway.domain.values import State, is_uuid
 from gateway.ports.provider import Deduplication, SupportsDelete
 from gateway.ports.transport import Call, UpstreamRequest, UpstreamResponse
 from gateway.ports.wrapping import WrappingTransport
-from gateway.testing.adapter_abilities import AbilityContract
-from gateway.testing.adapter_creates import CreateContract
-from gateway.testing.adapter_failures import FailureContract
-from gateway.testing.adapter_rows import RowContract
-from gateway.testing.adapter_subject import AdapterUnderTest, Setup, Subject, expecting, pages, setups, subject_of
+from tests.contract.adapter.abilities import AbilityContract
+from tests.contract.adapter.creates import CreateContract
+from tests.contract.adapter.failures import FailureContract
+from tests.contract.adapter.rows import RowContract
+from tests.contract.adapter.subject import AdapterUnderTest, Setup, Subject, expecting, pages, setups, subject_of
 
 __all__ = ["AdapterContract", "Setup", "Subject", "setups", "subject_of"]
 

@@ -8,7 +8,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateRequest
 from gateway.ports.transport import TransportFailure
-from gateway.testing.adapter_subject import TOKEN, Subject, expecting
+from tests.contract.adapter.subject import TOKEN, Subject, expecting
 
 PAGE: Final = {"body": "<html><h1>proxy</h1></html>", "content_type": "text/html"}
 """The body of a status fault that plays a proxy's response."""
@@ -128,7 +128,7 @@ class FailureContract:
 
     async def test_a_rejected_token_is_provider_credentials_rejected(self, subject: Subject) -> None:
         """The token is the gateway's, so this is never a 401 for the caller."""
-        stranger = subject.make(token="wrong-token-77")  # noqa: S106 - made up, and wrong
+        stranger = subject.make(token="wrong-token-77")
         for operation in (Operation.GET, Operation.LIST, Operation.CREATE):
             error = await subject.failure(operation, stranger)
             assert type(error) is errors.ProviderCredentialsRejected

@@ -20,7 +20,7 @@ from gateway.ports.provider import (
     SupportsStop,
     derive_features,
 )
-from gateway.testing.adapter_subject import Subject, expecting
+from tests.contract.adapter.subject import Subject, expecting
 
 
 async def _finds_nothing(awaitable: Any) -> None:

@@ -28,7 +28,7 @@ from gateway.testing.servers import running
 
 ErrorT = TypeVar("ErrorT", bound=Exception)
 
-TOKEN: Final = "contract-token-3f9a"  # noqa: S105 - the emulator's, made up here
+TOKEN: Final = "contract-token-3f9a"
 _MISSING_ID: Final = "00000000-dead-4bad-8bad-000000000000"
 _NOW: Final = 1_780_000_000.0
 _CALL_SECONDS: Final = 60.0
@@ -218,9 +218,7 @@ async def pages(adapter: ProviderAdapter[Any], query: ProviderQuery, call: Call)
 
 @contextmanager
 def expecting(error: type[ErrorT], otherwise: str) -> Iterator[list[ErrorT]]:
-    """Require that the block raises ``error``, which is then in the list. ``otherwise``: what it means if it does not.
-
-    ``pytest.raises`` without pytest: wrappers of adapters are also tested outside it."""
+    """Require that the block raises ``error``, which is then in the list. ``otherwise`` says what else it means."""
     caught: list[ErrorT] = []
     try:
         yield caught

@@ -12,8 +12,8 @@ from gateway.domain.values import Kind, State
 from gateway.ports.provider import Created, Deduplication, Seen, SupportsReset, SupportsStop, WireCreate
 from gateway.ports.transport import Call, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
 from gateway.ports.wrapping import WrappingTransport
-from gateway.testing.adapter_failures import PAGE, READS
-from gateway.testing.adapter_subject import Subject, expecting
+from tests.contract.adapter.failures import PAGE, READS
+from tests.contract.adapter.subject import Subject, expecting
 
 _MARKER: Final = "marker-of-one-create-81f3"
 _KEY: Final = "key-of-one-create-5c07"

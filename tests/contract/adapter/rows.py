@@ -10,7 +10,7 @@ from gateway.domain.operations import Operation
 from gateway.domain.pages import ListFilter, ProviderQuery, UnreadableRow
 from gateway.ports.transport import Call, Transport, UpstreamRequest, UpstreamResponse
 from gateway.ports.wrapping import WrappingTransport
-from gateway.testing.adapter_subject import Subject, expecting, pages
+from tests.contract.adapter.subject import Subject, expecting, pages
 
 _CANARY: Final = "hunter2-of-an-odd-row"
 _PLACEHOLDER: Final = "where-the-raw-json-goes"
