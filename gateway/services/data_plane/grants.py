@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from gateway.domain.access import Principal
-from gateway.domain.errors import PermissionDenied, StoreUnavailable, Unauthenticated
+from gateway.domain.errors import GatewayError, PermissionDenied, StoreUnavailable, Unauthenticated
 from gateway.domain.ids import b64url_bytes, bytes_from_b64url
 from gateway.ports.clock import Clock
 from gateway.ports.sealing import Cell, Sealer, Unreadable
@@ -36,6 +36,10 @@ class Grant(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(Grant)
+_NO_GRANT: Final = msgspec.msgpack.encode(
+    Grant(runtime_id="", instance=None, protocol="", principal="", key_id=None, expires_at=0.0, generation=0, epoch="")
+)
+"""Is checked in place of a text that is no token, so that all refused tokens cause the same work."""
 
 
 class Grants:
@@ -73,19 +77,33 @@ class Grants:
         if len(token) > MAX_TOKEN:
             raise Unauthenticated(_INVALID)
         try:
-            grant = _DECODER.decode(self._sealer.unseal(bytes_from_b64url(token), _CELL))
-        except (ValueError, Unreadable, msgspec.MsgspecError) as exc:
-            raise Unauthenticated(_INVALID) from exc
+            sealed = bytes_from_b64url(token)
+        except ValueError:
+            sealed = token.encode(errors="replace")
+        try:
+            grant = _DECODER.decode(self._sealer.unseal(sealed, _CELL))
+        except (Unreadable, msgspec.MsgspecError):
+            grant = _DECODER.decode(_NO_GRANT)
+        refusal = self._refusal(grant)
         if grant.expires_at <= self._clock.now():
             raise Unauthenticated(_INVALID)
-        self.require(grant)
+        if refusal is not None:
+            raise refusal
         return grant
 
     def require(self, grant: Grant) -> None:
         """Raise :class:`PermissionDenied` for a grant that was revoked: itself, its key or its principal, and
         :class:`StoreUnavailable` while it is not known whether it was."""
+        if (refusal := self._refusal(grant)) is not None:
+            raise refusal
+
+    def _refusal(self, grant: Grant) -> GatewayError | None:
+        """Why a grant is not valid any longer. Everything is looked up, whatever is found first."""
         revoked = self.directory.revoked
-        if grant.epoch != revoked.epoch or grant.generation < revoked.generation(grant.runtime_id, grant.principal):
-            raise PermissionDenied(_REVOKED)
-        if not self.directory.still_calls(grant.principal, grant.key_id):
-            raise PermissionDenied(_REVOKED)
+        valid = grant.generation >= revoked.generation(grant.runtime_id, grant.principal)
+        unknown = None
+        try:
+            calls = self.directory.still_calls(grant.principal, grant.key_id)
+        except StoreUnavailable as error:
+            calls, unknown = True, error
+        return unknown if valid and calls and grant.epoch == revoked.epoch else PermissionDenied(_REVOKED)

@@ -7,6 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from gateway.ports.clock import SystemClock
 from tests.component.dataplane.conftest import Plane, started
 
 OWNER = "key-of-the-owner-1234"
@@ -79,6 +80,43 @@ async def test_refused_tokens_reach_neither_provider_nor_runtime(monkeypatch: py
         async with client.get(cdp["http_url"] + "/json/version", headers={"Origin": "https://app.example"}) as response:
             assert response.status == 200
         assert "Origin" not in plane.browser.seen[-1][2]
+
+
+class ShiftedClock(SystemClock):
+    """The system's clock, ``shift`` seconds ahead."""
+
+    shift = 0.0
+
+    def now(self) -> float:
+        return super().now() + self.shift
+
+
+async def test_refused_tokens_have_the_same_response_whatever_is_wrong_with_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = ShiftedClock()
+    async with started(monkeypatch) as other:
+        foreign = token_of((await other.connect())["cdp"]["http_url"])
+    async with started(monkeypatch, clock=clock) as plane, aiohttp.ClientSession() as client:
+        expired = token_of((await plane.connect(ttl=1))["cdp"]["http_url"])
+        base, _, token = (await plane.connect())["cdp"]["http_url"].rpartition("/")
+        clock.shift = 2.0
+        wrong = {"foreign": foreign, "expired": expired}
+        for place in range(len(token)):
+            changed = "A" if token[place] != "A" else "B"
+            wrong[f"changed at {place}"] = token[:place] + changed + token[place + 1 :]
+        wrong |= {f"only {size} characters": token[:size] for size in range(64, len(token), 5)}
+        upstream, seen = plane.gateway.upstreams["bctrl_browsers"], len(plane.browser.seen)
+        received, answers = upstream.received(), set()
+        for refused in wrong.values():
+            async with client.get(f"{base}/{refused}/json/version") as response:
+                problem = await response.json()
+                del problem["request_id"], problem["instance"]
+                varying = {"date", "x-request-id"}
+                headers = {name: value for name, value in response.headers.items() if name.lower() not in varying}
+                answers.add((response.status, json.dumps(problem), json.dumps(headers)))
+        assert [status for status, _, _ in answers] == [401], sorted(answers)[:3]
+        assert (upstream.received(), len(plane.browser.seen)) == (received, seen)
 
 
 async def test_token_of_an_earlier_instance_asks_the_provider_once(plane: Plane) -> None:

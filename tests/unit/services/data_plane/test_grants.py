@@ -1,11 +1,16 @@
 """Tokens of the data plane."""
 
+import sys
+from collections import Counter
+from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import pytest
 
 from gateway.domain.access import ALL_PERMISSIONS, Permission, Principal
 from gateway.domain.errors import GatewayError, PermissionDenied, StoreUnavailable, Unauthenticated
+from gateway.domain.ids import b64url_bytes, bytes_from_b64url
 from gateway.ports.data_plane import Revocation
 from gateway.ports.principals import AccessData, StoredKey, StoredPrincipal
 from gateway.services.access.directory import Directory
@@ -72,6 +77,59 @@ def test_token_of_another_gateway_is_refused() -> None:
     other = Grants(Keyring([new_key()]), given.directory, given.clock)
     with pytest.raises(Unauthenticated):
         other.read(given.token())
+
+
+def calls_of(read: Callable[[], object]) -> list[str]:
+    """The functions that a refused read calls, also those that are not written in Python."""
+    calls: list[str] = []
+
+    def called(frame: FrameType, event: str, argument: Any) -> None:
+        if event == "call":
+            calls.append(frame.f_code.co_name)
+        elif event == "c_call":
+            calls.append(argument.__qualname__)
+
+    before = sys.getprofile()
+    sys.setprofile(called)
+    try:
+        with pytest.raises((Unauthenticated, PermissionDenied)):
+            read()
+    finally:
+        sys.setprofile(before)
+    return calls[calls.index("read") :]
+
+
+def refused_tokens(given: Given) -> dict[str, str]:
+    """Tokens that are refused for different reasons. What has to be looked up is in ``given`` afterwards."""
+    token, expired, revoked = given.token(ttl=600), given.token(ttl=1), given.token(TEAM, ttl=600)
+    given.clock.time += 1
+    given.directory.note(Revocation(runtime_id="p.r", principal="team", generation=7))
+    sealed = bytes_from_b64url(token)
+    changed = {
+        f"byte {place} is changed": b64url_bytes(sealed[:place] + bytes((sealed[place] ^ 0x40,)) + sealed[place + 1 :])
+        for place in range(len(sealed))
+    }
+    cut = {f"only {size} characters": token[:size] for size in range(len(token))}
+    foreign = Grants(Keyring([new_key()]), given.directory, given.clock)
+    of_another = foreign.token(foreign.make("p.r", "i1", "cdp", SHOP, 600))
+    of_other_format = b64url_bytes(b"\x02" + sealed[1:])
+    other = {"foreign": of_another, "expired": expired, "revoked": revoked, "format": of_other_format, "no base64": "!"}
+    return {**changed, **cut, **other}
+
+
+def test_refused_tokens_cause_the_same_decryption_and_the_same_look_ups() -> None:
+    given = Given()
+    expected = {"decrypt": 1, "generation": 1, "still_calls": 1, "now": 1}
+    for reason, token in refused_tokens(given).items():
+        calls = Counter(name.rpartition(".")[2] for name in calls_of(lambda: given.grants.read(token)))  # noqa: B023 (called at once)
+        assert {name: calls[name] for name in expected} == expected, reason
+
+
+def test_tokens_that_were_changed_at_any_byte_cause_exactly_the_same_calls() -> None:
+    given = Given()
+    changed = {reason: token for reason, token in refused_tokens(given).items() if reason.startswith("byte")}
+    calls = {reason: calls_of(lambda: given.grants.read(token)) for reason, token in changed.items()}  # noqa: B023 (called at once)
+    assert len(set(map(tuple, calls.values()))) == 1
 
 
 @pytest.mark.parametrize("whose", ["shop", ""])
