@@ -87,6 +87,29 @@ def reset(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
+def stop_reading(writer: asyncio.StreamWriter) -> None:
+    """Leave what arrives on a connection in the buffers of the system."""
+    transport: Any = writer.transport
+    transport.pause_reading()
+
+
+FLOOD = 1 << 28
+"""Far more than fits into the buffers of the gateway and of the system."""
+
+
+async def flood(writer: asyncio.StreamWriter, piece: bytes = bytes(1 << 16)) -> int:
+    """Write pieces up to :data:`FLOOD`, or until the other side disconnects. Returns how many bytes were accepted."""
+    sent = 0
+    try:
+        while sent < FLOOD:
+            writer.write(piece)
+            await writer.drain()
+            sent += len(piece)
+    except ConnectionError:
+        pass
+    return sent
+
+
 @dataclass
 class Connection:
     """One TCP connection to the API."""

@@ -18,7 +18,7 @@ from gateway.services.waiting.following import FAILING_FOR
 from gateway.services.waiting.hub import FAST, SLOW
 from gateway.services.waiting.places import CHECK_EVERY
 from gateway.settings import CorsSettings, HttpSettings
-from tests.component.api.conftest import KEY, Response, Serve, digest
+from tests.component.api.conftest import KEY, Response, Serve, digest, stop_reading
 from tests.component.api.waiting_scene import OTHER_KEY, Scene, stream
 
 AS_OTHER = {"X_API_Key": OTHER_KEY, "Authorization": ""}
@@ -329,8 +329,7 @@ async def test_page_of_a_listed_origin_may_read_a_stream(scene: Scene) -> None:
 async def test_slow_reader_gets_the_newest_state_and_not_all_of_them(scene: Scene) -> None:
     agent = scene.durable.put("agent", description="x" * 100_000)
     events = await stream(scene, agent)
-    transport: Any = events.connection.writer.transport
-    transport.pause_reading()
+    stop_reading(events.connection.writer)
     total = 100  # far more than fit into the buffers of both sides
     for number in range(total):
         polls = scene.durable.world.asked.count("get")
@@ -338,6 +337,7 @@ async def test_slow_reader_gets_the_newest_state_and_not_all_of_them(scene: Scen
         scene.durable.put("agent", state, provider_id=agent.provider_id, description=f"{number} " + "x" * 100_000)
         await scene.clock.passes(FAST)
         await scene.called(scene.durable, "get", polls + 1)
+    transport: Any = events.connection.writer.transport
     transport.resume_reading()
     received = 0
     while True:

@@ -54,6 +54,10 @@ class RawPlane:
         self.connections.append(Connection(reader, writer))
         return self.connections[-1]
 
+    async def directly(self) -> tuple[Connection, Inbound]:
+        """The two ends of a WebSocket that does not pass the gateway."""
+        return await self.opened(f"http://127.0.0.1:{self.far.port}/direct")
+
     async def opened(self, url: str | None = None) -> tuple[Connection, Inbound]:
         """The two ends of a WebSocket."""
         client = await self.asked(url or await self.connect())

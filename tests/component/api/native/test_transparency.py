@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from tests.component.api.conftest import stop_reading
+
 KEY = "a-key-of-a-shop-1234"
 GATEWAYS_OWN = {"server", "x-request-id", "x-content-type-options", "content-security-policy", "proxy-status"}
 ADDED = {*GATEWAYS_OWN, "cache-control", "date"}
@@ -146,7 +148,7 @@ async def test_more_interim_responses_than_the_limit_are_a_bad_response(gateway:
 
 async def test_interim_responses_are_not_stored_for_a_caller_that_does_not_read(gateway: Any, provider: Any) -> None:
     connection = await gateway.connect()
-    connection.reader._transport.pause_reading()  # type: ignore[attr-defined]
+    stop_reading(connection.writer)
     connection.send(request(headers=CLOSE))
     inbound = await provider.accept()
     await inbound.head()
