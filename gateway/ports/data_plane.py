@@ -114,7 +114,7 @@ class DataProtocol(ABC):
 class SupportsDataPlane(Protocol):
     """Has runtimes that the gateway's data plane can lead to.
 
-    ``data_protocols`` by the ``protocol`` of the connections; a connection of any other protocol is returned as it is.
+    ``data_protocols`` by the ``protocol`` of the connections; a connection of any other protocol is not returned.
     ``data_hosts`` are the hosts, beside that of ``base_url``, that addresses may have; ``*.`` at the start stands for
     any name below.
     """

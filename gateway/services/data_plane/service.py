@@ -15,6 +15,7 @@ from gateway.domain.errors import (
     RuntimeGone,
     StateConflict,
     StoreUnavailable,
+    UnsupportedFeature,
 )
 from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef, format_runtime_id
@@ -62,22 +63,20 @@ class DataPlane:
         self.public_url = public_url
 
     async def connections(self, runtime_id: str, options: ConnectRequest, ctx: RequestContext) -> Connections:
-        """The gateway's addresses of a running runtime, valid for ``options.ttl`` seconds. Protocols that the data
-        plane does not forward have the provider's addresses, except for a caller with the public view. Raises as
-        :func:`wanted_connections`."""
+        """The gateway's addresses of a running runtime, valid for ``options.ttl`` seconds, of the protocols that the
+        data plane forwards. Raises as :func:`wanted_connections`."""
         resolved = self._fleet.resolve(runtime_id, ctx)
         runtime_id, provider = ctx.principal.plain_id(runtime_id), resolved.provider
         provider.require(Feature.CONNECTIONS, "connections")
-        reached = await self.endpoints.reach(resolved, runtime_id, ctx)
         known = protocols_of(resolved)
+        if not known:
+            raise UnsupportedFeature(f"The data plane does not lead to runtimes of {provider.name}.")
+        reached = await self.endpoints.reach(resolved, runtime_id, ctx)
+        offered = [one for one in reached.connections if one.protocol in known]
         items: list[Connection] = []
-        offered = [one for one in reached.connections if one.protocol in known or ctx.principal.view is None]
         for each in wanted_connections(provider.name, offered, options):
-            if (protocol := known.get(each.protocol)) is None:
-                items.append(each)
-                continue
             grant = self.grants.make(runtime_id, reached.instance, each.protocol, ctx.principal, options.ttl)
-            items.append(self.connection(protocol, grant))
+            items.append(self.connection(known[each.protocol], grant))
         return Connections(items=items)
 
     def connection(self, protocol: DataProtocol, grant: Grant) -> Connection:

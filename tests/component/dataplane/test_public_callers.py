@@ -95,4 +95,6 @@ async def test_public_caller_gets_no_address_of_the_provider(monkeypatch: pytest
             assert (found.status, found.json["code"]) == (422, "unsupported_feature")
         assert (await call("POST", path, {"protocol": "live_view"})).json["code"] == "unsupported_feature"
         everything = await plane.gateway.call("POST", f"/v1/runtimes/{plane.runtime_id}/connections")
-        assert "live_view" in [item["protocol"] for item in everything.json["items"]]
+        shown = {item["protocol"] for item in everything.json["items"]}
+        assert shown == {"cdp", "webdriver"} | (set() if enabled else {"live_view"})
+        assert ("view.invalid" in everything.text) is not enabled
