@@ -14,7 +14,9 @@ from gateway.storage import (
     end_rows,
     intent_reads,
     intent_writes,
+    move_rows,
     place_rows,
+    relocation_rows,
     spec_rows,
     spellings,
     upkeep,
@@ -141,3 +143,18 @@ class SqlStore(WholeStore):
     add_events = _writes(audit_rows.add)
     audit_events = _reads(audit_rows.listed)
     purge_events = _writes(audit_rows.purge)
+    add_move = _writes(move_rows.add_move)
+    get_move = _reads(move_rows.get_move)
+    list_moves = _reads(move_rows.list_moves)
+    claim_moves = _writes(move_rows.claim_moves)
+    change_move = _writes(move_rows.change_move)
+    add_move_items = _writes(move_rows.add_move_items)
+    move_items = _reads(move_rows.move_items)
+    count_move_items = _reads(move_rows.count_move_items)
+    change_move_item = _writes(move_rows.change_move_item)
+    enter_write = _writes(move_rows.enter_write)
+    leave_write = _writes(move_rows.leave_write)
+    hold_runtime = _writes(move_rows.hold_runtime)
+    release_runtime = _writes(move_rows.release_runtime)
+    switch_runtime = _writes(relocation_rows.switch_runtime)
+    relocations = _reads(relocation_rows.relocations)

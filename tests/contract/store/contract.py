@@ -15,6 +15,7 @@ from gateway.ports.store import Conflict, ConflictReason, Decision, Inserted, Ve
 from tests.contract.store.access import AccessContract
 from tests.contract.store.audit import AuditContract
 from tests.contract.store.ends import EndsContract
+from tests.contract.store.moves import MovesContract
 from tests.contract.store.places import PlacesContract
 from tests.contract.store.proof import ProofContract
 from tests.contract.store.settling import SettlingContract
@@ -44,6 +45,7 @@ class StoreContract(
     EndsContract,
     PlacesContract,
     AuditContract,
+    MovesContract,
 ):
     """The behaviour of every store, on any database."""
 

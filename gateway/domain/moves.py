@@ -1,0 +1,136 @@
+"""Moves: runtimes go from one provider to another, and keep their ids, names and addresses (docs/moves.md)."""
+
+from enum import StrEnum
+from typing import Any, Final, Literal
+
+import msgspec
+
+from gateway.domain.runtime import Model
+
+
+class MoveState(StrEnum):
+    """The state of a move."""
+
+    PLANNING = "planning"
+    PLANNED = "planned"
+    APPLYING = "applying"
+    PAUSED = "paused"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    ROLLING_BACK = "rolling_back"
+    ROLLED_BACK = "rolled_back"
+
+
+WORKING: Final = frozenset({MoveState.PLANNING, MoveState.APPLYING, MoveState.ROLLING_BACK})
+"""The states in which a replica works on a move."""
+
+ANNOUNCED: Final = frozenset({MoveState.APPLYING, MoveState.PAUSED, MoveState.ROLLING_BACK})
+"""The states in which writes to the runtimes of both providers go through their rows in the store."""
+
+
+class ItemState(StrEnum):
+    """The state of one runtime of a move."""
+
+    PLANNED = "planned"
+    BLOCKED = "blocked"
+    MOVING = "moving"
+    MOVED = "moved"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    ROLLED_BACK = "rolled_back"
+
+
+class Change(Model, frozen=True, kw_only=True):
+    """A value that differs at the target. ``pointer`` leads into the create of the target. Secrets are not shown."""
+
+    pointer: str
+    from_: Any = msgspec.field(name="from", default=None)
+    to: Any = None
+
+
+class Semantics(Model, frozen=True, kw_only=True):
+    """A rule of the providers that differs: the same call has another effect at the target."""
+
+    topic: str
+    from_: str = msgspec.field(name="from", default="")
+    to: str = ""
+
+
+class Lost(Model, frozen=True, kw_only=True):
+    """What does not exist at the target, and why."""
+
+    what: str
+    why: str
+
+
+class Blocker(Model, frozen=True, kw_only=True):
+    """Why a runtime cannot be moved, and where that can be changed."""
+
+    code: str
+    detail: str
+    pointer: str | None = None
+
+
+class MovedTo(Model, frozen=True, kw_only=True):
+    """Where a runtime goes, or is. ``id`` is the target's own form of its id, None before it exists."""
+
+    provider: str
+    scope: str
+    provider_id: str | None = None
+    id: str | None = None
+
+
+class MoveItem(Model, frozen=True, kw_only=True):
+    """One runtime of a move, as the API shows it. ``carries`` are the fields that are equal at the target; ``unknown``
+    are those that cannot be read at the source; ``addresses`` are the connections in use that end; ``double_run`` says
+    for how long both run and what that costs. ``waits_for`` says what a moving item waits for; ``problem`` why it
+    failed."""
+
+    object: Literal["move_item"] = "move_item"
+    runtime_id: str
+    name: str | None
+    kind: str
+    state: ItemState
+    carries: list[str] = []
+    changes: list[Change] = []
+    semantics: list[Semantics] = []
+    lost: list[Lost] = []
+    unknown: list[str] = []
+    addresses: list[str] = []
+    double_run: str | None = None
+    blocked_by: list[Blocker] = []
+    target: MovedTo | None = None
+    waits_for: str | None = None
+    problem: Blocker | None = None
+
+
+class Move(Model, frozen=True, kw_only=True):
+    """A move, as the API shows it. ``counts`` are the items by state. ``side_effects`` are what belongs to the account
+    of the source and is not moved. ``request`` is the body of the plan, with references in place of secrets."""
+
+    object: Literal["move"] = "move"
+    id: str
+    state: MoveState
+    digest: str | None
+    counts: dict[str, int]
+    side_effects: list[str] = []
+    request: dict[str, Any]
+    principal: str
+    problem: Blocker | None = None
+    created_at: str
+    updated_at: str
+
+
+class MoveList(Model, frozen=True, kw_only=True):
+    """A page of moves, newest first."""
+
+    items: list[Move]
+    next_cursor: str | None = None
+
+
+class MoveItems(Model, frozen=True, kw_only=True):
+    """A page of the items of a move, in the order of the plan."""
+
+    items: list[MoveItem]
+    next_cursor: str | None = None

@@ -1,0 +1,109 @@
+"""Where runtimes have gone: a copy of the store's relocations in memory, which every call on a runtime looks at."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from gateway.domain.ids import RuntimeRef
+from gateway.domain.runtime import Runtime
+from gateway.ports.moves import Relocation, Relocations
+
+
+class Relocated(NamedTuple):
+    """The present place of a runtime: the provider's name, and the runtime's address there."""
+
+    provider: str
+    ref: RuntimeRef
+
+
+class MoveMap:
+    """The relocations that apply. It is falsy while there are none, and everything in it is a look-up in a dictionary.
+
+    ``active`` are the providers of announced moves: writes to their runtimes go through the store."""
+
+    def __init__(self) -> None:
+        self.active: frozenset[str] = frozenset()
+        self.change = 0
+        self._by_source: dict[tuple[str, str], Relocation] = {}
+        self._by_id: dict[str, Relocation] = {}
+        self._by_target: dict[tuple[str, str], Relocation] = {}
+        self._by_name: dict[tuple[str, str, str, str], Relocation] = {}
+        self._successors: dict[tuple[str, str], str] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._by_source)
+
+    def update(self, known: Relocations) -> Sequence[Relocation]:
+        """Apply what has changed in the store. Returns the rows that were not known."""
+        self.change, self.active = known.change, frozenset(known.active)
+        if known.whole:
+            current = {(row.source, row.source_id): row for row in known.rows}
+        elif known.rows:
+            current = self._by_source | {(row.source, row.source_id): row for row in known.rows}
+        else:
+            return ()
+        news = [row for key, row in current.items() if self._by_source.get(key) != row]
+        self._by_source = {key: row for key, row in current.items() if not row.removed}
+        rows = self._by_source.values()
+        self._by_id = {row.source_runtime_id: row for row in rows}
+        self._by_target = {
+            (row.target, row.target_id): row for row in rows if row.source_runtime_id == row.runtime_id
+        } | {
+            (row.target, row.target_id): row
+            for row in rows
+            if row.runtime_id == row.target_runtime_id  # it is back where it was first
+        }
+        self._by_name = {
+            (row.source, row.source_scope, row.kind, row.name): row for row in rows if row.name is not None
+        }
+        self._successors = {
+            (row.runtime_id, row.source_instance): row.target_instance
+            for row in rows
+            if row.source_instance is not None and row.target_instance is not None
+        }
+        return news
+
+    def rows(self) -> Sequence[Relocation]:
+        """All relocations."""
+        return list(self._by_source.values())
+
+    def of_id(self, runtime_id: str) -> Relocation | None:
+        """The relocation of the runtime that had this public id; None if it is where the id says."""
+        return self._by_id.get(runtime_id)
+
+    def of_source(self, provider: str, provider_id: str) -> Relocation | None:
+        """The relocation of a runtime from this place; None if it has not gone from there."""
+        return self._by_source.get((provider, provider_id))
+
+    def of_target(self, provider: str, provider_id: str) -> Relocation | None:
+        """The relocation of a runtime to this place."""
+        return self._by_target.get((provider, provider_id))
+
+    def of_name(self, provider: str, scope: str, kind: str, name: str) -> Relocation | None:
+        """The relocation of the runtime that had this name, at its provider, in this scope."""
+        return self._by_name.get((provider, scope, kind, name))
+
+    def translated(self, provider: str, ref: RuntimeRef) -> Relocated | None:
+        """Where a runtime is now that was at this place; None if it has not gone from there."""
+        row = self._by_source.get((provider, ref.provider_id))
+        return None if row is None else place_of(row)
+
+    def shown_id(self, runtime: Runtime) -> str:
+        """The id that clients use for a runtime, as its provider returned it."""
+        row = self._by_target.get((runtime.provider, runtime.provider_id))
+        return runtime.id if row is None else row.runtime_id
+
+    def first_id(self, runtime_id: str) -> str:
+        """The one id of a runtime by which it is known, for any of the public ids that it had or has."""
+        row = self._by_id.get(runtime_id)
+        return runtime_id if row is None else row.runtime_id
+
+    def instance(self, first_id: str, instance: str | None) -> str | None:
+        """The instance that continues the one for which an address of a runtime was made. ``first_id`` is that of
+        :meth:`first_id`."""
+        return instance if instance is None else self._successors.get((first_id, instance), instance)
+
+
+def place_of(relocation: Relocation) -> Relocated:
+    """The present place in a relocation."""
+    ref = RuntimeRef(relocation.target_scope, relocation.target_id, relocation.target_name)
+    return Relocated(relocation.target, ref)

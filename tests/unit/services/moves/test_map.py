@@ -1,0 +1,73 @@
+"""The copy of the relocations in memory."""
+
+import msgspec
+import pytest
+
+from gateway.domain.ids import RuntimeRef
+from gateway.ports.moves import Relocation, Relocations
+from gateway.services.moves.map import MoveMap, Relocated
+from tests.contract.store.moves import GONE
+
+BACK = Relocation(
+    source="new",
+    source_scope="acme/two",
+    source_id="r-9",
+    source_runtime_id="new.r-9",
+    name="agent",
+    kind="durable",
+    target="old",
+    target_scope="acme/one",
+    target_id="r-1",
+    target_name=None,
+    target_runtime_id="old.r-1",
+    runtime_id="old.r-1",
+    source_instance="i-9",
+    target_instance="i-1",
+)
+
+
+def moves(*rows: Relocation, change: int = 1, whole: bool = True, known: MoveMap | None = None) -> MoveMap:
+    known = known or MoveMap()
+    known.update(Relocations(change=change, active=(), rows=rows, whole=whole))
+    return known
+
+
+def test_an_empty_map_is_falsy_and_changes_nothing() -> None:
+    known = moves()
+    assert not known
+    assert known.translated("old", RuntimeRef("acme/one", "r-1")) is None
+    assert known.first_id("old.r-1") == "old.r-1"
+    assert known.instance("old.r-1", "i-1") == "i-1"
+
+
+def test_a_runtime_that_has_gone_is_found_by_its_id_its_place_and_its_name() -> None:
+    known = moves(GONE)
+    there = Relocated("new", RuntimeRef("acme/two", "r-9"))
+    assert known.translated("old", RuntimeRef("acme/one", "r-1", "agent")) == there
+    assert known.of_id("old.r-1") == known.of_source("old", "r-1") == known.of_target("new", "r-9") == GONE
+    assert known.of_name("old", "acme/one", "durable", "agent") == GONE
+    assert known.of_name("old", "acme/one", "browser", "agent") is None
+    assert known.first_id("new.r-9") == "new.r-9"
+    assert known.instance("old.r-1", "i-1") == "i-9"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_removed_relocation_applies_no_longer(whole: bool) -> None:
+    known = moves(GONE)
+    rows = [BACK] if whole else [BACK, msgspec.structs.replace(GONE, removed=True)]
+    moves(*rows, change=2, whole=whole, known=known)
+    assert known.of_id("old.r-1") is None
+    assert known.translated("new", RuntimeRef("acme/two", "r-9")) == Relocated("old", RuntimeRef("acme/one", "r-1"))
+    assert known.first_id("new.r-9") == "old.r-1"
+    assert known.instance("old.r-1", "i-9") == "i-1"
+    assert known.instance("old.r-1", "i-1") == "i-1"
+
+
+def test_only_rows_that_differ_are_news() -> None:
+    known = MoveMap()
+    assert known.update(Relocations(change=1, active=("old",), rows=[GONE], whole=True)) == [GONE]
+    assert known.active == {"old"}
+    assert known.update(Relocations(change=2, active=(), rows=[], whole=False)) == ()
+    assert known.update(Relocations(change=2, active=(), rows=[GONE], whole=True)) == []
+    assert known.rows() == [GONE]
+    assert known.active == frozenset()
