@@ -1,4 +1,4 @@
-"""The use cases. They depend on the domain and the ports, and not on HTTP."""
+"""The use cases. They depend on the domain, the ports and the telemetry, and not on HTTP."""
 
 from dataclasses import dataclass
 from typing import Self

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 from gateway.domain.errors import (
     ClientError,
@@ -32,6 +32,7 @@ from gateway.services.access.owners import Owners
 from gateway.services.access.quotas import Quotas
 from gateway.services.access.rates import RateLimits
 from gateway.services.access.visibility import NO_RUNTIME
+from gateway.telemetry.calls import CallSignals
 
 
 @dataclass(slots=True)
@@ -93,16 +94,6 @@ class ResolvedRuntime(NamedTuple):
     ref: RuntimeRef
 
 
-class FleetObserver(Protocol):
-    """Receives what provider calls report besides their outcome."""
-
-    def unreadable_rows(self, provider: str, operation: Operation, call: Call) -> None:
-        """An operation read lists with rows that could not be read (``call.unreadable``)."""
-
-    def unexpected_error(self, provider: str, operation: Operation, request_id: str, error: Exception) -> None:
-        """An exception that is not a :class:`GatewayError` was raised: a bug of the gateway or of the adapter."""
-
-
 class Fleet:
     """All providers by name, in the order of the settings."""
 
@@ -112,7 +103,7 @@ class Fleet:
         clock: Clock,
         *,
         on_credentials: Callable[[str, bool], None] | None = None,
-        observer: FleetObserver | None = None,
+        observer: CallSignals | None = None,
     ) -> None:
         """``on_credentials`` is called when a provider (by name) starts to accept (True) or to reject (False) the
         gateway's credentials."""

@@ -4,32 +4,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.ports.clock import Clock
-from gateway.ports.store import Counts, DecisionRecord, Store
+from gateway.ports.store import DecisionRecord, Store
+from gateway.telemetry.creates import CreateSignals
 
 EVERY: Final = 5.0  # seconds between two checks
 _DECISIONS: Final = 50  # the most decisions between two checks that are all reported
-
-
-class StoreObserver(Protocol):
-    """Receives what a :class:`StoreMonitor` observes."""
-
-    def store_up(self, down_for: float | None) -> None:
-        """The store is available: for the first time (None), or again after ``down_for`` seconds."""
-
-    def store_down(self, reason: str, cause: str | None) -> None:
-        """The store is not available, or not yet. ``cause`` is the error of the database or the operating system,
-        or None."""
-
-    def counted(self, counts: Counts) -> None:
-        """The current numbers of unsettled intents; called at each successful check."""
-
-    def decided(self, decision: DecisionRecord) -> None:
-        """An operator decided about an intent since the last check. Decisions before the first check are not
-        reported."""
 
 
 @dataclass(eq=False, repr=False)
@@ -41,7 +24,7 @@ class StoreMonitor:
 
     store: Store
     clock: Clock
-    observer: StoreObserver
+    observer: CreateSignals
     _: KW_ONLY
     every: float = EVERY
     upgrade: Callable[[], Awaitable[object]] | None = None

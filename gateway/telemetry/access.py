@@ -7,8 +7,7 @@ from gateway.telemetry.metrics import Metrics
 
 
 class AccessSignals:
-    """Reports changes (an ``AccessObserver``), faults in the background (a ``ReplicaObserver``) and key sets (a
-    ``KeySetObserver``)."""
+    """Reports changes of keys and principals, fetches of key sets, and bugs in the background."""
 
     def __init__(self, logger: Logger, metrics: Metrics) -> None:
         self._logger = logger
@@ -16,12 +15,14 @@ class AccessSignals:
         self._key_sets: dict[str, tuple[int | None, str | None]] = {}
 
     def changed(self, action: str, by: Principal, principal: str, key_id: str | None = None) -> None:
+        """``by`` changed a key or principal."""
         self._logger.info(
             Event.ACCESS_CHANGED, action=action, by=by.name, by_key=by.key_id, principal=principal, key_id=key_id
         )
 
     def key_set_fetched(self, issuer: str, keys: int | None, problem: str | None) -> None:
-        """A fetch has ended. It is logged if its result differs from the last one."""
+        """A fetch has ended: ``keys`` of the issuer's keys are usable, or there was a problem. Logged if the result
+        differs from the last one."""
         self._fetches.labels(issuer, "ok" if problem is None else "failed").inc()
         if self._key_sets.get(issuer) != (keys, problem):
             self._key_sets[issuer] = keys, problem

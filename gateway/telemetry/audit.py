@@ -10,7 +10,7 @@ from gateway.telemetry.metrics import Metrics
 
 
 class AuditSignals:
-    """Reports events, and what goes wrong with them (an ``AuditObserver``)."""
+    """Reports events, and what goes wrong with them."""
 
     def __init__(self, metrics: Metrics, logger: Logger) -> None:
         self._logger = logger
@@ -22,11 +22,15 @@ class AuditSignals:
         self._logger.info(Event.AUDIT, **msgspec.structs.asdict(event))
 
     def not_journaled(self, error: OSError) -> None:
+        """The journal cannot be written any more; events are kept in memory."""
         self._logger.error(Event.AUDIT_JOURNAL_FAILED, reason=error.strerror or repr(error), path=error.filename)
 
     def lost(self, event_id: str) -> None:
+        """An event will not be in the store: the journal cannot be written, and the memory for events is full. Or a
+        whole line of the journal is unreadable, and so is its id."""
         self._lost.inc()
         self._logger.error(Event.AUDIT_EVENT_LOST, id=event_id)
 
     def failed(self, error: Exception) -> None:
+        """Events were not moved because of a bug, or of a journal that cannot be read."""
         log_bug(self._logger, error, detail="audit events were not moved")

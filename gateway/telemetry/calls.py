@@ -11,7 +11,7 @@ _MOST_LOGGED: Final = 10
 
 
 class CallSignals:
-    """A ``FleetObserver`` that logs and counts. Log lines contain ids, metrics never; neither has data of a row."""
+    """Reports unreadable rows and bugs. Log lines contain ids, metrics never; neither has data of a row."""
 
     def __init__(self, metrics: Metrics, logger: Logger) -> None:
         self._metrics = metrics
@@ -33,5 +33,6 @@ class CallSignals:
         )
 
     def unexpected_error(self, provider: str, operation: Operation, request_id: str, error: Exception) -> None:
+        """An exception that is not a :class:`GatewayError` was raised: a bug of the gateway or of the adapter."""
         name = type(error).__name__
         log_bug(self._logger, error, request_id=request_id, provider=provider, operation=operation, error=name)

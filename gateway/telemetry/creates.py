@@ -11,19 +11,20 @@ from gateway.telemetry.metrics import Metrics
 
 
 class CreateSignals:
-    """Reports the state of the store (a ``StoreObserver``) and of intents (an ``IntentObserver``). Log lines contain
-    ids, metrics never do."""
+    """Reports the state of the store, and what happens to intents. Log lines contain ids, metrics never do."""
 
     def __init__(self, metrics: Metrics, logger: Logger) -> None:
         self._metrics = metrics
         self._logger = logger
 
     def store_up(self, down_for: float | None) -> None:
+        """The store is available: for the first time (None), or again after ``down_for`` seconds."""
         self._metrics.store_up.set(1)
         if down_for is not None:
             self._logger.info(Event.STORE_UP, down_seconds=round(down_for, 1))
 
     def store_down(self, reason: str, cause: str | None) -> None:
+        """The store is not available, or not yet. ``cause`` is the error of the database or the operating system."""
         self._metrics.store_up.set(0)
         self._logger.error(Event.STORE_DOWN, reason=reason, cause=cause)
 
@@ -34,6 +35,7 @@ class CreateSignals:
         self._metrics.intents_surplus.set(counts.surplus)
 
     def decided(self, decision: DecisionRecord) -> None:
+        """An operator decided about an intent since the last check."""
         self._logger.info(
             Event.OPERATOR_DECISION,
             intent_id=decision.intent_id,
@@ -51,18 +53,23 @@ class CreateSignals:
             self._log(intent, Event.INTENT_DONE_LATE, self._logger.info)
 
     def unknown(self, intent: Intent) -> None:
+        """The attempts are over, and nothing is proven."""
         self._log(intent, Event.INTENT_UNKNOWN, self._logger.warning)
 
     def misanswered(self, intent: Intent, answered_id: str) -> None:
+        """The provider answered a create with the runtime ``answered_id`` of another name or scope."""
         self._log(intent, Event.MISANSWERED_CREATE, self._logger.error, answered_runtime_id=answered_id)
 
     def parked(self, intent: Intent) -> None:
+        """An operator has to decide."""
         self._log(intent, Event.INTENT_PARKED, self._logger.error)
 
     def surplus(self, intent: Intent, runtime_id: str) -> None:
+        """A second runtime of the create was found. The gateway does not stop it."""
         self._log(intent, Event.SURPLUS_RUNTIME, self._logger.error, surplus_runtime_id=runtime_id)
 
     def not_written(self, intent_id: str, error: StoreUnavailable) -> None:
+        """A result could not be written; it will be found out again."""
         self._logger.warning(Event.INTENT_NOT_WRITTEN, intent_id=intent_id, reason=str(error))
 
     def failed(self, error: Exception) -> None:

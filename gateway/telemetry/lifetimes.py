@@ -9,7 +9,7 @@ from gateway.telemetry.metrics import Metrics
 
 
 class LifetimeSignals:
-    """Reports what happens to planned ends (a ``LifetimeObserver``)."""
+    """Reports what happens to planned ends."""
 
     def __init__(self, metrics: Metrics, logger: Logger, audit: Callable[[PlannedEnd, str, str], None]) -> None:
         """``audit`` is called with each end, the id of the runtime and the verb."""
@@ -23,10 +23,12 @@ class LifetimeSignals:
         self._audit(end, runtime_id, verb)
 
     def not_ended(self, end: PlannedEnd, reason: str) -> None:
+        """An instance that is due could not be ended; it is tried again."""
         self._metrics.lifetime_ends.labels(end.provider, "failed").inc()
         self._logger.warning(Event.LIFETIME_NOT_ENDED, reason=reason, overdue_seconds=-end.due_in, **_fields(end))
 
     def overdue(self, seconds: float) -> None:
+        """For how long the oldest planned end has been due; 0 without one."""
         self._metrics.lifetime_overdue.set(seconds)
 
     def failed(self, error: Exception) -> None:

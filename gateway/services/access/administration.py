@@ -5,7 +5,7 @@ import re
 import secrets
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from gateway.domain.access import Principal
 from gateway.domain.errors import (
@@ -33,6 +33,7 @@ from gateway.services.access.views import (
     key_view,
     principal_view,
 )
+from gateway.telemetry.access import AccessSignals
 
 MAX_KEYS: Final = 5000
 """Keys, and principals, that the API makes, at most: every replica has all of them in memory."""
@@ -41,13 +42,6 @@ _LATEST: Final = datetime(9999, 1, 1, tzinfo=UTC).timestamp()  # a time after it
 _OF_A_TOKEN: Final = re.compile(r"[A-Za-z0-9._-]{1,64}/[\x21-\x7e]{1,255}\Z")
 _NO_KEY: Final = "There is no key of this id."
 _NO_PRINCIPAL: Final = "There is no principal of this name."
-
-
-class AccessObserver(Protocol):
-    """Receives changes. ``by`` made the change."""
-
-    def changed(self, action: str, by: Principal, principal: str, key_id: str | None = None) -> None:
-        """A key or principal was changed."""
 
 
 class AccessAdministration:
@@ -59,7 +53,7 @@ class AccessAdministration:
         directory: Directory,
         replica: AccessReplica,
         clock: Clock,
-        observer: AccessObserver,
+        observer: AccessSignals,
     ) -> None:
         self._store = store
         self.directory = directory

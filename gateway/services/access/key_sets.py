@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import jwt
 import msgspec
@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from gateway.ports.clock import Clock
 from gateway.ports.key_sets import FetchKeySet, KeySetUnavailable
+from gateway.telemetry.access import AccessSignals
 
 REFRESH_SECONDS: Final = 300.0
 """Seconds between two fetches of a key set."""
@@ -102,16 +103,6 @@ class KeySet:
         return fitting[0] if len(fitting) == 1 else None
 
 
-class KeySetObserver(Protocol):
-    """Receives the results of fetches."""
-
-    def key_set_fetched(self, issuer: str, keys: int | None, problem: str | None) -> None:
-        """The key set of an issuer was fetched, and ``keys`` of its keys are usable; or there was a problem."""
-
-    def failed(self, error: Exception) -> None:
-        """A bug."""
-
-
 class IssuerKeys:
     """The last good key set of one issuer. ``on_changed`` is called when another one replaces it."""
 
@@ -121,7 +112,7 @@ class IssuerKeys:
         address: str,
         fetch: FetchKeySet,
         clock: Clock,
-        observer: KeySetObserver,
+        observer: AccessSignals,
         on_changed: Callable[[], None],
     ) -> None:
         self.address = address
@@ -177,7 +168,7 @@ class IssuerKeys:
 class KeySets:
     """The key sets of all issuers, by their names."""
 
-    def __init__(self, fetch: FetchKeySet, clock: Clock, observer: KeySetObserver) -> None:
+    def __init__(self, fetch: FetchKeySet, clock: Clock, observer: AccessSignals) -> None:
         self._fetch = fetch
         self._clock = clock
         self._observer = observer

@@ -7,7 +7,7 @@ learned by a read soon after it.
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from gateway.domain.errors import GatewayError, NotFound, RuntimeReplaced, StoreUnavailable
 from gateway.domain.features import Feature
@@ -18,6 +18,7 @@ from gateway.ports.context import RequestContext
 from gateway.ports.ends import EndStore, PlannedEnd
 from gateway.services.access.lifetimes import can_stop, lives
 from gateway.services.fleet import Fleet, Provider
+from gateway.telemetry.lifetimes import LifetimeSignals
 
 ROLE: Final = "lifetimes"
 """The name of the role that one replica has."""
@@ -39,22 +40,6 @@ _PER_PROVIDER: Final = 20  # so that one that hangs does not delay the ends at o
 _START_AGAIN: Final = 300.0  # seconds; a start takes at most four minutes
 
 
-class LifetimeObserver(Protocol):
-    """Receives what happens to planned ends, for logs and metrics."""
-
-    def ended(self, end: PlannedEnd, runtime_id: str, verb: str) -> None:
-        """An instance was ended because it had reached its maximum lifetime."""
-
-    def not_ended(self, end: PlannedEnd, reason: str) -> None:
-        """An instance that is due could not be ended; it is tried again."""
-
-    def overdue(self, seconds: float) -> None:
-        """For how long the oldest planned end has been due; 0 without one."""
-
-    def failed(self, error: Exception) -> None:
-        """A round failed because of a bug in the gateway."""
-
-
 class LifetimeEnder:
     """Ends instances when they are due."""
 
@@ -63,7 +48,7 @@ class LifetimeEnder:
         fleet: Fleet,
         store: EndStore,
         lead: Callable[[str, float], Awaitable[bool]],
-        observer: LifetimeObserver,
+        observer: LifetimeSignals,
     ) -> None:
         """``lead`` takes or renews a role for a number of seconds, and returns whether this process has it."""
         self._fleet = fleet

@@ -6,7 +6,7 @@ alone, and asks for them again after :data:`PAUSE` seconds with one request.
 
 from collections.abc import Awaitable
 from hashlib import sha256
-from typing import Final, Protocol
+from typing import Final
 
 from cachetools import LRUCache
 
@@ -14,25 +14,13 @@ from gateway.domain.limits import Rate, Window, rate_limited
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
 from gateway.ports.rate_limits import SharedWindows, SharedWindowsAway
+from gateway.telemetry.limits import LimitSignals
 
 PAUSE: Final = 1.0
 """Seconds without a call to shared windows that could not be reached."""
 
 MAX_WINDOWS: Final = 10_000
 """Rates that are counted in memory at the same time; the one that was not used for the longest time is forgotten."""
-
-
-class RateObserver(Protocol):
-    """Receives what happens to rate limits, for logs and metrics."""
-
-    def refused(self, limit: str) -> None:
-        """A request was refused."""
-
-    def shared(self, reason: str | None) -> None:
-        """The shared windows can be reached again (None), or not any more, for this reason."""
-
-    def counted_alone(self) -> None:
-        """A request was counted in this process only, although there are shared windows."""
 
 
 class LocalWindows:
@@ -59,7 +47,7 @@ class LocalWindows:
 class RateLimits:
     """Admits requests. ``shared`` None: every process counts on its own."""
 
-    def __init__(self, clock: Clock, observer: RateObserver, shared: SharedWindows | None = None) -> None:
+    def __init__(self, clock: Clock, observer: LimitSignals, shared: SharedWindows | None = None) -> None:
         self._clock = clock
         self._observer = observer
         self._shared = shared

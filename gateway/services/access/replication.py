@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.ports.clock import Clock
 from gateway.ports.principals import PrincipalStore
 from gateway.services.access.directory import Directory
+from gateway.telemetry.access import AccessSignals
 
 EVERY: Final = 2.0
 """Seconds between two reads of the version, if the store does not notify of a change before."""
@@ -15,13 +16,6 @@ PAUSE: Final = 0.2
 """Seconds between two reads at least, however often the store notifies."""
 USES_EVERY: Final = 30.0
 """Seconds between two writes of the keys' last uses."""
-
-
-class ReplicaObserver(Protocol):
-    """Receives what goes wrong in the background."""
-
-    def failed(self, error: Exception) -> None:
-        """The copy was not brought up to date because of a bug."""
 
 
 class AccessReplica:
@@ -33,7 +27,7 @@ class AccessReplica:
         store: PrincipalStore,
         directory: Directory,
         clock: Clock,
-        observer: ReplicaObserver,
+        observer: AccessSignals,
         *,
         on_changed: Callable[[], None] = lambda: None,
     ) -> None:

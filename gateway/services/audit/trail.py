@@ -8,8 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Hashable
 from itertools import islice
-from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
@@ -18,6 +17,8 @@ from gateway.ports.audit import AuditEvent, AuditOutcome, AuditStore, GatewayAct
 from gateway.ports.clock import Clock
 from gateway.ports.ends import PlannedEnd
 from gateway.services.intents.records import rfc3339
+from gateway.storage.audit_journal import AuditJournal
+from gateway.telemetry.audit import AuditSignals
 
 EVERY: Final = 1.0
 """Seconds between two moves of events to the store."""
@@ -33,44 +34,11 @@ _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = msgspec.json.Decoder(AuditEvent)
 
 
-class Journal(Protocol):
-    """Holds events until they are in the store, also after the end of the process. Methods raise ``OSError``."""
-
-    def append(self, line: bytes) -> None:
-        """Append a line, completely or not at all."""
-
-    def rotate(self) -> bool:
-        """Close the current file. False: nothing was appended to it."""
-
-    def oldest(self) -> tuple[Path, bytes] | None:
-        """The path and lines of the oldest closed file, also of an earlier process. May take long."""
-
-    def remove(self, path: Path) -> None:
-        """Delete a file whose events are in the store. May take long."""
-
-
-class AuditObserver(Protocol):
-    """Receives events, and what goes wrong with them."""
-
-    def recorded(self, event: AuditEvent) -> None:
-        """An event was recorded."""
-
-    def not_journaled(self, error: OSError) -> None:
-        """The journal cannot be written any more; events are kept in memory."""
-
-    def lost(self, event_id: str) -> None:
-        """An event will not be in the store: the journal cannot be written, and the memory for events is full.
-        Or a whole line of the journal is unreadable, and so is its id."""
-
-    def failed(self, error: Exception) -> None:
-        """Events were not moved because of a bug, or of a journal that cannot be read."""
-
-
 class AuditTrail:
     """The events of this process. ``retention`` is how many seconds the store keeps events."""
 
     def __init__(
-        self, store: AuditStore, journal: Journal, clock: Clock, observer: AuditObserver, *, retention: float
+        self, store: AuditStore, journal: AuditJournal, clock: Clock, observer: AuditSignals, *, retention: float
     ) -> None:
         self.store = store
         self._journal = journal

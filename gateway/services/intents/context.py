@@ -4,7 +4,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from gateway.domain.errors import (
     AlreadyExists,
@@ -12,7 +12,6 @@ from gateway.domain.errors import (
     OutcomeUnknown,
     ProviderFailure,
     Retryable,
-    StoreUnavailable,
 )
 from gateway.domain.intents import Intent
 from gateway.domain.operations import Operation
@@ -29,38 +28,9 @@ from gateway.services.intents.targets import ResolvedTarget, TargetResolver
 from gateway.services.provider_choice import Target
 from gateway.services.specs import SpecKeeper
 from gateway.settings import CreatesSettings
+from gateway.telemetry.creates import CreateSignals
 
 _LOOK_AGAIN_AFTER: Final = 2.0  # seconds
-
-
-class IntentObserver(Protocol):
-    """Receives what happens to intents, for logs and metrics. ``late``: it was found out after the create's
-    response."""
-
-    def settled(self, intent: Intent, *, late: bool) -> None:
-        """The intent left the unsettled states."""
-
-    def unknown(self, intent: Intent) -> None:
-        """The attempts are over, and nothing is proven."""
-
-    def misanswered(self, intent: Intent, answered_id: str) -> None:
-        """The provider answered a create with the runtime ``answered_id`` of another name or scope."""
-
-    def parked(self, intent: Intent) -> None:
-        """An operator has to decide."""
-
-    def surplus(self, intent: Intent, runtime_id: str) -> None:
-        """A second runtime of the create was found. The gateway does not stop it."""
-
-    def not_written(self, intent_id: str, error: StoreUnavailable) -> None:
-        """A result could not be written; it will be found out again."""
-
-    def failed(self, error: Exception) -> None:
-        """Settling failed because of a bug in the gateway; it is tried again later."""
-
-
-class NullObserver(IntentObserver):
-    """An observer that does nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +43,7 @@ class CreateContext:
     payloads: PayloadSealer
     clock: Clock
     rules: CreatesSettings
-    observer: IntentObserver = field(default_factory=NullObserver)
+    observer: CreateSignals
     specs: SpecKeeper | None = None
 
     def lease_seconds(self, resolved: ResolvedTarget) -> float:

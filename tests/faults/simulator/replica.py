@@ -29,6 +29,7 @@ from gateway.settings import CreatesSettings
 from gateway.storage.sealing import Keyring
 from tests.faults.simulator.scenarios import LEASE_MARGIN, SEND_WITHIN, WAIT_OUT, Client
 from tests.faults.simulator.world import Material
+from tests.unit.services.fakes import NullSignals
 
 RULES: Final = CreatesSettings(
     wait_out=WAIT_OUT, join_wait=0.05, send_within=SEND_WITHIN, lease_margin=LEASE_MARGIN, settle_every=11.0
@@ -69,6 +70,7 @@ class IntentGateway:
             payloads=PayloadSealer(_SEALER),
             clock=material.clock,
             rules=RULES,
+            observer=NullSignals(),
         )
         self._intents = IntentService(parts)
         self._reconciler = Reconciler(parts)

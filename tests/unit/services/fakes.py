@@ -314,6 +314,13 @@ def keyring() -> Keyring:
     return Keyring([SecretStr(base64.b64encode(b"k" * 32).decode())])
 
 
+class NullSignals:
+    """Signals of creates that report nothing."""
+
+    def __getattr__(self, _name: str) -> Callable[..., None]:
+        return lambda *_args, **_more: None
+
+
 def context_of(fleet: Fleet, store: Store | None = None, rules: CreatesSettings | None = None) -> CreateContext:
     """The context of creates, over a store in memory."""
     sealer, store = keyring(), store or MemoryStore(fleet.clock.now)
@@ -324,6 +331,7 @@ def context_of(fleet: Fleet, store: Store | None = None, rules: CreatesSettings 
         payloads=PayloadSealer(sealer),
         clock=fleet.clock,
         rules=rules or CreatesSettings(),
+        observer=NullSignals(),
     )
 
 
