@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from gateway.cli.intents import pages
-from gateway.cli.options import any_output, connection_options, query_of
+from gateway.cli.options import Connection, any_output, connection_options, query_of
 from gateway.cli.output import Columns, note, show_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gateway.cli.client import Connection
 
 _OUTCOMES: Final = ("ok", "refused", "failed", "unknown")
 
@@ -66,7 +65,7 @@ def _time(_context: Any, _parameter: Any, value: str | None) -> str | None:
 @click.option("--cursor", help="Continue after the page that had this next_cursor.")
 @connection_options
 @any_output
-def audit(connection: "Connection", output: str, limit: int, cursor: str | None, **filters: Any) -> None:
+def audit(connection: Connection, output: str, limit: int, cursor: str | None, **filters: Any) -> None:
     """List who did what, newest first. Needs the scope audit.
 
     The table has month, day and time in UTC, and the number of equal refusals (N). It cuts long names; -o json has all.

@@ -1,14 +1,11 @@
 """``runtimes capabilities``: the agent capabilities of a durable runtime."""
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
-from gateway.cli.options import any_output, connection_options, examples, output_option, pairs
+from gateway.cli.options import Connection, any_output, connection_options, examples, output_option, pairs
 from gateway.cli.output import Columns, members, note, show_list, show_one
-
-if TYPE_CHECKING:
-    from gateway.cli.client import Connection
 
 _COLUMNS: Final[Columns] = {
     **members("ID", "NAME", "VERSION"),
@@ -35,7 +32,7 @@ def capabilities() -> None:
 @connection_options
 @any_output
 @examples("runtimes capabilities list $ID")
-def list_capabilities(connection: "Connection", runtime_id: str, output: str) -> None:
+def list_capabilities(connection: Connection, runtime_id: str, output: str) -> None:
     """List the installed capabilities."""
     show_list(connection.call("GET", "runtimes", runtime_id, "capabilities"), output, _COLUMNS)
 
@@ -49,7 +46,7 @@ def list_capabilities(connection: "Connection", runtime_id: str, output: str) ->
 @examples(
     "runtimes capabilities install $ID web-search", "runtimes capabilities install $ID web-search --version 1.4.0"
 )
-def install(connection: "Connection", runtime_id: str, name: str, version: str | None, output: str) -> None:
+def install(connection: Connection, runtime_id: str, name: str, version: str | None, output: str) -> None:
     """Install a capability."""
     body = {"name": name} if version is None else {"name": name, "version": version}
     show_one(connection.call("POST", "runtimes", runtime_id, "capabilities", body=body), output, _COLUMNS)
@@ -68,7 +65,7 @@ def install(connection: "Connection", runtime_id: str, name: str, version: str |
     "runtimes capabilities update $ID $BINDING --flag verbose=true --flag trace=default",
 )
 def update(
-    connection: "Connection",
+    connection: Connection,
     runtime_id: str,
     binding_id: str,
     enabled: bool | None,
@@ -102,7 +99,7 @@ def _flags(values: tuple[str, ...]) -> dict[str, bool | None]:
 @click.argument("binding_id", metavar="BINDING")
 @connection_options
 @examples("runtimes capabilities remove $ID $BINDING")
-def remove(connection: "Connection", runtime_id: str, binding_id: str) -> None:
+def remove(connection: Connection, runtime_id: str, binding_id: str) -> None:
     """Uninstall a capability."""
     connection.call("DELETE", "runtimes", runtime_id, "capabilities", binding_id)
     note(f"removed: {binding_id}")
@@ -113,7 +110,7 @@ def remove(connection: "Connection", runtime_id: str, binding_id: str) -> None:
 @connection_options
 @output_option("table", "json", "yaml")
 @examples("runtimes capabilities resolved $ID -o json")
-def resolved(connection: "Connection", runtime_id: str, output: str) -> None:
+def resolved(connection: Connection, runtime_id: str, output: str) -> None:
     """Print the versions and digests that the enabled capabilities resolve to."""
     document = connection.call("GET", "runtimes", runtime_id, "capabilities", "resolved")
     if output == "table":

@@ -1,10 +1,8 @@
 """The client of a gateway's API. Its failures distinguish what may have happened to the request."""
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Self, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Self
 from urllib.parse import quote
 
 import aiohttp
@@ -12,8 +10,6 @@ from yarl import URL
 
 from gateway import __version__
 from gateway.cli.failures import ExitCode, Failure, Refused, Unreachable
-
-T = TypeVar("T")
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=330, sock_connect=10)
 _PROBLEM: Final = "application/problem+json"
@@ -23,11 +19,6 @@ _NOT_SENT: Final = (
     aiohttp.InvalidURL,
     aiohttp.NonHttpUrlClientError,
 )
-
-
-def path(*parts: str) -> str:
-    """Return a path below ``/v1`` from unescaped segments: ``path("runtimes", id, "start")``."""
-    return "/v1/" + "/".join(quote(part, safe="") for part in parts)
 
 
 class Client:
@@ -53,19 +44,19 @@ class Client:
     async def call(
         self,
         method: str,
-        target: str,
-        *,
+        *parts: str,
         query: Sequence[tuple[str, str]] = (),
         body: Any = None,
         headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """Send the request once, and return the JSON object of a response with a 2xx status; an empty one without a
-        body.
+        """Send a request once to the path below ``/v1`` with these segments, and return the JSON object of a response
+        with a 2xx status; an empty one without a body.
 
         Raises :class:`Refused` for a problem document (status 400 and above), :class:`Unreachable` when nothing was
         sent, and :class:`Failure` otherwise: with the code ``outcome_unknown`` when a write was sent and no complete
         response arrived.
         """
+        target = "/v1/" + "/".join(quote(part, safe="") for part in parts)
         try:
             async with self._session.request(
                 method,
@@ -117,28 +108,6 @@ class Client:
             lines=() if request_id is None else (f"request id: {request_id}",),
             retry_after=_seconds(response.headers.get("Retry-After")),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """The gateway to use, and the key to use it with. ``api_key`` does not appear in the repr."""
-
-    server: str
-    api_key: str | None
-
-    def __repr__(self) -> str:
-        return f"Connection({self.server})"
-
-    def run(self, work: Callable[[Client], Awaitable[T]]) -> T:
-        async def running() -> T:
-            async with Client(self.server, self.api_key) as client:
-                return await work(client)
-
-        return asyncio.run(running())
-
-    def call(self, method: str, *parts: str, **options: Any) -> dict[str, Any]:
-        """Send one request to the :func:`path` of these segments. ``options`` are those of :meth:`Client.call`."""
-        return self.run(lambda client: client.call(method, path(*parts), **options))
 
 
 def _object(raw: bytes) -> dict[str, Any] | None:

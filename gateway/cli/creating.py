@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 from click.core import ParameterSource
 
-from gateway.cli.client import Client, path
+from gateway.cli.client import Client
 from gateway.cli.failures import ExitCode, Failure, Refused, Unreachable
 from gateway.cli.output import note
 from gateway.cli.waiting import FIRST_DELAY, GROWTH, LONGEST_DELAY, clock_of_command
@@ -43,7 +43,7 @@ class Creating:
         try:
             while True:
                 try:
-                    return await client.call("POST", path("runtimes"), body=self._body, headers=headers)
+                    return await client.call("POST", "runtimes", body=self._body, headers=headers)
                 except Failure as failure:
                     await self._pause_after(failure)
         except asyncio.CancelledError:  # Ctrl-C

@@ -1,11 +1,12 @@
 """Intents as the commands print them: all fields except the encrypted ones, with times in ISO 8601."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.cli.output import Columns, members
 
 if TYPE_CHECKING:
-    from gateway.domain.intents import Intent, IntentAttempt, Look
+    from gateway.domain.intents import Intent, Look
     from gateway.ports.store import DecisionRecord
 
 STATES: Final = ("open", "unknown", "done", "refused", "absent", "parked")
@@ -32,40 +33,28 @@ DECISION_COLUMNS: Final[Columns] = {
 }
 
 
+_INTENT_FIELDS: Final = (
+    *("id", "state", "reason", "provider", "scope", "kind", "name", "runtime_id", "surplus"),
+    *("created_at", "updated_at", "settled_at", "due_at", "principal", "key", "operation", "pinned", "namespace"),
+    *("target", "provider_key", "generation", "lifetime", "epoch", "holder", "lease_until", "superseded_by"),
+    "digest_version",
+)
+_DECISION_FIELDS: Final = ("at", "operator", "decision", "intent_id", "runtime_id", "note")
+_ATTEMPT_FIELDS: Final = ("epoch", "target", "first_send", "last_send", "phase", "status", "made")
+_NAMES: Final = {"runtime_id": "provider_runtime_id", "intent_id": "intent"}
+_TIMES: Final = frozenset(
+    {"created_at", "updated_at", "settled_at", "due_at", "lease_until", "at", "first_send", "last_send"}
+)
+
+
 def intent_document(intent: "Intent") -> dict[str, Any]:
     """Return the fields of an intent. Encrypted fields are replaced by their size in bytes."""
     return {
         "object": "intent",
-        "id": intent.id,
-        "state": str(intent.state),
-        "reason": intent.reason,
-        "provider": intent.provider,
-        "scope": intent.scope,
-        "kind": intent.kind,
-        "name": intent.name,
-        "provider_runtime_id": intent.runtime_id,
-        "surplus": list(intent.surplus),
-        "created_at": _time(intent.created_at),
-        "updated_at": _time(intent.updated_at),
-        "settled_at": _time(intent.settled_at),
-        "due_at": _time(intent.due_at),
-        "principal": intent.principal,
-        "key": intent.key,
-        "operation": intent.operation,
-        "pinned": intent.pinned,
-        "namespace": intent.namespace,
-        "target": intent.target,
-        "provider_key": intent.provider_key,
-        "generation": intent.generation,
-        "lifetime": intent.lifetime,
-        "epoch": intent.epoch,
-        "holder": intent.holder,
-        "lease_until": _time(intent.lease_until),
-        "superseded_by": intent.superseded_by,
-        "digest_version": intent.digest_version,
+        **_fields(intent, _INTENT_FIELDS),
         "request_bytes": _size(intent.request),
         "outcome_bytes": _size(intent.outcome),
-        "attempts": [_attempt(attempt) for attempt in intent.attempts],
+        "attempts": [_fields(attempt, _ATTEMPT_FIELDS) for attempt in intent.attempts],
         "looks": [
             *([_look(intent.before, "before the send")] if intent.before is not None else []),
             *(_look(look, "after the send") for look in intent.looks),
@@ -74,26 +63,15 @@ def intent_document(intent: "Intent") -> dict[str, Any]:
 
 
 def decision_document(decided: "DecisionRecord") -> dict[str, Any]:
-    return {
-        "object": "decision",
-        "at": _time(decided.at),
-        "operator": decided.operator,
-        "decision": str(decided.decision),
-        "intent": decided.intent_id,
-        "provider_runtime_id": decided.runtime_id,
-        "note": decided.note,
-    }
+    return {"object": "decision", **_fields(decided, _DECISION_FIELDS)}
 
 
-def _attempt(attempt: "IntentAttempt") -> dict[str, Any]:
+def _fields(item: object, names: Iterable[str]) -> dict[str, Any]:
+    from msgspec import to_builtins
+
+    values = {name: getattr(item, name) for name in names}
     return {
-        "epoch": attempt.epoch,
-        "target": attempt.target,
-        "first_send": _time(attempt.first_send),
-        "last_send": _time(attempt.last_send),
-        "phase": attempt.phase,
-        "status": attempt.status,
-        "made": attempt.made,
+        _NAMES.get(name, name): _time(value) if name in _TIMES else to_builtins(value) for name, value in values.items()
     }
 
 

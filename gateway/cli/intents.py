@@ -12,12 +12,12 @@ from gateway.cli.intent_documents import (
     STATES,
     decision_document,
 )
-from gateway.cli.options import any_output, connection_options, examples, output_option, query_of
+from gateway.cli.options import Connection, any_output, connection_options, examples, output_option, query_of
 from gateway.cli.output import note, show_details, show_document, show_list, show_one
 from gateway.cli.server import config_option, store_settings
 
 if TYPE_CHECKING:
-    from gateway.cli.client import Client, Connection
+    from gateway.cli.client import Client
 
 _LONGEST_NOTE: Final = 2000
 _store_option: Final = click.option(
@@ -48,7 +48,7 @@ def intents() -> None:
 @any_output
 @examples("intents list --state parked -o name", "intents list --config gateway.yaml")
 def list_intents(
-    connection: "Connection",
+    connection: Connection,
     file: str | None,
     states: tuple[str, ...],
     principal: str | None,
@@ -77,13 +77,11 @@ async def pages(
     client: "Client", resource: str, query: list[tuple[str, str]], limit: int, cursor: str | None
 ) -> dict[str, Any]:
     """Return up to ``limit`` items of all pages, as one page."""
-    from gateway.cli.client import path
-
     items: list[Any] = []
     while True:
         size = ("limit", str(min(100, limit - len(items))))
         following = [("cursor", cursor)] if cursor is not None else []
-        page = await client.call("GET", path(resource), query=[*query, size, *following])
+        page = await client.call("GET", resource, query=[*query, size, *following])
         items += page["items"]
         cursor = page["next_cursor"]
         if cursor is None or not page["items"] or len(items) >= limit:
@@ -96,7 +94,7 @@ async def pages(
 @connection_options
 @output_option("table", "json", "yaml")
 @examples("intents show in_0d4f…", "intents show in_0d4f… --config gateway.yaml")
-def show(connection: "Connection", intent_id: str, file: str | None, output: str) -> None:
+def show(connection: Connection, intent_id: str, file: str | None, output: str) -> None:
     """Show what is recorded about a create: its attempts, and with --config also the look-ups and the lease.
 
     Of the encrypted fields (the request and the response) only the size is shown, and only with --config.
@@ -145,7 +143,7 @@ def _os_user() -> str:
     'intents resolve in_0d4f… --config gateway.yaml --absent --note "asked the provider"',
 )
 def resolve(
-    connection: "Connection",
+    connection: Connection,
     intent_id: str,
     file: str | None,
     made: str | None,

@@ -1,14 +1,11 @@
 """``keys`` and ``principals``: who may call the gateway, over its API."""
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
-from gateway.cli.options import any_output, connection_options, examples, output_option
+from gateway.cli.options import Connection, any_output, connection_options, examples, output_option
 from gateway.cli.output import Columns, members, note, show_list, show_one
-
-if TYPE_CHECKING:
-    from gateway.cli.client import Connection
 
 
 def _day(time: str | None) -> str | None:
@@ -51,7 +48,7 @@ def keys() -> None:
     "keys create --principal team-a --scopes runtimes:read --name dashboard --expires 2027-01-01",
 )
 def create(
-    connection: "Connection",
+    connection: Connection,
     principal: str,
     template: str | None,
     scopes: str | None,
@@ -72,7 +69,7 @@ def create(
 @connection_options
 @any_output
 @examples("keys list", "keys list --principal team-a -o json")
-def list_keys(connection: "Connection", principal: str | None, output: str) -> None:
+def list_keys(connection: Connection, principal: str | None, output: str) -> None:
     """List the keys, without their texts. Keys of the settings can only be changed there."""
     query = () if principal is None else (("principal", principal),)
     show_list(connection.call("GET", "keys", query=query), output, _KEY_COLUMNS)
@@ -91,7 +88,7 @@ def list_keys(connection: "Connection", principal: str | None, output: str) -> N
 @connection_options
 @_new_output
 @examples("keys rotate $KEY_ID > team-a.key", "keys rotate $KEY_ID --overlap 86400")
-def rotate(connection: "Connection", key_id: str, overlap: int, output: str) -> None:
+def rotate(connection: Connection, key_id: str, overlap: int, output: str) -> None:
     """Replace a key by a new one with the same rights. The old one ends after the overlap."""
     _show_new(connection.call("POST", "keys", key_id, "rotate", body={"overlap": overlap}), output)
 
@@ -100,7 +97,7 @@ def rotate(connection: "Connection", key_id: str, overlap: int, output: str) -> 
 @click.argument("key_id", metavar="ID")
 @connection_options
 @examples("keys revoke $KEY_ID")
-def revoke(connection: "Connection", key_id: str) -> None:
+def revoke(connection: Connection, key_id: str) -> None:
     """Revoke a key. Every process of the gateway refuses it a few seconds later at the latest."""
     connection.call("DELETE", "keys", key_id)
     note(f"revoked: {key_id}")
@@ -116,7 +113,7 @@ def principals() -> None:
 @connection_options
 @any_output
 @examples("principals list", "principals list -o json")
-def list_principals(connection: "Connection", output: str) -> None:
+def list_principals(connection: Connection, output: str) -> None:
     """List the principals of the settings and of the API, and those of tokens that are disabled."""
     document = connection.call("GET", "principals")
     show_list(document, output, _PRINCIPAL_COLUMNS, name="name")
@@ -130,7 +127,7 @@ def list_principals(connection: "Connection", output: str) -> None:
 @connection_options
 @any_output
 @examples("principals disable team-a")
-def disable(connection: "Connection", name: str, output: str) -> None:
+def disable(connection: Connection, name: str, output: str) -> None:
     """Refuse all keys and tokens of a principal. Its runtimes continue."""
     show_one(connection.call("POST", "principals", name, "disable"), output, _PRINCIPAL_COLUMNS, name="name")
 
@@ -140,7 +137,7 @@ def disable(connection: "Connection", name: str, output: str) -> None:
 @connection_options
 @any_output
 @examples("principals enable team-a")
-def enable(connection: "Connection", name: str, output: str) -> None:
+def enable(connection: Connection, name: str, output: str) -> None:
     """Accept the keys and tokens of a disabled principal again."""
     show_one(connection.call("POST", "principals", name, "enable"), output, _PRINCIPAL_COLUMNS, name="name")
 
@@ -149,7 +146,7 @@ def enable(connection: "Connection", name: str, output: str) -> None:
 @click.argument("name")
 @connection_options
 @examples("principals delete team-a")
-def delete(connection: "Connection", name: str) -> None:
+def delete(connection: Connection, name: str) -> None:
     """Delete a principal that was made by the API, and its keys. Its runtimes continue, and keep their owner."""
     connection.call("DELETE", "principals", name)
     note(f"deleted: {name}")

@@ -5,11 +5,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gateway.cli.options import any_output, connection_options, examples, if_match_option, output_option, wait_options
+from gateway.cli.options import (
+    Command,
+    Connection,
+    any_output,
+    connection_options,
+    examples,
+    if_match_option,
+    output_option,
+    wait_options,
+)
 from gateway.cli.output import note, show_details, show_one
 
 if TYPE_CHECKING:
-    from gateway.cli.client import Client, Connection
+    from gateway.cli.client import Client
 
 _TARGETS: Final = {
     "start": frozenset({"running"}),
@@ -24,120 +33,92 @@ _instance_option = if_match_option(
 _ENDS: Final = frozenset({"stop", "reset"})  # these work from `failed`, which may still be seen for a while
 
 
+def _verb_options(command: Command) -> Command:
+    for option in (any_output, connection_options, wait_options, click.argument("runtime_id", metavar="ID")):
+        command = option(command)
+    return command
+
+
 def _transition(
-    connection: "Connection",
     verb: str,
-    runtime_id: str,
     body: Mapping[str, Any],
+    *,
+    connection: Connection,
+    runtime_id: str,
     output: str,
-    wait: float | None,
-    headers: Mapping[str, str] | None = None,
+    patience: float | None,
+    if_match: Mapping[str, str] | None = None,
 ) -> None:
-    """Send a verb, wait up to ``wait`` seconds for its target state (None: do not wait), and print the runtime."""
+    """Send a verb, wait up to ``patience`` seconds for its target state, and print the runtime."""
 
     async def work(client: "Client") -> Mapping[str, Any]:
-        from gateway.cli.client import path
         from gateway.cli.waiting import wait_for
 
-        runtime = await client.call("POST", path("runtimes", runtime_id, verb), body=body, headers=headers)
+        runtime = await client.call("POST", "runtimes", runtime_id, verb, body=body, headers=if_match)
         if runtime.get("changed") is False:
             note(f"note: nothing to do: {runtime_id} is {runtime.get('state')}")
-        if wait is None or runtime.get("state") in _TARGETS[verb]:
+        if patience is None or runtime.get("state") in _TARGETS[verb]:
             return runtime
-        return await wait_for(client, runtime_id, _TARGETS[verb], wait, failed_ends=verb not in _ENDS)
+        return await wait_for(client, runtime_id, _TARGETS[verb], patience, failed_ends=verb not in _ENDS)
 
     show_one(connection.run(work), output)
 
 
 @click.command()
-@click.argument("runtime_id", metavar="ID")
 @click.option("--secret-id", multiple=True, help="A stored secret to use instead of those in the config. Repeatable.")
 @click.option("--runtime-limit", type=click.IntRange(min=60), metavar="SECONDS", help="Maximum run time.")
-@wait_options
-@connection_options
-@any_output
+@_verb_options
 @examples("runtimes start $ID --wait", "runtimes start $ID --runtime-limit 3600")
-def start(
-    connection: "Connection",
-    runtime_id: str,
-    secret_id: tuple[str, ...],
-    runtime_limit: int | None,
-    wait: bool,
-    timeout: float,
-    output: str,
-) -> None:
+def start(secret_id: tuple[str, ...], runtime_limit: int | None, **options: Any) -> None:
     """Start a runtime: give it compute if it has none."""
     body: dict[str, Any] = {}
     if secret_id:
         body["secret_ids"] = list(secret_id)
     if runtime_limit is not None:
         body["runtime_limit_seconds"] = runtime_limit
-    _transition(connection, "start", runtime_id, body, output, timeout if wait else None)
+    _transition("start", body, **options)
 
 
 @click.command()
-@click.argument("runtime_id", metavar="ID")
-@wait_options
-@connection_options
-@any_output
+@_verb_options
 @examples("runtimes pause $ID --wait")
-def pause(connection: "Connection", runtime_id: str, wait: bool, timeout: float, output: str) -> None:
+def pause(**options: Any) -> None:
     """Pause a running runtime: freeze its compute and keep its state."""
-    _transition(connection, "pause", runtime_id, {}, output, timeout if wait else None)
+    _transition("pause", {}, **options)
 
 
 @click.command()
-@click.argument("runtime_id", metavar="ID")
-@wait_options
-@connection_options
-@any_output
+@_verb_options
 @examples("runtimes resume $ID --wait --timeout 60")
-def resume(connection: "Connection", runtime_id: str, wait: bool, timeout: float, output: str) -> None:
+def resume(**options: Any) -> None:
     """Resume a paused runtime."""
-    _transition(connection, "resume", runtime_id, {}, output, timeout if wait else None)
+    _transition("resume", {}, **options)
 
 
 @click.command()
-@click.argument("runtime_id", metavar="ID")
 @_instance_option
-@wait_options
-@connection_options
-@any_output
+@_verb_options
 @examples("runtimes reset $ID", "runtimes reset $ID --if-match $INSTANCE_ID")
-def reset(
-    connection: "Connection", runtime_id: str, if_match: dict[str, str], wait: bool, timeout: float, output: str
-) -> None:
+def reset(**options: Any) -> None:
     """Reset a runtime: discard its compute and the state inside, and keep the runtime itself."""
-    _transition(connection, "reset", runtime_id, {}, output, timeout if wait else None, if_match)
+    _transition("reset", {}, **options)
 
 
 @click.command()
-@click.argument("runtime_id", metavar="ID")
 @click.option("--discard-state", is_flag=True, help="Confirm that the state inside is lost, if stopping loses it.")
 @_instance_option
-@wait_options
-@connection_options
-@any_output
+@_verb_options
 @examples(
     "runtimes stop $BROWSER_ID",
     "runtimes stop $DURABLE_ID --discard-state --wait",
     "runtimes stop $DURABLE_ID --discard-state --if-match $INSTANCE_ID",
 )
-def stop(
-    connection: "Connection",
-    runtime_id: str,
-    discard_state: bool,
-    if_match: dict[str, str],
-    wait: bool,
-    timeout: float,
-    output: str,
-) -> None:
+def stop(discard_state: bool, **options: Any) -> None:
     """Stop a runtime: end its compute.
 
     A durable runtime loses the state inside: confirm this with --discard-state, or use `runtimes pause` instead.
     """
-    body = {"discard_state": True} if discard_state else {}
-    _transition(connection, "stop", runtime_id, body, output, timeout if wait else None, if_match)
+    _transition("stop", {"discard_state": True} if discard_state else {}, **options)
 
 
 @click.command()
@@ -153,7 +134,7 @@ def stop(
 @connection_options
 @output_option("table", "json", "yaml")
 @examples("runtimes keepalive $ID --extend 900")
-def keepalive(connection: "Connection", runtime_id: str, extend: int, output: str) -> None:
+def keepalive(connection: Connection, runtime_id: str, extend: int, output: str) -> None:
     """Postpone the expiry of a running runtime."""
     show_details(connection.call("POST", "runtimes", runtime_id, "keepalive", body={"extend_seconds": extend}), output)
 

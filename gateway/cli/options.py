@@ -3,22 +3,50 @@
 import functools
 import inspect
 import re
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import click
 
 if TYPE_CHECKING:
-    from gateway.cli.client import Connection
+    from gateway.cli.client import Client
 
 Command = Callable[..., Any]
+T = TypeVar("T")
 
 DEFAULT_SERVER: Final = "http://127.0.0.1:8080"
 
 _KEY: Final = re.compile(r"[\x21-\x7e]+\Z")
 _PRINTABLE: Final = re.compile(r"[\x20-\x7e]+\Z")
 _TAG: Final = re.compile(r"[\x21\x23-\x7e]+\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """The gateway to use, and the key to use it with. ``api_key`` does not appear in the repr."""
+
+    server: str
+    api_key: str | None
+
+    def __repr__(self) -> str:
+        return f"Connection({self.server})"
+
+    def run(self, work: "Callable[[Client], Awaitable[T]]") -> T:
+        import asyncio
+
+        from gateway.cli.client import Client
+
+        async def running() -> T:
+            async with Client(self.server, self.api_key) as client:
+                return await work(client)
+
+        return asyncio.run(running())
+
+    def call(self, method: str, *parts: str, **options: Any) -> dict[str, Any]:
+        """Send one request. The arguments are those of ``Client.call``."""
+        return self.run(lambda client: client.call(method, *parts, **options))
 
 
 def examples(*arguments: str) -> Callable[[Command], Command]:
@@ -54,7 +82,7 @@ def connection_options(command: Command) -> Command:
     )
     @functools.wraps(command)
     def connected(*args: Any, server: str, api_key: str | None, **kwargs: Any) -> Any:
-        return command(*args, connection=_connection(server, api_key), **kwargs)
+        return command(*args, connection=Connection(server, api_key), **kwargs)
 
     return connected
 
@@ -75,15 +103,22 @@ any_output = output_option("table", "json", "yaml", "name")
 
 
 def wait_options(command: Command) -> Command:
-    command = click.option(
+    """Add ``--wait`` and ``--timeout``; the command receives ``patience``, the seconds to wait, or None."""
+
+    @click.option("--wait", is_flag=True, help="Wait until the runtime has reached the target state.")
+    @click.option(
         "--timeout",
         type=click.FloatRange(min=0),
         default=300,
         show_default=True,
         metavar="SECONDS",
         help="Maximum time that --wait waits.",
-    )(command)
-    return click.option("--wait", is_flag=True, help="Wait until the runtime has reached the target state.")(command)
+    )
+    @functools.wraps(command)
+    def waiting(*args: Any, wait: bool, timeout: float, **kwargs: Any) -> Any:
+        return command(*args, patience=timeout if wait else None, **kwargs)
+
+    return waiting
 
 
 def idempotency_options(command: Command) -> Command:
@@ -106,12 +141,6 @@ def idempotency_options(command: Command) -> Command:
 def if_match_option(metavar: str, help_text: str) -> Callable[[Command], Command]:
     """Return a decorator that adds ``--if-match``; the command receives ``if_match``, the headers to send."""
     return click.option("--if-match", metavar=metavar, callback=_if_match, help=help_text)
-
-
-def _connection(server: str, api_key: str | None) -> "Connection":
-    from gateway.cli.client import Connection
-
-    return Connection(server, api_key)
 
 
 def _server(_ctx: click.Context, _param: click.Parameter, value: str) -> str:

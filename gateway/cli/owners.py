@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.options import any_output, connection_options, examples, query_of
+from gateway.cli.options import Connection, any_output, connection_options, examples, query_of
 from gateway.cli.output import members, show_list
 from gateway.cli.runtimes import all_pages
 
 if TYPE_CHECKING:
-    from gateway.cli.client import Client, Connection
+    from gateway.cli.client import Client
 
 _COLUMNS = members("NAME", "OWNER", "PROVIDER", "STATE", "ID")
 
@@ -25,7 +25,7 @@ def owners() -> None:
 @connection_options
 @any_output
 @examples("owners list", "owners list --owner shop")
-def list_owners(connection: "Connection", output: str, owner: str | None) -> None:
+def list_owners(connection: Connection, output: str, owner: str | None) -> None:
     """List the runtimes of all providers with their owners; empty where the owner is not known."""
     query = query_of({"owner": owner})
     show_list(connection.run(lambda client: all_pages(client, query, None)), output, _COLUMNS)
@@ -37,14 +37,12 @@ def list_owners(connection: "Connection", output: str, owner: str | None) -> Non
 @connection_options
 @any_output
 @examples("owners assign durable-main.2489e9ad-… --owner shop")
-def assign(connection: "Connection", runtime_ids: tuple[str, ...], owner: str, output: str) -> None:
+def assign(connection: Connection, runtime_ids: tuple[str, ...], owner: str, output: str) -> None:
     """Assign runtimes to an owner (scope admin). Other replicas know the change a few seconds later."""
 
     async def work(client: "Client") -> dict[str, Any]:
-        from gateway.cli.client import path
-
         body = {"owner": None if owner == "-" else owner}
-        assigned = [(await client.call("PUT", path("runtimes", each, "owner"), body=body)) for each in runtime_ids]
+        assigned = [(await client.call("PUT", "runtimes", each, "owner", body=body)) for each in runtime_ids]
         return {"object": "list", "items": assigned}
 
     show_list(connection.run(work), output, _COLUMNS)

@@ -2,16 +2,13 @@
 
 import sys
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
 from gateway.cli.failures import ExitCode
-from gateway.cli.options import any_output, connection_options, examples, output_option
+from gateway.cli.options import Connection, any_output, connection_options, examples, output_option
 from gateway.cli.output import Columns, members, show_details, show_list
-
-if TYPE_CHECKING:
-    from gateway.cli.client import Connection
 
 _COLUMNS: Final[Columns] = {
     **members("NAME", "API"),
@@ -43,7 +40,7 @@ def providers() -> None:
 @connection_options
 @any_output
 @examples("providers list", "providers list -o name")
-def list_providers(connection: "Connection", output: str) -> None:
+def list_providers(connection: Connection, output: str) -> None:
     """List the providers with their problems, in the order of the settings.
 
     KINDS are the kinds of runtimes that a provider lists, CREATES those that it can create.
@@ -58,7 +55,7 @@ def list_providers(connection: "Connection", output: str) -> None:
 @connection_options
 @any_output
 @examples("providers get durable-demo", "providers get durable-demo -o json")
-def get(connection: "Connection", name: str, output: str) -> None:
+def get(connection: Connection, name: str, output: str) -> None:
     """Show one provider: its features, its health, and the limits and circuit breaker of each class of work."""
     show_details(connection.call("GET", "providers", name), output, name="name")
 
@@ -69,7 +66,7 @@ def get(connection: "Connection", name: str, output: str) -> None:
 @connection_options
 @output_option("table", "json", "yaml")
 @examples("providers test durable-main --config gateway.yaml", "providers test durable-demo")
-def test(connection: "Connection", name: str, file: str | None, output: str) -> None:
+def test(connection: Connection, name: str, file: str | None, output: str) -> None:
     """Test whether a provider responds and accepts the gateway's credentials.
 
     With --config the command calls the provider now, with the credentials of that file; no gateway needs to run.

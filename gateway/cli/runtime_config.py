@@ -1,15 +1,12 @@
 """``runtimes config``: read the config of a durable runtime, or replace the whole config."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from gateway.cli.documents import put, read_file
-from gateway.cli.options import connection_options, examples, if_match_option, output_option
+from gateway.cli.options import Connection, connection_options, examples, if_match_option, output_option
 from gateway.cli.output import note, show_document
-
-if TYPE_CHECKING:
-    from gateway.cli.client import Connection
 
 
 @click.group("config")
@@ -23,7 +20,7 @@ def runtime_config() -> None:
 @connection_options
 @output_option("yaml", "json")
 @examples("runtimes config get $ID", "runtimes config get $ID -o json")
-def get_config(connection: "Connection", runtime_id: str, output: str) -> None:
+def get_config(connection: Connection, runtime_id: str, output: str) -> None:
     """Print the config with its version and digest."""
     show_document(connection.call("GET", "runtimes", runtime_id, "config"), output)
 
@@ -40,7 +37,7 @@ def get_config(connection: "Connection", runtime_id: str, output: str) -> None:
     "runtimes config set $ID -f config.yaml --set resources.cpu_cores=4 --if-match $DIGEST",
 )
 def set_config(
-    connection: "Connection",
+    connection: Connection,
     runtime_id: str,
     stream: Any,
     assignments: tuple[str, ...],

@@ -9,6 +9,7 @@ import click
 from gateway.cli.documents import put, read_file
 from gateway.cli.failures import ExitCode, Failure
 from gateway.cli.options import (
+    Connection,
     any_output,
     connection_options,
     examples,
@@ -21,7 +22,7 @@ from gateway.cli.options import (
 from gateway.cli.output import RUNTIME_COLUMNS, Columns, members, note, show_details, show_list, show_one
 
 if TYPE_CHECKING:
-    from gateway.cli.client import Client, Connection
+    from gateway.cli.client import Client
 
 _MOST_WITHOUT_NEW: Final = 1000
 """The number of consecutive pages without a new runtime that end a list with an error. The gateway itself ends the part
@@ -54,7 +55,7 @@ def runtimes() -> None:
 @connection_options
 @any_output
 @examples("runtimes list", "runtimes list --kind browser --state running -o name")
-def list_runtimes(connection: "Connection", output: str, limit: int | None, **filters: Any) -> None:
+def list_runtimes(connection: Connection, output: str, limit: int | None, **filters: Any) -> None:
     """List the runtimes of all providers. The command reads all pages.
 
     Exit code 3: a provider failed, so runtimes may be missing from the list. Runtimes that a provider returned in an
@@ -75,8 +76,6 @@ def list_runtimes(connection: "Connection", output: str, limit: int | None, **fi
 
 async def all_pages(client: "Client", query: list[tuple[str, str]], limit: int | None) -> dict[str, Any]:
     """The runtimes of all pages as one document, at most ``limit``. Raises :class:`Failure` for a list without end."""
-    from gateway.cli.client import path
-
     items: list[Any] = []
     incomplete: dict[str, Any] = {}
     warnings: list[Any] = []
@@ -87,7 +86,7 @@ async def all_pages(client: "Client", query: list[tuple[str, str]], limit: int |
     while True:
         size = 100 if limit is None else min(100, limit - len(items))
         parameters = [*query, ("limit", str(size)), *([("cursor", cursor)] if cursor else [])]
-        page = await client.call("GET", path("runtimes"), query=parameters)
+        page = await client.call("GET", "runtimes", query=parameters)
         new = [item for item in page["items"] if item["id"] not in known]
         known.update(item["id"] for item in new)
         items += new
@@ -118,7 +117,7 @@ async def all_pages(client: "Client", query: list[tuple[str, str]], limit: int |
 @connection_options
 @any_output
 @examples("runtimes get durable-demo.2489e9ad-2ee2-8e00-8ec9-32d5f69181c0", "runtimes get $ID -o json")
-def get(connection: "Connection", runtime_id: str, output: str) -> None:
+def get(connection: Connection, runtime_id: str, output: str) -> None:
     """Show one runtime with all its fields."""
     show_details(connection.call("GET", "runtimes", runtime_id), output)
 
@@ -146,15 +145,14 @@ def get(connection: "Connection", runtime_id: str, output: str) -> None:
     "runtimes create -f agent.yaml --idempotency-key order-4711 --retry-for 600",
 )
 def create(
-    connection: "Connection",
+    connection: Connection,
     output: str,
     stream: Any,
     label: tuple[str, ...],
     assignments: tuple[str, ...],
     idempotency_key: str | None,
     retry_for: float,
-    wait: bool,
-    timeout: float,
+    patience: float | None,
     **fields: Any,
 ) -> None:
     """Create a runtime. Flags override the file, and --set overrides both.
@@ -170,7 +168,6 @@ def create(
     put(body, assignments)
     if "kind" not in body:
         raise click.UsageError("Give --kind, or a file with a kind.")
-    patience = timeout if wait else None
     runtime = connection.run(lambda client: _create(client, body, idempotency_key, retry_for, patience))
     if runtime.get("created") is False:
         note(f"note: {runtime.get('id')} already existed")
@@ -199,16 +196,15 @@ async def _create(
 @wait_options
 @connection_options
 @examples("runtimes delete $ID", "runtimes delete $ID --wait")
-def delete(connection: "Connection", runtime_id: str, wait: bool, timeout: float) -> None:
+def delete(connection: Connection, runtime_id: str, patience: float | None) -> None:
     """Delete a runtime permanently, if its provider supports this."""
 
     async def work(client: "Client") -> None:
-        from gateway.cli.client import path
         from gateway.cli.waiting import wait_until_gone
 
-        await client.call("DELETE", path("runtimes", runtime_id))
-        if wait:
-            await wait_until_gone(client, runtime_id, timeout)
+        await client.call("DELETE", "runtimes", runtime_id)
+        if patience is not None:
+            await wait_until_gone(client, runtime_id, patience)
 
     connection.run(work)
     note(f"deleted: {runtime_id}")
@@ -220,7 +216,7 @@ def delete(connection: "Connection", runtime_id: str, wait: bool, timeout: float
 @connection_options
 @output_option("table", "json", "yaml")
 @examples("runtimes connect $ID", "runtimes connect $ID --protocol cdp -o json")
-def connect(connection: "Connection", runtime_id: str, protocol: str | None, output: str) -> None:
+def connect(connection: Connection, runtime_id: str, protocol: str | None, output: str) -> None:
     """Print the connections of a running runtime: protocol, URL and token. The tokens are secrets."""
     body = {} if protocol is None else {"protocol": protocol}
     show_list(connection.call("POST", "runtimes", runtime_id, "connections", body=body), output, _CONNECTION_COLUMNS)

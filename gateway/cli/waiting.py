@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import click
 
-from gateway.cli.client import Client, path
+from gateway.cli.client import Client
 from gateway.cli.failures import Failure, Refused, Unreachable
 from gateway.cli.output import note
 from gateway.ports.clock import Clock, SystemClock
@@ -79,7 +79,7 @@ class _Waiting:
     async def read(self, client: Client) -> Mapping[str, Any] | None:
         """Return the runtime, or None after a temporary failure. Raises :class:`Refused` for any other refusal."""
         try:
-            return await client.call("GET", path("runtimes", self._runtime_id))
+            return await client.call("GET", "runtimes", self._runtime_id)
         except Unreachable as unreachable:
             self.report(unreachable.message)
             return None
