@@ -21,7 +21,7 @@ from gateway.http.audit import RequestAudit
 from gateway.http.bodies import ClientAborted
 from gateway.http.cors import Cors
 from gateway.http.in_flight import SAFE_METHODS
-from gateway.http.passed_on import PassedResponse, PassedStream, pass_interim
+from gateway.http.passed_on import PassedStream, pass_interim
 from gateway.http.response_headers import finish_headers
 from gateway.http.tunnel import End, Tunnel, Watch
 from gateway.http.uploads import StreamedUpload
@@ -127,7 +127,7 @@ class Forwarding:
                 self.watch.received(len(received))
                 body = rewrite(received)
                 headers.popall(hdrs.CONTENT_LENGTH, None)
-            return PassedResponse(
+            return web.Response(
                 status=response.status, reason=_sendable(response.reason), headers=headers, body=body or None
             )
         out = PassedStream(status=response.status, reason=_sendable(response.reason), headers=headers)

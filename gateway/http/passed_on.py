@@ -18,8 +18,8 @@ one; on a kept connection the final one would then be taken for the response to 
 class PassedStream(web.StreamResponse):
     """A response whose body is written as it arrives. Its head is sent at once.
 
-    aiohttp declares a body without a ``Content-Type`` as ``application/octet-stream``, and clients that would look at
-    the body then do not (RFC 9110, 8.3).
+    aiohttp declares such a body without a ``Content-Type`` as ``application/octet-stream``, and clients that would look
+    at the body then do not (RFC 9110, 8.3).
     """
 
     async def _prepare_headers(self) -> None:
@@ -27,10 +27,6 @@ class PassedStream(web.StreamResponse):
         await super()._prepare_headers()
         if not is_declared:
             self.headers.popall(hdrs.CONTENT_TYPE, None)
-
-
-class PassedResponse(PassedStream, web.Response):
-    """A response with its whole body."""
 
 
 def pass_interim(request: web.Request, status: int, reason: str | None, headers: CIMultiDict[str]) -> None:

@@ -80,6 +80,23 @@ async def test_head_is_like_get_without_the_body(serve: Any) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("version", "asked", "told"),
+    [("1.1", "", None), ("1.1", "close", "close"), ("1.0", "", "close"), ("1.0", "keep-alive", "keep-alive")],
+)
+async def test_a_connection_stays_open_as_its_request_asks(
+    api: Any, version: str, asked: str, told: str | None
+) -> None:
+    connection = await api.connect()
+    asked = f"Connection: {asked}\r\n" if asked else ""
+    for _ in range(1 if told == "close" else 2):
+        connection.send(f"GET /livez HTTP/{version}\r\nHost: gateway\r\n{asked}\r\n".encode())
+        answer = await connection.answer()
+        assert (answer.json, answer.headers.get("connection")) == ({"status": "ok"}, told)
+    if told == "close":
+        assert await connection.closed()
+
+
 async def test_every_response_is_private_nosniff_and_has_the_request_id(serve: Any) -> None:
     api = await serve(lifecycle=OneRuntime())
     for path in ("runtimes/p.1", "runtimes", "providers", "nope", "runtimes?x=1"):
