@@ -24,9 +24,9 @@ from gateway.api.waiting import WaitingCalls
 from gateway.api.wrong_keys import WrongKeys
 from gateway.domain.access import Principal
 from gateway.http.access_log import Surface
-from gateway.http.bodies import BodyReader, defer_continue
+from gateway.http.bodies import BodyReader
 from gateway.http.cors import Cors
-from gateway.http.endpoints import AiohttpHandler
+from gateway.http.routing import AiohttpHandler
 from gateway.http.server import SERVED
 from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.dialect import Dialect
@@ -91,10 +91,10 @@ def create_api(
     routes = _Routes(endpoints)
     bodies = BodyReader(http)
     native_calls = NativeCalls(native or {}, http, endpoints, services.hub.fleet.wrote)
-    register_dialects(app, dialects, endpoints, bodies, native_calls)
+    register_dialects(dialects, endpoints, bodies, native_calls)
     waiting = _waiting_calls(services, endpoints, http, metrics, logger, clock)
     app.on_shutdown.append(lambda _: services.hub.close())
-    register_native(app, native_calls, endpoints)
+    register_native(native_calls, endpoints)
     routes.add(V1_ROUTES, Handlers(services, bodies, reads, waiting))
     routes.add(CONNECTION_ROUTES, ConnectionHandlers(services.data_plane, services.lifecycle, bodies))
     routes.add(EVENT_ROUTES, EventStreams(waiting, cors))
@@ -169,13 +169,8 @@ class _Routes:
 
     def register(self, app: web.Application) -> None:
         for path, methods in self._methods.items():
-            resource = app.router.add_resource(path)
-            for method, handler in methods.items():
-                resource.add_route(method, handler, expect_handler=defer_continue)
-            allowed = tuple(sorted(methods))
-            refuse = self._endpoints.wrong_method(self._surfaces[path], path, allowed)
-            resource.add_route("*", refuse, expect_handler=defer_continue)
+            refuse = self._endpoints.wrong_method(self._surfaces[path], path, tuple(sorted(methods)))
+            self._endpoints.routes.add(path, {**methods, "*": refuse})
         for path, surface in ((_V1_PATHS, Surface.V1), (_ALL_PATHS, Surface.SITE)):
-            unknown = self._endpoints.unknown_path(surface)
-            app.router.add_resource(path).add_route("*", unknown, expect_handler=defer_continue)
+            self._endpoints.routes.add(path, {"*": self._endpoints.unknown_path(surface)})
         app[ENDPOINTS] = app[SERVED] = self._endpoints

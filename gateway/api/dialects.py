@@ -16,9 +16,9 @@ from gateway.domain.access import Permission, Principal
 from gateway.domain.errors import GatewayError, InvalidRequest, MethodNotAllowed, NotFound, Unauthenticated
 from gateway.domain.ownership import without_suffixes
 from gateway.http.access_log import UNMATCHED
-from gateway.http.bodies import BodyReader, defer_continue, refuse_deep, refuse_wide_json, require_json
-from gateway.http.endpoints import AiohttpHandler
+from gateway.http.bodies import BodyReader, refuse_deep, refuse_wide_json, require_json
 from gateway.http.headers import is_websocket
+from gateway.http.routing import AiohttpHandler, RouteTable
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import JSON, Dialect, DialectAnswer, DialectRequest, DialectRoute
 from gateway.ports.native import WEBSOCKET
@@ -32,7 +32,7 @@ _CALLER: Final = web.RequestKey("caller", Principal)
 
 
 def register_dialects(
-    app: web.Application, dialects: Iterable[Dialect], endpoints: Endpoints, bodies: BodyReader, native: NativeCalls
+    dialects: Iterable[Dialect], endpoints: Endpoints, bodies: BodyReader, native: NativeCalls
 ) -> None:
     """Add the routes of all dialects. Below each prefix, other requests are forwarded where the settings say so, and
     else get errors in the dialect's format."""
@@ -40,7 +40,7 @@ def register_dialects(
     for dialect in dialects:
         by_prefix[dialect.prefix].append(dialect)
     for prefix, sharing in by_prefix.items():
-        _Prefix(prefix, sharing, endpoints, bodies, native).register(app)
+        _Prefix(prefix, sharing, endpoints, bodies, native).register(endpoints.routes)
 
 
 class _Prefix:
@@ -58,7 +58,7 @@ class _Prefix:
         self._endpoints = endpoints
         self._bodies = bodies
 
-    def register(self, app: web.Application) -> None:
+    def register(self, routes: RouteTable) -> None:
         methods: dict[str, dict[str, AiohttpHandler]] = defaultdict(dict)
         for dialect in self._dialects:
             for route in dialect.routes:
@@ -74,10 +74,8 @@ class _Prefix:
                 if route.method == "GET":
                     methods[route.path]["HEAD"] = handler
         for path, handlers in methods.items():
-            resource = app.router.add_resource(f"/{self._prefix}{path}")
-            for method, handler in handlers.items():
-                resource.add_route(method, handler)
-            resource.add_route("*", self._refusing(f"/{self._prefix}{path}", tuple(sorted(handlers))))
+            whole = f"/{self._prefix}{path}"
+            routes.add(whole, {**handlers, "*": self._refusing(whole, tuple(sorted(handlers)))})
         refuse = self._refusing(UNMATCHED, ())
         forward = self._endpoints.bind_raw(
             self._prefix,
@@ -92,8 +90,8 @@ class _Prefix:
         async def other(request: web.Request) -> web.StreamResponse:
             return await (refuse if self._forwarded(request) is None else forward)(request)
 
-        app.router.add_resource(f"/{self._prefix}").add_route("*", refuse)
-        app.router.add_resource(f"/{self._prefix}/{{path:.*}}").add_route("*", other, expect_handler=defer_continue)
+        routes.add(f"/{self._prefix}", {"*": refuse})
+        routes.add(f"/{self._prefix}/{{path:.*}}", {"*": other})
 
     def _forwarded(self, request: web.Request) -> NativeTarget | None:
         """The target of a request that the settings forward. A path of a route, spelled in any way, is none."""

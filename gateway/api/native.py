@@ -22,7 +22,7 @@ from gateway.domain.errors import (
     ProviderNotConfigured,
 )
 from gateway.http.audit import RequestAudit, masked
-from gateway.http.bodies import BodyReader, defer_continue
+from gateway.http.bodies import BodyReader
 from gateway.http.forwarding import BUFFERED_BYTES, Forwarding, forwarding_error
 from gateway.http.headers import interim_to_caller, is_websocket, to_caller, to_provider
 from gateway.http.in_flight import SAFE_METHODS
@@ -42,11 +42,11 @@ ROUTE: Final = "/native/{provider}/{path}"
 _PROXY_STATUS: Final = istr("Proxy-Status")
 
 
-def register_native(app: web.Application, native: "NativeCalls", endpoints: Endpoints) -> None:
+def register_native(native: "NativeCalls", endpoints: Endpoints) -> None:
     """Add the pass-through."""
     handler = endpoints.bind_raw(NATIVE, NATIVE, ROUTE, native.forward, permission=Permission.NATIVE, bounded=False)
     for path in ("/native", "/native/{target:.*}"):
-        app.router.add_resource(path).add_route("*", handler, expect_handler=defer_continue)
+        endpoints.routes.add(path, {"*": handler})
 
 
 class NativeCalls:

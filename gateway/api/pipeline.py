@@ -14,7 +14,8 @@ from gateway.domain.errors import FieldError, UnsupportedFeature
 from gateway.domain.operations import is_release
 from gateway.http.access_log import UNMATCHED, Surface
 from gateway.http.cors import Cors
-from gateway.http.endpoints import AiohttpHandler, Failed, Handler, ListenerEndpoints, problem
+from gateway.http.endpoints import Failed, Handler, ListenerEndpoints, problem
+from gateway.http.routing import AiohttpHandler
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
 from gateway.services.access.rates import RateLimits

@@ -19,7 +19,6 @@ from gateway.domain.errors import (
     Unauthenticated,
 )
 from gateway.http.audit import RequestAudit
-from gateway.http.bodies import defer_continue
 from gateway.http.cors import Cors
 from gateway.http.endpoints import ListenerEndpoints
 from gateway.http.forwarding import Forwarding
@@ -64,7 +63,7 @@ def create_data_plane(
     app = web.Application()
     log = endpoints.access_log(SURFACE, CONNECT, "/{protocol}/{token}", audit)
     bound = endpoints.endpoint(handler.forward, log, endpoints.in_flight.native, private=True)
-    app.router.add_resource("/{path:.*}").add_route("*", bound, expect_handler=defer_continue)
+    endpoints.routes.add("/{path:.*}", {"*": bound})
     app[SERVED] = endpoints
     endpoints.in_flight.on_drain = plane.open.drain
     app.on_cleanup.append(handler.close)

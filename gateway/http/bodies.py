@@ -110,14 +110,9 @@ class BodyReader:
         return PayloadTooLarge(f"The body is larger than {self._http.max_body_bytes} bytes.")
 
 
-async def defer_continue(_request: web.Request) -> None:
-    """aiohttp's ``expect_handler`` of every route: sends nothing, because :func:`invite_body` sends ``100 Continue``
-    when the body is read. Any other expectation may be ignored (RFC 9110, 10.1.1)."""
-
-
 async def invite_body(request: web.Request) -> None:
     """Send ``100 Continue`` if the client expects it. Call it only after the head was checked, so that the client does
-    not send the body of a request that is refused."""
+    not send the body of a request that is refused. Any other expectation may be ignored (RFC 9110, 10.1.1)."""
     if request.version == HttpVersion11 and request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
         await request.writer.write(_CONTINUE)
         request.writer.output_size = 0

@@ -22,6 +22,7 @@ from gateway.http.public_errors import shown_error
 from gateway.http.request_heads import bound_headers
 from gateway.http.request_ids import request_id, trace_context
 from gateway.http.response_headers import REQUEST_ID, finish_headers
+from gateway.http.routing import AiohttpHandler, RouteTable
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
 from gateway.services.audit.trail import AuditTrail
@@ -35,8 +36,6 @@ Handler = Callable[[web.Request, RequestContext], Awaitable[web.StreamResponse]]
 Failed = Callable[[GatewayError, web.Request, str], web.Response]
 """Renders an error of a surface, given the request and its id."""
 
-AiohttpHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 _TRACEPARENT: Final = istr("traceparent")
 _CLIENT_CLOSED: Final = 499
 
@@ -48,8 +47,9 @@ def problem(error: GatewayError, _request: web.Request, request_id: str) -> web.
 class ListenerEndpoints:
     """Wraps the handlers of one listener as aiohttp handlers.
 
-    ``connections`` is the gauge of open connections. ``idle_closed`` counts the idle ones that were closed because
-    their client address had too many, ``handshakes_failed`` those whose TLS handshake failed.
+    ``routes`` is to be filled with them. ``connections`` is the gauge of open connections. ``idle_closed`` counts the
+    idle ones that were closed because their client address had too many, ``handshakes_failed`` those whose TLS
+    handshake failed.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class ListenerEndpoints:
         trail: AuditTrail | None = None,
     ) -> None:
         """``trail`` is the audit trail; None records nothing."""
+        self.routes = RouteTable()
         self.trail = trail
         self.cors = cors
         self.in_flight = InFlight(http.max_requests_in_flight, metrics)

@@ -3,12 +3,12 @@
 import asyncio
 import ssl
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11
 
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import GatewayError, NotFound
 from gateway.http.connection import GatewayRequestHandler
 from gateway.http.endpoints import ListenerEndpoints
 from gateway.http.request_heads import head_fault
@@ -35,9 +35,8 @@ class GatewayServer(web.Server):
 
     def __init__(
         self,
-        handler: Any,
-        *,
         endpoints: ListenerEndpoints,
+        *,
         request_factory: Any,
         limit: int,
         most_idle: int,
@@ -45,7 +44,6 @@ class GatewayServer(web.Server):
         options: dict[str, Any],
     ) -> None:
         super().__init__(self._checked, request_factory=request_factory)
-        self._handler = handler
         self._endpoints = endpoints
         self._limit = limit
         self._most_idle = most_idle
@@ -77,9 +75,15 @@ class GatewayServer(web.Server):
         super().pre_shutdown()
 
     def _checked(self, request: web.BaseRequest) -> Any:
-        """Handle a request whose head is valid, and refuse any other one. Returns an awaitable response."""
+        """Handle a request whose head is valid and whose target is a path, and refuse any other one. Returns an
+        awaitable response."""
         fault = head_fault(request)
-        return self._handler(request) if fault is None else self._refused(request, fault)
+        if fault is None:
+            found = cast("web.Request", request)
+            if (handler := self._endpoints.routes.find(found)) is not None:
+                return handler(found)
+            fault = NotFound("There is no such path.")  # of CONNECT, and of OPTIONS *
+        return self._refused(request, fault)
 
     async def _refused(self, request: web.BaseRequest, fault: GatewayError) -> web.StreamResponse:
         response = self._endpoints.refuse_unreadable(request, fault)
@@ -149,8 +153,7 @@ class GatewayRunner(web.AppRunner):
     async def _make_server(self) -> web.Server:
         plain = await super()._make_server()
         return GatewayServer(
-            plain.request_handler,
-            endpoints=self.app[SERVED],
+            self.app[SERVED],
             request_factory=plain.request_factory,
             limit=self._max_connections,
             most_idle=self._most_idle,
