@@ -16,6 +16,7 @@ from gateway.domain.errors import (
     GatewayError,
     Overloaded,
     PermissionDenied,
+    RuntimeUnreachable,
     Unauthenticated,
 )
 from gateway.http.audit import RequestAudit
@@ -27,9 +28,11 @@ from gateway.http.server import SERVED
 from gateway.http.uploads import StreamedUpload
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
+from gateway.ports.data_plane import DataProtocol
 from gateway.services.audit.trail import AuditTrail
 from gateway.services.data_plane.grants import Grant
 from gateway.services.data_plane.service import DataPlane, Destination
+from gateway.services.fleet import ResolvedRuntime
 from gateway.settings import DataSettings, HttpSettings
 from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
@@ -38,6 +41,9 @@ from gateway.upstream.exchange import NativeRequest
 
 SURFACE: Final = "data"
 CONNECT: Final = "connect"
+
+RETRY_SECONDS: Final = 0.5
+"""Between two attempts to connect to the server of an instance that has just started."""
 
 _ORIGIN: Final = istr("Origin")
 _REFERER: Final = istr("Referer")
@@ -112,20 +118,35 @@ class _Handler:
         session.ping_interval = self._data.ping_interval
         with self._plane.quotas.connection(ctx.principal), self._counted(session):
             # From here on, the session is ended with its grant and with its runtime, also before it is connected.
-            destination = await self._plane.open_destination(resolved, protocol, grant, ctx)
-            provider: Any = destination.provider.adapter
-            origin = self._origins.of(provider.settings, provider.data_hosts, destination.endpoint)
-            limit = self._data.idle_timeout
-            target = RuntimeTarget(destination, self._plane, origin, session, limit, self._clock, located)
-            try:
-                outgoing = await self._outgoing(request, ctx, destination, located, target, websocket=websocket)
-                upload = StreamedUpload(request, self._data.max_body_bytes, self._body_timeout, counted=session.sent)
-                session.require_open()
-                forwarding = Forwarding(request, ctx, target, upload, self._cors, session, self._audit)
-                return await forwarding.run(outgoing, websocket=websocket)
-            except GatewayError:
-                session.require_open()
-                raise
+            while True:
+                try:
+                    return await self._attempt(request, ctx, located, resolved, protocol, session)
+                except GatewayError as error:
+                    session.require_open()
+                    starting = self._plane.endpoints.is_starting(grant.runtime_id)
+                    if not isinstance(error, RuntimeUnreachable) or not starting:
+                        raise
+                await self._clock.sleep(RETRY_SECONDS)
+
+    async def _attempt(
+        self,
+        request: web.Request,
+        ctx: RequestContext,
+        located: Located,
+        resolved: ResolvedRuntime,
+        protocol: DataProtocol,
+        session: Session,
+    ) -> web.StreamResponse:
+        destination = await self._plane.open_destination(resolved, protocol, session.grant, ctx)
+        provider: Any = destination.provider.adapter
+        origin = self._origins.of(provider.settings, provider.data_hosts, destination.endpoint)
+        limit = self._data.idle_timeout
+        target = RuntimeTarget(destination, self._plane, origin, session, limit, self._clock, located)
+        outgoing = await self._outgoing(request, ctx, destination, located, target, websocket=session.websocket)
+        upload = StreamedUpload(request, self._data.max_body_bytes, self._body_timeout, counted=session.sent)
+        session.require_open()
+        forwarding = Forwarding(request, ctx, target, upload, self._cors, session, self._audit)
+        return await forwarding.run(outgoing, websocket=session.websocket)
 
     @contextmanager
     def _counted(self, session: Session) -> Iterator[None]:

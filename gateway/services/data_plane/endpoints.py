@@ -31,6 +31,9 @@ from gateway.services.verb_rules import refuse_unless_possible
 CHECKED_EVERY: Final = 15.0
 """Seconds for which an endpoint is used before the provider is asked whether the instance still runs."""
 
+STARTS_WITHIN: Final = 30.0
+"""Seconds after an instance was first seen in which its server may not accept connections yet."""
+
 _MOST: Final = 10_000
 
 Key = tuple[str, str | None]
@@ -39,11 +42,13 @@ Key = tuple[str, str | None]
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """A running instance and its connections, as they were at ``read_at`` of the monotonic clock."""
+    """A running instance and its connections, as they were at ``read_at`` of the monotonic clock. ``seen_at`` is when
+    this process first read the instance."""
 
     instance: str | None
     connections: Sequence[Connection]
     read_at: float
+    seen_at: float
 
 
 class Endpoints:
@@ -65,7 +70,13 @@ class Endpoints:
 
     def keep(self, runtime_id: str, instance: str | None, connections: Sequence[Connection]) -> None:
         """Keep the connections in a response to a start."""
-        self._known[runtime_id] = Reached(instance, connections, self._clock.monotonic())
+        now = self._clock.monotonic()
+        self._known[runtime_id] = Reached(instance, connections, now, now)
+
+    def is_starting(self, runtime_id: str) -> bool:
+        """Whether the server of the instance that was read last may not accept connections yet."""
+        known = self._known.get(runtime_id)
+        return known is not None and self._clock.monotonic() < known.seen_at + STARTS_WITHIN
 
     async def reach(self, resolved: ResolvedRuntime, runtime_id: str, ctx: RequestContext) -> Reached:
         """Read the runtime, and its connections. Raises :class:`StateConflict` unless it is running, and what a read
@@ -149,8 +160,9 @@ class Endpoints:
         instance, now = adapter.instance_of(runtime), self._clock.monotonic()
         known = self._known.get(runtime_id)
         once = any(protocol.credential_once for protocol in protocols_of(resolved).values())
+        seen_at = known.seen_at if known is not None and known.instance == instance else now
         if not (once and known is not None and known.instance == instance):
-            known = Reached(instance, list(await adapter.connections(resolved.ref, call)), now)
+            known = Reached(instance, list(await adapter.connections(resolved.ref, call)), now, seen_at)
         reached = self._known[runtime_id] = replace(known, read_at=now)
         return reached
 
