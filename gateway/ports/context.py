@@ -39,7 +39,8 @@ class RequestContext:
     request, ``charged`` are the providers on whose accounts the request was counted. ``waited`` is the total of the
     seconds that the caller asked to wait. ``on_progress`` is called by :meth:`progressed`. ``changes`` is what the
     audit trail says about the action, without secrets; ``audited`` is the status with which it was recorded already.
-    ``work`` may go on when the request has ended.
+    ``work`` may go on when the request has ended. ``mover``: a move does this, at the provider that an id names: its
+    writes do not wait for the rows that it holds itself, and ids are not translated (docs/moves.md).
 
     In its ``with`` block, the current task and the tasks that it starts belong to this request (:data:`REQUEST_ID`).
     """
@@ -64,6 +65,7 @@ class RequestContext:
     changes: dict[str, str | None] | None = None
     audited: int = 0
     work: "asyncio.Future[Any] | None" = field(default=None, repr=False)
+    mover: bool = False
     _before: Token[str | None] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __enter__(self) -> Self:

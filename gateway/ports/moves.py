@@ -146,7 +146,8 @@ class MoveStore(ABC):
     async def enter_write(self, provider: str, keys: Collection[str], writer: str, seconds: float) -> bool:
         """Before a write to a runtime of a provider of an announced move: register the writer in the rows of ``keys``
         (the provider's id of the runtime, or ``name:`` and its name at the provider) for at most ``seconds``. False,
-        and no change, while a mover holds one of them."""
+        and no change, while a mover holds one of them, and after the runtime has gone from there: the caller does not
+        know it yet."""
 
     @abstractmethod
     async def leave_write(self, provider: str, keys: Collection[str], writer: str) -> None:

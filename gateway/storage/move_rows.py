@@ -139,14 +139,20 @@ def change_move_item(item: StoredItem, holder: str) -> Steps[bool]:
 
 
 def enter_write(provider: str, keys: Collection[str], writer: str, seconds: float) -> Steps[bool]:
-    """Register a writer in rows that no mover holds."""
+    """Register a writer in rows that no mover holds, of a runtime that has not gone."""
     ((now,),) = yield Statement("SELECT {now}")
     for key in sorted(keys):
         mover, until, writers = yield from _locked(provider, key, now)
         if mover is not None and until > now:
             return Rollback(False)
         yield _stored(provider, key, None, None, {**writers, writer: now + seconds})
-    return True
+    # (After the rows are locked: a switch may have been under way.)
+    gone = yield Statement(
+        "SELECT 1 FROM relocations WHERE source = $1 AND removed = 0"
+        f" AND source_id IN ({placeholders(len(keys), 2)}) LIMIT 1",
+        (provider, *sorted(keys)),
+    )
+    return Rollback(False) if gone else True
 
 
 def leave_write(provider: str, keys: Collection[str], writer: str) -> Steps[None]:

@@ -69,6 +69,8 @@ class Event(StrEnum):
     AUDIT = "audit"
     AUDIT_JOURNAL_FAILED = "audit_journal_failed"
     AUDIT_EVENT_LOST = "audit_event_lost"
+    MOVE_CHANGED = "move_changed"
+    RUNTIME_MOVED = "runtime_moved"
     CREDENTIALS = "credentials"
     INTERRUPTED = "interrupted"
     SLOW_READER = "slow_reader"

@@ -71,9 +71,13 @@ class Owners:
         """The sealed name of the owner of a runtime that has this name at its provider, for which alone it is made; the
         same text while the sealing key is the same. None for callers without ``own_only``, whose runtimes no ownership
         protects, for a runtime of another owner, and for a name that is too long for a label."""
-        if self.sealer is None or not principal.own_only or suffix_in(name) != suffix_of(principal.owner):
+        return self.mark_of(principal.owner, provider, name) if principal.own_only else None
+
+    def mark_of(self, owner: str, provider: str, name: str | None) -> str | None:
+        """The sealed name of an owner, as :meth:`mark`."""
+        if self.sealer is None or suffix_in(name) != suffix_of(owner):
             return None
-        mark = b64url_bytes(self.sealer.seal_fixed(principal.owner.encode(), Cell(_MARKS, provider, name or "")))
+        mark = b64url_bytes(self.sealer.seal_fixed(owner.encode(), Cell(_MARKS, provider, name or "")))
         return mark if len(mark) <= MAX_MARK else None
 
     def owner_of_mark(self, provider: str, name: str | None, mark: object) -> str | None:

@@ -151,7 +151,7 @@ class LeasedIntent:
         writing = asyncio.ensure_future(
             self._write(context.store.record_created(self.intent.id, runtime_id, look_in=look_in, changes=changes))
         )
-        owner = self.intent.principal if suffix_in(self.intent.name) is None else None
+        owner = self.intent.principal or None if suffix_in(self.intent.name) is None else None
         if context.specs is not None and request is not None and context.specs.keeps(request, owner):
             kept = context.specs.remember(self.resolved.adapter, self.resolved.scope, created.runtime, request, owner)
             settled, _ = await asyncio.gather(asyncio.shield(writing), kept)

@@ -129,7 +129,14 @@ class MovesContract:
         assert await stores.store.switch_runtime(moved, GONE, "mover", KEYS) == GONE
         assert await stores.store.move_items("mv_1") == [moved]
         assert (await stores.store.relocations(before.change)).rows == [GONE]
-        assert await stores.store.enter_write("old", KEYS, "w", 1)
+        assert await stores.store.hold_runtime("old", KEYS, "another", 1) == 0
+
+    async def test_no_writer_enters_where_a_runtime_has_gone_from(self, stores: StoreSubject) -> None:
+        await holding(stores)
+        assert await stores.store.switch_runtime(ITEM, GONE, "mover", KEYS) is not None
+        assert not await stores.store.enter_write("old", ["r-1"], "w", 1)
+        assert await stores.store.enter_write("new", ["r-9"], "w", 1)
+        assert await stores.store.enter_write("old", ["r-2"], "w", 1)
 
     async def test_a_runtime_is_not_switched_when_its_hold_has_ended(self, stores: StoreSubject) -> None:
         await holding(stores)
