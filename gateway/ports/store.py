@@ -316,5 +316,5 @@ class Store(ABC):
     @abstractmethod
     async def purge(self, *, settled: float, kept: float, limit: int) -> int:
         """Delete at most ``limit`` intents that were settled more than ``settled`` seconds ago (``kept`` with surplus)
-        and have no current lease, at most ``limit`` specs older than ``kept``, and places of owners without a count for
-        as long. Returns the number of intents and specs."""
+        and have no current lease, at most ``limit`` specs and kept creates older than ``kept``, and places of owners
+        without a count for as long. Returns the number of intents and specs. The creates of intents are kept."""

@@ -5,6 +5,7 @@ from abc import ABC
 from gateway.ports.audit import AuditStore
 from gateway.ports.data_plane import RevocationStore
 from gateway.ports.ends import EndStore
+from gateway.ports.kept_creates import KeptCreateStore
 from gateway.ports.moves import MoveStore
 from gateway.ports.owners import OwnerStore
 from gateway.ports.places import PlaceStore
@@ -12,6 +13,17 @@ from gateway.ports.principals import PrincipalStore
 from gateway.ports.store import Store
 
 
-class WholeStore(Store, PrincipalStore, OwnerStore, EndStore, PlaceStore, RevocationStore, AuditStore, MoveStore, ABC):
+class WholeStore(
+    Store,
+    PrincipalStore,
+    OwnerStore,
+    EndStore,
+    PlaceStore,
+    RevocationStore,
+    AuditStore,
+    MoveStore,
+    KeptCreateStore,
+    ABC,
+):
     """A store of creates, of access data, of planned ends, of places, of revocations, of audit events,
-    and of moves."""
+    of moves, and of kept creates."""

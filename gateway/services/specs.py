@@ -7,8 +7,6 @@ the next read on. A single task reads and writes the store, in batches, and ends
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
@@ -21,8 +19,10 @@ from gateway.domain.runtime import ConfigDocument, Runtime
 from gateway.ports.clock import Clock
 from gateway.ports.provider import ProviderAdapter
 from gateway.ports.sealing import Sealer, Unreadable
-from gateway.ports.store import Store
+from gateway.ports.whole_store import WholeStore
+from gateway.services import kept_configs
 from gateway.services.sent_spec import Spec, filled, is_outdated, labels_of, leaves_out, spec_of
+from gateway.services.spec_entries import SpecEntry, SpecWrite, Trouble
 from gateway.services.spec_keys import SpecKey, key_of, namespace_at
 
 MEMORY_BYTES: Final = 4 * 1024 * 1024
@@ -52,32 +52,13 @@ LAST_WRITES: Final = 2.0
 _ENTRY_BYTES: Final = 400
 
 
-class Trouble(StrEnum):
-    """What can go wrong. No request fails because of it."""
-
-    NOT_SAVED = "not_saved"  # kept in memory, and written when the store is available again
-    NOT_LOADED = "not_loaded"
-    UNREADABLE = "unreadable"  # its key was removed, or another version of the gateway wrote it
-    TOO_LARGE = "too_large"
-    TOO_MANY = "too_many"  # more than MAX_WAITING wait
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A spec in memory. ``since`` is when it was loaded, by the monotonic clock; ``size`` is in bytes."""
-
-    spec: Spec
-    since: float
-    size: int
-
-
 class SpecKeeper:
     """Stores specs, and adds their values to runtimes. Without a store it does nothing. It never makes a request
     fail."""
 
     def __init__(
         self,
-        store: Store | None,
+        store: WholeStore | None,
         sealer: Sealer | None,
         clock: Clock,
         on_trouble: Callable[[Trouble], None] = lambda _trouble: None,
@@ -87,10 +68,10 @@ class SpecKeeper:
         self._sealer = sealer
         self._clock = clock
         self._on_trouble = on_trouble
-        self._memory: LRUCache[SpecKey, _Entry] = LRUCache(MEMORY_BYTES, getsizeof=lambda held: held.size)
+        self._memory: LRUCache[SpecKey, SpecEntry] = LRUCache(MEMORY_BYTES, getsizeof=lambda held: held.size)
         self._absent: dict[tuple[str, str], float] = {}  # not in the store; until when that is assumed
         self._to_load: dict[SpecKey, None] = {}
-        self._unwritten: dict[SpecKey, Spec | None] = {}  # None: to be deleted
+        self._unwritten: dict[SpecKey, SpecWrite] = {}
         self._owner_unknown: set[SpecKey] = set()  # of the unwritten ones
         self._paused_until = 0.0
         self._writing = False
@@ -116,27 +97,29 @@ class SpecKeeper:
         key = key_of(adapter, scope, runtime.provider_id)
         if self._hold(key, spec):
             self._unwritten.pop(key, None)
-            await self._write(key, spec)
+            await self._write(key, SpecWrite(adapter.name, scope, spec))
 
     def config_replaced(self, adapter: ProviderAdapter[Any], ref: RuntimeRef, document: ConfigDocument) -> None:
-        """Replace the labels in the spec of a runtime by those of its new config. Written in the background."""
-        labels = labels_of(document)
-        if self._store is None or labels is None or document.config_digest is None:
+        """Keep the new config of a runtime, and replace the labels in its spec. Written in the background."""
+        if self._store is None:
             return
+        labels, spec = labels_of(document), None
         key = key_of(adapter, ref.scope, ref.provider_id)
-        held = self._memory.get(key)
-        spec = Spec(labels, document.config_digest, owner=None if held is None else held.spec.owner)
-        if self._hold(key, spec):
-            if held is None:
+        if labels is not None and document.config_digest is not None:
+            held = self._memory.get(key)
+            spec = Spec(labels, document.config_digest, owner=None if held is None else held.spec.owner)
+            if not self._hold(key, spec):
+                spec = None
+            elif held is None:
                 self._owner_unknown.add(key)
-            self._write_later(key, spec)
+        self._write_later(key, SpecWrite(adapter.name, ref.scope, spec, kept_configs.encoded(document)))
 
     def forget(self, adapter: ProviderAdapter[Any], ref: RuntimeRef) -> None:
-        """Delete the spec of a runtime that was deleted. The store is updated in the background."""
+        """Delete the spec and the kept create of a runtime that was deleted. The store is updated in the background."""
         if self._store is not None:
             key = key_of(adapter, ref.scope, ref.provider_id)
             self._hold(key, None)
-            self._write_later(key, None)
+            self._write_later(key, SpecWrite(adapter.name, ref.scope, deleted=True))
 
     def prefetch(self, adapter: ProviderAdapter[Any], ref: RuntimeRef) -> None:
         """Start to load the spec of a runtime that is about to be read, unless it is in memory. Does not wait."""
@@ -205,7 +188,7 @@ class SpecKeeper:
     def _is_known(self, key: SpecKey) -> bool:
         return self._absent.get(key, 0.0) > self._clock.monotonic() or self._memory.get(key) is not None
 
-    def _stale(self, row: Runtime, held: _Entry) -> bool:
+    def _stale(self, row: Runtime, held: SpecEntry) -> bool:
         """Whether the config has changed, so that another process may have stored newer labels."""
         spec = held.spec
         return (
@@ -227,7 +210,7 @@ class SpecKeeper:
             self._on_trouble(Trouble.TOO_LARGE)
             return False
         self._absent.pop(key, None)
-        self._memory[key] = _Entry(spec, self._clock.monotonic(), size + _ENTRY_BYTES)
+        self._memory[key] = SpecEntry(spec, self._clock.monotonic(), size + _ENTRY_BYTES)
         return True
 
     def _request_load(self, keys: Iterable[SpecKey]) -> None:
@@ -240,14 +223,14 @@ class SpecKeeper:
             self._to_load[key] = None
         self._wake()
 
-    def _write_later(self, key: SpecKey, spec: Spec | None) -> None:
+    def _write_later(self, key: SpecKey, write: SpecWrite) -> None:
         self._unwritten.pop(key, None)
         if len(self._unwritten) >= MAX_WAITING:
             dropped = next(iter(self._unwritten))
             self._unwritten.pop(dropped)
             self._owner_unknown.discard(dropped)
             self._on_trouble(Trouble.TOO_MANY)
-        self._unwritten[key] = spec
+        self._unwritten[key] = write
         self._wake()
 
     def _wake(self) -> None:
@@ -293,13 +276,18 @@ class SpecKeeper:
             self._on_trouble(Trouble.UNREADABLE)
             return None
 
-    async def _write(self, key: SpecKey, spec: Spec | None) -> None:
+    async def _write(self, key: SpecKey, write: SpecWrite) -> None:
         assert self._store is not None  # noqa: S101 (callers check it)
         assert self._sealer is not None  # noqa: S101
+        spec, provider, runtime_id = write.spec, write.provider, key.runtime_id
         try:
-            if spec is None:
+            if write.deleted:
                 await self._store.drop_spec(*key)
-            else:
+                await self._store.drop_kept_create(provider, runtime_id)
+            if write.config is not None:
+                sealed = self._sealer.seal(write.config, kept_configs.cell_of(provider, runtime_id))
+                await self._store.keep_config(provider, runtime_id, write.scope, sealed)
+            if spec is not None:
                 if key in self._owner_unknown:  # it replaces a spec that was not in memory
                     stored = (await self._store.specs(key.namespace, [key.runtime_id])).get(key.runtime_id)
                     known = None if stored is None else self._opened(stored, key)
@@ -309,7 +297,7 @@ class SpecKeeper:
         except StoreUnavailable:
             self._failed(Trouble.NOT_SAVED)
             if key not in self._unwritten:
-                self._write_later(key, spec)
+                self._write_later(key, write)
 
     def _failed(self, trouble: Trouble) -> None:
         self._on_trouble(trouble)

@@ -14,6 +14,7 @@ from gateway.storage import (
     end_rows,
     intent_reads,
     intent_writes,
+    kept_create_rows,
     move_rows,
     place_rows,
     relocation_rows,
@@ -158,3 +159,6 @@ class SqlStore(WholeStore):
     release_runtime = _writes(move_rows.release_runtime)
     switch_runtime = _writes(relocation_rows.switch_runtime)
     relocations = _reads(relocation_rows.relocations)
+    kept_creates = _reads(kept_create_rows.kept_creates)
+    keep_config = _writes(kept_create_rows.keep_config)
+    drop_kept_create = _writes(kept_create_rows.drop_kept_create)

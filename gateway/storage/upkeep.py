@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.domain.intents import Intent
-from gateway.storage import pin_rows, place_rows
+from gateway.storage import kept_create_rows, pin_rows, place_rows
 from gateway.storage.intent_writes import WRITER
 from gateway.storage.sql import COLUMNS, Rollback, Statement, Steps, intent_of, placeholders
 
@@ -47,15 +47,18 @@ def claim_due(holder: str, lease: float, limit: int) -> Steps[Sequence[Intent]]:
 
 
 def purge(*, settled: float, kept: float, limit: int) -> Steps[int]:
-    """Delete old intents, their pins, old specs and places; returns how many intents and specs."""
+    """Delete old intents, their pins, old specs, kept creates and places; returns how many intents and specs. The
+    creates of the intents are kept."""
     old = yield Statement(_OLD, (settled, kept, limit))
     pins = sorted((principal, kind, name, intent_id) for intent_id, principal, kind, name, pinned in old if pinned)
     for principal, kind, name, _ in pins:
         yield from pin_rows.lock(principal, kind, name)
     for intent_id, *_ in old:
+        yield Statement(kept_create_rows.COPY, (intent_id,))
         yield Statement("DELETE FROM intents WHERE id = $1", (intent_id,))
     for principal, kind, name, intent_id in pins:
         yield from pin_rows.unpin(principal, kind, name, intent_id)
     old_specs = yield Statement(_OLD_SPECS, (kept, limit))
+    yield Statement(kept_create_rows.PURGE, (kept, limit))
     yield place_rows.forget(kept)
     return len(old) + len(old_specs)

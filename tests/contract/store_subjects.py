@@ -35,7 +35,7 @@ DELETE FROM intents; DELETE FROM pins; DELETE FROM decisions; DELETE FROM specs;
 DELETE FROM base_urls; DELETE FROM api_keys; DELETE FROM principals; DELETE FROM owners; DELETE FROM access_version;
 DELETE FROM ends; DELETE FROM places; DELETE FROM place_owners; DELETE FROM audit_events;
 DELETE FROM moves; DELETE FROM move_items; DELETE FROM runtime_holds; DELETE FROM relocations;
-DELETE FROM relocation_changes;
+DELETE FROM relocation_changes; DELETE FROM kept_creates;
 UPDATE shifted.by SET seconds = 0
 """
 _BUSY = """

@@ -16,7 +16,13 @@ from tests.faults.world import world
 CANARY = "canary-of-the-mine-0815"
 WORDS = ("password", "hunter2", "letmein", CANARY)
 PROXY = {"type": "http", "host": "proxy.example", "port": 8080, "username": "me"}
-_TABLES = ("SELECT * FROM intents", "SELECT * FROM pins", "SELECT * FROM specs", "SELECT * FROM decisions")
+_TABLES = (
+    "SELECT * FROM intents",
+    "SELECT * FROM pins",
+    "SELECT * FROM specs",
+    "SELECT * FROM decisions",
+    "SELECT * FROM kept_creates",
+)
 
 
 async def test_store_holds_no_secret_and_no_digest_of_a_guessable_secret(

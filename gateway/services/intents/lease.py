@@ -143,7 +143,7 @@ class LeasedIntent:
             attempts=self.intent.attempts,
             reason=reason,
             lifetime=msgspec.UNSET if created.created else None,
-            request=msgspec.UNSET if doubtful else None,
+            request=msgspec.UNSET if doubtful or (created.created and context.specs is not None) else None,
             outcome=msgspec.UNSET if outcome is None else outcome,
         )
         look_in = context.rules.wait_out if doubtful else None

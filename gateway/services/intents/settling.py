@@ -107,8 +107,10 @@ class Settling:
                 moved = await self._move(intent, IntentState.ABSENT, conclusion.reason, looks)
                 if isinstance(moved, Updated):
                     self.context.observer.settled(moved.intent, late=True)
-            case Verdict.FORGET:  # the request is no longer kept
-                changes = Changes(request=None)
+            case Verdict.FORGET:  # the request is kept for moves only, if a send may have made the runtime
+                sends = [attempt for attempt in intent.attempts if attempt.made is not False]
+                kept = self.context.specs is not None and intent.state is IntentState.DONE and bool(sends)
+                changes = Changes() if kept else Changes(request=None)
                 await self.context.store.update(Version.of(intent), self.holder, changes=changes)
             case _:
                 await self._later(intent, conclusion.after, looks)

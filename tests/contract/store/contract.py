@@ -15,6 +15,7 @@ from gateway.ports.store import Conflict, ConflictReason, Decision, Inserted, Ve
 from tests.contract.store.access import AccessContract
 from tests.contract.store.audit import AuditContract
 from tests.contract.store.ends import EndsContract
+from tests.contract.store.kept_creates import KeptCreatesContract
 from tests.contract.store.moves import MovesContract
 from tests.contract.store.places import PlacesContract
 from tests.contract.store.proof import ProofContract
@@ -46,6 +47,7 @@ class StoreContract(
     PlacesContract,
     AuditContract,
     MovesContract,
+    KeptCreatesContract,
 ):
     """The behaviour of every store, on any database."""
 

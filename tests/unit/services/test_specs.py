@@ -13,12 +13,15 @@ from gateway.domain.intents import namespace_of
 from gateway.domain.pages import ListFilter
 from gateway.domain.runtime import BrowserPart, ConfigDocument, DurablePart, Launch, Runtime
 from gateway.domain.values import State
+from gateway.services import kept_configs
 from gateway.services import specs as kept
 from gateway.services.lifecycle import LifecycleService
 from gateway.services.listing import ListQuery, ListService
 from gateway.services.spec_keys import key_of
 from gateway.services.specs import SpecKeeper, Trouble
 from gateway.storage.sealing import Keyring, new_key
+from tests.contract.store.subject import begun
+from tests.contract.store.subject import create as create_intent
 from tests.memory_store import MemoryStore
 from tests.unit.services.fakes import BrowserLike, DurableLike, FakeAdapter, FakeClock, context, create, fleet_of
 from tests.unit.upstream.policies.simulation import simulated
@@ -297,7 +300,7 @@ async def test_the_spec_of_a_deleted_runtime_is_deleted() -> None:
     here, adapter = await Kept.open(), BrowserLike("one")
     runtime = await remembered(here, adapter)
     await LifecycleService(fleet_of([adapter]), here.keeper).delete(runtime.id, context())
-    await settled(lambda: here.asked[-1] == "drop_spec")
+    await settled(lambda: here.asked[-2:] == ["drop_spec", "drop_kept_create"])
     assert _launch_of(await (await here.another()).keeper.known(adapter, runtime)) is None
 
 
@@ -336,7 +339,7 @@ async def test_a_replaced_config_replaces_the_labels() -> None:
     document = ConfigDocument(config={"metadata": {"labels": {"team": "bank"}}}, config_digest="d2")
     here.keeper.config_replaced(adapter, RuntimeRef("home", "a1"), document)
     assert here.keeper.fill(adapter, _durable(adapter, "d2")).labels == {"team": "bank"}
-    await settled(lambda: here.asked == ["specs", "keep_spec"])
+    await settled(lambda: here.asked == ["keep_config", "specs", "keep_spec"])
 
 
 async def test_a_config_that_another_process_replaces_keeps_the_owner() -> None:
@@ -346,7 +349,7 @@ async def test_a_config_that_another_process_replaces_keeps_the_owner() -> None:
     there = await here.another()
     document = ConfigDocument(config={"metadata": {"labels": {"team": "bank"}}}, config_digest="d2")
     there.keeper.config_replaced(adapter, RuntimeRef("home", "a1"), document)
-    await settled(lambda: there.asked == ["specs", "keep_spec"])
+    await settled(lambda: there.asked == ["keep_config", "specs", "keep_spec"])
     fresh = await here.another()
     shown = await fresh.keeper.known(adapter, _durable(adapter, "d2"))
     assert (shown.owner, shown.labels) == ("shop", {"team": "bank"})
@@ -359,12 +362,49 @@ async def test_labels_that_another_process_has_stored_are_loaded() -> None:
     there = await here.another()
     document = ConfigDocument(config={"metadata": {"labels": {"team": "bank"}}}, config_digest="d2")
     there.keeper.config_replaced(adapter, RuntimeRef("home", "a1"), document)
-    await settled(lambda: there.asked == ["specs", "keep_spec"])
+    await settled(lambda: there.asked == ["keep_config", "specs", "keep_spec"])
     here.clock.time += kept.ASK_AGAIN
     row = _durable(adapter, "d2")
     assert here.keeper.fill_all(adapter, [row])[0].labels is None
     await settled(lambda: here.asked[-1] == "specs")
     assert here.keeper.fill_all(adapter, [row])[0].labels == {"team": "bank"}
+
+
+async def test_a_replaced_config_is_kept_sealed() -> None:
+    """Also without labels and without a digest; of one that is too large, only the digest is kept."""
+    here, adapter = await Kept.open(), DurableLike("one")
+    await here.store.record_created(await _kept_create(here.store, "one"), "a1")
+    for document, expected in (
+        (ConfigDocument(config={"runtime_server": {"env": {"TOKEN": PASSWORD}}}, config_digest="d2"), "document"),
+        (ConfigDocument(config={"version": "v2", "defaults": {"seed": 10**30}}), "document"),
+        (ConfigDocument(config={"defaults": {"text": "x" * kept_configs.LARGEST}}, config_digest="d3"), None),
+    ):
+        here.asked.clear()
+        here.keeper.config_replaced(adapter, RuntimeRef("home", "a1"), document)
+        await settled(lambda: here.asked == ["keep_config"])
+        (stored,) = await here.store.kept_creates("one")
+        assert stored.config is not None
+        assert PASSWORD.encode() not in stored.config
+        opened = kept_configs.opened(here.sealer, stored.config, "one", "a1")
+        assert opened == (document.config if expected else None, document.config_digest)
+        assert kept_configs.opened(here.sealer, stored.config, "one", "other") == (None, None)
+
+
+async def test_a_config_is_kept_after_the_store_recovers() -> None:
+    here, adapter = await Kept.open(), DurableLike("one")
+    await here.store.record_created(await _kept_create(here.store, "one"), "a1")
+    here.down = True
+    document = ConfigDocument(config={"version": "v2"}, config_digest="d2")
+    here.keeper.config_replaced(adapter, RuntimeRef("home", "a1"), document)
+    await settled(lambda: here.troubles == [Trouble.NOT_SAVED])
+    here.down = False
+    await here.keeper.close()
+    assert (await here.store.kept_creates("one"))[0].config is not None
+
+
+async def _kept_create(store: MemoryStore, provider: str) -> str:
+    """The id of an intent whose request is kept."""
+    return begun(await store.begin(create_intent(provider=provider, request=b"x"), "me", 100)).id
 
 
 @pytest.mark.parametrize("after_the_write", [False, True])

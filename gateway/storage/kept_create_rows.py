@@ -1,0 +1,73 @@
+"""The creates of runtimes: in the rows of done intents, and copied from there when those are purged."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from gateway.ports.kept_creates import StoredCreate
+from gateway.storage.sql import Statement, Steps, struct_of
+
+_FIELDS: Final = "provider, runtime_id, scope, kind, name, namespace, intent_id, principal, created_at, request"
+_OF_INTENT: Final = _FIELDS.replace("intent_id", "id")
+_COPIED: Final = ("scope", *_FIELDS.split(", ")[3:], "kept_at")
+
+_UPDATED: Final = ", ".join(f"{name} = excluded.{name}" for name in _COPIED)
+COPY: Final = (
+    f"INSERT INTO kept_creates ({_FIELDS}, kept_at, deleted) SELECT {_OF_INTENT}, {{now}}, 0 FROM intents"
+    " WHERE id = $1 AND state = 'done' AND request IS NOT NULL AND runtime_id IS NOT NULL"
+    f" ON CONFLICT (provider, runtime_id) DO UPDATE SET {_UPDATED} WHERE kept_creates.deleted = 0"
+    " AND (kept_creates.created_at IS NULL OR kept_creates.created_at <= excluded.created_at)"
+)
+"""Copy the create of an intent that is about to be purged."""
+
+PURGE: Final = (
+    "DELETE FROM kept_creates WHERE (provider, runtime_id) IN (SELECT provider, runtime_id FROM kept_creates"
+    " WHERE kept_at <= (SELECT {now}) - $1 ORDER BY kept_at LIMIT $2{unlocked_only})"
+)
+
+_KEEP_CONFIG: Final = (
+    "INSERT INTO kept_creates (provider, runtime_id, scope, config, kept_at, deleted) VALUES ($1, $2, $3, $4, {now}, 0)"
+    " ON CONFLICT (provider, runtime_id) DO UPDATE SET config = excluded.config, kept_at = excluded.kept_at"
+    " WHERE kept_creates.deleted = 0"
+)
+_DROP: Final = (
+    "INSERT INTO kept_creates (provider, runtime_id, scope, kept_at, deleted) VALUES ($1, $2, '', {now}, 1)"
+    " ON CONFLICT (provider, runtime_id) DO UPDATE SET"
+    " deleted = 1, request = NULL, config = NULL, kept_at = excluded.kept_at"
+)
+_LISTED: Final = (
+    "SELECT {fields}, config FROM kept_creates WHERE provider = $1 AND runtime_id > $2 AND request IS NOT NULL{scope}"
+    " UNION ALL SELECT {of_intent}, k.config FROM intents i LEFT JOIN kept_creates k"
+    " ON k.provider = i.provider AND k.runtime_id = i.runtime_id WHERE i.provider = $1 AND i.runtime_id > $2"
+    " AND i.state = 'done' AND i.request IS NOT NULL AND COALESCE(k.deleted, 0) = 0{scope_of_intent}"
+    " ORDER BY runtime_id, created_at DESC LIMIT $3"
+)
+
+
+def kept_creates(
+    provider: str, *, scope: str | None = None, after: str = "", limit: int = 500
+) -> Steps[Sequence[StoredCreate]]:
+    """A page of creates, the newest of each runtime."""
+    sql = _LISTED.format(
+        fields=_FIELDS,
+        of_intent=", ".join(f"i.{name}" for name in _OF_INTENT.split(", ")),
+        scope="" if scope is None else " AND scope = $4",
+        scope_of_intent="" if scope is None else " AND i.scope = $4",
+    )
+    rows = yield Statement(sql, (provider, after, limit, *([] if scope is None else [scope])))
+    found: dict[str, StoredCreate] = {}
+    for row in rows:
+        create = struct_of(StoredCreate, row, request=bytes, config=lambda value: value and bytes(value))
+        found.setdefault(create.runtime_id, create)
+    return list(found.values())
+
+
+def keep_config(provider: str, runtime_id: str, scope: str, sealed: bytes) -> Steps[None]:
+    """Insert or replace the config of a runtime."""
+    yield Statement(_KEEP_CONFIG, (provider, runtime_id, scope, sealed))
+    return None
+
+
+def drop_kept_create(provider: str, runtime_id: str) -> Steps[None]:
+    """Replace the create of a runtime by the note that the runtime was deleted."""
+    yield Statement(_DROP, (provider, runtime_id))
+    return None
