@@ -1,4 +1,4 @@
-"""Child processes of an emulator that end with it, however it ends."""
+"""Child processes and folders of an emulator that end with it, however it ends."""
 
 import asyncio
 import contextlib
@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import IO, Any, Final
 
 _WATCHED: Final = """
@@ -20,6 +21,26 @@ exit "$code"
 """
 """The shell holds the other end of a pipe of this process. When that closes, also because this process was killed, the
 shell kills its process group, which is the child's."""
+
+_REMOVED: Final = 'read -r _; for _ in 1 2 3 4 5 6 7 8 9; do rm -rf "$1" && exit; sleep 0.2; done'
+"""The same for a folder. Processes that are about to be killed may still write to it."""
+
+
+@asynccontextmanager
+async def own_folder(prefix: str) -> AsyncIterator[Path]:
+    """A temporary folder. It is removed at the end of the context, and also when this process is killed."""
+    folder = mkdtemp(prefix=prefix)
+    remover = await asyncio.create_subprocess_exec(
+        *("/bin/sh", "-c", _REMOVED, "sh", folder),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield Path(folder)
+    finally:
+        await remover.communicate(b"")  # closes the pipe
 
 
 @asynccontextmanager

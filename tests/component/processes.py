@@ -111,6 +111,28 @@ async def running(
         await reader
 
 
+@asynccontextmanager
+async def end_of(*pids: int) -> AsyncIterator[None]:
+    """Wait at the end of the context until these processes have ended."""
+    loop, watches = asyncio.get_running_loop(), {os.pidfd_open(pid): asyncio.Event() for pid in pids}
+    for watch, ended in watches.items():
+        loop.add_reader(watch, ended.set)
+    try:
+        yield
+        async with asyncio.timeout(HANGS):
+            for ended in watches.values():
+                await ended.wait()
+    finally:
+        for watch in watches:
+            loop.remove_reader(watch)
+            os.close(watch)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that the main thread of a process has started."""
+    return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
 async def finished(
     *arguments: str,
     cwd: Path,

@@ -8,7 +8,6 @@ import shutil
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from aiohttp import ClientError, ClientSession, web
@@ -17,7 +16,7 @@ from adapters.bctrl_browsers.emulator.chromium import PORT_FILE, address_in, arg
 from adapters.bctrl_browsers.emulator.front import STUB, Front
 from adapters.bctrl_browsers.emulator.proxy_login import logging_in
 from adapters.bctrl_browsers.emulator.world import Browser, World
-from gateway.testing.processes import first, watched
+from gateway.testing.processes import first, own_folder, watched
 
 _LOG: Final = logging.getLogger(__name__)
 _STARTUP: Final = 30.0
@@ -102,16 +101,17 @@ class FarEnds:
 
     async def running(self, _app: web.Application) -> AsyncIterator[None]:
         """Serve the front, and at the end stop all browsers and remove their folders."""
-        if self.executable is None:
-            _LOG.warning("%s", STUB)
-        with TemporaryDirectory(prefix="browsers-", ignore_cleanup_errors=True) as folder:
-            self._folder = Path(folder)
-            async with self._front.serving():
-                yield
-                for place in self._places.values():
-                    if place.run is not None:
-                        place.run.stopped.set()
-                await asyncio.gather(*self._tasks)
+        async with contextlib.AsyncExitStack() as stack:
+            if self.executable is None:
+                _LOG.warning("%s", STUB)
+            else:
+                self._folder = await stack.enter_async_context(own_folder("browsers-"))
+            await stack.enter_async_context(self._front.serving())
+            yield
+            for place in self._places.values():
+                if place.run is not None:
+                    place.run.stopped.set()
+            await asyncio.gather(*self._tasks)
 
     def _of(self, credential: str) -> Browser | None:
         """The running browser whose addresses contain the credential."""
@@ -127,7 +127,8 @@ class FarEnds:
         for browser_id in [one for one in self._places if one not in existing]:
             place = self._places.pop(browser_id)
             self._end(place)
-            self._spawn(self._erase(place))
+            if place.used:
+                self._spawn(self._erase(place))
         for browser in existing.values():
             place = self._places.get(browser.id) or _Place(self._folder / browser.id)
             self._places[browser.id] = place

@@ -9,16 +9,16 @@ import os
 import shlex
 import shutil
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from aiohttp import web
 
 from adapters.durable.emulator.runtime_server import RuntimeServer
 from adapters.durable.emulator.world import Instance
-from gateway.testing.processes import first, watched
+from gateway.testing.processes import first, own_folder, watched
 from gateway.testing.servers import Socket, listening_socket
 
 SMALL: Final = "small"
@@ -50,8 +50,9 @@ class FarEnds:
 
     async def running(self, _app: web.Application) -> AsyncIterator[None]:
         """End all servers at the end of the emulator."""
-        with TemporaryDirectory(prefix="sandboxes-", ignore_cleanup_errors=True) as folder:
-            self._folder = Path(folder)
+        async with AsyncExitStack() as stack:
+            if self._command:
+                self._folder = await stack.enter_async_context(own_folder("sandboxes-"))
             yield
             ending = [sandbox.task for sandbox in self._sandboxes.values()]
             self.end_all()

@@ -17,7 +17,7 @@ import pytest
 from adapters.bctrl_browsers.emulator import create_emulator
 from gateway.testing.servers import running
 from tests.component.emulators.fake_browser import fake_browser
-from tests.component.processes import HANGS
+from tests.component.processes import HANGS, children, end_of
 from tests.component.processes import running as running_command
 
 HEADERS = {"Authorization": "Bearer t0ken"}
@@ -193,22 +193,20 @@ async def test_end_of_the_emulator_ends_its_browsers_and_removes_their_profiles(
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-async def test_browser_does_not_outlive_an_emulator_that_is_killed(tmp_path: Path, number: signal.Signals) -> None:
+async def test_browser_and_its_profile_do_not_outlive_an_emulator_that_is_killed(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     arguments = ("--port", "0", "--token", "t0ken", "--browser", fake_browser(tmp_path), "--max-browsers", "1")
     async with running_command(
         "emulate", "bctrl_browsers", *arguments, cwd=tmp_path, environment={"TMPDIR": str(tmp_path)}
     ) as emulator:
         async with aiohttp.ClientSession(await emulator.url(), headers=HEADERS) as session:
             browsers = World(session, tmp_path)
-            pid = browsers.pid(await browsers.create())
-        ended = asyncio.Event()
-        watch = os.pidfd_open(pid)
-        asyncio.get_running_loop().add_reader(watch, ended.set)
-        emulator.send_signal(number)
-        async with asyncio.timeout(HANGS):
-            await ended.wait()
-        asyncio.get_running_loop().remove_reader(watch)
-        os.close(watch)
+            made = await browsers.create()
+            profiles = browsers.profile(made).parent
+            async with end_of(browsers.pid(made), *children(emulator.process.pid)):
+                emulator.send_signal(number)
+        assert not exists(profiles)
 
 
 async def test_stub_answers_where_there_is_no_browser_and_says_so(

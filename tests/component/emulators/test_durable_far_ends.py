@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import json
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -17,7 +16,7 @@ import pytest
 
 from adapters.durable.emulator import create_emulator
 from gateway.testing.servers import running
-from tests.component.processes import HANGS
+from tests.component.processes import HANGS, children, end_of
 from tests.component.processes import running as running_command
 
 HEADERS: Final = {"Authorization": "Bearer t0ken"}
@@ -65,18 +64,9 @@ def program(folder: Path) -> str:
     return f"{path} serve"
 
 
-@asynccontextmanager
-async def end_of(pid: int) -> AsyncIterator[None]:
-    """Wait at the end of the context until the process has ended."""
-    ended, watch, loop = asyncio.Event(), os.pidfd_open(pid), asyncio.get_running_loop()
-    loop.add_reader(watch, ended.set)
-    try:
-        yield
-        async with asyncio.timeout(HANGS):
-            await ended.wait()
-    finally:
-        loop.remove_reader(watch)
-        os.close(watch)
+def folders(parent: Path) -> list[Path]:
+    """The folders of emulators."""
+    return list(parent.glob("sandboxes-*"))
 
 
 def written(file: Path) -> list[dict[str, Any]]:
@@ -174,7 +164,9 @@ async def test_start_does_not_wait_for_a_program_that_fails(caplog: pytest.LogCa
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-async def test_program_does_not_outlive_an_emulator_that_is_killed(tmp_path: Path, number: signal.Signals) -> None:
+async def test_program_and_its_folder_do_not_outlive_an_emulator_that_is_killed(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     file = tmp_path / "seen"
     arguments = ("--port", "0", "--token", "t0ken", "--runtime-server", program(tmp_path))
     environment = {"SEEN": str(file), "TMPDIR": str(tmp_path)}
@@ -184,5 +176,7 @@ async def test_program_does_not_outlive_an_emulator_that_is_killed(tmp_path: Pat
     ):
         await World(session).start()
         (seen,) = await seen_by(file, 1, World(session))
-        async with end_of(seen["pid"]):
+        async with end_of(seen["pid"], *children(emulator.process.pid)):
+            assert folders(tmp_path)
             emulator.send_signal(number)
+        assert not folders(tmp_path)
