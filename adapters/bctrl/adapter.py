@@ -12,6 +12,7 @@ import msgspec
 from adapters.bctrl import wire
 from adapters.bctrl.errors import error_of
 from adapters.bctrl.mapping import CREATE_FEATURES, Reader, create_body
+from adapters.bctrl.semantics import BctrlSemantics
 from adapters.bctrl.settings import BctrlSettings
 from gateway.domain.errors import FieldError, NotFound, RuntimeReplaced, UnsupportedFeature, ValidationFailed, pointer
 from gateway.domain.ids import SEPARATOR, RuntimeRef, from_b64url
@@ -27,6 +28,7 @@ from gateway.ports.error_mapping import is_addressed, unreadable
 from gateway.ports.provider import Created, Deduplication, ProviderAdapter, SupportsStop, WireCreate
 from gateway.ports.redirects import redirect_error
 from gateway.ports.rows import PageRead, require_clear
+from gateway.ports.semantics import ProviderSemantics
 from gateway.ports.transport import (
     Call,
     Transport,
@@ -49,6 +51,7 @@ class BctrlAdapter(ProviderAdapter[BctrlSettings], SupportsStop):
     create_features: ClassVar[frozenset[str]] = CREATE_FEATURES
     deduplication: ClassVar[Deduplication] = Deduplication.NONE
     definitive_rejections: ClassVar[frozenset[int]] = frozenset({400, 401, 403, 404, 422, 426})
+    semantics: ClassVar[ProviderSemantics] = BctrlSemantics()
 
     def __init__(self, settings: BctrlSettings, transport: Transport) -> None:
         super().__init__(settings, transport)

@@ -18,6 +18,7 @@ from adapters.bctrl_browsers.mapping import create_body
 from adapters.bctrl_browsers.marker import unmarked
 from adapters.bctrl_browsers.native import NativeAnswer, NativeCreate
 from adapters.bctrl_browsers.options import check_options
+from adapters.bctrl_browsers.semantics import BrowserSemantics
 from adapters.bctrl_browsers.settings import DEFAULT_SPACE, BctrlBrowsersSettings
 from gateway.domain.constraints import Allowance
 from gateway.domain.errors import FieldError, NotFound, ProviderBadResponse, RuntimeReplaced, UnsupportedFeature
@@ -42,6 +43,7 @@ from gateway.ports.provider import (
     WireCreate,
 )
 from gateway.ports.rows import require_clear
+from gateway.ports.semantics import ProviderSemantics
 from gateway.ports.transport import (
     Call,
     Transport,
@@ -70,6 +72,7 @@ class BctrlBrowsersAdapter(
     marks_creates: ClassVar[bool] = True
     data_protocols: ClassVar[Mapping[str, DataProtocol]] = DATA_PROTOCOLS
     data_hosts: ClassVar[tuple[str, ...]] = ()
+    semantics: ClassVar[ProviderSemantics] = BrowserSemantics()
 
     def __init__(self, settings: BctrlBrowsersSettings, transport: Transport) -> None:
         super().__init__(settings, transport)

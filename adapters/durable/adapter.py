@@ -7,6 +7,7 @@ from adapters.durable import mapping, wire
 from adapters.durable.calls import DurableCalls
 from adapters.durable.data_plane import DATA_PROTOCOLS
 from adapters.durable.listing import find_by_name, list_page
+from adapters.durable.semantics import DurableSemantics
 from adapters.durable.settings import DurableSettings
 from gateway.domain.config import RuntimeConfig
 from gateway.domain.errors import (
@@ -39,6 +40,7 @@ from gateway.ports.provider import (
     SupportsStart,
     WireCreate,
 )
+from gateway.ports.semantics import ProviderSemantics
 from gateway.ports.transport import Call, Transport, TransportFailure, UpstreamResponse
 
 
@@ -62,6 +64,7 @@ class DurableAdapter(
     create_is_free = True
     data_protocols: ClassVar[Mapping[str, DataProtocol]] = DATA_PROTOCOLS
     data_hosts: ClassVar[tuple[str, ...]] = ()
+    semantics: ClassVar[ProviderSemantics] = DurableSemantics()
 
     def __init__(self, settings: DurableSettings, transport: Transport) -> None:
         super().__init__(settings, transport)

@@ -162,17 +162,21 @@ class SpecKeeper:
         return shown
 
     async def known(self, adapter: ProviderAdapter[Any], runtime: Runtime) -> Runtime:
-        """As :meth:`fill`, for a runtime that is compared with a create. A spec that is not in memory is loaded first;
-        this waits until the store has responded or failed."""
-        if self._store is None or not leaves_out(runtime):
-            return runtime
+        """As :meth:`fill`, for a runtime that is compared with a create: the spec is loaded first."""
+        spec = await self.spec(adapter, runtime) if leaves_out(runtime) else None
+        return runtime if spec is None else filled(runtime, spec)
+
+    async def spec(self, adapter: ProviderAdapter[Any], runtime: Runtime) -> Spec | None:
+        """The spec of a runtime. One that is not in memory is loaded first; this waits until the store has responded or
+        failed. None without one, or if the store fails."""
         key = key_of(adapter, runtime.scope, runtime.provider_id)
-        if self._memory.get(key) is None:
+        if self._store is not None and self._memory.get(key) is None:
             try:
                 await self._load(key.namespace, [key.runtime_id])
             except StoreUnavailable:
                 self._failed(Trouble.NOT_LOADED)
-        return self.fill(adapter, runtime)
+        held = self._memory.get(key)
+        return None if held is None else held.spec
 
     async def close(self) -> None:
         """Write the waiting specs for at most :data:`LAST_WRITES` seconds, then stop using the store."""

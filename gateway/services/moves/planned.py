@@ -1,0 +1,100 @@
+"""One runtime of a plan: what is shown of it, and what the mover needs to make it at the target."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from gateway.domain.moves import Blocker, Change, Lost, MovedTo, MoveItem, Semantics
+from gateway.domain.values import State
+from gateway.ports.moves import StoredItem
+from gateway.ports.sealing import Cell, Sealer
+
+
+class PlannedBinding(msgspec.Struct, frozen=True):
+    """A capability that the runtime has at the target, under the name that it has there."""
+
+    name: str
+    version: str
+    enabled: bool = True
+    flags: dict[str, bool] | None = None
+
+
+class PlannedItem(msgspec.Struct, frozen=True, kw_only=True):
+    """What a plan found about one runtime. The first part is that of :class:`MoveItem`.
+
+    ``create`` is the body of the create at the target, with secrets; its name is the one at the provider, with the
+    suffix of its owner, and the mark of the owner is not in it. ``starts``: the runtime has compute at the target
+    afterwards; if it has none and the create launches, it is stopped again. ``bindings`` are the capabilities to
+    install. ``owner`` is the owner where it is known. ``state`` and ``config_digest`` are those of the source when it
+    was read.
+    """
+
+    carries: Sequence[str] = ()
+    changes: Sequence[Change] = ()
+    semantics: Sequence[Semantics] = ()
+    lost: Sequence[Lost] = ()
+    unknown: Sequence[str] = ()
+    addresses: Sequence[str] = ()
+    double_run: str | None = None
+    blocked_by: Sequence[Blocker] = ()
+    target_scope: str
+    create: dict[str, Any]
+    starts: bool
+    bindings: Sequence[PlannedBinding] = ()
+    owner: str | None = None
+    state: State
+    config_digest: str | None = None
+
+    def __repr__(self) -> str:
+        return f"PlannedItem({self.create.get('name')!r})"
+
+
+class ItemProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """What of ``StoredItem.details`` is shown. The mover may store more members there."""
+
+    waits_for: str | None = None
+    problem: Blocker | None = None
+
+
+_PLANNED = msgspec.json.Decoder(PlannedItem)
+_PROGRESS = msgspec.json.Decoder(ItemProgress)
+
+
+def sealed(planned: PlannedItem, move_id: str, position: int, sealer: Sealer) -> bytes:
+    """The ``plan`` of a stored item."""
+    return sealer.seal(msgspec.json.encode(planned), _cell(move_id, position))
+
+
+def unsealed(item: StoredItem, sealer: Sealer) -> PlannedItem:
+    """The plan of a stored item. Raises :class:`gateway.ports.sealing.Unreadable`."""
+    return _PLANNED.decode(sealer.unseal(item.plan, _cell(item.move_id, item.position)))
+
+
+def item_view(item: StoredItem, planned: PlannedItem, target: str) -> MoveItem:
+    """An item as the API shows it. ``target`` is the name of the provider at the target."""
+    progress = _PROGRESS.decode(item.details)
+    shown: dict[str, Any] = {
+        name: list(getattr(planned, name))
+        for name in ("carries", "changes", "semantics", "lost", "unknown", "addresses", "blocked_by")
+    }
+    return MoveItem(
+        runtime_id=item.runtime_id,
+        name=item.name,
+        kind=item.kind,
+        state=item.state,
+        double_run=planned.double_run,
+        target=MovedTo(
+            provider=target,
+            scope=item.target_scope or planned.target_scope,
+            provider_id=item.target_id,
+            id=item.target_runtime_id,
+        ),
+        waits_for=progress.waits_for,
+        problem=progress.problem,
+        **shown,
+    )
+
+
+def _cell(move_id: str, position: int) -> Cell:
+    return Cell("move_items", f"{move_id}/{position}", "plan")
