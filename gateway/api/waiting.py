@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from aiohttp import hdrs, web
@@ -79,24 +80,18 @@ class _Progress:
         self._waiter.wake()
 
 
+@dataclass(eq=False, repr=False)
 class WaitingCalls:
-    """What the handlers of calls that wait have in common."""
+    """What the handlers of calls that wait have in common. ``report`` receives the bugs of works."""
 
-    def __init__(
-        self,
-        services: Services,
-        in_flight: InFlight,
-        places: Places,
-        authenticator: Authenticator,
-        report: Callable[[Exception], None],
-    ) -> None:
-        """``report`` receives the bugs of works."""
-        self._report = report
-        self._services = services
-        self._in_flight = in_flight
-        self.places = places
-        self._authenticator = authenticator
-        self.now = places.clock.monotonic
+    _services: Services
+    _in_flight: InFlight
+    places: Places
+    _authenticator: Authenticator
+    _report: Callable[[Exception], None]
+
+    def __post_init__(self) -> None:
+        self.now = self.places.clock.monotonic
 
     @contextmanager
     def place(self, request: web.Request, ctx: RequestContext, permission: Permission) -> Iterator[Waiter]:

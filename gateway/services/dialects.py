@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.domain.access import Principal
@@ -70,25 +69,17 @@ class _View(View):
         return self.cursors.unseal(sealed)
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class DialectService(DialectGateway):
     """Serves all dialects with one fleet. ``rules`` are the rules of the settings by prefix. ``sealer`` encrypts
     cursors. ``plane`` None: the data plane is off."""
 
-    def __init__(
-        self,
-        fleet: Fleet,
-        create: CreateService,
-        rules: Mapping[str, Sequence[DialectRule]],
-        sealer: Sealer,
-        plane: DataPlane | None = None,
-        forward: Mapping[str, Rules] = MappingProxyType({}),
-    ) -> None:
-        self._forward = forward
-        self._plane = plane
-        self._fleet = fleet
-        self._create = create
-        self._rules = rules
-        self._sealer = sealer
+    _fleet: Fleet
+    _create: CreateService
+    _rules: Mapping[str, Sequence[DialectRule]]
+    _sealer: Sealer
+    _plane: DataPlane | None = None
+    _forward: Mapping[str, Rules] = field(default_factory=dict)
 
     def view(self, adapter: ProviderAdapter[Any], ctx: RequestContext) -> View:
         partial = reads_first(ctx.principal, adapter)

@@ -4,6 +4,7 @@ import hashlib
 import re
 import secrets
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -44,22 +45,15 @@ _NO_KEY: Final = "There is no key of this id."
 _NO_PRINCIPAL: Final = "There is no principal of this name."
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class AccessAdministration:
     """Every change is effective in this replica when its call returns, and in the others a moment later."""
 
-    def __init__(
-        self,
-        store: PrincipalStore,
-        directory: Directory,
-        replica: AccessReplica,
-        clock: Clock,
-        observer: AccessSignals,
-    ) -> None:
-        self._store = store
-        self.directory = directory
-        self._replica = replica
-        self._clock = clock
-        self._observer = observer
+    _store: PrincipalStore
+    directory: Directory
+    _replica: AccessReplica
+    _clock: Clock
+    _observer: AccessSignals
 
     async def create_key(self, request: CreateKey, ctx: RequestContext) -> ApiKey:
         """Make a key, and its principal from a template if it does not exist."""

@@ -1,5 +1,7 @@
 """Assigning runtimes to owners, for those that exist already and for changes of responsibility."""
 
+from dataclasses import dataclass
+
 from gateway.domain.requests import AssignOwner
 from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
@@ -9,16 +11,14 @@ from gateway.services.fleet import Fleet
 from gateway.services.lifecycle import LifecycleService
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class OwnerService:
     """Assigns runtimes to owners. An assignment wins over the suffix of the runtime's name."""
 
-    def __init__(
-        self, fleet: Fleet, lifecycle: LifecycleService, store: OwnerStore, plane: DataPlane | None = None
-    ) -> None:
-        self._fleet = fleet
-        self._lifecycle = lifecycle
-        self._store = store
-        self._plane = plane
+    _fleet: Fleet
+    _lifecycle: LifecycleService
+    _store: OwnerStore
+    _plane: DataPlane | None = None
 
     async def assign(self, runtime_id: str, request: AssignOwner, ctx: RequestContext) -> Runtime:
         """Assign a runtime to an owner, or with None remove its assignment, and return it as it is afterwards. This

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import jwt
@@ -103,27 +104,21 @@ class KeySet:
         return fitting[0] if len(fitting) == 1 else None
 
 
+@dataclass(eq=False, repr=False)
 class IssuerKeys:
     """The last good key set of one issuer. ``on_changed`` is called when another one replaces it."""
 
-    def __init__(
-        self,
-        name: str,
-        address: str,
-        fetch: FetchKeySet,
-        clock: Clock,
-        observer: AccessSignals,
-        on_changed: Callable[[], None],
-    ) -> None:
-        self.address = address
-        self.current: KeySet | None = None
-        self.refreshing: asyncio.Task[None] | None = None
-        self._name = name
-        self._fetch = fetch
-        self._clock = clock
-        self._observer = observer
-        self._on_changed = on_changed
-        self._due = clock.monotonic()
+    _name: str
+    address: str
+    _fetch: FetchKeySet
+    _clock: Clock
+    _observer: AccessSignals
+    _on_changed: Callable[[], None]
+    current: KeySet | None = field(default=None, init=False)
+    refreshing: asyncio.Task[None] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self._due = self._clock.monotonic()
         self._unknown_due = self._due
 
     def refresh(self) -> asyncio.Task[None]:

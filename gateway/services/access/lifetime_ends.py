@@ -6,6 +6,7 @@ learned by a read soon after it.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
@@ -40,22 +41,16 @@ _PER_PROVIDER: Final = 20  # so that one that hangs does not delay the ends at o
 _START_AGAIN: Final = 300.0  # seconds; a start takes at most four minutes
 
 
+@dataclass(eq=False, repr=False)
 class LifetimeEnder:
-    """Ends instances when they are due."""
+    """Ends instances when they are due. ``lead`` takes or renews a role for a number of seconds, and returns whether
+    this process has it."""
 
-    def __init__(
-        self,
-        fleet: Fleet,
-        store: EndStore,
-        lead: Callable[[str, float], Awaitable[bool]],
-        observer: LifetimeSignals,
-    ) -> None:
-        """``lead`` takes or renews a role for a number of seconds, and returns whether this process has it."""
-        self._fleet = fleet
-        self._store = store
-        self._lead = lead
-        self._observer = observer
-        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+    _fleet: Fleet
+    _store: EndStore
+    _lead: Callable[[str, float], Awaitable[bool]]
+    _observer: LifetimeSignals
+    _tasks: dict[tuple[str, str], asyncio.Task[None]] = field(default_factory=dict, init=False)
 
     async def run(self) -> None:
         """Work until cancelled. While the store is unavailable nothing is ended."""

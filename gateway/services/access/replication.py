@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Final
 
 from gateway.domain.errors import StoreUnavailable
@@ -18,29 +19,24 @@ USES_EVERY: Final = 30.0
 """Seconds between two writes of the keys' last uses."""
 
 
+@dataclass(eq=False, repr=False)
 class AccessReplica:
     """Reads the access data again whenever its version has changed: after a notification of the store, which is a
-    matter of milliseconds, and otherwise by polling."""
+    matter of milliseconds, and otherwise by polling. ``on_changed`` is called after principals or
+    owners have changed."""
 
-    def __init__(
-        self,
-        store: PrincipalStore,
-        directory: Directory,
-        clock: Clock,
-        observer: AccessSignals,
-        *,
-        on_changed: Callable[[], None] = lambda: None,
-    ) -> None:
-        """``on_changed`` is called after principals or owners have changed."""
-        self._store = store
-        self._directory = directory
-        self._clock = clock
-        self._observer = observer
-        self._on_changed = on_changed
-        self._version: str | None = None
-        self._notified = asyncio.Event()
-        self._reading = asyncio.Lock()
-        self._uses_at = clock.monotonic()
+    _store: PrincipalStore
+    _directory: Directory
+    _clock: Clock
+    _observer: AccessSignals
+    _: KW_ONLY
+    on_changed: Callable[[], None] = lambda: None
+    _version: str | None = field(default=None, init=False)
+    _notified: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _reading: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+
+    def __post_init__(self) -> None:
+        self._uses_at = self._clock.monotonic()
 
     async def run(self) -> None:
         """Keep the copy current until the task is cancelled."""
@@ -61,7 +57,7 @@ class AccessReplica:
                 data = await self._store.access_data()
                 self._version = data.version
                 if self._directory.load(data):
-                    self._on_changed()
+                    self.on_changed()
             self._directory.confirm(began)
 
     async def write_uses(self) -> None:

@@ -1,6 +1,7 @@
 """One caller that waits for a runtime to change."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.domain import errors
@@ -27,25 +28,19 @@ _PASSING: Final = (
 """Errors of a poll that do not end the waiting."""
 
 
+@dataclass(eq=False, repr=False)
 class Following:
     """The runtime as one caller sees it: its rights are checked again for each state."""
 
-    def __init__(
-        self,
-        watched: Watched,
-        waiter: Waiter,
-        places: Places,
-        resolved: ResolvedRuntime,
-        lifecycle: LifecycleService,
-        ctx: RequestContext,
-    ) -> None:
-        self._watched = watched
-        self._waiter = waiter
-        self._places = places
-        self._resolved = resolved
-        self._lifecycle = lifecycle
-        self._ctx = ctx
-        self._joined = watched.begun
+    _watched: Watched
+    _waiter: Waiter
+    _places: Places
+    _resolved: ResolvedRuntime
+    _lifecycle: LifecycleService
+    _ctx: RequestContext
+
+    def __post_init__(self) -> None:
+        self._joined = self._watched.begun
 
     async def first(self, until: float) -> Runtime | None:
         """The present state, as ``next`` returns it, but errors of the provider are raised at once, also the
