@@ -38,10 +38,10 @@ from gateway.services.fleet import Fleet
 from gateway.services.health import Checked, HealthService
 from gateway.settings import CacheSettings, Problem, Settings, SettingsError, SettingsSource
 from gateway.settings.model import unknown_eras
-from gateway.telemetry.calls import CallSignals
 from gateway.telemetry.logs import Event, Logger, make_logger
 from gateway.telemetry.loop_lag import measure_loop_lag
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.signals import CallSignals
 from gateway.upstream.observed import ObservedTransport
 from gateway.upstream.passthrough import PassThrough
 from gateway.upstream.policies import guarded

@@ -21,10 +21,9 @@ from gateway.services.access.rates import RateLimits
 from gateway.services.access.replication import AccessReplica
 from gateway.services.access.tokens import Tokens
 from gateway.settings import LimitsSettings
-from gateway.telemetry.access import AccessSignals
-from gateway.telemetry.limits import LimitSignals
 from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.signals import AccessSignals, LimitSignals
 from gateway.upstream.key_sets import fetch_key_set
 
 _READY_WITHIN: Final = 2.0
@@ -64,7 +63,7 @@ def assemble_access(
     on_changed: Callable[[], None],
 ) -> Access:
     """Assemble the parts over a store. ``on_changed`` is called when what callers see may have changed."""
-    directory, signals = Directory(clock, owners), AccessSignals(logger, metrics)
+    directory, signals = Directory(clock, owners), AccessSignals(metrics, logger)
     replica = AccessReplica(store, directory, clock, signals, on_changed=on_changed)
     metrics.access_age.set_function(lambda: directory.age)
     key_sets = KeySets(partial(fetch_key_set, clock=clock), clock, signals)

@@ -14,9 +14,9 @@ from gateway.ports.clock import Clock
 from gateway.services.audit.trail import AuditTrail
 from gateway.settings import Settings
 from gateway.storage.audit_journal import AuditJournal
-from gateway.telemetry.audit import AuditSignals
 from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.signals import AuditSignals
 
 _MOVED_WITHIN: Final = 2.0
 """Seconds that the end waits for the last events to be moved. The others are moved after the next start."""

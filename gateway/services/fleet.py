@@ -32,7 +32,7 @@ from gateway.services.access.owners import Owners
 from gateway.services.access.quotas import Quotas
 from gateway.services.access.rates import RateLimits
 from gateway.services.access.visibility import NO_RUNTIME
-from gateway.telemetry.calls import CallSignals
+from gateway.telemetry.signals import CallSignals
 
 
 @dataclass(slots=True)

@@ -6,16 +6,12 @@ from typing import Any
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.intents import UNSETTLED, Intent, IntentState
 from gateway.ports.store import Counts, DecisionRecord
-from gateway.telemetry.logs import Event, Logger, log_bug
-from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.logs import Event, log_bug
+from gateway.telemetry.signals import Signals
 
 
-class CreateSignals:
-    """Reports the state of the store, and what happens to intents. Log lines contain ids, metrics never do."""
-
-    def __init__(self, metrics: Metrics, logger: Logger) -> None:
-        self._metrics = metrics
-        self._logger = logger
+class CreateSignals(Signals):
+    """Reports the state of the store, and what happens to intents."""
 
     def store_up(self, down_for: float | None) -> None:
         """The store is available: for the first time (None), or again after ``down_for`` seconds."""

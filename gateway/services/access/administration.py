@@ -34,7 +34,7 @@ from gateway.services.access.views import (
     key_view,
     principal_view,
 )
-from gateway.telemetry.access import AccessSignals
+from gateway.telemetry.signals import AccessSignals
 
 MAX_KEYS: Final = 5000
 """Keys, and principals, that the API makes, at most: every replica has all of them in memory."""

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from gateway.ports.clock import Clock
 from gateway.ports.key_sets import FetchKeySet, KeySetUnavailable
-from gateway.telemetry.access import AccessSignals
+from gateway.telemetry.signals import AccessSignals
 
 REFRESH_SECONDS: Final = 300.0
 """Seconds between two fetches of a key set."""

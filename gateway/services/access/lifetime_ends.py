@@ -19,7 +19,7 @@ from gateway.ports.context import RequestContext
 from gateway.ports.ends import EndStore, PlannedEnd
 from gateway.services.access.lifetimes import can_stop, lives
 from gateway.services.fleet import Fleet, Provider
-from gateway.telemetry.lifetimes import LifetimeSignals
+from gateway.telemetry.signals import LifetimeSignals
 
 ROLE: Final = "lifetimes"
 """The name of the role that one replica has."""

@@ -14,7 +14,7 @@ from gateway.domain.limits import Rate, Window, rate_limited
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
 from gateway.ports.rate_limits import SharedWindows, SharedWindowsAway
-from gateway.telemetry.limits import LimitSignals
+from gateway.telemetry.signals import LimitSignals
 
 PAUSE: Final = 1.0
 """Seconds without a call to shared windows that could not be reached."""

@@ -9,7 +9,7 @@ from gateway.domain.errors import StoreUnavailable
 from gateway.ports.clock import Clock
 from gateway.ports.principals import PrincipalStore
 from gateway.services.access.directory import Directory
-from gateway.telemetry.access import AccessSignals
+from gateway.telemetry.signals import AccessSignals
 
 EVERY: Final = 2.0
 """Seconds between two reads of the version, if the store does not notify of a change before."""

@@ -18,7 +18,7 @@ from gateway.ports.clock import Clock
 from gateway.ports.ends import PlannedEnd
 from gateway.services.intents.records import rfc3339
 from gateway.storage.audit_journal import AuditJournal
-from gateway.telemetry.audit import AuditSignals
+from gateway.telemetry.signals import AuditSignals
 
 EVERY: Final = 1.0
 """Seconds between two moves of events to the store."""

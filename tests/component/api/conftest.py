@@ -32,10 +32,9 @@ from gateway.services.audit.trail import AuditTrail
 from gateway.services.fleet import Fleet
 from gateway.settings import HttpSettings
 from gateway.storage.audit_journal import AuditJournal
-from gateway.telemetry.audit import AuditSignals
-from gateway.telemetry.limits import LimitSignals
 from gateway.telemetry.logs import Logger, make_logger
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.signals import AuditSignals, LimitSignals
 from gateway.testing.waiting import Watch
 from gateway.upstream.passthrough import PassThrough
 from tests.memory_store import MemoryStore

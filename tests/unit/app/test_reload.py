@@ -36,9 +36,9 @@ from gateway.settings import (
     SettingsError,
     TlsSettings,
 )
-from gateway.telemetry.access import AccessSignals
 from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.signals import AccessSignals
 from gateway.upstream.passthrough import PassThrough
 from tests.certificates import write_certificate
 from tests.issuer import Issuer
@@ -228,7 +228,7 @@ async def test_new_issuers_and_their_templates_apply_at_once(clock: StepClock) -
     world = World(settings(provider("a")), clock)
     issuer = Issuer()
     issuer.jwks = "https://login.test/jwks"
-    key_sets = KeySets(issuer.fetch, clock, AccessSignals(make_logger(stream=world.log), world.metrics))
+    key_sets = KeySets(issuer.fetch, clock, AccessSignals(world.metrics, make_logger(stream=world.log)))
     tokens = world.authenticator._tokens = Tokens(world.authenticator._directory, clock, key_sets)
     for own_only in (True, False):
         principals = {"shop": {"keys": ["a-key-of-a-shop-1234"], "own_only": own_only}}

@@ -14,9 +14,9 @@ from gateway.domain.pages import ListFilter, ListWarning, ProviderPage, Provider
 from gateway.ports.transport import Call
 from gateway.services.fleet import Fleet
 from gateway.services.listing import ListedPage, ListQuery, ListService
-from gateway.telemetry.calls import CallSignals
 from gateway.telemetry.logs import Event, make_logger
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.signals import CallSignals
 from tests.unit.services.fakes import DurableLike, FakeAdapter, FakeClock, context
 
 EVERYTHING = ListQuery(filter=ListFilter())
