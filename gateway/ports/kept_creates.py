@@ -8,8 +8,9 @@ import msgspec
 
 
 class StoredCreate(msgspec.Struct, frozen=True, kw_only=True):
-    """The create of a runtime. ``request`` is as it is sealed in the intent ``intent_id``, and ``config`` the sealed
-    document of the last config that replaced the one of the create, if any."""
+    """The create of a runtime. ``request`` is as it is sealed in the intent ``intent_id``, or, if that is empty, the
+    sealed line of an import. ``config`` is the sealed document of the last config that replaced the one of the create,
+    if any."""
 
     provider: str
     runtime_id: str
@@ -29,11 +30,16 @@ class KeptCreateStore(ABC):
 
     @abstractmethod
     async def kept_creates(
-        self, provider: str, *, scope: str | None = None, after: str = "", limit: int = 500
+        self, provider: str, *, scope: str | None = None, only: str | None = None, after: str = "", limit: int = 500
     ) -> Sequence[StoredCreate]:
         """A page of the creates, whose requests are kept, of runtimes of a provider (by its configured name), in the
-        order of their ids, above ``after``; one for each runtime, the newest. Without those of
-        :meth:`drop_kept_create`."""
+        order of their ids, above ``after``; one for each runtime, the newest. ``only`` is one id. Without
+        those of :meth:`drop_kept_create`."""
+
+    @abstractmethod
+    async def keep_create(self, create: StoredCreate) -> None:
+        """Store a create that was imported, in place of what is known of its runtime. Its ``created_at`` is the time of
+        the import."""
 
     @abstractmethod
     async def keep_config(self, provider: str, runtime_id: str, scope: str, sealed: bytes) -> None:

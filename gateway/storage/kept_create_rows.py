@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from gateway.ports.kept_creates import StoredCreate
 from gateway.storage.sql import Statement, Steps, struct_of
 
@@ -34,31 +36,44 @@ _DROP: Final = (
     " ON CONFLICT (provider, runtime_id) DO UPDATE SET"
     " deleted = 1, request = NULL, config = NULL, kept_at = excluded.kept_at"
 )
+_OF_INTENTS: Final = ", ".join(f"i.{name}" for name in _OF_INTENT.split(", "))
 _LISTED: Final = (
-    "SELECT {fields}, config FROM kept_creates WHERE provider = $1 AND runtime_id > $2 AND request IS NOT NULL{scope}"
-    " UNION ALL SELECT {of_intent}, k.config FROM intents i LEFT JOIN kept_creates k"
+    f"SELECT {_FIELDS}, config FROM kept_creates WHERE provider = $1 AND runtime_id > $2 AND request IS NOT NULL{{}}"
+    f" UNION ALL SELECT {_OF_INTENTS}, k.config FROM intents i LEFT JOIN kept_creates k"
     " ON k.provider = i.provider AND k.runtime_id = i.runtime_id WHERE i.provider = $1 AND i.runtime_id > $2"
-    " AND i.state = 'done' AND i.request IS NOT NULL AND COALESCE(k.deleted, 0) = 0{scope_of_intent}"
+    " AND i.state = 'done' AND i.request IS NOT NULL AND COALESCE(k.deleted, 0) = 0{}"
     " ORDER BY runtime_id, created_at DESC LIMIT $3"
+)
+_IMPORT: Final = (
+    f"INSERT INTO kept_creates ({_FIELDS}, config, kept_at, deleted)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, {now}, $9, $10, {now}, 0)"
+    f" ON CONFLICT (provider, runtime_id) DO UPDATE SET {_UPDATED}, config = excluded.config, deleted = 0"
 )
 
 
 def kept_creates(
-    provider: str, *, scope: str | None = None, after: str = "", limit: int = 500
+    provider: str, *, scope: str | None = None, only: str | None = None, after: str = "", limit: int = 500
 ) -> Steps[Sequence[StoredCreate]]:
     """A page of creates, the newest of each runtime."""
-    sql = _LISTED.format(
-        fields=_FIELDS,
-        of_intent=", ".join(f"i.{name}" for name in _OF_INTENT.split(", ")),
-        scope="" if scope is None else " AND scope = $4",
-        scope_of_intent="" if scope is None else " AND i.scope = $4",
-    )
-    rows = yield Statement(sql, (provider, after, limit, *([] if scope is None else [scope])))
+    values: list[object] = [provider, after, limit]
+    where = ""
+    for column, value in (("scope", scope), ("runtime_id", only)):
+        if value is not None:
+            values.append(value)
+            where += f" AND {{}}{column} = ${len(values)}"
+    rows = yield Statement(_LISTED.format(where.format("", ""), where.format("i.", "i.")), values)
     found: dict[str, StoredCreate] = {}
     for row in rows:
         create = struct_of(StoredCreate, row, request=bytes, config=lambda value: value and bytes(value))
         found.setdefault(create.runtime_id, create)
     return list(found.values())
+
+
+def keep_create(create: StoredCreate) -> Steps[None]:
+    """Insert or replace the create of a runtime."""
+    values = msgspec.structs.astuple(create)
+    yield Statement(_IMPORT, (*values[:8], *values[9:]))
+    return None
 
 
 def keep_config(provider: str, runtime_id: str, scope: str, sealed: bytes) -> Steps[None]:

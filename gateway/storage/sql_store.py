@@ -160,5 +160,6 @@ class SqlStore(WholeStore):
     switch_runtime = _writes(relocation_rows.switch_runtime)
     relocations = _reads(relocation_rows.relocations)
     kept_creates = _reads(kept_create_rows.kept_creates)
+    keep_create = _writes(kept_create_rows.keep_create)
     keep_config = _writes(kept_create_rows.keep_config)
     drop_kept_create = _writes(kept_create_rows.drop_kept_create)

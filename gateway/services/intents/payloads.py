@@ -75,10 +75,12 @@ class PayloadSealer:
 
     def request(self, intent: Intent) -> SentCreate | None:
         """The request that was sent; None if it was dropped or cannot be unsealed."""
-        if intent.request is None:
-            return None
+        return None if intent.request is None else self.unsealed_request(intent.id, intent.request)
+
+    def unsealed_request(self, intent_id: str, sealed: bytes) -> SentCreate | None:
+        """The request that :meth:`seal_request` sealed for an intent; None if it cannot be unsealed."""
         try:
-            return _SENT.decode(self._sealer.unseal(intent.request, Cell(_TABLE, intent.id, "request")))
+            return _SENT.decode(self._sealer.unseal(sealed, Cell(_TABLE, intent_id, "request")))
         except (Unreadable, msgspec.MsgspecError):
             return None
 

@@ -1,5 +1,7 @@
 """The contract for kept creates: listed from the moment that their intent is done, and kept when it is purged."""
 
+import msgspec
+
 from gateway.domain.intents import IntentState
 from gateway.ports.kept_creates import StoredCreate
 from gateway.ports.store import Changes
@@ -43,6 +45,8 @@ class KeptCreatesContract:
             assert await stores.store.kept_creates(HOME, scope="acme/research") == [two]
             assert await stores.store.kept_creates(HOME, limit=1) == [one]
             assert await stores.store.kept_creates(HOME, after="r1") == [two]
+            assert await stores.store.kept_creates(HOME, only="r2") == [two]
+            assert await stores.store.kept_creates(HOME, scope="acme/research", only="r1") == []
             await purge(stores)
             assert await stores.store.get(one.intent_id) is None
 
@@ -100,3 +104,20 @@ class KeptCreatesContract:
         await stores.store.keep_config(HOME, "r2", "acme/research", b"new")
         await purge(stores, kept=50)
         assert [one.runtime_id for one in await stores.store.kept_creates(HOME)] == ["r2"]
+
+    async def test_an_imported_create_replaces_what_is_known_of_its_runtime(self, stores: StoreSubject) -> None:
+        """Also of one that was deleted."""
+        known = await made(stores, "r1")
+        await stores.store.keep_config(HOME, "r1", "acme/research", b"config")
+        await stores.store.drop_kept_create(HOME, "r2")
+        await stores.advance(10)
+        now = await stores.store.now()
+        for runtime_id in ("r1", "r2"):
+            line = msgspec.structs.replace(
+                known, runtime_id=runtime_id, intent_id="", request=b"line\xff", kind="other"
+            )
+            await stores.store.keep_create(line)
+            await stores.store.keep_create(line)
+            (found,) = await stores.store.kept_creates(HOME, only=runtime_id)
+            assert msgspec.structs.replace(found, created_at=known.created_at) == line
+            assert found.created_at >= now
