@@ -109,7 +109,7 @@ class Describer:
             changes=changes(before, shown),
             semantics=_semantics(move),
             lost=lost,
-            unknown=[*unknown, *mapped.unknown, *_unknown_rules(move), *([] if facts.live else ["changes since"])],
+            unknown=[*unknown, *mapped.unknown, *_unknown_rules(move), *_unknown_since(facts, source.features)],
             addresses=list(self._addresses(runtime, move)),
             double_run=_double_run(runtime, move, starts=starts),
             blocked_by=blocked,
@@ -120,6 +120,7 @@ class Describer:
             owner=self._fleet.owners.owner_of(runtime),
             state=runtime.state,
             config_digest=facts.config.config_digest if facts.config else None,
+            live=facts.live,
         )
 
     def _addresses(self, runtime: Runtime, move: MoveBetween) -> Iterator[str]:
@@ -265,6 +266,15 @@ def _semantics(move: MoveBetween) -> list[Semantics]:
         for topic in Topic
         if source.rules[topic] != target.rules[topic]
     ]
+
+
+def _unknown_since(facts: SourceFacts, features: Collection[str]) -> Iterator[str]:
+    """What is not known if the source cannot be asked."""
+    if facts.live:
+        return
+    if facts.bindings is None and Feature.CAPABILITY_BINDINGS in features:
+        yield "capabilities"
+    yield "changes since"
 
 
 def _unknown_rules(move: MoveBetween) -> Iterator[str]:

@@ -27,7 +27,8 @@ class PlannedItem(msgspec.Struct, frozen=True, kw_only=True):
     suffix of its owner, and the mark of the owner is not in it. ``starts``: the runtime has compute at the target
     afterwards; if it has none and the create launches, it is stopped again. ``bindings`` are the capabilities to
     install. ``owner`` is the owner where it is known. ``state`` and ``config_digest`` are those of the source when it
-    was read.
+    was read. ``live`` False: the source could not be asked, so the plan is made from what is known of its create; then
+    without ``bindings`` the capabilities are not known.
     """
 
     carries: Sequence[str] = ()
@@ -45,6 +46,7 @@ class PlannedItem(msgspec.Struct, frozen=True, kw_only=True):
     owner: str | None = None
     state: State
     config_digest: str | None = None
+    live: bool = True
 
     def __repr__(self) -> str:
         return f"PlannedItem({self.create.get('name')!r})"

@@ -8,7 +8,10 @@ import pytest
 
 from gateway.domain.operations import Operation
 from gateway.domain.requests import InstallCapability, UpdateCapability
-from tests.component.moves.ends import Ends, two_ends
+from gateway.domain.runtime import Runtime
+from gateway.domain.values import State
+from gateway.services.moves.reading import SourceFacts
+from tests.component.moves.ends import CTX, Ends, two_ends
 
 SECRET = "5f1d7f4e-1f8e-4c39-8f69-0d8ad3ce2b11"
 CONFIG: dict[str, Any] = {
@@ -93,3 +96,18 @@ async def test_a_mapped_secret_is_looked_up_at_the_target(durable: Ends) -> None
     assert [(each.code, each.pointer) for each in missing.blocked_by] == [
         ("not_found", f"#/mappings/secret_ids/{SECRET}")
     ]
+
+
+async def test_a_runtime_whose_source_cannot_be_asked_is_described_from_its_create(durable: Ends) -> None:
+    """What may have changed since, and the capabilities, are unknown; nothing says that there are none."""
+    create = {"kind": "durable", "name": "agent", "config": CONFIG, "labels": {"team": "shop"}}
+    runtime = Runtime(
+        id="old.x", kind="durable", provider="old", scope="acme/one", provider_id="x", name="agent", state=State.UNKNOWN
+    )
+    facts = SourceFacts(runtime, kept=create, live=False)
+    planned = await durable.describer.describe(durable.between(), facts, CTX)
+    assert not planned.live
+    assert planned.create["config"] == CONFIG
+    assert planned.bindings == []
+    assert not planned.starts
+    assert {"capabilities", "changes since"} <= {*planned.unknown}
