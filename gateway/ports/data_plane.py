@@ -81,7 +81,8 @@ class DataProtocol(ABC):
 
     ``at_root``: clients send the token as ``Authorization: Bearer`` and paths start at the root of the listener;
     otherwise the path starts with the protocol and the token. ``credential_once``: the provider returns the
-    connection's token only when an instance starts, so a token that is known is kept while the instance runs.
+    connection's token only when an instance starts. The gateway's own tokens contain it, so that a request through the
+    data plane never has to send a start, which could start a runtime that was stopped meanwhile.
     """
 
     name: ClassVar[str]
@@ -92,6 +93,11 @@ class DataProtocol(ABC):
     def endpoint(self, connection: Connection) -> Endpoint:
         """The endpoint of a connection that the adapter returned. Raises ``ValueError`` for an address that this
         protocol cannot use. No I/O."""
+
+    def connection(self, runtime: Runtime, credential: str) -> Connection | None:  # noqa: ARG002
+        """The connection to the instance of a runtime that was read, with the token of its start, for a protocol with
+        ``credential_once``; None where the runtime has no address. No I/O."""
+        return None
 
     def discovery(self) -> str | None:
         """The path whose response names the WebSocket of the bare address."""

@@ -25,6 +25,7 @@ from gateway.ports.context import RequestContext
 from gateway.ports.data_plane import DataProtocol, Endpoint, SupportsDataPlane
 from gateway.ports.transport import Call
 from gateway.services.access.visibility import read_visible
+from gateway.services.data_plane.grants import Grant
 from gateway.services.fleet import Fleet, ResolvedRuntime
 from gateway.services.verb_rules import refuse_unless_possible
 
@@ -73,6 +74,11 @@ class Endpoints:
         now = self._clock.monotonic()
         self._known[runtime_id] = Reached(instance, connections, now, now)
 
+    def credential(self, runtime_id: str, instance: str | None, protocol: str) -> str | None:
+        """The token of an instance's connection, if it is known."""
+        found = self._of_instance(runtime_id, instance)
+        return next((one.token for one in found if one.protocol == protocol), None)
+
     def is_starting(self, runtime_id: str) -> bool:
         """Whether the server of the instance that was read last may not accept connections yet."""
         known = self._known.get(runtime_id)
@@ -86,26 +92,28 @@ class Endpoints:
         async with self._fleet.call_scope(provider, Operation.CONNECT, ctx, runtime=ref) as call:
             runtime = await read_visible(self._fleet.owners, provider, ref, ctx, call)
             refuse_unless_possible(runtime, Verb.CONNECT)
-            return await self._connections(adapter, resolved, runtime_id, runtime, call)
+            instance = adapter.instance_of(runtime)
+            once = any(protocol.credential_once for protocol in protocols_of(resolved).values())
+            found = self._of_instance(runtime_id, instance) if once else None
+            return self._read(runtime_id, instance, found or list(await adapter.connections(ref, call)))
 
     async def endpoint(
-        self,
-        resolved: ResolvedRuntime,
-        runtime_id: str,
-        instance: str | None,
-        protocol: DataProtocol,
-        ctx: RequestContext,
+        self, resolved: ResolvedRuntime, grant: Grant, protocol: DataProtocol, ctx: RequestContext
     ) -> Endpoint:
-        """The endpoint of one protocol of an instance.
+        """The endpoint of a grant, whose protocol is ``protocol``. Nothing is sent that could start the runtime.
 
         Raises :class:`RuntimeGone` if the runtime was deleted or runs as another instance, :class:`StateConflict` if it
         does not run, and what a read raises.
         """
-        known, key = self._known.get(runtime_id), (runtime_id, instance)
-        if known is None or known.instance != instance or known.read_at + CHECKED_EVERY <= self._clock.monotonic():
+        known, key = self._known.get(grant.runtime_id), (grant.runtime_id, grant.instance)
+        if (
+            known is None
+            or known.instance != grant.instance
+            or known.read_at + CHECKED_EVERY <= self._clock.monotonic()
+        ):
             if (gone := self._gone.get(key)) is not None:
                 raise RuntimeGone(gone, provider=resolved.provider.name)
-            known = await self._read_shared(resolved, key, ctx)
+            known = await self._read_shared(resolved, grant, protocol, ctx)
         found = next((one for one in known.connections if one.protocol == protocol.name), None)
         if found is None:
             raise RuntimeGone(f"The runtime has no connection for {protocol.name} any longer.", provider=ctx.provider)
@@ -114,12 +122,15 @@ class Endpoints:
         except ValueError as exc:
             raise _unusable(resolved.provider.name, protocol.name) from exc
 
-    async def _read_shared(self, resolved: ResolvedRuntime, key: Key, ctx: RequestContext) -> Reached:
+    async def _read_shared(
+        self, resolved: ResolvedRuntime, grant: Grant, protocol: DataProtocol, ctx: RequestContext
+    ) -> Reached:
         """What :meth:`_read_again` returns or raises. Requests that ask while another one does share its answer: many
         connections may lose their provider, and come back, at once."""
+        key = grant.runtime_id, grant.instance
         asking = self._asking.get(key)
         if asking is None:
-            asking = self._asking[key] = asyncio.create_task(self._read_again(resolved, *key, ctx))
+            asking = self._asking[key] = asyncio.create_task(self._read_again(resolved, grant, protocol, ctx))
             asking.add_done_callback(partial(self._answered, key))
         return await asyncio.shield(asking)
 
@@ -129,15 +140,16 @@ class Endpoints:
             self._gone[key] = error.detail
 
     async def _read_again(
-        self, resolved: ResolvedRuntime, runtime_id: str, instance: str | None, ctx: RequestContext
+        self, resolved: ResolvedRuntime, grant: Grant, protocol: DataProtocol, ctx: RequestContext
     ) -> Reached:
         provider, ref = resolved
-        adapter = provider.adapter
+        adapter: Any = provider.adapter
         try:
             async with self._fleet.call_scope(provider, Operation.CONNECT, ctx, runtime=ref) as call:
                 runtime = await adapter.get(ref, call)
-                if runtime.state is State.RUNNING and adapter.instance_of(runtime) == instance:
-                    return await self._connections(adapter, resolved, runtime_id, runtime, call)
+                if runtime.state is State.RUNNING and adapter.instance_of(runtime) == grant.instance:
+                    found = await self._connections(resolved, grant, protocol, runtime, call)
+                    return self._read(grant.runtime_id, grant.instance, found)
         except (NotFound, RuntimeReplaced) as gone:
             raise RuntimeGone("The runtime was deleted.", provider=provider.name) from gone
         if runtime.state is State.RUNNING:
@@ -154,16 +166,24 @@ class Endpoints:
         )
 
     async def _connections(
-        self, adapter: Any, resolved: ResolvedRuntime, runtime_id: str, runtime: Runtime, call: Call
-    ) -> Reached:
-        """The connections of a runtime that was read just before, and runs."""
-        instance, now = adapter.instance_of(runtime), self._clock.monotonic()
+        self, resolved: ResolvedRuntime, grant: Grant, protocol: DataProtocol, runtime: Runtime, call: Call
+    ) -> Sequence[Connection]:
+        """The connections of a runtime that was read just before, and runs as the instance of the grant."""
+        adapter: Any = resolved.provider.adapter
+        if not protocol.credential_once:
+            return list(await adapter.connections(resolved.ref, call))
+        found = None if grant.credential is None else protocol.connection(runtime, grant.credential)
+        return self._of_instance(grant.runtime_id, grant.instance) or ([] if found is None else [found])
+
+    def _of_instance(self, runtime_id: str, instance: str | None) -> Sequence[Connection]:
         known = self._known.get(runtime_id)
-        once = any(protocol.credential_once for protocol in protocols_of(resolved).values())
+        return () if known is None or known.instance != instance else known.connections
+
+    def _read(self, runtime_id: str, instance: str | None, connections: Sequence[Connection]) -> Reached:
+        """The runtime was read just now, and runs."""
+        now, known = self._clock.monotonic(), self._known.get(runtime_id)
         seen_at = known.seen_at if known is not None and known.instance == instance else now
-        if not (once and known is not None and known.instance == instance):
-            known = Reached(instance, list(await adapter.connections(resolved.ref, call)), now, seen_at)
-        reached = self._known[runtime_id] = replace(known, read_at=now)
+        reached = self._known[runtime_id] = Reached(instance, connections, now, seen_at)
         return reached
 
 

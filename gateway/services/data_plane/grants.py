@@ -22,7 +22,8 @@ _REVOKED: Final = "The token of this address was revoked."
 class Grant(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """What a token permits: to use one protocol of one instance of a runtime, until ``expires_at`` (seconds since the
     epoch). ``generation`` and ``epoch`` are those of the store when it was made. ``ticket``: a ticket of the runtime's
-    own server, which is sent in place of the credential."""
+    own server, which is sent in place of the credential. ``credential``: the runtime's token, where its provider tells
+    it at a start only."""
 
     runtime_id: str
     instance: str | None
@@ -33,6 +34,7 @@ class Grant(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     generation: int
     epoch: str
     ticket: str | None = None
+    credential: str | None = None
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(Grant)
@@ -50,7 +52,15 @@ class Grants:
         self.directory = directory
         self._clock = clock
 
-    def make(self, runtime_id: str, instance: str | None, protocol: str, principal: Principal, ttl: float) -> Grant:
+    def make(
+        self,
+        runtime_id: str,
+        instance: str | None,
+        protocol: str,
+        principal: Principal,
+        ttl: float,
+        credential: str | None = None,
+    ) -> Grant:
         """A grant for a caller that may connect to a runtime, for ``ttl`` seconds. Raises :class:`StoreUnavailable`."""
         revoked = self.directory.revoked
         if not revoked.epoch:
@@ -65,6 +75,7 @@ class Grants:
             expires_at=end if principal.expires is None else min(end, principal.expires),
             generation=revoked.generation(runtime_id, principal.name),
             epoch=revoked.epoch,
+            credential=credential,
         )
 
     def token(self, grant: Grant) -> str:

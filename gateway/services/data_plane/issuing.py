@@ -26,9 +26,8 @@ class Issuer(AddressIssuer):
         return self.plane.public_url
 
     def issue(self, runtime: Runtime, protocol: str) -> Connection:
-        instance = self.adapter.instance_of(runtime)
-        grant = self.plane.grants.make(runtime.id, instance, protocol, self.principal, LASTS)
-        return self.plane.connection(self.adapter.data_protocols[protocol], grant)
+        instance, issued = self.adapter.instance_of(runtime), self.adapter.data_protocols[protocol]
+        return self.plane.issue(issued, runtime.id, instance, self.principal, LASTS)
 
     def keep(self, runtime: Runtime, connections: Sequence[Connection]) -> None:
         self.plane.endpoints.keep(runtime.id, self.adapter.instance_of(runtime), connections)

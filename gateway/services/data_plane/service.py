@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.domain.access import Permission
+from gateway.domain.access import Permission, Principal
 from gateway.domain.errors import (
     NotFound,
     PermissionDenied,
@@ -75,13 +75,17 @@ class DataPlane:
         offered = [one for one in reached.connections if one.protocol in known]
         items: list[Connection] = []
         for each in wanted_connections(provider.name, offered, options):
-            grant = self.grants.make(runtime_id, reached.instance, each.protocol, ctx.principal, options.ttl)
-            items.append(self.connection(known[each.protocol], grant))
+            protocol = known[each.protocol]
+            items.append(self.issue(protocol, runtime_id, reached.instance, ctx.principal, options.ttl))
         return Connections(items=items)
 
-    def connection(self, protocol: DataProtocol, grant: Grant) -> Connection:
-        """The gateway's address for a grant."""
-        name: Any = grant.protocol
+    def issue(
+        self, protocol: DataProtocol, runtime_id: str, instance: str | None, principal: Principal, ttl: float
+    ) -> Connection:
+        """The gateway's address of an instance for a caller that may connect. Raises as :meth:`Grants.make`."""
+        name: Any = protocol.name
+        credential = self.endpoints.credential(runtime_id, instance, name) if protocol.credential_once else None
+        grant = self.grants.make(runtime_id, instance, name, principal, ttl, credential)
         token = self.grants.token(grant)
         end = rfc3339(grant.expires_at)
         if protocol.at_root:
@@ -207,7 +211,7 @@ class DataPlane:
         self, resolved: ResolvedRuntime, protocol: DataProtocol, grant: Grant, ctx: RequestContext
     ) -> Destination:
         """Where a valid grant leads now. Raises as :meth:`Endpoints.endpoint`."""
-        endpoint = await self.endpoints.endpoint(resolved, grant.runtime_id, grant.instance, protocol, ctx)
+        endpoint = await self.endpoints.endpoint(resolved, grant, protocol, ctx)
         return Destination(resolved.provider, grant, protocol, endpoint)
 
     async def socket_path(

@@ -1,11 +1,34 @@
 """The server of a durable runtime through the data plane, at the root of its listener."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import aiohttp
 import pytest
 
+from gateway.app import data_wiring
+from gateway.services.data_plane.endpoints import Endpoints
 from tests.component.dataplane.conftest import Plane, durable_server
+
+
+@pytest.fixture
+def endpoints(monkeypatch: pytest.MonkeyPatch) -> list[Endpoints]:
+    """What the gateways of the test keep of runtimes."""
+    made: list[Endpoints] = []
+
+    def make(*arguments: Any) -> Endpoints:
+        made.append(Endpoints(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(data_wiring, "Endpoints", make)
+    return made
+
+
+async def get(connection: Mapping[str, str], path: str = "/api/health") -> int:
+    headers = {"Authorization": f"Bearer {connection['token']}"}
+    async with aiohttp.ClientSession() as client, client.get(connection["url"] + path, headers=headers) as response:
+        await response.read()
+        return response.status
 
 
 @pytest.fixture
@@ -28,6 +51,33 @@ async def test_bearer_at_the_root_leads_to_the_runtime_with_its_own_token(plane:
         assert received["Authorization"].startswith("Bearer sbx_")
         async with client.get(f"{connection['url']}/redirect?here", headers=headers, allow_redirects=False) as response:
             assert response.headers["Location"] == f"{connection['url']}/json/version"
+
+
+async def test_token_leads_to_its_instance_where_nothing_of_it_is_kept_and_starts_nothing(
+    endpoints: list[Endpoints], plane: Plane
+) -> None:
+    """As after a restart, or through another replica."""
+    connection, emulator = (await plane.connect())["runtime_server"], plane.gateway.upstreams["durable"].emulator
+    starts, path = emulator.requests.per_operation["start"], f"/v1/runtimes/{plane.runtime_id}"
+    for verb, status in (("pause", 409), ("resume", 404), ("reset", 409)):
+        assert (await plane.gateway.call("POST", f"{path}/{verb}", {})).status == 200
+        endpoints[0]._known.clear()
+        assert await get(connection) == status, verb
+    assert plane.browser.seen[-1][2]["Authorization"].startswith("Bearer sbx_")
+    assert emulator.requests.per_operation["start"] == starts
+    endpoints[0]._known.clear()
+    assert (await plane.gateway.call("POST", f"{path}/start", {})).status == 200
+    assert await get(connection) == 410
+    assert emulator.requests.per_operation["start"] == starts + 1
+
+
+async def test_use_of_a_token_makes_its_credential_known_again(endpoints: list[Endpoints], plane: Plane) -> None:
+    connection, emulator = (await plane.connect())["runtime_server"], plane.gateway.upstreams["durable"].emulator
+    endpoints[0]._known.clear()
+    assert await get(connection) == 404
+    starts = emulator.requests.per_operation["start"]
+    assert await get((await plane.connect())["runtime_server"]) == 404
+    assert emulator.requests.per_operation["start"] == starts
 
 
 @pytest.mark.parametrize(("others", "selected"), [((), None), (("bctrl.terminal.v1",), "bctrl.terminal.v1")])
