@@ -39,15 +39,21 @@ def same_config(sent: RuntimeConfig, known: Mapping[str, Any]) -> bool:
     return current.model_dump() == sent.model_dump()
 
 
-def has_config_of(request: CreateRequest, known: Mapping[str, Any] | None) -> bool:
-    """Whether the complete config of a runtime is the one that a create sends, as in :func:`same_config`. A create
-    that sends none has every config."""
+def config_of(request: CreateRequest) -> RuntimeConfig | None:
+    """The config that a create sends, with its labels; None if it sends none."""
     if not isinstance(request, CreateDurable) or (request.config is None and not request.sent("labels")):
-        return True
+        return None
     document = dict(request.config.document) if request.config is not None else {}
     if request.sent("labels"):
         document["metadata"] = {**document.get("metadata", {}), "labels": request.labels}
-    return known is not None and same_config(RuntimeConfig.model_validate(document), known)
+    return RuntimeConfig.model_validate(document)
+
+
+def has_config_of(request: CreateRequest, known: Mapping[str, Any] | None) -> bool:
+    """Whether the complete config of a runtime is the one that a create sends, as in :func:`same_config`. A create
+    that sends none has every config."""
+    sent = config_of(request)
+    return sent is None or (known is not None and same_config(sent, known))
 
 
 def _pointers(request: CreateRequest, existing: Runtime, config: Mapping[str, Any] | None) -> Iterator[str]:

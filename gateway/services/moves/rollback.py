@@ -1,0 +1,161 @@
+"""Brings the runtimes of a move back to their sources, which take their ids again (docs/moves.md)."""
+
+import contextlib
+from collections.abc import AsyncIterator, Collection, Sequence
+
+import msgspec
+
+from gateway.domain.config import RuntimeConfig
+from gateway.domain.errors import NotFound, RuntimeReplaced, StateConflict, StoreUnavailable
+from gateway.domain.ids import RuntimeRef
+from gateway.domain.moves import Blocker, ItemState, MoveState
+from gateway.domain.runtime import Runtime
+from gateway.domain.values import State
+from gateway.ports.context import RequestContext
+from gateway.ports.moves import StoredItem, StoredMove
+from gateway.services.moves.comparing import Divergence, diverged
+from gateway.services.moves.context import MoverContext, Run, context_of, guarded, relocation_of, target_of
+from gateway.services.moves.creating import request_of
+from gateway.services.moves.documents import merged
+from gateway.services.moves.holding import Hold, holding, keys_of
+from gateway.services.moves.mover import EVERY, announced, concurrently, finish, items_of
+from gateway.services.moves.planned import PlannedBinding, PlannedItem, unsealed
+from gateway.services.moves.progress import LostLease, MovingItem, Step
+from gateway.services.moves.runtimes import Place
+
+_RUNS = frozenset({State.STARTING, State.RUNNING})
+
+
+class RollbackOptions(msgspec.Struct, frozen=True):
+    """What becomes of what has changed at the target: ``sync_back`` is copied to the source, and with ``discard`` the
+    rest is given up. It is stored in the details of the move."""
+
+    sync_back: Collection[str] = ()
+    discard: bool = False
+
+    def refuses(self, found: Divergence) -> bool:
+        """Whether something has changed that would be lost without being given up. The state is carried over."""
+        return not self.discard and bool(
+            (found.config and "config" not in self.sync_back)
+            or (found.capabilities and "capabilities" not in self.sync_back)
+        )
+
+
+class Rollback:
+    """Rolls moves back: the last runtime first."""
+
+    def __init__(self, context: MoverContext) -> None:
+        self._context = context
+
+    async def roll_back(self, move: StoredMove, holder: str) -> None:
+        """Roll back a move that is announced, as long as the holder has its lease."""
+        run = self._context.run(move, holder)
+        options = msgspec.convert(msgspec.json.decode(move.details).get("rollback", {}), RollbackOptions)
+        await announced(self._context, move)
+        left: set[int] = set()
+        async for item in items_of(self._context, run, (ItemState.MOVED, ItemState.ROLLED_BACK)):
+            if item.state is ItemState.MOVED or item.step == Step.SWITCHED:
+                left.add(item.position)
+
+        async def items() -> AsyncIterator[StoredItem]:
+            for position in sorted(left, reverse=True):
+                for item in await self._context.store.move_items(move.id, after=position - 1, limit=1):
+                    yield item
+
+        async def work(item: StoredItem) -> None:
+            if await self._bring_back(run, item, options):
+                left.discard(item.position)
+
+        while True:
+            await concurrently(run.request.concurrency, items(), work)
+            if not left:
+                return await finish(self._context, run, MoveState.ROLLED_BACK)
+            await self._context.clock.sleep(EVERY)
+
+    async def compare(self, run: Run, stored: StoredItem) -> Divergence:
+        """What has changed at the target since the switch. Raises as any read does."""
+        planned = unsealed(stored, self._context.sealer)
+        at = target_of(stored, self._context.configured(run.request.target.provider), planned)
+        progress = MovingItem(self._context.store, run.holder, stored).progress
+        with context_of(stored) as ctx:
+            return await diverged(self._context.runtimes, at, planned, request_of(planned, stored), progress, ctx)
+
+    async def _bring_back(self, run: Run, stored: StoredItem, options: RollbackOptions) -> bool:
+        """Bring a runtime back as far as that is possible now. Whether nothing is left to do for it."""
+        item = MovingItem(self._context.store, run.holder, stored)
+        with context_of(stored) as ctx, contextlib.suppress(LostLease, StoreUnavailable):
+            await item.put({"waits_for": None})
+            await guarded(self._context, item, self._return(run, item, options, ctx), ItemState.MOVED)
+            if item.progress.waits_for is None:
+                return item.stored.step != Step.SWITCHED or item.stored.state is not ItemState.ROLLED_BACK
+        return False
+
+    async def _return(self, run: Run, item: MovingItem, options: RollbackOptions, ctx: RequestContext) -> None:
+        context, stored = self._context, item.stored
+        planned = unsealed(stored, context.sealer)
+        here = target_of(stored, context.configured(run.request.target.provider), planned)
+        if stored.state is ItemState.MOVED:
+            source = context.configured(stored.provider)
+            there = Place(source, RuntimeRef(stored.scope, stored.provider_id, here.name), here.name, planned.owner)
+            rows = [
+                (here.provider.name, keys_of(here.ref.provider_id, here.name)),
+                (source.name, keys_of(stored.provider_id, here.name)),
+            ]
+            places = ((here.provider.name, here.ref.provider_id), (source.name, stored.provider_id))
+            with context.occupied.alone(*places):
+                async with holding(context.store, context.clock, run.holder, rows) as hold:
+                    if not await self._switch_back(run, item, planned, here, there, options, hold, ctx):
+                        return
+        await context.runtimes.end(here, "stop", ctx)
+        await item.put({}, step=Step.DONE)
+
+    async def _switch_back(
+        self,
+        run: Run,
+        item: MovingItem,
+        planned: PlannedItem,
+        here: Place,
+        there: Place,
+        options: RollbackOptions,
+        hold: Hold,
+        ctx: RequestContext,
+    ) -> bool:
+        """Lead clients to the source again. False: it does not exist any longer."""
+        context = self._context
+        await context.occupied.refuse_gone(here.provider.name, here.ref.provider_id)
+        try:
+            await context.runtimes.read(there, ctx)
+        except (NotFound, RuntimeReplaced):
+            gone = Blocker(code=NotFound.code, detail="The source does not exist any longer.")
+            await item.put({"problem": gone}, state=ItemState.FAILED)
+            context.report(item)
+            return False
+        request = request_of(planned, item.stored)
+        found = await diverged(context.runtimes, here, planned, request, item.progress, ctx)
+        if options.refuses(found):
+            pointers = ", ".join(change.pointer for change in (*found.config, *found.capabilities))
+            raise StateConflict(f"The runtime has changed at the target: {pointers}.")
+        hold.require()
+        if found.config and "config" in options.sync_back:
+            known = await context.runtimes.config(there, ctx)
+            config = RuntimeConfig.model_validate(merged({} if known is None else known.config, found.patch))
+            await context.runtimes.replace_config(there, config, ctx)
+        if found.capabilities and "capabilities" in options.sync_back:
+            await context.runtimes.set_bindings(there, _renamed(found.bindings, run), ctx)
+        source = await self._source(found.runtime, there, ctx)
+        hold.require()
+        relocation = relocation_of(item.stored, found.runtime, here, source, there)
+        await context.switch(item, relocation, run.holder, {}, state=ItemState.ROLLED_BACK, step=Step.SWITCHED)
+        return True
+
+    async def _source(self, target: Runtime, there: Place, ctx: RequestContext) -> Runtime:
+        """The source, started if the runtime runs at the target."""
+        if target.state in _RUNS:
+            return await self._context.runtimes.start(there, ctx)
+        return await self._context.runtimes.read(there, ctx)
+
+
+def _renamed(bindings: Sequence[PlannedBinding], run: Run) -> list[PlannedBinding]:
+    """Capabilities under the names that they have at the source."""
+    names = {theirs: ours for ours, theirs in run.request.mappings.capabilities.items()}
+    return [msgspec.structs.replace(one, name=names.get(one.name, one.name)) for one in bindings]
