@@ -125,8 +125,9 @@ class MoveStore(ABC):
         no change, otherwise."""
 
     @abstractmethod
-    async def add_move_items(self, items: Sequence[StoredItem]) -> None:
-        """Insert items, or replace those at the same positions."""
+    async def add_move_items(self, items: Sequence[StoredItem], holder: str) -> bool:
+        """Insert items of one move, or replace those at the same positions, if the holder has its lease. False, and no
+        change, otherwise."""
 
     @abstractmethod
     async def move_items(

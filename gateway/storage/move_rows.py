@@ -100,11 +100,13 @@ def has_lease(move_id: str, holder: str) -> Part[bool]:
     return bool((yield Statement(_HELD, (move_id, holder))))
 
 
-def add_move_items(items: Sequence[StoredItem]) -> Steps[None]:
-    """Insert or replace items."""
+def add_move_items(items: Sequence[StoredItem], holder: str) -> Steps[bool]:
+    """Insert or replace items, under the lease of their move."""
+    if items and not (yield from has_lease(items[0].move_id, holder)):
+        return Rollback(False)
     for item in items:
         yield put_item(item)
-    return None
+    return True
 
 
 def put_item(item: StoredItem) -> Statement:
@@ -132,10 +134,7 @@ def count_move_items(move_id: str) -> Steps[Mapping[ItemState, int]]:
 
 def change_move_item(item: StoredItem, holder: str) -> Steps[bool]:
     """Replace an item, under the lease of its move."""
-    if not (yield from has_lease(item.move_id, holder)):
-        return Rollback(False)
-    yield put_item(item)
-    return True
+    return (yield from add_move_items([item], holder))
 
 
 def enter_write(provider: str, keys: Collection[str], writer: str, seconds: float) -> Steps[bool]:

@@ -5,9 +5,10 @@ from typing import Any
 
 import msgspec
 
+from gateway.domain.move_requests import CreateMove
 from gateway.domain.moves import Blocker, Change, Lost, MovedTo, MoveItem, Semantics
 from gateway.domain.values import State
-from gateway.ports.moves import StoredItem
+from gateway.ports.moves import StoredItem, StoredMove
 from gateway.ports.sealing import Cell, Sealer
 
 
@@ -59,7 +60,19 @@ class ItemProgress(msgspec.Struct, frozen=True, kw_only=True):
     problem: Blocker | None = None
 
 
+class MoveDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The members of ``StoredMove.details`` that are shown, or that a plan continues from: the cursor of the page that
+    is read next in the scope of this number, and the position of the next item."""
+
+    side_effects: Sequence[str] = ()
+    problem: Blocker | None = None
+    scope: int = 0
+    cursor: str | None = None
+    position: int = 0
+
+
 _PLANNED = msgspec.json.Decoder(PlannedItem)
+_DETAILS = msgspec.json.Decoder(MoveDetails)
 _PROGRESS = msgspec.json.Decoder(ItemProgress)
 
 
@@ -71,6 +84,22 @@ def sealed(planned: PlannedItem, move_id: str, position: int, sealer: Sealer) ->
 def unsealed(item: StoredItem, sealer: Sealer) -> PlannedItem:
     """The plan of a stored item. Raises :class:`gateway.ports.sealing.Unreadable`."""
     return _PLANNED.decode(sealer.unseal(item.plan, _cell(item.move_id, item.position)))
+
+
+def sealed_request(request: CreateMove, move_id: str, sealer: Sealer) -> bytes:
+    """The ``request`` of a stored move."""
+    document = request.model_dump(mode="json", exclude_unset=True)
+    return sealer.seal(msgspec.json.encode(document), Cell("moves", move_id, "request"))
+
+
+def request_of(move: StoredMove, sealer: Sealer) -> CreateMove:
+    """The request of a stored move. Raises :class:`gateway.ports.sealing.Unreadable`."""
+    return CreateMove.model_validate_json(sealer.unseal(move.request, Cell("moves", move.id, "request")))
+
+
+def details_of(move: StoredMove) -> MoveDetails:
+    """What is stored about the state of a move."""
+    return _DETAILS.decode(move.details)
 
 
 def item_view(item: StoredItem, planned: PlannedItem, target: str) -> MoveItem:

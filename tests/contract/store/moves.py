@@ -88,8 +88,10 @@ class MovesContract:
     async def test_items_are_paged_counted_and_changed_under_the_lease(self, stores: StoreSubject) -> None:
         await holding(stores)
         rows = [msgspec.structs.replace(ITEM, position=number, provider_id=f"r-{number}") for number in range(5)]
-        await stores.store.add_move_items(rows)
-        await stores.store.add_move_items(rows[:2])
+        assert not await stores.store.add_move_items(rows, "other")
+        assert await stores.store.move_items("mv_1") == []
+        assert await stores.store.add_move_items(rows, "mover")
+        assert await stores.store.add_move_items(rows[:2], "mover")
         page = await stores.store.move_items("mv_1", limit=2)
         assert page == rows[:2]
         assert await stores.store.move_items("mv_1", after=1) == rows[2:]
