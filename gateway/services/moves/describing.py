@@ -88,7 +88,8 @@ class Describer:
             create.pop("provider_options", None)
         mapped = await move.references.map(create, scope, ctx)
         bindings = [binding async for binding in _bindings(move, facts, scope, mapped, ctx)]
-        lost = list(_losses(runtime, move, _place_saved_state(create, target)))
+        restored = _place_saved_state(create, target) and not mapped.blocks("profile_ids")
+        lost = list(_losses(runtime, move, restored=restored))
         lost += _dropped(create, target.features, target.api)
         for override in move.request.overrides:
             if selects(override.match, runtime, self._moves, config_labels(facts)):
@@ -182,10 +183,10 @@ def _place_saved_state(create: dict[str, Any], target: Any) -> bool:
     return bool(members)
 
 
-def _losses(runtime: Runtime, move: MoveBetween, starts_from_saved_state: bool) -> Iterator[Lost]:
+def _losses(runtime: Runtime, move: MoveBetween, *, restored: bool) -> Iterator[Lost]:
     semantics = semantics_of(move.source.adapter)
     for loss in () if semantics is None else semantics.losses(runtime):
-        if loss.what != "logins" or not starts_from_saved_state:
+        if loss.what != "logins" or not restored:
             yield loss
     after = move.request.source_after
     if after in {"reset", "delete"}:

@@ -1,8 +1,7 @@
 """Plans a move: reads the runtimes of the source in pages, and stores what the move of each would do."""
 
 import asyncio
-import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,10 +24,9 @@ from gateway.ports.sealing import Sealer, Unreadable
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.moves.adopted import AdoptedRuntimes
 from gateway.services.moves.describing import Describer, MoveBetween, config_labels, selects
-from gateway.services.moves.documents import shown
 from gateway.services.moves.map import MoveMap
-from gateway.services.moves.planned import MoveDetails, PlannedItem, details_of, item_view, request_of, sealed, unsealed
-from gateway.services.moves.recreating import semantics_of
+from gateway.services.moves.planned import MoveDetails, PlannedItem, details_of, request_of, sealed
+from gateway.services.moves.summary import digest_of, side_effects
 
 BATCH: Final = 100
 """Runtimes that are read and stored at once."""
@@ -111,8 +109,9 @@ class Planner:
             )
         async for left in self._items(move.id, position - 1):  # stored by a plan that was interrupted
             await self._store.change_move_item(msgspec.structs.replace(left, state=ItemState.SKIPPED), holder)
-        details = MoveDetails(side_effects=list(self._side_effects(between, scopes)))
-        await self._save(move, holder, MoveState.PLANNED, details, await self._digest(move.id, request))
+        details = MoveDetails(side_effects=list(side_effects(between, scopes, self._principals())))
+        digest = await digest_of(request, self._items(move.id), self._sealer)
+        await self._save(move, holder, MoveState.PLANNED, details, digest)
 
     async def _save(
         self, move: StoredMove, holder: str, state: MoveState, details: MoveDetails, digest: str | None = None
@@ -150,7 +149,7 @@ class Planner:
         if request.on_name_conflict == "adopt":
             return taken
         places = {request.mappings.scopes.get(scope) or request.target.scope for scope in scopes}
-        for scope in {place or target.pinned_scope for place in places} - {None}:
+        for scope in filter(None, {place or target.pinned_scope or "" for place in places}):
             pages = self._listed(target, scope, ListFilter(), None, ctx)
             taken[scope] = frozenset([row.name async for rows, _ in pages for row in rows if is_live(row.state)])
         return taken
@@ -249,11 +248,7 @@ class Planner:
             if not selects(between.request.source, facts.runtime, self._moves, config_labels(facts)):
                 return None
             planned = await self._describer.describe(between, facts, ctx)
-            if await self._is_protected(between, facts.runtime, ctx):
-                detail = "The gateway only presumes that it made this runtime; deleting it needs force."
-                adopted = Blocker(code="adopted", detail=detail, pointer="#/force")
-                planned = msgspec.structs.replace(planned, blocked_by=[*planned.blocked_by, adopted])
-            return facts.runtime, planned
+            return facts.runtime, await self._protected(between, facts.runtime, planned, ctx)
         except (NotFound, RuntimeReplaced):
             if row is None:
                 raise
@@ -271,42 +266,21 @@ class Planner:
                 state=row.state,
             )
 
-    async def _is_protected(self, between: MoveBetween, runtime: Runtime, ctx: RequestContext) -> bool:
-        """Whether the source may not be deleted, because it was adopted."""
+    async def _protected(
+        self, between: MoveBetween, runtime: Runtime, planned: PlannedItem, ctx: RequestContext
+    ) -> PlannedItem:
+        """The item, blocked if the move would delete a runtime that was adopted."""
         request = between.request
         if self._adopted is None or request.source_after != "delete" or request.force:
-            return False
-        return await self._adopted.is_adopted(between.source, runtime, ctx)
+            return planned
+        if not await self._adopted.is_adopted(between.source, runtime, ctx):
+            return planned
+        detail = "The gateway only presumes that it made this runtime; deleting it needs force."
+        adopted = Blocker(code="adopted", detail=detail, pointer="#/force")
+        return msgspec.structs.replace(planned, blocked_by=[*planned.blocked_by, adopted])
 
     async def _items(self, move_id: str, after: int = -1) -> AsyncIterator[StoredItem]:
         while items := await self._store.move_items(move_id, after=after, limit=BATCH):
             for item in items:
                 yield item
             after = items[-1].position
-
-    async def _digest(self, move_id: str, request: CreateMove) -> str:
-        """Over everything that the plan shows, and the creates without their secrets."""
-        digest = hashlib.sha256(_canonical(shown(request.model_dump(mode="json"))))
-        async for item in self._items(move_id):
-            if item.state is not ItemState.SKIPPED:
-                planned = unsealed(item, self._sealer)
-                view = item_view(item, planned, request.target.provider)
-                digest.update(_canonical([view, shown(planned.create), planned.bindings]))
-        return f"sha256:{digest.hexdigest()}"
-
-    def _side_effects(self, between: MoveBetween, scopes: Sequence[str]) -> Iterator[str]:
-        """What stays in the account of the source, and who sees the runtimes no longer."""
-        source, target = between.source, between.target
-        semantics = semantics_of(source.adapter)
-        for what in () if semantics is None else semantics.account:
-            yield f"{what} of {source.name} are not moved."
-        for principal in self._principals():
-            for scope in scopes:
-                goes_to = between.target_scope(scope)
-                if principal.sees(source.name, scope) and not principal.sees(target.name, goes_to):
-                    yield f"The principal {principal.name} may use {source.name}, but not {target.name} in {goes_to}."
-                    break
-
-
-def _canonical(document: object) -> bytes:
-    return msgspec.json.encode(document, order="sorted")

@@ -42,6 +42,10 @@ class Mapped:
             Blocker(code=code, detail=detail, pointer=pointer("mappings", reference.kind, reference.value))
         )
 
+    def blocks(self, kind: ReferenceKind) -> bool:
+        """Whether a reference of this kind prevents the move."""
+        return any((each.pointer or "").startswith(pointer("mappings", kind)) for each in self.blocked)
+
 
 class References:
     """Maps the references of one move. What the target was asked for is asked once."""

@@ -8,17 +8,20 @@ from typing import Any, Final
 
 from gateway.app import create_emulator, plugins
 from gateway.domain.move_requests import CreateMove
+from gateway.domain.moves import WORKING, MoveState
 from gateway.domain.requests import CREATE_REQUESTS, StartRequest
 from gateway.domain.runtime import Runtime
 from gateway.domain.validation import validate
 from gateway.ports.clock import SystemClock
 from gateway.ports.context import RequestContext
+from gateway.ports.moves import StoredItem, StoredMove, new_move_id
 from gateway.ports.provider import ProviderAdapter
 from gateway.ports.transport import Call
 from gateway.services.fleet import Fleet
 from gateway.services.moves.describing import Describer, MoveBetween
 from gateway.services.moves.map import MoveMap
-from gateway.services.moves.planned import PlannedItem
+from gateway.services.moves.planned import PlannedItem, sealed_request, unsealed
+from gateway.services.moves.planner import Planner
 from gateway.services.moves.reading import LiveReader
 from gateway.services.specs import SpecKeeper
 from gateway.testing.emulator import EMULATOR, Emulator
@@ -59,9 +62,9 @@ class Ends:
         """Create a runtime at the provider ``old``, or at another one."""
         adapter = at or self.old
         kind = min(adapter.creates)
+        scope = fields.pop("scope", None) or adapter.settings.scope or SCOPES[adapter.api][0]
         request = validate(CREATE_REQUESTS[kind], {"kind": kind, **fields})
-        assert adapter.settings.scope is not None
-        made = (await adapter.create(request, adapter.settings.scope, self.call())).runtime
+        made = (await adapter.create(request, scope, self.call())).runtime
         await self.specs.remember(adapter, made.scope, made, request)
         if start:
             made = await adapter.start(adapter.reference(made), StartRequest(), self.call())  # type: ignore[attr-defined]
@@ -77,6 +80,38 @@ class Ends:
         assert move is not None
         return move
 
+    async def planned(self, **fields: Any) -> tuple[StoredMove, list[tuple[StoredItem, PlannedItem]]]:
+        """Plan such a request, and return the move with its items."""
+        move = self.stored(self.request(**fields))
+        await self.store.add_move(move)
+        return await self.replanned(move.id)
+
+    def stored(self, request: CreateMove) -> StoredMove:
+        """A new move."""
+        move_id = new_move_id(time.time())
+        return StoredMove(
+            id=move_id,
+            state=MoveState.PLANNING,
+            principal="ops",
+            source=request.source.provider,
+            source_scope=None,
+            target=request.target.provider,
+            request=sealed_request(request, move_id, keyring()),
+        )
+
+    async def replanned(self, move_id: str) -> tuple[StoredMove, list[tuple[StoredItem, PlannedItem]]]:
+        """Plan a move that is stored."""
+        (move,) = [each for each in await self.store.claim_moves("planner", 10, WORKING) if each.id == move_id]
+        await self.planner().run(move, "planner")
+        after = await self.store.get_move(move_id)
+        assert after is not None
+        items = await self.store.move_items(move_id, limit=1000)
+        return after, [(item, unsealed(item, keyring())) for item in items]
+
+    def planner(self, **options: Any) -> Planner:
+        """A planner over the store."""
+        return Planner(self.fleet, self.moves, self.store, keyring(), self.describer, **options)
+
     @property
     def describer(self) -> Describer:
         """A describer that reads the source."""
@@ -90,7 +125,7 @@ class Ends:
 
 
 @asynccontextmanager
-async def two_ends(old: str, new: str, *, same_account: bool = False) -> AsyncIterator[Ends]:
+async def two_ends(old: str, new: str, *, same_account: bool = False, open_source: bool = False) -> AsyncIterator[Ends]:
     """Start an emulator of each of two provider APIs; one for both if they are one account."""
     async with AsyncExitStack() as stack:
         adapters: dict[str, ProviderAdapter[Any]] = {}
@@ -105,7 +140,11 @@ async def two_ends(old: str, new: str, *, same_account: bool = False) -> AsyncIt
             emulators[name] = app[EMULATOR]
             options = {"name": name, "api": api, "base_url": url + plugin.demo.base_path, "token": token}
             settings = plugin.settings.model_validate(
-                {**options, **(plugin.demo.options or {}), "scope": SCOPES[api][index]}
+                {
+                    **options,
+                    **(plugin.demo.options or {}),
+                    "scope": None if open_source and name == "old" else SCOPES[api][index],
+                }
             )
             transport = HttpTransport(settings)
             stack.push_async_callback(transport.close)
