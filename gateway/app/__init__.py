@@ -38,6 +38,7 @@ from gateway.services.fleet import Fleet
 from gateway.services.health import Checked, HealthService
 from gateway.settings import CacheSettings, Problem, Settings, SettingsError, SettingsSource
 from gateway.settings.model import unknown_eras
+from gateway.storage.relocation_file import RelocationFile
 from gateway.telemetry.logs import Event, Logger, make_logger
 from gateway.telemetry.loop_lag import measure_loop_lag
 from gateway.telemetry.metrics import Metrics
@@ -127,11 +128,12 @@ def create_app(
 
     access = assemble_access(
         creates.store,
-        fleet.owners,
+        fleet,
         clock=clock,
         metrics=metrics,
         logger=logger,
         on_changed=on_changed,
+        snapshot=RelocationFile(settings.audit.folder(settings.store) / "relocations.json"),
     )
     rates = fleet.rates = assemble_rates(settings.limits, clock=clock, metrics=metrics, logger=logger)
     plane = assemble_data_plane(

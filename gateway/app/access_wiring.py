@@ -1,7 +1,7 @@
 """Assembles the parts of access: the directory of keys and principals, its copy of the store, its administration."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -12,14 +12,16 @@ from aiohttp import web
 from gateway.app.serving import background_task
 from gateway.domain.errors import StoreUnavailable
 from gateway.ports.clock import Clock
-from gateway.ports.principals import PrincipalStore
+from gateway.ports.moves import Relocation
+from gateway.ports.whole_store import WholeStore
 from gateway.services.access.administration import AccessAdministration
 from gateway.services.access.directory import Directory
 from gateway.services.access.key_sets import KeySets
-from gateway.services.access.owners import Owners
 from gateway.services.access.rates import RateLimits
 from gateway.services.access.replication import AccessReplica
 from gateway.services.access.tokens import Tokens
+from gateway.services.fleet import Fleet
+from gateway.services.moves.replica import MoveReplica, Snapshot
 from gateway.settings import LimitsSettings
 from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
@@ -37,10 +39,13 @@ class Access:
     replica: AccessReplica
     administration: AccessAdministration
     tokens: Tokens
+    moves: MoveReplica
 
     async def running(self, _app: web.Application) -> AsyncIterator[None]:
-        """Keep the directory and the keys of issuers current while the application serves."""
-        await asyncio.gather(self._read_first(), self.tokens.key_sets.first_fetches(_READY_WITHIN))
+        """Keep the directory, the relocations and the keys of issuers current while the application serves."""
+        await asyncio.gather(
+            self._read_first(), self.moves.begin(_READY_WITHIN), self.tokens.key_sets.first_fetches(_READY_WITHIN)
+        )
         async with background_task(self.replica.run()), background_task(self.tokens.key_sets.run()):
             yield
         with suppress(TimeoutError, StoreUnavailable):
@@ -54,21 +59,26 @@ class Access:
 
 
 def assemble_access(
-    store: PrincipalStore,
-    owners: Owners,
+    store: WholeStore,
+    fleet: Fleet,
     *,
     clock: Clock,
     metrics: Metrics,
     logger: Logger,
     on_changed: Callable[[], None],
+    on_moved: Callable[[Sequence[Relocation]], None] = lambda _: None,
+    snapshot: Snapshot | None = None,
 ) -> Access:
-    """Assemble the parts over a store. ``on_changed`` is called when what callers see may have changed."""
-    directory, signals = Directory(clock, owners), AccessSignals(metrics, logger)
-    replica = AccessReplica(store, directory, clock, signals, on_changed=on_changed)
+    """Assemble the parts over a store. ``on_changed`` is called when what callers see may have changed, ``on_moved``
+    when runtimes have moved. ``snapshot`` has the relocations for a start without the store."""
+    directory, signals = Directory(clock, fleet.owners), AccessSignals(metrics, logger)
+    moves = MoveReplica(store, fleet.moves, clock, snapshot, on_moved=on_moved, on_unsaved=signals.moves_not_saved)
+    fleet.moves_age = lambda: moves.age
+    replica = AccessReplica(store, directory, clock, signals, on_changed=on_changed, beside=moves.refresh)
     metrics.access_age.set_function(lambda: directory.age)
     key_sets = KeySets(partial(fetch_key_set, clock=clock), clock, signals)
     administration = AccessAdministration(store, directory, replica, clock, signals)
-    return Access(replica, administration, Tokens(directory, clock, key_sets))
+    return Access(replica, administration, Tokens(directory, clock, key_sets), moves)
 
 
 def assemble_rates(limits: LimitsSettings, *, clock: Clock, metrics: Metrics, logger: Logger) -> RateLimits:

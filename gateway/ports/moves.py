@@ -4,6 +4,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from random import getrandbits
+from typing import ClassVar
 
 import msgspec
 
@@ -91,7 +92,10 @@ class Relocations(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MoveStore(ABC):
-    """Stores moves and their items, the rows of runtimes that are moving, and relocations."""
+    """Stores moves and their items, the rows of runtimes that are moving, and relocations. ``shared``: several replicas
+    may use it, some of which may be cut off from it."""
+
+    shared: ClassVar[bool] = False
 
     @abstractmethod
     async def add_move(self, move: StoredMove) -> StoredMove:

@@ -32,6 +32,7 @@ from gateway.services.access.owners import Owners
 from gateway.services.access.quotas import Quotas
 from gateway.services.access.rates import RateLimits
 from gateway.services.access.visibility import NO_RUNTIME
+from gateway.services.moves.map import MoveMap
 from gateway.telemetry.signals import CallSignals
 
 
@@ -112,6 +113,9 @@ class Fleet:
         self.owners = Owners()
         self.lifetimes = Lifetimes(None, clock)
         self.rates: RateLimits | None = None
+        self.moves = MoveMap()
+        self.moves_age: Callable[[], float] = lambda: 0.0
+        """How many seconds ago ``moves`` was as the store is."""
         self.quotas = Quotas(self)
         self.on_credentials = on_credentials
         self.on_write: list[Callable[[str, RuntimeRef | None], None]] = []

@@ -44,6 +44,8 @@ class PostgresStore(SqlStore):
     """A store in the database at ``dsn``, with at most ``connections`` connections. ``timeout``, in seconds, limits
     every call, and every statement at the server."""
 
+    shared = True
+
     def __init__(self, dsn: SecretStr, *, connections: int = 4, timeout: float = 5.0) -> None:
         self._dsn = dsn
         self._connections = connections

@@ -71,6 +71,7 @@ class Event(StrEnum):
     AUDIT_EVENT_LOST = "audit_event_lost"
     MOVE_CHANGED = "move_changed"
     RUNTIME_MOVED = "runtime_moved"
+    MOVES_NOT_SAVED = "moves_not_saved"
     CREDENTIALS = "credentials"
     INTERRUPTED = "interrupted"
     SLOW_READER = "slow_reader"

@@ -72,6 +72,10 @@ class AccessSignals(Signals):
             log = self._logger.info if keys else self._logger.warning
             log(Event.KEY_SET, issuer=issuer, keys=keys, detail=problem)
 
+    def moves_not_saved(self, error: OSError) -> None:
+        """The file of relocations could not be written."""
+        self._logger.error(Event.MOVES_NOT_SAVED, reason=error.strerror or str(error), path=error.filename)
+
     def failed(self, error: Exception) -> None:
         log_bug(self._logger, error, detail="access data was not read again")
 

@@ -1,7 +1,7 @@
 """Keeps the directory's copy of the store's access data current in this replica."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Final
 
@@ -22,8 +22,8 @@ USES_EVERY: Final = 30.0
 @dataclass(eq=False, repr=False)
 class AccessReplica:
     """Reads the access data again whenever its version has changed: after a notification of the store, which is a
-    matter of milliseconds, and otherwise by polling. ``on_changed`` is called after principals or
-    owners have changed."""
+    matter of milliseconds, and otherwise by polling. ``on_changed`` is called after principals or owners have changed.
+    ``beside`` reads other data of the same store, as often and after the same notifications."""
 
     _store: PrincipalStore
     _directory: Directory
@@ -31,6 +31,7 @@ class AccessReplica:
     _observer: AccessSignals
     _: KW_ONLY
     on_changed: Callable[[], None] = lambda: None
+    beside: Callable[[], Awaitable[None]] | None = None
     _version: str | None = field(default=None, init=False)
     _notified: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
@@ -74,14 +75,19 @@ class AccessReplica:
 
     async def _attempt(self) -> None:
         self._notified.clear()
-        try:
-            await self.refresh()
-            if self._clock.monotonic() - self._uses_at >= USES_EVERY:
-                await self.write_uses()
-        except StoreUnavailable:
-            pass  # the store monitor reports it, and the copy ages
-        except Exception as exc:  # noqa: BLE001 (a bug must not end the refreshing; it is reported)
-            self._observer.failed(exc)
+        for read in (self.beside, self._read):
+            try:
+                if read is not None:
+                    await read()
+            except StoreUnavailable:
+                pass  # the store monitor reports it, and the copy ages
+            except Exception as exc:  # noqa: BLE001 (a bug must not end the refreshing; it is reported)
+                self._observer.failed(exc)
+
+    async def _read(self) -> None:
+        await self.refresh()
+        if self._clock.monotonic() - self._uses_at >= USES_EVERY:
+            await self.write_uses()
 
     async def _pause(self) -> None:
         """Wait until the next read."""

@@ -25,6 +25,7 @@ class MoveMap:
         self.change = 0
         self._by_source: dict[tuple[str, str], Relocation] = {}
         self._by_id: dict[str, Relocation] = {}
+        self._first: dict[str, str] = {}
         self._by_target: dict[tuple[str, str], Relocation] = {}
         self._by_name: dict[tuple[str, str, str, str], Relocation] = {}
         self._successors: dict[tuple[str, str], str] = {}
@@ -45,6 +46,9 @@ class MoveMap:
         self._by_source = {key: row for key, row in current.items() if not row.removed}
         rows = self._by_source.values()
         self._by_id = {row.source_runtime_id: row for row in rows}
+        self._first = {row.target_runtime_id: row.runtime_id for row in rows} | {
+            row.source_runtime_id: row.runtime_id for row in rows
+        }
         self._by_target = {
             (row.target, row.target_id): row for row in rows if row.source_runtime_id == row.runtime_id
         } | {
@@ -94,8 +98,12 @@ class MoveMap:
 
     def first_id(self, runtime_id: str) -> str:
         """The one id of a runtime by which it is known, for any of the public ids that it had or has."""
-        row = self._by_id.get(runtime_id)
-        return runtime_id if row is None else row.runtime_id
+        return self._first.get(runtime_id, runtime_id)
+
+    def ids_of(self, runtime_id: str) -> Sequence[str]:
+        """All public ids that a runtime had and has, for any of them."""
+        first = self.first_id(runtime_id)
+        return [*dict.fromkeys((first, runtime_id, *(known for known, one in self._first.items() if one == first)))]
 
     def instance(self, first_id: str, instance: str | None) -> str | None:
         """The instance that continues the one for which an address of a runtime was made. ``first_id`` is that of

@@ -26,7 +26,6 @@ from gateway.http.server import GatewayRunner, Tls
 from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.services.access.administration import AccessAdministration
-from gateway.services.access.owners import Owners
 from gateway.services.access.rates import RateLimits
 from gateway.services.audit.trail import AuditTrail
 from gateway.services.fleet import Fleet
@@ -218,7 +217,7 @@ def digest(key: str) -> bytes:
 def administration(clock: Clock, metrics: Metrics, logger: Logger) -> AccessAdministration:
     """That of an empty store."""
     access = assemble_access(
-        MemoryStore(time.time), Owners(), clock=clock, metrics=metrics, logger=logger, on_changed=lambda: None
+        MemoryStore(time.time), Fleet([], clock), clock=clock, metrics=metrics, logger=logger, on_changed=lambda: None
     )
     access.administration.directory.confirm(math.inf)
     return access.administration

@@ -47,7 +47,8 @@ def test_a_runtime_that_has_gone_is_found_by_its_id_its_place_and_its_name() -> 
     assert known.of_id("old.r-1") == known.of_source("old", "r-1") == known.of_target("new", "r-9") == GONE
     assert known.of_name("old", "acme/one", "durable", "agent") == GONE
     assert known.of_name("old", "acme/one", "browser", "agent") is None
-    assert known.first_id("new.r-9") == "new.r-9"
+    assert known.first_id("new.r-9") == "old.r-1"
+    assert known.ids_of("new.r-9") == ["old.r-1", "new.r-9"]
     assert known.instance("old.r-1", "i-1") == "i-9"
 
 
