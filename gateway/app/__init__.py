@@ -133,6 +133,7 @@ def create_app(
         metrics=metrics,
         logger=logger,
         on_changed=on_changed,
+        on_moved=fleet.relocated,
         snapshot=RelocationFile(settings.audit.folder(settings.store) / "relocations.json"),
     )
     rates = fleet.rates = assemble_rates(settings.limits, clock=clock, metrics=metrics, logger=logger)

@@ -78,8 +78,7 @@ class CreateService:
         made = result.created.runtime
         await self._fleet.lifetimes.learn(made, ctx.principal)
         provider = self._fleet.get(made.provider)
-        ended = made if provider is None else self._fleet.lifetimes.shown(provider.adapter, made)
-        runtime = self._fleet.owners.shown(ended)
+        runtime = self._fleet.named(made) if provider is None else self._fleet.shown(provider.adapter, made)
         return replace(result, created=replace(result.created, runtime=runtime))
 
     async def create_at(self, target: Target, request: CreateRequest, ctx: RequestContext, key: str | None) -> Created:
@@ -168,7 +167,7 @@ class CreateService:
         ):
             if made.created and runtime.state not in TRANSITIONS[Verb.START].satisfied_by:
                 idle = msgspec.structs.replace(runtime, created=True)
-                ctx.progressed(lambda: self._fleet.owners.shown(idle))
+                ctx.progressed(lambda: self._fleet.named(idle))
                 runtime, start_warnings = await self._start(target, runtime, ctx)
                 warnings += start_warnings
             elif runtime.state not in TRANSITIONS[Verb.START].satisfied_by:

@@ -1,38 +1,38 @@
 """The configured providers. All provider calls are made through :class:`Fleet`."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
-from types import TracebackType
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
 
 from gateway.domain.errors import (
-    ClientError,
-    FieldError,
-    GatewayError,
     NotFound,
-    ProviderCredentialsRejected,
     ProviderNotConfigured,
+    StoreUnavailable,
     UnsupportedFeature,
 )
 from gateway.domain.features import Feature
-from gateway.domain.ids import RuntimeRef, parse_runtime_id
+from gateway.domain.ids import RuntimeRef, format_runtime_id, parse_runtime_id
 from gateway.domain.limits import Rate
-from gateway.domain.operations import TRAITS, Operation
+from gateway.domain.operations import Operation
+from gateway.domain.runtime import Runtime
 from gateway.domain.values import WorkClass
 from gateway.ports.clock import Clock
-from gateway.ports.context import Admission, RequestContext
-from gateway.ports.error_mapping import transport_error
+from gateway.ports.context import RequestContext
+from gateway.ports.moves import Relocation
 from gateway.ports.provider import ProviderAdapter
-from gateway.ports.redaction import MAX_CODE, MAX_DETAIL, MAX_REQUEST_ID, redacted, short_redacted
-from gateway.ports.transport import Call, Phase, TransportFailure
 from gateway.services.access.lifetimes import Lifetimes
 from gateway.services.access.owners import Owners
 from gateway.services.access.quotas import Quotas
 from gateway.services.access.rates import RateLimits
 from gateway.services.access.visibility import NO_RUNTIME
-from gateway.services.moves.map import MoveMap
+from gateway.services.moves.map import MoveMap, place_of
+from gateway.services.moves.replica import USED_FOR
+from gateway.services.provider_calls import ProviderCallScope
 from gateway.telemetry.signals import CallSignals
 
 
@@ -156,29 +156,99 @@ class Fleet:
         return ", ".join(provider.name for provider in self.visible(ctx))
 
     def resolve(self, runtime_id: str, ctx: RequestContext, work: WorkClass | None = None) -> ResolvedRuntime:
-        """The provider that made a runtime, and the address of the runtime there. No I/O (docs/promises.md#p3). Sets
-        the provider, scope and id in ``ctx``. ``work`` is the class of work of the operation.
+        """The provider that has a runtime, and the address of the runtime there. No I/O (docs/promises.md#p3). Sets the
+        provider, scope and id in ``ctx``: those of the present place, and the id that the runtime had first. ``work``
+        is the class of work of the operation.
 
         Raises :class:`NotFound` for a text that is not an id and for what the caller may not see,
-        :class:`ProviderNotConfigured` and, except for a release, :class:`Overloaded` if the provider is too busy.
+        :class:`ProviderNotConfigured`, :class:`StoreUnavailable` as :meth:`require_moves`, and, except for a release,
+        :class:`Overloaded` if the provider is too busy.
         """
         caller = ctx.principal
         runtime_id = caller.plain_id(runtime_id)
-        name, reference = parse_runtime_id(runtime_id)
-        provider = self._providers.get(name)
+        if (moved := self._moved(runtime_id) if self.moves else None) is not None:
+            name, ref = place_of(moved)
+            runtime_id, provider = moved.runtime_id, self._providers.get(name)
+        else:
+            name, reference = parse_runtime_id(runtime_id)
+            ref, provider = None, self._providers.get(name)
         if caller.confined and (provider is None or not caller.sees(name)):
             raise NotFound(NO_RUNTIME)
         if provider is None:
             raise ProviderNotConfigured(
                 f"The runtime belongs to the provider {name}, which this gateway does not have.", provider=name
             )
-        ref = provider.adapter.parse_reference(reference)
+        if ref is None:
+            ref = provider.adapter.parse_reference(reference)
         if caller.confined and not caller.sees(name, ref.scope):
             raise NotFound(NO_RUNTIME)
+        if moved is not None:
+            self.require_moves()
         ctx.provider, ctx.scope, ctx.runtime_id = name, ref.scope, runtime_id
         if ctx.admission is not None:
             ctx.admission.enter(name, always=work is WorkClass.RELEASE)
         return ResolvedRuntime(provider, ref)
+
+    def _moved(self, runtime_id: str) -> Relocation | None:
+        """The relocation of a runtime, for any public id that it had or has."""
+        if (row := self.moves.of_id(runtime_id)) is not None:
+            return row
+        with suppress(NotFound):
+            name, reference = parse_runtime_id(runtime_id)
+            if (provider := self._providers.get(name)) is not None:
+                provider_id = provider.adapter.parse_reference(reference).provider_id
+                return self.moves.of_source(name, provider_id) or self.moves.of_target(name, provider_id)
+        return None
+
+    def require_moves(self) -> None:
+        """Before a call on a runtime that has moved: raise :class:`StoreUnavailable` if it may have moved again long
+        ago, without this process knowing it."""
+        if self.moves_age() > USED_FOR:
+            detail = "Where the runtime is now cannot be told, because the store cannot be reached."
+            raise StoreUnavailable(detail, retry_after=2.0)
+
+    def place(self, provider: str, ref: RuntimeRef) -> tuple[str, RuntimeRef]:
+        """Where a runtime is now that was at this place: a provider's name, and the address there. No I/O."""
+        return (self.moves.translated(provider, ref) if self.moves else None) or (provider, ref)
+
+    def present(self, resolved: ResolvedRuntime) -> ResolvedRuntime:
+        """The present place of a runtime that was resolved before. No I/O."""
+        name, ref = self.place(resolved.provider.name, resolved.ref)
+        provider = self.get(name)
+        return resolved if ref is resolved.ref or provider is None else ResolvedRuntime(provider, ref)
+
+    def present_rows(self, adapter: ProviderAdapter[Any], rows: Sequence[Runtime]) -> Sequence[Runtime]:
+        """The rows of a provider's list without the runtimes that have moved away. No I/O."""
+        if not self.moves:
+            return rows
+        return [row for row in rows if self.moves.of_source(adapter.name, row.provider_id) is None]
+
+    def first_id(self, adapter: ProviderAdapter[Any], ref: RuntimeRef) -> str:
+        """The id that clients use for the runtime at an address. No I/O."""
+        runtime_id = format_runtime_id(adapter.name, adapter.format_reference(ref))
+        moved = self.moves.of_target(adapter.name, ref.provider_id) if self.moves else None
+        return runtime_id if moved is None else moved.runtime_id
+
+    def shown(self, adapter: ProviderAdapter[Any], runtime: Runtime) -> Runtime:
+        """A runtime as callers see it: :meth:`named`, and with its planned end. No I/O."""
+        return self.named(self.lifetimes.shown(adapter, runtime))
+
+    def named(self, runtime: Runtime) -> Runtime:
+        """A runtime with its owner, its name for callers, and the id that it had first. No I/O."""
+        shown = self.owners.shown(runtime)
+        if not self.moves or (first := self.moves.shown_id(runtime)) == shown.id:
+            return shown
+        return msgspec.structs.replace(shown, id=first)
+
+    def relocated(self, news: Iterable[Relocation]) -> None:
+        """Runtimes have moved, or have moved back: what is known of them at both places is outdated."""
+        for row in news:
+            source, ref = self.get(row.source), None
+            with suppress(NotFound):
+                if source is not None:
+                    ref = source.adapter.parse_reference(parse_runtime_id(row.source_runtime_id)[1])
+            self.wrote(row.source, ref)
+            self.wrote(*place_of(row))
 
     def call_scope(
         self,
@@ -190,7 +260,7 @@ class Fleet:
         runtime: RuntimeRef | None = None,
         at_most: float = math.inf,
         probing: bool = False,
-    ) -> "ProviderCallScope":
+    ) -> ProviderCallScope:
         """Call a provider within the deadline of an operation, or within ``at_most`` seconds if that is less:
         ``async with fleet.call_scope(...) as call:``. ``runtime`` is the runtime that the operation is about, if it is
         resolved. ``probing``: the call is a probe of the gateway itself. Raises as :class:`ProviderCallScope`."""
@@ -198,115 +268,3 @@ class Fleet:
         limit = min(provider.adapter.settings.deadline(operation), at_most)
         secrets = (*secrets, provider.adapter.settings.token.get_secret_value())
         return ProviderCallScope(self, provider, operation, ctx, secrets, limit, runtime, probing)
-
-
-@dataclass(slots=True, eq=False, repr=False)
-class ProviderCallScope:
-    """The provider calls of one operation, under one deadline. Every provider failure is raised as a
-    :class:`GatewayError`, from whose texts ``secrets`` are removed, because a provider may echo what it received.
-    Entering raises :class:`Overloaded` if too many requests are bound to the provider, and :class:`RateLimited` beyond
-    the rate of its account."""
-
-    _fleet: Fleet
-    _provider: Provider
-    _operation: Operation
-    _ctx: RequestContext
-    _secrets: tuple[str, ...]
-    _limit: float
-    _runtime: RuntimeRef | None
-    _probing: bool
-    _admission: Admission | None = field(default=None, init=False)  # a list releases each provider that has responded
-    _call: Call = field(init=False)
-
-    async def __aenter__(self) -> Call:
-        work, admission, rate = TRAITS[self._operation].work, self._ctx.admission, self._provider.rate
-        if rate is not None and admission is not None and self._fleet.rates and work is not WorkClass.RELEASE:
-            await self._fleet.rates.charge(self._ctx, self._provider.name, rate)
-        if admission is not None and admission.enter(self._provider.name, always=work is WorkClass.RELEASE):
-            self._admission = admission if self._operation is Operation.LIST else None
-        self._provider.calls += 1
-        self._call = self._ctx.call(self._fleet.clock.monotonic() + self._limit)
-        self._call.work, self._call.secrets = work, self._secrets
-        return self._call
-
-    async def __aexit__(
-        self, _cls: type[BaseException] | None, exc: BaseException | None, _traceback: TracebackType | None
-    ) -> None:
-        self._provider.calls -= 1
-        if self._admission is not None:
-            self._admission.leave(self._provider.name)
-        attempts = self._call.attempts
-        if self._call.unreadable_count and self._fleet.observer is not None:
-            self._fleet.observer.unreadable_rows(self._provider.name, self._operation, self._call)
-        self._ctx.attempts += attempts
-        self._ctx.queued += self._call.queued
-        if not _WRITES.isdisjoint([each.operation for each in attempts if each.phase >= Phase.SENT]):
-            self._fleet.wrote(self._provider.name, self._runtime or self._runtime_of_context())
-        if exc is None:
-            if attempts:
-                health = self._provider.health
-                health.last_success, health.probed = self._fleet.clock.now(), self._probing
-                self._credentials(accepted=True)
-            if TRAITS[self._operation].work is WorkClass.RELEASE and self._ctx.principal.prepares_starts:
-                await self._fleet.quotas.released(
-                    self._operation, self._ctx, self._runtime or self._runtime_of_context()
-                )
-            return
-        if isinstance(exc, TransportFailure):
-            error: GatewayError = transport_error(self._provider.name, self._operation, exc)
-            if exc.reason not in _NOT_SENT:
-                self._observe(error)
-            raise error from exc
-        if isinstance(exc, GatewayError):
-            exc.provider = exc.provider or self._provider.name
-            self._observe(exc)
-            self._redact(exc)
-
-    def _runtime_of_context(self) -> RuntimeRef | None:
-        """The runtime that a create or a dialect has set in the context; None where it set none, or one whose id this
-        gateway cannot parse (a provider may return ids that no path can hold)."""
-        if self._ctx.runtime_id is None:
-            return None
-        try:
-            name, reference = parse_runtime_id(self._ctx.runtime_id)
-            return self._provider.adapter.parse_reference(reference) if name == self._provider.name else None
-        except NotFound:
-            return None
-
-    def _observe(self, error: GatewayError) -> None:
-        if error.failure is None:
-            return
-        health = self._provider.health
-        health.probed = self._probing
-        if isinstance(error, ClientError):  # the provider responded, and the caller is at fault
-            health.last_success = self._fleet.clock.now()
-            return
-        if isinstance(error, ProviderCredentialsRejected):
-            self._credentials(accepted=False)
-        health.last_failure = self._fleet.clock.now()
-        health.last_failure_code = error.code
-
-    def _credentials(self, *, accepted: bool) -> None:
-        health = self._provider.health
-        if health.credentials_ok is not accepted:
-            health.credentials_ok = accepted
-            current = self._fleet.get(self._provider.name) is self._provider  # False: it was replaced by a reload
-            if self._fleet.on_credentials is not None and current:
-                self._fleet.on_credentials(self._provider.name, accepted)
-
-    def _redact(self, error: GatewayError) -> None:
-        secrets, failure = self._secrets, error.failure
-        if failure is not None:
-            error.failure = replace(
-                failure,
-                code=short_redacted(failure.code, secrets, MAX_CODE),
-                detail=short_redacted(failure.detail, secrets, MAX_DETAIL),
-                request_id=short_redacted(failure.request_id, secrets, MAX_REQUEST_ID),
-            )
-        error.errors = tuple(
-            FieldError(redacted(e.detail, secrets), e.code, e.pointer, e.parameter, e.header) for e in error.errors
-        )
-
-
-_NOT_SENT = frozenset({"circuit_open", "closed"})  # the gateway itself did not send the request
-_WRITES: Final = frozenset(operation for operation, traits in TRAITS.items() if traits.mutates)

@@ -80,7 +80,7 @@ class LifecycleService:
 
     def view(self, resolved: ResolvedRuntime, ctx: RequestContext, outcome: Runtime | GatewayError) -> Runtime:
         """What :meth:`read` returns, or raises, to this caller if the provider's response to a read is ``outcome``."""
-        provider, ref = resolved
+        provider, ref = self._fleet.present(resolved)
         self._fleet.owners.require_current(ctx.principal)
         return self._shown(provider, visible(self._fleet.owners, ref, ctx, outcome))
 
@@ -259,21 +259,21 @@ class LifecycleService:
     def _lease(self, provider: Provider, runtime: Runtime, expires_at: str | None) -> Lease:
         """The new expiry of a runtime, or before it the end that the gateway plans."""
         extended = msgspec.structs.replace(runtime, expires_at=expires_at)
-        return Lease(id=runtime.id, expires_at=self._fleet.lifetimes.shown(provider.adapter, extended).expires_at)
+        shown = self._fleet.shown(provider.adapter, extended)
+        return Lease(id=shown.id, expires_at=shown.expires_at)
 
     async def _read(self, provider: Provider, ref: RuntimeRef, ctx: RequestContext, call: Call) -> Runtime:
         return await read_visible(self._fleet.owners, provider, ref, ctx, call)
 
     def _shown(self, provider: Provider, runtime: Runtime) -> Runtime:
         """A runtime as the caller sees it."""
-        filled = self._specs.fill(provider.adapter, runtime)
-        return self._fleet.owners.shown(self._fleet.lifetimes.shown(provider.adapter, filled))
+        return self._fleet.shown(provider.adapter, self._specs.fill(provider.adapter, runtime))
 
     def _check_precondition(self, precondition: Precondition | None, provider: Provider, runtime: Runtime) -> None:
         """Raise :class:`PreconditionFailed` unless the runtime meets the precondition, either as the provider reports
         it or with the stored spec, the planned end or both: another process may have served it to the caller without
         them."""
-        shown, ended = self._fleet.owners.shown, self._fleet.lifetimes.shown(provider.adapter, runtime)
+        shown, ended = self._fleet.named, self._fleet.lifetimes.shown(provider.adapter, runtime)
         forms = (runtime, ended, self._specs.fill(provider.adapter, runtime))
         if (
             precondition is None

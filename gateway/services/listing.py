@@ -222,6 +222,7 @@ class ListService:
             async with self._fleet.call_scope(participant.provider, Operation.LIST, ctx) as call:
                 fill_until = (self._fleet.clock.monotonic() + call.deadline) / 2
                 page = self._shown(await participant.provider.adapter.list(asked, call), participant, query, ctx)
+                picky = picky or bool(self._fleet.moves)
                 while picky and not page.items and page.next_cursor and self._fleet.clock.monotonic() < fill_until:
                     following = replace(asked, cursor=page.next_cursor)
                     page = await participant.provider.adapter.list(following, call)
@@ -236,11 +237,11 @@ class ListService:
     def _shown(
         self, page: ProviderPage, participant: _Participant, query: ListQuery, ctx: RequestContext
     ) -> ProviderPage:
-        """The page as the caller sees it. Rows that cannot be read are left out in silence where they may be another
-        owner's."""
-        adapter, lifetimes = participant.provider.adapter, self._fleet.lifetimes
-        filled = self._specs.fill_all(adapter, page.items)
-        items = [self._fleet.owners.shown(lifetimes.shown(adapter, item)) for item in filled]
+        """The page as the caller sees it, without runtimes that have moved away. Rows that cannot be read are left out
+        in silence where they may be another owner's."""
+        adapter, fleet = participant.provider.adapter, self._fleet
+        filled = self._specs.fill_all(adapter, fleet.present_rows(adapter, page.items))
+        items = [fleet.shown(adapter, row) for row in filled]
         if query.owner is not None:
             owner = ctx.principal.owner if query.owner == "me" else query.owner
             items = [runtime for runtime in items if runtime.owner == owner]

@@ -140,7 +140,7 @@ class LifetimeEnder:
         except GatewayError as error:
             self._trouble(end, error.code)
             return
-        self._observer.ended(end, runtime.id, operation)
+        self._observer.ended(end, self._fleet.first_id(adapter, ref), operation)
         await self._store.drop_end(end)
 
     def _trouble(self, end: PlannedEnd, reason: str) -> None:

@@ -25,7 +25,7 @@ from gateway.domain.errors import (
     Source,
     StoreUnavailable,
 )
-from gateway.domain.ids import RuntimeRef, format_runtime_id
+from gateway.domain.ids import RuntimeRef
 from gateway.domain.lifecycle import is_live
 from gateway.domain.limits import limit_of
 from gateway.domain.operations import Operation
@@ -187,7 +187,7 @@ class Quotas:
         provider = self._fleet.get(place.provider)
         if provider is None or place.runtime_id is None:
             return None
-        return format_runtime_id(place.provider, provider.adapter.format_reference(_ref(place)))
+        return self._fleet.first_id(provider.adapter, _ref(place))
 
     async def _count(self, store: PlaceStore, owner: str) -> None:
         self._released.pop(owner, None)
@@ -241,6 +241,8 @@ class _Count:
                 return
 
     def _read(self, runtime: Runtime) -> None:
+        if self._fleet.moves.of_source(self._provider.name, runtime.provider_id) is not None:
+            return  # it is counted where it is now
         owner, place = self._fleet.owners.owner_of(runtime), self._places.pop(runtime.provider_id, None)
         running, counts = runtime.state in _RUNS, is_live(runtime.state)
         if place is None:

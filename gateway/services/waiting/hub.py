@@ -119,8 +119,9 @@ class RuntimeHub:
     def written(self, provider: str, runtime: RuntimeRef | None = None) -> None:
         """A runtime of the provider, or an unknown one (None), may have been changed."""
         for key, watched in self._watched.items():
-            if key[0] == provider and runtime in {None, key[1]}:
-                watched.hurry()
+            for name, ref in {key, self.fleet.place(*key)}:
+                if name == provider and runtime in {None, ref}:
+                    watched.hurry()
 
     def wake_all(self) -> None:
         """Make all waiters look again: what they may see may have changed."""
@@ -151,6 +152,7 @@ class RuntimeHub:
             del self._watched[key]
 
     async def _ask(self, name: str, ref: RuntimeRef, ctx: RequestContext) -> Runtime | GatewayError:
+        name, ref = self.fleet.place(name, ref)
         provider = self.fleet.get(name)
         if provider is None:
             return ProviderNotConfigured(f"This gateway has no provider {name} any longer.", provider=name)

@@ -1,0 +1,123 @@
+"""Runtimes that have moved: a store that notifies, and relocations without a mover."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from gateway.domain.moves import ItemState, MoveState
+from gateway.ports.moves import Relocation, StoredItem, StoredMove, new_move_id
+from gateway.ports.sealing import Sealer
+from tests.component.stores import SEALER
+from tests.component.whole_gateway import Gateway
+from tests.memory_store import MemoryStore
+
+MOVER: Final = "the-mover"
+_WITHIN: Final = 20.0
+
+
+class NotifyingStore(MemoryStore):
+    """Notifies of changes as a database server does, as soon as the test says so."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        super().__init__(now)
+        self._listeners: set[Callable[[], object]] = set()
+
+    async def listen(self, changed: Callable[[], object]) -> None:
+        self._listeners.add(changed)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._listeners.discard(changed)
+
+    def notify(self) -> None:
+        for changed in self._listeners:
+            changed()
+
+
+class Moving:
+    """Moves runtimes in the store of a gateway."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.store = NotifyingStore(now)
+        self._now = now
+        self._positions = 0
+
+    @property
+    def of_gateway(self) -> tuple[NotifyingStore, Sealer]:
+        """The store and the sealer of the gateway."""
+        return self.store, SEALER
+
+    async def announce(self, source: str, target: str) -> str:
+        """Announce a move. Returns its id."""
+        move_id = new_move_id(self._now())
+        planning = StoredMove(
+            id=move_id,
+            state=MoveState.PLANNING,
+            principal="ops",
+            source=source,
+            source_scope=None,
+            target=target,
+            request=b"",
+        )
+        await self.store.add_move(planning)
+        await self.store.change_move(move_id, {MoveState.PLANNING}, state=MoveState.APPLYING)
+        await self.store.claim_moves(MOVER, 600, {MoveState.APPLYING})
+        self.store.notify()
+        return move_id
+
+    async def end(self, move_id: str) -> None:
+        """The move is done."""
+        await self.store.change_move(move_id, {MoveState.APPLYING}, state=MoveState.DONE)
+        self.store.notify()
+
+    async def switch(self, relocation: Relocation) -> None:
+        """Record a relocation with a move of its own."""
+        move_id = await self.announce(relocation.source, relocation.target)
+        self._positions += 1
+        item = StoredItem(
+            move_id=move_id,
+            position=self._positions,
+            provider=relocation.source,
+            scope=relocation.source_scope,
+            provider_id=relocation.source_id,
+            runtime_id=relocation.source_runtime_id,
+            name=relocation.name,
+            kind=relocation.kind,
+            state=ItemState.MOVED,
+            plan=b"",
+        )
+        keys = [relocation.source_id]
+        assert await self.store.hold_runtime(relocation.source, keys, MOVER, 600) == 0
+        moved = msgspec.structs.replace(relocation, move_id=move_id)
+        assert await self.store.switch_runtime(item, moved, MOVER, keys)
+        await self.end(move_id)
+
+    async def relocate(self, gateway: Gateway, source: Any, target: Any, **fields: Any) -> None:
+        """Record that the runtime ``source`` is ``target`` now, both as the API shows them, and wait until the gateway
+        knows. ``fields`` are other fields of the relocation."""
+        await self.switch(relocation(source, target, **fields))
+        async with asyncio.timeout(_WITHIN):
+            while (await gateway.call("GET", f"/v1/runtimes/{source['id']}")).json["provider"] != target["provider"]:
+                continue
+
+
+def relocation(source: Any, target: Any, **fields: Any) -> Relocation:
+    """That of a runtime, whose ids are those of its places."""
+    known = {
+        "source": source["provider"],
+        "source_scope": source["scope"],
+        "source_id": source["provider_id"],
+        "source_runtime_id": source["id"],
+        "name": source["name"],
+        "kind": source["kind"],
+        "target": target["provider"],
+        "target_scope": target["scope"],
+        "target_id": target["provider_id"],
+        "target_name": None,
+        "target_runtime_id": target["id"],
+        "runtime_id": source["id"],
+        **fields,
+    }
+    return msgspec.convert(known, Relocation)
