@@ -166,7 +166,7 @@ class Fleet:
         """
         caller = ctx.principal
         runtime_id = caller.plain_id(runtime_id)
-        if (moved := self._moved(runtime_id) if self.moves else None) is not None:
+        if (moved := self._moved(runtime_id) if self.moves and not ctx.mover else None) is not None:
             name, ref = place_of(moved)
             runtime_id, provider = moved.runtime_id, self._providers.get(name)
         else:

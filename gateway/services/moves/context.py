@@ -21,13 +21,13 @@ from gateway.domain.runtime import Runtime
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
 from gateway.ports.moves import MoveStore, Relocation, StoredItem, StoredMove
-from gateway.ports.sealing import Cell, Sealer
+from gateway.ports.sealing import Sealer
 from gateway.ports.whole_store import WholeStore
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.intents import IntentService
 from gateway.services.moves.describing import Describer
 from gateway.services.moves.holding import keys_of
-from gateway.services.moves.planned import PlannedItem
+from gateway.services.moves.planned import PlannedItem, request_of
 from gateway.services.moves.progress import LostLease, MovingItem, Waits, problem_of
 from gateway.services.moves.runtimes import MovedRuntimes, Place
 from gateway.services.specs import SpecKeeper
@@ -91,7 +91,7 @@ class MoverContext:
 
     def run(self, move: StoredMove, holder: str) -> "Run":
         """The work on a move."""
-        request = opened_request(move, self.sealer)
+        request = request_of(move, self.sealer)
         most = request.max_double_running
         doubles = None if most is None else asyncio.Semaphore(most)
         return Run(move=move, request=request, holder=holder, doubles=doubles)
@@ -162,11 +162,6 @@ async def guarded(context: MoverContext, item: MovingItem, work: Awaitable[None]
             context.signals.failed(error)
         bug = InternalError("The gateway failed because of a bug; see its log.")
         await item.put({"waits_for": None, "problem": problem_of(bug)}, state=failed)
-
-
-def opened_request(move: StoredMove, sealer: Sealer) -> CreateMove:
-    """The body of the plan of a stored move. Raises :class:`gateway.ports.sealing.Unreadable`."""
-    return CreateMove.model_validate_json(sealer.unseal(move.request, Cell("moves", move.id, "request")))
 
 
 def target_of(stored: StoredItem, provider: Provider, planned: PlannedItem) -> Place:

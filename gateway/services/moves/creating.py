@@ -39,7 +39,7 @@ class TargetCreator:
             plan = sealed(planned, item.stored.move_id, item.stored.position, context.sealer)
             await item.put({"waits_for": None, "tries": 0}, state=ItemState.MOVING, step=Step.CREATING, plan=plan)
         if item.stored.step == Step.CREATING:
-            sent = request_of(unsealed(item.stored, context.sealer), item.stored)
+            sent = create_of(unsealed(item.stored, context.sealer), item.stored)
             hold.require()
             created = await self._ensure(run, item, sent, target, planned.owner, ctx)
             adapter = target.adapter
@@ -131,7 +131,7 @@ class TargetCreator:
         return target, None if known is None else known.config_digest
 
 
-def request_of(planned: PlannedItem, stored: StoredItem) -> CreateRequest:
+def create_of(planned: PlannedItem, stored: StoredItem) -> CreateRequest:
     """The create at the target. Without a name it gets one that is the same each time."""
     request = CREATE_REQUESTS[stored.kind].model_validate(planned.create)
     if planned.create.get("name") is None:

@@ -12,7 +12,7 @@ from gateway.domain.moves import Blocker, ItemState
 from gateway.ports.context import RequestContext
 from gateway.ports.moves import StoredItem
 from gateway.services.moves.context import MoverContext, Run, context_of, guarded, relocation_of, target_of
-from gateway.services.moves.creating import TargetCreator, request_of
+from gateway.services.moves.creating import TargetCreator, create_of
 from gateway.services.moves.holding import Hold, holding, keys_of
 from gateway.services.moves.planned import sealed, unsealed
 from gateway.services.moves.progress import LostLease, MovingItem, Step, Waits, problem_of
@@ -44,6 +44,17 @@ class ItemMover:
         with context_of(stored) as ctx:
             await item.put({"waits_for": None}, state=ItemState.SKIPPED)
             await self._leave(run, item, ctx)
+
+    async def again(self, run: Run, stored: StoredItem) -> None:
+        """Try a runtime that failed again. A create that was refused is not the same request then."""
+        item = MovingItem(self._context.store, run.holder, stored)
+        known = stored.target_id is not None
+        creates = item.progress.creates + (stored.step == Step.CREATING)
+        await item.put(
+            {"problem": None, "tries": 0, "creates": creates},
+            state=ItemState.MOVING if known else ItemState.PLANNED,
+            step=stored.step if known else "",
+        )
 
     async def _alone(self, run: Run, item: MovingItem, ctx: RequestContext) -> None:
         with self._context.occupied.alone((item.stored.provider, item.stored.provider_id)):
@@ -94,7 +105,7 @@ class ItemMover:
             return
         place = await self._creator.created(run, item, between.target, planned, hold, ctx)
         target, digest = await self._creator.brought_up(
-            item, place, planned, request_of(planned, item.stored), hold, ctx
+            item, place, planned, create_of(planned, item.stored), hold, ctx
         )
         hold.require()
         await context.switch(

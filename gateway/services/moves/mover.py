@@ -39,7 +39,11 @@ class Mover:
         """Apply a move that is announced, as long as the holder has its lease."""
         store, clock = self._context.store, self._context.clock
         run = self._context.run(move, holder)
-        await announced(self._context, move)
+        if await self._asked(run) != CANCEL:
+            await announced(self._context, move)
+        if msgspec.json.decode(move.details).get("again"):
+            async for item in items_of(self._context, run, (ItemState.FAILED,)):
+                await self._items.again(run, item)
         run.failed = (await store.count_move_items(move.id)).get(ItemState.FAILED, 0)
         states: Collection[ItemState] = (*_LEFT, ItemState.MOVED)  # of these some have sources that are to be ended
         while True:
@@ -143,7 +147,7 @@ async def finish(context: MoverContext, run: Run, after: MoveState) -> None:
     stored = await context.store.get_move(run.move.id)
     if stored is None:
         return
-    details = with_details(stored, asked=None, rollback=None)
+    details = with_details(stored, asked=None, again=None, rollback=None)
     changed = await context.store.change_move(
         run.move.id, {run.move.state}, state=after, details=details, holder=run.holder
     )

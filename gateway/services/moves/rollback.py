@@ -15,9 +15,10 @@ from gateway.ports.context import RequestContext
 from gateway.ports.moves import StoredItem, StoredMove
 from gateway.services.moves.comparing import Divergence, diverged
 from gateway.services.moves.context import MoverContext, Run, context_of, guarded, relocation_of, target_of
-from gateway.services.moves.creating import request_of
+from gateway.services.moves.creating import create_of
 from gateway.services.moves.documents import merged
 from gateway.services.moves.holding import Hold, holding, keys_of
+from gateway.services.moves.items import ItemMover
 from gateway.services.moves.mover import EVERY, announced, concurrently, finish, items_of
 from gateway.services.moves.planned import PlannedBinding, PlannedItem, unsealed
 from gateway.services.moves.progress import LostLease, MovingItem, Step
@@ -46,12 +47,15 @@ class Rollback:
 
     def __init__(self, context: MoverContext) -> None:
         self._context = context
+        self._items = ItemMover(context)
 
     async def roll_back(self, move: StoredMove, holder: str) -> None:
         """Roll back a move that is announced, as long as the holder has its lease."""
         run = self._context.run(move, holder)
         options = msgspec.convert(msgspec.json.decode(move.details).get("rollback", {}), RollbackOptions)
         await announced(self._context, move)
+        async for item in items_of(self._context, run, (ItemState.MOVING, ItemState.PLANNED)):
+            await self._items.skip(run, item)
         left: set[int] = set()
         async for item in items_of(self._context, run, (ItemState.MOVED, ItemState.ROLLED_BACK)):
             if item.state is ItemState.MOVED or item.step == Step.SWITCHED:
@@ -78,7 +82,7 @@ class Rollback:
         at = target_of(stored, self._context.configured(run.request.target.provider), planned)
         progress = MovingItem(self._context.store, run.holder, stored).progress
         with context_of(stored) as ctx:
-            return await diverged(self._context.runtimes, at, planned, request_of(planned, stored), progress, ctx)
+            return await diverged(self._context.runtimes, at, planned, create_of(planned, stored), progress, ctx)
 
     async def _bring_back(self, run: Run, stored: StoredItem, options: RollbackOptions) -> bool:
         """Bring a runtime back as far as that is possible now. Whether nothing is left to do for it."""
@@ -130,7 +134,7 @@ class Rollback:
             await item.put({"problem": gone}, state=ItemState.FAILED)
             context.report(item)
             return False
-        request = request_of(planned, item.stored)
+        request = create_of(planned, item.stored)
         found = await diverged(context.runtimes, here, planned, request, item.progress, ctx)
         if options.refuses(found):
             pointers = ", ".join(change.pointer for change in (*found.config, *found.capabilities))

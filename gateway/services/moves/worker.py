@@ -11,6 +11,7 @@ from gateway.domain.errors import InternalError, StoreUnavailable
 from gateway.domain.moves import Blocker, MoveState
 from gateway.ports.clock import Clock
 from gateway.ports.moves import MoveStore, StoredMove
+from gateway.services.moves.progress import LostLease
 from gateway.telemetry.moves import MoveSignals
 
 LEASE: Final = 10.0
@@ -93,7 +94,7 @@ class MoveWorker:
     async def _reported(self, move: StoredMove) -> None:
         try:
             await self._work[move.state](move, self._holder)
-        except StoreUnavailable:
+        except (StoreUnavailable, LostLease):
             pass  # the store's own monitor reports it; the next round begins again
         except Exception as error:  # noqa: BLE001 (reported)
             self._failed(error)

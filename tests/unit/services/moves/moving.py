@@ -9,13 +9,12 @@ from gateway.domain.moves import ItemState, MoveState
 from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
 from gateway.ports.moves import StoredItem, StoredMove
-from gateway.ports.sealing import Cell
 from gateway.services.fleet import Fleet
 from gateway.services.moves.context import MoverContext
 from gateway.services.moves.describing import Describer
 from gateway.services.moves.map import MoveMap
 from gateway.services.moves.mover import Mover
-from gateway.services.moves.planned import sealed
+from gateway.services.moves.planned import sealed, sealed_request
 from gateway.services.moves.progress import MovingItem, Progress
 from gateway.services.moves.reading import LiveReader
 from gateway.services.moves.rollback import Rollback
@@ -45,12 +44,16 @@ class Replica:
             intents=intents_of(self.fleet, self.store),
             describer=Describer(self.fleet, MoveMap(), LiveReader(self.fleet)),
             runtimes=runtimes,
+            on_switched=self._refresh,
         )
         self.mover = Mover(self.context)
         self.rollback = Rollback(self.context)
         work = {MoveState.APPLYING: self.mover.apply, MoveState.ROLLING_BACK: self.rollback.roll_back}
         self.worker = MoveWorker(self.store, LoopTime(), work, None)
         self.task: asyncio.Task[None] | None = None
+
+    async def _refresh(self) -> None:
+        self.fleet.moves.update(await self.store.relocations(0))
 
     def _called(self, name: str, done: bool) -> Any:
         if self.cut_off:
@@ -93,16 +96,14 @@ class Scene:
     async def planned(self, *runtimes: Runtime, move_id: str = MOVE_ID) -> None:
         """A move of these runtimes, as it is planned now."""
         sealer, fleet = keyring(), Fleet(self.adapters, LoopTime())
-        body = sealer.seal(self.request.model_dump_json(exclude_unset=True).encode(), Cell("moves", move_id, "request"))
         move = StoredMove(
             id=move_id,
-            state=MoveState.PLANNED,
+            state=MoveState.PLANNING,
             principal="ops",
             source="old",
             source_scope=None,
             target="new",
-            request=body,
-            digest="d",
+            request=sealed_request(self.request, move_id, sealer),
         )
         await self.store.add_move(move)
         describer = Describer(fleet, MoveMap(), LiveReader(fleet))
@@ -127,7 +128,9 @@ class Scene:
                     plan=sealed(plan, move_id, position, sealer),
                 )
             )
-        await self.store.add_move_items(items)
+        await self.store.claim_moves("planner", 10, {MoveState.PLANNING})
+        assert await self.store.add_move_items(items, "planner")
+        await self.store.change_move(move_id, {MoveState.PLANNING}, state=MoveState.PLANNED, digest="d")
 
     async def applied(self, *, until: MoveState = MoveState.DONE, within: float = 600, move_id: str = MOVE_ID) -> None:
         """Apply the move with one replica, or those that there are, and wait until it has a state."""

@@ -138,8 +138,10 @@ async def test_a_runtime_can_be_moved_again_after_a_rollback() -> None:
     again.rows, again.store = scene.rows, scene.store
     runtimes = list(scene.old.world.runtimes.values())
     await again.planned(*runtimes, move_id="mv_2")
-    again.replica()
+    await again.replica().context.on_switched()  # type: ignore[misc]
     await again.applied(move_id="mv_2")
+    states = {runtime.name: runtime.state for runtime in scene.new.world.runtimes.values()}
+    assert states == {"running": State.RUNNING, "idle": State.IDLE}
     assert {item.state for item in await again.items("mv_2")} == {ItemState.MOVED}
     rows = (await scene.store.relocations(0)).rows
     assert {row.source for row in rows} == {"old"}
