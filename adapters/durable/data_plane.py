@@ -3,7 +3,7 @@
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from gateway.domain.runtime import Connection, Runtime
+from gateway.domain.runtime import Connection
 from gateway.ports.data_plane import DataProtocol, Endpoint, Rewriting
 
 _TICKET: Final = "/api/ws/ticket"
@@ -15,12 +15,6 @@ class RuntimeServer(DataProtocol):
     name = "runtime_server"
     at_root = True
     credential_once = True
-
-    def connection(self, runtime: Runtime, credential: str) -> Connection | None:
-        instance = runtime.durable.instance if runtime.durable else None
-        if instance is None or instance.url is None:
-            return None
-        return Connection(protocol="runtime_server", url=instance.url, token=credential)
 
     def endpoint(self, connection: Connection) -> Endpoint:
         parts = urlsplit(connection.url)

@@ -17,7 +17,7 @@ from gateway.domain.lifecycle import actions
 from gateway.domain.ownership import OWNER_MARK
 from gateway.domain.requests import CreateDurable, InstallCapability, StartRequest, UpdateCapability
 from gateway.domain.runtime import Cost, DurablePart, Instance, Model, Project, Runtime
-from gateway.domain.values import State, is_connection_url
+from gateway.domain.values import State
 from gateway.ports.marks import OwnerMarks
 from gateway.ports.marks import unmarked as without_marks
 from gateway.ports.redaction import without_secrets
@@ -186,7 +186,6 @@ def _instance(body: InstanceBody, raw: Mapping[str, Any] | None) -> Instance:
         id=body.sandbox_id,
         provider=body.provider,
         provider_instance_id=body.provider_sandbox_id,
-        url=_web_address(body.sandbox_url),
         state=body.state,
         pause_reason=body.pause_reason,
         created_at=body.created_at,
@@ -196,11 +195,6 @@ def _instance(body: InstanceBody, raw: Mapping[str, Any] | None) -> Instance:
         supports_pause=body.supports_pause,
         extra=extra,
     )
-
-
-def _web_address(url: str | None) -> str | None:
-    """The address of a sandbox, if clients can open it: a page may show it as a link."""
-    return url if url is None or url.startswith("https://") or is_connection_url(url) else None
 
 
 def _cost(body: InstanceBody) -> Cost:

@@ -19,7 +19,7 @@ HIDDEN: Final[Mapping[type[Model], frozenset[str]]] = {
     models.Runtime: frozenset({"provider", "scope", "provider_id", "provider_state", "provider_data", "cost"}),
     models.Project: frozenset({"id"}),
     models.DurablePart: frozenset({"created_by"}),
-    models.Instance: frozenset({"id", "provider", "provider_instance_id", "url", "extra"}),
+    models.Instance: frozenset({"id", "provider", "provider_instance_id", "extra"}),
     models.BrowserPart: frozenset({"default_context_id", "default_page_id", "storage_workspace"}),
     models.CreateAttempt: frozenset({"provider"}),
     models.CapabilityBinding: frozenset({"artifact_id"}),

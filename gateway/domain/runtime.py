@@ -64,12 +64,12 @@ class Project(Model, frozen=True, kw_only=True):
 
 
 class Instance(Model, frozen=True, kw_only=True):
-    """The current compute of a durable runtime. ``extra`` holds the provider's members that are not in the model."""
+    """The current compute of a durable runtime, without its address. ``extra`` holds the provider's members that are
+    not in the model."""
 
     id: str | None = None
     provider: str | None = None
     provider_instance_id: str | None = None
-    url: str | None = None
     state: str | None = None
     pause_reason: str | None = None
     created_at: str | None = None

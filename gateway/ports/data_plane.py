@@ -94,11 +94,6 @@ class DataProtocol(ABC):
         """The endpoint of a connection that the adapter returned. Raises ``ValueError`` for an address that this
         protocol cannot use. No I/O."""
 
-    def connection(self, runtime: Runtime, credential: str) -> Connection | None:  # noqa: ARG002
-        """The connection to the instance of a runtime that was read, with the token of its start, for a protocol with
-        ``credential_once``; None where the runtime has no address. No I/O."""
-        return None
-
     def discovery(self) -> str | None:
         """The path whose response names the WebSocket of the bare address."""
         return None

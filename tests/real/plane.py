@@ -1,11 +1,12 @@
-"""A gateway with a data plane in front of the emulators with real browsers, and what it sends to its callers."""
+"""A gateway with a data plane in front of emulators with real browsers or runtime servers, and what it sends to its
+callers."""
 
 import asyncio
 import os
 import re
 import shutil
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from io import StringIO
@@ -41,7 +42,7 @@ class Plane:
     """The gateway, reached through proxies that record what it sends. ``log`` is its log."""
 
     client: aiohttp.ClientSession
-    provider: aiohttp.ClientSession
+    providers: Mapping[str, Mapping[str, Any]]
     recorders: tuple[RecordingProxy, RecordingProxy]
     log: StringIO
 
@@ -51,8 +52,8 @@ class Plane:
             return None if response.status == 204 else await response.json()
 
     async def create(self, **fields: Any) -> str:
-        """The id of a running browser."""
-        made = await self.call("POST", "runtimes", {"kind": "browser", "name": "bot", **fields})
+        """The id of a running browser, or a runtime of another kind."""
+        made = await self.call("POST", "runtimes", {"kind": "browser", "name": "bot", "start": True, **fields})
         await self.until(made["id"], "running")
         return str(made["id"])
 
@@ -61,10 +62,17 @@ class Plane:
         found = await self.call("POST", f"runtimes/{runtime_id}/connections", {})
         return {item["protocol"]: item["url"] for item in found["items"]}
 
+    async def at_provider(self, name: str, path: str) -> Any:
+        """What the provider itself answers."""
+        provider = self.providers[name]
+        headers = {"Authorization": f"Bearer {provider['token']}"}
+        async with aiohttp.ClientSession(provider["base_url"], headers=headers) as client, client.get(path) as response:
+            return await response.json()
+
     async def places(self, runtime_id: str) -> list[str]:
         """The hosts and ports of the provider's own addresses."""
-        async with self.provider.get(f"/v1/browsers/{runtime_id.partition('.')[2]}") as response:
-            connections = (await response.json())["currentRun"]["connections"]
+        found = await self.at_provider("browsers-demo", f"/v1/browsers/{runtime_id.partition('.')[2]}")
+        connections = found["currentRun"]["connections"]
         return [re.sub(r"^\w+://([^/]+)/.*$", r"\1", connections[name]) for name in ("cdpUrl", "webdriverUrl")]
 
     async def until(self, runtime_id: str, state: str) -> None:
@@ -75,13 +83,17 @@ class Plane:
 
 
 @asynccontextmanager
-async def started(folder: Path) -> AsyncIterator[Plane]:
-    """Start all of it. Skipped where Chromium is not installed."""
-    required("Chromium", shutil.which("chromium"))
+async def started(
+    folder: Path, far_ends: Mapping[str, Any] | None = None, origins: Sequence[str] = ()
+) -> AsyncIterator[Plane]:
+    """Start all of it. ``far_ends`` are options of the emulators; without them, they run real browsers, and the test is
+    skipped where Chromium is not installed. ``origins`` are those of pages that may connect."""
+    if far_ends is None:
+        required("Chromium", shutil.which("chromium"))
     async with AsyncExitStack() as stack:
         api, data = [await stack.enter_async_context(RecordingProxy().serving()) for _ in range(2)]
-        providers = await start_emulators(stack, far_ends={"browser": "auto"})
-        section = DataSettings(enabled=True, listen="127.0.0.1:0", public_url=data.url)
+        providers = await start_emulators(stack, far_ends=far_ends or {"browser": "auto"})
+        section = DataSettings(enabled=True, listen="127.0.0.1:0", public_url=data.url, origins=list(origins))
         settings = demo_settings(providers, port=0, api_key=KEY, folder=folder, data=section)
         log = StringIO()
         app = create_app(settings, logger=make_logger("debug", "json", log))
@@ -89,16 +101,9 @@ async def started(folder: Path) -> AsyncIterator[Plane]:
         assert addresses.data is not None
         api.port, data.port = (int(url.rpartition(":")[2]) for url in (addresses.api, addresses.data))
         timeout = aiohttp.ClientTimeout(total=HANGS)
-        sessions = [
-            await stack.enter_async_context(
-                aiohttp.ClientSession(url, headers={"Authorization": f"Bearer {token}"}, timeout=timeout)
-            )
-            for url, token in (
-                (api.url, KEY),
-                (providers["browsers-demo"]["base_url"], providers["browsers-demo"]["token"]),
-            )
-        ]
-        yield Plane(sessions[0], sessions[1], (api, data), log)
+        headers = {"Authorization": f"Bearer {KEY}"}
+        client = aiohttp.ClientSession(api.url, headers=headers, timeout=timeout)
+        yield Plane(await stack.enter_async_context(client), providers, (api, data), log)
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -106,12 +111,12 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
 
 
-async def run_script(script: str, suffix: str, folder: Path, **environment: str) -> str:
+async def run_script(script: str, suffix: str, folder: Path, python: str = sys.executable, **environment: str) -> str:
     """Run a script of the documentation in a process of its own, and return what it prints."""
     file = folder / f"script{suffix}"
     file.write_text(script)
     if suffix == ".py":
-        command: tuple[str, ...] = (sys.executable, str(file))
+        command: tuple[str, ...] = (python, str(file))
     else:
         required("Node with its clients (make real)", NODE.exists())
         (folder / "node_modules").symlink_to(NODE)

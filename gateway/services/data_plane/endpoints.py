@@ -18,7 +18,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.lifecycle import Verb
 from gateway.domain.operations import Operation
-from gateway.domain.runtime import Connection, Runtime
+from gateway.domain.runtime import Connection
 from gateway.domain.values import State
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
@@ -74,10 +74,10 @@ class Endpoints:
         now = self._clock.monotonic()
         self._known[runtime_id] = Reached(instance, connections, now, now)
 
-    def credential(self, runtime_id: str, instance: str | None, protocol: str) -> str | None:
-        """The token of an instance's connection, if it is known."""
+    def credential(self, runtime_id: str, instance: str | None, protocol: str) -> tuple[str, str] | None:
+        """The URL and the token of an instance's connection, if they are known."""
         found = self._of_instance(runtime_id, instance)
-        return next((one.token for one in found if one.protocol == protocol), None)
+        return next(((one.url, one.token) for one in found if one.protocol == protocol and one.token), None)
 
     def is_starting(self, runtime_id: str) -> bool:
         """Whether the server of the instance that was read last may not accept connections yet."""
@@ -148,7 +148,7 @@ class Endpoints:
             async with self._fleet.call_scope(provider, Operation.CONNECT, ctx, runtime=ref) as call:
                 runtime = await adapter.get(ref, call)
                 if runtime.state is State.RUNNING and adapter.instance_of(runtime) == grant.instance:
-                    found = await self._connections(resolved, grant, protocol, runtime, call)
+                    found = await self._connections(resolved, grant, protocol, call)
                     return self._read(grant.runtime_id, grant.instance, found)
         except (NotFound, RuntimeReplaced) as gone:
             raise RuntimeGone("The runtime was deleted.", provider=provider.name) from gone
@@ -166,14 +166,18 @@ class Endpoints:
         )
 
     async def _connections(
-        self, resolved: ResolvedRuntime, grant: Grant, protocol: DataProtocol, runtime: Runtime, call: Call
+        self, resolved: ResolvedRuntime, grant: Grant, protocol: DataProtocol, call: Call
     ) -> Sequence[Connection]:
         """The connections of a runtime that was read just before, and runs as the instance of the grant."""
         adapter: Any = resolved.provider.adapter
         if not protocol.credential_once:
             return list(await adapter.connections(resolved.ref, call))
-        found = None if grant.credential is None else protocol.connection(runtime, grant.credential)
-        return self._of_instance(grant.runtime_id, grant.instance) or ([] if found is None else [found])
+        name: Any = protocol.name
+        known = self._of_instance(grant.runtime_id, grant.instance)
+        if known or grant.credential is None:
+            return known
+        url, token = grant.credential
+        return [Connection(protocol=name, url=url, token=token)]
 
     def _of_instance(self, runtime_id: str, instance: str | None) -> Sequence[Connection]:
         known = self._known.get(runtime_id)

@@ -22,8 +22,8 @@ _REVOKED: Final = "The token of this address was revoked."
 class Grant(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """What a token permits: to use one protocol of one instance of a runtime, until ``expires_at`` (seconds since the
     epoch). ``generation`` and ``epoch`` are those of the store when it was made. ``ticket``: a ticket of the runtime's
-    own server, which is sent in place of the credential. ``credential``: the runtime's token, where its provider tells
-    it at a start only."""
+    own server, which is sent in place of the credential. ``credential``: the URL and the token of the runtime's
+    server, where its provider tells them at a start only."""
 
     runtime_id: str
     instance: str | None
@@ -34,7 +34,7 @@ class Grant(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     generation: int
     epoch: str
     ticket: str | None = None
-    credential: str | None = None
+    credential: tuple[str, str] | None = None
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(Grant)
@@ -59,7 +59,7 @@ class Grants:
         protocol: str,
         principal: Principal,
         ttl: float,
-        credential: str | None = None,
+        credential: tuple[str, str] | None = None,
     ) -> Grant:
         """A grant for a caller that may connect to a runtime, for ``ttl`` seconds. Raises :class:`StoreUnavailable`."""
         revoked = self.directory.revoked
