@@ -54,7 +54,7 @@ async def diverged(
         bindings=[PlannedBinding(one.name, one.version, one.enabled, one.flags) for one in known],
         patch=patch,
         config=config,
-        capabilities=_capabilities(planned.bindings, known),
+        capabilities=_capabilities(planned.bindings, known) if planned.knows_bindings else [],
         state=state,
     )
 

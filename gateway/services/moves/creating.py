@@ -115,13 +115,15 @@ class TargetCreator:
             if other_config and config is not None:
                 known = await runtimes.replace_config(place, config, ctx)
                 other_config = False
-            await runtimes.set_bindings(place, planned.bindings, ctx)
+            if planned.knows_bindings:
+                await runtimes.set_bindings(place, planned.bindings, ctx)
         hold.require()
         target = await runtimes.start(place, ctx) if planned.starts else await runtimes.read(place, ctx)
         if made and not planned.starts and has_compute(target.state):
             await runtimes.end(place, "stop", ctx)
             target = await runtimes.read(place, ctx)
-        bindings = differing_bindings(planned.bindings, await runtimes.bindings(place, ctx))
+        known_bindings = await runtimes.bindings(place, ctx) if planned.knows_bindings else ()
+        bindings = differing_bindings(planned.bindings, known_bindings)
         faults = differing_fields(request, target, None if known is None else known.config)
         pointers = [*(each.pointer or "#" for each in faults), *bindings]
         if pointers or other_config:

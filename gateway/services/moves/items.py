@@ -96,6 +96,8 @@ class ItemMover:
         if between is None:
             raise ProviderNotConfigured("This gateway does not have both providers of the move now.")
         facts = await context.describer.read(between, at.ref, ctx)
+        if not facts.live and unsealed(item.stored, context.sealer).live:
+            raise Waits(f"the source: {at.provider.name} cannot be asked")
         planned = await context.describer.describe(between, facts, ctx)
         if facts.live and run.request.when != "now" and has_compute(planned.state):
             raise Waits(f"idle: the runtime is {planned.state.value}")

@@ -59,10 +59,11 @@ class KeptCreates:
         self._sealer = sealer
         self._payloads = PayloadSealer(sealer)
 
-    async def of_source(self, provider: Provider, scope: str | None = None) -> AsyncIterator[SourceFacts]:
-        """What is known of the runtimes that exist at a provider, in the order of their ids. One whose create cannot be
-        read is left out. Raises :class:`StoreUnavailable`."""
-        after = ""
+    async def of_source(
+        self, provider: Provider, scope: str | None = None, after: str = ""
+    ) -> AsyncIterator[SourceFacts]:
+        """What is known of the runtimes that exist at a provider, in the order of their ids, above ``after``. One whose
+        create cannot be read is left out. Raises :class:`StoreUnavailable`."""
         while page := await self._store.kept_creates(provider.name, scope=scope, after=after, limit=_PAGE):
             after = page[-1].runtime_id
             for stored in page:
@@ -97,7 +98,7 @@ class KeptCreates:
     def _opened(self, stored: StoredCreate) -> ImportedCreate | None:
         if stored.intent_id:
             sent = self._payloads.unsealed_request(stored.intent_id, stored.request)
-            return None if sent is None else ImportedCreate(create=json.loads(sent.document))
+            return None if sent is None else ImportedCreate(create=msgspec.json.decode(sent.document))
         try:
             sealed = self._sealer.unseal(stored.request, cell_of_import(stored.provider, stored.runtime_id))
             return msgspec.json.decode(sealed, type=ImportedCreate)
@@ -113,7 +114,7 @@ def _runtime(stored: StoredCreate, create: Mapping[str, Any], state: State, adap
         provider=stored.provider,
         scope=stored.scope,
         provider_id=stored.runtime_id,
-        owner=stored.principal if suffix_in(stored.name) is None else None,
+        owner=(stored.principal or None) if suffix_in(stored.name) is None else None,
         name=stored.name,
         display_name=create.get("display_name"),
         description=create.get("description"),

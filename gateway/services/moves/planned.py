@@ -49,6 +49,11 @@ class PlannedItem(msgspec.Struct, frozen=True, kw_only=True):
     config_digest: str | None = None
     live: bool = True
 
+    @property
+    def knows_bindings(self) -> bool:
+        """Whether ``bindings`` are all capabilities of the runtime."""
+        return self.live or bool(self.bindings)
+
     def __repr__(self) -> str:
         return f"PlannedItem({self.create.get('name')!r})"
 
@@ -62,13 +67,16 @@ class ItemProgress(msgspec.Struct, frozen=True, kw_only=True):
 
 class MoveDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The members of ``StoredMove.details`` that are shown, or that a plan continues from: the cursor of the page that
-    is read next in the scope of this number, and the position of the next item."""
+    is read next in the scope of this number, and the position of the next item. ``kept``: it is a page of kept
+    creates, because the source could not be asked. ``apply``: the move is applied as soon as it is planned."""
 
     side_effects: Sequence[str] = ()
     problem: Blocker | None = None
     scope: int = 0
     cursor: str | None = None
     position: int = 0
+    kept: bool = False
+    apply: bool = False
 
 
 _PLANNED = msgspec.json.Decoder(PlannedItem)

@@ -2,54 +2,52 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
 from gateway.domain.access import Principal
-from gateway.domain.errors import GatewayError, NotFound, ProviderNotConfigured, RuntimeReplaced, StoreUnavailable
-from gateway.domain.ids import RuntimeRef, parse_runtime_id
-from gateway.domain.lifecycle import is_live
-from gateway.domain.move_requests import CreateMove
+from gateway.domain.errors import (
+    GatewayError,
+    NotFound,
+    ProviderNotConfigured,
+    ProviderUnavailable,
+    RuntimeReplaced,
+    StoreUnavailable,
+)
+from gateway.domain.ids import RuntimeRef
 from gateway.domain.moves import Blocker, ItemState, MoveState
-from gateway.domain.operations import Operation
 from gateway.domain.ownership import outward
-from gateway.domain.pages import ListFilter, ProviderQuery
 from gateway.domain.runtime import Runtime
-from gateway.domain.values import State
 from gateway.ports.context import RequestContext
 from gateway.ports.moves import MoveStore, StoredItem, StoredMove
 from gateway.ports.sealing import Sealer, Unreadable
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.moves.adopted import AdoptedRuntimes
 from gateway.services.moves.describing import Describer, MoveBetween, config_labels, selects
+from gateway.services.moves.kept import KeptCreates
 from gateway.services.moves.map import MoveMap
 from gateway.services.moves.planned import MoveDetails, PlannedItem, details_of, request_of, sealed
+from gateway.services.moves.reading import SourceFacts
+from gateway.services.moves.source_pages import BATCH, Found, SourcePages
 from gateway.services.moves.summary import digest_of, side_effects
 
-BATCH: Final = 100
-"""Runtimes that are read and stored at once."""
 AT_ONCE: Final = 8
 """Runtimes that are read at the same time."""
+
+_FROM_KEPT: Final = (
+    "The source could not be asked: the plan is made from what the gateway sent to it, and has no other runtimes."
+)
 
 
 class _LeaseLost(Exception):
     """Another replica works on the move."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Page:
-    """Addresses of runtimes at the source, with their rows where they were listed. ``after`` is where the next page
-    begins: the number of the scope, and a cursor."""
-
-    found: Sequence[tuple[RuntimeRef, Runtime | None]]
-    after: tuple[int, str | None]
-
-
 class Planner:
-    """Plans moves. ``adopted`` knows the runtimes that a move must not delete, ``principals`` returns the callers whose
-    rights the plan compares. A plan that was interrupted continues with the page that was not stored."""
+    """Plans moves. ``kept`` is read if the source cannot be asked, ``adopted`` knows the runtimes that a move must not
+    delete, and ``principals`` returns the callers whose rights the plan compares. A plan that was interrupted continues
+    with the page that was not stored."""
 
     def __init__(
         self,
@@ -59,6 +57,7 @@ class Planner:
         sealer: Sealer,
         describer: Describer,
         *,
+        kept: KeptCreates | None = None,
         adopted: AdoptedRuntimes | None = None,
         principals: Callable[[], Iterable[Principal]] = lambda: (),
     ) -> None:
@@ -67,6 +66,7 @@ class Planner:
         self._store = store
         self._sealer = sealer
         self._describer = describer
+        self._pages = SourcePages(fleet, moves, kept)
         self._adopted = adopted
         self._principals = principals
 
@@ -87,31 +87,32 @@ class Planner:
 
     async def _plan(self, move: StoredMove, holder: str, ctx: RequestContext) -> None:
         request = request_of(move, self._sealer)
-        source = self._provider(request.source.provider)
-        scopes, progress = self._scopes(request, source), details_of(move)
-        between = self._describer.between(request, await self._taken(request, scopes, ctx))
+        source, target = self._provider(request.source.provider), self._provider(request.target.provider)
+        scopes, progress = self._pages.scopes(request, source), details_of(move)
+        between = self._describer.between(request, await self._pages.taken(target, request, scopes, ctx))
         if between is None:
             raise ProviderNotConfigured("A provider of the move is not in the settings.")
         seen = {item.provider_id async for item in self._items(move.id) if item.position < progress.position}
         position = progress.position
-        async for page in self._pages(source, request, scopes, progress, ctx):
+        async for page in self._pages.pages(source, request, scopes, progress, ctx):
             new = [entry for entry in page.found if entry[0].provider_id not in seen]
             seen |= {ref.provider_id for ref, _ in new}
             items = await self._planned(move.id, between, new, position, ctx)
             if not await self._store.add_move_items(items, holder):
                 raise _LeaseLost
             position += len(items)
-            await self._save(
-                move,
-                holder,
-                MoveState.PLANNING,
-                MoveDetails(scope=page.after[0], cursor=page.after[1], position=position),
-            )
+            scope, cursor = page.after
+            progress = MoveDetails(scope=scope, cursor=cursor, position=position, kept=page.kept, apply=progress.apply)
+            await self._save(move, holder, MoveState.PLANNING, progress)
         async for left in self._items(move.id, position - 1):  # stored by a plan that was interrupted
             await self._store.change_move_item(msgspec.structs.replace(left, state=ItemState.SKIPPED), holder)
-        details = MoveDetails(side_effects=list(side_effects(between, scopes, self._principals())))
+        if progress.kept and not position:
+            raise ProviderUnavailable(f"{source.name} cannot be asked, and nothing is known of such runtimes.")
+        effects = [*([_FROM_KEPT] if progress.kept else []), *side_effects(between, scopes, self._principals())]
+        details = MoveDetails(side_effects=effects, apply=progress.apply)
         digest = await digest_of(request, self._items(move.id), self._sealer)
-        await self._save(move, holder, MoveState.PLANNED, details, digest)
+        after = MoveState.APPLYING if progress.apply else MoveState.PLANNED
+        await self._save(move, holder, after, details, digest)
 
     async def _save(
         self, move: StoredMove, holder: str, state: MoveState, details: MoveDetails, digest: str | None = None
@@ -133,92 +134,22 @@ class Planner:
             raise ProviderNotConfigured(f"This gateway has no provider {name}.", provider=name)
         return provider
 
-    def _scopes(self, request: CreateMove, source: Provider) -> list[str]:
-        """The scopes of the source that are read."""
-        if request.source.scope:
-            return [source.adapter.parse_scope(request.source.scope)]
-        if source.pinned_scope is not None:
-            return [source.pinned_scope]
-        return list(dict.fromkeys(self._address(source, each).scope for each in request.source.ids))
-
-    async def _taken(
-        self, request: CreateMove, scopes: Sequence[str], ctx: RequestContext
-    ) -> dict[str, frozenset[str | None]]:
-        """The names that exist at the target, by scope, where one that exists prevents a move."""
-        target, taken = self._provider(request.target.provider), dict[str, frozenset[str | None]]()
-        if request.on_name_conflict == "adopt":
-            return taken
-        places = {request.mappings.scopes.get(scope) or request.target.scope for scope in scopes}
-        for scope in filter(None, {place or target.pinned_scope or "" for place in places}):
-            pages = self._listed(target, scope, ListFilter(), None, ctx)
-            taken[scope] = frozenset([row.name async for rows, _ in pages for row in rows if is_live(row.state)])
-        return taken
-
-    async def _listed(
-        self, provider: Provider, scope: str, wanted: ListFilter, cursor: str | None, ctx: RequestContext
-    ) -> AsyncIterator[tuple[Sequence[Runtime], str | None]]:
-        """The pages of a list, each with the cursor of the next one."""
-        while True:
-            query = ProviderQuery(scope=scope, filter=wanted, limit=BATCH, cursor=cursor)
-            async with self._fleet.call_scope(provider, Operation.LIST, ctx) as call:
-                page = await provider.adapter.list(query, call)
-            cursor = page.next_cursor
-            yield page.items, cursor
-            if cursor is None:
-                return
-
-    async def _pages(
-        self,
-        source: Provider,
-        request: CreateMove,
-        scopes: Sequence[str],
-        progress: MoveDetails,
-        ctx: RequestContext,
-    ) -> AsyncIterator[_Page]:
-        """The runtimes of the source that may be selected, from where the plan was interrupted."""
-        if request.source.ids:
-            refs = [self._address(source, runtime_id) for runtime_id in request.source.ids]
-            for start in range(progress.scope, len(refs), BATCH):
-                yield _Page([(ref, None) for ref in refs[start : start + BATCH]], (start + BATCH, None))
-            return
-        wanted = ListFilter(
-            kinds=frozenset(filter(None, [request.source.kind])),
-            states=frozenset(map(State, request.source.state)),
-            outward_name=request.source.name or None,
-        )
-        cursor = progress.cursor
-        for index in range(progress.scope, len(scopes)):
-            async for rows, following in self._listed(source, scopes[index], wanted, cursor, ctx):
-                after = (index + 1, None) if following is None else (index, following)
-                yield _Page([(source.adapter.reference(row), row) for row in rows], after)
-            cursor = None
-
-    def _address(self, source: Provider, runtime_id: str) -> RuntimeRef:
-        """The address at the source of a runtime with any of its ids. Raises :class:`NotFound`."""
-        gone = self._moves.of_id(runtime_id)
-        if gone is not None:
-            if gone.target == source.name:
-                return RuntimeRef(gone.target_scope, gone.target_id, gone.target_name)
-        else:
-            name, reference = parse_runtime_id(runtime_id)
-            if name == source.name:
-                return source.adapter.parse_reference(reference)
-        raise NotFound(f"The runtime {runtime_id} is not at the provider {source.name}.")
-
     async def _planned(
         self,
         move_id: str,
         between: MoveBetween,
-        found: Sequence[tuple[RuntimeRef, Runtime | None]],
+        found: Sequence[Found],
         position: int,
         ctx: RequestContext,
     ) -> list[StoredItem]:
         limit, source = asyncio.Semaphore(AT_ONCE), between.source.name
 
-        async def one(ref: RuntimeRef, row: Runtime | None) -> tuple[Runtime, PlannedItem] | None:
+        async def one(ref: RuntimeRef, row: Runtime | SourceFacts | None) -> tuple[Runtime, PlannedItem] | None:
             if self._moves.of_source(source, ref.provider_id) is not None:
                 return None  # what an earlier move has left
             async with limit:
+                if isinstance(row, SourceFacts):
+                    return await self._described(between, ref, row.runtime, ctx, row)
                 return await self._described(between, ref, row, ctx)
 
         described = await asyncio.gather(*(one(*entry) for entry in found))
@@ -239,12 +170,17 @@ class Planner:
         ]
 
     async def _described(
-        self, between: MoveBetween, ref: RuntimeRef, row: Runtime | None, ctx: RequestContext
+        self,
+        between: MoveBetween,
+        ref: RuntimeRef,
+        row: Runtime | None,
+        ctx: RequestContext,
+        known: SourceFacts | None = None,
     ) -> tuple[Runtime, PlannedItem] | None:
         """What the move of a runtime does; None for one that the move does not select, or that is gone by now. One
         that cannot be read is blocked."""
         try:
-            facts = await self._describer.read(between, ref, ctx, row)
+            facts = known or await self._describer.read(between, ref, ctx, row)
             if not selects(between.request.source, facts.runtime, self._moves, config_labels(facts)):
                 return None
             planned = await self._describer.describe(between, facts, ctx)

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final
 
+import msgspec
+
 from gateway.domain.errors import FieldError, InvalidRequest, NotFound, ValidationFailed
 from gateway.domain.features import Feature
 from gateway.domain.move_requests import CreateMove
@@ -14,7 +16,15 @@ from gateway.ports.sealing import Sealer, Unreadable
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.intents.records import rfc3339
 from gateway.services.moves.documents import shown
-from gateway.services.moves.planned import PlannedItem, details_of, item_view, request_of, sealed_request, unsealed
+from gateway.services.moves.planned import (
+    MoveDetails,
+    PlannedItem,
+    details_of,
+    item_view,
+    request_of,
+    sealed_request,
+    unsealed,
+)
 
 _FIXED: Final = ("kind", "name", "provider", "scope", "start", "if_exists")
 """Members of a create that an override cannot change."""
@@ -33,9 +43,9 @@ class MoveService:
         self._sealer = sealer
         self._on_planned = on_planned
 
-    async def plan(self, request: CreateMove, ctx: RequestContext) -> Move:
-        """Store a move that is planned in the background. Raises :class:`ValidationFailed` with the faults that are
-        known before anything is read."""
+    async def plan(self, request: CreateMove, ctx: RequestContext, *, apply: bool = False) -> Move:
+        """Store a move that is planned in the background, and then applied if ``apply`` is set. Raises
+        :class:`ValidationFailed` with the faults that are known before anything is read."""
         faults = list(self._faults(request))
         if faults:
             raise ValidationFailed(f"{faults[0].pointer}: {faults[0].detail}", errors=faults)
@@ -49,6 +59,7 @@ class MoveService:
                 source_scope=request.source.scope or None,
                 target=request.target.provider,
                 request=sealed_request(request, move_id, self._sealer),
+                details=msgspec.json.encode(MoveDetails(apply=apply)).decode(),
             )
         )
         self._on_planned()

@@ -6,6 +6,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
+
 from gateway.app import create_emulator, plugins
 from gateway.domain.move_requests import CreateMove
 from gateway.domain.moves import WORKING, MoveState
@@ -19,8 +21,9 @@ from gateway.ports.provider import ProviderAdapter
 from gateway.ports.transport import Call
 from gateway.services.fleet import Fleet
 from gateway.services.moves.describing import Describer, MoveBetween
+from gateway.services.moves.kept import KeptCreates
 from gateway.services.moves.map import MoveMap
-from gateway.services.moves.planned import PlannedItem, sealed_request, unsealed
+from gateway.services.moves.planned import MoveDetails, PlannedItem, sealed_request, unsealed
 from gateway.services.moves.planner import Planner
 from gateway.services.moves.reading import LiveReader
 from gateway.services.specs import SpecKeeper
@@ -80,11 +83,15 @@ class Ends:
         assert move is not None
         return move
 
-    async def planned(self, **fields: Any) -> tuple[StoredMove, list[tuple[StoredItem, PlannedItem]]]:
-        """Plan such a request, and return the move with its items."""
+    async def planned(
+        self, *, kept: bool = True, **fields: Any
+    ) -> tuple[StoredMove, list[tuple[StoredItem, PlannedItem]]]:
+        """Plan such a request, with kept creates or without, and return the move with its items."""
+        apply = fields.pop("apply", False)
         move = self.stored(self.request(**fields))
-        await self.store.add_move(move)
-        return await self.replanned(move.id)
+        details = msgspec.json.encode(MoveDetails(apply=apply)).decode()
+        await self.store.add_move(msgspec.structs.replace(move, details=details))
+        return await self.replanned(move.id, kept=kept)
 
     def stored(self, request: CreateMove) -> StoredMove:
         """A new move."""
@@ -99,10 +106,13 @@ class Ends:
             request=sealed_request(request, move_id, keyring()),
         )
 
-    async def replanned(self, move_id: str) -> tuple[StoredMove, list[tuple[StoredItem, PlannedItem]]]:
+    async def replanned(
+        self, move_id: str, *, kept: bool = True
+    ) -> tuple[StoredMove, list[tuple[StoredItem, PlannedItem]]]:
         """Plan a move that is stored."""
         (move,) = [each for each in await self.store.claim_moves("planner", 10, WORKING) if each.id == move_id]
-        await self.planner().run(move, "planner")
+        options = {"kept": KeptCreates(self.store, keyring())} if kept else {}
+        await self.planner(**options).run(move, "planner")
         after = await self.store.get_move(move_id)
         assert after is not None
         items = await self.store.move_items(move_id, limit=1000)

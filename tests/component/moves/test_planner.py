@@ -2,21 +2,26 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 import pytest
 
 from gateway.domain.access import Principal, Restrictions
+from gateway.domain.intents import namespace_of
 from gateway.domain.moves import ItemState, MoveState
 from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
+from gateway.ports.kept_creates import StoredCreate
 from gateway.ports.moves import Relocations, StoredItem
 from gateway.services.fleet import Provider
-from gateway.services.moves import planner as planning
+from gateway.services.moves import source_pages
+from gateway.services.moves.kept import ImportedCreate, cell_of_import
 from gateway.services.moves.planned import details_of
 from gateway.testing.faults import parse_rules
 from tests.component.moves.ends import SCOPES, Ends, two_ends
 from tests.contract.store.moves import GONE
+from tests.unit.services.fakes import keyring
 
 
 @pytest.fixture
@@ -26,7 +31,7 @@ async def ends() -> AsyncIterator[Ends]:
 
 
 async def test_all_runtimes_of_the_source_are_planned_in_pages(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "BATCH", 4)
+    monkeypatch.setattr(source_pages, "BATCH", 4)
     made = {(await ends.make(name=f"agent-{n}")).id for n in range(10)}
     move, items = await ends.planned()
     assert move.state is MoveState.PLANNED
@@ -150,7 +155,7 @@ async def test_a_source_that_cannot_be_listed_fails_the_plan(ends: Ends) -> None
 async def test_an_interrupted_plan_continues_with_the_page_that_was_not_stored(
     ends: Ends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planning, "BATCH", 3)
+    monkeypatch.setattr(source_pages, "BATCH", 3)
     names = {f"agent-{n}" for n in range(10)}
     for name in names:
         await ends.make(name=name)
@@ -237,3 +242,68 @@ async def test_scopes_of_an_open_source_are_mapped() -> None:
         assert {plan.target_scope for _, plan in items} == {SCOPES["durable"][1]}
         _, items = await ends.planned(source={"provider": "old", "scope": "acme/three"})
         assert [item.scope for item, _ in items] == ["acme/three"]
+
+
+def refuse_all(ends: Ends) -> None:
+    """Let the source refuse every call."""
+    operations = sorted(set(ends.emulators["old"].operations.values()))
+    rule = {"operation": "*", "fault": "status", "status": 503}
+    ends.emulators["old"].faults.add(parse_rules(rule, operations))
+
+
+async def kept(ends: Ends, name: str, **fields: Any) -> str:
+    """The id of a runtime whose create is kept, as the gateway does it."""
+    made = await ends.make(name=name, **fields)
+    create = ImportedCreate(create={"kind": "durable", "name": name, **fields})
+    await ends.store.keep_create(
+        StoredCreate(
+            provider="old",
+            runtime_id=made.provider_id,
+            scope=made.scope,
+            kind="durable",
+            name=name,
+            namespace=namespace_of("durable", ends.old.settings.base_url, "", made.scope),
+            intent_id="",
+            principal="",
+            created_at=0.0,
+            request=keyring().seal(msgspec.json.encode(create), cell_of_import("old", made.provider_id)),
+        )
+    )
+    return made.id
+
+
+async def test_a_source_that_cannot_be_asked_is_planned_from_kept_creates(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In pages, with the selectors, and from where an interrupted plan ended."""
+    monkeypatch.setattr(source_pages, "BATCH", 2)
+    made = {await kept(ends, f"agent-{n}", description="An agent") for n in range(5)}
+    await ends.make(name="not-kept")
+    refuse_all(ends)
+    move, items = await ends.planned()
+    assert move.state is MoveState.PLANNED
+    assert {item.runtime_id for item, _ in items} == made
+    assert all(not plan.live and plan.create["description"] == "An agent" for _, plan in items)
+    assert {item.state for item, _ in items} == {ItemState.PLANNED}
+    assert any("could not be asked" in text for text in details_of(move).side_effects)
+    _, chosen = await ends.planned(source={"provider": "old", "name": "agent-3"})
+    assert [item.name for item, _ in chosen] == ["agent-3"]
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+async def test_a_source_that_cannot_be_asked_and_of_which_nothing_is_kept_fails_the_plan(
+    ends: Ends, keeps: bool
+) -> None:
+    await ends.make(name="not-kept")
+    refuse_all(ends)
+    move, _ = await ends.planned(kept=keeps)
+    problem = details_of(move).problem
+    assert move.state is MoveState.FAILED
+    assert problem is not None
+
+
+async def test_a_plan_that_is_to_be_applied_is_announced_as_soon_as_it_is_complete(ends: Ends) -> None:
+    await ends.make(name="a")
+    move, items = await ends.planned(apply=True)
+    assert (move.state, move.digest is not None, len(items)) == (MoveState.APPLYING, True, 1)
+    assert move.announced_at is not None
