@@ -87,9 +87,10 @@ class CreateService:
         Where the provider deduplicates creates itself, its response decides whether the runtime existed before. Raises
         as :meth:`create`.
         """
-        adapter = target.provider.adapter
-        document = document_of(request)
+        document = {**document_of(request), "scope": target.scope, "provider": target.provider.name}
         request = self._owned(request, request.name, ctx)
+        target = self._router.present(target, request, ctx)
+        adapter = target.provider.adapter
         refuse_outside_body(request, ctx.principal)
         adapter.check_create(request)
         asked = request
@@ -105,7 +106,7 @@ class CreateService:
         result = await self._intents.ensure(
             CreateCommand(
                 request=request,
-                document={**document, "scope": target.scope, "provider": target.provider.name},
+                document=document,
                 key=key,
                 operation=_OF_DIALECTS.format(api=adapter.api),
                 judged=adapter.deduplication is Deduplication.NONE,

@@ -10,7 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.domain.errors import FieldError, GatewayError, UnsupportedFeature, ValidationFailed
+from gateway.domain.errors import (
+    AlreadyExists,
+    FieldError,
+    GatewayError,
+    ProviderNotConfigured,
+    UnsupportedFeature,
+    ValidationFailed,
+)
 from gateway.domain.lifecycle import is_live
 from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateRequest
@@ -109,16 +116,34 @@ class Router:
 
         Raises :class:`ValidationFailed` for an unknown provider, or for a scope that no suitable provider accepts.
         Raises :class:`UnsupportedFeature`, with the reasons for each provider, if none fits, and what ``check_create``
-        of the first adapter raises if all suitable adapters refuse.
+        of the first adapter raises if all suitable adapters refuse. Raises as :meth:`present`.
         """
         targets = self._fitting(request, ctx)
         ranked = rank(targets, ctx.principal.name, request.kind, request.name)
+        if self._fleet.moves and name_may_exist:
+            ranked = list(dict.fromkeys(self.present(target, request, ctx) for target in ranked))
         if len(ranked) > 1 and name_may_exist:
             found = await asyncio.gather(*(self._has_runtime(target, request.name, ctx) for target in ranked))
             for target, exists in zip(ranked, found, strict=True):
                 if exists:
                     return [target]
         return ranked
+
+    def present(self, target: Target, request: CreateRequest, ctx: RequestContext) -> Target:
+        """Where a create goes: to a target, or where the runtime of its name has moved from there.
+
+        Raises :class:`AlreadyExists` if the caller may not use that place, :class:`ProviderNotConfigured` if the
+        gateway does not have it, and what ``check_create`` of its adapter raises."""
+        row = self._fleet.moves.of_name(target.provider.name, target.scope, request.kind, request.name)
+        if row is None:
+            return target
+        if not ctx.principal.sees(row.target, row.target_scope):
+            raise AlreadyExists("The name is already in use.", provider=target.provider.name)
+        if (provider := self._fleet.get(row.target)) is None:
+            detail = f"The runtime of this name has moved to {row.target}, which this gateway does not have."
+            raise ProviderNotConfigured(detail, provider=row.target)
+        provider.adapter.check_create(request)
+        return Target(provider, row.target_scope)
 
     def _fitting(self, request: CreateRequest, ctx: RequestContext) -> list[Target]:
         refuse_outside_body(request, ctx.principal)

@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.domain.errors import AlreadyExists, IdempotencyKeyReused
+from gateway.domain.errors import AlreadyExists, IdempotencyKeyReused, NotFound
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.intents import Intent
 from gateway.domain.operations import Operation
@@ -14,11 +14,13 @@ from gateway.ports.provider import Created
 from gateway.ports.sealing import Unreadable
 from gateway.ports.store import Changes
 from gateway.ports.transport import Phase
+from gateway.services.access.visibility import NO_RUNTIME
 from gateway.services.intents.context import CreateCommand, CreateContext, name_in_use, needs_operator
 from gateway.services.intents.evidence import CONFLICT
 from gateway.services.intents.lookup import is_sent_again
 from gateway.services.intents.name_conflicts import compare_with
 from gateway.services.intents.targets import ResolvedTarget
+from gateway.services.provider_choice import Target
 
 _SHOWED_ANOTHERS: Final = {None, CONFLICT}
 
@@ -47,7 +49,7 @@ async def rebuilt_answer(
     request = command.request
     if not is_same and (intent.operation, intent.kind, intent.name) != (command.operation, request.kind, request.name):
         raise key_reused()
-    resolved = await context.targets.of_intent(intent, ctx, by_id=True)
+    resolved = await present_target(context, intent, ctx, by_id=True)
     if resolved is None or intent.runtime_id is None:
         raise needs_operator(intent, command.key)
     runtime = await read_runtime(context, resolved, intent, ctx)
@@ -74,11 +76,25 @@ async def rebuilt_answer(
     return (kept_answer(context, settled) if settled is not None else None) or answer
 
 
+async def present_target(
+    context: CreateContext, intent: Intent, ctx: RequestContext, *, by_id: bool = False
+) -> ResolvedTarget | None:
+    """The target where the runtime of a done intent is now; see :meth:`TargetResolver.of_intent`. Raises
+    :class:`NotFound` if the caller may not use it."""
+    moved = context.fleet.moves.of_source(intent.provider, intent.runtime_id or "")
+    if moved is None:
+        return await context.targets.of_intent(intent, ctx, by_id=by_id)
+    if not ctx.principal.sees(moved.target, moved.target_scope):
+        raise NotFound(NO_RUNTIME)
+    provider = context.fleet.get(moved.target)
+    return None if provider is None else await context.targets.of(Target(provider, moved.target_scope), ctx)
+
+
 async def read_runtime(
     context: CreateContext, resolved: ResolvedTarget, intent: Intent, ctx: RequestContext
 ) -> Runtime:
     """The runtime of a done intent, as its provider has it now."""
-    ref = RuntimeRef(intent.scope, intent.runtime_id or "", intent.name)
+    _, ref = context.fleet.place(intent.provider, RuntimeRef(intent.scope, intent.runtime_id or "", intent.name))
     async with context.fleet.call_scope(resolved.provider, Operation.GET, ctx) as call:
         call.settling = True
         return await resolved.adapter.get(ref, call)

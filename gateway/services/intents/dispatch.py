@@ -1,6 +1,6 @@
 """A create whose key and name have no intent: write one, and attempt the create at one target after another."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NoReturn
 
 import msgspec
@@ -112,7 +112,11 @@ class Dispatcher:
             known, existing = answered.intent, answered
             ctx.intent_id = known.id
             if existing.by is ConflictReason.PIN:
-                targets = await self._held_to(known, targets, ctx)
+                if (moved := self._context.fleet.moves.of_source(known.provider, known.runtime_id or "")) is None:
+                    targets = await self._held_to(known, targets, ctx)
+                else:  # its place is no longer that of the first create
+                    command = replace(command, pinned=False)
+                    targets = [each for each in targets if each.provider.name == moved.target] or targets
                 continue
             if existing.by is ConflictReason.KEY:
                 joined = await self._resumer.resume_by_key(known, command, ctx, until)
