@@ -22,7 +22,7 @@ from gateway.app.data_wiring import assemble_data_plane, data_plane_work
 from gateway.app.descriptors import AcceptFailures, fit_descriptors
 from gateway.app.folders import discover
 from gateway.app.reload import Reloader, dialect_rules, forward_rules
-from gateway.app.serving import ADMIN, DATA, PLANE, RELOADER, Addresses, background_task, listening, serve_until_signal
+from gateway.app.serving import ADMIN, DATA, PLANE, RELOADER, Addresses, in_background, listening, serve_until_signal
 from gateway.dataplane.app import create_data_plane
 from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.dialect import Dialect, DialectGateway
@@ -200,10 +200,7 @@ def create_app(
         await reloader.close()
         await rates.close()
 
-    async def loop_lag(_app: web.Application) -> AsyncIterator[None]:
-        async with background_task(measure_loop_lag(metrics, clock)):
-            yield
-
+    loop_lag = in_background(partial(measure_loop_lag, metrics, clock))
     app.cleanup_ctx.extend((providers, creates.running, partial(moving, trail), access.running, loop_lag))
     return app
 

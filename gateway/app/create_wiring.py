@@ -5,12 +5,14 @@ import os
 import secrets
 import socket
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
 
 from gateway.app.audit_wiring import assemble_audit
+from gateway.app.serving import background_task
 from gateway.ports.clock import Clock
 from gateway.ports.sealing import Sealer
 from gateway.ports.whole_store import WholeStore
@@ -59,17 +61,13 @@ class Creates:
     async def running(self, _app: web.Application) -> AsyncIterator[None]:
         """Keep the store open and settle in the background while the application serves."""
         await self.store.open()
-        monitoring = asyncio.create_task(self.monitor.run())
-        ready = asyncio.create_task(self.monitor.first_check.wait())
-        await asyncio.wait([ready, monitoring], timeout=_READY_WITHIN, return_when=asyncio.FIRST_COMPLETED)
-        settling = asyncio.create_task(self.reconciler.run())
-        ending = asyncio.create_task(self.ender.run())
-        yield
-        await self.intents.drain()
-        tasks = (ready, settling, ending, monitoring)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        async with background_task(self.monitor.run()):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_READY_WITHIN):
+                    await self.monitor.first_check.wait()
+            async with background_task(self.reconciler.run()), background_task(self.ender.run()):
+                yield
+                await self.intents.drain()
         if self.specs is not None:
             await self.specs.close()
         await self.store.close()

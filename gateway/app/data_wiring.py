@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Final
 
 from aiohttp import web
 
-from gateway.app.serving import background_task
+from gateway.app.serving import in_background
 from gateway.domain.access import SYSTEM, Permission
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import RuntimeRef
@@ -59,12 +60,8 @@ class StoppedRuntimes:
             self._written.update(written)
             self._wake.set()
 
-    async def running(self, _app: web.Application) -> AsyncIterator[None]:
-        """Look after writes while the application serves."""
-        async with background_task(self._run()):
-            yield
-
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Look after writes until cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -75,28 +72,16 @@ class StoppedRuntimes:
             await asyncio.sleep(_PAUSE)
 
 
-class Keepalives:
-    """Extends the expiry of the runtimes that are used through the data plane: each at most once in :data:`_EVERY`
-    seconds, by as much, for users that may do it themselves."""
-
-    def __init__(self, plane: DataPlane, lifecycle: LifecycleService, clock: Clock) -> None:
-        self._plane = plane
-        self._lifecycle = lifecycle
-        self._clock = clock
-
-    async def running(self, _app: web.Application) -> AsyncIterator[None]:
-        """Extend while the application serves."""
-        async with background_task(self._run()):
-            yield
-
-    async def _run(self) -> None:
-        while True:
-            since = self._clock.now()
-            await asyncio.sleep(_EVERY)
-            for runtime_id, principal in self._plane.open.take_used(since).items():
-                if Permission.LIFECYCLE in principal.permissions:
-                    with contextlib.suppress(GatewayError), RequestContext(request_id(None), principal) as ctx:
-                        await self._lifecycle.keepalive(principal.shown_id(runtime_id), _EXTENSION, ctx)
+async def extend_used(plane: DataPlane, lifecycle: LifecycleService, clock: Clock) -> None:
+    """Extend the expiry of the runtimes that are used through the data plane: each at most once in :data:`_EVERY`
+    seconds, by as much, for users that may do it themselves. Runs until cancelled."""
+    while True:
+        since = clock.now()
+        await asyncio.sleep(_EVERY)
+        for runtime_id, principal in plane.open.take_used(since).items():
+            if Permission.LIFECYCLE in principal.permissions:
+                with contextlib.suppress(GatewayError), RequestContext(request_id(None), principal) as ctx:
+                    await lifecycle.keepalive(principal.shown_id(runtime_id), _EXTENSION, ctx)
 
 
 def data_plane_work(
@@ -105,4 +90,5 @@ def data_plane_work(
     """What runs in the background while the application serves."""
     stopped = StoppedRuntimes(plane)
     fleet.on_write.append(stopped.written)
-    return [stopped.running, *([Keepalives(plane, lifecycle, fleet.clock).running] if data.keepalive else [])]
+    extending = in_background(partial(extend_used, plane, lifecycle, fleet.clock))
+    return [in_background(stopped.run), *([extending] if data.keepalive else [])]

@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, NamedTuple
 
@@ -155,6 +155,18 @@ async def background_task(work: Coroutine[Any, Any, None]) -> AsyncIterator[None
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+def in_background(
+    work: Callable[[], Coroutine[Any, Any, None]],
+) -> Callable[[web.Application], AsyncIterator[None]]:
+    """A cleanup context that runs ``work`` while the application serves."""
+
+    async def running(_app: web.Application) -> AsyncIterator[None]:
+        async with background_task(work()):
+            yield
+
+    return running
 
 
 def tune_gc() -> None:

@@ -101,6 +101,10 @@ class GatewayError(Exception):
     default_source: ClassVar[Source] = Source.CLIENT
     default_retryable: ClassVar[Retryable] = Retryable.NO
 
+    def __init_subclass__(cls, *, source: Source | None = None, retryable: Retryable | None = None) -> None:
+        cls.default_source = source or cls.default_source
+        cls.default_retryable = retryable or cls.default_retryable
+
     def __init__(
         self,
         detail: str,
@@ -141,9 +145,8 @@ class Unauthenticated(ClientError):
     code, title = "unauthenticated", "A valid gateway key is required"
 
 
-class InsufficientCredits(ClientError):
+class InsufficientCredits(ClientError, source=Source.PROVIDER):
     code, title = "insufficient_credits", "The provider account has no credits left"
-    default_source = Source.PROVIDER
 
 
 class PermissionDenied(ClientError):
@@ -162,9 +165,8 @@ class MethodNotAllowed(ClientError):
         self.allowed = tuple(allowed)
 
 
-class RequestTimeout(ClientError):
+class RequestTimeout(ClientError, retryable=Retryable.YES):
     code, title = "request_timeout", "The request did not arrive in time"
-    default_retryable = Retryable.YES
 
 
 class AlreadyExists(ClientError):
@@ -175,9 +177,8 @@ class StateConflict(ClientError):
     code, title = "state_conflict", "Not possible in the current state"
 
 
-class IdempotencyInProgress(ClientError):
+class IdempotencyInProgress(ClientError, retryable=Retryable.SAME_REQUEST):
     code, title = "idempotency_in_progress", "The same request is still running"
-    default_retryable = Retryable.SAME_REQUEST
 
 
 class RuntimeReplaced(ClientError):
@@ -220,9 +221,8 @@ class IdempotencyKeyReused(ClientError):
     code, title = "idempotency_key_reused", "The key was used for another request"
 
 
-class RateLimited(ClientError):
+class RateLimited(ClientError, retryable=Retryable.YES):
     code, title = "rate_limited", "Too many requests"
-    default_retryable = Retryable.YES
 
 
 class QuotaExceeded(ClientError):
@@ -233,76 +233,56 @@ class HeadersTooLarge(ClientError):
     code, title = "headers_too_large", "The headers are too large"
 
 
-class InternalError(GatewayError):
+class InternalError(GatewayError, source=Source.GATEWAY):
     code, title = "internal_error", "Internal error of the gateway"
-    default_source = Source.GATEWAY
 
 
 class TransferCodingNotSupported(GatewayError):
     code, title = "transfer_coding_not_supported", "Transfer coding not supported"
 
 
-class ProviderError(GatewayError):
+class ProviderError(GatewayError, source=Source.PROVIDER, retryable=Retryable.SAME_REQUEST):
     code, title = "provider_error", "The provider failed"
-    default_source = Source.PROVIDER
-    default_retryable = Retryable.SAME_REQUEST
 
 
-class ProviderBadResponse(GatewayError):
+class ProviderBadResponse(GatewayError, source=Source.PROVIDER):
     code, title = "provider_bad_response", "The provider's response is invalid"
-    default_source = Source.PROVIDER
 
 
-class ProviderCredentialsRejected(GatewayError):
+class ProviderCredentialsRejected(GatewayError, source=Source.PROVIDER):
     code, title = "provider_credentials_rejected", "The provider rejected the gateway's credentials"
-    default_source = Source.PROVIDER
 
 
-class ProviderUpgradeRequired(GatewayError):
+class ProviderUpgradeRequired(GatewayError, source=Source.PROVIDER):
     code, title = "provider_upgrade_required", "The provider requires a newer client than this gateway"
-    default_source = Source.PROVIDER
 
 
-class RuntimeUnreachable(GatewayError):
+class RuntimeUnreachable(GatewayError, source=Source.PROVIDER, retryable=Retryable.YES):
     code, title = "runtime_unreachable", "The runtime runs, but nothing answers there"
-    default_source = Source.PROVIDER
-    default_retryable = Retryable.YES
 
 
-class ProviderUnavailable(GatewayError):
+class ProviderUnavailable(GatewayError, source=Source.PROVIDER, retryable=Retryable.YES):
     code, title = "provider_unavailable", "The provider cannot be reached"
-    default_source = Source.PROVIDER
-    default_retryable = Retryable.YES
 
 
-class CapacityExceeded(GatewayError):
+class CapacityExceeded(GatewayError, source=Source.PROVIDER, retryable=Retryable.YES):
     code, title = "capacity_exceeded", "The provider has no capacity now"
-    default_source = Source.PROVIDER
-    default_retryable = Retryable.YES
 
 
-class Overloaded(GatewayError):
+class Overloaded(GatewayError, source=Source.GATEWAY, retryable=Retryable.YES):
     code, title = "overloaded", "Gateway overloaded"
-    default_source = Source.GATEWAY
-    default_retryable = Retryable.YES
 
 
-class StoreUnavailable(GatewayError):
+class StoreUnavailable(GatewayError, source=Source.GATEWAY, retryable=Retryable.SAME_REQUEST):
     code, title = "store_unavailable", "The gateway's store cannot be reached"
-    default_source = Source.GATEWAY
-    default_retryable = Retryable.SAME_REQUEST
 
 
-class ProviderTimeout(GatewayError):
+class ProviderTimeout(GatewayError, source=Source.PROVIDER, retryable=Retryable.YES):
     code, title = "provider_timeout", "The provider did not answer in time, and nothing has happened"
-    default_source = Source.PROVIDER
-    default_retryable = Retryable.YES
 
 
-class OutcomeUnknown(GatewayError):
+class OutcomeUnknown(GatewayError, source=Source.PROVIDER, retryable=Retryable.SAME_REQUEST):
     code, title = "outcome_unknown", "Outcome unknown"
-    default_source = Source.PROVIDER
-    default_retryable = Retryable.SAME_REQUEST
 
 
 class HttpVersionNotSupported(GatewayError):

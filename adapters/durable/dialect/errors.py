@@ -14,50 +14,34 @@ from gateway.domain import errors
 from gateway.domain.errors import FieldError, GatewayError
 from gateway.ports.dialect import DialectAnswer, error_answer
 
-_BAD_GATEWAY: Final = (502, "bad_gateway_error")
-_INVALID: Final = (400, "invalid_error")
-_TIMED_OUT: Final = (504, "gateway_timeout_error")
-
-FORMS: Final[Mapping[str, tuple[int, str]]] = {
-    errors.InvalidRequest.code: _INVALID,
-    errors.Unauthenticated.code: (401, "authentication_error"),
-    errors.InsufficientCredits.code: (429, "usage_limit_exceeded_error"),
-    errors.PermissionDenied.code: (403, "forbidden_error"),
-    errors.NotFound.code: (404, "not_found_error"),
-    errors.MethodNotAllowed.code: _INVALID,
-    errors.RequestTimeout.code: _INVALID,
-    errors.AlreadyExists.code: (409, "already_exists_error"),
-    errors.StateConflict.code: (409, "conflict_error"),
-    errors.IdempotencyInProgress.code: (409, "conflict_error"),
-    # Not a 404: the client would conclude that the runtime does not exist, and create one.
-    errors.RuntimeReplaced.code: (409, "conflict_error"),
-    errors.RuntimeGone.code: (409, "conflict_error"),
-    errors.PreconditionFailed.code: (409, "conflict_error"),
-    errors.PayloadTooLarge.code: _INVALID,
-    errors.UriTooLong.code: _INVALID,
-    errors.HttpVersionNotSupported.code: _INVALID,
-    errors.UnsupportedMediaType.code: _INVALID,
-    errors.ProviderNotConfigured.code: _BAD_GATEWAY,
-    errors.ValidationFailed.code: (422, "validation_error"),
-    errors.UnsupportedFeature.code: (422, "validation_error"),
-    errors.IdempotencyKeyReused.code: (422, "validation_error"),
-    errors.RateLimited.code: (429, "e2b_rate_limit_error"),
-    errors.QuotaExceeded.code: (429, "usage_limit_exceeded_error"),
-    errors.HeadersTooLarge.code: _INVALID,
-    errors.InternalError.code: (500, "server_error"),
-    errors.TransferCodingNotSupported.code: _INVALID,
-    errors.ProviderError.code: _BAD_GATEWAY,
-    errors.ProviderBadResponse.code: _BAD_GATEWAY,
-    errors.ProviderCredentialsRejected.code: _BAD_GATEWAY,
-    errors.ProviderUpgradeRequired.code: _BAD_GATEWAY,
-    errors.RuntimeUnreachable.code: _BAD_GATEWAY,
-    errors.ProviderUnavailable.code: _BAD_GATEWAY,
-    errors.CapacityExceeded.code: _BAD_GATEWAY,
-    errors.Overloaded.code: _BAD_GATEWAY,
-    errors.StoreUnavailable.code: _BAD_GATEWAY,
-    errors.ProviderTimeout.code: _TIMED_OUT,
-    errors.OutcomeUnknown.code: _TIMED_OUT,
+_FORMS: Final[Mapping[tuple[int, str], tuple[type[GatewayError], ...]]] = {
+    (400, "invalid_error"): (
+        *(errors.InvalidRequest, errors.MethodNotAllowed, errors.RequestTimeout, errors.PayloadTooLarge),
+        *(errors.UriTooLong, errors.HttpVersionNotSupported, errors.UnsupportedMediaType, errors.HeadersTooLarge),
+        errors.TransferCodingNotSupported,
+    ),
+    (401, "authentication_error"): (errors.Unauthenticated,),
+    (403, "forbidden_error"): (errors.PermissionDenied,),
+    (404, "not_found_error"): (errors.NotFound,),
+    (409, "already_exists_error"): (errors.AlreadyExists,),
+    # A replaced runtime is not a 404: the client would conclude that the runtime does not exist, and create one.
+    (409, "conflict_error"): (
+        *(errors.StateConflict, errors.IdempotencyInProgress, errors.RuntimeReplaced, errors.RuntimeGone),
+        errors.PreconditionFailed,
+    ),
+    (422, "validation_error"): (errors.ValidationFailed, errors.UnsupportedFeature, errors.IdempotencyKeyReused),
+    (429, "e2b_rate_limit_error"): (errors.RateLimited,),
+    (429, "usage_limit_exceeded_error"): (errors.InsufficientCredits, errors.QuotaExceeded),
+    (500, "server_error"): (errors.InternalError,),
+    (502, "bad_gateway_error"): (
+        *(errors.ProviderNotConfigured, errors.ProviderError, errors.ProviderBadResponse),
+        *(errors.ProviderCredentialsRejected, errors.ProviderUpgradeRequired, errors.RuntimeUnreachable),
+        *(errors.ProviderUnavailable, errors.CapacityExceeded, errors.Overloaded, errors.StoreUnavailable),
+    ),
+    (504, "gateway_timeout_error"): (errors.ProviderTimeout, errors.OutcomeUnknown),
 }
+
+FORMS: Final = {error.code: form for form, classes in _FORMS.items() for error in classes}
 """HTTP status (also the ``code``) and ``type`` of each gateway code."""
 
 # Errors about the gateway's own credentials and version, not about the caller's key and client.
