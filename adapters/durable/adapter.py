@@ -166,7 +166,6 @@ class DurableAdapter(
     def started(
         self, operation: Operation, ref: RuntimeRef, response: UpstreamResponse
     ) -> tuple[Runtime, Sequence[Connection]]:
-        """The runtime and its connections in the response to a start."""
         runtime, body = self.calls.runtime_and_body(operation, ref, response)
         url, token = body.instance.sandbox_url if body.instance else None, body.sandbox_token
         instance = runtime.durable.instance if runtime.durable else None

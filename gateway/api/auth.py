@@ -52,7 +52,6 @@ class Authenticator:
         self.replace(keys, issuers)
 
     def replace(self, keys: Mapping[bytes, Principal] | None, issuers: Sequence[JwtSettings] = ()) -> None:
-        """Replace the keys and issuers of the settings."""
         self._required = keys is not None
         self._directory.declare(keys or {})
         if self._tokens is not None:

@@ -67,7 +67,6 @@ def plugins() -> Mapping[str, AdapterPlugin]:
 
 
 def provider_models() -> Mapping[str, type[ProviderSettings]]:
-    """The settings model of each provider API."""
     return {api: plugin.settings for api, plugin in discover().items()}
 
 

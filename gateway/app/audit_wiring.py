@@ -25,7 +25,6 @@ _MOVED_WITHIN: Final = 2.0
 def assemble_audit(
     settings: Settings, store: AuditStore, *, clock: Clock, metrics: Metrics, logger: Logger
 ) -> AuditTrail:
-    """Assemble the trail over a store."""
     audit = settings.audit
     journal = AuditJournal(audit.folder(settings.store), audit.journal_max_bytes)
     metrics.audit_journal_bytes.set_function(lambda: journal.size)

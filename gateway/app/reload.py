@@ -262,7 +262,6 @@ def _tls(settings: Settings) -> Sequence[ssl.SSLContext | None]:
 
 
 def dialect_rules(settings: Settings) -> dict[str, list[DialectRule]]:
-    """The rules of each dialect by its prefix."""
     return {
         prefix: [DialectRule(route.scope, route.provider, route.target_scope, route.era) for route in dialect.routes]
         for prefix, dialect in settings.dialects.items()

@@ -33,7 +33,6 @@ class PublicView:
         object.__setattr__(self, "_hidden", re.compile(rf"(?<![A-Za-z0-9])(?:{words or '(?!)'})(?![A-Za-z0-9])"))
 
     def seal(self, runtime_id: str) -> str:
-        """The public id of a runtime."""
         return PREFIX + b64url_bytes(self._cipher.encrypt(runtime_id.encode(), _PURPOSE))
 
     def unseal(self, public_id: str) -> str:

@@ -67,7 +67,6 @@ class Provider:
 
     @property
     def name(self) -> str:
-        """The configured name."""
         return self.adapter.name
 
     @property

@@ -105,11 +105,9 @@ class LifecycleService:
         return msgspec.structs.replace(runtime, warnings=unused)
 
     async def pause(self, runtime_id: str, ctx: RequestContext) -> Runtime:
-        """Pause a running runtime."""
         return await self._act(runtime_id, Verb.PAUSE, ctx, lambda adapter, ref, call: adapter.pause(ref, call))
 
     async def resume(self, runtime_id: str, ctx: RequestContext) -> Runtime:
-        """Resume a paused runtime."""
         return await self._act(runtime_id, Verb.RESUME, ctx, lambda adapter, ref, call: adapter.resume(ref, call))
 
     async def reset(self, runtime_id: str, ctx: RequestContext, *, precondition: Precondition | None = None) -> Runtime:

@@ -24,10 +24,8 @@ class SpecKey(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def namespace_at(api: str, address: str, scope: str) -> str:
-    """The namespace of the runtimes of a scope."""
     return namespace_of(api, address, "", scope)
 
 
 def key_of(adapter: ProviderAdapter[Any], scope: str, runtime_id: str) -> SpecKey:
-    """The key of a runtime's spec."""
     return SpecKey(namespace_at(adapter.api, adapter.settings.address, scope), runtime_id)

@@ -53,5 +53,4 @@ class DataSettings(Section):
 
     @property
     def address(self) -> ListenAddress:
-        """The address of the listener."""
         return parse_listen(self.listen)

@@ -52,7 +52,6 @@ class HttpSettings(Section):
 
     @property
     def address(self) -> ListenAddress:
-        """The address on which the API listens."""
         return parse_listen(self.listen)
 
 

@@ -84,7 +84,6 @@ def keys(principal: str | None = None) -> Part[Sequence[StoredKey]]:
 
 
 def principals() -> Part[Sequence[StoredPrincipal]]:
-    """All stored principals."""
     rows = yield Statement(f"{_PRINCIPALS} ORDER BY name")
     return [_principal(row) for row in rows]
 
@@ -135,7 +134,6 @@ def rotate_key(key_id: str, new: NewKey, *, overlap: float) -> Steps[StoredKey |
 
 
 def delete_key(key_id: str) -> Steps[StoredKey | None]:
-    """Delete a key and return it."""
     yield from _changed()
     rows = yield Statement(f"DELETE FROM api_keys WHERE id = $1 RETURNING {_KEY_COLUMNS}", (key_id,))
     return _key(rows[0]) if rows else Rollback(None)
@@ -173,7 +171,6 @@ def keys_used(key_ids: Collection[str]) -> Steps[None]:
 
 
 def assign_owner(runtime_id: str, owner: str, assigned_by: str) -> Steps[OwnerAssignment]:
-    """Assign a runtime to an owner."""
     yield from _changed()
     rows = yield Statement(_ASSIGN, (runtime_id, owner, assigned_by))
     return struct_of(OwnerAssignment, rows[0])

@@ -54,7 +54,6 @@ def plan_of_create(intent: Intent, runtime_id: str, attempts: Sequence[IntentAtt
 
 
 def end_of(provider: str, runtime_id: str) -> Steps[PlannedEnd | None]:
-    """The planned end of a runtime."""
     rows = yield Statement(_OF_RUNTIME, (provider, runtime_id))
     return struct_of(PlannedEnd, rows[0]) if rows else None
 

@@ -44,7 +44,6 @@ def get(intent_id: str) -> Steps[Intent | None]:
 
 
 def by_key(principal: str, key: str) -> Steps[Intent | None]:
-    """The intent of a principal's key."""
     rows = yield Statement(_BY_KEY, (principal, key))
     return intent_of(rows[0]) if rows else None
 
@@ -89,7 +88,6 @@ def listed(query: IntentQuery) -> Steps[Sequence[Intent]]:
 
 
 def counts() -> Steps[Counts]:
-    """The counts for metrics."""
     unsettled = yield Statement(_COUNT)
     surplus = yield Statement(_SURPLUS)
     return Counts(
@@ -106,5 +104,4 @@ def decisions(limit: int) -> Steps[Sequence[DecisionRecord]]:
 
 
 def is_any_due() -> Steps[bool]:
-    """Whether any intent is due and free."""
     return bool((yield Statement(_ANY_DUE)))

@@ -86,7 +86,6 @@ def give_back(intent_id: str) -> Statement:
 
 
 def places(owner: str) -> Steps[Sequence[Place]]:
-    """All places of an owner."""
     return _places((yield Statement(f"SELECT {_COLUMNS} FROM places WHERE owner = $1 ORDER BY id", (owner,))))
 
 
@@ -101,7 +100,6 @@ def set_place(provider: str, runtime_id: str, *, running: bool | None) -> Steps[
 
 
 def count_places(owner: str, found: Sequence[Place], gone: Sequence[Place]) -> Steps[None]:
-    """Record what a count has found."""
     yield Statement(_COUNTED, (owner,))
     for place in gone:
         yield Statement("DELETE FROM places WHERE id = $1" + _UNCHANGED, (place.id, place.changed_at, GRACE))

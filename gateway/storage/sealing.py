@@ -105,7 +105,6 @@ def _decoded(key: SecretStr) -> bytes:
 
 
 def new_key() -> SecretStr:
-    """A new random key."""
     return SecretStr(base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode())
 
 

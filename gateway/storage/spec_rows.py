@@ -31,6 +31,5 @@ def specs(namespace: str, runtime_ids: Sequence[str]) -> Steps[Mapping[str, byte
 
 
 def drop_spec(namespace: str, runtime_id: str) -> Steps[None]:
-    """Delete the spec of a runtime."""
     yield Statement(_DELETE_SPEC, (namespace, runtime_id))
     return None

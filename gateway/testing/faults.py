@@ -1,32 +1,4 @@
-"""The faults of an emulator, as rules per operation.
-
-A rule is a JSON object: ``operation`` (a name, or ``*`` for all), ``fault``, the parameters of the fault, and when it
-fires: ``times`` (on this many calls at most), ``probability`` (on each call, from a generator seeded with ``seed``),
-``after`` (not on this many first calls). With neither ``times`` nor ``probability`` it fires on every call.
-
-=============================  =======================================================================================
-``delay_before, delay_after``  wait ``seconds`` before or after the commit, which happens even if the client disconnects
-``hold, hold_after``           the same, until ``POST /__release``
-``hang, hang_after``           never answer; without or with the commit
-``status``                     answer with ``status`` instead of committing
-``commit_late``                answer with ``status``, commit ``seconds`` later (without it: at ``POST /__release``)
-``status_after``               commit, then answer with ``status``
-``drop_before, drop_after``    close the connection without an answer; without or with the commit
-``commit_twice``               commit, and again as if it were another call; the answer is that of the first commit
-``half_body``                  commit, then close the connection in the middle of the answer's body
-``other_answer(_after)``       answer with that of another request of this operation; without or with the commit
-``other_name(_after)``         answer with another ``part`` than was sent: ``name`` (the default) or ``scope``. Without
-                               the commit the id is that of no runtime, with it that of the one that was made
-``malformed_json, html``       commit, then answer with malformed JSON, or with an HTML page and ``status``
-``list_lag, get_lag``          the next ``reads`` lists, or GETs of it, do not show what the call creates (without
-                               ``reads``: until ``POST /__release``)
-=============================  =======================================================================================
-
-A call that the emulator refuses commits nothing: the faults that need a commit do not fire on it, but the faults of the
-answer (``drop_after``, ``half_body``, …) do. ``other_answer``, ``other_answer_after`` and ``other_name`` fire only once
-another request of the operation has succeeded, and ``other_name`` and ``other_name_after`` only where the provider's
-answers contain the part.
-"""
+"""The faults of an emulator, as rules per operation (docs/architecture.md#simulated-faults)."""
 
 import random
 from collections import Counter

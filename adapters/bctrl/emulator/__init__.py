@@ -1,15 +1,4 @@
-"""A real HTTP server that behaves like bctrl's workspaces API, as far as its behaviour is known.
-
-It is strict about what the API documents: types, enumerations, required members, and that exactly one form of
-``launch`` fits. Undocumented members are accepted and ignored. Undocumented behaviour is a *personality*:
-
-``live_alias``     what a create with the alias of a live runtime does: ``conflict`` (409), ``return`` (the existing
-                   runtime), ``second`` (creates another one)
-``stopped_alias``  whether the alias of an ended runtime is ``reusable`` or ``taken`` (409)
-
-Every workspace exists. ``POST /__runtimes``, without credentials and for tests only, adds the runtime that its JSON
-body describes (``workspaceId`` as in a path, ``alias``; other members are optional, not checked, and shown unchanged).
-"""
+"""A real HTTP server that behaves like bctrl's workspaces API, as far as its behaviour is known (README.md)."""
 
 import hmac
 import secrets

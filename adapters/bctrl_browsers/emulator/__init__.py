@@ -1,14 +1,4 @@
-"""A real HTTP server that behaves like bctrl's browser API, version 2026-10-03, as far as its behaviour is known.
-
-It is strict about bodies, and accepts any extension, saved proxy, location and space. ``default`` means ``sp_demo``. A
-run takes a second to start and a second to stop; a call with ``wait`` responds at once as if that time had passed.
-``flat.py`` serves the API of the flat era, ``/v1/runtimes``, with the same browsers. ``far_ends.py`` runs a Chromium
-for each running browser, if one is wanted. Undocumented behaviour is a *personality*:
-
-``names``   whether a create with the name of an existing browser of the space is refused (``unique``, 409) or creates
-            a second one (``free``)
-``keys``    whether an ``Idempotency-Key`` is ``remembered`` or ``forgotten``
-"""
+"""A real HTTP server that behaves like bctrl's browser API, version 2026-10-03, as far as it is known (README.md)."""
 
 import secrets
 import time

@@ -131,7 +131,6 @@ def shown_page(
     body: bytes,
     ctx: RequestContext,
 ) -> bytes:
-    """The same for a page of these runtimes."""
     adapter = target.adapter
     if not gateway.plans_ends(adapter) and gateway.issuer(adapter, ctx) is None:
         return body

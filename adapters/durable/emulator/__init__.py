@@ -1,27 +1,5 @@
-"""An emulator of the durable platform: everything under ``/api/v1`` that its client uses, over HTTP.
-
-Facts, from the provider's documentation and its public client: routes, fields, bounds and defaults; the error envelope
-and its 11 codes; ensure by key, and 409 for another config; a partial config is normalised before it is digested and
-compared; start of a paused runtime leaves it paused; start of a running one changes nothing and returns
-``materialization_stale``; the credential of an instance is read, not created again; only the owner may change a
-runtime; only running costs credits, which are billed at a pause; a cursor remains valid with another limit.
-
-Choices, where nothing is documented:
-
-- 201 for a new runtime, 200 for an existing one. A different config and a second install of a capability are
-  ``already_exists_error``; a verb in the wrong state (a second pause, any on idle) is ``conflict_error``. Name,
-  description and project of an existing runtime are not compared.
-- Unknown members of bodies are refused, but kept inside ``config``. Keys have 1 to 255 characters without blanks and
-  slashes. A body that is not JSON is 422 ``json_invalid``; an invalid cursor, an unknown method and a body that is too
-  large are 400. Lists are in order of creation.
-- Every organization, workspace, secret and capability exists. A project is created when its key is first used; a
-  project UUID must be known. Without a key, a runtime gets the project's key.
-- A sandbox that exceeds its time limit is paused with reason ``timeout``, not killed. Capabilities of the config and
-  installed bindings are separate. All state is lost when the process ends.
-- The server of a sandbox (``far_ends.py``) runs on while the sandbox is paused.
-
-Not emulated: start/stream, reconnect, UUID prefixes, credits running out (use a fault).
-"""
+"""An emulator of the durable platform: everything under ``/api/v1`` that its client uses, over HTTP. The README of the
+adapter has the facts that it follows, and its choices where nothing is documented."""
 
 import asyncio
 import base64

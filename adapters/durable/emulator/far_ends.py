@@ -68,7 +68,6 @@ class FarEnds:
         task.add_done_callback(lambda _: self._sandboxes.pop(instance.sandbox_id, None))
 
     def end(self, instance: Instance) -> None:
-        """End the server of an instance."""
         if (sandbox := self._sandboxes.get(instance.sandbox_id)) is not None:
             sandbox.stopped.set()
 

@@ -87,7 +87,6 @@ class Instance:
         self.paused, self.pause_reason = False, None
 
     def as_json(self, now: float) -> dict[str, Any]:
-        """The JSON, a ``RuntimeInstanceData``."""
         billed = int(self.ran * CREDITS_PER_SECOND)
         total = int(self.seconds(now) * CREDITS_PER_SECOND)
         return {
@@ -222,7 +221,6 @@ class Workspace:
         return project
 
     def project(self, key_or_id: str) -> Project | None:
-        """A project by its key or its UUID."""
         by_id = self.projects.get(key_or_id.lower())
         return by_id or next((project for project in self.projects.values() if project.key == key_or_id), None)
 

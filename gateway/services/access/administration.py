@@ -103,7 +103,6 @@ class AccessAdministration:
         return ApiKeys(items=[*shown, *map(key_view, await self._store.keys(principal))])
 
     async def revoke_key(self, key_id: str, ctx: RequestContext) -> None:
-        """Delete a key."""
         self._refuse_declared_key(key_id)
         gone = await self._store.delete_key(key_id)
         if gone is None:

@@ -19,7 +19,6 @@ class CursorSeal:
     surface: str
 
     def seal(self, cursor: bytes) -> str:
-        """Encrypt a cursor."""
         return b64url_bytes(self.sealer.seal(cursor, self._cell))
 
     def unseal(self, sealed: str) -> bytes:

@@ -75,7 +75,6 @@ class _Progress:
 
     @property
     def last(self) -> GatewayError:
-        """The last refusal."""
         return self.errors[-1]
 
 

@@ -52,7 +52,6 @@ class NothingCreated(Exception):
 
 
 def conflict_about(error: GatewayError) -> ConflictAbout:
-    """What a 409 is about."""
     if isinstance(error, AlreadyExists):
         return ConflictAbout.NAME
     stands = isinstance(error, StateConflict | QuotaExceeded | CapacityExceeded)

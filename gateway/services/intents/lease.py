@@ -34,7 +34,6 @@ class ClockReading:
 
     @classmethod
     def now(cls, clock: Clock) -> "ClockReading":
-        """Read both clocks."""
         return cls(clock.monotonic(), clock.now())
 
 

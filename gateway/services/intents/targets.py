@@ -32,17 +32,14 @@ class ResolvedTarget:
 
     @property
     def provider(self) -> Provider:
-        """The configured provider."""
         return self.target.provider
 
     @property
     def adapter(self) -> ProviderAdapter[Any]:
-        """Its adapter."""
         return self.target.provider.adapter
 
     @property
     def scope(self) -> str:
-        """The scope at the provider."""
         return self.target.scope
 
     @property

@@ -70,7 +70,6 @@ class Watched(Pausing):
         self._reported, self._hurried = self._hurried, False
 
     def end(self, outcome: Runtime | GatewayError) -> None:
-        """A poll has ended."""
         before, self.outcome, self.number = self.outcome, outcome, self.begun
         if isinstance(outcome, GatewayError) and not isinstance(outcome, _GONE):
             self._every = min(max(2 * self._every, 2 * FAST), LONGEST_BACKOFF)

@@ -69,7 +69,6 @@ class SchemaStatus:
 
 
 def status_of(version: int, readable_from: int) -> SchemaStatus:
-    """The status of a store with this schema."""
     return SchemaStatus(version, migrations()[-1].version, readable_from)
 
 
