@@ -15,8 +15,7 @@ from gateway.domain import errors
 from gateway.domain.access import Permission
 from gateway.ports.audit import ID, AuditOutcome, AuditQuery
 from gateway.ports.context import RequestContext
-from gateway.services.audit.records import AuditEvents, list_events
-from gateway.services.audit.trail import AuditTrail
+from gateway.services.audit.trail import AuditEvents, AuditTrail, list_events
 
 _ACTION: Final = "^[A-Za-z0-9._-]{1,100}$"
 _INTENTS: Final = {parameter.name: parameter for parameter in INTENT_PARAMETERS}

@@ -41,10 +41,16 @@ from gateway.services.lost_verb_responses import (
     is_later,
     verify_after,
 )
-from gateway.services.offered_connections import wanted_connections
 from gateway.services.runtime_locks import RuntimeLocks
 from gateway.services.specs import SpecKeeper
-from gateway.services.verb_rules import ENDING, LOCKS, Precondition, may_be_repeated, refuse_unless_possible
+from gateway.services.verb_rules import (
+    ENDING,
+    LOCKS,
+    Precondition,
+    may_be_repeated,
+    refuse_unless_possible,
+    wanted_connections,
+)
 
 Act = Callable[[Any, RuntimeRef, Call], Awaitable[Runtime]]
 

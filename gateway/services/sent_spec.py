@@ -1,13 +1,18 @@
-"""The spec of a create: which sent values are stored, and which are shown where the provider does not report them."""
+"""The spec of a create: which sent values are stored under which key, and which are shown where the provider does not
+report them."""
 
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import msgspec
 
+from gateway.domain.intents import namespace_of
 from gateway.domain.ownership import suffix_in
 from gateway.domain.requests import CreateBrowser, CreateDurable, CreateRequest, EphemeralLaunch, ProfileLaunch
 from gateway.domain.runtime import ConfigDocument, Launch, Proxy, Runtime
+from gateway.ports.provider import ProviderAdapter
 from gateway.ports.redaction import without_secrets
+from gateway.ports.sealing import Cell
 
 
 class Spec(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -106,3 +111,24 @@ def labels_of(document: ConfigDocument) -> dict[str, str] | None:
     if isinstance(labels, dict) and labels and all(isinstance(value, str) for value in labels.values()):
         return labels
     return None
+
+
+class SpecKey(NamedTuple):
+    """The key of a spec. ``runtime_id`` is the provider's."""
+
+    namespace: str
+    runtime_id: str
+
+    @property
+    def cell(self) -> Cell:
+        """The cell to which its sealed value is bound."""
+        return Cell("specs", msgspec.json.encode(self).decode(), "sealed")
+
+
+@lru_cache(maxsize=1024)
+def namespace_at(api: str, address: str, scope: str) -> str:
+    return namespace_of(api, address, "", scope)
+
+
+def key_of(adapter: ProviderAdapter[Any], scope: str, runtime_id: str) -> SpecKey:
+    return SpecKey(namespace_at(adapter.api, adapter.settings.address, scope), runtime_id)

@@ -21,9 +21,18 @@ from gateway.ports.provider import ProviderAdapter
 from gateway.ports.sealing import Sealer, Unreadable
 from gateway.ports.whole_store import WholeStore
 from gateway.services import kept_configs
-from gateway.services.sent_spec import Spec, filled, is_outdated, labels_of, leaves_out, spec_of
+from gateway.services.sent_spec import (
+    Spec,
+    SpecKey,
+    filled,
+    is_outdated,
+    key_of,
+    labels_of,
+    leaves_out,
+    namespace_at,
+    spec_of,
+)
 from gateway.services.spec_entries import SpecEntry, SpecWrite, Trouble
-from gateway.services.spec_keys import SpecKey, key_of, namespace_at
 
 MEMORY_BYTES: Final = 4 * 1024 * 1024
 """The approximate size of the memory cache in bytes. The least recently used specs are evicted first."""

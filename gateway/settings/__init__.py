@@ -2,7 +2,6 @@
 
 from gateway.settings.access import AuthSettings, GatewayKey, PrincipalSettings
 from gateway.settings.audit import AuditSettings
-from gateway.settings.cache import CacheSettings
 from gateway.settings.cors import CorsSettings
 from gateway.settings.data import DataSettings
 from gateway.settings.limits import LimitsSettings
@@ -18,9 +17,8 @@ from gateway.settings.model import (
     Settings,
 )
 from gateway.settings.problems import Problem, SettingsError
-from gateway.settings.service import HealthSettings, ShutdownSettings
-from gateway.settings.show import effective
-from gateway.settings.source import SettingsSource
+from gateway.settings.service import CacheSettings, HealthSettings, ShutdownSettings
+from gateway.settings.source import SettingsSource, effective
 from gateway.settings.store import CreatesSettings, StoreSettings
 from gateway.settings.tls import TlsFault, TlsSettings
 

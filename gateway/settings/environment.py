@@ -1,5 +1,6 @@
 """Settings from the environment: ``RTGW_HTTP__LISTEN`` is ``http.listen``; lists and mappings are given as JSON."""
 
+import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from functools import reduce
@@ -15,7 +16,6 @@ from gateway.ports.provider_settings import ProviderSettings
 from gateway.settings.document import Document
 from gateway.settings.model import Settings
 from gateway.settings.problems import Path, Problems
-from gateway.settings.service_links import is_service_link
 
 PREFIX: Final = "RTGW_"
 CLIENT_VARIABLES: Final = frozenset({"RTGW_SERVER", "RTGW_API_KEY"})
@@ -110,3 +110,35 @@ def _put(document: Document, at: Path, value: Any, variable: str, problems: Prob
 def _folded(name: str) -> str:
     """Return a name as a variable can express it: without case, and with ``_`` for ``-`` and ``.``."""
     return re.sub(r"[-.]", "_", name).lower()
+
+
+_ENDPOINT: Final = re.compile(r"(?:tcp|udp|sctp)://\S+\Z")
+_PROTOCOL: Final = re.compile(r"(?:tcp|udp|sctp)\Z")
+_NUMBER: Final = re.compile(r"[0-9]{1,5}\Z")
+_NAME: Final = re.compile(
+    r"(?P<address>_SERVICE_HOST|_PORT_[0-9]+_(?:TCP|UDP|SCTP)_ADDR)\Z"
+    r"|(?P<endpoint>_PORT|_PORT_[0-9]+_(?:TCP|UDP|SCTP))\Z"
+    r"|(?P<protocol>_PORT_[0-9]+_(?:TCP|UDP|SCTP)_PROTO)\Z"
+    r"|(?P<number>_SERVICE_PORT(?:_[A-Z0-9_]+)?|_PORT_[0-9]+_(?:TCP|UDP|SCTP)_PORT)\Z"
+)
+
+
+def is_service_link(variable: str, value: str) -> bool:
+    """Return whether both the name and the value of a variable are those that Kubernetes, or a container link, adds for
+    a Service. Those of a Service ``rtgw-…`` start with the prefix of the settings; the value distinguishes them from a
+    misspelt setting such as ``RTGW_PORT=8080``, which is still a fault."""
+    match = _NAME.search(variable)
+    if match is None:
+        return False
+    if match["address"]:
+        return _is_address(value)
+    pattern = _ENDPOINT if match["endpoint"] else _PROTOCOL if match["protocol"] else _NUMBER
+    return pattern.match(value) is not None
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -15,14 +15,13 @@ from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.section import Section
 from gateway.settings.access import AuthSettings, KeyName, ambiguous_principals
 from gateway.settings.audit import AuditSettings
-from gateway.settings.cache import CacheSettings
 from gateway.settings.cors import CorsSettings
 from gateway.settings.data import DataSettings
 from gateway.settings.jwt import issuer_faults
 from gateway.settings.limits import LimitsSettings
 from gateway.settings.listen import ListenAddress, parse_listen
 from gateway.settings.problems import Path
-from gateway.settings.service import HealthSettings, ReloadSettings, ShutdownSettings
+from gateway.settings.service import CacheSettings, HealthSettings, ReloadSettings, ShutdownSettings
 from gateway.settings.store import CreatesSettings, StoreSettings
 from gateway.settings.tls import TlsSettings
 

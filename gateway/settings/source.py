@@ -1,10 +1,12 @@
-"""The source of a running process's settings, from which they can be read again."""
+"""The source of a running process's settings, from which they can be read again, and the effective settings to show."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from gateway.ports.provider_settings import ProviderSettings
+from gateway.settings.environment import leaves
 from gateway.settings.loader import LoadedSettings, load_settings
 from gateway.settings.problems import Problem, SettingsError
 from gateway.settings.secret_files import stamp
@@ -45,3 +47,20 @@ class SettingsSource:
         A change while a file was being read counts too.
         """
         return any(stamp(file) != before for file, before in self._files.items())
+
+
+class EffectiveSetting(NamedTuple):
+    """The effective value of one setting. ``origin`` is ``default``, ``FILE:LINE``, ``env NAME`` or ``flag``."""
+
+    path: str
+    value: Any
+    origin: str
+
+
+def effective(loaded: LoadedSettings) -> list[EffectiveSetting]:
+    """Return every effective setting, in the order of the model. Secrets are ``**********``."""
+    shown = loaded.settings.model_dump(mode="json")
+    for provider in shown["providers"].values():
+        del provider["name"]
+    dotted = [(".".join(at), value) for at, value in leaves(shown)]
+    return [EffectiveSetting(path, value, loaded.origins.get(path, "default")) for path, value in dotted]

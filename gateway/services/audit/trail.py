@@ -7,14 +7,19 @@ is sent. A task moves the journal's events to the store in batches, and repeats 
 import asyncio
 from collections import deque
 from collections.abc import Hashable
+from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
+from gateway.domain.access import refuse_outside
 from gateway.domain.errors import StoreUnavailable
-from gateway.ports.audit import AuditEvent, AuditOutcome, AuditStore, GatewayAction, new_event_id
+from gateway.domain.runtime import Model
+from gateway.ports.audit import AuditEvent, AuditOutcome, AuditQuery, AuditStore, GatewayAction, new_event_id
 from gateway.ports.clock import Clock
+from gateway.ports.context import RequestContext
 from gateway.ports.ends import PlannedEnd
 from gateway.services.intents.records import rfc3339
 from gateway.storage.audit_journal import AuditJournal
@@ -168,3 +173,26 @@ def _event(line: bytes) -> AuditEvent | None:
         return _DECODER.decode(line)
     except msgspec.DecodeError:
         return None  # the last line may be incomplete: its process ended before it sent the response
+
+
+class AuditEvents(Model, frozen=True, kw_only=True):
+    """A page of audit events, newest first."""
+
+    object: Literal["list"] = "list"
+    items: list[AuditEvent]
+    next_cursor: str | None
+
+
+async def list_events(trail: AuditTrail, query: AuditQuery, ctx: RequestContext) -> AuditEvents:
+    """One page, with the newest events of this process. A caller that may not see everything sees its own actions only.
+    Raises :class:`PermissionDenied` if it asks for those of another principal, and :class:`StoreUnavailable`."""
+    caller = ctx.principal
+    if caller.confined:
+        asked = () if query.principal is None else (query.principal,)
+        refuse_outside(asked, frozenset({caller.name}), "principals", parameter="principal")
+        query = replace(query, principal=caller.name)
+    with suppress(OSError):  # the trail's own task reports it
+        await trail.move()
+    found = await trail.store.audit_events(replace(query, limit=query.limit + 1))
+    items = list(found[: query.limit])
+    return AuditEvents(items=items, next_cursor=items[-1].id if len(found) > query.limit else None)

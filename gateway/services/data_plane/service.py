@@ -31,7 +31,7 @@ from gateway.services.data_plane.grants import Grant, Grants
 from gateway.services.data_plane.open_connections import OpenConnections
 from gateway.services.fleet import Fleet, Provider, ResolvedRuntime
 from gateway.services.intents.records import rfc3339
-from gateway.services.offered_connections import wanted_connections
+from gateway.services.verb_rules import wanted_connections
 
 _WEBSOCKETS: Final = frozenset({"cdp"})
 """Protocols whose address is that of a WebSocket."""

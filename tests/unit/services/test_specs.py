@@ -17,7 +17,7 @@ from gateway.services import kept_configs
 from gateway.services import specs as kept
 from gateway.services.lifecycle import LifecycleService
 from gateway.services.listing import ListQuery, ListService
-from gateway.services.spec_keys import key_of
+from gateway.services.sent_spec import key_of
 from gateway.services.specs import SpecKeeper, Trouble
 from gateway.storage.sealing import Keyring, new_key
 from tests.contract.store.subject import begun
