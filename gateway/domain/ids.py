@@ -9,8 +9,9 @@ text is encoded with :func:`b64url`.
 import base64
 import binascii
 import re
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from gateway.domain.errors import NotFound
 
@@ -18,8 +19,7 @@ SEPARATOR: Final = "~"
 _ID: Final = re.compile(r"([a-z0-9-]{1,40})\.([A-Za-z0-9_~-]{1,4096})\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class RuntimeRef:
+class RuntimeRef(msgspec.Struct, frozen=True):
     """The address of a runtime at its provider.
 
     ``scope`` is always set, also for a pinned provider. An adapter whose API addresses runtimes by id leaves ``name``

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Callable
 from contextvars import ContextVar, Token
-from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, Self
+
+import msgspec
 
 from gateway.domain.access import SYSTEM, Principal
 from gateway.domain.limits import Rate, Window
@@ -28,8 +29,7 @@ class Admission(Protocol):
         """Release the request from a provider. The end of the request releases it from all."""
 
 
-@dataclass(slots=True)
-class RequestContext:
+class RequestContext(msgspec.Struct):
     """The caller and id of a request, and what its log line reports. The principal is ``SYSTEM`` until it is known.
 
     ``attempts`` collects all upstream attempts; those of an operation are added when the operation ends. ``queued`` is
@@ -48,7 +48,7 @@ class RequestContext:
     request_id: str
     principal: Principal = SYSTEM
     traceparent: str | None = None
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[Attempt] = []
     queued: float = 0.0
     provider: str | None = None
     scope: str | None = None
@@ -57,16 +57,16 @@ class RequestContext:
     cache: str | None = None
     intent_id: str | None = None
     idempotency: str | None = None
-    admission: Admission | None = field(default=None, repr=False)
+    admission: Admission | None = None
     rate: tuple[Rate, Window] | None = None
     charged: tuple[str, ...] = ()
     waited: float = 0.0
-    on_progress: Callable[[Runtime | None], None] | None = field(default=None, repr=False)
+    on_progress: Callable[[Runtime | None], None] | None = None
     changes: dict[str, str | None] | None = None
     audited: int = 0
-    work: "asyncio.Future[Any] | None" = field(default=None, repr=False)
+    work: "asyncio.Future[Any] | None" = None
     mover: bool = False
-    _before: Token[str | None] | None = field(default=None, init=False, repr=False, compare=False)
+    _before: Token[str | None] | None = None
 
     def __enter__(self) -> Self:
         self._before = REQUEST_ID.set(self.request_id)

@@ -4,10 +4,12 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Literal
 from urllib.parse import quote
+
+import msgspec
 
 from gateway.domain.errors import NotFound
 from gateway.domain.operations import TRAITS, Operation
@@ -54,8 +56,7 @@ def path_segment(text: str) -> str:
     return quote(text, safe="")
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamRequest:
+class UpstreamRequest(msgspec.Struct, frozen=True):
     """One request to the provider.
 
     ``path`` starts with ``/``, is already percent-encoded, and is appended to the provider's base URL. ``query`` has
@@ -66,17 +67,22 @@ class UpstreamRequest:
     method: str
     path: str
     query: Sequence[tuple[str, str]] = ()
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    body: bytes | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = {}
+    body: bytes | None = None
+
+    def __repr__(self) -> str:  # headers and body contain secrets
+        return f"UpstreamRequest({self.method} {self.path})"
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamResponse:
+class UpstreamResponse(msgspec.Struct, frozen=True):
     """A complete response of any status. ``headers`` are looked up case-insensitively."""
 
     status: int
     headers: Mapping[str, str]
-    body: bytes = field(repr=False)
+    body: bytes
+
+    def __repr__(self) -> str:  # the body may contain secrets
+        return f"UpstreamResponse({self.status})"
 
 
 @dataclass(slots=True)
@@ -91,8 +97,7 @@ class Attempt:
     phase: Phase
 
 
-@dataclass(slots=True)
-class Call:
+class Call(msgspec.Struct):
     """The context of the provider requests of one operation.
 
     ``deadline`` is a time of the monotonic clock, at which the call fails, whatever it is doing. ``request_id`` and
@@ -112,14 +117,17 @@ class Call:
     request_id: str = ""
     traceparent: str | None = None
     settling: bool = False
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[Attempt] = []
     provider_date: str | None = None
     queued: float = 0.0
     work: WorkClass | None = None
     caller: str = ""
-    secrets: Sequence[str] = field(default=(), repr=False)
-    unreadable: list[UnreadableRow] = field(default_factory=list)
+    secrets: Sequence[str] = ()
+    unreadable: list[UnreadableRow] = []
     unreadable_count: int = 0
+
+    def __repr__(self) -> str:  # without the secrets
+        return f"Call({self.request_id!r})"
 
     def note_unreadable(self, rows: Sequence[UnreadableRow]) -> None:
         """Record unreadable rows of a list, for the log: at most :data:`MAX_NOTED_ROWS`, and the number of all."""
