@@ -1,6 +1,6 @@
 """The adapter of the durable API: what each operation sends to one account, and what the responses mean."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import ClassVar
 
 from adapters.durable import mapping, wire
@@ -208,7 +208,7 @@ class DurableAdapter(
         body = self.calls.decoded(operation, response, wire.resolved_list_body.decode)
         return mapping.converted(body, ResolvedCapabilities)
 
-    async def _send(
+    def _send(
         self,
         operation: Operation,
         method: str,
@@ -216,9 +216,9 @@ class DurableAdapter(
         call: Call,
         *below: str,
         body: bytes | None = None,
-    ) -> UpstreamResponse:
+    ) -> Awaitable[UpstreamResponse]:
         path = self.calls.runtimes_path(ref.scope, ref.provider_id, *below)
-        return await self.calls.send(operation, method, path, call, body=body)
+        return self.calls.send(operation, method, path, call, body=body)
 
     async def _call(
         self, operation: Operation, method: str, ref: RuntimeRef, call: Call, *below: str, body: bytes | None = None

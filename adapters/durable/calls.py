@@ -1,6 +1,6 @@
 """HTTP calls to one durable account: send a request, decode the response, convert it to runtimes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from typing import Final, TypeVar
 
@@ -89,7 +89,7 @@ class DurableCalls:
         redirected = redirect_error(self.provider, operation, response, self._base_url)
         return redirected or failed(self.provider, operation, response)
 
-    async def _exchange(
+    def _exchange(
         self,
         operation: Operation,
         method: str,
@@ -97,9 +97,9 @@ class DurableCalls:
         call: Call,
         query: Sequence[tuple[str, str]] = (),
         body: bytes | None = None,
-    ) -> UpstreamResponse:
+    ) -> Awaitable[UpstreamResponse]:
         request = UpstreamRequest(operation, method, path, query, self._headers, body)
-        return await self._transport.send(request, call)
+        return self._transport.send(request, call)
 
     def decoded(
         self, operation: Operation, response: UpstreamResponse, decode: Callable[[bytes], DecodedT]

@@ -1,7 +1,7 @@
 """The handlers of the API's listener: callers authenticate, and need the permission of the route."""
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
 
 from aiohttp import web
 
@@ -24,6 +24,8 @@ from gateway.services.audit.trail import AuditTrail
 from gateway.settings import HttpSettings
 from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
+
+Response: TypeAlias = Awaitable[web.StreamResponse]
 
 
 class Endpoints(ListenerEndpoints):
@@ -67,20 +69,14 @@ class Endpoints(ListenerEndpoints):
         """The aiohttp handler of a surface whose handler checks query, body and headers itself; callers still need a
         key, and ``permission`` if it is not None. ``failed`` renders its errors; None renders problems. ``bounded``
         False: the surface has its own limit of requests in flight."""
-        authenticator, rates, counts = self.authenticator, self.rates, not is_release(operation)
 
-        async def guarded(request: web.Request, ctx: RequestContext) -> web.StreamResponse:
-            try:
-                ctx.principal = principal = authenticator.principal(request.headers, request)
-            except KeysPending as pending:
-                ctx.principal = principal = await authenticator.principal_after(pending, request.headers, request)
-            if principal.limits is not None and (admitted := rates.admit(ctx, counts=counts)) is not None:
-                await admitted
-            principal.require_full_view()
+        def permitted(request: web.Request, ctx: RequestContext) -> Response:
+            ctx.principal.require_full_view()
             if permission is not None:
-                principal.require(permission)
-            return await handler(request, ctx)
+                ctx.principal.require(permission)
+            return handler(request, ctx)
 
+        guarded = self._behind_keys(permitted, operation)
         audit = self.audit(
             operation if operation == surface else f"{surface}.{operation}", mutates=operation != UNMATCHED
         )
@@ -89,33 +85,45 @@ class Endpoints(ListenerEndpoints):
         return self.endpoint(guarded, access_log, tasks, private=True, failed=failed or problem)
 
     def _guarded(self, handler: Handler, route: Route) -> Handler:
-        authenticator, rates, permission = self.authenticator, self.rates, route.permission
-        counts = not is_release(route.operation_id)
-        takes_query = bool(route.parameters)
+        permission, takes_query = route.permission, bool(route.parameters)
         takes_key = IDEMPOTENCY_KEY in route.request_headers
 
-        async def guarded(request: web.Request, ctx: RequestContext) -> web.StreamResponse:
-            headers = request.headers
-            try:
-                ctx.principal = principal = authenticator.principal(headers, request)
-            except KeysPending as pending:
-                ctx.principal = principal = await authenticator.principal_after(pending, headers, request)
-            if principal.limits is not None and (admitted := rates.admit(ctx, counts=counts)) is not None:
-                await admitted
-            if permission is not None and permission not in principal.permissions:
-                principal.require(permission)
-            if IDEMPOTENCY_KEY in headers and not takes_key:
+        def permitted(request: web.Request, ctx: RequestContext) -> Response:
+            if permission is not None:
+                ctx.principal.require(permission)
+            if not takes_key and IDEMPOTENCY_KEY in request.headers:
                 detail = "Only a create takes an Idempotency-Key; send this request without it."
                 fault = FieldError(detail, "unsupported", header="Idempotency-Key")
                 raise UnsupportedFeature(detail, errors=[fault])
             if not takes_query and request.rel_url.raw_query_string:
                 refuse_query(request.rel_url.raw_query_string)
+            return handler(request, ctx)
+
+        return self._behind_keys(permitted, route.operation_id)
+
+    def _behind_keys(self, handler: Handler, operation: str) -> Handler:
+        """The handler, behind the key of the caller and its rate limit. Nothing is awaited here but in rare cases."""
+        authenticator, rates, counts = self.authenticator, self.rates, not is_release(operation)
+
+        def authenticated(request: web.Request, ctx: RequestContext) -> Response:
+            try:
+                ctx.principal = principal = authenticator.principal(request.headers, request)
+            except KeysPending as pending:
+                return after_keys(pending, request, ctx)
+            return handler(request, ctx) if principal.limits is None else counted(request, ctx)
+
+        async def after_keys(pending: KeysPending, request: web.Request, ctx: RequestContext) -> web.StreamResponse:
+            ctx.principal = await authenticator.principal_after(pending, request.headers, request)
+            return await counted(request, ctx)
+
+        async def counted(request: web.Request, ctx: RequestContext) -> web.StreamResponse:
+            if (admitted := rates.admit(ctx, counts=counts)) is not None:
+                await admitted
             return await handler(request, ctx)
 
-        return guarded
+        return authenticated
 
     def admit(self, request: web.Request) -> None:
-        super().admit(request)
         self.authenticator.admit(request.headers)
 
 

@@ -144,8 +144,7 @@ class ListenerEndpoints:
         return None if self.trail is None else RequestAudit(self.trail, action, mutates=mutates)
 
     def admit(self, request: web.Request) -> None:
-        """Refuse a request before anything else is done with it."""
-        bound_headers(request, self._max_header_bytes)
+        """Refuse a request before anything else is done with it. The headers were bounded before."""
 
     def endpoint(
         self,
@@ -159,7 +158,7 @@ class ListenerEndpoints:
         """The aiohttp handler around ``handler``. ``tasks`` is the set of tasks in flight that its task is added to;
         ``private``: responses are not to be stored; ``failed`` renders its errors."""
         clock = self._clock.monotonic
-        in_flight, cors = self.in_flight, self.cors
+        in_flight, cors, max_header_bytes = self.in_flight, self.cors, self._max_header_bytes
         bounded = tasks is in_flight.api
 
         async def answered(request: web.Request) -> web.StreamResponse:
@@ -177,6 +176,7 @@ class ListenerEndpoints:
                 try:
                     if bounded:
                         ticket = ctx.admission = in_flight.admit()
+                    bound_headers(request, max_header_bytes)
                     self.admit(request)
                     response = cors.preflight(request) if is_preflight(request) else await handler(request, ctx)
                 except GatewayError as error:

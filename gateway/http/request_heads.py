@@ -4,6 +4,7 @@
 import re
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
+from itertools import chain
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -47,10 +48,7 @@ def head_fault(request: web.BaseRequest) -> GatewayError | None:
 
 def bound_headers(request: web.Request, limit: int) -> None:
     """Raise :class:`HeadersTooLarge` if the headers are larger than ``limit`` bytes together."""
-    size = 0
-    for name, value in request.raw_headers:
-        size += len(name) + len(value)
-    if size > limit:
+    if sum(map(len, chain.from_iterable(request.raw_headers))) > limit:
         raise HeadersTooLarge(f"The headers are larger than {limit} bytes together.")
 
 

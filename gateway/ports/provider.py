@@ -100,13 +100,9 @@ class ProviderAdapter(ABC, Generic[SettingsT]):
 
     def __init__(self, settings: SettingsT, transport: Transport) -> None:
         self.settings = settings
+        self.name: str = settings.name
         self.transport = transport
         self.owner_marks = OwnerMarks()
-
-    @property
-    def name(self) -> str:
-        """The configured name of the provider."""
-        return self.settings.name
 
     def parse_scope(self, scope: str) -> str:
         """The canonical form of a scope that a person typed. Raises ``ValueError`` that says what is wrong. No I/O."""

@@ -60,14 +60,11 @@ class Provider:
     adapter: ProviderAdapter[Any]
     health: Health = field(default_factory=Health)
     calls: int = 0
+    name: str = field(init=False)
     rate: Rate | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self.rate = self.adapter.settings.limits.rate
-
-    @property
-    def name(self) -> str:
-        return self.adapter.name
+        self.name, self.rate = self.adapter.name, self.adapter.settings.limits.rate
 
     @property
     def pinned_scope(self) -> str | None:

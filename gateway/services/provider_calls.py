@@ -59,15 +59,17 @@ class ProviderCallScope:
         self._provider.calls -= 1
         if self._admission is not None:
             self._admission.leave(self._provider.name)
-        attempts = self._call.attempts
-        if self._call.unreadable_count and self._fleet.observer is not None:
-            self._fleet.observer.unreadable_rows(self._provider.name, self._operation, self._call)
-        self._ctx.attempts += attempts
-        self._ctx.queued += self._call.queued
-        if not _WRITES.isdisjoint([each.operation for each in attempts if each.phase >= Phase.SENT]):
-            self._fleet.wrote(self._provider.name, self._runtime or self._runtime_of_context())
+        call = self._call
+        if call.unreadable_count and self._fleet.observer is not None:
+            self._fleet.observer.unreadable_rows(self._provider.name, self._operation, call)
+        self._ctx.attempts += call.attempts
+        self._ctx.queued += call.queued
+        for attempt in call.attempts:
+            if attempt.operation in _WRITES and attempt.phase >= Phase.SENT:
+                self._fleet.wrote(self._provider.name, self._runtime or self._runtime_of_context())
+                break
         if exc is None:
-            if attempts:
+            if call.attempts:
                 health = self._provider.health
                 health.last_success, health.probed = self._fleet.clock.now(), self._probing
                 self._credentials(accepted=True)

@@ -54,8 +54,10 @@ class Owners:
 
     def owner_of(self, runtime: Runtime) -> str | None:
         """The owner's name; None where it is not known."""
+        return self._owner(runtime, suffix_in(runtime.name))
+
+    def _owner(self, runtime: Runtime, suffix: str | None) -> str | None:
         known = self._assigned.get(runtime.id) or runtime.owner
-        suffix = suffix_in(runtime.name)
         if known is not None or suffix is None:
             return known
         return self._declared.get(suffix) or self._learned.get(suffix)
@@ -112,10 +114,10 @@ class Owners:
 
     def shown(self, runtime: Runtime) -> Runtime:
         """A runtime as callers see it: with its owner, and without the suffix of its name."""
-        name = outward(runtime.name)
-        if name == runtime.name and runtime.id not in self._assigned:
+        suffix = suffix_in(runtime.name)
+        if suffix is None and runtime.id not in self._assigned:
             return runtime
-        owner = self.owner_of(runtime)
+        owner, name = self._owner(runtime, suffix), outward(runtime.name)
         # (A provider may use the name as the display name.)
         display_name = name if runtime.display_name == runtime.name else runtime.display_name
         return msgspec.structs.replace(runtime, owner=owner, name=name, display_name=display_name)
