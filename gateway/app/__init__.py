@@ -43,7 +43,7 @@ from gateway.telemetry.logs import Event, Logger, make_logger
 from gateway.telemetry.loop_lag import measure_loop_lag
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.signals import CallSignals
-from gateway.upstream.observed import ObservedTransport
+from gateway.upstream.observed import AttemptLog
 from gateway.upstream.passthrough import PassThrough
 from gateway.upstream.policies import guarded
 from gateway.upstream.transport import HttpTransport
@@ -205,8 +205,8 @@ def create_app(
 
 
 def _adapter(provider: ProviderSettings, clock: Clock, metrics: Metrics, logger: Logger) -> ProviderAdapter[Any]:
-    observed = ObservedTransport(HttpTransport(provider, clock), provider.name, metrics, logger)
-    transport = guarded(observed, provider, clock=clock, metrics=metrics, logger=logger)
+    log = AttemptLog(provider.name, metrics, logger)
+    transport = guarded(HttpTransport(provider, clock, log), provider, clock=clock, metrics=metrics, logger=logger)
     return discover()[provider.api].adapter(provider, transport)
 
 

@@ -1,4 +1,4 @@
-"""Counts, times and logs the attempts that reach a provider."""
+"""Counts, times and logs the attempts at providers."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
@@ -7,8 +7,7 @@ from typing import Final
 from multidict import istr
 
 from gateway.ports.redaction import MAX_REQUEST_ID, short_redacted
-from gateway.ports.transport import Attempt, Call, Phase, Transport, UpstreamRequest, UpstreamResponse
-from gateway.ports.wrapping import WrappingTransport
+from gateway.ports.transport import Attempt, Phase
 from gateway.telemetry.logs import Event, Logger
 from gateway.telemetry.metrics import Metrics
 
@@ -40,22 +39,3 @@ class AttemptLog:
             duration_ms=round(attempt.seconds * 1000, 3),
             provider_request_id=short_redacted(request_id, secrets, MAX_REQUEST_ID),
         )
-
-
-class ObservedTransport(WrappingTransport):
-    """Records each attempt of the transport that it wraps, which appends one to ``call.attempts`` per send. It does not
-    change what is sent or returned."""
-
-    def __init__(self, inner: Transport, provider: str, metrics: Metrics, logger: Logger) -> None:
-        super().__init__(inner)
-        self._log = AttemptLog(provider, metrics, logger)
-
-    async def send(self, request: UpstreamRequest, call: Call) -> UpstreamResponse:
-        response: UpstreamResponse | None = None
-        try:
-            response = await self.inner.send(request, call)
-        finally:
-            # Concurrent calls may share the list, but no other task has run since the inner transport appended to it.
-            headers = response.headers if response is not None else None
-            self._log.record(call.attempts[-1], request.method, headers, call.secrets)
-        return response

@@ -4,6 +4,8 @@ import time
 from typing import Final, Self
 from urllib.parse import quote_plus
 
+from multidict import istr
+
 from gateway import __version__
 from gateway.domain.json_numbers import MAX_SLOW_NUMBERS, has_slow_numbers
 from gateway.ports.clock import Clock, SystemClock
@@ -14,20 +16,24 @@ from gateway.upstream.http1.connection import Http1Connection
 from gateway.upstream.http1.faults import FAILURES, detail_of, reason_of
 from gateway.upstream.http1.origin import Origin
 from gateway.upstream.http1.pool import Progress
+from gateway.upstream.observed import AttemptLog
 
 USER_AGENT: Final = f"runtime-gateway/{__version__}"
 
+_DATE: Final = istr("Date")
 _TOO_SLOW: Final = f"More than {MAX_SLOW_NUMBERS} of its numbers have exponents of three or more digits."
 _ALWAYS: Final = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", "User-Agent": USER_AGENT}
 
 
 class HttpTransport(Transport):
-    """Sends to one provider's base URL. Connections are made when they are needed and closed by :meth:`close`."""
+    """Sends to one provider's base URL, and records each attempt in ``log``. Connections are made when they are needed
+    and closed by :meth:`close`."""
 
     ends_in_time = True
 
-    def __init__(self, settings: ProviderSettings, clock: Clock | None = None) -> None:
+    def __init__(self, settings: ProviderSettings, clock: Clock | None = None, log: AttemptLog | None = None) -> None:
         self._settings = settings
+        self._log = log
         self._clock = clock or SystemClock()
         self._origin = Origin(settings, limit=settings.policies.connections)
 
@@ -40,7 +46,7 @@ class HttpTransport(Transport):
     async def send(self, request: UpstreamRequest, call: Call) -> UpstreamResponse:
         began = self._clock.monotonic()
         progress = Progress(call.caller)
-        outcome = "cancelled"
+        outcome, headers = "cancelled", None
         try:
             with self._origin.deadlines.within(call.deadline - began) as wait:
                 # (A status without its body would count as proof that a create made something, even where the body
@@ -55,12 +61,15 @@ class HttpTransport(Transport):
                 outcome, progress.phase, status=progress.status, operation=request.operation, detail=detail_of(exc)
             ) from exc
         else:
-            outcome = str(response.status)
-            call.provider_date = response.headers.get("Date")
+            outcome, headers = str(response.status), response.headers
+            call.provider_date = headers.get(_DATE)
             return response
         finally:
             seconds = self._clock.monotonic() - began
-            call.attempts.append(Attempt(self._settings.name, request.operation, outcome, seconds, progress.phase))
+            attempt = Attempt(self._settings.name, request.operation, outcome, seconds, progress.phase)
+            call.attempts.append(attempt)
+            if self._log is not None:
+                self._log.record(attempt, request.method, headers, call.secrets)
 
     async def _exchange(self, request: UpstreamRequest, call: Call, progress: Progress, wait: Wait) -> UpstreamResponse:
         origin, settings = self._origin, self._settings

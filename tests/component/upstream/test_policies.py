@@ -12,7 +12,7 @@ from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Phase, Transport
 from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
-from gateway.upstream.observed import ObservedTransport
+from gateway.upstream.observed import AttemptLog
 from gateway.upstream.policies import guarded
 from gateway.upstream.policies.breaker import Breaker
 from gateway.upstream.policies.breaker_state import Circuit
@@ -70,8 +70,8 @@ class TestAllPolicies(TransportContract):
 
 def everything(settings: ProviderSettings) -> Transport:
     metrics, logger = Metrics(), make_logger(stream=StringIO())
-    observed = ObservedTransport(HttpTransport(settings), settings.name, metrics, logger)
-    return guarded(observed, settings, clock=CLOCK, metrics=metrics, logger=logger)
+    transport = HttpTransport(settings, CLOCK, AttemptLog(settings.name, metrics, logger))
+    return guarded(transport, settings, clock=CLOCK, metrics=metrics, logger=logger)
 
 
 def transport_to(url: str, **options: object) -> Transport:

@@ -24,7 +24,7 @@ from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
 from gateway.testing.servers import running
 from gateway.upstream.http1 import pool
-from gateway.upstream.observed import ObservedTransport
+from gateway.upstream.observed import AttemptLog
 from gateway.upstream.transport import HttpTransport
 from tests.component.upstream.late_responses import deadlines_end_with
 from tests.contract.transport.contract import TransportContract
@@ -38,14 +38,14 @@ class TestHttpTransport(TransportContract):
         return HttpTransport(settings)
 
 
-class TestObservedTransport(TransportContract):
+class TestHttpTransportWithLog(TransportContract):
     def make_transport(self, settings: ProviderSettings) -> Transport:
-        return ObservedTransport(HttpTransport(settings), settings.name, Metrics(), make_logger(stream=StringIO()))
+        return HttpTransport(settings, log=AttemptLog(settings.name, Metrics(), make_logger(stream=StringIO())))
 
 
-def _transport(url: str, **options: object) -> HttpTransport:
+def _transport(url: str, log: AttemptLog | None = None, **options: object) -> HttpTransport:
     known = {"name": "p", "api": "test", "base_url": url, "token": "t"}
-    return HttpTransport(ProviderSettings.model_validate({**known, **options}))
+    return HttpTransport(ProviderSettings.model_validate({**known, **options}), log=log)
 
 
 @pytest.fixture
@@ -220,13 +220,11 @@ async def test_every_attempt_is_counted_and_logged_with_its_own_provider() -> No
     async with (
         ScriptedServer([reply({}, headers=headers)]) as well,
         ScriptedServer([DROP]) as sick,
-        _transport(well.url, name="well") as to_well,
-        _transport(sick.url, name="sick") as to_sick,
+        _transport(well.url, AttemptLog("well", metrics, logger), name="well") as to_well,
+        _transport(sick.url, AttemptLog("sick", metrics, logger), name="sick") as to_sick,
     ):
-        one = ObservedTransport(to_well, "well", metrics, logger)
-        other = ObservedTransport(to_sick, "sick", metrics, logger)
         with RequestContext("r-1"):
-            await asyncio.gather(one.send(request(), shared), failure_of(other, request(), shared))
+            await asyncio.gather(to_well.send(request(), shared), failure_of(to_sick, request(), shared))
     lines = [msgspec.json.decode(line) for line in stream.getvalue().splitlines()]
     fields = ("provider", "outcome", "phase", "provider_request_id", "request_id")
     told = sorted(tuple(line[field] for field in fields) for line in lines)
@@ -244,12 +242,14 @@ async def test_every_attempt_is_counted_and_logged_with_its_own_provider() -> No
 
 async def test_bodies_and_credentials_are_never_logged() -> None:
     stream = StringIO()
-    async with ScriptedServer([reply({"echo": "hunter2"})]) as server, _transport(server.url) as plain:
-        observed = ObservedTransport(plain, "p", Metrics(), make_logger("debug", stream=stream))
-        secret = request("POST", "/x", headers={"Authorization": "Bearer hunter2"}, body=b'"hunter2"')
-        await observed.send(secret, call())
+    log = AttemptLog("p", Metrics(), make_logger("debug", stream=stream))
+    async with ScriptedServer([reply({"echo": "hunter2"})]) as server, _transport(server.url, log) as transport:
+        secret, on = request("POST", "/x", headers={"Authorization": "Bearer hunter2"}, body=b'"hunter2"'), call()
+        on.secrets = ["hunter2"]
+        answer = await transport.send(secret, on)
+    assert b"hunter2" in answer.body
     assert stream.getvalue()
-    assert "hunter2" not in stream.getvalue() + repr(secret)
+    assert "hunter2" not in f"{stream.getvalue()} {secret!r} {on!r} {answer!r}"
 
 
 async def test_a_very_late_deadline_works() -> None:
