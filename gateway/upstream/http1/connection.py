@@ -5,14 +5,17 @@ import os
 import select
 import time
 from collections.abc import AsyncIterator
+from itertools import chain
 from typing import Final, cast
 
 import httptools
-from multidict import CIMultiDict
+from multidict import CIMultiDict, istr
 
 from gateway.upstream.http1.faults import Fault
 from gateway.upstream.http1.response import HeadLimits, IncomingResponse, is_chunked, keep_alive_of
 
+_TRANSFER_ENCODING: Final = istr("Transfer-Encoding")
+_CONTENT_LENGTH: Final = istr("Content-Length")
 _READ_BYTES: Final = 1 << 16
 _NO_BODY: Final = frozenset({204, 304})
 MAX_INTERIM: Final = 1000
@@ -25,7 +28,7 @@ class Http1Connection(asyncio.Protocol):
 
     def __init__(self, limits: HeadLimits) -> None:
         self.caller = ""
-        self.idle_since = self.received_at = 0.0
+        self.idle_since = self.usable_until = self.received_at = 0.0
         self.keep_alive: float | None = None
         self.is_tls = False
         self._limits = limits
@@ -45,7 +48,7 @@ class Http1Connection(asyncio.Protocol):
         self._has_no_body = method == "HEAD"
         self._ends_with_connection = self._is_reusable = False
         self._is_raw = False  # after a 101: what arrives is not HTTP
-        self._interim_count = self._head_bytes = 0
+        self._interim_count = 0
         self._unfinished = 0  # bytes since the last head or piece of a body was complete
         self._lines, self._reason = [], b""
         self._parser = httptools.HttpResponseParser(self)
@@ -71,7 +74,7 @@ class Http1Connection(asyncio.Protocol):
         """Write a body as it comes, in chunks unless its length was declared. Raises as :meth:`write`."""
         async for piece in body:
             if piece:
-                if not self.is_silent():
+                if self.is_open and not self.is_silent():
                     # A response that arrived is read before a write can fail, because a failed write ends the reading.
                     await asyncio.sleep(0)
                     await asyncio.sleep(0)
@@ -103,9 +106,9 @@ class Http1Connection(asyncio.Protocol):
         self._response = self._parser = None
 
     def is_silent(self) -> bool:
-        """Whether nothing has arrived that the event loop has not read yet. A TLS socket is not polled: session tickets
-        make it readable."""
-        return self.is_tls or not self.is_open or not self._poll.poll(0)
+        """Whether it is open, and nothing has arrived that the event loop has not read yet. A TLS socket is not polled:
+        session tickets make it readable."""
+        return self.is_open and (self.is_tls or not self._poll.poll(0))
 
     def abort(self) -> None:
         """Close at once."""
@@ -139,9 +142,9 @@ class Http1Connection(asyncio.Protocol):
         self._unfinished += len(data)
         try:
             parser.feed_data(data)
-            # The parser does not report a line that does not end: of the head, of a chunk's size, or of a trailer.
-            if self._unfinished > self._limits.max_bytes:
-                self._limit_head(self._unfinished)
+            if self._lines or self._unfinished > self._limits.max_bytes:
+                # Of a head or trailers that are incomplete. The parser does not report a line that does not end.
+                self._limit_head(self._lines, self._unfinished)
         except httptools.HttpParserUpgrade as upgrade:
             self._is_raw = True
             if tail := data[upgrade.args[0] :]:
@@ -196,20 +199,14 @@ class Http1Connection(asyncio.Protocol):
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if b"\0" in value and self._response is not None and not self._response.status:
-            raise Fault("unreadable", "A header has a zero byte.")
         self._lines.append((name, value))
-        self._head_bytes += len(name) + len(value)
-        if self._head_bytes > self._limits.max_bytes:
-            self._limit_head(self._head_bytes)
 
     def on_headers_complete(self) -> None:
         parser, response, lines = self._parser, self._response, self._lines
         if parser is None or response is None:
             return
-        self._lines, self._head_bytes, self._unfinished = [], 0, 0
-        if len(lines) > self._limits.max_headers:
-            raise Fault("headers_too_large", f"The response has more than {self._limits.max_headers} headers.")
+        self._limit_head(lines)
+        self._lines, self._unfinished = [], 0
         reason, self._reason = self._reason.decode("latin-1"), b""
         status = parser.get_status_code()
         if not 100 <= status <= 599:
@@ -221,15 +218,17 @@ class Http1Connection(asyncio.Protocol):
                 for name, value in lines
             ]
         )
+        if "\0" in "".join(headers.values()):
+            raise Fault("unreadable", "A header has a zero byte.")
         if status < 200 and status != 101:
             self._on_interim(response, status, reason, headers)
             return
-        coding = headers.get("Transfer-Encoding")
+        coding = headers.get(_TRANSFER_ENCODING)
         has_no_body = self._has_no_body or status in _NO_BODY
         if coding is not None and not has_no_body and not is_chunked(lines):
             raise Fault("unreadable", f"The transfer coding {coding[:40]!r} is unknown, or not the only one.")
         self._is_reusable = parser.should_keep_alive() and status != 101
-        self._ends_with_connection = coding is None and "Content-Length" not in headers
+        self._ends_with_connection = coding is None and _CONTENT_LENGTH not in headers
         self.keep_alive = keep_alive_of(headers)
         response.feed_head(status, reason, headers)
         if has_no_body:
@@ -242,6 +241,8 @@ class Http1Connection(asyncio.Protocol):
         self._response.feed(piece)
 
     def on_message_complete(self) -> None:
+        if self._lines:
+            self._limit_head(self._lines)  # of the trailers
         response = self._response
         if response is not None and response.status >= 200:
             response.finish()
@@ -252,14 +253,17 @@ class Http1Connection(asyncio.Protocol):
         self._interim_count += 1
         if self._interim_count > MAX_INTERIM:
             raise Fault("unreadable", f"There are more than {MAX_INTERIM} interim responses.")
-        if "Transfer-Encoding" in headers or headers.get("Content-Length", "").strip("0"):
+        if _TRANSFER_ENCODING in headers or headers.get(_CONTENT_LENGTH, "").strip("0"):
             raise Fault("unreadable", "An interim response has a body.")
         if response.on_interim is not None:
             response.on_interim(status, reason, headers)
 
-    def _limit_head(self, size: int) -> None:
-        if size > self._limits.max_bytes:
-            raise Fault("headers_too_large", f"The response has more than {self._limits.max_bytes} bytes of headers.")
+    def _limit_head(self, lines: list[tuple[bytes, bytes]], unfinished: int = 0) -> None:
+        limits = self._limits
+        if max(unfinished, sum(map(len, chain.from_iterable(lines)))) > limits.max_bytes:
+            raise Fault("headers_too_large", f"The response has more than {limits.max_bytes} bytes of headers.")
+        if len(lines) > limits.max_headers:
+            raise Fault("headers_too_large", f"The response has more than {limits.max_headers} headers.")
 
     def _end(self, exc: Exception | None) -> None:
         """Nothing more will arrive."""

@@ -118,7 +118,11 @@ class ConnectionPool:
         else:
             self._slots += 1
         try:
-            connection = await self._take_idle(progress.caller) or await self._open(progress)
+            connection = self._pop_idle(progress.caller)
+            while connection is not None and connection.is_tls and not await _stays_open(connection):
+                connection = self._pop_idle(progress.caller)
+            if connection is None:
+                connection = await self._open(progress)
         except BaseException:
             self._free_slot()
             raise
@@ -135,7 +139,8 @@ class ConnectionPool:
         self._busy.discard(connection)
         if connection.has_ended and not self._closed:
             connection.rest()
-            connection.idle_since = time.monotonic()
+            connection.idle_since = now = time.monotonic()
+            connection.usable_until = now + _lifetime(connection.keep_alive)
             self._idle.append(connection)
             if self._sweeper is None:
                 self._sweep_later()
@@ -177,27 +182,12 @@ class ConnectionPool:
                 return
         self._slots -= 1
 
-    async def _take_idle(self, caller: str) -> Http1Connection | None:
-        while (connection := self._pop_idle(caller)) is not None:
-            if not connection.is_tls:
-                return connection
-            try:
-                # Two turns of the event loop deliver what has arrived on a TLS socket.
-                await asyncio.sleep(0)
-                await asyncio.sleep(0)
-            except asyncio.CancelledError:
-                connection.abort()
-                raise
-            if connection.is_open:
-                return connection
-        return None
-
     def _pop_idle(self, caller: str) -> Http1Connection | None:
         """The idle connection that was silent longest of those that ``caller`` may use. Unusable ones are closed on the
         way, and the oldest one where the pool is full, to make room for a new one."""
         now, idle = time.monotonic(), self._idle
         for connection in tuple(idle):
-            if not _is_usable(connection, now) or not connection.is_silent():
+            if now >= connection.usable_until or not connection.is_silent():
                 idle.remove(connection)
                 connection.abort()
             elif connection.caller == caller or now - connection.idle_since >= SILENCE_BEFORE_SHARING:
@@ -229,16 +219,26 @@ class ConnectionPool:
         self._sweeper = None
         now = time.monotonic()
         for connection in tuple(self._idle):
-            if not _is_usable(connection, now):
+            if now >= connection.usable_until or not connection.is_open:
                 self._idle.remove(connection)
                 connection.abort()
         if self._idle:
             self._sweep_later()
 
 
-def _is_usable(connection: Http1Connection, now: float) -> bool:
-    """Whether an idle connection is open, and the provider will keep it open for a while."""
-    lifetime, promised = IDLE_SECONDS, connection.keep_alive
-    if promised is not None:
-        lifetime = min(lifetime, max(promised - KEEP_ALIVE_MARGIN, promised / 2))
-    return connection.is_open and now - connection.idle_since < lifetime
+def _lifetime(keep_alive: float | None) -> float:
+    """For how many seconds an idle connection is kept, given those for which the provider says that it keeps it."""
+    if keep_alive is None:
+        return IDLE_SECONDS
+    return min(IDLE_SECONDS, max(keep_alive - KEEP_ALIVE_MARGIN, keep_alive / 2))
+
+
+async def _stays_open(connection: Http1Connection) -> bool:
+    """Whether nothing has arrived on an idle TLS connection that closes it: two turns of the event loop deliver it."""
+    try:
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    except asyncio.CancelledError:
+        connection.abort()
+        raise
+    return connection.is_open

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from multidict import CIMultiDict
+from multidict import CIMultiDict, istr
 
 from gateway.upstream.http1.faults import Fault
 
@@ -20,7 +20,9 @@ HIGH_WATER: Final = 1 << 16
 OnInterim = Callable[[int, str, CIMultiDict[str]], None]
 """Takes the status, reason and headers of a 1xx response."""
 
-_KEEP_ALIVE: Final = re.compile(r"(?:^|[,;\s])timeout\s*=\s*\"?(\d{1,6})", re.IGNORECASE)
+_KEEP_ALIVE: Final = istr("Keep-Alive")
+_CONTENT_ENCODING: Final = istr("Content-Encoding")
+_TIMEOUT: Final = re.compile(r"(?:^|[,;\s])timeout\s*=\s*\"?(\d{1,6})", re.IGNORECASE)
 
 _DECODERS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 47}
 """Window bits of zlib by content coding. 47 detects zlib's own format; raw deflate is tried when that fails."""
@@ -42,7 +44,8 @@ def is_chunked(lines: Iterable[tuple[bytes, bytes]]) -> bool:
 
 def keep_alive_of(headers: CIMultiDict[str]) -> float | None:
     """The seconds of ``Keep-Alive: timeout=…``."""
-    found = _KEEP_ALIVE.search(headers.get("Keep-Alive", ""))
+    sent = headers.get(_KEEP_ALIVE)
+    found = None if sent is None else _TIMEOUT.search(sent)
     return float(found[1]) if found else None
 
 
@@ -119,16 +122,18 @@ class IncomingResponse:
             if self._error is not None:
                 raise self._error
             await self._wait()
+            self._waiter = None
 
     async def whole(self) -> bytes:
         """The whole body, decoded if it has a content coding. Raises what :meth:`fail` was given, and :class:`Fault`
         (``too_large``, ``unreadable``, ``cut_short``) for one that cannot be decoded to at most ``most`` bytes."""
         while not self.complete and self._error is None:
             await self._wait()
+            self._waiter = None
         if self._error is not None:
             raise self._error
         body = self._take()
-        coding = self.headers.get("Content-Encoding")
+        coding = self.headers.get(_CONTENT_ENCODING)
         return body if coding is None or not body else _decoded(body, coding.strip().lower(), self.most)
 
     async def pieces(self) -> AsyncIterator[bytes]:
@@ -146,17 +151,16 @@ class IncomingResponse:
                 return
             else:
                 await self._wait()
+                self._waiter = None
 
     def _take(self) -> bytes:
         pieces, self._pieces, self._buffered = self._pieces, [], 0
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    async def _wait(self) -> None:
+    def _wait(self) -> asyncio.Future[None]:
+        """Await this, and then set ``_waiter`` to None: the task has run."""
         self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        return self._waiter
 
 
 def _decoded(body: bytes, coding: str, most: int) -> bytes:
