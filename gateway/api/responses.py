@@ -5,7 +5,6 @@ from typing import Any, Final
 
 import msgspec
 from aiohttp import hdrs, web
-from multidict import CIMultiDict
 
 from gateway.api.conditions import entity_tag
 from gateway.api.public_view import public
@@ -15,7 +14,6 @@ from gateway.ports.context import RequestContext
 
 JSON: Final = "application/json"
 
-_HEADERS: Final = CIMultiDict({hdrs.CONTENT_TYPE: JSON})
 _NO_TAG: Final = b'"etag":null'
 _ADDED: Final = ("created", "adopted", "attempts", "changed", "warnings")
 _GET_ADDED: Final = attrgetter(*_ADDED)
@@ -42,10 +40,7 @@ def json_response(
 
 def raw_json_response(body: bytes, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     """A response with JSON that is already encoded."""
-    all_headers = _HEADERS.copy()
-    if headers is not None:
-        all_headers.update(headers)
-    return web.Response(status=status, body=body, headers=all_headers)
+    return web.Response(status=status, body=body, headers={hdrs.CONTENT_TYPE: JSON, **(headers or {})})
 
 
 def tagged(runtime: Runtime, caller: Principal) -> tuple[bytes, str]:
@@ -64,7 +59,8 @@ def tagged(runtime: Runtime, caller: Principal) -> tuple[bytes, str]:
         tag = entity_tag(body)
     else:
         tag = entity_tag(ENCODER.encode(msgspec.structs.replace(runtime, **_BARE)))
-    if body.count(_NO_TAG) == 1:
-        return body.replace(_NO_TAG, b'"etag":' + ENCODER.encode(tag)), tag
+    before, found, after = body.partition(_NO_TAG)
+    if found and _NO_TAG not in after:
+        return b'%b"etag":%b%b' % (before, ENCODER.encode(tag), after), tag
     # A free-form member is also called etag: encode again instead of guessing which one to replace.
     return ENCODER.encode(msgspec.structs.replace(runtime, etag=tag)), tag

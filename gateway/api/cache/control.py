@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Final
 
 from aiohttp import hdrs, web
-from multidict import CIMultiDict, istr
+from multidict import istr
 
 from gateway.api.cache.cache import ANY, CacheDirectives, EncodedResponse, Key, Read, ReadCache, Result, Served
 from gateway.api.conditions import none_match
@@ -19,8 +19,6 @@ _KEEP: Final = "private, no-cache"
 
 _MAX_AGE: Final = re.compile(r'max-age="?([0-9]{1,9})"?\Z', re.ASCII)
 _NEW: Final = -1.0
-
-_HEADERS: Final = CIMultiDict({hdrs.CONTENT_TYPE: JSON, hdrs.CACHE_CONTROL: _KEEP})
 
 
 @lru_cache(maxsize=64)
@@ -55,7 +53,7 @@ async def respond_cached(
 
 def respond(found: EncodedResponse, request: web.Request) -> web.Response:
     """The full response, or 304 if the caller already has it."""
-    headers = _HEADERS.copy()
+    headers: dict[str, str] = {hdrs.CONTENT_TYPE: JSON, hdrs.CACHE_CONTROL: _KEEP}
     etag = found.etag
     if etag is not None:
         headers[hdrs.ETAG] = etag

@@ -35,11 +35,11 @@ class Origin:
         """The head of a request to a target below the base URL, whose body has ``length`` bytes; None if ``headers``
         frame it. Raises ``ValueError`` for a line break or a zero byte in a name or value."""
         target = self._prefix + target
-        lines = [f"{method} {target if target.startswith('/') else '/' + target} HTTP/1.1\r\nHost: {self._host}\r\n"]
-        lines += [f"{name}: {value}\r\n" for name, value in headers]
+        lines = [f"{method} {target if target.startswith('/') else '/' + target} HTTP/1.1", f"Host: {self._host}"]
+        lines += [f"{name}: {value}" for name, value in headers]
         if length or (length == 0 and method in _WITH_BODY):
-            lines.append(f"Content-Length: {length}\r\n")
-        head = "".join(lines)
-        if head.count("\n") != len(lines) + 1 or head.count("\r") != len(lines) + 1 or "\0" in head:
+            lines.append(f"Content-Length: {length}")
+        text = "".join(lines)
+        if "\r" in text or "\n" in text or "\0" in text:
             raise ValueError("a header has a line break or a zero byte")
-        return (head + "\r\n").encode("utf-8", "surrogateescape")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "surrogateescape")
