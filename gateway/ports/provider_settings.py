@@ -1,7 +1,6 @@
 """The settings that all providers have. An adapter's ``settings.py`` adds fields of its own."""
 
 import re
-from functools import cached_property
 from typing import Annotated, ClassVar, Final
 from urllib.parse import urlsplit
 
@@ -80,7 +79,7 @@ class ProviderSettings(Section):
         ends_in_one = urlsplit(self.base_url).path.endswith(self.own_paths)
         return "" if ends_in_one else next(iter(self.own_paths), "")
 
-    @cached_property
+    @property
     def address(self) -> str:
         """The base URL in the one form that all its spellings share."""
         return same_address(self.base_url, self.own_paths)
