@@ -50,6 +50,13 @@ class BrowserSemantics(ProviderSemantics):
             return {"provider_options": options, "labels": None}
         return {"provider_options": options}
 
+    def saved_state(self, runtime: Runtime, *, ended: bool) -> str | None:
+        data = runtime.provider_data
+        saved = data.get("savedState")
+        status = saved.get("status") if isinstance(saved, dict) else None
+        will_be = ended and (status == "saving" or data.get("currentRun") is not None)
+        return runtime.provider_id if status == "saved" or will_be else None
+
     def start_from(self, saved: str) -> dict[str, Any]:
         return {"provider_options": {"fromBrowser": saved, "persona": "same"}}
 

@@ -64,6 +64,19 @@ class ProviderSemantics(ABC):
 
 
 @runtime_checkable
+class SupportsStateExport(Protocol):
+    """The semantics of an API in which a create can start from the state of another runtime of the account
+    (:meth:`ProviderSemantics.start_from`)."""
+
+    def saved_state(self, runtime: Runtime, *, ended: bool) -> str | None:
+        """The id of the saved state of a runtime; None if it has none. ``ended``: as it is when the compute that runs
+        now has ended. No I/O."""
+
+    def start_from(self, saved: str) -> dict[str, Any]:
+        """As :meth:`ProviderSemantics.start_from`."""
+
+
+@runtime_checkable
 class DeclaresSemantics(Protocol):
     """Declares its semantics, in the file ``semantics.py`` of its folder."""
 

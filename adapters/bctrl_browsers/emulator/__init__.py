@@ -130,9 +130,12 @@ class BrowsersEmulator(Account):
             return browser
         if "persona" not in body:
             raise self.refuse(400, "fromBrowser needs persona.", "browser.persona_required")
-        source = self.world.find(browser.space, body["fromBrowser"], self.now())
+        source = self.world.by_id(body["fromBrowser"]) or self.world.find(
+            browser.space, body["fromBrowser"], self.now()
+        )
         if source is None:
             raise self.refuse(404, "There is no such browser to copy.", "browser.not_found")
+        source.drop_ended_run(self.now())
         if not source.saved:
             raise self.refuse(409, "The browser to copy has no saved state.", "browser.no_saved_state")
         at = timestamp(max(source.updated, source.used, source.created))

@@ -20,7 +20,7 @@ from gateway.domain.validation import field_errors
 from gateway.domain.values import State
 from gateway.ports.context import RequestContext
 from gateway.ports.data_plane import SupportsDataPlane
-from gateway.ports.semantics import Topic
+from gateway.ports.semantics import SupportsStateExport, Topic
 from gateway.services.data_plane.service import DataPlane
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.moves.documents import carried, changes, merged
@@ -89,7 +89,8 @@ class Describer:
         mapped = await move.references.map(create, scope, ctx)
         bindings = [binding async for binding in _bindings(move, facts, scope, mapped, ctx)]
         restored = _place_saved_state(create, target) and not mapped.blocks("profile_ids")
-        lost = list(_losses(runtime, move, restored=restored))
+        carries_state = await self._carry_state(create, runtime, move, ctx)
+        lost = list(_losses(runtime, move, restored=restored or carries_state))
         lost += _dropped(create, target.features, target.api)
         for override in move.request.overrides:
             if selects(override.match, runtime, self._moves, config_labels(facts)):
@@ -106,7 +107,11 @@ class Describer:
             blocked.append(Blocker(code="name_conflict", detail=detail, pointer="#/on_name_conflict"))
         shown = {name: value for name, value in create.items() if name not in _PLACE}
         return PlannedItem(
-            carries=[*carried(before, shown), *(["capabilities"] if bindings else [])],
+            carries=[
+                *carried(before, shown),
+                *(["capabilities"] if bindings else []),
+                *(["state"] if carries_state else []),
+            ],
             changes=changes(before, shown),
             semantics=_semantics(move),
             lost=lost,
@@ -123,6 +128,19 @@ class Describer:
             config_digest=facts.config.config_digest if facts.config else None,
             live=facts.live,
         )
+
+    async def _carry_state(
+        self, create: dict[str, Any], runtime: Runtime, move: MoveBetween, ctx: RequestContext
+    ) -> bool:
+        """Let the create start from the state of the runtime, within an account whose API has that. Returns whether all
+        of it is carried: what a run that is not waited for has not saved yet is not."""
+        semantics, waits = semantics_of(move.source.adapter), move.request.when != "now"
+        if not isinstance(semantics, SupportsStateExport) or not await move.references.same_account(ctx):
+            return False
+        saved = semantics.saved_state(runtime, ended=waits)
+        for name, value in semantics.start_from(saved).items() if saved is not None else ():
+            create[name] = {**(create.get(name) or {}), **value}
+        return saved is not None and (waits or runtime.state not in _RUNS)
 
     def _addresses(self, runtime: Runtime, move: MoveBetween) -> Iterator[str]:
         """The protocols in use, and what becomes of their addresses."""

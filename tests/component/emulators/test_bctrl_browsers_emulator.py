@@ -317,8 +317,11 @@ async def test_copy_needs_a_persona_and_a_source_with_saved_state():
             answered, answer = await _send(session, "POST", BROWSERS, body)
             assert (answered, answer["error"]["code"]) == (status, code)
         await _send(session, "POST", f"{BROWSERS}/bot/stop?wait=1", {})
-        copy = await _create(session, "copy", fromBrowser=source["id"], persona="same")
-        assert (copy["copiedFrom"]["browserId"], copy["savedState"]["status"]) == (source["id"], "saved")
+        for space in ("default", "sp_other"):
+            copy = await _create(session, f"in-{space}", spaceId=space, fromBrowser=source["id"], persona="same")
+            assert (copy["copiedFrom"]["browserId"], copy["savedState"]["status"]) == (source["id"], "saved")
+        by_name = {"spaceId": "sp_other", "fromBrowser": "bot", "persona": "same"}
+        assert (await _send(session, "POST", BROWSERS, by_name))[0] == 404
 
 
 async def test_revoke_replaces_the_connections():

@@ -7,7 +7,9 @@ import msgspec
 import pytest
 
 from gateway.domain.features import CreateFeature
+from gateway.domain.requests import StartRequest
 from gateway.domain.runtime import Runtime
+from gateway.services.moves.planned import PlannedItem
 from gateway.services.moves.reading import SourceFacts
 from tests.component.moves.ends import CTX, Ends, two_ends
 
@@ -185,3 +187,57 @@ async def test_an_idle_browser_cannot_go_where_a_stop_ends_it_for_good() -> None
         await ends.old.stop(ends.old.reference(made), ends.call())  # type: ignore[attr-defined]
         planned = await ends.describe(made)
         assert [(each.code, each.pointer) for each in planned.blocked_by] == [("unsupported", "#/start")]
+
+
+@pytest.fixture
+async def spaces() -> AsyncIterator[Ends]:
+    """From one space to another one of the same account."""
+    async with two_ends("bctrl_browsers", "bctrl_browsers", same_account=True) as ends:
+        yield ends
+
+
+def logins(planned: PlannedItem) -> list[str]:
+    """Why logins are lost."""
+    return [loss.why for loss in planned.lost if loss.what == "logins"]
+
+
+async def ended(ends: Ends, runtime: Runtime) -> Runtime:
+    """The browser after its run was stopped."""
+    adapter: Any = ends.old
+    await adapter.stop(adapter.reference(runtime), ends.call())
+    return runtime
+
+
+async def test_the_state_of_a_browser_is_carried_within_its_account(spaces: Ends) -> None:
+    made = await ended(spaces, await spaces.make(name="bot"))
+    planned = await spaces.describe(made)
+    assert "state" in planned.carries
+    assert logins(planned) == []
+    assert planned.create["provider_options"]["fromBrowser"] == made.provider_id
+    create = {name: value for name, value in planned.create.items() if name not in {"kind", "provider"}}
+    copy = await spaces.make(at=spaces.new, **create)
+    assert copy.provider_data["copiedFrom"]["browserId"] == made.provider_id
+
+
+async def test_the_state_of_a_browser_that_runs_is_carried_when_its_run_has_ended(spaces: Ends) -> None:
+    """With ``now``, what the run has not saved is lost; an earlier state is carried all the same."""
+    made = await spaces.make(name="bot")
+    assert "state" in (await spaces.describe(made)).carries
+    now = await spaces.describe(made, when="now")
+    assert "state" not in now.carries
+    assert len(logins(now)) == 1
+    assert "fromBrowser" not in now.create.get("provider_options", {})
+    adapter: Any = spaces.old
+    await adapter.start(adapter.reference(await ended(spaces, made)), StartRequest(), spaces.call())
+    again = await spaces.describe(made, when="now")
+    assert "state" not in again.carries
+    assert len(logins(again)) == 1
+    assert again.create["provider_options"]["fromBrowser"] == made.provider_id
+
+
+async def test_the_state_of_a_browser_is_lost_in_another_account(browsers: Ends) -> None:
+    made = await ended(browsers, await browsers.make(name="bot"))
+    planned = await browsers.describe(made)
+    assert "state" not in planned.carries
+    assert len(logins(planned)) == 1
+    assert "fromBrowser" not in planned.create.get("provider_options", {})
