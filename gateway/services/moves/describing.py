@@ -20,7 +20,7 @@ from gateway.domain.validation import field_errors
 from gateway.domain.values import State
 from gateway.ports.context import RequestContext
 from gateway.ports.data_plane import SupportsDataPlane
-from gateway.ports.semantics import SupportsStateExport, Topic
+from gateway.ports.semantics import Topic
 from gateway.services.data_plane.service import DataPlane
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.moves.documents import carried, changes, merged
@@ -29,6 +29,7 @@ from gateway.services.moves.planned import PlannedBinding, PlannedItem
 from gateway.services.moves.reading import SourceFacts, SourceReader
 from gateway.services.moves.recreating import PASSWORD, recreated, semantics_of
 from gateway.services.moves.references import Mapped, References
+from gateway.services.moves.saved_states import carry_state, place_saved_state
 from gateway.services.provider_choice import Target, fit
 
 _RUNS: Final = frozenset({State.STARTING, State.RUNNING})
@@ -88,9 +89,11 @@ class Describer:
             create.pop("provider_options", None)
         mapped = await move.references.map(create, scope, ctx)
         bindings = [binding async for binding in _bindings(move, facts, scope, mapped, ctx)]
-        restored = _place_saved_state(create, target) and not mapped.blocks("profile_ids")
-        carries_state = await self._carry_state(create, runtime, move, ctx)
-        lost = list(_losses(runtime, move, restored=restored or carries_state))
+        restored = place_saved_state(create, target) and not mapped.blocks("profile_ids")
+        own_state = await move.references.same_account(ctx) and carry_state(
+            create, runtime, source, runs=runtime.state in _RUNS, waits=move.request.when != "now"
+        )
+        lost = list(_losses(runtime, move, restored=restored or own_state))
         lost += _dropped(create, target.features, target.api)
         for override in move.request.overrides:
             if selects(override.match, runtime, self._moves, config_labels(facts)):
@@ -110,7 +113,7 @@ class Describer:
             carries=[
                 *carried(before, shown),
                 *(["capabilities"] if bindings else []),
-                *(["state"] if carries_state else []),
+                *(["state"] if own_state else []),
             ],
             changes=changes(before, shown),
             semantics=_semantics(move),
@@ -128,19 +131,6 @@ class Describer:
             config_digest=facts.config.config_digest if facts.config else None,
             live=facts.live,
         )
-
-    async def _carry_state(
-        self, create: dict[str, Any], runtime: Runtime, move: MoveBetween, ctx: RequestContext
-    ) -> bool:
-        """Let the create start from the state of the runtime, within an account whose API has that. Returns whether all
-        of it is carried: what a run that is not waited for has not saved yet is not."""
-        semantics, waits = semantics_of(move.source.adapter), move.request.when != "now"
-        if not isinstance(semantics, SupportsStateExport) or not await move.references.same_account(ctx):
-            return False
-        saved = semantics.saved_state(runtime, ended=waits)
-        for name, value in semantics.start_from(saved).items() if saved is not None else ():
-            create[name] = {**(create.get(name) or {}), **value}
-        return saved is not None and (waits or runtime.state not in _RUNS)
 
     def _addresses(self, runtime: Runtime, move: MoveBetween) -> Iterator[str]:
         """The protocols in use, and what becomes of their addresses."""
@@ -184,21 +174,6 @@ async def _bindings(move: MoveBetween, facts: SourceFacts, scope: str, mapped: M
         name = await move.references.capability(binding.name, scope, mapped, ctx)
         if name:
             yield PlannedBinding(name, binding.version, binding.enabled, binding.flags)
-
-
-def _place_saved_state(create: dict[str, Any], target: Any) -> bool:
-    """Name a saved state as the target does. Returns whether the create starts from one."""
-    launch, semantics = create.get("launch") or {}, semantics_of(target)
-    saved = launch.get("profile_id")
-    if launch.get("mode") != "profile" or CreateFeature.LAUNCH_PROFILE in target.features:
-        if launch.get("mode") == "profile" and not saved:
-            create["launch"] = {"mode": "ephemeral"}
-        return bool(saved)
-    members = semantics.start_from(saved) if saved and semantics is not None else {}
-    create["launch"] = {"mode": "ephemeral"}
-    for name, value in members.items():
-        create[name] = {**(create.get(name) or {}), **value}
-    return bool(members)
 
 
 def _losses(runtime: Runtime, move: MoveBetween, *, restored: bool) -> Iterator[Lost]:

@@ -1,0 +1,38 @@
+"""What lets a create at the target of a move start from a saved state."""
+
+from typing import Any
+
+from gateway.domain.features import CreateFeature
+from gateway.domain.runtime import Runtime
+from gateway.ports.provider import ProviderAdapter
+from gateway.ports.semantics import SupportsStateExport
+from gateway.services.moves.recreating import semantics_of
+
+
+def carry_state(
+    create: dict[str, Any], runtime: Runtime, source: ProviderAdapter[Any], *, runs: bool, waits: bool
+) -> bool:
+    """Let the create start from the state of the runtime, in the same account, if its API has that. ``waits``: the move
+    waits for the end of the run. Returns whether all of the state is carried: what a run has not saved is not."""
+    semantics = semantics_of(source)
+    if not isinstance(semantics, SupportsStateExport):
+        return False
+    saved = semantics.saved_state(runtime, ended=waits)
+    for name, value in semantics.start_from(saved).items() if saved is not None else ():
+        create[name] = {**(create.get(name) or {}), **value}
+    return saved is not None and (waits or not runs)
+
+
+def place_saved_state(create: dict[str, Any], target: ProviderAdapter[Any]) -> bool:
+    """Name a saved state as the target does. Returns whether the create starts from one."""
+    launch, semantics = create.get("launch") or {}, semantics_of(target)
+    saved = launch.get("profile_id")
+    if launch.get("mode") != "profile" or CreateFeature.LAUNCH_PROFILE in target.features:
+        if launch.get("mode") == "profile" and not saved:
+            create["launch"] = {"mode": "ephemeral"}
+        return bool(saved)
+    members = semantics.start_from(saved) if saved and semantics is not None else {}
+    create["launch"] = {"mode": "ephemeral"}
+    for name, value in members.items():
+        create[name] = {**(create.get(name) or {}), **value}
+    return bool(members)
