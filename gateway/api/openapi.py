@@ -13,7 +13,7 @@ from gateway.api.audit_routes import AUDIT_ROUTES
 from gateway.api.conditions import ENTITY_TAGS
 from gateway.api.connection_routes import CONNECTION_ROUTES
 from gateway.api.event_streams import EVENT_ROUTES
-from gateway.api.openapi_schemas import ref, schemas
+from gateway.api.openapi_schemas import STATIC, ref, schemas
 from gateway.api.queries import QueryParameter
 from gateway.api.route import Route, Success
 from gateway.api.routes import V1_ROUTES
@@ -34,57 +34,6 @@ _ACCESS: Final = (*ACCESS_ROUTES, *AUDIT_ROUTES)
 ROUTES: Final = (*V1_ROUTES, *CONNECTION_ROUTES, *EVENT_ROUTES, *_ACCESS, *PROBE_ROUTES, *SITE_ROUTES)
 """Every call of the service."""
 
-_DESCRIPTION: Final = (
-    "One API in front of every provider of agent runtimes. Responses may gain members, and fields such as state may "
-    "gain values: ignore what you do not know. Every response of /v1 from status 400 on is a problem document; act on "
-    "its code, and on the status if you do not know the code."
-)
-_HEADERS: Final[dict[str, dict[str, Any]]] = {
-    "X-Request-ID": {
-        "description": "The id of this request in the gateway's log; the caller's own if it sent one.",
-        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
-    },
-    "ETag": {"description": "The entity tag of the response.", "schema": {"type": "string"}},
-    "Idempotency-Replayed": {
-        "description": "true: this response was sent before for the same key.",
-        "schema": {"type": "string", "enum": ["true"]},
-    },
-    "Cache-Status": {
-        "description": "Whether the response came from the cache (RFC 9211); absent if there is no cache.",
-        "schema": {"type": "string"},
-    },
-    "Age": {
-        "description": "Seconds since the provider was asked; absent if it was asked for this response.",
-        "schema": {"type": "integer", "minimum": 0},
-    },
-    "Location": {
-        "description": "The path of the runtime, or of the create's intent.",
-        "schema": {"type": "string"},
-    },
-    "Preference-Applied": {
-        "description": "The preference that was followed.",
-        "schema": {"type": "string", "enum": ["respond-async"]},
-    },
-    "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 0}},
-    "WWW-Authenticate": {"description": "How to authenticate.", "schema": {"type": "string"}},
-    "Allow": {"description": "The methods that the path supports.", "schema": {"type": "string"}},
-}
-_PATH_PARAMETERS: Final = {
-    "id": "The id of the runtime, intent or key.",
-    "binding_id": "The id of a capability binding.",
-    "name": "The name.",
-    "code": "An error code.",
-    "page": "The name of a page.",
-}
-_REQUEST_HEADERS: Final = {
-    "Idempotency-Key": "1 to 255 characters that identify this create: repeating it makes no second runtime.",
-    "If-Match": "Entity tags of the states that may be changed, or *. For a stop or reset also the id of a durable "
-    "runtime's instance, in double quotes.",
-    "Cache-Control": "no-cache or max-age=0: ask the provider. max-age: maximum age of a cached response in seconds.",
-    "Prefer": "respond-async: respond with 202 before the work is done, unless the query has wait.",
-    "Last-Event-ID": "The id of the last event that the caller received; that state is not sent again.",
-    "If-None-Match": "Entity tags that the caller has; 304 if the current one is among them.",
-}
 _ANY_REQUEST: Final[tuple[type[GatewayError], ...]] = (
     InvalidRequest,
     UriTooLong,
@@ -93,31 +42,6 @@ _ANY_REQUEST: Final[tuple[type[GatewayError], ...]] = (
     HttpVersionNotSupported,
 )
 """Errors that are raised before the route is known."""
-
-_CREATE_EXAMPLES: Final = {
-    "durable": {
-        "summary": "A durable runtime",
-        "value": {
-            "kind": "durable",
-            "name": "research-agent",
-            "labels": {"team": "shop"},
-            "config": {"version": "v2", "resources": {"cpu_cores": 4, "memory_mb": 8192}},
-        },
-    },
-    "browser": {
-        "summary": "A browser with a proxy",
-        "value": {
-            "kind": "browser",
-            "name": "checkout-bot",
-            "driver": "playwright",
-            "launch": {
-                "mode": "ephemeral",
-                "humanize": True,
-                "proxy": {"type": "socks5", "host": "proxy.example", "port": 1080},
-            },
-        },
-    },
-}
 
 
 @cache
@@ -134,25 +58,13 @@ def openapi_document() -> dict[str, Any]:
         for path in (route.path, *route.aliases):
             alias = path != route.path
             paths.setdefault(path, {})[route.method.lower()] = _operation(route, alias=alias)
+    document, components = STATIC["document"], STATIC["document"]["components"]
     return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "runtime-gateway",
-            "version": __version__,
-            "description": _DESCRIPTION,
-            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        },
-        "servers": [{"url": "/"}],
+        **document,
+        "info": {**document["info"], "version": __version__},
         "tags": [{"name": tag} for tag in dict.fromkeys(route.tag for route in ROUTES)],
         "paths": paths,
-        "components": {
-            "schemas": schemas(ROUTES),
-            "headers": _HEADERS,
-            "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer", "description": "A gateway key."},
-                "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "A gateway key."},
-            },
-        },
+        "components": {**components, "schemas": schemas(ROUTES)},
     }
 
 
@@ -188,7 +100,7 @@ def _path_parameters(route: Route) -> Iterator[dict[str, Any]]:
             "name": name,
             "in": "path",
             "required": True,
-            "description": _PATH_PARAMETERS[name],
+            "description": STATIC["path_parameters"][name],
             "schema": schema,
         }
 
@@ -204,7 +116,7 @@ def _query_parameter(parameter: QueryParameter) -> dict[str, Any]:
 def _header_parameters(route: Route) -> Iterator[dict[str, Any]]:
     for name in route.request_headers:
         schema = {"type": "string", **({"pattern": ENTITY_TAGS} if name == "If-Match" else {})}
-        yield {"name": name, "in": "header", "description": _REQUEST_HEADERS[name], "schema": schema}
+        yield {"name": name, "in": "header", "description": STATIC["request_headers"][name], "schema": schema}
 
 
 def _request_body(route: Route) -> dict[str, Any]:
@@ -219,7 +131,7 @@ def _request_body(route: Route) -> dict[str, Any]:
                     "mapping": {kind: target["$ref"] for kind, target in kinds.items()},
                 },
             },
-            "examples": _CREATE_EXAMPLES,
+            "examples": STATIC["create_examples"],
         }
     return {"required": route.body_required, "content": {"application/json": content}}
 

@@ -1,6 +1,8 @@
 """The JSON schemas of the OpenAPI document: requests from pydantic, responses from msgspec."""
 
 from collections.abc import Iterable
+from copy import deepcopy
+from pathlib import Path
 from typing import Any, Final, get_args
 
 import msgspec
@@ -11,11 +13,13 @@ from gateway.api.route import Route
 from gateway.domain.errors import Retryable, Source, error_classes
 from gateway.domain.pages import Incomplete
 from gateway.domain.requests import UpdateCapability
-from gateway.domain.runtime import CreateAttempt
 from gateway.domain.values import State
 
 Schema = dict[str, Any]
 
+STATIC: Final[dict[str, Any]] = msgspec.json.decode((Path(__file__).parent / "static" / "openapi.json").read_bytes())
+"""What the document contains beside the routes and models: the frame of the ``document``, and the texts about path
+parameters, headers of requests, and examples."""
 _TEMPLATE: Final = "#/components/schemas/{model}"
 
 
@@ -26,7 +30,7 @@ def ref(name: str) -> Schema:
 def schemas(routes: Iterable[Route]) -> dict[str, Schema]:
     """The schemas of all request and response bodies, by name. Raises ``ValueError`` when two models share a name."""
     routes = tuple(routes)
-    found: dict[str, Schema] = {"Problem": _problem(), "FieldError": _field_error()}
+    found: dict[str, Schema] = {**STATIC["document"]["components"]["schemas"], "Problem": _problem()}
     for more in (_requests(routes), _responses(routes)):
         clashes = found.keys() & more.keys()
         if clashes:
@@ -82,109 +86,11 @@ def _required(struct: type[msgspec.Struct]) -> list[str]:
     return [field.encode_name for field in msgspec.structs.fields(struct) if UnsetType not in get_args(field.type)]
 
 
-def _field_error() -> Schema:
-    where = {
-        "pointer": "A JSON pointer into the body, as a URI fragment: #/config/version.",
-        "parameter": "The name of a query parameter.",
-        "header": "The name of a header.",
-    }
-    return {
-        "type": "object",
-        "title": "FieldError",
-        "description": "One fault in the request; exactly one of pointer, parameter and header locates it.",
-        "properties": {
-            "detail": {"type": "string"},
-            "code": {"type": "string"},
-            **{name: {"type": "string", "description": text} for name, text in where.items()},
-        },
-        "required": ["detail", "code"],
-    }
-
-
 def _problem() -> Schema:
-    codes = [cls.code for cls in error_classes()]
-    nullable = {"type": ["string", "null"]}
-    return {
-        "type": "object",
-        "title": "Problem",
-        "description": "A problem document (RFC 9457). Members may be added.",
-        "properties": {
-            "type": {"type": "string", "description": "The page about the code: /docs/errors/{code}."},
-            "title": {"type": "string"},
-            "status": {"type": "integer", "minimum": 400, "maximum": 599},
-            "detail": {"type": "string", "description": "An explanation by the gateway."},
-            "instance": {"type": "string", "description": "urn:uuid: of the request."},
-            "code": {
-                "type": "string",
-                "description": f"Codes may be added. Currently: {', '.join(codes)}.",
-                "examples": codes,
-            },
-            "source": {"type": "string", "enum": [source.value for source in Source], "description": "Whose fault."},
-            "provider": {"type": "string", "description": "The provider concerned."},
-            "provider_status": {"type": ["integer", "null"]},
-            "provider_code": nullable,
-            "provider_detail": {**nullable, "description": "What the provider said, verbatim."},
-            "provider_request_id": nullable,
-            "retryable": {
-                "type": "string",
-                "enum": [value.value for value in Retryable],
-                "description": "same_request: only the identical request, with the same name and Idempotency-Key.",
-            },
-            "retry_after": {"type": "number", "minimum": 0, "description": "Seconds to wait."},
-            "request_id": {"type": "string"},
-            "errors": {"type": "array", "items": ref("FieldError"), "minItems": 1},
-            "incomplete": {
-                "type": "array",
-                "items": ref("Incomplete"),
-                "description": "For a list that failed: each provider that failed.",
-            },
-            "intent": {
-                "type": "string",
-                "description": "For a create that is unknown or in progress: its intent (GET /v1/intents/{id}).",
-            },
-            "name": {
-                "type": "string",
-                "description": "For such a create: the name of its runtime, including a generated one.",
-            },
-            "idempotency_key": {
-                "type": "string",
-                "description": "For an unknown create: the Idempotency-Key that it was sent with.",
-            },
-            "attempts": {
-                "type": "array",
-                "items": ref(CreateAttempt.__name__),
-                "description": "For a create: the providers that were tried, in order, with the code of each error.",
-            },
-            "state": {
-                **ref(State.__name__),
-                "description": "The state of the runtime, in which the verb does not work.",
-            },
-            "feature": {"type": "string", "description": "The feature that the provider does not have."},
-            "limit": {
-                "type": "object",
-                "properties": {
-                    "name": {"type": "string"},
-                    "value": {"type": "integer"},
-                    "used": {"type": "integer"},
-                },
-                "required": ["name", "value", "used"],
-                "description": "The limit of the caller, or of the account at a provider, that refused the request.",
-            },
-            "held_by": {
-                "type": "array",
-                "items": {"type": "string"},
-                "description": "For a quota of the caller: the ids of its runtimes that use it up, at most 20.",
-            },
-        },
-        "required": [
-            "type",
-            "title",
-            "status",
-            "detail",
-            "instance",
-            "code",
-            "source",
-            "retryable",
-            "request_id",
-        ],
-    }
+    """The schema of problems, with the values that the errors have now."""
+    problem: Schema = deepcopy(STATIC["document"]["components"]["schemas"]["Problem"])
+    properties, codes = problem["properties"], [cls.code for cls in error_classes()]
+    properties["code"] |= {"description": f"Codes may be added. Currently: {', '.join(codes)}.", "examples": codes}
+    properties["source"]["enum"] = [source.value for source in Source]
+    properties["retryable"]["enum"] = [value.value for value in Retryable]
+    return problem
