@@ -14,6 +14,7 @@ from gateway.api.connection_routes import CONNECTION_ROUTES, ConnectionHandlers
 from gateway.api.dialects import register_dialects
 from gateway.api.event_streams import EVENT_ROUTES, EventStreams
 from gateway.api.handlers import Handlers
+from gateway.api.move_routes import MOVE_ROUTES, MoveHandlers
 from gateway.api.native import NativeCalls, register_native
 from gateway.api.openapi import openapi_json
 from gateway.api.pipeline import ENDPOINTS, Endpoints
@@ -97,7 +98,8 @@ def create_api(
     register_native(native_calls, endpoints)
     routes.add(V1_ROUTES, Handlers(services, bodies, reads, waiting))
     routes.add(CONNECTION_ROUTES, ConnectionHandlers(services.data_plane, services.lifecycle, bodies))
-    routes.add(EVENT_ROUTES, EventStreams(waiting, cors))
+    routes.add(EVENT_ROUTES, EventStreams(waiting, cors, services.moves))
+    routes.add(MOVE_ROUTES, MoveHandlers(services.moves, bodies))
     routes.add(ACCESS_ROUTES, AccessHandlers(administration, bodies))
     routes.add(AUDIT_ROUTES, AuditHandlers(trail))
     routes.add(SITE_ROUTES, Site(openapi_json))

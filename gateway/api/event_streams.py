@@ -1,4 +1,4 @@
-"""The changes of one runtime as a stream of server-sent events."""
+"""The changes of one runtime, or of one move, as a stream of server-sent events."""
 
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -8,17 +8,20 @@ from aiohttp import hdrs, web
 from multidict import istr
 
 from gateway.api.documented_errors import READ_ERRORS
-from gateway.api.responses import tagged
+from gateway.api.responses import as_json, tagged
 from gateway.api.route import Route, Success
 from gateway.api.waiting import WaitingCalls
 from gateway.domain.access import Permission
 from gateway.domain.errors import GatewayError, NotFound, Overloaded, RuntimeReplaced
+from gateway.domain.moves import WORKING, Move
 from gateway.domain.runtime import Runtime
 from gateway.http.bodies import ClientAborted
 from gateway.http.cors import Cors
 from gateway.http.response_headers import finish_headers
 from gateway.ports.context import RequestContext
+from gateway.services.moves.service import MoveService
 from gateway.services.waiting.following import Following
+from gateway.services.waiting.places import Waiter
 
 COMMENT_EVERY: Final = 15.0
 """Seconds without an event after which a comment shows that the connection works."""
@@ -26,6 +29,8 @@ LONGEST: Final = 3600.0
 """Seconds after which a stream ends."""
 FIRST_WITHIN: Final = 30.0
 """Seconds within which a runtime has to be read, else there is no stream."""
+MOVES_EVERY: Final = 1.0
+"""Seconds between two reads of a move."""
 UNREAD_BYTES: Final = 16 << 10
 """With more unread bytes than this, the stream waits for its reader; meanwhile only the newest state is kept."""
 
@@ -38,9 +43,10 @@ _COMMENT: Final = b":\n\n"
 class EventStreams:
     """The handler of event streams."""
 
-    def __init__(self, calls: WaitingCalls, cors: Cors) -> None:
+    def __init__(self, calls: WaitingCalls, cors: Cors, moves: MoveService) -> None:
         self._calls = calls
         self._cors = cors
+        self._moves = moves
 
     async def watch(self, request: web.Request, ctx: RequestContext) -> web.StreamResponse:
         """Stream the states of a runtime until it is gone or the stream has to end."""
@@ -52,23 +58,36 @@ class EventStreams:
             runtime = await following.first(calls.now() + FIRST_WITHIN)
             if runtime is None:
                 raise following.failure() or Overloaded("The gateway is shutting down.", retry_after=1.0)
-            if request.method == hdrs.METH_HEAD:
-                return web.Response(headers=_HEADERS)
-            out = web.StreamResponse(headers=_HEADERS)
-            out.force_close()
-            try:
-                await self._begin(out, request, ctx)
-                async for frame in self._frames(following, runtime, request.headers.get(_LAST_EVENT_ID), ctx):
-                    await out.write(frame)
-                    await request.writer.drain()
-                await out.write_eof()
-            except ConnectionError as exc:
-                raise ClientAborted from exc
-            except Exception:
-                if request.transport is not None:
-                    request.transport.abort()  # no other response can follow
-                raise
-            return out
+            last = request.headers.get(_LAST_EVENT_ID)
+            return await self._sent(self._frames(following, runtime, last, ctx), request, ctx)
+
+    async def watch_move(self, request: web.Request, ctx: RequestContext) -> web.StreamResponse:
+        """Stream the states of a move until no replica works on it or the stream has to end."""
+        with self._calls.place(request, ctx, Permission.ADMIN) as waiter:
+            move = await self._moves.get(request.match_info["id"])
+            return await self._sent(self._move_frames(move, waiter, ctx), request, ctx)
+
+    async def _sent(
+        self, frames: AsyncIterator[bytes], request: web.Request, ctx: RequestContext
+    ) -> web.StreamResponse:
+        """Send the frames of a stream, until they end."""
+        if request.method == hdrs.METH_HEAD:
+            return web.Response(headers=_HEADERS)
+        out = web.StreamResponse(headers=_HEADERS)
+        out.force_close()
+        try:
+            await self._begin(out, request, ctx)
+            async for frame in frames:
+                await out.write(frame)
+                await request.writer.drain()
+            await out.write_eof()
+        except ConnectionError as exc:
+            raise ClientAborted from exc
+        except Exception:
+            if request.transport is not None:
+                request.transport.abort()  # no other response can follow
+            raise
+        return out
 
     async def _begin(self, out: web.StreamResponse, request: web.Request, ctx: RequestContext) -> None:
         transport: Any = request.transport
@@ -112,6 +131,33 @@ class EventStreams:
                 yield _event("end", {"reason": error.code})
                 return
 
+    async def _move_frames(self, move: Move, waiter: Waiter, ctx: RequestContext) -> AsyncIterator[bytes]:
+        """The events and comments of a move, from this state on."""
+        now, places = self._calls.now, self._calls.places
+        until, last, written = now() + LONGEST, b"", now()
+        yield _OPENING
+        while True:
+            if (body := as_json(move, ctx.principal)) != last:
+                last, written = body, now()
+                yield b"event: move\ndata: %b\n\n" % body
+            elif now() >= written + COMMENT_EVERY:
+                written = now()
+                yield _COMMENT
+            if move.state not in WORKING:
+                yield _event("end", {"reason": move.state.value})
+                return
+            if places.draining or now() >= until:
+                yield _event("end", {"reason": "drain" if places.draining else "lifetime"})
+                return
+            await waiter.pause(MOVES_EVERY)
+            try:
+                if waiter.revoked is not None:
+                    raise waiter.revoked
+                move = await self._moves.get(move.id)
+            except GatewayError as error:
+                yield _event("end", {"reason": error.code})
+                return
+
 
 def _event(name: str, data: dict[str, str]) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (name.encode(), msgspec.json.encode(data))
@@ -131,5 +177,18 @@ EVENT_ROUTES: Final[tuple[Route, ...]] = (
         successes={200: Success("Server-sent events.", media_type="text/event-stream")},
         errors=READ_ERRORS,
     ),
+    Route(
+        method="GET",
+        path="/v1/moves/{id}/events",
+        operation_id="watchMove",
+        permission=Permission.ADMIN,
+        summary="Watch a move",
+        description="Events: move, with the move as data, now and after each change; and end, with the reason or the "
+        "state of a move on which nothing is being done, before the gateway closes the stream.",
+        handler=EventStreams.watch_move,
+        successes={200: Success("Server-sent events.", media_type="text/event-stream")},
+        errors=READ_ERRORS,
+        tag="moves",
+    ),
 )
-"""The route of event streams."""
+"""The routes of event streams."""

@@ -13,6 +13,7 @@ from gateway.api.audit_routes import AUDIT_ROUTES
 from gateway.api.conditions import ENTITY_TAGS
 from gateway.api.connection_routes import CONNECTION_ROUTES
 from gateway.api.event_streams import EVENT_ROUTES
+from gateway.api.move_routes import MOVE_ROUTES
 from gateway.api.openapi_schemas import STATIC, ref, schemas
 from gateway.api.queries import QueryParameter
 from gateway.api.route import Route, Success
@@ -30,8 +31,8 @@ from gateway.domain.errors import (
 from gateway.http.access_log import Surface
 from gateway.http.problems import CONTENT_TYPE, STATUS
 
-_ACCESS: Final = (*ACCESS_ROUTES, *AUDIT_ROUTES)
-ROUTES: Final = (*V1_ROUTES, *CONNECTION_ROUTES, *EVENT_ROUTES, *_ACCESS, *PROBE_ROUTES, *SITE_ROUTES)
+_ADMINISTRATION: Final = (*MOVE_ROUTES, *ACCESS_ROUTES, *AUDIT_ROUTES)
+ROUTES: Final = (*V1_ROUTES, *CONNECTION_ROUTES, *EVENT_ROUTES, *_ADMINISTRATION, *PROBE_ROUTES, *SITE_ROUTES)
 """Every call of the service."""
 
 _ANY_REQUEST: Final[tuple[type[GatewayError], ...]] = (

@@ -4,11 +4,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_plus
 
 from gateway.domain.errors import FieldError, InvalidRequest
 from gateway.domain.intents import IntentState
+from gateway.domain.moves import ItemState
 from gateway.domain.pages import ListFilter
 from gateway.domain.values import OWNER_PATTERN, PROVIDER_NAME_PATTERN, Kind, State
 from gateway.services.intents.records import RecordQuery
@@ -122,6 +123,18 @@ INTENT_PARAMETERS: Final = (
 )
 """The parameters of ``GET /v1/intents``."""
 
+MOVE_PARAMETERS: Final = (
+    replace(_BY_NAME["limit"], description="Maximum number of moves or items on a page."),
+    _BY_NAME["cursor"],
+)
+"""The parameters of ``GET /v1/moves``."""
+
+MOVE_ITEM_PARAMETERS: Final = (
+    _one_of("state", "Only items in these states.", [state.value for state in ItemState], many=True),
+    *MOVE_PARAMETERS,
+)
+"""The parameters of ``GET /v1/moves/{id}/items``."""
+
 _WAIT: Final = QueryParameter(
     "wait",
     "For how many seconds to wait for the final response.",
@@ -136,6 +149,7 @@ READ_PARAMETERS: Final = (replace(_WAIT, description="With If-None-Match: for ho
 """The parameters of ``GET /v1/runtimes/{id}``."""
 
 _OF_WAITS: Final = {_WAIT.name: _WAIT}
+_OF_MOVES: Final = {parameter.name: parameter for parameter in MOVE_ITEM_PARAMETERS}
 _OF_INTENTS: Final = {parameter.name: parameter for parameter in INTENT_PARAMETERS}
 
 
@@ -168,6 +182,23 @@ def parse_intent_query(raw: str) -> RecordQuery:
         limit=int(_single(values, "limit") or 50),
         cursor=_single(values, "cursor"),
     )
+
+
+class PageQuery(NamedTuple):
+    """A page of moves or of their items."""
+
+    states: frozenset[ItemState]
+    limit: int
+    cursor: str | None
+
+
+def parse_move_query(raw: str, *, items: bool = False) -> PageQuery:
+    """Parse the raw query string of a list of moves, or of their items. Raises :class:`InvalidRequest` with every
+    fault."""
+    known = _OF_MOVES if items else {name: each for name, each in _OF_MOVES.items() if name != "state"}
+    values = parse_query(raw, known)
+    states = frozenset(map(ItemState, values.get("state", ())))
+    return PageQuery(states, int(_single(values, "limit") or 50), _single(values, "cursor"))
 
 
 def parse_wait(raw: str) -> int | None:

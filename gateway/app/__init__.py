@@ -21,6 +21,7 @@ from gateway.app.create_wiring import assemble
 from gateway.app.data_wiring import assemble_data_plane, data_plane_work
 from gateway.app.descriptors import AcceptFailures, fit_descriptors
 from gateway.app.folders import discover
+from gateway.app.move_wiring import assemble_moves
 from gateway.app.reload import Reloader, dialect_rules, forward_rules
 from gateway.app.serving import ADMIN, DATA, PLANE, RELOADER, Addresses, in_background, listening, serve_until_signal
 from gateway.dataplane.app import create_data_plane
@@ -36,6 +37,7 @@ from gateway.services import Services
 from gateway.services.dialects import DialectService
 from gateway.services.fleet import Fleet
 from gateway.services.health import Checked, HealthService
+from gateway.services.moves.map import MoveMap
 from gateway.settings import CacheSettings, Problem, Settings, SettingsError, SettingsSource
 from gateway.settings.model import unknown_eras
 from gateway.storage.relocation_file import RelocationFile
@@ -142,6 +144,9 @@ def create_app(
     services = Services.over(
         fleet, creates.intents, creates.store, sealer=creates.sealer, specs=creates.specs, data_plane=plane
     )
+    moves = assemble_moves(
+        fleet, MoveMap(), creates, services, access.administration.directory, clock=clock, logger=logger
+    )
     native = {adapter.name: make_native(adapter.settings) for adapter in fleet_adapters}
     dialects = DialectService(
         fleet, services.create, dialect_rules(settings), creates.sealer, plane, forward_rules(settings)
@@ -200,7 +205,7 @@ def create_app(
         await rates.close()
 
     loop_lag = in_background(partial(measure_loop_lag, metrics, clock))
-    app.cleanup_ctx.extend((providers, creates.running, partial(moving, trail), access.running, loop_lag))
+    app.cleanup_ctx.extend((providers, creates.running, partial(moving, trail), access.running, moves, loop_lag))
     return app
 
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Self
 
-from gateway.ports.owners import OwnerStore
 from gateway.ports.sealing import Sealer
+from gateway.ports.whole_store import WholeStore
 from gateway.services.access.assignments import OwnerService
 from gateway.services.access.quotas import Quotas
 from gateway.services.capabilities import CapabilityService
@@ -16,6 +16,7 @@ from gateway.services.intents import IntentService
 from gateway.services.intents.records import IntentRecords
 from gateway.services.lifecycle import LifecycleService
 from gateway.services.listing import ListService
+from gateway.services.moves.service import MoveService
 from gateway.services.provider_choice import Router
 from gateway.services.providers import ProviderService
 from gateway.services.specs import SpecKeeper
@@ -35,6 +36,7 @@ class Services:
     intents: IntentRecords
     owners: OwnerService
     hub: RuntimeHub
+    moves: MoveService
     quotas: Quotas
     data_plane: DataPlane | None = None
 
@@ -43,15 +45,15 @@ class Services:
         cls,
         fleet: Fleet,
         intents: IntentService,
-        owners: OwnerStore,
+        store: WholeStore,
         *,
         sealer: Sealer,
         specs: SpecKeeper | None = None,
         data_plane: DataPlane | None = None,
     ) -> Self:
-        """The use cases of a fleet. ``intents`` carries out creates, ``owners`` stores assignments. ``sealer`` encrypts
-        cursors. ``specs`` stores what was sent in creates; with None, runtimes show only what the providers report.
-        ``data_plane`` None: it is off."""
+        """The use cases of a fleet. ``intents`` carries out creates, ``store`` has assignments and moves. ``sealer``
+        encrypts cursors and plans. ``specs`` stores what was sent in creates; with None, runtimes show only what the
+        providers report. ``data_plane`` None: it is off."""
         lifecycle = LifecycleService(fleet, specs)
         return cls(
             create=CreateService(fleet, Router(fleet), intents, shows_what_was_sent=specs is not None),
@@ -61,8 +63,9 @@ class Services:
             capabilities=CapabilityService(fleet),
             providers=ProviderService(fleet),
             intents=intents.records,
-            owners=OwnerService(fleet, lifecycle, owners, data_plane),
+            owners=OwnerService(fleet, lifecycle, store, data_plane),
             hub=RuntimeHub(fleet),
+            moves=MoveService(fleet, store, sealer),
             quotas=fleet.quotas,
             data_plane=data_plane,
         )

@@ -34,14 +34,12 @@ _UNREADABLE: Final = "No key of the settings opens what was planned; plan the mo
 class MoveService:
     """Plans and shows moves. All methods raise :class:`StoreUnavailable`."""
 
-    def __init__(
-        self, fleet: Fleet, store: MoveStore, sealer: Sealer, on_planned: Callable[[], None] = lambda: None
-    ) -> None:
-        """``on_planned`` is called when there is a new move to plan."""
+    def __init__(self, fleet: Fleet, store: MoveStore, sealer: Sealer) -> None:
         self._fleet = fleet
         self._store = store
         self._sealer = sealer
-        self._on_planned = on_planned
+        self.on_work: Callable[[], None] = lambda: None
+        """Called when there is something to do with a move."""
 
     async def plan(self, request: CreateMove, ctx: RequestContext, *, apply: bool = False) -> Move:
         """Store a move that is planned in the background, and then applied if ``apply`` is set. Raises
@@ -62,7 +60,7 @@ class MoveService:
                 details=msgspec.json.encode(MoveDetails(apply=apply)).decode(),
             )
         )
-        self._on_planned()
+        self.on_work()
         return await self.view(stored)
 
     async def list(self, limit: int, cursor: str | None) -> MoveList:
@@ -84,8 +82,10 @@ class MoveService:
             raise InvalidRequest(detail, errors=[FieldError(detail, "invalid", parameter="cursor")])
         after = -1 if cursor is None else int(cursor)
         found = await self._store.move_items(move_id, states=states, after=after, limit=limit + 1)
-        shown_items = [item_view(item, unsealed(item, self._sealer), move.target) for item in found[:limit]]
-        return MoveItems(items=shown_items, next_cursor=str(found[limit - 1].position) if len(found) > limit else None)
+        return MoveItems(
+            items=[item_view(item, self._planned(item), move.target) for item in found[:limit]],
+            next_cursor=str(found[limit - 1].position) if len(found) > limit else None,
+        )
 
     def _planned(self, item: StoredItem) -> PlannedItem:
         try:

@@ -12,6 +12,7 @@ from gateway.domain.moves import Blocker, MoveState
 from gateway.ports.clock import Clock
 from gateway.ports.moves import MoveStore, StoredMove
 from gateway.services.moves.progress import LostLease
+from gateway.services.waiting.places import Pausing
 from gateway.telemetry.moves import MoveSignals
 
 LEASE: Final = 10.0
@@ -55,6 +56,11 @@ class MoveWorker:
         self._holder = secrets.token_hex(16)
         self._until = clock.monotonic()
         self._runs: dict[str, _Run] = {}
+        self._pausing = Pausing(clock)
+
+    def wake(self) -> None:
+        """There is something to do: do not wait for the next round."""
+        self._pausing.wake()
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -67,7 +73,7 @@ class MoveWorker:
                         await self._end(*self._runs)
                 except Exception as error:  # noqa: BLE001 (reported; the loop must not end)
                     self._failed(error)
-                await self._clock.sleep(EVERY)
+                await self._pausing.pause(EVERY)
         finally:
             await self._end(*self._runs)
 

@@ -15,6 +15,9 @@ APIS: Final = ("durable", "bctrl", "bctrl_browsers")
 MAKER, OTHER = "key-of-the-maker-1234", "key-of-the-other-1234"
 FORWARD: Final = {"bctrl": ["* /v1/**"], "durable": ["* /api/v1/**"]}
 """Settings under which the dialects forward everything."""
+ADMINISTERED: Final = ("/v1/keys", "/v1/principals", "/v1/moves")
+"""The paths of calls about something that :func:`make_principal` makes."""
+MOVE: Final = {"source": {"provider": "bctrl-demo"}, "target": {"provider": "browsers-demo"}}
 _numbers: Final = itertools.count()
 
 
@@ -59,6 +62,7 @@ class Thing:
     sandbox: str = "none"
     key_id: str = "none"
     principal: str = "none"
+    move: str = "none"
 
     def absent(self) -> "Thing":
         """A runtime of the same provider that does not exist."""
@@ -101,11 +105,12 @@ async def make(gateway: Gateway, key: str, api: str) -> Thing:
 
 
 async def make_principal(gateway: Gateway, thing: Thing) -> Thing:
-    """Add a principal and its key, for the calls that administer them."""
+    """Add a principal and its key, and a move, for the calls that administer them."""
     name = f"temporary-{next(_numbers)}"
     made = await gateway.call("POST", "/v1/keys", {"principal": name, "template": "maker"})
-    assert made.status == 201, made.text
-    return replace(thing, key_id=made.json["id"], principal=name)
+    move = await gateway.call("POST", "/v1/moves", MOVE)
+    assert (made.status, move.status) == (201, 202), (made.text, move.text)
+    return replace(thing, key_id=made.json["id"], principal=name, move=move.json["id"])
 
 
 def apis_of(row: AccessRow) -> tuple[str, ...]:
@@ -154,6 +159,8 @@ def _id(row: AccessRow, thing: Thing, native: str) -> str:
         return thing.intent
     if row.path.startswith("/v1/keys"):
         return thing.key_id
+    if row.path.startswith("/v1/moves"):
+        return thing.move
     if row.api == "bctrl":
         return WORKSPACE
     return thing.id if row.api is None else native
@@ -178,6 +185,7 @@ def body_of(row: AccessRow, thing: Thing) -> Any:
         "POST /v1/intents/{id}/resolve": {"absent": True},
         "POST /v1/keys": {"principal": thing.principal},
         "POST /v1/keys/{id}/rotate": {},
+        "POST /v1/moves": MOVE,
         "POST /v1/principals/{name}/disable": {},
         "POST /v1/principals/{name}/enable": {},
         "POST /bctrl/v1/workspaces/{id}/runtimes": {"alias": name, "kind": "browser"},

@@ -252,6 +252,7 @@ class Calls:
                 "/v1/providers/durable-demo",
                 "/v1/keys",
                 "/v1/principals",
+                "/v1/moves",
                 f"/v1/principals/{other.mark}",
                 f"/native/durable-demo/api/v1/org/acme/ws/research/runtimes/{native}",
                 f"/native/browsers-demo/v1/browsers/{native}",

@@ -15,6 +15,7 @@ from gateway.app import plugins
 from gateway.domain.access import Permission
 from tests.access_table import AccessRow, Reach, access_table
 from tests.component.access.matrix_calls import (
+    ADMINISTERED,
     APIS,
     FORWARD,
     MAKER,
@@ -103,7 +104,7 @@ class Matrix:
     async def foreign(self, row: AccessRow, permission: Permission, thing: Thing) -> None:
         """The call about a runtime of another owner."""
         key, absent = key_of(permission), thing.absent()
-        if row.path.startswith(("/v1/keys", "/v1/principals")):
+        if row.path.startswith(ADMINISTERED):
             thing = await make_principal(self.gateway, thing)
         if row.foreign is Reach.OWN:  # afterwards this name is also one of the caller's own
             thing = await make(self.gateway, OTHER, thing.api)
@@ -126,7 +127,7 @@ class Matrix:
     async def outside(self, row: AccessRow, permission: Permission, thing: Thing) -> None:
         """The call about a runtime of a provider that the caller may not use."""
         key, absent = key_of(permission, thing.api), thing.absent()
-        if row.path.startswith(("/v1/keys", "/v1/principals")):
+        if row.path.startswith(ADMINISTERED):
             return
         for path, other in zip(paths(row, thing), paths(row, absent), strict=True):
             answer = await self.ask(row, key, path, thing)
@@ -146,7 +147,7 @@ class Matrix:
         """The call about a runtime that the maker made for this call alone."""
         for api in apis_of(row):
             thing = await make(self.gateway, MAKER, api)
-            if row.path.startswith(("/v1/keys", "/v1/principals")):
+            if row.path.startswith(ADMINISTERED):
                 thing = await make_principal(self.gateway, thing)
             key = key_of(permission)
             if row.path.startswith("/v1/intents/"):  # intents are their principal's; only an admin can settle one
