@@ -37,7 +37,6 @@ from gateway.services import Services
 from gateway.services.dialects import DialectService
 from gateway.services.fleet import Fleet
 from gateway.services.health import Checked, HealthService
-from gateway.services.moves.map import MoveMap
 from gateway.settings import CacheSettings, Problem, Settings, SettingsError, SettingsSource
 from gateway.settings.model import unknown_eras
 from gateway.storage.relocation_file import RelocationFile
@@ -144,9 +143,7 @@ def create_app(
     services = Services.over(
         fleet, creates.intents, creates.store, sealer=creates.sealer, specs=creates.specs, data_plane=plane
     )
-    moves = assemble_moves(
-        fleet, MoveMap(), creates, services, access.administration.directory, clock=clock, logger=logger
-    )
+    moves = assemble_moves(fleet, creates, services, access.administration.directory, clock=clock, logger=logger)
     native = {adapter.name: make_native(adapter.settings) for adapter in fleet_adapters}
     dialects = DialectService(
         fleet, services.create, dialect_rules(settings), creates.sealer, plane, forward_rules(settings)
