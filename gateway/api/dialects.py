@@ -100,10 +100,16 @@ class _Prefix:
         except GatewayError:
             return None
         segments = target.segments[:-1] if target.segments[-1:] == ("",) else target.segments
-        if any(_matches(template, segments) for template in self._templates):
-            return None
-        method = WEBSOCKET if is_websocket(request) else request.method
-        return target if self._fallback.gateway.forwards(self._prefix, method, segments) else None
+        method, readings = WEBSOCKET if is_websocket(request) else request.method, [segments]
+        if any("/" in segment for segment in segments):
+            if not self._fallback.slashes.allow(method, segments):
+                return None
+            readings.append(tuple("/".join(segments).split("/")))  # of a server that decodes the path first
+        for reading in readings:
+            is_route = any(_matches(template, reading) for template in self._templates)
+            if is_route or not self._fallback.gateway.forwards(self._prefix, method, reading):
+                return None
+        return target
 
     async def _forward(self, request: web.Request, ctx: RequestContext) -> web.StreamResponse:
         """Forward a request to the provider that serves it, if it concerns nothing that the caller may not see."""

@@ -18,6 +18,7 @@ _DIALECT: Final = re.compile(_TARGET.pattern.replace("/native", "", 1))
 _PATH: Final = re.compile(r"(?:[A-Za-z0-9/._~!$&'()*+,=:@-]++|%[0-9A-Fa-f]{2})*+\Z")  # RFC 3986, 3.3, without ;
 _QUERY: Final = re.compile(r"[\x21\x22\x24-\x7e]*\Z")
 _NO_SEGMENT: Final = re.compile(r"[\x00-\x1f\x7f-\x9f/\\]")
+_NO_NAME: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\]|(?:^|/)[. ]*(?:[/;]|\Z)")
 _DOTS: Final = re.compile(r"[. ]+(?:;|\Z)")
 
 
@@ -37,7 +38,7 @@ def parse_target(raw: str, *, dialect: bool = False) -> NativeTarget:
 
     Raises :class:`NotFound` for a path that is not below ``/native/{provider}``, and :class:`InvalidRequest` for a path
     that is not valid in a URL or has ``.``, ``..`` or empty segments, ``;``, or an encoded slash, backslash or control
-    character.
+    character. Of a dialect, a segment may have encoded slashes, between parts that are segments themselves.
     """
     if not raw.startswith("/"):
         raise InvalidRequest("The request target has to be a path, not a whole URL.")
@@ -51,7 +52,7 @@ def parse_target(raw: str, *, dialect: bool = False) -> NativeTarget:
         raise InvalidRequest("The query has a character that has to be percent-encoded.")
     segments = path[1:].split("/") if path else []
     if "%" in path:
-        segments = [_decoded(segment) for segment in segments]
+        segments = [_decoded(segment, _NO_NAME if dialect and segment else _NO_SEGMENT) for segment in segments]
     if "" in segments[:-1] or path == "//":
         raise InvalidRequest("The path has an empty segment.")
     if ("/." in path or "%" in path) and any(_DOTS.match(segment) for segment in segments):
@@ -59,11 +60,11 @@ def parse_target(raw: str, *, dialect: bool = False) -> NativeTarget:
     return NativeTarget(match["provider"], path, query, tuple(segments))
 
 
-def _decoded(segment: str) -> str:
+def _decoded(segment: str, refused: re.Pattern[str]) -> str:
     try:
         text = unquote_to_bytes(segment).decode()
     except UnicodeDecodeError as exc:
         raise InvalidRequest("The path has percent-encoded bytes that are not UTF-8.") from exc
-    if _NO_SEGMENT.search(text):
+    if refused.search(text):
         raise InvalidRequest("The path has an encoded slash, backslash or control character.")
     return text

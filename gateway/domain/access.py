@@ -119,10 +119,15 @@ class Principal:
         if self.view is not None:
             raise PermissionDenied("A caller with the public view can use neither this nor a provider's own API.")
 
+    @property
+    def sees_part(self) -> bool:
+        """Whether it sees only a part of a provider."""
+        return self.own_only or self.restrictions.kinds is not None or self.restrictions.scopes is not None
+
     def require_native(self) -> None:
         """Raise :class:`PermissionDenied` for a caller that sees only a part of a provider: the pass-through, and what
         a dialect forwards, reach all of it."""
-        if self.own_only or self.restrictions.kinds is not None or self.restrictions.scopes is not None:
+        if self.sees_part:
             raise PermissionDenied("A caller that sees only some runtimes cannot use the provider's whole API.")
 
     def require(self, permission: Permission) -> None:

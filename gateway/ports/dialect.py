@@ -22,6 +22,7 @@ from gateway.domain.requests import CreateRequest
 from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
 from gateway.ports.data_plane import AddressIssuer
+from gateway.ports.native import Rules
 from gateway.ports.provider import Created, ProviderAdapter
 from gateway.ports.transport import Call
 
@@ -233,6 +234,7 @@ class Dialect(ABC):
     ``families`` are path prefixes below ``prefix`` for which it renders the errors, also where no route matches.
     ``fallback`` is True for the one dialect of a prefix that renders the errors of all other paths. ``presets`` are
     rules (``METHOD /path``, below ``prefix``) by the name that the setting ``dialects.{prefix}.forward`` can have.
+    ``slashes`` are rules for the paths in which names may have an encoded slash; all others are not forwarded then.
     """
 
     prefix: ClassVar[str]
@@ -240,6 +242,7 @@ class Dialect(ABC):
     fallback: ClassVar[bool]
     routes: ClassVar[tuple[DialectRoute, ...]]
     presets: ClassVar[Mapping[str, Sequence[str]]] = {}
+    slashes: ClassVar[Rules] = Rules(())
 
     def __init__(self, gateway: DialectGateway) -> None:
         self.gateway = gateway

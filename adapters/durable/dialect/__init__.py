@@ -23,18 +23,18 @@ from adapters.durable.dialect.forwarding import (
     find,
     issued_token,
     keep_lifetime,
-    read,
+    project_key,
     read_alone,
     shown,
     shown_page,
     target_of,
 )
-from adapters.durable.dialect.unclaimed import PRESETS, forwarded
+from adapters.durable.dialect.unclaimed import PRESETS, SLASHES, forwarded
 from adapters.durable.listing import MAX_LIMIT
 from adapters.durable.mapping import capability_body, encode, reference, start_body, unmarked
 from gateway.domain.config import RuntimeConfig
 from gateway.domain.constraint_rules import require_allowed, start_with_bounds
-from gateway.domain.errors import GatewayError, OutcomeUnknown, ProviderBadResponse, ValidationFailed
+from gateway.domain.errors import GatewayError, OutcomeUnknown
 from gateway.domain.ids import RuntimeRef, format_runtime_id
 from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateDurable
@@ -76,6 +76,7 @@ class DurableDialect(Dialect):
     families: ClassVar[tuple[str, ...]] = ("/",)
     fallback: ClassVar[bool] = True
     presets: ClassVar[Mapping[str, Sequence[str]]] = PRESETS
+    slashes = SLASHES
 
     def failure(
         self,
@@ -256,7 +257,7 @@ class DurableDialect(Dialect):
         if project is None or is_uuid(project):
             adapter = durable(target.adapter)
             async with self.gateway.call_scope(adapter, Operation.GET, ctx) as call:
-                project = await _project_key(adapter, target.scope, project, call)
+                project = await project_key(adapter, target.scope, project, call)
         return bodies.named(request.model_copy(update={"project": project}), project)
 
 
@@ -290,29 +291,6 @@ def _sees(adapter: DurableAdapter, scope: str, row: dict[str, Any], view: View) 
         return view.sees(adapter.calls.read_runtime(msgspec.json.encode(row), scope)[1])
     except (ValueError, RecursionError):
         return False
-
-
-async def _project_key(adapter: DurableAdapter, scope: str, project: str | None, call: Call) -> str:
-    """The key of a project, or without one of the workspace's default project, chosen as the provider's client does:
-    the one marked ``is_default`` or with the key ``default``, else the first.
-
-    Raises :class:`ValidationFailed` for a workspace without projects and :class:`ProviderBadResponse` for a project
-    without a key.
-    """
-    if project is not None:
-        _, chosen = await read(adapter, adapter.calls.workspace_path(scope, "projects", project), call)
-    else:
-        path = adapter.calls.workspace_path(scope, "projects")
-        _, known = await read(adapter, path, call, decode=wire.any_objects.decode)
-        if not known:
-            raise ValidationFailed.at("#/project", "The workspace has no project; name one.", code="required")
-        default = (one for one in known if one.get("is_default") or one.get("key") == "default")
-        chosen = next(default, known[0])
-    key = chosen.get("key")
-    if not isinstance(key, str) or not key:
-        detail = f"The provider {adapter.name} returned a project without a key."
-        raise ProviderBadResponse(detail, provider=adapter.name)
-    return key
 
 
 def _public_id(adapter: DurableAdapter, ref: RuntimeRef) -> str:

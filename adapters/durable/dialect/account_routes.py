@@ -149,23 +149,16 @@ async def create_project(dialect: Dialect, request: DialectRequest, ctx: Request
 async def get_logs(dialect: Dialect, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
     """The logs of a sandbox.
 
-    The path names no workspace, so the accounts of the organization are queried in turn. A pinned account is queried
-    only for a sandbox that a runtime of its workspaces has now, and every account only for one of a runtime that the
-    caller may see. Raises :class:`NotFound` when no account has it.
+    The path names no workspace, so the accounts of the organization are queried in turn, each as :func:`may_see`
+    permits. Raises :class:`NotFound` when no account has it.
     """
     org, sandbox = request.parameters["org"], request.parameters["sandbox"]
     missing: NotFound | None = None
     for adapter, provider_org in serving(dialect, org, ctx):
         path = adapter.calls.path("org", provider_org, "sandboxes", sandbox, "logs")
-        scopes, view = _pinned_scopes(dialect, adapter, provider_org, ctx), dialect.gateway.view(adapter, ctx)
         try:
             async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
-                if scopes is None and view.partial:
-                    _, listed = await read(
-                        adapter, adapter.calls.path("org", provider_org, "ws"), call, decode=wire.workspaces
-                    )
-                    scopes = [f"{provider_org}/{found.get('key')}" for found in listed]
-                if scopes is None or await _is_in_use(adapter, scopes, sandbox, view, call):
+                if await may_see(dialect, adapter, provider_org, sandbox, ctx, call):
                     answer, _ = await read(adapter, path, call)
                     return answer
         except NotFound as error:
@@ -259,6 +252,18 @@ def _pinned_scopes(dialect: Dialect, adapter: DurableAdapter, org: str, ctx: Req
     if None in scopes:
         return None
     return [scope for scope in scopes if scope is not None and _org_of(scope) == org]
+
+
+async def may_see(
+    dialect: Dialect, adapter: DurableAdapter, org: str, sandbox: str, ctx: RequestContext, call: Call
+) -> bool:
+    """Whether the caller may see a sandbox, if the account has it: of a pinned account only one that a runtime of its
+    workspaces has now, and of every account only one of a runtime that the caller may see. Raises as a list does."""
+    scopes, view = _pinned_scopes(dialect, adapter, org, ctx), dialect.gateway.view(adapter, ctx)
+    if scopes is None and ctx.principal.sees_part:
+        _, listed = await read(adapter, adapter.calls.path("org", org, "ws"), call, decode=wire.workspaces)
+        scopes = [f"{org}/{found.get('key')}" for found in listed]
+    return scopes is None or await _is_in_use(adapter, scopes, sandbox, view, call)
 
 
 async def _is_in_use(adapter: DurableAdapter, scopes: Iterable[str], sandbox: str, view: View, call: Call) -> bool:

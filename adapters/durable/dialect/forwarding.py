@@ -9,7 +9,7 @@ import msgspec
 from adapters.durable import wire
 from adapters.durable.adapter import DurableAdapter
 from adapters.durable.data_plane import RuntimeServer
-from gateway.domain.errors import NotFound
+from gateway.domain.errors import NotFound, ProviderBadResponse, ValidationFailed
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.operations import Operation
 from gateway.domain.values import is_uuid
@@ -183,3 +183,26 @@ async def find(
             raise NotFound("Runtime not found")
         return ref, runtime.name
     return ref, None
+
+
+async def project_key(adapter: DurableAdapter, scope: str, project: str | None, call: Call) -> str:
+    """The key of a project, or without one of the workspace's default project, chosen as the provider's client does:
+    the one marked ``is_default`` or with the key ``default``, else the first.
+
+    Raises :class:`ValidationFailed` for a workspace without projects and :class:`ProviderBadResponse` for a project
+    without a key.
+    """
+    if project is not None:
+        _, chosen = await read(adapter, adapter.calls.workspace_path(scope, "projects", project), call)
+    else:
+        path = adapter.calls.workspace_path(scope, "projects")
+        _, known = await read(adapter, path, call, decode=wire.any_objects.decode)
+        if not known:
+            raise ValidationFailed.at("#/project", "The workspace has no project; name one.", code="required")
+        default = (one for one in known if one.get("is_default") or one.get("key") == "default")
+        chosen = next(default, known[0])
+    key = chosen.get("key")
+    if not isinstance(key, str) or not key:
+        detail = f"The provider {adapter.name} returned a project without a key."
+        raise ProviderBadResponse(detail, provider=adapter.name)
+    return key

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Final
 
-from adapters.durable.dialect.account_routes import distinct_accounts, serving
+from adapters.durable.dialect.account_routes import distinct_accounts, may_see, serving
 from adapters.durable.dialect.forwarding import durable, find, target_of
 from gateway.domain.errors import NotFound
 from gateway.domain.ids import format_runtime_id
 from gateway.domain.operations import Operation
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import Dialect, DialectRequest, Forwarded
+from gateway.ports.native import Rules
 
 PRESETS: Final = {
     "reads": (
@@ -21,11 +22,15 @@ PRESETS: Final = {
 }
 """What users of the client need daily beside the routes, by the name of the preset."""
 
+SLASHES: Final = Rules(["* /api/v1/org/*/capabilities/**"])
+"""The client encodes the slash in ``ORGANIZATION/NAME`` of a capability."""
+
 
 async def forwarded(
     dialect: Dialect, segments: Sequence[str], _request: DialectRequest, ctx: RequestContext
 ) -> Forwarded:
-    """Where such a request goes. The runtime in a path has to be one that the caller may see."""
+    """Where such a request goes. The runtime in a path has to be one that the caller may see; so has, for a caller that
+    sees only a part of the provider, the runtime of a sandbox."""
     _api, _version, *below = segments
     match below:
         case ["org", org, "ws", workspace, *rest]:
@@ -39,6 +44,12 @@ async def forwarded(
                 rest[1] = ref.provider_id
             org, _, workspace = target.scope.partition("/")
             return Forwarded(adapter, ["org", org, "ws", workspace, *rest], of_runtime=of_runtime)
+        case ["org", org, "sandboxes", sandbox, *rest] if ctx.principal.sees_part and sandbox != "usage":
+            for adapter, known_as in serving(dialect, org, ctx):
+                async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
+                    if await may_see(dialect, adapter, known_as, sandbox, ctx, call):
+                        return Forwarded(adapter, ["org", known_as, "sandboxes", sandbox, *rest], of_runtime=True)
+            raise NotFound("Sandbox not found")
         case ["org", org, *rest]:
             adapter, org = next(serving(dialect, org, ctx))
             return Forwarded(adapter, ["org", org, *rest])

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final
 
 import pytest
+from yarl import URL
 
 from adapters.bctrl_browsers.emulator import BrowsersEmulator
 from adapters.durable.emulator import DurableEmulator
@@ -24,14 +25,17 @@ REQUESTS: Final = (
     ("GET", "/v1/usage"),
     ("DELETE", "/v1/spaces/{space}"),
     ("GET", "/api/v1/org/{org}/sandboxes"),
+    ("GET", "/api/v1/org/{org}/sandboxes/{sandbox}"),
+    ("GET", "/api/v1/org/{org}/capabilities/{name}/{version}/readme"),
     ("GET", "/api/v1/org/{org}/ws/{ws}/sessions/{session}"),
     ("GET", "/api/v1/org/{org}/ws/{ws}/runtimes/{runtime}/history"),
 )
 
 
 @pytest.fixture
-async def gateway(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
-    """Emulators that echo the requests above, and a gateway that forwards presets and one more call."""
+async def gateway(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> AsyncIterator[Gateway]:
+    """Emulators that echo the requests above, and a gateway that forwards presets and one more call. A parameter is the
+    scope of the durable provider."""
 
     def echo(asked: Call) -> Answer:
         assert "gateway" not in str(asked.headers.get("Authorization"))
@@ -49,11 +53,14 @@ async def gateway(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
         "bctrl": ["browsing"],
         "durable": ["reads", "GET /api/v1/org/*/ws/*/runtimes/*/history", "* /api/v1/org/*/ws/*/runtimes/**"],
     }
-    limited = {
-        "limited": {"keys": [NATIVE_SHOP], "own_only": True, "scopes": ["runtimes:read", "runtimes:create", "native"]}
-    }
+    scopes = ["runtimes:read", "runtimes:create", "runtimes:lifecycle", "native"]
+    limited = {"limited": {"keys": [NATIVE_SHOP], "own_only": True, "scopes": scopes}}
     async with whole_gateway(
-        "durable", "bctrl_browsers", principals={**PRINCIPALS, **limited}, forward=forward
+        "durable",
+        "bctrl_browsers",
+        principals={**PRINCIPALS, **limited},
+        forward=forward,
+        durable={"scope": getattr(request, "param", "acme/research")},
     ) as started:
         yield started
 
@@ -75,8 +82,35 @@ async def test_listed_requests_reach_the_provider_with_its_credentials(gateway: 
     session = await gateway.call("GET", f"{DURABLE}/org/acme/ws/research/sessions/s1")
     assert session.json["path"] == {"org": "acme", "ws": "research", "session": "s1"}
     assert (await gateway.call("GET", f"{DURABLE}/org/acme/sandboxes")).status == 200
+    assert (await gateway.call("GET", f"{DURABLE}/org/acme/sandboxes/none")).status == 200
     lines = [line for line in gateway.log.getvalue().splitlines() if '"operation":"forward"' in line]
     assert any('"surface":"bctrl"' in line and browser["id"] in line for line in lines)
+
+
+async def test_name_of_a_capability_keeps_its_encoded_slash(gateway: Gateway) -> None:
+    """``dn`` encodes it so that the name is one segment."""
+    path = URL(f"{gateway.url}{DURABLE}/org/acme/capabilities/dreadnode%2Fweb/1.0/readme?a=b", encoded=True)
+    async with gateway.client.get(path) as response:
+        assert (await response.json())["path"] == {"org": "acme", "name": "dreadnode/web", "version": "1.0"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/org/acme/capabilities/a%2F..%2Fsandboxes",
+        "/org/acme/capabilities/%2Fsandboxes",
+        "/org/acme%2Fws/research/sessions/s1",
+        "/org/acme/ws/research/sessions%2Fs1",
+        "/org/acme/ws/research/runtimes/agent/other%2Fhistory",
+        "/org/acme/sandboxes/a%2Fb",
+    ],
+)
+async def test_other_encoded_slashes_are_not_forwarded(gateway: Gateway, path: str) -> None:
+    before = requests_of(gateway, "durable")
+    async with gateway.client.get(URL(f"{gateway.url}{DURABLE}{path}", encoded=True)) as response:
+        assert response.status == 404
+        assert "Proxy-Status" not in response.headers
+    assert requests_of(gateway, "durable") == before
 
 
 @pytest.mark.parametrize(
@@ -124,8 +158,29 @@ async def test_caller_with_own_only_reaches_nothing_but_its_own_runtimes(gateway
     durable = f"{DURABLE}/org/acme/ws/research/runtimes"
     assert (await ask(f"{durable}/open/history")).status == 200
     assert (await ask(f"{durable}/secret/history")).status == 404
-    for path in (f"{BCTRL}/spaces", f"{BCTRL}/usage", f"{DURABLE}/org/acme/sandboxes"):
+    account = f"{DURABLE}/org/acme"
+    for path in (
+        f"{BCTRL}/spaces",
+        f"{BCTRL}/usage",
+        f"{account}/sandboxes",
+        f"{account}/sandboxes/usage",
+        f"{account}/capabilities/web/1.0/readme",
+        f"{account}/ws/research/sessions/s1",
+    ):
         assert (await ask(path)).status == 403, path
+
+
+@pytest.mark.parametrize("gateway", ["acme/research", None], indirect=True)
+async def test_caller_with_own_only_reads_the_sandboxes_of_its_own_runtimes(gateway: Gateway) -> None:
+    answers = {}
+    for key in (NATIVE_SHOP, BANK):
+        await made(gateway, key, APIS["durable"], "agent")
+        started = await call(gateway, key, "POST", f"{APIS['durable'].runtimes}/agent/start", {})
+        sandbox = started.json["instance"]["provider_sandbox_id"]
+        answers[key] = await call(gateway, NATIVE_SHOP, "GET", f"{DURABLE}/org/acme/sandboxes/{sandbox}")
+    assert (answers[NATIVE_SHOP].status, answers[BANK].status) == (200, 404)
+    absent = await call(gateway, NATIVE_SHOP, "GET", f"{DURABLE}/org/acme/sandboxes/i0")
+    assert (absent.status, absent.json) == (404, answers[BANK].json)
 
 
 async def test_space_and_workspace_that_no_provider_serves_are_absent(gateway: Gateway) -> None:
