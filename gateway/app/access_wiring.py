@@ -21,6 +21,7 @@ from gateway.services.access.rates import RateLimits
 from gateway.services.access.replication import AccessReplica
 from gateway.services.access.tokens import Tokens
 from gateway.services.fleet import Fleet
+from gateway.services.moves.permits import WritePermits
 from gateway.services.moves.replica import MoveReplica, Snapshot
 from gateway.settings import LimitsSettings
 from gateway.telemetry.logs import Logger
@@ -72,8 +73,17 @@ def assemble_access(
     """Assemble the parts over a store. ``on_changed`` is called when what callers see may have changed, ``on_moved``
     when runtimes have moved. ``snapshot`` has the relocations for a start without the store."""
     directory, signals = Directory(clock, fleet.owners), AccessSignals(metrics, logger)
-    moves = MoveReplica(store, fleet.moves, clock, snapshot, on_moved=on_moved, on_unsaved=signals.moves_not_saved)
-    fleet.moves_age = lambda: moves.age
+    permits = fleet.permits = WritePermits(fleet.moves, store, clock, lambda: moves.age)
+    moves = MoveReplica(
+        store,
+        fleet.moves,
+        clock,
+        snapshot,
+        on_read=permits.announced,
+        on_moved=on_moved,
+        on_unsaved=signals.moves_not_saved,
+    )
+    fleet.moves_age, fleet.refresh_moves = lambda: moves.age, moves.refresh
     replica = AccessReplica(store, directory, clock, signals, on_changed=on_changed, beside=moves.refresh)
     metrics.access_age.set_function(lambda: directory.age)
     key_sets = KeySets(partial(fetch_key_set, clock=clock), clock, signals)

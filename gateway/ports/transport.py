@@ -110,6 +110,7 @@ class Call(msgspec.Struct):
     ``provider_date``, so that ages of runtimes are computed by the provider's clock alone.
     ``queued`` is how many seconds the call waited for slots. ``caller`` is the principal, empty for the gateway itself.
     ``secrets`` are sent to the provider, which may echo them: they are removed from what is logged of its responses.
+    ``writer`` is the name of the write that the call is, while it may be waited for by a move.
     ``unreadable`` are the first rows of lists that could not be read; ``unreadable_count`` is the number of all.
     """
 
@@ -123,6 +124,7 @@ class Call(msgspec.Struct):
     work: WorkClass | None = None
     caller: str = ""
     secrets: Sequence[str] = ()
+    writer: str = ""
     unreadable: list[UnreadableRow] = []
     unreadable_count: int = 0
 

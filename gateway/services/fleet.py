@@ -1,7 +1,7 @@
 """The configured providers. All provider calls are made through :class:`Fleet`."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,7 +30,9 @@ from gateway.services.access.owners import Owners
 from gateway.services.access.quotas import Quotas
 from gateway.services.access.rates import RateLimits
 from gateway.services.access.visibility import NO_RUNTIME
+from gateway.services.moves.holding import keys_of
 from gateway.services.moves.map import MoveMap, place_of
+from gateway.services.moves.permits import WritePermits, is_moving
 from gateway.services.moves.replica import USED_FOR
 from gateway.services.provider_calls import ProviderCallScope
 from gateway.telemetry.signals import CallSignals
@@ -112,6 +114,8 @@ class Fleet:
         self.moves = MoveMap()
         self.moves_age: Callable[[], float] = lambda: 0.0
         """How many seconds ago ``moves`` was as the store is."""
+        self.permits: WritePermits | None = None
+        self.refresh_moves: Callable[[], Awaitable[None]] | None = None
         self.quotas = Quotas(self)
         self.on_credentials = on_credentials
         self.on_write: list[Callable[[str, RuntimeRef | None], None]] = []
@@ -203,6 +207,15 @@ class Fleet:
             detail = "Where the runtime is now cannot be told, because the store cannot be reached."
             raise StoreUnavailable(detail, retry_after=2.0)
 
+    async def refuse_moved_name(self, provider: str, scope: str, kind: str, name: str, ctx: RequestContext) -> None:
+        """Before a create that has its permit: raise :class:`StateConflict` if the runtime of the name has moved since
+        the place of the create was chosen."""
+        if provider in self.moves.active and not ctx.mover:
+            if self.refresh_moves is not None:
+                await self.refresh_moves()
+            if self.moves.of_name(provider, scope, kind, name) is not None:
+                raise is_moving()
+
     def place(self, provider: str, ref: RuntimeRef) -> tuple[str, RuntimeRef]:
         """Where a runtime is now that was at this place: a provider's name, and the address there. No I/O."""
         return (self.moves.translated(provider, ref) if self.moves else None) or (provider, ref)
@@ -254,13 +267,17 @@ class Fleet:
         secrets: Iterable[str] = (),
         *,
         runtime: RuntimeRef | None = None,
+        name: str | None = None,
+        only_reads: bool = False,
         at_most: float = math.inf,
         probing: bool = False,
     ) -> ProviderCallScope:
         """Call a provider within the deadline of an operation, or within ``at_most`` seconds if that is less:
         ``async with fleet.call_scope(...) as call:``. ``runtime`` is the runtime that the operation is about, if it is
-        resolved. ``probing``: the call is a probe of the gateway itself. Raises as :class:`ProviderCallScope`."""
+        resolved, ``name`` its name at the provider. ``only_reads``: nothing is written, whatever the operation is.
+        ``probing``: the call is a probe of the gateway itself. Raises as :class:`ProviderCallScope`."""
         ctx.provider = provider.name
         limit = min(provider.adapter.settings.deadline(operation), at_most)
         secrets = (*secrets, provider.adapter.settings.token.get_secret_value())
-        return ProviderCallScope(self, provider, operation, ctx, secrets, limit, runtime, probing)
+        writes = None if only_reads or probing else keys_of(None if runtime is None else runtime.provider_id, name)
+        return ProviderCallScope(self, provider, operation, ctx, secrets, limit, runtime, probing, writes)

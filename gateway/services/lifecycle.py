@@ -226,11 +226,13 @@ class LifecycleService:
                     after = await act(provider.adapter, ref, call)
                     ctx.state = after.state
             except GatewayError as error:
+                if before is None:
+                    raise
                 ambiguous = is_ambiguous(error) or earlier_attempt_ambiguous(call.attempts, operation)
                 refused = isinstance(error, StateConflict) and error.failure is not None
-                if before is not None and work is WorkClass.START and not (ambiguous or refused):
-                    await self._fleet.quotas.released(operation, ctx, ref)
-                if before is None or not (ambiguous or refused):
+                if not (ambiguous or refused):
+                    if work is WorkClass.START:
+                        await self._fleet.quotas.released(operation, ctx, ref)
                     raise
                 reported = error.retryable
                 if ambiguous and not may_be_repeated(verb, provider, precondition):

@@ -1,5 +1,6 @@
 """The provider calls of one operation: deadline, admission, health, and errors without secrets."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False, repr=False)
 class ProviderCallScope:
-    """The provider calls of one operation, under one deadline. Every provider failure is raised as a
+    """The provider calls of one operation, under one deadline. ``_writes`` are the rows of the runtime that it may
+    write to, as far as it is known; None: it only reads. Every provider failure is raised as a
     :class:`GatewayError`, from whose texts ``secrets`` are removed, because a provider may echo what it received.
     Entering raises :class:`Overloaded` if too many requests are bound to the provider, and :class:`RateLimited` beyond
     the rate of its account."""
@@ -39,24 +41,31 @@ class ProviderCallScope:
     _limit: float
     _runtime: RuntimeRef | None
     _probing: bool
+    _writes: Sequence[str] | None
     _admission: Admission | None = field(default=None, init=False)  # a list releases each provider that has responded
     _call: Call = field(init=False)
 
     async def __aenter__(self) -> Call:
+        """See the class. An operation that writes also raises as :meth:`WritePermits.begin`."""
         work, admission, rate = TRAITS[self._operation].work, self._ctx.admission, self._provider.rate
         if rate is not None and admission is not None and self._fleet.rates and work is not WorkClass.RELEASE:
             await self._fleet.rates.charge(self._ctx, self._provider.name, rate)
         if admission is not None and admission.enter(self._provider.name, always=work is WorkClass.RELEASE):
             self._admission = admission if self._operation is Operation.LIST else None
+        deadline, writer, permits = self._fleet.clock.monotonic() + self._limit, "", self._fleet.permits
+        if permits is not None and self._writes is not None and self._operation in _WRITES and not self._ctx.mover:
+            writer = await permits.begin(self._provider.name, self._writes, work, deadline)
         self._provider.calls += 1
-        self._call = self._ctx.call(self._fleet.clock.monotonic() + self._limit)
-        self._call.work, self._call.secrets = work, self._secrets
+        self._call = self._ctx.call(deadline)
+        self._call.work, self._call.secrets, self._call.writer = work, self._secrets, writer
         return self._call
 
     async def __aexit__(
         self, _cls: type[BaseException] | None, exc: BaseException | None, _traceback: TracebackType | None
     ) -> None:
         self._provider.calls -= 1
+        if self._call.writer and self._fleet.permits is not None:
+            await self._fleet.permits.end(self._call.writer)
         if self._admission is not None:
             self._admission.leave(self._provider.name)
         call = self._call

@@ -145,7 +145,7 @@ class Endpoints:
         provider, ref = resolved
         adapter: Any = provider.adapter
         try:
-            async with self._fleet.call_scope(provider, Operation.CONNECT, ctx, runtime=ref) as call:
+            async with self._fleet.call_scope(provider, Operation.CONNECT, ctx, only_reads=True) as call:
                 runtime = await adapter.get(ref, call)
                 if runtime.state is State.RUNNING and adapter.instance_of(runtime) == grant.instance:
                     found = await self._connections(resolved, grant, protocol, call)

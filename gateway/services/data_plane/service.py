@@ -158,7 +158,7 @@ class DataPlane:
     async def _visible(self, runtime_id: str, operation: Operation, ctx: RequestContext) -> str:
         """The plain id of a runtime. Raises as a read does for one that the caller may not see."""
         provider, ref = self._fleet.resolve(runtime_id, ctx)
-        async with self._fleet.call_scope(provider, operation, ctx, runtime=ref) as call:
+        async with self._fleet.call_scope(provider, operation, ctx, only_reads=True) as call:
             await require_visible(self._fleet.owners, provider, ref, ctx, call)
         return ctx.principal.plain_id(runtime_id)
 

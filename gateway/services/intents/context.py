@@ -53,13 +53,22 @@ class CreateContext:
 
     @asynccontextmanager
     async def create_call(
-        self, resolved: ResolvedTarget, ctx: RequestContext, secret_values: Iterable[str] = ()
+        self,
+        resolved: ResolvedTarget,
+        ctx: RequestContext,
+        secret_values: Iterable[str] = (),
+        *,
+        kind: str,
+        name: str,
     ) -> AsyncIterator[Call]:
-        """Call a provider for a create, with the local permits (bulkhead slot, breaker) held."""
+        """Call a provider for a create, with the local permits (bulkhead slot, breaker) held. Raises
+        :class:`StateConflict` if the name has just moved, or is moved now."""
+        provider = resolved.provider
         async with (
-            self.fleet.call_scope(resolved.provider, Operation.CREATE, ctx, secret_values) as call,
+            self.fleet.call_scope(provider, Operation.CREATE, ctx, secret_values, name=name) as call,
             resolved.adapter.transport.reserve(Operation.CREATE, call),
         ):
+            await self.fleet.refuse_moved_name(provider.name, resolved.scope, kind, name, ctx)
             yield call
 
 

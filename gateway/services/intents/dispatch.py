@@ -137,7 +137,9 @@ class Dispatcher:
         has_permits = False
         try:
             resolved = await self._context.targets.of(target, ctx)
-            async with self._context.create_call(resolved, ctx, command.request.secret_values()) as call:
+            async with self._context.create_call(
+                resolved, ctx, command.request.secret_values(), kind=command.request.kind, name=command.request.name
+            ) as call:
                 has_permits = True
                 attempt = await self._attempt_at(resolved, command, progress, ctx)
                 if isinstance(attempt, Conflict):

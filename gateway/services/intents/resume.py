@@ -224,7 +224,7 @@ class Resumer:
             if command is None or prior is PriorKnowledge.AFTER_UNKNOWN:
                 raise needs_operator(intent, _key(command))
             sent = command.sent_to(resolved, intent.id)
-        async with context.create_call(resolved, ctx, sent.secret_values()) as call:
+        async with context.create_call(resolved, ctx, sent.secret_values(), kind=intent.kind, name=intent.name) as call:
             leased = await reopened(context, intent, resolved, Changes(), ctx, command)
             if not isinstance(leased, LeasedIntent):
                 return None

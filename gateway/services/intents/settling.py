@@ -120,7 +120,7 @@ class Settling:
     ) -> None:
         """Send the same bytes again: the provider recognizes the second request, and a create costs nothing."""
         context = self.context
-        async with context.create_call(resolved, ctx, sent.secret_values()) as call:
+        async with context.create_call(resolved, ctx, sent.secret_values(), kind=intent.kind, name=intent.name) as call:
             reading, lease = ClockReading.now(context.clock), context.lease_seconds(resolved)
             moved = await context.store.move(
                 Version.of(intent), IntentState.OPEN, Actor.RECONCILER, self.holder, lease=lease

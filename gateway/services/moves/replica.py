@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final, Protocol
 
@@ -41,14 +41,17 @@ class MoveReplica:
         clock: Clock,
         snapshot: Snapshot | None = None,
         *,
+        on_read: Callable[[], Awaitable[None]] | None = None,
         on_moved: Callable[[Sequence[Relocation]], None] = lambda _: None,
         on_unsaved: Callable[[OSError], None] = lambda _: None,
     ) -> None:
-        """``on_moved`` is called with relocations that were not known, ``on_unsaved`` if the file cannot be written."""
+        """``on_read`` is called after every read, and raises :class:`StoreUnavailable` if it does not count.
+        ``on_moved`` is called with relocations that were not known, ``on_unsaved`` if the file cannot be written."""
         self._store = store
         self._moves = moves
         self._clock = clock
         self._snapshot = snapshot
+        self._on_read = on_read
         self._on_moved = on_moved
         self._on_unsaved = on_unsaved
         self._current_at = -math.inf
@@ -65,9 +68,11 @@ class MoveReplica:
         async with self._reading:  # an older copy must not replace a newer one
             began = self._clock.monotonic()
             news = self._moves.update(await self._store.relocations(self._moves.change))
-            self._current_at = began
             if news:
                 self._on_moved(news)
+            if self._on_read is not None:
+                await self._on_read()
+            self._current_at = began
             self._save(began)
 
     async def begin(self, within: float) -> None:

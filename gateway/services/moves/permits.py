@@ -1,0 +1,122 @@
+"""Writes at providers of announced moves go through rows of the store, so that none reaches a runtime while it is moved
+(docs/moves.md)."""
+
+import asyncio
+import contextlib
+import itertools
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.domain.errors import Retryable, StateConflict, StoreUnavailable
+from gateway.domain.values import WorkClass
+from gateway.ports.clock import Clock
+from gateway.ports.moves import MoveStore
+from gateway.services.moves.map import MoveMap
+from gateway.services.moves.replica import CURRENT_FOR
+
+MARGIN: Final = 5.0
+"""Seconds for which a write counts as under way after its deadline: what was sent may arrive a little later."""
+
+
+@dataclass(slots=True, eq=False)
+class _Write:
+    """A write at a provider until a moment of the monotonic clock. ``entered`` are those of its rows that the store
+    has, or may have."""
+
+    provider: str
+    work: WorkClass
+    until: float
+    rows: set[str] = field(default_factory=set)
+    entered: set[str] = field(default_factory=set)
+
+
+class WritePermits:
+    """The writes of this process that are under way. Only those at providers of announced moves are in the store."""
+
+    def __init__(self, moves: MoveMap, store: MoveStore, clock: Clock, age: Callable[[], float]) -> None:
+        """``age``: how many seconds ago ``moves`` was as the store is."""
+        self._moves = moves
+        self._store = store
+        self._clock = clock
+        self._age = age
+        self._process = secrets.token_hex(8)
+        self._numbers = itertools.count()
+        self._writes: dict[str, _Write] = {}
+        self._announced: frozenset[str] = frozenset()
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    async def begin(self, provider: str, rows: Iterable[str], work: WorkClass, until: float) -> str:
+        """A write begins; ``rows`` are those of its runtime as far as it is known. Returns the name for :meth:`enter`
+        and :meth:`end`.
+
+        Raises :class:`StateConflict` while the runtime is moved, and :class:`StoreUnavailable` if moves may have begun
+        without this process knowing it. Writes that end something need no store."""
+        if self._store.shared and work is not WorkClass.RELEASE and self._age() > CURRENT_FOR:
+            detail = (
+                "Whether the runtime is moved cannot be told, because the store cannot be reached; nothing was sent."
+            )
+            raise StoreUnavailable(detail, retry_after=2.0)
+        writer = f"{self._process}-{next(self._numbers)}"
+        self._writes[writer] = _Write(provider, work, until)
+        try:
+            await self.enter(writer, rows)
+        except BaseException:
+            await self.end(writer)
+            raise
+        return writer
+
+    async def enter(self, writer: str, rows: Iterable[str]) -> None:
+        """More rows of a write become known, before it is sent. Raises as :meth:`begin`."""
+        write = self._writes[writer]
+        write.rows.update(rows)
+        if self._moves and any(self._moves.of_source(write.provider, row) for row in write.rows):
+            raise is_moving()
+        if write.provider in self._moves.active and not await self._entered(writer, write):
+            raise is_moving()
+
+    async def _entered(self, writer: str, write: _Write) -> bool:
+        """Enter the rows that are not entered. False: a mover holds one."""
+        new = write.rows - write.entered
+        if not new:
+            return True
+        write.entered |= new
+        seconds = write.until - self._clock.monotonic() + MARGIN
+        try:
+            return await self._store.enter_write(write.provider, new, writer, seconds)
+        except StoreUnavailable:
+            write.entered -= new
+            if write.work is not WorkClass.RELEASE:
+                raise
+            return True
+
+    async def end(self, writer: str) -> None:
+        """A write has ended."""
+        write = self._writes.pop(writer)
+        if write.entered:
+            leaving = asyncio.create_task(self._left(writer, write))
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
+            await asyncio.shield(leaving)
+
+    async def _left(self, writer: str, write: _Write) -> None:
+        with contextlib.suppress(StoreUnavailable):  # the rows forget it at its end
+            await self._store.leave_write(write.provider, write.entered, writer)
+
+    async def announced(self) -> None:
+        """After ``moves`` was read: enter the writes under way at providers whose move was announced since they began.
+        The mover begins when all replicas have done so. Raises :class:`StoreUnavailable`."""
+        new = self._moves.active - self._announced
+        for writer, write in list(self._writes.items()) if new else ():
+            if write.provider in new and write.rows:
+                await self._entered(writer, write)
+                if writer not in self._writes:  # it has ended meanwhile
+                    await self._left(writer, write)
+        self._announced = self._moves.active
+
+
+def is_moving() -> StateConflict:
+    """The error for a write to a runtime while it is moved."""
+    detail = "The runtime is being moved to another provider; nothing was sent."
+    return StateConflict(detail, retryable=Retryable.YES, retry_after=2.0)
