@@ -176,7 +176,7 @@ def create_app(
         app[DATA] = create_data_plane(
             plane, settings.data, settings.http, metrics=metrics, logger=logger, clock=clock, trail=trail
         )
-        app.cleanup_ctx.extend(data_plane_work(plane, settings.data, fleet, services.lifecycle))
+        app.cleanup_ctx.extend(data_plane_work(plane, settings.data, fleet, services.lifecycle, creates.store))
 
     reloader = app[RELOADER] = Reloader(
         settings,

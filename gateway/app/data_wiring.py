@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -10,13 +11,13 @@ from aiohttp import web
 
 from gateway.app.serving import in_background
 from gateway.domain.access import SYSTEM, Permission
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import GatewayError, StoreUnavailable
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.requests import KeepaliveRequest
 from gateway.http.request_ids import request_id
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
-from gateway.ports.data_plane import RevocationStore
+from gateway.ports.data_plane import ReleaseStore, RevocationStore
 from gateway.ports.sealing import Sealer
 from gateway.services.access.directory import Directory
 from gateway.services.data_plane.endpoints import Endpoints
@@ -29,6 +30,12 @@ from gateway.storage.sealing import Keyring
 
 _PAUSE: Final = 0.2
 """Seconds between two looks whether runtimes with open connections still run."""
+
+_SHARED_EVERY: Final = 2.0
+"""Seconds between two looks at what other replicas have stopped."""
+
+_SHARED_WITHIN: Final = 20.0
+"""Seconds that one look goes back: a store that is slow to commit hides nothing."""
 
 _EVERY: Final = 60.0
 """Seconds between two extensions of a runtime that is used."""
@@ -47,11 +54,16 @@ def assemble_data_plane(
 
 
 class StoppedRuntimes:
-    """Ends the connections to runtimes that were stopped through this gateway."""
+    """Ends the connections to runtimes that were stopped through this gateway: through this process at once, through
+    other replicas after their next look at the store."""
 
-    def __init__(self, plane: DataPlane) -> None:
+    def __init__(self, plane: DataPlane, store: ReleaseStore) -> None:
         self._plane = plane
+        self._store = store
         self._written: set[str] = set()
+        self._released: set[str] = set()
+        self._seen: Mapping[str, float] = {}
+        self._writer = secrets.token_hex(8)
         self._wake = asyncio.Event()
 
     def written(self, provider: str, ref: RuntimeRef | None) -> None:
@@ -60,16 +72,41 @@ class StoppedRuntimes:
             self._written.update(written)
             self._wake.set()
 
+    def released(self, provider: str, ref: RuntimeRef | None) -> None:
+        """An operation ended an instance, or may have: other replicas have to know too."""
+        if (runtime_id := self._plane.runtime_id(provider, ref)) is not None:
+            self._released.add(runtime_id)
+            self._wake.set()
+
     async def run(self) -> None:
         """Look after writes until cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
+            await self._share()
             written, self._written = self._written, set()
             for runtime_id in written:
                 with contextlib.suppress(GatewayError), RequestContext(request_id(None), SYSTEM) as ctx:
                     await self._plane.end_stopped(runtime_id, ctx)
             await asyncio.sleep(_PAUSE)
+
+    async def _share(self) -> None:
+        released, self._released = self._released, set()
+        if released:
+            with contextlib.suppress(StoreUnavailable):  # the others ask the provider before the next use
+                await self._store.add_releases(released, self._writer)
+
+    async def follow(self) -> None:
+        """Look after what other replicas have stopped, until cancelled."""
+        while True:
+            with contextlib.suppress(StoreUnavailable):
+                found = await self._store.releases(self._writer, _SHARED_WITHIN)
+                before, self._seen = self._seen, found
+                for runtime_id in [known for known, at in found.items() if before.get(known) != at]:
+                    self._plane.endpoints.forget(runtime_id)
+                    self._written.add(runtime_id)
+                    self._wake.set()
+            await asyncio.sleep(_SHARED_EVERY)
 
 
 async def extend_used(plane: DataPlane, lifecycle: LifecycleService, clock: Clock) -> None:
@@ -85,10 +122,12 @@ async def extend_used(plane: DataPlane, lifecycle: LifecycleService, clock: Cloc
 
 
 def data_plane_work(
-    plane: DataPlane, data: DataSettings, fleet: Fleet, lifecycle: LifecycleService
+    plane: DataPlane, data: DataSettings, fleet: Fleet, lifecycle: LifecycleService, store: ReleaseStore
 ) -> list[Callable[[web.Application], AsyncIterator[None]]]:
     """What runs in the background while the application serves."""
-    stopped = StoppedRuntimes(plane)
+    stopped = StoppedRuntimes(plane, store)
     fleet.on_write.append(stopped.written)
+    fleet.on_release.append(stopped.released)
     extending = in_background(partial(extend_used, plane, lifecycle, fleet.clock))
-    return [in_background(stopped.run), *([extending] if data.keepalive else [])]
+    following = [in_background(stopped.run), in_background(stopped.follow)]
+    return [*following, *([extending] if data.keepalive else [])]

@@ -5,7 +5,7 @@ implements :class:`SupportsDataPlane` says how each protocol is addressed, and w
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 from urllib.parse import SplitResult, urlsplit
@@ -169,6 +169,19 @@ class RevocationStore(ABC):
     @abstractmethod
     async def revoke(self, runtime_id: str, principal: str) -> Revocation:
         """Make the connections void that a principal (empty: all) has to a runtime now."""
+
+
+class ReleaseStore(ABC):
+    """Shares between replicas which runtimes were stopped, paused, reset or deleted. The rules of
+    :mod:`gateway.ports.store` apply."""
+
+    @abstractmethod
+    async def add_releases(self, runtime_ids: Collection[str], writer: str) -> None:
+        """Record that the process ``writer`` may have ended the instances of these runtimes just now."""
+
+    @abstractmethod
+    async def releases(self, writer: str, within: float) -> Mapping[str, float]:
+        """When runtimes were last released, if not by ``writer``, in the last ``within`` seconds (at most 60)."""
 
 
 def _port(url: SplitResult) -> int | None:

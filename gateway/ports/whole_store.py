@@ -3,7 +3,7 @@
 from abc import ABC
 
 from gateway.ports.audit import AuditStore
-from gateway.ports.data_plane import RevocationStore
+from gateway.ports.data_plane import ReleaseStore, RevocationStore
 from gateway.ports.ends import EndStore
 from gateway.ports.kept_creates import KeptCreateStore
 from gateway.ports.moves import MoveStore
@@ -20,10 +20,11 @@ class WholeStore(
     EndStore,
     PlaceStore,
     RevocationStore,
+    ReleaseStore,
     AuditStore,
     MoveStore,
     KeptCreateStore,
     ABC,
 ):
-    """A store of creates, of access data, of planned ends, of places, of revocations, of audit events,
+    """A store of creates, of access data, of planned ends, of places, of revocations, of releases, of audit events,
     of moves, and of kept creates."""

@@ -121,6 +121,8 @@ class Fleet:
         self.on_write: list[Callable[[str, RuntimeRef | None], None]] = []
         """Called at the end of an operation that wrote at a provider (by name), or may have: to one runtime, or to an
         unknown one (None)."""
+        self.on_release: list[Callable[[str, RuntimeRef | None], None]] = []
+        """Called then too, if the operation may have ended the runtime's instance."""
         self._providers: Mapping[str, Provider] = {}
         self.replace(adapters)
 

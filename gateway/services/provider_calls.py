@@ -75,7 +75,10 @@ class ProviderCallScope:
         self._ctx.queued += call.queued
         for attempt in call.attempts:
             if attempt.operation in _WRITES and attempt.phase >= Phase.SENT:
-                self._fleet.wrote(self._provider.name, self._runtime or self._runtime_of_context())
+                runtime = self._runtime or self._runtime_of_context()
+                self._fleet.wrote(self._provider.name, runtime)
+                for report in self._fleet.on_release if TRAITS[self._operation].work is WorkClass.RELEASE else ():
+                    report(self._provider.name, runtime)
                 break
         if exc is None:
             if call.attempts:

@@ -17,6 +17,7 @@ from gateway.storage import (
     kept_create_rows,
     move_rows,
     place_rows,
+    release_rows,
     relocation_rows,
     spec_rows,
     spellings,
@@ -131,6 +132,8 @@ class SqlStore(WholeStore):
     assign_owner = _writes(access_rows.assign_owner)
     forget_owner = _writes(access_rows.forget_owner)
     revoke = _writes(access_rows.revoke)
+    add_releases = _writes(release_rows.add)
+    releases = _reads(release_rows.of_others)
     plan_end = _writes(end_rows.plan)
     planned_end = _reads(end_rows.end_of)
     planned_ends = _reads(end_rows.ends)

@@ -33,7 +33,7 @@ _PREPARED: WeakSet[PostgresCluster] = WeakSet()
 _RESET = """
 DELETE FROM intents; DELETE FROM pins; DELETE FROM decisions; DELETE FROM specs; DELETE FROM leases;
 DELETE FROM base_urls; DELETE FROM api_keys; DELETE FROM principals; DELETE FROM owners; DELETE FROM access_version;
-DELETE FROM ends; DELETE FROM places; DELETE FROM place_owners; DELETE FROM audit_events;
+DELETE FROM ends; DELETE FROM places; DELETE FROM place_owners; DELETE FROM audit_events; DELETE FROM releases;
 DELETE FROM moves; DELETE FROM move_items; DELETE FROM runtime_holds; DELETE FROM relocations;
 DELETE FROM relocation_changes; DELETE FROM kept_creates;
 UPDATE shifted.by SET seconds = 0

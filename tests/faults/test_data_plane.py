@@ -101,6 +101,22 @@ async def test_what_is_revoked_at_one_gateway_is_closed_and_refused_by_the_other
         assert refused.value.status == 403, act
 
 
+async def test_runtime_that_is_stopped_through_one_gateway_ends_its_connections_at_the_other(world: World) -> None:
+    """Its server continues, so that only the gateways can end them."""
+    for verbs, status in ((("stop", "start"), 410), (("stop",), 409)):
+        address = await world.address()
+        async with world.client.ws_connect(address) as socket:
+            await socket.send_str("hello")
+            assert await socket.receive_str() == "hello"
+            for verb in verbs:
+                await world.call("POST", f"/v1/runtimes/{world.runtime_id}/{verb}", {}, at=1)
+            end = await socket.receive(timeout=HANGS)
+            assert (end.type, socket.close_code) == (aiohttp.WSMsgType.CLOSE, 4410), verbs
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await world.client.ws_connect(address)
+        assert refused.value.status == status, verbs
+
+
 async def test_client_of_a_killed_gateway_reconnects_through_the_other_with_the_same_token(world: World) -> None:
     address, other = await world.addresses()
     async with world.client.ws_connect(address) as socket:

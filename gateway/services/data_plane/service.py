@@ -177,12 +177,18 @@ class DataPlane:
     def written(self, provider: str, ref: RuntimeRef | None) -> Iterable[str]:
         """A runtime at a provider was changed, or with None an unknown one. Returns the ids of the runtimes with open
         connections that this may concern."""
-        known, found = self.open.runtimes(provider), self._fleet.get(provider)
-        if ref is None or found is None:
+        known, runtime_id = self.open.runtimes(provider), self.runtime_id(provider, ref)
+        if runtime_id is None:
             return known
-        runtime_id = format_runtime_id(provider, found.adapter.format_reference(ref))
         self.endpoints.forget(runtime_id)
         return [runtime_id] if runtime_id in known else []
+
+    def runtime_id(self, provider: str, ref: RuntimeRef | None) -> str | None:
+        """The id of a runtime; None for an unknown one, and for a provider that is not in the settings any longer."""
+        found = self._fleet.get(provider)
+        if ref is None or found is None:
+            return None
+        return format_runtime_id(provider, found.adapter.format_reference(ref))
 
     async def end_stopped(self, runtime_id: str, ctx: RequestContext) -> None:
         """End the connections to the instances of a runtime that do not run any longer. Each instance is asked about

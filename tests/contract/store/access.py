@@ -174,6 +174,26 @@ class AccessContract:
         assert data.epoch
         assert data.epoch == (await stores.store.access_data()).epoch
 
+    async def test_releases_of_other_processes_are_found_for_a_while(self, stores: StoreSubject) -> None:
+        other = await stores.another()
+        await stores.store.add_releases(["p.2", "p.1"], "one")
+        assert await stores.store.releases("one", 20) == {}
+        first = await other.releases("two", 20)
+        assert first.keys() == {"p.1", "p.2"}
+        await stores.advance(10)
+        await stores.store.add_releases(["p.1"], "one")
+        second = await other.releases("two", 20)
+        assert second["p.1"] >= first["p.1"] + 10
+        assert second["p.2"] == first["p.2"]
+        await stores.advance(15)
+        assert (await other.releases("two", 20)).keys() == {"p.1"}
+        await other.add_releases(["p.1"], "two")
+        assert await other.releases("two", 60) == {"p.2": first["p.2"]}
+        assert (await stores.store.releases("one", 60)).keys() == {"p.1"}
+        await stores.advance(61)
+        await stores.store.add_releases(["p.3"], "one")
+        assert (await other.releases("two", 1000)).keys() == {"p.3"}
+
     async def test_an_assignment_replaces_the_one_before(self, stores: StoreSubject) -> None:
         for owner in ("one", "two"):
             made = await stores.store.assign_owner("p.1", owner, "admin")
