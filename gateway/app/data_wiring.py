@@ -31,8 +31,8 @@ from gateway.storage.sealing import Keyring
 _PAUSE: Final = 0.2
 """Seconds between two looks whether runtimes with open connections still run."""
 
-_SHARED_EVERY: Final = 2.0
-"""Seconds between two looks at what other replicas have stopped."""
+_SHARED_EVERY: Final = 1.0
+"""Seconds between two exchanges with other replicas of what was stopped."""
 
 _SHARED_WITHIN: Final = 20.0
 """Seconds that one look goes back: a store that is slow to commit hides nothing."""
@@ -76,30 +76,26 @@ class StoppedRuntimes:
         """An operation ended an instance, or may have: other replicas have to know too."""
         if (runtime_id := self._plane.runtime_id(provider, ref)) is not None:
             self._released.add(runtime_id)
-            self._wake.set()
 
     async def run(self) -> None:
         """Look after writes until cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
-            await self._share()
             written, self._written = self._written, set()
             for runtime_id in written:
                 with contextlib.suppress(GatewayError), RequestContext(request_id(None), SYSTEM) as ctx:
                     await self._plane.end_stopped(runtime_id, ctx)
             await asyncio.sleep(_PAUSE)
 
-    async def _share(self) -> None:
-        released, self._released = self._released, set()
-        if released:
-            with contextlib.suppress(StoreUnavailable):  # the others ask the provider before the next use
-                await self._store.add_releases(released, self._writer)
-
     async def follow(self) -> None:
-        """Look after what other replicas have stopped, until cancelled."""
+        """Exchange with other replicas what was stopped, until cancelled. While the store is away, each asks the
+        provider before the next connection only."""
         while True:
             with contextlib.suppress(StoreUnavailable):
+                released, self._released = self._released, set()
+                if released:
+                    await self._store.add_releases(released, self._writer)
                 found = await self._store.releases(self._writer, _SHARED_WITHIN)
                 before, self._seen = self._seen, found
                 for runtime_id in [known for known, at in found.items() if before.get(known) != at]:
