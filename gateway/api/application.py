@@ -99,7 +99,7 @@ def create_api(
     routes.add(V1_ROUTES, Handlers(services, bodies, reads, waiting))
     routes.add(CONNECTION_ROUTES, ConnectionHandlers(services.data_plane, services.lifecycle, bodies))
     routes.add(EVENT_ROUTES, EventStreams(waiting, cors, services.moves))
-    routes.add(MOVE_ROUTES, MoveHandlers(services.moves, bodies))
+    routes.add(MOVE_ROUTES, MoveHandlers(services.moves, services.move_control, bodies))
     routes.add(ACCESS_ROUTES, AccessHandlers(administration, bodies))
     routes.add(AUDIT_ROUTES, AuditHandlers(trail))
     routes.add(SITE_ROUTES, Site(openapi_json))

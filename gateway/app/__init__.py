@@ -143,7 +143,9 @@ def create_app(
     services = Services.over(
         fleet, creates.intents, creates.store, sealer=creates.sealer, specs=creates.specs, data_plane=plane
     )
-    moves = assemble_moves(fleet, creates, services, access.administration.directory, clock=clock, logger=logger)
+    moves = assemble_moves(
+        creates, services, access.administration.directory, logger=logger, on_switched=access.moves.refresh
+    )
     native = {adapter.name: make_native(adapter.settings) for adapter in fleet_adapters}
     dialects = DialectService(
         fleet, services.create, dialect_rules(settings), creates.sealer, plane, forward_rules(settings)

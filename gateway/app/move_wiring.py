@@ -1,6 +1,7 @@
 """Assembles the parts of moves: their descriptions and plans, and the worker that every replica has."""
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import replace
 
 from aiohttp import web
 
@@ -8,48 +9,51 @@ from gateway.app.create_wiring import Creates
 from gateway.app.serving import in_background
 from gateway.domain.access import Principal
 from gateway.domain.moves import MoveState
-from gateway.ports.clock import Clock
 from gateway.services import Services
 from gateway.services.access.directory import Directory
-from gateway.services.fleet import Fleet
 from gateway.services.intents import TargetResolver
 from gateway.services.moves.adopted import AdoptedRuntimes
-from gateway.services.moves.describing import Describer
-from gateway.services.moves.kept import KeptCreates, KeptReader
+from gateway.services.moves.kept import KeptCreates
+from gateway.services.moves.mover import Mover
 from gateway.services.moves.planner import Planner
-from gateway.services.moves.reading import LiveReader
+from gateway.services.moves.rollback import Rollback
 from gateway.services.moves.worker import MoveWorker
 from gateway.telemetry.logs import Logger
 from gateway.telemetry.moves import MoveSignals
 
 
 def assemble_moves(
-    fleet: Fleet,
     creates: Creates,
     services: Services,
     directory: Directory,
     *,
-    clock: Clock,
     logger: Logger,
+    on_switched: Callable[[], Awaitable[None]],
 ) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Assemble the parts. Returns what runs while the application serves."""
+    """Assemble the parts. Returns what runs while the application serves. ``on_switched`` reads where runtimes are;
+    it is called when this replica has switched one."""
     store, sealer = creates.store, creates.sealer
+    context = replace(services.move_control.context, signals=MoveSignals(logger), on_switched=on_switched)
+    fleet = context.fleet
 
     def principals() -> Iterable[Principal]:
         return directory.declared.values()
 
-    kept = KeptCreates(store, sealer)
-    reader = KeptReader(LiveReader(fleet, creates.specs), kept)
     planner = Planner(
         fleet,
         fleet.moves,
         store,
         sealer,
-        Describer(fleet, fleet.moves, reader, services.data_plane),
-        kept=kept,
+        context.describer,
+        kept=KeptCreates(store, sealer),
         adopted=AdoptedRuntimes(TargetResolver(fleet, sealer, store), store),
         principals=principals,
     )
-    worker = MoveWorker(store, clock, {MoveState.PLANNING: planner.run}, MoveSignals(logger))
+    work = {
+        MoveState.PLANNING: planner.run,
+        MoveState.APPLYING: Mover(context).apply,
+        MoveState.ROLLING_BACK: Rollback(context).roll_back,
+    }
+    worker = MoveWorker(store, context.clock, work, context.signals)
     services.moves.on_work = worker.wake
     return in_background(worker.run)

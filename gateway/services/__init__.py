@@ -16,6 +16,8 @@ from gateway.services.intents import IntentService
 from gateway.services.intents.records import IntentRecords
 from gateway.services.lifecycle import LifecycleService
 from gateway.services.listing import ListService
+from gateway.services.moves.context import MoverContext
+from gateway.services.moves.control import MoveControl
 from gateway.services.moves.service import MoveService
 from gateway.services.provider_choice import Router
 from gateway.services.providers import ProviderService
@@ -37,6 +39,7 @@ class Services:
     owners: OwnerService
     hub: RuntimeHub
     moves: MoveService
+    move_control: MoveControl
     quotas: Quotas
     data_plane: DataPlane | None = None
 
@@ -55,6 +58,8 @@ class Services:
         encrypts cursors and plans. ``specs`` stores what was sent in creates; with None, runtimes show only what the
         providers report. ``data_plane`` None: it is off."""
         lifecycle = LifecycleService(fleet, specs)
+        moves = MoveService(fleet, store, sealer)
+        mover = MoverContext.over(fleet, intents, store, sealer=sealer, specs=specs, data_plane=data_plane)
         return cls(
             create=CreateService(fleet, Router(fleet), intents, shows_what_was_sent=specs is not None),
             listing=ListService(fleet, specs, sealer),
@@ -65,7 +70,8 @@ class Services:
             intents=intents.records,
             owners=OwnerService(fleet, lifecycle, store, data_plane),
             hub=RuntimeHub(fleet),
-            moves=MoveService(fleet, store, sealer),
+            moves=moves,
+            move_control=MoveControl(mover, moves),
             quotas=fleet.quotas,
             data_plane=data_plane,
         )

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from gateway.domain.errors import (
     GatewayError,
@@ -23,12 +23,15 @@ from gateway.ports.context import RequestContext
 from gateway.ports.moves import MoveStore, Relocation, StoredItem, StoredMove
 from gateway.ports.sealing import Sealer
 from gateway.ports.whole_store import WholeStore
+from gateway.services.data_plane.service import DataPlane
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.intents import IntentService
 from gateway.services.moves.describing import Describer
 from gateway.services.moves.holding import keys_of
+from gateway.services.moves.kept import KeptCreates, KeptReader
 from gateway.services.moves.planned import PlannedItem, request_of
 from gateway.services.moves.progress import LostLease, MovingItem, Waits, problem_of
+from gateway.services.moves.reading import LiveReader
 from gateway.services.moves.runtimes import MovedRuntimes, Place
 from gateway.services.specs import SpecKeeper
 from gateway.telemetry.moves import MoveSignals
@@ -85,6 +88,30 @@ class MoverContext:
     signals: MoveSignals | None = None
     on_switched: Callable[[], Awaitable[None]] | None = None
     occupied: Occupied = field(init=False)
+
+    @classmethod
+    def over(
+        cls,
+        fleet: Fleet,
+        intents: IntentService,
+        store: WholeStore,
+        *,
+        sealer: Sealer,
+        specs: SpecKeeper | None = None,
+        data_plane: DataPlane | None = None,
+    ) -> Self:
+        """The context of a fleet; the parameters are those of :meth:`gateway.services.Services.over`."""
+        reader = KeptReader(LiveReader(fleet, specs), KeptCreates(store, sealer))
+        return cls(
+            fleet=fleet,
+            store=store,
+            sealer=sealer,
+            clock=fleet.clock,
+            intents=intents,
+            describer=Describer(fleet, fleet.moves, reader, data_plane),
+            runtimes=MovedRuntimes(fleet, fleet.clock, specs),
+            specs=specs,
+        )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "occupied", Occupied(self.store))

@@ -29,7 +29,7 @@ class MoveControl:
     state in which this is not possible, and :class:`StoreUnavailable`."""
 
     def __init__(self, context: MoverContext, service: MoveService) -> None:
-        self._context = context
+        self.context = context
         self._service = service
         self._rollback = Rollback(context)
 
@@ -71,7 +71,7 @@ class MoveControl:
         move = await self._service.stored(move_id)
         self._require(move, "rollback", _ENDED)
         options = RollbackOptions(request.sync_back, request.discard)
-        changed, refused = await self._compared(self._context.run(move, ""), options)
+        changed, refused = await self._compared(self.context.run(move, ""), options)
         if request.dry_run:
             return MoveItems(items=changed)
         if refused:
@@ -89,7 +89,7 @@ class MoveControl:
         refused: list[str] = []
 
         async def work(stored: StoredItem) -> None:
-            view = item_view(stored, unsealed(stored, self._context.sealer), run.move.target)
+            view = item_view(stored, unsealed(stored, self.context.sealer), run.move.target)
             try:
                 found = await self._rollback.compare(run, stored)
             except GatewayError as error:
@@ -100,7 +100,7 @@ class MoveControl:
             if options.refuses(found):
                 refused.append(stored.runtime_id)
 
-        items: AsyncIterator[StoredItem] = items_of(self._context, run, (ItemState.MOVED,))
+        items: AsyncIterator[StoredItem] = items_of(self.context, run, (ItemState.MOVED,))
         await concurrently(_COMPARED_AT_ONCE, items, work)
         return [changed[position] for position in sorted(changed)], refused
 
@@ -108,11 +108,12 @@ class MoveControl:
         self, move: StoredMove, verb: str, states: Collection[MoveState], state: MoveState, **details: Any
     ) -> Move:
         self._require(move, verb, states)
-        changed = await self._context.store.change_move(
+        changed = await self.context.store.change_move(
             move.id, {move.state}, state=state, details=with_details(move, **details)
         )
         if changed is None:
             raise StateConflict("The move has just changed; read it again.")
+        self._service.on_work()
         return await self._service.view(changed)
 
     def _require(self, move: StoredMove, verb: str, states: Collection[MoveState]) -> None:

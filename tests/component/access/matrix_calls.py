@@ -186,6 +186,8 @@ def body_of(row: AccessRow, thing: Thing) -> Any:
         "POST /v1/keys": {"principal": thing.principal},
         "POST /v1/keys/{id}/rotate": {},
         "POST /v1/moves": MOVE,
+        "POST /v1/moves/{id}/apply": {"digest": "another"},
+        **{f"POST /v1/moves/{{id}}/{verb}": {} for verb in ("pause", "resume", "cancel", "rollback")},
         "POST /v1/principals/{name}/disable": {},
         "POST /v1/principals/{name}/enable": {},
         "POST /bctrl/v1/workspaces/{id}/runtimes": {"alias": name, "kind": "browser"},
