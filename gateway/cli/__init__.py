@@ -13,6 +13,7 @@ from gateway.cli.failures import ExitCode, Failure
 from gateway.cli.intents import intents
 from gateway.cli.keys import keys, principals
 from gateway.cli.lifecycle import LIFECYCLE_COMMANDS
+from gateway.cli.migrate import migrate
 from gateway.cli.owners import owners
 from gateway.cli.providers import providers
 from gateway.cli.runtime_config import runtime_config
@@ -61,6 +62,7 @@ for _command in (
     owners,
     db,
     intents,
+    migrate,
     audit,
 ):
     cli.add_command(_command)

@@ -82,13 +82,14 @@ class MovedTo(Model, frozen=True, kw_only=True):
 
 
 class MoveItem(Model, frozen=True, kw_only=True):
-    """One runtime of a move, as the API shows it. ``carries`` are the fields that are equal at the target; ``unknown``
-    are those that cannot be read at the source; ``addresses`` are the connections in use that end; ``double_run`` says
-    for how long both run and what that costs. ``waits_for`` says what a moving item waits for; ``problem`` why it
-    failed."""
+    """One runtime of a move, as the API shows it. ``provider_id`` is the provider's id at the source. ``carries`` are
+    the fields that are equal at the target; ``unknown`` are those that cannot be read at the source; ``addresses`` are
+    the connections in use, and whether they end; ``double_run`` says for how long both run and what that costs.
+    ``waits_for`` says what a moving item waits for; ``problem`` why it failed."""
 
     object: Literal["move_item"] = "move_item"
     runtime_id: str
+    provider_id: str
     name: str | None
     kind: str
     state: ItemState

@@ -89,7 +89,7 @@ class Describer:
             create.pop("provider_options", None)
         mapped = await move.references.map(create, scope, ctx)
         bindings = [binding async for binding in _bindings(move, facts, scope, mapped, ctx)]
-        restored = place_saved_state(create, target) and not mapped.blocks("profile_ids")
+        restored = place_saved_state(create, target, usable=not mapped.blocks("profile_ids"))
         own_state = await move.references.same_account(ctx) and carry_state(
             create, runtime, source, runs=runtime.state in _RUNS, waits=move.request.when != "now"
         )

@@ -119,6 +119,7 @@ def item_view(item: StoredItem, planned: PlannedItem, target: str) -> MoveItem:
     }
     return MoveItem(
         runtime_id=item.runtime_id,
+        provider_id=item.provider_id,
         name=item.name,
         kind=item.kind,
         state=item.state,

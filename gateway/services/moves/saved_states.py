@@ -23,16 +23,17 @@ def carry_state(
     return saved is not None and (waits or not runs)
 
 
-def place_saved_state(create: dict[str, Any], target: ProviderAdapter[Any]) -> bool:
-    """Name a saved state as the target does. Returns whether the create starts from one."""
+def place_saved_state(create: dict[str, Any], target: ProviderAdapter[Any], *, usable: bool) -> bool:
+    """Name a saved state as the target does, or leave it out if it is not ``usable`` there. Returns whether the create
+    starts from one."""
     launch, semantics = create.get("launch") or {}, semantics_of(target)
-    saved = launch.get("profile_id")
-    if launch.get("mode") != "profile" or CreateFeature.LAUNCH_PROFILE in target.features:
-        if launch.get("mode") == "profile" and not saved:
-            create["launch"] = {"mode": "ephemeral"}
-        return bool(saved)
-    members = semantics.start_from(saved) if saved and semantics is not None else {}
+    if launch.get("mode") != "profile":
+        return False
+    saved = launch.get("profile_id") if usable else None
+    if saved and CreateFeature.LAUNCH_PROFILE in target.features:
+        return True
     create["launch"] = {"mode": "ephemeral"}
+    members = semantics.start_from(saved) if saved and semantics is not None else {}
     for name, value in members.items():
         create[name] = {**(create.get(name) or {}), **value}
     return bool(members)

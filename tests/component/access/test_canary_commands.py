@@ -41,6 +41,9 @@ def arguments(name: str, command: click.Command, thing: Thing, folder: Path) -> 
         "owner": "maker",
         "principal": "maker",
         "stream": str(folder / "config.json"),
+        "move_id": thing.move,
+        "source": "bctrl-demo",
+        "target": "browsers-demo",
     }
     values["name"] = thing.provider if name.startswith("providers") else thing.principal
     if name.endswith("capabilities install"):

@@ -85,6 +85,7 @@ async def test_a_profile_is_mapped_to_a_browser_to_start_from(eras: Ends) -> Non
         ("mapping_required", f"#/mappings/profile_ids/{PROFILE}")
     ]
     assert "logins" in {loss.what for loss in unmapped.lost}
+    assert "provider_options" not in unmapped.create
     planned = await eras.describe(made, mappings={"profile_ids": {PROFILE: saved.provider_id}})
     assert planned.blocked_by == []
     assert planned.create["launch"] == {"mode": "ephemeral"}
