@@ -131,15 +131,15 @@ Ctrl-C ends it.
 """
 
 
-def run_demo(*, port: int, api_key: str | None, browser: str = "auto") -> int:
-    """Run the demo until SIGTERM or SIGINT; ``browser`` as in ``emulate bctrl_browsers``. Raises ``OSError`` when the
+def run_demo(*, port: int, api_key: str | None, far_ends: Mapping[str, Any] | None = None) -> int:
+    """Run the demo until SIGTERM or SIGINT; ``far_ends`` as in :func:`start_emulators`. Raises ``OSError`` when the
     port is taken, and pydantic's ``ValidationError`` for a key that is too short."""
     key = api_key or f"demo-{secrets.token_urlsafe(24)}"
 
     async def serve() -> None:
         stop = stop_signal()
         async with AsyncExitStack() as stack:
-            providers = await start_emulators(stack, far_ends={"browser": browser})
+            providers = await start_emulators(stack, far_ends={"browser": "auto", **(far_ends or {})})
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="runtime-gateway-")))
             settings = demo_settings(providers, port=port, api_key=key, folder=folder, data=data_plane(port))
             app = create_app(settings, logger=make_logger("info", "console"))

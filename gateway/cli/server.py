@@ -1,5 +1,6 @@
 """The commands that run a server (the gateway, the demo, an emulator), and ``openapi``."""
 
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -121,6 +122,16 @@ def _browser(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
     return value
 
 
+def _server(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    try:
+        program = next(iter(shlex.split(value or "")), "")
+    except ValueError as exc:
+        raise click.BadParameter(one_line(str(exc))) from None
+    if value not in {None, "small"} and shutil.which(program) is None:
+        raise click.BadParameter(f"{program or 'nothing'} is not a program")
+    return value
+
+
 _browser_option = click.option(
     "--browser",
     callback=_browser,
@@ -130,14 +141,23 @@ _browser_option = click.option(
 )
 
 
+_server_option = click.option(
+    "--runtime-server",
+    callback=_server,
+    metavar="COMMAND",
+    help="The program that durable runs for every sandbox, such as 'dn serve'. Default: small, a server that echoes.",
+)
+
+
 @click.command()
 @click.option(
     "--port", type=port_range, default=8080, show_default=True, help="Port of the gateway; 0 selects a free port."
 )
 @click.option("--api-key", callback=_demo_key, help="The key that callers need. Default: a random key.")
 @_browser_option
+@_server_option
 @examples("demo", "demo --port 9000 --api-key a-key-for-my-tests")
-def demo(port: int, api_key: str | None, browser: str | None) -> None:
+def demo(port: int, api_key: str | None, **options: str | None) -> None:
     """Run a gateway with emulated providers. It needs no configuration and keeps no data.
 
     Its data plane, the way into runtimes, is at the next port.
@@ -145,7 +165,7 @@ def demo(port: int, api_key: str | None, browser: str | None) -> None:
     from gateway.demo import run_demo
 
     with _listening():
-        sys.exit(run_demo(port=port, api_key=api_key, browser=browser or "auto"))
+        sys.exit(run_demo(port=port, api_key=api_key, far_ends=_given(options)))
 
 
 @click.command()
@@ -161,11 +181,7 @@ def demo(port: int, api_key: str | None, browser: str | None) -> None:
 )
 @_browser_option
 @click.option("--max-browsers", type=click.IntRange(1), help="How many browsers run at once. Default: 8.")
-@click.option(
-    "--runtime-server",
-    metavar="COMMAND",
-    help="The program that durable runs for every sandbox, such as 'dn serve'. Default: small, a server that echoes.",
-)
+@_server_option
 def emulate(api: str, host: str, port: int, token: str, personality: tuple[str, ...], **options: Any) -> None:
     """Run a server that behaves like a provider API, for tests and experiments.
 
@@ -189,12 +205,16 @@ def emulate(api: str, host: str, port: int, token: str, personality: tuple[str, 
             f"there is no emulator of {api!r}; available: {', '.join(sorted(known))}", param_hint="API"
         )
     choices = _choices(known[api], pairs(personality, "--personality"))
-    given = {name: value for name, value in options.items() if value is not None}
+    given = _given(options)
     if unknown := given.keys() - known[api].emulator_options:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(unknown))
         raise click.BadParameter(f"the emulator of {api} has no such option", param_hint=flags)
     with _listening():
         sys.exit(run_emulator(api, host=host, port=port, token=token, personality=choices, options=given))
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _choices(plugin: "AdapterPlugin", chosen: dict[str, str]) -> dict[str, str]:

@@ -111,12 +111,12 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
 
 
-async def run_script(script: str, suffix: str, folder: Path, python: str = sys.executable, **environment: str) -> str:
+async def run_script(script: str, suffix: str, folder: Path, **environment: str) -> str:
     """Run a script of the documentation in a process of its own, and return what it prints."""
     file = folder / f"script{suffix}"
     file.write_text(script)
     if suffix == ".py":
-        command: tuple[str, ...] = (python, str(file))
+        command: tuple[str, ...] = (sys.executable, str(file))
     else:
         required("Node with its clients (make real)", NODE.exists())
         (folder / "node_modules").symlink_to(NODE)

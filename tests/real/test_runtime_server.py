@@ -1,8 +1,10 @@
 """The real server of durable runtimes behind the data plane, and its own client."""
 
 import json
+import os
 import shlex
 import shutil
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +16,7 @@ from playwright.async_api import Browser
 
 from gateway.testing.servers import running
 from tests.component import processes
-from tests.real.plane import ROOT, Plane, blocks, required, run_script, started
+from tests.real.plane import KEY, ROOT, Plane, blocks, required, started
 
 CLIENT: Final = ROOT / ".venv-clients/dreadnode-2.0.52/bin"
 SCRIPT: Final = Path(__file__).with_name("runtime_client.py")
@@ -73,10 +75,21 @@ async def test_runtime_client_reaches_its_server_while_that_still_starts(tmp_pat
 
 async def test_script_of_the_documentation_works(tmp_path: Path) -> None:
     async with server(tmp_path) as plane:
-        script = blocks("docs/connect.md", "python")[2]
-        environment = await connection(plane, await plane.create(kind="durable"))
-        python = str(CLIENT / "python")
-        assert await run_script(script, ".py", tmp_path, python, HOME=str(tmp_path), **environment) == "Hello\n"
+        runtime_id = await plane.create(kind="durable")
+        script = tmp_path / "client.py"
+        script.write_text(blocks("docs/connect.md", "python")[2])
+        lines = f'{blocks("docs/connect.md", "sh")[1]}\nexec "$PYTHON" "$SCRIPT"'
+        environment = {
+            "ID": runtime_id,
+            "RTGW_SERVER": plane.recorders[0].url,
+            "RTGW_API_KEY": KEY,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHON": str(CLIENT / "python"),
+            "SCRIPT": str(script),
+            "HOME": str(tmp_path),
+        }
+        ended = await processes.finished(command=("sh", "-c", lines), cwd=tmp_path, environment=environment)
+        assert (ended.code, ended.stdout) == (0, "Hello\n"), ended.stderr
 
 
 PAGE_CALL: Final = """async ([url, token]) => {

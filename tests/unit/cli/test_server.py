@@ -59,8 +59,8 @@ class FakeApp(ModuleType):
             for name in names or settings.providers
         ]
 
-    def run_demo(self, *, port: int, api_key: str | None, browser: str = "auto") -> int:
-        return self._called("run_demo", (port, api_key, browser))
+    def run_demo(self, *, port: int, api_key: str | None, far_ends: Mapping[str, str]) -> int:
+        return self._called("run_demo", (port, api_key, far_ends))
 
     def run_emulator(
         self, api: str, *, host: str, port: int, token: str, personality: Mapping[str, str], options: Mapping[str, Any]
@@ -202,11 +202,11 @@ def test_show_prints_each_setting_with_its_origin_and_no_secret(app: FakeApp, fi
 def test_demo_passes_its_options_to_the_application(app: FakeApp) -> None:
     assert run("demo").exit_code == 7
     assert run("demo", "--port", "0", "--api-key", "a-key-for-my-tests").exit_code == 7
-    assert run("demo", "--browser", "none").exit_code == 7
+    assert run("demo", "--browser", "none", "--runtime-server", "env serve").exit_code == 7
     assert [given for _, given in app.calls] == [
-        (8080, None, "auto"),
-        (0, "a-key-for-my-tests", "auto"),
-        (8080, None, "none"),
+        (8080, None, {}),
+        (0, "a-key-for-my-tests", {}),
+        (8080, None, {"browser": "none", "runtime_server": "env serve"}),
     ]
 
 
@@ -236,8 +236,9 @@ def test_option_that_the_emulator_does_not_have_is_a_usage_error(app: FakeApp, m
 
 
 @pytest.mark.parametrize("command", [("emulate", "red"), ("demo",)])
-def test_browser_that_is_not_a_program_is_a_usage_error(app: FakeApp, command: tuple[str, ...]) -> None:
-    result = run(*command, "--browser", "/no/where")
+@pytest.mark.parametrize("option", ["--browser", "--runtime-server"])
+def test_what_emulators_run_has_to_be_a_program(app: FakeApp, command: tuple[str, ...], option: str) -> None:
+    result = run(*command, option, "/no/where")
     assert (result.exit_code, app.calls) == (2, [])
     assert "/no/where is not a program" in result.stderr
 
