@@ -16,6 +16,7 @@ from gateway.http.in_flight import SAFE_METHODS
 from gateway.http.problems import internal_error
 from gateway.http.request_heads import parse_error
 from gateway.http.wire import Wire
+from gateway.upstream.http1.connection import probe_when_silent
 
 if TYPE_CHECKING:
     from gateway.http.server import GatewayServer
@@ -79,6 +80,7 @@ class GatewayRequestHandler(RequestHandler):
             self._wire.turn_away(self._endpoints.turned_away())
             return
         super().connection_made(transport)
+        probe_when_silent(transport)
         if self._task_handler is not None:
             self._task_handler.add_done_callback(self._wire.watch)
 

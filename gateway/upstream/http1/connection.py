@@ -1,8 +1,10 @@
 """One connection to a provider: a request is written, and everything that arrives is parsed as its response."""
 
 import asyncio
+import contextlib
 import os
 import select
+import socket
 import time
 from collections.abc import AsyncIterator
 from itertools import chain
@@ -20,6 +22,21 @@ _READ_BYTES: Final = 1 << 16
 _NO_BODY: Final = frozenset({204, 304})
 MAX_INTERIM: Final = 1000
 """1xx responses before one final response."""
+
+_PROBES: Final = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+
+
+def probe_when_silent(transport: asyncio.BaseTransport) -> None:
+    """Let the system close a connection whose other side has vanished without closing it: after two minutes, although
+    nothing is sent. A side that is only silent confirms the probes."""
+    connection = transport.get_extra_info("socket")
+    if connection is None or connection.family not in {socket.AF_INET, socket.AF_INET6}:
+        return
+    with contextlib.suppress(OSError):  # it is closed already
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _PROBES.items():
+            if hasattr(socket, name):  # not on every system
+                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 class Http1Connection(asyncio.Protocol):
@@ -127,6 +144,7 @@ class Http1Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        probe_when_silent(transport)
         self.is_tls = transport.get_extra_info("ssl_object") is not None
         self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 

@@ -1,9 +1,12 @@
 """What passes a WebSocket through the data plane, byte by byte."""
 
 import asyncio
+import contextlib
 import os
 import random
+import socket
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -186,6 +189,27 @@ async def test_answered_pings_do_not_keep_a_silent_websocket_open(monkeypatch: p
         assert await client.closed()
         metrics = await plane.gateway.call("GET", "/metrics")
         assert 'rtgw_data_connections_ended_total{code="4408",protocol="cdp"} 1.0' in metrics.text
+
+
+def probing(writer: asyncio.StreamWriter) -> list[int]:
+    """How the gateway's side of a connection of the test is probed: whether, after how long, how often, how many times
+    without success."""
+    here, there = writer.get_extra_info("sockname"), writer.get_extra_info("peername")
+    for path in Path("/proc/self/fd").iterdir():
+        if not path.is_socket():
+            continue
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(path.name))) as found:
+            if (found.getsockname(), found.getpeername()) == (there, here):
+                options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+                every = [found.getsockopt(socket.IPPROTO_TCP, option) for option in options]
+                return [found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), *every]
+    raise AssertionError("the gateway has no such connection")
+
+
+async def test_system_probes_both_sides_of_a_silent_websocket(plane: RawPlane) -> None:
+    """So that it ends although a side has vanished without closing."""
+    client, far = await plane.opened()
+    assert probing(client.writer) == probing(far.writer) == [1, 60, 15, 4]
 
 
 @pytest.mark.parametrize("code", [1000, 4400, 4401, 4402, 4499])
