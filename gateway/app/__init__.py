@@ -18,7 +18,7 @@ from gateway.app.access_wiring import assemble_access, assemble_rates
 from gateway.app.audit_wiring import moving
 from gateway.app.callers import issuers, principals_by_digest
 from gateway.app.create_wiring import assemble
-from gateway.app.data_wiring import assemble_data_plane, data_plane_work
+from gateway.app.data_wiring import assemble_data_plane, data_plane_work, relocated
 from gateway.app.descriptors import AcceptFailures, fit_descriptors
 from gateway.app.folders import discover
 from gateway.app.move_wiring import assemble_moves
@@ -133,7 +133,7 @@ def create_app(
         metrics=metrics,
         logger=logger,
         on_changed=on_changed,
-        on_moved=fleet.relocated,
+        on_moved=lambda news: relocated(fleet, plane, news),
         snapshot=RelocationFile(settings.audit.folder(settings.store) / "relocations.json"),
     )
     rates = fleet.rates = assemble_rates(settings.limits, clock=clock, metrics=metrics, logger=logger)

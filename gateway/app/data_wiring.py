@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -18,6 +18,7 @@ from gateway.http.request_ids import request_id
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
 from gateway.ports.data_plane import ReleaseStore, RevocationStore
+from gateway.ports.moves import Relocation
 from gateway.ports.sealing import Sealer
 from gateway.services.access.directory import Directory
 from gateway.services.data_plane.endpoints import Endpoints
@@ -51,6 +52,13 @@ def assemble_data_plane(
         return None
     keys = Keyring(data.signing_keys) if data.signing_keys else sealer
     return DataPlane(fleet, Grants(keys, directory, clock), Endpoints(fleet, clock), store, data.public_url or "")
+
+
+def relocated(fleet: Fleet, plane: DataPlane | None, news: Sequence[Relocation]) -> None:
+    """Runtimes have moved: forget what was true where they were."""
+    fleet.relocated(news)
+    if plane is not None:
+        plane.relocated(news)
 
 
 class StoppedRuntimes:

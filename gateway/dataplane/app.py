@@ -105,7 +105,7 @@ class _Handler:
         """Check the token, find the runtime, and forward the request."""
         websocket = is_websocket(request)
         located = locate(request, websocket=websocket)
-        grant = self._plane.grants.read(located.token)
+        grant = self._plane.present(self._plane.grants.read(located.token))
         ctx.runtime_id, ctx.principal = grant.runtime_id, self._principal(grant)
         ctx.changes = {"protocol": grant.protocol}
         self._require_origin(request)

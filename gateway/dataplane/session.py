@@ -18,6 +18,7 @@ REVOKED: Final = End(4403, "the address was revoked")
 RUNTIME_ENDED: Final = End(4410, "the runtime has stopped")
 PROVIDER_GONE: Final = End(4502, "the provider ended the connection")
 IDLE: Final = End(4408, "nothing was sent for too long")
+MOVED: Final = End(SERVICE_RESTART, "the runtime has moved")
 DRAIN: Final = End(SERVICE_RESTART, "the gateway is shutting down")
 
 _ERRORS: Final[Mapping[int, type[GatewayError]]] = {
@@ -65,6 +66,9 @@ class Session(Watch):
 
     def runtime_ended(self) -> None:
         self._finish(RUNTIME_ENDED)
+
+    def relocated(self) -> None:
+        self._finish(MOVED)
 
     def drain(self) -> None:
         if self.websocket:

@@ -222,6 +222,11 @@ class Fleet:
         """Where a runtime is now that was at this place: a provider's name, and the address there. No I/O."""
         return (self.moves.translated(provider, ref) if self.moves else None) or (provider, ref)
 
+    def is_at(self, provider: str, runtime_id: str) -> bool:
+        """Whether the runtime of a public id is at a provider now. No I/O."""
+        moved = self.moves.of_id(runtime_id)
+        return runtime_id.startswith(f"{provider}.") if moved is None else moved.target == provider
+
     def present(self, resolved: ResolvedRuntime) -> ResolvedRuntime:
         """The present place of a runtime that was resolved before. No I/O."""
         name, ref = self.place(resolved.provider.name, resolved.ref)

@@ -69,6 +69,12 @@ class Endpoints:
         if known is not None:
             self._known[runtime_id] = replace(known, read_at=float("-inf"))
 
+    def relocated(self, runtime_id: str) -> None:
+        """Forget what is known of a runtime that is at another place now."""
+        self._known.pop(runtime_id, None)
+        for key in [key for key in self._gone if key[0] == runtime_id]:
+            del self._gone[key]
+
     def keep(self, runtime_id: str, instance: str | None, connections: Sequence[Connection]) -> None:
         """Keep the connections in a response to a start."""
         now = self._clock.monotonic()
@@ -174,6 +180,8 @@ class Endpoints:
             return list(await adapter.connections(resolved.ref, call))
         name: Any = protocol.name
         known = self._of_instance(grant.runtime_id, grant.instance)
+        if not known and self._fleet.moves.of_target(resolved.provider.name, resolved.ref.provider_id) is not None:
+            return list(await adapter.connections(resolved.ref, call))  # its token was made where it was before
         if known or grant.credential is None:
             return known
         url, token = grant.credential

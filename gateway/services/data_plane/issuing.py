@@ -27,11 +27,12 @@ class Issuer(AddressIssuer):
 
     def issue(self, runtime: Runtime, protocol: str) -> Connection:
         instance, issued = self.adapter.instance_of(runtime), self.adapter.data_protocols[protocol]
-        return self.plane.issue(issued, runtime.id, instance, self.principal, LASTS)
+        return self.plane.issue(issued, self.plane.shown_id(runtime), instance, self.principal, LASTS)
 
     def keep(self, runtime: Runtime, connections: Sequence[Connection]) -> None:
-        self.plane.endpoints.keep(runtime.id, self.adapter.instance_of(runtime), connections)
+        self.plane.endpoints.keep(self.plane.shown_id(runtime), self.adapter.instance_of(runtime), connections)
 
     async def revoke(self, runtime: Runtime) -> None:
-        self.plane.endpoints.forget(runtime.id)
-        await self.plane.make_void(runtime.id, "")
+        runtime_id = self.plane.shown_id(runtime)
+        self.plane.endpoints.forget(runtime_id)
+        await self.plane.make_void(runtime_id, "")

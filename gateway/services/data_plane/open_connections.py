@@ -32,6 +32,9 @@ class OpenConnection(Protocol):
     def runtime_ended(self) -> None:
         """End it, because the instance has ended."""
 
+    def relocated(self) -> None:
+        """End it, because the runtime is at another place now."""
+
     def drain(self) -> None:
         """End it if it is a WebSocket, because the gateway is shutting down."""
 
@@ -62,9 +65,9 @@ class OpenConnections:
         """Those to a runtime, the oldest first."""
         return sorted(self._by_runtime.get(runtime_id, ()), key=lambda one: one.opened_at)
 
-    def runtimes(self, provider: str) -> list[str]:
-        """The ids of the runtimes of a provider that have connections."""
-        return [known for known in self._by_runtime if known.startswith(f"{provider}.")]
+    def runtimes(self, concerned: Callable[[str], bool]) -> list[str]:
+        """The ids of the runtimes with connections that are ``concerned``."""
+        return [known for known in self._by_runtime if concerned(known)]
 
     def revoke(self, is_void: Callable[[Grant], bool]) -> None:
         """End those whose grants are void."""

@@ -18,13 +18,14 @@ from gateway.domain.errors import (
     UnsupportedFeature,
 )
 from gateway.domain.features import Feature
-from gateway.domain.ids import RuntimeRef, format_runtime_id
+from gateway.domain.ids import RuntimeRef
 from gateway.domain.operations import Operation
 from gateway.domain.requests import ConnectRequest
-from gateway.domain.runtime import Connection, Connections, DataConnection, DataConnections
+from gateway.domain.runtime import Connection, Connections, DataConnection, DataConnections, Runtime
 from gateway.domain.values import State
 from gateway.ports.context import RequestContext
 from gateway.ports.data_plane import DataProtocol, Endpoint, PublicAddress, RevocationStore
+from gateway.ports.moves import Relocation
 from gateway.services.access.visibility import require_visible
 from gateway.services.data_plane.endpoints import Endpoints, protocols_of
 from gateway.services.data_plane.grants import Grant, Grants
@@ -66,7 +67,7 @@ class DataPlane:
         """The gateway's addresses of a running runtime, valid for ``options.ttl`` seconds, of the protocols that the
         data plane forwards. Raises as :func:`wanted_connections`."""
         resolved = self._fleet.resolve(runtime_id, ctx)
-        runtime_id, provider = ctx.principal.plain_id(runtime_id), resolved.provider
+        runtime_id, provider = ctx.runtime_id or "", resolved.provider
         provider.require(Feature.CONNECTIONS, "connections")
         known = protocols_of(resolved)
         if not known:
@@ -156,11 +157,11 @@ class DataPlane:
         )
 
     async def _visible(self, runtime_id: str, operation: Operation, ctx: RequestContext) -> str:
-        """The plain id of a runtime. Raises as a read does for one that the caller may not see."""
+        """The id that a runtime had first. Raises as a read does for one that the caller may not see."""
         provider, ref = self._fleet.resolve(runtime_id, ctx)
         async with self._fleet.call_scope(provider, operation, ctx, only_reads=True) as call:
             await require_visible(self._fleet.owners, provider, ref, ctx, call)
-        return ctx.principal.plain_id(runtime_id)
+        return ctx.runtime_id or ""
 
     async def has_stopped(self, grant: Grant, ctx: RequestContext) -> bool:
         """Ask the provider whether the instance of a grant has ended regularly; False also if it has failed."""
@@ -177,18 +178,19 @@ class DataPlane:
     def written(self, provider: str, ref: RuntimeRef | None) -> Iterable[str]:
         """A runtime at a provider was changed, or with None an unknown one. Returns the ids of the runtimes with open
         connections that this may concern."""
-        known, runtime_id = self.open.runtimes(provider), self.runtime_id(provider, ref)
+        known = self.open.runtimes(lambda runtime_id: self._fleet.is_at(provider, runtime_id))
+        runtime_id = self.runtime_id(provider, ref)
         if runtime_id is None:
             return known
         self.endpoints.forget(runtime_id)
         return [runtime_id] if runtime_id in known else []
 
     def runtime_id(self, provider: str, ref: RuntimeRef | None) -> str | None:
-        """The id of a runtime; None for an unknown one, and for a provider that is not in the settings any longer."""
+        """The id that a runtime had first; None for an unknown one, and without its provider."""
         found = self._fleet.get(provider)
         if ref is None or found is None:
             return None
-        return format_runtime_id(provider, found.adapter.format_reference(ref))
+        return self._fleet.first_id(found.adapter, ref)
 
     async def end_stopped(self, runtime_id: str, ctx: RequestContext) -> None:
         """End the connections to the instances of a runtime that do not run any longer. Each instance is asked about
@@ -200,6 +202,28 @@ class DataPlane:
                 stopped[instance] = await self.has_stopped(connection.grant, ctx)
             if stopped[instance]:
                 connection.runtime_ended()
+
+    def present(self, grant: Grant) -> Grant:
+        """A grant as it was read from a token, for the instance that continues its own if the runtime has moved. No
+        I/O."""
+        if not (moves := self._fleet.moves):
+            return grant
+        first = moves.first_id(grant.runtime_id)
+        instance = moves.instance(first, grant.instance)
+        if (first, instance) == (grant.runtime_id, grant.instance):
+            return grant
+        return msgspec.structs.replace(grant, runtime_id=first, instance=instance, credential=None)
+
+    def relocated(self, news: Iterable[Relocation]) -> None:
+        """Runtimes have moved: end their connections, which lead to where they were."""
+        for row in news:
+            self.endpoints.relocated(row.runtime_id)
+            for connection in self.open.of(row.runtime_id):
+                connection.relocated()
+
+    def shown_id(self, runtime: Runtime) -> str:
+        """The id that a runtime had first, for one as its provider returned it."""
+        return self._fleet.moves.shown_id(runtime)
 
     def resolve(self, grant: Grant, ctx: RequestContext) -> tuple[ResolvedRuntime, DataProtocol]:
         """The runtime and the protocol of a valid grant. No I/O. Raises :class:`PermissionDenied` and
