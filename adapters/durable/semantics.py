@@ -8,6 +8,7 @@ from gateway.domain.errors import NotFound
 from gateway.domain.moves import Lost
 from gateway.domain.operations import Operation
 from gateway.domain.runtime import Runtime
+from gateway.domain.values import State
 from gateway.ports.semantics import ProviderSemantics, ReferenceKind, Topic
 from gateway.ports.transport import Call
 
@@ -38,6 +39,8 @@ class DurableSemantics(ProviderSemantics):
         instance = runtime.durable.instance if runtime.durable else None
         if instance is not None:
             yield Lost(what="disk", why="The files and the memory of the instance cannot be read through the API.")
+        if runtime.state is State.PAUSED:
+            yield Lost(what="pause", why="The runtime is idle at the target, and its next start makes a new instance.")
         yield Lost(what="sessions", why="Sessions and their history stay in the workspace of the source.")
         if runtime.cost is not None and runtime.cost.estimated_total_credits:
             used = runtime.cost.estimated_total_credits

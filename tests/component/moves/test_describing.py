@@ -1,17 +1,25 @@
 """What a plan says about a runtime, read from real emulators."""
 
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
+from gateway.domain.access import Principal
 from gateway.domain.operations import Operation
 from gateway.domain.requests import InstallCapability, UpdateCapability
-from gateway.domain.runtime import Runtime
+from gateway.domain.runtime import Cost, Runtime
 from gateway.domain.values import State
-from gateway.services.moves.reading import SourceFacts
+from gateway.ports.clock import SystemClock
+from gateway.services.access.directory import Directory
+from gateway.services.data_plane.grants import Grants
+from gateway.services.data_plane.open_connections import OpenConnections
+from gateway.services.moves.describing import Describer
+from gateway.services.moves.reading import LiveReader, SourceFacts
 from tests.component.moves.ends import CTX, Ends, two_ends
+from tests.unit.services.fakes import keyring
 
 SECRET = "5f1d7f4e-1f8e-4c39-8f69-0d8ad3ce2b11"
 CONFIG: dict[str, Any] = {
@@ -75,6 +83,48 @@ async def test_a_running_runtime_starts_at_the_target_and_loses_what_its_instanc
     assert "#/runtime_limit_seconds" not in planned.unknown
     assert planned.double_run is not None
     assert planned.double_run.startswith("Both run from the start at the target until the source is stopped")
+
+
+async def test_open_connections_of_the_data_plane_are_counted(durable: Ends) -> None:
+    made = await durable.make(name="agent", start=True)
+    grant = Grants(keyring(), Directory.without_store(), SystemClock()).make(
+        made.id, "i-1", "runtime_server", Principal("shop"), 60
+    )
+    plane: Any = SimpleNamespace(open=OpenConnections())
+    for number in range(2):
+        plane.open.add(SimpleNamespace(grant=grant, opened_at=number, principal=None))
+    describer = Describer(durable.fleet, durable.moves, LiveReader(durable.fleet), plane)
+    move = durable.between()
+    planned = await describer.describe(move, await describer.read(move, durable.old.reference(made), CTX), CTX)
+    assert planned.addresses == [
+        "runtime_server: the gateway's addresses continue; 2 open connections end at the switch"
+    ]
+
+
+async def test_a_paused_runtime_is_idle_at_the_target(durable: Ends) -> None:
+    made = await durable.make(name="agent", start=True)
+    await durable.old.pause(durable.old.reference(made), durable.call())  # type: ignore[attr-defined]
+    planned = await durable.describe(made)
+    assert not planned.starts
+    assert {loss.what for loss in planned.lost} == {"disk", "pause", "sessions"}
+
+
+async def test_the_cost_of_two_running_runtimes_is_that_of_the_source(durable: Ends) -> None:
+    made = await durable.make(name="agent", start=True)
+    assert made.durable is not None
+    assert made.durable.instance is not None
+    instance = msgspec.structs.replace(made.durable.instance, total_runtime_seconds=1800)
+    used = msgspec.structs.replace(
+        made,
+        cost=Cost(estimated_total_credits=100),
+        durable=msgspec.structs.replace(made.durable, instance=instance),
+    )
+    planned = await durable.describer.describe(durable.between(), SourceFacts(used), CTX)
+    assert planned.double_run is not None
+    assert planned.double_run.endswith("; the source costs about 200 credits an hour.")
+    assert ("credits", "The 100 credits of the instance are billed to the source's account.") in [
+        (loss.what, loss.why) for loss in planned.lost
+    ]
 
 
 async def test_a_secret_that_the_target_does_not_have_needs_a_mapping(durable: Ends) -> None:
