@@ -107,7 +107,7 @@ class StoppedRuntimes:
                 found = await self._store.releases(self._writer, _SHARED_WITHIN)
                 before, self._seen = self._seen, found
                 for runtime_id in [known for known, at in found.items() if before.get(known) != at]:
-                    self._plane.endpoints.forget(runtime_id)
+                    self._plane.endpoints.written(runtime_id)
                     self._written.add(runtime_id)
                     self._wake.set()
             await asyncio.sleep(_SHARED_EVERY)

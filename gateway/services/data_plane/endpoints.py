@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 from typing import Any, Final
 
 from cachetools import LRUCache, TTLCache
@@ -61,13 +62,21 @@ class Endpoints:
         self._known: LRUCache[str, Reached] = LRUCache(_MOST)
         self._gone: TTLCache[Key, str] = TTLCache(_MOST, CHECKED_EVERY, clock.monotonic)
         self._asking: dict[Key, asyncio.Task[Reached]] = {}
+        self._written: TTLCache[str, float] = TTLCache(_MOST, CHECKED_EVERY, clock.monotonic)
+
+    def written(self, runtime_id: str) -> None:
+        """The runtime was changed: nothing is used that was read before, or is being read."""
+        self._written[runtime_id] = self._clock.monotonic()
+        self.forget(runtime_id)
+        for key in [key for key in self._asking if key[0] == runtime_id]:
+            del self._asking[key]
 
     def forget(self, runtime_id: str) -> None:
         """Ask the provider before the next use. What only a start returns is kept, and used if the same instance still
         runs."""
         known = self._known.get(runtime_id)
         if known is not None:
-            self._known[runtime_id] = replace(known, read_at=float("-inf"))
+            self._known[runtime_id] = replace(known, read_at=-inf)
 
     def relocated(self, runtime_id: str) -> None:
         """Forget what is known of a runtime that is at another place now."""
@@ -95,13 +104,14 @@ class Endpoints:
         raises."""
         provider, ref = resolved
         adapter: Any = provider.adapter
+        began = self._clock.monotonic()
         async with self._fleet.call_scope(provider, Operation.CONNECT, ctx, runtime=ref) as call:
             runtime = await read_visible(self._fleet.owners, provider, ref, ctx, call)
             refuse_unless_possible(runtime, Verb.CONNECT)
             instance = adapter.instance_of(runtime)
             once = any(protocol.credential_once for protocol in protocols_of(resolved).values())
             found = self._of_instance(runtime_id, instance) if once else None
-            return self._read(runtime_id, instance, found or list(await adapter.connections(ref, call)))
+            return self._read(runtime_id, instance, found or list(await adapter.connections(ref, call)), began)
 
     async def endpoint(
         self, resolved: ResolvedRuntime, grant: Grant, protocol: DataProtocol, ctx: RequestContext
@@ -141,7 +151,8 @@ class Endpoints:
         return await asyncio.shield(asking)
 
     def _answered(self, key: Key, asking: "asyncio.Task[Reached]") -> None:
-        del self._asking[key]
+        if self._asking.get(key) is asking:
+            del self._asking[key]
         if not asking.cancelled() and isinstance(error := asking.exception(), RuntimeGone):
             self._gone[key] = error.detail
 
@@ -150,12 +161,13 @@ class Endpoints:
     ) -> Reached:
         provider, ref = resolved
         adapter: Any = provider.adapter
+        began = self._clock.monotonic()
         try:
             async with self._fleet.call_scope(provider, Operation.CONNECT, ctx, only_reads=True) as call:
                 runtime = await adapter.get(ref, call)
                 if runtime.state is State.RUNNING and adapter.instance_of(runtime) == grant.instance:
                     found = await self._connections(resolved, grant, protocol, call)
-                    return self._read(grant.runtime_id, grant.instance, found)
+                    return self._read(grant.runtime_id, grant.instance, found, began)
         except (NotFound, RuntimeReplaced) as gone:
             raise RuntimeGone("The runtime was deleted.", provider=provider.name) from gone
         if runtime.state is State.RUNNING:
@@ -191,11 +203,12 @@ class Endpoints:
         known = self._known.get(runtime_id)
         return () if known is None or known.instance != instance else known.connections
 
-    def _read(self, runtime_id: str, instance: str | None, connections: Sequence[Connection]) -> Reached:
-        """The runtime was read just now, and runs."""
+    def _read(self, runtime_id: str, instance: str | None, connections: Sequence[Connection], began: float) -> Reached:
+        """The runtime runs, as a read shows that began then. Where it was changed meanwhile, the next use asks."""
         now, known = self._clock.monotonic(), self._known.get(runtime_id)
         seen_at = known.seen_at if known is not None and known.instance == instance else now
-        reached = self._known[runtime_id] = Reached(instance, connections, now, seen_at)
+        read_at = began if self._written.get(runtime_id, -inf) <= began else -inf
+        reached = self._known[runtime_id] = Reached(instance, connections, read_at, seen_at)
         return reached
 
 

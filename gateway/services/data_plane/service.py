@@ -182,7 +182,7 @@ class DataPlane:
         runtime_id = self.runtime_id(provider, ref)
         if runtime_id is None:
             return known
-        self.endpoints.forget(runtime_id)
+        self.endpoints.written(runtime_id)
         return [runtime_id] if runtime_id in known else []
 
     def runtime_id(self, provider: str, ref: RuntimeRef | None) -> str | None:
