@@ -1,25 +1,21 @@
 """What a plan says about a runtime, read from real emulators."""
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
-from gateway.domain.access import Principal
 from gateway.domain.operations import Operation
 from gateway.domain.requests import InstallCapability, UpdateCapability
 from gateway.domain.runtime import Cost, Runtime
 from gateway.domain.values import State
-from gateway.ports.clock import SystemClock
-from gateway.services.access.directory import Directory
-from gateway.services.data_plane.grants import Grants
 from gateway.services.data_plane.open_connections import OpenConnections
 from gateway.services.moves.describing import Describer
 from gateway.services.moves.reading import LiveReader, SourceFacts
 from tests.component.moves.ends import CTX, Ends, two_ends
-from tests.unit.services.fakes import keyring
 
 SECRET = "5f1d7f4e-1f8e-4c39-8f69-0d8ad3ce2b11"
 CONFIG: dict[str, Any] = {
@@ -29,6 +25,14 @@ CONFIG: dict[str, Any] = {
     "runtime_server": {"env": {"API_URL": "https://user:hunter2@api.example"}},
     "sandbox": {"egress": {"allow": ["api.example"]}},
 }
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """An open connection of the data plane."""
+
+    grant: Any
+    opened_at: float
 
 
 @pytest.fixture
@@ -87,12 +91,11 @@ async def test_a_running_runtime_starts_at_the_target_and_loses_what_its_instanc
 
 async def test_open_connections_of_the_data_plane_are_counted(durable: Ends) -> None:
     made = await durable.make(name="agent", start=True)
-    grant = Grants(keyring(), Directory.without_store(), SystemClock()).make(
-        made.id, "i-1", "runtime_server", Principal("shop"), 60
-    )
+    grant = SimpleNamespace(runtime_id=made.id, protocol="runtime_server")
     plane: Any = SimpleNamespace(open=OpenConnections())
     for number in range(2):
-        plane.open.add(SimpleNamespace(grant=grant, opened_at=number, principal=None))
+        opened: Any = Opened(grant, number)
+        plane.open.add(opened)
     describer = Describer(durable.fleet, durable.moves, LiveReader(durable.fleet), plane)
     move = durable.between()
     planned = await describer.describe(move, await describer.read(move, durable.old.reference(made), CTX), CTX)
