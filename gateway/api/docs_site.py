@@ -7,13 +7,14 @@ from functools import cached_property
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
-
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
+from typing import TYPE_CHECKING, Final
 
 import gateway
 from gateway.domain.errors import GatewayError, NotFound, error_classes
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
 
 _PACKAGE: Final = Path(gateway.__file__).parent
 _STATIC: Final = Path(__file__).parent / "static"
@@ -52,8 +53,13 @@ class DocsSite:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or docs_folder()
-        self._markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
         self._rendered: dict[str, Document] = {}
+
+    @cached_property
+    def _markdown(self) -> "MarkdownIt":
+        from markdown_it import MarkdownIt  # noqa: PLC0415 (its import is slow, and few processes render a page)
+
+        return MarkdownIt("commonmark", {"html": False}).enable("table")
 
     def index(self) -> Document:
         entries = "".join(
@@ -128,7 +134,7 @@ class DocsSite:
                 self._rewrite_link(child)
         return str(self._markdown.renderer.render(tokens, self._markdown.options, {}))
 
-    def _rewrite_link(self, token: Token) -> None:
+    def _rewrite_link(self, token: "Token") -> None:
         """Rewrite links between pages to their served paths; a link to a file that is not served is removed."""
         target = str(token.attrGet("href") or "")
         if not target or target.startswith(("#", "/", "http://", "https://")):

@@ -21,8 +21,10 @@ HANGS = 60  # seconds after which a process without the expected output counts a
 
 
 def clean_environment(**variables: str) -> dict[str, str]:
-    """The environment of a process: without settings of the gateway or pytest, and with the code of this checkout."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RTGW_", "PYTEST_", "COV_"))}
+    """The environment of a process: without settings of the gateway or pytest, and with the code of this checkout.
+    Compiled modules are kept, also if the environment says otherwise: to compile them takes as long as the start."""
+    left_out = ("RTGW_", "PYTEST_", "COV_", "PYTHONDONTWRITEBYTECODE")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **variables}
 
 

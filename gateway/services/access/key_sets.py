@@ -6,9 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import jwt
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from gateway.ports.clock import Clock
 from gateway.ports.key_sets import FetchKeySet, KeySetUnavailable
@@ -75,17 +73,22 @@ class KeySet:
             raise KeySetUnavailable("not a key set") from exc
         if len(entries) > MAX_KEYS:
             raise KeySetUnavailable(f"more than {MAX_KEYS} keys")
+        from jwt import PyJWTError  # noqa: PLC0415 (its import is slow, and most gateways have no issuers)
+
         self.document = document
         self._keys: dict[tuple[str, str], Any] = {}
         self._by_algorithm: dict[str, list[Any]] = {}
         for entry in entries:
-            with suppress(msgspec.MsgspecError, RecursionError, jwt.PyJWTError, ValueError, TypeError):
+            with suppress(msgspec.MsgspecError, RecursionError, PyJWTError, ValueError, TypeError):
                 self._add(msgspec.json.decode(entry, type=_Jwk))
 
     def _add(self, jwk: _Jwk) -> None:
+        from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey  # noqa: PLC0415 (the same)
+        from jwt import PyJWK  # noqa: PLC0415
+
         if not jwk.algorithms:
             return
-        key = jwt.PyJWK(msgspec.to_builtins(jwk), jwk.algorithms[0]).key
+        key = PyJWK(msgspec.to_builtins(jwk), jwk.algorithms[0]).key
         if isinstance(key, RSAPublicKey) and key.key_size < MIN_RSA_BITS:
             return
         for algorithm in jwk.algorithms:

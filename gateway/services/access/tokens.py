@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-import jwt
 import msgspec
 from cachetools import LRUCache
 
@@ -113,6 +112,8 @@ class Tokens:
         raise WrongKey("The token is for another audience.")
 
     def _verify_with(self, issuer: JwtSettings, header: _Header, text: str) -> Principal:
+        import jwt  # noqa: PLC0415 (its import is slow, and most gateways have no issuers)
+
         if header.alg not in ALGORITHMS or header.crit is not None:
             raise WrongKey("The token's algorithm or a critical header is not supported.")
         keys = self.key_sets[issuer.name]

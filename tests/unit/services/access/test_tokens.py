@@ -15,7 +15,6 @@ from gateway.domain.access import DEFAULT_PERMISSIONS, Permission, Principal
 from gateway.domain.errors import ProviderUnavailable, Unauthenticated
 from gateway.ports.key_sets import KeySetUnavailable
 from gateway.ports.principals import AccessData, StoredPrincipal
-from gateway.services.access import tokens as module
 from gateway.services.access.directory import Directory, WrongKey
 from gateway.services.access.key_sets import MAX_KEYS, KeySet, KeySets
 from gateway.services.access.owners import Owners
@@ -306,7 +305,7 @@ async def test_verified_token_is_not_verified_again(monkeypatch: pytest.MonkeyPa
     def decode(*_args: Any, **_options: Any) -> None:
         raise NotImplementedError
 
-    monkeypatch.setattr(module.jwt, "decode", decode)
+    monkeypatch.setattr(pyjwt, "decode", decode)
     assert world.find(token) is found
     with pytest.raises(NotImplementedError):
         world.find(world.issuer.token(sub="u2"))
