@@ -1,12 +1,13 @@
 """Serves the dialects: the providers' own APIs, each at a prefix, with their own error format."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final
 from urllib.parse import parse_qsl
 
+import msgspec
 from aiohttp import web
 
 from gateway.api.native import NativeCalls
@@ -160,6 +161,8 @@ class _Prefix:
             ),
             ctx,
         )
+        if answer.body is not None and ctx.renamed:
+            answer = replace(answer, body=_with_first_ids(answer.body, ctx.renamed))
         if answer.body is not None and Permission.CONNECT not in ctx.principal.permissions:
             answer = replace(answer, body=dialect.without_connections(answer.body))
         return _response(answer, ctx.principal)
@@ -184,6 +187,13 @@ def _query(request: web.Request) -> list[tuple[str, str]]:
         return parse_qsl(raw, keep_blank_values=True, max_num_fields=_MAX_QUERY_FIELDS, errors="strict")
     except ValueError as exc:
         raise InvalidRequest("The query of the URL cannot be read.") from exc
+
+
+def _with_first_ids(body: bytes, renamed: Mapping[str, str]) -> bytes:
+    """The JSON of a response with the ids that its runtimes had first, where a string is one of their present ids."""
+    for present, first in renamed.items():
+        body = body.replace(msgspec.json.encode(present), msgspec.json.encode(first))
+    return body
 
 
 def _matches(template: Sequence[str], segments: Sequence[str]) -> bool:

@@ -42,6 +42,9 @@ class RequestContext(msgspec.Struct):
     ``work`` may go on when the request has ended. ``mover``: a move does this, at the provider that an id names: its
     writes do not wait for the rows that it holds itself, and ids are not translated (docs/moves.md).
 
+    ``renamed`` has the ids that runtimes had first at their providers by the present ones, which are in the response of
+    a dialect.
+
     In its ``with`` block, the current task and the tasks that it starts belong to this request (:data:`REQUEST_ID`).
     """
 
@@ -66,6 +69,7 @@ class RequestContext(msgspec.Struct):
     audited: int = 0
     work: "asyncio.Future[Any] | None" = None
     mover: bool = False
+    renamed: dict[str, str] = {}
     _before: Token[str | None] | None = None
 
     def __enter__(self) -> Self:

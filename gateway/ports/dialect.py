@@ -10,13 +10,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 import msgspec
 
 from gateway.domain import errors
 from gateway.domain.access import Permission
 from gateway.domain.errors import GatewayError, NotFound, Retryable
+from gateway.domain.ids import RuntimeRef
 from gateway.domain.operations import TRAITS, Operation
 from gateway.domain.requests import CreateRequest
 from gateway.domain.runtime import Runtime
@@ -131,6 +132,13 @@ class DialectTarget:
     asked_scope: str
 
 
+class Elsewhere(NamedTuple):
+    """A place to which runtimes of a scope have moved. ``ids`` are the provider's ids of these runtimes there."""
+
+    target: DialectTarget
+    ids: set[str]
+
+
 class View(Protocol):
     """What the caller of a request sees of the runtimes of one provider (docs/access.md#ownership).
 
@@ -200,11 +208,30 @@ class DialectGateway(Protocol):
         """Call a provider within the deadline of an operation. Every failure is raised as a :class:`GatewayError`, from
         whose texts all ``secrets`` are removed."""
 
+    def moved(
+        self, target: DialectTarget, kind: str, named: str, names: Sequence[str], ctx: RequestContext
+    ) -> tuple[DialectTarget, RuntimeRef] | None:
+        """Where a runtime of ``target`` is now that a path calls ``named``: the provider's id, or one of ``names`` at
+        the provider. None if it has not moved. The response shows the id that it had. Raises :class:`NotFound` if the
+        caller may not use that place, and :class:`StoreUnavailable` if it is not known any longer. No I/O."""
+
+    def here(self, adapter: ProviderAdapter[Any], provider_id: str, ctx: RequestContext) -> bool:
+        """False for a runtime that has moved away, although the provider may still have it. The response shows one that
+        has moved to here under the id that it had first, if that is an id of the same API. No I/O."""
+
+    def elsewhere(self, target: DialectTarget, kind: str, ctx: RequestContext) -> Sequence[Elsewhere]:
+        """Where the runtimes are that have moved away from a target: a list of it contains them. No I/O."""
+
+    async def admit_write(self, ref: RuntimeRef, name: str | None, call: Call) -> None:
+        """Before a write is sent to a runtime that a call has found: raise :class:`StateConflict` while it is moved.
+        ``name`` is its name at the provider, if that is known."""
+
     async def create(
         self, target: DialectTarget, request: CreateRequest, ctx: RequestContext, *, idempotency_key: str | None = None
     ) -> Created:
         """Create a runtime at a target, exactly as the unified API does. ``idempotency_key`` is the caller's own key;
-        the key that is sent to the provider is derived from it. Raises what the unified API's create raises."""
+        the key that is sent to the provider is derived from it. The runtime of a name that has moved is at another
+        place (``runtime.provider`` and ``scope``). Raises what the unified API's create raises."""
 
     async def begin_instance(self, adapter: ProviderAdapter[Any], runtime: Runtime, ctx: RequestContext) -> None:
         """Take the place and plan the end of the instance that the caller is about to start or to resume, where it is

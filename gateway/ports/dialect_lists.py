@@ -6,6 +6,7 @@ rows of others are left out, the provider is asked for its largest pages, and th
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -16,8 +17,11 @@ from gateway.domain.ids import b64url_bytes, bytes_from_b64url
 from gateway.domain.list_progress import Progress
 from gateway.domain.pages import ProviderPage
 from gateway.domain.runtime import Runtime
-from gateway.ports.dialect import View
+from gateway.ports.context import RequestContext
+from gateway.ports.dialect import DialectGateway, DialectTarget, View
 
+_PART_OF: Final = "rgwp"
+_PART: Final = re.compile(rf"{_PART_OF}([0-9]{{1,4}})\.(.*)\Z")
 _OURS: Final = "rgw1."
 """The beginning of a dialect's cursors. Any other cursor is the provider's own."""
 
@@ -98,6 +102,71 @@ class DialectList:
             if more is not None and more in members:
                 changed[more] = self.next_cursor is not None
         return msgspec.json.encode({**members, **changed}) if changed else page
+
+
+class Parts:
+    """A list of a scope in parts: its target, then the places to which runtimes have moved from there. The cursor of
+    the later parts begins with their number. ``query`` is the caller's, with the cursor of the part."""
+
+    def __init__(
+        self,
+        gateway: DialectGateway,
+        target: DialectTarget,
+        kind: str,
+        query: Sequence[tuple[str, str]],
+        ctx: RequestContext,
+    ) -> None:
+        self._gateway = gateway
+        self._ctx = ctx
+        self._own = target
+        self._places = gateway.elsewhere(target, kind, ctx)
+        self._number = 0
+        self.query = list(query)
+        if found := _PART.match(dict(query).get(_CURSOR, "")):
+            self._number = min(int(found[1]), len(self._places))
+            rest = [(_CURSOR, found[2])] if found[2] else []
+            self.query = [pair for pair in query if pair[0] != _CURSOR] + rest
+
+    @property
+    def target(self) -> DialectTarget:
+        """That of the part."""
+        return self._places[self._number - 1].target if self._number else self._own
+
+    @property
+    def several(self) -> bool:
+        """Whether there are several parts, so that rows are left out of each."""
+        return bool(self._places)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no part follows."""
+        return self._number >= len(self._places)
+
+    def shows(self, provider_id: str | None) -> bool:
+        """Whether the part contains a row of the provider's list."""
+        if provider_id is None:
+            return not self._number
+        if self._number and provider_id not in self._places[self._number - 1].ids:
+            return False
+        return self._gateway.here(self.target.adapter, provider_id, self._ctx)
+
+    def advance(self) -> None:
+        """Go on with the next part."""
+        self._number += 1
+        self.query = [pair for pair in self.query if pair[0] != _CURSOR]
+
+    def linked(self, body: bytes, next_cursor: str | None, *, cursor: str, more: str | None = None) -> bytes:
+        """The page with the cursor for the caller, which leads through all parts."""
+        if (next_cursor is None and self.is_last) or (next_cursor is not None and not self._number):
+            return body
+        members: dict[str, Any] = {**_MEMBERS.decode(body), cursor: self.cursor(next_cursor)}
+        return msgspec.json.encode(members if more is None else {**members, more: True})
+
+    def cursor(self, next_cursor: str | None) -> str | None:
+        """The cursor for the caller after that of a part; None at the end of the last one."""
+        if next_cursor is not None:
+            return f"{_PART_OF}{self._number}.{next_cursor}" if self._number else next_cursor
+        return None if self.is_last else f"{_PART_OF}{self._number + 1}."
 
 
 def distinct(page: bytes, runtimes: Sequence[Runtime], *, rows: str, view: View | None = None) -> bytes:

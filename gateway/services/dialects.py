@@ -23,6 +23,7 @@ from gateway.services.access.visibility import reads_first
 from gateway.services.create import CreateService
 from gateway.services.data_plane.issuing import Issuer
 from gateway.services.data_plane.service import DataPlane
+from gateway.services.dialect_moves import DialectMoves
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.idempotency_keys import provider_key
 from gateway.services.provider_choice import Target
@@ -70,7 +71,7 @@ class _View(View):
 
 
 @dataclass(slots=True, eq=False, repr=False)
-class DialectService(DialectGateway):
+class DialectService(DialectMoves, DialectGateway):
     """Serves all dialects with one fleet. ``rules`` are the rules of the settings by prefix. ``sealer`` encrypts
     cursors. ``plane`` None: the data plane is off."""
 

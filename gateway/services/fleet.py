@@ -245,6 +245,11 @@ class Fleet:
         moved = self.moves.of_target(adapter.name, ref.provider_id) if self.moves else None
         return runtime_id if moved is None else moved.runtime_id
 
+    def note_first_id(self, ctx: RequestContext) -> None:
+        """Let the context have the id that its runtime had first: a dialect and a create set the present one."""
+        if self.moves and ctx.runtime_id is not None and not ctx.mover:
+            ctx.runtime_id = self.moves.first_id(ctx.runtime_id)
+
     def shown(self, adapter: ProviderAdapter[Any], runtime: Runtime) -> Runtime:
         """A runtime as callers see it: :meth:`named`, and with its planned end. No I/O."""
         return self.named(self.lifetimes.shown(adapter, runtime))

@@ -73,6 +73,7 @@ class ProviderCallScope:
             self._fleet.observer.unreadable_rows(self._provider.name, self._operation, call)
         self._ctx.attempts += call.attempts
         self._ctx.queued += call.queued
+        self._fleet.note_first_id(self._ctx)
         for attempt in call.attempts:
             if attempt.operation in _WRITES and attempt.phase >= Phase.SENT:
                 runtime = self._runtime or self._runtime_of_context()

@@ -6,11 +6,8 @@ gateway's. If the gateway itself ends an instance earlier than the provider, ``e
 time. Paths beside the routes below are forwarded only if ``dialects.durable.forward`` lists them.
 """
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final
-
-import msgspec
 
 from adapters.durable import wire
 from adapters.durable.adapter import DurableAdapter
@@ -26,34 +23,27 @@ from adapters.durable.dialect.forwarding import (
     project_key,
     read_alone,
     shown,
-    shown_page,
     target_of,
 )
+from adapters.durable.dialect.runtimes import list_part, moved
 from adapters.durable.dialect.unclaimed import PRESETS, SLASHES, forwarded
-from adapters.durable.listing import MAX_LIMIT
 from adapters.durable.mapping import capability_body, encode, reference, start_body, unmarked
 from gateway.domain.config import RuntimeConfig
 from gateway.domain.constraint_rules import require_allowed, start_with_bounds
-from gateway.domain.errors import GatewayError, OutcomeUnknown
+from gateway.domain.errors import GatewayError, NotFound, OutcomeUnknown
 from gateway.domain.ids import RuntimeRef, format_runtime_id
 from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateDurable
 from gateway.domain.values import is_uuid
 from gateway.ports.context import RequestContext
-from gateway.ports.dialect import Dialect, DialectAnswer, DialectRequest, DialectRoute, DialectTarget, Forwarded, View
-from gateway.ports.dialect_lists import DialectList
+from gateway.ports.dialect import Dialect, DialectAnswer, DialectRequest, DialectRoute, DialectTarget, Forwarded
+from gateway.ports.dialect_lists import Parts
 from gateway.ports.error_mapping import unreadable
 from gateway.ports.provider import Created
-from gateway.ports.rows import PageRead, read_page
-from gateway.ports.transport import Call
 
 _RUNTIMES: Final = "/api/v1/org/{org}/ws/{workspace}/runtimes"
 _RUNTIME: Final = _RUNTIMES + "/{runtime}"
 _BINDINGS: Final = _RUNTIME + "/capabilities"
-
-EMPTY_PAGES: Final = 20
-"""Upper bound on consecutive empty pages read for one request. The client treats an empty page as the end of a list,
-so empty pages with a cursor are not passed on."""
 
 
 def _forward(method: str, operation: Operation, *below: str) -> DialectRoute:
@@ -103,35 +93,23 @@ class DurableDialect(Dialect):
             outcome = await self.gateway.create(target, command, ctx)
         except GatewayError as error:
             raise bodies.in_native_names(error) from error.__cause__
+        target, _ = moved(self.gateway, target, outcome.runtime.name or "", ctx)
+        self.gateway.here(target.adapter, outcome.runtime.provider_id, ctx)
         body = outcome.native or await self._read_created(target, outcome, ctx)
         body = shown(self.gateway, target, wire.any_object.decode(body), body, ctx)
         return DialectAnswer(201 if outcome.created else 200, body)
 
     async def list_runtimes(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        """A page, which is empty only at the end of the list.
+        """A page, which is empty only at the end of the list. Runtimes that have moved away follow those of the scope.
 
         Rows are passed on unchanged, whatever their members hold; a row that is not an object or is nested too deeply
         is omitted. So is one that the caller may not see, and for such a caller a page is filled until the deadline.
         Raises :class:`ProviderBadResponse` after ``EMPTY_PAGES`` empty pages and for a list that would never end.
         """
-        query = bodies.parse_list(request.query)
-        target = self._target(request, ctx)
-        adapter = durable(target.adapter)
-        view = self.gateway.view(adapter, ctx)
-        listing = DialectList(adapter.name, query, MAX_LIMIT, view)
-        async with self.gateway.call_scope(adapter, Operation.LIST, ctx) as call:
-            path = adapter.calls.runtimes_path(target.scope)
-            for _ in itertools.count() if view.partial else range(EMPTY_PAGES):
-                response = await adapter.calls.send(Operation.LIST, "GET", path, call, query=listing.query)
-                page = adapter.calls.decoded(Operation.LIST, response, lambda body: _any_page(body, call))
-                visible = [_sees(adapter, target.scope, row, view) for row in page.items]
-                taken = listing.take([_id_of(row) for row in page.items], page.frame or None, visible)
-                if taken or listing.next_cursor is None:
-                    body = listing.body(page.body, taken, rows=wire.ROWS, cursor=wire.CURSOR)
-                    rows = [page.items[position] for position in taken]
-                    body = shown_page(self.gateway, target, rows, unmarked(body), ctx)
-                    return DialectAnswer(response.status, body)
-            raise adapter.calls.bad_response(response, f"returned {EMPTY_PAGES} empty pages in a row")
+        parts = Parts(self.gateway, self._target(request, ctx), "durable", bodies.parse_list(request.query), ctx)
+        while (answer := await list_part(self.gateway, parts, ctx)) is None:
+            parts.advance()
+        return answer
 
     async def replace_config(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         """Replace the whole config with the document as it was sent."""
@@ -213,12 +191,15 @@ class DurableDialect(Dialect):
         Raises :class:`ProviderBadResponse`, after a write :class:`OutcomeUnknown`, when a response that has to hold
         this runtime does not.
         """
-        target = self._target(request, ctx)
+        target, named = moved(self.gateway, self._target(request, ctx), request.parameters["runtime"], ctx)
         adapter = durable(target.adapter)
         async with self.gateway.call_scope(adapter, operation, ctx, secrets) as call:
             view = self.gateway.view(adapter, ctx)
-            ref, key = await find(adapter, target.scope, request.parameters["runtime"], view, call)
+            ref, key = await find(adapter, target.scope, named, view, call)
+            if not self.gateway.here(adapter, ref.provider_id, ctx):
+                raise NotFound("Runtime not found")
             ctx.runtime_id = _public_id(adapter, ref)
+            await self.gateway.admit_write(ref, key, call)
             if ctx.principal.prepares_starts and operation in PROLONGING:
                 await keep_lifetime(self.gateway, operation, adapter, ref, extend, ctx, call)
             if config is not None:
@@ -266,31 +247,8 @@ _RETURNS_RUNTIME: Final = frozenset(
 )
 
 
-def _any_page(body: bytes, call: Call) -> PageRead[str | None, dict[str, Any]]:
-    def whole(body: bytes) -> tuple[str | None, list[dict[str, Any]]]:
-        page = wire.any_page.decode(body)
-        return page.next_cursor, page.items
-
-    return read_page(body, call, member=wire.ROWS, name=wire.NAME, whole=whole, row=wire.any_object.decode)
-
-
-def _id_of(row: dict[str, Any]) -> str | None:
-    found = row.get("id")
-    return found if isinstance(found, str) else None
-
-
 def _anything(_body: bytes) -> dict[str, Any]:
     return {}
-
-
-def _sees(adapter: DurableAdapter, scope: str, row: dict[str, Any], view: View) -> bool:
-    """Whether the caller may see the runtime of a row. Without a partial view also of one that is not readable."""
-    if not view.partial:
-        return True
-    try:
-        return view.sees(adapter.calls.read_runtime(msgspec.json.encode(row), scope)[1])
-    except (ValueError, RecursionError):
-        return False
 
 
 def _public_id(adapter: DurableAdapter, ref: RuntimeRef) -> str:

@@ -5,6 +5,7 @@ from typing import Final
 
 from adapters.durable.dialect.account_routes import distinct_accounts, may_see, serving
 from adapters.durable.dialect.forwarding import durable, find, target_of
+from adapters.durable.dialect.runtimes import moved
 from gateway.domain.errors import NotFound
 from gateway.domain.ids import format_runtime_id
 from gateway.domain.operations import Operation
@@ -35,7 +36,9 @@ async def forwarded(
     match below:
         case ["org", org, "ws", workspace, *rest]:
             target = target_of(dialect.gateway, dialect.prefix, org, workspace, ctx)
-            adapter, of_runtime = durable(target.adapter), rest[:1] == ["runtimes"] and len(rest) > 1
+            if of_runtime := rest[:1] == ["runtimes"] and len(rest) > 1:
+                target, rest[1] = moved(dialect.gateway, target, rest[1], ctx)
+            adapter = durable(target.adapter)
             if of_runtime:
                 view = dialect.gateway.view(adapter, ctx)
                 async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:

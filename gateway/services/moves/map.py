@@ -28,6 +28,7 @@ class MoveMap:
         self._first: dict[str, str] = {}
         self._by_target: dict[tuple[str, str], Relocation] = {}
         self._by_name: dict[tuple[str, str, str, str], Relocation] = {}
+        self._by_native: dict[tuple[str, str], Relocation] = {}
         self._successors: dict[tuple[str, str], str] = {}
 
     def __bool__(self) -> bool:
@@ -56,6 +57,7 @@ class MoveMap:
             for row in rows
             if row.runtime_id == row.target_runtime_id  # it is back where it was first
         }
+        self._by_native = {(row.target, row.source_id): row for row in rows}
         self._by_name = {
             (row.source, row.source_scope, row.kind, row.name): row for row in rows if row.name is not None
         }
@@ -81,6 +83,10 @@ class MoveMap:
     def of_target(self, provider: str, provider_id: str) -> Relocation | None:
         """The relocation of a runtime to this place."""
         return self._by_target.get((provider, provider_id))
+
+    def of_native(self, target: str, source_id: str) -> Relocation | None:
+        """The relocation to this provider of the runtime that had this provider's id where it was."""
+        return self._by_native.get((target, source_id))
 
     def of_name(self, provider: str, scope: str, kind: str, name: str) -> Relocation | None:
         """The relocation of the runtime that had this name, at its provider, in this scope."""

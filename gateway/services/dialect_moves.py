@@ -1,0 +1,85 @@
+"""Runtimes that have moved, for dialects: their clients go on with the provider's ids and names that they have."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from gateway.domain.errors import NotFound
+from gateway.domain.ids import RuntimeRef, parse_runtime_id
+from gateway.ports.context import RequestContext
+from gateway.ports.dialect import DialectTarget, Elsewhere
+from gateway.ports.moves import Relocation
+from gateway.ports.provider import ProviderAdapter
+from gateway.ports.transport import Call
+from gateway.services.fleet import Fleet
+from gateway.services.moves.map import place_of
+
+
+class DialectMoves:
+    """The part of :class:`gateway.ports.dialect.DialectGateway` about moves."""
+
+    _fleet: Fleet
+
+    def moved(
+        self, target: DialectTarget, kind: str, named: str, names: Sequence[str], ctx: RequestContext
+    ) -> tuple[DialectTarget, RuntimeRef] | None:
+        moves, adapter = self._fleet.moves, target.adapter
+        if not moves:
+            return None
+        row = moves.of_source(adapter.name, named) or moves.of_native(adapter.name, named)
+        for name in names if row is None else ():
+            row = row or moves.of_name(adapter.name, target.scope, kind, name)
+        if row is None or target.scope not in {row.source_scope, row.target_scope}:
+            return None
+        found = self._at(row, target.asked_scope, ctx)
+        if found is None:
+            raise NotFound("There is no such runtime.")
+        self._fleet.require_moves()
+        self.here(found.adapter, row.target_id, ctx)
+        return found, place_of(row).ref
+
+    def here(self, adapter: ProviderAdapter[Any], provider_id: str, ctx: RequestContext) -> bool:
+        moves = self._fleet.moves
+        if not moves:
+            return True
+        if moves.of_source(adapter.name, provider_id) is not None:
+            return False
+        row = moves.of_target(adapter.name, provider_id)
+        if row is not None and row.source_id != provider_id and self._is_of(adapter, row):
+            ctx.renamed[provider_id] = row.source_id
+        return True
+
+    def elsewhere(self, target: DialectTarget, kind: str, ctx: RequestContext) -> Sequence[Elsewhere]:
+        if not self._fleet.moves:
+            return ()
+        found: dict[tuple[str, str], Elsewhere] = {}
+        for row in self._fleet.moves.rows():
+            if (row.source, row.source_scope, row.kind) == (target.adapter.name, target.scope, kind):
+                place = (row.target, row.target_scope)
+                if place not in found and (at := self._at(row, target.asked_scope, ctx)) is not None:
+                    found[place] = Elsewhere(at, set())
+                if place in found:
+                    found[place].ids.add(row.target_id)
+        return [found[place] for place in sorted(found)]
+
+    async def admit_write(self, ref: RuntimeRef, name: str | None, call: Call) -> None:
+        if call.writer and self._fleet.permits is not None:
+            rows = [ref.provider_id, *([] if name is None else [f"name:{name}"])]
+            await self._fleet.permits.enter(call.writer, rows)
+
+    def _at(self, row: Relocation, asked_scope: str, ctx: RequestContext) -> DialectTarget | None:
+        """The place of a relocation; None if the caller may not see it, or the gateway does not have it."""
+        provider = self._fleet.get(row.target)
+        if provider is None or not ctx.principal.sees(row.target, row.target_scope):
+            return None
+        return DialectTarget(provider.adapter, row.target_scope, asked_scope)
+
+    def _is_of(self, adapter: ProviderAdapter[Any], row: Relocation) -> bool:
+        """Whether the place that a runtime has left has the same API as an adapter, so that its ids can be shown."""
+        source = self._fleet.get(row.source)
+        if source is not None:
+            return source.adapter.api == adapter.api
+        try:
+            ref = adapter.parse_reference(parse_runtime_id(row.source_runtime_id)[1])
+        except NotFound:
+            return False
+        return ref.provider_id == row.source_id
