@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from enum import IntEnum
@@ -110,7 +110,8 @@ class Call(msgspec.Struct):
     ``provider_date``, so that ages of runtimes are computed by the provider's clock alone.
     ``queued`` is how many seconds the call waited for slots. ``caller`` is the principal, empty for the gateway itself.
     ``secrets`` are sent to the provider, which may echo them: they are removed from what is logged of its responses.
-    ``writer`` is the name of the write that the call is, while it may be waited for by a move.
+    ``writer`` is the name of the write that the call is, while it may be waited for by a move. ``before_write`` is
+    called before each of its requests that may change something is sent, and raises if that must not be.
     ``unreadable`` are the first rows of lists that could not be read; ``unreadable_count`` is the number of all.
     """
 
@@ -125,6 +126,7 @@ class Call(msgspec.Struct):
     caller: str = ""
     secrets: Sequence[str] = ()
     writer: str = ""
+    before_write: Callable[[], None] | None = None
     unreadable: list[UnreadableRow] = []
     unreadable_count: int = 0
 

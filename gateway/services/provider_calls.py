@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +21,7 @@ from gateway.ports.error_mapping import transport_error
 from gateway.ports.redaction import MAX_CODE, MAX_DETAIL, MAX_REQUEST_ID, redacted, short_redacted
 from gateway.ports.transport import Call, Phase, TransportFailure
 from gateway.services.moves.map import place_of
+from gateway.services.moves.permits import overtaken
 
 if TYPE_CHECKING:
     from gateway.services.fleet import Fleet, Provider
@@ -58,14 +60,15 @@ class ProviderCallScope:
         self._provider.calls += 1
         self._call = self._ctx.call(deadline)
         self._call.work, self._call.secrets, self._call.writer = work, self._secrets, writer
+        if permits is not None and writer and self._operation is not Operation.CREATE:  # (it has a lease of its own)
+            self._call.before_write = partial(permits.require, writer)
         return self._call
 
     async def __aexit__(
         self, _cls: type[BaseException] | None, exc: BaseException | None, _traceback: TracebackType | None
     ) -> None:
         self._provider.calls -= 1
-        if self._call.writer and self._fleet.permits is not None:
-            await self._fleet.permits.end(self._call.writer)
+        certain = await self._left()
         if self._admission is not None:
             self._admission.leave(self._provider.name)
         call = self._call
@@ -90,6 +93,8 @@ class ProviderCallScope:
                 await self._fleet.quotas.released(
                     self._operation, self._ctx, self._runtime or self._runtime_of_context()
                 )
+            if not certain:
+                raise overtaken()
             return
         if isinstance(exc, TransportFailure):
             error: GatewayError = transport_error(self._provider.name, self._operation, exc)
@@ -100,6 +105,11 @@ class ProviderCallScope:
             exc.provider = exc.provider or self._provider.name
             self._observe(exc)
             self._redact(exc)
+
+    async def _left(self) -> bool:
+        """End the permit of a write. Returns whether no move can have overtaken the write."""
+        permits, call = self._fleet.permits, self._call
+        return permits is None or not call.writer or await permits.end(call.writer) or call.before_write is None
 
     def _runtime_of_context(self) -> RuntimeRef | None:
         """The runtime that a create or a dialect has set in the context; None where it set none, or one whose id this

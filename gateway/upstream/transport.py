@@ -8,9 +8,10 @@ from multidict import istr
 
 from gateway import __version__
 from gateway.domain.json_numbers import MAX_SLOW_NUMBERS, has_slow_numbers
+from gateway.domain.operations import TRAITS
 from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.provider_settings import ProviderSettings
-from gateway.ports.transport import Attempt, Call, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
+from gateway.ports.transport import Attempt, Call, Phase, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
 from gateway.upstream.deadlines import Wait
 from gateway.upstream.http1.connection import Http1Connection
 from gateway.upstream.http1.faults import FAILURES, detail_of, reason_of
@@ -76,6 +77,10 @@ class HttpTransport(Transport):
         head = _head(request, call, origin)
         connection = await origin.pool.acquire(progress)
         try:
+            if call.before_write is not None and TRAITS[request.operation].mutates:
+                progress.before = Phase.CONNECTING
+                call.before_write()
+                progress.before = Phase.SENT
             progress.response = response = connection.start(request.method, settings.max_response_bytes)
             connection.write(head if request.body is None else head + request.body)
             if settings.read_timeout < call.deadline - self._clock.monotonic():

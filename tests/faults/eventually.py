@@ -8,13 +8,17 @@ _BETWEEN = 0.05
 
 
 async def eventually(
-    holds: Callable[[], Awaitable[object]], what: str, *, last: Callable[[], object] = lambda: ""
+    holds: Callable[[], Awaitable[object]],
+    what: str,
+    *,
+    last: Callable[[], object] = lambda: "",
+    patience: float = PATIENCE,
 ) -> None:
     """Return as soon as ``holds`` returns a true value.
 
-    Raises ``AssertionError`` after ``PATIENCE`` seconds, with ``what`` and the result of ``last``."""
+    Raises ``AssertionError`` after ``patience`` seconds, with ``what`` and the result of ``last``."""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience):
             while not await holds():  # noqa: ASYNC110 (another process sends no event)
                 await asyncio.sleep(_BETWEEN)
     except TimeoutError:

@@ -1,13 +1,14 @@
 """Moves through gateways: planned, applied and rolled back over the API, by a client that repeats what it may."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
 
 from tests.faults.callers import Response
+from tests.faults.eventually import eventually
 from tests.faults.replicas import KEY
 
 WITHIN: Final = 240.0
@@ -31,12 +32,15 @@ class Operator:
         """One call, repeated until it has a final response."""
         async with asyncio.timeout(WITHIN):
             while True:
-                response = await self._try(method, path, body, headers)
+                response = await self.attempt(method, path, body, headers)
                 if response is not None and (response.status < 500 and not _may_be_repeated(response)):
                     return response
                 await asyncio.sleep(_BETWEEN)
 
-    async def _try(self, method: str, path: str, body: Any, headers: dict[str, str]) -> Response | None:
+    async def attempt(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> Response | None:
+        """One attempt; None if the gateway does not respond."""
         if (url := self.url()) is None:
             return None
         try:
@@ -79,11 +83,15 @@ class Operator:
     async def reaches(self, move: Any, *states: str) -> Any:
         """The move, when it has one of these states."""
 
-        async def shown() -> Any:
-            now = await self.get(f"/v1/moves/{move['id']}")
-            return now if now["state"] in states else None
+        now = move
 
-        return await until(shown, f"the move is one of {states}")
+        async def is_there() -> bool:
+            nonlocal now
+            now = await self.get(f"/v1/moves/{move['id']}")
+            return now["state"] in states
+
+        await eventually(is_there, f"the move is one of {states}", last=lambda: now, patience=WITHIN)
+        return now
 
     async def items(self, move: Any) -> list[Any]:
         """All its items."""
@@ -111,14 +119,3 @@ class Operator:
 
 def _may_be_repeated(response: Response) -> bool:
     return response.status >= 400 and response.json["retryable"] != "no"
-
-
-async def until(shown: Callable[[], Awaitable[Any]], what: str) -> Any:
-    """What ``shown`` returns, as soon as that is true. Raises ``AssertionError`` after :data:`WITHIN` seconds."""
-    try:
-        async with asyncio.timeout(WITHIN):
-            while not (found := await shown()):
-                await asyncio.sleep(_BETWEEN)
-            return found
-    except TimeoutError:
-        raise AssertionError(f"did not happen: {what}") from None

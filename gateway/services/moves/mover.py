@@ -11,11 +11,8 @@ from gateway.ports.moves import StoredItem, StoredMove
 from gateway.services.moves.context import MoverContext, Run
 from gateway.services.moves.items import ItemMover
 from gateway.services.moves.progress import Step
+from gateway.services.moves.replica import ANNOUNCED_FOR
 from gateway.services.moves.worker import with_details
-
-ANNOUNCED_FOR: Final = 10.0
-"""Seconds between the announcement of a move, by the clock of the database, and its first effect. By then every replica
-knows of it, or refuses writes because it cannot read the store."""
 
 EVERY: Final = 5.0
 """Seconds until a runtime that waits, or failed for now, is looked at again."""

@@ -14,7 +14,7 @@ from gateway.domain.values import WorkClass
 from gateway.ports.clock import Clock
 from gateway.ports.moves import MoveStore
 from gateway.services.moves.map import MoveMap
-from gateway.services.moves.replica import CURRENT_FOR
+from gateway.services.moves.replica import ANNOUNCED_FOR, CURRENT_FOR
 
 MARGIN: Final = 5.0
 """Seconds for which a write counts as under way after its deadline: what was sent may arrive a little later."""
@@ -23,13 +23,15 @@ MARGIN: Final = 5.0
 @dataclass(slots=True, eq=False)
 class _Write:
     """A write at a provider until a moment of the monotonic clock. ``entered`` are those of its rows that the store
-    has, or may have."""
+    has, or may have; ``refused``: a mover held one when this process
+    learned of its move."""
 
     provider: str
     work: WorkClass
     until: float
     rows: set[str] = field(default_factory=set)
     entered: set[str] = field(default_factory=set)
+    refused: bool = False
 
 
 class WritePermits:
@@ -53,11 +55,7 @@ class WritePermits:
 
         Raises :class:`StateConflict` while the runtime is moved, and :class:`StoreUnavailable` if moves may have begun
         without this process knowing it. Writes that end something need no store."""
-        if self._store.shared and work is not WorkClass.RELEASE and self._age() > CURRENT_FOR:
-            detail = (
-                "Whether the runtime is moved cannot be told, because the store cannot be reached; nothing was sent."
-            )
-            raise StoreUnavailable(detail, retry_after=2.0)
+        self._require_current(work)
         writer = f"{self._process}-{next(self._numbers)}"
         self._writes[writer] = _Write(provider, work, until)
         try:
@@ -71,9 +69,29 @@ class WritePermits:
         """More rows of a write become known, before it is sent. Raises as :meth:`begin`."""
         write = self._writes[writer]
         write.rows.update(rows)
-        if self._moves and any(self._moves.of_source(write.provider, row) for row in write.rows):
-            raise is_moving()
+        self._require_there(write)
         if write.provider in self._moves.active and not await self._entered(writer, write):
+            write.rows &= write.entered
+            raise is_moving()
+
+    def require(self, writer: str) -> None:
+        """Before a request of a write is sent, which may be long after it began: raise as :meth:`begin`."""
+        write = self._writes[writer]
+        self._require_current(write.work)
+        self._require_there(write)
+        is_open = write.provider in self._moves.active and not write.rows <= write.entered
+        if write.refused or (is_open and write.work is not WorkClass.RELEASE):
+            raise is_moving()
+
+    def _require_current(self, work: WorkClass) -> None:
+        if self._store.shared and work is not WorkClass.RELEASE and self._age() > CURRENT_FOR:
+            detail = (
+                "Whether the runtime is moved cannot be told, because the store cannot be reached; nothing was sent."
+            )
+            raise StoreUnavailable(detail, retry_after=2.0)
+
+    def _require_there(self, write: _Write) -> None:
+        if self._moves and any(self._moves.of_source(write.provider, row) for row in write.rows):
             raise is_moving()
 
     async def _entered(self, writer: str, write: _Write) -> bool:
@@ -84,21 +102,28 @@ class WritePermits:
         write.entered |= new
         seconds = write.until - self._clock.monotonic() + MARGIN
         try:
-            return await self._store.enter_write(write.provider, new, writer, seconds)
+            entered = await self._store.enter_write(write.provider, new, writer, seconds)
         except StoreUnavailable:
             write.entered -= new
             if write.work is not WorkClass.RELEASE:
                 raise
             return True
+        if not entered:
+            write.entered -= new
+        return entered
 
-    async def end(self, writer: str) -> None:
-        """A write has ended."""
+    async def end(self, writer: str) -> bool:
+        """A write has ended. Returns whether no mover can have switched the runtime while it was under way."""
         write = self._writes.pop(writer)
-        if write.entered:
-            leaving = asyncio.create_task(self._left(writer, write))
-            self._leaving.add(leaving)
-            leaving.add_done_callback(self._leaving.discard)
-            await asyncio.shield(leaving)
+        if not write.entered:
+            outdated = self._store.shared and self._age() > ANNOUNCED_FOR
+            return write.work is WorkClass.RELEASE or not (outdated or write.refused)
+        in_time = self._clock.monotonic() < write.until + MARGIN
+        leaving = asyncio.create_task(self._left(writer, write))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+        await asyncio.shield(leaving)
+        return in_time
 
     async def _left(self, writer: str, write: _Write) -> None:
         with contextlib.suppress(StoreUnavailable):  # the rows forget it at its end
@@ -110,7 +135,7 @@ class WritePermits:
         new = self._moves.active - self._announced
         for writer, write in list(self._writes.items()) if new else ():
             if write.provider in new and write.rows:
-                await self._entered(writer, write)
+                write.refused = not await self._entered(writer, write)
                 if writer not in self._writes:  # it has ended meanwhile
                     await self._left(writer, write)
         self._announced = self._moves.active
@@ -120,3 +145,12 @@ def is_moving() -> StateConflict:
     """The error for a write to a runtime while it is moved."""
     detail = "The runtime is being moved to another provider; nothing was sent."
     return StateConflict(detail, retryable=Retryable.YES, retry_after=2.0)
+
+
+def overtaken() -> StoreUnavailable:
+    """The error for a write that was done, but maybe where the runtime had gone from meanwhile."""
+    detail = (
+        "The provider has done this, but the store could not be reached meanwhile, so whether the runtime was moved"
+        " before cannot be told. Repeat the request."
+    )
+    return StoreUnavailable(detail, retry_after=2.0)

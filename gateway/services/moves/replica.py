@@ -13,6 +13,9 @@ from gateway.services.moves.map import MoveMap
 
 CURRENT_FOR: Final = 5.0
 """Seconds after a read of the store in which the copy is current: writes rely on it."""
+ANNOUNCED_FOR: Final = 10.0
+"""Seconds between the announcement of a move, by the clock of the database, and its first effect. By then every replica
+knows of it, or refuses writes because it cannot read the store."""
 USED_FOR: Final = 86_400.0
 """Seconds for which the copy is used without the store. After that, no call on a runtime that has moved is served."""
 SAVED_EVERY: Final = 60.0

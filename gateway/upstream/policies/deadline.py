@@ -41,6 +41,7 @@ class Deadline(WrappingTransport):
             call.settling,
             caller=call.caller,
             secrets=call.secrets,
+            before_write=call.before_write,
         )
         try:
             if self.ends_in_time:

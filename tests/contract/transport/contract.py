@@ -9,10 +9,13 @@ import os
 from typing import Final
 from unittest.mock import patch
 
+import pytest
+
+from gateway.domain.errors import StateConflict
 from gateway.domain.operations import Operation
 from gateway.ports.transport import Attempt, Phase, UpstreamRequest
 from tests.contract.transport.reuse import ConnectionReuseContract
-from tests.contract.transport.subject import LIMIT, call, failure_of
+from tests.contract.transport.subject import LIMIT, call, failure_of, request
 from tests.scripted_server import DROP, HANG, Reply, ScriptedServer, Then, chunked, gzipped, reply
 from tests.tcp_faults import Mode, TcpFaultProxy
 
@@ -66,6 +69,23 @@ class TransportContract(ConnectionReuseContract):
             on.traceparent,
         )
         assert not {"authorization", "x-request-id", "traceparent", "cookie"} & second.keys()
+
+    async def test_the_check_of_a_call_precedes_requests_that_write_and_can_refuse_them(self) -> None:
+        checked = list[str]()
+
+        def refuse() -> None:
+            checked.append("write")
+            raise StateConflict("not now")
+
+        on = call(before_write=refuse)
+        async with self.scripted() as (server, transport):
+            await transport.send(request("GET", operation=Operation.GET), on)
+            with pytest.raises(StateConflict):
+                await transport.send(request("POST", operation=Operation.START), on)
+            await transport.send(request("POST", operation=Operation.START), call())
+        assert checked == ["write"]
+        assert [received.method for received in server.received] == ["GET", "POST"]
+        assert max(attempt.phase for attempt in on.attempts[1:]) <= Phase.CONNECTING
 
     async def test_a_redirect_is_returned_and_not_followed(self) -> None:
         for status in (301, 302, 303, 307, 308):

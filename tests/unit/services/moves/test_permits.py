@@ -12,7 +12,7 @@ from gateway.ports.context import RequestContext
 from gateway.ports.moves import Relocations
 from gateway.services.fleet import Fleet
 from gateway.services.moves.permits import MARGIN, WritePermits
-from gateway.services.moves.replica import CURRENT_FOR, MoveReplica
+from gateway.services.moves.replica import ANNOUNCED_FOR, CURRENT_FOR, MoveReplica
 from tests.contract.store.moves import GONE, ITEM, KEYS, MOVE
 from tests.unit.services.access.test_replication import ManualClock, Store
 from tests.unit.services.fakes import DurableLike
@@ -201,3 +201,53 @@ async def test_reads_probes_and_the_mover_itself_enter_no_row(world: World) -> N
         with pytest.raises(StateConflict):
             async with world.fleet.call_scope(provider, Operation.STOP, ctx, runtime=ref):
                 pass
+
+
+async def test_a_write_is_not_sent_by_a_replica_that_may_not_know_of_a_move(world: World) -> None:
+    """It began in time, and then the process stopped, or the store could not be reached."""
+    writer = await world.begin("r-1", seconds=240)
+    ends = await world.begin("r-1", work=WorkClass.RELEASE)
+    world.permits.require(writer)
+    world.clock.time += CURRENT_FOR + 1
+    with pytest.raises(StoreUnavailable):
+        world.permits.require(writer)
+    world.permits.require(ends)
+    await world.replica.refresh()
+    world.permits.require(writer)
+
+
+async def test_a_write_is_not_sent_to_where_the_runtime_has_gone_from_since_it_began(world: World) -> None:
+    writer = await world.begin("r-1", work=WorkClass.RELEASE)
+    world.fleet.moves.update(Relocations(change=1, active=(), rows=[GONE], whole=True))
+    with pytest.raises(StateConflict):
+        world.permits.require(writer)
+
+
+async def test_a_write_is_not_sent_if_the_replica_learns_of_its_move_when_the_runtime_is_held(world: World) -> None:
+    writers = [await world.begin("r-1", work=work) for work in (WorkClass.CREATE, WorkClass.RELEASE)]
+    await world.store.add_move(MOVE)
+    await world.held()
+    await world.announce()
+    for writer in writers:
+        with pytest.raises(StateConflict):
+            world.permits.require(writer)
+
+
+async def test_a_write_is_not_acknowledged_if_the_runtime_may_have_been_switched_meanwhile(world: World) -> None:
+    """Without the store since before the announcement, or after the time for which the mover waits for it."""
+    writer = await world.begin("r-1", seconds=240)
+    ends = await world.begin("r-1", work=WorkClass.RELEASE)
+    world.clock.time += ANNOUNCED_FOR + 1
+    assert not await world.permits.end(writer)
+    assert await world.permits.end(ends)
+    await world.announce()
+    assert await world.permits.end(await world.begin("r-1", seconds=240))
+    late = await world.begin("r-1", seconds=240)
+    world.clock.time += 240 + MARGIN
+    assert not await world.permits.end(late)
+    ref, provider = world.adapter.reference(world.adapter.put("agent", provider_id="r-1")), world.fleet.get("old")
+    assert provider is not None
+    await world.replica.refresh()
+    with RequestContext("r") as ctx, pytest.raises(StoreUnavailable):
+        async with world.fleet.call_scope(provider, Operation.START, ctx, runtime=ref):
+            world.clock.time += 240 + MARGIN
