@@ -116,7 +116,8 @@ class Endpoints:
     async def endpoint(
         self, resolved: ResolvedRuntime, grant: Grant, protocol: DataProtocol, ctx: RequestContext
     ) -> Endpoint:
-        """The endpoint of a grant, whose protocol is ``protocol``. Nothing is sent that could start the runtime.
+        """The endpoint of a grant, whose protocol is ``protocol``. Nothing is sent that could start the runtime, except
+        with a token from before a move.
 
         Raises :class:`RuntimeGone` if the runtime was deleted or runs as another instance, :class:`StateConflict` if it
         does not run, and what a read raises.
@@ -192,12 +193,12 @@ class Endpoints:
             return list(await adapter.connections(resolved.ref, call))
         name: Any = protocol.name
         known = self._of_instance(grant.runtime_id, grant.instance)
+        if not known and grant.credential is not None:
+            url, token = grant.credential
+            return [Connection(protocol=name, url=url, token=token)]
         if not known and self._fleet.moves.of_target(resolved.provider.name, resolved.ref.provider_id) is not None:
             return list(await adapter.connections(resolved.ref, call))  # its token was made where it was before
-        if known or grant.credential is None:
-            return known
-        url, token = grant.credential
-        return [Connection(protocol=name, url=url, token=token)]
+        return known
 
     def _of_instance(self, runtime_id: str, instance: str | None) -> Sequence[Connection]:
         known = self._known.get(runtime_id)

@@ -1,27 +1,12 @@
 """The server of a durable runtime through the data plane, at the root of its listener."""
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
 
 import aiohttp
 import pytest
 
-from gateway.app import data_wiring
 from gateway.services.data_plane.endpoints import Endpoints
 from tests.component.dataplane.conftest import Plane, durable_server
-
-
-@pytest.fixture
-def endpoints(monkeypatch: pytest.MonkeyPatch) -> list[Endpoints]:
-    """What the gateways of the test keep of runtimes."""
-    made: list[Endpoints] = []
-
-    def make(*arguments: Any) -> Endpoints:
-        made.append(Endpoints(*arguments))
-        return made[-1]
-
-    monkeypatch.setattr(data_wiring, "Endpoints", make)
-    return made
 
 
 async def get(connection: Mapping[str, str], path: str = "/api/health") -> int:

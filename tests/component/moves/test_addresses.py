@@ -11,6 +11,7 @@ import pytest
 
 from adapters.bctrl_browsers.emulator.world import Run
 from adapters.durable.emulator.world import Instance
+from gateway.services.data_plane.endpoints import Endpoints
 from gateway.settings import DataSettings
 from gateway.testing.servers import running
 from tests.component.dataplane.far_ends import BROWSER, BrowserServer
@@ -183,3 +184,20 @@ async def test_a_durable_token_leads_to_the_server_of_the_target_with_its_own_to
     assert path == "/api/health"
     copies = durables.gateway.upstreams["durable-2"].emulator.world.runtimes()
     assert [f"Bearer {copy.instance.token}" for copy in copies] == [received["Authorization"]]
+
+
+async def test_only_a_durable_token_from_before_the_move_needs_a_start(
+    endpoints: list[Endpoints], durables: Ends
+) -> None:
+    emulator = durables.gateway.upstreams["durable-2"].emulator
+    before = (await durables.connect())["runtime_server"]
+    await durables.move()
+    after = (await durables.connect())["runtime_server"]
+    starts = [emulator.requests.per_operation["start"]]
+    for connection in (after, before):
+        endpoints[0]._known.clear()
+        headers = {"Authorization": f"Bearer {connection['token']}"}
+        async with aiohttp.ClientSession() as client, client.get(connection["url"], headers=headers) as response:
+            assert response.status == 404
+        starts.append(emulator.requests.per_operation["start"])
+    assert starts == [starts[0], starts[0], starts[0] + 1]
