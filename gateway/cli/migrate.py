@@ -13,6 +13,7 @@ from gateway.cli.documents import read_file
 from gateway.cli.failures import ExitCode, Failure
 from gateway.cli.intents import pages
 from gateway.cli.move_report import next_steps, report, template, why
+from gateway.cli.moving import COMMANDS
 from gateway.cli.options import Connection, any_output, connection_options, examples, output_option, pairs, query_of
 from gateway.cli.output import Columns, note, show_details, show_document, show_list
 
@@ -183,6 +184,10 @@ def ids(connection: Connection, move_id: str, as_csv: bool) -> None:
     rows = csv.writer(sys.stdout)
     rows.writerow(title.lower().replace(" ", "_") for title in _ID_COLUMNS)
     rows.writerows([column(item) for column in _ID_COLUMNS.values()] for item in document["items"])
+
+
+for command in COMMANDS:
+    migrate.add_command(command)
 
 
 async def pages_of_items(client: "Client", move_id: str, states: tuple[str, ...]) -> dict[str, Any]:

@@ -1,0 +1,150 @@
+"""``migrate apply`` and the commands that control a move which was planned."""
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from gateway.cli.failures import ExitCode, Failure, Refused
+from gateway.cli.options import Connection, connection_options, examples, output_option
+from gateway.cli.output import Columns, note, show_document, show_list
+
+if TYPE_CHECKING:
+    from gateway.cli.client import Client
+
+_EVERY: Final = 1.0
+_ALL_MOVED: Final = frozenset({"moved", "skipped", "rolled_back"})
+_WORKING: Final = frozenset({"planning", "applying", "rolling_back"})
+_CHANGED_COLUMNS: Final[Columns] = {
+    "NAME": lambda item: item["name"] or item["runtime_id"],
+    "CHANGED": lambda item: ", ".join(each["pointer"] for each in item["changes"]),
+    "PROBLEM": lambda item: item["problem"] and item["problem"]["detail"],
+}
+
+Command = Callable[..., None]
+
+
+def _waits(command: Command) -> Command:
+    option = click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until nothing is being done.")
+    return option(command)
+
+
+@click.command()
+@click.argument("move_id", metavar="MOVE")
+@click.option("--digest", required=True, help="That of the plan that you have read.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_waits
+@connection_options
+@output_option("text", "json", "yaml")
+@examples("migrate apply mv_019a… --digest sha256:4f1c… --yes")
+def apply(connection: Connection, move_id: str, digest: str, yes: bool, wait: bool, output: str) -> None:
+    """Move the runtimes of a plan, and show how far it is.
+
+    The move continues without this command: interrupt it whenever you like, and look at it with migrate status. Exit
+    code 0: all have moved. 3: some have not; migrate items says why. 1: the move has failed.
+    """
+    if not yes:
+        move = connection.call("GET", "moves", move_id)
+        count, ends = sum(move["counts"].values()), move["request"]
+        question = f"Move {count} runtimes from {ends['source']['provider']} to {ends['target']['provider']}?"
+        click.confirm(question, abort=True, err=True)
+    _change(connection, move_id, "apply", {"digest": digest}, wait=wait, output=output)
+
+
+def _simple(verb: str, text: str) -> click.Command:
+    """A command without options of its own."""
+
+    def command(connection: Connection, move_id: str, wait: bool, output: str) -> None:
+        _change(connection, move_id, verb, None, wait=wait, output=output)
+
+    command.__doc__ = text
+    shown = output_option("text", "json", "yaml")(examples(f"migrate {verb} mv_019a…")(command))
+    connected = click.argument("move_id", metavar="MOVE")(_waits(connection_options(shown)))
+    return click.command(verb)(connected)
+
+
+@click.command()
+@click.argument("move_id", metavar="MOVE")
+@click.option("--dry-run", is_flag=True, help="Only list what has changed at the target since.")
+@click.option(
+    "--sync-back",
+    metavar="WHAT",
+    default="",
+    help="What to copy to the sources of what has changed at the target: config, capabilities, or both with a comma.",
+)
+@click.option("--discard", is_flag=True, help="Give up what has changed at the target.")
+@_waits
+@connection_options
+@output_option("text", "json", "yaml")
+@examples("migrate rollback mv_019a… --dry-run", "migrate rollback mv_019a… --sync-back config,capabilities")
+def rollback(
+    connection: Connection, move_id: str, dry_run: bool, sync_back: str, discard: bool, wait: bool, output: str
+) -> None:
+    """Bring the runtimes of a move back to their sources, which take their ids again.
+
+    What has changed at the target since is refused, unless it is copied back or given up. Exit codes as those of
+    migrate apply; with --dry-run, 3 if something has changed.
+    """
+    body = {"dry_run": dry_run, "sync_back": [part for part in sync_back.split(",") if part], "discard": discard}
+    if not dry_run:
+        _change(connection, move_id, "rollback", body, wait=wait, output=output)
+        return
+    found = connection.call("POST", "moves", move_id, "rollback", body=body)
+    show_list(found, "table" if output == "text" else output, _CHANGED_COLUMNS)
+    if found["items"]:
+        click.get_current_context().exit(ExitCode.PARTIAL)
+
+
+COMMANDS: Final = (
+    apply,
+    _simple("pause", "Begin no further runtime; those that have begun are moved before."),
+    _simple("resume", "Continue a move that is paused, or try again what failed in one that is done."),
+    _simple("cancel", "Begin no further runtime, and give up those that have not begun."),
+    rollback,
+)
+"""The commands."""
+
+
+def _change(
+    connection: Connection, move_id: str, verb: str, body: dict[str, Any] | None, *, wait: bool, output: str
+) -> None:
+    async def work(client: "Client") -> dict[str, Any]:
+        move = await client.call("POST", "moves", move_id, verb, body=body)
+        return await _followed(client, move) if wait else move
+
+    move = connection.run(work)
+    counts = ", ".join(f"{count} {state}" for state, count in move["counts"].items())
+    if output == "text":
+        click.echo(f"{move['id']}: {move['state']} ({counts})")
+    else:
+        show_document(move, output)
+    if move["state"] == "failed":
+        problem = move["problem"] or {}
+        raise Failure(problem.get("code", "failed"), problem.get("detail", "the move has failed"))
+    if move["state"] not in _WORKING and not _ALL_MOVED.issuperset(move["counts"]):
+        note(f"some runtimes have not moved: runtime-gateway migrate items {move['id']}")
+        click.get_current_context().exit(ExitCode.PARTIAL)
+
+
+async def _followed(client: "Client", move: dict[str, Any]) -> dict[str, Any]:
+    """Wait until nothing is being done, and show how far it is. A failure that passes is waited for."""
+    from gateway.cli.waiting import clock_of_command
+
+    clock, done = clock_of_command(), 0
+    total = sum(move["counts"].values())
+    with click.progressbar(length=total, label=move["state"], file=sys.stderr) as bar:
+        while move["state"] in _WORKING:
+            await clock.sleep(_EVERY)
+            try:
+                move = await client.call("GET", "moves", move["id"])
+            except Failure as failure:
+                if isinstance(failure, Refused) and not failure.temporary:
+                    raise
+                continue
+            back = move["state"] in {"rolling_back", "rolled_back"}
+            ended = {"rolled_back", "failed"} if back else {*_ALL_MOVED, "failed", "blocked"}
+            now = sum(count for state, count in move["counts"].items() if state in ended)
+            bar.update(now - done)
+            done = now
+    return move
