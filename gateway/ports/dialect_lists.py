@@ -105,8 +105,8 @@ class DialectList:
 
 
 class Parts:
-    """A list of a scope in parts: its target, then the places to which runtimes have moved from there. The cursor of
-    the later parts begins with their number. ``query`` is the caller's, with the cursor of the part."""
+    """A list of a scope in parts: its target, then the places of the same API to which runtimes have moved from there.
+    The cursor of the later parts begins with their number. ``query`` is the caller's, with the cursor of the part."""
 
     def __init__(
         self,
@@ -119,9 +119,10 @@ class Parts:
         self._gateway = gateway
         self._ctx = ctx
         self._own = target
-        self._places = gateway.elsewhere(target, kind, ctx)
+        api = target.adapter.api
+        self._places = [each for each in gateway.elsewhere(target, kind, ctx) if each.target.adapter.api == api]
         self._number = 0
-        self.query = list(query)
+        self.query: Sequence[tuple[str, str]] = list(query)
         if found := _PART.match(dict(query).get(_CURSOR, "")):
             self._number = min(int(found[1]), len(self._places))
             rest = [(_CURSOR, found[2])] if found[2] else []

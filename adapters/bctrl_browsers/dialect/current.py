@@ -47,7 +47,8 @@ class CurrentEra:
         wait = adapter_of(target).settings.longest_wait(Operation.CREATE, wait_of(query))
         name = made_up_name("browser", self._calls.key_for(target, request, ctx))
         create = native_create(body, wait=wait, made_up_name=name)
-        return DialectAnswer(201, shown(await self._calls.create(target, create, request, ctx), target))
+        raw, target = await self._calls.create(target, create, request, ctx)
+        return DialectAnswer(201, shown(raw, target))
 
     async def list_all(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         """Return a page of browsers. Only the last page may be empty."""
@@ -68,12 +69,12 @@ class CurrentEra:
         body = read_object(request)
         check_update(body)
         require_allowed_update(body, ctx)
-        _, target = self._target(request, ctx)
+        _, target, named = self._target(request, ctx)
         if "name" in body:
             body["name"] = self._calls.view(target, ctx).name_at_provider(body["name"])
         browser = None
         if "metadata" in body:
-            seen = await self._calls.locate(target, request.parameters["id"], ctx)
+            seen = await self._calls.locate(target, named, ctx)
             body, browser = marked(body, marks_in(seen.raw)), seen.runtimes[0].provider_id
         raw = msgspec.json.encode(body)
         return await self._forward(
@@ -89,8 +90,8 @@ class CurrentEra:
         refuse_members(request)
         browser = None
         if ctx.principal.prepares_starts:
-            _, target = self._target(request, ctx, "wait")
-            runtime = (await self._calls.locate(target, request.parameters["id"], ctx)).runtimes[0]
+            _, target, named = self._target(request, ctx, "wait")
+            runtime = (await self._calls.locate(target, named, ctx)).runtimes[0]
             await self._calls.gateway.begin_instance(target.adapter, runtime, ctx)
             browser = runtime.provider_id
         return await self._forward(
@@ -120,10 +121,10 @@ class CurrentEra:
         may_wait: bool = False,
         secrets: list[str] | None = None,
     ) -> DialectAnswer:
-        query, target = self._target(request, ctx, *(["wait"] if may_wait else []))
+        query, target, named = self._target(request, ctx, *(["wait"] if may_wait else []))
         wait = wait_of(query)
         if browser is None:
-            browser = request.parameters["id"]
+            browser = named
             if self._calls.view(target, ctx).partial:
                 located = await self._calls.locate(target, browser, ctx)
                 if operation is Operation.GET and not wait:
@@ -142,8 +143,11 @@ class CurrentEra:
         )
         return DialectAnswer(200, shown(answer.body, target))
 
-    def _target(self, request: DialectRequest, ctx: RequestContext, *parameters: str) -> tuple[Query, DialectTarget]:
-        """The query of a call on one browser, and the target that serves its space."""
+    def _target(
+        self, request: DialectRequest, ctx: RequestContext, *parameters: str
+    ) -> tuple[Query, DialectTarget, str]:
+        """The query of a call on one browser, the target where the browser is, and its name in a path there."""
         check_headers(request, versioned=True)
         query = read_query(request, "spaceId", *parameters)
-        return query, self._calls.target(space_named(request, query), ctx)
+        target = self._calls.target(space_named(request, query), ctx)
+        return query, *self._calls.moved(target, request.parameters["id"], ctx)

@@ -87,7 +87,7 @@ class FlatEra:
         wait = adapter_of(target).settings.longest_wait(Operation.CREATE, MAX_WAIT) if starts else 0
         name = made_up_name("runtime", self._calls.key_for(target, request, ctx))
         create = native_create(current, wait=wait, made_up_name=name)
-        raw = await self._calls.create(target, create, request, ctx)
+        raw, target = await self._calls.create(target, create, request, ctx)
         made = _found(target, adapter_of(target).read(raw, target.scope))
         ctx.runtime_id = made.runtime.id
         if not starts:
@@ -223,6 +223,7 @@ class FlatEra:
     async def _read(self, target: DialectTarget, wanted: str, ctx: RequestContext) -> Found:
         view = self._calls.view(target, ctx)
         view.require_current()
+        target, wanted = self._calls.moved(target, wanted, ctx, by_name=False)
         native = await self._calls.send(Operation.GET, target, ctx, path=below(wanted))
         if native.runtimes[0].provider_id != wanted:
             raise NotFound("There is no runtime of this id; another one has it as its name.")

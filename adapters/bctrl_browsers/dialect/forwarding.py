@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode
 
 import msgspec
 
@@ -21,10 +21,11 @@ from adapters.bctrl_browsers.dialect.bodies import (
 from adapters.bctrl_browsers.native import NativeAnswer, NativeCreate
 from adapters.bctrl_browsers.settings import DEFAULT_SPACE
 from gateway.domain.errors import InvalidRequest, NotFound, ProviderBadResponse
+from gateway.domain.ids import RuntimeRef
 from gateway.domain.operations import Operation
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import DialectGateway, DialectRequest, DialectTarget, Forwarded, View
-from gateway.ports.dialect_lists import DialectList
+from gateway.ports.dialect_lists import DialectList, Parts
 from gateway.ports.transport import path_segment
 
 PREFIX: Final = "bctrl"
@@ -93,7 +94,10 @@ class Calls:
         family, named = (*sent, "", "")[:2]
         in_query = space_named(request, {"spaceId": [value for name, value in request.query if name == "spaceId"]})
         target = self.target(named if family == "spaces" and named else in_query, ctx)
-        ctx.scope, of_runtime = target.scope, family == "browsers" and bool(named)
+        of_runtime = family == "browsers" and bool(named)
+        if of_runtime:
+            target, named = self.moved(target, named, ctx)
+        ctx.scope = target.scope
         if of_runtime:
             sent[1] = (await self.locate(target, named, ctx)).runtimes[0].provider_id
         elif family == "spaces" and named:
@@ -106,6 +110,18 @@ class Calls:
     def view(self, target: DialectTarget, ctx: RequestContext) -> View:
         """What the caller sees of the target's browsers."""
         return self.gateway.view(target.adapter, ctx)
+
+    def moved(
+        self, target: DialectTarget, named: str, ctx: RequestContext, *, by_name: bool = True
+    ) -> tuple[DialectTarget, str]:
+        """Where the browser is now that a path names by its id or name, and its name in a path there."""
+        names = self.view(target, ctx).addresses(named) if by_name else ()
+        found = self.gateway.moved(target, "browser", named, names, ctx)
+        if found is None:
+            return target, named
+        if found[0].adapter.api != BctrlBrowsersAdapter.api:
+            raise NotFound("The runtime is not one of this API any longer.", extra={NATIVE_CODE: "browser.not_found"})
+        return found[0], found[1].provider_id
 
     async def locate(self, target: DialectTarget, browser: str, ctx: RequestContext) -> NativeAnswer:
         """Read a browser by its id or name. Raises :class:`NotFound` also for one that the caller may not see."""
@@ -127,13 +143,16 @@ class Calls:
 
     async def create(
         self, target: DialectTarget, create: NativeCreate, request: DialectRequest, ctx: RequestContext
-    ) -> bytes:
-        """Create at a target with the request's idempotency key. Returns the browser's JSON."""
+    ) -> tuple[bytes, DialectTarget]:
+        """Create at a target with the request's idempotency key. Returns the browser's JSON, and where it is."""
         made = await self.gateway.create(target, create, ctx, idempotency_key=idempotency_key(request))
+        found = self.gateway.moved(target, "browser", "", [made.runtime.name or ""], ctx)
+        target = target if found is None else found[0]
+        self.gateway.here(target.adapter, made.runtime.provider_id, ctx)
         if made.native is not None:
-            return self._shown(NativeAnswer(made.native, [made.runtime]), target, ctx).body
+            return self._shown(NativeAnswer(made.native, [made.runtime]), target, ctx).body, target
         read = await self.send(Operation.GET, target, ctx, path=below(made.runtime.provider_id))
-        return read.body
+        return read.body, target
 
     def key_for(self, target: DialectTarget, request: DialectRequest, ctx: RequestContext) -> str | None:
         """The idempotency key for the provider; None if the request has none."""
@@ -162,6 +181,9 @@ class Calls:
         if wait:
             query = [*query, ("wait", str(wait))]
         async with self.gateway.call_scope(adapter, limited, ctx, secrets) as call:
+            if path:
+                named = unquote(path.split("/")[1])
+                await self.gateway.admit_write(RuntimeRef(target.scope, named), named, call)
             answer = await adapter.native(
                 operation,
                 target.scope,
@@ -172,6 +194,9 @@ class Calls:
                 body=body,
                 idempotency_key=key,
             )
+            for one in answer.runtimes:
+                if not self.gateway.here(adapter, one.provider_id, ctx):
+                    raise NotFound("There is no such browser.", extra={NATIVE_CODE: "browser.not_found"})
             if operation is not Operation.LIST and answer.runtimes:
                 ctx.runtime_id, ctx.state = answer.runtimes[0].id, answer.runtimes[0].state
         if operation is Operation.CONNECT:
@@ -196,10 +221,21 @@ class Calls:
     ) -> NativeAnswer:
         """The first page at or after the query's cursor that is not empty, or the last page.
 
-        Rows that the caller may not see are left out, and make no page empty: it is filled until the deadline. Raises
+        Rows that the caller may not see are left out, and make no page empty: it is filled until the deadline. Browsers
+        that have moved away follow those of the target. Raises
         :class:`ProviderBadResponse` when :data:`MAX_EMPTY_PAGES` pages in a row are empty, and for a list that would
         never end.
         """
+        parts = Parts(self.gateway, target, "browser", query, ctx)
+        while (page := await self._part(parts, ctx, is_empty)) is None:
+            parts.advance()
+        return page
+
+    async def _part(
+        self, parts: Parts, ctx: RequestContext, is_empty: Callable[[NativeAnswer], bool]
+    ) -> NativeAnswer | None:
+        """A page of one part of a list; None if there is nothing more in it, and another one follows."""
+        target, query = parts.target, parts.query
         adapter, view = adapter_of(target), self.view(target, ctx)
         ctx.scope = target.scope
         names: Sequence[str] | None = None
@@ -211,17 +247,25 @@ class Calls:
             error.extra[NATIVE_CODE] = "pagination.cursor_invalid"
             raise
         async with self.gateway.call_scope(adapter, Operation.LIST, ctx) as call:
-            for _ in itertools.count() if view.partial else range(MAX_EMPTY_PAGES):
+            for _ in itertools.count() if view.partial or parts.several else range(MAX_EMPTY_PAGES):
                 answer = await adapter.native(Operation.LIST, target.scope, call, query=listing.query)
                 found = answer.runtimes
-                visible = [view.sees(one) and (names is None or one.name in names) for one in found]
+                visible = [
+                    parts.shows(one.provider_id) and view.sees(one) and (names is None or one.name in names)
+                    for one in found
+                ]
                 taken = listing.take([one.provider_id for one in found], answer.next_cursor, visible)
                 page = NativeAnswer(
                     listing.body(answer.body, taken, rows=wire.ROWS, cursor=wire.CURSOR, more=wire.MORE),
                     [found[position] for position in taken],
                     listing.next_cursor,
                 )
-                if page.next_cursor is None or not is_empty(page):
+                empty = is_empty(page)
+                if listing.next_cursor is None and empty and not parts.is_last:
+                    return None
+                if listing.next_cursor is None or not empty:
+                    body = parts.linked(page.body, page.next_cursor, cursor=wire.CURSOR, more=wire.MORE)
+                    page = replace(page, body=body, next_cursor=parts.cursor(page.next_cursor))
                     return self._shown(page, target, ctx)
         detail = f"The list had nothing on {MAX_EMPTY_PAGES} pages in a row; use a narrower filter, or continue later."
         raise ProviderBadResponse(detail, provider=target.adapter.name)
