@@ -260,9 +260,10 @@ def _mappings(path: str | None) -> dict[str, Any] | None:
 
 def _write_template(path: str | None, items: list[dict[str, Any]], target: str) -> str | None:
     """Write the mappings that are missing into a file that does not exist. Returns its path if it was written."""
-    if path is None or Path(path).exists():
+    text = template(items, target)
+    if path is None or text is None or Path(path).exists():
         return None
-    Path(path).write_text(template(items, target), encoding="utf-8")
+    Path(path).write_text(text, encoding="utf-8")
     return path
 
 

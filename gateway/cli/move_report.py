@@ -46,6 +46,9 @@ def next_steps(move: Mapping[str, Any], items: Sequence[Item], plan: str, mappin
     blocked = [item for item in items if item["blocked_by"]]
     pointers = [each["pointer"] or "" for item in blocked for each in item["blocked_by"]]
     yield ""
+    if not items:
+        yield "Nothing is selected: look at the runtimes of the source, and at the options of this plan."
+        return
     yield "Next"
     if any(where.startswith(MAPPINGS) for where in pointers):
         yield (
@@ -62,8 +65,8 @@ def next_steps(move: Mapping[str, Any], items: Sequence[Item], plan: str, mappin
         yield f"    runtime-gateway migrate apply {move['id']} --digest {move['digest']}"
 
 
-def template(items: Sequence[Item], target: str) -> str:
-    """The file of the mappings that are missing, to be filled in. Its values are null."""
+def template(items: Sequence[Item], target: str) -> str | None:
+    """The file of the mappings that are missing, to be filled in; None if none is. Its values are null."""
     needed: dict[str, dict[str, list[str]]] = {}
     for item in items:
         for each in item["blocked_by"]:
@@ -71,6 +74,8 @@ def template(items: Sequence[Item], target: str) -> str:
                 kind, _, escaped = each["pointer"].removeprefix(MAPPINGS).partition("/")
                 value = escaped.replace("~1", "/").replace("~0", "~")
                 needed.setdefault(kind, {}).setdefault(value, []).append(item["name"] or item["runtime_id"])
+    if not needed:
+        return None
     lines = [f'# What these are called at {target}. "" leaves one out.']
     for kind, values in needed.items():
         lines.append(f"{kind}:")

@@ -29,6 +29,7 @@ from gateway.services.moves.planned import PlannedBinding, PlannedItem
 from gateway.services.moves.reading import SourceFacts, SourceReader
 from gateway.services.moves.recreating import PASSWORD, recreated, semantics_of
 from gateway.services.moves.references import Mapped, References
+from gateway.services.moves.runtimes import has_compute
 from gateway.services.moves.saved_states import carry_state, place_saved_state
 from gateway.services.provider_choice import Target, fit
 
@@ -120,7 +121,7 @@ class Describer:
             lost=lost,
             unknown=[*unknown, *mapped.unknown, *_unknown_rules(move), *_unknown_since(facts, source.features)],
             addresses=list(self._addresses(runtime, move)),
-            double_run=_double_run(runtime, move, starts=starts),
+            double_run=_double_run(facts, move, starts=starts),
             blocked_by=blocked,
             target_scope=scope,
             create=create,
@@ -277,8 +278,13 @@ def _unknown_rules(move: MoveBetween) -> Iterator[str]:
             yield f"the semantics of {provider.adapter.api}"
 
 
-def _double_run(runtime: Runtime, move: MoveBetween, *, starts: bool) -> str | None:
+def _double_run(facts: SourceFacts, move: MoveBetween, *, starts: bool) -> str | None:
     """For how long both run, and what that costs where the source reports it."""
+    runtime = facts.runtime
+    if facts.live and move.request.when != "now" and has_compute(runtime.state):
+        if Feature.START in move.source.adapter.features:
+            return "None: it has compute, and waits until it is idle. With when: now it moves while it runs."
+        return "None: it has ended for good when it is idle, so it can only be moved with when: now."
     if not starts:
         if CreateFeature.CREATE_IDLE in move.target.adapter.features:
             return None

@@ -31,8 +31,8 @@ def side_effects(between: MoveBetween, scopes: Sequence[str], principals: Iterab
     """What stays in the account of the source, and who does not see the runtimes any longer."""
     source, target = between.source, between.target
     semantics = semantics_of(source.adapter)
-    for what in () if semantics is None else semantics.account:
-        yield f"Not moved from the account of {source.name}: {what}."
+    if semantics is not None and semantics.account:
+        yield f"Not moved from the account of {source.name}: {'; '.join(semantics.account)}."
     for principal in principals:
         for scope in scopes:
             goes_to = between.target_scope(scope)

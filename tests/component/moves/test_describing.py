@@ -79,7 +79,7 @@ async def test_a_plan_only_reads_at_both_ends(durable: Ends) -> None:
 
 async def test_a_running_runtime_starts_at_the_target_and_loses_what_its_instance_has(durable: Ends) -> None:
     made = await durable.make(name="agent", runtime_limit_seconds=600, start=True)
-    planned = await durable.describe(made)
+    planned = await durable.describe(made, when="now")
     assert planned.starts
     assert {loss.what for loss in planned.lost} == {"disk", "sessions"}
     assert planned.addresses == ["runtime_server: the provider's addresses end"]
@@ -104,6 +104,16 @@ async def test_open_connections_of_the_data_plane_are_counted(durable: Ends) -> 
     ]
 
 
+async def test_a_plan_that_waits_for_idle_runtimes_says_which_are_not(durable: Ends) -> None:
+    made = await durable.make(name="agent", start=True)
+    planned = await durable.describe(made)
+    waits = "None: it has compute, and waits until it is idle. With when: now it moves while it runs."
+    assert planned.double_run == waits
+    await durable.old.pause(durable.old.reference(made), durable.call())  # type: ignore[attr-defined]
+    planned = await durable.describe(made)
+    assert planned.double_run == waits
+
+
 async def test_a_paused_runtime_is_idle_at_the_target(durable: Ends) -> None:
     made = await durable.make(name="agent", start=True)
     await durable.old.pause(durable.old.reference(made), durable.call())  # type: ignore[attr-defined]
@@ -122,7 +132,7 @@ async def test_the_cost_of_two_running_runtimes_is_that_of_the_source(durable: E
         cost=Cost(estimated_total_credits=100),
         durable=msgspec.structs.replace(made.durable, instance=instance),
     )
-    planned = await durable.describer.describe(durable.between(), SourceFacts(used), CTX)
+    planned = await durable.describer.describe(durable.between(when="now"), SourceFacts(used), CTX)
     assert planned.double_run is not None
     assert planned.double_run.endswith("; the source costs about 200 credits an hour.")
     assert ("credits", "The 100 credits of the instance are billed to the source's account.") in [

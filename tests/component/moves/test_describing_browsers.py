@@ -172,6 +172,12 @@ async def test_the_driver_of_a_browser_that_was_not_made_here_is_unknown(browser
     assert planned.unknown == ["#/driver"]
 
 
+async def test_a_running_browser_whose_stop_is_final_moves_only_while_it_runs(eras: Ends) -> None:
+    made = await eras.make(name="bot")
+    planned = await eras.describe(made)
+    assert planned.double_run == "None: it has ended for good when it is idle, so it can only be moved with when: now."
+
+
 async def test_an_idle_browser_is_launched_by_its_create_and_stopped_again(browsers: Ends) -> None:
     made = await browsers.make(name="bot")
     await browsers.old.stop(browsers.old.reference(made), browsers.call())  # type: ignore[attr-defined]

@@ -187,6 +187,22 @@ def test_a_file_of_mappings_that_does_not_exist_is_written(gateway: ScriptedGate
     assert f"  fill in {file}, and plan again:\n    runtime-gateway migrate plan" in result.stdout
 
 
+def test_no_file_of_mappings_is_written_if_none_is_missing(gateway: ScriptedGateway, run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "mappings.yaml"
+    answers_plan(gateway, item("a"))
+    result = run(*PLAN, "--mappings", str(file))
+    assert "written" not in result.stderr
+    assert not file.exists()
+
+
+def test_a_plan_without_runtimes_offers_nothing_to_apply(gateway: ScriptedGateway, run: Run) -> None:
+    answers_plan(gateway)
+    result = run(*PLAN)
+    assert result.exit_code == ExitCode.OK
+    assert result.stdout.splitlines()[-1].startswith("Nothing is selected: ")
+    assert "migrate apply" not in result.stdout
+
+
 def test_a_plan_that_failed_ends_with_its_problem(gateway: ScriptedGateway, run: Run) -> None:
     problem = {"code": "provider_unavailable", "detail": "The provider old cannot be reached.", "pointer": None}
     answers_plan(gateway, state="failed", problem=problem)
