@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
+from contextvars import ContextVar
 
 import pytest
 
@@ -11,6 +12,8 @@ from tests.unit.services.moves.moving import MOVE_ID, Scene
 from tests.unit.upstream.policies.simulation import simulated
 
 _METHODS = ("get", "create", "find", "start", "pause", "get_config", "replace_config")
+_REPLICA: ContextVar[str] = ContextVar("replica")
+"""The replica that a task belongs to."""
 
 
 class _Stop:
@@ -115,3 +118,55 @@ async def test_a_writer_that_was_admitted_before_the_hold_is_not_lost() -> None:
     assert accepted > 10
     assert scene.new.world.configs[str(item.target_id)]["n"] == accepted
     await scene.end()
+
+
+@pytest.mark.parametrize("offset", range(3))
+def test_a_mover_that_is_cut_off_and_comes_back_does_nothing_twice(offset: int) -> None:
+    """It hangs at a point, like a process that is suspended, until another replica has taken over."""
+
+    @simulated
+    async def run() -> None:
+        at = offset + 1
+        while await _suspended_at(at):
+            at += 3
+        assert at > 40
+
+    run()
+
+
+async def _suspended_at(at: int) -> bool:
+    """Suspend the first mover at a point until the second has worked for a while. Whether it got there."""
+    scene, suspended, resumed = await _scene(), asyncio.Event(), asyncio.Event()
+    points = 0
+
+    async def point() -> None:
+        nonlocal points
+        points += 1
+        if points == at:
+            suspended.set()
+        if suspended.is_set():
+            await resumed.wait()
+
+    async def method() -> None:
+        if _REPLICA.get() == "first":
+            await point()
+
+    for adapter in scene.adapters:
+        adapter.world.before = dict.fromkeys(_METHODS, method)
+    first, second = scene.replica(lambda _name, _done: point()), scene.replica()
+    _REPLICA.set("first")
+    first.run()
+    _REPLICA.set("second")
+    done = asyncio.create_task(scene.reaches(MoveState.DONE))
+    reaching = asyncio.create_task(suspended.wait())
+    await asyncio.wait([reaching, done], return_when=asyncio.FIRST_COMPLETED)
+    second.run()
+    await asyncio.sleep(20 + at % 10)  # leases and holds have ended, and the second one is in the middle of it
+    resumed.set()
+    await asyncio.wait_for(done, 600)
+    await asyncio.sleep(30)
+    reaching.cancel()
+    for replica in (first, second):
+        await replica.kill()
+    await _check(scene)
+    return suspended.is_set()
