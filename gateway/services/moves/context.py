@@ -10,6 +10,7 @@ from gateway.domain.errors import (
     GatewayError,
     InternalError,
     ProviderNotConfigured,
+    RateLimited,
     Retryable,
     StateConflict,
     StoreUnavailable,
@@ -19,7 +20,7 @@ from gateway.domain.move_requests import CreateMove
 from gateway.domain.moves import ItemState
 from gateway.domain.runtime import Runtime
 from gateway.ports.clock import Clock
-from gateway.ports.context import RequestContext
+from gateway.ports.context import Admission, RequestContext
 from gateway.ports.moves import MoveStore, Relocation, StoredItem, StoredMove
 from gateway.ports.sealing import Sealer
 from gateway.ports.whole_store import WholeStore
@@ -163,9 +164,22 @@ class Run:
     failed: int = 0
 
 
+class _Counted(Admission):
+    """The calls for an item count against the rates of the providers' accounts, but take no place of a request."""
+
+    def enter(self, provider: str, *, always: bool = False) -> bool:  # noqa: ARG002
+        return False
+
+    def leave(self, provider: str) -> None:
+        """There is nothing to release."""
+
+
+_COUNTED: Final = _Counted()
+
+
 def context_of(item: StoredItem) -> RequestContext:
     """The context of the calls for an item."""
-    return RequestContext(request_id=f"{item.move_id}-{item.position}", mover=True)
+    return RequestContext(request_id=f"{item.move_id}-{item.position}", mover=True, admission=_COUNTED)
 
 
 async def guarded(context: MoverContext, item: MovingItem, work: Awaitable[None], failed: ItemState) -> None:
@@ -180,7 +194,8 @@ async def guarded(context: MoverContext, item: MovingItem, work: Awaitable[None]
     except GatewayError as error:
         again = error.retryable is not Retryable.NO and item.progress.tries < MAX_TRIES
         if again or isinstance(error, ProviderNotConfigured):
-            await item.put({"waits_for": f"{error.code}: {error.detail}", "tries": item.progress.tries + 1})
+            tries = item.progress.tries + (not isinstance(error, RateLimited))
+            await item.put({"waits_for": f"{error.code}: {error.detail}", "tries": tries})
         else:
             await item.put({"waits_for": None, "problem": problem_of(error)}, state=failed)
             context.report(item)

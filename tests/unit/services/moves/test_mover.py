@@ -7,7 +7,9 @@ import pytest
 from gateway.domain.errors import ProviderUnavailable, StateConflict
 from gateway.domain.moves import ItemState, MoveState
 from gateway.domain.values import State
-from tests.unit.services.moves.loop_clock import loop_time
+from gateway.services.access.rates import RateLimits
+from tests.unit.services.fakes import DurableLike, NullSignals
+from tests.unit.services.moves.loop_clock import LoopTime, loop_time
 from tests.unit.services.moves.moving import MOVE_ID, Scene
 from tests.unit.upstream.policies.simulation import simulated
 
@@ -245,4 +247,16 @@ async def test_a_runtime_that_another_move_has_switched_is_not_moved_again() -> 
     states = {(await scene.items(move))[0].state for move in (MOVE_ID, "mv_2")}
     assert states == {ItemState.MOVED, ItemState.FAILED}
     assert len(scene.new.world.runtimes) == 1
+    await scene.end()
+
+
+@simulated
+async def test_a_move_keeps_to_the_rate_of_an_account() -> None:
+    scene = Scene(source=DurableLike("old", limits={"requests": "1 per 10 seconds"}))
+    await scene.planned(*(scene.old.put(f"agent{number}") for number in range(3)))
+    scene.replica().fleet.rates = RateLimits(LoopTime(), NullSignals())  # type: ignore[arg-type]
+    began = loop_time()
+    await scene.applied()
+    assert loop_time() - began > 30
+    assert {item.state for item in await scene.items()} == {ItemState.MOVED}
     await scene.end()
