@@ -132,11 +132,20 @@ class DialectTarget:
     asked_scope: str
 
 
-class Elsewhere(NamedTuple):
-    """A place to which runtimes of a scope have moved. ``ids`` are the provider's ids of these runtimes there."""
+class Moved(NamedTuple):
+    """Where a runtime has moved to: the target, its address there, and the provider's id that it had."""
 
     target: DialectTarget
-    ids: set[str]
+    ref: RuntimeRef
+    native_id: str
+
+
+class Elsewhere(NamedTuple):
+    """A place to which runtimes of a scope have moved. ``ids`` has the provider's ids of these runtimes before the move
+    by those after it."""
+
+    target: DialectTarget
+    ids: dict[str, str]
 
 
 class View(Protocol):
@@ -210,10 +219,13 @@ class DialectGateway(Protocol):
 
     def moved(
         self, target: DialectTarget, kind: str, named: str, names: Sequence[str], ctx: RequestContext
-    ) -> tuple[DialectTarget, RuntimeRef] | None:
+    ) -> Moved | None:
         """Where a runtime of ``target`` is now that a path calls ``named``: the provider's id, or one of ``names`` at
         the provider. None if it has not moved. The response shows the id that it had. Raises :class:`NotFound` if the
         caller may not use that place, and :class:`StoreUnavailable` if it is not known any longer. No I/O."""
+
+    def knows_moves(self) -> bool:
+        """Whether any runtime has moved. No I/O."""
 
     def here(self, adapter: ProviderAdapter[Any], provider_id: str, ctx: RequestContext) -> bool:
         """False for a runtime that has moved away, although the provider may still have it. The response shows one that

@@ -6,7 +6,7 @@ from typing import Any
 from gateway.domain.errors import NotFound
 from gateway.domain.ids import RuntimeRef, parse_runtime_id
 from gateway.ports.context import RequestContext
-from gateway.ports.dialect import DialectTarget, Elsewhere
+from gateway.ports.dialect import DialectTarget, Elsewhere, Moved
 from gateway.ports.moves import Relocation
 from gateway.ports.provider import ProviderAdapter
 from gateway.ports.transport import Call
@@ -21,7 +21,7 @@ class DialectMoves:
 
     def moved(
         self, target: DialectTarget, kind: str, named: str, names: Sequence[str], ctx: RequestContext
-    ) -> tuple[DialectTarget, RuntimeRef] | None:
+    ) -> Moved | None:
         moves, adapter = self._fleet.moves, target.adapter
         if not moves:
             return None
@@ -35,7 +35,10 @@ class DialectMoves:
             raise NotFound("There is no such runtime.")
         self._fleet.require_moves()
         self.here(found.adapter, row.target_id, ctx)
-        return found, place_of(row).ref
+        return Moved(found, place_of(row).ref, row.source_id)
+
+    def knows_moves(self) -> bool:
+        return bool(self._fleet.moves)
 
     def here(self, adapter: ProviderAdapter[Any], provider_id: str, ctx: RequestContext) -> bool:
         moves = self._fleet.moves
@@ -56,9 +59,9 @@ class DialectMoves:
             if (row.source, row.source_scope, row.kind) == (target.adapter.name, target.scope, kind):
                 place = (row.target, row.target_scope)
                 if place not in found and (at := self._at(row, target.asked_scope, ctx)) is not None:
-                    found[place] = Elsewhere(at, set())
+                    found[place] = Elsewhere(at, {})
                 if place in found:
-                    found[place].ids.add(row.target_id)
+                    found[place].ids[row.target_id] = row.source_id
         return [found[place] for place in sorted(found)]
 
     async def admit_write(self, ref: RuntimeRef, name: str | None, call: Call) -> None:

@@ -12,12 +12,15 @@ import msgspec
 from adapters.bctrl.adapter import BctrlAdapter
 from adapters.bctrl.dialect.bodies import NATIVE_CODE, native_fault, read_create
 from adapters.bctrl.dialect.errors import VERSION_HEADER, failure_of
+from adapters.bctrl.dialect.moved import act, is_of_api, whole_list
+from adapters.bctrl.wire import Kind
 from gateway.domain.access import Permission
 from gateway.domain.errors import FieldError, GatewayError, InvalidRequest, NotFound, RuntimeReplaced
+from gateway.domain.ids import RuntimeRef
 from gateway.domain.operations import Operation
 from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
-from gateway.ports.dialect import Dialect, DialectAnswer, DialectRequest, DialectRoute, DialectTarget, View
+from gateway.ports.dialect import Dialect, DialectAnswer, DialectRequest, DialectRoute, DialectTarget, Moved, View
 from gateway.ports.transport import Call
 
 PREFIX: Final = "bctrl"
@@ -38,6 +41,10 @@ class BctrlDialect(Dialect):
         """Launch a browser. If the alias has a live runtime, return it when nothing visible differs, else raise 409."""
         target = self._target(request, ctx)
         create = read_create(request.body)
+        if (there := self._moved(target, create.name, ctx)) is not None:
+            if not is_of_api(there.target):  # (it exists, and its API has no equivalent of what could differ)
+                return DialectAnswer(200, await act(self.gateway, Operation.GET, there, ctx))
+            target = there.target
         try:
             made = await self.gateway.create(target, create, ctx)
         except GatewayError as error:
@@ -57,7 +64,7 @@ class BctrlDialect(Dialect):
         """Return all runtimes of a workspace; the API has no pages."""
         target = self._target(request, ctx)
         body, _ = await self._forward(Operation.LIST, target, ctx)
-        return _response(body, target)
+        return _response(await whole_list(self.gateway, target, body, ctx), target)
 
     async def get(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         """Return the runtime that has the alias now."""
@@ -79,8 +86,18 @@ class BctrlDialect(Dialect):
     async def _by_alias(self, operation: Operation, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         target = self._target(request, ctx)
         _refuse_body(request)
-        body, _ = await self._forward(operation, target, ctx, request.parameters["alias"])
+        alias = request.parameters["alias"]
+        if (there := self._moved(target, alias, ctx)) is not None:
+            if not is_of_api(there.target):
+                return DialectAnswer(200, await act(self.gateway, operation, there, ctx))
+            target = there.target
+        body, _ = await self._forward(operation, target, ctx, alias)
         return _response(body, target)
+
+    def _moved(self, target: DialectTarget, alias: str, ctx: RequestContext) -> Moved | None:
+        """Where the runtime of an alias has moved to; None if it has not."""
+        names = self.gateway.view(target.adapter, ctx).addresses(alias)
+        return self.gateway.moved(target, Kind.BROWSER, "", names, ctx)
 
     async def _forward(
         self, operation: Operation, target: DialectTarget, ctx: RequestContext, alias: str | None = None
@@ -94,9 +111,13 @@ class BctrlDialect(Dialect):
             if alias is not None and view.partial:
                 body, runtime = await _read_visible(adapter, target.scope, alias, view, call)
                 alias = runtime.name
+            if alias is not None:
+                known = alias if runtime is None else runtime.provider_id
+                await self.gateway.admit_write(RuntimeRef(target.scope, known), alias, call)
             if body is None or operation is not Operation.GET:
                 body, runtime = await adapter.native(operation, target.scope, call, alias, view)
             if runtime is not None:
+                self.gateway.here(adapter, runtime.provider_id, ctx)
                 ctx.runtime_id, ctx.state = runtime.id, runtime.state
         return body, None if runtime is None else runtime.provider_id
 

@@ -119,9 +119,9 @@ class Calls:
         found = self.gateway.moved(target, "browser", named, names, ctx)
         if found is None:
             return target, named
-        if found[0].adapter.api != BctrlBrowsersAdapter.api:
+        if found.target.adapter.api != BctrlBrowsersAdapter.api:
             raise NotFound("The runtime is not one of this API any longer.", extra={NATIVE_CODE: "browser.not_found"})
-        return found[0], found[1].provider_id
+        return found.target, found.ref.provider_id
 
     async def locate(self, target: DialectTarget, browser: str, ctx: RequestContext) -> NativeAnswer:
         """Read a browser by its id or name. Raises :class:`NotFound` also for one that the caller may not see."""
@@ -147,7 +147,7 @@ class Calls:
         """Create at a target with the request's idempotency key. Returns the browser's JSON, and where it is."""
         made = await self.gateway.create(target, create, ctx, idempotency_key=idempotency_key(request))
         found = self.gateway.moved(target, "browser", "", [made.runtime.name or ""], ctx)
-        target = target if found is None else found[0]
+        target = target if found is None else found.target
         self.gateway.here(target.adapter, made.runtime.provider_id, ctx)
         if made.native is not None:
             return self._shown(NativeAnswer(made.native, [made.runtime]), target, ctx).body, target

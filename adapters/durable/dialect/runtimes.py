@@ -31,8 +31,8 @@ def moved(gateway: DialectGateway, target: DialectTarget, named: str, ctx: Reque
     found = gateway.moved(target, "durable", named.lower() if is_id else "", names, ctx)
     if found is None:
         return target, named
-    ctx.scope = found[0].scope
-    return found[0], found[1].provider_id
+    ctx.scope = found.target.scope
+    return found.target, found.ref.provider_id
 
 
 async def list_part(gateway: DialectGateway, parts: Parts, ctx: RequestContext) -> DialectAnswer | None:
