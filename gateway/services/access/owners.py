@@ -117,9 +117,10 @@ class Owners:
         suffix = suffix_in(runtime.name)
         if suffix is None and runtime.id not in self._assigned:
             return runtime
-        owner, name = self._owner(runtime, suffix), outward(runtime.name)
+        name = runtime.name if suffix is None else (runtime.name or "")[: -len(suffix)]
         # (A provider may use the name as the display name.)
         display_name = name if runtime.display_name == runtime.name else runtime.display_name
+        owner = self._owner(runtime, suffix)
         return msgspec.structs.replace(runtime, owner=owner, name=name, display_name=display_name)
 
     def native_name(self, name: str, principal: Principal) -> str | None:
