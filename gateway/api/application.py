@@ -13,6 +13,7 @@ from gateway.api.cache.cache import ReadCache
 from gateway.api.connection_routes import CONNECTION_ROUTES, ConnectionHandlers
 from gateway.api.dialects import register_dialects
 from gateway.api.event_streams import EVENT_ROUTES, EventStreams
+from gateway.api.export_routes import EXPORT_ROUTES, ExportHandlers
 from gateway.api.handlers import Handlers
 from gateway.api.move_routes import MOVE_ROUTES, MoveHandlers
 from gateway.api.native import NativeCalls, register_native
@@ -100,6 +101,7 @@ def create_api(
     routes.add(CONNECTION_ROUTES, ConnectionHandlers(services.data_plane, services.lifecycle, bodies))
     routes.add(EVENT_ROUTES, EventStreams(waiting, cors, services.moves))
     routes.add(MOVE_ROUTES, MoveHandlers(services.moves, services.move_control, bodies))
+    routes.add(EXPORT_ROUTES, ExportHandlers(services.exports, services.imports, bodies, cors))
     routes.add(ACCESS_ROUTES, AccessHandlers(administration, bodies))
     routes.add(AUDIT_ROUTES, AuditHandlers(trail))
     routes.add(SITE_ROUTES, Site(openapi_json))

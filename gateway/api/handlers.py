@@ -68,11 +68,11 @@ class Handlers:
 
         async def read() -> EncodedResponse:
             page = await self._services.listing.page(parse_list_query(raw), ctx)
-            incomplete = [_incomplete(name, error, ctx) for name, error in page.failures]
+            missing = [incomplete(name, error, ctx) for name, error in page.failures]
             warnings = list(page.warnings) or UNSET
-            shown = Page(items=page.items, next_cursor=page.next_cursor, incomplete=incomplete, warnings=warnings)
+            shown = Page(items=page.items, next_cursor=page.next_cursor, incomplete=missing, warnings=warnings)
             body = as_json(shown, ctx.principal)
-            return EncodedResponse(body, None if incomplete else entity_tag(body), page.providers, whole=not incomplete)
+            return EncodedResponse(body, None if missing else entity_tag(body), page.providers, whole=not missing)
 
         reads = self._reads
         if reads is None or "cursor=" in raw:
@@ -222,5 +222,6 @@ def _config(document: ConfigDocument, etag: str, ctx: RequestContext) -> web.Res
     return json_response(document, ctx, headers={hdrs.ETAG: etag})
 
 
-def _incomplete(name: str, error: GatewayError, ctx: RequestContext) -> Incomplete:
+def incomplete(name: str, error: GatewayError, ctx: RequestContext) -> Incomplete:
+    """A provider that is missing from a list, as the caller sees it."""
     return Incomplete(provider=name, problem=problem_document(shown_error(error, ctx.principal), ctx.request_id))

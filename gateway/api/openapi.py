@@ -13,6 +13,7 @@ from gateway.api.audit_routes import AUDIT_ROUTES
 from gateway.api.conditions import ENTITY_TAGS
 from gateway.api.connection_routes import CONNECTION_ROUTES
 from gateway.api.event_streams import EVENT_ROUTES
+from gateway.api.export_routes import EXPORT_ROUTES
 from gateway.api.move_routes import MOVE_ROUTES
 from gateway.api.openapi_schemas import STATIC, ref, schemas
 from gateway.api.queries import QueryParameter
@@ -31,7 +32,7 @@ from gateway.domain.errors import (
 from gateway.http.access_log import Surface
 from gateway.http.problems import CONTENT_TYPE, STATUS
 
-_ADMINISTRATION: Final = (*MOVE_ROUTES, *ACCESS_ROUTES, *AUDIT_ROUTES)
+_ADMINISTRATION: Final = (*MOVE_ROUTES, *EXPORT_ROUTES, *ACCESS_ROUTES, *AUDIT_ROUTES)
 ROUTES: Final = (*V1_ROUTES, *CONNECTION_ROUTES, *EVENT_ROUTES, *_ADMINISTRATION, *PROBE_ROUTES, *SITE_ROUTES)
 """Every call of the service."""
 

@@ -9,6 +9,7 @@ from gateway.cli.audit import audit
 from gateway.cli.capabilities import capabilities
 from gateway.cli.config import config
 from gateway.cli.db import db
+from gateway.cli.exporting import export, import_
 from gateway.cli.failures import ExitCode, Failure
 from gateway.cli.intents import intents
 from gateway.cli.keys import keys, principals
@@ -64,6 +65,8 @@ for _command in (
     intents,
     migrate,
     audit,
+    export,
+    import_,
 ):
     cli.add_command(_command)
 for _command in (*LIFECYCLE_COMMANDS, runtime_config, capabilities):

@@ -1,7 +1,7 @@
 """The client of a gateway's API. Its failures distinguish what may have happened to the request."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final, Self
 from urllib.parse import quote
 
@@ -12,6 +12,7 @@ from gateway import __version__
 from gateway.cli.failures import ExitCode, Failure, Refused, Unreachable
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=330, sock_connect=10)
+_STREAM: Final = aiohttp.ClientTimeout(sock_connect=10, sock_read=330)
 _PROBLEM: Final = "application/problem+json"
 _NOT_SENT: Final = (
     aiohttp.ClientConnectorError,
@@ -71,6 +72,27 @@ class Client:
         except (aiohttp.ClientError, TimeoutError) as exc:
             raise self._no_response(method, exc) from exc
         return self._read(method, response, raw)
+
+    async def lines(self, *parts: str, query: Sequence[tuple[str, str]] = ()) -> AsyncIterator[dict[str, Any]]:
+        """Read the JSON object on each line of a response, as it arrives. Raises as :meth:`call`, and
+        :class:`Failure` if the response breaks off."""
+        url = URL(f"{self._server}/v1/{'/'.join(parts)}").extend_query(query)
+        try:
+            async with self._session.get(url, allow_redirects=False, timeout=_STREAM) as response:
+                if response.content_type != "application/x-ndjson":
+                    self._read("GET", response, await response.read())
+                    raise self._foreign("GET", response)
+                rest = b""
+                async for chunk in response.content.iter_any():
+                    *whole, rest = (rest + chunk).split(b"\n")
+                    for line in whole:
+                        if (found := _object(line)) is None:
+                            raise self._foreign("GET", response)
+                        yield found
+        except _NOT_SENT as exc:
+            raise Unreachable(self._server, _reason(exc)) from exc
+        except (aiohttp.ClientError, TimeoutError) as exc:
+            raise self._no_response("GET", exc) from exc
 
     def _no_response(self, method: str, exc: Exception) -> Failure:
         if method == "GET":

@@ -47,4 +47,5 @@ class KeptCreateStore(ABC):
 
     @abstractmethod
     async def drop_kept_create(self, provider: str, runtime_id: str) -> None:
-        """The runtime was deleted: its create is not listed any longer, also if its intent ends later."""
+        """The runtime was deleted: its create is not listed any longer, also if its intent ends later. An
+        imported create is not dropped: it is one of a runtime that is gone."""

@@ -18,6 +18,10 @@ from gateway.services.lifecycle import LifecycleService
 from gateway.services.listing import ListService
 from gateway.services.moves.context import MoverContext
 from gateway.services.moves.control import MoveControl
+from gateway.services.moves.exporting import ExportService
+from gateway.services.moves.importing import ImportService
+from gateway.services.moves.kept import KeptCreates, KeptReader
+from gateway.services.moves.reading import LiveReader
 from gateway.services.moves.service import MoveService
 from gateway.services.provider_choice import Router
 from gateway.services.providers import ProviderService
@@ -40,6 +44,8 @@ class Services:
     hub: RuntimeHub
     moves: MoveService
     move_control: MoveControl
+    exports: ExportService
+    imports: ImportService
     quotas: Quotas
     data_plane: DataPlane | None = None
 
@@ -57,12 +63,13 @@ class Services:
         """The use cases of a fleet. ``intents`` carries out creates, ``store`` has assignments and moves. ``sealer``
         encrypts cursors and plans. ``specs`` stores what was sent in creates; with None, runtimes show only what the
         providers report. ``data_plane`` None: it is off."""
-        lifecycle = LifecycleService(fleet, specs)
-        moves = MoveService(fleet, store, sealer)
         mover = MoverContext.over(fleet, intents, store, sealer=sealer, specs=specs, data_plane=data_plane)
+        lifecycle, listing = LifecycleService(fleet, specs), ListService(fleet, specs, sealer)
+        moves = MoveService(fleet, store, sealer)
+        reader = KeptReader(LiveReader(fleet, specs), KeptCreates(store, sealer))
         return cls(
             create=CreateService(fleet, Router(fleet), intents, shows_what_was_sent=specs is not None),
-            listing=ListService(fleet, specs, sealer),
+            listing=listing,
             lifecycle=lifecycle,
             config=ConfigService(fleet, specs),
             capabilities=CapabilityService(fleet),
@@ -72,6 +79,8 @@ class Services:
             hub=RuntimeHub(fleet),
             moves=moves,
             move_control=MoveControl(mover, moves),
+            exports=ExportService(fleet, listing, reader, sealer),
+            imports=ImportService(fleet, store, sealer, moves),
             quotas=fleet.quotas,
             data_plane=data_plane,
         )

@@ -35,6 +35,7 @@ _DROP: Final = (
     "INSERT INTO kept_creates (provider, runtime_id, scope, kept_at, deleted) VALUES ($1, $2, '', {now}, 1)"
     " ON CONFLICT (provider, runtime_id) DO UPDATE SET"
     " deleted = 1, request = NULL, config = NULL, kept_at = excluded.kept_at"
+    " WHERE kept_creates.intent_id IS NULL OR kept_creates.intent_id <> ''"
 )
 _OF_INTENTS: Final = ", ".join(f"i.{name}" for name in _OF_INTENT.split(", "))
 _LISTED: Final = (

@@ -91,7 +91,7 @@ class Gateway:
                     text = (await response.content.readuntil(b"\n\n")).decode()
                 return Response(response.status, response.headers, text if method == "GET" else "", None)
             text = await response.text()
-            is_json = text and "json" in response.headers.get("Content-Type", "")
+            is_json = text and response.content_type.endswith(("/json", "+json"))
             return Response(
                 response.status, response.headers, text, await response.json(content_type=None) if is_json else None
             )

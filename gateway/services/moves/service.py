@@ -42,11 +42,9 @@ class MoveService:
         """Called when there is something to do with a move."""
 
     async def plan(self, request: CreateMove, ctx: RequestContext, *, apply: bool = False) -> Move:
-        """Store a move that is planned in the background, and then applied if ``apply`` is set. Raises
-        :class:`ValidationFailed` with the faults that are known before anything is read."""
-        faults = list(self._faults(request))
-        if faults:
-            raise ValidationFailed(f"{faults[0].pointer}: {faults[0].detail}", errors=faults)
+        """Store a move that is planned in the background, and then applied if ``apply`` is set. Raises as
+        :meth:`require_possible`."""
+        self.require_possible(request)
         move_id = new_move_id(self._fleet.clock.now())
         stored = await self._store.add_move(
             StoredMove(
@@ -62,6 +60,12 @@ class MoveService:
         )
         self.on_work()
         return await self.view(stored)
+
+    def require_possible(self, request: CreateMove) -> None:
+        """Raise :class:`ValidationFailed` with the faults of a plan that are known before anything is read."""
+        faults = list(self._faults(request))
+        if faults:
+            raise ValidationFailed(f"{faults[0].pointer}: {faults[0].detail}", errors=faults)
 
     async def list(self, limit: int, cursor: str | None) -> MoveList:
         """A page of moves, newest first."""

@@ -18,6 +18,14 @@ FORWARD: Final = {"bctrl": ["* /v1/**"], "durable": ["* /api/v1/**"]}
 ADMINISTERED: Final = ("/v1/keys", "/v1/principals", "/v1/moves")
 """The paths of calls about something that :func:`make_principal` makes."""
 MOVE: Final = {"source": {"provider": "bctrl-demo"}, "target": {"provider": "browsers-demo"}}
+IMPORTED: Final = {
+    "id": "bctrl-demo.x",
+    "kind": "browser",
+    "provider": "bctrl-demo",
+    "scope": "x",
+    "provider_id": "x",
+    "create": {"kind": "browser", "name": "x"},
+}
 _numbers: Final = itertools.count()
 
 
@@ -188,6 +196,7 @@ def body_of(row: AccessRow, thing: Thing) -> Any:
         "POST /v1/moves": MOVE,
         "POST /v1/moves/{id}/apply": {"digest": "another"},
         **{f"POST /v1/moves/{{id}}/{verb}": {} for verb in ("pause", "resume", "cancel", "rollback")},
+        "POST /v1/import": {"provider": "durable-demo", "runtimes": [IMPORTED]},
         "POST /v1/principals/{name}/disable": {},
         "POST /v1/principals/{name}/enable": {},
         "POST /bctrl/v1/workspaces/{id}/runtimes": {"alias": name, "kind": "browser"},

@@ -9,6 +9,7 @@ from typing import Any, Final
 import click
 from click.testing import CliRunner
 
+from gateway.app import plugins
 from gateway.cli import cli
 from tests.certificates import write_certificate
 from tests.component.access.canaries import ADMIN, CONFIG, DETAILS, ENV_VALUE, MAKER, WRONG_KEY, Search, served
@@ -18,6 +19,25 @@ from tests.component.processes import HANGS
 
 _SERVERS: Final = ("serve", "demo", "emulate")  # they run until they are stopped
 _CREATE_OPTIONS: Final = ("--kind", "durable", "--provider", "durable-demo", "--name", "by-command")
+
+
+GONE: Final = {
+    "object": "exported_runtime",
+    "id": "bctrl-demo.gone",
+    "kind": "browser",
+    "provider": "bctrl-demo",
+    "scope": plugins()["bctrl"].demo.scope,
+    "provider_id": "5f1d7f4e-1f8e-4c39-8f69-000000000009",
+    "create": {
+        "kind": "browser",
+        "name": "gone",
+        "launch": {
+            "mode": "ephemeral",
+            "proxy": {"type": "http", "host": "proxy.example", "port": 1, "password": {"$secret": "PASSWORD_1"}},
+        },
+    },
+}
+"""A runtime that does not exist any longer, in an export."""
 
 
 def commands(command: click.Command = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
@@ -44,7 +64,10 @@ def arguments(name: str, command: click.Command, thing: Thing, folder: Path) -> 
         "move_id": thing.move,
         "source": "bctrl-demo",
         "target": "browsers-demo",
+        "provider": "browsers-demo",
     }
+    if name == "import":
+        values["file"] = str(folder / "fleet.ndjson")
     values["name"] = thing.provider if name.startswith("providers") else thing.principal
     if name.endswith("capabilities install"):
         values["name"] = "another-tool"
@@ -59,6 +82,7 @@ def arguments(name: str, command: click.Command, thing: Thing, folder: Path) -> 
         "runtimes stop": ("--discard-state",),
         "runtimes capabilities update": ("--flag", "fast=true"),
         "intents resolve": ("--absent",),
+        "import": ("--dry-run", "--secrets", str(folder / "secrets.json")),
     }
     return [*name.split(), *given, *more.get(name, ())]
 
@@ -81,6 +105,8 @@ async def test_no_command_prints_a_secret(fleet: Fleet) -> None:
     search, codes = Search(), dict[str, set[int]]()
     (fleet.folder / "config.json").write_text(json.dumps(CONFIG))
     (fleet.folder / "create.json").write_text(json.dumps({"kind": "durable", **DETAILS["durable"]}))
+    (fleet.folder / "fleet.ndjson").write_text("\n".join(map(json.dumps, (GONE, {"object": "export_end"}))))
+    (fleet.folder / "secrets.json").write_text(json.dumps({"PASSWORD_1": ENV_VALUE}))
     async with served(fleet) as gateway:
         url = await gateway.process.url()
         for name, command in commands():

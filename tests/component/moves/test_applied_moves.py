@@ -1,25 +1,19 @@
 """Moves are applied and rolled back over the API of a whole gateway, between emulators of two accounts."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import pytest
 
-from gateway.services.moves import holding, mover, worker
-from tests.component.whole_gateway import Gateway, Upstream, whole_gateway
+from tests.component.moves.applied import at_once, becomes, call, capability, fleet_of, items, moved, reaches, seen
+from tests.component.whole_gateway import Gateway, whole_gateway
 
-WITHIN: Final = 120
 OWN_KEY: Final = "a-key-of-a-tenant-7788"
 
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One replica knows of an announcement at once."""
-    monkeypatch.setattr(mover, "ANNOUNCED_FOR", 0.0)
-    monkeypatch.setattr(mover, "EVERY", 0.1)
-    monkeypatch.setattr(worker, "EVERY", 0.1)
-    monkeypatch.setattr(holding, "_POLL", 0.05)
+    at_once(monkeypatch)
 
 
 @pytest.fixture
@@ -28,79 +22,6 @@ async def durables() -> AsyncIterator[Gateway]:
     options: dict[str, Any] = {"durable-2": {"scope": "zeta/two"}}
     async with whole_gateway("durable", twice=["durable"], principals=tenant, **options) as gateway:
         yield gateway
-
-
-async def call(gateway: Gateway, method: str, path: str, body: Any = None, *, status: int = 200, **headers: str) -> Any:
-    response = await gateway.call(method, path, body, **headers)
-    assert response.status == status, f"{method} {path}: {response.text}"
-    return response.json
-
-
-async def reaches(gateway: Gateway, move_id: str, *states: str) -> Any:
-    """The move, when it has one of these states."""
-    return await becomes(gateway, move_id, lambda move: move["state"] in states)
-
-
-async def becomes(gateway: Gateway, move_id: str, accepted: Callable[[Any], bool]) -> Any:
-    """The move, when it is as it is to be."""
-    async with asyncio.timeout(WITHIN):
-        while True:
-            move = await call(gateway, "GET", f"/v1/moves/{move_id}")
-            if accepted(move):
-                return move
-            await asyncio.sleep(0.05)
-
-
-async def moved(gateway: Gateway, source: Upstream, target: Upstream, **fields: Any) -> Any:
-    """Plan a move of everything, apply it, and wait until it is done."""
-    body = {"source": {"provider": source.name}, "target": {"provider": target.name}, **fields}
-    move = await call(gateway, "POST", "/v1/moves", body, status=202)
-    move = await reaches(gateway, move["id"], "planned", "failed")
-    assert set(move["counts"]) == {"planned"}, await items(gateway, move)
-    await call(gateway, "POST", f"/v1/moves/{move['id']}/apply", {"digest": move["digest"]}, status=202)
-    return await reaches(gateway, move["id"], "done", "paused", "failed")
-
-
-async def items(gateway: Gateway, move: Any) -> list[Any]:
-    page = await call(gateway, "GET", f"/v1/moves/{move['id']}/items?limit=100")
-    found: list[Any] = page["items"]
-    return found
-
-
-async def fleet_of(gateway: Gateway, upstream: Upstream, count: int) -> list[Any]:
-    """Durable runtimes with different configs, capabilities and states."""
-    made = []
-    for number in range(count):
-        config = {
-            "version": "v2",
-            "metadata": {"labels": {"number": str(number)}},
-            "runtime_server": {"env": {"SECRET": f"value-{number}"}},
-            "resources": {"cpu_cores": 1 + number % 8},
-        }
-        runtime = await gateway.create(upstream, config=config, start=number % 4 == 0)
-        for extra in range(number % 3):
-            await _capability(gateway, runtime["id"], f"@acme/tool-{extra}", number)
-        made.append(runtime)
-    return made
-
-
-async def _capability(gateway: Gateway, runtime_id: str, name: str, number: int) -> None:
-    path = f"/v1/runtimes/{runtime_id}/capabilities"
-    binding = await call(gateway, "POST", path, {"name": name, "version": f"1.0.{number}"}, status=201)
-    if number % 2:
-        await call(gateway, "PATCH", f"{path}/{binding['id']}", {"flags": {"fast": True}})
-
-
-async def seen(gateway: Gateway, runtime_id: str) -> dict[str, Any]:
-    """What clients see of a runtime, without what belongs to a place."""
-    runtime = await call(gateway, "GET", f"/v1/runtimes/{runtime_id}")
-    config = await call(gateway, "GET", f"/v1/runtimes/{runtime_id}/config")
-    bindings = await call(gateway, "GET", f"/v1/runtimes/{runtime_id}/capabilities")
-    return {
-        **{name: runtime[name] for name in ("id", "name", "state", "labels", "owner")},
-        "config": config["config"],
-        "bindings": {one["name"]: (one["version"], one["enabled"], one["flags"]) for one in bindings["items"]},
-    }
 
 
 async def test_a_durable_fleet_moves_and_comes_back(durables: Gateway) -> None:
@@ -133,7 +54,7 @@ async def test_what_clients_changed_at_the_target_is_kept_or_copied_back(durable
     path = f"/v1/runtimes/{runtime['id']}"
     changed = {"config": {"version": "v2", "resources": {"cpu_cores": 4}}}
     await call(durables, "PUT", f"{path}/config", changed)
-    await _capability(durables, runtime["id"], "@acme/later", 2)
+    await capability(durables, runtime["id"], "@acme/later", 2)
     back = f"/v1/moves/{move['id']}/rollback"
     (item,) = (await call(durables, "POST", back, {"dry_run": True}))["items"]
     assert {change["pointer"] for change in item["changes"]} == {
