@@ -4,9 +4,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.domain.access import Principal, Restrictions
-from gateway.domain.errors import PermissionDenied, ProviderUnavailable, RateLimited, ValidationFailed
+from gateway.domain.errors import GatewayError, PermissionDenied, ProviderUnavailable, RateLimited, ValidationFailed
 from gateway.domain.exports import Import, ImportRuntimes
 from gateway.domain.moves import MoveState
 from gateway.domain.validation import validate
@@ -16,6 +18,7 @@ from gateway.ports.moves import Relocations
 from gateway.services.moves.importing import ImportService
 from gateway.services.moves.kept import KeptCreates
 from gateway.services.moves.planned import details_of, request_of
+from gateway.services.moves.recreating import recreated
 from gateway.services.moves.service import MoveService
 from tests.contract.store.moves import GONE
 from tests.memory_store import MemoryStore
@@ -188,3 +191,36 @@ async def test_a_caller_that_sees_only_some_runtimes_cannot_import() -> None:
 async def test_an_id_that_is_in_a_body_twice_is_refused() -> None:
     with pytest.raises(ValidationFailed):
         await Gateway().run(LINE, LINE)
+
+
+_TEXT = st.text(max_size=8) | st.sampled_from(["durable", "browser", "old", "home", "agent-1", "a\x00b", "~", "", "-"])
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | _TEXT,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(_TEXT, inner, max_size=3)
+        | st.fixed_dictionaries({"$secret": st.sampled_from(["KEY_1", "KEY_2"])})
+    ),
+    max_leaves=8,
+)
+_CREATE = st.fixed_dictionaries(
+    {"kind": st.just("durable"), "name": st.just("agent")},
+    optional=dict.fromkeys(("config", "launch", "labels", "provider_options", "project", "start", "if_exists"), _JSON),
+)
+_LINE = {name: st.just(value) for name, value in LINE.items()} | {"create": _CREATE}
+_BAD = {name: _JSON | accepted for name, accepted in _LINE.items()}
+
+
+@settings(max_examples=150, deadline=None)
+@given(line=st.fixed_dictionaries(_LINE) | st.fixed_dictionaries(_BAD), more=_JSON)
+async def test_no_line_fails_but_by_a_refusal(line: dict[str, Any], more: Any) -> None:
+    """And what is accepted is kept in a form that is read again."""
+    gateway = Gateway()
+    try:
+        await gateway.run(line, secrets={"KEY_1": "x"}, mappings=more if isinstance(more, dict) else {})
+    except GatewayError:
+        return
+    provider = gateway.fleet.get("old")
+    assert provider is not None
+    (facts,) = [one async for one in KeptCreates(gateway.store, keyring()).of_source(provider)]
+    recreated(facts, provider.adapter)
