@@ -133,11 +133,12 @@ class DialectTarget:
 
 
 class Moved(NamedTuple):
-    """Where a runtime has moved to: the target, its address there, and the provider's id that it had."""
+    """Where a runtime has moved to: the target, its address there, and the provider's id and the name that it had."""
 
     target: DialectTarget
     ref: RuntimeRef
     native_id: str
+    name: str | None = None
 
 
 class Elsewhere(NamedTuple):
@@ -233,6 +234,9 @@ class DialectGateway(Protocol):
 
     def elsewhere(self, target: DialectTarget, kind: str, ctx: RequestContext) -> Sequence[Elsewhere]:
         """Where the runtimes are that have moved away from a target: a list of it contains them. No I/O."""
+
+    def left_behind(self, scope: str, kind: str, ctx: RequestContext) -> Sequence[Moved]:
+        """Where the runtimes of a scope are now whose provider is not in the settings any longer. No I/O."""
 
     async def admit_write(self, ref: RuntimeRef, name: str | None, call: Call) -> None:
         """Before a write is sent to a runtime that a call has found: raise :class:`StateConflict` while it is moved.

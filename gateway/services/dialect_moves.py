@@ -35,7 +35,7 @@ class DialectMoves:
             raise NotFound("There is no such runtime.")
         self._fleet.require_moves()
         self.here(found.adapter, row.target_id, ctx)
-        return Moved(found, place_of(row).ref, row.source_id)
+        return Moved(found, place_of(row).ref, row.source_id, row.name)
 
     def knows_moves(self) -> bool:
         return bool(self._fleet.moves)
@@ -64,6 +64,12 @@ class DialectMoves:
                     found[place].ids[row.target_id] = row.source_id
         return [found[place] for place in sorted(found)]
 
+    def left_behind(self, scope: str, kind: str, ctx: RequestContext) -> Sequence[Moved]:
+        rows = self._fleet.moves.rows() if self._fleet.moves else ()
+        gone = [row for row in rows if self._fleet.get(row.source) is None]
+        places = [(row, self._at(row, scope, ctx)) for row in gone if (row.source_scope, row.kind) == (scope, kind)]
+        return [Moved(at, place_of(row).ref, row.source_id, row.name) for row, at in places if at is not None]
+
     async def admit_write(self, ref: RuntimeRef, name: str | None, call: Call) -> None:
         if call.writer and self._fleet.permits is not None:
             rows = [ref.provider_id, *([] if name is None else [f"name:{name}"])]
@@ -85,4 +91,4 @@ class DialectMoves:
             ref = adapter.parse_reference(parse_runtime_id(row.source_runtime_id)[1])
         except NotFound:
             return False
-        return ref.provider_id == row.source_id
+        return ref.provider_id == row.source_id and ref.scope in {row.source_scope, adapter.settings.scope}

@@ -12,7 +12,7 @@ import msgspec
 from adapters.bctrl.adapter import BctrlAdapter
 from adapters.bctrl.dialect.bodies import NATIVE_CODE, native_fault, read_create
 from adapters.bctrl.dialect.errors import VERSION_HEADER, failure_of
-from adapters.bctrl.dialect.moved import act, is_of_api, whole_list
+from adapters.bctrl.dialect.moved import act, is_of_api, list_left_behind, whole_list
 from adapters.bctrl.wire import Kind
 from gateway.domain.access import Permission
 from gateway.domain.errors import FieldError, GatewayError, InvalidRequest, NotFound, RuntimeReplaced
@@ -39,12 +39,10 @@ class BctrlDialect(Dialect):
 
     async def create(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         """Launch a browser. If the alias has a live runtime, return it when nothing visible differs, else raise 409."""
-        target = self._target(request, ctx)
         create = read_create(request.body)
-        if (there := self._moved(target, create.name, ctx)) is not None:
-            if not is_of_api(there.target):  # (it exists, and its API has no equivalent of what could differ)
-                return DialectAnswer(200, await act(self.gateway, Operation.GET, there, ctx))
-            target = there.target
+        target, there = self._locate(request, create.name, ctx)
+        if there is not None and not is_of_api(target):  # (it exists, and its API has no equivalent of what may differ)
+            return DialectAnswer(200, await act(self.gateway, Operation.GET, there, ctx))
         try:
             made = await self.gateway.create(target, create, ctx)
         except GatewayError as error:
@@ -62,7 +60,12 @@ class BctrlDialect(Dialect):
 
     async def list_all(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         """Return all runtimes of a workspace; the API has no pages."""
-        target = self._target(request, ctx)
+        try:
+            target = self._target(request, ctx)
+        except NotFound:
+            if not (left := self.gateway.left_behind(request.parameters["id"], Kind.BROWSER, ctx)):
+                raise
+            return DialectAnswer(200, await list_left_behind(self.gateway, left, ctx))
         body, _ = await self._forward(Operation.LIST, target, ctx)
         return _response(await whole_list(self.gateway, target, body, ctx), target)
 
@@ -84,20 +87,26 @@ class BctrlDialect(Dialect):
         return failure_of(error, request_id, nested=VERSION_HEADER in headers)
 
     async def _by_alias(self, operation: Operation, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
-        target = self._target(request, ctx)
-        _refuse_body(request)
         alias = request.parameters["alias"]
-        if (there := self._moved(target, alias, ctx)) is not None:
-            if not is_of_api(there.target):
-                return DialectAnswer(200, await act(self.gateway, operation, there, ctx))
-            target = there.target
+        target, there = self._locate(request, alias, ctx)
+        _refuse_body(request)
+        if there is not None and not is_of_api(target):
+            return DialectAnswer(200, await act(self.gateway, operation, there, ctx))
         body, _ = await self._forward(operation, target, ctx, alias)
         return _response(body, target)
 
-    def _moved(self, target: DialectTarget, alias: str, ctx: RequestContext) -> Moved | None:
-        """Where the runtime of an alias has moved to; None if it has not."""
+    def _locate(self, request: DialectRequest, alias: str, ctx: RequestContext) -> tuple[DialectTarget, Moved | None]:
+        """Where the runtime of an alias is, or would be created, and how it has moved there, if it has."""
+        try:
+            target = self._target(request, ctx)
+        except NotFound:
+            for there in self.gateway.left_behind(request.parameters["id"], Kind.BROWSER, ctx):
+                if there.name in self.gateway.view(there.target.adapter, ctx).addresses(alias):
+                    return there.target, there
+            raise
         names = self.gateway.view(target.adapter, ctx).addresses(alias)
-        return self.gateway.moved(target, Kind.BROWSER, "", names, ctx)
+        moved = self.gateway.moved(target, Kind.BROWSER, "", names, ctx)
+        return (target if moved is None else moved.target), moved
 
     async def _forward(
         self, operation: Operation, target: DialectTarget, ctx: RequestContext, alias: str | None = None

@@ -1,7 +1,7 @@
 """Runtimes of a workspace that have moved: to another workspace, or to the provider's current API. Those are shown in
 the JSON of the workspaces era, as far as the current API has it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -77,6 +77,16 @@ async def whole_list(gateway: DialectGateway, target: DialectTarget, body: bytes
     for place in places:
         rows += await _rows(gateway, place, ctx)
     return msgspec.json.encode({**document, wire.ROWS: rows})
+
+
+async def list_left_behind(gateway: DialectGateway, left: Sequence[Moved], ctx: RequestContext) -> bytes:
+    """The list of a workspace that no provider serves any longer: the runtimes that have moved from there."""
+    places: dict[tuple[str, str], Elsewhere] = {}
+    for each in left:
+        place = places.setdefault((each.target.adapter.name, each.target.scope), Elsewhere(each.target, {}))
+        place.ids[each.ref.provider_id] = each.native_id
+    rows = [row for key in sorted(places) for row in await _rows(gateway, places[key], ctx)]
+    return msgspec.json.encode({wire.ROWS: rows})
 
 
 async def _rows(gateway: DialectGateway, place: Elsewhere, ctx: RequestContext) -> list[dict[str, Any]]:
