@@ -17,3 +17,5 @@ CREATE TABLE kept_creates (
 );
 
 CREATE INDEX kept_creates_by_age ON kept_creates (kept_at);
+
+CREATE INDEX intents_of_a_runtime ON intents (provider, runtime_id) WHERE runtime_id IS NOT NULL;
