@@ -63,6 +63,13 @@ def list_moves(limit: int, before: str | None = None) -> Steps[Sequence[StoredMo
     return [_move(row) for row in rows]
 
 
+def is_any_in(states: Collection[MoveState]) -> Steps[bool]:
+    """Whether a move is in one of these states."""
+    return bool(
+        (yield Statement(f"SELECT 1 FROM moves WHERE state IN ({placeholders(len(states))}) LIMIT 1", tuple(states)))
+    )
+
+
 def claim_moves(holder: str, lease: float, states: Collection[MoveState]) -> Steps[Sequence[StoredMove]]:
     """Take or renew leases."""
     sql = _CLAIM.format(states=placeholders(len(states), 3))

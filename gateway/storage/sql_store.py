@@ -1,12 +1,14 @@
 """The base of all stores: every operation of the contract as steps, which a subclass runs in a transaction."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from gateway.domain.base_urls import same_address
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.intents import Intent
+from gateway.domain.moves import MoveState
+from gateway.ports.moves import StoredMove
 from gateway.ports.whole_store import WholeStore
 from gateway.storage import (
     access_rows,
@@ -150,7 +152,12 @@ class SqlStore(WholeStore):
     add_move = _writes(move_rows.add_move)
     get_move = _reads(move_rows.get_move)
     list_moves = _reads(move_rows.list_moves)
-    claim_moves = _writes(move_rows.claim_moves)
+
+    async def claim_moves(self, holder: str, lease: float, states: Collection[MoveState]) -> Sequence[StoredMove]:
+        if not await self._read(lambda: move_rows.is_any_in(states)):
+            return []  # as above
+        return await self._write(lambda: move_rows.claim_moves(holder, lease, states))
+
     change_move = _writes(move_rows.change_move)
     add_move_items = _writes(move_rows.add_move_items)
     move_items = _reads(move_rows.move_items)

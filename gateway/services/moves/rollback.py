@@ -7,7 +7,9 @@ import msgspec
 
 from gateway.domain.config import RuntimeConfig
 from gateway.domain.errors import NotFound, RuntimeReplaced, StateConflict, StoreUnavailable
+from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef
+from gateway.domain.lifecycle import is_live
 from gateway.domain.moves import Blocker, ItemState, MoveState
 from gateway.domain.runtime import Runtime
 from gateway.domain.values import State
@@ -153,10 +155,12 @@ class Rollback:
         return True
 
     async def _source(self, target: Runtime, there: Place, ctx: RequestContext) -> Runtime:
-        """The source, started if the runtime runs at the target."""
-        if target.state in _RUNS:
-            return await self._context.runtimes.start(there, ctx)
-        return await self._context.runtimes.read(there, ctx)
+        """The source, started if the runtime runs at the target. Raises :class:`StateConflict` if it has ended for
+        good."""
+        source = await self._context.runtimes.read(there, ctx)
+        if not is_live(source.state) and Feature.START not in there.provider.adapter.features:
+            raise StateConflict("The source has ended and cannot be started again.", provider=there.provider.name)
+        return await self._context.runtimes.start(there, ctx) if target.state in _RUNS else source
 
 
 def _renamed(bindings: Sequence[PlannedBinding], run: Run) -> list[PlannedBinding]:

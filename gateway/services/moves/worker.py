@@ -1,6 +1,7 @@
 """The background loop of every replica that works on moves; the store gives each move to one replica."""
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple
@@ -105,13 +106,14 @@ class MoveWorker:
         except Exception as error:  # noqa: BLE001 (reported)
             self._failed(error)
             problem = Blocker(code=InternalError.code, detail="The gateway failed because of a bug; see its log.")
-            await self._store.change_move(
-                move.id,
-                {move.state},
-                state=_AFTER_A_BUG[move.state],
-                details=with_details(move, problem=problem),
-                holder=self._holder,
-            )
+            with contextlib.suppress(StoreUnavailable):  # the next round begins again
+                await self._store.change_move(
+                    move.id,
+                    {move.state},
+                    state=_AFTER_A_BUG[move.state],
+                    details=with_details(move, problem=problem),
+                    holder=self._holder,
+                )
 
     async def _end(self, *move_ids: str) -> None:
         tasks = [self._runs.pop(move_id).task for move_id in move_ids]
