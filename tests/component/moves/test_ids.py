@@ -197,3 +197,24 @@ async def test_without_the_store_for_a_day_calls_on_moved_runtimes_are_refused(
         "store_unavailable",
         "same_request",
     )
+
+
+async def test_a_quota_counts_a_moved_runtime_once_and_names_it_by_its_first_id() -> None:
+    moving, key = Moving(time.time), "a-key-of-the-shop-1234"
+    shop = {"keys": [key], "own_only": True, "limits": {"runtimes": 2}}
+    mine = {"Authorization": f"Bearer {key}"}
+    async with whole_gateway(
+        "durable", twice=["durable"], store=moving.of_gateway, principals={"shop": shop}
+    ) as gateway:
+
+        async def create(name: str, provider: str) -> Any:
+            body = {"kind": "durable", "name": name, "provider": provider}
+            return await gateway.call("POST", "/v1/runtimes", body, **mine)
+
+        source, target = [(await create("agent", name)).json for name in ("durable-demo", "durable-demo-2")]
+        await moving.relocate(gateway, source, target)
+        other = await create("other", "durable-demo")
+        assert other.status == 201, other.text
+        refused = await create("third", "durable-demo")
+        assert (refused.status, refused.json["code"]) == (429, "quota_exceeded")
+        assert sorted(refused.json["held_by"]) == sorted([source["id"], other.json["id"]])
