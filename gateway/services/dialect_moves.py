@@ -47,7 +47,9 @@ class DialectMoves:
         if moves.of_source(adapter.name, provider_id) is not None:
             return False
         row = moves.of_target(adapter.name, provider_id)
-        if row is not None and row.source_id != provider_id and self._is_of(adapter, row):
+        if row is None or row.runtime_id == row.target_runtime_id:  # it never moved, or is back where it was first
+            return True
+        if row.source_id != provider_id and self._is_of(adapter, row):
             ctx.renamed[provider_id] = row.source_id
         return True
 

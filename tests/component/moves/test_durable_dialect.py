@@ -79,6 +79,14 @@ async def test_the_ids_of_the_target_answer_too_and_show_the_first_id(world: Wor
     assert await world.pages("limit=10", copies) == [source["provider_id"]]
 
 
+async def test_a_runtime_that_is_back_has_its_own_id_again(world: World) -> None:
+    source, target = await world.moved()
+    await world.moving.relocate(world.gateway, target, source, runtime_id=source["id"])
+    for path in (f"/{source['provider_id']}", f"/{source['name']}"):
+        assert (await world.call("GET", path)).json["id"] == source["provider_id"]
+    assert await world.pages("limit=10") == [source["provider_id"]]
+
+
 @pytest.mark.parametrize("limit", [1, 2, 100])
 async def test_a_list_of_the_workspace_contains_what_has_moved_once(world: World, limit: int) -> None:
     first, _ = await world.moved("first")
