@@ -92,6 +92,7 @@ def migrate() -> None:
 )
 @click.option("--concurrency", type=click.IntRange(1, 64), help="Runtimes that are moved at once. [default: 4]")
 @click.option("--max-double-running", type=click.IntRange(1), help="Runtimes that run at both ends at once.")
+@click.option("--stop-on-errors", type=click.IntRange(1), help="Failed runtimes after which the move is paused.")
 @click.option("--force", is_flag=True, help="Delete also runtimes that the gateway has only adopted.")
 @connection_options
 @output_option("report", "json", "yaml")
@@ -233,7 +234,7 @@ def _request(mappings: str | None, **options: Any) -> dict[str, Any]:
         "overrides": overrides,
         "force": options["force"] or None,
     }
-    for name in ("when", "on_name_conflict", "source_after", "concurrency", "max_double_running"):
+    for name in ("when", "on_name_conflict", "source_after", "concurrency", "max_double_running", "stop_on_errors"):
         body[name] = options[name]
     return _given(body)
 

@@ -143,7 +143,17 @@ def test_the_options_are_the_request(gateway: ScriptedGateway, run: Run, tmp_pat
     answers_plan(gateway, item("a"))
     selected = ("--from-scope", "acme/one", "--kind", "durable", "--state", "idle", "--state", "running", "--name", "a")
     more = ("--label", "team=shop", "--id", "old.a", "--to-scope", "zeta/two", "--when", "now")
-    rules = ("--on-name-conflict", "adopt", "--source-after", "delete", "--concurrency", "8", "--force")
+    rules = (
+        "--on-name-conflict",
+        "adopt",
+        "--source-after",
+        "delete",
+        "--concurrency",
+        "8",
+        "--force",
+        "--stop-on-errors",
+        "3",
+    )
     files = ("--mappings", str(mappings), "--overrides", str(overrides), "--max-double-running", "2")
     result = run(*PLAN, *selected, *more, *rules, *files)
     assert result.exit_code == ExitCode.OK
@@ -166,6 +176,7 @@ def test_the_options_are_the_request(gateway: ScriptedGateway, run: Run, tmp_pat
         "source_after": "delete",
         "concurrency": 8,
         "max_double_running": 2,
+        "stop_on_errors": 3,
     }
     assert "1 mappings are not filled in" in result.stderr
 
