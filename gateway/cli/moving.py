@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _EVERY: Final = 1.0
 _ALL_MOVED: Final = frozenset({"moved", "skipped", "rolled_back"})
+_ALL_BACK: Final = frozenset({"skipped", "rolled_back"})
 _WORKING: Final = frozenset({"planning", "applying", "rolling_back"})
 _CHANGED_COLUMNS: Final[Columns] = {
     "NAME": lambda item: item["name"] or item["runtime_id"],
@@ -122,7 +123,8 @@ def _change(
     if move["state"] == "failed":
         problem = move["problem"] or {}
         raise Failure(problem.get("code", "failed"), problem.get("detail", "the move has failed"))
-    if move["state"] not in _WORKING and not _ALL_MOVED.issuperset(move["counts"]):
+    expected = _ALL_BACK if move["state"] == "rolled_back" else _ALL_MOVED
+    if move["state"] not in _WORKING and not expected.issuperset(move["counts"]):
         note(f"some runtimes have not moved: runtime-gateway migrate items {move['id']}")
         click.get_current_context().exit(ExitCode.PARTIAL)
 

@@ -186,6 +186,10 @@ def _losses(runtime: Runtime, move: MoveBetween, *, restored: bool) -> Iterator[
     if after in {"reset", "delete"}:
         ends = "deleted, with all that it has" if after == "delete" else "reset, which discards its compute and disk"
         yield Lost(what="source", why=f"The source is {ends}, so a rollback cannot return to it as it was.")
+    elif after == "stop" and Feature.START not in move.source.adapter.features:
+        yield Lost(
+            what="source", why="A stop ends it for good: only with source_after: keep can a rollback return to it."
+        )
 
 
 def _parsed(create: Mapping[str, Any]) -> CreateRequest | list[Blocker]:

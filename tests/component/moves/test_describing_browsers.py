@@ -178,6 +178,13 @@ async def test_a_running_browser_whose_stop_is_final_moves_only_while_it_runs(er
     assert planned.double_run == "None: it has ended for good when it is idle, so it can only be moved with when: now."
 
 
+@pytest.mark.parametrize(("after", "lost"), [("stop", True), ("keep", False)])
+async def test_a_source_that_a_stop_ends_for_good_is_lost(eras: Ends, after: str, lost: bool) -> None:
+    made = await eras.make(name="bot")
+    planned = await eras.describe(made, when="now", source_after=after)
+    assert ("source" in {loss.what for loss in planned.lost}) is lost
+
+
 async def test_an_idle_browser_is_launched_by_its_create_and_stopped_again(browsers: Ends) -> None:
     made = await browsers.make(name="bot")
     await browsers.old.stop(browsers.old.reference(made), browsers.call())  # type: ignore[attr-defined]

@@ -100,3 +100,10 @@ def test_a_refused_rollback_says_why(run: Run, gateway: ScriptedGateway) -> None
     result = run("migrate", "rollback", "mv_1")
     assert result.exit_code == 1
     assert "state_conflict" in result.stderr
+
+
+def test_a_rollback_that_leaves_runtimes_at_the_target_is_partial(run: Run, gateway: ScriptedGateway) -> None:
+    gateway.answers(move("rolled_back", rolled_back=1, moved=1), status=202)
+    result = run("migrate", "rollback", "mv_1")
+    assert (result.exit_code, result.stdout) == (3, "mv_1: rolled_back (1 rolled_back, 1 moved)\n")
+    assert "runtime-gateway migrate items mv_1" in result.stderr
