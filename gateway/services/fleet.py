@@ -25,6 +25,7 @@ from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
 from gateway.ports.moves import Relocation
 from gateway.ports.provider import ProviderAdapter
+from gateway.ports.transport import Call
 from gateway.services.access.lifetimes import Lifetimes
 from gateway.services.access.owners import Owners
 from gateway.services.access.quotas import Quotas
@@ -33,7 +34,7 @@ from gateway.services.access.visibility import NO_RUNTIME
 from gateway.services.moves.holding import keys_of
 from gateway.services.moves.map import MoveMap, place_of
 from gateway.services.moves.permits import WritePermits, is_moving
-from gateway.services.moves.replica import USED_FOR
+from gateway.services.moves.replica import CURRENT_FOR, USED_FOR
 from gateway.services.provider_calls import ProviderCallScope
 from gateway.telemetry.signals import CallSignals
 
@@ -209,14 +210,23 @@ class Fleet:
             detail = "Where the runtime is now cannot be told, because the store cannot be reached."
             raise StoreUnavailable(detail, retry_after=2.0)
 
-    async def refuse_moved_name(self, provider: str, scope: str, kind: str, name: str, ctx: RequestContext) -> None:
-        """Before a create that has its permit: raise :class:`StateConflict` if the runtime of the name has moved since
-        the place of the create was chosen."""
-        if provider in self.moves.active and not ctx.mover:
-            if self.refresh_moves is not None:
-                await self.refresh_moves()
-            if self.moves.of_name(provider, scope, kind, name) is not None:
+    async def refuse_moved_name(self, at: tuple[str, str, str, str], call: Call, ctx: RequestContext) -> None:
+        """Before a create that has its permit, and again when it is sent: raise :class:`StateConflict` if the runtime
+        of the name has moved since the place of the create was chosen. ``at``: a provider, scope, kind and name."""
+        if ctx.mover:
+            return
+        if self.refresh_moves is not None and (at[0] in self.moves.active or self.moves_age() > CURRENT_FOR):
+            await self.refresh_moves()
+        is_permitted = call.before_write
+
+        def require() -> None:
+            if is_permitted is not None:
+                is_permitted()
+            if self.moves and self.moves.of_name(*at) is not None:
                 raise is_moving()
+
+        require()
+        call.before_write = require
 
     def place(self, provider: str, ref: RuntimeRef) -> tuple[str, RuntimeRef]:
         """Where a runtime is now that was at this place: a provider's name, and the address there. No I/O."""
@@ -242,7 +252,7 @@ class Fleet:
     def first_id(self, adapter: ProviderAdapter[Any], ref: RuntimeRef) -> str:
         """The id that clients use for the runtime at an address. No I/O."""
         runtime_id = format_runtime_id(adapter.name, adapter.format_reference(ref))
-        moved = self.moves.of_target(adapter.name, ref.provider_id) if self.moves else None
+        moved = self.moves.of_place(adapter.name, ref.provider_id) if self.moves else None
         return runtime_id if moved is None else moved.runtime_id
 
     def note_first_id(self, ctx: RequestContext) -> None:

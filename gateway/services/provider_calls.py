@@ -12,6 +12,7 @@ from gateway.domain.errors import (
     GatewayError,
     NotFound,
     ProviderCredentialsRejected,
+    Retryable,
 )
 from gateway.domain.ids import RuntimeRef, parse_runtime_id
 from gateway.domain.operations import TRAITS, Operation
@@ -60,7 +61,7 @@ class ProviderCallScope:
         self._provider.calls += 1
         self._call = self._ctx.call(deadline)
         self._call.work, self._call.secrets, self._call.writer = work, self._secrets, writer
-        if permits is not None and writer and self._operation is not Operation.CREATE:  # (it has a lease of its own)
+        if permits is not None and writer:
             self._call.before_write = partial(permits.require, writer)
         return self._call
 
@@ -69,6 +70,11 @@ class ProviderCallScope:
     ) -> None:
         self._provider.calls -= 1
         certain = await self._left()
+        await self._finish(exc)
+        if not certain and (exc is None or (isinstance(exc, GatewayError) and exc.retryable is Retryable.NO)):
+            raise overtaken() from exc
+
+    async def _finish(self, exc: BaseException | None) -> None:
         if self._admission is not None:
             self._admission.leave(self._provider.name)
         call = self._call
@@ -93,8 +99,6 @@ class ProviderCallScope:
                 await self._fleet.quotas.released(
                     self._operation, self._ctx, self._runtime or self._runtime_of_context()
                 )
-            if not certain:
-                raise overtaken()
             return
         if isinstance(exc, TransportFailure):
             error: GatewayError = transport_error(self._provider.name, self._operation, exc)
@@ -109,7 +113,9 @@ class ProviderCallScope:
     async def _left(self) -> bool:
         """End the permit of a write. Returns whether no move can have overtaken the write."""
         permits, call = self._fleet.permits, self._call
-        return permits is None or not call.writer or await permits.end(call.writer) or call.before_write is None
+        if permits is None or not call.writer:
+            return True
+        return await permits.end(call.writer) or self._operation is Operation.CREATE
 
     def _runtime_of_context(self) -> RuntimeRef | None:
         """The runtime that a create or a dialect has set in the context; None where it set none, or one whose id this

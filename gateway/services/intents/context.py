@@ -68,7 +68,7 @@ class CreateContext:
             self.fleet.call_scope(provider, Operation.CREATE, ctx, secret_values, name=name) as call,
             resolved.adapter.transport.reserve(Operation.CREATE, call),
         ):
-            await self.fleet.refuse_moved_name(provider.name, resolved.scope, kind, name, ctx)
+            await self.fleet.refuse_moved_name((provider.name, resolved.scope, kind, name), call, ctx)
             yield call
 
 

@@ -184,13 +184,13 @@ def context_of(item: StoredItem) -> RequestContext:
 
 async def guarded(context: MoverContext, item: MovingItem, work: Awaitable[None], failed: ItemState) -> None:
     """Do the work on an item, and write why it failed, or what it waits for. ``failed`` is the state after a failure
-    that another try cannot change."""
+    that another try cannot change. Raises :class:`LostLease` and :class:`StoreUnavailable`."""
     try:
         await work
     except Waits as waits:
         await item.put({"waits_for": str(waits)})
     except (LostLease, StoreUnavailable):
-        return  # it is read again from the store
+        raise
     except GatewayError as error:
         again = error.retryable is not Retryable.NO and item.progress.tries < MAX_TRIES
         if again or isinstance(error, ProviderNotConfigured):

@@ -13,6 +13,7 @@ from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
 from gateway.ports.moves import StoredItem
 from gateway.ports.provider import Created
+from gateway.services.access.lifetimes import can_stop
 from gateway.services.fleet import Provider
 from gateway.services.intents import CreateCommand, document_of
 from gateway.services.moves.context import MoverContext, Run, target_of
@@ -120,7 +121,7 @@ class TargetCreator:
         hold.require()
         target = await runtimes.start(place, ctx) if planned.starts else await runtimes.read(place, ctx)
         if made and not planned.starts and has_compute(target.state):
-            await runtimes.end(place, "stop", ctx)
+            await runtimes.end(place, "stop" if can_stop(place.provider.adapter) else "reset", ctx)
             target = await runtimes.read(place, ctx)
         known_bindings = await runtimes.bindings(place, ctx) if planned.knows_bindings else ()
         bindings = differing_bindings(planned.bindings, known_bindings)

@@ -88,6 +88,11 @@ class MoveMap:
         """The relocation to this provider of the runtime that had this provider's id where it was."""
         return self._by_native.get((target, source_id))
 
+    def of_place(self, provider: str, provider_id: str) -> Relocation | None:
+        """The relocation of a runtime to this place, or from it."""
+        key = provider, provider_id
+        return self._by_target.get(key) or self._by_source.get(key)
+
     def of_name(self, provider: str, scope: str, kind: str, name: str) -> Relocation | None:
         """The relocation of the runtime that had this name, at its provider, in this scope."""
         return self._by_name.get((provider, scope, kind, name))
@@ -99,7 +104,7 @@ class MoveMap:
 
     def shown_id(self, runtime: Runtime) -> str:
         """The id that clients use for a runtime, as its provider returned it."""
-        row = self._by_target.get((runtime.provider, runtime.provider_id))
+        row = self.of_place(runtime.provider, runtime.provider_id)
         return runtime.id if row is None else row.runtime_id
 
     def first_id(self, runtime_id: str) -> str:

@@ -148,9 +148,9 @@ def is_moving() -> StateConflict:
 
 
 def overtaken() -> StoreUnavailable:
-    """The error for a write that was done, but maybe where the runtime had gone from meanwhile."""
+    """The error for a write that a provider answered, but maybe one from which the runtime had gone meanwhile."""
     detail = (
-        "The provider has done this, but the store could not be reached meanwhile, so whether the runtime was moved"
+        "The provider has answered, but the store could not be reached meanwhile, so whether the runtime was moved"
         " before cannot be told. Repeat the request."
     )
     return StoreUnavailable(detail, retry_after=2.0)

@@ -81,7 +81,10 @@ class MoveWorker:
     async def round(self) -> None:
         """Take or renew the leases; begin the work that is new, and end the work on moves that another replica has.
         Raises :class:`StoreUnavailable`."""
-        until = self._clock.monotonic() + LEASE
+        began = self._clock.monotonic()
+        if began >= self._until:  # another replica may have had the leases, so what the work has read is outdated
+            await self._end(*self._runs)
+        until = began + LEASE
         claimed = {move.id: move for move in await self._store.claim_moves(self._holder, LEASE, self._work.keys())}
         self._until = until
         lost = [

@@ -47,7 +47,7 @@ class _CachedDigests(Keyring):
         return super().digest(operation, msgspec.json.decode(document), version)
 
 
-_SEALER: Final = _CachedDigests([SecretStr(b64encode(bytes(range(32))).decode())])
+SEALER: Final = _CachedDigests([SecretStr(b64encode(bytes(range(32))).decode())])
 
 
 @lru_cache
@@ -66,8 +66,8 @@ class IntentGateway:
         parts = CreateContext(
             fleet=fleet,
             store=material.store,
-            targets=TargetResolver(fleet, _SEALER, material.store),
-            payloads=PayloadSealer(_SEALER),
+            targets=TargetResolver(fleet, SEALER, material.store),
+            payloads=PayloadSealer(SEALER),
             clock=material.clock,
             rules=RULES,
             observer=NullSignals(),

@@ -19,16 +19,17 @@ KILL: Final = "kill"
 DRAIN: Final = "drain"
 _NOT_OUTCOMES: Final = frozenset({DELAY, STOP, KILL, DRAIN})
 MOST_STEPS: Final = 500
+"""The steps of a run of creates, at most."""
 
 
 class Stuck(Exception):
-    """A run exceeds :data:`MOST_STEPS`."""
+    """A run has too many steps."""
 
 
 @dataclass(slots=True, eq=False)
 class Waiting:
     """An await of the code under test. ``faults`` are its possible outcomes besides ``go``; ``delays`` are the seconds
-    by which it may be delayed."""
+    by which it may be delayed. ``owner`` is the process that is stopped or killed here, by default ``process``."""
 
     label: str
     process: Process
@@ -37,6 +38,7 @@ class Waiting:
     delays: Sequence[float] = ()
     needs: Process | None = None
     after: float = 0.0
+    owner: Process | None = None
 
     def can_go(self, now: float) -> bool:
         """Whether its delay is over, and its process and the one that it ``needs`` run."""
@@ -75,6 +77,7 @@ class Scheduler:
     trace: list[str] = field(default_factory=list)
     over: bool = False
     steps: int = 0
+    most_steps: int = MOST_STEPS
     last_disturbance: float = 0.0
     _waiting: "dict[asyncio.Task[object], Waiting]" = field(default_factory=dict)
 
@@ -85,6 +88,7 @@ class Scheduler:
         faults: Sequence[str] = (),
         delays: Sequence[float] = (),
         needs: Process | None = None,
+        owner: Process | None = None,
     ) -> str:
         """Wait until chosen. Return ``go`` or one of ``faults``. Raises ``CancelledError`` when the run is over."""
         if self.over:
@@ -92,7 +96,7 @@ class Scheduler:
         task = asyncio.current_task()
         assert task is not None
         answer: asyncio.Future[str] = self.loop.create_future()
-        self._waiting[task] = Waiting(label, REPLICA.get(), answer, faults, delays, needs)
+        self._waiting[task] = Waiting(label, REPLICA.get(), answer, faults, delays, needs, owner=owner)
         try:
             return await answer
         finally:
@@ -112,8 +116,8 @@ class Scheduler:
 
     def _step(self, able: "list[asyncio.Task[object]]") -> None:
         self.steps += 1
-        if self.steps > MOST_STEPS:
-            raise Stuck(f"the run has more than {MOST_STEPS} steps")
+        if self.steps > self.most_steps:
+            raise Stuck(f"the run has more than {self.most_steps} steps")
         first = self._waiting[able[0]]
         options = [(GO, 0.0), *self._disturbances(first)]
         chosen = self.choices.choose(len(options) + len(able) - 1)
@@ -132,12 +136,12 @@ class Scheduler:
 
     def _disturbances(self, first: Waiting) -> Iterator[tuple[str, float]]:
         """The disturbances that are possible now, of this await or of its process."""
-        process, budget = first.process, self.budget
+        process, budget = first.owner or first.process, self.budget
         if budget.faults:
             yield from ((fault, 0.0) for fault in first.faults)
         if budget.delays:
             yield from ((DELAY, seconds) for seconds in first.delays)
-        if process is OUTSIDE:
+        if process is OUTSIDE or process.dead:
             return
         if budget.stops:
             yield from ((STOP, seconds) for seconds in self.stops)
@@ -148,7 +152,7 @@ class Scheduler:
                 yield DRAIN, 0.0
 
     def _disturb(self, first: Waiting, what: str, seconds: float) -> None:
-        process, budget = first.process, self.budget
+        process, budget = first.owner or first.process, self.budget
         self._note(f"{what} {process.name} at {first.label}{f' for {seconds:g} s' if seconds else ''}")
         if what == DELAY:
             budget.delays -= 1

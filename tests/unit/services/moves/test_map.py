@@ -7,6 +7,7 @@ from gateway.domain.ids import RuntimeRef
 from gateway.ports.moves import Relocation, Relocations
 from gateway.services.moves.map import MoveMap, Relocated
 from tests.contract.store.moves import GONE
+from tests.unit.services.fakes import DurableLike
 
 BACK = Relocation(
     source="new",
@@ -62,6 +63,13 @@ def test_a_removed_relocation_applies_no_longer(whole: bool) -> None:
     assert known.first_id("new.r-9") == "old.r-1"
     assert known.instance("old.r-1", "i-9") == "i-1"
     assert known.instance("old.r-1", "i-1") == "i-1"
+
+
+def test_a_read_that_was_sent_before_the_switch_shows_the_first_id_too() -> None:
+    known = moves(GONE)
+    moves(BACK, msgspec.structs.replace(GONE, removed=True), change=2, whole=False, known=known)
+    there = DurableLike("new").put("agent", provider_id="r-9")
+    assert (there.id, known.shown_id(there)) == ("new.r-9", "old.r-1")
 
 
 def test_only_rows_that_differ_are_news() -> None:

@@ -10,6 +10,7 @@ from gateway.domain.operations import Operation
 from gateway.domain.values import WorkClass
 from gateway.ports.context import RequestContext
 from gateway.ports.moves import Relocations
+from gateway.ports.transport import Call
 from gateway.services.fleet import Fleet
 from gateway.services.moves.permits import MARGIN, WritePermits
 from gateway.services.moves.replica import ANNOUNCED_FOR, CURRENT_FOR, MoveReplica
@@ -143,7 +144,9 @@ async def test_a_switch_that_the_replica_does_not_know_yet_refuses_the_write(wor
         await world.begin("r-1")
     await world.replica.refresh()
     with pytest.raises(StateConflict):
-        await world.fleet.refuse_moved_name("old", "acme/one", "durable", "agent", RequestContext("r"))
+        await world.fleet.refuse_moved_name(
+            ("old", "acme/one", "durable", "agent"), Call(deadline=0.0), RequestContext("r")
+        )
 
 
 async def test_a_replica_without_the_store_writes_for_five_seconds_and_then_only_ends_things(world: World) -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.domain.errors import ProviderUnavailable
+from gateway.domain.errors import ProviderUnavailable, StoreUnavailable
 from gateway.domain.moves import ItemState
 from gateway.domain.values import State
 from gateway.services.moves.comparing import patch_of
@@ -34,6 +34,23 @@ async def test_sources_take_their_ids_again_and_run_if_the_targets_ran() -> None
     assert {(row.source, row.target, row.runtime_id) for row in rows} == {
         ("new", "old", runtime.id) for runtime in scene.old.world.runtimes.values()
     }
+    await scene.end()
+
+
+@simulated
+async def test_a_runtime_is_brought_back_although_the_store_fails_in_between() -> None:
+    scene = await moved()
+    failures = ["hold_runtime", "switch_runtime"]
+
+    def fails(name: str, done: bool) -> None:
+        if not done and name in failures:
+            failures.remove(name)
+            raise StoreUnavailable("The store cannot be used now.")
+
+    scene.replicas[0].on_call = fails
+    await scene.rolled_back()
+    assert not failures
+    assert {item.state for item in await scene.items()} == {ItemState.ROLLED_BACK}
     await scene.end()
 
 

@@ -74,6 +74,18 @@ async def test_a_replica_that_is_cut_off_from_the_store_ends_its_work_before_ano
 
 
 @simulated
+async def test_work_begins_anew_after_a_pause_in_which_another_replica_may_have_worked() -> None:
+    cluster = Cluster()
+    await cluster.store.add_move(MOVE)
+    suspended = cluster.replica("a")
+    await suspended.round()
+    await asyncio.sleep(LEASE + 1)
+    await suspended.round()
+    await asyncio.sleep(1)
+    assert (cluster.begun, cluster.ended) == (["a", "a"], ["a"])
+
+
+@simulated
 async def test_work_ends_when_the_state_of_the_move_changes() -> None:
     cluster = Cluster()
     await cluster.store.add_move(MOVE)
