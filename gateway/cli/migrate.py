@@ -83,8 +83,12 @@ def migrate() -> None:
     metavar="FILE",
     help="A file with overrides: a list of match and patch, as in the API.",
 )
-@click.option("--when", type=click.Choice(["idle", "now", "drain"]), help="Wait until a runtime is idle, or not.")
-@click.option("--on-name-conflict", type=click.Choice(["fail", "adopt"]), help="If the name exists at the target.")
+@click.option(
+    "--when", type=click.Choice(["idle", "now", "drain"]), help="Wait until a runtime is idle, or not. [default: idle]"
+)
+@click.option(
+    "--on-name-conflict", type=click.Choice(["fail", "adopt"]), help="If the name exists at the target. [default: fail]"
+)
 @click.option(
     "--source-after",
     type=click.Choice(["keep", "stop", "reset", "delete"]),
@@ -260,9 +264,14 @@ def _mappings(path: str | None) -> dict[str, Any] | None:
 
 
 def _write_template(path: str | None, items: list[dict[str, Any]], target: str) -> str | None:
-    """Write the mappings that are missing into a file that does not exist. Returns its path if it was written."""
+    """Write the mappings that are missing into a file that does not exist, otherwise print them. Returns its path if it
+    was written."""
     text = template(items, target)
-    if path is None or text is None or Path(path).exists():
+    if path is None or text is None:
+        return None
+    if Path(path).exists():
+        note(f"{path} has no value for:")
+        click.echo(text, err=True, nl=False)
         return None
     Path(path).write_text(text, encoding="utf-8")
     return path

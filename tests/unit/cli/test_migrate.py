@@ -198,6 +198,16 @@ def test_a_file_of_mappings_that_does_not_exist_is_written(gateway: ScriptedGate
     assert f"  fill in {file}, and plan again:\n    runtime-gateway migrate plan" in result.stdout
 
 
+def test_mappings_that_a_file_does_not_have_are_printed(gateway: ScriptedGateway, run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "mappings.yaml"
+    file.write_text("projects: {main: other}\n")
+    answers_plan(gateway, item("a", blocked_by=[NEEDS_MAPPING]))
+    result = run(*PLAN, "--mappings", str(file))
+    assert f'{file} has no value for:\n# What these are called at new. "" leaves one out.\n' in result.stderr
+    assert f'secret_ids:\n  "{SECRET_ID}": # a\n' in result.stderr
+    assert file.read_text() == "projects: {main: other}\n"
+
+
 def test_no_file_of_mappings_is_written_if_none_is_missing(gateway: ScriptedGateway, run: Run, tmp_path: Path) -> None:
     file = tmp_path / "mappings.yaml"
     answers_plan(gateway, item("a"))
