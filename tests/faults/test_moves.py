@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 
+from gateway.app import plugins
 from tests.faults.callers import session
 from tests.faults.conftest import StoreLocation
 from tests.faults.eventually import eventually
@@ -23,6 +24,7 @@ from tests.tcp_faults import Mode
 
 COUNT = int(os.environ.get("MOVES_N", "24"))
 WITHIN = 600
+NATIVE = "/durable/api/v1/org/{}/ws/{}/runtimes".format(*plugins()["durable"].demo.scope.split("/"))
 FAULTS: tuple[Mapping[str, Any], ...] = (
     {"fault": "drop_after", "probability": 0.03},
     {"fault": "drop_before", "probability": 0.02},
@@ -49,7 +51,7 @@ class Clients:
                 status, document = await self._try(method, path, body)
                 if status in accepted:
                     return document
-                assert status == 0 or document["retryable"] != "no", (method, path, status, document)
+                assert status == 0 or _may_be_repeated(status, document), (method, path, status, document)
                 await asyncio.sleep(0.2)
 
     async def _try(self, method: str, path: str, body: Any) -> tuple[int, Any]:
@@ -84,11 +86,33 @@ class Clients:
             assert found["id"] == runtime_id
             await asyncio.sleep(0.02)
 
+    async def read_natively(self, keys: Mapping[str, str]) -> None:
+        """Read runtimes as the provider's own clients do, by their keys, which lead to the first native ids."""
+        while True:
+            key = self.chance.choice(list(keys))
+            path = self.chance.choice((key, keys[key]))
+            found = await self.call("GET", f"{NATIVE}/{path}")
+            assert (found["id"], found["key"]) == (keys[key], key)
+            await asyncio.sleep(0.02)
+
+    async def create_again(self, names: Sequence[str], ids: Sequence[str]) -> None:
+        """Create runtimes of names that exist, at the provider where they were first."""
+        while True:
+            number = self.chance.randrange(len(names))
+            body = {"kind": "durable", "provider": "old", "name": names[number]}
+            found = await self.call("POST", "/v1/runtimes", body)
+            assert (found["id"], found["created"]) == (ids[number], False)
+            await asyncio.sleep(0.1)
+
     @asynccontextmanager
-    async def busy(self, written: Sequence[str], read: Sequence[str]) -> AsyncIterator[None]:
-        """Write and read in the background."""
+    async def busy(self, written: Sequence[str], ids: Sequence[str]) -> AsyncIterator[None]:
+        """Write and read in the background, under ids, names and native ids."""
+        names = [f"agent-{number}" for number in range(len(ids))]
+        keys = {name: runtime_id.removeprefix("old.") for name, runtime_id in zip(names, ids, strict=True)}
         tasks = [asyncio.create_task(self.write(one)) for one in written]
-        tasks.append(asyncio.create_task(self.read(read)))
+        tasks.append(asyncio.create_task(self.read(ids)))
+        tasks.append(asyncio.create_task(self.read_natively(keys)))
+        tasks.append(asyncio.create_task(self.create_again(names, ids)))
         try:
             yield
         finally:
@@ -97,6 +121,13 @@ class Clients:
             ended = await asyncio.gather(*tasks, return_exceptions=True)
         failed = [one for one in ended if isinstance(one, Exception)]
         assert not failed, failed
+
+
+def _may_be_repeated(status: int, document: Any) -> bool:
+    """Whether a response says so, in the gateway's own form or in that of the durable API."""
+    if "retryable" in document:
+        return bool(document["retryable"] != "no")
+    return status in {409, 429, 500, 502, 503, 504}
 
 
 def config_of(value: str) -> dict[str, Any]:
