@@ -61,7 +61,7 @@ class Relocation(msgspec.Struct, frozen=True, kw_only=True):
     ``runtime_id`` is the id that clients use: that of the place where it was first. ``source_runtime_id`` and
     ``target_runtime_id`` are the ids that the two places give it. ``target_name`` is the name in its address there
     (:class:`gateway.domain.ids.RuntimeRef`). ``target_instance`` continues ``source_instance``. ``removed``: it applies
-    no longer.
+    no longer, because the runtime is back; its instances still do, if the runtime was started again.
     """
 
     source: str
@@ -81,9 +81,15 @@ class Relocation(msgspec.Struct, frozen=True, kw_only=True):
     move_id: str = ""
     removed: bool = False
 
+    @property
+    def continues(self) -> bool:
+        """Whether another instance continues that of the source."""
+        return None not in (self.source_instance, self.target_instance) and self.source_instance != self.target_instance
+
 
 class Relocations(msgspec.Struct, frozen=True, kw_only=True):
-    """What has changed. ``whole``: ``rows`` are all. ``active`` are the providers of announced moves."""
+    """What has changed. ``whole``: ``rows`` are all that apply or continue an instance. ``active`` are the providers of
+    announced moves."""
 
     change: int
     active: Sequence[str]

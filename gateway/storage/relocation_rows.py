@@ -30,7 +30,7 @@ def relocations(since: int) -> Steps[Relocations]:
     active = yield Statement(_ACTIVE)
     whole = since == 0 or since > change
     if whole:
-        found = yield Statement(f"{_ALL} WHERE removed = 0")
+        found = yield Statement(f"{_ALL} WHERE removed = 0 OR source_instance <> target_instance")
     else:
         found = yield Statement(f"{_ALL} WHERE change > $1", (since,))
     names = sorted({name for row in active for name in row})

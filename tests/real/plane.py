@@ -84,15 +84,22 @@ class Plane:
 
 @asynccontextmanager
 async def started(
-    folder: Path, far_ends: Mapping[str, Any] | None = None, origins: Sequence[str] = ()
+    folder: Path,
+    far_ends: Mapping[str, Any] | None = None,
+    origins: Sequence[str] = (),
+    other_account: str | None = None,
 ) -> AsyncIterator[Plane]:
     """Start all of it. ``far_ends`` are options of the emulators; without them, they run real browsers, and the test is
-    skipped where Chromium is not installed. ``origins`` are those of pages that may connect."""
+    skipped where Chromium is not installed. ``origins`` are those of pages that may connect.
+    ``other_account`` is the name of a second provider of browsers."""
     if far_ends is None:
         required("Chromium", shutil.which("chromium"))
     async with AsyncExitStack() as stack:
         api, data = [await stack.enter_async_context(RecordingProxy().serving()) for _ in range(2)]
         providers = await start_emulators(stack, far_ends=far_ends or {"browser": "auto"})
+        if other_account is not None:
+            others = await start_emulators(stack, far_ends={"browser": "auto"})
+            providers[other_account] = {**others["browsers-demo"], "order": 3}
         section = DataSettings(enabled=True, listen="127.0.0.1:0", public_url=data.url, origins=list(origins))
         settings = demo_settings(providers, port=0, api_key=KEY, folder=folder, data=section)
         log = StringIO()

@@ -23,6 +23,7 @@ class MoveMap:
     def __init__(self) -> None:
         self.active: frozenset[str] = frozenset()
         self.change = 0
+        self._known: dict[tuple[str, str], Relocation] = {}
         self._by_source: dict[tuple[str, str], Relocation] = {}
         self._by_id: dict[str, Relocation] = {}
         self._first: dict[str, str] = {}
@@ -40,10 +41,11 @@ class MoveMap:
         if known.whole:
             current = {(row.source, row.source_id): row for row in known.rows}
         elif known.rows:
-            current = self._by_source | {(row.source, row.source_id): row for row in known.rows}
+            current = self._known | {(row.source, row.source_id): row for row in known.rows}
         else:
             return ()
-        news = [row for key, row in current.items() if self._by_source.get(key) != row]
+        news = [row for key, row in current.items() if self._known.get(key) != row]
+        self._known = {key: row for key, row in current.items() if row.continues or not row.removed}
         self._by_source = {key: row for key, row in current.items() if not row.removed}
         rows = self._by_source.values()
         self._by_id = {row.source_runtime_id: row for row in rows}
@@ -63,7 +65,7 @@ class MoveMap:
         }
         self._successors = {
             (row.runtime_id, row.source_instance): row.target_instance
-            for row in rows
+            for row in self._known.values()
             if row.source_instance is not None and row.target_instance is not None
         }
         return news
@@ -71,6 +73,10 @@ class MoveMap:
     def rows(self) -> Sequence[Relocation]:
         """All relocations."""
         return list(self._by_source.values())
+
+    def known(self) -> Sequence[Relocation]:
+        """All relocations, and those removed ones whose instances are continued."""
+        return list(self._known.values())
 
     def of_id(self, runtime_id: str) -> Relocation | None:
         """The relocation of the runtime that had this public id; None if it is where the id says."""

@@ -100,7 +100,7 @@ class MoveReplica:
             if now - at < (SAVED_EVERY if saved == change else SAVED_AFTER):
                 return
         self._saved = change, now
-        known = Relocations(change=0, active=sorted(moves.active), rows=moves.rows(), whole=True)
+        known = Relocations(change=0, active=sorted(moves.active), rows=moves.known(), whole=True)
         try:
             self._snapshot.save(self._clock.now(), known)
         except OSError as error:

@@ -198,6 +198,26 @@ class MovesContract:
             "new": False,
         }
 
+    async def test_a_move_back_to_another_instance_is_in_every_read(self, stores: StoreSubject) -> None:
+        await holding(stores)
+        await stores.store.switch_runtime(ITEM, GONE, "mover", KEYS)
+        back = msgspec.structs.replace(
+            GONE,
+            source="new",
+            source_id="r-9",
+            source_runtime_id="new.r-9",
+            target="old",
+            target_id="r-1",
+            target_runtime_id="old.r-1",
+            source_instance="i-9",
+            target_instance="i-2",
+        )
+        assert await stores.store.hold_runtime("new", ["r-9"], "mover", 30) == 0
+        assert await stores.store.switch_runtime(ITEM, back, "mover", ["r-9"]) is not None
+        rows = (await stores.store.relocations(0)).rows
+        continued = {(row.source, row.removed): (row.source_instance, row.target_instance) for row in rows}
+        assert continued == {("old", True): ("i-1", "i-2"), ("new", False): ("i-9", "i-2")}
+
     async def test_owner_place_and_end_go_with_the_runtime(self, stores: StoreSubject) -> None:
         await holding(stores)
         store = stores.store

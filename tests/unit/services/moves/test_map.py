@@ -56,7 +56,7 @@ def test_a_runtime_that_has_gone_is_found_by_its_id_its_place_and_its_name() -> 
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_removed_relocation_applies_no_longer(whole: bool) -> None:
     known = moves(GONE)
-    rows = [BACK] if whole else [BACK, msgspec.structs.replace(GONE, removed=True)]
+    rows = [BACK] if whole else [BACK, msgspec.structs.replace(GONE, removed=True, target_instance="i-1")]
     moves(*rows, change=2, whole=whole, known=known)
     assert known.of_id("old.r-1") is None
     assert known.translated("new", RuntimeRef("acme/two", "r-9")) == Relocated("old", RuntimeRef("acme/one", "r-1"))
@@ -70,6 +70,19 @@ def test_a_read_that_was_sent_before_the_switch_shows_the_first_id_too() -> None
     moves(BACK, msgspec.structs.replace(GONE, removed=True), change=2, whole=False, known=known)
     there = DurableLike("new").put("agent", provider_id="r-9")
     assert (there.id, known.shown_id(there)) == ("new.r-9", "old.r-1")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_an_instance_is_continued_by_the_one_that_was_started_when_the_runtime_came_back(whole: bool) -> None:
+    known = None if whole else moves(GONE)
+    returned = msgspec.structs.replace(GONE, removed=True, target="old", target_id="r-1", target_instance="i-2")
+    known = moves(msgspec.structs.replace(BACK, target_instance="i-2"), returned, change=2, whole=whole, known=known)
+    assert known.of_id("old.r-1") is None
+    assert [known.instance("old.r-1", instance) for instance in ("i-1", "i-9")] == ["i-2", "i-2"]
+    again = MoveMap()
+    again.update(Relocations(change=0, active=(), rows=known.known(), whole=True))
+    assert again.instance("old.r-1", "i-1") == "i-2"
+    assert returned not in again.rows()
 
 
 def test_only_rows_that_differ_are_news() -> None:
