@@ -14,7 +14,7 @@ CITED_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 EXAMPLES = re.compile(r"adapters/NAME\b|tests/(unit/adapters|conformance)/lagoon")  # any, and the one of the guide
 DANGLING = re.compile(r"specification\s§|[Pp]romise\sP\d|\(P\d+\)|[Ss]eed\s00\d|\bCases?\s\d")
 PROMISES = {f"p{number}" for number in range(1, 13)}
-FAULT_CASES = {f"fault-{number}" for number in range(23)}
+FAULT_CASES = {f"fault-{number}" for number in range(24)}
 
 
 def cited_pages(path: Path) -> Iterator[tuple[str, str]]:
