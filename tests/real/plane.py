@@ -96,9 +96,10 @@ async def started(
         required("Chromium", shutil.which("chromium"))
     async with AsyncExitStack() as stack:
         api, data = [await stack.enter_async_context(RecordingProxy().serving()) for _ in range(2)]
-        providers = await start_emulators(stack, far_ends=far_ends or {"browser": "auto"})
+        options = far_ends or {"browser": "auto"}
+        providers = await start_emulators(stack, far_ends=options)
         if other_account is not None:
-            others = await start_emulators(stack, far_ends={"browser": "auto"})
+            others = await start_emulators(stack, far_ends=options)
             providers[other_account] = {**others["browsers-demo"], "order": 3}
         section = DataSettings(enabled=True, listen="127.0.0.1:0", public_url=data.url, origins=list(origins))
         settings = demo_settings(providers, port=0, api_key=KEY, folder=folder, data=section)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,7 +16,7 @@ from gateway.testing.servers import running
 from tests.component.moves.applied import at_once
 from tests.component.processes import HANGS
 from tests.real.journal import Journal
-from tests.real.plane import Plane, started
+from tests.real.plane import Plane, required, started
 
 COUNT: Final = int(os.environ.get("MOVES_N", "3"))
 """Browsers that move. Each needs a Chromium, and for a while two."""
@@ -41,7 +42,8 @@ async def journal(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Journal]:
 @pytest.fixture
 async def plane(journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Plane]:
     at_once(monkeypatch)
-    async with started(tmp_path, other_account=TARGET) as made:
+    required("Chromium", shutil.which("chromium"))
+    async with started(tmp_path, {"browser": "auto", "max_browsers": max(8, COUNT)}, other_account=TARGET) as made:
         yield made
 
 
