@@ -115,7 +115,12 @@ class ProviderCallScope:
         permits, call = self._fleet.permits, self._call
         if permits is None or not call.writer:
             return True
-        return await permits.end(call.writer) or self._operation is Operation.CREATE
+        answered = all(
+            sent.phase < Phase.SENT or (sent.outcome.isdigit() and sent.outcome < "500")
+            for sent in call.attempts
+            if sent.operation in _WRITES
+        )
+        return await permits.end(call.writer, answered=answered) or self._operation is Operation.CREATE
 
     def _runtime_of_context(self) -> RuntimeRef | None:
         """The runtime that a create or a dialect has set in the context; None where it set none, or one whose id this

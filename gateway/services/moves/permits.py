@@ -19,6 +19,9 @@ from gateway.services.moves.replica import ANNOUNCED_FOR, CURRENT_FOR
 MARGIN: Final = 5.0
 """Seconds for which a write counts as under way after its deadline: what was sent may arrive a little later."""
 
+LATE: Final = 10.0
+"""Seconds for which a write without an answer counts as under way: the provider may still carry it out."""
+
 
 @dataclass(slots=True, eq=False)
 class _Write:
@@ -112,20 +115,24 @@ class WritePermits:
             write.entered -= new
         return entered
 
-    async def end(self, writer: str) -> bool:
-        """A write has ended. Returns whether no mover can have switched the runtime while it was under way."""
+    async def end(self, writer: str, *, answered: bool = True) -> bool:
+        """A write has ended; without an answer its rows have it for :data:`LATE` seconds more. Returns whether no mover
+        can have switched the runtime while it was under way."""
         write = self._writes.pop(writer)
         if not write.entered:
             outdated = self._store.shared and self._age() > ANNOUNCED_FOR
             return write.work is WorkClass.RELEASE or not (outdated or write.refused)
         in_time = self._clock.monotonic() < write.until + MARGIN
-        leaving = asyncio.create_task(self._left(writer, write))
+        leaving = asyncio.create_task(self._left(writer, write, 0.0 if answered else LATE))
         self._leaving.add(leaving)
         leaving.add_done_callback(self._leaving.discard)
-        await asyncio.shield(leaving)
+        if answered:
+            await asyncio.shield(leaving)
         return in_time
 
-    async def _left(self, writer: str, write: _Write) -> None:
+    async def _left(self, writer: str, write: _Write, after: float = 0.0) -> None:
+        if after:
+            await self._clock.sleep(after)
         with contextlib.suppress(StoreUnavailable):  # the rows forget it at its end
             await self._store.leave_write(write.provider, write.entered, writer)
 

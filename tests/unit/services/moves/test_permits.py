@@ -10,9 +10,9 @@ from gateway.domain.operations import Operation
 from gateway.domain.values import WorkClass
 from gateway.ports.context import RequestContext
 from gateway.ports.moves import Relocations
-from gateway.ports.transport import Call
+from gateway.ports.transport import Attempt, Call, Phase
 from gateway.services.fleet import Fleet
-from gateway.services.moves.permits import MARGIN, WritePermits
+from gateway.services.moves.permits import LATE, MARGIN, WritePermits
 from gateway.services.moves.replica import ANNOUNCED_FOR, CURRENT_FOR, MoveReplica
 from tests.contract.store.moves import GONE, ITEM, KEYS, MOVE
 from tests.unit.services.access.test_replication import ManualClock, Store
@@ -185,6 +185,23 @@ async def test_a_cancelled_write_leaves_its_rows(world: World) -> None:
     assert await world.held() == pytest.approx(240 + MARGIN)
     writing.cancel()
     await asyncio.gather(writing, return_exceptions=True)
+    assert await world.held() == 0
+
+
+@pytest.mark.parametrize("outcome", ["read_timeout", "504", "200", "409"])
+async def test_the_mover_waits_a_while_for_a_write_without_an_answer(world: World, outcome: str) -> None:
+    """The provider may still carry it out, and then it would change a source that nobody looks at any longer."""
+    await world.announce()
+    runtime, provider = world.adapter.put("agent", provider_id="r-1"), world.fleet.get("old")
+    assert provider is not None
+    with RequestContext("r") as ctx:
+        async with world.fleet.call_scope(
+            provider, Operation.START, ctx, runtime=world.adapter.reference(runtime)
+        ) as call:
+            call.attempts.append(Attempt("old", Operation.START, outcome, 1.0, Phase.SENT))
+    unanswered = outcome in {"read_timeout", "504"}
+    assert (await world.held() == 0) is not unanswered
+    await world.clock.advance(LATE)
     assert await world.held() == 0
 
 
