@@ -207,7 +207,7 @@ class Fleet:
         """Before a call on a runtime that has moved: raise :class:`StoreUnavailable` if it may have moved again long
         ago, without this process knowing it."""
         if self.moves_age() > USED_FOR:
-            detail = "Where the runtime is now cannot be told, because the store cannot be reached."
+            detail = "Where the runtime is now is not known, because the store cannot be reached."
             raise StoreUnavailable(detail, retry_after=2.0)
 
     async def refuse_moved_name(self, at: tuple[str, str, str, str], call: Call, ctx: RequestContext) -> None:

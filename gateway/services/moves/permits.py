@@ -88,9 +88,7 @@ class WritePermits:
 
     def _require_current(self, work: WorkClass) -> None:
         if self._store.shared and work is not WorkClass.RELEASE and self._age() > CURRENT_FOR:
-            detail = (
-                "Whether the runtime is moved cannot be told, because the store cannot be reached; nothing was sent."
-            )
+            detail = "Whether the runtime is moved is not known, because the store cannot be reached; nothing was sent."
             raise StoreUnavailable(detail, retry_after=2.0)
 
     def _require_there(self, write: _Write) -> None:
@@ -158,6 +156,6 @@ def overtaken() -> StoreUnavailable:
     """The error for a write that a provider answered, but maybe one from which the runtime had gone meanwhile."""
     detail = (
         "The provider has answered, but the store could not be reached meanwhile, so whether the runtime was moved"
-        " before cannot be told. Repeat the request."
+        " before is not known. Repeat the request."
     )
     return StoreUnavailable(detail, retry_after=2.0)

@@ -133,7 +133,7 @@ class MovedRuntimes:
                 elif Feature.PAUSE in adapter.features:
                     await self._lifecycle.pause(place.id, ctx)
                 else:
-                    detail = f"The runtime {place.id} goes on running: its provider can only reset it."
+                    detail = f"The runtime {place.id} continues to run: its provider can only reset it."
                     raise StateConflict(detail, provider=place.provider.name)
         except (NotFound, RuntimeReplaced):
             return

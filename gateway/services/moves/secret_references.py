@@ -37,7 +37,7 @@ def _referring(value: Any, path: tuple[str, ...], sealer: Sealer) -> Any:
 
 
 def _name_of(member: str, value: str, sealer: Sealer) -> str:
-    """A name that an environment variable can have. The digest is keyed, so that nobody can test guesses."""
+    """A name that an environment variable can have. The digest is keyed, so that guesses cannot be tested."""
     digest = sealer.digest("export", {"value": value}, sealer.digest_version).hex()
     return f"{_OTHER.sub('_', member)}_{digest[:_DIGITS]}".upper()
 

@@ -39,6 +39,21 @@ GONE = Relocation(
     target_instance="i-9",
     move_id="mv_1",
 )
+BACK = msgspec.structs.replace(
+    GONE,
+    source="new",
+    source_scope="acme/two",
+    source_id="r-9",
+    source_runtime_id="new.r-9",
+    target="old",
+    target_scope="acme/one",
+    target_id="r-1",
+    target_runtime_id="old.r-1",
+    runtime_id="new.r-9",
+    source_instance="i-9",
+    target_instance="i-1",
+)
+"""The way back of :data:`GONE`, as the mover gives it to the store."""
 KEYS = ("r-1", "name:agent")
 
 
@@ -175,22 +190,8 @@ class MovesContract:
         await holding(stores)
         await stores.store.switch_runtime(ITEM, GONE, "mover", KEYS)
         known = await stores.store.relocations(0)
-        back = msgspec.structs.replace(
-            GONE,
-            source="new",
-            source_scope="acme/two",
-            source_id="r-9",
-            source_runtime_id="new.r-9",
-            target="old",
-            target_scope="acme/one",
-            target_id="r-1",
-            target_runtime_id="old.r-1",
-            runtime_id="new.r-9",
-            source_instance="i-9",
-            target_instance="i-1",
-        )
         assert await stores.store.hold_runtime("new", ["r-9"], "mover", 30) == 0
-        assert await stores.store.switch_runtime(ITEM, back, "mover", ["r-9"]) is not None
+        assert await stores.store.switch_runtime(ITEM, BACK, "mover", ["r-9"]) is not None
         (left,) = (await stores.store.relocations(0)).rows
         assert (left.source, left.target_id, left.runtime_id) == ("new", "r-1", "old.r-1")
         assert {row.source: row.removed for row in (await stores.store.relocations(known.change)).rows} == {
@@ -201,17 +202,7 @@ class MovesContract:
     async def test_a_move_back_to_another_instance_is_in_every_read(self, stores: StoreSubject) -> None:
         await holding(stores)
         await stores.store.switch_runtime(ITEM, GONE, "mover", KEYS)
-        back = msgspec.structs.replace(
-            GONE,
-            source="new",
-            source_id="r-9",
-            source_runtime_id="new.r-9",
-            target="old",
-            target_id="r-1",
-            target_runtime_id="old.r-1",
-            source_instance="i-9",
-            target_instance="i-2",
-        )
+        back = msgspec.structs.replace(BACK, target_instance="i-2")
         assert await stores.store.hold_runtime("new", ["r-9"], "mover", 30) == 0
         assert await stores.store.switch_runtime(ITEM, back, "mover", ["r-9"]) is not None
         rows = (await stores.store.relocations(0)).rows

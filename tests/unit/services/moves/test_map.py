@@ -6,25 +6,12 @@ import pytest
 from gateway.domain.ids import RuntimeRef
 from gateway.ports.moves import Relocation, Relocations
 from gateway.services.moves.map import MoveMap, Relocated
+from tests.contract.store.moves import BACK as FROM_NEW
 from tests.contract.store.moves import GONE
 from tests.unit.services.fakes import DurableLike
 
-BACK = Relocation(
-    source="new",
-    source_scope="acme/two",
-    source_id="r-9",
-    source_runtime_id="new.r-9",
-    name="agent",
-    kind="durable",
-    target="old",
-    target_scope="acme/one",
-    target_id="r-1",
-    target_name=None,
-    target_runtime_id="old.r-1",
-    runtime_id="old.r-1",
-    source_instance="i-9",
-    target_instance="i-1",
-)
+BACK = msgspec.structs.replace(FROM_NEW, runtime_id="old.r-1")
+"""The way back of ``GONE``, as the store has it."""
 
 
 def moves(*rows: Relocation, change: int = 1, whole: bool = True, known: MoveMap | None = None) -> MoveMap:
