@@ -1,21 +1,25 @@
-"""Structured logs: structlog writes every line, as JSON or as coloured text for a console.
+"""Structured logs: structlog writes every line, as JSON or as text for people.
 
 structlog is used in its fast configuration: bound loggers are created once, their methods below the level do nothing,
 and one renderer returns bytes.
 """
 
 import json
+import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final, Literal, Protocol, Self, TextIO, cast
 
 import msgspec
 
 from gateway.ports.context import REQUEST_ID
+from gateway.telemetry.console_text import ConsoleText
 from gateway.telemetry.log_sink import line_sink
 
 
@@ -111,17 +115,14 @@ def make_logger(level: str = "info", form: Literal["json", "console"] = "json", 
     """Return a logger that writes to ``stream`` (default: stdout)."""
     target = stream or sys.stdout
     sink = line_sink(target)
-    if form == "json":
-        processors: list[Any] = [_render_json]
-    else:
-        processors = [
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer(colors=target.isatty(), exception_formatter=structlog.dev.plain_traceback),
-            _encode_text,
-        ]
     # Each logger has its own class, whose base class determines the level.
     wrapper = type("GatewayLogger", (_Line, structlog.make_filtering_bound_logger(level)), {})
-    return cast("Logger", structlog.wrap_logger(sink, processors, wrapper_class=wrapper).bind())
+    processors: list[Any] = [_render_json]
+    if form == "console":
+        text = ConsoleText(colour=target.isatty() and not os.environ.get("NO_COLOR"))
+        processors = [partial(_attempts_at_debug, wrapper), text, _encode_text]
+    logger = structlog.wrap_logger(sink, processors, wrapper_class=wrapper).bind()
+    return cast("Logger", logger)
 
 
 class _Line(structlog.BoundLoggerBase):
@@ -141,6 +142,8 @@ class _Line(structlog.BoundLoggerBase):
             for process in self._processors:
                 line = process(self._logger, method_name, line)
             self._logger.write(line)
+        except structlog.DropEvent:
+            return
         except Exception:  # noqa: BLE001 (a line that cannot be written must not fail the request; it is counted)
             self._logger.on_lost()
 
@@ -183,6 +186,15 @@ def _plain(value: Any) -> msgspec.Raw:
 
 def _escape(value: Any) -> bytes:
     return json.dumps(msgspec.to_builtins(value, enc_hook=str, str_keys=True)).encode()
+
+
+def _attempts_at_debug(wrapper: Any, _sink: Any, _level: str, line: dict[str, Any]) -> dict[str, Any]:
+    """People read one line per request; the attempts at providers are details of it."""
+    if line["event"] == Event.UPSTREAM:
+        if not wrapper.is_enabled_for(None, logging.DEBUG):
+            raise structlog.DropEvent
+        line["level"] = "debug"
+    return line
 
 
 def _encode_text(sink: Any, _level: str, line: str) -> bytes:
