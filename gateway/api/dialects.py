@@ -1,10 +1,10 @@
 """Serves the dialects: the providers' own APIs, each at a prefix, with their own error format."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -14,7 +14,14 @@ from gateway.api.native import NativeCalls
 from gateway.api.native_target import NativeTarget, parse_target
 from gateway.api.pipeline import Endpoints
 from gateway.domain.access import Permission, Principal
-from gateway.domain.errors import GatewayError, InvalidRequest, MethodNotAllowed, NotFound, Unauthenticated
+from gateway.domain.errors import (
+    GatewayError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    StateConflict,
+    Unauthenticated,
+)
 from gateway.domain.ownership import without_suffixes
 from gateway.http.access_log import UNMATCHED
 from gateway.http.bodies import BodyReader, refuse_deep, refuse_wide_json, require_json
@@ -27,6 +34,11 @@ from gateway.ports.transport import path_segment
 
 FORWARD: Final = "forward"
 """The operation of requests that a dialect forwards."""
+
+_T = TypeVar("_T")
+
+_LOOKED_UP: Final = 3
+"""How often a request may look up a runtime that moves."""
 
 _MAX_QUERY_FIELDS: Final = 100
 _CALLER: Final = web.RequestKey("caller", Principal)
@@ -121,7 +133,8 @@ class _Prefix:
         path = self._below(request)
         owner = next((d for d in self._dialects if path.startswith(d.families)), self._fallback)
         asked = DialectRequest(request.method, path, {}, _query(request), request.headers, b"")
-        found = await owner.forwarded([one for one in target.segments if one], asked, ctx)
+        segments = [one for one in target.segments if one]
+        found = await _repeated(lambda: owner.forwarded(segments, asked, ctx), ctx)
         if not found.of_runtime:
             ctx.principal.require_native()
         query = target.query if found.query is None else f"?{found.query}" if found.query else ""
@@ -149,18 +162,15 @@ class _Prefix:
             require_json(request.headers, suffixes=False)
         refuse_deep(body)
         refuse_wide_json(body)
-        answer = await route.handler(
-            dialect,
-            DialectRequest(
-                method=request.method,
-                path=self._below(request),
-                parameters=request.match_info,
-                query=query,
-                headers=request.headers,
-                body=body,
-            ),
-            ctx,
+        asked = DialectRequest(
+            method=request.method,
+            path=self._below(request),
+            parameters=request.match_info,
+            query=query,
+            headers=request.headers,
+            body=body,
         )
+        answer = await _repeated(lambda: route.handler(dialect, asked, ctx), ctx)
         if answer.body is not None and ctx.renamed:
             answer = replace(answer, body=_with_first_ids(answer.body, ctx.renamed))
         if answer.body is not None and Permission.CONNECT not in ctx.principal.permissions:
@@ -179,6 +189,19 @@ class _Prefix:
 
     def _below(self, request: web.Request) -> str:
         return request.path.removeprefix(f"/{self._prefix}")
+
+
+async def _repeated(work: Callable[[], Awaitable[_T]], ctx: RequestContext) -> _T:
+    """The result of looking up a runtime and of what follows, again if it moved meanwhile: the providers' own clients
+    do not repeat a request for that. Nothing was done then. Raises :class:`StateConflict` when it moves on and on."""
+    for _ in range(_LOOKED_UP - 1):
+        try:
+            return await work()
+        except StateConflict:
+            if not ctx.moved_meanwhile:
+                raise
+            ctx.moved_meanwhile, ctx.moves_known, ctx.runtime_id = False, None, None
+    return await work()
 
 
 def _query(request: web.Request) -> list[tuple[str, str]]:

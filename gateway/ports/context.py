@@ -40,7 +40,9 @@ class RequestContext(msgspec.Struct):
     seconds that the caller asked to wait. ``on_progress`` is called by :meth:`progressed`. ``changes`` is what the
     audit trail says about the action, without secrets; ``audited`` is the status with which it was recorded already.
     ``work`` may go on when the request has ended. ``mover``: a move does this, at the provider that an id names: its
-    writes do not wait for the rows that it holds itself, and ids are not translated (docs/moves.md).
+    writes do not wait for the rows that it holds itself, and ids are not translated (docs/moves.md). ``moves_known`` is
+    the last change of the relocations that was known when the request looked for its runtime, ``moved_meanwhile``
+    that it did not find it there, and others are known now.
 
     ``renamed`` has the ids that runtimes had first at their providers by the present ones, which are in the response of
     a dialect.
@@ -69,6 +71,8 @@ class RequestContext(msgspec.Struct):
     audited: int = 0
     work: "asyncio.Future[Any] | None" = None
     mover: bool = False
+    moves_known: int | None = None
+    moved_meanwhile: bool = False
     renamed: dict[str, str] = {}
     _before: Token[str | None] | None = None
 

@@ -23,6 +23,8 @@ class DialectMoves:
         self, target: DialectTarget, kind: str, named: str, names: Sequence[str], ctx: RequestContext
     ) -> Moved | None:
         moves, adapter = self._fleet.moves, target.adapter
+        if ctx.moves_known is None:
+            ctx.moves_known = moves.change
         if not moves:
             return None
         row = moves.of_source(adapter.name, named) or moves.of_native(adapter.name, named)

@@ -33,7 +33,7 @@ from gateway.services.access.rates import RateLimits
 from gateway.services.access.visibility import NO_RUNTIME
 from gateway.services.moves.holding import keys_of
 from gateway.services.moves.map import MoveMap, place_of
-from gateway.services.moves.permits import WritePermits, is_moving
+from gateway.services.moves.permits import WritePermits, is_moving, moved_meanwhile
 from gateway.services.moves.replica import CURRENT_FOR, USED_FOR
 from gateway.services.provider_calls import ProviderCallScope
 from gateway.telemetry.signals import CallSignals
@@ -210,6 +210,17 @@ class Fleet:
             detail = "Where the runtime is now is not known, because the store cannot be reached."
             raise StoreUnavailable(detail, retry_after=2.0)
 
+    async def refuse_moved_meanwhile(self, provider: str, ctx: RequestContext) -> None:
+        """After a provider has no such runtime: raise :class:`StateConflict` if relocations have changed since the
+        request looked where the runtime is, and set ``ctx.moved_meanwhile``."""
+        if provider in self.moves.active and self.refresh_moves is not None:
+            with suppress(StoreUnavailable):
+                await self.refresh_moves()
+        is_here = ctx.runtime_id is not None and self.is_at(provider, ctx.runtime_id)
+        if ctx.moves_known not in {None, self.moves.change} and not is_here and not ctx.mover:
+            ctx.moved_meanwhile = True
+            raise moved_meanwhile()
+
     async def refuse_moved_name(self, at: tuple[str, str, str, str], call: Call, ctx: RequestContext) -> None:
         """Before a create that has its permit, and again when it is sent: raise :class:`StateConflict` if the runtime
         of the name has moved since the place of the create was chosen. ``at``: a provider, scope, kind and name."""
@@ -299,6 +310,8 @@ class Fleet:
         resolved, ``name`` its name at the provider. ``only_reads``: nothing is written, whatever the operation is.
         ``probing``: the call is a probe of the gateway itself. Raises as :class:`ProviderCallScope`."""
         ctx.provider = provider.name
+        if ctx.moves_known is None:
+            ctx.moves_known = self.moves.change
         limit = min(provider.adapter.settings.deadline(operation), at_most)
         secrets = (*secrets, provider.adapter.settings.token.get_secret_value())
         writes = None if only_reads or probing else keys_of(None if runtime is None else runtime.provider_id, name)

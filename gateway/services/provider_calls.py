@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 class ProviderCallScope:
     """The provider calls of one operation, under one deadline. ``_writes`` are the rows of the runtime that it may
     write to, as far as it is known; None: it only reads. Every provider failure is raised as a
-    :class:`GatewayError`, from whose texts ``secrets`` are removed, because a provider may echo what it received.
+    :class:`GatewayError`, from whose texts ``secrets`` are removed, because a provider may echo what it received;
+    :class:`NotFound` is raised as :meth:`Fleet.refuse_moved_meanwhile` where that may be the reason.
     Entering raises :class:`Overloaded` if too many requests are bound to the provider, and :class:`RateLimited` beyond
     the rate of its account."""
 
@@ -105,6 +106,8 @@ class ProviderCallScope:
             if exc.reason not in _NOT_SENT:
                 self._observe(error)
             raise error from exc
+        if isinstance(exc, NotFound) and self._operation not in _WITHOUT_RUNTIME:
+            await self._fleet.refuse_moved_meanwhile(self._provider.name, self._ctx)
         if isinstance(exc, GatewayError):
             exc.provider = exc.provider or self._provider.name
             self._observe(exc)
@@ -172,4 +175,5 @@ class ProviderCallScope:
 
 
 _NOT_SENT = frozenset({"circuit_open", "closed"})  # the gateway itself did not send the request
+_WITHOUT_RUNTIME: Final = frozenset({Operation.CREATE, Operation.LIST})
 _WRITES: Final = frozenset(operation for operation, traits in TRAITS.items() if traits.mutates)

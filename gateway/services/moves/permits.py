@@ -146,6 +146,12 @@ class WritePermits:
         self._announced = self._moves.active
 
 
+def moved_meanwhile() -> StateConflict:
+    """The error for a runtime that is not where a request looked for it, while relocations have changed."""
+    detail = "The runtime may have moved to another provider while it was looked up; nothing was done."
+    return StateConflict(detail, retryable=Retryable.YES, retry_after=1.0)
+
+
 def is_moving() -> StateConflict:
     """The error for a write to a runtime while it is moved."""
     detail = "The runtime is being moved to another provider; nothing was sent."
