@@ -6,13 +6,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-RUN_STAMP := $(VENV)/.run-$(shell cksum config/requirements.txt pyproject.toml | cksum | cut -d' ' -f1)
+RUN_STAMP := $(VENV)/.run-$(shell cksum config/requirements.txt config/requirements-build.txt pyproject.toml | cksum | cut -d' ' -f1)
 DEV_STAMP := $(VENV)/.dev-$(shell cksum config/requirements-dev.txt pyproject.toml | cksum | cut -d' ' -f1)
 CLIENTS := $(basename $(notdir $(wildcard config/clients/*.txt)))
 CLIENT_STAMPS := $(foreach name,$(CLIENTS),.venv-clients/$(name)/.made-$(shell cksum < config/clients/$(name).txt | cut -d' ' -f1))
 NODE_STAMP := .venv-clients/node/.made-$(shell cksum < tests/real/package.json | cut -d' ' -f1)
+LOCK := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --quiet --upgrade
 # The first line of a client's list is the client itself; the other lines are the dependencies that the tests need.
-LOCK_CLIENT := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --quiet --upgrade
+LOCK_CLIENT := $(LOCK) --no-annotate
 
 .PHONY: help run test real faults answers tenants differential check bench memory waiting format docs new-adapter lock build clean
 
@@ -76,10 +77,9 @@ build: $(DEV_STAMP) ## Build the wheel into dist/
 
 lock: $(DEV_STAMP) ## Lock the newest dependency versions that pyproject.toml allows
 	@$(PIP) install uv
-	@$(BIN)/uv pip compile pyproject.toml --group build --universal --generate-hashes --python-version 3.11 \
-	    --no-header --quiet --upgrade --output-file config/requirements.txt
-	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --generate-hashes --python-version 3.11 \
-	    --no-header --quiet --upgrade --output-file config/requirements-dev.txt
+	@$(LOCK) pyproject.toml --all-extras --output-file config/requirements.txt
+	@$(LOCK) --group build --constraint config/requirements.txt --output-file config/requirements-build.txt
+	@$(LOCK) pyproject.toml --all-extras --group dev --output-file config/requirements-dev.txt
 	@for list in config/clients/*.in; do \
 	    { head -n 1 $$list | $(LOCK_CLIENT) --no-deps - && tail -n +2 $$list | $(LOCK_CLIENT) - ; } > $${list%.in}.txt || exit 1; \
 	done
@@ -94,7 +94,7 @@ $(BIN)/python:
 
 $(RUN_STAMP): $(BIN)/python
 	@echo "Creating .venv (once) …"
-	@$(PIP) install --require-hashes --requirement config/requirements.txt
+	@$(PIP) install --require-hashes --requirement config/requirements.txt --requirement config/requirements-build.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -57,8 +57,10 @@ class DocsSite:
 
     @cached_property
     def _markdown(self) -> "MarkdownIt":
-        from markdown_it import MarkdownIt  # noqa: PLC0415 (its import is slow, and few processes render a page)
-
+        try:
+            from markdown_it import MarkdownIt  # noqa: PLC0415 (its import is slow, and few processes render a page)
+        except ImportError:
+            raise NotFound("Pages are not served here: runtime-gateway[docs] is not installed.") from None
         return MarkdownIt("commonmark", {"html": False}).enable("table")
 
     def index(self) -> Document:
@@ -90,7 +92,7 @@ class DocsSite:
     def explorer(self) -> Document:
         """Swagger UI."""
         if swagger_folder() is None:
-            raise NotFound("Swagger UI is not installed here; /openapi.json is what it would show.")
+            raise NotFound("Swagger UI is not served here: runtime-gateway[docs] is not installed. See /openapi.json.")
         return Document(_EXPLORER)
 
     def asset(self, name: str) -> Document:

@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr, field_validator
 from gateway.domain.limits import Limits
 from gateway.ports.rate_limits import RateText, parse_rate
 from gateway.ports.section import Section
+from gateway.settings.extras import require_extra
 
 _SCHEMES: Final = {"valkey": "redis", "valkeys": "rediss", "redis+unix": "unix", "valkey+unix": "unix"}
 """Schemes that the client spells differently: both servers speak one protocol."""
@@ -33,6 +34,7 @@ class LimitsSettings(Section):
             raise ValueError(
                 "the storage must be redis://HOST, rediss://HOST (TLS), redis+unix:///SOCKET, or valkey://…"
             )
+        require_extra("redis", "redis")
         return SecretStr(url)
 
 

@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_serializer, field_v
 
 from gateway.ports.sealing import key_bytes
 from gateway.ports.section import Section
+from gateway.settings.extras import require_extra
 
 _SQLITE: Final = "sqlite:///"
 _POSTGRES: Final = ("postgresql://", "postgres://")
@@ -54,6 +55,8 @@ class StoreSettings(Section):
             raise ValueError("the store must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE")
         elif not _readable(url):
             raise ValueError("the host or the port of the store's address cannot be read")
+        else:
+            require_extra("postgres", "asyncpg")
         return value
 
     @field_validator("encryption_keys")
