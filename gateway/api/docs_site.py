@@ -20,7 +20,7 @@ _PACKAGE: Final = Path(gateway.__file__).parent
 _STATIC: Final = Path(__file__).parent / "static"
 _PAGE: Final = (_STATIC / "page.html").read_text("utf-8")
 _EXPLORER: Final = (_STATIC / "explorer.html").read_bytes()
-_MEDIA_TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".png": "image/png"}
+MEDIA_TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".png": "image/png"}
 _OWN_ASSETS: Final = ("docs.css", "explorer.js")
 _SWAGGER_ASSETS: Final = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
 _RELATIVE_PAGE: Final = re.compile(r"(?:\./)?(?P<page>[A-Za-z0-9_-]+)\.md(?P<anchor>#.*)?\Z")
@@ -105,7 +105,7 @@ class DocsSite:
         else:
             raise NotFound("There is no such file.")
         if name not in self._rendered:
-            self._rendered[name] = Document(path.read_bytes(), _MEDIA_TYPES[path.suffix])
+            self._rendered[name] = Document(path.read_bytes(), MEDIA_TYPES[path.suffix])
         return self._rendered[name]
 
     @cached_property

@@ -174,7 +174,7 @@ EVENT_ROUTES: Final[tuple[Route, ...]] = (
         "and end, with a reason, before the gateway closes the stream.",
         handler=EventStreams.watch,
         request_headers=("Last-Event-ID",),
-        successes={200: Success("Server-sent events.", media_type="text/event-stream")},
+        successes={200: Success("Server-sent events.", media_types=("text/event-stream",))},
         errors=READ_ERRORS,
     ),
     Route(
@@ -186,7 +186,7 @@ EVENT_ROUTES: Final[tuple[Route, ...]] = (
         description="Events: move, with the move as data, now and after each change; and end, with the reason or the "
         "state of a move on which nothing is being done, before the gateway closes the stream.",
         handler=EventStreams.watch_move,
-        successes={200: Success("Server-sent events.", media_type="text/event-stream")},
+        successes={200: Success("Server-sent events.", media_types=("text/event-stream",))},
         errors=READ_ERRORS,
         tag="moves",
     ),

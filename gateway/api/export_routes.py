@@ -24,6 +24,7 @@ from gateway.services.moves.exporting import ExportService
 from gateway.services.moves.importing import ImportService
 
 _NDJSON: Final = "application/x-ndjson"
+_PLAIN: Final = "text/plain"
 _LISTED: Final = {parameter.name: parameter for parameter in LIST_PARAMETERS}
 EXPORT_PARAMETERS: Final = (
     *(_LISTED[name] for name in ("kind", "provider", "scope")),
@@ -53,7 +54,8 @@ class ExportHandlers:
         )
         pages = self._exports.pages(query, ctx)
         page = await anext(pages)
-        headers = {hdrs.CONTENT_TYPE: _NDJSON}
+        plain = request.headers.get(hdrs.ACCEPT, "").startswith(_PLAIN)
+        headers = {hdrs.CONTENT_TYPE: f"{_PLAIN}; charset=utf-8" if plain else _NDJSON}
         if request.method == hdrs.METH_HEAD:
             return web.Response(headers=headers)
         out = web.StreamResponse(headers=headers)
@@ -96,10 +98,10 @@ EXPORT_ROUTES: Final = (
         summary="Export runtimes",
         description="A JSON object per line: exported_runtime, not_exported for one that cannot be read, "
         "export_progress with the cursor to continue with, and export_end as the last line of a complete export. "
-        "Secrets are references.",
+        "Secrets are references. With Accept: text/plain the same lines have that type.",
         handler=ExportHandlers.export,
         parameters=EXPORT_PARAMETERS,
-        successes={200: Success("The lines.", media_type=_NDJSON)},
+        successes={200: Success("The lines.", media_types=(_NDJSON, _PLAIN))},
         errors=(*ANY_CALL, errors.PermissionDenied, errors.InternalError, errors.ProviderUnavailable),
         tag="moves",
     ),

@@ -28,9 +28,10 @@ from gateway.domain.errors import (
     TransferCodingNotSupported,
     Unauthenticated,
     UriTooLong,
+    error_classes,
 )
 from gateway.http.access_log import Surface
-from gateway.http.problems import CONTENT_TYPE, STATUS
+from gateway.http.problems import CONTENT_TYPE, STATUS, problem_document
 
 _ADMINISTRATION: Final = (*MOVE_ROUTES, *EXPORT_ROUTES, *ACCESS_ROUTES, *AUDIT_ROUTES)
 ROUTES: Final = (*V1_ROUTES, *CONNECTION_ROUTES, *EVENT_ROUTES, *_ADMINISTRATION, *PROBE_ROUTES, *SITE_ROUTES)
@@ -44,6 +45,8 @@ _ANY_REQUEST: Final[tuple[type[GatewayError], ...]] = (
     HttpVersionNotSupported,
 )
 """Errors that are raised before the route is known."""
+_ID: Final = "0b6f3c1e-5f0a-4f5c-9c57-0f6f4a3d2b11"
+"""The request id of the examples."""
 
 
 @cache
@@ -66,7 +69,16 @@ def openapi_document() -> dict[str, Any]:
         "info": {**document["info"], "version": __version__},
         "tags": [{"name": tag} for tag in dict.fromkeys(route.tag for route in ROUTES)],
         "paths": paths,
-        "components": {**components, "schemas": schemas(ROUTES)},
+        "components": {**components, "schemas": schemas(ROUTES), "examples": _examples()},
+    }
+
+
+def _examples() -> dict[str, Any]:
+    """A problem of each code."""
+    texts = STATIC["error_examples"]
+    return {
+        cls.code: {"summary": cls.title, "value": problem_document(cls(""), _ID) | texts[cls.code]}
+        for cls in error_classes()
     }
 
 
@@ -155,9 +167,13 @@ def _success(success: Success) -> dict[str, Any]:
     }
     if success.models:
         schemas = [ref(model.__name__) for model in success.models]
-        response["content"] = {success.media_type: {"schema": schemas[0] if len(schemas) == 1 else {"oneOf": schemas}}}
-    elif success.media_type != "application/json":
-        response["content"] = {success.media_type: {}}
+        content = {"schema": schemas[0] if len(schemas) == 1 else {"oneOf": schemas}}
+        response["content"] = {"application/json": content}
+    elif success.media_types:
+        response["content"] = {
+            media_type: {"schema": {"type": "string"}} if media_type.startswith("text/") else {}
+            for media_type in success.media_types
+        }
     return response
 
 
@@ -170,7 +186,12 @@ def _failure(classes: list[type[GatewayError]]) -> dict[str, Any]:
     return {
         "description": f"{codes}: {titles}.",
         "headers": _header_references(*names),
-        "content": {CONTENT_TYPE: {"schema": ref("Problem")}},
+        "content": {
+            CONTENT_TYPE: {
+                "schema": ref("Problem"),
+                "examples": {cls.code: {"$ref": f"#/components/examples/{cls.code}"} for cls in classes},
+            }
+        },
     }
 
 

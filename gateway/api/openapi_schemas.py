@@ -1,4 +1,8 @@
-"""The JSON schemas of the OpenAPI document: requests from pydantic, responses from msgspec."""
+"""The JSON schemas of the OpenAPI document: requests from pydantic, responses from msgspec.
+
+Generators of clients take a member with a ``default`` for one that is always there. So no schema has that keyword: what
+a request may leave out is optional, with its default in the description, and what a response always has is required.
+"""
 
 from collections.abc import Iterable
 from copy import deepcopy
@@ -17,9 +21,12 @@ from gateway.domain.values import State
 
 Schema = dict[str, Any]
 
-STATIC: Final[dict[str, Any]] = msgspec.json.decode((Path(__file__).parent / "static" / "openapi.json").read_bytes())
+_FOLDER: Final = Path(__file__).parent / "static"
+STATIC: Final[dict[str, Any]] = msgspec.json.decode((_FOLDER / "openapi.json").read_bytes())
 """What the document contains beside the routes and models: the frame of the ``document``, and the texts about path
 parameters, headers of requests, and examples."""
+_EVERYWHERE: Final = "*"
+_TIMES: Final = frozenset({"at", "first_send", "last_send"})
 _TEMPLATE: Final = "#/components/schemas/{model}"
 
 
@@ -30,12 +37,19 @@ def ref(name: str) -> Schema:
 def schemas(routes: Iterable[Route]) -> dict[str, Schema]:
     """The schemas of all request and response bodies, by name. Raises ``ValueError`` when two models share a name."""
     routes = tuple(routes)
-    found: dict[str, Schema] = {**STATIC["document"]["components"]["schemas"], "Problem": _problem()}
+    found: dict[str, Schema] = deepcopy(STATIC["document"]["components"]["schemas"])
+    _add_values(found["Problem"]["properties"])
     for more in (_requests(routes), _responses(routes)):
         clashes = found.keys() & more.keys()
         if clashes:
             raise ValueError(f"two models are called {', '.join(sorted(clashes))}")
         found |= more
+    texts = property_texts()
+    for name, schema in found.items():
+        schema["description"] = " ".join(schema["description"].replace("``", "`").split())
+        if "enum" in schema:
+            schema["type"] = "string"
+        _complete(schema, {**texts[_EVERYWHERE], **texts.get(name, {})})
     return dict(sorted(found.items()))
 
 
@@ -86,11 +100,38 @@ def _required(struct: type[msgspec.Struct]) -> list[str]:
     return [field.encode_name for field in msgspec.structs.fields(struct) if UnsetType not in get_args(field.type)]
 
 
-def _problem() -> Schema:
-    """The schema of problems, with the values that the errors have now."""
-    problem: Schema = deepcopy(STATIC["document"]["components"]["schemas"]["Problem"])
-    properties, codes = problem["properties"], [cls.code for cls in error_classes()]
+def _add_values(properties: dict[str, Schema]) -> None:
+    """Add the values that errors have now to the properties of a problem."""
+    codes = [cls.code for cls in error_classes()]
     properties["code"] |= {"description": f"Codes may be added. Currently: {', '.join(codes)}.", "examples": codes}
     properties["source"]["enum"] = [source.value for source in Source]
     properties["retryable"]["enum"] = [value.value for value in Retryable]
-    return problem
+
+
+def property_texts() -> dict[str, dict[str, str]]:
+    """The descriptions of properties, by the names of the model and of the property; ``*`` is any model."""
+    found: dict[str, dict[str, str]] = {}
+    for models, texts in msgspec.json.decode((_FOLDER / "properties.json").read_bytes()).items():
+        for model in models.split(", "):
+            found[model] = found.get(model, {}) | texts
+    return found
+
+
+def _complete(schema: Schema, texts: dict[str, str]) -> None:
+    """Describe all properties, in a form that generators of clients understand."""
+    for name, part in schema.get("properties", {}).items():
+        if "description" not in part:
+            part["description"] = texts[name]
+        default = part.pop("default", None)
+        if name not in schema.get("required", ()) and isinstance(default, str | int) and default != "":
+            part["description"] += f" Default: {msgspec.json.encode(default).decode()}."
+        for option in part.get("anyOf", [part]):
+            if len(option.get("enum", ())) == 1:
+                option["const"] = option.pop("enum")[0]
+            if option.keys() & {"enum", "const"}:
+                option.setdefault("type", "string")
+            elif option.get("type") == "string" and (name.endswith("_at") or name in _TIMES):
+                option["format"] = "date-time"
+            elif option.get("type") == "array":
+                option.setdefault("items", {})
+        _complete(part, texts)

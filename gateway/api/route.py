@@ -16,13 +16,13 @@ from gateway.ports.context import RequestContext
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """One kind of success of a call. ``model`` None: no body, or a body that is not a JSON model. ``other`` is another
-    model that the body may have."""
+    """One kind of success of a call. ``model`` None: no body, or one of the ``media_types``. ``other`` is another model
+    that the body may have."""
 
     description: str
     model: type | None = None
     headers: tuple[str, ...] = ()
-    media_type: str = "application/json"
+    media_types: tuple[str, ...] = ()
     other: type | None = None
 
     @property

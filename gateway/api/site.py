@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from aiohttp import hdrs, web
 
-from gateway.api.docs_site import DocsSite, Document
+from gateway.api.docs_site import MEDIA_TYPES, DocsSite, Document
 from gateway.api.documented_errors import ANY_CALL, Errors
 from gateway.api.pipeline import Endpoints
 from gateway.api.responses import json_response, raw_json_response
@@ -83,8 +83,7 @@ def _route(
     operation_id: str,
     summary: str,
     handler: Callable[[Any, web.Request, RequestContext], Awaitable[web.Response]],
-    media_type: str = "application/json",
-    *,
+    *media_types: str,
     aliases: tuple[str, ...] = (),
     errors: Errors = (),
     permission: Permission | None = None,
@@ -96,7 +95,7 @@ def _route(
         permission=permission,
         summary=summary,
         handler=handler,
-        successes={200: Success(summary, media_type=media_type)},
+        successes={200: Success(summary, media_types=media_types or ("application/json",))},
         aliases=aliases,
         errors=errors,
         surface=Surface.SITE,
@@ -127,7 +126,14 @@ SITE_ROUTES: Final = (
     _route("/openapi.json", "getOpenapi", "This document", Site.openapi),
     _route("/docs", "getDocs", "The documentation", Site.docs, "text/html"),
     _route("/docs/explorer", "getExplorer", "Swagger UI", Site.docs_explorer, "text/html"),
-    _route("/docs/assets/{name}", "getDocsAsset", "A file of the pages", Site.docs_asset, "*/*", errors=(NotFound,)),
+    _route(
+        "/docs/assets/{name}",
+        "getDocsAsset",
+        "A file of the pages",
+        Site.docs_asset,
+        *MEDIA_TYPES.values(),
+        errors=(NotFound,),
+    ),
     _route("/docs/errors/{code}", "getDocsError", "An error code", Site.docs_error, "text/html", errors=(NotFound,)),
     _route(
         "/docs/{page}", "getDocsPage", "A page of the documentation", Site.docs_page, "text/html", errors=(NotFound,)

@@ -137,7 +137,7 @@ class Secrets(Section):
 
 
 class RuntimeConfig(Section):
-    """A complete config. :attr:`document` is what the caller wrote; the attributes include the known defaults."""
+    """A complete config. What is left out is the provider's default."""
 
     version: Literal["v2"] = "v2"
     build: Build = Build()

@@ -104,6 +104,13 @@ async def test_an_export_is_restricted_and_needs_the_scope_admin(gateway: Gatewa
     assert (head.status, head.text) == (200, "")
 
 
+async def test_an_export_is_plain_text_for_callers_that_accept_only_that(gateway: Gateway) -> None:
+    await fleet_of(gateway, gateway.upstreams["durable"], 1)
+    response = await gateway.call("GET", "/v1/export", Accept="text/plain")
+    assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert response.text.splitlines()[-1:] == [json.dumps((await exported(gateway))[-1], separators=(",", ":"))]
+
+
 async def test_what_cannot_be_exported_is_named(gateway: Gateway) -> None:
     source, other = gateway.upstreams["durable"], gateway.upstreams["durable-2"]
     made = await fleet_of(gateway, source, 2)

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import keyword
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 import gateway
 from gateway.api.openapi import ROUTES, openapi_document, openapi_json
+from gateway.api.openapi_schemas import STATIC, property_texts
 from gateway.domain.errors import FieldError, OutcomeUnknown, ProviderFailure, error_classes
 from gateway.domain.requests import CREATE_REQUESTS
 from gateway.http.problems import STATUS, problem_document
@@ -36,6 +38,13 @@ def references(value: Any) -> Iterator[str]:
             yield from references(inner)
 
 
+def properties(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], bool]]:
+    """The properties of a schema and of objects in it, each with its name and whether it is required."""
+    for name, part in schema.get("properties", {}).items():
+        yield name, part, name in schema.get("required", ())
+        yield from properties(part)
+
+
 def validator(name: str) -> Any:
     schema = {"$ref": f"#/components/schemas/{name}", "components": DOCUMENT["components"]}
     return jsonschema_rs.validator_for(schema)
@@ -50,6 +59,89 @@ def test_every_route_has_a_unique_operation_id() -> None:
     assert len(list(operations())) == sum(1 + len(route.aliases) for route in ROUTES)
     ids = [operation["operationId"] for _, _, operation in operations()]
     assert len(set(ids)) == len(ids)
+
+
+def test_operation_ids_are_names_of_functions() -> None:
+    """Also in the style of Python, which most generators for it convert to."""
+    ids = [operation["operationId"] for _, _, operation in operations()]
+    in_python = [re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower() for name in ids]
+    assert len(set(in_python)) == len(ids)
+    assert all(re.fullmatch(r"[a-z]+(_[a-z]+)+", name) for name in in_python)
+    assert not [name for name in in_python if keyword.iskeyword(name)]
+
+
+def test_every_property_is_described_and_every_description_is_used() -> None:
+    texts = property_texts()
+    described: set[tuple[str, str]] = set()
+    for model, schema in DOCUMENT["components"]["schemas"].items():
+        assert schema["description"], model
+        assert "``" not in schema["description"], model
+        for name, part, _ in properties(schema):
+            assert part["description"].strip().endswith((".", "}")), (model, name)
+            described |= {
+                (where, name)
+                for where in (model, "*")
+                if part["description"].startswith(texts.get(where, {}).get(name, "?"))
+            }
+    written = {(model, name) for model, named in texts.items() for name in named}
+    assert written == described
+
+
+def test_no_property_has_a_default_which_generators_would_make_required() -> None:
+    for model, schema in DOCUMENT["components"]["schemas"].items():
+        for name, part, _ in properties(schema):
+            assert "default" not in part, (model, name)
+    create = DOCUMENT["components"]["schemas"]["CreateDurable"]
+    assert create["required"] == ["kind"]
+    assert create["properties"]["if_exists"]["description"].endswith('Default: "return".')
+    connect = DOCUMENT["components"]["schemas"]["ConnectRequest"]
+    assert connect["properties"]["ttl"]["description"].endswith("Default: 3600.")
+
+
+def test_times_are_date_times() -> None:
+    times = {
+        (model, name)
+        for model, schema in DOCUMENT["components"]["schemas"].items()
+        for name, part, _ in properties(schema)
+        for option in part.get("anyOf", [part])
+        if option.get("format") == "date-time"
+    }
+    named = {
+        (model, name)
+        for model, schema in DOCUMENT["components"]["schemas"].items()
+        for name, _, _ in properties(schema)
+        if name.endswith("_at")
+    }
+    others = {("AuditEvent", "at"), ("IntentAttemptView", "first_send"), ("IntentAttemptView", "last_send")}
+    assert times == named | others
+
+
+def test_every_array_has_the_schema_of_its_items() -> None:
+    for model, schema in DOCUMENT["components"]["schemas"].items():
+        for name, part, _ in properties(schema):
+            for option in part.get("anyOf", [part]):
+                assert option.get("type") != "array" or "items" in option, (model, name)
+
+
+@pytest.mark.parametrize("cls", list(error_classes()), ids=lambda cls: cls.code)
+def test_every_error_has_an_example_of_its_own(cls: Any) -> None:
+    example = DOCUMENT["components"]["examples"][cls.code]["value"]
+    validator("Problem").validate(example)
+    assert (example["code"], example["status"]) == (cls.code, STATUS[cls])
+    assert len(STATIC["error_examples"][cls.code]["detail"]) > 10
+    assert (example["source"] == "provider") <= ("provider" in example)
+
+
+def test_every_failure_of_an_operation_has_an_example_for_each_of_its_codes() -> None:
+    assert set(STATIC["error_examples"]) == {cls.code for cls in error_classes()}
+    for _, _, operation in operations():
+        for status, response in operation["responses"].items():
+            for media_type, content in response.get("content", {}).items():
+                if media_type == "application/problem+json":
+                    codes = set(re.findall(r"`(\w+)`", response["description"]))
+                    assert codes == set(content["examples"])
+                    values = [DOCUMENT["components"]["examples"][code]["value"] for code in codes]
+                    assert {str(value["status"]) for value in values} == {status}
 
 
 def test_every_reference_resolves() -> None:
