@@ -5,6 +5,7 @@ checks the installed packages before it imports the command line: if another dis
 ``gateway/__init__.py``, that import fails with a traceback which does not say why.
 """
 
+import gc
 import sys
 
 from gateway.ports.process_signals import RELOAD, STOP, hold
@@ -18,7 +19,10 @@ SETTINGS = 78  # as in gateway.cli.failures, which cannot be imported here
 def main() -> None:
     """Run the command line and exit with its code; with 78 and one line on stderr if a package belongs to another
     distribution."""
-    hold(*SERVERS.get("".join(sys.argv[1:2]), ()))
+    signals = SERVERS.get("".join(sys.argv[1:2]), ())
+    hold(*signals)
+    if signals:
+        gc.disable()  # until gateway.app.serving.tune_gc: collections take a tenth of the time of the imports
     from gateway.ports.distribution import AdapterFolderError, require_own_packages  # noqa: PLC0415 (after the signals)
 
     try:

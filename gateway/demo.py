@@ -171,6 +171,7 @@ def run_emulator(
                 sep="\n",
                 flush=True,
             )
+            tune_gc()
             await stop.wait()
 
     asyncio.run(serve())

@@ -41,8 +41,6 @@ _SHARED_WITHIN: Final = 20.0
 _EVERY: Final = 60.0
 """Seconds between two extensions of a runtime that is used."""
 
-_EXTENSION: Final = KeepaliveRequest(extend_seconds=60)
-
 
 def assemble_data_plane(
     data: DataSettings, fleet: Fleet, directory: Directory, store: RevocationStore, sealer: Sealer, clock: Clock
@@ -122,7 +120,8 @@ async def extend_used(plane: DataPlane, lifecycle: LifecycleService, clock: Cloc
         for runtime_id, principal in plane.open.take_used(since).items():
             if Permission.LIFECYCLE in principal.permissions:
                 with contextlib.suppress(GatewayError), RequestContext(request_id(None), principal) as ctx:
-                    await lifecycle.keepalive(principal.shown_id(runtime_id), _EXTENSION, ctx)
+                    extension = KeepaliveRequest(extend_seconds=int(_EVERY))
+                    await lifecycle.keepalive(principal.shown_id(runtime_id), extension, ctx)
 
 
 def data_plane_work(

@@ -171,7 +171,7 @@ def in_background(
 
 def tune_gc() -> None:
     """Exclude the objects made at start-up from garbage collection, and collect less often. This saves a quarter of the
-    time of a list."""
-    gc.collect()
+    time of a list. No collection precedes: it would find half a megabyte in 50 ms."""
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD, 20, 20)
+    gc.enable()

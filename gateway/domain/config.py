@@ -59,9 +59,12 @@ def _egress_target(target: str) -> str:
 
 
 class Section(BaseModel):
-    """Base of the config's objects: known fields are validated, unknown fields are accepted."""
+    """Base of the config's objects: known fields are validated, unknown fields are accepted.
 
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True, hide_input_in_errors=True)
+    A model is built when its first value is validated. ``model_construct()`` makes defaults without building it.
+    """
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, hide_input_in_errors=True, defer_build=True)
 
 
 class BuildSource(Section):
@@ -76,7 +79,7 @@ class Build(Section):
 
     profile: NonEmpty = "default"
     provider: Literal["auto", "docker", "e2b", "opensandbox"] = "auto"
-    source: BuildSource = BuildSource()
+    source: BuildSource = BuildSource.model_construct()
 
 
 class ConfigCapability(Section):
@@ -140,14 +143,14 @@ class RuntimeConfig(Section):
     """A complete config. What is left out is the provider's default."""
 
     version: Literal["v2"] = "v2"
-    build: Build = Build()
+    build: Build = Build.model_construct()
     capabilities: list[ConfigCapability] = []
-    defaults: Defaults = Defaults()
-    metadata: Metadata = Metadata()
-    resources: Resources = Resources()
-    runtime_server: RuntimeServer = RuntimeServer()
-    sandbox: Sandbox = Sandbox()
-    secrets: Secrets = Secrets()
+    defaults: Defaults = Defaults.model_construct()
+    metadata: Metadata = Metadata.model_construct()
+    resources: Resources = Resources.model_construct()
+    runtime_server: RuntimeServer = RuntimeServer.model_construct()
+    sandbox: Sandbox = Sandbox.model_construct()
+    secrets: Secrets = Secrets.model_construct()
 
     _document: dict[str, Any] = PrivateAttr(default_factory=dict)
 

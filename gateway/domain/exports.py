@@ -101,7 +101,7 @@ class ImportRuntimes(Input):
     dry_run: bool = False
     runtimes: Annotated[list[ImportedRuntime], Field(min_length=1, max_length=_MAX)]
     secrets: Annotated[dict[str, str], Field(max_length=_MAX)] = {}
-    mappings: Mappings = Mappings()
+    mappings: Mappings = Mappings.model_construct()
     on_name_conflict: Literal["fail", "adopt"] = "fail"
 
     @model_validator(mode="after")

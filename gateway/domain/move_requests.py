@@ -55,7 +55,7 @@ class CreateMove(Input):
 
     source: MoveSource
     target: MoveTarget
-    mappings: Mappings = Mappings()
+    mappings: Mappings = Mappings.model_construct()
     overrides: Annotated[list[Override], Field(max_length=1000)] = []
     when: Literal["idle", "now", "drain"] = "idle"
     on_name_conflict: Literal["fail", "adopt"] = "fail"

@@ -54,7 +54,7 @@ def _without_default(schema: dict[str, Any]) -> None:
 class Input(BaseModel):
     """Base of all request bodies: strict types, no unknown fields, no values in messages."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True, defer_build=True)
 
     def sent(self, field: str) -> bool:
         """Whether the caller sent the field, also with its default or null."""

@@ -102,13 +102,13 @@ class RetrySettings(Section):
 class PolicySettings(Section):
     """The policies around one provider's transport."""
 
-    read: ReadLane = ReadLane()
-    create: CreateLane = CreateLane()
-    start: StartLane = StartLane()
-    release: ReleaseLane = ReleaseLane()
-    settling: SettlingLane = SettlingLane()
-    breaker: BreakerSettings = BreakerSettings()
-    retry: RetrySettings = RetrySettings()
+    read: ReadLane = ReadLane.model_construct()
+    create: CreateLane = CreateLane.model_construct()
+    start: StartLane = StartLane.model_construct()
+    release: ReleaseLane = ReleaseLane.model_construct()
+    settling: SettlingLane = SettlingLane.model_construct()
+    breaker: BreakerSettings = BreakerSettings.model_construct()
+    retry: RetrySettings = RetrySettings.model_construct()
 
     def lanes(self) -> dict[str, LaneSettings]:
         """The limits by class of work, and those of settling reads."""

@@ -45,9 +45,9 @@ class ProviderSettings(Section):
     max_response_headers: Annotated[int, Field(ge=16, le=10_000)] = 256
     ca_file: str | None = None
     data_hosts: Annotated[list[Annotated[str, Field(pattern=DATA_HOST)]], Field(max_length=100)] = []
-    policies: PolicySettings = PolicySettings()
-    native: NativeSettings = NativeSettings()
-    limits: AccountLimits = AccountLimits()
+    policies: PolicySettings = PolicySettings.model_construct()
+    native: NativeSettings = NativeSettings.model_construct()
+    limits: AccountLimits = AccountLimits.model_construct()
 
     @field_validator("base_url")
     @classmethod

@@ -56,10 +56,10 @@ class AllowSettings(Section):
     extension_ids: frozenset[Reference] = frozenset()
     secret_ids: frozenset[Uuid] = frozenset()
     projects: frozenset[Reference] = frozenset()
-    proxy: AllowedProxies = AllowedProxies()
+    proxy: AllowedProxies = AllowedProxies.model_construct()
     build_sources: frozenset[SourcePattern] = frozenset()
     drivers: Annotated[frozenset[Driver], Field(min_length=1)] | None = None
-    resources: ResourceBounds = ResourceBounds()
+    resources: ResourceBounds = ResourceBounds.model_construct()
     max_lifetime: Duration | None = None
 
     @property

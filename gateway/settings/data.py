@@ -36,7 +36,7 @@ class DataSettings(Section):
     max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
     max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 40)] = 1 << 30
     signing_keys: Annotated[list[SecretStr], Field(max_length=16)] = []
-    tls: TlsSettings = TlsSettings()
+    tls: TlsSettings = TlsSettings.model_construct()
 
     @field_validator("signing_keys")
     @classmethod

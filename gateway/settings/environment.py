@@ -3,39 +3,15 @@
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
-from functools import reduce
-from operator import or_
 from typing import Any, Final
-
-from pydantic import create_model
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, EnvSettingsSource
-from pydantic_settings import SettingsError as UnreadableVariable
 
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.settings.document import Document
-from gateway.settings.model import Settings
 from gateway.settings.problems import Path, Problems
 
 PREFIX: Final = "RTGW_"
 CLIENT_VARIABLES: Final = frozenset({"RTGW_SERVER", "RTGW_API_KEY"})
 """Variables of the command line client; the server ignores them."""
-
-
-class _OneVariable(EnvSettingsSource):
-    """Reads a single variable, so that each value and each fault can be attributed to one variable."""
-
-    def __init__(self, shape: type[BaseSettings], name: str, value: str) -> None:
-        self._variable = {name.lower(): value}
-        super().__init__(shape, env_prefix=PREFIX.lower(), env_nested_delimiter="__")
-
-    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
-        """Return the lists and mappings that are JSON. Other text stays as written: a key may consist of digits."""
-        decoded = super().decode_complex_value(field_name, field, value)
-        return value if isinstance(decoded, int | float | str) else decoded
-
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        return self._variable
 
 
 def apply_environment(
@@ -49,17 +25,15 @@ def apply_environment(
     Adds a problem for each variable that is not a setting, is ambiguous, or is not the JSON that it must be. Returns
     the variables that describe Services of Kubernetes, which are ignored.
     """
-    shape = _shape(provider_models)
-    service_links = []
-    for variable in sorted(environ):
-        if not variable.startswith(PREFIX) or variable in CLIENT_VARIABLES:
-            continue
-        if is_service_link(variable, environ[variable]):
-            service_links.append(variable)
-            continue
-        try:
-            values = _OneVariable(shape, variable, environ[variable])()
-        except UnreadableVariable:
+    named = [name for name in sorted(environ) if name.startswith(PREFIX) and name not in CLIENT_VARIABLES]
+    service_links = [name for name in named if is_service_link(name, environ[name])]
+    variables = {name: environ[name] for name in named if name not in service_links}
+    if not variables:
+        return service_links
+    from gateway.settings.variables import variable_values  # noqa: PLC0415 (takes time, and few have variables)
+
+    for variable, values in variable_values(variables, PREFIX, provider_models):
+        if values is None:
             problems.add((variable,), "is not valid JSON, which a setting with several values requires")
             continue
         if not values:
@@ -67,15 +41,6 @@ def apply_environment(
         for at, value in leaves(values):
             _put(document, at, value, variable, problems)
     return service_links
-
-
-def _shape(provider_models: Mapping[str, type[ProviderSettings]]) -> type[BaseSettings]:
-    fields: dict[str, Any] = {
-        name: (field.annotation, None) for name, field in Settings.model_fields.items() if name != "version"
-    }
-    provider: Any = reduce(or_, provider_models.values(), ProviderSettings)
-    fields["providers"] = (dict[str, provider], None)
-    return create_model("Environment", __base__=BaseSettings, **fields)
 
 
 def leaves(values: Mapping[str, Any], at: Path = ()) -> Iterator[tuple[Path, Any]]:

@@ -1,6 +1,7 @@
 """Loads the settings from all sources, or reports every fault at once."""
 
 import os
+import re
 import ssl
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 _ADD_KEYS: Final = "add auth.keys, or spell out auth: none"
 _NOT_NAMES: Final = frozenset({"[key]", ONE, MANY})  # parts of pydantic's paths that no file has
+_DIALECT: Final = re.compile(r"[a-z0-9_-]{1,40}\Z")
 _SECTIONS: Final[Mapping[str, type[GatewayKey | PrincipalSettings]]] = {
     "keys": GatewayKey,
     "principals": PrincipalSettings,
@@ -160,7 +162,7 @@ class _Reader:
         eras = () if dialect_eras is None else unknown_eras(read["dialects"], dialect_eras)
         for at, message in (*contradictions(**checked), *eras):
             self._problems.add(at, message)
-        return None if self._problems else Settings(**read)
+        return None if self._problems else Settings.model_construct(None, **read)  # all of it is validated
 
     def store(self) -> StoreSettings | None:
         """Return the section ``store``, or None when there are problems."""
@@ -223,6 +225,11 @@ class _Reader:
         if not isinstance(entries, dict):
             self._problems.add(("dialects",), "this must be a mapping from a dialect's name to its settings")
             return {}
+        for name in entries:
+            if not _DIALECT.match(name):
+                self._problems.add(
+                    ("dialects", name), "a dialect's name must be 1 to 40 characters of a-z, 0-9, _ and -"
+                )
         read = {name: self._validated(DialectSettings, value, ("dialects", name)) for name, value in entries.items()}
         return {name: dialect for name, dialect in read.items() if dialect is not None}
 

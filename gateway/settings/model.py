@@ -46,8 +46,8 @@ class HttpSettings(Section):
     max_idle_connections_per_address: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     max_requests_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = 1500
     max_waiting: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
-    tls: TlsSettings = TlsSettings()
-    cors: CorsSettings = CorsSettings()
+    tls: TlsSettings = TlsSettings.model_construct()
+    cors: CorsSettings = CorsSettings.model_construct()
 
     @property
     def address(self) -> ListenAddress:
@@ -102,19 +102,19 @@ class Settings(Section):
     """All settings. Raises pydantic's ``ValidationError`` for sections that contradict each other."""
 
     version: Literal[1] = 1
-    http: HttpSettings = HttpSettings()
-    admin: AdminSettings = AdminSettings()
+    http: HttpSettings = HttpSettings.model_construct()
+    admin: AdminSettings = AdminSettings.model_construct()
     auth: AuthSettings | Literal["none"]
-    log: LogSettings = LogSettings()
-    reload: ReloadSettings = ReloadSettings()
-    health: HealthSettings = HealthSettings()
-    shutdown: ShutdownSettings = ShutdownSettings()
-    store: StoreSettings = StoreSettings()
-    creates: CreatesSettings = CreatesSettings()
-    cache: CacheSettings = CacheSettings()
-    limits: LimitsSettings = LimitsSettings()
-    data: DataSettings = DataSettings()
-    audit: AuditSettings = AuditSettings()
+    log: LogSettings = LogSettings.model_construct()
+    reload: ReloadSettings = ReloadSettings.model_construct()
+    health: HealthSettings = HealthSettings.model_construct()
+    shutdown: ShutdownSettings = ShutdownSettings.model_construct()
+    store: StoreSettings = StoreSettings.model_construct()
+    creates: CreatesSettings = CreatesSettings.model_construct()
+    cache: CacheSettings = CacheSettings.model_construct()
+    limits: LimitsSettings = LimitsSettings.model_construct()
+    data: DataSettings = DataSettings.model_construct()
+    audit: AuditSettings = AuditSettings.model_construct()
     dialects: dict[Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,40}$")], DialectSettings] = {}
     providers: Annotated[dict[str, SerializeAsAny[ProviderSettings]], Field(min_length=1)]
 

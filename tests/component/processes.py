@@ -14,7 +14,7 @@ from pathlib import Path
 import aiohttp
 
 ROOT = Path(__file__).parents[2]
-COMMAND = (sys.executable, "-c", "from gateway.cli import main; main()")
+COMMAND = (sys.executable, "-m", "gateway")
 URL = re.compile(r"http://[0-9.]+:[0-9]+")
 
 HANGS = 60  # seconds after which a process without the expected output counts as hanging

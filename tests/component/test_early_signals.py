@@ -14,7 +14,6 @@ from tests.component.fleets import KEY
 from tests.component.processes import HANGS, client, running
 from tests.component.test_serve import settings
 
-MODULE = (sys.executable, "-m", "gateway")
 PYTHON = (sys.executable, "-X", "importtime", "-m", "gateway")
 """Prints a line for each import, after it: the lines show a test how far the start is."""
 
@@ -56,7 +55,7 @@ async def test_sighup_while_the_settings_are_read_makes_the_gateway_read_them_ag
     second = settings(tmp_path, auth=keys, reload={"watch": False}, log={"level": "debug"})
     pipe = tmp_path / "pipe.yaml"
     os.mkfifo(pipe)
-    async with running("serve", "--config", str(pipe), cwd=tmp_path, command=MODULE) as process:
+    async with running("serve", "--config", str(pipe), cwd=tmp_path) as process:
         async with while_reading(pipe) as opened:
             for _ in range(3):
                 process.send_signal(signal.SIGHUP)
@@ -86,7 +85,7 @@ async def test_stop_signal_while_the_settings_are_read_ends_with_0(number: signa
     pipe = tmp_path / "pipe.yaml"
     os.mkfifo(pipe)
     async with (
-        running("serve", "--config", str(pipe), cwd=tmp_path, command=MODULE) as process,
+        running("serve", "--config", str(pipe), cwd=tmp_path) as process,
         while_reading(pipe),
     ):
         process.send_signal(number)
@@ -96,7 +95,7 @@ async def test_stop_signal_while_the_settings_are_read_ends_with_0(number: signa
 
 async def test_sighup_while_the_gateway_stops_does_not_change_its_exit_code(tmp_path: Path) -> None:
     file = settings(tmp_path, auth={"keys": {"tests": {"key": KEY}}})
-    async with running("serve", "--config", str(file), cwd=tmp_path, command=MODULE) as process:
+    async with running("serve", "--config", str(file), cwd=tmp_path) as process:
         await process.until_output('"event":"started"')
         process.send_signal(signal.SIGTERM)
         await process.until_output('"event":"stopped"')
@@ -121,7 +120,7 @@ async def test_sighup_still_ends_a_command_that_does_not_serve(tmp_path: Path) -
     async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         environment = {"RTGW_SERVER": url, "RTGW_API_KEY": KEY}
-        async with running("runtimes", "list", cwd=tmp_path, command=MODULE, environment=environment) as process:
+        async with running("runtimes", "list", cwd=tmp_path, environment=environment) as process:
             async with asyncio.timeout(HANGS):
                 await connected.wait()
             process.send_signal(signal.SIGHUP)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from gateway.cli import main
+from gateway.__main__ import main
 from gateway.storage.sql_store import SqlStore
 
 

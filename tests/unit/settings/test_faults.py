@@ -377,6 +377,13 @@ dialects:
     }
 
 
+def test_dialect_name_that_no_path_can_have_is_reported(faults: Faults) -> None:
+    found = faults(GOOD + "dialects: {Shades!: {forward: [GET /x]}, plain_1: {}}\n")
+    assert found == {
+        "dialects.Shades!": "a dialect's name must be 1 to 40 characters of a-z, 0-9, _ and - (gateway.yaml:4)"
+    }
+
+
 def test_known_era_is_accepted(load: Load) -> None:
     route = "{scope: one, provider: main, era: dark}"
     loaded = load(GOOD + f"dialects: {{shades: {{routes: [{route}]}}}}\n")
