@@ -186,6 +186,11 @@ class Handlers:
         ctx.provider = view.name
         return json_response(view, ctx)
 
+    async def get_provider_history(self, request: web.Request, ctx: RequestContext) -> web.Response:
+        view = self._services.providers.history(request.match_info["name"], ctx)
+        ctx.provider = view.provider
+        return json_response(view, ctx)
+
 
 def _id(request: web.Request) -> str:
     return request.match_info["id"]

@@ -42,6 +42,7 @@ from gateway.domain.runtime import (
 from gateway.domain.validation import Input
 from gateway.services.access.me import Me
 from gateway.services.intents.records import IntentView
+from gateway.services.provider_history import ProviderHistoryView
 from gateway.services.providers import ProviderList, ProviderView
 
 _RUNTIME: Final = {200: Success("The runtime afterwards; changed says whether this call changed it.", Runtime)}
@@ -271,6 +272,17 @@ V1_ROUTES: Final[tuple[Route, ...]] = (
         summary="Read a provider",
         handler=Handlers.get_provider,
         successes={200: Success("The provider, as last observed by this process.", ProviderView)},
+        errors=(*ANY_CALL, errors.NotFound, errors.InternalError),
+        tag="providers",
+    ),
+    Route(
+        method="GET",
+        path="/v1/providers/{name}/history",
+        operation_id="getProviderHistory",
+        permission=Permission.READ,
+        summary="Read the last hour of a provider by minute",
+        handler=Handlers.get_provider_history,
+        successes={200: Success("Its calls by class of work, as this process observed them.", ProviderHistoryView)},
         errors=(*ANY_CALL, errors.NotFound, errors.InternalError),
         tag="providers",
     ),

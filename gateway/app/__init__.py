@@ -37,6 +37,7 @@ from gateway.services import Services
 from gateway.services.dialects import DialectService
 from gateway.services.fleet import Fleet
 from gateway.services.health import Checked, HealthService
+from gateway.services.provider_history import ProviderHistory
 from gateway.settings import CacheSettings, Problem, Settings, SettingsError, SettingsSource
 from gateway.settings.model import unknown_eras
 from gateway.storage.relocation_file import RelocationFile
@@ -140,8 +141,15 @@ def create_app(
     plane = assemble_data_plane(
         settings.data, fleet, access.administration.directory, creates.store, creates.sealer, clock
     )
+    history = ProviderHistory(fleet, metrics, clock)
     services = Services.over(
-        fleet, creates.intents, creates.store, sealer=creates.sealer, specs=creates.specs, data_plane=plane
+        fleet,
+        creates.intents,
+        creates.store,
+        sealer=creates.sealer,
+        specs=creates.specs,
+        data_plane=plane,
+        history=history,
     )
     moves = assemble_moves(
         creates, services, access.administration.directory, logger=logger, on_switched=access.moves.refresh
@@ -203,8 +211,8 @@ def create_app(
         await reloader.close()
         await rates.close()
 
-    loop_lag = in_background(partial(measure_loop_lag, metrics, clock))
-    app.cleanup_ctx.extend((providers, creates.running, partial(moving, trail), access.running, moves, loop_lag))
+    measured = in_background(partial(measure_loop_lag, metrics, clock)), in_background(history.keep)
+    app.cleanup_ctx.extend((providers, creates.running, partial(moving, trail), access.running, moves, *measured))
     return app
 
 

@@ -24,6 +24,7 @@ from gateway.services.moves.kept import KeptCreates, KeptReader
 from gateway.services.moves.reading import LiveReader
 from gateway.services.moves.service import MoveService
 from gateway.services.provider_choice import Router
+from gateway.services.provider_history import ProviderHistory
 from gateway.services.providers import ProviderService
 from gateway.services.specs import SpecKeeper
 from gateway.services.waiting.hub import RuntimeHub
@@ -59,10 +60,11 @@ class Services:
         sealer: Sealer,
         specs: SpecKeeper | None = None,
         data_plane: DataPlane | None = None,
+        history: ProviderHistory | None = None,
     ) -> Self:
         """The use cases of a fleet. ``intents`` carries out creates, ``store`` has assignments and moves. ``sealer``
         encrypts cursors and plans. ``specs`` stores what was sent in creates; with None, runtimes show only what the
-        providers report. ``data_plane`` None: it is off."""
+        providers report. ``data_plane`` None: it is off. ``history`` keeps the last hour of the providers."""
         mover = MoverContext.over(fleet, intents, store, sealer=sealer, specs=specs, data_plane=data_plane)
         lifecycle, listing = LifecycleService(fleet, specs), ListService(fleet, specs, sealer)
         moves = MoveService(fleet, store, sealer)
@@ -73,7 +75,7 @@ class Services:
             lifecycle=lifecycle,
             config=ConfigService(fleet, specs),
             capabilities=CapabilityService(fleet),
-            providers=ProviderService(fleet),
+            providers=ProviderService(fleet, history),
             intents=intents.records,
             owners=OwnerService(fleet, lifecycle, store, data_plane),
             hub=RuntimeHub(fleet),

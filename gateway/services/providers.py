@@ -14,6 +14,7 @@ from gateway.domain.runtime import Model
 from gateway.ports.context import RequestContext
 from gateway.ports.transport import WorkStatus
 from gateway.services.fleet import Fleet, Health, Provider
+from gateway.services.provider_history import ProviderHistory, ProviderHistoryView
 
 
 class HealthView(Model, frozen=True, kw_only=True):
@@ -70,8 +71,10 @@ class ProviderList(Model, frozen=True, kw_only=True):
 class ProviderService:
     """Describes the configured providers."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, history: ProviderHistory | None = None) -> None:
+        """``history`` None: nothing is kept of the last hour."""
         self._fleet = fleet
+        self._history = history
         self._observer = f"{socket.gethostname()}:{os.getpid()}"
 
     def all(self, ctx: RequestContext) -> ProviderList:
@@ -81,10 +84,19 @@ class ProviderService:
 
     def one(self, name: str, ctx: RequestContext) -> ProviderView:
         """One provider. Raises :class:`NotFound` for a name that is unknown, or that the caller may not use."""
+        return self._view(self._named(name, ctx))
+
+    def history(self, name: str, ctx: RequestContext) -> ProviderHistoryView:
+        """The last hour of one provider. Raises as :meth:`one`."""
+        provider = self._named(name, ctx)
+        minutes = [] if self._history is None else self._history.of(provider)
+        return ProviderHistoryView(provider=provider.name, items=minutes, observed_by=self._observer)
+
+    def _named(self, name: str, ctx: RequestContext) -> Provider:
         ctx.principal.require_full_view()
         for provider in self._fleet.visible(ctx):
             if provider.name == name:
-                return self._view(provider)
+                return provider
         raise NotFound(f"This gateway has no provider of this name; it has: {self._fleet.names(ctx)}.")
 
     def _view(self, provider: Provider) -> ProviderView:

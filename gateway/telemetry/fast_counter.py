@@ -33,6 +33,10 @@ class FastCounter(Collector):
             raise ValueError(f"{self._name} has the labels {', '.join(self._labels)}")
         return self._counts.setdefault(tuple(map(str, values)), Count())
 
+    def items(self) -> Iterator[tuple[tuple[str, ...], int]]:
+        """The label values of each series, with its count."""
+        return ((values, count.value) for values, count in self._counts.items())
+
     def describe(self) -> Iterator[CounterMetricFamily]:
         yield CounterMetricFamily(self._name, self._help, labels=self._labels)
 

@@ -33,7 +33,7 @@ class FastHistogram(Collector):
     def __init__(
         self, name: str, help_: str, labels: Sequence[str], bounds: Sequence[float], registry: CollectorRegistry
     ) -> None:
-        self._name, self._help, self._labels, self._bounds = name, help_, labels, bounds
+        self._name, self._help, self._labels, self.bounds = name, help_, labels, bounds
         self._words = [*map(floatToGoString, bounds), "+Inf"]
         self._series: dict[tuple[str, ...], Series] = {}
         registry.register(self)
@@ -45,7 +45,11 @@ class FastHistogram(Collector):
         """
         if len(values) != len(self._labels):
             raise ValueError(f"{self._name} has the labels {', '.join(self._labels)}")
-        return self._series.setdefault(tuple(map(str, values)), Series(self._bounds))
+        return self._series.setdefault(tuple(map(str, values)), Series(self.bounds))
+
+    def items(self) -> Iterator[tuple[tuple[str, ...], Sequence[int]]]:
+        """The label values of each series, with the number of its observations in each bucket."""
+        return ((values, series.counts) for values, series in self._series.items())
 
     def describe(self) -> Iterator[HistogramMetricFamily]:
         yield HistogramMetricFamily(self._name, self._help, labels=self._labels)

@@ -250,6 +250,7 @@ class Calls:
                 "/v1/me",
                 "/v1/providers",
                 "/v1/providers/durable-demo",
+                "/v1/providers/durable-demo/history",
                 "/v1/keys",
                 "/v1/principals",
                 "/v1/moves",

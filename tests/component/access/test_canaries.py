@@ -185,6 +185,7 @@ def _pages() -> Iterable[str]:
         "/docs/errors/permission_denied",
         "/metrics",
         "/v1/providers",
+        "/v1/providers/durable-demo/history",
         "/v1/me",
     )
 

@@ -112,7 +112,12 @@ def test_times_are_date_times() -> None:
         for name, _, _ in properties(schema)
         if name.endswith("_at")
     }
-    others = {("AuditEvent", "at"), ("IntentAttemptView", "first_send"), ("IntentAttemptView", "last_send")}
+    others = {
+        ("AuditEvent", "at"),
+        ("ProviderMinute", "at"),
+        ("IntentAttemptView", "first_send"),
+        ("IntentAttemptView", "last_send"),
+    }
     assert times == named | others
 
 
