@@ -1,39 +1,25 @@
 """``audit``: who did what, over the API of a gateway."""
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
-from gateway.cli.intents import pages
-from gateway.cli.options import Connection, any_output, connection_options, query_of
-from gateway.cli.output import Columns, note, show_list
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
+from gateway.cli.options import Connection, query_of, read_options
+from gateway.cli.output import note, show_list, table
+from gateway.cli.pages import pages
 
 _OUTCOMES: Final = ("ok", "refused", "failed", "unknown")
-
-
-def _short(name: str, width: int) -> "Callable[[Mapping[str, Any]], object]":
-    """A column that is cut, so that a line of the table fits into 80 characters."""
-
-    def shown(item: "Mapping[str, Any]") -> object:
-        text = item.get(name)
-        return text if text is None or len(text) <= width else f"{text[: width - 1]}…"
-
-    return shown
-
-
-_COLUMNS: Final[Columns] = {
-    "AT": lambda item: item["at"][5:16].replace("T", " "),
-    "PRINCIPAL": _short("principal", 12),
-    "ACTION": _short("action", 20),
-    "OUTCOME": lambda item: item["outcome"],
-    "N": lambda item: item["count"],
-    "RUNTIME": _short("runtime_id", 13),
-}
+_COLUMNS: Final = table(
+    "AT, PRINCIPAL, ACTION, OUTCOME, N, RUNTIME",
+    "TIME, ID, PROVIDER, CODE, STATUS, REQUEST ID",
+    {
+        "AT": lambda item: item["at"][5:16].replace("T", " "),
+        "TIME": lambda item: item["at"],
+        "N": lambda item: item["count"],
+        "RUNTIME": lambda item: item.get("runtime_id"),
+    },
+)
 
 
 def _time(_context: Any, _parameter: Any, value: str | None) -> str | None:
@@ -54,7 +40,7 @@ def _time(_context: Any, _parameter: Any, value: str | None) -> str | None:
 
 @click.command()
 @click.option("--principal", metavar="NAME", help="Only the actions of this principal.")
-@click.option("--runtime", metavar="ID", help="Only those on this runtime.")
+@click.option("--runtime", metavar="RUNTIME", help="Only those on this runtime, by id or name.")
 @click.option("--action", multiple=True, metavar="NAME", help="Only these actions. Repeatable.")
 @click.option("--outcome", type=click.Choice(_OUTCOMES), help="Only those with this outcome.")
 @click.option("--since", metavar="TIME", callback=_time, help="From this time on: 7d, a date, or a time (RFC 3339).")
@@ -63,19 +49,21 @@ def _time(_context: Any, _parameter: Any, value: str | None) -> str | None:
     "--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Maximum number of events."
 )
 @click.option("--cursor", help="Continue after the page that had this next_cursor.")
-@connection_options
-@any_output
+@read_options
 def audit(connection: Connection, output: str, limit: int, cursor: str | None, **filters: Any) -> None:
     """List who did what, newest first. Needs the scope audit.
 
-    The table has month, day and time in UTC, and the number of equal refusals (N). It cuts long names; -o json has all.
+    The table has month, day and time in UTC, and the number of equal refusals (N). -o wide has all columns.
 
     \b
     Examples:
       runtime-gateway audit --principal team-a --since 7d
       runtime-gateway audit --outcome refused --since 2027-01-15 -o json
     """
-    document = connection.run(lambda client: pages(client, "audit", query_of(filters), limit, cursor))
+    filters["runtime"] = connection.runtime_id(filters["runtime"])
+    document = connection.run(
+        lambda client: pages(client, "audit", query=query_of(filters), limit=limit, cursor=cursor)
+    )
     show_list(document, output, _COLUMNS)
     if (following := document["next_cursor"]) is not None:
         note(f"there are more than {limit} events: raise --limit, or continue with --cursor {following}")

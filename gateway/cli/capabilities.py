@@ -4,20 +4,28 @@ from typing import Any, Final
 
 import click
 
-from gateway.cli.options import Connection, any_output, connection_options, examples, output_option, pairs
-from gateway.cli.output import Columns, members, note, show_list, show_one
+from gateway.cli.options import (
+    Connection,
+    api_options,
+    connection_options,
+    examples,
+    pairs,
+    read_options,
+    runtime_argument,
+)
+from gateway.cli.output import DOCUMENTS, note, show, show_list, show_one, table
 
-_COLUMNS: Final[Columns] = {
-    **members("ID", "NAME", "VERSION"),
-    "LATEST": lambda item: item.get("latest_version"),
-    "ENABLED": lambda item: {True: "yes", False: "no"}.get(item.get("enabled") is True),
-    "SOURCE": lambda item: item.get("source"),
-}
-_RESOLVED_COLUMNS: Final[Columns] = {
-    **members("NAME", "VERSION"),
-    "ARTIFACT": lambda item: item.get("artifact_digest"),
-    **members("RUNTIME DIGEST"),
-}
+_COLUMNS: Final = table(
+    "NAME, VERSION, LATEST, ENABLED, SOURCE",
+    "ID, DESCRIPTION, FLAGS",
+    {
+        "LATEST": lambda item: item.get("latest_version"),
+        "ENABLED": lambda item: "yes" if item.get("enabled") is True else "no",
+    },
+)
+_RESOLVED_COLUMNS: Final = table(
+    "NAME, VERSION, ARTIFACT", "RUNTIME DIGEST", {"ARTIFACT": lambda item: item.get("artifact_digest")}, name="name"
+)
 _FLAGS: Final = {"true": True, "false": False, "default": None}
 
 
@@ -28,9 +36,8 @@ def capabilities() -> None:
 
 
 @capabilities.command("list")
-@click.argument("runtime_id", metavar="ID")
-@connection_options
-@any_output
+@runtime_argument
+@read_options
 @examples("runtimes capabilities list $ID")
 def list_capabilities(connection: Connection, runtime_id: str, output: str) -> None:
     """List the installed capabilities."""
@@ -38,11 +45,10 @@ def list_capabilities(connection: Connection, runtime_id: str, output: str) -> N
 
 
 @capabilities.command()
-@click.argument("runtime_id", metavar="ID")
+@runtime_argument
 @click.argument("name")
 @click.option("--version", help="The version to install. Default: the latest.")
-@connection_options
-@any_output
+@api_options
 @examples(
     "runtimes capabilities install $ID web-search", "runtimes capabilities install $ID web-search --version 1.4.0"
 )
@@ -53,16 +59,15 @@ def install(connection: Connection, runtime_id: str, name: str, version: str | N
 
 
 @capabilities.command()
-@click.argument("runtime_id", metavar="ID")
-@click.argument("binding_id", metavar="BINDING")
+@runtime_argument
+@click.argument("binding_id", metavar="CAPABILITY")
 @click.option("--enable/--disable", "enabled", default=None, help="Enable or disable the capability.")
 @click.option("--flag", multiple=True, metavar="NAME=true|false|default", help="Set a flag, or reset it. Repeatable.")
 @click.option("--version", help="Change to this version.")
-@connection_options
-@any_output
+@api_options
 @examples(
-    "runtimes capabilities update $ID $BINDING --disable",
-    "runtimes capabilities update $ID $BINDING --flag verbose=true --flag trace=default",
+    "runtimes capabilities update $ID web-search --disable",
+    "runtimes capabilities update $ID web-search --flag verbose=true --flag trace=default",
 )
 def update(
     connection: Connection,
@@ -95,10 +100,10 @@ def _flags(values: tuple[str, ...]) -> dict[str, bool | None]:
 
 
 @capabilities.command()
-@click.argument("runtime_id", metavar="ID")
-@click.argument("binding_id", metavar="BINDING")
+@runtime_argument
+@click.argument("binding_id", metavar="CAPABILITY")
 @connection_options
-@examples("runtimes capabilities remove $ID $BINDING")
+@examples("runtimes capabilities remove $ID web-search")
 def remove(connection: Connection, runtime_id: str, binding_id: str) -> None:
     """Uninstall a capability."""
     connection.call("DELETE", "runtimes", runtime_id, "capabilities", binding_id)
@@ -106,13 +111,12 @@ def remove(connection: Connection, runtime_id: str, binding_id: str) -> None:
 
 
 @capabilities.command()
-@click.argument("runtime_id", metavar="ID")
-@connection_options
-@output_option("table", "json", "yaml")
+@runtime_argument
+@api_options
 @examples("runtimes capabilities resolved $ID -o json")
 def resolved(connection: Connection, runtime_id: str, output: str) -> None:
     """Print the versions and digests that the enabled capabilities resolve to."""
     document = connection.call("GET", "runtimes", runtime_id, "capabilities", "resolved")
-    if output == "table":
+    if output not in DOCUMENTS:
         document = {"items": document["capabilities"]}
-    show_list(document, output, _RESOLVED_COLUMNS)
+    show(document, output, _RESOLVED_COLUMNS)

@@ -2,20 +2,21 @@
 
 import json
 import sys
+from typing import Final
 
 import click
 
 from gateway.cli.credentials import check_credentials, print_checks
 from gateway.cli.failures import ExitCode
-from gateway.cli.options import examples, output_option
-from gateway.cli.output import Columns, show_document, show_list
+from gateway.cli.options import any_output, examples, output_option
+from gateway.cli.output import show_document, show_list, table
 from gateway.cli.server import config_option, load, load_or_exit, print_problems, print_warnings
 
-_COLUMNS: Columns = {
-    "SETTING": lambda item: item["setting"],
-    "VALUE": lambda item: item["value"] if isinstance(item["value"], str) else json.dumps(item["value"]),
-    "ORIGIN": lambda item: item["origin"],
-}
+_COLUMNS: Final = table(
+    "SETTING, VALUE, ORIGIN",
+    own={"VALUE": lambda item: item["value"] if isinstance(item["value"], str) else json.dumps(item["value"])},
+    name="setting",
+)
 
 
 @click.group()
@@ -63,7 +64,7 @@ def check(file: str, output: str, *, online: bool) -> None:
 
 @config.command()
 @config_option
-@output_option("table", "json", "yaml")
+@any_output
 def show(file: str, output: str) -> None:
     """Show every effective setting and its origin. Secrets are shown as **********.
 

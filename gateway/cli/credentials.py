@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.cli.failures import ExitCode
-from gateway.cli.output import Columns, members, show_document, show_list
+from gateway.cli.output import show_document, show_list, table
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 Result = Mapping[str, Any]
 
 _REJECTED: Final = frozenset({"provider_credentials_rejected", "permission_denied"})
-_COLUMNS: Final[Columns] = {
-    **members("PROVIDER", "API"),
-    "CREDENTIALS": lambda item: "ok" if item["ok"] else item["code"],
-    "SECONDS": lambda item: f"{item['seconds']:.3f}",
-    "DETAIL": lambda item: item["detail"],
-}
+_COLUMNS: Final = table(
+    "PROVIDER, API, CREDENTIALS, SECONDS, DETAIL",
+    own={
+        "CREDENTIALS": lambda item: "ok" if item["ok"] else item["code"],
+        "SECONDS": lambda item: f"{item['seconds']:.3f}",
+    },
+)
 
 
 def check_credentials(settings: "Settings", names: Sequence[str] | None = None) -> list[Result]:

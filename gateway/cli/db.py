@@ -7,7 +7,7 @@ import click
 
 from gateway.cli.failures import ExitCode
 from gateway.cli.options import examples, output_option
-from gateway.cli.output import Columns, note, show_one
+from gateway.cli.output import note, show_one, table
 from gateway.cli.server import config_option, exit_for_faults, store_settings
 from gateway.cli.stores import run
 
@@ -15,12 +15,10 @@ if TYPE_CHECKING:
     from gateway.settings import StoreSettings
     from gateway.storage.migrations import SchemaStatus
 
-_COLUMNS: Final[Columns] = {
-    "STORE": lambda item: item["store"],
-    "SCHEMA": lambda item: item["version"],
-    "KNOWN": lambda item: item["known_version"],
-    "USABLE": lambda item: item["usable"],
-}
+_COLUMNS: Final = table(
+    "STORE, SCHEMA, KNOWN, USABLE",
+    own={"SCHEMA": lambda item: item["version"], "KNOWN": lambda item: item["known_version"]},
+)
 
 
 @click.group()

@@ -10,8 +10,9 @@ import click
 
 from gateway.cli.documents import read_file
 from gateway.cli.failures import ExitCode, Failure, Refused
-from gateway.cli.options import Connection, connection_options, examples, output_option, query_of
-from gateway.cli.output import Columns, note, show_list
+from gateway.cli.options import Connection, any_output, connection_options, examples, query_of
+from gateway.cli.output import note, show_list, table
+from gateway.cli.pages import pages
 
 if TYPE_CHECKING:
     from gateway.cli.client import Client
@@ -23,11 +24,7 @@ _BATCH: Final = 100
 _BATCH_BYTES: Final = 512 * 1024
 _BATCH_VALUES: Final = 8000
 _WORKING: Final = frozenset({"planning", "applying"})
-_COLUMNS: Final[Columns] = {
-    "ID": lambda item: item["id"],
-    "STATE": lambda item: item["state"],
-    "WHY": lambda item: item["why"],
-}
+_COLUMNS: Final = table("ID, STATE, WHY")
 
 
 @click.command("export")
@@ -136,7 +133,7 @@ def _parsed(raw: bytes | str) -> dict[str, Any]:
     help="What other references are called at the target, as for migrate plan.",
 )
 @connection_options
-@output_option("table", "json", "yaml")
+@any_output
 @examples(
     "import fleet.ndjson --provider durable-new --dry-run",
     "import fleet.ndjson --provider durable-new --secrets secrets.yaml",
@@ -193,19 +190,12 @@ async def _imported(client: "Client", body: Mapping[str, Any]) -> list[dict[str,
         known = {one["id"] for one in refused_lines}
         failed = [_shown(one["id"], "failed", problem) for one in body["runtimes"] if one["id"] not in known]
         return refused_lines + failed
-    return refused_lines + [item async for item in _items(client, move["id"])]
+    return refused_lines + [_result(item) for item in (await pages(client, "moves", move["id"], "items"))["items"]]
 
 
-async def _items(client: "Client", move_id: str) -> Any:
-    query = [("limit", "100")]
-    while True:
-        page = await client.call("GET", "moves", move_id, "items", query=query)
-        for item in page["items"]:
-            problem = item["problem"] or next(iter(item["blocked_by"]), None) or {}
-            yield _shown(item["runtime_id"], item["state"], problem.get("detail") or item["waits_for"])
-        if page["next_cursor"] is None:
-            return
-        query = [("limit", "100"), ("cursor", page["next_cursor"])]
+def _result(item: Mapping[str, Any]) -> dict[str, Any]:
+    problem = item["problem"] or next(iter(item["blocked_by"]), None) or {}
+    return _shown(item["runtime_id"], item["state"], problem.get("detail") or item["waits_for"])
 
 
 def _shown(runtime_id: str | None, state: str, why: str | None) -> dict[str, Any]:

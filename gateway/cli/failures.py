@@ -47,9 +47,11 @@ class Failure(click.ClickException):
         self.exit_code = exit_code  # type: ignore[misc] # click reads it from the instance
         self.lines = lines
         self.retry_after = retry_after
+        self.subject: str | None = None  # which of several runtimes
 
     def show(self, file: Any = None) -> None:  # noqa: ARG002 (click's signature; errors go to stderr)
-        click.echo(f"error: {one_line(self.code)}: {one_line(self.message)}", err=True)
+        words = (self.subject, self.code, self.message)
+        click.echo(": ".join(["error", *(one_line(word) for word in words if word is not None)]), err=True)
         for line in self.lines:
             click.echo(f"  {one_line(line)}", err=True)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.cli.output import Columns, members
+from gateway.cli.output import age, table
 
 if TYPE_CHECKING:
     from gateway.domain.intents import Intent, Look
@@ -11,26 +11,27 @@ if TYPE_CHECKING:
 
 STATES: Final = ("open", "unknown", "done", "refused", "absent", "parked")
 
-INTENT_COLUMNS: Final[Columns] = {
-    **members("ID", "STATE", "PROVIDER", "SCOPE", "NAME"),
-    "RUNTIME": lambda item: item.get("runtime_id") or item.get("provider_runtime_id"),
-    "SURPLUS": lambda item: len(item["surplus"]) if "surplus" in item else None,
-    "CREATED": lambda item: item["created_at"],
-}
-ATTEMPT_COLUMNS: Final[Columns] = {
-    "ATTEMPT": lambda item: item["epoch"],
-    **members("FIRST SEND", "LAST SEND", "PHASE", "STATUS", "MADE"),
-}
-LOOK_COLUMNS: Final[Columns] = {
-    "LOOKED AT": lambda item: item["at"],
-    "WHEN": lambda item: item["when"],
-    "FOUND": lambda item: ", ".join(item["found"]) or "nothing",
-}
-DECISION_COLUMNS: Final[Columns] = {
-    **members("AT", "OPERATOR", "DECISION", "INTENT"),
-    "RUNTIME": lambda item: item["provider_runtime_id"],
-    "NOTE": lambda item: item["note"],
-}
+INTENT_COLUMNS: Final = table(
+    "NAME, STATE, PROVIDER, PRINCIPAL, AGE",
+    "ID, SCOPE, RUNTIME, SURPLUS, CREATED",
+    {
+        "RUNTIME": lambda item: item.get("runtime_id") or item.get("provider_runtime_id"),
+        "SURPLUS": lambda item: len(item["surplus"]) if "surplus" in item else None,
+    },
+)
+ATTEMPT_COLUMNS: Final = table(
+    "ATTEMPT, FIRST SEND, LAST SEND, PHASE, STATUS, MADE", own={"ATTEMPT": lambda item: item["epoch"]}
+)
+LOOK_COLUMNS: Final = table(
+    "LOOKED AT, WHEN, FOUND",
+    own={"LOOKED AT": lambda item: item["at"], "FOUND": lambda item: ", ".join(item["found"]) or "nothing"},
+)
+DECISION_COLUMNS: Final = table(
+    "INTENT, DECISION, OPERATOR, NOTE, AGE",
+    "AT, RUNTIME",
+    {"AGE": lambda item: age(item, "at"), "RUNTIME": lambda item: item["provider_runtime_id"]},
+    name="intent",
+)
 
 
 _INTENT_FIELDS: Final = (

@@ -1,6 +1,6 @@
 """``intents``: the outcome of every create, and an operator's decisions about the parked ones."""
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
@@ -12,12 +12,10 @@ from gateway.cli.intent_documents import (
     STATES,
     decision_document,
 )
-from gateway.cli.options import Connection, any_output, connection_options, examples, output_option, query_of
-from gateway.cli.output import note, show_details, show_document, show_list, show_one
+from gateway.cli.options import Connection, any_output, api_options, examples, query_of, read_options
+from gateway.cli.output import note, show_details, show_list, show_one
+from gateway.cli.pages import pages
 from gateway.cli.server import config_option, store_settings
-
-if TYPE_CHECKING:
-    from gateway.cli.client import Client
 
 _LONGEST_NOTE: Final = 2000
 _store_option: Final = click.option(
@@ -44,8 +42,7 @@ def intents() -> None:
 @click.option("--surplus", is_flag=True, help="Only those for which more than one runtime was found. Needs --config.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Maximum number of intents.")
 @click.option("--cursor", help="Continue after the page that had this next_cursor.")
-@connection_options
-@any_output
+@read_options
 @examples("intents list --state parked -o name", "intents list --config gateway.yaml")
 def list_intents(
     connection: Connection,
@@ -67,32 +64,16 @@ def list_intents(
         raise click.UsageError("--surplus needs --config.")
     else:
         query = query_of({"state": states, "provider": providers, "principal": principal})
-        document = connection.run(lambda client: pages(client, "intents", query, limit, cursor))
+        document = connection.run(lambda client: pages(client, "intents", query=query, limit=limit, cursor=cursor))
     show_list(document, output, INTENT_COLUMNS)
     if (following := document["next_cursor"]) is not None:
         note(f"there are more than {limit} intents: raise --limit, or continue with --cursor {following}")
 
 
-async def pages(
-    client: "Client", resource: str, query: list[tuple[str, str]], limit: int, cursor: str | None
-) -> dict[str, Any]:
-    """Return up to ``limit`` items of all pages, as one page."""
-    items: list[Any] = []
-    while True:
-        size = ("limit", str(min(100, limit - len(items))))
-        following = [("cursor", cursor)] if cursor is not None else []
-        page = await client.call("GET", resource, query=[*query, size, *following])
-        items += page["items"]
-        cursor = page["next_cursor"]
-        if cursor is None or not page["items"] or len(items) >= limit:
-            return {**page, "items": items}
-
-
 @intents.command()
-@click.argument("intent_id", metavar="ID")
+@click.argument("intent_id", metavar="INTENT")
 @_store_option
-@connection_options
-@output_option("table", "json", "yaml")
+@read_options
 @examples("intents show in_0d4f…", "intents show in_0d4f… --config gateway.yaml")
 def show(connection: Connection, intent_id: str, file: str | None, output: str) -> None:
     """Show what is recorded about a create: its attempts, and with --config also the look-ups and the lease.
@@ -105,8 +86,8 @@ def show(connection: Connection, intent_id: str, file: str | None, output: str) 
         document = shown(file, intent_id)
     else:
         document = connection.call("GET", "intents", intent_id)
-    if output != "table":
-        show_document(document, output)
+    if output not in {"table", "wide"}:
+        show_details(document, output)
         return
     attempts, looks = document.pop("attempts"), document.pop("looks", ())
     show_details(document, output)
@@ -126,7 +107,7 @@ def _os_user() -> str:
 
 
 @intents.command()
-@click.argument("intent_id", metavar="ID")
+@click.argument("intent_id", metavar="INTENT")
 @_store_option
 @click.option("--made", metavar="REF", help="It created this runtime: the runtime's id, or the provider's own id.")
 @click.option("--absent", is_flag=True, help="It created nothing.")
@@ -136,8 +117,7 @@ def _os_user() -> str:
     show_default="the user of this process",
     help="Your name, with --config. Without it, the gateway records the principal of your key.",
 )
-@connection_options
-@any_output
+@api_options
 @examples(
     "intents resolve in_0d4f… --made durable-main.2489e9ad-…",
     'intents resolve in_0d4f… --config gateway.yaml --absent --note "asked the provider"',
@@ -196,7 +176,7 @@ def _next(document: dict[str, Any], *, absent: bool) -> str:
 @intents.command()
 @config_option
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Maximum number of entries.")
-@output_option("table", "json", "yaml")
+@any_output
 @examples("intents decisions --config gateway.yaml")
 def decisions(file: str, limit: int, output: str) -> None:
     """List the decisions of operators, newest first: the audit trail of `intents resolve`."""

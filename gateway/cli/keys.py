@@ -4,28 +4,35 @@ from typing import Any, Final
 
 import click
 
-from gateway.cli.options import Connection, any_output, connection_options, examples, output_option
-from gateway.cli.output import Columns, members, note, show_list, show_one
+from gateway.cli.options import Connection, api_options, connection_options, examples, output_option, read_options
+from gateway.cli.output import note, show_list, show_one, table
 
 
 def _day(time: str | None) -> str | None:
     return None if time is None else time[:10]
 
 
-_KEY_COLUMNS: Final[Columns] = {
-    **members("ID", "PRINCIPAL", "NAME"),
-    "FROM": lambda item: item.get("source"),
-    "EXPIRES": lambda item: _day(item.get("expires_at")),
-    "LAST USED": lambda item: _day(item.get("last_used_at")),
-}
-_PRINCIPAL_COLUMNS: Final[Columns] = {
-    "NAME": lambda item: item.get("name"),
-    "FROM": lambda item: item.get("source"),
-    "TEMPLATE": lambda item: item.get("template"),
-    "DISABLED": lambda item: "yes" if item.get("disabled") else "no",
-    "OWNER": lambda item: item.get("owner"),
-    "RIGHTS": lambda item: "none" if item.get("warning") else "admin" if "admin" in (item.get("scopes") or ()) else "-",
-}
+_KEY_COLUMNS: Final = table(
+    "NAME, PRINCIPAL, FROM, EXPIRES, LAST USED, AGE",
+    "ID, PREFIX, SCOPES, CREATED",
+    {
+        "FROM": lambda item: item.get("source"),
+        "EXPIRES": lambda item: _day(item.get("expires_at")),
+        "LAST USED": lambda item: _day(item.get("last_used_at")),
+    },
+)
+_PRINCIPAL_COLUMNS: Final = table(
+    "NAME, FROM, TEMPLATE, DISABLED, OWNER, RIGHTS, AGE",
+    "SCOPES, OWN ONLY, EXPIRES, CREATED",
+    {
+        "FROM": lambda item: item.get("source"),
+        "DISABLED": lambda item: "yes" if item.get("disabled") else "no",
+        "RIGHTS": lambda item: (
+            "none" if item.get("warning") else "admin" if "admin" in (item.get("scopes") or ()) else "-"
+        ),
+    },
+    name="name",
+)
 _new_output = output_option("key", "json", "yaml")
 
 
@@ -66,8 +73,7 @@ def create(
 
 @keys.command("list")
 @click.option("--principal", metavar="NAME", help="Only the keys of this principal.")
-@connection_options
-@any_output
+@read_options
 @examples("keys list", "keys list --principal team-a -o json")
 def list_keys(connection: Connection, principal: str | None, output: str) -> None:
     """List the keys, without their texts. Keys of the settings can only be changed there."""
@@ -76,7 +82,7 @@ def list_keys(connection: Connection, principal: str | None, output: str) -> Non
 
 
 @keys.command()
-@click.argument("key_id", metavar="ID")
+@click.argument("key_id", metavar="KEY")
 @click.option(
     "--overlap",
     type=click.IntRange(min=0),
@@ -94,7 +100,7 @@ def rotate(connection: Connection, key_id: str, overlap: int, output: str) -> No
 
 
 @keys.command()
-@click.argument("key_id", metavar="ID")
+@click.argument("key_id", metavar="KEY")
 @connection_options
 @examples("keys revoke $KEY_ID")
 def revoke(connection: Connection, key_id: str) -> None:
@@ -110,13 +116,12 @@ def principals() -> None:
 
 
 @principals.command("list")
-@connection_options
-@any_output
+@read_options
 @examples("principals list", "principals list -o json")
 def list_principals(connection: Connection, output: str) -> None:
     """List the principals of the settings and of the API, and those of tokens that are disabled."""
     document = connection.call("GET", "principals")
-    show_list(document, output, _PRINCIPAL_COLUMNS, name="name")
+    show_list(document, output, _PRINCIPAL_COLUMNS)
     for item in document["items"]:
         if item.get("warning"):
             note(f"warning: {item.get('name')}: {item['warning']}")
@@ -124,22 +129,20 @@ def list_principals(connection: Connection, output: str) -> None:
 
 @principals.command()
 @click.argument("name")
-@connection_options
-@any_output
+@api_options
 @examples("principals disable team-a")
 def disable(connection: Connection, name: str, output: str) -> None:
     """Refuse all keys and tokens of a principal. Its runtimes continue."""
-    show_one(connection.call("POST", "principals", name, "disable"), output, _PRINCIPAL_COLUMNS, name="name")
+    show_one(connection.call("POST", "principals", name, "disable"), output, _PRINCIPAL_COLUMNS)
 
 
 @principals.command()
 @click.argument("name")
-@connection_options
-@any_output
+@api_options
 @examples("principals enable team-a")
 def enable(connection: Connection, name: str, output: str) -> None:
     """Accept the keys and tokens of a disabled principal again."""
-    show_one(connection.call("POST", "principals", name, "enable"), output, _PRINCIPAL_COLUMNS, name="name")
+    show_one(connection.call("POST", "principals", name, "enable"), output, _PRINCIPAL_COLUMNS)
 
 
 @principals.command()

@@ -8,17 +8,21 @@ import click
 from gateway.cli.options import (
     Command,
     Connection,
-    any_output,
+    api_options,
     connection_options,
     examples,
     if_match_option,
     output_option,
+    runtime_argument,
+    runtime_arguments,
     wait_options,
+    yes_option,
 )
-from gateway.cli.output import note, show_details, show_one
+from gateway.cli.output import note, show, show_details
 
 if TYPE_CHECKING:
     from gateway.cli.client import Client
+    from gateway.cli.references import Chosen
 
 _TARGETS: Final = {
     "start": frozenset({"running"}),
@@ -34,9 +38,7 @@ _ENDS: Final = frozenset({"stop", "reset"})  # these work from `failed`, which m
 
 
 def _verb_options(command: Command) -> Command:
-    for option in (any_output, connection_options, wait_options, click.argument("runtime_id", metavar="ID")):
-        command = option(command)
-    return command
+    return runtime_arguments(wait_options(api_options(command)))
 
 
 def _transition(
@@ -44,14 +46,15 @@ def _transition(
     body: Mapping[str, Any],
     *,
     connection: Connection,
-    runtime_id: str,
+    chosen: "Chosen",
     output: str,
     patience: float | None,
     if_match: Mapping[str, str] | None = None,
+    ask: str | None = None,
 ) -> None:
-    """Send a verb, wait up to ``patience`` seconds for its target state, and print the runtime."""
+    """Send a verb, wait up to ``patience`` seconds for its target state, and print the runtimes."""
 
-    async def work(client: "Client") -> Mapping[str, Any]:
+    async def work(client: "Client", runtime_id: str) -> Mapping[str, Any]:
         from gateway.cli.waiting import wait_for
 
         runtime = await client.call("POST", "runtimes", runtime_id, verb, body=body, headers=if_match)
@@ -61,7 +64,7 @@ def _transition(
             return runtime
         return await wait_for(client, runtime_id, _TARGETS[verb], patience, failed_ends=verb not in _ENDS)
 
-    show_one(connection.run(work), output)
+    chosen.each(connection, work, lambda found: show(found, output), ask=ask)
 
 
 @click.command()
@@ -81,7 +84,7 @@ def start(secret_id: tuple[str, ...], runtime_limit: int | None, **options: Any)
 
 @click.command()
 @_verb_options
-@examples("runtimes pause $ID --wait")
+@examples("runtimes pause research-agent --wait", "runtimes pause -l team=shop")
 def pause(**options: Any) -> None:
     """Pause a running runtime: freeze its compute and keep its state."""
     _transition("pause", {}, **options)
@@ -97,11 +100,12 @@ def resume(**options: Any) -> None:
 
 @click.command()
 @_instance_option
+@yes_option
 @_verb_options
-@examples("runtimes reset $ID", "runtimes reset $ID --if-match $INSTANCE_ID")
-def reset(**options: Any) -> None:
-    """Reset a runtime: discard its compute and the state inside, and keep the runtime itself."""
-    _transition("reset", {}, **options)
+@examples("runtimes reset research-agent", "runtimes reset $ID --if-match $INSTANCE_ID --yes")
+def reset(yes: bool, **options: Any) -> None:
+    """Reset a runtime: discard its compute and the state inside, and keep the runtime itself. Asks on a terminal."""
+    _transition("reset", {}, ask=None if yes else "Discard the state of", **options)
 
 
 @click.command()
@@ -122,7 +126,7 @@ def stop(discard_state: bool, **options: Any) -> None:
 
 
 @click.command()
-@click.argument("runtime_id", metavar="ID")
+@runtime_argument
 @click.option(
     "--extend",
     type=click.IntRange(60, 3600),

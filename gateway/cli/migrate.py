@@ -11,11 +11,21 @@ from click.core import ParameterSource
 
 from gateway.cli.documents import read_file
 from gateway.cli.failures import ExitCode, Failure
-from gateway.cli.intents import pages
 from gateway.cli.move_report import next_steps, report, template, why
 from gateway.cli.moving import COMMANDS
-from gateway.cli.options import Connection, any_output, connection_options, examples, output_option, pairs, query_of
-from gateway.cli.output import Columns, note, show_details, show_document, show_list
+from gateway.cli.options import (
+    Connection,
+    api_options,
+    connection_options,
+    examples,
+    move_argument,
+    output_option,
+    pairs,
+    query_of,
+    read_options,
+)
+from gateway.cli.output import note, show_details, show_document, show_list, table
+from gateway.cli.pages import pages
 
 if TYPE_CHECKING:
     from gateway.cli.client import Client
@@ -23,24 +33,31 @@ if TYPE_CHECKING:
 _FIRST_DELAY: Final = 0.1
 _LONGEST_DELAY: Final = 1.0
 _STATES: Final = ("planned", "blocked", "moving", "moved", "failed", "skipped", "rolled_back")
-_MOVE_COLUMNS: Final[Columns] = {
-    "ID": lambda item: item["id"],
-    "STATE": lambda item: item["state"],
-    "FROM": lambda item: item["request"]["source"]["provider"],
-    "TO": lambda item: item["request"]["target"]["provider"],
-    "RUNTIMES": lambda item: sum(item["counts"].values()),
-}
-_ITEM_COLUMNS: Final[Columns] = {
-    "NAME": lambda item: item["name"] or item["runtime_id"],
-    "STATE": lambda item: item["state"],
-    "WHY": why,
-}
-_ID_COLUMNS: Final[Columns] = {
-    "OLD ID": lambda item: item["runtime_id"],
-    "NEW ID": lambda item: item["target"]["id"],
-    "OLD PROVIDER ID": lambda item: item["provider_id"],
-    "NEW PROVIDER ID": lambda item: item["target"]["provider_id"],
-}
+_MOVE_COLUMNS: Final = table(
+    "ID, STATE, FROM, TO, RUNTIMES, AGE",
+    "PRINCIPAL, CREATED, DIGEST",
+    {
+        "FROM": lambda item: item["request"]["source"]["provider"],
+        "TO": lambda item: item["request"]["target"]["provider"],
+        "RUNTIMES": lambda item: sum(item["counts"].values()),
+    },
+)
+_ITEM_COLUMNS: Final = table(
+    "NAME, STATE, WHY",
+    "RUNTIME ID",
+    {"NAME": lambda item: item["name"] or item["runtime_id"], "WHY": why},
+    name="runtime_id",
+)
+_ID_COLUMNS: Final = table(
+    "OLD ID, NEW ID, OLD PROVIDER ID, NEW PROVIDER ID",
+    own={
+        "OLD ID": lambda item: item["runtime_id"],
+        "NEW ID": lambda item: item["target"]["id"],
+        "OLD PROVIDER ID": lambda item: item["provider_id"],
+        "NEW PROVIDER ID": lambda item: item["target"]["provider_id"],
+    },
+    name="runtime_id",
+)
 
 
 @click.group()
@@ -70,7 +87,7 @@ def migrate() -> None:
 @click.option("--state", "states", multiple=True, help="Only runtimes in this state. Repeatable.")
 @click.option("--name", help="Only the runtime of this name.")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Only with this label. Repeatable.")
-@click.option("--id", "ids", multiple=True, metavar="ID", help="Only this runtime. Repeatable.")
+@click.option("--id", "ids", multiple=True, metavar="RUNTIME", help="Only this runtime, by id or name. Repeatable.")
 @click.option(
     "--mappings",
     type=click.Path(dir_okay=False),
@@ -111,6 +128,7 @@ def plan(connection: Connection, output: str, mappings: str | None, **options: A
     The plan reads both ends and writes nothing. It ends with the command that carries it out, which names the digest of
     what you have read. Exit code 3: some runtimes are blocked.
     """
+    options["ids"] = tuple(map(connection.runtime_id, options["ids"]))
     body = _request(mappings, **options)
 
     async def work(client: "Client") -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -120,7 +138,7 @@ def plan(connection: Connection, output: str, mappings: str | None, **options: A
         if move["state"] == "failed":
             problem = move["problem"] or {}
             raise Failure(problem.get("code", "failed"), problem.get("detail", "the plan could not be made"))
-        return move, (await pages_of_items(client, move["id"], ()))["items"]
+        return move, (await pages(client, "moves", move["id"], "items"))["items"]
 
     move, items = connection.run(work)
     written = _write_template(mappings, items, body["target"]["provider"])
@@ -137,23 +155,21 @@ def plan(connection: Connection, output: str, mappings: str | None, **options: A
 
 @migrate.command("list")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Maximum number of moves.")
-@connection_options
-@any_output
+@read_options
 @examples("migrate list")
 def list_moves(connection: Connection, limit: int, output: str) -> None:
     """List the moves, newest first."""
-    show_list(connection.run(lambda client: pages(client, "moves", [], limit, None)), output, _MOVE_COLUMNS)
+    show_list(connection.run(lambda client: pages(client, "moves", limit=limit)), output, _MOVE_COLUMNS)
 
 
 @migrate.command()
-@click.argument("move_id", metavar="MOVE")
-@connection_options
-@output_option("table", "json", "yaml")
+@move_argument
+@read_options
 @examples("migrate status mv_019a…")
 def status(connection: Connection, move_id: str, output: str) -> None:
     """Show how far a move is."""
     move = connection.call("GET", "moves", move_id)
-    if output == "table":
+    if output in {"table", "wide"}:
         request, counts = move["request"], move["counts"]
         ends = {"from": request["source"]["provider"], "to": request["target"]["provider"]}
         shown = {name: move[name] for name in ("id", "state", "digest", "principal", "created_at", "updated_at")}
@@ -162,47 +178,38 @@ def status(connection: Connection, move_id: str, output: str) -> None:
 
 
 @migrate.command("items")
-@click.argument("move_id", metavar="MOVE")
+@move_argument
 @click.option("--state", "states", multiple=True, type=click.Choice(_STATES), help="Only in this state. Repeatable.")
-@connection_options
-@output_option("table", "json", "yaml")
+@read_options
 @examples("migrate items mv_019a… --state blocked", "migrate items mv_019a… -o json")
 def list_items(connection: Connection, move_id: str, states: tuple[str, ...], output: str) -> None:
     """List the runtimes of a move. JSON has everything that the plan says about each."""
-    show_list(connection.run(lambda client: pages_of_items(client, move_id, states)), output, _ITEM_COLUMNS)
+    query = query_of({"state": states})
+    found = connection.run(lambda client: pages(client, "moves", move_id, "items", query=query))
+    show_list(found, output, _ITEM_COLUMNS)
 
 
 @migrate.command()
-@click.argument("move_id", metavar="MOVE")
+@move_argument
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values with a header.")
-@connection_options
+@api_options
 @examples("migrate ids mv_019a… --csv > ids.csv")
-def ids(connection: Connection, move_id: str, as_csv: bool) -> None:
+def ids(connection: Connection, move_id: str, as_csv: bool, output: str) -> None:
     """Map the old ids of a move to the new ones: those of the gateway, and the providers' own.
 
     The old ids continue to work in the gateway. The new ones are empty for runtimes that have not moved.
     """
-    document = connection.run(lambda client: pages_of_items(client, move_id, ()))
+    document = connection.run(lambda client: pages(client, "moves", move_id, "items"))
     if not as_csv:
-        show_list(document, "table", _ID_COLUMNS)
+        show_list(document, output, _ID_COLUMNS)
         return
     rows = csv.writer(sys.stdout)
-    rows.writerow(title.lower().replace(" ", "_") for title in _ID_COLUMNS)
-    rows.writerows([column(item) for column in _ID_COLUMNS.values()] for item in document["items"])
+    rows.writerow(title.lower().replace(" ", "_") for title in _ID_COLUMNS.columns)
+    rows.writerows([column(item) for column in _ID_COLUMNS.columns.values()] for item in document["items"])
 
 
 for command in COMMANDS:
     migrate.add_command(command)
-
-
-async def pages_of_items(client: "Client", move_id: str, states: tuple[str, ...]) -> dict[str, Any]:
-    """All items of a move, as one page."""
-    query, found = [*query_of({"state": states}), ("limit", "100")], list[Any]()
-    page = await client.call("GET", "moves", move_id, "items", query=query)
-    while page["next_cursor"] is not None:
-        found += page["items"]
-        page = await client.call("GET", "moves", move_id, "items", query=[*query, ("cursor", page["next_cursor"])])
-    return {"items": [*found, *page["items"]], "next_cursor": None}
 
 
 async def _planned(client: "Client", move: dict[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from gateway.cli.failures import ExitCode, Failure, Refused
-from gateway.cli.options import Connection, connection_options, examples, output_option
-from gateway.cli.output import Columns, note, show_document, show_list
+from gateway.cli.options import Connection, connection_options, examples, move_argument, output_option, yes_option
+from gateway.cli.output import note, show_document, show_list, table
 
 if TYPE_CHECKING:
     from gateway.cli.client import Client
@@ -17,11 +17,14 @@ _EVERY: Final = 1.0
 _ALL_MOVED: Final = frozenset({"moved", "skipped", "rolled_back"})
 _ALL_BACK: Final = frozenset({"skipped", "rolled_back"})
 _WORKING: Final = frozenset({"planning", "applying", "rolling_back"})
-_CHANGED_COLUMNS: Final[Columns] = {
-    "NAME": lambda item: item["name"] or item["runtime_id"],
-    "CHANGED": lambda item: ", ".join(each["pointer"] for each in item["changes"]),
-    "PROBLEM": lambda item: item["problem"] and item["problem"]["detail"],
-}
+_CHANGED_COLUMNS: Final = table(
+    "NAME, CHANGED, PROBLEM",
+    own={
+        "NAME": lambda item: item["name"] or item["runtime_id"],
+        "CHANGED": lambda item: [each["pointer"] for each in item["changes"]],
+        "PROBLEM": lambda item: item["problem"] and item["problem"]["detail"],
+    },
+)
 
 Command = Callable[..., None]
 
@@ -32,9 +35,9 @@ def _waits(command: Command) -> Command:
 
 
 @click.command()
-@click.argument("move_id", metavar="MOVE")
+@move_argument
 @click.option("--digest", required=True, help="That of the plan that you have read.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @_waits
 @connection_options
 @output_option("text", "json", "yaml")
@@ -61,12 +64,12 @@ def _simple(verb: str, text: str) -> click.Command:
 
     command.__doc__ = text
     shown = output_option("text", "json", "yaml")(examples(f"migrate {verb} mv_019a…")(command))
-    connected = click.argument("move_id", metavar="MOVE")(_waits(connection_options(shown)))
+    connected = move_argument(_waits(connection_options(shown)))
     return click.command(verb)(connected)
 
 
 @click.command()
-@click.argument("move_id", metavar="MOVE")
+@move_argument
 @click.option("--dry-run", is_flag=True, help="Only list what has changed at the target since.")
 @click.option(
     "--sync-back",

@@ -3,12 +3,14 @@
 import functools
 import inspect
 import re
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from gateway.cli.client import Client
@@ -45,8 +47,16 @@ class Connection:
         return asyncio.run(running())
 
     def call(self, method: str, *parts: str, **options: Any) -> dict[str, Any]:
-        """Send one request. The arguments are those of ``Client.call``."""
-        return self.run(lambda client: client.call(method, *parts, **options))
+        """Send one request. The arguments are those of ``Client.call``, with names where ids are in the path."""
+        from gateway.cli.references import call
+
+        return self.run(lambda client: call(client, method, *parts, **options))
+
+    def runtime_id(self, reference: str | None) -> str | None:
+        """Return the id of a runtime; one that a name is looked up for, an id unchanged."""
+        from gateway.cli.references import id_of
+
+        return None if reference is None else self.run(lambda client: id_of(client, reference))
 
 
 def examples(*arguments: str) -> Callable[[Command], Command]:
@@ -88,18 +98,87 @@ def connection_options(command: Command) -> Command:
 
 
 def output_option(*choices: str) -> Callable[[Command], Command]:
-    """Return a decorator that adds ``-o``; the first choice is the default."""
-    return click.option(
-        "-o",
-        "--output",
-        type=click.Choice(choices),
-        default=choices[0],
-        show_default=True,
-        help="The format of the result.",
-    )
+    """Return a decorator that adds ``-o``, and ``--query`` where a document can be printed. The first choice is the
+    default."""
+
+    def with_output(command: Command) -> Command:
+        if "json" in choices:
+            command = click.option(
+                "--query",
+                metavar="JMESPATH",
+                is_eager=True,
+                expose_value=False,
+                callback=_query,
+                help="Print this part of what -o json prints; without -o, values as text, one per line.",
+            )(command)
+        return click.option(
+            "-o",
+            "--output",
+            type=click.Choice(choices),
+            default=choices[0],
+            show_default=True,
+            callback=_output,
+            help="The format of the result.",
+        )(command)
+
+    return with_output
 
 
-any_output = output_option("table", "json", "yaml", "name")
+any_output = output_option("table", "wide", "json", "yaml", "name")
+
+
+def api_options(command: Command) -> Command:
+    """Add the options of a command that prints what the API returns: ``connection`` and ``output``."""
+    return connection_options(any_output(command))
+
+
+def read_options(command: Command) -> Command:
+    """Add the options of a command that only reads: as :func:`api_options`, and ``--watch``."""
+
+    @functools.wraps(command)
+    def reading(*args: Any, watch: bool, **kwargs: Any) -> Any:
+        if not watch:
+            return command(*args, **kwargs)
+        from gateway.cli.watching import repeat
+
+        return repeat(functools.partial(command, *args, **kwargs))
+
+    shown = click.option("--watch", "-w", is_flag=True, help="Print what changes, until Ctrl-C.")(reading)
+    return api_options(shown)
+
+
+def runtime_argument(command: Command) -> Command:
+    """Add the argument ``runtime_id``, an id or a name."""
+    return click.argument("runtime_id", metavar="RUNTIME")(command)
+
+
+def runtime_arguments(command: Command) -> Command:
+    """Add arguments and ``-l``, which select runtimes; the command receives ``chosen``."""
+
+    @click.argument("references", metavar="[RUNTIME]...", nargs=-1)
+    @label_option
+    @functools.wraps(command)
+    def choosing(*args: Any, references: tuple[str, ...], label: tuple[str, ...], **kwargs: Any) -> Any:
+        from gateway.cli.references import Chosen
+
+        if bool(references) == bool(label):
+            raise click.UsageError("Give ids or names of runtimes, or -l KEY=VALUE.")
+        return command(*args, chosen=Chosen(tuple(dict.fromkeys(references)), label), **kwargs)
+
+    return choosing
+
+
+yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+
+
+def confirm(question: str) -> None:
+    """Ask on a terminal. Ends the command if the answer is no."""
+    if sys.stdin.isatty():
+        click.confirm(question, abort=True, err=True)
+
+
+def move_argument(command: Command) -> Command:
+    return click.argument("move_id", metavar="MOVE")(command)
 
 
 def wait_options(command: Command) -> Command:
@@ -143,6 +222,40 @@ def if_match_option(metavar: str, help_text: str) -> Callable[[Command], Command
     return click.option("--if-match", metavar=metavar, callback=_if_match, help=help_text)
 
 
+def _query(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+    """Compile the expression into the context, where the output finds it."""
+    if value is None:
+        return
+    import jmespath
+
+    from gateway.cli.output import QUERY
+
+    try:
+        ctx.meta[QUERY] = jmespath.compile(value)
+    except jmespath.exceptions.JMESPathError as exc:
+        raise click.BadParameter(" ".join(str(exc).split())) from exc
+
+
+def _output(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    from gateway.cli.output import QUERY, VALUES
+
+    if QUERY not in ctx.meta or value in {"json", "yaml"}:
+        return value
+    if ctx.get_parameter_source(str(param.name)) is ParameterSource.DEFAULT:
+        return VALUES
+    raise click.BadParameter("with --query only json and yaml are possible")
+
+
+def _labels(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    pairs(values, "--label")
+    return values
+
+
+label_option = click.option(
+    "-l", "--label", multiple=True, metavar="KEY=VALUE", callback=_labels, help="Only with this label. Repeatable."
+)
+
+
 def _server(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     try:
         parts = urlsplit(value)
@@ -152,7 +265,7 @@ def _server(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
         usable = False
     if not usable or parts.query or parts.fragment or parts.username:
         raise click.BadParameter("expected a base URL such as http://127.0.0.1:8080")
-    return value.rstrip("/")
+    return value.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
 def _api_key(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:

@@ -1,31 +1,88 @@
 """Results on stdout: a table for people, JSON or YAML for programs, names for shells. Notes on stderr."""
 
 import json
+import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final
 
 import click
 
 from gateway.cli.failures import one_line
 
-Columns = Mapping[str, Callable[[Mapping[str, Any]], object]]
+Item = Mapping[str, Any]
+Column = Callable[[Item], object]
+
+QUERY: Final = "gateway.cli.query"
+"""Where the context of a command with ``--query`` has the compiled expression."""
+
+SEEN: Final = "gateway.cli.seen"
+"""Where the context of a command with ``--watch`` has the items that it has printed, by id."""
+
+VALUES: Final = "values"
+"""The format of what ``--query`` selects, without ``-o``: text, one value per line."""
+
+DOCUMENTS: Final = frozenset({"json", "yaml", VALUES})
+"""The formats that print a document."""
+
+_UNITS: Final = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 
 
-def members(*titles: str) -> Columns:
-    """Columns for the members whose names are the titles, in lower case and with ``_`` for a space."""
-    return {title: partial(_member, title.lower().replace(" ", "_")) for title in titles}
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The columns that ``-o table`` shows, those that ``-o wide`` adds, and the member that ``-o name`` prints."""
+
+    columns: Mapping[str, Column]
+    wide: Mapping[str, Column]
+    name: str = "id"
 
 
-def _member(name: str, item: Mapping[str, Any]) -> object:
+def table(columns: str, wide: str = "", own: Mapping[str, Column] = MappingProxyType({}), *, name: str = "id") -> Table:
+    """Return a table with these titles, separated by commas. The column of a title is the one in ``own``, else the
+    member that is called like it, with ``_`` for a space."""
+    known = {**_COLUMNS, **own}
+
+    def named(titles: str) -> dict[str, Column]:
+        return {
+            title: known.get(title, partial(_member, title.lower().replace(" ", "_")))
+            for title in titles.split(", ")
+            if title
+        }
+
+    return Table(named(columns), named(wide), name)
+
+
+def _member(name: str, item: Item) -> object:
     return item.get(name)
 
 
-RUNTIME_COLUMNS: Final[Columns] = {
-    **members("ID", "KIND", "SCOPE", "NAME", "STATE"),
-    "CREATED": lambda item: item.get("created_at"),
+def age(item: Item, member: str = "created_at") -> str | None:
+    """Return how long ago the time in a member is, in its largest unit."""
+    from gateway.cli.waiting import clock_of_command
+
+    text = item.get(member)
+    try:
+        moment = datetime.fromisoformat(text or "").timestamp()
+    except ValueError:
+        return text
+    seconds = max(0, int(clock_of_command().now() - moment))
+    unit, size = next((each for each in _UNITS if seconds >= each[1]), _UNITS[-1])
+    return f"{seconds // size}{unit}"
+
+
+_COLUMNS: Final[Mapping[str, Column]] = {
+    "NAME": lambda item: item.get("name") or item.get("id"),
+    "AGE": age,
+    "CREATED": partial(_member, "created_at"),
+    "EXPIRES": partial(_member, "expires_at"),
 }
+
+RUNTIMES: Final = table("NAME, KIND, STATE, PROVIDER, AGE", "ID, SCOPE, OWNER, LABELS, EXPIRES, CREATED")
 
 
 def note(text: str) -> None:
@@ -33,36 +90,82 @@ def note(text: str) -> None:
     click.echo(one_line(text), err=True)
 
 
-def show_list(document: Mapping[str, Any], output: str, columns: Columns, name: str = "id") -> None:
-    """Print a document with ``items``; ``name`` is the member that ``-o name`` prints for each item."""
-    if output == "table":
-        _table(list(columns), [[column(item) for column in columns.values()] for item in document["items"]])
-    elif output == "name":
-        for item in document["items"]:
-            click.echo(one_line(item.get(name)))
+def show_list(document: Item, output: str, columns: Table) -> None:
+    """Print a document with ``items``."""
+    items, seen = document["items"], _seen()
+    if not items and not seen and output not in DOCUMENTS:
+        note("the list is empty")
+    if seen is not None:
+        items = _changed(items, seen)
+    if output not in DOCUMENTS:
+        _show_items(items, output, columns)
     else:
-        show_document(document, output)
+        for each in [document] if seen is None else items:
+            show_document(each, output)
 
 
-def show_one(item: Mapping[str, Any], output: str, columns: Columns = RUNTIME_COLUMNS, name: str = "id") -> None:
+def show_one(item: Item, output: str, columns: Table = RUNTIMES) -> None:
     """Print one resource; its table has one row."""
-    if output in {"json", "yaml"}:
+    if output in DOCUMENTS:
         show_document(item, output)
     else:
-        show_list({"items": [item]}, output, columns, name)
+        _show_items([item], output, columns)
 
 
-def show_details(item: Mapping[str, Any], output: str, name: str = "id") -> None:
+def show_details(item: Item, output: str, columns: Table = RUNTIMES) -> None:
     """Print one resource; its table has one row for each member that has a value."""
-    if output == "table":
-        _table(["FIELD", "VALUE"], [[field, value] for field, value in _leaves(item, "") if value is not None])
+    if (seen := _seen()) is not None and not _changed([item], seen):
+        return
+    if output in {"table", "wide"}:
+        rows = [[field, value] for field, value in _leaves(item, "") if value is not None]
+        _print_table(["FIELD", "VALUE"], rows, None if output == "wide" else _width(), fold=True)
     else:
-        show_one(item, output, name=name)
+        show_one(item, output, columns)
+
+
+def show(document: Item, output: str, columns: Table = RUNTIMES) -> None:
+    """Print a list of resources, or one."""
+    (show_list if "items" in document else show_one)(document, output, columns)
+
+
+def _show_items(items: Sequence[Item], output: str, columns: Table) -> None:
+    if output == "name":
+        for item in items:
+            click.echo(one_line(item.get(columns.name)))
+        return
+    shown = {**columns.columns, **columns.wide} if output == "wide" else columns.columns
+    rows = [[column(item) for column in shown.values()] for item in items]
+    if rows or _seen() is None:
+        _print_table(list(shown), rows, None if output == "wide" else _width())
+
+
+def _seen() -> dict[str, Item] | None:
+    context = click.get_current_context(silent=True)
+    return None if context is None else context.meta.get(SEEN)
+
+
+def _changed(items: Sequence[Item], seen: dict[str, Item]) -> list[Item]:
+    """Return the items that are new or have changed since they were printed, and note those that are gone."""
+    present = {str(item.get("id") or item.get("runtime_id") or item.get("name")): item for item in items}
+    for gone in seen.keys() - present.keys():
+        note(f"gone: {seen.pop(gone).get('name') or gone}")
+    changed = [item for name, item in present.items() if seen.get(name) != item]
+    seen |= present
+    return changed
 
 
 def show_document(document: Any, output: str) -> None:
+    """Print a document, or what ``--query`` selects of it: text alone, unless JSON or YAML was asked for."""
+    context = click.get_current_context(silent=True)
+    if context is not None and QUERY in context.meta:
+        document = context.meta[QUERY].search(document)
+        lines = document if isinstance(document, list) else [document]
+        if output == VALUES and not any(isinstance(line, dict | list) for line in lines):
+            for line in lines:
+                click.echo(_plain(line))
+            return
     click.echo(as_yaml(document) if output == "yaml" else json.dumps(document, indent=2, ensure_ascii=False), nl=False)
-    if output == "json":
+    if output != "yaml":
         click.echo()
 
 
@@ -80,46 +183,59 @@ def as_yaml(document: Any) -> str:
     return stream.getvalue()
 
 
-def _leaves(item: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, object]]:
+def _leaves(item: Item, prefix: str) -> Iterator[tuple[str, object]]:
     for key, value in item.items():
         if key == "actions" and not prefix and isinstance(value, Mapping):
             yield key, ", ".join(_action(verb, action) for verb, action in value.items() if _possible(action))
         elif isinstance(value, Mapping):
             yield from _leaves(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", ", ".join(map(_plain, value)) if isinstance(value, list) else value
+            yield f"{prefix}{key}", value
 
 
 def _plain(value: object) -> str:
     if value is None:
         return "-"
+    if isinstance(value, Mapping):
+        return ",".join(f"{one_line(name)}={_plain(item)}" for name, item in value.items()) or "-"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value))
     return str(value).lower() if isinstance(value, bool) else one_line(value)
 
 
-def _possible(action: Mapping[str, Any]) -> bool:
+def _possible(action: Item) -> bool:
     return bool(action.get("allowed") or action.get("requires"))
 
 
-def _action(verb: str, action: Mapping[str, Any]) -> str:
+def _action(verb: str, action: Item) -> str:
     return f"{verb} ({', '.join(action['requires'])})" if action.get("requires") else verb
 
 
-def _table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table that never truncates a cell: a line may be wider than the terminal."""
+def _width() -> int | None:
+    """Return the width that tables have to fit into: ``COLUMNS``, else that of the terminal, None without both."""
+    if os.environ.get("COLUMNS", "").isdigit() or sys.stdout.isatty():
+        return shutil.get_terminal_size().columns
+    return None
+
+
+def _print_table(
+    titles: Sequence[str], rows: Sequence[Sequence[object]], width: int | None, *, fold: bool = False
+) -> None:
+    """Print a table that is at most ``width`` wide: long cells of its widest columns end with ``…``, or with ``fold``
+    continue on the next line. Without a width, nothing is cut."""
     from io import StringIO
 
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Table as RichTable
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    shown = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for title in titles:
-        table.add_column(title, no_wrap=True)
+        shown.add_column(Text(title, no_wrap=True, overflow="ellipsis"), no_wrap=fold and title == titles[0])
     for row in rows:
-        table.add_row(*(Text(_plain(cell)) for cell in row))
+        shown.add_row(*(Text(_plain(cell), no_wrap=not fold, overflow="fold" if fold else "ellipsis") for cell in row))
     stream = StringIO()
-    terminal = sys.stdout.isatty()
-    console = Console(file=stream, force_terminal=terminal, highlight=False, width=10_000)
-    console.print(table, no_wrap=True, crop=False)
+    console = Console(file=stream, force_terminal=sys.stdout.isatty(), highlight=False, width=width or 1_000_000)
+    console.print(shown, crop=False)
     for line in stream.getvalue().splitlines():
         click.echo(line.rstrip())

@@ -1,17 +1,18 @@
 """``owners``: whose runtimes are whose."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gateway.cli.options import Connection, any_output, connection_options, examples, query_of
-from gateway.cli.output import members, show_list
-from gateway.cli.runtimes import all_pages
+from gateway.cli.options import Connection, api_options, examples, query_of, read_options, runtime_arguments
+from gateway.cli.output import show, show_list, table
+from gateway.cli.pages import pages
 
 if TYPE_CHECKING:
     from gateway.cli.client import Client
+    from gateway.cli.references import Chosen
 
-_COLUMNS = members("NAME", "OWNER", "PROVIDER", "STATE", "ID")
+_COLUMNS: Final = table("NAME, OWNER, STATE, PROVIDER, AGE", "ID, KIND, SCOPE, CREATED")
 
 
 @click.group()
@@ -22,27 +23,24 @@ def owners() -> None:
 
 @owners.command("list")
 @click.option("--owner", help="Only runtimes of this principal or group.")
-@connection_options
-@any_output
+@read_options
 @examples("owners list", "owners list --owner shop")
 def list_owners(connection: Connection, output: str, owner: str | None) -> None:
     """List the runtimes of all providers with their owners; empty where the owner is not known."""
     query = query_of({"owner": owner})
-    show_list(connection.run(lambda client: all_pages(client, query, None)), output, _COLUMNS)
+    show_list(connection.run(lambda client: pages(client, "runtimes", query=query)), output, _COLUMNS)
 
 
 @owners.command()
-@click.argument("runtime_ids", metavar="ID...", nargs=-1, required=True)
+@runtime_arguments
 @click.option("--owner", required=True, help="The principal or group, or - to remove the assignment.")
-@connection_options
-@any_output
+@api_options
 @examples("owners assign durable-main.2489e9ad-… --owner shop")
-def assign(connection: Connection, runtime_ids: tuple[str, ...], owner: str, output: str) -> None:
+def assign(connection: Connection, chosen: "Chosen", owner: str, output: str) -> None:
     """Assign runtimes to an owner (scope admin). Other replicas know the change a few seconds later."""
+    body = {"owner": None if owner == "-" else owner}
 
-    async def work(client: "Client") -> dict[str, Any]:
-        body = {"owner": None if owner == "-" else owner}
-        assigned = [(await client.call("PUT", "runtimes", each, "owner", body=body)) for each in runtime_ids]
-        return {"object": "list", "items": assigned}
+    async def work(client: "Client", runtime_id: str) -> dict[str, Any]:
+        return await client.call("PUT", "runtimes", runtime_id, "owner", body=body)
 
-    show_list(connection.run(work), output, _COLUMNS)
+    chosen.each(connection, work, lambda found: show(found, output, _COLUMNS))

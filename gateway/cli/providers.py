@@ -7,17 +7,19 @@ from typing import Any, Final
 import click
 
 from gateway.cli.failures import ExitCode
-from gateway.cli.options import Connection, any_output, connection_options, examples, output_option
-from gateway.cli.output import Columns, members, show_details, show_list
+from gateway.cli.options import Connection, api_options, examples, read_options
+from gateway.cli.output import show_details, show_list, table
 
-_COLUMNS: Final[Columns] = {
-    **members("NAME", "API"),
-    "KINDS": lambda item: ", ".join(item.get("kinds") or ()),
-    "CREATES": lambda item: ", ".join(item.get("creates") or ()),
-    "SCOPE": lambda item: item.get("scope"),
-    "HEALTH": lambda item: (item.get("health") or {}).get("status"),
-    "TROUBLE": lambda item: ", ".join(_trouble(item)) or None,
-}
+_COLUMNS: Final = table(
+    "NAME, API, CREATES, HEALTH, TROUBLE",
+    "KINDS, SCOPE",
+    {
+        "HEALTH": lambda item: (item.get("health") or {}).get("status"),
+        "TROUBLE": lambda item: ", ".join(_trouble(item)) or None,
+    },
+    name="name",
+)
+_TEST_COLUMNS: Final = table("PROVIDER", name="provider")
 
 
 def _trouble(item: Mapping[str, Any]) -> Iterator[str]:
@@ -37,34 +39,31 @@ def providers() -> None:
 
 
 @providers.command("list")
-@connection_options
-@any_output
+@read_options
 @examples("providers list", "providers list -o name")
 def list_providers(connection: Connection, output: str) -> None:
     """List the providers with their problems, in the order of the settings.
 
-    KINDS are the kinds of runtimes that a provider lists, CREATES those that it can create.
+    CREATES are the kinds of runtimes that a provider can create, KINDS (-o wide) those that it lists.
     TROUBLE shows rejected credentials, and each class of work (read, create, start, release) whose circuit breaker is
     open or half-open. `providers get` shows the details.
     """
-    show_list(connection.call("GET", "providers"), output, _COLUMNS, name="name")
+    show_list(connection.call("GET", "providers"), output, _COLUMNS)
 
 
 @providers.command()
 @click.argument("name")
-@connection_options
-@any_output
+@read_options
 @examples("providers get durable-demo", "providers get durable-demo -o json")
 def get(connection: Connection, name: str, output: str) -> None:
     """Show one provider: its features, its health, and the limits and circuit breaker of each class of work."""
-    show_details(connection.call("GET", "providers", name), output, name="name")
+    show_details(connection.call("GET", "providers", name), output, _COLUMNS)
 
 
 @providers.command()
 @click.argument("name")
 @click.option("--config", "-c", "file", type=click.Path(), help="Call the provider directly, with this settings file.")
-@connection_options
-@output_option("table", "json", "yaml")
+@api_options
 @examples("providers test durable-main --config gateway.yaml", "providers test durable-demo")
 def test(connection: Connection, name: str, file: str | None, output: str) -> None:
     """Test whether a provider responds and accepts the gateway's credentials.
@@ -77,7 +76,7 @@ def test(connection: Connection, name: str, file: str | None, output: str) -> No
         _test_directly(file, name, output)
         return
     health: dict[str, Any] = connection.call("GET", "providers", name)["health"]
-    show_details({"provider": name, **health}, output, name="provider")
+    show_details({"provider": name, **health}, output, _TEST_COLUMNS)
     if health["credentials_ok"] is False:
         sys.exit(ExitCode.AUTH)
     if health["status"] != "ok":

@@ -5,7 +5,14 @@ from typing import Any
 import click
 
 from gateway.cli.documents import put, read_file
-from gateway.cli.options import Connection, connection_options, examples, if_match_option, output_option
+from gateway.cli.options import (
+    Connection,
+    connection_options,
+    examples,
+    if_match_option,
+    output_option,
+    runtime_argument,
+)
 from gateway.cli.output import note, show_document
 
 
@@ -16,7 +23,7 @@ def runtime_config() -> None:
 
 
 @runtime_config.command("get")
-@click.argument("runtime_id", metavar="ID")
+@runtime_argument
 @connection_options
 @output_option("yaml", "json")
 @examples("runtimes config get $ID", "runtimes config get $ID -o json")
@@ -26,7 +33,7 @@ def get_config(connection: Connection, runtime_id: str, output: str) -> None:
 
 
 @runtime_config.command("set")
-@click.argument("runtime_id", metavar="ID")
+@runtime_argument
 @click.option("-f", "--file", "stream", type=click.File(), required=True, help="YAML or JSON; - is stdin.")
 @click.option("--set", "assignments", multiple=True, metavar="PATH=VALUE", help="Override one field. Repeatable.")
 @if_match_option("DIGEST", "Only if the config still has this digest; otherwise nothing is done (412).")

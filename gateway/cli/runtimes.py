@@ -7,31 +7,31 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from gateway.cli.documents import put, read_file
-from gateway.cli.failures import ExitCode, Failure
+from gateway.cli.failures import ExitCode
 from gateway.cli.options import (
     Connection,
-    any_output,
+    api_options,
     connection_options,
     examples,
     idempotency_options,
+    label_option,
     output_option,
     pairs,
     query_of,
+    read_options,
+    runtime_argument,
+    runtime_arguments,
     wait_options,
+    yes_option,
 )
-from gateway.cli.output import RUNTIME_COLUMNS, Columns, members, note, show_details, show_list, show_one
+from gateway.cli.output import RUNTIMES, note, show_details, show_list, show_one, table
+from gateway.cli.pages import pages
 
 if TYPE_CHECKING:
     from gateway.cli.client import Client
+    from gateway.cli.references import Chosen
 
-_MOST_WITHOUT_NEW: Final = 1000
-"""The number of consecutive pages without a new runtime that end a list with an error. The gateway itself ends the part
-of a provider that repeats its pages earlier, and reports it as incomplete."""
-
-_CONNECTION_COLUMNS: Final[Columns] = {
-    **members("PROTOCOL", "URL", "TOKEN"),
-    "EXPIRES": lambda item: item.get("expires_at"),
-}
+_CONNECTION_COLUMNS: Final = table("PROTOCOL, URL, TOKEN, EXPIRES", name="url")
 
 
 @click.group()
@@ -52,8 +52,8 @@ def runtimes() -> None:
 @click.option("--owner", help="Only of this owner, a principal or a group; me: of the caller.")
 @click.option("--partial", type=click.Choice(["allow", "deny"]), help="If a provider fails: list the others, or fail.")
 @click.option("--limit", type=click.IntRange(min=1), help="Maximum number of runtimes. Default: all.")
-@connection_options
-@any_output
+@label_option
+@read_options
 @examples("runtimes list", "runtimes list --kind browser --state running -o name")
 def list_runtimes(connection: Connection, output: str, limit: int | None, **filters: Any) -> None:
     """List the runtimes of all providers. The command reads all pages.
@@ -61,8 +61,8 @@ def list_runtimes(connection: Connection, output: str, limit: int | None, **filt
     Exit code 3: a provider failed, so runtimes may be missing from the list. Runtimes that a provider returned in an
     unreadable form are left out with a warning.
     """
-    document = connection.run(lambda client: all_pages(client, query_of(filters), limit))
-    show_list(document, output, RUNTIME_COLUMNS)
+    document = connection.run(lambda client: pages(client, "runtimes", query=query_of(filters), limit=limit))
+    show_list(document, output, RUNTIMES)
     for warning in document.get("warnings", ()):
         note(f"warning: {warning.get('detail')}")
     for missing in document["incomplete"]:
@@ -74,52 +74,20 @@ def list_runtimes(connection: Connection, output: str, limit: int | None, **filt
         sys.exit(ExitCode.PARTIAL)
 
 
-async def all_pages(client: "Client", query: list[tuple[str, str]], limit: int | None) -> dict[str, Any]:
-    """The runtimes of all pages as one document, at most ``limit``. Raises :class:`Failure` for a list without end."""
-    items: list[Any] = []
-    incomplete: dict[str, Any] = {}
-    warnings: list[Any] = []
-    cursor: str | None = None
-    without_new = 0
-    sent: set[str | None] = set()
-    known: set[str] = set()
-    while True:
-        size = 100 if limit is None else min(100, limit - len(items))
-        parameters = [*query, ("limit", str(size)), *([("cursor", cursor)] if cursor else [])]
-        page = await client.call("GET", "runtimes", query=parameters)
-        new = [item for item in page["items"] if item["id"] not in known]
-        known.update(item["id"] for item in new)
-        items += new
-        incomplete.update({missing["provider"]: missing for missing in page.get("incomplete", ())})
-        warnings += page.get("warnings", ())
-        following = page.get("next_cursor")
-        if following in sent:
-            raise Failure("cursor_repeated", "the gateway returned a cursor that it had returned before")
-        without_new = 0 if new else without_new + 1
-        if following and without_new >= _MOST_WITHOUT_NEW:
-            detail = f"the gateway returned {without_new} pages in a row without a new runtime, and a further cursor"
-            raise Failure("list_endless", detail)
-        cursor = following
-        sent.add(following)
-        if not cursor or (limit is not None and len(items) >= limit):
-            more = cursor or (limit is not None and len(items) > limit)
-            return {
-                "object": "list",
-                "items": items[:limit],
-                "next_cursor": cursor if more else None,
-                "incomplete": list(incomplete.values()),
-                **({"warnings": warnings} if warnings else {}),
-            }
-
-
 @runtimes.command()
-@click.argument("runtime_id", metavar="ID")
-@connection_options
-@any_output
-@examples("runtimes get durable-demo.2489e9ad-2ee2-8e00-8ec9-32d5f69181c0", "runtimes get $ID -o json")
-def get(connection: Connection, runtime_id: str, output: str) -> None:
-    """Show one runtime with all its fields."""
-    show_details(connection.call("GET", "runtimes", runtime_id), output)
+@runtime_arguments
+@read_options
+@examples("runtimes get research-agent", "runtimes get $ID -o json", "runtimes get -l team=shop --query 'items[].id'")
+def get(connection: Connection, chosen: "Chosen", output: str) -> None:
+    """Show one runtime with all its fields, or a list of several."""
+
+    async def work(client: "Client", runtime_id: str) -> dict[str, Any]:
+        return await client.call("GET", "runtimes", runtime_id)
+
+    def shown(found: dict[str, Any]) -> None:
+        (show_list if "items" in found else show_details)(found, output, RUNTIMES)
+
+    chosen.each(connection, work, shown, reads=True)
 
 
 @runtimes.command()
@@ -136,8 +104,7 @@ def get(connection: Connection, runtime_id: str, output: str) -> None:
 @click.option("--set", "assignments", multiple=True, metavar="PATH=VALUE", help="Set any field. Repeatable.")
 @idempotency_options
 @wait_options
-@connection_options
-@any_output
+@api_options
 @examples(
     "runtimes create --kind durable --name research-agent --label team=shop --start --wait",
     "runtimes create --kind browser --set launch.mode=ephemeral --set launch.humanize=true",
@@ -192,31 +159,33 @@ async def _create(
 
 
 @runtimes.command()
-@click.argument("runtime_id", metavar="ID")
+@runtime_arguments
 @wait_options
+@yes_option
 @connection_options
-@examples("runtimes delete $ID", "runtimes delete $ID --wait")
-def delete(connection: Connection, runtime_id: str, patience: float | None) -> None:
-    """Delete a runtime permanently, if its provider supports this."""
+@examples("runtimes delete research-agent --wait", "runtimes delete -l team=shop --yes")
+def delete(connection: Connection, chosen: "Chosen", patience: float | None, yes: bool) -> None:
+    """Delete runtimes permanently, if their providers support this. Asks on a terminal."""
 
-    async def work(client: "Client") -> None:
+    async def work(client: "Client", runtime_id: str) -> None:
         from gateway.cli.waiting import wait_until_gone
 
         await client.call("DELETE", "runtimes", runtime_id)
         if patience is not None:
             await wait_until_gone(client, runtime_id, patience)
+        note(f"deleted: {runtime_id}")
 
-    connection.run(work)
-    note(f"deleted: {runtime_id}")
+    chosen.each(connection, work, lambda _: None, ask=None if yes else "Delete permanently")
 
 
 @runtimes.command()
-@click.argument("runtime_id", metavar="ID")
+@runtime_argument
 @click.option("--protocol", help="Only this protocol: runtime_server, cdp, webdriver or live_view.")
 @connection_options
 @output_option("table", "json", "yaml")
-@examples("runtimes connect $ID", "runtimes connect $ID --protocol cdp -o json")
+@examples("runtimes connect research-agent", "runtimes connect $ID --protocol cdp -o json")
 def connect(connection: Connection, runtime_id: str, protocol: str | None, output: str) -> None:
     """Print the connections of a running runtime: protocol, URL and token. The tokens are secrets."""
     body = {} if protocol is None else {"protocol": protocol}
-    show_list(connection.call("POST", "runtimes", runtime_id, "connections", body=body), output, _CONNECTION_COLUMNS)
+    found = connection.call("POST", "runtimes", runtime_id, "connections", body=body)
+    show_list(found, "wide" if output == "table" else output, _CONNECTION_COLUMNS)  # a part of a URL is of no use

@@ -15,6 +15,7 @@ _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _VOLATILE = (
     (re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "<uuid>"),
     (re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z"), "<time>"),
+    (re.compile(r"(?<=  )\d+[smh]$", re.MULTILINE), "<age>"),
     (re.compile(r"\bbr_[0-9a-f]{20}\b"), "<id>"),
     (re.compile(r"(?<=://127\.0\.0\.1:)\d+"), "<port>"),
     (re.compile(r"\bAdqI2Fk…|\b[\w-]{100,}"), "<token>"),

@@ -58,7 +58,7 @@ def arguments(name: str, command: click.Command, thing: Thing, folder: Path) -> 
     """Arguments with which a command works. Raises ``LookupError`` for a parameter that has none here."""
     values = {
         "runtime_id": thing.id,
-        "runtime_ids": thing.id,
+        "references": thing.id,
         "binding_id": thing.binding,
         "key_id": thing.key_id,
         "intent_id": thing.intent,

@@ -36,9 +36,9 @@ def event(**members: Any) -> dict[str, Any]:
 
 def test_filters_are_sent_and_all_pages_are_printed(gateway: ScriptedGateway, run: Run) -> None:
     gateway.answers(page(event(), cursor="ev_1"))
-    gateway.answers(page(event(principal=None, runtime_id=None, action="native", count=12)))
+    gateway.answers(page(event(principal=None, runtime_id=None, action="native", count=12, id="ev_2")))
     filters = ("--principal", "shop", "--runtime", "one.r", "--outcome", "failed", "--since", "2026-11-01")
-    result = run("audit", *filters, "--action", "native", "--action", "createKey")
+    result = run("audit", *filters, "--action", "native", "--action", "createKey", env={"COLUMNS": "80"})
     assert result.exit_code == 0, result.output
     assert [(sent.method, sent.path) for sent in gateway.seen] == [("GET", "/v1/audit")] * 2
     assert sorted(gateway.seen[0].query) == [
@@ -53,13 +53,13 @@ def test_filters_are_sent_and_all_pages_are_printed(gateway: ScriptedGateway, ru
     assert ("cursor", "ev_1") in gateway.seen[1].query
     first, second = result.stdout.splitlines()[1:]
     assert first.split("  ")[0] == "11-29 10:31"
-    assert first.split()[2:] == ["team-fronte…", "bctrl.workspaces_cr…", "unknown", "1", "durable-main…"]
+    assert first.split()[2:] == ["team-frontend-a…", "bctrl.workspace…", "unknown", "1", "durable-main.2489…"]
     assert second.split()[2:] == ["-", "native", "unknown", "12", "-"]
 
 
 def test_table_is_at_most_80_characters_wide(gateway: ScriptedGateway, run: Run) -> None:
     gateway.answers(page(event(count=1_000_000)))
-    assert max(map(len, run("audit").stdout.splitlines())) <= 80
+    assert max(map(len, run("audit", env={"COLUMNS": "80"}).stdout.splitlines())) <= 80
 
 
 def test_an_age_is_a_time_before_now(gateway: ScriptedGateway, run: Run) -> None:

@@ -5,6 +5,8 @@ from aiohttp import web
 
 from .conftest import ID, Run, ScriptedGateway
 
+BINDING = "9d1f6f0a-8a4e-4a57-9d5e-0c5b8f3a9f11"
+
 
 def test_printed_config_can_be_changed_and_set(gateway: ScriptedGateway, run: Run) -> None:
     document = {"config": {"version": "v2", "resources": {"cpu_cores": 2}}, "config_digest": "d1"}
@@ -25,28 +27,28 @@ def test_printed_config_can_be_changed_and_set(gateway: ScriptedGateway, run: Ru
 
 
 def test_capability_commands_send_their_bodies_and_print_their_results(gateway: ScriptedGateway, run: Run) -> None:
-    binding = {"id": "b-1", "name": "web-search", "version": "1.0.0", "enabled": False, "latest_version": "1.1.0"}
+    binding = {"id": BINDING, "name": "web-search", "version": "1.0.0", "enabled": False, "latest_version": "1.1.0"}
     at = ("runtimes", "capabilities")
     gateway.answers({"items": [binding]})
-    assert run(*at, "list", ID).stdout.splitlines()[1].split() == ["b-1", "web-search", "1.0.0", "1.1.0", "no", "-"]
+    assert run(*at, "list", ID).stdout.splitlines()[1].split() == ["web-search", "1.0.0", "1.1.0", "no", "-"]
     for arguments in (
         ("install", ID, "web-search"),
         ("install", ID, "web-search", "--version", "1.0.0"),
-        ("update", ID, "b-1", "--enable"),
-        ("update", ID, "b-1", "--flag", "x=true", "--flag", "y=false", "--flag", "z=default"),
-        ("update", ID, "b-1", "--version", "1.1.0"),
+        ("update", ID, BINDING, "--enable"),
+        ("update", ID, BINDING, "--flag", "x=true", "--flag", "y=false", "--flag", "z=default"),
+        ("update", ID, BINDING, "--version", "1.1.0"),
     ):
         gateway.answers(binding)
-        assert run(*at, *arguments, "-o", "name").stdout == "b-1\n"
+        assert run(*at, *arguments, "-o", "name").stdout == f"{BINDING}\n"
     gateway.script.append(lambda _: web.Response(status=204))
-    assert run(*at, "remove", ID, "b-1").stderr == "removed: b-1\n"
+    assert run(*at, "remove", ID, BINDING).stderr == f"removed: {BINDING}\n"
     assert [(seen.method, seen.path.rpartition("/")[2], seen.body) for seen in gateway.seen[1:]] == [
         ("POST", "capabilities", {"name": "web-search"}),
         ("POST", "capabilities", {"name": "web-search", "version": "1.0.0"}),
-        ("PATCH", "b-1", {"enabled": True}),
-        ("PATCH", "b-1", {"flags": {"x": True, "y": False, "z": None}}),
-        ("PATCH", "b-1", {"version": "1.1.0"}),
-        ("DELETE", "b-1", None),
+        ("PATCH", BINDING, {"enabled": True}),
+        ("PATCH", BINDING, {"flags": {"x": True, "y": False, "z": None}}),
+        ("PATCH", BINDING, {"version": "1.1.0"}),
+        ("DELETE", BINDING, None),
     ]
 
 

@@ -40,9 +40,7 @@ def test_intents_are_listed_with_the_filters_as_query(run: Run, gateway: Scripte
     gateway.answers(page(intent()))
     filters = ("--state", "parked", "--state", "unknown", "--provider", "p", "--principal", "shop", "--cursor", "c")
     result = run("intents", "list", *filters, "--limit", "7")
-    assert result.stdout.splitlines()[1].split() == [
-        *(ID, "parked", "durable-main", "acme/research", "one", "-", "-", "2025-01-01T00:00:00.000Z")
-    ]
+    assert result.stdout.splitlines()[1].split() == ["one", "parked", "durable-main", "shop", "0s"]
     (seen,) = gateway.seen
     assert (seen.method, seen.path, seen.headers["Authorization"]) == ("GET", "/v1/intents", f"Bearer {KEY}")
     assert seen.query == [
@@ -52,8 +50,8 @@ def test_intents_are_listed_with_the_filters_as_query(run: Run, gateway: Scripte
 
 
 def test_more_intents_than_fit_on_a_page_are_read_from_further_pages(run: Run, gateway: ScriptedGateway) -> None:
-    gateway.answers(page(*[intent()] * 100, cursor="c1"))
-    gateway.answers(page(*[intent()] * 50, cursor="c2"))
+    gateway.answers(page(*(intent(id=f"in_{number}") for number in range(100)), cursor="c1"))
+    gateway.answers(page(*(intent(id=f"in_{number}") for number in range(100, 150)), cursor="c2"))
     result = run("intents", "list", "--limit", "150", "-o", "json")
     assert len(json.loads(result.stdout)["items"]) == 150
     assert "continue with --cursor c2" in result.stderr

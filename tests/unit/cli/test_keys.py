@@ -79,16 +79,9 @@ def test_keys_are_listed_in_80_columns(gateway: ScriptedGateway, run: Run) -> No
     gateway.answers({"object": "list", "items": [key(), declared]})
     lines = run("keys", "list", "--principal", "team-frontend").stdout.splitlines()
     assert max(map(len, lines)) <= 80
-    assert lines[0].split() == ["ID", "PRINCIPAL", "NAME", "FROM", "EXPIRES", "LAST", "USED"]
-    assert lines[1].split() == [
-        "key_0123456789ab",
-        "team-frontend",
-        "dashboard",
-        "api",
-        "2027-01-02",
-        "2026-11-29",
-    ]
-    assert lines[2].split() == ["key_ba9876543210", "team-frontend", "-", "settings", "-", "-"]
+    assert lines[0].split() == ["NAME", "PRINCIPAL", "FROM", "EXPIRES", "LAST", "USED", "AGE"]
+    assert lines[1].split() == ["dashboard", "team-frontend", "api", "2027-01-02", "2026-11-29", "0s"]
+    assert lines[2].split() == ["key_ba9876543210", "team-frontend", "settings", "-", "-", "0s"]
     assert gateway.seen[0].query == [("principal", "team-frontend")]
     gateway.answers({"object": "list", "items": [key()]})
     assert run("keys", "list", "-o", "name").stdout == "key_0123456789ab\n"
@@ -101,10 +94,10 @@ def test_principals_are_listed_in_80_columns_with_their_warnings(gateway: Script
     result = run("principals", "list")
     lines = result.stdout.splitlines()
     assert max(map(len, lines)) <= 80
-    assert lines[0].split() == ["NAME", "FROM", "TEMPLATE", "DISABLED", "OWNER", "RIGHTS"]
-    assert lines[1].split() == ["team-frontend", "api", "shop-customers", "no", "team-frontend", "-"]
-    assert lines[2].split() == ["backend", "settings", "-", "no", "backend", "admin"]
-    assert lines[3].split() == ["orphan", "api", "gone", "no", "-", "none"]
+    assert lines[0].split() == ["NAME", "FROM", "TEMPLATE", "DISABLED", "OWNER", "RIGHTS", "AGE"]
+    assert lines[1].split() == ["team-frontend", "api", "shop-customers", "no", "team-frontend", "-", "0s"]
+    assert lines[2].split() == ["backend", "settings", "-", "no", "backend", "admin", "0s"]
+    assert lines[3].split() == ["orphan", "api", "gone", "no", "-", "none", "0s"]
     assert result.stderr == "warning: orphan: It has no rights.\n"
 
 

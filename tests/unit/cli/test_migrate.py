@@ -247,8 +247,8 @@ def test_the_key_is_not_a_part_of_the_printed_command(gateway: ScriptedGateway, 
 def test_moves_are_listed_and_shown(gateway: ScriptedGateway, run: Run) -> None:
     gateway.answers({"items": [move(counts={"planned": 2, "blocked": 1})], "next_cursor": None})
     listed = run("migrate", "list").stdout.splitlines()
-    assert listed[0].split() == ["ID", "STATE", "FROM", "TO", "RUNTIMES"]
-    assert listed[1].split() == [MOVE_ID, "planned", "old", "new", "3"]
+    assert listed[0].split() == ["ID", "STATE", "FROM", "TO", "RUNTIMES", "AGE"]
+    assert listed[1].split() == [MOVE_ID, "planned", "old", "new", "3", "0s"]
     gateway.answers(move(counts={"planned": 2}))
     shown = run("migrate", "status", MOVE_ID).stdout
     assert "runtimes.planned" in shown

@@ -34,8 +34,8 @@ def test_flags_override_the_variables(gateway: ScriptedGateway, run: Run) -> Non
 
 def test_id_is_escaped_as_one_segment_of_the_path(gateway: ScriptedGateway, run: Run) -> None:
     gateway.refuses(404, "not_found")
-    run("runtimes", "get", "a/../b?c#d e")
-    assert gateway.seen[0].path == "/v1/runtimes/a%2F..%2Fb%3Fc%23d%20e"
+    run("providers", "get", "a/../b?c#d e")
+    assert gateway.seen[0].path == "/v1/providers/a%2F..%2Fb%3Fc%23d%20e"
 
 
 def test_get_prints_a_row_for_each_member_that_has_a_value(gateway: ScriptedGateway, run: Run) -> None:
@@ -150,7 +150,7 @@ def test_pages_that_a_provider_repeats_are_read_until_the_gateway_reports_it(
 def test_pages_without_a_new_runtime_under_new_cursors_end_the_list(
     gateway: ScriptedGateway, run: Run, monkeypatch: pytest.MonkeyPatch, repeated: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(import_module("gateway.cli.runtimes"), "_MOST_WITHOUT_NEW", 3)
+    monkeypatch.setattr(import_module("gateway.cli.pages"), "_MOST_WITHOUT_NEW", 3)
     first = page(runtime(), cursor="c")
     pages = [page(cursor="a"), page(cursor="b"), first, *({**repeated, "next_cursor": cursor} for cursor in "de")]
     for each in (*pages, page()):
@@ -163,12 +163,14 @@ def test_pages_without_a_new_runtime_under_new_cursors_end_the_list(
     assert result.stderr.startswith("error: list_endless: ")
 
 
-def test_table_truncates_no_id_and_contains_no_control_character(gateway: ScriptedGateway, run: Run) -> None:
+def test_wide_table_cuts_nothing_and_contains_no_control_character(gateway: ScriptedGateway, run: Run) -> None:
     long = "p." + "x" * 400
     gateway.answers(page(runtime(id=long, name="[red]\x1b[31m\nname", created_at=None)))
-    header, row = run("runtimes", "list").stdout.splitlines()
-    assert header.split() == ["ID", "KIND", "SCOPE", "NAME", "STATE", "CREATED"]
-    assert row.split()[0] == long
+    header, row = run("runtimes", "list", "-o", "wide", env={"COLUMNS": "80"}).stdout.splitlines()
+    assert header.split() == [
+        *("NAME", "KIND", "STATE", "PROVIDER", "AGE", "ID", "SCOPE", "OWNER", "LABELS", "EXPIRES", "CREATED")
+    ]
+    assert long in row.split()
     assert "[red] [31m name" in row
     assert row.endswith("-")
 
