@@ -10,6 +10,8 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final
 
+from msgspec import UNSET
+
 from gateway.domain.features import Feature
 from gateway.domain.runtime import Action, Actions
 from gateway.domain.values import State
@@ -56,6 +58,7 @@ TRANSITIONS: Final[Mapping[Verb, Transition]] = {
 }
 
 DISCARD_STATE: Final = "discard_state"
+_DISCARDING: Final = frozenset({Verb.RESET, Verb.DELETE})
 _ENDED: Final = frozenset({State.STOPPED, State.FAILED})
 
 
@@ -95,7 +98,7 @@ def actions(
         elif state not in transition.works_from:
             shown[verb] = Action(allowed=False, reason=f"works from: {works_from(verb)}")
         elif verb is Verb.STOP and Feature.STOP_DISCARDS_STATE in features:
-            shown[verb] = Action(allowed=False, requires={DISCARD_STATE: True})
+            shown[verb] = Action(allowed=False, requires={DISCARD_STATE: True}, discards_state=True)
         else:
-            shown[verb] = Action(allowed=True)
+            shown[verb] = Action(allowed=True, discards_state=True if verb in _DISCARDING else UNSET)
     return Actions(shown)

@@ -20,10 +20,11 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
 class Action(Model, frozen=True, kw_only=True, omit_defaults=True):
     """Whether a verb is possible now. ``requires`` names body fields that it requires; ``reason`` says why the verb is
-    not possible."""
+    not possible. ``discards_state`` is set for a verb that is possible and loses what is inside the runtime."""
 
     allowed: bool
     requires: dict[str, Any] | UnsetType = UNSET
+    discards_state: bool | UnsetType = UNSET
     reason: str | UnsetType = UNSET
 
 

@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+from msgspec import UNSET
 
 from gateway.domain.features import Feature
 from gateway.domain.lifecycle import TRANSITIONS, Verb, actions, is_live, works_from
@@ -48,9 +49,34 @@ def test_an_impossible_verb_names_the_states_it_works_from() -> None:
 
 def test_a_stop_that_discards_state_requires_confirmation() -> None:
     action = actions(ALL | {Feature.STOP_DISCARDS_STATE}, State.RUNNING)["stop"]
-    assert (action.allowed, action.requires) == (False, {"discard_state": True})
+    assert (action.allowed, action.requires, action.discards_state) == (False, {"discard_state": True}, True)
     idle = actions(ALL | {Feature.STOP_DISCARDS_STATE}, State.IDLE)["stop"]
     assert idle.reason == "works from: starting, running, paused, failed"
+
+
+DISCARDING = {
+    State.IDLE: {"delete"},
+    State.STOPPING: {"delete"},
+    State.STOPPED: {"delete"},
+    State.STARTING: {"stop", "reset", "delete"},
+    State.RUNNING: {"stop", "reset", "delete"},
+    State.PAUSED: {"stop", "reset", "delete"},
+    State.FAILED: {"stop", "reset", "delete"},
+    State.UNKNOWN: {"stop", "reset", "delete"},
+}
+
+
+@pytest.mark.parametrize("state", State)
+def test_possible_verbs_that_discard_state_say_so(state: State) -> None:
+    shown = actions(ALL | {Feature.STOP_DISCARDS_STATE}, state)
+    assert {verb for verb, action in shown.items() if action.discards_state is True} == DISCARDING[state]
+
+
+def test_a_stop_that_keeps_state_and_impossible_verbs_do_not_discard_it() -> None:
+    assert actions(ALL, State.RUNNING)["stop"].discards_state is UNSET
+    assert actions(ALL, State.IDLE)["reset"].discards_state is UNSET
+    foreign = actions(ALL, State.RUNNING, owned=False)
+    assert {action.discards_state for action in foreign.values()} == {UNSET}
 
 
 def test_an_instance_that_cannot_pause_and_a_foreign_runtime_show_a_reason() -> None:

@@ -57,7 +57,7 @@ async def test_running_runtime_is_mapped_completely():
         ),
     )
     assert runtime.actions["pause"] == Action(allowed=True)
-    assert runtime.actions["stop"] == Action(allowed=False, requires={"discard_state": True})
+    assert runtime.actions["stop"] == Action(allowed=False, requires={"discard_state": True}, discards_state=True)
     assert "delete" not in runtime.actions
 
 
