@@ -1,5 +1,5 @@
-"""The generated tables of ``docs/``: kinds, states, verbs and features of every provider API, and the routes and error
-formats of each dialect.
+"""The generated tables of ``docs/``: kinds, states, verbs and features of every provider API, the routes and error
+formats of each dialect, and the alerts.
 
 ``python -m tests.generated_docs docs/*.md`` writes them between their marks; a test fails while they differ.
 """
@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, cast
+
+from ruamel.yaml import YAML
 
 from gateway.app import plugins
 from gateway.domain.errors import GatewayError, error_classes
@@ -25,6 +27,8 @@ from tests.access_table import access_table
 from tests.compatibility import Compatibility
 
 Plugins = Mapping[str, AdapterPlugin]
+
+_ROOT: Final = Path(__file__).parents[1]
 
 # A link reference is the one form of comment that neither GitHub nor the gateway's own pages show.
 _BLOCK: Final = re.compile(
@@ -197,6 +201,20 @@ def _audit_actions(known: Plugins) -> Iterator[str]:
         yield _row(f"`{prefix}.{UNMATCHED}`", "a path that the dialect does not have, without a known key")
 
 
+def _alerts(_: Plugins) -> Iterator[str]:
+    """Each alert of ``config/deploy/prometheus/alerts.yaml`` with the section of the runbook that it leads to."""
+    headings = re.findall(r"^## (.+)$", (_ROOT / "docs/runbook.md").read_text("utf-8"), re.MULTILINE)
+    titles = {re.sub(r"[^a-z0-9]+", "-", heading.lower()): heading for heading in headings}
+    yield from _head("alert", "severity", "for", "what it says", "section")
+    for rule in YAML(typ="safe").load(_ROOT / "config/deploy/prometheus/alerts.yaml")["groups"][0]["rules"]:
+        said = re.sub(
+            r"\{\{ \$(?:labels\.)?(\w+)[^}]*\}\}", lambda match: match[1].upper(), rule["annotations"]["summary"]
+        )
+        _, _, anchor = rule["annotations"]["runbook"].partition("#")
+        link = f"[{titles[anchor]}](#{anchor})"
+        yield _row(f"`{rule['alert']}`", rule["labels"]["severity"], rule.get("for", "–"), said, link)
+
+
 BLOCKS: Final[Mapping[str, Callable[[Plugins], Iterable[str]]]] = {
     "kinds": _kinds,
     "states": _states,
@@ -208,6 +226,7 @@ BLOCKS: Final[Mapping[str, Callable[[Plugins], Iterable[str]]]] = {
     "dialect_errors": _dialect_errors,
     "access": _access,
     "audit_actions": _audit_actions,
+    "alerts": _alerts,
 }
 """The renderer of each block."""
 

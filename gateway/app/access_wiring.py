@@ -94,9 +94,9 @@ def assemble_access(
 def assemble_rates(limits: LimitsSettings, *, clock: Clock, metrics: Metrics, logger: Logger) -> RateLimits:
     """The rate limits, counted where the settings say."""
     signals = LimitSignals(metrics, logger)
+    metrics.limits_shared.set(1)
     if limits.storage is None:
         return RateLimits(clock, signals)
     from gateway.storage.redis_windows import RedisWindows  # noqa: PLC0415 (its libraries cost 12 MB of memory)
 
-    metrics.limits_shared.set(1)
     return RateLimits(clock, signals, RedisWindows(limits.storage, limits.timeout))

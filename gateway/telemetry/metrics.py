@@ -152,7 +152,7 @@ class Metrics:
             "rtgw_limit_refusals", "Requests that a limit of a principal or of a provider's account refused.", ["limit"]
         )
         self.limits_shared = gauge(
-            "rtgw_limits_storage_up", "1 while requests are counted in limits.storage, 0 while in each process alone."
+            "rtgw_limits_storage_up", "0 while requests are counted alone because limits.storage is away, otherwise 1."
         )
         self.limits_counted_alone = counter(
             "rtgw_limits_counted_alone",

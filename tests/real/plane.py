@@ -2,7 +2,6 @@
 callers."""
 
 import asyncio
-import os
 import re
 import shutil
 import sys
@@ -14,27 +13,18 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
-import pytest
 
 from gateway.app import create_app, serving
 from gateway.demo import demo_settings, start_emulators
 from gateway.settings import DataSettings
 from gateway.telemetry.logs import make_logger
 from tests.component.processes import HANGS, finished
+from tests.programs import required
 from tests.real.recording import RecordingProxy
 
 ROOT: Final = Path(__file__).parents[2]
 KEY: Final = "a-key-for-real-browsers"
 NODE: Final = ROOT / ".venv-clients/node/node_modules"
-
-
-def required(what: str, found: object) -> None:
-    """Skip the test if something is not installed; in CI it fails."""
-    if found:
-        return
-    if os.environ.get("CI"):
-        pytest.fail(f"{what} is not installed")
-    pytest.skip(f"{what} is not installed")
 
 
 @dataclass

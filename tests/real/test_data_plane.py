@@ -17,7 +17,8 @@ from selenium import webdriver
 
 from gateway.testing.servers import running
 from tests.component.processes import HANGS
-from tests.real.plane import Plane, blocks, required, run_script, started
+from tests.programs import required
+from tests.real.plane import Plane, blocks, run_script, started
 
 PAGE = "data:text/html,<title>hello</title><h1>Hello</h1>"
 

@@ -15,8 +15,9 @@ from adapters.bctrl_browsers.emulator.world import Run
 from gateway.testing.servers import running
 from tests.component.moves.applied import at_once
 from tests.component.processes import HANGS
+from tests.programs import required
 from tests.real.journal import Journal
-from tests.real.plane import Plane, required, started
+from tests.real.plane import Plane, started
 
 COUNT: Final = int(os.environ.get("MOVES_N", "3"))
 """Browsers that move. Each needs a Chromium, and for a while two."""

@@ -16,7 +16,8 @@ from playwright.async_api import Browser
 
 from gateway.testing.servers import running
 from tests.component import processes
-from tests.real.plane import KEY, ROOT, Plane, blocks, required, started
+from tests.programs import required
+from tests.real.plane import KEY, ROOT, Plane, blocks, started
 
 CLIENT: Final = ROOT / ".venv-clients/dreadnode-2.0.52/bin"
 SCRIPT: Final = Path(__file__).with_name("runtime_client.py")
