@@ -31,7 +31,7 @@ test: $(DEV_STAMP) $(CLIENT_STAMPS) ## Run the whole test suite, except the test
 	wait $$parallel; faults=$$?; cat $$output; \
 	for code in $$others $$faults; do [ $$code = 0 ] || { [ $$code = 5 ] && [ -n "$(ARGS)" ]; } || exit $$code; done
 
-real: $(DEV_STAMP) $(filter .venv-clients/dreadnode% .venv-clients/openapi%,$(CLIENT_STAMPS)) $(if $(shell command -v npm),$(NODE_STAMP)) ## Test with real browsers, runtime servers and clients: the data plane's, generated ones, and a page that calls the gateway
+real: $(DEV_STAMP) $(filter .venv-clients/dreadnode% .venv-clients/openapi%,$(CLIENT_STAMPS)) $(if $(shell command -v npm),$(NODE_STAMP)) ## Test with real browsers, runtime servers, clients and Prometheus: the data plane's clients, generated ones, a page, the image's commands, the stack
 	@$(BIN)/python -m pytest tests/real $(ARGS)
 
 faults: $(DEV_STAMP) ## Test creates through gateways that are killed, at providers that fail (N=1000 SEED=7)
