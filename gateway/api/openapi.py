@@ -15,6 +15,7 @@ from gateway.api.connection_routes import CONNECTION_ROUTES
 from gateway.api.event_streams import EVENT_ROUTES
 from gateway.api.export_routes import EXPORT_ROUTES
 from gateway.api.move_routes import MOVE_ROUTES
+from gateway.api.openapi_examples import example_of, examples
 from gateway.api.openapi_schemas import STATIC, ref, schemas
 from gateway.api.queries import QueryParameter
 from gateway.api.route import Route, Success
@@ -28,10 +29,9 @@ from gateway.domain.errors import (
     TransferCodingNotSupported,
     Unauthenticated,
     UriTooLong,
-    error_classes,
 )
 from gateway.http.access_log import Surface
-from gateway.http.problems import CONTENT_TYPE, STATUS, problem_document
+from gateway.http.problems import CONTENT_TYPE, STATUS
 
 _ADMINISTRATION: Final = (*MOVE_ROUTES, *EXPORT_ROUTES, *ACCESS_ROUTES, *AUDIT_ROUTES)
 ROUTES: Final = (*V1_ROUTES, *CONNECTION_ROUTES, *EVENT_ROUTES, *_ADMINISTRATION, *PROBE_ROUTES, *SITE_ROUTES)
@@ -45,8 +45,6 @@ _ANY_REQUEST: Final[tuple[type[GatewayError], ...]] = (
     HttpVersionNotSupported,
 )
 """Errors that are raised before the route is known."""
-_ID: Final = "0b6f3c1e-5f0a-4f5c-9c57-0f6f4a3d2b11"
-"""The request id of the examples."""
 
 
 @cache
@@ -69,16 +67,7 @@ def openapi_document() -> dict[str, Any]:
         "info": {**document["info"], "version": __version__},
         "tags": [{"name": tag} for tag in dict.fromkeys(route.tag for route in ROUTES)],
         "paths": paths,
-        "components": {**components, "schemas": schemas(ROUTES), "examples": _examples()},
-    }
-
-
-def _examples() -> dict[str, Any]:
-    """A problem of each code."""
-    texts = STATIC["error_examples"]
-    return {
-        cls.code: {"summary": cls.title, "value": problem_document(cls(""), _ID) | texts[cls.code]}
-        for cls in error_classes()
+        "components": {**components, "schemas": schemas(ROUTES), "examples": examples()},
     }
 
 
@@ -156,7 +145,7 @@ def _responses(route: Route) -> dict[str, Any]:
     for cls in dict.fromkeys((*route.errors, *_ANY_REQUEST)):
         by_status.setdefault(STATUS[cls], []).append(cls)
     for status in sorted(by_status):
-        responses[str(status)] = _failure(by_status[status])
+        responses[str(status)] = _failure(by_status[status], route)
     return responses
 
 
@@ -177,7 +166,7 @@ def _success(success: Success) -> dict[str, Any]:
     return response
 
 
-def _failure(classes: list[type[GatewayError]]) -> dict[str, Any]:
+def _failure(classes: list[type[GatewayError]], route: Route) -> dict[str, Any]:
     codes = " or ".join(f"`{cls.code}`" for cls in classes)
     titles = "; ".join(f"{cls.title}" for cls in classes)
     names = ["X-Request-ID", "Retry-After"]
@@ -189,7 +178,7 @@ def _failure(classes: list[type[GatewayError]]) -> dict[str, Any]:
         "content": {
             CONTENT_TYPE: {
                 "schema": ref("Problem"),
-                "examples": {cls.code: {"$ref": f"#/components/examples/{cls.code}"} for cls in classes},
+                "examples": {cls.code: example_of(cls, route) for cls in classes},
             }
         },
     }

@@ -120,7 +120,7 @@ def make_logger(level: str = "info", form: Literal["json", "console"] = "json", 
     processors: list[Any] = [_render_json]
     if form == "console":
         text = ConsoleText(colour=target.isatty() and not os.environ.get("NO_COLOR"))
-        processors = [partial(_attempts_at_debug, wrapper), text, _encode_text]
+        processors = [partial(_details_at_debug, wrapper), text, _encode_text]
     logger = structlog.wrap_logger(sink, processors, wrapper_class=wrapper).bind()
     return cast("Logger", logger)
 
@@ -188,9 +188,9 @@ def _escape(value: Any) -> bytes:
     return json.dumps(msgspec.to_builtins(value, enc_hook=str, str_keys=True)).encode()
 
 
-def _attempts_at_debug(wrapper: Any, _sink: Any, _level: str, line: dict[str, Any]) -> dict[str, Any]:
-    """People read one line per request; the attempts at providers are details of it."""
-    if line["event"] == Event.UPSTREAM:
+def _details_at_debug(wrapper: Any, _sink: Any, _level: str, line: dict[str, Any]) -> dict[str, Any]:
+    """People read one line per request; the attempts at providers and the audit event are details of it."""
+    if line["event"] in (Event.UPSTREAM, Event.AUDIT):
         if not wrapper.is_enabled_for(None, logging.DEBUG):
             raise structlog.DropEvent
         line["level"] = "debug"

@@ -145,8 +145,23 @@ def test_every_failure_of_an_operation_has_an_example_for_each_of_its_codes() ->
                 if media_type == "application/problem+json":
                     codes = set(re.findall(r"`(\w+)`", response["description"]))
                     assert codes == set(content["examples"])
-                    values = [DOCUMENT["components"]["examples"][code]["value"] for code in codes]
-                    assert {str(value["status"]) for value in values} == {status}
+                    for code, example in content["examples"].items():
+                        value = (DOCUMENT["components"]["examples"][code] if "$ref" in example else example)["value"]
+                        assert (value["code"], str(value["status"])) == (code, status)
+                        validator("Problem").validate(value)
+
+
+def test_examples_of_an_operation_name_its_own_parameter_field_and_scope() -> None:
+    def example(method: str, path: str, status: str, code: str) -> Any:
+        response = DOCUMENT["paths"][path][method]["responses"][status]
+        return response["content"]["application/problem+json"]["examples"][code]["value"]
+
+    audit = example("get", "/v1/audit", "400", "invalid_request")
+    assert audit["errors"][0]["parameter"] == "principal"
+    assert example("get", "/v1/audit", "403", "permission_denied")["scope"] == "audit"
+    install = example("post", "/v1/runtimes/{id}/capabilities", "422", "validation_failed")
+    assert install["errors"] == [{"detail": "This field is required.", "code": "required", "pointer": "#/name"}]
+    assert example("post", "/v1/runtimes/{id}/pause", "422", "validation_failed")["errors"][0]["pointer"] == "#/unknown"
 
 
 def test_every_reference_resolves() -> None:

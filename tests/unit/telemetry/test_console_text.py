@@ -43,12 +43,13 @@ def test_other_event_shows_its_name_after_the_level() -> None:
     assert re.fullmatch(rf"{_TIME} warning breaker state=open\n", stream.getvalue())
 
 
-def test_attempts_at_providers_are_written_at_debug_only() -> None:
+def test_attempts_at_providers_and_audit_events_are_written_at_debug_only() -> None:
     stream = StringIO()
     logger = make_logger("info", "console", stream)
     lost: list[int] = []
     logger.on_lost(lambda: lost.append(1))
     upstream(logger)
+    logger.info(Event.AUDIT, action="createRuntime", outcome="ok")
     assert stream.getvalue() == ""
     logger.set_level("debug")
     upstream(logger)
