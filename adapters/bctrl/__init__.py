@@ -12,4 +12,5 @@ PLUGIN = AdapterPlugin(
     emulator="adapters.bctrl.emulator:create_emulator",
     demo=Demo(provider="bctrl-demo", scope="7d0c5a4e-93b1-4f0a-8c62-5e1b2a9f6d34"),
     dialect=BctrlDialect,
+    emulator_options={"state": None},
 )

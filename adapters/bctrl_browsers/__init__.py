@@ -12,5 +12,5 @@ PLUGIN = AdapterPlugin(
     emulator="adapters.bctrl_browsers.emulator:create_emulator",
     demo=Demo(provider="browsers-demo", scope="sp_demo"),
     dialect=BctrlBrowsersDialect,
-    emulator_options={"browser": "auto", "max_browsers": 8},
+    emulator_options={"browser": "auto", "max_browsers": 8, "state": None},
 )

@@ -12,5 +12,5 @@ PLUGIN = AdapterPlugin(
     emulator="adapters.durable.emulator:create_emulator",
     demo=Demo(provider="durable-demo", scope="acme/research"),
     dialect=DurableDialect,
-    emulator_options={"runtime_server": "small"},
+    emulator_options={"runtime_server": "small", "state": None},
 )

@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -30,8 +31,6 @@ port_range = click.IntRange(0, 65535)
 
 def source(file: str, overrides: Mapping[str, object] | None = None) -> "SettingsSource":
     """Return the source of this process's settings; ``overrides`` are flags by dotted path."""
-    from pathlib import Path
-
     from gateway.app import dialect_eras, provider_models
     from gateway.settings import SettingsSource
 
@@ -81,10 +80,12 @@ def print_warnings(loaded: "LoadedSettings") -> None:
 
 @contextmanager
 def _listening() -> Iterator[None]:
-    """End the command with one line if it cannot listen at its address."""
+    """End the command with one line if it cannot listen at its address, or cannot use its file."""
     try:
         yield
     except OSError as exc:
+        if exc.filename is not None:
+            raise Failure("cannot_use_file", f"{exc.filename}: {exc.strerror}") from exc
         raise Failure("cannot_listen", exc.strerror or str(exc)) from exc
 
 
@@ -182,6 +183,12 @@ def demo(port: int, api_key: str | None, **options: str | None) -> None:
 @_browser_option
 @click.option("--max-browsers", type=click.IntRange(1), help="How many browsers run at once. Default: 8.")
 @_server_option
+@click.option(
+    "--state",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The file in which it keeps what it has created. Default: in memory only.",
+)
 def emulate(api: str, host: str, port: int, token: str, personality: tuple[str, ...], **options: Any) -> None:
     """Run a server that behaves like a provider API, for tests and experiments.
 
@@ -195,6 +202,7 @@ def emulate(api: str, host: str, port: int, token: str, personality: tuple[str, 
       runtime-gateway emulate durable
       curl localhost:8090/__faults -d '{"operation": "create", "fault": "other_answer_after", "times": 1}'
       runtime-gateway emulate bctrl --port 0 --personality live_alias=return
+      runtime-gateway emulate durable --state durable.json
     """
     from gateway.app import plugins
     from gateway.demo import run_emulator

@@ -21,19 +21,10 @@ from aiohttp import web
 from gateway.testing import controls
 from gateway.testing.delivery import disconnect, mangle, respond
 from gateway.testing.exchange import Answer, Call, Made, Refusal, Route
-from gateway.testing.faults import (
-    MIXED_UP,
-    ONLY_AFTER_COMMIT,
-    Delay,
-    Faults,
-    Lag,
-    Late,
-    Rule,
-    Stage,
-    Status,
-)
+from gateway.testing.faults import MIXED_UP, ONLY_AFTER_COMMIT, Delay, Faults, Lag, Late, Rule, Stage, Status
 from gateway.testing.mixed_up import AnswerLog, Members
 from gateway.testing.recording import Received, RequestLog, body_of
+from gateway.testing.state_file import Keeping
 from gateway.testing.waiting import Gate, Unseen, Watch
 
 T = TypeVar("T")
@@ -43,7 +34,7 @@ _ENTRY: Final = web.RequestKey("entry", Received)
 _CLIENT_CHECK: Final = 0.1  # seconds; aiohttp does not notify a handler when its client disconnects
 
 
-class Emulator(ABC):
+class Emulator(Keeping, ABC):
     """Base of all emulators. ``now`` returns seconds since the epoch; ``sleep`` implements the delays. The latest
     ``kept_requests`` requests are kept. ``members`` names the members of a runtime in this API's JSON."""
 
@@ -129,6 +120,7 @@ class Emulator(ABC):
         self._answers.clear()
         self.release()
         self.clear()
+        self.keep()
 
     def release(self, operation: str | None = None) -> dict[str, int]:
         """Continue the held calls of one operation, or of all. Without an operation, also show what lags. Returns the
@@ -253,6 +245,7 @@ class Emulator(ABC):
         answer = self.commit_once(route, call)
         if answer.status < 400:
             self._affect(route, call, answer.created)
+        self.keep()
         return answer
 
     def commit_once(self, route: Route, call: Call) -> Answer:

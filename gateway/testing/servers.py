@@ -10,9 +10,9 @@ from aiohttp import web
 Socket: TypeAlias = socket.socket
 
 
-def listening_socket() -> Socket:
-    """A socket that listens on a free port of 127.0.0.1."""
-    return socket.create_server(("127.0.0.1", 0))
+def listening_socket(port: int = 0) -> Socket:
+    """A socket that listens on a port of 127.0.0.1; 0 selects a free one. Raises ``OSError`` if it is taken."""
+    return socket.create_server(("127.0.0.1", port))
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
@@ -16,6 +17,7 @@ from gateway.testing.emulator import Emulator
 from gateway.testing.exchange import Answer, Call, Made, Refusal, Route, timestamp
 from gateway.testing.personality import personality_of
 from gateway.testing.recording import parse_json
+from gateway.testing.state_file import StateFile
 
 PERSONALITIES: Final[Mapping[str, tuple[str, ...]]] = {
     "live_alias": ("conflict", "return", "second"),
@@ -141,6 +143,12 @@ class BctrlEmulator(Emulator):
         runtimes = [runtime for workspace in self._workspaces.values() for runtime in workspace]
         return {"runtimes": len(runtimes), "live_runtimes": sum(runtime.live for runtime in runtimes)}
 
+    def state(self) -> dict[str, list[_Runtime]]:
+        return self._workspaces
+
+    def restore(self, state: dict[str, list[_Runtime]]) -> None:
+        self._workspaces = state
+
     def made(self) -> Iterable[Made]:
         for name, workspace in self._workspaces.items():
             yield from (Made(runtime.id, runtime.alias, name, runtime.live) for runtime in workspace)
@@ -221,11 +229,20 @@ class BctrlEmulator(Emulator):
         runtime.id = given.get("id", runtime.id)
         runtime.given = {name: value for name, value in given.items() if name != "workspaceId"}
         self._workspaces.setdefault(runtime.workspace, []).append(runtime)
+        self.keep()
         return web.json_response(runtime.shown(), status=201)
 
 
 def create_emulator(
-    *, token: str, personality: Mapping[str, str] | None = None, now: Callable[[], float] = time.time
+    *,
+    token: str,
+    personality: Mapping[str, str] | None = None,
+    now: Callable[[], float] = time.time,
+    state: Path | None = None,
 ) -> web.Application:
-    """The emulator as an application. Raises ``ValueError`` for an unknown personality or an unknown value of one."""
-    return BctrlEmulator(token, personality_of(PERSONALITIES, personality), now).application()
+    """The emulator as an application. ``state`` is the file in which its state is kept. Raises ``ValueError`` for an
+    unknown personality or an unknown value of one, and ``OSError`` for a file that cannot be used."""
+    emulator = BctrlEmulator(token, personality_of(PERSONALITIES, personality), now)
+    if state is not None:
+        emulator.keep_in(StateFile(state, dict[str, list[_Runtime]]))
+    return emulator.application()

@@ -3,20 +3,22 @@
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
 
 from adapters.bctrl_browsers.emulator import checks
-from adapters.bctrl_browsers.emulator.account import Account, Handle
+from adapters.bctrl_browsers.emulator.account import Account, Handle, Responses
 from adapters.bctrl_browsers.emulator.chromium import find
-from adapters.bctrl_browsers.emulator.far_ends import FarEnds
+from adapters.bctrl_browsers.emulator.far_ends import Chromium, FarEnds
 from adapters.bctrl_browsers.emulator.flat import FlatEra, flat_errors
 from adapters.bctrl_browsers.emulator.world import DEFAULT_SPACE, Browser, new_id
 from gateway.testing.bodies import fault
 from gateway.testing.exchange import Answer, Call, Made, Route, timestamp
 from gateway.testing.personality import personality_of
+from gateway.testing.state_file import StateFile
 
 PERSONALITIES: Final[Mapping[str, tuple[str, ...]]] = {
     "names": ("unique", "free"),
@@ -28,6 +30,14 @@ _FLAT_WAIT: Final = 30
 _VERSION: Final = "2026-10-03"
 _MARKER: Final = "rgw_intent"  # the member of metadata with the gateway's marker, reported to tests
 _CREATE_ONLY: Final = frozenset({"name", "spaceId", "fromBrowser", "persona"})
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything that calls created: the browsers by id, and the responses to idempotency keys."""
+
+    browsers: dict[str, Browser]
+    responses: Responses
 
 
 class BrowsersEmulator(Account):
@@ -60,6 +70,16 @@ class BrowsersEmulator(Account):
         for browser in self.world.all(self.now()):
             marker = browser.config.get("metadata", {}).get(_MARKER)
             yield Made(browser.id, browser.name, browser.space, live=True, marker=marker, key=browser.key)
+
+    def state(self) -> State:
+        return State(self.world.browsers, self._responses)
+
+    def restore(self, state: State) -> None:
+        self.world.browsers, self._responses = state.browsers, state.responses
+
+    async def resume(self, _app: web.Application) -> None:
+        """Start the browsers of the runs that a kept state has."""
+        self._follow()
 
     def commit_once(self, route: Route, call: Call) -> Answer:
         answer = super().commit_once(route, call)
@@ -206,14 +226,19 @@ def create_emulator(
     now: Callable[[], float] = time.time,
     browser: str | None = None,
     max_browsers: int = 8,
+    state: Path | None = None,
 ) -> web.Application:
     """The emulator as an application. ``browser`` is ``auto``, ``none`` or the path of a Chromium, of which at most
-    ``max_browsers`` run at once; None: its addresses lead nowhere. Raises ``ValueError`` for an unknown personality
-    or an unknown value of one."""
+    ``max_browsers`` run at once; None: its addresses lead nowhere. ``state`` is the file in which its state is kept.
+    Raises ``ValueError`` for an unknown personality or an unknown value of one, and ``OSError`` for a file that cannot
+    be used."""
     emulator = BrowsersEmulator(token, personality_of(PERSONALITIES, personality), now)
+    if state is not None:
+        emulator.keep_in(StateFile(state, State, transient=Chromium))
     if browser is None:
         return emulator.application()
     emulator.far_ends = far_ends = FarEnds(emulator.world, find(browser), max_browsers)
     app = emulator.application()
     app.cleanup_ctx.append(far_ends.running)
+    app.on_startup.append(emulator.resume)
     return app

@@ -1,6 +1,7 @@
 """What both APIs of an emulated account share: authentication, errors, idempotency, spaces, and pages of browsers."""
 
 import base64
+import hashlib
 import hmac
 import json
 import secrets
@@ -15,6 +16,8 @@ from gateway.testing.emulator import Emulator
 from gateway.testing.exchange import Answer, Call, Refusal
 
 Handle = Callable[[Call], Answer]
+Responses = dict[str, tuple[str, Answer]]
+"""The digest of the request and the response, by idempotency key."""
 
 _CODES: Final[Mapping[int, tuple[str, str]]] = {
     400: ("request.invalid", "invalid_input"),
@@ -40,7 +43,7 @@ class Account(Emulator, ABC):
         super().__init__(now=now)
         self._credentials = f"Bearer {token}".encode()
         self._personality = personality
-        self._responses: dict[str, tuple[tuple[Any, ...], Answer]] = {}
+        self._responses: Responses = {}
         self.world = World()
         self.far_ends: FarEnds | None = None
 
@@ -76,7 +79,7 @@ class Account(Emulator, ABC):
             key = call.headers.get("Idempotency-Key")
             if key is None or call.repeated or self._personality["keys"] == "forgotten":
                 return handle(call)
-            request = (call.operation, *call.path.values(), call.raw)
+            request = hashlib.sha256(repr((call.operation, *call.path.values(), call.raw)).encode()).hexdigest()
             before, answer = self._responses.get(key, (request, None))
             if before != request:
                 raise self.refuse(409, "The key was used for another request.", "idempotency.mismatch")

@@ -202,29 +202,29 @@ def shown_proxy(proxy: Any) -> Any:
 
 
 class World:
-    """All browsers of the account, in the order of their creation."""
+    """All browsers of the account by id, in the order of their creation."""
 
     def __init__(self) -> None:
-        self._browsers: dict[str, Browser] = {}
+        self.browsers: dict[str, Browser] = {}
 
     def clear(self) -> None:
-        self._browsers.clear()
+        self.browsers.clear()
 
     def all(self, now: float) -> Iterator[Browser]:
         """Every browser in its state at ``now``."""
-        for browser in self._browsers.values():
+        for browser in self.browsers.values():
             browser.drop_ended_run(now)
             yield browser
 
     def by_id(self, browser_id: str) -> Browser | None:
         """The browser with the id, in any space."""
-        return self._browsers.get(browser_id)
+        return self.browsers.get(browser_id)
 
     def add(self, browser: Browser) -> None:
-        self._browsers[browser.id] = browser
+        self.browsers[browser.id] = browser
 
     def remove(self, browser: Browser) -> None:
-        del self._browsers[browser.id]
+        del self.browsers[browser.id]
 
     def of(self, space: str, now: float) -> list[Browser]:
         return [browser for browser in self.all(now) if browser.space == space]

@@ -8,6 +8,7 @@ import json
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Final
 
 from aiohttp import web
@@ -18,9 +19,10 @@ from adapters.durable.emulator.far_ends import FarEnds
 from adapters.durable.emulator.lifecycle import LifecycleRoutes
 from adapters.durable.emulator.lookups import LookupRoutes
 from adapters.durable.emulator.platform import Platform
-from adapters.durable.emulator.world import Project, Runtime, Workspace, digest
+from adapters.durable.emulator.world import Project, Runtime, State, Workspace, digest
 from gateway.testing.exchange import Answer, Call, Made, Route
 from gateway.testing.personality import personality_of
+from gateway.testing.state_file import StateFile
 
 WORKSPACE: Final = "/api/v1/org/{org}/ws/{workspace}"
 RUNTIME: Final = WORKSPACE + "/runtimes/{runtime}"
@@ -38,21 +40,25 @@ def create_emulator(
     now: Callable[[], float] = time.time,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     runtime_server: str | None = None,
+    state: Path | None = None,
 ) -> web.Application:
     """The emulator as an aiohttp application.
 
     ``token`` is the only credential, as ``X-API-Key`` or ``Bearer``; ``{token}.{owner}`` authenticates another user of
     the same account. ``personality``: ``key_uniqueness`` is ``workspace`` (default) or ``owner``, ``get_by_key`` is
     ``yes`` (default) or ``no``. ``runtime_server``: ``small`` or the command of a real one, for every sandbox; None:
-    their addresses lead nowhere. Raises ``ValueError`` for an empty token, an unknown personality and a command that
-    does not exist.
+    their addresses lead nowhere. ``state`` is the file in which its state is kept. Raises ``ValueError`` for an empty
+    token, an unknown personality and a command that does not exist, and ``OSError`` for a file that cannot be used.
     """
     chosen = personality_of(PERSONALITIES, personality)
     emulator = DurableEmulator(token=token, personality=chosen, now=now, sleep=sleep)
+    if state is not None:
+        emulator.keep_in(StateFile(state, State))
     app = emulator.application()
     if runtime_server is not None:
         emulator.far_ends = FarEnds(runtime_server)
         app.cleanup_ctx.append(emulator.far_ends.running)
+        app.on_startup.append(emulator.resume)
     return app
 
 
@@ -75,6 +81,18 @@ class DurableEmulator(Platform):
         self.world.clear()
         if self.far_ends is not None:
             self.far_ends.end_all()
+
+    def state(self) -> State:
+        return self.world.state()
+
+    def restore(self, state: State) -> None:
+        self.world.restore(state)
+
+    async def resume(self, _app: web.Application) -> None:
+        """Start the servers of the sandboxes that a kept state has."""
+        for runtime in self.world.runtimes():
+            if runtime.instance is not None and self.far_ends is not None:
+                self.far_ends.start(runtime.instance)
 
     def counts(self) -> Mapping[str, int]:
         """The numbers of runtimes; a live one has a sandbox, which may be paused."""

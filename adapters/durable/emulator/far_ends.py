@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -27,6 +28,7 @@ SMALL: Final = "small"
 _LOG: Final = logging.getLogger(__name__)
 _HOST: Final = "127.0.0.1"
 _SHUTDOWN: Final = 0.5  # seconds for what is in flight
+_BUSY: Final = 0.1  # seconds until a port that is taken is tried again
 
 
 @dataclass(slots=True)
@@ -59,9 +61,12 @@ class FarEnds:
             await asyncio.gather(*ending)
 
     def start(self, instance: Instance) -> None:
-        """Start the server of a new instance, and set its address."""
-        listening = listening_socket()
-        instance.address = f"http://{_HOST}:{listening.getsockname()[1]}"
+        """Start the server of an instance, and set its address. One that had an address in an earlier process keeps
+        it."""
+        listening = None
+        if instance.address is None:
+            listening = listening_socket()
+            instance.address = f"http://{_HOST}:{listening.getsockname()[1]}"
         stopped = asyncio.Event()
         task = asyncio.create_task(self._run(instance, listening, stopped))
         self._sandboxes[instance.sandbox_id] = _Sandbox(stopped, task)
@@ -75,9 +80,16 @@ class FarEnds:
         for sandbox in self._sandboxes.values():
             sandbox.stopped.set()
 
-    async def _run(self, instance: Instance, listening: Socket, stopped: asyncio.Event) -> None:
+    async def _run(self, instance: Instance, listening: Socket | None, stopped: asyncio.Event) -> None:
+        port = urlsplit(instance.address or "").port or 0
+        while listening is None:
+            try:
+                listening = listening_socket(port)
+            except OSError:  # a connection of another process may have the port for a moment
+                await first(stopped.wait(), asyncio.sleep(_BUSY))
+                if stopped.is_set():
+                    return
         if self._command:
-            port = listening.getsockname()[1]
             listening.close()  # the program binds the port itself
             await self._run_process(instance, port, stopped)
             return

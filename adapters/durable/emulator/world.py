@@ -203,17 +203,27 @@ class Runtime:
         }
 
 
+@dataclass(slots=True)
 class Workspace:
     """One workspace of one organization, with its default project."""
 
-    def __init__(self, org: str, key: str, now: float) -> None:
-        self.org = org
-        self.key = key
-        self.id = stable_uuid("workspace", org, key)
-        self.created_at = now
-        self.projects: dict[str, Project] = {}
-        self.runtimes: dict[str, Runtime] = {}
-        self.default_project = self.add_project("default", "Default", None, now)
+    org: str
+    key: str
+    created_at: float
+    projects: dict[str, Project] = field(default_factory=dict)
+    runtimes: dict[str, Runtime] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.projects:
+            self.add_project("default", "Default", None, self.created_at)
+
+    @property
+    def id(self) -> str:
+        return stable_uuid("workspace", self.org, self.key)
+
+    @property
+    def default_project(self) -> Project:
+        return next(iter(self.projects.values()))
 
     def add_project(self, key: str, name: str, description: str | None, now: float) -> Project:
         project = Project(stable_uuid("project", self.id, key), key, name, description, now)
@@ -235,6 +245,14 @@ class Workspace:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything that calls created: the organizations, with their creation times, and the workspaces."""
+
+    organizations: dict[str, float]
+    workspaces: list[Workspace]
+
+
 class World:
     """All organizations. Naming one creates it."""
 
@@ -246,6 +264,13 @@ class World:
     def clear(self) -> None:
         self._workspaces.clear()
         self._organizations.clear()
+
+    def state(self) -> State:
+        return State(self._organizations, list(self._workspaces.values()))
+
+    def restore(self, state: State) -> None:
+        self._organizations = state.organizations
+        self._workspaces = {(workspace.org, workspace.key): workspace for workspace in state.workspaces}
 
     def organization(self, org: str) -> float:
         """The creation time of an organization: when it was first named."""

@@ -38,7 +38,7 @@ class FakeApp(ModuleType):
         self.error: OSError | None = None
 
     def plugins(self) -> Mapping[str, Any]:
-        options = {"browser": "auto", "max_browsers": 8}
+        options = {"browser": "auto", "max_browsers": 8, "state": None}
         personalities = {"mood": ("calm", "wild")}
         return {"red": SimpleNamespace(api="red", personalities=personalities, emulator_options=options)}
 
@@ -224,7 +224,12 @@ def test_emulate_passes_its_options_to_the_application(app: FakeApp) -> None:
 def test_emulate_passes_only_the_given_options_of_the_emulator(app: FakeApp) -> None:
     assert run("emulate", "red", "--browser", "none").exit_code == 7
     assert run("emulate", "red", "--max-browsers", "2").exit_code == 7
-    assert [arguments[-1] for _, arguments in app.calls] == [{"browser": "none"}, {"max_browsers": 2}]
+    assert run("emulate", "red", "--state", "red.json").exit_code == 7
+    assert [arguments[-1] for _, arguments in app.calls] == [
+        {"browser": "none"},
+        {"max_browsers": 2},
+        {"state": Path("red.json")},
+    ]
 
 
 def test_option_that_the_emulator_does_not_have_is_a_usage_error(app: FakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
