@@ -35,10 +35,7 @@ class TcpFaultProxy:
     """
 
     def __init__(self, target: str) -> None:
-        parts = urlsplit(target)
-        if parts.hostname is None or parts.port is None:
-            raise ValueError("the target must be a URL with a host and a port")
-        self._target = (parts.hostname, parts.port)
+        self.lead_to(target)
         self._mode = Mode.FORWARD
         self._reserved: socket.socket | None = None
         self._listening: socket.socket | None = None
@@ -73,6 +70,13 @@ class TcpFaultProxy:
         await self.cut()
         if self._reserved is not None:
             self._reserved.close()
+
+    def lead_to(self, target: str) -> None:
+        """Forward new connections to another target. Raises ``ValueError`` as the constructor does."""
+        parts = urlsplit(target)
+        if parts.hostname is None or parts.port is None:
+            raise ValueError("the target must be a URL with a host and a port")
+        self._target = (parts.hostname, parts.port)
 
     async def set_mode(self, mode: Mode) -> None:
         """Change the mode. Open connections continue, except that ``STALL`` applies to them as well."""

@@ -6,7 +6,7 @@ browsers whose names are not unique at a provider that forgets keys.
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import aiohttp
@@ -27,11 +27,13 @@ _NOT_PROMISED: Final = {"names": "free", "keys": "forgotten"}
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """An emulator to be started: its API and personality, and the name of the configured provider."""
+    """An emulator to be started: its API and personality, the name of the configured provider, and further options of
+    the emulator."""
 
     api: str
     name: str
     personality: Mapping[str, str]
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,7 +126,7 @@ async def upstreams(chosen: Iterable[Setup], **options: Any) -> AsyncIterator[li
 @asynccontextmanager
 async def _upstream(setup: Setup, options: Mapping[str, Any]) -> AsyncIterator[Upstream]:
     demo, token = plugins()[setup.api].demo, f"token-of-{setup.name}-4711"
-    app = create_emulator(setup.api, token=token, personality=setup.personality)
+    app = create_emulator(setup.api, token=token, personality=setup.personality, **setup.options)
     app.on_response_prepare.append(_one_request_per_connection)
     async with running(app) as url, TcpFaultProxy(url) as proxy:
         settings = {

@@ -9,7 +9,7 @@ import secrets
 import signal
 import sqlite3
 from base64 import b64encode
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -34,13 +34,14 @@ DEADLINE: Final = 1.0
 """The deadline of a create at a provider, in seconds."""
 
 
-class Replica:
-    """One gateway, across restarts. ``lines`` is the output of all its processes; ``url`` has no value while none
-    runs."""
+class Server:
+    """A command that serves, across restarts. ``lines`` is the output of all its processes; ``url`` has no value while
+    none runs."""
 
-    def __init__(self, settings: Path, command: tuple[str, ...] = COMMAND) -> None:
-        self._settings = settings
+    def __init__(self, folder: Path, command: Sequence[str], arguments: Sequence[str]) -> None:
+        self._folder = folder
         self._command = command
+        self._arguments = arguments
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._watch = Watch()
@@ -53,10 +54,8 @@ class Replica:
         assert self._process is None
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
-            "serve",
-            "--config",
-            str(self._settings),
-            cwd=self._settings.parent,
+            *self._arguments,
+            cwd=self._folder,
             env=clean_environment(),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -65,7 +64,7 @@ class Replica:
         self._reader = asyncio.create_task(self._read(self._process))
         async with asyncio.timeout(HANGS):
             await self._watch.until(lambda: self.url is not None or self._reader_is_done())
-        assert self.url is not None, "the gateway did not start:\n" + "".join(self.lines[-20:])
+        assert self.url is not None, f"{self._arguments[0]} did not start:\n" + "".join(self.lines[-20:])
 
     async def kill(self) -> None:
         """End the process with SIGKILL."""
@@ -75,30 +74,6 @@ class Replica:
     async def terminate(self) -> int:
         """End the process with SIGTERM. Return its exit code."""
         return await self._end(signal.SIGTERM)
-
-    async def freeze(self, file: Path | None) -> None:
-        """Suspend the process, with SIGSTOP, at a moment at which it does not hold the write lock of the SQLite store
-        in ``file``: a suspended process keeps the lock, and no other replica can write until it continues."""
-        assert self._process is not None
-        async with asyncio.timeout(HANGS):
-            while True:
-                self._process.send_signal(signal.SIGSTOP)
-                await asyncio.to_thread(os.waitid, os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
-                if file is None or _can_write(file):
-                    return
-                self.thaw()
-                await asyncio.sleep(0.01)  # time to finish the write
-
-    def thaw(self) -> None:
-        """Continue the process, with SIGCONT."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
-
-    def events(self, event: str) -> list[dict[str, Any]]:
-        """The log lines of one event, decoded."""
-        marked = f'"{event}"'
-        lines = [json.loads(line) for line in self.lines if marked in line and line.startswith("{")]
-        return [line for line in lines if line["event"] == event]
 
     async def close(self) -> None:
         """End the process if one runs."""
@@ -131,6 +106,37 @@ class Replica:
 
     def _reader_is_done(self) -> bool:
         return self._reader is not None and self._reader.done()
+
+
+class Replica(Server):
+    """One gateway, across restarts."""
+
+    def __init__(self, settings: Path, command: tuple[str, ...] = COMMAND) -> None:
+        super().__init__(settings.parent, command, ("serve", "--config", str(settings)))
+
+    async def freeze(self, file: Path | None) -> None:
+        """Suspend the process, with SIGSTOP, at a moment at which it does not hold the write lock of the SQLite store
+        in ``file``: a suspended process keeps the lock, and no other replica can write until it continues."""
+        assert self._process is not None
+        async with asyncio.timeout(HANGS):
+            while True:
+                self._process.send_signal(signal.SIGSTOP)
+                await asyncio.to_thread(os.waitid, os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
+                if file is None or _can_write(file):
+                    return
+                self.thaw()
+                await asyncio.sleep(0.01)  # time to finish the write
+
+    def thaw(self) -> None:
+        """Continue the process, with SIGCONT."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def events(self, event: str) -> list[dict[str, Any]]:
+        """The log lines of one event, decoded."""
+        marked = f'"{event}"'
+        lines = [json.loads(line) for line in self.lines if marked in line and line.startswith("{")]
+        return [line for line in lines if line["event"] == event]
 
 
 def _can_write(file: Path) -> bool:

@@ -1,30 +1,31 @@
-"""A fleet moves, and comes back, while a gateway is killed, providers fail, and clients read and write."""
+"""A fleet moves, and comes back, while a gateway and the target are killed, both providers fail, and clients read,
+write and hold connections."""
 
 import asyncio
-import json
 import os
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
+from aiohttp import web
 
-from gateway.app import plugins
+from adapters.durable.emulator import far_ends
+from adapters.durable.emulator.runtime_server import RuntimeServer
 from tests.faults.callers import session
 from tests.faults.conftest import StoreLocation
 from tests.faults.eventually import eventually
+from tests.faults.fleet_clients import WITHIN, Clients, config_of
+from tests.faults.holding import Holder, all_connected, holding
+from tests.faults.killable import Emulated, emulated
 from tests.faults.providers import Setup, Upstream, settings_of, upstreams
-from tests.faults.replicas import DEADLINE, KEY, Replica, replicas, write_settings
-from tests.tcp_faults import Mode
+from tests.faults.replicas import DEADLINE, KEY, Replica, encryption_key, replicas, write_settings
 
 COUNT = int(os.environ.get("MOVES_N", "24"))
-WITHIN = 600
-NATIVE = "/durable/api/v1/org/{}/ws/{}/runtimes".format(*plugins()["durable"].demo.scope.split("/"))
 FAULTS: tuple[Mapping[str, Any], ...] = (
     {"fault": "drop_after", "probability": 0.03},
     {"fault": "drop_before", "probability": 0.02},
@@ -33,147 +34,115 @@ FAULTS: tuple[Mapping[str, Any], ...] = (
 )
 
 
-@dataclass
-class Clients:
-    """Clients of the gateways, which send again what is retryable. ``last`` is the last config of each runtime that
-    was accepted, ``outcomes`` counts the responses."""
+RESTART = 1012
+"""The close code of a connection that ends because its runtime is at another place now."""
 
-    made: Sequence[Replica]
-    client: aiohttp.ClientSession
-    chance: random.Random
-    last: dict[str, int] = field(default_factory=dict)
-    outcomes: Counter[str] = field(default_factory=Counter)
-
-    async def call(self, method: str, path: str, body: Any = None, accepted: Sequence[int] = (200, 201, 202)) -> Any:
-        """The JSON of the final response. Raises ``AssertionError`` for an error that is not retryable."""
-        async with asyncio.timeout(WITHIN):
-            while True:
-                status, document = await self._try(method, path, body)
-                if status in accepted:
-                    return document
-                assert status == 0 or _may_be_repeated(status, document), (method, path, status, document)
-                await asyncio.sleep(0.2)
-
-    async def _try(self, method: str, path: str, body: Any) -> tuple[int, Any]:
-        url = self.chance.choice(self.made).url
-        if url is None:
-            return 0, "the gateway is starting"
-        try:
-            async with self.client.request(method, url + path, json=body) as response:
-                text = await response.text()
-                document = json.loads(text) if text else None
-        except aiohttp.ClientError as exc:
-            self.outcomes[type(exc).__name__] += 1
-            return 0, str(exc)
-        code = document.get("code", "") if isinstance(document, dict) else ""
-        self.outcomes[f"{method} {response.status} {code}"] += 1
-        return response.status, document
-
-    async def write(self, runtime_id: str) -> None:
-        """Replace the config of a runtime, again and again."""
-        number = 0
-        while True:
-            number += 1
-            await self.call("PUT", f"/v1/runtimes/{runtime_id}/config", {"config": config_of(f"w{number}")})
-            self.last[runtime_id] = number
-            await asyncio.sleep(0.05)
-
-    async def read(self, ids: Sequence[str]) -> None:
-        """Read runtimes under the ids that they had first."""
-        while True:
-            runtime_id = self.chance.choice(ids)
-            found = await self.call("GET", f"/v1/runtimes/{runtime_id}")
-            assert found["id"] == runtime_id
-            await asyncio.sleep(0.02)
-
-    async def read_natively(self, keys: Mapping[str, str]) -> None:
-        """Read runtimes as the provider's own clients do, by their keys, which lead to the first native ids."""
-        while True:
-            key = self.chance.choice(list(keys))
-            path = self.chance.choice((key, keys[key]))
-            found = await self.call("GET", f"{NATIVE}/{path}")
-            assert (found["id"], found["key"]) == (keys[key], key)
-            await asyncio.sleep(0.02)
-
-    async def create_again(self, names: Sequence[str], ids: Sequence[str]) -> None:
-        """Create runtimes of names that exist, at the provider where they were first."""
-        while True:
-            number = self.chance.randrange(len(names))
-            body = {"kind": "durable", "provider": "old", "name": names[number]}
-            found = await self.call("POST", "/v1/runtimes", body)
-            assert (found["id"], found["created"]) == (ids[number], False)
-            await asyncio.sleep(0.1)
-
-    @asynccontextmanager
-    async def busy(self, written: Sequence[str], ids: Sequence[str]) -> AsyncIterator[None]:
-        """Write and read in the background, under ids, names and native ids."""
-        names = [f"agent-{number}" for number in range(len(ids))]
-        keys = {name: runtime_id.removeprefix("old.") for name, runtime_id in zip(names, ids, strict=True)}
-        tasks = [asyncio.create_task(self.write(one)) for one in written]
-        tasks.append(asyncio.create_task(self.read(ids)))
-        tasks.append(asyncio.create_task(self.read_natively(keys)))
-        tasks.append(asyncio.create_task(self.create_again(names, ids)))
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            ended = await asyncio.gather(*tasks, return_exceptions=True)
-        failed = [one for one in ended if isinstance(one, Exception)]
-        assert not failed, failed
+Provider = Upstream | Emulated
 
 
-def _may_be_repeated(status: int, document: Any) -> bool:
-    """Whether a response says so, in the gateway's own form or in that of the durable API."""
-    if "retryable" in document:
-        return bool(document["retryable"] != "no")
-    return status in {409, 429, 500, 502, 503, 504}
+@pytest.fixture
+def at_source(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """The numbers of connections to the servers of runtimes in this process, which are those of the source, by the
+    tokens of the sandboxes."""
+    opened: Counter[str] = Counter()
 
+    class Recording(RuntimeServer):
+        def application(self) -> web.Application:
+            async def count(request: web.Request, _: web.StreamResponse) -> None:
+                opened[self._token] += request.path == "/api/ws"
 
-def config_of(value: str) -> dict[str, Any]:
-    return {"version": "v2", "runtime_server": {"env": {"VALUE": value}}}
+            app = super().application()
+            app.on_response_prepare.append(count)
+            return app
+
+    monkeypatch.setattr(far_ends, "RuntimeServer", Recording)
+    return opened
 
 
 async def test_a_fleet_moves_and_comes_back_while_everything_fails(
-    store_location: StoreLocation, tmp_path: Path, seed: int
+    store_location: StoreLocation, tmp_path: Path, seed: int, at_source: Counter[str]
 ) -> None:
-    setups = [Setup("durable", name, {}) for name in ("old", "new")]
-    chance = random.Random(seed)  # noqa: S311 (repeatable)
-    auth = {"principals": {"ops": {"keys": [KEY], "scopes": ["admin"]}}}
-    async with upstreams(setups, deadlines={"create": DEADLINE}) as providers, session() as client:
-        old, new = providers
-        settings = write_settings(tmp_path, settings_of(providers), store_location.settings, auth=auth)
-        async with replicas(settings, 2) as made:
+    """Each connection ends at the switch, and the same address and token lead to the target only; after the rollback
+    they lead to the source again."""
+    chance, deadlines = random.Random(seed), {"create": DEADLINE}  # noqa: S311 (repeatable)
+    source = Setup("durable", "old", {}, {"runtime_server": "small"})
+    sections = {
+        "auth": {"principals": {"ops": {"keys": [KEY], "scopes": ["admin"]}}},
+        "data": {"enabled": True, "listen": "127.0.0.1:0"},
+    }
+    async with (
+        upstreams([source], deadlines=deadlines) as (old,),
+        emulated("durable", "new", tmp_path, deadlines=deadlines) as (new, of_new),
+        session() as client,
+    ):
+        providers = {**settings_of([old]), "new": of_new}
+        store = {"encryption_keys": [encryption_key()], **store_location.settings}
+        async with replicas(write_settings(tmp_path, providers, store, **sections), 2) as made:
             clients = Clients(made, client, chance)
             ids = await _fleet(clients)
             before = {runtime_id: await _seen(clients, runtime_id) for runtime_id in ids}
+            holders = [await _holder(client, made[1], runtime_id) for runtime_id in ids[::6]]
             move = await _planned(clients)
-            rules = [{**rule, "seed": chance.randrange(1 << 30)} for rule in FAULTS]
-            for provider in providers:
-                for rule in rules:
-                    provider.fault(rule["fault"], "*", **{key: rule[key] for key in rule if key != "fault"})
-            written = ids[::10]
-            async with clients.busy(written, ids):
-                await clients.call("POST", f"/v1/moves/{move['id']}/apply", {"digest": move["digest"]})
-                await _until(clients, move, lambda counts: counts.get("moved", 0) >= COUNT // 4)
-                await made[0].kill()
-                await made[0].start()
-                await _until(clients, move, lambda counts: counts.get("moved", 0) >= COUNT // 2)
-                await new.proxy.set_mode(Mode.REFUSE)
-                await asyncio.sleep(1)
-                await new.proxy.set_mode(Mode.FORWARD)
-                await _ends(clients, move, "done")
-                await _all(clients, move, "moved")
-            for provider in providers:
-                provider.emulator.faults.end_all()
-            print(f"responses {clients.outcomes}")  # noqa: T201 (pytest shows it when the test fails)
-            await _check(clients, before, new)
-            await clients.call("POST", f"/v1/moves/{move['id']}/rollback", {"sync_back": ["config", "capabilities"]})
-            await _ends(clients, move, "rolled_back")
-            await _all(clients, move, "rolled_back")
-            await _check(clients, before, old)
-    assert old.fired("drop_after") + new.fired("drop_after") > 0
-    assert made[0].kills == 1
+            async with holding(holders):
+                once = Counter(dict.fromkeys(at_source, 1))
+                assert (at_source, len(once)) == (once, len(holders))
+                async with clients.busy(ids[::10], ids):
+                    await asyncio.gather(*(_fail(clients, one, chance) for one in (old, new)))
+                    await clients.call("POST", f"/v1/moves/{move['id']}/apply", {"digest": move["digest"]})
+                    await _until(clients, move, lambda counts: counts.get("moved", 0) >= COUNT // 4)
+                    await made[0].kill()
+                    await made[0].start()
+                    await _until(clients, move, lambda counts: counts.get("moved", 0) >= COUNT // 2)
+                    await new.kill()
+                    await asyncio.sleep(1)
+                    await new.start()
+                    await _fail(clients, new, chance)
+                    await _ends(clients, move, "done")
+                    await _all(clients, move, "moved")
+                fired = [await _end_faults(clients, one) for one in (old, new)]
+                await _check(clients, before, new)
+                await all_connected(holders)
+                assert [holder.ends[0] for holder in holders] == [RESTART] * len(holders)
+                assert at_source == once
+                rollback = {"sync_back": ["config", "capabilities"]}
+                for holder in holders:
+                    holder.ends.clear()
+                await clients.call("POST", f"/v1/moves/{move['id']}/rollback", rollback)
+                await _ends(clients, move, "rolled_back")
+                await _all(clients, move, "rolled_back")
+                await _check(clients, before, old)
+                await all_connected(holders)
+                assert [holder.ends[0] for holder in holders] == [RESTART] * len(holders)
+                assert at_source == once + once
+            refused = sum((holder.refused for holder in holders), Counter[int]())
+            print(f"responses {clients.outcomes}, handshakes {refused}, faults {fired}")  # noqa: T201 (for figures)
+    assert all(fired)
+    assert (made[0].kills, new.kills) == (1, 1)
+
+
+async def _holder(client: aiohttp.ClientSession, at: Replica, runtime_id: str) -> Holder:
+    """A client of the server of a runtime, with an address of one gateway."""
+    path = f"{at.url}/v1/runtimes/{runtime_id}/connections"
+    async with client.post(path, json={"protocol": "runtime_server"}) as response:
+        assert response.status == 200, await response.text()
+        (given,) = (await response.json())["items"]
+    return Holder(client, runtime_id, given["url"], given["token"])
+
+
+async def _fail(clients: Clients, provider: Provider, chance: random.Random) -> None:
+    """Let calls fail at a provider."""
+    rules = [{"operation": "*", **rule, "seed": chance.randrange(1 << 30)} for rule in FAULTS]
+    async with clients.client.post(f"{provider.url}/__faults", json=rules) as response:
+        assert response.status == 201, await response.text()
+
+
+async def _end_faults(clients: Clients, provider: Provider) -> dict[str, int]:
+    """Let no more calls fail. Returns how often each fault occurred in the provider's present process."""
+    async with clients.client.get(f"{provider.url}/__faults") as response:
+        fired: dict[str, int] = (await response.json())["fired"]
+    async with clients.client.delete(f"{provider.url}/__faults") as response:
+        assert response.status == 200
+    return fired
 
 
 async def _fleet(clients: Clients) -> list[str]:
@@ -237,13 +206,15 @@ async def _seen(clients: Clients, runtime_id: str) -> dict[str, Any]:
     }
 
 
-async def _check(clients: Clients, before: Mapping[str, Any], at: Upstream) -> None:
+async def _check(clients: Clients, before: Mapping[str, Any], at: Provider) -> None:
     """Every runtime is at one provider exactly once, as it was before or as it was written last."""
     for replica in clients.made:
         await eventually(
             partial(_lists, clients, replica, before, at), f"every replica knows that all are at {at.name}"
         )
-    assert Counter(one.name for one in at.live()) == Counter(state["name"] for state in before.values())
+    async with clients.client.get(f"{at.url}/__runtimes") as response:
+        live = Counter(one["name"] for one in (await response.json())["items"] if one["live"])
+    assert live == Counter(state["name"] for state in before.values())
     for runtime_id, state in before.items():
         now = await _seen(clients, runtime_id)
         if runtime_id in clients.last:
@@ -253,7 +224,7 @@ async def _check(clients: Clients, before: Mapping[str, Any], at: Upstream) -> N
         assert now == state
 
 
-async def _lists(clients: Clients, replica: Replica, before: Mapping[str, Any], at: Upstream) -> bool:
+async def _lists(clients: Clients, replica: Replica, before: Mapping[str, Any], at: Provider) -> bool:
     """Whether a replica, which may know it two seconds later, lists every runtime once, and at this provider."""
     listed, cursor = list[Any](), ""
     while cursor is not None:
