@@ -1,6 +1,7 @@
 """The use cases of the data plane: addresses of the gateway for runtimes, and where they lead."""
 
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -164,7 +165,12 @@ class DataPlane:
         return ctx.runtime_id or ""
 
     async def has_stopped(self, grant: Grant, ctx: RequestContext) -> bool:
-        """Ask the provider whether the instance of a grant has ended regularly; False also if it has failed."""
+        """Ask the provider whether the instance of a grant has ended regularly; False also if it has failed.
+
+        A move ends instances of runtimes that are at another place by then: their connections end for that reason."""
+        if self._fleet.moves.active and self._fleet.refresh_moves is not None:
+            with suppress(StoreUnavailable):
+                await self._fleet.refresh_moves()
         self.endpoints.forget(grant.runtime_id)
         try:
             resolved, protocol = self.resolve(grant, ctx)

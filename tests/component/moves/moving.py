@@ -1,7 +1,7 @@
 """Runtimes that have moved: a store that notifies, and relocations without a mover."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
@@ -34,6 +34,12 @@ class NotifyingStore(MemoryStore):
     def notify(self) -> None:
         for changed in self._listeners:
             changed()
+
+    async def silently(self, work: Awaitable[object]) -> None:
+        """Await changes without notifying of them."""
+        listeners, self._listeners = self._listeners, set()
+        await work
+        self._listeners |= listeners
 
 
 class Moving:

@@ -11,6 +11,7 @@ import pytest
 
 from adapters.bctrl_browsers.emulator.world import Run
 from adapters.durable.emulator.world import Instance
+from gateway.services.access import replication
 from gateway.services.data_plane.endpoints import Endpoints
 from gateway.settings import DataSettings
 from gateway.testing.servers import running
@@ -90,6 +91,12 @@ async def ends(api: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ends]
 
 
 @pytest.fixture
+def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway reads relocations after notifications only."""
+    monkeypatch.setattr(replication, "EVERY", 3600.0)
+
+
+@pytest.fixture
 async def browsers(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ends]:
     async with ends("bctrl_browsers", monkeypatch) as found:
         yield found
@@ -140,6 +147,35 @@ async def test_a_stop_of_the_moved_runtime_ends_its_connections(browsers: Ends) 
         assert stopped.status == 200
         assert (await socket.receive(timeout=20)).type is aiohttp.WSMsgType.CLOSE
         assert socket.close_code == 4410
+
+
+async def test_connection_of_a_moved_runtime_is_not_ended_as_stopped_where_the_move_is_not_known_yet(
+    seldom: None, durables: Ends
+) -> None:
+    """Another replica moves the runtime and stops its source, and this one learns of the stop first."""
+    connection = (await durables.connect())["runtime_server"]
+    headers, gateway = {"Authorization": f"Bearer {connection['token']}"}, durables.gateway
+    source, target, store = durables.source, durables.target, durables.moving.store
+    await durables.moving.announce(source["provider"], target["provider"])
+    path = f"/v1/runtimes/{source['id']}"
+    async with (
+        aiohttp.ClientSession() as client,
+        client.ws_connect(f"{connection['url']}{BROWSER}", headers=headers) as socket,
+    ):
+        await socket.send_str("before")
+        assert await socket.receive_str() == "before"
+        first, second = durables.instances
+        await store.silently(
+            durables.moving.switch(relocation(source, target, source_instance=first, target_instance=second))
+        )
+        assert (await gateway.call("GET", path)).json["provider"] == source["provider"]
+        emulator = gateway.upstreams["durable"].emulator
+        for runtime in emulator.world.runtimes():
+            runtime.instance.pause(time.time(), "user")
+        await store.add_releases([source["id"]], "another-replica")
+        end = await socket.receive(timeout=20)
+        assert (end.type, socket.close_code) == (aiohttp.WSMsgType.CLOSE, 1012)
+        assert (await gateway.call("GET", path)).json["provider"] == target["provider"]
 
 
 async def test_a_token_whose_instance_has_no_successor_leads_nowhere(browsers: Ends) -> None:
