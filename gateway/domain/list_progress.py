@@ -32,7 +32,8 @@ class Progress(msgspec.Struct, array_like=True):
 
     ``skip``: how many rows of the page at ``cursor`` were returned already; it had more than ``limit``. ``pages`` and
     ``empty`` count all pages and the last consecutive empty ones. ``cursors`` are digests of the last cursors.
-    ``rows`` are digests of the rows of an earlier page, sorted: the lowest ones, or with ``whole`` all.
+    ``rows`` are digests of the rows of an earlier page, sorted: the lowest ones, or with ``whole`` all. ``since`` is
+    the last change of where runtimes are when the list began.
     """
 
     cursor: str | None = None
@@ -45,6 +46,7 @@ class Progress(msgspec.Struct, array_like=True):
     cursors: bytes = b""
     rows: bytes = b""
     whole: bool = False
+    since: int = 0
 
     @classmethod
     def after(cls, cursor: str) -> Self:

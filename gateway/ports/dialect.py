@@ -198,8 +198,8 @@ class DialectGateway(Protocol):
     def target(self, ctx: RequestContext, prefix: str, api: str, scope: str, era: str | None = None) -> DialectTarget:
         """The target that serves a scope: the one of the first matching rule of ``dialects.{prefix}.routes`` in the
         settings, otherwise the first provider of the API that is pinned to the scope, otherwise the first open provider
-        that accepts it, both by ``order``. Providers and scopes
-        that the caller may not use do not exist for it. Raises :class:`NotFound` without one. No I/O."""
+        that accepts it, both by ``order``. Providers and scopes that the caller may not use do not exist for it. Raises
+        :class:`NotFound` without one. No I/O."""
 
     def targets(self, ctx: RequestContext, prefix: str, api: str) -> Sequence[DialectTarget]:
         """The targets of all scopes that are known by name: those of the settings' rules, then those that providers are
@@ -209,11 +209,7 @@ class DialectGateway(Protocol):
         """The adapters of all providers of an API that the caller may use, by their ``order`` in the settings."""
 
     def call_scope(
-        self,
-        adapter: ProviderAdapter[Any],
-        operation: Operation,
-        ctx: RequestContext,
-        secrets: Sequence[str] = (),
+        self, adapter: ProviderAdapter[Any], operation: Operation, ctx: RequestContext, secrets: Sequence[str] = ()
     ) -> AbstractAsyncContextManager[Call]:
         """Call a provider within the deadline of an operation. Every failure is raised as a :class:`GatewayError`, from
         whose texts all ``secrets`` are removed."""
@@ -225,15 +221,22 @@ class DialectGateway(Protocol):
         the provider. None if it has not moved. The response shows the id that it had. Raises :class:`NotFound` if the
         caller may not use that place, and :class:`StoreUnavailable` if it is not known any longer. No I/O."""
 
-    def knows_moves(self) -> bool:
-        """Whether any runtime has moved. No I/O."""
-
     def here(self, adapter: ProviderAdapter[Any], provider_id: str, ctx: RequestContext) -> bool:
         """False for a runtime that has moved away, although the provider may still have it. The response shows one that
         has moved to here under the id that it had first, if that is an id of the same API. No I/O."""
 
-    def elsewhere(self, target: DialectTarget, kind: str, ctx: RequestContext) -> Sequence[Elsewhere]:
-        """Where the runtimes are that have moved away from a target: a list of it contains them. No I/O."""
+    def latest_move(self) -> int:
+        """The number of the last change of where runtimes are; ``since`` is that of a list's beginning. No I/O."""
+
+    async def know_moves(self, adapter: ProviderAdapter[Any], since: int) -> None:
+        """After a page of a provider's list was read: know where its runtimes are, and what the list knew before."""
+
+    def lists(self, target: DialectTarget, row: tuple[str, str, str | None], since: int, ctx: RequestContext) -> bool:
+        """Whether a list of a target has a row: its kind, and its id and name at the provider. A runtime that was moved
+        ``since`` is where it was, as its source has it. The response shows ids as after :meth:`here`. No I/O."""
+
+    def elsewhere(self, target: DialectTarget, kind: str, since: int, ctx: RequestContext) -> Sequence[Elsewhere]:
+        """Where the runtimes are that had moved away from a target before: a list of it contains them. No I/O."""
 
     def left_behind(self, scope: str, kind: str, ctx: RequestContext) -> Sequence[Moved]:
         """Where the runtimes of a scope are now whose provider is not in the settings any longer. No I/O."""

@@ -8,7 +8,7 @@ rows of others are left out, the provider is asked for its largest pages, and th
 import hashlib
 import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -21,7 +21,7 @@ from gateway.ports.context import RequestContext
 from gateway.ports.dialect import DialectGateway, DialectTarget, View
 
 _PART_OF: Final = "rgwp"
-_PART: Final = re.compile(rf"{_PART_OF}([0-9]{{1,4}})\.(.*)\Z")
+_PART: Final = re.compile(rf"{_PART_OF}([0-9]{{1,4}})\.([0-9]{{1,18}})\.(.*)\Z")
 _OURS: Final = "rgw1."
 """The beginning of a dialect's cursors. Any other cursor is the provider's own."""
 
@@ -105,8 +105,9 @@ class DialectList:
 
 
 class Parts:
-    """A list of a scope in parts: its target, then the places of the same API to which runtimes have moved from there.
-    The cursor of the later parts begins with their number. ``query`` is the caller's, with the cursor of the part."""
+    """A list of a scope in parts: its target, then the places of the same API to which runtimes had moved from there
+    when the list began. ``query`` is the caller's, with the cursor of the part. Where runtimes have moved, cursors have
+    the number of the part and the change at which the list began."""
 
     def __init__(
         self,
@@ -119,14 +120,43 @@ class Parts:
         self._gateway = gateway
         self._ctx = ctx
         self._own = target
-        api = target.adapter.api
-        self._places = [each for each in gateway.elsewhere(target, kind, ctx) if each.target.adapter.api == api]
+        self._kind = kind
         self._number = 0
+        self._since = gateway.latest_move()
         self.query: Sequence[tuple[str, str]] = list(query)
-        if found := _PART.match(dict(query).get(_CURSOR, "")):
-            self._number = min(int(found[1]), len(self._places))
-            rest = [(_CURSOR, found[2])] if found[2] else []
+        if found := _PART.match(cursor := dict(query).get(_CURSOR, "")):
+            self._number, self._since = int(found[1]), int(found[2])
+            rest = [(_CURSOR, found[3])] if found[3] else []
             self.query = [pair for pair in query if pair[0] != _CURSOR] + rest
+        elif cursor:
+            self._since = 0  # nothing had moved when the list began
+        self._find_places()
+
+    @classmethod
+    async def of(
+        cls,
+        gateway: DialectGateway,
+        target: DialectTarget,
+        kind: str,
+        query: Sequence[tuple[str, str]],
+        ctx: RequestContext,
+    ) -> Self:
+        """The parts of the list of a target, from that in the cursor of the query on."""
+        parts = cls(gateway, target, kind, query, ctx)
+        await parts.know_moves()
+        return parts
+
+    async def know_moves(self) -> None:
+        """After a page was read: know which of its rows the list has."""
+        known = self._gateway.latest_move()
+        await self._gateway.know_moves(self.target.adapter, self._since)
+        if self._gateway.latest_move() != known:
+            self._find_places()
+
+    def _find_places(self) -> None:
+        places, api = self._gateway.elsewhere(self._own, self._kind, self._since, self._ctx), self._own.adapter.api
+        self._places = [each for each in places if each.target.adapter.api == api]
+        self._number = min(self._number, len(self._places))
 
     @property
     def target(self) -> DialectTarget:
@@ -143,13 +173,15 @@ class Parts:
         """Whether no part follows."""
         return self._number >= len(self._places)
 
-    def shows(self, provider_id: str | None) -> bool:
-        """Whether the part contains a row of the provider's list."""
+    def shows(self, provider_id: str | None, name: str | None) -> bool:
+        """Whether the part contains a row of the provider's list; ``name`` is its name there."""
         if provider_id is None:
             return not self._number
-        if self._number and provider_id not in self._places[self._number - 1].ids:
-            return False
-        return self._gateway.here(self.target.adapter, provider_id, self._ctx)
+        if self._number:
+            if provider_id not in self._places[self._number - 1].ids:
+                return False
+            return self._gateway.here(self.target.adapter, provider_id, self._ctx)
+        return self._gateway.lists(self._own, (self._kind, provider_id, name), self._since, self._ctx)
 
     def advance(self) -> None:
         """Go on with the next part."""
@@ -158,7 +190,7 @@ class Parts:
 
     def linked(self, body: bytes, next_cursor: str | None, *, cursor: str, more: str | None = None) -> bytes:
         """The page with the cursor for the caller, which leads through all parts."""
-        if (next_cursor is None and self.is_last) or (next_cursor is not None and not self._number):
+        if (next_cursor is None and self.is_last) or (next_cursor is not None and not self._since):
             return body
         members: dict[str, Any] = {**_MEMBERS.decode(body), cursor: self.cursor(next_cursor)}
         return msgspec.json.encode(members if more is None else {**members, more: True})
@@ -166,8 +198,8 @@ class Parts:
     def cursor(self, next_cursor: str | None) -> str | None:
         """The cursor for the caller after that of a part; None at the end of the last one."""
         if next_cursor is not None:
-            return f"{_PART_OF}{self._number}.{next_cursor}" if self._number else next_cursor
-        return None if self.is_last else f"{_PART_OF}{self._number + 1}."
+            return f"{_PART_OF}{self._number}.{self._since}.{next_cursor}" if self._since else next_cursor
+        return None if self.is_last else f"{_PART_OF}{self._number + 1}.{self._since}."
 
 
 def distinct(page: bytes, runtimes: Sequence[Runtime], *, rows: str, view: View | None = None) -> bytes:

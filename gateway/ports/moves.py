@@ -61,7 +61,9 @@ class Relocation(msgspec.Struct, frozen=True, kw_only=True):
     ``runtime_id`` is the id that clients use: that of the place where it was first. ``source_runtime_id`` and
     ``target_runtime_id`` are the ids that the two places give it. ``target_name`` is the name in its address there
     (:class:`gateway.domain.ids.RuntimeRef`). ``target_instance`` continues ``source_instance``. ``removed``: it applies
-    no longer, because the runtime is back; its instances still do, if the runtime was started again.
+    no longer, because the runtime is back; its instances still do, if the runtime was started again. ``change`` is the
+    number of the change of the store that wrote it; of several relocations to one place, that of the last switch has
+    the highest one.
     """
 
     source: str
@@ -80,6 +82,7 @@ class Relocation(msgspec.Struct, frozen=True, kw_only=True):
     target_instance: str | None = None
     move_id: str = ""
     removed: bool = False
+    change: int = 0
 
     @property
     def continues(self) -> bool:
@@ -87,14 +90,27 @@ class Relocation(msgspec.Struct, frozen=True, kw_only=True):
         return None not in (self.source_instance, self.target_instance) and self.source_instance != self.target_instance
 
 
-class Relocations(msgspec.Struct, frozen=True, kw_only=True):
+class Arriving(msgspec.Struct, frozen=True, kw_only=True):
+    """A runtime that an announced move creates at its target, or has created and not switched to yet. ``name`` is its
+    name there; ``provider_id`` is None until it is known."""
+
+    provider: str
+    scope: str
+    kind: str
+    name: str
+    provider_id: str | None = None
+
+
+class Relocations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What has changed. ``whole``: ``rows`` are all that apply or continue an instance. ``active`` are the providers of
-    announced moves."""
+    announced moves, ``arriving`` what these make; where it contains a runtime that ``rows`` contain too, it has been
+    switched since."""
 
     change: int
     active: Sequence[str]
     rows: Sequence[Relocation]
     whole: bool
+    arriving: Sequence[Arriving] = ()
 
 
 class MoveStore(ABC):

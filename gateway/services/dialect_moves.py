@@ -39,9 +39,6 @@ class DialectMoves:
         self.here(found.adapter, row.target_id, ctx)
         return Moved(found, place_of(row).ref, row.source_id, row.name)
 
-    def knows_moves(self) -> bool:
-        return bool(self._fleet.moves)
-
     def here(self, adapter: ProviderAdapter[Any], provider_id: str, ctx: RequestContext) -> bool:
         moves = self._fleet.moves
         if not moves:
@@ -55,11 +52,26 @@ class DialectMoves:
             ctx.renamed[provider_id] = row.source_id
         return True
 
-    def elsewhere(self, target: DialectTarget, kind: str, ctx: RequestContext) -> Sequence[Elsewhere]:
-        if not self._fleet.moves:
+    def latest_move(self) -> int:
+        return self._fleet.moves.latest
+
+    async def know_moves(self, adapter: ProviderAdapter[Any], since: int) -> None:
+        await self._fleet.know_moves(adapter.name, since)
+
+    def lists(self, target: DialectTarget, row: tuple[str, str, str | None], since: int, ctx: RequestContext) -> bool:
+        if not self._fleet.moves.lists(since, target.adapter.name, target.scope, *row):
+            return False
+        self.here(target.adapter, row[1], ctx)
+        return True
+
+    def elsewhere(self, target: DialectTarget, kind: str, since: int, ctx: RequestContext) -> Sequence[Elsewhere]:
+        moves = self._fleet.moves
+        if not moves:
             return ()
         found: dict[tuple[str, str], Elsewhere] = {}
-        for row in self._fleet.moves.rows():
+        for row in moves.rows():
+            if row.change > since and moves.is_last_switch(row):
+                continue
             if (row.source, row.source_scope, row.kind) == (target.adapter.name, target.scope, kind):
                 place = (row.target, row.target_scope)
                 if place not in found and (at := self._at(row, target.asked_scope, ctx)) is not None:

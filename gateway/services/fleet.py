@@ -254,11 +254,19 @@ class Fleet:
         provider = self.get(name)
         return resolved if ref is resolved.ref or provider is None else ResolvedRuntime(provider, ref)
 
-    def present_rows(self, adapter: ProviderAdapter[Any], rows: Sequence[Runtime]) -> Sequence[Runtime]:
-        """The rows of a provider's list without the runtimes that have moved away. No I/O."""
-        if not self.moves:
+    async def know_moves(self, provider: str, since: int) -> None:
+        """After a page of a provider's list was read: know what moves have made there and where they have switched it,
+        and everything that the list knew when it began (``since``). Without the store, what is known is used."""
+        if self.refresh_moves is not None and (provider in self.moves.active or since > self.moves.latest):
+            with suppress(StoreUnavailable):
+                await self.refresh_moves()
+
+    def listed(self, adapter: ProviderAdapter[Any], rows: Sequence[Runtime], since: int) -> Sequence[Runtime]:
+        """The rows of a provider's page that belong to a list which began at a change (:meth:`MoveMap.lists`)."""
+        name, lists = adapter.name, self.moves.lists
+        if not self.moves and name not in self.moves.active:
             return rows
-        return [row for row in rows if self.moves.of_source(adapter.name, row.provider_id) is None]
+        return [row for row in rows if lists(since, name, row.scope, row.kind, row.provider_id, row.name)]
 
     def first_id(self, adapter: ProviderAdapter[Any], ref: RuntimeRef) -> str:
         """The id that clients use for the runtime at an address. No I/O."""

@@ -86,7 +86,6 @@ class _Collected:
     failures: list[tuple[str, GatewayError]] = field(default_factory=list)
     lost: list[tuple[str, GatewayError]] = field(default_factory=list)
     unreadable: list[tuple[str, UnreadableRow]] = field(default_factory=list)
-
     active: int = 1
 
     def add(self, participant: _Participant, result: ProviderPage | GatewayError, state: Progress, limit: int) -> None:
@@ -142,23 +141,22 @@ class ListService:
         progress = _decode(query, self._seal_of(ctx.principal))
         asked_for, query = query, narrowed(query, ctx.principal, self._fleet.owners)
         participants = self._participants(query, ctx)
-        first_page = query.cursor is None
-        unfinished = [p for p in participants if not progress.setdefault(p.key, Progress()).done]
+        since = self._fleet.moves.latest
+        unfinished = [p for p in participants if not progress.setdefault(p.key, Progress(since=since)).done]
         asked = unfinished[: query.limit]
         share, rest = divmod(query.limit, len(asked)) if asked else (0, 0)
         limits = [share + (index < rest) for index in range(len(asked))]
         queries = [
-            self._ask(participant, query, limit, progress[participant.key].cursor, ctx)
+            self._ask(participant, query, limit, progress[participant.key], ctx)
             for participant, limit in zip(asked, limits, strict=True)
         ]
-        # a single participant needs no task of its own
-        results = [await queries[0]] if len(queries) == 1 else await asyncio.gather(*queries)
+        results = [await queries[0]] if len(queries) == 1 else await asyncio.gather(*queries)  # one needs no task
         if len(asked) > 1:
             ctx.provider = None  # the request called several providers
         collected = _Collected(active=len(unfinished))
         for participant, result, limit in zip(asked, results, limits, strict=True):
             collected.add(participant, result, progress[participant.key], limit)
-        if not query.partial or (first_page and len(collected.failures) == len(participants)):
+        if not query.partial or (query.cursor is None and len(collected.failures) == len(participants)):
             collected.raise_if_incomplete(asked)
         has_more = any(not progress[p.key].done for p in participants)
         return ListedPage(
@@ -211,22 +209,23 @@ class ListService:
         return [_Participant(provider, scope) for scope in dict.fromkeys(wanted)]
 
     async def _ask(
-        self, participant: _Participant, query: ListQuery, limit: int, cursor: str | None, ctx: RequestContext
+        self, participant: _Participant, query: ListQuery, limit: int, progress: Progress, ctx: RequestContext
     ) -> ProviderPage | GatewayError:
         if participant.refusal is not None:
             return participant.refusal
         picky = ctx.principal.own_only or query.owner is not None
         limit = max(limit, _OWNED_ROWS) if picky else limit
-        asked = ProviderQuery(scope=participant.scope, filter=query.filter, limit=limit, cursor=cursor)
+        asked = ProviderQuery(scope=participant.scope, filter=query.filter, limit=limit, cursor=progress.cursor)
         try:
             async with self._fleet.call_scope(participant.provider, Operation.LIST, ctx) as call:
                 fill_until = (self._fleet.clock.monotonic() + call.deadline) / 2
-                page = self._shown(await participant.provider.adapter.list(asked, call), participant, query, ctx)
-                picky = picky or bool(self._fleet.moves)
+                page = await participant.provider.adapter.list(asked, call)
+                page = await self._shown(page, participant, query, progress, ctx)
+                picky = picky or self._fleet.moves.latest > 0
                 while picky and not page.items and page.next_cursor and self._fleet.clock.monotonic() < fill_until:
                     following = replace(asked, cursor=page.next_cursor)
                     page = await participant.provider.adapter.list(following, call)
-                    page = self._shown(page, participant, query, ctx)
+                    page = await self._shown(page, participant, query, progress, ctx)
         except GatewayError as error:
             return error
         except Exception as exc:  # noqa: BLE001 (a bug in one adapter must not hide the runtimes of the others)
@@ -234,13 +233,14 @@ class ListService:
         else:
             return page
 
-    def _shown(
-        self, page: ProviderPage, participant: _Participant, query: ListQuery, ctx: RequestContext
+    async def _shown(
+        self, page: ProviderPage, participant: _Participant, query: ListQuery, progress: Progress, ctx: RequestContext
     ) -> ProviderPage:
-        """The page as the caller sees it, without runtimes that have moved away. Rows that cannot be read are left out
-        in silence where they may be another owner's."""
+        """The page as the caller sees it, each runtime where it was when the list began. Rows that cannot be read are
+        left out in silence where they may be another owner's."""
         adapter, fleet = participant.provider.adapter, self._fleet
-        filled = self._specs.fill_all(adapter, fleet.present_rows(adapter, page.items))
+        await fleet.know_moves(adapter.name, progress.since)
+        filled = self._specs.fill_all(adapter, fleet.listed(adapter, page.items, progress.since))
         items = [fleet.shown(adapter, row) for row in filled]
         if query.owner is not None:
             owner = ctx.principal.owner if query.owner == "me" else query.owner

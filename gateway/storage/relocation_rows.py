@@ -5,8 +5,8 @@ from typing import Final
 
 import msgspec
 
-from gateway.domain.moves import ANNOUNCED
-from gateway.ports.moves import Relocation, Relocations, StoredItem
+from gateway.domain.moves import ANNOUNCED, ItemState
+from gateway.ports.moves import Arriving, Relocation, Relocations, StoredItem
 from gateway.storage import access_rows, move_rows
 from gateway.storage.sql import Part, Rollback, Row, Statement, Steps, placeholders, struct_of
 
@@ -14,27 +14,48 @@ _FIELDS: Final = Relocation.__struct_fields__
 _COLUMNS: Final = ", ".join(_FIELDS)
 _ALL: Final = f"SELECT {_COLUMNS} FROM relocations"
 _PUT: Final = (
-    f"INSERT INTO relocations ({_COLUMNS}, change) VALUES ({placeholders(len(_FIELDS) + 1)})"
+    f"INSERT INTO relocations ({_COLUMNS}) VALUES ({placeholders(len(_FIELDS))})"
     " ON CONFLICT (source, source_id) DO UPDATE SET "
-    + ", ".join(f"{name} = excluded.{name}" for name in (*_FIELDS[3:], "source_scope", "change"))
+    + ", ".join(f"{name} = excluded.{name}" for name in (*_FIELDS[3:], "source_scope"))
 )
-_ACTIVE: Final = (
-    f"SELECT source, target FROM moves WHERE state IN ({', '.join(repr(state.value) for state in sorted(ANNOUNCED))})"
+_ANNOUNCED: Final = f"moves.state IN ({', '.join(repr(state.value) for state in sorted(ANNOUNCED))})"
+_ACTIVE: Final = f"SELECT source, target FROM moves WHERE {_ANNOUNCED}"
+_ARRIVING: Final = (
+    "SELECT moves.target, item.target_scope, item.kind, item.details, item.target_id FROM moves"
+    f" JOIN move_items AS item ON item.move_id = moves.id AND item.state = '{ItemState.MOVING.value}'"
+    f" WHERE {_ANNOUNCED}"
 )
+
+
+class _Named(msgspec.Struct):
+    """What is needed of the details of an item."""
+
+    name: str = ""
+
+
+_NAMED: Final = msgspec.json.Decoder(_Named)
 
 
 def relocations(since: int) -> Steps[Relocations]:
-    """What has changed since a change. Its number is read first: what is newer is read again."""
+    """What has changed since a change. Its number is read first: what is newer is read again. What arrives is read
+    before what has been switched, so that one of them has a runtime that is switched meanwhile."""
     rows = yield Statement("SELECT change FROM relocation_changes")
     change = int(rows[0][0]) if rows else 0
     active = yield Statement(_ACTIVE)
+    arriving = (yield Statement(_ARRIVING)) if active else ()
     whole = since == 0 or since > change
     if whole:
         found = yield Statement(f"{_ALL} WHERE removed = 0 OR source_instance <> target_instance")
     else:
         found = yield Statement(f"{_ALL} WHERE change > $1", (since,))
     names = sorted({name for row in active for name in row})
-    return Relocations(change=change, active=names, rows=[_relocation(row) for row in found], whole=whole)
+    return Relocations(
+        change=change,
+        active=names,
+        rows=[_relocation(row) for row in found],
+        whole=whole,
+        arriving=[_arriving(row) for row in arriving],
+    )
 
 
 def switch_runtime(
@@ -53,8 +74,11 @@ def switch_runtime(
     change = yield from move_rows.changed()
     leading = yield Statement(f"{_ALL} WHERE target = $1 AND target_id = $2", (moved.source, moved.source_id))
     earlier = [one for one in map(_relocation, leading) if not one.removed]
-    if earlier:
+    before = change
+    if earlier:  # the last switch gets the higher number
+        change = yield from move_rows.changed()
         moved = msgspec.structs.replace(moved, runtime_id=earlier[0].runtime_id)
+    moved = msgspec.structs.replace(moved, change=change)
     for one in earlier:
         continues = one.target_instance is not None and one.target_instance == moved.source_instance
         yield _put(
@@ -68,10 +92,10 @@ def switch_runtime(
                 target_instance=moved.target_instance if continues else None,
                 move_id=moved.move_id,
                 removed=(one.source, one.source_id) == (moved.target, moved.target_id),
-            ),
-            change,
+                change=before,
+            )
         )
-    yield _put(moved, change)
+    yield _put(moved)
     yield from _carry(moved)
     yield move_rows.put_item(item)
     delete = "DELETE FROM runtime_holds WHERE provider = $1 AND runtime_key = $2"
@@ -103,10 +127,21 @@ def _carry(moved: Relocation) -> Part[None]:
     return None
 
 
-def _put(relocation: Relocation, change: int) -> Statement:
+def _put(relocation: Relocation) -> Statement:
     values = [int(value) if isinstance(value, bool) else value for value in msgspec.structs.astuple(relocation)]
-    return Statement(_PUT, (*values, change))
+    return Statement(_PUT, values)
 
 
 def _relocation(row: Row) -> Relocation:
     return struct_of(Relocation, row, removed=bool)
+
+
+def _arriving(row: Row) -> Arriving:
+    provider, scope, kind, details, provider_id = row
+    return Arriving(
+        provider=provider,
+        scope=scope or "",
+        kind=kind,
+        name=_NAMED.decode(details).name,
+        provider_id=provider_id,
+    )

@@ -66,8 +66,9 @@ class BctrlDialect(Dialect):
             if not (left := self.gateway.left_behind(request.parameters["id"], Kind.BROWSER, ctx)):
                 raise
             return DialectAnswer(200, await list_left_behind(self.gateway, left, ctx))
+        since = self.gateway.latest_move()
         body, _ = await self._forward(Operation.LIST, target, ctx)
-        return _response(await whole_list(self.gateway, target, body, ctx), target)
+        return _response(await whole_list(self.gateway, target, body, since, ctx), target)
 
     async def get(self, request: DialectRequest, ctx: RequestContext) -> DialectAnswer:
         """Return the runtime that has the alias now."""

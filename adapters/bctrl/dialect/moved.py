@@ -67,13 +67,18 @@ async def act(gateway: DialectGateway, operation: Operation, moved: Moved, ctx: 
     return msgspec.json.encode(row_of(runtime, moved.native_id, moved.target.asked_scope))
 
 
-async def whole_list(gateway: DialectGateway, target: DialectTarget, body: bytes, ctx: RequestContext) -> bytes:
-    """The list of a workspace without what has moved away, followed by it as it is now."""
-    if not gateway.knows_moves():
+async def whole_list(
+    gateway: DialectGateway, target: DialectTarget, body: bytes, since: int, ctx: RequestContext
+) -> bytes:
+    """The list of a workspace without what had moved away when it began, followed by that as it is now."""
+    await gateway.know_moves(target.adapter, since)
+    if not gateway.latest_move():
         return body
-    places = gateway.elsewhere(target, wire.Kind.BROWSER, ctx)
-    document = _RAW.decode(body)
-    rows = [row for row in document[wire.ROWS] if gateway.here(target.adapter, str(row.get("id")).lower(), ctx)]
+    document, places = _RAW.decode(body), gateway.elsewhere(target, wire.Kind.BROWSER, since, ctx)
+    listed = [
+        (row, (str(row.get("kind")), str(row.get("id")).lower(), row.get("alias"))) for row in document[wire.ROWS]
+    ]
+    rows = [row for row, named in listed if gateway.lists(target, named, since, ctx)]
     for place in places:
         rows += await _rows(gateway, place, ctx)
     return msgspec.json.encode({**document, wire.ROWS: rows})

@@ -226,7 +226,7 @@ class Calls:
         :class:`ProviderBadResponse` when :data:`MAX_EMPTY_PAGES` pages in a row are empty, and for a list that would
         never end.
         """
-        parts = Parts(self.gateway, target, "browser", query, ctx)
+        parts = await Parts.of(self.gateway, target, "browser", query, ctx)
         while (page := await self._part(parts, ctx, is_empty)) is None:
             parts.advance()
         return page
@@ -249,9 +249,10 @@ class Calls:
         async with self.gateway.call_scope(adapter, Operation.LIST, ctx) as call:
             for _ in itertools.count() if view.partial or parts.several else range(MAX_EMPTY_PAGES):
                 answer = await adapter.native(Operation.LIST, target.scope, call, query=listing.query)
+                await parts.know_moves()
                 found = answer.runtimes
                 visible = [
-                    parts.shows(one.provider_id) and view.sees(one) and (names is None or one.name in names)
+                    parts.shows(one.provider_id, one.name) and view.sees(one) and (names is None or one.name in names)
                     for one in found
                 ]
                 taken = listing.take([one.provider_id for one in found], answer.next_cursor, visible)

@@ -106,7 +106,8 @@ class DurableDialect(Dialect):
         is omitted. So is one that the caller may not see, and for such a caller a page is filled until the deadline.
         Raises :class:`ProviderBadResponse` after ``EMPTY_PAGES`` empty pages and for a list that would never end.
         """
-        parts = Parts(self.gateway, self._target(request, ctx), "durable", bodies.parse_list(request.query), ctx)
+        query = bodies.parse_list(request.query)
+        parts = await Parts.of(self.gateway, self._target(request, ctx), "durable", query, ctx)
         while (answer := await list_part(self.gateway, parts, ctx)) is None:
             parts.advance()
         return answer

@@ -46,9 +46,10 @@ async def list_part(gateway: DialectGateway, parts: Parts, ctx: RequestContext) 
         for _ in itertools.count() if view.partial or parts.several else range(EMPTY_PAGES):
             response = await adapter.calls.send(Operation.LIST, "GET", path, call, query=listing.query)
             page = adapter.calls.decoded(Operation.LIST, response, lambda body: _any_page(body, call))
-            ids = [_id_of(row) for row in page.items]
+            await parts.know_moves()
+            ids = [_text(row, "id") for row in page.items]
             visible = [
-                parts.shows(row_id) and _sees(adapter, target.scope, row, view)
+                parts.shows(row_id, _text(row, "key")) and _sees(adapter, target.scope, row, view)
                 for row_id, row in zip(ids, page.items, strict=True)
             ]
             taken = listing.take(ids, page.frame or None, visible)
@@ -70,8 +71,8 @@ def _any_page(body: bytes, call: Call) -> PageRead[str | None, dict[str, Any]]:
     return read_page(body, call, member=wire.ROWS, name=wire.NAME, whole=whole, row=wire.any_object.decode)
 
 
-def _id_of(row: dict[str, Any]) -> str | None:
-    found = row.get("id")
+def _text(row: dict[str, Any], name: str) -> str | None:
+    found = row.get(name)
     return found if isinstance(found, str) else None
 
 

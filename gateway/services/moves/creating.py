@@ -38,7 +38,13 @@ class TargetCreator:
         context = self._context
         if item.stored.step == "":
             plan = sealed(planned, item.stored.move_id, item.stored.position, context.sealer)
-            await item.put({"waits_for": None, "tries": 0}, state=ItemState.MOVING, step=Step.CREATING, plan=plan)
+            await item.put(
+                {"waits_for": None, "tries": 0, "name": create_of(planned, item.stored).name or ""},
+                state=ItemState.MOVING,
+                step=Step.CREATING,
+                plan=plan,
+                target_scope=planned.target_scope,
+            )
         if item.stored.step == Step.CREATING:
             sent = create_of(unsealed(item.stored, context.sealer), item.stored)
             hold.require()

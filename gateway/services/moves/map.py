@@ -1,11 +1,11 @@
 """Where runtimes have gone: a copy of the store's relocations in memory, which every call on a runtime looks at."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.runtime import Runtime
-from gateway.ports.moves import Relocation, Relocations
+from gateway.ports.moves import Arriving, Relocation, Relocations
 
 
 class Relocated(NamedTuple):
@@ -18,11 +18,15 @@ class Relocated(NamedTuple):
 class MoveMap:
     """The relocations that apply. It is falsy while there are none, and everything in it is a look-up in a dictionary.
 
-    ``active`` are the providers of announced moves: writes to their runtimes go through the store."""
+    ``active`` are the providers of announced moves: writes to their runtimes go through the store. ``latest`` is the
+    number of the last change that is known here, also if it was read from a file."""
 
     def __init__(self) -> None:
         self.active: frozenset[str] = frozenset()
         self.change = 0
+        self.latest = 0
+        self._arriving: frozenset[tuple[str, ...]] = frozenset()
+        self._switched: dict[tuple[str, str], int] = {}
         self._known: dict[tuple[str, str], Relocation] = {}
         self._by_source: dict[tuple[str, str], Relocation] = {}
         self._by_id: dict[str, Relocation] = {}
@@ -38,6 +42,8 @@ class MoveMap:
     def update(self, known: Relocations) -> Sequence[Relocation]:
         """Apply what has changed in the store. Returns the rows that were not known."""
         self.change, self.active = known.change, frozenset(known.active)
+        self.latest = max([self.latest, known.change, *(row.change for row in known.rows)])
+        self._arriving = frozenset(key for row in known.arriving for key in _keys_of(row))
         if known.whole:
             current = {(row.source, row.source_id): row for row in known.rows}
         elif known.rows:
@@ -63,6 +69,10 @@ class MoveMap:
         self._by_name = {
             (row.source, row.source_scope, row.kind, row.name): row for row in rows if row.name is not None
         }
+        self._switched = {}
+        for row in rows:
+            place = (row.target, row.target_id)
+            self._switched[place] = max(row.change, self._switched.get(place, 0))
         self._successors = {
             (row.runtime_id, row.source_instance): row.target_instance
             for row in self._known.values()
@@ -103,6 +113,21 @@ class MoveMap:
         """The relocation of the runtime that had this name, at its provider, in this scope."""
         return self._by_name.get((provider, scope, kind, name))
 
+    def is_last_switch(self, row: Relocation) -> bool:
+        """Whether a runtime went to its present place from the source of a relocation."""
+        return row.change == self._switched[row.target, row.target_id]
+
+    def lists(self, since: int, provider: str, scope: str, kind: str, provider_id: str, name: str | None) -> bool:
+        """Whether a list that began at a change (``latest`` at that time) has a runtime at this place; ``name`` is its
+        name there. It has a runtime that was switched later where it was, and none that a move has only created."""
+        if (gone := self._by_source.get((provider, provider_id))) is not None:
+            return gone.change > since and self.is_last_switch(gone)
+        if (came := self._by_target.get((provider, provider_id))) is not None:
+            return came.change <= since
+        return not self._arriving or self._arriving.isdisjoint(
+            [(provider, provider_id), (provider, scope, kind, name or "")]
+        )
+
     def translated(self, provider: str, ref: RuntimeRef) -> Relocated | None:
         """Where a runtime is now that was at this place; None if it has not gone from there."""
         row = self._by_source.get((provider, ref.provider_id))
@@ -126,6 +151,13 @@ class MoveMap:
         """The instance that continues the one for which an address of a runtime was made. ``first_id`` is that of
         :meth:`first_id`."""
         return instance if instance is None else self._successors.get((first_id, instance), instance)
+
+
+def _keys_of(row: Arriving) -> Iterator[tuple[str, ...]]:
+    if row.provider_id is not None:
+        yield row.provider, row.provider_id
+    elif row.name:
+        yield row.provider, row.scope, row.kind, row.name
 
 
 def place_of(relocation: Relocation) -> Relocated:

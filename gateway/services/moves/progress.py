@@ -24,10 +24,12 @@ class Step(StrEnum):
 
 class Progress(ItemProgress, frozen=True, kw_only=True, omit_defaults=True):
     """The details of an item. ``made``: the move has created the runtime at the target, which it has not if it was
-    adopted. ``creates`` counts the creates that were given up, ``tries`` the failures since the last step.
+    adopted. ``name`` is its name there. ``creates`` counts the creates that were given up, ``tries`` the failures since
+    the last step.
     ``config_digest`` and ``state`` are those of the target at the switch."""
 
     made: bool = False
+    name: str = ""
     creates: int = 0
     tries: int = 0
     config_digest: str | None = None

@@ -38,6 +38,7 @@ GONE = Relocation(
     source_instance="i-1",
     target_instance="i-9",
     move_id="mv_1",
+    change=2,
 )
 BACK = msgspec.structs.replace(
     GONE,
