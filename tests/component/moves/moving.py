@@ -78,10 +78,8 @@ class Moving:
         await self.store.change_move(move_id, {MoveState.APPLYING}, state=MoveState.DONE)
         self.store.notify()
 
-    async def switch(self, relocation: Relocation) -> None:
-        """Record a relocation with a move of its own."""
-        move_id = await self.announce(relocation.source, relocation.target)
-        self._positions += 1
+    async def item(self, relocation: Relocation, move_id: str, state: ItemState, **fields: Any) -> StoredItem:
+        """The runtime of a relocation becomes an item of an announced move, or the item changes."""
         item = StoredItem(
             move_id=move_id,
             position=self._positions,
@@ -91,14 +89,26 @@ class Moving:
             runtime_id=relocation.source_runtime_id,
             name=relocation.name,
             kind=relocation.kind,
-            state=ItemState.MOVED,
+            state=state,
             plan=b"",
+            **fields,
         )
+        assert await self.store.add_move_items([item], MOVER)
+        return item
+
+    async def switch(self, relocation: Relocation, move_id: str | None = None) -> None:
+        """Record a relocation with a move of its own, or with one that was announced; then the gateway is not
+        notified."""
+        announced = move_id or await self.announce(relocation.source, relocation.target)
+        if move_id is None:
+            self._positions += 1
+        item = await self.item(relocation, announced, ItemState.MOVED)
         keys = [relocation.source_id]
         assert await self.store.hold_runtime(relocation.source, keys, MOVER, 600) == 0
-        moved = msgspec.structs.replace(relocation, move_id=move_id)
+        moved = msgspec.structs.replace(relocation, move_id=announced)
         assert await self.store.switch_runtime(item, moved, MOVER, keys)
-        await self.end(move_id)
+        if move_id is None:
+            await self.end(announced)
 
     async def relocate(self, gateway: Gateway, source: Any, target: Any, **fields: Any) -> None:
         """Record that the runtime ``source`` is ``target`` now, both as the API shows them, and wait until the gateway

@@ -4,7 +4,7 @@ import msgspec
 
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.moves import WORKING, ItemState, MoveState
-from gateway.ports.moves import Relocation, StoredItem, StoredMove
+from gateway.ports.moves import Arriving, Relocation, StoredItem, StoredMove
 from tests.contract.store.subject import StoreSubject
 
 MOVE = StoredMove(
@@ -186,6 +186,22 @@ class MovesContract:
         first, second = sorted((await stores.store.relocations(0)).rows, key=lambda row: row.source, reverse=True)
         assert (first.source, first.target_id, first.target_instance) == ("old", "r-20", "i-20")
         assert (second.source, second.target_id, second.runtime_id) == ("new", "r-20", "old.r-1")
+        assert second.change == switched.change > first.change > GONE.change
+
+    async def test_what_arrives_is_read_until_it_is_switched(self, stores: StoreSubject) -> None:
+        await holding(stores)
+        store = stores.store
+        creating = msgspec.structs.replace(
+            ITEM, state=ItemState.MOVING, step="creating", details='{"name":"agent.rgw-1"}', target_scope="acme/two"
+        )
+        assert await store.add_move_items([creating, msgspec.structs.replace(ITEM, position=1)], "mover")
+        arriving = Arriving(provider="new", scope="acme/two", kind="durable", name="agent.rgw-1")
+        assert (await store.relocations(0)).arriving == [arriving]
+        await store.change_move_item(msgspec.structs.replace(creating, target_id="r-9"), "mover")
+        assert (await store.relocations(2)).arriving == [msgspec.structs.replace(arriving, provider_id="r-9")]
+        switched = msgspec.structs.replace(creating, state=ItemState.MOVED)
+        assert await store.switch_runtime(switched, GONE, "mover", KEYS) is not None
+        assert (await store.relocations(0)).arriving == []
 
     async def test_a_move_back_removes_the_way_out(self, stores: StoreSubject) -> None:
         await holding(stores)

@@ -20,6 +20,44 @@ def moves(*rows: Relocation, change: int = 1, whole: bool = True, known: MoveMap
     return known
 
 
+def lists(known: MoveMap, since: int) -> list[str]:
+    """In which of the places of the runtime a list has it that began at a change."""
+    places = [("old", "acme/one", "r-1"), ("new", "acme/two", "r-9"), ("third", "acme/two", "r-20")]
+    return [at for at, scope, row in places if known.lists(since, at, scope, "durable", row, "agent")]
+
+
+@pytest.mark.parametrize("since", [1, 2, 4, 6])
+def test_a_list_has_a_runtime_once_where_it_was_when_the_list_began(since: int) -> None:
+    """It moves at 2, moves on at 4 (which takes two numbers), and is brought back to the second place at 6."""
+    moved = moves(msgspec.structs.replace(GONE, change=2), change=2)
+    assert lists(moved, since) == [*(["old"] if since < 2 else ["new"]), "third"]
+    first = msgspec.structs.replace(GONE, target="third", target_id="r-20", target_runtime_id="third.r-20", change=3)
+    onward = msgspec.structs.replace(
+        first, source="new", source_scope="acme/two", source_id="r-9", source_runtime_id="new.r-9", change=4
+    )
+    moves(first, onward, change=4, whole=False, known=moved)
+    assert lists(moved, since) == (["new"] if since < 4 else ["third"])
+    back = msgspec.structs.replace(
+        onward,
+        source="third",
+        source_id="r-20",
+        source_runtime_id="third.r-20",
+        target="new",
+        target_id="r-9",
+        target_runtime_id="new.r-9",
+        change=6,
+    )
+    home = msgspec.structs.replace(GONE, change=5)
+    moves(home, msgspec.structs.replace(onward, removed=True, change=5), back, change=6, whole=False, known=moved)
+    assert lists(moved, since) == (["third"] if since < 6 else ["new"])
+
+
+def test_a_list_of_a_gateway_that_read_its_file_has_what_had_moved_before() -> None:
+    known = moves(msgspec.structs.replace(GONE, change=7), change=0)
+    assert known.latest == 7
+    assert lists(known, known.latest) == ["new", "third"]
+
+
 def test_an_empty_map_is_falsy_and_changes_nothing() -> None:
     known = moves()
     assert not known
