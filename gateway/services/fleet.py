@@ -1,7 +1,7 @@
 """The configured providers. All provider calls are made through :class:`Fleet`."""
 
 import math
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -260,13 +260,6 @@ class Fleet:
         if self.refresh_moves is not None and (provider in self.moves.active or since > self.moves.latest):
             with suppress(StoreUnavailable):
                 await self.refresh_moves()
-
-    def listed(self, adapter: ProviderAdapter[Any], rows: Sequence[Runtime], since: int) -> Sequence[Runtime]:
-        """The rows of a provider's page that belong to a list which began at a change (:meth:`MoveMap.lists`)."""
-        name, lists = adapter.name, self.moves.lists
-        if not self.moves and name not in self.moves.active:
-            return rows
-        return [row for row in rows if lists(since, name, row.scope, row.kind, row.provider_id, row.name)]
 
     def first_id(self, adapter: ProviderAdapter[Any], ref: RuntimeRef) -> str:
         """The id that clients use for the runtime at an address. No I/O."""

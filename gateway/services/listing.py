@@ -240,7 +240,7 @@ class ListService:
         left out in silence where they may be another owner's."""
         adapter, fleet = participant.provider.adapter, self._fleet
         await fleet.know_moves(adapter.name, progress.since)
-        filled = self._specs.fill_all(adapter, fleet.listed(adapter, page.items, progress.since))
+        filled = self._specs.fill_all(adapter, fleet.moves.listed(progress.since, adapter.name, page.items))
         items = [fleet.shown(adapter, row) for row in filled]
         if query.owner is not None:
             owner = ctx.principal.owner if query.owner == "me" else query.owner

@@ -117,6 +117,12 @@ class MoveMap:
         """Whether a runtime went to its present place from the source of a relocation."""
         return row.change == self._switched[row.target, row.target_id]
 
+    def listed(self, since: int, provider: str, rows: Sequence[Runtime]) -> Sequence[Runtime]:
+        """The rows of a provider's page that belong to a list which began at a change: those that it :meth:`lists`."""
+        if not self and provider not in self.active:
+            return rows
+        return [row for row in rows if self.lists(since, provider, row.scope, row.kind, row.provider_id, row.name)]
+
     def lists(self, since: int, provider: str, scope: str, kind: str, provider_id: str, name: str | None) -> bool:
         """Whether a list that began at a change (``latest`` at that time) has a runtime at this place; ``name`` is its
         name there. It has a runtime that was switched later where it was, and none that a move has only created."""
