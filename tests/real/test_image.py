@@ -1,4 +1,5 @@
-"""The instructions of the Containerfile, run as commands: an image cannot be built here."""
+"""The instructions of the Containerfile, run as commands, because no image is built. They install from the package
+index, as ``make`` does."""
 
 import json
 import os

@@ -27,6 +27,15 @@ WITHOUT_ALERT = {
     "a-caller-reports-a-failed-request": "it begins with a person",
     "the-store-was-lost-or-restored": "an operator restores it",
 }
+LOG_ONLY = {
+    "interrupted",
+    "settings_warning",
+    "restart_needed",
+    "connections_lowered",
+    "moves_not_saved",
+    "misanswered_create",
+    "runtime_moved",
+}
 OTHER_METRICS = {"up", "ALERTS"}  # of Prometheus itself
 
 
@@ -105,6 +114,17 @@ def test_every_outcome_of_the_runbook_is_one_of_the_alert() -> None:
     (pattern,) = re.findall(r'outcome=~"(.+?)"', rule["expr"])
     assert all(re.fullmatch(pattern, row.replace("xx", "03")) for row in rows)
     assert not re.fullmatch(pattern, "200")
+
+
+def test_every_log_event_of_a_fault_has_an_alert_or_is_known_to_have_none() -> None:
+    """The rows of the table of log events, by the first event of each."""
+    section = text("runbook.md").partition("\n## Log events\n")[2]
+    rows = re.findall(r"^\| `(\w+)`.*? \| (.*?) \| (`\w+`|–) \|", section, re.MULTILINE)
+    alerts = {f"`{rule['alert']}`" for rule in RULES}
+    assert {alert for _, _, alert in rows if alert != "–"} <= alerts
+    faults = {event: alert for event, level, alert in rows if "error" in level or "warning" in level}
+    assert {event for event, alert in faults.items() if alert == "–"} == LOG_ONLY
+    assert len(faults) > 2 * len(LOG_ONLY)
 
 
 def test_every_error_that_is_not_the_clients_is_one_of_the_alert() -> None:
