@@ -84,6 +84,10 @@ class LifecycleService:
         async with self._fleet.call_scope(provider, Operation.GET, ctx) as call:
             return self._shown(provider, await read_visible(self._fleet.owners, provider, ref, ctx, call))
 
+    def place(self, resolved: ResolvedRuntime) -> tuple[str, RuntimeRef]:
+        """Where a runtime is now that was resolved before. No I/O."""
+        return self._fleet.place(resolved.provider.name, resolved.ref)
+
     def view(self, resolved: ResolvedRuntime, ctx: RequestContext, outcome: Runtime | GatewayError) -> Runtime:
         """What :meth:`read` returns, or raises, to this caller if the provider's response to a read is ``outcome``."""
         provider, ref = self._fleet.present(resolved)

@@ -78,21 +78,26 @@ class Following:
             await self._waiter.pause(left)
 
     def failure(self) -> GatewayError | None:
-        """The error of the last poll; one that says so if no poll has ended yet; None after a success."""
-        outcome = self._watched.outcome
+        """The error of the last poll; one that says so if no poll has ended there yet; None after a success."""
+        outcome = self._outcome()
         if outcome is None:
             name = self._resolved.provider.name
             return errors.ProviderTimeout(f"The provider {name} did not respond in this time.", provider=name)
         return self._seen(outcome) if isinstance(outcome, GatewayError) else None
 
     def _news(self, is_news: Callable[[Runtime], bool], failing_for: float) -> Runtime | GatewayError | None:
-        outcome, since = self._watched.outcome, self._watched.failing_since
+        outcome, since = self._outcome(), self._watched.failing_since
         if outcome is None:
             return None
         if isinstance(outcome, _PASSING) and since is not None:
             return outcome if self._places.clock.monotonic() - since >= failing_for else None
         seen = self._seen(outcome)
         return seen if isinstance(seen, GatewayError) or is_news(seen) else None
+
+    def _outcome(self) -> Runtime | GatewayError | None:
+        """What the last poll has returned; None also if the runtime has moved since: its old place does not count."""
+        moved = self._watched.place != self._lifecycle.place(self._resolved)
+        return None if moved else self._watched.outcome
 
     def _seen(self, outcome: Runtime | GatewayError) -> Any:
         """What the caller may see of an outcome."""

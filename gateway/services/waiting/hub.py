@@ -45,12 +45,14 @@ def _state(outcome: Runtime | GatewayError) -> State | None:
 
 class Watched(Pausing):
     """A runtime that somebody waits for. ``begun`` is the number of polls; ``outcome`` is what the last one that has
-    ended returned, ``number`` its number. ``failing_since`` is when the failures that have lasted until now began."""
+    ended returned, ``number`` its number, ``place`` where it asked. ``failing_since`` is when the failures that have
+    lasted until now began."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
         self.waiters: set[Waiter] = set()
         self.outcome: Runtime | GatewayError | None = None
+        self.place: _Key | None = None
         self.begun = self.number = 0
         self.failing_since: float | None = None
         self.polling: asyncio.Task[None] | None = None
@@ -69,8 +71,8 @@ class Watched(Pausing):
         self._began = self._clock.monotonic()
         self._reported, self._hurried = self._hurried, False
 
-    def end(self, outcome: Runtime | GatewayError) -> None:
-        before, self.outcome, self.number = self.outcome, outcome, self.begun
+    def end(self, outcome: Runtime | GatewayError, place: _Key) -> None:
+        before, self.outcome, self.number, self.place = self.outcome, outcome, self.begun, place
         if isinstance(outcome, GatewayError) and not isinstance(outcome, _GONE):
             self._every = min(max(2 * self._every, 2 * FAST), LONGEST_BACKOFF)
             self._every = max(self._every, min(outcome.retry_after or 0.0, LONGEST_RETRY_AFTER))
@@ -141,7 +143,8 @@ class RuntimeHub:
             with RequestContext(request_id=WATCHER) as ctx:
                 while True:
                     watched.begin()
-                    watched.end(await self._ask(*key, ctx))
+                    place = self.fleet.place(*key)
+                    watched.end(await self._ask(*place, ctx), place)
                     ctx.attempts.clear()
                     while (left := watched.left) > 0:
                         await watched.pause(left)
@@ -151,7 +154,6 @@ class RuntimeHub:
             del self._watched[key]
 
     async def _ask(self, name: str, ref: RuntimeRef, ctx: RequestContext) -> Runtime | GatewayError:
-        name, ref = self.fleet.place(name, ref)
         provider = self.fleet.get(name)
         if provider is None:
             return ProviderNotConfigured(f"This gateway has no provider {name} any longer.", provider=name)

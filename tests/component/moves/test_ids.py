@@ -153,6 +153,19 @@ async def test_a_waiting_read_continues_at_the_target(moved: Moved) -> None:
     assert found.json["provider"] == moved.target["provider"]
 
 
+async def test_a_waiting_read_ignores_what_the_source_answers_after_the_move(moved: Moved) -> None:
+    path, source = f"/v1/runtimes/{moved.source['id']}", moved.gateway.upstreams["durable"]
+    tag = (await moved.gateway.call("GET", path)).headers["ETag"]
+    source.fault(fault="hold", times=1)
+    waiting = asyncio.create_task(moved.gateway.call("GET", f"{path}?wait=30", **{"If-None-Match": tag}))
+    await source.emulator.until_waiting()
+    await moved.move()
+    source.emulator.release()
+    found = await waiting
+    assert (found.status, found.json["provider"]) == (200, moved.target["provider"])
+    assert found.json["owner"] == moved.source["owner"]
+
+
 async def test_an_owner_assigned_under_the_old_id_is_that_of_both_places(moved: Moved) -> None:
     await moved.move()
     path = f"/v1/runtimes/{moved.source['id']}/owner"
