@@ -40,8 +40,9 @@ UPDATE shifted.by SET seconds = 0
 """
 _BUSY = """
 SELECT query FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle' AND backend_type = 'client backend'
 """
+"""Statements of stores that have not ended. Workers of the server, such as autovacuum's, are active there too."""
 
 
 class _Opened(StoreSubject):
