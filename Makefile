@@ -23,13 +23,15 @@ help: ## Show this list of commands
 run: $(RUN_STAMP) ## Run the gateway with an emulator of every provider on 127.0.0.1:8080 (ARGS="--port 9000")
 	@$(BIN)/runtime-gateway demo $(ARGS)
 
-# The fault tests mostly wait for processes, so they run in parallel with the other tests; their output comes last.
+# Three parts that take about as long run in parallel. The output of the last one is shown at once, the others' at the end.
 test: $(DEV_STAMP) $(CLIENT_STAMPS) ## Run the whole test suite, except the tests in a browser (ARGS="-k name")
-	@output=$$(mktemp); trap 'kill $$parallel 2>/dev/null; rm -f $$output' EXIT INT TERM; \
-	TEST_CLIENTS=required $(BIN)/python -m pytest tests/faults -p no:cacheprovider $(ARGS) > $$output 2>&1 & parallel=$$!; \
-	TEST_CLIENTS=required $(BIN)/python -m pytest --ignore tests/faults --ignore tests/real $(ARGS); others=$$?; \
-	wait $$parallel; faults=$$?; cat $$output; \
-	for code in $$others $$faults; do [ $$code = 0 ] || { [ $$code = 5 ] && [ -n "$(ARGS)" ]; } || exit $$code; done
+	@folder=$$(mktemp -d); trap 'kill $$parts 2>/dev/null; rm -rf $$folder' EXIT INT TERM; \
+	export TEST_CLIENTS=required; pytest="$(BIN)/python -m pytest"; \
+	$$pytest tests/faults -p no:cacheprovider $(ARGS) > $$folder/1 2>&1 & parts=$$!; \
+	$$pytest tests/component/test_*.py -p no:cacheprovider $(ARGS) > $$folder/2 2>&1 & parts="$$parts $$!"; \
+	$$pytest --ignore tests/faults --ignore tests/real --ignore-glob 'tests/component/test_*.py' $(ARGS); codes=$$?; \
+	for job in $$parts; do wait $$job; codes="$$codes $$?"; done; cat $$folder/*; \
+	for code in $$codes; do [ $$code = 0 ] || { [ $$code = 5 ] && [ -n "$(ARGS)" ]; } || exit $$code; done
 
 real: $(DEV_STAMP) $(filter .venv-clients/dreadnode% .venv-clients/openapi%,$(CLIENT_STAMPS)) $(if $(shell command -v npm),$(NODE_STAMP)) ## Test with real browsers, runtime servers, clients and Prometheus: the data plane's clients, generated ones, a page, the image's commands, the stack
 	@$(BIN)/python -m pytest tests/real $(ARGS)

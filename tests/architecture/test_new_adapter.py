@@ -50,11 +50,13 @@ def guide(language: str) -> str:
 
 def run(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Python in the copy of the repository, without what this process has in its environment for tests."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "RTGW_"))}
+    left_out = ("PYTEST_", "RTGW_", "PYTHONDONTWRITEBYTECODE")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
+    compiled = str(tree.with_name(f"{tree.name}-compiled"))  # for the next command, and not in the copy
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=tree,
-        env={**environment, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "400"},
+        env={**environment, "PYTHONPATH": str(tree), "PYTHONPYCACHEPREFIX": compiled, "COLUMNS": "400"},
         capture_output=True,
         text=True,
         check=False,
