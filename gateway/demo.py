@@ -117,6 +117,7 @@ def _welcome(url: str, data: str | None, api_key: str, providers: dict[str, dict
   API   {url}/v1
   data  {data} (the way into runtimes)
   docs  {url}/docs
+  see   {url}/console (sign in with the key)
   key   {api_key}
   providers (emulated)
 {listed}

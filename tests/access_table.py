@@ -87,7 +87,7 @@ _RULES: Final[Sequence[tuple[str, Reach, Reach]]] = (
     (r"GET /v1/audit", Reach.ACTIONS, Reach.ACTIONS),
     (r"\w+ /v1/intents/{id}.*", Reach.ABSENT, Reach.ABSENT),
     (r"GET /v1/me|GET /metrics|\w+ /v1/(keys|principals|moves)\b.*", Reach.NONE, Reach.NONE),
-    (r"GET /(livez|readyz|openapi.json|docs\b.*)", Reach.NONE, Reach.NONE),
+    (r"GET /(livez|readyz|openapi.json|docs\b.*|console\b.*)?", Reach.NONE, Reach.NONE),
     (rf"any method {re.escape(NATIVE_ROUTE)}", Reach.DENIED, Reach.ABSENT),
     (r"any method /\S+/(browsers/{id}|runtimes/{runtime})/{path}", Reach.ABSENT, Reach.ABSENT),
     (r"any method /(bctrl|durable)/\S+/{path}", Reach.DENIED, Reach.ABSENT),

@@ -11,6 +11,7 @@ from gateway.api.audit_routes import AUDIT_ROUTES, AuditHandlers
 from gateway.api.auth import Authenticator
 from gateway.api.cache.cache import ReadCache
 from gateway.api.connection_routes import CONNECTION_ROUTES, ConnectionHandlers
+from gateway.api.console import CONSOLE_ROUTES, Console
 from gateway.api.dialects import register_dialects
 from gateway.api.event_streams import EVENT_ROUTES, EventStreams
 from gateway.api.export_routes import EXPORT_ROUTES, ExportHandlers
@@ -65,14 +66,16 @@ def create_api(
     native: Mapping[str, PassThrough] | None = None,
     reads: ReadCache | None = None,
     with_admin: bool = True,
+    with_console: bool = True,
 ) -> web.Application:
     """The unified API, the OpenAPI document and the documentation, to be served by ``GatewayRunner``.
 
     ``keys`` maps SHA-256 digests of the settings' keys to principals; None requires no key. ``administration`` has
     those of the store, ``tokens`` verifies those of ``issuers``, ``rates`` are the rate limits, ``trail`` is the audit
-    trail. ``with_admin`` False leaves the probes and metrics to :func:`create_admin`. Metrics need a key with
-    ``admin`` unless ``http.listen`` is a loopback address. ``reads`` caches responses to reads; None asks the provider
-    each time. ``dialects`` are served below their prefixes, the providers of ``native`` unchanged below ``/native``.
+    trail. ``with_admin`` False leaves the probes and metrics to :func:`create_admin`; ``with_console`` False
+    serves no console. Metrics need a key with ``admin`` unless ``http.listen`` is a loopback address. ``reads`` caches
+    responses to reads; None asks the provider each time. ``dialects`` are served below their prefixes, the providers
+    of ``native`` unchanged below ``/native``.
     """
     cors = Cors(http.cors)
     endpoints = Endpoints(
@@ -105,6 +108,7 @@ def create_api(
     routes.add(ACCESS_ROUTES, AccessHandlers(administration, bodies))
     routes.add(AUDIT_ROUTES, AuditHandlers(trail))
     routes.add(SITE_ROUTES, Site(openapi_json))
+    routes.add(CONSOLE_ROUTES, Console(enabled=with_console))
     if with_admin:
         probes = OPEN_PROBE_ROUTES if http.address.is_loopback else PROBE_ROUTES
         routes.add(probes, Probes(metrics, endpoints))

@@ -12,6 +12,7 @@ from gateway.api.access_routes import ACCESS_ROUTES
 from gateway.api.audit_routes import AUDIT_ROUTES
 from gateway.api.conditions import ENTITY_TAGS
 from gateway.api.connection_routes import CONNECTION_ROUTES
+from gateway.api.console import CONSOLE_ROUTES
 from gateway.api.event_streams import EVENT_ROUTES
 from gateway.api.export_routes import EXPORT_ROUTES
 from gateway.api.move_routes import MOVE_ROUTES
@@ -34,7 +35,8 @@ from gateway.http.access_log import Surface
 from gateway.http.problems import CONTENT_TYPE, STATUS
 
 _ADMINISTRATION: Final = (*MOVE_ROUTES, *EXPORT_ROUTES, *ACCESS_ROUTES, *AUDIT_ROUTES)
-ROUTES: Final = (*V1_ROUTES, *CONNECTION_ROUTES, *EVENT_ROUTES, *_ADMINISTRATION, *PROBE_ROUTES, *SITE_ROUTES)
+_SITE: Final = (*PROBE_ROUTES, *SITE_ROUTES, *CONSOLE_ROUTES)
+ROUTES: Final = (*V1_ROUTES, *CONNECTION_ROUTES, *EVENT_ROUTES, *_ADMINISTRATION, *_SITE)
 """Every call of the service."""
 
 _ANY_REQUEST: Final[tuple[type[GatewayError], ...]] = (

@@ -176,6 +176,7 @@ def create_app(
         dialects=_dialects(dialects),
         reads=reads,
         with_admin=not separate_admin,
+        with_console=settings.console,
     )
     app[ENDPOINTS].outdated = lambda: creates.monitor.outdated
     if separate_admin:

@@ -104,6 +104,7 @@ class Settings(Section):
     version: Literal[1] = 1
     http: HttpSettings = HttpSettings.model_construct()
     admin: AdminSettings = AdminSettings.model_construct()
+    console: bool = True
     auth: AuthSettings | Literal["none"]
     log: LogSettings = LogSettings.model_construct()
     reload: ReloadSettings = ReloadSettings.model_construct()

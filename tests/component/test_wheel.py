@@ -48,6 +48,7 @@ async def test_wheel_contains_the_code_the_pages_and_the_example_and_nothing_els
     code = in_package("gateway", "*.py", "gateway") | in_package("adapters", "*.py", "adapters")
     data = in_package("gateway/api/static", "*", "gateway/api/static") | in_package("adapters", "*.md", "adapters")
     data |= in_package("gateway/storage/migrations", "*.sql", "gateway/storage/migrations")
+    data |= in_package("gateway/console", "*", "gateway/console")
     example = "gateway/settings/gateway.example.yaml"
     assert held == code | data | pages | {example, "gateway/py.typed"}
 

@@ -151,7 +151,6 @@ def _filled(row: AccessRow, thing: Thing, native: str) -> str:
         "page": "access",
         "code": "not_found",
         "path": "none",
-        "name": {"/v1/principals": thing.principal, "/docs/assets": "site.css"}.get(row.path[:14], thing.provider),
         "id": _id(row, thing, native),
     }
     values["name"] = thing.provider
@@ -159,6 +158,8 @@ def _filled(row: AccessRow, thing: Thing, native: str) -> str:
         values["name"] = thing.principal
     elif row.path.startswith("/docs"):
         values["name"] = "docs.css"
+    elif row.path.startswith("/console"):
+        values["name"] = "app.js"
     return re.sub(r"{(\w+)}", lambda match: values[match[1]], row.path)
 
 

@@ -1,0 +1,83 @@
+"""Serves the console: pages that call ``/v1`` with the caller's own key, and know nothing else (docs/console.md)."""
+
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from aiohttp import hdrs, web
+
+import gateway
+from gateway.api.documented_errors import Errors
+from gateway.api.route import Route, Success
+from gateway.domain.errors import NotFound
+from gateway.http.access_log import Surface
+from gateway.ports.context import RequestContext
+
+_FOLDER: Final = Path(gateway.__file__).parent / "console"
+_MEDIA_TYPES: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+
+
+class Console:
+    """The files of the console, and where ``/`` leads. ``enabled`` False: there is no console."""
+
+    def __init__(self, *, enabled: bool = True) -> None:
+        self._enabled = enabled
+
+    async def front(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
+        """Lead to the console, or to the documentation if there is none."""
+        return web.Response(status=307, headers={hdrs.LOCATION: "console" if self._enabled else "docs"})
+
+    async def page(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
+        return self._file("index.html")
+
+    async def file(self, request: web.Request, _ctx: RequestContext) -> web.Response:
+        return self._file(request.match_info["name"])
+
+    def _file(self, name: str) -> web.Response:
+        if not self._enabled:
+            raise NotFound("There is no console here: console is off in the settings.")
+        files = _files()
+        if name not in files:
+            raise NotFound("There is no such file.")
+        headers = {hdrs.CONTENT_TYPE: _MEDIA_TYPES[Path(name).suffix], hdrs.CONTENT_SECURITY_POLICY: _POLICY}
+        return web.Response(body=files[name], headers=headers)
+
+
+@cache
+def _files() -> dict[str, bytes]:
+    """All files of the console by name, so that no name leads out of its folder."""
+    return {path.name: path.read_bytes() for path in _FOLDER.iterdir() if path.suffix in _MEDIA_TYPES}
+
+
+def _route(path: str, operation_id: str, summary: str, errors: Errors = ()) -> Route:
+    handlers = {"getFrontPage": Console.front, "getConsole": Console.page, "getConsoleFile": Console.file}
+    success = {307: Success(summary)} if path == "/" else {200: Success(summary, media_types=("*/*",))}
+    return Route(
+        method="GET",
+        path=path,
+        operation_id=operation_id,
+        permission=None,
+        summary=summary,
+        handler=handlers[operation_id],
+        successes=success,
+        errors=errors,
+        surface=Surface.SITE,
+        secured=False,
+        tag="site",
+    )
+
+
+CONSOLE_ROUTES: Final = (
+    _route("/", "getFrontPage", "Leads to the console or the documentation"),
+    _route("/console", "getConsole", "The console", (NotFound,)),
+    _route("/console/{name}", "getConsoleFile", "A file of the console", (NotFound,)),
+)

@@ -1,0 +1,130 @@
+/** The frame of the console: signing in, the navigation by what the caller may do, and the page that the URL names. */
+
+import { Client, Problem } from "./client.js";
+import { el, foreign, notify, show } from "./dom.js";
+import { button, choice, failure, field } from "./ui.js";
+import * as audit from "./audit.js";
+import * as creates from "./creates.js";
+import * as fleet from "./fleet.js";
+import * as keys from "./keys.js";
+import * as moves from "./moves.js";
+import * as providers from "./providers.js";
+import * as runtime from "./runtime.js";
+
+const PAGES = [
+  { path: "fleet", title: "Fleet", page: fleet, may: (me) => me.may("runtimes:read") },
+  { path: "providers", title: "Providers", page: providers, may: (me) => me.may("runtimes:read") && me.view === "full" },
+  { path: "creates", title: "Creates", page: creates, may: (me) => me.may("runtimes:read") && me.view === "full" },
+  { path: "moves", title: "Moves", page: moves, may: (me) => me.may("admin") },
+  { path: "keys", title: "Keys", page: keys, may: (me) => me.may("admin") },
+  { path: "audit", title: "Audit", page: audit, may: (me) => me.may("audit") },
+];
+const INTERVALS = [["0", "off"], ["5", "5 s"], ["15", "15 s"], ["60", "1 min"]];
+const INTERVAL = "rtgw-interval";
+
+const client = new Client();
+const main = document.getElementById("main");
+let me = null;
+let leave = () => {};
+
+function signIn(text = "") {
+  leave();
+  me = null;
+  show(document.getElementById("top"), el("strong", { class: "brand" }, "runtime-gateway"));
+  const key = el("input", { type: "password", name: "key", required: true, autocomplete: "off" });
+  const keep = el("input", { type: "checkbox", name: "keep" });
+  const onsubmit = async (event) => {
+    event.preventDefault();
+    client.signIn(key.value.trim(), keep.checked);
+    await enter(true);
+  };
+  show(main, el("form", { class: "signin", onsubmit },
+    el("h1", {}, "Sign in"),
+    text && el("p", { class: "failure", role: "alert" }, text),
+    field("Key or token", key, "It is sent to this gateway only. It stays in memory unless you keep it for this tab."),
+    el("label", { class: "check" }, keep, " Keep it for this tab"),
+    el("button", { class: "primary" }, "Sign in")));
+  key.focus();
+}
+
+/** Learn who the caller is: without a key, where the gateway needs none. */
+async function enter(tried) {
+  try {
+    const found = await client.get("me");
+    me = { ...found, may: (scope) => found.scopes.includes(scope) };
+  } catch (problem) {
+    client.signOut();
+    return signIn(tried || problem.status !== 401 ? problem.message : "");
+  }
+  frame();
+  route();
+}
+
+function frame() {
+  const interval = choice(INTERVALS, sessionStorage.getItem(INTERVAL) ?? "15", (value) => {
+    sessionStorage.setItem(INTERVAL, value);
+    route();
+  }, { "aria-label": "Refresh every" });
+  show(document.getElementById("top"),
+    el("strong", { class: "brand" }, "runtime-gateway"),
+    el("nav", { "aria-label": "Pages" }, PAGES.filter(({ may }) => may(me)).map(({ path, title }) => el("a", { href: `#/${path}` }, title))),
+    el("div", { class: "account" },
+      el("label", { class: "inline" }, "Refresh ", interval),
+      el("span", { class: "who" }, foreign(me.principal)),
+      client.key && button("Sign out", () => { client.signOut(); signIn(); })));
+}
+
+/** Show the page of the URL's fragment: `#/fleet?label=team%3Dshop`, `#/runtime/ID`. */
+function route() {
+  if (me === null) return;
+  leave();
+  const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
+  const [name, ...below] = path.split("/").map(decodeURIComponent);
+  const allowed = PAGES.filter(({ may }) => may(me));
+  if (allowed.length === 0) return show(main, el("p", { class: "empty" }, "This key may not read runtimes."));
+  const known = name === "runtime" ? { page: runtime, title: below[0], path: "fleet" } : allowed.find((one) => one.path === name);
+  if (known === undefined) return location.replace(`#/${allowed[0].path}`);
+  for (const one of document.querySelectorAll("#top nav a")) {
+    one.toggleAttribute("aria-current", one.getAttribute("href") === `#/${known.path}`);
+  }
+  document.title = `${known.title} · runtime-gateway`;
+  const ended = new AbortController();
+  leave = () => ended.abort();
+  const seconds = Number(sessionStorage.getItem(INTERVAL) ?? "15");
+  known.page.open({
+    client, me, main, below, query: new URLSearchParams(query), signal: ended.signal,
+    every: (work) => repeat(work, seconds, ended.signal),
+  }).catch((problem) => {
+    if (!ended.signal.aborted) show(main, failure(problem, route));
+  });
+}
+
+/** Do this work now and again, while the page is shown and visible. A failure that passes is only noted. */
+async function repeat(work, seconds, signal) {
+  await work();
+  let failing = false;
+  const again = async () => {
+    if (signal.aborted || document.hidden) return;
+    try {
+      await work();
+      failing = false;
+    } catch (problem) {
+      if (!failing && !signal.aborted) notify(`Not refreshed: ${problem.message}`, "error");
+      failing = true;
+    }
+  };
+  if (seconds === 0) return;
+  const timer = setInterval(again, seconds * 1000);
+  document.addEventListener("visibilitychange", again, { signal });
+  signal.addEventListener("abort", () => clearInterval(timer));
+}
+
+client.onSignedOut = () => {
+  client.signOut();
+  signIn("The key is not valid any longer.");
+};
+addEventListener("hashchange", route);
+addEventListener("unhandledrejection", (event) => {
+  if (event.reason instanceof Problem) notify(event.reason.message, "error");
+});
+enter(client.key !== null);

@@ -1,0 +1,44 @@
+/** Times, costs and words, as people read them. */
+
+const STEPS = [[60, "s"], [60, "min"], [24, "h"], [Infinity, "d"]];
+
+/** A duration in seconds with its largest unit: 90 → "1 min". */
+export function duration(seconds) {
+  let value = Math.max(0, Math.floor(seconds));
+  for (const [size, unit] of STEPS) {
+    if (value < size) return `${value} ${unit}`;
+    value = Math.floor(value / size);
+  }
+}
+
+export function age(at) {
+  return at ? duration((Date.now() - Date.parse(at)) / 1000) : "–";
+}
+
+export function until(at) {
+  if (!at) return "–";
+  const seconds = (Date.parse(at) - Date.now()) / 1000;
+  return seconds > 0 ? `in ${duration(seconds)}` : "expired";
+}
+
+export function when(at) {
+  return at ? new Date(at).toLocaleString() : "–";
+}
+
+export function credits(cost) {
+  return cost ? `${cost.estimated_total_credits.toLocaleString()} cr` : "–";
+}
+
+/** Seconds as milliseconds or seconds: 0.0123 → "12 ms". */
+export function latency(seconds) {
+  if (seconds === null || seconds === undefined) return "–";
+  return seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(1)} s`;
+}
+
+export function plural(count, noun) {
+  return `${count.toLocaleString()} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+export function nameOf(runtime) {
+  return runtime.name ?? runtime.display_name ?? runtime.provider_id;
+}

@@ -1,0 +1,67 @@
+/** The providers: whose fault a failure is, how busy each class of work is, and the last hour as charts. */
+
+import { callsChart, linesChart } from "./chart.js";
+import { el, foreign, show } from "./dom.js";
+import { age, latency, plural } from "./format.js";
+import { badge, facts, table } from "./ui.js";
+
+const CLASSES = ["read", "create", "start", "release"];
+
+export async function open({ client, main, every, signal }) {
+  const cards = el("div", { class: "cards" });
+  show(main, el("h1", {}, "Providers"), cards);
+  await every(async () => {
+    const { items } = await client.get("providers", {}, { signal });
+    const hours = await Promise.all(items.map(({ name }) => client.get(`providers/${name}/history`, {}, { signal })));
+    show(cards, items.map((provider, index) => card(provider, hours[index].items)));
+  });
+}
+
+function card(provider, minutes) {
+  const { health } = provider;
+  return el("section", { class: "card", "aria-label": provider.name },
+    el("h2", {}, foreign(provider.name), " ", badge(health.status)),
+    el("p", { class: "small" }, verdict(provider)),
+    facts({ API: provider.api, Scope: provider.scope ?? "open", Kinds: provider.kinds.join(", "), "Last success": health.last_success_at && `${age(health.last_success_at)} ago`,
+      "Last failure": health.last_failure_at && `${age(health.last_failure_at)} ago: ${health.last_failure_code ?? "unknown"}` }),
+    charts(provider.name, minutes),
+    load(provider));
+}
+
+/** Who has to act. */
+function verdict({ health, policies }) {
+  if (health.credentials_ok === false) return "It rejects the gateway's credentials: renew the token in the settings.";
+  const open = CLASSES.filter((work) => policies[work]?.breaker !== undefined && policies[work].breaker !== "closed");
+  if (open.length > 0) return `It failed so often that ${open.join(" and ")} calls are not sent for now. The fault is the provider's, or the way there.`;
+  if (health.status === "failing") return "The last call failed at the provider, or on the way there.";
+  return health.status === "ok" ? "It answers." : "It was not called yet.";
+}
+
+function charts(name, minutes) {
+  const sums = minutes.map(({ classes }, index) => {
+    const each = Object.values(classes);
+    return {
+      open: each.some(({ breaker }) => breaker !== "closed"),
+      calls: each.reduce((sum, { calls }) => sum + calls, 0),
+      failed: each.reduce((sum, { failures }) => sum + Object.values(failures).reduce((all, one) => all + one, 0), 0),
+      p50: classes.read?.p50 ?? null, p95: classes.read?.p95 ?? null, index,
+    };
+  });
+  const calls = sums.reduce((sum, minute) => sum + minute.calls, 0), failed = sums.reduce((sum, minute) => sum + minute.failed, 0);
+  const most = Math.max(0, ...sums.map(({ p95 }) => p95 ?? 0));
+  const callsText = `${plural(calls, "call")} in the last hour, ${failed} failed`;
+  const timesText = `Reads: p50 (line) and p95 (dashes) by minute, at most ${latency(most || null)}`;
+  return el("div", { class: "charts" },
+    el("figure", {}, callsChart(sums, `${name}: ${callsText}`), el("figcaption", {}, callsText)),
+    el("figure", {}, linesChart([{ className: "p95", values: sums.map(({ p95 }) => p95) }, { className: "p50", values: sums.map(({ p50 }) => p50) }], `${name}: ${timesText}`), el("figcaption", {}, timesText)));
+}
+
+function load({ policies }) {
+  const share = (now, most) => (most === null ? String(now) : `${now} of ${most}`);
+  return table("Load now, by class of work", [
+    { title: "Class", cell: ([work]) => work },
+    { title: "In flight", cell: ([, one]) => share(one.in_flight, one.max_in_flight) },
+    { title: "Waiting", cell: ([, one]) => share(one.waiting, one.max_waiting) },
+    { title: "Breaker", cell: ([, one]) => badge(one.breaker) },
+  ], CLASSES.filter((work) => policies[work]).map((work) => [work, policies[work]]));
+}

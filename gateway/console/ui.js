@@ -1,0 +1,131 @@
+/** Pieces that several pages use: badges, buttons, dialogs, tables and lists that are read page by page. */
+
+import { el, foreign, notify, show } from "./dom.js";
+
+export function badge(state) {
+  return el("span", { class: `badge ${state}` }, state.replaceAll("_", " "));
+}
+
+export function button(text, onclick, attributes = {}) {
+  return el("button", { type: "button", onclick, ...attributes }, text);
+}
+
+export function link(text, href, attributes = {}) {
+  return el("a", { href, ...attributes }, typeof text === "string" ? foreign(text) : text);
+}
+
+/** Names with their values, as a definition list. Rows without a value are left out. */
+export function facts(rows) {
+  const known = Object.entries(rows).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return el("dl", { class: "facts" }, known.map(([name, value]) => [
+    el("dt", {}, name),
+    el("dd", {}, typeof value === "string" ? foreign(value) : value),
+  ]));
+}
+
+/** A table whose rows become cards on a narrow screen. `columns`: `{title, cell(row), className?}`. */
+export function table(caption, columns, rows, empty = "Nothing here.") {
+  if (rows.length === 0) return el("p", { class: "empty" }, empty);
+  const head = columns.map(({ title, className }) => el("th", { scope: "col", class: className }, title));
+  const body = rows.map((row) => el("tr", {}, columns.map(({ title, cell, className }) =>
+    el("td", { "data-title": typeof title === "string" ? title : null, class: className }, cell(row)))));
+  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, el("table", {},
+    el("caption", {}, caption), el("thead", {}, el("tr", {}, head)), el("tbody", {}, body)));
+}
+
+/** What went wrong, with what the gateway says about it. */
+export function failure(problem, again) {
+  const known = problem.document ?? {};
+  return el("div", { class: "failure", role: "alert" },
+    el("p", {}, foreign(problem.message)),
+    el("p", { class: "small" }, [known.code, known.provider && `provider ${known.provider}`,
+      known.source && `caused by the ${known.source}`, known.request_id && `request ${known.request_id}`].filter(Boolean).join(" · ")),
+    again && button("Try again", again));
+}
+
+/** Run the work of a button; it is disabled meanwhile, and a failure is said. */
+export function acting(text, work, attributes = {}) {
+  return button(text, async (event) => {
+    const pressed = event.currentTarget;
+    pressed.disabled = true;
+    try {
+      await work();
+    } catch (problem) {
+      if (problem.name !== "AbortError") notify(problem.message, "error");
+    } finally {
+      pressed.disabled = false;
+    }
+  }, attributes);
+}
+
+/** Ask once. Returns whether the caller went on; `lost` says what is lost. `content` may have fields. */
+export function ask({ title, text = "", lost = [], content = null, action = "Go on", dangerous = true }) {
+  return new Promise((resolve) => {
+    const dialog = el("dialog", { "aria-labelledby": "ask-title" },
+      el("form", { method: "dialog" },
+        el("h2", { id: "ask-title" }, title),
+        text && el("p", {}, text),
+        lost.length > 0 && el("ul", { class: "lost" }, lost.map((one) => el("li", {}, one))),
+        content,
+        el("div", { class: "buttons" },
+          el("button", { value: "no", formnovalidate: true }, "Cancel"),
+          el("button", { value: "yes", class: dangerous ? "danger" : "primary" }, action))));
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(dialog.returnValue === "yes");
+    });
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}
+
+let fields = 0;
+
+/** An input with its label, and with a hint that is not part of its name. */
+export function field(label, input, hint = "") {
+  const id = `hint-${++fields}`;
+  if (hint) input.setAttribute("aria-describedby", id);
+  return el("div", { class: "field" }, el("label", {}, el("span", {}, label), input), hint && el("small", { id }, hint));
+}
+
+export function choice(options, selected, onchange, attributes = {}) {
+  return el("select", { onchange: (event) => onchange(event.target.value), ...attributes },
+    options.map(([value, text]) => el("option", { value, selected: value === selected }, text)));
+}
+
+/** A list with more pages. `read(cursor)` returns a page, `render(items)` shows all items that were read. */
+export class Pages {
+  constructor(read, render, { nothing = "Nothing here." } = {}) {
+    this.read = read;
+    this.render = render;
+    this.nothing = nothing;
+    this.items = [];
+    this.cursor = null;
+    this.node = el("div", { class: "pages" });
+    this.more = acting("Show more", () => this.next());
+    this.foot = el("div", { class: "foot" }, this.more);
+  }
+
+  async first() {
+    await this._take(null, []);
+    return this;
+  }
+
+  async next() {
+    await this._take(this.cursor, this.items);
+  }
+
+  async _take(cursor, before) {
+    const page = await this.read(cursor);
+    this.items = [...before, ...page.items];
+    this.cursor = page.next_cursor ?? null;
+    this.more.hidden = this.cursor === null;
+    show(this.node, this.items.length || this.cursor ? this.render(this.items) : el("p", { class: "empty" }, this.nothing), this.foot);
+  }
+}
+
+/** A text with a button that copies it. */
+export function copyable(text) {
+  return el("span", { class: "copyable" }, el("code", {}, text),
+    acting("Copy", async () => { await navigator.clipboard.writeText(text); notify("Copied."); }, { class: "small" }));
+}
