@@ -24,16 +24,18 @@ _ALL_CURSORS: Final = 48
 _ALL_ROWS: Final = 96
 _MAX_CURSORS: Final = 8
 _MAX_ROWS: Final = 32
+_MARKED_ROWS: Final = 8
 
 
 class Progress(msgspec.Struct, array_like=True):
     """The progress of one participant. ``failures`` counts consecutive failures. ``readable``: at least one of its
     pages had a readable row, or no rows.
 
-    ``skip``: how many rows of the page at ``cursor`` were returned already; it had more than ``limit``. ``pages`` and
-    ``empty`` count all pages and the last consecutive empty ones. ``cursors`` are digests of the last cursors.
-    ``rows`` are digests of the rows of an earlier page, sorted: the lowest ones, or with ``whole`` all. ``since`` is
-    the last change of where runtimes are when the list began.
+    ``skip``: how many rows of the page at ``cursor`` were returned already; it had more than ``limit``. ``marks`` are
+    digests of the provider's last rows up to there, so that the place is found again after rows before it were deleted
+    or stopped to fit the filter. ``pages`` and ``empty`` count all pages and the last consecutive empty ones.
+    ``cursors`` are digests of the last cursors. ``rows`` are digests of the rows of an earlier page, sorted: the lowest
+    ones, or with ``whole`` all. ``since`` is the last change of where runtimes are when the list began.
     """
 
     cursor: str | None = None
@@ -47,6 +49,7 @@ class Progress(msgspec.Struct, array_like=True):
     rows: bytes = b""
     whole: bool = False
     since: int = 0
+    marks: bytes = b""
 
     @classmethod
     def after(cls, cursor: str) -> Self:
@@ -72,18 +75,35 @@ class Progress(msgspec.Struct, array_like=True):
         return None
 
     def take(self, page: ProviderPage, ids: Sequence[str | None], limit: int, active: int = 1) -> list[int]:
-        """Continue after ``page``, and return the positions of its rows for the caller. ``ids`` are those of the rows,
-        None where one is unknown. ``active``: as for :meth:`advance`.
+        """Continue after ``page``, and return the positions of its rows for the caller. ``ids`` are the provider's ids
+        of the rows, in the order of ``page.row_ids``; None where one is unknown. ``active``: as for :meth:`advance`.
 
         Of the rows that the provider repeats within the page, the first is taken. Rows beyond ``limit`` are left to the
         next page."""
         first: dict[str, int] = {}
-        rows = [at for at, row in enumerate(ids) if row is None or first.setdefault(row, at) == at][self.skip :]
+        rows = [at for at, row in enumerate(ids) if row is None or first.setdefault(row, at) == at]
+        if self.skip:
+            rows = self._untaken(page, ids, rows)
         if len(rows) > limit:
             self.skip += limit
+            last = ids[rows[limit - 1]]
+            listed = list(page.row_ids)
+            end = listed.index(last) + 1 if last in listed else 0
+            most = max(2, min(_MARKED_ROWS, _ALL_ROWS // active))
+            self.marks = b"".join(_digest(row, _ROW_BYTES) for row in listed[max(end - most, 0) : end])
         else:
             self.advance(page, active)
         return rows[:limit]
+
+    def _untaken(self, page: ProviderPage, ids: Sequence[str | None], rows: list[int]) -> list[int]:
+        """The rows after the last one that was returned before."""
+        marks = _split(self.marks, _ROW_BYTES)
+        places = {row: place for place, row in enumerate(page.row_ids)}
+        last = max((place for row, place in places.items() if _digest(row, _ROW_BYTES) in marks), default=None)
+        if last is None:
+            return rows[self.skip :]
+        before = [index for index, at in enumerate(rows) if places.get(ids[at] or "", last + 1) <= last]
+        return rows[before[-1] + 1 :] if before else rows
 
     def advance(self, page: ProviderPage, active: int) -> None:
         """Continue after ``page``. ``active``: how many participants share the space in the cursor.
@@ -91,7 +111,7 @@ class Progress(msgspec.Struct, array_like=True):
         The rows of page 1, 2, 4, 8, … replace those that are kept, as in Brent's cycle detection: so a cycle of any
         length is found, at the latest after about three times its length.
         """
-        self.cursor, self.skip, self.done = page.next_cursor, 0, page.next_cursor is None
+        self.cursor, self.skip, self.done, self.marks = page.next_cursor, 0, page.next_cursor is None, b""
         if page.next_cursor is None:
             self.cursors = self.rows = b""  # saves space in the list cursor
             return

@@ -1,12 +1,11 @@
 """One list over all providers. They are queried concurrently, and the failure of one does not fail the list."""
 
 import asyncio
-import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-import msgspec
 from msgspec import UNSET
 
 from gateway.domain.access import Principal
@@ -19,7 +18,6 @@ from gateway.domain.errors import (
     ProviderFailure,
     ProviderUnavailable,
 )
-from gateway.domain.ids import b64url_bytes, bytes_from_b64url
 from gateway.domain.list_progress import Progress
 from gateway.domain.operations import Operation
 from gateway.domain.pages import ListFilter, ListWarning, ProviderPage, ProviderQuery, UnreadableRow
@@ -29,14 +27,15 @@ from gateway.ports.sealing import Sealer
 from gateway.services.access.cursors import CursorSeal
 from gateway.services.access.visibility import narrowed
 from gateway.services.fleet import Fleet, Provider
+from gateway.services.list_cursors import decode_cursor, encode_cursor
 from gateway.services.specs import SpecKeeper
 
 _FAILURES_UNTIL_DONE: Final = 2
-_CHECK_BYTES: Final = 8
-_MAX_CURSOR: Final = 6000
 _MAX_WARNINGS: Final = 100
 _SURFACE: Final = "v1"
-_OWNED_ROWS: Final = 100  # asked of a provider for a page of a caller that sees only a part of them
+_EVERYTHING: Final = ListFilter()
+_LARGE_PAGE: Final = 100  # rows that a provider is asked for where many of them may be left out
+_FILL_PAGES: Final = 20  # of a provider for one page
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +51,11 @@ class ListQuery:
     partial: bool = True
     owner: str | None = None
 
+    @property
+    def thins(self) -> bool:
+        """Whether rows of the provider's pages may be left out."""
+        return self.owner is not None or self.filter != _EVERYTHING
+
 
 @dataclass(frozen=True, slots=True)
 class ListedPage:
@@ -65,60 +69,56 @@ class ListedPage:
     warnings: Sequence[ListWarning] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Participant:
-    """One provider in one scope. ``refusal`` is set if it cannot take part."""
+    """One provider in one scope, and what it adds to the page. ``refusal`` is set if it cannot take part. ``answered``:
+    it returned a page. ``pages``: how many of them were requested. ``fill_until``: until when further ones may be."""
 
     provider: Provider
     scope: str
     refusal: GatewayError | None = None
+    progress: Progress = field(default_factory=Progress)
+    items: list[Runtime] = field(default_factory=list)
+    unreadable: list[UnreadableRow] = field(default_factory=list)
+    failure: GatewayError | None = None
+    answered: bool = False
+    fill_until: float = math.inf
+    pages: int = 0
 
     @property
     def key(self) -> str:
         return f"{self.provider.name}/{self.scope}"
 
+    @property
+    def finished(self) -> bool:
+        """Whether it adds nothing more to the page."""
+        return self.progress.done or self.failure is not None or self.pages >= _FILL_PAGES
 
-@dataclass(slots=True)
-class _Collected:
-    """The results of the participants of a page. ``lost`` are those whose complete list had no readable row."""
+    def fail(self, error: GatewayError) -> None:
+        """The provider failed: it is asked again for the next page, but not for ever."""
+        self.failure = error
+        self.progress.failures += 1
+        self.progress.done = self.refusal is not None or self.progress.failures >= _FAILURES_UNTIL_DONE
 
-    items: list[Runtime] = field(default_factory=list)
-    failures: list[tuple[str, GatewayError]] = field(default_factory=list)
-    lost: list[tuple[str, GatewayError]] = field(default_factory=list)
-    unreadable: list[tuple[str, UnreadableRow]] = field(default_factory=list)
-    active: int = 1
-
-    def add(self, participant: _Participant, result: ProviderPage | GatewayError, state: Progress, limit: int) -> None:
-        """Add one result, and update the progress ``state`` of the participant.
+    def add(self, page: ProviderPage, limit: int, active: int) -> None:
+        """Add a page, and continue after it.
 
         Rows that the provider repeats, and rows beyond ``limit``, are not added (:meth:`Progress.take`). A list that
-        would never end is ended with an error."""
-        name = participant.provider.name
-        if isinstance(result, GatewayError):
-            self.failures.append((name, result))
-            state.failures += 1
-            state.done = participant.refusal is not None or state.failures >= _FAILURES_UNTIL_DONE
+        would never end is ended with an error, as is one without a readable row."""
+        name, progress = self.provider.name, self.progress
+        if fault := progress.fault(page):
+            self.failure = ProviderBadResponse(f"The provider {name} {fault}.", failure=ProviderFailure(name))
+            progress.done = True
             return
-        if fault := state.fault(result):
-            error = ProviderBadResponse(f"The provider {name} {fault}.", failure=ProviderFailure(name))
-            self.failures.append((name, error))
-            state.done = True
-            return
-        if state.skip == 0:
-            self.unreadable += [(name, row) for row in result.unreadable]
-        state.failures, state.readable = 0, state.readable or result.readable
-        taken = state.take(result, [runtime.id for runtime in result.items], limit, self.active)
-        self.items += [result.items[position] for position in taken]
-        if state.done and not state.readable:
+        self.answered = True
+        if progress.skip == 0:
+            self.unreadable += page.unreadable
+        progress.failures, progress.readable = 0, progress.readable or page.readable
+        taken = progress.take(page, [runtime.provider_id for runtime in page.items], limit, active)
+        self.items += [page.items[position] for position in taken]
+        if progress.done and not progress.readable:
             detail = f"None of the runtimes that the provider {name} listed can be read."
-            self.lost.append((name, ProviderBadResponse(detail, provider=name)))
-
-    def raise_if_incomplete(self, asked: Sequence[_Participant]) -> None:
-        """Raise the error of a list that must not be incomplete, if participants are missing."""
-        missing = self.failures + self.lost
-        if missing:
-            refused = [p.refusal for p in asked if isinstance(p.refusal, InvalidRequest)]
-            raise refused[0] if len(refused) == len(missing) else _incomplete(missing)
+            self.failure = ProviderBadResponse(detail, provider=name)
 
 
 class ListService:
@@ -132,40 +132,55 @@ class ListService:
         self._specs = specs or SpecKeeper(None, None, fleet.clock)
 
     async def page(self, query: ListQuery, ctx: RequestContext) -> ListedPage:
-        """One page.
+        """One page. One that the filter makes short is filled from further pages of the providers.
 
         Raises :class:`InvalidRequest` for an invalid cursor, a cursor of another list, and an unknown provider. If all
         participants of the first page fail, or any fails and ``partial`` is False, raises :class:`ProviderUnavailable`
         (with ``incomplete`` in its ``extra``), or :class:`InvalidRequest` if only a scope is missing.
         """
-        progress = _decode(query, self._seal_of(ctx.principal))
+        progress = decode_cursor(query, self._seal_of(ctx.principal))
         asked_for, query = query, narrowed(query, ctx.principal, self._fleet.owners)
         participants = self._participants(query, ctx)
         since = self._fleet.moves.latest
-        unfinished = [p for p in participants if not progress.setdefault(p.key, Progress(since=since)).done]
-        asked = unfinished[: query.limit]
-        share, rest = divmod(query.limit, len(asked)) if asked else (0, 0)
-        limits = [share + (index < rest) for index in range(len(asked))]
-        queries = [
-            self._ask(participant, query, limit, progress[participant.key], ctx)
-            for participant, limit in zip(asked, limits, strict=True)
-        ]
-        results = [await queries[0]] if len(queries) == 1 else await asyncio.gather(*queries)  # one needs no task
-        if len(asked) > 1:
-            ctx.provider = None  # the request called several providers
-        collected = _Collected(active=len(unfinished))
-        for participant, result, limit in zip(asked, results, limits, strict=True):
-            collected.add(participant, result, progress[participant.key], limit)
-        if not query.partial or (query.cursor is None and len(collected.failures) == len(participants)):
-            collected.raise_if_incomplete(asked)
-        has_more = any(not progress[p.key].done for p in participants)
+        for participant in participants:
+            participant.progress = progress.setdefault(participant.key, Progress(since=since))
+        await self._collect(participants, query, ctx)
+        failures = [(p.provider.name, p.failure) for p in participants if p.failure is not None]
+        none_answered = query.cursor is None and all(p.failure and not p.answered for p in participants)
+        if failures and (none_answered or not query.partial):
+            refused = [p.refusal for p in participants if isinstance(p.refusal, InvalidRequest)]
+            raise refused[0] if len(refused) == len(failures) else _incomplete(failures)
+        has_more = not all(p.progress.done for p in participants)
         return ListedPage(
-            collected.items,
-            _encode(asked_for, progress, self._seal_of(ctx.principal)) if has_more else None,
-            collected.failures + collected.lost,
+            [runtime for p in participants for runtime in p.items],
+            encode_cursor(asked_for, progress, self._seal_of(ctx.principal)) if has_more else None,
+            failures,
             tuple(dict.fromkeys(p.provider.name for p in participants)),
-            _warnings(collected.unreadable),
+            _warnings([(p.provider.name, row) for p in participants for row in p.unreadable]),
         )
+
+    async def _collect(self, participants: Sequence[_Participant], query: ListQuery, ctx: RequestContext) -> None:
+        """Ask the participants, side by side, for their shares of the page. With a filter, those that have more are
+        asked again for what the others left free."""
+        filtered = query.thins or self._fleet.moves.latest > 0
+        unfinished, room, fill_until = list(participants), query.limit, math.inf
+        while room and self._fleet.clock.monotonic() < fill_until:
+            unfinished = [p for p in unfinished if not p.finished]
+            asked = unfinished[:room]
+            if not asked:
+                break
+            share, rest = divmod(room, len(asked))
+            calls = [self._ask(p, query, share + (index < rest), len(unfinished), ctx) for index, p in enumerate(asked)]
+            if len(calls) == 1:
+                await calls[0]  # a single participant needs no task of its own
+            else:
+                await asyncio.gather(*calls)
+            if not filtered:
+                break
+            room = query.limit - sum(len(p.items) for p in participants)
+            fill_until = min(fill_until, max(p.fill_until for p in asked))
+        if sum(p.pages > 0 or p.failure is not None for p in participants) > 1:
+            ctx.provider = None  # the request called several providers
 
     def _seal_of(self, principal: Principal) -> CursorSeal | None:
         if not principal.own_only and principal.view is None:
@@ -209,38 +224,45 @@ class ListService:
         return [_Participant(provider, scope) for scope in dict.fromkeys(wanted)]
 
     async def _ask(
-        self, participant: _Participant, query: ListQuery, limit: int, progress: Progress, ctx: RequestContext
-    ) -> ProviderPage | GatewayError:
+        self, participant: _Participant, query: ListQuery, limit: int, active: int, ctx: RequestContext
+    ) -> None:
+        """Add up to ``limit`` runtimes of a participant to the page."""
         if participant.refusal is not None:
-            return participant.refusal
-        picky = ctx.principal.own_only or query.owner is not None
-        limit = max(limit, _OWNED_ROWS) if picky else limit
-        asked = ProviderQuery(scope=participant.scope, filter=query.filter, limit=limit, cursor=progress.cursor)
+            participant.fail(participant.refusal)
+            return
+        adapter, progress, clock = participant.provider.adapter, participant.progress, self._fleet.clock
+        whole = query.owner is not None or ctx.principal.own_only or progress.skip > 0
+        most, filtered = len(participant.items) + limit, query.thins or self._fleet.moves.latest > 0
         try:
             async with self._fleet.call_scope(participant.provider, Operation.LIST, ctx) as call:
-                fill_until = (self._fleet.clock.monotonic() + call.deadline) / 2
-                page = await participant.provider.adapter.list(asked, call)
-                page = await self._shown(page, participant, query, progress, ctx)
-                picky = picky or self._fleet.moves.latest > 0
-                while picky and not page.items and page.next_cursor and self._fleet.clock.monotonic() < fill_until:
-                    following = replace(asked, cursor=page.next_cursor)
-                    page = await participant.provider.adapter.list(following, call)
-                    page = await self._shown(page, participant, query, progress, ctx)
+                participant.fill_until = (clock.monotonic() + call.deadline) / 2
+                while True:
+                    participant.pages += 1
+                    asked = ProviderQuery(
+                        scope=participant.scope,
+                        filter=query.filter,
+                        limit=max(limit, _LARGE_PAGE) if whole else limit,
+                        cursor=progress.cursor,
+                    )
+                    page = await self._shown(await adapter.list(asked, call), participant, query, ctx)
+                    participant.add(page, most - len(participant.items), active)
+                    full = len(participant.items) >= most
+                    if full or participant.finished or not filtered or clock.monotonic() >= participant.fill_until:
+                        break
+                    whole = True
         except GatewayError as error:
-            return error
+            participant.fail(error)
         except Exception as exc:  # noqa: BLE001 (a bug in one adapter must not hide the runtimes of the others)
-            return self._bug(participant.provider, exc, ctx)
-        else:
-            return page
+            participant.fail(self._bug(participant.provider, exc, ctx))
 
     async def _shown(
-        self, page: ProviderPage, participant: _Participant, query: ListQuery, progress: Progress, ctx: RequestContext
+        self, page: ProviderPage, participant: _Participant, query: ListQuery, ctx: RequestContext
     ) -> ProviderPage:
         """The page as the caller sees it, each runtime where it was when the list began. Rows that cannot be read are
         left out in silence where they may be another owner's."""
-        adapter, fleet = participant.provider.adapter, self._fleet
-        await fleet.know_moves(adapter.name, progress.since)
-        filled = self._specs.fill_all(adapter, fleet.moves.listed(progress.since, adapter.name, page.items))
+        adapter, fleet, since = participant.provider.adapter, self._fleet, participant.progress.since
+        await fleet.know_moves(adapter.name, since)
+        filled = self._specs.fill_all(adapter, fleet.moves.listed(since, adapter.name, page.items))
         items = [fleet.shown(adapter, row) for row in filled]
         if query.owner is not None:
             owner = ctx.principal.owner if query.owner == "me" else query.owner
@@ -283,38 +305,3 @@ def _incomplete(failures: Sequence[tuple[str, GatewayError]]) -> ProviderUnavail
         retry_after=min(waits, default=None),
         extra={"incomplete": list(failures)},
     )
-
-
-def _fingerprint(query: ListQuery) -> bytes:
-    wanted = query.filter
-    sets = map(sorted, (query.providers, query.scopes, wanted.kinds, wanted.states))
-    shape = msgspec.json.encode([*sets, wanted.name, wanted.project, query.owner])
-    return hashlib.blake2b(shape, digest_size=_CHECK_BYTES).digest()
-
-
-def _encode(query: ListQuery, progress: dict[str, Progress], seal: CursorSeal | None) -> str:
-    payload = msgspec.msgpack.encode(progress)
-    plain = hashlib.blake2b(payload, key=_fingerprint(query), digest_size=_CHECK_BYTES).digest() + payload
-    cursor = b64url_bytes(plain) if seal is None else seal.seal(plain)
-    if len(cursor) > _MAX_CURSOR:
-        detail = "The list covers too much for one cursor: restrict it to fewer scopes or providers."
-        raise InvalidRequest(detail, errors=[FieldError(detail, "too_many", parameter="scope")])
-    return cursor
-
-
-def _decode(query: ListQuery, seal: CursorSeal | None) -> dict[str, Progress]:
-    """The progress in a cursor. Its checksum covers the filters, so the cursor of another list is invalid too. The
-    checksum detects mistakes, not forgery: a forged cursor can only query what its caller may query anyway. Raises
-    :class:`InvalidRequest`."""
-    if query.cursor is None:
-        return {}
-    try:
-        opened = bytes_from_b64url if seal is None else seal.unseal
-        raw = opened(query.cursor) if len(query.cursor) <= _MAX_CURSOR else b""
-        check, payload = raw[:_CHECK_BYTES], raw[_CHECK_BYTES:]
-        if check != hashlib.blake2b(payload, key=_fingerprint(query), digest_size=_CHECK_BYTES).digest():
-            raise ValueError("check")  # noqa: TRY301 (one error for all invalid cursors)
-        return msgspec.msgpack.decode(payload, type=dict[str, Progress])
-    except (ValueError, msgspec.MsgspecError) as exc:
-        detail = "The cursor was not returned by this list: keep the filters, and pass next_cursor unchanged."
-        raise InvalidRequest(detail, errors=[FieldError(detail, "invalid", parameter="cursor")]) from exc
